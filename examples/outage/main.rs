@@ -1,0 +1,135 @@
+//! A service is taken down, slowed down and broken while two clients call it: one through a circuit breaker, one without.
+//!
+//! `cargo run --features full --example outage` takes about 25 seconds. Servers, sockets and timeouts are real, both clients
+//! retry alike, and both servers follow the same script at the same time. Nothing that is printed is known beforehand: it is
+//! counted from what servers, callers and circuit noted (`record.rs`). The timeline is also drawn, to `target/outage.svg`.
+
+mod client;
+mod record;
+mod report;
+mod server;
+mod svg;
+
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusBuilder;
+use reqwest::{Method, Request, Url};
+use tokio::task::JoinSet;
+use tower::ServiceExt;
+use tower_circuit_breaker::clock::{Clock, MonotonicClock};
+use tower_circuit_breaker::config::OpenDuration;
+use tower_circuit_breaker::{BoxError, Circuit, Config, Rejected};
+
+use client::{Client, client};
+use record::{How, Log, Notes, What};
+use server::{Health, Server};
+
+const CALLS_PER_SECOND: u32 = 50;
+const LINES_PER_SECOND: u32 = 2;
+
+/// What happens to the service, and for how many seconds.
+const SCRIPT: [(&str, Health, u32); 7] = [
+    ("healthy", Health::Healthy, 3),
+    ("down", Health::Down, 4),
+    ("back", Health::Healthy, 3),
+    ("slow", Health::Slow, 4),
+    ("back", Health::Healthy, 4),
+    ("answers 500", Health::Failing, 3),
+    ("back", Health::Healthy, 3),
+];
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let metrics = PrometheusBuilder::new().install_recorder()?;
+    let clock = MonotonicClock::new();
+    let start = clock.precise();
+    let (with, with_notes) = Log::new(clock, start);
+    let (without, without_notes) = Log::new(clock, start);
+
+    // A demonstration cannot wait for the default of 5 s, doubling to 60 s. Everything else is as it comes.
+    let open_for = OpenDuration::exponential(Duration::from_millis(500), Duration::from_secs(2));
+    let config = Config::builder("orders").open_for(open_for).observer(with_notes.clone()).build()?;
+    report::introduction(&config);
+
+    let circuit = Circuit::new(config);
+    let mut with = Side::new(client(Some(&circuit))?, with_notes, with)?;
+    let mut without = Side::new(client(None)?, without_notes, without)?;
+    let phases = play(&circuit, &mut with, &mut without).await?;
+
+    report::table(&phases, &with.log, &without.log);
+    report::claims(&phases, &with.log, &without.log);
+
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/target/outage.svg");
+    std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/target"))?;
+    std::fs::write(path, svg::draw(&phases, &with.log, &without.log))?;
+    println!("The same as a picture: target/outage.svg\n");
+
+    circuit.refresh_metrics();
+    println!("What Prometheus would have scraped at the end:\n\n{}", metrics.render());
+    Ok(())
+}
+
+/// Plays the script to both sides, and returns when what was done.
+async fn play(circuit: &Circuit, with: &mut Side, without: &mut Side) -> Result<Vec<report::Phase>, BoxError> {
+    let mut calls = JoinSet::new();
+    let mut tick = tokio::time::interval(Duration::from_secs(1) / CALLS_PER_SECOND);
+    let mut phases: Vec<report::Phase> = Vec::new();
+    let mut printed = with.notes.now();
+
+    for (name, health, seconds) in SCRIPT {
+        with.server.set(health)?;
+        without.server.set(health)?;
+        let began = with.notes.now();
+        report::chapter(began, name);
+        for n in 1..=seconds * CALLS_PER_SECOND {
+            tick.tick().await;
+            calls.spawn(with.call());
+            calls.spawn(without.call());
+            if n % (CALLS_PER_SECOND / LINES_PER_SECOND) == 0 {
+                let now = with.notes.now();
+                with.log.catch_up();
+                without.log.catch_up();
+                report::line(printed..now, health, circuit.status().state, &with.log, &without.log);
+                printed = now;
+            }
+        }
+        phases.push(report::Phase { name, health, time: began..with.notes.now() });
+    }
+    // The last callers still wait, and they count.
+    calls.join_all().await;
+    with.log.catch_up();
+    without.log.catch_up();
+    Ok(phases)
+}
+
+/// A server, and the client that calls it.
+struct Side {
+    server: Server,
+    client: Client,
+    url: Url,
+    notes: Notes,
+    log: Log,
+}
+
+impl Side {
+    fn new(client: Client, notes: Notes, log: Log) -> Result<Self, BoxError> {
+        let server = Server::start(notes.clone())?;
+        let url = format!("http://{}/orders", server.address()).parse()?;
+        Ok(Self { server, client, url, notes, log })
+    }
+
+    /// Makes one call, and notes how it ended.
+    fn call(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (client, notes) = (self.client.clone(), self.notes.clone());
+        let request = Request::new(Method::GET, self.url.clone());
+        async move {
+            let began = notes.now();
+            let how = match client.oneshot(request).await {
+                Ok(response) if response.status().is_success() => How::Ok,
+                Err(error) if Rejected::find(error.as_ref()).is_some() => How::Rejected,
+                Ok(_) | Err(_) => How::Failed,
+            };
+            notes.add(What::Ended { began, how });
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What happened, when: every number that is printed or drawn is counted from these notes.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tower_circuit_breaker::clock::{Clock, MonotonicClock, Tick};
+use tower_circuit_breaker::event::{Event, Observer};
+use tower_circuit_breaker::state::{State, Transition};
+
+/// Something that happened, and when, counted from the start of the run.
+#[derive(Debug)]
+pub(crate) struct Note {
+    pub(crate) at: Duration,
+    pub(crate) what: What,
+}
+
+#[derive(Debug)]
+pub(crate) enum What {
+    /// A request reached the server.
+    Reached,
+    /// A caller has its answer, or knows that it gets none.
+    Ended { began: Duration, how: How },
+    /// The circuit changed.
+    Changed(Box<Transition>),
+}
+
+/// How a call ended for its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    Ok,
+    Failed,
+    Rejected,
+}
+
+/// The pen: whoever sees something happen writes it down with a clone of this.
+#[derive(Debug, Clone)]
+pub(crate) struct Notes {
+    clock: MonotonicClock,
+    start: Tick,
+    sender: mpsc::UnboundedSender<Note>,
+}
+
+impl Notes {
+    /// Returns how long the run has lasted.
+    pub(crate) fn now(&self) -> Duration {
+        self.clock.precise().saturating_since(self.start)
+    }
+
+    pub(crate) fn add(&self, what: What) {
+        // Nobody reads any more once the run is over, and then nothing is lost.
+        self.sender.send(Note { at: self.now(), what }).ok();
+    }
+}
+
+/// The circuit writes its transitions down itself.
+impl Observer for Notes {
+    fn on_event(&self, _circuit: &str, event: &Event<'_>) {
+        if let Event::Transition(edge) = event {
+            self.add(What::Changed(Box::new((*edge).clone())));
+        }
+    }
+}
+
+/// The notes of one side, with the breaker or without.
+#[derive(Debug)]
+pub(crate) struct Log {
+    notes: Vec<Note>,
+    receiver: mpsc::UnboundedReceiver<Note>,
+}
+
+impl Log {
+    /// Returns an empty log and its pen. Logs with the same clock share their time axis.
+    pub(crate) fn new(clock: MonotonicClock, start: Tick) -> (Self, Notes) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self { notes: Vec::new(), receiver }, Notes { clock, start, sender })
+    }
+
+    /// Takes in what was written since the last time.
+    pub(crate) fn catch_up(&mut self) {
+        while let Ok(note) = self.receiver.try_recv() {
+            self.notes.push(note);
+        }
+    }
+
+    /// Sums up what ended, or reached the server, in that time.
+    pub(crate) fn ended_in(&self, time: &Range<Duration>) -> Sum {
+        Sum::of(self.notes.iter().filter(|note| time.contains(&note.at)))
+    }
+
+    /// Sums up the calls that began in one of those times, however long they took, and what reached the server in them.
+    pub(crate) fn begun_in(&self, times: &[Range<Duration>]) -> Sum {
+        Sum::of(self.notes.iter().filter(|note| times.iter().any(|time| time.contains(&note.began()))))
+    }
+
+    /// Returns the transitions in that time.
+    pub(crate) fn transitions(&self, time: &Range<Duration>) -> impl Iterator<Item = (Duration, &Transition)> {
+        self.notes.iter().filter(|note| time.contains(&note.at)).filter_map(|note| match &note.what {
+            What::Changed(edge) => Some((note.at, edge.as_ref())),
+            What::Reached | What::Ended { .. } => None,
+        })
+    }
+
+    /// Returns the states of the circuit over that time, one after the other.
+    pub(crate) fn states(&self, time: &Range<Duration>) -> Vec<(Range<Duration>, State)> {
+        let mut states = Vec::new();
+        let (mut since, mut state) = (time.start, State::Closed);
+        for (at, edge) in self.transitions(time) {
+            states.push((since..at, state));
+            (since, state) = (at, edge.to.state);
+        }
+        states.push((since..time.end, state));
+        states
+    }
+
+    /// Returns how long it took from the start of `time` until every call that then began in it succeeded.
+    ///
+    /// `None`: the last call of that time did not.
+    pub(crate) fn recovered_in(&self, time: &Range<Duration>) -> Option<Duration> {
+        let calls = self.notes.iter().filter(|note| time.contains(&note.began())).filter_map(|note| match note.what {
+            What::Ended { began, how } => Some((began, how)),
+            What::Reached | What::Changed(_) => None,
+        });
+        let (well, unwell): (Vec<_>, Vec<_>) = calls.partition(|(_, how)| *how == How::Ok);
+        let last_unwell = unwell.iter().map(|(began, _)| *began).max().unwrap_or(time.start);
+        let first_well = well.iter().map(|(began, _)| *began).filter(|began| *began > last_unwell).min();
+        first_well.map(|began| if unwell.is_empty() { Duration::ZERO } else { began.saturating_sub(time.start) })
+    }
+}
+
+impl Note {
+    fn began(&self) -> Duration {
+        match self.what {
+            What::Ended { began, .. } => began,
+            What::Reached | What::Changed(_) => self.at,
+        }
+    }
+}
+
+/// Counts of some notes.
+#[derive(Debug, Default)]
+pub(crate) struct Sum {
+    pub(crate) ok: usize,
+    pub(crate) failed: usize,
+    pub(crate) rejected: usize,
+    pub(crate) reached: usize,
+    /// How long each caller waited, shortest first.
+    waits: Vec<Duration>,
+}
+
+impl Sum {
+    fn of<'a>(notes: impl Iterator<Item = &'a Note>) -> Self {
+        let mut sum = Self::default();
+        for note in notes {
+            match note.what {
+                What::Reached => sum.reached += 1,
+                What::Ended { began, how } => {
+                    sum.waits.push(note.at.saturating_sub(began));
+                    match how {
+                        How::Ok => sum.ok += 1,
+                        How::Failed => sum.failed += 1,
+                        How::Rejected => sum.rejected += 1,
+                    }
+                }
+                What::Changed(_) => {}
+            }
+        }
+        sum.waits.sort_unstable();
+        sum
+    }
+
+    /// Returns the wait that so many per cent of the callers did not exceed.
+    pub(crate) fn wait(&self, percent: usize) -> Option<Duration> {
+        let last = self.waits.len().checked_sub(1)?;
+        self.waits.get(last * percent / 100).copied()
+    }
+}

@@ -1,0 +1,230 @@
+//! The circuit: one shared thing per service that admits calls, learns from their outcomes, and changes state.
+//!
+//! Admission is one load of one [`word`]; recording adds to the window. Neither locks, allocates or waits. A change of state
+//! is rare and takes the cold mutex: it decides, writes the data of the new era, and publishes word and era with one store.
+//! Every permit carries the era it was given in, and an outcome that comes home to another era is dropped.
+//!
+//! ```text
+//! try_acquire ── word ──┬─ flowing ───────────────▶ Permit ── outcome ──▶ window, run ── rule met? ──┐
+//!                       ├─ open: deadline over? ──▶ Permit (probe) ─────▶ verdict ───────── certain? ─┤
+//!                       └─ else ──────────────────▶ Rejected                                          ▼
+//!                                               observers ◀── word, era ◀── data of the era ◀── cold mutex
+//! ```
+//!
+//! It knows nothing of tower, of stores and of telemetry: those meet it at [`Observer`](crate::event::Observer),
+//! [`status`](Circuit::status), [`poll_changed`](Circuit::poll_changed) and [`adopt`](Circuit::adopt).
+
+mod adopt;
+mod change;
+mod decide;
+mod flight;
+mod inner;
+#[cfg(all(test, breaker_loom))]
+mod loom_tests;
+mod operate;
+mod permit;
+mod probes;
+mod record;
+mod status;
+mod wakers;
+mod word;
+
+use core::fmt;
+use core::task::{Context, Poll};
+use core::time::Duration;
+use std::sync::Arc;
+
+use self::inner::{Inner, Shard};
+use crate::config::Config;
+use crate::error::Rejected;
+use crate::outcome::Outcome;
+use crate::state::Standing;
+use crate::sync::thread_number;
+pub use flight::Call;
+pub(crate) use flight::Flight;
+pub(crate) use inner::Start;
+pub use operate::To;
+pub use permit::Permit;
+pub use status::{ProbeStatus, Status, Totals};
+
+/// A circuit. Clones are handles to the same one.
+///
+/// # Examples
+///
+/// Beside tower, ask for a permit for each call and say how the call ended:
+///
+/// ```
+/// use tower_circuit_breaker::{Circuit, Config, Failure, Rejected};
+///
+/// # fn query() -> Result<u32, std::io::Error> { Ok(1) }
+/// fn guarded(circuit: &Circuit) -> Result<u32, Box<dyn std::error::Error>> {
+///     let permit = circuit.try_acquire()?;
+///     match query() {
+///         Ok(rows) => {
+///             permit.success();
+///             Ok(rows)
+///         }
+///         Err(error) => {
+///             permit.failure(Failure::hard());
+///             Err(error.into())
+///         }
+///     }
+/// }
+/// # guarded(&Circuit::new(Config::new("database")?)).map(drop)
+/// ```
+#[derive(Clone)]
+pub struct Circuit {
+    top: Arc<Top>,
+}
+
+/// The permits hold a shard, not this: with shards, no two threads count references on the same line.
+struct Top {
+    inner: Arc<Inner>,
+    shards: Box<[Arc<Shard>]>,
+}
+
+impl Circuit {
+    /// Returns a new closed circuit, or one in shadow if the configuration says so.
+    ///
+    /// If `CIRCUIT_BREAKER_DISABLED` in the environment names it (names separated by commas, `*` for all), it lets every
+    /// call through for the life of the process, and tells its observers so.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let killed = std::env::var(KILL_SWITCH).is_ok_and(|names| named_by(&names, config.name()));
+        Self::with_kill_switch(config, killed)
+    }
+
+    pub(crate) fn with_kill_switch(config: Config, killed: bool) -> Self {
+        let shards = if config.sharded { shard_count() } else { 1 };
+        let inner = Arc::new(Inner::new(config, shards, killed));
+        let shards = (0..shards).map(|index| Arc::new(Shard { inner: Arc::clone(&inner), index })).collect();
+        inner.tell_kill_switch();
+        Self { top: Arc::new(Top { inner, shards }) }
+    }
+
+    /// Returns the name of the service behind it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner().config.name
+    }
+
+    /// Returns the settings.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.inner().config
+    }
+
+    /// Asks to make one call.
+    ///
+    /// The permit must be told how the call ended. Dropped untold, the call counts as cancelled: neutral at once, a failure of
+    /// weight 0.5 after `cancelled_counts_after`.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`] if the circuit is open or its probes are taken. Then the call must not be made.
+    pub fn try_acquire(&self) -> Result<Permit, Rejected> {
+        self.admit(Start::Coarse)
+    }
+
+    pub(crate) fn admit(&self, start: Start) -> Result<Permit, Rejected> {
+        Inner::admit(self.shard(), start)
+    }
+
+    /// Rejects a call whose service was not polled ready, because it was not permitted then.
+    pub(crate) fn reject_unready(&self) -> Rejected {
+        Inner::reject_unready(self.shard())
+    }
+
+    /// Records an error of the inner service's `poll_ready`, as a call that failed: while closed in the window, past the
+    /// deadline or half-open as a probe.
+    pub(crate) fn record_ready_error(&self, outcome: Outcome) {
+        if let Ok(permit) = self.admit(Start::Untaken) {
+            permit.record(outcome);
+        }
+    }
+
+    /// Whether every call would be rejected now, and if so for how long if that is known.
+    pub(crate) fn peek(&self) -> Peek {
+        self.inner().peek()
+    }
+
+    /// Is ready with the standing once the era is no longer `era`, which it then updates.
+    ///
+    /// Start with era 0 to get the standing at once. The task is woken by every transition, and by every probe's end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost if the caller stops polling: the next poll sees whatever has changed since `era`.
+    pub fn poll_changed(&self, context: &Context<'_>, era: &mut u64) -> Poll<Standing> {
+        let changed = |era: &mut u64| {
+            let (now, standing) = self.inner().era_and_standing();
+            (now != *era).then(|| {
+                *era = now;
+                standing
+            })
+        };
+        if let Some(standing) = changed(era) {
+            return Poll::Ready(standing);
+        }
+        self.register(context);
+        changed(era).map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Registers the task for the next transition or freed slot. The caller looks again before it waits.
+    pub(crate) fn register(&self, context: &Context<'_>) {
+        self.inner().wakers.register(context.waker());
+    }
+
+    fn inner(&self) -> &Inner {
+        &self.top.inner
+    }
+
+    fn shard(&self) -> &Arc<Shard> {
+        match &*self.top.shards {
+            [only] => only,
+            shards => &shards[thread_number() % shards.len()],
+        }
+    }
+}
+
+impl fmt::Debug for Circuit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (era, standing) = self.inner().era_and_standing();
+        let name = self.name();
+        f.debug_struct("Circuit").field("name", &name).field("standing", &standing).field("era", &era).finish()
+    }
+}
+
+/// What a look at the circuit says about the next call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peek {
+    /// It may be admitted: ready the inner service.
+    MayPass,
+    /// It will be rejected, until a transition, a freed slot or the end of this time.
+    Rejecting(Option<Duration>),
+}
+
+/// The environment's kill switch: names of circuits that let everything through.
+const KILL_SWITCH: &str = "CIRCUIT_BREAKER_DISABLED";
+
+fn named_by(names: &str, name: &str) -> bool {
+    names.split(',').map(str::trim).any(|named| named == name || named == "*")
+}
+
+/// How many shards a sharded circuit has: a thread of each core writes to its own, as far as the promised 4 KiB go.
+fn shard_count() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8)
+}
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kill_switch_names_circuits_exactly_or_all() {
+        assert!(named_by("orders, payments", "payments"));
+        assert!(named_by("*", "payments"));
+        assert!(!named_by("pay", "payments"));
+        assert!(!named_by("", "payments"));
+    }
+}

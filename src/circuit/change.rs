@@ -1,0 +1,202 @@
+//! Transitions: one winner, under the cold mutex, with the data of the new era written before its word.
+//!
+//! A change is planned by whoever finds it due, on the word it has seen; if the word has changed meanwhile, another thread was
+//! first and nothing happens. Observers are told afterwards, outside the lock, by the winner.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::decide;
+use super::inner::Inner;
+use super::word::Word;
+use crate::clock::Tick;
+use crate::config::Recovery;
+use crate::event::Event;
+use crate::outcome::FailureKind;
+use crate::state::{Generation, Mode, Reason, Standing, State, Transition};
+use crate::sync::{MutexGuard, Relaxed, Release};
+
+/// What only transitions touch.
+#[derive(Debug, Default)]
+pub(super) struct Cold {
+    /// The last transitions, oldest first; it grows as they happen.
+    pub(super) history: VecDeque<Transition>,
+    pub(super) generation: Generation,
+    /// The openings in a row, and how long the last of them was.
+    pub(super) attempt: u32,
+    pub(super) last_open: Duration,
+    /// The rejections counted before the era began.
+    rejected_before: u64,
+}
+
+/// What an era begins with.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) standing: Standing,
+    pub(super) reason: Reason,
+    pub(super) now: Tick,
+    pub(super) open_until: Tick,
+    pub(super) hold_until: Tick,
+    /// The failure that completed the evidence.
+    pub(super) failure: Option<FailureKind>,
+    /// Evidence that a restored circuit brings along: the weight of the run, the successes of probes.
+    pub(super) run: u64,
+    pub(super) successes: u32,
+}
+
+impl Plan {
+    pub(super) const fn new(standing: Standing, reason: Reason, now: Tick) -> Self {
+        let (open_until, hold_until) = (Tick::NEVER, Tick::NEVER);
+        Self { standing, reason, now, open_until, hold_until, failure: None, run: 0, successes: 0 }
+    }
+}
+
+impl Inner {
+    /// Makes the planned change if the circuit is still at `expected`, and tells of it.
+    ///
+    /// `plan` runs under the lock and may give up.
+    pub(super) fn change(&self, expected: Word, plan: impl FnOnce(&mut Cold) -> Option<Plan>) -> Option<Transition> {
+        self.change_any(|cold, word| if word == expected { plan(cold) } else { None })
+    }
+
+    /// Makes the planned change wherever the circuit is.
+    pub(super) fn change_any(&self, plan: impl FnOnce(&mut Cold, Word) -> Option<Plan>) -> Option<Transition> {
+        let mut cold = self.cold.lock();
+        // Relaxed: the word only changes under the lock that we hold.
+        let word = Word::from_bits(self.word.0.load(Relaxed));
+        let plan = plan(&mut cold, word)?;
+        let transition = self.enter(cold, word, plan);
+        self.wakers.wake();
+        self.tell(&Event::Transition(&transition));
+        Some(transition)
+    }
+
+    /// Writes the data of the next era, then publishes it.
+    fn enter(&self, mut cold: MutexGuard<'_, Cold>, from: Word, plan: Plan) -> Transition {
+        let Plan { standing, reason, now, open_until, hold_until, failure, run, successes } = plan;
+        let to = from.next(standing);
+        // Relaxed: a count, publishes nothing.
+        let rejected = self.counts.rejected.load(Relaxed);
+        let ends = if matches!(standing.mode, Mode::ForcedOpen | Mode::Disabled) { hold_until } else { open_until };
+        let transition = Transition {
+            from: from.standing(),
+            to: standing,
+            reason,
+            era: to.era(),
+            generation: cold.generation,
+            at: now,
+            wall: self.config.clock.wall(),
+            lasts: (ends != Tick::NEVER).then(|| ends.saturating_since(now)),
+            attempt: cold.attempt,
+            tally: self.evidence.tally(from.era(), now),
+            failure,
+            rejected: rejected.saturating_sub(cold.rejected_before),
+        };
+        cold.rejected_before = rejected;
+        if cold.history.len() == HISTORY {
+            cold.history.pop_front();
+        }
+        cold.history.push_back(transition.clone());
+
+        // Relaxed: the Release store below publishes these with the word.
+        self.entered.store(now.as_nanos(), Relaxed);
+        self.open_until.store(open_until.as_nanos(), Relaxed);
+        self.hold_until.store(hold_until.as_nanos(), Relaxed);
+        self.run.begin(to.era(), run);
+        self.evidence.begin(to.era());
+        self.probes.begin(to.era(), successes);
+        self.leave_alone_until.begin(to.era(), 0);
+        if standing.is_open() {
+            self.begin_summaries(now);
+        }
+        // Release: pairs with the Acquire in `load`; whoever sees the new era sees all of the above.
+        self.word.0.store(to.bits(), Release);
+        transition
+    }
+
+    /// Trips a closed circuit whose rule was met.
+    pub(super) fn trip(&self, expected: Word, now: Tick, reason: Reason, failure: Option<FailureKind>) {
+        let closed_for = now.saturating_since(self.entered());
+        self.change(expected, |cold| {
+            cold.attempt = decide::decayed(cold.attempt, cold.last_open, closed_for);
+            Some(self.open(cold, expected, now, reason, failure))
+        });
+    }
+
+    /// Opens a half-open circuit again.
+    pub(super) fn reopen(&self, expected: Word, now: Tick, reason: Reason, failure: Option<FailureKind>) {
+        self.change(expected, |cold| Some(self.open(cold, expected, now, reason, failure)));
+    }
+
+    fn open(&self, cold: &mut Cold, from: Word, now: Tick, reason: Reason, failure: Option<FailureKind>) -> Plan {
+        let era = from.era();
+        cold.attempt = cold.attempt.saturating_add(1);
+        let alone_until = Duration::from_millis(self.leave_alone_until.get(era).unwrap_or(0));
+        let floor = Tick::ZERO.saturating_add(alone_until).saturating_since(now);
+        cold.last_open = self.config.open.of(cold.attempt, self.random(era)).max(floor);
+        let mut plan = Plan::new(Standing::new(State::Open, from.mode()), reason, now);
+        plan.failure = failure;
+        if self.config.recovery == Recovery::Automatic {
+            plan.open_until = now.saturating_add(cold.last_open);
+        }
+        plan
+    }
+
+    /// Lets a circuit probe; ends a forced opening with it.
+    pub(super) fn half_open(&self, expected: Word, now: Tick, reason: Reason) {
+        let mode = if expected.mode() == Mode::Shadow { Mode::Shadow } else { Mode::Automatic };
+        self.change(expected, |_| Some(Plan::new(Standing::new(State::HalfOpen, mode), reason, now)));
+    }
+
+    pub(super) fn close(&self, expected: Word, now: Tick, reason: Reason) {
+        self.change(expected, |_| Some(Plan::new(Standing::new(State::Closed, expected.mode()), reason, now)));
+    }
+
+    /// Takes a mode away; the state beneath decides again.
+    pub(super) fn uncover(&self, expected: Word, now: Tick, reason: Reason) {
+        self.change(expected, |_| Some(self.uncovered(expected, now, reason)));
+    }
+
+    pub(super) fn uncovered(&self, from: Word, now: Tick, reason: Reason) -> Plan {
+        let mut plan = Plan::new(Standing::new(from.state(), Mode::Automatic), reason, now);
+        plan.open_until = self.open_until();
+        plan
+    }
+
+    /// Tells every observer.
+    pub(super) fn tell(&self, event: &Event<'_>) {
+        for observer in &self.config.observers {
+            self.guarded(|| observer.on_event(&self.config.name, event));
+        }
+    }
+
+    /// Tells the observers that want every call.
+    #[inline]
+    pub(super) fn tell_call(&self, event: &Event<'_>) {
+        for observer in &self.call_observers {
+            self.guarded(|| observer.on_event(&self.config.name, event));
+        }
+    }
+
+    /// Runs foreign code that must not abort what it is told of.
+    fn guarded(&self, observe: impl FnOnce()) {
+        // AssertUnwindSafe: nothing of ours is borrowed mutably, and what the observer broke is its own.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(observe)) {
+            // Dropping what it threw may panic again, and that would abort after all.
+            core::mem::forget(panic);
+            // Relaxed: a count, publishes nothing.
+            self.counts.observer_panics.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(super) fn tell_kill_switch(&self) {
+        let word = self.load();
+        if word.bypassed() {
+            self.change(word, |_| Some(Plan::new(word.standing(), Reason::KillSwitch, self.now())));
+        }
+    }
+}
+
+/// How many transitions a circuit remembers.
+const HISTORY: usize = 128;

@@ -1,0 +1,106 @@
+//! The decisions: whether evidence trips a circuit, and for how long. Pure functions of numbers.
+
+use core::time::Duration;
+
+use crate::config::{Config, Rules};
+use crate::outcome::{UNIT, score_from_units};
+use crate::state::Reason;
+use crate::window::Tally;
+
+/// What a closed circuit knows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    /// The weight of the failures since the last success, in 1/256.
+    pub(super) run: u64,
+    pub(super) tally: Tally,
+    /// How long the era has lasted.
+    pub(super) age: Duration,
+}
+
+/// Returns the first rule that the evidence meets: run, rate, score, slow calls.
+pub(super) fn trips(config: &Config, seen: &Seen) -> Option<Reason> {
+    let Rules { failure_rate, min_calls, consecutive_failures, always, failure_score, slow_call_rate } = config.rules;
+    let Tally { calls, units, slow } = seen.tally;
+    let enough = calls >= u64::from(min_calls);
+
+    if let Some(n) = consecutive_failures {
+        let longer = config.rules.has_rate() && !always && enough;
+        let limit = u64::from(if longer { n.max(min_calls) } else { n }) * u64::from(UNIT);
+        if seen.run >= limit {
+            let (score, limit) = (score_from_units(seen.run), score_from_units(limit));
+            return Some(Reason::ConsecutiveFailures { score, limit });
+        }
+    }
+    // A young time window flaps: its first bucket holds whatever came first.
+    let ripe = enough && config.window.bucket_width().is_none_or(|width| seen.age >= width);
+    if let Some(limit) = failure_rate.filter(|_| ripe) {
+        let score = score_from_units(units);
+        let rate = share(score, calls);
+        if reaches(rate, limit) {
+            return Some(Reason::FailureRate { rate, limit, score, calls });
+        }
+    }
+    if let Some(limit) = failure_score {
+        let score = score_from_units(units);
+        if reaches(score, limit) {
+            return Some(Reason::FailureScore { score, limit, calls });
+        }
+    }
+    if let Some((limit, slower_than)) = slow_call_rate.filter(|_| ripe) {
+        let rate = share(score_from_units(slow * u64::from(UNIT)), calls);
+        if reaches(rate, limit) {
+            return Some(Reason::SlowCallRate { rate, limit, slow, calls, slower_than });
+        }
+    }
+    None
+}
+
+/// Returns the share of `part` in `calls`. While calls complete it can be off, but it is a share: 1 at most.
+pub(super) fn share(part: f64, calls: u64) -> f64 {
+    let calls = score_from_units(calls.max(1) * u64::from(UNIT));
+    (part / calls).min(1.0)
+}
+
+/// At least, but for the last bits of a division: 12 of 30 is 0.4.
+fn reaches(value: f64, limit: f64) -> bool {
+    value >= limit * (1.0 - 1e-12)
+}
+
+/// Returns how many openings in a row are still remembered: one fewer for each last open duration spent closed.
+pub(super) fn decayed(attempt: u32, last_open: Duration, closed_for: Duration) -> u32 {
+    let Some(healed) = closed_for.as_nanos().checked_div(last_open.as_nanos()) else { return 0 };
+    attempt.saturating_sub(u32::try_from(healed).unwrap_or(u32::MAX))
+}
+
+/// Returns a number between 0 and 1, for the jitter of that era: the same for the same seed.
+pub(super) fn random(seed: u64, era: u64) -> f64 {
+    // SplitMix64, Steele, Lea & Flood 2014: two lines that mix every bit, and a jitter needs no more.
+    let mut z = seed.wrapping_add(era.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    let bits = u32::try_from((z ^ (z >> 31)) >> 32).expect("32 bits");
+    f64::from(bits) / f64::from(u32::MAX)
+}
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_attempt_falls_by_one_for_each_last_open_duration_spent_closed() {
+        let second = Duration::from_secs(1);
+        assert_eq!(decayed(3, 10 * second, 9 * second), 3);
+        assert_eq!(decayed(3, 10 * second, 10 * second), 2);
+        assert_eq!(decayed(3, 10 * second, 29 * second), 1);
+        assert_eq!(decayed(3, 10 * second, Duration::MAX), 0);
+        assert_eq!(decayed(0, Duration::ZERO, Duration::ZERO), 0);
+    }
+
+    #[test]
+    fn a_limit_is_reached_by_the_share_that_people_would_say_equals_it() {
+        for (part, calls, limit) in [(12.0, 30, 0.4), (1.0, 3, 1.0 / 3.0), (7.0, 10, 0.7), (41.0, 41, 1.0)] {
+            assert!(reaches(share(part, calls), limit), "{part} of {calls} reaches {limit}");
+            assert!(!reaches(share(part - 0.5, calls), limit), "half a call less does not");
+        }
+    }
+}

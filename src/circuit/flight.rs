@@ -1,0 +1,161 @@
+//! A call under way: the guard that makes sure that it ends in exactly one outcome.
+
+use core::fmt;
+use core::future::Future;
+use core::marker::PhantomData;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+use core::time::Duration;
+
+use pin_project_lite::pin_project;
+
+use super::permit::Permit;
+use super::{Circuit, Start};
+use crate::classify::{Classifier, DefaultClassifier};
+use crate::error::Error;
+
+/// A permit and the classifier that will say what became of it.
+///
+/// It ends once: classified, panicked (dropped while it was polling the call, however the panic is then caught), or cancelled
+/// (dropped otherwise).
+pub(crate) struct Flight<C: Classifier<Req, Res, Err>, Req, Res, Err> {
+    /// `None` once told.
+    cargo: Option<(Permit, C::Call)>,
+    classifier: C,
+    polling: bool,
+    call: PhantomData<fn(Req, Res, Err)>,
+}
+
+impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
+    /// The start that `C` asks of the admission.
+    pub(crate) const START: Start = if C::NEEDS_ELAPSED { Start::Precise } else { Start::Untaken };
+
+    pub(crate) fn new(permit: Permit, classifier: C, request: &Req) -> Self {
+        let call = classifier.start(request);
+        Self { cargo: Some((permit, call)), classifier, polling: false, call: PhantomData }
+    }
+
+    /// Runs a part of the call: its start, or one poll. If it panics, the call has panicked.
+    pub(crate) fn run<T>(&mut self, part: impl FnOnce() -> T) -> T {
+        self.polling = true;
+        let result = part();
+        self.polling = false;
+        result
+    }
+
+    /// Polls the call, and classifies what it gives.
+    pub(crate) fn poll<F>(&mut self, future: Pin<&mut F>, context: &mut Context<'_>) -> Poll<Result<Res, Err>>
+    where
+        F: Future<Output = Result<Res, Err>>,
+    {
+        let Poll::Ready(result) = self.run(|| future.poll(context)) else {
+            if let Some((permit, _)) = &mut self.cargo {
+                permit.begin_waiting();
+            }
+            return Poll::Pending;
+        };
+        if let Some((permit, call)) = self.cargo.take() {
+            let elapsed = permit.measured();
+            let outcome = self.classifier.finish(call, result.as_ref(), elapsed.unwrap_or(Duration::ZERO));
+            permit.record_measured(outcome, elapsed);
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Drop for Flight<C, Req, Res, Err> {
+    fn drop(&mut self) {
+        let Some((permit, call)) = self.cargo.take() else { return };
+        if self.polling {
+            let outcome = self.classifier.panicked(call);
+            permit.record(outcome);
+        } else if let Some(age) = permit.age() {
+            // Without a judgement of the classifier, the permit's own drop decides.
+            if let Some(outcome) = self.classifier.cancelled(call, age) {
+                permit.record(outcome);
+            }
+        }
+    }
+}
+
+impl<C: Classifier<Req, Res, Err>, Req, Res, Err> fmt::Debug for Flight<C, Req, Res, Err> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flight").field("permit", &self.cargo.as_ref().map(|cargo| &cargo.0)).finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// The future of [`Circuit::call`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before its first poll, nothing has happened. Dropped later, the inner future is dropped and the call counts as
+    /// cancelled: neutral at first, a failure of weight 0.5 after `cancelled_counts_after`.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Call<F, T, E>
+    where
+        E: 'static,
+    {
+        circuit: Circuit,
+        #[pin]
+        future: F,
+        flight: Option<Flight<DefaultClassifier, (), T, E>>,
+    }
+}
+
+impl Circuit {
+    /// Makes a call beside tower: runs `future` if the circuit permits it, and records how it ended.
+    ///
+    /// Errors are judged by [`outcome_of`](crate::classify::outcome_of); for other judgements take a permit with
+    /// [`try_acquire`](Self::try_acquire). Permission is asked at the first poll.
+    ///
+    /// ```
+    /// # use tower_circuit_breaker::{Circuit, Config, Error};
+    /// # async fn query() -> Result<u32, std::io::Error> { Ok(1) }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let circuit = Circuit::new(Config::new("database")?);
+    /// match circuit.call(query()).await {
+    ///     Ok(rows) => println!("{rows} rows"),
+    ///     Err(Error::Rejected(rejected)) => println!("not asked: {rejected}"),
+    ///     Err(Error::Inner(error)) => println!("asked in vain: {error}"),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn call<F, T, E>(&self, future: F) -> Call<F, T, E>
+    where
+        F: Future<Output = Result<T, E>>,
+        E: 'static,
+    {
+        Call { circuit: self.clone(), future, flight: None }
+    }
+}
+
+impl<F, T, E> Future for Call<F, T, E>
+where
+    F: Future<Output = Result<T, E>>,
+    E: 'static,
+{
+    type Output = Result<T, Error<E>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let flight = match this.flight {
+            Some(flight) => flight,
+            None => {
+                let permit = this.circuit.admit(Start::Untaken).map_err(Error::Rejected)?;
+                this.flight.insert(Flight::new(permit, DefaultClassifier, &()))
+            }
+        };
+        let result = ready!(flight.poll(this.future, context));
+        Poll::Ready(result.map_err(Error::Inner))
+    }
+}
+
+impl<F, T, E> fmt::Debug for Call<F, T, E>
+where
+    E: 'static,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("circuit", &self.circuit).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,172 @@
+//! Recording: how an outcome becomes evidence, and evidence a change.
+
+use core::time::Duration;
+
+use super::decide::{self, Seen};
+use super::inner::Inner;
+use super::permit::Right;
+use super::probes::Probe;
+use super::word::Word;
+use crate::clock::Tick;
+use crate::config::LONGEST_RETRY_AFTER;
+use crate::event::{Ended, Event};
+use crate::outcome::{Failure, FailureKind, Outcome};
+use crate::state::Reason;
+use crate::sync::Relaxed;
+use crate::window::{Mark, Stamp};
+
+/// An admitted call that has ended.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) era: u64,
+    pub(super) right: Right,
+    pub(super) shard: usize,
+    pub(super) ended: Ended,
+    /// How long the call took, if that was measured.
+    pub(super) elapsed: Option<Duration>,
+}
+
+impl Inner {
+    /// Takes an outcome home: to the evidence of its own era, or nowhere.
+    pub(super) fn record(&self, end: &End) {
+        let word = self.load();
+        let at = match end.right {
+            Right::Uncounted => self.count_aside(end.ended),
+            _ if word.era() != end.era => {
+                // Relaxed: a count, publishes nothing.
+                self.counts.stale.fetch_add(1, Relaxed);
+                self.tell_call(&Event::Stale);
+                self.count_aside(end.ended)
+            }
+            Right::Counted => self.count(word, end),
+            Right::Probe(probe) => self.judge(word, probe, end.ended),
+        };
+        if !self.call_observers.is_empty() {
+            self.tell_call(&Event::Finished { ended: end.ended, at, elapsed: end.elapsed });
+        }
+    }
+
+    /// Adds to the window and the run of a closed circuit, and trips it if a rule is met.
+    fn count(&self, word: Word, end: &End) -> Option<Tick> {
+        let era = end.era;
+        let slower_than = self.config.rules.slow_call_rate.map(|rule| rule.1);
+        let slow = slower_than.is_some_and(|limit| end.elapsed.is_some_and(|elapsed| elapsed >= limit));
+        let failure = match end.ended {
+            Ended::Success => None,
+            Ended::Failure(failure) => Some(failure),
+            Ended::Ignored | Ended::Cancelled => return self.count_aside(end.ended),
+        };
+        let weighs = failure.is_some() || slow || self.config.trip_on_any_outcome;
+        let needs_now = weighs || self.evidence.needs_now();
+        let now = if needs_now { self.now() } else { Tick::ZERO };
+
+        let mark = Mark { units: failure.map_or(0, |failure| failure.weight().units()), slow };
+        self.evidence.record(Stamp { era, now, shard: end.shard }, mark);
+        match failure {
+            None => self.run.success(era),
+            Some(failure) => self.count_failure(era, now, failure),
+        }
+        if weighs {
+            self.weigh(word, now, failure.map(|failure| failure.kind()));
+        }
+        needs_now.then_some(now)
+    }
+
+    fn count_failure(&self, era: u64, now: Tick, failure: Failure) {
+        // Relaxed: a count, publishes nothing.
+        self.counts.failures.fetch_add(1, Relaxed);
+        self.run.failure(era, failure.weight().units());
+        self.leave_alone(era, now, failure);
+    }
+
+    /// Remembers until when the service asked to be left alone: the latest word counts.
+    fn leave_alone(&self, era: u64, now: Tick, failure: Failure) {
+        if let Some(after) = failure.retry_after() {
+            let until = now.saturating_add(after.min(LONGEST_RETRY_AFTER)).as_nanos().div_ceil(1_000_000);
+            self.leave_alone_until.update(era, |_| until);
+        }
+    }
+
+    #[cold]
+    fn weigh(&self, word: Word, now: Tick, failure: Option<FailureKind>) {
+        let era = word.era();
+        let age = now.saturating_since(self.entered());
+        let seen = Seen { run: self.run.weight(era), tally: self.evidence.tally(era, now), age };
+        if let Some(reason) = decide::trips(&self.config, &seen) {
+            self.trip(word, now, reason, failure);
+        }
+    }
+
+    /// Adds to the verdict of a half-open circuit, and makes the change once it is certain.
+    fn judge(&self, word: Word, probe: Probe, ended: Ended) -> Option<Tick> {
+        let now = self.now();
+        let era = word.era();
+        let probing = &self.config.probes;
+        let kind = match ended {
+            Ended::Failure(failure) => {
+                self.leave_alone(era, now, failure);
+                Some(failure.kind())
+            }
+            Ended::Success | Ended::Ignored | Ended::Cancelled => None,
+        };
+        let half_open_for = now.saturating_since(self.entered());
+        let (age, deadline) = (probe.age(now), probing.deadline);
+        let counts = matches!(ended, Ended::Success | Ended::Failure(_));
+        if counts && age >= deadline {
+            self.reopen(word, now, Reason::ProbeOverdue { age, deadline }, kind);
+        } else if kind.is_some() {
+            let verdict = self.probes.failure(era).unwrap_or_default();
+            if verdict.failures > probing.failures_tolerated {
+                let (failures, successes) = (verdict.failures, verdict.successes);
+                let tolerated = probing.failures_tolerated;
+                self.reopen(word, now, Reason::ProbeFailed { failures, tolerated, successes }, kind);
+            }
+        } else if counts {
+            let successes = self.probes.success(era).unwrap_or_default().successes;
+            if successes >= probing.successes {
+                self.close(word, now, Reason::ProbesPassed { successes, half_open_for });
+            }
+        } else if half_open_for >= deadline && self.probes.verdict(era).successes == 0 {
+            self.reopen(word, now, Reason::NoVerdict { half_open_for }, None);
+        }
+        // After the verdict, so that whoever takes the slot next is not one too many. If the era is over, there is none.
+        self.probes.free(probe);
+        self.wakers.wake();
+        self.count_aside(ended);
+        Some(now)
+    }
+
+    /// Counts an outcome for the totals only.
+    fn count_aside(&self, ended: Ended) -> Option<Tick> {
+        let count = match ended {
+            Ended::Success => &self.counts.other_successes,
+            Ended::Failure(_) => &self.counts.other_failures,
+            Ended::Ignored => &self.counts.ignored,
+            Ended::Cancelled => &self.counts.cancelled,
+        };
+        // Relaxed: a count, publishes nothing.
+        count.fetch_add(1, Relaxed);
+        // A failure is always dated, for the metrics of the last minute.
+        matches!(ended, Ended::Failure(_)).then(|| self.now())
+    }
+
+    /// Says what it means that a call was dropped that long after it began, if that is known.
+    pub(super) fn cancelled(&self, age: Option<Duration>) -> Ended {
+        match (self.config.cancelled_counts_after, age) {
+            (Some(after), Some(age)) if age >= after => {
+                Ended::Failure(Failure::timeout().with_kind(FailureKind::Cancelled))
+            }
+            _ => Ended::Cancelled,
+        }
+    }
+}
+
+impl From<Outcome> for Ended {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Success => Self::Success,
+            Outcome::Failure(failure) => Self::Failure(failure),
+            Outcome::Ignored => Self::Ignored,
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Time as the circuit sees it: ticks of an injected clock.
+//!
+//! Decisions never ask for the time, they are given it, so that a test can play an hour in a millisecond. A [`Clock`] has
+//! two readings: [`now`](Clock::now) dates states and windows and may be a few milliseconds coarse; [`precise`](Clock::precise)
+//! measures how long a call took. This is the only module that touches the system's clocks.
+
+#[cfg(feature = "test-util")]
+mod mock;
+
+use core::fmt;
+use core::time::Duration;
+use std::time::{Instant, SystemTime};
+
+#[cfg(feature = "test-util")]
+pub use mock::MockClock;
+
+/// A point in time: nanoseconds since the origin of one clock. Ticks of different clocks do not compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Tick(u64);
+
+impl Tick {
+    /// The origin of a clock.
+    pub const ZERO: Self = Self(0);
+    /// Later than every tick that a clock gives: the deadline of what has none.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
+    /// Returns the tick that many nanoseconds after the origin.
+    #[must_use]
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Returns the nanoseconds since the origin.
+    #[must_use]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Returns the tick `by` later, or the last one there is.
+    #[must_use]
+    pub fn saturating_add(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(by)))
+    }
+
+    /// Returns the time since `earlier`, or zero if that is later: a clock may jump back.
+    #[must_use]
+    pub const fn saturating_since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Returns the duration in nanoseconds, 584 years at most.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A source of time.
+///
+/// A reading must be cheap and must not block: it is on the path of every call. It should not go back, but nothing panics
+/// and no state is lost if it does: time that has gone back counts as time that stood still.
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
+    /// Returns the tick that dates states, deadlines and windows. May be a few milliseconds coarse.
+    fn now(&self) -> Tick;
+
+    /// Returns the tick that measures how long a call took.
+    fn precise(&self) -> Tick {
+        self.now()
+    }
+
+    /// Returns the wall clock's time, for people: it dates transitions and decides nothing.
+    #[expect(clippy::disallowed_methods, reason = "the one door to the wall clock")]
+    fn wall(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+/// The system's monotonic clock, the default.
+///
+/// On Linux [`now`](Clock::now) reads `CLOCK_MONOTONIC_COARSE`: a third of the price of [`Instant`], and at worst one
+/// kernel tick (1 to 10 ms) behind. Elsewhere it is an [`Instant`].
+#[derive(Debug, Clone, Copy)]
+pub struct MonotonicClock {
+    origin: Instant,
+    coarse_origin: u64,
+}
+
+impl MonotonicClock {
+    /// Returns a clock whose origin is one second ago, so that nothing starts at tick zero.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one door to the monotonic clock")]
+    pub fn new() -> Self {
+        Self { origin: Instant::now(), coarse_origin: coarse_nanos() }
+    }
+}
+
+impl Default for MonotonicClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for MonotonicClock {
+    #[cfg(target_os = "linux")]
+    fn now(&self) -> Tick {
+        Tick(coarse_nanos().saturating_sub(self.coarse_origin).saturating_add(HEAD_START))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn now(&self) -> Tick {
+        self.precise()
+    }
+
+    fn precise(&self) -> Tick {
+        Tick(nanos(self.origin.elapsed()).saturating_add(HEAD_START))
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn coarse_nanos() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn coarse_nanos() -> u64 {
+    0
+}
+
+/// Tokio's clock: it stands still while the runtime's time is paused (`tokio::time::pause`).
+///
+/// Give it to circuits in tests that run under `#[tokio::test(start_paused = true)]`. It works outside a runtime as well.
+#[derive(Debug, Clone, Copy)]
+pub struct TokioClock {
+    origin: tokio::time::Instant,
+}
+
+impl TokioClock {
+    /// Returns a clock whose origin is one second ago.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one door to tokio's clock")]
+    pub fn new() -> Self {
+        Self { origin: tokio::time::Instant::now() }
+    }
+}
+
+impl Default for TokioClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for TokioClock {
+    #[expect(clippy::disallowed_methods, reason = "the one door to tokio's clock")]
+    fn now(&self) -> Tick {
+        let since = tokio::time::Instant::now().saturating_duration_since(self.origin);
+        Tick(nanos(since).saturating_add(HEAD_START))
+    }
+}
+
+/// Clocks start a second after their origin, so that zero can mean "not taken" where a tick is kept in a word.
+const HEAD_START: u64 = 1_000_000_000;

@@ -1,0 +1,189 @@
+//! The settings of a circuit, checked once.
+//!
+//! A [`Config`] that exists can work: [`ConfigBuilder::build`] refuses what never could, and says which field, which value
+//! and what is allowed. It also carries the circuit's clock and observers. It decides nothing; `explain` says in sentences
+//! what the decisions will be.
+
+mod builder;
+mod explain;
+mod open;
+
+use core::fmt;
+use core::time::Duration;
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::event::Observer;
+use crate::window::Window;
+pub use builder::ConfigBuilder;
+pub(crate) use open::LONGEST_RETRY_AFTER;
+pub use open::{OpenDuration, Recovery};
+
+/// The checked settings of one circuit.
+#[derive(Clone)]
+pub struct Config {
+    pub(crate) name: Arc<str>,
+    pub(crate) rules: Rules,
+    pub(crate) window: Window,
+    pub(crate) open: OpenDuration,
+    pub(crate) recovery: Recovery,
+    pub(crate) probes: Probing,
+    pub(crate) cancelled_counts_after: Option<Duration>,
+    pub(crate) trip_on_any_outcome: bool,
+    pub(crate) sharded: bool,
+    pub(crate) durations: bool,
+    pub(crate) shadow: bool,
+    pub(crate) seed: Option<u64>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) observers: Vec<Arc<dyn Observer>>,
+}
+
+/// When a closed circuit trips: any rule that is set trips it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Rules {
+    pub(crate) failure_rate: Option<f64>,
+    pub(crate) min_calls: u32,
+    pub(crate) consecutive_failures: Option<u32>,
+    pub(crate) always: bool,
+    pub(crate) failure_score: Option<f64>,
+    pub(crate) slow_call_rate: Option<(f64, Duration)>,
+}
+
+impl Rules {
+    /// Whether a rule looks at a window of calls.
+    pub(crate) const fn need_window(&self) -> bool {
+        self.has_rate() || self.failure_score.is_some()
+    }
+
+    /// Whether a rule compares shares of calls.
+    pub(crate) const fn has_rate(&self) -> bool {
+        self.failure_rate.is_some() || self.slow_call_rate.is_some()
+    }
+}
+
+/// How a half-open circuit comes to its verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Probing {
+    pub(crate) successes: u32,
+    pub(crate) in_flight: u32,
+    pub(crate) failures_tolerated: u32,
+    pub(crate) deadline: Duration,
+    pub(crate) quiet_after: Duration,
+}
+
+impl Config {
+    /// Returns the default settings for the service of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if the name is not 1 to 200 bytes of printable text without spaces.
+    pub fn new(name: &str) -> Result<Self, ConfigError> {
+        Self::builder(name).build()
+    }
+
+    /// Starts from the default settings.
+    pub fn builder(name: &str) -> ConfigBuilder {
+        ConfigBuilder::new(name)
+    }
+
+    /// Starts from the classic circuit breaker: a run of 5 failures opens it for 60 s, one successful probe closes it.
+    pub fn classic(name: &str) -> ConfigBuilder {
+        Self::builder(name)
+            .without_failure_rate()
+            .consecutive_failures(5)
+            .always()
+            .open_for(OpenDuration::fixed(Duration::from_secs(60)))
+            .probes(1)
+    }
+
+    /// Starts from the classic circuit breaker that counts instead: a failure score of 10 within 60 s opens it for 60 s.
+    pub fn classic_score(name: &str) -> ConfigBuilder {
+        Self::classic(name)
+            .without_consecutive_failures()
+            .failure_score(10.0)
+            .window(Window::time(Duration::from_secs(60)))
+    }
+
+    /// Returns the name of the service: its name in errors, logs, metrics and stores.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Says in sentences what these settings do.
+    ///
+    /// ```
+    /// let config = tower_circuit_breaker::Config::new("payments")?;
+    /// println!("{}", config.explain());
+    /// # Ok::<(), tower_circuit_breaker::config::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn explain(&self) -> String {
+        explain::explain(self)
+    }
+
+    /// Names the settings in which `other` differs, each as `field: this one != the other`. Clock and observers do not count.
+    pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
+        let pairs = self.fields().into_iter().zip(other.fields());
+        pairs.filter(|(a, b)| a != b).map(|((field, a), (_, b))| format!("{field}: {a} != {b}")).collect()
+    }
+
+    fn fields(&self) -> [(&'static str, String); 14] {
+        let Rules { failure_rate, min_calls, consecutive_failures, always, failure_score, slow_call_rate } = self.rules;
+        [
+            ("failure_rate", format!("{failure_rate:?}")),
+            ("min_calls", min_calls.to_string()),
+            ("consecutive_failures", format!("{consecutive_failures:?}")),
+            ("always", always.to_string()),
+            ("failure_score", format!("{failure_score:?}")),
+            ("slow_call_rate", format!("{slow_call_rate:?}")),
+            ("window", self.window.to_string()),
+            ("open_for", format!("{:?}", self.open)),
+            ("recovery", format!("{:?}", self.recovery)),
+            ("probes", format!("{:?}", self.probes)),
+            ("cancelled_counts_after", format!("{:?}", self.cancelled_counts_after)),
+            ("trip_on_any_outcome", self.trip_on_any_outcome.to_string()),
+            ("sharded", self.sharded.to_string()),
+            ("shadow", self.shadow.to_string()),
+        ]
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Config");
+        debug.field("name", &self.name);
+        for (field, value) in self.fields() {
+            debug.field(field, &format_args!("{value}"));
+        }
+        debug.field("clock", &self.clock).field("observers", &self.observers).finish()
+    }
+}
+
+/// A setting that could never work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    field: &'static str,
+    value: String,
+    allowed: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(field: &'static str, value: impl fmt::Display, allowed: impl Into<String>) -> Self {
+        Self { field, value: value.to_string(), allowed: allowed.into() }
+    }
+
+    /// Returns the field, as the builder's method spells it.
+    #[must_use]
+    pub const fn field(&self) -> &'static str {
+        self.field
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is {}, allowed is {}", self.field, self.value, self.allowed)
+    }
+}
+
+impl std::error::Error for ConfigError {}

@@ -1,0 +1,338 @@
+//! The builder of a configuration, and the checks that make it one.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use super::open::{LONGEST, SHORTEST};
+use super::{Config, ConfigError, OpenDuration, Probing, Recovery, Rules};
+use crate::clock::{Clock, MonotonicClock};
+use crate::event::Observer;
+use crate::window::{Shape, Window};
+
+/// Settings of a circuit that are not checked yet. Each method says its range and default.
+#[derive(Debug, Clone)]
+#[must_use = "settings do nothing until `build` makes a `Config` of them"]
+pub struct ConfigBuilder {
+    config: Config,
+    slow_call_rate: Option<f64>,
+    slower_than: Option<Duration>,
+    shipped_observers: bool,
+}
+
+impl ConfigBuilder {
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            config: Config {
+                name: name.into(),
+                rules: Rules {
+                    failure_rate: Some(0.4),
+                    min_calls: 20,
+                    consecutive_failures: Some(5),
+                    always: false,
+                    failure_score: None,
+                    slow_call_rate: None,
+                },
+                window: Window::default(),
+                open: OpenDuration::default(),
+                recovery: Recovery::Automatic,
+                probes: Probing {
+                    successes: 3,
+                    in_flight: 1,
+                    failures_tolerated: 0,
+                    deadline: Duration::from_secs(30),
+                    quiet_after: Duration::from_secs(60),
+                },
+                cancelled_counts_after: Some(Duration::from_secs(1)),
+                trip_on_any_outcome: false,
+                sharded: false,
+                durations: false,
+                shadow: false,
+                seed: None,
+                clock: Arc::new(MonotonicClock::new()),
+                observers: Vec::new(),
+            },
+            slow_call_rate: None,
+            slower_than: None,
+            shipped_observers: true,
+        }
+    }
+
+    /// Trips when the weights of the failures in the window sum up to that share of its calls, or more.
+    ///
+    /// Range: more than 0, at most 1. Default: 0.4, so that timeouts alone (weight 0.5) can reach it. It waits for
+    /// [`min_calls`](Self::min_calls), and with a time window for the first bucket of an era to be over.
+    pub const fn failure_rate(mut self, rate: f64) -> Self {
+        self.config.rules.failure_rate = Some(rate);
+        self
+    }
+
+    /// Turns the failure rate rule off.
+    pub const fn without_failure_rate(mut self) -> Self {
+        self.config.rules.failure_rate = None;
+        self
+    }
+
+    /// Sets how many calls must be in the window before a rate means anything. At least 1; default 20.
+    pub const fn min_calls(mut self, calls: u32) -> Self {
+        self.config.rules.min_calls = calls;
+        self
+    }
+
+    /// Trips when the weights of the failures since the last success sum up to `n`. At least 1; default 5.
+    ///
+    /// Beside a rate rule, once the window holds [`min_calls`](Self::min_calls), the run must reach the larger of `n` and
+    /// `min_calls`: at 1 000 calls a second, five failures in a row are chance. [`always`](Self::always) lifts that.
+    pub const fn consecutive_failures(mut self, n: u32) -> Self {
+        self.config.rules.consecutive_failures = Some(n);
+        self
+    }
+
+    /// Lets [`consecutive_failures`](Self::consecutive_failures) trip at `n` at any traffic, beside a rate rule too.
+    pub const fn always(mut self) -> Self {
+        self.config.rules.always = true;
+        self
+    }
+
+    /// Turns the rule of consecutive failures off.
+    pub const fn without_consecutive_failures(mut self) -> Self {
+        self.config.rules.consecutive_failures = None;
+        self
+    }
+
+    /// Trips when the weights of the failures in the window sum up to `score`. More than 0; off by default.
+    pub const fn failure_score(mut self, score: f64) -> Self {
+        self.config.rules.failure_score = Some(score);
+        self
+    }
+
+    /// Trips when that share of the calls in the window took [`slower_than`](Self::slower_than) or longer.
+    ///
+    /// Range: more than 0, at most 1. Off by default: it costs a call two readings of the precise clock.
+    pub const fn slow_call_rate(mut self, rate: f64) -> Self {
+        self.slow_call_rate = Some(rate);
+        self
+    }
+
+    /// Sets how long a slow call takes. Range: 1 ms to 365 days; goes with [`slow_call_rate`](Self::slow_call_rate).
+    pub const fn slower_than(mut self, duration: Duration) -> Self {
+        self.slower_than = Some(duration);
+        self
+    }
+
+    /// Sets which calls the rules look at. Default: `Window::time` of 10 s.
+    pub const fn window(mut self, window: Window) -> Self {
+        self.config.window = window;
+        self
+    }
+
+    /// Sets how long the circuit stays open. Default: 5 s, doubling to 60 s, with a jitter of 10 %.
+    pub fn open_for(mut self, open: OpenDuration) -> Self {
+        self.config.open = open;
+        self
+    }
+
+    /// Sets who ends an opening. Default: the circuit itself.
+    pub const fn recovery(mut self, recovery: Recovery) -> Self {
+        self.config.recovery = recovery;
+        self
+    }
+
+    /// Sets how many probes must succeed to close. Range: 1 to 10 000; default 3.
+    pub const fn probes(mut self, successes: u32) -> Self {
+        self.config.probes.successes = successes;
+        self
+    }
+
+    /// Sets how many probes may be under way at once. Range: 1 to 1 000; default 1.
+    pub const fn probes_in_flight(mut self, probes: u32) -> Self {
+        self.config.probes.in_flight = probes;
+        self
+    }
+
+    /// Sets how many probes may fail before the circuit reopens. Range: 0 to 10 000; default 0, the first one reopens it.
+    pub const fn probe_failures_tolerated(mut self, failures: u32) -> Self {
+        self.config.probes.failures_tolerated = failures;
+        self
+    }
+
+    /// Sets how long a probe may take, before it counts as failed and reopens. Range: 1 ms to 365 days; default 30 s.
+    ///
+    /// A circuit that has been half-open for as long without one success reopens as well.
+    pub const fn probe_deadline(mut self, deadline: Duration) -> Self {
+        self.config.probes.deadline = deadline;
+        self
+    }
+
+    /// Sets after how long half-open a success suffices, if no probe failed: for services too quiet to fill the probes.
+    /// Range: 1 ms to 365 days; default 60 s.
+    pub const fn quiet_after(mut self, duration: Duration) -> Self {
+        self.config.probes.quiet_after = duration;
+        self
+    }
+
+    /// Counts a call that is dropped this long after it began as a failure of weight 0.5. Default: 1 s.
+    ///
+    /// Range: 0 to 365 days. Keep it below every timeout outside the breaker, or those hide every hang from it.
+    pub const fn cancelled_counts_after(mut self, duration: Duration) -> Self {
+        self.config.cancelled_counts_after = Some(duration);
+        self
+    }
+
+    /// Never counts a dropped call. A service that hangs is then only seen by a timeout inside the breaker.
+    pub const fn cancelled_never_counts(mut self) -> Self {
+        self.config.cancelled_counts_after = None;
+        self
+    }
+
+    /// Lets a success trip the circuit too, if it completes the evidence. Default: no, the next failure will.
+    pub const fn trip_on_any_outcome(mut self, any: bool) -> Self {
+        self.config.trip_on_any_outcome = any;
+        self
+    }
+
+    /// Keeps the counts of a time window per thread: for a circuit that several threads call a million times a second.
+    ///
+    /// The decisions are the same once no call is completing. It takes up to 4 KiB; a call window stays shared.
+    pub const fn sharded(mut self) -> Self {
+        self.config.sharded = true;
+        self
+    }
+
+    /// Measures how long each call took, for `circuit_breaker_call_duration_seconds`. Off by default: it costs a call two
+    /// readings of the precise clock.
+    pub const fn measure_durations(mut self) -> Self {
+        self.config.durations = true;
+        self
+    }
+
+    /// Starts in shadow: the circuit changes as it would, but every call goes through, and what would have been rejected is
+    /// counted.
+    pub const fn shadow(mut self) -> Self {
+        self.config.shadow = true;
+        self
+    }
+
+    /// Fixes the jitter, for tests. Default: another seed in each process.
+    pub const fn seed(mut self, seed: u64) -> Self {
+        self.config.seed = Some(seed);
+        self
+    }
+
+    /// Sets the clock. Default: [`MonotonicClock`].
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.config.clock = Arc::new(clock);
+        self
+    }
+
+    /// Adds an observer.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.config.observers.push(Arc::new(observer));
+        self
+    }
+
+    /// Leaves out the observers that the features `metrics` and `tracing` bring.
+    pub const fn without_shipped_observers(mut self) -> Self {
+        self.shipped_observers = false;
+        self
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] names the first field that can never work, its value and what is allowed.
+    pub fn build(mut self) -> Result<Config, ConfigError> {
+        check_name(&self.config.name)?;
+        self.config.rules.slow_call_rate = self.slow_rule()?;
+        let Config { rules, window, open, probes, .. } = &self.config;
+        check_rules(rules, *window)?;
+        if let Some((field, value, allowed)) = open.fault() {
+            return Err(ConfigError::new(field, value, allowed));
+        }
+        check_count("probes", probes.successes, 1, 10_000)?;
+        check_count("probes_in_flight", probes.in_flight, 1, 1_000)?;
+        check_count("probe_failures_tolerated", probes.failures_tolerated, 0, 10_000)?;
+        check_duration("probe_deadline", probes.deadline, SHORTEST)?;
+        check_duration("quiet_after", probes.quiet_after, SHORTEST)?;
+        if let Some(duration) = self.config.cancelled_counts_after {
+            check_duration("cancelled_counts_after", duration, Duration::ZERO)?;
+        }
+        if self.shipped_observers {
+            self.config.observers.extend(crate::telemetry::shipped());
+        }
+        Ok(self.config)
+    }
+
+    fn slow_rule(&self) -> Result<Option<(f64, Duration)>, ConfigError> {
+        match (self.slow_call_rate, self.slower_than) {
+            (None, None) => Ok(None),
+            (Some(rate), Some(slower_than)) => {
+                check_duration("slower_than", slower_than, SHORTEST)?;
+                Ok(Some((rate, slower_than)))
+            }
+            (Some(_), None) => Err(ConfigError::new("slower_than", "not set", "a duration, beside slow_call_rate")),
+            (None, Some(_)) => Err(ConfigError::new("slow_call_rate", "not set", "a rate, beside slower_than")),
+        }
+    }
+}
+
+fn check_name(name: &str) -> Result<(), ConfigError> {
+    let printable = name.chars().all(|c| !c.is_control() && !c.is_whitespace());
+    if printable && (1..=200).contains(&name.len()) {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(40).collect();
+    let value = format!("{shown:?} ({} bytes)", name.len());
+    Err(ConfigError::new("name", value, "1 to 200 bytes of printable text without spaces"))
+}
+
+fn check_rules(rules: &Rules, window: Window) -> Result<(), ConfigError> {
+    match window.0 {
+        Shape::Time { length, buckets } => {
+            if !(Duration::from_millis(100)..=Duration::from_secs(24 * 3600)).contains(&length) {
+                return Err(ConfigError::new("window", format!("{length:?}"), "100ms to 24 hours"));
+            }
+            check_count("window.buckets", buckets, 2, 60)?;
+        }
+        Shape::Calls { calls } => check_count("window.calls", calls, 1, 1 << 24)?,
+    }
+    for (field, rate) in
+        [("failure_rate", rules.failure_rate), ("slow_call_rate", rules.slow_call_rate.map(|rule| rule.0))]
+    {
+        if rate.is_some_and(|rate| !(rate > 0.0 && rate <= 1.0)) {
+            return Err(ConfigError::new(field, rate.unwrap_or_default(), "more than 0 and at most 1"));
+        }
+    }
+    let most = match window.0 {
+        Shape::Time { .. } => u32::MAX,
+        Shape::Calls { calls } => calls,
+    };
+    if rules.has_rate() {
+        check_count("min_calls", rules.min_calls, 1, most)?;
+    }
+    if let Some(n) = rules.consecutive_failures {
+        check_count("consecutive_failures", n, 1, u32::MAX)?;
+    }
+    match rules.failure_score {
+        Some(score) if !(score > 0.0 && score <= f64::from(most)) => {
+            Err(ConfigError::new("failure_score", score, format!("more than 0 and at most {most}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_count(field: &'static str, value: u32, least: u32, most: u32) -> Result<(), ConfigError> {
+    if (least..=most).contains(&value) {
+        Ok(())
+    } else {
+        Err(ConfigError::new(field, value, format!("{least} to {most}")))
+    }
+}
+
+fn check_duration(field: &'static str, value: Duration, least: Duration) -> Result<(), ConfigError> {
+    if (least..=LONGEST).contains(&value) {
+        Ok(())
+    } else {
+        Err(ConfigError::new(field, format!("{value:?}"), format!("{least:?} to 365 days")))
+    }
+}

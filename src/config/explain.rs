@@ -1,0 +1,87 @@
+//! A configuration in sentences, for the person who will be woken by it.
+
+use core::fmt::Write as _;
+
+use super::{Config, Recovery};
+use crate::outcome::Weight;
+use crate::window::Shape;
+
+pub(super) fn explain(config: &Config) -> String {
+    let mut text = format!("Circuit `{}`.\n", config.name);
+    rules(config, &mut text).expect("a String takes everything");
+    recovery(config, &mut text).expect("a String takes everything");
+    text
+}
+
+fn rules(config: &Config, text: &mut String) -> core::fmt::Result {
+    let rules = &config.rules;
+    let window = config.window;
+    let longer = rules.min_calls.max(rules.consecutive_failures.unwrap_or(0));
+    if let Some(n) = rules.consecutive_failures {
+        let timeouts = timeouts_for(n);
+        write!(text, "{n} hard failures in a row open it, or {timeouts} timeouts in a row")?;
+        if rules.has_rate() && !rules.always && longer > n {
+            write!(text, "; once {window} hold {} calls, it takes {longer}", rules.min_calls)?;
+        }
+        writeln!(text, ".")?;
+    }
+    if let Some(rate) = rules.failure_rate {
+        let share = rate * 100.0;
+        writeln!(text, "Failures that weigh {share:.0} % of at least {} calls of {window} open it.", rules.min_calls)?;
+        let timeouts = share / Weight::TIMEOUT.as_f64();
+        if timeouts > 100.0 {
+            writeln!(text, "Timeouts alone never reach that: each weighs {}.", Weight::TIMEOUT.as_f64())?;
+        } else {
+            writeln!(text, "Of timeouts alone, that is {timeouts:.0} % of the calls.")?;
+        }
+        if rules.min_calls < 50 && matches!(window.0, Shape::Time { .. }) {
+            let half = share / 2.0;
+            writeln!(
+                text,
+                "At a few calls a second a steady {half:.0} % of errors can reach it by chance; a larger min_calls or window helps."
+            )?;
+        }
+    }
+    if let Some(score) = rules.failure_score {
+        writeln!(text, "A failure score of {score} within {window} opens it.")?;
+    }
+    if let Some((rate, slower_than)) = rules.slow_call_rate {
+        let (share, calls) = (rate * 100.0, rules.min_calls);
+        writeln!(
+            text,
+            "{share:.0} % of at least {calls} calls of {window} that take {slower_than:?} or more open it."
+        )?;
+    }
+    if rules.consecutive_failures.is_none() && !rules.need_window() {
+        writeln!(text, "No rule is set: only an operator opens it.")?;
+    }
+    match config.cancelled_counts_after {
+        Some(after) => writeln!(text, "A call dropped {after:?} or more after it began counts as a timeout."),
+        None => writeln!(text, "A call that is dropped never counts."),
+    }
+}
+
+fn recovery(config: &Config, text: &mut String) -> core::fmt::Result {
+    let probes = &config.probes;
+    match config.recovery {
+        Recovery::Manual => return writeln!(text, "It stays open until somebody resets it."),
+        Recovery::Automatic => writeln!(text, "It stays open for {:?}.", config.open)?,
+    }
+    let (successes, in_flight, deadline) = (probes.successes, probes.in_flight, probes.deadline);
+    write!(text, "Then it lets {in_flight} probe(s) through at a time: {successes} success(es) close it, ")?;
+    match probes.failures_tolerated {
+        0 => write!(text, "the first failure ")?,
+        tolerated => write!(text, "the failure after {tolerated} tolerated one(s) ")?,
+    }
+    writeln!(text, "reopens it, and so does a probe of {deadline:?}.")?;
+    writeln!(text, "Half-open for {:?}, one success without a failure is enough.", probes.quiet_after)?;
+    if config.shadow {
+        writeln!(text, "It starts in shadow: no call is rejected, what would have been is counted.")?;
+    }
+    Ok(())
+}
+
+/// How many timeouts weigh `n`.
+fn timeouts_for(n: u32) -> u64 {
+    u64::from(n) * u64::from(Weight::HARD.units()) / u64::from(Weight::TIMEOUT.units())
+}

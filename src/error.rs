@@ -1,0 +1,183 @@
+//! The one error of this crate's own on the call path: the call was not permitted.
+//!
+//! A rejection is made for every call of an outage, so it allocates nothing: it points at the circuit, and what it says is
+//! looked up when somebody reads it.
+
+use core::fmt;
+use core::time::Duration;
+use std::error::Error as StdError;
+use std::sync::Arc;
+
+use crate::state::{RejectReason, Transition};
+
+/// What `tower`'s own middleware returns, and the default error of a circuit breaker.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// The call was rejected: it did not happen.
+///
+/// `Display` is the one sentence that a person on call needs: which circuit, why it opened with the numbers, what failed
+/// last, and when it lets a probe through.
+#[derive(Clone)]
+pub struct Rejected {
+    circuit: Arc<dyn Opened>,
+    reason: RejectReason,
+    retry_after: Option<Duration>,
+    era: u64,
+}
+
+impl Rejected {
+    pub(crate) fn new(
+        circuit: Arc<impl Opened + 'static>,
+        reason: RejectReason,
+        retry_after: Option<Duration>,
+        era: u64,
+    ) -> Self {
+        Self { circuit, reason, retry_after, era }
+    }
+
+    /// Returns the name of the circuit.
+    #[must_use]
+    pub fn circuit(&self) -> &str {
+        self.circuit.name()
+    }
+
+    /// Returns why the call was rejected.
+    #[must_use]
+    pub const fn reason(&self) -> RejectReason {
+        self.reason
+    }
+
+    /// Returns how long the circuit stays open, seen from the moment of the rejection.
+    ///
+    /// `None` if no time is known: the circuit is half-open, held until a reset, or recovers only by hand.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// Returns the transition that opened the circuit, as long as the circuit remembers it (128 transitions).
+    #[must_use]
+    pub fn why(&self) -> Option<Transition> {
+        self.circuit.opened(self.era)
+    }
+
+    /// Looks for a rejection in an error and its sources: under `BoxError`, [`Error`] or a client's own error.
+    ///
+    /// ```
+    /// use tower_circuit_breaker::{BoxError, Rejected};
+    ///
+    /// fn worth_a_retry(error: &BoxError) -> bool {
+    ///     Rejected::find(error.as_ref()).is_none()
+    /// }
+    /// ```
+    #[must_use]
+    pub fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(rejected) = error.downcast_ref() {
+                return Some(rejected);
+            }
+            // An `io::Error` hides what it wraps from `source`.
+            let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            if let Some(wrapped) = wrapped {
+                return Self::find(wrapped);
+            }
+            next = error.source();
+        }
+        None
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.circuit.name();
+        match self.reason {
+            RejectReason::Tripped => write!(f, "circuit `{name}` is open")?,
+            RejectReason::HalfOpen => write!(f, "circuit `{name}` is half-open and its probes are taken")?,
+        }
+        match self.why() {
+            Some(edge) => {
+                write!(f, ": {}", edge.reason)?;
+                if let Some(kind) = edge.failure {
+                    write!(f, ", last a failure of kind {kind}")?;
+                }
+            }
+            None => f.write_str(": the service was called before it was polled ready")?,
+        }
+        match self.retry_after {
+            Some(wait) => write!(f, "; it lets a probe through in {wait:.1?}"),
+            None if self.reason == RejectReason::HalfOpen => Ok(()),
+            None => f.write_str("; it stays so until somebody resets it"),
+        }
+    }
+}
+
+impl fmt::Debug for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejected")
+            .field("circuit", &self.circuit.name())
+            .field("reason", &self.reason)
+            .field("retry_after", &self.retry_after)
+            .field("era", &self.era)
+            .finish()
+    }
+}
+
+impl StdError for Rejected {}
+
+/// What a rejection asks its circuit when it is read.
+pub(crate) trait Opened: Send + Sync {
+    fn name(&self) -> &str;
+
+    /// Returns the last transition up to `era` that opened the circuit.
+    fn opened(&self, era: u64) -> Option<Transition>;
+}
+
+/// The error of a call through a circuit with typed errors: rejected, or the service's own.
+#[derive(Debug, Clone)]
+#[expect(clippy::exhaustive_enums, reason = "a call was made or it was not")]
+pub enum Error<E> {
+    /// The call did not happen.
+    Rejected(Rejected),
+    /// The call happened and failed.
+    Inner(E),
+}
+
+impl<E> Error<E> {
+    /// Returns the rejection, if it is one.
+    #[must_use]
+    pub const fn rejected(&self) -> Option<&Rejected> {
+        match self {
+            Self::Rejected(rejected) => Some(rejected),
+            Self::Inner(_) => None,
+        }
+    }
+
+    /// Returns the service's own error, if it is one.
+    #[must_use]
+    pub fn into_inner(self) -> Option<E> {
+        match self {
+            Self::Rejected(_) => None,
+            Self::Inner(error) => Some(error),
+        }
+    }
+}
+
+impl<E> fmt::Display for Error<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // Said twice in a printed chain, but never missing where only the error itself is printed.
+            Self::Rejected(rejected) => rejected.fmt(f),
+            Self::Inner(_) => f.write_str("the call failed"),
+        }
+    }
+}
+
+impl<E: StdError + 'static> StdError for Error<E> {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Rejected(rejected) => Some(rejected),
+            Self::Inner(error) => Some(error),
+        }
+    }
+}

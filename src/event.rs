@@ -1,0 +1,105 @@
+//! What happens to a circuit, and who is told.
+//!
+//! Observers are told after the fact, outside every lock, by the thread that made it happen and once. They decide nothing.
+//! A panic of an observer is caught and counted; one that blocks, blocks a caller.
+
+use core::fmt;
+use core::time::Duration;
+
+use crate::clock::Tick;
+use crate::outcome::Failure;
+use crate::state::{RejectReason, Standing, Transition};
+
+/// Someone who is told what happens to a circuit.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::mpsc;
+/// use tower_circuit_breaker::event::{Event, Observer};
+///
+/// #[derive(Debug)]
+/// struct Pager(mpsc::Sender<String>);
+///
+/// impl Observer for Pager {
+///     fn on_event(&self, circuit: &str, event: &Event<'_>) {
+///         if let Event::Transition(edge) = event {
+///             // A full or closed channel must not stop a caller, so its error goes nowhere.
+///             self.0.send(format!("{circuit} is {} because {}", edge.to, edge.reason)).ok();
+///         }
+///     }
+/// }
+/// ```
+pub trait Observer: fmt::Debug + Send + Sync + 'static {
+    /// Is told of one event of the named circuit. Must not block.
+    ///
+    /// Two transitions in quick succession may be told by two threads in either order; [`Transition::era`] orders them.
+    fn on_event(&self, circuit: &str, event: &Event<'_>);
+
+    /// Returns whether it wants [`Event::Finished`], [`Event::Rejected`] and [`Event::Stale`], which come with every call.
+    ///
+    /// Asked once, when the circuit is built; `false` unless overridden, and then these cost nothing.
+    fn wants_calls(&self) -> bool {
+        false
+    }
+}
+
+/// Something that happened to a circuit.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// An edge was taken.
+    Transition(&'a Transition),
+    /// Calls are being rejected: told at most every 10 s, by a rejected call. A summary, where one line each would flood.
+    #[non_exhaustive]
+    Rejections {
+        /// How many since the last summary, or since the circuit tripped.
+        rejected: u64,
+        /// The time they came in.
+        over: Duration,
+        /// When the circuit will probe, if it is known.
+        retry_after: Option<Duration>,
+    },
+    /// Someone asked to have gauges brought up to date.
+    #[non_exhaustive]
+    Refresh {
+        /// What the circuit is now.
+        standing: Standing,
+        /// The local epoch of `standing`.
+        era: u64,
+        /// The time now.
+        at: Tick,
+    },
+    /// An admitted call ended.
+    #[non_exhaustive]
+    Finished {
+        /// How.
+        ended: Ended,
+        /// When, if the circuit had reason to look at its clock; always for a failure.
+        at: Option<Tick>,
+        /// How long it took, if that was measured.
+        elapsed: Option<Duration>,
+    },
+    /// A call was rejected.
+    #[non_exhaustive]
+    Rejected {
+        /// Why.
+        reason: RejectReason,
+    },
+    /// An outcome came in after its era had ended, and was dropped.
+    Stale,
+}
+
+/// How an admitted call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ended {
+    /// With a success.
+    Success,
+    /// With a failure; a panic and a late cancellation are failures too.
+    Failure(Failure),
+    /// With an outcome that says nothing about the service.
+    Ignored,
+    /// It was dropped, too early to say anything about the service.
+    Cancelled,
+}

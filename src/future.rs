@@ -1,0 +1,93 @@
+//! The future of a call through the breaker: the inner future un-boxed with its permit, or the answer to a rejection.
+
+use core::fmt;
+use core::future::Future;
+use core::marker::PhantomData;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+
+use crate::circuit::Flight;
+use crate::classify::Classifier;
+use crate::rejection::Rejection;
+
+pin_project! {
+    /// The future of a call through a [`CircuitBreaker`](crate::CircuitBreaker).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is done, the inner future is dropped, the permit is returned, and the outcome is cancelled: neutral at
+    /// first, a failure of weight 0.5 once the call has waited for `cancelled_counts_after`. A probe's slot is free again.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<F, C, R, Req, Res, Err>
+    where
+        C: Classifier<Req, Res, Err>,
+        R: Rejection<Req, Res, Err>,
+    {
+        #[pin]
+        kind: Kind<F, C, R, Req, Res, Err>,
+    }
+}
+
+pin_project! {
+    #[project = KindProjection]
+    enum Kind<F, C, R, Req, Res, Err>
+    where
+        C: Classifier<Req, Res, Err>,
+        R: Rejection<Req, Res, Err>,
+    {
+        // The inner future is dropped first: what it does while it is dropped still belongs to the call.
+        Called { #[pin] future: F, flight: Flight<C, Req, Res, Err>, rejection: PhantomData<fn() -> R> },
+        Rejected { answer: Option<Result<Res, R::Error>> },
+    }
+}
+
+impl<F, C, R, Req, Res, Err> ResponseFuture<F, C, R, Req, Res, Err>
+where
+    C: Classifier<Req, Res, Err>,
+    R: Rejection<Req, Res, Err>,
+{
+    pub(crate) const fn called(future: F, flight: Flight<C, Req, Res, Err>) -> Self {
+        Self { kind: Kind::Called { future, flight, rejection: PhantomData } }
+    }
+
+    pub(crate) const fn rejected(answer: Result<Res, R::Error>) -> Self {
+        Self { kind: Kind::Rejected { answer: Some(answer) } }
+    }
+}
+
+impl<F, C, R, Req, Res, Err> Future for ResponseFuture<F, C, R, Req, Res, Err>
+where
+    F: Future<Output = Result<Res, Err>>,
+    C: Classifier<Req, Res, Err>,
+    R: Rejection<Req, Res, Err>,
+{
+    type Output = Result<Res, R::Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().kind.project() {
+            KindProjection::Called { future, flight, .. } => {
+                let result = ready!(flight.poll(future, context));
+                Poll::Ready(result.map_err(R::map_err))
+            }
+            KindProjection::Rejected { answer } => {
+                Poll::Ready(answer.take().expect("a future is not polled after it is done"))
+            }
+        }
+    }
+}
+
+impl<F, C, R, Req, Res, Err> fmt::Debug for ResponseFuture<F, C, R, Req, Res, Err>
+where
+    C: Classifier<Req, Res, Err>,
+    R: Rejection<Req, Res, Err>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.kind {
+            Kind::Called { .. } => "Called",
+            Kind::Rejected { .. } => "Rejected",
+        };
+        f.debug_tuple("ResponseFuture").field(&format_args!("{kind}")).finish()
+    }
+}

@@ -1,0 +1,60 @@
+//! A circuit breaker for tower services.
+//!
+//! When the service behind it is down, calls are rejected at once, before they happen, with one sentence that says why; when
+//! it is back, a few probes find out. Failures count by weight: a hard failure 1.0, a timeout 0.5.
+//!
+//! **Open means rejecting. Closed means letting calls through.**
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::{ServiceBuilder, timeout::TimeoutLayer};
+//! use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config};
+//!
+//! # let client = tower::service_fn(|_: u32| async { Ok::<_, std::io::Error>(1) });
+//! let circuit = Circuit::new(Config::new("payments")?);
+//! let service = ServiceBuilder::new()
+//!     .layer(CircuitBreakerLayer::new(&circuit))
+//!     .layer(TimeoutLayer::new(Duration::from_secs(2)))
+//!     .service(client);
+//! # fn usable<S: tower::Service<u32>>(_: S) {} usable(service);
+//! # Ok::<(), tower_circuit_breaker::config::ConfigError>(())
+//! ```
+//!
+//! # The life of a call
+//!
+//! ```text
+//! request ─▶ service ─▶ circuit: word ─┬─▶ Permit ─▶ inner call ─▶ classifier ─▶ outcome ─▶ window ─▶ rules ─┐
+//!                                      └─▶ Rejected                                                          │
+//!            observers: metrics, logs, yours ◀────────────── transition, with the numbers that decided ◀─────┘
+//! ```
+//!
+//! Where to look: [`Config`] for the rules and their defaults, [`classify`] for what counts as a failure, [`event`] for being
+//! told, [`Registry`] for several circuits.
+
+pub mod circuit;
+pub mod classify;
+pub mod clock;
+pub mod config;
+mod error;
+pub mod event;
+mod future;
+mod layer;
+pub mod outcome;
+mod registry;
+pub mod rejection;
+mod service;
+pub mod state;
+mod sync;
+pub mod telemetry;
+pub mod window;
+
+pub use circuit::{Circuit, Permit, Status};
+pub use config::{Config, OpenDuration};
+pub use error::{BoxError, Error, Rejected};
+pub use future::ResponseFuture;
+pub use layer::CircuitBreakerLayer;
+pub use outcome::{Failure, Outcome};
+pub use registry::{Registry, RegistryError};
+pub use service::{CircuitBreaker, WhenOpen};
+pub use state::{By, Mode, State};
+pub use window::Window;

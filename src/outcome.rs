@@ -1,0 +1,232 @@
+//! What a call meant for the circuit: success, a failure of some weight, or nothing.
+//!
+//! A weight says how much a failure counts, from just above 0 to 1. It is kept in 1/256 so that sums are exact integers,
+//! whatever the order in which threads add them. Nothing here decides whether a circuit trips.
+
+use core::fmt;
+use core::time::Duration;
+
+/// What a call meant for its circuit, as a [`Classifier`](crate::classify::Classifier) saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The service did its job, even if the answer was one the caller did not like (a 404 is a success of the service).
+    Success,
+    /// The service failed, with the weight that the failure carries.
+    Failure(Failure),
+    /// The call says nothing about the service: it enters no window and no rate.
+    Ignored,
+}
+
+impl Outcome {
+    /// Returns a hard failure: weight 1.0.
+    #[must_use]
+    pub const fn failure() -> Self {
+        Self::Failure(Failure::hard())
+    }
+
+    /// Returns a timeout: weight 0.5.
+    #[must_use]
+    pub const fn timeout() -> Self {
+        Self::Failure(Failure::timeout())
+    }
+
+    /// Returns the failure inside, if it is one.
+    #[must_use]
+    pub const fn as_failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failure(failure) => Some(failure),
+            Self::Success | Self::Ignored => None,
+        }
+    }
+}
+
+impl From<Failure> for Outcome {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+/// A failure: how much it weighs, of what kind it was, and when the service asked to be called again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    weight: Weight,
+    kind: FailureKind,
+    retry_after: Option<Duration>,
+}
+
+impl Failure {
+    /// Returns a failure of the given weight and of kind [`FailureKind::Error`].
+    #[must_use]
+    pub const fn new(weight: Weight) -> Self {
+        Self { weight, kind: FailureKind::Error, retry_after: None }
+    }
+
+    /// Returns a hard failure: weight 1.0, kind [`FailureKind::Error`].
+    #[must_use]
+    pub const fn hard() -> Self {
+        Self::new(Weight::HARD)
+    }
+
+    /// Returns a timeout: weight 0.5, kind [`FailureKind::Timeout`].
+    #[must_use]
+    pub const fn timeout() -> Self {
+        Self::new(Weight::TIMEOUT).with_kind(FailureKind::Timeout)
+    }
+
+    /// Sets the kind, which metrics and messages show.
+    #[must_use]
+    pub const fn with_kind(mut self, kind: FailureKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Sets how long the service asked to be left alone.
+    ///
+    /// The latest one seen in an era is a floor of the next open duration, capped at 5 minutes.
+    #[must_use]
+    pub const fn with_retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// Returns the weight.
+    #[must_use]
+    pub const fn weight(&self) -> Weight {
+        self.weight
+    }
+
+    /// Returns the kind.
+    #[must_use]
+    pub const fn kind(&self) -> FailureKind {
+        self.kind
+    }
+
+    /// Returns how long the service asked to be left alone, if it did.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+}
+
+/// Of what kind a failure was. It decides nothing; it is what a person reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// The call returned an error, or an answer that was classified as one.
+    Error,
+    /// The call took too long and was given up.
+    Timeout,
+    /// The call's future was dropped, later than `cancelled_counts_after`: a timeout outside the breaker.
+    Cancelled,
+    /// The call panicked.
+    Panicked,
+    /// The inner service's `poll_ready` failed.
+    NotReady,
+    /// A kind of your own, such as `"http_503"`. It becomes a metric label: keep their number small.
+    Named(&'static str),
+}
+
+impl FailureKind {
+    /// Returns the kind as a metric label.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Timeout => "timeout",
+            Self::Cancelled => "cancelled",
+            Self::Panicked => "panicked",
+            Self::NotReady => "not_ready",
+            Self::Named(name) => name,
+        }
+    }
+}
+
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How much a failure counts: more than 0, at most 1, kept in steps of 1/256.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Weight(u16);
+
+impl Weight {
+    /// The weight of a hard failure (a 5xx answer, a refused connection): 1.0.
+    pub const HARD: Self = Self(UNIT);
+    /// The weight of a timeout: 0.5. A slow service is half as damning as a broken one.
+    pub const TIMEOUT: Self = Self(UNIT / 2);
+
+    /// Returns the weight nearest to `weight`, at least 1/256.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidWeight`] unless `0 < weight <= 1`.
+    pub fn new(weight: f64) -> Result<Self, InvalidWeight> {
+        if !(weight > 0.0 && weight <= 1.0) {
+            return Err(InvalidWeight(weight));
+        }
+        let units = (weight * f64::from(UNIT)).round();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "0 <= units <= 256, by the check above"
+        )]
+        let units = units as u16;
+        Ok(Self(units.max(1)))
+    }
+
+    /// Returns the weight as a number, `0 < w <= 1`.
+    #[must_use]
+    pub fn as_f64(self) -> f64 {
+        f64::from(self.0) / f64::from(UNIT)
+    }
+
+    /// Returns the weight in 1/256.
+    pub(crate) const fn units(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Debug for Weight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Weight({})", self.as_f64())
+    }
+}
+
+/// A weight was not above 0 and at most 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct InvalidWeight(f64);
+
+impl fmt::Display for InvalidWeight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "weight is {}, allowed is more than 0 and at most 1", self.0)
+    }
+}
+
+impl std::error::Error for InvalidWeight {}
+
+/// One whole weight, in the fixed-point unit of every sum.
+pub(crate) const UNIT: u16 = 256;
+
+/// Turns a fixed-point sum of weights into the number people read.
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 units, beyond which nobody reads the last digit")]
+pub(crate) fn score_from_units(units: u64) -> f64 {
+    units as f64 / f64::from(UNIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weight_is_above_zero_and_at_most_one() {
+        for bad in [0.0, -0.5, 1.0001, f64::NAN, f64::INFINITY] {
+            assert!(Weight::new(bad).is_err(), "{bad} was accepted");
+        }
+        assert_eq!(Weight::new(1.0), Ok(Weight::HARD));
+        assert_eq!(Weight::new(0.5), Ok(Weight::TIMEOUT));
+        assert_eq!(Weight::new(1e-9).map(Weight::units), Ok(1), "a tiny weight still counts");
+    }
+}

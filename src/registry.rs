@@ -1,0 +1,146 @@
+//! The named circuits of a process: one circuit a name, and a bound on their number.
+//!
+//! It is asked when services are built and when operators act, never on the path of a call, so it locks.
+
+use core::fmt;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::circuit::{Circuit, Status, To};
+use crate::config::Config;
+use crate::state::{By, Transition};
+use crate::sync::Mutex;
+
+/// The circuits of a process, by name. Clones are handles to the same registry.
+///
+/// ```
+/// use tower_circuit_breaker::{Config, Registry};
+///
+/// let registry = Registry::new();
+/// let circuit = registry.circuit(Config::new("payments")?)?;
+/// assert!(registry.get("payments").is_some());
+/// for status in registry.status_all() {
+///     println!("{}: {}", status.name, status.standing());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Registry {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    limit: usize,
+    // Sorted, so that lists for people are.
+    circuits: Mutex<BTreeMap<String, Circuit>>,
+}
+
+impl Registry {
+    /// Returns an empty registry for at most 10 000 circuits.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_limit(10_000)
+    }
+
+    /// Returns an empty registry for at most `limit` circuits.
+    #[must_use]
+    pub fn with_limit(limit: usize) -> Self {
+        Self { shared: Arc::new(Shared { limit, circuits: Mutex::new(BTreeMap::new()) }) }
+    }
+
+    /// Returns the circuit of that name: the one there is, or a new one.
+    ///
+    /// # Errors
+    ///
+    /// [`RegistryError::Different`] if there is one with other settings, [`RegistryError::Full`] if there is no room for another.
+    pub fn circuit(&self, config: Config) -> Result<Circuit, RegistryError> {
+        let mut circuits = self.shared.circuits.lock();
+        if let Some(circuit) = circuits.get(config.name()) {
+            let differences = circuit.config().differences(&config);
+            if differences.is_empty() {
+                return Ok(circuit.clone());
+            }
+            return Err(RegistryError::Different { name: config.name().to_owned(), differences });
+        }
+        let limit = self.shared.limit;
+        if circuits.len() >= limit {
+            return Err(RegistryError::Full { name: config.name().to_owned(), limit });
+        }
+        let circuit = Circuit::new(config);
+        circuits.insert(circuit.name().to_owned(), circuit.clone());
+        Ok(circuit)
+    }
+
+    /// Returns the circuit of that name, if there is one.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Circuit> {
+        self.shared.circuits.lock().get(name).cloned()
+    }
+
+    /// Returns all circuits, by name.
+    #[must_use]
+    pub fn circuits(&self) -> Vec<Circuit> {
+        self.shared.circuits.lock().values().cloned().collect()
+    }
+
+    /// Returns the status of every circuit, by name.
+    #[must_use]
+    pub fn status_all(&self) -> Vec<Status> {
+        self.circuits().iter().map(Circuit::status).collect()
+    }
+
+    /// Resets every circuit.
+    pub fn reset_all(&self, by: &By, to: To) -> Vec<Transition> {
+        // Outside the lock: observers are told, and may ask the registry.
+        self.circuits().iter().map(|circuit| circuit.reset(by, to)).collect()
+    }
+
+    /// Brings every gauge up to date, for a `/metrics` handler.
+    pub fn refresh_metrics(&self) {
+        self.circuits().iter().for_each(Circuit::refresh_metrics);
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A registry did not give a circuit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// There is a circuit of that name with other settings.
+    #[non_exhaustive]
+    Different {
+        /// The name.
+        name: String,
+        /// The settings that differ, each as `field: present != asked for`.
+        differences: Vec<String>,
+    },
+    /// There is no room for another circuit.
+    #[non_exhaustive]
+    Full {
+        /// The name asked for.
+        name: String,
+        /// How many circuits there may be.
+        limit: usize,
+    },
+}
+
+impl fmt::Display for RegistryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Different { name, differences } => {
+                write!(f, "circuit `{name}` exists with other settings: {}", differences.join(", "))
+            }
+            Self::Full { name, limit } => {
+                write!(f, "no room for circuit `{name}`: the registry holds its limit of {limit}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for RegistryError {}

@@ -1,0 +1,90 @@
+//! What a caller gets instead of a call: the shape of a rejection at the tower edge.
+//!
+//! [`BoxedErrors`] is the default because it composes with everything that tower has; [`TypedErrors`] costs no allocation and
+//! lets a caller match; [`Respond`] answers for the service, for stacks whose error cannot be changed.
+
+use core::fmt;
+
+use crate::error::{BoxError, Error, Rejected};
+
+/// Makes the answer to a rejected call, and fits the errors of the service into the same type.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot reject calls of a service that gives `Result<{Res}, {E}>`",
+    note = "`BoxedErrors` needs an error that is `Into<BoxError>`; otherwise use `.typed_errors()` or `.respond_with(..)`"
+)]
+pub trait Rejection<Req, Res, E> {
+    /// The error of the service with its breaker.
+    type Error;
+
+    /// Answers a call that was rejected. The request was not used.
+    ///
+    /// # Errors
+    ///
+    /// The rejection, where it is not answered with a response.
+    fn reject(&self, rejected: Rejected, request: Req) -> Result<Res, Self::Error>;
+
+    /// Fits an error of the service in.
+    fn map_err(error: E) -> Self::Error;
+}
+
+/// Rejections and the service's errors as one [`BoxError`], as tower's own middleware does. The default.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct BoxedErrors;
+
+impl<Req, Res, E: Into<BoxError>> Rejection<Req, Res, E> for BoxedErrors {
+    type Error = BoxError;
+
+    fn reject(&self, rejected: Rejected, _: Req) -> Result<Res, BoxError> {
+        Err(rejected.into())
+    }
+
+    fn map_err(error: E) -> BoxError {
+        error.into()
+    }
+}
+
+/// Rejections and the service's errors as an [`Error`] to match on. Allocates nothing.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct TypedErrors;
+
+impl<Req, Res, E> Rejection<Req, Res, E> for TypedErrors {
+    type Error = Error<E>;
+
+    fn reject(&self, rejected: Rejected, _: Req) -> Result<Res, Error<E>> {
+        Err(Error::Rejected(rejected))
+    }
+
+    fn map_err(error: E) -> Error<E> {
+        Error::Inner(error)
+    }
+}
+
+/// Rejections as a response that a closure makes; the service's errors stay as they are.
+#[derive(Clone, Copy)]
+pub struct Respond<F>(F);
+
+impl<F> Respond<F> {
+    pub(crate) const fn new(respond: F) -> Self {
+        Self(respond)
+    }
+}
+
+impl<F: Fn(Rejected) -> Res, Req, Res, E> Rejection<Req, Res, E> for Respond<F> {
+    type Error = E;
+
+    fn reject(&self, rejected: Rejected, _: Req) -> Result<Res, E> {
+        Ok((self.0)(rejected))
+    }
+
+    fn map_err(error: E) -> E {
+        error
+    }
+}
+
+impl<F> fmt::Debug for Respond<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Respond").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,140 @@
+//! The service: it peeks when polled ready, and takes the permit when called.
+//!
+//! A permit must not be taken in `poll_ready`, which may be called and never followed by a call: a probe's slot would be lost.
+//! And `poll_ready` never fails by itself: one error kills a `Buffer` for good and makes `Balance` drop the endpoint.
+
+mod pend;
+
+use core::fmt;
+use core::task::{Context, Poll, ready};
+
+use tower_service::Service;
+
+use crate::circuit::{Circuit, Flight, Peek};
+use crate::classify::{Classifier, DefaultClassifier};
+use crate::future::ResponseFuture;
+use crate::rejection::{BoxedErrors, Rejection};
+use pend::Pend;
+
+/// What `poll_ready` does while the circuit rejects every call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum WhenOpen {
+    /// It is ready at once, without polling the inner service, and the call is rejected. The default: it fails fast.
+    #[default]
+    Reject,
+    /// It is pending until the circuit lets calls through again, so that `tower::balance` takes the endpoint out of rotation.
+    ///
+    /// For long-lived services on a tokio runtime with time enabled, whose timer wakes them at the deadline. Under a layer
+    /// that is applied anew for each request, callers would queue without bound.
+    Pend,
+}
+
+/// A service behind a circuit.
+///
+/// A clone shares the circuit, not the readiness: like every tower service, it must be polled ready before it is called. A
+/// call without that is rejected, as the inner service was not made ready for it.
+pub struct CircuitBreaker<S, C = DefaultClassifier, R = BoxedErrors> {
+    inner: S,
+    circuit: Circuit,
+    classifier: C,
+    rejection: R,
+    when_open: WhenOpen,
+    /// Whether the inner service has been polled ready and not been called since.
+    inner_ready: bool,
+    pend: Pend,
+}
+
+impl<S, C, R> CircuitBreaker<S, C, R> {
+    pub(crate) const fn new(inner: S, circuit: Circuit, classifier: C, rejection: R, when_open: WhenOpen) -> Self {
+        Self { inner, circuit, classifier, rejection, when_open, inner_ready: false, pend: Pend::new() }
+    }
+
+    /// Returns the circuit.
+    #[must_use]
+    pub const fn circuit(&self) -> &Circuit {
+        &self.circuit
+    }
+
+    /// Returns the inner service.
+    #[must_use]
+    pub const fn inner_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// Returns the inner service, to be changed; a call through it is not guarded.
+    #[must_use]
+    pub const fn inner_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Takes the inner service out.
+    #[must_use]
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, C, R, Req> Service<Req> for CircuitBreaker<S, C, R>
+where
+    S: Service<Req>,
+    C: Classifier<Req, S::Response, S::Error> + Clone,
+    R: Rejection<Req, S::Response, S::Error>,
+{
+    type Response = S::Response;
+    type Error = R::Error;
+    type Future = ResponseFuture<S::Future, C, R, Req, S::Response, S::Error>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        match self.when_open {
+            WhenOpen::Reject => {
+                if let Peek::Rejecting(_) = self.circuit.peek() {
+                    // What has been made ready stays so, for the call after the next admission.
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            WhenOpen::Pend => ready!(self.pend.poll(&self.circuit, context)),
+        }
+        let result = ready!(self.inner.poll_ready(context));
+        self.inner_ready = result.is_ok();
+        Poll::Ready(result.map_err(|error| {
+            self.circuit.record_ready_error(self.classifier.ready_error(&error));
+            R::map_err(error)
+        }))
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        let admitted = if self.inner_ready {
+            self.circuit.admit(Flight::<C, Req, S::Response, S::Error>::START)
+        } else {
+            Err(self.circuit.reject_unready())
+        };
+        match admitted {
+            Ok(permit) => {
+                self.inner_ready = false;
+                let mut flight = Flight::new(permit, self.classifier.clone(), &request);
+                let future = flight.run(|| self.inner.call(request));
+                ResponseFuture::called(future, flight)
+            }
+            Err(rejected) => ResponseFuture::rejected(self.rejection.reject(rejected, request)),
+        }
+    }
+}
+
+impl<S: Clone, C: Clone, R: Clone> Clone for CircuitBreaker<S, C, R> {
+    fn clone(&self) -> Self {
+        let (inner, circuit) = (self.inner.clone(), self.circuit.clone());
+        // A clone of a ready service is not ready.
+        Self::new(inner, circuit, self.classifier.clone(), self.rejection.clone(), self.when_open)
+    }
+}
+
+impl<S: fmt::Debug, C, R> fmt::Debug for CircuitBreaker<S, C, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CircuitBreaker")
+            .field("inner", &self.inner)
+            .field("circuit", &self.circuit)
+            .field("when_open", &self.when_open)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,72 @@
+//! Who did something to a circuit, and why: required of every act of an operator.
+
+use core::fmt;
+
+/// Who acts on a circuit, and the reason given. Both end in the audit and in the rejections' message.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct By {
+    user: Box<str>,
+    reason: Box<str>,
+}
+
+impl By {
+    /// Names the user (1 to 200 characters) and the reason (1 to 500 characters).
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidBy`] if one of them is blank, too long, or has control characters, which could forge a line of a log.
+    pub fn new(user: &str, reason: &str) -> Result<Self, InvalidBy> {
+        check("user", user, 200)?;
+        check("reason", reason, 500)?;
+        Ok(Self { user: user.into(), reason: reason.into() })
+    }
+
+    /// Returns who acted.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// Returns why.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.user, self.reason)
+    }
+}
+
+fn check(field: &'static str, value: &str, allowed: usize) -> Result<(), InvalidBy> {
+    let length = value.chars().count();
+    let problem = if value.trim().is_empty() {
+        "is empty".to_owned()
+    } else if length > allowed {
+        format!("has {length} characters")
+    } else if value.chars().any(char::is_control) {
+        "has control characters".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(InvalidBy { field, problem, allowed })
+}
+
+/// The user or the reason of an operator's act cannot be accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidBy {
+    field: &'static str,
+    problem: String,
+    allowed: usize,
+}
+
+impl fmt::Display for InvalidBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { field, problem, allowed } = self;
+        write!(f, "{field} {problem}, allowed are 1 to {allowed} printable characters")
+    }
+}
+
+impl std::error::Error for InvalidBy {}

@@ -1,0 +1,176 @@
+//! Why an edge was taken, with the numbers that decided it.
+
+use core::fmt;
+use core::time::Duration;
+use std::sync::Arc;
+
+use super::By;
+
+/// Why a circuit changed.
+///
+/// `Display` is half a sentence that fits behind "because": `12 of 25 calls failed (48 %, the limit is 40 %)`.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are the numbers that the variant's first line names")]
+pub enum Reason {
+    /// The run of consecutive failures reached its limit.
+    ConsecutiveFailures { score: f64, limit: f64 },
+    /// The share of weighted failures in the window reached its limit.
+    FailureRate { rate: f64, limit: f64, score: f64, calls: u64 },
+    /// The sum of the weights in the window reached its limit.
+    FailureScore { score: f64, limit: f64, calls: u64 },
+    /// The share of slow calls in the window reached its limit.
+    SlowCallRate { rate: f64, limit: f64, slow: u64, calls: u64, slower_than: Duration },
+    /// More probes failed than are tolerated.
+    ProbeFailed { failures: u32, tolerated: u32, successes: u32 },
+    /// A probe did not end within the probe deadline.
+    ProbeOverdue { age: Duration, deadline: Duration },
+    /// Half-open for the length of the probe deadline, and no probe came to a verdict: all were cancelled or ignored.
+    NoVerdict { half_open_for: Duration },
+    /// Enough probes succeeded.
+    ProbesPassed { successes: u32, half_open_for: Duration },
+    /// Too quiet a service to fill the probes: some succeeded, none failed, for long enough.
+    QuietService { successes: u32, half_open_for: Duration },
+    /// The open duration is over.
+    WaitElapsed { waited: Duration },
+    /// A hold with an end is over.
+    HoldEnded { held: Duration },
+    /// An operator acted.
+    Operator { act: Act, by: Arc<By> },
+    /// The state was restored from a store.
+    Restored,
+    /// Another instance's newer state was followed.
+    Followed,
+    /// The environment's kill switch names this circuit.
+    KillSwitch,
+}
+
+impl Reason {
+    /// Returns the reason as a metric label.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::ConsecutiveFailures { .. } => "consecutive_failures",
+            Self::FailureRate { .. } => "failure_rate",
+            Self::FailureScore { .. } => "failure_score",
+            Self::SlowCallRate { .. } => "slow_call_rate",
+            Self::ProbeFailed { .. } => "probe_failed",
+            Self::ProbeOverdue { .. } => "probe_overdue",
+            Self::NoVerdict { .. } => "no_verdict",
+            Self::ProbesPassed { .. } => "probes_passed",
+            Self::QuietService { .. } => "quiet_service",
+            Self::WaitElapsed { .. } => "wait_elapsed",
+            Self::HoldEnded { .. } => "hold_ended",
+            Self::Operator { .. } => "operator",
+            Self::Restored => "restored",
+            Self::Followed => "followed",
+            Self::KillSwitch => "kill_switch",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ConsecutiveFailures { score, limit } => {
+                write!(f, "failures in a row weighed {score:.1}, the limit is {limit:.1}")
+            }
+            Self::FailureRate { rate, limit, score, calls } => {
+                let (rate, limit) = (Percent(*rate), Percent(*limit));
+                write!(f, "failures weighed {score:.1} in {calls} calls: {rate}, the limit is {limit}")
+            }
+            Self::FailureScore { score, limit, calls } => {
+                write!(f, "failures weighed {score:.1} in {calls} calls, the limit is {limit:.1}")
+            }
+            Self::SlowCallRate { rate, limit, slow, calls, slower_than } => {
+                let (rate, limit) = (Percent(*rate), Percent(*limit));
+                write!(f, "{slow} of {calls} calls took {slower_than:?} or more: {rate}, the limit is {limit}")
+            }
+            Self::ProbeFailed { failures, tolerated, successes } => {
+                write!(f, "{failures} of {} probes failed, {tolerated} tolerated", failures.saturating_add(*successes))
+            }
+            Self::ProbeOverdue { age, deadline } => {
+                write!(f, "a probe took {age:.1?} or more, the limit is {deadline:?}")
+            }
+            Self::NoVerdict { half_open_for } => {
+                write!(f, "no probe came to a verdict in {half_open_for:.1?}: all were cancelled or ignored")
+            }
+            Self::ProbesPassed { successes, half_open_for } => {
+                write!(f, "{successes} probes succeeded in {half_open_for:.1?}")
+            }
+            Self::QuietService { successes, half_open_for } => {
+                write!(f, "{successes} probes succeeded and none failed in {half_open_for:.1?}, it is a quiet service")
+            }
+            Self::WaitElapsed { waited } => write!(f, "it was open for {waited:.1?}"),
+            Self::HoldEnded { held } => write!(f, "the hold ended after {held:.1?}"),
+            Self::Operator { act, by } => write!(f, "{act} by {by}"),
+            Self::Restored => f.write_str("restored from the store"),
+            Self::Followed => f.write_str("another instance's newer state was followed"),
+            Self::KillSwitch => f.write_str("CIRCUIT_BREAKER_DISABLED names it"),
+        }
+    }
+}
+
+/// Why a call was rejected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RejectReason {
+    /// The circuit is open, or was forced open.
+    Tripped,
+    /// The circuit is half-open and its probes are taken.
+    HalfOpen,
+}
+
+impl RejectReason {
+    /// Returns the reason as a metric label: `tripped` or `half_open`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tripped => "tripped",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
+impl fmt::Display for RejectReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What an operator did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Act {
+    /// Forced the circuit open.
+    Trip,
+    /// Ended every hold and closed the circuit, or let it probe.
+    Reset,
+    /// Let every call through, uncounted.
+    Disable,
+    /// Ended a hold; the state beneath decides again.
+    Resume,
+    /// Let every call through, and reported what would have been rejected.
+    Shadow,
+}
+
+impl fmt::Display for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Trip => "tripped",
+            Self::Reset => "reset",
+            Self::Disable => "disabled",
+            Self::Resume => "resumed",
+            Self::Shadow => "put in shadow",
+        })
+    }
+}
+
+/// A share in per cent, as few digits as tell it from its limit.
+struct Percent(f64);
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.0} %", self.0 * 100.0)
+    }
+}

@@ -1,0 +1,138 @@
+//! The observer that writes transitions as `tracing` events, one line each, for the person who reads them at night.
+//!
+//! A line says what the circuit became and why, with the numbers. Single calls are never told: an outage has thousands of
+//! them, and a summary of the rejected ones comes every ten seconds.
+
+use core::fmt;
+
+use tracing::Level;
+
+use crate::event::{Event, Observer};
+use crate::outcome::FailureKind;
+use crate::state::{Mode, Reason, Standing, State, Transition};
+
+/// Writes what happens to a circuit as `tracing` events with the target `circuit_breaker`.
+///
+/// A warning says that calls begin to be rejected, that they are being rejected, or that the environment's kill switch is
+/// on. Every other transition is information, in shadow all of them are. Nothing is written for a single call, and nothing
+/// for failures that do not trip the circuit.
+///
+/// The message of a transition is a sentence; its fields are `service`, `from`, `to`, `reason`, `failure`, `attempt`, `calls`,
+/// `score`, `rejected`, `era` and `generation`, as in [`Transition`].
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct TracingObserver;
+
+impl TracingObserver {
+    /// Returns the observer.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
+impl Observer for TracingObserver {
+    fn on_event(&self, circuit: &str, event: &Event<'_>) {
+        match *event {
+            Event::Transition(edge) => write(circuit, edge),
+            Event::Rejections { rejected, over, retry_after } => {
+                let probing = fmt::from_fn(|f| match retry_after {
+                    Some(wait) => write!(f, "; probing in {wait:.1?}"),
+                    None => Ok(()),
+                });
+                tracing::warn!(
+                    target: TARGET,
+                    service = circuit,
+                    rejected,
+                    "circuit `{circuit}` is rejecting: {rejected} calls in {over:.1?}{probing}"
+                );
+            }
+            // Not for logs: they come with every call, or tell nothing new.
+            Event::Refresh { .. } | Event::Finished { .. } | Event::Rejected { .. } | Event::Stale => {}
+        }
+    }
+}
+
+fn write(circuit: &str, edge: &Transition) {
+    // An event's level is part of its place in the code, so there must be two places.
+    macro_rules! event {
+        ($level:expr) => {
+            tracing::event!(
+                target: TARGET,
+                $level,
+                service = circuit,
+                from = edge.from.as_str(),
+                to = edge.to.as_str(),
+                reason = edge.reason.as_str(),
+                failure = edge.failure.as_ref().map(FailureKind::as_str),
+                attempt = edge.attempt,
+                calls = edge.tally.calls(),
+                score = edge.tally.score(),
+                rejected = edge.rejected,
+                era = edge.era,
+                generation = edge.generation.get(),
+                "{}",
+                Sentence { circuit, edge }
+            )
+        };
+    }
+    if begins_to_reject(edge) || edge.reason == Reason::KillSwitch {
+        event!(Level::WARN);
+    } else {
+        event!(Level::INFO);
+    }
+}
+
+fn begins_to_reject(edge: &Transition) -> bool {
+    let rejects = |standing: Standing| standing.is_open() && standing.mode != Mode::Shadow;
+    rejects(edge.to) && !rejects(edge.from)
+}
+
+/// What happened, why, and what comes next.
+struct Sentence<'a> {
+    circuit: &'a str,
+    edge: &'a Transition,
+}
+
+impl fmt::Display for Sentence<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Transition { from, to, reason, lasts, rejected, .. } = self.edge;
+        write!(f, "circuit `{}`", self.circuit)?;
+        if *reason == Reason::KillSwitch {
+            return write!(f, " lets every call through, whatever its state: {reason}");
+        }
+        if to.mode == Mode::Shadow {
+            f.write_str(" (shadow)")?;
+        }
+        write!(f, " {}: {reason}", became(*from, *to))?;
+        let held = matches!(to.mode, Mode::ForcedOpen | Mode::Disabled);
+        match (to.state, lasts) {
+            (_, Some(hold)) if held => write!(f, "; it stays so for {hold:.1?}"),
+            (_, None) if held => f.write_str("; it stays so until somebody ends it"),
+            (State::Open, Some(wait)) => write!(f, "; probing in {wait:.1?}"),
+            (State::Open, None) => f.write_str("; it stays so until somebody resets it"),
+            (State::HalfOpen | State::Closed, _) if *rejected > 0 => {
+                write!(f, "; {rejected} calls were rejected meanwhile")
+            }
+            (State::HalfOpen | State::Closed, _) => Ok(()),
+        }
+    }
+}
+
+/// A change for the callers is told as one, the rest as what the circuit is.
+fn became(from: Standing, to: Standing) -> &'static str {
+    match to.mode {
+        Mode::ForcedOpen => "was forced open",
+        Mode::Disabled => "is disabled",
+        Mode::Automatic | Mode::Shadow => match to.state {
+            State::Closed if from.is_tripped() => "closed",
+            State::Closed => "is closed",
+            State::HalfOpen => "is half-open",
+            State::Open if from.is_open() => "is open",
+            State::Open if from.is_tripped() => "reopened",
+            State::Open => "opened",
+        },
+    }
+}
+
+const TARGET: &str = "circuit_breaker";

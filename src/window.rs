@@ -1,0 +1,198 @@
+//! The evidence a closed circuit keeps: what came back lately, as sums of calls, weights and slow calls.
+//!
+//! Three shapes: [`time`] (buckets of a sliding time window), [`calls`] (a true ring of the last n calls) and [`run`] (the
+//! weight of the consecutive failures). Each word carries a tag of the era it belongs to, beside the number it counts, and
+//! changes in one compare-and-swap: an outcome lands in its own era or nowhere, whatever happens between the admission and
+//! the recording. Sums are exact once no call is completing; while calls complete they may miss those few.
+//!
+//! Nothing here asks for the time, decides anything, or knows what a circuit is.
+
+pub(crate) mod calls;
+pub(crate) mod run;
+pub(crate) mod tagged;
+pub(crate) mod time;
+
+use core::fmt;
+use core::time::Duration;
+
+use crate::clock::Tick;
+use crate::outcome::score_from_units;
+use crate::sync::{AtomicU64, Relaxed};
+use calls::CallRing;
+use time::TimeWindow;
+
+/// Which calls the rate and score rules look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window(pub(crate) Shape);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Time { length: Duration, buckets: u32 },
+    Calls { calls: u32 },
+}
+
+impl Window {
+    /// Looks at the calls of the last `length`, in 10 buckets. The default, with 10 s.
+    ///
+    /// Range: 100 ms to 24 h. A bucket expires as a whole, so the window covers between nine tenths of `length` and all of
+    /// it; an idle window expires too.
+    #[must_use]
+    pub const fn time(length: Duration) -> Self {
+        Self(Shape::Time { length, buckets: 10 })
+    }
+
+    /// Looks at the last `calls` calls, however long ago they were.
+    ///
+    /// Range: 1 to 16 777 216. The cost of a call does not depend on it; the memory is 4 bytes a call.
+    #[must_use]
+    pub const fn calls(calls: u32) -> Self {
+        Self(Shape::Calls { calls })
+    }
+
+    /// Sets the number of buckets of a time window, 2 to 60; a call window has none and ignores it.
+    #[must_use]
+    pub const fn buckets(self, buckets: u32) -> Self {
+        match self.0 {
+            Shape::Time { length, .. } => Self(Shape::Time { length, buckets }),
+            Shape::Calls { .. } => self,
+        }
+    }
+
+    /// Returns the width of a bucket of a time window.
+    pub(crate) fn bucket_width(self) -> Option<Duration> {
+        match self.0 {
+            Shape::Time { length, buckets } => Some(length / buckets.max(1)),
+            Shape::Calls { .. } => None,
+        }
+    }
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self::time(Duration::from_secs(10))
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Shape::Time { length, .. } => write!(f, "the last {length:?}"),
+            Shape::Calls { calls } => write!(f, "the last {calls} calls"),
+        }
+    }
+}
+
+/// The sums over a window: calls, their failure score, and how many were slow. Ignored outcomes are in none of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    pub(crate) calls: u64,
+    pub(crate) units: u64,
+    pub(crate) slow: u64,
+}
+
+impl Tally {
+    /// Returns the number of calls.
+    #[must_use]
+    pub const fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    /// Returns the sum of the weights of the failures.
+    #[must_use]
+    pub fn score(&self) -> f64 {
+        score_from_units(self.units)
+    }
+
+    /// Returns how many calls took at least `slower_than`. Zero where no slow-call rule is configured.
+    #[must_use]
+    pub const fn slow(&self) -> u64 {
+        self.slow
+    }
+}
+
+/// One outcome as the window counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// The weight of the failure in 1/256; 0 for a success.
+    pub(crate) units: u16,
+    pub(crate) slow: bool,
+}
+
+/// Where an outcome lands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stamp {
+    pub(crate) era: u64,
+    pub(crate) now: Tick,
+    pub(crate) shard: usize,
+}
+
+/// The window of one circuit.
+#[derive(Debug)]
+pub(crate) enum Evidence {
+    Time(TimeWindow),
+    Calls(CallRing),
+    /// No rule looks at a window: calls are only counted, for the totals.
+    Count(Box<[Line]>),
+}
+
+impl Evidence {
+    /// `None` where no rule needs a window. A ring is one for all threads; `shards` splits the others.
+    pub(crate) fn new(window: Option<Window>, slow: bool, shards: usize) -> Self {
+        match window.map(|window| window.0) {
+            Some(Shape::Time { length, buckets }) => Self::Time(TimeWindow::new(length, buckets, slow, shards)),
+            Some(Shape::Calls { calls }) => Self::Calls(CallRing::new(calls)),
+            None => Self::Count((0..shards).map(|_| Line::default()).collect()),
+        }
+    }
+
+    /// Whether `record` looks at the time.
+    pub(crate) const fn needs_now(&self) -> bool {
+        matches!(self, Self::Time(_))
+    }
+
+    pub(crate) fn record(&self, stamp: Stamp, mark: Mark) {
+        match self {
+            Self::Time(window) => window.record(stamp, mark),
+            Self::Calls(ring) => ring.record(stamp.era, mark),
+            // Relaxed: a count, publishes nothing.
+            Self::Count(lines) => {
+                lines[stamp.shard].0[0].fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    /// Sums what belongs to `era`, and for a time window what has not expired at `now`.
+    pub(crate) fn tally(&self, era: u64, now: Tick) -> Tally {
+        match self {
+            Self::Time(window) => window.tally(era, now),
+            Self::Calls(ring) => ring.tally(era),
+            Self::Count(_) => Tally::default(),
+        }
+    }
+
+    /// Empties the window for a new era. Called under the cold mutex, before the era is published.
+    pub(crate) fn begin(&self, era: u64) {
+        match self {
+            Self::Time(window) => window.begin(era),
+            Self::Calls(ring) => ring.begin(era),
+            Self::Count(_) => {}
+        }
+    }
+
+    /// Returns how many outcomes were recorded since the start, over all eras.
+    ///
+    /// The window has counted each of them anyway, so the totals cost a call nothing.
+    pub(crate) fn recorded(&self) -> u64 {
+        match self {
+            Self::Time(window) => window.recorded(),
+            Self::Calls(ring) => ring.recorded(),
+            // Relaxed: a count, publishes nothing.
+            Self::Count(lines) => lines.iter().map(|line| line.0[0].load(Relaxed)).sum(),
+        }
+    }
+}
+
+/// Eight words on a cache line of their own, so that shards do not share one.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(crate) struct Line(pub(crate) [AtomicU64; 8]);

@@ -1,0 +1,221 @@
+//! A true ring of the last n calls: each call replaces the one n calls before it, in the slots and in the sums.
+//!
+//! ```text
+//! slot   31..12 era (low 20 bits) | 11 present | 10 slow | 9..0 weight in 1/256
+//! ```
+//!
+//! Whoever replaces a slot owes the sums the difference, and pays it in the sums of its own era or not at all. A slot of an
+//! older era counts nothing, so a new era needs no clearing, whatever the size. A payment may come late: until then a sum
+//! can be off by the calls that are completing, even below zero, which reads as zero.
+
+use super::tagged::{self, Tagged};
+use super::{Mark, Tally};
+use crate::sync::{AtomicU32, AtomicU64, Relaxed};
+
+#[derive(Debug)]
+pub(crate) struct CallRing {
+    slots: Box<[AtomicU32]>,
+    /// The outcomes recorded since the start; the next one goes to `position % slots`.
+    position: AtomicU64,
+    calls: Tagged,
+    score: Tagged,
+    slow: Tagged,
+}
+
+impl CallRing {
+    pub(crate) fn new(calls: u32) -> Self {
+        Self {
+            slots: (0..calls).map(|_| AtomicU32::new(0)).collect(),
+            position: AtomicU64::new(0),
+            calls: Tagged::new(),
+            score: Tagged::new(),
+            slow: Tagged::new(),
+        }
+    }
+
+    pub(crate) fn record(&self, era: u64, mark: Mark) {
+        // Relaxed throughout: every word carries its era with its number, nothing else is published with them.
+        let position = self.position.fetch_add(1, Relaxed);
+        #[expect(clippy::cast_possible_truncation, reason = "a remainder by a length")]
+        let index = (position % self.slots.len() as u64) as usize;
+        let slot = &self.slots[index];
+        let new = Slot::new(era, mark);
+        let mut seen = slot.load(Relaxed);
+        let old = loop {
+            let old = Slot(seen);
+            // The healthy case: a success takes the place of a success, and nothing changes.
+            if old == new || old.is_of_a_later_era_than(new) {
+                return;
+            }
+            match slot.compare_exchange_weak(seen, new.0, Relaxed, Relaxed) {
+                Ok(_) => break old,
+                Err(now) => seen = now,
+            }
+        };
+        let gone = if old.is_of_the_era_of(new) { old } else { Slot(0) };
+        pay(&self.calls, era, 1, u32::from(gone.present()));
+        pay(&self.score, era, new.units(), gone.units());
+        pay(&self.slow, era, u32::from(new.slow()), u32::from(gone.slow()));
+    }
+
+    pub(crate) fn tally(&self, era: u64) -> Tally {
+        let read = |sum: &Tagged| sum.get(era).map_or(0, not_below_zero);
+        Tally { calls: read(&self.calls), units: read(&self.score), slow: read(&self.slow) }
+    }
+
+    pub(crate) fn begin(&self, era: u64) {
+        for sum in [&self.calls, &self.score, &self.slow] {
+            sum.begin(era, 0);
+        }
+        // Only before the tag wraps must old slots really go.
+        if era.is_multiple_of(ERAS_KEPT_APART) {
+            for slot in &self.slots {
+                // Relaxed: the word of the circuit publishes the new era; a straggler's slot counts nothing in it.
+                slot.store(0, Relaxed);
+            }
+        }
+    }
+
+    pub(crate) fn recorded(&self) -> u64 {
+        // Relaxed: a count, publishes nothing.
+        self.position.load(Relaxed)
+    }
+
+    /// Sums the slots themselves: what `tally` must equal when no call is completing.
+    #[cfg(test)]
+    pub(crate) fn recount(&self, era: u64) -> Tally {
+        let probe = Slot::new(era, Mark { units: 0, slow: false });
+        // Relaxed: the caller has joined the writers.
+        let slots = self.slots.iter().map(|slot| Slot(slot.load(Relaxed)));
+        slots.filter(|slot| slot.present() && slot.is_of_the_era_of(probe)).fold(Tally::default(), |sum, slot| Tally {
+            calls: sum.calls + 1,
+            units: sum.units + u64::from(slot.units()),
+            slow: sum.slow + u64::from(slot.slow()),
+        })
+    }
+}
+
+/// One call of the ring.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Slot(u32);
+
+impl Slot {
+    fn new(era: u64, mark: Mark) -> Self {
+        let era = (era & SLOT_ERAS) as u32;
+        Self(era << ERA_SHIFT | PRESENT | if mark.slow { SLOW } else { 0 } | u32::from(mark.units))
+    }
+
+    fn units(self) -> u32 {
+        self.0 & UNITS
+    }
+
+    fn slow(self) -> bool {
+        self.0 & SLOW != 0
+    }
+
+    fn present(self) -> bool {
+        self.0 & PRESENT != 0
+    }
+
+    fn is_of_the_era_of(self, other: Self) -> bool {
+        self.0 >> ERA_SHIFT == other.0 >> ERA_SHIFT
+    }
+
+    fn is_of_a_later_era_than(self, other: Self) -> bool {
+        let ahead = (self.0 >> ERA_SHIFT).wrapping_sub(other.0 >> ERA_SHIFT) & SLOT_ERAS_U32;
+        self.present() && ahead != 0 && ahead <= SLOT_ERAS_U32 / 2
+    }
+}
+
+/// Pays a sum what a slot gained and lost, modulo 2^40.
+fn pay(sum: &Tagged, era: u64, gained: u32, lost: u32) {
+    if gained != lost {
+        sum.update(era, |sum| sum.wrapping_add(u64::from(gained)).wrapping_sub(u64::from(lost)));
+    }
+}
+
+/// Reads a sum: one that has lost more than it has gained yet counts as nothing.
+fn not_below_zero(sum: u64) -> u64 {
+    if sum > tagged::MAX / 2 { 0 } else { sum }
+}
+
+const UNITS: u32 = 0x3FF;
+const SLOW: u32 = 1 << 10;
+const PRESENT: u32 = 1 << 11;
+const ERA_SHIFT: u32 = 12;
+const SLOT_ERAS_U32: u32 = (1 << 20) - 1;
+const SLOT_ERAS: u64 = SLOT_ERAS_U32 as u64;
+/// Below half of the 2^20 that a slot can tell apart, so that "later" is never a guess.
+const ERAS_KEPT_APART: u64 = 1 << 18;
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use super::*;
+
+    fn random(state: &mut u64) -> u64 {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        *state >> 33
+    }
+
+    fn random_mark(state: &mut u64) -> Mark {
+        let units = [0, 0, 0, 128, 256][usize::try_from(random(state) % 5).expect("below five")];
+        Mark { units, slow: random(state).is_multiple_of(7) }
+    }
+
+    #[test]
+    fn after_two_threads_and_a_million_outcomes_each_the_sums_equal_the_slots() {
+        for calls in [3, 64, 100, 10_000] {
+            let ring = CallRing::new(calls);
+            ring.begin(1);
+            std::thread::scope(|scope| {
+                for seed in 1..=2 {
+                    let ring = &ring;
+                    scope.spawn(move || {
+                        let mut state = seed;
+                        for _ in 0..1_000_000 {
+                            ring.record(1, random_mark(&mut state));
+                        }
+                    });
+                }
+            });
+            assert_eq!(ring.tally(1), ring.recount(1), "ring of {calls}");
+            assert_eq!(ring.tally(1).calls, u64::from(calls), "ring of {calls} is full");
+        }
+    }
+
+    #[test]
+    fn sums_equal_slots_when_eras_change_under_the_writers() {
+        let ring = CallRing::new(50);
+        ring.begin(1);
+        std::thread::scope(|scope| {
+            for seed in 1..=2 {
+                let ring = &ring;
+                scope.spawn(move || {
+                    let mut state = seed;
+                    for step in 0..400_000 {
+                        // Stragglers of the era before write beside the current one.
+                        ring.record(1 + step / 100_000, random_mark(&mut state));
+                    }
+                });
+            }
+        });
+        ring.begin(9);
+        for _ in 0..20 {
+            ring.record(9, Mark { units: 256, slow: true });
+            ring.record(8, Mark { units: 256, slow: true });
+        }
+        assert_eq!(ring.tally(9), Tally { calls: 20, units: 20 * 256, slow: 20 });
+        assert_eq!(ring.tally(9), ring.recount(9));
+    }
+
+    #[test]
+    fn eras_are_told_apart_when_their_tags_wrap() {
+        let ring = CallRing::new(4);
+        for era in [1, 1 << 16, 1 << 18, 1 << 20, (1 << 20) + 1, 1 << 24, (1 << 24) + 1] {
+            ring.begin(era);
+            assert_eq!(ring.tally(era), Tally::default(), "era {era} begins empty");
+            ring.record(era, Mark { units: 256, slow: false });
+            assert_eq!(ring.tally(era), Tally { calls: 1, units: 256, slow: 0 }, "era {era}");
+        }
+    }
+}

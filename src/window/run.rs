@@ -1,0 +1,34 @@
+//! The run: the weight of the failures since the last success.
+//!
+//! A success of a healthy service only looks: as long as there is no run, no thread writes, and the line stays shared.
+
+use super::tagged::{MAX, Tagged};
+
+#[derive(Debug)]
+pub(crate) struct Run(Tagged);
+
+impl Run {
+    pub(crate) fn new() -> Self {
+        Self(Tagged::new())
+    }
+
+    /// Ends the run, if it is of `era`.
+    pub(crate) fn success(&self, era: u64) {
+        self.0.update(era, |_| 0);
+    }
+
+    /// Adds a failure to the run, if it is of `era`.
+    pub(crate) fn failure(&self, era: u64, units: u16) {
+        self.0.update(era, |weight| weight.saturating_add(u64::from(units)).min(MAX));
+    }
+
+    /// Returns the weight of the run in 1/256; 0 if it is of another era.
+    pub(crate) fn weight(&self, era: u64) -> u64 {
+        self.0.get(era).unwrap_or(0)
+    }
+
+    /// Starts an era with a run of `units`: 0, or what a restored circuit brings along.
+    pub(crate) fn begin(&self, era: u64, units: u64) {
+        self.0.begin(era, units);
+    }
+}

@@ -1,0 +1,273 @@
+//! A sliding time window: n buckets, each a word that says what it counts and for when.
+//!
+//! A bucket is not cleared when its time is over, it is overtaken: the first outcome of a later slot replaces tag and count
+//! in one exchange, and a reader skips what is too old. So nothing needs a timer, an idle window expires by being read, and
+//! no outcome can be added to a bucket that has become another.
+//!
+//! ```text
+//! word   63..56 era (low 8 bits) | 55..32 slot (low 24 bits) | 31..0 count, saturating
+//! slot   now / bucket width; bucket = slot % buckets
+//! ```
+//!
+//! The tag wraps: eras are kept apart by emptying the window every 64th era, slots by the 24 bits (194 days of 1 s buckets).
+//! With shards, each thread adds to a copy of the buckets; a reader sums them all.
+
+use core::time::Duration;
+
+use super::{Line, Mark, Stamp, Tally};
+use crate::clock::{Tick, nanos};
+use crate::sync::{AtomicU64, Relaxed};
+
+#[derive(Debug)]
+pub(crate) struct TimeWindow {
+    /// Per shard: `buckets` words of calls, as many of scores, and if asked for as many of slow calls.
+    lines: Box<[Line]>,
+    lines_per_shard: usize,
+    buckets: u32,
+    width: u64,
+    slow: bool,
+    /// Calls counted by buckets that have been overtaken.
+    retired: AtomicU64,
+}
+
+/// Which number a word counts.
+#[derive(Clone, Copy)]
+enum Sum {
+    Calls = 0,
+    Score = 1,
+    Slow = 2,
+}
+
+impl TimeWindow {
+    pub(crate) fn new(length: Duration, buckets: u32, slow: bool, shards: usize) -> Self {
+        let words = buckets as usize * if slow { 3 } else { 2 };
+        let lines_per_shard = words.div_ceil(8);
+        Self {
+            lines: (0..lines_per_shard * shards).map(|_| Line::default()).collect(),
+            lines_per_shard,
+            buckets,
+            width: (nanos(length) / u64::from(buckets)).max(1),
+            slow,
+            retired: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn record(&self, stamp: Stamp, mark: Mark) {
+        let slot = stamp.now.as_nanos() / self.width;
+        let tag = Tag::new(stamp.era, slot);
+        let bucket = self.bucket(slot);
+        match self.add(self.word(stamp.shard, Sum::Calls, bucket), tag, 1) {
+            Added::Counted => {}
+            // Relaxed: a count, publishes nothing.
+            Added::Overtook(calls) => {
+                self.retired.fetch_add(u64::from(calls), Relaxed);
+            }
+            // Neither its weight: a failure without its call would raise the rate.
+            Added::TooLate => return,
+        }
+        // What these replace has expired: only calls are kept for the totals.
+        if mark.units > 0 {
+            let _added = self.add(self.word(stamp.shard, Sum::Score, bucket), tag, u32::from(mark.units));
+        }
+        if mark.slow && self.slow {
+            let _added = self.add(self.word(stamp.shard, Sum::Slow, bucket), tag, 1);
+        }
+    }
+
+    fn add(&self, word: &AtomicU64, tag: Tag, by: u32) -> Added {
+        // Relaxed throughout: tag and count travel in one word, nothing else is published with them.
+        let mut seen = word.load(Relaxed);
+        loop {
+            let (found, count) = split(seen);
+            let (next, added) = if found == tag {
+                (join(tag, count.saturating_add(by)), Added::Counted)
+            } else if count > 0 && found.is_later_than(tag, self.buckets) {
+                return Added::TooLate;
+            } else {
+                (join(tag, by), Added::Overtook(count))
+            };
+            match word.compare_exchange_weak(seen, next, Relaxed, Relaxed) {
+                Ok(_) => return added,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    pub(crate) fn tally(&self, era: u64, now: Tick) -> Tally {
+        let slot = now.as_nanos() / self.width;
+        let current = Tag::new(era, slot);
+        let mut tally = Tally::default();
+        for shard in 0..self.lines.len() / self.lines_per_shard {
+            tally.calls += self.sum(shard, Sum::Calls, current);
+            tally.units += self.sum(shard, Sum::Score, current);
+            if self.slow {
+                tally.slow += self.sum(shard, Sum::Slow, current);
+            }
+        }
+        tally
+    }
+
+    fn sum(&self, shard: usize, sum: Sum, current: Tag) -> u64 {
+        (0..self.buckets as usize)
+            .map(|bucket| {
+                // Relaxed: tag and count travel in one word.
+                let (found, count) = split(self.word(shard, sum, bucket).load(Relaxed));
+                if found.counts_at(current, self.buckets) { u64::from(count) } else { 0 }
+            })
+            .sum()
+    }
+
+    pub(crate) fn begin(&self, era: u64) {
+        // The tag makes older eras invisible by itself; only before it wraps must their counts really go.
+        if era.is_multiple_of(ERAS_KEPT_APART) {
+            for shard in 0..self.lines.len() / self.lines_per_shard {
+                for bucket in 0..self.buckets as usize {
+                    // Relaxed: the word of the circuit publishes the new era; stragglers fail their exchange.
+                    let (_, calls) = split(self.word(shard, Sum::Calls, bucket).swap(0, Relaxed));
+                    self.retired.fetch_add(u64::from(calls), Relaxed);
+                    self.word(shard, Sum::Score, bucket).store(0, Relaxed);
+                    if self.slow {
+                        self.word(shard, Sum::Slow, bucket).store(0, Relaxed);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn recorded(&self) -> u64 {
+        let live = |shard| (0..self.buckets as usize).map(move |bucket| self.word(shard, Sum::Calls, bucket));
+        let shards = self.lines.len() / self.lines_per_shard;
+        // Relaxed: counts, they publish nothing. A bucket overtaken meanwhile may be missed once.
+        let live: u64 = (0..shards).flat_map(live).map(|word| u64::from(split(word.load(Relaxed)).1)).sum();
+        self.retired.load(Relaxed) + live
+    }
+
+    fn bucket(&self, slot: u64) -> usize {
+        #[expect(clippy::cast_possible_truncation, reason = "a remainder by a u32")]
+        let bucket = (slot % u64::from(self.buckets)) as usize;
+        bucket
+    }
+
+    fn word(&self, shard: usize, sum: Sum, bucket: usize) -> &AtomicU64 {
+        let word = sum as usize * self.buckets as usize + bucket;
+        &self.lines[shard * self.lines_per_shard + word / 8].0[word % 8]
+    }
+}
+
+#[must_use]
+enum Added {
+    Counted,
+    /// The bucket was of an earlier slot or era, and had counted this many.
+    Overtook(u32),
+    /// The bucket belongs to a later slot or era already: the outcome lands nowhere.
+    TooLate,
+}
+
+/// Era and slot of a bucket, as many bits of each as the word has room for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Tag(u32);
+
+impl Tag {
+    fn new(era: u64, slot: u64) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "8 and 24 bits, by the masks")]
+        let tag = ((era & ERA_MASK) << SLOT_BITS | slot & SLOT_MASK) as u32;
+        Self(tag)
+    }
+
+    fn era(self) -> u8 {
+        self.0.to_be_bytes()[0]
+    }
+
+    /// How many slots `self` is after `other`, if that is between 0 and `at_most`.
+    fn slots_after(self, other: Self, at_most: u32) -> Option<u32> {
+        let after = self.0.wrapping_sub(other.0) & SLOT_MASK_U32;
+        (after <= at_most).then_some(after)
+    }
+
+    /// Whether a bucket tagged `self` must not be overtaken by `other`.
+    ///
+    /// Later slots only count as such up to two windows ahead: further ahead, the clock has jumped back, or the slot has
+    /// wrapped, and keeping the bucket would shut out outcomes for as long.
+    fn is_later_than(self, other: Self, buckets: u32) -> bool {
+        match self.era().wrapping_sub(other.era()) {
+            0 => self.slots_after(other, 2 * buckets).is_some(),
+            ahead => ahead < 128,
+        }
+    }
+
+    /// Whether a bucket tagged `self` is in the window that ends in slot `current`.
+    ///
+    /// One slot ahead counts too: another thread read its clock a moment after this one.
+    fn counts_at(self, current: Self, buckets: u32) -> bool {
+        self.era() == current.era()
+            && (current.slots_after(self, buckets - 1).is_some() || self.slots_after(current, 1).is_some())
+    }
+}
+
+fn split(word: u64) -> (Tag, u32) {
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+    let halves = ((word >> 32) as u32, word as u32);
+    (Tag(halves.0), halves.1)
+}
+
+fn join(tag: Tag, count: u32) -> u64 {
+    u64::from(tag.0) << 32 | u64::from(count)
+}
+
+const SLOT_BITS: u32 = 24;
+const SLOT_MASK_U32: u32 = (1 << SLOT_BITS) - 1;
+const SLOT_MASK: u64 = SLOT_MASK_U32 as u64;
+const ERA_MASK: u64 = 0xFF;
+/// Below half of the 256 that the tag can tell apart, so that "later" is never a guess.
+const ERAS_KEPT_APART: u64 = 64;
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use super::*;
+
+    const HARD: Mark = Mark { units: 256, slow: false };
+
+    fn stamp(era: u64, seconds: u64) -> Stamp {
+        Stamp { era, now: Tick::from_nanos(seconds * 1_000_000_000), shard: 0 }
+    }
+
+    fn window() -> TimeWindow {
+        TimeWindow::new(Duration::from_secs(10), 10, false, 1)
+    }
+
+    #[test]
+    fn a_window_expires_when_only_read() {
+        let window = window();
+        window.record(stamp(1, 100), HARD);
+        assert_eq!(window.tally(1, stamp(1, 109).now).calls, 1, "in its tenth second");
+        assert_eq!(window.tally(1, stamp(1, 110).now).calls, 0, "ten seconds later");
+    }
+
+    #[test]
+    fn an_outcome_of_an_older_era_neither_shows_nor_overtakes() {
+        let window = window();
+        window.record(stamp(2, 100), HARD);
+        window.record(stamp(1, 100), HARD);
+        assert_eq!(window.tally(2, stamp(2, 100).now).calls, 1);
+        assert_eq!(window.tally(1, stamp(1, 100).now).calls, 0);
+    }
+
+    #[test]
+    fn eras_are_told_apart_when_their_tags_wrap() {
+        let window = window();
+        for era in 1..=1_000 {
+            window.begin(era);
+            window.record(stamp(era, 100 + era % 3), HARD);
+            assert_eq!(window.tally(era, stamp(era, 100 + era % 3).now).calls, 1, "era {era}");
+        }
+        assert_eq!(window.recorded(), 1_000, "the totals forget nothing");
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_loses_evidence_but_recovers() {
+        let window = window();
+        window.record(stamp(1, 1_000_000), HARD);
+        window.record(stamp(1, 50), HARD);
+        assert_eq!(window.tally(1, stamp(1, 50).now).calls, 1, "the bucket of the future was overtaken");
+    }
+}

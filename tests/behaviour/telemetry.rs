@@ -1,0 +1,475 @@
+//! What the shipped observers tell: metrics to a recorder, transitions to a subscriber.
+
+use std::time::Duration;
+
+use tower_circuit_breaker::clock::MockClock;
+use tower_circuit_breaker::config::{ConfigBuilder, OpenDuration};
+use tower_circuit_breaker::state::By;
+use tower_circuit_breaker::{Circuit, Config, Failure};
+
+/// Five failures in a row open it for five seconds, one probe closes it.
+fn settings(clock: &MockClock) -> ConfigBuilder {
+    Config::classic("payments").open_for(OpenDuration::fixed(SECONDS_5)).clock(clock.clone())
+}
+
+fn circuit(clock: &MockClock) -> Circuit {
+    Circuit::new(settings(clock).build().expect("the settings can work"))
+}
+
+fn fail(circuit: &Circuit, times: usize) {
+    for _ in 0..times {
+        circuit.try_acquire().expect("it is not open yet").failure(Failure::hard());
+    }
+}
+
+fn succeed(circuit: &Circuit) {
+    circuit.try_acquire().expect("it lets the call through").success();
+}
+
+fn reject(circuit: &Circuit) {
+    assert!(circuit.try_acquire().is_err(), "the call is rejected");
+}
+
+fn somebody() -> By {
+    By::new("alice", "maintenance").expect("neither is blank")
+}
+
+const SECONDS_5: Duration = Duration::from_secs(5);
+
+#[cfg(feature = "metrics")]
+mod metrics {
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, Mutex};
+
+    use ::metrics::with_local_recorder;
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+    use tower_circuit_breaker::circuit::To;
+    use tower_circuit_breaker::event::{Event, Observer};
+    use tower_circuit_breaker::outcome::{FailureKind, Weight};
+    use tower_circuit_breaker::state::Transition;
+    use tower_circuit_breaker::telemetry::metrics::MetricsObserver;
+
+    use super::*;
+
+    /// Reads what was recorded, as `name{label=value,..}` without the label `service`. Reading sets the recorder to zero.
+    fn read(recorder: &DebuggingRecorder) -> BTreeMap<String, f64> {
+        let snapshot = recorder.snapshotter().snapshot().into_vec();
+        let entry = |(key, _, _, value): (metrics_util::CompositeKey, _, _, DebugValue)| {
+            let (labels, name) = (key.key().labels(), key.key().name());
+            let (service, labels): (Vec<_>, Vec<_>) = labels.partition(|label| label.key() == "service");
+            assert_eq!(service.first().map(|label| label.value()), Some("payments"), "{name} says which service");
+            let mut labels: Vec<_> = labels.iter().map(|label| format!("{}={}", label.key(), label.value())).collect();
+            labels.sort();
+            let name = name.strip_prefix("circuit_breaker_").expect("the names have one prefix");
+            let value = match value {
+                DebugValue::Counter(count) => f64::from(u32::try_from(count).expect("a test counts little")),
+                DebugValue::Gauge(value) => value.into_inner(),
+                DebugValue::Histogram(values) => values.iter().map(|value| value.into_inner()).sum(),
+            };
+            (format!("{name}{{{}}}", labels.join(",")), value)
+        };
+        snapshot.into_iter().map(entry).collect()
+    }
+
+    /// Runs with a recorder of its own, and returns what that was told.
+    fn recorded(act: impl FnOnce()) -> BTreeMap<String, f64> {
+        let recorder = DebuggingRecorder::new();
+        with_local_recorder(&recorder, act);
+        read(&recorder)
+    }
+
+    #[track_caller]
+    fn expect(read: &BTreeMap<String, f64>, expected: &[(&str, f64)]) {
+        for (name, value) in expected {
+            let found = read.get(*name).unwrap_or_else(|| panic!("{name} is not among {:?}", read.keys()));
+            assert!((found - value).abs() < 1e-9, "{name} is {found}, expected is {value}");
+        }
+    }
+
+    #[track_caller]
+    fn expect_standing(read: &BTreeMap<String, f64>, standing: &str, tripped: bool) {
+        for state in ["closed", "open", "half_open", "forced_open", "disabled"] {
+            expect(read, &[(&format!("state{{state={state}}}"), f64::from(state == standing))]);
+        }
+        expect(read, &[("tripped{}", f64::from(tripped))]);
+    }
+
+    #[test]
+    fn the_old_state_is_zeroed() {
+        let clock = MockClock::new();
+        let circuit = circuit(&clock);
+        let step = |act: &dyn Fn()| recorded(act);
+        expect_standing(&step(&|| succeed(&circuit)), "closed", false);
+        expect_standing(&step(&|| fail(&circuit, 5)), "open", true);
+        let other = self::circuit(&clock);
+        let disabled = recorded(|| {
+            fail(&other, 5);
+            drop(other.disable(&somebody(), None));
+        });
+        expect_standing(&disabled, "disabled", false);
+        let forced = recorded(|| drop(other.trip(&somebody(), None)));
+        expect_standing(&forced, "forced_open", true);
+        let reset = recorded(|| drop(other.reset(&somebody(), To::Closed)));
+        expect_standing(&reset, "closed", false);
+    }
+
+    #[test]
+    fn half_open_still_counts_as_tripped() {
+        let clock = MockClock::new();
+        let circuit = circuit(&clock);
+        let half_open = recorded(|| {
+            fail(&circuit, 5);
+            clock.advance(SECONDS_5);
+            drop(circuit.try_acquire());
+        });
+        expect_standing(&half_open, "half_open", true);
+        expect_standing(&recorded(|| succeed(&circuit)), "closed", false);
+    }
+
+    #[test]
+    fn every_end_of_a_call_is_counted_once() {
+        let clock = MockClock::new();
+        let circuit = circuit(&clock);
+        let named = Failure::new(Weight::TIMEOUT).with_kind(FailureKind::Named("http_503"));
+        let told = recorded(|| {
+            let straggler = circuit.try_acquire().expect("closed");
+            succeed(&circuit);
+            succeed(&circuit);
+            circuit.try_acquire().expect("closed").ignore();
+            drop(circuit.try_acquire().expect("closed"));
+            circuit.try_acquire().expect("closed").failure(Failure::timeout());
+            circuit.try_acquire().expect("closed").failure(named);
+            fail(&circuit, 4);
+            reject(&circuit);
+            reject(&circuit);
+            straggler.success();
+            clock.advance(SECONDS_5);
+            let probe = circuit.try_acquire().expect("half-open");
+            reject(&circuit);
+            probe.success();
+        });
+        expect(
+            &told,
+            &[
+                // A straggler's outcome is dropped, but its call did succeed.
+                ("calls_total{outcome=success}", 4.0),
+                ("calls_total{outcome=failure}", 6.0),
+                ("calls_total{outcome=ignored}", 1.0),
+                ("calls_total{outcome=cancelled}", 1.0),
+                ("failures_total{kind=error}", 4.0),
+                ("failures_total{kind=timeout}", 1.0),
+                ("failures_total{kind=http_503}", 1.0),
+                ("failures_total{kind=panicked}", 0.0),
+                ("rejected_total{reason=tripped}", 2.0),
+                ("rejected_total{reason=half_open}", 1.0),
+                ("stale_outcomes_total{}", 1.0),
+                ("transitions_total{from=closed,reason=consecutive_failures,to=open}", 1.0),
+                ("transitions_total{from=open,reason=wait_elapsed,to=half_open}", 1.0),
+                ("transitions_total{from=half_open,reason=probes_passed,to=closed}", 1.0),
+                ("failures_1m{}", 5.0),
+            ],
+        );
+        assert!(!told.keys().any(|name| name.starts_with("call_duration")), "durations were not measured");
+    }
+
+    #[test]
+    fn durations_are_in_seconds_where_they_are_measured() {
+        let clock = MockClock::new();
+        let circuit = Circuit::new(settings(&clock).measure_durations().build().expect("the settings can work"));
+        let told = recorded(|| {
+            let permit = circuit.try_acquire().expect("closed");
+            clock.advance(Duration::from_millis(250));
+            permit.success();
+        });
+        expect(&told, &[("call_duration_seconds{outcome=success}", 0.25)]);
+    }
+
+    #[test]
+    fn a_recorder_installed_late_gets_every_gauge_on_refresh() {
+        let clock = MockClock::new();
+        let circuit = circuit(&clock);
+        fail(&circuit, 5);
+        let told = recorded(|| circuit.refresh_metrics());
+        expect_standing(&told, "open", true);
+        expect(&told, &[("failures_1m{}", 5.0), ("calls_total{outcome=failure}", 0.0)]);
+    }
+
+    #[test]
+    fn a_recorder_installed_late_gets_the_state_with_the_first_call() {
+        let clock = MockClock::new();
+        let circuit = circuit(&clock);
+        fail(&circuit, 5);
+        let told = recorded(|| reject(&circuit));
+        expect_standing(&told, "open", true);
+        expect(&told, &[("rejected_total{reason=tripped}", 1.0)]);
+    }
+
+    #[test]
+    fn each_recorder_is_told_what_happens_under_it() {
+        let clock = MockClock::new();
+        let circuit = circuit(&clock);
+        // More than an observer keeps handles of. They live as long as the circuit: an address is used once.
+        let recorders: Vec<_> = (0..6).map(|_| DebuggingRecorder::new()).collect();
+        succeed(&circuit);
+        for _ in 0..2 {
+            for recorder in &recorders {
+                with_local_recorder(recorder, || succeed(&circuit));
+            }
+        }
+        for recorder in &recorders {
+            expect(&read(recorder), &[("calls_total{outcome=success}", 2.0), ("state{state=closed}", 1.0)]);
+        }
+    }
+
+    #[test]
+    fn the_failures_of_the_last_minute_decay_without_traffic() {
+        let clock = MockClock::new();
+        let circuit = circuit(&clock);
+        let gauge_after = |wait: Duration| {
+            clock.advance(wait);
+            recorded(|| circuit.refresh_metrics())["failures_1m{}"]
+        };
+        circuit.try_acquire().expect("closed").failure(Failure::timeout());
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
+        assert!(near(gauge_after(Duration::ZERO), 0.5), "a timeout weighs half");
+        clock.advance(Duration::from_secs(30));
+        fail(&circuit, 2);
+        assert!(near(gauge_after(Duration::ZERO), 2.5), "both are younger than a minute");
+        assert!(near(gauge_after(Duration::from_secs(30)), 2.0), "the timeout is a minute old");
+        assert!(near(gauge_after(Duration::from_secs(30)), 0.0), "all are");
+    }
+
+    #[test]
+    fn a_transition_told_late_is_counted_but_moves_no_gauge() {
+        #[derive(Debug, Clone, Default)]
+        struct Keep(Arc<Mutex<Vec<Transition>>>);
+        impl Observer for Keep {
+            fn on_event(&self, _: &str, event: &Event<'_>) {
+                if let Event::Transition(edge) = event {
+                    self.0.lock().expect("no test panics here").push((*edge).clone());
+                }
+            }
+        }
+        let (clock, keep) = (MockClock::new(), Keep::default());
+        let circuit = Circuit::new(settings(&clock).observer(keep.clone()).build().expect("the settings can work"));
+        fail(&circuit, 5);
+        clock.advance(SECONDS_5);
+        succeed(&circuit);
+        let edges = keep.0.lock().expect("no test panics here").clone();
+        assert_eq!(edges.len(), 3, "opened, half-open, closed");
+        let observer = MetricsObserver::new();
+        let told = recorded(|| {
+            for edge in edges.iter().rev() {
+                observer.on_event("payments", &Event::Transition(edge));
+            }
+        });
+        expect_standing(&told, "closed", false);
+        expect(&told, &[("transitions_total{from=closed,reason=consecutive_failures,to=open}", 1.0)]);
+    }
+
+    #[test]
+    fn every_metric_has_a_help_text() {
+        let clock = MockClock::new();
+        let circuit = Circuit::new(settings(&clock).measure_durations().build().expect("the settings can work"));
+        let recorder = DebuggingRecorder::new();
+        with_local_recorder(&recorder, || fail(&circuit, 5));
+        for (key, _, help, _) in recorder.snapshotter().snapshot().into_vec() {
+            assert!(help.is_some(), "{} has none", key.key().name());
+        }
+    }
+}
+
+#[cfg(feature = "tracing")]
+mod tracing {
+    use std::collections::BTreeMap;
+    use std::fmt::Debug;
+    use std::sync::{Arc, Mutex};
+
+    use ::tracing::field::{Field, Visit};
+    use ::tracing::span::{Attributes, Id, Record};
+    use ::tracing::{Event, Level, Metadata, Subscriber, subscriber};
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Line {
+        level: Level,
+        fields: BTreeMap<&'static str, String>,
+    }
+
+    impl Line {
+        fn field(&self, name: &str) -> &str {
+            self.fields.get(name).map_or("", String::as_str)
+        }
+
+        fn message(&self) -> &str {
+            self.field("message")
+        }
+    }
+
+    impl Visit for Line {
+        fn record_str(&mut self, field: &Field, value: &str) {
+            self.fields.insert(field.name(), value.to_owned());
+        }
+
+        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+            self.fields.insert(field.name(), format!("{value:?}"));
+        }
+    }
+
+    /// Keeps the lines of the circuit breaker.
+    #[derive(Debug, Clone, Default)]
+    struct Collector(Arc<Mutex<Vec<Line>>>);
+
+    impl Subscriber for Collector {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.target() == "circuit_breaker"
+        }
+
+        fn event(&self, event: &Event<'_>) {
+            let mut line = Line { level: *event.metadata().level(), fields: BTreeMap::new() };
+            event.record(&mut line);
+            self.0.lock().expect("no test panics here").push(line);
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    fn lines(act: impl FnOnce()) -> Vec<Line> {
+        let collector = Collector::default();
+        subscriber::with_default(collector.clone(), act);
+        std::mem::take(&mut *collector.0.lock().expect("no test panics here"))
+    }
+
+    /// The one line that was written.
+    #[track_caller]
+    fn line(act: impl FnOnce()) -> Line {
+        let mut lines = lines(act);
+        assert_eq!(lines.len(), 1, "one line is written: {lines:#?}");
+        lines.remove(0)
+    }
+
+    #[test]
+    fn nothing_is_logged_below_the_threshold() {
+        let clock = MockClock::new();
+        let circuit = circuit(&clock);
+        let lines = lines(|| {
+            fail(&circuit, 4);
+            succeed(&circuit);
+            fail(&circuit, 4);
+            drop(circuit.try_acquire());
+            circuit.refresh_metrics();
+        });
+        assert!(lines.is_empty(), "{lines:#?}");
+    }
+
+    #[test]
+    fn an_opening_is_one_warning_with_the_numbers() {
+        let clock = MockClock::new();
+        let circuit = circuit(&clock);
+        let line = line(|| fail(&circuit, 5));
+        assert_eq!(line.level, Level::WARN);
+        assert_eq!(
+            line.message(),
+            "circuit `payments` opened: failures in a row weighed 5.0, the limit is 5.0; probing in 5.0s"
+        );
+        for (field, value) in [
+            ("service", "payments"),
+            ("from", "closed"),
+            ("to", "open"),
+            ("reason", "consecutive_failures"),
+            ("failure", "error"),
+            ("attempt", "1"),
+            ("era", "2"),
+        ] {
+            assert_eq!(line.field(field), value, "{field}");
+        }
+        for field in ["calls", "score", "rejected", "generation"] {
+            assert!(!line.field(field).is_empty(), "{field} is there");
+        }
+    }
+
+    #[test]
+    fn recovery_is_information_and_says_how_long_it_took() {
+        let clock = MockClock::new();
+        let circuit = circuit(&clock);
+        fail(&circuit, 5);
+        reject(&circuit);
+        reject(&circuit);
+        clock.advance(Duration::from_secs(7));
+        let half_open = line(|| drop(circuit.try_acquire()));
+        assert_eq!(half_open.level, Level::INFO);
+        assert_eq!(
+            half_open.message(),
+            "circuit `payments` is half-open: it was open for 7.0s; 2 calls were rejected meanwhile"
+        );
+        let closed = line(|| succeed(&circuit));
+        assert_eq!(closed.level, Level::INFO);
+        assert_eq!(closed.message(), "circuit `payments` closed: 1 probes succeeded in 0.0ns");
+    }
+
+    #[test]
+    fn a_reopening_is_a_warning_too() {
+        let clock = MockClock::new();
+        let circuit = circuit(&clock);
+        fail(&circuit, 5);
+        clock.advance(SECONDS_5);
+        drop(circuit.try_acquire());
+        let line = line(|| fail(&circuit, 1));
+        assert_eq!(line.level, Level::WARN);
+        assert_eq!(line.message(), "circuit `payments` reopened: 1 of 1 probes failed, 0 tolerated; probing in 5.0s");
+        assert_eq!(line.field("attempt"), "2");
+    }
+
+    #[test]
+    fn holds_say_who_and_how_long() {
+        let clock = MockClock::new();
+        let circuit = circuit(&clock);
+        let forced = line(|| drop(circuit.trip(&somebody(), Some(Duration::from_secs(90)))));
+        assert_eq!(forced.level, Level::WARN, "calls begin to be rejected");
+        assert_eq!(
+            forced.message(),
+            "circuit `payments` was forced open: tripped by alice: maintenance; it stays so for 90.0s"
+        );
+        let disabled = line(|| drop(circuit.disable(&somebody(), None)));
+        assert_eq!(disabled.level, Level::INFO);
+        assert_eq!(
+            disabled.message(),
+            "circuit `payments` is disabled: disabled by alice: maintenance; it stays so until somebody ends it"
+        );
+    }
+
+    #[test]
+    fn in_shadow_an_opening_is_information() {
+        let clock = MockClock::new();
+        let circuit = Circuit::new(settings(&clock).shadow().build().expect("the settings can work"));
+        let line = line(|| fail(&circuit, 7));
+        assert_eq!(line.level, Level::INFO, "no call is rejected");
+        assert!(line.message().starts_with("circuit `payments` (shadow) opened: "), "{}", line.message());
+    }
+
+    #[test]
+    fn rejections_are_a_summary_not_a_line_each() {
+        let clock = MockClock::new();
+        let config = settings(&clock).open_for(OpenDuration::fixed(Duration::from_secs(60)));
+        let circuit = Circuit::new(config.build().expect("the settings can work"));
+        fail(&circuit, 5);
+        let lines = lines(|| {
+            for _ in 0..3_000 {
+                clock.advance(Duration::from_millis(10));
+                reject(&circuit);
+            }
+        });
+        assert_eq!(lines.len(), 3, "thirty seconds of rejections: {lines:#?}");
+        let first = &lines[0];
+        assert_eq!(first.level, Level::WARN);
+        assert_eq!(first.message(), "circuit `payments` is rejecting: 1000 calls in 10.0s; probing in 50.0s");
+        assert_eq!((first.field("service"), first.field("rejected")), ("payments", "1000"));
+    }
+}
