@@ -3,6 +3,7 @@
 //! Each request brings a budget. An answer after it is of no use to the caller, so it counts as a timeout, although it is an
 //! `Ok`; a request that nobody waits for may take as long as it likes, and its failures say nothing.
 
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
@@ -12,40 +13,32 @@ use tower_circuit_breaker::outcome::FailureKind;
 use tower_circuit_breaker::{BoxError, Circuit, CircuitBreakerLayer, Config, Failure, Outcome};
 
 struct Request {
-    what: &'static str,
     /// `None`: nobody waits for it.
     budget: Option<Duration>,
     takes: Duration,
-    answer: Answer,
+    answer: Result<(), ErrorKind>,
 }
 
-type Answer = Result<&'static str, Refusal>;
-
-#[derive(Debug, Clone, Copy)]
-enum Refusal {
-    NoSuchOrder,
-    Broken,
-}
-
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct WithinItsBudget;
 
-impl<Res> Classifier<Request, Res, Refusal> for WithinItsBudget {
+impl<Response> Classifier<Request, Response, io::Error> for WithinItsBudget {
     const NEEDS_ELAPSED: bool = true;
-    /// What `finish` has to know of the request, which is gone by then.
+    /// The budget: the request itself is gone by the time the call ends.
     type Call = Option<Duration>;
 
     fn start(&self, request: &Request) -> Self::Call {
         request.budget
     }
 
-    fn finish(&self, budget: Self::Call, result: Result<&Res, &Refusal>, elapsed: Duration) -> Outcome {
+    fn finish(&self, budget: Self::Call, result: Result<&Response, &io::Error>, elapsed: Duration) -> Outcome {
         match (budget, result) {
             (None, _) => Outcome::Ignored,
             (Some(budget), _) if elapsed > budget => Failure::timeout().with_kind(FailureKind::Named("late")).into(),
+            (Some(_), Ok(_)) => Outcome::Success,
             // The service looked, and there is none: it did its job.
-            (Some(_), Ok(_) | Err(Refusal::NoSuchOrder)) => Outcome::Success,
-            (Some(_), Err(Refusal::Broken)) => Outcome::failure(),
+            (Some(_), Err(error)) if error.kind() == ErrorKind::NotFound => Outcome::Success,
+            (Some(_), Err(_)) => Outcome::failure(),
         }
     }
 }
@@ -57,9 +50,10 @@ struct Aloud;
 impl Observer for Aloud {
     fn on_event(&self, _circuit: &str, event: &Event<'_>) {
         if let Event::Finished { ended, .. } = event {
-            match ended {
-                Ended::Failure(failure) => println!("{}, weight {}", failure.kind(), failure.weight().as_f64()),
-                other => println!("{other:?}"),
+            if let Ended::Failure(failure) = ended {
+                println!("{}, weight {:.1}", failure.kind(), failure.weight().as_f64());
+            } else {
+                println!("{ended:?}");
             }
         }
     }
@@ -76,22 +70,21 @@ async fn main() -> Result<(), BoxError> {
         .layer(CircuitBreakerLayer::new(&circuit).classifier(WithinItsBudget))
         .service(service_fn(|request: Request| async move {
             tokio::time::sleep(request.takes).await;
-            request.answer
+            request.answer.map_err(io::Error::from)
         }));
 
     let ms = Duration::from_millis;
-    for request in [
-        Request { what: "an order in time", budget: Some(ms(50)), takes: ms(5), answer: Ok("an order") },
-        Request { what: "the same, too late", budget: Some(ms(50)), takes: ms(80), answer: Ok("an order") },
-        Request { what: "a report, as late", budget: Some(ms(500)), takes: ms(80), answer: Ok("a report") },
-        Request { what: "an unknown order", budget: Some(ms(50)), takes: ms(5), answer: Err(Refusal::NoSuchOrder) },
-        Request { what: "an answer of 500", budget: Some(ms(50)), takes: ms(5), answer: Err(Refusal::Broken) },
-        Request { what: "a nightly export", budget: None, takes: ms(80), answer: Err(Refusal::Broken) },
+    for (name, budget, takes, answer) in [
+        ("an order in time", Some(ms(50)), ms(5), Ok(())),
+        ("the same, too late", Some(ms(50)), ms(80), Ok(())),
+        ("a report, as late", Some(ms(500)), ms(80), Ok(())),
+        ("an unknown order", Some(ms(50)), ms(5), Err(ErrorKind::NotFound)),
+        ("a broken connection", Some(ms(50)), ms(5), Err(ErrorKind::ConnectionReset)),
+        ("a nightly export", None, ms(80), Err(ErrorKind::ConnectionReset)),
     ] {
-        print!("{:<19} took {:>3} ms: ", request.what, request.takes.as_millis());
+        print!("{name:<19} took {takes:>4.0?}: ");
         // What the caller makes of the answer is not the circuit's business.
-        orders.ready().await?.call(request).await.ok();
+        orders.ready().await?.call(Request { budget, takes, answer }).await.ok();
     }
-    println!("failure rate so far: {:?}, too few calls to mean anything", circuit.status().failure_rate);
     Ok(())
 }

@@ -3,9 +3,9 @@
 use std::io;
 use std::time::Duration;
 
+use tokio::time::sleep;
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_circuit_breaker::config::OpenDuration;
-use tower_circuit_breaker::{BoxError, Circuit, CircuitBreakerLayer, Config};
+use tower_circuit_breaker::{BoxError, Circuit, CircuitBreakerLayer, Config, OpenDuration};
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
@@ -13,21 +13,24 @@ async fn main() -> Result<(), BoxError> {
     let config = Config::builder("orders").open_for(open_for).build()?;
     println!("{}", config.explain());
 
-    // Any tower service will do. This one is down as long as it is told so.
     let circuit = Circuit::new(config);
+    // Any tower service will do. This one is down for whoever asks it to be.
     let mut orders =
-        ServiceBuilder::new().layer(CircuitBreakerLayer::new(&circuit)).service(service_fn(|down: bool| async move {
+        ServiceBuilder::new().layer(CircuitBreakerLayer::new(&circuit)).service(service_fn(async |down: bool| {
+            sleep(Duration::from_millis(10)).await;
             if down { Err(io::Error::other("no answer")) } else { Ok("an order") }
         }));
 
     for down in [false, true, true, true, true, true, true, false, false, false, false] {
-        if circuit.status().retry_after.is_some() && !down {
-            println!("... 200 ms later, the service is up again");
-            tokio::time::sleep(Duration::from_millis(210)).await;
+        if let (false, Some(wait)) = (down, circuit.status().retry_after) {
+            println!("           the service is up again, and the circuit will notice in {wait:.0?}");
+            sleep(wait + Duration::from_millis(10)).await;
         }
-        match orders.ready().await?.call(down).await {
-            Ok(answer) => println!("{:<9} {answer}", circuit.status().state),
-            Err(error) => println!("{:<9} {error}", circuit.status().state),
+        let answer = orders.ready().await?.call(down).await;
+        let state = circuit.status().state.as_str();
+        match answer {
+            Ok(order) => println!("{state:>9}: {order}"),
+            Err(error) => println!("{state:>9}: {error}"),
         }
     }
 

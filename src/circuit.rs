@@ -14,8 +14,10 @@
 //! It knows nothing of tower, of stores and of telemetry: those meet it at [`Observer`](crate::event::Observer),
 //! [`status`](Circuit::status), [`poll_changed`](Circuit::poll_changed) and [`adopt`](Circuit::adopt).
 
+mod admit;
 mod adopt;
 mod change;
+mod counts;
 mod decide;
 mod flight;
 mod inner;
@@ -90,16 +92,23 @@ impl Circuit {
     /// call through for the life of the process, and tells its observers so.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let killed = std::env::var(KILL_SWITCH).is_ok_and(|names| named_by(&names, config.name()));
-        Self::with_kill_switch(config, killed)
+        let circuit = Self::untold(config);
+        circuit.tell_kill_switch();
+        circuit
     }
 
-    pub(crate) fn with_kill_switch(config: Config, killed: bool) -> Self {
+    /// Makes a circuit whose observers have not been told of the kill switch: [`tell_kill_switch`](Self::tell_kill_switch)
+    /// must follow, outside every lock.
+    pub(crate) fn untold(config: Config) -> Self {
+        let killed = std::env::var(KILL_SWITCH).is_ok_and(|names| named_by(&names, config.name()));
         let shards = if config.sharded { shard_count() } else { 1 };
         let inner = Arc::new(Inner::new(config, shards, killed));
         let shards = (0..shards).map(|index| Arc::new(Shard { inner: Arc::clone(&inner), index })).collect();
-        inner.tell_kill_switch();
         Self { top: Arc::new(Top { inner, shards }) }
+    }
+
+    pub(crate) fn tell_kill_switch(&self) {
+        self.inner().tell_kill_switch();
     }
 
     /// Returns the name of the service behind it.

@@ -58,3 +58,8 @@ pub use registry::{Registry, RegistryError};
 pub use service::{CircuitBreaker, WhenOpen};
 pub use state::{By, Mode, State};
 pub use window::Window;
+
+/// The README's code is compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

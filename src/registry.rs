@@ -67,8 +67,10 @@ impl Registry {
         if circuits.len() >= limit {
             return Err(RegistryError::Full { name: config.name().to_owned(), limit });
         }
-        let circuit = Circuit::new(config);
+        let circuit = Circuit::untold(config);
         circuits.insert(circuit.name().to_owned(), circuit.clone());
+        drop(circuits);
+        circuit.tell_kill_switch();
         Ok(circuit)
     }
 

@@ -73,6 +73,13 @@ impl Mode {
     }
 }
 
+impl Mode {
+    /// Whether it overrules the state, perhaps until a deadline.
+    pub(crate) const fn is_hold(self) -> bool {
+        matches!(self, Self::ForcedOpen | Self::Disabled)
+    }
+}
+
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

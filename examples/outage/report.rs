@@ -33,7 +33,7 @@ pub(crate) fn introduction(config: &Config) {
 time: {WORKERS} workers, {USUAL:?} a request, {SLOW:?} when slow; a request that its caller gave up on is worked off all the same.
 Both clients have a deadline of {DEADLINE:?}, {RETRIES} retries with backoff and {PER_ATTEMPT:?} for an attempt. One has a circuit breaker.
 
-It opens for much shorter than by default, so that there is something to see. Its settings in its own words:
+What takes a minute elsewhere takes a second here, so it is open for 1 s at most; by default that is 60 s. In its own words:
 
 {}
 `reached`: requests as the server counted them. `p50`, `p99`: what callers waited in ms, answered or not.
@@ -56,7 +56,7 @@ pub(crate) fn line(time: Range<Duration>, health: Health, state: State, with: &L
     }
     let (a, b) = (with.ended_in(&time), without.ended_in(&time));
     println!(
-        "{:4.1}  {health:<12} │ {} {:>6} {:>7} {:>9} {:>8} {} {} │ {:>12} {:>7} {:>8} {} {}",
+        "{:4.1}  {health:<12} │ {} {:>6} {:>7} {:>9} {:>8} {:>6} {:>6} │ {:>12} {:>7} {:>8} {:>6} {:>6}",
         time.end.as_secs_f64(),
         paint(state, &format!("{:<9}", state.as_str())),
         a.ok,
@@ -75,22 +75,21 @@ pub(crate) fn line(time: Range<Duration>, health: Health, state: State, with: &L
 
 /// Compares the two sides, phase by phase. A call belongs to the phase in which it began.
 pub(crate) fn table(phases: &[Phase], with: &Log, without: &Log) {
-    println!("\n{:20}│ {:<61}│ without it", "", "with the breaker");
-    println!(
-        "phase             s │    ok failed rejected reached median ms  worst ms all well │    ok failed reached median ms  worst ms all well"
-    );
-    println!("{:─<20}┼{:─<62}┼{:─<52}", "", "", "");
-    for (n, phase) in phases.iter().enumerate() {
-        let (a, b) =
-            (with.begun_in(std::slice::from_ref(&phase.time)), without.begun_in(std::slice::from_ref(&phase.time)));
-        let after_outage = n > 0 && !phase.is_sick();
-        let well = |log: &Log| match (after_outage, log.recovered_in(&phase.time)) {
-            (false, _) => String::new(),
-            (true, Some(after)) => format!("{:.1} s", after.as_secs_f64()),
-            (true, None) => "not yet".to_owned(),
+    println!("\n                 │ {:<61} │ without the breaker", "with the breaker");
+    let waits = "median ms  worst ms  all well";
+    println!("phase            │    ok  failed  rejected  reached  {waits} │    ok  failed  reached  {waits}");
+    println!("{:─<17}┼{:─<63}┼{:─<53}", "", "", "");
+    let mut outages = 0;
+    for phase in phases {
+        let well = |log: &Log| match log.recovered_in(&phase.time) {
+            _ if phase.is_sick() || outages == 0 => String::new(),
+            Some(after) => format!("{:.1} s", after.as_secs_f64()),
+            None => "not yet".to_owned(),
         };
+        let time = std::slice::from_ref(&phase.time);
+        let (a, b) = (with.begun_in(time), without.begun_in(time));
         println!(
-            "{:<14} {:>4.1} │ {:>5} {:>6} {:>8} {:>7}   {}    {} {:>8} │ {:>5} {:>6} {:>7}   {}    {} {:>8}",
+            "{:<11} {:>2.0} s │ {:>5} {:>7} {:>9} {:>8} {:>10} {:>9} {:>9} │ {:>5} {:>7} {:>8} {:>10} {:>9} {:>9}",
             phase.name,
             (phase.time.end.saturating_sub(phase.time.start)).as_secs_f64(),
             a.ok,
@@ -107,34 +106,35 @@ pub(crate) fn table(phases: &[Phase], with: &Log, without: &Log) {
             wait(&b, 100),
             well(without),
         );
+        outages += usize::from(phase.is_sick());
     }
-    println!(
-        "\n`all well`: how long after the service was back the first call began since which every call succeeded.\n"
-    );
+    println!("`all well`: so long after the service was back began the first call since which all succeed.\n");
 }
 
 /// Says what the table comes to, the price included.
 pub(crate) fn claims(phases: &[Phase], with: &Log, without: &Log) {
     let (sick, well): (Vec<_>, Vec<_>) = phases.iter().partition(|phase| phase.is_sick());
     let times = |phases: &[&Phase]| phases.iter().map(|phase| phase.time.clone()).collect::<Vec<_>>();
-    let (sick, well) = (times(&sick), times(&well));
-    let (sick_with, sick_without) = (with.begun_in(&sick), without.begun_in(&sick));
-    let (well_with, well_without) = (with.begun_in(&well), without.begun_in(&well));
-    println!("While the service was sick");
-    println!("  requests that reached it:    {:>6} without, {:>6} with", sick_without.reached, sick_with.reached);
-    println!("  median wait of a caller, ms: {} without, {} with", wait(&sick_without, 50), wait(&sick_with, 50));
-    println!("While it was well");
-    println!("  calls that succeeded:        {:>6} without, {:>6} with", well_without.ok, well_with.ok);
-    println!("  calls that failed:           {:>6} without, {:>6} with", well_without.failed, well_with.failed);
-    println!("  and the price, calls rejected until a probe had found it well: {}\n", well_with.rejected);
+    // Not the first one: what failed in it had come too late, when the first outage began.
+    let (sick, back) = (times(&sick), times(well.get(1..).unwrap_or_default()));
+    let (a, b) = (with.begun_in(&sick), without.begun_in(&sick));
+    println!("While the service was sick            with   without");
+    println!("  requests that reached it      {:>10} {:>9}", a.reached, b.reached);
+    println!("  ms a caller waited, median    {:>10} {:>9}", wait(&a, 50), wait(&b, 50));
+    let (a, b) = (with.begun_in(&back), without.begun_in(&back));
+    println!("When it was back");
+    println!("  calls that succeeded          {:>10} {:>9}", a.ok, b.ok);
+    println!("  calls that failed             {:>10} {:>9}", a.failed, b.failed);
+    println!("  calls rejected: the price     {:>10} {:>9}\n", a.rejected, b.rejected);
 }
 
-/// A wait in ms: a tenth where that is something.
+/// A wait in ms, with two digits that mean something.
 fn wait(sum: &Sum, percent: usize) -> String {
     match sum.wait(percent).map(|wait| wait.as_secs_f64() * 1e3) {
-        Some(ms) if ms < 10.0 => format!("{ms:>6.1}"),
-        Some(ms) => format!("{ms:>6.0}"),
-        None => format!("{:>6}", "-"),
+        Some(ms) if ms < 1.0 => format!("{ms:.2}"),
+        Some(ms) if ms < 10.0 => format!("{ms:.1}"),
+        Some(ms) => format!("{ms:.0}"),
+        None => "-".to_owned(),
     }
 }
 

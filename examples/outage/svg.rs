@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use tower_circuit_breaker::state::State;
 
+use crate::CALLS_PER_SECOND;
+use crate::client::RETRIES;
 use crate::record::{Log, Sum};
 use crate::report::Phase;
 use crate::server::Health;
 
-const BUCKET: Duration = Duration::from_millis(250);
+const BUCKET: Duration = Duration::from_millis(200);
 const LEFT: f64 = 64.0;
 const WIDTH: f64 = 1100.0;
 const PANEL: f64 = 130.0;
@@ -33,27 +35,26 @@ struct Picture<'a> {
 
 impl Picture<'_> {
     fn all(&mut self) -> Result {
-        let (width, height) = (LEFT + WIDTH + 24.0, 752.0);
+        let (width, height) = (LEFT + WIDTH + 24.0, 760.0);
         writeln!(
             self.text,
             r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"
   font-family="system-ui, 'DejaVu Sans', sans-serif" font-size="12" fill="#263238">
 <rect width="100%" height="100%" fill="white"/>
-<text x="{LEFT}" y="34" font-size="20" font-weight="bold">An outage, with a circuit breaker and without</text>"##
+<text x="{LEFT}" y="34" font-size="20" font-weight="bold">Three outages, with a circuit breaker and without</text>
+<text x="{LEFT}" y="52">To each side {CALLS_PER_SECOND} calls a second, of which each is retried {RETRIES} times at most.</text>"##
         )?;
         self.legend()?;
-        self.shade(74.0, 640.0)?;
-        self.label(92.0, "service")?;
-        self.label(122.0, "circuit")?;
-        self.service_band(76.0)?;
-        self.circuit_band(106.0)?;
+        self.shade(96.0, 640.0)?;
+        self.service_band(96.0)?;
+        self.circuit_band(126.0)?;
         let per_second = |count: usize| number(count) / BUCKET.as_secs_f64();
-        self.panel(184.0, "Requests that reached the service, per second", |sum| Some(per_second(sum.reached)))?;
-        self.panel(374.0, "Calls answered well, per second", |sum| Some(per_second(sum.ok)))?;
-        self.panel(564.0, "Median wait of a caller, in milliseconds", |sum| {
+        self.panel(206.0, "Requests that reached the service, per second", |sum| Some(per_second(sum.reached)))?;
+        self.panel(396.0, "Calls that succeeded, of those begun then, per second", |sum| Some(per_second(sum.ok)))?;
+        self.panel(586.0, "Median wait of the callers who came then, in milliseconds", |sum| {
             sum.wait(50).map(|wait| wait.as_secs_f64() * 1e3)
         })?;
-        self.seconds(720.0)?;
+        self.seconds(742.0)?;
         writeln!(self.text, "</svg>")
     }
 
@@ -61,7 +62,7 @@ impl Picture<'_> {
         for (x, colour, text) in [(LEFT, WITH, "with the breaker"), (LEFT + 150.0, WITHOUT, "without it")] {
             writeln!(
                 self.text,
-                r#"<path d="M{x} 54h26" stroke="{colour}" stroke-width="3"/><text x="{}" y="58">{text}</text>"#,
+                r#"<path d="M{x} 76h26" stroke="{colour}" stroke-width="3"/><text x="{}" y="80">{text}</text>"#,
                 x + 33.0
             )?;
         }
@@ -71,7 +72,7 @@ impl Picture<'_> {
             let colour = colour_of(state);
             writeln!(
                 self.text,
-                r#"<rect x="{x}" y="47" width="14" height="14" rx="3" fill="{colour}"/><text x="{}" y="58">{text}</text>"#,
+                r#"<rect x="{x}" y="69" width="14" height="14" rx="3" fill="{colour}"/><text x="{}" y="80">{text}</text>"#,
                 x + 20.0
             )?;
         }
@@ -88,6 +89,7 @@ impl Picture<'_> {
     }
 
     fn service_band(&mut self, y: f64) -> Result {
+        self.label(y + 16.0, "service")?;
         for phase in self.phases {
             let (x, width) = self.extent(&phase.time);
             let colour = match phase.health {
@@ -103,17 +105,20 @@ impl Picture<'_> {
     }
 
     fn circuit_band(&mut self, y: f64) -> Result {
-        for (time, state) in self.with.states(&self.whole()) {
+        self.label(y + 16.0, "circuit")?;
+        let (probing, settled): (Vec<_>, Vec<_>) =
+            self.with.states(&self.whole()).into_iter().partition(|(_, state)| *state == State::HalfOpen);
+        // Probing on top, never too narrow to be seen: a refused probe is over in a millisecond.
+        for (time, state) in settled.into_iter().chain(probing) {
             let (x, width) = self.extent(&time);
             let name = if width > 40.0 { state.as_str() } else { "" };
-            self.block((x, y, width), colour_of(state), "white", name)?;
+            self.block((x, y, width.max(3.0)), colour_of(state), "white", name)?;
         }
         Ok(())
     }
 
     fn block(&mut self, (x, y, width): (f64, f64, f64), colour: &str, ink: &str, name: &str) -> Result {
-        // A probe takes milliseconds: without a least width nobody would see it.
-        let (width, middle) = (width.max(2.0), x + width / 2.0);
+        let middle = x + width / 2.0;
         writeln!(self.text, r#"<rect x="{x:.1}" y="{y}" width="{width:.1}" height="24" fill="{colour}"/>"#)?;
         writeln!(self.text, r#"<text x="{middle:.1}" y="{}" fill="{ink}" text-anchor="middle">{name}</text>"#, y + 16.0)
     }
@@ -150,8 +155,8 @@ impl Picture<'_> {
     fn series(&self, log: &Log, value: impl Fn(&Sum) -> Option<f64>) -> Vec<(f64, f64)> {
         let Range { mut start, end } = self.whole();
         let mut points = Vec::new();
-        while start + BUCKET <= end {
-            if let Some(value) = value(&log.ended_in(&(start..start + BUCKET))) {
+        while start + BUCKET / 2 < end {
+            if let Some(value) = value(&log.begun_in(&[start..start + BUCKET])) {
                 points.push((self.x(start + BUCKET / 2), value));
             }
             start += BUCKET;
@@ -160,7 +165,7 @@ impl Picture<'_> {
     }
 
     fn seconds(&mut self, y: f64) -> Result {
-        for second in (0..=self.whole().end.as_secs()).step_by(2) {
+        for second in (0..=(self.whole().end + BUCKET).as_secs()).step_by(2) {
             let x = self.x(Duration::from_secs(second));
             writeln!(self.text, r#"<text x="{x:.1}" y="{y}" text-anchor="middle">{second} s</text>"#)?;
         }

@@ -8,7 +8,7 @@ use super::word::Word;
 use crate::clock::Tick;
 use crate::config::Recovery;
 use crate::outcome::{UNIT, score_from_units};
-use crate::state::{Mode, Reason, Snapshot, Standing, State, Transition};
+use crate::state::{Reason, Snapshot, Standing, State, Transition};
 
 impl Circuit {
     /// Returns what of the circuit outlives the process.
@@ -24,7 +24,7 @@ impl Circuit {
             mode: word.mode(),
             generation: cold.generation,
             open_for: left(inner.open_until()).filter(|_| word.state() == State::Open),
-            held_for: left(inner.hold_until()),
+            held_for: left(inner.hold_until()).filter(|_| word.mode().is_hold()),
             attempt: cold.attempt,
             probe_successes: inner.probes.verdict(word.era()).successes,
             run: score_from_units(inner.run.weight(word.era())),
@@ -61,7 +61,7 @@ impl Circuit {
             let own = || inner.config.open.of(snapshot.attempt.max(1), inner.random(cold.generation.get()));
             plan.open_until = now.saturating_add(snapshot.open_for.unwrap_or_else(own).min(longest));
         }
-        if matches!(snapshot.mode, Mode::ForcedOpen | Mode::Disabled) {
+        if snapshot.mode.is_hold() {
             plan.hold_until = snapshot.held_for.map_or(Tick::NEVER, |hold| now.saturating_add(hold));
         }
         if snapshot.state == State::Closed {
@@ -82,8 +82,8 @@ impl Circuit {
         // A run brought along must not vanish because the circuit is closed already, as it is at a restore.
         let brings_evidence = plan.run > inner.run.weight(word.era()) || plan.successes > 0;
         word.standing() == plan.standing
-            && close(inner.open_until(), plan.open_until)
-            && close(inner.hold_until(), plan.hold_until)
+            && (word.state() != State::Open || close(inner.open_until(), plan.open_until))
+            && (!word.mode().is_hold() || close(inner.hold_until(), plan.hold_until))
             && !(brings_evidence && plan.reason == Reason::Restored)
     }
 }

@@ -78,7 +78,7 @@ impl Inner {
         let to = from.next(standing);
         // Relaxed: a count, publishes nothing.
         let rejected = self.counts.rejected.load(Relaxed);
-        let ends = if matches!(standing.mode, Mode::ForcedOpen | Mode::Disabled) { hold_until } else { open_until };
+        let ends = if standing.mode.is_hold() { hold_until } else { open_until };
         let transition = Transition {
             from: from.standing(),
             to: standing,
@@ -101,8 +101,13 @@ impl Inner {
 
         // Relaxed: the Release store below publishes these with the word.
         self.entered.store(now.as_nanos(), Relaxed);
-        self.open_until.store(open_until.as_nanos(), Relaxed);
-        self.hold_until.store(hold_until.as_nanos(), Relaxed);
+        // A deadline that the new era has no use for stays: who still reads with the old word must not find that there is none.
+        if standing.state == State::Open {
+            self.open_until.store(open_until.as_nanos(), Relaxed);
+        }
+        if standing.mode.is_hold() {
+            self.hold_until.store(hold_until.as_nanos(), Relaxed);
+        }
         self.run.begin(to.era(), run);
         self.evidence.begin(to.era());
         self.probes.begin(to.era(), successes);

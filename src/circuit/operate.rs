@@ -63,12 +63,12 @@ impl Circuit {
         })
     }
 
-    /// Takes away what an operator laid over the circuit: the state beneath decides again.
-    pub fn resume(&self, by: &By) -> Transition {
-        self.act(Act::Resume, by, |this, word, plan| {
-            plan.standing = Standing::new(word.state(), Mode::Automatic);
-            plan.open_until = this.inner().open_until();
-        })
+    /// Takes away what lies over the circuit: the state beneath decides again. `None` if nothing does.
+    pub fn resume(&self, by: &By) -> Option<Transition> {
+        let reason = Reason::Operator { act: Act::Resume, by: Arc::new(by.clone()) };
+        let inner = self.inner();
+        // With nothing to take away, the era goes on: its evidence is worth more than a line in the history.
+        inner.change_any(|_, word| (word.mode() != Mode::Automatic).then(|| inner.uncovered(word, inner.now(), reason)))
     }
 
     fn hold(&self, plan: &mut Plan, standing: Standing, hold: Option<Duration>) {

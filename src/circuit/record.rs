@@ -126,7 +126,7 @@ impl Inner {
             if successes >= probing.successes {
                 self.close(word, now, Reason::ProbesPassed { successes, half_open_for });
             }
-        } else if half_open_for >= deadline && self.probes.verdict(era).successes == 0 {
+        } else if self.no_verdict_in_sight(era, half_open_for) {
             self.reopen(word, now, Reason::NoVerdict { half_open_for }, None);
         }
         // After the verdict, so that whoever takes the slot next is not one too many. If the era is over, there is none.
@@ -134,6 +134,19 @@ impl Inner {
         self.wakers.wake();
         self.count_aside(ended);
         Some(now)
+    }
+
+    /// Whether probes that end without a verdict, cancelled or ignored, have kept the circuit half-open for too long.
+    fn no_verdict_in_sight(&self, era: u64, half_open_for: Duration) -> bool {
+        let probing = &self.config.probes;
+        let verdict = self.probes.verdict(era);
+        // With successes and no failure the next admission closes it, once it has been quiet for long enough.
+        let waited = match (verdict.successes, verdict.failures) {
+            (0, _) => probing.deadline,
+            (_, 0) => return false,
+            _ => probing.deadline.max(probing.quiet_after),
+        };
+        half_open_for >= waited
     }
 
     /// Counts an outcome for the totals only.

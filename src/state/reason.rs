@@ -25,7 +25,7 @@ pub enum Reason {
     ProbeFailed { failures: u32, tolerated: u32, successes: u32 },
     /// A probe did not end within the probe deadline.
     ProbeOverdue { age: Duration, deadline: Duration },
-    /// Half-open for the length of the probe deadline, and no probe came to a verdict: all were cancelled or ignored.
+    /// Half-open for the length of the probe deadline without a verdict: probes were cancelled or ignored.
     NoVerdict { half_open_for: Duration },
     /// Enough probes succeeded.
     ProbesPassed { successes: u32, half_open_for: Duration },
@@ -93,7 +93,7 @@ impl fmt::Display for Reason {
                 write!(f, "a probe took {age:.1?} or more, the limit is {deadline:?}")
             }
             Self::NoVerdict { half_open_for } => {
-                write!(f, "no probe came to a verdict in {half_open_for:.1?}: all were cancelled or ignored")
+                write!(f, "probes came to no verdict in {half_open_for:.1?}: they were cancelled or ignored")
             }
             Self::ProbesPassed { successes, half_open_for } => {
                 write!(f, "{successes} probes succeeded in {half_open_for:.1?}")

@@ -1,0 +1,185 @@
+//! Admission: what stands between a call and the service.
+//!
+//! A healthy call passes with one load. Everything else is looked at in [`Gate`]s that change nothing; a change that time has
+//! made due is carried out by the first call that finds it, so no timer is needed for correctness.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use super::Peek;
+use super::inner::{Inner, Shard, Start};
+use super::permit::{Permit, Right};
+use super::word::Word;
+use crate::clock::Tick;
+use crate::config::Recovery;
+use crate::error::Rejected;
+use crate::event::Event;
+use crate::state::{Mode, Reason, RejectReason, State};
+use crate::sync::Relaxed;
+
+impl Inner {
+    pub(super) fn admit(shard: &Arc<Shard>, start: Start) -> Result<Permit, Rejected> {
+        let word = shard.inner.load();
+        if word.is_flowing() {
+            return Ok(Permit::new(shard, word.era(), Right::Counted, start));
+        }
+        Self::admit_unless_rejecting(shard, start)
+    }
+
+    /// Admission while not simply closed. Each turn of the loop follows a transition, ours or another thread's.
+    #[cold]
+    fn admit_unless_rejecting(shard: &Arc<Shard>, start: Start) -> Result<Permit, Rejected> {
+        let inner = &*shard.inner;
+        let now = inner.now();
+        loop {
+            let word = inner.load();
+            let era = word.era();
+            let permit = |right| Ok(Permit::new(shard, era, right, start));
+            match inner.gate(word, now) {
+                Gate::Counted => return permit(Right::Counted),
+                Gate::Uncounted => return permit(Right::Uncounted),
+                Gate::Change(due) => inner.carry_out(word, now, due),
+                Gate::Probe => {
+                    if let Some(probe) = inner.probes.take(era, now) {
+                        return permit(Right::Probe(probe));
+                    }
+                    // No slot of this era: taken, or the era is over and the next turn sees it.
+                    if inner.load() == word {
+                        return Self::refuse(shard, word, RejectReason::HalfOpen, None, now).and_then(permit);
+                    }
+                }
+                Gate::Closed(until) => {
+                    let retry_after = (until != Tick::NEVER).then(|| until.saturating_since(now));
+                    return Self::refuse(shard, word, RejectReason::Tripped, retry_after, now).and_then(permit);
+                }
+            }
+        }
+    }
+
+    /// What stands between a call and the service. Changes nothing.
+    fn gate(&self, word: Word, now: Tick) -> Gate {
+        if word.bypassed() {
+            return Gate::Uncounted;
+        }
+        match word.mode() {
+            Mode::Disabled if now >= self.hold_until() => Gate::Change(Due::HoldEnded),
+            Mode::Disabled => Gate::Uncounted,
+            Mode::ForcedOpen if now >= self.hold_until() => Gate::Change(Due::HoldEnded),
+            Mode::ForcedOpen => Gate::Closed(self.hold_until()),
+            Mode::Automatic | Mode::Shadow => match word.state() {
+                State::Closed => Gate::Counted,
+                State::Open if now >= self.open_until() => Gate::Change(Due::Probing),
+                State::Open => Gate::Closed(self.open_until()),
+                State::HalfOpen => self.half_open_gate(word.era(), now),
+            },
+        }
+    }
+
+    fn half_open_gate(&self, era: u64, now: Tick) -> Gate {
+        let probing = &self.config.probes;
+        if let Some(age) = self.probes.oldest(era, now).filter(|age| *age >= probing.deadline) {
+            return Gate::Change(Due::Overdue(age));
+        }
+        let verdict = self.probes.verdict(era);
+        let half_open_for = now.saturating_since(self.entered());
+        if verdict.successes > 0 && verdict.failures == 0 && half_open_for >= probing.quiet_after {
+            return Gate::Change(Due::Quiet { successes: verdict.successes, half_open_for });
+        }
+        Gate::Probe
+    }
+
+    /// Makes the change that time has made due, unless another thread was first.
+    fn carry_out(&self, word: Word, now: Tick, due: Due) {
+        let entered = self.entered();
+        match due {
+            Due::HoldEnded => self.end_hold(word, now),
+            Due::Probing => self.half_open(word, now, Reason::WaitElapsed { waited: now.saturating_since(entered) }),
+            Due::Overdue(age) => {
+                let reason = Reason::ProbeOverdue { age, deadline: self.config.probes.deadline };
+                self.reopen(word, now, reason, None);
+            }
+            Due::Quiet { successes, half_open_for } => {
+                self.close(word, now, Reason::QuietService { successes, half_open_for });
+            }
+        }
+    }
+
+    fn end_hold(&self, word: Word, now: Tick) {
+        let reason = Reason::HoldEnded { held: now.saturating_since(self.entered()) };
+        if word.mode() == Mode::ForcedOpen && self.config.recovery == Recovery::Automatic {
+            self.half_open(word, now, reason);
+        } else {
+            self.uncover(word, now, reason);
+        }
+    }
+
+    /// Counts a rejection and makes it; in shadow, counts what it would have been and gives the right to go on instead.
+    fn refuse(
+        shard: &Arc<Shard>,
+        word: Word,
+        reason: RejectReason,
+        retry_after: Option<Duration>,
+        now: Tick,
+    ) -> Result<Right, Rejected> {
+        let inner = &*shard.inner;
+        // Relaxed here and below: counts, they publish nothing.
+        if word.mode() == Mode::Shadow {
+            inner.counts.would_reject.fetch_add(1, Relaxed);
+            return Ok(Right::Uncounted);
+        }
+        let rejected = inner.counts.rejected.fetch_add(1, Relaxed) + 1;
+        inner.tell_call(&Event::Rejected { reason });
+        if now.as_nanos() >= inner.counts.next_summary.load(Relaxed) {
+            inner.summarise(rejected, retry_after, now);
+        }
+        Err(Rejected::new(Arc::clone(shard), reason, retry_after, word.era()))
+    }
+
+    pub(super) fn reject_unready(shard: &Arc<Shard>) -> Rejected {
+        let inner = &*shard.inner;
+        // Relaxed: a count, publishes nothing.
+        inner.counts.rejected.fetch_add(1, Relaxed);
+        inner.tell_call(&Event::Rejected { reason: RejectReason::Tripped });
+        let word = inner.load();
+        let retry_after = match inner.peek() {
+            Peek::MayPass => Some(Duration::ZERO).filter(|_| !word.is_flowing()),
+            Peek::Rejecting(retry_after) => retry_after,
+        };
+        Rejected::new(Arc::clone(shard), RejectReason::Tripped, retry_after, word.era())
+    }
+
+    pub(super) fn peek(&self) -> Peek {
+        let word = self.load();
+        if word.is_flowing() || word.mode() == Mode::Shadow {
+            return Peek::MayPass;
+        }
+        let now = self.now();
+        match self.gate(word, now) {
+            Gate::Counted | Gate::Uncounted | Gate::Change(_) => Peek::MayPass,
+            Gate::Probe if self.probes.any_free(word.era()) => Peek::MayPass,
+            Gate::Probe => Peek::Rejecting(None),
+            Gate::Closed(Tick::NEVER) => Peek::Rejecting(None),
+            Gate::Closed(until) => Peek::Rejecting(Some(until.saturating_since(now))),
+        }
+    }
+}
+
+/// What a circuit that is not simply closed answers to a call.
+enum Gate {
+    Counted,
+    Uncounted,
+    /// A probe, if a slot is free.
+    Probe,
+    /// Nothing passes before then.
+    Closed(Tick),
+    /// Time has made a change due; look again after it.
+    Change(Due),
+}
+
+#[derive(Clone, Copy)]
+enum Due {
+    HoldEnded,
+    Probing,
+    Overdue(Duration),
+    Quiet { successes: u32, half_open_for: Duration },
+}
