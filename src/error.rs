@@ -56,6 +56,8 @@ impl Rejected {
     }
 
     /// Returns the transition that opened the circuit, as long as the circuit remembers it (128 transitions).
+    ///
+    /// `None` as well for a call that was rejected because its service had not been polled ready.
     #[must_use]
     pub fn why(&self) -> Option<Transition> {
         self.circuit.opened(self.era)
@@ -91,20 +93,20 @@ impl Rejected {
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.circuit.name();
+        let Some(edge) = self.why() else {
+            return write!(f, "circuit `{name}` did not admit a call whose service was not polled ready for it");
+        };
         match self.reason {
-            RejectReason::Tripped => write!(f, "circuit `{name}` is open")?,
-            RejectReason::HalfOpen => write!(f, "circuit `{name}` is half-open and its probes are taken")?,
-        }
-        match self.why() {
-            Some(edge) => {
-                write!(f, ": {}", edge.reason)?;
-                if let Some(kind) = edge.failure {
-                    write!(f, ", last a failure of kind {kind}")?;
-                }
+            RejectReason::Tripped => write!(f, "circuit `{name}` is open: {}", edge.reason)?,
+            RejectReason::HalfOpen => {
+                write!(f, "circuit `{name}` is half-open and its probes are taken: it opened as {}", edge.reason)?;
             }
-            None => f.write_str(": the service was called before it was polled ready")?,
+        }
+        if let Some(kind) = edge.failure {
+            write!(f, ", last a failure of kind {kind}")?;
         }
         match self.retry_after {
+            Some(Duration::ZERO) => f.write_str("; it is about to probe"),
             Some(wait) => write!(f, "; it lets a probe through in {wait:.1?}"),
             None if self.reason == RejectReason::HalfOpen => Ok(()),
             None => f.write_str("; it stays so until somebody resets it"),
@@ -129,7 +131,7 @@ impl StdError for Rejected {}
 pub(crate) trait Opened: Send + Sync {
     fn name(&self) -> &str;
 
-    /// Returns the last transition up to `era` that opened the circuit.
+    /// Returns the transition by which the circuit was open in `era`, or before it became half-open.
     fn opened(&self, era: u64) -> Option<Transition>;
 }
 

@@ -14,7 +14,7 @@ use crate::clock::Tick;
 use crate::config::Recovery;
 use crate::error::Rejected;
 use crate::event::Event;
-use crate::state::{Mode, Reason, RejectReason, State};
+use crate::state::{Mode, Reason, RejectReason, Standing, State};
 use crate::sync::Relaxed;
 
 impl Inner {
@@ -137,15 +137,18 @@ impl Inner {
 
     pub(super) fn reject_unready(shard: &Arc<Shard>) -> Rejected {
         let inner = &*shard.inner;
-        // Relaxed: a count, publishes nothing.
-        inner.counts.rejected.fetch_add(1, Relaxed);
-        inner.tell_call(&Event::Rejected { reason: RejectReason::Tripped });
         let word = inner.load();
+        let probing = word.standing() == Standing::new(State::HalfOpen, Mode::Automatic);
+        let reason = if probing { RejectReason::HalfOpen } else { RejectReason::Tripped };
         let retry_after = match inner.peek() {
-            Peek::MayPass => Some(Duration::ZERO).filter(|_| !word.is_flowing()),
+            // The deadline has passed since the service was polled.
+            Peek::MayPass => (!probing).then_some(Duration::ZERO),
             Peek::Rejecting(retry_after) => retry_after,
         };
-        Rejected::new(Arc::clone(shard), RejectReason::Tripped, retry_after, word.era())
+        // Relaxed: a count, publishes nothing.
+        inner.counts.rejected.fetch_add(1, Relaxed);
+        inner.tell_call(&Event::Rejected { reason });
+        Rejected::new(Arc::clone(shard), reason, retry_after, word.era())
     }
 
     pub(super) fn peek(&self) -> Peek {

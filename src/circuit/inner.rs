@@ -130,8 +130,8 @@ impl Opened for Shard {
 
     fn opened(&self, era: u64) -> Option<Transition> {
         let cold = self.inner.cold.lock();
-        let mut past = cold.history.iter().rev().skip_while(|edge| edge.era > era);
-        past.find(|edge| edge.to.is_open()).cloned()
+        let past = cold.history.iter().rev().skip_while(|edge| edge.era > era);
+        past.take_while(|edge| edge.to.is_tripped()).find(|edge| edge.to.is_open()).cloned()
     }
 }
 

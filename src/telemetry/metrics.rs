@@ -124,7 +124,7 @@ impl MetricsObserver {
             *last = news;
         }
         self.show(handles);
-        handles.failures_1m.set(self.last_minute(at));
+        handles.show_failures(self.last_minute(at));
     }
 
     /// Shows what is known last, also where another thread shows something else meanwhile.
@@ -169,7 +169,9 @@ impl Observer for MetricsObserver {
     }
 }
 
-/// What is told of calls, registered with one recorder. The rest is rare, and is registered anew each time.
+/// What is told of calls, registered with one recorder.
+///
+/// The rest is rare and registered anew each time, which also spares the gauges a mistaken recorder.
 #[derive(Debug)]
 struct Handles {
     recorder: usize,
@@ -233,6 +235,10 @@ impl Handles {
             let is = state == standing.as_str();
             gauge!(STATE, "service" => self.service(), "state" => state).set(f64::from(is));
         }
+    }
+
+    fn show_failures(&self, score: f64) {
+        gauge!(FAILURES_1M, "service" => self.service()).set(score);
     }
 
     fn service(&self) -> Arc<str> {
