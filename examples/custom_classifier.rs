@@ -35,10 +35,9 @@ impl<Response> Classifier<Request, Response, io::Error> for WithinItsBudget {
         match (budget, result) {
             (None, _) => Outcome::Ignored,
             (Some(budget), _) if elapsed > budget => Failure::timeout().with_kind(FailureKind::Named("late")).into(),
-            (Some(_), Ok(_)) => Outcome::Success,
-            // The service looked, and there is none: it did its job.
-            (Some(_), Err(error)) if error.kind() == ErrorKind::NotFound => Outcome::Success,
-            (Some(_), Err(_)) => Outcome::failure(),
+            // Not found is a success: the service looked, and there is none.
+            (Some(_), Err(error)) if error.kind() != ErrorKind::NotFound => Outcome::failure(),
+            (Some(_), _) => Outcome::Success,
         }
     }
 }

@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::error::Error as StdError;
 use std::sync::Arc;
 
-use crate::state::{RejectReason, Transition};
+use crate::state::{Brief, RejectReason, Transition};
 
 /// What `tower`'s own middleware returns, and the default error of a circuit breaker.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -107,7 +107,7 @@ impl fmt::Display for Rejected {
         }
         match self.retry_after {
             Some(Duration::ZERO) => f.write_str("; it is about to probe"),
-            Some(wait) => write!(f, "; it lets a probe through in {wait:.1?}"),
+            Some(wait) => write!(f, "; it lets a probe through in {}", Brief(wait)),
             None if self.reason == RejectReason::HalfOpen => Ok(()),
             None => f.write_str("; it stays so until somebody resets it"),
         }

@@ -3,6 +3,7 @@
 //! These are the words that logs, metrics, records and operators share. A [`Reason`] carries the numbers that decided, for
 //! every edge, so that nobody has to guess at night. Nothing here decides or changes anything.
 
+mod brief;
 mod by;
 mod reason;
 
@@ -13,6 +14,7 @@ use std::time::SystemTime;
 use crate::clock::Tick;
 use crate::outcome::FailureKind;
 use crate::window::Tally;
+pub(crate) use brief::Brief;
 pub use by::{By, InvalidBy};
 pub use reason::{Act, Reason, RejectReason};
 
@@ -42,7 +44,7 @@ impl State {
 
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.pad(self.as_str())
     }
 }
 
@@ -82,7 +84,7 @@ impl Mode {
 
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.pad(self.as_str())
     }
 }
 

@@ -76,6 +76,7 @@ impl Default for Window {
 impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
+            Shape::Time { length, .. } if length.subsec_nanos() == 0 => write!(f, "the last {} s", length.as_secs()),
             Shape::Time { length, .. } => write!(f, "the last {length:?}"),
             Shape::Calls { calls } => write!(f, "the last {calls} calls"),
         }

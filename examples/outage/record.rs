@@ -113,26 +113,30 @@ impl Log {
         states
     }
 
-    /// Returns how long it took from the start of `time` until every call that then began in it succeeded.
+    /// Returns how long after the start of `time` the first call began since which every call succeeded.
     ///
-    /// `None`: the last call of that time did not.
+    /// Calls that were still under way at its end say more about what came next, and are left out. `None`: the last of the
+    /// others did not succeed.
     pub(crate) fn recovered_in(&self, time: &Range<Duration>) -> Option<Duration> {
-        let calls = self.notes.iter().filter(|note| time.contains(&note.began())).filter_map(|note| match note.what {
-            What::Ended { began, how } => Some((began, how)),
-            What::Reached | What::Changed(_) => None,
-        });
-        let (well, unwell): (Vec<_>, Vec<_>) = calls.partition(|(_, how)| *how == How::Ok);
-        let last_unwell = unwell.iter().map(|(began, _)| *began).max().unwrap_or(time.start);
-        let first_well = well.iter().map(|(began, _)| *began).filter(|began| *began > last_unwell).min();
-        first_well.map(|began| if unwell.is_empty() { Duration::ZERO } else { began.saturating_sub(time.start) })
+        let within = |note: &&Note| time.contains(&note.began()) && time.contains(&note.at);
+        let mut calls: Vec<_> = self.notes.iter().filter(within).filter_map(Note::call).collect();
+        calls.sort_unstable_by_key(|(began, _)| *began);
+        let unwell = calls.iter().rposition(|(_, how)| *how != How::Ok);
+        let (since, _) = calls.get(unwell.map_or(0, |last| last + 1))?;
+        Some(since.saturating_sub(time.start))
     }
 }
 
 impl Note {
+    /// Returns when the call began, for what is not about a call when it happened.
     fn began(&self) -> Duration {
+        self.call().map_or(self.at, |(began, _)| began)
+    }
+
+    fn call(&self) -> Option<(Duration, How)> {
         match self.what {
-            What::Ended { began, .. } => began,
-            What::Reached | What::Changed(_) => self.at,
+            What::Ended { began, how } => Some((began, how)),
+            What::Reached | What::Changed(_) => None,
         }
     }
 }

@@ -37,15 +37,16 @@ What takes a minute elsewhere takes a second here, so it is open for 1 s at most
 
 {}
 `reached`: requests as the server counted them. `p50`, `p99`: what callers waited in ms, answered or not.
-
-   t  service      │ circuit      ok  failed  rejected  reached    p50    p99 │  without: ok  failed  reached    p50    p99",
+",
         indent(&config.explain())
     );
 }
 
-/// Says that the service has changed.
+/// Says that the service has changed, and repeats what the columns are.
 pub(crate) fn chapter(at: Duration, name: &str) {
-    println!("{:─<19}┼{:─<59}┼{:─<44}", format!("{:4.1}  {name} ", at.as_secs_f64()), "", "");
+    let columns =
+        "┼ circuit      ok  failed  rejected  reached    p50    p99 ┼  without: ok  failed  reached    p50    p99";
+    println!("{:4.1}  {:─<13}{columns}", at.as_secs_f64(), format!("{name} "));
 }
 
 /// Says what happened in that time: first what the circuit did and why, then how many calls ended how.

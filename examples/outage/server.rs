@@ -6,8 +6,9 @@
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use std::{fmt, io, thread};
+use std::{fmt, io};
 
 use axum::Router;
 use axum::extract::State;
@@ -23,8 +24,9 @@ pub(crate) const USUAL: Duration = Duration::from_millis(20);
 pub(crate) const SLOW: Duration = Duration::from_millis(600);
 
 /// How the service is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Health {
+    #[default]
     Healthy,
     Down,
     Slow,
@@ -48,10 +50,9 @@ pub(crate) struct Server {
     address: SocketAddr,
     health: watch::Sender<Health>,
     notes: Notes,
-    /// Bound and never listening: while the server is down the port stays ours, and whoever connects is refused.
-    _port: TcpSocket,
-    /// Dropping it ends the server's thread, and with it every connection: a process that died.
-    process: Option<oneshot::Sender<Infallible>>,
+    /// While it is down: bound and not listening. The port stays ours, and whoever connects is refused.
+    port: Option<TcpSocket>,
+    process: Option<Process>,
 }
 
 impl Server {
@@ -59,7 +60,7 @@ impl Server {
     pub(crate) fn start(notes: Notes) -> io::Result<Self> {
         let port = bind((Ipv4Addr::LOCALHOST, 0).into())?;
         let address = port.local_addr()?;
-        let mut server = Self { address, health: watch::Sender::new(Health::Down), notes, _port: port, process: None };
+        let mut server = Self { address, health: watch::Sender::default(), notes, port: Some(port), process: None };
         server.set(Health::Healthy)?;
         Ok(server)
     }
@@ -72,34 +73,46 @@ impl Server {
     pub(crate) fn set(&mut self, health: Health) -> io::Result<()> {
         self.health.send_replace(health);
         if health == Health::Down {
-            self.process = None;
-        } else if self.process.is_none() {
-            self.process = Some(self.spawn()?);
+            if let Some(process) = self.process.take() {
+                process.kill()?;
+                self.port = Some(bind(self.address)?);
+            }
+        } else if let Some(port) = self.port.take() {
+            let workers = Arc::new(Semaphore::new(WORKERS));
+            let desk = Desk { health: self.health.subscribe(), workers, notes: self.notes.clone() };
+            self.process = Some(Process::spawn(port, desk)?);
         }
         Ok(())
     }
+}
 
-    fn spawn(&self) -> io::Result<oneshot::Sender<Infallible>> {
-        let (process, killed) = oneshot::channel();
-        let desk = Desk {
-            health: self.health.subscribe(),
-            workers: Arc::new(Semaphore::new(WORKERS)),
-            notes: self.notes.clone(),
-        };
+/// A server's thread and runtime, its own as those of a process: killed, it takes open connections and its queue along.
+#[derive(Debug)]
+struct Process {
+    thread: JoinHandle<io::Result<()>>,
+    alive: oneshot::Sender<Infallible>,
+}
+
+impl Process {
+    fn spawn(port: TcpSocket, desk: Desk) -> io::Result<Self> {
+        let (alive, killed) = oneshot::channel();
         let app = Router::new().route("/orders", get(answer)).with_state(desk);
-        let socket = bind(self.address)?;
-        // A runtime of its own, as a process has: when it goes, its open connections and its queue go too.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        thread::spawn(move || {
+        let thread = thread::spawn(move || {
             runtime.block_on(async {
-                let listener = socket.listen(1024)?;
+                let listener = port.listen(1024)?;
                 tokio::select! {
                     served = axum::serve(listener, app).into_future() => served,
                     _ = killed => Ok(()),
                 }
             })
         });
-        Ok(process)
+        Ok(Self { thread, alive })
+    }
+
+    fn kill(self) -> io::Result<()> {
+        drop(self.alive);
+        self.thread.join().map_err(|_| io::Error::other("the server had panicked"))?
     }
 }
 
@@ -124,7 +137,7 @@ async fn answer(State(desk): State<Desk>) -> StatusCode {
     job.await.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// Binds a socket that may share its port with the one that reserves it.
+/// Binds a socket, though connections of the last process on that port may still be closing.
 fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;

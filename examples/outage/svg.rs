@@ -42,7 +42,7 @@ impl Picture<'_> {
   font-family="system-ui, 'DejaVu Sans', sans-serif" font-size="12" fill="#263238">
 <rect width="100%" height="100%" fill="white"/>
 <text x="{LEFT}" y="34" font-size="20" font-weight="bold">Three outages, with a circuit breaker and without</text>
-<text x="{LEFT}" y="52">To each side {CALLS_PER_SECOND} calls a second, of which each is retried {RETRIES} times at most.</text>"##
+<text x="{LEFT}" y="52">Real HTTP, {CALLS_PER_SECOND} calls a second to each side, at most {RETRIES} retries a call. Shaded: the service is sick.</text>"##
         )?;
         self.legend()?;
         self.shade(96.0, 640.0)?;

@@ -4,6 +4,7 @@ use core::fmt::Write as _;
 
 use super::{Config, Recovery};
 use crate::outcome::Weight;
+use crate::state::Brief;
 use crate::window::Shape;
 
 pub(super) fn explain(config: &Config) -> String {
@@ -46,17 +47,14 @@ fn rules(config: &Config, text: &mut String) -> core::fmt::Result {
         writeln!(text, "A failure score of {score} within {window} opens it.")?;
     }
     if let Some((rate, slower_than)) = rules.slow_call_rate {
-        let (share, calls) = (rate * 100.0, rules.min_calls);
-        writeln!(
-            text,
-            "{share:.0} % of at least {calls} calls of {window} that take {slower_than:?} or more open it."
-        )?;
+        let (share, calls, slower_than) = (rate * 100.0, rules.min_calls, Brief(slower_than));
+        writeln!(text, "{share:.0} % of at least {calls} calls of {window} that take {slower_than} or more open it.")?;
     }
     if rules.consecutive_failures.is_none() && !rules.need_window() {
         writeln!(text, "No rule is set: only an operator opens it.")?;
     }
     match config.cancelled_counts_after {
-        Some(after) => writeln!(text, "A call dropped {after:?} or more after it began counts as a timeout."),
+        Some(after) => writeln!(text, "A call dropped {} or more after it began counts as a timeout.", Brief(after)),
         None => writeln!(text, "A call that is dropped never counts."),
     }
 }
@@ -68,17 +66,26 @@ fn recovery(config: &Config, text: &mut String) -> core::fmt::Result {
         Recovery::Automatic => writeln!(text, "It stays open for {:?}.", config.open)?,
     }
     let (successes, in_flight, deadline) = (probes.successes, probes.in_flight, probes.deadline);
-    write!(text, "Then it lets {in_flight} probe(s) through at a time: {successes} success(es) close it, ")?;
+    let (in_flight, successes) = (some(in_flight, "probe"), some(successes, "success"));
+    write!(text, "Then it probes, {in_flight} at a time: {successes} in all to close it; ")?;
     match probes.failures_tolerated {
-        0 => write!(text, "the first failure ")?,
-        tolerated => write!(text, "the failure after {tolerated} tolerated one(s) ")?,
+        0 => write!(text, "a failure ")?,
+        tolerated => write!(text, "more than {} ", some(tolerated, "failure"))?,
     }
-    writeln!(text, "reopens it, and so does a probe of {deadline:?}.")?;
-    writeln!(text, "Half-open for {:?}, one success without a failure is enough.", probes.quiet_after)?;
+    writeln!(text, "reopens it, and so does a probe of {}.", Brief(deadline))?;
+    writeln!(text, "Half-open for {}, one success without a failure is enough.", Brief(probes.quiet_after))?;
     if config.shadow {
         writeln!(text, "It starts in shadow: no call is rejected, what would have been is counted.")?;
     }
     Ok(())
+}
+
+fn some(count: u32, noun: &str) -> String {
+    match (count, noun.ends_with('s')) {
+        (1, _) => format!("1 {noun}"),
+        (_, true) => format!("{count} {noun}es"),
+        (_, false) => format!("{count} {noun}s"),
+    }
 }
 
 /// How many timeouts weigh `n`.

@@ -4,6 +4,8 @@ use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
 
+use crate::state::Brief;
+
 /// How long a circuit stays open before it probes.
 #[derive(Clone)]
 pub struct OpenDuration {
@@ -102,12 +104,12 @@ impl Default for OpenDuration {
 impl fmt::Debug for OpenDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.shape {
-            Shape::Fixed(duration) => write!(f, "{duration:?}")?,
-            Shape::Exponential { base, max } => write!(f, "{base:?} doubling to {max:?}")?,
+            Shape::Fixed(duration) => write!(f, "{}", Brief(*duration))?,
+            Shape::Exponential { base, max } => write!(f, "{}, doubling to {}", Brief(*base), Brief(*max))?,
             // The address tells two functions apart, which is all that can be told of them.
             Shape::Function(function) => write!(f, "a function of the attempt at {:p}", Arc::as_ptr(function))?,
         }
-        write!(f, " ± {:.0} %", self.jitter * 100.0)
+        if self.jitter > 0.0 { write!(f, " ± {:.0} %", self.jitter * 100.0) } else { Ok(()) }
     }
 }
 

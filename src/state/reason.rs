@@ -4,7 +4,7 @@ use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
 
-use super::By;
+use super::{Brief, By};
 
 /// Why a circuit changed.
 ///
@@ -83,26 +83,31 @@ impl fmt::Display for Reason {
                 write!(f, "failures weighed {score:.1} in {calls} calls, the limit is {limit:.1}")
             }
             Self::SlowCallRate { rate, limit, slow, calls, slower_than } => {
-                let (rate, limit) = (Percent(*rate), Percent(*limit));
-                write!(f, "{slow} of {calls} calls took {slower_than:?} or more: {rate}, the limit is {limit}")
+                let (rate, limit, slower_than) = (Percent(*rate), Percent(*limit), Brief(*slower_than));
+                write!(f, "{slow} of {calls} calls took {slower_than} or more: {rate}, the limit is {limit}")
             }
-            Self::ProbeFailed { failures, tolerated, successes } => {
-                write!(f, "{failures} of {} probes failed, {tolerated} tolerated", failures.saturating_add(*successes))
-            }
+            Self::ProbeFailed { failures, tolerated, successes } => match (failures, tolerated) {
+                (1, 0) => f.write_str("a probe failed"),
+                _ => {
+                    let probes = failures.saturating_add(*successes);
+                    write!(f, "{failures} of {probes} probes failed, {tolerated} are tolerated")
+                }
+            },
             Self::ProbeOverdue { age, deadline } => {
-                write!(f, "a probe took {age:.1?} or more, the limit is {deadline:?}")
+                write!(f, "a probe took {} or more, the limit is {}", Brief(*age), Brief(*deadline))
             }
             Self::NoVerdict { half_open_for } => {
-                write!(f, "probes came to no verdict in {half_open_for:.1?}: they were cancelled or ignored")
+                write!(f, "probes came to no verdict in {}: they were cancelled or ignored", Brief(*half_open_for))
             }
             Self::ProbesPassed { successes, half_open_for } => {
-                write!(f, "{successes} probes succeeded in {half_open_for:.1?}")
+                let probes = if *successes == 1 { "a probe" } else { "probes" };
+                write!(f, "{probes} succeeded, {successes} in {}", Brief(*half_open_for))
             }
             Self::QuietService { successes, half_open_for } => {
-                write!(f, "{successes} probes succeeded and none failed in {half_open_for:.1?}, it is a quiet service")
+                write!(f, "no probe failed in {}, {successes} succeeded", Brief(*half_open_for))
             }
-            Self::WaitElapsed { waited } => write!(f, "it was open for {waited:.1?}"),
-            Self::HoldEnded { held } => write!(f, "the hold ended after {held:.1?}"),
+            Self::WaitElapsed { waited } => write!(f, "it was open for {}", Brief(*waited)),
+            Self::HoldEnded { held } => write!(f, "the hold ended after {}", Brief(*held)),
             Self::Operator { act, by } => write!(f, "{act} by {by}"),
             Self::Restored => f.write_str("restored from the store"),
             Self::Followed => f.write_str("another instance's newer state was followed"),
@@ -134,7 +139,7 @@ impl RejectReason {
 
 impl fmt::Display for RejectReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.pad(self.as_str())
     }
 }
 

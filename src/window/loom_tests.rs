@@ -1,0 +1,129 @@
+//! Loom models of the windows: what two threads record at once is neither lost nor counted twice, nor counted elsewhere.
+//!
+//! `scripts/loom-mutants` breaks one step at a time and shows that the model beside it notices:
+//!
+//! | model | noticed, for one |
+//! |---|---|
+//! | `loom_a_number_loses_no_change` | `Tagged::update` stores instead of exchanging |
+//! | `loom_a_number_belongs_to_one_era` | `Tagged::update` ignores the era |
+//! | `loom_the_sums_of_a_ring_equal_its_slots` | a slot is stored; the loser of a slot pays for what it had first seen |
+//! | `loom_a_ring_keeps_eras_apart` | a straggler replaces a later slot; a slot of an older era is paid back |
+//! | `loom_overtaking_a_bucket_loses_no_count` | a bucket is stored; the overtaken count is dropped |
+//! | `loom_a_bucket_keeps_eras_apart` | a straggler adds to, or overtakes, a bucket of a later era |
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use loom::thread;
+
+use super::calls::CallRing;
+use super::tagged::Tagged;
+use super::time::TimeWindow;
+use super::{Mark, Stamp, Tally};
+use crate::clock::Tick;
+
+#[test]
+fn loom_a_number_loses_no_change() {
+    loom::model(|| {
+        let number = Arc::new(Tagged::new());
+        number.begin(1, 0);
+        beside(&number, |number| drop(number.update(1, |number| number + 1)), |number| {
+            number.update(1, |number| number + 2);
+        });
+        assert_eq!(number.get(1), Some(3));
+    });
+}
+
+#[test]
+fn loom_a_number_belongs_to_one_era() {
+    loom::model(|| {
+        let number = Arc::new(Tagged::new());
+        number.begin(1, 0);
+        beside(&number, |straggler| drop(straggler.update(1, |number| number + 1)), |number| {
+            number.begin(2, 10);
+            assert_eq!(number.update(2, |number| number + 10), Some(20), "the era is this thread's own");
+        });
+        assert_eq!((number.get(1), number.get(2)), (None, Some(20)));
+    });
+}
+
+#[test]
+fn loom_the_sums_of_a_ring_equal_its_slots() {
+    loom::model(|| {
+        let ring = Arc::new(CallRing::new(1));
+        ring.begin(1);
+        ring.record(1, GOOD);
+        // The same slot, three times over.
+        beside(&ring, |ring| ring.record(1, BAD), |ring| {
+            ring.record(1, SLOW);
+            ring.record(1, GOOD);
+        });
+        assert_eq!(ring.tally(1), ring.recount(1));
+        assert_eq!(ring.tally(1).calls, 1, "the ring is full");
+        assert_eq!(ring.recorded(), 4);
+    });
+}
+
+#[test]
+fn loom_a_ring_keeps_eras_apart() {
+    loom::model(|| {
+        let ring = Arc::new(CallRing::new(1));
+        ring.begin(1);
+        ring.record(1, SLOW);
+        beside(&ring, |straggler| straggler.record(1, BAD), |ring| {
+            ring.begin(2);
+            ring.record(2, SLOW);
+        });
+        assert_eq!(ring.tally(2), ring.recount(2));
+        assert_eq!(ring.tally(2), Tally { calls: 1, units: 0, slow: 1 }, "the slow call of era 2 and nothing else");
+        assert_eq!(ring.recorded(), 3);
+    });
+}
+
+#[test]
+fn loom_overtaking_a_bucket_loses_no_count() {
+    loom::model(|| {
+        let window = Arc::new(two_buckets());
+        // Slot 2 takes the bucket of slot 0, and both threads find it due.
+        window.record(at(1, 0), BAD);
+        window.record(at(1, 0), BAD);
+        beside(&window, |window| window.record(at(1, 2), BAD), |window| window.record(at(1, 2), GOOD));
+        assert_eq!(window.tally(1, at(1, 2).now), Tally { calls: 2, units: 256, slow: 0 });
+        assert_eq!(window.recorded(), 4, "the totals forget nothing");
+    });
+}
+
+#[test]
+fn loom_a_bucket_keeps_eras_apart() {
+    loom::model(|| {
+        let window = Arc::new(two_buckets());
+        window.record(at(1, 0), BAD);
+        beside(&window, |straggler| straggler.record(at(1, 0), BAD), |window| {
+            window.begin(2);
+            window.record(at(2, 0), SLOW);
+            window.record(at(2, 0), SLOW);
+        });
+        assert_eq!(window.tally(2, at(2, 0).now), Tally { calls: 2, units: 0, slow: 2 });
+        assert_eq!(window.recorded(), 4, "a straggler counts for the totals, wherever else it does not");
+    });
+}
+
+/// Runs `one` beside `other`, and returns when both are done.
+fn beside<T: Send + Sync + 'static>(shared: &Arc<T>, one: fn(&T), other: fn(&T)) {
+    let its = Arc::clone(shared);
+    let thread = thread::spawn(move || one(&its));
+    other(shared);
+    thread.join().expect("it does not panic");
+}
+
+fn two_buckets() -> TimeWindow {
+    TimeWindow::new(Duration::from_secs(2), 2, true, 1)
+}
+
+fn at(era: u64, slot: u64) -> Stamp {
+    Stamp { era, now: Tick::from_nanos(slot * 1_000_000_000), shard: 0 }
+}
+
+const GOOD: Mark = Mark { units: 0, slow: false };
+const SLOW: Mark = Mark { units: 0, slow: true };
+const BAD: Mark = Mark { units: 256, slow: false };
