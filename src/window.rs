@@ -8,6 +8,8 @@
 //! Nothing here asks for the time, decides anything, or knows what a circuit is.
 
 pub(crate) mod calls;
+#[cfg(all(test, breaker_loom))]
+mod loom_tests;
 pub(crate) mod run;
 pub(crate) mod tagged;
 pub(crate) mod time;

@@ -129,8 +129,9 @@ impl Inner {
         }
         let rejected = inner.counts.rejected.fetch_add(1, Relaxed) + 1;
         inner.tell_call(&Event::Rejected { reason });
-        if now.as_nanos() >= inner.counts.next_summary.load(Relaxed) {
-            inner.summarise(rejected, retry_after, now);
+        let due = inner.counts.next_summary.load(Relaxed);
+        if now.as_nanos() >= due {
+            inner.summarise(due, rejected, retry_after, now);
         }
         Err(Rejected::new(Arc::clone(shard), reason, retry_after, word.era()))
     }

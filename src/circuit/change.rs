@@ -78,7 +78,11 @@ impl Inner {
         let to = from.next(standing);
         // Relaxed: a count, publishes nothing.
         let rejected = self.counts.rejected.load(Relaxed);
-        let ends = if standing.mode.is_hold() { hold_until } else { open_until };
+        let ends = match standing {
+            Standing { mode, .. } if mode.is_hold() => hold_until,
+            Standing { state: State::Open, .. } => open_until,
+            Standing { .. } => Tick::NEVER,
+        };
         let transition = Transition {
             from: from.standing(),
             to: standing,

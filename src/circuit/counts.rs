@@ -27,10 +27,9 @@ pub(super) struct Counts {
 }
 
 impl Inner {
-    /// Tells of the rejections since the last summary; of several threads that find it due, one does.
+    /// Tells of the rejections since the last summary, which was `due`; of several threads that find it so, one does.
     #[cold]
-    pub(super) fn summarise(&self, rejected: u64, retry_after: Option<Duration>, now: Tick) {
-        let due = self.counts.next_summary.load(Relaxed);
+    pub(super) fn summarise(&self, due: u64, rejected: u64, retry_after: Option<Duration>, now: Tick) {
         let next = now.saturating_add(SUMMARY_EVERY).as_nanos();
         // Relaxed: the exchange elects one thread, it publishes nothing.
         if self.counts.next_summary.compare_exchange(due, next, Relaxed, Relaxed).is_err() {

@@ -1,1 +1,203 @@
-//! Loom models of the circuit's protocols.
+//! Loom models of the circuit's protocols: whatever two or three threads do at once, each rule of [`circuit`](super) holds.
+//!
+//! Here are the fixtures; the clock stands still, and what is told goes through a channel of std, so that only the circuit's
+//! own words branch. The models lie in files by subject. Each has at least one broken step in `scripts/loom-mutants` that
+//! must make it fail:
+//!
+//! | model | the step that is broken |
+//! |---|---|
+//! | [`edges`] | |
+//! | `loom_two_failures_that_complete_a_run_trip_once` | `change` does not compare the word |
+//! | `loom_two_failures_that_complete_a_score_trip_once` | a sum, or a bucket, is stored where it was exchanged |
+//! | `loom_two_failures_that_complete_a_rate_trip_once` | the exchange in `Tagged::update` is Relaxed |
+//! | `loom_a_retry_after_of_the_evidence_is_a_floor` | it is kept after the run; `Tagged::get` is Relaxed |
+//! | `loom_a_verdict_has_one_winner` | `change` does not compare the word |
+//! | `loom_every_change_begins_an_era_of_its_own` | `change_any` loads the word before it locks |
+//! | `loom_a_rejected_caller_knows_until_when` | the word is stored or loaded Relaxed, or before its data |
+//! | `loom_a_reopened_circuit_lets_nobody_through` | the same |
+//! | `loom_a_status_is_of_one_era` | it loads the word before it locks |
+//! | [`probes`] | |
+//! | `loom_callers_past_the_deadline_make_one_transition` | `change` does not compare the word |
+//! | `loom_callers_past_the_deadline_find_every_slot` | the deadline goes before the word; slots come after it |
+//! | `loom_three_callers_take_two_slots` | a slot is loaded and stored where it was exchanged |
+//! | `loom_a_dropped_probe_gives_its_slot_back` | it does not |
+//! | `loom_a_stragglers_probe_frees_no_later_slot` | a slot is freed by a store |
+//! | `loom_a_stragglers_probe_stays_out_of_the_next_verdict` | `record` does not compare eras |
+//! | [`evidence`] | |
+//! | `loom_a_stragglers_failure_stays_out_of_the_next_era` | a number, a slot or a bucket ignores its era |
+//! | `loom_the_first_failure_of_an_era_is_counted` | the run begins after the word |
+//! | `loom_no_call_is_missing_from_the_totals` | a call that came too late for its bucket is dropped |
+//! | `loom_a_failure_takes_no_success_back` | the failures are counted, or read, Relaxed |
+//! | [`waiting`] | |
+//! | `loom_a_waiter_is_woken_or_sees_both_changes` | the flag is stored, or exchanged with half its ordering |
+//! | `loom_two_waiters_are_woken_or_see_the_change` | the same |
+//! | `loom_a_waiter_for_a_slot_is_woken_or_sees_it` | `judge` wakes before it frees, or not at all |
+//! | `loom_who_polls_for_a_change_is_woken_or_sees_it` | `change_any` wakes before it publishes; no second look |
+//! | `loom_one_caller_sums_up_the_rejections` | the loser of the exchange tries again |
+
+mod edges;
+mod evidence;
+mod probes;
+mod waiting;
+
+use core::time::Duration;
+use std::sync::{Arc, mpsc};
+use std::task::{Wake, Waker};
+use std::time::SystemTime;
+
+use loom::model::Builder;
+use loom::thread::{self, JoinHandle};
+
+use super::{Circuit, Permit, To};
+use crate::clock::{Clock, Tick};
+use crate::config::{Config, ConfigBuilder, OpenDuration};
+use crate::error::Rejected;
+use crate::event::{Event, Observer};
+use crate::outcome::Failure;
+use crate::state::{By, Reason, Snapshot, Standing, State};
+
+/// Plays every order of the threads' steps, and every value that a load may see.
+fn in_every_order(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = None;
+    builder.check(model);
+}
+
+/// Plays the orders in which a thread is interrupted three times at most, for models whose orders are too many.
+fn in_most_orders(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(model);
+}
+
+/// A clock that stands still: a reading is no step of the model.
+#[derive(Debug)]
+struct Stopped;
+
+impl Clock for Stopped {
+    fn now(&self) -> Tick {
+        NOW
+    }
+
+    fn wall(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+    }
+}
+
+/// No rule yet; an opening lasts ten seconds, and there is one slot.
+fn rules() -> ConfigBuilder {
+    Config::builder("model")
+        .without_failure_rate()
+        .without_consecutive_failures()
+        .open_for(OpenDuration::fixed(TEN))
+        .seed(1)
+        .clock(Stopped)
+}
+
+fn circuit(config: ConfigBuilder) -> Circuit {
+    Circuit::new(config.build().expect("the model's settings are valid"))
+}
+
+fn observed(config: ConfigBuilder) -> (Circuit, mpsc::Receiver<Told>) {
+    let (teller, told) = mpsc::channel();
+    (circuit(config.observer(Teller(teller))), told)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Edge(u64, State),
+    Rejections,
+}
+
+#[derive(Debug)]
+struct Teller(mpsc::Sender<Told>);
+
+impl Observer for Teller {
+    fn on_event(&self, _circuit: &str, event: &Event<'_>) {
+        let told = match event {
+            Event::Transition(edge) => Told::Edge(edge.era, edge.to.state),
+            Event::Rejections { .. } => Told::Rejections,
+            Event::Refresh { .. } | Event::Finished { .. } | Event::Rejected { .. } | Event::Stale => return,
+        };
+        self.0.send(told).expect("the model listens");
+    }
+}
+
+fn all(told: &mpsc::Receiver<Told>) -> Vec<Told> {
+    told.try_iter().collect()
+}
+
+struct Bell(mpsc::Sender<()>);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.send(()).expect("the model listens");
+    }
+}
+
+/// A waker, and what hears of each time it wakes.
+fn waker() -> (Waker, mpsc::Receiver<()>) {
+    let (bell, woken) = mpsc::channel();
+    (Arc::new(Bell(bell)).into(), woken)
+}
+
+fn by() -> By {
+    By::new("model", "to begin with").expect("a valid name")
+}
+
+fn close(circuit: &Circuit) {
+    circuit.reset(&by(), To::Closed);
+}
+
+fn half_open(circuit: &Circuit) {
+    circuit.reset(&by(), To::HalfOpen);
+}
+
+/// Opens it for no time at all, so that the next caller finds the deadline over.
+fn past_deadline(circuit: &Circuit) {
+    let mut over = Snapshot::closed();
+    over.state = State::Open;
+    over.open_for = Some(Duration::ZERO);
+    circuit.adopt(&over, Reason::Restored).expect("it was closed");
+}
+
+fn call(circuit: &Circuit) -> Permit {
+    circuit.try_acquire().expect("it is closed, or a slot is free")
+}
+
+fn era_and_state(circuit: &Circuit) -> (u64, State) {
+    let (era, Standing { state, .. }) = circuit.inner().era_and_standing();
+    (era, state)
+}
+
+/// Lets a call fail on a thread of its own.
+fn fail(permit: Permit) -> JoinHandle<()> {
+    thread::spawn(|| permit.failure(Failure::hard()))
+}
+
+/// Two calls that fail at once.
+fn fail_two(circuit: &Circuit) {
+    let (one, other) = (call(circuit), call(circuit));
+    let thread = fail(one);
+    other.failure(Failure::hard());
+    joined(thread);
+}
+
+/// Two callers at once, whose permits outlive both.
+fn acquire_two(circuit: &Circuit) -> [Result<Permit, Rejected>; 2] {
+    let thread = acquire(circuit);
+    let own = circuit.try_acquire();
+    [joined(thread), own]
+}
+
+fn acquire(circuit: &Circuit) -> JoinHandle<Result<Permit, Rejected>> {
+    let circuit = circuit.clone();
+    thread::spawn(move || circuit.try_acquire())
+}
+
+fn joined<T>(thread: JoinHandle<T>) -> T {
+    thread.join().expect("it does not panic")
+}
+
+const NOW: Tick = Tick::from_nanos(1_000_000_000_000);
+const TEN: Duration = Duration::from_secs(10);

@@ -42,8 +42,8 @@ impl Probes {
     /// Frees every slot for a new era. Under the cold mutex, before the era is published.
     pub(super) fn begin(&self, era: u64, successes: u32) {
         for slot in &self.slots {
-            // Relaxed: the Release store of the circuit's word publishes it with the era.
-            slot.store(tag(era), Relaxed);
+            // Relaxed: the Release store of the circuit's word publishes it with the era. No store, as in `Tagged::begin`.
+            slot.swap(tag(era), Relaxed);
         }
         self.verdict.begin(era, u64::from(successes).min(COUNT));
     }

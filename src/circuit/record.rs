@@ -12,7 +12,7 @@ use crate::config::LONGEST_RETRY_AFTER;
 use crate::event::{Ended, Event};
 use crate::outcome::{Failure, FailureKind, Outcome};
 use crate::state::Reason;
-use crate::sync::Relaxed;
+use crate::sync::{Relaxed, Release};
 use crate::window::{Mark, Stamp};
 
 /// An admitted call that has ended.
@@ -73,10 +73,11 @@ impl Inner {
     }
 
     fn count_failure(&self, era: u64, now: Tick, failure: Failure) {
-        // Relaxed: a count, publishes nothing.
-        self.counts.failures.fetch_add(1, Relaxed);
-        self.run.failure(era, failure.weight().units());
+        // Release: pairs with the Acquire in `totals`; who sees the failure counted sees the window hold it.
+        self.counts.failures.fetch_add(1, Release);
+        // Before the run: who trips because of this failure must see its Retry-After.
         self.leave_alone(era, now, failure);
+        self.run.failure(era, failure.weight().units());
     }
 
     /// Remembers until when the service asked to be left alone: the latest word counts.

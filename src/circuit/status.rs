@@ -7,7 +7,7 @@ use crate::clock::Tick;
 use crate::event::Event;
 use crate::outcome::score_from_units;
 use crate::state::{Generation, Mode, Standing, State, Transition};
-use crate::sync::{AtomicU64, Relaxed};
+use crate::sync::{Acquire, AtomicU64, Relaxed};
 use crate::window::Tally;
 
 /// A circuit at one moment.
@@ -137,7 +137,8 @@ impl Circuit {
         // Relaxed: counts, they publish nothing.
         let count = |count: &AtomicU64| count.load(Relaxed);
         // Failures first: a call is in the window before it is among the failures, so the difference is never negative.
-        let failures = count(&counts.failures);
+        // Acquire: pairs with the Release in `count_failure`.
+        let failures = counts.failures.load(Acquire);
         Totals {
             successes: self.inner().evidence.recorded().saturating_sub(failures) + count(&counts.other_successes),
             failures: failures + count(&counts.other_failures),

@@ -27,9 +27,7 @@ fn loom_a_number_loses_no_change() {
     loom::model(|| {
         let number = Arc::new(Tagged::new());
         number.begin(1, 0);
-        beside(&number, |number| drop(number.update(1, |number| number + 1)), |number| {
-            number.update(1, |number| number + 2);
-        });
+        beside(&number, |number| add(number, 1), |number| add(number, 2));
         assert_eq!(number.get(1), Some(3));
     });
 }
@@ -39,7 +37,7 @@ fn loom_a_number_belongs_to_one_era() {
     loom::model(|| {
         let number = Arc::new(Tagged::new());
         number.begin(1, 0);
-        beside(&number, |straggler| drop(straggler.update(1, |number| number + 1)), |number| {
+        beside(&number, |straggler| add(straggler, 1), |number| {
             number.begin(2, 10);
             assert_eq!(number.update(2, |number| number + 10), Some(20), "the era is this thread's own");
         });
@@ -106,6 +104,10 @@ fn loom_a_bucket_keeps_eras_apart() {
         assert_eq!(window.tally(2, at(2, 0).now), Tally { calls: 2, units: 0, slow: 2 });
         assert_eq!(window.recorded(), 4, "a straggler counts for the totals, wherever else it does not");
     });
+}
+
+fn add(number: &Tagged, by: u64) {
+    number.update(1, |number| number + by);
 }
 
 /// Runs `one` beside `other`, and returns when both are done.

@@ -4,10 +4,10 @@
 //! word   63..40 era (low 24 bits) | 39..0 number
 //! ```
 //!
-//! Whoever comes with another era changes nothing and reads nothing. Every era begins with a store, so the tag only has to
+//! Whoever comes with another era changes nothing and reads nothing. Every era begins by replacing it, so the tag only has to
 //! tell apart the eras that pass while one thread stands between two instructions.
 
-use crate::sync::{AtomicU64, Relaxed};
+use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed};
 
 #[derive(Debug)]
 pub(crate) struct Tagged(AtomicU64);
@@ -19,14 +19,15 @@ impl Tagged {
 
     /// Starts an era with `number`. Under the cold mutex, before the era is published.
     pub(crate) fn begin(&self, era: u64, number: u64) {
-        // Relaxed: the Release store of the circuit's word publishes it with the era.
-        self.0.store(tag(era) | number.min(MAX), Relaxed);
+        // Relaxed: the Release store of the circuit's word publishes it with the era. A store would do, but loom would let a
+        // straggler's exchange come after it that has read what was before it; transitions are rare, so the exchange is free.
+        self.0.swap(tag(era) | number.min(MAX), Relaxed);
     }
 
     /// Returns the number, `None` if it belongs to another era.
     pub(crate) fn get(&self, era: u64) -> Option<u64> {
-        // Relaxed: era and number are one word, nothing else is published with them.
-        let seen = self.0.load(Relaxed);
+        // Acquire: pairs with the exchange in `update`; who sees a number sees what was recorded before it.
+        let seen = self.0.load(Acquire);
         (seen & !MAX == tag(era)).then_some(seen & MAX)
     }
 
@@ -34,7 +35,7 @@ impl Tagged {
     ///
     /// `change` works modulo 2^40. Where it changes nothing, nothing is written and the line stays shared.
     pub(crate) fn update(&self, era: u64, change: impl Fn(u64) -> u64) -> Option<u64> {
-        // Relaxed throughout: era and number are one word, nothing else is published with them.
+        // Relaxed: a guess; the exchange decides.
         let mut seen = self.0.load(Relaxed);
         while seen & !MAX == tag(era) {
             let number = change(seen & MAX) & MAX;
@@ -42,7 +43,9 @@ impl Tagged {
             if next == seen {
                 return Some(number);
             }
-            match self.0.compare_exchange_weak(seen, next, Relaxed, Relaxed) {
+            // AcqRel: pairs with itself. Who comes second sees all that the first did before it: of two failures that complete
+            // the evidence at once, the second to add to the run weighs both.
+            match self.0.compare_exchange_weak(seen, next, AcqRel, Relaxed) {
                 Ok(_) => return Some(number),
                 Err(now) => seen = now,
             }

@@ -26,7 +26,7 @@ pub(crate) struct TimeWindow {
     buckets: u32,
     width: u64,
     slow: bool,
-    /// Calls counted by buckets that have been overtaken.
+    /// Calls counted by buckets that have been overtaken, and those that came too late for any.
     retired: AtomicU64,
 }
 
@@ -58,12 +58,15 @@ impl TimeWindow {
         let bucket = self.bucket(slot);
         match self.add(self.word(stamp.shard, Sum::Calls, bucket), tag, 1) {
             Added::Counted => {}
-            // Relaxed: a count, publishes nothing.
+            // Relaxed here and below: a count, publishes nothing.
             Added::Overtook(calls) => {
                 self.retired.fetch_add(u64::from(calls), Relaxed);
             }
-            // Neither its weight: a failure without its call would raise the rate.
-            Added::TooLate => return,
+            // Neither its weight: a failure without its call would raise the rate. The totals forget nothing.
+            Added::TooLate => {
+                self.retired.fetch_add(1, Relaxed);
+                return;
+            }
         }
         // What these replace has expired: only calls are kept for the totals.
         if mark.units > 0 {
@@ -159,7 +162,7 @@ enum Added {
     Counted,
     /// The bucket was of an earlier slot or era, and had counted this many.
     Overtook(u32),
-    /// The bucket belongs to a later slot or era already: the outcome lands nowhere.
+    /// The bucket belongs to a later slot or era already: the outcome lands in the totals only.
     TooLate,
 }
 

@@ -1,0 +1,76 @@
+//! Outcomes: each in its own era or nowhere, and every one in the totals.
+
+use loom::thread;
+
+use super::*;
+use crate::window::{Evidence, Tally, Window};
+
+#[test]
+fn loom_a_stragglers_failure_stays_out_of_the_next_era() {
+    for window in WINDOWS {
+        in_most_orders(move || {
+            let circuit = circuit(rules().consecutive_failures(9).failure_score(1.0).window(window));
+            let straggler = call(&circuit);
+            let thread = thread::spawn(|| straggler.failure(Failure::timeout()));
+            close(&circuit);
+            call(&circuit).failure(Failure::timeout());
+            joined(thread);
+            assert_eq!(era_and_state(&circuit), (2, State::Closed), "half a failure trips nothing");
+            assert_failures(&circuit, 2, 1);
+        });
+    }
+}
+
+#[test]
+fn loom_the_first_failure_of_an_era_is_counted() {
+    for window in WINDOWS {
+        in_every_order(move || {
+            let circuit = circuit(rules().probes(1).consecutive_failures(9).failure_score(1.0).window(window));
+            half_open(&circuit);
+            let last = call(&circuit);
+            let thread = thread::spawn(|| last.success());
+            let early = circuit.try_acquire().map(|permit| permit.failure(Failure::timeout()));
+            joined(thread);
+            assert_failures(&circuit, 3, early.is_ok().into());
+        });
+    }
+}
+
+#[test]
+fn loom_no_call_is_missing_from_the_totals() {
+    in_every_order(|| {
+        let circuit = circuit(rules().failure_score(9.0).window(Window::time(TEN).buckets(2)));
+        let thread = fail(call(&circuit));
+        close(&circuit);
+        call(&circuit).success();
+        joined(thread);
+        let totals = circuit.totals();
+        assert_eq!((totals.successes, totals.failures), (1, 1));
+    });
+}
+
+#[test]
+fn loom_a_failure_takes_no_success_back() {
+    in_every_order(|| {
+        let circuit = circuit(rules());
+        call(&circuit).success();
+        let thread = fail(call(&circuit));
+        assert!(circuit.totals().successes >= 1, "the window has counted the failure before it is one");
+        joined(thread);
+        let totals = circuit.totals();
+        assert_eq!((totals.successes, totals.failures), (1, 1));
+    });
+}
+
+/// Says that run and window hold so many timeouts of that era, and nothing else.
+fn assert_failures(circuit: &Circuit, era: u64, failures: u64) {
+    let inner = circuit.inner();
+    let expected = Tally { calls: failures, units: 128 * failures, slow: 0 };
+    assert_eq!((inner.run.weight(era), inner.evidence.tally(era, NOW)), (expected.units, expected));
+    if let Evidence::Calls(ring) = &inner.evidence {
+        assert_eq!(ring.recount(era), expected, "slots and sums");
+    }
+}
+
+/// Of one slot, and of one bucket in use: two outcomes always meet.
+const WINDOWS: [Window; 2] = [Window::calls(1), Window::time(TEN).buckets(2)];

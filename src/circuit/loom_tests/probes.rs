@@ -1,0 +1,98 @@
+//! Half-open: one entry, no permit minted, none lost, and no straggler's probe in a later era.
+
+use loom::thread;
+
+use super::*;
+use crate::state::RejectReason;
+
+#[test]
+fn loom_callers_past_the_deadline_make_one_transition() {
+    for begin in [past_deadline, held_no_longer] {
+        in_every_order(move || {
+            let (circuit, told) = observed(rules());
+            begin(&circuit);
+            let both = acquire_two(&circuit);
+            let [_, Told::Edge(3, State::HalfOpen)] = all(&told)[..] else { panic!("one entry") };
+            let ([Ok(probe), Err(rejected)] | [Err(rejected), Ok(probe)]) = &both else { panic!("one slot: {both:?}") };
+            assert!(probe.is_probe());
+            assert_eq!((rejected.reason(), rejected.retry_after()), (RejectReason::HalfOpen, None));
+        });
+    }
+}
+
+#[test]
+fn loom_callers_past_the_deadline_find_every_slot() {
+    for begin in [past_deadline, held_no_longer] {
+        in_every_order(move || {
+            let circuit = circuit(rules().probes_in_flight(2));
+            begin(&circuit);
+            let both = acquire_two(&circuit);
+            assert!(matches!(both, [Ok(_), Ok(_)]), "two slots, two probes: {both:?}");
+        });
+    }
+}
+
+#[test]
+fn loom_three_callers_take_two_slots() {
+    in_every_order(|| {
+        let circuit = circuit(rules().probes_in_flight(2));
+        half_open(&circuit);
+        let threads = [acquire(&circuit), acquire(&circuit)];
+        let own = circuit.try_acquire();
+        let [one, two] = threads.map(joined);
+        let probes: Vec<_> = [own, one, two].into_iter().flatten().collect();
+        assert_eq!((probes.len(), circuit.inner().probes.in_flight(2)), (2, 2));
+        drop(probes);
+        assert_eq!(circuit.inner().probes.in_flight(2), 0);
+    });
+}
+
+#[test]
+fn loom_a_dropped_probe_gives_its_slot_back() {
+    in_every_order(|| {
+        let circuit = circuit(rules());
+        half_open(&circuit);
+        let held = call(&circuit);
+        let thread = thread::spawn(|| drop(held));
+        let early = circuit.try_acquire();
+        joined(thread);
+        let late = circuit.try_acquire();
+        assert!(early.is_ok() != late.is_ok(), "the slot is there once: {early:?}, {late:?}");
+    });
+}
+
+#[test]
+fn loom_a_stragglers_probe_frees_no_later_slot() {
+    in_every_order(|| {
+        let circuit = circuit(rules());
+        half_open(&circuit);
+        let straggler = call(&circuit);
+        let thread = thread::spawn(|| drop(straggler));
+        half_open(&circuit);
+        let held = call(&circuit);
+        joined(thread);
+        assert_eq!(circuit.inner().probes.in_flight(3), 1, "the slot is taken");
+        drop(held);
+        assert!(circuit.inner().probes.any_free(3), "and freed by its own probe");
+    });
+}
+
+#[test]
+fn loom_a_stragglers_probe_stays_out_of_the_next_verdict() {
+    in_every_order(|| {
+        let circuit = circuit(rules().probes(2));
+        half_open(&circuit);
+        let straggler = call(&circuit);
+        let thread = thread::spawn(|| straggler.success());
+        half_open(&circuit);
+        call(&circuit).success();
+        joined(thread);
+        assert_eq!(era_and_state(&circuit), (3, State::HalfOpen), "one success of two");
+        assert_eq!(circuit.inner().probes.verdict(3).successes, 1);
+    });
+}
+
+/// Forces it open for no time at all.
+fn held_no_longer(circuit: &Circuit) {
+    circuit.trip(&by(), Some(Duration::ZERO));
+}
