@@ -16,7 +16,7 @@ use tower_circuit_breaker::clock::{Clock, MonotonicClock, Tick};
 use tower_circuit_breaker::config::ConfigBuilder;
 use tower_circuit_breaker::{By, Circuit, CircuitBreakerLayer, Config, Failure, OpenDuration, Window};
 
-use calls::{Broken, answer, call_through, poll_once};
+use calls::{Broken, answer, call_through, poll_to_end};
 use cli::{Options, print_table};
 use rounds::{PRICE_HEADER, Rounds, price_rows};
 
@@ -69,7 +69,7 @@ fn closed(rounds: &mut Rounds) {
         ("score rule", plain().without_failure_rate().without_consecutive_failures().failure_score(10.0)),
         ("durations measured", plain().measure_durations()),
     ] {
-        let mut service = layer(&circuit(config)).layer(service_fn(answer));
+        let mut service = layer(&circuit_of(config)).layer(service_fn(answer));
         rounds.case(name, move |calls| call_through(&mut service, calls));
     }
 }
@@ -82,14 +82,14 @@ fn rejecting(rounds: &mut Rounds) {
     rounds.case("rejected, typed error", move |calls| call_through(&mut typed, calls));
 
     // Ready since before it opened, so that admission rejects, not the lack of readiness.
-    let circuit = self::circuit(plain());
+    let circuit = circuit_of(plain());
     let mut ready = layer(&circuit).typed_errors().layer(service_fn(answer));
     let mut context = core::task::Context::from_waker(core::task::Waker::noop());
     assert!(ready.poll_ready(&mut context).is_ready(), "a service_fn always is");
     circuit.trip(&bench(), None);
     rounds.case("rejected, typed error, inner ready", move |calls| call_through(&mut ready, calls));
 
-    let circuit = self::circuit(plain().probe_deadline(HOUR));
+    let circuit = circuit_of(plain().probe_deadline(HOUR));
     circuit.reset(&bench(), To::HalfOpen);
     let probe = circuit.try_acquire().expect("the first probe is free");
     let mut half_open = layer(&circuit).typed_errors().layer(service_fn(answer));
@@ -108,7 +108,7 @@ fn rejecting(rounds: &mut Rounds) {
 
 fn beside_tower(rounds: &mut Rounds) {
     for (name, config) in [("run rule only", run_only()), ("default rules", plain())] {
-        let circuit = circuit(config);
+        let circuit = circuit_of(config);
         let same = circuit.clone();
         rounds.case(&format!("try_acquire and success, {name}"), move |calls| {
             for _ in 0..calls {
@@ -117,7 +117,7 @@ fn beside_tower(rounds: &mut Rounds) {
         });
         rounds.case(&format!("circuit.call, {name}"), move |calls| {
             for request in 0..calls {
-                poll_once(same.call(answer(core::hint::black_box(request))));
+                poll_to_end(same.call(answer(core::hint::black_box(request))));
             }
         });
     }
@@ -127,10 +127,10 @@ fn beside_tower(rounds: &mut Rounds) {
 fn observed(rounds: &mut Rounds, recorder: &str) {
     let config = || Config::builder("bench");
     for (name, config) in [("run rule only", config().without_failure_rate()), ("default rules", config())] {
-        let mut service = layer(&circuit(config)).layer(service_fn(answer));
+        let mut service = layer(&circuit_of(config)).layer(service_fn(answer));
         rounds.case(&format!("{name}, shipped observers, {recorder}"), move |calls| call_through(&mut service, calls));
     }
-    let circuit = circuit(config());
+    let circuit = circuit_of(config());
     circuit.trip(&bench(), None);
     let mut typed = layer(&circuit).typed_errors().layer(service_fn(answer));
     rounds.case(&format!("rejected, typed error, shipped observers, {recorder}"), move |calls| {
@@ -139,7 +139,7 @@ fn observed(rounds: &mut Rounds, recorder: &str) {
 }
 
 fn sizes() {
-    let circuit = circuit(plain());
+    let circuit = circuit_of(plain());
     let mut boxed = layer(&circuit).layer(service_fn(answer));
     let mut typed = layer(&circuit).typed_errors().layer(service_fn(answer));
     let row = |name: &str, bytes: usize| vec![name.to_owned(), bytes.to_string()];
@@ -167,7 +167,7 @@ fn slow(config: ConfigBuilder) -> ConfigBuilder {
     config.slow_call_rate(0.5).slower_than(Duration::from_secs(1))
 }
 
-fn circuit(config: ConfigBuilder) -> Circuit {
+fn circuit_of(config: ConfigBuilder) -> Circuit {
     Circuit::new(config.build().expect("settings that can work"))
 }
 
@@ -177,7 +177,7 @@ fn layer(circuit: &Circuit) -> CircuitBreakerLayer {
 
 /// Opened by its own rule, for longer than any bench takes.
 fn opened() -> Circuit {
-    let circuit = circuit(run_only().open_for(OpenDuration::fixed(HOUR)));
+    let circuit = circuit_of(run_only().open_for(OpenDuration::fixed(HOUR)));
     while let Ok(permit) = circuit.try_acquire() {
         permit.failure(Failure::hard());
     }

@@ -48,6 +48,7 @@ pub(crate) use inner::Start;
 pub use operate::To;
 pub use permit::Permit;
 pub use status::{ProbeStatus, Status, Totals};
+pub(crate) use wakers::Place;
 
 /// A circuit. Clones are handles to the same one.
 ///
@@ -163,7 +164,8 @@ impl Circuit {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost if the caller stops polling: the next poll sees whatever has changed since `era`.
+    /// Nothing is lost if the caller stops polling: the next poll sees whatever has changed since `era`. Its task stays
+    /// registered until the next transition, so this is for tasks that live long.
     pub fn poll_changed(&self, context: &Context<'_>, era: &mut u64) -> Poll<Standing> {
         let changed = |era: &mut u64| {
             let (now, standing) = self.inner().era_and_standing();
@@ -175,13 +177,18 @@ impl Circuit {
         if let Some(standing) = changed(era) {
             return Poll::Ready(standing);
         }
-        self.register(context);
+        self.inner().wakers.register(context.waker());
         changed(era).map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Registers the task for the next transition or freed slot. The caller looks again before it waits.
-    pub(crate) fn register(&self, context: &Context<'_>) {
-        self.inner().wakers.register(context.waker());
+    /// Registers the task for the next transition or freed slot. The caller looks again before it waits, and gives the place
+    /// back with [`leave`](Self::leave).
+    pub(crate) fn register_at(&self, place: &mut Place, context: &Context<'_>) {
+        self.inner().wakers.register_at(place, context.waker());
+    }
+
+    pub(crate) fn leave(&self, place: Place) {
+        self.inner().wakers.leave(place);
     }
 
     fn inner(&self) -> &Inner {

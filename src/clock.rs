@@ -57,7 +57,8 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 /// A source of time.
 ///
 /// A reading must be cheap and must not block: it is on the path of every call. It should not go back, but nothing panics
-/// and no state is lost if it does: time that has gone back counts as time that stood still.
+/// and no state is lost if it does: deadlines wait until it has caught up, and a time window may miss what is recorded until
+/// then, for twice its length at most.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Returns the tick that dates states, deadlines and windows. May be a few milliseconds coarse.
     fn now(&self) -> Tick;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::event::Observer;
+use crate::state::Mode;
 use crate::window::Window;
 pub use builder::ConfigBuilder;
 pub(crate) use open::LONGEST_RETRY_AFTER;
@@ -110,6 +111,11 @@ impl Config {
         &self.name
     }
 
+    /// The mode of a circuit that no operator has touched.
+    pub(crate) const fn first_mode(&self) -> Mode {
+        if self.shadow { Mode::Shadow } else { Mode::Automatic }
+    }
+
     /// Says in sentences what these settings do.
     ///
     /// ```
@@ -128,7 +134,7 @@ impl Config {
         pairs.filter(|(a, b)| a != b).map(|((field, a), (_, b))| format!("{field}: {a} != {b}")).collect()
     }
 
-    fn fields(&self) -> [(&'static str, String); 14] {
+    fn fields(&self) -> [(&'static str, String); 15] {
         let Rules { failure_rate, min_calls, consecutive_failures, always, failure_score, slow_call_rate } = self.rules;
         [
             ("failure_rate", format!("{failure_rate:?}")),
@@ -137,13 +143,14 @@ impl Config {
             ("always", always.to_string()),
             ("failure_score", format!("{failure_score:?}")),
             ("slow_call_rate", format!("{slow_call_rate:?}")),
-            ("window", self.window.to_string()),
+            ("window", format!("{:?}", self.window)),
             ("open_for", format!("{:?}", self.open)),
             ("recovery", format!("{:?}", self.recovery)),
             ("probes", format!("{:?}", self.probes)),
             ("cancelled_counts_after", format!("{:?}", self.cancelled_counts_after)),
             ("trip_on_any_outcome", self.trip_on_any_outcome.to_string()),
             ("sharded", self.sharded.to_string()),
+            ("measure_durations", self.durations.to_string()),
             ("shadow", self.shadow.to_string()),
         ]
     }

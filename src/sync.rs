@@ -42,11 +42,6 @@ impl<T> Mutex<T> {
     }
 }
 
-/// Keeps what is read by every call away from what is written by every call: two lines, for the neighbour prefetch.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub(crate) struct Padded<T>(pub(crate) T);
-
 /// Returns the number of this thread: 0 for the first that asked, then 1, and so on.
 pub(crate) fn thread_number() -> usize {
     // Not through the aliases: loom's atomics cannot be constants, and no model is about who gets which number.

@@ -1,13 +1,9 @@
 //! What a bench is asked on its command line, and the table it answers with.
 
-use core::time::Duration;
-
 /// How long to measure, and which cases.
 #[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) rounds: usize,
-    /// How long each case runs in each round: short, so that most rounds are not interrupted.
-    pub(crate) slice: Duration,
     filter: Option<String>,
 }
 
@@ -28,7 +24,7 @@ impl Options {
             }
         }
         let rounds = rounds.unwrap_or(if measures { FULL } else { QUICK });
-        Self { rounds, slice: Duration::from_micros(500), filter }
+        Self { rounds, filter }
     }
 
     pub(crate) fn wants(&self, case: &str) -> bool {
@@ -40,7 +36,7 @@ impl Options {
 pub(crate) fn print_table(header: &[&str], rows: &[Vec<String>]) {
     let header: Vec<String> = header.iter().map(|title| (*title).to_owned()).collect();
     let all = || core::iter::once(&header).chain(rows);
-    let width = |column| all().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| all().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
     let line = |cells: &[String]| {
         for (column, (cell, width)) in cells.iter().zip(&widths).enumerate() {

@@ -47,8 +47,10 @@ impl Circuit {
                 return None;
             }
             cold.attempt = snapshot.attempt;
-            if let Some(open_for) = snapshot.open_for {
-                cold.last_open = open_for.min(longest);
+            if plan.standing.state == State::Open && plan.open_until != Tick::NEVER {
+                // As long as its own: what is left is less than it lasted, and would let the attempts decay too soon.
+                let own = inner.config.open.of(snapshot.attempt.max(1), inner.random(cold.generation.get()));
+                cold.last_open = plan.open_until.saturating_since(now).max(own);
             }
             Some(plan)
         })
@@ -80,7 +82,8 @@ impl Circuit {
         };
         let inner = self.inner();
         // A run brought along must not vanish because the circuit is closed already, as it is at a restore.
-        let brings_evidence = plan.run > inner.run.weight(word.era()) || plan.successes > 0;
+        let brings_evidence =
+            plan.run > inner.run.weight(word.era()) || plan.successes > inner.probes.verdict(word.era()).successes;
         word.standing() == plan.standing
             && (word.state() != State::Open || close(inner.open_until(), plan.open_until))
             && (!word.mode().is_hold() || close(inner.hold_until(), plan.hold_until))
@@ -90,7 +93,7 @@ impl Circuit {
 
 /// Turns a score of a record into 1/256; nonsense is nothing.
 fn units(score: f64) -> u64 {
-    if score.is_nan() || score <= 0.0 {
+    if !score.is_finite() || score <= 0.0 {
         return 0;
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative, and a cast saturates")]

@@ -18,7 +18,7 @@ use crate::state::{Generation, Mode, Reason, Standing, State, Transition};
 use crate::sync::{MutexGuard, Relaxed, Release};
 
 /// What only transitions touch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Cold {
     /// The last transitions, oldest first; it grows as they happen.
     pub(super) history: VecDeque<Transition>,
@@ -26,8 +26,28 @@ pub(super) struct Cold {
     /// The openings in a row, and how long the last of them was.
     pub(super) attempt: u32,
     pub(super) last_open: Duration,
+    /// What a hold ends in: automatic or shadow.
+    beneath: Mode,
     /// The rejections counted before the era began.
     rejected_before: u64,
+}
+
+impl Cold {
+    pub(super) fn new(mode: Mode) -> Self {
+        Self {
+            history: VecDeque::new(),
+            generation: Generation::default(),
+            attempt: 0,
+            last_open: Duration::ZERO,
+            beneath: mode,
+            rejected_before: 0,
+        }
+    }
+
+    /// What `mode` ends in, if it is a hold, or else what it is.
+    pub(super) const fn beneath(&self, mode: Mode) -> Mode {
+        if mode.is_hold() { self.beneath } else { mode }
+    }
 }
 
 /// What an era begins with.
@@ -64,7 +84,7 @@ impl Inner {
     pub(super) fn change_any(&self, plan: impl FnOnce(&mut Cold, Word) -> Option<Plan>) -> Option<Transition> {
         let mut cold = self.cold.lock();
         // Relaxed: the word only changes under the lock that we hold.
-        let word = Word::from_bits(self.word.0.load(Relaxed));
+        let word = Word::from_bits(self.word.load(Relaxed));
         let plan = plan(&mut cold, word)?;
         let transition = self.enter(cold, word, plan);
         self.wakers.wake();
@@ -98,6 +118,7 @@ impl Inner {
             rejected: rejected.saturating_sub(cold.rejected_before),
         };
         cold.rejected_before = rejected;
+        cold.beneath = cold.beneath(standing.mode);
         if cold.history.len() == HISTORY {
             cold.history.pop_front();
         }
@@ -120,7 +141,7 @@ impl Inner {
             self.begin_summaries(now);
         }
         // Release: pairs with the Acquire in `load`; whoever sees the new era sees all of the above.
-        self.word.0.store(to.bits(), Release);
+        self.word.store(to.bits(), Release);
         transition
     }
 
@@ -154,21 +175,26 @@ impl Inner {
 
     /// Lets a circuit probe; ends a forced opening with it.
     pub(super) fn half_open(&self, expected: Word, now: Tick, reason: Reason) {
-        let mode = if expected.mode() == Mode::Shadow { Mode::Shadow } else { Mode::Automatic };
-        self.change(expected, |_| Some(Plan::new(Standing::new(State::HalfOpen, mode), reason, now)));
+        self.change(expected, |cold| {
+            Some(Plan::new(Standing::new(State::HalfOpen, cold.beneath(expected.mode())), reason, now))
+        });
     }
 
     pub(super) fn close(&self, expected: Word, now: Tick, reason: Reason) {
         self.change(expected, |_| Some(Plan::new(Standing::new(State::Closed, expected.mode()), reason, now)));
     }
 
-    /// Takes a mode away; the state beneath decides again.
+    /// Ends a hold; the state beneath decides again.
     pub(super) fn uncover(&self, expected: Word, now: Tick, reason: Reason) {
-        self.change(expected, |_| Some(self.uncovered(expected, now, reason)));
+        self.change(expected, |cold| {
+            let mode = cold.beneath(expected.mode());
+            Some(self.over_the_same_state(expected, mode, reason, now))
+        });
     }
 
-    pub(super) fn uncovered(&self, from: Word, now: Tick, reason: Reason) -> Plan {
-        let mut plan = Plan::new(Standing::new(from.state(), Mode::Automatic), reason, now);
+    /// Plans another mode over the state that there is.
+    pub(super) fn over_the_same_state(&self, from: Word, mode: Mode, reason: Reason, now: Tick) -> Plan {
+        let mut plan = Plan::new(Standing::new(from.state(), mode), reason, now);
         plan.open_until = self.open_until();
         plan
     }

@@ -12,34 +12,40 @@ use crate::clock::Tick;
 use crate::config::Config;
 use crate::error::Opened;
 use crate::event::Observer;
-use crate::state::{Mode, Standing, State, Transition};
-use crate::sync::{Acquire, AtomicU64, Mutex, Padded, Relaxed};
+use crate::state::{Standing, State, Transition};
+use crate::sync::{Acquire, AtomicU64, Mutex, Relaxed};
 use crate::window::Evidence;
 use crate::window::run::Run;
 use crate::window::tagged::Tagged;
 
+/// In this order, so that what every call reads lies on a line that no healthy call writes: two lines, for the neighbour
+/// prefetch. The rest of those lines is taken by what only transitions, probes and waiters write.
 #[derive(Debug)]
+#[repr(C, align(128))]
 pub(crate) struct Inner {
-    /// Read by every call, written by transitions only: on a line of its own.
-    pub(super) word: Padded<AtomicU64>,
+    /// Read by every call, written by transitions only.
+    pub(super) word: AtomicU64,
     /// The data of the era: written under the cold mutex before the word is published.
     pub(super) entered: AtomicU64,
     pub(super) open_until: AtomicU64,
     pub(super) hold_until: AtomicU64,
-    pub(super) config: Config,
+    seed: u64,
     /// Those of the configuration's observers that want every call.
     pub(super) call_observers: Box<[Arc<dyn Observer>]>,
-    /// The evidence of the era.
-    pub(super) evidence: Evidence,
-    pub(super) run: Run,
     pub(super) probes: Probes,
     /// Until when the service asked to be left alone, in milliseconds of the clock.
     pub(super) leave_alone_until: Tagged,
-    pub(super) counts: Counts,
     pub(super) wakers: Wakers,
+    pub(super) config: Config,
+    /// The evidence of the era.
+    pub(super) evidence: Evidence,
+    pub(super) run: Run,
+    pub(super) counts: Counts,
     pub(super) cold: Mutex<Cold>,
-    seed: u64,
 }
+
+#[cfg(not(breaker_loom))]
+const _: () = assert!(core::mem::offset_of!(Inner, config) >= 128, "calls write near the word");
 
 /// What a permit holds of its circuit. The reference count lies on the shard's line, which its threads write anyway.
 #[derive(Debug)]
@@ -62,11 +68,11 @@ pub(crate) enum Start {
 
 impl Inner {
     pub(super) fn new(config: Config, shards: usize, killed: bool) -> Self {
-        let mode = if config.shadow { Mode::Shadow } else { Mode::Automatic };
+        let mode = config.first_mode();
         let now = config.clock.now();
         let window = config.rules.need_window().then_some(config.window);
         let inner = Self {
-            word: Padded(AtomicU64::new(Word::new(FIRST_ERA, Standing::new(State::Closed, mode), killed).bits())),
+            word: AtomicU64::new(Word::new(FIRST_ERA, Standing::new(State::Closed, mode), killed).bits()),
             entered: AtomicU64::new(now.as_nanos()),
             open_until: AtomicU64::new(Tick::NEVER.as_nanos()),
             hold_until: AtomicU64::new(Tick::NEVER.as_nanos()),
@@ -77,7 +83,7 @@ impl Inner {
             leave_alone_until: Tagged::new(),
             counts: Counts::default(),
             wakers: Wakers::new(),
-            cold: Mutex::new(Cold::default()),
+            cold: Mutex::new(Cold::new(mode)),
             seed: config.seed.unwrap_or_else(random_seed),
             config,
         };
@@ -90,7 +96,7 @@ impl Inner {
 
     pub(super) fn load(&self) -> Word {
         // Acquire: pairs with the Release store in `enter`; whoever sees an era sees its deadline and its empty window.
-        Word::from_bits(self.word.0.load(Acquire))
+        Word::from_bits(self.word.load(Acquire))
     }
 
     pub(super) fn era_and_standing(&self) -> (u64, Standing) {

@@ -27,14 +27,27 @@ impl Circuit {
     ///
     /// Then it is half-open; under manual recovery, what it was before.
     pub fn trip(&self, by: &By, hold: Option<Duration>) -> Transition {
-        self.act(Act::Trip, by, |this, word, plan| {
-            this.hold(plan, Standing::new(word.state(), Mode::ForcedOpen), hold);
-        })
+        self.hold(Act::Trip, by, Mode::ForcedOpen, hold)
     }
 
-    /// Ends every hold and shadow, and closes the circuit or lets it probe. Its window starts empty.
+    /// Lets every call through uncounted, until a resume or reset, or until `hold` has passed.
+    ///
+    /// Then the state decides that it had before.
+    pub fn disable(&self, by: &By, hold: Option<Duration>) -> Transition {
+        self.hold(Act::Disable, by, Mode::Disabled, hold)
+    }
+
+    /// Lets every call through, while the state changes as it would; what would have been rejected is counted.
+    pub fn shadow(&self, by: &By) -> Transition {
+        self.hold(Act::Shadow, by, Mode::Shadow, None)
+    }
+
+    /// Ends what operators laid over the circuit, and closes it or lets it probe. Its window starts empty.
+    ///
+    /// A circuit that is configured to be in shadow is so again.
     pub fn reset(&self, by: &By, to: To) -> Transition {
-        self.change_by(Act::Reset, by, |_, cold, _, plan| {
+        let mode = self.inner().config.first_mode();
+        self.always(Act::Reset, by, |cold, _, reason, now| {
             let state = match to {
                 To::HalfOpen => State::HalfOpen,
                 To::Closed => State::Closed,
@@ -42,53 +55,44 @@ impl Circuit {
             if to == To::Closed {
                 cold.attempt = 0;
             }
-            plan.standing = Standing::new(state, Mode::Automatic);
+            Plan::new(Standing::new(state, mode), reason, now)
         })
     }
 
-    /// Lets every call through uncounted, until a resume or reset, or until `hold` has passed.
-    ///
-    /// Then the state decides that it had before.
-    pub fn disable(&self, by: &By, hold: Option<Duration>) -> Transition {
-        self.act(Act::Disable, by, |this, word, plan| {
-            this.hold(plan, Standing::new(word.state(), Mode::Disabled), hold);
-        })
-    }
-
-    /// Lets every call through, while the state changes as it would; what would have been rejected is counted.
-    pub fn shadow(&self, by: &By) -> Transition {
-        self.act(Act::Shadow, by, |this, word, plan| {
-            plan.standing = Standing::new(word.state(), Mode::Shadow);
-            plan.open_until = this.inner().open_until();
-        })
-    }
-
-    /// Takes away what lies over the circuit: the state beneath decides again. `None` if nothing does.
+    /// Takes a hold away, or else shadow: what is beneath decides again. `None` if nothing lies over the circuit.
     pub fn resume(&self, by: &By) -> Option<Transition> {
-        let reason = Reason::Operator { act: Act::Resume, by: Arc::new(by.clone()) };
+        self.act(Act::Resume, by, |cold, word, reason, now| {
+            let mode = match word.mode() {
+                // With nothing to take away, the era goes on: its evidence is worth more than a line in the history.
+                Mode::Automatic => return None,
+                Mode::Shadow => Mode::Automatic,
+                hold @ (Mode::ForcedOpen | Mode::Disabled) => cold.beneath(hold),
+            };
+            Some(self.inner().over_the_same_state(word, mode, reason, now))
+        })
+    }
+
+    fn hold(&self, act: Act, by: &By, mode: Mode, hold: Option<Duration>) -> Transition {
+        self.always(act, by, |_, word, reason, now| {
+            let mut plan = self.inner().over_the_same_state(word, mode, reason, now);
+            plan.hold_until = hold.map_or(Tick::NEVER, |hold| now.saturating_add(hold));
+            plan
+        })
+    }
+
+    fn always(&self, act: Act, by: &By, plan: impl FnOnce(&mut Cold, Word, Reason, Tick) -> Plan) -> Transition {
+        let transition = self.act(act, by, |cold, word, reason, now| Some(plan(cold, word, reason, now)));
+        transition.expect("there is a plan")
+    }
+
+    fn act(
+        &self,
+        act: Act,
+        by: &By,
+        plan: impl FnOnce(&mut Cold, Word, Reason, Tick) -> Option<Plan>,
+    ) -> Option<Transition> {
         let inner = self.inner();
-        // With nothing to take away, the era goes on: its evidence is worth more than a line in the history.
-        inner.change_any(|_, word| (word.mode() != Mode::Automatic).then(|| inner.uncovered(word, inner.now(), reason)))
-    }
-
-    fn hold(&self, plan: &mut Plan, standing: Standing, hold: Option<Duration>) {
-        plan.standing = standing;
-        plan.hold_until = hold.map_or(Tick::NEVER, |hold| plan.now.saturating_add(hold));
-        // Of the state beneath, for when the hold has ended.
-        plan.open_until = self.inner().open_until();
-    }
-
-    fn act(&self, act: Act, by: &By, shape: impl FnOnce(&Self, Word, &mut Plan)) -> Transition {
-        self.change_by(act, by, |this, _, word, plan| shape(this, word, plan))
-    }
-
-    fn change_by(&self, act: Act, by: &By, shape: impl FnOnce(&Self, &mut Cold, Word, &mut Plan)) -> Transition {
         let reason = Reason::Operator { act, by: Arc::new(by.clone()) };
-        let transition = self.inner().change_any(|cold, word| {
-            let mut plan = Plan::new(word.standing(), reason, self.inner().now());
-            shape(self, cold, word, &mut plan);
-            Some(plan)
-        });
-        transition.expect("the plan never gives up")
+        inner.change_any(|cold, word| plan(cold, word, reason, inner.now()))
     }
 }

@@ -113,7 +113,7 @@ impl Inner {
         let half_open_for = now.saturating_since(self.entered());
         let (age, deadline) = (probe.age(now), probing.deadline);
         let counts = matches!(ended, Ended::Success | Ended::Failure(_));
-        if counts && age >= deadline {
+        if age >= deadline {
             self.reopen(word, now, Reason::ProbeOverdue { age, deadline }, kind);
         } else if kind.is_some() {
             let verdict = self.probes.failure(era).unwrap_or_default();

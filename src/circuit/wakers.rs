@@ -11,21 +11,39 @@ use crate::sync::{AcqRel, AtomicBool, Mutex};
 #[derive(Debug)]
 pub(super) struct Wakers {
     waiting: AtomicBool,
-    tasks: Mutex<Vec<Waker>>,
+    tasks: Mutex<Tasks>,
 }
 
 impl Wakers {
     pub(super) fn new() -> Self {
-        Self { waiting: AtomicBool::new(false), tasks: Mutex::new(Vec::new()) }
+        Self { waiting: AtomicBool::new(false), tasks: Mutex::new(Tasks::default()) }
     }
 
     /// Registers a task, once however often it asks. The caller must look again afterwards, and only then wait.
     pub(super) fn register(&self, waker: &Waker) {
+        self.tasks.lock().add(Place::default(), waker);
+        self.raise();
+    }
+
+    /// Registers the task in the place of a waiter, which it takes first if it has none. To be given back with
+    /// [`leave`](Self::leave).
+    pub(super) fn register_at(&self, place: &mut Place, waker: &Waker) {
         let mut tasks = self.tasks.lock();
-        if !tasks.iter().any(|task| task.will_wake(waker)) {
-            tasks.push(waker.clone());
+        if *place == Place::default() {
+            tasks.places += 1;
+            *place = Place(tasks.places);
         }
+        tasks.add(*place, waker);
         drop(tasks);
+        self.raise();
+    }
+
+    /// Forgets the task of a waiter that waits no longer.
+    pub(super) fn leave(&self, place: Place) {
+        self.tasks.lock().waiting.retain(|(taken, _)| *taken != place);
+    }
+
+    fn raise(&self) {
         // AcqRel: pairs with the exchange in `wake`. Release: whoever takes the flag finds the task. Acquire: if the flag was
         // taken just before, the caller's next look sees the change that it was taken for.
         self.waiting.swap(true, AcqRel);
@@ -35,8 +53,29 @@ impl Wakers {
     pub(super) fn wake(&self) {
         // AcqRel: pairs with the exchange in `register`, as said there.
         if self.waiting.swap(false, AcqRel) {
-            let tasks = core::mem::take(&mut *self.tasks.lock());
-            tasks.into_iter().for_each(Waker::wake);
+            let tasks = core::mem::take(&mut self.tasks.lock().waiting);
+            tasks.into_iter().for_each(|(_, task)| task.wake());
+        }
+    }
+}
+
+/// Where a waiter that comes and goes is registered; zero is nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Place(u64);
+
+#[derive(Debug, Default)]
+struct Tasks {
+    waiting: Vec<(Place, Waker)>,
+    places: u64,
+}
+
+impl Tasks {
+    fn add(&mut self, place: Place, waker: &Waker) {
+        let nowhere = place == Place::default();
+        let there = |(taken, task): &&mut (Place, Waker)| *taken == place && (!nowhere || task.will_wake(waker));
+        match self.waiting.iter_mut().find(there) {
+            Some((_, task)) => task.clone_from(waker),
+            None => self.waiting.push((place, waker.clone())),
         }
     }
 }

@@ -260,6 +260,7 @@ impl ConfigBuilder {
         if self.shipped_observers {
             self.config.observers.extend(crate::telemetry::shipped());
         }
+        self.config.observers.shrink_to_fit();
         Ok(self.config)
     }
 
@@ -277,13 +278,18 @@ impl ConfigBuilder {
 }
 
 fn check_name(name: &str) -> Result<(), ConfigError> {
-    let printable = name.chars().all(|c| !c.is_control() && !c.is_whitespace());
+    let printable = name.chars().all(|c| !c.is_control() && !c.is_whitespace() && !is_hidden(c));
     if printable && (1..=200).contains(&name.len()) {
         return Ok(());
     }
     let shown: String = name.chars().take(40).collect();
     let value = format!("{shown:?} ({} bytes)", name.len());
     Err(ConfigError::new("name", value, "1 to 200 bytes of printable text without spaces"))
+}
+
+/// Whether a character takes no room or turns the text around: two names that look the same must be the same.
+const fn is_hidden(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 fn check_rules(rules: &Rules, window: Window) -> Result<(), ConfigError> {

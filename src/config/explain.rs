@@ -63,7 +63,7 @@ fn recovery(config: &Config, text: &mut String) -> core::fmt::Result {
     let probes = &config.probes;
     match config.recovery {
         Recovery::Manual => return writeln!(text, "It stays open until somebody resets it."),
-        Recovery::Automatic => writeln!(text, "It stays open for {:?}.", config.open)?,
+        Recovery::Automatic => writeln!(text, "It stays open for {}.", config.open)?,
     }
     let (successes, in_flight, deadline) = (probes.successes, probes.in_flight, probes.deadline);
     let (in_flight, successes) = (some(in_flight, "probe"), some(successes, "success"));

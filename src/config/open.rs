@@ -101,13 +101,26 @@ impl Default for OpenDuration {
     }
 }
 
+/// Exact, so that two that differ look different.
 impl fmt::Debug for OpenDuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.shape {
+            Shape::Fixed(duration) => write!(f, "{duration:?}")?,
+            Shape::Exponential { base, max } => write!(f, "{base:?} doubling to {max:?}")?,
+            // The address tells two functions apart, which is all that can be told of them.
+            Shape::Function(function) => write!(f, "a function of the attempt at {:p}", Arc::as_ptr(function))?,
+        }
+        write!(f, " ± {:?}", self.jitter)
+    }
+}
+
+/// For people: `5 s, doubling to 60 s ± 10 %`.
+impl fmt::Display for OpenDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.shape {
             Shape::Fixed(duration) => write!(f, "{}", Brief(*duration))?,
             Shape::Exponential { base, max } => write!(f, "{}, doubling to {}", Brief(*base), Brief(*max))?,
-            // The address tells two functions apart, which is all that can be told of them.
-            Shape::Function(function) => write!(f, "a function of the attempt at {:p}", Arc::as_ptr(function))?,
+            Shape::Function(_) => f.write_str("as long as a function of the attempt says")?,
         }
         if self.jitter > 0.0 { write!(f, " ± {:.0} %", self.jitter * 100.0) } else { Ok(()) }
     }

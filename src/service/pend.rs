@@ -6,34 +6,58 @@ use core::task::{Context, Poll, ready};
 
 use tokio::time::{Sleep, sleep};
 
-use crate::circuit::{Circuit, Peek};
+use crate::circuit::{Circuit, Peek, Place};
 
-/// The timer of one service. It is boxed, because a service may move, and made only when there is something to wait for.
+/// The wait of one service, while there is something to wait for.
 #[derive(Debug)]
-pub(super) struct Pend(Option<Pin<Box<Sleep>>>);
+pub(super) struct Pend(Option<Wait>);
+
+#[derive(Debug)]
+struct Wait {
+    circuit: Circuit,
+    place: Place,
+    /// Boxed, because a timer must not move and a service may.
+    timer: Option<Pin<Box<Sleep>>>,
+}
 
 impl Pend {
     pub(super) const fn new() -> Self {
         Self(None)
     }
 
-    /// Is ready once a call may pass. Dropped or not polled again, it leaves a waker that is woken once for nothing.
+    /// Is ready once a call may pass.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not polled again, it is woken once for nothing; dropped, nothing of it stays behind.
     pub(super) fn poll(&mut self, circuit: &Circuit, context: &mut Context<'_>) -> Poll<()> {
-        loop {
-            if circuit.peek() == Peek::MayPass {
-                self.0 = None;
-                return Poll::Ready(());
-            }
-            circuit.register(context);
+        while circuit.peek() != Peek::MayPass {
+            let wait = self.0.get_or_insert_with(|| Wait::new(circuit));
+            circuit.register_at(&mut wait.place, context);
             // Only a look after registering may end in waiting: the change could have come in between.
-            let left = match circuit.peek() {
-                Peek::MayPass => continue,
+            match circuit.peek() {
+                Peek::MayPass => break,
                 Peek::Rejecting(None) => return Poll::Pending,
-                Peek::Rejecting(Some(left)) => left,
-            };
-            // A new timer each time: the deadline may have moved, and this is not the path of a healthy call.
-            let timer = self.0.insert(Box::pin(sleep(left)));
-            ready!(timer.as_mut().poll(context));
+                Peek::Rejecting(Some(left)) => {
+                    // A new timer each time: the deadline may have moved, and this is not the path of a healthy call.
+                    let timer = wait.timer.insert(Box::pin(sleep(left)));
+                    ready!(timer.as_mut().poll(context));
+                }
+            }
         }
+        self.0 = None;
+        Poll::Ready(())
+    }
+}
+
+impl Wait {
+    fn new(circuit: &Circuit) -> Self {
+        Self { circuit: circuit.clone(), place: Place::default(), timer: None }
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        self.circuit.leave(self.place);
     }
 }

@@ -9,7 +9,7 @@ use tracing::Level;
 
 use crate::event::{Event, Observer};
 use crate::outcome::FailureKind;
-use crate::state::{Mode, Reason, Standing, State, Transition};
+use crate::state::{Brief, Mode, Reason, Standing, State, Transition};
 
 /// Writes what happens to a circuit as `tracing` events with the target `circuit_breaker`.
 ///
@@ -37,14 +37,15 @@ impl Observer for TracingObserver {
             Event::Transition(edge) => write(circuit, edge),
             Event::Rejections { rejected, over, retry_after } => {
                 let probing = fmt::from_fn(|f| match retry_after {
-                    Some(wait) => write!(f, "; probing in {wait:.1?}"),
+                    Some(wait) => write!(f, "; probing in {}", Brief(wait)),
                     None => Ok(()),
                 });
                 tracing::warn!(
                     target: TARGET,
                     service = circuit,
                     rejected,
-                    "circuit `{circuit}` is rejecting: {rejected} calls in {over:.1?}{probing}"
+                    "circuit `{circuit}` is rejecting: {rejected} calls in {}{probing}",
+                    Brief(over)
                 );
             }
             // Not for logs: they come with every call, or tell nothing new.
@@ -107,9 +108,9 @@ impl fmt::Display for Sentence<'_> {
         write!(f, " {}: {reason}", became(*from, *to))?;
         let held = matches!(to.mode, Mode::ForcedOpen | Mode::Disabled);
         match (to.state, lasts) {
-            (_, Some(hold)) if held => write!(f, "; it stays so for {hold:.1?}"),
+            (_, Some(hold)) if held => write!(f, "; it stays so for {}", Brief(*hold)),
             (_, None) if held => f.write_str("; it stays so until somebody ends it"),
-            (State::Open, Some(wait)) => write!(f, "; probing in {wait:.1?}"),
+            (State::Open, Some(wait)) => write!(f, "; probing in {}", Brief(*wait)),
             (State::Open, None) => f.write_str("; it stays so until somebody resets it"),
             (State::HalfOpen | State::Closed, _) if *rejected > 0 => {
                 write!(f, "; {rejected} calls were rejected meanwhile")

@@ -1,8 +1,8 @@
 //! Loom models of the windows: what two threads record at once is neither lost nor counted twice, nor counted elsewhere.
 //!
-//! `scripts/loom-mutants` breaks one step at a time and shows that the model beside it notices:
+//! Each model has at least one broken step in `scripts/loom-mutants` that must make it fail:
 //!
-//! | model | noticed, for one |
+//! | model | the step that is broken |
 //! |---|---|
 //! | `loom_a_number_loses_no_change` | `Tagged::update` stores instead of exchanging |
 //! | `loom_a_number_belongs_to_one_era` | `Tagged::update` ignores the era |
@@ -14,7 +14,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use loom::thread;
+use loom::thread::{self, JoinHandle};
 
 use super::calls::CallRing;
 use super::tagged::Tagged;
@@ -27,7 +27,9 @@ fn loom_a_number_loses_no_change() {
     loom::model(|| {
         let number = Arc::new(Tagged::new());
         number.begin(1, 0);
-        beside(&number, |number| add(number, 1), |number| add(number, 2));
+        let other = beside(&number, |number| add(number, 1));
+        add(&number, 2);
+        joined(other);
         assert_eq!(number.get(1), Some(3));
     });
 }
@@ -37,10 +39,10 @@ fn loom_a_number_belongs_to_one_era() {
     loom::model(|| {
         let number = Arc::new(Tagged::new());
         number.begin(1, 0);
-        beside(&number, |straggler| add(straggler, 1), |number| {
-            number.begin(2, 10);
-            assert_eq!(number.update(2, |number| number + 10), Some(20), "the era is this thread's own");
-        });
+        let straggler = beside(&number, |number| add(number, 1));
+        number.begin(2, 10);
+        assert_eq!(number.update(2, |number| number + 10), Some(20), "the era is this thread's own");
+        joined(straggler);
         assert_eq!((number.get(1), number.get(2)), (None, Some(20)));
     });
 }
@@ -52,10 +54,10 @@ fn loom_the_sums_of_a_ring_equal_its_slots() {
         ring.begin(1);
         ring.record(1, GOOD);
         // The same slot, three times over.
-        beside(&ring, |ring| ring.record(1, BAD), |ring| {
-            ring.record(1, SLOW);
-            ring.record(1, GOOD);
-        });
+        let other = beside(&ring, |ring| ring.record(1, BAD));
+        ring.record(1, SLOW);
+        ring.record(1, GOOD);
+        joined(other);
         assert_eq!(ring.tally(1), ring.recount(1));
         assert_eq!(ring.tally(1).calls, 1, "the ring is full");
         assert_eq!(ring.recorded(), 4);
@@ -68,10 +70,10 @@ fn loom_a_ring_keeps_eras_apart() {
         let ring = Arc::new(CallRing::new(1));
         ring.begin(1);
         ring.record(1, SLOW);
-        beside(&ring, |straggler| straggler.record(1, BAD), |ring| {
-            ring.begin(2);
-            ring.record(2, SLOW);
-        });
+        let straggler = beside(&ring, |ring| ring.record(1, BAD));
+        ring.begin(2);
+        ring.record(2, SLOW);
+        joined(straggler);
         assert_eq!(ring.tally(2), ring.recount(2));
         assert_eq!(ring.tally(2), Tally { calls: 1, units: 0, slow: 1 }, "the slow call of era 2 and nothing else");
         assert_eq!(ring.recorded(), 3);
@@ -85,7 +87,9 @@ fn loom_overtaking_a_bucket_loses_no_count() {
         // Slot 2 takes the bucket of slot 0, and both threads find it due.
         window.record(at(1, 0), BAD);
         window.record(at(1, 0), BAD);
-        beside(&window, |window| window.record(at(1, 2), BAD), |window| window.record(at(1, 2), GOOD));
+        let other = beside(&window, |window| window.record(at(1, 2), BAD));
+        window.record(at(1, 2), GOOD);
+        joined(other);
         assert_eq!(window.tally(1, at(1, 2).now), Tally { calls: 2, units: 256, slow: 0 });
         assert_eq!(window.recorded(), 4, "the totals forget nothing");
     });
@@ -96,26 +100,28 @@ fn loom_a_bucket_keeps_eras_apart() {
     loom::model(|| {
         let window = Arc::new(two_buckets());
         window.record(at(1, 0), BAD);
-        beside(&window, |straggler| straggler.record(at(1, 0), BAD), |window| {
-            window.begin(2);
-            window.record(at(2, 0), SLOW);
-            window.record(at(2, 0), SLOW);
-        });
+        let straggler = beside(&window, |window| window.record(at(1, 0), BAD));
+        window.begin(2);
+        window.record(at(2, 0), SLOW);
+        window.record(at(2, 0), SLOW);
+        joined(straggler);
         assert_eq!(window.tally(2, at(2, 0).now), Tally { calls: 2, units: 0, slow: 2 });
         assert_eq!(window.recorded(), 4, "a straggler counts for the totals, wherever else it does not");
     });
 }
 
-fn add(number: &Tagged, by: u64) {
-    number.update(1, |number| number + by);
+/// Runs `act` on a thread of its own.
+fn beside<T: Send + Sync + 'static>(shared: &Arc<T>, act: fn(&T)) -> JoinHandle<()> {
+    let shared = Arc::clone(shared);
+    thread::spawn(move || act(&shared))
 }
 
-/// Runs `one` beside `other`, and returns when both are done.
-fn beside<T: Send + Sync + 'static>(shared: &Arc<T>, one: fn(&T), other: fn(&T)) {
-    let its = Arc::clone(shared);
-    let thread = thread::spawn(move || one(&its));
-    other(shared);
+fn joined(thread: JoinHandle<()>) {
     thread.join().expect("it does not panic");
+}
+
+fn add(number: &Tagged, by: u64) {
+    number.update(1, |number| number + by);
 }
 
 fn two_buckets() -> TimeWindow {

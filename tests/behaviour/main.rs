@@ -1,4 +1,13 @@
 //! Behaviour of circuits, through the public API, with a clock that the test moves.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-mod smoke;
+mod adopt;
+mod config;
+mod eras;
+mod events;
+mod half_open;
+mod modes;
+mod registry;
+mod rig;
+mod rules;
+mod telemetry;

@@ -1,4 +1,5 @@
 //! What the shipped observers tell: metrics to a recorder, transitions to a subscriber.
+#![cfg(any(feature = "metrics", feature = "tracing"))]
 
 use std::time::Duration;
 
@@ -39,7 +40,8 @@ const SECONDS_5: Duration = Duration::from_secs(5);
 #[cfg(feature = "metrics")]
 mod metrics {
     use std::collections::BTreeMap;
-    use std::sync::{Arc, Mutex};
+    use std::sync::{Barrier, mpsc};
+    use std::thread;
 
     use ::metrics::with_local_recorder;
     use metrics_util::debugging::{DebugValue, DebuggingRecorder};
@@ -73,9 +75,10 @@ mod metrics {
 
     /// Runs with a recorder of its own, and returns what that was told.
     fn recorded(act: impl FnOnce()) -> BTreeMap<String, f64> {
-        let recorder = DebuggingRecorder::new();
-        with_local_recorder(&recorder, act);
-        read(&recorder)
+        // Leaked, so that its address is not used again: by that a circuit knows it.
+        let recorder = Box::leak(Box::new(DebuggingRecorder::new()));
+        with_local_recorder(recorder, act);
+        read(recorder)
     }
 
     #[track_caller]
@@ -96,21 +99,21 @@ mod metrics {
 
     #[test]
     fn the_old_state_is_zeroed() {
-        let clock = MockClock::new();
-        let circuit = circuit(&clock);
-        let step = |act: &dyn Fn()| recorded(act);
-        expect_standing(&step(&|| succeed(&circuit)), "closed", false);
-        expect_standing(&step(&|| fail(&circuit, 5)), "open", true);
-        let other = self::circuit(&clock);
-        let disabled = recorded(|| {
-            fail(&other, 5);
-            drop(other.disable(&somebody(), None));
-        });
-        expect_standing(&disabled, "disabled", false);
-        let forced = recorded(|| drop(other.trip(&somebody(), None)));
-        expect_standing(&forced, "forced_open", true);
-        let reset = recorded(|| drop(other.reset(&somebody(), To::Closed)));
-        expect_standing(&reset, "closed", false);
+        type Step = (&'static str, bool, fn(&Circuit));
+        let steps: [Step; 5] = [
+            ("closed", false, succeed),
+            ("open", true, |circuit| fail(circuit, 5)),
+            ("disabled", false, |circuit| drop(circuit.disable(&somebody(), None))),
+            ("forced_open", true, |circuit| drop(circuit.trip(&somebody(), None))),
+            ("closed", false, |circuit| drop(circuit.reset(&somebody(), To::Closed))),
+        ];
+        // Each from the start, as reading a recorder sets it to zero.
+        for taken in 1..=steps.len() {
+            let circuit = circuit(&MockClock::new());
+            let told = recorded(|| steps[..taken].iter().for_each(|(_, _, step)| step(&circuit)));
+            let (standing, tripped, _) = steps[taken - 1];
+            expect_standing(&told, standing, tripped);
+        }
     }
 
     #[test]
@@ -241,22 +244,7 @@ mod metrics {
 
     #[test]
     fn a_transition_told_late_is_counted_but_moves_no_gauge() {
-        #[derive(Debug, Clone, Default)]
-        struct Keep(Arc<Mutex<Vec<Transition>>>);
-        impl Observer for Keep {
-            fn on_event(&self, _: &str, event: &Event<'_>) {
-                if let Event::Transition(edge) = event {
-                    self.0.lock().expect("no test panics here").push((*edge).clone());
-                }
-            }
-        }
-        let (clock, keep) = (MockClock::new(), Keep::default());
-        let circuit = Circuit::new(settings(&clock).observer(keep.clone()).build().expect("the settings can work"));
-        fail(&circuit, 5);
-        clock.advance(SECONDS_5);
-        succeed(&circuit);
-        let edges = keep.0.lock().expect("no test panics here").clone();
-        assert_eq!(edges.len(), 3, "opened, half-open, closed");
+        let edges = there_and_back();
         let observer = MetricsObserver::new();
         let told = recorded(|| {
             for edge in edges.iter().rev() {
@@ -265,6 +253,49 @@ mod metrics {
         });
         expect_standing(&told, "closed", false);
         expect(&told, &[("transitions_total{from=closed,reason=consecutive_failures,to=open}", 1.0)]);
+    }
+
+    #[test]
+    fn two_threads_that_tell_transitions_leave_the_gauges_at_the_last() {
+        let edges = there_and_back();
+        let recorder = DebuggingRecorder::new();
+        for _ in 0..500 {
+            let (observer, start) = (MetricsObserver::new(), Barrier::new(2));
+            let tell = |edges: &[Transition]| {
+                with_local_recorder(&recorder, || {
+                    start.wait();
+                    for edge in edges {
+                        observer.on_event("payments", &Event::Transition(edge));
+                    }
+                });
+            };
+            thread::scope(|scope| {
+                scope.spawn(|| tell(&edges[..2]));
+                tell(&edges[2..]);
+            });
+            expect_standing(&read(&recorder), "closed", false);
+        }
+    }
+
+    /// Returns the transitions of an outage: opened, half-open, closed.
+    fn there_and_back() -> Vec<Transition> {
+        #[derive(Debug)]
+        struct Keep(mpsc::Sender<Transition>);
+        impl Observer for Keep {
+            fn on_event(&self, _: &str, event: &Event<'_>) {
+                if let Event::Transition(edge) = event {
+                    self.0.send((*edge).clone()).expect("the test listens");
+                }
+            }
+        }
+        let (clock, (keep, kept)) = (MockClock::new(), mpsc::channel());
+        let circuit = Circuit::new(settings(&clock).observer(Keep(keep)).build().expect("the settings can work"));
+        fail(&circuit, 5);
+        clock.advance(SECONDS_5);
+        succeed(&circuit);
+        let edges: Vec<_> = kept.try_iter().collect();
+        assert_eq!(edges.len(), 3, "opened, half-open, closed");
+        edges
     }
 
     #[test]
@@ -283,7 +314,7 @@ mod metrics {
 mod tracing {
     use std::collections::BTreeMap;
     use std::fmt::Debug;
-    use std::sync::{Arc, Mutex};
+    use std::sync::mpsc;
 
     use ::tracing::field::{Field, Visit};
     use ::tracing::span::{Attributes, Id, Record};
@@ -317,9 +348,8 @@ mod tracing {
         }
     }
 
-    /// Keeps the lines of the circuit breaker.
-    #[derive(Debug, Clone, Default)]
-    struct Collector(Arc<Mutex<Vec<Line>>>);
+    /// Collects the lines of the circuit breaker.
+    struct Collector(mpsc::Sender<Line>);
 
     impl Subscriber for Collector {
         fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -329,7 +359,7 @@ mod tracing {
         fn event(&self, event: &Event<'_>) {
             let mut line = Line { level: *event.metadata().level(), fields: BTreeMap::new() };
             event.record(&mut line);
-            self.0.lock().expect("no test panics here").push(line);
+            self.0.send(line).expect("the test listens");
         }
 
         fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -342,9 +372,9 @@ mod tracing {
     }
 
     fn lines(act: impl FnOnce()) -> Vec<Line> {
-        let collector = Collector::default();
-        subscriber::with_default(collector.clone(), act);
-        std::mem::take(&mut *collector.0.lock().expect("no test panics here"))
+        let (collector, lines) = mpsc::channel();
+        subscriber::with_default(Collector(collector), act);
+        lines.try_iter().collect()
     }
 
     /// The one line that was written.
@@ -377,7 +407,7 @@ mod tracing {
         assert_eq!(line.level, Level::WARN);
         assert_eq!(
             line.message(),
-            "circuit `payments` opened: failures in a row weighed 5.0, the limit is 5.0; probing in 5.0s"
+            "circuit `payments` opened: failures in a row weighed 5.0, the limit is 5.0; probing in 5 s"
         );
         for (field, value) in [
             ("service", "payments"),
@@ -407,11 +437,12 @@ mod tracing {
         assert_eq!(half_open.level, Level::INFO);
         assert_eq!(
             half_open.message(),
-            "circuit `payments` is half-open: it was open for 7.0s; 2 calls were rejected meanwhile"
+            "circuit `payments` is half-open: it was open for 7 s; 2 calls were rejected meanwhile"
         );
+        clock.advance(Duration::from_millis(1_500));
         let closed = line(|| succeed(&circuit));
         assert_eq!(closed.level, Level::INFO);
-        assert_eq!(closed.message(), "circuit `payments` closed: 1 probes succeeded in 0.0ns");
+        assert_eq!(closed.message(), "circuit `payments` closed: a probe succeeded, 1 in 1.5 s");
     }
 
     #[test]
@@ -423,7 +454,7 @@ mod tracing {
         drop(circuit.try_acquire());
         let line = line(|| fail(&circuit, 1));
         assert_eq!(line.level, Level::WARN);
-        assert_eq!(line.message(), "circuit `payments` reopened: 1 of 1 probes failed, 0 tolerated; probing in 5.0s");
+        assert_eq!(line.message(), "circuit `payments` reopened: a probe failed; probing in 5 s");
         assert_eq!(line.field("attempt"), "2");
     }
 
@@ -435,7 +466,7 @@ mod tracing {
         assert_eq!(forced.level, Level::WARN, "calls begin to be rejected");
         assert_eq!(
             forced.message(),
-            "circuit `payments` was forced open: tripped by alice: maintenance; it stays so for 90.0s"
+            "circuit `payments` was forced open: tripped by alice: maintenance; it stays so for 90 s"
         );
         let disabled = line(|| drop(circuit.disable(&somebody(), None)));
         assert_eq!(disabled.level, Level::INFO);
@@ -469,7 +500,7 @@ mod tracing {
         assert_eq!(lines.len(), 3, "thirty seconds of rejections: {lines:#?}");
         let first = &lines[0];
         assert_eq!(first.level, Level::WARN);
-        assert_eq!(first.message(), "circuit `payments` is rejecting: 1000 calls in 10.0s; probing in 50.0s");
+        assert_eq!(first.message(), "circuit `payments` is rejecting: 1000 calls in 10 s; probing in 50 s");
         assert_eq!((first.field("service"), first.field("rejected")), ("payments", "1000"));
     }
 }

@@ -1,0 +1,93 @@
+//! Clocks that do what no clock should.
+
+use std::time::Duration;
+
+use tower_circuit_breaker::clock::{Clock, Tick};
+use tower_circuit_breaker::{Failure, State, Window};
+
+use crate::rig::{Dice, admit, fail, millis, no_rules, open, reject, rig, secs, state, succeed};
+
+#[test]
+fn while_the_clock_stands_still_a_circuit_trips_and_stays_open() {
+    let (circuit, _) = rig(|settings| settings);
+    succeed(&circuit, 1_000);
+    fail(&circuit, 20);
+    for _ in 0..1_000 {
+        assert_eq!(reject(&circuit).retry_after(), Some(secs(5)));
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_forward_half_opens_at_the_next_call() {
+    let (circuit, clock) = rig(|settings| settings);
+    open(&circuit);
+    clock.advance(secs(24 * 3600));
+    succeed(&circuit, 3);
+    assert_eq!(state(&circuit), State::Closed, "a laptop was shut for a day");
+}
+
+#[test]
+fn a_clock_that_jumps_back_is_as_good_as_one_that_stood_still() {
+    let (circuit, clock) = rig(|settings| settings);
+    let started = clock.now();
+    fail(&circuit, 4);
+    clock.set(Tick::ZERO);
+    assert_eq!(circuit.status().since, Duration::ZERO);
+    fail(&circuit, 1);
+    assert_eq!(state(&circuit), State::Open, "the run is not lost");
+    clock.set(started);
+    let probe = admit(&circuit);
+    clock.set(Tick::ZERO);
+    drop(circuit.try_acquire());
+    probe.success();
+    succeed(&circuit, 2);
+    assert_eq!(state(&circuit), State::Closed, "no probe is overdue before it began");
+}
+
+#[test]
+fn a_clock_that_jumps_back_loses_no_outcome_of_the_totals() {
+    // 15 s back: in the 10 s window, the buckets of then are those of now.
+    let (circuit, clock) = rig(|settings| no_rules(settings).failure_rate(1.0));
+    for _ in 0..10 {
+        succeed(&circuit, 10);
+        clock.advance(secs(1));
+    }
+    clock.set(Tick::from_nanos(clock.now().as_nanos() - 15_000_000_000));
+    fail(&circuit, 50);
+    let totals = circuit.totals();
+    assert_eq!((totals.successes, totals.failures), (100, 50));
+}
+
+#[test]
+fn a_clock_that_wanders_breaks_nothing() {
+    for shape in [Window::time(secs(10)), Window::time(millis(100)), Window::calls(50)] {
+        let (circuit, clock) = rig(|settings| settings.window(shape).slow_call_rate(0.9).slower_than(secs(1)));
+        let mut dice = Dice(7);
+        let mut held = Vec::new();
+        for step in 0..20_000_u64 {
+            let to = match dice.roll(8) {
+                0 => 0,
+                1 => u64::MAX,
+                2 => u64::MAX - dice.roll(1_000_000_000),
+                3 => clock.now().as_nanos().saturating_sub(dice.roll(100_000_000_000)),
+                _ => clock.now().as_nanos().saturating_add(dice.roll(10_000_000_000)),
+            };
+            clock.set(Tick::from_nanos(to));
+            held.extend(circuit.try_acquire());
+            if dice.roll(3) > 0 && !held.is_empty() {
+                let permit = held.swap_remove(usize::try_from(dice.roll(held.len() as u64)).unwrap());
+                match dice.roll(4) {
+                    0 => permit.success(),
+                    1 => drop(permit),
+                    2 => permit.failure(Failure::timeout().with_retry_after(Duration::MAX)),
+                    _ => permit.failure(Failure::hard()),
+                }
+            }
+            // A status copies all transitions: now and then will do.
+            let status = if step % 32 == 0 { circuit.status() } else { continue };
+            assert!(status.tally.calls() <= step + 1, "{status:?}");
+            assert!(status.failure_rate.is_none_or(|rate| (0.0..=1.0).contains(&rate)), "{status:?}");
+        }
+        assert!(circuit.status().era > 10, "it has been through something");
+    }
+}

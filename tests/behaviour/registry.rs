@@ -1,0 +1,127 @@
+//! The registry: one circuit a name, and no two opinions about its settings.
+
+use tower_circuit_breaker::circuit::To;
+use tower_circuit_breaker::clock::MockClock;
+use tower_circuit_breaker::config::{ConfigBuilder, Recovery};
+use tower_circuit_breaker::state::{Act, Reason};
+use tower_circuit_breaker::{Config, OpenDuration, Registry, RegistryError, State, Window};
+
+use crate::rig::{alice, fail, millis, reject, secs, state, succeed};
+
+fn named(name: &str) -> Config {
+    Config::builder(name).clock(MockClock::new()).build().unwrap()
+}
+
+#[test]
+fn the_same_name_gives_the_same_circuit() {
+    let registry = Registry::new();
+    let first = registry.circuit(named("payments")).unwrap();
+    let second = registry.clone().circuit(named("payments")).unwrap();
+    fail(&first, 5);
+    assert_eq!(state(&second), State::Open);
+    assert_eq!(registry.get("payments").map(|circuit| state(&circuit)), Some(State::Open));
+    assert!(registry.get("Payments").is_none(), "names are compared as they are");
+    assert_eq!(registry.circuits().len(), 1);
+}
+
+#[test]
+fn other_settings_for_a_name_are_an_error_that_shows_the_difference() {
+    let registry = Registry::new();
+    let first = registry.circuit(named("payments")).unwrap();
+    let other = Config::builder("payments").failure_rate(0.5).probes(7).build().unwrap();
+    let error = registry.circuit(other).unwrap_err();
+    let said = error.to_string();
+    assert!(said.starts_with("circuit `payments` exists with other settings: failure_rate: "), "{said}");
+    for part in ["0.4", "0.5", "probes: ", "successes: 3", "successes: 7"] {
+        assert!(said.contains(part), "{part} is missing in: {said}");
+    }
+    assert!(
+        matches!(error, RegistryError::Different { name, differences, .. } if name == "payments" && differences.len() == 2)
+    );
+    fail(&first, 5);
+    assert_eq!(registry.get("payments").map(|circuit| state(&circuit)), Some(State::Open), "the first one stays");
+}
+
+#[test]
+fn no_setting_is_too_small_to_be_a_difference() {
+    type Change = fn(ConfigBuilder) -> ConfigBuilder;
+    let changes: [(&str, Change); 22] = [
+        ("failure_rate", |c| c.failure_rate(0.400_000_1)),
+        ("no failure_rate", ConfigBuilder::without_failure_rate),
+        ("min_calls", |c| c.min_calls(21)),
+        ("consecutive_failures", |c| c.consecutive_failures(6)),
+        ("always", ConfigBuilder::always),
+        ("failure_score", |c| c.failure_score(10.0)),
+        ("slow_call_rate", |c| c.slow_call_rate(0.5).slower_than(secs(1))),
+        ("window", |c| c.window(Window::time(secs(11)))),
+        ("window.buckets", |c| c.window(Window::time(secs(10)).buckets(11))),
+        ("calls", |c| c.window(Window::calls(20))),
+        ("open_for", |c| c.open_for(OpenDuration::fixed(secs(5)))),
+        ("open_for.base", |c| c.open_for(OpenDuration::exponential(millis(5_001), secs(60)))),
+        ("open_for.jitter", |c| c.open_for(OpenDuration::default().jitter(0.101))),
+        ("recovery", |c| c.recovery(Recovery::Manual)),
+        ("probes", |c| c.probes(4)),
+        ("probes_in_flight", |c| c.probes_in_flight(2)),
+        ("probe_failures_tolerated", |c| c.probe_failures_tolerated(1)),
+        ("probe_deadline", |c| c.probe_deadline(millis(30_001))),
+        ("quiet_after", |c| c.quiet_after(millis(60_001))),
+        ("cancelled_counts_after", |c| c.cancelled_counts_after(millis(1_001))),
+        ("measure_durations", ConfigBuilder::measure_durations),
+        ("sharded", ConfigBuilder::sharded),
+    ];
+    for (name, change) in changes {
+        let registry = Registry::new();
+        registry.circuit(Config::new("payments").unwrap()).unwrap();
+        let other = change(Config::builder("payments")).build().unwrap();
+        let error = registry.circuit(other).map(drop).expect_err(name);
+        let RegistryError::Different { differences, .. } = error else { panic!("{name}: {error}") };
+        for difference in differences {
+            let (before, after) =
+                difference.split_once(": ").and_then(|(_, two)| two.split_once(" != ")).expect("two values");
+            assert_ne!(before, after, "{name}: who reads it sees no difference");
+        }
+    }
+}
+
+#[test]
+fn a_registry_is_bounded() {
+    let registry = Registry::with_limit(2);
+    registry.circuit(named("a")).unwrap();
+    registry.circuit(named("b")).unwrap();
+    let error = registry.circuit(named("c")).unwrap_err();
+    assert_eq!(error.to_string(), "no room for circuit `c`: the registry holds its limit of 2");
+    assert!(matches!(error, RegistryError::Full { limit: 2, .. }));
+    registry.circuit(named("a")).expect("the ones that are there can still be had");
+    assert!(registry.get("c").is_none());
+}
+
+#[test]
+fn status_and_reset_reach_every_circuit_in_the_order_of_names() {
+    let registry = Registry::default();
+    for name in ["orders", "payments", "billing"] {
+        registry.circuit(named(name)).unwrap();
+    }
+    fail(&registry.get("orders").unwrap(), 5);
+    registry.get("billing").unwrap().trip(&alice(), None);
+    let standings = || {
+        let all = registry.status_all();
+        all.iter().map(|status| format!("{} {}", status.name, status.standing())).collect::<Vec<_>>()
+    };
+    assert_eq!(standings(), ["billing forced_open", "orders open", "payments closed"]);
+
+    let edges = registry.reset_all(&alice(), To::Closed);
+    let reason = Reason::Operator { act: Act::Reset, by: alice().into() };
+    assert_eq!(edges.len(), 3);
+    assert!(edges.iter().all(|edge| edge.reason == reason && edge.to.state == State::Closed));
+    assert_eq!(standings(), ["billing closed", "orders closed", "payments closed"]);
+    for circuit in registry.circuits() {
+        succeed(&circuit, 1);
+    }
+
+    registry.reset_all(&alice(), To::HalfOpen);
+    for circuit in registry.circuits() {
+        let probe = circuit.try_acquire().unwrap();
+        reject(&circuit);
+        assert!(probe.is_probe());
+    }
+}

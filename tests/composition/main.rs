@@ -1,0 +1,17 @@
+//! How the breaker composes: with tower's middleware, with axum, and with services of every kind. Public API only.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod balance;
+mod calls;
+mod cancellation;
+mod classifiers;
+mod panics;
+mod parts;
+mod pend;
+mod per_request;
+mod readiness;
+mod rejections;
+mod services;
+mod stacks;
+mod timeouts;
+mod types;

@@ -1,0 +1,186 @@
+//! What a rejected caller gets, and how it is told from what the service gives.
+
+use std::error::Error as StdError;
+use std::io;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tower::{BoxError, Layer, Service, service_fn};
+use tower_circuit_breaker::circuit::To;
+use tower_circuit_breaker::clock::MockClock;
+use tower_circuit_breaker::rejection::Rejection;
+use tower_circuit_breaker::state::{Reason, RejectReason};
+use tower_circuit_breaker::{CircuitBreakerLayer, Error, Rejected, State};
+
+use crate::parts::{
+    Ask, MINUTE, Wrapped, ask, circuit, obey, operator, poll_ready, rejection, state, take_probe, trip,
+};
+
+#[test]
+fn a_rejection_is_found_wherever_it_is_wrapped() {
+    let rejected = || some_rejection();
+    let typed = || Error::<io::Error>::Rejected(rejected());
+    let found: [BoxError; 8] = [
+        rejected().into(),
+        typed().into(),
+        Error::<Wrapped>::Inner(Wrapped(rejected().into())).into(),
+        Wrapped(rejected().into()).into(),
+        Wrapped(Wrapped(typed().into()).into()).into(),
+        io::Error::other(rejected()).into(),
+        Wrapped(io::Error::other(Wrapped(rejected().into())).into()).into(),
+        io::Error::other(typed()).into(),
+    ];
+    for error in found {
+        let rejected = Rejected::find(error.as_ref()).unwrap_or_else(|| panic!("in {error:?}"));
+        assert_eq!(rejected.circuit(), "payments");
+    }
+    let not_found: [BoxError; 4] = [
+        "circuit `payments` is open".into(),
+        io::Error::other("refused").into(),
+        Wrapped("refused".into()).into(),
+        Error::Inner(io::Error::other("refused")).into(),
+    ];
+    for error in not_found {
+        assert!(Rejected::find(error.as_ref()).is_none(), "in {error:?}");
+    }
+}
+
+#[test]
+fn boxed_errors_give_the_service_s_own_error_unwrapped() {
+    let circuit = circuit(&MockClock::new());
+    let mut service = CircuitBreakerLayer::new(&circuit).layer(service_fn(obey));
+    let error = ask(&mut service, Ask::Fail).unwrap().unwrap_err();
+    assert_eq!(error.downcast::<io::Error>().unwrap().kind(), io::ErrorKind::ConnectionRefused);
+    trip(&circuit);
+    let error = ask(&mut service, Ask::Succeed).unwrap().unwrap_err();
+    assert!(error.is::<Rejected>());
+}
+
+#[test]
+fn typed_errors_are_matched_on() {
+    let circuit = circuit(&MockClock::new());
+    let mut service = CircuitBreakerLayer::new(&circuit).typed_errors().layer(service_fn(obey));
+    match ask(&mut service, Ask::Fail).unwrap().unwrap_err() {
+        Error::Inner(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused),
+        Error::Rejected(rejected) => panic!("{rejected}"),
+    }
+    trip(&circuit);
+    match ask(&mut service, Ask::Succeed).unwrap().unwrap_err() {
+        Error::Rejected(rejected) => assert_eq!(rejected.reason(), RejectReason::Tripped),
+        Error::Inner(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn an_inner_error_is_the_source_of_the_typed_error() {
+    let error = Error::Inner(Wrapped(io::Error::from(io::ErrorKind::TimedOut).into()));
+    let chain: Vec<String> = chain(&error).map(ToString::to_string).collect();
+    assert_eq!(chain, ["the call failed", "the client failed", "timed out"]);
+    assert!(error.source().unwrap().is::<Wrapped>());
+}
+
+#[test]
+fn a_rejection_is_the_source_of_the_typed_error_and_says_the_same() {
+    let error = Error::<io::Error>::Rejected(some_rejection());
+    assert!(error.source().unwrap().is::<Rejected>());
+    assert_eq!(error.to_string(), error.source().unwrap().to_string());
+}
+
+#[test]
+fn a_response_answers_for_the_service_and_leaves_its_errors_alone() {
+    let circuit = circuit(&MockClock::new());
+    let layer = CircuitBreakerLayer::new(&circuit).respond_with(|rejected: Rejected| rejected.reason().as_str());
+    let mut service = layer.layer(service_fn(obey));
+    let error: io::Error = ask(&mut service, Ask::Fail).unwrap().unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    trip(&circuit);
+    assert_eq!(ask(&mut service, Ask::Fail).unwrap().unwrap(), "tripped");
+    assert_eq!(circuit.status().totals.successes, 0, "an answer of ours is no success of the service");
+}
+
+#[test]
+fn a_rejection_of_one_s_own_gets_the_request_back_unused() {
+    /// Gives the request back to the caller.
+    #[derive(Clone)]
+    struct HandBack;
+
+    impl<Req, Res, E> Rejection<Req, Res, E> for HandBack {
+        type Error = Result<Req, E>;
+
+        fn reject(&self, _: Rejected, request: Req) -> Result<Res, Self::Error> {
+            Err(Ok(request))
+        }
+
+        fn map_err(error: E) -> Self::Error {
+            Err(error)
+        }
+    }
+
+    let circuit = circuit(&MockClock::new());
+    let mut service = CircuitBreakerLayer::new(&circuit).rejection(HandBack).layer(service_fn(obey));
+    assert!(matches!(ask(&mut service, Ask::Fail), Some(Err(Err(_)))));
+    trip(&circuit);
+    assert!(matches!(ask(&mut service, Ask::Hang), Some(Err(Ok(Ask::Hang)))));
+}
+
+#[test]
+fn a_rejection_says_which_circuit_and_why_and_until_when() {
+    let clock = MockClock::new();
+    let circuit = circuit(&clock);
+    let mut service = CircuitBreakerLayer::new(&circuit).layer(service_fn(obey));
+    for _ in 0..5 {
+        assert!(ask(&mut service, Ask::Fail).unwrap().is_err());
+    }
+    clock.advance(Duration::from_secs(18));
+    let rejected = rejection(ask(&mut service, Ask::Fail));
+    assert_eq!(rejected.retry_after(), Some(Duration::from_secs(42)));
+    assert!(matches!(rejected.why().unwrap().reason, Reason::ConsecutiveFailures { .. }));
+    assert_eq!(
+        rejected.to_string(),
+        "circuit `payments` is open: failures in a row weighed 5.0, the limit is 5.0, last a failure of kind error; it lets \
+         a probe through in 42 s"
+    );
+    clock.advance(MINUTE);
+    let probe = take_probe(&circuit);
+    let rejected = rejection(ask(&mut service, Ask::Fail));
+    assert_eq!((rejected.reason(), rejected.retry_after()), (RejectReason::HalfOpen, None));
+    probe.success();
+    circuit.trip(&operator(), None);
+    assert_eq!(
+        rejection(ask(&mut service, Ask::Fail)).to_string(),
+        "circuit `payments` is open: tripped by ops: a test; it stays so until somebody resets it"
+    );
+    // Read later, it says what was true when it was made.
+    let rejected = rejection(ask(&mut service, Ask::Fail));
+    let said = rejected.to_string();
+    circuit.reset(&operator(), To::Closed);
+    assert_eq!(rejected.to_string(), said);
+}
+
+#[test]
+fn a_rejection_outlives_the_service_and_the_circuit_s_handles() {
+    let rejected = some_rejection();
+    assert_eq!(rejected.clone().circuit(), "payments");
+    assert!(rejected.why().is_some());
+}
+
+#[test]
+fn a_call_that_was_not_polled_ready_is_told_so_and_is_no_evidence() {
+    let circuit = circuit(&MockClock::new());
+    let mut service = CircuitBreakerLayer::new(&circuit).layer(service_fn(obey));
+    let rejected = rejection(service.call(Ask::Succeed).now_or_never());
+    assert!(rejected.to_string().contains("was not polled ready"), "{rejected}");
+    assert_eq!(rejected.why(), None);
+    assert_eq!(state(&circuit), State::Closed);
+    assert!(poll_ready(&mut service).is_ready());
+}
+
+fn some_rejection() -> Rejected {
+    let circuit = circuit(&MockClock::new());
+    trip(&circuit);
+    circuit.try_acquire().unwrap_err()
+}
+
+fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| StdError::source(*error))
+}

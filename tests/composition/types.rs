@@ -1,0 +1,220 @@
+//! `Send`, `Sync`, `Unpin` and `Clone` of every public type, pinned at compile time: losing one breaks users, and gaining one
+//! is a promise.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::fs;
+use std::future::{Pending, Ready};
+use std::io;
+use std::marker::{PhantomData, PhantomPinned};
+use std::path::Path;
+use std::rc::Rc;
+
+use tower_circuit_breaker::circuit::{Call, ProbeStatus, To, Totals};
+use tower_circuit_breaker::classify::{DefaultClassifier, ErrorClassifier, FnClassifier, ResponseClassifier};
+use tower_circuit_breaker::clock::{MockClock, MonotonicClock, Tick, TokioClock};
+use tower_circuit_breaker::config::{ConfigBuilder, ConfigError, Recovery};
+use tower_circuit_breaker::event::{Ended, Event};
+use tower_circuit_breaker::outcome::{FailureKind, InvalidWeight, Weight};
+use tower_circuit_breaker::rejection::{BoxedErrors, Respond, TypedErrors};
+use tower_circuit_breaker::state::{Act, Generation, InvalidBy, Reason, RejectReason, Snapshot, Standing, Transition};
+#[cfg(feature = "metrics")]
+use tower_circuit_breaker::telemetry::metrics::MetricsObserver;
+#[cfg(feature = "tracing")]
+use tower_circuit_breaker::telemetry::tracing::TracingObserver;
+use tower_circuit_breaker::window::Tally;
+use tower_circuit_breaker::{
+    BoxError, By, Circuit, CircuitBreaker, CircuitBreakerLayer, Config, Error, Failure, Mode, OpenDuration, Outcome,
+    Permit, Registry, RegistryError, Rejected, ResponseFuture, State, Status, WhenOpen, Window,
+};
+
+/// A type about which something is asked.
+struct Of<T: ?Sized>(PhantomData<T>);
+
+/// Whether the type has the trait, as a constant: an inherent constant hides the trait's, where its bound holds.
+macro_rules! question {
+    ($($answer:ident: $trait:ident, or $otherwise:ident;)*) => {$(
+        trait $otherwise {
+            const $answer: bool = false;
+        }
+
+        impl<T: ?Sized> $otherwise for Of<T> {}
+
+        impl<T: ?Sized + $trait> Of<T> {
+            const $answer: bool = true;
+        }
+    )*};
+}
+
+question! {
+    SEND: Send, or NotSend;
+    SYNC: Sync, or NotSync;
+    UNPIN: Unpin, or NotUnpin;
+    CLONE: Clone, or NotClone;
+}
+
+macro_rules! is {
+    ($type:ty, Send) => {
+        Of::<$type>::SEND
+    };
+    ($type:ty, Sync) => {
+        Of::<$type>::SYNC
+    };
+    ($type:ty, Unpin) => {
+        Of::<$type>::UNPIN
+    };
+    ($type:ty, Clone) => {
+        Of::<$type>::CLONE
+    };
+}
+
+/// Each line: a type, what it is, what it is not.
+macro_rules! table {
+    ($($type:ty: $($is:ident)* $(! $is_not:ident)*;)*) => {
+        $($(const _: () = assert!(is!($type, $is), concat!(stringify!($type), " is no longer ", stringify!($is)));)*)*
+        $($(const _: () = assert!(!is!($type, $is_not), concat!(stringify!($type), " is now ", stringify!($is_not)));)*)*
+    };
+}
+
+table! {
+    Act: Send Sync Unpin Clone;
+    BoxError: Send Sync Unpin !Clone;
+    BoxedErrors: Send Sync Unpin Clone;
+    By: Send Sync Unpin Clone;
+    Circuit: Send Sync Unpin Clone;
+    Config: Send Sync Unpin Clone;
+    ConfigBuilder: Send Sync Unpin Clone;
+    ConfigError: Send Sync Unpin Clone;
+    DefaultClassifier: Send Sync Unpin Clone;
+    Ended: Send Sync Unpin Clone;
+    Event<'static>: Send Sync Unpin !Clone;
+    Failure: Send Sync Unpin Clone;
+    FailureKind: Send Sync Unpin Clone;
+    Generation: Send Sync Unpin Clone;
+    InvalidBy: Send Sync Unpin Clone;
+    InvalidWeight: Send Sync Unpin Clone;
+    MockClock: Send Sync Unpin Clone;
+    Mode: Send Sync Unpin Clone;
+    MonotonicClock: Send Sync Unpin Clone;
+    OpenDuration: Send Sync Unpin Clone;
+    Outcome: Send Sync Unpin Clone;
+    Permit: Send Sync Unpin !Clone;
+    ProbeStatus: Send Sync Unpin Clone;
+    Reason: Send Sync Unpin Clone;
+    Recovery: Send Sync Unpin Clone;
+    Registry: Send Sync Unpin Clone;
+    RegistryError: Send Sync Unpin Clone;
+    RejectReason: Send Sync Unpin Clone;
+    Rejected: Send Sync Unpin Clone;
+    Snapshot: Send Sync Unpin Clone;
+    Standing: Send Sync Unpin Clone;
+    State: Send Sync Unpin Clone;
+    Status: Send Sync Unpin Clone;
+    Tally: Send Sync Unpin Clone;
+    Tick: Send Sync Unpin Clone;
+    To: Send Sync Unpin Clone;
+    TokioClock: Send Sync Unpin Clone;
+    Totals: Send Sync Unpin Clone;
+    Transition: Send Sync Unpin Clone;
+    TypedErrors: Send Sync Unpin Clone;
+    Weight: Send Sync Unpin Clone;
+    WhenOpen: Send Sync Unpin Clone;
+    Window: Send Sync Unpin Clone;
+
+    // An error is what its error is.
+    Error<io::Error>: Send Sync Unpin !Clone;
+    Error<()>: Send Sync Unpin Clone;
+    Error<Cell<()>>: Send Unpin !Sync;
+    Error<OnItsThread>: Unpin !Send !Sync;
+
+    // Classifiers and answers are what their closure is, whatever the types are that it looks at.
+    FnClassifier<fn(), OnItsThread, OnItsThread>: Send Sync Unpin Clone;
+    FnClassifier<OnItsThread, (), ()>: Unpin Clone !Send !Sync;
+    FnClassifier<NotCloned, (), ()>: Send Sync Unpin !Clone;
+    ErrorClassifier<fn(), OnItsThread>: Send Sync Unpin Clone;
+    ErrorClassifier<OnItsThread, ()>: Unpin Clone !Send !Sync;
+    ResponseClassifier<fn(), OnItsThread>: Send Sync Unpin Clone;
+    ResponseClassifier<OnItsThread, ()>: Unpin Clone !Send !Sync;
+    Respond<fn()>: Send Sync Unpin Clone;
+    Respond<OnItsThread>: Unpin Clone !Send !Sync;
+    Respond<NotCloned>: Send Sync Unpin !Clone;
+
+    // Layer and service are what their parts are.
+    CircuitBreakerLayer: Send Sync Unpin Clone;
+    CircuitBreakerLayer<OnItsThread>: Unpin Clone !Send !Sync;
+    CircuitBreakerLayer<DefaultClassifier, OnItsThread>: Unpin Clone !Send !Sync;
+    CircuitBreakerLayer<NotCloned>: Send Sync Unpin !Clone;
+    CircuitBreaker<()>: Send Sync Unpin Clone;
+    CircuitBreaker<Cell<()>>: Send Unpin Clone !Sync;
+    CircuitBreaker<OnItsThread>: Unpin Clone !Send !Sync;
+    CircuitBreaker<(), OnItsThread>: Unpin Clone !Send !Sync;
+    CircuitBreaker<(), DefaultClassifier, OnItsThread>: Unpin Clone !Send !Sync;
+    CircuitBreaker<NotCloned>: Send Sync Unpin !Clone;
+    CircuitBreaker<PhantomPinned>: Send Sync Clone !Unpin;
+
+    // A future is what the inner future is, and sent only with what it may carry: the answer to a rejection. Of the request
+    // it keeps nothing.
+    Guarded<Ready<()>>: Send Sync Unpin !Clone;
+    Guarded<Pending<OnItsThread>>: Send Sync Unpin;
+    Guarded<OnItsThread>: Unpin !Send !Sync;
+    Guarded<PhantomPinned>: Send Sync !Unpin;
+    Guarded<(), BoxedErrors, OnItsThread>: Send Sync Unpin;
+    Guarded<(), BoxedErrors, (), OnItsThread>: Unpin !Send !Sync;
+    Guarded<(), TypedErrors, (), (), OnItsThread>: Unpin !Send !Sync;
+    Call<Ready<()>, (), io::Error>: Send Sync Unpin !Clone;
+    Call<Ready<()>, OnItsThread, OnItsThread>: Send Sync Unpin;
+    Call<OnItsThread, (), io::Error>: Unpin !Send !Sync;
+    Call<PhantomPinned, (), io::Error>: Send Sync !Unpin;
+}
+
+#[cfg(feature = "metrics")]
+table! {
+    MetricsObserver: Send Sync Unpin !Clone;
+}
+
+#[cfg(feature = "tracing")]
+table! {
+    TracingObserver: Send Sync Unpin !Clone;
+}
+
+/// The future of a call through the breaker.
+type Guarded<F, R = BoxedErrors, Req = (), Res = (), Err = Infallible> =
+    ResponseFuture<F, DefaultClassifier, R, Req, Res, Err>;
+
+/// Neither `Send` nor `Sync`.
+type OnItsThread = Rc<()>;
+
+/// Not `Clone`.
+struct NotCloned;
+
+#[test]
+fn every_public_type_is_in_the_table() {
+    let table = include_str!("types.rs");
+    let mut missing = BTreeSet::new();
+    for source in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        for line in source.lines() {
+            let item = ["pub struct ", "pub enum "].iter().find_map(|item| line.trim_start().strip_prefix(item));
+            let Some(name) = item.and_then(|item| item.split(|c: char| !c.is_alphanumeric()).next()) else { continue };
+            let listed =
+                |line: &str| line.trim_start().strip_prefix(name).is_some_and(|rest| rest.starts_with([':', '<']));
+            if !table.lines().any(listed) && name != "ResponseFuture" {
+                missing.insert(name.to_owned());
+            }
+        }
+    }
+    assert!(missing.is_empty(), "add to the table in {}: {missing:?}", file!());
+}
+
+fn sources(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(fs::read_to_string(&path).unwrap());
+        }
+    }
+    found
+}
