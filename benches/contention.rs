@@ -7,17 +7,17 @@ mod cli;
 #[path = "harness/threads.rs"]
 mod threads;
 
-use tower::{Layer, service_fn};
+use tower::Layer;
 use tower_circuit_breaker::config::ConfigBuilder;
 use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, Window};
 
-use calls::{answer, call_through};
+use calls::{answer, call_through, inner};
 use cli::{Options, print_table};
 use threads::{Contest, THROUGHPUT_HEADER, throughput_rows};
 
 fn main() {
     let mut contest = Contest::default();
-    contest.case("bare service_fn", || |calls| call_through(&mut service_fn(answer), calls));
+    contest.case("bare service_fn", || |calls| call_through(&mut inner(answer), calls));
     for (name, config) in [
         ("run rule only", plain().without_failure_rate()),
         ("run rule only, sharded", plain().without_failure_rate().sharded()),
@@ -28,7 +28,7 @@ fn main() {
         let circuit = Circuit::new(config.build().expect("settings that can work"));
         let layer = CircuitBreakerLayer::new(&circuit);
         contest.case(name, move || {
-            let mut service = layer.layer(service_fn(answer));
+            let mut service = layer.layer(inner(answer));
             move |calls| call_through(&mut service, calls)
         });
     }

@@ -10,13 +10,13 @@ mod rounds;
 use core::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
-use tower::{Layer, Service, service_fn};
+use tower::{Layer, Service};
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::clock::{Clock, MonotonicClock, Tick};
 use tower_circuit_breaker::config::ConfigBuilder;
 use tower_circuit_breaker::{By, Circuit, CircuitBreakerLayer, Config, Failure, OpenDuration, Window};
 
-use calls::{Broken, answer, call_through, poll_to_end};
+use calls::{Broken, answer, call_through, inner, poll_to_end};
 use cli::{Options, print_table};
 use rounds::{PRICE_HEADER, Rounds, price_rows};
 
@@ -50,7 +50,7 @@ fn main() {
 
 fn bare() -> Rounds {
     let mut rounds = Rounds::default();
-    let mut service = service_fn(answer);
+    let mut service = inner(answer);
     rounds.case("bare service_fn", move |calls| call_through(&mut service, calls));
     rounds
 }
@@ -69,21 +69,21 @@ fn closed(rounds: &mut Rounds) {
         ("score rule", plain().without_failure_rate().without_consecutive_failures().failure_score(10.0)),
         ("durations measured", plain().measure_durations()),
     ] {
-        let mut service = layer(&circuit_of(config)).layer(service_fn(answer));
+        let mut service = layer(&circuit_of(config)).layer(inner(answer));
         rounds.case(name, move |calls| call_through(&mut service, calls));
     }
 }
 
 fn rejecting(rounds: &mut Rounds) {
-    let mut boxed = layer(&opened()).layer(service_fn(answer));
+    let mut boxed = layer(&opened()).layer(inner(answer));
     rounds.case("rejected, boxed error", move |calls| call_through(&mut boxed, calls));
 
-    let mut typed = layer(&opened()).typed_errors().layer(service_fn(answer));
+    let mut typed = layer(&opened()).typed_errors().layer(inner(answer));
     rounds.case("rejected, typed error", move |calls| call_through(&mut typed, calls));
 
     // Ready since before it opened, so that admission rejects, not the lack of readiness.
     let circuit = circuit_of(plain());
-    let mut ready = layer(&circuit).typed_errors().layer(service_fn(answer));
+    let mut ready = layer(&circuit).typed_errors().layer(inner(answer));
     let mut context = core::task::Context::from_waker(core::task::Waker::noop());
     assert!(ready.poll_ready(&mut context).is_ready(), "a service_fn always is");
     circuit.trip(&bench(), None);
@@ -92,7 +92,7 @@ fn rejecting(rounds: &mut Rounds) {
     let circuit = circuit_of(plain().probe_deadline(HOUR));
     circuit.reset(&bench(), To::HalfOpen);
     let probe = circuit.try_acquire().expect("the first probe is free");
-    let mut half_open = layer(&circuit).typed_errors().layer(service_fn(answer));
+    let mut half_open = layer(&circuit).typed_errors().layer(inner(answer));
     rounds.case("rejected while half-open, typed error", move |calls| {
         assert!(probe.is_probe(), "the slot stays taken");
         call_through(&mut half_open, calls);
@@ -117,7 +117,7 @@ fn beside_tower(rounds: &mut Rounds) {
         });
         rounds.case(&format!("circuit.call, {name}"), move |calls| {
             for request in 0..calls {
-                poll_to_end(same.call(answer(core::hint::black_box(request))));
+                poll_to_end(core::pin::pin!(same.call(answer(core::hint::black_box(request)))));
             }
         });
     }
@@ -127,12 +127,12 @@ fn beside_tower(rounds: &mut Rounds) {
 fn observed(rounds: &mut Rounds, recorder: &str) {
     let config = || Config::builder("bench");
     for (name, config) in [("run rule only", config().without_failure_rate()), ("default rules", config())] {
-        let mut service = layer(&circuit_of(config)).layer(service_fn(answer));
+        let mut service = layer(&circuit_of(config)).layer(inner(answer));
         rounds.case(&format!("{name}, shipped observers, {recorder}"), move |calls| call_through(&mut service, calls));
     }
     let circuit = circuit_of(config());
     circuit.trip(&bench(), None);
-    let mut typed = layer(&circuit).typed_errors().layer(service_fn(answer));
+    let mut typed = layer(&circuit).typed_errors().layer(inner(answer));
     rounds.case(&format!("rejected, typed error, shipped observers, {recorder}"), move |calls| {
         call_through(&mut typed, calls);
     });
@@ -140,8 +140,8 @@ fn observed(rounds: &mut Rounds, recorder: &str) {
 
 fn sizes() {
     let circuit = circuit_of(plain());
-    let mut boxed = layer(&circuit).layer(service_fn(answer));
-    let mut typed = layer(&circuit).typed_errors().layer(service_fn(answer));
+    let mut boxed = layer(&circuit).layer(inner(answer));
+    let mut typed = layer(&circuit).typed_errors().layer(inner(answer));
     let row = |name: &str, bytes: usize| vec![name.to_owned(), bytes.to_string()];
     let rows = [
         row("inner future", size_of_val(&answer(1))),

@@ -94,12 +94,11 @@ impl Circuit {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let circuit = Self::untold(config);
-        circuit.tell_kill_switch();
+        circuit.introduce();
         circuit
     }
 
-    /// Makes a circuit whose observers have not been told of the kill switch: [`tell_kill_switch`](Self::tell_kill_switch)
-    /// must follow, outside every lock.
+    /// Makes a circuit whose observers have not been told of it: [`introduce`](Self::introduce) must follow, outside every lock.
     pub(crate) fn untold(config: Config) -> Self {
         let killed = std::env::var(KILL_SWITCH).is_ok_and(|names| named_by(&names, config.name()));
         let shards = if config.sharded { shard_count() } else { 1 };
@@ -108,8 +107,8 @@ impl Circuit {
         Self { top: Arc::new(Top { inner, shards }) }
     }
 
-    pub(crate) fn tell_kill_switch(&self) {
-        self.inner().tell_kill_switch();
+    pub(crate) fn introduce(&self) {
+        self.inner().introduce();
     }
 
     /// Returns the name of the service behind it.

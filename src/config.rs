@@ -37,6 +37,7 @@ pub struct Config {
     pub(crate) seed: Option<u64>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
+    pub(crate) shipped_observers: bool,
 }
 
 /// When a closed circuit trips: any rule that is set trips it.

@@ -60,7 +60,7 @@ pub enum Event<'a> {
         /// When the circuit will probe, if it is known.
         retry_after: Option<Duration>,
     },
-    /// Someone asked to have gauges brought up to date.
+    /// The circuit is new, or someone asked to have gauges brought up to date.
     #[non_exhaustive]
     Refresh {
         /// What the circuit is now.

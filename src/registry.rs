@@ -70,7 +70,7 @@ impl Registry {
         let circuit = Circuit::untold(config);
         circuits.insert(circuit.name().to_owned(), circuit.clone());
         drop(circuits);
-        circuit.tell_kill_switch();
+        circuit.introduce();
         Ok(circuit)
     }
 

@@ -190,7 +190,7 @@ pub struct Transition {
     pub tally: Tally,
     /// The kind of the failure that completed the evidence, if one did.
     pub failure: Option<FailureKind>,
-    /// How many calls were rejected in the era that ended.
+    /// How many calls were rejected since the circuit last was closed.
     pub rejected: u64,
 }
 

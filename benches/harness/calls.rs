@@ -3,10 +3,10 @@
 use core::fmt;
 use core::future::{Future, Ready, ready};
 use core::hint::{black_box, spin_loop};
-use core::pin::pin;
+use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
 
-use tower::Service;
+use tower::{Service, service_fn};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Broken;
@@ -21,7 +21,13 @@ impl std::error::Error for Broken {}
 
 pub(crate) type Answer = Ready<Result<u64, Broken>>;
 
-/// The inner service of every bench, for `service_fn`.
+/// The inner service of every bench: a function that the compiler does not see through, as it would not through a client.
+pub(crate) fn inner(
+    answer: fn(u64) -> Answer,
+) -> impl Service<u64, Response = u64, Error = Broken, Future = Answer> + Clone {
+    service_fn(black_box(answer))
+}
+
 pub(crate) fn answer(request: u64) -> Answer {
     ready(Ok(request))
 }
@@ -32,13 +38,14 @@ pub(crate) fn call_through<S: Service<u64>>(service: &mut S, calls: u64) {
     for request in 0..calls {
         let ready = service.poll_ready(&mut context);
         assert!(matches!(ready, Poll::Ready(Ok(()))), "the inner service always is");
-        poll_to_end(service.call(black_box(request)));
+        poll_to_end(pin!(service.call(black_box(request))));
     }
 }
 
 /// Polls until it is done: at once, but for breakers with an asynchronous lock, to which spinning is kinder than parking.
-pub(crate) fn poll_to_end<F: Future>(future: F) {
-    let mut future = pin!(future);
+///
+/// Pinned by the caller, who need not move it: a future of this crate is longer than the time that is measured here.
+pub(crate) fn poll_to_end<F: Future>(mut future: Pin<&mut F>) {
     let mut context = Context::from_waker(Waker::noop());
     while black_box(future.as_mut().poll(&mut context)).is_pending() {
         spin_loop();

@@ -28,7 +28,7 @@ pub(super) struct Cold {
     pub(super) last_open: Duration,
     /// What a hold ends in: automatic or shadow.
     beneath: Mode,
-    /// The rejections counted before the era began.
+    /// The rejections counted when the circuit last was closed.
     rejected_before: u64,
 }
 
@@ -117,7 +117,9 @@ impl Inner {
             failure,
             rejected: rejected.saturating_sub(cold.rejected_before),
         };
-        cold.rejected_before = rejected;
+        if !standing.is_tripped() {
+            cold.rejected_before = rejected;
+        }
         cold.beneath = cold.beneath(standing.mode);
         if cold.history.len() == HISTORY {
             cold.history.pop_front();
@@ -201,7 +203,7 @@ impl Inner {
 
     /// Tells every observer.
     pub(super) fn tell(&self, event: &Event<'_>) {
-        for observer in &self.config.observers {
+        for observer in &self.observers {
             self.guarded(|| observer.on_event(&self.config.name, event));
         }
     }
@@ -225,11 +227,19 @@ impl Inner {
         }
     }
 
-    pub(super) fn tell_kill_switch(&self) {
+    /// Tells that there is a circuit, so that its gauges show before its first call; and of the kill switch, if that is on.
+    pub(super) fn introduce(&self) {
         let word = self.load();
         if word.bypassed() {
             self.change(word, |_| Some(Plan::new(word.standing(), Reason::KillSwitch, self.now())));
+        } else {
+            self.tell_standing();
         }
+    }
+
+    pub(super) fn tell_standing(&self) {
+        let (era, standing) = self.era_and_standing();
+        self.tell(&Event::Refresh { standing, era, at: self.now() });
     }
 }
 

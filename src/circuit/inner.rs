@@ -14,6 +14,7 @@ use crate::error::Opened;
 use crate::event::Observer;
 use crate::state::{Standing, State, Transition};
 use crate::sync::{Acquire, AtomicU64, Mutex, Relaxed};
+use crate::telemetry;
 use crate::window::Evidence;
 use crate::window::run::Run;
 use crate::window::tagged::Tagged;
@@ -30,13 +31,15 @@ pub(crate) struct Inner {
     pub(super) open_until: AtomicU64,
     pub(super) hold_until: AtomicU64,
     seed: u64,
-    /// Those of the configuration's observers that want every call.
+    /// Those of the observers that want every call.
     pub(super) call_observers: Box<[Arc<dyn Observer>]>,
     pub(super) probes: Probes,
     /// Until when the service asked to be left alone, in milliseconds of the clock.
     pub(super) leave_alone_until: Tagged,
     pub(super) wakers: Wakers,
     pub(super) config: Config,
+    /// The configuration's and the shipped ones. Those are this circuit's own: they remember what it told them.
+    pub(super) observers: Box<[Arc<dyn Observer>]>,
     /// The evidence of the era.
     pub(super) evidence: Evidence,
     pub(super) run: Run,
@@ -71,12 +74,15 @@ impl Inner {
         let mode = config.first_mode();
         let now = config.clock.now();
         let window = config.rules.need_window().then_some(config.window);
+        let shipped = if config.shipped_observers { telemetry::shipped() } else { Vec::new() };
+        let observers: Box<[_]> = config.observers.iter().cloned().chain(shipped).collect();
         let inner = Self {
             word: AtomicU64::new(Word::new(FIRST_ERA, Standing::new(State::Closed, mode), killed).bits()),
             entered: AtomicU64::new(now.as_nanos()),
             open_until: AtomicU64::new(Tick::NEVER.as_nanos()),
             hold_until: AtomicU64::new(Tick::NEVER.as_nanos()),
-            call_observers: config.observers.iter().filter(|observer| observer.wants_calls()).cloned().collect(),
+            call_observers: observers.iter().filter(|observer| observer.wants_calls()).cloned().collect(),
+            observers,
             evidence: Evidence::new(window, config.rules.slow_call_rate.is_some(), shards),
             run: Run::new(),
             probes: Probes::new(config.probes.in_flight),

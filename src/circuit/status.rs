@@ -3,8 +3,6 @@
 use core::time::Duration;
 
 use super::{Circuit, Peek, decide};
-use crate::clock::Tick;
-use crate::event::Event;
 use crate::outcome::score_from_units;
 use crate::state::{Generation, Mode, Standing, State, Transition};
 use crate::sync::{Acquire, AtomicU64, Relaxed};
@@ -153,8 +151,6 @@ impl Circuit {
 
     /// Brings every gauge up to date, for a `/metrics` handler: gauges that decay, and recorders that were installed late.
     pub fn refresh_metrics(&self) {
-        let (era, standing) = self.inner().era_and_standing();
-        let at: Tick = self.inner().now();
-        self.inner().tell(&Event::Refresh { standing, era, at });
+        self.inner().tell_standing();
     }
 }

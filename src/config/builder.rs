@@ -16,7 +16,6 @@ pub struct ConfigBuilder {
     config: Config,
     slow_call_rate: Option<f64>,
     slower_than: Option<Duration>,
-    shipped_observers: bool,
 }
 
 impl ConfigBuilder {
@@ -50,10 +49,10 @@ impl ConfigBuilder {
                 seed: None,
                 clock: Arc::new(MonotonicClock::new()),
                 observers: Vec::new(),
+                shipped_observers: true,
             },
             slow_call_rate: None,
             slower_than: None,
-            shipped_observers: true,
         }
     }
 
@@ -232,7 +231,7 @@ impl ConfigBuilder {
 
     /// Leaves out the observers that the features `metrics` and `tracing` bring.
     pub const fn without_shipped_observers(mut self) -> Self {
-        self.shipped_observers = false;
+        self.config.shipped_observers = false;
         self
     }
 
@@ -257,10 +256,6 @@ impl ConfigBuilder {
         if let Some(duration) = self.config.cancelled_counts_after {
             check_duration("cancelled_counts_after", duration, Duration::ZERO)?;
         }
-        if self.shipped_observers {
-            self.config.observers.extend(crate::telemetry::shipped());
-        }
-        self.config.observers.shrink_to_fit();
         Ok(self.config)
     }
 

@@ -100,8 +100,8 @@ impl fmt::Display for Reason {
                 write!(f, "probes came to no verdict in {}: they were cancelled or ignored", Brief(*half_open_for))
             }
             Self::ProbesPassed { successes, half_open_for } => {
-                let probes = if *successes == 1 { "a probe" } else { "probes" };
-                write!(f, "{probes} succeeded, {successes} in {}", Brief(*half_open_for))
+                let probes = if *successes == 1 { "probe" } else { "probes" };
+                write!(f, "{successes} {probes} succeeded within {}", Brief(*half_open_for))
             }
             Self::QuietService { successes, half_open_for } => {
                 write!(f, "no probe failed in {}, {successes} succeeded", Brief(*half_open_for))

@@ -117,8 +117,8 @@ fn a_panicking_observer_aborts_nothing_and_is_counted() {
     reject(&circuit);
     close(&circuit, &clock);
     assert_eq!(edges(&told).len(), 3, "the next observer is told all the same");
-    // Five failures and three successes, two rejections, three transitions.
-    assert_eq!(circuit.totals().observer_panics, 5 + 3 + 2 + 3);
+    // Its making, five failures and three successes, two rejections, three transitions.
+    assert_eq!(circuit.totals().observer_panics, 1 + 5 + 3 + 2 + 3);
 }
 
 /// An observer that acts on its own circuit.
@@ -181,13 +181,12 @@ fn rejections_are_summed_up_at_most_every_ten_seconds() {
     assert_eq!(reject_for(9), [summary(1, 21, 19)], "over the time it did take");
 
     probe(&circuit, &clock).failure(Failure::hard());
-    assert_eq!(last(&circuit).rejected, 0, "in the half-open era that ended");
     assert_eq!(reject_for(10), [], "a new opening, a new count");
     assert_eq!(reject_for(1), [summary(11, 10, 50)]);
 }
 
 #[test]
-fn a_transition_says_how_many_were_rejected_before_it() {
+fn a_transition_says_how_many_were_rejected_since_the_circuit_was_closed() {
     let (circuit, clock) = rig(|settings| settings);
     open(&circuit);
     for _ in 0..7 {
@@ -200,7 +199,11 @@ fn a_transition_says_how_many_were_rejected_before_it() {
         reject(&circuit);
     }
     probe.failure(Failure::hard());
-    assert_eq!(last(&circuit).rejected, 3, "while it was half-open");
+    assert_eq!(last(&circuit).rejected, 10, "while it was half-open as well");
+    close(&circuit, &clock);
+    assert_eq!(last(&circuit).rejected, 11, "in all, with the one that asked how long to wait");
+    open(&circuit);
+    assert_eq!(last(&circuit).rejected, 0, "a new opening, a new count");
 }
 
 #[test]

@@ -442,7 +442,10 @@ mod tracing {
         clock.advance(Duration::from_millis(1_500));
         let closed = line(|| succeed(&circuit));
         assert_eq!(closed.level, Level::INFO);
-        assert_eq!(closed.message(), "circuit `payments` closed: a probe succeeded, 1 in 1.5 s");
+        assert_eq!(
+            closed.message(),
+            "circuit `payments` closed: 1 probe succeeded within 1.5 s; 2 calls were rejected meanwhile"
+        );
     }
 
     #[test]

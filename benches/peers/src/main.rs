@@ -14,21 +14,20 @@ mod threads;
 
 use core::future::ready;
 use core::hint::black_box;
+use core::pin::pin;
 use core::time::Duration;
 
 use failsafe::futures::CircuitBreaker as _;
 use failsafe::{backoff, failure_policy};
-use tower::{Layer, Service, service_fn};
+use tower::{Layer, Service};
 use tower_circuit_breaker::config::ConfigBuilder;
 use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, OpenDuration, Window};
 use tower_resilience_circuitbreaker::{CircuitBreakerLayer as Resilience, FailureModel};
 
-use calls::{Answer, Broken, answer, call_through, poll_to_end};
+use calls::{Answer, Broken, answer, call_through, inner, poll_to_end};
 use cli::{Options, print_table};
 use rounds::{PRICE_HEADER, Price, Rounds, price_rows};
 use threads::{Contest, THROUGHPUT_HEADER, Throughput, throughput_rows};
-
-type Inner = fn(u64) -> Answer;
 
 fn fail(_: u64) -> Answer {
     ready(Err(Broken))
@@ -44,7 +43,7 @@ struct Tables {
 
 impl Tables {
     /// Adds a breaker. `new` makes one around that inner service, and a caller of it for each thread.
-    fn breaker<C, N>(&mut self, name: &str, new: impl Fn(Inner) -> N)
+    fn breaker<C, N>(&mut self, name: &str, new: impl Fn(fn(u64) -> Answer) -> N)
     where
         C: FnMut(u64) + Send + 'static,
         N: Fn() -> C + 'static,
@@ -57,21 +56,21 @@ impl Tables {
     }
 
     fn ours(&mut self, name: &str, config: impl Fn() -> ConfigBuilder) {
-        self.breaker(name, |inner| {
+        self.breaker(name, |answer| {
             let config = config().open_for(OpenDuration::fixed(HOUR)).build().expect("settings that can work");
             let layer = CircuitBreakerLayer::new(&Circuit::new(config)).typed_errors();
-            move || through(layer.layer(service_fn(inner)))
+            move || through(layer.layer(inner(answer)))
         });
     }
 
     fn resilience(&mut self, name: &str, model: FailureModel, slow: bool) {
-        self.breaker(name, |inner| {
+        self.breaker(name, |answer| {
             let builder =
                 Resilience::builder().failure_model(model).wait_duration_in_open(HOUR).sliding_window_size(100);
             let slower_than = Duration::from_secs(1);
             let builder = if slow { builder.slow_call_duration_threshold(slower_than) } else { builder };
             // Only a clone of the service shares the breaker; a second one of the same layer is another.
-            let service = builder.build().expect("settings that can work").layer(service_fn(inner));
+            let service = builder.build().expect("settings that can work").layer(inner(answer));
             move || through(service.clone())
         });
     }
@@ -83,8 +82,8 @@ fn main() {
     let plain = || Config::builder("bench").without_shipped_observers();
     let slow = || plain().slow_call_rate(0.5).slower_than(Duration::from_secs(1));
 
-    tables.closed.case("no breaker", through(service_fn(answer as Inner)));
-    tables.rejected.case("no breaker", through(service_fn(fail as Inner)));
+    tables.closed.case("no breaker", through(inner(answer)));
+    tables.rejected.case("no breaker", through(inner(fail)));
     tables.ours("**this crate**, run rule only", || plain().without_failure_rate());
     tables.ours("**this crate**, default rules", plain);
     tables.ours("**this crate**, default rules, sharded", || plain().sharded());
@@ -104,33 +103,33 @@ fn main() {
 }
 
 fn others(tables: &mut Tables) {
-    tables.breaker("ninelives 0.2.0, consecutive", |inner| {
+    tables.breaker("ninelives 0.2.0, consecutive", |answer| {
         let config = ninelives::CircuitBreakerConfig::new(5, HOUR, 1).expect("settings that can work");
         let layer = ninelives::CircuitBreakerLayer::new(config).expect("settings that can work");
-        let service = layer.layer(service_fn(inner));
+        let service = layer.layer(inner(answer));
         move || through(service.clone())
     });
-    tables.breaker("failsafe 1.3.0, consecutive (not tower)", |inner| {
+    tables.breaker("failsafe 1.3.0, consecutive (not tower)", |answer| {
         let policy = failure_policy::consecutive_failures(5, backoff::constant(HOUR));
         let breaker = failsafe::Config::new().failure_policy(policy).build();
         move || {
             let breaker = breaker.clone();
-            around(inner, move |future| poll_to_end(breaker.call(future)))
+            around(answer, move |future| poll_to_end(pin!(breaker.call(future))))
         }
     });
-    tables.breaker("failsafe 1.3.0, default policy (not tower)", |inner| {
+    tables.breaker("failsafe 1.3.0, default policy (not tower)", |answer| {
         let breaker = failsafe::Config::new().build();
         move || {
             let breaker = breaker.clone();
-            around(inner, move |future| poll_to_end(breaker.call(future)))
+            around(answer, move |future| poll_to_end(pin!(breaker.call(future))))
         }
     });
-    tables.breaker("recloser 1.4.0, window of 100 (not tower)", |inner| {
+    tables.breaker("recloser 1.4.0, window of 100 (not tower)", |answer| {
         let recloser = recloser::Recloser::custom().error_rate(0.5).closed_len(100).open_wait(HOUR).build();
         let breaker = recloser::AsyncRecloser::from(recloser);
         move || {
             let breaker = breaker.clone();
-            around(inner, move |future| poll_to_end(breaker.call(future)))
+            around(answer, move |future| poll_to_end(pin!(breaker.call(future))))
         }
     });
 }
@@ -141,8 +140,9 @@ fn through<S: Service<u64>>(mut service: S) -> impl FnMut(u64) {
 }
 
 /// Calls of a breaker that takes the future.
-fn around(inner: Inner, call: impl Fn(Answer)) -> impl FnMut(u64) {
-    move |calls| (0..calls).for_each(|request| call(inner(black_box(request))))
+fn around(answer: fn(u64) -> Answer, call: impl Fn(Answer)) -> impl FnMut(u64) {
+    let answer = black_box(answer);
+    move |calls| (0..calls).for_each(|request| call(answer(black_box(request))))
 }
 
 fn print(closed: &[Price], rejected: &[Price], contest: &[Throughput]) {
