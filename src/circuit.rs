@@ -1,6 +1,6 @@
 //! The circuit: one shared thing per service that admits calls, learns from their outcomes, and changes state.
 //!
-//! Admission is one load of one [`word`]; recording adds to the window. Neither locks, allocates or waits. A change of state
+//! Admission is one load of one word; recording adds to the window. Neither locks, allocates or waits. A change of state
 //! is rare and takes the cold mutex: it decides, writes the data of the new era, and publishes word and era with one store.
 //! Every permit carries the era it was given in, and an outcome that comes home to another era is dropped.
 //!
@@ -57,7 +57,7 @@ pub(crate) use wakers::Place;
 /// Beside tower, ask for a permit for each call and say how the call ended:
 ///
 /// ```
-/// use tower_circuit_breaker::{Circuit, Config, Failure, Rejected};
+/// use tower_circuit_breaker::{Circuit, Config, Failure};
 ///
 /// # fn query() -> Result<u32, std::io::Error> { Ok(1) }
 /// fn guarded(circuit: &Circuit) -> Result<u32, Box<dyn std::error::Error>> {
@@ -73,7 +73,8 @@ pub(crate) use wakers::Place;
 ///         }
 ///     }
 /// }
-/// # guarded(&Circuit::new(Config::new("database")?)).map(drop)
+/// # guarded(&Circuit::new(Config::new("database")?))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 pub struct Circuit {

@@ -1,6 +1,6 @@
 //! The evidence a closed circuit keeps: what came back lately, as sums of calls, weights and slow calls.
 //!
-//! Three shapes: [`time`] (buckets of a sliding time window), [`calls`] (a true ring of the last n calls) and [`run`] (the
+//! Three shapes: `time` (buckets of a sliding time window), `calls` (a true ring of the last n calls) and `run` (the
 //! weight of the consecutive failures). Each word carries a tag of the era it belongs to, beside the number it counts, and
 //! changes in one compare-and-swap: an outcome lands in its own era or nowhere, whatever happens between the admission and
 //! the recording. Sums are exact once no call is completing; while calls complete they may miss those few.

@@ -5,8 +5,8 @@ use core::task::{Context, Poll};
 use loom::thread;
 
 use super::*;
-use crate::circuit::Peek;
 use crate::circuit::wakers::Wakers;
+use crate::circuit::{Peek, Place};
 use crate::sync::{AtomicU32, Relaxed};
 
 /// Wakers, and a change as a freed slot is one: Relaxed, so that only the wakers can make it visible.
@@ -52,7 +52,7 @@ fn loom_a_waiter_for_a_slot_is_woken_or_sees_it() {
         half_open(&circuit);
         let held = call(&circuit);
         let thread = thread::spawn(|| drop(held));
-        circuit.register(&Context::from_waker(&waker));
+        circuit.register_at(&mut Place::default(), &Context::from_waker(&waker));
         let seen = circuit.peek() == Peek::MayPass;
         joined(thread);
         assert!(seen || woken.try_recv().is_ok(), "the slot is free, and the waiter sleeps");
