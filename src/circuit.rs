@@ -216,8 +216,11 @@ impl fmt::Debug for Circuit {
 pub(crate) enum Peek {
     /// It may be admitted: ready the inner service.
     MayPass,
-    /// It will be rejected, until a transition, a freed slot or the end of this time.
+    /// It will be rejected, until a transition or the end of this time.
     Rejecting(Option<Duration>),
+    /// It will be rejected, until a transition, a freed slot or the end of this time. Then the oldest probe is overdue, which
+    /// nobody finds out who does not look.
+    ProbesTaken(Duration),
 }
 
 /// The environment's kill switch: names of circuits that let everything through.

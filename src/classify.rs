@@ -75,7 +75,8 @@ pub trait Classifier<Req, Res, Err> {
 
     /// Says what it meant that the call was dropped, `elapsed` after it first had to wait.
     ///
-    /// Default: `None`, which leaves it to [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after).
+    /// It is not asked about a call that was dropped before it had to wait, unless the call is measured. Default: `None`, which
+    /// leaves it to [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after).
     #[expect(unused_variables, reason = "names for the documentation")]
     fn cancelled(&self, call: Self::Call, elapsed: Duration) -> Option<Outcome> {
         None

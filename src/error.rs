@@ -93,16 +93,21 @@ impl Rejected {
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.circuit.name();
-        let Some(edge) = self.why() else {
-            return write!(f, "circuit `{name}` did not admit a call whose service was not polled ready for it");
-        };
-        match self.reason {
-            RejectReason::Tripped => write!(f, "circuit `{name}` is open: {}", edge.reason)?,
-            RejectReason::HalfOpen => {
-                write!(f, "circuit `{name}` is half-open and its probes are taken: it opened as {}", edge.reason)?;
+        let edge = self.why();
+        match (self.reason, &edge) {
+            (RejectReason::Tripped, Some(edge)) => write!(f, "circuit `{name}` is open: {}", edge.reason)?,
+            (RejectReason::Tripped, None) => {
+                return write!(f, "circuit `{name}` did not admit a call whose service was not polled ready for it");
+            }
+            (RejectReason::HalfOpen, edge) => {
+                write!(f, "circuit `{name}` is half-open and its probes are taken")?;
+                // Nothing opened it here if it was restored half-open, or reset to it while closed.
+                if let Some(edge) = edge {
+                    write!(f, ": it opened as {}", edge.reason)?;
+                }
             }
         }
-        if let Some(kind) = edge.failure {
+        if let Some(kind) = edge.and_then(|edge| edge.failure) {
             write!(f, ", last a failure of kind {kind}")?;
         }
         match self.retry_after {
@@ -175,6 +180,8 @@ impl<E> fmt::Display for Error<E> {
     }
 }
 
+// Not recommended: the compiler would name this type instead of complaining that what is in a box is not `Sized`.
+#[diagnostic::do_not_recommend]
 impl<E: StdError + 'static> StdError for Error<E> {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {

@@ -32,6 +32,8 @@ pub trait Rejection<Req, Res, E> {
 #[non_exhaustive]
 pub struct BoxedErrors;
 
+// Not recommended, so that the compiler shows the message above, instead of asking for a `std::error::Error`.
+#[diagnostic::do_not_recommend]
 impl<Req, Res, E: Into<BoxError>> Rejection<Req, Res, E> for BoxedErrors {
     type Error = BoxError;
 

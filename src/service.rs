@@ -88,7 +88,7 @@ where
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         match self.when_open {
             WhenOpen::Reject => {
-                if let Peek::Rejecting(_) = self.circuit.peek() {
+                if self.circuit.peek() != Peek::MayPass {
                     // What has been made ready stays so, for the call after the next admission.
                     return Poll::Ready(Ok(()));
                 }

@@ -121,35 +121,46 @@ impl Inner {
         retry_after: Option<Duration>,
         now: Tick,
     ) -> Result<Right, Rejected> {
-        let inner = &*shard.inner;
-        // Relaxed here and below: counts, they publish nothing.
         if word.mode() == Mode::Shadow {
-            inner.counts.would_reject.fetch_add(1, Relaxed);
+            // Relaxed: a count, publishes nothing.
+            shard.inner.counts.would_reject.fetch_add(1, Relaxed);
             return Ok(Right::Uncounted);
         }
+        Err(Self::reject(shard, word, reason, retry_after, now))
+    }
+
+    /// Makes a rejection, counts it, and tells of it: at once, or in a summary.
+    fn reject(
+        shard: &Arc<Shard>,
+        word: Word,
+        reason: RejectReason,
+        retry_after: Option<Duration>,
+        now: Tick,
+    ) -> Rejected {
+        let inner = &*shard.inner;
+        // Relaxed here and below: counts, they publish nothing.
         let rejected = inner.counts.rejected.fetch_add(1, Relaxed) + 1;
         inner.tell_call(&Event::Rejected { reason });
         let due = inner.counts.next_summary.load(Relaxed);
-        if now.as_nanos() >= due {
+        // A closed circuit rejects only whoever did not poll the service ready: nothing to wake an operator for.
+        if !word.is_flowing() && now.as_nanos() >= due {
             inner.summarise(due, rejected, retry_after, now);
         }
-        Err(Rejected::new(Arc::clone(shard), reason, retry_after, word.era()))
+        Rejected::new(Arc::clone(shard), reason, retry_after, word.era())
     }
 
     pub(super) fn reject_unready(shard: &Arc<Shard>) -> Rejected {
         let inner = &*shard.inner;
-        let word = inner.load();
+        let (word, now) = (inner.load(), inner.now());
         let probing = word.standing() == Standing::new(State::HalfOpen, Mode::Automatic);
         let reason = if probing { RejectReason::HalfOpen } else { RejectReason::Tripped };
-        let retry_after = match inner.peek() {
+        let retry_after = match inner.peek_at(word, now) {
             // The deadline has passed since the service was polled.
             Peek::MayPass => (!probing).then_some(Duration::ZERO),
             Peek::Rejecting(retry_after) => retry_after,
+            Peek::ProbesTaken(_) => None,
         };
-        // Relaxed: a count, publishes nothing.
-        inner.counts.rejected.fetch_add(1, Relaxed);
-        inner.tell_call(&Event::Rejected { reason });
-        Rejected::new(Arc::clone(shard), reason, retry_after, word.era())
+        Self::reject(shard, word, reason, retry_after, now)
     }
 
     pub(super) fn peek(&self) -> Peek {
@@ -157,11 +168,17 @@ impl Inner {
         if word.is_flowing() || word.mode() == Mode::Shadow {
             return Peek::MayPass;
         }
-        let now = self.now();
+        self.peek_at(word, self.now())
+    }
+
+    fn peek_at(&self, word: Word, now: Tick) -> Peek {
         match self.gate(word, now) {
             Gate::Counted | Gate::Uncounted | Gate::Change(_) => Peek::MayPass,
             Gate::Probe if self.probes.any_free(word.era()) => Peek::MayPass,
-            Gate::Probe => Peek::Rejecting(None),
+            Gate::Probe => {
+                let oldest = self.probes.oldest(word.era(), now).unwrap_or_default();
+                Peek::ProbesTaken(self.config.probes.deadline.saturating_sub(oldest))
+            }
             Gate::Closed(Tick::NEVER) => Peek::Rejecting(None),
             Gate::Closed(until) => Peek::Rejecting(Some(until.saturating_since(now))),
         }

@@ -111,7 +111,7 @@ impl Circuit {
             since: now.saturating_since(inner.entered()),
             retry_after: match inner.peek() {
                 Peek::Rejecting(retry_after) => retry_after,
-                Peek::MayPass => None,
+                Peek::MayPass | Peek::ProbesTaken(_) => None,
             },
             attempt: cold.attempt,
             tally,

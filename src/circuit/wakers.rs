@@ -21,7 +21,8 @@ impl Wakers {
 
     /// Registers a task, once however often it asks. The caller must look again afterwards, and only then wait.
     pub(super) fn register(&self, waker: &Waker) {
-        self.tasks.lock().add(Place::default(), waker);
+        // Dropped after the statement, outside the lock: a task is foreign code, and may have a place of its own to leave.
+        let _replaced = self.tasks.lock().add(Place::default(), waker);
         self.raise();
     }
 
@@ -33,14 +34,21 @@ impl Wakers {
             tasks.places += 1;
             *place = Place(tasks.places);
         }
-        tasks.add(*place, waker);
+        let replaced = tasks.add(*place, waker);
         drop(tasks);
+        // Outside the lock, as in `register`.
+        drop(replaced);
         self.raise();
     }
 
     /// Forgets the task of a waiter that waits no longer.
     pub(super) fn leave(&self, place: Place) {
-        self.tasks.lock().waiting.retain(|(taken, _)| *taken != place);
+        let mut tasks = self.tasks.lock();
+        let at = tasks.waiting.iter().position(|(taken, _)| *taken == place);
+        let left = at.map(|at| tasks.waiting.swap_remove(at));
+        drop(tasks);
+        // Outside the lock, as in `register`.
+        drop(left);
     }
 
     fn raise(&self) {
@@ -70,12 +78,18 @@ struct Tasks {
 }
 
 impl Tasks {
-    fn add(&mut self, place: Place, waker: &Waker) {
+    /// Returns the task that was there.
+    #[must_use]
+    fn add(&mut self, place: Place, waker: &Waker) -> Option<Waker> {
         let nowhere = place == Place::default();
         let there = |(taken, task): &&mut (Place, Waker)| *taken == place && (!nowhere || task.will_wake(waker));
         match self.waiting.iter_mut().find(there) {
-            Some((_, task)) => task.clone_from(waker),
-            None => self.waiting.push((place, waker.clone())),
+            Some((_, task)) if task.will_wake(waker) => None,
+            Some((_, task)) => Some(core::mem::replace(task, waker.clone())),
+            None => {
+                self.waiting.push((place, waker.clone()));
+                None
+            }
         }
     }
 }

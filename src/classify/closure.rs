@@ -5,7 +5,7 @@ use core::marker::PhantomData;
 use core::time::Duration;
 
 use super::Classifier;
-use super::timeout::outcome_of_any;
+use super::timeout::{outcome_of_any, readiness_outcome_of_any};
 use crate::outcome::Outcome;
 
 /// A closure over the whole result, made by [`CircuitBreakerLayer::classify`](crate::CircuitBreakerLayer::classify).
@@ -91,7 +91,7 @@ impl<F: Fn(&Res) -> Outcome, Req, Res, Err: 'static> Classifier<Req, Res, Err> f
     }
 
     fn ready_error(&self, error: &Err) -> Outcome {
-        outcome_of_any(error)
+        readiness_outcome_of_any(error)
     }
 }
 

@@ -11,12 +11,13 @@ use std::io;
 
 use super::Classifier;
 use crate::error::{BoxError, Error, Rejected};
-use crate::outcome::Outcome;
+use crate::outcome::{FailureKind, Outcome};
 
 /// The classifier of a layer that was given none: every response is a success, errors are judged by [`outcome_of`].
 ///
 /// It looks inside `BoxError`, `io::Error` and the timeouts of tower and tokio. An error type of your own is a hard failure
-/// as a whole; to have its sources judged, say so: `.classify_error(|e: &MyError| outcome_of(e))`.
+/// as a whole, and so is the [`Error`](crate::Error) of a breaker inside that wraps one; to have its sources judged, say so:
+/// `.classify_error(|e: &MyError| outcome_of(e))`.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct DefaultClassifier;
@@ -31,7 +32,7 @@ impl<Req, Res, Err: 'static> Classifier<Req, Res, Err> for DefaultClassifier {
     }
 
     fn ready_error(&self, error: &Err) -> Outcome {
-        outcome_of_any(error)
+        readiness_outcome_of_any(error)
     }
 }
 
@@ -75,6 +76,15 @@ pub(super) fn outcome_of_any<E: 'static>(error: &E) -> Outcome {
     )
     .or_else(|| error.downcast_ref().and_then(Error::<BoxError>::rejected).map(|_| Outcome::Ignored))
     .unwrap_or(Outcome::failure())
+}
+
+/// Judges an error of `poll_ready`: one that is not known by itself says that the service was not ready.
+pub(super) fn readiness_outcome_of_any<E: 'static>(error: &E) -> Outcome {
+    let outcome = outcome_of_any(error);
+    match outcome.as_failure() {
+        Some(failure) if failure.kind() == FailureKind::Error => failure.with_kind(FailureKind::NotReady).into(),
+        Some(_) | None => outcome,
+    }
 }
 
 type AsError = fn(&dyn Any) -> Option<&(dyn StdError + 'static)>;

@@ -1,4 +1,5 @@
-//! Waiting until a circuit lets calls through again: for transitions, freed slots, and the deadline.
+//! Waiting until a circuit lets calls through again: for transitions, freed slots, and the deadline, of the opening or of the
+//! oldest probe.
 
 use core::future::Future;
 use core::pin::Pin;
@@ -38,7 +39,7 @@ impl Pend {
             match circuit.peek() {
                 Peek::MayPass => break,
                 Peek::Rejecting(None) => return Poll::Pending,
-                Peek::Rejecting(Some(left)) => {
+                Peek::Rejecting(Some(left)) | Peek::ProbesTaken(left) => {
                     // A new timer each time: the deadline may have moved, and this is not the path of a healthy call.
                     let timer = wait.timer.insert(Box::pin(sleep(left)));
                     ready!(timer.as_mut().poll(context));

@@ -1,17 +1,18 @@
 //! `WhenOpen::Pend`: not ready instead of rejecting, and woken when that ends. Under tokio's paused clock, as its timer is
 //! tokio's.
 
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use tower::{Layer, Service, ServiceExt};
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::clock::{Clock, TokioClock};
-use tower_circuit_breaker::state::RejectReason;
+use tower_circuit_breaker::state::{Reason, RejectReason};
 use tower_circuit_breaker::{Circuit, CircuitBreaker, CircuitBreakerLayer, Rejected, State, WhenOpen};
 use tower_test::mock::Spawn;
 
-use crate::parts::{Ask, Count, MINUTE, Strict, circuit, operator, settings, state, take_probe, trip};
+use crate::parts::{Ask, Count, MINUTE, Strict, circuit, last_edge, operator, settings, state, take_probe, trip};
 
 fn pending(circuit: &Circuit) -> CircuitBreaker<Strict> {
     CircuitBreakerLayer::new(circuit).when_open(WhenOpen::Pend).layer(Strict::default())
@@ -116,6 +117,24 @@ async fn it_is_pending_while_the_probes_are_taken_and_woken_when_one_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_probe_deadline_wakes_it_when_a_probe_hangs() {
+    let circuit = circuit(&TokioClock::new());
+    let mut service = spawned(&circuit);
+    trip(&circuit);
+    tokio::time::advance(MINUTE).await;
+    let _hanging = take_probe(&circuit);
+    assert!(!is_ready(&mut service));
+    tokio::time::advance(MINUTE / 2).await;
+    assert!(service.is_woken(), "without it, a probe that hangs would be the last call ever");
+    assert!(is_ready(&mut service));
+    assert!(service.call(Ask::Succeed).await.is_err());
+    assert!(matches!(last_edge(&circuit).0, Reason::ProbeOverdue { .. }), "the call has found it out");
+    assert!(!is_ready(&mut service));
+    tokio::time::advance(MINUTE).await;
+    assert!(service.is_woken() && is_ready(&mut service));
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_that_wait_for_the_deadline_one_probes_and_the_other_waits_for_its_end() {
     let circuit = circuit(&TokioClock::new());
     let (mut first, mut second) = (spawned(&circuit), spawned(&circuit));
@@ -183,6 +202,33 @@ async fn its_clones_wait_each_for_itself() {
     drop(first);
     tokio::time::advance(MINUTE).await;
     assert!(second.is_woken(), "the first one's timer went with it, the second has its own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_may_go_because_its_task_is_forgotten() {
+    /// A task that ends with its last waker, as those of some executors do, and that waits as well.
+    struct Task {
+        _waits: CircuitBreaker<Strict>,
+    }
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    let circuit = circuit(&TokioClock::new());
+    // Without a deadline, so that no timer holds the tasks as well.
+    circuit.trip(&operator(), None);
+    let waiting = || {
+        let mut service = pending(&circuit);
+        assert!(service.poll_ready(&mut Context::from_waker(Waker::noop())).is_pending());
+        Waker::from(Arc::new(Task { _waits: service }))
+    };
+    let mut service = pending(&circuit);
+    for task in [waiting(), waiting()] {
+        // The second one replaces the first, which takes its own place along.
+        assert!(service.poll_ready(&mut Context::from_waker(&task)).is_pending());
+    }
+    drop(service);
 }
 
 struct CountedPolls<S> {

@@ -5,6 +5,7 @@ use std::task::Poll;
 use futures_util::FutureExt;
 use tower::{Layer, Service};
 use tower_circuit_breaker::clock::MockClock;
+use tower_circuit_breaker::outcome::FailureKind;
 use tower_circuit_breaker::state::{Reason, RejectReason};
 use tower_circuit_breaker::{BoxError, Circuit, CircuitBreaker, CircuitBreakerLayer, State};
 use tower_test::mock;
@@ -165,6 +166,7 @@ fn readiness_errors_trip() {
         assert!(matches!(service.poll_ready(), Poll::Ready(Err(_))));
     }
     assert_eq!(state(&circuit), State::Open);
+    assert_eq!(last_edge(&circuit).1, Some(FailureKind::NotReady));
     handle.send_error("no connection");
     assert!(matches!(service.poll_ready(), Poll::Ready(Ok(()))), "open, it asks the inner service no more");
 }

@@ -2,18 +2,20 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tower::{BoxError, Layer, Service, service_fn};
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::clock::MockClock;
+use tower_circuit_breaker::event::{Event, Observer};
 use tower_circuit_breaker::rejection::Rejection;
 use tower_circuit_breaker::state::{Reason, RejectReason};
-use tower_circuit_breaker::{CircuitBreakerLayer, Error, Rejected, State};
+use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Error, Rejected, State};
 
 use crate::parts::{
-    Ask, MINUTE, Wrapped, ask, circuit, obey, operator, poll_ready, rejection, state, take_probe, trip,
+    Ask, MINUTE, Wrapped, ask, circuit, obey, operator, poll_ready, rejection, settings, state, take_probe, trip,
 };
 
 #[test]
@@ -155,6 +157,44 @@ fn a_rejection_says_which_circuit_and_why_and_until_when() {
     let said = rejected.to_string();
     circuit.reset(&operator(), To::Closed);
     assert_eq!(rejected.to_string(), said);
+}
+
+#[test]
+fn rejections_through_a_service_are_told_in_summaries() {
+    #[derive(Debug)]
+    struct Summaries(mpsc::Sender<u64>);
+
+    impl Observer for Summaries {
+        fn on_event(&self, _: &str, event: &Event<'_>) {
+            if let Event::Rejections { rejected, .. } = event {
+                self.0.send(*rejected).unwrap();
+            }
+        }
+    }
+
+    let clock = MockClock::new();
+    let (tell, told) = mpsc::channel();
+    let circuit = Circuit::new(settings(&clock).observer(Summaries(tell)).build().unwrap());
+    let mut service = CircuitBreakerLayer::new(&circuit).layer(service_fn(obey));
+    rejection(service.call(Ask::Succeed).now_or_never());
+    assert_eq!(told.try_iter().sum::<u64>(), 0, "whoever does not poll a closed one ready is no outage");
+    trip(&circuit);
+    for _ in 0..50 {
+        clock.advance(Duration::from_secs(1));
+        rejection(ask(&mut service, Ask::Succeed));
+    }
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [10; 5]);
+}
+
+#[test]
+fn half_open_without_an_opening_a_rejection_still_says_that_the_probes_are_taken() {
+    let circuit = circuit(&MockClock::new());
+    circuit.reset(&operator(), To::HalfOpen);
+    let _probe = take_probe(&circuit);
+    let mut service = CircuitBreakerLayer::new(&circuit).layer(service_fn(obey));
+    let rejected = rejection(ask(&mut service, Ask::Succeed));
+    assert_eq!(rejected.to_string(), "circuit `payments` is half-open and its probes are taken");
+    assert_eq!(rejected.to_string(), circuit.try_acquire().unwrap_err().to_string());
 }
 
 #[test]
