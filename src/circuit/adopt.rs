@@ -77,6 +77,8 @@ impl Circuit {
 
     fn is_already(&self, word: Word, plan: &Plan) -> bool {
         let close = |a: Tick, b: Tick| {
+            // When a deadline has passed, it no longer matters when it did.
+            let (a, b) = (a.max(plan.now), b.max(plan.now));
             let apart = a.saturating_since(b).max(b.saturating_since(a));
             apart <= SAME_DEADLINE
         };

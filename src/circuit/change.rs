@@ -26,6 +26,8 @@ pub(super) struct Cold {
     /// The openings in a row, and how long the last of them was.
     pub(super) attempt: u32,
     pub(super) last_open: Duration,
+    /// How long it has been closed since then, over the eras that have ended: no mode laid over it winds that back.
+    closed_for: Duration,
     /// What a hold ends in: automatic or shadow.
     beneath: Mode,
     /// The rejections counted when the circuit last was closed.
@@ -39,6 +41,7 @@ impl Cold {
             generation: Generation::default(),
             attempt: 0,
             last_open: Duration::ZERO,
+            closed_for: Duration::ZERO,
             beneath: mode,
             rejected_before: 0,
         }
@@ -126,6 +129,12 @@ impl Inner {
         }
         cold.history.push_back(transition.clone());
 
+        if standing.state == State::Open && from.state() != State::Open {
+            cold.closed_for = Duration::ZERO;
+        } else if from.is_flowing() {
+            cold.closed_for = cold.closed_for.saturating_add(now.saturating_since(self.entered()));
+        }
+
         // Relaxed: the Release store below publishes these with the word.
         self.entered.store(now.as_nanos(), Relaxed);
         // A deadline that the new era has no use for stays: who still reads with the old word must not find that there is none.
@@ -151,6 +160,7 @@ impl Inner {
     pub(super) fn trip(&self, expected: Word, now: Tick, reason: Reason, failure: Option<FailureKind>) {
         let closed_for = now.saturating_since(self.entered());
         self.change(expected, |cold| {
+            let closed_for = cold.closed_for.saturating_add(closed_for);
             cold.attempt = decide::decayed(cold.attempt, cold.last_open, closed_for);
             Some(self.open(cold, expected, now, reason, failure))
         });

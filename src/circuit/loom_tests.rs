@@ -9,7 +9,7 @@
 //! | [`edges`] | |
 //! | `loom_two_failures_that_complete_a_run_trip_once` | `change` does not compare the word |
 //! | `loom_two_failures_that_complete_a_score_trip_once` | a sum, or a bucket, is stored where it was exchanged |
-//! | `loom_two_failures_that_complete_a_rate_trip_once` | the exchange in `Tagged::update` is Relaxed |
+//! | `loom_two_failures_that_complete_a_rate_trip_once` | the exchange in `Tagged::update` releases nothing |
 //! | `loom_a_retry_after_of_the_evidence_is_a_floor` | it is kept after the run; `Tagged::get` is Relaxed |
 //! | `loom_a_verdict_has_one_winner` | `change` does not compare the word |
 //! | `loom_every_change_begins_an_era_of_its_own` | `change_any` loads the word before it locks |
@@ -26,11 +26,11 @@
 //! | [`evidence`] | |
 //! | `loom_a_stragglers_failure_stays_out_of_the_next_era` | a number, a slot or a bucket ignores its era |
 //! | `loom_the_first_failure_of_an_era_is_counted` | the run begins after the word |
-//! | `loom_no_call_is_missing_from_the_totals` | a call that came too late for its bucket is dropped |
+//! | `loom_no_call_is_missing_from_the_totals` | a call too late for its bucket is not counted |
 //! | `loom_a_failure_takes_no_success_back` | the failures are counted, or read, Relaxed |
 //! | [`waiting`] | |
-//! | `loom_a_waiter_is_woken_or_sees_both_changes` | the flag is stored, or exchanged with half its ordering |
-//! | `loom_two_waiters_are_woken_or_see_the_change` | the same |
+//! | `loom_a_waiter_is_woken_or_sees_both_changes` | the flag is stored, exchanged with less, or raised too early |
+//! | `loom_two_waiters_are_woken_or_see_the_change` | the flag is stored, or exchanged with less |
 //! | `loom_a_waiter_for_a_slot_is_woken_or_sees_it` | `judge` wakes before it frees, or not at all |
 //! | `loom_who_polls_for_a_change_is_woken_or_sees_it` | `change_any` wakes before it publishes; no second look |
 //! | `loom_one_caller_sums_up_the_rejections` | the loser of the exchange tries again |
@@ -55,8 +55,9 @@ use crate::error::Rejected;
 use crate::event::{Event, Observer};
 use crate::outcome::Failure;
 use crate::state::{By, Reason, Snapshot, Standing, State};
+use crate::sync::{AtomicU32, Relaxed};
 
-/// Plays every order of the threads' steps, and every value that a load may see.
+/// Plays every order of the threads' steps that loom tells apart, and every value that a load may see.
 fn in_every_order(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = Builder::new();
     builder.preemption_bound = None;
@@ -170,33 +171,52 @@ fn era_and_state(circuit: &Circuit) -> (u64, State) {
     (era, state)
 }
 
-/// Lets a call fail on a thread of its own.
-fn fail(permit: Permit) -> JoinHandle<()> {
-    thread::spawn(|| permit.failure(Failure::hard()))
+fn fail(permit: Permit) {
+    permit.failure(Failure::hard());
 }
 
 /// Two calls that fail at once.
 fn fail_two(circuit: &Circuit) {
     let (one, other) = (call(circuit), call(circuit));
-    let thread = fail(one);
-    other.failure(Failure::hard());
-    joined(thread);
+    beside(|| fail(one), || fail(other));
 }
 
 /// Two callers at once, whose permits outlive both.
 fn acquire_two(circuit: &Circuit) -> [Result<Permit, Rejected>; 2] {
-    let thread = acquire(circuit);
-    let own = circuit.try_acquire();
-    [joined(thread), own]
+    let its = circuit.clone();
+    beside(move || its.try_acquire(), || circuit.try_acquire()).into()
 }
 
-fn acquire(circuit: &Circuit) -> JoinHandle<Result<Permit, Rejected>> {
-    let circuit = circuit.clone();
-    thread::spawn(move || circuit.try_acquire())
+/// Runs `aside` on a thread of its own beside `here`.
+fn beside<A: 'static, H>(aside: impl FnOnce() -> A + Send + 'static, here: impl FnOnce() -> H) -> (A, H) {
+    let thread = spawn(aside);
+    begin();
+    let here = here();
+    (joined(thread), here)
+}
+
+fn spawn<T: 'static>(act: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    thread::spawn(|| {
+        begin();
+        act()
+    })
 }
 
 fn joined<T>(thread: JoinHandle<T>) -> T {
     thread.join().expect("it does not panic")
+}
+
+/// The first step of every thread.
+///
+/// Loom turns two steps around where it sees them meet, and of the steps on a word it remembers the last: a thread that loads
+/// a word before it stores there hides that store from whoever had loaded before. Here all threads meet, so that each of them
+/// is played first.
+fn begin() {
+    START.fetch_add(1, Relaxed);
+}
+
+loom::lazy_static! {
+    static ref START: AtomicU32 = AtomicU32::new(0);
 }
 
 const NOW: Tick = Tick::from_nanos(1_000_000_000_000);

@@ -102,12 +102,6 @@ impl Probes {
     }
 }
 
-impl Probe {
-    pub(super) fn age(self, now: Tick) -> Duration {
-        age(self.word, now)
-    }
-}
-
 impl From<u64> for Verdict {
     fn from(number: u64) -> Self {
         let count = |bits: u64| u32::try_from(bits & COUNT).expect("20 bits");

@@ -111,7 +111,9 @@ impl Inner {
             Ended::Success | Ended::Ignored | Ended::Cancelled => None,
         };
         let half_open_for = now.saturating_since(self.entered());
-        let (age, deadline) = (probe.age(now), probing.deadline);
+        // Of the oldest: while another probe is overdue, the success of this one must not close the circuit.
+        let age = self.probes.oldest(era, now).unwrap_or_default();
+        let deadline = probing.deadline;
         let counts = matches!(ended, Ended::Success | Ended::Failure(_));
         if age >= deadline {
             self.reopen(word, now, Reason::ProbeOverdue { age, deadline }, kind);

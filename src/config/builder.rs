@@ -308,9 +308,7 @@ fn check_rules(rules: &Rules, window: Window) -> Result<(), ConfigError> {
         Shape::Time { .. } => u32::MAX,
         Shape::Calls { calls } => calls,
     };
-    if rules.has_rate() {
-        check_count("min_calls", rules.min_calls, 1, most)?;
-    }
+    check_count("min_calls", rules.min_calls, 1, if rules.has_rate() { most } else { u32::MAX })?;
     if let Some(n) = rules.consecutive_failures {
         check_count("consecutive_failures", n, 1, u32::MAX)?;
     }

@@ -3,6 +3,7 @@
 
 mod adopt;
 mod config;
+mod defaults;
 mod eras;
 mod events;
 mod half_open;
@@ -10,4 +11,5 @@ mod modes;
 mod registry;
 mod rig;
 mod rules;
+mod schedules;
 mod telemetry;

@@ -148,7 +148,8 @@ fn around(answer: fn(u64) -> Answer, call: impl Fn(Answer)) -> impl FnMut(u64) {
 fn print(closed: &[Price], rejected: &[Price], contest: &[Throughput]) {
     let row = |closed: &Price| {
         let Price { name, added, median, p10, p90 } = closed;
-        let spread = format!("{:.0} – {:.0}", p10 - median + added, p90 - median + added);
+        let [p10, p90] = [p10, p90].map(|nanos| (nanos - median + added).max(0.0));
+        let spread = format!("{p10:.0} – {p90:.0}");
         let rejected = rejected.iter().find(|price| price.name == *name)?;
         let rejection = format!("{:.0}", rejected.median);
         let mut row = vec![name.clone(), format!("{added:.0}"), spread, rejection];

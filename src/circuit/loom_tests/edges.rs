@@ -1,7 +1,5 @@
 //! Transitions: one winner each, told once, and no era seen before its data.
 
-use loom::thread;
-
 use super::*;
 use crate::state::RejectReason;
 use crate::window::Window;
@@ -42,9 +40,7 @@ fn loom_a_retry_after_of_the_evidence_is_a_floor() {
     in_every_order(|| {
         let circuit = circuit(rules().consecutive_failures(2));
         let (patient, other) = (call(&circuit), call(&circuit));
-        let thread = thread::spawn(|| patient.failure(Failure::hard().with_retry_after(6 * TEN)));
-        other.failure(Failure::hard());
-        joined(thread);
+        beside(|| patient.failure(Failure::hard().with_retry_after(6 * TEN)), || fail(other));
         assert_eq!(circuit.inner().open_until(), NOW.saturating_add(6 * TEN), "whoever of the two trips it");
     });
 }
@@ -55,9 +51,7 @@ fn loom_a_verdict_has_one_winner() {
         let (circuit, told) = observed(rules().probes(1).probes_in_flight(2));
         half_open(&circuit);
         let (good, bad) = (call(&circuit), call(&circuit));
-        let thread = fail(bad);
-        good.success();
-        joined(thread);
+        beside(|| fail(bad), || good.success());
         let told = all(&told);
         let [Told::Edge(2, State::HalfOpen), Told::Edge(3, State::Open | State::Closed)] = told[..] else {
             panic!("one verdict: {told:?}");
@@ -72,9 +66,7 @@ fn loom_every_change_begins_an_era_of_its_own() {
     in_every_order(|| {
         let (circuit, told) = observed(rules());
         let its = circuit.clone();
-        let thread = thread::spawn(move || its.shadow(&by()).era);
-        let own = circuit.trip(&by(), None).era;
-        let mut eras = [joined(thread), own];
+        let mut eras: [_; 2] = beside(move || its.shadow(&by()).era, || circuit.trip(&by(), None).era).into();
         eras.sort_unstable();
         assert_eq!(eras, [2, 3]);
         assert_eq!((circuit.inner().load().era(), all(&told).len()), (3, 2));
@@ -85,12 +77,11 @@ fn loom_every_change_begins_an_era_of_its_own() {
 fn loom_a_rejected_caller_knows_until_when() {
     in_every_order(|| {
         let circuit = circuit(rules().consecutive_failures(1));
-        let thread = fail(call(&circuit));
-        match circuit.try_acquire() {
+        let last = call(&circuit);
+        match beside(|| fail(last), || circuit.try_acquire()).1 {
             Ok(permit) => assert!(!permit.is_probe(), "it had not tripped yet"),
             Err(rejected) => assert_eq!(rejected.retry_after(), Some(TEN)),
         }
-        joined(thread);
         assert_eq!(era_and_state(&circuit), (2, State::Open));
     });
 }
@@ -100,15 +91,15 @@ fn loom_a_reopened_circuit_lets_nobody_through() {
     in_every_order(|| {
         let circuit = circuit(rules());
         past_deadline(&circuit);
-        let thread = fail(call(&circuit));
+        let bad = call(&circuit);
         // The deadline of the opening before is over: who took it for that of this one would probe.
-        let rejected = circuit.try_acquire().expect_err("its one slot is taken until it is open again");
+        let (_, admission) = beside(|| fail(bad), || circuit.try_acquire());
+        let rejected = admission.expect_err("its one slot is taken until it is open again");
         let expected = match rejected.reason() {
             RejectReason::HalfOpen => None,
             RejectReason::Tripped => Some(TEN),
         };
         assert_eq!(rejected.retry_after(), expected);
-        joined(thread);
         assert_eq!(era_and_state(&circuit), (4, State::Open));
     });
 }
@@ -117,10 +108,9 @@ fn loom_a_reopened_circuit_lets_nobody_through() {
 fn loom_a_status_is_of_one_era() {
     in_every_order(|| {
         let circuit = circuit(rules().consecutive_failures(1));
-        let thread = fail(call(&circuit));
-        let status = circuit.status();
+        let last = call(&circuit);
+        let (_, status) = beside(|| fail(last), || circuit.status());
         let expected = if status.era == 1 { (State::Closed, None, 0) } else { (State::Open, Some(TEN), 1) };
         assert_eq!((status.state, status.retry_after, status.transitions.len()), expected, "in era {}", status.era);
-        joined(thread);
     });
 }

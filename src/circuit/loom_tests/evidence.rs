@@ -1,7 +1,5 @@
 //! Outcomes: each in its own era or nowhere, and every one in the totals.
 
-use loom::thread;
-
 use super::*;
 use crate::window::{Evidence, Tally, Window};
 
@@ -11,10 +9,11 @@ fn loom_a_stragglers_failure_stays_out_of_the_next_era() {
         in_most_orders(move || {
             let circuit = circuit(rules().consecutive_failures(9).failure_score(1.0).window(window));
             let straggler = call(&circuit);
-            let thread = thread::spawn(|| straggler.failure(Failure::timeout()));
-            close(&circuit);
-            call(&circuit).failure(Failure::timeout());
-            joined(thread);
+            let in_the_next_era = || {
+                close(&circuit);
+                call(&circuit).failure(Failure::timeout());
+            };
+            beside(|| straggler.failure(Failure::timeout()), in_the_next_era);
             assert_eq!(era_and_state(&circuit), (2, State::Closed), "half a failure trips nothing");
             assert_failures(&circuit, 2, 1);
         });
@@ -28,9 +27,8 @@ fn loom_the_first_failure_of_an_era_is_counted() {
             let circuit = circuit(rules().probes(1).consecutive_failures(9).failure_score(1.0).window(window));
             half_open(&circuit);
             let last = call(&circuit);
-            let thread = thread::spawn(|| last.success());
-            let early = circuit.try_acquire().map(|permit| permit.failure(Failure::timeout()));
-            joined(thread);
+            let if_admitted = || circuit.try_acquire().map(|permit| permit.failure(Failure::timeout()));
+            let (_, early) = beside(|| last.success(), if_admitted);
             assert_failures(&circuit, 3, early.is_ok().into());
         });
     }
@@ -40,10 +38,12 @@ fn loom_the_first_failure_of_an_era_is_counted() {
 fn loom_no_call_is_missing_from_the_totals() {
     in_every_order(|| {
         let circuit = circuit(rules().failure_score(9.0).window(Window::time(TEN).buckets(2)));
-        let thread = fail(call(&circuit));
-        close(&circuit);
-        call(&circuit).success();
-        joined(thread);
+        let straggler = call(&circuit);
+        let in_the_next_era = || {
+            close(&circuit);
+            call(&circuit).success();
+        };
+        beside(|| fail(straggler), in_the_next_era);
         let totals = circuit.totals();
         assert_eq!((totals.successes, totals.failures), (1, 1));
     });
@@ -54,9 +54,9 @@ fn loom_a_failure_takes_no_success_back() {
     in_every_order(|| {
         let circuit = circuit(rules());
         call(&circuit).success();
-        let thread = fail(call(&circuit));
-        assert!(circuit.totals().successes >= 1, "the window has counted the failure before it is one");
-        joined(thread);
+        let bad = call(&circuit);
+        let (_, totals) = beside(|| fail(bad), || circuit.totals());
+        assert!(totals.successes >= 1, "the window counts the failure before it is one");
         let totals = circuit.totals();
         assert_eq!((totals.successes, totals.failures), (1, 1));
     });

@@ -1,7 +1,5 @@
 //! Half-open: one entry, no permit minted, none lost, and no straggler's probe in a later era.
 
-use loom::thread;
-
 use super::*;
 use crate::state::RejectReason;
 
@@ -37,10 +35,9 @@ fn loom_three_callers_take_two_slots() {
     in_every_order(|| {
         let circuit = circuit(rules().probes_in_flight(2));
         half_open(&circuit);
-        let threads = [acquire(&circuit), acquire(&circuit)];
-        let own = circuit.try_acquire();
-        let [one, two] = threads.map(joined);
-        let probes: Vec<_> = [own, one, two].into_iter().flatten().collect();
+        let its = circuit.clone();
+        let (one, two) = beside(move || its.try_acquire(), || acquire_two(&circuit));
+        let probes: Vec<_> = two.into_iter().chain([one]).flatten().collect();
         assert_eq!((probes.len(), circuit.inner().probes.in_flight(2)), (2, 2));
         drop(probes);
         assert_eq!(circuit.inner().probes.in_flight(2), 0);
@@ -53,9 +50,7 @@ fn loom_a_dropped_probe_gives_its_slot_back() {
         let circuit = circuit(rules());
         half_open(&circuit);
         let held = call(&circuit);
-        let thread = thread::spawn(|| drop(held));
-        let early = circuit.try_acquire();
-        joined(thread);
+        let (_, early) = beside(|| drop(held), || circuit.try_acquire());
         let late = circuit.try_acquire();
         assert!(early.is_ok() != late.is_ok(), "the slot is there once: {early:?}, {late:?}");
     });
@@ -67,10 +62,11 @@ fn loom_a_stragglers_probe_frees_no_later_slot() {
         let circuit = circuit(rules());
         half_open(&circuit);
         let straggler = call(&circuit);
-        let thread = thread::spawn(|| drop(straggler));
-        half_open(&circuit);
-        let held = call(&circuit);
-        joined(thread);
+        let half_open_again = || {
+            half_open(&circuit);
+            call(&circuit)
+        };
+        let (_, held) = beside(|| drop(straggler), half_open_again);
         assert_eq!(circuit.inner().probes.in_flight(3), 1, "the slot is taken");
         drop(held);
         assert!(circuit.inner().probes.any_free(3), "and freed by its own probe");
@@ -83,10 +79,11 @@ fn loom_a_stragglers_probe_stays_out_of_the_next_verdict() {
         let circuit = circuit(rules().probes(2));
         half_open(&circuit);
         let straggler = call(&circuit);
-        let thread = thread::spawn(|| straggler.success());
-        half_open(&circuit);
-        call(&circuit).success();
-        joined(thread);
+        let half_open_again = || {
+            half_open(&circuit);
+            call(&circuit).success();
+        };
+        beside(|| straggler.success(), half_open_again);
         assert_eq!(era_and_state(&circuit), (3, State::HalfOpen), "one success of two");
         assert_eq!(circuit.inner().probes.verdict(3).successes, 1);
     });

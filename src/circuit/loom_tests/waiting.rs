@@ -2,8 +2,6 @@
 
 use core::task::{Context, Poll};
 
-use loom::thread;
-
 use super::*;
 use crate::circuit::wakers::Wakers;
 use crate::circuit::{Peek, Place};
@@ -17,9 +15,12 @@ fn loom_a_waiter_is_woken_or_sees_both_changes() {
     in_every_order(|| {
         let (waker, woken) = waker();
         let changing = changing();
-        let threads = [change(&changing), change(&changing)];
-        changing.0.register(&waker);
-        let seen = changing.1.load(Relaxed);
+        let threads = [(); 2].map(|()| {
+            let changing = Arc::clone(&changing);
+            spawn(move || change(&changing))
+        });
+        begin();
+        let seen = wait(&changing, &waker);
         threads.into_iter().for_each(joined);
         assert!(seen == 2 || woken.try_recv().is_ok(), "it saw {seen} of 2 changes, and sleeps");
     });
@@ -31,13 +32,13 @@ fn loom_two_waiters_are_woken_or_see_the_change() {
         let changing = changing();
         let threads = [(); 2].map(|()| {
             let changing = Arc::clone(&changing);
-            thread::spawn(move || {
+            spawn(move || {
                 let (waker, woken) = waker();
-                changing.0.register(&waker);
-                (changing.1.load(Relaxed), woken)
+                (wait(&changing, &waker), woken)
             })
         });
-        joined(change(&changing));
+        begin();
+        change(&changing);
         for (seen, woken) in threads.map(joined) {
             assert!(seen == 1 || woken.try_recv().is_ok(), "it saw no change, and sleeps");
         }
@@ -51,10 +52,11 @@ fn loom_a_waiter_for_a_slot_is_woken_or_sees_it() {
         let circuit = circuit(rules());
         half_open(&circuit);
         let held = call(&circuit);
-        let thread = thread::spawn(|| drop(held));
-        circuit.register_at(&mut Place::default(), &Context::from_waker(&waker));
-        let seen = circuit.peek() == Peek::MayPass;
-        joined(thread);
+        let look = || {
+            circuit.register_at(&mut Place::default(), &Context::from_waker(&waker));
+            circuit.peek() == Peek::MayPass
+        };
+        let (_, seen) = beside(|| drop(held), look);
         assert!(seen || woken.try_recv().is_ok(), "the slot is free, and the waiter sleeps");
     });
 }
@@ -64,11 +66,9 @@ fn loom_who_polls_for_a_change_is_woken_or_sees_it() {
     in_every_order(|| {
         let (waker, woken) = waker();
         let circuit = circuit(rules().consecutive_failures(1));
-        let thread = fail(call(&circuit));
+        let last = call(&circuit);
         let mut era = 1;
-        let poll = circuit.poll_changed(&Context::from_waker(&waker), &mut era);
-        joined(thread);
-        match poll {
+        match beside(|| fail(last), || circuit.poll_changed(&Context::from_waker(&waker), &mut era)).1 {
             Poll::Ready(standing) => assert_eq!((era, standing.state), (2, State::Open)),
             Poll::Pending => assert!(woken.try_recv().is_ok(), "it is open, and the waiter sleeps"),
         }
@@ -91,10 +91,13 @@ fn changing() -> Changing {
     Arc::new((Wakers::new(), AtomicU32::new(0)))
 }
 
-fn change(changing: &Changing) -> JoinHandle<()> {
-    let changing = Arc::clone(changing);
-    thread::spawn(move || {
-        changing.1.fetch_add(1, Relaxed);
-        changing.0.wake();
-    })
+fn change(changing: &Changing) {
+    changing.1.fetch_add(1, Relaxed);
+    changing.0.wake();
+}
+
+/// Registers, and returns how many changes it then sees.
+fn wait(changing: &Changing, waker: &Waker) -> u32 {
+    changing.0.register(waker);
+    changing.1.load(Relaxed)
 }

@@ -1,0 +1,259 @@
+//! A circuit as the design describes it, without regard to cost: one thread, plain vectors, everything recomputed.
+//!
+//! It remembers every outcome, every era and every permit for ever, and derives windows, runs, verdicts and slots from them
+//! when they are needed. It shares no code with the circuit. All times are milliseconds.
+
+mod eras;
+mod evidence;
+mod probing;
+mod shown;
+
+use std::time::Duration;
+
+use tower_circuit_breaker::circuit::Totals;
+use tower_circuit_breaker::outcome::FailureKind;
+use tower_circuit_breaker::state::{Generation, Mode, Reason, RejectReason, State};
+
+use self::eras::{Era, is_tripped};
+use self::evidence::{NANOS_PER_MILLI, Seen, leaves, met, run, tally, width};
+use self::shown::{Edge, REMEMBERED};
+pub(super) use self::shown::{Shown, ShownRefusal};
+use super::operation::Ending;
+use super::settings::Settings;
+use crate::rig::millis;
+
+#[derive(Debug)]
+pub(super) struct Model {
+    settings: Settings,
+    now: u64,
+    /// Every era so far; the last one is the current one.
+    eras: Vec<Era>,
+    /// Every outcome that entered a window.
+    seen: Vec<Seen>,
+    /// Every verdict of a probe: its era, and whether it succeeded.
+    verdicts: Vec<(u64, bool)>,
+    /// Every Retry-After: its era, and until when.
+    asked: Vec<(u64, u64)>,
+    /// Every permit that has not ended, oldest first.
+    permits: Vec<Permit>,
+    attempt: u32,
+    /// How long the last opening was, and in which era.
+    last_open: u64,
+    opened_in: u64,
+    totals: Totals,
+    generation: Generation,
+    edges: Vec<Edge>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Permit {
+    era: u64,
+    right: Right,
+    started: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Right {
+    Counted,
+    Probe,
+    Uncounted,
+}
+
+/// A call that was not permitted.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    reason: RejectReason,
+    retry_after: Option<Duration>,
+    why: Option<Edge>,
+}
+
+/// How a call ended, once a dropped one is judged.
+#[derive(Debug, Clone, Copy)]
+enum Ended {
+    Success,
+    Failure { units: u64, kind: FailureKind, retry_after: Option<Duration> },
+    Ignored,
+    Cancelled,
+}
+
+impl Ended {
+    fn failure(self) -> Option<FailureKind> {
+        match self {
+            Self::Failure { kind, .. } => Some(kind),
+            Self::Success | Self::Ignored | Self::Cancelled => None,
+        }
+    }
+}
+
+impl Model {
+    pub(super) fn new(settings: Settings, now: u64) -> Self {
+        let mut model = Self {
+            settings,
+            now,
+            eras: Vec::new(),
+            seen: Vec::new(),
+            verdicts: Vec::new(),
+            asked: Vec::new(),
+            permits: Vec::new(),
+            attempt: 0,
+            last_open: 0,
+            opened_in: 0,
+            totals: Totals::default(),
+            generation: Generation::default(),
+            edges: Vec::new(),
+        };
+        let (number, state, mode, began, rejected) = (1, State::Closed, model.first_mode(), now, 0);
+        let (beneath, open_until, hold_until) = (mode, None, None);
+        model.eras.push(Era { number, state, mode, beneath, began, open_until, hold_until, rejected });
+        model
+    }
+
+    pub(super) fn set_now(&mut self, now: u64) {
+        self.now = now;
+    }
+
+    /// Asks for a permit; whether it is for a probe.
+    pub(super) fn acquire(&mut self) -> Result<bool, Box<Refusal>> {
+        loop {
+            let era = *self.era();
+            match (era.mode, era.state) {
+                (Mode::ForcedOpen | Mode::Disabled, _) if self.is_over(era.hold_until) => self.end_hold(),
+                (Mode::ForcedOpen, _) => return self.refuse(RejectReason::Tripped, era.hold_until),
+                (Mode::Disabled, _) => return Ok(self.permit(Right::Uncounted)),
+                (_, State::Closed) => return Ok(self.permit(Right::Counted)),
+                (_, State::Open) if self.is_over(era.open_until) => {
+                    self.enter(State::HalfOpen, era.mode, Reason::WaitElapsed { waited: self.age() });
+                }
+                (_, State::Open) => return self.refuse(RejectReason::Tripped, era.open_until),
+                (_, State::HalfOpen) => {
+                    if let Some(age) = self.overdue() {
+                        self.open_overdue(age, None);
+                    } else if self.is_quiet() {
+                        let (successes, half_open_for) = (self.verdict().0, self.age());
+                        self.enter(State::Closed, era.mode, Reason::QuietService { successes, half_open_for });
+                    } else if self.has_free_slot() {
+                        return Ok(self.permit(Right::Probe));
+                    } else {
+                        return self.refuse(RejectReason::HalfOpen, None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends the permit at that place among those that have not ended.
+    pub(super) fn end(&mut self, permit: usize, ending: Ending) {
+        let Permit { era, right, started } = self.permits[permit];
+        let took = self.now - started;
+        let ended = self.judged(ending, took);
+        match ended {
+            Ended::Success => self.totals.successes += 1,
+            Ended::Failure { .. } => self.totals.failures += 1,
+            Ended::Ignored => self.totals.ignored += 1,
+            Ended::Cancelled => self.totals.cancelled += 1,
+        }
+        match right {
+            Right::Uncounted => {}
+            Right::Counted | Right::Probe if era != self.era().number => self.totals.stale += 1,
+            Right::Counted => self.count(ended, took),
+            Right::Probe => self.judge(ended),
+        }
+        // After the verdict: until then the probe is among those under way.
+        self.permits.remove(permit);
+    }
+
+    /// Adopts what the circuit already is, in a record of another generation.
+    pub(super) fn adopt_generation(&mut self, generation: Generation) {
+        self.generation = generation;
+    }
+
+    /// Returns the moments to come at which something falls due, in milliseconds.
+    pub(super) fn due(&self) -> Vec<u64> {
+        let (era, settings) = (self.era(), &self.settings);
+        let mut due: Vec<u64> = era.hold_until.into_iter().collect();
+        match era.state {
+            State::Closed => {
+                due.extend(width(settings).map(|width| era.began + width.div_ceil(NANOS_PER_MILLI)));
+                due.extend((1..=2).map(|times| (self.now + times * self.last_open).saturating_sub(self.closed_for())));
+                let of_the_era = self.seen.iter().filter(|seen| seen.era == era.number);
+                let oldest_and_latest = of_the_era.clone().take(1).chain(of_the_era.rev().take(1));
+                due.extend(oldest_and_latest.filter_map(|seen| leaves(settings, seen.at)));
+            }
+            State::Open => due.extend(era.open_until),
+            State::HalfOpen => due.extend([era.began + settings.probe_deadline, era.began + settings.quiet_after]),
+        }
+        for permit in &self.permits {
+            due.push(permit.started + settings.probe_deadline);
+            due.extend(settings.cancelled_counts_after.map(|after| permit.started + after));
+            due.extend(settings.slow.map(|(_, slower_than)| permit.started + slower_than));
+        }
+        due.extend(self.asked.last().map(|(_, until)| *until));
+        due.retain(|at| *at > self.now);
+        due
+    }
+
+    fn permit(&mut self, right: Right) -> bool {
+        self.permits.push(Permit { era: self.era().number, right, started: self.now });
+        right == Right::Probe
+    }
+
+    fn refuse(&mut self, reason: RejectReason, until: Option<u64>) -> Result<bool, Box<Refusal>> {
+        if self.era().mode == Mode::Shadow {
+            self.totals.would_reject += 1;
+            return Ok(self.permit(Right::Uncounted));
+        }
+        self.totals.rejected += 1;
+        self.eras.last_mut().expect("there is always an era").rejected += 1;
+        // Only of this outage: what opened the circuit before it was last closed is no reason.
+        let mut outage = self.edges.iter().rev().take(REMEMBERED).take_while(|edge| is_tripped(edge.to));
+        let why = outage.find(|edge| matches!(edge.to, (_, Mode::ForcedOpen) | (State::Open, _))).cloned();
+        Err(Box::new(Refusal { reason, retry_after: until.map(|until| millis(until - self.now)), why }))
+    }
+
+    fn judged(&self, ending: Ending, took: u64) -> Ended {
+        match ending {
+            Ending::Success => Ended::Success,
+            Ending::Failure { hundredths, retry_after } => {
+                // The nearest 1/256.
+                let units = u64::from((hundredths * 256 + 50) / 100);
+                Ended::Failure { units, kind: FailureKind::Error, retry_after }
+            }
+            Ending::Ignored => Ended::Ignored,
+            Ending::Dropped if self.settings.cancelled_counts_after.is_some_and(|after| took >= after) => {
+                Ended::Failure { units: 128, kind: FailureKind::Cancelled, retry_after: None }
+            }
+            Ending::Dropped => Ended::Cancelled,
+        }
+    }
+
+    /// Takes an outcome into the window, and trips if a rule is met.
+    fn count(&mut self, ended: Ended, took: u64) {
+        let units = match ended {
+            Ended::Success => 0,
+            Ended::Failure { units, .. } => units,
+            Ended::Ignored | Ended::Cancelled => return,
+        };
+        self.listen(ended);
+        let slow = self.settings.slow.is_some_and(|(_, slower_than)| took >= slower_than);
+        let (now, era) = (self.now, *self.era());
+        self.seen.push(Seen { at: now, era: era.number, units, slow });
+        if ended.failure().is_none() && !slow && !self.settings.trip_on_any_outcome {
+            return;
+        }
+        let sums = tally(&self.settings, &self.seen, era.number, now);
+        if let Some(reason) = met(&self.settings, sums, run(&self.seen, era.number), now - era.began) {
+            // One fewer for each last open duration spent closed.
+            let healed = self.closed_for().checked_div(self.last_open).unwrap_or(0);
+            self.attempt = self.attempt.saturating_sub(u32::try_from(healed).unwrap_or(u32::MAX));
+            self.open(reason, ended.failure());
+        }
+    }
+
+    /// Notes a Retry-After, capped at five minutes.
+    fn listen(&mut self, ended: Ended) {
+        if let Ended::Failure { retry_after: Some(after), .. } = ended {
+            let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX).min(5 * 60 * 1_000);
+            self.asked.push((self.era().number, self.now + after));
+        }
+    }
+}

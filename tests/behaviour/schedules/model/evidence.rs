@@ -1,0 +1,121 @@
+//! Evidence and trip rules, recomputed from every outcome there ever was.
+
+use tower_circuit_breaker::state::Reason;
+
+use super::super::settings::{Settings, Shape, Share};
+use crate::rig::millis;
+
+/// One outcome that a closed circuit recorded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    /// When, in milliseconds.
+    pub(super) at: u64,
+    pub(super) era: u64,
+    /// The weight of the failure in 1/256, 0 for a success.
+    pub(super) units: u64,
+    pub(super) slow: bool,
+}
+
+/// The sums over the window.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sums {
+    pub(super) calls: u64,
+    pub(super) units: u64,
+    pub(super) slow: u64,
+}
+
+/// Sums what the window of the era shows now.
+pub(super) fn tally(settings: &Settings, seen: &[Seen], era: u64, now: u64) -> Sums {
+    // Without a rule that looks at it, there is no window.
+    if !settings.has_rate() && settings.failure_score.is_none() {
+        return Sums::default();
+    }
+    let of_the_era = seen.iter().filter(|seen| seen.era == era);
+    let window: Vec<&Seen> = match settings.window {
+        Shape::Calls(calls) => of_the_era.rev().take(usize::try_from(calls).expect("small")).collect(),
+        Shape::Time { buckets, .. } => {
+            let bucket = |at: u64| nanos(at) / width(settings).expect("it has buckets");
+            of_the_era.filter(|seen| bucket(now) - bucket(seen.at) < u64::from(buckets)).collect()
+        }
+    };
+    Sums {
+        calls: window.iter().map(|_| 1).sum(),
+        units: window.iter().map(|seen| seen.units).sum(),
+        slow: window.iter().filter(|seen| seen.slow).map(|_| 1).sum(),
+    }
+}
+
+/// Sums the failures since the last success of the era.
+pub(super) fn run(seen: &[Seen], era: u64) -> u64 {
+    let of_the_era = seen.iter().filter(|seen| seen.era == era);
+    of_the_era.fold(0, |run, seen| if seen.units == 0 { 0 } else { run + seen.units })
+}
+
+/// Returns the rule that the evidence of an era of that age meets.
+pub(super) fn met(settings: &Settings, sums: Sums, run: u64, age: u64) -> Option<Reason> {
+    let Sums { calls, units, slow } = sums;
+    let enough = calls >= u64::from(settings.min_calls);
+    if let Some(n) = settings.consecutive_failures {
+        let longer = settings.has_rate() && !settings.always && enough;
+        let limit = if longer { n.max(settings.min_calls) } else { n };
+        if run >= u64::from(limit) * 256 {
+            return Some(Reason::ConsecutiveFailures { score: score(run), limit: f64::from(limit) });
+        }
+    }
+    let ripe = enough && width(settings).is_none_or(|width| nanos(age) >= width);
+    let reaches = |part: u64, limit: Share| part * u64::from(limit.of) >= u64::from(limit.part) * calls * 256;
+    if let Some(limit) = settings.failure_rate.filter(|limit| ripe && reaches(units, *limit)) {
+        let (rate, limit, score) = (rate(units, calls), limit.to_f64(), score(units));
+        return Some(Reason::FailureRate { rate, limit, score, calls });
+    }
+    if let Some(quarters) = settings.failure_score.filter(|quarters| units * 4 >= u64::from(*quarters) * 256) {
+        let (score, limit) = (score(units), f64::from(quarters) / 4.0);
+        return Some(Reason::FailureScore { score, limit, calls });
+    }
+    if let Some((limit, slower_than)) = settings.slow.filter(|(limit, _)| ripe && reaches(slow * 256, *limit)) {
+        let (rate, limit, slower_than) = (rate(slow * 256, calls), limit.to_f64(), millis(slower_than));
+        return Some(Reason::SlowCallRate { rate, limit, slow, calls, slower_than });
+    }
+    None
+}
+
+/// Returns the weighted share of failures, and that of slow calls: `None` below the minimum, not zero.
+pub(super) fn rates(settings: &Settings, sums: Sums) -> (Option<f64>, Option<f64>) {
+    let looked_at = settings.has_rate() || settings.failure_score.is_some();
+    let shown = looked_at && sums.calls >= u64::from(settings.min_calls);
+    let failures = shown.then(|| rate(sums.units, sums.calls));
+    (failures, settings.slow.filter(|_| shown).map(|_| rate(sums.slow * 256, sums.calls)))
+}
+
+/// Returns when the bucket of `at` leaves the window, in milliseconds.
+pub(super) fn leaves(settings: &Settings, at: u64) -> Option<u64> {
+    let Shape::Time { buckets, .. } = settings.window else { return None };
+    let width = width(settings)?;
+    Some(((nanos(at) / width + u64::from(buckets)) * width).div_ceil(NANOS_PER_MILLI))
+}
+
+/// Returns the width of a bucket in nanoseconds.
+pub(super) fn width(settings: &Settings) -> Option<u64> {
+    match settings.window {
+        Shape::Time { length, buckets } => Some(nanos(length) / u64::from(buckets)),
+        Shape::Calls(_) => None,
+    }
+}
+
+pub(super) fn score(units: u64) -> f64 {
+    float(units) / 256.0
+}
+
+fn rate(units: u64, calls: u64) -> f64 {
+    score(units) / float(calls)
+}
+
+fn float(number: u64) -> f64 {
+    f64::from(u32::try_from(number).expect("a schedule is short"))
+}
+
+fn nanos(millis: u64) -> u64 {
+    millis * NANOS_PER_MILLI
+}
+
+pub(super) const NANOS_PER_MILLI: u64 = 1_000_000;

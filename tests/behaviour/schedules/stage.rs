@@ -1,0 +1,173 @@
+//! The circuit and its model, side by side.
+
+use std::sync::mpsc;
+use std::thread;
+
+use tower_circuit_breaker::circuit::To;
+use tower_circuit_breaker::clock::{Clock, MockClock, Tick};
+use tower_circuit_breaker::outcome::Weight;
+use tower_circuit_breaker::state::{Act, Generation, Reason};
+use tower_circuit_breaker::{Circuit, Failure, Permit, Rejected};
+
+use super::model::{Model, Shown, ShownRefusal};
+use super::operation::{Ending, Operation};
+use super::settings::Settings;
+use crate::rig::{alice, millis};
+
+pub(super) struct Stage<'a> {
+    clock: MockClock,
+    circuit: Circuit,
+    permits: Vec<Permit>,
+    model: Model,
+    threads: &'a [OtherThread],
+    generation: u64,
+}
+
+impl<'a> Stage<'a> {
+    pub(super) fn new(settings: &Settings, threads: &'a [OtherThread]) -> Self {
+        let clock = MockClock::new();
+        let circuit = Circuit::new(settings.config(&clock));
+        let model = Model::new(settings.clone(), now(&clock));
+        Self { clock, circuit, permits: Vec::new(), model, threads, generation: 0 }
+    }
+
+    pub(super) fn step(&mut self, operation: Operation) -> Result<(), String> {
+        match operation {
+            Operation::Calls { times, ending, thread } => {
+                for _ in 0..times {
+                    if self.begin(thread)? {
+                        self.end(self.permits.len() - 1, ending);
+                    }
+                    self.compare()?;
+                }
+            }
+            Operation::Begin { thread } => {
+                self.begin(thread)?;
+            }
+            Operation::End { permit, ending } => {
+                if !self.permits.is_empty() {
+                    self.end(permit % self.permits.len(), ending);
+                }
+            }
+            Operation::Wait(by) => self.wait(by),
+            Operation::WaitUntilDue { which, offset } => {
+                let due = self.model.due();
+                if !due.is_empty() {
+                    let at = due[which % due.len()].saturating_add_signed(offset.into());
+                    self.wait(at.saturating_sub(now(&self.clock)));
+                }
+            }
+            Operation::Trip { hold } => {
+                self.circuit.trip(&alice(), hold.map(millis));
+                self.model.act(Act::Trip, hold);
+            }
+            Operation::Disable { hold } => {
+                self.circuit.disable(&alice(), hold.map(millis));
+                self.model.act(Act::Disable, hold);
+            }
+            Operation::Shadow => {
+                self.circuit.shadow(&alice());
+                self.model.act(Act::Shadow, None);
+            }
+            Operation::Resume => {
+                self.circuit.resume(&alice());
+                self.model.act(Act::Resume, None);
+            }
+            Operation::Reset(to) => self.reset(to),
+            Operation::ManyEras(eras) => (0..eras).for_each(|_| self.reset(To::Closed)),
+            Operation::AdoptEqual { restored } => self.adopt_equal(restored)?,
+        }
+        self.compare()
+    }
+
+    /// Whoever is still under way comes home late.
+    pub(super) fn end_all(&mut self) -> Result<(), String> {
+        while !self.permits.is_empty() {
+            self.end(0, Ending::Dropped);
+            self.compare()?;
+        }
+        Ok(())
+    }
+
+    /// Asks both for a permit; whether they gave one.
+    fn begin(&mut self, thread: usize) -> Result<bool, String> {
+        let here = || self.circuit.try_acquire();
+        let result = thread.checked_sub(1).map_or_else(here, |other| self.threads[other].acquire(&self.circuit));
+        let expected = self.model.acquire();
+        let shown = result.as_ref().map(Permit::is_probe).map_err(ShownRefusal::from);
+        let expected = expected.map_err(|refusal| ShownRefusal::from(*refusal));
+        if shown != expected {
+            return Err(format!("they answer differently:\n  circuit {shown:?}\n  model   {expected:?}"));
+        }
+        let admitted = result.is_ok();
+        self.permits.extend(result);
+        Ok(admitted)
+    }
+
+    fn end(&mut self, permit: usize, ending: Ending) {
+        let ended = self.permits.remove(permit);
+        match ending {
+            Ending::Success => ended.success(),
+            Ending::Failure { hundredths, retry_after } => {
+                let failure = Failure::new(Weight::new(f64::from(hundredths) / 100.0).expect("above 0, at most 1"));
+                ended.failure(retry_after.map_or(failure, |after| failure.with_retry_after(after)));
+            }
+            Ending::Ignored => ended.ignore(),
+            Ending::Dropped => drop(ended),
+        }
+        self.model.end(permit, ending);
+    }
+
+    fn reset(&mut self, to: To) {
+        self.circuit.reset(&alice(), to);
+        self.model.reset(to);
+    }
+
+    fn wait(&mut self, by: u64) {
+        self.clock.advance(millis(by));
+        self.model.set_now(now(&self.clock));
+    }
+
+    /// Equal state, mode and deadline change only the generation: not the era, and not the window.
+    fn adopt_equal(&mut self, restored: bool) -> Result<(), String> {
+        self.generation += 1;
+        let mut snapshot = self.circuit.snapshot();
+        snapshot.generation = Generation::new(self.generation);
+        self.model.adopt_generation(snapshot.generation);
+        let reason = if restored { Reason::Restored } else { Reason::Followed };
+        match self.circuit.adopt(&snapshot, reason) {
+            None => Ok(()),
+            Some(edge) => Err(format!("it adopted what it was: {edge:?}")),
+        }
+    }
+
+    fn compare(&self) -> Result<(), String> {
+        let (shown, expected) = (Shown::from(self.circuit.status()), Shown::from(&self.model));
+        if shown == expected { Ok(()) } else { Err(format!("they differ:{}", shown.difference(&expected))) }
+    }
+}
+
+/// A thread that acquires permits, so that a sharded circuit keeps its evidence in several places.
+pub(super) struct OtherThread {
+    circuits: mpsc::Sender<Circuit>,
+    results: mpsc::Receiver<Result<Permit, Rejected>>,
+}
+
+impl OtherThread {
+    pub(super) fn new() -> Self {
+        let (circuits, asked) = mpsc::channel::<Circuit>();
+        let (answer, results) = mpsc::channel();
+        // It ends when the test drops its sender.
+        thread::spawn(move || asked.iter().try_for_each(|circuit| answer.send(circuit.try_acquire())));
+        Self { circuits, results }
+    }
+
+    fn acquire(&self, circuit: &Circuit) -> Result<Permit, Rejected> {
+        self.circuits.send(circuit.clone()).expect("the thread lives as long as the test");
+        self.results.recv().expect("the thread lives as long as the test")
+    }
+}
+
+fn now(clock: &MockClock) -> u64 {
+    clock.now().saturating_since(Tick::ZERO).as_millis().try_into().expect("a test is short")
+}

@@ -1,0 +1,165 @@
+//! Two threads at once: whatever the interleaving, at quiescence no outcome is lost and none counts twice.
+//!
+//! Which calls a ring holds after a race is open; what it must hold after one more lap by one thread is not.
+//!
+//! Planted in a copy of `src`: sums paid with a plain store are found each time, totals that forget an outcome that comes too
+//! late for its bucket in one run of ten.
+
+use std::thread;
+
+use tower_circuit_breaker::circuit::{To, Totals};
+use tower_circuit_breaker::clock::MockClock;
+use tower_circuit_breaker::config::ConfigBuilder;
+use tower_circuit_breaker::{Circuit, Failure, Window};
+
+use crate::rig::{Dice, admit, alice, millis, no_rules, rig, secs};
+
+#[test]
+fn after_two_threads_a_call_window_holds_exactly_the_last_calls() {
+    for calls in [7, 100, 10_000, 1_000_000] {
+        let (circuit, _) = never_opens(|settings| settings.window(Window::calls(calls)));
+        let made = race(&circuit, 50_000, || {});
+        assert_eq!(circuit.totals(), made.totals, "ring of {calls}: each outcome counts once");
+        assert_eq!(circuit.status().tally.calls(), made.recorded().min(calls.into()), "ring of {calls}");
+        if made.recorded() <= calls.into() {
+            assert_holds(&circuit, &made, "a ring with room for all");
+        }
+        // A sum that a race put wrong would stay wrong for ever: now every slot is replaced by one that is known.
+        let mut lap = Made::default();
+        (0..calls).for_each(|call| lap.make(&circuit, if call % 3 == 0 { TIMEOUT } else { SUCCESS }));
+        assert_holds(&circuit, &lap, &format!("ring of {calls} after one more lap"));
+    }
+}
+
+#[test]
+fn after_two_threads_a_time_window_holds_exactly_the_calls_of_the_era() {
+    for sharded in [false, true] {
+        let (circuit, _) = never_opens(|settings| if sharded { settings.sharded() } else { settings });
+        let made = race(&circuit, 50_000, || {});
+        assert_eq!(circuit.totals(), made.totals, "sharded: {sharded}");
+        assert_holds(&circuit, &made, "one bucket of one era");
+    }
+}
+
+#[test]
+fn the_totals_forget_no_outcome_while_eras_and_buckets_change_under_the_callers() {
+    for (round, window) in (0..50).zip([Window::calls(50), Window::time(secs(1))].into_iter().cycle()) {
+        let (circuit, clock) = never_opens(|settings| settings.window(window));
+        let (mut eras, mut next_era_at) = (0, 0);
+        let made = race(&circuit, 2_000, || {
+            let successes = circuit.totals().successes;
+            // A hundred eras: no thread, however long it is not scheduled, sleeps through more than a tag tells apart.
+            if successes >= next_era_at && eras < 100 {
+                (eras, next_era_at) = (eras + 1, successes + 10);
+                circuit.reset(&alice(), To::Closed);
+                clock.advance(millis(eras % 2 * 100));
+            }
+        });
+        let mut totals = circuit.totals();
+        // How many came home to another era is chance; they are among the others too.
+        totals.stale = 0;
+        assert_eq!(totals, made.totals, "round {round}, {window}");
+        circuit.reset(&alice(), To::Closed);
+        let mut last = Made::default();
+        (0..20).for_each(|_| last.make(&circuit, HARD));
+        assert_holds(&circuit, &last, "a new era holds what belongs to it");
+    }
+}
+
+/// Keeps a window because of a rule that is never met: no call takes a day.
+fn never_opens(change: impl FnOnce(ConfigBuilder) -> ConfigBuilder) -> (Circuit, MockClock) {
+    rig(|settings| {
+        let settings = change(no_rules(settings).min_calls(1).cancelled_never_counts().without_shipped_observers());
+        settings.slow_call_rate(1.0).slower_than(secs(24 * 3600))
+    })
+}
+
+/// Makes calls on two threads, and meanwhile `act`s on this one.
+fn race(circuit: &Circuit, calls: u32, mut act: impl FnMut()) -> Made {
+    thread::scope(|scope| {
+        let callers = [1, 2].map(|seed| {
+            scope.spawn(move || {
+                let (mut made, mut dice) = (Made::default(), Dice(seed));
+                (0..calls).for_each(|_| made.make(circuit, dice.roll(8)));
+                made
+            })
+        });
+        while callers.iter().any(|caller| !caller.is_finished()) {
+            act();
+            thread::yield_now();
+        }
+        let made = callers.map(|caller| caller.join().expect("a caller does not panic"));
+        made.into_iter().fold(Made::default(), Made::plus)
+    })
+}
+
+#[track_caller]
+fn assert_holds(circuit: &Circuit, made: &Made, what: &str) {
+    let tally = circuit.status().tally;
+    assert_eq!((tally.calls(), tally.score()), (made.recorded(), made.score()), "{what}");
+}
+
+/// What callers know that they did.
+#[derive(Debug, Default)]
+struct Made {
+    totals: Totals,
+    /// In halves of a hard failure, the only other weight here.
+    halves: u32,
+}
+
+impl Made {
+    fn make(&mut self, circuit: &Circuit, how: u64) {
+        let permit = admit(circuit);
+        match how {
+            HARD => {
+                self.failed(2);
+                permit.failure(Failure::hard());
+            }
+            TIMEOUT => {
+                self.failed(1);
+                permit.failure(Failure::timeout());
+            }
+            IGNORED => {
+                self.totals.ignored += 1;
+                permit.ignore();
+            }
+            DROPPED => {
+                self.totals.cancelled += 1;
+                drop(permit);
+            }
+            _ => {
+                self.totals.successes += 1;
+                permit.success();
+            }
+        }
+    }
+
+    fn failed(&mut self, halves: u32) {
+        self.totals.failures += 1;
+        self.halves += halves;
+    }
+
+    /// Returns how many outcomes enter a window.
+    fn recorded(&self) -> u64 {
+        self.totals.successes + self.totals.failures
+    }
+
+    fn score(&self) -> f64 {
+        f64::from(self.halves) / 2.0
+    }
+
+    fn plus(mut self, Self { totals: other, halves }: Self) -> Self {
+        self.totals.successes += other.successes;
+        self.totals.failures += other.failures;
+        self.totals.ignored += other.ignored;
+        self.totals.cancelled += other.cancelled;
+        self.halves += halves;
+        self
+    }
+}
+
+const HARD: u64 = 0;
+const TIMEOUT: u64 = 1;
+const IGNORED: u64 = 2;
+const DROPPED: u64 = 3;
+const SUCCESS: u64 = 4;
