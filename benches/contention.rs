@@ -1,4 +1,6 @@
 //! Two threads on one circuit: what they make together of what one thread makes alone.
+//!
+//! If the bare service does not make twice as much, there were no two cores to be had, and the table says nothing.
 
 #[path = "harness/calls.rs"]
 mod calls;

@@ -140,7 +140,7 @@ impl TimeWindow {
     pub(crate) fn recorded(&self) -> u64 {
         let live = |shard| (0..self.buckets as usize).map(move |bucket| self.word(shard, Sum::Calls, bucket));
         let shards = self.lines.len() / self.lines_per_shard;
-        // Relaxed: counts, they publish nothing. A bucket overtaken meanwhile may be missed once.
+        // Relaxed: counts, they publish nothing. A bucket overtaken meanwhile may be counted twice.
         let live: u64 = (0..shards).flat_map(live).map(|word| u64::from(split(word.load(Relaxed)).1)).sum();
         self.retired.load(Relaxed) + live
     }
