@@ -37,6 +37,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use self::inner::{Inner, Shard};
+use self::permit::Admission;
 use crate::config::Config;
 use crate::error::Rejected;
 use crate::outcome::Outcome;
@@ -132,15 +133,18 @@ impl Circuit {
     /// # Errors
     ///
     /// [`Rejected`] if the circuit is open or its probes are taken. Then the call must not be made.
+    #[inline]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
-        self.admit(Start::Coarse)
+        self.admit(Start::Coarse).map(Admission::permit)
     }
 
-    pub(crate) fn admit(&self, start: Start) -> Result<Permit, Rejected> {
+    #[inline]
+    pub(crate) fn admit(&self, start: Start) -> Result<Admission<'_>, Rejected> {
         Inner::admit(self.shard(), start)
     }
 
     /// Rejects a call whose service was not polled ready, because it was not permitted then.
+    #[inline]
     pub(crate) fn reject_unready(&self) -> Rejected {
         Inner::reject_unready(self.shard())
     }
@@ -148,12 +152,13 @@ impl Circuit {
     /// Records an error of the inner service's `poll_ready`, as a call that failed: while closed in the window, past the
     /// deadline or half-open as a probe.
     pub(crate) fn record_ready_error(&self, outcome: Outcome) {
-        if let Ok(permit) = self.admit(Start::Untaken) {
-            permit.record(outcome);
+        if let Ok(admission) = self.admit(Start::Untaken) {
+            admission.permit().record(outcome);
         }
     }
 
     /// Whether every call would be rejected now, and if so for how long if that is known.
+    #[inline]
     pub(crate) fn peek(&self) -> Peek {
         self.inner().peek()
     }
@@ -191,15 +196,21 @@ impl Circuit {
         self.inner().wakers.leave(place);
     }
 
+    #[inline]
     fn inner(&self) -> &Inner {
         &self.top.inner
     }
 
+    #[inline]
     fn shard(&self) -> &Arc<Shard> {
         match &*self.top.shards {
             [only] => only,
-            shards => &shards[thread_number() % shards.len()],
+            shards => Self::of_this_thread(shards),
         }
+    }
+
+    fn of_this_thread(shards: &[Arc<Shard>]) -> &Arc<Shard> {
+        &shards[thread_number() % shards.len()]
     }
 }
 

@@ -9,7 +9,7 @@ mod mock;
 
 use core::fmt;
 use core::time::Duration;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 #[cfg(feature = "test-util")]
 pub use mock::MockClock;
@@ -77,20 +77,18 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 
 /// The system's monotonic clock, the default.
 ///
-/// On Linux [`now`](Clock::now) reads `CLOCK_MONOTONIC_COARSE`: a third of the price of [`Instant`], and at worst one
-/// kernel tick (1 to 10 ms) behind. Elsewhere it is an [`Instant`].
+/// On Linux [`now`](Clock::now) reads `CLOCK_MONOTONIC_COARSE`: a third of the price of [`Instant`](std::time::Instant), and at worst one
+/// kernel tick (1 to 10 ms) behind. Elsewhere it is an `Instant`.
 #[derive(Debug, Clone, Copy)]
 pub struct MonotonicClock {
-    origin: Instant,
-    coarse_origin: u64,
+    origin: monotonic::Origin,
 }
 
 impl MonotonicClock {
     /// Returns a clock whose origin is one second ago, so that nothing starts at tick zero.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "the one door to the monotonic clock")]
     pub fn new() -> Self {
-        Self { origin: Instant::now(), coarse_origin: coarse_nanos() }
+        Self { origin: monotonic::origin() }
     }
 }
 
@@ -101,32 +99,61 @@ impl Default for MonotonicClock {
 }
 
 impl Clock for MonotonicClock {
-    #[cfg(target_os = "linux")]
     fn now(&self) -> Tick {
-        Tick(coarse_nanos().saturating_sub(self.coarse_origin).saturating_add(HEAD_START))
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn now(&self) -> Tick {
-        self.precise()
+        Tick(monotonic::coarse_since(self.origin).saturating_add(HEAD_START))
     }
 
     fn precise(&self) -> Tick {
-        Tick(nanos(self.origin.elapsed()).saturating_add(HEAD_START))
+        Tick(monotonic::since(self.origin).saturating_add(HEAD_START))
     }
 }
 
+/// The system's monotonic time in nanoseconds.
 #[cfg(target_os = "linux")]
-fn coarse_nanos() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
-    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
+mod monotonic {
+    use rustix::time::{ClockId, clock_gettime};
+
+    pub(super) type Origin = u64;
+
+    // The coarse clock is the precise one at the last tick: both have the same origin.
+    pub(super) fn origin() -> Origin {
+        read(ClockId::MonotonicCoarse)
+    }
+
+    pub(super) fn coarse_since(origin: Origin) -> u64 {
+        read(ClockId::MonotonicCoarse).saturating_sub(origin)
+    }
+
+    pub(super) fn since(origin: Origin) -> u64 {
+        read(ClockId::Monotonic).saturating_sub(origin)
+    }
+
+    /// Not through [`Instant`](std::time::Instant), which keeps seconds and nanoseconds apart and checks them.
+    fn read(id: ClockId) -> u64 {
+        let time = clock_gettime(id);
+        // No overflow within 584 years of uptime, and neither part is negative.
+        time.tv_sec.unsigned_abs().wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec.unsigned_abs())
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn coarse_nanos() -> u64 {
-    0
+mod monotonic {
+    use std::time::Instant;
+
+    pub(super) type Origin = Instant;
+
+    #[expect(clippy::disallowed_methods, reason = "the one door to the monotonic clock")]
+    pub(super) fn origin() -> Origin {
+        Instant::now()
+    }
+
+    pub(super) fn coarse_since(origin: Origin) -> u64 {
+        since(origin)
+    }
+
+    pub(super) fn since(origin: Origin) -> u64 {
+        super::nanos(origin.elapsed())
+    }
 }
 
 /// Tokio's clock: it stands still while the runtime's time is paused (`tokio::time::pause`).

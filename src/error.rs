@@ -26,6 +26,7 @@ pub struct Rejected {
 }
 
 impl Rejected {
+    #[inline]
     pub(crate) fn new(
         circuit: Arc<impl Opened + 'static>,
         reason: RejectReason,

@@ -110,10 +110,10 @@ where
             Err(self.circuit.reject_unready())
         };
         match admitted {
-            Ok(permit) => {
+            Ok(admission) => {
                 self.inner_ready = false;
-                let mut flight = Flight::new(permit, self.classifier.clone(), &request);
-                let future = flight.run(|| self.inner.call(request));
+                let begin = |request| self.inner.call(request);
+                let (future, flight) = Flight::start(admission, self.classifier.clone(), request, begin);
                 ResponseFuture::called(future, flight)
             }
             Err(rejected) => ResponseFuture::rejected(self.rejection.reject(rejected, request)),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::Peek;
 use super::inner::{Inner, Shard, Start};
-use super::permit::{Permit, Right};
+use super::permit::{Admission, Right};
 use super::word::Word;
 use crate::clock::Tick;
 use crate::config::Recovery;
@@ -18,39 +18,42 @@ use crate::state::{Mode, Reason, RejectReason, Standing, State};
 use crate::sync::Relaxed;
 
 impl Inner {
-    pub(super) fn admit(shard: &Arc<Shard>, start: Start) -> Result<Permit, Rejected> {
+    #[inline]
+    pub(super) fn admit(shard: &Arc<Shard>, start: Start) -> Result<Admission<'_>, Rejected> {
         let word = shard.inner.load();
-        if word.is_flowing() {
-            return Ok(Permit::new(shard, word.era(), Right::Counted, start));
-        }
-        Self::admit_unless_rejecting(shard, start)
+        let (era, right) = if word.is_flowing() {
+            (word.era(), Right::Counted)
+        } else {
+            shard.inner.admit_unless_rejecting().map_err(|refusal| refusal.told_by(shard))?
+        };
+        Ok(Admission::new(shard, era, right, start))
     }
 
     /// Admission while not simply closed. Each turn of the loop follows a transition, ours or another thread's.
-    #[cold]
-    fn admit_unless_rejecting(shard: &Arc<Shard>, start: Start) -> Result<Permit, Rejected> {
-        let inner = &*shard.inner;
-        let now = inner.now();
+    // Out of line, but not cold: in an outage this is the path of every call. `peek_at_gate` and `refuse_unready` likewise.
+    #[inline(never)]
+    fn admit_unless_rejecting(&self) -> Result<(u64, Right), Refusal> {
+        let now = self.now();
         loop {
-            let word = inner.load();
+            let word = self.load();
             let era = word.era();
-            let permit = |right| Ok(Permit::new(shard, era, right, start));
-            match inner.gate(word, now) {
-                Gate::Counted => return permit(Right::Counted),
-                Gate::Uncounted => return permit(Right::Uncounted),
-                Gate::Change(due) => inner.carry_out(word, now, due),
-                Gate::Probe => {
-                    if let Some(probe) = inner.probes.take(era, now) {
-                        return permit(Right::Probe(probe));
+            let right = |right| Ok((era, right));
+            match self.gate(word, now) {
+                Gate::Counted => return right(Right::Counted),
+                Gate::Uncounted => return right(Right::Uncounted),
+                Gate::Change(due) => self.carry_out(word, now, due),
+                Gate::Probe { .. } => {
+                    if let Some(probe) = self.probes.take(era, now) {
+                        return right(Right::Probe(probe));
                     }
                     // No slot of this era: taken, or the era is over and the next turn sees it.
-                    if inner.load() == word {
-                        return Self::refuse(shard, word, RejectReason::HalfOpen, None, now).and_then(permit);
+                    if self.load() == word {
+                        return self.refuse(word, RejectReason::HalfOpen, None, now).and_then(right);
                     }
                 }
                 Gate::Closed(until) => {
                     let retry_after = (until != Tick::NEVER).then(|| until.saturating_since(now));
-                    return Self::refuse(shard, word, RejectReason::Tripped, retry_after, now).and_then(permit);
+                    return self.refuse(word, RejectReason::Tripped, retry_after, now).and_then(right);
                 }
             }
         }
@@ -77,7 +80,8 @@ impl Inner {
 
     fn half_open_gate(&self, era: u64, now: Tick) -> Gate {
         let probing = &self.config.probes;
-        if let Some(age) = self.probes.oldest(era, now).filter(|age| *age >= probing.deadline) {
+        let oldest = self.probes.oldest(era, now);
+        if let Some(age) = oldest.filter(|age| *age >= probing.deadline) {
             return Gate::Change(Due::Overdue(age));
         }
         let verdict = self.probes.verdict(era);
@@ -85,7 +89,7 @@ impl Inner {
         if verdict.successes > 0 && verdict.failures == 0 && half_open_for >= probing.quiet_after {
             return Gate::Change(Due::Quiet { successes: verdict.successes, half_open_for });
         }
-        Gate::Probe
+        Gate::Probe { overdue_in: probing.deadline.saturating_sub(oldest.unwrap_or_default()) }
     }
 
     /// Makes the change that time has made due, unless another thread was first.
@@ -115,73 +119,86 @@ impl Inner {
 
     /// Counts a rejection and makes it; in shadow, counts what it would have been and gives the right to go on instead.
     fn refuse(
-        shard: &Arc<Shard>,
+        &self,
         word: Word,
         reason: RejectReason,
         retry_after: Option<Duration>,
         now: Tick,
-    ) -> Result<Right, Rejected> {
+    ) -> Result<Right, Refusal> {
         if word.mode() == Mode::Shadow {
             // Relaxed: a count, publishes nothing.
-            shard.inner.counts.would_reject.fetch_add(1, Relaxed);
+            self.counts.would_reject.fetch_add(1, Relaxed);
             return Ok(Right::Uncounted);
         }
-        Err(Self::reject(shard, word, reason, retry_after, now))
+        Err(self.reject(word, reason, retry_after, now))
     }
 
     /// Makes a rejection, counts it, and tells of it: at once, or in a summary.
-    fn reject(
-        shard: &Arc<Shard>,
-        word: Word,
-        reason: RejectReason,
-        retry_after: Option<Duration>,
-        now: Tick,
-    ) -> Rejected {
-        let inner = &*shard.inner;
+    fn reject(&self, word: Word, reason: RejectReason, retry_after: Option<Duration>, now: Tick) -> Refusal {
         // Relaxed here and below: counts, they publish nothing.
-        let rejected = inner.counts.rejected.fetch_add(1, Relaxed) + 1;
-        inner.tell_call(&Event::Rejected { reason });
-        let due = inner.counts.next_summary.load(Relaxed);
+        let rejected = self.counts.rejected.fetch_add(1, Relaxed) + 1;
+        self.tell_call(&Event::Rejected { reason });
+        let due = self.counts.next_summary.load(Relaxed);
         // A closed circuit rejects only whoever did not poll the service ready: nothing to wake an operator for.
         if !word.is_flowing() && now.as_nanos() >= due {
-            inner.summarise(due, rejected, retry_after, now);
+            self.summarise(due, rejected, retry_after, now);
         }
-        Rejected::new(Arc::clone(shard), reason, retry_after, word.era())
+        Refusal { reason, retry_after, era: word.era() }
     }
 
+    #[inline]
     pub(super) fn reject_unready(shard: &Arc<Shard>) -> Rejected {
-        let inner = &*shard.inner;
-        let (word, now) = (inner.load(), inner.now());
+        shard.inner.refuse_unready().told_by(shard)
+    }
+
+    #[inline(never)]
+    fn refuse_unready(&self) -> Refusal {
+        let (word, now) = (self.load(), self.now());
         let probing = word.standing() == Standing::new(State::HalfOpen, Mode::Automatic);
         let reason = if probing { RejectReason::HalfOpen } else { RejectReason::Tripped };
-        let retry_after = match inner.peek_at(word, now) {
+        let retry_after = match self.peek_at(word, now) {
             // The deadline has passed since the service was polled.
             Peek::MayPass => (!probing).then_some(Duration::ZERO),
             Peek::Rejecting(retry_after) => retry_after,
             Peek::ProbesTaken(_) => None,
         };
-        Self::reject(shard, word, reason, retry_after, now)
+        self.reject(word, reason, retry_after, now)
     }
 
+    #[inline]
     pub(super) fn peek(&self) -> Peek {
         let word = self.load();
-        if word.is_flowing() || word.mode() == Mode::Shadow {
-            return Peek::MayPass;
-        }
-        self.peek_at(word, self.now())
+        if word.is_flowing() { Peek::MayPass } else { self.peek_at_gate(word) }
+    }
+
+    #[inline(never)]
+    fn peek_at_gate(&self, word: Word) -> Peek {
+        if word.mode() == Mode::Shadow { Peek::MayPass } else { self.peek_at(word, self.now()) }
     }
 
     fn peek_at(&self, word: Word, now: Tick) -> Peek {
         match self.gate(word, now) {
             Gate::Counted | Gate::Uncounted | Gate::Change(_) => Peek::MayPass,
-            Gate::Probe if self.probes.any_free(word.era()) => Peek::MayPass,
-            Gate::Probe => {
-                let oldest = self.probes.oldest(word.era(), now).unwrap_or_default();
-                Peek::ProbesTaken(self.config.probes.deadline.saturating_sub(oldest))
-            }
+            Gate::Probe { .. } if self.probes.any_free(word.era()) => Peek::MayPass,
+            Gate::Probe { overdue_in } => Peek::ProbesTaken(overdue_in),
             Gate::Closed(Tick::NEVER) => Peek::Rejecting(None),
             Gate::Closed(until) => Peek::Rejecting(Some(until.saturating_since(now))),
         }
+    }
+}
+
+/// A rejection before it is anybody's: plain numbers, of which the caller makes the error where it is to lie.
+#[derive(Clone, Copy)]
+struct Refusal {
+    reason: RejectReason,
+    retry_after: Option<Duration>,
+    era: u64,
+}
+
+impl Refusal {
+    #[inline]
+    fn told_by(self, shard: &Arc<Shard>) -> Rejected {
+        Rejected::new(Arc::clone(shard), self.reason, self.retry_after, self.era)
     }
 }
 
@@ -189,8 +206,10 @@ impl Inner {
 enum Gate {
     Counted,
     Uncounted,
-    /// A probe, if a slot is free.
-    Probe,
+    /// A probe, if a slot is free. The oldest one is overdue after that time.
+    Probe {
+        overdue_in: Duration,
+    },
     /// Nothing passes before then.
     Closed(Tick),
     /// Time has made a change due; look again after it.

@@ -3,13 +3,14 @@
 use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
+use core::mem;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use core::time::Duration;
 
 use pin_project_lite::pin_project;
 
-use super::permit::Permit;
+use super::permit::{Admission, Permit};
 use super::{Circuit, Start};
 use crate::classify::{Classifier, DefaultClassifier};
 use crate::error::Error;
@@ -19,26 +20,39 @@ use crate::error::Error;
 /// It ends once: classified, panicked (dropped while it was polling the call, however the panic is then caught), or cancelled
 /// (dropped otherwise).
 pub(crate) struct Flight<C: Classifier<Req, Res, Err>, Req, Res, Err> {
-    /// `None` once told.
-    cargo: Option<(Permit, C::Call)>,
+    /// Told where it lies: a call is too short to move its permit about.
+    permit: Permit,
+    /// `None` once judged.
+    call: Option<C::Call>,
     classifier: C,
     polling: bool,
-    call: PhantomData<fn(Req, Res, Err)>,
+    types: PhantomData<fn(Req, Res, Err)>,
 }
 
 impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     /// The start that `C` asks of the admission.
     pub(crate) const START: Start = if C::NEEDS_ELAPSED { Start::Precise } else { Start::Untaken };
 
-    pub(crate) fn new(permit: Permit, classifier: C, request: &Req) -> Self {
-        let call = classifier.start(request);
-        Self { cargo: Some((permit, call)), classifier, polling: false, call: PhantomData }
+    /// Starts the call. If that panics, the call has panicked.
+    #[inline]
+    pub(crate) fn start<F>(
+        admission: Admission<'_>,
+        classifier: C,
+        request: Req,
+        begin: impl FnOnce(Req) -> F,
+    ) -> (F, Self) {
+        let mut starting = Starting { admission, classifier: &classifier, call: None, types: PhantomData };
+        starting.call = Some(classifier.start(&request));
+        let future = begin(request);
+        let call = starting.call.take();
+        mem::forget(starting);
+        (future, Self { permit: admission.permit(), call, classifier, polling: false, types: PhantomData })
     }
 
-    /// Runs a part of the call: its start, or one poll. If it panics, the call has panicked.
-    pub(crate) fn run<T>(&mut self, part: impl FnOnce() -> T) -> T {
+    /// Runs one poll of the call. If it panics, the call has panicked.
+    fn run<T>(&mut self, poll: impl FnOnce() -> T) -> T {
         self.polling = true;
-        let result = part();
+        let result = poll();
         self.polling = false;
         result
     }
@@ -49,30 +63,56 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         F: Future<Output = Result<Res, Err>>,
     {
         let Poll::Ready(result) = self.run(|| future.poll(context)) else {
-            if let Some((permit, _)) = &mut self.cargo {
-                permit.begin_waiting();
-            }
+            self.permit.begin_waiting();
             return Poll::Pending;
         };
-        if let Some((permit, call)) = self.cargo.take() {
-            let elapsed = permit.measured();
+        if let Some(call) = self.call.take() {
+            let elapsed = self.permit.measured();
             let outcome = self.classifier.finish(call, result.as_ref(), elapsed.unwrap_or(Duration::ZERO));
-            permit.record_measured(outcome, elapsed);
+            self.permit.tell(outcome, elapsed);
         }
         Poll::Ready(result)
     }
 }
 
+/// A call that is being started. It is only dropped if that panics.
+struct Starting<'a, C: Classifier<Req, Res, Err>, Req, Res, Err> {
+    admission: Admission<'a>,
+    classifier: &'a C,
+    call: Option<C::Call>,
+    types: PhantomData<fn(Req, Res, Err)>,
+}
+
+impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Starting<'_, C, Req, Res, Err> {
+    #[cold]
+    fn panicked(admission: Admission<'_>, classifier: &C, call: Option<C::Call>) {
+        let permit = admission.permit();
+        if let Some(call) = call {
+            permit.record(classifier.panicked(call));
+        }
+    }
+}
+
+impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Drop for Starting<'_, C, Req, Res, Err> {
+    // By value, so that the numbers need no address for the sake of a panic.
+    #[inline]
+    fn drop(&mut self) {
+        Self::panicked(self.admission, self.classifier, self.call.take());
+    }
+}
+
 impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Drop for Flight<C, Req, Res, Err> {
     fn drop(&mut self) {
-        let Some((permit, call)) = self.cargo.take() else { return };
+        let Some(call) = self.call.take() else { return };
         if self.polling {
             let outcome = self.classifier.panicked(call);
-            permit.record(outcome);
-        } else if let Some(age) = permit.age() {
+            let elapsed = self.permit.measured();
+            self.permit.tell(outcome, elapsed);
+        } else if let Some(age) = self.permit.age() {
             // Without a judgement of the classifier, the permit's own drop decides.
             if let Some(outcome) = self.classifier.cancelled(call, age) {
-                permit.record(outcome);
+                let elapsed = self.permit.measured();
+                self.permit.tell(outcome, elapsed);
             }
         }
     }
@@ -80,7 +120,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Drop for Flight<C, Req, Res, E
 
 impl<C: Classifier<Req, Res, Err>, Req, Res, Err> fmt::Debug for Flight<C, Req, Res, Err> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flight").field("permit", &self.cargo.as_ref().map(|cargo| &cargo.0)).finish_non_exhaustive()
+        f.debug_struct("Flight").field("permit", &self.permit).finish_non_exhaustive()
     }
 }
 
@@ -142,8 +182,9 @@ where
         let flight = match this.flight {
             Some(flight) => flight,
             None => {
-                let permit = this.circuit.admit(Start::Untaken).map_err(Error::Rejected)?;
-                this.flight.insert(Flight::new(permit, DefaultClassifier, &()))
+                let admission = this.circuit.admit(Start::Untaken).map_err(Error::Rejected)?;
+                let ((), flight) = Flight::start(admission, DefaultClassifier, (), |()| ());
+                this.flight.insert(flight)
             }
         };
         let result = ready!(flight.poll(this.future, context));

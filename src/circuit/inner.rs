@@ -31,6 +31,8 @@ pub(crate) struct Inner {
     pub(super) open_until: AtomicU64,
     pub(super) hold_until: AtomicU64,
     seed: u64,
+    /// Whether every call is measured, whatever its classifier asks.
+    pub(super) measures: bool,
     /// Those of the observers that want every call.
     pub(super) call_observers: Box<[Arc<dyn Observer>]>,
     pub(super) probes: Probes,
@@ -90,6 +92,7 @@ impl Inner {
             counts: Counts::default(),
             wakers: Wakers::new(),
             cold: Mutex::new(Cold::new(mode)),
+            measures: config.durations || config.rules.slow_call_rate.is_some(),
             seed: config.seed.unwrap_or_else(random_seed),
             config,
         };
@@ -100,6 +103,7 @@ impl Inner {
         inner
     }
 
+    #[inline]
     pub(super) fn load(&self) -> Word {
         // Acquire: pairs with the Release store in `enter`; whoever sees an era sees its deadline and its empty window.
         Word::from_bits(self.word.load(Acquire))
@@ -112,6 +116,16 @@ impl Inner {
 
     pub(super) fn now(&self) -> Tick {
         self.config.clock.now()
+    }
+
+    /// Returns the start time of a call.
+    pub(super) fn start(&self, precise: bool) -> Tick {
+        let Config { clock, cancelled_counts_after, .. } = &self.config;
+        match cancelled_counts_after {
+            _ if precise => clock.precise(),
+            Some(_) => clock.now(),
+            None => Tick::ZERO,
+        }
     }
 
     /// Returns a number between 0 and 1, for the jitter of an opening in that era.

@@ -19,9 +19,9 @@ use crate::outcome::{Failure, Outcome};
 pub struct Permit {
     shard: Arc<Shard>,
     era: u64,
-    right: Right,
     /// When the call began, zero if that was not read.
     started: Tick,
+    right: Right,
     precise: bool,
     told: bool,
 }
@@ -37,37 +37,58 @@ pub(super) enum Right {
     Uncounted,
 }
 
-impl Permit {
-    pub(super) fn new(shard: &Arc<Shard>, era: u64, right: Right, start: Start) -> Self {
-        let config = &shard.inner.config;
-        let precise = start == Start::Precise || config.durations || config.rules.slow_call_rate.is_some();
-        let started = match start {
-            _ if precise => config.clock.precise(),
-            Start::Coarse if config.cancelled_counts_after.is_some() => config.clock.now(),
-            Start::Untaken | Start::Coarse | Start::Precise => Tick::ZERO,
-        };
-        Self { shard: Arc::clone(shard), era, right, started, precise, told: false }
+/// A permit that is nobody's yet: plain numbers, which stay in registers until the call has begun.
+#[derive(Clone, Copy)]
+#[must_use = "a slot may have been taken for it"]
+pub(crate) struct Admission<'a> {
+    shard: &'a Arc<Shard>,
+    era: u64,
+    started: Tick,
+    right: Right,
+    precise: bool,
+}
+
+impl<'a> Admission<'a> {
+    #[inline]
+    pub(super) fn new(shard: &'a Arc<Shard>, era: u64, right: Right, start: Start) -> Self {
+        let inner = &shard.inner;
+        let precise = start == Start::Precise || inner.measures;
+        let untaken = start == Start::Untaken && !precise;
+        let started = if untaken { Tick::ZERO } else { inner.start(precise) };
+        Self { shard, era, started, right, precise }
     }
 
+    #[inline]
+    pub(crate) fn permit(self) -> Permit {
+        let Self { shard, era, started, right, precise } = self;
+        Permit { shard: Arc::clone(shard), era, started, right, precise, told: false }
+    }
+}
+
+impl Permit {
     /// Tells that the call succeeded.
+    #[inline]
     pub fn success(self) {
         self.record(Outcome::Success);
     }
 
     /// Tells that the call failed.
+    #[inline]
     pub fn failure(self, failure: Failure) {
         self.record(Outcome::Failure(failure));
     }
 
     /// Tells that the call says nothing about the service.
+    #[inline]
     pub fn ignore(self) {
         self.record(Outcome::Ignored);
     }
 
     /// Tells how the call ended.
-    pub fn record(self, outcome: Outcome) {
+    #[inline]
+    pub fn record(mut self, outcome: Outcome) {
         let elapsed = self.measured();
-        self.record_measured(outcome, elapsed);
+        self.tell(outcome, elapsed);
     }
 
     /// Returns whether the call is a probe of a half-open circuit.
@@ -77,6 +98,7 @@ impl Permit {
     }
 
     /// Takes the start time, if none was taken yet: the call has to wait.
+    #[inline]
     pub(super) fn begin_waiting(&mut self) {
         if self.started == Tick::ZERO {
             self.started = self.shard.inner.now();
@@ -91,14 +113,30 @@ impl Permit {
     }
 
     /// Returns how long the call took, if it was to be measured.
+    #[inline]
     pub(super) fn measured(&self) -> Option<Duration> {
         if self.precise { self.age() } else { None }
     }
 
-    pub(super) fn record_measured(mut self, outcome: Outcome, elapsed: Option<Duration>) {
-        self.end(outcome.into(), elapsed);
+    /// Tells how the call ended, where the permit lies.
+    #[inline]
+    pub(super) fn tell(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
+        // The healthy call, inlined into its future: an outcome is five words, and copying them costs more than counting.
+        if let (Outcome::Success, Right::Counted) = (outcome, self.right) {
+            self.told = true;
+            self.shard.inner.record_success(self.era, self.shard.index, elapsed);
+        } else {
+            self.end(outcome.into(), elapsed);
+        }
     }
 
+    #[inline(never)]
+    fn abandon(&mut self) {
+        let age = self.age();
+        self.end(self.shard.inner.cancelled(age), age.filter(|_| self.precise));
+    }
+
+    #[inline(never)]
     fn end(&mut self, ended: Ended, elapsed: Option<Duration>) {
         self.told = true;
         let (era, right, shard) = (self.era, self.right, self.shard.index);
@@ -107,10 +145,10 @@ impl Permit {
 }
 
 impl Drop for Permit {
+    #[inline]
     fn drop(&mut self) {
         if !self.told {
-            let age = self.age();
-            self.end(self.shard.inner.cancelled(age), age.filter(|_| self.precise));
+            self.abandon();
         }
     }
 }

@@ -27,6 +27,18 @@ pub(super) struct End {
 }
 
 impl Inner {
+    /// Takes the success of a counted call home. The same as [`record`](Self::record), with what little that needs.
+    pub(super) fn record_success(&self, era: u64, shard: usize, elapsed: Option<Duration>) {
+        let word = self.load();
+        if word.era() != era {
+            return self.record(&End { era, right: Right::Counted, shard, ended: Ended::Success, elapsed });
+        }
+        let at = self.count_success(word, shard, elapsed);
+        if !self.call_observers.is_empty() {
+            self.tell_call(&Event::Finished { ended: Ended::Success, at, elapsed });
+        }
+    }
+
     /// Takes an outcome home: to the evidence of its own era, or nowhere.
     pub(super) fn record(&self, end: &End) {
         let word = self.load();
@@ -48,28 +60,36 @@ impl Inner {
 
     /// Adds to the window and the run of a closed circuit, and trips it if a rule is met.
     fn count(&self, word: Word, end: &End) -> Option<Tick> {
-        let era = end.era;
-        let slower_than = self.config.rules.slow_call_rate.map(|rule| rule.1);
-        let slow = slower_than.is_some_and(|limit| end.elapsed.is_some_and(|elapsed| elapsed >= limit));
         let failure = match end.ended {
-            Ended::Success => None,
-            Ended::Failure(failure) => Some(failure),
+            Ended::Success => return self.count_success(word, end.shard, end.elapsed),
+            Ended::Failure(failure) => failure,
             Ended::Ignored | Ended::Cancelled => return self.count_aside(end.ended),
         };
-        let weighs = failure.is_some() || slow || self.config.trip_on_any_outcome;
+        let (era, now) = (word.era(), self.now());
+        let mark = Mark { units: failure.weight().units(), slow: self.is_slow(end.elapsed) };
+        self.evidence.record(Stamp { era, now, shard: end.shard }, mark);
+        self.count_failure(era, now, failure);
+        self.weigh(word, now, Some(failure.kind()));
+        Some(now)
+    }
+
+    fn count_success(&self, word: Word, shard: usize, elapsed: Option<Duration>) -> Option<Tick> {
+        let era = word.era();
+        let slow = self.is_slow(elapsed);
+        let weighs = slow || self.config.trip_on_any_outcome;
         let needs_now = weighs || self.evidence.needs_now();
         let now = if needs_now { self.now() } else { Tick::ZERO };
-
-        let mark = Mark { units: failure.map_or(0, |failure| failure.weight().units()), slow };
-        self.evidence.record(Stamp { era, now, shard: end.shard }, mark);
-        match failure {
-            None => self.run.success(era),
-            Some(failure) => self.count_failure(era, now, failure),
-        }
+        self.evidence.record(Stamp { era, now, shard }, Mark { units: 0, slow });
+        self.run.success(era);
         if weighs {
-            self.weigh(word, now, failure.map(|failure| failure.kind()));
+            self.weigh(word, now, None);
         }
         needs_now.then_some(now)
+    }
+
+    fn is_slow(&self, elapsed: Option<Duration>) -> bool {
+        let rule = self.config.rules.slow_call_rate;
+        rule.is_some_and(|(_, slower_than)| elapsed.is_some_and(|elapsed| elapsed >= slower_than))
     }
 
     fn count_failure(&self, era: u64, now: Tick, failure: Failure) {

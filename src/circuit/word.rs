@@ -30,14 +30,17 @@ impl Word {
         Self(era << ERA_SHIFT | if bypassed { BYPASSED } else { 0 } | mode | state)
     }
 
+    #[inline]
     pub(super) const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 
+    #[inline]
     pub(super) const fn bits(self) -> u64 {
         self.0
     }
 
+    #[inline]
     pub(super) const fn era(self) -> u64 {
         self.0 >> ERA_SHIFT
     }
@@ -50,6 +53,7 @@ impl Word {
     /// Whether calls go through and are counted: closed, in automatic mode or in shadow.
     ///
     /// The healthy case is one comparison: they are the two lowest words of an era.
+    #[inline]
     pub(super) const fn is_flowing(self) -> bool {
         self.0 & (BYPASSED | MODE | STATE) <= SHADOW
     }
