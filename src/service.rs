@@ -113,7 +113,7 @@ where
             Ok(admission) => {
                 self.inner_ready = false;
                 let begin = |request| self.inner.call(request);
-                let (future, flight) = Flight::start(admission, self.classifier.clone(), request, begin);
+                let (future, flight) = Flight::start(admission, &self.classifier, request, begin);
                 ResponseFuture::called(future, flight)
             }
             Err(rejected) => ResponseFuture::rejected(self.rejection.reject(rejected, request)),

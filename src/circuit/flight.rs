@@ -37,12 +37,16 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     #[inline]
     pub(crate) fn start<F>(
         admission: Admission<'_>,
-        classifier: C,
+        classifier: &C,
         request: Req,
         begin: impl FnOnce(Req) -> F,
-    ) -> (F, Self) {
-        let mut starting = Starting { admission, classifier: &classifier, call: None, types: PhantomData };
+    ) -> (F, Self)
+    where
+        C: Clone,
+    {
+        let mut starting = Starting { admission, classifier, call: None, types: PhantomData };
         starting.call = Some(classifier.start(&request));
+        let classifier = classifier.clone();
         let future = begin(request);
         let call = starting.call.take();
         mem::forget(starting);
@@ -183,7 +187,7 @@ where
             Some(flight) => flight,
             None => {
                 let admission = this.circuit.admit(Start::Untaken).map_err(Error::Rejected)?;
-                let ((), flight) = Flight::start(admission, DefaultClassifier, (), |()| ());
+                let ((), flight) = Flight::start(admission, &DefaultClassifier, (), |()| ());
                 this.flight.insert(flight)
             }
         };

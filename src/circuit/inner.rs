@@ -52,7 +52,7 @@ pub(crate) struct Inner {
 #[cfg(not(breaker_loom))]
 const _: () = assert!(core::mem::offset_of!(Inner, config) >= 128, "calls write near the word");
 
-/// What a permit holds of its circuit. The reference count lies on the shard's line, which its threads write anyway.
+/// What a permit holds of its circuit: each shard has a reference count of its own, on a line that no other shard writes.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Shard {
