@@ -1,0 +1,196 @@
+//! What the tracing observer tells a subscriber.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::mpsc;
+
+use ::tracing::field::{Field, Visit};
+use ::tracing::span::{Attributes, Id, Record};
+use ::tracing::{Event, Level, Metadata, Subscriber, subscriber};
+
+use super::*;
+
+#[derive(Debug)]
+struct Line {
+    level: Level,
+    fields: BTreeMap<&'static str, String>,
+}
+
+impl Line {
+    fn field(&self, name: &str) -> &str {
+        self.fields.get(name).map_or("", String::as_str)
+    }
+
+    fn message(&self) -> &str {
+        self.field("message")
+    }
+}
+
+impl Visit for Line {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.fields.insert(field.name(), value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.fields.insert(field.name(), format!("{value:?}"));
+    }
+}
+
+/// Collects the lines of the circuit breaker.
+struct Collector(mpsc::Sender<Line>);
+
+impl Subscriber for Collector {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "circuit_breaker"
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line { level: *event.metadata().level(), fields: BTreeMap::new() };
+        event.record(&mut line);
+        self.0.send(line).expect("the test listens");
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+fn lines(act: impl FnOnce()) -> Vec<Line> {
+    let (collector, lines) = mpsc::channel();
+    subscriber::with_default(Collector(collector), act);
+    lines.try_iter().collect()
+}
+
+/// The one line that was written.
+#[track_caller]
+fn line(act: impl FnOnce()) -> Line {
+    let mut lines = lines(act);
+    assert_eq!(lines.len(), 1, "one line is written: {lines:#?}");
+    lines.remove(0)
+}
+
+#[test]
+fn nothing_is_logged_below_the_threshold() {
+    let clock = MockClock::new();
+    let circuit = circuit(&clock);
+    let lines = lines(|| {
+        fail(&circuit, 4);
+        succeed(&circuit);
+        fail(&circuit, 4);
+        drop(circuit.try_acquire());
+        circuit.refresh_metrics();
+    });
+    assert!(lines.is_empty(), "{lines:#?}");
+}
+
+#[test]
+fn an_opening_is_one_warning_with_the_numbers() {
+    let clock = MockClock::new();
+    let circuit = circuit(&clock);
+    let line = line(|| fail(&circuit, 5));
+    assert_eq!(line.level, Level::WARN);
+    assert_eq!(
+        line.message(),
+        "circuit `payments` opened: failures in a row weighed 5.0, the limit is 5.0; probing in 5 s"
+    );
+    for (field, value) in [
+        ("service", "payments"),
+        ("from", "closed"),
+        ("to", "open"),
+        ("reason", "consecutive_failures"),
+        ("failure", "error"),
+        ("attempt", "1"),
+        ("era", "2"),
+    ] {
+        assert_eq!(line.field(field), value, "{field}");
+    }
+    for field in ["calls", "score", "rejected", "generation"] {
+        assert!(!line.field(field).is_empty(), "{field} is there");
+    }
+}
+
+#[test]
+fn recovery_is_information_and_says_how_long_it_took() {
+    let clock = MockClock::new();
+    let circuit = circuit(&clock);
+    fail(&circuit, 5);
+    reject(&circuit);
+    reject(&circuit);
+    clock.advance(Duration::from_secs(7));
+    let half_open = line(|| drop(circuit.try_acquire()));
+    assert_eq!(half_open.level, Level::INFO);
+    assert_eq!(
+        half_open.message(),
+        "circuit `payments` is half-open: it was open for 7 s; 2 calls were rejected meanwhile"
+    );
+    clock.advance(Duration::from_millis(1_500));
+    let closed = line(|| succeed(&circuit));
+    assert_eq!(closed.level, Level::INFO);
+    assert_eq!(
+        closed.message(),
+        "circuit `payments` closed: 1 probe succeeded within 1.5 s; 2 calls were rejected meanwhile"
+    );
+}
+
+#[test]
+fn a_reopening_is_a_warning_too() {
+    let clock = MockClock::new();
+    let circuit = circuit(&clock);
+    fail(&circuit, 5);
+    clock.advance(SECONDS_5);
+    drop(circuit.try_acquire());
+    let line = line(|| fail(&circuit, 1));
+    assert_eq!(line.level, Level::WARN);
+    assert_eq!(line.message(), "circuit `payments` reopened: a probe failed; probing in 5 s");
+    assert_eq!(line.field("attempt"), "2");
+}
+
+#[test]
+fn holds_say_who_and_how_long() {
+    let clock = MockClock::new();
+    let circuit = circuit(&clock);
+    let forced = line(|| drop(circuit.trip(&somebody(), Some(Duration::from_secs(90)))));
+    assert_eq!(forced.level, Level::WARN, "calls begin to be rejected");
+    assert_eq!(
+        forced.message(),
+        "circuit `payments` was forced open: tripped by alice: maintenance; it stays so for 90 s"
+    );
+    let disabled = line(|| drop(circuit.disable(&somebody(), None)));
+    assert_eq!(disabled.level, Level::INFO);
+    assert_eq!(
+        disabled.message(),
+        "circuit `payments` is disabled: disabled by alice: maintenance; it stays so until somebody ends it"
+    );
+}
+
+#[test]
+fn in_shadow_an_opening_is_information() {
+    let clock = MockClock::new();
+    let circuit = Circuit::new(settings(&clock).shadow().build().expect("the settings can work"));
+    let line = line(|| fail(&circuit, 7));
+    assert_eq!(line.level, Level::INFO, "no call is rejected");
+    assert!(line.message().starts_with("circuit `payments` (shadow) opened: "), "{}", line.message());
+}
+
+#[test]
+fn rejections_are_a_summary_not_a_line_each() {
+    let clock = MockClock::new();
+    let config = settings(&clock).open_for(OpenDuration::fixed(Duration::from_secs(60)));
+    let circuit = Circuit::new(config.build().expect("the settings can work"));
+    fail(&circuit, 5);
+    let lines = lines(|| {
+        for _ in 0..3_000 {
+            clock.advance(Duration::from_millis(10));
+            reject(&circuit);
+        }
+    });
+    assert_eq!(lines.len(), 3, "thirty seconds of rejections: {lines:#?}");
+    let first = &lines[0];
+    assert_eq!(first.level, Level::WARN);
+    assert_eq!(first.message(), "circuit `payments` is rejecting: 1000 calls in 10 s; probing in 50 s");
+    assert_eq!((first.field("service"), first.field("rejected")), ("payments", "1000"));
+}
