@@ -294,3 +294,22 @@ fn an_observer_that_is_told_of_the_kill_switch_may_ask_the_registry() {
     });
     assert_eq!(done.recv_timeout(secs(10)), Ok(0));
 }
+
+#[test]
+fn what_is_configured_to_be_in_shadow_rejects_only_while_an_operator_says_so() {
+    let (circuit, clock) = rig(ConfigBuilder::shadow);
+    circuit.trip(&alice(), Some(secs(60)));
+    reject(&circuit);
+    clock.advance(secs(60));
+    drop(admit(&circuit));
+    assert_eq!((mode(&circuit), state(&circuit)), (Mode::Shadow, State::HalfOpen), "the hold has ended");
+    circuit.disable(&alice(), None);
+    circuit.resume(&alice());
+    assert_eq!(mode(&circuit), Mode::Shadow, "a resume takes the hold away first");
+    circuit.trip(&alice(), None);
+    circuit.reset(&alice(), To::Closed);
+    assert_eq!(mode(&circuit), Mode::Shadow, "a reset leads back to what is configured");
+    circuit.resume(&alice());
+    assert_eq!(mode(&circuit), Mode::Automatic, "shadow can be taken away too");
+    assert_eq!(circuit.resume(&alice()), None, "and then there is nothing more to take");
+}

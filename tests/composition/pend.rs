@@ -250,3 +250,25 @@ impl<S: Service<Ask>> Service<Ask> for CountedPolls<S> {
         self.inner.call(ask)
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_gives_up_waiting_leaves_no_task_behind() {
+    struct Task;
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    let circuit = circuit(&TokioClock::new());
+    circuit.trip(&operator(), None);
+
+    let task = Arc::new(Task);
+    let before = Arc::strong_count(&task);
+    for _ in 0..100 {
+        let waker = Waker::from(Arc::clone(&task));
+        let mut service = pending(&circuit);
+        let poll = Service::<Ask>::poll_ready(&mut service, &mut Context::from_waker(&waker));
+        assert!(poll.is_pending());
+    }
+    assert_eq!(Arc::strong_count(&task), before, "a hold without an end must not keep every caller that left");
+}
