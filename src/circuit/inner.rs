@@ -141,10 +141,12 @@ impl Inner {
     }
 
     pub(super) fn open_until(&self) -> Tick {
+        // Relaxed: as said above.
         Tick::from_nanos(self.open_until.load(Relaxed))
     }
 
     pub(super) fn hold_until(&self) -> Tick {
+        // Relaxed: as said above.
         Tick::from_nanos(self.hold_until.load(Relaxed))
     }
 }

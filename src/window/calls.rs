@@ -162,22 +162,26 @@ mod tests {
         Mark { units, slow: random(state).is_multiple_of(7) }
     }
 
+    /// Lets two threads record at random, each step in the era that it is told.
+    fn record_in_two_threads(ring: &CallRing, steps: u64, era: impl Fn(u64) -> u64 + Copy + Send) {
+        std::thread::scope(|scope| {
+            for seed in 1..=2 {
+                scope.spawn(move || {
+                    let mut state = seed;
+                    for step in 0..steps {
+                        ring.record(era(step), random_mark(&mut state));
+                    }
+                });
+            }
+        });
+    }
+
     #[test]
     fn after_two_threads_and_a_million_outcomes_each_the_sums_equal_the_slots() {
         for calls in [3, 64, 100, 10_000] {
             let ring = CallRing::new(calls);
             ring.begin(1);
-            std::thread::scope(|scope| {
-                for seed in 1..=2 {
-                    let ring = &ring;
-                    scope.spawn(move || {
-                        let mut state = seed;
-                        for _ in 0..1_000_000 {
-                            ring.record(1, random_mark(&mut state));
-                        }
-                    });
-                }
-            });
+            record_in_two_threads(&ring, 1_000_000, |_| 1);
             assert_eq!(ring.tally(1), ring.recount(1), "ring of {calls}");
             assert_eq!(ring.tally(1).calls, u64::from(calls), "ring of {calls} is full");
         }
@@ -187,18 +191,8 @@ mod tests {
     fn sums_equal_slots_when_eras_change_under_the_writers() {
         let ring = CallRing::new(50);
         ring.begin(1);
-        std::thread::scope(|scope| {
-            for seed in 1..=2 {
-                let ring = &ring;
-                scope.spawn(move || {
-                    let mut state = seed;
-                    for step in 0..400_000 {
-                        // Stragglers of the era before write beside the current one.
-                        ring.record(1 + step / 100_000, random_mark(&mut state));
-                    }
-                });
-            }
-        });
+        // Stragglers of the era before write beside the current one.
+        record_in_two_threads(&ring, 400_000, |step| 1 + step / 100_000);
         ring.begin(9);
         for _ in 0..20 {
             ring.record(9, Mark { units: 256, slow: true });

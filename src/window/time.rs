@@ -89,6 +89,7 @@ impl TimeWindow {
             } else {
                 (join(tag, by), Added::Overtook(count))
             };
+            // Relaxed: as said above.
             match word.compare_exchange_weak(seen, next, Relaxed, Relaxed) {
                 Ok(_) => return added,
                 Err(now) => seen = now,
