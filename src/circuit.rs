@@ -152,7 +152,10 @@ impl Circuit {
     /// Records an error of the inner service's `poll_ready`, as a call that failed: while closed in the window, past the
     /// deadline or half-open as a probe.
     pub(crate) fn record_ready_error(&self, outcome: Outcome) {
-        if let Ok(admission) = self.admit(Start::Untaken) {
+        // No call was made: one that would be rejected must not be counted as such.
+        if self.peek() == Peek::MayPass
+            && let Ok(admission) = self.admit(Start::Untaken)
+        {
             admission.permit().record(outcome);
         }
     }

@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::error::Error as StdError;
 use std::sync::Arc;
 
-use crate::state::{Brief, RejectReason, Transition};
+use crate::state::{Brief, Mode, RejectReason, Transition};
 
 /// What `tower`'s own middleware returns, and the default error of a circuit breaker.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -108,10 +108,12 @@ impl fmt::Display for Rejected {
                 }
             }
         }
-        if let Some(kind) = edge.and_then(|edge| edge.failure) {
+        if let Some(kind) = edge.as_ref().and_then(|edge| edge.failure) {
             write!(f, ", last a failure of kind {kind}")?;
         }
+        let held = edge.is_some_and(|edge| edge.to.mode == Mode::ForcedOpen);
         match self.retry_after {
+            Some(wait) if held => write!(f, "; the hold ends in {}", Brief(wait)),
             Some(Duration::ZERO) => f.write_str("; it is about to probe"),
             Some(wait) => write!(f, "; it lets a probe through in {}", Brief(wait)),
             None if self.reason == RejectReason::HalfOpen => Ok(()),

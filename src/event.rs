@@ -65,6 +65,8 @@ pub enum Event<'a> {
     Refresh {
         /// What the circuit is now.
         standing: Standing,
+        /// Whether `CIRCUIT_BREAKER_DISABLED` names it: then calls go through, whatever it is.
+        bypassed: bool,
         /// The local epoch of `standing`.
         era: u64,
         /// The time now.

@@ -55,23 +55,35 @@ impl Registry {
     ///
     /// [`RegistryError::Different`] if there is one with other settings, [`RegistryError::Full`] if there is no room for another.
     pub fn circuit(&self, config: Config) -> Result<Circuit, RegistryError> {
-        let mut circuits = self.shared.circuits.lock();
-        if let Some(circuit) = circuits.get(config.name()) {
-            let differences = circuit.config().differences(&config);
-            if differences.is_empty() {
-                return Ok(circuit.clone());
-            }
-            return Err(RegistryError::Different { name: config.name().to_owned(), differences });
+        if let Some(present) = self.present(&self.shared.circuits.lock(), &config) {
+            return present;
         }
-        let limit = self.shared.limit;
-        if circuits.len() >= limit {
-            return Err(RegistryError::Full { name: config.name().to_owned(), limit });
-        }
+        // Made outside the lock: it asks the clock and the observers, which are foreign and may ask the registry.
         let circuit = Circuit::untold(config);
+        let mut circuits = self.shared.circuits.lock();
+        if let Some(present) = self.present(&circuits, circuit.config()) {
+            drop(circuits);
+            return present;
+        }
         circuits.insert(circuit.name().to_owned(), circuit.clone());
         drop(circuits);
         circuit.introduce();
         Ok(circuit)
+    }
+
+    /// Returns what there is instead of a new circuit, if there is something or no room.
+    fn present(&self, circuits: &BTreeMap<String, Circuit>, config: &Config) -> Option<Result<Circuit, RegistryError>> {
+        let name = || config.name().to_owned();
+        if let Some(circuit) = circuits.get(config.name()) {
+            let differences = circuit.config().differences(config);
+            return Some(if differences.is_empty() {
+                Ok(circuit.clone())
+            } else {
+                Err(RegistryError::Different { name: name(), differences })
+            });
+        }
+        let limit = self.shared.limit;
+        (circuits.len() >= limit).then(|| Err(RegistryError::Full { name: name(), limit }))
     }
 
     /// Returns the circuit of that name, if there is one.

@@ -192,6 +192,8 @@ pub struct Transition {
     pub failure: Option<FailureKind>,
     /// How many calls were rejected since the circuit last was closed.
     pub rejected: u64,
+    /// Whether `CIRCUIT_BREAKER_DISABLED` names the circuit: then calls go through, whatever it became.
+    pub bypassed: bool,
 }
 
 /// The part of a circuit that outlives a process: what [`Circuit::snapshot`](crate::Circuit::snapshot) gives and

@@ -52,7 +52,7 @@ impl Inner {
                     }
                 }
                 Gate::Closed(until) => {
-                    let retry_after = (until != Tick::NEVER).then(|| until.saturating_since(now));
+                    let retry_after = self.rejects_until(word, until).map(|until| until.saturating_since(now));
                     return self.refuse(word, RejectReason::Tripped, retry_after, now).and_then(right);
                 }
             }
@@ -181,9 +181,16 @@ impl Inner {
             Gate::Counted | Gate::Uncounted | Gate::Change(_) => Peek::MayPass,
             Gate::Probe { .. } if self.probes.any_free(word.era()) => Peek::MayPass,
             Gate::Probe { overdue_in } => Peek::ProbesTaken(overdue_in),
-            Gate::Closed(Tick::NEVER) => Peek::Rejecting(None),
-            Gate::Closed(until) => Peek::Rejecting(Some(until.saturating_since(now))),
+            Gate::Closed(until) => {
+                Peek::Rejecting(self.rejects_until(word, until).map(|until| until.saturating_since(now)))
+            }
         }
+    }
+
+    /// When calls may pass again, if that is known: a hold over an opening that only a reset ends, ends in that.
+    fn rejects_until(&self, word: Word, until: Tick) -> Option<Tick> {
+        let manual = self.config.recovery == Recovery::Manual && word.state() == State::Open;
+        (until != Tick::NEVER && !manual).then_some(until)
     }
 }
 

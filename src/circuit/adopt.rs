@@ -51,6 +51,9 @@ impl Circuit {
                 // As long as its own: what is left is less than it lasted, and would let the attempts decay too soon.
                 let own = inner.config.open.of(snapshot.attempt.max(1), inner.random(cold.generation.get()));
                 cold.last_open = plan.open_until.saturating_since(now).max(own);
+            } else if snapshot.attempt > 0 {
+                // How long the last one was is not told; at zero the attempts would be forgotten at the next trip.
+                cold.last_open = inner.config.open.of(snapshot.attempt, inner.random(cold.generation.get()));
             }
             Some(plan)
         })

@@ -119,6 +119,7 @@ impl Inner {
             tally: self.evidence.tally(from.era(), now),
             failure,
             rejected: rejected.saturating_sub(cold.rejected_before),
+            bypassed: to.bypassed(),
         };
         if !standing.is_tripped() {
             cold.rejected_before = rejected;
@@ -148,7 +149,8 @@ impl Inner {
         self.evidence.begin(to.era());
         self.probes.begin(to.era(), successes);
         self.leave_alone_until.begin(to.era(), 0);
-        if standing.is_open() {
+        // A circuit can begin to reject half-open: reset to it, or restored.
+        if standing.is_open() || standing.is_tripped() && !from.standing().is_tripped() {
             self.begin_summaries(now);
         }
         // Release: pairs with the Acquire in `load`; whoever sees the new era sees all of the above.
@@ -175,7 +177,7 @@ impl Inner {
         let era = from.era();
         cold.attempt = cold.attempt.saturating_add(1);
         let alone_until = Duration::from_millis(self.leave_alone_until.get(era).unwrap_or(0));
-        let floor = Tick::ZERO.saturating_add(alone_until).saturating_since(now);
+        let floor = self.entered().saturating_add(alone_until).saturating_since(now);
         cold.last_open = self.config.open.of(cold.attempt, self.random(era)).max(floor);
         let mut plan = Plan::new(Standing::new(State::Open, from.mode()), reason, now);
         plan.failure = failure;
@@ -248,8 +250,9 @@ impl Inner {
     }
 
     pub(super) fn tell_standing(&self) {
-        let (era, standing) = self.era_and_standing();
-        self.tell(&Event::Refresh { standing, era, at: self.now() });
+        let word = self.load();
+        let (era, standing, bypassed) = (word.era(), word.standing(), word.bypassed());
+        self.tell(&Event::Refresh { standing, bypassed, era, at: self.now() });
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct Inner {
     /// Those of the observers that want every call.
     pub(super) call_observers: Box<[Arc<dyn Observer>]>,
     pub(super) probes: Probes,
-    /// Until when the service asked to be left alone, in milliseconds of the clock.
+    /// Until when the service asked to be left alone, in milliseconds since the era began.
     pub(super) leave_alone_until: Tagged,
     pub(super) wakers: Wakers,
     pub(super) config: Config,
@@ -49,7 +49,8 @@ pub(crate) struct Inner {
     pub(super) cold: Mutex<Cold>,
 }
 
-#[cfg(not(breaker_loom))]
+// Where pointers are half as long, so is what lies between: then it is only slower.
+#[cfg(all(not(breaker_loom), target_pointer_width = "64"))]
 const _: () = assert!(core::mem::offset_of!(Inner, config) >= 128, "calls write near the word");
 
 /// What a permit holds of its circuit: each shard has a reference count of its own, on a line that no other shard writes.
@@ -122,8 +123,8 @@ impl Inner {
     pub(super) fn start(&self, precise: bool) -> Tick {
         let Config { clock, cancelled_counts_after, .. } = &self.config;
         match cancelled_counts_after {
-            _ if precise => clock.precise(),
-            Some(_) => clock.now(),
+            _ if precise => taken(clock.precise()),
+            Some(_) => taken(clock.now()),
             None => Tick::ZERO,
         }
     }
@@ -161,6 +162,11 @@ impl Opened for Shard {
         let past = cold.history.iter().rev().skip_while(|edge| edge.era > era);
         past.take_while(|edge| edge.to.is_tripped()).find(|edge| edge.to.is_open()).cloned()
     }
+}
+
+/// Zero means that no start was taken, and a clock of the user's own may begin there.
+pub(super) fn taken(now: Tick) -> Tick {
+    now.max(Tick::from_nanos(1))
 }
 
 /// A seed that differs between processes and circuits, from the randomness that std keeps for its hash maps.

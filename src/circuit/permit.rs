@@ -4,7 +4,7 @@ use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
 
-use super::inner::{Shard, Start};
+use super::inner::{Shard, Start, taken};
 use super::probes::Probe;
 use super::record::End;
 use crate::clock::Tick;
@@ -101,7 +101,7 @@ impl Permit {
     #[inline]
     pub(super) fn begin_waiting(&mut self) {
         if self.started == Tick::ZERO {
-            self.started = self.shard.inner.now();
+            self.started = taken(self.shard.inner.now());
         }
     }
 

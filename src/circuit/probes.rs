@@ -1,7 +1,7 @@
 //! The calls that a half-open circuit lets through: as many slots as probes may be under way, and one verdict.
 //!
 //! ```text
-//! slot      63..40 era (low 24 bits) | 39..0 started, in ms of the clock plus 1; 0 is free
+//! slot      63..40 era (low 24 bits) | 39..0 started, in ms of the clock modulo 2^40 - 1, plus 1; 0 is free
 //! verdict   number of a `Tagged` word: 39..20 failures | 19..0 successes
 //! ```
 //!
@@ -114,11 +114,14 @@ fn tag(era: u64) -> u64 {
 }
 
 fn started(now: Tick) -> u64 {
-    (now.as_nanos() / NANOS_PER_MILLI + 1).min(STARTED)
+    // Modulo 2^40 - 1, 34 years: a clock may count from the epoch.
+    now.as_nanos() / NANOS_PER_MILLI % STARTED + 1
 }
 
 fn age(word: u64, now: Tick) -> Duration {
-    Duration::from_millis(started(now).saturating_sub(word & STARTED))
+    let age = (started(now) + STARTED - (word & STARTED)) % STARTED;
+    // More than half way around: the clock has jumped back.
+    Duration::from_millis(if age > STARTED / 2 { 0 } else { age })
 }
 
 fn is_taken(word: u64, era: u64) -> bool {

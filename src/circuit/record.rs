@@ -7,7 +7,7 @@ use super::inner::Inner;
 use super::permit::Right;
 use super::probes::Probe;
 use super::word::Word;
-use crate::clock::Tick;
+use crate::clock::{Tick, nanos};
 use crate::config::LONGEST_RETRY_AFTER;
 use crate::event::{Ended, Event};
 use crate::outcome::{Failure, FailureKind, Outcome};
@@ -103,7 +103,9 @@ impl Inner {
     /// Remembers until when the service asked to be left alone: the latest word counts.
     fn leave_alone(&self, era: u64, now: Tick, failure: Failure) {
         if let Some(after) = failure.retry_after() {
-            let until = now.saturating_add(after.min(LONGEST_RETRY_AFTER)).as_nanos().div_ceil(1_000_000);
+            // From the beginning of the era, so that any clock's ticks fit. Should the era end meanwhile, so does this word.
+            let until = now.saturating_add(after.min(LONGEST_RETRY_AFTER)).saturating_since(self.entered());
+            let until = nanos(until).div_ceil(1_000_000);
             self.leave_alone_until.update(era, |_| until);
         }
     }

@@ -5,6 +5,7 @@
 //! lock to find out that nobody waits.
 
 use core::task::Waker;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::sync::{AcqRel, AtomicBool, Mutex};
 
@@ -62,7 +63,12 @@ impl Wakers {
         // AcqRel: pairs with the exchange in `register`, as said there.
         if self.waiting.swap(false, AcqRel) {
             let tasks = core::mem::take(&mut self.tasks.lock().waiting);
-            tasks.into_iter().for_each(|(_, task)| task.wake());
+            for (_, task) in tasks {
+                // A task is foreign code: one that panics must not keep the others asleep, nor the observers untold.
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| task.wake())) {
+                    core::mem::forget(panic);
+                }
+            }
         }
     }
 }

@@ -284,7 +284,7 @@ fn check_name(name: &str) -> Result<(), ConfigError> {
 
 /// Whether a character takes no room or turns the text around: two names that look the same must be the same.
 const fn is_hidden(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 fn check_rules(rules: &Rules, window: Window) -> Result<(), ConfigError> {

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::state::Brief;
@@ -38,8 +39,8 @@ impl OpenDuration {
 
     /// Stays open for what `function` says of the number of openings in a row, counted from 1, without jitter.
     ///
-    /// It runs under the circuit's cold mutex, once for an opening: it must be quick and must not touch the circuit. What it
-    /// returns is brought into the range of 1 ms to 365 days.
+    /// It runs under the circuit's cold mutex, for an opening or a restore: it must be quick and must not touch the circuit.
+    /// What it returns is brought into the range of 1 ms to 365 days; if it panics, that is 60 s.
     pub fn from_fn(function: impl Fn(u32) -> Duration + Send + Sync + 'static) -> Self {
         Self { shape: Shape::Function(Arc::new(function)), jitter: 0.0 }
     }
@@ -60,7 +61,10 @@ impl OpenDuration {
                 let doublings = attempt.saturating_sub(1).min(31);
                 base.saturating_mul(1 << doublings).min(*max)
             }
-            Shape::Function(function) => function(attempt.max(1)),
+            // Foreign code, under the cold mutex and perhaps in a drop: a panic of it must not get out.
+            Shape::Function(function) => {
+                catch_unwind(AssertUnwindSafe(|| function(attempt.max(1)))).unwrap_or(AFTER_A_PANIC)
+            }
         };
         // Clamped first: the product below must not overflow.
         let nominal = nominal.clamp(SHORTEST, LONGEST);
@@ -141,5 +145,7 @@ pub enum Recovery {
 pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
 /// The longest. Beyond it, say what you mean: manual recovery, or a hold without an end.
 pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How long a circuit stays open whose function panicked.
+const AFTER_A_PANIC: Duration = Duration::from_secs(60);
 /// No service may keep a circuit open for longer than this with a Retry-After.
 pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);

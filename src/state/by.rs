@@ -46,12 +46,18 @@ fn check(field: &'static str, value: &str, allowed: usize) -> Result<(), Invalid
         "is empty".to_owned()
     } else if length > allowed {
         format!("has {length} characters")
-    } else if value.chars().any(char::is_control) {
+    } else if value.chars().any(forges) {
         "has control characters".to_owned()
     } else {
         return Ok(());
     };
     Err(InvalidBy { field, problem, allowed })
+}
+
+/// Whether a character ends a line or turns the text around.
+fn forges(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The user or the reason of an operator's act cannot be accepted.

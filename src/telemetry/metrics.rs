@@ -170,9 +170,11 @@ impl Observer for MetricsObserver {
             Event::Stale => handles.others(circuit).stale.increment(1),
             Event::Transition(edge) => {
                 handles::count_transition(circuit, edge);
-                self.change(circuit, Last::new(edge.era, edge.to), edge.at);
+                self.change(circuit, Last::new(edge.era, met(edge.to, edge.bypassed)), edge.at);
             }
-            Event::Refresh { standing, era, at } => self.change(circuit, Last::new(era, standing), at),
+            Event::Refresh { standing, bypassed, era, at } => {
+                self.change(circuit, Last::new(era, met(standing, bypassed)), at);
+            }
             // Each of them was told before, as `Rejected`.
             Event::Rejections { .. } => {}
         });
@@ -181,6 +183,11 @@ impl Observer for MetricsObserver {
     fn wants_calls(&self) -> bool {
         true
     }
+}
+
+/// What a caller meets: under the kill switch, a circuit that is disabled whatever lies over it.
+const fn met(standing: Standing, bypassed: bool) -> Standing {
+    if bypassed { Standing::new(standing.state, Mode::Disabled) } else { standing }
 }
 
 /// What the gauges show, in a word that grows with the era.

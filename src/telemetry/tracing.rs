@@ -86,7 +86,7 @@ fn write(circuit: &str, edge: &Transition) {
 
 fn begins_to_reject(edge: &Transition) -> bool {
     let rejects = |standing: Standing| standing.is_open() && standing.mode != Mode::Shadow;
-    rejects(edge.to) && !rejects(edge.from)
+    rejects(edge.to) && !rejects(edge.from) && !edge.bypassed
 }
 
 /// What happened, why, and what comes next.
@@ -106,6 +106,9 @@ impl fmt::Display for Sentence<'_> {
             f.write_str(" (shadow)")?;
         }
         write!(f, " {}: {reason}", became(*from, *to))?;
+        if self.edge.bypassed {
+            return f.write_str("; calls go through all the same, as CIRCUIT_BREAKER_DISABLED names it");
+        }
         let held = matches!(to.mode, Mode::ForcedOpen | Mode::Disabled);
         match (to.state, lasts) {
             (_, Some(hold)) if held => write!(f, "; it stays so for {}", Brief(*hold)),

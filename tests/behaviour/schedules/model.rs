@@ -118,7 +118,7 @@ impl Model {
             let era = *self.era();
             match (era.mode, era.state) {
                 (Mode::ForcedOpen | Mode::Disabled, _) if self.is_over(era.hold_until) => self.end_hold(),
-                (Mode::ForcedOpen, _) => return self.refuse(RejectReason::Tripped, era.hold_until),
+                (Mode::ForcedOpen, _) => return self.refuse(RejectReason::Tripped, self.rejects_until()),
                 (Mode::Disabled, _) => return Ok(self.permit(Right::Uncounted)),
                 (_, State::Closed) => return Ok(self.permit(Right::Counted)),
                 (_, State::Open) if self.is_over(era.open_until) => {

@@ -143,10 +143,17 @@ impl Model {
     }
 
     /// Returns how long calls will be rejected, if they are and it is known.
+    /// Until when a forced opening rejects, if that is known: over an opening that only a reset ends, it is not.
+    pub(super) fn rejects_until(&self) -> Option<u64> {
+        let era = self.era();
+        let manual = self.settings.recovery == Recovery::Manual && era.state == State::Open;
+        era.hold_until.filter(|_| !manual)
+    }
+
     pub(super) fn retry_after(&self) -> Option<Duration> {
         let era = self.era();
         let until = match (era.mode, era.state) {
-            (Mode::ForcedOpen, _) => era.hold_until,
+            (Mode::ForcedOpen, _) => self.rejects_until(),
             (Mode::Automatic, State::Open) => era.open_until,
             _ => None,
         };
