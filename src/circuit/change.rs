@@ -11,7 +11,7 @@ use super::decide;
 use super::inner::Inner;
 use super::word::Word;
 use crate::clock::Tick;
-use crate::config::Recovery;
+use crate::config::{LONGEST_RETRY_AFTER, Recovery};
 use crate::event::Event;
 use crate::outcome::FailureKind;
 use crate::state::{Generation, Mode, Reason, Standing, State, Transition};
@@ -178,6 +178,8 @@ impl Inner {
         cold.attempt = cold.attempt.saturating_add(1);
         let alone_until = Duration::from_millis(self.leave_alone_until.get(era).unwrap_or(0));
         let floor = self.entered().saturating_add(alone_until).saturating_since(now);
+        // However the clock has jumped meanwhile.
+        let floor = floor.min(LONGEST_RETRY_AFTER);
         cold.last_open = self.config.open.of(cold.attempt, self.random(era)).max(floor);
         let mut plan = Plan::new(Standing::new(State::Open, from.mode()), reason, now);
         plan.failure = failure;

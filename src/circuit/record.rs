@@ -13,7 +13,7 @@ use crate::event::{Ended, Event};
 use crate::outcome::{Failure, FailureKind, Outcome};
 use crate::state::Reason;
 use crate::sync::{Relaxed, Release};
-use crate::window::{Mark, Stamp};
+use crate::window::{Mark, Stamp, tagged};
 
 /// An admitted call that has ended.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl Inner {
         if let Some(after) = failure.retry_after() {
             // From the beginning of the era, so that any clock's ticks fit. Should the era end meanwhile, so does this word.
             let until = now.saturating_add(after.min(LONGEST_RETRY_AFTER)).saturating_since(self.entered());
-            let until = nanos(until).div_ceil(1_000_000);
+            let until = nanos(until).div_ceil(1_000_000).min(tagged::MAX);
             self.leave_alone_until.update(era, |_| until);
         }
     }

@@ -249,3 +249,21 @@ fn a_snapshot_says_what_is_left_at_that_moment() {
     assert_eq!(circuit.snapshot(), Snapshot::closed(), "no deadline of the past is left in it");
     assert!(clock.now() > tower_circuit_breaker::clock::Tick::ZERO);
 }
+
+#[test]
+fn attempts_survive_a_restart_while_half_open_and_while_closed() {
+    for state in [State::HalfOpen, State::Closed] {
+        let (circuit, _) = rig(|settings| settings.probes(1));
+        let taken_over = snapshot(|it| {
+            it.state = state;
+            it.attempt = 4;
+            it.run = 1.0;
+        });
+        circuit.adopt(&taken_over, Reason::Restored).expect("it brings something along");
+        if state == State::HalfOpen {
+            succeed(&circuit, 1);
+        }
+        open(&circuit);
+        assert_eq!(circuit.status().attempt, 5, "the fifth in a row, though it was {state} in between");
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use tower_circuit_breaker::circuit::To;
-use tower_circuit_breaker::config::ConfigBuilder;
+use tower_circuit_breaker::config::{ConfigBuilder, Recovery};
 use tower_circuit_breaker::event::{Event, Observer};
 use tower_circuit_breaker::state::{Act, Mode, Reason, RejectReason, Standing, Transition};
 use tower_circuit_breaker::{By, Circuit, Config, Failure, Registry, State};
@@ -312,4 +312,16 @@ fn what_is_configured_to_be_in_shadow_rejects_only_while_an_operator_says_so() {
     circuit.resume(&alice());
     assert_eq!(mode(&circuit), Mode::Automatic, "shadow can be taken away too");
     assert_eq!(circuit.resume(&alice()), None, "and then there is nothing more to take");
+}
+
+#[test]
+fn a_hold_promises_no_more_than_its_end() {
+    let (circuit, clock) = rig(|settings| settings.recovery(Recovery::Manual));
+    circuit.trip(&alice(), Some(secs(5)));
+    let rejected = reject(&circuit);
+    assert!(rejected.to_string().ends_with("; the hold ends in 5 s"), "{rejected}");
+    clock.advance(secs(5));
+    open(&circuit);
+    circuit.trip(&alice(), Some(secs(5)));
+    assert_eq!(reject(&circuit).retry_after(), None, "beneath it is an opening that only a reset ends");
 }

@@ -1,8 +1,12 @@
 //! The registry: one circuit a name, and no two opinions about its settings.
 
+use std::sync::mpsc;
+use std::thread;
+
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::clock::MockClock;
 use tower_circuit_breaker::config::{ConfigBuilder, Recovery};
+use tower_circuit_breaker::event::{Event, Observer};
 use tower_circuit_breaker::state::{Act, Reason};
 use tower_circuit_breaker::{Config, OpenDuration, Registry, RegistryError, State, Window};
 
@@ -124,4 +128,30 @@ fn status_and_reset_reach_every_circuit_in_the_order_of_names() {
         reject(&circuit);
         assert!(probe.is_probe());
     }
+}
+
+/// An observer that asks the registry while its circuit is being made.
+#[derive(Debug)]
+struct Asks(Registry);
+
+impl Observer for Asks {
+    fn on_event(&self, circuit: &str, _: &Event<'_>) {
+        assert!(self.0.get(circuit).is_some());
+    }
+
+    fn wants_calls(&self) -> bool {
+        self.0.get("orders").is_none()
+    }
+}
+
+#[test]
+fn what_a_new_circuit_asks_may_ask_the_registry() {
+    let (done, made) = mpsc::channel();
+    // On a thread, so that a deadlock fails instead of hanging.
+    thread::spawn(move || {
+        let registry = Registry::new();
+        let config = Config::builder("orders").observer(Asks(registry.clone())).build().unwrap();
+        done.send(registry.circuit(config).unwrap().totals().observer_panics)
+    });
+    assert_eq!(made.recv_timeout(secs(10)), Ok(0));
 }

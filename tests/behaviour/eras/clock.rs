@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::clock::{Clock, Tick};
 use tower_circuit_breaker::{Failure, State, Window};
 
-use crate::rig::{Dice, admit, fail, millis, no_rules, open, reject, rig, secs, state, succeed};
+use crate::rig::{Dice, admit, alice, fail, millis, no_rules, open, reject, rig, secs, state, succeed};
 
 #[test]
 fn while_the_clock_stands_still_a_circuit_trips_and_stays_open() {
@@ -90,4 +91,31 @@ fn a_clock_that_wanders_breaks_nothing() {
         }
         assert!(circuit.status().era > 10, "it has been through something");
     }
+}
+
+#[test]
+fn a_clock_that_counts_from_the_epoch_is_as_good_as_any() {
+    let (circuit, clock) = rig(|settings| settings);
+    clock.set(Tick::from_nanos(1_800_000_000_000_000_000));
+    circuit.reset(&alice(), To::Closed);
+    for _ in 0..5 {
+        admit(&circuit).failure(Failure::hard().with_retry_after(secs(120)));
+    }
+    assert_eq!(reject(&circuit).retry_after(), Some(secs(120)), "what the service asked for");
+    clock.advance(secs(120));
+    let hangs = admit(&circuit);
+    assert!(hangs.is_probe());
+    clock.advance(secs(30));
+    reject(&circuit);
+    assert_eq!(state(&circuit), State::Open, "the probe is overdue");
+}
+
+#[test]
+fn a_call_that_began_at_tick_zero_has_begun() {
+    let (circuit, clock) = rig(|settings| settings);
+    clock.set(Tick::ZERO);
+    let permit = admit(&circuit);
+    clock.advance(secs(10));
+    drop(permit);
+    assert_eq!(circuit.totals().failures, 1, "a late cancellation is a timeout");
 }

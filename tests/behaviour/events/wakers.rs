@@ -71,3 +71,23 @@ fn nobody_sleeps_through_a_change() {
         }
     });
 }
+
+#[test]
+fn a_task_that_panics_when_woken_keeps_nobody_else_asleep() {
+    struct Panics;
+
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker of somebody else's");
+        }
+    }
+
+    let (circuit, _) = rig(|settings| settings);
+    let (waker, rings) = bell();
+    let mut era = circuit.status().era;
+    for waker in [Waker::from(Arc::new(Panics)), waker] {
+        assert_eq!(circuit.poll_changed(&Context::from_waker(&waker), &mut era), Poll::Pending);
+    }
+    circuit.trip(&alice(), None);
+    assert_eq!(rings.try_iter().count(), 1);
+}
