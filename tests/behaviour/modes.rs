@@ -255,12 +255,13 @@ fn the_kill_switch_outranks_rules_and_operators_and_is_told() {
     assert_eq!(told.try_iter().map(|edge| edge.reason).collect::<Vec<_>>(), [Reason::KillSwitch]);
     assert!(circuit.status().bypassed);
     passes_uncounted(&circuit);
-    circuit.trip(&alice(), None);
+    let edge = circuit.trip(&alice(), None);
     assert_eq!(
         (mode(&circuit), circuit.status().bypassed),
         (Mode::ForcedOpen, true),
         "the act is kept, and has no effect"
     );
+    assert!(edge.bypassed, "observers are told that calls go through all the same");
     passes_uncounted(&circuit);
     circuit.reset(&alice(), To::HalfOpen);
     assert!(!admit(&circuit).is_probe());
