@@ -133,6 +133,7 @@ impl Circuit {
     /// # Errors
     ///
     /// [`Rejected`] if the circuit is open or its probes are taken. Then the call must not be made.
+    #[doc(alias = "tryAcquirePermission")]
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
         self.admit(Start::Coarse).map(Admission::permit)

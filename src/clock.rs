@@ -59,6 +59,28 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 /// A reading must be cheap and must not block: it is on the path of every call. It should not go back, but nothing panics
 /// and no state is lost if it does: deadlines wait until it has caught up, and a time window may miss what is recorded until
 /// then, for twice its length at most.
+///
+/// # Examples
+///
+/// `Instant` for everything, where a coarse reading is not wanted:
+///
+/// ```
+/// use std::time::Instant;
+/// use tower_circuit_breaker::{Config, clock::{Clock, Tick}};
+///
+/// #[derive(Debug)]
+/// struct InstantClock(Instant);
+///
+/// impl Clock for InstantClock {
+///     fn now(&self) -> Tick {
+///         Tick::ZERO.saturating_add(self.0.elapsed())
+///     }
+/// }
+///
+/// let config = Config::builder("orders").clock(InstantClock(Instant::now())).build()?;
+/// # Ok::<(), tower_circuit_breaker::config::ConfigError>(())
+/// ```
+#[doc(alias = "TimeProvider")]
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Returns the tick that dates states, deadlines and windows. May be a few milliseconds coarse.
     fn now(&self) -> Tick;
@@ -77,8 +99,8 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 
 /// The system's monotonic clock, the default.
 ///
-/// On Linux [`now`](Clock::now) reads `CLOCK_MONOTONIC_COARSE`: a third of the price of [`Instant`](std::time::Instant), and at worst one
-/// kernel tick (1 to 10 ms) behind. Elsewhere it is an `Instant`.
+/// On Linux [`now`](Clock::now) reads `CLOCK_MONOTONIC_COARSE`: a third of the price of [`Instant`](std::time::Instant), and at
+/// worst one kernel tick (1 to 10 ms) behind. Elsewhere it is an `Instant`.
 #[derive(Debug, Clone, Copy)]
 pub struct MonotonicClock {
     origin: monotonic::Origin,

@@ -16,8 +16,10 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 /// The call was rejected: it did not happen.
 ///
 /// `Display` is the one sentence that a person on call needs: which circuit, why it opened with the numbers, what failed
-/// last, and when it lets a probe through.
+/// last, and when it lets a probe through. It is looked up in the circuit, under its cold mutex, so format a rejection only
+/// where somebody reads it.
 #[derive(Clone)]
+#[doc(alias = "CallNotPermitted", alias = "BrokenCircuit")]
 pub struct Rejected {
     circuit: Arc<dyn Opened>,
     reason: RejectReason,
@@ -144,6 +146,8 @@ pub(crate) trait Opened: Send + Sync {
 }
 
 /// The error of a call through a circuit with typed errors: rejected, or the service's own.
+///
+/// `Display` of the latter is only `the call failed`: the rest is its [`source`](StdError::source), as a chain prints it.
 #[derive(Debug, Clone)]
 #[expect(clippy::exhaustive_enums, reason = "a call was made or it was not")]
 pub enum Error<E> {
@@ -170,6 +174,12 @@ impl<E> Error<E> {
             Self::Rejected(_) => None,
             Self::Inner(error) => Some(error),
         }
+    }
+}
+
+impl<E> From<Rejected> for Error<E> {
+    fn from(rejected: Rejected) -> Self {
+        Self::Rejected(rejected)
     }
 }
 

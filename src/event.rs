@@ -24,12 +24,13 @@ use crate::state::{RejectReason, Standing, Transition};
 /// impl Observer for Pager {
 ///     fn on_event(&self, circuit: &str, event: &Event<'_>) {
 ///         if let Event::Transition(edge) = event {
-///             // A full or closed channel must not stop a caller, so its error goes nowhere.
+///             // A closed channel must not stop a caller, so its error goes nowhere.
 ///             self.0.send(format!("{circuit} is {} because {}", edge.to, edge.reason)).ok();
 ///         }
 ///     }
 /// }
 /// ```
+#[doc(alias = "EventPublisher")]
 pub trait Observer: fmt::Debug + Send + Sync + 'static {
     /// Is told of one event of the named circuit. Must not block.
     ///

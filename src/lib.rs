@@ -28,8 +28,25 @@
 //!            observers: metrics, logs, yours ◀────────────── transition, with the numbers that decided ◀─────┘
 //! ```
 //!
-//! Where to look: [`Config`] for the rules and their defaults, [`classify`] for what counts as a failure, [`event`] for being
-//! told, [`Registry`] for several circuits.
+//! # Where to look
+//!
+//! | to | |
+//! |---|---|
+//! | set the rules, see their defaults | [`Config`], [`ConfigBuilder`](config::ConfigBuilder), [`OpenDuration`], [`Window`] |
+//! | say what counts as a failure | [`CircuitBreakerLayer::classify`], [`classify`], [`Outcome`], [`Failure`] |
+//! | shape rejections | [`CircuitBreakerLayer::typed_errors`], [`respond_with`](CircuitBreakerLayer::respond_with), [`rejection`] |
+//! | know a rejection | [`Rejected::find`], [`Error`] |
+//! | call without tower | [`Circuit::call`], [`Circuit::try_acquire`] |
+//! | look at a circuit, and operate it | [`Circuit::status`], [`trip`](Circuit::trip), [`reset`](Circuit::reset), [`By`], [`To`](circuit::To) |
+//! | have several circuits, by name | [`Registry`] |
+//! | be told | [`event`], [`telemetry`] |
+//! | test | [`clock`]: `MockClock`, [`TokioClock`](clock::TokioClock) |
+//!
+//! # Features
+//!
+//! * `metrics`, `tracing` (both default): observers for these facades on every circuit, unless its builder says otherwise.
+//! * `test-util`: `MockClock`, which a test moves by hand.
+//! * `full`: everything but `test-util`.
 
 pub mod circuit;
 pub mod classify;

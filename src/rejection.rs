@@ -8,6 +8,39 @@ use core::fmt;
 use crate::error::{BoxError, Error, Rejected};
 
 /// Makes the answer to a rejected call, and fits the errors of the service into the same type.
+///
+/// # Examples
+///
+/// An error type of your own, which the callers know already:
+///
+/// ```
+/// use std::io;
+/// use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, Rejected, rejection::Rejection};
+///
+/// enum OrderError {
+///     TryLater(Rejected),
+///     Io(io::Error),
+/// }
+///
+/// #[derive(Clone)]
+/// struct AsOrderError;
+///
+/// impl<Req, Res> Rejection<Req, Res, io::Error> for AsOrderError {
+///     type Error = OrderError;
+///
+///     fn reject(&self, rejected: Rejected, _: Req) -> Result<Res, OrderError> {
+///         Err(OrderError::TryLater(rejected))
+///     }
+///
+///     fn map_err(error: io::Error) -> OrderError {
+///         OrderError::Io(error)
+///     }
+/// }
+///
+/// let circuit = Circuit::new(Config::new("orders")?);
+/// let layer = CircuitBreakerLayer::new(&circuit).rejection(AsOrderError);
+/// # Ok::<(), tower_circuit_breaker::config::ConfigError>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot reject calls of a service that gives `Result<{Res}, {E}>`",
     note = "`BoxedErrors` needs an error that is `Into<BoxError>`; otherwise use `.typed_errors()` or `.respond_with(..)`"

@@ -55,10 +55,12 @@ pub enum Mode {
     /// Nothing: the state decides.
     Automatic,
     /// Every call is rejected, until a reset or until the hold ends.
+    #[doc(alias = "Isolated")]
     ForcedOpen,
     /// Every call goes through and none is counted, until a resume or until the hold ends.
     Disabled,
     /// The state changes as it would, and every call goes through; what would have been rejected is counted.
+    #[doc(alias = "METRICS_ONLY")]
     Shadow,
 }
 
@@ -167,6 +169,7 @@ impl fmt::Display for Standing {
 /// One edge taken, with what decided it.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
+#[doc(alias = "StateTransition")]
 pub struct Transition {
     /// What the circuit was.
     pub from: Standing,

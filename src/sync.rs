@@ -1,7 +1,7 @@
-//! The one door to atomics, to the shared pointer of the core and to the cold mutex.
+//! The one door to atomics and to the cold mutex; it numbers the threads for the shards, too.
 //!
 //! Aliases, not re-exports: the ban on naming the originals elsewhere sees through a re-export. Under `--cfg breaker_loom`
-//! the same names are loom's, so that the models in `circuit/loom_tests.rs` run the code that ships.
+//! the same names are loom's, so that the loom models run the code that ships.
 
 #[cfg(not(breaker_loom))]
 mod imp {

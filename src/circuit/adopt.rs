@@ -35,7 +35,8 @@ impl Circuit {
     ///
     /// If state, mode and deadlines are what they were (to a quarter of a second), only the generation is taken: the era goes
     /// on, and calls under way still count. Otherwise a new era begins, and the transition is returned. Nothing in a snapshot
-    /// is trusted: an opening lasts no longer than this circuit's own could, and numbers that make no sense are zero.
+    /// is trusted: an opening lasts no longer than this circuit's own could, and as long as its own would if it does not say;
+    /// numbers that make no sense are zero.
     pub fn adopt(&self, snapshot: &Snapshot, reason: Reason) -> Option<Transition> {
         let inner = self.inner();
         let longest = inner.config.open.longest();

@@ -151,7 +151,7 @@ impl Circuit {
     /// Makes a call beside tower: runs `future` if the circuit permits it, and records how it ended.
     ///
     /// Errors are judged by [`outcome_of`](crate::classify::outcome_of); for other judgements take a permit with
-    /// [`try_acquire`](Self::try_acquire). Permission is asked at the first poll.
+    /// [`try_acquire`](Self::try_acquire). The circuit is asked at the first poll.
     ///
     /// ```
     /// # use tower_circuit_breaker::{Circuit, Config, Error};

@@ -42,7 +42,7 @@ impl Circuit {
         self.hold(Act::Shadow, by, Mode::Shadow, None)
     }
 
-    /// Ends what operators laid over the circuit, and closes it or lets it probe. Its window starts empty.
+    /// Ends what operators laid over the circuit, and closes it or lets it probe ([`To`]). Its window starts empty.
     ///
     /// A circuit that is configured to be in shadow is so again.
     pub fn reset(&self, by: &By, to: To) -> Transition {

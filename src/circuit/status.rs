@@ -34,7 +34,7 @@ pub struct Status {
     pub tally: Tally,
     /// The weight of the failures since the last success.
     pub run: f64,
-    /// The weighted share of failures in the window; `None` below `min_calls`.
+    /// The weighted share of failures in the window; `None` below `min_calls`, and where no rule looks at a window.
     pub failure_rate: Option<f64>,
     /// The share of slow calls in the window; `None` below `min_calls`, and where no slow-call rule is set.
     pub slow_call_rate: Option<f64>,

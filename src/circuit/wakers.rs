@@ -60,7 +60,7 @@ impl Wakers {
 
     /// Wakes everyone who registered before.
     pub(super) fn wake(&self) {
-        // AcqRel: pairs with the exchange in `register`, as said there.
+        // AcqRel: pairs with the exchange in `raise`, as said there.
         if self.waiting.swap(false, AcqRel) {
             let tasks = core::mem::take(&mut self.tasks.lock().waiting);
             for (_, task) in tasks {

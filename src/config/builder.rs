@@ -60,6 +60,7 @@ impl ConfigBuilder {
     ///
     /// Range: more than 0, at most 1. Default: 0.4, so that timeouts alone (weight 0.5) can reach it. It waits for
     /// [`min_calls`](Self::min_calls), and with a time window for the first bucket of an era to be over.
+    #[doc(alias = "failureRateThreshold")]
     pub const fn failure_rate(mut self, rate: f64) -> Self {
         self.config.rules.failure_rate = Some(rate);
         self
@@ -71,7 +72,10 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets how many calls must be in the window before a rate means anything. At least 1; default 20.
+    /// Sets how many calls must be in the window before a rate means anything. Default: 20.
+    ///
+    /// Range: at least 1; beside a rate rule, at most the calls that a call window holds.
+    #[doc(alias = "minimumNumberOfCalls", alias = "MinimumThroughput")]
     pub const fn min_calls(mut self, calls: u32) -> Self {
         self.config.rules.min_calls = calls;
         self
@@ -98,7 +102,9 @@ impl ConfigBuilder {
         self
     }
 
-    /// Trips when the weights of the failures in the window sum up to `score`. More than 0; off by default.
+    /// Trips when the weights of the failures in the window sum up to `score`. Off by default.
+    ///
+    /// Range: more than 0, at most the calls that a call window holds.
     pub const fn failure_score(mut self, score: f64) -> Self {
         self.config.rules.failure_score = Some(score);
         self
@@ -107,24 +113,28 @@ impl ConfigBuilder {
     /// Trips when that share of the calls in the window took [`slower_than`](Self::slower_than) or longer.
     ///
     /// Range: more than 0, at most 1. Off by default: it costs a call two readings of the precise clock.
+    #[doc(alias = "slowCallRateThreshold")]
     pub const fn slow_call_rate(mut self, rate: f64) -> Self {
         self.slow_call_rate = Some(rate);
         self
     }
 
     /// Sets how long a slow call takes. Range: 1 ms to 365 days; goes with [`slow_call_rate`](Self::slow_call_rate).
+    #[doc(alias = "slowCallDurationThreshold")]
     pub const fn slower_than(mut self, duration: Duration) -> Self {
         self.slower_than = Some(duration);
         self
     }
 
     /// Sets which calls the rules look at. Default: `Window::time` of 10 s.
+    #[doc(alias = "SamplingDuration")]
     pub const fn window(mut self, window: Window) -> Self {
         self.config.window = window;
         self
     }
 
     /// Sets how long the circuit stays open. Default: 5 s, doubling to 60 s, with a jitter of 10 %.
+    #[doc(alias = "waitDurationInOpenState", alias = "BreakDuration")]
     pub fn open_for(mut self, open: OpenDuration) -> Self {
         self.config.open = open;
         self
@@ -137,6 +147,7 @@ impl ConfigBuilder {
     }
 
     /// Sets how many probes must succeed to close. Range: 1 to 10 000; default 3.
+    #[doc(alias = "successThreshold", alias = "permittedNumberOfCallsInHalfOpenState")]
     pub const fn probes(mut self, successes: u32) -> Self {
         self.config.probes.successes = successes;
         self
@@ -183,15 +194,17 @@ impl ConfigBuilder {
         self
     }
 
-    /// Lets a success trip the circuit too, if it completes the evidence. Default: no, the next failure will.
+    /// Lets a success trip the circuit too, if it completes the evidence. Default: `false`, the next failure will.
     pub const fn trip_on_any_outcome(mut self, any: bool) -> Self {
         self.config.trip_on_any_outcome = any;
         self
     }
 
-    /// Keeps the counts of a time window per thread: for a circuit that several threads call a million times a second.
+    /// Spreads the threads over 2 to 8 shards, each with its own counts: for a circuit that several threads call a million
+    /// times a second. Default: one for all.
     ///
-    /// The decisions are the same once no call is completing. It takes up to 4 KiB; a call window stays shared.
+    /// The decisions are the same once no call is completing. With the default rules and window a circuit then takes up to
+    /// 4 KiB; more buckets and slow calls add to each shard. A call window stays shared.
     pub const fn sharded(mut self) -> Self {
         self.config.sharded = true;
         self

@@ -41,12 +41,13 @@ impl OpenDuration {
     ///
     /// It runs under the circuit's cold mutex, for an opening or a restore: it must be quick and must not touch the circuit.
     /// What it returns is brought into the range of 1 ms to 365 days; if it panics, that is 60 s.
+    #[must_use]
     pub fn from_fn(function: impl Fn(u32) -> Duration + Send + Sync + 'static) -> Self {
         Self { shape: Shape::Function(Arc::new(function)), jitter: 0.0 }
     }
 
     /// Spreads each duration by up to that share of it in either direction, so that instances do not probe in step.
-    /// Range: 0 to 0.5.
+    /// Range: 0 to 0.5; default 0, but 0.1 of [`exponential`](Self::exponential).
     #[must_use]
     pub const fn jitter(mut self, share: f64) -> Self {
         self.jitter = share;

@@ -8,7 +8,7 @@ use super::{Brief, By};
 
 /// Why a circuit changed.
 ///
-/// `Display` is half a sentence that fits behind "because": `12 of 25 calls failed (48 %, the limit is 40 %)`.
+/// `Display` is half a sentence that fits behind "because": `failures weighed 12.0 in 25 calls: 48 %, the limit is 40 %`.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are the numbers that the variant's first line names")]
@@ -171,7 +171,7 @@ impl fmt::Display for Act {
     }
 }
 
-/// A share in per cent, as few digits as tell it from its limit.
+/// A share in whole per cent.
 struct Percent(f64);
 
 impl fmt::Display for Percent {

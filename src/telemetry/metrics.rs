@@ -28,7 +28,7 @@ use handles::Handles;
 /// | metric | labels | |
 /// |---|---|---|
 /// | `circuit_breaker_tripped` | | gauge: 1 from the trip until it closes, half-open included |
-/// | `circuit_breaker_state` | `state` | gauge: 1 for the one that a caller meets, 0 for the others |
+/// | `circuit_breaker_state` | `state` | gauge: 1 for the one that a caller meets (`closed`, `open`, `half_open`, `forced_open`, `disabled`), 0 for the others |
 /// | `circuit_breaker_failures_1m` | | gauge: what the failures of the last minute weighed |
 /// | `circuit_breaker_calls_total` | `outcome` | counter: `success`, `failure`, `ignored`, `cancelled` |
 /// | `circuit_breaker_failures_total` | `kind` | counter: as [`FailureKind`](crate::outcome::FailureKind) spells it |
@@ -37,8 +37,8 @@ use handles::Handles;
 /// | `circuit_breaker_stale_outcomes_total` | | counter: came in after their era, and were dropped |
 /// | `circuit_breaker_call_duration_seconds` | `outcome` | histogram, where durations are measured |
 ///
-/// They appear when the circuit first has something to tell. Without calls no gauge moves: ask the circuit to refresh its
-/// metrics before each scrape, or the failures of the last minute stay what they were.
+/// They appear when the circuit is built, or with its first event after a recorder was installed. Without calls no gauge
+/// moves: ask the circuit to refresh its metrics before each scrape, or the failures of the last minute stay what they were.
 ///
 /// A recorder may be installed at any time. It is known by its address: where a test drops one and makes the next, it should
 /// make a new circuit too. The handles of four recorders are kept; with a fifth the numbers are right, but slow.
