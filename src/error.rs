@@ -99,6 +99,7 @@ impl fmt::Display for Rejected {
         let edge = self.why();
         match (self.reason, &edge) {
             (RejectReason::Tripped, Some(edge)) => write!(f, "circuit `{name}` is open: {}", edge.reason)?,
+            // Not open here, unless the opening is more than 128 transitions ago.
             (RejectReason::Tripped, None) => {
                 return write!(f, "circuit `{name}` did not admit a call whose service was not polled ready for it");
             }

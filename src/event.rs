@@ -5,6 +5,7 @@
 
 use core::fmt;
 use core::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::clock::Tick;
 use crate::outcome::Failure;
@@ -105,4 +106,18 @@ pub enum Ended {
     Ignored,
     /// It was dropped, too early to say anything about the service.
     Cancelled,
+}
+
+/// Runs foreign code that must not take down what it is called from: an observer, a waker, a function of the configuration.
+/// Returns `None` if it panicked.
+pub(crate) fn guarded<T>(foreign: impl FnOnce() -> T) -> Option<T> {
+    // AssertUnwindSafe: nothing of ours is borrowed mutably, and what the foreign code broke is its own.
+    match catch_unwind(AssertUnwindSafe(foreign)) {
+        Ok(value) => Some(value),
+        Err(panic) => {
+            // Dropping what it threw may panic again, perhaps in a drop, and that would abort after all.
+            core::mem::forget(panic);
+            None
+        }
+    }
 }

@@ -26,8 +26,8 @@ pub enum WhenOpen {
     /// It is pending until the circuit lets calls through again, so that `tower::balance` takes the endpoint out of rotation.
     ///
     /// For long-lived services on a tokio runtime with time enabled, whose timer wakes them at the deadline. Where its time is
-    /// paused, give the circuit a [`TokioClock`](crate::clock::TokioClock). Under a layer
-    /// that is applied anew for each request, callers would queue without bound.
+    /// paused, give the circuit a [`TokioClock`](crate::clock::TokioClock). Under a layer that is applied anew for each request,
+    /// callers would queue without bound.
     Pend,
 }
 

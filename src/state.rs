@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use crate::clock::Tick;
 use crate::outcome::FailureKind;
 use crate::window::Tally;
-pub(crate) use brief::Brief;
+pub(crate) use brief::{Brief, Percent};
 pub use by::{By, InvalidBy};
 pub use reason::{Act, Reason, RejectReason};
 
@@ -75,9 +75,7 @@ impl Mode {
             Self::Shadow => "shadow",
         }
     }
-}
 
-impl Mode {
     /// Whether it overrules the state, perhaps until a deadline.
     pub(crate) const fn is_hold(self) -> bool {
         matches!(self, Self::ForcedOpen | Self::Disabled)

@@ -5,14 +5,13 @@
 
 use core::time::Duration;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::decide;
 use super::inner::Inner;
 use super::word::Word;
 use crate::clock::Tick;
 use crate::config::{LONGEST_RETRY_AFTER, Recovery};
-use crate::event::Event;
+use crate::event::{Event, Observer, guarded};
 use crate::outcome::FailureKind;
 use crate::state::{Generation, Mode, Reason, Standing, State, Transition};
 use crate::sync::{MutexGuard, Relaxed, Release};
@@ -218,7 +217,7 @@ impl Inner {
     /// Tells every observer.
     pub(super) fn tell(&self, event: &Event<'_>) {
         for observer in &self.observers {
-            self.guarded(|| observer.on_event(&self.config.name, event));
+            self.tell_one(&**observer, event);
         }
     }
 
@@ -226,16 +225,12 @@ impl Inner {
     #[inline]
     pub(super) fn tell_call(&self, event: &Event<'_>) {
         for observer in &self.call_observers {
-            self.guarded(|| observer.on_event(&self.config.name, event));
+            self.tell_one(&**observer, event);
         }
     }
 
-    /// Runs foreign code that must not abort what it is told of.
-    fn guarded(&self, observe: impl FnOnce()) {
-        // AssertUnwindSafe: nothing of ours is borrowed mutably, and what the observer broke is its own.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(observe)) {
-            // Dropping what it threw may panic again, and that would abort after all.
-            core::mem::forget(panic);
+    fn tell_one(&self, observer: &dyn Observer, event: &Event<'_>) {
+        if guarded(|| observer.on_event(&self.config.name, event)).is_none() {
             // Relaxed: a count, publishes nothing.
             self.counts.observer_panics.fetch_add(1, Relaxed);
         }

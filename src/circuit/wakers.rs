@@ -5,8 +5,8 @@
 //! lock to find out that nobody waits.
 
 use core::task::Waker;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::event::guarded;
 use crate::sync::{AcqRel, AtomicBool, Mutex};
 
 #[derive(Debug)]
@@ -64,10 +64,8 @@ impl Wakers {
         if self.waiting.swap(false, AcqRel) {
             let tasks = core::mem::take(&mut self.tasks.lock().waiting);
             for (_, task) in tasks {
-                // A task is foreign code: one that panics must not keep the others asleep, nor the observers untold.
-                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| task.wake())) {
-                    core::mem::forget(panic);
-                }
+                // A task that panics must not keep the others asleep, nor the observers untold.
+                guarded(|| task.wake());
             }
         }
     }

@@ -4,13 +4,16 @@ use core::fmt::Write as _;
 
 use super::{Config, Recovery};
 use crate::outcome::Weight;
-use crate::state::Brief;
+use crate::state::{Brief, Percent};
 use crate::window::Shape;
 
 pub(super) fn explain(config: &Config) -> String {
     let mut text = format!("Circuit `{}`.\n", config.name);
     rules(config, &mut text).expect("a String takes everything");
     recovery(config, &mut text).expect("a String takes everything");
+    if config.shadow {
+        text.push_str("It starts in shadow: no call is rejected, what would have been is counted.\n");
+    }
     text
 }
 
@@ -27,19 +30,19 @@ fn rules(config: &Config, text: &mut String) -> core::fmt::Result {
         writeln!(text, ".")?;
     }
     if let Some(rate) = rules.failure_rate {
-        let share = rate * 100.0;
-        writeln!(text, "Failures that weigh {share:.0} % of at least {} calls of {window} open it.", rules.min_calls)?;
-        let timeouts = share / Weight::TIMEOUT.as_f64();
-        if timeouts > 100.0 {
+        let calls = rules.min_calls;
+        writeln!(text, "Failures that weigh {} of at least {calls} calls of {window} open it.", Percent(rate))?;
+        let timeouts = rate / Weight::TIMEOUT.as_f64();
+        if timeouts > 1.0 {
             writeln!(text, "Timeouts alone never reach that: each weighs {}.", Weight::TIMEOUT.as_f64())?;
         } else {
-            writeln!(text, "Of timeouts alone, that is {timeouts:.0} % of the calls.")?;
+            writeln!(text, "Of timeouts alone, that is {} of the calls.", Percent(timeouts))?;
         }
         if rules.min_calls < 50 && matches!(window.0, Shape::Time { .. }) {
-            let half = share / 2.0;
+            let half = Percent(rate / 2.0);
             writeln!(
                 text,
-                "At a few calls a second a steady {half:.0} % of errors can reach it by chance; a larger min_calls or window helps."
+                "At a few calls a second a steady {half} of errors can reach it by chance; a larger min_calls or window helps."
             )?;
         }
     }
@@ -47,8 +50,8 @@ fn rules(config: &Config, text: &mut String) -> core::fmt::Result {
         writeln!(text, "A failure score of {score} within {window} opens it.")?;
     }
     if let Some((rate, slower_than)) = rules.slow_call_rate {
-        let (share, calls, slower_than) = (rate * 100.0, rules.min_calls, Brief(slower_than));
-        writeln!(text, "{share:.0} % of at least {calls} calls of {window} that take {slower_than} or more open it.")?;
+        let (share, calls, slower_than) = (Percent(rate), rules.min_calls, Brief(slower_than));
+        writeln!(text, "{share} of at least {calls} calls of {window} that take {slower_than} or more open it.")?;
     }
     if rules.consecutive_failures.is_none() && !rules.need_window() {
         writeln!(text, "No rule is set: only an operator opens it.")?;
@@ -73,11 +76,7 @@ fn recovery(config: &Config, text: &mut String) -> core::fmt::Result {
         tolerated => write!(text, "more than {} ", some(tolerated, "failure"))?,
     }
     writeln!(text, "reopens it, and so does a probe of {}.", Brief(deadline))?;
-    writeln!(text, "Half-open for {}, one success without a failure is enough.", Brief(probes.quiet_after))?;
-    if config.shadow {
-        writeln!(text, "It starts in shadow: no call is rejected, what would have been is counted.")?;
-    }
-    Ok(())
+    writeln!(text, "Half-open for {}, one success without a failure is enough.", Brief(probes.quiet_after))
 }
 
 fn some(count: u32, noun: &str) -> String {

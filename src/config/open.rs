@@ -2,9 +2,9 @@
 
 use core::fmt;
 use core::time::Duration;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use crate::event::guarded;
 use crate::state::Brief;
 
 /// How long a circuit stays open before it probes.
@@ -63,9 +63,7 @@ impl OpenDuration {
                 base.saturating_mul(1 << doublings).min(*max)
             }
             // Foreign code, under the cold mutex and perhaps in a drop: a panic of it must not get out.
-            Shape::Function(function) => {
-                catch_unwind(AssertUnwindSafe(|| function(attempt.max(1)))).unwrap_or(AFTER_A_PANIC)
-            }
+            Shape::Function(function) => guarded(|| function(attempt.max(1))).unwrap_or(AFTER_A_PANIC),
         };
         // Clamped first: the product below must not overflow.
         let nominal = nominal.clamp(SHORTEST, LONGEST);

@@ -1,4 +1,4 @@
-//! Durations as people say them.
+//! Durations and shares as people say them.
 
 use core::fmt;
 use core::time::Duration;
@@ -17,5 +17,16 @@ impl fmt::Display for Brief {
         } else {
             write!(f, "{:.1} s", duration.as_secs_f64())
         }
+    }
+}
+
+/// A share in per cent, with a digit behind the point where it needs one: `40 %`, `12.5 %`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Percent(pub(crate) f64);
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = self.0 * 100.0;
+        if (percent - percent.round()).abs() < 0.05 { write!(f, "{percent:.0} %") } else { write!(f, "{percent:.1} %") }
     }
 }

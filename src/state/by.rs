@@ -54,7 +54,7 @@ fn check(field: &'static str, value: &str, allowed: usize) -> Result<(), Invalid
     Err(InvalidBy { field, problem, allowed })
 }
 
-/// Whether a character ends a line or turns the text around.
+/// Whether a character ends a line or turns the text around. A circuit's name refuses more: what takes no room, and spaces.
 fn forges(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -4,7 +4,7 @@ use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
 
-use super::{Brief, By};
+use super::{Brief, By, Percent};
 
 /// Why a circuit changed.
 ///
@@ -168,14 +168,5 @@ impl fmt::Display for Act {
             Self::Resume => "resumed",
             Self::Shadow => "put in shadow",
         })
-    }
-}
-
-/// A share in whole per cent.
-struct Percent(f64);
-
-impl fmt::Display for Percent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.0} %", self.0 * 100.0)
     }
 }

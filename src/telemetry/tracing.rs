@@ -44,7 +44,8 @@ impl Observer for TracingObserver {
                     target: TARGET,
                     service = circuit,
                     rejected,
-                    "circuit `{circuit}` is rejecting: {rejected} calls in {}{probing}",
+                    "circuit `{circuit}` is rejecting: {} in {}{probing}",
+                    Calls(rejected),
                     Brief(over)
                 );
             }
@@ -89,6 +90,15 @@ fn begins_to_reject(edge: &Transition) -> bool {
     rejects(edge.to) && !rejects(edge.from) && !edge.bypassed
 }
 
+/// `1 call`, `2 calls`.
+struct Calls(u64);
+
+impl fmt::Display for Calls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} call{}", self.0, if self.0 == 1 { "" } else { "s" })
+    }
+}
+
 /// What happened, why, and what comes next.
 struct Sentence<'a> {
     circuit: &'a str,
@@ -116,7 +126,8 @@ impl fmt::Display for Sentence<'_> {
             (State::Open, Some(wait)) => write!(f, "; probing in {}", Brief(*wait)),
             (State::Open, None) => f.write_str("; it stays so until somebody resets it"),
             (State::HalfOpen | State::Closed, _) if *rejected > 0 => {
-                write!(f, "; {rejected} calls were rejected meanwhile")
+                let were = if *rejected == 1 { "was" } else { "were" };
+                write!(f, "; {} {were} rejected meanwhile", Calls(*rejected))
             }
             (State::HalfOpen | State::Closed, _) => Ok(()),
         }

@@ -188,7 +188,7 @@ fn the_default_settings_explain_themselves_with_their_numbers() {
 
 #[test]
 fn other_settings_explain_themselves_with_their_numbers() {
-    let explained: [(Change, &[&str]); 7] = [
+    let explained: [(Change, &[&str]); 8] = [
         (|c| c.always(), &["5 hard failures in a row open it, or 10 timeouts in a row.\n"]),
         (|c| c.failure_rate(0.6), &["60 %", "Timeouts alone never reach that: each weighs 0.5"]),
         (|c| c.failure_score(7.5).window(Window::calls(300)), &["A failure score of 7.5 within the last 300 calls"]),
@@ -199,6 +199,7 @@ fn other_settings_explain_themselves_with_their_numbers() {
         ),
         (|c| c.probe_failures_tolerated(2).probes_in_flight(4), &["4 probes at a time", "more than 2 failures"]),
         (|c| no_rules(c).shadow(), &["No rule is set: only an operator opens it", "It starts in shadow"]),
+        (|c| c.recovery(Recovery::Manual).shadow(), &["until somebody resets it", "It starts in shadow"]),
     ];
     for (change, all) in explained {
         let text = change(Config::builder("payments")).build().unwrap().explain();

@@ -261,3 +261,18 @@ fn a_rejection_forgets_why_once_the_circuit_does() {
     assert_eq!(rejected.why(), None);
     assert!(rejected.to_string().contains("payments"), "and still says something");
 }
+
+#[test]
+fn a_circuit_that_was_never_open_sums_up_no_rejections_of_before_it_was_half_open() {
+    let (teller, told) = teller(false);
+    let (circuit, clock) = rig(|settings| settings.observer(teller));
+    circuit.reset(&alice(), To::HalfOpen);
+    let probe = admit(&circuit);
+    let summaries = || told.try_iter().filter(|told| matches!(told, Told::Rejections { .. })).collect::<Vec<_>>();
+    reject(&circuit);
+    assert_eq!(summaries(), [], "ten seconds have not passed");
+    clock.advance(secs(10));
+    reject(&circuit);
+    assert_eq!(summaries(), [Told::Rejections { rejected: 2, over: secs(10), retry_after: None }]);
+    drop(probe);
+}

@@ -142,7 +142,6 @@ impl Model {
         closed.map(|(era, end)| end - era.began).sum()
     }
 
-    /// Returns how long calls will be rejected, if they are and it is known.
     /// Until when a forced opening rejects, if that is known: over an opening that only a reset ends, it is not.
     pub(super) fn rejects_until(&self) -> Option<u64> {
         let era = self.era();
@@ -150,6 +149,7 @@ impl Model {
         era.hold_until.filter(|_| !manual)
     }
 
+    /// Returns how long calls will be rejected, if they are and it is known.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         let era = self.era();
         let until = match (era.mode, era.state) {
