@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::Circuit;
-use super::change::{Cold, Plan};
+use super::change::Plan;
 use super::word::Word;
 use crate::clock::Tick;
 use crate::config::Recovery;
@@ -39,33 +39,26 @@ impl Circuit {
     /// numbers that make no sense are zero.
     pub fn adopt(&self, snapshot: &Snapshot, reason: Reason) -> Option<Transition> {
         let inner = self.inner();
-        let longest = inner.config.open.longest();
         let now = inner.now();
+        let own = inner.config.open.of(snapshot.attempt.max(1), inner.random(snapshot.generation.get()));
+        let open_for = snapshot.open_for.unwrap_or(own).min(inner.config.open.longest());
         inner.change_any(|cold, word| {
             cold.generation = snapshot.generation;
-            let plan = self.planned(cold, snapshot, reason, now, longest);
+            let plan = self.planned(snapshot, reason, now, open_for);
             if self.is_already(word, &plan) {
                 return None;
             }
             cold.attempt = snapshot.attempt;
-            if plan.standing.state == State::Open && plan.open_until != Tick::NEVER {
-                // As long as its own: what is left is less than it lasted, and would let the attempts decay too soon.
-                let own = inner.config.open.of(snapshot.attempt.max(1), inner.random(cold.generation.get()));
-                cold.last_open = plan.open_until.saturating_since(now).max(own);
-            } else if snapshot.attempt > 0 {
-                // How long the last one was is not told; at zero the attempts would be forgotten at the next trip.
-                cold.last_open = inner.config.open.of(snapshot.attempt, inner.random(cold.generation.get()));
-            }
+            // How long the last opening was is not told, only what is left of it: less would let the attempts decay too soon.
+            cold.last_open = if snapshot.state == State::Open { open_for.max(own) } else { own };
             Some(plan)
         })
     }
 
-    fn planned(&self, cold: &Cold, snapshot: &Snapshot, reason: Reason, now: Tick, longest: Duration) -> Plan {
-        let inner = self.inner();
+    fn planned(&self, snapshot: &Snapshot, reason: Reason, now: Tick, open_for: Duration) -> Plan {
         let mut plan = Plan::new(Standing::new(snapshot.state, snapshot.mode), reason, now);
-        if snapshot.state == State::Open && inner.config.recovery == Recovery::Automatic {
-            let own = || inner.config.open.of(snapshot.attempt.max(1), inner.random(cold.generation.get()));
-            plan.open_until = now.saturating_add(snapshot.open_for.unwrap_or_else(own).min(longest));
+        if snapshot.state == State::Open && self.inner().config.recovery == Recovery::Automatic {
+            plan.open_until = now.saturating_add(open_for);
         }
         if snapshot.mode.is_hold() {
             plan.hold_until = snapshot.held_for.map_or(Tick::NEVER, |hold| now.saturating_add(hold));

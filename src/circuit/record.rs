@@ -43,18 +43,24 @@ impl Inner {
     pub(super) fn record(&self, end: &End) {
         let word = self.load();
         let at = match end.right {
-            Right::Uncounted => self.count_aside(end.ended),
+            Right::Uncounted => {
+                self.count_aside(end.ended);
+                None
+            }
             _ if word.era() != end.era => {
                 // Relaxed: a count, publishes nothing.
                 self.counts.stale.fetch_add(1, Relaxed);
                 self.tell_call(&Event::Stale);
-                self.count_aside(end.ended)
+                self.count_aside(end.ended);
+                None
             }
             Right::Counted => self.count(word, end),
             Right::Probe(probe) => self.judge(word, probe, end.ended),
         };
         if !self.call_observers.is_empty() {
-            self.tell_call(&Event::Finished { ended: end.ended, at, elapsed: end.elapsed });
+            // A failure is always dated, for the metrics of the last minute.
+            let dated = || matches!(end.ended, Ended::Failure(_)).then(|| self.now());
+            self.tell_call(&Event::Finished { ended: end.ended, at: at.or_else(dated), elapsed: end.elapsed });
         }
     }
 
@@ -63,7 +69,10 @@ impl Inner {
         let failure = match end.ended {
             Ended::Success => return self.count_success(word, end.shard, end.elapsed),
             Ended::Failure(failure) => failure,
-            Ended::Ignored | Ended::Cancelled => return self.count_aside(end.ended),
+            Ended::Ignored | Ended::Cancelled => {
+                self.count_aside(end.ended);
+                return None;
+            }
         };
         let (era, now) = (word.era(), self.now());
         let mark = Mark { units: failure.weight().units(), slow: self.is_slow(end.elapsed) };
@@ -175,7 +184,7 @@ impl Inner {
     }
 
     /// Counts an outcome for the totals only.
-    fn count_aside(&self, ended: Ended) -> Option<Tick> {
+    fn count_aside(&self, ended: Ended) {
         let count = match ended {
             Ended::Success => &self.counts.other_successes,
             Ended::Failure(_) => &self.counts.other_failures,
@@ -184,8 +193,6 @@ impl Inner {
         };
         // Relaxed: a count, publishes nothing.
         count.fetch_add(1, Relaxed);
-        // A failure is always dated, for the metrics of the last minute.
-        matches!(ended, Ended::Failure(_)).then(|| self.now())
     }
 
     /// Says what it means that a call was dropped that long after it began, if that is known.

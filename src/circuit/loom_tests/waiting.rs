@@ -93,6 +93,7 @@ fn changing() -> Changing {
 }
 
 fn change(changing: &Changing) {
+    // Relaxed: a count, publishes nothing; the wakers order it.
     changing.1.fetch_add(1, Relaxed);
     changing.0.wake();
 }
