@@ -12,7 +12,8 @@
 //! ```
 //!
 //! It knows nothing of tower, of stores and of telemetry: those meet it at [`Observer`](crate::event::Observer),
-//! [`status`](Circuit::status), [`poll_changed`](Circuit::poll_changed) and [`adopt`](Circuit::adopt).
+//! [`status`](Circuit::status), [`poll_changed`](Circuit::poll_changed), [`adopt`](Circuit::adopt) and
+//! [`advise`](Circuit::advise).
 
 mod admit;
 mod adopt;
@@ -26,6 +27,8 @@ mod loom_tests;
 mod operate;
 mod permit;
 mod probes;
+#[cfg(any(feature = "store", test))]
+mod reconcile;
 mod record;
 mod status;
 mod wakers;
@@ -154,14 +157,15 @@ impl Circuit {
     /// deadline or half-open as a probe.
     pub(crate) fn record_ready_error(&self, outcome: Outcome) {
         // No call was made: one that would be rejected must not be counted as such.
-        if self.peek() == Peek::MayPass
+        let inner = self.inner();
+        if inner.peek_at_gate(inner.load()) == Peek::MayPass
             && let Ok(admission) = self.admit(Start::Untaken)
         {
             admission.permit().record(outcome);
         }
     }
 
-    /// Whether every call would be rejected now, and if so for how long if that is known.
+    /// Whether every call would be rejected now, and if so for how long if that is known; or whether it should wait.
     #[inline]
     pub(crate) fn peek(&self) -> Peek {
         self.inner().peek()
@@ -236,10 +240,12 @@ pub(crate) enum Peek {
     /// It will be rejected, until a transition, a freed slot or the end of this time. Then the oldest probe is overdue, which
     /// nobody finds out who does not look.
     ProbesTaken(Duration),
+    /// Nobody knows yet: the first call waits for the circuit's restore.
+    AwaitsRestore,
 }
 
 /// The environment's kill switch: names of circuits that let everything through.
-const KILL_SWITCH: &str = "CIRCUIT_BREAKER_DISABLED";
+pub(crate) const KILL_SWITCH: &str = "CIRCUIT_BREAKER_DISABLED";
 
 fn named_by(names: &str, name: &str) -> bool {
     names.split(',').map(str::trim).any(|named| named == name || named == "*")

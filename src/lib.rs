@@ -39,12 +39,14 @@
 //! | call without tower | [`Circuit::call`], [`Circuit::try_acquire`] |
 //! | look at a circuit, and operate it | [`Circuit::status`], [`trip`](Circuit::trip), [`reset`](Circuit::reset), [`By`], [`To`](circuit::To) |
 //! | have several circuits, by name | [`Registry`] |
+//! | read settings from a file and the environment | `settings`, with the feature `serde` |
 //! | be told | [`event`], [`telemetry`] |
 //! | test | [`clock`]: `MockClock`, [`TokioClock`](clock::TokioClock) |
 //!
 //! # Features
 //!
 //! * `metrics`, `tracing` (both default): observers for these facades on every circuit, unless its builder says otherwise.
+//! * `serde`: `settings` from a TOML or JSON file and from the environment.
 //! * `test-util`: `MockClock`, which a test moves by hand.
 //! * `full`: everything but `test-util`.
 
@@ -52,15 +54,23 @@ pub mod circuit;
 pub mod classify;
 pub mod clock;
 pub mod config;
+#[cfg(feature = "store")]
+pub mod coordinator;
 mod error;
 pub mod event;
 mod future;
 mod layer;
 pub mod outcome;
+#[cfg(feature = "store")]
+pub mod record;
 mod registry;
 pub mod rejection;
 mod service;
+#[cfg(feature = "serde")]
+pub mod settings;
 pub mod state;
+#[cfg(feature = "store")]
+pub mod store;
 mod sync;
 pub mod telemetry;
 pub mod window;

@@ -232,6 +232,16 @@ pub(crate) fn score_from_units(units: u64) -> f64 {
     units as f64 / f64::from(UNIT)
 }
 
+/// Turns a score of a record into the fixed-point sum; nonsense is nothing.
+pub(crate) fn units_from_score(score: f64) -> u64 {
+    if !score.is_finite() || score <= 0.0 {
+        return 0;
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative, and a cast saturates")]
+    let units = (score * f64::from(UNIT)).round() as u64;
+    units
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,7 @@
 //!
 //! It is asked when services are built and when operators act, never on the path of a call, so it locks.
 
+use core::any::Any;
 use core::fmt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,9 +30,15 @@ pub struct Registry {
     shared: Arc<Shared>,
 }
 
+/// What goes along with a registry: it is told of every new circuit, outside the lock.
+pub(crate) trait Companion: Any + fmt::Debug + Send + Sync {
+    fn introduced(&self, circuit: &Circuit);
+}
+
 #[derive(Debug)]
 struct Shared {
     limit: usize,
+    companion: Option<Arc<dyn Companion>>,
     // Sorted, so that lists for people are.
     circuits: Mutex<BTreeMap<String, Circuit>>,
 }
@@ -46,7 +53,23 @@ impl Registry {
     /// Returns an empty registry for at most `limit` circuits.
     #[must_use]
     pub fn with_limit(limit: usize) -> Self {
-        Self { shared: Arc::new(Shared { limit, circuits: Mutex::new(BTreeMap::new()) }) }
+        Self::made(limit, None)
+    }
+
+    #[cfg(feature = "store")]
+    pub(crate) fn with_companion(limit: usize, companion: Arc<dyn Companion>) -> Self {
+        Self::made(limit, Some(companion))
+    }
+
+    fn made(limit: usize, companion: Option<Arc<dyn Companion>>) -> Self {
+        Self { shared: Arc::new(Shared { limit, companion, circuits: Mutex::new(BTreeMap::new()) }) }
+    }
+
+    /// Returns what goes along with the registry, if it is of that type.
+    #[cfg(feature = "store")]
+    pub(crate) fn companion<T: Companion>(&self) -> Option<&T> {
+        let companion: &dyn Any = self.shared.companion.as_deref()?;
+        companion.downcast_ref()
     }
 
     /// Returns the circuit of that name: the one there is, or a new one.
@@ -67,6 +90,9 @@ impl Registry {
         }
         circuits.insert(circuit.name().to_owned(), circuit.clone());
         drop(circuits);
+        if let Some(companion) = &self.shared.companion {
+            companion.introduced(&circuit);
+        }
         circuit.introduce();
         Ok(circuit)
     }

@@ -89,7 +89,11 @@ where
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         match self.when_open {
             WhenOpen::Reject => {
-                if self.circuit.peek() != Peek::MayPass {
+                let mut peek = self.circuit.peek();
+                if peek == Peek::AwaitsRestore {
+                    peek = ready!(self.pend.poll_restored(&self.circuit, context));
+                }
+                if peek != Peek::MayPass {
                     // What has been made ready stays so, for the call after the next admission.
                     return Poll::Ready(Ok(()));
                 }

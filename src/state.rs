@@ -220,6 +220,8 @@ pub struct Snapshot {
     pub probe_successes: u32,
     /// The weight of the run of consecutive failures while closed.
     pub run: f64,
+    /// The sums over the window while closed.
+    pub tally: Tally,
 }
 
 impl Snapshot {
@@ -235,6 +237,7 @@ impl Snapshot {
             attempt: 0,
             probe_successes: 0,
             run: 0.0,
+            tally: Tally::EMPTY,
         }
     }
 }

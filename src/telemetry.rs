@@ -2,6 +2,8 @@
 
 #[cfg(feature = "metrics")]
 pub mod metrics;
+#[cfg(feature = "store")]
+pub(crate) mod store;
 #[cfg(feature = "tracing")]
 pub mod tracing;
 

@@ -18,7 +18,7 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::clock::Tick;
-use crate::outcome::score_from_units;
+use crate::outcome::{UNIT, score_from_units, units_from_score};
 use crate::sync::{AtomicU64, Relaxed};
 use calls::CallRing;
 use time::TimeWindow;
@@ -60,6 +60,15 @@ impl Window {
         }
     }
 
+    /// Returns the length of a time window.
+    #[cfg(feature = "store")]
+    pub(crate) const fn length(self) -> Option<Duration> {
+        match self.0 {
+            Shape::Time { length, .. } => Some(length),
+            Shape::Calls { .. } => None,
+        }
+    }
+
     /// Returns the width of a bucket of a time window.
     pub(crate) fn bucket_width(self) -> Option<Duration> {
         match self.0 {
@@ -94,6 +103,18 @@ pub struct Tally {
 }
 
 impl Tally {
+    pub(crate) const EMPTY: Self = Self { calls: 0, units: 0, slow: 0 };
+
+    /// Returns the sums as somebody else kept them, in a record for example.
+    ///
+    /// Numbers that make no sense are made to: no call weighs more than 1 or is slow twice, and a score that is negative or no
+    /// number is 0.
+    #[must_use]
+    pub fn new(calls: u64, score: f64, slow: u64) -> Self {
+        let units = units_from_score(score).min(calls.saturating_mul(u64::from(UNIT)));
+        Self { calls, units, slow: slow.min(calls) }
+    }
+
     /// Returns the number of calls.
     #[must_use]
     pub const fn calls(&self) -> u64 {
@@ -110,6 +131,19 @@ impl Tally {
     #[must_use]
     pub const fn slow(&self) -> u64 {
         self.slow
+    }
+
+    /// Returns `part` of `whole` of it: the same shares of fewer calls. Where the part is not smaller, all of it.
+    fn shrunk(self, part: u64, whole: u64) -> Self {
+        if part >= whole {
+            return self;
+        }
+        let (part, whole) = (u128::from(part), u128::from(whole));
+        let shrunk = |sum: u64| {
+            let nearest = (u128::from(sum) * part + whole / 2) / whole;
+            u64::try_from(nearest).expect("less than it was")
+        };
+        Self { calls: shrunk(self.calls), units: shrunk(self.units), slow: shrunk(self.slow) }
     }
 }
 
@@ -182,6 +216,19 @@ impl Evidence {
         }
     }
 
+    /// Adds the sums that a restored circuit brings along, at a cost that does not depend on them. Under the cold mutex.
+    ///
+    /// They are evidence, not calls of this process: [`recorded`](Self::recorded) leaves them out.
+    pub(crate) fn seed(&self, era: u64, now: Tick, tally: Tally) {
+        match self {
+            _ if tally.calls == 0 => {}
+            Self::Time(window) => window.seed(era, now, tally),
+            Self::Calls(ring) => ring.seed(era, tally),
+            // No rule would look at them.
+            Self::Count(_) => {}
+        }
+    }
+
     /// Returns how many outcomes were recorded since the start, over all eras.
     ///
     /// The window has counted each of them anyway, so the totals cost a call nothing.
@@ -199,3 +246,27 @@ impl Evidence {
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub(crate) struct Line(pub(crate) [AtomicU64; 8]);
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tally_of_nonsense_is_made_to_make_sense() {
+        for nonsense in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0] {
+            assert_eq!(Tally::new(3, nonsense, 0), Tally { calls: 3, units: 0, slow: 0 }, "a score of {nonsense}");
+        }
+        assert_eq!(Tally::new(3, f64::MAX, u64::MAX), Tally { calls: 3, units: 3 * 256, slow: 3 });
+        assert_eq!(Tally::new(0, 8.0, 8), Tally::EMPTY, "without calls there is nothing to weigh");
+        assert_eq!(Tally::new(u64::MAX, 0.5, 1), Tally { calls: u64::MAX, units: 128, slow: 1 });
+    }
+
+    #[test]
+    fn a_part_of_a_tally_has_the_shares_of_the_whole() {
+        let whole = Tally { calls: 1_000, units: 500 * 256, slow: 101 };
+        assert_eq!(whole.shrunk(10, 1_000), Tally { calls: 10, units: 5 * 256, slow: 1 });
+        assert_eq!(whole.shrunk(1_000, 1_000), whole);
+        assert_eq!(Tally { calls: u64::MAX, units: u64::MAX, slow: 0 }.shrunk(7, u64::MAX).units, 7);
+        assert_eq!(Tally::EMPTY.shrunk(0, 0), Tally::EMPTY);
+    }
+}

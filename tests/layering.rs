@@ -25,6 +25,7 @@ const HEIGHTS: &[&[&str]] = &[
     &["record", "keyed"],
     &["store"],
     &["coordinator"],
+    &["settings"],
     &["rejection", "body"],
     &["future"],
     &["service"],

@@ -30,7 +30,7 @@ impl Inner {
     }
 
     /// Admission while not simply closed. Each turn of the loop follows a transition, ours or another thread's.
-    // Out of line, but not cold: in an outage this is the path of every call. `peek_at_gate` and `refuse_unready` likewise.
+    // Out of line, but not cold: in an outage this is the path of every call. `peek_before_gate` and `refuse_unready` likewise.
     #[inline(never)]
     fn admit_unless_rejecting(&self) -> Result<(u64, Right), Refusal> {
         let now = self.now();
@@ -47,7 +47,7 @@ impl Inner {
                         return right(Right::Probe(probe));
                     }
                     // No slot of this era: taken, or the era is over and the next turn sees it.
-                    if self.load() == word {
+                    if self.load().era() == era {
                         return self.refuse(word, RejectReason::HalfOpen, None, now).and_then(right);
                     }
                 }
@@ -140,7 +140,7 @@ impl Inner {
         self.tell_call(&Event::Rejected { reason });
         let due = self.counts.next_summary.load(Relaxed);
         // A closed circuit rejects only whoever did not poll the service ready: nothing to wake an operator for.
-        if !word.is_flowing() && now.as_nanos() >= due {
+        if !word.restored().is_flowing() && now.as_nanos() >= due {
             self.summarise(due, rejected, retry_after, now);
         }
         Refusal { reason, retry_after, era: word.era() }
@@ -160,7 +160,7 @@ impl Inner {
             // The deadline has passed since the service was polled.
             Peek::MayPass => (!probing).then_some(Duration::ZERO),
             Peek::Rejecting(retry_after) => retry_after,
-            Peek::ProbesTaken(_) => None,
+            Peek::ProbesTaken(_) | Peek::AwaitsRestore => None,
         };
         self.reject(word, reason, retry_after, now)
     }
@@ -168,11 +168,16 @@ impl Inner {
     #[inline]
     pub(super) fn peek(&self) -> Peek {
         let word = self.load();
-        if word.is_flowing() { Peek::MayPass } else { self.peek_at_gate(word) }
+        if word.is_flowing() { Peek::MayPass } else { self.peek_before_gate(word) }
     }
 
     #[inline(never)]
-    fn peek_at_gate(&self, word: Word) -> Peek {
+    fn peek_before_gate(&self, word: Word) -> Peek {
+        if word.awaits_restore() { Peek::AwaitsRestore } else { self.peek_at_gate(word) }
+    }
+
+    /// What a caller meets who does not wait for a restore.
+    pub(super) fn peek_at_gate(&self, word: Word) -> Peek {
         if word.mode() == Mode::Shadow { Peek::MayPass } else { self.peek_at(word, self.now()) }
     }
 

@@ -1,4 +1,4 @@
-//! The seam to what outlives a process: a snapshot out, a snapshot in.
+//! The seam to what outlives a process and to other instances: a snapshot out, a snapshot in, and advice.
 
 use core::time::Duration;
 
@@ -7,8 +7,10 @@ use super::change::Plan;
 use super::word::Word;
 use crate::clock::Tick;
 use crate::config::Recovery;
-use crate::outcome::{UNIT, score_from_units};
+use crate::outcome::{score_from_units, units_from_score};
 use crate::state::{Reason, Snapshot, Standing, State, Transition};
+use crate::sync::Relaxed;
+use crate::window::Tally;
 
 impl Circuit {
     /// Returns what of the circuit outlives the process.
@@ -28,6 +30,7 @@ impl Circuit {
             attempt: cold.attempt,
             probe_successes: inner.probes.verdict(word.era()).successes,
             run: score_from_units(inner.run.weight(word.era())),
+            tally: if word.state() == State::Closed { inner.evidence.tally(word.era(), now) } else { Tally::EMPTY },
         }
     }
 
@@ -37,22 +40,68 @@ impl Circuit {
     /// on, and calls under way still count. Otherwise a new era begins, and the transition is returned. Nothing in a snapshot
     /// is trusted: an opening lasts no longer than this circuit's own could, and as long as its own would if it does not say;
     /// numbers that make no sense are zero.
+    ///
+    /// A closed circuit that is [restored](Reason::Restored) to closed also takes the attempts, and adds run and sums to what it
+    /// has seen itself: however late that is, its own evidence counts on. They trip it at the next failure, not here, and are in
+    /// no [`Totals`](super::Totals).
     pub fn adopt(&self, snapshot: &Snapshot, reason: Reason) -> Option<Transition> {
+        self.adopt_if(|_| true, snapshot, reason).unwrap_or_default()
+    }
+
+    /// Takes over a snapshot if the circuit is still in that era.
+    #[cfg(feature = "store")]
+    pub(crate) fn adopt_at(&self, era: u64, snapshot: &Snapshot, reason: Reason) -> Result<Option<Transition>, Moved> {
+        self.adopt_if(|word| word.era() == era, snapshot, reason)
+    }
+
+    fn adopt_if(
+        &self,
+        expected: impl FnOnce(Word) -> bool,
+        snapshot: &Snapshot,
+        reason: Reason,
+    ) -> Result<Option<Transition>, Moved> {
         let inner = self.inner();
         let now = inner.now();
         let own = inner.config.open.of(snapshot.attempt.max(1), inner.random(snapshot.generation.get()));
         let open_for = snapshot.open_for.unwrap_or(own).min(inner.config.open.longest());
-        inner.change_any(|cold, word| {
-            cold.generation = snapshot.generation;
-            let plan = self.planned(snapshot, reason, now, open_for);
-            if self.is_already(word, &plan) {
+        let mut moved = false;
+        let edge = inner.change_any(|cold, word| {
+            moved = !expected(word);
+            if moved {
                 return None;
             }
-            cold.attempt = snapshot.attempt;
+            cold.generation = snapshot.generation;
+            let plan = self.planned(snapshot, reason, now, open_for);
             // How long the last opening was is not told, only what is left of it: less would let the attempts decay too soon.
-            cold.last_open = if snapshot.state == State::Open { open_for.max(own) } else { own };
-            Some(plan)
-        })
+            let last_open = if snapshot.state == State::Open { open_for.max(own) } else { own };
+            if !self.is_already(word, &plan) {
+                (cold.attempt, cold.last_open) = (snapshot.attempt, last_open);
+                return Some(plan);
+            }
+            if plan.reason == Reason::Restored && word.state() == State::Closed {
+                // Attempts that are the same are its own: it knows better how long the last opening was.
+                if cold.attempt != snapshot.attempt {
+                    (cold.attempt, cold.last_open) = (snapshot.attempt, last_open);
+                }
+                // In the order of `count`: whoever sees the run sees the sums.
+                inner.evidence.seed(word.era(), now, plan.tally);
+                inner.run.seed(word.era(), plan.run);
+            }
+            None
+        });
+        if moved { Err(Moved) } else { Ok(edge) }
+    }
+
+    /// Takes the advice of another instance, whose circuit for the same service opened: for a while, less evidence is enough.
+    ///
+    /// Until `lasts` has passed, `min_calls` and `consecutive_failures` are a quarter of those configured, rounded up, and at
+    /// least 2; shares and scores stay. What trips because of that says so ([`Reason::Advised`]). Advice outlasts every
+    /// transition; a later one replaces it, and one of zero ends it.
+    pub fn advise(&self, lasts: Duration) {
+        let inner = self.inner();
+        let until = if lasts.is_zero() { Tick::ZERO } else { inner.now().saturating_add(lasts) };
+        // Relaxed: a deadline that publishes nothing; `weigh` says what follows from seeing it late.
+        inner.advised_until.store(until.as_nanos(), Relaxed);
     }
 
     fn planned(&self, snapshot: &Snapshot, reason: Reason, now: Tick, open_for: Duration) -> Plan {
@@ -64,7 +113,7 @@ impl Circuit {
             plan.hold_until = snapshot.held_for.map_or(Tick::NEVER, |hold| now.saturating_add(hold));
         }
         if snapshot.state == State::Closed {
-            plan.run = units(snapshot.run);
+            (plan.run, plan.tally) = (units_from_score(snapshot.run), snapshot.tally);
         }
         if snapshot.state == State::HalfOpen {
             plan.successes = snapshot.probe_successes;
@@ -80,25 +129,19 @@ impl Circuit {
             apart <= SAME_DEADLINE
         };
         let inner = self.inner();
-        // A run brought along must not vanish because the circuit is closed already, as it is at a restore.
-        let brings_evidence =
-            plan.run > inner.run.weight(word.era()) || plan.successes > inner.probes.verdict(word.era()).successes;
+        // Successes brought along must not vanish because the circuit is half-open already; nor can they be added, as they would
+        // have to be weighed. A closed circuit weighs what it is brought at the next failure.
+        let brings_successes = plan.successes > inner.probes.verdict(word.era()).successes;
         word.standing() == plan.standing
             && (word.state() != State::Open || close(inner.open_until(), plan.open_until))
             && (!word.mode().is_hold() || close(inner.hold_until(), plan.hold_until))
-            && !(brings_evidence && plan.reason == Reason::Restored)
+            && !(brings_successes && plan.reason == Reason::Restored)
     }
 }
 
-/// Turns a score of a record into 1/256; nonsense is nothing.
-fn units(score: f64) -> u64 {
-    if !score.is_finite() || score <= 0.0 {
-        return 0;
-    }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative, and a cast saturates")]
-    let units = (score * f64::from(UNIT)).round() as u64;
-    units
-}
+/// The circuit is in another era by now.
+#[derive(Debug)]
+pub(crate) struct Moved;
 
 /// Two deadlines that went through a record and a clock's offset are the same if they are this close.
 const SAME_DEADLINE: Duration = Duration::from_millis(250);

@@ -1,6 +1,6 @@
 //! Transitions: one winner, under the cold mutex, with the data of the new era written before its word.
 //!
-//! A change is planned by whoever finds it due, on the word it has seen; if the word has changed meanwhile, another thread was
+//! A change is planned by whoever finds it due, on the word it has seen; if another era has begun meanwhile, another thread was
 //! first and nothing happens. Observers are told afterwards, outside the lock, by the winner.
 
 use core::time::Duration;
@@ -15,6 +15,7 @@ use crate::event::{Event, Observer, guarded};
 use crate::outcome::FailureKind;
 use crate::state::{Generation, Mode, Reason, Standing, State, Transition};
 use crate::sync::{MutexGuard, Relaxed, Release};
+use crate::window::Tally;
 
 /// What only transitions touch.
 #[derive(Debug)]
@@ -62,24 +63,26 @@ pub(super) struct Plan {
     pub(super) hold_until: Tick,
     /// The failure that completed the evidence.
     pub(super) failure: Option<FailureKind>,
-    /// Evidence that a restored circuit brings along: the weight of the run, the successes of probes.
+    /// Evidence that a restored circuit brings along: the weight of the run, the sums, the successes of probes.
     pub(super) run: u64,
+    pub(super) tally: Tally,
     pub(super) successes: u32,
 }
 
 impl Plan {
     pub(super) const fn new(standing: Standing, reason: Reason, now: Tick) -> Self {
         let (open_until, hold_until) = (Tick::NEVER, Tick::NEVER);
-        Self { standing, reason, now, open_until, hold_until, failure: None, run: 0, successes: 0 }
+        Self { standing, reason, now, open_until, hold_until, failure: None, run: 0, tally: Tally::EMPTY, successes: 0 }
     }
 }
 
 impl Inner {
-    /// Makes the planned change if the circuit is still at `expected`, and tells of it.
+    /// Makes the planned change if the circuit is still in the era of `expected`, and tells of it.
     ///
-    /// `plan` runs under the lock and may give up.
+    /// `plan` runs under the lock and may give up. Eras are compared, not words: no change is lost because the wait for a
+    /// restore began or ended meanwhile.
     pub(super) fn change(&self, expected: Word, plan: impl FnOnce(&mut Cold) -> Option<Plan>) -> Option<Transition> {
-        self.change_any(|cold, word| if word == expected { plan(cold) } else { None })
+        self.change_any(|cold, word| if word.era() == expected.era() { plan(cold) } else { None })
     }
 
     /// Makes the planned change wherever the circuit is.
@@ -96,7 +99,7 @@ impl Inner {
 
     /// Writes the data of the next era, then publishes it.
     fn enter(&self, mut cold: MutexGuard<'_, Cold>, from: Word, plan: Plan) -> Transition {
-        let Plan { standing, reason, now, open_until, hold_until, failure, run, successes } = plan;
+        let Plan { standing, reason, now, open_until, hold_until, failure, run, tally, successes } = plan;
         let to = from.next(standing);
         // Relaxed: a count, publishes nothing.
         let rejected = self.counts.rejected.load(Relaxed);
@@ -131,7 +134,7 @@ impl Inner {
 
         if standing.state == State::Open && from.state() != State::Open {
             cold.closed_for = Duration::ZERO;
-        } else if from.is_flowing() {
+        } else if from.restored().is_flowing() {
             cold.closed_for = cold.closed_for.saturating_add(now.saturating_since(self.entered()));
         }
 
@@ -146,6 +149,7 @@ impl Inner {
         }
         self.run.begin(to.era(), run);
         self.evidence.begin(to.era());
+        self.evidence.seed(to.era(), now, tally);
         self.probes.begin(to.era(), successes);
         self.leave_alone_until.begin(to.era(), 0);
         // A circuit can begin to reject half-open: reset to it, or restored.

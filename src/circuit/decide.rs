@@ -1,11 +1,12 @@
 //! The decisions: whether evidence trips a circuit, and for how long. Pure functions of numbers.
 
 use core::time::Duration;
+use std::sync::Arc;
 
-use crate::config::{Config, Rules};
+use crate::config::Rules;
 use crate::outcome::{UNIT, score_from_units};
 use crate::state::Reason;
-use crate::window::Tally;
+use crate::window::{Tally, Window};
 
 /// What a closed circuit knows.
 #[derive(Debug, Clone, Copy)]
@@ -18,13 +19,13 @@ pub(super) struct Seen {
 }
 
 /// Returns the first rule that the evidence meets: run, rate, score, slow calls.
-pub(super) fn trips(config: &Config, seen: &Seen) -> Option<Reason> {
-    let Rules { failure_rate, min_calls, consecutive_failures, always, failure_score, slow_call_rate } = config.rules;
+pub(super) fn trips(rules: &Rules, window: Window, seen: &Seen) -> Option<Reason> {
+    let Rules { failure_rate, min_calls, consecutive_failures, always, failure_score, slow_call_rate } = *rules;
     let Tally { calls, units, slow } = seen.tally;
     let enough = calls >= u64::from(min_calls);
 
     if let Some(n) = consecutive_failures {
-        let longer = config.rules.has_rate() && !always && enough;
+        let longer = rules.has_rate() && !always && enough;
         let limit = u64::from(if longer { n.max(min_calls) } else { n }) * u64::from(UNIT);
         if seen.run >= limit {
             let (score, limit) = (score_from_units(seen.run), score_from_units(limit));
@@ -32,7 +33,7 @@ pub(super) fn trips(config: &Config, seen: &Seen) -> Option<Reason> {
         }
     }
     // A young time window flaps: its first bucket holds whatever came first.
-    let ripe = enough && config.window.bucket_width().is_none_or(|width| seen.age >= width);
+    let ripe = enough && window.bucket_width().is_none_or(|width| seen.age >= width);
     if let Some(limit) = failure_rate.filter(|_| ripe) {
         let score = score_from_units(units);
         let rate = share(score, calls);
@@ -53,6 +54,19 @@ pub(super) fn trips(config: &Config, seen: &Seen) -> Option<Reason> {
         }
     }
     None
+}
+
+/// Returns the first rule that the evidence meets once the thresholds are lowered, as another instance opened.
+pub(super) fn trips_on_advice(rules: &Rules, window: Window, seen: &Seen) -> Option<Reason> {
+    // Less evidence is asked for, but it must be as bad: shares and scores stay.
+    let min_calls = lowered(rules.min_calls);
+    let lower = Rules { min_calls, consecutive_failures: rules.consecutive_failures.map(lowered), ..*rules };
+    trips(&lower, window, seen).map(|rule| Reason::Advised { rule: Arc::new(rule) })
+}
+
+/// A quarter, rounded up. At least 2, as one failure is chance, but never more than it was.
+fn lowered(threshold: u32) -> u32 {
+    threshold.div_ceil(4).max(2).min(threshold)
 }
 
 /// Returns the share of `part` in `calls`. While calls complete it can be off, but it is a share: 1 at most.
@@ -94,6 +108,12 @@ mod tests {
         assert_eq!(decayed(3, 10 * second, 29 * second), 1);
         assert_eq!(decayed(3, 10 * second, Duration::MAX), 0);
         assert_eq!(decayed(0, Duration::ZERO, Duration::ZERO), 0);
+    }
+
+    #[test]
+    fn a_lowered_threshold_is_a_quarter_rounded_up_and_at_least_two_but_never_more_than_it_was() {
+        let thresholds = [1, 2, 3, 8, 9, 20, 21, u32::MAX];
+        assert_eq!(thresholds.map(lowered), [1, 2, 2, 2, 3, 5, 6, 1 << 30]);
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub(crate) struct Inner {
     pub(super) evidence: Evidence,
     pub(super) run: Run,
     pub(super) counts: Counts,
+    /// Until when another instance's opening lowers the thresholds. Only read where evidence is weighed.
+    pub(super) advised_until: AtomicU64,
     pub(super) cold: Mutex<Cold>,
 }
 
@@ -91,6 +93,7 @@ impl Inner {
             probes: Probes::new(config.probes.in_flight),
             leave_alone_until: Tagged::new(),
             counts: Counts::default(),
+            advised_until: AtomicU64::new(Tick::ZERO.as_nanos()),
             wakers: Wakers::new(),
             cold: Mutex::new(Cold::new(mode)),
             measures: config.durations || config.rules.slow_call_rate.is_some(),
@@ -176,4 +179,4 @@ fn random_seed() -> u64 {
 }
 
 /// Era 0 is before all: what `poll_changed` starts from.
-const FIRST_ERA: u64 = 1;
+pub(super) const FIRST_ERA: u64 = 1;

@@ -7,17 +7,17 @@
 //! | model | the step that is broken |
 //! |---|---|
 //! | [`edges`] | |
-//! | `loom_two_failures_that_complete_a_run_trip_once` | `change` does not compare the word |
+//! | `loom_two_failures_that_complete_a_run_trip_once` | `change` does not compare eras |
 //! | `loom_two_failures_that_complete_a_score_trip_once` | a sum, or a bucket, is stored where it was exchanged |
 //! | `loom_two_failures_that_complete_a_rate_trip_once` | the exchange in `Tagged::update` releases nothing |
 //! | `loom_a_retry_after_of_the_evidence_is_a_floor` | it is kept after the run; `Tagged::get` is Relaxed |
-//! | `loom_a_verdict_has_one_winner` | `change` does not compare the word |
+//! | `loom_a_verdict_has_one_winner` | `change` does not compare eras |
 //! | `loom_every_change_begins_an_era_of_its_own` | `change_any` loads the word before it locks |
 //! | `loom_a_rejected_caller_knows_until_when` | the word is stored or loaded Relaxed, or before its data |
 //! | `loom_a_reopened_circuit_lets_nobody_through` | the same |
 //! | `loom_a_status_is_of_one_era` | it loads the word before it locks |
 //! | [`probes`] | |
-//! | `loom_callers_past_the_deadline_make_one_transition` | `change` does not compare the word |
+//! | `loom_callers_past_the_deadline_make_one_transition` | `change` does not compare eras |
 //! | `loom_callers_past_the_deadline_find_every_slot` | the deadline goes before the word; slots come after it |
 //! | `loom_three_callers_take_two_slots` | a slot is loaded and stored where it was exchanged |
 //! | `loom_a_dropped_probe_gives_its_slot_back` | it does not |
@@ -33,6 +33,9 @@
 //! | `loom_two_waiters_are_woken_or_see_the_change` | the flag is stored, or exchanged with less |
 //! | `loom_a_waiter_for_a_slot_is_woken_or_sees_it` | `judge` wakes before it frees, or not at all |
 //! | `loom_who_polls_for_a_change_is_woken_or_sees_it` | `change_any` wakes before it publishes; no second look |
+//! | `loom_who_awaits_the_restore_is_woken_or_sees_it` | `restored` wakes before it publishes, or not at all |
+//! | `loom_a_rule_met_while_the_wait_ends_is_not_lost` | `change` compares words; `restored` loads the word before it locks |
+//! | `loom_the_end_of_the_wait_hides_no_deadline` | `restored` stores the word Relaxed |
 //! | `loom_one_caller_sums_up_the_rejections` | the loser of the exchange tries again |
 
 mod edges;

@@ -8,7 +8,7 @@ use super::permit::Right;
 use super::probes::Probe;
 use super::word::Word;
 use crate::clock::{Tick, nanos};
-use crate::config::LONGEST_RETRY_AFTER;
+use crate::config::{Config, LONGEST_RETRY_AFTER};
 use crate::event::{Ended, Event};
 use crate::outcome::{Failure, FailureKind, Outcome};
 use crate::state::Reason;
@@ -124,9 +124,18 @@ impl Inner {
         let era = word.era();
         let age = now.saturating_since(self.entered());
         let seen = Seen { run: self.run.weight(era), tally: self.evidence.tally(era, now), age };
-        if let Some(reason) = decide::trips(&self.config, &seen) {
+        let Config { rules, window, .. } = &self.config;
+        let met = decide::trips(rules, *window, &seen);
+        // Only where the configured thresholds are not met: advice must not be blamed for what would have happened without.
+        let on_advice = met.is_none() && self.is_advised(now);
+        if let Some(reason) = if on_advice { decide::trips_on_advice(rules, *window, &seen) } else { met } {
             self.trip(word, now, reason, failure);
         }
+    }
+
+    fn is_advised(&self, now: Tick) -> bool {
+        // Relaxed: a deadline that publishes nothing. Whoever sees it late weighs as if the advice had come late.
+        now.as_nanos() < self.advised_until.load(Relaxed)
     }
 
     /// Adds to the verdict of a half-open circuit, and makes the change once it is certain.

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::inner::Inner;
 use super::{Circuit, Peek, decide};
 use crate::outcome::score_from_units;
 use crate::state::{Generation, Mode, Standing, State, Transition};
@@ -109,9 +110,9 @@ impl Circuit {
             era,
             generation: cold.generation,
             since: now.saturating_since(inner.entered()),
-            retry_after: match inner.peek() {
+            retry_after: match inner.peek_at_gate(word) {
                 Peek::Rejecting(retry_after) => retry_after,
-                Peek::MayPass | Peek::ProbesTaken(_) => None,
+                Peek::MayPass | Peek::ProbesTaken(_) | Peek::AwaitsRestore => None,
             },
             attempt: cold.attempt,
             tally,
@@ -123,7 +124,7 @@ impl Circuit {
                 successes: verdict.successes,
                 failures: verdict.failures,
             },
-            totals: self.totals(),
+            totals: inner.totals(),
             transitions: cold.history.iter().cloned().collect(),
         }
     }
@@ -131,14 +132,29 @@ impl Circuit {
     /// Returns the counts since the start.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        let counts = &self.inner().counts;
+        let inner = self.inner();
+        // Evidence that a restore brings along is taken out of the count again: under the lock nobody sees it in between.
+        let _cold = inner.cold.lock();
+        inner.totals()
+    }
+
+    /// Brings every gauge up to date, for a `/metrics` handler: gauges that decay, and recorders that were installed late.
+    pub fn refresh_metrics(&self) {
+        self.inner().tell_standing();
+    }
+}
+
+impl Inner {
+    /// Under the cold mutex.
+    fn totals(&self) -> Totals {
+        let counts = &self.counts;
         // Relaxed: counts, they publish nothing.
         let count = |count: &AtomicU64| count.load(Relaxed);
         // Failures first: a call is in the window before it is among the failures, so the difference is never negative.
         // Acquire: pairs with the Release in `count_failure`.
         let failures = counts.failures.load(Acquire);
         Totals {
-            successes: self.inner().evidence.recorded().saturating_sub(failures) + count(&counts.other_successes),
+            successes: self.evidence.recorded().saturating_sub(failures) + count(&counts.other_successes),
             failures: failures + count(&counts.other_failures),
             ignored: count(&counts.ignored),
             cancelled: count(&counts.cancelled),
@@ -147,10 +163,5 @@ impl Circuit {
             would_reject: count(&counts.would_reject),
             observer_panics: count(&counts.observer_panics),
         }
-    }
-
-    /// Brings every gauge up to date, for a `/metrics` handler: gauges that decay, and recorders that were installed late.
-    pub fn refresh_metrics(&self) {
-        self.inner().tell_standing();
     }
 }

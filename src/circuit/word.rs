@@ -1,11 +1,12 @@
 //! The one word that decides whether a call goes through.
 //!
 //! ```text
-//! word   63..5 era | 4 bypassed | 3..2 state | 1..0 mode
+//! word   63..6 era | 5 awaits its restore | 4 bypassed | 3..2 state | 1..0 mode
 //! ```
 //!
-//! It changes under the cold mutex only, so a plain store publishes it. The era grows by one with every change, whatever
-//! changes, and never wraps: 2^59 eras are 18 years at one a nanosecond.
+//! It changes under the cold mutex only, so a plain store publishes it. The era grows by one with every change of state, mode or
+//! deadline, and never wraps: 2^58 eras are 9 years at one a nanosecond. Only the wait for a restore begins and ends within an
+//! era, so whoever asks whether the circuit is still what it was compares eras, not words.
 
 use core::fmt;
 
@@ -47,15 +48,33 @@ impl Word {
 
     /// The next word of the same circuit: the next era, and a new standing.
     pub(super) fn next(self, standing: Standing) -> Self {
-        Self::new(self.era().saturating_add(1), standing, self.bypassed())
+        let next = Self::new(self.era().saturating_add(1), standing, self.bypassed());
+        Self(next.0 | self.0 & AWAITS_RESTORE)
     }
 
     /// Whether calls go through and are counted: closed, in automatic mode or in shadow.
     ///
-    /// The healthy case is one comparison: they are the two lowest words of an era.
+    /// The healthy case is one comparison: they are the two lowest words of an era. A circuit that awaits its restore is not
+    /// healthy yet.
     #[inline]
     pub(super) const fn is_flowing(self) -> bool {
-        self.0 & (BYPASSED | MODE | STATE) <= SHADOW
+        self.0 & (AWAITS_RESTORE | BYPASSED | MODE | STATE) <= SHADOW
+    }
+
+    /// The same word once nobody waits for the restore.
+    pub(super) const fn restored(self) -> Self {
+        Self(self.0 & !AWAITS_RESTORE)
+    }
+
+    /// The same word while services wait for the restore.
+    #[cfg(any(feature = "store", test))]
+    pub(super) const fn awaiting_restore(self) -> Self {
+        Self(self.0 | AWAITS_RESTORE)
+    }
+
+    /// Whether services wait for the circuit to be restored. It means nothing to a bypassed circuit.
+    pub(super) const fn awaits_restore(self) -> bool {
+        self.0 & (AWAITS_RESTORE | BYPASSED) == AWAITS_RESTORE
     }
 
     /// Whether the environment's kill switch names the circuit: calls go through whatever the rest says.
@@ -89,6 +108,7 @@ impl fmt::Debug for Word {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Word")
             .field("era", &self.era())
+            .field("awaits_restore", &self.awaits_restore())
             .field("bypassed", &self.bypassed())
             .field("mode", &self.mode())
             .field("state", &self.state())
@@ -107,7 +127,8 @@ const CLOSED: u64 = 0;
 const OPEN: u64 = 1 << 2;
 const HALF_OPEN: u64 = 2 << 2;
 const BYPASSED: u64 = 1 << 4;
-const ERA_SHIFT: u32 = 5;
+const AWAITS_RESTORE: u64 = 1 << 5;
+const ERA_SHIFT: u32 = 6;
 
 #[cfg(all(test, not(breaker_loom)))]
 mod tests {
@@ -123,6 +144,12 @@ mod tests {
                     assert_eq!((word.era(), word.standing(), word.bypassed()), (77, standing, bypassed));
                     let flows = state == State::Closed && matches!(mode, Mode::Automatic | Mode::Shadow) && !bypassed;
                     assert_eq!(word.is_flowing(), flows, "{word:?}");
+
+                    let awaiting = word.awaiting_restore();
+                    assert_eq!((awaiting.era(), awaiting.standing(), awaiting.bypassed()), (77, standing, bypassed));
+                    assert!(!awaiting.is_flowing(), "{awaiting:?}");
+                    assert_eq!((awaiting.awaits_restore(), awaiting.restored() == word), (!bypassed, true));
+                    assert_eq!(awaiting.next(standing).awaits_restore(), !bypassed, "a change does not end the wait");
                 }
             }
         }

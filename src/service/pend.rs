@@ -1,5 +1,5 @@
 //! Waiting until a circuit lets calls through again: for transitions, freed slots, and the deadline, of the opening or of the
-//! oldest probe.
+//! oldest probe. And waiting until a circuit is restored.
 
 use core::future::Future;
 use core::pin::Pin;
@@ -38,7 +38,7 @@ impl Pend {
             // Only a look after registering may end in waiting: the change could have come in between.
             match circuit.peek() {
                 Peek::MayPass => break,
-                Peek::Rejecting(None) => return Poll::Pending,
+                Peek::Rejecting(None) | Peek::AwaitsRestore => return Poll::Pending,
                 Peek::Rejecting(Some(left)) | Peek::ProbesTaken(left) => {
                     // A new timer each time: the deadline may have moved, and this is not the path of a healthy call.
                     let timer = wait.timer.insert(Box::pin(sleep(left)));
@@ -48,6 +48,25 @@ impl Pend {
         }
         self.0 = None;
         Poll::Ready(())
+    }
+
+    /// Is ready with what the circuit says, once that does not await its restore any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// As of [`poll`](Self::poll).
+    pub(super) fn poll_restored(&mut self, circuit: &Circuit, context: &mut Context<'_>) -> Poll<Peek> {
+        let wait = self.0.get_or_insert_with(|| Wait::new(circuit));
+        circuit.register_at(&mut wait.place, context);
+        // Only a look after registering may end in waiting, as in `poll`.
+        let peek = circuit.peek();
+        if peek == Peek::AwaitsRestore {
+            // The service that is woken does not come back here, as it is not to pay for this: the place stays its own until
+            // it is dropped, but holds no task any more.
+            return Poll::Pending;
+        }
+        self.0 = None;
+        Poll::Ready(peek)
     }
 }
 
@@ -60,5 +79,112 @@ impl Wait {
 impl Drop for Wait {
     fn drop(&mut self) {
         self.circuit.leave(self.place);
+    }
+}
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use std::sync::Arc;
+    use std::task::{Wake, Waker};
+
+    use tower::{Layer, Service};
+    use tower_test::mock::{self, Handle, Spawn};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::layer::CircuitBreakerLayer;
+    use crate::service::{CircuitBreaker, WhenOpen};
+    use crate::state::By;
+
+    type Mock = mock::Mock<(), ()>;
+
+    const BOTH: [WhenOpen; 2] = [WhenOpen::Reject, WhenOpen::Pend];
+
+    fn circuit() -> Circuit {
+        Circuit::new(Config::classic("orders").build().expect("they are valid"))
+    }
+
+    /// A service that is ready as often as it is polled.
+    fn service(circuit: &Circuit, when_open: WhenOpen) -> (CircuitBreaker<Mock>, Handle<(), ()>) {
+        let (inner, mut handle) = mock::pair();
+        handle.allow(1);
+        (CircuitBreakerLayer::new(circuit).when_open(when_open).layer(inner), handle)
+    }
+
+    fn by() -> By {
+        By::new("alice", "a test").expect("it is valid")
+    }
+
+    #[test]
+    fn a_service_waits_for_the_restore_without_polling_the_inner_service_and_is_woken_by_it() {
+        for when_open in BOTH {
+            let circuit = circuit();
+            circuit.await_restore();
+            let (service, mut handle) = service(&circuit, when_open);
+            // Polled, it would fail.
+            handle.send_error("polled too early");
+            let mut service = Spawn::new(service);
+            for _ in 0..3 {
+                assert!(service.poll_ready::<()>().is_pending(), "{when_open:?}");
+            }
+            assert!(!service.is_woken(), "{when_open:?}");
+            circuit.restored();
+            assert!(service.is_woken(), "{when_open:?}");
+            let ready = service.poll_ready::<()>();
+            assert!(matches!(ready, Poll::Ready(Err(_))), "{when_open:?}: now the inner service is polled");
+            assert_eq!((circuit.totals().rejected, circuit.totals().failures), (0, 1));
+        }
+    }
+
+    #[test]
+    fn a_service_waits_for_the_restore_though_the_circuit_trips_meanwhile() {
+        for when_open in BOTH {
+            let circuit = circuit();
+            circuit.await_restore();
+            let mut service = Spawn::new(service(&circuit, when_open).0);
+            assert!(service.poll_ready::<()>().is_pending());
+            circuit.trip(&by(), None);
+            assert!(service.is_woken(), "a transition wakes, as ever");
+            assert!(service.poll_ready::<()>().is_pending(), "{when_open:?}");
+            circuit.restored();
+            assert!(service.is_woken());
+            assert_eq!(service.poll_ready::<()>().is_ready(), when_open == WhenOpen::Reject, "open, as it would be");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_was_not_polled_ready_is_rejected_and_does_not_wait() {
+        let circuit = circuit();
+        let mut waits = service(&circuit, WhenOpen::Reject).0;
+        circuit.await_restore();
+        assert!(waits.call(()).await.is_err());
+        assert_eq!(circuit.totals().rejected, 1);
+    }
+
+    #[test]
+    fn a_service_that_gives_up_waiting_for_a_restore_leaves_no_task_behind() {
+        struct Task;
+
+        impl Wake for Task {
+            fn wake(self: Arc<Self>) {}
+        }
+
+        let task = Arc::new(Task);
+        for when_open in BOTH {
+            let circuit = circuit();
+            circuit.await_restore();
+            for _ in 0..10 {
+                let (mut service, _handle) = service(&circuit, when_open);
+                let waker = Waker::from(Arc::clone(&task));
+                assert!(Service::<()>::poll_ready(&mut service, &mut Context::from_waker(&waker)).is_pending());
+            }
+            assert_eq!(Arc::strong_count(&task), 1, "{when_open:?}");
+            let (mut waits, _handle) = service(&circuit, when_open);
+            let waker = Waker::from(Arc::clone(&task));
+            assert!(Service::<()>::poll_ready(&mut waits, &mut Context::from_waker(&waker)).is_pending());
+            drop(waker);
+            circuit.restored();
+            assert_eq!(Arc::strong_count(&task), 1, "{when_open:?}: woken, and forgotten");
+        }
     }
 }

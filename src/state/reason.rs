@@ -41,6 +41,8 @@ pub enum Reason {
     Restored,
     /// Another instance's newer state was followed.
     Followed,
+    /// A rule was met whose thresholds were lowered, as another instance opened ([`advise`](crate::Circuit::advise)).
+    Advised { rule: Arc<Self> },
     /// The environment's kill switch names this circuit.
     KillSwitch,
 }
@@ -64,6 +66,7 @@ impl Reason {
             Self::Operator { .. } => "operator",
             Self::Restored => "restored",
             Self::Followed => "followed",
+            Self::Advised { .. } => "advised",
             Self::KillSwitch => "kill_switch",
         }
     }
@@ -111,6 +114,7 @@ impl fmt::Display for Reason {
             Self::Operator { act, by } => write!(f, "{act} by {by}"),
             Self::Restored => f.write_str("restored from the store"),
             Self::Followed => f.write_str("another instance's newer state was followed"),
+            Self::Advised { rule } => write!(f, "{rule}, thresholds lowered because another instance opened"),
             Self::KillSwitch => f.write_str("CIRCUIT_BREAKER_DISABLED names it"),
         }
     }
@@ -157,6 +161,20 @@ pub enum Act {
     Resume,
     /// Let every call through, and reported what would have been rejected.
     Shadow,
+}
+
+impl Act {
+    /// Returns the act as records and the audit spell it: `trip`, `reset`, `disable`, `resume` or `shadow`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trip => "trip",
+            Self::Reset => "reset",
+            Self::Disable => "disable",
+            Self::Resume => "resume",
+            Self::Shadow => "shadow",
+        }
+    }
 }
 
 impl fmt::Display for Act {

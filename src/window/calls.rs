@@ -10,6 +10,7 @@
 
 use super::tagged::{self, Tagged};
 use super::{Mark, Tally};
+use crate::outcome::UNIT;
 use crate::sync::{AtomicU32, AtomicU64, Relaxed};
 
 #[derive(Debug)]
@@ -56,6 +57,38 @@ impl CallRing {
         pay(&self.calls, era, 1, u32::from(gone.present()));
         pay(&self.score, era, new.units(), gone.units());
         pay(&self.slow, era, u32::from(new.slow()), u32::from(gone.slow()));
+    }
+
+    /// Adds sums as calls before those of this era: whatever comes later replaces them first. Under the cold mutex.
+    ///
+    /// The position stays, so they are no calls of this process; and of more than there is room for, the same share is taken.
+    pub(crate) fn seed(&self, era: u64, tally: Tally) {
+        let slots = self.slots.len() as u64;
+        let own = self.tally(era).calls.min(slots);
+        let calls = tally.calls.min(slots - own);
+        let Tally { units, slow, .. } = tally.shrunk(calls, tally.calls);
+        let (units, slow) = (units.min(calls * u64::from(UNIT)), slow.min(calls));
+        // The part of `sum` that falls to one of the calls, so that the parts are equal and sum up. Below 2^24 * 2^32.
+        let part = |sum: u64, call: u64| sum * (call + 1) / calls - sum * call / calls;
+        // Relaxed throughout, as in `record`.
+        let before_own = self.position.load(Relaxed) % slots + slots - own;
+        for call in 0..calls {
+            let units = u16::try_from(part(units, call)).unwrap_or(UNIT);
+            let new = Slot::new(era, Mark { units, slow: part(slow, call) > 0 });
+            #[expect(clippy::cast_possible_truncation, reason = "a remainder by a length")]
+            let index = ((before_own + slots - 1 - call) % slots) as usize;
+            let seen = self.slots[index].load(Relaxed);
+            let slot = Slot(seen);
+            // A call that completes just now has the slot: one of those brought along less, as when a later call replaces it.
+            if slot.present() && slot.is_of_the_era_of(new)
+                || self.slots[index].compare_exchange(seen, new.0, Relaxed, Relaxed).is_err()
+            {
+                continue;
+            }
+            pay(&self.calls, era, 1, 0);
+            pay(&self.score, era, new.units(), 0);
+            pay(&self.slow, era, u32::from(new.slow()), 0);
+        }
     }
 
     pub(crate) fn tally(&self, era: u64) -> Tally {
@@ -200,6 +233,67 @@ mod tests {
         }
         assert_eq!(ring.tally(9), Tally { calls: 20, units: 20 * 256, slow: 20 });
         assert_eq!(ring.tally(9), ring.recount(9));
+    }
+
+    /// The slots that hold a call of the era, by age: first the one that is replaced next.
+    fn by_age(ring: &CallRing, era: u64) -> Vec<u32> {
+        let next = usize::try_from(ring.position.load(Relaxed)).expect("few") % ring.slots.len();
+        let (later, earlier) = ring.slots.split_at(next);
+        let of_the_era = Slot::new(era, Mark { units: 0, slow: false });
+        let slots = earlier.iter().chain(later).map(|slot| Slot(slot.load(Relaxed)));
+        slots.filter(|slot| slot.present() && slot.is_of_the_era_of(of_the_era)).map(Slot::units).collect()
+    }
+
+    #[test]
+    fn sums_brought_along_become_the_oldest_calls_spread_evenly_and_are_none_of_this_process() {
+        for own in [0, 1, 5, 6, 13] {
+            let ring = CallRing::new(10);
+            ring.begin(1);
+            for _ in 0..own {
+                ring.record(1, Mark { units: 7, slow: false });
+            }
+            ring.seed(1, Tally { calls: 4, units: 2 * 256 + 1, slow: 1 });
+            let room = 4.min(10_usize.saturating_sub(own));
+            let found = by_age(&ring, 1);
+            assert_eq!((found.len(), ring.recorded()), (room + own.min(10), own as u64), "after {own} of its own");
+            assert!(found[room..].iter().all(|units| *units == 7), "{found:?} after {own} of its own");
+            assert!(found[..room].iter().all(|units| (128..=129).contains(units)), "{found:?}: even");
+            if room == 4 {
+                assert_eq!(found[..room].iter().sum::<u32>(), 2 * 256 + 1, "to the last 1/256");
+            }
+            assert_eq!(ring.tally(1), ring.recount(1));
+            for _ in 0..10 {
+                ring.record(1, Mark { units: 256, slow: false });
+            }
+            assert_eq!(ring.tally(1), Tally { calls: 10, units: 2560, slow: 0 }, "all have been replaced");
+        }
+    }
+
+    #[test]
+    fn of_more_than_a_ring_can_hold_the_same_share_is_taken() {
+        let ring = CallRing::new(10);
+        ring.begin(1);
+        ring.seed(1, Tally { calls: u64::MAX, units: u64::MAX, slow: u64::MAX / 2 });
+        assert_eq!(ring.tally(1), Tally { calls: 10, units: 10, slow: 5 });
+        ring.seed(1, Tally { calls: 10, units: u64::MAX, slow: 0 });
+        assert_eq!(ring.tally(1).calls, 10, "there was no room left");
+        ring.begin(2);
+        ring.seed(2, Tally { calls: 1, units: u64::MAX, slow: 9 });
+        assert_eq!(ring.tally(2), Tally { calls: 1, units: 256, slow: 1 }, "no call weighs more");
+        assert_eq!(ring.tally(2), ring.recount(2));
+    }
+
+    #[test]
+    fn after_a_seed_among_two_threads_the_sums_equal_the_slots() {
+        for _ in 0..200 {
+            let ring = CallRing::new(100);
+            ring.begin(1);
+            std::thread::scope(|scope| {
+                scope.spawn(|| ring.seed(1, Tally { calls: 90, units: 30 * 256, slow: 9 }));
+                record_in_two_threads(&ring, 100, |_| 1);
+            });
+            assert_eq!(ring.tally(1), ring.recount(1));
+        }
     }
 
     #[test]

@@ -19,7 +19,12 @@ impl Run {
 
     /// Adds a failure to the run, if it is of `era`.
     pub(crate) fn failure(&self, era: u64, units: u16) {
-        self.0.update(era, |weight| weight.saturating_add(u64::from(units)).min(MAX));
+        self.seed(era, u64::from(units));
+    }
+
+    /// Adds a weight that a restored circuit brings along, if the run is of `era`.
+    pub(crate) fn seed(&self, era: u64, units: u64) {
+        self.0.update(era, |weight| weight.saturating_add(units).min(MAX));
     }
 
     /// Returns the weight of the run in 1/256; 0 if it is of another era.

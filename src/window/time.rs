@@ -28,6 +28,8 @@ pub(crate) struct TimeWindow {
     slow: bool,
     /// Calls counted by buckets that have been overtaken, and those that came too late for any.
     retired: AtomicU64,
+    /// Calls among all those that were brought along and are none of this process. Written under the cold mutex.
+    seeded: AtomicU64,
 }
 
 /// Which number a word counts.
@@ -49,6 +51,7 @@ impl TimeWindow {
             width: (nanos(length) / u64::from(buckets)).max(1),
             slow,
             retired: AtomicU64::new(0),
+            seeded: AtomicU64::new(0),
         }
     }
 
@@ -74,6 +77,31 @@ impl TimeWindow {
         }
         if mark.slow && self.slow {
             let _added = self.add(self.word(stamp.shard, Sum::Slow, bucket), tag, 1);
+        }
+    }
+
+    /// Adds sums to the current bucket in one lump. Under the cold mutex.
+    pub(crate) fn seed(&self, era: u64, now: Tick, tally: Tally) {
+        let slot = now.as_nanos() / self.width;
+        let (tag, bucket) = (Tag::new(era, slot), self.bucket(slot));
+        // Half of what a count can hold is left to the calls of this process, so that it is they who never saturate.
+        let there = self.tally(era, now);
+        let room = u64::from(u32::MAX / 2).saturating_sub(there.calls.max(there.units));
+        let tally = tally.shrunk(room, tally.calls.max(tally.units));
+        let count = |sum: u64| u32::try_from(sum).unwrap_or(u32::MAX);
+        match self.add(self.word(0, Sum::Calls, bucket), tag, count(tally.calls)) {
+            Added::Counted => {}
+            // Relaxed here and below: a count, publishes nothing.
+            Added::Overtook(before) => {
+                self.retired.fetch_add(u64::from(before), Relaxed);
+            }
+            // The clock has jumped back: lost, as a call would be.
+            Added::TooLate => return,
+        }
+        self.seeded.fetch_add(tally.calls, Relaxed);
+        let _added = self.add(self.word(0, Sum::Score, bucket), tag, count(tally.units));
+        if self.slow {
+            let _added = self.add(self.word(0, Sum::Slow, bucket), tag, count(tally.slow));
         }
     }
 
@@ -143,7 +171,9 @@ impl TimeWindow {
         let shards = self.lines.len() / self.lines_per_shard;
         // Relaxed: counts, they publish nothing. A bucket overtaken meanwhile may be counted twice.
         let live: u64 = (0..shards).flat_map(live).map(|word| u64::from(split(word.load(Relaxed)).1)).sum();
-        self.retired.load(Relaxed) + live
+        let counted = self.retired.load(Relaxed) + live;
+        // Exact where the cold mutex is held, as every seed is sown under it.
+        counted.saturating_sub(self.seeded.load(Relaxed))
     }
 
     fn bucket(&self, slot: u64) -> usize {
@@ -265,6 +295,35 @@ mod tests {
             assert_eq!(window.tally(era, stamp(era, 100 + era % 3).now).calls, 1, "era {era}");
         }
         assert_eq!(window.recorded(), 1_000, "the totals forget nothing");
+    }
+
+    #[test]
+    fn sums_brought_along_count_at_once_expire_together_and_are_no_calls_of_this_process() {
+        let window = TimeWindow::new(Duration::from_secs(10), 10, true, 2);
+        let brought = Tally { calls: 50, units: 20 * 256, slow: 3 };
+        window.record(stamp(1, 100), HARD);
+        window.seed(1, stamp(1, 100).now, brought);
+        let both = Tally { calls: 51, units: 21 * 256, slow: 3 };
+        assert_eq!((window.tally(1, stamp(1, 109).now), window.recorded()), (both, 1));
+        assert_eq!(window.tally(2, stamp(2, 100).now), Tally::EMPTY, "they are of their era");
+        assert_eq!(window.tally(1, stamp(1, 110).now), Tally::EMPTY);
+        // The bucket is overtaken, and hands on to the totals what is in it.
+        window.record(stamp(1, 110), HARD);
+        assert_eq!(window.recorded(), 2);
+    }
+
+    #[test]
+    fn sums_too_large_for_a_bucket_keep_their_shares_and_leave_room_for_calls() {
+        let window = window();
+        for _ in 0..3 {
+            window.seed(1, stamp(1, 100).now, Tally { calls: u64::MAX, units: u64::MAX / 2, slow: 0 });
+        }
+        for _ in 0..10 {
+            window.record(stamp(1, 100), HARD);
+        }
+        let Tally { calls, units, .. } = window.tally(1, stamp(1, 100).now);
+        assert_eq!(window.recorded(), 10, "of {calls} calls");
+        assert!((calls / 2).abs_diff(units) < 10 * 256, "{units} of {calls}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod adopt;
+mod advise;
 mod config;
 mod defaults;
 mod eras;
@@ -12,4 +13,6 @@ mod registry;
 mod rig;
 mod rules;
 mod schedules;
+#[cfg(feature = "serde")]
+mod settings;
 mod telemetry;

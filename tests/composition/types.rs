@@ -188,6 +188,82 @@ type OnItsThread = Rc<()>;
 /// Not `Clone`.
 struct NotCloned;
 
+/// What comes with persistence.
+#[cfg(feature = "full")]
+mod stores {
+    use tower_circuit_breaker::coordinator::{
+        NoRuntime, Recovered, RegistryBuilder, RestoreReport, Restored, Sharing, ShutdownReport, StoreStatus,
+    };
+    use tower_circuit_breaker::record::{
+        CircuitRecord, Command, CorruptRecord, InstanceEntry, Operated, OperatorCommand, Timestamp, TransitionCommand,
+        Verdict,
+    };
+    use tower_circuit_breaker::settings::{
+        Persistence, SchemaSetting, Settings, SettingsError, SharingSetting, StoreKind, StoreUrl,
+    };
+    use tower_circuit_breaker::store::conformance::{Case, Suite};
+    use tower_circuit_breaker::store::schema::SchemaMode;
+    use tower_circuit_breaker::store::{
+        AnyStore, AuditFilter, AuditRow, Etag, Fault, Faults, FaultyStore, FileStore, Loaded, MemoryStore, Operation,
+        PostgresStore, RedisStore, SqliteStore, StoreError, StoreErrorKind, Versioned, Watch, WatchEvent, WatchSender,
+        Write, Written,
+    };
+
+    use super::*;
+
+    table! {
+    AnyStore: Send Sync Unpin Clone;
+    AuditFilter: Send Sync Unpin Clone;
+    AuditRow: Send Sync Unpin Clone;
+    Case: Send Sync Unpin Clone;
+    CircuitRecord: Send Sync Unpin Clone;
+    Command: Send Sync Unpin Clone;
+    CorruptRecord: Send Sync Unpin Clone;
+    Etag: Send Sync Unpin Clone;
+    Fault: Send Sync Unpin Clone;
+    Faults: Send Sync Unpin Clone;
+    FaultyStore<MemoryStore>: Send Sync Unpin Clone;
+    FileStore: Send Sync Unpin Clone;
+    InstanceEntry: Send Sync Unpin Clone;
+    Loaded: Send Sync Unpin Clone;
+    MemoryStore: Send Sync Unpin Clone;
+    NoRuntime: Send Sync Unpin Clone;
+    Operated: Send Sync Unpin Clone;
+    Operation: Send Sync Unpin Clone;
+    OperatorCommand: Send Sync Unpin Clone;
+    Persistence: Send Sync Unpin Clone;
+    PostgresStore: Send Sync Unpin Clone;
+    Recovered: Send Sync Unpin Clone;
+    RedisStore: Send Sync Unpin Clone;
+    RegistryBuilder: Send Sync Unpin !Clone;
+    RestoreReport: Send Sync Unpin Clone;
+    Restored: Send Sync Unpin Clone;
+    SchemaMode: Send Sync Unpin Clone;
+    SchemaSetting: Send Sync Unpin Clone;
+    Settings: Send Sync Unpin Clone;
+    SettingsError: Send Sync Unpin Clone;
+    Sharing: Send Sync Unpin Clone;
+    SharingSetting: Send Sync Unpin Clone;
+    ShutdownReport: Send Sync Unpin Clone;
+    SqliteStore: Send Sync Unpin Clone;
+    StoreError: Send Sync Unpin !Clone;
+    StoreErrorKind: Send Sync Unpin Clone;
+    StoreKind: Send Sync Unpin Clone;
+    StoreStatus: Send Sync Unpin Clone;
+    StoreUrl: Send Sync Unpin Clone;
+    Timestamp: Send Sync Unpin Clone;
+    TransitionCommand: Send Sync Unpin Clone;
+    Verdict: Send Sync Unpin Clone;
+    Versioned: Send Sync Unpin Clone;
+    Watch: Send Sync Unpin !Clone;
+    WatchEvent: Send Sync Unpin Clone;
+    WatchSender: Send Sync Unpin Clone;
+    Write: Send Sync Unpin Clone;
+    Written: Send Sync Unpin Clone;
+    Suite: Send Sync Unpin !Clone;
+    }
+}
+
 #[test]
 fn every_public_type_is_in_the_table() {
     let table = include_str!("types.rs");

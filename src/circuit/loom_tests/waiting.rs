@@ -76,6 +76,50 @@ fn loom_who_polls_for_a_change_is_woken_or_sees_it() {
 }
 
 #[test]
+fn loom_who_awaits_the_restore_is_woken_or_sees_it() {
+    in_every_order(|| {
+        let (waker, woken) = waker();
+        let circuit = circuit(rules());
+        circuit.await_restore();
+        let its = circuit.clone();
+        let look = || {
+            circuit.register_at(&mut Place::default(), &Context::from_waker(&waker));
+            circuit.peek() == Peek::MayPass
+        };
+        let (_, seen) = beside(move || its.restored(), look);
+        assert!(seen || woken.try_recv().is_ok(), "it is restored, and the waiter sleeps");
+    });
+}
+
+#[test]
+fn loom_a_rule_met_while_the_wait_ends_is_not_lost() {
+    in_every_order(|| {
+        let circuit = circuit(rules().consecutive_failures(1));
+        circuit.await_restore();
+        let last = call(&circuit);
+        let its = circuit.clone();
+        beside(move || its.restored(), || fail(last));
+        assert_eq!(era_and_state(&circuit), (2, State::Open), "whichever came first");
+        assert_eq!(circuit.peek(), Peek::Rejecting(Some(TEN)), "nobody waits any more");
+    });
+}
+
+#[test]
+fn loom_the_end_of_the_wait_hides_no_deadline() {
+    in_most_orders(|| {
+        let circuit = circuit(rules().consecutive_failures(1));
+        circuit.await_restore();
+        let (last, restored) = (call(&circuit), circuit.clone());
+        let threads = [spawn(move || fail(last)), spawn(move || restored.restored())];
+        begin();
+        if let Err(rejected) = circuit.try_acquire() {
+            assert_eq!(rejected.retry_after(), Some(TEN), "whoever published the word that was seen");
+        }
+        threads.into_iter().for_each(joined);
+    });
+}
+
+#[test]
 fn loom_one_caller_sums_up_the_rejections() {
     in_every_order(|| {
         let (circuit, told) = observed(rules());

@@ -7,7 +7,8 @@ use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::clock::{Clock, MockClock, Tick};
 use tower_circuit_breaker::outcome::Weight;
 use tower_circuit_breaker::state::{Act, Generation, Reason};
-use tower_circuit_breaker::{Circuit, Failure, Permit, Rejected};
+use tower_circuit_breaker::window::Tally;
+use tower_circuit_breaker::{Circuit, Failure, Permit, Rejected, State};
 
 use super::model::{Model, Shown, ShownRefusal};
 use super::operation::{Ending, Operation};
@@ -128,11 +129,15 @@ impl<'a> Stage<'a> {
         self.model.set_now(now(&self.clock));
     }
 
-    /// Equal state, mode and deadline change only the generation: not the era, and not the window.
+    /// Equal state, mode and deadline change only the generation: not the era, and not the window, unless evidence is restored.
     fn adopt_equal(&mut self, restored: bool) -> Result<(), String> {
         self.generation += 1;
         let mut snapshot = self.circuit.snapshot();
         snapshot.generation = Generation::new(self.generation);
+        if restored && snapshot.state == State::Closed {
+            // It would be added to what is there; `adopt.rs` tests that.
+            (snapshot.run, snapshot.tally) = (0.0, Tally::default());
+        }
         self.model.adopt_generation(snapshot.generation);
         let reason = if restored { Reason::Restored } else { Reason::Followed };
         match self.circuit.adopt(&snapshot, reason) {

@@ -1,0 +1,52 @@
+//! Circuits from a file, with the environment over it: `cargo run --features serde --example config_file`.
+//!
+//! Try `CIRCUIT_BREAKER_CIRCUIT_PAYMENTS_PROBES=1` in front of it, or `CIRCUIT_BREAKER_DEFAULT_PROBE=1`, which is a slip.
+
+use std::error::Error;
+
+use tower_circuit_breaker::Registry;
+use tower_circuit_breaker::settings::Settings;
+
+/// With [`Settings::from_file`], it need not be compiled in.
+const FILE: &str = include_str!("config_file.toml");
+
+fn main() -> Result<(), Box<dyn Error>> {
+    // An `unwrap` here would show the error as Rust sees it, not as people do.
+    let settings = match Settings::from_toml(FILE).and_then(Settings::with_env) {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("{error}");
+            std::process::exit(1);
+        }
+    };
+
+    let registry = Registry::new();
+    for config in settings.circuits() {
+        println!("{}", registry.circuit(config)?.config().explain());
+    }
+    // A circuit that the file does not have gets its defaults.
+    println!("{}", registry.circuit(settings.circuit("orders")?)?.config().explain());
+
+    match settings.persistence() {
+        Some(kept) => println!("The circuits are kept in {}, if the program connects it.\n", kept.store()),
+        None => println!("The circuits are not kept.\n"),
+    }
+
+    println!("What is refused, and how:");
+    for slip in [
+        "[circuits.payments]\nfailure_rat = 0.5",
+        "[circuits.payments]\nprobes = 0",
+        "[circuits.payments]\nopen_for = 60",
+        "[persistence]\nstore = \"mysql://ana:s3cret@db/breakers\"",
+        "[circuits.payments]\nprobes = 3\nprobes = 4",
+    ] {
+        match Settings::from_toml(slip) {
+            Ok(_) => println!("  nothing"),
+            Err(error) => println!("  {error}"),
+        }
+    }
+    if let Err(error) = Settings::default().with_vars([("CIRCUIT_BREAKER_PERSISTANCE", "true")]) {
+        println!("  {error}");
+    }
+    Ok(())
+}

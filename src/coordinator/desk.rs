@@ -1,0 +1,421 @@
+//! One circuit between its own state and its record: what is known, what is desired, what is taken over.
+//!
+//! Nothing here waits. The task asks [`look`](Desk::look) what the circuit has done, gives it what the store says
+//! ([`found`](Desk::found)), and asks for the record that should be there ([`candidate`](Desk::candidate)).
+
+mod evidence;
+mod takeover;
+
+use core::task::Context;
+use core::time::Duration;
+use std::sync::Arc;
+use std::task::Waker;
+
+use super::Sharing;
+use super::bell::Bell;
+use super::report::Restored;
+use super::shared::{Shared, Ttl};
+use crate::circuit::Circuit;
+use crate::clock::Tick;
+use crate::record::{
+    CircuitRecord, Command, InstanceEntry, OperatorCommand, Timestamp, TransitionCommand, Verdict, apply,
+};
+use crate::state::{Act, Reason, State, Transition};
+use crate::store::{AuditRow, Etag, Versioned, Write};
+use crate::telemetry;
+
+/// Who writes: the same for all desks.
+#[derive(Debug, Clone)]
+pub(super) struct Who {
+    pub(super) id: String,
+    pub(super) incarnation: String,
+    pub(super) sharing: Sharing,
+}
+
+/// A moment: here, and at the store.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now {
+    pub(super) here: Tick,
+    pub(super) store: Timestamp,
+}
+
+/// How a record came here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Via {
+    /// It was asked for: this is what is there.
+    Answer,
+    /// The store told of it: it may be late.
+    News,
+}
+
+/// The desk of one circuit.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) circuit: Circuit,
+    bell: Waker,
+    /// The era in which the bell was last hung up.
+    rung_era: u64,
+    /// The transitions up to this era were looked at.
+    seen_era: u64,
+    /// Later ones that were made here, by taking something over.
+    ours: Vec<u64>,
+    /// Whether the circuit has made a transition by itself, or an operator here has.
+    moved: bool,
+
+    /// Everything that any copy of the record ever said.
+    known: CircuitRecord,
+    /// What the store has, as far as it was asked; `None` inside: nothing.
+    etag: Option<Option<Etag>>,
+    /// Whether the store has less than is known, and would be missed.
+    behind: bool,
+    corrupt: Option<Etag>,
+    /// The store, or the tier of it, that answered last.
+    from: &'static str,
+    pub(super) restored: Restored,
+    pub(super) wait_until: Option<Tick>,
+
+    act: Option<Pending<OperatorCommand>>,
+    transition: Option<Pending<TransitionCommand>>,
+    evidence: evidence::Ledger,
+    /// The sequence of the last act that was taken over.
+    acts: u64,
+    /// The published generation that was followed last.
+    followed: u64,
+    /// An act of here was dropped after it had changed the state: that must be followed again.
+    reverts: bool,
+    /// Until when others advise.
+    advised_until: Option<Timestamp>,
+
+    pub(super) in_flight: bool,
+    /// Grows with every write, so that what was loaded before is known to be old.
+    pub(super) turn: u64,
+    pub(super) conflicts: u32,
+    pub(super) retry_at: Tick,
+}
+
+/// Something to be written, with the tick of the circuit's clock at which it happened.
+#[derive(Debug, Clone)]
+struct Pending<C> {
+    at: Tick,
+    command: C,
+}
+
+/// What a write carries, to know what is done when it is done.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    record: CircuitRecord,
+    act: Option<String>,
+    transition: Option<u64>,
+    entry: Option<InstanceEntry>,
+}
+
+/// What is to be told after looking or taking over.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Rows for the audit, and how long ago each happened.
+    pub(super) rows: Vec<(Duration, AuditRow)>,
+    /// Another living instance has the same id.
+    pub(super) clash: bool,
+}
+
+impl Desk {
+    pub(super) fn new(circuit: Circuit, index: usize, shared: &Arc<Shared>, waits: Option<Tick>) -> Self {
+        let known = CircuitRecord::unknown(circuit.name());
+        Self {
+            bell: Waker::from(Arc::new(Bell { desk: index, shared: Arc::clone(shared) })),
+            rung_era: 0,
+            // The first era begins without a transition.
+            seen_era: 1,
+            ours: Vec::new(),
+            moved: false,
+            known,
+            etag: None,
+            behind: false,
+            corrupt: None,
+            from: "",
+            restored: Restored::Waiting,
+            wait_until: waits,
+            act: None,
+            transition: None,
+            evidence: evidence::Ledger::default(),
+            acts: 0,
+            followed: 0,
+            reverts: false,
+            advised_until: None,
+            in_flight: false,
+            turn: 0,
+            conflicts: 0,
+            retry_at: Tick::ZERO,
+            circuit,
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.circuit.name()
+    }
+
+    /// Whether the store was asked, and its answer is not known to be old.
+    pub(super) const fn is_loaded(&self) -> bool {
+        self.etag.is_some()
+    }
+
+    /// The answer to a write was lost, or it was refused: what is there must be asked.
+    pub(super) fn unload(&mut self) {
+        self.etag = None;
+    }
+
+    /// Whether it must be polled often.
+    pub(super) fn is_eventful(&self, store: Option<Timestamp>) -> bool {
+        self.circuit.standing().is_tripped() || store.is_some_and(|now| self.known.is_eventful(now))
+    }
+
+    /// Whether there is something to write now.
+    pub(super) fn wants(&self, now: Tick) -> bool {
+        self.act.is_some() || self.transition.is_some() || self.behind || self.evidence.is_due(now)
+    }
+
+    /// Looks at what the circuit has done since the last look.
+    pub(super) fn look(&mut self, who: &Who, now: Tick) -> Told {
+        let mut told = Told::default();
+        // Hung up before looking: a transition in between rings.
+        while self.circuit.poll_changed(&Context::from_waker(&self.bell), &mut self.rung_era).is_ready() {}
+        let (edges, missed) = self.circuit.transitions_since(self.seen_era);
+        if missed > 0 {
+            let reason = format!("{missed} transitions were too fast to be kept");
+            told.rows.push((Duration::ZERO, self.row(who, "missing", reason, None)));
+        }
+        for edge in edges {
+            self.seen_era = edge.era;
+            if edge.to.state == State::Open && edge.from.state != State::Open {
+                self.evidence.opened(&edge);
+            }
+            if let Some(at) = self.ours.iter().position(|era| *era == edge.era) {
+                self.ours.swap_remove(at);
+                continue;
+            }
+            self.happened(who, &edge, &mut told);
+        }
+        self.evidence.look(&self.circuit, now);
+        told
+    }
+
+    /// A transition that the circuit made by itself, or an operator here.
+    fn happened(&mut self, who: &Who, edge: &Transition, told: &mut Told) {
+        let age = self.circuit.now().saturating_since(edge.at);
+        if edge.reason == Reason::KillSwitch {
+            return;
+        }
+        let (action, user, reason) = if let Reason::Operator { act, by } = &edge.reason {
+            (act.as_str(), Some(by.user().to_owned()), by.reason().to_owned())
+        } else {
+            (automatic(edge), None, edge.reason.to_string())
+        };
+        let mut row = self.row(who, action, reason, user);
+        row.generation = edge.generation.get();
+        told.rows.push((age, row));
+        self.moved = true;
+        if let Reason::Operator { act, by } = &edge.reason {
+            let hold = edge.lasts.filter(|_| matches!(act, Act::Trip | Act::Disable));
+            let command = OperatorCommand {
+                id: format!("{}-{}", who.incarnation, edge.era),
+                act: *act,
+                to: edge.to.state,
+                hold,
+                by: by.as_ref().clone(),
+                age,
+                on: self.acts,
+                instance: who.id.clone(),
+                incarnation: who.incarnation.clone(),
+                era: edge.era,
+            };
+            self.act = Some(Pending { at: edge.at, command });
+        }
+        // A reset too: if another act of here overtakes it, its state is published all the same.
+        if edge.from.state != edge.to.state {
+            let command = TransitionCommand {
+                on: edge.generation,
+                state: edge.to.state,
+                reason: edge.reason.to_string(),
+                age,
+                open_for: edge.lasts.filter(|_| edge.to.state == State::Open),
+                attempt: edge.attempt,
+                instance: who.id.clone(),
+                incarnation: who.incarnation.clone(),
+                era: edge.era,
+            };
+            self.transition = Some(Pending { at: edge.at, command });
+        }
+    }
+
+    /// Takes what the store says is there. What cannot be used is absent.
+    pub(super) fn found(
+        &mut self,
+        current: Option<&Versioned>,
+        via: Via,
+        from: &'static str,
+        who: &Who,
+        now: Now,
+    ) -> Told {
+        let etag = current.map(|current| current.etag.clone());
+        let mut corrupt = false;
+        let record = current.and_then(|current| match CircuitRecord::decode(self.name(), &current.bytes, now.store) {
+            Ok(record) => Some(record),
+            Err(problem) => {
+                corrupt = true;
+                if self.corrupt.as_ref() != Some(&current.etag) {
+                    telemetry::store::warn(format_args!("{problem}; it is treated as absent"));
+                    self.corrupt = Some(current.etag.clone());
+                }
+                None
+            }
+        });
+        match (&record, via) {
+            (Some(record), _) => {
+                let joined = crate::record::join(&self.known, record);
+                let behind = joined != *record;
+                self.known = joined;
+                if via == Via::Answer || !behind {
+                    self.behind = behind;
+                    self.etag = Some(etag);
+                }
+            }
+            (None, Via::Answer) => {
+                self.behind = self.known.is_eventful(now.store);
+                // What was only taken over has no entry yet; now nobody else may remember it.
+                let own = self.known.instances.get(&who.id).map(|entry| entry.state);
+                if self.circuit.standing().is_tripped() && own != Some(self.circuit.standing().state) {
+                    self.evidence.is_missing(now.here);
+                }
+                self.etag = Some(etag);
+            }
+            (None, Via::News) => {}
+        }
+        if via == Via::News && record.is_none() {
+            return Told::default();
+        }
+        self.from = from;
+        self.take_over(corrupt, who, now)
+    }
+
+    /// Returns the write that should be made now, if any, and what it carries.
+    pub(super) fn candidate(&mut self, who: &Who, now: Now, ttl: Ttl) -> Option<(Write, Ticket)> {
+        let expected = self.etag.clone()?;
+        if !self.known.is_writable() {
+            self.retry_at = now.here.saturating_add(Duration::from_secs(60));
+            return None;
+        }
+        let mut record = self.known.clone();
+        let mut ticket_act = None;
+        let mut ticket_transition = None;
+        if let Some(command) = self.act_command() {
+            match apply(&mut record, &Command::Operated(command.clone()), now.store) {
+                Verdict::Applied => ticket_act = Some(command.id),
+                Verdict::Unwritable => return None,
+                // Superseded and expired acts were told of when the record came in.
+                Verdict::Known | Verdict::Superseded | Verdict::Expired => self.act = None,
+            }
+        }
+        if let Some(command) = self.transition_command() {
+            let era = command.era;
+            match apply(&mut record, &Command::Transitioned(command), now.store) {
+                Verdict::Applied => ticket_transition = Some(era),
+                // It is that of the reset, which is not written yet.
+                Verdict::Known if ticket_act.is_some() => ticket_transition = Some(era),
+                Verdict::Unwritable => return None,
+                // Another instance's is newer: ours stays in the entry.
+                Verdict::Known | Verdict::Superseded | Verdict::Expired => self.transition = None,
+            }
+        }
+        let acts = record
+            .operator
+            .as_ref()
+            .map_or(self.acts, |operated| if ticket_act.is_some() { operated.sequence } else { self.acts });
+        let mut ticket_entry = None;
+        let moved = ticket_act.is_some() || ticket_transition.is_some();
+        if moved || self.evidence.is_due(now.here) {
+            let entry = self.evidence.entry(&self.circuit, who, acts, now);
+            match apply(&mut record, &Command::Evidence(who.id.clone(), entry.clone()), now.store) {
+                Verdict::Applied => ticket_entry = Some(entry),
+                Verdict::Unwritable => return None,
+                Verdict::Known | Verdict::Superseded | Verdict::Expired => {}
+            }
+        }
+        if !moved && ticket_entry.is_none() && !self.behind {
+            self.evidence.nothing_due();
+            return None;
+        }
+        let bytes = match record.encode() {
+            Ok(bytes) => bytes,
+            Err(problem) => {
+                telemetry::store::warn(format_args!("{problem}; it is not written"));
+                self.retry_at = now.here.saturating_add(Duration::from_secs(60));
+                return None;
+            }
+        };
+        let ttl = record.ttl(ttl.open, ttl.other, now.store);
+        let write = Write { name: self.name().to_owned(), expected, bytes, ttl };
+        Some((write, Ticket { record, act: ticket_act, transition: ticket_transition, entry: ticket_entry }))
+    }
+
+    /// The write was made.
+    pub(super) fn written(&mut self, ticket: Ticket, etag: Etag, who: &Who, now: Now) -> Told {
+        self.known = crate::record::join(&self.known, &ticket.record);
+        self.behind = self.known != ticket.record;
+        self.etag = Some(Some(etag));
+        self.conflicts = 0;
+        if self.act.as_ref().is_some_and(|act| Some(&act.command.id) == ticket.act.as_ref()) {
+            self.act = None;
+        }
+        if self.transition.as_ref().is_some_and(|edge| Some(edge.command.era) == ticket.transition) {
+            self.transition = None;
+        }
+        if let Some(entry) = ticket.entry {
+            self.evidence.written(entry, now.here);
+        }
+        self.take_over(false, who, now)
+    }
+
+    /// Everything that is not written yet is due now: nobody will come later.
+    pub(super) fn hurry(&mut self, now: Tick) {
+        self.retry_at = now;
+        self.evidence.hurry(now);
+    }
+
+    /// The instance has another id now.
+    pub(super) fn renamed(&mut self, now: Tick) {
+        self.evidence.renamed(now);
+    }
+
+    fn act_command(&self) -> Option<OperatorCommand> {
+        let Pending { at, command } = self.act.as_ref()?;
+        Some(OperatorCommand { age: self.circuit.now().saturating_since(*at), ..command.clone() })
+    }
+
+    fn transition_command(&self) -> Option<TransitionCommand> {
+        let Pending { at, command } = self.transition.as_ref()?;
+        Some(TransitionCommand { age: self.circuit.now().saturating_since(*at), ..command.clone() })
+    }
+
+    fn row(&self, who: &Who, action: &str, reason: String, user: Option<String>) -> AuditRow {
+        AuditRow {
+            id: String::new(),
+            service: self.name().to_owned(),
+            action: action.to_owned(),
+            reason,
+            user,
+            timestamp: Timestamp::default(),
+            generation: self.known.generation.get(),
+            instance: who.id.clone(),
+        }
+    }
+}
+
+/// What the audit calls a transition that nobody ordered.
+const fn automatic(edge: &Transition) -> &'static str {
+    match (edge.from.state, edge.to.state) {
+        (State::Closed, State::Closed) | (State::Open, State::Open) | (State::HalfOpen, State::HalfOpen) => "released",
+        (_, State::Open) => "opened",
+        (_, State::HalfOpen) => "half_opened",
+        (_, State::Closed) => "closed",
+    }
+}

@@ -1,0 +1,190 @@
+//! What the circuit takes over from its record: a restore, acts of operators, the state or the advice of others.
+
+use core::time::Duration;
+
+use super::{Desk, Now, Told, Who};
+use crate::circuit::To;
+use crate::coordinator::Sharing;
+use crate::coordinator::report::Restored;
+use crate::coordinator::restore::{published, restoration};
+use crate::record::{Command, InstanceEntry, Verdict, apply};
+use crate::state::{Act, Reason, State};
+use crate::telemetry;
+
+impl Desk {
+    /// Takes over from the record what this instance has not taken over yet.
+    pub(super) fn take_over(&mut self, corrupt: bool, who: &Who, now: Now) -> Told {
+        // First what the circuit has done: it must not be taken for something older than the record.
+        let mut told = self.look(who, now.here);
+        if let Some(entry) = self.known.instances.get(&who.id) {
+            told.clash = self.evidence.is_contested_by(entry, who);
+            self.evidence.met(entry);
+        }
+        if self.restored == Restored::Waiting {
+            self.restore(corrupt, who, now);
+        }
+        self.judge_pending(who, now, &mut told);
+        self.bind(who, now);
+        match who.sharing {
+            Sharing::Follow => self.follow(who, now),
+            Sharing::Advise => self.heed(who, now),
+        }
+        self.circuit.stamp(self.known.generation);
+        told
+    }
+
+    fn restore(&mut self, corrupt: bool, who: &Who, now: Now) {
+        let own = self.known.instances.get(&who.id).cloned();
+        let found = restoration(&self.known, &who.id, self.circuit.config(), now.store);
+        self.restored = match found {
+            None if corrupt => Restored::Corrupt,
+            None => Restored::Absent,
+            Some(_) if self.moved => Restored::Outrun,
+            Some(mut found) => {
+                if self.circuit.totals().successes > 0 {
+                    // A success has ended that run.
+                    found.snapshot.run = 0.0;
+                }
+                let adopted = self.circuit.adopt_at(self.seen_era, &found.snapshot, Reason::Restored);
+                // A transition in between is the circuit's own: then the next look knows more.
+                let Ok(edge) = adopted else { return };
+                self.ours.extend(edge.map(|edge| edge.era));
+                let standing = self.circuit.standing();
+                self.acts = self.known.operator.as_ref().map_or(0, |operated| operated.sequence);
+                Restored::From { store: self.from, whose: found.whose, standing }
+            }
+        };
+        if let Some(own) = own.filter(|own| own.incarnation != who.incarnation) {
+            self.evidence.continues(&own, self.restored != Restored::Outrun);
+        }
+        self.wait_until = None;
+        self.circuit.restored();
+    }
+
+    /// Drops what is pending and has been overtaken, and says so in the audit.
+    fn judge_pending(&mut self, who: &Who, now: Now, told: &mut Told) {
+        let mut record = self.known.clone();
+        if let Some(command) = self.act_command() {
+            let verdict = apply(&mut record, &Command::Operated(command.clone()), now.store);
+            let (action, why) = match verdict {
+                Verdict::Superseded => ("superseded", "a newer act was there"),
+                Verdict::Expired => ("expired", "its time was over before the store could be reached"),
+                Verdict::Applied | Verdict::Known | Verdict::Unwritable => ("", ""),
+            };
+            if !action.is_empty() {
+                let reason = format!("{} \"{}\": {why}", command.act.as_str(), command.by.reason());
+                let row = self.row(who, action, reason, Some(command.by.user().to_owned()));
+                told.rows.push((Duration::ZERO, row));
+                self.act = None;
+                // What it did to the state goes with it: who follows, takes the published one over again.
+                if self.transition.as_ref().is_some_and(|edge| edge.command.era == command.era) {
+                    self.transition = None;
+                    self.reverts = true;
+                }
+            }
+        }
+        if let Some(command) = self.transition_command()
+            // After the act, as it will be written.
+            && apply(&mut record, &Command::Transitioned(command), now.store) == Verdict::Superseded
+        {
+            self.transition = None;
+        }
+    }
+
+    /// Does here what an operator did elsewhere.
+    fn bind(&mut self, who: &Who, now: Now) {
+        let Some(operated) = &self.known.operator else { return };
+        if operated.sequence <= self.acts {
+            return;
+        }
+        // While an act of here waits to be written over it, that one binds.
+        if self.act.is_some() {
+            return;
+        }
+        self.acts = operated.sequence;
+        if operated.incarnation == who.incarnation || (operated.until.is_some() && !operated.holds(now.store)) {
+            return;
+        }
+        let Some(by) = operated.by() else {
+            telemetry::store::warn(format_args!(
+                "an act on `{}` has no readable user and reason; it is ignored",
+                self.name()
+            ));
+            return;
+        };
+        let held_for = operated.held_for(now.store);
+        let edge = match operated.act {
+            Act::Trip => Some(self.circuit.trip(&by, held_for)),
+            Act::Disable => Some(self.circuit.disable(&by, held_for)),
+            Act::Shadow => Some(self.circuit.shadow(&by)),
+            Act::Resume => self.circuit.resume(&by),
+            Act::Reset if operated.to == State::Closed => Some(self.circuit.reset(&by, To::Closed)),
+            Act::Reset => Some(self.circuit.reset(&by, To::HalfOpen)),
+        };
+        self.ours.extend(edge.map(|edge| edge.era));
+        if operated.act == Act::Reset {
+            // What the circuit was before need not be published any more; what others published since is newer than that.
+            self.transition = None;
+            self.reverts |= self.known.generation.get() > operated.sequence;
+        }
+    }
+
+    /// Takes over the newest published state.
+    fn follow(&mut self, who: &Who, now: Now) {
+        let generation = self.known.generation.get();
+        // What waits to be written here is newer than what is there: whatever is not was dropped.
+        let resets = self.act.as_ref().is_some_and(|act| act.command.act == Act::Reset);
+        if resets || self.transition.is_some() || (generation <= self.followed && !self.reverts) {
+            return;
+        }
+        if self.known.incarnation != who.incarnation || self.reverts {
+            let mut snapshot = self.circuit.snapshot();
+            let newer = published(&self.known, now.store);
+            let run = if snapshot.state == newer.state { snapshot.run } else { 0.0 };
+            (snapshot.state, snapshot.generation, snapshot.attempt) = (newer.state, newer.generation, newer.attempt);
+            (snapshot.open_for, snapshot.run) = (newer.open_for, run);
+            let Ok(edge) = self.circuit.adopt_at(self.seen_era_with_ours(), &snapshot, Reason::Followed) else {
+                // The circuit has just moved; the next look knows more.
+                return;
+            };
+            self.ours.extend(edge.map(|edge| edge.era));
+        }
+        self.followed = generation;
+        self.reverts = false;
+    }
+
+    /// Passes on the advice of others whose circuits opened on evidence of their own.
+    fn heed(&mut self, who: &Who, now: Now) {
+        let others = self.known.instances.iter().filter(|(id, _)| **id != who.id);
+        let Some((until, lasts)) = others.filter_map(|(_, entry)| advice(entry, now)).max() else {
+            self.advised_until = None;
+            return;
+        };
+        if self.advised_until.is_none_or(|known| until > known) {
+            self.advised_until = Some(until);
+            self.circuit.advise(lasts);
+        }
+    }
+
+    /// The era that the circuit is in if nothing has happened but what was looked at or made here.
+    fn seen_era_with_ours(&self) -> u64 {
+        self.ours.iter().copied().fold(self.seen_era, u64::max)
+    }
+}
+
+/// Returns until when an entry advises, and how long that is.
+fn advice(entry: &InstanceEntry, now: Now) -> Option<(crate::record::Timestamp, Duration)> {
+    if entry.state != State::Open || entry.advised {
+        return None;
+    }
+    let lasts = match entry.open_for(now.store) {
+        Some(left) => left,
+        // Open until a reset: it advises while it is being written.
+        None if now.store.since(entry.updated_at) < MANUAL_ADVICE => MANUAL_ADVICE,
+        None => Duration::ZERO,
+    };
+    (!lasts.is_zero()).then(|| (now.store.saturating_add(lasts), lasts))
+}
+
+/// How long an opening without an end advises after it was written.
+const MANUAL_ADVICE: Duration = Duration::from_secs(60);

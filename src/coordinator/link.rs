@@ -1,0 +1,118 @@
+//! Whether the store can be asked now: backoff after failures, and what humans are told of them.
+
+use core::time::Duration;
+
+use super::instance::Dice;
+use crate::clock::Tick;
+use crate::record::Timestamp;
+use crate::store::StoreError;
+use crate::telemetry;
+use crate::telemetry::store::Tier;
+
+/// The health of a store, as seen from here.
+#[derive(Debug)]
+pub(super) struct Link {
+    kind: &'static str,
+    /// Failures since the last success.
+    failures: u32,
+    /// When it may be asked again.
+    next: Tick,
+    /// When the next line about failures may be logged, and how many were not.
+    next_line: Tick,
+    untold: u64,
+    pub(super) last_error: Option<String>,
+    /// The time of the store, at a tick.
+    clock: Option<(Tick, Timestamp)>,
+}
+
+impl Link {
+    pub(super) fn new(kind: &'static str) -> Self {
+        Self { kind, failures: 0, next: Tick::ZERO, next_line: Tick::ZERO, untold: 0, last_error: None, clock: None }
+    }
+
+    pub(super) const fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.failures == 0
+    }
+
+    /// How many operations may be under way: one, to find out, while it is down.
+    pub(super) fn room(&self, now: Tick) -> usize {
+        match self.failures {
+            0 => CONCURRENT,
+            _ if now >= self.next => 1,
+            _ => 0,
+        }
+    }
+
+    /// When it may be asked again, if it is down.
+    pub(super) fn next(&self) -> Option<Tick> {
+        (self.failures > 0).then_some(self.next)
+    }
+
+    /// Lets it be asked at once: somebody waits for the answer.
+    pub(super) fn hurry(&mut self, now: Tick) {
+        self.next = self.next.min(now);
+    }
+
+    pub(super) fn succeeded(&mut self, now: Tick, store: Option<Timestamp>) {
+        if let Some(store) = store {
+            self.clock = Some((now, store));
+        }
+        if self.failures > 0 {
+            telemetry::store::recovered(self.kind, self.failures);
+            self.failures = 0;
+            self.last_error = None;
+            self.next_line = Tick::ZERO;
+            self.untold = 0;
+        }
+    }
+
+    pub(super) fn failed(&mut self, now: Tick, operation: &'static str, error: &StoreError, dice: &mut Dice) {
+        self.failures = self.failures.saturating_add(1);
+        let most = FIRST_WAIT.saturating_mul(1 << self.failures.min(16)).min(LONGEST_WAIT);
+        // Full jitter, so that instances do not come back in step; but never at once.
+        self.next = now.saturating_add(FIRST_WAIT.saturating_add(most.mul_f64(dice.share())));
+        self.note(now, operation, error);
+    }
+
+    /// Tells of a failure: the first at once, then one line a minute.
+    pub(super) fn note(&mut self, now: Tick, operation: &'static str, error: &StoreError) {
+        self.last_error = Some(chain(error));
+        if now < self.next_line {
+            self.untold += 1;
+            return;
+        }
+        self.next_line = now.saturating_add(LINE_EVERY);
+        telemetry::store::failed(Tier::Durable, self.kind, operation, &chain(error), core::mem::take(&mut self.untold));
+    }
+
+    /// The time of the store, if it ever told.
+    pub(super) fn time(&self, now: Tick) -> Option<Timestamp> {
+        self.clock.map(|(tick, time)| time.saturating_add(now.saturating_since(tick)))
+    }
+}
+
+/// The error with its causes in one line.
+pub(super) fn chain(error: &StoreError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Some libraries repeat their causes.
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// How many operations may be under way.
+pub(super) const CONCURRENT: usize = 16;
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const LINE_EVERY: Duration = Duration::from_secs(60);

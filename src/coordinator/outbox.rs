@@ -1,0 +1,112 @@
+//! The audit on its way out: every row once, in order, in bounded memory.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use crate::clock::Tick;
+use crate::record::Timestamp;
+use crate::store::AuditRow;
+
+/// Rows that wait for the store. Their ids are the incarnation and a number, so a row that is given twice is kept once.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    incarnation: String,
+    next: u64,
+    /// With the tick at which each happened: the store's time may not be known yet.
+    rows: VecDeque<(Tick, AuditRow)>,
+    /// How many were lost because the outbox was full.
+    missing: u64,
+    capacity: usize,
+}
+
+impl Outbox {
+    pub(super) fn new(incarnation: &str, capacity: usize) -> Self {
+        Self { incarnation: incarnation.to_owned(), next: 0, rows: VecDeque::new(), missing: 0, capacity }
+    }
+
+    /// Takes a row, whose id and time are set here. If there is no room, the oldest is lost and counted.
+    pub(super) fn push(&mut self, at: Tick, mut row: AuditRow) {
+        row.id = self.id();
+        if self.rows.len() >= self.capacity {
+            self.rows.pop_front();
+            self.missing += 1;
+        }
+        self.rows.push_back((at, row));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rows.len() + usize::from(self.missing > 0)
+    }
+
+    /// Returns the oldest rows, dated by the store's time at the tick `now`. They stay until [`taken`](Self::taken).
+    pub(super) fn batch(&mut self, now: Tick, store: Timestamp) -> Vec<AuditRow> {
+        if self.missing > 0 {
+            let lost = AuditRow {
+                id: self.id(),
+                service: String::new(),
+                action: "missing".to_owned(),
+                reason: format!("{} rows were lost: the store was away and the outbox full", self.missing),
+                user: None,
+                timestamp: Timestamp::default(),
+                generation: 0,
+                instance: self.rows.front().map(|(_, row)| row.instance.clone()).unwrap_or_default(),
+            };
+            self.missing = 0;
+            self.rows.push_front((now, lost));
+        }
+        let dated = |(at, row): &(Tick, AuditRow)| {
+            let age: Duration = now.saturating_since(*at);
+            AuditRow { timestamp: store.saturating_sub(age), ..row.clone() }
+        };
+        self.rows.iter().take(BATCH).map(dated).collect()
+    }
+
+    /// Forgets rows that the store has, by the id of the last of them.
+    pub(super) fn taken(&mut self, last: &str) {
+        if let Some(at) = self.rows.iter().position(|(_, row)| row.id == last) {
+            self.rows.drain(..=at);
+        }
+    }
+
+    fn id(&mut self) -> String {
+        self.next += 1;
+        format!("{}-{:08x}", self.incarnation, self.next)
+    }
+}
+
+/// How many rows are given to the store at once.
+const BATCH: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(action: &str) -> AuditRow {
+        AuditRow {
+            id: String::new(),
+            service: "payments".to_owned(),
+            action: action.to_owned(),
+            reason: String::new(),
+            user: None,
+            timestamp: Timestamp::default(),
+            generation: 0,
+            instance: "here".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_one_row_that_says_how_many_are_missing() {
+        let mut outbox = Outbox::new("abc", 3);
+        for n in 0..5 {
+            outbox.push(Tick::from_nanos(n * 1_000_000_000), row(&n.to_string()));
+        }
+        let rows = outbox.batch(Tick::from_nanos(10_000_000_000), Timestamp::from_millis(100_000));
+        let told: Vec<_> = rows.iter().map(|row| row.action.as_str()).collect();
+        assert_eq!(told, ["missing", "2", "3", "4"]);
+        assert!(rows[0].reason.starts_with("2 rows"), "{}", rows[0].reason);
+        assert_eq!(rows[1].timestamp.as_millis(), 92_000, "dated by its age");
+        assert_eq!(outbox.batch(Tick::ZERO, Timestamp::default()).len(), 4, "they stay until they are taken");
+        outbox.taken(&rows[2].id);
+        assert_eq!(outbox.len(), 1);
+    }
+}

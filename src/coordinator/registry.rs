@@ -1,0 +1,143 @@
+//! What a registry can do because it has a store.
+
+use core::fmt;
+use core::time::Duration;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use super::builder::RegistryBuilder;
+use super::report::{RestoreReport, ShutdownReport, StoreStatus};
+use super::shared::{Coordinator, Shared};
+use super::task::Task;
+use crate::registry::Registry;
+
+/// With a store; without one these do nothing and find nothing.
+impl Registry {
+    /// Starts from the default settings: 10 000 circuits, no store.
+    pub fn builder() -> RegistryBuilder {
+        RegistryBuilder::new()
+    }
+
+    /// Starts the background task that keeps the circuits in the store, unless it runs.
+    ///
+    /// It ends with the last handle to the registry, with the runtime, or by [`shutdown`](Self::shutdown).
+    ///
+    /// # Errors
+    ///
+    /// [`NoRuntime`] if there is a store and this is not called on a tokio runtime.
+    pub fn start(&self) -> Result<(), NoRuntime> {
+        let Some(coordinator) = self.companion::<Coordinator>() else { return Ok(()) };
+        let runtime = Handle::try_current().map_err(|_| NoRuntime(()))?;
+        let shared = &coordinator.0;
+        let circuits = self.circuits();
+        let mut inbox = shared.inbox.lock();
+        if inbox.running.is_some() {
+            return Ok(());
+        }
+        inbox.shutdown = false;
+        let task = Task::new(shared, &circuits);
+        inbox.running = Some(runtime.spawn(task.run()).abort_handle());
+        Ok(())
+    }
+
+    /// Starts if need be, and waits until every circuit is restored, at most until the deadline.
+    ///
+    /// Circuits that the store does not answer for in time go on as they are, and are restored when it answers. The report
+    /// says what was found.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRuntime`] if there is a store and this is not called on a tokio runtime. A store that is down is not an error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while waiting, the circuits are restored all the same.
+    pub async fn restore(&self, deadline: Duration) -> Result<RestoreReport, NoRuntime> {
+        self.start()?;
+        let Some(coordinator) = self.companion::<Coordinator>() else {
+            return Ok(RestoreReport { circuits: Default::default(), error: None });
+        };
+        let shared = &coordinator.0;
+        let mut progress = shared.progress.subscribe();
+        shared.inbox.lock().hurry = true;
+        shared.called.notify_one();
+        let complete = async {
+            loop {
+                progress.borrow_and_update();
+                let report = self.restore_report(shared);
+                if report.is_complete() {
+                    return report;
+                }
+                if progress.changed().await.is_err() {
+                    return report;
+                }
+            }
+        };
+        Ok(tokio::time::timeout(deadline, complete).await.unwrap_or_else(|_| self.restore_report(shared)))
+    }
+
+    fn restore_report(&self, shared: &Arc<Shared>) -> RestoreReport {
+        let seen = shared.seen.lock();
+        let found = |name: &str| seen.restored.get(name).cloned().unwrap_or(super::Restored::Waiting);
+        let circuits: std::collections::BTreeMap<_, _> =
+            self.circuits().iter().map(|circuit| (circuit.name().to_owned(), found(circuit.name()))).collect();
+        let mut report = RestoreReport { circuits, error: None };
+        if !report.is_complete() {
+            report.error.clone_from(&seen.status.last_error);
+        }
+        report
+    }
+
+    /// Writes what the store does not have yet, at most until the deadline, and ends the background task.
+    ///
+    /// The report says what could not be written. Circuits go on in memory.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while waiting, the task goes on writing and ends when it is done.
+    pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
+        let Some(coordinator) = self.companion::<Coordinator>() else { return ShutdownReport::default() };
+        let shared = &coordinator.0;
+        let mut progress = shared.progress.subscribe();
+        {
+            let mut inbox = shared.inbox.lock();
+            if inbox.running.is_none() {
+                return ShutdownReport::default();
+            }
+            inbox.shutdown = true;
+        }
+        shared.called.notify_one();
+        let ended = async { while shared.inbox.lock().running.is_some() && progress.changed().await.is_ok() {} };
+        if tokio::time::timeout(deadline, ended).await.is_ok() {
+            return ShutdownReport::default();
+        }
+        let running = shared.inbox.lock().running.clone();
+        if let Some(task) = running {
+            task.abort();
+        }
+        let seen = shared.seen.lock();
+        ShutdownReport { unsaved: seen.unsaved.clone(), audit_rows: seen.status.audit_rows }
+    }
+
+    /// Returns how the store is doing, if there is one.
+    #[must_use]
+    pub fn store_status(&self) -> Option<StoreStatus> {
+        let shared = &self.companion::<Coordinator>()?.0;
+        let running = shared.inbox.lock().running.is_some();
+        let status = shared.seen.lock().status.clone();
+        Some(StoreStatus { store: shared.store.kind(), running, ..status })
+    }
+}
+
+/// The background task needs a tokio runtime, with time enabled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoRuntime(());
+
+impl fmt::Display for NoRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a registry with a store must be started on a tokio runtime: call `start` or `restore` inside `#[tokio::main]`")
+    }
+}
+
+impl std::error::Error for NoRuntime {}

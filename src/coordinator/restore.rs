@@ -1,0 +1,80 @@
+//! What a circuit takes over from its record when it is restored. Pure.
+
+use core::time::Duration;
+
+use super::report::Recovered;
+use crate::config::{Config, Recovery};
+use crate::record::{CircuitRecord, Timestamp};
+use crate::state::{Act, Generation, Mode, Snapshot, State};
+use crate::window::{Tally, Window};
+
+/// What to take over.
+#[derive(Debug, PartialEq)]
+pub(super) struct Restoration {
+    pub(super) snapshot: Snapshot,
+    pub(super) whose: Recovered,
+}
+
+/// Returns what the circuit of that configuration takes over on the instance of that id, if the record says anything.
+pub(super) fn restoration(record: &CircuitRecord, id: &str, config: &Config, now: Timestamp) -> Option<Restoration> {
+    let own = record.instances.get(id);
+    let (mut snapshot, whose, acts, mode_before) = match own {
+        Some(entry) => {
+            let mut snapshot = Snapshot::closed();
+            snapshot.state = entry.state;
+            snapshot.open_for = entry.open_for(now);
+            snapshot.attempt = entry.attempt;
+            snapshot.probe_successes = entry.probe_successes;
+            // Older evidence says nothing about now.
+            if now.since(entry.updated_at) <= remembered(config.window) {
+                snapshot.run = entry.run;
+                snapshot.tally = Tally::new(entry.calls, entry.score, entry.slow);
+            }
+            (snapshot, Recovered::Own, entry.acts, entry.mode)
+        }
+        None if record.generation == Generation::new(0) && record.operator.is_none() => return None,
+        None => (published(record, now), Recovered::Published, 0, Mode::Automatic),
+    };
+    snapshot.generation = record.generation;
+    snapshot.mode = config.first_mode();
+    if let Some(operated) = &record.operator {
+        let unknown_here = operated.sequence > acts;
+        if unknown_here && operated.act == Act::Reset && own.is_some() {
+            // The entry is of before the reset.
+            let closed = Snapshot::closed();
+            snapshot = Snapshot { state: operated.to, generation: snapshot.generation, mode: snapshot.mode, ..closed };
+        }
+        if operated.holds(now) {
+            snapshot.mode = operated.mode;
+            snapshot.held_for = operated.held_for(now);
+        } else if operated.mode == Mode::ForcedOpen
+            && config.recovery == Recovery::Automatic
+            && (mode_before == Mode::ForcedOpen || unknown_here)
+        {
+            // The hold ended while nobody looked: it ends in probing.
+            snapshot.state = State::HalfOpen;
+            snapshot.probe_successes = 0;
+        }
+    }
+    if snapshot.state != State::Closed {
+        snapshot.run = 0.0;
+        snapshot.tally = Tally::default();
+    }
+    Some(Restoration { snapshot, whose })
+}
+
+/// Returns the state that was published last.
+pub(super) fn published(record: &CircuitRecord, now: Timestamp) -> Snapshot {
+    let mut snapshot = Snapshot::closed();
+    snapshot.generation = record.generation;
+    snapshot.state = record.state;
+    snapshot.attempt = record.half_open_attempts;
+    snapshot.open_for = record.open_for(now);
+    snapshot
+}
+
+/// How long evidence is believed after a restart.
+fn remembered(window: Window) -> Duration {
+    let minute = Duration::from_secs(60);
+    window.length().map_or(minute, |length| length.max(minute))
+}

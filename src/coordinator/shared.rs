@@ -1,0 +1,119 @@
+//! What the registry, the circuits and the task have in common: terms, an inbox, and what is known of the store.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+
+use super::Sharing;
+use super::report::{Restored, StoreStatus};
+use super::task::Ledger;
+use crate::circuit::Circuit;
+use crate::registry::Companion;
+use crate::store::DynStore;
+use crate::sync::Mutex;
+
+/// What the builder was told.
+#[derive(Debug, Clone)]
+pub(super) struct Terms {
+    pub(super) sharing: Sharing,
+    pub(super) instance: String,
+    pub(super) first_call_waits: Duration,
+    pub(super) timeout: Duration,
+    pub(super) poll: Polls,
+    pub(super) ttl: Ttl,
+    pub(super) ttl_of: HashMap<String, Ttl>,
+    pub(super) outbox: usize,
+    pub(super) seed: Option<u64>,
+}
+
+/// How often the store is polled.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Polls {
+    /// While anything is not closed.
+    pub(super) tripped: Duration,
+    pub(super) closed: Duration,
+}
+
+/// How long a store that forgets is asked to remember a circuit.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ttl {
+    pub(super) open: Duration,
+    pub(super) other: Duration,
+}
+
+/// What the registry, the circuits and the task have in common.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) terms: Terms,
+    pub(super) store: Arc<dyn DynStore>,
+    pub(super) inbox: Mutex<Inbox>,
+    /// Wakes the task.
+    pub(super) called: Notify,
+    /// Tells whoever waits for a restore or a shutdown that there is something new to see.
+    pub(super) progress: watch::Sender<u64>,
+    pub(super) seen: Mutex<Seen>,
+    /// Here between two tasks, so that nothing is forgotten if one dies.
+    pub(super) ledger: Mutex<Option<Ledger>>,
+}
+
+/// What waits for the task.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    pub(super) running: Option<AbortHandle>,
+    pub(super) introduced: Vec<Circuit>,
+    /// The desks whose circuits have changed.
+    pub(super) rung: Vec<usize>,
+    /// Somebody waits for a restore.
+    pub(super) hurry: bool,
+    /// Nobody needs the task any more: it flushes and ends.
+    pub(super) shutdown: bool,
+    /// The registry is gone: it ends.
+    pub(super) ended: bool,
+}
+
+/// What the task has found out.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) restored: BTreeMap<String, Restored>,
+    pub(super) status: StoreStatus,
+    /// What a shutdown has not written yet.
+    pub(super) unsaved: Vec<String>,
+}
+
+impl Shared {
+    pub(super) fn ring(&self, desk: usize) {
+        self.inbox.lock().rung.push(desk);
+        self.called.notify_one();
+    }
+
+    pub(super) fn tell_progress(&self) {
+        self.progress.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+/// The registry's end. When the last handle to the registry goes, so does the task.
+#[derive(Debug)]
+pub(super) struct Coordinator(pub(super) Arc<Shared>);
+
+impl Companion for Coordinator {
+    fn introduced(&self, circuit: &Circuit) {
+        let mut inbox = self.0.inbox.lock();
+        // Without a task nobody would end the waiting.
+        if inbox.running.is_some() && !self.0.terms.first_call_waits.is_zero() {
+            circuit.await_restore();
+        }
+        inbox.introduced.push(circuit.clone());
+        drop(inbox);
+        self.0.called.notify_one();
+    }
+}
+
+impl Drop for Coordinator {
+    fn drop(&mut self) {
+        self.0.inbox.lock().ended = true;
+        self.0.called.notify_one();
+    }
+}

@@ -1,0 +1,366 @@
+//! The task: it waits for a bell, an answer, news or the time, and lets every desk do what is due.
+
+mod jobs;
+
+use core::time::Duration;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use tokio::task::{Id, JoinSet};
+
+use super::desk::{Desk, Now, Told, Via, Who};
+use super::instance::{Dice, incarnation};
+use super::link::{CONCURRENT, Link};
+use super::outbox::Outbox;
+use super::report::Restored;
+use super::shared::Shared;
+use crate::circuit::Circuit;
+use crate::clock::{Clock, Tick, TokioClock};
+use crate::store::{Watch, WatchEvent};
+use crate::telemetry;
+use jobs::{Answer, Job};
+
+/// What outlives a task.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    who: Who,
+    named: String,
+    names: u32,
+    desks: Vec<Desk>,
+    index: HashMap<String, usize>,
+    outbox: Outbox,
+    link: Link,
+    dice: Dice,
+    clock: TokioClock,
+}
+
+impl Ledger {
+    fn new(shared: &Shared) -> Self {
+        let terms = &shared.terms;
+        let incarnation = incarnation(terms.seed);
+        Self {
+            outbox: Outbox::new(&incarnation, terms.outbox),
+            who: Who { id: terms.instance.clone(), incarnation, sharing: terms.sharing },
+            named: terms.instance.clone(),
+            names: 1,
+            desks: Vec::new(),
+            index: HashMap::new(),
+            link: Link::new(shared.store.kind()),
+            dice: Dice::new(terms.seed),
+            clock: TokioClock::new(),
+        }
+    }
+}
+
+/// The task of one registry.
+#[derive(Debug)]
+pub(super) struct Task {
+    shared: Arc<Shared>,
+    /// `None` only while it is dropped.
+    ledger: Ledger,
+    jobs: JoinSet<Answer>,
+    under_way: HashMap<Id, (Job, Tick)>,
+    /// The desks whose record must be asked for, and those with something to write.
+    to_load: BTreeSet<usize>,
+    to_write: BTreeSet<usize>,
+    audit_under_way: bool,
+    watch: Option<Watch>,
+    /// When to try to watch again. `None`: it is watching, trying, or cannot.
+    watch_at: Option<Tick>,
+    next_look: Tick,
+    next_poll: Tick,
+    closing: bool,
+    finished: bool,
+}
+
+impl Task {
+    /// Takes up where the last task ended, with every circuit that there is.
+    pub(super) fn new(shared: &Arc<Shared>, circuits: &[Circuit]) -> Self {
+        let mut ledger = shared.ledger.lock().take().unwrap_or_else(|| Ledger::new(shared));
+        for desk in &mut ledger.desks {
+            desk.in_flight = false;
+            desk.unload();
+        }
+        let now = ledger.clock.now();
+        let mut task = Self {
+            shared: Arc::clone(shared),
+            to_load: (0..ledger.desks.len()).collect(),
+            ledger,
+            jobs: JoinSet::new(),
+            under_way: HashMap::new(),
+            to_write: BTreeSet::new(),
+            audit_under_way: false,
+            watch: None,
+            watch_at: Some(now),
+            next_look: now,
+            next_poll: now,
+            closing: false,
+            finished: false,
+        };
+        for circuit in circuits {
+            task.introduce(circuit.clone(), None);
+        }
+        task
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            self.read_inbox();
+            let now = self.ledger.clock.now();
+            if self.next_look <= now {
+                self.look_at_all(now);
+            }
+            if self.next_poll <= now {
+                self.poll(now);
+            }
+            self.launch(now);
+            self.report();
+            if self.is_done() {
+                self.finished = true;
+                return;
+            }
+            // Never at once: should something stay due that cannot begin, it must not spin.
+            let wait = self.next_wake().saturating_since(now).max(Duration::from_millis(1));
+            tokio::select! {
+                biased;
+                () = self.shared.called.notified() => {}
+                Some(ended) = self.jobs.join_next_with_id(), if !self.jobs.is_empty() => self.ended(ended),
+                event = next_event(&mut self.watch) => self.news(event),
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    fn read_inbox(&mut self) {
+        let mut inbox = self.shared.inbox.lock();
+        let introduced = core::mem::take(&mut inbox.introduced);
+        let rung = core::mem::take(&mut inbox.rung);
+        let hurry = core::mem::take(&mut inbox.hurry);
+        let (shutdown, ended) = (inbox.shutdown, inbox.ended);
+        drop(inbox);
+        let now = self.ledger.clock.now();
+        for circuit in introduced {
+            let waits = self.shared.terms.first_call_waits;
+            self.introduce(circuit, (!waits.is_zero()).then(|| now.saturating_add(waits)));
+        }
+        for desk in rung {
+            self.look(desk, now);
+        }
+        if hurry {
+            self.ledger.link.hurry(now);
+            let desks = self.ledger.desks.iter().enumerate();
+            self.to_load.extend(desks.filter(|(_, desk)| desk.restored == Restored::Waiting).map(|(at, _)| at));
+        }
+        if shutdown && !self.closing {
+            self.closing = true;
+            self.look_at_all(now);
+            for (at, desk) in self.ledger.desks.iter_mut().enumerate() {
+                desk.hurry(now);
+                if desk.wants(now) {
+                    self.to_write.insert(at);
+                }
+            }
+            self.ledger.link.hurry(now);
+        }
+        self.finished |= ended;
+    }
+
+    fn introduce(&mut self, circuit: Circuit, waits: Option<Tick>) {
+        if self.ledger.index.contains_key(circuit.name()) {
+            return;
+        }
+        let at = self.ledger.desks.len();
+        self.ledger.index.insert(circuit.name().to_owned(), at);
+        self.shared.seen.lock().restored.insert(circuit.name().to_owned(), Restored::Waiting);
+        self.ledger.desks.push(Desk::new(circuit, at, &self.shared, waits));
+        self.to_load.insert(at);
+        self.look(at, self.ledger.clock.now());
+    }
+
+    /// Looks at one circuit that has called.
+    fn look(&mut self, at: usize, now: Tick) {
+        let Ledger { desks, who, .. } = &mut self.ledger;
+        let Some(desk) = desks.get_mut(at) else { return };
+        let told = desk.look(who, now);
+        self.note(at, told, now);
+    }
+
+    /// Looks at every circuit: counts have no bell.
+    fn look_at_all(&mut self, now: Tick) {
+        for at in 0..self.ledger.desks.len() {
+            self.look(at, now);
+        }
+        self.next_look = now.saturating_add(LOOK_EVERY);
+    }
+
+    /// Keeps what a desk told, and notes whether it has something to write.
+    fn note(&mut self, at: usize, told: Told, now: Tick) {
+        for (age, row) in told.rows {
+            self.ledger.outbox.push(Tick::from_nanos(now.as_nanos().saturating_sub(crate::clock::nanos(age))), row);
+        }
+        if self.ledger.desks[at].wants(now) {
+            self.to_write.insert(at);
+        } else {
+            self.to_write.remove(&at);
+        }
+        if told.clash {
+            self.rename(now);
+        }
+    }
+
+    /// Another living instance has this id: takes the next one.
+    fn rename(&mut self, now: Tick) {
+        let ledger = &mut self.ledger;
+        ledger.names += 1;
+        let (named, before) = (&ledger.named, core::mem::take(&mut ledger.who.id));
+        ledger.who.id = format!("{named}#{}", ledger.names);
+        telemetry::store::warn(format_args!(
+            "another instance of this service is called `{before}` too; this one is `{}` now: give each a name of its own",
+            ledger.who.id
+        ));
+        for desk in &mut ledger.desks {
+            desk.renamed(now);
+        }
+    }
+
+    fn poll(&mut self, now: Tick) {
+        let store = self.ledger.link.time(now);
+        let eventful = self.ledger.desks.iter().any(|desk| desk.is_eventful(store));
+        let polls = self.shared.terms.poll;
+        let every = if eventful { polls.tripped } else { polls.closed };
+        let spread = 0.8 + 0.4 * self.ledger.dice.share();
+        self.next_poll = now.saturating_add(every.mul_f64(spread));
+        self.to_load.extend(0..self.ledger.desks.len());
+    }
+
+    fn news(&mut self, event: Option<WatchEvent>) {
+        let now = self.ledger.clock.now();
+        match event {
+            Some(WatchEvent::Changed { name, current }) => {
+                let Some(at) = self.ledger.index.get(&name).copied() else { return };
+                match current {
+                    Some((current, store)) => {
+                        let now = Now { here: now, store };
+                        let Ledger { desks, who, link, .. } = &mut self.ledger;
+                        // While a write is under way, its answer says more.
+                        if desks[at].in_flight {
+                            return;
+                        }
+                        let told = desks[at].found(Some(&current), Via::News, link.kind(), who, now);
+                        self.settle(at, told, now.here);
+                    }
+                    None => {
+                        self.to_load.insert(at);
+                    }
+                }
+            }
+            Some(WatchEvent::Gap) => self.to_load.extend(0..self.ledger.desks.len()),
+            None => {
+                self.watch = None;
+                self.watch_at = Some(now.saturating_add(WATCH_AGAIN.mul_f64(0.5 + self.ledger.dice.share())));
+            }
+        }
+    }
+
+    /// After a desk has taken over what the store said.
+    fn settle(&mut self, at: usize, told: Told, now: Tick) {
+        let (waiting, name) = {
+            let desk = &self.ledger.desks[at];
+            (desk.restored == Restored::Waiting, desk.name().to_owned())
+        };
+        if !waiting {
+            let restored = self.ledger.desks[at].restored.clone();
+            let before = self.shared.seen.lock().restored.insert(name.clone(), restored.clone());
+            if before.as_ref() != Some(&restored) {
+                if let Restored::From { store, standing, .. } = &restored {
+                    telemetry::store::note(format_args!(
+                        "circuit `{name}` was restored from {store}: it is {standing}"
+                    ));
+                }
+                self.shared.tell_progress();
+            }
+        }
+        self.note(at, told, now);
+    }
+
+    fn next_wake(&self) -> Tick {
+        let mut next = self.next_look.min(self.next_poll);
+        let busy = self.jobs.len() >= CONCURRENT;
+        let waits = !self.to_load.is_empty() || !self.to_write.is_empty() || self.ledger.outbox.len() > 0;
+        if let Some(at) = self.ledger.link.next().filter(|_| waits && !busy) {
+            next = next.min(at);
+        }
+        if let Some(at) = self.watch_at.filter(|_| self.ledger.link.is_up()) {
+            next = next.min(at);
+        }
+        let waiting = self.ledger.desks.iter().filter_map(|desk| desk.wait_until).min();
+        waiting.map_or(next, |at| next.min(at))
+    }
+
+    /// Ends the waiting of first calls whose time is over, and tells how things stand.
+    fn report(&mut self) {
+        let now = self.ledger.clock.now();
+        for desk in &mut self.ledger.desks {
+            if desk.wait_until.is_some_and(|until| until <= now) {
+                desk.wait_until = None;
+                desk.circuit.restored();
+            }
+        }
+        let mut seen = self.shared.seen.lock();
+        seen.status.up = self.ledger.link.is_up();
+        seen.status.unsaved = self.to_write.len();
+        seen.status.audit_rows = self.ledger.outbox.len();
+        if seen.status.last_error != self.ledger.link.last_error {
+            seen.status.last_error.clone_from(&self.ledger.link.last_error);
+        }
+        if seen.status.instance != self.ledger.who.id {
+            seen.status.instance.clone_from(&self.ledger.who.id);
+        }
+        if self.closing {
+            let name = |at: &usize| self.ledger.desks[*at].name().to_owned();
+            seen.unsaved = self.to_write.iter().map(name).collect();
+            drop(seen);
+            self.shared.tell_progress();
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        let written = self.to_write.is_empty() && self.ledger.outbox.len() == 0;
+        self.finished || self.closing && written && self.under_way.values().all(|(job, _)| job.is_idle())
+    }
+}
+
+/// Whether it ends or dies: nobody may wait for it any more.
+impl Drop for Task {
+    fn drop(&mut self) {
+        let died = std::thread::panicking();
+        let mut inbox = self.shared.inbox.lock();
+        inbox.running = None;
+        let introduced = inbox.introduced.clone();
+        drop(inbox);
+        let waiting = self.ledger.desks.iter().map(|desk| &desk.circuit);
+        waiting.chain(&introduced).for_each(Circuit::restored);
+        let rest = Ledger::new(&self.shared);
+        *self.shared.ledger.lock() = Some(core::mem::replace(&mut self.ledger, rest));
+        if died {
+            self.shared.seen.lock().status.deaths += 1;
+            telemetry::store::warn(format_args!(
+                "the task that keeps circuits in the store has died of a panic; circuits go on in memory until `restore`"
+            ));
+        }
+        self.shared.tell_progress();
+    }
+}
+
+/// Waits for ever if nothing is watched.
+async fn next_event(watch: &mut Option<Watch>) -> Option<WatchEvent> {
+    match watch {
+        Some(watch) => watch.next().await,
+        None => core::future::pending().await,
+    }
+}
+
+/// How often counts are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long after a watch has ended it is tried again, about.
+const WATCH_AGAIN: Duration = Duration::from_secs(2);

@@ -1,0 +1,297 @@
+//! The operations that are under way: what may begin, and what its end means.
+
+use core::time::Duration;
+
+use tokio::task::{Id, JoinError};
+
+use super::{Ledger, Task};
+use crate::clock::{Clock, Tick};
+use crate::coordinator::desk::{Now, Ticket, Via};
+use crate::store::{Loaded, StoreError, StoreErrorKind, Watch, Written};
+use crate::telemetry;
+
+/// What an operation is for.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// The desks, and their turns when it began.
+    Load(Vec<(usize, u64)>),
+    Write(usize, Box<Ticket>),
+    /// The id of the last row.
+    Audit(String),
+    Watch,
+}
+
+impl Job {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Load(_) => "load",
+            Self::Write(..) => "compare_and_set",
+            Self::Audit(_) => "append_audit",
+            Self::Watch => "watch",
+        }
+    }
+
+    /// Whether a shutdown need not wait for it.
+    pub(super) const fn is_idle(&self) -> bool {
+        matches!(self, Self::Watch | Self::Load(_))
+    }
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Loaded(Result<Loaded, StoreError>),
+    Written(Result<Written, StoreError>),
+    Audited(Result<(), StoreError>),
+    Watching(Result<Option<Watch>, StoreError>),
+}
+
+impl Task {
+    /// Begins what is due and has room: to load first, since nothing is written over what is not known.
+    pub(super) fn launch(&mut self, now: Tick) {
+        let watching = self.under_way.values().filter(|(job, _)| matches!(job, Job::Watch)).count();
+        let mut room = self.ledger.link.room(now).saturating_sub(self.jobs.len() - watching);
+        while room > 0 && !self.to_load.is_empty() {
+            if self.load(now) {
+                room -= 1;
+            }
+        }
+        if room > 0 && !self.audit_under_way && self.ledger.outbox.len() > 0 && self.append(now) {
+            room -= 1;
+        }
+        let ready: Vec<usize> = self.to_write.iter().copied().collect();
+        for at in ready {
+            if room == 0 {
+                break;
+            }
+            if self.write(at, now) {
+                room -= 1;
+            }
+        }
+        if self.watch_at.is_some_and(|at| at <= now) && self.ledger.link.is_up() && watching == 0 {
+            self.watch_at = None;
+            let store = self.shared.store.clone();
+            self.begin(Job::Watch, now, async move { Answer::Watching(store.watch().await) }, Answer::Watching);
+        }
+    }
+
+    fn load(&mut self, now: Tick) -> bool {
+        let mut asked = Vec::new();
+        while asked.len() < BATCH
+            && let Some(at) = self.to_load.pop_first()
+        {
+            let desk = &self.ledger.desks[at];
+            // Its answer will say what is there.
+            if !desk.in_flight {
+                asked.push((at, desk.turn));
+            }
+        }
+        if asked.is_empty() {
+            return false;
+        }
+        let names: Vec<String> = asked.iter().map(|(at, _)| self.ledger.desks[*at].name().to_owned()).collect();
+        let store = self.shared.store.clone();
+        let load = async move { Answer::Loaded(store.load_many(&names).await) };
+        self.begin(Job::Load(asked), now, load, Answer::Loaded);
+        true
+    }
+
+    fn append(&mut self, now: Tick) -> bool {
+        // Without the store's time a row cannot be dated.
+        let Some(time) = self.ledger.link.time(now) else { return false };
+        let rows = self.ledger.outbox.batch(now, time);
+        let Some(last) = rows.last().map(|row| row.id.clone()) else { return false };
+        let store = self.shared.store.clone();
+        self.audit_under_way = true;
+        let append = async move { Answer::Audited(store.append_audit(&rows).await) };
+        self.begin(Job::Audit(last), now, append, Answer::Audited);
+        true
+    }
+
+    fn write(&mut self, at: usize, now: Tick) -> bool {
+        let Ledger { desks, who, link, .. } = &mut self.ledger;
+        let (desk, Some(time)) = (&mut desks[at], link.time(now)) else { return false };
+        if desk.in_flight || now < desk.retry_at {
+            return false;
+        }
+        if !desk.is_loaded() {
+            self.to_load.insert(at);
+            return false;
+        }
+        let terms = &self.shared.terms;
+        let ttl = terms.ttl_of.get(desk.name()).copied().unwrap_or(terms.ttl);
+        let Some((write, ticket)) = desk.candidate(who, Now { here: now, store: time }, ttl) else {
+            if !desk.wants(now) {
+                self.to_write.remove(&at);
+            }
+            return false;
+        };
+        desk.in_flight = true;
+        desk.turn += 1;
+        let store = self.shared.store.clone();
+        let write = async move { Answer::Written(store.compare_and_set(&write).await) };
+        self.begin(Job::Write(at, Box::new(ticket)), now, write, Answer::Written);
+        true
+    }
+
+    fn begin<T: 'static>(
+        &mut self,
+        job: Job,
+        now: Tick,
+        operation: impl Future<Output = Answer> + Send + 'static,
+        lost: fn(Result<T, StoreError>) -> Answer,
+    ) {
+        let deadline = self.shared.terms.timeout;
+        let (kind, name, clock) = (self.shared.store.kind(), job.name(), self.ledger.clock);
+        let operation = async move {
+            let answer = tokio::time::timeout(deadline, operation)
+                .await
+                .unwrap_or_else(|_| lost(Err(StoreError::timed_out(format!("no answer within {deadline:?}")))));
+            telemetry::store::operation(kind, name, answer.result(), clock.now().saturating_since(now));
+            answer
+        };
+        // A JoinSet aborts what it holds when it is dropped: nothing outlives the task.
+        let handle = self.jobs.spawn(operation);
+        self.under_way.insert(handle.id(), (job, now));
+    }
+
+    pub(super) fn ended(&mut self, ended: Result<(Id, Answer), JoinError>) {
+        let now = self.ledger.clock.now();
+        let (id, answer) = match ended {
+            Ok((id, answer)) => (id, Some(answer)),
+            Err(error) => (error.id(), None),
+        };
+        let Some((job, began)) = self.under_way.remove(&id) else { return };
+        let panicked = || StoreError::timed_out("the store panicked");
+        match (job, answer) {
+            (Job::Load(asked), Some(Answer::Loaded(Ok(loaded)))) => self.loaded(&asked, &loaded, now),
+            (Job::Load(asked), answer) => {
+                self.to_load.extend(asked.iter().map(|(at, _)| *at));
+                self.failed("load", answer.and_then(Answer::error).unwrap_or_else(panicked), now);
+            }
+            (Job::Write(at, ticket), Some(Answer::Written(Ok(written)))) => {
+                self.wrote(at, *ticket, written, began, now);
+            }
+            (Job::Write(at, _), answer) => {
+                let error = answer.and_then(Answer::error).unwrap_or_else(panicked);
+                let desk = &mut self.ledger.desks[at];
+                desk.in_flight = false;
+                desk.turn += 1;
+                // It was written or not: only the store knows.
+                desk.unload();
+                self.to_load.insert(at);
+                if error.kind() == StoreErrorKind::Refused {
+                    // It would be refused again; the others need not wait for that.
+                    desk.retry_at = now.saturating_add(REFUSED_AGAIN.mul_f64(0.5 + self.ledger.dice.share()));
+                    self.ledger.link.note(now, "compare_and_set", &error);
+                } else {
+                    self.failed("compare_and_set", error, now);
+                }
+            }
+            (Job::Audit(last), Some(Answer::Audited(Ok(())))) => {
+                self.audit_under_way = false;
+                self.ledger.outbox.taken(&last);
+                self.ledger.link.succeeded(now, None);
+            }
+            (Job::Audit(_), answer) => {
+                self.audit_under_way = false;
+                self.failed("append_audit", answer.and_then(Answer::error).unwrap_or_else(panicked), now);
+            }
+            (Job::Watch, Some(Answer::Watching(Ok(watch)))) => {
+                // What changed before it watched, it has not seen.
+                if watch.is_some() {
+                    self.to_load.extend(0..self.ledger.desks.len());
+                }
+                self.watch = watch;
+            }
+            (Job::Watch, answer) => {
+                let error = answer.and_then(Answer::error).unwrap_or_else(panicked);
+                self.ledger.link.note(now, "watch", &error);
+                self.watch_at = Some(now.saturating_add(WATCH_FAILED.mul_f64(0.5 + self.ledger.dice.share())));
+            }
+        }
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "nobody needs the error any more")]
+    fn failed(&mut self, operation: &'static str, error: StoreError, now: Tick) {
+        let Ledger { link, dice, .. } = &mut self.ledger;
+        link.failed(now, operation, &error, dice);
+        self.shared.tell_progress();
+    }
+
+    fn loaded(&mut self, asked: &[(usize, u64)], loaded: &Loaded, now: Tick) {
+        self.ledger.link.succeeded(now, Some(loaded.now));
+        let now = Now { here: now, store: loaded.now };
+        for ((at, turn), entry) in asked.iter().zip(&loaded.entries) {
+            let Ledger { desks, who, link, .. } = &mut self.ledger;
+            let desk = &mut desks[*at];
+            // What was written meanwhile is newer.
+            if desk.turn != *turn {
+                continue;
+            }
+            let from = entry.as_ref().map_or(link.kind(), |entry| self.shared.store.origin(&entry.etag));
+            let told = desk.found(entry.as_ref(), Via::Answer, from, who, now);
+            self.settle(*at, told, now.here);
+        }
+    }
+
+    fn wrote(&mut self, at: usize, ticket: Ticket, written: Written, began: Tick, now: Tick) {
+        let Ledger { desks, who, link, dice, .. } = &mut self.ledger;
+        let desk = &mut desks[at];
+        desk.in_flight = false;
+        desk.turn += 1;
+        let told = match written {
+            Written::Applied { etag, now: store } => {
+                link.succeeded(now, Some(store));
+                desk.written(ticket, etag, who, Now { here: now, store })
+            }
+            Written::Conflict { current, now: store } => {
+                link.succeeded(now, Some(store));
+                desk.conflicts += 1;
+                if desk.conflicts >= MANY_CONFLICTS {
+                    desk.conflicts = 0;
+                    let took = now.saturating_since(began).max(Duration::from_millis(10));
+                    desk.retry_at = now.saturating_add(took.saturating_mul(10).mul_f64(dice.share()));
+                }
+                let from = current.as_ref().map_or(link.kind(), |current| self.shared.store.origin(&current.etag));
+                desk.found(current.as_ref(), Via::Answer, from, who, Now { here: now, store })
+            }
+        };
+        self.settle(at, told, now);
+    }
+}
+
+impl Answer {
+    const fn result(&self) -> &'static str {
+        match self.kind() {
+            Some(kind) => kind.as_str(),
+            None => "ok",
+        }
+    }
+
+    const fn kind(&self) -> Option<StoreErrorKind> {
+        match self {
+            Self::Loaded(Err(error))
+            | Self::Written(Err(error))
+            | Self::Audited(Err(error))
+            | Self::Watching(Err(error)) => Some(error.kind()),
+            Self::Loaded(Ok(_)) | Self::Written(Ok(_)) | Self::Audited(Ok(())) | Self::Watching(Ok(_)) => None,
+        }
+    }
+
+    fn error(self) -> Option<StoreError> {
+        match self {
+            Self::Loaded(result) => result.err(),
+            Self::Written(result) => result.err(),
+            Self::Audited(result) => result.err(),
+            Self::Watching(result) => result.err(),
+        }
+    }
+}
+
+/// How many names are asked for at once.
+const BATCH: usize = 256;
+/// After so many conflicts in a row a desk lets others go first.
+const MANY_CONFLICTS: u32 = 8;
+const REFUSED_AGAIN: Duration = Duration::from_secs(10);
+const WATCH_FAILED: Duration = Duration::from_secs(5);

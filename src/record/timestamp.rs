@@ -1,0 +1,84 @@
+//! Points in time as records keep them.
+
+use core::fmt;
+use core::time::Duration;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds since the Unix epoch, by the clock of a store.
+///
+/// Milliseconds, because 13 digits survive every JSON reader; by the store's clock, because it is the only one that all
+/// instances share. What is missing is `None` of an `Option`, never zero.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use tower_circuit_breaker::record::Timestamp;
+///
+/// let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_790_000_000_123);
+/// assert_eq!(Timestamp::from(time).as_millis(), 1_790_000_000_123);
+/// assert_eq!(SystemTime::try_from(Timestamp::from(time))?, time);
+/// # Ok::<(), Timestamp>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// Returns the time that many milliseconds after the epoch.
+    #[must_use]
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Returns the milliseconds since the epoch.
+    #[must_use]
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// Returns the time `by` later.
+    #[must_use]
+    pub fn saturating_add(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(millis(by)))
+    }
+
+    /// Returns the time `by` earlier, at least the epoch.
+    #[must_use]
+    pub fn saturating_sub(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(by)))
+    }
+
+    /// Returns the time since `earlier`, or zero if that is later.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// A time before the epoch is the epoch.
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        Self(time.duration_since(UNIX_EPOCH).map_or(0, millis))
+    }
+}
+
+/// Fails with the timestamp if the system cannot express it.
+impl TryFrom<Timestamp> for SystemTime {
+    type Error = Timestamp;
+
+    fn try_from(time: Timestamp) -> Result<Self, Timestamp> {
+        UNIX_EPOCH.checked_add(Duration::from_millis(time.0)).ok_or(time)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Returns the duration in milliseconds, 584 million years at most.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

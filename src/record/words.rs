@@ -1,0 +1,53 @@
+//! How states, modes and acts are spelt in a record, and what is left of a text that is not trusted.
+
+use crate::state::{Act, Mode, State};
+
+/// Returns the text without characters that could forge a line, and with no more than `limit` characters.
+pub(super) fn clean(text: &str, limit: usize) -> String {
+    text.chars()
+        .take(limit)
+        .map(|c| if c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c) { ' ' } else { c })
+        .collect()
+}
+
+/// Writes a word, and reads it back by comparing with every one there is.
+macro_rules! spelt {
+    ($module:ident, $word:ty, [$($value:expr),+]) => {
+        pub(super) mod $module {
+            use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+            use super::*;
+
+            pub(in crate::record) fn serialize<S: Serializer>(word: &$word, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(word.as_str())
+            }
+
+            pub(in crate::record) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<$word, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
+                let all = [$($value),+];
+                let allowed = || all.map(|word| word.as_str()).join(", ");
+                all.into_iter().find(|word| word.as_str() == text).ok_or_else(|| {
+                    D::Error::custom(format!("`{}` is unknown, allowed are {}", clean(&text, 40), allowed()))
+                })
+            }
+        }
+    };
+}
+
+spelt!(state, State, [State::Closed, State::Open, State::HalfOpen]);
+spelt!(mode, Mode, [Mode::Automatic, Mode::ForcedOpen, Mode::Disabled, Mode::Shadow]);
+spelt!(act, Act, [Act::Trip, Act::Reset, Act::Disable, Act::Resume, Act::Shadow]);
+
+pub(super) mod generation {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::state::Generation;
+
+    pub(in crate::record) fn serialize<S: Serializer>(generation: &Generation, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(generation.get())
+    }
+
+    pub(in crate::record) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Generation, D::Error> {
+        u64::deserialize(from).map(Generation::new)
+    }
+}

@@ -1,0 +1,154 @@
+//! The keys of a circuit: what each reads, and which method of the builder it is.
+//!
+//! A key stands in one table here and has one arm in `apply`; the list of allowed keys, the environment variables and the
+//! tests all come from it.
+
+use core::time::Duration;
+
+use super::entry::Entry;
+use super::error::SettingsError;
+use crate::config::{ConfigBuilder, OpenDuration, Recovery};
+use crate::window::Window;
+
+/// One setting of a circuit, read but not yet judged: that is the builder's part.
+#[derive(Debug, Clone)]
+pub(super) enum Setting {
+    FailureRate(Option<f64>),
+    MinCalls(u32),
+    ConsecutiveFailures(Option<u32>),
+    Always(bool),
+    FailureScore(Option<f64>),
+    SlowCallRate(Option<f64>),
+    SlowerThan(Duration),
+    Window(Window),
+    OpenFor(OpenDuration),
+    Recovery(Recovery),
+    Probes(u32),
+    ProbesInFlight(u32),
+    ProbeFailuresTolerated(u32),
+    ProbeDeadline(Duration),
+    QuietAfter(Duration),
+    CancelledCountsAfter(Option<Duration>),
+    TripOnAnyOutcome(bool),
+    Sharded(bool),
+    MeasureDurations(bool),
+    Shadow(bool),
+    TtlOpen(Duration),
+    TtlOther(Duration),
+}
+
+type Read = fn(&Entry) -> Result<Setting, SettingsError>;
+
+/// The keys of a circuit, and of the defaults.
+pub(super) const KEYS: [(&str, Read); 22] = [
+    ("failure_rate", |entry| entry.number_or_off().map(Setting::FailureRate)),
+    ("min_calls", |entry| entry.count().map(Setting::MinCalls)),
+    ("consecutive_failures", |entry| entry.count_or_off().map(Setting::ConsecutiveFailures)),
+    ("always", |entry| entry.switch().map(Setting::Always)),
+    ("failure_score", |entry| entry.number_or_off().map(Setting::FailureScore)),
+    ("slow_call_rate", |entry| entry.number_or_off().map(Setting::SlowCallRate)),
+    ("slower_than", |entry| entry.duration().map(Setting::SlowerThan)),
+    ("window", |entry| window(entry).map(Setting::Window)),
+    ("open_for", |entry| open_for(entry).map(Setting::OpenFor)),
+    ("recovery", |entry| {
+        let choices = [("automatic", Recovery::Automatic), ("manual", Recovery::Manual)];
+        entry.choice(&choices).map(Setting::Recovery)
+    }),
+    ("probes", |entry| entry.count().map(Setting::Probes)),
+    ("probes_in_flight", |entry| entry.count().map(Setting::ProbesInFlight)),
+    ("probe_failures_tolerated", |entry| entry.count().map(Setting::ProbeFailuresTolerated)),
+    ("probe_deadline", |entry| entry.duration().map(Setting::ProbeDeadline)),
+    ("quiet_after", |entry| entry.duration().map(Setting::QuietAfter)),
+    ("cancelled_counts_after", |entry| match entry.text() {
+        Some("never") => Ok(Setting::CancelledCountsAfter(None)),
+        _ => Ok(Setting::CancelledCountsAfter(Some(entry.duration_or(", or \"never\"")?))),
+    }),
+    ("trip_on_any_outcome", |entry| entry.switch().map(Setting::TripOnAnyOutcome)),
+    ("sharded", |entry| entry.switch().map(Setting::Sharded)),
+    ("measure_durations", |entry| entry.switch().map(Setting::MeasureDurations)),
+    ("shadow", |entry| entry.switch().map(Setting::Shadow)),
+    ("ttl_open", |entry| entry.duration_within("1 s", "365 d").map(Setting::TtlOpen)),
+    ("ttl_other", |entry| entry.duration_within("1 s", "365 d").map(Setting::TtlOther)),
+];
+
+/// Reads `"10 s"`, `{ time = "10 s", buckets = 10 }` or `{ calls = 100 }`.
+fn window(entry: &Entry) -> Result<Window, SettingsError> {
+    const ALLOWED: &str = "a duration like \"10 s\", { time = \"10 s\", buckets = 10 } or { calls = 100 }";
+    if entry.text().is_some() {
+        return entry.duration_or(", { time = \"10 s\", buckets = 10 } or { calls = 100 }").map(Window::time);
+    }
+    let Ok(entries) = entry.entries() else { return Err(entry.refuse(ALLOWED)) };
+    entry.table(&["time", "buckets", "calls"])?;
+    let find = |key| entries.iter().find(|(name, _)| name == key).map(|(_, entry)| entry);
+    match (find("time"), find("buckets"), find("calls")) {
+        (None, None, Some(calls)) => calls.count().map(Window::calls),
+        (Some(time), None, None) => time.duration().map(Window::time),
+        (Some(time), Some(buckets), None) => Ok(Window::time(time.duration()?).buckets(buckets.count()?)),
+        _ => Err(entry.refuse(ALLOWED)),
+    }
+}
+
+/// Reads `"60 s"`, `{ fixed = "60 s", jitter = 0.1 }` or `{ base = "5 s", max = "60 s", jitter = 0.1 }`.
+fn open_for(entry: &Entry) -> Result<OpenDuration, SettingsError> {
+    const ALLOWED: &str = "a duration like \"60 s\", { base = \"5 s\", max = \"60 s\", jitter = 0.1 } \
+        or { fixed = \"60 s\", jitter = 0.1 }";
+    if entry.text().is_some() {
+        return entry.duration_or(", or { base = \"5 s\", max = \"60 s\", jitter = 0.1 }").map(OpenDuration::fixed);
+    }
+    let Ok(entries) = entry.entries() else { return Err(entry.refuse(ALLOWED)) };
+    entry.table(&["base", "max", "fixed", "jitter"])?;
+    let find = |key| entries.iter().find(|(name, _)| name == key).map(|(_, entry)| entry);
+    let open_for = match (find("base"), find("max"), find("fixed")) {
+        (Some(base), Some(max), None) => OpenDuration::exponential(base.duration()?, max.duration()?),
+        (None, None, Some(fixed)) => OpenDuration::fixed(fixed.duration()?),
+        _ => return Err(entry.refuse(ALLOWED)),
+    };
+    find("jitter").map_or(Ok(open_for.clone()), |jitter| Ok(open_for.jitter(jitter.number()?)))
+}
+
+/// Lays the settings over the builder's defaults.
+pub(super) fn build(settings: &[Setting], builder: ConfigBuilder) -> ConfigBuilder {
+    // A rule that is switched off may keep its numbers, or find them in the defaults.
+    let no_slow_rule = settings.iter().any(|setting| matches!(setting, Setting::SlowCallRate(None)));
+    let set = settings.iter().filter(|setting| !(no_slow_rule && matches!(setting, Setting::SlowerThan(_))));
+    set.fold(builder, |builder, setting| setting.apply(builder))
+}
+
+impl Setting {
+    fn apply(&self, to: ConfigBuilder) -> ConfigBuilder {
+        match self {
+            Self::FailureRate(Some(rate)) => to.failure_rate(*rate),
+            Self::FailureRate(None) => to.without_failure_rate(),
+            Self::MinCalls(calls) => to.min_calls(*calls),
+            Self::ConsecutiveFailures(Some(n)) => to.consecutive_failures(*n),
+            Self::ConsecutiveFailures(None) => to.without_consecutive_failures(),
+            Self::Always(true) => to.always(),
+            Self::FailureScore(Some(score)) => to.failure_score(*score),
+            Self::SlowCallRate(Some(rate)) => to.slow_call_rate(*rate),
+            Self::SlowerThan(duration) => to.slower_than(*duration),
+            Self::Window(window) => to.window(*window),
+            Self::OpenFor(open) => to.open_for(open.clone()),
+            Self::Recovery(recovery) => to.recovery(*recovery),
+            Self::Probes(probes) => to.probes(*probes),
+            Self::ProbesInFlight(probes) => to.probes_in_flight(*probes),
+            Self::ProbeFailuresTolerated(failures) => to.probe_failures_tolerated(*failures),
+            Self::ProbeDeadline(deadline) => to.probe_deadline(*deadline),
+            Self::QuietAfter(duration) => to.quiet_after(*duration),
+            Self::CancelledCountsAfter(Some(duration)) => to.cancelled_counts_after(*duration),
+            Self::CancelledCountsAfter(None) => to.cancelled_never_counts(),
+            Self::TripOnAnyOutcome(any) => to.trip_on_any_outcome(*any),
+            Self::Sharded(true) => to.sharded(),
+            Self::MeasureDurations(true) => to.measure_durations(),
+            Self::Shadow(true) => to.shadow(),
+            // The builder starts with these off. The others are no business of a circuit, but of its store.
+            Self::Always(false)
+            | Self::FailureScore(None)
+            | Self::SlowCallRate(None)
+            | Self::Sharded(false)
+            | Self::MeasureDurations(false)
+            | Self::Shadow(false)
+            | Self::TtlOpen(_)
+            | Self::TtlOther(_) => to,
+        }
+    }
+}

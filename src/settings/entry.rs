@@ -1,0 +1,192 @@
+//! One value with where it stands, and what a key can ask of it.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use super::error::SettingsError;
+use super::nearest::unknown;
+use super::value::Value;
+
+/// A value, the path of its key, and the file or variable it is from.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) origin: Arc<str>,
+    pub(super) path: String,
+    pub(super) value: Value,
+}
+
+impl Entry {
+    /// Refuses the value with what is allowed.
+    pub(super) fn refuse(&self, allowed: &str) -> SettingsError {
+        let Self { origin, path, value } = self;
+        SettingsError::of(origin, path, format!("{path} is {value}, allowed is {allowed}"))
+    }
+
+    /// The entries of a table, whose keys must be among `known`.
+    pub(super) fn table(&self, known: &[&str]) -> Result<Vec<(String, Self)>, SettingsError> {
+        let entries = self.entries()?;
+        match entries.iter().find(|(key, _)| !known.contains(&key.as_str())) {
+            Some((key, entry)) => Err(unknown(&self.origin, &self.path, key, &entry.path, known)),
+            None => Ok(entries),
+        }
+    }
+
+    /// The entries of a table, whatever their keys, but each key once.
+    pub(super) fn entries(&self) -> Result<Vec<(String, Self)>, SettingsError> {
+        let Value::Table(table) = &self.value else { return Err(self.refuse("a table")) };
+        let mut entries: Vec<(String, Self)> = Vec::with_capacity(table.len());
+        let mut seen = std::collections::BTreeSet::new();
+        for (key, value) in table {
+            let path = join(&self.path, key);
+            if !seen.insert(key) {
+                return Err(SettingsError::of(&self.origin, &path, format!("{path} is there twice, allowed is once")));
+            }
+            entries.push((key.clone(), Self { origin: Arc::clone(&self.origin), path, value: value.clone() }));
+        }
+        Ok(entries)
+    }
+
+    pub(super) fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Text(text) | Value::Word(text) => Some(text),
+            Value::Table(_) | Value::Integer(_) | Value::Number(_) | Value::Switch(_) | Value::Other(_) => None,
+        }
+    }
+
+    pub(super) fn switch(&self) -> Result<bool, SettingsError> {
+        match (&self.value, self.text()) {
+            (Value::Switch(switch), _) => Ok(*switch),
+            // A text in a file is a slip, `"false"` for instance.
+            (Value::Word(_), Some("true")) => Ok(true),
+            (Value::Word(_), Some("false")) => Ok(false),
+            _ => Err(self.refuse("true or false")),
+        }
+    }
+
+    /// Whether a rule is switched off here.
+    pub(super) fn is_off(&self) -> bool {
+        matches!(self.switch(), Ok(false))
+    }
+
+    pub(super) fn count(&self) -> Result<u32, SettingsError> {
+        self.as_count().ok_or_else(|| self.refuse("a whole number from 0 to 4294967295"))
+    }
+
+    pub(super) fn number(&self) -> Result<f64, SettingsError> {
+        self.as_number().ok_or_else(|| self.refuse("a number"))
+    }
+
+    pub(super) fn number_or_off(&self) -> Result<Option<f64>, SettingsError> {
+        self.or_off(self.as_number(), "a number, or false for no such rule")
+    }
+
+    pub(super) fn count_or_off(&self) -> Result<Option<u32>, SettingsError> {
+        self.or_off(self.as_count(), "a whole number, or false for no such rule")
+    }
+
+    fn or_off<T>(&self, value: Option<T>, allowed: &str) -> Result<Option<T>, SettingsError> {
+        if value.is_none() && !self.is_off() { Err(self.refuse(allowed)) } else { Ok(value) }
+    }
+
+    fn as_count(&self) -> Option<u32> {
+        match &self.value {
+            Value::Integer(number) => u32::try_from(*number).ok(),
+            Value::Word(word) => word.parse().ok(),
+            Value::Table(_) | Value::Text(_) | Value::Number(_) | Value::Switch(_) | Value::Other(_) => None,
+        }
+    }
+
+    fn as_number(&self) -> Option<f64> {
+        match &self.value {
+            Value::Number(number) => Some(*number),
+            // Rounded as if a point had been written.
+            Value::Integer(number) => number.to_string().parse().ok(),
+            Value::Word(word) => word.parse().ok(),
+            Value::Table(_) | Value::Text(_) | Value::Switch(_) | Value::Other(_) => None,
+        }
+    }
+
+    pub(super) fn duration(&self) -> Result<Duration, SettingsError> {
+        self.duration_or("")
+    }
+
+    /// A duration, or what else is allowed in its place, for the error.
+    pub(super) fn duration_or(&self, others: &str) -> Result<Duration, SettingsError> {
+        let duration = self.text().and_then(parse_duration);
+        duration
+            .ok_or_else(|| self.refuse(&format!("a number with its unit (ms, s, min, h, d), like \"10 s\"{others}")))
+    }
+
+    /// A duration from `least` to `most`, which are words for the error, too.
+    pub(super) fn duration_within(&self, least: &str, most: &str) -> Result<Duration, SettingsError> {
+        let duration = self.duration()?;
+        let within = parse_duration(least) <= Some(duration) && Some(duration) <= parse_duration(most);
+        if within { Ok(duration) } else { Err(self.refuse(&format!("{least} to {most}"))) }
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, SettingsError> {
+        let chosen = choices.iter().find(|(word, _)| self.text() == Some(word));
+        chosen.map(|(_, choice)| *choice).ok_or_else(|| {
+            let words: Vec<String> = choices.iter().map(|(word, _)| format!("{word:?}")).collect();
+            self.refuse(&words.join(" or "))
+        })
+    }
+}
+
+/// Extends a path as TOML writes it: `circuits."/users/{id}".probes`.
+pub(super) fn join(table: &str, key: &str) -> String {
+    let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+    let key = if bare && key.len() <= 200 { key.to_owned() } else { super::mask::quoted(key) };
+    if table.is_empty() { key } else { format!("{table}.{key}") }
+}
+
+/// Reads `250 ms`, `1.5 s`, `10min`. Without a unit it is nothing: 5 of what?
+fn parse_duration(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.')?);
+    let millis: u32 = match unit.trim_start() {
+        "ms" => 1,
+        "s" => 1_000,
+        "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    match number.parse::<u64>() {
+        Ok(whole) => whole.checked_mul(millis.into()).map(Duration::from_millis),
+        // To the nearest nanosecond, so that `0.1 s` is 100 ms.
+        Err(_) => Duration::try_from_secs_f64(number.parse::<f64>().ok()? * f64::from(millis) / 1_000.0).ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_a_number_and_a_unit() {
+        for (text, millis) in [
+            ("250 ms", 250),
+            ("250ms", 250),
+            (" 5  s ", 5_000),
+            ("0 ms", 0),
+            ("1.5 s", 1_500),
+            ("0.1 s", 100),
+            ("1.1 min", 66_000),
+            ("10 min", 600_000),
+            ("24 h", 86_400_000),
+            ("365 d", 31_536_000_000),
+        ] {
+            assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
+        }
+        for text in
+            ["", " ", "5", "s", "-5 s", "+5 s", "5 m", "5 S", "5 seconds", "1 h 30 min", "1e3 s", "1.2.3 s", ". s"]
+        {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+        for text in ["99999999999999999999 d", "18446744073709551615 s", "99999999999999999999.9 d", "NaN s", "inf s"] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Which store the circuits are kept in, and how: plain data, that opens nothing.
+
+use core::fmt;
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::circuit::Setting;
+use super::draft::Table;
+use super::entry::Entry;
+use super::error::SettingsError;
+use super::mask::masked;
+
+/// Where and how circuits are kept: what `[persistence]` says, once `enabled` is true.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Persistence {
+    store: StoreUrl,
+    cache: Option<StoreUrl>,
+    sharing: SharingSetting,
+    schema: SchemaSetting,
+    instance: Option<String>,
+    first_call_waits: Duration,
+    ttls: Ttls,
+    circuits: BTreeMap<String, Ttls>,
+    others: Ttls,
+}
+
+impl Persistence {
+    /// Returns the store. Default: `sqlite://data/circuit_breaker.db`.
+    #[must_use]
+    pub const fn store(&self) -> &StoreUrl {
+        &self.store
+    }
+
+    /// Returns the store in front of [`store`](Self::store), always Redis. Default: none.
+    #[must_use]
+    pub const fn cache(&self) -> Option<&StoreUrl> {
+        self.cache.as_ref()
+    }
+
+    /// Returns what another instance's opening means here. Default: advice.
+    #[must_use]
+    pub const fn sharing(&self) -> SharingSetting {
+        self.sharing
+    }
+
+    /// Returns what to do about the tables of an SQL store. Default: create them.
+    #[must_use]
+    pub const fn schema(&self) -> SchemaSetting {
+        self.schema
+    }
+
+    /// Returns the stable name of this instance. Default: none, which means the host name.
+    #[must_use]
+    pub fn instance(&self) -> Option<&str> {
+        self.instance.as_deref()
+    }
+
+    /// Returns how long the first call may wait for what the store has. Default: 0.
+    #[must_use]
+    pub const fn first_call_waits(&self) -> Duration {
+        self.first_call_waits
+    }
+
+    /// Returns how long the store keeps an open circuit of that name. Default: 24 h.
+    #[must_use]
+    pub fn ttl_open(&self, circuit: &str) -> Duration {
+        self.ttls_of(circuit).open
+    }
+
+    /// Returns how long the store keeps a circuit of that name that is not open. Default: 1 h.
+    #[must_use]
+    pub fn ttl_other(&self, circuit: &str) -> Duration {
+        self.ttls_of(circuit).other
+    }
+
+    fn ttls_of(&self, circuit: &str) -> Ttls {
+        self.circuits.get(circuit).copied().unwrap_or(self.others)
+    }
+
+    /// Judges the table, and returns what it says if it is enabled. It is judged if it is not, too: it will be some day.
+    pub(super) fn read(table: &Table) -> Result<Option<Self>, SettingsError> {
+        let given = |key| table.get(key);
+        let ttl = |key| given(key).map(|entry| entry.duration_within("1 s", "365 d")).transpose();
+        let ttls = Ttls { open: ttl("ttl_open")?.unwrap_or(TTLS.open), other: ttl("ttl_other")?.unwrap_or(TTLS.other) };
+        let read = Self {
+            store: given("store").map_or_else(|| Ok(StoreUrl(DEFAULT_STORE.to_owned())), StoreUrl::read)?,
+            cache: given("cache").map_or(Ok(None), cache)?,
+            sharing: given("sharing").map_or(Ok(SharingSetting::Advise), |entry| entry.choice(&SHARING))?,
+            schema: given("schema").map_or(Ok(SchemaSetting::Create), |entry| entry.choice(&SCHEMA))?,
+            instance: given("instance").map(instance).transpose()?,
+            first_call_waits: given("first_call_waits")
+                .map_or(Ok(Duration::ZERO), |e| e.duration_within("0 s", "60 s"))?,
+            ttls,
+            circuits: BTreeMap::new(),
+            others: ttls,
+        };
+        let enabled = given("enabled").map_or(Ok(false), Entry::switch)?;
+        Ok(enabled.then_some(read))
+    }
+
+    /// Sets how long the circuits without a table of their own are kept.
+    pub(super) fn set_others(&mut self, settings: &[Setting]) {
+        self.others = self.ttls.with(settings);
+    }
+
+    /// Sets how long one circuit is kept.
+    pub(super) fn set_circuit(&mut self, name: &str, settings: &[Setting]) {
+        self.circuits.insert(name.to_owned(), self.ttls.with(settings));
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ttls {
+    open: Duration,
+    other: Duration,
+}
+
+impl Ttls {
+    fn with(mut self, settings: &[Setting]) -> Self {
+        for setting in settings {
+            if let Setting::TtlOpen(open) = setting {
+                self.open = *open;
+            } else if let Setting::TtlOther(other) = setting {
+                self.other = *other;
+            }
+        }
+        self
+    }
+}
+
+/// The address of a store, which may hold a password: shown masked, but by [`as_str`](Self::as_str).
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoreUrl(String);
+
+impl StoreUrl {
+    /// Returns the address as it was written, its password included.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns which store it is.
+    #[must_use]
+    pub fn kind(&self) -> StoreKind {
+        SCHEMES.iter().find(|(scheme, _)| self.0.starts_with(scheme)).map_or(StoreKind::Sqlite, |(_, kind)| *kind)
+    }
+
+    /// Returns the folder of a `file:` store, or the file of a `sqlite:` one, without a `?…` behind it.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        let path = match self.kind() {
+            StoreKind::File => behind_scheme(&self.0),
+            StoreKind::Sqlite => behind_scheme(&self.0).split('?').next().unwrap_or_default(),
+            StoreKind::Postgres | StoreKind::Redis => return None,
+        };
+        Some(Path::new(path))
+    }
+
+    fn read(entry: &Entry) -> Result<Self, SettingsError> {
+        const ALLOWED: &str = "file:FOLDER, sqlite://PATH, postgres://… or redis://…";
+        entry.text().and_then(Self::parse).ok_or_else(|| entry.refuse(ALLOWED))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let known = SCHEMES.iter().any(|(scheme, _)| text.starts_with(scheme));
+        let leads_somewhere = !matches!(behind_scheme(text).split('?').next(), None | Some("" | "/"));
+        // A blank at an end is a slip that no store would explain.
+        (known && leads_somewhere && text.trim() == text && !text.contains(char::is_control))
+            .then(|| Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&masked(&self.0))
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", masked(&self.0))
+    }
+}
+
+/// Which store an address leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StoreKind {
+    /// `file:`, a folder.
+    File,
+    /// `sqlite:`, a file.
+    Sqlite,
+    /// `postgres://` or `postgresql://`.
+    Postgres,
+    /// `redis://`, or `rediss://` with TLS.
+    Redis,
+}
+
+/// What another instance's opening means here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SharingSetting {
+    /// `advise`: the circuit here opens on less evidence.
+    Advise,
+    /// `follow`: the circuit here opens as well.
+    Follow,
+}
+
+/// What to do about the tables of an SQL store at start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SchemaSetting {
+    /// `create`: make them if they are missing.
+    Create,
+    /// `verify`: refuse to start if they are missing.
+    Verify,
+    /// `assume`: they are there.
+    Assume,
+}
+
+fn cache(entry: &Entry) -> Result<Option<StoreUrl>, SettingsError> {
+    if entry.is_off() {
+        return Ok(None);
+    }
+    let url = entry.text().and_then(StoreUrl::parse).filter(|url| url.kind() == StoreKind::Redis);
+    url.map(Some).ok_or_else(|| entry.refuse("redis://…, or false for none"))
+}
+
+fn instance(entry: &Entry) -> Result<String, SettingsError> {
+    let printable = |name: &&str| !name.contains(|c: char| c.is_control() || c.is_whitespace());
+    let name = entry.text().filter(|name| (1..=200).contains(&name.len())).filter(printable);
+    name.map(str::to_owned).ok_or_else(|| entry.refuse("1 to 200 bytes of printable text without spaces"))
+}
+
+/// What stands behind `scheme:` or `scheme://`.
+fn behind_scheme(url: &str) -> &str {
+    let rest = url.split_once(':').map_or("", |(_, rest)| rest);
+    rest.strip_prefix("//").unwrap_or(rest)
+}
+
+/// The keys of `[persistence]`.
+pub(super) const KEYS: [&str; 9] =
+    ["enabled", "store", "cache", "sharing", "instance", "schema", "first_call_waits", "ttl_open", "ttl_other"];
+
+const SCHEMES: [(&str, StoreKind); 6] = [
+    ("file:", StoreKind::File),
+    ("sqlite:", StoreKind::Sqlite),
+    ("postgres://", StoreKind::Postgres),
+    ("postgresql://", StoreKind::Postgres),
+    ("redis://", StoreKind::Redis),
+    ("rediss://", StoreKind::Redis),
+];
+const SHARING: [(&str, SharingSetting); 2] = [("advise", SharingSetting::Advise), ("follow", SharingSetting::Follow)];
+const SCHEMA: [(&str, SchemaSetting); 3] =
+    [("create", SchemaSetting::Create), ("verify", SchemaSetting::Verify), ("assume", SchemaSetting::Assume)];
+const DEFAULT_STORE: &str = "sqlite://data/circuit_breaker.db";
+const TTLS: Ttls = Ttls { open: Duration::from_secs(24 * 3600), other: Duration::from_secs(3600) };

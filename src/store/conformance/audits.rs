@@ -1,0 +1,118 @@
+//! The audit.
+
+use core::time::Duration;
+use std::hash::{BuildHasher, RandomState};
+
+use super::Failure;
+use super::trial::Trial;
+use crate::record::Timestamp;
+use crate::store::{AnyStore, AuditFilter, AuditRow, Store};
+
+pub(super) async fn order(trial: &Trial<'_, '_>) -> Result<(), Failure> {
+    let store = &trial.open().await;
+    let rows = rows(trial, now(trial, store).await?, "a");
+    append(trial, store, &[]).await?;
+    expect(trial, store, "before the first row", &AuditFilter::new().service(&rows[0].service), &[]).await?;
+    append(trial, store, &rows[..1]).await?;
+    append(trial, store, &rows[1..4]).await?;
+    append(trial, store, &rows[4..]).await?;
+    expect(trial, store, "after six rows", &AuditFilter::new().service(&rows[0].service), &rows).await
+}
+
+pub(super) async fn once(trial: &Trial<'_, '_>) -> Result<(), Failure> {
+    let store = &trial.open().await;
+    let rows = rows(trial, now(trial, store).await?, "a");
+    append(trial, store, &rows[..3]).await?;
+    append(trial, store, &rows[..3]).await?;
+    // Some are known, some are new, one is there twice: what a writer gives again whose answer was lost.
+    let mixed = [&rows[1..], &rows[4..5]].concat();
+    append(trial, store, &mixed).await?;
+    append(trial, store, &mixed).await?;
+    expect(trial, store, "given again", &AuditFilter::new().service(&rows[0].service), &rows).await
+}
+
+pub(super) async fn reopen(trial: &Trial<'_, '_>) -> Result<(), Failure> {
+    let store = trial.open().await;
+    let rows = rows(trial, now(trial, &store).await?, "a");
+    append(trial, &store, &rows[..4]).await?;
+    drop(store);
+    let store = &trial.open().await;
+    let filter = AuditFilter::new().service(&rows[0].service);
+    expect(trial, store, "opened again", &filter, &rows[..4]).await?;
+    append(trial, store, &rows[2..]).await?;
+    let other = &trial.open().await;
+    append(trial, other, &rows).await?;
+    expect(trial, store, "given again to the store opened again", &filter, &rows).await
+}
+
+pub(super) async fn filter(trial: &Trial<'_, '_>) -> Result<(), Failure> {
+    let store = &trial.open().await;
+    let now = now(trial, store).await?;
+    let (ours, theirs) = (rows(trial, now, "a"), rows(trial, now, "A"));
+    for (our, their) in ours.iter().zip(&theirs) {
+        append(trial, store, &[our.clone(), their.clone()]).await?;
+    }
+    let service = AuditFilter::new().service(&ours[0].service);
+    expect(trial, store, "of one circuit", &service, &ours).await?;
+    let since = service.clone().since(ours[3].timestamp);
+    expect(trial, store, "since the fourth", &since, &ours[3..]).await?;
+    expect(trial, store, "the newest two", &service.clone().limit(2), &ours[4..]).await?;
+    expect(trial, store, "the newest two since the fourth", &since.limit(2), &ours[4..]).await?;
+    expect(trial, store, "at most none", &service.clone().limit(0), &[]).await?;
+    let never = service.since(ours[5].timestamp.saturating_add(Duration::from_millis(1)));
+    expect(trial, store, "since after the last", &never, &[]).await?;
+    let nobody = AuditFilter::new().service(&trial.name("nobody"));
+    expect(trial, store, "of a circuit without rows", &nobody, &[]).await?;
+    // Others may append meanwhile, so only ours are looked at.
+    let since = AuditFilter::new().since(ours[4].timestamp).limit(1000);
+    let all = trial.ask("audit", || store.audit(&since)).await?;
+    let both = |row: &&AuditRow| row.service == ours[0].service || row.service == theirs[0].service;
+    let expected = [&ours[4], &theirs[4], &ours[5], &theirs[5]].map(Clone::clone).to_vec();
+    trial.same("of all circuits", &all.iter().filter(both).cloned().collect::<Vec<_>>(), &expected)
+}
+
+/// Returns six rows, each a second after the one before, whose ids sort the other way.
+fn rows(trial: &Trial<'_, '_>, now: Timestamp, part: &str) -> Vec<AuditRow> {
+    let service = trial.name(part);
+    let random = RandomState::new().hash_one(&service);
+    let actions = ["opened", "half_opened", "closed", "trip", "reset", "superseded"];
+    (0_u32..)
+        .zip(actions)
+        .map(|(number, action)| AuditRow {
+            id: format!("{random:x}-{}", 12 - number),
+            service: service.clone(),
+            action: action.to_owned(),
+            reason: ["", "said \"no\"; 'why'? ä\u{1f980}", "tab\tand\nline\\"][number as usize % 3].to_owned(),
+            user: (number % 2 == 1).then(|| "Ann O'Dea".to_owned()),
+            timestamp: now.saturating_add(Duration::from_secs(number.into())),
+            generation: now.as_millis() + u64::from(number),
+            instance: "host-1".to_owned(),
+        })
+        .collect()
+}
+
+async fn now(trial: &Trial<'_, '_>, store: &AnyStore) -> Result<Timestamp, Failure> {
+    Ok(trial.ask("load_many", || store.load_many(&[])).await?.now)
+}
+
+async fn append(trial: &Trial<'_, '_>, store: &AnyStore, rows: &[AuditRow]) -> Result<(), Failure> {
+    trial.ask("append_audit", || store.append_audit(rows)).await
+}
+
+async fn expect(
+    trial: &Trial<'_, '_>,
+    store: &AnyStore,
+    what: &str,
+    filter: &AuditFilter,
+    expected: &[AuditRow],
+) -> Result<(), Failure> {
+    let found = trial.ask("audit", || store.audit(filter)).await?;
+    if found == expected {
+        return Ok(());
+    }
+    let shown = |rows: &[AuditRow]| rows.iter().map(|row| format!("{} {}", row.id, row.action)).collect::<Vec<_>>();
+    if shown(&found) == shown(expected) {
+        return trial.same(what, &found, &expected.to_vec());
+    }
+    trial.same(what, &shown(&found), &shown(expected))
+}

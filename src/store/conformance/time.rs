@@ -1,0 +1,131 @@
+//! What takes time: forgetting, the clock, and being told.
+
+use core::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::Failure;
+use super::trial::{Trial, record, writing};
+use crate::clock::{Clock, MonotonicClock};
+use crate::record::Timestamp;
+use crate::store::{AnyStore, Store, Versioned, Watch, WatchEvent, Written};
+
+pub(super) async fn forgetting(trial: &Trial<'_, '_>) -> Result<(), Failure> {
+    let ttl = Duration::from_secs(1);
+    let store = &trial.open().await;
+    let [short, prolonged, forever] = ["short", "prolonged", "forever"].map(|part| trial.name(part));
+    let here = MonotonicClock::new();
+    let start = here.precise();
+    for name in [&short, &prolonged, &forever] {
+        let mut write = writing(name, None, &record(name, 1));
+        write.ttl = Some(ttl);
+        let written = trial.ask("compare_and_set", || store.compare_and_set(&write)).await?;
+        let etag = trial.applied("with a ttl of a second", written)?;
+        if *name == short {
+            continue;
+        }
+        write.expected = Some(etag);
+        write.ttl = (*name == prolonged).then_some(Duration::from_secs(600));
+        let written = trial.ask("compare_and_set", || store.compare_and_set(&write)).await?;
+        trial.applied("with a longer ttl", written)?;
+    }
+    let mut gone = false;
+    while !gone && here.precise().saturating_since(start) < ttl + Duration::from_secs(5) {
+        gone = trial.load(store, &short).await?.is_none();
+        let age = here.precise().saturating_since(start);
+        if gone && (age + COARSE < ttl || !trial.suite.forgets) {
+            return Err(trial.failure(format!("expected it to be there after {age:.2?}, found nothing")));
+        }
+        if !trial.suite.forgets && age > ttl + COARSE {
+            break;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    trial.same("whether it was forgotten", &gone, &trial.suite.forgets)?;
+    trial.same("whether it is listed", &trial.list(store).await?.contains(&short), &!gone)?;
+    if gone {
+        trial.create(store, &short, &record(&short, 2)).await?;
+    }
+    for (name, what) in [(&prolonged, "written again with a longer ttl"), (&forever, "written again without a ttl")] {
+        trial.holds(what, trial.load(store, name).await?, &record(name, 1))?;
+    }
+    Ok(())
+}
+
+pub(super) async fn clock(trial: &Trial<'_, '_>) -> Result<(), Failure> {
+    let store = &trial.open().await;
+    let name = trial.name("a");
+    let here = MonotonicClock::new();
+    let start = here.precise();
+    let mut readings: Vec<(&str, Timestamp)> = Vec::new();
+    for number in 0..10 {
+        let loaded = trial.ask("load_many", || store.load_many(&[])).await?;
+        readings.push(("load_many", loaded.now));
+        // The first of these is made, the others conflict.
+        let write = writing(&name, None, &record(&name, number));
+        readings.push(match trial.ask("compare_and_set", || store.compare_and_set(&write)).await? {
+            Written::Applied { now, .. } => ("compare_and_set", now),
+            Written::Conflict { now, .. } => ("a conflict", now),
+        });
+        sleep(Duration::from_millis(20)).await;
+    }
+    for pair in readings.windows(2) {
+        let [(_, before), (what, after)] = [pair[0], pair[1]];
+        if after < before {
+            return Err(trial.failure(format!("the time in {what}: expected at least {before}, found {after}")));
+        }
+    }
+    let passed = readings[readings.len() - 1].1.since(readings[0].1);
+    let elapsed = here.precise().saturating_since(start);
+    // A little more may pass there: clocks are slewed, and only tell milliseconds.
+    if passed.is_zero() || passed > elapsed + Duration::from_secs(5) {
+        return Err(trial.failure(format!("expected about {elapsed:.1?} to pass, found {passed:.1?}")));
+    }
+    Ok(())
+}
+
+pub(super) async fn watch(trial: &Trial<'_, '_>) -> Result<(), Failure> {
+    let store = &trial.open().await;
+    let name = trial.name("a");
+    let Some(mut watch) = trial.ask("watch", || store.watch()).await? else {
+        return Ok(());
+    };
+    let [first, second] = [1, 2].map(|number| record(&name, number));
+    let etag = trial.create(store, &name, &first).await?;
+    told(trial, &mut watch, &name, Some(&first)).await?;
+    // As another process would, through a store of its own.
+    let other: &AnyStore = &trial.open().await;
+    let current = trial.holds("the first write", trial.load(other, &name).await?, &first)?;
+    let written = trial.write(other, &name, Some(&current), &second).await?;
+    trial.applied("on the etag that was loaded", written)?;
+    told(trial, &mut watch, &name, Some(&second)).await?;
+    let current = trial.holds("the second write", trial.load(store, &name).await?, &second)?;
+    trial.same("deleting on an etag of before", &trial.delete(store, &name, &etag).await?, &false)?;
+    trial.same("deleting", &trial.delete(store, &name, &current).await?, &true)?;
+    told(trial, &mut watch, &name, None).await
+}
+
+/// Waits until the watch has told of it. It may tell of much else, and of this more than once.
+async fn told(trial: &Trial<'_, '_>, watch: &mut Watch, name: &str, bytes: Option<&Vec<u8>>) -> Result<(), Failure> {
+    let what = || bytes.map_or("the deletion".to_owned(), |_| "the write".to_owned());
+    let matches = |current: Option<(Versioned, Timestamp)>| current.is_none_or(|found| Some(&found.0.bytes) == bytes);
+    let telling = async {
+        loop {
+            match watch.next().await {
+                Some(WatchEvent::Gap) => return Ok(()),
+                Some(WatchEvent::Changed { name: told, current }) if told == name && matches(current.clone()) => {
+                    return Ok(());
+                }
+                Some(WatchEvent::Changed { .. }) => {}
+                None => {
+                    return Err(trial.failure(format!("expected to be told of {}, found the end of the watch", what())));
+                }
+            }
+        }
+    };
+    let silence = |_| Err(trial.failure(format!("expected to be told of {}, found silence for 5 s", what())));
+    timeout(Duration::from_secs(5), telling).await.unwrap_or_else(silence)
+}
+
+/// How far two honest clocks may be apart about a second: some tick every ten milliseconds, and all cut theirs off.
+const COARSE: Duration = Duration::from_millis(50);

@@ -1,0 +1,206 @@
+//! A store that fails as it is told: for tests of what a store's faults do to an application.
+
+mod faults;
+
+use core::fmt;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{
+    AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, WatchEvent, WatchSender, Write, Written,
+};
+use crate::sync::Mutex;
+pub use faults::{Fault, Faults, Operation};
+
+/// Any store, with faults that a test switches on and off while it runs. Clones are the same one.
+///
+/// # Examples
+///
+/// ```
+/// use tower_circuit_breaker::store::{Fault, FaultyStore, MemoryStore, Operation, Store, StoreErrorKind};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = FaultyStore::new(MemoryStore::new());
+/// let faults = store.faults();
+///
+/// faults.set(&[Operation::List], Fault::Fail(StoreErrorKind::Unavailable));
+/// assert!(store.list().await.is_err());
+/// faults.heal();
+/// assert!(store.list().await.is_ok());
+/// assert_eq!(faults.operations(Operation::List), 2);
+/// # Ok(())
+/// # }
+/// ```
+pub struct FaultyStore<S> {
+    inner: Arc<S>,
+    faults: Faults,
+    /// What each name's last honest load answered.
+    seen: Arc<Mutex<BTreeMap<String, Option<Versioned>>>>,
+}
+
+impl<S: Store> FaultyStore<S> {
+    /// Returns the store, without a fault.
+    #[must_use]
+    pub fn new(store: S) -> Self {
+        Self { inner: Arc::new(store), faults: Faults::default(), seen: Arc::default() }
+    }
+
+    /// Returns the handle that switches its faults.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        self.faults.clone()
+    }
+
+    /// Returns the store without faults, to look behind.
+    #[must_use]
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
+
+    /// Begins an operation: counts it, delays it, and returns the fault that it has, unless it is over with it.
+    async fn begin(&self, operation: Operation) -> Result<Option<Fault>, StoreError> {
+        let (delay, fault) = self.faults.count(operation);
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        match fault {
+            Some(Fault::Fail(kind)) => {
+                Err(StoreError::new(kind, format!("{operation} failed, as the test wants it: {}", kind.as_str())))
+            }
+            Some(Fault::Hang) => core::future::pending().await,
+            fault => Ok(fault),
+        }
+    }
+
+    /// Does what is asked, and loses the answer if it is told to.
+    async fn pass<T>(
+        &self,
+        operation: Operation,
+        fault: Option<Fault>,
+        answer: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let answer = answer.await;
+        if matches!(fault, Some(Fault::LoseReply | Fault::ApplyLater(_))) {
+            return Err(lost(operation));
+        }
+        answer
+    }
+
+    /// Lets the write arrive later, if it is told to.
+    fn later<F>(
+        &self,
+        operation: Operation,
+        fault: Option<Fault>,
+        write: impl FnOnce(Arc<S>) -> F,
+    ) -> Result<(), StoreError>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Some(Fault::ApplyLater(delay)) = fault else { return Ok(()) };
+        let write = write(Arc::clone(&self.inner));
+        #[expect(clippy::disallowed_methods, reason = "a write that is on its way while its writer has given up")]
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            write.await;
+        });
+        Err(lost(operation))
+    }
+}
+
+fn lost(operation: Operation) -> StoreError {
+    StoreError::timed_out(format!("the answer to {operation} was lost, as the test wants it"))
+}
+
+impl<S: Store> Store for FaultyStore<S> {
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
+    }
+
+    async fn load_many(&self, names: &[String]) -> Result<Loaded, StoreError> {
+        let fault = self.begin(Operation::Load).await?;
+        let mut loaded = self.pass(Operation::Load, fault, self.inner.load_many(names)).await?;
+        let mut seen = self.seen.lock();
+        for (name, entry) in names.iter().zip(&mut loaded.entries) {
+            match seen.get(name) {
+                Some(old) if fault == Some(Fault::Stale) => entry.clone_from(old),
+                _ => drop(seen.insert(name.clone(), entry.clone())),
+            }
+        }
+        Ok(loaded)
+    }
+
+    async fn compare_and_set(&self, write: &Write) -> Result<Written, StoreError> {
+        let operation = Operation::CompareAndSet;
+        let fault = self.begin(operation).await?;
+        let owned = write.clone();
+        // Nobody is left to be told how it ends.
+        self.later(operation, fault, |inner| async move { drop(inner.compare_and_set(&owned).await) })?;
+        self.pass(operation, fault, self.inner.compare_and_set(write)).await
+    }
+
+    async fn delete(&self, name: &str, etag: &Etag) -> Result<bool, StoreError> {
+        let operation = Operation::Delete;
+        let fault = self.begin(operation).await?;
+        let (owned, etag_owned) = (name.to_owned(), etag.clone());
+        self.later(operation, fault, |inner| async move { drop(inner.delete(&owned, &etag_owned).await) })?;
+        self.pass(operation, fault, self.inner.delete(name, etag)).await
+    }
+
+    async fn list(&self) -> Result<Vec<String>, StoreError> {
+        let fault = self.begin(Operation::List).await?;
+        self.pass(Operation::List, fault, self.inner.list()).await
+    }
+
+    async fn watch(&self) -> Result<Option<Watch>, StoreError> {
+        let fault = self.begin(Operation::Watch).await?;
+        let Some(inner) = self.pass(Operation::Watch, fault, self.inner.watch()).await? else { return Ok(None) };
+        let (sender, watch) = Watch::channel();
+        #[expect(clippy::disallowed_methods, reason = "a watch ends with its receiver, and this task with it")]
+        tokio::spawn(forward(inner, sender, self.faults.clone()));
+        Ok(Some(watch))
+    }
+
+    async fn append_audit(&self, rows: &[AuditRow]) -> Result<(), StoreError> {
+        let operation = Operation::AppendAudit;
+        let fault = self.begin(operation).await?;
+        let owned = rows.to_vec();
+        self.later(operation, fault, |inner| async move { drop(inner.append_audit(&owned).await) })?;
+        self.pass(operation, fault, self.inner.append_audit(rows)).await
+    }
+
+    async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
+        let fault = self.begin(Operation::Audit).await?;
+        self.pass(Operation::Audit, fault, self.inner.audit(filter)).await
+    }
+}
+
+/// Hands on what the store tells, until either end has gone or the test ends it.
+async fn forward(mut inner: Watch, sender: WatchSender, faults: Faults) {
+    let mut ended = faults.ended();
+    loop {
+        let event = tokio::select! {
+            event = inner.next() => event,
+            () = sender.closed() => None,
+            _ = ended.changed() => None,
+        };
+        match event {
+            None => return,
+            Some(_) if faults.drops_events() => {}
+            Some(WatchEvent::Changed { name, current }) => sender.changed(&name, current),
+            Some(WatchEvent::Gap) => sender.gap(),
+        }
+    }
+}
+
+impl<S> Clone for FaultyStore<S> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), faults: self.faults.clone(), seen: Arc::clone(&self.seen) }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for FaultyStore<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FaultyStore").field("inner", &self.inner).field("faults", &self.faults).finish_non_exhaustive()
+    }
+}

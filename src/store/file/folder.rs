@@ -1,0 +1,266 @@
+//! The records in the folder. Everything here waits for the disk.
+
+use core::time::Duration;
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Read, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::Deserialize;
+
+use super::lock::{Lock, failed, with_suffix};
+use super::name::{digest, escape, is_cut, unescape};
+use crate::record::{CircuitRecord, Timestamp};
+use crate::store::{Etag, Loaded, StoreError, Versioned, Write, Written, host_time};
+use crate::sync::{AtomicU64, Mutex, Relaxed};
+use crate::telemetry::store::warn;
+
+#[derive(Debug, Clone)]
+pub(super) struct Folder {
+    path: PathBuf,
+    pub(super) lock_wait: Duration,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Makes the temporaries of this store its own.
+    random: u64,
+    temporaries: AtomicU64,
+    /// The names of which it was said that their files cannot be read.
+    unreadable: Mutex<BTreeSet<String>>,
+}
+
+impl Folder {
+    pub(super) fn new(path: PathBuf) -> Self {
+        let random = RandomState::new().hash_one(&path);
+        let shared = Shared { random, temporaries: AtomicU64::new(0), unreadable: Mutex::default() };
+        Self { path, lock_wait: Duration::from_millis(200), shared: Arc::new(shared) }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.path.join(escape(name) + ".json")
+    }
+
+    pub(super) fn load_many(&self, names: &[String]) -> Result<Loaded, StoreError> {
+        let entries = names.iter().map(|name| self.load(name)).collect::<Result<_, _>>()?;
+        Ok(Loaded { entries, now: host_time() })
+    }
+
+    fn load(&self, name: &str) -> Result<Option<Versioned>, StoreError> {
+        let path = self.file(name);
+        let error = match read(&path) {
+            Ok(found) => {
+                self.shared.unreadable.lock().remove(name);
+                return Ok(found);
+            }
+            Err(error) => error,
+        };
+        if self.concerns_all(&error) {
+            return Err(failed("read", &path, &error));
+        }
+        if self.shared.unreadable.lock().insert(name.to_owned()) {
+            warn(format_args!("`{}` cannot be read, and counts as absent: {error}", path.display()));
+        }
+        Ok(None)
+    }
+
+    /// Whether no other file could be read, either.
+    fn concerns_all(&self, error: &io::Error) -> bool {
+        const TOO_MANY_OPEN_FILES: [i32; 2] = [23, 24];
+        let kind = error.kind();
+        matches!(kind, io::ErrorKind::NotADirectory | io::ErrorKind::OutOfMemory)
+            || kind == io::ErrorKind::PermissionDenied && fs::metadata(self.path.join(".")).is_err()
+            || cfg!(unix) && error.raw_os_error().is_some_and(|code| TOO_MANY_OPEN_FILES.contains(&code))
+    }
+
+    pub(super) fn compare_and_set(&self, write: &Write) -> Result<Written, StoreError> {
+        self.make()?;
+        let path = self.file(&write.name);
+        let lock = Lock::beside(&path, self.lock_wait)?;
+        let current = self.current(&path)?;
+        let now = host_time();
+        if current.as_ref().map(|current| &current.etag) != write.expected.as_ref() {
+            return Ok(Written::Conflict { current, now });
+        }
+        let is_foreign =
+            current.is_some_and(|current| CircuitRecord::decode(&write.name, &current.bytes, now).is_err());
+        self.replace(&path, &write.bytes, is_foreign)?;
+        drop(lock);
+        Ok(Written::Applied { etag: etag(&write.bytes), now: host_time().max(now) })
+    }
+
+    pub(super) fn delete(&self, name: &str, etag: &Etag) -> Result<bool, StoreError> {
+        let path = self.file(name);
+        // So that a question about what never was leaves no lock behind.
+        if self.current(&path)?.is_none_or(|current| current.etag != *etag) {
+            return Ok(false);
+        }
+        let lock = Lock::beside(&path, self.lock_wait)?;
+        if self.current(&path)?.is_none_or(|current| current.etag != *etag) {
+            return Ok(false);
+        }
+        fs::remove_file(&path).map_err(|error| failed("delete", &path, &error))?;
+        self.settle()?;
+        drop(lock);
+        Ok(true)
+    }
+
+    /// Returns what is there, for who is about to change it: what cannot be read must not be replaced.
+    fn current(&self, path: &Path) -> Result<Option<Versioned>, StoreError> {
+        read(path).map_err(|error| match failed("read", path, &error) {
+            transient if self.concerns_all(&error) => transient,
+            lasting => StoreError::refused(lasting.to_string()),
+        })
+    }
+
+    pub(super) fn list(&self) -> Result<Vec<String>, StoreError> {
+        let files = self.files().map_err(|error| failed("read", &self.path, &error))?;
+        let mut names: Vec<_> = files.iter().filter_map(|(stem, _)| self.name(stem)).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Returns the records' files, without their extension.
+    pub(super) fn files(&self) -> io::Result<Vec<(String, fs::Metadata)>> {
+        let entries = match fs::read_dir(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            let file = entry.file_name();
+            let Some(stem) = file.to_str().and_then(|file| file.strip_suffix(".json")) else { continue };
+            // One that has gone meanwhile is none.
+            if let Some(metadata) = fs::metadata(entry.path()).ok().filter(fs::Metadata::is_file) {
+                files.push((stem.to_owned(), metadata));
+            }
+        }
+        Ok(files)
+    }
+
+    /// Returns whose file it is. That of a long name says it itself, if it can be read.
+    pub(super) fn name(&self, stem: &str) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Named {
+            service: String,
+        }
+        if !is_cut(stem) {
+            return unescape(stem);
+        }
+        let found = read(&self.path.join(format!("{stem}.json"))).ok()??;
+        let named: Named = serde_json::from_slice(&found.bytes).ok()?;
+        Some(named.service).filter(|name| escape(name) == stem)
+    }
+
+    /// Makes the folder if it is not there.
+    pub(super) fn make(&self) -> Result<(), StoreError> {
+        if self.path.is_dir() {
+            return Ok(());
+        }
+        fs::create_dir_all(&self.path).map_err(|error| failed("create", &self.path, &error))?;
+        if let Some(parent) = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            synchronise(parent).map_err(|error| failed("synchronise", parent, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Writes all of it or nothing. Whoever calls holds the lock.
+    fn replace(&self, path: &Path, bytes: &[u8], keep: bool) -> Result<(), StoreError> {
+        // Relaxed: a count, publishes nothing.
+        let number = self.shared.temporaries.fetch_add(1, Relaxed);
+        if number == 0 {
+            self.sweep();
+        }
+        let temporary = with_suffix(path, &format!(".{:016x}-{number}.tmp", self.shared.random));
+        let written = OpenOptions::new().write(true).create_new(true).open(&temporary).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        });
+        let done = written.map_err(|error| failed("write", &temporary, &error)).and_then(|()| {
+            if keep {
+                self.set_aside(path)?;
+            }
+            fs::rename(&temporary, path).map_err(|error| failed("replace", path, &error))
+        });
+        if done.is_err() {
+            // If it stays, the sweep finds it.
+            fs::remove_file(&temporary).ok();
+        }
+        done.and_then(|()| self.settle())
+    }
+
+    /// Keeps a copy of what is no record. Until the next rename nothing is there, which means the same.
+    fn set_aside(&self, path: &Path) -> Result<(), StoreError> {
+        let copy = with_suffix(path, ".corrupt");
+        fs::rename(path, &copy).map_err(|error| failed("set aside", path, &error))?;
+        warn(format_args!("`{}` was no record of its circuit; it is kept as `{}`", path.display(), copy.display()));
+        Ok(())
+    }
+
+    /// Deletes the temporaries of writers that were killed: no write takes a minute, and one that did would fail and be tried
+    /// again.
+    fn sweep(&self) {
+        let Ok(entries) = fs::read_dir(&self.path) else { return };
+        for entry in entries.flatten() {
+            let file = entry.file_name();
+            let is_ours = file.to_str().is_some_and(|file| file.ends_with(".tmp") && file.contains(".json."));
+            let modified = entry.metadata().and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+            if is_ours && host_time().since(Timestamp::from(modified)) > Duration::from_secs(60) {
+                fs::remove_file(entry.path()).ok();
+            }
+        }
+    }
+
+    /// Makes what was renamed or deleted survive a power cut.
+    pub(super) fn settle(&self) -> Result<(), StoreError> {
+        // It has happened, and only the disk may not know yet.
+        synchronise(&self.path)
+            .map_err(|error| StoreError::timed_out(failed("synchronise", &self.path, &error).to_string()))
+    }
+}
+
+/// Reads what is there: of what is too long for a record only the beginning, with the etag of that and of the length.
+fn read(path: &Path) -> io::Result<Option<Versioned>> {
+    let absent = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let opened = fs::metadata(path).and_then(|metadata| {
+        // Before it is opened: a pipe would wait for a writer.
+        if metadata.is_file() { Ok((metadata.len(), File::open(path)?)) } else { Err(io::Error::other("not a file")) }
+    });
+    let (length, file) = match opened {
+        Err(error) if absent(&error) => return Ok(None),
+        opened => opened?,
+    };
+    let longest = CircuitRecord::MAX_BYTES as u64;
+    let mut bytes = Vec::new();
+    file.take(longest + 1).read_to_end(&mut bytes)?;
+    let etag = if length > longest { Etag::new(format!("{length}:{}", etag(&bytes).as_str())) } else { etag(&bytes) };
+    Ok(Some(Versioned { bytes, etag }))
+}
+
+fn etag(bytes: &[u8]) -> Etag {
+    Etag::new(format!("{:032x}", digest(bytes)))
+}
+
+#[cfg(unix)]
+fn synchronise(folder: &Path) -> io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        // A file system that cannot, and need not.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        synchronised => synchronised,
+    }
+}
+
+/// Folders cannot be opened here; the file system keeps renames in order.
+#[cfg(not(unix))]
+fn synchronise(_folder: &Path) -> io::Result<()> {
+    Ok(())
+}

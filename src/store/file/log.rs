@@ -1,0 +1,236 @@
+//! The audit: a row a line, appended under a lock.
+//!
+//! A row is kept once, however often it is given: the ids of the last rows are remembered, and what other processes have
+//! appended since is read before something is. A line that a killed writer left unfinished is ended, so that the next row is
+//! not lost with it, and skipped by readers.
+
+use std::collections::{HashSet, VecDeque};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::folder::Folder;
+use super::lock::{Lock, failed};
+use super::name::digest;
+use crate::store::{AuditFilter, AuditRow, StoreError};
+use crate::sync::Mutex;
+use crate::telemetry::store::warn;
+
+#[derive(Debug, Clone)]
+pub(super) struct Log {
+    /// How long it grows before it is put aside.
+    pub(super) bytes: u64,
+    known: Arc<Mutex<Known>>,
+}
+
+/// What was read so far.
+#[derive(Debug, Default)]
+struct Known {
+    ids: HashSet<u128>,
+    order: VecDeque<u128>,
+    position: Option<Position>,
+    warned: bool,
+}
+
+/// How far one file was read. It is known by its beginning, because inodes are used again.
+#[derive(Debug, Default)]
+struct Position {
+    head: Vec<u8>,
+    offset: u64,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { bytes: 16 * 1024 * 1024, known: Arc::default() }
+    }
+}
+
+impl Log {
+    pub(super) fn append(&self, folder: &Folder, rows: &[AuditRow]) -> Result<(), StoreError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        folder.make()?;
+        let (path, old) = paths(folder);
+        // First, so that the threads of one process wait for each other here, and not at the lock of all processes.
+        let mut known = self.known.lock();
+        let lock = Lock::beside(&path, folder.lock_wait)?;
+        let write = |error| failed("write", &path, &error);
+        let mut file = open(&path).map_err(write)?;
+        let mut end = known.catch_up(&mut file, &old).map_err(|error| failed("read", &path, &error))?;
+        if end.length >= self.bytes {
+            fs::rename(&path, &old).map_err(|error| failed("rename", &path, &error))?;
+            file = open(&path).map_err(write)?;
+            known.position = Some(Position::default());
+            end = End::default();
+        }
+        let text = known.lines(rows, end.is_torn)?;
+        if let Err(error) = file.write_all(text.as_bytes()) {
+            // Half a row is no row, and would only be ended and skipped.
+            file.set_len(end.length).ok();
+            return Err(write(error));
+        }
+        // Also when nothing is new: the last time it may have failed.
+        file.sync_data().map_err(write)?;
+        if end.length == 0 {
+            folder.settle()?;
+        }
+        drop(lock);
+        Ok(())
+    }
+
+    pub(super) fn rows(&self, folder: &Folder, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
+        let (path, old) = paths(folder);
+        let read = |path: &Path| existing(path).map_err(|error| failed("read", path, &error));
+        // This one first: put aside in between it is read twice, and each row is taken once; the other way round it is missed.
+        let (current, old) = (read(&path)?, read(&old)?);
+        let (mut rows, mut ids, mut foreign) = (VecDeque::new(), HashSet::new(), 0_u32);
+        for mut file in [old, current].into_iter().flatten() {
+            let read = each_line(&mut file, 0, |line, is_whole| match serde_json::from_slice::<AuditRow>(line) {
+                Ok(row) if filter.passes(&row) => {
+                    if ids.insert(digest(row.id.as_bytes())) {
+                        rows.push_back(row);
+                    }
+                    if rows.len() > filter.limit {
+                        rows.pop_front();
+                    }
+                }
+                Ok(_) => {}
+                Err(_) if line.is_empty() || !is_whole => {}
+                Err(_) => foreign += 1,
+            });
+            read.map_err(|error| failed("read", &path, &error))?;
+        }
+        if foreign > 0 && !core::mem::replace(&mut self.known.lock().warned, true) {
+            warn(format_args!("{foreign} lines of `{}` are no rows, and were skipped", path.display()));
+        }
+        Ok(rows.into())
+    }
+}
+
+impl Known {
+    /// Reads what was appended since. Whoever calls holds the lock.
+    fn catch_up(&mut self, file: &mut File, old: &Path) -> io::Result<End> {
+        let same = match &self.position {
+            Some(position) => position.is_of(file)?,
+            None => false,
+        };
+        if !same {
+            // The first time, or another process has put aside what was read so far.
+            let position = self.position.take().unwrap_or_default();
+            if let Some(mut old) = existing(old)? {
+                let offset = if position.is_of(&mut old)? { position.offset } else { 0 };
+                each_line(&mut old, offset, |line, _| self.remember(line))?;
+            }
+        }
+        let offset = self.position.take().map_or(0, |position| position.offset);
+        let end = each_line(file, offset, |line, is_whole| {
+            if is_whole {
+                self.remember(line);
+            }
+        })?;
+        let mut head = vec![0; usize::try_from(end.whole.min(HEAD)).unwrap_or_default()];
+        file.seek(SeekFrom::Start(0))?;
+        file.read_exact(&mut head)?;
+        self.position = Some(Position { head, offset: end.whole });
+        Ok(end)
+    }
+
+    fn remember(&mut self, line: &[u8]) {
+        #[derive(Deserialize)]
+        struct Named<'a> {
+            #[serde(borrow)]
+            id: std::borrow::Cow<'a, str>,
+        }
+        let Ok(Named { id }) = serde_json::from_slice(line) else { return };
+        let id = digest(id.as_bytes());
+        if self.ids.insert(id) {
+            self.order.push_back(id);
+        }
+        if self.order.len() > REMEMBERED {
+            self.order.pop_front().map(|oldest| self.ids.remove(&oldest));
+        }
+    }
+
+    /// Returns the lines of those that are not known.
+    fn lines(&self, rows: &[AuditRow], after_torn: bool) -> Result<String, StoreError> {
+        let mut lines = String::new();
+        let mut given = HashSet::new();
+        for row in rows {
+            let id = digest(row.id.as_bytes());
+            if self.ids.contains(&id) || !given.insert(id) {
+                continue;
+            }
+            if lines.is_empty() && after_torn {
+                lines.push('\n');
+            }
+            let line = serde_json::to_string(row).map_err(|error| StoreError::refused(error.to_string()))?;
+            lines.extend([line.as_str(), "\n"]);
+        }
+        Ok(lines)
+    }
+}
+
+impl Position {
+    /// Returns whether it is a position in that file.
+    fn is_of(&self, file: &mut File) -> io::Result<bool> {
+        if file.metadata()?.len() < self.offset {
+            return Ok(false);
+        }
+        let mut head = vec![0; self.head.len()];
+        file.seek(SeekFrom::Start(0))?;
+        file.read_exact(&mut head)?;
+        Ok(head == self.head)
+    }
+}
+
+/// Where a file ends.
+#[derive(Debug, Default)]
+struct End {
+    length: u64,
+    /// Where its last whole line ends.
+    whole: u64,
+    is_torn: bool,
+}
+
+/// Reads line by line from there on, and says of each whether it is whole.
+fn each_line(file: &mut File, offset: u64, mut read: impl FnMut(&[u8], bool)) -> io::Result<End> {
+    file.seek(SeekFrom::Start(offset))?;
+    let mut reader = BufReader::new(file);
+    let mut end = End { length: offset, whole: offset, is_torn: false };
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        end.length += line.len() as u64;
+        end.is_torn = line.last() != Some(&b'\n');
+        if !end.is_torn {
+            end.whole = end.length;
+            line.pop();
+        }
+        read(&line, !end.is_torn);
+        line.clear();
+    }
+    Ok(end)
+}
+
+fn paths(folder: &Folder) -> (PathBuf, PathBuf) {
+    (folder.path().join("audit.jsonl"), folder.path().join("audit.old.jsonl"))
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).append(true).create(true).open(path)
+}
+
+fn existing(path: &Path) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
+/// By how many bytes a file is known.
+const HEAD: u64 = 256;
+/// How many rows are recognised when they are given again.
+const REMEMBERED: usize = 10_000;

@@ -1,0 +1,108 @@
+//! What a circuit's file is called, and how the name is found again.
+
+use core::fmt::Write;
+
+/// Returns what the files of that circuit are called, without an extension.
+///
+/// No two names share it, not even where the file system folds case, but for names that are too long: there a hash stands for
+/// the end, and who reads such a file compares the name in it.
+pub(super) fn escape(name: &str) -> String {
+    let mut stem = String::with_capacity(name.len());
+    // Where the stem could be cut without cutting an escape in two.
+    let mut head = 0;
+    for (at, byte) in name.bytes().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' => stem.push(byte.into()),
+            // Hidden files and `..` stay with who made them.
+            b'.' if at > 0 => stem.push('.'),
+            _ => write!(stem, "%{byte:02X}").expect("a string can be written to"),
+        }
+        if stem.len() <= LONGEST - DIGEST {
+            head = stem.len();
+        }
+    }
+    if stem.len() > LONGEST {
+        stem.truncate(head);
+        write!(stem, "{CUT}{:032x}", digest(name.as_bytes())).expect("a string can be written to");
+    }
+    stem
+}
+
+/// Returns the name whose files are called so, if it can be told from that alone.
+pub(super) fn unescape(stem: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(stem.len());
+    let mut rest = stem.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(rest.next()?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        bytes.push(digit()? << 4 | digit()?);
+    }
+    // A file that we would call otherwise is none of ours.
+    String::from_utf8(bytes).ok().filter(|name| escape(name) == stem)
+}
+
+/// Returns whether a hash stands for the end.
+pub(super) fn is_cut(stem: &str) -> bool {
+    stem.contains(CUT)
+}
+
+/// Returns the FNV-1a hash of 128 bits: what is called by it must be found by the next version of Rust, too.
+pub(super) fn digest(bytes: &[u8]) -> u128 {
+    bytes.iter().fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, |hash, byte| {
+        (hash ^ u128::from(*byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
+    })
+}
+
+/// Leaves room for what is added, in the 255 bytes that file systems allow.
+const LONGEST: usize = 120;
+/// A mark and 32 hexadecimal digits.
+const DIGEST: usize = 33;
+/// In no other stem: it is escaped.
+const CUT: char = '~';
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_escaped_so_that_a_person_can_read_them() {
+        for (name, stem) in [
+            ("payments", "payments"),
+            ("payments.eu-1_b", "payments.eu-1_b"),
+            ("GET/x", "%47%45%54%2Fx"),
+            ("..", "%2E."),
+            ("a%2Fb", "a%252%46b"),
+            ("ä~", "%C3%A4%7E"),
+        ] {
+            assert_eq!(escape(name), stem, "escape of {name}");
+            assert_eq!(unescape(stem).as_deref(), Some(name), "unescape of {stem}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_not_ours_are_not_found() {
+        for stem in ["Payments", ".hidden", "a%2", "a%zz", "%61", "a%2fb", "%FF", "a b"] {
+            assert_eq!(unescape(stem), None, "unescape of {stem}");
+        }
+    }
+
+    #[test]
+    fn long_names_are_cut_between_escapes_and_stay_different() {
+        let long = |end: &str| escape(&("/".repeat(199) + end));
+        assert_ne!(long("a"), long("b"), "names that differ at their end only");
+        assert_eq!(escape(&"x".repeat(120)).len(), 120, "what just fits is not cut");
+        for stem in [long("a"), escape(&"x".repeat(121)), escape(&"\u{1f980}".repeat(50))] {
+            assert!(stem.len() <= LONGEST && is_cut(&stem), "{stem}");
+            assert!(stem.rfind('%').is_none_or(|at| at + 3 <= stem.len() - DIGEST), "an escape was cut: {stem}");
+        }
+    }
+
+    #[test]
+    fn the_digest_is_that_of_the_specification() {
+        assert_eq!(digest(b""), 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d);
+        assert_eq!(digest(b"a"), 0xd228_cb69_6f1a_8caf_7891_2b70_4e4a_8964);
+    }
+}

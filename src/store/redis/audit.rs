@@ -1,0 +1,114 @@
+//! The audit: a capped stream, and beside it the ids of what was appended.
+//!
+//! A row whose answer was lost is given again, perhaps an hour and thousands of other rows later. So its id is looked for in a
+//! sorted set of the newest 20 000, which is exact and costs a microsecond, instead of in the last rows of the stream, which is
+//! neither. The set's name has the stream's as its hash tag, so that both lie in one slot of a cluster.
+
+use super::connection::Connection;
+use super::fault::{Effect, Fault};
+use super::script;
+use crate::record::Timestamp;
+use crate::store::{AuditFilter, AuditRow, StoreError};
+
+const STREAM: &str = "circuit_breaker:audit";
+const IDS: &str = "{circuit_breaker:audit}:ids";
+const ROWS_KEPT: usize = 10_000;
+const IDS_KEPT: usize = 2 * ROWS_KEPT;
+/// The server does nothing else while it appends: a millisecond.
+const APPENDED_AT_ONCE: usize = 256;
+const READ_AT_ONCE: usize = 512;
+/// Streams are trimmed by whole nodes, so there may be some more rows than are kept.
+const MAX_PAGES: usize = 2 * ROWS_KEPT / READ_AT_ONCE;
+
+/// Appends the rows that are not there yet, in order.
+///
+/// # Cancel safety
+///
+/// Dropped, some of the first rows are there, and all may be given again.
+pub(super) async fn append(connection: &Connection, rows: &[AuditRow]) -> Result<(), StoreError> {
+    for rows in rows.chunks(APPENDED_AT_ONCE) {
+        let mut command = script::append_audit(STREAM, IDS);
+        command.arg(ROWS_KEPT).arg(IDS_KEPT);
+        for row in rows {
+            let fields = fields(row);
+            command.arg(&row.id).arg(2 * fields.len());
+            for (field, value) in fields {
+                command.arg(field).arg(value);
+            }
+        }
+        connection.ask_one(command, Effect::Write).await.map_err(refusal)?;
+    }
+    Ok(())
+}
+
+/// Returns the newest rows that pass, oldest first.
+///
+/// # Cancel safety
+///
+/// Dropped, nothing has happened.
+pub(super) async fn read(connection: &Connection, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
+    let mut rows = Vec::new();
+    let mut last = String::new();
+    for _ in 0..MAX_PAGES {
+        let mut command = redis::cmd("XREVRANGE");
+        // From the last one on, itself included: `(` for without it comes with Redis 6.2.
+        command.arg(STREAM).arg(if last.is_empty() { "+" } else { &last }).arg("-").arg("COUNT").arg(READ_AT_ONCE);
+        let answer = connection.ask_one(command, Effect::Read).await.map_err(refusal)?;
+        let page: Vec<(String, Vec<Vec<u8>>)> = connection.decode(answer)?;
+        let whole = page.len() == READ_AT_ONCE;
+        for (id, values) in page {
+            if id == last {
+                continue;
+            }
+            if rows.len() < filter.limit {
+                rows.extend(row(&values).filter(|row| filter.passes(row)));
+            }
+            last = id;
+        }
+        if !whole || rows.len() >= filter.limit {
+            break;
+        }
+    }
+    rows.reverse();
+    Ok(rows)
+}
+
+fn refusal(fault: Fault) -> StoreError {
+    if !fault.is_wrong_type() {
+        return fault.into();
+    }
+    let message = format!("the key {STREAM} or {IDS} in redis is not of our type and holds no audit; delete it");
+    StoreError::refused(message).with_source(StoreError::from(fault))
+}
+
+fn fields(row: &AuditRow) -> Vec<(&'static str, String)> {
+    let mut fields = vec![
+        ("service", row.service.clone()),
+        ("action", row.action.clone()),
+        ("reason", row.reason.clone()),
+        ("timestamp", row.timestamp.to_string()),
+        ("generation", row.generation.to_string()),
+        ("instance", row.instance.clone()),
+    ];
+    fields.extend(row.user.clone().map(|user| ("user", user)));
+    fields
+}
+
+/// Somebody else may have written to the stream: what is no row of ours is passed over.
+fn row(values: &[Vec<u8>]) -> Option<AuditRow> {
+    let (pairs, _) = values.as_chunks::<2>();
+    let value = |field: &str| {
+        let [_, value] = pairs.iter().find(|[name, _]| name == field.as_bytes())?;
+        str::from_utf8(value).ok()
+    };
+    Some(AuditRow {
+        id: value("id")?.to_owned(),
+        service: value("service")?.to_owned(),
+        action: value("action")?.to_owned(),
+        reason: value("reason")?.to_owned(),
+        user: value("user").map(ToOwned::to_owned),
+        timestamp: Timestamp::from_millis(value("timestamp")?.parse().ok()?),
+        generation: value("generation")?.parse().ok()?,
+        instance: value("instance")?.to_owned(),
+    })
+}

@@ -1,0 +1,133 @@
+//! What errors of Redis mean here, and whether the connection is worth keeping.
+
+use redis::{ErrorKind, RedisError};
+
+use super::connection::{ANSWERED_WITHIN, CONNECTED_WITHIN};
+use crate::store::{StoreError, StoreErrorKind};
+
+/// Whether what was asked changes anything. If its answer is lost, nobody knows whether it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    Read,
+    Write,
+}
+
+/// Why there is no answer. Shared by all who waited for one connection, hence a clone each.
+#[derive(Debug, Clone)]
+pub(super) struct Fault {
+    kind: StoreErrorKind,
+    message: String,
+    cause: Option<RedisError>,
+    /// The connection is dead, or leads to a server that is of no use.
+    useless: bool,
+}
+
+impl Fault {
+    pub(super) fn connecting(address: &str, error: RedisError) -> Self {
+        let mut fault = Self::by_code(address, &error).unwrap_or_else(|| {
+            let kind = error.kind();
+            if kind == ErrorKind::AuthenticationFailed {
+                Self::wrong_password(address)
+            } else if error.is_timeout() {
+                Self::unavailable(format!(
+                    "redis at {address} accepted no connection within {CONNECTED_WITHIN:?}: is it the right address, and scheme?"
+                ))
+            } else if matches!(kind, ErrorKind::Server(_)) {
+                Self::refused(format!("redis at {address} refuses connections of this store: is the database right?"))
+            } else {
+                Self::unavailable(format!(
+                    "cannot connect to redis at {address}: is it running, and reachable from here?"
+                ))
+            }
+        });
+        fault.cause = Some(error);
+        fault.useless = true;
+        fault
+    }
+
+    pub(super) fn abandoned(address: &str) -> Self {
+        Self::unavailable(format!(
+            "connecting to redis at {address} was broken off: its runtime has ended, or TLS has no crypto provider of rustls"
+        ))
+    }
+
+    pub(super) fn without_runtime() -> Self {
+        Self::refused("redis can be asked only in a tokio runtime".to_owned())
+    }
+
+    pub(super) fn answering(address: &str, effect: Effect, error: RedisError) -> Self {
+        let mut fault = Self::by_code(address, &error).unwrap_or_else(|| match (error.kind(), effect) {
+            _ if error.is_timeout() => Self {
+                kind: StoreErrorKind::TimedOut,
+                ..Self::unavailable(format!("redis at {address} did not answer within {ANSWERED_WITHIN:?}"))
+            },
+            (ErrorKind::Io | ErrorKind::Parse, Effect::Read) => {
+                Self { useless: true, ..Self::unavailable(format!("the connection to redis at {address} broke")) }
+            }
+            (ErrorKind::Io | ErrorKind::Parse, Effect::Write) => Self {
+                kind: StoreErrorKind::TimedOut,
+                useless: true,
+                ..Self::unavailable(format!("the connection to redis at {address} broke before the answer came"))
+            },
+            _ => Self::refused(format!("redis at {address} refused")),
+        });
+        fault.cause = Some(error);
+        fault
+    }
+
+    /// By the first word of the server's answer, which is made for programs.
+    fn by_code(address: &str, error: &RedisError) -> Option<Self> {
+        // Up to Redis 6 a refusal inside a script comes with two dashes.
+        let code = error.code()?.trim_start_matches('-');
+        let useless =
+            |message: &str| Self { useless: true, ..Self::unavailable(format!("redis at {address} {message}")) };
+        let later = |message: &str| Self::unavailable(format!("redis at {address} {message}"));
+        let never = |message: &str| Self::refused(format!("redis at {address} {message}"));
+        Some(match code {
+            "READONLY" => useless("is a replica and takes no writes; the next connection resolves the name again"),
+            "MASTERDOWN" => useless("is a replica that has lost its master"),
+            "LOADING" => useless("is still loading its data"),
+            "CLUSTERDOWN" => useless("is a node of a cluster that is down"),
+            "BUSY" => later("is busy with a script of somebody's; SCRIPT KILL ends it"),
+            "TRYAGAIN" => later("is moving keys"),
+            "OOM" => later("is out of memory: raise maxmemory, or let it evict"),
+            "MISCONF" => later("cannot write its snapshot and takes no writes: look at its log"),
+            "NOREPLICAS" => later("has too few replicas to take writes"),
+            "NOAUTH" | "WRONGPASS" => Self::wrong_password(address),
+            "NOPERM" => never("does not permit this user to do that: the documentation of RedisStore names the rights"),
+            "MOVED" | "ASK" | "CROSSSLOT" => never("is one of several nodes of a cluster, which are not supported yet"),
+            _ => return None,
+        })
+    }
+
+    fn wrong_password(address: &str) -> Self {
+        let message = format!("redis at {address} does not accept this user or password, or the lack of one");
+        Self { useless: true, ..Self::refused(message) }
+    }
+
+    fn unavailable(message: String) -> Self {
+        Self { kind: StoreErrorKind::Unavailable, message, cause: None, useless: false }
+    }
+
+    fn refused(message: String) -> Self {
+        Self { kind: StoreErrorKind::Refused, ..Self::unavailable(message) }
+    }
+
+    pub(super) fn makes_useless(&self) -> bool {
+        self.useless
+    }
+
+    pub(super) fn is_wrong_type(&self) -> bool {
+        self.cause.as_ref().and_then(RedisError::code) == Some("WRONGTYPE")
+    }
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        let error = Self::new(fault.kind, fault.message);
+        match fault.cause {
+            Some(cause) => error.with_source(cause),
+            None => error,
+        }
+    }
+}

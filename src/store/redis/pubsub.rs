@@ -1,0 +1,224 @@
+//! The watch: every change, pushed with the record in it.
+//!
+//! It has a connection of its own, so that a stalled one here costs no operation anything. Messages go from the connection
+//! straight into the bounded channel of the watch: RESP3 lets a function take them, whereas the crate's RESP2 subscription
+//! piles them up without bound when a flood comes faster than they are read. So it needs Redis 6; an older one is not asked for
+//! pushes in vain more than every five seconds, and the poll does without.
+//!
+//! After each subscription comes a gap, since what was published before it is lost. What a flush or an expired key takes away is
+//! not published at all: the poll finds it.
+
+use core::time::Duration;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, RedisError, Value};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use super::connection::CONNECTED_WITHIN;
+use super::fault::Fault;
+use super::script::{CHANNEL, LONGEST_NAME};
+use crate::record::{CircuitRecord, Timestamp};
+use crate::store::{Etag, StoreError, Versioned, Watch, WatchSender};
+use crate::telemetry;
+
+/// Starts the task that tells, which ends when the watch is dropped.
+pub(super) fn watch(client: &Client) -> Result<Watch, StoreError> {
+    if Handle::try_current().is_err() {
+        return Err(Fault::without_runtime().into());
+    }
+    let info = client.get_connection_info().clone();
+    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    let client = Client::open(info.set_redis_settings(settings))
+        .map_err(|error| StoreError::refused("the address of redis cannot be watched").with_source(error))?;
+    let (sender, watch) = Watch::channel();
+    #[expect(clippy::disallowed_methods, reason = "a listener, one for each watch, which ends with it")]
+    tokio::spawn(async move {
+        tokio::select! {
+            biased;
+            () = sender.closed() => {}
+            () = tell(&client, &sender) => {}
+        }
+    });
+    Ok(watch)
+}
+
+/// Follows one connection after the other, for ever.
+///
+/// # Cancel safety
+///
+/// Dropped at any await, its connection is closed.
+async fn tell(client: &Client, sender: &WatchSender) {
+    let mut failures = 0;
+    let mut warned = false;
+    loop {
+        let mut steady = false;
+        let error = follow(client, sender, &mut steady).await;
+        failures = if steady { 0 } else { failures + 1 };
+        // A connection that was lost is no news: the operations say so. That it is refused while they work is one.
+        if let Err(error) = error
+            && !error.is_io_error()
+            && !warned
+        {
+            warned = true;
+            warn(client, error);
+        }
+        tokio::time::sleep(pause(failures)).await;
+    }
+}
+
+/// Subscribes and tells until the connection is lost. It was `steady` if it lived to see a heartbeat: one that is lost each time
+/// as soon as it is made is made less and less often.
+///
+/// # Cancel safety
+///
+/// Dropped at any await, its connection is closed.
+async fn follow(client: &Client, sender: &WatchSender, steady: &mut bool) -> Result<(), RedisError> {
+    let lost = Arc::new(Notify::new());
+    let settings = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECTED_WITHIN))
+        .set_response_timeout(Some(ANSWERED_WITHIN))
+        .set_push_sender(pusher(sender.clone(), Arc::clone(&lost)));
+    let mut connection = client.get_multiplexed_async_connection_with_config(&settings).await?;
+    connection.subscribe(CHANNEL).await?;
+    sender.gap();
+    loop {
+        tokio::select! {
+            () = lost.notified() => return Ok(()),
+            () = tokio::time::sleep(HEARTBEAT) => {}
+        }
+        // A connection can die without a word, and then nothing is ever pushed again.
+        connection.send_packed_command(&redis::cmd("PING")).await?;
+        *steady = true;
+    }
+}
+
+/// Runs in the task of the connection, and never waits.
+fn pusher(sender: WatchSender, lost: Arc<Notify>) -> impl Fn(PushInfo) -> Result<(), ()> + Send + Sync + 'static {
+    move |push| {
+        match (&push.kind, &*push.data) {
+            (PushKind::Disconnection, _) => lost.notify_one(),
+            (PushKind::Message, [_channel, Value::BulkString(payload)]) => match read(payload) {
+                Some((name, current)) => sender.changed(name, current),
+                // From a later version, or from a stranger.
+                None => sender.gap(),
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Reads `1 NAME_LENGTH ETAG NOW\nNAMERECORD`. The etag of what was deleted is `-`. Whoever may publish may send anything.
+fn read(payload: &[u8]) -> Option<(&str, Option<(Versioned, Timestamp)>)> {
+    let end = payload.iter().take(LONGEST_HEADER).position(|byte| *byte == b'\n')?;
+    let mut header = str::from_utf8(&payload[..end]).ok()?.split(' ');
+    let (version, length, etag, now) = (header.next()?, header.next()?, header.next()?, header.next()?);
+    let (name, bytes) = payload[end + 1..].split_at_checked(length.parse().ok()?)?;
+    let name = str::from_utf8(name).ok()?;
+    let now = Timestamp::from_millis(now.parse().ok()?);
+    if version != "1" || header.next().is_some() || !(1..=LONGEST_NAME).contains(&name.len()) {
+        return None;
+    }
+    if etag == "-" {
+        return bytes.is_empty().then_some((name, None));
+    }
+    let digest = etag.len() == 40 && etag.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let current = Versioned { bytes: bytes.to_vec(), etag: Etag::new(etag) };
+    (digest && bytes.len() <= CircuitRecord::MAX_BYTES).then_some((name, Some((current, now))))
+}
+
+/// Twice as long after each failure, and somewhere in its second half, so that the instances do not come back in step.
+fn pause(failures: u32) -> Duration {
+    let nominal = LONGEST_PAUSE.min(SHORTEST_PAUSE.saturating_mul(1 << failures.min(10)));
+    // Every hasher of this kind has other keys: the only randomness that std gives.
+    let random = u32::try_from(RandomState::new().hash_one(()) % 1024).unwrap_or(0);
+    nominal / 2 + nominal / 2 * random / 1024
+}
+
+fn warn(client: &Client, error: RedisError) {
+    let address = client.get_connection_info().addr().to_string();
+    let error = StoreError::from(Fault::connecting(&address, error));
+    let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    telemetry::store::warn(format_args!(
+        "redis at {address} does not push changes, they are polled for: {error}: {cause}"
+    ));
+}
+
+const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
+const HEARTBEAT: Duration = Duration::from_secs(5);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Two digits of version, three of length, forty of etag, twenty of time, and to spare.
+const LONGEST_HEADER: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::WatchEvent;
+
+    const ETAG: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
+
+    #[test]
+    fn a_payload_gives_back_name_and_record_whatever_is_in_them() {
+        let payload = format!("1 5 {ETAG} 1790000000123\na b\nc{{\"x\": 1}}\n");
+        let (name, current) = read(payload.as_bytes()).expect("it is well-formed");
+        let (value, now) = current.expect("a record is there");
+        assert_eq!((name, &*value.bytes), ("a b\nc", &b"{\"x\": 1}\n"[..]));
+        assert_eq!((value.etag.as_str(), now.as_millis()), (ETAG, 1_790_000_000_123));
+        assert_eq!(read(b"1 3 - 17\nabc"), Some(("abc", None)));
+    }
+
+    #[test]
+    fn what_is_malformed_is_not_read() {
+        let long = format!("1 1 {ETAG} 17\na{}", "x".repeat(CircuitRecord::MAX_BYTES + 1));
+        let name = format!("1 201 - 17\n{}", "x".repeat(201));
+        let wrong = [
+            "",
+            "\n",
+            "1",
+            "1 1 - 17",
+            "2 1 - 17\na",
+            "1 1 - 17 x\na",
+            "1 2 - 17\na",
+            "1 0 - 17\n",
+            "1 1 - 17\nab",
+            "1 -1 - 17\na",
+            "1 1 - x\na",
+            "1 99999999999999999999 - 17\na",
+            "1 1 short 17\na",
+            &long,
+            &name,
+        ];
+        for payload in wrong {
+            assert_eq!(read(payload.as_bytes()), None, "{:?}", &payload[..payload.len().min(60)]);
+        }
+        assert_eq!(read(b"1 1 - 17\n\xff"), None);
+    }
+
+    #[tokio::test]
+    async fn a_flood_is_bounded_and_begins_with_a_gap() {
+        let (sender, mut watch) = Watch::channel();
+        let push = pusher(sender, Arc::default());
+        for _ in 0..20_000 {
+            let data = vec![Value::BulkString(CHANNEL.into()), Value::BulkString(b"1 1 - 17\na".to_vec())];
+            push(PushInfo { kind: PushKind::Message, data }).expect("it never refuses");
+        }
+        drop(push);
+        assert_eq!(watch.next().await, Some(WatchEvent::Gap), "what waits behind it is old");
+        let mut kept = 0;
+        while watch.next().await.is_some() {
+            kept += 1;
+        }
+        assert_eq!(kept, 256);
+    }
+
+    #[test]
+    fn pauses_grow_to_five_seconds() {
+        for (failures, most) in [(0, 50), (1, 100), (6, 3200), (7, 5000), (u32::MAX, 5000)] {
+            let pause = pause(failures).as_millis();
+            assert!((most / 2..=most).contains(&pause), "{failures}: {pause} ms");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The tables of the SQL stores: their definitions, to be run or copied, and who makes them.
+//!
+//! There is no migrator here, so that none can get into the way of the application's. The definitions are idempotent, and are in
+//! `docs/schema/` as files, too: whoever manages the database by migrations copies them there and uses
+//! [`SchemaMode::Verify`].
+
+use super::StoreError;
+
+/// The tables in PostgreSQL: `docs/schema/postgres.sql`.
+#[cfg(feature = "postgres")]
+pub const POSTGRES: &str = include_str!("../../docs/schema/postgres.sql");
+
+/// The tables in SQLite: `docs/schema/sqlite.sql`.
+#[cfg(feature = "sqlite")]
+pub const SQLITE: &str = include_str!("../../docs/schema/sqlite.sql");
+
+/// What a store does about its tables, before it uses them first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum SchemaMode {
+    /// Looks, and makes what is missing: tables, and with SQLite the file and its folder. The default. Where everything is
+    /// there, no right to make anything is needed.
+    #[default]
+    Create,
+    /// Looks, and refuses to work if a table or a column is missing, saying which. Changes nothing.
+    Verify,
+    /// Does not look. What is missing shows when it is used.
+    Assume,
+}
+
+/// A table, and what must be in it.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) name: &'static str,
+    columns: &'static [&'static str],
+}
+
+impl Table {
+    /// Refuses the table that has these columns, if one is missing; one without columns is not there.
+    pub(super) fn verify(&self, found: &[String], place: &str) -> Result<(), StoreError> {
+        if found.is_empty() {
+            return Err(StoreError::refused(format!("{place} has no table `{}`", self.name)));
+        }
+        match self.columns.iter().find(|column| !found.iter().any(|found| found == *column)) {
+            Some(column) => {
+                Err(StoreError::refused(format!("the table `{}` in {place} has no column `{column}`", self.name)))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+pub(super) const TABLES: [Table; 2] = [
+    Table {
+        name: "circuit_breaker_states",
+        columns: &[
+            "service",
+            "state",
+            "failures",
+            "successes",
+            "last_failure_at",
+            "last_state_change",
+            "total_failures",
+            "total_successes",
+            "updated_at",
+            "generation",
+            "etag",
+            "record",
+        ],
+    },
+    Table {
+        name: "circuit_breaker_audit",
+        columns: &["number", "id", "service", "action", "reason", "user", "timestamp", "generation", "instance"],
+    },
+];

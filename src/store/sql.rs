@@ -1,0 +1,112 @@
+//! What the SQL stores share: a record as columns, and what a column cannot hold.
+//!
+//! The record's bytes are the truth. The columns beside them are for people, so nothing about them ever refuses a write: what is
+//! not a record has the state `unknown`, and a number that a column cannot hold is null.
+
+use std::borrow::Cow;
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use super::{AuditRow, Etag, StoreError, Write, check_length};
+use crate::record::{CircuitRecord, Timestamp};
+
+/// The columns of `circuit_breaker_states` that a record fills.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Columns {
+    pub(super) state: &'static str,
+    pub(super) failures: Option<f64>,
+    pub(super) successes: Option<i64>,
+    pub(super) last_failure_at: Option<i64>,
+    pub(super) last_state_change: Option<i64>,
+    pub(super) total_failures: Option<i64>,
+    pub(super) total_successes: Option<i64>,
+    pub(super) generation: Option<i64>,
+}
+
+impl Columns {
+    pub(super) fn of(write: &Write) -> Self {
+        // No time is too late: which record is believed is not decided here.
+        let Ok(record) = CircuitRecord::decode(&write.name, &write.bytes, Timestamp::from_millis(u64::MAX)) else {
+            return Self::UNKNOWN;
+        };
+        let time = |time: Option<Timestamp>| time.filter(|time| *time <= LATEST).map(bounded);
+        Self {
+            state: record.state.as_str(),
+            failures: Some(record.failure_count),
+            successes: i64::try_from(record.success_count).ok(),
+            last_failure_at: time(record.last_failure_at),
+            last_state_change: time(record.last_state_change),
+            total_failures: i64::try_from(record.total_failures).ok(),
+            total_successes: i64::try_from(record.total_successes).ok(),
+            generation: i64::try_from(record.generation.get()).ok(),
+        }
+    }
+
+    const UNKNOWN: Self = Self {
+        state: "unknown",
+        failures: None,
+        successes: None,
+        last_failure_at: None,
+        last_state_change: None,
+        total_failures: None,
+        total_successes: None,
+        generation: None,
+    };
+}
+
+/// Returns the milliseconds, of the end of the year 9999 at the latest: no date of SQLite lies beyond it.
+pub(super) fn bounded(time: Timestamp) -> i64 {
+    signed(time.min(LATEST).as_millis())
+}
+
+/// Returns the number as SQL has them, the largest one there if it is larger.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Returns the number as it was before [`signed`]; what was never one of ours is zero.
+pub(super) fn unsigned(number: Option<i64>) -> u64 {
+    number.and_then(|number| u64::try_from(number).ok()).unwrap_or(0)
+}
+
+/// Returns what is to be written, as a text column holds it.
+pub(super) fn text(write: &Write) -> Result<&str, StoreError> {
+    check_length(write)?;
+    let refused = |problem: &str| {
+        StoreError::refused(format!("the record of `{}` {problem}, which a text column cannot hold", write.name))
+    };
+    let text = core::str::from_utf8(&write.bytes).map_err(|_| refused("is not UTF-8"))?;
+    if text.contains('\0') || write.name.contains('\0') {
+        return Err(refused("has a NUL"));
+    }
+    Ok(text)
+}
+
+/// Returns the rows as text columns hold them: refused, one with a NUL would block all that come after it.
+pub(super) fn without_nul(rows: &[AuditRow]) -> Cow<'_, [AuditRow]> {
+    let mut rows = Cow::Borrowed(rows);
+    let has_nul = |row: &AuditRow| {
+        let texts = [&row.id, &row.service, &row.action, &row.reason, &row.instance];
+        texts.into_iter().chain(&row.user).any(|text| text.contains('\0'))
+    };
+    if rows.iter().any(has_nul) {
+        for AuditRow { id, service, action, reason, user, instance, .. } in rows.to_mut() {
+            for text in [id, service, action, reason, instance].into_iter().chain(user) {
+                *text = text.replace('\0', "\u{fffd}");
+            }
+        }
+    }
+    rows
+}
+
+/// Returns an etag that was never used: 128 random bits.
+pub(super) fn new_etag() -> Etag {
+    Etag::new(format!("{:016x}{:016x}", random(), random()))
+}
+
+/// Returns 64 random bits, by the keys that std draws for its hash maps.
+pub(super) fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// The last millisecond of the year 9999.
+const LATEST: Timestamp = Timestamp::from_millis(253_402_300_799_999);

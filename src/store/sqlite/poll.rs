@@ -1,0 +1,61 @@
+//! Whether anybody has written, asked five times a second.
+//!
+//! SQLite tells nobody of changes, but it numbers them: `PRAGMA data_version` differs, on one and the same connection, after any
+//! other has committed. It costs 6 µs, reads no table, and does not say what has changed.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Row, raw_sql};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::connection::Lane;
+use super::error::meaning;
+use crate::store::{StoreError, Watch, WatchSender};
+
+/// Begins to watch: what is committed after it has returned is told.
+pub(super) async fn watch(lane: Arc<Lane>) -> Result<Watch, StoreError> {
+    let mut connection = lane.aside().await?;
+    let version = data_version(&mut connection).await.map_err(|error| meaning(&error, lane.path()))?;
+    let (sender, watch) = Watch::channel();
+    #[expect(clippy::disallowed_methods, reason = "ends when the watch is dropped")]
+    tokio::spawn(async move {
+        tokio::select! {
+            () = sender.closed() => {}
+            () = poll(&lane, connection, version, &sender) => {}
+        }
+    });
+    Ok(watch)
+}
+
+async fn poll(lane: &Lane, connection: SqliteConnection, mut version: i64, sender: &WatchSender) {
+    let mut connection = Some(connection);
+    let mut ticks = interval(PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if connection.is_none() {
+            connection = lane.aside().await.ok();
+        }
+        let Some(open) = &mut connection else { continue };
+        match data_version(open).await {
+            Ok(now) if now == version => {}
+            Ok(now) => {
+                version = now;
+                sender.gap();
+            }
+            // Its number says nothing about that of the next connection.
+            Err(_) => {
+                connection = None;
+                version = i64::MIN;
+            }
+        }
+    }
+}
+
+async fn data_version(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    raw_sql("PRAGMA data_version").fetch_one(connection).await?.try_get(0)
+}
+
+const PERIOD: Duration = Duration::from_millis(200);

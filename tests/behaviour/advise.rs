@@ -1,0 +1,139 @@
+//! Another instance opened: for a while, less evidence is enough here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tower_circuit_breaker::State;
+use tower_circuit_breaker::circuit::To;
+use tower_circuit_breaker::state::Reason;
+
+use crate::rig::{NANO, alice, fail, no_rules, open, reject, rig, secs, state, succeed, time_out, why};
+
+fn advised(rule: Reason) -> Reason {
+    Reason::Advised { rule: Arc::new(rule) }
+}
+
+#[test]
+fn on_advice_a_quarter_of_a_run_trips_and_the_reason_says_so() {
+    let (circuit, _) = rig(|settings| settings.consecutive_failures(9));
+    circuit.advise(secs(60));
+    fail(&circuit, 2);
+    assert_eq!(state(&circuit), State::Closed, "a quarter of nine, rounded up, is three");
+    fail(&circuit, 1);
+    assert_eq!(why(&circuit), advised(Reason::ConsecutiveFailures { score: 3.0, limit: 3.0 }));
+    assert_eq!(why(&circuit).as_str(), "advised");
+    assert_eq!(
+        reject(&circuit).why().expect("it opened").reason.to_string(),
+        "failures in a row weighed 3.0, the limit is 3.0, thresholds lowered because another instance opened"
+    );
+}
+
+#[test]
+fn a_lowered_run_is_two_at_least_and_never_longer_than_configured() {
+    for (configured, lowered) in [(1, 1), (2, 2), (3, 2), (8, 2)] {
+        let (circuit, _) = rig(|settings| settings.consecutive_failures(configured));
+        circuit.advise(secs(60));
+        fail(&circuit, lowered - 1);
+        assert_eq!(state(&circuit), State::Closed, "{configured}");
+        fail(&circuit, 1);
+        assert_eq!(state(&circuit), State::Open, "{configured}");
+        let rule = Reason::ConsecutiveFailures { score: lowered.into(), limit: lowered.into() };
+        let expected = if configured == lowered { rule } else { advised(rule) };
+        assert_eq!(why(&circuit), expected, "what would have tripped anyway did not trip on advice");
+    }
+}
+
+#[test]
+fn on_advice_a_rate_needs_a_quarter_of_the_calls_but_the_same_share() {
+    let (circuit, clock) = rig(|settings| no_rules(settings).failure_rate(0.5).min_calls(20));
+    circuit.advise(secs(60));
+    clock.advance(secs(2));
+    succeed(&circuit, 3);
+    fail(&circuit, 2);
+    assert_eq!(state(&circuit), State::Closed, "five calls, but two of five are no half");
+    fail(&circuit, 1);
+    assert_eq!(why(&circuit), advised(Reason::FailureRate { rate: 0.5, limit: 0.5, score: 3.0, calls: 6 }));
+}
+
+#[test]
+fn on_advice_the_longer_run_beside_a_rate_is_as_long_as_the_lowered_minimum() {
+    // The clock stands still, so that the window is too young for the rate to trip.
+    let (circuit, _) = rig(|settings| settings.consecutive_failures(5).min_calls(20));
+    circuit.advise(secs(60));
+    succeed(&circuit, 5);
+    fail(&circuit, 4);
+    assert_eq!(state(&circuit), State::Closed, "two are not enough, as the window holds five calls");
+    fail(&circuit, 1);
+    // Met as configured, too: the window holds fewer than twenty.
+    assert_eq!(why(&circuit), Reason::ConsecutiveFailures { score: 5.0, limit: 5.0 });
+
+    let (circuit, _) = rig(|settings| settings.consecutive_failures(5).min_calls(20));
+    circuit.advise(secs(60));
+    succeed(&circuit, 20);
+    fail(&circuit, 5);
+    assert_eq!(why(&circuit), advised(Reason::ConsecutiveFailures { score: 5.0, limit: 5.0 }));
+}
+
+#[test]
+fn scores_stay_as_they_are_on_advice() {
+    let (circuit, _) = rig(|settings| no_rules(settings).failure_score(8.0));
+    circuit.advise(secs(60));
+    fail(&circuit, 7);
+    assert_eq!(state(&circuit), State::Closed);
+    time_out(&circuit, 2);
+    assert_eq!(why(&circuit), Reason::FailureScore { score: 8.0, limit: 8.0, calls: 9 });
+}
+
+#[test]
+fn advice_ends_at_its_deadline_and_a_later_one_replaces_it() {
+    type Advise = fn(&tower_circuit_breaker::Circuit);
+    let cases: [(&str, Advise, State); 5] = [
+        ("until just now", |circuit| circuit.advise(secs(10)), State::Closed),
+        ("a moment longer", |circuit| circuit.advise(secs(10) + NANO), State::Open),
+        (
+            "made shorter",
+            |circuit| {
+                circuit.advise(secs(60));
+                circuit.advise(secs(5));
+            },
+            State::Closed,
+        ),
+        (
+            "taken back",
+            |circuit| {
+                circuit.advise(Duration::MAX);
+                circuit.advise(Duration::ZERO);
+            },
+            State::Closed,
+        ),
+        ("for ever", |circuit| circuit.advise(Duration::MAX), State::Open),
+    ];
+    for (name, advise, expected) in cases {
+        let (circuit, clock) = rig(|settings| settings);
+        advise(&circuit);
+        clock.advance(secs(10));
+        fail(&circuit, 2);
+        assert_eq!(state(&circuit), expected, "{name}");
+    }
+}
+
+#[test]
+fn advice_outlasts_eras() {
+    let (circuit, _) = rig(|settings| settings);
+    circuit.advise(secs(60));
+    open(&circuit);
+    circuit.reset(&alice(), To::Closed);
+    fail(&circuit, 2);
+    assert_eq!(why(&circuit), advised(Reason::ConsecutiveFailures { score: 2.0, limit: 2.0 }));
+}
+
+#[test]
+fn advice_alone_changes_nothing() {
+    let (circuit, _) = rig(|settings| settings);
+    fail(&circuit, 4);
+    let before = circuit.status();
+    circuit.advise(secs(60));
+    assert_eq!(circuit.status(), before, "whatever the evidence, it takes a failure to trip");
+    succeed(&circuit, 100);
+    assert_eq!(state(&circuit), State::Closed);
+}

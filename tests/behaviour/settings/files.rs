@@ -1,0 +1,67 @@
+//! What is a file at all.
+
+use tower_circuit_breaker::settings::Settings;
+
+use super::{payments, refused, same};
+
+/// A file of its own for a test, gone with it.
+struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    fn new(name: &str, bytes: &[u8]) -> Self {
+        let path = std::env::temp_dir().join(format!("tower-circuit-breaker-{}-{name}", std::process::id()));
+        std::fs::write(&path, bytes).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+#[test]
+fn a_file_is_toml_or_json_by_its_end_or_its_beginning() {
+    let json = br#" {"circuits": {"payments": {"probes": 2}}}"#;
+    for (name, bytes) in [("a.toml", &b"circuits.payments.probes = 2"[..]), ("b.json", json), ("c.conf", json)] {
+        let file = Scratch::new(name, bytes);
+        same(payments(&Settings::from_file(&file.0).unwrap()), |c| c.probes(2), name);
+        let config = [("CIRCUIT_BREAKER_CONFIG", file.0.as_os_str())];
+        same(payments(&Settings::default().with_vars(config).unwrap()), |c| c.probes(2), name);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_one_is_refused_with_its_path() {
+    let large = vec![b'#'; (1 << 20) + 1];
+    for (name, bytes, says) in [
+        ("large.toml", &large[..], "is too large, allowed are up to 1 MiB"),
+        ("latin1.toml", b"# gr\xfc\xdfe", "is not valid UTF-8 from byte 4 on"),
+        ("broken.json", b"[1", "is not valid JSON: EOF while parsing a list at line 1 column 2"),
+    ] {
+        let file = Scratch::new(name, bytes);
+        let error = Settings::from_file(&file.0).unwrap_err();
+        assert_eq!(error.to_string(), format!("{}: {says}", file.0.display()));
+    }
+    drop(Settings::from_file(&Scratch::new("full.toml", &large[1..]).0).unwrap());
+    let error = Settings::from_file("/no/such/file.toml").unwrap_err();
+    assert!(error.to_string().starts_with("/no/such/file.toml: cannot be read: "), "{error}");
+    assert!(Settings::from_file(std::env::temp_dir()).is_err(), "a folder");
+}
+
+#[test]
+fn a_deep_document_is_refused_and_overflows_no_stack() {
+    const DEPTH: usize = 200_000;
+    for text in [
+        format!("x = {}", "[".repeat(DEPTH)),
+        format!("x = {}", "{a=".repeat(DEPTH)),
+        format!("{}a = 1", "a.".repeat(DEPTH)),
+        format!("[{}a]", "a.".repeat(DEPTH)),
+        format!("circuits.x = {}{}", "[".repeat(DEPTH), "]".repeat(DEPTH)),
+    ] {
+        refused(&text);
+    }
+    assert!(Settings::from_json(&"[".repeat(DEPTH)).is_err());
+    assert!(Settings::from_json(&"{\"a\":".repeat(DEPTH)).is_err());
+}

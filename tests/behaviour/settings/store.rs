@@ -1,0 +1,96 @@
+//! Where circuits are kept, if they are.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tower_circuit_breaker::settings::{SchemaSetting, SharingSetting, StoreKind};
+
+use super::{refused, toml};
+use crate::rig::{millis, secs};
+
+#[test]
+fn without_the_one_flag_nothing_is_kept() {
+    for text in ["", "[persistence]", "[persistence]\nenabled = false", "[persistence]\nstore = 'file:data'"] {
+        assert!(toml(text).persistence().is_none(), "{text}");
+        let on = toml(text).with_vars([("CIRCUIT_BREAKER_PERSISTENCE", "true")]).unwrap();
+        assert!(on.persistence().is_some(), "{text}");
+    }
+    let off = toml("[persistence]\nenabled = true").with_vars([("CIRCUIT_BREAKER_PERSISTENCE", "false")]).unwrap();
+    assert!(off.persistence().is_none());
+    // What is switched off must still be right: somebody will switch it on when there is no time to mend it.
+    assert!(refused("[persistence]\nstore = 'x'").contains("persistence.store is \"x\", allowed is file:FOLDER"));
+}
+
+#[test]
+fn persistence_says_what_the_file_says_and_its_defaults() {
+    let settings = toml("persistence.enabled = true");
+    let kept = settings.persistence().unwrap();
+    assert_eq!(kept.store().as_str(), "sqlite://data/circuit_breaker.db");
+    assert_eq!(kept.store().path(), Some(Path::new("data/circuit_breaker.db")));
+    assert_eq!((kept.cache(), kept.instance(), kept.first_call_waits()), (None, None, Duration::ZERO));
+    assert_eq!((kept.sharing(), kept.schema()), (SharingSetting::Advise, SchemaSetting::Create));
+    assert_eq!((kept.ttl_open("x"), kept.ttl_other("x")), (secs(24 * 3600), secs(3600)));
+
+    let settings = toml(
+        "[persistence]\nenabled = true\nstore = 'postgresql://db/x'\ncache = 'rediss://:s3cret@db'\nsharing = 'follow'\n\
+         schema = 'verify'\ninstance = 'host-7'\nfirst_call_waits = '250 ms'\nttl_open = '2 d'\nttl_other = '10 min'\n\
+         [defaults]\nttl_other = '20 min'\n[circuits.payments]\nttl_open = '3 d'\n[circuits.orders]\nttl_other = '5 min'",
+    );
+    let kept = settings.persistence().unwrap();
+    assert_eq!((kept.store().kind(), kept.store().path()), (StoreKind::Postgres, None));
+    let cache = kept.cache().unwrap();
+    assert_eq!((cache.kind(), cache.as_str()), (StoreKind::Redis, "rediss://:s3cret@db"));
+    assert_eq!((kept.sharing(), kept.schema()), (SharingSetting::Follow, SchemaSetting::Verify));
+    assert_eq!((kept.instance(), kept.first_call_waits()), (Some("host-7"), millis(250)));
+    let ttls = |name| (kept.ttl_open(name).as_secs() / 3600, kept.ttl_other(name).as_secs() / 60);
+    assert_eq!([ttls("payments"), ttls("orders"), ttls("other")], [(72, 20), (48, 5), (48, 20)]);
+}
+
+#[test]
+fn a_store_has_an_address_of_a_known_kind() {
+    for (url, kind, path) in [
+        ("file:data", StoreKind::File, Some("data")),
+        ("file:///var/lib/x", StoreKind::File, Some("/var/lib/x")),
+        ("sqlite:///var/lib/x.db?mode=rwc", StoreKind::Sqlite, Some("/var/lib/x.db")),
+        ("sqlite:x.db", StoreKind::Sqlite, Some("x.db")),
+        ("postgres://ana:s3cret@db:5432/x", StoreKind::Postgres, None),
+        ("redis://127.0.0.1:6379/0", StoreKind::Redis, None),
+    ] {
+        let settings = toml(&format!("[persistence]\nenabled = true\nstore = '{url}'"));
+        let store = settings.persistence().unwrap().store();
+        assert_eq!((store.kind(), store.path(), store.as_str()), (kind, path.map(Path::new), url));
+    }
+    for url in [
+        "",
+        "data.db",
+        "mysql://db/x",
+        "redis:db",
+        "redis://",
+        "file:",
+        "sqlite://",
+        "REDIS://db",
+        " redis://db",
+        "redis://db\\n",
+    ] {
+        let error = refused(&format!("[persistence]\nstore = \"{url}\""));
+        assert!(
+            error.contains("persistence.store is ") && error.contains("allowed is file:FOLDER, sqlite://PATH"),
+            "{error}"
+        );
+    }
+    for (key, value, says) in [
+        ("cache", "'sqlite://x.db'", "\"sqlite://x.db\", allowed is redis://…, or false for none"),
+        ("cache", "true", "true, allowed is redis://…, or false for none"),
+        ("store", "7", "7, allowed is file:FOLDER"),
+        ("sharing", "'both'", "\"both\", allowed is \"advise\" or \"follow\""),
+        ("schema", "'drop'", "\"drop\", allowed is \"create\" or \"verify\" or \"assume\""),
+        ("instance", "'two words'", "\"two words\", allowed is 1 to 200 bytes"),
+        ("instance", "''", "\"\", allowed is 1 to 200 bytes"),
+        ("first_call_waits", "'61 s'", "\"61 s\", allowed is 0 s to 60 s"),
+        ("ttl_open", "'0 s'", "\"0 s\", allowed is 1 s to 365 d"),
+        ("enabled", "'yes'", "\"yes\", allowed is true or false"),
+    ] {
+        let error = refused(&format!("[persistence]\n{key} = {value}"));
+        assert!(error.starts_with(&format!("the TOML text: persistence.{key} is {says}")), "{error}");
+    }
+}

@@ -1,0 +1,15 @@
+//! Stores, on real servers with real faults, and what the coordinator makes of them.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+#![cfg(feature = "full")]
+
+mod conformance;
+mod coordinator;
+mod faulty;
+mod file;
+mod postgres;
+mod redis;
+mod rig;
+mod servers;
+mod simulator;
+mod sqlite;

@@ -1,0 +1,120 @@
+//! Servers that die, pause, refuse and come back.
+
+use std::time::Duration;
+
+use tower_circuit_breaker::store::{RedisStore, Store, StoreErrorKind, Written};
+
+use super::{fresh, get, put, recovers, write};
+use crate::servers::proxy::Proxy;
+use crate::servers::redis::Redis;
+
+#[tokio::test]
+async fn a_killed_server_is_found_again_with_or_without_its_data() {
+    let mut server = Redis::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await;
+    let store = server.store();
+    let etag = put(&store, "a", b"1").await;
+    server.kill9();
+    assert_eq!(get(&store, "a").await.unwrap_err().kind(), StoreErrorKind::Unavailable);
+    server.start_again().await;
+    recovers(&store).await;
+    assert_eq!(get(&store, "a").await.unwrap().unwrap().etag, etag);
+    server.kill9();
+    server.lose_data();
+    server.start_again().await;
+    recovers(&store).await;
+    assert_eq!(get(&store, "a").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_write_that_timed_out_may_have_been_made_and_the_store_goes_on() {
+    let (server, store) = fresh().await;
+    let etag = put(&store, "a", b"1").await;
+    server.cli::<()>(&["CLIENT", "PAUSE", "800", "ALL"]).await;
+    let error = store.compare_and_set(&write("a", Some(&etag), b"2")).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::TimedOut, "{error}");
+    recovers(&store).await;
+    assert_eq!(get(&store, "a").await.unwrap().unwrap().bytes, b"2", "it was made after its caller had gone");
+}
+
+#[tokio::test]
+async fn a_write_whose_connection_broke_is_not_said_to_have_failed() {
+    let (server, _) = fresh().await;
+    let proxy = Proxy::to(server.port()).await;
+    let store = RedisStore::new(&proxy.url()).unwrap();
+    put(&store, "a", b"1").await;
+    server.cli::<()>(&["CLIENT", "PAUSE", "300", "ALL"]).await;
+    let asked = write("b", None, b"1");
+    let (written, ()) = tokio::join!(store.compare_and_set(&asked), async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        proxy.cut();
+    });
+    assert_eq!(written.unwrap_err().kind(), StoreErrorKind::TimedOut, "the outcome is unknown");
+    recovers(&store).await;
+}
+
+#[tokio::test]
+async fn what_a_user_may_not_do_is_refused_and_heals_when_permitted() {
+    let (server, _) = fresh().await;
+    let rights = ["~circuit_breaker:*", "~{circuit_breaker:audit}:ids", "&circuit_breaker:changes"];
+    let commands = [
+        "+@connection",
+        "+@scripting",
+        "+@pubsub",
+        "+get",
+        "+set",
+        "+del",
+        "+time",
+        "+scan",
+        "+zscore",
+        "+zadd",
+        "+zremrangebyrank",
+        "+xadd",
+        "+xrevrange",
+    ];
+    server.cli::<()>(&["ACL", "SETUSER", "breaker", "on", ">secret", "resetchannels", "+@connection"]).await;
+    let store = RedisStore::new(&server.url().replace("//", "//breaker:secret@")).unwrap();
+    let error = get(&store, "a").await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Refused, "{error}");
+    // A publication that is not permitted does not fail the write.
+    let but_publish: Vec<&str> = ["ACL", "SETUSER", "breaker"].into_iter().chain(rights[..2].iter().copied()).collect();
+    server.cli::<()>(&but_publish.into_iter().chain(commands).collect::<Vec<_>>()).await;
+    let etag = put(&store, "a", b"1").await;
+    server.cli::<()>(&["ACL", "SETUSER", "breaker", rights[2]]).await;
+    let mut watch = store.watch().await.unwrap().unwrap();
+    let told = tokio::time::timeout(Duration::from_secs(5), watch.next()).await.unwrap();
+    assert_eq!(told, Some(tower_circuit_breaker::store::WatchEvent::Gap), "the documented rights suffice to subscribe");
+    assert!(store.delete("a", &etag).await.unwrap());
+    assert_eq!(store.list().await.unwrap(), Vec::<String>::new());
+    store.append_audit(&[super::audit::row(1)]).await.unwrap();
+    assert_eq!(store.audit(&tower_circuit_breaker::store::AuditFilter::new()).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_server_without_memory_takes_no_write_and_still_answers() {
+    let (server, store) = fresh().await;
+    let etag = put(&store, "a", b"1").await;
+    server.cli::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let error = store.compare_and_set(&write("a", Some(&etag), b"2")).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains("out of memory"), "{error}");
+    assert_eq!(get(&store, "a").await.unwrap().unwrap().etag, etag);
+    server.cli::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    let written = store.compare_and_set(&write("a", Some(&etag), b"2")).await.unwrap();
+    assert!(matches!(written, Written::Applied { .. }), "{written:?}");
+}
+
+#[tokio::test]
+async fn tls_to_a_server_that_does_not_speak_it_is_an_error_like_another() {
+    let (server, _) = fresh().await;
+    let store = RedisStore::new(&server.url().replace("redis:", "rediss:")).unwrap();
+    let error = get(&store, "a").await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains("scheme"), "{error}");
+}
+
+#[test]
+fn without_a_runtime_a_store_can_be_made_and_nothing_asked() {
+    let store = RedisStore::new("redis://127.0.0.1:1").unwrap();
+    let asked = futures_util::future::FutureExt::now_or_never(get(&store, "a"));
+    assert_eq!(asked.unwrap().unwrap_err().kind(), StoreErrorKind::Refused);
+}

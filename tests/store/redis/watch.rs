@@ -1,0 +1,132 @@
+//! What is pushed, and what is said when something may have been missed.
+
+use std::time::{Duration, Instant};
+
+use tower_circuit_breaker::store::{RedisStore, Store, Watch, WatchEvent};
+
+use super::{fresh, get, put, write};
+use crate::servers::proxy::{Network, Proxy};
+use crate::servers::redis::Redis;
+
+#[tokio::test]
+async fn a_change_reaches_the_others_in_milliseconds_with_the_record() {
+    let (server, store) = fresh().await;
+    let mut watch = watched(&server.store()).await;
+    let started = now();
+    let etag = put(&store, "a b:ä{}", b"one\ntwo\0").await;
+    let WatchEvent::Changed { name, current, .. } = next(&mut watch).await else {
+        panic!("a change was told as a gap")
+    };
+    let (value, time) = current.unwrap();
+    assert!(started.elapsed() < Duration::from_millis(200), "{:?}", started.elapsed());
+    assert_eq!((&*name, &value.etag, &*value.bytes), ("a b:ä{}", &etag, &b"one\ntwo\0"[..]));
+    let loaded = store.load_many(&[]).await.unwrap().now;
+    assert!(loaded.since(time) < Duration::from_secs(5) && time <= loaded, "it carries the server's time");
+    assert!(store.delete("a b:ä{}", &etag).await.unwrap());
+    let deleted = next(&mut watch).await;
+    assert!(matches!(&deleted, WatchEvent::Changed { name, current: None, .. } if name == "a b:ä{}"), "{deleted:?}");
+    store.compare_and_set(&write("b", Some(&etag), b"x")).await.unwrap();
+    let quiet = tokio::time::timeout(Duration::from_millis(50), watch.next()).await;
+    assert!(quiet.is_err(), "a conflict changes nothing: {quiet:?}");
+}
+
+#[tokio::test]
+async fn a_killed_subscription_is_a_gap_and_goes_on() {
+    let (server, store) = fresh().await;
+    let mut watch = watched(&store).await;
+    for round in 0..3_u8 {
+        let killed: u64 = server.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+        assert_eq!(killed, 1, "each watch has one connection");
+        assert_eq!(next(&mut watch).await, WatchEvent::Gap);
+        put(&store, &round.to_string(), b"x").await;
+        let told = next(&mut watch).await;
+        assert!(matches!(&told, WatchEvent::Changed { name, .. } if *name == round.to_string()), "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_stranger_publishes_is_a_gap_at_worst() {
+    let (server, store) = fresh().await;
+    let mut watch = watched(&store).await;
+    let huge = "x".repeat(2_000_000);
+    for payload in ["", "hello", "1 1 short 17\na", "9 1 - 17\na", &huge] {
+        server.cli::<()>(&["PUBLISH", "circuit_breaker:changes", payload]).await;
+        assert_eq!(next(&mut watch).await, WatchEvent::Gap, "{}", &payload[..payload.len().min(20)]);
+    }
+    put(&store, "a", b"x").await;
+    assert!(matches!(next(&mut watch).await, WatchEvent::Changed { .. }), "and it goes on");
+}
+
+#[tokio::test]
+async fn after_a_flood_it_goes_on() {
+    let (server, store) = fresh().await;
+    let mut watch = watched(&store).await;
+    let flood = "for i = 1, 20000 do redis.call('PUBLISH', 'circuit_breaker:changes', '1 1 - 17\\na') end";
+    server.cli::<()>(&["EVAL", flood, "0"]).await;
+    while tokio::time::timeout(Duration::from_millis(500), watch.next()).await.is_ok() {}
+    put(&store, "b", b"x").await;
+    assert!(matches!(next(&mut watch).await, WatchEvent::Changed { name, .. } if name == "b"));
+}
+
+#[tokio::test]
+async fn a_restarted_server_is_a_gap_and_goes_on() {
+    let (mut server, store) = fresh().await;
+    let mut watch = watched(&store).await;
+    server.kill9();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    server.start_again().await;
+    assert_eq!(next(&mut watch).await, WatchEvent::Gap);
+    super::recovers(&store).await;
+    put(&store, "a", b"x").await;
+    assert!(matches!(next(&mut watch).await, WatchEvent::Changed { .. }));
+}
+
+#[tokio::test]
+async fn a_silent_dead_subscription_is_noticed_by_its_heartbeat() {
+    let (server, store) = fresh().await;
+    let proxy = Proxy::to(server.port()).await;
+    let mut watch = watched(&RedisStore::new(&proxy.url()).unwrap()).await;
+    proxy.set(Network::BlackHole);
+    put(&store, "lost", b"x").await;
+    proxy.set(Network::Works);
+    let gap = tokio::time::timeout(Duration::from_secs(12), watch.next()).await.unwrap();
+    assert_eq!(gap, Some(WatchEvent::Gap));
+    put(&store, "a", b"x").await;
+    assert!(matches!(next(&mut watch).await, WatchEvent::Changed { name, .. } if name == "a"));
+}
+
+#[tokio::test]
+async fn a_stalled_watch_costs_operations_nothing_and_ends_when_dropped() {
+    let server = Redis::start().await;
+    let proxy = Proxy::to(server.port()).await;
+    let store = RedisStore::new(&proxy.url()).unwrap();
+    let first = watched(&store).await;
+    let second = watched(&store).await;
+    get(&store, "a").await.unwrap();
+    assert_eq!(proxy.accepted(), 3, "one for each watch and one for all operations");
+    drop((first, second));
+    for _ in 0..100 {
+        let subscribed: (String, u64) = server.cli(&["PUBSUB", "NUMSUB", "circuit_breaker:changes"]).await;
+        if subscribed.1 == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the connections of dropped watches stay");
+}
+
+/// Watches, and waits until it is subscribed.
+async fn watched(store: &RedisStore) -> Watch {
+    let mut watch = store.watch().await.unwrap().expect("redis pushes");
+    assert_eq!(next(&mut watch).await, WatchEvent::Gap, "what came before was missed");
+    watch
+}
+
+async fn next(watch: &mut Watch) -> WatchEvent {
+    tokio::time::timeout(Duration::from_secs(5), watch.next()).await.expect("told in time").expect("it goes on")
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long a real server takes")]
+fn now() -> Instant {
+    Instant::now()
+}

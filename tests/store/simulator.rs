@@ -1,0 +1,92 @@
+//! Whole fleets against a store that fails in every way, in virtual time and from a seed.
+//!
+//! 2 to 6 instances, each a real registry with its real coordinator, share a register that delays, loses replies, applies
+//! writes late, drops and reorders notifications, is flushed, fails over to an old copy, and goes away. Instances crash and
+//! come back; operators act anywhere. What must hold of every accepted write is checked as it is made (`register`), what must
+//! hold of every instance after every step, and what must hold of the fleet once the faults are over (`fleet`).
+//!
+//! `SCHEDULES=20000 cargo test --all-features --release --test store simulator` plays so many; a failure names its seed, and
+//! `SEED=n` plays that one alone. `scripts/store-mutants` shows that the simulator can fail.
+
+#![expect(clippy::disallowed_types, reason = "loom does not come here")]
+
+mod fleet;
+mod register;
+
+use std::num::NonZero;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fleet::{Fleet, Registers};
+
+/// The same numbers each time.
+#[derive(Debug, Clone)]
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// Returns a number below `sides`.
+    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
+        self.next() % sides.max(1)
+    }
+
+    pub(crate) fn chance(&mut self, percent: u64) -> bool {
+        self.roll(100) < percent
+    }
+}
+
+/// Plays the schedule of one seed; returns what happened, as a number that is the same each time.
+fn play(seed: u64, registers: Registers) -> Result<u64, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime").block_on(Fleet::play(seed, registers))
+}
+
+fn play_many(registers: Registers) {
+    if let Ok(seed) = std::env::var("SEED") {
+        let seed = seed.parse().expect("SEED is a number");
+        play(seed, registers).unwrap_or_else(|broken| panic!("seed {seed}, {registers:?}: {broken}"));
+        return;
+    }
+    let schedules: u64 = std::env::var("SCHEDULES").map_or(200, |count| count.parse().expect("SCHEDULES is a number"));
+    let next = AtomicU64::new(0);
+    let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
+    std::thread::scope(|scope| {
+        let worker = || {
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= schedules {
+                    return Ok(());
+                }
+                play(seed, registers).map_err(|broken| format!("seed {seed}, {registers:?}: {broken}"))?;
+            }
+        };
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
+        for worker in workers {
+            let played: Result<(), String> = worker.join().expect("no schedule panics");
+            played.unwrap_or_else(|broken| panic!("{broken}"));
+        }
+    });
+    println!("simulator: {schedules} schedules, {registers:?}");
+}
+
+#[test]
+fn no_schedule_of_faults_on_one_register_breaks_a_promise() {
+    play_many(Registers::One);
+}
+
+#[test]
+fn a_schedule_is_the_same_each_time() {
+    for seed in 0..20 {
+        assert_eq!(play(seed, Registers::One), play(seed, Registers::One), "seed {seed}");
+    }
+}

@@ -1,0 +1,340 @@
+//! The instances, what happens to them, and what must hold of them.
+
+use std::time::Duration;
+
+use tower_circuit_breaker::circuit::To;
+use tower_circuit_breaker::clock::{Clock, Tick, TokioClock};
+use tower_circuit_breaker::coordinator::Sharing;
+use tower_circuit_breaker::state::{Mode, Reason, Transition};
+use tower_circuit_breaker::store::AnyStore;
+use tower_circuit_breaker::{By, Circuit, Config, OpenDuration, Outcome, Registry, State};
+
+use super::Dice;
+use super::register::{Faults, Register};
+
+/// What the instances share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Registers {
+    One,
+}
+
+/// One process.
+struct Instance {
+    id: String,
+    registry: Registry,
+    circuit: Circuit,
+    /// The highest generation that it has known.
+    generation: u64,
+    seen_era: u64,
+    /// Never had failures enough to open by itself, even on advice.
+    good: bool,
+    born: Tick,
+}
+
+/// An act of an operator.
+#[derive(Debug, Clone)]
+struct Acted {
+    user: String,
+    mode: Mode,
+    at: Tick,
+    on: String,
+}
+
+pub(crate) struct Fleet {
+    seed: u64,
+    dice: Dice,
+    clock: TokioClock,
+    sharing: Sharing,
+    registers: Vec<Register>,
+    store: AnyStore,
+    instances: Vec<Instance>,
+    births: u64,
+    acts: Vec<Acted>,
+    lost_data: Option<Tick>,
+    crashes: Vec<(String, Tick)>,
+}
+
+impl Fleet {
+    pub(crate) async fn play(seed: u64, which: Registers) -> Result<u64, String> {
+        let mut dice = Dice::new(seed);
+        let sharing = if dice.chance(50) { Sharing::Advise } else { Sharing::Follow };
+        let register = Register::new(dice.next(), "register", Duration::ZERO);
+        let (registers, store) = match which {
+            Registers::One => (vec![register.clone()], AnyStore::new(register)),
+        };
+        let mut fleet = Self {
+            seed,
+            dice,
+            clock: TokioClock::new(),
+            sharing,
+            registers,
+            store,
+            instances: Vec::new(),
+            births: 0,
+            acts: Vec::new(),
+            lost_data: None,
+            crashes: Vec::new(),
+        };
+        let size = 2 + fleet.dice.roll(5);
+        for n in 0..size {
+            // The first ones are good: whatever happens to the others, they stay closed under advice.
+            let instance = fleet.born(&format!("node-{n}"), n < 2);
+            fleet.instances.push(instance);
+        }
+        let steps = 40 + fleet.dice.roll(120);
+        for step in 0..steps {
+            fleet.step().await;
+            fleet.hold(&format!("step {step}"))?;
+        }
+        fleet.calm().await
+    }
+
+    fn born(&mut self, id: &str, good: bool) -> Instance {
+        self.births += 1;
+        let seed = self.seed.wrapping_mul(1_000).wrapping_add(self.births);
+        let registry = Registry::builder().store(self.store.clone()).instance(id).sharing(self.sharing).seed(seed);
+        let registry = registry.build().expect("valid settings");
+        let config = Config::builder("payments").clock(TokioClock::new()).seed(seed).without_shipped_observers();
+        // Only runs trip, so that it is plain which instance has what evidence.
+        let config = config.without_failure_rate();
+        let open_for = OpenDuration::exponential(Duration::from_secs(3), Duration::from_secs(20));
+        let config = config.open_for(open_for).build().expect("valid settings");
+        let circuit = registry.circuit(config).expect("there is room");
+        registry.start().expect("there is a runtime");
+        Instance { id: id.to_owned(), registry, circuit, generation: 0, seen_era: 1, good, born: self.clock.now() }
+    }
+
+    async fn step(&mut self) {
+        tokio::time::sleep(Duration::from_millis(self.dice.roll(1_200))).await;
+        let who = usize::try_from(self.dice.roll(self.instances.len() as u64)).expect("small");
+        match self.dice.roll(100) {
+            0..35 => self.calls(who, false),
+            35..62 => self.calls(who, true),
+            62..72 => self.act(who),
+            72..79 => self.crash(who).await,
+            79..93 => self.faults(),
+            _ => self.lose(),
+        }
+    }
+
+    /// A few calls; the good ones have single failures only.
+    fn calls(&mut self, who: usize, failing: bool) {
+        let count = 1 + self.dice.roll(8);
+        let instance = &self.instances[who];
+        for _ in 0..count {
+            let Ok(permit) = instance.circuit.try_acquire() else { return };
+            match (failing, instance.good) {
+                (true, true) => {
+                    permit.record(Outcome::failure());
+                    // Open or half-open by an act, it may be rejected: then there is no more to say.
+                    if let Ok(permit) = instance.circuit.try_acquire() {
+                        permit.success();
+                    }
+                    return;
+                }
+                (true, false) => permit.record(Outcome::failure()),
+                (false, _) => permit.success(),
+            }
+        }
+    }
+
+    fn act(&mut self, who: usize) {
+        let user = format!("user-{}", self.acts.len());
+        let by = By::new(&user, "a schedule").expect("valid");
+        let circuit = &self.instances[who].circuit;
+        let hold = Some(Duration::from_secs(10_000)).filter(|_| self.dice.chance(50));
+        let mode = match self.dice.roll(4) {
+            0 => {
+                circuit.trip(&by, hold);
+                Mode::ForcedOpen
+            }
+            1 => {
+                circuit.disable(&by, hold);
+                Mode::Disabled
+            }
+            2 => {
+                circuit.reset(&by, To::HalfOpen);
+                Mode::Automatic
+            }
+            _ => {
+                circuit.reset(&by, To::Closed);
+                Mode::Automatic
+            }
+        };
+        self.acts.push(Acted { user, mode, at: self.clock.now(), on: self.instances[who].id.clone() });
+    }
+
+    /// The process dies, and comes back after a while with the same id.
+    async fn crash(&mut self, who: usize) {
+        let Instance { id, good, .. } = self.instances.swap_remove(who);
+        self.crashes.push((id.clone(), self.clock.now()));
+        tokio::time::sleep(Duration::from_millis(self.dice.roll(3_000))).await;
+        let instance = self.born(&id, good);
+        self.instances.push(instance);
+    }
+
+    fn faults(&mut self) {
+        let which = usize::try_from(self.dice.roll(self.registers.len() as u64)).expect("small");
+        let dice = &mut self.dice;
+        let faults = match dice.roll(4) {
+            0 => Faults::default(),
+            1 => Faults { down: true, ..Faults::default() },
+            _ => Faults {
+                down: false,
+                fails: dice.roll(30),
+                loses_reply: dice.roll(30),
+                applies_late: dice.roll(15),
+                slow: dice.roll(40),
+                loses_news: dice.roll(60),
+            },
+        };
+        self.registers[which].set(faults);
+    }
+
+    /// The store loses data: all of it, or what was written since the last copy.
+    fn lose(&mut self) {
+        let which = usize::try_from(self.dice.roll(self.registers.len() as u64)).expect("small");
+        let register = &self.registers[which];
+        match self.dice.roll(4) {
+            0 | 1 => return register.back_up(),
+            2 => register.flush(),
+            _ => register.fail_over(),
+        }
+        self.lost_data = Some(self.clock.now());
+    }
+
+    /// What must hold at any time.
+    fn hold(&mut self, when: &str) -> Result<(), String> {
+        for register in &self.registers {
+            if let Some(broken) = register.broken() {
+                return Err(format!("{when}: {broken}"));
+            }
+        }
+        for instance in &mut self.instances {
+            let status = instance.circuit.status();
+            let generation = status.generation.get();
+            if generation < instance.generation {
+                return Err(format!("{when}: {} went back from generation {}", instance.id, instance.generation));
+            }
+            instance.generation = generation;
+            for edge in status.transitions.iter().filter(|edge| edge.era > instance.seen_era) {
+                let taken_over = matches!(edge.reason, Reason::Restored | Reason::Followed | Reason::Operator { .. });
+                let opened = edge.to.state == State::Open && edge.from.state == State::Closed;
+                if instance.good && opened && !taken_over {
+                    return Err(format!("{when}: {} opened because {}", instance.id, edge.reason));
+                }
+                if instance.good && opened && edge.reason == Reason::Followed && self.sharing == Sharing::Advise {
+                    return Err(format!("{when}: {} followed under advice", instance.id));
+                }
+                let closed = edge.to.state == State::Closed && edge.from.state != State::Closed;
+                if closed && edge.reason == Reason::Restored {
+                    return Err(format!("{when}: {} was closed by a restore", instance.id));
+                }
+            }
+            instance.seen_era = status.era;
+        }
+        Ok(())
+    }
+
+    /// The faults are over: what must hold in the end.
+    async fn calm(mut self) -> Result<u64, String> {
+        self.registers.iter().for_each(|register| register.set(Faults::default()));
+        let calm = self.clock.now();
+        // The longest backoff, what is applied late, the slowest poll, and some.
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        self.hold("calm")?;
+        let writes: u64 = self.registers.iter().map(Register::writes).sum();
+        let states: Vec<_> = self.instances.iter().map(|instance| instance.circuit.status().standing()).collect();
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        self.hold("long calm")?;
+        let later: u64 = self.registers.iter().map(Register::writes).sum();
+        if later != writes {
+            return Err(format!("{} writes although nothing happens", later - writes));
+        }
+        let after: Vec<_> = self.instances.iter().map(|instance| instance.circuit.status().standing()).collect();
+        if states != after {
+            return Err(format!("it never settles: {states:?} then {after:?}"));
+        }
+        self.converged().and_then(|()| self.acts_are_kept(calm)).map_err(|broken| self.told(&broken))?;
+        let eras = self
+            .instances
+            .iter()
+            .fold(0u64, |sum, instance| sum.wrapping_mul(31).wrapping_add(instance.circuit.status().era));
+        Ok(self.registers.iter().fold(eras, |sum, register| sum.wrapping_mul(31).wrapping_add(register.trace())))
+    }
+
+    /// What is broken, with what led to it.
+    fn told(&self, broken: &str) -> String {
+        let mut text =
+            format!("{broken}\n{:?}, the store has {:#?}", self.sharing, self.registers[0].record("payments"));
+        for Instance { id, circuit, .. } in &self.instances {
+            let edges = circuit.status().transitions;
+            let edge = |edge: &Transition| {
+                format!(
+                    "\n  {:?} era {} {} -> {} on {}: {}",
+                    edge.at, edge.era, edge.from, edge.to, edge.generation, edge.reason
+                )
+            };
+            text.push_str(&format!("\n{id}:{}", edges.iter().rev().take(8).rev().map(edge).collect::<String>()));
+        }
+        text
+    }
+
+    fn converged(&self) -> Result<(), String> {
+        let Some(record) = self.registers[0].record("payments") else {
+            let known = self.instances.iter().any(|instance| {
+                let status = instance.circuit.status();
+                status.standing().is_tripped() || status.mode != Mode::Automatic
+            });
+            return if known { Err("the store never got back what an instance knows".to_owned()) } else { Ok(()) };
+        };
+        let mode = record.operator.as_ref().map_or(Mode::Automatic, |operated| operated.mode);
+        for Instance { id, circuit, .. } in &self.instances {
+            let status = circuit.status();
+            if status.mode != mode {
+                return Err(format!("{id} is {} and the store says {mode}", status.standing()));
+            }
+            if status.generation != record.generation {
+                return Err(format!("{id} knows {}, the store {}", status.generation, record.generation));
+            }
+            if self.sharing == Sharing::Follow && status.state != record.state {
+                return Err(format!("{id} is {} and the store says {}", status.state, record.state));
+            }
+        }
+        Ok(())
+    }
+
+    /// The last act wins, if it was alone, the instance lived to write it, and nothing was lost since.
+    fn acts_are_kept(&self, calm: Tick) -> Result<(), String> {
+        let near = Duration::from_secs(60);
+        let rows = self.registers[self.registers.len() - 1].rows();
+        for acted in &self.acts {
+            let crashed = self.crashes.iter().any(|(id, at)| *id == acted.on && *at >= acted.at);
+            let told = rows.iter().filter(|row| row.user.as_deref() == Some(&acted.user) && row.action != "superseded");
+            if !crashed && told.count() != 1 {
+                return Err(format!("{acted:?} is not in the audit once"));
+            }
+        }
+        let Some(last) = self.acts.last() else { return Ok(()) };
+        let crashed = self.crashes.iter().any(|(id, at)| *id == last.on && *at >= last.at);
+        let lost = self.lost_data.is_some_and(|at| at >= last.at);
+        let alone = self.acts.iter().rev().nth(1).is_none_or(|before| last.at.saturating_since(before.at) > near);
+        let young = self.instances.iter().any(|instance| instance.born > calm);
+        if crashed || lost || young || !alone {
+            return Ok(());
+        }
+        for Instance { id, circuit, .. } in &self.instances {
+            if circuit.status().mode != last.mode {
+                return Err(format!("{last:?} was lost: {id} is {}", circuit.status().standing()));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        // Registries end their tasks; the runtime takes what is left.
+        self.instances.drain(..).for_each(|instance| drop(instance.registry));
+    }
+}
