@@ -260,7 +260,7 @@ mod stores {
     WatchSender: Send Sync Unpin Clone;
     Write: Send Sync Unpin Clone;
     Written: Send Sync Unpin Clone;
-    Suite: Send Sync Unpin !Clone;
+    Suite<'static>: Send Sync Unpin !Clone;
     }
 }
 
