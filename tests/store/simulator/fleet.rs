@@ -1,5 +1,6 @@
 //! The instances, what happens to them, and what must hold of them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tower_circuit_breaker::circuit::To;
@@ -51,6 +52,8 @@ pub(crate) struct Fleet {
     births: u64,
     acts: Vec<Acted>,
     lost_data: Option<Tick>,
+    /// How many calls really failed on each instance, over all its lives.
+    failures: BTreeMap<String, u64>,
     crashes: Vec<(String, Tick)>,
 }
 
@@ -73,6 +76,7 @@ impl Fleet {
             births: 0,
             acts: Vec::new(),
             lost_data: None,
+            failures: BTreeMap::new(),
             crashes: Vec::new(),
         };
         let size = 2 + fleet.dice.roll(5);
@@ -121,10 +125,12 @@ impl Fleet {
     fn calls(&mut self, who: usize, failing: bool) {
         let count = 1 + self.dice.roll(8);
         let instance = &self.instances[who];
+        let failures = self.failures.entry(instance.id.clone()).or_default();
         for _ in 0..count {
             let Ok(permit) = instance.circuit.try_acquire() else { return };
             match (failing, instance.good) {
                 (true, true) => {
+                    *failures += 1;
                     permit.record(Outcome::failure());
                     // Open or half-open by an act, it may be rejected: then there is no more to say.
                     if let Ok(permit) = instance.circuit.try_acquire() {
@@ -132,7 +138,10 @@ impl Fleet {
                     }
                     return;
                 }
-                (true, false) => permit.record(Outcome::failure()),
+                (true, false) => {
+                    *failures += 1;
+                    permit.record(Outcome::failure());
+                }
                 (false, _) => permit.success(),
             }
         }
@@ -288,6 +297,12 @@ impl Fleet {
             });
             return if known { Err("the store never got back what an instance knows".to_owned()) } else { Ok(()) };
         };
+        for (id, entry) in &record.instances {
+            let failed = self.failures.get(id).copied().unwrap_or_default();
+            if entry.total_failures > failed {
+                return Err(format!("{id} has {} failures in the store and {failed} in truth", entry.total_failures));
+            }
+        }
         let mode = record.operator.as_ref().map_or(Mode::Automatic, |operated| operated.mode);
         for Instance { id, circuit, .. } in &self.instances {
             let status = circuit.status();

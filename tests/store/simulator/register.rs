@@ -36,6 +36,9 @@ struct Inside {
     audit: Vec<AuditRow>,
     watchers: Vec<WatchSender>,
     faults: Faults,
+    /// Whether it ever lost data, and when each published state was first written here.
+    lost: bool,
+    came: BTreeMap<String, Timestamp>,
     broken: Option<String>,
     trace: u64,
 }
@@ -72,6 +75,8 @@ impl Register {
             audit: Vec::new(),
             watchers: Vec::new(),
             faults: Faults::default(),
+            lost: false,
+            came: BTreeMap::new(),
             broken: None,
             trace: 0,
         })))
@@ -86,7 +91,7 @@ impl Register {
     }
 
     pub(super) fn flush(&self) {
-        self.inside(|inside| inside.entries.clear());
+        self.inside(|inside| (inside.entries, inside.lost) = (BTreeMap::new(), true));
     }
 
     /// Remembers how it is now, to fail over to later.
@@ -95,7 +100,7 @@ impl Register {
     }
 
     pub(super) fn fail_over(&self) {
-        self.inside(|inside| inside.entries = inside.backup.clone());
+        self.inside(|inside| (inside.entries, inside.lost) = (inside.backup.clone(), true));
     }
 
     pub(super) fn writes(&self) -> u64 {
@@ -213,13 +218,10 @@ impl Inside {
             Ok(record) => record,
             Err(problem) => return self.breaks(format!("a record that cannot be read was written: {problem}")),
         };
-        let before = current.map(|current| CircuitRecord::decode(&write.name, &current.bytes, now).expect("checked"));
-        let Some(before) = before else {
-            if record.state == State::Closed && record.generation.get() == 0 && record.instances.is_empty() {
-                self.breaks("a closed circuit was written that nothing has happened to".to_owned());
-            }
-            return;
-        };
+        let before = current.map_or_else(
+            || CircuitRecord::unknown(&write.name),
+            |current| CircuitRecord::decode(&write.name, &current.bytes, now).expect("checked"),
+        );
         if join(&before, &record) != record {
             self.breaks(format!("a write is not newer than what it replaced: {before:?} then {record:?}"));
         }
@@ -227,10 +229,36 @@ impl Inside {
         if closes && !["succeeded", "reset by"].iter().any(|why| record.reason.contains(why)) {
             self.breaks(format!("closed because \"{}\"", record.reason));
         }
+        self.check_order(&before, &record);
+        if record.generation.get() == 0 && record.operator.is_none() && record.total_failures == 0 {
+            self.breaks("it was written although nothing has happened".to_owned());
+        }
         let failures =
             |record: &CircuitRecord| record.instances.values().map(|entry| entry.total_failures).sum::<u64>();
         if record.total_failures != failures(&record) {
             self.breaks("the sums are not those of the entries".to_owned());
+        }
+    }
+
+    /// The numbers must tell no other story than the clock on the wall: nothing older replaces anything newer.
+    fn check_order(&mut self, before: &CircuitRecord, record: &CircuitRecord) {
+        let slack = Duration::from_secs(2);
+        let older = |then: Timestamp, before: Timestamp| then.saturating_add(slack) < before;
+        // By when it was first written here, even if everything was lost since.
+        let published = |record: &CircuitRecord| format!("{}/{}/{}", record.incarnation, record.era, record.generation);
+        let mut came = |record: &CircuitRecord| *self.came.entry(published(record)).or_insert(record.updated_at);
+        let (then, since) = (came(before), came(record));
+        let same = (&before.incarnation, before.era) == (&record.incarnation, record.era);
+        let mut broken = !same && before.era > 0 && older(since, then);
+        // By when it happened, if nothing was lost. What an act brings along counts from when that reaches the store.
+        let act = |record: &CircuitRecord| record.operator.as_ref().map(|operated| operated.at);
+        if !self.lost {
+            let changed = |record: &CircuitRecord| record.last_state_change.unwrap_or_default();
+            broken |= act(record) == act(before) && older(changed(record), changed(before));
+            broken |= older(act(record).unwrap_or_default(), act(before).unwrap_or_default());
+        }
+        if broken {
+            self.breaks(format!("something older replaced something newer: {before:?} then {record:?}"));
         }
     }
 
