@@ -1,10 +1,9 @@
-//! Circuits from a file, with the environment over it: `cargo run --features serde --example config_file`.
+//! Circuits and their store from a file, with the environment over it: `cargo run --features serde,sqlite --example config_file`.
 //!
 //! Try `CIRCUIT_BREAKER_CIRCUIT_PAYMENTS_PROBES=1` in front of it, or `CIRCUIT_BREAKER_DEFAULT_PROBE=1`, which is a slip.
 
 use std::error::Error;
 
-use tower_circuit_breaker::Registry;
 use tower_circuit_breaker::settings::Settings;
 
 /// With [`Settings::from_file`], it need not be compiled in.
@@ -20,7 +19,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     };
 
-    let registry = Registry::new();
+    // Nothing is opened yet: that does `registry.restore(..)`, or `start`. There is no cache in front of a store yet.
+    let registry = settings.clone().with_vars([("CIRCUIT_BREAKER_CACHE", "false")])?.registry()?.build()?;
     for config in settings.circuits() {
         println!("{}", registry.circuit(config)?.config().explain());
     }
@@ -28,9 +28,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{}", registry.circuit(settings.circuit("orders")?)?.config().explain());
 
     match settings.persistence() {
-        Some(kept) => println!("The circuits are kept in {}, if the program connects it.\n", kept.store()),
+        Some(kept) => println!("The circuits are kept in {}.\n", kept.store()),
         None => println!("The circuits are not kept.\n"),
     }
+    println!("What the registry says of its store: {:?}\n", registry.store_status());
 
     println!("What is refused, and how:");
     for slip in [
@@ -47,6 +48,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     if let Err(error) = Settings::default().with_vars([("CIRCUIT_BREAKER_PERSISTANCE", "true")]) {
         println!("  {error}");
+    }
+    // What only the program that reads it can know.
+    match Settings::from_toml("[persistence]\nenabled = true\nstore = \"redis://:s3cret@db\"")?.registry() {
+        Ok(_) => println!("  nothing: the feature `redis` is compiled in"),
+        Err(error) => println!("  {error}"),
     }
     Ok(())
 }

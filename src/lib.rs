@@ -39,6 +39,7 @@
 //! | call without tower | [`Circuit::call`], [`Circuit::try_acquire`] |
 //! | look at a circuit, and operate it | [`Circuit::status`], [`trip`](Circuit::trip), [`reset`](Circuit::reset), [`By`], [`To`](circuit::To) |
 //! | have several circuits, by name | [`Registry`] |
+//! | keep them over restarts, and share them | `Registry::builder`, `store`, `coordinator`, with the feature `store` |
 //! | read settings from a file and the environment | `settings`, with the feature `serde` |
 //! | be told | [`event`], [`telemetry`] |
 //! | test | [`clock`]: `MockClock`, [`TokioClock`](clock::TokioClock) |
@@ -46,8 +47,10 @@
 //! # Features
 //!
 //! * `metrics`, `tracing` (both default): observers for these facades on every circuit, unless its builder says otherwise.
+//! * `store`: records, the trait of stores, the coordinator and `MemoryStore`; `file`, `sqlite`, `postgres`, `redis`: a store each.
+//! * `tls-rustls`: TLS to Postgres and Redis.
 //! * `serde`: `settings` from a TOML or JSON file and from the environment.
-//! * `test-util`: `MockClock`, which a test moves by hand.
+//! * `test-util`: `MockClock`, which a test moves by hand, `FaultyStore`, and the conformance suite of stores.
 //! * `full`: everything but `test-util`.
 
 pub mod circuit;
@@ -90,3 +93,8 @@ pub use window::Window;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So is that about stores, which needs them.
+#[cfg(all(doctest, feature = "full"))]
+#[doc = include_str!("../docs/stores.md")]
+struct Stores;

@@ -4,7 +4,8 @@
 //! what somebody meant. So is a key that nobody knows, with the nearest one that somebody does. Clock, observers and a
 //! function of the attempt are code, and stay there: see [`Settings::circuit_builder`].
 //!
-//! Nothing here opens a store. Without `enabled = true` in `[persistence]` there is none, and everything else is the same.
+//! Nothing here connects to a store. Without `enabled = true` in `[persistence]` there is none, and everything else is the same.
+//! With the feature `store`, `Settings::registry` returns the builder of a registry that keeps its circuits there.
 //!
 //! # The file
 //!
@@ -59,6 +60,8 @@ mod error;
 mod mask;
 mod nearest;
 mod persistence;
+#[cfg(feature = "store")]
+mod registry;
 mod value;
 
 use std::collections::BTreeMap;

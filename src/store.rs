@@ -21,7 +21,6 @@ mod open;
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod schema;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql;

@@ -1,15 +1,23 @@
-//! A service is taken down, slowed down and broken while two clients call it: one through a circuit breaker, one without.
+//! A service is taken down, slowed down and broken while two clients call it: one through a circuit breaker, one without. Then
+//! a process is killed while its circuit is open, and the next one still leaves the service alone.
 //!
-//! `cargo run --features full --example outage` takes about 25 seconds. Servers, sockets and timeouts are real, both clients
-//! retry alike, and both servers follow the same script at the same time. Nothing that is printed is known beforehand: it is
-//! counted from what servers, callers and circuit noted (`record.rs`). The timeline is also drawn, to `target/outage.svg`.
+//! `cargo run --features full --example outage` takes about half a minute. Servers, sockets, timeouts, processes and the kill are
+//! real; both clients retry alike, and both servers follow the same script at the same time. Nothing that is printed is known
+//! beforehand: it is counted from what servers, callers and circuit noted (`record.rs`). The timeline is also drawn, to
+//! `target/outage.svg`.
+//!
+//! The second part (`restart.rs`) keeps its circuit in `data/circuit_breaker.db`, or wherever `-- --store URL` says:
+//! `sqlite://PATH`, `file:FOLDER`, `postgres://…`, `redis://…`. It fails if a request reaches the service that should not.
 
+mod arguments;
 mod client;
 mod record;
 mod report;
+mod restart;
 mod server;
 mod svg;
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -19,8 +27,10 @@ use tower::ServiceExt;
 use tower_circuit_breaker::clock::{Clock, MonotonicClock};
 use tower_circuit_breaker::{BoxError, Circuit, Config, OpenDuration, Rejected};
 
+use arguments::{Asked, asked};
 use client::{Client, client};
 use record::{How, Log, Notes, What};
+use restart::Restart;
 use server::{Health, Server};
 
 const CALLS_PER_SECOND: u32 = 50;
@@ -38,8 +48,35 @@ const SCRIPT: [(&str, Health, u32); 7] = [
 ];
 
 #[tokio::main]
-async fn main() -> Result<(), BoxError> {
+async fn main() -> ExitCode {
+    let done = match asked(std::env::args().skip(1)) {
+        Ok(Asked::Child(orders)) => restart::child::run(orders).await,
+        Ok(Asked::Demonstration { store }) => demonstrate(&store).await,
+        Err(error) => Err(error),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn demonstrate(store: &str) -> Result<(), BoxError> {
+    let restart = Restart::prepare(store).await;
+    let restart = restart.map_err(|error| format!("--store: {error}\nusage: {}", arguments::USAGE))?;
     let metrics = PrometheusBuilder::new().install_recorder()?;
+    let circuit = outages().await?;
+    let held = restart.play().await?;
+
+    circuit.refresh_metrics();
+    println!("What Prometheus would have scraped at the end:\n\n{}", metrics.render());
+    if held { Ok(()) } else { Err("a request reached the dead server between the kill and the deadline".into()) }
+}
+
+/// The first part, in one process: returns its circuit, for the metrics.
+async fn outages() -> Result<Circuit, BoxError> {
     let clock = MonotonicClock::new();
     let start = clock.precise();
     let (with, with_notes) = Log::new(clock, start);
@@ -62,10 +99,7 @@ async fn main() -> Result<(), BoxError> {
     std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/target"))?;
     std::fs::write(path, svg::draw(&phases, &with.log, &without.log))?;
     println!("The same as a picture: target/outage.svg\n");
-
-    circuit.refresh_metrics();
-    println!("What Prometheus would have scraped at the end:\n\n{}", metrics.render());
-    Ok(())
+    Ok(circuit)
 }
 
 /// Plays the script to both sides, and returns when what was done.

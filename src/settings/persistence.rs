@@ -74,6 +74,12 @@ impl Persistence {
         self.ttls_of(circuit).other
     }
 
+    /// Returns the same for circuits without a table of their own: open, and any other.
+    #[cfg(feature = "store")]
+    pub(super) const fn ttl_of_others(&self) -> (Duration, Duration) {
+        (self.others.open, self.others.other)
+    }
+
     fn ttls_of(&self, circuit: &str) -> Ttls {
         self.circuits.get(circuit).copied().unwrap_or(self.others)
     }
@@ -228,9 +234,10 @@ fn cache(entry: &Entry) -> Result<Option<StoreUrl>, SettingsError> {
 }
 
 fn instance(entry: &Entry) -> Result<String, SettingsError> {
-    let printable = |name: &&str| !name.contains(|c: char| c.is_control() || c.is_whitespace());
-    let name = entry.text().filter(|name| (1..=200).contains(&name.len())).filter(printable);
-    name.map(str::to_owned).ok_or_else(|| entry.refuse("1 to 200 bytes of printable text without spaces"))
+    // As the builder of a registry asks it.
+    let usable = |name: &&str| !name.contains(|c: char| c.is_control() || c.is_whitespace() || c == '#');
+    let name = entry.text().filter(|name| (1..=100).contains(&name.len())).filter(usable);
+    name.map(str::to_owned).ok_or_else(|| entry.refuse("1 to 100 bytes of printable text without spaces and `#`"))
 }
 
 /// What stands behind `scheme:` or `scheme://`.

@@ -1,5 +1,6 @@
 //! A store by its address.
 
+use super::schema::SchemaMode;
 use super::{AnyStore, StoreError};
 
 impl AnyStore {
@@ -17,8 +18,13 @@ impl AnyStore {
     /// [`Refused`](super::StoreErrorKind::Refused) if it is no such address, or the feature of that store is not compiled in. No
     /// message repeats a password.
     pub fn open(url: &str) -> Result<Self, StoreError> {
+        Self::open_with(url, None)
+    }
+
+    /// Opens it, with another mode than its own for the tables, if it has any.
+    pub(crate) fn open_with(url: &str, schema: Option<SchemaMode>) -> Result<Self, StoreError> {
         let (scheme, rest) = url.split_once(':').unwrap_or(("", url));
-        let _of_file = rest;
+        let (_of_file, _of_sql) = (rest, schema);
         match scheme {
             #[cfg(feature = "file")]
             "file" => match rest.strip_prefix("//").unwrap_or(rest) {
@@ -26,9 +32,15 @@ impl AnyStore {
                 folder => Ok(Self::new(super::FileStore::new(folder))),
             },
             #[cfg(feature = "sqlite")]
-            "sqlite" => super::SqliteStore::from_url(url).map(Self::new),
+            "sqlite" => super::SqliteStore::from_url(url).map(|store| match schema {
+                Some(mode) => Self::new(store.schema(mode)),
+                None => Self::new(store),
+            }),
             #[cfg(feature = "postgres")]
-            "postgres" | "postgresql" => super::PostgresStore::new(url).map(Self::new),
+            "postgres" | "postgresql" => super::PostgresStore::new(url).map(|store| match schema {
+                Some(mode) => Self::new(store.schema(mode)),
+                None => Self::new(store),
+            }),
             #[cfg(feature = "redis")]
             "redis" | "rediss" => super::RedisStore::new(url).map(Self::new),
             other => Err(StoreError::refused(match feature_of(other) {

@@ -4,6 +4,7 @@
 //! `docs/schema/` as files, too: whoever manages the database by migrations copies them there and uses
 //! [`SchemaMode::Verify`].
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 use super::StoreError;
 
 /// The tables in PostgreSQL: `docs/schema/postgres.sql`.
@@ -29,12 +30,14 @@ pub enum SchemaMode {
 }
 
 /// A table, and what must be in it.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) name: &'static str,
     columns: &'static [&'static str],
 }
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 impl Table {
     /// Refuses the table that has these columns, if one is missing; one without columns is not there.
     pub(super) fn verify(&self, found: &[String], place: &str) -> Result<(), StoreError> {
@@ -50,6 +53,7 @@ impl Table {
     }
 }
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(super) const TABLES: [Table; 2] = [
     Table {
         name: "circuit_breaker_states",

@@ -3,6 +3,8 @@
 mod environment;
 mod files;
 mod refused;
+#[cfg(feature = "full")]
+mod registry;
 mod secrets;
 mod store;
 

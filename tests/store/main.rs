@@ -5,6 +5,7 @@
 
 mod conformance;
 mod coordinator;
+mod documents;
 mod faulty;
 mod file;
 mod postgres;

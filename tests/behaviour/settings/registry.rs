@@ -1,0 +1,136 @@
+//! The registry that the settings describe.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tower_circuit_breaker::coordinator::Sharing;
+use tower_circuit_breaker::record::CircuitRecord;
+use tower_circuit_breaker::settings::{Settings, SettingsError};
+use tower_circuit_breaker::store::{AnyStore, Store};
+use tower_circuit_breaker::{By, Registry};
+
+use super::toml;
+use crate::rig::secs;
+
+fn registry(text: &str) -> Registry {
+    let builder = toml(text).registry().unwrap_or_else(|error| panic!("{error}\n{text}"));
+    builder.build().unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+fn refused(text: &str) -> SettingsError {
+    toml(text).registry().expect_err(text)
+}
+
+/// A folder of one test, removed with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("breaker-settings-{test}-{}", std::process::id())))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+#[test]
+fn without_the_flag_there_is_no_store() {
+    for text in ["", "[persistence]\nstore = 'file:data'", "[persistence]\nenabled = false\ncache = 'redis://db'"] {
+        assert_eq!(registry(text).store_status(), None, "{text}");
+    }
+}
+
+#[test]
+fn the_store_is_the_one_of_the_address_and_nothing_is_opened() {
+    for (url, kind) in [
+        ("file:no/such/folder", "file"),
+        ("sqlite://no/such/folder/x.db", "sqlite"),
+        ("postgres://ana:s3cret@no.such.host/x", "postgres"),
+        ("redis://:s3cret@no.such.host", "redis"),
+    ] {
+        let status = registry(&format!("[persistence]\nenabled = true\nstore = '{url}'")).store_status().unwrap();
+        assert_eq!((status.store, status.running), (kind, false), "{url}");
+    }
+    assert!(!PathBuf::from("no").exists());
+}
+
+#[test]
+fn each_key_is_the_method_of_the_builder() {
+    let settings = toml(
+        "[persistence]\nenabled = true\nstore = 'sqlite://data/x.db'\nsharing = 'follow'\ninstance = 'host-7'\n\
+         first_call_waits = '250 ms'\nttl_open = '2 d'\nttl_other = '10 min'\n\
+         [defaults]\nttl_other = '20 min'\n[circuits.payments]\nttl_open = '3 d'",
+    );
+    let (day, minute) = (24 * 3600, 60);
+    let builder = Registry::builder()
+        .store(AnyStore::open("sqlite://data/x.db").unwrap())
+        .sharing(Sharing::Follow)
+        .instance("host-7")
+        .first_call_waits(Duration::from_millis(250))
+        .ttl(secs(2 * day), secs(20 * minute))
+        .ttl_of("payments", secs(3 * day), secs(20 * minute));
+    assert_eq!(format!("{:?}", settings.registry().unwrap()), format!("{builder:?}"));
+    let plain = Registry::builder().store(AnyStore::open("sqlite://data/x.db").unwrap());
+    let settings = toml("[persistence]\nenabled = true\nstore = 'sqlite://data/x.db'");
+    assert_eq!(format!("{:?}", settings.registry().unwrap()), format!("{plain:?}"), "all else is the default");
+}
+
+#[tokio::test]
+async fn what_the_file_says_of_the_store_holds() {
+    let folder = Folder::new("holds");
+    let url = format!("file:{}", folder.0.display());
+    let text = format!("[persistence]\nenabled = true\nstore = '{url}'\ninstance = 'host-7'\n[circuits.payments]");
+    let (settings, registry) = (toml(&text), registry(&text));
+    let circuit = registry.circuit(settings.circuit("payments").unwrap()).unwrap();
+    assert!(registry.restore(secs(5)).await.unwrap().is_complete());
+    circuit.trip(&By::new("ana", "maintenance").unwrap(), None);
+    assert!(registry.shutdown(secs(5)).await.is_complete());
+    let store = AnyStore::open(&url).unwrap();
+    let loaded = store.load_many(&["payments".to_owned()]).await.unwrap();
+    let record = CircuitRecord::decode("payments", &loaded.entries[0].as_ref().unwrap().bytes, loaded.now).unwrap();
+    assert!(record.operator.is_some() && record.instances.contains_key("host-7"), "{record:?}");
+}
+
+#[tokio::test]
+async fn the_mode_for_the_tables_reaches_the_store() {
+    let folder = Folder::new("tables");
+    let url = format!("sqlite://{}/x.db", folder.0.display());
+    for (schema, complete) in [("verify", false), ("assume", false), ("create", true), ("verify", true)] {
+        let text = format!("[persistence]\nenabled = true\nstore = '{url}'\nschema = '{schema}'\n[circuits.payments]");
+        let (settings, registry) = (toml(&text), registry(&text));
+        registry.circuit(settings.circuit("payments").unwrap()).unwrap();
+        let report = registry.restore(if complete { secs(5) } else { Duration::from_millis(200) }).await.unwrap();
+        assert_eq!(report.is_complete(), complete, "{schema}: {report}");
+    }
+}
+
+#[test]
+fn an_address_that_cannot_be_used_is_refused_with_its_key_and_without_its_password() {
+    for (url, says) in [
+        ("redis://:s3cret@host:port", "not an address of redis"),
+        ("postgres://ana:s3cret@host:port/x", "the address of the database cannot be used"),
+        ("sqlite://x.db?password=s3cret", "the address `sqlite://x.db?password=***` is none"),
+        ("sqlite::memory:", "names no file; for memory there is `MemoryStore`"),
+    ] {
+        let error = refused(&format!("[persistence]\nenabled = true\nstore = '{url}'"));
+        assert_eq!(error.key(), Some("persistence.store"), "{error}");
+        let text = error.to_string();
+        assert!(text.starts_with("the TOML text: persistence.store is \"") && text.contains(says), "{text}");
+        assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
+    }
+    let from_env = [("CIRCUIT_BREAKER_PERSISTENCE", "true"), ("CIRCUIT_BREAKER_STORE", "redis://h:port")];
+    let error = Settings::default().with_vars(from_env).unwrap().registry().unwrap_err();
+    assert_eq!(error.origin(), "environment variable CIRCUIT_BREAKER_STORE");
+}
+
+#[test]
+fn a_cache_is_refused_until_there_is_one() {
+    let error = refused("[persistence]\nenabled = true\ncache = 'redis://:s3cret@db'");
+    assert_eq!(
+        error.to_string(),
+        "the TOML text: persistence.cache is \"redis://:***@db\": a cache in front of the store is not available yet"
+    );
+}
