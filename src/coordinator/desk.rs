@@ -114,6 +114,8 @@ pub(super) struct Ticket {
 pub(super) struct Told {
     /// Rows for the audit, and how long ago each happened.
     pub(super) rows: Vec<(Duration, AuditRow)>,
+    /// How many transitions before those were not kept, and the row that says so.
+    pub(super) missed: Option<(u64, AuditRow)>,
     /// Another living instance has the same id.
     pub(super) clash: bool,
 }
@@ -182,7 +184,7 @@ impl Desk {
         let (edges, missed) = self.circuit.transitions_since(self.seen_era);
         if missed > 0 {
             let reason = format!("{missed} transitions were too fast to be kept");
-            told.rows.push((Duration::ZERO, self.row(who, "missing", reason, None)));
+            told.missed = Some((missed, self.row(who, "missing", reason, None)));
         }
         for edge in edges {
             self.seen_era = edge.era;

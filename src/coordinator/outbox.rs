@@ -12,11 +12,19 @@ use crate::store::AuditRow;
 pub(super) struct Outbox {
     incarnation: String,
     next: u64,
-    /// With the tick at which each happened: the store's time may not be known yet.
-    rows: VecDeque<(Tick, AuditRow)>,
+    rows: VecDeque<Waiting>,
     /// How many were lost because the outbox was full.
     missing: u64,
     capacity: usize,
+}
+
+/// A row, with the tick at which it happened: the store's time may not be known yet.
+#[derive(Debug)]
+struct Waiting {
+    at: Tick,
+    row: AuditRow,
+    /// How many are missing with it: itself, or those of which it tells.
+    stands_for: u64,
 }
 
 impl Outbox {
@@ -25,13 +33,19 @@ impl Outbox {
     }
 
     /// Takes a row, whose id and time are set here. If there is no room, the oldest is lost and counted.
-    pub(super) fn push(&mut self, at: Tick, mut row: AuditRow) {
+    pub(super) fn push(&mut self, at: Tick, row: AuditRow) {
+        self.push_for(1, at, row);
+    }
+
+    /// Takes a row that tells of so many that are missing: lost itself, it counts for all of them.
+    pub(super) fn push_for(&mut self, stands_for: u64, at: Tick, mut row: AuditRow) {
         row.id = self.id();
-        if self.rows.len() >= self.capacity {
-            self.rows.pop_front();
-            self.missing += 1;
+        while self.rows.len() >= self.capacity
+            && let Some(lost) = self.rows.pop_front()
+        {
+            self.missing = self.missing.saturating_add(lost.stands_for);
         }
-        self.rows.push_back((at, row));
+        self.rows.push_back(Waiting { at, row, stands_for });
     }
 
     pub(super) fn len(&self) -> usize {
@@ -49,12 +63,12 @@ impl Outbox {
                 user: None,
                 timestamp: Timestamp::default(),
                 generation: 0,
-                instance: self.rows.front().map(|(_, row)| row.instance.clone()).unwrap_or_default(),
+                instance: self.rows.front().map(|first| first.row.instance.clone()).unwrap_or_default(),
             };
-            self.missing = 0;
-            self.rows.push_front((now, lost));
+            let stands_for = core::mem::take(&mut self.missing);
+            self.rows.push_front(Waiting { at: now, row: lost, stands_for });
         }
-        let dated = |(at, row): &(Tick, AuditRow)| {
+        let dated = |Waiting { at, row, .. }: &Waiting| {
             let age: Duration = now.saturating_since(*at);
             AuditRow { timestamp: store.saturating_sub(age), ..row.clone() }
         };
@@ -63,7 +77,7 @@ impl Outbox {
 
     /// Forgets rows that the store has, by the id of the last of them.
     pub(super) fn taken(&mut self, last: &str) {
-        if let Some(at) = self.rows.iter().position(|(_, row)| row.id == last) {
+        if let Some(at) = self.rows.iter().position(|waiting| waiting.row.id == last) {
             self.rows.drain(..=at);
         }
     }
@@ -108,5 +122,21 @@ mod tests {
         assert_eq!(outbox.batch(Tick::ZERO, Timestamp::default()).len(), 4, "they stay until they are taken");
         outbox.taken(&rows[2].id);
         assert_eq!(outbox.len(), 1);
+    }
+
+    #[test]
+    fn a_row_that_tells_of_missing_ones_is_not_lost_without_its_count() {
+        let mut outbox = Outbox::new("abc", 3);
+        outbox.push_for(7, Tick::ZERO, row("missing"));
+        for n in 0..5 {
+            outbox.push(Tick::ZERO, row(&n.to_string()));
+            // The store does not take it.
+            let rows = outbox.batch(Tick::ZERO, Timestamp::default());
+            assert!(rows.len() <= 4, "{} rows wait where 3 may, and one that tells of the others", rows.len());
+        }
+        let rows = outbox.batch(Tick::ZERO, Timestamp::default());
+        let kept = rows.iter().filter(|row| row.action != "missing").count();
+        assert_eq!((rows.len(), kept), (4, 3));
+        assert!(rows[0].reason.starts_with("9 rows"), "{}", rows[0].reason);
     }
 }

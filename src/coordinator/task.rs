@@ -195,6 +195,9 @@ impl Task {
 
     /// Keeps what a desk told, and notes whether it has something to write.
     fn note(&mut self, at: usize, told: Told, now: Tick) {
+        if let Some((missed, row)) = told.missed {
+            self.ledger.outbox.push_for(missed, now, row);
+        }
         for (age, row) in told.rows {
             self.ledger.outbox.push(Tick::from_nanos(now.as_nanos().saturating_sub(crate::clock::nanos(age))), row);
         }

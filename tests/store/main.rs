@@ -8,6 +8,7 @@ mod coordinator;
 mod documents;
 mod faulty;
 mod file;
+mod outages;
 mod postgres;
 mod redis;
 mod rig;

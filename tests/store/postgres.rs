@@ -4,6 +4,7 @@ mod faults;
 
 use std::time::Duration;
 
+use tower_circuit_breaker::store::conformance::Suite;
 use tower_circuit_breaker::store::schema::{self, SchemaMode};
 use tower_circuit_breaker::store::{AuditFilter, PostgresStore, Store, StoreErrorKind, Watch, WatchEvent};
 
@@ -23,6 +24,12 @@ async fn next(watch: &mut Watch) -> WatchEvent {
 
 fn is_change_of(event: &WatchEvent, service: &str) -> bool {
     matches!(event, WatchEvent::Changed { name, .. } if name == service)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_postgres_store_passes_the_suite() {
+    let server = Postgres::start().await;
+    Suite::new(|| async { PostgresStore::new(&server.url()).unwrap() }).run().await;
 }
 
 #[tokio::test]

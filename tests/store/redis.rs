@@ -9,6 +9,7 @@ mod wedges;
 use std::time::Duration;
 
 use tower_circuit_breaker::record::CircuitRecord;
+use tower_circuit_breaker::store::conformance::Suite;
 use tower_circuit_breaker::store::{Etag, RedisStore, Store, StoreError, Versioned, Write, Written};
 
 use crate::servers::redis::Redis;
@@ -54,4 +55,10 @@ async fn recovers(store: &RedisStore) {
 
 fn record(service: &str) -> Vec<u8> {
     CircuitRecord::unknown(service).encode().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_redis_store_passes_the_suite() {
+    let server = Redis::start().await;
+    Suite::new(|| async { server.store() }).forgets().run().await;
 }

@@ -9,6 +9,7 @@ use sqlx::{ConnectOptions, Row};
 use tower_circuit_breaker::State;
 use tower_circuit_breaker::record::{CircuitRecord, InstanceEntry, Timestamp};
 use tower_circuit_breaker::state::Generation;
+use tower_circuit_breaker::store::conformance::Suite;
 use tower_circuit_breaker::store::schema::{self, SchemaMode};
 use tower_circuit_breaker::store::{
     AuditFilter, AuditRow, Etag, SqliteStore, Store, StoreErrorKind, WatchEvent, Write, Written,
@@ -66,6 +67,12 @@ async fn connect(store: &SqliteStore) -> SqliteConnection {
 async fn values(connection: &mut SqliteConnection, sql: &'static str) -> Vec<Option<String>> {
     let row = sqlx::query(sql).fetch_one(connection).await.expect("the statement is sound");
     (0..row.len()).map(|index| row.try_get_unchecked(index).expect("it has a text")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sqlite_store_passes_the_suite() {
+    let (store, _folder) = fresh();
+    Suite::new(|| async { SqliteStore::new(store.path()) }).run().await;
 }
 
 #[tokio::test]

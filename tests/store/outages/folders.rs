@@ -1,0 +1,86 @@
+//! Folders that are not there, no folders, or full.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use tower_circuit_breaker::State;
+use tower_circuit_breaker::store::FileStore;
+
+use super::processes::Job;
+use super::{App, actions, eventually};
+use crate::rig::{fail, state};
+use crate::servers::folder::Folder;
+
+#[tokio::test]
+async fn a_folder_that_appears_later_restores_what_is_in_it() {
+    let folder = Folder::new();
+    let (early, late) = (folder.path().join("early"), folder.path().join("late"));
+    let app = App::restored(FileStore::new(&early), "a").await;
+    fail(&app.circuit, 5);
+    app.settled(&FileStore::new(&early)).await;
+    app.end().await;
+    // A file in its place cannot even be asked; an absent folder is empty.
+    fs::write(&late, "").unwrap();
+    let app = App::launch(FileStore::new(&late), "a");
+    eventually("it is noticed", async || app.registry.store_status().unwrap().last_error.is_some()).await;
+    app.traffic.goes_on().await;
+    assert_eq!(state(&app.circuit), State::Closed);
+    fs::remove_file(&late).unwrap();
+    fs::rename(&early, &late).unwrap();
+    eventually("it is restored", async || state(&app.circuit) == State::Open).await;
+    assert_eq!(actions(&FileStore::new(&late)).await, ["opened"]);
+    app.end().await;
+}
+
+#[test]
+fn what_a_full_disk_did_not_take_is_written_when_there_is_room() {
+    let folder = Folder::new();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; ulimit -S -f 0; exec \"$0\" \"$@\""]);
+    Job::Full.run_by(shell, folder.path()).expect_success();
+}
+
+/// In a process of its own, which may write nothing until it lifts its own limit.
+pub(super) async fn on_a_full_disk(path: &std::path::Path) {
+    let app = App::launch(FileStore::new(path), "a");
+    fail(&app.circuit, 5);
+    eventually("it is noticed", async || app.registry.store_status().unwrap().last_error.is_some()).await;
+    app.traffic.goes_on().await;
+    assert_eq!(app.registry.store_status().unwrap().unsaved, 1);
+    let own = std::process::id().to_string();
+    let room = std::process::Command::new("prlimit").args(["--fsize=unlimited:unlimited", "--pid", &own]).status();
+    assert!(room.unwrap().success());
+    let store = FileStore::new(path);
+    assert_eq!(app.settled(&store).await.state, State::Open);
+    assert_eq!(actions(&store).await, ["opened"]);
+    app.end().await;
+}
+
+#[test]
+fn what_a_read_only_folder_refused_is_written_when_it_is_writable() {
+    let folder = Folder::new();
+    // Permissions do not bind root, but they bind a root who gave up its capabilities.
+    let mut command = std::process::Command::new("env");
+    if std::os::unix::fs::MetadataExt::uid(&fs::metadata(folder.path()).unwrap()) == 0 {
+        command = std::process::Command::new("setpriv");
+        command.args(["--inh-caps=-all", "--bounding-set=-all"]);
+    }
+    Job::ReadOnly.run_by(command, folder.path()).expect_success();
+}
+
+/// In a process of its own, which permissions bind. What is refused is tried again after 5 to 15 seconds.
+pub(super) async fn in_a_read_only_folder(path: &std::path::Path) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o555)).unwrap();
+    let app = App::restored(FileStore::new(path), "a").await;
+    fail(&app.circuit, 5);
+    let refused = |error: &String| error.contains("ermission denied");
+    eventually("it is noticed", async || app.registry.store_status().unwrap().last_error.is_some_and(|e| refused(&e)))
+        .await;
+    app.traffic.goes_on().await;
+    assert_eq!(app.registry.store_status().unwrap().unsaved, 1);
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    let store = FileStore::new(path);
+    assert_eq!(app.settled(&store).await.state, State::Open);
+    assert_eq!(actions(&store).await, ["opened"]);
+    app.end().await;
+}
