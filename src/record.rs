@@ -163,7 +163,14 @@ impl CircuitRecord {
         if bytes.len() > Self::MAX_BYTES {
             return Err(corrupt(format!("has {} bytes, allowed are {}", bytes.len(), Self::MAX_BYTES)));
         }
-        let mut record: Self = serde_json::from_slice(bytes).map_err(|error| corrupt(error.to_string()))?;
+        let mut record: Self = match serde_json::from_slice(bytes) {
+            Ok(record) => record,
+            // A later version may say what this one cannot read; it must not be taken for nothing, and written over.
+            Err(error) => match serde_json::from_slice::<Versioned>(bytes) {
+                Ok(Versioned { version }) if version > Self::VERSION => Self { version, ..Self::unknown(service) },
+                _ => return Err(corrupt(error.to_string())),
+            },
+        };
         if record.service.is_empty() {
             service.clone_into(&mut record.service);
         }
@@ -260,7 +267,8 @@ impl CircuitRecord {
     /// Brings the sums over the instances up to date.
     fn sum(&mut self) {
         let entries = || self.instances.values();
-        self.failure_count = entries().map(|entry| entry.run).sum();
+        // Not `sum`, which begins with minus zero.
+        self.failure_count = entries().fold(0.0, |sum, entry| sum + entry.run);
         self.success_count = entries().map(|entry| u64::from(entry.probe_successes)).sum();
         self.total_failures = entries().fold(0, |sum, entry| sum.saturating_add(entry.total_failures));
         self.total_successes = entries().fold(0, |sum, entry| sum.saturating_add(entry.total_successes));
@@ -282,6 +290,12 @@ impl fmt::Display for CorruptRecord {
 }
 
 impl std::error::Error for CorruptRecord {}
+
+/// All that must be readable of a record of a later version.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
 
 const fn first_version() -> u32 {
     1

@@ -1,6 +1,6 @@
 //! How a circuit calls the coordinator: a waker of its own, that says which one it was.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::Wake;
 
 use super::shared::Shared;
@@ -9,11 +9,14 @@ use super::shared::Shared;
 #[derive(Debug)]
 pub(super) struct Bell {
     pub(super) desk: usize,
-    pub(super) shared: Arc<Shared>,
+    /// Weak, as it hangs on the circuit: else store and circuits would keep each other alive.
+    pub(super) shared: Weak<Shared>,
 }
 
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
-        self.shared.ring(self.desk);
+        if let Some(shared) = self.shared.upgrade() {
+            shared.ring(self.desk);
+        }
     }
 }

@@ -90,6 +90,8 @@ pub(super) struct Desk {
     /// Grows with every write, so that what was loaded before is known to be old.
     pub(super) turn: u64,
     pub(super) conflicts: u32,
+    /// Writes in a row that failed.
+    pub(super) failures: u32,
     pub(super) retry_at: Tick,
 }
 
@@ -124,7 +126,7 @@ impl Desk {
     pub(super) fn new(circuit: Circuit, index: usize, shared: &Arc<Shared>, waits: Option<Tick>) -> Self {
         let known = CircuitRecord::unknown(circuit.name());
         Self {
-            bell: Waker::from(Arc::new(Bell { desk: index, shared: Arc::clone(shared) })),
+            bell: Waker::from(Arc::new(Bell { desk: index, shared: Arc::downgrade(shared) })),
             rung_era: 0,
             // The first era begins without a transition.
             seen_era: 1,
@@ -147,6 +149,7 @@ impl Desk {
             in_flight: false,
             turn: 0,
             conflicts: 0,
+            failures: 0,
             retry_at: Tick::ZERO,
             circuit,
         }
@@ -188,10 +191,13 @@ impl Desk {
         }
         for edge in edges {
             self.seen_era = edge.era;
-            if edge.to.state == State::Open && edge.from.state != State::Open {
+            let ours = self.ours.iter().position(|era| *era == edge.era);
+            // Whose opening a restore has brought back, the record said.
+            let restored = ours.is_some() && edge.reason == Reason::Restored;
+            if edge.to.state == State::Open && edge.from.state != State::Open && !restored {
                 self.evidence.opened(&edge);
             }
-            if let Some(at) = self.ours.iter().position(|era| *era == edge.era) {
+            if let Some(at) = ours {
                 self.ours.swap_remove(at);
                 continue;
             }
@@ -273,6 +279,12 @@ impl Desk {
         });
         match (&record, via) {
             (Some(record), _) => {
+                if !record.is_writable() && self.known.is_writable() {
+                    let (name, version) = (self.name(), record.version);
+                    telemetry::store::warn(format_args!(
+                        "the record of `{name}` is of a later version, {version}: it is read as far as it is understood, and never written"
+                    ));
+                }
                 let joined = crate::record::join(&self.known, record);
                 let behind = joined != *record;
                 self.known = joined;
@@ -365,6 +377,7 @@ impl Desk {
         self.behind = self.known != ticket.record;
         self.etag = Some(Some(etag));
         self.conflicts = 0;
+        self.failures = 0;
         if self.act.as_ref().is_some_and(|act| Some(&act.command.id) == ticket.act.as_ref()) {
             self.act = None;
         }

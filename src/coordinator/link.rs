@@ -20,6 +20,8 @@ pub(super) struct Link {
     /// When the next line about failures may be logged, and how many were not.
     next_line: Tick,
     untold: u64,
+    /// Whether a failure was told of, and not yet that the store answers again.
+    told: bool,
     pub(super) last_error: Option<String>,
     /// The time of the store, at a tick.
     clock: Option<(Tick, Timestamp)>,
@@ -27,7 +29,16 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(kind: &'static str) -> Self {
-        Self { kind, failures: 0, next: Tick::ZERO, next_line: Tick::ZERO, untold: 0, last_error: None, clock: None }
+        Self {
+            kind,
+            failures: 0,
+            next: Tick::ZERO,
+            next_line: Tick::ZERO,
+            untold: 0,
+            told: false,
+            last_error: None,
+            clock: None,
+        }
     }
 
     pub(super) const fn kind(&self) -> &'static str {
@@ -62,19 +73,18 @@ impl Link {
             self.clock = Some((now, store));
         }
         if self.failures > 0 {
-            telemetry::store::recovered(self.kind, self.failures);
+            // The next line still has to wait: what fails half the time would fill the log.
+            if core::mem::take(&mut self.told) {
+                telemetry::store::recovered(self.kind, self.failures);
+            }
             self.failures = 0;
             self.last_error = None;
-            self.next_line = Tick::ZERO;
-            self.untold = 0;
         }
     }
 
     pub(super) fn failed(&mut self, now: Tick, operation: &'static str, error: &StoreError, dice: &mut Dice) {
         self.failures = self.failures.saturating_add(1);
-        let most = FIRST_WAIT.saturating_mul(1 << self.failures.min(16)).min(LONGEST_WAIT);
-        // Full jitter, so that instances do not come back in step; but never at once.
-        self.next = now.saturating_add(FIRST_WAIT.saturating_add(most.mul_f64(dice.share())));
+        self.next = now.saturating_add(backoff(self.failures, dice));
         self.note(now, operation, error);
     }
 
@@ -86,6 +96,7 @@ impl Link {
             return;
         }
         self.next_line = now.saturating_add(LINE_EVERY);
+        self.told = true;
         telemetry::store::failed(Tier::Durable, self.kind, operation, &chain(error), core::mem::take(&mut self.untold));
     }
 
@@ -93,6 +104,13 @@ impl Link {
     pub(super) fn time(&self, now: Tick) -> Option<Timestamp> {
         self.clock.map(|(tick, time)| time.saturating_add(now.saturating_since(tick)))
     }
+}
+
+/// How long to wait after so many failures in a row.
+pub(super) fn backoff(failures: u32, dice: &mut Dice) -> Duration {
+    let most = FIRST_WAIT.saturating_mul(1 << failures.min(16)).min(LONGEST_WAIT);
+    // Full jitter, so that instances do not come back in step; but never at once.
+    FIRST_WAIT.saturating_add(most.mul_f64(dice.share()))
 }
 
 /// The error with its causes in one line.
@@ -112,7 +130,7 @@ pub(super) fn chain(error: &StoreError) -> String {
 }
 
 /// How many operations may be under way.
-pub(super) const CONCURRENT: usize = 16;
+const CONCURRENT: usize = 16;
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const LINE_EVERY: Duration = Duration::from_secs(60);

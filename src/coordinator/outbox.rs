@@ -139,4 +139,18 @@ mod tests {
         assert_eq!((rows.len(), kept), (4, 3));
         assert!(rows[0].reason.starts_with("9 rows"), "{}", rows[0].reason);
     }
+
+    #[test]
+    fn what_was_missing_before_is_still_counted_when_more_goes_missing() {
+        let mut outbox = Outbox::new("abc", 3);
+        let push = |outbox: &mut Outbox, rows: u64| (0..rows).for_each(|_| outbox.push(Tick::ZERO, row("opened")));
+        let batch = |outbox: &mut Outbox| outbox.batch(Tick::ZERO, Timestamp::default());
+        push(&mut outbox, 7);
+        assert!(batch(&mut outbox)[0].reason.starts_with("4 rows"));
+        // It could not be written, and there is more.
+        push(&mut outbox, 3);
+        let rows = batch(&mut outbox);
+        assert!(rows[0].reason.starts_with("7 rows"), "{}", rows[0].reason);
+        assert_eq!(rows.len(), 4);
+    }
 }

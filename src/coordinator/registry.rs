@@ -32,12 +32,18 @@ impl Registry {
         let shared = &coordinator.0;
         let circuits = self.circuits();
         let mut inbox = shared.inbox.lock();
-        if inbox.running.is_some() {
+        inbox.shutdown = false;
+        if core::mem::replace(&mut inbox.running, true) {
             return Ok(());
         }
-        inbox.shutdown = false;
-        let task = Task::new(shared, &circuits);
-        inbox.running = Some(runtime.spawn(task.run()).abort_handle());
+        // Outside the lock, which the task takes when it is dropped: a runtime that is shutting down drops it here.
+        drop(inbox);
+        let task = runtime.spawn(Task::new(shared, &circuits).run());
+        let mut inbox = shared.inbox.lock();
+        if !inbox.running {
+            return if task.is_finished() { Err(NoRuntime(())) } else { Ok(()) };
+        }
+        inbox.task = Some(task.abort_handle());
         Ok(())
     }
 
@@ -102,33 +108,36 @@ impl Registry {
         let mut progress = shared.progress.subscribe();
         {
             let mut inbox = shared.inbox.lock();
-            if inbox.running.is_none() {
-                return ShutdownReport::default();
+            if !inbox.running {
+                return shared.shutdown_report();
             }
             inbox.shutdown = true;
         }
         shared.called.notify_one();
-        let ended = async { while shared.inbox.lock().running.is_some() && progress.changed().await.is_ok() {} };
-        if tokio::time::timeout(deadline, ended).await.is_ok() {
-            return ShutdownReport::default();
+        let mut ended = async || while shared.inbox.lock().running && progress.changed().await.is_ok() {};
+        if tokio::time::timeout(deadline, ended()).await.is_err() {
+            let task = shared.inbox.lock().task.take();
+            if let Some(task) = task {
+                task.abort();
+            }
+            // Its end is near, unless its runtime stands still: then nobody waits for that.
+            tokio::time::timeout(ABORTED_WITHIN, ended()).await.ok();
         }
-        let running = shared.inbox.lock().running.clone();
-        if let Some(task) = running {
-            task.abort();
-        }
-        let seen = shared.seen.lock();
-        ShutdownReport { unsaved: seen.unsaved.clone(), audit_rows: seen.status.audit_rows }
+        shared.shutdown_report()
     }
 
     /// Returns how the store is doing, if there is one.
     #[must_use]
     pub fn store_status(&self) -> Option<StoreStatus> {
         let shared = &self.companion::<Coordinator>()?.0;
-        let running = shared.inbox.lock().running.is_some();
+        let running = shared.inbox.lock().running;
         let status = shared.seen.lock().status.clone();
         Some(StoreStatus { store: shared.store.kind(), running, ..status })
     }
 }
+
+/// How long an aborted task may take to end.
+const ABORTED_WITHIN: Duration = Duration::from_millis(100);
 
 /// The background task needs a tokio runtime, with time enabled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

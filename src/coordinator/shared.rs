@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use super::Sharing;
-use super::report::{Restored, StoreStatus};
+use super::report::{Restored, ShutdownReport, StoreStatus};
 use super::task::Ledger;
 use crate::circuit::Circuit;
 use crate::registry::Companion;
@@ -62,7 +62,9 @@ pub(super) struct Shared {
 /// What waits for the task.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
-    pub(super) running: Option<AbortHandle>,
+    /// Whether there is a task, and what ends it.
+    pub(super) running: bool,
+    pub(super) task: Option<AbortHandle>,
     pub(super) introduced: Vec<Circuit>,
     /// The desks whose circuits have changed.
     pub(super) rung: Vec<usize>,
@@ -79,7 +81,7 @@ pub(super) struct Inbox {
 pub(super) struct Seen {
     pub(super) restored: BTreeMap<String, Restored>,
     pub(super) status: StoreStatus,
-    /// What a shutdown has not written yet.
+    /// What the task that ran last has not written.
     pub(super) unsaved: Vec<String>,
 }
 
@@ -87,6 +89,12 @@ impl Shared {
     pub(super) fn ring(&self, desk: usize) {
         self.inbox.lock().rung.push(desk);
         self.called.notify_one();
+    }
+
+    /// What the task that ran last has not written.
+    pub(super) fn shutdown_report(&self) -> ShutdownReport {
+        let seen = self.seen.lock();
+        ShutdownReport { unsaved: seen.unsaved.clone(), audit_rows: seen.status.audit_rows }
     }
 
     pub(super) fn tell_progress(&self) {
@@ -102,7 +110,7 @@ impl Companion for Coordinator {
     fn introduced(&self, circuit: &Circuit) {
         let mut inbox = self.0.inbox.lock();
         // Without a task nobody would end the waiting.
-        if inbox.running.is_some() && !self.0.terms.first_call_waits.is_zero() {
+        if inbox.running && !self.0.terms.first_call_waits.is_zero() {
             circuit.await_restore();
         }
         inbox.introduced.push(circuit.clone());

@@ -10,7 +10,7 @@ use tokio::task::{Id, JoinSet};
 
 use super::desk::{Desk, Now, Told, Via, Who};
 use super::instance::{Dice, incarnation};
-use super::link::{CONCURRENT, Link};
+use super::link::Link;
 use super::outbox::Outbox;
 use super::report::Restored;
 use super::shared::Shared;
@@ -30,6 +30,8 @@ pub(super) struct Ledger {
     index: HashMap<String, usize>,
     outbox: Outbox,
     link: Link,
+    /// Batches of the audit in a row that failed.
+    audit_failures: u32,
     dice: Dice,
     clock: TokioClock,
 }
@@ -46,6 +48,7 @@ impl Ledger {
             desks: Vec::new(),
             index: HashMap::new(),
             link: Link::new(shared.store.kind()),
+            audit_failures: 0,
             dice: Dice::new(terms.seed),
             clock: TokioClock::new(),
         }
@@ -64,6 +67,8 @@ pub(super) struct Task {
     to_load: BTreeSet<usize>,
     to_write: BTreeSet<usize>,
     audit_under_way: bool,
+    /// When the audit may be written again.
+    audit_at: Tick,
     watch: Option<Watch>,
     /// When to try to watch again. `None`: it is watching, trying, or cannot.
     watch_at: Option<Tick>,
@@ -90,6 +95,7 @@ impl Task {
             under_way: HashMap::new(),
             to_write: BTreeSet::new(),
             audit_under_way: false,
+            audit_at: now,
             watch: None,
             watch_at: Some(now),
             next_look: now,
@@ -137,6 +143,8 @@ impl Task {
         let rung = core::mem::take(&mut inbox.rung);
         let hurry = core::mem::take(&mut inbox.hurry);
         let (shutdown, ended) = (inbox.shutdown, inbox.ended);
+        // Somebody has started it again meanwhile.
+        self.closing &= shutdown;
         drop(inbox);
         let now = self.ledger.clock.now();
         for circuit in introduced {
@@ -161,12 +169,20 @@ impl Task {
                 }
             }
             self.ledger.link.hurry(now);
+            self.audit_at = now;
         }
         self.finished |= ended;
     }
 
     fn introduce(&mut self, circuit: Circuit, waits: Option<Tick>) {
-        if self.ledger.index.contains_key(circuit.name()) {
+        if let Some(at) = self.ledger.index.get(circuit.name()) {
+            let desk = &mut self.ledger.desks[*at];
+            if desk.restored == Restored::Waiting {
+                // Introduced while the task was being started: only now is it known that services wait.
+                desk.wait_until = desk.wait_until.or(waits);
+            } else if waits.is_some() {
+                circuit.restored();
+            }
             return;
         }
         let at = self.ledger.desks.len();
@@ -288,13 +304,18 @@ impl Task {
 
     fn next_wake(&self) -> Tick {
         let mut next = self.next_look.min(self.next_poll);
-        let busy = self.jobs.len() >= CONCURRENT;
+        // While it is down one operation at a time finds out, and its end wakes by itself.
+        let busy = self.under_way.values().any(|(job, _)| !matches!(job, Job::Watch));
         let waits = !self.to_load.is_empty() || !self.to_write.is_empty() || self.ledger.outbox.len() > 0;
         if let Some(at) = self.ledger.link.next().filter(|_| waits && !busy) {
             next = next.min(at);
         }
         if let Some(at) = self.watch_at.filter(|_| self.ledger.link.is_up()) {
             next = next.min(at);
+        }
+        if self.shared.terms.first_call_waits.is_zero() {
+            // There may be ten thousand desks, and this is asked after every operation.
+            return next;
         }
         let waiting = self.ledger.desks.iter().filter_map(|desk| desk.wait_until).min();
         waiting.map_or(next, |at| next.min(at))
@@ -303,7 +324,8 @@ impl Task {
     /// Ends the waiting of first calls whose time is over, and tells how things stand.
     fn report(&mut self) {
         let now = self.ledger.clock.now();
-        for desk in &mut self.ledger.desks {
+        let desks = if self.shared.terms.first_call_waits.is_zero() { &mut [] } else { &mut self.ledger.desks[..] };
+        for desk in desks {
             if desk.wait_until.is_some_and(|until| until <= now) {
                 desk.wait_until = None;
                 desk.circuit.restored();
@@ -319,12 +341,6 @@ impl Task {
         if seen.status.instance != self.ledger.who.id {
             seen.status.instance.clone_from(&self.ledger.who.id);
         }
-        if self.closing {
-            let name = |at: &usize| self.ledger.desks[*at].name().to_owned();
-            seen.unsaved = self.to_write.iter().map(name).collect();
-            drop(seen);
-            self.shared.tell_progress();
-        }
     }
 
     fn is_done(&self) -> bool {
@@ -337,16 +353,25 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         let died = std::thread::panicking();
-        let mut inbox = self.shared.inbox.lock();
-        inbox.running = None;
-        let introduced = inbox.introduced.clone();
-        drop(inbox);
-        let waiting = self.ledger.desks.iter().map(|desk| &desk.circuit);
-        waiting.chain(&introduced).for_each(Circuit::restored);
+        let name = |at: &usize| self.ledger.desks[*at].name().to_owned();
+        let unsaved = self.to_write.iter().map(name).collect();
+        let circuits: Vec<_> = self.ledger.desks.iter().map(|desk| desk.circuit.clone()).collect();
+        {
+            let mut seen = self.shared.seen.lock();
+            seen.unsaved = unsaved;
+            seen.status.unsaved = self.to_write.len();
+            seen.status.audit_rows = self.ledger.outbox.len();
+            seen.status.deaths += u64::from(died);
+        }
         let rest = Ledger::new(&self.shared);
         *self.shared.ledger.lock() = Some(core::mem::replace(&mut self.ledger, rest));
+        // Only now: whoever finds that none is running, takes up what this one has left.
+        let mut inbox = self.shared.inbox.lock();
+        (inbox.running, inbox.task) = (false, None);
+        let introduced = inbox.introduced.clone();
+        drop(inbox);
+        circuits.iter().chain(&introduced).for_each(Circuit::restored);
         if died {
-            self.shared.seen.lock().status.deaths += 1;
             telemetry::store::warn(format_args!(
                 "the task that keeps circuits in the store has died of a panic; circuits go on in memory until `restore`"
             ));

@@ -113,7 +113,8 @@ impl InstanceEntry {
     pub(super) fn clean(&mut self) {
         self.incarnation = words::clean(&self.incarnation, 64);
         for weight in [&mut self.run, &mut self.score] {
-            if !weight.is_finite() || *weight < 0.0 {
+            // Nor may the sum over all instances be infinite: that would be written, and could not be read again.
+            if !(0.0..=MOST_WEIGHT).contains(weight) {
                 *weight = 0.0;
             }
         }
@@ -125,6 +126,9 @@ pub(super) fn left(until: Option<Timestamp>, whole_ms: Option<u64>, now: Timesta
     let left = until?.since(now);
     Some(whole_ms.map_or(left, |whole| left.min(Duration::from_millis(whole))))
 }
+
+/// More failures than any instance ever sees in a row.
+const MOST_WEIGHT: f64 = 1e15;
 
 const fn automatic() -> Mode {
     Mode::Automatic

@@ -1,17 +1,20 @@
 //! What the coordinator makes of a store: restore, sharing, acts, writes. On paused time and a store in memory.
 
+mod acts;
+mod environment;
+mod evidence;
+mod life;
+mod outage;
+mod sharing;
+mod size;
+
 use tower_circuit_breaker::circuit::To;
-use tower_circuit_breaker::clock::TokioClock;
 use tower_circuit_breaker::coordinator::{Recovered, Restored, Sharing};
 use tower_circuit_breaker::state::{Mode, Reason};
-use tower_circuit_breaker::store::{AuditFilter, MemoryStore, Store};
+use tower_circuit_breaker::store::{AuditFilter, Store};
 use tower_circuit_breaker::{Outcome, State};
 
-use crate::rig::{Instance, alice, fail, millis, pass, record, secs, state, succeed};
-
-fn memory() -> MemoryStore {
-    MemoryStore::with_clock(TokioClock::new())
-}
+use crate::rig::{Instance, alice, fail, memory, millis, pass, record, secs, state, succeed};
 
 #[tokio::test(start_paused = true)]
 async fn an_open_circuit_is_open_after_a_restart_for_as_long_as_was_left() {

@@ -6,7 +6,7 @@ use tower_circuit_breaker::clock::TokioClock;
 use tower_circuit_breaker::config::ConfigBuilder;
 use tower_circuit_breaker::coordinator::{RegistryBuilder, Sharing};
 use tower_circuit_breaker::record::CircuitRecord;
-use tower_circuit_breaker::store::Store;
+use tower_circuit_breaker::store::{AuditFilter, Fault, FaultyStore, MemoryStore, Store, StoreErrorKind};
 use tower_circuit_breaker::{By, Circuit, Config, OpenDuration, Outcome, Registry, State};
 
 pub(crate) const fn secs(secs: u64) -> Duration {
@@ -87,4 +87,23 @@ pub(crate) async fn record(store: &impl Store, name: &str) -> Option<CircuitReco
 /// Lets virtual time pass, and everything happen in it.
 pub(crate) async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
+}
+
+/// A store whose time goes as tokio's.
+pub(crate) fn memory() -> MemoryStore {
+    MemoryStore::with_clock(TokioClock::new())
+}
+
+/// The same, with faults to be switched on.
+pub(crate) fn faulty() -> FaultyStore<MemoryStore> {
+    FaultyStore::new(memory())
+}
+
+/// Every operation fails.
+pub(crate) const DOWN: Fault = Fault::Fail(StoreErrorKind::Unavailable);
+
+/// The rows of the audit as `action instance`, oldest first.
+pub(crate) async fn audited(store: &impl Store) -> Vec<String> {
+    let rows = store.audit(&AuditFilter::new().limit(10_000)).await.unwrap();
+    rows.iter().map(|row| format!("{} {}", row.action, row.instance)).collect()
 }

@@ -57,7 +57,9 @@ impl Ledger {
         match &self.written {
             None => self.failures > 0 || probe_successes > 0,
             Some(written) => {
-                failures != written.total_failures
+                // An act, or another instance, may have ended what it says.
+                snapshot.state != written.state
+                    || failures != written.total_failures
                     || (run - written.run).abs() > f64::EPSILON
                     || probe_successes != written.probe_successes
             }

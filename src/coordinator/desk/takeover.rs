@@ -8,7 +8,7 @@ use crate::coordinator::Sharing;
 use crate::coordinator::report::Restored;
 use crate::coordinator::restore::{published, restoration};
 use crate::record::{Command, InstanceEntry, Verdict, apply};
-use crate::state::{Act, Reason, State};
+use crate::state::{Act, Mode, Reason, State};
 use crate::telemetry;
 
 impl Desk {
@@ -101,8 +101,17 @@ impl Desk {
         if self.act.is_some() {
             return;
         }
+        let known_before = self.acts;
         self.acts = operated.sequence;
-        if operated.incarnation == who.incarnation || (operated.until.is_some() && !operated.holds(now.store)) {
+        let status = self.circuit.status();
+        let is_over = operated.until.is_some() && !operated.holds(now.store);
+        // Where nothing is held, nothing needs to end.
+        if operated.incarnation == who.incarnation || is_over && !status.mode.is_hold() {
+            return;
+        }
+        // The first act that is heard of may be of long ago: what the circuit has become since, it does not undo.
+        let entered = now.store.saturating_sub(status.since);
+        if known_before == 0 && operated.mode == Mode::Automatic && operated.at < entered {
             return;
         }
         let Some(by) = operated.by() else {
@@ -112,6 +121,7 @@ impl Desk {
             ));
             return;
         };
+        // A hold that is over, over one that it replaced elsewhere, ends it here too: at once.
         let held_for = operated.held_for(now.store);
         let edge = match operated.act {
             Act::Trip => Some(self.circuit.trip(&by, held_for)),

@@ -7,6 +7,7 @@ use tokio::task::{Id, JoinError};
 use super::{Ledger, Task};
 use crate::clock::{Clock, Tick};
 use crate::coordinator::desk::{Now, Ticket, Via};
+use crate::coordinator::link::backoff;
 use crate::store::{Loaded, StoreError, StoreErrorKind, Watch, Written};
 use crate::telemetry;
 
@@ -56,7 +57,8 @@ impl Task {
                 room -= 1;
             }
         }
-        if room > 0 && !self.audit_under_way && self.ledger.outbox.len() > 0 && self.append(now) {
+        let audits = !self.audit_under_way && self.audit_at <= now && self.ledger.outbox.len() > 0;
+        if room > 0 && audits && self.append(now) {
             room -= 1;
         }
         let ready: Vec<usize> = self.to_write.iter().copied().collect();
@@ -180,6 +182,9 @@ impl Task {
                 // It was written or not: only the store knows.
                 desk.unload();
                 self.to_load.insert(at);
+                // Backs off by itself too: that the store answers other questions says nothing about this one.
+                desk.failures = desk.failures.saturating_add(1);
+                desk.retry_at = now.saturating_add(backoff(desk.failures, &mut self.ledger.dice));
                 if error.kind() == StoreErrorKind::Refused {
                     // It would be refused again; the others need not wait for that.
                     desk.retry_at = now.saturating_add(REFUSED_AGAIN.mul_f64(0.5 + self.ledger.dice.share()));
@@ -190,12 +195,21 @@ impl Task {
             }
             (Job::Audit(last), Some(Answer::Audited(Ok(())))) => {
                 self.audit_under_way = false;
+                self.ledger.audit_failures = 0;
                 self.ledger.outbox.taken(&last);
                 self.ledger.link.succeeded(now, None);
             }
             (Job::Audit(_), answer) => {
                 self.audit_under_way = false;
-                self.failed("append_audit", answer.and_then(Answer::error).unwrap_or_else(panicked), now);
+                let Ledger { link, dice, audit_failures, .. } = &mut self.ledger;
+                *audit_failures = audit_failures.saturating_add(1);
+                self.audit_at = now.saturating_add(backoff(*audit_failures, dice));
+                let error = answer.and_then(Answer::error).unwrap_or_else(panicked);
+                if error.kind() == StoreErrorKind::Refused {
+                    link.note(now, "append_audit", &error);
+                } else {
+                    self.failed("append_audit", error, now);
+                }
             }
             (Job::Watch, Some(Answer::Watching(Ok(watch)))) => {
                 // What changed before it watched, it has not seen.

@@ -1,0 +1,111 @@
+//! What the opening of one instance is to the others.
+
+use tower_circuit_breaker::State;
+use tower_circuit_breaker::coordinator::Sharing;
+use tower_circuit_breaker::state::Reason;
+use tower_circuit_breaker::store::{FaultyStore, Operation};
+
+use crate::rig::{DOWN, Instance, fail, faulty, memory, millis, pass, record, secs, state, succeed};
+
+#[tokio::test(start_paused = true)]
+async fn an_opening_made_on_advice_advises_nobody() {
+    let store = memory();
+    let a = Instance::start(&store, "a", Sharing::Advise).await;
+    let b = Instance::start(&store, "b", Sharing::Advise).await;
+    fail(&a.circuit, 5);
+    pass(millis(4_500)).await;
+    fail(&b.circuit, 2);
+    assert_eq!(state(&b.circuit), State::Open);
+    // The advice of `a` is over, the opening of `b` is not.
+    pass(secs(2)).await;
+    let c = Instance::start(&store, "c", Sharing::Advise).await;
+    let c = advised_only_by_its_own(c).await;
+    assert_eq!(state(&c.circuit), State::Closed);
+}
+
+async fn advised_only_by_its_own(instance: Instance) -> Instance {
+    // A new instance takes over the published state; this one has closed since.
+    for _ in 0..20 {
+        if state(&instance.circuit) == State::Closed {
+            break;
+        }
+        pass(secs(1)).await;
+        if let Ok(permit) = instance.circuit.try_acquire() {
+            permit.success();
+        }
+    }
+    assert_eq!(state(&instance.circuit), State::Closed);
+    fail(&instance.circuit, 2);
+    instance
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_elsewhere_changes_nothing_here() {
+    let store = memory();
+    let a = Instance::start(&store, "a", Sharing::Advise).await;
+    let b = Instance::start(&store, "b", Sharing::Advise).await;
+    fail(&a.circuit, 5);
+    fail(&b.circuit, 5);
+    pass(millis(5_100)).await;
+    succeed(&a.circuit, 3);
+    pass(secs(30)).await;
+    assert_eq!((state(&a.circuit), state(&b.circuit)), (State::Closed, State::Open));
+}
+
+#[tokio::test(start_paused = true)]
+async fn advice_ends_at_its_deadline() {
+    let store = memory();
+    let a = Instance::start(&store, "a", Sharing::Advise).await;
+    let b = Instance::start(&store, "b", Sharing::Advise).await;
+    fail(&a.circuit, 5);
+    pass(millis(5_200)).await;
+    fail(&b.circuit, 4);
+    assert_eq!(state(&b.circuit), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standing_difference_writes_nothing() {
+    let store = faulty();
+    let a = Instance::start(&store, "a", Sharing::Advise).await;
+    let b = Instance::start(&store, "b", Sharing::Advise).await;
+    fail(&a.circuit, 5);
+    pass(secs(20)).await;
+    assert_ne!(state(&a.circuit), state(&b.circuit));
+    let before = store.faults().operations(Operation::CompareAndSet);
+    for _ in 0..600 {
+        succeed(&b.circuit, 1);
+        pass(secs(1)).await;
+    }
+    assert_eq!(store.faults().operations(Operation::CompareAndSet), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_follows_takes_over_the_newest_published_state_when_it_is_back() {
+    let store = memory();
+    let way = FaultyStore::new(store.clone());
+    let a = Instance::start(&store, "a", Sharing::Follow).await;
+    let b = Instance::start(&way, "b", Sharing::Follow).await;
+    fail(&a.circuit, 5);
+    pass(secs(1)).await;
+    assert_eq!(state(&b.circuit), State::Open);
+    way.faults().set(Operation::ALL, DOWN);
+    way.faults().end_watches();
+    pass(secs(5)).await;
+    succeed(&a.circuit, 3);
+    pass(secs(1)).await;
+    assert_eq!(state(&a.circuit), State::Closed);
+    // Cut off, it opens again by its own failures, later than the other closed.
+    drop(b.circuit.try_acquire());
+    fail(&b.circuit, 1);
+    assert_eq!(state(&b.circuit), State::Open);
+    pass(secs(30)).await;
+    way.faults().heal();
+    pass(secs(60)).await;
+    let generation = record(&store, "payments").await.unwrap().generation;
+    for instance in [&a, &b] {
+        let status = instance.circuit.status();
+        assert_eq!((status.state, status.generation), (State::Closed, generation), "what was made on less is dropped");
+    }
+    let followed = b.circuit.status().transitions.iter().any(|edge| edge.reason == Reason::Followed);
+    assert!(followed);
+}

@@ -1,0 +1,220 @@
+//! What commands make of a record, and how long a store must remember it.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tower_circuit_breaker::State;
+use tower_circuit_breaker::record::{
+    CircuitRecord, Command, InstanceEntry, OperatorCommand, Timestamp, TransitionCommand, Verdict, apply,
+};
+use tower_circuit_breaker::state::{Act, By, Generation, Mode};
+
+use super::garbage::GOLDEN;
+use super::{NOW, read};
+use crate::rig::secs;
+
+fn transition(on: u64, state: State, incarnation: &str, era: u64) -> TransitionCommand {
+    TransitionCommand {
+        on: Generation::new(on),
+        state,
+        reason: "a test".to_owned(),
+        age: Duration::ZERO,
+        open_for: (state == State::Open).then_some(secs(5)),
+        attempt: 1,
+        instance: incarnation.to_owned(),
+        incarnation: incarnation.to_owned(),
+        era,
+    }
+}
+
+fn act(id: &str, act: Act, hold: Option<Duration>, on: u64) -> OperatorCommand {
+    OperatorCommand {
+        id: id.to_owned(),
+        act,
+        to: State::HalfOpen,
+        hold,
+        by: By::new("alice", "maintenance").unwrap(),
+        age: Duration::ZERO,
+        on,
+        instance: "node-1".to_owned(),
+        incarnation: "one".to_owned(),
+        era: 3,
+    }
+}
+
+fn later(by: u64) -> Timestamp {
+    NOW.saturating_add(secs(by))
+}
+
+fn publish(record: &mut CircuitRecord, command: TransitionCommand, now: Timestamp) -> Verdict {
+    apply(record, &Command::Transitioned(command), now)
+}
+
+fn operate(record: &mut CircuitRecord, command: OperatorCommand, now: Timestamp) -> Verdict {
+    apply(record, &Command::Operated(command), now)
+}
+
+#[test]
+fn a_generation_is_the_time_of_the_store_but_always_one_more() {
+    let mut record = CircuitRecord::unknown("payments");
+    assert_eq!(publish(&mut record, transition(0, State::Open, "one", 2), NOW), Verdict::Applied);
+    assert_eq!(record.generation.get(), NOW.as_millis());
+    let on = record.generation.get();
+    // The clock was set back.
+    let back = NOW.saturating_sub(secs(3600));
+    assert_eq!(publish(&mut record, transition(on, State::HalfOpen, "one", 3), back), Verdict::Applied);
+    assert_eq!(record.generation.get(), NOW.as_millis() + 1);
+}
+
+#[test]
+fn a_transition_on_an_older_generation_changes_nothing_but_ones_own_goes_on() {
+    let mut record = CircuitRecord::unknown("payments");
+    assert_eq!(publish(&mut record, transition(0, State::Open, "one", 2), NOW), Verdict::Applied);
+    let before = record.clone();
+    for on in [1, NOW.as_millis() - 1] {
+        assert_eq!(publish(&mut record, transition(on, State::Closed, "two", 9), later(9)), Verdict::Superseded);
+    }
+    for era in [1, 2] {
+        let duplicate = transition(0, State::Open, "one", era);
+        assert_eq!(publish(&mut record, duplicate, later(9)), Verdict::Known, "delivered twice, or late");
+    }
+    assert_eq!(record, before);
+    assert_eq!(publish(&mut record, transition(0, State::HalfOpen, "one", 3), later(9)), Verdict::Applied);
+}
+
+#[test]
+fn of_transitions_made_before_anything_was_known_the_later_one_counts() {
+    for (age, verdict) in [(1, Verdict::Applied), (20, Verdict::Superseded)] {
+        let mut record = CircuitRecord::unknown("payments");
+        assert_eq!(publish(&mut record, transition(0, State::Closed, "one", 2), NOW), Verdict::Applied);
+        let mut second = transition(0, State::Open, "two", 2);
+        second.age = secs(age);
+        assert_eq!(publish(&mut record, second, later(10)), verdict);
+    }
+}
+
+#[test]
+fn an_opening_carries_its_age() {
+    let mut record = CircuitRecord::unknown("payments");
+    let mut command = transition(0, State::Open, "one", 2);
+    command.age = secs(2);
+    assert_eq!(publish(&mut record, command, NOW), Verdict::Applied);
+    assert_eq!((record.opened_at, record.until), (Some(NOW.saturating_sub(secs(2))), Some(later(3))));
+    assert_eq!((record.open_ms, record.open_for(NOW)), (Some(5_000), Some(secs(3))));
+    let early = NOW.saturating_sub(secs(1_000));
+    assert_eq!(record.open_for(early), Some(secs(5)), "never more than the whole, whatever the clocks say");
+}
+
+#[test]
+fn an_act_is_done_once_in_order_and_only_while_it_has_time_left() {
+    let mut record = CircuitRecord::unknown("payments");
+    let trip = act("one-3", Act::Trip, Some(secs(60)), 0);
+    assert_eq!(operate(&mut record, trip.clone(), NOW), Verdict::Applied);
+    assert_eq!(operate(&mut record, trip.clone(), later(1)), Verdict::Known);
+    let sequence = record.operator.as_ref().unwrap().sequence;
+    assert_eq!(sequence, NOW.as_millis());
+    let other = |on, age| {
+        let mut command = act(&format!("two-{on}-{age}"), Act::Disable, Some(secs(10)), on);
+        (command.incarnation, command.age) = ("two".to_owned(), secs(age));
+        command
+    };
+    assert_eq!(operate(&mut record, other(sequence - 1, 0), later(2)), Verdict::Superseded);
+    assert_eq!(operate(&mut record, other(0, 9), later(2)), Verdict::Superseded, "made before, with nothing known");
+    assert_eq!(operate(&mut record, other(sequence, 10), later(20)), Verdict::Expired);
+    assert_eq!(record.operator.as_ref().unwrap().mode, Mode::ForcedOpen, "none of them changed it");
+    assert_eq!(operate(&mut record, other(sequence, 4), later(20)), Verdict::Applied);
+    let operated = record.operator.clone().unwrap();
+    assert_eq!((operated.until, operated.at), (Some(later(26)), later(16)));
+    assert_eq!(operated.held_for(later(20)), Some(secs(6)));
+    assert!(operated.holds(later(25)) && !operated.holds(later(26)));
+    assert_eq!(operate(&mut record, trip, later(30)), Verdict::Known, "the ids before it are remembered");
+    for n in 0..20 {
+        let on = record.operator.as_ref().unwrap().sequence;
+        assert_eq!(operate(&mut record, act(&n.to_string(), Act::Resume, None, on), later(30)), Verdict::Applied);
+    }
+    assert_eq!(record.operator.unwrap().commands.len(), 8);
+}
+
+#[test]
+fn a_reset_is_a_state_of_its_own_generation() {
+    let mut record = CircuitRecord::unknown("payments");
+    assert_eq!(publish(&mut record, transition(0, State::Open, "two", 2), NOW), Verdict::Applied);
+    assert_eq!(operate(&mut record, act("one-3", Act::Reset, None, 0), later(1)), Verdict::Applied);
+    assert_eq!((record.state, record.until, record.generation.get()), (State::HalfOpen, None, later(1).as_millis()));
+    assert_eq!(record.reason, "reset by alice: maintenance");
+    let same = transition(0, State::HalfOpen, "one", 3);
+    assert_eq!(publish(&mut record, same, later(2)), Verdict::Known, "the transition that the reset was");
+}
+
+#[test]
+fn an_entry_replaces_only_an_older_one_of_its_id() {
+    let mut record = CircuitRecord::unknown("payments");
+    let entry = |sequence, failures| {
+        let mut entry = InstanceEntry::closed("one");
+        (entry.sequence, entry.total_failures) = (sequence, failures);
+        Command::Evidence("a".to_owned(), entry)
+    };
+    let verdicts = [(5, 1), (5, 1), (4, 9), (6, 2)].map(|(s, f)| apply(&mut record, &entry(s, f), NOW));
+    assert_eq!(verdicts, [Verdict::Applied, Verdict::Known, Verdict::Superseded, Verdict::Applied]);
+    assert_eq!(record.total_failures, 2);
+}
+
+#[test]
+fn what_a_later_version_wrote_survives_every_command_at_every_level() {
+    let mut record = CircuitRecord::decode("payments", GOLDEN.as_bytes(), NOW).unwrap();
+    let (on, acts) = (record.generation.get(), record.operator.as_ref().unwrap().sequence);
+    assert_eq!(publish(&mut record, transition(on, State::HalfOpen, "x", 5), later(5)), Verdict::Applied);
+    assert_eq!(operate(&mut record, act("x-6", Act::Trip, None, acts), later(5)), Verdict::Applied);
+    let read = CircuitRecord::decode("payments", &record.encode().unwrap(), later(5)).unwrap();
+    assert_eq!(read, record);
+    let kept = [&read.extra, &read.operator.as_ref().unwrap().extra, &read.instances["node-1"].extra];
+    assert!(kept.iter().all(|extra| extra.contains_key("of_a_later_version")), "{kept:?}");
+}
+
+#[test]
+fn a_later_version_takes_no_command() {
+    let mut record = read(&json!({"version": 2, "state": "open"}));
+    let before = record.clone();
+    let evidence = Command::Evidence("a".to_owned(), InstanceEntry::closed("one"));
+    let commands = [
+        Command::Transitioned(transition(0, State::Closed, "one", 2)),
+        Command::Operated(act("one-3", Act::Reset, None, 0)),
+        evidence,
+    ];
+    assert!(commands.iter().all(|command| apply(&mut record, command, NOW) == Verdict::Unwritable));
+    assert_eq!(record, before);
+}
+
+#[test]
+fn a_store_that_forgets_remembers_as_long_as_is_wished_and_needed() {
+    // The wishes are 24 h for an open circuit and 1 h for any other.
+    let hour = 3600;
+    let ttl = |record: &CircuitRecord| record.ttl(secs(24 * hour), secs(hour), NOW).map(|ttl| ttl.as_secs() / hour);
+    let of = |state: &str, until: Option<u64>| {
+        let until = until.map(|hours| later(hours * hour));
+        read(&json!({"state": state, "until": until, "open_ms": until.map(|_| 5_000)}))
+    };
+    assert_eq!(ttl(&of("closed", None)), Some(1));
+    assert_eq!(ttl(&of("half_open", None)), Some(1));
+    assert_eq!(ttl(&of("open", Some(1))), Some(24));
+    assert_eq!(ttl(&of("open", Some(100))), Some(101), "never shorter than the deadline");
+    assert_eq!(ttl(&of("open", None)), None, "only a human closes it");
+    for (act_, hold, expected) in [
+        (Act::Trip, None, None),
+        (Act::Disable, None, None),
+        (Act::Shadow, None, None),
+        (Act::Reset, None, Some(1)),
+        (Act::Trip, Some(1), Some(24)),
+        (Act::Trip, Some(200), Some(201)),
+        (Act::Trip, Some(u64::MAX / 8000), Some(u64::MAX / 8000 / hour + 1)),
+    ] {
+        let mut record = CircuitRecord::unknown("payments");
+        let command =
+            act("one-3", act_, hold.map(|hours| secs(hours.saturating_mul(if hours < 1000 { hour } else { 1 }))), 0);
+        assert_eq!(operate(&mut record, command, NOW), Verdict::Applied);
+        assert_eq!(ttl(&record), expected, "{act_:?} {hold:?}");
+    }
+    let entries = read(&json!({"state": "closed", "instances":
+        {"a": {"sequence": 1, "state": "open", "until": later(50 * hour)}}}));
+    assert_eq!(ttl(&entries), Some(51), "nor than that of any instance");
+}

@@ -1,0 +1,107 @@
+//! What a store may hold that nobody of ours wrote.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tower_circuit_breaker::State;
+use tower_circuit_breaker::record::CircuitRecord;
+
+use super::{NOW, read};
+
+fn decode(bytes: &[u8]) -> Result<CircuitRecord, String> {
+    CircuitRecord::decode("payments", bytes, NOW).map_err(|error| error.to_string())
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        drop(decode(&bytes));
+    }
+
+    #[test]
+    fn no_change_of_a_good_record_makes_it_panic(at in 0usize..2000, byte in any::<u8>(), cut in any::<bool>()) {
+        let mut bytes = GOLDEN.as_bytes().to_vec();
+        let at = at % bytes.len();
+        if cut { bytes.truncate(at) } else { bytes[at] = byte }
+        if let Ok(record) = decode(&bytes) {
+            prop_assert!(decode(&record.encode().unwrap()).is_ok());
+        }
+    }
+}
+
+#[test]
+fn what_is_no_record_is_corrupt_and_says_why() {
+    let nested = format!("{{\"state\":\"open\",\"x\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000));
+    let long = format!("{{\"state\":\"open\",\"x\":\"{}\"}}", "y".repeat(1 << 20));
+    let cases: [(&str, &str); 13] = [
+        ("", "EOF"),
+        ("null", "invalid type"),
+        ("[]", "invalid"),
+        ("{}", "missing field `state`"),
+        (r#"{"state":"ajar"}"#, "`ajar` is unknown, allowed are closed, open, half_open"),
+        (r#"{"state":7}"#, "invalid type"),
+        (r#"{"state":"open","generation":-1}"#, "invalid value"),
+        (r#"{"state":"open","generation":1e400}"#, "number out of range"),
+        (r#"{"state":"open","generation":NaN}"#, "expected"),
+        (r#"{"state":"open","generation":18446744073709551615}"#, "has generation 18446744073709551615"),
+        (r#"{"state":"open","service":"orders"}"#, "is of the service `orders`"),
+        (&nested, "recursion limit"),
+        (&long, "has 1048"),
+    ];
+    for (bytes, expected) in cases {
+        let error = decode(bytes.as_bytes()).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn fields_that_are_missing_are_what_they_are_at_first() {
+    let record = decode(br#"{"state":"open"}"#).unwrap();
+    let mut expected = CircuitRecord::unknown("payments");
+    expected.state = State::Open;
+    assert_eq!(record, expected);
+    let text = String::from_utf8(record.encode().unwrap()).unwrap();
+    assert!(text.contains("\"failure_count\":0.0"), "{text}");
+}
+
+#[test]
+fn the_sum_of_impossible_weights_can_be_read_again() {
+    let entry = json!({"sequence": 1, "state": "closed", "run": 1.7e308, "score": -1.0});
+    let record = read(&json!({"state": "closed", "instances": {"a": entry, "b": entry}}));
+    assert!(record.failure_count.is_finite());
+    assert_eq!(decode(&record.encode().unwrap()), Ok(record));
+}
+
+#[test]
+fn texts_cannot_forge_a_line() {
+    let record = read(&json!({"state": "open", "reason": "a\nb\u{2028}c", "operator":
+        {"sequence": 1, "act": "trip", "mode": "forced_open", "user": "x\ry", "reason": "z".repeat(900)}}));
+    let operated = record.operator.unwrap();
+    assert_eq!((record.reason.as_str(), operated.user.as_str(), operated.reason.len()), ("a b c", "x y", 500));
+}
+
+#[test]
+fn a_record_of_a_later_version_is_read_as_far_as_it_is_understood_and_never_written() {
+    let read = decode(br#"{"version":2,"state":"open","later":1}"#).unwrap();
+    assert_eq!((read.state, read.is_writable()), (State::Open, false));
+    let unreadable = decode(br#"{"version":2,"state":"ajar","generation":"x"}"#).unwrap();
+    assert_eq!((unreadable.state, unreadable.is_writable()), (State::Closed, false));
+    assert!(decode(br#"{"version":1,"state":"ajar"}"#).is_err());
+}
+
+/// A record of version 1, as `redis-cli GET circuit_breaker:payments:state` shows it but for the line breaks.
+pub(super) const GOLDEN: &str = include_str!("golden-1.json");
+
+#[test]
+fn a_record_of_version_1_is_read_and_written_as_ever() {
+    let golden: Value = serde_json::from_str(GOLDEN).unwrap();
+    let record = decode(GOLDEN.as_bytes()).unwrap();
+    let written: Value = serde_json::from_slice(&record.encode().unwrap()).unwrap();
+    assert_eq!(written, golden, "no field is renamed, lost or added without a new golden file");
+    let fields = "state failure_count success_count opened_at half_open_attempts total_failures total_successes \
+        last_failure_at last_state_change updated_at generation reason";
+    for field in fields.split_whitespace() {
+        assert!(golden.get(field).is_some(), "{field}");
+    }
+    let text = String::from_utf8(record.encode().unwrap()).unwrap();
+    assert!(text.is_ascii() && !text.contains('\\'), "a person can read it in redis-cli: {text}");
+}

@@ -1,0 +1,88 @@
+//! What is told of persistence: log lines and metrics.
+
+use std::collections::BTreeMap;
+
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+use tower_circuit_breaker::State;
+use tower_circuit_breaker::store::Operation;
+use tracing::Level;
+
+use super::start;
+use crate::lines::Lines;
+use crate::rig::{DOWN, fail, faulty, memory, millis, pass, secs, state};
+
+// C4
+#[tokio::test(start_paused = true)]
+async fn the_log_says_from_which_store_a_circuit_was_recovered() {
+    let store = memory();
+    let one = start(&store).await;
+    fail(&one.circuit, 5);
+    one.end().await;
+    let lines = Lines::collect();
+    let _one = start(&store).await;
+    assert_eq!(
+        lines.levels("restored from memory"),
+        [(Level::INFO, "circuit `payments` was restored from memory: it is open".to_owned())]
+    );
+}
+
+// C5: an error at once, then one a minute, and a line when it is over.
+#[tokio::test(start_paused = true)]
+async fn failures_of_a_store_are_logged_but_no_more_than_once_a_minute() {
+    let store = faulty();
+    let one = start(&store).await;
+    let lines = Lines::collect();
+    store.faults().set(Operation::ALL, DOWN);
+    fail(&one.circuit, 5);
+    pass(millis(100)).await;
+    let first = lines.levels("circuit breaker store memory failed");
+    assert_eq!(first.len(), 1);
+    assert_eq!(first[0].0, Level::ERROR, "it is the durable tier");
+    pass(secs(600)).await;
+    let more = lines.with("circuit breaker store memory failed");
+    assert!((6..=10).contains(&more.len()), "{more:#?}");
+    assert!(more[0].contains("more failed before"), "{}", more[0]);
+    assert_eq!(state(&one.circuit), State::Open, "it goes on in memory");
+    store.faults().heal();
+    pass(secs(40)).await;
+    assert_eq!(lines.levels("answers again").iter().map(|(level, _)| *level).collect::<Vec<_>>(), [Level::INFO]);
+}
+
+// C8
+#[test]
+fn operations_are_counted_by_store_operation_and_result_and_measured() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let store = faulty();
+            let one = start(&store).await;
+            fail(&one.circuit, 5);
+            pass(secs(1)).await;
+            store.faults().set(Operation::ALL, DOWN);
+            pass(secs(30)).await;
+        });
+    });
+    let mut counted = BTreeMap::new();
+    let mut measured = BTreeMap::new();
+    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+        let labels: Vec<_> = key.key().labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+        match (key.key().name(), value) {
+            ("circuit_breaker_store_operations_total", DebugValue::Counter(count)) => {
+                counted.insert(labels.join(","), count);
+            }
+            ("circuit_breaker_store_operation_duration_seconds", DebugValue::Histogram(values)) => {
+                measured.insert(labels.join(","), values.len());
+            }
+            _ => {}
+        }
+    }
+    for (operation, result) in
+        [("load", "ok"), ("compare_and_set", "ok"), ("append_audit", "ok"), ("watch", "ok"), ("load", "unavailable")]
+    {
+        let labels = format!("store=memory,operation={operation},result={result}");
+        assert!(counted.get(&labels).is_some_and(|count| *count > 0), "{labels} is not among {counted:?}");
+        assert!(measured.contains_key(&format!("store=memory,operation={operation}")), "{measured:?}");
+    }
+}

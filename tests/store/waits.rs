@@ -1,0 +1,160 @@
+//! No call waits for a store, but for the first one where that is asked for, and that not for long.
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+use tower::{Layer, Service, service_fn};
+use tower_circuit_breaker::circuit::To;
+use tower_circuit_breaker::coordinator::Sharing;
+use tower_circuit_breaker::store::{Fault, FaultyStore, MemoryStore, Operation};
+use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Registry};
+
+use crate::rig::{DOWN, Instance, alice, builder, fail, faulty, millis, pass, secs, settings};
+
+#[expect(clippy::disallowed_methods, reason = "tokio's clock stands still, and must")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Calls in both ways; returns how much virtual time that took.
+async fn calls(circuit: &Circuit, times: u32) -> Duration {
+    let began = now();
+    for _ in 0..times {
+        if let Ok(permit) = circuit.try_acquire() {
+            permit.success();
+        }
+    }
+    let inner = service_fn(async |(): ()| Ok::<_, std::io::Error>(()));
+    let mut service = CircuitBreakerLayer::new(circuit).layer(inner);
+    for _ in 0..times {
+        poll_fn(|context| service.poll_ready(context)).await.unwrap();
+        service.call(()).await.ok();
+    }
+    began.elapsed()
+}
+
+fn hanging() -> (FaultyStore<MemoryStore>, Registry) {
+    let store = faulty();
+    store.faults().set(Operation::ALL, Fault::Hang);
+    let registry = builder(&store, "a").build().unwrap();
+    (store, registry)
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_call_waits_for_a_store_that_never_answers_whatever_the_circuit_is() {
+    type Enter = fn(&Circuit);
+    let states: [(&str, Enter); 6] = [
+        ("closed", |_| {}),
+        ("open", |circuit| fail(circuit, 5)),
+        ("half_open", |circuit| drop(circuit.reset(&alice(), To::HalfOpen))),
+        ("forced_open", |circuit| drop(circuit.trip(&alice(), None))),
+        ("disabled", |circuit| drop(circuit.disable(&alice(), None))),
+        ("shadow", |circuit| drop(circuit.shadow(&alice()))),
+    ];
+    for (name, enter) in states {
+        let (_store, registry) = hanging();
+        let circuit = registry.circuit(settings(name).build().unwrap()).unwrap();
+        registry.start().unwrap();
+        // Before it is restored, while it is being restored, and long after.
+        for wait in [Duration::ZERO, millis(1_500), secs(600)] {
+            pass(wait).await;
+            circuit.reset(&alice(), To::Closed);
+            enter(&circuit);
+            assert_eq!(calls(&circuit, 20_000).await, Duration::ZERO, "{name} after {wait:?}");
+        }
+    }
+}
+
+/// Waits until a service over that circuit is ready; returns how long that took.
+async fn ready(circuit: &Circuit) -> Duration {
+    let began = now();
+    let inner = service_fn(async |(): ()| Ok::<_, std::io::Error>(()));
+    let mut service = CircuitBreakerLayer::new(circuit).layer(inner);
+    poll_fn(|context| service.poll_ready(context)).await.unwrap();
+    began.elapsed()
+}
+
+fn waiting(store: &FaultyStore<MemoryStore>, at_most: Duration) -> Registry {
+    builder(store, "a").first_call_waits(at_most).build().unwrap()
+}
+
+fn circuit(registry: &Registry) -> Circuit {
+    registry.circuit(settings("payments").build().unwrap()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_call_waits_as_long_as_it_may_and_no_longer() {
+    for fault in [Fault::Hang, DOWN] {
+        let store = faulty();
+        store.faults().set(Operation::ALL, fault);
+        let registry = waiting(&store, millis(700));
+        registry.start().unwrap();
+        let circuit = circuit(&registry);
+        assert_eq!(circuit.try_acquire().map(|_| ()).ok(), Some(()), "a bare permit does not wait");
+        let waited = ready(&circuit).await;
+        assert!((millis(699)..=millis(702)).contains(&waited), "{waited:?}");
+        assert_eq!(ready(&circuit).await, Duration::ZERO, "and it was the first one only");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wait_ends_with_the_restore_and_the_call_meets_what_was_restored() {
+    let store = faulty();
+    let before = Instance::start(&store, "a", Sharing::Advise).await;
+    fail(&before.circuit, 5);
+    before.end().await;
+    store.faults().delay(Operation::ALL, millis(300));
+    let registry = waiting(&store, secs(5));
+    registry.start().unwrap();
+    let circuit = circuit(&registry);
+    let waited = ready(&circuit).await;
+    assert!((millis(300)..=millis(302)).contains(&waited), "{waited:?}");
+    assert!(circuit.try_acquire().is_err(), "it was restored open");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_and_the_end_of_the_registry_end_the_waiting() {
+    for drops in [false, true] {
+        let store = faulty();
+        store.faults().set(Operation::ALL, Fault::Hang);
+        let registry = waiting(&store, secs(60));
+        registry.start().unwrap();
+        let circuit = circuit(&registry);
+        assert!(timeout(secs(1), ready(&circuit)).await.is_err(), "it waits");
+        if drops {
+            drop(registry);
+        } else {
+            assert!(registry.shutdown(secs(1)).await.is_complete(), "nothing had happened");
+        }
+        assert!(timeout(secs(1), ready(&circuit)).await.is_ok(), "dropped: {drops}");
+    }
+}
+
+#[test]
+fn the_end_of_its_runtime_ends_the_waiting() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let store = faulty();
+    store.faults().set(Operation::ALL, Fault::Hang);
+    let registry = waiting(&store, secs(60));
+    let first = runtime();
+    let circuit = first.block_on(async {
+        registry.start().unwrap();
+        let circuit = circuit(&registry);
+        assert!(timeout(secs(1), ready(&circuit)).await.is_err(), "it waits");
+        circuit
+    });
+    drop(first);
+    runtime().block_on(async { assert_eq!(ready(&circuit).await, Duration::ZERO) });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_circuit_that_was_made_before_the_start_does_not_wait() {
+    let store = faulty();
+    store.faults().set(Operation::ALL, Fault::Hang);
+    let registry = waiting(&store, secs(60));
+    let circuit = circuit(&registry);
+    assert_eq!(ready(&circuit).await, Duration::ZERO);
+    registry.start().unwrap();
+    assert_eq!(ready(&circuit).await, Duration::ZERO);
+}
