@@ -26,6 +26,7 @@ pub mod schema;
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod tiered;
 mod watch;
 
 use core::fmt;
@@ -49,6 +50,7 @@ pub use postgres::PostgresStore;
 pub use redis::RedisStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
+pub use tiered::TieredStore;
 pub use watch::{Watch, WatchEvent, WatchSender};
 
 /// A register with a clock.

@@ -79,8 +79,13 @@ pub(super) struct Desk {
     evidence: evidence::Ledger,
     /// The sequence of the last act that was taken over.
     acts: u64,
+    /// The id of the act that binds here, made here or taken over: of two stores that fail in turn it can come back under
+    /// another number, also after a newer one.
+    binding: Option<String>,
     /// The published generation that was followed last.
     followed: u64,
+    /// Whether another's was, and none of here was made since.
+    strayed: bool,
     /// An act of here was dropped after it had changed the state: that must be followed again.
     reverts: bool,
     /// Until when others advise.
@@ -143,7 +148,9 @@ impl Desk {
             transition: None,
             evidence: evidence::Ledger::default(),
             acts: 0,
+            binding: None,
             followed: 0,
+            strayed: false,
             reverts: false,
             advised_until: None,
             in_flight: false,
@@ -236,6 +243,7 @@ impl Desk {
                 incarnation: who.incarnation.clone(),
                 era: edge.era,
             };
+            self.binding = Some(command.id.clone());
             self.act = Some(Pending { at: edge.at, command });
         }
         // A reset too: if another act of here overtakes it, its state is published all the same.
@@ -251,6 +259,7 @@ impl Desk {
                 incarnation: who.incarnation.clone(),
                 era: edge.era,
             };
+            self.strayed = false;
             self.transition = Some(Pending { at: edge.at, command });
         }
     }

@@ -115,18 +115,7 @@ pub(super) fn backoff(failures: u32, dice: &mut Dice) -> Duration {
 
 /// The error with its causes in one line.
 pub(super) fn chain(error: &StoreError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // Some libraries repeat their causes.
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
+    error.chain()
 }
 
 /// How many operations may be under way.

@@ -260,12 +260,13 @@ impl Task {
                 match current {
                     Some((current, store)) => {
                         let now = Now { here: now, store };
-                        let Ledger { desks, who, link, .. } = &mut self.ledger;
+                        let Ledger { desks, who, .. } = &mut self.ledger;
                         // While a write is under way, its answer says more.
                         if desks[at].in_flight {
                             return;
                         }
-                        let told = desks[at].found(Some(&current), Via::News, link.kind(), who, now);
+                        let from = self.shared.store.origin(&current.etag);
+                        let told = desks[at].found(Some(&current), Via::News, from, who, now);
                         self.settle(at, told, now.here);
                     }
                     None => {

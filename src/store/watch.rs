@@ -1,6 +1,12 @@
 //! How a store tells of changes: a bounded channel that says when something was lost.
 
+use core::future::poll_fn;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use core::time::Duration;
+
 use tokio::sync::mpsc;
+use tokio::time::{Sleep, sleep};
 
 use super::Versioned;
 use crate::record::Timestamp;
@@ -23,9 +29,20 @@ pub enum WatchEvent {
 
 /// The receiving half: what [`Store::watch`](super::Store::watch) returns.
 #[derive(Debug)]
-pub struct Watch {
-    events: mpsc::Receiver<WatchEvent>,
-    lost: mpsc::Receiver<()>,
+pub struct Watch(Source);
+
+/// Where events come from.
+#[derive(Debug)]
+enum Source {
+    Channel { events: mpsc::Receiver<WatchEvent>, lost: mpsc::Receiver<()> },
+    Parts { parts: Vec<Part>, until: Option<Pin<Box<Sleep>>> },
+}
+
+/// A watch that is a part of another, and what its events are called there.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) watch: Watch,
+    pub(super) of: fn(WatchEvent) -> WatchEvent,
 }
 
 /// The sending half, for whoever writes a store.
@@ -41,7 +58,7 @@ impl Watch {
     pub fn channel() -> (WatchSender, Self) {
         let (events, receiver) = mpsc::channel(256);
         let (lost, was_lost) = mpsc::channel(1);
-        (WatchSender { events, lost }, Self { events: receiver, lost: was_lost })
+        (WatchSender { events, lost }, Self(Source::Channel { events: receiver, lost: was_lost }))
     }
 
     /// Returns the next event, or `None` when the store has stopped telling.
@@ -50,10 +67,31 @@ impl Watch {
     ///
     /// Dropped while waiting, it has taken no event.
     pub async fn next(&mut self) -> Option<WatchEvent> {
-        tokio::select! {
-            biased;
-            Some(()) = self.lost.recv() => Some(WatchEvent::Gap),
-            event = self.events.recv() => event,
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Returns the events of all these. It ends with the first of them that ends, or after that time.
+    pub(super) fn merged(parts: Vec<Part>, ends_after: Option<Duration>) -> Self {
+        Self(Source::Parts { parts, until: ends_after.map(|after| Box::pin(sleep(after))) })
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchEvent>> {
+        match &mut self.0 {
+            Source::Channel { events, lost } => match lost.poll_recv(cx) {
+                Poll::Ready(Some(())) => Poll::Ready(Some(WatchEvent::Gap)),
+                Poll::Ready(None) | Poll::Pending => events.poll_recv(cx),
+            },
+            Source::Parts { parts, until } => {
+                for Part { watch, of } in parts {
+                    if let Poll::Ready(event) = watch.poll_next(cx) {
+                        return Poll::Ready(event.map(*of));
+                    }
+                }
+                match until {
+                    Some(until) => until.as_mut().poll(cx).map(|()| None),
+                    None => Poll::Pending,
+                }
+            }
         }
     }
 }

@@ -9,7 +9,6 @@ use core::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tier {
     /// What it loses is kept elsewhere.
-    #[expect(dead_code, reason = "of the tiered store")]
     Cache,
     /// What it loses is lost.
     Durable,

@@ -205,8 +205,8 @@ mod stores {
     use tower_circuit_breaker::store::schema::SchemaMode;
     use tower_circuit_breaker::store::{
         AnyStore, AuditFilter, AuditRow, Etag, Fault, Faults, FaultyStore, FileStore, Loaded, MemoryStore, Operation,
-        PostgresStore, RedisStore, SqliteStore, StoreError, StoreErrorKind, Versioned, Watch, WatchEvent, WatchSender,
-        Write, Written,
+        PostgresStore, RedisStore, SqliteStore, StoreError, StoreErrorKind, TieredStore, Versioned, Watch, WatchEvent,
+        WatchSender, Write, Written,
     };
 
     use super::*;
@@ -252,6 +252,7 @@ mod stores {
     StoreStatus: Send Sync Unpin Clone;
     StoreUrl: Send Sync Unpin Clone;
     Timestamp: Send Sync Unpin Clone;
+    TieredStore<MemoryStore, MemoryStore>: Send Sync Unpin Clone;
     TransitionCommand: Send Sync Unpin Clone;
     Verdict: Send Sync Unpin Clone;
     Versioned: Send Sync Unpin Clone;

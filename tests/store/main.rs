@@ -18,4 +18,5 @@ mod rig;
 mod servers;
 mod simulator;
 mod sqlite;
+mod tiered;
 mod waits;

@@ -2,7 +2,8 @@
 //!
 //! 2 to 6 instances, each a real registry with its real coordinator, share a register that delays, loses replies, applies
 //! writes late, drops and reorders notifications, is flushed, fails over to an old copy, and goes away. Instances crash and
-//! come back; operators act anywhere. What must hold of every accepted write is checked as it is made (`register`), what must
+//! come back; operators act anywhere. Or they share two registers in a tiered store, each with faults of its own, of which only the
+//! fast one loses data. What must hold of every accepted write is checked as it is made (`register`), what must
 //! hold of every instance after every step, and what must hold of the fleet once the faults are over (`fleet`).
 //!
 //! `SCHEDULES=20000 cargo test --all-features --release --test store simulator` plays so many; a failure names its seed, and
@@ -85,8 +86,15 @@ fn no_schedule_of_faults_on_one_register_breaks_a_promise() {
 }
 
 #[test]
+fn no_schedule_of_faults_on_a_fast_and_a_durable_register_breaks_a_promise() {
+    play_many(Registers::Two);
+}
+
+#[test]
 fn a_schedule_is_the_same_each_time() {
     for seed in 0..20 {
-        assert_eq!(play(seed, Registers::One), play(seed, Registers::One), "seed {seed}");
+        for registers in [Registers::One, Registers::Two] {
+            assert_eq!(play(seed, registers), play(seed, registers), "seed {seed}, {registers:?}");
+        }
     }
 }

@@ -50,7 +50,9 @@ impl Desk {
                 let Ok(edge) = adopted else { return };
                 self.ours.extend(edge.map(|edge| edge.era));
                 let standing = self.circuit.standing();
-                self.acts = self.known.operator.as_ref().map_or(0, |operated| operated.sequence);
+                let operated = self.known.operator.as_ref();
+                self.acts = operated.map_or(0, |operated| operated.sequence);
+                self.binding = operated.and_then(|operated| operated.commands.last().cloned());
                 Restored::From { store: self.from, whose: found.whose, standing }
             }
         };
@@ -105,13 +107,18 @@ impl Desk {
         self.acts = operated.sequence;
         let status = self.circuit.status();
         let is_over = operated.until.is_some() && !operated.holds(now.store);
+        let id = operated.commands.last();
+        let binds = id.map_or(operated.incarnation == who.incarnation, |id| self.binding.as_ref() == Some(id));
+        self.binding = id.cloned();
         // Where nothing is held, nothing needs to end.
-        if operated.incarnation == who.incarnation || is_over && !status.mode.is_hold() {
+        if binds || is_over && !status.mode.is_hold() {
             return;
         }
-        // The first act that is heard of may be of long ago: what the circuit has become since, it does not undo.
+        // The first act that is heard of may be of long ago: what the circuit has become since, it does not undo. But a hold of
+        // here that it has overtaken, it ends.
         let entered = now.store.saturating_sub(status.since);
-        if known_before == 0 && operated.mode == Mode::Automatic && operated.at < entered {
+        let first = known_before == 0 && operated.mode == Mode::Automatic && !status.mode.is_hold();
+        if first && operated.at < entered {
             return;
         }
         let Some(by) = operated.by() else {
@@ -147,7 +154,8 @@ impl Desk {
         if resets || self.transition.is_some() || (generation <= self.followed && !self.reverts) {
             return;
         }
-        if self.known.incarnation != who.incarnation || self.reverts {
+        // One of here that comes back after another's was followed is newer than that.
+        if self.known.incarnation != who.incarnation || self.reverts || self.strayed {
             let mut snapshot = self.circuit.snapshot();
             let newer = published(&self.known, now.store);
             let run = if snapshot.state == newer.state { snapshot.run } else { 0.0 };
@@ -158,6 +166,7 @@ impl Desk {
                 return;
             };
             self.ours.extend(edge.map(|edge| edge.era));
+            self.strayed = self.known.incarnation != who.incarnation;
         }
         self.followed = generation;
         self.reverts = false;

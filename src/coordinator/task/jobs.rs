@@ -201,15 +201,11 @@ impl Task {
             }
             (Job::Audit(_), answer) => {
                 self.audit_under_way = false;
+                // A store of two tiers keeps records without its audit: they go on being written.
                 let Ledger { link, dice, audit_failures, .. } = &mut self.ledger;
                 *audit_failures = audit_failures.saturating_add(1);
                 self.audit_at = now.saturating_add(backoff(*audit_failures, dice));
-                let error = answer.and_then(Answer::error).unwrap_or_else(panicked);
-                if error.kind() == StoreErrorKind::Refused {
-                    link.note(now, "append_audit", &error);
-                } else {
-                    self.failed("append_audit", error, now);
-                }
+                link.note(now, "append_audit", &answer.and_then(Answer::error).unwrap_or_else(panicked));
             }
             (Job::Watch, Some(Answer::Watching(Ok(watch)))) => {
                 // What changed before it watched, it has not seen.

@@ -6,8 +6,9 @@ use std::time::Duration;
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::clock::{Clock, Tick, TokioClock};
 use tower_circuit_breaker::coordinator::Sharing;
+use tower_circuit_breaker::record::join;
 use tower_circuit_breaker::state::{Mode, Reason, Transition};
-use tower_circuit_breaker::store::AnyStore;
+use tower_circuit_breaker::store::{AnyStore, TieredStore};
 use tower_circuit_breaker::{By, Circuit, Config, OpenDuration, Outcome, Registry, State};
 
 use super::Dice;
@@ -17,6 +18,8 @@ use super::register::{Faults, Register};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Registers {
     One,
+    /// A fast one, and a durable one behind it that loses nothing.
+    Two,
 }
 
 /// One process.
@@ -47,7 +50,6 @@ pub(crate) struct Fleet {
     clock: TokioClock,
     sharing: Sharing,
     registers: Vec<Register>,
-    store: AnyStore,
     instances: Vec<Instance>,
     births: u64,
     acts: Vec<Acted>,
@@ -61,9 +63,11 @@ impl Fleet {
     pub(crate) async fn play(seed: u64, which: Registers) -> Result<u64, String> {
         let mut dice = Dice::new(seed);
         let sharing = if dice.chance(50) { Sharing::Advise } else { Sharing::Follow };
-        let register = Register::new(dice.next(), "register", Duration::ZERO);
-        let (registers, store) = match which {
-            Registers::One => (vec![register.clone()], AnyStore::new(register)),
+        let registers = match which {
+            Registers::One => vec![Register::new(dice.next(), "register", Duration::ZERO)],
+            Registers::Two => ["fast", "durable"]
+                .map(|kind| Register::new(dice.next(), kind, Duration::from_millis(dice.roll(1_500))))
+                .to_vec(),
         };
         let mut fleet = Self {
             seed,
@@ -71,7 +75,6 @@ impl Fleet {
             clock: TokioClock::new(),
             sharing,
             registers,
-            store,
             instances: Vec::new(),
             births: 0,
             acts: Vec::new(),
@@ -93,10 +96,18 @@ impl Fleet {
         fleet.calm().await
     }
 
+    /// The store as one process has it: what a process remembers of its tiers dies with it.
+    fn store(&self) -> AnyStore {
+        match &self.registers[..] {
+            [fast, durable] => AnyStore::new(TieredStore::new(fast.clone(), durable.clone())),
+            registers => AnyStore::new(registers[0].clone()),
+        }
+    }
+
     fn born(&mut self, id: &str, good: bool) -> Instance {
         self.births += 1;
         let seed = self.seed.wrapping_mul(1_000).wrapping_add(self.births);
-        let registry = Registry::builder().store(self.store.clone()).instance(id).sharing(self.sharing).seed(seed);
+        let registry = Registry::builder().store(self.store()).instance(id).sharing(self.sharing).seed(seed);
         let registry = registry.build().expect("valid settings");
         let config = Config::builder("payments").clock(TokioClock::new()).seed(seed).without_shipped_observers();
         // Only runs trip, so that it is plain which instance has what evidence.
@@ -202,8 +213,8 @@ impl Fleet {
 
     /// The store loses data: all of it, or what was written since the last copy.
     fn lose(&mut self) {
-        let which = usize::try_from(self.dice.roll(self.registers.len() as u64)).expect("small");
-        let register = &self.registers[which];
+        // The first: a durable one behind it loses nothing.
+        let register = &self.registers[0];
         match self.dice.roll(4) {
             0 | 1 => return register.back_up(),
             2 => register.flush(),
@@ -249,8 +260,9 @@ impl Fleet {
     async fn calm(mut self) -> Result<u64, String> {
         self.registers.iter().for_each(|register| register.set(Faults::default()));
         let calm = self.clock.now();
-        // The longest backoff, what is applied late, the slowest poll, and some.
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        // The longest backoff, what is applied late, the slowest poll, and some; with two, the longest pauses of both, and what
+        // reaches the durable one last.
+        tokio::time::sleep(Duration::from_secs(if self.registers.len() > 1 { 180 } else { 60 })).await;
         self.hold("calm")?;
         let writes: u64 = self.registers.iter().map(Register::writes).sum();
         let states: Vec<_> = self.instances.iter().map(|instance| instance.circuit.status().standing()).collect();
@@ -301,6 +313,14 @@ impl Fleet {
             let failed = self.failures.get(id).copied().unwrap_or_default();
             if entry.total_failures > failed {
                 return Err(format!("{id} has {} failures in the store and {failed} in truth", entry.total_failures));
+            }
+        }
+        for register in &self.registers[1..] {
+            let Some(durable) = register.record("payments") else {
+                return Err("the durable store has nothing of it".to_owned());
+            };
+            if join(&durable, &record) != durable {
+                return Err(format!("the durable store has less: {durable:#?}"));
             }
         }
         let mode = record.operator.as_ref().map_or(Mode::Automatic, |operated| operated.mode);

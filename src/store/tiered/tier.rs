@@ -1,0 +1,122 @@
+//! One of the two stores: asked with a time limit, counted, and left alone for a while after it has failed.
+
+use core::time::Duration;
+
+use crate::clock::{Clock, Tick, TokioClock};
+use crate::store::{Store, StoreError};
+use crate::sync::Mutex;
+use crate::telemetry;
+pub(super) use crate::telemetry::store::Tier as Role;
+
+/// A store, what it is here, and how it is.
+#[derive(Debug)]
+pub(super) struct Tier<S> {
+    pub(super) store: S,
+    role: Role,
+    clock: TokioClock,
+    health: Mutex<Health>,
+}
+
+#[derive(Debug, Default)]
+struct Health {
+    /// Failures since the last success.
+    failures: u32,
+    /// Until then it is left alone.
+    next: Tick,
+    /// When the next line about failures may be logged, and how many were not.
+    next_line: Tick,
+    untold: u64,
+}
+
+impl<S: Store> Tier<S> {
+    pub(super) fn new(store: S, role: Role, clock: TokioClock) -> Self {
+        Self { store, role, clock, health: Mutex::default() }
+    }
+
+    pub(super) fn kind(&self) -> &'static str {
+        self.store.kind()
+    }
+
+    /// Whether it is worth asking: it has not failed, or long enough ago.
+    pub(super) fn answers(&self) -> bool {
+        let now = self.clock.now();
+        let health = self.health.lock();
+        health.failures == 0 || now >= health.next
+    }
+
+    /// Waits for the answer of the store, but not longer than `limit`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while waiting, it counts as no answer in time: whoever gave up must not find the store as slow again.
+    pub(super) async fn ask<T>(
+        &self,
+        operation: &'static str,
+        limit: Duration,
+        answer: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let mut asked = Asked { tier: self, operation, began: self.clock.now(), ended: false };
+        let late = |_| Err(StoreError::timed_out(format!("no answer within {limit:?}")));
+        let result = tokio::time::timeout(limit, answer).await.unwrap_or_else(late);
+        asked.end(result.as_ref().err());
+        result
+    }
+}
+
+impl<S> Tier<S> {
+    fn ended(&self, operation: &'static str, began: Tick, error: Option<&StoreError>, kind: &'static str) {
+        let now = self.clock.now();
+        let result = error.map_or("ok", |error| error.kind().as_str());
+        telemetry::store::operation(kind, operation, result, now.saturating_since(began));
+        let mut health = self.health.lock();
+        let Some(error) = error else {
+            let failures = core::mem::take(&mut *health).failures;
+            drop(health);
+            if failures > 0 {
+                telemetry::store::recovered(kind, failures);
+            }
+            return;
+        };
+        health.failures = health.failures.saturating_add(1);
+        let pause = FIRST_PAUSE.saturating_mul(1 << (health.failures - 1).min(16)).min(LONGEST_PAUSE);
+        // Operations that began before the pause and fail in it do not prolong it.
+        if now >= health.next {
+            health.next = now.saturating_add(pause);
+        }
+        if now < health.next_line {
+            health.untold += 1;
+            return;
+        }
+        health.next_line = now.saturating_add(LINE_EVERY);
+        let untold = core::mem::take(&mut health.untold);
+        drop(health);
+        telemetry::store::failed(self.role, kind, operation, &error.chain(), untold);
+    }
+}
+
+/// An operation that is under way.
+struct Asked<'a, S: Store> {
+    tier: &'a Tier<S>,
+    operation: &'static str,
+    began: Tick,
+    ended: bool,
+}
+
+impl<S: Store> Asked<'_, S> {
+    fn end(&mut self, error: Option<&StoreError>) {
+        self.ended = true;
+        self.tier.ended(self.operation, self.began, error, self.tier.kind());
+    }
+}
+
+impl<S: Store> Drop for Asked<'_, S> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end(Some(&StoreError::timed_out("no answer while anybody waited for it")));
+        }
+    }
+}
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const LINE_EVERY: Duration = Duration::from_secs(60);
