@@ -19,8 +19,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     };
 
-    // Nothing is opened yet: that does `registry.restore(..)`, or `start`. There is no cache in front of a store yet.
-    let registry = settings.clone().with_vars([("CIRCUIT_BREAKER_CACHE", "false")])?.registry()?.build()?;
+    // Nothing is opened yet: that does `registry.restore(..)`, or `start`.
+    let registry = settings.registry()?.build()?;
     for config in settings.circuits() {
         println!("{}", registry.circuit(config)?.config().explain());
     }

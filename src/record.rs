@@ -74,7 +74,8 @@ pub struct CircuitRecord {
     /// The openings in a row, this one included: each before it ended in a half-open attempt that failed.
     #[serde(default)]
     pub half_open_attempts: u32,
-    /// The weight of the failures since the last success, summed over the instances.
+    /// The weight of the failures since the last success, or while not closed of those that opened it, summed over the
+    /// instances.
     #[serde(default)]
     pub failure_count: f64,
     /// The probes that succeeded while half-open, summed over the instances.

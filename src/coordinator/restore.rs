@@ -44,10 +44,9 @@ pub(super) fn restoration(record: &CircuitRecord, id: &str, config: &Config, now
             let closed = Snapshot::closed();
             snapshot = Snapshot { state: operated.to, generation: snapshot.generation, mode: snapshot.mode, ..closed };
         }
-        if operated.holds(now) {
-            snapshot.mode = operated.mode;
-            snapshot.held_for = operated.held_for(now);
-        } else if operated.mode == Mode::ForcedOpen
+        // A hold that goes on binds like any act that is heard of, with who and why.
+        if !operated.holds(now)
+            && operated.mode == Mode::ForcedOpen
             && config.recovery == Recovery::Automatic
             && (mode_before == Mode::ForcedOpen || unknown_here)
         {

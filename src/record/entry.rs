@@ -39,7 +39,7 @@ pub struct InstanceEntry {
     /// Its probes that succeeded while half-open.
     #[serde(default)]
     pub probe_successes: u32,
-    /// The weight of its failures since the last success.
+    /// The weight of its failures since the last success, or while it is not closed of those that opened it.
     #[serde(default)]
     pub run: f64,
     /// The calls in its window.

@@ -7,7 +7,7 @@ use super::{Persistence, Settings};
 use crate::coordinator::{RegistryBuilder, Sharing};
 use crate::registry::Registry;
 use crate::store::schema::SchemaMode;
-use crate::store::{AnyStore, StoreError};
+use crate::store::{AnyStore, StoreError, TieredStore};
 
 impl Settings {
     /// Returns the builder of a registry with all that `[persistence]` says: the store, its tables, sharing, the name of this
@@ -19,11 +19,12 @@ impl Settings {
     /// use tower_circuit_breaker::settings::Settings;
     ///
     /// let settings = Settings::from_file("examples/config_file.toml")?;
-    /// # let settings = settings.with_vars([("CIRCUIT_BREAKER_PERSISTENCE", "false")])?;
+    /// # #[cfg(feature = "full")] {
     /// let registry = settings.registry()?.build()?;
     /// for config in settings.circuits() {
     ///     registry.circuit(config)?;
     /// }
+    /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -35,11 +36,10 @@ impl Settings {
         let builder = Registry::builder();
         let Some(kept) = self.persistence() else { return Ok(builder) };
         let store = AnyStore::open_with(kept.store().as_str(), schema(kept));
-        let store = store.map_err(|error| self.unusable("store", kept.store(), &error))?;
-        if let Some(cache) = kept.cache() {
-            // To come, and all that it takes: open `cache` as above, and `store = AnyStore::new(TieredStore::new(cache, store))`.
-            let error = StoreError::refused("a cache in front of the store is not available yet");
-            return Err(self.unusable("cache", cache, &error));
+        let mut store = store.map_err(|error| self.unusable("store", kept.store(), &error))?;
+        if let Some(url) = kept.cache() {
+            let cache = AnyStore::open(url.as_str()).map_err(|error| self.unusable("cache", url, &error))?;
+            store = AnyStore::new(TieredStore::new(cache, store));
         }
         let mut builder = builder
             .store(store)

@@ -22,6 +22,8 @@ pub(super) struct Ledger {
     /// The whole of the last open duration, and whether that opening was made on evidence of one's own.
     open_whole: Option<Duration>,
     opened_on_own: bool,
+    /// The weight of the failures that opened it.
+    opened_by: f64,
     failures: u64,
     last_failure: Option<Tick>,
     due: Option<Tick>,
@@ -34,6 +36,14 @@ impl Ledger {
         self.open_whole = edge.lasts;
         let borrowed = matches!(edge.reason, Reason::Advised { .. } | Reason::Restored | Reason::Followed);
         self.opened_on_own = !borrowed;
+        if let Some(weight) = weight(&edge.reason) {
+            self.opened_by = weight;
+        }
+    }
+
+    /// The weight of the failures to be kept: of those since the last success, or of those that opened the circuit.
+    fn run(&self, snapshot: &Snapshot) -> f64 {
+        if snapshot.state == State::Closed { snapshot.run } else { self.opened_by }
     }
 
     /// Looks whether there is something that the record does not have.
@@ -53,7 +63,7 @@ impl Ledger {
     /// healthy circuit writes nothing.
     fn differs(&self, circuit: &Circuit) -> bool {
         let (failures, snapshot) = (self.total_failures(), circuit.snapshot());
-        let Snapshot { run, probe_successes, .. } = snapshot;
+        let (run, probe_successes) = (self.run(&snapshot), snapshot.probe_successes);
         match &self.written {
             None => self.failures > 0 || probe_successes > 0,
             Some(written) => {
@@ -107,7 +117,7 @@ impl Ledger {
         }
         entry.attempt = snapshot.attempt;
         entry.probe_successes = snapshot.probe_successes;
-        entry.run = snapshot.run;
+        entry.run = self.run(&snapshot);
         entry.calls = snapshot.tally.calls();
         entry.score = snapshot.tally.score();
         entry.slow = snapshot.tally.slow();
@@ -138,6 +148,7 @@ impl Ledger {
         if restored {
             self.opened_on_own = !entry.advised;
             self.open_whole = entry.open_ms.map(Duration::from_millis);
+            self.opened_by = if entry.state == State::Closed { 0.0 } else { entry.run };
             self.written = Some(entry.clone());
         }
     }
@@ -155,6 +166,20 @@ impl Ledger {
             self.due = Some(now);
         }
     }
+}
+
+/// The weight of the failures of which a reason tells.
+fn weight(reason: &Reason) -> Option<f64> {
+    if let Reason::Advised { rule } = reason {
+        return weight(rule);
+    }
+    if let Reason::ConsecutiveFailures { score, .. }
+    | Reason::FailureRate { score, .. }
+    | Reason::FailureScore { score, .. } = reason
+    {
+        return Some(*score);
+    }
+    None
 }
 
 /// Counts are written so long after they have changed, and no more often than that.

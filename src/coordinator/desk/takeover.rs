@@ -8,8 +8,7 @@ use crate::coordinator::Sharing;
 use crate::coordinator::report::Restored;
 use crate::coordinator::restore::{published, restoration};
 use crate::record::{Command, InstanceEntry, Verdict, apply};
-use crate::state::{Act, Mode, Reason, State};
-use crate::telemetry;
+use crate::state::{Act, By, Mode, Reason, State};
 
 impl Desk {
     /// Takes over from the record what this instance has not taken over yet.
@@ -20,11 +19,17 @@ impl Desk {
             told.clash = self.evidence.is_contested_by(entry, who);
             self.evidence.met(entry);
         }
-        if self.restored == Restored::Waiting {
+        let waiting = self.restored == Restored::Waiting;
+        if waiting {
             self.restore(corrupt, who, now);
         }
         self.judge_pending(who, now, &mut told);
         self.bind(who, now);
+        if let Restored::From { standing, .. } = &mut self.restored
+            && waiting
+        {
+            *standing = self.circuit.standing();
+        }
         match who.sharing {
             Sharing::Follow => self.follow(who, now),
             Sharing::Advise => self.heed(who, now),
@@ -50,7 +55,8 @@ impl Desk {
                 let Ok(edge) = adopted else { return };
                 self.ours.extend(edge.map(|edge| edge.era));
                 let standing = self.circuit.standing();
-                let operated = self.known.operator.as_ref();
+                // What holds now is left to bind: so people read who did it, and not that it was restored.
+                let operated = self.known.operator.as_ref().filter(|operated| !operated.holds(now.store));
                 self.acts = operated.map_or(0, |operated| operated.sequence);
                 self.binding = operated.and_then(|operated| operated.commands.last().cloned());
                 Restored::From { store: self.from, whose: found.whose, standing }
@@ -121,13 +127,9 @@ impl Desk {
         if first && operated.at < entered {
             return;
         }
-        let Some(by) = operated.by() else {
-            telemetry::store::warn(format_args!(
-                "an act on `{}` has no readable user and reason; it is ignored",
-                self.name()
-            ));
-            return;
-        };
+        // That nobody can read who it was must not undo it.
+        let by =
+            operated.by().unwrap_or_else(|| By::new("unknown", "not readable in the store").expect("it is readable"));
         // A hold that is over, over one that it replaced elsewhere, ends it here too: at once.
         let held_for = operated.held_for(now.store);
         let edge = match operated.act {

@@ -127,10 +127,8 @@ fn an_address_that_cannot_be_used_is_refused_with_its_key_and_without_its_passwo
 }
 
 #[test]
-fn a_cache_is_refused_until_there_is_one() {
-    let error = refused("[persistence]\nenabled = true\ncache = 'redis://:s3cret@db'");
-    assert_eq!(
-        error.to_string(),
-        "the TOML text: persistence.cache is \"redis://:***@db\": a cache in front of the store is not available yet"
-    );
+fn a_cache_lies_in_front_of_the_store() {
+    let text = "[persistence]\nenabled = true\nstore = 'file:data'\ncache = 'redis://:s3cret@db'";
+    let registry = Settings::from_toml(text).unwrap().registry().unwrap().build().unwrap();
+    assert_eq!(registry.store_status().unwrap().store, "tiered");
 }
