@@ -4,9 +4,10 @@
 //! ([`found`](Desk::found)), and asks for the record that should be there ([`candidate`](Desk::candidate)).
 
 mod evidence;
+mod look;
 mod takeover;
+mod write;
 
-use core::task::Context;
 use core::time::Duration;
 use std::sync::Arc;
 use std::task::Waker;
@@ -14,14 +15,11 @@ use std::task::Waker;
 use super::Sharing;
 use super::bell::Bell;
 use super::report::Restored;
-use super::shared::{Shared, Ttl};
+use super::shared::Shared;
 use crate::circuit::Circuit;
 use crate::clock::Tick;
-use crate::record::{
-    CircuitRecord, Command, InstanceEntry, OperatorCommand, Timestamp, TransitionCommand, Verdict, apply,
-};
-use crate::state::{Act, Reason, State, Transition};
-use crate::store::{AuditRow, Etag, Versioned, Write};
+use crate::record::{CircuitRecord, InstanceEntry, OperatorCommand, Timestamp, TransitionCommand};
+use crate::store::{AuditRow, Etag, Versioned};
 use crate::telemetry;
 
 /// Who writes: the same for all desks.
@@ -186,84 +184,6 @@ impl Desk {
         self.act.is_some() || self.transition.is_some() || self.behind || self.evidence.is_due(now)
     }
 
-    /// Looks at what the circuit has done since the last look.
-    pub(super) fn look(&mut self, who: &Who, now: Tick) -> Told {
-        let mut told = Told::default();
-        // Hung up before looking: a transition in between rings.
-        while self.circuit.poll_changed(&Context::from_waker(&self.bell), &mut self.rung_era).is_ready() {}
-        let (edges, missed) = self.circuit.transitions_since(self.seen_era);
-        if missed > 0 {
-            let reason = format!("{missed} transitions were too fast to be kept");
-            told.missed = Some((missed, self.row(who, "missing", reason, None)));
-        }
-        for edge in edges {
-            self.seen_era = edge.era;
-            let ours = self.ours.iter().position(|era| *era == edge.era);
-            // Whose opening a restore has brought back, the record said.
-            let restored = ours.is_some() && edge.reason == Reason::Restored;
-            if edge.to.state == State::Open && edge.from.state != State::Open && !restored {
-                self.evidence.opened(&edge);
-            }
-            if let Some(at) = ours {
-                self.ours.swap_remove(at);
-                continue;
-            }
-            self.happened(who, &edge, &mut told);
-        }
-        self.evidence.look(&self.circuit, now);
-        told
-    }
-
-    /// A transition that the circuit made by itself, or an operator here.
-    fn happened(&mut self, who: &Who, edge: &Transition, told: &mut Told) {
-        let age = self.circuit.now().saturating_since(edge.at);
-        if edge.reason == Reason::KillSwitch {
-            return;
-        }
-        let (action, user, reason) = if let Reason::Operator { act, by } = &edge.reason {
-            (act.as_str(), Some(by.user().to_owned()), by.reason().to_owned())
-        } else {
-            (automatic(edge), None, edge.reason.to_string())
-        };
-        let mut row = self.row(who, action, reason, user);
-        row.generation = edge.generation.get();
-        told.rows.push((age, row));
-        self.moved = true;
-        if let Reason::Operator { act, by } = &edge.reason {
-            let hold = edge.lasts.filter(|_| matches!(act, Act::Trip | Act::Disable));
-            let command = OperatorCommand {
-                id: format!("{}-{}", who.incarnation, edge.era),
-                act: *act,
-                to: edge.to.state,
-                hold,
-                by: by.as_ref().clone(),
-                age,
-                on: self.acts,
-                instance: who.id.clone(),
-                incarnation: who.incarnation.clone(),
-                era: edge.era,
-            };
-            self.binding = Some(command.id.clone());
-            self.act = Some(Pending { at: edge.at, command });
-        }
-        // A reset too: if another act of here overtakes it, its state is published all the same.
-        if edge.from.state != edge.to.state {
-            let command = TransitionCommand {
-                on: edge.generation,
-                state: edge.to.state,
-                reason: edge.reason.to_string(),
-                age,
-                open_for: edge.lasts.filter(|_| edge.to.state == State::Open),
-                attempt: edge.attempt,
-                instance: who.id.clone(),
-                incarnation: who.incarnation.clone(),
-                era: edge.era,
-            };
-            self.strayed = false;
-            self.transition = Some(Pending { at: edge.at, command });
-        }
-    }
-
     /// Takes what the store says is there. What cannot be used is absent.
     pub(super) fn found(
         &mut self,
@@ -320,85 +240,6 @@ impl Desk {
         self.take_over(corrupt, who, now)
     }
 
-    /// Returns the write that should be made now, if any, and what it carries.
-    pub(super) fn candidate(&mut self, who: &Who, now: Now, ttl: Ttl) -> Option<(Write, Ticket)> {
-        let expected = self.etag.clone()?;
-        if !self.known.is_writable() {
-            self.retry_at = now.here.saturating_add(Duration::from_secs(60));
-            return None;
-        }
-        let mut record = self.known.clone();
-        let mut ticket_act = None;
-        let mut ticket_transition = None;
-        if let Some(command) = self.act_command() {
-            match apply(&mut record, &Command::Operated(command.clone()), now.store) {
-                Verdict::Applied => ticket_act = Some(command.id),
-                Verdict::Unwritable => return None,
-                // Superseded and expired acts were told of when the record came in.
-                Verdict::Known | Verdict::Superseded | Verdict::Expired => self.act = None,
-            }
-        }
-        if let Some(command) = self.transition_command() {
-            let era = command.era;
-            match apply(&mut record, &Command::Transitioned(command), now.store) {
-                Verdict::Applied => ticket_transition = Some(era),
-                // It is that of the reset, which is not written yet.
-                Verdict::Known if ticket_act.is_some() => ticket_transition = Some(era),
-                Verdict::Unwritable => return None,
-                // Another instance's is newer: ours stays in the entry.
-                Verdict::Known | Verdict::Superseded | Verdict::Expired => self.transition = None,
-            }
-        }
-        let acts = record
-            .operator
-            .as_ref()
-            .map_or(self.acts, |operated| if ticket_act.is_some() { operated.sequence } else { self.acts });
-        let mut ticket_entry = None;
-        let moved = ticket_act.is_some() || ticket_transition.is_some();
-        if moved || self.evidence.is_due(now.here) {
-            let entry = self.evidence.entry(&self.circuit, who, acts, now);
-            match apply(&mut record, &Command::Evidence(who.id.clone(), entry.clone()), now.store) {
-                Verdict::Applied => ticket_entry = Some(entry),
-                Verdict::Unwritable => return None,
-                Verdict::Known | Verdict::Superseded | Verdict::Expired => {}
-            }
-        }
-        if !moved && ticket_entry.is_none() && !self.behind {
-            self.evidence.nothing_due();
-            return None;
-        }
-        let bytes = match record.encode() {
-            Ok(bytes) => bytes,
-            Err(problem) => {
-                telemetry::store::warn(format_args!("{problem}; it is not written"));
-                self.retry_at = now.here.saturating_add(Duration::from_secs(60));
-                return None;
-            }
-        };
-        let ttl = record.ttl(ttl.open, ttl.other, now.store);
-        let write = Write { name: self.name().to_owned(), expected, bytes, ttl };
-        Some((write, Ticket { record, act: ticket_act, transition: ticket_transition, entry: ticket_entry }))
-    }
-
-    /// The write was made.
-    pub(super) fn written(&mut self, ticket: Ticket, etag: Etag, who: &Who, now: Now) -> Told {
-        self.known = crate::record::join(&self.known, &ticket.record);
-        self.behind = self.known != ticket.record;
-        self.etag = Some(Some(etag));
-        self.conflicts = 0;
-        self.failures = 0;
-        if self.act.as_ref().is_some_and(|act| Some(&act.command.id) == ticket.act.as_ref()) {
-            self.act = None;
-        }
-        if self.transition.as_ref().is_some_and(|edge| Some(edge.command.era) == ticket.transition) {
-            self.transition = None;
-        }
-        if let Some(entry) = ticket.entry {
-            self.evidence.written(entry, now.here);
-        }
-        self.take_over(false, who, now)
-    }
-
     /// Everything that is not written yet is due now: nobody will come later.
     pub(super) fn hurry(&mut self, now: Tick) {
         self.retry_at = now;
@@ -408,16 +249,6 @@ impl Desk {
     /// The instance has another id now.
     pub(super) fn renamed(&mut self, now: Tick) {
         self.evidence.renamed(now);
-    }
-
-    fn act_command(&self) -> Option<OperatorCommand> {
-        let Pending { at, command } = self.act.as_ref()?;
-        Some(OperatorCommand { age: self.circuit.now().saturating_since(*at), ..command.clone() })
-    }
-
-    fn transition_command(&self) -> Option<TransitionCommand> {
-        let Pending { at, command } = self.transition.as_ref()?;
-        Some(TransitionCommand { age: self.circuit.now().saturating_since(*at), ..command.clone() })
     }
 
     fn row(&self, who: &Who, action: &str, reason: String, user: Option<String>) -> AuditRow {
@@ -431,15 +262,5 @@ impl Desk {
             generation: self.known.generation.get(),
             instance: who.id.clone(),
         }
-    }
-}
-
-/// What the audit calls a transition that nobody ordered.
-const fn automatic(edge: &Transition) -> &'static str {
-    match (edge.from.state, edge.to.state) {
-        (State::Closed, State::Closed) | (State::Open, State::Open) | (State::HalfOpen, State::HalfOpen) => "released",
-        (_, State::Open) => "opened",
-        (_, State::HalfOpen) => "half_opened",
-        (_, State::Closed) => "closed",
     }
 }

@@ -1,5 +1,6 @@
 //! The task: it waits for a bell, an answer, news or the time, and lets every desk do what is due.
 
+mod end;
 mod jobs;
 
 use core::time::Duration;
@@ -282,27 +283,6 @@ impl Task {
         }
     }
 
-    /// After a desk has taken over what the store said.
-    fn settle(&mut self, at: usize, told: Told, now: Tick) {
-        let (waiting, name) = {
-            let desk = &self.ledger.desks[at];
-            (desk.restored == Restored::Waiting, desk.name().to_owned())
-        };
-        if !waiting {
-            let restored = self.ledger.desks[at].restored.clone();
-            let before = self.shared.seen.lock().restored.insert(name.clone(), restored.clone());
-            if before.as_ref() != Some(&restored) {
-                if let Restored::From { store, standing, .. } = &restored {
-                    telemetry::store::note(format_args!(
-                        "circuit `{name}` was restored from {store}: it is {standing}"
-                    ));
-                }
-                self.shared.tell_progress();
-            }
-        }
-        self.note(at, told, now);
-    }
-
     fn next_wake(&self) -> Tick {
         let mut next = self.next_look.min(self.next_poll);
         // While it is down one operation at a time finds out, and its end wakes by itself.
@@ -320,64 +300,6 @@ impl Task {
         }
         let waiting = self.ledger.desks.iter().filter_map(|desk| desk.wait_until).min();
         waiting.map_or(next, |at| next.min(at))
-    }
-
-    /// Ends the waiting of first calls whose time is over, and tells how things stand.
-    fn report(&mut self) {
-        let now = self.ledger.clock.now();
-        let desks = if self.shared.terms.first_call_waits.is_zero() { &mut [] } else { &mut self.ledger.desks[..] };
-        for desk in desks {
-            if desk.wait_until.is_some_and(|until| until <= now) {
-                desk.wait_until = None;
-                desk.circuit.restored();
-            }
-        }
-        let mut seen = self.shared.seen.lock();
-        seen.status.up = self.ledger.link.is_up();
-        seen.status.unsaved = self.to_write.len();
-        seen.status.audit_rows = self.ledger.outbox.len();
-        if seen.status.last_error != self.ledger.link.last_error {
-            seen.status.last_error.clone_from(&self.ledger.link.last_error);
-        }
-        if seen.status.instance != self.ledger.who.id {
-            seen.status.instance.clone_from(&self.ledger.who.id);
-        }
-    }
-
-    fn is_done(&self) -> bool {
-        let written = self.to_write.is_empty() && self.ledger.outbox.len() == 0;
-        self.finished || self.closing && written && self.under_way.values().all(|(job, _)| job.is_idle())
-    }
-}
-
-/// Whether it ends or dies: nobody may wait for it any more.
-impl Drop for Task {
-    fn drop(&mut self) {
-        let died = std::thread::panicking();
-        let name = |at: &usize| self.ledger.desks[*at].name().to_owned();
-        let unsaved = self.to_write.iter().map(name).collect();
-        let circuits: Vec<_> = self.ledger.desks.iter().map(|desk| desk.circuit.clone()).collect();
-        {
-            let mut seen = self.shared.seen.lock();
-            seen.unsaved = unsaved;
-            seen.status.unsaved = self.to_write.len();
-            seen.status.audit_rows = self.ledger.outbox.len();
-            seen.status.deaths += u64::from(died);
-        }
-        let rest = Ledger::new(&self.shared);
-        *self.shared.ledger.lock() = Some(core::mem::replace(&mut self.ledger, rest));
-        // Only now: whoever finds that none is running, takes up what this one has left.
-        let mut inbox = self.shared.inbox.lock();
-        (inbox.running, inbox.task) = (false, None);
-        let introduced = inbox.introduced.clone();
-        drop(inbox);
-        circuits.iter().chain(&introduced).for_each(Circuit::restored);
-        if died {
-            telemetry::store::warn(format_args!(
-                "the task that keeps circuits in the store has died of a panic; circuits go on in memory until `restore`"
-            ));
-        }
-        self.shared.tell_progress();
     }
 }
 
