@@ -80,6 +80,8 @@ pub(super) struct Desk {
     /// The id of the act that binds here, made here or taken over: of two stores that fail in turn it can come back under
     /// another number, also after a newer one.
     binding: Option<String>,
+    /// The highest generation or sequence that was ever proposed from here, answered or not.
+    proposed: u64,
     /// The published generation that was followed last.
     followed: u64,
     /// Whether another's was, and none of here was made since.
@@ -147,6 +149,7 @@ impl Desk {
             evidence: evidence::Ledger::default(),
             acts: 0,
             binding: None,
+            proposed: 0,
             followed: 0,
             strayed: false,
             reverts: false,

@@ -26,6 +26,9 @@ pub enum Command {
 pub struct TransitionCommand {
     /// The generation that it was made on. Zero: nothing was known of the record.
     pub on: Generation,
+    /// The highest number that the instance has ever proposed. A proposal without an answer may reach a store later, and then
+    /// nothing newer must have a smaller one: the stores of a tiered one have clocks of their own.
+    pub after: u64,
     /// The new state.
     pub state: State,
     /// Why.
@@ -62,6 +65,8 @@ pub struct OperatorCommand {
     pub age: Duration,
     /// The sequence of the act that was known when this one was made. Zero: none.
     pub on: u64,
+    /// The highest number that the instance has ever proposed, as for a transition.
+    pub after: u64,
     /// The instance that it was made on.
     pub instance: String,
     /// The start of that instance.
@@ -119,7 +124,7 @@ fn publish(record: &mut CircuitRecord, command: &TransitionCommand, now: Timesta
     if newer && !own {
         return Verdict::Superseded;
     }
-    record.generation = next(record.generation.get(), now);
+    record.generation = next(record.generation.get().max(command.after), now);
     enter(record, command.state, at);
     record.reason = words::clean(&command.reason, 300);
     record.half_open_attempts = command.attempt;
@@ -176,7 +181,7 @@ fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now: Timestamp
     let mut commands = last.map(|last| last.commands.clone()).unwrap_or_default();
     commands.push(command.id.clone());
     let mut operated = Operated {
-        sequence: next(last.map_or(0, |last| last.sequence), now).get(),
+        sequence: next(last.map_or(0, |last| last.sequence).max(command.after), now).get(),
         act: command.act,
         mode: mode(command.act),
         to: command.to,
@@ -191,7 +196,7 @@ fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now: Timestamp
     };
     operated.clean();
     if command.act == Act::Reset {
-        record.generation = next(record.generation.get(), now);
+        record.generation = next(record.generation.get().max(command.after), now);
         enter(record, command.to, at);
         record.reason = words::clean(&format!("{} by {}", command.act, command.by), 300);
         record.half_open_attempts = 0;

@@ -60,6 +60,7 @@ impl Desk {
                 by: by.as_ref().clone(),
                 age,
                 on: self.acts,
+                after: 0,
                 instance: who.id.clone(),
                 incarnation: who.incarnation.clone(),
                 era: edge.era,
@@ -71,6 +72,7 @@ impl Desk {
         if edge.from.state != edge.to.state {
             let command = TransitionCommand {
                 on: edge.generation,
+                after: 0,
                 state: edge.to.state,
                 reason: edge.reason.to_string(),
                 age,

@@ -64,6 +64,10 @@ impl Desk {
                 return None;
             }
         };
+        if moved {
+            let sequence = record.operator.as_ref().map_or(0, |operated| operated.sequence);
+            self.proposed = self.proposed.max(record.generation.get()).max(sequence);
+        }
         let ttl = record.ttl(ttl.open, ttl.other, now.store);
         let write = Write { name: self.name().to_owned(), expected, bytes, ttl };
         Some((write, Ticket { record, act: ticket_act, transition: ticket_transition, entry: ticket_entry }))
@@ -90,11 +94,15 @@ impl Desk {
 
     pub(super) fn act_command(&self) -> Option<OperatorCommand> {
         let Pending { at, command } = self.act.as_ref()?;
-        Some(OperatorCommand { age: self.circuit.now().saturating_since(*at), ..command.clone() })
+        Some(OperatorCommand { after: self.proposed, age: self.circuit.now().saturating_since(*at), ..command.clone() })
     }
 
     pub(super) fn transition_command(&self) -> Option<TransitionCommand> {
         let Pending { at, command } = self.transition.as_ref()?;
-        Some(TransitionCommand { age: self.circuit.now().saturating_since(*at), ..command.clone() })
+        Some(TransitionCommand {
+            after: self.proposed,
+            age: self.circuit.now().saturating_since(*at),
+            ..command.clone()
+        })
     }
 }

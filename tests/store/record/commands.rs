@@ -16,6 +16,7 @@ use crate::rig::secs;
 fn transition(on: u64, state: State, incarnation: &str, era: u64) -> TransitionCommand {
     TransitionCommand {
         on: Generation::new(on),
+        after: 0,
         state,
         reason: "a test".to_owned(),
         age: Duration::ZERO,
@@ -36,6 +37,7 @@ fn act(id: &str, act: Act, hold: Option<Duration>, on: u64) -> OperatorCommand {
         by: By::new("alice", "maintenance").unwrap(),
         age: Duration::ZERO,
         on,
+        after: 0,
         instance: "node-1".to_owned(),
         incarnation: "one".to_owned(),
         era: 3,
@@ -80,6 +82,20 @@ fn a_transition_on_an_older_generation_changes_nothing_but_ones_own_goes_on() {
     }
     assert_eq!(record, before);
     assert_eq!(publish(&mut record, transition(0, State::HalfOpen, "one", 3), later(9)), Verdict::Applied);
+}
+
+#[test]
+fn a_number_is_higher_than_any_that_its_instance_has_proposed() {
+    // It was proposed to a store whose clock is ahead; it may still arrive there.
+    let after = later(5).as_millis();
+    let mut record = CircuitRecord::unknown("payments");
+    let command = TransitionCommand { after, ..transition(0, State::Open, "one", 2) };
+    assert_eq!(publish(&mut record, command, NOW), Verdict::Applied);
+    assert_eq!(record.generation.get(), after + 1);
+    let reset = OperatorCommand { after: after + 1, ..act("one-3", Act::Reset, None, 0) };
+    assert_eq!(operate(&mut record, reset, NOW), Verdict::Applied);
+    assert_eq!(record.generation.get(), after + 2);
+    assert_eq!(record.operator.unwrap().sequence, after + 2);
 }
 
 #[test]
