@@ -45,6 +45,8 @@ use crate::config::Config;
 use crate::error::Rejected;
 use crate::outcome::Outcome;
 use crate::state::Standing;
+#[cfg(feature = "keyed")]
+use crate::state::State;
 use crate::sync::thread_number;
 pub use flight::Call;
 pub(crate) use flight::Flight;
@@ -163,6 +165,25 @@ impl Circuit {
         {
             admission.permit().record(outcome);
         }
+    }
+
+    /// Whether that is a handle to the same circuit.
+    #[cfg(any(feature = "store", feature = "keyed"))]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.top, &other.top)
+    }
+
+    /// Whether it is closed, and no operator holds it.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.inner().load().standing() == Standing::new(State::Closed, self.config().first_mode())
+    }
+
+    /// Whether the next call would be let through, if only as a probe, and no operator holds it.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn rejects_nobody(&self) -> bool {
+        let (inner, word) = (self.inner(), self.inner().load());
+        word.mode() == self.config().first_mode() && inner.peek_at_gate(word) == Peek::MayPass
     }
 
     /// Whether every call would be rejected now, and if so for how long if that is known; or whether it should wait.

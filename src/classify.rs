@@ -4,13 +4,29 @@
 //! [`classify`](crate::CircuitBreakerLayer::classify) and its two shorter forms; [`DefaultClassifier`] needs nothing. Nothing
 //! is a success silently: an error that nobody knows is a hard failure.
 
+#[cfg(feature = "http")]
+mod body;
 mod closure;
+#[cfg(feature = "http")]
+mod grpc;
+#[cfg(feature = "http")]
+mod http;
+#[cfg(feature = "reqwest")]
+mod reqwest;
 mod timeout;
 
 use core::time::Duration;
 
+#[cfg(feature = "http")]
+pub use self::http::{AtEndOfBody, AtHeaders, BodyError, BoxedBodyError, HttpClassifier, PlainBodyError};
+#[cfg(feature = "reqwest")]
+pub use self::reqwest::ReqwestClassifier;
 use crate::outcome::{Failure, FailureKind, Outcome};
+#[cfg(feature = "http")]
+pub use body::BodyClassifier;
 pub use closure::{ErrorClassifier, FnClassifier, ResponseClassifier};
+#[cfg(feature = "http")]
+pub use grpc::{GrpcClassifier, GrpcCode};
 pub use timeout::{DefaultClassifier, outcome_of};
 
 /// Decides what the end of a call meant.

@@ -17,6 +17,8 @@ use crate::event::Observer;
 use crate::state::Mode;
 use crate::window::Window;
 pub use builder::ConfigBuilder;
+#[cfg(feature = "keyed")]
+pub(crate) use builder::{LONGEST_NAME, is_printable};
 pub(crate) use open::LONGEST_RETRY_AFTER;
 pub use open::{OpenDuration, Recovery};
 
@@ -38,6 +40,8 @@ pub struct Config {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
     pub(crate) shipped_observers: bool,
+    /// What metrics call it, if not by its name: it shares that with others.
+    pub(crate) label: Option<Arc<str>>,
 }
 
 /// When a closed circuit trips: any rule that is set trips it.

@@ -15,6 +15,7 @@ mod bell;
 mod builder;
 
 mod desk;
+mod desks;
 mod instance;
 mod link;
 mod outbox;

@@ -32,6 +32,7 @@ pin_project! {
 
 pin_project! {
     #[project = KindProjection]
+    #[project_replace = KindReplaced]
     enum Kind<F, C, R, Req, Res, Err>
     where
         C: Classifier<Req, Res, Err>,
@@ -39,6 +40,8 @@ pin_project! {
     {
         // The inner future is dropped first: what it does while it is dropped still belongs to the call.
         Called { #[pin] future: F, flight: Flight<C, Req, Res, Err>, rejection: PhantomData<fn() -> R> },
+        // No circuit asked about it.
+        Unguarded { #[pin] future: F },
         Rejected { answer: Option<Result<Res, R::Error>> },
     }
 }
@@ -52,8 +55,46 @@ where
         Self { kind: Kind::Called { future, flight, rejection: PhantomData } }
     }
 
+    pub(crate) const fn unguarded(future: F) -> Self {
+        Self { kind: Kind::Unguarded { future } }
+    }
+
     pub(crate) const fn rejected(answer: Result<Res, R::Error>) -> Self {
         Self { kind: Kind::Rejected { answer: Some(answer) } }
+    }
+}
+
+/// An error, or a response that nobody has judged, with its flight if a circuit guards the call.
+#[cfg(feature = "http")]
+type Unjudged<C, Req, Res, Err, E> = Result<(Res, Option<Flight<C, Req, Res, Err>>), E>;
+
+#[cfg(feature = "http")]
+impl<F, C, R, Req, Res, Err> ResponseFuture<F, C, R, Req, Res, Err>
+where
+    F: Future<Output = Result<Res, Err>>,
+    C: Classifier<Req, Res, Err>,
+    R: Rejection<Req, Res, Err>,
+{
+    /// Polls like the future, but leaves a response unjudged.
+    pub(crate) fn poll_response(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Unjudged<C, Req, Res, Err, R::Error>> {
+        let mut kind = self.project().kind;
+        let response = match kind.as_mut().project() {
+            KindProjection::Called { future, flight, .. } => ready!(flight.poll_response(future, context)),
+            KindProjection::Unguarded { future } => ready!(future.poll(context)),
+            KindProjection::Rejected { answer } => {
+                let answer = answer.take().expect("a future is not polled after it is done");
+                return Poll::Ready(answer.map(|response| (response, None)));
+            }
+        };
+        // In place: the inner future is dropped where it lies, and only the flight moves on.
+        let flight = match kind.project_replace(Kind::Rejected { answer: None }) {
+            KindReplaced::Called { flight, .. } => Some(flight),
+            KindReplaced::Unguarded { .. } | KindReplaced::Rejected { .. } => None,
+        };
+        Poll::Ready(response.map(|response| (response, flight)).map_err(R::map_err))
     }
 }
 
@@ -71,6 +112,7 @@ where
                 let result = ready!(flight.poll(future, context));
                 Poll::Ready(result.map_err(R::map_err))
             }
+            KindProjection::Unguarded { future } => Poll::Ready(ready!(future.poll(context)).map_err(R::map_err)),
             KindProjection::Rejected { answer } => {
                 Poll::Ready(answer.take().expect("a future is not polled after it is done"))
             }
@@ -86,6 +128,7 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.kind {
             Kind::Called { .. } => "Called",
+            Kind::Unguarded { .. } => "Unguarded",
             Kind::Rejected { .. } => "Rejected",
         };
         f.debug_tuple("ResponseFuture").field(&format_args!("{kind}")).finish()

@@ -10,6 +10,9 @@ use tower_layer::Layer;
 use crate::circuit::Circuit;
 use crate::classify::{DefaultClassifier, ErrorClassifier, FnClassifier, ResponseClassifier};
 use crate::error::Rejected;
+#[cfg(feature = "keyed")]
+use crate::keyed::Keyed;
+use crate::keyed::Shared;
 use crate::outcome::Outcome;
 use crate::rejection::{BoxedErrors, Respond, TypedErrors};
 use crate::service::{CircuitBreaker, WhenOpen};
@@ -34,8 +37,8 @@ use crate::service::{CircuitBreaker, WhenOpen};
 /// ```
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is applied to a service"]
-pub struct CircuitBreakerLayer<C = DefaultClassifier, R = BoxedErrors> {
-    circuit: Circuit,
+pub struct CircuitBreakerLayer<C = DefaultClassifier, R = BoxedErrors, K = Shared> {
+    circuits: K,
     classifier: C,
     rejection: R,
     when_open: WhenOpen,
@@ -45,7 +48,7 @@ impl CircuitBreakerLayer {
     /// Returns a layer for that circuit, with the default classifier and boxed errors.
     pub fn new(circuit: &Circuit) -> Self {
         Self {
-            circuit: circuit.clone(),
+            circuits: Shared(circuit.clone()),
             classifier: DefaultClassifier,
             rejection: BoxedErrors,
             when_open: WhenOpen::Reject,
@@ -53,7 +56,19 @@ impl CircuitBreakerLayer {
     }
 }
 
-impl<C, R> CircuitBreakerLayer<C, R> {
+#[cfg(feature = "keyed")]
+impl<F> CircuitBreakerLayer<DefaultClassifier, BoxedErrors, Keyed<F>> {
+    /// Returns a layer with a circuit for each key of a request, with the default classifier and boxed errors.
+    ///
+    /// Its services are ready whenever the inner one is: which circuit it will be, only the request says. A rejected call then
+    /// leaves the inner service ready, with what it has reserved for that, until the next call or until it is dropped.
+    pub fn keyed(circuits: Keyed<F>) -> Self {
+        let (classifier, rejection) = (DefaultClassifier, BoxedErrors);
+        Self { circuits, classifier, rejection, when_open: WhenOpen::Reject }
+    }
+}
+
+impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// Judges calls by a closure over the result.
     ///
     /// ```
@@ -66,7 +81,7 @@ impl<C, R> CircuitBreakerLayer<C, R> {
     ///     Err(error) => outcome_of(error.as_ref()),
     /// });
     /// ```
-    pub fn classify<Res, Err, F>(self, f: F) -> CircuitBreakerLayer<FnClassifier<F, Res, Err>, R>
+    pub fn classify<Res, Err, F>(self, f: F) -> CircuitBreakerLayer<FnClassifier<F, Res, Err>, R, K>
     where
         // The bound stands here, so that a closure's references are taken as it is written.
         F: Fn(Result<&Res, &Err>) -> Outcome,
@@ -75,7 +90,7 @@ impl<C, R> CircuitBreakerLayer<C, R> {
     }
 
     /// Judges calls by a closure over the error; every response is a success.
-    pub fn classify_error<Err, F>(self, f: F) -> CircuitBreakerLayer<ErrorClassifier<F, Err>, R>
+    pub fn classify_error<Err, F>(self, f: F) -> CircuitBreakerLayer<ErrorClassifier<F, Err>, R, K>
     where
         F: Fn(&Err) -> Outcome,
     {
@@ -83,7 +98,7 @@ impl<C, R> CircuitBreakerLayer<C, R> {
     }
 
     /// Judges calls by a closure over the response; errors are judged by default.
-    pub fn classify_response<Res, F>(self, f: F) -> CircuitBreakerLayer<ResponseClassifier<F, Res>, R>
+    pub fn classify_response<Res, F>(self, f: F) -> CircuitBreakerLayer<ResponseClassifier<F, Res>, R, K>
     where
         F: Fn(&Res) -> Outcome,
     {
@@ -91,21 +106,21 @@ impl<C, R> CircuitBreakerLayer<C, R> {
     }
 
     /// Judges calls by a classifier of your own.
-    pub fn classifier<C2>(self, classifier: C2) -> CircuitBreakerLayer<C2, R> {
-        let Self { circuit, rejection, when_open, .. } = self;
-        CircuitBreakerLayer { circuit, classifier, rejection, when_open }
+    pub fn classifier<C2>(self, classifier: C2) -> CircuitBreakerLayer<C2, R, K> {
+        let Self { circuits, rejection, when_open, .. } = self;
+        CircuitBreakerLayer { circuits, classifier, rejection, when_open }
     }
 
     /// Rejects with [`Error::Rejected`](crate::Error): an error to match on, without an allocation.
     ///
     /// With another layer's `BoxError` inside, `Error<BoxError>` is not a `std::error::Error`; then keep the default.
-    pub fn typed_errors(self) -> CircuitBreakerLayer<C, TypedErrors> {
+    pub fn typed_errors(self) -> CircuitBreakerLayer<C, TypedErrors, K> {
         self.rejection(TypedErrors)
     }
 
     /// Answers rejected calls with a response that `respond` makes, and leaves the service's error type as it is: for axum's
     /// `Router::layer`, `option_layer` and tonic servers.
-    pub fn respond_with<Res, F>(self, respond: F) -> CircuitBreakerLayer<C, Respond<F>>
+    pub fn respond_with<Res, F>(self, respond: F) -> CircuitBreakerLayer<C, Respond<F>, K>
     where
         F: Fn(Rejected) -> Res,
     {
@@ -113,11 +128,13 @@ impl<C, R> CircuitBreakerLayer<C, R> {
     }
 
     /// Rejects in a way of your own.
-    pub fn rejection<R2>(self, rejection: R2) -> CircuitBreakerLayer<C, R2> {
-        let Self { circuit, classifier, when_open, .. } = self;
-        CircuitBreakerLayer { circuit, classifier, rejection, when_open }
+    pub fn rejection<R2>(self, rejection: R2) -> CircuitBreakerLayer<C, R2, K> {
+        let Self { circuits, classifier, when_open, .. } = self;
+        CircuitBreakerLayer { circuits, classifier, rejection, when_open }
     }
+}
 
+impl<C, R> CircuitBreakerLayer<C, R> {
     /// Sets what `poll_ready` does while the circuit rejects every call. Default: [`WhenOpen::Reject`].
     pub fn when_open(mut self, when_open: WhenOpen) -> Self {
         self.when_open = when_open;
@@ -125,18 +142,18 @@ impl<C, R> CircuitBreakerLayer<C, R> {
     }
 }
 
-impl<S, C: Clone, R: Clone> Layer<S> for CircuitBreakerLayer<C, R> {
-    type Service = CircuitBreaker<S, C, R>;
+impl<S, C: Clone, R: Clone, K: Clone> Layer<S> for CircuitBreakerLayer<C, R, K> {
+    type Service = CircuitBreaker<S, C, R, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let circuit = self.circuit.clone();
-        CircuitBreaker::new(inner, circuit, self.classifier.clone(), self.rejection.clone(), self.when_open)
+        let circuits = self.circuits.clone();
+        CircuitBreaker::new(inner, circuits, self.classifier.clone(), self.rejection.clone(), self.when_open)
     }
 }
 
-impl<C, R> fmt::Debug for CircuitBreakerLayer<C, R> {
+impl<C, R, K: fmt::Debug> fmt::Debug for CircuitBreakerLayer<C, R, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("CircuitBreakerLayer");
-        debug.field("circuit", &self.circuit).field("when_open", &self.when_open).finish_non_exhaustive()
+        debug.field("circuits", &self.circuits).field("when_open", &self.when_open).finish_non_exhaustive()
     }
 }

@@ -35,7 +35,10 @@
 //! | set the rules, see their defaults | [`Config`], [`ConfigBuilder`](config::ConfigBuilder), [`OpenDuration`], [`Window`] |
 //! | say what counts as a failure | [`CircuitBreakerLayer::classify`], [`classify`], [`Outcome`], [`Failure`] |
 //! | shape rejections | [`CircuitBreakerLayer::typed_errors`], [`respond_with`](CircuitBreakerLayer::respond_with), [`rejection`] |
+//! | judge HTTP, gRPC, reqwest; hold the permit to the end of a body | `classify::{HttpClassifier, GrpcClassifier, ReqwestClassifier}`, `body` |
+//! | have a circuit per key | `keyed`, with the feature `keyed` |
 //! | know a rejection | [`Rejected::find`], [`Error`] |
+//! | retry, and stop at a rejection or wait for the circuit | `retry`, with the feature `retry` |
 //! | call without tower | [`Circuit::call`], [`Circuit::try_acquire`] |
 //! | look at a circuit, and operate it | [`Circuit::status`], [`trip`](Circuit::trip), [`reset`](Circuit::reset), [`By`], [`To`](circuit::To) |
 //! | have several circuits, by name | [`Registry`] |
@@ -47,12 +50,18 @@
 //! # Features
 //!
 //! * `metrics`, `tracing` (both default): observers for these facades on every circuit, unless its builder says otherwise.
+//! * `http`: classifiers and rejections for HTTP and gRPC, bodies that are tracked to their end; `tonic`, `reqwest`: what the errors of
+//!   those crates mean.
+//! * `keyed`: a circuit per host, path, method or tenant.
 //! * `store`: records, the trait of stores, the coordinator and `MemoryStore`; `file`, `sqlite`, `postgres`, `redis`: a store each.
 //! * `tls-rustls`: TLS to Postgres and Redis.
+//! * `retry`: retries that know rejections, for tower's `RetryLayer`.
 //! * `serde`: `settings` from a TOML or JSON file and from the environment.
 //! * `test-util`: `MockClock`, which a test moves by hand, `FaultyStore`, and the conformance suite of stores.
 //! * `full`: everything but `test-util`.
 
+#[cfg(feature = "http")]
+pub mod body;
 pub mod circuit;
 pub mod classify;
 pub mod clock;
@@ -62,12 +71,15 @@ pub mod coordinator;
 mod error;
 pub mod event;
 mod future;
+pub mod keyed;
 mod layer;
 pub mod outcome;
 #[cfg(feature = "store")]
 pub mod record;
 mod registry;
 pub mod rejection;
+#[cfg(feature = "retry")]
+pub mod retry;
 mod service;
 #[cfg(feature = "serde")]
 pub mod settings;
@@ -98,3 +110,8 @@ struct Readme;
 #[cfg(all(doctest, feature = "full"))]
 #[doc = include_str!("../docs/stores.md")]
 struct Stores;
+
+/// And that about stacks.
+#[cfg(all(doctest, feature = "full"))]
+#[doc = include_str!("../docs/stacks.md")]
+struct Stacks;

@@ -33,6 +33,10 @@ pub struct Registry {
 /// What goes along with a registry: it is told of every new circuit, outside the lock.
 pub(crate) trait Companion: Any + fmt::Debug + Send + Sync {
     fn introduced(&self, circuit: &Circuit);
+
+    /// The circuit is no longer in the registry. Told after `introduced`, and before that of another of its name.
+    #[cfg(feature = "keyed")]
+    fn forgotten(&self, circuit: &Circuit);
 }
 
 #[derive(Debug)]
@@ -82,19 +86,47 @@ impl Registry {
             return present;
         }
         // Made outside the lock: it asks the clock and the observers, which are foreign and may ask the registry.
-        let circuit = Circuit::untold(config);
+        let (circuit, is_new) = self.insert(Circuit::untold(config))?;
+        if is_new {
+            circuit.introduce();
+        }
+        Ok(circuit)
+    }
+
+    /// Takes the circuit in, unless there is one of that name: then that one is returned, and `false`. The observers of a new one
+    /// are not told: [`introduce`](Circuit::introduce) must follow, outside every lock.
+    pub(crate) fn insert(&self, circuit: Circuit) -> Result<(Circuit, bool), RegistryError> {
         let mut circuits = self.shared.circuits.lock();
         if let Some(present) = self.present(&circuits, circuit.config()) {
             drop(circuits);
-            return present;
+            return present.map(|present| (present, false));
         }
         circuits.insert(circuit.name().to_owned(), circuit.clone());
         drop(circuits);
         if let Some(companion) = &self.shared.companion {
             companion.introduced(&circuit);
         }
-        circuit.introduce();
-        Ok(circuit)
+        Ok((circuit, true))
+    }
+
+    /// Lets go of that very circuit, not of another of its name. Whoever has a handle or a permit goes on with it.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn remove(&self, circuit: &Circuit) {
+        let mut circuits = self.shared.circuits.lock();
+        if !circuits.get(circuit.name()).is_some_and(|present| present.is(circuit)) {
+            return;
+        }
+        let removed = circuits.remove(circuit.name());
+        drop(circuits);
+        if let (Some(companion), Some(circuit)) = (&self.shared.companion, removed) {
+            companion.forgotten(&circuit);
+        }
+    }
+
+    /// Returns how many circuits there may be.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn limit(&self) -> usize {
+        self.shared.limit
     }
 
     /// Returns what there is instead of a new circuit, if there is something or no room.

@@ -3,9 +3,22 @@
 //! [`BoxedErrors`] is the default because it composes with everything that tower has; [`TypedErrors`] costs no allocation and
 //! lets a caller match; [`Respond`] answers for the service, for stacks whose error cannot be changed.
 
+#[cfg(feature = "http")]
+mod grpc;
+#[cfg(feature = "http")]
+mod http;
+#[cfg(feature = "reqwest")]
+mod reqwest;
+
 use core::fmt;
 
+#[cfg(feature = "http")]
+pub use self::http::{HeadersOnly, HttpRejection};
+#[cfg(feature = "reqwest")]
+pub use self::reqwest::ReqwestRejection;
 use crate::error::{BoxError, Error, Rejected};
+#[cfg(feature = "http")]
+pub use grpc::GrpcRejection;
 
 /// Makes the answer to a rejected call, and fits the errors of the service into the same type.
 ///
@@ -43,7 +56,8 @@ use crate::error::{BoxError, Error, Rejected};
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot reject calls of a service that gives `Result<{Res}, {E}>`",
-    note = "`BoxedErrors` needs an error that is `Into<BoxError>`; otherwise use `.typed_errors()` or `.respond_with(..)`"
+    note = "`BoxedErrors` needs an error that is `Into<BoxError>`; otherwise use `.typed_errors()` or `.respond_with(..)`",
+    note = "`HttpRejection` needs an HTTP request, and a response whose body is `From<String>`, or `Default` with `.headers_only()`: make the body below the breaker one that is, as in `.map_response(|r| r.map(axum::body::Body::new))`"
 )]
 pub trait Rejection<Req, Res, E> {
     /// The error of the service with its breaker.

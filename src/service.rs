@@ -4,6 +4,8 @@
 //! And `poll_ready` never fails by itself: one error kills a `Buffer` for good and makes `Balance` drop the endpoint.
 
 mod pend;
+#[cfg(feature = "tonic")]
+mod tonic;
 
 use core::fmt;
 use core::task::{Context, Poll, ready};
@@ -13,6 +15,7 @@ use tower_service::Service;
 use crate::circuit::{Circuit, Flight, Peek};
 use crate::classify::{Classifier, DefaultClassifier};
 use crate::future::ResponseFuture;
+use crate::keyed::{Select, Shared};
 use crate::rejection::{BoxedErrors, Rejection};
 use pend::Pend;
 
@@ -35,9 +38,9 @@ pub enum WhenOpen {
 ///
 /// A clone shares the circuit, not the readiness: like every tower service, it must be polled ready before it is called. A
 /// call without that is rejected, as the inner service was not made ready for it.
-pub struct CircuitBreaker<S, C = DefaultClassifier, R = BoxedErrors> {
+pub struct CircuitBreaker<S, C = DefaultClassifier, R = BoxedErrors, K = Shared> {
     inner: S,
-    circuit: Circuit,
+    circuits: K,
     classifier: C,
     rejection: R,
     when_open: WhenOpen,
@@ -47,14 +50,16 @@ pub struct CircuitBreaker<S, C = DefaultClassifier, R = BoxedErrors> {
 }
 
 impl<S, C, R> CircuitBreaker<S, C, R> {
-    pub(crate) const fn new(inner: S, circuit: Circuit, classifier: C, rejection: R, when_open: WhenOpen) -> Self {
-        Self { inner, circuit, classifier, rejection, when_open, inner_ready: false, pend: Pend::new() }
-    }
-
     /// Returns the circuit.
     #[must_use]
     pub const fn circuit(&self) -> &Circuit {
-        &self.circuit
+        &self.circuits.0
+    }
+}
+
+impl<S, C, R, K> CircuitBreaker<S, C, R, K> {
+    pub(crate) const fn new(inner: S, circuits: K, classifier: C, rejection: R, when_open: WhenOpen) -> Self {
+        Self { inner, circuits, classifier, rejection, when_open, inner_ready: false, pend: Pend::new() }
     }
 
     /// Returns the inner service.
@@ -76,43 +81,53 @@ impl<S, C, R> CircuitBreaker<S, C, R> {
     }
 }
 
-impl<S, C, R, Req> Service<Req> for CircuitBreaker<S, C, R>
+impl<S, C, R, K, Req> Service<Req> for CircuitBreaker<S, C, R, K>
 where
     S: Service<Req>,
     C: Classifier<Req, S::Response, S::Error> + Clone,
     R: Rejection<Req, S::Response, S::Error>,
+    K: Select<Req>,
 {
     type Response = S::Response;
     type Error = R::Error;
     type Future = ResponseFuture<S::Future, C, R, Req, S::Response, S::Error>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        match self.when_open {
-            WhenOpen::Reject => {
-                let mut peek = self.circuit.peek();
-                if peek == Peek::AwaitsRestore {
-                    peek = ready!(self.pend.poll_restored(&self.circuit, context));
+        if let Some(circuit) = self.circuits.shared() {
+            match self.when_open {
+                WhenOpen::Reject => {
+                    let mut peek = circuit.peek();
+                    if peek == Peek::AwaitsRestore {
+                        peek = ready!(self.pend.poll_restored(circuit, context));
+                    }
+                    if peek != Peek::MayPass {
+                        // What has been made ready stays so, for the call after the next admission.
+                        return Poll::Ready(Ok(()));
+                    }
                 }
-                if peek != Peek::MayPass {
-                    // What has been made ready stays so, for the call after the next admission.
-                    return Poll::Ready(Ok(()));
-                }
+                WhenOpen::Pend => ready!(self.pend.poll(circuit, context)),
             }
-            WhenOpen::Pend => ready!(self.pend.poll(&self.circuit, context)),
         }
         let result = ready!(self.inner.poll_ready(context));
         self.inner_ready = result.is_ok();
         Poll::Ready(result.map_err(|error| {
-            self.circuit.record_ready_error(self.classifier.ready_error(&error));
+            // Without a request nobody knows whose circuit it would be, unless there is only one.
+            if let Some(circuit) = self.circuits.shared() {
+                circuit.record_ready_error(self.classifier.ready_error(&error));
+            }
             R::map_err(error)
         }))
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
+        let Some(circuit) = self.circuits.select(&request) else {
+            self.inner_ready = false;
+            return ResponseFuture::unguarded(self.inner.call(request));
+        };
         let admitted = if self.inner_ready {
-            self.circuit.admit(Flight::<C, Req, S::Response, S::Error>::START)
+            circuit.admit(Flight::<C, Req, S::Response, S::Error>::START)
         } else {
-            Err(self.circuit.reject_unready())
+            Err(circuit.reject_unready())
         };
         match admitted {
             Ok(admission) => {
@@ -126,19 +141,19 @@ where
     }
 }
 
-impl<S: Clone, C: Clone, R: Clone> Clone for CircuitBreaker<S, C, R> {
+impl<S: Clone, C: Clone, R: Clone, K: Clone> Clone for CircuitBreaker<S, C, R, K> {
     fn clone(&self) -> Self {
-        let (inner, circuit) = (self.inner.clone(), self.circuit.clone());
+        let (inner, circuits) = (self.inner.clone(), self.circuits.clone());
         // A clone of a ready service is not ready.
-        Self::new(inner, circuit, self.classifier.clone(), self.rejection.clone(), self.when_open)
+        Self::new(inner, circuits, self.classifier.clone(), self.rejection.clone(), self.when_open)
     }
 }
 
-impl<S: fmt::Debug, C, R> fmt::Debug for CircuitBreaker<S, C, R> {
+impl<S: fmt::Debug, C, R, K: fmt::Debug> fmt::Debug for CircuitBreaker<S, C, R, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreaker")
             .field("inner", &self.inner)
-            .field("circuit", &self.circuit)
+            .field("circuits", &self.circuits)
             .field("when_open", &self.when_open)
             .finish_non_exhaustive()
     }

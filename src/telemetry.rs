@@ -1,5 +1,7 @@
 //! The observers that ship: metrics and logs. They know events only; they decide nothing and do no I/O of their own.
 
+#[cfg(feature = "keyed")]
+pub(crate) mod keyed;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 #[cfg(feature = "store")]
@@ -11,11 +13,13 @@ use std::sync::Arc;
 
 use crate::event::Observer;
 
-/// Returns a new one of each shipped observer, for one circuit.
-pub(crate) fn shipped() -> Vec<Arc<dyn Observer>> {
+/// Returns a new one of each shipped observer, for one circuit. With a label, it shares that with others in metrics.
+pub(crate) fn shipped(label: Option<&Arc<str>>) -> Vec<Arc<dyn Observer>> {
+    #[cfg(not(feature = "metrics"))]
+    let _unused = label;
     vec![
         #[cfg(feature = "metrics")]
-        Arc::new(metrics::MetricsObserver::new()),
+        Arc::new(label.map_or_else(metrics::MetricsObserver::new, metrics::MetricsObserver::with_label)),
         #[cfg(feature = "tracing")]
         Arc::new(tracing::TracingObserver::new()),
     ]

@@ -104,6 +104,46 @@ fn a_failing_call_allocates_nothing() {
     assert_eq!(circuit.status().run.to_string(), "1001");
 }
 
+#[cfg(feature = "http")]
+#[test]
+fn judging_a_response_allocates_nothing() {
+    use http::{HeaderValue, Request, Response, StatusCode, header};
+    use tower_circuit_breaker::classify::HttpClassifier;
+
+    let date = "Sun, 06 Nov 1994 08:50:07 GMT";
+    let overridden = || HttpClassifier::new().status(StatusCode::NOT_FOUND, Failure::hard());
+    for (name, status, classifier) in [
+        ("a success", StatusCode::OK, HttpClassifier::new()),
+        ("a success, with overrides", StatusCode::OK, overridden()),
+        ("a failure with a Retry-After", StatusCode::SERVICE_UNAVAILABLE, HttpClassifier::new()),
+        ("an override with a Retry-After", StatusCode::NOT_FOUND, overridden()),
+    ] {
+        // Without the metrics: to them `http_503` is a kind like those of users, registered at each failure.
+        let settings = |settings: ConfigBuilder| settings.without_shipped_observers().without_failure_rate();
+        let (circuit, _) = rig(|config| settings(config).consecutive_failures(10_000));
+        // Its headers are made before: a header map allocates.
+        let mut answers: Vec<Response<()>> = (0..=1_000).map(|_| Response::new(())).collect();
+        for answer in &mut answers {
+            *answer.status_mut() = status;
+            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(date));
+        }
+        let answer = move |_: Request<()>| ready(Ok::<_, io::Error>(answers.pop().expect("one for each call")));
+        let layer = CircuitBreakerLayer::new(&circuit).classifier(classifier).typed_errors();
+        let mut service = layer.layer(service_fn(answer));
+        let mut judged = Vec::with_capacity(1_001);
+        allocates_nothing(name, || {
+            let context = &mut Context::from_waker(Waker::noop());
+            assert!(service.poll_ready(context).is_ready());
+            let Poll::Ready(Ok(response)) = pin!(service.call(Request::new(()))).poll(context) else {
+                unreachable!("the inner future is ready")
+            };
+            // Kept, so that freeing its headers is not counted either.
+            judged.push(response);
+        });
+        assert_eq!(judged.len(), 1_001);
+    }
+}
+
 #[test]
 fn a_probe_allocates_nothing() {
     let circuit = half_open();
@@ -134,6 +174,110 @@ fn applying_the_layer_allocates_nothing() {
     let layer = CircuitBreakerLayer::new(&circuit).typed_errors();
     let inner = service_fn(|request: u32| ready(Ok::<_, io::Error>(request)));
     allocates_nothing("a layer applied for each request", || drop(layer.layer(inner)));
+}
+
+#[cfg(feature = "http")]
+#[test]
+fn a_tracked_body_allocates_nothing_for_a_call_and_nothing_for_a_frame() {
+    use std::pin::Pin;
+
+    use http::{HeaderMap, Request, Response};
+    use http_body::{Body, Frame};
+
+    /// A thousand frames, each waited for once, and trailers that take no heap.
+    struct Frames(u32);
+
+    impl Body for Frames {
+        type Data = &'static [u8];
+        type Error = io::Error;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Self::Data>>>> {
+            self.0 += 1;
+            match self.0 {
+                odd if odd % 2 == 1 && odd < 2_000 => Poll::Pending,
+                frame if frame <= 2_000 => Poll::Ready(Some(Ok(Frame::data(b"a frame")))),
+                2_001 => Poll::Ready(Some(Ok(Frame::trailers(HeaderMap::new())))),
+                _ => Poll::Ready(None),
+            }
+        }
+    }
+
+    type Change = fn(ConfigBuilder) -> ConfigBuilder;
+    let settings: [(&str, Change); 2] = [
+        ("default", |settings| settings),
+        ("slow calls", |settings| settings.slow_call_rate(0.5).slower_than(SECONDS_5)),
+    ];
+    for (name, change) in settings {
+        let (circuit, _) = rig(change);
+        let answer = |_: Request<()>| ready(Ok::<_, io::Error>(Response::new(Frames(0))));
+        let mut service = CircuitBreakerLayer::new(&circuit).typed_errors().tracked_bodies().layer(service_fn(answer));
+        let context = &mut Context::from_waker(Waker::noop());
+        let mut frames = 0;
+        let mut call = || {
+            assert!(matches!(service.poll_ready(context), Poll::Ready(Ok(()))));
+            let Poll::Ready(Ok(response)) = pin!(service.call(Request::new(()))).poll(context) else {
+                unreachable!("the inner future is ready")
+            };
+            let mut body = pin!(response.into_body());
+            loop {
+                match body.as_mut().poll_frame(context) {
+                    Poll::Ready(None) => break,
+                    Poll::Ready(Some(_)) => frames += 1,
+                    Poll::Pending => {}
+                }
+            }
+        };
+        allocates_nothing(name, &mut call);
+        assert_eq!((frames, circuit.totals().successes), (1_001 * 1_001, 1_001), "{name}");
+    }
+}
+
+#[cfg(feature = "keyed")]
+#[test]
+fn a_call_of_a_known_key_allocates_nothing() {
+    use std::borrow::Cow;
+    use tower_circuit_breaker::{Registry, keyed::Keyed};
+
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let settings = Config::builder("replaced").clock(clock.clone());
+    let keyed = Keyed::builder(&registry, move |_| settings.clone()).prefix("host:").max_keys(1_000);
+    let keyed = keyed.by(|key: &&'static str| Some(Cow::Borrowed(*key))).expect("the settings can work");
+    let inner = service_fn(|_: &'static str| ready(Ok::<_, io::Error>(())));
+    let mut service = CircuitBreakerLayer::keyed(keyed).typed_errors().layer(inner);
+    // One that is a name, and one that is not.
+    for key in ["api.example.com:8443", "no name"] {
+        allocates_nothing(key, || {
+            // Each call is stamped anew.
+            clock.advance(Duration::from_millis(100));
+            let context = &mut Context::from_waker(Waker::noop());
+            assert!(service.poll_ready(context).is_ready());
+            assert!(pin!(service.call(key)).poll(context).is_ready());
+        });
+    }
+    assert_eq!(registry.get("host:api.example.com:8443").expect("it is known").totals().successes, 1_001);
+}
+
+#[cfg(feature = "keyed")]
+#[test]
+fn keys_that_come_and_go_take_the_memory_of_the_cap() {
+    use std::borrow::Cow;
+    use tower_circuit_breaker::{Registry, keyed::Keyed};
+
+    const CAP: i64 = 1_000;
+    let registry = Registry::new();
+    let settings = Config::builder("replaced");
+    let keyed = Keyed::builder(&registry, move |_| settings.clone()).max_keys(1_000);
+    let keyed = keyed.by(|key: &String| Some(Cow::Borrowed(key))).expect("the settings can work");
+    let meet = |numbers: std::ops::Range<u32>| {
+        for n in numbers {
+            keyed.circuit(&n.to_string()).expect("all are at rest").try_acquire().expect("closed").success();
+        }
+    };
+    let first = measure(|| meet(0..1_000)).bytes_current;
+    let more = measure(|| meet(1_000..20_000)).bytes_current;
+    println!("bytes a keyed circuit: {}, and {more} for 19 000 more keys", first / CAP);
+    assert!(first / CAP <= 2_048, "a keyed circuit takes {} bytes", first / CAP);
+    assert!(more <= first / 4, "{more} bytes stay behind");
 }
 
 #[cfg(feature = "metrics")]

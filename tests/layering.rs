@@ -26,10 +26,11 @@ const HEIGHTS: &[&[&str]] = &[
     &["store"],
     &["coordinator"],
     &["settings"],
-    &["rejection", "body"],
+    &["rejection", "retry"],
     &["future"],
     &["service"],
     &["layer", "shed"],
+    &["body"],
     &["admin"],
     &["bin"],
 ];

@@ -13,7 +13,10 @@ use pin_project_lite::pin_project;
 use super::permit::{Admission, Permit};
 use super::{Circuit, Start};
 use crate::classify::{Classifier, DefaultClassifier};
+#[cfg(feature = "http")]
+use crate::clock::Tick;
 use crate::error::Error;
+use crate::outcome::Outcome;
 
 /// A permit and the classifier that will say what became of it.
 ///
@@ -53,10 +56,10 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         (future, Self { permit: admission.permit(), call, classifier, polling: false, types: PhantomData })
     }
 
-    /// Runs one poll of the call. If it panics, the call has panicked.
-    fn run<T>(&mut self, poll: impl FnOnce() -> T) -> T {
+    /// Runs a part of the call. If it panics, the call has panicked.
+    pub(crate) fn run<T>(&mut self, part: impl FnOnce() -> T) -> T {
         self.polling = true;
-        let result = poll();
+        let result = part();
         self.polling = false;
         result
     }
@@ -66,16 +69,75 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     where
         F: Future<Output = Result<Res, Err>>,
     {
-        let Poll::Ready(result) = self.run(|| future.poll(context)) else {
+        let result = ready!(self.poll_unjudged(future, context));
+        self.judge(|classifier, call, elapsed| classifier.finish(call, result.as_ref(), elapsed));
+        Poll::Ready(result)
+    }
+
+    #[inline]
+    fn poll_unjudged<F: Future>(&mut self, future: Pin<&mut F>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let poll = self.run(|| future.poll(context));
+        if poll.is_pending() {
             self.permit.begin_waiting();
-            return Poll::Pending;
-        };
+        }
+        poll
+    }
+
+    /// Has the call judged, unless it has been.
+    #[inline]
+    pub(crate) fn judge(&mut self, judge: impl FnOnce(&C, C::Call, Duration) -> Outcome) {
         if let Some(call) = self.call.take() {
             let elapsed = self.permit.measured();
-            let outcome = self.classifier.finish(call, result.as_ref(), elapsed.unwrap_or(Duration::ZERO));
+            let outcome = judge(&self.classifier, call, elapsed.unwrap_or(Duration::ZERO));
             self.permit.tell(outcome, elapsed);
         }
+    }
+}
+
+/// What a call needs whose body outlives its future.
+#[cfg(feature = "http")]
+impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
+    /// Polls the call, and classifies an error. A response is left to be judged.
+    pub(crate) fn poll_response<F>(&mut self, future: Pin<&mut F>, context: &mut Context<'_>) -> Poll<Result<Res, Err>>
+    where
+        F: Future<Output = Result<Res, Err>>,
+    {
+        let result = ready!(self.poll_unjudged(future, context));
+        if result.is_err() {
+            self.judge(|classifier, call, elapsed| classifier.finish(call, result.as_ref(), elapsed));
+        }
         Poll::Ready(result)
+    }
+
+    /// Has the call judged if that can be done already, and returns whether it has been.
+    pub(crate) fn judge_early(&mut self, judge: impl FnOnce(&C, &mut C::Call, Duration) -> Option<Outcome>) -> bool {
+        if let Some(mut call) = self.call.take() {
+            let elapsed = self.permit.measured();
+            match judge(&self.classifier, &mut call, elapsed.unwrap_or(Duration::ZERO)) {
+                Some(outcome) => self.permit.tell(outcome, elapsed),
+                None => self.call = Some(call),
+            }
+        }
+        self.call.is_none()
+    }
+
+    /// Whether a part of the call is running: if it is being dropped now, that has panicked.
+    pub(crate) const fn is_polling(&self) -> bool {
+        self.polling
+    }
+
+    /// Ends the call as cancelled after it waited for so long, if it did, unless it has been judged.
+    pub(crate) fn cancel(&mut self, waited: Option<Duration>) {
+        let Some(call) = self.call.take() else { return };
+        match self.classifier.cancelled(call, waited.unwrap_or(Duration::ZERO)) {
+            Some(outcome) => self.permit.tell(outcome, self.permit.measured()),
+            None => self.permit.cancel(waited),
+        }
+    }
+
+    /// Returns the time, by the circuit's clock.
+    pub(crate) fn now(&self) -> Tick {
+        self.permit.now()
     }
 }
 

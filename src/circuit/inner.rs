@@ -79,7 +79,7 @@ impl Inner {
         let mode = config.first_mode();
         let now = config.clock.now();
         let window = config.rules.need_window().then_some(config.window);
-        let shipped = if config.shipped_observers { telemetry::shipped() } else { Vec::new() };
+        let shipped = if config.shipped_observers { telemetry::shipped(config.label.as_ref()) } else { Vec::new() };
         let observers: Box<[_]> = config.observers.iter().cloned().chain(shipped).collect();
         let inner = Self {
             word: AtomicU64::new(Word::new(FIRST_ERA, Standing::new(State::Closed, mode), killed).bits()),

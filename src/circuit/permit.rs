@@ -130,6 +130,19 @@ impl Permit {
         }
     }
 
+    /// Returns the time, by the circuit's clock.
+    #[cfg(feature = "http")]
+    pub(super) fn now(&self) -> Tick {
+        self.shard.inner.now()
+    }
+
+    /// Tells that the call was dropped after it waited for so long, if it did.
+    #[cfg(feature = "http")]
+    pub(super) fn cancel(&mut self, waited: Option<Duration>) {
+        let elapsed = self.measured();
+        self.end(self.shard.inner.cancelled(waited), elapsed);
+    }
+
     #[inline(never)]
     fn abandon(&mut self) {
         let age = self.age();

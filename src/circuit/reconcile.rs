@@ -50,6 +50,12 @@ impl Circuit {
         self.inner().load().standing()
     }
 
+    /// Whether a record of it would say anything: it has failed, or was once something else than it began as.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn has_history(&self) -> bool {
+        self.inner().load().era() > super::inner::FIRST_ERA || self.totals().failures > 0
+    }
+
     /// Returns the tick that it is by the circuit's clock.
     pub(crate) fn now(&self) -> Tick {
         self.inner().now()

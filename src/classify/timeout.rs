@@ -80,7 +80,11 @@ pub(super) fn outcome_of_any<E: 'static>(error: &E) -> Outcome {
 
 /// Judges an error of `poll_ready`: one that is not known by itself says that the service was not ready.
 pub(super) fn readiness_outcome_of_any<E: 'static>(error: &E) -> Outcome {
-    let outcome = outcome_of_any(error);
+    not_ready(outcome_of_any(error))
+}
+
+/// Says of a failure that is known for nothing else that the service was not ready.
+pub(super) fn not_ready(outcome: Outcome) -> Outcome {
     match outcome.as_failure() {
         Some(failure) if failure.kind() == FailureKind::Error => failure.with_kind(FailureKind::NotReady).into(),
         Some(_) | None => outcome,
@@ -98,7 +102,7 @@ fn first(error: &dyn Any, types: &[AsError]) -> Option<Outcome> {
     types.iter().find_map(|as_error| as_error(error)).map(outcome_of)
 }
 
-fn known(error: &(dyn StdError + 'static)) -> Option<Outcome> {
+pub(super) fn known(error: &(dyn StdError + 'static)) -> Option<Outcome> {
     let mut next = Some(error);
     while let Some(error) = next {
         if error.is::<Rejected>() || error.is::<tower::load_shed::error::Overloaded>() {

@@ -50,6 +50,7 @@ impl ConfigBuilder {
                 clock: Arc::new(MonotonicClock::new()),
                 observers: Vec::new(),
                 shipped_observers: true,
+                label: None,
             },
             slow_call_rate: None,
             slower_than: None,
@@ -248,6 +249,13 @@ impl ConfigBuilder {
         self
     }
 
+    /// Sets the name, whatever it was, and what metrics call it.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn named(mut self, name: &str, label: Option<Arc<str>>) -> Self {
+        (self.config.name, self.config.label) = (name.into(), label);
+        self
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
@@ -286,13 +294,17 @@ impl ConfigBuilder {
 }
 
 fn check_name(name: &str) -> Result<(), ConfigError> {
-    let printable = name.chars().all(|c| !c.is_control() && !c.is_whitespace() && !is_hidden(c));
-    if printable && (1..=200).contains(&name.len()) {
+    if name.chars().all(is_printable) && (1..=LONGEST_NAME).contains(&name.len()) {
         return Ok(());
     }
     let shown: String = name.chars().take(40).collect();
     let value = format!("{shown:?} ({} bytes)", name.len());
     Err(ConfigError::new("name", value, "1 to 200 bytes of printable text without spaces"))
+}
+
+/// Whether a name may contain that character.
+pub(crate) fn is_printable(c: char) -> bool {
+    !c.is_control() && !c.is_whitespace() && !is_hidden(c)
 }
 
 /// Whether a character takes no room or turns the text around: two names that look the same must be the same.
@@ -348,3 +360,6 @@ fn check_duration(field: &'static str, value: Duration, least: Duration) -> Resu
         Err(ConfigError::new(field, format!("{value:?}"), format!("{least:?} to 365 days")))
     }
 }
+
+/// In bytes.
+pub(crate) const LONGEST_NAME: usize = 200;

@@ -51,6 +51,8 @@ pub(super) enum Via {
 pub(super) struct Desk {
     pub(super) circuit: Circuit,
     bell: Waker,
+    /// What the eras of this circuit are counted from: those of this name that went before it in this process.
+    eras: u64,
     /// The era in which the bell was last hung up.
     rung_era: u64,
     /// The transitions up to this era were looked at.
@@ -98,6 +100,18 @@ pub(super) struct Desk {
     /// Writes in a row that failed.
     pub(super) failures: u32,
     pub(super) retry_at: Tick,
+
+    /// The circuit is in no registry any more.
+    pub(super) is_leaving: bool,
+    /// The one of the same name that has come since, and until when its first calls wait.
+    pub(super) next: Option<(Circuit, Option<Tick>)>,
+}
+
+/// Where the counts of a desk begin, so that those of an earlier one of its number or name are not taken for its own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Life {
+    pub(super) turn: u64,
+    pub(super) eras: u64,
 }
 
 /// Something to be written, with the tick of the circuit's clock at which it happened.
@@ -128,10 +142,11 @@ pub(super) struct Told {
 }
 
 impl Desk {
-    pub(super) fn new(circuit: Circuit, index: usize, shared: &Arc<Shared>, waits: Option<Tick>) -> Self {
+    pub(super) fn new(circuit: Circuit, index: usize, shared: &Arc<Shared>, waits: Option<Tick>, life: Life) -> Self {
         let known = CircuitRecord::unknown(circuit.name());
         Self {
             bell: Waker::from(Arc::new(Bell { desk: index, shared: Arc::downgrade(shared) })),
+            eras: life.eras,
             rung_era: 0,
             // The first era begins without a transition.
             seen_era: 1,
@@ -155,10 +170,12 @@ impl Desk {
             reverts: false,
             advised_until: None,
             in_flight: false,
-            turn: 0,
+            turn: life.turn,
             conflicts: 0,
             failures: 0,
             retry_at: Tick::ZERO,
+            is_leaving: false,
+            next: None,
             circuit,
         }
     }
@@ -185,6 +202,16 @@ impl Desk {
     /// Whether there is something to write now.
     pub(super) fn wants(&self, now: Tick) -> bool {
         self.act.is_some() || self.transition.is_some() || self.behind || self.evidence.is_due(now)
+    }
+
+    /// Whether there is something to write, now or later.
+    pub(super) fn has_unwritten(&self) -> bool {
+        self.act.is_some() || self.transition.is_some() || self.behind || self.evidence.is_waiting()
+    }
+
+    /// The last era of the circuit, as the record counts them.
+    pub(super) const fn last_era(&self) -> u64 {
+        self.eras.saturating_add(self.seen_era)
     }
 
     /// Takes what the store says is there. What cannot be used is absent.

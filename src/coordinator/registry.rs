@@ -30,15 +30,20 @@ impl Registry {
         let Some(coordinator) = self.companion::<Coordinator>() else { return Ok(()) };
         let runtime = Handle::try_current().map_err(|_| NoRuntime(()))?;
         let shared = &coordinator.0;
-        let circuits = self.circuits();
         let mut inbox = shared.inbox.lock();
         inbox.shutdown = false;
         if core::mem::replace(&mut inbox.running, true) {
             return Ok(());
         }
+        if let Some(ledger) = &*shared.ledger.lock() {
+            // What a task that died had taken out of the inbox. Under its lock, so that none is forgotten in between.
+            for circuit in self.circuits().into_iter().filter(|circuit| !ledger.has_desk(circuit)) {
+                inbox.introduced.entry(circuit.name().to_owned()).or_insert(circuit);
+            }
+        }
         // Outside the lock, which the task takes when it is dropped: a runtime that is shutting down drops it here.
         drop(inbox);
-        let task = runtime.spawn(Task::new(shared, &circuits).run());
+        let task = runtime.spawn(Task::new(shared).run());
         let mut inbox = shared.inbox.lock();
         if !inbox.running {
             return if task.is_finished() { Err(NoRuntime(())) } else { Ok(()) };

@@ -65,7 +65,10 @@ pub(super) struct Inbox {
     /// Whether there is a task, and what ends it.
     pub(super) running: bool,
     pub(super) task: Option<AbortHandle>,
-    pub(super) introduced: Vec<Circuit>,
+    /// By name, so that one that is forgotten before the task has seen it leaves nothing.
+    pub(super) introduced: BTreeMap<String, Circuit>,
+    /// Those that the task has a desk for, and those that have something to write: what becomes of them comes first.
+    pub(super) forgotten: Vec<Circuit>,
     /// The desks whose circuits have changed.
     pub(super) rung: Vec<usize>,
     /// Somebody waits for a restore.
@@ -113,11 +116,29 @@ impl Companion for Coordinator {
         if inbox.running && !self.0.terms.first_call_waits.is_zero() {
             circuit.await_restore();
         }
-        inbox.introduced.push(circuit.clone());
+        inbox.introduced.insert(circuit.name().to_owned(), circuit.clone());
+        drop(inbox);
+        self.0.called.notify_one();
+    }
+
+    #[cfg(feature = "keyed")]
+    fn forgotten(&self, circuit: &Circuit) {
+        let has_history = circuit.has_history();
+        let mut inbox = self.0.inbox.lock();
+        let unseen = inbox.introduced.remove(circuit.name()).is_some();
+        if unseen && !(has_history && inbox.forgotten.len() < LEAVING) {
+            // Millions may come and go before the task runs again.
+            drop(inbox);
+            return circuit.restored();
+        }
+        inbox.forgotten.push(circuit.clone());
         drop(inbox);
         self.0.called.notify_one();
     }
 }
+
+/// How many circuits that were evicted may wait to be written.
+pub(super) const LEAVING: usize = 1024;
 
 impl Drop for Coordinator {
     fn drop(&mut self) {

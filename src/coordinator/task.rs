@@ -2,14 +2,16 @@
 
 mod end;
 mod jobs;
+mod leave;
 
 use core::time::Duration;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use tokio::task::{Id, JoinSet};
 
-use super::desk::{Desk, Now, Told, Via, Who};
+use super::desk::{Now, Told, Via, Who};
+use super::desks::Desks;
 use super::instance::{Dice, incarnation};
 use super::link::Link;
 use super::outbox::Outbox;
@@ -27,8 +29,15 @@ pub(super) struct Ledger {
     who: Who,
     named: String,
     names: u32,
-    desks: Vec<Desk>,
+    desks: Desks,
     index: HashMap<String, usize>,
+    /// The desks whose circuits are forgotten, oldest first.
+    leaving: VecDeque<usize>,
+    /// How many of them were let go unwritten and are not told yet, and when the next may be told.
+    given_up: u64,
+    tell_given_up_at: Tick,
+    /// The highest era, as the record counts them, of those that are gone.
+    eras: u64,
     outbox: Outbox,
     link: Link,
     /// Batches of the audit in a row that failed.
@@ -46,13 +55,22 @@ impl Ledger {
             who: Who { id: terms.instance.clone(), incarnation, sharing: terms.sharing },
             named: terms.instance.clone(),
             names: 1,
-            desks: Vec::new(),
+            desks: Desks::default(),
             index: HashMap::new(),
+            leaving: VecDeque::new(),
+            given_up: 0,
+            tell_given_up_at: Tick::ZERO,
+            eras: 0,
             link: Link::new(shared.store.kind()),
             audit_failures: 0,
             dice: Dice::new(terms.seed),
             clock: TokioClock::new(),
         }
+    }
+
+    /// Whether there is a desk for that very circuit.
+    pub(super) fn has_desk(&self, circuit: &Circuit) -> bool {
+        self.index.get(circuit.name()).is_some_and(|at| self.desks[*at].circuit.is(circuit))
     }
 }
 
@@ -80,17 +98,17 @@ pub(super) struct Task {
 }
 
 impl Task {
-    /// Takes up where the last task ended, with every circuit that there is.
-    pub(super) fn new(shared: &Arc<Shared>, circuits: &[Circuit]) -> Self {
+    /// Takes up where the last task ended.
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
         let mut ledger = shared.ledger.lock().take().unwrap_or_else(|| Ledger::new(shared));
-        for desk in &mut ledger.desks {
+        for desk in ledger.desks.iter_mut() {
             desk.in_flight = false;
             desk.unload();
         }
         let now = ledger.clock.now();
-        let mut task = Self {
+        Self {
             shared: Arc::clone(shared),
-            to_load: (0..ledger.desks.len()).collect(),
+            to_load: ledger.desks.numbers().collect(),
             ledger,
             jobs: JoinSet::new(),
             under_way: HashMap::new(),
@@ -103,11 +121,7 @@ impl Task {
             next_poll: now,
             closing: false,
             finished: false,
-        };
-        for circuit in circuits {
-            task.introduce(circuit.clone(), None);
         }
-        task
     }
 
     pub(super) async fn run(mut self) {
@@ -141,6 +155,7 @@ impl Task {
     fn read_inbox(&mut self) {
         let mut inbox = self.shared.inbox.lock();
         let introduced = core::mem::take(&mut inbox.introduced);
+        let forgotten = core::mem::take(&mut inbox.forgotten);
         let rung = core::mem::take(&mut inbox.rung);
         let hurry = core::mem::take(&mut inbox.hurry);
         let (shutdown, ended) = (inbox.shutdown, inbox.ended);
@@ -148,7 +163,11 @@ impl Task {
         self.closing &= shutdown;
         drop(inbox);
         let now = self.ledger.clock.now();
-        for circuit in introduced {
+        // First who goes: one of the same name may have come since.
+        for circuit in forgotten {
+            self.forget(&circuit, now);
+        }
+        for circuit in introduced.into_values() {
             let waits = self.shared.terms.first_call_waits;
             self.introduce(circuit, (!waits.is_zero()).then(|| now.saturating_add(waits)));
         }
@@ -157,13 +176,14 @@ impl Task {
         }
         if hurry {
             self.ledger.link.hurry(now);
-            let desks = self.ledger.desks.iter().enumerate();
-            self.to_load.extend(desks.filter(|(_, desk)| desk.restored == Restored::Waiting).map(|(at, _)| at));
+            let desks = &self.ledger.desks;
+            self.to_load.extend(desks.numbers().filter(|at| desks[*at].restored == Restored::Waiting));
         }
         if shutdown && !self.closing {
             self.closing = true;
             self.look_at_all(now);
-            for (at, desk) in self.ledger.desks.iter_mut().enumerate() {
+            for at in self.ledger.desks.places() {
+                let Some(desk) = self.ledger.desks.get_mut(at) else { continue };
                 desk.hurry(now);
                 if desk.wants(now) {
                     self.to_write.insert(at);
@@ -173,25 +193,6 @@ impl Task {
             self.audit_at = now;
         }
         self.finished |= ended;
-    }
-
-    fn introduce(&mut self, circuit: Circuit, waits: Option<Tick>) {
-        if let Some(at) = self.ledger.index.get(circuit.name()) {
-            let desk = &mut self.ledger.desks[*at];
-            if desk.restored == Restored::Waiting {
-                // Introduced while the task was being started: only now is it known that services wait.
-                desk.wait_until = desk.wait_until.or(waits);
-            } else if waits.is_some() {
-                circuit.restored();
-            }
-            return;
-        }
-        let at = self.ledger.desks.len();
-        self.ledger.index.insert(circuit.name().to_owned(), at);
-        self.shared.seen.lock().restored.insert(circuit.name().to_owned(), Restored::Waiting);
-        self.ledger.desks.push(Desk::new(circuit, at, &self.shared, waits));
-        self.to_load.insert(at);
-        self.look(at, self.ledger.clock.now());
     }
 
     /// Looks at one circuit that has called.
@@ -204,7 +205,7 @@ impl Task {
 
     /// Looks at every circuit: counts have no bell.
     fn look_at_all(&mut self, now: Tick) {
-        for at in 0..self.ledger.desks.len() {
+        for at in self.ledger.desks.places() {
             self.look(at, now);
         }
         self.next_look = now.saturating_add(LOOK_EVERY);
@@ -226,6 +227,7 @@ impl Task {
         if told.clash {
             self.rename(now);
         }
+        self.release(at, now);
     }
 
     /// Another living instance has this id: takes the next one.
@@ -238,7 +240,7 @@ impl Task {
             "another instance of this service is called `{before}` too; this one is `{}` now: give each a name of its own",
             ledger.who.id
         ));
-        for desk in &mut ledger.desks {
+        for desk in ledger.desks.iter_mut() {
             desk.renamed(now);
         }
     }
@@ -250,7 +252,7 @@ impl Task {
         let every = if eventful { polls.tripped } else { polls.closed };
         let spread = 0.8 + 0.4 * self.ledger.dice.share();
         self.next_poll = now.saturating_add(every.mul_f64(spread));
-        self.to_load.extend(0..self.ledger.desks.len());
+        self.to_load.extend(self.ledger.desks.numbers());
     }
 
     fn news(&mut self, event: Option<WatchEvent>) {
@@ -275,7 +277,7 @@ impl Task {
                     }
                 }
             }
-            Some(WatchEvent::Gap) => self.to_load.extend(0..self.ledger.desks.len()),
+            Some(WatchEvent::Gap) => self.to_load.extend(self.ledger.desks.numbers()),
             None => {
                 self.watch = None;
                 self.watch_at = Some(now.saturating_add(WATCH_AGAIN.mul_f64(0.5 + self.ledger.dice.share())));

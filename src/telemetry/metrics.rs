@@ -7,19 +7,23 @@
 //! A call takes no lock here, and nothing of a recorder runs under one.
 
 mod handles;
+mod pool;
 
 use core::ptr;
 use core::time::Duration;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use crate::clock::Tick;
 use crate::event::{Ended, Event, Observer};
 use crate::outcome::Failure;
 use crate::state::{Mode, Standing, State};
-use crate::sync::{AcqRel, AtomicU64};
+use crate::sync::{AcqRel, AtomicU64, Relaxed};
 use crate::window::time::TimeWindow;
 use crate::window::{Mark, Stamp};
 use handles::Handles;
+#[cfg(feature = "keyed")]
+pub(crate) use handles::show_gone;
+use pool::Pool;
 
 /// Tells the `metrics` facade about one circuit.
 ///
@@ -50,6 +54,8 @@ pub struct MetricsObserver {
     last: AtomicU64,
     /// What failed, for the last minute. Made by the first failure, as most circuits see none.
     failures: OnceLock<Box<TimeWindow>>,
+    /// Those with which it shares a label, if it has none of its own.
+    pool: Option<Arc<Pool>>,
 }
 
 impl MetricsObserver {
@@ -58,7 +64,16 @@ impl MetricsObserver {
     pub fn new() -> Self {
         // A circuit starts closed, or tells how else.
         let last = Last::new(0, Standing::new(State::Closed, Mode::Automatic));
-        Self { met: OnceLock::new(), last: AtomicU64::new(last.0), failures: OnceLock::new() }
+        Self { met: OnceLock::new(), last: AtomicU64::new(last.0), failures: OnceLock::new(), pool: None }
+    }
+
+    /// Returns an observer for one of the circuits that share that label.
+    pub(super) fn with_label(label: &Arc<str>) -> Self {
+        let (mut observer, pool) = (Self::new(), Pool::of(label));
+        // Relaxed: nobody else has it yet.
+        pool.moved(None, Some(Last(observer.last.load(Relaxed))));
+        observer.pool = Some(pool);
+        observer
     }
 
     /// Acts on the handles of this thread's recorder.
@@ -76,7 +91,7 @@ impl MetricsObserver {
 
     #[cold]
     fn meet(&self, recorder: usize, circuit: &str, act: impl FnOnce(&Handles)) {
-        let handles = Handles::register(recorder, circuit);
+        let handles = Handles::register(recorder, circuit, self.pool.is_none());
         self.show(circuit);
         match self.keep(handles) {
             Ok(kept) => act(kept),
@@ -107,9 +122,9 @@ impl MetricsObserver {
                 let others = handles.others(circuit);
                 others.failure.increment(1);
                 others.count_kind(circuit, failure.kind());
-                if let Some(at) = at {
+                if let (Some(at), Some(failures_1m)) = (at, &others.failures_1m) {
                     self.remember(failure, at);
-                    others.failures_1m.set(self.last_minute(at));
+                    failures_1m.set(self.last_minute(at));
                 }
             }
             Ended::Ignored => handles.others(circuit).ignored.increment(1),
@@ -129,14 +144,26 @@ impl MetricsObserver {
     /// Brings all gauges up to date, unless something later is known.
     fn change(&self, circuit: &str, news: Last, at: Tick) {
         // AcqRel: pairs with the exchange in `show`.
-        if self.last.fetch_max(news.0, AcqRel) <= news.0 {
-            self.show(circuit);
-            handles::show_failures(circuit, self.last_minute(at));
+        let last = Last(self.last.fetch_max(news.0, AcqRel));
+        if last.0 <= news.0 {
+            match &self.pool {
+                Some(pool) => {
+                    pool.moved(Some(last), Some(news));
+                    pool.show();
+                }
+                None => {
+                    self.show(circuit);
+                    handles::show_failures(circuit, self.last_minute(at));
+                }
+            }
         }
     }
 
     /// Shows what is known last, also where another thread shows something else meanwhile.
     fn show(&self, circuit: &str) {
+        if let Some(pool) = &self.pool {
+            return pool.show();
+        }
         let mut shown = None;
         loop {
             // AcqRel, and an exchange that changes nothing rather than a load: it comes either after the one in `change`, and
@@ -159,6 +186,7 @@ impl Default for MetricsObserver {
 
 impl Observer for MetricsObserver {
     fn on_event(&self, circuit: &str, event: &Event<'_>) {
+        let circuit = self.pool.as_ref().map_or(circuit, |pool| &*pool.label);
         self.with_handles(circuit, |handles| match *event {
             Event::Finished { ended, at, elapsed } => {
                 self.finished(handles, circuit, ended, at);
@@ -185,6 +213,17 @@ impl Observer for MetricsObserver {
     }
 }
 
+/// A circuit that is gone is no longer counted.
+impl Drop for MetricsObserver {
+    fn drop(&mut self) {
+        if let Some(pool) = &self.pool {
+            // Relaxed: nobody else has it any more.
+            pool.moved(Some(Last(self.last.load(Relaxed))), None);
+            pool.show();
+        }
+    }
+}
+
 /// What a caller meets: under the kill switch, a circuit that is disabled whatever lies over it.
 const fn met(standing: Standing, bypassed: bool) -> Standing {
     if bypassed { Standing::new(standing.state, Mode::Disabled) } else { standing }
@@ -206,8 +245,13 @@ impl Last {
     }
 
     fn standing(self) -> &'static str {
+        STANDINGS[self.index()]
+    }
+
+    /// Its place in `STANDINGS`.
+    fn index(self) -> usize {
         let index = self.0 >> 1 & 0b111;
-        (0..).zip(STANDINGS).find(|(known, _)| *known == index).map_or("", |(_, standing)| standing)
+        (0..STANDINGS.len()).zip(0..).find(|(_, known)| *known == index).map_or(0, |(index, _)| index)
     }
 
     const fn is_tripped(self) -> bool {

@@ -5,10 +5,12 @@ use std::future::{Ready, ready};
 use futures_util::FutureExt;
 use tower::buffer::BufferLayer;
 use tower::filter::FilterLayer;
+use tower::hedge::Hedge;
 use tower::limit::{ConcurrencyLimitLayer, RateLimitLayer};
 use tower::load_shed::LoadShedLayer;
 use tower::load_shed::error::Overloaded;
 use tower::retry::{Policy, RetryLayer};
+use tower::timeout::TimeoutLayer;
 use tower::util::{MapErrLayer, option_layer};
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_circuit_breaker::clock::{MockClock, TokioClock};
@@ -173,6 +175,59 @@ fn what_a_filter_outside_refuses_never_reaches_the_breaker() {
     let totals = circuit.status().totals;
     assert_eq!((totals.failures, totals.successes), (0, 1));
     assert_eq!(totals.cancelled, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hedge_outside_leaves_no_mark_with_the_call_that_lost() {
+    /// Hedges every request.
+    #[derive(Clone)]
+    struct Always;
+
+    impl tower::hedge::Policy<Ask> for Always {
+        fn clone_request(&self, ask: &Ask) -> Option<Ask> {
+            Some(*ask)
+        }
+
+        fn can_retry(&self, _: &Ask) -> bool {
+            true
+        }
+    }
+
+    let circuit = circuit(&TokioClock::new());
+    let asked = Count::default();
+    let counted = asked.clone();
+    let guarded = CircuitBreakerLayer::new(&circuit).layer(service_fn(move |request| {
+        counted.add();
+        // The first time it hangs, whatever it was asked.
+        obey(if counted.get() == 1 { Ask::Hang } else { request })
+    }));
+    let known = [10_u64; 20]; // ms, of which hedging takes the 90th percentile
+    let mut service = Hedge::new_with_mock_latencies(guarded, Always, 10, 0.9, MINUTE, &known);
+    assert_eq!(service.ready().await.unwrap().call(Ask::Succeed).await.unwrap(), "done");
+    let totals = circuit.status().totals;
+    assert_eq!((asked.get(), totals.successes, totals.cancelled, totals.failures), (2, 1, 1, 0));
+
+    trip(&circuit);
+    let error = service.ready().await.unwrap().call(Ask::Succeed).await.unwrap_err();
+    assert!(Rejected::find(error.as_ref()).is_some(), "{error}");
+    assert_eq!((asked.get(), circuit.status().totals.rejected), (2, 1), "a rejection is faster than any hedge");
+}
+
+#[tokio::test(start_paused = true)]
+async fn typed_errors_fit_below_what_boxes_errors_if_the_service_s_error_is_an_error() {
+    let circuit = circuit(&TokioClock::new());
+    trip(&circuit);
+    let layer = || CircuitBreakerLayer::new(&circuit).typed_errors();
+    let stacks = [
+        (TimeoutLayer::new(MINUTE), layer()).layer(service_fn(obey)).boxed(),
+        (BufferLayer::new(8), layer()).layer(service_fn(obey)).boxed(),
+        (LoadShedLayer::new(), layer()).layer(service_fn(obey)).boxed(),
+        (FilterLayer::new(Ok::<Ask, BoxError>), layer()).layer(service_fn(obey)).boxed(),
+    ];
+    for mut service in stacks {
+        let error = service.ready().await.unwrap().call(Ask::Succeed).await.unwrap_err();
+        assert!(Rejected::find(error.as_ref()).is_some(), "{error}");
+    }
 }
 
 #[test]

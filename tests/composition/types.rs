@@ -12,12 +12,23 @@ use std::path::Path;
 use std::rc::Rc;
 
 use tower_circuit_breaker::circuit::{Call, ProbeStatus, To, Totals};
+#[cfg(feature = "reqwest")]
+use tower_circuit_breaker::classify::ReqwestClassifier;
+#[cfg(feature = "http")]
+use tower_circuit_breaker::classify::{AtEndOfBody, AtHeaders, BoxedBodyError, HttpClassifier, PlainBodyError};
 use tower_circuit_breaker::classify::{DefaultClassifier, ErrorClassifier, FnClassifier, ResponseClassifier};
 use tower_circuit_breaker::clock::{MockClock, MonotonicClock, Tick, TokioClock};
 use tower_circuit_breaker::config::{ConfigBuilder, ConfigError, Recovery};
 use tower_circuit_breaker::event::{Ended, Event};
+use tower_circuit_breaker::keyed::Shared;
+#[cfg(feature = "keyed")]
+use tower_circuit_breaker::keyed::{Keyed, KeyedBuilder, KeyedStatus};
 use tower_circuit_breaker::outcome::{FailureKind, InvalidWeight, Weight};
+#[cfg(feature = "reqwest")]
+use tower_circuit_breaker::rejection::ReqwestRejection;
 use tower_circuit_breaker::rejection::{BoxedErrors, Respond, TypedErrors};
+#[cfg(feature = "http")]
+use tower_circuit_breaker::rejection::{HeadersOnly, HttpRejection};
 use tower_circuit_breaker::state::{Act, Generation, InvalidBy, Reason, RejectReason, Snapshot, Standing, Transition};
 #[cfg(feature = "metrics")]
 use tower_circuit_breaker::telemetry::metrics::MetricsObserver;
@@ -107,6 +118,7 @@ table! {
     RegistryError: Send Sync Unpin Clone;
     RejectReason: Send Sync Unpin Clone;
     Rejected: Send Sync Unpin Clone;
+    Shared: Send Sync Unpin Clone;
     Snapshot: Send Sync Unpin Clone;
     Standing: Send Sync Unpin Clone;
     State: Send Sync Unpin Clone;
@@ -168,14 +180,114 @@ table! {
     Call<PhantomPinned, (), io::Error>: Send Sync !Unpin;
 }
 
+#[cfg(feature = "reqwest")]
+table! {
+    ReqwestClassifier: Send Sync Unpin Clone;
+    ReqwestRejection: Send Sync Unpin Clone;
+}
+
+/// What comes with HTTP.
+#[cfg(feature = "http")]
+mod http_types {
+    use axum::body::{Body, Bytes};
+    use http_body_util::{Empty, Full};
+    use tower_circuit_breaker::body::{TrackedBodies, TrackedBodiesLayer, TrackedBody, TrackedFuture};
+
+    use super::*;
+
+    /// The body of a response, tracked.
+    type Tracked<B> = TrackedBody<B, DefaultClassifier, (), Infallible>;
+
+    /// The future of a call with that body.
+    type Coming<F, B = Empty<Bytes>> = TrackedFuture<F, DefaultClassifier, BoxedErrors, (), B, Infallible>;
+
+    table! {
+    TrackedBodiesLayer: Send Sync Unpin Clone;
+    TrackedBodiesLayer<OnItsThread>: Unpin Clone !Send !Sync;
+    TrackedBodiesLayer<NotCloned>: Send Sync Unpin !Clone;
+    TrackedBodies<()>: Send Sync Unpin Clone;
+    TrackedBodies<OnItsThread>: Unpin Clone !Send !Sync;
+    TrackedBodies<NotCloned>: Send Sync Unpin !Clone;
+    TrackedBodies<PhantomPinned>: Send Sync Clone !Unpin;
+
+    // A body is what the inner body is; of the request it keeps nothing.
+    TrackedBody<Full<Bytes>, DefaultClassifier, OnItsThread, OnItsThread>: Send Sync Unpin !Clone;
+    Tracked<Body>: Send Unpin !Sync;
+    TrackedFuture<Ready<()>, DefaultClassifier, BoxedErrors, (), Empty<Bytes>, Infallible>: Send Sync Unpin !Clone;
+    Coming<OnItsThread>: Unpin !Send !Sync;
+    Coming<PhantomPinned>: Send Sync !Unpin;
+    // It may carry the answer to a rejection.
+    Coming<(), Body>: Send Unpin !Sync;
+    }
+}
+
+#[cfg(feature = "http")]
+table! {
+    AtEndOfBody<OnItsThread>: Send Sync Unpin;
+    AtHeaders: Send Sync Unpin Clone;
+    BoxedBodyError: Send Sync Unpin Clone;
+    HeadersOnly: Send Sync Unpin Clone;
+    HttpClassifier: Send Sync Unpin Clone;
+    HttpClassifier<AtEndOfBody<PlainBodyError>>: Send Sync Unpin Clone;
+    HttpRejection: Send Sync Unpin Clone;
+    PlainBodyError: Send Sync Unpin Clone;
+}
+
 #[cfg(feature = "metrics")]
 table! {
     MetricsObserver: Send Sync Unpin !Clone;
 }
 
+#[cfg(feature = "http")]
+mod grpc {
+    use tower_circuit_breaker::classify::{GrpcClassifier, GrpcCode};
+    use tower_circuit_breaker::rejection::GrpcRejection;
+
+    use super::*;
+
+    table! {
+    GrpcClassifier: Send Sync Unpin Clone;
+    GrpcCode: Send Sync Unpin Clone;
+    GrpcRejection: Send Sync Unpin Clone;
+    }
+}
+
+#[cfg(feature = "keyed")]
+table! {
+    Keyed<fn()>: Send Sync Unpin Clone;
+    Keyed<NotCloned>: Send Sync Unpin Clone;
+    Keyed<OnItsThread>: Unpin Clone !Send !Sync;
+    KeyedBuilder: Send Sync Unpin !Clone;
+    KeyedStatus: Send Sync Unpin Clone;
+}
+
 #[cfg(feature = "tracing")]
 table! {
     TracingObserver: Send Sync Unpin !Clone;
+}
+
+/// What comes with the feature `retry`.
+#[cfg(feature = "retry")]
+mod retries {
+    use tower_circuit_breaker::retry::{
+        Attempts, Cloned, InErrors, InResponses, RetryFuture, RetryPolicy, RetryPolicyBuilder,
+    };
+
+    use super::*;
+
+    table! {
+    Attempts: Send Sync Unpin Clone;
+    Attempts<OnItsThread>: Unpin Clone !Send !Sync;
+    Cloned: Send Sync Unpin Clone;
+    InErrors: Send Sync Unpin Clone;
+    InResponses: Send Sync Unpin Clone;
+    RetryFuture<Ready<()>>: Send Sync !Unpin !Clone;
+    RetryFuture<OnItsThread>: !Send !Sync;
+    RetryPolicy: Send Sync Unpin Clone;
+    RetryPolicy<NotCloned>: Send Sync Unpin !Clone;
+    RetryPolicy<(), OnItsThread>: Unpin Clone !Send !Sync;
+    RetryPolicyBuilder: Send Sync Unpin Clone;
+    }
 }
 
 /// The future of a call through the breaker.

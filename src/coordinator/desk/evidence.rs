@@ -17,6 +17,8 @@ pub(super) struct Ledger {
     written: Option<InstanceEntry>,
     /// Whether this start has written.
     has_written: bool,
+    /// Whether an entry was ever made of this: only then can one of this start be its own.
+    has_proposed: bool,
     /// The totals of the starts before this one: failures, successes.
     before: (u64, u64),
     /// The whole of the last open duration, and whether that opening was made on evidence of one's own.
@@ -80,6 +82,11 @@ impl Ledger {
         self.before.0.saturating_add(self.failures)
     }
 
+    /// Whether something is to be written, now or later.
+    pub(super) const fn is_waiting(&self) -> bool {
+        self.due.is_some()
+    }
+
     pub(super) fn is_due(&self, now: Tick) -> bool {
         self.due.is_some_and(|due| now >= due)
     }
@@ -103,6 +110,7 @@ impl Ledger {
     /// Returns the entry as it should be now.
     pub(super) fn entry(&mut self, circuit: &Circuit, who: &Who, acts: u64, now: Now) -> InstanceEntry {
         let (snapshot, totals) = (circuit.snapshot(), circuit.totals());
+        self.has_proposed = true;
         self.sequence = self.sequence.saturating_add(1).max(now.store.as_millis());
         let mut entry = InstanceEntry::closed(&who.incarnation);
         entry.extra = self.written.as_ref().map(|written| written.extra.clone()).unwrap_or_default();
@@ -140,6 +148,11 @@ impl Ledger {
     /// The record has an entry of this id: what is written next comes after it.
     pub(super) fn met(&mut self, entry: &InstanceEntry) {
         self.sequence = self.sequence.max(entry.sequence);
+    }
+
+    /// Whether that entry is of an earlier start of this instance, or of a circuit of this name that was evicted since.
+    pub(super) fn is_of_before(&self, entry: &InstanceEntry, who: &Who) -> bool {
+        entry.incarnation != who.incarnation || !self.has_proposed
     }
 
     /// Goes on where an earlier start of this instance ended.

@@ -50,10 +50,11 @@ impl Desk {
         row.generation = edge.generation.get();
         told.rows.push((age, row));
         self.moved = true;
+        let era = self.eras.saturating_add(edge.era);
         if let Reason::Operator { act, by } = &edge.reason {
             let hold = edge.lasts.filter(|_| matches!(act, Act::Trip | Act::Disable));
             let command = OperatorCommand {
-                id: format!("{}-{}", who.incarnation, edge.era),
+                id: format!("{}-{era}", who.incarnation),
                 act: *act,
                 to: edge.to.state,
                 hold,
@@ -63,7 +64,7 @@ impl Desk {
                 after: 0,
                 instance: who.id.clone(),
                 incarnation: who.incarnation.clone(),
-                era: edge.era,
+                era,
             };
             self.binding = Some(command.id.clone());
             self.act = Some(Pending { at: edge.at, command });
@@ -80,7 +81,7 @@ impl Desk {
                 attempt: edge.attempt,
                 instance: who.id.clone(),
                 incarnation: who.incarnation.clone(),
-                era: edge.era,
+                era,
             };
             self.strayed = false;
             self.transition = Some(Pending { at: edge.at, command });

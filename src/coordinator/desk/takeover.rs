@@ -62,7 +62,7 @@ impl Desk {
                 Restored::From { store: self.from, whose: found.whose, standing }
             }
         };
-        if let Some(own) = own.filter(|own| own.incarnation != who.incarnation) {
+        if let Some(own) = own.filter(|own| self.evidence.is_of_before(own, who)) {
             self.evidence.continues(&own, self.restored != Restored::Outrun);
         }
         self.wait_until = None;

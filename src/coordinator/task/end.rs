@@ -3,7 +3,7 @@
 use super::{Ledger, Task};
 use crate::circuit::Circuit;
 use crate::clock::{Clock, Tick};
-use crate::coordinator::desk::Told;
+use crate::coordinator::desk::{Desk, Told};
 use crate::coordinator::report::Restored;
 use crate::telemetry;
 
@@ -32,8 +32,8 @@ impl Task {
     /// Ends the waiting of first calls whose time is over, and tells how things stand.
     pub(super) fn report(&mut self) {
         let now = self.ledger.clock.now();
-        let desks = if self.shared.terms.first_call_waits.is_zero() { &mut [] } else { &mut self.ledger.desks[..] };
-        for desk in desks {
+        let waits = !self.shared.terms.first_call_waits.is_zero();
+        for desk in self.ledger.desks.iter_mut().filter(|_| waits) {
             if desk.wait_until.is_some_and(|until| until <= now) {
                 desk.wait_until = None;
                 desk.circuit.restored();
@@ -63,7 +63,9 @@ impl Drop for Task {
         let died = std::thread::panicking();
         let name = |at: &usize| self.ledger.desks[*at].name().to_owned();
         let unsaved = self.to_write.iter().map(name).collect();
-        let circuits: Vec<_> = self.ledger.desks.iter().map(|desk| desk.circuit.clone()).collect();
+        let next = |desk: &Desk| desk.next.as_ref().map(|(next, _)| next.clone());
+        let circuits: Vec<_> =
+            self.ledger.desks.iter().flat_map(|desk| [Some(desk.circuit.clone()), next(desk)]).flatten().collect();
         {
             let mut seen = self.shared.seen.lock();
             seen.unsaved = unsaved;
@@ -78,7 +80,7 @@ impl Drop for Task {
         (inbox.running, inbox.task) = (false, None);
         let introduced = inbox.introduced.clone();
         drop(inbox);
-        circuits.iter().chain(&introduced).for_each(Circuit::restored);
+        circuits.iter().chain(introduced.values()).for_each(Circuit::restored);
         if died {
             telemetry::store::warn(format_args!(
                 "the task that keeps circuits in the store has died of a panic; circuits go on in memory until `restore`"

@@ -168,7 +168,9 @@ impl Task {
         match (job, answer) {
             (Job::Load(asked), Some(Answer::Loaded(Ok(loaded)))) => self.loaded(&asked, &loaded, now),
             (Job::Load(asked), answer) => {
-                self.to_load.extend(asked.iter().map(|(at, _)| *at));
+                let desks = &self.ledger.desks;
+                // Some may be gone since.
+                self.to_load.extend(asked.iter().map(|(at, _)| *at).filter(|at| desks.get(*at).is_some()));
                 self.failed("load", answer.and_then(Answer::error).unwrap_or_else(panicked), now);
             }
             (Job::Write(at, ticket), Some(Answer::Written(Ok(written)))) => {
@@ -210,7 +212,7 @@ impl Task {
             (Job::Watch, Some(Answer::Watching(Ok(watch)))) => {
                 // What changed before it watched, it has not seen.
                 if watch.is_some() {
-                    self.to_load.extend(0..self.ledger.desks.len());
+                    self.to_load.extend(self.ledger.desks.numbers());
                 }
                 self.watch = watch;
             }
@@ -234,11 +236,8 @@ impl Task {
         let now = Now { here: now, store: loaded.now };
         for ((at, turn), entry) in asked.iter().zip(&loaded.entries) {
             let Ledger { desks, who, link, .. } = &mut self.ledger;
-            let desk = &mut desks[*at];
-            // What was written meanwhile is newer.
-            if desk.turn != *turn {
-                continue;
-            }
+            // What was written meanwhile is newer; and a desk may be gone, or be another's.
+            let Some(desk) = desks.get_mut(*at).filter(|desk| desk.turn == *turn) else { continue };
             let from = entry.as_ref().map_or(link.kind(), |entry| self.shared.store.origin(&entry.etag));
             let told = desk.found(entry.as_ref(), Via::Answer, from, who, now);
             self.settle(*at, told, now.here);

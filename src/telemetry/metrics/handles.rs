@@ -19,6 +19,7 @@ use super::STANDINGS;
 pub(super) struct Handles {
     /// Its address.
     pub(super) recorder: usize,
+    own: bool,
     pub(super) success: Counter,
     /// What a healthy circuit does not need. Kept when it is first needed.
     others: OnceLock<Box<Others>>,
@@ -27,16 +28,17 @@ pub(super) struct Handles {
 }
 
 impl Handles {
-    pub(super) fn register(recorder: usize, circuit: &str) -> Self {
+    /// With a label of its own, a circuit has all gauges.
+    pub(super) fn register(recorder: usize, circuit: &str, own: bool) -> Self {
         describe();
         // Not kept, only so that all counters begin at zero.
-        drop(Others::register(circuit));
+        drop(Others::register(circuit, own));
         let success = counter!(CALLS, "service" => circuit.to_owned(), "outcome" => "success");
-        Self { recorder, success, others: OnceLock::new(), next: OnceLock::new() }
+        Self { recorder, own, success, others: OnceLock::new(), next: OnceLock::new() }
     }
 
     pub(super) fn others(&self, circuit: &str) -> &Others {
-        get_or_register(&self.others, || Others::register(circuit))
+        get_or_register(&self.others, || Others::register(circuit, self.own))
     }
 }
 
@@ -47,7 +49,8 @@ pub(super) struct Others {
     pub(super) cancelled: Counter,
     /// In the order of `KINDS`.
     kinds: [Counter; KINDS.len()],
-    pub(super) failures_1m: Gauge,
+    /// None where the label is shared: each would overwrite the others'.
+    pub(super) failures_1m: Option<Gauge>,
     tripped: Counter,
     half_open: Counter,
     pub(super) stale: Counter,
@@ -56,7 +59,7 @@ pub(super) struct Others {
 }
 
 impl Others {
-    fn register(circuit: &str) -> Self {
+    fn register(circuit: &str, own: bool) -> Self {
         let service: Arc<str> = circuit.into();
         let calls = |outcome| counter!(CALLS, "service" => Arc::clone(&service), "outcome" => outcome);
         let kind = |kind| counter!(FAILURES, "service" => Arc::clone(&service), "kind" => kind);
@@ -66,7 +69,7 @@ impl Others {
             ignored: calls("ignored"),
             cancelled: calls("cancelled"),
             kinds: KINDS.map(|known| kind(known.as_str())),
-            failures_1m: gauge!(FAILURES_1M, "service" => Arc::clone(&service)),
+            failures_1m: own.then(|| gauge!(FAILURES_1M, "service" => Arc::clone(&service))),
             tripped: rejected(RejectReason::Tripped.as_str()),
             half_open: rejected(RejectReason::HalfOpen.as_str()),
             stale: counter!(STALE, "service" => Arc::clone(&service)),
@@ -147,6 +150,23 @@ pub(super) fn show_standing(circuit: &str, standing: &str, tripped: bool) {
 
 pub(super) fn show_failures(circuit: &str, score: f64) {
     gauge!(FAILURES_1M, "service" => circuit.to_owned()).set(score);
+}
+
+/// Shows numbers of circuits, in the order of `STANDINGS`.
+pub(super) fn show_counts(label: &Arc<str>, standings: [u64; STANDINGS.len()], tripped: u64) {
+    // Exact to 2^32 circuits.
+    let number = |count: u64| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+    gauge!(TRIPPED, "service" => Arc::clone(label)).set(number(tripped));
+    for (state, count) in STANDINGS.into_iter().zip(standings) {
+        gauge!(STATE, "service" => Arc::clone(label), "state" => state).set(number(count));
+    }
+}
+
+/// Shows a circuit that is in no state any more: no recorder can forget it.
+#[cfg(feature = "keyed")]
+pub(crate) fn show_gone(circuit: &str) {
+    show_standing(circuit, "", false);
+    show_failures(circuit, 0.0);
 }
 
 /// Gives the recorder the help texts. Saying them again for the next circuit changes nothing.

@@ -1,0 +1,149 @@
+//! Bodies that carry the permit to the end of the stream.
+//!
+//! A plain layer judges a response by its head, and then the call is over. A server that answers at once and breaks off in the
+//! middle, a gRPC status in the trailers, a download that hangs: all these come later. With
+//! [`tracked_bodies`](crate::CircuitBreakerLayer::tracked_bodies) the permit rides along in the body, and a
+//! [`BodyClassifier`] has the last word when the body ends. It is an adapter with a service type of its own, because it changes
+//! the type of the response; a layer without it pays nothing.
+//!
+//! What a body is, it stays: frames, size and end are passed on as they are, without an allocation.
+//!
+//! ```text
+//!         head ──▶ BodyClassifier::head ─┬─ an outcome ──▶ told; the body passes through
+//!                                        └─ open ──▶ nothing follows? ─┬─ yes ──▶ end
+//!                                                                      └─ no ───▶ TrackedBody ─┬─ last frame, trailers ──▶ end
+//!                                                                                              ├─ error ──▶ body_error
+//!                                                                                              ├─ panic ──▶ panicked
+//!                                                                                              └─ dropped ──▶ cancelled
+//! ```
+
+mod future;
+mod layer;
+mod stream;
+
+use core::fmt;
+use core::task::{Context, Poll};
+
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use crate::circuit::Circuit;
+use crate::classify::{BodyClassifier, DefaultClassifier};
+use crate::keyed::{Select, Shared};
+use crate::rejection::{BoxedErrors, Rejection};
+use crate::service::CircuitBreaker;
+pub use future::TrackedFuture;
+pub use layer::TrackedBodiesLayer;
+pub use stream::TrackedBody;
+
+/// A service behind a circuit, whose calls end with the bodies of their responses.
+///
+/// It is a [`CircuitBreaker`] in all else: readiness, admission and rejections are its own.
+pub struct TrackedBodies<S, C = DefaultClassifier, R = BoxedErrors, K = Shared>(CircuitBreaker<S, C, R, K>);
+
+impl<S, C, R> TrackedBodies<S, C, R> {
+    /// Returns the circuit.
+    #[must_use]
+    pub const fn circuit(&self) -> &Circuit {
+        self.0.circuit()
+    }
+}
+
+impl<S, C, R, K> TrackedBodies<S, C, R, K> {
+    /// Returns the inner service.
+    #[must_use]
+    pub const fn inner_ref(&self) -> &S {
+        self.0.inner_ref()
+    }
+
+    /// Returns the inner service, to be changed; a call through it is not guarded.
+    #[must_use]
+    pub const fn inner_mut(&mut self) -> &mut S {
+        self.0.inner_mut()
+    }
+
+    /// Takes the inner service out.
+    #[must_use]
+    pub fn into_inner(self) -> S {
+        self.0.into_inner()
+    }
+}
+
+impl<S, C, R, K, A, B> Service<Request<A>> for TrackedBodies<S, C, R, K>
+where
+    S: Service<Request<A>, Response = Response<B>>,
+    B: Body,
+    C: BodyClassifier<Request<A>, B, S::Error> + Clone,
+    R: Rejection<Request<A>, Response<B>, S::Error>,
+    K: Select<Request<A>>,
+{
+    type Response = Response<TrackedBody<B, C, Request<A>, S::Error>>;
+    type Error = R::Error;
+    type Future = TrackedFuture<S::Future, C, R, Request<A>, B, S::Error>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Service::<Request<A>>::poll_ready(&mut self.0, context)
+    }
+
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        let method = request.method().into();
+        TrackedFuture::new(self.0.call(request), method)
+    }
+}
+
+/// A named service keeps its name, so that a tonic server routes to it.
+#[cfg(feature = "tonic")]
+impl<S: tonic::server::NamedService, C, R, K> tonic::server::NamedService for TrackedBodies<S, C, R, K> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S: Clone, C: Clone, R: Clone, K: Clone> Clone for TrackedBodies<S, C, R, K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S: fmt::Debug, C, R, K: fmt::Debug> fmt::Debug for TrackedBodies<S, C, R, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TrackedBodies").field(&self.0).finish()
+    }
+}
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use std::borrow::Cow;
+    use std::convert::Infallible;
+    use std::future::ready;
+
+    use http_body_util::{BodyExt, Full};
+    use tower::{ServiceExt, service_fn};
+
+    use super::*;
+    use crate::service::WhenOpen;
+
+    /// Knows no circuit for any request.
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl<Req> Select<Req> for Nobody {
+        fn shared(&self) -> Option<&Circuit> {
+            None
+        }
+
+        fn select(&self, _: &Req) -> Option<Cow<'_, Circuit>> {
+            None
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_no_circuit_guards_passes_with_its_body() {
+        let answer = |_: Request<()>| ready(Ok::<_, Infallible>(Response::new(Full::<bytes::Bytes>::from("whole"))));
+        let inner = service_fn(answer);
+        let breaker = CircuitBreaker::new(inner, Nobody, DefaultClassifier, BoxedErrors, WhenOpen::Reject);
+        let response = TrackedBodies(breaker).oneshot(Request::new(())).await.expect("it is not rejected");
+        let debug = format!("{:?}", response.body());
+        assert!(debug.ends_with("tracked: false }"), "{debug}");
+        assert_eq!(response.into_body().collect().await.expect("it has no errors").to_bytes(), "whole");
+    }
+}

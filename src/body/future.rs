@@ -1,0 +1,128 @@
+//! The future: gives the response with its body tracked, unless the call was over with the head.
+
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+
+use http::{Method, Response, StatusCode};
+use http_body::Body;
+use pin_project_lite::pin_project;
+
+use super::stream::{Tail, TrackedBody};
+use crate::circuit::Flight;
+use crate::classify::BodyClassifier;
+use crate::future::ResponseFuture;
+use crate::rejection::Rejection;
+
+pin_project! {
+    /// The future of a call through [`TrackedBodies`](super::TrackedBodies): the head of the response.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is done, the inner future is dropped, the permit is returned, and the outcome is cancelled, as of
+    /// [`ResponseFuture`]: neutral at first, a failure of weight 0.5 once the call has waited for `cancelled_counts_after`. Once
+    /// it is done, the body has the permit, and dropping the body ends the call: see [`TrackedBody`].
+    #[must_use = "futures do nothing unless polled"]
+    pub struct TrackedFuture<F, C, R, Req, B, Err>
+    where
+        B: Body,
+        C: BodyClassifier<Req, B, Err>,
+        R: Rejection<Req, Response<B>, Err>,
+    {
+        #[pin]
+        inner: ResponseFuture<F, C, R, Req, Response<B>, Err>,
+        content: Content,
+    }
+}
+
+impl<F, C, R, Req, B, Err> TrackedFuture<F, C, R, Req, B, Err>
+where
+    B: Body,
+    C: BodyClassifier<Req, B, Err>,
+    R: Rejection<Req, Response<B>, Err>,
+{
+    pub(super) const fn new(inner: ResponseFuture<F, C, R, Req, Response<B>, Err>, content: Content) -> Self {
+        Self { inner, content }
+    }
+}
+
+impl<F, C, R, Req, B, Err> Future for TrackedFuture<F, C, R, Req, B, Err>
+where
+    F: Future<Output = Result<Response<B>, Err>>,
+    B: Body,
+    C: BodyClassifier<Req, B, Err>,
+    R: Rejection<Req, Response<B>, Err>,
+{
+    type Output = Result<Response<TrackedBody<B, C, Req, Err>>, R::Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let (response, flight) = ready!(this.inner.poll_response(context))?;
+        let tail = flight.and_then(|flight| after_head(flight, &response, *this.content));
+        Poll::Ready(Ok(response.map(|body| TrackedBody::new(body, tail))))
+    }
+}
+
+impl<F, C, R, Req, B, Err> fmt::Debug for TrackedFuture<F, C, R, Req, B, Err>
+where
+    B: Body,
+    C: BodyClassifier<Req, B, Err>,
+    R: Rejection<Req, Response<B>, Err>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrackedFuture").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+/// Returns what is left of the call once the head is there, if anything.
+fn after_head<B, C, Req, Err>(
+    mut flight: Flight<C, Req, Response<B>, Err>,
+    response: &Response<B>,
+    content: Content,
+) -> Option<Tail<B, C, Req, Err>>
+where
+    B: Body,
+    C: BodyClassifier<Req, B, Err>,
+{
+    if flight.judge_early(|classifier, call, elapsed| classifier.head(call, response, elapsed)) {
+        return None;
+    }
+    // Nobody polls such a body, and it would count as cancelled.
+    if !content.follows(response.status()) || flight.run(|| response.body().is_end_stream()) {
+        flight.judge(|classifier, call, elapsed| classifier.end(call, None, elapsed));
+        return None;
+    }
+    Some(Tail::new(flight, response))
+}
+
+/// What the method says about the content of a response (RFC 9110, section 6.4.1).
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Content {
+    AsUsual,
+    /// `HEAD`: none, whatever the status and the length in the header.
+    Never,
+    /// `CONNECT`: none of a success, which makes a tunnel of the connection.
+    UnlessSuccess,
+}
+
+impl Content {
+    fn follows(self, status: StatusCode) -> bool {
+        let bare = status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        match self {
+            Self::AsUsual => !bare,
+            Self::Never => false,
+            Self::UnlessSuccess => !bare && !status.is_success(),
+        }
+    }
+}
+
+impl From<&Method> for Content {
+    fn from(method: &Method) -> Self {
+        match *method {
+            Method::HEAD => Self::Never,
+            Method::CONNECT => Self::UnlessSuccess,
+            _ => Self::AsUsual,
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The layer: a layer whose services track bodies.
+
+use core::fmt;
+
+use tower_layer::Layer;
+
+use super::TrackedBodies;
+use crate::classify::DefaultClassifier;
+use crate::keyed::Shared;
+use crate::layer::CircuitBreakerLayer;
+use crate::rejection::BoxedErrors;
+
+/// Puts services behind a circuit, and holds the permit of each call to the end of the response's body.
+///
+/// Made by [`CircuitBreakerLayer::tracked_bodies`].
+#[derive(Clone)]
+#[must_use = "a layer does nothing until it is applied to a service"]
+pub struct TrackedBodiesLayer<C = DefaultClassifier, R = BoxedErrors, K = Shared>(CircuitBreakerLayer<C, R, K>);
+
+impl<C, R, K> CircuitBreakerLayer<C, R, K> {
+    /// Judges calls by the end of their response's body, where the classifier's [`head`](crate::classify::BodyClassifier::head)
+    /// leaves it open. The last step: set everything else before.
+    ///
+    /// For services that take an `http::Request` and give an `http::Response`. A body that breaks off is a failure, trailers
+    /// have their say, and what a slow call took is measured to the end. A probe keeps its slot until then, at most for
+    /// [`probe_deadline`](crate::config::ConfigBuilder::probe_deadline). Until callers have read a body to its end nothing is
+    /// known of the call: where they often do not, or where streams never end by themselves (events, watches), judge by the head.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http::{Request, Response};
+    /// use http_body_util::{BodyExt, Full};
+    /// use tower::{ServiceBuilder, ServiceExt, service_fn};
+    /// use tower_circuit_breaker::{BoxError, Circuit, CircuitBreakerLayer, Config};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+    /// let circuit = Circuit::new(Config::new("downloads")?);
+    /// let client = ServiceBuilder::new()
+    ///     .layer(CircuitBreakerLayer::new(&circuit).tracked_bodies())
+    ///     .service(service_fn(|_: Request<()>| async { Ok::<_, BoxError>(Response::new(Full::<Bytes>::from("all of it"))) }));
+    ///
+    /// let response = client.oneshot(Request::new(())).await?;
+    /// assert_eq!(circuit.totals().successes, 0, "it has only begun");
+    /// assert_eq!(response.into_body().collect().await?.to_bytes(), "all of it");
+    /// assert_eq!(circuit.totals().successes, 1);
+    /// # Ok(()) }
+    /// ```
+    pub fn tracked_bodies(self) -> TrackedBodiesLayer<C, R, K> {
+        TrackedBodiesLayer(self)
+    }
+}
+
+impl<S, C: Clone, R: Clone, K: Clone> Layer<S> for TrackedBodiesLayer<C, R, K> {
+    type Service = TrackedBodies<S, C, R, K>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        TrackedBodies(self.0.layer(inner))
+    }
+}
+
+impl<C, R, K: fmt::Debug> fmt::Debug for TrackedBodiesLayer<C, R, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TrackedBodiesLayer").field(&self.0).finish()
+    }
+}

@@ -1,0 +1,79 @@
+//! What tonic's own errors mean, and when its error details ask to be called again.
+
+use core::any::Any;
+use core::time::Duration;
+use std::error::Error as StdError;
+use std::io;
+
+use ::tonic::metadata::MetadataMap;
+use ::tonic::{Code, Status, TimeoutExpired, transport};
+use http::HeaderMap;
+use tonic_types::StatusExt;
+
+use super::super::timeout;
+use super::{GrpcClassifier, GrpcCode};
+use crate::error::{BoxError, Error};
+use crate::outcome::Outcome;
+
+/// Judges an error whose type may not even be an error.
+pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, error: &E) -> Outcome {
+    let Some(error) = as_error(error) else { return timeout::outcome_of_any(error) };
+    // The cause first: tonic says CANCELLED of its own timeout, and UNKNOWN of a rejection.
+    if find::<TimeoutExpired>(error).is_some() {
+        return Outcome::timeout();
+    }
+    if let Some(outcome) = timeout::known(error) {
+        return outcome;
+    }
+    let Some(status) = find::<Status>(error) else { return Outcome::failure() };
+    let mut beside = HeaderMap::new();
+    // What does not fit into headers is no reason to lose the code.
+    drop(status.add_header(&mut beside));
+    classifier.judge(GrpcCode::from(status.code()), &beside)
+}
+
+/// Reads the delay of `google.rpc.RetryInfo` in `grpc-status-details-bin`.
+pub(super) fn retry_delay(headers: &HeaderMap) -> Option<Duration> {
+    let mut metadata = HeaderMap::new();
+    metadata.insert(DETAILS, headers.get(DETAILS)?.clone());
+    // Not by `Status::from_header_map`, which panics at what is not base64.
+    let details = MetadataMap::from_headers(metadata).get_bin(DETAILS)?.to_bytes().ok()?;
+    Status::with_details(Code::Unknown, "", details).get_details_retry_info()?.retry_delay
+}
+
+/// Returns the error in it, if it is of tonic or in a box.
+fn as_error(error: &dyn Any) -> Option<&(dyn StdError + 'static)> {
+    if let Some(boxed) = error.downcast_ref::<BoxError>() {
+        return Some(boxed.as_ref());
+    }
+    if let Some(Error::Inner(boxed)) = error.downcast_ref::<Error<BoxError>>() {
+        return Some(boxed.as_ref());
+    }
+    as_dyn::<transport::Error>(error)
+        .or_else(|| as_dyn::<Status>(error))
+        .or_else(|| as_dyn::<Error<transport::Error>>(error))
+        .or_else(|| as_dyn::<Error<Status>>(error))
+}
+
+fn as_dyn<E: StdError + 'static>(error: &dyn Any) -> Option<&(dyn StdError + 'static)> {
+    let error: &(dyn StdError + 'static) = error.downcast_ref::<E>()?;
+    Some(error)
+}
+
+fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        // An `io::Error` hides what it wraps from `source`.
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if let Some(found) = wrapped.and_then(|wrapped| find(wrapped)) {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+const DETAILS: &str = "grpc-status-details-bin";

@@ -1,0 +1,110 @@
+//! Circuits come and go: a desk is opened for a new one, and closed when its circuit was forgotten and all is written.
+//!
+//! What a forgotten circuit leaves is little, as none is forgotten that is open or held: what failed lately, and that it has
+//! closed. While the store is down it waits, as far as there is room; beyond that the oldest is given up.
+
+use core::time::Duration;
+
+use super::Task;
+use crate::circuit::Circuit;
+use crate::clock::Tick;
+use crate::coordinator::desk::{Desk, Life};
+use crate::coordinator::report::Restored;
+use crate::coordinator::shared::LEAVING;
+use crate::telemetry;
+
+impl Task {
+    pub(super) fn introduce(&mut self, circuit: Circuit, waits: Option<Tick>) {
+        if let Some(at) = self.ledger.index.get(circuit.name()) {
+            let desk = &mut self.ledger.desks[*at];
+            if !desk.circuit.is(&circuit) {
+                // The one of that name that was before goes first: two at once would overwrite each other's entry.
+                desk.next = Some((circuit, waits));
+                if !core::mem::replace(&mut desk.is_leaving, true) {
+                    self.ledger.leaving.push_back(*at);
+                }
+            } else if desk.restored == Restored::Waiting {
+                // Introduced while the task was being started: only now is it known that services wait.
+                desk.wait_until = desk.wait_until.or(waits);
+            } else if waits.is_some() {
+                circuit.restored();
+            }
+            return;
+        }
+        let name = circuit.name().to_owned();
+        let (shared, eras) = (&self.shared, self.ledger.eras);
+        let at = self.ledger.desks.add(|at, turn| Desk::new(circuit, at, shared, waits, Life { turn, eras }));
+        self.ledger.index.insert(name.clone(), at);
+        self.shared.seen.lock().restored.insert(name, Restored::Waiting);
+        self.to_load.insert(at);
+        self.look(at, crate::clock::Clock::now(&self.ledger.clock));
+    }
+
+    /// The circuit is in no registry any more: its desk goes once everything is written.
+    pub(super) fn forget(&mut self, circuit: &Circuit, now: Tick) {
+        if !self.ledger.index.contains_key(circuit.name()) {
+            // It came and went between two looks, and has something to say.
+            self.introduce(circuit.clone(), None);
+        }
+        let Some(at) = self.ledger.index.get(circuit.name()).copied() else { return };
+        let desk = &mut self.ledger.desks[at];
+        if !desk.circuit.is(circuit) {
+            // It waits for its own last life to be written: what it has seen since is lost.
+            if desk.next.take_if(|(next, _)| next.is(circuit)).is_some() {
+                circuit.restored();
+            }
+            return;
+        }
+        desk.is_leaving = true;
+        self.ledger.leaving.push_back(at);
+        self.look(at, now);
+        if let Some(desk) = self.ledger.desks.get_mut(at) {
+            desk.hurry(now);
+            self.to_write.insert(at);
+        }
+        if self.ledger.leaving.len() > LEAVING {
+            self.give_up(now);
+        }
+    }
+
+    /// Closes the desk if its circuit is forgotten and nothing is left to be written.
+    pub(super) fn release(&mut self, at: usize, now: Tick) {
+        let done = |desk: &Desk| desk.is_leaving && !desk.in_flight && !desk.has_unwritten() && !desk.wants(now);
+        if self.ledger.desks.get(at).is_some_and(done) {
+            self.close(at);
+        }
+    }
+
+    /// Lets the oldest go without being written.
+    fn give_up(&mut self, now: Tick) {
+        let desks = &self.ledger.desks;
+        let Some(at) = self.ledger.leaving.iter().copied().find(|at| !desks[*at].in_flight) else { return };
+        self.close(at);
+        self.ledger.given_up += 1;
+        if now >= self.ledger.tell_given_up_at {
+            self.ledger.tell_given_up_at = now.saturating_add(TELL_EVERY);
+            telemetry::store::warn(format_args!(
+                "{} circuits that were evicted had failures which the store does not have: it is down or slower than keys come and go",
+                core::mem::take(&mut self.ledger.given_up)
+            ));
+        }
+    }
+
+    fn close(&mut self, at: usize) {
+        let ledger = &mut self.ledger;
+        let Some(desk) = ledger.desks.remove(at) else { return };
+        ledger.leaving.retain(|leaving| *leaving != at);
+        ledger.index.remove(desk.name());
+        // Whoever comes back under this name goes on counting.
+        ledger.eras = ledger.eras.max(desk.last_era());
+        self.to_load.remove(&at);
+        self.to_write.remove(&at);
+        self.shared.seen.lock().restored.remove(desk.name());
+        desk.circuit.restored();
+        if let Some((next, waits)) = desk.next {
+            self.introduce(next, waits);
+        }
+    }
+}
+
+const TELL_EVERY: Duration = Duration::from_secs(60);

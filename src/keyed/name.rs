@@ -1,0 +1,104 @@
+//! What a key is called: itself, if it can be a name, else the beginning of it and a hash. Pure.
+//!
+//! The hash is cryptographic and has no secret: names must be the same on every instance and after a restart, as records are
+//! kept under them, and a caller who chooses keys must not find two of one name.
+
+use sha2::{Digest, Sha256};
+
+use crate::config::is_printable;
+
+/// A key as a part of a name. Made without allocating.
+#[derive(Debug)]
+pub(super) enum Stem<'a> {
+    Plain(&'a str),
+    Made { bytes: [u8; LONGEST_MADE], length: usize },
+}
+
+impl<'a> Stem<'a> {
+    /// Returns what a key is called where there is room for so many bytes, at least [`LONGEST_MADE`].
+    pub(super) fn new(key: &'a str, room: usize) -> Self {
+        // Text that every protocol can say is printable if each byte is: the usual case.
+        let printable = || key.bytes().all(|byte| byte.is_ascii_graphic()) || key.chars().all(is_printable);
+        if (1..=room).contains(&key.len()) && printable() && !looks_made(key) {
+            Self::Plain(key)
+        } else {
+            Self::made(key)
+        }
+    }
+
+    #[cold]
+    fn made(key: &str) -> Self {
+        let (mut bytes, mut length) = ([0; LONGEST_MADE], 0);
+        for c in key.chars() {
+            let c = if is_printable(c) { c } else { '_' };
+            if length + c.len_utf8() > READABLE {
+                break;
+            }
+            length += c.encode_utf8(&mut bytes[length..]).len();
+        }
+        bytes[length] = MARK;
+        length += 1;
+        for byte in &Sha256::digest(key.as_bytes())[..HASHED] {
+            bytes[length] = HEX[usize::from(byte >> 4)];
+            bytes[length + 1] = HEX[usize::from(byte & 15)];
+            length += 2;
+        }
+        Self::Made { bytes, length }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        match self {
+            Self::Plain(key) => key,
+            Self::Made { bytes, length } => core::str::from_utf8(&bytes[..*length]).expect("made of whole characters"),
+        }
+    }
+}
+
+/// Whether a key ends as the made ones do.
+fn looks_made(key: &str) -> bool {
+    let Some((_, end)) = key.as_bytes().split_at_checked(key.len().wrapping_sub(2 * HASHED + 1)) else { return false };
+    end[0] == MARK && end[1..].iter().all(|byte| HEX.contains(byte))
+}
+
+/// How much of a key that is no name can still be read.
+const READABLE: usize = 64;
+const MARK: u8 = b'~';
+const HEX: &[u8; 16] = b"0123456789abcdef";
+/// How many bytes of the hash: 128 bits.
+const HASHED: usize = 16;
+pub(super) const LONGEST_MADE: usize = READABLE + 1 + 2 * HASHED;
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use super::*;
+
+    fn stem(key: &str) -> String {
+        Stem::new(key, 150).as_str().to_owned()
+    }
+
+    #[test]
+    fn a_key_that_can_be_a_name_is_one() {
+        for key in ["a", "api.example.com:8443", "/users/{id}", "[::1]:80", "büro", "x~0", &"x".repeat(150)] {
+            assert_eq!(stem(key), key);
+        }
+    }
+
+    #[test]
+    fn any_other_becomes_a_short_name_of_its_own() {
+        let keys = ["", " ", "a b", "a_b\n", "a\u{202e}b", &"x".repeat(151), &"ü".repeat(5_000), "\0"];
+        let stems: Vec<_> = keys.iter().map(|key| stem(key)).collect();
+        for (key, stem) in keys.iter().zip(&stems) {
+            assert!(stem.len() <= LONGEST_MADE && stem.chars().all(is_printable), "{key:?} became {stem:?}");
+            assert_eq!(stems.iter().filter(|other| *other == stem).count(), 1, "{stem}");
+        }
+        assert!(stems[2].starts_with("a_b~"), "what can be read is kept: {}", stems[2]);
+        // The first half of the SHA-256 of nothing (FIPS 180-4): kept records must be found by every later version.
+        assert_eq!(stems[0], "~e3b0c44298fc1c149afbf4c8996fb924");
+    }
+
+    #[test]
+    fn a_made_name_cannot_be_asked_for() {
+        let made = stem("a b");
+        assert_ne!(stem(&made), made);
+    }
+}

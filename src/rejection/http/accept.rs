@@ -1,0 +1,133 @@
+//! Which of the two forms a caller prefers: the `Accept` of RFC 9110, 12.5.1, as far as two types need it.
+
+use http::HeaderValue;
+
+/// What the body of a rejection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Problem,
+    Text,
+}
+
+impl Form {
+    pub(super) const fn media_type(self) -> &'static str {
+        match self {
+            Self::Problem => "application/problem+json",
+            Self::Text => "text/plain; charset=utf-8",
+        }
+    }
+
+    /// Returns how closely a media range names this form; `None` if it does not cover it.
+    fn covered_by(self, range: &str) -> Option<u8> {
+        // From the general to the specific. Who takes JSON reads a problem.
+        let ranges: &[&str] = match self {
+            Self::Problem => &["*/*", "application/*", "application/json", "application/problem+json"],
+            Self::Text => &["*/*", "text/*", "text/plain"],
+        };
+        let position = ranges.iter().position(|known| known.eq_ignore_ascii_case(range))?;
+        u8::try_from(position).ok()
+    }
+}
+
+/// Returns the form with the larger quality. Problems win ties, and where nothing is acceptable.
+pub(super) fn preferred<'a>(values: impl IntoIterator<Item = &'a HeaderValue>) -> Form {
+    let (mut problem, mut text) = (Wish::default(), Wish::default());
+    for value in values {
+        // Visible ASCII has no other commas than those between ranges, but for quoted parameters, which no client sends.
+        for range in value.to_str().unwrap_or_default().split(',') {
+            let mut parts = range.split(';').map(str::trim);
+            let range = parts.next().unwrap_or_default();
+            let Some(quality) = quality(parts) else { continue };
+            problem.hear(Form::Problem.covered_by(range), quality);
+            text.hear(Form::Text.covered_by(range), quality);
+        }
+    }
+    if text.quality > problem.quality { Form::Text } else { Form::Problem }
+}
+
+/// What was said about a form: the most specific range decides.
+#[derive(Default)]
+struct Wish {
+    specificity: Option<u8>,
+    quality: u16,
+}
+
+impl Wish {
+    fn hear(&mut self, specificity: Option<u8>, quality: u16) {
+        if specificity > self.specificity {
+            *self = Self { specificity, quality };
+        }
+    }
+}
+
+/// Returns the quality among the parameters of a range in thousandths; `None` if it is malformed.
+fn quality<'a>(parameters: impl Iterator<Item = &'a str>) -> Option<u16> {
+    for parameter in parameters {
+        if let Some(("q" | "Q", value)) = parameter.split_once('=') {
+            return thousandths(value);
+        }
+    }
+    Some(1_000)
+}
+
+/// Reads `0`, `0.25`, `1.000`: at most three decimals, at most 1.
+fn thousandths(value: &str) -> Option<u16> {
+    let (whole, decimals) = value.split_once('.').unwrap_or((value, ""));
+    if decimals.len() > 3 || !decimals.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let decimals: u16 = format!("{decimals:0<3}").parse().ok()?;
+    match (whole, decimals) {
+        ("0", decimals) => Some(decimals),
+        ("1", 0) => Some(1_000),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Form::{Problem, Text};
+    use super::*;
+
+    #[test]
+    fn the_form_with_the_larger_quality_is_sent() {
+        for (accept, expected) in [
+            ("*/*", Problem),
+            ("text/plain", Text),
+            ("text/*", Text),
+            ("TEXT/Plain", Text),
+            ("application/json", Problem),
+            ("application/json, text/plain, */*", Problem),
+            ("text/plain, application/json;q=0.9", Text),
+            ("text/plain;q=0.5, application/problem+json;q=0.8", Problem),
+            ("text/plain;q=0.801, application/problem+json;q=0.8", Text),
+            // The specific word counts, wherever it stands.
+            ("application/problem+json;q=0.1, */*;q=0.5", Text),
+            ("*/*, application/problem+json;q=0", Text),
+            ("application/json;q=0.9, application/problem+json;q=0.1, text/plain;q=0.5", Text),
+            ("text/plain; charset=utf-8; q=0.3, */*;q=0.2", Text),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Problem),
+            ("text/html", Problem),
+            ("text/plain;q=0", Problem),
+            // What is malformed was not said.
+            ("text/plain;q=2", Problem),
+            ("text/plain;q=1.001", Problem),
+            ("text/plain;q=0.1234", Problem),
+            ("text/plain;q=nan", Problem),
+            ("", Problem),
+            (",;,=;q", Problem),
+        ] {
+            let value = HeaderValue::from_static(accept);
+            assert_eq!(preferred([&value]), expected, "{accept:?}");
+        }
+    }
+
+    #[test]
+    fn several_headers_are_one_list() {
+        let [json, text] = ["application/json;q=0.2", "text/plain;q=0.3"].map(HeaderValue::from_static);
+        assert_eq!(preferred([&json, &text]), Text);
+        assert_eq!(preferred([&json]), Problem);
+        assert_eq!(preferred([]), Problem, "nothing was asked for");
+        assert_eq!(preferred([&HeaderValue::from_bytes(b"text/plain, \xff").unwrap()]), Problem, "it cannot be read");
+    }
+}

@@ -1,0 +1,99 @@
+//! The words of a rejection: one sentence, bare or as the problem details of RFC 9457.
+
+use core::fmt::Write;
+use core::time::Duration;
+
+use super::seconds;
+use crate::error::Rejected;
+use crate::state::RejectReason;
+
+/// How much a caller is told.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) enum Tells {
+    Nothing,
+    #[default]
+    Name,
+    Everything,
+}
+
+/// Says it in one sentence.
+pub(super) fn sentence(rejected: &Rejected, tells: Tells) -> String {
+    let name = rejected.circuit();
+    let mut text = match (tells, rejected.reason()) {
+        (Tells::Everything, _) => return rejected.to_string(),
+        (Tells::Nothing, _) => "the service is unavailable for now".to_owned(),
+        (Tells::Name, RejectReason::Tripped) => format!("circuit `{name}` is open"),
+        (Tells::Name, RejectReason::HalfOpen) => format!("circuit `{name}` is half-open and its probes are taken"),
+    };
+    text.push_str(", and the request went no further");
+    if let Some(wait) = rejected.retry_after() {
+        push(&mut text, format_args!("; try again in {} s", seconds(wait)));
+    }
+    text
+}
+
+/// Says it as problem details. By hand, as this is all the JSON that the feature has.
+pub(super) fn problem(rejected: &Rejected, tells: Tells) -> String {
+    // `about:blank`: what the problem is, the status says.
+    let mut json = String::from(r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"#);
+    push_string(&mut json, &sentence(rejected, tells));
+    if !matches!(tells, Tells::Nothing) {
+        json.push_str(r#","circuit":"#);
+        push_string(&mut json, rejected.circuit());
+        json.push_str(r#","reason":"#);
+        push_string(&mut json, rejected.reason().as_str());
+    }
+    if let Some(wait) = rejected.retry_after() {
+        push(&mut json, format_args!(r#","retry_after_ms":{}"#, millis(wait)));
+    }
+    json.push('}');
+    json
+}
+
+/// Rounded up, as the header is.
+const fn millis(wait: Duration) -> u128 {
+    wait.as_nanos().div_ceil(1_000_000)
+}
+
+/// Appends a JSON string (RFC 8259, 7): quotes, backslashes and controls escaped, the rest as it is.
+fn push_string(json: &mut String, text: &str) {
+    json.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => json.push_str("\\\""),
+            '\\' => json.push_str("\\\\"),
+            c if c.is_control() => push(json, format_args!("\\u{:04x}", u32::from(c))),
+            c => json.push(c),
+        }
+    }
+    json.push('"');
+}
+
+fn push(text: &mut String, words: core::fmt::Arguments<'_>) {
+    text.write_fmt(words).expect("a string takes every word");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_json_string_is_escaped() {
+        for (text, expected) in [
+            ("orders", r#""orders""#),
+            (r#"say "no""#, r#""say \"no\"""#),
+            (r"C:\", r#""C:\\""#),
+            ("a\nb\t\u{0}\u{7f}", r#""a\u000ab\u0009\u0000\u007f""#),
+            ("größe `{id}` 🦀 </script>", "\"größe `{id}` 🦀 </script>\""),
+        ] {
+            let mut json = String::new();
+            push_string(&mut json, text);
+            assert_eq!(json, expected);
+        }
+    }
+
+    #[test]
+    fn milliseconds_are_rounded_up() {
+        assert_eq!([0, 1, 1_000_000, 1_000_001].map(|nanos| millis(Duration::from_nanos(nanos))), [0, 1, 1, 2]);
+    }
+}

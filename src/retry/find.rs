@@ -1,0 +1,103 @@
+//! Where a rejection is to be found: in the error, in the response, or where a closure says.
+
+use crate::error::{BoxError, Error, Rejected};
+
+/// Finds the rejection in a result, if it is one.
+///
+/// [`InErrors`] and [`InResponses`] do, and each closure `Fn(&Result<Res, E>) -> Option<&Rejected>`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot find a rejection in a `Result<{Res}, {E}>`",
+    note = "`InErrors`, the default, needs an error that is a `BoxError`, an `Error<E>` or another `MayBeRejected`",
+    note = "where rejections are responses, add `.in_responses()`; otherwise `.find_by(|result: &Result<Res, E>| ..)`"
+)]
+pub trait FindRejected<Res, E> {
+    /// Returns the rejection, if the result is one.
+    fn find_rejected<'a>(&self, result: &'a Result<Res, E>) -> Option<&'a Rejected>;
+}
+
+impl<F, Res, E> FindRejected<Res, E> for F
+where
+    F: Fn(&Result<Res, E>) -> Option<&Rejected>,
+{
+    fn find_rejected<'a>(&self, result: &'a Result<Res, E>) -> Option<&'a Rejected> {
+        self(result)
+    }
+}
+
+/// Looks in the error. The default.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct InErrors;
+
+// Not recommended, so that the compiler shows the message of `FindRejected`, which knows the cures.
+#[diagnostic::do_not_recommend]
+impl<Res, E: MayBeRejected> FindRejected<Res, E> for InErrors {
+    fn find_rejected<'a>(&self, result: &'a Result<Res, E>) -> Option<&'a Rejected> {
+        result.as_ref().err()?.rejected()
+    }
+}
+
+/// Looks in the extensions of the response, where `HttpRejection` and `GrpcRejection` leave it.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct InResponses;
+
+#[cfg(feature = "http")]
+impl<B, E> FindRejected<http::Response<B>, E> for InResponses {
+    fn find_rejected<'a>(&self, result: &'a Result<http::Response<B>, E>) -> Option<&'a Rejected> {
+        result.as_ref().ok()?.extensions().get()
+    }
+}
+
+#[cfg(feature = "reqwest")]
+impl<E> FindRejected<reqwest::Response, E> for InResponses {
+    fn find_rejected<'a>(&self, result: &'a Result<reqwest::Response, E>) -> Option<&'a Rejected> {
+        result.as_ref().ok()?.extensions().get()
+    }
+}
+
+/// An error that may be a rejection, itself or by one of its sources.
+///
+/// ```
+/// use tower_circuit_breaker::{Rejected, retry::MayBeRejected};
+///
+/// enum OrderError {
+///     TryLater(Rejected),
+///     Broken,
+/// }
+///
+/// impl MayBeRejected for OrderError {
+///     fn rejected(&self) -> Option<&Rejected> {
+///         match self {
+///             Self::TryLater(rejected) => Some(rejected),
+///             Self::Broken => None,
+///         }
+///     }
+/// }
+/// ```
+pub trait MayBeRejected {
+    /// Returns the rejection, if it is one.
+    fn rejected(&self) -> Option<&Rejected>;
+}
+
+/// Whatever is in the box, and its sources: as [`Rejected::find`] looks.
+impl MayBeRejected for BoxError {
+    fn rejected(&self) -> Option<&Rejected> {
+        Rejected::find(self.as_ref())
+    }
+}
+
+/// The rejection of the breaker that made it; what a breaker further inside said is not looked into.
+impl<E> MayBeRejected for Error<E> {
+    fn rejected(&self) -> Option<&Rejected> {
+        self.rejected()
+    }
+}
+
+/// As [`Rejected::find`] looks: a connector behind a breaker rejects in the sources of its client's error.
+#[cfg(feature = "reqwest")]
+impl MayBeRejected for reqwest::Error {
+    fn rejected(&self) -> Option<&Rejected> {
+        Rejected::find(self)
+    }
+}

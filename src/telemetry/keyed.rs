@@ -1,0 +1,52 @@
+//! What is told of keyed circuits: who was evicted, and which calls pass unguarded. Who tells limits how often it warns.
+
+/// Counts an eviction; under its own name the circuit is shown as gone.
+pub(crate) fn evicted(circuit: &str, has_own_label: bool) {
+    #[cfg(feature = "metrics")]
+    {
+        metrics::counter!("circuit_breaker_evictions_total").increment(1);
+        if has_own_label {
+            super::metrics::show_gone(circuit);
+        }
+    }
+    #[cfg(not(feature = "metrics"))]
+    let _unused = (circuit, has_own_label);
+}
+
+/// Counts a call that passes unguarded.
+pub(crate) fn unguarded(reason: &'static str) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("circuit_breaker_unguarded_calls_total", "reason" => reason).increment(1);
+    #[cfg(not(feature = "metrics"))]
+    let _unused = reason;
+}
+
+/// Tells that calls of new keys pass unguarded: among that many keys, or in a registry with that limit, is no room.
+pub(crate) fn full(prefix: &str, keys: usize, registry: Option<usize>, passed: u64) {
+    #[cfg(feature = "tracing")]
+    match registry {
+        None => tracing::warn!(
+            target: TARGET, prefix, keys, passed,
+            "all {keys} keyed circuits `{prefix}…` are open, half-open or held: calls of new keys pass unguarded, {passed} so far"
+        ),
+        Some(limit) => tracing::warn!(
+            target: TARGET, prefix, keys, limit, passed,
+            "the registry holds its limit of {limit} circuits: calls of new keys `{prefix}…` pass unguarded, {passed} so far"
+        ),
+    }
+    #[cfg(not(feature = "tracing"))]
+    let _unused = (prefix, keys, registry, passed);
+}
+
+/// Tells that a key has no circuit, if it may warn.
+pub(crate) fn refused(name: &str, why: &str, may_warn: bool) {
+    #[cfg(feature = "tracing")]
+    if may_warn {
+        tracing::warn!(target: TARGET, service = name, "{why}; calls of `{name}` pass unguarded");
+    }
+    #[cfg(not(feature = "tracing"))]
+    let _unused = (name, why, may_warn);
+}
+
+#[cfg(feature = "tracing")]
+const TARGET: &str = "circuit_breaker";

@@ -1,0 +1,5 @@
+//! axum servers and clients: the layer at every place of a router, and real peers over loopback.
+
+mod faults;
+mod peers;
+mod places;

@@ -1,0 +1,394 @@
+//! `HttpClassifier` and `HttpRejection`, without a network.
+
+use std::convert::Infallible;
+use std::io;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use serde_json::{Value, json};
+use tower::{ServiceBuilder, ServiceExt, service_fn};
+use tower_circuit_breaker::circuit::To;
+use tower_circuit_breaker::classify::{BodyClassifier, Classifier, HttpClassifier};
+use tower_circuit_breaker::clock::MockClock;
+use tower_circuit_breaker::outcome::{FailureKind, Weight};
+use tower_circuit_breaker::rejection::{HttpRejection, Rejection};
+use tower_circuit_breaker::{
+    BoxError, By, Circuit, CircuitBreakerLayer, Config, Failure, OpenDuration, Outcome, Rejected, State,
+};
+
+#[test]
+fn server_errors_weigh_one_and_timeouts_half() {
+    for (status, expected) in [
+        (200, Outcome::Success),
+        (204, Outcome::Success),
+        (304, Outcome::Success),
+        (400, Outcome::Success),
+        (404, Outcome::Success),
+        (408, Outcome::timeout()),
+        (422, Outcome::Success),
+        (429, Failure::new(Weight::TIMEOUT).with_kind(FailureKind::Named("http_429")).into()),
+        (499, Outcome::Success),
+        (500, hard("http_500")),
+        (501, hard("http_5xx")),
+        (502, hard("http_502")),
+        (503, hard("http_503")),
+        (504, Outcome::timeout()),
+        (599, hard("http_5xx")),
+        (600, Outcome::Success),
+    ] {
+        assert_eq!(judge(&HttpClassifier::new(), &answer(status, &[])), expected, "{status}");
+    }
+}
+
+#[test]
+fn a_status_means_what_was_said_of_it_last() {
+    let classifier = HttpClassifier::default()
+        .status(StatusCode::TOO_MANY_REQUESTS, Outcome::Ignored)
+        .status(StatusCode::NOT_FOUND, Outcome::timeout())
+        .status(StatusCode::NOT_FOUND, Failure::hard())
+        .status(StatusCode::NOT_IMPLEMENTED, Outcome::Success);
+    for (status, expected) in [
+        (429, Outcome::Ignored),
+        (404, Outcome::failure()),
+        (501, Outcome::Success),
+        (503, hard("http_503")),
+        (504, Outcome::timeout()),
+    ] {
+        assert_eq!(judge(&classifier.clone(), &answer(status, &[])), expected, "{status}");
+    }
+}
+
+#[test]
+fn only_a_failure_takes_the_retry_after() {
+    let retry = [(header::RETRY_AFTER, "7")];
+    let after = |status| judge(&HttpClassifier::new(), &answer(status, &retry)).as_failure().map(Failure::retry_after);
+    for status in [408, 429, 500, 503, 504] {
+        assert_eq!(after(status), Some(Some(SECONDS_7)), "{status}");
+    }
+    for status in [200, 301, 404] {
+        assert_eq!(after(status), None, "{status} is a success");
+    }
+    let own = Failure::hard().with_retry_after(Duration::from_secs(1));
+    let overridden = HttpClassifier::new()
+        .status(StatusCode::NOT_FOUND, Failure::hard())
+        .status(StatusCode::CONFLICT, own)
+        .status(StatusCode::SERVICE_UNAVAILABLE, Outcome::Ignored);
+    assert_eq!(judge(&overridden, &answer(404, &retry)), Failure::hard().with_retry_after(SECONDS_7).into());
+    assert_eq!(judge(&overridden, &answer(409, &retry)), own.into(), "its own word counts");
+    assert_eq!(judge(&overridden, &answer(503, &retry)), Outcome::Ignored);
+}
+
+#[test]
+fn a_retry_after_is_a_floor_of_the_open_duration_and_five_minutes_at_most() {
+    for (value, expected) in [("2", 5), ("40", 40), ("99999999999999999999", 300), ("-40", 5), ("in a while", 5)] {
+        let circuit = circuit(&MockClock::new());
+        for _ in 0..5 {
+            let outcome = judge(&HttpClassifier::new(), &answer(503, &[(header::RETRY_AFTER, value)]));
+            circuit.try_acquire().unwrap().record(outcome);
+        }
+        assert_eq!(circuit.status().retry_after, Some(Duration::from_secs(expected)), "Retry-After: {value}");
+    }
+}
+
+#[test]
+fn errors_are_judged_as_by_default() {
+    fn judged<E: 'static>(error: &E) -> [Outcome; 2] {
+        let classifier = HttpClassifier::new();
+        let end = Classifier::<Request<()>, Response<()>, E>::finish(&classifier, (), Err(error), Duration::ZERO);
+        [end, Classifier::<Request<()>, Response<()>, E>::ready_error(&classifier, error)]
+    }
+    let not_ready = Outcome::Failure(Failure::hard().with_kind(FailureKind::NotReady));
+    assert_eq!(judged(&io::Error::from(io::ErrorKind::TimedOut)), [Outcome::timeout(); 2]);
+    assert_eq!(judged::<BoxError>(&io::Error::other("down").into()), [Outcome::failure(), not_ready]);
+    assert_eq!(judged(&"an error that is none"), [Outcome::failure(), not_ready]);
+    let rejected = opened(&MockClock::new()).try_acquire().unwrap_err();
+    assert_eq!(judged::<BoxError>(&rejected.into()), [Outcome::Ignored; 2], "a breaker inside");
+}
+
+#[test]
+fn the_answer_of_a_breaker_inside_is_ignored() {
+    let rejection: Response<Body> = reject(&opened(&MockClock::new()), &HttpRejection::new(), &[]);
+    assert_eq!(judge(&HttpClassifier::new(), &rejection), Outcome::Ignored);
+    let overridden = HttpClassifier::new().status(StatusCode::SERVICE_UNAVAILABLE, Failure::hard());
+    assert_eq!(judge(&overridden, &rejection), Outcome::Ignored);
+}
+
+#[test]
+fn at_the_headers_every_response_is_decided() {
+    for status in [200, 404, 500, 504] {
+        let response = answer(status, &[]).map(|()| Body::empty());
+        let head = BodyClassifier::<Request<()>, Body, Infallible>::head(
+            &HttpClassifier::new(),
+            &mut (),
+            &response,
+            Duration::ZERO,
+        );
+        assert_eq!(head, Some(judge(&HttpClassifier::new(), &response)), "{status}");
+    }
+}
+
+#[test]
+fn until_the_end_of_the_body_only_what_is_well_so_far_waits() {
+    let classifier = HttpClassifier::new().status(StatusCode::IM_A_TEAPOT, Outcome::Ignored).until_end_of_body();
+    for (status, expected) in [
+        (200, None),
+        (404, None),
+        (418, Some(Outcome::Ignored)),
+        (500, Some(hard("http_500"))),
+        (504, Some(Outcome::timeout())),
+    ] {
+        let response = answer(status, &[]).map(|()| Body::empty());
+        assert_eq!(WithBody::<Body>::head(&classifier, &response), expected, "{status}");
+    }
+    assert_eq!(WithBody::<Body>::end(&classifier), Outcome::Success);
+}
+
+#[test]
+fn an_error_of_the_body_is_hard_and_a_timeout_inside_it_half() {
+    let errors = || [io::ErrorKind::ConnectionReset, io::ErrorKind::TimedOut].map(io::Error::from);
+    let expected = [Outcome::failure(), Outcome::timeout()];
+
+    let axums = HttpClassifier::new().until_end_of_body();
+    let judged = errors().map(|error| WithBody::<Body>::error(&axums, &axum::Error::new(error)));
+    assert_eq!(judged, expected, "an error with sources");
+
+    let boxed = HttpClassifier::new().until_end_of_body();
+    let judged =
+        errors().map(|error| WithBody::<UnsyncBoxBody<Bytes, BoxError>>::error(&boxed, &BoxError::from(error)));
+    assert_eq!(judged, expected, "a boxed error, which is no error itself");
+}
+
+#[tokio::test]
+async fn a_rejection_is_a_503_with_the_seconds_rounded_up() {
+    let clock = MockClock::new();
+    let (circuit, mut wait) = (opened(&clock), Vec::new());
+    for millis in [0, 1, 3_999, 1, 900] {
+        clock.advance(Duration::from_millis(millis));
+        let response: Response<Body> = reject(&circuit, &HttpRejection::new(), &[]);
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        wait.push(response.headers()[header::RETRY_AFTER].to_str().unwrap().to_owned());
+    }
+    // 5 s, 4.999, 1, 0.999, 0.099
+    assert_eq!(wait, ["5", "5", "1", "1", "1"]);
+}
+
+#[tokio::test]
+async fn nobody_says_when_to_come_again_if_nobody_knows() {
+    let circuit = circuit(&MockClock::new());
+    circuit.trip(&by("an incident"), None);
+    let response: Response<Body> = reject(&circuit, &HttpRejection::new(), &[]);
+    assert_eq!(response.headers().get(header::RETRY_AFTER), None);
+    let problem = problem(response).await;
+    assert_eq!(problem.get("retry_after_ms"), None);
+    assert_eq!(problem["detail"], "circuit `orders` is open, and the request went no further");
+
+    circuit.reset(&by("it is over"), To::HalfOpen);
+    let probe = circuit.try_acquire().unwrap();
+    let response: Response<Body> = reject(&circuit, &HttpRejection::new(), &[]);
+    assert_eq!(response.headers().get(header::RETRY_AFTER), None, "the probe {probe:?} takes its time");
+    let problem = self::problem(response).await;
+    assert_eq!((&problem["reason"], problem.get("retry_after_ms")), (&json!("half_open"), None));
+}
+
+#[tokio::test]
+async fn the_problem_names_the_circuit_and_no_internals() {
+    let response: Response<Body> = reject(&opened(&MockClock::new()), &HttpRejection::new(), &[]);
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+    let expected = json!({
+        "type": "about:blank",
+        "title": "Service Unavailable",
+        "status": 503,
+        "detail": "circuit `orders` is open, and the request went no further; try again in 5 s",
+        "circuit": "orders",
+        "reason": "tripped",
+        "retry_after_ms": 5000,
+    });
+    assert_eq!(problem(response).await, expected);
+}
+
+#[tokio::test]
+async fn an_anonymous_rejection_says_only_for_how_long() {
+    let response: Response<Body> = reject(&opened(&MockClock::new()), &HttpRejection::new().anonymous(), &[]);
+    let expected = json!({
+        "type": "about:blank",
+        "title": "Service Unavailable",
+        "status": 503,
+        "detail": "the service is unavailable for now, and the request went no further; try again in 5 s",
+        "retry_after_ms": 5000,
+    });
+    assert_eq!(problem(response).await, expected);
+}
+
+#[tokio::test]
+async fn an_explained_rejection_says_the_whole_sentence_whatever_is_in_it() {
+    let config = Config::builder(r#""a\b"{id}"#).clock(MockClock::new()).build().unwrap();
+    let circuit = Circuit::new(config);
+    circuit.trip(&by("größer \"als\" \\ 🦀"), None);
+    let sentence = circuit.try_acquire().unwrap_err().to_string();
+    assert!(sentence.contains("größer"), "{sentence}");
+    let response: Response<Body> = reject(&circuit, &HttpRejection::new().explained(), &[]);
+    let problem = problem(response).await;
+    assert_eq!((&problem["detail"], &problem["circuit"]), (&json!(sentence), &json!(r#""a\b"{id}"#)));
+
+    let response: Response<Body> =
+        reject(&circuit, &HttpRejection::new().explained(), &[(header::ACCEPT, "text/plain")]);
+    assert_eq!(text(response).await, sentence + "\n");
+}
+
+#[tokio::test]
+async fn who_accepts_text_gets_the_sentence_as_text() {
+    let accept = [(header::ACCEPT, "application/json;q=0.2, text/*;q=0.9")];
+    let response: Response<Body> = reject(&opened(&MockClock::new()), &HttpRejection::new(), &accept);
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "text/plain; charset=utf-8");
+    assert_eq!(text(response).await, "circuit `orders` is open, and the request went no further; try again in 5 s\n");
+}
+
+#[tokio::test]
+async fn a_head_gets_the_headers_of_a_get_alone() {
+    let circuit = opened(&MockClock::new());
+    let request = |method| Request::builder().method(method).uri("/").body(()).unwrap();
+    let answer = |method| -> Response<Full<Bytes>> {
+        let rejected = circuit.try_acquire().unwrap_err();
+        let result: Result<_, Infallible> = HttpRejection::new().reject(rejected, request(method));
+        result.unwrap()
+    };
+    let (head, get) = (answer(Method::HEAD), answer(Method::GET));
+    assert_eq!(head.headers(), get.headers());
+    let length = get.headers()[header::CONTENT_LENGTH].to_str().unwrap().to_owned();
+    assert_eq!(get.into_body().collect().await.unwrap().to_bytes().len().to_string(), length);
+    assert!(head.into_body().collect().await.unwrap().to_bytes().is_empty());
+}
+
+#[tokio::test]
+async fn bodies_of_every_stack_fit_without_a_word_on_their_type() {
+    async fn status<R, B>(rejection: R, body: fn() -> B) -> StatusCode
+    where
+        R: Rejection<Request<()>, Response<B>, Infallible, Error = Infallible> + Clone,
+    {
+        let circuit = opened(&MockClock::new());
+        let service = ServiceBuilder::new()
+            .layer(CircuitBreakerLayer::new(&circuit).classifier(HttpClassifier::new()).rejection(rejection))
+            .service(service_fn(move |_: Request<()>| std::future::ready(Ok(Response::new(body())))));
+        let response = service.oneshot(Request::new(())).await.unwrap_or_else(|never| match never {});
+        assert!(response.extensions().get::<Rejected>().is_some());
+        response.status()
+    }
+    let (texts, headers) = (HttpRejection::new(), HttpRejection::new().headers_only());
+    let answers = [
+        status(texts, Body::empty).await,
+        status(texts, Full::<Bytes>::default).await,
+        status(texts, String::new).await,
+        status(texts, reqwest::Body::default).await,
+        status(headers, tonic::body::Body::empty).await,
+        status(headers, Empty::<Bytes>::new).await,
+        status(headers, UnsyncBoxBody::<Bytes, BoxError>::default).await,
+        status(headers, Body::empty).await,
+    ];
+    assert_eq!(answers, [StatusCode::SERVICE_UNAVAILABLE; 8]);
+}
+
+#[tokio::test]
+async fn headers_alone_say_when_to_come_again() {
+    let response: Response<Empty<Bytes>> =
+        reject(&opened(&MockClock::new()), &HttpRejection::new().headers_only(), &[]);
+    assert_eq!((response.status(), response.headers().len()), (StatusCode::SERVICE_UNAVAILABLE, 1));
+    assert_eq!(response.headers()[header::RETRY_AFTER], "5");
+    assert_eq!(response.extensions().get::<Rejected>().unwrap().circuit(), "orders");
+}
+
+#[tokio::test]
+async fn the_errors_of_the_service_stay_as_they_are() {
+    #[derive(Debug, PartialEq)]
+    struct Own(u8);
+    let circuit = circuit(&MockClock::new());
+    let service = ServiceBuilder::new()
+        .layer(CircuitBreakerLayer::new(&circuit).classifier(HttpClassifier::new()).rejection(HttpRejection::new()))
+        .service(service_fn(async |_: Request<()>| Err::<Response<Body>, _>(Own(7))));
+    for _ in 0..5 {
+        assert_eq!(service.clone().oneshot(Request::new(())).await.unwrap_err(), Own(7));
+    }
+    assert_eq!(circuit.status().state, State::Open);
+    assert_eq!(service.oneshot(Request::new(())).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+/// `BodyClassifier` of a service that gives bodies of type `B`.
+struct WithBody<B>(std::marker::PhantomData<B>);
+
+impl<B: http_body::Body> WithBody<B> {
+    fn head(
+        classifier: &impl BodyClassifier<Request<()>, B, Infallible, Call = ()>,
+        head: &Response<B>,
+    ) -> Option<Outcome> {
+        classifier.head(&mut (), head, Duration::ZERO)
+    }
+
+    fn end(classifier: &impl BodyClassifier<Request<()>, B, Infallible, Call = ()>) -> Outcome {
+        classifier.end((), None, Duration::ZERO)
+    }
+
+    fn error(classifier: &impl BodyClassifier<Request<()>, B, Infallible, Call = ()>, error: &B::Error) -> Outcome {
+        classifier.body_error((), error, Duration::ZERO)
+    }
+}
+
+fn judge<B>(classifier: &HttpClassifier, response: &Response<B>) -> Outcome {
+    Classifier::<Request<()>, _, Infallible>::finish(classifier, (), Ok(response), Duration::ZERO)
+}
+
+fn hard(kind: &'static str) -> Outcome {
+    Failure::hard().with_kind(FailureKind::Named(kind)).into()
+}
+
+fn answer(status: u16, headers: &[(HeaderName, &'static str)]) -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+    *response.headers_mut() = map(headers);
+    response
+}
+
+fn map(headers: &[(HeaderName, &'static str)]) -> HeaderMap {
+    headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
+}
+
+/// Rejects a GET with these headers.
+fn reject<R, B>(circuit: &Circuit, rejection: &R, headers: &[(HeaderName, &'static str)]) -> Response<B>
+where
+    R: Rejection<Request<()>, Response<B>, Infallible, Error = Infallible>,
+{
+    let mut request = Request::new(());
+    *request.headers_mut() = map(headers);
+    let rejected = circuit.try_acquire().unwrap_err();
+    rejection.reject(rejected, request).unwrap_or_else(|never| match never {})
+}
+
+async fn text(response: Response<Body>) -> String {
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    String::from_utf8(body.to_vec()).unwrap()
+}
+
+async fn problem(response: Response<Body>) -> Value {
+    serde_json::from_str(&text(response).await).unwrap()
+}
+
+fn by(reason: &str) -> By {
+    By::new("alice", reason).unwrap()
+}
+
+/// Opens for 5 s.
+fn circuit(clock: &MockClock) -> Circuit {
+    let open_for = OpenDuration::fixed(Duration::from_secs(5));
+    Circuit::new(Config::builder("orders").clock(clock.clone()).open_for(open_for).build().unwrap())
+}
+
+fn opened(clock: &MockClock) -> Circuit {
+    let circuit = circuit(clock);
+    for _ in 0..5 {
+        circuit.try_acquire().unwrap().failure(Failure::hard());
+    }
+    circuit
+}
+
+const SECONDS_7: Duration = Duration::from_secs(7);

@@ -1,0 +1,221 @@
+//! How many keys there may be, and who goes.
+
+use tower_circuit_breaker::circuit::To;
+
+use super::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn names(registry: &Registry) -> Vec<String> {
+    registry.circuits().iter().map(|circuit| circuit.name().to_owned()).collect()
+}
+
+#[test]
+fn the_least_recently_used_goes_first() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let by = keyed(&registry, &clock, |builder| builder.max_keys(3));
+    for key in ["a", "b", "c", "a"] {
+        by.circuit(key).unwrap();
+        clock.advance(Duration::from_secs(1));
+    }
+    by.circuit("d").unwrap();
+    assert_eq!(names(&registry), ["a", "c", "d"]);
+    clock.advance(Duration::from_secs(1));
+    by.circuit("e").unwrap();
+    assert_eq!(names(&registry), ["a", "d", "e"]);
+    assert_eq!((by.status().keys, by.status().evicted), (3, 2));
+}
+
+#[test]
+fn an_eighth_is_evicted_at_once() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let by = keyed(&registry, &clock, |builder| builder.max_keys(80));
+    for n in 0..81 {
+        by.circuit(&format!("key-{n:02}")).unwrap();
+        clock.advance(Duration::from_millis(100));
+    }
+    assert_eq!((by.status().keys, by.status().evicted), (71, 10));
+    assert_eq!(names(&registry)[0], "key-10");
+}
+
+#[test]
+fn neither_open_nor_half_open_nor_held_ones_are_evicted_to_make_room() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let by = keyed(&registry, &clock, |builder| builder.max_keys(7));
+    by.circuit("forced").unwrap().trip(&alice(), None);
+    by.circuit("disabled").unwrap().disable(&alice(), None);
+    by.circuit("shadow").unwrap().shadow(&alice());
+    by.circuit("half-open").unwrap().reset(&alice(), To::HalfOpen);
+    fail(&by, "open", 5);
+    clock.advance(Duration::from_secs(1));
+    for n in 0..100 {
+        assert!(by.circuit(&format!("key-{n}")).is_some());
+        clock.advance(Duration::from_millis(100));
+    }
+    let kept: Vec<_> = names(&registry).into_iter().filter(|name| !name.starts_with("key-")).collect();
+    assert_eq!(kept, ["disabled", "forced", "half-open", "open", "shadow"]);
+}
+
+#[test]
+fn one_that_is_configured_to_be_in_shadow_may_go() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let settings = settings(&clock).shadow();
+    let by = Keyed::builder(&registry, move |_| settings.clone()).max_keys(1).by(BY_TEXT).unwrap();
+    by.circuit("a").unwrap();
+    by.circuit("b").unwrap();
+    assert_eq!(names(&registry), ["b"]);
+}
+
+#[test]
+fn where_nobody_may_go_new_keys_pass_unguarded_and_known_ones_do_not() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let by = keyed(&registry, &clock, |builder| builder.max_keys(2));
+    fail(&by, "a", 5);
+    fail(&by, "b", 5);
+    for _ in 0..10 {
+        assert!(by.circuit("healthy").is_none(), "nobody rejects it because of others");
+    }
+    assert!(by.circuit("a").unwrap().try_acquire().is_err());
+    assert_eq!((by.status().keys, by.status().unguarded, by.status().evicted), (2, 10, 0));
+    clock.advance(Duration::from_secs(5));
+    let circuit = by.circuit("b").unwrap();
+    (0..3).for_each(|_| circuit.try_acquire().unwrap().success());
+    assert!(by.circuit("healthy").is_some(), "one has closed");
+    assert_eq!(names(&registry), ["a", "healthy"]);
+}
+
+#[test]
+fn an_idle_key_is_forgotten_when_the_next_one_comes() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let by = keyed(&registry, &clock, |builder| builder.idle(10 * MINUTE));
+    by.circuit("a").unwrap();
+    by.circuit("b").unwrap();
+    clock.advance(9 * MINUTE);
+    by.circuit("b").unwrap();
+    clock.advance(2 * MINUTE);
+    assert_eq!(names(&registry), ["a", "b"], "nothing runs in the background");
+    by.circuit("c").unwrap();
+    assert_eq!(names(&registry), ["b", "c"]);
+}
+
+#[test]
+fn an_idle_circuit_that_rejects_or_is_held_stays() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let open_for = OpenDuration::fixed(Duration::from_secs(7200));
+    let settings = settings(&clock).open_for(open_for);
+    let by = Keyed::builder(&registry, move |_| settings.clone()).idle(MINUTE).by(BY_TEXT).unwrap();
+    by.circuit("disabled").unwrap().disable(&alice(), None);
+    by.circuit("forced").unwrap().trip(&alice(), None);
+    fail(&by, "open", 5);
+    by.circuit("closed").unwrap();
+    clock.advance(60 * MINUTE);
+    by.circuit("new").unwrap();
+    assert_eq!(names(&registry), ["disabled", "forced", "new", "open"]);
+}
+
+#[test]
+fn hosts_that_are_gone_for_good_do_not_fill_the_place_for_ever() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let by = keyed(&registry, &clock, |builder| builder.max_keys(10).idle(10 * MINUTE));
+    for n in 0..10 {
+        fail(&by, &format!("dead-{n}"), 5);
+    }
+    clock.advance(5 * MINUTE);
+    assert!(by.circuit("new").is_none(), "open ones are not evicted for others");
+    clock.advance(5 * MINUTE);
+    assert!(by.circuit("new").is_some(), "nobody has called them for long, and they would let the next call through");
+    assert_eq!(names(&registry), ["new"]);
+}
+
+#[test]
+fn a_permit_of_an_evicted_circuit_ends_as_it_would() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let by = keyed(&registry, &clock, |builder| builder.max_keys(1));
+    let evicted = by.circuit("a").unwrap();
+    let permit = evicted.try_acquire().unwrap();
+    by.circuit("b").unwrap();
+    assert!(registry.get("a").is_none());
+    permit.record(Outcome::failure());
+    assert_eq!(evicted.totals().failures, 1);
+    assert_eq!(by.circuit("a").unwrap().totals().failures, 0, "the key has a new circuit");
+}
+
+#[test]
+fn a_full_registry_lets_new_keys_pass_unguarded() {
+    let (registry, clock) = (Registry::with_limit(2), MockClock::new());
+    let other = registry.circuit(settings(&clock).build().unwrap()).unwrap();
+    let by = keyed(&registry, &clock, |builder| builder.max_keys(2));
+    fail(&by, "a", 5);
+    assert!(by.circuit("b").is_none());
+    assert_eq!(by.status().unguarded, 1);
+    assert!(registry.get(other.name()).is_some(), "what others made is not evicted");
+}
+
+#[test]
+fn a_full_registry_makes_room_among_the_keys() {
+    let (registry, clock) = (Registry::with_limit(2), MockClock::new());
+    registry.circuit(settings(&clock).build().unwrap()).unwrap();
+    let by = keyed(&registry, &clock, |builder| builder.max_keys(2));
+    by.circuit("a").unwrap();
+    assert!(by.circuit("b").is_some());
+    assert_eq!(names(&registry), ["b", "replaced"]);
+}
+
+#[test]
+fn a_name_with_other_settings_passes_unguarded_and_is_tried_again_later() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    registry.circuit(Config::classic("a").clock(clock.clone()).build().unwrap()).unwrap();
+    let by = keyed(&registry, &clock, |builder| builder);
+    (0..3).for_each(|_| assert!(by.circuit("a").is_none()));
+    assert_eq!((by.status().unguarded, by.status().keys), (3, 1));
+    clock.advance(MINUTE);
+    assert!(by.circuit("a").is_none());
+    assert_eq!((by.status().unguarded, by.status().keys), (4, 1), "it is one key still");
+    assert!(by.circuit("b").is_some());
+}
+
+#[test]
+fn a_circuit_that_was_there_already_is_used_and_stays_when_its_key_is_evicted() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let settings = settings(&clock);
+    let there =
+        registry.circuit(Config::builder("a").open_for(OpenDuration::fixed(Duration::from_secs(5))).build().unwrap());
+    let by = Keyed::builder(&registry, move |_| settings.clone()).max_keys(1).by(BY_TEXT).unwrap();
+    fail(&by, "a", 1);
+    assert_eq!(there.unwrap().totals().failures, 1);
+    by.circuit("b").unwrap();
+    assert_eq!(names(&registry), ["a", "b"]);
+}
+
+#[test]
+fn the_circuits_leave_the_registry_with_the_last_clone() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let by = keyed(&registry, &clock, |builder| builder);
+    let clone = by.clone();
+    by.circuit("a").unwrap();
+    drop(by);
+    assert_eq!(names(&registry), ["a"]);
+    drop(clone);
+    assert!(registry.circuits().is_empty());
+}
+
+#[test]
+fn settings_that_can_never_work_are_refused_when_it_is_built() {
+    let (registry, clock) = (Registry::with_limit(100), MockClock::new());
+    type Change = fn(KeyedBuilder) -> KeyedBuilder;
+    let changes: [(&str, Change); 5] = [
+        ("max_keys is 0, allowed is 1 to the registry's limit of 100", |builder| builder.max_keys(0)),
+        ("max_keys is 101, allowed is 1 to the registry's limit of 100", |builder| builder.max_keys(101)),
+        ("idle is 0ns, allowed is 1s to 365 days", |builder| builder.idle(Duration::ZERO)),
+        ("prefix is \"a b\" (3 bytes), allowed is up to 100 bytes of printable text without spaces", |builder| {
+            builder.prefix("a b")
+        }),
+        ("prefix is \"", |builder| builder.prefix(&"x".repeat(101))),
+    ];
+    for (message, change) in changes {
+        let error = change(builder(&registry, &clock)).by(BY_TEXT).unwrap_err().to_string();
+        assert!(error.starts_with(message), "{error}");
+    }
+    let template = Keyed::builder(&registry, |name| Config::builder(name).probes(0)).by(BY_TEXT);
+    assert!(template.unwrap_err().to_string().starts_with("probes is 0"));
+}

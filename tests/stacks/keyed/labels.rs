@@ -1,0 +1,159 @@
+//! What metrics call the circuits: the first few by name, the others together.
+
+use std::collections::BTreeMap;
+
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+
+use super::*;
+
+/// What was recorded, as `name{service,other labels}`. Counters begin anew with each reading.
+fn read(recorder: &DebuggingRecorder) -> BTreeMap<String, f64> {
+    let entry = |(key, _, _, value): (metrics_util::CompositeKey, _, _, DebugValue)| {
+        let labels: Vec<_> = key.key().labels().map(|label| label.value().to_owned()).collect();
+        let value = match value {
+            DebugValue::Counter(count) => f64::from(u32::try_from(count).unwrap()),
+            DebugValue::Gauge(value) => value.into_inner(),
+            DebugValue::Histogram(values) => values.iter().map(|value| value.into_inner()).sum(),
+        };
+        let name = key.key().name().strip_prefix("circuit_breaker_").unwrap().to_owned();
+        (format!("{name}{{{}}}", labels.join(",")), value)
+    };
+    recorder.snapshotter().snapshot().into_vec().into_iter().map(entry).collect()
+}
+
+#[track_caller]
+fn expect(read: &BTreeMap<String, f64>, expected: &[(&str, f64)]) {
+    for (name, value) in expected {
+        let found = read.get(*name).unwrap_or_else(|| panic!("{name} is not among {:?}", read.keys()));
+        assert!((found - value).abs() < 1e-9, "{name} is {found}, expected is {value}");
+    }
+}
+
+/// Keyed circuits that are told of, under a recorder of their own. The prefix is the test's: the process shares what is `other`.
+fn told(
+    prefix: &str,
+    change: impl FnOnce(KeyedBuilder) -> KeyedBuilder,
+    act: impl FnOnce(&Keyed<ByText>, &MockClock),
+) -> BTreeMap<String, f64> {
+    // Leaked, so that its address is not used again: by that a circuit knows it.
+    let recorder: &DebuggingRecorder = Box::leak(Box::new(DebuggingRecorder::new()));
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let settings =
+        Config::builder("replaced").clock(clock.clone()).open_for(OpenDuration::fixed(Duration::from_secs(5)));
+    let by = change(Keyed::builder(&registry, move |_| settings.clone()).prefix(prefix)).by(BY_TEXT).unwrap();
+    ::metrics::with_local_recorder(recorder, || {
+        act(&by, &clock);
+        let read = read(recorder);
+        drop(by);
+        read
+    })
+}
+
+fn succeed(by: &Keyed<ByText>, key: &str) {
+    by.circuit(key).unwrap().try_acquire().unwrap().success();
+}
+
+#[test]
+fn the_first_keys_have_their_names_and_the_others_add_up() {
+    let read = told(
+        "sum:",
+        |builder| builder.label_budget(2),
+        |by, _| {
+            for key in ["a", "b", "c", "d", "e", "a", "d"] {
+                succeed(by, key);
+            }
+        },
+    );
+    expect(
+        &read,
+        &[
+            ("calls_total{sum:a,success}", 2.0),
+            ("calls_total{sum:b,success}", 1.0),
+            ("calls_total{sum:other,success}", 4.0),
+            ("state{sum:other,closed}", 3.0),
+            ("tripped{sum:other}", 0.0),
+            ("state{sum:a,closed}", 1.0),
+        ],
+    );
+    let services = read.keys().filter(|name| name.starts_with("tripped"));
+    assert_eq!(services.collect::<Vec<_>>(), ["tripped{sum:a}", "tripped{sum:b}", "tripped{sum:other}"]);
+    assert!(!read.contains_key("failures_1m{sum:other}"), "none could tell what the others' were");
+    assert!(read.contains_key("failures_1m{sum:a}"));
+}
+
+#[test]
+fn gauges_of_the_others_count_circuits() {
+    let read = told(
+        "count:",
+        |builder| builder.label_budget(0),
+        |by, clock| {
+            for key in ["a", "b", "c"] {
+                fail(by, key, 5);
+            }
+            succeed(by, "d");
+            clock.advance(Duration::from_secs(5));
+            (0..3).for_each(|_| succeed(by, "b"));
+            succeed(by, "c");
+        },
+    );
+    expect(
+        &read,
+        &[
+            ("tripped{count:other}", 2.0),
+            ("state{count:other,open}", 1.0),
+            ("state{count:other,half_open}", 1.0),
+            ("state{count:other,closed}", 2.0),
+            ("failures_total{count:other,error}", 15.0),
+            ("transitions_total{count:other,closed,open,consecutive_failures}", 3.0),
+        ],
+    );
+}
+
+#[test]
+fn an_evicted_key_keeps_its_name_and_its_gauges_are_zero() {
+    let change = |builder: KeyedBuilder| builder.label_budget(1).max_keys(2);
+    let read = told("gone:", change, |by, clock| {
+        fail(by, "a", 3);
+        for key in ["b", "c"] {
+            clock.advance(Duration::from_secs(1));
+            succeed(by, key);
+        }
+        assert_eq!(by.status().evicted, 1, "a");
+    });
+    expect(&read, &[("failures_1m{gone:a}", 0.0), ("state{gone:a,closed}", 0.0), ("tripped{gone:a}", 0.0)]);
+    expect(&read, &[("calls_total{gone:other,success}", 2.0), ("evictions_total{}", 1.0)]);
+
+    let read = told("back:", change, |by, clock| {
+        for key in ["a", "b", "c", "a"] {
+            clock.advance(Duration::from_secs(1));
+            succeed(by, key);
+        }
+    });
+    expect(&read, &[("calls_total{back:a,success}", 2.0), ("state{back:a,closed}", 1.0)]);
+}
+
+#[test]
+fn a_key_that_is_called_other_does_not_overwrite_the_others() {
+    let read = told(
+        "same:",
+        |builder| builder.label_budget(1),
+        |by, _| {
+            succeed(by, "other");
+            succeed(by, "a");
+        },
+    );
+    expect(&read, &[("state{same:other,closed}", 2.0), ("calls_total{same:other,success}", 2.0)]);
+}
+
+#[test]
+fn calls_that_pass_unguarded_are_counted_by_why() {
+    let read = told(
+        "full:",
+        |builder| builder.max_keys(1),
+        |by, _| {
+            fail(by, "a", 5);
+            (0..4).for_each(|_| assert!(by.circuit("b").is_none()));
+        },
+    );
+    expect(&read, &[("unguarded_calls_total{full}", 4.0)]);
+}

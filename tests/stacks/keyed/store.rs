@@ -1,0 +1,187 @@
+//! Keyed circuits in a store: evicted ones are written, forgotten, and found again.
+
+use tower_circuit_breaker::clock::TokioClock;
+use tower_circuit_breaker::record::CircuitRecord;
+use tower_circuit_breaker::store::{Fault, FaultyStore, MemoryStore, Operation, Store, StoreErrorKind};
+
+use super::*;
+
+fn store() -> FaultyStore<MemoryStore> {
+    FaultyStore::new(MemoryStore::with_clock(TokioClock::new()))
+}
+
+fn registry(store: &FaultyStore<MemoryStore>) -> Registry {
+    let registry = Registry::builder().store(store.clone()).instance("a").seed(1).build().unwrap();
+    registry.start().unwrap();
+    registry
+}
+
+fn kept(registry: &Registry, max: usize) -> Keyed<ByText> {
+    let open_for = OpenDuration::fixed(Duration::from_secs(5));
+    let settings = Config::builder("replaced").clock(TokioClock::new()).open_for(open_for).without_shipped_observers();
+    Keyed::builder(registry, move |_| settings.clone()).max_keys(max).by(BY_TEXT).unwrap()
+}
+
+async fn record(store: &FaultyStore<MemoryStore>, name: &str) -> Option<CircuitRecord> {
+    let loaded = store.load_many(&[name.to_owned()]).await.unwrap();
+    let entry = loaded.entries.into_iter().next().unwrap()?;
+    Some(CircuitRecord::decode(name, &entry.bytes, loaded.now).unwrap())
+}
+
+fn take_down(store: &FaultyStore<MemoryStore>) {
+    let all = [Operation::Load, Operation::CompareAndSet, Operation::AppendAudit];
+    store.faults().set(&all, Fault::Fail(StoreErrorKind::Unavailable));
+}
+
+fn loads(store: &FaultyStore<MemoryStore>) -> u64 {
+    store.faults().operations(Operation::Load)
+}
+
+async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+const TENTH: Duration = Duration::from_millis(100);
+
+#[tokio::test(start_paused = true)]
+async fn an_evicted_key_that_has_failed_keeps_its_record_and_goes_on_from_there() {
+    let store = store();
+    let registry = registry(&store);
+    let by = kept(&registry, 1);
+    fail(&by, "a", 3);
+    pass(TENTH).await;
+    by.circuit("b").unwrap();
+    pass(TENTH).await;
+    let entry = record(&store, "a").await.expect("it was written when it was evicted");
+    assert_eq!((entry.total_failures, entry.instances["a"].run.to_string()), (3, "3".to_owned()));
+    by.circuit("a").unwrap();
+    pass(TENTH).await;
+    fail(&by, "a", 2);
+    assert_eq!(by.circuit("a").unwrap().status().state, State::Open, "three before, and two now");
+    pass(TENTH).await;
+    let record = record(&store, "a").await.unwrap();
+    assert_eq!((record.state, record.total_failures), (State::Open, 5), "totals go on too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_life_publishes_its_openings_though_its_eras_begin_anew() {
+    let store = store();
+    let registry = registry(&store);
+    let by = kept(&registry, 1);
+    for life in 1..=3 {
+        by.circuit("a").unwrap();
+        pass(TENTH).await;
+        fail(&by, "a", 5);
+        pass(TENTH).await;
+        let open = record(&store, "a").await.unwrap();
+        assert_eq!((open.state, open.total_failures), (State::Open, 5 * life));
+        pass(Duration::from_secs(5)).await;
+        let circuit = by.circuit("a").unwrap();
+        (0..3).for_each(|_| circuit.try_acquire().unwrap().success());
+        // Evicted at once, with its closing untold.
+        by.circuit("b").unwrap();
+        pass(TENTH).await;
+        let closed = record(&store, "a").await.unwrap();
+        assert_eq!(closed.state, State::Closed, "of life {life}");
+        assert!(closed.generation > open.generation);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_call_waits_for_a_keyed_circuit_to_be_restored() {
+    let store = store();
+    let first = registry(&store);
+    fail(&kept(&first, 10), "a", 5);
+    assert!(first.shutdown(Duration::from_secs(5)).await.is_complete());
+    let waits = Registry::builder().store(store.clone()).instance("a").first_call_waits(Duration::from_secs(30));
+    let second = waits.build().unwrap();
+    second.start().unwrap();
+    let by = kept(&second, 10);
+    let mut service =
+        CircuitBreakerLayer::keyed(by.clone()).layer(service_fn(|_: String| async { Ok::<_, BoxError>(()) }));
+    service.ready().await.unwrap().call("a".to_owned()).await.expect("nothing is known yet");
+    pass(TENTH).await;
+    let error = service.ready().await.unwrap().call("a".to_owned()).await.unwrap_err();
+    assert!(Rejected::find(error.as_ref()).is_some(), "restored in the background: {error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_thousand_keys_leave_a_hundred_circuits_and_every_failure_on_record() {
+    let store = store();
+    let registry = registry(&store);
+    let by = kept(&registry, 100);
+    for n in 0..100_000_u32 {
+        let key = format!("key-{:08x}", n.wrapping_mul(2_654_435_761));
+        let permit = by.circuit(&key).unwrap().try_acquire().unwrap();
+        permit.record(if n % 1_000 == 0 { Outcome::failure() } else { Outcome::Success });
+        if n % 500 == 0 {
+            pass(Duration::from_millis(20)).await;
+        }
+    }
+    assert!(registry.circuits().len() <= 100);
+    pass(Duration::from_secs(20)).await;
+    for n in (0..100_000_u32).step_by(1_000) {
+        let name = format!("key-{:08x}", n.wrapping_mul(2_654_435_761));
+        assert_eq!(record(&store, &name).await.expect("it has failed").total_failures, 1, "{name}");
+    }
+    let status = registry.store_status().unwrap();
+    assert_eq!((status.unsaved, status.deaths), (0, 0), "no desk is left that has something to write");
+    let asked = loads(&store);
+    pass(Duration::from_secs(24)).await;
+    assert!((2..=4).contains(&(loads(&store) - asked)), "a poll asks for 256 desks at once, and no more are left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn evicted_circuits_do_not_pile_up_while_the_store_is_down() {
+    let store = store();
+    let registry = registry(&store);
+    let by = kept(&registry, 10);
+    pass(TENTH).await;
+    take_down(&store);
+    for n in 0..5_000 {
+        fail(&by, &format!("key-{n}"), 1);
+        if n % 100 == 0 {
+            pass(Duration::from_millis(20)).await;
+        }
+    }
+    pass(Duration::from_secs(2)).await;
+    let unsaved = registry.store_status().unwrap().unsaved;
+    assert!((1_000..=1_100).contains(&unsaved), "{unsaved} wait");
+    store.faults().heal();
+    pass(Duration::from_secs(120)).await;
+    assert_eq!(registry.store_status().unwrap().unsaved, 0);
+    assert_eq!(record(&store, "key-4900").await.expect("the latest were kept").total_failures, 1);
+    assert!(record(&store, "key-0").await.is_none(), "the oldest were given up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_comes_back_while_its_last_life_is_still_written_is_restored_after_that() {
+    let store = store();
+    let registry = registry(&store);
+    let by = kept(&registry, 1);
+    fail(&by, "a", 3);
+    pass(TENTH).await;
+    take_down(&store);
+    by.circuit("b").unwrap();
+    pass(TENTH).await;
+    by.circuit("a").unwrap();
+    pass(TENTH).await;
+    store.faults().heal();
+    pass(Duration::from_secs(60)).await;
+    fail(&by, "a", 2);
+    assert_eq!(by.circuit("a").unwrap().status().state, State::Open, "what was written late is taken over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_come_and_go_before_the_registry_is_started_leave_nothing() {
+    let store = store();
+    let registry = Registry::builder().store(store.clone()).instance("a").build().unwrap();
+    let by = kept(&registry, 10);
+    for n in 0..1_000 {
+        by.circuit(&format!("key-{n}")).unwrap().try_acquire().unwrap().success();
+    }
+    let report = registry.restore(Duration::from_secs(1)).await.unwrap();
+    assert!(report.is_complete() && report.circuits.len() <= 10, "{report:?}");
+    // Once at the start, and once when it watches.
+    assert!(loads(&store) <= 2, "it asks for 256 desks at once, and no more are left");
+}

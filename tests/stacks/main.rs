@@ -1,0 +1,12 @@
+//! Real stacks: axum, tonic, reqwest and hyper over loopback, keyed circuits, retries. Public API only.
+#![allow(clippy::unwrap_used, clippy::allow_attributes, reason = "tests")]
+
+mod axum;
+mod bodies;
+mod grpc;
+mod http;
+mod keyed;
+mod matrix;
+mod reqwest;
+mod retry;
+mod tonic;
