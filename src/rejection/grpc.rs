@@ -40,6 +40,7 @@ use crate::state::RejectReason;
 ///
 /// [gRFC A6]: https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback
 #[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct GrpcRejection {
     #[cfg(feature = "tonic")]
     details: bool,
