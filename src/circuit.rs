@@ -43,6 +43,8 @@ use self::inner::{Inner, Shard};
 use self::permit::Admission;
 use crate::config::Config;
 use crate::error::Rejected;
+#[cfg(feature = "keyed")]
+use crate::event::Event;
 use crate::outcome::Outcome;
 use crate::state::Standing;
 #[cfg(feature = "keyed")]
@@ -116,6 +118,12 @@ impl Circuit {
 
     pub(crate) fn introduce(&self) {
         self.inner().introduce();
+    }
+
+    /// Tells the observers that it has left its registry; outside every lock.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn tell_forgotten(&self) {
+        self.inner().tell(&Event::Forgotten);
     }
 
     /// Returns the name of the service behind it.

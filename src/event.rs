@@ -92,6 +92,8 @@ pub enum Event<'a> {
     },
     /// An outcome came in after its era had ended, and was dropped.
     Stale,
+    /// The circuit has left its registry. Calls under way still end, and may still change it, but nobody is to be shown that.
+    Forgotten,
 }
 
 /// How an admitted call ended.

@@ -121,7 +121,11 @@ impl Observer for Teller {
         let told = match event {
             Event::Transition(edge) => Told::Edge(edge.era, edge.to.state),
             Event::Rejections { .. } => Told::Rejections,
-            Event::Refresh { .. } | Event::Finished { .. } | Event::Rejected { .. } | Event::Stale => return,
+            Event::Refresh { .. }
+            | Event::Finished { .. }
+            | Event::Rejected { .. }
+            | Event::Stale
+            | Event::Forgotten => return,
         };
         self.0.send(told).expect("the model listens");
     }

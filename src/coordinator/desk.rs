@@ -209,6 +209,11 @@ impl Desk {
         self.act.is_some() || self.transition.is_some() || self.behind || self.evidence.is_waiting()
     }
 
+    /// Whether the record is of a later version, which is never written.
+    pub(super) const fn is_read_only(&self) -> bool {
+        !self.known.is_writable()
+    }
+
     /// The last era of the circuit, as the record counts them.
     pub(super) const fn last_era(&self) -> u64 {
         self.eras.saturating_add(self.seen_era)

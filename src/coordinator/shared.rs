@@ -125,7 +125,9 @@ impl Companion for Coordinator {
     fn forgotten(&self, circuit: &Circuit) {
         let has_history = circuit.has_history();
         let mut inbox = self.0.inbox.lock();
-        let unseen = inbox.introduced.remove(circuit.name()).is_some();
+        // Another of its name may be there already.
+        let waits = inbox.introduced.get(circuit.name()).is_some_and(|waiting| waiting.is(circuit));
+        let unseen = waits && inbox.introduced.remove(circuit.name()).is_some();
         if unseen && !(has_history && inbox.forgotten.len() < LEAVING) {
             // Millions may come and go before the task runs again.
             drop(inbox);
@@ -144,5 +146,28 @@ impl Drop for Coordinator {
     fn drop(&mut self) {
         self.0.inbox.lock().ended = true;
         self.0.called.notify_one();
+    }
+}
+
+#[cfg(all(test, feature = "keyed", not(breaker_loom)))]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::registry::Registry;
+    use crate::store::MemoryStore;
+
+    #[test]
+    fn forgetting_one_does_not_take_another_of_its_name_from_the_task() {
+        let registry = Registry::builder().store(MemoryStore::new()).build().unwrap();
+        let coordinator: &Coordinator = registry.companion().unwrap();
+        let (last, next) = (Circuit::new(Config::new("a").unwrap()), Circuit::new(Config::new("a").unwrap()));
+        coordinator.introduced(&last);
+        coordinator.0.inbox.lock().introduced.clear();
+        // Another thread asked the registry for that name just after the last one was taken out, and was faster.
+        coordinator.introduced(&next);
+        coordinator.forgotten(&last);
+        let inbox = coordinator.0.inbox.lock();
+        assert!(inbox.introduced["a"].is(&next), "it is kept like every other");
+        assert!(inbox.forgotten[0].is(&last), "its desk goes");
     }
 }

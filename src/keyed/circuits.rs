@@ -30,8 +30,10 @@ pub(super) struct Circuits {
     clock: Arc<dyn Clock>,
     pub(super) known: HashMap<Box<str>, Entry>,
     pub(super) room: Mutex<Room>,
-    /// Until when no new key has a chance: found without the lock, as every call of a new key asks.
+    /// Until when no new key has a chance, for want of keys or of room in the registry: found without the lock, as every call of
+    /// a new key asks.
     full_until: AtomicU64,
+    registry_full_until: AtomicU64,
     pub(super) evicted: AtomicU64,
     unguarded: AtomicU64,
     /// When the next warning may be given.
@@ -69,6 +71,7 @@ impl Circuits {
             known: HashMap::new(),
             room: Mutex::new(Room::new(max_keys, nanos(idle) >> GRAIN, labels)),
             full_until: AtomicU64::new(0),
+            registry_full_until: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
             unguarded: AtomicU64::new(0),
             warn_at: AtomicU64::new(0),
@@ -95,8 +98,11 @@ impl Circuits {
         if now < self.full_until.load(Relaxed) {
             return self.pass(Why::Full, now);
         }
+        if now < self.registry_full_until.load(Relaxed) {
+            return self.pass(Why::RegistryFull, now);
+        }
         let name = format!("{}{stem}", self.prefix);
-        let own_label = self.room.lock().label(stem) && *name != *self.other;
+        let own_label = *name != *self.other && self.room.lock().has_label(stem);
         let label = (!own_label).then(|| Arc::clone(&self.other));
         let made = (self.template)(&name).named(&name, label).build().map(Circuit::untold);
 
@@ -107,8 +113,13 @@ impl Circuits {
         let gone = room.gone();
         drop(room);
         drop(known);
-        for (circuit, has_own_label) in gone {
-            telemetry::evicted(circuit.name(), has_own_label);
+        for circuit in gone {
+            telemetry::evicted();
+            circuit.tell_forgotten();
+            // Its key may be back already: then the gauges of that name are the new circuit's.
+            if let Some(next) = self.registry.get(circuit.name()).filter(|_| circuit.config().label.is_none()) {
+                next.refresh_metrics();
+            }
         }
         match taken {
             Ok((circuit, is_new)) => {
@@ -160,7 +171,7 @@ impl Circuits {
                     }
                     Err(RegistryError::Full { .. }) => {
                         // Relaxed: a hint, publishes nothing.
-                        self.full_until.store(now + SECOND, Relaxed);
+                        self.registry_full_until.store(now + SECOND, Relaxed);
                         return Err((Why::RegistryFull, None));
                     }
                     Err(error @ RegistryError::Different { .. }) => error.to_string(),
@@ -206,6 +217,7 @@ impl Drop for Circuits {
         for entry in self.known.pin().values().filter(|entry| entry.is_own) {
             if let Some(circuit) = &entry.circuit {
                 self.registry.remove(circuit);
+                circuit.tell_forgotten();
             }
         }
     }

@@ -26,8 +26,8 @@ pub(super) struct Room {
     labels: usize,
     /// The keys with a name of their own in metrics, evicted ones too.
     labelled: HashSet<Box<str>>,
-    /// The circuits that were evicted and of which nobody was told yet, and whether they had such a name.
-    gone: Vec<(Circuit, bool)>,
+    /// The circuits that were evicted and of which nobody was told yet.
+    gone: Vec<Circuit>,
 }
 
 impl Room {
@@ -35,16 +35,17 @@ impl Room {
         Self { max, keys: 0, idle, idle_at: 0, room_at: 0, labels, labelled: HashSet::new(), gone: Vec::new() }
     }
 
-    /// Whether that key has a name of its own in metrics; it gets one while there are any.
-    pub(super) fn label(&mut self, stem: &str) -> bool {
-        if self.labelled.contains(stem) {
-            return true;
-        }
-        self.labelled.len() < self.labels && self.labelled.insert(stem.into())
+    /// Whether that key has a name of its own in metrics, or would get one with a circuit.
+    pub(super) fn has_label(&self, stem: &str) -> bool {
+        self.labelled.contains(stem) || self.labelled.len() < self.labels
     }
 
     /// Takes a key in.
     pub(super) fn keep(&mut self, known: &Known<'_>, stem: &str, entry: Entry) {
+        let own_label = entry.is_own && entry.circuit.as_ref().is_some_and(|own| own.config().label.is_none());
+        if own_label && !self.labelled.contains(stem) {
+            self.labelled.insert(stem.into());
+        }
         known.insert(stem.into(), entry);
         self.keys += 1;
     }
@@ -69,7 +70,7 @@ impl Room {
     }
 
     /// Returns the circuits that were evicted, to tell of them without the lock.
-    pub(super) fn gone(&mut self) -> Vec<(Circuit, bool)> {
+    pub(super) fn gone(&mut self) -> Vec<Circuit> {
         core::mem::take(&mut self.gone)
     }
 
@@ -102,17 +103,19 @@ impl Room {
         } else if leaving.len() < wanted {
             self.room_at = now + SECOND;
         }
-        for (_, stem, entry) in &leaving {
+        let before = self.keys;
+        // Some may have tripped since.
+        for (_, stem, entry) in leaving.iter().filter(|(.., entry)| may_go(entry)) {
             self.evict(circuits, known, stem, entry);
         }
-        !leaving.is_empty()
+        self.keys < before
     }
 
     fn evict(&mut self, circuits: &Circuits, known: &Known<'_>, stem: &str, entry: &Entry) {
         // Out of the registry first: whoever does not find the key here any more makes a new circuit there.
         if let Some(circuit) = entry.circuit.as_ref().filter(|_| entry.is_own) {
             circuits.registry.remove(circuit);
-            self.gone.push((circuit.clone(), self.labelled.contains(stem)));
+            self.gone.push(circuit.clone());
         }
         known.remove(stem);
         self.keys -= 1;

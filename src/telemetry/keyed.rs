@@ -1,16 +1,9 @@
 //! What is told of keyed circuits: who was evicted, and which calls pass unguarded. Who tells limits how often it warns.
 
-/// Counts an eviction; under its own name the circuit is shown as gone.
-pub(crate) fn evicted(circuit: &str, has_own_label: bool) {
+/// Counts an eviction.
+pub(crate) fn evicted() {
     #[cfg(feature = "metrics")]
-    {
-        metrics::counter!("circuit_breaker_evictions_total").increment(1);
-        if has_own_label {
-            super::metrics::show_gone(circuit);
-        }
-    }
-    #[cfg(not(feature = "metrics"))]
-    let _unused = (circuit, has_own_label);
+    metrics::counter!("circuit_breaker_evictions_total").increment(1);
 }
 
 /// Counts a call that passes unguarded.

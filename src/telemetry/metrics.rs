@@ -21,8 +21,6 @@ use crate::sync::{AcqRel, AtomicU64, Relaxed};
 use crate::window::time::TimeWindow;
 use crate::window::{Mark, Stamp};
 use handles::Handles;
-#[cfg(feature = "keyed")]
-pub(crate) use handles::show_gone;
 use pool::Pool;
 
 /// Tells the `metrics` facade about one circuit.
@@ -122,7 +120,7 @@ impl MetricsObserver {
                 let others = handles.others(circuit);
                 others.failure.increment(1);
                 others.count_kind(circuit, failure.kind());
-                if let (Some(at), Some(failures_1m)) = (at, &others.failures_1m) {
+                if let (Some(at), Some(failures_1m), false) = (at, &others.failures_1m, self.is_gone()) {
                     self.remember(failure, at);
                     failures_1m.set(self.last_minute(at));
                 }
@@ -157,6 +155,27 @@ impl MetricsObserver {
                 }
             }
         }
+    }
+
+    /// Shows a circuit that is in no state any more: no recorder can forget it. Whatever happens to it later shows nothing.
+    fn go(&self, circuit: &str) {
+        // AcqRel: pairs with the exchange in `show`.
+        let last = Last(self.last.fetch_max(Last::GONE.0, AcqRel));
+        if last == Last::GONE {
+            return;
+        }
+        if let Some(pool) = &self.pool {
+            pool.moved(Some(last), None);
+        }
+        self.show(circuit);
+        if self.pool.is_none() {
+            handles::show_failures(circuit, 0.0);
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        // Relaxed: a call that ends at the same time may show its failure, as if it had ended before.
+        self.last.load(Relaxed) == Last::GONE.0
     }
 
     /// Shows what is known last, also where another thread shows something else meanwhile.
@@ -203,6 +222,7 @@ impl Observer for MetricsObserver {
             Event::Refresh { standing, bypassed, era, at } => {
                 self.change(circuit, Last::new(era, met(standing, bypassed)), at);
             }
+            Event::Forgotten => self.go(circuit),
             // Each of them was told before, as `Rejected`.
             Event::Rejections { .. } => {}
         });
@@ -216,7 +236,7 @@ impl Observer for MetricsObserver {
 /// A circuit that is gone is no longer counted.
 impl Drop for MetricsObserver {
     fn drop(&mut self) {
-        if let Some(pool) = &self.pool {
+        if let Some(pool) = self.pool.as_ref().filter(|_| !self.is_gone()) {
             // Relaxed: nobody else has it any more.
             pool.moved(Some(Last(self.last.load(Relaxed))), None);
             pool.show();
@@ -238,14 +258,18 @@ const fn met(standing: Standing, bypassed: bool) -> Standing {
 struct Last(u64);
 
 impl Last {
+    /// Of a circuit that is shown no more: later than all eras.
+    const GONE: Self = Self(u64::MAX);
+
     fn new(era: u64, standing: Standing) -> Self {
         let index = (0..).zip(STANDINGS).find(|(_, known)| *known == standing.as_str());
         let (index, _) = index.expect("STANDINGS has all that a standing can be");
         Self(era << 4 | index << 1 | u64::from(standing.is_tripped()))
     }
 
+    /// Empty if it is gone.
     fn standing(self) -> &'static str {
-        STANDINGS[self.index()]
+        if self == Self::GONE { "" } else { STANDINGS[self.index()] }
     }
 
     /// Its place in `STANDINGS`.
@@ -255,7 +279,7 @@ impl Last {
     }
 
     const fn is_tripped(self) -> bool {
-        self.0 & 1 == 1
+        self.0 & 1 == 1 && self.0 != Self::GONE.0
     }
 }
 

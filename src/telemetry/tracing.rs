@@ -50,7 +50,11 @@ impl Observer for TracingObserver {
                 );
             }
             // Not for logs: they come with every call, or tell nothing new.
-            Event::Refresh { .. } | Event::Finished { .. } | Event::Rejected { .. } | Event::Stale => {}
+            Event::Refresh { .. }
+            | Event::Finished { .. }
+            | Event::Rejected { .. }
+            | Event::Stale
+            | Event::Forgotten => {}
         }
     }
 }

@@ -191,6 +191,7 @@ impl Task {
                     // It would be refused again; the others need not wait for that.
                     desk.retry_at = now.saturating_add(REFUSED_AGAIN.mul_f64(0.5 + self.ledger.dice.share()));
                     self.ledger.link.note(now, "compare_and_set", &error);
+                    self.make_way(at, now);
                 } else {
                     self.failed("compare_and_set", error, now);
                 }

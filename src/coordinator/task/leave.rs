@@ -50,10 +50,8 @@ impl Task {
         let desk = &mut self.ledger.desks[at];
         if !desk.circuit.is(circuit) {
             // It waits for its own last life to be written: what it has seen since is lost.
-            if desk.next.take_if(|(next, _)| next.is(circuit)).is_some() {
-                circuit.restored();
-            }
-            return;
+            desk.next.take_if(|(next, _)| next.is(circuit));
+            return circuit.restored();
         }
         desk.is_leaving = true;
         self.ledger.leaving.push_back(at);
@@ -69,7 +67,8 @@ impl Task {
 
     /// Closes the desk if its circuit is forgotten and nothing is left to be written.
     pub(super) fn release(&mut self, at: usize, now: Tick) {
-        let done = |desk: &Desk| desk.is_leaving && !desk.in_flight && !desk.has_unwritten() && !desk.wants(now);
+        let written = |desk: &Desk| !desk.has_unwritten() && !desk.wants(now);
+        let done = |desk: &Desk| desk.is_leaving && !desk.in_flight && (written(desk) || desk.is_read_only());
         if self.ledger.desks.get(at).is_some_and(done) {
             self.close(at);
         }
@@ -78,13 +77,25 @@ impl Task {
     /// Lets the oldest go without being written.
     fn give_up(&mut self, now: Tick) {
         let desks = &self.ledger.desks;
-        let Some(at) = self.ledger.leaving.iter().copied().find(|at| !desks[*at].in_flight) else { return };
+        if let Some(at) = self.ledger.leaving.iter().copied().find(|at| !desks[*at].in_flight) {
+            self.let_go(at, now);
+        }
+    }
+
+    /// Lets one go whose write was refused, if another of its name waits for that: it would wait for ever.
+    pub(super) fn make_way(&mut self, at: usize, now: Tick) {
+        if self.ledger.desks[at].next.is_some() {
+            self.let_go(at, now);
+        }
+    }
+
+    fn let_go(&mut self, at: usize, now: Tick) {
         self.close(at);
         self.ledger.given_up += 1;
         if now >= self.ledger.tell_given_up_at {
             self.ledger.tell_given_up_at = now.saturating_add(TELL_EVERY);
             telemetry::store::warn(format_args!(
-                "{} circuits that were evicted had failures which the store does not have: it is down or slower than keys come and go",
+                "{} circuits that were evicted had failures which the store does not have: it refuses them, is down, or is slower than keys come and go",
                 core::mem::take(&mut self.ledger.given_up)
             ));
         }

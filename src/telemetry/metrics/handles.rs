@@ -154,19 +154,12 @@ pub(super) fn show_failures(circuit: &str, score: f64) {
 
 /// Shows numbers of circuits, in the order of `STANDINGS`.
 pub(super) fn show_counts(label: &Arc<str>, standings: [u64; STANDINGS.len()], tripped: u64) {
-    // Exact to 2^32 circuits.
-    let number = |count: u64| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+    // Exact to 2^32 circuits. Below zero, where one was taken out before another thread has put it in, it is none.
+    let number = |count: u64| f64::from(u32::try_from(count).unwrap_or(0));
     gauge!(TRIPPED, "service" => Arc::clone(label)).set(number(tripped));
     for (state, count) in STANDINGS.into_iter().zip(standings) {
         gauge!(STATE, "service" => Arc::clone(label), "state" => state).set(number(count));
     }
-}
-
-/// Shows a circuit that is in no state any more: no recorder can forget it.
-#[cfg(feature = "keyed")]
-pub(crate) fn show_gone(circuit: &str) {
-    show_standing(circuit, "", false);
-    show_failures(circuit, 0.0);
 }
 
 /// Gives the recorder the help texts. Saying them again for the next circuit changes nothing.

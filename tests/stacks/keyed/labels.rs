@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+use tower_circuit_breaker::event::{Event, Observer};
 
 use super::*;
 
@@ -140,9 +141,11 @@ fn a_key_that_is_called_other_does_not_overwrite_the_others() {
         |by, _| {
             succeed(by, "other");
             succeed(by, "a");
+            succeed(by, "b");
         },
     );
     expect(&read, &[("state{same:other,closed}", 2.0), ("calls_total{same:other,success}", 2.0)]);
+    expect(&read, &[("state{same:a,closed}", 1.0)]);
 }
 
 #[test]
@@ -156,4 +159,131 @@ fn calls_that_pass_unguarded_are_counted_by_why() {
         },
     );
     expect(&read, &[("unguarded_calls_total{full}", 4.0)]);
+}
+
+#[test]
+fn a_full_registry_is_the_reason_of_every_call_that_passes_because_of_it() {
+    let recorder: &DebuggingRecorder = Box::leak(Box::new(DebuggingRecorder::new()));
+    let (registry, clock) = (Registry::with_limit(1), MockClock::new());
+    registry.circuit(settings(&clock).build().unwrap()).unwrap();
+    let by = keyed(&registry, &clock, |builder| builder.max_keys(1));
+    let read = ::metrics::with_local_recorder(recorder, || {
+        (0..4).for_each(|_| assert!(by.circuit("b").is_none()));
+        read(recorder)
+    });
+    expect(&read, &[("unguarded_calls_total{registry_full}", 4.0)]);
+}
+
+#[test]
+fn keys_that_got_no_circuit_take_no_name() {
+    let read = told(
+        "none:",
+        |builder| builder.label_budget(2).max_keys(1),
+        |by, clock| {
+            fail(by, "a", 5);
+            for key in ["b", "c", "d"] {
+                assert!(by.circuit(key).is_none());
+                clock.advance(Duration::from_secs(2));
+            }
+            (0..3).for_each(|_| succeed(by, "a"));
+            succeed(by, "e");
+        },
+    );
+    expect(&read, &[("calls_total{none:a,success}", 3.0), ("calls_total{none:e,success}", 1.0)]);
+}
+
+#[test]
+fn a_call_that_ends_after_the_eviction_brings_no_gauge_back() {
+    let read = told(
+        "late:",
+        |builder| builder.label_budget(1).max_keys(1),
+        |by, _| {
+            fail(by, "a", 4);
+            let late = by.circuit("a").unwrap();
+            let permit = late.try_acquire().unwrap();
+            succeed(by, "b");
+            permit.record(Outcome::failure());
+            assert_eq!(late.status().state, State::Open);
+        },
+    );
+    expect(&read, &[("tripped{late:a}", 0.0), ("state{late:a,open}", 0.0), ("failures_1m{late:a}", 0.0)]);
+    expect(&read, &[("failures_total{late:a,error}", 5.0)]);
+}
+
+#[test]
+fn the_others_are_counted_without_those_that_were_evicted() {
+    let read = told(
+        "fewer:",
+        |builder| builder.label_budget(0).max_keys(2),
+        |by, clock| {
+            let late = by.circuit("a").unwrap();
+            for key in ["b", "c", "d", "e"] {
+                clock.advance(Duration::from_secs(1));
+                succeed(by, key);
+            }
+            fail_at(&late, 5);
+        },
+    );
+    expect(&read, &[("state{fewer:other,closed}", 2.0), ("tripped{fewer:other}", 0.0)]);
+}
+
+#[test]
+fn an_evicted_key_that_is_called_other_leaves_the_gauges_of_the_others() {
+    let read = told(
+        "named:",
+        |builder| builder.label_budget(1).max_keys(2),
+        |by, clock| {
+            for key in ["a", "other", "b", "a", "c"] {
+                clock.advance(Duration::from_secs(1));
+                succeed(by, key);
+            }
+        },
+    );
+    expect(&read, &[("state{named:other,closed}", 1.0), ("calls_total{named:other,success}", 3.0)]);
+    assert!(!read.contains_key("failures_1m{named:other}"), "none could tell what the others' were");
+}
+
+#[test]
+fn gauges_are_zero_once_the_last_clone_is_gone() {
+    let recorder: &DebuggingRecorder = Box::leak(Box::new(DebuggingRecorder::new()));
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let settings = Config::builder("replaced").clock(clock);
+    let by = Keyed::builder(&registry, move |_| settings.clone()).prefix("last:").label_budget(1).by(BY_TEXT).unwrap();
+    let read = ::metrics::with_local_recorder(recorder, || {
+        fail(&by, "a", 5);
+        fail(&by, "b", 5);
+        drop(by);
+        read(recorder)
+    });
+    expect(&read, &[("tripped{last:a}", 0.0), ("state{last:a,open}", 0.0), ("tripped{last:other}", 0.0)]);
+}
+
+#[derive(Debug, Clone, Default)]
+struct BringsBack(std::sync::Arc<std::sync::OnceLock<Keyed<ByText>>>);
+
+impl Observer for BringsBack {
+    fn on_event(&self, circuit: &str, event: &Event<'_>) {
+        if let (Event::Forgotten, "again:a", Some(by)) = (event, circuit, self.0.get()) {
+            by.circuit("a").unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_key_that_is_back_before_all_were_told_that_it_went_is_shown() {
+    let recorder: &DebuggingRecorder = Box::leak(Box::new(DebuggingRecorder::new()));
+    let (registry, brings_back) = (Registry::new(), BringsBack::default());
+    let settings = Config::builder("replaced").clock(MockClock::new()).observer(brings_back.clone());
+    let by = Keyed::builder(&registry, move |_| settings.clone()).prefix("again:").max_keys(1).label_budget(1);
+    let by = brings_back.0.get_or_init(|| by.by(BY_TEXT).unwrap());
+    let read = ::metrics::with_local_recorder(recorder, || {
+        by.circuit("a").unwrap();
+        by.circuit("b").unwrap();
+        read(recorder)
+    });
+    expect(&read, &[("state{again:a,closed}", 1.0), ("state{again:other,closed}", 0.0)]);
+}
+
+fn fail_at(circuit: &tower_circuit_breaker::Circuit, times: u32) {
+    (0..times).for_each(|_| circuit.try_acquire().unwrap().record(Outcome::failure()));
 }

@@ -2,7 +2,7 @@
 
 use tower_circuit_breaker::clock::TokioClock;
 use tower_circuit_breaker::record::CircuitRecord;
-use tower_circuit_breaker::store::{Fault, FaultyStore, MemoryStore, Operation, Store, StoreErrorKind};
+use tower_circuit_breaker::store::{Fault, FaultyStore, MemoryStore, Operation, Store, StoreErrorKind, Write, Written};
 
 use super::*;
 
@@ -26,6 +26,13 @@ async fn record(store: &FaultyStore<MemoryStore>, name: &str) -> Option<CircuitR
     let loaded = store.load_many(&[name.to_owned()]).await.unwrap();
     let entry = loaded.entries.into_iter().next().unwrap()?;
     Some(CircuitRecord::decode(name, &entry.bytes, loaded.now).unwrap())
+}
+
+async fn put(store: &FaultyStore<MemoryStore>, name: &str, bytes: &[u8]) {
+    let entry = store.load_many(&[name.to_owned()]).await.unwrap().entries.remove(0);
+    let expected = entry.map(|entry| entry.etag);
+    let write = Write { name: name.to_owned(), expected, bytes: bytes.to_vec(), ttl: None };
+    assert!(matches!(store.compare_and_set(&write).await.unwrap(), Written::Applied { .. }));
 }
 
 fn take_down(store: &FaultyStore<MemoryStore>) {
@@ -170,6 +177,44 @@ async fn a_key_that_comes_back_while_its_last_life_is_still_written_is_restored_
     pass(Duration::from_secs(60)).await;
     fail(&by, "a", 2);
     assert_eq!(by.circuit("a").unwrap().status().state, State::Open, "what was written late is taken over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_comes_back_to_a_record_that_is_never_written_follows_it() {
+    let store = store();
+    put(&store, "a", br#"{"version":2,"state":"closed"}"#).await;
+    let registry = registry(&store);
+    let by = kept(&registry, 1);
+    fail(&by, "a", 3);
+    pass(TENTH).await;
+    by.circuit("b").unwrap();
+    pass(TENTH).await;
+    let until = u64::MAX >> 12;
+    put(&store, "a", format!(r#"{{"version":2,"state":"open","generation":9,"until":{until}}}"#).as_bytes()).await;
+    by.circuit("a").unwrap();
+    pass(TENTH).await;
+    assert_eq!(
+        by.circuit("a").unwrap().status().state,
+        State::Open,
+        "what its last life had to write cannot be written"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_comes_back_to_a_store_that_refuses_writes_is_restored() {
+    let store = store();
+    let registry = registry(&store);
+    let by = kept(&registry, 1);
+    fail(&by, "a", 3);
+    pass(TENTH).await;
+    let until = u64::MAX >> 12;
+    put(&store, "a", format!(r#"{{"version":1,"state":"open","generation":9,"until":{until}}}"#).as_bytes()).await;
+    store.faults().set(&[Operation::CompareAndSet], Fault::Fail(StoreErrorKind::Refused));
+    by.circuit("b").unwrap();
+    pass(TENTH).await;
+    by.circuit("a").unwrap();
+    pass(Duration::from_secs(60)).await;
+    assert_eq!(by.circuit("a").unwrap().status().state, State::Open, "it need not wait for what is refused");
 }
 
 #[tokio::test(start_paused = true)]
