@@ -27,6 +27,8 @@ pub use body::BodyClassifier;
 pub use closure::{ErrorClassifier, FnClassifier, ResponseClassifier};
 #[cfg(feature = "http")]
 pub use grpc::{GrpcClassifier, GrpcCode};
+#[cfg(feature = "http")]
+pub(crate) use grpc::{is_grpc_message, is_grpc_web};
 pub use timeout::{DefaultClassifier, outcome_of};
 
 /// Decides what the end of a call meant.

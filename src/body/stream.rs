@@ -5,13 +5,13 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 
 use bytes::Buf;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::circuit::Flight;
-use crate::classify::BodyClassifier;
+use crate::classify::{BodyClassifier, is_grpc_message, is_grpc_web};
 use crate::clock::Tick;
 
 pin_project! {
@@ -28,8 +28,8 @@ pin_project! {
     /// Dropped before the end, the inner body is dropped, the permit is returned, and the outcome is cancelled, unless the
     /// classifier says otherwise: a failure of weight 0.5 if the next frame had by then been waited for
     /// `cancelled_counts_after`, else neutral. The wait begins anew with each frame, and only runs while somebody waits: who
-    /// reads slowly, or goes away in the middle of a stream that flows, says nothing about the service. A body of HTTP/1.1 that
-    /// has given as many bytes as its `Content-Length` has ended, though nobody polled it for that. A probe's slot is free
+    /// reads slowly, or goes away in the middle of a stream that flows, says nothing about the service. A body that has given as
+    /// many bytes as its `Content-Length` or its size says has ended, though nobody polled it for that. A probe's slot is free
     /// again.
     #[must_use = "a body that is dropped before its end counts as a cancelled call"]
     pub struct TrackedBody<B, C, Req, Err>
@@ -137,9 +137,12 @@ where
     flight: Flight<C, Req, Response<B>, Err>,
     /// Since when the next frame is waited for.
     waits_since: Option<Tick>,
-    /// How many bytes are still to come, if the head said so. A reader that counts them, as hyper does, does not poll for the
-    /// end.
+    /// How many bytes are still to come, if the head or the body said so. A reader that counts them, as hyper's HTTP/1 does
+    /// whatever version the service speaks, does not poll for the end.
     left: Option<u64>,
+    /// Whether trailers may come after the body has said that nothing follows: tonic-web's client says it of the stream below,
+    /// whose last bytes are a message and the trailers.
+    ends_early: bool,
 }
 
 impl<B, C, Req, Err> Tail<B, C, Req, Err>
@@ -147,13 +150,23 @@ where
     B: Body,
     C: BodyClassifier<Req, B, Err>,
 {
-    pub(super) fn new(flight: Flight<C, Req, Response<B>, Err>, response: &Response<B>) -> Self {
-        // Up to HTTP/1.1 nothing follows the content that a length is given for (RFC 9112, section 6.3). Later versions may send
-        // trailers, and their readers wait for the end.
-        let counts = response.version() <= Version::HTTP_11;
-        let length = response.headers().get(CONTENT_LENGTH).filter(|_| counts);
-        let left = length.and_then(|length| length.to_str().ok()?.parse().ok());
-        Self { flight, waits_since: None, left }
+    pub(super) fn new(mut flight: Flight<C, Req, Response<B>, Err>, response: &Response<B>) -> Self {
+        let headers = response.headers();
+        // Trailers are still to come, where they were announced (up to HTTP/1.1 there are none beside a length) and in gRPC.
+        let announced = response.version() > Version::HTTP_11 && headers.contains_key(TRAILER);
+        let left =
+            if announced || is_grpc_message(headers) || is_grpc_web(headers) || headers.contains_key(TRANSFER_ENCODING)
+            {
+                // A coding overrides the length (RFC 9112, section 6.3).
+                None
+            } else if let Some(length) = headers.get(CONTENT_LENGTH) {
+                length.to_str().ok().and_then(|length| length.parse().ok())
+            } else {
+                // From this hyper's server makes the header.
+                flight.run(|| response.body().size_hint().exact())
+            };
+        let ends_early = is_grpc_web(headers);
+        Self { flight, waits_since: None, left, ends_early }
     }
 
     fn wait(&mut self) -> bool {
@@ -171,6 +184,11 @@ where
         }
         if let (Some(left), Some(data)) = (&mut self.left, frame.data_ref()) {
             *left = left.saturating_sub(data.remaining() as u64);
+        }
+        if is_last && self.ends_early {
+            // Unless somebody asks for more.
+            self.left = Some(0);
+            return false;
         }
         is_last && self.end(None)
     }
@@ -196,7 +214,8 @@ where
             // The flight's own drop says that it panicked.
             return;
         }
-        if self.left == Some(0) {
+        // Who still waits for something after the last byte, waits for trailers.
+        if self.left == Some(0) && self.waits_since.is_none() {
             self.end(None);
         }
         let waited = self.waits_since.map(|since| self.flight.now().saturating_since(since));

@@ -18,6 +18,7 @@ use http_body::Body;
 
 use super::timeout::{outcome_of_any, readiness_outcome_of_any};
 use super::{BodyClassifier, Classifier};
+use crate::error::Rejected;
 use crate::outcome::{Failure, FailureKind, Outcome};
 pub use code::GrpcCode;
 
@@ -31,14 +32,15 @@ pub use code::GrpcCode;
 /// | 1 CANCELLED | ignored |
 /// | 3, 5, 6, 7, 9, 10, 11, 12, 16 | success: the service did its job, the fault was the caller's |
 /// | not a status: garbage, or above 16 | as 2 UNKNOWN |
+/// | what a breaker inside answered, with [`Rejected`] in its extensions | ignored |
 ///
 /// [`status`](Self::status) changes that per status. A failure keeps how long the server asked to be left alone:
 /// `grpc-retry-pushback-ms` in milliseconds ([gRFC A6]; negative or garbage asks for no retry at all, so it is no time).
 ///
 /// Without a `grpc-status`, the HTTP status of a call that was gRPC (by its request's `content-type`) is translated as the
 /// [specification] says: 400 is INTERNAL, 401 UNAUTHENTICATED, 403 `PERMISSION_DENIED`, 404 UNIMPLEMENTED, 429, 502, 503 and
-/// 504 UNAVAILABLE, others UNKNOWN; and so is 200 with a `content-type` that is not gRPC's. 200 with gRPC's or none is a
-/// success to a plain layer, which sees heads only. A layer with `.tracked_bodies()` waits for the trailers: a body that ends
+/// 504 UNAVAILABLE, others UNKNOWN; and so is 200 with a `content-type` that is not gRPC's. 200 with gRPC's, grpc-web's (it was
+/// translated below, as by tonic-web's client) or none is a success to a plain layer, which sees heads only. A layer with `.tracked_bodies()` waits for the trailers: a body that ends
 /// without a status is a failure, and so is an error of the body.
 ///
 /// A request that is not `application/grpc`, such as one for grpc-web or a web page on the same server, is judged by the head:
@@ -128,13 +130,17 @@ impl GrpcClassifier {
 
     /// Judges a head, unless the trailers are to decide.
     fn head<B>(&self, is_grpc: bool, response: &Response<B>) -> Option<Outcome> {
+        // A breaker inside answered; the service did not.
+        if response.extensions().get::<Rejected>().is_some() {
+            return Some(Outcome::Ignored);
+        }
         let headers = response.headers();
         if let Some(code) = GrpcCode::of(headers) {
             return Some(self.judge(code, headers));
         }
         let status = response.status();
         match (is_grpc, status) {
-            (true, StatusCode::OK) if headers.get(CONTENT_TYPE).is_none() || is_grpc_message(headers) => None,
+            (true, StatusCode::OK) if is_grpc_answer(headers) => None,
             (true, status) => Some(self.judge(GrpcCode::of_http(status), headers)),
             (false, status) if status.is_server_error() => Some(Outcome::failure()),
             (false, _) => Some(Outcome::Success),
@@ -196,16 +202,33 @@ where
 }
 
 /// Says whether it is `application/grpc`, alone or with a codec: not `application/grpc-web`.
-fn is_grpc_message(headers: &HeaderMap) -> bool {
+pub(crate) fn is_grpc_message(headers: &HeaderMap) -> bool {
+    is_of_type(GRPC, headers)
+}
+
+fn is_of_type(name: &[u8], headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let rest = content_type.and_then(|value| {
-        let (name, rest) = value.split_at_checked(GRPC.len())?;
-        name.eq_ignore_ascii_case(GRPC).then_some(rest)
+        let (start, rest) = value.split_at_checked(name.len())?;
+        start.eq_ignore_ascii_case(name).then_some(rest)
     });
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
+/// Says whether it is `application/grpc-web` or `application/grpc-web-text`, alone or with a codec.
+pub(crate) fn is_grpc_web(headers: &HeaderMap) -> bool {
+    is_of_type(GRPC_WEB, headers) || is_of_type(GRPC_WEB_TEXT, headers)
+}
+
+/// Says whether the answer to a gRPC call is one. As grpc-web it was translated below, by tonic-web's client for one, which
+/// makes trailers of the end of the body and leaves the head as it came.
+fn is_grpc_answer(headers: &HeaderMap) -> bool {
+    !headers.contains_key(CONTENT_TYPE) || is_grpc_message(headers) || is_grpc_web(headers)
+}
+
 const GRPC: &[u8] = b"application/grpc";
+const GRPC_WEB: &[u8] = b"application/grpc-web";
+const GRPC_WEB_TEXT: &[u8] = b"application/grpc-web-text";
 
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 

@@ -113,11 +113,13 @@ impl<U> HttpClassifier<U> {
 
     /// Judges what is known of a response whose type is not `http`'s.
     pub(super) fn judge_head(&self, status: StatusCode, headers: &HeaderMap, extensions: &Extensions) -> Outcome {
+        // A breaker inside answered; the service did not.
+        if extensions.get::<Rejected>().is_some() {
+            return Outcome::Ignored;
+        }
         let overrides = self.overrides.as_deref().unwrap_or_default();
         let chosen = overrides.iter().find_map(|(other, outcome)| (*other == status).then_some(*outcome));
         match chosen.unwrap_or_else(|| by_default(status)) {
-            // A breaker inside answered; the service did not.
-            Outcome::Failure(_) if extensions.get::<Rejected>().is_some() => Outcome::Ignored,
             Outcome::Failure(failure) if failure.retry_after().is_none() => match retry_after(headers) {
                 Some(after) => failure.with_retry_after(after).into(),
                 None => failure.into(),

@@ -131,10 +131,20 @@ fn without_a_status_the_http_status_is_translated_as_the_specification_says() {
 
 #[test]
 fn a_web_page_in_answer_to_grpc_is_unknown() {
-    for content_type in ["text/html", "application/grpc-web", "application/grpcx", "application"] {
+    for content_type in ["text/html", "application/grpcx", "application/grpc-webbing", "application"] {
         let page = head(200, &[("content-type", content_type)]);
         let judged = at_head(&GrpcClassifier::new(), &page);
         assert_eq!(judged, Some(failed("grpc_unknown")), "{content_type}");
+    }
+}
+
+#[test]
+fn an_answer_of_grpc_web_that_was_translated_inside_has_its_status_in_the_trailers() {
+    // tonic-web's client makes trailers of the end of the body, and leaves the head as it came.
+    for content_type in ["application/grpc-web", "application/grpc-web+proto", "Application/grpc-web-text; charset=x"] {
+        let response = head(200, &[("content-type", content_type)]);
+        assert_eq!(at_head(&GrpcClassifier::new(), &response), None, "{content_type}");
+        assert_eq!(finish(&GrpcClassifier::new(), &response), Outcome::Success, "{content_type}");
     }
 }
 
@@ -210,6 +220,28 @@ fn broken_details_neither_panic_nor_hide_the_status() {
 }
 
 #[test]
+fn a_retry_info_that_is_no_time_neither_panics_nor_says_anything() {
+    for (seconds, nanos, expected) in [
+        (2, 500_000_000, Some(Duration::from_millis(2_500))),
+        (0, 0, Some(Duration::ZERO)),
+        (i64::MAX, 999_999_999, Some(Duration::new(i64::MAX.unsigned_abs(), 999_999_999))),
+        (i64::MIN, 0, None),
+        (-1, 0, None),
+        (0, -1, None),
+        (1, -1, None),
+        (1, 1_000_000_000, None),
+        (i64::MAX, i32::MAX, None),
+        (i64::MIN + 1, i32::MIN, None),
+    ] {
+        let mut trailers = HeaderMap::new();
+        let details = wire::retry_info(seconds, nanos).into();
+        Status::with_details(Code::Unavailable, "", details).add_header(&mut trailers).unwrap();
+        let outcome = end(&GrpcClassifier::tonic(), Some(&trailers));
+        assert_eq!(outcome.as_failure().unwrap().retry_after(), expected, "{seconds} s and {nanos} ns");
+    }
+}
+
+#[test]
 fn a_timeout_of_tonic_weighs_half_wherever_it_stands() {
     let boxed: BoxError = TimeoutExpired(()).into();
     assert_eq!(judge(&GrpcClassifier::tonic(), &boxed), Outcome::timeout());
@@ -252,6 +284,24 @@ fn a_rejection_below_is_ignored_whatever_code_tonic_gave_it() {
         let boxed: BoxError = rejected.clone().into();
         assert_eq!(judge(&classifier, &boxed), Outcome::Ignored);
         assert_eq!(judge(&classifier, &Error::<Infallible>::Rejected(rejected.clone())), Outcome::Ignored);
+    }
+}
+
+#[tokio::test]
+async fn the_answer_of_a_breaker_inside_is_ignored() {
+    let open = circuit("inner", |config| config);
+    for classifier in [GrpcClassifier::new(), GrpcClassifier::tonic()] {
+        let response = open.reject(GrpcRejection::new()).await;
+        assert_eq!(finish(&classifier, &response), Outcome::Ignored);
+        assert_eq!(at_head(&classifier, &response), Some(Outcome::Ignored));
+        let unavailable = classifier.clone().status(GrpcCode::Unavailable, Outcome::Success);
+        assert_eq!(finish(&unavailable, &response), Outcome::Ignored, "the service was not asked");
+
+        let mut page = head(503, &[]);
+        page.extensions_mut().insert(open.rejected());
+        let result = Ok::<_, &Infallible>(&page);
+        let judged = Classifier::<Request<()>, _, _>::finish(&classifier, false, result, ZERO);
+        assert_eq!(judged, Outcome::Ignored, "beside gRPC as well");
     }
 }
 
@@ -417,3 +467,63 @@ fn body_error<E: StdError + 'static>(error: E) -> Outcome {
 const GRPC: (&str, &str) = ("content-type", "application/grpc");
 
 const ZERO: Duration = Duration::ZERO;
+
+proptest::proptest! {
+    #[test]
+    fn whatever_a_server_sends_beside_a_status_is_no_panic(
+        details in proptest::collection::vec(proptest::num::u8::ANY, 0..40),
+        seconds in proptest::num::i64::ANY,
+        nanos in proptest::num::i32::ANY,
+        text in "[ -~]{0,30}",
+        status in "[0-9]{1,3}|[ -~]{0,3}",
+    ) {
+        let hostile = [details, wire::retry_info(seconds, nanos)];
+        for details in hostile {
+            let mut trailers = HeaderMap::new();
+            Status::with_details(Code::Unavailable, "", details.into()).add_header(&mut trailers).unwrap();
+            end(&GrpcClassifier::tonic(), Some(&trailers));
+        }
+        let names = ["grpc-status", "grpc-status-details-bin", "grpc-retry-pushback-ms", "grpc-message"];
+        let trailers = names.map(|name| (name.parse().unwrap(), if name == "grpc-status" { &status } else { &text }.parse().unwrap()));
+        end(&GrpcClassifier::tonic(), Some(&HeaderMap::from_iter(trailers)));
+    }
+}
+
+/// Google's error model, with whatever numbers a server sends.
+mod wire {
+    use prost::Message;
+
+    #[derive(Clone, PartialEq, Message)]
+    struct Status {
+        #[prost(message, repeated, tag = "3")]
+        details: Vec<Any>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    struct Any {
+        #[prost(string, tag = "1")]
+        type_url: String,
+        #[prost(bytes = "vec", tag = "2")]
+        value: Vec<u8>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    struct RetryInfo {
+        #[prost(message, optional, tag = "1")]
+        retry_delay: Option<Delay>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    struct Delay {
+        #[prost(int64, tag = "1")]
+        seconds: i64,
+        #[prost(int32, tag = "2")]
+        nanos: i32,
+    }
+
+    pub(super) fn retry_info(seconds: i64, nanos: i32) -> Vec<u8> {
+        let value = RetryInfo { retry_delay: Some(Delay { seconds, nanos }) }.encode_to_vec();
+        let type_url = "type.googleapis.com/google.rpc.RetryInfo".to_owned();
+        Status { details: vec![Any { type_url, value }] }.encode_to_vec()
+    }
+}

@@ -114,6 +114,15 @@ fn the_answer_of_a_breaker_inside_is_ignored() {
     assert_eq!(judge(&HttpClassifier::new(), &rejection), Outcome::Ignored);
     let overridden = HttpClassifier::new().status(StatusCode::SERVICE_UNAVAILABLE, Failure::hard());
     assert_eq!(judge(&overridden, &rejection), Outcome::Ignored);
+    let fine = HttpClassifier::new().status(StatusCode::SERVICE_UNAVAILABLE, Outcome::Success);
+    assert_eq!(
+        judge(&fine, &rejection),
+        Outcome::Ignored,
+        "a success would close a circuit whose service was not asked"
+    );
+    let mut stale = answer(200, &[]);
+    stale.extensions_mut().insert(opened(&MockClock::new()).try_acquire().unwrap_err());
+    assert_eq!(judge(&HttpClassifier::new(), &stale), Outcome::Ignored, "from a cache, as `respond_with` may answer");
 }
 
 #[test]

@@ -6,9 +6,10 @@ use std::error::Error as StdError;
 use std::io;
 
 use ::tonic::metadata::MetadataMap;
-use ::tonic::{Code, Status, TimeoutExpired, transport};
+use ::tonic::{Status, TimeoutExpired, transport};
 use http::HeaderMap;
-use tonic_types::StatusExt;
+use prost::Message;
+use tonic_types::{RetryInfo, pb};
 
 use super::super::timeout;
 use super::{GrpcClassifier, GrpcCode};
@@ -38,7 +39,12 @@ pub(super) fn retry_delay(headers: &HeaderMap) -> Option<Duration> {
     metadata.insert(DETAILS, headers.get(DETAILS)?.clone());
     // Not by `Status::from_header_map`, which panics at what is not base64.
     let details = MetadataMap::from_headers(metadata).get_bin(DETAILS)?.to_bytes().ok()?;
-    Status::with_details(Code::Unknown, "", details).get_details_retry_info()?.retry_delay
+    // Not by `StatusExt`, to which a delay below zero is 0, and which panics at the least of all.
+    let details = tonic_types::Status::decode(details).ok()?.details;
+    let info = details.iter().find(|detail| detail.type_url == RetryInfo::TYPE_URL)?;
+    let delay = pb::RetryInfo::decode(info.value.as_slice()).ok()?.retry_delay?;
+    let nanos = u32::try_from(delay.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
+    Some(Duration::new(u64::try_from(delay.seconds).ok()?, nanos))
 }
 
 /// Returns the error in it, if it is of tonic or in a box.

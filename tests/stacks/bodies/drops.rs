@@ -61,7 +61,8 @@ fn a_body_dropped_before_its_first_poll_is_neutral_however_late() {
 fn a_reader_who_takes_his_time_says_nothing_about_the_service() {
     let (clock, (judge, _words)) = (MockClock::new(), channel());
     let circuit = circuit(&clock);
-    let mut body = head(&mut service(&circuit, &judge), ok([Step::Pending, Step::Data("one")])).into_body();
+    let mut body =
+        head(&mut service(&circuit, &judge), ok([Step::Pending, Step::Data("one"), Step::Data("two")])).into_body();
     assert!(frame(&mut body).is_pending());
     assert!(frame(&mut body).is_ready());
     clock.advance(60 * SECOND);

@@ -58,7 +58,7 @@ fn a_probe_whose_body_fails_reopens() {
 fn a_probe_whose_body_is_dropped_early_frees_its_slot() {
     let (clock, (judge, _words)) = (MockClock::new(), channel());
     let circuit = half_open(&clock);
-    let mut body = head(&mut service(&circuit, &judge), ok([Step::Data("one")])).into_body();
+    let mut body = head(&mut service(&circuit, &judge), ok([Step::Data("one"), Step::Data("two")])).into_body();
     assert!(frame(&mut body).is_ready());
     drop(body);
     assert_eq!((circuit.status().state, circuit.status().probes.in_flight), (State::HalfOpen, 0));

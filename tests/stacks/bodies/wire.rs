@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use futures_util::{StreamExt, stream};
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::BodyExt;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -17,12 +18,13 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tower::{Layer, ServiceBuilder, ServiceExt};
+use tower_circuit_breaker::classify::HttpClassifier;
 use tower_circuit_breaker::clock::MockClock;
 use tower_circuit_breaker::event::{Ended, Event, Observer};
-use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, Rejected, State};
+use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, Outcome, Rejected, State};
 use tower_http::timeout::ResponseBodyTimeoutLayer;
 
-use super::parts::{CANCELLED, FAILURE, SUCCESS, UNTOLD, counted};
+use super::parts::{CANCELLED, FAILURE, SUCCESS, Script, Step, UNTOLD, counted};
 
 /// Tells of every call that ended, to a test that waits for it.
 #[derive(Debug)]
@@ -72,7 +74,15 @@ fn downloads() -> Router {
         let length = HeaderMap::from_iter([(header::CONTENT_LENGTH, "22".parse().unwrap())]);
         (length, Body::from_stream(chunk().chain(chunk())))
     };
+    let proxied = move || async move {
+        let mut response = counted_out().await.into_response();
+        *response.version_mut() = Version::HTTP_2;
+        response
+    };
+    let sized = || async { Body::new(Script::new([Step::Data("one chunk, "), Step::Data("one chunk, ")])) };
     Router::new()
+        .route("/proxied", get(proxied))
+        .route("/sized", get(sized))
         .route("/breaks", get(breaks))
         .route("/hangs", get(hangs))
         .route("/whole", get(whole))
@@ -119,6 +129,36 @@ async fn a_body_that_stalls_below_a_body_timeout_is_a_failure() {
 }
 
 #[tokio::test]
+async fn the_http_classifier_that_waits_for_the_end_judges_by_it() {
+    let (address, _server) = serve(downloads()).await;
+    for (path, outcome, told) in [
+        ("/breaks", Some(Outcome::failure()), FAILURE),
+        ("/hangs", Some(Outcome::failure()), FAILURE),
+        ("/whole", None, SUCCESS),
+        ("/counted", None, SUCCESS),
+        ("/nothing", None, SUCCESS),
+    ] {
+        let (circuit, mut ends) = circuit();
+        let service = ServiceBuilder::new()
+            .layer(
+                CircuitBreakerLayer::new(&circuit)
+                    .classifier(HttpClassifier::new().until_end_of_body())
+                    .tracked_bodies(),
+            )
+            .layer(ResponseBodyTimeoutLayer::new(Duration::from_millis(200)))
+            .service(client());
+        let response = service.oneshot(request(address, Method::GET, path)).await.unwrap();
+        assert!(response.status().is_success(), "{path}: the head is well");
+        let body = response.into_body().collect().await;
+        assert_eq!(body.is_err(), outcome.is_some(), "{path}");
+        let expected = outcome.and_then(|outcome| outcome.as_failure().copied()).map_or(Ended::Success, Ended::Failure);
+        assert_eq!((ends.recv().await, counted(&circuit)), (Some(expected), told), "{path}");
+        let run = circuit.status().run;
+        assert!((run - f64::from(u8::from(outcome.is_some()))).abs() < f64::EPSILON, "{path}: {run}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_client_reads_to_the_end_is_one_success_with_and_without_a_length() {
     let (address, _server) = serve(downloads()).await;
     for (method, path, length) in [
@@ -145,6 +185,9 @@ async fn a_server_counts_what_it_sent_whole_as_a_success_however_hyper_ends_it()
         (Method::GET, "/whole"),
         // hyper counts the bytes, and does not poll for the end.
         (Method::GET, "/counted"),
+        // Neither of what came over HTTP/2, as to a proxy, nor where the body alone knows its length.
+        (Method::GET, "/proxied"),
+        (Method::GET, "/sized"),
         (Method::GET, "/nothing"),
         // The router drops the body.
         (Method::HEAD, "/whole"),
@@ -154,7 +197,7 @@ async fn a_server_counts_what_it_sent_whole_as_a_success_however_hyper_ends_it()
         response.into_body().collect().await.unwrap();
         assert_eq!(told.recv().await, Some(Ended::Success), "{method} {path}");
     }
-    assert_eq!(counted(&circuit), (5, 0, 0));
+    assert_eq!(counted(&circuit), (7, 0, 0));
 }
 
 #[tokio::test]
