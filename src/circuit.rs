@@ -25,11 +25,14 @@ mod inner;
 #[cfg(all(test, breaker_loom))]
 mod loom_tests;
 mod operate;
+mod past;
 mod permit;
 mod probes;
 #[cfg(any(feature = "store", test))]
 mod reconcile;
 mod record;
+#[cfg(any(feature = "load-shed", all(test, breaker_loom)))]
+mod shed;
 mod status;
 mod wakers;
 mod word;
@@ -43,8 +46,7 @@ use self::inner::{Inner, Shard};
 use self::permit::Admission;
 use crate::config::Config;
 use crate::error::Rejected;
-#[cfg(feature = "keyed")]
-use crate::event::Event;
+use crate::event;
 use crate::outcome::Outcome;
 use crate::state::Standing;
 #[cfg(feature = "keyed")]
@@ -54,6 +56,7 @@ pub use flight::Call;
 pub(crate) use flight::Flight;
 pub(crate) use inner::Start;
 pub use operate::To;
+pub(crate) use operate::{NotDone, Ordered};
 pub use permit::Permit;
 pub use status::{ProbeStatus, Status, Totals};
 pub(crate) use wakers::Place;
@@ -102,16 +105,18 @@ impl Circuit {
     /// call through for the life of the process, and tells its observers so.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let circuit = Self::untold(config);
+        let circuit = Self::untold(config, None);
         circuit.introduce();
         circuit
     }
 
     /// Makes a circuit whose observers have not been told of it: [`introduce`](Self::introduce) must follow, outside every lock.
-    pub(crate) fn untold(config: Config) -> Self {
+    ///
+    /// `also` is one more of them, which is not part of the configuration.
+    pub(crate) fn untold(config: Config, also: Option<Arc<dyn event::Observer>>) -> Self {
         let killed = std::env::var(KILL_SWITCH).is_ok_and(|names| named_by(&names, config.name()));
         let shards = if config.sharded { shard_count() } else { 1 };
-        let inner = Arc::new(Inner::new(config, shards, killed));
+        let inner = Arc::new(Inner::new(config, shards, killed, also));
         let shards = (0..shards).map(|index| Arc::new(Shard { inner: Arc::clone(&inner), index })).collect();
         Self { top: Arc::new(Top { inner, shards }) }
     }
@@ -123,7 +128,7 @@ impl Circuit {
     /// Tells the observers that it has left its registry; outside every lock.
     #[cfg(feature = "keyed")]
     pub(crate) fn tell_forgotten(&self) {
-        self.inner().tell(&Event::Forgotten);
+        self.inner().tell(&event::Event::Forgotten);
     }
 
     /// Returns the name of the service behind it.

@@ -36,6 +36,7 @@ pub struct Config {
     pub(crate) sharded: bool,
     pub(crate) durations: bool,
     pub(crate) shadow: bool,
+    pub(crate) reset_cooldown: Duration,
     pub(crate) seed: Option<u64>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
@@ -139,7 +140,7 @@ impl Config {
         pairs.filter(|(a, b)| a != b).map(|((field, a), (_, b))| format!("{field}: {a} != {b}")).collect()
     }
 
-    fn fields(&self) -> [(&'static str, String); 15] {
+    fn fields(&self) -> [(&'static str, String); 16] {
         let Rules { failure_rate, min_calls, consecutive_failures, always, failure_score, slow_call_rate } = self.rules;
         [
             ("failure_rate", format!("{failure_rate:?}")),
@@ -157,6 +158,7 @@ impl Config {
             ("sharded", self.sharded.to_string()),
             ("measure_durations", self.durations.to_string()),
             ("shadow", self.shadow.to_string()),
+            ("reset_cooldown", format!("{:?}", self.reset_cooldown)),
         ]
     }
 }

@@ -18,6 +18,7 @@ mod desk;
 mod desks;
 mod instance;
 mod link;
+mod orders;
 mod outbox;
 mod registry;
 mod report;
@@ -28,6 +29,8 @@ mod task;
 use core::fmt;
 
 pub use builder::RegistryBuilder;
+pub(crate) use instance::host_name;
+pub(crate) use orders::{Fate, NoRoom, Orders, row_id};
 pub use registry::NoRuntime;
 pub use report::{Recovered, RestoreReport, Restored, ShutdownReport, StoreStatus};
 

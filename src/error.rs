@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::error::Error as StdError;
 use std::sync::Arc;
 
-use crate::state::{Brief, Mode, RejectReason, Transition};
+use crate::state::{Brief, Mode, RejectReason, Shed, Transition};
 
 /// What `tower`'s own middleware returns, and the default error of a circuit breaker.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -50,7 +50,7 @@ impl Rejected {
         self.reason
     }
 
-    /// Returns how long the circuit stays open, seen from the moment of the rejection.
+    /// Returns how long the circuit stays open, seen from the moment of the rejection; for a call that was shed, a second.
     ///
     /// `None` if no time is known: the circuit is half-open, held until a reset, or recovers only by hand.
     #[must_use]
@@ -60,10 +60,16 @@ impl Rejected {
 
     /// Returns the transition that opened the circuit, as long as the circuit remembers it (128 transitions).
     ///
-    /// `None` as well for a call that was rejected because its service had not been polled ready.
+    /// `None` as well for a call that was rejected because its service had not been polled ready, or that was shed.
     #[must_use]
     pub fn why(&self) -> Option<Transition> {
         self.circuit.opened(self.era)
+    }
+
+    /// Returns what the call was shed for, if that is the reason.
+    #[must_use]
+    pub fn shed(&self) -> Option<&Shed> {
+        self.circuit.shed()
     }
 
     /// Looks for a rejection in an error and its sources: under `BoxError`, [`Error`] or a client's own error.
@@ -102,6 +108,11 @@ impl fmt::Display for Rejected {
             // Not open here, unless the opening is more than 128 transitions ago.
             (RejectReason::Tripped, None) => {
                 return write!(f, "circuit `{name}` did not admit a call whose service was not polled ready for it");
+            }
+            (RejectReason::LoadShed, _) => {
+                write!(f, "circuit `{name}` shed a call")?;
+                self.shed().map_or(Ok(()), |shed| write!(f, ": {shed}"))?;
+                return self.retry_after.map_or(Ok(()), |wait| write!(f, "; try again in {}", Brief(wait)));
             }
             (RejectReason::HalfOpen, edge) => {
                 write!(f, "circuit `{name}` is half-open and its probes are taken")?;
@@ -144,6 +155,11 @@ pub(crate) trait Opened: Send + Sync {
 
     /// Returns the transition by which the circuit was open in `era`, or before it became half-open.
     fn opened(&self, era: u64) -> Option<Transition>;
+
+    /// Returns what the call was shed for, if it was.
+    fn shed(&self) -> Option<&Shed> {
+        None
+    }
 }
 
 /// The error of a call through a circuit with typed errors: rejected, or the service's own.

@@ -94,6 +94,16 @@ pub enum Event<'a> {
     Stale,
     /// The circuit has left its registry. Calls under way still end, and may still change it, but nobody is to be shown that.
     Forgotten,
+    /// A load-shedding layer has looked at the load of the system: told by the call that did, at most every 250 ms.
+    #[non_exhaustive]
+    SystemLoad {
+        /// The load, where 1.0 is all that the system can do. `None`: nobody knows, and nothing is shed.
+        load: Option<f64>,
+        /// Whether heavy operations are shed now.
+        shedding: bool,
+        /// Whether shedding began or ended since this was set last: at most every 10 s, so that it may be a line in a log.
+        news: bool,
+    },
 }
 
 /// How an admitted call ended.

@@ -42,9 +42,12 @@
 //! | call without tower | [`Circuit::call`], [`Circuit::try_acquire`] |
 //! | look at a circuit, and operate it | [`Circuit::status`], [`trip`](Circuit::trip), [`reset`](Circuit::reset), [`By`], [`To`](circuit::To) |
 //! | have several circuits, by name | [`Registry`] |
+//! | give orders to them, for the whole fleet, with an audit | [`operation`], [`Registry::operate`] |
 //! | keep them over restarts, and share them | `Registry::builder`, `store`, `coordinator`, with the feature `store` |
 //! | read settings from a file and the environment | `settings`, with the feature `serde` |
+//! | show them on a page, as JSON and as events, and take orders there | `admin`, with the feature `admin` |
 //! | be told | [`event`], [`telemetry`] |
+//! | shed heavy operations while the machine is busy | `shed`, with the feature `load-shed` |
 //! | test | [`clock`]: `MockClock`, [`TokioClock`](clock::TokioClock) |
 //!
 //! # Features
@@ -57,9 +60,14 @@
 //! * `tls-rustls`: TLS to Postgres and Redis.
 //! * `retry`: retries that know rejections, for tower's `RetryLayer`.
 //! * `serde`: `settings` from a TOML or JSON file and from the environment.
+//! * `admin`: a router of axum's with JSON, events and one page.
+//! * `cli`: the binary `circuitctl`, which operates circuits through their store.
+//! * `load-shed`: `shed`, a layer that refuses heavy operations while the machine is busy.
 //! * `test-util`: `MockClock`, which a test moves by hand, `FaultyStore`, and the conformance suite of stores.
 //! * `full`: everything but `test-util`.
 
+#[cfg(feature = "admin")]
+pub mod admin;
 #[cfg(feature = "http")]
 pub mod body;
 pub mod circuit;
@@ -73,6 +81,7 @@ pub mod event;
 mod future;
 pub mod keyed;
 mod layer;
+pub mod operation;
 pub mod outcome;
 #[cfg(feature = "store")]
 pub mod record;
@@ -83,6 +92,8 @@ pub mod retry;
 mod service;
 #[cfg(feature = "serde")]
 pub mod settings;
+#[cfg(any(feature = "load-shed", all(test, breaker_loom)))]
+pub mod shed;
 pub mod state;
 #[cfg(feature = "store")]
 pub mod store;
@@ -115,3 +126,8 @@ struct Stores;
 #[cfg(all(doctest, feature = "full"))]
 #[doc = include_str!("../docs/stacks.md")]
 struct Stacks;
+
+/// And that about operation.
+#[cfg(all(doctest, feature = "full"))]
+#[doc = include_str!("../docs/operation.md")]
+struct Operation;

@@ -32,7 +32,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::state::{Generation, State};
+use crate::state::{Act, Generation, State};
 pub use apply::{Command, OperatorCommand, TransitionCommand, Verdict, apply};
 pub use entry::InstanceEntry;
 pub use join::join;
@@ -65,6 +65,9 @@ pub struct CircuitRecord {
     /// When it last opened.
     #[serde(default)]
     pub opened_at: Option<Timestamp>,
+    /// When it left closed, if it has not closed since. From there the cooldown of a reset counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_closed_at: Option<Timestamp>,
     /// When an open circuit probes. None while open: only a reset ends it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
@@ -132,6 +135,7 @@ impl CircuitRecord {
             generation: Generation::new(0),
             last_state_change: None,
             opened_at: None,
+            left_closed_at: None,
             until: None,
             open_ms: None,
             half_open_attempts: 0,
@@ -232,6 +236,22 @@ impl CircuitRecord {
     #[must_use]
     pub fn held(&self, now: Timestamp) -> Option<&Operated> {
         self.operator.as_ref().filter(|operated| operated.holds(now))
+    }
+
+    /// Returns the newest number in it: of the published state, or of the last act.
+    #[must_use]
+    pub fn latest(&self) -> Generation {
+        let acted = self.operator.as_ref().map_or(0, |operated| operated.sequence);
+        self.generation.max(Generation::new(acted))
+    }
+
+    /// Returns when the published state left closed, or an operator tripped it, if either still holds at that time.
+    #[must_use]
+    pub fn tripped_at(&self, now: Timestamp) -> Option<Timestamp> {
+        // An earlier version did not write when it left closed, only when it opened last.
+        let left_closed = self.left_closed_at.or(self.opened_at).filter(|_| self.state != State::Closed);
+        let tripped = self.held(now).filter(|operated| operated.act == Act::Trip).map(|operated| operated.at);
+        left_closed.max(tripped)
     }
 
     /// Returns whether it would be missed: something is not closed, or an operator holds it.

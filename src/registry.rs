@@ -2,14 +2,16 @@
 //!
 //! It is asked when services are built and when operators act, never on the path of a call, so it locks.
 
+pub(crate) mod feed;
+
 use core::any::Any;
 use core::fmt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::circuit::{Circuit, Status, To};
+use self::feed::{Feed, Subscription};
+use crate::circuit::{Circuit, Status};
 use crate::config::Config;
-use crate::state::{By, Transition};
 use crate::sync::Mutex;
 
 /// The circuits of a process, by name. Clones are handles to the same registry.
@@ -43,6 +45,8 @@ pub(crate) trait Companion: Any + fmt::Debug + Send + Sync {
 struct Shared {
     limit: usize,
     companion: Option<Arc<dyn Companion>>,
+    /// Every circuit tells it.
+    feed: Arc<Feed>,
     // Sorted, so that lists for people are.
     circuits: Mutex<BTreeMap<String, Circuit>>,
 }
@@ -66,7 +70,8 @@ impl Registry {
     }
 
     fn made(limit: usize, companion: Option<Arc<dyn Companion>>) -> Self {
-        Self { shared: Arc::new(Shared { limit, companion, circuits: Mutex::new(BTreeMap::new()) }) }
+        let feed = Arc::new(Feed::new(companion.is_none()));
+        Self { shared: Arc::new(Shared { limit, companion, feed, circuits: Mutex::new(BTreeMap::new()) }) }
     }
 
     /// Returns what goes along with the registry, if it is of that type.
@@ -86,9 +91,9 @@ impl Registry {
             return present;
         }
         // Made outside the lock: it asks the clock and the observers, which are foreign and may ask the registry.
-        let (circuit, is_new) = self.insert(Circuit::untold(config))?;
+        let (circuit, is_new) = self.insert(self.untold(config))?;
         if is_new {
-            circuit.introduce();
+            self.introduce(&circuit);
         }
         Ok(circuit)
     }
@@ -107,6 +112,17 @@ impl Registry {
             companion.introduced(&circuit);
         }
         Ok((circuit, true))
+    }
+
+    /// Makes a circuit that subscribers hear of. It is nobody's yet.
+    pub(crate) fn untold(&self, config: Config) -> Circuit {
+        Circuit::untold(config, Some(self.shared.feed.clone()))
+    }
+
+    /// Tells of a circuit that [`insert`](Self::insert) has taken in. Outside every lock: observers are foreign.
+    pub(crate) fn introduce(&self, circuit: &Circuit) {
+        circuit.introduce();
+        self.shared.feed.introduced(circuit.name());
     }
 
     /// Lets go of that very circuit, not of another of its name. Whoever has a handle or a permit goes on with it.
@@ -162,10 +178,11 @@ impl Registry {
         self.circuits().iter().map(Circuit::status).collect()
     }
 
-    /// Resets every circuit.
-    pub fn reset_all(&self, by: &By, to: To) -> Vec<Transition> {
-        // Outside the lock: observers are told, and may ask the registry.
-        self.circuits().iter().map(|circuit| circuit.reset(by, to)).collect()
+    /// Returns what happens to any circuit from now on, those included that are made later.
+    ///
+    /// It costs nothing where nobody subscribes, and a transition a short lock where somebody does.
+    pub fn subscribe(&self) -> Subscription {
+        self.shared.feed.subscribe()
     }
 
     /// Brings every gauge up to date, for a `/metrics` handler.

@@ -171,8 +171,8 @@ impl<P, F> RetryPolicy<P, F> {
     fn wait(&self, rejected: &Rejected) -> Option<Duration> {
         let known = match (rejected.reason(), rejected.retry_after()) {
             (_, Some(after)) => after,
-            // It ends as soon as a probe does.
-            (RejectReason::HalfOpen, None) => Duration::ZERO,
+            // It ends as soon as a probe does, or the load sinks.
+            (RejectReason::HalfOpen | RejectReason::LoadShed, None) => Duration::ZERO,
             // Held, or recovering only by hand: nobody knows until when.
             (RejectReason::Tripped, None) => return None,
         };

@@ -6,9 +6,11 @@
 mod brief;
 mod by;
 mod reason;
+mod shed;
 
 use core::fmt;
 use core::time::Duration;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::clock::Tick;
@@ -17,6 +19,7 @@ use crate::window::Tally;
 pub(crate) use brief::{Brief, Percent};
 pub use by::{By, InvalidBy};
 pub use reason::{Act, Reason, RejectReason};
+pub use shed::Shed;
 
 /// The automatic state of a circuit. Open means rejecting, closed means letting calls through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -195,6 +198,8 @@ pub struct Transition {
     pub rejected: u64,
     /// Whether `CIRCUIT_BREAKER_DISABLED` names the circuit: then calls go through, whatever it became.
     pub bypassed: bool,
+    /// The id of the order, if an operator gave one through a registry.
+    pub order: Option<Arc<str>>,
 }
 
 /// The part of a circuit that outlives a process: what [`Circuit::snapshot`](crate::Circuit::snapshot) gives and
@@ -222,6 +227,8 @@ pub struct Snapshot {
     pub run: f64,
     /// The sums over the window while closed.
     pub tally: Tally,
+    /// How long ago it left closed, or was tripped by hand. `None` where it is closed, or it is not known: then, now.
+    pub tripped_for: Option<Duration>,
 }
 
 impl Snapshot {
@@ -238,6 +245,7 @@ impl Snapshot {
             probe_successes: 0,
             run: 0.0,
             tally: Tally::EMPTY,
+            tripped_for: None,
         }
     }
 }

@@ -119,6 +119,19 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// If it could not; then all may be given again.
     fn append_audit(&self, rows: &[AuditRow]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Deletes rows of the audit that are older than that, the oldest first, and returns whether there may be more of them.
+    ///
+    /// It is asked again, so it may delete some now and others later, and must not take long however many there are. Unless this
+    /// is overridden nothing is deleted.
+    ///
+    /// # Errors
+    ///
+    /// If it could not.
+    fn trim_audit(&self, before: Timestamp) -> impl Future<Output = Result<bool, StoreError>> + Send {
+        let _any = before;
+        async { Ok(false) }
+    }
+
     /// Returns the newest rows that pass the filter, oldest first.
     ///
     /// # Errors

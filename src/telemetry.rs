@@ -1,5 +1,6 @@
 //! The observers that ship: metrics and logs. They know events only; they decide nothing and do no I/O of their own.
 
+pub(crate) mod audit;
 #[cfg(feature = "keyed")]
 pub(crate) mod keyed;
 #[cfg(feature = "metrics")]

@@ -25,7 +25,7 @@ const HEIGHTS: &[&[&str]] = &[
     &["record", "keyed"],
     &["store"],
     &["coordinator"],
-    &["settings"],
+    &["settings", "operation"],
     &["rejection", "retry"],
     &["future"],
     &["service"],

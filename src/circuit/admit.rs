@@ -192,6 +192,25 @@ impl Inner {
         }
     }
 
+    /// Whether a call that is too heavy for a busy machine is refused, which in shadow is only counted.
+    ///
+    /// Not where the circuit rejects by itself, as that is then the reason; and not where an operator lets every call through.
+    #[cfg(any(feature = "load-shed", all(test, breaker_loom)))]
+    pub(super) fn may_shed(&self, now: Tick) -> bool {
+        let word = self.load();
+        let lets_through = match self.gate(word, now) {
+            Gate::Counted | Gate::Change(_) => true,
+            Gate::Probe { .. } => self.probes.any_free(word.era()),
+            Gate::Uncounted | Gate::Closed(_) => false,
+        };
+        if lets_through && word.mode() == Mode::Shadow {
+            // Relaxed: a count, publishes nothing.
+            self.counts.would_reject.fetch_add(1, Relaxed);
+            return false;
+        }
+        lets_through
+    }
+
     /// When calls may pass again, if that is known: a hold over an opening that only a reset ends, ends in that.
     fn rejects_until(&self, word: Word, until: Tick) -> Option<Tick> {
         let manual = self.config.recovery == Recovery::Manual && word.state() == State::Open;

@@ -31,6 +31,7 @@ impl Circuit {
             probe_successes: inner.probes.verdict(word.era()).successes,
             run: score_from_units(inner.run.weight(word.era())),
             tally: if word.state() == State::Closed { inner.evidence.tally(word.era(), now) } else { Tally::EMPTY },
+            tripped_for: cold.tripped_for(now),
         }
     }
 
@@ -106,6 +107,7 @@ impl Circuit {
 
     fn planned(&self, snapshot: &Snapshot, reason: Reason, now: Tick, open_for: Duration) -> Plan {
         let mut plan = Plan::new(Standing::new(snapshot.state, snapshot.mode), reason, now);
+        plan.tripped_for = snapshot.tripped_for;
         if snapshot.state == State::Open && self.inner().config.recovery == Recovery::Automatic {
             plan.open_until = now.saturating_add(open_for);
         }

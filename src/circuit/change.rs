@@ -5,15 +5,17 @@
 
 use core::time::Duration;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::decide;
 use super::inner::Inner;
+use super::past::{Past, Since};
 use super::word::Word;
 use crate::clock::Tick;
 use crate::config::{LONGEST_RETRY_AFTER, Recovery};
 use crate::event::{Event, Observer, guarded};
 use crate::outcome::FailureKind;
-use crate::state::{Generation, Mode, Reason, Standing, State, Transition};
+use crate::state::{Act, Generation, Mode, Reason, Standing, State, Transition};
 use crate::sync::{MutexGuard, Relaxed, Release};
 use crate::window::Tally;
 
@@ -32,6 +34,8 @@ pub(super) struct Cold {
     beneath: Mode,
     /// The rejections counted when the circuit last was closed.
     rejected_before: u64,
+    /// What orders are judged by. Most circuits never need it, so it is made when there is something in it.
+    past: Option<Box<Past>>,
 }
 
 impl Cold {
@@ -44,7 +48,25 @@ impl Cold {
             closed_for: Duration::ZERO,
             beneath: mode,
             rejected_before: 0,
+            past: None,
         }
+    }
+
+    pub(super) fn past(&self) -> Option<&Past> {
+        self.past.as_deref()
+    }
+
+    pub(super) fn past_mut(&mut self) -> &mut Past {
+        self.past.get_or_insert_default()
+    }
+
+    /// How long ago it left closed, if it has not closed since.
+    pub(super) fn tripped_for(&self, now: Tick) -> Option<Duration> {
+        self.past()?.tripped.map(|since| since.passed(now))
+    }
+
+    pub(super) fn latest(&self) -> Generation {
+        self.past().map_or_else(Generation::default, |past| past.latest)
     }
 
     /// What `mode` ends in, if it is a hold, or else what it is.
@@ -67,12 +89,28 @@ pub(super) struct Plan {
     pub(super) run: u64,
     pub(super) tally: Tally,
     pub(super) successes: u32,
+    /// How long ago it left closed, if that was before now.
+    pub(super) tripped_for: Option<Duration>,
+    /// The id of the operator's order.
+    pub(super) order: Option<Arc<str>>,
 }
 
 impl Plan {
     pub(super) const fn new(standing: Standing, reason: Reason, now: Tick) -> Self {
         let (open_until, hold_until) = (Tick::NEVER, Tick::NEVER);
-        Self { standing, reason, now, open_until, hold_until, failure: None, run: 0, tally: Tally::EMPTY, successes: 0 }
+        Self {
+            standing,
+            reason,
+            now,
+            open_until,
+            hold_until,
+            failure: None,
+            run: 0,
+            tally: Tally::EMPTY,
+            successes: 0,
+            tripped_for: None,
+            order: None,
+        }
     }
 }
 
@@ -99,7 +137,8 @@ impl Inner {
 
     /// Writes the data of the next era, then publishes it.
     fn enter(&self, mut cold: MutexGuard<'_, Cold>, from: Word, plan: Plan) -> Transition {
-        let Plan { standing, reason, now, open_until, hold_until, failure, run, tally, successes } = plan;
+        let Plan { standing, reason, now, open_until, hold_until, failure, run, tally, successes, tripped_for, order } =
+            plan;
         let to = from.next(standing);
         // Relaxed: a count, publishes nothing.
         let rejected = self.counts.rejected.load(Relaxed);
@@ -108,6 +147,17 @@ impl Inner {
             Standing { state: State::Open, .. } => open_until,
             Standing { .. } => Tick::NEVER,
         };
+        let tripped_by_hand = matches!(reason, Reason::Operator { act: Act::Trip, .. });
+        let past = cold.past_mut();
+        if !has_left_closed(standing) {
+            past.tripped = None;
+        } else if tripped_by_hand || !has_left_closed(from.standing()) {
+            past.tripped = Some(Since::new(now, tripped_for.unwrap_or_default()));
+        }
+        past.latest = Generation::new(past.latest.get().saturating_add(1));
+        if let Some(order) = &order {
+            past.remember(order);
+        }
         let transition = Transition {
             from: from.standing(),
             to: standing,
@@ -122,6 +172,7 @@ impl Inner {
             failure,
             rejected: rejected.saturating_sub(cold.rejected_before),
             bypassed: to.bypassed(),
+            order,
         };
         if !standing.is_tripped() {
             cold.rejected_before = rejected;
@@ -255,6 +306,11 @@ impl Inner {
         let (era, standing, bypassed) = (word.era(), word.standing(), word.bypassed());
         self.tell(&Event::Refresh { standing, bypassed, era, at: self.now() });
     }
+}
+
+/// Whether it was tripped and has not closed since, whatever else lies over it: a disabled circuit may be open beneath.
+fn has_left_closed(standing: Standing) -> bool {
+    standing.mode == Mode::ForcedOpen || standing.state != State::Closed
 }
 
 /// How many transitions a circuit remembers.

@@ -20,6 +20,7 @@ pub(super) struct Counts {
     pub(super) stale: AtomicU64,
     pub(super) rejected: AtomicU64,
     pub(super) would_reject: AtomicU64,
+    pub(super) load_shed: AtomicU64,
     pub(super) observer_panics: AtomicU64,
     /// When the next summary of rejections is due, and how many it had counted before.
     pub(super) next_summary: AtomicU64,

@@ -75,12 +75,12 @@ pub(crate) enum Start {
 }
 
 impl Inner {
-    pub(super) fn new(config: Config, shards: usize, killed: bool) -> Self {
+    pub(super) fn new(config: Config, shards: usize, killed: bool, also: Option<Arc<dyn Observer>>) -> Self {
         let mode = config.first_mode();
         let now = config.clock.now();
         let window = config.rules.need_window().then_some(config.window);
         let shipped = if config.shipped_observers { telemetry::shipped(config.label.as_ref()) } else { Vec::new() };
-        let observers: Box<[_]> = config.observers.iter().cloned().chain(shipped).collect();
+        let observers: Box<[_]> = config.observers.iter().cloned().chain(shipped).chain(also).collect();
         let inner = Self {
             word: AtomicU64::new(Word::new(FIRST_ERA, Standing::new(State::Closed, mode), killed).bits()),
             entered: AtomicU64::new(now.as_nanos()),

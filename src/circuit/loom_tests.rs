@@ -125,7 +125,8 @@ impl Observer for Teller {
             | Event::Finished { .. }
             | Event::Rejected { .. }
             | Event::Stale
-            | Event::Forgotten => return,
+            | Event::Forgotten
+            | Event::SystemLoad { .. } => return,
         };
         self.0.send(told).expect("the model listens");
     }

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use super::Circuit;
 use super::change::{Cold, Plan};
+use super::inner::Inner;
 use super::word::Word;
 use crate::clock::Tick;
-use crate::state::{Act, By, Mode, Reason, Standing, State, Transition};
+use crate::state::{Act, By, Generation, Mode, Reason, Standing, State, Transition};
 
 /// Where a reset leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,72 +28,136 @@ impl Circuit {
     ///
     /// Then it is half-open; under manual recovery, what it was before.
     pub fn trip(&self, by: &By, hold: Option<Duration>) -> Transition {
-        self.hold(Act::Trip, by, Mode::ForcedOpen, hold)
+        self.always(Act::Trip, by, To::HalfOpen, hold)
     }
 
     /// Lets every call through uncounted, until a resume or reset, or until `hold` has passed.
     ///
     /// Then the state decides that it had before.
     pub fn disable(&self, by: &By, hold: Option<Duration>) -> Transition {
-        self.hold(Act::Disable, by, Mode::Disabled, hold)
+        self.always(Act::Disable, by, To::HalfOpen, hold)
     }
 
     /// Lets every call through, while the state changes as it would; what would have been rejected is counted.
     pub fn shadow(&self, by: &By) -> Transition {
-        self.hold(Act::Shadow, by, Mode::Shadow, None)
+        self.always(Act::Shadow, by, To::HalfOpen, None)
     }
 
     /// Ends what operators laid over the circuit, and closes it or lets it probe ([`To`]). Its window starts empty.
     ///
-    /// A circuit that is configured to be in shadow is so again.
+    /// A circuit that is configured to be in shadow is so again. No cooldown is asked, as by
+    /// [`Registry::reset`](crate::Registry::reset).
     pub fn reset(&self, by: &By, to: To) -> Transition {
-        let mode = self.inner().config.first_mode();
-        self.always(Act::Reset, by, |cold, _, reason, now| {
-            let state = match to {
-                To::HalfOpen => State::HalfOpen,
-                To::Closed => State::Closed,
-            };
-            if to == To::Closed {
-                cold.attempt = 0;
-            }
-            Plan::new(Standing::new(state, mode), reason, now)
-        })
+        self.always(Act::Reset, by, to, None)
     }
 
     /// Takes a hold away, or else shadow: what is beneath decides again. `None` if nothing lies over the circuit.
     pub fn resume(&self, by: &By) -> Option<Transition> {
-        self.act(Act::Resume, by, |cold, word, reason, now| {
-            let mode = match word.mode() {
-                // With nothing to take away, the era goes on: its evidence is worth more than a line in the history.
-                Mode::Automatic => return None,
-                Mode::Shadow => Mode::Automatic,
-                hold @ (Mode::ForcedOpen | Mode::Disabled) => cold.beneath(hold),
-            };
-            Some(self.inner().over_the_same_state(word, mode, reason, now))
-        })
+        self.act(&Ordered { act: Act::Resume, by, to: To::HalfOpen, hold: None, id: None, seen: None, force: true })
+            .ok()
     }
 
-    fn hold(&self, act: Act, by: &By, mode: Mode, hold: Option<Duration>) -> Transition {
-        self.always(act, by, |_, word, reason, now| {
-            let mut plan = self.inner().over_the_same_state(word, mode, reason, now);
-            plan.hold_until = hold.map_or(Tick::NEVER, |hold| now.saturating_add(hold));
-            plan
-        })
+    fn always(&self, act: Act, by: &By, to: To, hold: Option<Duration>) -> Transition {
+        let ordered = Ordered { act, by, to, hold, id: None, seen: None, force: true };
+        self.act(&ordered).expect("nothing refuses it")
     }
 
-    fn always(&self, act: Act, by: &By, plan: impl FnOnce(&mut Cold, Word, Reason, Tick) -> Plan) -> Transition {
-        let transition = self.act(act, by, |cold, word, reason, now| Some(plan(cold, word, reason, now)));
-        transition.expect("there is a plan")
-    }
-
-    fn act(
-        &self,
-        act: Act,
-        by: &By,
-        plan: impl FnOnce(&mut Cold, Word, Reason, Tick) -> Option<Plan>,
-    ) -> Option<Transition> {
+    /// Does what was ordered, unless it was done before or must be refused: decided under the lock, so that of two orders on
+    /// what was seen only one is carried out.
+    pub(crate) fn act(&self, order: &Ordered<'_>) -> Result<Transition, NotDone> {
         let inner = self.inner();
-        let reason = Reason::Operator { act, by: Arc::new(by.clone()) };
-        inner.change_any(|cold, word| plan(cold, word, reason, inner.now()))
+        let mut refused = NotDone::NothingHeld;
+        let edge = inner.change_any(|cold, word| {
+            let now = inner.now();
+            match inner.planned(order, cold, word, now) {
+                Ok(plan) => Some(plan),
+                Err(why) => {
+                    refused = why;
+                    None
+                }
+            }
+        });
+        edge.ok_or(refused)
     }
+}
+
+impl Inner {
+    fn planned(&self, order: &Ordered<'_>, cold: &mut Cold, word: Word, now: Tick) -> Result<Plan, NotDone> {
+        let Ordered { act, by, to, hold, id, seen, force } = order;
+        if id.as_ref().is_some_and(|id| cold.past().is_some_and(|past| past.has_done(id))) {
+            return Err(NotDone::Known);
+        }
+        if let Some(seen) = seen.filter(|seen| *seen < cold.latest()) {
+            return Err(NotDone::Stale { seen, now: cold.latest() });
+        }
+        if *act == Act::Reset
+            && !force
+            && let Some(left) = self.cooldown(cold, now)
+        {
+            return Err(NotDone::Cooldown { left });
+        }
+        let reason = Reason::Operator { act: *act, by: Arc::new((*by).clone()) };
+        let over = |mode| self.over_the_same_state(word, mode, reason.clone(), now);
+        let anew = |state| Plan::new(Standing::new(state, self.config.first_mode()), reason.clone(), now);
+        let mut plan = match act {
+            Act::Trip => over(Mode::ForcedOpen),
+            Act::Disable => over(Mode::Disabled),
+            Act::Shadow => over(Mode::Shadow),
+            Act::Resume => match word.mode() {
+                // With nothing to take away, the era goes on: its evidence is worth more than a line in the history.
+                Mode::Automatic => return Err(NotDone::NothingHeld),
+                Mode::Shadow => over(Mode::Automatic),
+                hold @ (Mode::ForcedOpen | Mode::Disabled) => over(cold.beneath(hold)),
+            },
+            Act::Reset if *to == To::HalfOpen => anew(State::HalfOpen),
+            Act::Reset | Act::Forget => {
+                cold.attempt = 0;
+                anew(State::Closed)
+            }
+        };
+        if plan.standing.mode.is_hold() && matches!(act, Act::Trip | Act::Disable) {
+            plan.hold_until = hold.map_or(Tick::NEVER, |hold| now.saturating_add(hold));
+        }
+        plan.order.clone_from(id);
+        Ok(plan)
+    }
+
+    /// Returns how long a reset must still be refused, by the local clock: this circuit's own time counts, and where it is
+    /// closed, the one that was published.
+    pub(super) fn cooldown(&self, cold: &Cold, now: Tick) -> Option<Duration> {
+        let past = cold.past()?;
+        let tripped = past.tripped.or(past.tripped_elsewhere)?;
+        let left = self.config.reset_cooldown.saturating_sub(tripped.passed(now));
+        (!left.is_zero()).then_some(left)
+    }
+}
+
+/// An act as it was ordered.
+#[derive(Debug)]
+pub(crate) struct Ordered<'a> {
+    pub(crate) act: Act,
+    pub(crate) by: &'a By,
+    /// Where a reset leads.
+    pub(crate) to: To,
+    /// How long a hold lasts.
+    pub(crate) hold: Option<Duration>,
+    /// Names the order: given twice, it is carried out once.
+    pub(crate) id: Option<Arc<str>>,
+    /// What was the latest when it was given.
+    pub(crate) seen: Option<Generation>,
+    /// Whether a reset does not wait for its cooldown.
+    pub(crate) force: bool,
+}
+
+/// Why nothing was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotDone {
+    /// It was done before.
+    Known,
+    /// Something has happened since.
+    Stale { seen: Generation, now: Generation },
+    /// The circuit was tripped too short a time ago.
+    Cooldown { left: Duration },
+    /// There is nothing to resume.
+    NothingHeld,
 }

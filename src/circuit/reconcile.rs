@@ -4,7 +4,12 @@
 //! The wait is a bit of the word, so that a circuit that awaits nothing pays nothing for it. It begins and ends within an era:
 //! permits stay valid, and whatever changes meanwhile leaves it alone.
 
+#[cfg(feature = "store")]
+use core::time::Duration;
+
 use super::Circuit;
+#[cfg(feature = "store")]
+use super::past::Since;
 use super::word::Word;
 #[cfg(feature = "store")]
 use crate::clock::Tick;
@@ -76,6 +81,29 @@ impl Circuit {
     /// Sets the generation of the record that the circuit is in step with, and nothing else.
     pub(crate) fn stamp(&self, generation: Generation) {
         self.inner().cold.lock().generation = generation;
+    }
+
+    /// Hears what orders given here must know of the record: its newest number, the orders that it has, and how long ago the
+    /// circuit left closed elsewhere.
+    pub(crate) fn heard(&self, latest: Generation, orders: &[String], tripped_for: Option<Duration>) {
+        let now = self.inner().now();
+        let mut cold = self.inner().cold.lock();
+        if cold.past().is_none() && latest == Generation::default() {
+            // Most records say nothing, and most circuits never need to know more.
+            return;
+        }
+        let past = cold.past_mut();
+        past.latest = past.latest.max(latest);
+        orders.iter().for_each(|order| past.remember(order));
+        past.tripped_elsewhere = tripped_for.map(|ago| Since::new(now, ago));
+    }
+
+    /// The trip that was just taken over is of that long ago.
+    pub(crate) fn tripped_before(&self, ago: Duration) {
+        let now = self.inner().now();
+        let mut cold = self.inner().cold.lock();
+        let tripped = &mut cold.past_mut().tripped;
+        *tripped = tripped.map(|since| Since::new(now, since.passed(now).max(ago)));
     }
 }
 

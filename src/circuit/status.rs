@@ -25,8 +25,15 @@ pub struct Status {
     pub era: u64,
     /// The generation of the record that was adopted last.
     pub generation: Generation,
+    /// Grows with everything that an operator can see change: transitions here, and transitions and acts elsewhere that were
+    /// heard of. What `Order::seen` takes.
+    pub latest: Generation,
     /// How long the era has lasted.
     pub since: Duration,
+    /// How long ago it left closed, or was last tripped by hand; `None` if it has closed since.
+    pub tripped_for: Option<Duration>,
+    /// How long a registry still refuses a reset that is not forced; `None` if it would not.
+    pub reset_in: Option<Duration>,
     /// How long calls will be rejected, if they are and it is known.
     pub retry_after: Option<Duration>,
     /// The number of openings in a row.
@@ -83,8 +90,10 @@ pub struct Totals {
     pub stale: u64,
     /// Calls that were rejected.
     pub rejected: u64,
-    /// Calls that went through in shadow and would have been rejected.
+    /// Calls that went through in shadow and would have been rejected, or shed.
     pub would_reject: u64,
+    /// Calls that load shedding refused; they are not among the rejected ones.
+    pub load_shed: u64,
     /// Panics of observers, which were caught.
     pub observer_panics: u64,
 }
@@ -93,6 +102,11 @@ impl Circuit {
     /// Returns the circuit as it is now.
     #[must_use]
     pub fn status(&self) -> Status {
+        self.status_with(usize::MAX)
+    }
+
+    /// Returns the circuit as it is now, with so many of the last transitions: a list of thousands of circuits needs one of each.
+    pub(crate) fn status_with(&self, transitions: usize) -> Status {
         let inner = self.inner();
         // Under the lock no transition comes between the parts.
         let cold = inner.cold.lock();
@@ -109,7 +123,10 @@ impl Circuit {
             bypassed: word.bypassed(),
             era,
             generation: cold.generation,
+            latest: cold.latest(),
             since: now.saturating_since(inner.entered()),
+            tripped_for: cold.tripped_for(now),
+            reset_in: inner.cooldown(&cold, now),
             retry_after: match inner.peek_at_gate(word) {
                 Peek::Rejecting(retry_after) => retry_after,
                 Peek::MayPass | Peek::ProbesTaken(_) | Peek::AwaitsRestore => None,
@@ -125,7 +142,7 @@ impl Circuit {
                 failures: verdict.failures,
             },
             totals: inner.totals(),
-            transitions: cold.history.iter().cloned().collect(),
+            transitions: cold.history.iter().skip(cold.history.len().saturating_sub(transitions)).cloned().collect(),
         }
     }
 
@@ -161,6 +178,7 @@ impl Inner {
             stale: count(&counts.stale),
             rejected: count(&counts.rejected),
             would_reject: count(&counts.would_reject),
+            load_shed: count(&counts.load_shed),
             observer_panics: count(&counts.observer_panics),
         }
     }

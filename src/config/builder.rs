@@ -46,6 +46,7 @@ impl ConfigBuilder {
                 sharded: false,
                 durations: false,
                 shadow: false,
+                reset_cooldown: Duration::from_secs(60),
                 seed: None,
                 clock: Arc::new(MonotonicClock::new()),
                 observers: Vec::new(),
@@ -218,6 +219,15 @@ impl ConfigBuilder {
         self
     }
 
+    /// Sets for how long after the circuit left closed, or was tripped by hand, a registry refuses to reset it: whoever resets
+    /// too early sends the calls back to a service that is down. [`Order::force`](crate::operation::Order::force) skips it.
+    ///
+    /// It counts once, not from each reopening. Range: up to 365 days; zero never refuses. Default: 60 s.
+    pub const fn reset_cooldown(mut self, cooldown: Duration) -> Self {
+        self.config.reset_cooldown = cooldown;
+        self
+    }
+
     /// Starts in shadow: the circuit changes as it would, but every call goes through, and what would have been rejected is
     /// counted.
     pub const fn shadow(mut self) -> Self {
@@ -274,6 +284,7 @@ impl ConfigBuilder {
         check_count("probe_failures_tolerated", probes.failures_tolerated, 0, 10_000)?;
         check_duration("probe_deadline", probes.deadline, SHORTEST)?;
         check_duration("quiet_after", probes.quiet_after, SHORTEST)?;
+        check_duration("reset_cooldown", self.config.reset_cooldown, Duration::ZERO)?;
         if let Some(duration) = self.config.cancelled_counts_after {
             check_duration("cancelled_counts_after", duration, Duration::ZERO)?;
         }

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 
 use super::Sharing;
 use super::instance::{host_name, is_id};
+use super::orders::Waiters;
 use super::shared::{Coordinator, Polls, Shared, Terms, Ttl};
 use crate::config::ConfigError;
 use crate::registry::Registry;
@@ -54,6 +55,7 @@ impl RegistryBuilder {
                 ttl: Ttl { open: hours(24), other: hours(1) },
                 ttl_of: HashMap::new(),
                 outbox: 1024,
+                audit_kept: None,
                 seed: None,
             },
         }
@@ -131,6 +133,15 @@ impl RegistryBuilder {
         self
     }
 
+    /// Sets how long rows of the audit are kept: older ones are deleted, about once an hour and by whoever comes to it.
+    ///
+    /// Range: 1 h to 366 days times 100. Default: for ever, as far as the store does; Redis keeps the newest 10 000, and a folder
+    /// its last two files.
+    pub const fn audit_kept(mut self, rows_for: Duration) -> Self {
+        self.terms.audit_kept = Some(rows_for);
+        self
+    }
+
     /// Seeds jitter and identity, for tests that must repeat. Two registries on one store must not have the same seed.
     pub const fn seed(mut self, seed: u64) -> Self {
         self.terms.seed = Some(seed);
@@ -161,6 +172,9 @@ impl RegistryBuilder {
                 range("ttl", wish, Duration::from_secs(1), hour * 24 * 366)?;
             }
         }
+        if let Some(kept) = terms.audit_kept {
+            range("audit_kept", kept, hour, hour * 24 * 366 * 100)?;
+        }
         if !(16..=1_000_000).contains(&terms.outbox) {
             return Err(ConfigError::new("audit_waiting", terms.outbox, "16 to 1000000"));
         }
@@ -176,6 +190,7 @@ impl RegistryBuilder {
             called: Notify::new(),
             progress: watch::Sender::new(0),
             seen: Mutex::default(),
+            waiters: Waiters::default(),
             ledger: Mutex::default(),
         };
         Ok(Registry::with_companion(limit, Arc::new(Coordinator(Arc::new(shared)))))

@@ -5,6 +5,7 @@
 
 mod evidence;
 mod look;
+mod order;
 mod takeover;
 mod write;
 
@@ -14,6 +15,7 @@ use std::task::Waker;
 
 use super::Sharing;
 use super::bell::Bell;
+use super::orders::Fate;
 use super::report::Restored;
 use super::shared::Shared;
 use crate::circuit::Circuit;
@@ -92,6 +94,8 @@ pub(super) struct Desk {
     reverts: bool,
     /// Until when others advise.
     advised_until: Option<Timestamp>,
+    /// The record is to be deleted, by the order of that id.
+    forgetting: Option<String>,
 
     pub(super) in_flight: bool,
     /// Grows with every write, so that what was loaded before is known to be old.
@@ -137,6 +141,8 @@ pub(super) struct Told {
     pub(super) rows: Vec<(Duration, AuditRow)>,
     /// How many transitions before those were not kept, and the row that says so.
     pub(super) missed: Option<(u64, AuditRow)>,
+    /// What became of orders, by their ids.
+    pub(super) fates: Vec<(String, Fate)>,
     /// Another living instance has the same id.
     pub(super) clash: bool,
 }
@@ -169,6 +175,7 @@ impl Desk {
             strayed: false,
             reverts: false,
             advised_until: None,
+            forgetting: None,
             in_flight: false,
             turn: life.turn,
             conflicts: 0,
@@ -182,6 +189,11 @@ impl Desk {
 
     pub(super) fn name(&self) -> &str {
         self.circuit.name()
+    }
+
+    /// The version of the record, if it is a later one that must not be written.
+    pub(super) fn unwritable(&self) -> Option<u32> {
+        (!self.known.is_writable()).then_some(self.known.version)
     }
 
     /// Whether the store was asked, and its answer is not known to be old.
@@ -201,7 +213,11 @@ impl Desk {
 
     /// Whether there is something to write now.
     pub(super) fn wants(&self, now: Tick) -> bool {
-        self.act.is_some() || self.transition.is_some() || self.behind || self.evidence.is_due(now)
+        self.forgetting.is_some()
+            || self.act.is_some()
+            || self.transition.is_some()
+            || self.behind
+            || self.evidence.is_due(now)
     }
 
     /// Whether there is something to write, now or later.
@@ -229,6 +245,13 @@ impl Desk {
         now: Now,
     ) -> Told {
         let etag = current.map(|current| current.etag.clone());
+        if self.forgetting.is_some() {
+            // What is there is to go, whatever it says.
+            if via == Via::Answer {
+                self.etag = Some(etag);
+            }
+            return self.look(who, now.here);
+        }
         let mut corrupt = false;
         let record = current.and_then(|current| match CircuitRecord::decode(self.name(), &current.bytes, now.store) {
             Ok(record) => Some(record),

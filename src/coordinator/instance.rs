@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// Returns the host's name, or `localhost` if it has none that can be used.
-pub(super) fn host_name() -> String {
+pub(crate) fn host_name() -> String {
     let name = system_name();
     if is_id(&name) { name } else { "localhost".to_owned() }
 }

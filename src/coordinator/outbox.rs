@@ -32,14 +32,18 @@ impl Outbox {
         Self { incarnation: incarnation.to_owned(), next: 0, rows: VecDeque::new(), missing: 0, capacity }
     }
 
-    /// Takes a row, whose id and time are set here. If there is no room, the oldest is lost and counted.
+    /// Takes a row, whose time is set here, and its id if it has none. One that is here already is not taken again. If there is no room, the oldest is lost and counted.
     pub(super) fn push(&mut self, at: Tick, row: AuditRow) {
         self.push_for(1, at, row);
     }
 
     /// Takes a row that tells of so many that are missing: lost itself, it counts for all of them.
     pub(super) fn push_for(&mut self, stands_for: u64, at: Tick, mut row: AuditRow) {
-        row.id = self.id();
+        if row.id.is_empty() {
+            row.id = self.id();
+        } else if self.rows.iter().any(|waiting| waiting.row.id == row.id) {
+            return;
+        }
         while self.rows.len() >= self.capacity
             && let Some(lost) = self.rows.pop_front()
         {

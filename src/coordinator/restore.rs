@@ -23,6 +23,7 @@ pub(super) fn restoration(record: &CircuitRecord, id: &str, config: &Config, now
             let mut snapshot = Snapshot::closed();
             snapshot.state = entry.state;
             snapshot.open_for = entry.open_for(now);
+            snapshot.tripped_for = entry.left_closed_at.map(|at| now.since(at));
             snapshot.attempt = entry.attempt;
             snapshot.probe_successes = entry.probe_successes;
             // Older evidence says nothing about now.
@@ -69,6 +70,7 @@ pub(super) fn published(record: &CircuitRecord, now: Timestamp) -> Snapshot {
     snapshot.state = record.state;
     snapshot.attempt = record.half_open_attempts;
     snapshot.open_for = record.open_for(now);
+    snapshot.tripped_for = record.left_closed_at.filter(|_| record.state != State::Closed).map(|at| now.since(at));
     snapshot
 }
 

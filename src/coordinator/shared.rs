@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use super::Sharing;
+use super::orders::{Asked, Waiters};
 use super::report::{Restored, ShutdownReport, StoreStatus};
 use super::task::Ledger;
 use crate::circuit::Circuit;
@@ -26,6 +27,8 @@ pub(super) struct Terms {
     pub(super) ttl: Ttl,
     pub(super) ttl_of: HashMap<String, Ttl>,
     pub(super) outbox: usize,
+    /// How long the store keeps rows of the audit.
+    pub(super) audit_kept: Option<Duration>,
     pub(super) seed: Option<u64>,
 }
 
@@ -55,6 +58,7 @@ pub(super) struct Shared {
     /// Tells whoever waits for a restore or a shutdown that there is something new to see.
     pub(super) progress: watch::Sender<u64>,
     pub(super) seen: Mutex<Seen>,
+    pub(super) waiters: Waiters,
     /// Here between two tasks, so that nothing is forgotten if one dies.
     pub(super) ledger: Mutex<Option<Ledger>>,
 }
@@ -71,7 +75,10 @@ pub(super) struct Inbox {
     pub(super) forgotten: Vec<Circuit>,
     /// The desks whose circuits have changed.
     pub(super) rung: Vec<usize>,
-    /// Somebody waits for a restore.
+    /// How many orders were given that the task has not looked for yet.
+    pub(super) orders: usize,
+    pub(super) asked: Vec<Asked>,
+    /// Somebody waits for a restore, or for the answer to an order.
     pub(super) hurry: bool,
     /// Nobody needs the task any more: it flushes and ends.
     pub(super) shutdown: bool,
@@ -84,6 +91,8 @@ pub(super) struct Inbox {
 pub(super) struct Seen {
     pub(super) restored: BTreeMap<String, Restored>,
     pub(super) status: StoreStatus,
+    /// The circuits whose records are of a later version, and of which.
+    pub(super) unwritable: BTreeMap<String, u32>,
     /// What the task that ran last has not written.
     pub(super) unsaved: Vec<String>,
 }

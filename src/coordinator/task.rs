@@ -93,6 +93,8 @@ pub(super) struct Task {
     watch_at: Option<Tick>,
     next_look: Tick,
     next_poll: Tick,
+    /// When rows of the audit may be deleted again.
+    next_trim: Tick,
     closing: bool,
     finished: bool,
 }
@@ -106,7 +108,9 @@ impl Task {
             desk.unload();
         }
         let now = ledger.clock.now();
+        let next_trim = now.saturating_add(FIRST_TRIM.mul_f64(0.5 + ledger.dice.share()));
         Self {
+            next_trim,
             shared: Arc::clone(shared),
             to_load: ledger.desks.numbers().collect(),
             ledger,
@@ -158,6 +162,8 @@ impl Task {
         let forgotten = core::mem::take(&mut inbox.forgotten);
         let rung = core::mem::take(&mut inbox.rung);
         let hurry = core::mem::take(&mut inbox.hurry);
+        let asked = core::mem::take(&mut inbox.asked);
+        inbox.orders = 0;
         let (shutdown, ended) = (inbox.shutdown, inbox.ended);
         // Somebody has started it again meanwhile.
         self.closing &= shutdown;
@@ -173,6 +179,12 @@ impl Task {
         }
         for desk in rung {
             self.look(desk, now);
+        }
+        for asked in asked {
+            let Some(at) = self.ledger.index.get(&asked.circuit).copied() else { continue };
+            self.look(at, now);
+            let told = self.ledger.desks[at].asked(&asked, &self.ledger.who);
+            self.note(at, told, now);
         }
         if hurry {
             self.ledger.link.hurry(now);
@@ -216,7 +228,16 @@ impl Task {
         if let Some((missed, row)) = told.missed {
             self.ledger.outbox.push_for(missed, now, row);
         }
+        self.shared.waiters.tell(self.ledger.desks[at].name(), told.fates);
         for (age, row) in told.rows {
+            telemetry::audit::tell(telemetry::audit::Line {
+                service: &row.service,
+                action: &row.action,
+                reason: &row.reason,
+                user: row.user.as_deref(),
+                generation: row.generation,
+                instance: Some(&row.instance),
+            });
             self.ledger.outbox.push(Tick::from_nanos(now.as_nanos().saturating_sub(crate::clock::nanos(age))), row);
         }
         if self.ledger.desks[at].wants(now) {
@@ -313,6 +334,8 @@ async fn next_event(watch: &mut Option<Watch>) -> Option<WatchEvent> {
     }
 }
 
+/// How long after a start old rows of the audit are deleted for the first time, about: many instances may start at once.
+const FIRST_TRIM: Duration = Duration::from_secs(60);
 /// How often counts are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long after a watch has ended it is tried again, about.

@@ -104,7 +104,7 @@ impl Circuits {
         let name = format!("{}{stem}", self.prefix);
         let own_label = *name != *self.other && self.room.lock().has_label(stem);
         let label = (!own_label).then(|| Arc::clone(&self.other));
-        let made = (self.template)(&name).named(&name, label).build().map(Circuit::untold);
+        let made = (self.template)(&name).named(&name, label).build().map(|config| self.registry.untold(config));
 
         // Pinned for longer than locked: what was evicted is freed without the lock, and telemetry is told of it.
         let known = self.known.pin();
@@ -124,7 +124,7 @@ impl Circuits {
         match taken {
             Ok((circuit, is_new)) => {
                 if is_new {
-                    circuit.introduce();
+                    self.registry.introduce(&circuit);
                 }
                 Some(circuit)
             }

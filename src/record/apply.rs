@@ -53,6 +53,8 @@ pub struct TransitionCommand {
 pub struct OperatorCommand {
     /// Identifies the act, however often it is delivered.
     pub id: String,
+    /// The ids of acts that it has replaced before they could be written: they must not be done later elsewhere.
+    pub replaced: Vec<String>,
     /// What was done.
     pub act: Act,
     /// Where a reset leads.
@@ -139,6 +141,8 @@ fn publish(record: &mut CircuitRecord, command: &TransitionCommand, now: Timesta
 }
 
 fn enter(record: &mut CircuitRecord, state: State, at: Timestamp) {
+    let since_closed = if record.state == State::Closed { Some(at) } else { record.left_closed_at.or(Some(at)) };
+    record.left_closed_at = since_closed.filter(|_| state != State::Closed);
     record.state = state;
     record.last_state_change = Some(at);
     (record.until, record.open_ms) = (None, None);
@@ -179,6 +183,8 @@ fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now: Timestamp
         return Verdict::Expired;
     }
     let mut commands = last.map(|last| last.commands.clone()).unwrap_or_default();
+    let replaced = command.replaced.iter().filter(|id| !commands.contains(id)).cloned().collect::<Vec<_>>();
+    commands.extend(replaced);
     commands.push(command.id.clone());
     let mut operated = Operated {
         sequence: next(last.map_or(0, |last| last.sequence).max(command.after), now).get(),
@@ -214,7 +220,7 @@ const fn mode(act: Act) -> Mode {
         Act::Trip => Mode::ForcedOpen,
         Act::Disable => Mode::Disabled,
         Act::Shadow => Mode::Shadow,
-        Act::Reset | Act::Resume => Mode::Automatic,
+        Act::Reset | Act::Resume | Act::Forget => Mode::Automatic,
     }
 }
 

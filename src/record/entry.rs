@@ -33,6 +33,9 @@ pub struct InstanceEntry {
     /// Whether it opened on the advice of another: then it advises nobody.
     #[serde(default)]
     pub advised: bool,
+    /// When it left closed, if it has not closed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_closed_at: Option<Timestamp>,
     /// Its openings in a row.
     #[serde(default)]
     pub attempt: u32,
@@ -83,6 +86,7 @@ impl InstanceEntry {
             until: None,
             open_ms: None,
             advised: false,
+            left_closed_at: None,
             attempt: 0,
             probe_successes: 0,
             run: 0.0,

@@ -80,8 +80,8 @@ fn published(a: &CircuitRecord, b: &CircuitRecord) -> Ordering {
 
 /// All that is published beside what orders it, as one text.
 fn rest(record: &CircuitRecord) -> String {
-    let CircuitRecord { reason, opened_at, open_ms, instance, incarnation, era, extra, .. } = record;
-    text(&(reason, opened_at, open_ms, instance, incarnation, era, extra))
+    let CircuitRecord { reason, opened_at, left_closed_at, open_ms, instance, incarnation, era, extra, .. } = record;
+    text(&(reason, opened_at, left_closed_at, open_ms, instance, incarnation, era, extra))
 }
 
 fn text(part: &impl Serialize) -> String {

@@ -16,7 +16,8 @@ use super::Rejection;
 use crate::error::Rejected;
 use crate::state::RejectReason;
 
-/// Rejections as a gRPC response with status 14 UNAVAILABLE; the service's errors stay as they are.
+/// Rejections as a gRPC response with status 14 UNAVAILABLE, or 8 `RESOURCE_EXHAUSTED` for load that was shed; the service's errors
+/// stay as they are.
 ///
 /// The response has HTTP status 200, `content-type: application/grpc`, `grpc-status: 14`, the sentence of the rejection as
 /// `grpc-message`, an empty body, and [`Rejected`] in its extensions, by which layers outside know it from a response of the
@@ -58,7 +59,7 @@ impl GrpcRejection {
 
     /// Adds error details, which tonic's `StatusExt` reads, and whatever else knows Google's error model.
     ///
-    /// `google.rpc.ErrorInfo` has the reason `CIRCUIT_OPEN` or `CIRCUIT_HALF_OPEN`, the domain `tower-circuit-breaker`, and the
+    /// `google.rpc.ErrorInfo` has the reason `CIRCUIT_OPEN`, `CIRCUIT_HALF_OPEN` or `LOAD_SHED`, the domain `tower-circuit-breaker`, and the
     /// circuit's name as `service` in its metadata; `google.rpc.RetryInfo` has the time to wait, and is not there without one.
     #[cfg(feature = "tonic")]
     #[must_use]
@@ -76,7 +77,9 @@ impl<Req, B: Default, E> Rejection<Req, Response<B>, E> for GrpcRejection {
         let mut response = Response::new(B::default());
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert("grpc-status", HeaderValue::from_static("14"));
+        // The system is full, not the service away: gRPC has a status of its own for that.
+        let shed = rejected.reason() == RejectReason::LoadShed;
+        headers.insert("grpc-status", HeaderValue::from_static(if shed { "8" } else { "14" }));
         headers.insert("grpc-message", percent_encoded(&sentence));
         if let Some(pushback) = pushback(&rejected) {
             headers.insert("grpc-retry-pushback-ms", pushback.into());
@@ -100,7 +103,7 @@ fn pushback(rejected: &Rejected) -> Option<i32> {
     match (rejected.retry_after(), rejected.reason()) {
         (Some(wait), _) => Some(milliseconds(wait)),
         (None, RejectReason::Tripped) => Some(-1),
-        (None, RejectReason::HalfOpen) => None,
+        (None, RejectReason::HalfOpen | RejectReason::LoadShed) => None,
     }
 }
 

@@ -33,6 +33,7 @@ pub(super) enum Setting {
     Sharded(bool),
     MeasureDurations(bool),
     Shadow(bool),
+    ResetCooldown(Duration),
     TtlOpen(Duration),
     TtlOther(Duration),
 }
@@ -40,7 +41,7 @@ pub(super) enum Setting {
 type Read = fn(&Entry) -> Result<Setting, SettingsError>;
 
 /// The keys of a circuit, and of the defaults.
-pub(super) const KEYS: [(&str, Read); 22] = [
+pub(super) const KEYS: [(&str, Read); 23] = [
     ("failure_rate", |entry| entry.number_or_off().map(Setting::FailureRate)),
     ("min_calls", |entry| entry.count().map(Setting::MinCalls)),
     ("consecutive_failures", |entry| entry.count_or_off().map(Setting::ConsecutiveFailures)),
@@ -67,6 +68,7 @@ pub(super) const KEYS: [(&str, Read); 22] = [
     ("sharded", |entry| entry.switch().map(Setting::Sharded)),
     ("measure_durations", |entry| entry.switch().map(Setting::MeasureDurations)),
     ("shadow", |entry| entry.switch().map(Setting::Shadow)),
+    ("reset_cooldown", |entry| entry.duration().map(Setting::ResetCooldown)),
     ("ttl_open", |entry| entry.duration_within("1 s", "365 d").map(Setting::TtlOpen)),
     ("ttl_other", |entry| entry.duration_within("1 s", "365 d").map(Setting::TtlOther)),
 ];
@@ -140,6 +142,7 @@ impl Setting {
             Self::Sharded(true) => to.sharded(),
             Self::MeasureDurations(true) => to.measure_durations(),
             Self::Shadow(true) => to.shadow(),
+            Self::ResetCooldown(cooldown) => to.reset_cooldown(*cooldown),
             // The builder starts with these off. The others are no business of a circuit, but of its store.
             Self::Always(false)
             | Self::FailureScore(None)

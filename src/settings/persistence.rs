@@ -20,6 +20,7 @@ pub struct Persistence {
     schema: SchemaSetting,
     instance: Option<String>,
     first_call_waits: Duration,
+    audit_kept: Option<Duration>,
     ttls: Ttls,
     circuits: BTreeMap<String, Ttls>,
     others: Ttls,
@@ -62,6 +63,12 @@ impl Persistence {
         self.first_call_waits
     }
 
+    /// Returns how long rows of the audit are kept. Default: none, as long as the store does.
+    #[must_use]
+    pub const fn audit_kept(&self) -> Option<Duration> {
+        self.audit_kept
+    }
+
     /// Returns how long the store keeps an open circuit of that name. Default: 24 h.
     #[must_use]
     pub fn ttl_open(&self, circuit: &str) -> Duration {
@@ -97,6 +104,7 @@ impl Persistence {
             instance: given("instance").map(instance).transpose()?,
             first_call_waits: given("first_call_waits")
                 .map_or(Ok(Duration::ZERO), |e| e.duration_within("0 s", "60 s"))?,
+            audit_kept: given("audit_kept").map(|entry| entry.duration_within("1 h", "365 d")).transpose()?,
             ttls,
             circuits: BTreeMap::new(),
             others: ttls,
@@ -247,8 +255,18 @@ fn behind_scheme(url: &str) -> &str {
 }
 
 /// The keys of `[persistence]`.
-pub(super) const KEYS: [&str; 9] =
-    ["enabled", "store", "cache", "sharing", "instance", "schema", "first_call_waits", "ttl_open", "ttl_other"];
+pub(super) const KEYS: [&str; 10] = [
+    "enabled",
+    "store",
+    "cache",
+    "sharing",
+    "instance",
+    "schema",
+    "first_call_waits",
+    "audit_kept",
+    "ttl_open",
+    "ttl_other",
+];
 
 const SCHEMES: [(&str, StoreKind); 6] = [
     ("file:", StoreKind::File),

@@ -51,6 +51,9 @@ impl Settings {
         if let Some(instance) = kept.instance() {
             builder = builder.instance(instance);
         }
+        if let Some(audit_kept) = kept.audit_kept() {
+            builder = builder.audit_kept(audit_kept);
+        }
         let (open, other) = kept.ttl_of_others();
         builder = builder.ttl(open, other);
         for name in self.circuits.keys() {

@@ -128,15 +128,18 @@ pub enum RejectReason {
     Tripped,
     /// The circuit is half-open and its probes are taken.
     HalfOpen,
+    /// The circuit would have let the call through, but the machine is busy and the operation heavy.
+    LoadShed,
 }
 
 impl RejectReason {
-    /// Returns the reason as a metric label: `tripped` or `half_open`.
+    /// Returns the reason as a metric label: `tripped`, `half_open` or `load_shed`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Tripped => "tripped",
             Self::HalfOpen => "half_open",
+            Self::LoadShed => "load_shed",
         }
     }
 }
@@ -161,10 +164,13 @@ pub enum Act {
     Resume,
     /// Let every call through, and reported what would have been rejected.
     Shadow,
+    /// Let it begin anew, and what is kept of it be deleted.
+    Forget,
 }
 
 impl Act {
-    /// Returns the act as records and the audit spell it: `trip`, `reset`, `disable`, `resume` or `shadow`.
+    /// Returns the act as records and the audit spell it: `trip`, `reset`, `disable`, `resume`, `shadow` or
+    /// `forget`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -173,6 +179,7 @@ impl Act {
             Self::Disable => "disable",
             Self::Resume => "resume",
             Self::Shadow => "shadow",
+            Self::Forget => "forget",
         }
     }
 }
@@ -185,6 +192,7 @@ impl fmt::Display for Act {
             Self::Disable => "disabled",
             Self::Resume => "resumed",
             Self::Shadow => "put in shadow",
+            Self::Forget => "forgotten",
         })
     }
 }

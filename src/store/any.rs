@@ -5,6 +5,7 @@ use core::pin::Pin;
 use std::sync::Arc;
 
 use super::{AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Watch, Write, Written};
+use crate::record::Timestamp;
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
@@ -18,6 +19,7 @@ pub(crate) trait DynStore: fmt::Debug + Send + Sync + 'static {
     fn list(&self) -> Answer<'_, Vec<String>>;
     fn watch(&self) -> Answer<'_, Option<Watch>>;
     fn append_audit<'a>(&'a self, rows: &'a [AuditRow]) -> Answer<'a, ()>;
+    fn trim_audit(&self, before: Timestamp) -> Answer<'_, bool>;
     fn audit<'a>(&'a self, filter: &'a AuditFilter) -> Answer<'a, Vec<AuditRow>>;
 }
 
@@ -52,6 +54,10 @@ impl<S: Store> DynStore for S {
 
     fn append_audit<'a>(&'a self, rows: &'a [AuditRow]) -> Answer<'a, ()> {
         Box::pin(Store::append_audit(self, rows))
+    }
+
+    fn trim_audit(&self, before: Timestamp) -> Answer<'_, bool> {
+        Box::pin(Store::trim_audit(self, before))
     }
 
     fn audit<'a>(&'a self, filter: &'a AuditFilter) -> Answer<'a, Vec<AuditRow>> {
@@ -102,6 +108,10 @@ impl Store for AnyStore {
 
     async fn append_audit(&self, rows: &[AuditRow]) -> Result<(), StoreError> {
         self.0.append_audit(rows).await
+    }
+
+    async fn trim_audit(&self, before: Timestamp) -> Result<bool, StoreError> {
+        self.0.trim_audit(before).await
     }
 
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {

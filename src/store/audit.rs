@@ -12,7 +12,7 @@ pub struct AuditRow {
     pub id: String,
     /// The circuit.
     pub service: String,
-    /// What happened: `trip`, `reset`, `disable`, `resume`, `shadow` of operators; `opened`, `half_opened`, `closed` by itself;
+    /// What happened: `trip`, `reset`, `disable`, `resume`, `shadow`, `forget` of operators; `opened`, `half_opened`, `closed` by itself;
     /// `superseded`, `expired`, `missing` of the audit.
     pub action: String,
     /// Why.
@@ -33,6 +33,8 @@ pub struct AuditRow {
 pub struct AuditFilter {
     /// Only those of that circuit.
     pub service: Option<String>,
+    /// Only what that operator did.
+    pub user: Option<String>,
     /// Only those that happened then or later.
     pub since: Option<Timestamp>,
     /// At most so many, the newest. Default: 100.
@@ -43,13 +45,20 @@ impl AuditFilter {
     /// Returns the filter that lets the newest 100 rows of all circuits pass.
     #[must_use]
     pub const fn new() -> Self {
-        Self { service: None, since: None, limit: 100 }
+        Self { service: None, user: None, since: None, limit: 100 }
     }
 
     /// Lets only rows of that circuit pass.
     #[must_use]
     pub fn service(mut self, name: &str) -> Self {
         self.service = Some(name.to_owned());
+        self
+    }
+
+    /// Lets only rows of what that operator did pass.
+    #[must_use]
+    pub fn user(mut self, user: &str) -> Self {
+        self.user = Some(user.to_owned());
         self
     }
 
@@ -71,6 +80,7 @@ impl AuditFilter {
     #[must_use]
     pub fn passes(&self, row: &AuditRow) -> bool {
         self.service.as_ref().is_none_or(|service| *service == row.service)
+            && self.user.as_ref().is_none_or(|user| row.user.as_ref() == Some(user))
             && self.since.is_none_or(|since| row.timestamp >= since)
     }
 }

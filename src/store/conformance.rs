@@ -126,7 +126,7 @@ impl Case {
                 ("audit_reopen", "the audit is there when the store is opened again, and still knows its rows")
             }
             Self::AuditFilter => {
-                ("audit_filter", "the audit returns the newest rows of that circuit, from that time on")
+                ("audit_filter", "the audit returns the newest rows of that circuit and user, from that time on")
             }
         }
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::{
     AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, WatchEvent, WatchSender, Write, Written,
 };
+use crate::record::Timestamp;
 use crate::sync::Mutex;
 pub use faults::{Fault, Faults, Operation};
 
@@ -167,6 +168,11 @@ impl<S: Store> Store for FaultyStore<S> {
         let owned = rows.to_vec();
         self.later(operation, fault, |inner| async move { drop(inner.append_audit(&owned).await) })?;
         self.pass(operation, fault, self.inner.append_audit(rows)).await
+    }
+
+    async fn trim_audit(&self, before: Timestamp) -> Result<bool, StoreError> {
+        let fault = self.begin(Operation::TrimAudit).await?;
+        self.pass(Operation::TrimAudit, fault, self.inner.trim_audit(before)).await
     }
 
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {

@@ -25,6 +25,7 @@ use core::time::Duration;
 use std::path::{Path, PathBuf};
 
 use super::{AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Watch, Write, Written};
+use crate::record::Timestamp;
 use blocking::{Writers, blocking};
 use folder::Folder;
 use log::Log;
@@ -163,6 +164,11 @@ impl Store for FileStore {
     async fn append_audit(&self, rows: &[AuditRow]) -> Result<(), StoreError> {
         let (folder, log, rows) = (self.folder.clone(), self.log.clone(), rows.to_vec());
         blocking(move || log.append(&folder, &rows)).await
+    }
+
+    async fn trim_audit(&self, before: Timestamp) -> Result<bool, StoreError> {
+        let (folder, log) = (self.folder.clone(), self.log.clone());
+        blocking(move || log.trim(&folder, before)).await
     }
 
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {

@@ -25,9 +25,10 @@ use tokio::time::timeout;
 use super::schema::SchemaMode;
 use super::sql::{Columns, bounded, new_etag, signed, text, without_nul};
 use super::{AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Watch, Write, Written};
+use crate::record::Timestamp;
 use crate::sync::{AtomicBool, Relaxed};
 use connection::{Lanes, Lease};
-use statements::{APPEND, AUDIT, DELETE, INSERT, LIST, LOAD, UPDATE, audited, loaded, time};
+use statements::{APPEND, AUDIT, DELETE, INSERT, LIST, LOAD, TRIM, TRIMMED_AT_ONCE, UPDATE, audited, loaded, time};
 
 /// Keeps records in PostgreSQL. Clones share two connections.
 ///
@@ -254,12 +255,24 @@ impl Store for PostgresStore {
         .await
     }
 
+    async fn trim_audit(&self, before: Timestamp) -> Result<bool, StoreError> {
+        let statement = query(TRIM).persistent(false).bind(bounded(before));
+        within(async {
+            let mut lease = self.begin().await?;
+            let done = statement.execute(lease.connection()).await.map_err(|error| self.failed(&error))?;
+            lease.commit().await?;
+            Ok(done.rows_affected() == TRIMMED_AT_ONCE)
+        })
+        .await
+    }
+
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
         let statement = query(AUDIT)
             .persistent(false)
             .bind(filter.service.as_deref())
             .bind(filter.since.map(bounded))
-            .bind(signed(filter.limit.try_into().unwrap_or(u64::MAX)));
+            .bind(signed(filter.limit.try_into().unwrap_or(u64::MAX)))
+            .bind(filter.user.as_deref());
         within(async {
             let mut lease = self.begin().await?;
             let rows = statement.fetch_all(lease.connection()).await.map_err(|error| self.failed(&error))?;

@@ -34,7 +34,8 @@ use crate::telemetry;
 /// newest 10 000 rows are kept; the ids of twice as many are in `{circuit_breaker:audit}:ids`, so that each row is appended once.
 ///
 /// A user of its own needs `~circuit_breaker:* ~{circuit_breaker:audit}:ids &circuit_breaker:changes +@connection +@scripting
-/// +@pubsub +get +set +del +time +scan +zscore +zadd +zremrangebyrank +xadd +xrevrange`. Whoever may publish to the channel
+/// +@pubsub +get +set +del +time +scan +zscore +zadd +zremrangebyrank +xadd +xrevrange`, and `+xrange +xdel` where the audit
+/// is [not kept for ever](crate::coordinator::RegistryBuilder::audit_kept). Whoever may publish to the channel
 /// `circuit_breaker:changes` is believed.
 ///
 /// One connection carries everything but the watches, which have one each. It is made by the first operation that needs it,
@@ -189,6 +190,10 @@ impl Store for RedisStore {
 
     async fn append_audit(&self, rows: &[AuditRow]) -> Result<(), StoreError> {
         audit::append(&self.connection, rows).await
+    }
+
+    async fn trim_audit(&self, before: Timestamp) -> Result<bool, StoreError> {
+        audit::trim(&self.connection, before).await
     }
 
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {

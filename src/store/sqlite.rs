@@ -190,12 +190,19 @@ impl Store for SqliteStore {
         lane.check(done).map(drop)
     }
 
+    async fn trim_audit(&self, before: Timestamp) -> Result<bool, StoreError> {
+        let mut lane = self.lane.enter().await?;
+        let done = query(TRIM).bind(bounded(before)).execute(lane.connection()).await;
+        Ok(lane.check(done)?.rows_affected() == TRIMMED_AT_ONCE)
+    }
+
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
         let mut lane = self.lane.enter().await?;
         let rows = query(AUDIT)
             .bind(filter.service.as_deref())
             .bind(filter.since.map(bounded))
             .bind(signed(filter.limit.try_into().unwrap_or(u64::MAX)))
+            .bind(filter.user.as_deref())
             .fetch_all(lane.connection())
             .await;
         let rows = lane.check(rows)?.iter().rev().map(audited).collect::<Result<_, _>>();
@@ -248,4 +255,10 @@ const AUDIT: &str = "SELECT id, service, action, reason, \"user\",
         CAST(round(unixepoch(\"timestamp\", 'subsec') * 1000) AS INTEGER), generation, instance
     FROM circuit_breaker_audit
     WHERE (?1 IS NULL OR service = ?1) AND (?2 IS NULL OR \"timestamp\" >= strftime('%Y-%m-%dT%H:%M:%fZ', ?2 / 1000.0, 'unixepoch'))
+        AND (?4 IS NULL OR \"user\" = ?4)
     ORDER BY number DESC LIMIT ?3";
+// Looks at the oldest only, so that no writer waits for long however many there are.
+const TRIM: &str = "DELETE FROM circuit_breaker_audit WHERE number IN (SELECT number FROM
+        (SELECT number, \"timestamp\" FROM circuit_breaker_audit ORDER BY number LIMIT 5000)
+    WHERE \"timestamp\" < strftime('%Y-%m-%dT%H:%M:%fZ', ?1 / 1000.0, 'unixepoch'))";
+const TRIMMED_AT_ONCE: u64 = 5000;

@@ -267,6 +267,11 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
         durable.ask("append_audit", LIST_LIMIT, durable.store.append_audit(rows)).await
     }
 
+    async fn trim_audit(&self, before: Timestamp) -> Result<bool, StoreError> {
+        let durable = &self.shared.durable;
+        durable.ask("trim_audit", LIST_LIMIT, durable.store.trim_audit(before)).await
+    }
+
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
         let durable = &self.shared.durable;
         durable.ask("audit", LIST_LIMIT, durable.store.audit(filter)).await

@@ -34,10 +34,11 @@ use pool::Pool;
 /// | `circuit_breaker_failures_1m` | | gauge: what the failures of the last minute weighed |
 /// | `circuit_breaker_calls_total` | `outcome` | counter: `success`, `failure`, `ignored`, `cancelled` |
 /// | `circuit_breaker_failures_total` | `kind` | counter: as [`FailureKind`](crate::outcome::FailureKind) spells it |
-/// | `circuit_breaker_rejected_total` | `reason` | counter: `tripped`, `half_open` |
+/// | `circuit_breaker_rejected_total` | `reason` | counter: `tripped`, `half_open`, `load_shed` |
 /// | `circuit_breaker_transitions_total` | `from`, `to`, `reason` | counter |
 /// | `circuit_breaker_stale_outcomes_total` | | counter: came in after their era, and were dropped |
 /// | `circuit_breaker_call_duration_seconds` | `outcome` | histogram, where durations are measured |
+/// | `circuit_breaker_system_load_ratio` | | gauge, behind a load-shedding layer: as its last look saw it; NaN while unknown |
 ///
 /// They appear when the circuit is built, or with its first event after a recorder was installed. Without calls no gauge
 /// moves: ask the circuit to refresh its metrics before each scrape, or the failures of the last minute stay what they were.
@@ -223,6 +224,7 @@ impl Observer for MetricsObserver {
                 self.change(circuit, Last::new(era, met(standing, bypassed)), at);
             }
             Event::Forgotten => self.go(circuit),
+            Event::SystemLoad { load, .. } => handles::show_load(circuit, load),
             // Each of them was told before, as `Rejected`.
             Event::Rejections { .. } => {}
         });

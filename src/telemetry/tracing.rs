@@ -9,11 +9,11 @@ use tracing::Level;
 
 use crate::event::{Event, Observer};
 use crate::outcome::FailureKind;
-use crate::state::{Brief, Mode, Reason, Standing, State, Transition};
+use crate::state::{Brief, Mode, Percent, Reason, Standing, State, Transition};
 
 /// Writes what happens to a circuit as `tracing` events with the target `circuit_breaker`.
 ///
-/// A warning says that calls begin to be rejected, that they are being rejected, or that the environment's kill switch is
+/// A warning says that calls begin to be rejected, that they are being rejected, that heavy ones begin to be shed, or that the environment's kill switch is
 /// on. Every other transition is information, in shadow all of them are. Nothing is written for a single call, and nothing
 /// for failures that do not trip the circuit.
 ///
@@ -49,12 +49,34 @@ impl Observer for TracingObserver {
                     Brief(over)
                 );
             }
+            Event::SystemLoad { load, shedding: true, news: true } => {
+                let percent = Percent(load.unwrap_or(f64::NAN));
+                tracing::warn!(
+                    target: TARGET,
+                    service = circuit,
+                    load,
+                    "circuit `{circuit}` sheds heavy operations: the system's load is {percent}"
+                );
+            }
+            Event::SystemLoad { load, news: true, .. } => {
+                let now = fmt::from_fn(|f| match load {
+                    Some(load) => write!(f, "is {}", Percent(load)),
+                    None => f.write_str("is not known"),
+                });
+                tracing::info!(
+                    target: TARGET,
+                    service = circuit,
+                    load,
+                    "circuit `{circuit}` sheds nothing any more: the system's load {now}"
+                );
+            }
             // Not for logs: they come with every call, or tell nothing new.
             Event::Refresh { .. }
             | Event::Finished { .. }
             | Event::Rejected { .. }
             | Event::Stale
-            | Event::Forgotten => {}
+            | Event::Forgotten
+            | Event::SystemLoad { .. } => {}
         }
     }
 }

@@ -345,7 +345,9 @@ fn a_snapshot_says_what_is_left_at_that_moment() {
     assert_eq!(circuit.snapshot(), Snapshot::closed());
     open(&circuit);
     clock.advance(secs(1));
-    let expected = snapshot(|record| (record.state, record.open_for, record.attempt) = (State::Open, Some(secs(4)), 1));
+    let mut expected =
+        snapshot(|record| (record.state, record.open_for, record.attempt) = (State::Open, Some(secs(4)), 1));
+    expected.tripped_for = Some(secs(1));
     assert_eq!(circuit.snapshot(), expected);
     clock.advance(secs(100));
     assert_eq!(circuit.snapshot().open_for, Some(Duration::ZERO), "nobody has called");

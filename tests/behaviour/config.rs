@@ -16,7 +16,7 @@ type Change = fn(ConfigBuilder) -> ConfigBuilder;
 #[test]
 fn what_can_never_work_is_refused_with_field_value_and_range() {
     const MAX: Duration = Duration::MAX;
-    let refused: [(&str, Change, &str); 44] = [
+    let refused: [(&str, Change, &str); 45] = [
         ("failure_rate", |c| c.failure_rate(0.0), "0, allowed is more than 0 and at most 1"),
         ("failure_rate", |c| c.failure_rate(-0.1), "-0.1, allowed is more than 0 and at most 1"),
         ("failure_rate", |c| c.failure_rate(1.01), "1.01, allowed is more than 0 and at most 1"),
@@ -65,6 +65,7 @@ fn what_can_never_work_is_refused_with_field_value_and_range() {
         ("probe_deadline", |c| c.probe_deadline(MAX), "allowed is 1ms to 365 days"),
         ("quiet_after", |c| c.quiet_after(MAX), "allowed is 1ms to 365 days"),
         ("cancelled_counts_after", |c| c.cancelled_counts_after(MAX), "allowed is 0ns to 365 days"),
+        ("reset_cooldown", |c| c.reset_cooldown(MAX), "allowed is 0ns to 365 days"),
     ];
     for (field, change, says) in refused {
         let error = change(Config::builder("payments")).build().expect_err(field);

@@ -9,6 +9,7 @@ mod eras;
 mod events;
 mod half_open;
 mod modes;
+mod operation;
 mod registry;
 mod rig;
 mod rules;

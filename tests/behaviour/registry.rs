@@ -49,7 +49,7 @@ fn other_settings_for_a_name_are_an_error_that_shows_the_difference() {
 #[test]
 fn no_setting_is_too_small_to_be_a_difference() {
     type Change = fn(ConfigBuilder) -> ConfigBuilder;
-    let changes: [(&str, Change); 22] = [
+    let changes: [(&str, Change); 23] = [
         ("failure_rate", |c| c.failure_rate(0.400_000_1)),
         ("no failure_rate", ConfigBuilder::without_failure_rate),
         ("min_calls", |c| c.min_calls(21)),
@@ -70,6 +70,7 @@ fn no_setting_is_too_small_to_be_a_difference() {
         ("probe_deadline", |c| c.probe_deadline(millis(30_001))),
         ("quiet_after", |c| c.quiet_after(millis(60_001))),
         ("cancelled_counts_after", |c| c.cancelled_counts_after(millis(1_001))),
+        ("reset_cooldown", |c| c.reset_cooldown(millis(60_001))),
         ("measure_durations", ConfigBuilder::measure_durations),
         ("sharded", ConfigBuilder::sharded),
     ];
@@ -99,8 +100,8 @@ fn a_registry_is_bounded() {
     assert!(registry.get("c").is_none());
 }
 
-#[test]
-fn status_and_reset_reach_every_circuit_in_the_order_of_names() {
+#[tokio::test]
+async fn status_and_reset_reach_every_circuit_in_the_order_of_names() {
     let registry = Registry::default();
     for name in ["orders", "payments", "billing"] {
         registry.circuit(named(name)).unwrap();
@@ -113,7 +114,10 @@ fn status_and_reset_reach_every_circuit_in_the_order_of_names() {
     };
     assert_eq!(standings(), ["billing forced_open", "orders open", "payments closed"]);
 
-    let edges = registry.reset_all(&alice(), To::Closed);
+    let refused = registry.reset_all(&alice(), To::Closed, false).await;
+    assert_eq!(refused.values().filter(|answer| answer.is_err()).count(), 2, "those that were tripped just now");
+    let done = registry.reset_all(&alice(), To::Closed, true).await;
+    let edges: Vec<_> = done.into_values().map(|done| done.unwrap().transition.unwrap()).collect();
     let reason = Reason::Operator { act: Act::Reset, by: alice().into() };
     assert_eq!(edges.len(), 3);
     assert!(edges.iter().all(|edge| edge.reason == reason && edge.to.state == State::Closed));
@@ -122,7 +126,7 @@ fn status_and_reset_reach_every_circuit_in_the_order_of_names() {
         succeed(&circuit, 1);
     }
 
-    registry.reset_all(&alice(), To::HalfOpen);
+    drop(registry.reset_all(&alice(), To::HalfOpen, false).await);
     for circuit in registry.circuits() {
         let probe = circuit.try_acquire().unwrap();
         reject(&circuit);

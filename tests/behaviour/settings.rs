@@ -23,7 +23,7 @@ type Change = fn(ConfigBuilder) -> ConfigBuilder;
 const SAMPLE: &str = include_str!("../../examples/config_file.toml");
 
 /// A key and its value, in TOML and JSON, and what the builder calls it.
-const KEYS: [(&str, &str, &str, Change); 36] = [
+const KEYS: [(&str, &str, &str, Change); 37] = [
     ("failure_rate", "0.25", "0.25", |c| c.failure_rate(0.25)),
     ("failure_rate", "1", "1", |c| c.failure_rate(1.0)),
     ("failure_rate", "false", "false", |c| c.without_failure_rate()),
@@ -71,6 +71,7 @@ const KEYS: [(&str, &str, &str, Change); 36] = [
     ("measure_durations", "false", "false", |c| c),
     ("shadow", "true", "true", |c| c.shadow()),
     ("shadow", "false", "false", |c| c),
+    ("reset_cooldown", "'5 min'", "\"5 min\"", |c| c.reset_cooldown(secs(300))),
 ];
 
 #[track_caller]

@@ -8,6 +8,8 @@ mod tracing;
 
 use std::time::Duration;
 
+#[cfg(feature = "tracing")]
+use tower_circuit_breaker::Registry;
 use tower_circuit_breaker::clock::MockClock;
 use tower_circuit_breaker::config::{ConfigBuilder, OpenDuration};
 use tower_circuit_breaker::state::By;

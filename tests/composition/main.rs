@@ -12,6 +12,8 @@ mod per_request;
 mod readiness;
 mod rejections;
 mod services;
+#[cfg(feature = "load-shed")]
+mod shed;
 mod stacks;
 mod timeouts;
 mod types;

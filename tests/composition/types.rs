@@ -23,13 +23,16 @@ use tower_circuit_breaker::event::{Ended, Event};
 use tower_circuit_breaker::keyed::Shared;
 #[cfg(feature = "keyed")]
 use tower_circuit_breaker::keyed::{Keyed, KeyedBuilder, KeyedStatus};
+use tower_circuit_breaker::operation::{Disable, Done, Kept, News, Order, Refused, Subscription, What};
 use tower_circuit_breaker::outcome::{FailureKind, InvalidWeight, Weight};
 #[cfg(feature = "reqwest")]
 use tower_circuit_breaker::rejection::ReqwestRejection;
 use tower_circuit_breaker::rejection::{BoxedErrors, Respond, TypedErrors};
 #[cfg(feature = "http")]
 use tower_circuit_breaker::rejection::{HeadersOnly, HttpRejection};
-use tower_circuit_breaker::state::{Act, Generation, InvalidBy, Reason, RejectReason, Snapshot, Standing, Transition};
+use tower_circuit_breaker::state::{
+    Act, Generation, InvalidBy, Reason, RejectReason, Shed, Snapshot, Standing, Transition,
+};
 #[cfg(feature = "metrics")]
 use tower_circuit_breaker::telemetry::metrics::MetricsObserver;
 #[cfg(feature = "tracing")]
@@ -98,6 +101,8 @@ table! {
     ConfigBuilder: Send Sync Unpin Clone;
     ConfigError: Send Sync Unpin Clone;
     DefaultClassifier: Send Sync Unpin Clone;
+    Disable: Send Sync Unpin Clone;
+    Done: Send Sync Unpin Clone;
     Ended: Send Sync Unpin Clone;
     Event<'static>: Send Sync Unpin !Clone;
     Failure: Send Sync Unpin Clone;
@@ -105,10 +110,13 @@ table! {
     Generation: Send Sync Unpin Clone;
     InvalidBy: Send Sync Unpin Clone;
     InvalidWeight: Send Sync Unpin Clone;
+    Kept: Send Sync Unpin Clone;
     MockClock: Send Sync Unpin Clone;
     Mode: Send Sync Unpin Clone;
     MonotonicClock: Send Sync Unpin Clone;
+    News: Send Sync Unpin Clone;
     OpenDuration: Send Sync Unpin Clone;
+    Order: Send Sync Unpin Clone;
     Outcome: Send Sync Unpin Clone;
     Permit: Send Sync Unpin !Clone;
     ProbeStatus: Send Sync Unpin Clone;
@@ -116,13 +124,16 @@ table! {
     Recovery: Send Sync Unpin Clone;
     Registry: Send Sync Unpin Clone;
     RegistryError: Send Sync Unpin Clone;
+    Refused: Send Sync Unpin Clone;
     RejectReason: Send Sync Unpin Clone;
     Rejected: Send Sync Unpin Clone;
     Shared: Send Sync Unpin Clone;
+    Shed: Send Sync Unpin Clone;
     Snapshot: Send Sync Unpin Clone;
     Standing: Send Sync Unpin Clone;
     State: Send Sync Unpin Clone;
     Status: Send Sync Unpin Clone;
+    Subscription: Send Sync Unpin !Clone;
     Tally: Send Sync Unpin Clone;
     Tick: Send Sync Unpin Clone;
     To: Send Sync Unpin Clone;
@@ -131,6 +142,7 @@ table! {
     Transition: Send Sync Unpin Clone;
     TypedErrors: Send Sync Unpin Clone;
     Weight: Send Sync Unpin Clone;
+    What: Send Sync Unpin Clone;
     WhenOpen: Send Sync Unpin Clone;
     Window: Send Sync Unpin Clone;
 
@@ -233,6 +245,19 @@ table! {
     PlainBodyError: Send Sync Unpin Clone;
 }
 
+#[cfg(feature = "admin")]
+mod page {
+    use tower_circuit_breaker::admin::{AdminRouter, Denied, User};
+
+    use super::*;
+
+    table! {
+    AdminRouter: Send Sync Unpin !Clone;
+    Denied: Send Sync Unpin Clone;
+    User: Send Sync Unpin Clone;
+    }
+}
+
 #[cfg(feature = "metrics")]
 table! {
     MetricsObserver: Send Sync Unpin !Clone;
@@ -264,6 +289,35 @@ table! {
 #[cfg(feature = "tracing")]
 table! {
     TracingObserver: Send Sync Unpin !Clone;
+}
+
+#[cfg(feature = "load-shed")]
+mod shedding {
+    use tower_circuit_breaker::shed::{
+        CpuProbe, LoadShedding, LoadSheddingBuilder, LoadSheddingLayer, NoEstimate, SheddingFuture,
+    };
+
+    use super::*;
+
+    type Future<F, R = BoxedErrors, Res = ()> = SheddingFuture<F, R, OnItsThread, Res, Infallible>;
+
+    table! {
+    CpuProbe: Send Sync Unpin !Clone;
+    LoadShedding<()>: Send Sync Unpin Clone;
+    LoadShedding<OnItsThread>: Unpin Clone !Send !Sync;
+    LoadShedding<(), OnItsThread>: Unpin Clone !Send !Sync;
+    LoadShedding<(), NoEstimate, OnItsThread>: Unpin Clone !Send !Sync;
+    LoadSheddingBuilder: Send Sync Unpin !Clone;
+    LoadSheddingLayer: Send Sync Unpin Clone;
+    LoadSheddingLayer<OnItsThread>: Unpin Clone !Send !Sync;
+    LoadSheddingLayer<NotCloned>: Send Sync Unpin !Clone;
+    NoEstimate: Send Sync Unpin Clone;
+    SheddingFuture<(), BoxedErrors, (), (), Infallible>: Send Sync Unpin;
+    Future<Ready<()>>: Send Sync Unpin !Clone;
+    Future<OnItsThread>: Unpin !Send !Sync;
+    Future<PhantomPinned>: Send Sync !Unpin;
+    Future<(), BoxedErrors, OnItsThread>: Unpin !Send !Sync;
+    }
 }
 
 /// What comes with the feature `retry`.
@@ -306,6 +360,7 @@ mod stores {
     use tower_circuit_breaker::coordinator::{
         NoRuntime, Recovered, RegistryBuilder, RestoreReport, Restored, Sharing, ShutdownReport, StoreStatus,
     };
+    use tower_circuit_breaker::operation::{Change, Changes, Operator, Shown};
     use tower_circuit_breaker::record::{
         CircuitRecord, Command, CorruptRecord, InstanceEntry, Operated, OperatorCommand, Timestamp, TransitionCommand,
         Verdict,
@@ -328,6 +383,8 @@ mod stores {
     AuditFilter: Send Sync Unpin Clone;
     AuditRow: Send Sync Unpin Clone;
     Case: Send Sync Unpin Clone;
+    Change: Send Sync Unpin Clone;
+    Changes: Send Sync Unpin !Clone;
     CircuitRecord: Send Sync Unpin Clone;
     Command: Send Sync Unpin Clone;
     CorruptRecord: Send Sync Unpin Clone;
@@ -342,6 +399,7 @@ mod stores {
     NoRuntime: Send Sync Unpin Clone;
     Operated: Send Sync Unpin Clone;
     Operation: Send Sync Unpin Clone;
+    Operator: Send Sync Unpin Clone;
     OperatorCommand: Send Sync Unpin Clone;
     Persistence: Send Sync Unpin Clone;
     PostgresStore: Send Sync Unpin Clone;
@@ -357,6 +415,7 @@ mod stores {
     Sharing: Send Sync Unpin Clone;
     SharingSetting: Send Sync Unpin Clone;
     ShutdownReport: Send Sync Unpin Clone;
+    Shown: Send Sync Unpin Clone;
     SqliteStore: Send Sync Unpin Clone;
     StoreError: Send Sync Unpin !Clone;
     StoreErrorKind: Send Sync Unpin Clone;

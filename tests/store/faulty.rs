@@ -93,6 +93,6 @@ async fn what_was_asked_is_counted_whatever_became_of_it() {
     drop(store.list().await);
     text(&store).await;
     let counts: Vec<_> = Operation::ALL.iter().map(|operation| faults.operations(*operation)).collect();
-    assert_eq!(counts, [1, 0, 0, 2, 0, 0, 0]);
+    assert_eq!(counts, [1, 0, 0, 2, 0, 0, 0, 0]);
     assert_eq!(faults.total(), 3);
 }

@@ -16,8 +16,13 @@ pub(crate) struct Lines {
 
 impl Lines {
     pub(crate) fn collect() -> Self {
+        Self::of("circuit_breaker")
+    }
+
+    /// Collects those of that target.
+    pub(crate) fn of(target: &'static str) -> Self {
         let (sender, lines) = mpsc::channel();
-        Self { lines, _guard: tracing::subscriber::set_default(Collector(sender)) }
+        Self { lines, _guard: tracing::subscriber::set_default(Collector { sender, target }) }
     }
 
     /// Returns the lines since the last look that have the words in them.
@@ -30,7 +35,10 @@ impl Lines {
     }
 }
 
-struct Collector(mpsc::Sender<(Level, String)>);
+struct Collector {
+    sender: mpsc::Sender<(Level, String)>,
+    target: &'static str,
+}
 
 struct Message(String);
 
@@ -44,14 +52,14 @@ impl Visit for Message {
 
 impl Subscriber for Collector {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "circuit_breaker"
+        metadata.target() == self.target
     }
 
     fn event(&self, event: &Event<'_>) {
         let mut message = Message(String::new());
         event.record(&mut message);
         // Nobody may be listening any more.
-        self.0.send((*event.metadata().level(), message.0)).ok();
+        self.sender.send((*event.metadata().level(), message.0)).ok();
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {

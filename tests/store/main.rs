@@ -9,6 +9,7 @@ mod documents;
 mod faulty;
 mod file;
 mod lines;
+mod operation;
 mod outages;
 mod postgres;
 mod record;

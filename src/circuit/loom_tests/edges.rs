@@ -98,6 +98,7 @@ fn loom_a_reopened_circuit_lets_nobody_through() {
         let expected = match rejected.reason() {
             RejectReason::HalfOpen => None,
             RejectReason::Tripped => Some(TEN),
+            RejectReason::LoadShed => unreachable!("no model sheds"),
         };
         assert_eq!(rejected.retry_after(), expected);
         assert_eq!(era_and_state(&circuit), (4, State::Open));

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::{Now, Who};
-use crate::circuit::Circuit;
+use crate::circuit::{Circuit, Totals};
 use crate::clock::Tick;
 use crate::record::InstanceEntry;
 use crate::state::{Reason, Snapshot, State, Transition};
@@ -21,6 +21,8 @@ pub(super) struct Ledger {
     has_proposed: bool,
     /// The totals of the starts before this one: failures, successes.
     before: (u64, u64),
+    /// Those of this start that are to be forgotten.
+    forgotten: (u64, u64),
     /// The whole of the last open duration, and whether that opening was made on evidence of one's own.
     open_whole: Option<Duration>,
     opened_on_own: bool,
@@ -67,7 +69,7 @@ impl Ledger {
         let (failures, snapshot) = (self.total_failures(), circuit.snapshot());
         let (run, probe_successes) = (self.run(&snapshot), snapshot.probe_successes);
         match &self.written {
-            None => self.failures > 0 || probe_successes > 0,
+            None => self.failures > self.forgotten.0 || probe_successes > 0,
             Some(written) => {
                 // An act, or another instance, may have ended what it says.
                 snapshot.state != written.state
@@ -79,7 +81,7 @@ impl Ledger {
     }
 
     const fn total_failures(&self) -> u64 {
-        self.before.0.saturating_add(self.failures)
+        self.before.0.saturating_add(self.failures.saturating_sub(self.forgotten.0))
     }
 
     /// Whether something is to be written, now or later.
@@ -123,14 +125,18 @@ impl Ledger {
             entry.open_ms = whole.map(|whole| u64::try_from(whole.as_millis()).unwrap_or(u64::MAX));
             entry.advised = !self.opened_on_own;
         }
+        if snapshot.state != State::Closed {
+            entry.left_closed_at = snapshot.tripped_for.map(|ago| now.store.saturating_sub(ago));
+        }
         entry.attempt = snapshot.attempt;
         entry.probe_successes = snapshot.probe_successes;
         entry.run = self.run(&snapshot);
         entry.calls = snapshot.tally.calls();
         entry.score = snapshot.tally.score();
         entry.slow = snapshot.tally.slow();
-        entry.total_failures = self.before.0.saturating_add(totals.failures);
-        entry.total_successes = self.before.1.saturating_add(totals.successes);
+        let (failures, successes) = self.forgotten;
+        entry.total_failures = self.before.0.saturating_add(totals.failures.saturating_sub(failures));
+        entry.total_successes = self.before.1.saturating_add(totals.successes.saturating_sub(successes));
         let here = self.last_failure.map(|at| now.store.saturating_sub(now.here.saturating_since(at)));
         entry.last_failure_at = here.or(self.written.as_ref().and_then(|written| written.last_failure_at));
         entry.updated_at = now.store;
@@ -169,6 +175,17 @@ impl Ledger {
     /// Whether that entry of this id was written by another living instance.
     pub(super) fn is_contested_by(&self, entry: &InstanceEntry, who: &Who) -> bool {
         self.has_written && entry.incarnation != who.incarnation && entry.sequence > self.sequence
+    }
+
+    /// Begins anew: what was counted until now is not kept any more.
+    pub(super) fn forget(&mut self, counted: Totals) {
+        *self = Self {
+            sequence: self.sequence,
+            has_written: self.has_written,
+            failures: counted.failures,
+            forgotten: (counted.failures, counted.successes),
+            ..Self::default()
+        };
     }
 
     /// Begins anew under another id.

@@ -1,10 +1,13 @@
 //! What the circuit has done since the last look, as rows for the audit and commands for the record.
 
+use core::task::Context;
+
 use super::{Desk, Pending, Told, Who};
 use crate::clock::Tick;
-use crate::record::{OperatorCommand, TransitionCommand};
+use crate::coordinator::orders::row_id;
+use crate::record::TransitionCommand;
 use crate::state::{Act, Reason, State, Transition};
-use core::task::Context;
+use crate::telemetry::audit;
 
 impl Desk {
     /// Looks at what the circuit has done since the last look.
@@ -29,45 +32,33 @@ impl Desk {
                 self.ours.swap_remove(at);
                 continue;
             }
-            self.happened(who, &edge, &mut told);
+            self.happened(who, &edge, now, &mut told);
         }
         self.evidence.look(&self.circuit, now);
         told
     }
 
     /// A transition that the circuit made by itself, or an operator here.
-    fn happened(&mut self, who: &Who, edge: &Transition, told: &mut Told) {
+    fn happened(&mut self, who: &Who, edge: &Transition, now: Tick, told: &mut Told) {
         let age = self.circuit.now().saturating_since(edge.at);
         if edge.reason == Reason::KillSwitch {
             return;
         }
-        let (action, user, reason) = if let Reason::Operator { act, by } = &edge.reason {
-            (act.as_str(), Some(by.user().to_owned()), by.reason().to_owned())
-        } else {
-            (automatic(edge), None, edge.reason.to_string())
-        };
-        let mut row = self.row(who, action, reason, user);
+        let (action, user, reason) = audit::told(edge);
+        let mut row = self.row(who, action, reason, user.map(ToOwned::to_owned));
         row.generation = edge.generation.get();
+        if let Some(order) = &edge.order {
+            row.id = row_id(self.name(), order);
+        }
         told.rows.push((age, row));
         self.moved = true;
         let era = self.eras.saturating_add(edge.era);
         if let Reason::Operator { act, by } = &edge.reason {
-            let hold = edge.lasts.filter(|_| matches!(act, Act::Trip | Act::Disable));
-            let command = OperatorCommand {
-                id: format!("{}-{era}", who.incarnation),
-                act: *act,
-                to: edge.to.state,
-                hold,
-                by: by.as_ref().clone(),
-                age,
-                on: self.acts,
-                after: 0,
-                instance: who.id.clone(),
-                incarnation: who.incarnation.clone(),
-                era,
-            };
-            self.binding = Some(command.id.clone());
-            self.act = Some(Pending { at: edge.at, command });
+            if *act == Act::Forget {
+                self.forget(edge, who, now);
+                return;
+            }
+            self.ordered(*act, by, edge, age, who, now);
         }
         // A reset too: if another act of here overtakes it, its state is published all the same.
         if edge.from.state != edge.to.state {
@@ -86,15 +77,5 @@ impl Desk {
             self.strayed = false;
             self.transition = Some(Pending { at: edge.at, command });
         }
-    }
-}
-
-/// What the audit calls a transition that nobody ordered.
-const fn automatic(edge: &Transition) -> &'static str {
-    match (edge.from.state, edge.to.state) {
-        (State::Closed, State::Closed) | (State::Open, State::Open) | (State::HalfOpen, State::HalfOpen) => "released",
-        (_, State::Open) => "opened",
-        (_, State::HalfOpen) => "half_opened",
-        (_, State::Closed) => "closed",
     }
 }

@@ -5,9 +5,10 @@ use core::time::Duration;
 use super::{Desk, Now, Told, Who};
 use crate::circuit::To;
 use crate::coordinator::Sharing;
+use crate::coordinator::orders::Fate;
 use crate::coordinator::report::Restored;
 use crate::coordinator::restore::{published, restoration};
-use crate::record::{Command, InstanceEntry, Verdict, apply};
+use crate::record::{Command, InstanceEntry, Operated, Verdict, apply};
 use crate::state::{Act, By, Mode, Reason, State};
 
 impl Desk {
@@ -35,6 +36,9 @@ impl Desk {
             Sharing::Advise => self.heed(who, now),
         }
         self.circuit.stamp(self.known.generation);
+        let orders = self.known.operator.as_ref().map_or(&[][..], |operated| &operated.commands);
+        let tripped_for = self.known.tripped_at(now.store).map(|at| now.store.since(at));
+        self.circuit.heard(self.known.latest(), orders, tripped_for);
         told
     }
 
@@ -79,6 +83,7 @@ impl Desk {
                 Verdict::Expired => ("expired", "its time was over before the store could be reached"),
                 Verdict::Applied | Verdict::Known | Verdict::Unwritable => ("", ""),
             };
+            told.fates.extend(self.fate(verdict).map(|fate| (command.id.clone(), fate)));
             if !action.is_empty() {
                 let reason = format!("{} \"{}\": {why}", command.act.as_str(), command.by.reason());
                 let row = self.row(who, action, reason, Some(command.by.user().to_owned()));
@@ -97,6 +102,21 @@ impl Desk {
         {
             self.transition = None;
         }
+    }
+
+    /// What became of the act that is pending, if its verdict says.
+    fn fate(&self, verdict: Verdict) -> Option<Fate> {
+        Some(match verdict {
+            Verdict::Applied => return None,
+            Verdict::Known => Fate::Stored { generation: self.known.latest() },
+            Verdict::Superseded => {
+                let operated = self.known.operator.as_ref()?;
+                let Operated { act, user, reason, .. } = operated;
+                Fate::Superseded { why: format!("{act} by {user} meanwhile: {reason}") }
+            }
+            Verdict::Expired => Fate::Expired,
+            Verdict::Unwritable => Fate::Unwritable { version: self.known.version },
+        })
     }
 
     /// Does here what an operator did elsewhere.
@@ -133,12 +153,18 @@ impl Desk {
         // A hold that is over, over one that it replaced elsewhere, ends it here too: at once.
         let held_for = operated.held_for(now.store);
         let edge = match operated.act {
-            Act::Trip => Some(self.circuit.trip(&by, held_for)),
+            Act::Trip => {
+                let edge = self.circuit.trip(&by, held_for);
+                self.circuit.tripped_before(now.store.since(operated.at));
+                Some(edge)
+            }
             Act::Disable => Some(self.circuit.disable(&by, held_for)),
             Act::Shadow => Some(self.circuit.shadow(&by)),
             Act::Resume => self.circuit.resume(&by),
             Act::Reset if operated.to == State::Closed => Some(self.circuit.reset(&by, To::Closed)),
             Act::Reset => Some(self.circuit.reset(&by, To::HalfOpen)),
+            // Never in a record.
+            Act::Forget => None,
         };
         self.ours.extend(edge.map(|edge| edge.era));
         if operated.act == Act::Reset {
@@ -162,7 +188,7 @@ impl Desk {
             let newer = published(&self.known, now.store);
             let run = if snapshot.state == newer.state { snapshot.run } else { 0.0 };
             (snapshot.state, snapshot.generation, snapshot.attempt) = (newer.state, newer.generation, newer.attempt);
-            (snapshot.open_for, snapshot.run) = (newer.open_for, run);
+            (snapshot.open_for, snapshot.run, snapshot.tripped_for) = (newer.open_for, run, newer.tripped_for);
             let Ok(edge) = self.circuit.adopt_at(self.seen_era_with_ours(), &snapshot, Reason::Followed) else {
                 // The circuit has just moved; the next look knows more.
                 return;

@@ -75,6 +75,11 @@ impl Desk {
 
     /// The write was made.
     pub(in crate::coordinator) fn written(&mut self, ticket: Ticket, etag: Etag, who: &Who, now: Now) -> Told {
+        if self.forgetting.is_some() {
+            // That was before: what it has written is what is to be deleted now.
+            self.etag = Some(Some(etag));
+            return self.look(who, now.here);
+        }
         self.known = crate::record::join(&self.known, &ticket.record);
         self.behind = self.known != ticket.record;
         self.etag = Some(Some(etag));
@@ -89,7 +94,11 @@ impl Desk {
         if let Some(entry) = ticket.entry {
             self.evidence.written(entry, now.here);
         }
-        self.take_over(false, who, now)
+        let mut told = self.take_over(false, who, now);
+        if ticket.act.is_some() {
+            self.stored(ticket.act.as_ref(), &mut told);
+        }
+        told
     }
 
     pub(super) fn act_command(&self) -> Option<OperatorCommand> {

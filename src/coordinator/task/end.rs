@@ -14,6 +14,15 @@ impl Task {
             let desk = &self.ledger.desks[at];
             (desk.restored == Restored::Waiting, desk.name().to_owned())
         };
+        let unwritable = self.ledger.desks[at].unwritable();
+        let mut seen = self.shared.seen.lock();
+        if seen.unwritable.get(&name).copied() != unwritable {
+            match unwritable {
+                Some(version) => seen.unwritable.insert(name.clone(), version),
+                None => seen.unwritable.remove(&name),
+            };
+        }
+        drop(seen);
         if !waiting {
             let restored = self.ledger.desks[at].restored.clone();
             let before = self.shared.seen.lock().restored.insert(name.clone(), restored.clone());
@@ -80,6 +89,7 @@ impl Drop for Task {
         (inbox.running, inbox.task) = (false, None);
         let introduced = inbox.introduced.clone();
         drop(inbox);
+        self.shared.waiters.end();
         circuits.iter().chain(introduced.values()).for_each(Circuit::restored);
         if died {
             telemetry::store::warn(format_args!(

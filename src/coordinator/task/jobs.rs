@@ -8,7 +8,7 @@ use super::{Ledger, Task};
 use crate::clock::{Clock, Tick};
 use crate::coordinator::desk::{Now, Ticket, Via};
 use crate::coordinator::link::backoff;
-use crate::store::{Loaded, StoreError, StoreErrorKind, Watch, Written};
+use crate::store::{Etag, Loaded, StoreError, StoreErrorKind, Watch, Written};
 use crate::telemetry;
 
 /// What an operation is for.
@@ -17,8 +17,12 @@ pub(super) enum Job {
     /// The desks, and their turns when it began.
     Load(Vec<(usize, u64)>),
     Write(usize, Box<Ticket>),
+    /// What a desk deletes.
+    Delete(usize),
     /// The id of the last row.
     Audit(String),
+    /// Old rows of the audit are deleted.
+    Trim,
     Watch,
 }
 
@@ -27,14 +31,16 @@ impl Job {
         match self {
             Self::Load(_) => "load",
             Self::Write(..) => "compare_and_set",
+            Self::Delete(_) => "delete",
             Self::Audit(_) => "append_audit",
+            Self::Trim => "trim_audit",
             Self::Watch => "watch",
         }
     }
 
     /// Whether a shutdown need not wait for it.
     pub(super) const fn is_idle(&self) -> bool {
-        matches!(self, Self::Watch | Self::Load(_))
+        matches!(self, Self::Watch | Self::Load(_) | Self::Trim)
     }
 }
 
@@ -43,6 +49,8 @@ impl Job {
 pub(super) enum Answer {
     Loaded(Result<Loaded, StoreError>),
     Written(Result<Written, StoreError>),
+    Deleted(Result<bool, StoreError>),
+    Trimmed(Result<bool, StoreError>),
     Audited(Result<(), StoreError>),
     Watching(Result<Option<Watch>, StoreError>),
 }
@@ -69,6 +77,9 @@ impl Task {
             if self.write(at, now) {
                 room -= 1;
             }
+        }
+        if room > 0 && self.next_trim <= now && self.ledger.link.is_up() {
+            self.trim(now);
         }
         if self.watch_at.is_some_and(|at| at <= now) && self.ledger.link.is_up() && watching == 0 {
             self.watch_at = None;
@@ -110,6 +121,31 @@ impl Task {
         true
     }
 
+    /// Lets the store delete what is too old, seldom, and never twice at once.
+    fn trim(&mut self, now: Tick) {
+        let (Some(kept), Some(time)) = (self.shared.terms.audit_kept, self.ledger.link.time(now)) else { return };
+        self.next_trim = now.saturating_add(TRIM_EVERY.mul_f64(0.5 + self.ledger.dice.share()));
+        let store = self.shared.store.clone();
+        let before = time.saturating_sub(kept);
+        let trim = async move { Answer::Trimmed(store.trim_audit(before).await) };
+        self.begin(Job::Trim, now, trim, Answer::Trimmed);
+    }
+
+    fn delete(&mut self, at: usize, etag: Option<Etag>, now: Tick) -> bool {
+        let desk = &mut self.ledger.desks[at];
+        let Some(etag) = etag else {
+            let told = desk.forgotten();
+            self.note(at, told, now);
+            return false;
+        };
+        desk.in_flight = true;
+        desk.turn += 1;
+        let (store, name) = (self.shared.store.clone(), desk.name().to_owned());
+        let delete = async move { Answer::Deleted(store.delete(&name, &etag).await) };
+        self.begin(Job::Delete(at), now, delete, Answer::Deleted);
+        true
+    }
+
     fn write(&mut self, at: usize, now: Tick) -> bool {
         let Ledger { desks, who, link, .. } = &mut self.ledger;
         let (desk, Some(time)) = (&mut desks[at], link.time(now)) else { return false };
@@ -119,6 +155,9 @@ impl Task {
         if !desk.is_loaded() {
             self.to_load.insert(at);
             return false;
+        }
+        if let Some(etag) = desk.deletes() {
+            return self.delete(at, etag, now);
         }
         let terms = &self.shared.terms;
         let ttl = terms.ttl_of.get(desk.name()).copied().unwrap_or(terms.ttl);
@@ -176,7 +215,21 @@ impl Task {
             (Job::Write(at, ticket), Some(Answer::Written(Ok(written)))) => {
                 self.wrote(at, *ticket, written, began, now);
             }
-            (Job::Write(at, _), answer) => {
+            (Job::Delete(at), Some(Answer::Deleted(Ok(deleted)))) => {
+                self.ledger.link.succeeded(now, None);
+                let desk = &mut self.ledger.desks[at];
+                desk.in_flight = false;
+                desk.turn += 1;
+                if deleted {
+                    let told = desk.forgotten();
+                    self.note(at, told, now);
+                } else {
+                    // Somebody has written meanwhile.
+                    desk.unload();
+                    self.to_load.insert(at);
+                }
+            }
+            (Job::Write(at, _) | Job::Delete(at), answer) => {
                 let error = answer.and_then(Answer::error).unwrap_or_else(panicked);
                 let desk = &mut self.ledger.desks[at];
                 desk.in_flight = false;
@@ -209,6 +262,15 @@ impl Task {
                 *audit_failures = audit_failures.saturating_add(1);
                 self.audit_at = now.saturating_add(backoff(*audit_failures, dice));
                 link.note(now, "append_audit", &answer.and_then(Answer::error).unwrap_or_else(panicked));
+            }
+            (Job::Trim, Some(Answer::Trimmed(Ok(more)))) => {
+                if more {
+                    self.next_trim = now.saturating_add(TRIM_ON.mul_f64(0.5 + self.ledger.dice.share()));
+                }
+            }
+            (Job::Trim, answer) => {
+                let error = answer.and_then(Answer::error).unwrap_or_else(panicked);
+                self.ledger.link.note(now, "trim_audit", &error);
             }
             (Job::Watch, Some(Answer::Watching(Ok(watch)))) => {
                 // What changed before it watched, it has not seen.
@@ -283,9 +345,16 @@ impl Answer {
         match self {
             Self::Loaded(Err(error))
             | Self::Written(Err(error))
+            | Self::Deleted(Err(error))
+            | Self::Trimmed(Err(error))
             | Self::Audited(Err(error))
             | Self::Watching(Err(error)) => Some(error.kind()),
-            Self::Loaded(Ok(_)) | Self::Written(Ok(_)) | Self::Audited(Ok(())) | Self::Watching(Ok(_)) => None,
+            Self::Loaded(Ok(_))
+            | Self::Written(Ok(_))
+            | Self::Deleted(Ok(_))
+            | Self::Trimmed(Ok(_))
+            | Self::Audited(Ok(()))
+            | Self::Watching(Ok(_)) => None,
         }
     }
 
@@ -293,6 +362,7 @@ impl Answer {
         match self {
             Self::Loaded(result) => result.err(),
             Self::Written(result) => result.err(),
+            Self::Deleted(result) | Self::Trimmed(result) => result.err(),
             Self::Audited(result) => result.err(),
             Self::Watching(result) => result.err(),
         }
@@ -303,5 +373,8 @@ impl Answer {
 const BATCH: usize = 256;
 /// After so many conflicts in a row a desk lets others go first.
 const MANY_CONFLICTS: u32 = 8;
+/// How often old rows of the audit are deleted, and how long after that where there are more.
+const TRIM_EVERY: Duration = Duration::from_secs(3600);
+const TRIM_ON: Duration = Duration::from_secs(10);
 const REFUSED_AGAIN: Duration = Duration::from_secs(10);
 const WATCH_FAILED: Duration = Duration::from_secs(5);

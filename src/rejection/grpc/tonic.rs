@@ -12,6 +12,7 @@ pub(super) fn details(rejected: &Rejected, sentence: String) -> Option<HeaderVal
     let reason = match rejected.reason() {
         RejectReason::Tripped => "CIRCUIT_OPEN",
         RejectReason::HalfOpen => "CIRCUIT_HALF_OPEN",
+        RejectReason::LoadShed => "LOAD_SHED",
     };
     let metadata = [("service".to_owned(), rejected.circuit().to_owned())];
     let mut details = ErrorDetails::with_error_info(reason, "tower-circuit-breaker", metadata);
@@ -19,6 +20,7 @@ pub(super) fn details(rejected: &Rejected, sentence: String) -> Option<HeaderVal
         details.set_retry_info(Some(wait));
     }
     let mut headers = HeaderMap::new();
-    Status::with_error_details(Code::Unavailable, sentence, details).add_header(&mut headers).ok()?;
+    let code = if rejected.reason() == RejectReason::LoadShed { Code::ResourceExhausted } else { Code::Unavailable };
+    Status::with_error_details(code, sentence, details).add_header(&mut headers).ok()?;
     headers.remove(Status::GRPC_STATUS_DETAILS)
 }

@@ -24,6 +24,9 @@ pub(super) fn sentence(rejected: &Rejected, tells: Tells) -> String {
         (Tells::Nothing, _) => "the service is unavailable for now".to_owned(),
         (Tells::Name, RejectReason::Tripped) => format!("circuit `{name}` is open"),
         (Tells::Name, RejectReason::HalfOpen) => format!("circuit `{name}` is half-open and its probes are taken"),
+        (Tells::Name, RejectReason::LoadShed) => {
+            format!("the system's load is high, and a heavy operation of `{name}` was shed")
+        }
     };
     text.push_str(", and the request went no further");
     if let Some(wait) = rejected.retry_after() {

@@ -61,6 +61,11 @@ pub(super) async fn filter(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     expect(trial, store, "at most none", &service.clone().limit(0), &[]).await?;
     let never = service.since(ours[5].timestamp.saturating_add(Duration::from_millis(1)));
     expect(trial, store, "since after the last", &never, &[]).await?;
+    let of_ann: Vec<_> = ours.iter().filter(|row| row.user.is_some()).cloned().collect();
+    let by_ann = AuditFilter::new().service(&ours[0].service).user("Ann O'Dea");
+    expect(trial, store, "of one user", &by_ann, &of_ann).await?;
+    expect(trial, store, "the newest one of one user", &by_ann.clone().limit(1), &of_ann[2..]).await?;
+    expect(trial, store, "of somebody else", &by_ann.user("ann o'dea"), &[]).await?;
     let nobody = AuditFilter::new().service(&trial.name("nobody"));
     expect(trial, store, "of a circuit without rows", &nobody, &[]).await?;
     // Others may append meanwhile, so only ours are looked at.

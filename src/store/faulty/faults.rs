@@ -26,20 +26,30 @@ pub enum Operation {
     Watch,
     /// `append_audit`.
     AppendAudit,
+    /// `trim_audit`.
+    TrimAudit,
     /// `audit`.
     Audit,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: &'static [Self] =
-        &[Self::Load, Self::CompareAndSet, Self::Delete, Self::List, Self::Watch, Self::AppendAudit, Self::Audit];
+    pub const ALL: &'static [Self] = &[
+        Self::Load,
+        Self::CompareAndSet,
+        Self::Delete,
+        Self::List,
+        Self::Watch,
+        Self::AppendAudit,
+        Self::TrimAudit,
+        Self::Audit,
+    ];
     /// Those that read records.
     pub const READS: &'static [Self] = &[Self::Load, Self::List];
     /// Those that change records.
     pub const WRITES: &'static [Self] = &[Self::CompareAndSet, Self::Delete];
     /// Those of the audit.
-    pub const AUDIT: &'static [Self] = &[Self::AppendAudit, Self::Audit];
+    pub const AUDIT: &'static [Self] = &[Self::AppendAudit, Self::TrimAudit, Self::Audit];
 
     /// Returns its name, that of the method.
     #[must_use]
@@ -51,6 +61,7 @@ impl Operation {
             Self::List => "list",
             Self::Watch => "watch",
             Self::AppendAudit => "append_audit",
+            Self::TrimAudit => "trim_audit",
             Self::Audit => "audit",
         }
     }

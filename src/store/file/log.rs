@@ -15,6 +15,7 @@ use serde::Deserialize;
 use super::folder::Folder;
 use super::lock::{Lock, failed};
 use super::name::digest;
+use crate::record::Timestamp;
 use crate::store::{AuditFilter, AuditRow, StoreError};
 use crate::sync::Mutex;
 use crate::telemetry::store::warn;
@@ -80,6 +81,33 @@ impl Log {
         }
         drop(lock);
         Ok(())
+    }
+
+    /// Puts the file aside once it begins before that, and deletes what was put aside once all of it is older.
+    ///
+    /// So nothing is rewritten, and a row goes at twice its age at the latest.
+    pub(super) fn trim(&self, folder: &Folder, before: Timestamp) -> Result<bool, StoreError> {
+        let (path, old) = paths(folder);
+        if !path.exists() && !old.exists() {
+            return Ok(false);
+        }
+        let mut known = self.known.lock();
+        let lock = Lock::beside(&path, folder.lock_wait)?;
+        delete_older(&old, before)?;
+        if !old.exists()
+            && let Some(mut current) = existing(&path).map_err(|error| failed("read", &path, &error))?
+        {
+            let [oldest, _] = span(&mut current).map_err(|error| failed("read", &path, &error))?;
+            if oldest.is_some_and(|oldest| oldest < before) {
+                // The ids of its rows must be known before it is put aside.
+                known.catch_up(&mut current, &old).map_err(|error| failed("read", &path, &error))?;
+                fs::rename(&path, &old).map_err(|error| failed("rename", &path, &error))?;
+                known.position = Some(Position::default());
+                delete_older(&old, before)?;
+            }
+        }
+        drop(lock);
+        Ok(false)
     }
 
     pub(super) fn rows(&self, folder: &Folder, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
@@ -213,6 +241,27 @@ fn each_line(file: &mut File, offset: u64, mut read: impl FnMut(&[u8], bool)) ->
         line.clear();
     }
     Ok(end)
+}
+
+/// Deletes the file if each of its rows is older than that.
+fn delete_older(path: &Path, before: Timestamp) -> Result<(), StoreError> {
+    let Some(mut file) = existing(path).map_err(|error| failed("read", path, &error))? else { return Ok(()) };
+    let [_, newest] = span(&mut file).map_err(|error| failed("read", path, &error))?;
+    if newest.is_none_or(|newest| newest < before) {
+        fs::remove_file(path).map_err(|error| failed("delete", path, &error))?;
+    }
+    Ok(())
+}
+
+/// Returns the times of the oldest and the newest row.
+fn span(file: &mut File) -> io::Result<[Option<Timestamp>; 2]> {
+    let (mut oldest, mut newest) = (None::<Timestamp>, None::<Timestamp>);
+    each_line(file, 0, |line, _| {
+        let Ok(AuditRow { timestamp, .. }) = serde_json::from_slice(line) else { return };
+        oldest = Some(oldest.map_or(timestamp, |oldest| oldest.min(timestamp)));
+        newest = newest.max(Some(timestamp));
+    })?;
+    Ok([oldest, newest])
 }
 
 fn paths(folder: &Folder) -> (PathBuf, PathBuf) {

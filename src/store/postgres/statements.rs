@@ -74,4 +74,10 @@ pub(super) const AUDIT: &str =
         generation, instance
     FROM circuit_breaker_audit
     WHERE ($1::text IS NULL OR service = $1) AND ($2::bigint IS NULL OR \"timestamp\" >= to_timestamp($2 / 1000.0))
+        AND ($4::text IS NULL OR \"user\" = $4)
     ORDER BY number DESC LIMIT $3";
+// Looks at the oldest only, so that it ends within the deadline however many there are.
+pub(super) const TRIM: &str = "DELETE FROM circuit_breaker_audit WHERE number IN (SELECT number FROM
+        (SELECT number, \"timestamp\" FROM circuit_breaker_audit ORDER BY number LIMIT 5000) AS oldest
+    WHERE \"timestamp\" < to_timestamp($1 / 1000.0))";
+pub(super) const TRIMMED_AT_ONCE: u64 = 5000;

@@ -17,6 +17,7 @@ const IDS_KEPT: usize = 2 * ROWS_KEPT;
 /// The server does nothing else while it appends: a millisecond.
 const APPENDED_AT_ONCE: usize = 256;
 const READ_AT_ONCE: usize = 512;
+const TRIMMED_AT_MOST: usize = 8;
 /// Streams are trimmed by whole nodes, so there may be some more rows than are kept.
 const MAX_PAGES: usize = 2 * ROWS_KEPT / READ_AT_ONCE;
 
@@ -71,6 +72,35 @@ pub(super) async fn read(connection: &Connection, filter: &AuditFilter) -> Resul
     }
     rows.reverse();
     Ok(rows)
+}
+
+/// Deletes the oldest rows that are older than that, some thousands at most; whether there may be more.
+///
+/// By the rows' own time, one look at the oldest after another: `MINID` comes with Redis 6.2, and goes by when a row was
+/// appended. The ids stay: they fall out by themselves.
+///
+/// # Cancel safety
+///
+/// Dropped, some of the oldest rows are gone.
+pub(super) async fn trim(connection: &Connection, before: Timestamp) -> Result<bool, StoreError> {
+    for _ in 0..TRIMMED_AT_MOST {
+        let mut oldest = redis::cmd("XRANGE");
+        oldest.arg(STREAM).arg("-").arg("+").arg("COUNT").arg(READ_AT_ONCE);
+        let answer = connection.ask_one(oldest, Effect::Read).await.map_err(refusal)?;
+        let page: Vec<(String, Vec<Vec<u8>>)> = connection.decode(answer)?;
+        let is_old = |values: &[Vec<u8>]| row(values).is_some_and(|row| row.timestamp < before);
+        let old: Vec<&str> =
+            page.iter().take_while(|(_, values)| is_old(values)).map(|(entry, _)| entry.as_str()).collect();
+        if !old.is_empty() {
+            let mut delete = redis::cmd("XDEL");
+            delete.arg(STREAM).arg(&old);
+            connection.ask_one(delete, Effect::Write).await.map_err(refusal)?;
+        }
+        if old.len() < READ_AT_ONCE {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn refusal(fault: Fault) -> StoreError {

@@ -53,6 +53,7 @@ pub(super) struct Others {
     pub(super) failures_1m: Option<Gauge>,
     tripped: Counter,
     half_open: Counter,
+    load_shed: Counter,
     pub(super) stale: Counter,
     /// Registered by the first call that was measured: there may never be one.
     durations: OnceLock<Box<Durations>>,
@@ -72,6 +73,7 @@ impl Others {
             failures_1m: own.then(|| gauge!(FAILURES_1M, "service" => Arc::clone(&service))),
             tripped: rejected(RejectReason::Tripped.as_str()),
             half_open: rejected(RejectReason::HalfOpen.as_str()),
+            load_shed: rejected(RejectReason::LoadShed.as_str()),
             stale: counter!(STALE, "service" => Arc::clone(&service)),
             durations: OnceLock::new(),
         }
@@ -88,6 +90,7 @@ impl Others {
         match reason {
             RejectReason::Tripped => &self.tripped,
             RejectReason::HalfOpen => &self.half_open,
+            RejectReason::LoadShed => &self.load_shed,
         }
     }
 
@@ -162,6 +165,11 @@ pub(super) fn show_counts(label: &Arc<str>, standings: [u64; STANDINGS.len()], t
     }
 }
 
+/// An unknown load is no number: a graph then has a gap, not a value of some time ago.
+pub(super) fn show_load(circuit: &str, load: Option<f64>) {
+    gauge!(SYSTEM_LOAD, "service" => circuit.to_owned()).set(load.unwrap_or(f64::NAN));
+}
+
 /// Gives the recorder the help texts. Saying them again for the next circuit changes nothing.
 fn describe() {
     describe_gauge!(TRIPPED, "1 from the trip of the circuit until it closes, half-open included.");
@@ -172,7 +180,17 @@ fn describe() {
     describe_counter!(REJECTED, "Calls that were rejected before they happened.");
     describe_counter!(TRANSITIONS, "Changes of the circuit, by what it was, what it became and why.");
     describe_counter!(STALE, "Outcomes that came in after the state they belong to had ended, and were dropped.");
+    describe_gauge!(SYSTEM_LOAD, "The load of the system as load shedding saw it last; 1 is all that it can do.");
     describe_histogram!(DURATION, Unit::Seconds, "How long admitted calls took.");
+    // What `telemetry::store` and `telemetry::keyed` count: there is a circuit before either does.
+    describe_counter!("circuit_breaker_store_operations_total", "Operations of a store, by how they ended.");
+    let took = "How long operations of a store took.";
+    describe_histogram!("circuit_breaker_store_operation_duration_seconds", Unit::Seconds, took);
+    describe_counter!("circuit_breaker_evictions_total", "Keyed circuits that were evicted.");
+    describe_counter!(
+        "circuit_breaker_unguarded_calls_total",
+        "Calls of keys without a circuit, by why they have none."
+    );
 }
 
 /// The kinds whose number is known; a kind of the user's own is registered each time.
@@ -187,4 +205,5 @@ const FAILURES: &str = "circuit_breaker_failures_total";
 const REJECTED: &str = "circuit_breaker_rejected_total";
 const TRANSITIONS: &str = "circuit_breaker_transitions_total";
 const STALE: &str = "circuit_breaker_stale_outcomes_total";
+const SYSTEM_LOAD: &str = "circuit_breaker_system_load_ratio";
 const DURATION: &str = "circuit_breaker_call_duration_seconds";

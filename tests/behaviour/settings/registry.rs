@@ -61,7 +61,7 @@ fn the_store_is_the_one_of_the_address_and_nothing_is_opened() {
 fn each_key_is_the_method_of_the_builder() {
     let settings = toml(
         "[persistence]\nenabled = true\nstore = 'sqlite://data/x.db'\nsharing = 'follow'\ninstance = 'host-7'\n\
-         first_call_waits = '250 ms'\nttl_open = '2 d'\nttl_other = '10 min'\n\
+         first_call_waits = '250 ms'\naudit_kept = '90 d'\nttl_open = '2 d'\nttl_other = '10 min'\n\
          [defaults]\nttl_other = '20 min'\n[circuits.payments]\nttl_open = '3 d'",
     );
     let (day, minute) = (24 * 3600, 60);
@@ -70,6 +70,7 @@ fn each_key_is_the_method_of_the_builder() {
         .sharing(Sharing::Follow)
         .instance("host-7")
         .first_call_waits(Duration::from_millis(250))
+        .audit_kept(secs(90 * day))
         .ttl(secs(2 * day), secs(20 * minute))
         .ttl_of("payments", secs(3 * day), secs(20 * minute));
     assert_eq!(format!("{:?}", settings.registry().unwrap()), format!("{builder:?}"));

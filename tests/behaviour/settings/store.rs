@@ -88,6 +88,7 @@ fn a_store_has_an_address_of_a_known_kind() {
         ("instance", "'host#2'", "\"host#2\", allowed is 1 to 100 bytes"),
         ("instance", "''", "\"\", allowed is 1 to 100 bytes"),
         ("first_call_waits", "'61 s'", "\"61 s\", allowed is 0 s to 60 s"),
+        ("audit_kept", "'59 min'", "\"59 min\", allowed is 1 h to 365 d"),
         ("ttl_open", "'0 s'", "\"0 s\", allowed is 1 s to 365 d"),
         ("enabled", "'yes'", "\"yes\", allowed is true or false"),
     ] {

@@ -36,12 +36,12 @@ impl Visit for Line {
     }
 }
 
-/// Collects the lines of the circuit breaker.
-struct Collector(mpsc::Sender<Line>);
+/// Collects the lines of that target.
+struct Collector(mpsc::Sender<Line>, &'static str);
 
 impl Subscriber for Collector {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "circuit_breaker"
+        metadata.target() == self.1
     }
 
     fn event(&self, event: &Event<'_>) {
@@ -60,8 +60,12 @@ impl Subscriber for Collector {
 }
 
 fn lines(act: impl FnOnce()) -> Vec<Line> {
+    lines_of("circuit_breaker", act)
+}
+
+fn lines_of(target: &'static str, act: impl FnOnce()) -> Vec<Line> {
     let (collector, lines) = mpsc::channel();
-    subscriber::with_default(Collector(collector), act);
+    subscriber::with_default(Collector(collector, target), act);
     lines.try_iter().collect()
 }
 
@@ -193,4 +197,66 @@ fn rejections_are_a_summary_not_a_line_each() {
     assert_eq!(first.level, Level::WARN);
     assert_eq!(first.message(), "circuit `payments` is rejecting: 1000 calls in 10 s; probing in 50 s");
     assert_eq!((first.field("service"), first.field("rejected")), ("payments", "1000"));
+}
+
+#[test]
+#[cfg(feature = "load-shed")]
+fn shedding_is_told_when_it_begins_and_ends_and_not_more_often_than_in_ten_seconds() {
+    use std::sync::{Arc, RwLock};
+
+    use tower::{Layer, Service, service_fn};
+    use tower_circuit_breaker::shed::LoadSheddingLayer;
+
+    let clock = MockClock::new();
+    let circuit = circuit(&clock);
+    let load = Arc::new(RwLock::new(0.5));
+    let probe = Arc::clone(&load);
+    let layer = LoadSheddingLayer::new(&circuit, move || *probe.read().expect("nobody panics with it")).build();
+    let service = layer.expect("the settings can work").layer(service_fn(async |_: ()| Ok::<(), std::io::Error>(())));
+    let look = |now: f64| {
+        clock.advance(Duration::from_secs(1));
+        *load.write().expect("nobody panics with it") = now;
+        // The call itself does not matter.
+        drop(service.clone().call(()));
+    };
+    assert!(lines(|| look(0.5)).is_empty());
+    let began = line(|| look(0.91));
+    assert_eq!(began.message(), "circuit `payments` sheds heavy operations: the system's load is 91 %");
+    assert_eq!((began.level, began.field("service"), began.field("load")), (Level::WARN, "payments", "0.91"));
+    // It flutters: not a line each.
+    assert!(lines(|| [0.5, 0.95, 0.95, 0.5, 0.95, 0.5, 0.5, 0.5].map(look).into_iter().for_each(drop)).is_empty());
+    let ended = line(|| [0.4, 0.5, 0.6].map(look).into_iter().for_each(drop));
+    assert_eq!(ended.message(), "circuit `payments` sheds nothing any more: the system's load is 50 %");
+    assert_eq!(ended.level, Level::INFO);
+    assert!(lines(|| look(0.5)).is_empty());
+}
+
+#[test]
+fn the_audit_of_a_registry_has_a_target_of_its_own_and_what_people_write_stands_in_quotes() {
+    let clock = MockClock::new();
+    let registry = Registry::new();
+    let circuit = registry.circuit(settings(&clock).build().expect("the settings can work")).expect("there is room");
+    let mallory = By::new("mallory\" action=\"reset", "said \"so\"").expect("neither is blank");
+    let lines = lines_of("circuit_breaker::audit", || {
+        fail(&circuit, 5);
+        circuit.trip(&mallory, None);
+    });
+    let told: Vec<_> = lines.iter().map(Line::message).collect();
+    assert_eq!(
+        told,
+        [
+            "audit: opened of `payments`: \"failures in a row weighed 5.0, the limit is 5.0\"",
+            r#"audit: trip of `payments` by "mallory\" action=\"reset": "said \"so\"""#,
+        ]
+    );
+    for (field, value) in [
+        ("service", "payments"),
+        ("action", "trip"),
+        ("user", mallory.user()),
+        ("reason", mallory.reason()),
+        ("generation", "0"),
+    ] {
+        assert_eq!(lines[1].field(field), value, "{field}");
+    }
+    assert_eq!(lines[0].field("user"), "", "nobody did it");
 }

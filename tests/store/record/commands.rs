@@ -31,6 +31,7 @@ fn transition(on: u64, state: State, incarnation: &str, era: u64) -> TransitionC
 fn act(id: &str, act: Act, hold: Option<Duration>, on: u64) -> OperatorCommand {
     OperatorCommand {
         id: id.to_owned(),
+        replaced: Vec::new(),
         act,
         to: State::HalfOpen,
         hold,
@@ -233,4 +234,52 @@ fn a_store_that_forgets_remembers_as_long_as_is_wished_and_needed() {
     let entries = read(&json!({"state": "closed", "instances":
         {"a": {"sequence": 1, "state": "open", "until": later(50 * hour)}}}));
     assert_eq!(ttl(&entries), Some(51), "nor than that of any instance");
+}
+
+#[test]
+fn leaving_closed_is_dated_once_until_it_closes() {
+    let mut record = CircuitRecord::unknown("payments");
+    let states = [State::Open, State::HalfOpen, State::Open, State::Closed, State::Open];
+    let mut told = Vec::new();
+    for (era, state) in (2_u64..).zip(states) {
+        let on = record.generation.get();
+        let at = later(10 * era);
+        assert_eq!(publish(&mut record, transition(on, state, "one", era), at), Verdict::Applied);
+        told.push(record.tripped_at(at));
+    }
+    let first = Some(later(20));
+    assert_eq!(told, [first, first, first, None, Some(later(60))]);
+    // An earlier version wrote only when it opened last.
+    record.left_closed_at = None;
+    assert_eq!(record.tripped_at(later(70)), record.opened_at);
+    let text = String::from_utf8(record.encode().unwrap()).unwrap();
+    assert!(!text.contains("left_closed_at"), "it says nothing that it does not know");
+}
+
+#[test]
+fn a_trip_by_hand_is_as_new_as_it_is_while_it_holds() {
+    let mut record = CircuitRecord::unknown("payments");
+    assert_eq!(publish(&mut record, transition(0, State::Open, "one", 2), NOW), Verdict::Applied);
+    let before = record.latest();
+    assert_eq!(operate(&mut record, act("x", Act::Trip, Some(secs(60)), 0), later(30)), Verdict::Applied);
+    assert_eq!(record.tripped_at(later(31)), Some(later(30)));
+    assert_eq!(record.tripped_at(later(91)), Some(NOW), "the hold is over");
+    assert!(record.latest() > before, "an act is news, although no state was published");
+}
+
+#[test]
+fn an_act_names_those_that_it_replaced_before_they_could_be_written() {
+    let mut record = CircuitRecord::unknown("payments");
+    let second = OperatorCommand { replaced: vec!["first".to_owned()], ..act("second", Act::Trip, None, 0) };
+    assert_eq!(operate(&mut record, second, NOW), Verdict::Applied);
+    let before = record.clone();
+    for id in ["first", "second"] {
+        let on = record.operator.as_ref().unwrap().sequence;
+        assert_eq!(operate(&mut record, act(id, Act::Disable, None, on), later(9)), Verdict::Known, "{id}");
+    }
+    assert_eq!(record, before);
+    // A proposal without an answer was written after all.
+    let third = OperatorCommand { replaced: vec!["second".to_owned()], ..act("third", Act::Trip, None, 0) };
+    assert_eq!(operate(&mut record, third, later(9)), Verdict::Applied);
+    assert_eq!(record.operator.unwrap().commands, ["first", "second", "third"]);
 }

@@ -1,11 +1,14 @@
 //! The instances, what happens to them, and what must hold of them.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::clock::{Clock, Tick, TokioClock};
 use tower_circuit_breaker::coordinator::Sharing;
+use tower_circuit_breaker::operation::Order;
 use tower_circuit_breaker::record::join;
 use tower_circuit_breaker::state::{Mode, Reason, Transition};
 use tower_circuit_breaker::store::{AnyStore, TieredStore};
@@ -161,26 +164,22 @@ impl Fleet {
     fn act(&mut self, who: usize) {
         let user = format!("user-{}", self.acts.len());
         let by = By::new(&user, "a schedule").expect("valid");
-        let circuit = &self.instances[who].circuit;
+        let Instance { registry, circuit, .. } = &self.instances[who];
         let hold = Some(Duration::from_secs(10_000)).filter(|_| self.dice.chance(50));
-        let mode = match self.dice.roll(4) {
-            0 => {
-                circuit.trip(&by, hold);
-                Mode::ForcedOpen
-            }
+        let (mode, order) = match self.dice.roll(4) {
+            0 => (Mode::ForcedOpen, hold.into_iter().fold(Order::trip(&by), Order::hold)),
             1 => {
-                circuit.disable(&by, hold);
-                Mode::Disabled
+                (Mode::Disabled, hold.map_or(Order::disable(&by).indefinitely(), |hold| Order::disable(&by).hold(hold)))
             }
-            2 => {
-                circuit.reset(&by, To::HalfOpen);
-                Mode::Automatic
-            }
-            _ => {
-                circuit.reset(&by, To::Closed);
-                Mode::Automatic
-            }
+            2 => (Mode::Automatic, Order::reset(&by, To::HalfOpen).force()),
+            _ => (Mode::Automatic, Order::reset(&by, To::Closed).force()),
         };
+        let order = order.id(&user);
+        // Done at the first poll. Nobody waits for the store: the schedule goes on.
+        let answer = pin!(registry.operate(circuit.name(), &order));
+        if let Poll::Ready(Err(refused)) = answer.poll(&mut Context::from_waker(Waker::noop())) {
+            panic!("seed {}: {refused}", self.seed);
+        }
         self.acts.push(Acted { user, mode, at: self.clock.now(), on: self.instances[who].id.clone() });
     }
 

@@ -1,0 +1,47 @@
+//! Fifty times the normal load for ten seconds, to a server that collapses under it: without anything, with a circuit breaker,
+//! and with a circuit breaker and load shedding.
+//!
+//! `cargo run --release --features full --example surge` takes about half a minute: the three run side by side, each with a
+//! server of its own. Nothing that is printed is known beforehand, it is counted from what callers, servers and circuits noted
+//! (`record.rs`). It is also drawn, to `target/surge.svg`. The same surge in virtual time is a test, `shed::surge` in
+//! `tests/composition`.
+
+mod record;
+mod report;
+mod server;
+mod svg;
+mod traffic;
+
+use std::process::ExitCode;
+
+use tower_circuit_breaker::BoxError;
+
+use traffic::Setup;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match surge().await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprintln!("error: this run did not show what it is there to show");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn surge() -> Result<bool, BoxError> {
+    report::introduction();
+    let (neither, breaker, both) =
+        tokio::try_join!(traffic::play(Setup::Neither), traffic::play(Setup::Breaker), traffic::play(Setup::Both))?;
+    let runs = [("with neither", neither), ("breaker", breaker), ("breaker, shedding", both)];
+    report::table(&runs);
+
+    std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/target"))?;
+    std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/target/surge.svg"), svg::draw(&runs))?;
+    println!("The same as a picture: target/surge.svg");
+    Ok(report::claims(&runs))
+}

@@ -1,0 +1,122 @@
+//! What happens, as server-sent events: told as it happens, to as many clients as there are seats.
+
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+use core::time::Duration;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use http_body::Frame;
+use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Sleep;
+
+use super::Desk;
+use super::body::millis;
+use super::json::{Edge, Entry};
+use super::problem::Problem;
+use crate::operation::{News, Subscription, What};
+
+pub(super) async fn events(State(desk): State<Arc<Desk>>) -> Result<Response, Problem> {
+    let Ok(seat) = Arc::clone(&desk.seats).try_acquire_owned() else {
+        let detail = format!("{} clients follow the events already, and more are not served", desk.event_clients);
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_clients", detail);
+        return Err(problem.retry_after(Duration::from_secs(5)));
+    };
+    let subscription = desk.registry.subscribe();
+    let end = Box::pin(tokio::time::sleep(LONGEST));
+    let teller = Teller { desk, subscription, end, first: true, _seat: seat };
+    let mut response = Response::new(Body::new(Events { next: Some(Box::pin(teller.next())) }));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    // nginx would keep events back until it has a page of them.
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// The source of one client's events.
+struct Teller {
+    desk: Arc<Desk>,
+    subscription: Subscription,
+    end: Pin<Box<Sleep>>,
+    first: bool,
+    _seat: OwnedSemaphorePermit,
+}
+
+impl Teller {
+    /// Waits for the next event. It waits in the subscription, not here, if the client is slow: then it misses some and is told.
+    async fn next(mut self) -> Option<(Bytes, Self)> {
+        // At once, so that the client knows that it misses nothing from here on.
+        if core::mem::replace(&mut self.first, false) {
+            return Some((beat(), self));
+        }
+        let news = tokio::select! {
+            () = &mut self.end => return None,
+            news = tokio::time::timeout(BEAT, self.subscription.next()) => news,
+        };
+        let text = match news {
+            Ok(Some(news)) => self.told(&news),
+            Ok(None) => return None,
+            Err(_) => beat(),
+        };
+        Some((text, self))
+    }
+
+    fn told(&self, News { circuit, what }: &News) -> Bytes {
+        let (name, mut told) = match what {
+            What::Transition(edge) => ("transition", json!({ "transition": Edge::from(&**edge) })),
+            What::Rejections { rejected, over, retry_after } => (
+                "rejections",
+                json!({ "rejected": rejected, "over_ms": millis(*over), "retry_after_ms": retry_after.map(millis) }),
+            ),
+            What::Introduced => ("introduced", json!({})),
+            What::Missed { events } => return event("missed", &json!({ "events": events })),
+        };
+        told["circuit"] = circuit.as_str().into();
+        // As it is now, which may be later than what is told.
+        told["status"] = json!(self.desk.registry.get(circuit).as_ref().map(Entry::of));
+        event(name, &told)
+    }
+}
+
+fn beat() -> Bytes {
+    event("beat", &json!({ "next_ms": millis(BEAT) }))
+}
+
+/// An event on the wire. JSON has no line ends of its own, so nothing that users write can begin another.
+fn event(name: &str, data: &Value) -> Bytes {
+    format!("event: {name}\ndata: {data}\n\n").into()
+}
+
+type Next = Pin<Box<dyn Future<Output = Option<(Bytes, Teller)>> + Send>>;
+
+/// The body: it asks for the next event when the one before is on its way.
+struct Events {
+    next: Option<Next>,
+}
+
+impl http_body::Body for Events {
+    type Data = Bytes;
+    type Error = core::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let Some(next) = &mut self.next else { return Poll::Ready(None) };
+        let told = ready!(next.as_mut().poll(context));
+        let (text, next) = told.map_or((None, None), |(text, teller)| (Some(text), Some(teller)));
+        self.next = next.map(|teller| -> Next { Box::pin(teller.next()) });
+        Poll::Ready(text.map(|text| Ok(Frame::data(text))))
+    }
+}
+
+/// How often something is said, so that a client notices that the server is gone.
+const BEAT: Duration = Duration::from_secs(5);
+
+/// How long a client is served before it has to ask again, and to show that it still may.
+const LONGEST: Duration = Duration::from_secs(300);

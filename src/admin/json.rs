@@ -1,0 +1,222 @@
+//! Circuits and their transitions as JSON.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::body::millis;
+use crate::circuit::{Circuit, Status};
+use crate::outcome::FailureKind;
+use crate::record::Timestamp;
+use crate::state::{Reason, Transition};
+use crate::window::Tally;
+
+/// A circuit in the list.
+#[derive(Debug, Serialize)]
+pub(super) struct Entry {
+    name: String,
+    /// What a caller meets.
+    standing: String,
+    state: &'static str,
+    mode: &'static str,
+    bypassed: bool,
+    tripped: bool,
+    since_ms: u64,
+    retry_after_ms: Option<u64>,
+    /// How long a hold still lasts; `null` without one, or if it has no end.
+    held_for_ms: Option<u64>,
+    tripped_for_ms: Option<u64>,
+    reset_in_ms: Option<u64>,
+    attempt: u32,
+    era: u64,
+    generation: u64,
+    latest: u64,
+    #[serde(flatten)]
+    evidence: Evidence,
+    run: f64,
+    failure_rate: Option<f64>,
+    slow_call_rate: Option<f64>,
+    limits: Limits,
+    probes: Probes,
+    totals: Totals,
+    last: Option<Edge>,
+}
+
+#[derive(Debug, Serialize)]
+struct Evidence {
+    calls: u64,
+    score: f64,
+    slow: u64,
+}
+
+impl From<&Tally> for Evidence {
+    fn from(tally: &Tally) -> Self {
+        Self { calls: tally.calls(), score: tally.score(), slow: tally.slow() }
+    }
+}
+
+/// What it takes to trip. `null`: no such rule.
+#[derive(Debug, Serialize)]
+struct Limits {
+    failure_rate: Option<f64>,
+    min_calls: u32,
+    consecutive_failures: Option<u32>,
+    failure_score: Option<f64>,
+    slow_call_rate: Option<f64>,
+    slower_than_ms: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Probes {
+    in_flight: usize,
+    successes: u32,
+    failures: u32,
+    needed: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct Totals {
+    successes: u64,
+    failures: u64,
+    ignored: u64,
+    cancelled: u64,
+    stale: u64,
+    rejected: u64,
+    would_reject: u64,
+    load_shed: u64,
+}
+
+impl Entry {
+    /// Returns the circuit as it is now. Its lock is free again before anything is written.
+    pub(super) fn of(circuit: &Circuit) -> Self {
+        Self::new(circuit, circuit.status_with(1))
+    }
+
+    fn new(circuit: &Circuit, status: Status) -> Self {
+        let config = circuit.config();
+        let rules = &config.rules;
+        let held = if status.mode.is_hold() { circuit.snapshot().held_for } else { None };
+        Self {
+            standing: status.standing().to_string(),
+            state: status.state.as_str(),
+            mode: status.mode.as_str(),
+            bypassed: status.bypassed,
+            tripped: status.standing().is_tripped(),
+            since_ms: millis(status.since),
+            retry_after_ms: status.retry_after.map(millis),
+            held_for_ms: held.map(millis),
+            tripped_for_ms: status.tripped_for.map(millis),
+            reset_in_ms: status.reset_in.map(millis),
+            attempt: status.attempt,
+            era: status.era,
+            generation: status.generation.get(),
+            latest: status.latest.get(),
+            evidence: (&status.tally).into(),
+            run: status.run,
+            failure_rate: status.failure_rate,
+            slow_call_rate: status.slow_call_rate,
+            limits: Limits {
+                failure_rate: rules.failure_rate,
+                min_calls: rules.min_calls,
+                consecutive_failures: rules.consecutive_failures,
+                failure_score: rules.failure_score,
+                slow_call_rate: rules.slow_call_rate.map(|(rate, _)| rate),
+                slower_than_ms: rules.slow_call_rate.map(|(_, slower_than)| millis(slower_than)),
+            },
+            probes: Probes {
+                in_flight: status.probes.in_flight,
+                successes: status.probes.successes,
+                failures: status.probes.failures,
+                needed: config.probes.successes,
+            },
+            totals: Totals {
+                successes: status.totals.successes,
+                failures: status.totals.failures,
+                ignored: status.totals.ignored,
+                cancelled: status.totals.cancelled,
+                stale: status.totals.stale,
+                rejected: status.totals.rejected,
+                would_reject: status.totals.would_reject,
+                load_shed: status.totals.load_shed,
+            },
+            last: status.transitions.last().map(Edge::from),
+            name: status.name,
+        }
+    }
+}
+
+/// A transition, with the numbers that decided it.
+#[derive(Debug, Serialize)]
+pub(super) struct Edge {
+    from: String,
+    to: String,
+    at_ms: u64,
+    /// The reason as metrics spell it.
+    reason: &'static str,
+    /// The same in half a sentence.
+    because: String,
+    numbers: Value,
+    user: Option<String>,
+    era: u64,
+    generation: u64,
+    lasts_ms: Option<u64>,
+    attempt: u32,
+    #[serde(flatten)]
+    evidence: Evidence,
+    failure: Option<&'static str>,
+    rejected: u64,
+    bypassed: bool,
+    order: Option<String>,
+}
+
+impl From<&Transition> for Edge {
+    fn from(edge: &Transition) -> Self {
+        let user = if let Reason::Operator { by, .. } = &edge.reason { Some(by.user().to_owned()) } else { None };
+        Self {
+            from: edge.from.to_string(),
+            to: edge.to.to_string(),
+            at_ms: Timestamp::from(edge.wall).as_millis(),
+            reason: edge.reason.as_str(),
+            because: edge.reason.to_string(),
+            numbers: numbers(&edge.reason),
+            user,
+            era: edge.era,
+            generation: edge.generation.get(),
+            lasts_ms: edge.lasts.map(millis),
+            attempt: edge.attempt,
+            evidence: (&edge.tally).into(),
+            failure: edge.failure.as_ref().map(FailureKind::as_str),
+            rejected: edge.rejected,
+            bypassed: edge.bypassed,
+            order: edge.order.as_deref().map(ToOwned::to_owned),
+        }
+    }
+}
+
+/// The numbers of a decision, by the names that [`Reason`] gives them.
+fn numbers(reason: &Reason) -> Value {
+    match reason {
+        Reason::ConsecutiveFailures { score, limit } => json!({ "score": score, "limit": limit }),
+        Reason::FailureRate { rate, limit, score, calls } => {
+            json!({ "rate": rate, "limit": limit, "score": score, "calls": calls })
+        }
+        Reason::FailureScore { score, limit, calls } => json!({ "score": score, "limit": limit, "calls": calls }),
+        Reason::SlowCallRate { rate, limit, slow, calls, slower_than } => json!({
+            "rate": rate, "limit": limit, "slow": slow, "calls": calls, "slower_than_ms": millis(*slower_than),
+        }),
+        Reason::ProbeFailed { failures, tolerated, successes } => {
+            json!({ "failures": failures, "tolerated": tolerated, "successes": successes })
+        }
+        Reason::ProbeOverdue { age, deadline } => {
+            json!({ "age_ms": millis(*age), "deadline_ms": millis(*deadline) })
+        }
+        Reason::NoVerdict { half_open_for } => json!({ "half_open_for_ms": millis(*half_open_for) }),
+        Reason::ProbesPassed { successes, half_open_for } | Reason::QuietService { successes, half_open_for } => {
+            json!({ "successes": successes, "half_open_for_ms": millis(*half_open_for) })
+        }
+        Reason::WaitElapsed { waited } => json!({ "waited_ms": millis(*waited) }),
+        Reason::HoldEnded { held } => json!({ "held_ms": millis(*held) }),
+        Reason::Operator { act, by } => json!({ "act": act.as_str(), "user": by.user(), "reason": by.reason() }),
+        Reason::Advised { rule } => numbers(rule),
+        Reason::Restored | Reason::Followed | Reason::KillSwitch => json!({}),
+    }
+}

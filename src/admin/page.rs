@@ -1,0 +1,78 @@
+//! The page, and the headers that keep it and every other answer to themselves.
+
+use std::sync::LazyLock;
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{Html, Response};
+use http::{HeaderName, HeaderValue, header};
+use sha2::{Digest, Sha256};
+
+const PAGE: &str = include_str!("page.html");
+
+pub(super) async fn page() -> Html<&'static str> {
+    Html(PAGE)
+}
+
+pub(super) async fn headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Script and style by their hashes (CSP Level 3, 2.3.1), so that no other can run, wherever it came from.
+static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let [script, style] = ["script", "style"].map(|element| base64(&Sha256::digest(inside(element))));
+    let policy = format!(
+        "default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; connect-src 'self'; img-src data:; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+    );
+    HeaderValue::from_str(&policy).expect("it is printable ASCII")
+});
+
+const HEADERS: [(HeaderName, &str); 5] = [
+    (header::CACHE_CONTROL, "no-store"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+/// What is between the tags of the only such element.
+fn inside(element: &str) -> &'static str {
+    let (open, close) = (format!("<{element}>"), format!("</{element}>"));
+    let (_, behind) = PAGE.split_once(&open).expect("the page has one");
+    behind.split_once(&close).expect("it is closed").0
+}
+
+/// RFC 4648, 4: a policy takes nothing else, and it is all of Base64 that is needed here.
+fn base64(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for three in bytes.chunks(3) {
+        let [a, b, c] = [0, 1, 2].map(|at| u32::from(three.get(at).copied().unwrap_or(0)));
+        let bits = a << 16 | b << 8 | c;
+        for at in 0..4 {
+            let six = usize::try_from(bits >> (18 - 6 * at) & 63).expect("six bits");
+            text.push(if at <= three.len() { char::from(LETTERS[six]) } else { '=' });
+        }
+    }
+    text
+}
+
+const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+#[cfg(test)]
+mod tests {
+    use super::base64;
+
+    #[test]
+    fn base64_is_that_of_the_rfc() {
+        for (text, expected) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
+            assert_eq!(base64(text.as_bytes()), expected);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What went wrong, as problem details (RFC 9457): a sentence for people, a word for programs.
+
+use core::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+
+use super::body::{json_response, millis};
+use crate::operation::Refused;
+
+/// A request that was not done.
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    kind: &'static str,
+    detail: String,
+    challenge: Option<HeaderValue>,
+    retry_after: Option<Duration>,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, kind: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, kind, detail: detail.into(), challenge: None, retry_after: None }
+    }
+
+    pub(super) fn challenge(mut self, challenge: Option<HeaderValue>) -> Self {
+        self.challenge = challenge;
+        self
+    }
+
+    pub(super) const fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let (status, kind) = match &refused {
+            Refused::NoSuchCircuit { .. } | Refused::NoRecord { .. } => (StatusCode::NOT_FOUND, "no_such_circuit"),
+            Refused::Cooldown { .. } => (StatusCode::CONFLICT, "cooldown"),
+            Refused::Stale { .. } => (StatusCode::CONFLICT, "stale"),
+            Refused::Superseded { .. } => (StatusCode::CONFLICT, "superseded"),
+            Refused::NothingHeld { .. } => (StatusCode::CONFLICT, "nothing_held"),
+            Refused::Expired => (StatusCode::CONFLICT, "expired"),
+            Refused::Unwritable { .. } => (StatusCode::CONFLICT, "unwritable"),
+            Refused::Corrupt { .. } => (StatusCode::CONFLICT, "corrupt"),
+            Refused::OutboxFull { .. } => (StatusCode::SERVICE_UNAVAILABLE, "outbox_full"),
+            Refused::Store { .. } => (StatusCode::SERVICE_UNAVAILABLE, "store"),
+            Refused::Invalid { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
+        };
+        let problem = Self::new(status, kind, refused.to_string());
+        if let Refused::Cooldown { left } = refused { problem.retry_after(left) } else { problem }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Self { status, kind, detail, challenge, retry_after } = self;
+        let mut body = json!({
+            "type": "about:blank",
+            "title": status.canonical_reason(),
+            "status": status.as_u16(),
+            "detail": detail,
+            "kind": kind,
+        });
+        if let Some(wait) = retry_after {
+            body["retry_after_ms"] = millis(wait).into();
+        }
+        let mut response = json_response(status, "application/problem+json", body.to_string().into_bytes());
+        if let Some(challenge) = challenge {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(wait) = retry_after {
+            // Whole seconds, rounded up (RFC 9110, 10.2.3): nobody comes too early.
+            let seconds = wait.as_millis().div_ceil(1000);
+            let seconds = HeaderValue::from_str(&seconds.to_string()).expect("digits are a header");
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        response
+    }
+}

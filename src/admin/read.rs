@@ -1,0 +1,114 @@
+//! What can be looked at.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::response::Response;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::Desk;
+use super::auth::{Asker, User};
+use super::body::json_response;
+use super::json::{Edge, Entry};
+use super::problem::Problem;
+use crate::record::Timestamp;
+use crate::store::AuditFilter;
+
+/// Every circuit. One at a time and with pauses, so that ten thousand do not keep other tasks of the thread waiting.
+pub(super) async fn circuits(State(desk): State<Arc<Desk>>, Extension(asker): Extension<Asker>) -> Response {
+    let store = desk.registry.store_status().map(|status| {
+        json!({
+            "store": status.store, "up": status.up, "error": status.last_error, "unsaved": status.unsaved,
+            "audit_rows": status.audit_rows, "instance": status.instance,
+        })
+    });
+    let asker = asker.0.as_ref().map(User::name);
+    let head = json!({ "user": asker, "writes": desk.access.writes(), "store": store });
+    // The rest of this object follows.
+    let mut json = head.to_string().into_bytes();
+    json.pop();
+    json.extend_from_slice(b",\"circuits\":[");
+    for (number, circuit) in desk.registry.circuits().iter().enumerate() {
+        if number > 0 {
+            json.push(b',');
+        }
+        write(&mut json, &Entry::of(circuit));
+        if number % AT_A_TIME == AT_A_TIME - 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+    json.extend_from_slice(b"]}");
+    json_response(StatusCode::OK, JSON, json)
+}
+
+pub(super) async fn status(State(desk): State<Arc<Desk>>, asked: Asked<OfCircuit>) -> Result<Response, Problem> {
+    let circuit = desk.registry.find(&known(asked)?.circuit)?;
+    let explained = circuit.config().explain();
+    Ok(ok(&json!({ "circuit": Entry::of(&circuit), "explain": explained })))
+}
+
+pub(super) async fn transitions(State(desk): State<Arc<Desk>>, asked: Asked<OfCircuit>) -> Result<Response, Problem> {
+    let circuit = desk.registry.find(&known(asked)?.circuit)?;
+    let edges: Vec<Edge> = circuit.status().transitions.iter().rev().map(Edge::from).collect();
+    Ok(ok(&json!({ "circuit": circuit.name(), "transitions": edges })))
+}
+
+pub(super) async fn audit(State(desk): State<Arc<Desk>>, asked: Asked<OfAudit>) -> Result<Response, Problem> {
+    let OfAudit { service, user, since, limit } = known(asked)?;
+    let limit = limit.unwrap_or(100);
+    if !(1..=1000).contains(&limit) {
+        let detail = format!("limit is {limit}, allowed is 1 to 1000");
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail));
+    }
+    let since = since.map(Timestamp::from_millis);
+    let mut filter = AuditFilter::new().limit(limit);
+    (filter.service, filter.user, filter.since) = (service, user, since);
+    let rows = desk.registry.audit(&filter).await.map_err(|error| {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store", format!("the audit cannot be read: {error}"))
+    })?;
+    Ok(ok(&json!({ "rows": rows })))
+}
+
+/// Which circuit is meant.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OfCircuit {
+    pub(super) circuit: String,
+}
+
+/// Which rows are meant.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OfAudit {
+    service: Option<String>,
+    user: Option<String>,
+    since: Option<u64>,
+    limit: Option<usize>,
+}
+
+pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
+
+pub(super) fn known<T>(asked: Asked<T>) -> Result<T, Problem> {
+    let Query(asked) = asked.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "query", error.body_text()))?;
+    Ok(asked)
+}
+
+pub(super) fn ok(body: &impl Serialize) -> Response {
+    let mut json = Vec::new();
+    write(&mut json, body);
+    json_response(StatusCode::OK, JSON, json)
+}
+
+/// Appends it as JSON.
+pub(super) fn write(json: &mut Vec<u8>, body: &impl Serialize) {
+    serde_json::to_writer(json, body).expect("nothing that is shown can fail to be written");
+}
+
+const JSON: &str = "application/json";
+
+/// About 0.2 ms of work.
+const AT_A_TIME: usize = 64;

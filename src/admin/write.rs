@@ -1,0 +1,163 @@
+//! What can be ordered.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Desk;
+use super::auth::User;
+use super::body;
+use super::json::{Edge, Entry};
+use super::problem::Problem;
+use super::read::{Asked, OfCircuit, known, ok};
+use crate::circuit::To;
+use crate::operation::{Done, Kept, Order};
+use crate::state::{By, Generation};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Trip {
+    reason: String,
+    hold_ms: Option<u64>,
+    seen: Option<u64>,
+    id: Option<String>,
+}
+
+pub(super) async fn trip(
+    desk: State<Arc<Desk>>,
+    user: Extension<User>,
+    asked: Asked<OfCircuit>,
+    body: Body,
+) -> Result<Response, Problem> {
+    let Trip { reason, hold_ms, seen, id } = body::read(body).await?;
+    let order = Order::trip(&by(&user, &reason)?);
+    let order = hold_ms.map(Duration::from_millis).into_iter().fold(order, Order::hold);
+    operate(&desk, asked, order, seen, id).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reset {
+    reason: String,
+    #[serde(default)]
+    to: Target,
+    #[serde(default)]
+    force: bool,
+    seen: Option<u64>,
+    id: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Target {
+    #[default]
+    HalfOpen,
+    Closed,
+}
+
+pub(super) async fn reset(
+    desk: State<Arc<Desk>>,
+    user: Extension<User>,
+    asked: Asked<OfCircuit>,
+    body: Body,
+) -> Result<Response, Problem> {
+    let Reset { reason, to, force, seen, id } = body::read(body).await?;
+    let to = match to {
+        Target::HalfOpen => To::HalfOpen,
+        Target::Closed => To::Closed,
+    };
+    let order = Order::reset(&by(&user, &reason)?, to);
+    operate(&desk, asked, if force { order.force() } else { order }, seen, id).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Disable {
+    reason: String,
+    hold_ms: Option<u64>,
+    #[serde(default)]
+    indefinitely: bool,
+    seen: Option<u64>,
+    id: Option<String>,
+}
+
+pub(super) async fn disable(
+    desk: State<Arc<Desk>>,
+    user: Extension<User>,
+    asked: Asked<OfCircuit>,
+    body: Body,
+) -> Result<Response, Problem> {
+    let Disable { reason, hold_ms, indefinitely, seen, id } = body::read(body).await?;
+    let order = Order::disable(&by(&user, &reason)?);
+    let order = match (hold_ms, indefinitely) {
+        (Some(hold), false) => order.hold(Duration::from_millis(hold)),
+        (None, true) => order.indefinitely(),
+        (None, false) | (Some(_), true) => {
+            return Err(invalid("say either for how long, `hold_ms`, or `indefinitely`"));
+        }
+    };
+    operate(&desk, asked, order, seen, id).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Resume {
+    reason: String,
+    seen: Option<u64>,
+    id: Option<String>,
+}
+
+pub(super) async fn resume(
+    desk: State<Arc<Desk>>,
+    user: Extension<User>,
+    asked: Asked<OfCircuit>,
+    body: Body,
+) -> Result<Response, Problem> {
+    let Resume { reason, seen, id } = body::read(body).await?;
+    operate(&desk, asked, Order::resume(&by(&user, &reason)?), seen, id).await
+}
+
+/// Who orders it is who the authoriser let in, whatever the body says.
+fn by(user: &User, reason: &str) -> Result<By, Problem> {
+    By::new(user.name(), reason).map_err(|error| invalid(error.to_string()))
+}
+
+fn invalid(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail)
+}
+
+async fn operate(
+    desk: &Desk,
+    asked: Asked<OfCircuit>,
+    order: Order,
+    seen: Option<u64>,
+    id: Option<String>,
+) -> Result<Response, Problem> {
+    let name = known(asked)?.circuit;
+    let order = seen.map(Generation::new).into_iter().fold(order, Order::seen);
+    let order = if let Some(id) = id { order.id(&id) } else { order };
+    let Done { transition, kept } = desk.registry.operate(&name, &order).await?;
+    let (status, word) = match &kept {
+        Kept::Nowhere => (StatusCode::OK, "nowhere"),
+        Kept::Stored { .. } => (StatusCode::OK, "stored"),
+        Kept::Unaudited { .. } => (StatusCode::OK, "unaudited"),
+        // It binds, and is not where it should be yet.
+        Kept::Here { .. } => (StatusCode::ACCEPTED, "here"),
+    };
+    let mut response = ok(&json!({
+        "circuit": desk.registry.get(&name).as_ref().map(Entry::of),
+        "id": order.command_id(),
+        "kept": word,
+        "detail": kept.to_string(),
+        "transition": transition.as_ref().map(Edge::from),
+    }));
+    *response.status_mut() = status;
+    Ok(response)
+}

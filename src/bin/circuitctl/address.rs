@@ -1,0 +1,110 @@
+//! Which stores are meant, without ever printing a password.
+
+use core::convert::Infallible;
+use core::fmt;
+use core::str::FromStr;
+use std::path::Path;
+
+use tower_circuit_breaker::store::schema::SchemaMode;
+use tower_circuit_breaker::store::{AnyStore, PostgresStore, SqliteStore, StoreError, TieredStore};
+
+use crate::failure::{Code, Failure, chain};
+use crate::mask::masked;
+
+/// The address of a store. It may hold a password, so it is never shown as it is.
+#[derive(Clone)]
+pub(crate) struct Address(String);
+
+impl FromStr for Address {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.trim().to_owned()))
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&masked(&self.0))
+    }
+}
+
+/// What orders are given to, and the cache alone where there is one.
+pub(crate) struct Stores {
+    pub(crate) store: AnyStore,
+    pub(crate) cache: Option<AnyStore>,
+}
+
+/// Opens them. Nothing is connected yet, and nothing is ever made: a store that is not there is more likely mistyped than new.
+pub(crate) fn open(store: Option<&Address>, cache: Option<&Address>) -> Result<Stores, Failure> {
+    let Some(store) = store.filter(|store| !store.0.is_empty()) else {
+        return Err(Failure::new(
+            Code::Usage,
+            "usage",
+            "say where the circuits are: --store URL, or CIRCUIT_BREAKER_STORE",
+        ));
+    };
+    let store = opened(store)?;
+    // The settings of a service say `false` for none.
+    let Some(cache) = cache.filter(|cache| !matches!(cache.0.as_str(), "" | "false")) else {
+        return Ok(Stores { store, cache: None });
+    };
+    if !cache.0.starts_with("redis:") && !cache.0.starts_with("rediss:") {
+        return Err(Failure::new(
+            Code::Usage,
+            "usage",
+            "a cache is Redis: its address begins with `redis:` or `rediss:`",
+        ));
+    }
+    let cache = opened(cache)?;
+    Ok(Stores { store: AnyStore::new(TieredStore::new(cache.clone(), store)), cache: Some(cache) })
+}
+
+fn opened(address: &Address) -> Result<AnyStore, Failure> {
+    let url = address.0.as_str();
+    let wrong = |error: StoreError| {
+        let why = chain(&error).replace(url, &masked(url));
+        Failure::new(Code::Usage, "usage", format!("`{}` is no store: {why}", masked(url)))
+    };
+    match url.split_once(':').map_or("", |(scheme, _)| scheme) {
+        "sqlite" => {
+            let store = SqliteStore::from_url(url).map_err(wrong)?;
+            if !store.path().exists() {
+                return Err(missing("file", store.path()));
+            }
+            Ok(AnyStore::new(store.schema(SchemaMode::Verify)))
+        }
+        "postgres" | "postgresql" => {
+            PostgresStore::new(url).map(|store| AnyStore::new(store.schema(SchemaMode::Verify))).map_err(wrong)
+        }
+        "file" => {
+            let store = AnyStore::open(url).map_err(wrong)?;
+            let rest = &url["file:".len()..];
+            let folder = Path::new(rest.strip_prefix("//").unwrap_or(rest));
+            if folder.is_dir() { Ok(store) } else { Err(missing("folder", folder)) }
+        }
+        _ => AnyStore::open(url).map_err(wrong),
+    }
+}
+
+fn missing(what: &str, path: &Path) -> Failure {
+    let sentence = format!("there is no {what} `{}`: no circuit was ever kept there", masked(&path.to_string_lossy()));
+    Failure::new(Code::Away, "store_away", sentence)
+}
+
+/// Returns a text that some library made, without the passwords that this process was given.
+pub(crate) fn hide(text: &str) -> String {
+    let variables = ["CIRCUIT_BREAKER_STORE", "CIRCUIT_BREAKER_CACHE"].into_iter().filter_map(std::env::var_os);
+    let mut hidden = text.to_owned();
+    for given in std::env::args_os().skip(1).chain(variables) {
+        let given = given.to_string_lossy();
+        // As a whole, and what stands behind `--store=`.
+        for part in [Some(&*given), given.split_once('=').map(|(_, value)| value)].into_iter().flatten() {
+            let shown = masked(part);
+            if !part.is_empty() && shown != part {
+                hidden = hidden.replace(part, &shown);
+            }
+        }
+    }
+    hidden
+}

@@ -1,0 +1,115 @@
+//! What programs read: names and meanings here do not change, new ones may come. Times are milliseconds since 1970.
+
+use serde_json::{Value, json};
+use tower_circuit_breaker::operation::{Done, Kept, Order};
+use tower_circuit_breaker::state::Mode;
+use tower_circuit_breaker::store::AuditRow;
+
+use crate::failure::Failure;
+use crate::view::{End, View, end_of, is_tripped, word};
+
+/// One circuit. Without a readable record, `problem` says why, and most is null.
+pub(crate) fn circuit(view: &View<'_>) -> Value {
+    let record = view.record.as_ref().ok();
+    let (tripped, instances) = view.instances();
+    let held = record.and_then(|record| record.held(view.now));
+    json!({
+        "name": view.name,
+        "state": view.word(),
+        "tripped": view.tripped().ok(),
+        "automatic_state": record.map(|record| record.state.as_str()),
+        "mode": view.mode().map(Mode::as_str),
+        "until": until(view.end()),
+        "ends": ends(view.end()),
+        "since": view.since(),
+        "reason": record.map(|_| view.reason()),
+        "user": held.map(|held| &held.user),
+        "generation": record.map(|record| record.latest().get()),
+        "openings_in_a_row": record.map(|record| record.half_open_attempts),
+        "total_failures": record.map(|record| record.total_failures),
+        "total_successes": record.map(|record| record.total_successes),
+        "last_failure_at": record.and_then(|record| record.last_failure_at),
+        "updated_at": record.map(|record| record.updated_at),
+        "instances_known": instances,
+        "instances_tripped": tripped,
+        "problem": view.record.as_ref().err(),
+    })
+}
+
+/// The same with what each instance said.
+pub(crate) fn shown(view: &View<'_>) -> Value {
+    let mut shown = circuit(view);
+    let instances = view.record.as_ref().ok().map(|record| {
+        let of = record.instances.iter().map(|(id, entry)| {
+            json!({
+                "id": id,
+                "state": word(entry.state, entry.mode),
+                "tripped": is_tripped(entry.state, entry.mode),
+                "until": until(end_of(entry, view.now)),
+                "calls": entry.calls,
+                "failures_weigh": entry.score,
+                "slow": entry.slow,
+                "run": entry.run,
+                "total_failures": entry.total_failures,
+                "total_successes": entry.total_successes,
+                "updated_at": entry.updated_at,
+            })
+        });
+        of.collect::<Vec<_>>()
+    });
+    shown["instances"] = json!(instances);
+    shown["now"] = json!(view.now);
+    shown
+}
+
+pub(crate) fn done(name: &str, order: &Order, done: &Done) -> Value {
+    let (kept, generation) = match &done.kept {
+        Kept::Stored { generation, .. } => ("stored", Some(generation.get())),
+        Kept::Unaudited { generation, .. } => ("unaudited", Some(generation.get())),
+        // Of registries, which have circuits.
+        Kept::Nowhere | Kept::Here { .. } | _ => ("unknown", None),
+    };
+    json!({
+        "name": name,
+        "act": order.act().as_str(),
+        "id": order.command_id(),
+        "user": order.by().user(),
+        "reason": order.by().reason(),
+        "kept": kept,
+        "generation": generation,
+    })
+}
+
+pub(crate) fn audit(rows: &[AuditRow]) -> Value {
+    json!({ "rows": rows })
+}
+
+/// A document by itself, as it is what is printed instead of any other.
+pub(crate) fn failed(failure: &Failure) -> String {
+    let error = json!({
+        "code": failure.code as u8,
+        "kind": failure.kind,
+        "message": crate::address::hide(&failure.sentence),
+        "nearest": failure.nearest,
+        "id": failure.id,
+    });
+    format!("{}\n", json!({ "error": error }))
+}
+
+fn until(end: End) -> Option<u64> {
+    match end {
+        End::At { at, .. } => Some(at.as_millis()),
+        End::None | End::NextCall | End::Reset | End::Resume => None,
+    }
+}
+
+/// What ends it, where that is no point in time.
+const fn ends(end: End) -> Option<&'static str> {
+    match end {
+        End::None => None,
+        End::At { .. } => Some("time"),
+        End::NextCall => Some("next_call"),
+        End::Reset => Some("reset"),
+        End::Resume => Some("resume"),
+    }
+}

@@ -1,0 +1,209 @@
+//! What people read, or the document instead.
+
+use core::time::Duration;
+
+use serde_json::json;
+use tower_circuit_breaker::operation::{Done, Kept, Order};
+use tower_circuit_breaker::record::Timestamp;
+use tower_circuit_breaker::state::{Act, Mode};
+use tower_circuit_breaker::store::AuditRow;
+
+use crate::document;
+use crate::table::{Colour, Table, painted, plain};
+use crate::time::{brief, utc};
+use crate::view::{End, View, colour, end_of, word};
+
+/// How to print.
+pub(crate) struct Page {
+    pub(crate) json: bool,
+    pub(crate) colour: bool,
+}
+
+impl Page {
+    pub(crate) fn status(&self, views: &[View<'_>]) -> String {
+        if self.json {
+            let circuits: Vec<_> = views.iter().map(document::circuit).collect();
+            let now = views.first().map(|view| view.now);
+            return format!("{}\n", json!({ "circuits": circuits, "now": now }));
+        }
+        if views.is_empty() {
+            return "the store has no circuit: one that never failed has no record\n".to_owned();
+        }
+        let mut table = Table::new(&["CIRCUIT", "STATE", "UNTIL", "INSTANCES", "AGE", "REASON"]);
+        for view in views {
+            table.row(vec![
+                (view.name.to_owned(), Colour::None),
+                (view.words(), view.colour()),
+                (until(view.end()), Colour::None),
+                (instances(view), Colour::None),
+                (age(view.since(), view.now), Colour::None),
+                (or_dash(view.reason()), Colour::None),
+            ]);
+        }
+        table.lines(0, self.colour)
+    }
+
+    pub(crate) fn show(&self, view: &View<'_>) -> String {
+        if self.json {
+            return format!("{}\n", document::shown(view));
+        }
+        let mut text = format!("{}\n", plain(view.name));
+        let mut line = |key: &str, value: &str| text.push_str(&format!("  {key:<12} {value}\n"));
+        let state = painted(&view.words(), if self.colour { view.colour() } else { Colour::None });
+        let Ok(record) = view.record else {
+            line("state", &state);
+            line("problem", &plain(&view.reason()));
+            return text;
+        };
+        line(
+            "state",
+            &match until(view.end()).as_str() {
+                "-" => state,
+                until => format!("{state}, until {until}"),
+            },
+        );
+        let ago = |at: Timestamp| format!("{} UTC, {} ago", utc(at), brief(view.now.since(at)));
+        line("since", &view.since().map_or_else(|| "it never changed".to_owned(), ago));
+        line("reason", &plain(&or_dash(view.reason())));
+        if view.mode() != Some(Mode::Automatic) {
+            let because = if record.reason.is_empty() { String::new() } else { format!(": {}", plain(&record.reason)) };
+            line("beneath", &format!("{}{because}", record.state));
+        }
+        match &record.operator {
+            Some(last) => {
+                let to = if last.act == Act::Reset { format!(" to {}", last.to) } else { String::new() };
+                let act = format!("{}{to} by {}: {}; {}", last.act, last.user, last.reason, ago(last.at));
+                line("last act", &plain(&act));
+            }
+            None => line("last act", "none"),
+        }
+        if record.half_open_attempts > 0 {
+            line("openings", &format!("{} in a row", record.half_open_attempts));
+        }
+        line("calls", &format!("{} failed, {} succeeded", record.total_failures, record.total_successes));
+        line("last failure", &record.last_failure_at.map_or_else(|| "none".to_owned(), ago));
+        line("generation", &record.latest().to_string());
+        if !record.instances.is_empty() {
+            text.push('\n');
+            let mut table = Table::new(&["INSTANCE", "STATE", "UNTIL", "IN A ROW", "IN THE WINDOW", "WRITTEN"]);
+            for (id, entry) in &record.instances {
+                let word = word(entry.state, entry.mode);
+                let window = format!("{:.1} failed of {}", entry.score, entry.calls);
+                let slow = if entry.slow > 0 { format!(", {} slow", entry.slow) } else { String::new() };
+                table.row(vec![
+                    (id.clone(), Colour::None),
+                    (word.to_owned(), colour(word)),
+                    (until(end_of(entry, view.now)), Colour::None),
+                    (format!("{:.1} failed", entry.run), Colour::None),
+                    (window + &slow, Colour::None),
+                    (format!("{} ago", brief(view.now.since(entry.updated_at))), Colour::None),
+                ]);
+            }
+            text.push_str(&table.lines(2, self.colour));
+        }
+        text
+    }
+
+    pub(crate) fn is_tripped(&self, view: &View<'_>, tripped: bool) -> String {
+        if self.json {
+            return format!("{}\n", json!({ "name": view.name, "tripped": tripped, "state": view.word() }));
+        }
+        let is = if tripped { "is" } else { "is not" };
+        format!("{} {is} tripped: {}\n", plain(view.name), view.words())
+    }
+
+    pub(crate) fn done(&self, name: &str, order: &Order, done: &Done, hold: Option<Duration>) -> String {
+        if self.json {
+            return format!("{}\n", document::done(name, order, done));
+        }
+        let name = plain(name);
+        if order.act() == Act::Forget {
+            return format!("`{name}` is forgotten; an instance that still has it will write it again\n");
+        }
+        let until = match (order.act(), hold) {
+            (_, Some(hold)) => format!(" for {}", brief(hold)),
+            (Act::Trip, None) => " until a reset".to_owned(),
+            (Act::Disable, None) => " until somebody resumes it".to_owned(),
+            _ => String::new(),
+        };
+        let kept = if matches!(done.kept, Kept::Unaudited { .. }) {
+            "it is stored, and binds every instance".to_owned()
+        } else {
+            done.kept.to_string()
+        };
+        format!("`{name}` is {}{until}: {kept}\n", order.act())
+    }
+
+    pub(crate) fn audit(&self, rows: &[AuditRow]) -> String {
+        if self.json {
+            return format!("{}\n", document::audit(rows));
+        }
+        if rows.is_empty() {
+            return "no row of the audit is like that\n".to_owned();
+        }
+        let mut table = Table::new(&["TIME (UTC)", "CIRCUIT", "ACTION", "USER", "INSTANCE", "REASON"]);
+        for row in rows {
+            let cells = [&utc(row.timestamp), &row.service, &row.action, row.user.as_deref().unwrap_or("-")];
+            let cells = cells.into_iter().chain([row.instance.as_str(), row.reason.as_str()]);
+            table.row(cells.map(|text| (or_dash(text.to_owned()), Colour::None)).collect());
+        }
+        table.lines(0, self.colour)
+    }
+
+    /// A line of `watch`, or a document in one line.
+    pub(crate) fn change(&self, name: &str, view: Option<&View<'_>>) -> String {
+        let Some(view) = view else {
+            return if self.json {
+                format!("{}\n", json!({ "name": name, "forgotten": true }))
+            } else {
+                format!("{:8}  {}  forgotten\n", "", plain(name))
+            };
+        };
+        if self.json {
+            let mut circuit = document::circuit(view);
+            circuit["now"] = json!(view.now);
+            return format!("{circuit}\n");
+        }
+        let at = utc(view.now);
+        let state = painted(&view.words(), if self.colour { view.colour() } else { Colour::None });
+        let until = match until(view.end()).as_str() {
+            "-" => String::new(),
+            until => format!(" until {until}"),
+        };
+        let instances = match instances(view).as_str() {
+            "-" => String::new(),
+            instances => format!(" ({instances})"),
+        };
+        let reason = match view.reason().as_str() {
+            "" => String::new(),
+            reason => format!(": {}", plain(reason)),
+        };
+        format!("{}  {}  {state}{until}{instances}{reason}\n", &at[11..], plain(view.name))
+    }
+}
+
+/// What a state lasts until, in words that fit behind "until".
+fn until(end: End) -> String {
+    match end {
+        End::None => "-".to_owned(),
+        End::At { left, at } => format!("{} (in {})", &utc(at)[11..], brief(left)),
+        End::NextCall => "the next call".to_owned(),
+        End::Reset => "a reset".to_owned(),
+        End::Resume => "a resume".to_owned(),
+    }
+}
+
+fn instances(view: &View<'_>) -> String {
+    match view.instances() {
+        (_, 0) => "-".to_owned(),
+        (tripped, known) => format!("{tripped} of {known} tripped"),
+    }
+}
+
+fn age(since: Option<Timestamp>, now: Timestamp) -> String {
+    since.map_or_else(|| "-".to_owned(), |since| brief(now.since(since)))
+}
+
+fn or_dash(text: String) -> String {
+    if text.is_empty() { "-".to_owned() } else { text }
+}

@@ -1,0 +1,193 @@
+//! Orders of operators on their way to the store: who waits for which, and what became of it.
+
+use core::time::Duration;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use super::shared::{Coordinator, Shared};
+use crate::registry::Registry;
+use crate::state::{Act, By, Generation};
+use crate::store::DynStore;
+use crate::sync::Mutex;
+
+/// What became of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The record has it.
+    Stored { generation: Generation },
+    /// Another act was there first.
+    Superseded { why: String },
+    /// Its time was over before it could be written.
+    Expired,
+    /// The record is of a later version.
+    Unwritable { version: u32 },
+}
+
+/// Why an order is not even begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoRoom {
+    /// So many rows of the audit wait.
+    Outbox(usize),
+    /// The record is of a later version.
+    Unwritable(u32),
+}
+
+/// An order that was given again, and what to write into the audit should its row have been lost.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) circuit: String,
+    pub(super) id: String,
+    pub(super) act: Act,
+    pub(super) by: By,
+}
+
+/// Who waits, by circuit and order.
+#[derive(Debug, Default)]
+pub(super) struct Waiters(Mutex<HashMap<(String, String), Waiting>>);
+
+/// Whoever gave the same order.
+type Waiting = Vec<oneshot::Sender<Fate>>;
+
+impl Waiters {
+    pub(super) fn tell(&self, circuit: &str, fates: Vec<(String, Fate)>) {
+        if fates.is_empty() {
+            return;
+        }
+        let mut told = Vec::new();
+        {
+            let mut waiters = self.0.lock();
+            for (id, fate) in fates {
+                let waiting = waiters.remove(&(circuit.to_owned(), id)).unwrap_or_default();
+                told.extend(waiting.into_iter().map(|waiter| (waiter, fate.clone())));
+            }
+        }
+        // Outside the lock: it wakes tasks, which are foreign code.
+        for (waiter, fate) in told {
+            waiter.send(fate).ok();
+        }
+    }
+
+    /// Nobody will tell any more: whoever waits, waits in vain.
+    pub(super) fn end(&self) {
+        let waiters = core::mem::take(&mut *self.0.lock());
+        // Outside the lock: it wakes tasks, which are foreign code.
+        drop(waiters);
+    }
+
+    fn add(&self, circuit: &str, id: &str) -> oneshot::Receiver<Fate> {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiters = self.0.lock();
+        // Those that gave up are forgotten here: there are never more than orders within one timeout.
+        waiters.retain(|_, waiting| {
+            waiting.retain(|waiter| !waiter.is_closed());
+            !waiting.is_empty()
+        });
+        waiters.entry((circuit.to_owned(), id.to_owned())).or_default().push(sender);
+        receiver
+    }
+}
+
+/// The registry's end of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Orders(Arc<Shared>);
+
+impl Registry {
+    /// Returns the way of orders to the store, if there is one.
+    pub(crate) fn orders(&self) -> Option<Orders> {
+        self.companion::<Coordinator>().map(|coordinator| Orders(Arc::clone(&coordinator.0)))
+    }
+}
+
+impl Orders {
+    /// Takes room for the order's row of the audit. An order that is not carried out gives it back.
+    pub(crate) fn admit(&self, circuit: &str) -> Result<(), NoRoom> {
+        let (rows, unwritable) = {
+            let seen = self.0.seen.lock();
+            (seen.status.audit_rows, seen.unwritable.get(circuit).copied())
+        };
+        if let Some(version) = unwritable {
+            return Err(NoRoom::Unwritable(version));
+        }
+        let mut inbox = self.0.inbox.lock();
+        let waiting = rows + inbox.orders;
+        if waiting >= self.0.terms.outbox {
+            return Err(NoRoom::Outbox(waiting));
+        }
+        inbox.orders += 1;
+        Ok(())
+    }
+
+    pub(crate) fn withdraw(&self) {
+        let mut inbox = self.0.inbox.lock();
+        inbox.orders = inbox.orders.saturating_sub(1);
+    }
+
+    /// Returns what will say what becomes of the order. To be called before it is carried out.
+    pub(crate) fn expect(&self, circuit: &str, id: &str) -> oneshot::Receiver<Fate> {
+        self.0.waiters.add(circuit, id)
+    }
+
+    /// Lets the store be asked at once: somebody waits.
+    pub(crate) fn hurry(&self) {
+        self.0.inbox.lock().hurry = true;
+        self.0.called.notify_one();
+    }
+
+    /// Asks what became of an order that was given before, and has its row written should it have been lost.
+    pub(crate) fn ask(&self, circuit: &str, id: &str, act: Act, by: &By) {
+        let asked = Asked { circuit: circuit.to_owned(), id: id.to_owned(), act, by: by.clone() };
+        self.0.inbox.lock().asked.push(asked);
+        self.0.called.notify_one();
+    }
+
+    /// Waits for it, at most as long as the store may take, or not at all, or says why nobody knows yet.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while waiting, what was ordered goes on its way.
+    pub(crate) async fn fate(&self, receiver: oneshot::Receiver<Fate>, patient: bool) -> Result<Fate, String> {
+        if !self.0.inbox.lock().running {
+            return Err("the task that keeps circuits in the store does not run".to_owned());
+        }
+        if Handle::try_current().is_err() {
+            return Err("it was not ordered on a tokio runtime, so nobody can wait for the store".to_owned());
+        }
+        let timeout = self.0.terms.timeout;
+        match tokio::time::timeout(if patient { timeout } else { Duration::ZERO }, receiver).await {
+            Ok(Ok(fate)) => Ok(fate),
+            Ok(Err(_)) => Err("the task that keeps circuits in the store has ended".to_owned()),
+            Err(_) => {
+                let error = self.0.seen.lock().status.last_error.clone();
+                Err(error.unwrap_or_else(|| format!("the store has not answered within {timeout:?}")))
+            }
+        }
+    }
+
+    /// How many circuits have something that the store does not.
+    pub(crate) fn pending(&self) -> usize {
+        self.0.seen.lock().status.unsaved.max(1)
+    }
+
+    pub(crate) fn store(&self) -> Arc<dyn DynStore> {
+        Arc::clone(&self.0.store)
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.0.terms.timeout
+    }
+}
+
+/// Returns the id of the row of the audit of an order: the same wherever it is given, so that it is kept once.
+///
+/// FNV-1a of 128 bits: instances of two versions must agree on it.
+pub(crate) fn row_id(circuit: &str, order: &str) -> String {
+    // A name has no line break, so no two pairs are one text.
+    let bytes = circuit.bytes().chain([b'\n']).chain(order.bytes());
+    let hash = bytes.fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128, |hash, byte| {
+        (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
+    });
+    format!("order-{hash:032x}")
+}

@@ -1,0 +1,361 @@
+//! Orders to a store alone: for a command line, which has no circuits in its process.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use super::nearest::nearest;
+use super::order::random_id;
+use super::watch::Changes;
+use super::{Done, Kept, Order, Refused};
+use crate::circuit::To;
+use crate::config::Config;
+use crate::coordinator::{host_name, row_id};
+use crate::record::{CircuitRecord, Command, CorruptRecord, OperatorCommand, Timestamp, Verdict, apply};
+use crate::state::{Act, By, State};
+use crate::store::{
+    AnyStore, AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, StoreErrorKind, Versioned, Write, Written,
+};
+
+/// Operates circuits through their store: instances take its acts over as they do each other's, within a poll at the latest.
+///
+/// Clones are handles to the same one.
+///
+/// ```
+/// use tower_circuit_breaker::operation::{Operator, Order, Refused};
+/// use tower_circuit_breaker::store::{AnyStore, MemoryStore};
+/// use tower_circuit_breaker::By;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let operator = Operator::new(AnyStore::new(MemoryStore::new()));
+/// let by = By::new("alice", "the provider announced a maintenance")?;
+/// let order = Order::trip(&by);
+/// assert!(matches!(operator.operate("payments", &order).await, Err(Refused::NoRecord { .. })));
+/// operator.operate("payments", &order.create()).await?;
+/// println!("{:?}", operator.show("payments").await?.record);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "an operator does nothing until it is given an order"]
+pub struct Operator {
+    store: AnyStore,
+    instance: Arc<str>,
+    incarnation: Arc<str>,
+    timeout: Duration,
+    cooldown: Duration,
+}
+
+/// What a store holds of one circuit.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Shown {
+    /// The name.
+    pub name: String,
+    /// What is there, or why that is no record.
+    pub record: Result<CircuitRecord, CorruptRecord>,
+    /// The time of the store.
+    pub now: Timestamp,
+    /// Names the version of what is there.
+    pub etag: Etag,
+}
+
+impl Operator {
+    /// Returns an operator of the circuits in that store.
+    pub fn new(store: AnyStore) -> Self {
+        Self {
+            store,
+            instance: format!("operator@{}", host_name()).into(),
+            incarnation: random_id().into(),
+            timeout: Duration::from_secs(2),
+            cooldown: Duration::from_secs(60),
+        }
+    }
+
+    /// Sets where acts are said to have been done, in record and audit. Default: `operator@` and the host's name.
+    pub fn instance(mut self, name: &str) -> Self {
+        self.instance = name.into();
+        self
+    }
+
+    /// Sets how long each operation of the store may take. Default: 2 s.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets for how long after the published state left closed, or a trip by hand, a reset is refused. Default: 60 s.
+    ///
+    /// The store does not know what the circuits are configured to.
+    pub const fn reset_cooldown(mut self, cooldown: Duration) -> Self {
+        self.cooldown = cooldown;
+        self
+    }
+
+    /// Returns what the store holds, by name.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it could not be asked.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, nothing has happened.
+    pub async fn list(&self) -> Result<Vec<Shown>, StoreError> {
+        let names = self.ask(self.store.list()).await?;
+        let mut shown = Vec::with_capacity(names.len());
+        for names in names.chunks(BATCH) {
+            let Loaded { entries, now } = self.ask(self.store.load_many(names)).await?;
+            for (name, entry) in names.iter().zip(entries) {
+                // What has gone meanwhile is not there.
+                shown.extend(entry.map(|entry| Shown::of(name, &entry, now)));
+            }
+        }
+        Ok(shown)
+    }
+
+    /// Returns what the store holds of one circuit.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::NoRecord`], with the name that was perhaps meant, or [`Refused::Store`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, nothing has happened.
+    pub async fn show(&self, name: &str) -> Result<Shown, Refused> {
+        match self.load(name).await.map_err(|error| store(&error, false))? {
+            (Some(entry), now) => Ok(Shown::of(name, &entry, now)),
+            (None, _) => Err(self.no_record(name).await),
+        }
+    }
+
+    /// Returns what changes in the store from now on, after all that is there.
+    pub fn watch(&self) -> Changes {
+        Changes::new(self.clone())
+    }
+
+    /// Returns the rows of the audit that pass, newest first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it could not be asked.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, nothing has happened.
+    pub async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
+        let mut rows = self.ask(self.store.audit(filter)).await?;
+        rows.reverse();
+        Ok(rows)
+    }
+
+    /// Carries out an order in the store.
+    ///
+    /// Whoever writes meanwhile is first: the order is then judged again on what is there. An act on a circuit that the store does
+    /// not know is refused, as the name is more likely mistyped than new; [`Order::create`] makes the record.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`], with one sentence for the operator.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the act was done or not, and perhaps not audited. Given again, the same order is carried out once, and audited.
+    pub async fn operate(&self, name: &str, order: &Order) -> Result<Done, Refused> {
+        order.check()?;
+        if order.create {
+            Config::new(name).map_err(|error| Refused::Invalid { problem: error.to_string() })?;
+        }
+        let mut proposed = 0;
+        let mut lost = None;
+        for _ in 0..ATTEMPTS {
+            let (entry, now) = match self.load(name).await {
+                Ok(loaded) => loaded,
+                Err(error) => return Err(store(&error, lost.is_some())),
+            };
+            if order.act == Act::Forget {
+                match self.delete(name, entry, lost.is_some()).await? {
+                    Some(generation) => return Ok(self.audited(name, order, generation, now).await),
+                    None => continue,
+                }
+            }
+            let (mut record, expected) = match entry {
+                Some(entry) => {
+                    let record = CircuitRecord::decode(name, &entry.bytes, now)
+                        .map_err(|problem| Refused::Corrupt { problem: problem.to_string() })?;
+                    (record, Some(entry.etag))
+                }
+                None if order.create => (CircuitRecord::unknown(name), None),
+                None => return Err(self.no_record(name).await),
+            };
+            if !record.is_writable() {
+                return Err(Refused::Unwritable { version: record.version });
+            }
+            if self.judge(name, &record, order, now)? {
+                return Ok(self.audited(name, order, record.latest().get(), now).await);
+            }
+            let command = self.command(order, &record, proposed);
+            match apply(&mut record, &Command::Operated(command), now) {
+                Verdict::Applied | Verdict::Known => {}
+                // On the last act, without an age: nothing else can be said of it.
+                verdict @ (Verdict::Superseded | Verdict::Expired | Verdict::Unwritable) => {
+                    let why = format!("{verdict:?}, on what is there").to_lowercase();
+                    return Err(Refused::Superseded { why });
+                }
+            }
+            proposed = proposed.max(record.latest().get());
+            let bytes = record.encode().map_err(|problem| Refused::Corrupt { problem: problem.to_string() })?;
+            let ttl = record.ttl(TTL_OPEN, TTL_OTHER, now);
+            let write = Write { name: name.to_owned(), expected, bytes, ttl };
+            match self.ask(self.store.compare_and_set(&write)).await {
+                Ok(Written::Applied { now, .. }) => {
+                    return Ok(self.audited(name, order, record.latest().get(), now).await);
+                }
+                Ok(Written::Conflict { .. }) => {}
+                // It was written or not: the id in the record will say.
+                Err(error) if error.kind() == StoreErrorKind::TimedOut => lost = Some(error),
+                Err(error) => return Err(store(&error, lost.is_some())),
+            }
+        }
+        Err(lost.map_or_else(
+            || Refused::Store { problem: "others write faster than this can".to_owned(), maybe_done: false },
+            |error| store(&error, true),
+        ))
+    }
+
+    /// Deletes what the store holds of a circuit: [`Order::forget`].
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As of [`operate`](Self::operate).
+    pub async fn forget(&self, name: &str, by: &By) -> Result<Done, Refused> {
+        self.operate(name, &Order::forget(by)).await
+    }
+
+    /// Refuses what must not be done on that record; whether it was done before.
+    fn judge(&self, name: &str, record: &CircuitRecord, order: &Order, now: Timestamp) -> Result<bool, Refused> {
+        if record.operator.as_ref().is_some_and(|last| last.commands.iter().any(|id| **id == *order.id)) {
+            return Ok(true);
+        }
+        if let Some(seen) = order.seen.filter(|seen| *seen < record.latest()) {
+            return Err(Refused::Stale { seen, now: record.latest() });
+        }
+        if order.act == Act::Reset && !order.force {
+            let tripped_for = record.tripped_at(now).map(|at| now.since(at));
+            let left = tripped_for.map_or(Duration::ZERO, |past| self.cooldown.saturating_sub(past));
+            if !left.is_zero() {
+                return Err(Refused::Cooldown { left });
+            }
+        }
+        if order.act == Act::Resume && record.held(now).is_none() {
+            return Err(Refused::NothingHeld { name: name.to_owned() });
+        }
+        Ok(false)
+    }
+
+    fn command(&self, order: &Order, record: &CircuitRecord, proposed: u64) -> OperatorCommand {
+        OperatorCommand {
+            id: order.id.to_string(),
+            replaced: Vec::new(),
+            act: order.act,
+            to: match order.to {
+                To::HalfOpen => State::HalfOpen,
+                To::Closed => State::Closed,
+            },
+            hold: order.hold,
+            by: order.by.clone(),
+            age: Duration::ZERO,
+            on: record.operator.as_ref().map_or(0, |last| last.sequence),
+            after: proposed,
+            instance: self.instance.to_string(),
+            incarnation: self.incarnation.to_string(),
+            era: 0,
+        }
+    }
+
+    /// Deletes what is there. `None` if something else is there by now.
+    async fn delete(&self, name: &str, entry: Option<Versioned>, lost: bool) -> Result<Option<u64>, Refused> {
+        let Some(Versioned { etag, .. }) = entry else {
+            // The answer to the delete before may have been lost.
+            return if lost { Ok(Some(0)) } else { Err(self.no_record(name).await) };
+        };
+        match self.ask(self.store.delete(name, &etag)).await {
+            Ok(deleted) => Ok(deleted.then_some(0)),
+            Err(error) => Err(store(&error, error.kind() == StoreErrorKind::TimedOut)),
+        }
+    }
+
+    /// Writes the row of what was done. Its id is the order's, so that it is there once however often it is written.
+    async fn audited(&self, name: &str, order: &Order, generation: u64, now: Timestamp) -> Done {
+        let row = AuditRow {
+            id: row_id(name, &order.id),
+            service: name.to_owned(),
+            action: order.act.as_str().to_owned(),
+            reason: order.by.reason().to_owned(),
+            user: Some(order.by.user().to_owned()),
+            timestamp: now,
+            generation,
+            instance: self.instance.to_string(),
+        };
+        crate::telemetry::audit::tell(crate::telemetry::audit::Line {
+            service: name,
+            action: order.act.as_str(),
+            reason: order.by.reason(),
+            user: Some(order.by.user()),
+            generation,
+            instance: Some(&self.instance),
+        });
+        let generation = crate::state::Generation::new(generation);
+        let kept = match self.ask(self.store.append_audit(&[row])).await {
+            Ok(()) => Kept::Stored { generation },
+            Err(error) => Kept::Unaudited { generation, why: error.chain() },
+        };
+        Done { transition: None, kept }
+    }
+
+    async fn load(&self, name: &str) -> Result<(Option<Versioned>, Timestamp), StoreError> {
+        let names = [name.to_owned()];
+        let Loaded { entries, now } = self.ask(self.store.load_many(&names)).await?;
+        Ok((entries.into_iter().next().flatten(), now))
+    }
+
+    async fn no_record(&self, name: &str) -> Refused {
+        // Without the names there is only nothing to suggest.
+        let names = self.ask(self.store.list()).await.unwrap_or_default();
+        Refused::NoRecord { name: name.to_owned(), nearest: nearest(name, names.iter().map(String::as_str)) }
+    }
+
+    pub(super) async fn store_watch(&self) -> Result<Option<crate::store::Watch>, StoreError> {
+        self.ask(self.store.watch()).await
+    }
+
+    async fn ask<T>(&self, operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let timeout = self.timeout;
+        let late = |_| Err(StoreError::timed_out(format!("no answer within {timeout:?}")));
+        tokio::time::timeout(timeout, operation).await.unwrap_or_else(late)
+    }
+}
+
+impl Shown {
+    fn of(name: &str, entry: &Versioned, now: Timestamp) -> Self {
+        let record = CircuitRecord::decode(name, &entry.bytes, now);
+        Self { name: name.to_owned(), record, now, etag: entry.etag.clone() }
+    }
+}
+
+fn store(error: &StoreError, maybe_done: bool) -> Refused {
+    Refused::Store { problem: error.chain(), maybe_done }
+}
+
+/// How often an order is judged on what others have written meanwhile.
+const ATTEMPTS: usize = 16;
+/// How many names are asked for at once.
+const BATCH: usize = 256;
+/// What a registry asks for by default.
+const TTL_OPEN: Duration = Duration::from_secs(24 * 3600);
+const TTL_OTHER: Duration = Duration::from_secs(3600);

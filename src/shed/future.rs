@@ -1,0 +1,79 @@
+//! The future of a call that may have been shed: the inner future un-boxed, or the answer.
+
+use core::fmt;
+use core::future::Future;
+use core::marker::PhantomData;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use crate::rejection::Rejection;
+
+pin_project! {
+    /// The future of a call through [`LoadShedding`](super::LoadShedding).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is done, the inner future is dropped; there is nothing of its own to lose.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct SheddingFuture<F, R, Req, Res, Err>
+    where
+        R: Rejection<Req, Res, Err>,
+    {
+        #[pin]
+        kind: Kind<F, Result<Res, R::Error>>,
+        marker: PhantomData<fn(Req) -> Err>,
+    }
+}
+
+pin_project! {
+    #[project = KindProjection]
+    enum Kind<F, Answer> {
+        Called { #[pin] future: F },
+        Shed { answer: Option<Answer> },
+    }
+}
+
+impl<F, R, Req, Res, Err> SheddingFuture<F, R, Req, Res, Err>
+where
+    R: Rejection<Req, Res, Err>,
+{
+    pub(super) const fn called(future: F) -> Self {
+        Self { kind: Kind::Called { future }, marker: PhantomData }
+    }
+
+    pub(super) const fn shed(answer: Result<Res, R::Error>) -> Self {
+        Self { kind: Kind::Shed { answer: Some(answer) }, marker: PhantomData }
+    }
+}
+
+impl<F, R, Req, Res, Err> Future for SheddingFuture<F, R, Req, Res, Err>
+where
+    F: Future<Output = Result<Res, Err>>,
+    R: Rejection<Req, Res, Err>,
+{
+    type Output = Result<Res, R::Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().kind.project() {
+            KindProjection::Called { future } => future.poll(context).map_err(R::map_err),
+            KindProjection::Shed { answer } => {
+                Poll::Ready(answer.take().expect("a future is not polled after it is done"))
+            }
+        }
+    }
+}
+
+impl<F, R, Req, Res, Err> fmt::Debug for SheddingFuture<F, R, Req, Res, Err>
+where
+    R: Rejection<Req, Res, Err>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.kind {
+            Kind::Called { .. } => "Called",
+            Kind::Shed { .. } => "Shed",
+        };
+        f.debug_tuple("SheddingFuture").field(&format_args!("{kind}")).finish()
+    }
+}

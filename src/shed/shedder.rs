@@ -1,0 +1,98 @@
+//! What the services of one layer share: the circuit, the probe, the limits, and what was seen last.
+
+use core::fmt;
+use core::time::Duration;
+
+use super::LoadProbe;
+use super::gauge::Gauge;
+use crate::circuit::Circuit;
+use crate::clock::Tick;
+use crate::error::Rejected;
+use crate::event::guarded;
+use crate::state::Shed;
+
+/// When to shed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) above: f64,
+    pub(super) below: f64,
+    pub(super) operations_over: u64,
+}
+
+impl Limits {
+    /// Whether heavy operations are shed at that load, given whether they were before.
+    pub(super) fn shed_at(&self, load: Option<f64>, before: bool) -> bool {
+        match load {
+            Some(load) if before => load >= self.below,
+            Some(load) => load > self.above,
+            None => false,
+        }
+    }
+}
+
+pub(super) struct Shedder {
+    circuit: Circuit,
+    probe: Box<dyn LoadProbe>,
+    limits: Limits,
+    gauge: Gauge,
+}
+
+impl Shedder {
+    pub(super) fn new(circuit: Circuit, probe: Box<dyn LoadProbe>, limits: Limits) -> Self {
+        Self { circuit, probe, limits, gauge: Gauge::new() }
+    }
+
+    /// Refuses a call, if it is heavy and the machine is busy.
+    #[inline]
+    pub(super) fn refuse<'a>(&self, estimate: impl FnOnce() -> (&'a str, u64)) -> Option<Rejected> {
+        let now = self.now();
+        if self.gauge.is_due(now) {
+            self.look(now);
+        }
+        if self.gauge.seen().shedding() { self.weigh(now, estimate()) } else { None }
+    }
+
+    fn weigh(&self, now: Tick, (operation, operation_load): (&str, u64)) -> Option<Rejected> {
+        let Limits { above, below, operations_over } = self.limits;
+        if operation_load <= operations_over || self.gauge.is_stale(now) {
+            return None;
+        }
+        // By now another look may have found it out; then the call has been lucky.
+        let load = self.gauge.seen().load()?;
+        self.circuit.shed(now, RETRY_AFTER, || {
+            let operation = operation[..operation.floor_char_boundary(NAME)].into();
+            Shed { load, above, below, operation, operation_load, operations_over }
+        })
+    }
+
+    /// Looks at the load, unless another call does.
+    #[cold]
+    fn look(&self, now: Tick) {
+        let Some(look) = self.gauge.elect(now) else { return };
+        let load = guarded(|| self.probe.load()).flatten().filter(|load| load.is_finite() && *load >= 0.0);
+        // The probe may have taken its time.
+        let (shedding, news) = look.end(self.now(), load, &self.limits);
+        self.circuit.tell_load(load, shedding, news);
+    }
+
+    #[inline]
+    fn now(&self) -> Tick {
+        self.circuit.config().clock.now()
+    }
+}
+
+impl fmt::Debug for Shedder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { circuit, probe: _, limits, gauge } = self;
+        f.debug_struct("Shedder")
+            .field("circuit", circuit)
+            .field("limits", limits)
+            .field("seen", &gauge.seen())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The load is looked at every 250 ms, and a second is the least that an HTTP `Retry-After` can say.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How much of an operation's name is kept, in bytes: it may come with a request.
+const NAME: usize = 200;

@@ -1,0 +1,117 @@
+//! Orders by `POST`: what they do, and why they are refused.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tower_circuit_breaker::store::{Fault, FaultyStore, MemoryStore, Operation, StoreErrorKind};
+use tower_circuit_breaker::{Mode, Registry, State};
+
+use super::rig::{Served, app, authorized, circuit, fail};
+
+#[tokio::test]
+async fn an_operator_trips_and_resets_and_the_audit_has_who_and_why() {
+    let registry = Registry::new();
+    let payments = circuit(&registry, "payments");
+    let served = Served::start(app(authorized(&registry))).await;
+    let (status, done) =
+        served.post("/api/trip?circuit=payments", r#"{"reason": "maintenance", "hold_ms": 600000}"#).await;
+    assert_eq!((status, &done["kept"], &done["circuit"]["standing"]), (200, &json!("nowhere"), &json!("forced_open")));
+    assert_eq!(payments.status().mode, Mode::ForcedOpen);
+    let (status, refused) = served.post("/api/reset?circuit=payments", r#"{"reason": "it is back"}"#).await;
+    assert_eq!((status, &refused["kind"]), (409, &json!("cooldown")), "{refused}");
+    assert!((1..=60_000).contains(&refused["retry_after_ms"].as_u64().unwrap()), "{refused}");
+    let forced = r#"{"reason": "it is back", "to": "closed", "force": true}"#;
+    assert_eq!(served.post("/api/reset?circuit=payments", forced).await.0, 200);
+    assert_eq!((payments.status().mode, payments.status().state), (Mode::Automatic, State::Closed));
+    let (_, audit) = served.get("/api/audit").await;
+    let rows: Vec<_> = audit["rows"].as_array().unwrap().iter().map(|row| [&row["action"], &row["user"]]).collect();
+    assert_eq!(json!(rows), json!([["reset", "alice"], ["trip", "alice"]]));
+    assert_eq!(audit["rows"][0]["reason"], json!("it is back"));
+}
+
+#[tokio::test]
+async fn a_reset_probes_unless_it_says_otherwise_and_a_disable_must_say_for_how_long() {
+    let registry = Registry::new();
+    let payments = circuit(&registry, "payments");
+    fail(&payments);
+    let served = Served::start(app(authorized(&registry))).await;
+    assert_eq!(served.post("/api/reset?circuit=payments", r#"{"reason": "try", "force": true}"#).await.0, 200);
+    assert_eq!(payments.status().state, State::HalfOpen);
+    for body in [
+        r#"{"reason": "a"}"#,
+        r#"{"reason": "a", "hold_ms": 1, "indefinitely": true}"#,
+        r#"{"reason": "a", "hold_ms": 0}"#,
+    ] {
+        assert_eq!(served.post("/api/disable?circuit=payments", body).await.0, 422, "{body}");
+    }
+    assert_eq!(payments.status().mode, Mode::Automatic);
+    let (status, done) = served.post("/api/disable?circuit=payments", r#"{"reason": "a", "indefinitely": true}"#).await;
+    assert_eq!((status, &done["circuit"]["mode"]), (200, &json!("disabled")));
+    assert_eq!(served.post("/api/resume?circuit=payments", r#"{"reason": "b"}"#).await.0, 200);
+    let (status, refused) = served.post("/api/resume?circuit=payments", r#"{"reason": "b"}"#).await;
+    assert_eq!((status, &refused["kind"]), (409, &json!("nothing_held")));
+}
+
+#[tokio::test]
+async fn an_order_sent_again_is_done_once_and_one_on_what_has_changed_is_refused() {
+    let registry = Registry::new();
+    let payments = circuit(&registry, "payments");
+    let served = Served::start(app(authorized(&registry))).await;
+    let seen = payments.status().latest.get();
+    let order = format!(r#"{{"reason": "maintenance", "id": "click-7", "seen": {seen}}}"#);
+    let (status, first) = served.post("/api/trip?circuit=payments", &order).await;
+    assert_eq!((status, &first["id"], first["transition"].is_object()), (200, &json!("click-7"), true));
+    let (status, again) = served.post("/api/trip?circuit=payments", &order).await;
+    assert_eq!((status, &again["transition"]), (200, &Value::Null));
+    let stale = order.replace("click-7", "click-8");
+    let (status, refused) = served.post("/api/trip?circuit=payments", &stale).await;
+    assert_eq!((status, &refused["kind"]), (409, &json!("stale")), "{refused}");
+    assert_eq!(payments.status().transitions.len(), 1);
+}
+
+#[tokio::test]
+async fn an_order_that_makes_no_sense_is_refused_with_a_sentence_and_changes_nothing() {
+    let registry = Registry::new();
+    let payments = circuit(&registry, "payments");
+    let served = Served::start(app(authorized(&registry))).await;
+    let long = format!(r#"{{"reason": "{}"}}"#, "x".repeat(501));
+    for (path, body, expected, sentence) in [
+        ("/api/trip?circuit=paymets", r#"{"reason": "a"}"#, 404, "did you mean `payments`?"),
+        ("/api/trip", r#"{"reason": "a"}"#, 400, "missing field `circuit`"),
+        ("/api/trip?circuit=payments", "", 400, "the body is not what was expected"),
+        ("/api/trip?circuit=payments", r#"{"reason": "#, 400, "the body is not what was expected"),
+        ("/api/trip?circuit=payments", "{}", 422, "missing field `reason`"),
+        ("/api/trip?circuit=payments", r#"{"reason": " "}"#, 422, "reason is empty"),
+        ("/api/trip?circuit=payments", r#"{"reason": "a\nlevel=error"}"#, 422, "reason has control characters"),
+        ("/api/trip?circuit=payments", &long, 422, "reason has 501 characters"),
+        ("/api/trip?circuit=payments", r#"{"reason": "a", "user": "root"}"#, 422, "unknown field `user`"),
+        ("/api/trip?circuit=payments", r#"{"reason": "a", "to": "closed"}"#, 422, "unknown field `to`"),
+        ("/api/trip?circuit=payments", r#"{"reason": "a", "hold_ms": -1}"#, 422, "invalid value"),
+        ("/api/trip?circuit=payments", r#"{"reason": "a", "id": "two words"}"#, 422, "1 to 64 bytes"),
+        ("/api/reset?circuit=payments", r#"{"reason": "a", "to": "open"}"#, 422, "unknown variant `open`"),
+    ] {
+        let (status, problem) = served.post(path, body).await;
+        assert_eq!((status, problem["status"].as_u64()), (expected, Some(expected.into())), "{path} {body}: {problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(sentence), "{path} {body}: {problem}");
+    }
+    assert!(payments.status().transitions.is_empty());
+}
+
+#[tokio::test]
+async fn an_act_that_the_store_has_is_answered_with_200_and_one_that_waits_for_it_with_202() {
+    let store = FaultyStore::new(MemoryStore::new());
+    let faults = store.faults();
+    let builder = Registry::builder().store(store).store_timeout(Duration::from_millis(200));
+    let registry = builder.build().unwrap();
+    circuit(&registry, "payments");
+    assert!(registry.restore(Duration::from_secs(5)).await.unwrap().is_complete());
+    let served = Served::start(app(authorized(&registry))).await;
+    let (status, done) = served.post("/api/trip?circuit=payments", r#"{"reason": "maintenance"}"#).await;
+    assert_eq!((status, &done["kept"]), (200, &json!("stored")), "{done}");
+    faults.set(Operation::ALL, Fault::Fail(StoreErrorKind::Unavailable));
+    let (status, done) = served.post("/api/resume?circuit=payments", r#"{"reason": "over"}"#).await;
+    assert_eq!((status, &done["kept"], &done["circuit"]["mode"]), (202, &json!("here"), &json!("automatic")), "{done}");
+    assert!(done["detail"].as_str().unwrap().contains("not stored yet"), "{done}");
+    let (_, list) = served.get("/api/circuits").await;
+    assert_eq!(list["store"]["unsaved"], json!(1), "{}", list["store"]);
+}

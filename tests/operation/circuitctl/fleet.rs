@@ -1,0 +1,89 @@
+//! A service in this process, `circuitctl` in another, and a store between them.
+
+use std::future::poll_fn;
+use std::time::{Duration, Instant};
+
+use tower_circuit_breaker::state::Mode;
+use tower_circuit_breaker::store::AnyStore;
+use tower_circuit_breaker::{Circuit, Config, Registry};
+
+use super::{Circuitctl, files, sqlite};
+use crate::servers::postgres::Postgres;
+use crate::servers::redis::Redis;
+
+/// Waits until the circuit has that mode.
+async fn becomes(circuit: &Circuit, mode: Mode) {
+    let mut era = 0;
+    let until = async { while poll_fn(|cx| circuit.poll_changed(cx, &mut era)).await.mode != mode {} };
+    tokio::time::timeout(Duration::from_secs(20), until).await.expect("it is taken over within a poll");
+}
+
+/// Trips again and again, and measures from the start of the other process to the first rejection here.
+async fn an_act_of_another_process_rejects_here(ctl: Circuitctl, acts: usize) {
+    let registry = Registry::builder().store(AnyStore::open(&ctl.store).unwrap()).instance("service").build().unwrap();
+    let circuit = registry.circuit(Config::new("payments").unwrap()).unwrap();
+    assert!(registry.restore(Duration::from_secs(5)).await.unwrap().is_complete());
+    ctl.does(&["trip", "payments", "--reason", "the first makes the record", "--create"]);
+    becomes(&circuit, Mode::ForcedOpen).await;
+    let mut took = Vec::new();
+    for number in 0..acts {
+        ctl.does(&["resume", "payments", "--reason", "again"]);
+        becomes(&circuit, Mode::Automatic).await;
+        assert!(circuit.try_acquire().is_ok());
+        let reason = format!("maintenance {number}");
+        let begun = now();
+        let mut program = ctl.command(&["trip", "payments", "--reason", &reason]).spawn().unwrap();
+        becomes(&circuit, Mode::ForcedOpen).await;
+        let rejected = circuit.try_acquire().unwrap_err().to_string();
+        took.push(begun.elapsed());
+        assert!(rejected.contains(&format!("ana: {reason}")), "{rejected}");
+        let ended = tokio::task::spawn_blocking(move || program.wait()).await.unwrap().unwrap();
+        assert!(ended.success());
+    }
+    took.sort();
+    let kind = ctl.store.split(':').next().unwrap();
+    println!(
+        "circuitctl on {kind}: rejected in the other process after {:?}, at most {:?}",
+        took[acts / 2],
+        took[acts - 1]
+    );
+    // What the service did itself is seen there, too.
+    registry.resume("payments", &tower_circuit_breaker::By::new("carl", "over").unwrap()).await.unwrap();
+    assert_eq!(ctl.document(&["show", "payments"]).1["state"], "closed");
+    let audit = ctl.does(&["audit", "--user", "carl"]);
+    assert!(audit.contains("service") && audit.contains("resume"), "{audit}");
+    assert!(registry.shutdown(Duration::from_secs(5)).await.is_complete());
+}
+
+fn acts() -> usize {
+    std::env::var("ACTS").ok().and_then(|acts| acts.parse().ok()).unwrap_or(3)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn through_files() {
+    let (_folder, ctl) = files();
+    an_act_of_another_process_rejects_here(ctl, acts()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn through_sqlite() {
+    let (_folder, ctl) = sqlite().await;
+    an_act_of_another_process_rejects_here(ctl, acts()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn through_redis() {
+    let server = Redis::start().await;
+    an_act_of_another_process_rejects_here(Circuitctl::on(server.url()), acts()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn through_postgres() {
+    let server = Postgres::start().await;
+    an_act_of_another_process_rejects_here(Circuitctl::on(server.url()), acts()).await;
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long it really takes")]
+fn now() -> Instant {
+    Instant::now()
+}

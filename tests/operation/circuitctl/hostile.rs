@@ -1,0 +1,143 @@
+//! What somebody may type, or write into the store, to do harm.
+
+use tower_circuit_breaker::store::{FileStore, Store, Write};
+
+use super::{Circuitctl, Said, files, sqlite};
+use crate::servers::postgres::Postgres;
+use crate::servers::redis::Redis;
+
+const REASONS: [&str; 6] = [
+    "'; DROP TABLE circuit_breaker_states; --",
+    "\"]] redis.call('FLUSHALL') --[[",
+    "$(rm -rf /) `id` ${HOME} %s %n {0} {}",
+    "<script>alert(1)</script>",
+    "../../../../etc/passwd",
+    "é 漢字 🦀 \\ \" '",
+];
+
+/// What is kept is what was typed, byte for byte, and nothing else has changed.
+fn texts_are_texts(ctl: &Circuitctl) {
+    for (number, text) in REASONS.into_iter().enumerate() {
+        let name = format!("{}-{number}", text.replace(char::is_whitespace, "_"));
+        let tripped = ctl.run(&["trip", &name, "--reason", text, "--user", text, "--create"]);
+        assert_eq!(tripped.code, 0, "{tripped:?}");
+        let (_, shown) = ctl.document(&["show", &name]);
+        assert_eq!((&shown["name"], &shown["user"]), (&name.as_str().into(), &text.into()));
+        let (_, audit) = ctl.document(&["audit", "--service", &name, "--user", text]);
+        assert_eq!(audit["rows"][0]["reason"], text, "{audit}");
+    }
+    assert_eq!(ctl.document(&["status"]).1["circuits"].as_array().map(Vec::len), Some(REASONS.len()));
+}
+
+#[tokio::test]
+async fn metacharacters_are_text_in_every_store() {
+    texts_are_texts(&files().1);
+    texts_are_texts(&sqlite().await.1);
+    let redis = Redis::start().await;
+    texts_are_texts(&Circuitctl::on(redis.url()));
+    let postgres = Postgres::start().await;
+    tower_circuit_breaker::store::PostgresStore::new(&postgres.url()).unwrap().ensure_schema().await.unwrap();
+    texts_are_texts(&Circuitctl::on(postgres.url()));
+}
+
+#[test]
+fn what_could_forge_a_line_or_is_endless_is_refused() {
+    let (_folder, ctl) = files();
+    let long = "x".repeat(10_000);
+    for text in ["a\nb", "\u{1b}[2J", "\u{202e}evil", "a\rb", "", &long] {
+        let refused = ctl.run(&["trip", "payments", "--reason", text, "--create"]);
+        assert_eq!(refused.code, 2, "{refused:?}");
+        let refused = ctl.run(&["trip", text, "--reason", "x", "--create"]);
+        assert_eq!(refused.code, 2, "{refused:?}");
+        let Said { err, .. } = ctl.run(&["show", text]);
+        assert!(!err.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'), "{err:?}");
+    }
+    assert_eq!(ctl.does(&["status"]).lines().count(), 1, "nothing was written");
+}
+
+#[tokio::test]
+async fn what_others_wrote_into_the_store_does_not_reach_the_terminal() {
+    let (folder, ctl) = files();
+    ctl.does(&["trip", "payments", "--reason", "maintenance", "--create"]);
+    let store = FileStore::new(folder.path());
+    let garbage = Write { name: "bad".to_owned(), expected: None, bytes: b"garbage \x1b[2J".to_vec(), ttl: None };
+    store.compare_and_set(&garbage).await.unwrap();
+    let evil = tower_circuit_breaker::store::AuditRow {
+        id: "evil".to_owned(),
+        service: "pay\u{1b}]0;x\u{7}".to_owned(),
+        action: "trip\n2026".to_owned(),
+        reason: "\u{202e}gnp.exe".to_owned(),
+        user: Some("root\r".to_owned()),
+        timestamp: tower_circuit_breaker::record::Timestamp::from_millis(u64::MAX),
+        generation: 0,
+        instance: String::new(),
+    };
+    store.append_audit(&[evil]).await.unwrap();
+    for command in [&["status"][..], &["audit"]] {
+        let out = ctl.does(command);
+        assert_eq!(out.lines().count(), 3, "a line for each: {out:?}");
+        assert!(!out.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'), "{out:?}");
+    }
+    let shown = ctl.does(&["show", "bad"]);
+    assert!(shown.contains("state        unreadable"), "{shown}");
+    let trip = ctl.run(&["trip", "bad", "--reason", "x"]);
+    assert!(trip.code == 3 && trip.err.contains("forget it to begin anew"), "{trip:?}");
+    assert_eq!(ctl.run(&["is-tripped", "bad"]).code, 3, "nobody knows");
+    ctl.does(&["forget", "bad", "--reason", "garbage"]);
+    assert_eq!(ctl.does(&["status"]).lines().count(), 2);
+}
+
+#[test]
+fn a_password_is_never_printed() {
+    let secret = "s3cr3t";
+    for store in [
+        format!("redis://:{secret}@127.0.0.1:1"),
+        format!("postgres://ana:{secret}@127.0.0.1:1/x"),
+        format!("postgres://ana@127.0.0.1:1/x?password={secret}"),
+        format!("postgres://ana:{secret}@127.0.0.1:port/x"),
+        format!("sqlite:memory:{secret}@x"),
+        format!("mysql://ana:{secret}@127.0.0.1/x"),
+        format!("redis:/ana:{secret}@127.0.0.1"),
+        format!("file:/nowhere/ana:{secret}@x"),
+    ] {
+        let by_environment = Circuitctl::on(store.clone());
+        let none = Circuitctl::on("file:.");
+        let option = format!("--store={store}");
+        let misspelt = format!("--stroe={store}");
+        let limit = format!("--limit={store}");
+        for said in [
+            by_environment.run(&["status"]),
+            by_environment.run(&["--json", "status"]),
+            by_environment.run(&["--help"]),
+            by_environment.run(&["trip", "--help"]),
+            by_environment.run(&["nonsense"]),
+            none.run(&["--store", &store, "show", "a"]),
+            none.run(&[&option, "watch"]),
+            none.run(&[&misspelt, "status"]),
+            none.run(&["audit", &limit]),
+            none.run(&[&store]),
+            none.run(&["status", &store]),
+            none.run(&["--cache", &store, "status"]),
+            none.run(&["show", &store]),
+        ] {
+            assert!(!said.out.contains(secret) && !said.err.contains(secret), "{store}: {said:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn there_is_no_colour_but_for_people_who_want_it() {
+    let (_folder, ctl) = sqlite().await;
+    ctl.does(&["trip", "payments", "--reason", "maintenance", "--create"]);
+    assert!(!ctl.does(&["status"]).contains('\u{1b}'), "not into a pipe");
+    // `script` gives it a terminal.
+    let on_terminal = |no_color: &str| {
+        let command = format!("{} status", env!("CARGO_BIN_EXE_circuitctl"));
+        let mut script = std::process::Command::new("script");
+        script.args(["-qec", &command, "/dev/null"]).env("CIRCUIT_BREAKER_STORE", &ctl.store).env("TERM", "xterm");
+        script.env("NO_COLOR", no_color).stdin(std::process::Stdio::null());
+        String::from_utf8(script.output().expect("`script` is of util-linux").stdout).unwrap()
+    };
+    assert!(on_terminal("").contains("\u{1b}[31mforced_open\u{1b}[0m"), "{:?}", on_terminal(""));
+    assert!(!on_terminal("1").contains('\u{1b}'), "{:?}", on_terminal("1"));
+}

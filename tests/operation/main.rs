@@ -1,0 +1,10 @@
+//! What people and their tools see of circuits, and do to them: the page, the command line, alerts and dashboards.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod admin;
+mod circuitctl;
+mod deploy;
+mod page;
+#[expect(dead_code, reason = "the tests of stores use the rest of them")]
+mod servers;
