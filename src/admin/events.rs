@@ -1,8 +1,7 @@
 //! What happens, as server-sent events: told as it happens, to as many clients as there are seats.
 
-use core::future::Future;
 use core::pin::Pin;
-use core::task::{Context, Poll, ready};
+use core::task::{Context, Poll};
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use http::{HeaderValue, StatusCode, header};
 use http_body::Frame;
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Sleep;
+use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::Desk;
 use super::body::millis;
@@ -29,9 +28,10 @@ pub(super) async fn events(State(desk): State<Arc<Desk>>) -> Result<Response, Pr
         return Err(problem.retry_after(Duration::from_secs(5)));
     };
     let subscription = desk.registry.subscribe();
-    let end = Box::pin(tokio::time::sleep(LONGEST));
-    let teller = Teller { desk, subscription, end, first: true, _seat: seat };
-    let mut response = Response::new(Body::new(Events { next: Some(Box::pin(teller.next())) }));
+    let (sender, told) = mpsc::channel(1);
+    #[expect(clippy::disallowed_methods, reason = "somebody has to take the seat back, and it ends with the stream")]
+    tokio::spawn(Teller { desk, subscription, _seat: seat }.tell(sender));
+    let mut response = Response::new(Body::new(Events { told }));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     // nginx would keep events back until it has a page of them.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
@@ -42,28 +42,37 @@ pub(super) async fn events(State(desk): State<Arc<Desk>>) -> Result<Response, Pr
 struct Teller {
     desk: Arc<Desk>,
     subscription: Subscription,
-    end: Pin<Box<Sleep>>,
-    first: bool,
     _seat: OwnedSemaphorePermit,
 }
 
 impl Teller {
-    /// Waits for the next event. It waits in the subscription, not here, if the client is slow: then it misses some and is told.
-    async fn next(mut self) -> Option<(Bytes, Self)> {
-        // At once, so that the client knows that it misses nothing from here on.
-        if core::mem::replace(&mut self.first, false) {
-            return Some((beat(), self));
+    /// Tells until the client is gone, or has had its time. It is a task of its own, as nobody asks for more of a body whose client
+    /// does not read: such a one would keep its seat for ever.
+    async fn tell(mut self, client: Sender<Bytes>) {
+        tokio::select! {
+            () = tokio::time::sleep(LONGEST) => {}
+            () = client.closed() => {}
+            () = self.tell_all(&client) => {}
         }
-        let news = tokio::select! {
-            () = &mut self.end => return None,
-            news = tokio::time::timeout(BEAT, self.subscription.next()) => news,
-        };
-        let text = match news {
-            Ok(Some(news)) => self.told(&news),
-            Ok(None) => return None,
-            Err(_) => beat(),
-        };
-        Some((text, self))
+        // The seat is free before the client learns that it has to ask anew.
+        drop(self);
+    }
+
+    /// It waits in the subscription, not here, if the client is slow: then it misses some and is told.
+    async fn tell_all(&mut self, client: &Sender<Bytes>) {
+        // At once, so that the client knows that it misses nothing from here on.
+        let mut text = beat();
+        while client.send(text).await.is_ok() {
+            // The one before is on its way.
+            if client.reserve().await.is_err() {
+                return;
+            }
+            text = match tokio::time::timeout(BEAT, self.subscription.next()).await {
+                Ok(Some(news)) => self.told(&news),
+                Ok(None) => return,
+                Err(_) => beat(),
+            };
+        }
     }
 
     fn told(&self, News { circuit, what }: &News) -> Bytes {
@@ -92,11 +101,9 @@ fn event(name: &str, data: &Value) -> Bytes {
     format!("event: {name}\ndata: {data}\n\n").into()
 }
 
-type Next = Pin<Box<dyn Future<Output = Option<(Bytes, Teller)>> + Send>>;
-
-/// The body: it asks for the next event when the one before is on its way.
+/// The body: the next event is waited for when the one before is on its way.
 struct Events {
-    next: Option<Next>,
+    told: Receiver<Bytes>,
 }
 
 impl http_body::Body for Events {
@@ -107,11 +114,7 @@ impl http_body::Body for Events {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let Some(next) = &mut self.next else { return Poll::Ready(None) };
-        let told = ready!(next.as_mut().poll(context));
-        let (text, next) = told.map_or((None, None), |(text, teller)| (Some(text), Some(teller)));
-        self.next = next.map(|teller| -> Next { Box::pin(teller.next()) });
-        Poll::Ready(text.map(|text| Ok(Frame::data(text))))
+        self.told.poll_recv(context).map(|text| text.map(|text| Ok(Frame::data(text))))
     }
 }
 

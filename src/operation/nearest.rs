@@ -4,15 +4,16 @@
 pub(super) fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
     // A third of the letters wrong is another word; and of any length beyond that nobody types.
     let limit = (typed.chars().count() / 3).clamp(1, 8);
-    let near = names.map(|name| (distance(typed, name, limit), name)).filter(|(distance, _)| *distance <= limit);
+    // Once, not for each name: what a request asks for may be as long as a request can be.
+    let typed = folded(typed);
+    let near = names.map(|name| (distance(&typed, name, limit), name)).filter(|(distance, _)| *distance <= limit);
     near.min().map(|(_, name)| name.to_owned())
 }
 
 /// How many letters must be added, left out, changed or swapped with their neighbour, if it is no more than `limit`
 /// (optimal string alignment).
-fn distance(a: &str, b: &str, limit: usize) -> usize {
-    let fold = |text: &str| text.chars().flat_map(char::to_lowercase).collect::<Vec<_>>();
-    let (a, b) = (fold(a), fold(b));
+fn distance(a: &[char], b: &str, limit: usize) -> usize {
+    let b = folded(b);
     if a.len().abs_diff(b.len()) > limit {
         return limit + 1;
     }
@@ -30,6 +31,10 @@ fn distance(a: &str, b: &str, limit: usize) -> usize {
         before = core::mem::replace(&mut row, next);
     }
     row[b.len()]
+}
+
+fn folded(text: &str) -> Vec<char> {
+    text.chars().flat_map(char::to_lowercase).collect()
 }
 
 #[cfg(test)]

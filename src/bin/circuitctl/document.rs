@@ -6,6 +6,7 @@ use tower_circuit_breaker::state::Mode;
 use tower_circuit_breaker::store::AuditRow;
 
 use crate::failure::Failure;
+use crate::table::is_tame;
 use crate::view::{End, View, end_of, is_tripped, word};
 
 /// One circuit. Without a readable record, `problem` says why, and most is null.
@@ -93,7 +94,22 @@ pub(crate) fn failed(failure: &Failure) -> String {
         "nearest": failure.nearest,
         "id": failure.id,
     });
-    format!("{}\n", json!({ "error": error }))
+    line(&json!({ "error": error }))
+}
+
+/// A document in a line. It may end on a terminal, too, and JSON escapes but the first of what commands one.
+pub(crate) fn line(document: &Value) -> String {
+    let mut line = String::new();
+    for c in document.to_string().chars() {
+        if is_tame(c) {
+            line.push(c);
+        } else {
+            // None of them is beyond four digits, and none stands outside a string.
+            line.push_str(&format!("\\u{:04x}", u32::from(c)));
+        }
+    }
+    line.push('\n');
+    line
 }
 
 fn until(end: End) -> Option<u64> {

@@ -24,7 +24,7 @@ impl Page {
         if self.json {
             let circuits: Vec<_> = views.iter().map(document::circuit).collect();
             let now = views.first().map(|view| view.now);
-            return format!("{}\n", json!({ "circuits": circuits, "now": now }));
+            return document::line(&json!({ "circuits": circuits, "now": now }));
         }
         if views.is_empty() {
             return "the store has no circuit: one that never failed has no record\n".to_owned();
@@ -45,7 +45,7 @@ impl Page {
 
     pub(crate) fn show(&self, view: &View<'_>) -> String {
         if self.json {
-            return format!("{}\n", document::shown(view));
+            return document::line(&document::shown(view));
         }
         let mut text = format!("{}\n", plain(view.name));
         let mut line = |key: &str, value: &str| text.push_str(&format!("  {key:<12} {value}\n"));
@@ -106,7 +106,7 @@ impl Page {
 
     pub(crate) fn is_tripped(&self, view: &View<'_>, tripped: bool) -> String {
         if self.json {
-            return format!("{}\n", json!({ "name": view.name, "tripped": tripped, "state": view.word() }));
+            return document::line(&json!({ "name": view.name, "tripped": tripped, "state": view.word() }));
         }
         let is = if tripped { "is" } else { "is not" };
         format!("{} {is} tripped: {}\n", plain(view.name), view.words())
@@ -114,7 +114,7 @@ impl Page {
 
     pub(crate) fn done(&self, name: &str, order: &Order, done: &Done, hold: Option<Duration>) -> String {
         if self.json {
-            return format!("{}\n", document::done(name, order, done));
+            return document::line(&document::done(name, order, done));
         }
         let name = plain(name);
         if order.act() == Act::Forget {
@@ -136,7 +136,7 @@ impl Page {
 
     pub(crate) fn audit(&self, rows: &[AuditRow]) -> String {
         if self.json {
-            return format!("{}\n", document::audit(rows));
+            return document::line(&document::audit(rows));
         }
         if rows.is_empty() {
             return "no row of the audit is like that\n".to_owned();
@@ -154,7 +154,7 @@ impl Page {
     pub(crate) fn change(&self, name: &str, view: Option<&View<'_>>) -> String {
         let Some(view) = view else {
             return if self.json {
-                format!("{}\n", json!({ "name": name, "forgotten": true }))
+                document::line(&json!({ "name": name, "forgotten": true }))
             } else {
                 format!("{:8}  {}  forgotten\n", "", plain(name))
             };
@@ -162,7 +162,7 @@ impl Page {
         if self.json {
             let mut circuit = document::circuit(view);
             circuit["now"] = json!(view.now);
-            return format!("{circuit}\n");
+            return document::line(&circuit);
         }
         let at = utc(view.now);
         let state = painted(&view.words(), if self.colour { view.colour() } else { Colour::None });

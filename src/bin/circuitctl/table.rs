@@ -31,10 +31,6 @@ pub(crate) fn painted(text: &str, colour: Colour) -> String {
 /// Returns the text with everything escaped that moves the cursor, ends the line or turns the text around. What a store holds was
 /// written by others.
 pub(crate) fn plain(text: &str) -> String {
-    let is_tame = |c: char| {
-        !c.is_control()
-            && !matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
     text.chars().fold(String::with_capacity(text.len()), |mut plain, c| {
         if is_tame(c) {
             plain.push(c);
@@ -43,6 +39,11 @@ pub(crate) fn plain(text: &str) -> String {
         }
         plain
     })
+}
+
+pub(crate) fn is_tame(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// Rows under a heading, each column as wide as its widest cell. The last is as long as it is.

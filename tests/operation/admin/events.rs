@@ -104,3 +104,22 @@ async fn a_stream_beats_every_five_seconds_and_ends_after_five_minutes() {
     // One at once, and one each 5 s; at 300 s either comes first.
     assert!((60..=61).contains(&text.matches("event: beat\n").count()), "{text}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_reads_has_its_seat_for_five_minutes_and_not_for_ever() {
+    let registry = Registry::new();
+    let app = app(authorized(&registry).event_clients(1));
+    let follow = || {
+        let request = http::Request::get("/circuits/api/events").header("authorization", format!("Bearer {TOKEN}"));
+        app.clone().oneshot(request.body(Body::empty()).unwrap())
+    };
+    // A laptop that sleeps: its connection stands, and the server's buffers are full, so nobody asks for more of the body.
+    let stuck = follow().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(299)).await;
+    assert_eq!(follow().await.unwrap().status(), 503);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(follow().await.unwrap().status(), 200, "the next one is served");
+    // Once it wakes up it is told nothing more, and asks anew.
+    let told = stuck.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(told, "event: beat\ndata: {\"next_ms\":5000}\n\n");
+}

@@ -66,7 +66,7 @@ async fn what_others_wrote_into_the_store_does_not_reach_the_terminal() {
         id: "evil".to_owned(),
         service: "pay\u{1b}]0;x\u{7}".to_owned(),
         action: "trip\n2026".to_owned(),
-        reason: "\u{202e}gnp.exe".to_owned(),
+        reason: "\u{202e}gnp.exe\u{9b}2J".to_owned(),
         user: Some("root\r".to_owned()),
         timestamp: tower_circuit_breaker::record::Timestamp::from_millis(u64::MAX),
         generation: 0,
@@ -78,6 +78,11 @@ async fn what_others_wrote_into_the_store_does_not_reach_the_terminal() {
         assert_eq!(out.lines().count(), 3, "a line for each: {out:?}");
         assert!(!out.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'), "{out:?}");
     }
+    // `--json` is read by people, too: U+009B begins a command to a terminal as ESC [ does.
+    let (_, audit) = ctl.document(&["audit"]);
+    assert_eq!(audit["rows"][0]["reason"], "\u{202e}gnp.exe\u{9b}2J", "a program reads what was written");
+    let out = ctl.does(&["--json", "audit"]);
+    assert!(!out.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'), "{out:?}");
     let shown = ctl.does(&["show", "bad"]);
     assert!(shown.contains("state        unreadable"), "{shown}");
     let trip = ctl.run(&["trip", "bad", "--reason", "x"]);
