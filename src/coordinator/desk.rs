@@ -94,8 +94,8 @@ pub(super) struct Desk {
     reverts: bool,
     /// Until when others advise.
     advised_until: Option<Timestamp>,
-    /// The record is to be deleted, by the order of that id.
-    forgetting: Option<String>,
+    /// The record is to be deleted, by the orders of these ids.
+    forgetting: Vec<String>,
 
     pub(super) in_flight: bool,
     /// Grows with every write, so that what was loaded before is known to be old.
@@ -175,7 +175,7 @@ impl Desk {
             strayed: false,
             reverts: false,
             advised_until: None,
-            forgetting: None,
+            forgetting: Vec::new(),
             in_flight: false,
             turn: life.turn,
             conflicts: 0,
@@ -213,7 +213,7 @@ impl Desk {
 
     /// Whether there is something to write now.
     pub(super) fn wants(&self, now: Tick) -> bool {
-        self.forgetting.is_some()
+        !self.forgetting.is_empty()
             || self.act.is_some()
             || self.transition.is_some()
             || self.behind
@@ -245,7 +245,7 @@ impl Desk {
         now: Now,
     ) -> Told {
         let etag = current.map(|current| current.etag.clone());
-        if self.forgetting.is_some() {
+        if !self.forgetting.is_empty() {
             // What is there is to go, whatever it says.
             if via == Via::Answer {
                 self.etag = Some(etag);

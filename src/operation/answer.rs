@@ -150,12 +150,12 @@ impl fmt::Display for Refused {
         match self {
             Self::NoSuchCircuit { name, nearest } => {
                 write!(f, "there is no circuit `{}`", name.escape_debug())?;
-                nearest.as_ref().map_or(Ok(()), |nearest| write!(f, "; did you mean `{nearest}`?"))
+                nearest.as_ref().map_or(Ok(()), |nearest| write!(f, "; did you mean `{}`?", nearest.escape_debug()))
             }
             Self::NoRecord { name, nearest } => {
                 write!(f, "the store has no record of `{}`", name.escape_debug())?;
                 match nearest {
-                    Some(nearest) => write!(f, "; did you mean `{nearest}`? A")?,
+                    Some(nearest) => write!(f, "; did you mean `{}`? A", nearest.escape_debug())?,
                     None => f.write_str(": a")?,
                 }
                 f.write_str(" circuit that has never failed has none until it is created")
@@ -169,7 +169,9 @@ impl fmt::Display for Refused {
                 write!(f, "the circuit has changed since you looked ({seen} then, {now} now): look again")
             }
             Self::Superseded { why } => write!(f, "it was overtaken: {why}"),
-            Self::NothingHeld { name } => write!(f, "no override lies over `{name}`: there is nothing to resume"),
+            Self::NothingHeld { name } => {
+                write!(f, "no override lies over `{}`: there is nothing to resume", name.escape_debug())
+            }
             Self::Expired => {
                 f.write_str("its time was over before the store could be reached; it bound here meanwhile")
             }

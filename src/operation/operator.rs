@@ -175,7 +175,15 @@ impl Operator {
                 Err(error) => return Err(store(&error, lost.is_some())),
             };
             if order.act == Act::Forget {
-                match self.delete(name, entry, lost.is_some()).await? {
+                let latest = entry.as_ref().and_then(|entry| {
+                    CircuitRecord::decode(name, &entry.bytes, now).ok().map(|record| record.latest())
+                });
+                if let (Some(seen), Some(now)) = (order.seen, latest)
+                    && seen < now
+                {
+                    return Err(Refused::Stale { seen, now });
+                }
+                match self.delete(name, entry, &mut lost).await? {
                     Some(generation) => return Ok(self.audited(name, order, generation, now).await),
                     None => continue,
                 }
@@ -279,14 +287,24 @@ impl Operator {
     }
 
     /// Deletes what is there. `None` if something else is there by now.
-    async fn delete(&self, name: &str, entry: Option<Versioned>, lost: bool) -> Result<Option<u64>, Refused> {
+    async fn delete(
+        &self,
+        name: &str,
+        entry: Option<Versioned>,
+        lost: &mut Option<StoreError>,
+    ) -> Result<Option<u64>, Refused> {
         let Some(Versioned { etag, .. }) = entry else {
             // The answer to the delete before may have been lost.
-            return if lost { Ok(Some(0)) } else { Err(self.no_record(name).await) };
+            return if lost.is_some() { Ok(Some(0)) } else { Err(self.no_record(name).await) };
         };
         match self.ask(self.store.delete(name, &etag)).await {
             Ok(deleted) => Ok(deleted.then_some(0)),
-            Err(error) => Err(store(&error, error.kind() == StoreErrorKind::TimedOut)),
+            // It was deleted or not: what is there will say.
+            Err(error) if error.kind() == StoreErrorKind::TimedOut => {
+                *lost = Some(error);
+                Ok(None)
+            }
+            Err(error) => Err(store(&error, lost.is_some())),
         }
     }
 

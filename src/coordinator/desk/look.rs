@@ -55,7 +55,7 @@ impl Desk {
         let era = self.eras.saturating_add(edge.era);
         if let Reason::Operator { act, by } = &edge.reason {
             if *act == Act::Forget {
-                self.forget(edge, who, now);
+                self.forget(by, edge, who, now, told);
                 return;
             }
             self.ordered(*act, by, edge, age, who, now);

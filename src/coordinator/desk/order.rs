@@ -43,21 +43,26 @@ impl Desk {
     }
 
     /// An operator wants nothing to be known any more.
-    pub(super) fn forget(&mut self, edge: &Transition, who: &Who, now: Tick) {
+    pub(super) fn forget(&mut self, by: &By, edge: &Transition, who: &Who, now: Tick, told: &mut Told) {
         let era = self.eras.saturating_add(edge.era);
         let id = edge.order.as_deref().map_or_else(|| format!("{}-{era}", who.incarnation), ToOwned::to_owned);
         self.known = CircuitRecord::unknown(self.circuit.name());
         self.evidence.forget(self.circuit.totals());
-        (self.act, self.transition, self.binding) = (None, None, None);
+        if let Some(Pending { command, .. }) = self.act.take() {
+            let why = format!("{} by {} afterwards: {}", Act::Forget, by.user(), by.reason());
+            let dropped = command.replaced.into_iter().chain([command.id]);
+            told.fates.extend(dropped.map(|id| (id, Fate::Superseded { why: why.clone() })));
+        }
+        (self.transition, self.binding) = (None, None);
         (self.acts, self.followed, self.advised_until) = (0, 0, None);
         (self.behind, self.strayed, self.reverts) = (false, false, false);
-        self.forgetting = Some(id);
+        self.forgetting.push(id);
         self.retry_at = self.retry_at.min(now);
     }
 
     /// Returns what is to be deleted, if something is: the version that is there, or that nothing is.
     pub(in crate::coordinator) fn deletes(&self) -> Option<Option<Etag>> {
-        self.forgetting.as_ref().and_then(|_| self.etag.clone())
+        if self.forgetting.is_empty() { None } else { self.etag.clone() }
     }
 
     /// Nothing is there any more.
@@ -65,7 +70,9 @@ impl Desk {
         self.etag = Some(None);
         self.failures = 0;
         let mut told = Told::default();
-        told.fates.extend(self.forgetting.take().map(|id| (id, Fate::Stored { generation: self.known.latest() })));
+        let generation = self.known.latest();
+        let forgotten = core::mem::take(&mut self.forgetting).into_iter();
+        told.fates.extend(forgotten.map(|id| (id, Fate::Stored { generation })));
         told
     }
 
@@ -74,7 +81,7 @@ impl Desk {
         let Asked { id, act, by, .. } = asked;
         let mut told = Told::default();
         let pending = self.act.as_ref().is_some_and(|act| act.command.id == *id || act.command.replaced.contains(id));
-        if pending || self.forgetting.as_ref() == Some(id) {
+        if pending || self.forgetting.contains(id) {
             return told;
         }
         let operated = self.known.operator.as_ref().filter(|operated| operated.commands.contains(id));

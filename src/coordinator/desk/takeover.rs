@@ -83,7 +83,12 @@ impl Desk {
                 Verdict::Expired => ("expired", "its time was over before the store could be reached"),
                 Verdict::Applied | Verdict::Known | Verdict::Unwritable => ("", ""),
             };
-            told.fates.extend(self.fate(verdict).map(|fate| (command.id.clone(), fate)));
+            if let Some(fate) = self.fate(verdict) {
+                told.fates.push((command.id.clone(), fate));
+                let why = format!("{} by {} afterwards: {}", command.act, command.by.user(), command.by.reason());
+                let replaced = command.replaced.iter();
+                told.fates.extend(replaced.map(|id| (id.clone(), Fate::Superseded { why: why.clone() })));
+            }
             if !action.is_empty() {
                 let reason = format!("{} \"{}\": {why}", command.act.as_str(), command.by.reason());
                 let row = self.row(who, action, reason, Some(command.by.user().to_owned()));

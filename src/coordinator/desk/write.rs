@@ -23,8 +23,12 @@ impl Desk {
             match apply(&mut record, &Command::Operated(command.clone()), now.store) {
                 Verdict::Applied => ticket_act = Some(command.id),
                 Verdict::Unwritable => return None,
-                // Superseded and expired acts were told of when the record came in.
-                Verdict::Known | Verdict::Superseded | Verdict::Expired => self.act = None,
+                Verdict::Known => self.act = None,
+                // Since the record came in: it is asked for again, and then the act is dropped and that is told.
+                Verdict::Superseded | Verdict::Expired => {
+                    self.unload();
+                    return None;
+                }
             }
         }
         if let Some(command) = self.transition_command() {
@@ -75,7 +79,7 @@ impl Desk {
 
     /// The write was made.
     pub(in crate::coordinator) fn written(&mut self, ticket: Ticket, etag: Etag, who: &Who, now: Now) -> Told {
-        if self.forgetting.is_some() {
+        if !self.forgetting.is_empty() {
             // That was before: what it has written is what is to be deleted now.
             self.etag = Some(Some(etag));
             return self.look(who, now.here);

@@ -180,3 +180,20 @@ async fn who_watches_sees_what_is_there_then_what_changes_then_what_goes() {
         assert_eq!(fourth.name, "orders", "a failure loses nothing");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn forgetting_on_an_old_sight_is_refused_and_one_whose_answer_was_lost_is_audited() {
+    let store = faulty();
+    let operator = operator(&store);
+    operator.operate("payments", &Order::trip(&alice()).create()).await.unwrap();
+    let seen = operator.show("payments").await.unwrap().record.unwrap().latest();
+    pass(secs(1)).await;
+    operator.operate("payments", &Order::disable(&bob()).indefinitely()).await.unwrap();
+    let refused = operator.operate("payments", &Order::forget(&alice()).seen(seen)).await;
+    assert!(matches!(refused, Err(Refused::Stale { .. })), "{refused:?}");
+    assert!(record(&store, "payments").await.is_some());
+    store.faults().set(&[Operation::Delete], Fault::LoseReply);
+    let done = operator.forget("payments", &alice()).await;
+    assert!(done.as_ref().is_ok_and(is_stored), "{done:?}");
+    assert_eq!(acts(&store).await, ["trip alice", "disable bob", "forget alice"]);
+}
