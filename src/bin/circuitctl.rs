@@ -87,7 +87,7 @@ async fn run(arguments: Arguments) -> Answer {
     if let Some(cache) = cache
         && let Err(error) = asked(&cache, *timeout).await
     {
-        let why = table::plain(&address::hide(&failure::chain(&error)));
+        let why = table::plain(&address::hide(&error.chain()));
         complain(&format!(
             "circuitctl: the cache does not answer, so instances that reach it may not hear of this: {why}"
         ));

@@ -1,4 +1,6 @@
 //! The builder of a configuration, and the checks that make it one.
+//!
+//! Long, as each setting is a method with its range and its default.
 
 use core::time::Duration;
 use std::sync::Arc;

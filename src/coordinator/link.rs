@@ -90,14 +90,20 @@ impl Link {
 
     /// Tells of a failure: the first at once, then one line a minute.
     pub(super) fn note(&mut self, now: Tick, operation: &'static str, error: &StoreError) {
-        self.last_error = Some(chain(error));
+        self.last_error = Some(error.chain());
         if now < self.next_line {
             self.untold += 1;
             return;
         }
         self.next_line = now.saturating_add(LINE_EVERY);
         self.told = true;
-        telemetry::store::failed(Tier::Durable, self.kind, operation, &chain(error), core::mem::take(&mut self.untold));
+        telemetry::store::failed(
+            Tier::Durable,
+            self.kind,
+            operation,
+            &error.chain(),
+            core::mem::take(&mut self.untold),
+        );
     }
 
     /// The time of the store, if it ever told.
@@ -111,11 +117,6 @@ pub(super) fn backoff(failures: u32, dice: &mut Dice) -> Duration {
     let most = FIRST_WAIT.saturating_mul(1 << failures.min(16)).min(LONGEST_WAIT);
     // Full jitter, so that instances do not come back in step; but never at once.
     FIRST_WAIT.saturating_add(most.mul_f64(dice.share()))
-}
-
-/// The error with its causes in one line.
-pub(super) fn chain(error: &StoreError) -> String {
-    error.chain()
 }
 
 /// How many operations may be under way.

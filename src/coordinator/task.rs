@@ -1,5 +1,6 @@
 //! The task: it waits for a bell, an answer, news or the time, and lets every desk do what is due.
 
+mod answers;
 mod end;
 mod jobs;
 mod leave;

@@ -1,20 +1,20 @@
 //! Orders to a store alone: for a command line, which has no circuits in its process.
 
+mod attempt;
+
 use core::time::Duration;
 use std::sync::Arc;
 
+use self::attempt::Attempt;
 use super::nearest::nearest;
 use super::order::random_id;
 use super::watch::Changes;
 use super::{Done, Kept, Order, Refused};
-use crate::circuit::To;
 use crate::config::Config;
 use crate::coordinator::{host_name, row_id};
-use crate::record::{CircuitRecord, Command, CorruptRecord, OperatorCommand, Timestamp, Verdict, apply};
-use crate::state::{Act, By, State};
-use crate::store::{
-    AnyStore, AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, StoreErrorKind, Versioned, Write, Written,
-};
+use crate::record::{CircuitRecord, CorruptRecord, Timestamp};
+use crate::state::{Act, By};
+use crate::store::{AnyStore, AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned};
 
 /// Operates circuits through their store: instances take its acts over as they do each other's, within a poll at the latest.
 ///
@@ -167,69 +167,22 @@ impl Operator {
         if order.create {
             Config::new(name).map_err(|error| Refused::Invalid { problem: error.to_string() })?;
         }
-        let mut proposed = 0;
-        let mut lost = None;
+        let mut attempt = Attempt { name, order, proposed: 0, lost: None };
         for _ in 0..ATTEMPTS {
-            let (entry, now) = match self.load(name).await {
-                Ok(loaded) => loaded,
-                Err(error) => return Err(store(&error, lost.is_some())),
+            let (entry, now) = self.load(name).await.map_err(|error| attempt.failed(&error))?;
+            let done = if order.act == Act::Forget {
+                self.try_forget(&mut attempt, entry, now).await?
+            } else {
+                self.try_act(&mut attempt, entry, now).await?
             };
-            if order.act == Act::Forget {
-                let latest = entry.as_ref().and_then(|entry| {
-                    CircuitRecord::decode(name, &entry.bytes, now).ok().map(|record| record.latest())
-                });
-                if let (Some(seen), Some(now)) = (order.seen, latest)
-                    && seen < now
-                {
-                    return Err(Refused::Stale { seen, now });
-                }
-                match self.delete(name, entry, &mut lost).await? {
-                    Some(generation) => return Ok(self.audited(name, order, generation, now).await),
-                    None => continue,
-                }
-            }
-            let (mut record, expected) = match entry {
-                Some(entry) => {
-                    let record = CircuitRecord::decode(name, &entry.bytes, now)
-                        .map_err(|problem| Refused::Corrupt { problem: problem.to_string() })?;
-                    (record, Some(entry.etag))
-                }
-                None if order.create => (CircuitRecord::unknown(name), None),
-                None => return Err(self.no_record(name).await),
-            };
-            if !record.is_writable() {
-                return Err(Refused::Unwritable { version: record.version });
-            }
-            if self.judge(name, &record, order, now)? {
-                return Ok(self.audited(name, order, record.latest().get(), now).await);
-            }
-            let command = self.command(order, &record, proposed);
-            match apply(&mut record, &Command::Operated(command), now) {
-                Verdict::Applied | Verdict::Known => {}
-                // On the last act, without an age: nothing else can be said of it.
-                verdict @ (Verdict::Superseded | Verdict::Expired | Verdict::Unwritable) => {
-                    let why = format!("{verdict:?}, on what is there").to_lowercase();
-                    return Err(Refused::Superseded { why });
-                }
-            }
-            proposed = proposed.max(record.latest().get());
-            let bytes = record.encode().map_err(|problem| Refused::Corrupt { problem: problem.to_string() })?;
-            let ttl = record.ttl(TTL_OPEN, TTL_OTHER, now);
-            let write = Write { name: name.to_owned(), expected, bytes, ttl };
-            match self.ask(self.store.compare_and_set(&write)).await {
-                Ok(Written::Applied { now, .. }) => {
-                    return Ok(self.audited(name, order, record.latest().get(), now).await);
-                }
-                Ok(Written::Conflict { .. }) => {}
-                // It was written or not: the id in the record will say.
-                Err(error) if error.kind() == StoreErrorKind::TimedOut => lost = Some(error),
-                Err(error) => return Err(store(&error, lost.is_some())),
+            if let Some((generation, now)) = done {
+                return Ok(self.audited(name, order, generation, now).await);
             }
         }
-        Err(lost.map_or_else(
-            || Refused::Store { problem: "others write faster than this can".to_owned(), maybe_done: false },
-            |error| store(&error, true),
-        ))
+        Err(match attempt.lost {
+            Some(error) => store(&error, true),
+            None => Refused::Store { problem: "others write faster than this can".to_owned(), maybe_done: false },
+        })
     }
 
     /// Deletes what the store holds of a circuit: [`Order::forget`].
@@ -243,69 +196,6 @@ impl Operator {
     /// As of [`operate`](Self::operate).
     pub async fn forget(&self, name: &str, by: &By) -> Result<Done, Refused> {
         self.operate(name, &Order::forget(by)).await
-    }
-
-    /// Refuses what must not be done on that record; whether it was done before.
-    fn judge(&self, name: &str, record: &CircuitRecord, order: &Order, now: Timestamp) -> Result<bool, Refused> {
-        if record.operator.as_ref().is_some_and(|last| last.commands.iter().any(|id| **id == *order.id)) {
-            return Ok(true);
-        }
-        if let Some(seen) = order.seen.filter(|seen| *seen < record.latest()) {
-            return Err(Refused::Stale { seen, now: record.latest() });
-        }
-        if order.act == Act::Reset && !order.force {
-            let tripped_for = record.tripped_at(now).map(|at| now.since(at));
-            let left = tripped_for.map_or(Duration::ZERO, |past| self.cooldown.saturating_sub(past));
-            if !left.is_zero() {
-                return Err(Refused::Cooldown { left });
-            }
-        }
-        if order.act == Act::Resume && record.held(now).is_none() {
-            return Err(Refused::NothingHeld { name: name.to_owned() });
-        }
-        Ok(false)
-    }
-
-    fn command(&self, order: &Order, record: &CircuitRecord, proposed: u64) -> OperatorCommand {
-        OperatorCommand {
-            id: order.id.to_string(),
-            replaced: Vec::new(),
-            act: order.act,
-            to: match order.to {
-                To::HalfOpen => State::HalfOpen,
-                To::Closed => State::Closed,
-            },
-            hold: order.hold,
-            by: order.by.clone(),
-            age: Duration::ZERO,
-            on: record.operator.as_ref().map_or(0, |last| last.sequence),
-            after: proposed,
-            instance: self.instance.to_string(),
-            incarnation: self.incarnation.to_string(),
-            era: 0,
-        }
-    }
-
-    /// Deletes what is there. `None` if something else is there by now.
-    async fn delete(
-        &self,
-        name: &str,
-        entry: Option<Versioned>,
-        lost: &mut Option<StoreError>,
-    ) -> Result<Option<u64>, Refused> {
-        let Some(Versioned { etag, .. }) = entry else {
-            // The answer to the delete before may have been lost.
-            return if lost.is_some() { Ok(Some(0)) } else { Err(self.no_record(name).await) };
-        };
-        match self.ask(self.store.delete(name, &etag)).await {
-            Ok(deleted) => Ok(deleted.then_some(0)),
-            // It was deleted or not: what is there will say.
-            Err(error) if error.kind() == StoreErrorKind::TimedOut => {
-                *lost = Some(error);
-                Ok(None)
-            }
-            Err(error) => Err(store(&error, lost.is_some())),
-        }
     }
 
     /// Writes the row of what was done. Its id is the order's, so that it is there once however often it is written.
@@ -374,6 +264,3 @@ fn store(error: &StoreError, maybe_done: bool) -> Refused {
 const ATTEMPTS: usize = 16;
 /// How many names are asked for at once.
 const BATCH: usize = 256;
-/// What a registry asks for by default.
-const TTL_OPEN: Duration = Duration::from_secs(24 * 3600);
-const TTL_OTHER: Duration = Duration::from_secs(3600);

@@ -48,7 +48,7 @@ use problem::{Tells, problem, sentence};
 /// use http::{Request, Response};
 /// use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, classify::HttpClassifier, rejection::HttpRejection};
 ///
-/// # async fn orders(_: Request<()>) -> Result<Response<String>, std::convert::Infallible> { unimplemented!() }
+/// # async fn orders(_: Request<()>) -> Result<Response<String>, std::convert::Infallible> { Ok(Response::default()) }
 /// let circuit = Circuit::new(Config::new("orders")?);
 /// let layer = CircuitBreakerLayer::new(&circuit).classifier(HttpClassifier::new()).rejection(HttpRejection::new());
 /// # fn usable(_: impl tower::Service<Request<()>>) {}

@@ -75,8 +75,9 @@ impl StoreError {
         self.kind
     }
 
-    /// Returns the error with its causes in one line.
-    pub(crate) fn chain(&self) -> String {
+    /// Returns the error with its causes in one line, for a log.
+    #[must_use]
+    pub fn chain(&self) -> String {
         let mut text = self.to_string();
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {

@@ -1,5 +1,7 @@
 //! `Send`, `Sync`, `Unpin` and `Clone` of every public type, pinned at compile time: losing one breaks users, and gaining one
 //! is a promise.
+//!
+//! Long, as it is a table: a line or more for each public type.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;

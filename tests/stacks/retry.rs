@@ -1,5 +1,6 @@
 //! Retries that know rejections. Time is tokio's, and paused: what is waited for is measured to the millisecond.
 
+mod budget;
 mod waiting;
 
 use std::convert::Infallible;
@@ -103,62 +104,6 @@ async fn a_connector_that_was_rejected_is_known_in_the_client_s_own_error() {
     assert!(error.is_connect(), "{error:?}");
     assert!(MayBeRejected::rejected(&error).is_some(), "{error:?}");
     assert_eq!(circuit.status().totals.rejected, 1, "and it was not retried");
-}
-
-#[tokio::test(start_paused = true)]
-async fn neither_a_rejection_nor_the_wait_for_its_circuit_withdraws_from_the_budget() {
-    let (circuit, server) = (circuit(), Server::up());
-    trip(&circuit);
-    // Nothing is ever deposited, and it holds ten retries.
-    let budget = Arc::new(TpsBudget::new(MS * 10_000, 1, 0.0));
-    let retries = exact().shared_budget(Arc::clone(&budget)).build().unwrap().wait_for_circuit(MINUTE * 2, 3);
-    let mut service = boxed(&circuit, &server, retries);
-    for _ in 0..50 {
-        assert!(service.ready().await.unwrap().call(()).now_or_never().is_none(), "it waits for the circuit");
-    }
-    assert_eq!(circuit.status().totals.rejected, 50);
-    assert_eq!((0..99).filter(|_| budget.withdraw()).count(), 10, "all are left");
-    // Without any left, the wait is as good as before.
-    service.ready().await.unwrap().call(()).await.unwrap();
-    assert_eq!((server.calls(), state(&circuit)), (1, State::Closed));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_budget_that_is_spent_ends_the_retries_of_everybody_who_shares_it() {
-    let (circuit, server) = (Circuit::new(never_trips()), Server::down());
-    let retries = exact().attempts(4).retry_ratio(0.0).min_retries_per_second(1).build().unwrap();
-    let service = boxed(&circuit, &server, retries);
-    let failed = join_all((0..20).map(|_| service.clone().oneshot(()))).await;
-    assert!(failed.iter().all(Result::is_err));
-    assert_eq!(server.calls(), 20 + 10, "one retry a second, on an average over ten");
-    tokio::time::advance(MS * 20_000).await;
-    assert!(service.oneshot(()).await.is_err());
-    assert_eq!(server.calls(), 30 + 4, "and the budget fills up again");
-}
-
-#[tokio::test(start_paused = true)]
-async fn successes_pay_for_retries() {
-    let (circuit, server) = (Circuit::new(never_trips()), Server::up());
-    let retries = exact().attempts(99).retry_ratio(0.5).min_retries_per_second(0).build().unwrap();
-    let mut service = boxed(&circuit, &server, retries);
-    for _ in 0..8 {
-        service.ready().await.unwrap().call(()).await.unwrap();
-    }
-    server.go_down();
-    assert!(service.ready().await.unwrap().call(()).await.is_err());
-    assert_eq!(server.calls(), 8 + 1 + 4, "eight successes pay for four retries");
-}
-
-#[tokio::test(start_paused = true)]
-async fn retries_of_calls_that_failed_together_are_spread() {
-    let (circuit, server) = (Circuit::new(never_trips()), Server::down());
-    let service = boxed(&circuit, &server, RetryPolicy::builder().attempts(2).jitter(1.0).build().unwrap());
-    let began = now();
-    join_all((0..20).map(|_| service.clone().oneshot(()))).await;
-    let mut retried = server.asked_at(began).split_off(20);
-    assert!(retried.iter().all(|at| (MS * 100..=MS * 201).contains(at)), "{retried:?}");
-    retried.dedup();
-    assert!(retried.len() > 5, "tower's own source of randomness would give each the same wait: {retried:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use std::path::Path;
 use tower_circuit_breaker::store::schema::SchemaMode;
 use tower_circuit_breaker::store::{AnyStore, PostgresStore, SqliteStore, StoreError, TieredStore};
 
-use crate::failure::{Code, Failure, chain};
+use crate::failure::{Code, Failure};
 use crate::mask::masked;
 
 /// The address of a store. It may hold a password, so it is never shown as it is.
@@ -63,7 +63,7 @@ pub(crate) fn open(store: Option<&Address>, cache: Option<&Address>) -> Result<S
 fn opened(address: &Address) -> Result<AnyStore, Failure> {
     let url = address.0.as_str();
     let wrong = |error: StoreError| {
-        let why = chain(&error).replace(url, &masked(url));
+        let why = error.chain().replace(url, &masked(url));
         Failure::new(Code::Usage, "usage", format!("`{}` is no store: {why}", masked(url)))
     };
     match url.split_once(':').map_or("", |(scheme, _)| scheme) {

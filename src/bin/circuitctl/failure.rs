@@ -2,7 +2,6 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "what a later library refuses is a refusal, in its own words")]
 
-use std::error::Error;
 use std::process::ExitCode;
 
 use tower_circuit_breaker::operation::{Order, Refused};
@@ -51,7 +50,7 @@ impl Failure {
             StoreErrorKind::TimedOut => "the store does not answer",
             _ => "the store cannot be used",
         };
-        Self::new(Code::Away, "store_away", hinted(format!("{what}: {}", chain(error))))
+        Self::new(Code::Away, "store_away", hinted(format!("{what}: {}", error.chain())))
     }
 
     /// Of something that was only looked at.
@@ -113,20 +112,4 @@ fn hinted(mut sentence: String) -> String {
         sentence.push_str("; is it the right database? docs/schema has the definitions");
     }
     sentence
-}
-
-/// Returns an error with its causes in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // Some libraries repeat their causes.
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
 }

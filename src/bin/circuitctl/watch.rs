@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 
 use tower_circuit_breaker::operation::{Change, Operator};
 
-use crate::failure::{Code, Failure, chain};
+use crate::failure::{Code, Failure};
 use crate::page::Page;
 use crate::table::plain;
 use crate::view::View;
@@ -45,7 +45,7 @@ pub(crate) async fn run(operator: &Operator, page: &Page, names: &[String]) -> A
             Err(error) if !heard => return Err(Failure::of_store(&error)),
             Err(error) => {
                 if !away {
-                    let why = plain(&address::hide(&chain(&error)));
+                    let why = plain(&address::hide(&error.chain()));
                     complain(&format!("circuitctl: the store is away, and is asked again: {why}"));
                 }
                 away = true;

@@ -1,13 +1,10 @@
-//! The operations that are under way: what may begin, and what its end means.
+//! The operations that are under way: what they are, and which may begin.
 
 use core::time::Duration;
 
-use tokio::task::{Id, JoinError};
-
 use super::{Ledger, Task};
 use crate::clock::{Clock, Tick};
-use crate::coordinator::desk::{Now, Ticket, Via};
-use crate::coordinator::link::backoff;
+use crate::coordinator::desk::{Now, Ticket};
 use crate::store::{Etag, Loaded, StoreError, StoreErrorKind, Watch, Written};
 use crate::telemetry;
 
@@ -27,7 +24,7 @@ pub(super) enum Job {
 }
 
 impl Job {
-    const fn name(&self) -> &'static str {
+    pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Load(_) => "load",
             Self::Write(..) => "compare_and_set",
@@ -195,142 +192,6 @@ impl Task {
         let handle = self.jobs.spawn(operation);
         self.under_way.insert(handle.id(), (job, now));
     }
-
-    pub(super) fn ended(&mut self, ended: Result<(Id, Answer), JoinError>) {
-        let now = self.ledger.clock.now();
-        let (id, answer) = match ended {
-            Ok((id, answer)) => (id, Some(answer)),
-            Err(error) => (error.id(), None),
-        };
-        let Some((job, began)) = self.under_way.remove(&id) else { return };
-        let panicked = || StoreError::timed_out("the store panicked");
-        match (job, answer) {
-            (Job::Load(asked), Some(Answer::Loaded(Ok(loaded)))) => self.loaded(&asked, &loaded, now),
-            (Job::Load(asked), answer) => {
-                let desks = &self.ledger.desks;
-                // Some may be gone since.
-                self.to_load.extend(asked.iter().map(|(at, _)| *at).filter(|at| desks.get(*at).is_some()));
-                self.failed("load", answer.and_then(Answer::error).unwrap_or_else(panicked), now);
-            }
-            (Job::Write(at, ticket), Some(Answer::Written(Ok(written)))) => {
-                self.wrote(at, *ticket, written, began, now);
-            }
-            (Job::Delete(at), Some(Answer::Deleted(Ok(deleted)))) => {
-                self.ledger.link.succeeded(now, None);
-                let desk = &mut self.ledger.desks[at];
-                desk.in_flight = false;
-                desk.turn += 1;
-                if deleted {
-                    let told = desk.forgotten();
-                    self.note(at, told, now);
-                } else {
-                    // Somebody has written meanwhile.
-                    desk.unload();
-                    self.to_load.insert(at);
-                }
-            }
-            (Job::Write(at, _) | Job::Delete(at), answer) => {
-                let error = answer.and_then(Answer::error).unwrap_or_else(panicked);
-                let desk = &mut self.ledger.desks[at];
-                desk.in_flight = false;
-                desk.turn += 1;
-                // It was written or not: only the store knows.
-                desk.unload();
-                self.to_load.insert(at);
-                // Backs off by itself too: that the store answers other questions says nothing about this one.
-                desk.failures = desk.failures.saturating_add(1);
-                desk.retry_at = now.saturating_add(backoff(desk.failures, &mut self.ledger.dice));
-                if error.kind() == StoreErrorKind::Refused {
-                    // It would be refused again; the others need not wait for that.
-                    desk.retry_at = now.saturating_add(REFUSED_AGAIN.mul_f64(0.5 + self.ledger.dice.share()));
-                    self.ledger.link.note(now, "compare_and_set", &error);
-                    self.make_way(at, now);
-                } else {
-                    self.failed("compare_and_set", error, now);
-                }
-            }
-            (Job::Audit(last), Some(Answer::Audited(Ok(())))) => {
-                self.audit_under_way = false;
-                self.ledger.audit_failures = 0;
-                self.ledger.outbox.taken(&last);
-                self.ledger.link.succeeded(now, None);
-            }
-            (Job::Audit(_), answer) => {
-                self.audit_under_way = false;
-                // A store of two tiers keeps records without its audit: they go on being written.
-                let Ledger { link, dice, audit_failures, .. } = &mut self.ledger;
-                *audit_failures = audit_failures.saturating_add(1);
-                self.audit_at = now.saturating_add(backoff(*audit_failures, dice));
-                link.note(now, "append_audit", &answer.and_then(Answer::error).unwrap_or_else(panicked));
-            }
-            (Job::Trim, Some(Answer::Trimmed(Ok(more)))) => {
-                if more {
-                    self.next_trim = now.saturating_add(TRIM_ON.mul_f64(0.5 + self.ledger.dice.share()));
-                }
-            }
-            (Job::Trim, answer) => {
-                let error = answer.and_then(Answer::error).unwrap_or_else(panicked);
-                self.ledger.link.note(now, "trim_audit", &error);
-            }
-            (Job::Watch, Some(Answer::Watching(Ok(watch)))) => {
-                // What changed before it watched, it has not seen.
-                if watch.is_some() {
-                    self.to_load.extend(self.ledger.desks.numbers());
-                }
-                self.watch = watch;
-            }
-            (Job::Watch, answer) => {
-                let error = answer.and_then(Answer::error).unwrap_or_else(panicked);
-                self.ledger.link.note(now, "watch", &error);
-                self.watch_at = Some(now.saturating_add(WATCH_FAILED.mul_f64(0.5 + self.ledger.dice.share())));
-            }
-        }
-    }
-
-    #[expect(clippy::needless_pass_by_value, reason = "nobody needs the error any more")]
-    fn failed(&mut self, operation: &'static str, error: StoreError, now: Tick) {
-        let Ledger { link, dice, .. } = &mut self.ledger;
-        link.failed(now, operation, &error, dice);
-        self.shared.tell_progress();
-    }
-
-    fn loaded(&mut self, asked: &[(usize, u64)], loaded: &Loaded, now: Tick) {
-        self.ledger.link.succeeded(now, Some(loaded.now));
-        let now = Now { here: now, store: loaded.now };
-        for ((at, turn), entry) in asked.iter().zip(&loaded.entries) {
-            let Ledger { desks, who, link, .. } = &mut self.ledger;
-            // What was written meanwhile is newer; and a desk may be gone, or be another's.
-            let Some(desk) = desks.get_mut(*at).filter(|desk| desk.turn == *turn) else { continue };
-            let from = entry.as_ref().map_or(link.kind(), |entry| self.shared.store.origin(&entry.etag));
-            let told = desk.found(entry.as_ref(), Via::Answer, from, who, now);
-            self.settle(*at, told, now.here);
-        }
-    }
-
-    fn wrote(&mut self, at: usize, ticket: Ticket, written: Written, began: Tick, now: Tick) {
-        let Ledger { desks, who, link, dice, .. } = &mut self.ledger;
-        let desk = &mut desks[at];
-        desk.in_flight = false;
-        desk.turn += 1;
-        let told = match written {
-            Written::Applied { etag, now: store } => {
-                link.succeeded(now, Some(store));
-                desk.written(ticket, etag, who, Now { here: now, store })
-            }
-            Written::Conflict { current, now: store } => {
-                link.succeeded(now, Some(store));
-                desk.conflicts += 1;
-                if desk.conflicts >= MANY_CONFLICTS {
-                    desk.conflicts = 0;
-                    let took = now.saturating_since(began).max(Duration::from_millis(10));
-                    desk.retry_at = now.saturating_add(took.saturating_mul(10).mul_f64(dice.share()));
-                }
-                let from = current.as_ref().map_or(link.kind(), |current| self.shared.store.origin(&current.etag));
-                desk.found(current.as_ref(), Via::Answer, from, who, Now { here: now, store })
-            }
-        };
-        self.settle(at, told, now);
-    }
 }
 
 impl Answer {
@@ -358,7 +219,7 @@ impl Answer {
         }
     }
 
-    fn error(self) -> Option<StoreError> {
+    pub(super) fn error(self) -> Option<StoreError> {
         match self {
             Self::Loaded(result) => result.err(),
             Self::Written(result) => result.err(),
@@ -371,10 +232,5 @@ impl Answer {
 
 /// How many names are asked for at once.
 const BATCH: usize = 256;
-/// After so many conflicts in a row a desk lets others go first.
-const MANY_CONFLICTS: u32 = 8;
 /// How often old rows of the audit are deleted, and how long after that where there are more.
 const TRIM_EVERY: Duration = Duration::from_secs(3600);
-const TRIM_ON: Duration = Duration::from_secs(10);
-const REFUSED_AGAIN: Duration = Duration::from_secs(10);
-const WATCH_FAILED: Duration = Duration::from_secs(5);

@@ -1,5 +1,7 @@
 //! Orders to registries that share a store.
 
+mod told;
+
 use std::pin::pin;
 use std::task::{Context, Waker};
 
@@ -330,49 +332,4 @@ async fn an_order_to_a_registry_that_was_not_started_binds_here_and_says_so() {
     assert_eq!(circuit.status().mode, Mode::ForcedOpen);
     assert_eq!(acts(&store).await, ["trip alice"], "then it goes on its way");
     assert_ne!(circuit.status().latest, Generation::new(0));
-}
-
-#[tokio::test(start_paused = true)]
-async fn whoever_gave_an_order_that_was_forgotten_or_replaced_is_told_so() {
-    let store = faulty();
-    let a = start(&store, "a").await;
-    order(&a, &Order::trip(&alice())).await.unwrap();
-    store.faults().delay(&[Operation::Delete, Operation::CompareAndSet], millis(100));
-    let (one, two) = (Order::forget(&alice()), Order::forget(&bob()));
-    let (one, two) = tokio::join!(order(&a, &one), order(&a, &two));
-    assert!(one.as_ref().is_ok_and(is_stored) && two.as_ref().is_ok_and(is_stored), "{one:?} {two:?}");
-    let (trip, forget) = (Order::trip(&alice()), Order::forget(&bob()));
-    let (tripped, forgotten) = tokio::join!(order(&a, &trip), order(&a, &forget));
-    assert!(matches!(tripped, Err(Refused::Superseded { .. })), "{tripped:?}");
-    assert!(forgotten.as_ref().is_ok_and(is_stored), "{forgotten:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn whose_order_was_replaced_by_one_that_was_overtaken_is_told_too() {
-    let store = memory();
-    let way = FaultyStore::new(store.clone());
-    let (a, b) = (start(&way, "a").await, start(&store, "b").await);
-    order(&a, &Order::trip(&bob())).await.unwrap();
-    order(&a, &Order::resume(&bob())).await.unwrap();
-    pass(secs(1)).await;
-    way.faults().delay(&[Operation::CompareAndSet], millis(100));
-    let (first, second, by_b) = (Order::trip(&alice()), Order::resume(&alice()), Order::disable(&bob()).indefinitely());
-    let (first, second, by_b) = tokio::join!(order(&a, &first), order(&a, &second), order(&b, &by_b));
-    assert!(by_b.as_ref().is_ok_and(is_stored), "{by_b:?}");
-    assert!(matches!(second, Err(Refused::Superseded { .. })), "{second:?}");
-    assert!(matches!(first, Err(Refused::Superseded { .. })), "{first:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_hold_that_ends_before_it_could_be_written_is_audited_as_that_whenever_it_ends() {
-    for n in 1..40 {
-        let store = faulty();
-        let a = start(&store, "a").await;
-        store.faults().set(&[Operation::CompareAndSet], DOWN);
-        order(&a, &Order::trip(&alice()).hold(millis(n * 250))).await.ok();
-        pass(secs(15)).await;
-        store.faults().heal();
-        pass(secs(60)).await;
-        assert_eq!(acts(&store).await, ["trip alice", "expired alice"], "{n}");
-    }
 }

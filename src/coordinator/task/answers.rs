@@ -1,0 +1,157 @@
+//! What the end of an operation means, for the desk that it was for and for what is known of the store.
+
+use core::time::Duration;
+
+use tokio::task::{Id, JoinError};
+
+use super::jobs::{Answer, Job};
+use super::{Ledger, Task};
+use crate::clock::{Clock, Tick};
+use crate::coordinator::desk::{Now, Ticket, Via};
+use crate::coordinator::link::backoff;
+use crate::store::{Loaded, StoreError, StoreErrorKind, Written};
+
+impl Task {
+    pub(super) fn ended(&mut self, ended: Result<(Id, Answer), JoinError>) {
+        let now = self.ledger.clock.now();
+        let (id, answer) = match ended {
+            Ok((id, answer)) => (id, Some(answer)),
+            Err(error) => (error.id(), None),
+        };
+        let Some((job, began)) = self.under_way.remove(&id) else { return };
+        let name = job.name();
+        let panicked = || StoreError::timed_out("the store panicked");
+        match (job, answer) {
+            (Job::Load(asked), Some(Answer::Loaded(Ok(loaded)))) => self.loaded(&asked, &loaded, now),
+            (Job::Load(asked), answer) => {
+                let desks = &self.ledger.desks;
+                // Some may be gone since.
+                self.to_load.extend(asked.iter().map(|(at, _)| *at).filter(|at| desks.get(*at).is_some()));
+                self.failed(name, answer.and_then(Answer::error).unwrap_or_else(panicked), now);
+            }
+            (Job::Write(at, ticket), Some(Answer::Written(Ok(written)))) => {
+                self.wrote(at, *ticket, written, began, now);
+            }
+            (Job::Delete(at), Some(Answer::Deleted(Ok(deleted)))) => {
+                self.ledger.link.succeeded(now, None);
+                let desk = &mut self.ledger.desks[at];
+                desk.in_flight = false;
+                desk.turn += 1;
+                if deleted {
+                    let told = desk.forgotten();
+                    self.note(at, told, now);
+                } else {
+                    // Somebody has written meanwhile.
+                    desk.unload();
+                    self.to_load.insert(at);
+                }
+            }
+            (Job::Write(at, _) | Job::Delete(at), answer) => {
+                let error = answer.and_then(Answer::error).unwrap_or_else(panicked);
+                let desk = &mut self.ledger.desks[at];
+                desk.in_flight = false;
+                desk.turn += 1;
+                // It was written or not: only the store knows.
+                desk.unload();
+                self.to_load.insert(at);
+                // Backs off by itself too: that the store answers other questions says nothing about this one.
+                desk.failures = desk.failures.saturating_add(1);
+                desk.retry_at = now.saturating_add(backoff(desk.failures, &mut self.ledger.dice));
+                if error.kind() == StoreErrorKind::Refused {
+                    // It would be refused again; the others need not wait for that.
+                    desk.retry_at = now.saturating_add(REFUSED_AGAIN.mul_f64(0.5 + self.ledger.dice.share()));
+                    self.ledger.link.note(now, name, &error);
+                    self.make_way(at, now);
+                } else {
+                    self.failed(name, error, now);
+                }
+            }
+            (Job::Audit(last), Some(Answer::Audited(Ok(())))) => {
+                self.audit_under_way = false;
+                self.ledger.audit_failures = 0;
+                self.ledger.outbox.taken(&last);
+                self.ledger.link.succeeded(now, None);
+            }
+            (Job::Audit(_), answer) => {
+                self.audit_under_way = false;
+                // A store of two tiers keeps records without its audit: they go on being written.
+                let Ledger { link, dice, audit_failures, .. } = &mut self.ledger;
+                *audit_failures = audit_failures.saturating_add(1);
+                self.audit_at = now.saturating_add(backoff(*audit_failures, dice));
+                link.note(now, name, &answer.and_then(Answer::error).unwrap_or_else(panicked));
+            }
+            (Job::Trim, Some(Answer::Trimmed(Ok(more)))) => {
+                if more {
+                    self.next_trim = now.saturating_add(TRIM_ON.mul_f64(0.5 + self.ledger.dice.share()));
+                }
+            }
+            (Job::Trim, answer) => {
+                let error = answer.and_then(Answer::error).unwrap_or_else(panicked);
+                self.ledger.link.note(now, name, &error);
+            }
+            (Job::Watch, Some(Answer::Watching(Ok(watch)))) => {
+                // What changed before it watched, it has not seen.
+                if watch.is_some() {
+                    self.to_load.extend(self.ledger.desks.numbers());
+                }
+                self.watch = watch;
+            }
+            (Job::Watch, answer) => {
+                let error = answer.and_then(Answer::error).unwrap_or_else(panicked);
+                self.ledger.link.note(now, name, &error);
+                self.watch_at = Some(now.saturating_add(WATCH_FAILED.mul_f64(0.5 + self.ledger.dice.share())));
+            }
+        }
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "nobody needs the error any more")]
+    fn failed(&mut self, operation: &'static str, error: StoreError, now: Tick) {
+        let Ledger { link, dice, .. } = &mut self.ledger;
+        link.failed(now, operation, &error, dice);
+        self.shared.tell_progress();
+    }
+
+    fn loaded(&mut self, asked: &[(usize, u64)], loaded: &Loaded, now: Tick) {
+        self.ledger.link.succeeded(now, Some(loaded.now));
+        let now = Now { here: now, store: loaded.now };
+        for ((at, turn), entry) in asked.iter().zip(&loaded.entries) {
+            let Ledger { desks, who, link, .. } = &mut self.ledger;
+            // What was written meanwhile is newer; and a desk may be gone, or be another's.
+            let Some(desk) = desks.get_mut(*at).filter(|desk| desk.turn == *turn) else { continue };
+            let from = entry.as_ref().map_or(link.kind(), |entry| self.shared.store.origin(&entry.etag));
+            let told = desk.found(entry.as_ref(), Via::Answer, from, who, now);
+            self.settle(*at, told, now.here);
+        }
+    }
+
+    fn wrote(&mut self, at: usize, ticket: Ticket, written: Written, began: Tick, now: Tick) {
+        let Ledger { desks, who, link, dice, .. } = &mut self.ledger;
+        let desk = &mut desks[at];
+        desk.in_flight = false;
+        desk.turn += 1;
+        let told = match written {
+            Written::Applied { etag, now: store } => {
+                link.succeeded(now, Some(store));
+                desk.written(ticket, etag, who, Now { here: now, store })
+            }
+            Written::Conflict { current, now: store } => {
+                link.succeeded(now, Some(store));
+                desk.conflicts += 1;
+                if desk.conflicts >= MANY_CONFLICTS {
+                    desk.conflicts = 0;
+                    let took = now.saturating_since(began).max(Duration::from_millis(10));
+                    desk.retry_at = now.saturating_add(took.saturating_mul(10).mul_f64(dice.share()));
+                }
+                let from = current.as_ref().map_or(link.kind(), |current| self.shared.store.origin(&current.etag));
+                desk.found(current.as_ref(), Via::Answer, from, who, Now { here: now, store })
+            }
+        };
+        self.settle(at, told, now);
+    }
+}
+
+/// After so many conflicts in a row a desk lets others go first.
+const MANY_CONFLICTS: u32 = 8;
+const REFUSED_AGAIN: Duration = Duration::from_secs(10);
+const WATCH_FAILED: Duration = Duration::from_secs(5);
+const TRIM_ON: Duration = Duration::from_secs(10);

@@ -1,0 +1,146 @@
+//! One attempt to carry an order out, on what the store holds: done, refused, or to be tried again on what is there then.
+
+use core::time::Duration;
+
+use super::{Operator, store};
+use crate::circuit::To;
+use crate::operation::{Order, Refused};
+use crate::record::{CircuitRecord, Command, OperatorCommand, Timestamp, Verdict, apply};
+use crate::state::{Act, State};
+use crate::store::{Store, StoreError, StoreErrorKind, Versioned, Write, Written};
+
+/// What attempts hand on.
+pub(super) struct Attempt<'a> {
+    pub(super) name: &'a str,
+    pub(super) order: &'a Order,
+    /// The highest number that was proposed.
+    pub(super) proposed: u64,
+    /// The answer that was lost last: since then the order was perhaps carried out.
+    pub(super) lost: Option<StoreError>,
+}
+
+/// The generation and the store's time when it was done; `None`: to be tried again.
+type Tried = Result<Option<(u64, Timestamp)>, Refused>;
+
+impl Attempt<'_> {
+    pub(super) fn failed(&self, error: &StoreError) -> Refused {
+        store(error, self.lost.is_some())
+    }
+
+    /// A write whose answer was lost is tried again: what is there will say.
+    fn retried(&mut self, error: StoreError) -> Tried {
+        if error.kind() != StoreErrorKind::TimedOut {
+            return Err(self.failed(&error));
+        }
+        self.lost = Some(error);
+        Ok(None)
+    }
+}
+
+impl Operator {
+    /// Deletes what is there.
+    pub(super) async fn try_forget(
+        &self,
+        attempt: &mut Attempt<'_>,
+        entry: Option<Versioned>,
+        now: Timestamp,
+    ) -> Tried {
+        let Some(Versioned { bytes, etag }) = entry else {
+            // The answer to the delete before may have been lost.
+            return if attempt.lost.is_some() { Ok(Some((0, now))) } else { Err(self.no_record(attempt.name).await) };
+        };
+        // What is no record has no number, and is deleted whatever was seen.
+        let latest = CircuitRecord::decode(attempt.name, &bytes, now).ok().map(|record| record.latest());
+        if let (Some(seen), Some(now)) = (attempt.order.seen, latest)
+            && seen < now
+        {
+            return Err(Refused::Stale { seen, now });
+        }
+        match self.ask(self.store.delete(attempt.name, &etag)).await {
+            Ok(deleted) => Ok(deleted.then_some((0, now))),
+            Err(error) => attempt.retried(error),
+        }
+    }
+
+    /// Writes what the order makes of the record.
+    pub(super) async fn try_act(&self, attempt: &mut Attempt<'_>, entry: Option<Versioned>, now: Timestamp) -> Tried {
+        let (name, order) = (attempt.name, attempt.order);
+        let (mut record, expected) = match entry {
+            Some(entry) => {
+                let record = CircuitRecord::decode(name, &entry.bytes, now)
+                    .map_err(|problem| Refused::Corrupt { problem: problem.to_string() })?;
+                (record, Some(entry.etag))
+            }
+            None if order.create => (CircuitRecord::unknown(name), None),
+            None => return Err(self.no_record(name).await),
+        };
+        if !record.is_writable() {
+            return Err(Refused::Unwritable { version: record.version });
+        }
+        if self.judge(name, &record, order, now)? {
+            return Ok(Some((record.latest().get(), now)));
+        }
+        let command = self.command(order, &record, attempt.proposed);
+        match apply(&mut record, &Command::Operated(command), now) {
+            Verdict::Applied | Verdict::Known => {}
+            // On the last act, without an age: nothing else can be said of it.
+            verdict @ (Verdict::Superseded | Verdict::Expired | Verdict::Unwritable) => {
+                let why = format!("{verdict:?}, on what is there").to_lowercase();
+                return Err(Refused::Superseded { why });
+            }
+        }
+        attempt.proposed = attempt.proposed.max(record.latest().get());
+        let bytes = record.encode().map_err(|problem| Refused::Corrupt { problem: problem.to_string() })?;
+        let ttl = record.ttl(TTL_OPEN, TTL_OTHER, now);
+        match self.ask(self.store.compare_and_set(&Write { name: name.to_owned(), expected, bytes, ttl })).await {
+            Ok(Written::Applied { now, .. }) => Ok(Some((record.latest().get(), now))),
+            Ok(Written::Conflict { .. }) => Ok(None),
+            Err(error) => attempt.retried(error),
+        }
+    }
+
+    /// Refuses what must not be done on that record; whether it was done before.
+    fn judge(&self, name: &str, record: &CircuitRecord, order: &Order, now: Timestamp) -> Result<bool, Refused> {
+        if record.operator.as_ref().is_some_and(|last| last.commands.iter().any(|id| **id == *order.id)) {
+            return Ok(true);
+        }
+        if let Some(seen) = order.seen.filter(|seen| *seen < record.latest()) {
+            return Err(Refused::Stale { seen, now: record.latest() });
+        }
+        if order.act == Act::Reset && !order.force {
+            let tripped_for = record.tripped_at(now).map(|at| now.since(at));
+            let left = tripped_for.map_or(Duration::ZERO, |past| self.cooldown.saturating_sub(past));
+            if !left.is_zero() {
+                return Err(Refused::Cooldown { left });
+            }
+        }
+        if order.act == Act::Resume && record.held(now).is_none() {
+            return Err(Refused::NothingHeld { name: name.to_owned() });
+        }
+        Ok(false)
+    }
+
+    fn command(&self, order: &Order, record: &CircuitRecord, proposed: u64) -> OperatorCommand {
+        OperatorCommand {
+            id: order.id.to_string(),
+            replaced: Vec::new(),
+            act: order.act,
+            to: match order.to {
+                To::HalfOpen => State::HalfOpen,
+                To::Closed => State::Closed,
+            },
+            hold: order.hold,
+            by: order.by.clone(),
+            age: Duration::ZERO,
+            on: record.operator.as_ref().map_or(0, |last| last.sequence),
+            after: proposed,
+            instance: self.instance.to_string(),
+            incarnation: self.incarnation.to_string(),
+            era: 0,
+        }
+    }
+}
+
+/// What a registry asks for by default.
+const TTL_OPEN: Duration = Duration::from_secs(24 * 3600);
+const TTL_OTHER: Duration = Duration::from_secs(3600);

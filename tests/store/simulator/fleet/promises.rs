@@ -1,0 +1,103 @@
+//! What must hold: of every instance after every step, and of the fleet once the faults are over.
+
+use super::*;
+
+impl Fleet {
+    /// What must hold at any time.
+    pub(super) fn hold(&mut self, when: &str) -> Result<(), String> {
+        for register in &self.registers {
+            if let Some(broken) = register.broken() {
+                return Err(format!("{when}: {broken}"));
+            }
+        }
+        for instance in &mut self.instances {
+            let status = instance.circuit.status();
+            let generation = status.generation.get();
+            if generation < instance.generation {
+                return Err(format!("{when}: {} went back from generation {}", instance.id, instance.generation));
+            }
+            instance.generation = generation;
+            for edge in status.transitions.iter().filter(|edge| edge.era > instance.seen_era) {
+                let taken_over = matches!(edge.reason, Reason::Restored | Reason::Followed | Reason::Operator { .. });
+                let opened = edge.to.state == State::Open && edge.from.state == State::Closed;
+                if instance.good && opened && !taken_over {
+                    return Err(format!("{when}: {} opened because {}", instance.id, edge.reason));
+                }
+                if instance.good && opened && edge.reason == Reason::Followed && self.sharing == Sharing::Advise {
+                    return Err(format!("{when}: {} followed under advice", instance.id));
+                }
+                let closed = edge.to.state == State::Closed && edge.from.state != State::Closed;
+                if closed && edge.reason == Reason::Restored {
+                    return Err(format!("{when}: {} was closed by a restore", instance.id));
+                }
+            }
+            instance.seen_era = status.era;
+        }
+        Ok(())
+    }
+
+    pub(super) fn converged(&self) -> Result<(), String> {
+        let Some(record) = self.registers[0].record("payments") else {
+            let known = self.instances.iter().any(|instance| {
+                let status = instance.circuit.status();
+                status.standing().is_tripped() || status.mode != Mode::Automatic
+            });
+            return if known { Err("the store never got back what an instance knows".to_owned()) } else { Ok(()) };
+        };
+        for (id, entry) in &record.instances {
+            let failed = self.failures.get(id).copied().unwrap_or_default();
+            if entry.total_failures > failed {
+                return Err(format!("{id} has {} failures in the store and {failed} in truth", entry.total_failures));
+            }
+        }
+        for register in &self.registers[1..] {
+            let Some(durable) = register.record("payments") else {
+                return Err("the durable store has nothing of it".to_owned());
+            };
+            if join(&durable, &record) != durable {
+                return Err(format!("the durable store has less: {durable:#?}"));
+            }
+        }
+        let mode = record.operator.as_ref().map_or(Mode::Automatic, |operated| operated.mode);
+        for Instance { id, circuit, .. } in &self.instances {
+            let status = circuit.status();
+            if status.mode != mode {
+                return Err(format!("{id} is {} and the store says {mode}", status.standing()));
+            }
+            if status.generation != record.generation {
+                return Err(format!("{id} knows {}, the store {}", status.generation, record.generation));
+            }
+            if self.sharing == Sharing::Follow && status.state != record.state {
+                return Err(format!("{id} is {} and the store says {}", status.state, record.state));
+            }
+        }
+        Ok(())
+    }
+
+    /// The last act wins, if it was alone, the instance lived to write it, and nothing was lost since.
+    pub(super) fn acts_are_kept(&self, calm: Tick) -> Result<(), String> {
+        let near = Duration::from_secs(60);
+        let rows = self.registers[self.registers.len() - 1].rows();
+        for acted in &self.acts {
+            let crashed = self.crashes.iter().any(|(id, at)| *id == acted.on && *at >= acted.at);
+            let told = rows.iter().filter(|row| row.user.as_deref() == Some(&acted.user) && row.action != "superseded");
+            if !crashed && told.count() != 1 {
+                return Err(format!("{acted:?} is not in the audit once"));
+            }
+        }
+        let Some(last) = self.acts.last() else { return Ok(()) };
+        let crashed = self.crashes.iter().any(|(id, at)| *id == last.on && *at >= last.at);
+        let lost = self.lost_data.is_some_and(|at| at >= last.at);
+        let alone = self.acts.iter().rev().nth(1).is_none_or(|before| last.at.saturating_since(before.at) > near);
+        let young = self.instances.iter().any(|instance| instance.born > calm);
+        if crashed || lost || young || !alone {
+            return Ok(());
+        }
+        for Instance { id, circuit, .. } in &self.instances {
+            if circuit.status().mode != last.mode {
+                return Err(format!("{last:?} was lost: {id} is {}", circuit.status().standing()));
+            }
+        }
+        Ok(())
+    }
+}
