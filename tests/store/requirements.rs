@@ -241,8 +241,10 @@ async fn a_failing_circuit_is_written_a_few_times_a_minute_whatever_its_load() {
 // G4
 #[tokio::test(start_paused = true)]
 async fn no_file_is_made_where_none_is_configured() {
+    // A folder of an earlier run may be there; then nothing may be added to it.
     let files = || {
-        let mut names: Vec<_> = std::fs::read_dir(".").unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let folders = [".", "data"].into_iter().filter_map(|folder| std::fs::read_dir(folder).ok());
+        let mut names: Vec<_> = folders.flatten().map(|entry| entry.unwrap().path()).collect();
         names.sort();
         names
     };
@@ -253,7 +255,6 @@ async fn no_file_is_made_where_none_is_configured() {
     full_circle(&circuit).await;
     assert!(registry.shutdown(secs(1)).await.is_complete());
     assert_eq!(files(), before);
-    assert!(!std::path::Path::new("data").exists());
 }
 
 // B7

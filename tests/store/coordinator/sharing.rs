@@ -1,11 +1,12 @@
 //! What the opening of one instance is to the others.
 
 use tower_circuit_breaker::State;
+use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::state::Reason;
 use tower_circuit_breaker::store::{FaultyStore, Operation};
 
-use crate::rig::{DOWN, Instance, fail, faulty, memory, millis, pass, record, secs, state, succeed};
+use crate::rig::{DOWN, Instance, alice, fail, faulty, memory, millis, pass, record, secs, state, succeed};
 
 #[tokio::test(start_paused = true)]
 async fn an_opening_made_on_advice_advises_nobody() {
@@ -108,4 +109,21 @@ async fn who_follows_takes_over_the_newest_published_state_when_it_is_back() {
     }
     let followed = b.circuit.status().transitions.iter().any(|edge| edge.reason == Reason::Followed);
     assert!(followed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_reset_of_here_waits_to_be_written_nothing_older_than_it_is_followed() {
+    let store = memory();
+    let way = FaultyStore::new(store.clone());
+    let a = Instance::start(&way, "a", Sharing::Follow).await;
+    let b = Instance::start(&store, "b", Sharing::Follow).await;
+    way.faults().set(&[Operation::CompareAndSet], DOWN);
+    // Closed already, so that it is no transition that waits.
+    a.circuit.reset(&alice(), To::Closed);
+    fail(&b.circuit, 5);
+    pass(secs(4)).await;
+    assert_eq!((state(&a.circuit), state(&b.circuit)), (State::Closed, State::Open), "an operator has closed it");
+    way.faults().heal();
+    pass(secs(60)).await;
+    assert_eq!((state(&a.circuit), state(&b.circuit)), (State::Closed, State::Closed), "and the others hear of it");
 }
