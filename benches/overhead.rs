@@ -4,6 +4,8 @@
 mod calls;
 #[path = "harness/cli.rs"]
 mod cli;
+#[path = "harness/instant.rs"]
+mod instant;
 #[path = "harness/rounds.rs"]
 mod rounds;
 
@@ -12,23 +14,14 @@ use core::time::Duration;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tower::{Layer, Service};
 use tower_circuit_breaker::circuit::To;
-use tower_circuit_breaker::clock::{Clock, MonotonicClock, Tick};
+use tower_circuit_breaker::clock::MonotonicClock;
 use tower_circuit_breaker::config::ConfigBuilder;
 use tower_circuit_breaker::{By, Circuit, CircuitBreakerLayer, Config, Failure, OpenDuration, Window};
 
 use calls::{Broken, answer, call_through, inner, poll_to_end};
 use cli::{Options, print_table};
+use instant::InstantClock;
 use rounds::{PRICE_HEADER, Rounds, price_rows};
-
-/// Dates everything by `Instant`, as the default clock does where there is no coarse one.
-#[derive(Debug)]
-struct InstantClock(MonotonicClock);
-
-impl Clock for InstantClock {
-    fn now(&self) -> Tick {
-        self.0.precise()
-    }
-}
 
 fn main() {
     let options = Options::from_args();
