@@ -112,7 +112,6 @@ impl<S: fmt::Debug, C, R, K: fmt::Debug> fmt::Debug for TrackedBodies<S, C, R, K
 
 #[cfg(all(test, not(breaker_loom)))]
 mod tests {
-    use std::borrow::Cow;
     use std::convert::Infallible;
     use std::future::ready;
 
@@ -131,8 +130,8 @@ mod tests {
             None
         }
 
-        fn select(&self, _: &Req) -> Option<Cow<'_, Circuit>> {
-            None
+        fn with<T>(&self, _: &Req, act: impl FnOnce(Option<&Circuit>) -> T) -> T {
+            act(None)
         }
     }
 

@@ -17,10 +17,10 @@
 
 mod admit;
 mod adopt;
+mod branch;
 mod change;
 mod counts;
 mod decide;
-mod flight;
 mod inner;
 #[cfg(all(test, breaker_loom))]
 mod loom_tests;
@@ -31,6 +31,7 @@ mod probes;
 #[cfg(any(feature = "store", test))]
 mod reconcile;
 mod record;
+mod rejected;
 #[cfg(any(feature = "load-shed", all(test, breaker_loom)))]
 mod shed;
 mod status;
@@ -42,22 +43,21 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 use std::sync::Arc;
 
-use self::inner::{Inner, Shard};
-use self::permit::Admission;
+use self::branch::Branch;
+use self::inner::Inner;
+use crate::clock::Tick;
 use crate::config::Config;
-use crate::error::Rejected;
 use crate::event;
 use crate::outcome::Outcome;
 use crate::state::Standing;
 #[cfg(feature = "keyed")]
 use crate::state::State;
-use crate::sync::thread_number;
-pub use flight::Call;
-pub(crate) use flight::Flight;
 pub(crate) use inner::Start;
 pub use operate::To;
 pub(crate) use operate::{NotDone, Ordered};
+pub(crate) use permit::Admission;
 pub use permit::Permit;
+pub use rejected::Rejected;
 pub use status::{ProbeStatus, Status, Totals};
 pub(crate) use wakers::Place;
 
@@ -89,13 +89,7 @@ pub(crate) use wakers::Place;
 /// ```
 #[derive(Clone)]
 pub struct Circuit {
-    top: Arc<Top>,
-}
-
-/// The permits hold a shard, not this: with shards, no two threads count references on the same line.
-struct Top {
-    inner: Arc<Inner>,
-    shards: Box<[Arc<Shard>]>,
+    root: Arc<Branch>,
 }
 
 impl Circuit {
@@ -115,10 +109,8 @@ impl Circuit {
     /// `also` is one more of them, which is not part of the configuration.
     pub(crate) fn untold(config: Config, also: Option<Arc<dyn event::Observer>>) -> Self {
         let killed = std::env::var(KILL_SWITCH).is_ok_and(|names| named_by(&names, config.name()));
-        let shards = if config.sharded { shard_count() } else { 1 };
-        let inner = Arc::new(Inner::new(config, shards, killed, also));
-        let shards = (0..shards).map(|index| Arc::new(Shard { inner: Arc::clone(&inner), index })).collect();
-        Self { top: Arc::new(Top { inner, shards }) }
+        let is_spread = config.sharded;
+        Self { root: Branch::root(Arc::new(Inner::new(config, killed, also)), is_spread) }
     }
 
     pub(crate) fn introduce(&self) {
@@ -128,7 +120,14 @@ impl Circuit {
     /// Tells the observers that it has left its registry; outside every lock.
     #[cfg(feature = "keyed")]
     pub(crate) fn tell_forgotten(&self) {
+        self.inner().report_sums();
         self.inner().tell(&event::Event::Forgotten);
+    }
+
+    /// Reports the calls that were counted but not reported one by one; outside every lock.
+    #[cfg(feature = "store")]
+    pub(crate) fn report_sums(&self) {
+        self.inner().report_sums();
     }
 
     /// Returns the name of the service behind it.
@@ -152,20 +151,37 @@ impl Circuit {
     ///
     /// [`Rejected`] if the circuit is open or its probes are taken. Then the call must not be made.
     #[doc(alias = "tryAcquirePermission")]
-    #[inline]
+    #[inline(always)]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
         self.admit(Start::Coarse).map(Admission::permit)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn admit(&self, start: Start) -> Result<Admission<'_>, Rejected> {
-        Inner::admit(self.shard(), start)
+        Branch::admit(&self.root, start)
     }
 
-    /// Rejects a call whose service was not polled ready, because it was not permitted then.
+    /// Returns whether calls go through and are counted, so that no gate has to be evaluated.
     #[inline]
-    pub(crate) fn reject_unready(&self) -> Rejected {
-        Inner::reject_unready(self.shard())
+    pub(crate) fn is_flowing(&self) -> bool {
+        self.inner().load().is_flowing()
+    }
+
+    /// Returns the time at which a call would be rejected, which is now; zero if it may be admitted or awaits a restore.
+    pub(crate) fn rejects_at(&self) -> Tick {
+        self.inner().rejects_at()
+    }
+
+    /// Returns whether services wait for the circuit to be restored.
+    pub(crate) fn awaits_restore(&self) -> bool {
+        self.inner().load().awaits_restore()
+    }
+
+    /// Rejects a call whose service was not polled ready, because the call would not have been permitted at that time. Zero
+    /// stands for now.
+    #[inline]
+    pub(crate) fn reject_as_of(&self, found: Tick) -> Rejected {
+        Branch::reject_as_of(&self.root, found)
     }
 
     /// Records an error of the inner service's `poll_ready`, as a call that failed: while closed in the window, past the
@@ -183,7 +199,7 @@ impl Circuit {
     /// Whether that is a handle to the same circuit.
     #[cfg(any(feature = "store", feature = "keyed"))]
     pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.top, &other.top)
+        Arc::ptr_eq(&self.root, &other.root)
     }
 
     /// Whether it is closed, and no operator holds it.
@@ -240,19 +256,7 @@ impl Circuit {
 
     #[inline]
     fn inner(&self) -> &Inner {
-        &self.top.inner
-    }
-
-    #[inline]
-    fn shard(&self) -> &Arc<Shard> {
-        match &*self.top.shards {
-            [only] => only,
-            shards => Self::of_this_thread(shards),
-        }
-    }
-
-    fn of_this_thread(shards: &[Arc<Shard>]) -> &Arc<Shard> {
-        &shards[thread_number() % shards.len()]
+        &self.root.inner
     }
 }
 
@@ -283,11 +287,6 @@ pub(crate) const KILL_SWITCH: &str = "CIRCUIT_BREAKER_DISABLED";
 
 fn named_by(names: &str, name: &str) -> bool {
     names.split(',').map(str::trim).any(|named| named == name || named == "*")
-}
-
-/// How many shards a sharded circuit has: a thread of each core writes to its own, as far as the promised 4 KiB go.
-fn shard_count() -> usize {
-    std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8)
 }
 
 #[cfg(all(test, not(breaker_loom)))]

@@ -9,6 +9,7 @@ mod mock;
 
 use core::fmt;
 use core::time::Duration;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 #[cfg(feature = "test-util")]
@@ -90,6 +91,13 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
         self.now()
     }
 
+    /// Returns by how much [`now`](Self::now) can lag behind [`precise`](Self::precise), at most. Default: `None`, unknown.
+    ///
+    /// Where the lag is known, a call that was clearly not slow costs one reading of the precise clock instead of two.
+    fn lag(&self) -> Option<Duration> {
+        None
+    }
+
     /// Returns the wall clock's time, for people: it dates transitions and decides nothing.
     #[expect(clippy::disallowed_methods, reason = "the one door to the wall clock")]
     fn wall(&self) -> SystemTime {
@@ -102,15 +110,13 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 /// On Linux [`now`](Clock::now) reads `CLOCK_MONOTONIC_COARSE`: a third of the price of [`Instant`](std::time::Instant), and at
 /// worst one kernel tick (1 to 10 ms) behind. Elsewhere it is an `Instant`.
 #[derive(Debug, Clone, Copy)]
-pub struct MonotonicClock {
-    origin: monotonic::Origin,
-}
+pub struct MonotonicClock(monotonic::Origin);
 
 impl MonotonicClock {
     /// Returns a clock whose origin is one second ago, so that nothing starts at tick zero.
     #[must_use]
     pub fn new() -> Self {
-        Self { origin: monotonic::origin() }
+        Self(monotonic::Origin::one_second_ago())
     }
 }
 
@@ -121,40 +127,104 @@ impl Default for MonotonicClock {
 }
 
 impl Clock for MonotonicClock {
+    #[inline]
     fn now(&self) -> Tick {
-        Tick(monotonic::coarse_since(self.origin).saturating_add(HEAD_START))
+        self.0.coarse()
     }
 
+    #[inline]
     fn precise(&self) -> Tick {
-        Tick(monotonic::since(self.origin).saturating_add(HEAD_START))
+        self.0.precise()
+    }
+
+    /// 50 ms: a kernel tick is 10 ms at most, and a virtual machine can be late by some of them.
+    fn lag(&self) -> Option<Duration> {
+        Some(Duration::from_millis(50))
     }
 }
 
-/// The system's monotonic time in nanoseconds.
+/// The clock of a circuit. The default clock is called directly, because an indirect call costs as much as the reading.
+#[derive(Clone)]
+pub(crate) enum AnyClock {
+    Monotonic(MonotonicClock),
+    Other(Arc<dyn Clock>),
+}
+
+impl AnyClock {
+    #[inline]
+    pub(crate) fn now(&self) -> Tick {
+        match self {
+            Self::Monotonic(clock) => clock.now(),
+            Self::Other(clock) => clock.now(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn precise(&self) -> Tick {
+        match self {
+            Self::Monotonic(clock) => clock.precise(),
+            Self::Other(clock) => clock.precise(),
+        }
+    }
+
+    pub(crate) fn lag(&self) -> Option<Duration> {
+        match self {
+            Self::Monotonic(clock) => clock.lag(),
+            Self::Other(clock) => clock.lag(),
+        }
+    }
+
+    pub(crate) fn wall(&self) -> SystemTime {
+        match self {
+            Self::Monotonic(clock) => clock.wall(),
+            Self::Other(clock) => clock.wall(),
+        }
+    }
+}
+
+impl fmt::Debug for AnyClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Monotonic(clock) => clock.fmt(f),
+            Self::Other(clock) => clock.fmt(f),
+        }
+    }
+}
+
+/// The system's monotonic time.
 #[cfg(target_os = "linux")]
 mod monotonic {
     use rustix::time::{ClockId, clock_gettime};
 
-    pub(super) type Origin = u64;
+    use super::{HEAD_START, Tick};
 
-    // The coarse clock is the precise one at the last tick: both have the same origin.
-    pub(super) fn origin() -> Origin {
-        read(ClockId::MonotonicCoarse)
-    }
+    /// In nanoseconds. The coarse clock is the precise one at the last kernel tick, so both have the same origin.
+    #[derive(Debug, Clone, Copy)]
+    pub(super) struct Origin(u64);
 
-    pub(super) fn coarse_since(origin: Origin) -> u64 {
-        read(ClockId::MonotonicCoarse).saturating_sub(origin)
-    }
+    impl Origin {
+        pub(super) fn one_second_ago() -> Self {
+            Self(read(ClockId::MonotonicCoarse).saturating_sub(HEAD_START))
+        }
 
-    pub(super) fn since(origin: Origin) -> u64 {
-        read(ClockId::Monotonic).saturating_sub(origin)
+        #[inline]
+        pub(super) fn coarse(self) -> Tick {
+            Tick(read(ClockId::MonotonicCoarse).saturating_sub(self.0))
+        }
+
+        #[inline]
+        pub(super) fn precise(self) -> Tick {
+            Tick(read(ClockId::Monotonic).saturating_sub(self.0))
+        }
     }
 
     /// Not through [`Instant`](std::time::Instant), which keeps seconds and nanoseconds apart and checks them.
+    #[inline]
+    #[expect(clippy::cast_sign_loss, reason = "neither part of a monotonic time is negative")]
     fn read(id: ClockId) -> u64 {
         let time = clock_gettime(id);
-        // No overflow within 584 years of uptime, and neither part is negative.
-        time.tv_sec.unsigned_abs().wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec.unsigned_abs())
+        // No overflow within 584 years of uptime.
+        (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
     }
 }
 
@@ -162,19 +232,24 @@ mod monotonic {
 mod monotonic {
     use std::time::Instant;
 
-    pub(super) type Origin = Instant;
+    use super::{HEAD_START, Tick, nanos};
 
-    #[expect(clippy::disallowed_methods, reason = "the one door to the monotonic clock")]
-    pub(super) fn origin() -> Origin {
-        Instant::now()
-    }
+    #[derive(Debug, Clone, Copy)]
+    pub(super) struct Origin(Instant);
 
-    pub(super) fn coarse_since(origin: Origin) -> u64 {
-        since(origin)
-    }
+    impl Origin {
+        #[expect(clippy::disallowed_methods, reason = "the one door to the monotonic clock")]
+        pub(super) fn one_second_ago() -> Self {
+            Self(Instant::now())
+        }
 
-    pub(super) fn since(origin: Origin) -> u64 {
-        super::nanos(origin.elapsed())
+        pub(super) fn coarse(self) -> Tick {
+            self.precise()
+        }
+
+        pub(super) fn precise(self) -> Tick {
+            Tick(nanos(self.0.elapsed()).saturating_add(HEAD_START))
+        }
     }
 }
 
@@ -206,6 +281,11 @@ impl Clock for TokioClock {
     fn now(&self) -> Tick {
         let since = tokio::time::Instant::now().saturating_duration_since(self.origin);
         Tick(nanos(since).saturating_add(HEAD_START))
+    }
+
+    /// Zero: both readings are the same.
+    fn lag(&self) -> Option<Duration> {
+        Some(Duration::ZERO)
     }
 }
 

@@ -12,7 +12,7 @@ use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
 
-use crate::clock::Clock;
+use crate::clock::AnyClock;
 use crate::event::Observer;
 use crate::state::Mode;
 use crate::window::Window;
@@ -38,7 +38,7 @@ pub struct Config {
     pub(crate) shadow: bool,
     pub(crate) reset_cooldown: Duration,
     pub(crate) seed: Option<u64>,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: AnyClock,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
     pub(crate) shipped_observers: bool,
     /// What metrics call it, if not by its name: it shares that with others.

@@ -44,6 +44,16 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
     fn wants_calls(&self) -> bool {
         false
     }
+
+    /// Returns whether successes and rejections may come in sums, as [`Event::Sums`], instead of one by one. It only matters to
+    /// an observer that [wants calls](Self::wants_calls).
+    ///
+    /// Asked once, when the circuit is built; `false` unless overridden. Sums cost a call nothing, where a report of each call
+    /// costs a few nanoseconds and makes threads wait for each other. Calls that a sum cannot carry still come one by one: those
+    /// of a circuit that measures durations or has an observer that does not accept sums, and those of a window of calls.
+    fn accepts_sums(&self) -> bool {
+        false
+    }
 }
 
 /// Something that happened to a circuit.
@@ -89,6 +99,20 @@ pub enum Event<'a> {
     Rejected {
         /// Why.
         reason: RejectReason,
+    },
+    /// Calls that were not reported one by one, for observers that [accept sums](Observer::accepts_sums).
+    ///
+    /// A thread reports its sums after 256 calls, and with its first call 1 ms or more after its last report. The rest is
+    /// reported with each transition, with each refresh, once a second by the task of a registry with a store, and when the
+    /// circuit is dropped.
+    #[non_exhaustive]
+    Sums {
+        /// Calls of the closed circuit that succeeded.
+        successes: u64,
+        /// Calls that were rejected because the circuit was tripped.
+        tripped: u64,
+        /// Calls that were rejected because the probes were taken.
+        half_open: u64,
     },
     /// An outcome came in after its era had ended, and was dropped.
     Stale,

@@ -8,7 +8,7 @@ use core::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
-use crate::circuit::Flight;
+use crate::call::Flight;
 use crate::classify::Classifier;
 use crate::rejection::Rejection;
 

@@ -13,9 +13,8 @@ mod name;
 #[cfg(feature = "keyed")]
 mod room;
 
-use std::borrow::Cow;
 #[cfg(feature = "keyed")]
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use crate::circuit::Circuit;
 #[cfg(feature = "keyed")]
@@ -30,8 +29,10 @@ pub trait Select<Req> {
     /// Returns the circuit that every request belongs to, if there is only one: readiness is a matter of that one.
     fn shared(&self) -> Option<&Circuit>;
 
-    /// Returns the circuit of the request; `None` lets it pass unguarded.
-    fn select(&self, request: &Req) -> Option<Cow<'_, Circuit>>;
+    /// Acts on the circuit of the request; `None` lets the request pass unguarded.
+    ///
+    /// The circuit is lent and not handed out, because a handle costs a call more than the look-up.
+    fn with<T>(&self, request: &Req, act: impl FnOnce(Option<&Circuit>) -> T) -> T;
 }
 
 /// One circuit for every request. The default.
@@ -45,8 +46,8 @@ impl<Req> Select<Req> for Shared {
     }
 
     #[inline]
-    fn select(&self, _: &Req) -> Option<Cow<'_, Circuit>> {
-        Some(Cow::Borrowed(&self.0))
+    fn with<T>(&self, _: &Req, act: impl FnOnce(Option<&Circuit>) -> T) -> T {
+        act(Some(&self.0))
     }
 }
 
@@ -139,7 +140,7 @@ impl<F> Keyed<F> {
     /// For calls beside tower. A handle that is kept outlives an eviction, but then the key may get another circuit.
     #[must_use]
     pub fn circuit(&self, key: &str) -> Option<Circuit> {
-        self.parts.circuits.of(key)
+        self.parts.circuits.with(key, |circuit| Some(circuit?.clone()))
     }
 
     /// Returns how many keys there are, and what became of others.
@@ -159,9 +160,11 @@ where
     }
 
     #[inline]
-    fn select(&self, request: &Req) -> Option<Cow<'_, Circuit>> {
-        let key = (self.parts.key)(request)?;
-        self.circuit(&key).map(Cow::Owned)
+    fn with<T>(&self, request: &Req, act: impl FnOnce(Option<&Circuit>) -> T) -> T {
+        match (self.parts.key)(request) {
+            Some(key) => self.parts.circuits.with(&key, act),
+            None => act(None),
+        }
     }
 }
 

@@ -39,7 +39,7 @@
 //! | have a circuit per key | `keyed`, with the feature `keyed` |
 //! | know a rejection | [`Rejected::find`], [`Error`] |
 //! | retry, and stop at a rejection or wait for the circuit | `retry`, with the feature `retry` |
-//! | call without tower | [`Circuit::call`], [`Circuit::try_acquire`] |
+//! | call without tower | [`Circuit::call`], [`Circuit::try_acquire`], [`call`] |
 //! | look at a circuit, and operate it | [`Circuit::status`], [`trip`](Circuit::trip), [`reset`](Circuit::reset), [`By`], [`To`](circuit::To) |
 //! | have several circuits, by name | [`Registry`] |
 //! | give orders to them, for the whole fleet, with an audit | [`operation`], [`Registry::operate`] |
@@ -70,6 +70,7 @@
 pub mod admin;
 #[cfg(feature = "http")]
 pub mod body;
+pub mod call;
 pub mod circuit;
 pub mod classify;
 pub mod clock;

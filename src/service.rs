@@ -12,8 +12,10 @@ use core::task::{Context, Poll, ready};
 
 use tower_service::Service;
 
-use crate::circuit::{Circuit, Flight, Peek};
+use crate::call::Flight;
+use crate::circuit::{Admission, Circuit, Peek};
 use crate::classify::{Classifier, DefaultClassifier};
+use crate::clock::Tick;
 use crate::future::ResponseFuture;
 use crate::keyed::{Select, Shared};
 use crate::rejection::{BoxedErrors, Rejection};
@@ -46,6 +48,8 @@ pub struct CircuitBreaker<S, C = DefaultClassifier, R = BoxedErrors, K = Shared>
     when_open: WhenOpen,
     /// Whether the inner service has been polled ready and not been called since.
     inner_ready: bool,
+    /// When the circuit was last found to reject calls, so that the call need not look again; zero if it was not.
+    found_open: Tick,
     pend: Pend,
 }
 
@@ -59,7 +63,16 @@ impl<S, C, R> CircuitBreaker<S, C, R> {
 
 impl<S, C, R, K> CircuitBreaker<S, C, R, K> {
     pub(crate) const fn new(inner: S, circuits: K, classifier: C, rejection: R, when_open: WhenOpen) -> Self {
-        Self { inner, circuits, classifier, rejection, when_open, inner_ready: false, pend: Pend::new() }
+        Self {
+            inner,
+            circuits,
+            classifier,
+            rejection,
+            when_open,
+            inner_ready: false,
+            found_open: Tick::ZERO,
+            pend: Pend::new(),
+        }
     }
 
     /// Returns the inner service.
@@ -95,12 +108,13 @@ where
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         if let Some(circuit) = self.circuits.shared() {
             match self.when_open {
+                WhenOpen::Reject if circuit.is_flowing() => {}
                 WhenOpen::Reject => {
-                    let mut peek = circuit.peek();
-                    if peek == Peek::AwaitsRestore {
-                        peek = ready!(self.pend.poll_restored(circuit, context));
-                    }
-                    if peek != Peek::MayPass {
+                    self.found_open = circuit.rejects_at();
+                    let rejects = self.found_open != Tick::ZERO
+                        || circuit.awaits_restore()
+                            && ready!(self.pend.poll_restored(circuit, context)) != Peek::MayPass;
+                    if rejects {
                         // What has been made ready stays so, for the call after the next admission.
                         return Poll::Ready(Ok(()));
                     }
@@ -120,23 +134,43 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        let Some(circuit) = self.circuits.select(&request) else {
-            self.inner_ready = false;
-            return ResponseFuture::unguarded(self.inner.call(request));
+        let start = Flight::<C, Req, S::Response, S::Error>::START;
+        if let Some(circuit) = self.circuits.shared() {
+            let admitted = if self.inner_ready {
+                circuit.admit(start)
+            } else {
+                Err(circuit.reject_as_of(core::mem::take(&mut self.found_open)))
+            };
+            return match admitted {
+                Ok(admission) => {
+                    self.inner_ready = false;
+                    let begin = |request| self.inner.call(request);
+                    let (future, flight) = Flight::start(admission, &self.classifier, request, begin);
+                    ResponseFuture::called(future, flight)
+                }
+                Err(rejected) => ResponseFuture::rejected(self.rejection.reject(rejected, request)),
+            };
+        }
+        let inner_ready = self.inner_ready;
+        let admit = |circuit: &Circuit| {
+            if inner_ready {
+                circuit.admit(start).map(Admission::permit)
+            } else {
+                Err(circuit.reject_as_of(Tick::ZERO))
+            }
         };
-        let admitted = if self.inner_ready {
-            circuit.admit(Flight::<C, Req, S::Response, S::Error>::START)
-        } else {
-            Err(circuit.reject_unready())
-        };
-        match admitted {
-            Ok(admission) => {
+        match self.circuits.with(&request, |circuit| circuit.map(admit)) {
+            Some(Ok(permit)) => {
                 self.inner_ready = false;
                 let begin = |request| self.inner.call(request);
-                let (future, flight) = Flight::start(admission, &self.classifier, request, begin);
+                let (future, flight) = Flight::start_permitted(permit, &self.classifier, request, begin);
                 ResponseFuture::called(future, flight)
             }
-            Err(rejected) => ResponseFuture::rejected(self.rejection.reject(rejected, request)),
+            Some(Err(rejected)) => ResponseFuture::rejected(self.rejection.reject(rejected, request)),
+            None => {
+                self.inner_ready = false;
+                ResponseFuture::unguarded(self.inner.call(request))
+            }
         }
     }
 }

@@ -1,7 +1,10 @@
-//! The one door to atomics and to the cold mutex; it numbers the threads for the shards, too.
+//! The one door to atomics and to the cold mutex, and the seats of threads.
 //!
 //! Aliases, not re-exports: the ban on naming the originals elsewhere sees through a re-export. Under `--cfg breaker_loom`
 //! the same names are loom's, so that the loom models run the code that ships.
+
+#[cfg_attr(all(breaker_loom, not(test)), expect(dead_code, reason = "a model takes its seats by itself"))]
+mod seat;
 
 #[cfg(not(breaker_loom))]
 mod imp {
@@ -9,6 +12,7 @@ mod imp {
     pub(crate) type AtomicBool = core::sync::atomic::AtomicBool;
     pub(crate) type AtomicU32 = core::sync::atomic::AtomicU32;
     pub(crate) type AtomicU64 = core::sync::atomic::AtomicU64;
+    pub(crate) type OnceLock<T> = std::sync::OnceLock<T>;
     pub(super) type RawMutex<T> = std::sync::Mutex<T>;
     pub(crate) type MutexGuard<'a, T> = std::sync::MutexGuard<'a, T>;
 }
@@ -20,10 +24,46 @@ mod imp {
     pub(crate) type AtomicU64 = loom::sync::atomic::AtomicU64;
     pub(super) type RawMutex<T> = loom::sync::Mutex<T>;
     pub(crate) type MutexGuard<'a, T> = loom::sync::MutexGuard<'a, T>;
+
+    use super::{Acquire, Release};
+
+    /// Loom has none. The flag is what loom knows of the value: that a thread which finds it sees what was written before.
+    #[derive(Debug)]
+    pub(crate) struct OnceLock<T> {
+        is_set: AtomicBool,
+        value: std::sync::OnceLock<T>,
+    }
+
+    impl<T> OnceLock<T> {
+        pub(crate) fn new() -> Self {
+            Self { is_set: AtomicBool::new(false), value: std::sync::OnceLock::new() }
+        }
+
+        pub(crate) fn get(&self) -> Option<&T> {
+            // Acquire: pairs with the Release in `get_or_init`.
+            if self.is_set.load(Acquire) { self.value.get() } else { None }
+        }
+
+        pub(crate) fn get_or_init(&self, init: impl FnOnce() -> T) -> &T {
+            let value = self.value.get_or_init(init);
+            // Release: pairs with the Acquire in `get`.
+            self.is_set.store(true, Release);
+            value
+        }
+    }
+
+    impl<T> Default for OnceLock<T> {
+        fn default() -> Self {
+            Self::new()
+        }
+    }
 }
 
 pub(crate) use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-pub(crate) use imp::{AtomicBool, AtomicU32, AtomicU64, MutexGuard};
+pub(crate) use imp::{AtomicBool, AtomicU32, AtomicU64, MutexGuard, OnceLock};
+#[cfg(all(test, breaker_loom))]
+pub(crate) use seat::Seats;
+pub(crate) use seat::{Seat, seat};
 
 /// A mutex that does not know poison: what it guards is written so that a panic leaves it usable.
 #[derive(Debug, Default)]
@@ -40,16 +80,4 @@ impl<T> Mutex<T> {
             Err(poisoned) => poisoned.into_inner(),
         }
     }
-}
-
-/// Returns the number of this thread: 0 for the first that asked, then 1, and so on.
-pub(crate) fn thread_number() -> usize {
-    // Not through the aliases: loom's atomics cannot be constants, and no model is about who gets which number.
-    #[expect(clippy::disallowed_types, reason = "a process-wide counter in a static, which loom cannot have")]
-    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-    thread_local! {
-        // Relaxed: a count, publishes nothing.
-        static NUMBER: usize = NEXT.fetch_add(1, Relaxed);
-    }
-    NUMBER.with(|number| *number)
 }

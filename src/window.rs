@@ -1,13 +1,14 @@
 //! The evidence a closed circuit keeps: what came back lately, as sums of calls, weights and slow calls.
 //!
 //! Three shapes: `time` (buckets of a sliding time window), `calls` (a true ring of the last n calls) and `run` (the
-//! weight of the consecutive failures). Each word carries a tag of the era it belongs to, beside the number it counts, and
+//! weight of the consecutive failures). Beside them, `cells` has the successes that each thread counts for itself. Each word carries a tag of the era it belongs to, beside the number it counts, and
 //! changes in one compare-and-swap: an outcome lands in its own era or nowhere, whatever happens between the admission and
 //! the recording. Sums are exact once no call is completing; while calls complete they may miss those few.
 //!
 //! Nothing here asks for the time, decides anything, or knows what a circuit is.
 
 pub(crate) mod calls;
+pub(crate) mod cells;
 #[cfg(all(test, breaker_loom))]
 mod loom_tests;
 pub(crate) mod run;
@@ -160,7 +161,6 @@ pub(crate) struct Mark {
 pub(crate) struct Stamp {
     pub(crate) era: u64,
     pub(crate) now: Tick,
-    pub(crate) shard: usize,
 }
 
 /// The window of one circuit.
@@ -169,17 +169,30 @@ pub(crate) enum Evidence {
     Time(TimeWindow),
     Calls(CallRing),
     /// No rule looks at a window: calls are only counted, for the totals.
-    Count(Box<[Line]>),
+    Count(AtomicU64),
 }
 
 impl Evidence {
-    /// `None` where no rule needs a window. A ring is one for all threads; `shards` splits the others.
-    pub(crate) fn new(window: Option<Window>, slow: bool, shards: usize) -> Self {
+    /// `None` where no rule needs a window.
+    pub(crate) fn new(window: Option<Window>, slow: bool) -> Self {
         match window.map(|window| window.0) {
-            Some(Shape::Time { length, buckets }) => Self::Time(TimeWindow::new(length, buckets, slow, shards)),
+            Some(Shape::Time { length, buckets }) => Self::Time(TimeWindow::new(length, buckets, slow)),
             Some(Shape::Calls { calls }) => Self::Calls(CallRing::new(calls)),
-            None => Self::Count((0..shards).map(|_| Line::default()).collect()),
+            None => Self::Count(AtomicU64::new(0)),
         }
+    }
+
+    /// Returns the width and the number of the buckets, where there are some.
+    pub(crate) const fn buckets(&self) -> Option<(u64, u32)> {
+        match self {
+            Self::Time(window) => Some(window.shape()),
+            Self::Calls(_) | Self::Count(_) => None,
+        }
+    }
+
+    /// Whether a success that weighs nothing may be counted in a cell instead. A ring needs each call in its order.
+    pub(crate) const fn lends_successes(&self) -> bool {
+        !matches!(self, Self::Calls(_))
     }
 
     /// Whether `record` looks at the time.
@@ -192,8 +205,8 @@ impl Evidence {
             Self::Time(window) => window.record(stamp, mark),
             Self::Calls(ring) => ring.record(stamp.era, mark),
             // Relaxed: a count, publishes nothing.
-            Self::Count(lines) => {
-                lines[stamp.shard].0[0].fetch_add(1, Relaxed);
+            Self::Count(calls) => {
+                calls.fetch_add(1, Relaxed);
             }
         }
     }
@@ -237,12 +250,12 @@ impl Evidence {
             Self::Time(window) => window.recorded(),
             Self::Calls(ring) => ring.recorded(),
             // Relaxed: a count, publishes nothing.
-            Self::Count(lines) => lines.iter().map(|line| line.0[0].load(Relaxed)).sum(),
+            Self::Count(calls) => calls.load(Relaxed),
         }
     }
 }
 
-/// Eight words on a cache line of their own, so that shards do not share one.
+/// Eight words on a cache line of their own.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub(crate) struct Line(pub(crate) [AtomicU64; 8]);

@@ -10,7 +10,7 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 
 use super::stream::{Tail, TrackedBody};
-use crate::circuit::Flight;
+use crate::call::Flight;
 use crate::classify::BodyClassifier;
 use crate::future::ResponseFuture;
 use crate::rejection::Rejection;

@@ -10,7 +10,7 @@ use http::{HeaderMap, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::circuit::Flight;
+use crate::call::Flight;
 use crate::classify::{BodyClassifier, is_grpc_message, is_grpc_web};
 use crate::clock::Tick;
 

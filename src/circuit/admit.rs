@@ -7,58 +7,136 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use super::Peek;
-use super::inner::{Inner, Shard, Start};
-use super::permit::{Admission, Right};
+use super::branch::Branch;
+use super::inner::{Inner, Start, taken};
+use super::permit::{Admission, Mark, Right};
+use super::rejected::{Facts, Rejected, UNKNOWN};
 use super::word::Word;
 use crate::clock::Tick;
 use crate::config::Recovery;
-use crate::error::Rejected;
 use crate::event::Event;
 use crate::state::{Mode, Reason, RejectReason, Standing, State};
-use crate::sync::Relaxed;
+use crate::sync::{Relaxed, seat};
+use crate::window::cells::{Counted, Kind};
 
-impl Inner {
-    #[inline]
-    pub(super) fn admit(shard: &Arc<Shard>, start: Start) -> Result<Admission<'_>, Rejected> {
-        let word = shard.inner.load();
-        let (era, right) = if word.is_flowing() {
-            (word.era(), Right::Counted)
-        } else {
-            shard.inner.admit_unless_rejecting().map_err(|refusal| refusal.told_by(shard))?
-        };
-        Ok(Admission::new(shard, era, right, start))
-    }
-
-    /// Admission while not simply closed. Each turn of the loop follows a transition, ours or another thread's.
-    // Out of line, but not cold: in an outage this is the path of every call. `peek_before_gate` and `refuse_unready` likewise.
-    #[inline(never)]
-    fn admit_unless_rejecting(&self) -> Result<(u64, Right), Refusal> {
-        let now = self.now();
-        loop {
-            let word = self.load();
-            let era = word.era();
-            let right = |right| Ok((era, right));
-            match self.gate(word, now) {
-                Gate::Counted => return right(Right::Counted),
-                Gate::Uncounted => return right(Right::Uncounted),
-                Gate::Change(due) => self.carry_out(word, now, due),
-                Gate::Probe { .. } => {
-                    if let Some(probe) = self.probes.take(era, now) {
-                        return right(Right::Probe(probe));
-                    }
-                    // No slot of this era: taken, or the era is over and the next turn sees it.
-                    if self.load().era() == era {
-                        return self.refuse(word, RejectReason::HalfOpen, None, now).and_then(right);
-                    }
-                }
-                Gate::Closed(until) => {
-                    let retry_after = self.rejects_until(word, until).map(|until| until.saturating_since(now));
-                    return self.refuse(word, RejectReason::Tripped, retry_after, now).and_then(right);
-                }
-            }
+impl Branch {
+    #[inline(always)]
+    pub(super) fn admit(root: &Arc<Self>, start: Start) -> Result<Admission<'_>, Rejected> {
+        let word = root.inner.load();
+        let branch = root.own(word);
+        if word.is_flowing() {
+            return Ok(Admission::flowing(branch, word.era(), start));
+        }
+        match branch.admit_unless_rejecting(start) {
+            Answer { mark: Mark::REFUSED, number } => Err(Rejected::new(Arc::clone(branch), Facts::from_bits(number))),
+            Answer { mark, number } => Ok(Admission::new(branch, mark, Tick::from_nanos(number))),
         }
     }
 
+    /// Admission while not simply closed. Each turn of the loop follows a transition, ours or another thread's.
+    // Out of line, but not cold: in an outage this is the path of every call. `rejects_at` and `refuse_unready` likewise.
+    #[inline(never)]
+    fn admit_unless_rejecting(&self, start: Start) -> Answer {
+        let inner = &*self.inner;
+        let now = inner.clock.now();
+        loop {
+            let word = inner.load();
+            // The usual case first.
+            if word.is_plainly_open() && now < inner.open_until() {
+                let facts = self.reject(word, RejectReason::Tripped, wait(inner.open_until(), now), now);
+                return Answer { mark: Mark::REFUSED, number: facts.bits() };
+            }
+            let era = word.era();
+            let right = |right| {
+                let (started, measured) = inner.start(start, Some(now));
+                Answer { mark: Mark::new(era, right).with_measured(measured), number: started.as_nanos() }
+            };
+            let (reason, wait) = match inner.gate(word, now) {
+                Gate::Counted => return right(Right::Counted),
+                Gate::Uncounted => return right(Right::Uncounted),
+                Gate::Change(due) => {
+                    inner.carry_out(word, now, due);
+                    continue;
+                }
+                Gate::Probe { .. } => {
+                    if let Some(probe) = inner.probes.take(era, now) {
+                        return right(Right::Probe(probe));
+                    }
+                    // No slot of this era: taken, or the era is over and the next turn sees it.
+                    if inner.load().era() != era {
+                        continue;
+                    }
+                    (RejectReason::HalfOpen, UNKNOWN)
+                }
+                Gate::Closed(until) => (RejectReason::Tripped, inner.wait(word, until, now)),
+            };
+            if word.mode() == Mode::Shadow {
+                // Relaxed: a count, publishes nothing.
+                inner.counts.would_reject.fetch_add(1, Relaxed);
+                return right(Right::Uncounted);
+            }
+            return Answer { mark: Mark::REFUSED, number: self.reject(word, reason, wait, now).bits() };
+        }
+    }
+
+    /// Counts a rejection and reports it: at once, in a sum, or in a summary.
+    #[inline]
+    fn reject(&self, word: Word, reason: RejectReason, wait: u64, now: Tick) -> Facts {
+        let inner = &*self.inner;
+        let kind = if reason == RejectReason::HalfOpen { Kind::HalfOpen } else { Kind::Tripped };
+        match inner.cells.rejection(seat(), kind, now) {
+            Counted::Due => inner.report_own_sums(),
+            Counted::Yes if inner.cells.report_sums() => {}
+            counted @ (Counted::Yes | Counted::No) => {
+                if counted == Counted::No {
+                    // Relaxed: a count, publishes nothing.
+                    inner.counts.rejected.fetch_add(1, Relaxed);
+                    self.note_contention(|| now);
+                }
+                if !inner.call_observers.is_empty() {
+                    inner.tell_call(&Event::Rejected { reason });
+                }
+            }
+        }
+        // Relaxed: a time, publishes nothing.
+        let due = inner.counts.next_summary.load(Relaxed);
+        // A closed circuit rejects a call only if its service was not polled ready. That is a bug in the caller, not an outage, so
+        // no summary is reported.
+        if now.as_nanos() >= due && !word.restored().is_flowing() {
+            inner.summarise(due, (wait != UNKNOWN).then(|| Duration::from_nanos(wait)), now);
+        }
+        Facts::new(word.era(), reason, wait)
+    }
+
+    #[inline(always)]
+    pub(super) fn reject_as_of(root: &Arc<Self>, found: Tick) -> Rejected {
+        let branch = root.own(root.inner.load());
+        Rejected::new(Arc::clone(branch), branch.refuse_unready(found))
+    }
+
+    #[inline(never)]
+    fn refuse_unready(&self, found: Tick) -> Facts {
+        let inner = &*self.inner;
+        let now = if found == Tick::ZERO { inner.now() } else { found };
+        let word = inner.load();
+        // The usual case first.
+        if word.is_plainly_open() {
+            return self.reject(word, RejectReason::Tripped, wait(inner.open_until(), now), now);
+        }
+        let (reason, wait) = match word.standing() {
+            Standing { state: State::HalfOpen, mode: Mode::Automatic } => (RejectReason::HalfOpen, UNKNOWN),
+            Standing { .. } => match inner.gate(word, now) {
+                // Something has changed since the service was polled.
+                Gate::Counted | Gate::Uncounted | Gate::Change(_) => (RejectReason::Tripped, 0),
+                Gate::Closed(until) => (RejectReason::Tripped, inner.wait(word, until, now)),
+                Gate::Probe { .. } => (RejectReason::Tripped, UNKNOWN),
+            },
+        };
+        self.reject(word, reason, wait, now)
+    }
+}
+
+impl Inner {
     /// What stands between a call and the service. Changes nothing.
     fn gate(&self, word: Word, now: Tick) -> Gate {
         if word.bypassed() {
@@ -117,52 +195,30 @@ impl Inner {
         }
     }
 
-    /// Counts a rejection and makes it; in shadow, counts what it would have been and gives the right to go on instead.
-    fn refuse(
-        &self,
-        word: Word,
-        reason: RejectReason,
-        retry_after: Option<Duration>,
-        now: Tick,
-    ) -> Result<Right, Refusal> {
-        if word.mode() == Mode::Shadow {
-            // Relaxed: a count, publishes nothing.
-            self.counts.would_reject.fetch_add(1, Relaxed);
-            return Ok(Right::Uncounted);
-        }
-        Err(self.reject(word, reason, retry_after, now))
-    }
-
-    /// Makes a rejection, counts it, and tells of it: at once, or in a summary.
-    fn reject(&self, word: Word, reason: RejectReason, retry_after: Option<Duration>, now: Tick) -> Refusal {
-        // Relaxed here and below: counts, they publish nothing.
-        let rejected = self.counts.rejected.fetch_add(1, Relaxed) + 1;
-        self.tell_call(&Event::Rejected { reason });
-        let due = self.counts.next_summary.load(Relaxed);
-        // A closed circuit rejects only whoever did not poll the service ready: nothing to wake an operator for.
-        if !word.restored().is_flowing() && now.as_nanos() >= due {
-            self.summarise(due, rejected, retry_after, now);
-        }
-        Refusal { reason, retry_after, era: word.era() }
-    }
-
-    #[inline]
-    pub(super) fn reject_unready(shard: &Arc<Shard>) -> Rejected {
-        shard.inner.refuse_unready().told_by(shard)
-    }
-
+    /// Returns now if a call would be rejected; zero if it may be admitted or awaits a restore.
     #[inline(never)]
-    fn refuse_unready(&self) -> Refusal {
-        let (word, now) = (self.load(), self.now());
-        let probing = word.standing() == Standing::new(State::HalfOpen, Mode::Automatic);
-        let reason = if probing { RejectReason::HalfOpen } else { RejectReason::Tripped };
-        let retry_after = match self.peek_at(word, now) {
-            // The deadline has passed since the service was polled.
-            Peek::MayPass => (!probing).then_some(Duration::ZERO),
-            Peek::Rejecting(retry_after) => retry_after,
-            Peek::ProbesTaken(_) | Peek::AwaitsRestore => None,
+    pub(super) fn rejects_at(&self) -> Tick {
+        let word = self.load();
+        if word.awaits_restore() || word.mode() == Mode::Shadow {
+            return Tick::ZERO;
+        }
+        let now = self.clock.now();
+        // The usual case first.
+        let rejects = if word.is_plainly_open() {
+            now < self.open_until()
+        } else {
+            match self.gate(word, now) {
+                Gate::Counted | Gate::Uncounted | Gate::Change(_) => false,
+                Gate::Probe { .. } => !self.probes.any_free(word.era()),
+                Gate::Closed(_) => true,
+            }
         };
-        self.reject(word, reason, retry_after, now)
+        if rejects { taken(now) } else { Tick::ZERO }
+    }
+
+    /// Returns in how many nanoseconds calls may pass again, or [`UNKNOWN`].
+    fn wait(&self, word: Word, until: Tick, now: Tick) -> u64 {
+        wait(self.rejects_until(word, until).unwrap_or(Tick::NEVER), now)
     }
 
     #[inline]
@@ -218,19 +274,16 @@ impl Inner {
     }
 }
 
-/// A rejection before it is anybody's: plain numbers, of which the caller makes the error where it is to lie.
-#[derive(Clone, Copy)]
-struct Refusal {
-    reason: RejectReason,
-    retry_after: Option<Duration>,
-    era: u64,
+#[inline]
+const fn wait(until: Tick, now: Tick) -> u64 {
+    if until.as_nanos() == Tick::NEVER.as_nanos() { UNKNOWN } else { until.as_nanos().saturating_sub(now.as_nanos()) }
 }
 
-impl Refusal {
-    #[inline]
-    fn told_by(self, shard: &Arc<Shard>) -> Rejected {
-        Rejected::new(Arc::clone(shard), self.reason, self.retry_after, self.era)
-    }
+/// A permit before it is a permit, or a rejection before it is a rejection: two words, which are returned in registers.
+struct Answer {
+    mark: Mark,
+    /// The start of the call. With [`Mark::REFUSED`], the facts of the rejection.
+    number: u64,
 }
 
 /// What a circuit that is not simply closed answers to a call.

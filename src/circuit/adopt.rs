@@ -30,7 +30,7 @@ impl Circuit {
             attempt: cold.attempt,
             probe_successes: inner.probes.verdict(word.era()).successes,
             run: score_from_units(inner.run.weight(word.era())),
-            tally: if word.state() == State::Closed { inner.evidence.tally(word.era(), now) } else { Tally::EMPTY },
+            tally: if word.state() == State::Closed { inner.tally(word.era(), now) } else { Tally::EMPTY },
             tripped_for: cold.tripped_for(now),
         }
     }

@@ -131,6 +131,7 @@ impl Inner {
         let plan = plan(&mut cold, word)?;
         let transition = self.enter(cold, word, plan);
         self.wakers.wake();
+        self.report_sums();
         self.tell(&Event::Transition(&transition));
         Some(transition)
     }
@@ -140,8 +141,7 @@ impl Inner {
         let Plan { standing, reason, now, open_until, hold_until, failure, run, tally, successes, tripped_for, order } =
             plan;
         let to = from.next(standing);
-        // Relaxed: a count, publishes nothing.
-        let rejected = self.counts.rejected.load(Relaxed);
+        let rejected = self.rejected();
         let ends = match standing {
             Standing { mode, .. } if mode.is_hold() => hold_until,
             Standing { state: State::Open, .. } => open_until,
@@ -168,7 +168,7 @@ impl Inner {
             wall: self.config.clock.wall(),
             lasts: (ends != Tick::NEVER).then(|| ends.saturating_since(now)),
             attempt: cold.attempt,
-            tally: self.evidence.tally(from.era(), now),
+            tally: self.tally(from.era(), now),
             failure,
             rejected: rejected.saturating_sub(cold.rejected_before),
             bypassed: to.bypassed(),
@@ -302,6 +302,7 @@ impl Inner {
     }
 
     pub(super) fn tell_standing(&self) {
+        self.report_sums();
         let word = self.load();
         let (era, standing, bypassed) = (word.era(), word.standing(), word.bypassed());
         self.tell(&Event::Refresh { standing, bypassed, era, at: self.now() });

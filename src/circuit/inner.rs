@@ -8,31 +8,37 @@ use super::decide;
 use super::probes::Probes;
 use super::wakers::Wakers;
 use super::word::Word;
-use crate::clock::Tick;
+use crate::clock::{AnyClock, Tick, nanos};
 use crate::config::Config;
-use crate::error::Opened;
 use crate::event::Observer;
-use crate::state::{Standing, State, Transition};
+use crate::state::{Standing, State};
 use crate::sync::{Acquire, AtomicU64, Mutex, Relaxed};
 use crate::telemetry;
-use crate::window::Evidence;
+use crate::window::cells::{Cells, Contention};
 use crate::window::run::Run;
 use crate::window::tagged::Tagged;
+use crate::window::{Evidence, Tally};
 
-/// In this order, so that what every call reads lies on a line that no healthy call writes: two lines, for the neighbour
-/// prefetch. The rest of those lines is taken by what only transitions, probes and waiters write.
+/// The fields that every call reads come first and together, on lines that no healthy call writes.
 #[derive(Debug)]
-#[repr(C, align(128))]
+#[repr(C, align(64))]
 pub(crate) struct Inner {
     /// Read by every call, written by transitions only.
     pub(super) word: AtomicU64,
+    pub(super) open_until: AtomicU64,
+    pub(super) clock: AnyClock,
+    /// A success of a healthy service only reads it.
+    pub(super) run: Run,
+    /// The successes and rejections that threads count for themselves.
+    pub(super) cells: Cells,
+    /// What it takes to record the success of a counted call.
+    pub(super) success: Success,
+    /// What has to be known of the time that a call takes, whatever its classifier asks.
+    pub(super) timing: Timing,
     /// The data of the era: written under the cold mutex before the word is published.
     pub(super) entered: AtomicU64,
-    pub(super) open_until: AtomicU64,
     pub(super) hold_until: AtomicU64,
     seed: u64,
-    /// Whether every call is measured, whatever its classifier asks.
-    pub(super) measures: bool,
     /// Those of the observers that want every call.
     pub(super) call_observers: Box<[Arc<dyn Observer>]>,
     pub(super) probes: Probes,
@@ -42,9 +48,11 @@ pub(crate) struct Inner {
     pub(super) config: Config,
     /// The configuration's and the shipped ones. Those are this circuit's own: they remember what it told them.
     pub(super) observers: Box<[Arc<dyn Observer>]>,
-    /// The evidence of the era.
+    /// The evidence of the era, but for what is in the cells.
     pub(super) evidence: Evidence,
-    pub(super) run: Run,
+    /// In how many nanoseconds by the coarse clock a call that began by the precise one is certainly not slow.
+    pub(super) quick: u64,
+    pub(super) contention: Contention,
     pub(super) counts: Counts,
     /// Until when another instance's opening lowers the thresholds. Only read where evidence is weighed.
     pub(super) advised_until: AtomicU64,
@@ -53,14 +61,30 @@ pub(crate) struct Inner {
 
 // Where pointers are half as long, so is what lies between: then it is only slower.
 #[cfg(all(not(breaker_loom), target_pointer_width = "64"))]
-const _: () = assert!(core::mem::offset_of!(Inner, config) >= 128, "calls write near the word");
+const _: () = {
+    assert!(core::mem::offset_of!(Inner, timing) < 128, "a call reads more than two lines");
+    assert!(core::mem::offset_of!(Inner, config) >= 128, "calls write near the word");
+};
 
-/// What a permit holds of its circuit: each shard has a reference count of its own, on a line that no other shard writes.
-#[derive(Debug)]
-#[repr(align(64))]
-pub(crate) struct Shard {
-    pub(super) inner: Arc<Inner>,
-    pub(super) index: usize,
+/// What has to be known of the time that each call takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Timing {
+    Nothing,
+    /// Whether the call was slow. It is measured only where the coarse clock cannot tell.
+    Slow,
+    /// How long it took.
+    Measured,
+}
+
+/// What it takes to record the success of a counted call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Success {
+    /// A count.
+    Counts,
+    /// A count in the bucket of the time.
+    Dates,
+    /// More: it may weigh something, or an observer wants to know of it.
+    Weighs,
 }
 
 /// When an admission reads the start time of its call.
@@ -75,28 +99,56 @@ pub(crate) enum Start {
 }
 
 impl Inner {
-    pub(super) fn new(config: Config, shards: usize, killed: bool, also: Option<Arc<dyn Observer>>) -> Self {
+    pub(super) fn new(config: Config, killed: bool, also: Option<Arc<dyn Observer>>) -> Self {
         let mode = config.first_mode();
         let now = config.clock.now();
         let window = config.rules.need_window().then_some(config.window);
         let shipped = if config.shipped_observers { telemetry::shipped(config.label.as_ref()) } else { Vec::new() };
         let observers: Box<[_]> = config.observers.iter().cloned().chain(shipped).chain(also).collect();
+        let call_observers: Box<[_]> = observers.iter().filter(|observer| observer.wants_calls()).cloned().collect();
+        let in_sums = !config.durations && call_observers.iter().all(|observer| observer.accepts_sums());
+        let slow_call_rule = config.rules.slow_call_rate;
+        let evidence = Evidence::new(window, slow_call_rule.is_some());
+        let success = if config.trip_on_any_outcome
+            || slow_call_rule.is_some()
+            || config.durations
+            || !evidence.lends_successes()
+            || !in_sums
+        {
+            Success::Weighs
+        } else if evidence.needs_now() || !call_observers.is_empty() {
+            Success::Dates
+        } else {
+            Success::Counts
+        };
+        let quick = slow_call_rule
+            .zip(config.clock.lag())
+            .map_or(0, |((_, slower_than), lag)| nanos(slower_than.saturating_sub(lag)));
         let inner = Self {
+            clock: config.clock.clone(),
+            cells: Cells::new(evidence.buckets(), in_sums && !call_observers.is_empty()),
+            success,
+            quick,
+            timing: match slow_call_rule {
+                _ if config.durations => Timing::Measured,
+                Some(_) => Timing::Slow,
+                None => Timing::Nothing,
+            },
             word: AtomicU64::new(Word::new(FIRST_ERA, Standing::new(State::Closed, mode), killed).bits()),
             entered: AtomicU64::new(now.as_nanos()),
             open_until: AtomicU64::new(Tick::NEVER.as_nanos()),
             hold_until: AtomicU64::new(Tick::NEVER.as_nanos()),
-            call_observers: observers.iter().filter(|observer| observer.wants_calls()).cloned().collect(),
+            call_observers,
             observers,
-            evidence: Evidence::new(window, config.rules.slow_call_rate.is_some(), shards),
+            evidence,
             run: Run::new(),
             probes: Probes::new(config.probes.in_flight),
             leave_alone_until: Tagged::new(),
+            contention: Contention::default(),
             counts: Counts::default(),
             advised_until: AtomicU64::new(Tick::ZERO.as_nanos()),
             wakers: Wakers::new(),
             cold: Mutex::new(Cold::new(mode)),
-            measures: config.durations || config.rules.slow_call_rate.is_some(),
             seed: config.seed.unwrap_or_else(random_seed),
             config,
         };
@@ -118,18 +170,25 @@ impl Inner {
         (word.era(), word.standing())
     }
 
+    // Out of line, because the reading is longer than the rest of a call, which is inlined into its callers.
+    #[inline(never)]
     pub(super) fn now(&self) -> Tick {
-        self.config.clock.now()
+        self.clock.now()
     }
 
-    /// Returns the start time of a call.
-    pub(super) fn start(&self, precise: bool) -> Tick {
-        let Config { clock, cancelled_counts_after, .. } = &self.config;
-        match cancelled_counts_after {
-            _ if precise => taken(clock.precise()),
-            Some(_) => taken(clock.now()),
-            None => Tick::ZERO,
+    #[inline(never)]
+    pub(super) fn precise(&self) -> Tick {
+        self.clock.precise()
+    }
+
+    /// Returns the sums over the window of an era.
+    pub(super) fn tally(&self, era: u64, now: Tick) -> Tally {
+        let mut tally = self.evidence.tally(era, now);
+        // Without a window there are no sums, though the cells may date calls for the observers.
+        if self.evidence.needs_now() {
+            tally.calls += self.cells.calls(era, now);
         }
+        tally
     }
 
     /// Returns a number between 0 and 1, for the jitter of an opening in that era.
@@ -155,15 +214,10 @@ impl Inner {
     }
 }
 
-impl Opened for Shard {
-    fn name(&self) -> &str {
-        &self.inner.config.name
-    }
-
-    fn opened(&self, era: u64) -> Option<Transition> {
-        let cold = self.inner.cold.lock();
-        let past = cold.history.iter().rev().skip_while(|edge| edge.era > era);
-        past.take_while(|edge| edge.to.is_tripped()).find(|edge| edge.to.is_open()).cloned()
+/// The last handle, permit and rejection are gone: whatever was counted is reported.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.report_sums();
     }
 }
 

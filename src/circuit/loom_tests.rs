@@ -16,6 +16,7 @@
 //! | `loom_a_rejected_caller_knows_until_when` | the word is stored or loaded Relaxed, or before its data |
 //! | `loom_a_reopened_circuit_lets_nobody_through` | the same |
 //! | `loom_a_status_is_of_one_era` | it loads the word before it locks |
+//! | `loom_a_circuit_is_spread_while_its_era_changes` | `spread` loads the word before it locks; a change draws it together |
 //! | [`probes`] | |
 //! | `loom_callers_past_the_deadline_make_one_transition` | `change` does not compare eras |
 //! | `loom_callers_past_the_deadline_find_every_slot` | the deadline goes before the word; slots come after it |
@@ -124,6 +125,7 @@ impl Observer for Teller {
             Event::Refresh { .. }
             | Event::Finished { .. }
             | Event::Rejected { .. }
+            | Event::Sums { .. }
             | Event::Stale
             | Event::Forgotten
             | Event::SystemLoad { .. } => return,

@@ -4,9 +4,10 @@ use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
 
-use super::inner::{Shard, Start, taken};
+use super::branch::Branch;
+use super::inner::{Inner, Start, Timing, taken};
 use super::probes::Probe;
-use super::record::End;
+use super::record::{End, Took};
 use crate::clock::Tick;
 use crate::event::Ended;
 use crate::outcome::{Failure, Outcome};
@@ -15,15 +16,14 @@ use crate::outcome::{Failure, Outcome};
 ///
 /// Tell it how the call ended. Dropped untold, the call counts as cancelled: neutral if dropped early, a failure of weight 0.5
 /// after `cancelled_counts_after`; a probe gives its slot back. A permit whose era has ended tells nobody anything.
+// Three whole words: a permit of odd pieces is written in those and moved in larger ones, and such a move waits for the writes
+// for longer than all the rest takes.
 #[must_use = "a permit that is dropped counts as a cancelled call"]
 pub struct Permit {
-    shard: Arc<Shard>,
-    era: u64,
+    branch: Arc<Branch>,
+    mark: Mark,
     /// When the call began, zero if that was not read.
     started: Tick,
-    right: Right,
-    precise: bool,
-    told: bool,
 }
 
 /// What the outcome of the call will be good for.
@@ -37,55 +37,134 @@ pub(super) enum Right {
     Uncounted,
 }
 
-/// A permit that is nobody's yet: plain numbers, which stay in registers until the call has begun.
-#[derive(Clone, Copy)]
-#[must_use = "a slot may have been taken for it"]
-pub(crate) struct Admission<'a> {
-    shard: &'a Arc<Shard>,
-    era: u64,
-    started: Tick,
-    right: Right,
-    precise: bool,
-}
+/// Era and right of a permit.
+///
+/// ```text
+/// mark   63..27 era (low 37 bits) | 26 measured | 25..24 right | 23..0 the probe
+/// ```
+///
+/// An outcome counts if these 37 bits are those of the circuit. They are those of a later era only after 2^37 transitions, which
+/// take 4 years at one each millisecond.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark(u64);
 
-impl<'a> Admission<'a> {
+impl Mark {
+    /// No permit: what comes with it are the facts of a rejection.
+    pub(super) const REFUSED: Self = Self(NO_CALL);
+    /// The call has been recorded, or there was none.
+    const RECORDED: Self = Self(NO_CALL);
+
     #[inline]
-    pub(super) fn new(shard: &'a Arc<Shard>, era: u64, right: Right, start: Start) -> Self {
-        let inner = &shard.inner;
-        let precise = start == Start::Precise || inner.measures;
-        let untaken = start == Start::Untaken && !precise;
-        let started = if untaken { Tick::ZERO } else { inner.start(precise) };
-        Self { shard, era, started, right, precise }
+    pub(super) const fn new(era: u64, right: Right) -> Self {
+        let right = match right {
+            Right::Counted => COUNTED,
+            Right::Uncounted => UNCOUNTED,
+            Right::Probe(probe) => PROBE | probe.bits() as u64,
+        };
+        Self(era << ERA_SHIFT | right)
     }
 
     #[inline]
+    pub(super) const fn with_measured(self, measured: bool) -> Self {
+        Self(self.0 | if measured { MEASURED } else { 0 })
+    }
+
+    #[inline]
+    const fn is_measured(self) -> bool {
+        self.0 & MEASURED != 0
+    }
+
+    #[inline]
+    pub(super) const fn is_counted(self) -> bool {
+        self.0 & RIGHT == COUNTED
+    }
+
+    #[inline]
+    pub(super) const fn is_of(self, era: u64) -> bool {
+        (era << ERA_SHIFT ^ self.0) >> ERA_SHIFT == 0
+    }
+
+    pub(super) const fn right(self) -> Right {
+        match self.0 & RIGHT {
+            COUNTED => Right::Counted,
+            PROBE => Right::Probe(Probe::from_bits((self.0 & PROBE_MASK) as u32)),
+            _ => Right::Uncounted,
+        }
+    }
+}
+
+impl fmt::Debug for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (era, right) = (self.0 >> ERA_SHIFT, self.right());
+        f.debug_struct("Mark").field("era", &era).field("right", &right).finish_non_exhaustive()
+    }
+}
+
+/// A permit before it has a reference to its circuit: plain numbers, which stay in registers until the call has begun.
+#[derive(Clone, Copy)]
+#[must_use = "a slot may have been taken for it"]
+pub(crate) struct Admission<'a> {
+    branch: &'a Arc<Branch>,
+    mark: Mark,
+    started: Tick,
+}
+
+impl<'a> Admission<'a> {
+    #[inline(always)]
+    pub(super) const fn new(branch: &'a Arc<Branch>, mark: Mark, started: Tick) -> Self {
+        Self { branch, mark, started }
+    }
+
+    /// Of a call through a circuit that is flowing.
+    #[inline(always)]
+    pub(super) fn flowing(branch: &'a Arc<Branch>, era: u64, start: Start) -> Self {
+        let (started, measured) = branch.inner.start(start, None);
+        Self { branch, mark: Mark::new(era, Right::Counted).with_measured(measured), started }
+    }
+
+    #[inline(always)]
     pub(crate) fn permit(self) -> Permit {
-        let Self { shard, era, started, right, precise } = self;
-        Permit { shard: Arc::clone(shard), era, started, right, precise, told: false }
+        let Self { branch, mark, started } = self;
+        Permit { branch: Arc::clone(branch), mark, started }
+    }
+}
+
+impl Inner {
+    /// Returns the start of a call, zero if that need not be known, and whether the call is to be measured. `now` is the coarse
+    /// time if that is known already.
+    #[inline(always)]
+    pub(super) fn start(&self, start: Start, now: Option<Tick>) -> (Tick, bool) {
+        if start == Start::Precise || self.timing != Timing::Nothing {
+            (taken(self.precise()), start == Start::Precise || self.timing == Timing::Measured)
+        } else if start == Start::Coarse && self.config.cancelled_counts_after.is_some() {
+            (taken(now.unwrap_or_else(|| self.now())), false)
+        } else {
+            (Tick::ZERO, false)
+        }
     }
 }
 
 impl Permit {
     /// Tells that the call succeeded.
-    #[inline]
+    #[inline(always)]
     pub fn success(self) {
         self.record(Outcome::Success);
     }
 
     /// Tells that the call failed.
-    #[inline]
+    #[inline(always)]
     pub fn failure(self, failure: Failure) {
         self.record(Outcome::Failure(failure));
     }
 
     /// Tells that the call says nothing about the service.
-    #[inline]
+    #[inline(always)]
     pub fn ignore(self) {
         self.record(Outcome::Ignored);
     }
 
     /// Tells how the call ended.
-    #[inline]
+    #[inline(always)]
     pub fn record(mut self, outcome: Outcome) {
         let elapsed = self.measured();
         self.tell(outcome, elapsed);
@@ -94,73 +173,78 @@ impl Permit {
     /// Returns whether the call is a probe of a half-open circuit.
     #[must_use]
     pub const fn is_probe(&self) -> bool {
-        matches!(self.right, Right::Probe(_))
+        matches!(self.mark.right(), Right::Probe(_))
     }
 
     /// Takes the start time, if none was taken yet: the call has to wait.
     #[inline]
-    pub(super) fn begin_waiting(&mut self) {
+    pub(crate) fn begin_waiting(&mut self) {
         if self.started == Tick::ZERO {
-            self.started = taken(self.shard.inner.now());
+            self.started = taken(self.branch.inner.now());
         }
     }
 
     /// Returns how long ago the call began, if that was read.
-    pub(super) fn age(&self) -> Option<Duration> {
-        let clock = &self.shard.inner.config.clock;
-        let now = || if self.precise { clock.precise() } else { clock.now() };
+    pub(crate) fn age(&self) -> Option<Duration> {
+        let inner = &self.branch.inner;
+        let is_precise = self.mark.is_measured() || inner.timing != Timing::Nothing;
+        let now = || if is_precise { inner.precise() } else { inner.now() };
         (self.started != Tick::ZERO).then(|| now().saturating_since(self.started))
     }
 
     /// Returns how long the call took, if it was to be measured.
     #[inline]
-    pub(super) fn measured(&self) -> Option<Duration> {
-        if self.precise { self.age() } else { None }
+    pub(crate) fn measured(&self) -> Option<Duration> {
+        if self.mark.is_measured() { self.age() } else { None }
     }
 
     /// Tells how the call ended, where the permit lies.
-    #[inline]
-    pub(super) fn tell(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
+    #[inline(always)]
+    pub(crate) fn tell(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
+        let mark = core::mem::replace(&mut self.mark, Mark::RECORDED);
         // The healthy call, inlined into its future: an outcome is five words, and copying them costs more than counting.
-        if let (Outcome::Success, Right::Counted) = (outcome, self.right) {
-            self.told = true;
-            self.shard.inner.record_success(self.era, self.shard.index, elapsed);
+        if let Outcome::Success = outcome
+            && mark.is_counted()
+        {
+            self.branch.record_success(mark, self.started, elapsed);
         } else {
-            self.end(outcome.into(), elapsed);
+            end(&self.branch, mark, self.started, outcome.into(), elapsed);
         }
     }
 
     /// Returns the time, by the circuit's clock.
     #[cfg(feature = "http")]
-    pub(super) fn now(&self) -> Tick {
-        self.shard.inner.now()
+    pub(crate) fn now(&self) -> Tick {
+        self.branch.inner.now()
     }
 
     /// Tells that the call was dropped after it waited for so long, if it did.
     #[cfg(feature = "http")]
-    pub(super) fn cancel(&mut self, waited: Option<Duration>) {
+    pub(crate) fn cancel(&mut self, waited: Option<Duration>) {
         let elapsed = self.measured();
-        self.end(self.shard.inner.cancelled(waited), elapsed);
+        let mark = core::mem::replace(&mut self.mark, Mark::RECORDED);
+        end(&self.branch, mark, self.started, self.branch.inner.cancelled(waited), elapsed);
     }
 
     #[inline(never)]
     fn abandon(&mut self) {
         let age = self.age();
-        self.end(self.shard.inner.cancelled(age), age.filter(|_| self.precise));
+        let mark = core::mem::replace(&mut self.mark, Mark::RECORDED);
+        let elapsed = age.filter(|_| mark.is_measured());
+        end(&self.branch, mark, self.started, self.branch.inner.cancelled(age), elapsed);
     }
+}
 
-    #[inline(never)]
-    fn end(&mut self, ended: Ended, elapsed: Option<Duration>) {
-        self.told = true;
-        let (era, right, shard) = (self.era, self.right, self.shard.index);
-        self.shard.inner.record(&End { era, right, shard, ended, elapsed });
-    }
+#[inline(never)]
+fn end(branch: &Branch, mark: Mark, started: Tick, ended: Ended, elapsed: Option<Duration>) {
+    let took = Took::new(elapsed, started, branch.inner.timing);
+    branch.record(&End { mark, ended, took });
 }
 
 impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
-        if !self.told {
+        if self.mark != Mark::RECORDED {
             self.abandon();
         }
     }
@@ -168,6 +252,46 @@ impl Drop for Permit {
 
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit").field("era", &self.era).field("right", &self.right).finish_non_exhaustive()
+        f.debug_struct("Permit").field("mark", &self.mark).finish_non_exhaustive()
+    }
+}
+
+const ERA_SHIFT: u32 = 27;
+const MEASURED: u64 = 1 << 26;
+const RIGHT: u64 = 0b11 << 24;
+const COUNTED: u64 = 0;
+const UNCOUNTED: u64 = 1 << 24;
+const PROBE: u64 = 2 << 24;
+const NO_CALL: u64 = 3 << 24;
+const PROBE_MASK: u64 = (1 << 24) - 1;
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rights() -> impl Strategy<Value = Right> {
+        let probe = (0..1_u32 << 24).prop_map(|bits| Right::Probe(Probe::from_bits(bits)));
+        prop_oneof![Just(Right::Counted), Just(Right::Uncounted), probe]
+    }
+
+    proptest! {
+        #[test]
+        fn a_mark_gives_back_its_parts(era: u64, right in rights(), measured: bool) {
+            let mark = Mark::new(era, right).with_measured(measured);
+            prop_assert_eq!((mark.right(), mark.is_measured()), (right, measured));
+            prop_assert_eq!(mark.is_counted(), right == Right::Counted);
+            prop_assert!(mark != Mark::RECORDED);
+        }
+
+        #[test]
+        fn a_mark_is_of_its_own_era_only(era in 0..1_u64 << 57, other in 0..1_u64 << 57, right in rights()) {
+            let mark = Mark::new(era, right);
+            prop_assert!(mark.is_of(era));
+            prop_assert!(!mark.is_of(era + 1) && !mark.is_of(era.wrapping_sub(1)) && !mark.is_of(era + (1 << 24)));
+            let low = (1 << 37) - 1;
+            prop_assert_eq!(mark.is_of(other), other & low == era & low);
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! The calls that a half-open circuit lets through: as many slots as probes may be under way, and one verdict.
 //!
 //! ```text
-//! slot      63..40 era (low 24 bits) | 39..0 started, in ms of the clock modulo 2^40 - 1, plus 1; 0 is free
+//! slot      63..50 era (low 14 bits) | 49..36 turn | 35..0 started, in ms of the clock modulo 2^36 - 1, plus 1; 0 is free
 //! verdict   number of a `Tagged` word: 39..20 failures | 19..0 successes
 //! ```
 //!
-//! A slot is taken and freed by one exchange that names the era, so no race mints or loses one: not between callers, and not
-//! when the circuit has become half-open anew meanwhile. What a verdict means is not decided here.
+//! A slot is taken and freed by one exchange that names the era and the turn, so no race mints or loses a slot, neither between
+//! callers nor when the circuit has become half-open anew meanwhile. The turn grows each time a slot is freed, so that a probe
+//! can only free the slot that it has. What a verdict means is not decided here.
 
 use core::time::Duration;
 
@@ -20,12 +21,13 @@ pub(super) struct Probes {
     verdict: Tagged,
 }
 
-/// The right to one probe: a slot, and what is in it.
+/// The right to one probe: a slot, and which of its turns. 24 bits, so that it fits into a permit's mark.
+///
+/// ```text
+/// probe   23..10 turn | 9..0 slot
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Probe {
-    slot: u32,
-    word: u64,
-}
+pub(super) struct Probe(u32);
 
 /// What the probes of an era have shown so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,24 +52,38 @@ impl Probes {
 
     /// Takes a free slot of `era`, if there is one.
     pub(super) fn take(&self, era: u64, now: Tick) -> Option<Probe> {
-        let word = tag(era) | started(now);
-        // Relaxed: the slot itself is the right; nothing else is published with it.
-        let taken = |slot: &AtomicU64| slot.compare_exchange(tag(era), word, Relaxed, Relaxed).is_ok();
-        let slot = self.slots.iter().position(taken)?;
-        Some(Probe { slot: u32::try_from(slot).ok()?, word })
+        let started = started(now);
+        (0..).zip(&self.slots).find_map(|(index, slot)| {
+            // Relaxed: the slot itself is the right; nothing else is published with it.
+            let mut seen = slot.load(Relaxed);
+            while is_free(seen, era) {
+                match slot.compare_exchange_weak(seen, seen | started, Relaxed, Relaxed) {
+                    Ok(_) => return Some(Probe(turn(seen) << SLOT_BITS | index)),
+                    Err(now) => seen = now,
+                }
+            }
+            None
+        })
     }
 
-    /// Gives the slot back. Of another era's probe, nothing is left to give back.
-    pub(super) fn free(&self, probe: Probe) {
-        let free = probe.word & !STARTED;
+    /// Gives the slot of a probe back, if the probe still has it. Of another era's probe, nothing is left to give back.
+    pub(super) fn free(&self, era: u64, probe: Probe) {
+        let (slot, probe_turn) = (&self.slots[probe.0 as usize & MOST_SLOTS], probe.0 >> SLOT_BITS);
         // Relaxed: a waiter is woken through `Wakers`, whose exchanges order this before its next look.
-        let _same = self.slots[probe.slot as usize].compare_exchange(probe.word, free, Relaxed, Relaxed);
+        let mut seen = slot.load(Relaxed);
+        while is_taken(seen, era) && turn(seen) == probe_turn {
+            let next_turn = u64::from(probe_turn + 1) & TURN;
+            match slot.compare_exchange_weak(seen, tag(era) | next_turn << TURN_SHIFT, Relaxed, Relaxed) {
+                Ok(_) => return,
+                Err(now) => seen = now,
+            }
+        }
     }
 
     /// Whether a slot of `era` is free.
     pub(super) fn any_free(&self, era: u64) -> bool {
         // Relaxed: only a hint; `take` decides.
-        self.slots.iter().any(|slot| slot.load(Relaxed) == tag(era))
+        self.slots.iter().any(|slot| is_free(slot.load(Relaxed), era))
     }
 
     /// Returns how many probes of `era` are under way.
@@ -109,12 +125,26 @@ impl From<u64> for Verdict {
     }
 }
 
-fn tag(era: u64) -> u64 {
-    era << 40
+impl Probe {
+    pub(super) const fn bits(self) -> u32 {
+        self.0
+    }
+
+    pub(super) const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+}
+
+const fn tag(era: u64) -> u64 {
+    era << ERA_SHIFT
+}
+
+fn turn(word: u64) -> u32 {
+    u32::try_from(word >> TURN_SHIFT & TURN).expect("14 bits")
 }
 
 fn started(now: Tick) -> u64 {
-    // Modulo 2^40 - 1, 34 years: a clock may count from the epoch.
+    // Modulo 2^36 - 1, 2.1 years, of which half can be told: a clock may count from the epoch.
     now.as_nanos() / NANOS_PER_MILLI % STARTED + 1
 }
 
@@ -125,10 +155,19 @@ fn age(word: u64, now: Tick) -> Duration {
 }
 
 fn is_taken(word: u64, era: u64) -> bool {
-    word & !STARTED == tag(era) && word & STARTED != 0
+    word >> ERA_SHIFT << ERA_SHIFT == tag(era) && word & STARTED != 0
 }
 
-const STARTED: u64 = (1 << 40) - 1;
+fn is_free(word: u64, era: u64) -> bool {
+    word >> ERA_SHIFT << ERA_SHIFT == tag(era) && word & STARTED == 0
+}
+
+const SLOT_BITS: u32 = 10;
+const MOST_SLOTS: usize = (1 << SLOT_BITS) - 1;
+const STARTED: u64 = (1 << TURN_SHIFT) - 1;
+const TURN_SHIFT: u32 = 36;
+const TURN: u64 = (1 << (ERA_SHIFT - TURN_SHIFT)) - 1;
+const ERA_SHIFT: u32 = 50;
 const NANOS_PER_MILLI: u64 = 1_000_000;
 const COUNT_BITS: u32 = 20;
 const COUNT: u64 = (1 << COUNT_BITS) - 1;

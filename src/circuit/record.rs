@@ -2,9 +2,10 @@
 
 use core::time::Duration;
 
+use super::branch::Branch;
 use super::decide::{self, Seen};
-use super::inner::Inner;
-use super::permit::Right;
+use super::inner::{Inner, Success, Timing};
+use super::permit::{Mark, Right};
 use super::probes::Probe;
 use super::word::Word;
 use crate::clock::{Tick, nanos};
@@ -12,93 +13,182 @@ use crate::config::{Config, LONGEST_RETRY_AFTER};
 use crate::event::{Ended, Event};
 use crate::outcome::{Failure, FailureKind, Outcome};
 use crate::state::Reason;
-use crate::sync::{Relaxed, Release};
-use crate::window::{Mark, Stamp, tagged};
+use crate::sync::{Relaxed, Release, seat};
+use crate::window::cells::Counted;
+use crate::window::{self, Stamp, tagged};
 
 /// An admitted call that has ended.
 #[derive(Debug)]
 pub(super) struct End {
-    pub(super) era: u64,
-    pub(super) right: Right,
-    pub(super) shard: usize,
+    pub(super) mark: Mark,
     pub(super) ended: Ended,
-    /// How long the call took, if that was measured.
-    pub(super) elapsed: Option<Duration>,
+    pub(super) took: Took,
 }
 
-impl Inner {
-    /// Takes the success of a counted call home. The same as [`record`](Self::record), with what little that needs.
-    pub(super) fn record_success(&self, era: u64, shard: usize, elapsed: Option<Duration>) {
-        let word = self.load();
-        if word.era() != era {
-            return self.record(&End { era, right: Right::Counted, shard, ended: Ended::Success, elapsed });
+/// What is known of how long a call took.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Took {
+    Unknown,
+    Measured(Duration),
+    /// The call began at that time by the precise clock, and nobody asked yet how long it took.
+    Since(Tick),
+}
+
+impl Took {
+    #[inline]
+    pub(super) fn new(elapsed: Option<Duration>, started: Tick, timing: Timing) -> Self {
+        match elapsed {
+            Some(elapsed) => Self::Measured(elapsed),
+            None if timing == Timing::Slow && started != Tick::ZERO => Self::Since(started),
+            None => Self::Unknown,
         }
-        let at = self.count_success(word, shard, elapsed);
-        if !self.call_observers.is_empty() {
-            self.tell_call(&Event::Finished { ended: Ended::Success, at, elapsed });
+    }
+
+    const fn elapsed(self) -> Option<Duration> {
+        match self {
+            Self::Measured(elapsed) => Some(elapsed),
+            Self::Unknown | Self::Since(_) => None,
         }
+    }
+}
+
+/// What an outcome became, for the observers that want every call.
+struct Recorded {
+    /// The time, if the circuit had reason to read its clock.
+    at: Option<Tick>,
+    /// The outcome is part of a sum, so it is not reported by itself.
+    in_sum: bool,
+}
+
+impl Branch {
+    /// Records the success of a counted call: the same as [`record`](Self::record), with what little that needs.
+    #[inline(always)]
+    pub(super) fn record_success(&self, mark: Mark, started: Tick, elapsed: Option<Duration>) {
+        let inner = &*self.inner;
+        let word = inner.load();
+        if mark.is_of(word.era()) {
+            let counted = match inner.success {
+                Success::Counts => inner.cells.success(seat()),
+                Success::Dates => inner.cells.success_at(seat(), word.era(), inner.now()),
+                Success::Weighs => Counted::No,
+            };
+            if counted != Counted::No {
+                inner.run.success(word.era());
+                if counted == Counted::Due {
+                    inner.report_own_sums();
+                }
+                return;
+            }
+        }
+        self.record_success_in_full(mark, started, elapsed);
+    }
+
+    #[inline(never)]
+    fn record_success_in_full(&self, mark: Mark, started: Tick, elapsed: Option<Duration>) {
+        self.record(&End { mark, ended: Ended::Success, took: Took::new(elapsed, started, self.inner.timing) });
     }
 
     /// Takes an outcome home: to the evidence of its own era, or nowhere.
     pub(super) fn record(&self, end: &End) {
-        let word = self.load();
-        let at = match end.right {
+        let inner = &*self.inner;
+        let word = inner.load();
+        let right = end.mark.right();
+        let recorded = match right {
             Right::Uncounted => {
-                self.count_aside(end.ended);
-                None
+                inner.count_aside(end.ended);
+                Recorded { at: None, in_sum: false }
             }
-            _ if word.era() != end.era => {
+            _ if !end.mark.is_of(word.era()) => {
                 // Relaxed: a count, publishes nothing.
-                self.counts.stale.fetch_add(1, Relaxed);
-                self.tell_call(&Event::Stale);
-                self.count_aside(end.ended);
-                None
+                inner.counts.stale.fetch_add(1, Relaxed);
+                inner.tell_call(&Event::Stale);
+                inner.count_aside(end.ended);
+                Recorded { at: None, in_sum: false }
             }
             Right::Counted => self.count(word, end),
-            Right::Probe(probe) => self.judge(word, probe, end.ended),
+            Right::Probe(probe) => Recorded { at: Some(inner.judge(word, probe, end.ended)), in_sum: false },
         };
-        if !self.call_observers.is_empty() {
+        if !recorded.in_sum && !inner.call_observers.is_empty() {
             // A failure is always dated, for the metrics of the last minute.
-            let dated = || matches!(end.ended, Ended::Failure(_)).then(|| self.now());
-            self.tell_call(&Event::Finished { ended: end.ended, at: at.or_else(dated), elapsed: end.elapsed });
+            let dated = || matches!(end.ended, Ended::Failure(_)).then(|| inner.now());
+            let at = recorded.at.or_else(dated);
+            inner.tell_call(&Event::Finished { ended: end.ended, at, elapsed: end.took.elapsed() });
         }
     }
 
     /// Adds to the window and the run of a closed circuit, and trips it if a rule is met.
-    fn count(&self, word: Word, end: &End) -> Option<Tick> {
+    fn count(&self, word: Word, end: &End) -> Recorded {
+        let inner = &*self.inner;
         let failure = match end.ended {
-            Ended::Success => return self.count_success(word, end.shard, end.elapsed),
+            Ended::Success => return self.count_success(word, end.took),
             Ended::Failure(failure) => failure,
             Ended::Ignored | Ended::Cancelled => {
-                self.count_aside(end.ended);
-                return None;
+                inner.count_aside(end.ended);
+                return Recorded { at: None, in_sum: false };
             }
         };
-        let (era, now) = (word.era(), self.now());
-        let mark = Mark { units: failure.weight().units(), slow: self.is_slow(end.elapsed) };
-        self.evidence.record(Stamp { era, now, shard: end.shard }, mark);
-        self.count_failure(era, now, failure);
-        self.weigh(word, now, Some(failure.kind()));
-        Some(now)
+        let (era, now) = (word.era(), inner.now());
+        let mark = window::Mark { units: failure.weight().units(), slow: inner.is_slow(end.took, now) };
+        inner.evidence.record(Stamp { era, now }, mark);
+        inner.count_failure(era, now, failure);
+        inner.weigh(word, now, Some(failure.kind()));
+        Recorded { at: Some(now), in_sum: false }
     }
 
-    fn count_success(&self, word: Word, shard: usize, elapsed: Option<Duration>) -> Option<Tick> {
+    #[inline]
+    fn count_success(&self, word: Word, took: Took) -> Recorded {
+        let inner = &*self.inner;
         let era = word.era();
-        let slow = self.is_slow(elapsed);
-        let weighs = slow || self.config.trip_on_any_outcome;
-        let needs_now = weighs || self.evidence.needs_now();
-        let now = if needs_now { self.now() } else { Tick::ZERO };
-        self.evidence.record(Stamp { era, now, shard }, Mark { units: 0, slow });
-        self.run.success(era);
-        if weighs {
-            self.weigh(word, now, None);
+        let has_slow_rule = inner.config.rules.slow_call_rate.is_some();
+        let needs_now = has_slow_rule || inner.config.trip_on_any_outcome || inner.success == Success::Dates;
+        let dates = inner.evidence.needs_now();
+        let now = if needs_now || dates { inner.now() } else { Tick::ZERO };
+        let slow = has_slow_rule && inner.is_slow(took, now);
+        let weighs = slow || inner.config.trip_on_any_outcome;
+        let counted = if weighs || !inner.evidence.lends_successes() {
+            Counted::No
+        } else if dates || inner.cells.report_sums() {
+            inner.cells.success_at(seat(), era, now)
+        } else {
+            inner.cells.success(seat())
+        };
+        match counted {
+            Counted::Yes => {}
+            Counted::Due => inner.report_own_sums(),
+            Counted::No => {
+                inner.evidence.record(Stamp { era, now }, window::Mark { units: 0, slow });
+                if inner.evidence.lends_successes() && !weighs {
+                    self.note_contention(|| inner.now());
+                }
+            }
         }
-        needs_now.then_some(now)
+        inner.run.success(era);
+        if weighs {
+            inner.weigh(word, now, None);
+        }
+        let in_sum = counted != Counted::No && inner.cells.report_sums();
+        Recorded { at: (needs_now || dates).then_some(now), in_sum }
+    }
+}
+
+impl Inner {
+    /// Returns whether the slow-call rule is on and the call was slow, where `now` is the coarse time of its end.
+    #[inline]
+    fn is_slow(&self, took: Took, now: Tick) -> bool {
+        // The healthy call took so little that the coarse clock can tell. The precise clock costs four times as much.
+        let quick =
+            matches!(took, Took::Since(started) if now.as_nanos().saturating_sub(started.as_nanos()) < self.quick);
+        !quick && self.is_slow_to_the_nanosecond(took)
     }
 
-    fn is_slow(&self, elapsed: Option<Duration>) -> bool {
-        let rule = self.config.rules.slow_call_rate;
-        rule.is_some_and(|(_, slower_than)| elapsed.is_some_and(|elapsed| elapsed >= slower_than))
+    #[inline(never)]
+    fn is_slow_to_the_nanosecond(&self, took: Took) -> bool {
+        let Some((_, slower_than)) = self.config.rules.slow_call_rate else { return false };
+        match took {
+            Took::Unknown => false,
+            Took::Measured(elapsed) => elapsed >= slower_than,
+            Took::Since(started) => self.precise().saturating_since(started) >= slower_than,
+        }
     }
 
     fn count_failure(&self, era: u64, now: Tick, failure: Failure) {
@@ -123,7 +213,7 @@ impl Inner {
     fn weigh(&self, word: Word, now: Tick, failure: Option<FailureKind>) {
         let era = word.era();
         let age = now.saturating_since(self.entered());
-        let seen = Seen { run: self.run.weight(era), tally: self.evidence.tally(era, now), age };
+        let seen = Seen { run: self.run.weight(era), tally: self.tally(era, now), age };
         let Config { rules, window, .. } = &self.config;
         let met = decide::trips(rules, *window, &seen);
         // Only where the configured thresholds are not met: advice must not be blamed for what would have happened without.
@@ -139,7 +229,7 @@ impl Inner {
     }
 
     /// Adds to the verdict of a half-open circuit, and makes the change once it is certain.
-    fn judge(&self, word: Word, probe: Probe, ended: Ended) -> Option<Tick> {
+    fn judge(&self, word: Word, probe: Probe, ended: Ended) -> Tick {
         let now = self.now();
         let era = word.era();
         let probing = &self.config.probes;
@@ -173,10 +263,10 @@ impl Inner {
             self.reopen(word, now, Reason::NoVerdict { half_open_for }, None);
         }
         // After the verdict, so that whoever takes the slot next is not one too many. If the era is over, there is none.
-        self.probes.free(probe);
+        self.probes.free(era, probe);
         self.wakers.wake();
         self.count_aside(ended);
-        Some(now)
+        now
     }
 
     /// Whether probes that end without a verdict, cancelled or ignored, have kept the circuit half-open for too long.

@@ -3,13 +3,13 @@
 //! A shed call is none of the circuit's business otherwise: it is in no window, takes no probe, and fails nothing.
 
 use core::time::Duration;
-use std::sync::Arc;
 
-use super::Circuit;
-use crate::clock::Tick;
-use crate::error::{Opened, Rejected};
+use super::branch::Branch;
+use super::rejected::Facts;
+use super::{Circuit, Rejected};
+use crate::clock::{Tick, nanos};
 use crate::event::Event;
-use crate::state::{RejectReason, Shed, Transition};
+use crate::state::{RejectReason, Shed};
 use crate::sync::Relaxed;
 
 impl Circuit {
@@ -26,32 +26,12 @@ impl Circuit {
         inner.counts.load_shed.fetch_add(1, Relaxed);
         let reason = RejectReason::LoadShed;
         inner.tell_call(&Event::Rejected { reason });
-        let call = ShedCall { circuit: self.clone(), shed: shed() };
-        Some(Rejected::new(Arc::new(call), reason, Some(retry_after), inner.load().era()))
+        let branch = Branch::of_shed_call(&self.root.inner, shed());
+        Some(Rejected::new(branch, Facts::new(inner.load().era(), reason, nanos(retry_after))))
     }
 
     /// Tells the observers what a look at the load has shown.
     pub(crate) fn tell_load(&self, load: Option<f64>, shedding: bool, news: bool) {
         self.inner().tell(&Event::SystemLoad { load, shedding, news });
-    }
-}
-
-/// What a rejection points to that has more to say than its circuit: the price of the numbers is paid by shed calls only.
-struct ShedCall {
-    circuit: Circuit,
-    shed: Shed,
-}
-
-impl Opened for ShedCall {
-    fn name(&self) -> &str {
-        self.circuit.name()
-    }
-
-    fn opened(&self, _: u64) -> Option<Transition> {
-        None
-    }
-
-    fn shed(&self) -> Option<&Shed> {
-        Some(&self.shed)
     }
 }

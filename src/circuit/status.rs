@@ -112,7 +112,7 @@ impl Circuit {
         let cold = inner.cold.lock();
         let (word, now) = (inner.load(), inner.now());
         let era = word.era();
-        let tally = inner.evidence.tally(era, now);
+        let tally = inner.tally(era, now);
         let rules = &inner.config.rules;
         let rate = |part: f64| (tally.calls >= u64::from(rules.min_calls)).then(|| decide::share(part, tally.calls));
         let verdict = inner.probes.verdict(era);
@@ -171,12 +171,13 @@ impl Inner {
         // Acquire: pairs with the Release in `count_failure`.
         let failures = counts.failures.load(Acquire);
         Totals {
-            successes: self.evidence.recorded().saturating_sub(failures) + count(&counts.other_successes),
+            successes: (self.evidence.recorded() + self.cells.successes()).saturating_sub(failures)
+                + count(&counts.other_successes),
             failures: failures + count(&counts.other_failures),
             ignored: count(&counts.ignored),
             cancelled: count(&counts.cancelled),
             stale: count(&counts.stale),
-            rejected: count(&counts.rejected),
+            rejected: self.rejected(),
             would_reject: count(&counts.would_reject),
             load_shed: count(&counts.load_shed),
             observer_panics: count(&counts.observer_panics),

@@ -1,12 +1,12 @@
 //! The one word that decides whether a call goes through.
 //!
 //! ```text
-//! word   63..6 era | 5 awaits its restore | 4 bypassed | 3..2 state | 1..0 mode
+//! word   63..7 era | 6 spread | 5 awaits its restore | 4 bypassed | 3..2 state | 1..0 mode
 //! ```
 //!
 //! It changes under the cold mutex only, so a plain store publishes it. The era grows by one with every change of state, mode or
-//! deadline, and never wraps: 2^58 eras are 9 years at one a nanosecond. Only the wait for a restore begins and ends within an
-//! era, so whoever asks whether the circuit is still what it was compares eras, not words.
+//! deadline, and never wraps: 2^57 eras are 4 years at one a nanosecond. The wait for a restore begins and ends within an era,
+//! and so does the spreading over the threads. So eras are compared, and not words, to see whether the circuit has changed.
 
 use core::fmt;
 
@@ -49,7 +49,7 @@ impl Word {
     /// The next word of the same circuit: the next era, and a new standing.
     pub(super) fn next(self, standing: Standing) -> Self {
         let next = Self::new(self.era().saturating_add(1), standing, self.bypassed());
-        Self(next.0 | self.0 & AWAITS_RESTORE)
+        Self(next.0 | self.0 & (AWAITS_RESTORE | SPREAD))
     }
 
     /// Whether calls go through and are counted: closed, in automatic mode or in shadow.
@@ -59,6 +59,23 @@ impl Word {
     #[inline]
     pub(super) const fn is_flowing(self) -> bool {
         self.0 & (AWAITS_RESTORE | BYPASSED | MODE | STATE) <= SHADOW
+    }
+
+    /// Returns whether calls are rejected until the end of the opening, and nothing lies over the state.
+    #[inline]
+    pub(super) const fn is_plainly_open(self) -> bool {
+        self.0 & (AWAITS_RESTORE | BYPASSED | MODE | STATE) == OPEN
+    }
+
+    /// Returns whether each seat has a cell and a branch.
+    #[inline]
+    pub(super) const fn is_spread(self) -> bool {
+        self.0 & SPREAD != 0
+    }
+
+    /// Returns the same word of a circuit that is spread.
+    pub(super) const fn spread(self) -> Self {
+        Self(self.0 | SPREAD)
     }
 
     /// The same word once nobody waits for the restore.
@@ -108,6 +125,7 @@ impl fmt::Debug for Word {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Word")
             .field("era", &self.era())
+            .field("is_spread", &self.is_spread())
             .field("awaits_restore", &self.awaits_restore())
             .field("bypassed", &self.bypassed())
             .field("mode", &self.mode())
@@ -128,7 +146,8 @@ const OPEN: u64 = 1 << 2;
 const HALF_OPEN: u64 = 2 << 2;
 const BYPASSED: u64 = 1 << 4;
 const AWAITS_RESTORE: u64 = 1 << 5;
-const ERA_SHIFT: u32 = 6;
+const SPREAD: u64 = 1 << 6;
+const ERA_SHIFT: u32 = 7;
 
 #[cfg(all(test, not(breaker_loom)))]
 mod tests {
@@ -144,12 +163,19 @@ mod tests {
                     assert_eq!((word.era(), word.standing(), word.bypassed()), (77, standing, bypassed));
                     let flows = state == State::Closed && matches!(mode, Mode::Automatic | Mode::Shadow) && !bypassed;
                     assert_eq!(word.is_flowing(), flows, "{word:?}");
+                    let open = state == State::Open && mode == Mode::Automatic && !bypassed;
+                    assert_eq!(word.is_plainly_open(), open, "{word:?}");
 
                     let awaiting = word.awaiting_restore();
                     assert_eq!((awaiting.era(), awaiting.standing(), awaiting.bypassed()), (77, standing, bypassed));
-                    assert!(!awaiting.is_flowing(), "{awaiting:?}");
+                    assert!(!awaiting.is_flowing() && !awaiting.is_plainly_open(), "{awaiting:?}");
                     assert_eq!((awaiting.awaits_restore(), awaiting.restored() == word), (!bypassed, true));
                     assert_eq!(awaiting.next(standing).awaits_restore(), !bypassed, "a change does not end the wait");
+
+                    let spread = word.spread();
+                    assert_eq!((spread.era(), spread.standing(), spread.bypassed()), (77, standing, bypassed));
+                    assert_eq!((spread.is_flowing(), spread.is_spread(), word.is_spread()), (flows, true, false));
+                    assert!(spread.next(standing).is_spread(), "a change does not draw a circuit together");
                 }
             }
         }

@@ -52,6 +52,11 @@ impl Clock for MockClock {
         Tick::from_nanos(self.0.load(Relaxed))
     }
 
+    /// Zero: both readings are the same.
+    fn lag(&self) -> Option<Duration> {
+        Some(Duration::ZERO)
+    }
+
     /// Returns the epoch plus the ticks, so that a test's dates are its own.
     fn wall(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::open::{LONGEST, SHORTEST};
 use super::{Config, ConfigError, OpenDuration, Probing, Recovery, Rules};
-use crate::clock::{Clock, MonotonicClock};
+use crate::clock::{AnyClock, Clock, MonotonicClock};
 use crate::event::Observer;
 use crate::window::{Shape, Window};
 
@@ -50,7 +50,7 @@ impl ConfigBuilder {
                 shadow: false,
                 reset_cooldown: Duration::from_secs(60),
                 seed: None,
-                clock: Arc::new(MonotonicClock::new()),
+                clock: AnyClock::Monotonic(MonotonicClock::new()),
                 observers: Vec::new(),
                 shipped_observers: true,
                 label: None,
@@ -245,7 +245,7 @@ impl ConfigBuilder {
 
     /// Sets the clock. Default: [`MonotonicClock`].
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.config.clock = Arc::new(clock);
+        self.config.clock = AnyClock::Other(Arc::new(clock));
         self
     }
 

@@ -216,9 +216,12 @@ impl Task {
         self.note(at, told, now);
     }
 
-    /// Looks at every circuit: counts have no bell.
+    /// Looks at every circuit: counts have no bell. Reports what its threads have counted, in case they call no more.
     fn look_at_all(&mut self, now: Tick) {
         for at in self.ledger.desks.places() {
+            if let Some(desk) = self.ledger.desks.get(at) {
+                desk.circuit.report_sums();
+            }
             self.look(at, now);
         }
         self.next_look = now.saturating_add(LOOK_EVERY);

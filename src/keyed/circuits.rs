@@ -6,14 +6,15 @@
 
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use papaya::HashMap;
 
 use super::KeyedStatus;
 use super::builder::KeyedBuilder;
-use super::name::Stem;
+use super::name::{Stem, looks_made};
 use super::room::{Known, Room};
 use crate::circuit::Circuit;
-use crate::clock::{Clock, nanos};
+use crate::clock::{AnyClock, nanos};
 use crate::config::{ConfigBuilder, ConfigError, LONGEST_NAME};
 use crate::registry::{Registry, RegistryError};
 use crate::sync::{AtomicU64, Mutex, Relaxed};
@@ -27,8 +28,8 @@ pub(super) struct Circuits {
     prefix: Box<str>,
     /// What those beyond the budget are called in metrics.
     other: Arc<str>,
-    clock: Arc<dyn Clock>,
-    pub(super) known: HashMap<Box<str>, Entry>,
+    clock: AnyClock,
+    pub(super) known: HashMap<Box<str>, Entry, RandomState>,
     pub(super) room: Mutex<Room>,
     /// Until when no new key has a chance, for want of keys or of room in the registry: found without the lock, as every call of
     /// a new key asks.
@@ -60,7 +61,7 @@ pub(super) enum Why {
 }
 
 impl Circuits {
-    pub(super) fn new(settings: KeyedBuilder, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(settings: KeyedBuilder, clock: AnyClock) -> Self {
         let KeyedBuilder { registry, template, prefix, max_keys, idle, labels } = settings;
         Self {
             registry,
@@ -68,7 +69,7 @@ impl Circuits {
             other: format!("{prefix}other").into(),
             prefix: prefix.into(),
             clock,
-            known: HashMap::new(),
+            known: HashMap::with_hasher(RandomState::default()),
             room: Mutex::new(Room::new(max_keys, nanos(idle) >> GRAIN, labels)),
             full_until: AtomicU64::new(0),
             registry_full_until: AtomicU64::new(0),
@@ -78,12 +79,28 @@ impl Circuits {
         }
     }
 
-    /// Returns the circuit of a key, a new one if need be. `None`: the call is unguarded.
+    /// Acts on the circuit of a key, a new one if need be. `None`: the call is unguarded.
+    ///
+    /// `act` runs while the map keeps what is evicted meanwhile, so it must not take long.
     #[inline]
-    pub(super) fn of(&self, key: &str) -> Option<Circuit> {
+    pub(super) fn with<T>(&self, key: &str, act: impl FnOnce(Option<&Circuit>) -> T) -> T {
+        let now = self.clock.now().as_nanos() >> GRAIN;
+        // The map holds stems only. So a key that is found there as it came is its own stem, unless it looks like a made one.
+        if !looks_made(key) {
+            let known = self.known.pin();
+            if let Some(entry) = known.get(key)
+                && let Some(Some(circuit)) = entry.circuit_at(now)
+            {
+                return act(Some(circuit));
+            }
+        }
+        act(self.of(key, now).as_ref())
+    }
+
+    #[inline(never)]
+    fn of(&self, key: &str, now: u64) -> Option<Circuit> {
         let stem = Stem::new(key, LONGEST_NAME - self.prefix.len());
         let stem = stem.as_str();
-        let now = self.clock.now().as_nanos() >> GRAIN;
         if let Some(entry) = self.known.pin().get(stem)
             && let Some(circuit) = entry.circuit_at(now)
         {

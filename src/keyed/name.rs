@@ -55,7 +55,8 @@ impl<'a> Stem<'a> {
 }
 
 /// Whether a key ends as the made ones do.
-fn looks_made(key: &str) -> bool {
+#[inline]
+pub(super) fn looks_made(key: &str) -> bool {
     let Some((_, end)) = key.as_bytes().split_at_checked(key.len().wrapping_sub(2 * HASHED + 1)) else { return false };
     end[0] == MARK && end[1..].iter().all(|byte| HEX.contains(byte))
 }

@@ -5,13 +5,14 @@
 
 use std::collections::HashSet;
 
+use foldhash::fast::RandomState;
 use papaya::{HashMapRef, LocalGuard};
 
 use super::circuits::{Circuits, Entry, SECOND};
 use crate::circuit::Circuit;
 use crate::sync::Relaxed;
 
-pub(super) type Known<'a> = HashMapRef<'a, Box<str>, Entry, std::hash::RandomState, LocalGuard<'a>>;
+pub(super) type Known<'a> = HashMapRef<'a, Box<str>, Entry, RandomState, LocalGuard<'a>>;
 
 /// What only whoever brings a new key touches. Times are coarse ticks.
 #[derive(Debug)]

@@ -64,6 +64,7 @@ impl Observer for Feed {
             Event::Refresh { .. }
             | Event::Finished { .. }
             | Event::Rejected { .. }
+            | Event::Sums { .. }
             | Event::SystemLoad { .. }
             | Event::Stale
             | Event::Forgotten => {}

@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 use crate::clock::Tick;
 use crate::event::{Ended, Event, Observer};
 use crate::outcome::Failure;
-use crate::state::{Mode, Standing, State};
+use crate::state::{Mode, RejectReason, Standing, State};
 use crate::sync::{AcqRel, AtomicU64, Relaxed};
 use crate::window::time::TimeWindow;
 use crate::window::{Mark, Stamp};
@@ -132,8 +132,8 @@ impl MetricsObserver {
     }
 
     fn remember(&self, failure: Failure, at: Tick) {
-        let failures = self.failures.get_or_init(|| Box::new(TimeWindow::new(MINUTE, 12, false, 1)));
-        failures.record(Stamp { era: 0, now: at, shard: 0 }, Mark { units: failure.weight().units(), slow: false });
+        let failures = self.failures.get_or_init(|| Box::new(TimeWindow::new(MINUTE, 12, false)));
+        failures.record(Stamp { era: 0, now: at }, Mark { units: failure.weight().units(), slow: false });
     }
 
     fn last_minute(&self, now: Tick) -> f64 {
@@ -214,6 +214,16 @@ impl Observer for MetricsObserver {
                     handles.others(circuit).durations(circuit).of(ended).record(elapsed);
                 }
             }
+            Event::Sums { successes, tripped, half_open } => {
+                if successes > 0 {
+                    handles.success.increment(successes);
+                }
+                for (reason, count) in [(RejectReason::Tripped, tripped), (RejectReason::HalfOpen, half_open)] {
+                    if count > 0 {
+                        handles.others(circuit).rejected(reason).increment(count);
+                    }
+                }
+            }
             Event::Rejected { reason } => handles.others(circuit).rejected(reason).increment(1),
             Event::Stale => handles.others(circuit).stale.increment(1),
             Event::Transition(edge) => {
@@ -231,6 +241,10 @@ impl Observer for MetricsObserver {
     }
 
     fn wants_calls(&self) -> bool {
+        true
+    }
+
+    fn accepts_sums(&self) -> bool {
         true
     }
 }

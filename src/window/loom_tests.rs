@@ -10,6 +10,12 @@
 //! | `loom_a_ring_keeps_eras_apart` | a straggler replaces a later slot; a slot of an older era is paid back |
 //! | `loom_overtaking_a_bucket_loses_no_count` | a bucket is stored; the overtaken count is dropped |
 //! | `loom_a_bucket_keeps_eras_apart` | a straggler adds to, or overtakes, a bucket of a later era |
+//! | `loom_a_cell_shows_no_success_of_another_era` | the spot is stored or loaded Relaxed; the buckets are not emptied |
+//! | `loom_one_thread_owns_the_first_cell` | the owner is loaded and stored where it was exchanged |
+//! | `loom_cells_are_spread_under_their_owner` | the first cell is not read once there are others |
+//! | `loom_a_seat_passes_its_cell_on` | a seat is taken by two threads |
+//! | `loom_two_reports_share_the_calls` | the reported count is loaded and stored where it was exchanged |
+//! | `loom_a_report_of_all_takes_nothing_from_the_next` | an older reading replaces a later one |
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -17,11 +23,12 @@ use std::sync::Arc;
 use loom::thread;
 
 use super::calls::CallRing;
+use super::cells::{Cells, Counted};
 use super::tagged::Tagged;
 use super::time::TimeWindow;
 use super::{Mark, Stamp, Tally};
 use crate::clock::Tick;
-use crate::sync::{AtomicU32, Relaxed};
+use crate::sync::{AtomicU32, Relaxed, Seat, Seats};
 
 #[test]
 fn loom_a_number_loses_no_change() {
@@ -111,8 +118,114 @@ fn loom_a_bucket_keeps_eras_apart() {
     });
 }
 
+#[test]
+fn loom_a_cell_shows_no_success_of_another_era() {
+    loom::model(|| {
+        let cells = Arc::new(cells(1));
+        count(&cells, FIRST, at(0, 0));
+        // The tags of era 0 and of era 256 are the same.
+        let owner = |cells: &Cells| count(cells, FIRST, at(256, 0));
+        let reader = |cells: &Cells| assert!(cells.calls(256, at(256, 0).now) <= 1, "the success of era 0 is over");
+        beside(&cells, owner, reader);
+        assert_eq!((cells.calls(256, at(256, 0).now), cells.successes()), (1, 2));
+    });
+}
+
+#[test]
+fn loom_one_thread_owns_the_first_cell() {
+    loom::model(|| {
+        let cells = Arc::new(cells(1));
+        let shared = Arc::new(AtomicU32::new(0));
+        let its = Arc::clone(&shared);
+        beside(&cells, move |cells| count_in(cells, SECOND, &its), |cells| count_in(cells, FIRST, &shared));
+        assert_eq!((cells.successes(), cells.calls(1, at(1, 0).now)), (1, 1), "the one that came first");
+        assert_eq!(shared.load(Relaxed), 1, "the other counts in the shared window");
+    });
+}
+
+#[test]
+fn loom_cells_are_spread_under_their_owner() {
+    loom::model(|| {
+        let cells = Arc::new(cells(1));
+        count(&cells, FIRST, at(1, 0));
+        let aside = |cells: &Cells| {
+            cells.spread();
+            count(cells, SECOND, at(1, 0));
+        };
+        beside(&cells, aside, |owner| count(owner, FIRST, at(1, 0)));
+        assert_eq!((cells.calls(1, at(1, 0).now), cells.successes()), (3, 3));
+    });
+}
+
+#[test]
+fn loom_a_seat_passes_its_cell_on() {
+    loom::model(|| {
+        let shared = Arc::new((Seats::default(), cells(1)));
+        shared.1.spread();
+        // Of two threads that come and go, the later one may take the seat of the other, and goes on in its cell.
+        let visit = |(seats, cells): &(Seats, Cells)| {
+            let seat = seats.take();
+            count(cells, seat, at(1, 0));
+            seats.leave(seat);
+        };
+        beside(&shared, visit, visit);
+        assert_eq!((shared.1.successes(), shared.1.calls(1, at(1, 0).now)), (2, 2));
+    });
+}
+
+#[test]
+fn loom_two_reports_share_the_calls() {
+    loom::model(|| {
+        let cells = Arc::new(cells(1));
+        count(&cells, FIRST, at(1, 0));
+        count(&cells, FIRST, at(1, 0));
+        let told = Arc::new(AtomicU32::new(0));
+        let its = Arc::clone(&told);
+        beside(&cells, move |cells| report(cells, &its), |cells| report(cells, &told));
+        assert_eq!(told.load(Relaxed), 2, "each call is reported once");
+    });
+}
+
+#[test]
+fn loom_a_report_of_all_takes_nothing_from_the_next() {
+    loom::model(|| {
+        let cells = Arc::new(cells(1));
+        count(&cells, FIRST, at(1, 0));
+        let told = Arc::new(AtomicU32::new(0));
+        let its = Arc::clone(&told);
+        // A refresh on another thread, while the thread of the cell counts and reports.
+        let owner = |cells: &Cells| {
+            count(cells, FIRST, at(1, 0));
+            report(cells, &told);
+        };
+        beside(&cells, move |cells| report(cells, &its), owner);
+        report(&cells, &told);
+        assert_eq!(told.load(Relaxed), 2, "each call is reported once");
+    });
+}
+
+/// Cells of a window with that many buckets of a second, whose sums are reported.
+fn cells(buckets: u32) -> Cells {
+    Cells::new(Some((1_000_000_000, buckets)), true)
+}
+
+fn count(cells: &Cells, seat: Seat, stamp: Stamp) {
+    assert_ne!(cells.success_at(seat, stamp.era, stamp.now), Counted::No, "the seat has a cell");
+}
+
+/// Counts in the cell of the seat, or else in what all threads share.
+fn count_in(cells: &Cells, seat: Seat, shared: &AtomicU32) {
+    if cells.success_at(seat, 1, at(1, 0).now) == Counted::No {
+        shared.fetch_add(1, Relaxed);
+    }
+}
+
+fn report(cells: &Cells, told: &AtomicU32) {
+    told.fetch_add(u32::try_from(cells.take_sums().successes).expect("two at most"), Relaxed);
+}
+
 /// Runs `aside` on a thread of its own beside `here`.
-fn beside<T: Send + Sync + 'static>(shared: &Arc<T>, aside: fn(&T), here: fn(&T)) {
+fn beside<T: Send + Sync + 'static>(shared: &Arc<T>, aside: impl FnOnce(&T) + Send + 'static, here: impl FnOnce(&T)) {
     let (its, start) = (Arc::clone(shared), Arc::new(AtomicU32::new(0)));
     let its_start = Arc::clone(&start);
     let thread = thread::spawn(move || {
@@ -130,13 +243,15 @@ fn add(number: &Tagged, by: u64) {
 }
 
 fn two_buckets() -> TimeWindow {
-    TimeWindow::new(Duration::from_secs(2), 2, true, 1)
+    TimeWindow::new(Duration::from_secs(2), 2, true)
 }
 
 fn at(era: u64, slot: u64) -> Stamp {
-    Stamp { era, now: Tick::from_nanos(slot * 1_000_000_000), shard: 0 }
+    Stamp { era, now: Tick::from_nanos(slot * 1_000_000_000) }
 }
 
+const FIRST: Seat = Seat::of(0);
+const SECOND: Seat = Seat::of(1);
 const GOOD: Mark = Mark { units: 0, slow: false };
 const SLOW: Mark = Mark { units: 0, slow: true };
 const BAD: Mark = Mark { units: 256, slow: false };

@@ -10,9 +10,10 @@
 //! ```
 //!
 //! The tag wraps: eras are kept apart by emptying the window every 64th era, slots by the 24 bits (194 days of 1 s buckets).
-//! With shards, each thread adds to a copy of the buckets; a reader sums them all.
+//! Successes that weigh nothing are counted in [`cells`](super::cells) as long as the thread has one.
 
 use core::time::Duration;
+use std::sync::OnceLock;
 
 use super::{Line, Mark, Stamp, Tally};
 use crate::clock::{Tick, nanos};
@@ -20,9 +21,9 @@ use crate::sync::{AtomicU64, Relaxed};
 
 #[derive(Debug)]
 pub(crate) struct TimeWindow {
-    /// Per shard: `buckets` words of calls, as many of scores, and if asked for as many of slow calls.
-    lines: Box<[Line]>,
-    lines_per_shard: usize,
+    /// `buckets` words of calls, as many of scores, and as many of slow calls if those are asked for. Allocated for the first
+    /// outcome that no cell counts, as a circuit that one thread calls may never need them.
+    lines: OnceLock<Box<[Line]>>,
     buckets: u32,
     width: u64,
     slow: bool,
@@ -41,25 +42,37 @@ enum Sum {
 }
 
 impl TimeWindow {
-    pub(crate) fn new(length: Duration, buckets: u32, slow: bool, shards: usize) -> Self {
-        let words = buckets as usize * if slow { 3 } else { 2 };
-        let lines_per_shard = words.div_ceil(8);
-        Self {
-            lines: (0..lines_per_shard * shards).map(|_| Line::default()).collect(),
-            lines_per_shard,
+    pub(crate) fn new(length: Duration, buckets: u32, slow: bool) -> Self {
+        let window = Self {
+            lines: OnceLock::new(),
             buckets,
             width: (nanos(length) / u64::from(buckets)).max(1),
             slow,
             retired: AtomicU64::new(0),
             seeded: AtomicU64::new(0),
+        };
+        // Loom does not know this lock: in its models the lines are there from the start.
+        if cfg!(breaker_loom) {
+            window.lines();
         }
+        window
+    }
+
+    /// Returns the width of a bucket in nanoseconds, and the number of buckets.
+    pub(crate) const fn shape(&self) -> (u64, u32) {
+        (self.width, self.buckets)
+    }
+
+    fn lines(&self) -> &[Line] {
+        let words = self.buckets as usize * if self.slow { 3 } else { 2 };
+        self.lines.get_or_init(|| (0..words.div_ceil(8)).map(|_| Line::default()).collect())
     }
 
     pub(crate) fn record(&self, stamp: Stamp, mark: Mark) {
         let slot = stamp.now.as_nanos() / self.width;
         let tag = Tag::new(stamp.era, slot);
         let bucket = self.bucket(slot);
-        match self.add(self.word(stamp.shard, Sum::Calls, bucket), tag, 1) {
+        match self.add(self.word(Sum::Calls, bucket), tag, 1) {
             Added::Counted => {}
             // Relaxed here and below: a count, publishes nothing.
             Added::Overtook(calls) => {
@@ -73,10 +86,10 @@ impl TimeWindow {
         }
         // What these replace has expired: only calls are kept for the totals.
         if mark.units > 0 {
-            let _added = self.add(self.word(stamp.shard, Sum::Score, bucket), tag, u32::from(mark.units));
+            let _added = self.add(self.word(Sum::Score, bucket), tag, u32::from(mark.units));
         }
         if mark.slow && self.slow {
-            let _added = self.add(self.word(stamp.shard, Sum::Slow, bucket), tag, 1);
+            let _added = self.add(self.word(Sum::Slow, bucket), tag, 1);
         }
     }
 
@@ -89,7 +102,7 @@ impl TimeWindow {
         let room = u64::from(u32::MAX / 2).saturating_sub(there.calls.max(there.units));
         let tally = tally.shrunk(room, tally.calls.max(tally.units));
         let count = |sum: u64| u32::try_from(sum).unwrap_or(u32::MAX);
-        match self.add(self.word(0, Sum::Calls, bucket), tag, count(tally.calls)) {
+        match self.add(self.word(Sum::Calls, bucket), tag, count(tally.calls)) {
             Added::Counted => {}
             // Relaxed here and below: a count, publishes nothing.
             Added::Overtook(before) => {
@@ -99,9 +112,9 @@ impl TimeWindow {
             Added::TooLate => return,
         }
         self.seeded.fetch_add(tally.calls, Relaxed);
-        let _added = self.add(self.word(0, Sum::Score, bucket), tag, count(tally.units));
+        let _added = self.add(self.word(Sum::Score, bucket), tag, count(tally.units));
         if self.slow {
-            let _added = self.add(self.word(0, Sum::Slow, bucket), tag, count(tally.slow));
+            let _added = self.add(self.word(Sum::Slow, bucket), tag, count(tally.slow));
         }
     }
 
@@ -129,21 +142,21 @@ impl TimeWindow {
         let slot = now.as_nanos() / self.width;
         let current = Tag::new(era, slot);
         let mut tally = Tally::default();
-        for shard in 0..self.lines.len() / self.lines_per_shard {
-            tally.calls += self.sum(shard, Sum::Calls, current);
-            tally.units += self.sum(shard, Sum::Score, current);
+        if self.lines.get().is_some() {
+            tally.calls = self.sum(Sum::Calls, current);
+            tally.units = self.sum(Sum::Score, current);
             if self.slow {
-                tally.slow += self.sum(shard, Sum::Slow, current);
+                tally.slow = self.sum(Sum::Slow, current);
             }
         }
         tally
     }
 
-    fn sum(&self, shard: usize, sum: Sum, current: Tag) -> u64 {
+    fn sum(&self, sum: Sum, current: Tag) -> u64 {
         (0..self.buckets as usize)
             .map(|bucket| {
                 // Relaxed: tag and count travel in one word.
-                let (found, count) = split(self.word(shard, sum, bucket).load(Relaxed));
+                let (found, count) = split(self.word(sum, bucket).load(Relaxed));
                 if found.counts_at(current, self.buckets) { u64::from(count) } else { 0 }
             })
             .sum()
@@ -151,26 +164,24 @@ impl TimeWindow {
 
     pub(crate) fn begin(&self, era: u64) {
         // The tag makes older eras invisible by itself; only before it wraps must their counts really go.
-        if era.is_multiple_of(ERAS_KEPT_APART) {
-            for shard in 0..self.lines.len() / self.lines_per_shard {
-                for bucket in 0..self.buckets as usize {
-                    // Relaxed: the word of the circuit publishes the new era; stragglers fail their exchange.
-                    let (_, calls) = split(self.word(shard, Sum::Calls, bucket).swap(0, Relaxed));
-                    self.retired.fetch_add(u64::from(calls), Relaxed);
-                    self.word(shard, Sum::Score, bucket).store(0, Relaxed);
-                    if self.slow {
-                        self.word(shard, Sum::Slow, bucket).store(0, Relaxed);
-                    }
+        if era.is_multiple_of(ERAS_KEPT_APART) && self.lines.get().is_some() {
+            for bucket in 0..self.buckets as usize {
+                // Relaxed: the word of the circuit publishes the new era; stragglers fail their exchange.
+                let (_, calls) = split(self.word(Sum::Calls, bucket).swap(0, Relaxed));
+                self.retired.fetch_add(u64::from(calls), Relaxed);
+                self.word(Sum::Score, bucket).store(0, Relaxed);
+                if self.slow {
+                    self.word(Sum::Slow, bucket).store(0, Relaxed);
                 }
             }
         }
     }
 
     pub(crate) fn recorded(&self) -> u64 {
-        let live = |shard| (0..self.buckets as usize).map(move |bucket| self.word(shard, Sum::Calls, bucket));
-        let shards = self.lines.len() / self.lines_per_shard;
+        let used = if self.lines.get().is_some() { self.buckets as usize } else { 0 };
+        let live = (0..used).map(|bucket| self.word(Sum::Calls, bucket));
         // Relaxed: counts, they publish nothing. A bucket overtaken meanwhile may be counted twice.
-        let live: u64 = (0..shards).flat_map(live).map(|word| u64::from(split(word.load(Relaxed)).1)).sum();
+        let live: u64 = live.map(|word| u64::from(split(word.load(Relaxed)).1)).sum();
         let counted = self.retired.load(Relaxed) + live;
         // Exact where the cold mutex is held, as every seed is sown under it.
         counted.saturating_sub(self.seeded.load(Relaxed))
@@ -182,9 +193,9 @@ impl TimeWindow {
         bucket
     }
 
-    fn word(&self, shard: usize, sum: Sum, bucket: usize) -> &AtomicU64 {
+    fn word(&self, sum: Sum, bucket: usize) -> &AtomicU64 {
         let word = sum as usize * self.buckets as usize + bucket;
-        &self.lines[shard * self.lines_per_shard + word / 8].0[word % 8]
+        &self.lines()[word / 8].0[word % 8]
     }
 }
 
@@ -199,10 +210,10 @@ enum Added {
 
 /// Era and slot of a bucket, as many bits of each as the word has room for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Tag(u32);
+pub(super) struct Tag(u32);
 
 impl Tag {
-    fn new(era: u64, slot: u64) -> Self {
+    pub(super) fn new(era: u64, slot: u64) -> Self {
         #[expect(clippy::cast_possible_truncation, reason = "8 and 24 bits, by the masks")]
         let tag = ((era & ERA_MASK) << SLOT_BITS | slot & SLOT_MASK) as u32;
         Self(tag)
@@ -222,7 +233,7 @@ impl Tag {
     ///
     /// Later slots only count as such up to two windows ahead: further ahead, the clock has jumped back, or the slot has
     /// wrapped, and keeping the bucket would shut out outcomes for as long.
-    fn is_later_than(self, other: Self, buckets: u32) -> bool {
+    pub(super) fn is_later_than(self, other: Self, buckets: u32) -> bool {
         match self.era().wrapping_sub(other.era()) {
             0 => self.slots_after(other, 2 * buckets).is_some(),
             ahead => ahead < 128,
@@ -232,19 +243,19 @@ impl Tag {
     /// Whether a bucket tagged `self` is in the window that ends in slot `current`.
     ///
     /// One slot ahead counts too: another thread read its clock a moment after this one.
-    fn counts_at(self, current: Self, buckets: u32) -> bool {
+    pub(super) fn counts_at(self, current: Self, buckets: u32) -> bool {
         self.era() == current.era()
             && (current.slots_after(self, buckets - 1).is_some() || self.slots_after(current, 1).is_some())
     }
 }
 
-fn split(word: u64) -> (Tag, u32) {
+pub(super) fn split(word: u64) -> (Tag, u32) {
     #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
     let halves = ((word >> 32) as u32, word as u32);
     (Tag(halves.0), halves.1)
 }
 
-fn join(tag: Tag, count: u32) -> u64 {
+pub(super) fn join(tag: Tag, count: u32) -> u64 {
     u64::from(tag.0) << 32 | u64::from(count)
 }
 
@@ -253,7 +264,7 @@ const SLOT_MASK_U32: u32 = (1 << SLOT_BITS) - 1;
 const SLOT_MASK: u64 = SLOT_MASK_U32 as u64;
 const ERA_MASK: u64 = 0xFF;
 /// Below half of the 256 that the tag can tell apart, so that "later" is never a guess.
-const ERAS_KEPT_APART: u64 = 64;
+pub(super) const ERAS_KEPT_APART: u64 = 64;
 
 #[cfg(all(test, not(breaker_loom)))]
 mod tests {
@@ -262,11 +273,11 @@ mod tests {
     const HARD: Mark = Mark { units: 256, slow: false };
 
     fn stamp(era: u64, seconds: u64) -> Stamp {
-        Stamp { era, now: Tick::from_nanos(seconds * 1_000_000_000), shard: 0 }
+        Stamp { era, now: Tick::from_nanos(seconds * 1_000_000_000) }
     }
 
     fn window() -> TimeWindow {
-        TimeWindow::new(Duration::from_secs(10), 10, false, 1)
+        TimeWindow::new(Duration::from_secs(10), 10, false)
     }
 
     #[test]
@@ -299,7 +310,7 @@ mod tests {
 
     #[test]
     fn sums_brought_along_count_at_once_expire_together_and_are_no_calls_of_this_process() {
-        let window = TimeWindow::new(Duration::from_secs(10), 10, true, 2);
+        let window = TimeWindow::new(Duration::from_secs(10), 10, true);
         let brought = Tally { calls: 50, units: 20 * 256, slow: 3 };
         window.record(stamp(1, 100), HARD);
         window.seed(1, stamp(1, 100).now, brought);

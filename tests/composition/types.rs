@@ -13,7 +13,8 @@ use std::marker::{PhantomData, PhantomPinned};
 use std::path::Path;
 use std::rc::Rc;
 
-use tower_circuit_breaker::circuit::{Call, ProbeStatus, To, Totals};
+use tower_circuit_breaker::call::Call;
+use tower_circuit_breaker::circuit::{ProbeStatus, To, Totals};
 #[cfg(feature = "reqwest")]
 use tower_circuit_breaker::classify::ReqwestClassifier;
 #[cfg(feature = "http")]

@@ -115,3 +115,19 @@ fn loom_a_status_is_of_one_era() {
         assert_eq!((status.state, status.retry_after, status.transitions.len()), expected, "in era {}", status.era);
     });
 }
+
+#[test]
+fn loom_a_circuit_is_spread_while_its_era_changes() {
+    in_most_orders(|| {
+        let circuit = circuit(rules());
+        let (its, spreading) = (circuit.clone(), Arc::clone(&circuit.root));
+        let threads = [spawn(move || close(&its)), spawn(move || spreading.spread())];
+        begin();
+        call(&circuit).success();
+        threads.into_iter().for_each(joined);
+        let word = circuit.inner().load();
+        assert_eq!((word.era(), word.is_spread()), (2, true), "neither undoes the other");
+        call(&circuit).success();
+        assert_eq!(circuit.totals().successes, 2, "in whichever cell");
+    });
+}

@@ -1,4 +1,7 @@
-//! A call under way: the guard that makes sure that it ends in exactly one outcome.
+//! Calls: the guard that ends each call in exactly one outcome, and [`Circuit::call`] for use without tower.
+//!
+//! The circuit below knows no classifier. The flight joins a permit and a classifier, and leaves to the permit what an outcome
+//! does to the circuit.
 
 use core::fmt;
 use core::future::Future;
@@ -10,8 +13,7 @@ use core::time::Duration;
 
 use pin_project_lite::pin_project;
 
-use super::permit::{Admission, Permit};
-use super::{Circuit, Start};
+use crate::circuit::{Admission, Circuit, Permit, Start};
 use crate::classify::{Classifier, DefaultClassifier};
 #[cfg(feature = "http")]
 use crate::clock::Tick;
@@ -37,7 +39,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     pub(crate) const START: Start = if C::NEEDS_ELAPSED { Start::Precise } else { Start::Untaken };
 
     /// Starts the call. If that panics, the call has panicked.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn start<F>(
         admission: Admission<'_>,
         classifier: &C,
@@ -54,6 +56,25 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         let call = starting.call.take();
         mem::forget(starting);
         (future, Self { permit: admission.permit(), call, classifier, polling: false, types: PhantomData })
+    }
+
+    /// Starts a call that has its permit already. It is moved about, which costs more than an admission.
+    #[inline]
+    pub(crate) fn start_permitted<F>(
+        permit: Permit,
+        classifier: &C,
+        request: Req,
+        begin: impl FnOnce(Req) -> F,
+    ) -> (F, Self)
+    where
+        C: Clone,
+    {
+        let call = Some(classifier.start(&request));
+        // Dropped while it is polling, if `begin` panics.
+        let mut flight = Self { permit, call, classifier: classifier.clone(), polling: true, types: PhantomData };
+        let future = begin(request);
+        flight.polling = false;
+        (future, flight)
     }
 
     /// Runs a part of the call. If it panics, the call has panicked.

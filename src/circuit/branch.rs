@@ -1,0 +1,99 @@
+//! A branch: what a permit and a rejection hold of their circuit.
+//!
+//! Two threads that count references on one cache line cost each other more than all the rest of a call. So each branch has a
+//! reference count of its own. A circuit begins with the root, and when several threads call it often, each seat gets a branch.
+
+use std::sync::Arc;
+
+use super::inner::Inner;
+use super::word::Word;
+use crate::clock::Tick;
+use crate::state::{Shed, Transition};
+use crate::sync::{OnceLock, Relaxed, Release, seat};
+use crate::window::cells::seats;
+
+// The reference counts lie on a line of their own in front of the fields.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(crate) struct Branch {
+    pub(super) inner: Arc<Inner>,
+    /// Of the root: a branch for each seat, once the circuit is spread.
+    seats: OnceLock<Box<[Arc<Self>]>>,
+    /// What a call was shed for. Each shed call has a branch of its own, so that only shed calls pay for the numbers.
+    pub(super) shed: Option<Box<Shed>>,
+}
+
+impl Branch {
+    /// Returns the root of a new circuit.
+    pub(super) fn root(inner: Arc<Inner>, is_spread: bool) -> Arc<Self> {
+        let root = Arc::new(Self::new(inner, None));
+        if is_spread {
+            root.spread();
+        }
+        root
+    }
+
+    #[cfg(any(feature = "load-shed", all(test, breaker_loom)))]
+    pub(super) fn of_shed_call(inner: &Arc<Inner>, shed: Shed) -> Arc<Self> {
+        Arc::new(Self::new(Arc::clone(inner), Some(Box::new(shed))))
+    }
+
+    fn new(inner: Arc<Inner>, shed: Option<Box<Shed>>) -> Self {
+        Self { inner, seats: OnceLock::new(), shed }
+    }
+
+    /// Returns the branch of this thread, where `self` is the root.
+    ///
+    /// Threads whose seats lie beyond the branches share them.
+    #[inline(always)]
+    pub(super) fn own(self: &Arc<Self>, word: Word) -> &Arc<Self> {
+        if !word.is_spread() {
+            return self;
+        }
+        match self.seats.get() {
+            Some(branches) => branches.get(seat().index()).unwrap_or_else(|| Self::shared(branches)),
+            None => self,
+        }
+    }
+
+    #[cold]
+    fn shared(branches: &[Arc<Self>]) -> &Arc<Self> {
+        &branches[seat().index() % branches.len()]
+    }
+
+    /// Takes note of an outcome or rejection that no cell has counted, where `self` is the root or the circuit is spread. If that
+    /// happens often, each seat gets a cell and a branch.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn note_contention(&self, now: impl FnOnce() -> Tick) {
+        let inner = &self.inner;
+        if !inner.load().is_spread() && inner.contention.note(now) {
+            self.spread();
+        }
+    }
+
+    pub(super) fn spread(&self) {
+        // Under the lock, so that the circuit is spread once, and no change of the word comes between its load and its store.
+        let _cold = self.inner.cold.lock();
+        // Relaxed: the word only changes under the lock that we hold.
+        let word = Word::from_bits(self.inner.word.load(Relaxed));
+        if !word.is_spread() {
+            self.inner.cells.spread();
+            self.seats
+                .get_or_init(|| (0..seats()).map(|_| Arc::new(Self::new(Arc::clone(&self.inner), None))).collect());
+            // Release: pairs with the Acquire in `load`. The data of the era were written under the lock before, and a thread that
+            // sees this word must see them too, and the branches.
+            self.inner.word.store(word.spread().bits(), Release);
+        }
+    }
+
+    /// Returns the transition by which the circuit was open in `era`, or before it became half-open.
+    pub(super) fn opened(&self, is_later: impl Fn(u64) -> bool) -> Option<Transition> {
+        if self.shed.is_some() {
+            return None;
+        }
+        let cold = self.inner.cold.lock();
+        let past = cold.history.iter().rev().skip_while(|edge| is_later(edge.era));
+        past.take_while(|edge| edge.to.is_tripped()).find(|edge| edge.to.is_open()).cloned()
+    }
+}

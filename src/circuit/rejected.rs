@@ -1,0 +1,276 @@
+//! A rejection: the call was not permitted.
+//!
+//! A rejection is created for every call of an outage, so it allocates nothing and has two words, which travel in registers. It
+//! points at the circuit, and its sentence is looked up when it is formatted.
+//!
+//! ```text
+//! facts   63..22 wait | 21..2 era (low 20 bits) | 1..0 reason
+//! wait    41..1 ns | 0 0,   or   41..2 µs | 1..0 01,   or   41..2 ms | 1..0 11,   or   all ones: unknown
+//! ```
+//!
+//! A wait below 36 minutes is exact. A longer one is rounded up, to the microsecond below 12 days and then to the millisecond.
+
+use core::fmt;
+use core::time::Duration;
+use std::error::Error as StdError;
+use std::sync::Arc;
+
+use super::branch::Branch;
+use crate::state::{Brief, Mode, RejectReason, Shed, Transition};
+
+/// The call was rejected: it did not happen.
+///
+/// `Display` is the one sentence that a person on call needs: which circuit, why it opened with the numbers, what failed
+/// last, and when it lets a probe through. It is looked up in the circuit, under its cold mutex, so format a rejection only
+/// where somebody reads it.
+#[derive(Clone)]
+#[doc(alias = "CallNotPermitted", alias = "BrokenCircuit")]
+pub struct Rejected {
+    branch: Arc<Branch>,
+    facts: Facts,
+}
+
+impl Rejected {
+    #[inline]
+    pub(super) const fn new(branch: Arc<Branch>, facts: Facts) -> Self {
+        Self { branch, facts }
+    }
+
+    /// Returns the name of the circuit.
+    #[must_use]
+    pub fn circuit(&self) -> &str {
+        self.branch.inner.config.name()
+    }
+
+    /// Returns why the call was rejected.
+    #[must_use]
+    pub const fn reason(&self) -> RejectReason {
+        self.facts.reason()
+    }
+
+    /// Returns how long the circuit stays open, counted from the moment when it was found to be open. For a call that was shed, a
+    /// second.
+    ///
+    /// A service finds its circuit open when it is polled ready, so the wait is too long by the time between that and the call.
+    /// `None` if no time is known, because the circuit is half-open, held until a reset, or recovers only by hand.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.facts.wait()
+    }
+
+    /// Returns the transition that opened the circuit, as long as the circuit remembers it (128 transitions).
+    ///
+    /// `None` as well for a call that was rejected because its service had not been polled ready, or that was shed.
+    #[must_use]
+    pub fn why(&self) -> Option<Transition> {
+        self.branch.opened(|era| self.facts.is_before(era))
+    }
+
+    /// Returns what the call was shed for, if that is the reason.
+    #[must_use]
+    pub fn shed(&self) -> Option<&Shed> {
+        self.branch.shed.as_deref()
+    }
+
+    /// Looks for a rejection in an error and its sources: under `BoxError`, [`Error`] or a client's own error.
+    ///
+    /// ```
+    /// use tower_circuit_breaker::{BoxError, Rejected};
+    ///
+    /// fn worth_a_retry(error: &BoxError) -> bool {
+    ///     Rejected::find(error.as_ref()).is_none()
+    /// }
+    /// ```
+    #[must_use]
+    pub fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(rejected) = error.downcast_ref() {
+                return Some(rejected);
+            }
+            // An `io::Error` hides what it wraps from `source`.
+            let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            if let Some(wrapped) = wrapped {
+                return Self::find(wrapped);
+            }
+            next = error.source();
+        }
+        None
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.circuit();
+        let edge = self.why();
+        match (self.reason(), &edge) {
+            (RejectReason::Tripped, Some(edge)) => write!(f, "circuit `{name}` is open: {}", edge.reason)?,
+            // Not open here, unless the opening is more than 128 transitions ago.
+            (RejectReason::Tripped, None) => {
+                return write!(f, "circuit `{name}` did not admit a call whose service was not polled ready for it");
+            }
+            (RejectReason::LoadShed, _) => {
+                write!(f, "circuit `{name}` shed a call")?;
+                self.shed().map_or(Ok(()), |shed| write!(f, ": {shed}"))?;
+                return self.retry_after().map_or(Ok(()), |wait| write!(f, "; try again in {}", Brief(wait)));
+            }
+            (RejectReason::HalfOpen, edge) => {
+                write!(f, "circuit `{name}` is half-open and its probes are taken")?;
+                // Nothing opened it here if it was restored half-open, or reset to it while closed.
+                if let Some(edge) = edge {
+                    write!(f, ": it opened as {}", edge.reason)?;
+                }
+            }
+        }
+        if let Some(kind) = edge.as_ref().and_then(|edge| edge.failure) {
+            write!(f, ", last a failure of kind {kind}")?;
+        }
+        let held = edge.is_some_and(|edge| edge.to.mode == Mode::ForcedOpen);
+        match self.retry_after() {
+            Some(wait) if held => write!(f, "; the hold ends in {}", Brief(wait)),
+            Some(Duration::ZERO) => f.write_str("; it is about to probe"),
+            Some(wait) => write!(f, "; it lets a probe through in {}", Brief(wait)),
+            None if self.reason() == RejectReason::HalfOpen => Ok(()),
+            None => f.write_str("; it stays so until somebody resets it"),
+        }
+    }
+}
+
+impl fmt::Debug for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejected")
+            .field("circuit", &self.circuit())
+            .field("reason", &self.reason())
+            .field("retry_after", &self.retry_after())
+            .finish()
+    }
+}
+
+impl StdError for Rejected {}
+
+/// Which call was rejected, why, and for how long: all that a rejection says without its circuit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Facts(u64);
+
+impl Facts {
+    /// `wait` is in nanoseconds, or [`UNKNOWN`].
+    #[inline]
+    pub(super) const fn new(era: u64, reason: RejectReason, wait: u64) -> Self {
+        let reason = match reason {
+            RejectReason::Tripped => TRIPPED,
+            RejectReason::HalfOpen => HALF_OPEN,
+            RejectReason::LoadShed => LOAD_SHED,
+        };
+        // The usual wait first: this is the path of every rejected call.
+        let wait = if wait < EXACT { wait << 1 } else { Self::long(wait) };
+        Self(wait << WAIT_SHIFT | (era & ERA) << ERA_SHIFT | reason)
+    }
+
+    #[cold]
+    const fn long(nanos: u64) -> u64 {
+        const LONGEST: u64 = (1 << 40) - 1;
+        let (micros, millis) = (nanos.div_ceil(1_000), nanos.div_ceil(1_000_000));
+        if nanos == UNKNOWN {
+            WAIT
+        } else if micros < LONGEST {
+            micros << 2 | IN_MICROS
+        } else if millis < LONGEST {
+            millis << 2 | IN_MILLIS
+        } else {
+            (LONGEST - 1) << 2 | IN_MILLIS
+        }
+    }
+
+    #[inline]
+    pub(super) const fn bits(self) -> u64 {
+        self.0
+    }
+
+    #[inline]
+    pub(super) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    const fn reason(self) -> RejectReason {
+        match self.0 & REASON {
+            HALF_OPEN => RejectReason::HalfOpen,
+            LOAD_SHED => RejectReason::LoadShed,
+            _ => RejectReason::Tripped,
+        }
+    }
+
+    const fn wait(self) -> Option<Duration> {
+        match self.0 >> WAIT_SHIFT {
+            WAIT => None,
+            exact if exact & 1 == 0 => Some(Duration::from_nanos(exact >> 1)),
+            micros if micros & UNIT == IN_MICROS => Some(Duration::from_micros(micros >> 2)),
+            millis => Some(Duration::from_millis(millis >> 2)),
+        }
+    }
+
+    /// Returns whether `era` began after the rejection: within the half of the 20 bits that lies ahead, which is far more than
+    /// the transitions that a circuit remembers.
+    const fn is_before(self, era: u64) -> bool {
+        let ahead = era.wrapping_sub(self.0 >> ERA_SHIFT) & ERA;
+        ahead != 0 && ahead <= ERA / 2
+    }
+}
+
+/// The wait is not known.
+pub(super) const UNKNOWN: u64 = u64::MAX;
+const REASON: u64 = 0b11;
+const TRIPPED: u64 = 0;
+const HALF_OPEN: u64 = 1;
+const LOAD_SHED: u64 = 2;
+const ERA_SHIFT: u32 = 2;
+const ERA: u64 = (1 << 20) - 1;
+const WAIT_SHIFT: u32 = 22;
+const WAIT: u64 = (1 << 42) - 1;
+const EXACT: u64 = 1 << 41;
+const UNIT: u64 = 0b11;
+const IN_MICROS: u64 = 0b01;
+const IN_MILLIS: u64 = 0b11;
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const REASONS: [RejectReason; 3] = [RejectReason::Tripped, RejectReason::HalfOpen, RejectReason::LoadShed];
+
+    proptest! {
+        #[test]
+        fn facts_give_back_reason_and_wait(era: u64, reason in 0..3_usize, bits in 0..64_u32, wait: u64) {
+            let wait = (wait >> bits).min(UNKNOWN - 1);
+            let facts = Facts::new(era, REASONS[reason], wait);
+            prop_assert_eq!(facts.reason(), REASONS[reason]);
+            let told = facts.wait().expect("it is known");
+            let exactly = Duration::from_nanos(wait);
+            if wait < 36 * 60 * 1_000_000_000 {
+                prop_assert_eq!(told, exactly);
+            } else if exactly < Duration::from_secs(12 * 86_400) {
+                prop_assert!(told >= exactly && told - exactly < Duration::from_micros(1));
+            } else if exactly < Duration::from_secs(34 * 365 * 86_400) {
+                prop_assert!(told >= exactly && told - exactly < Duration::from_millis(1));
+            } else {
+                prop_assert!(told >= Duration::from_secs(34 * 365 * 86_400));
+            }
+        }
+
+        #[test]
+        fn facts_know_which_eras_began_later(era: u64, ahead in 0..(1_u64 << 19)) {
+            let facts = Facts::new(era, RejectReason::Tripped, 0);
+            prop_assert_eq!(facts.is_before(era.wrapping_add(ahead)), ahead > 0);
+            prop_assert!(ahead == 0 || !facts.is_before(era.wrapping_sub(ahead)));
+        }
+    }
+
+    #[test]
+    fn an_unknown_wait_stays_unknown() {
+        for reason in REASONS {
+            let facts = Facts::new(u64::MAX, reason, UNKNOWN);
+            assert_eq!((facts.reason(), facts.wait()), (reason, None));
+        }
+    }
+}

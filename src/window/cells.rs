@@ -1,0 +1,390 @@
+//! Counts that only one thread writes: the successes and the rejections of each seat.
+//!
+//! A success that weighs nothing needs no order among the outcomes, only a count. So each thread counts its successes in a
+//! cell of its own, by a load and a store. What may trip a circuit goes to the shared window, whose exchanges order it.
+//!
+//! A circuit begins with one cell, which belongs to the first thread that counts. All other threads count in the shared window.
+//! When they do so often, the circuit is spread, and then each seat has a cell. A thread whose seat has no cell goes on in the
+//! shared window, because there are more threads than cells or because the thread is ending.
+//!
+//! ```text
+//! cell   0 successes | 1 tripped, 2 half-open rejections | 3 spot | 4 begin | 5 span | 6.. buckets, as of a `TimeWindow`
+//! spot   63..7 era | 6..0 place of the bucket in use
+//! ```
+//!
+//! The thread adds to the bucket in use while the era is that of the spot and the time lies within `span` after `begin`. The
+//! tag of a bucket has 8 bits of its era. Eras are kept apart by the whole era in the spot: before a thread announces an era of
+//! another block of 64, it empties its buckets, and a reader skips each cell whose spot is of another block.
+//!
+//! Nothing here decides when a circuit is spread or what is reported; `circuit` does.
+
+use std::sync::LazyLock;
+
+use super::time::{ERAS_KEPT_APART, Tag, join, split};
+use crate::clock::Tick;
+use crate::sync::{Acquire, AtomicU32, AtomicU64, OnceLock, Relaxed, Release, Seat};
+
+#[derive(Debug)]
+pub(crate) struct Cells {
+    /// The seat that the first cell belongs to.
+    owner: AtomicU32,
+    buckets: u32,
+    /// How long a bucket lasts, in nanoseconds.
+    width: u64,
+    first: Box<[Block]>,
+    /// A cell for each seat, once the circuit is spread.
+    spread: OnceLock<Box<[Block]>>,
+    /// `None` where no sums are reported.
+    reports: Option<Box<Reports>>,
+}
+
+/// What of each cell was reported.
+#[derive(Debug, Default)]
+struct Reports {
+    first: Reported,
+    spread: OnceLock<Box<[Reported]>>,
+}
+
+/// How often threads without a cell count. Apart from the cells, because other threads write it.
+#[derive(Debug, Default)]
+pub(crate) struct Contention {
+    count: AtomicU64,
+    /// When the count was last checked.
+    checked: AtomicU64,
+}
+
+/// Two cache lines, because a processor fetches lines in pairs. A cell is one block, or more where its buckets need more.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Block([AtomicU64; WORDS]);
+
+/// The first three words of a cell, as they were when they were last reported. Any thread may report, so these are exchanged.
+#[derive(Debug, Default)]
+struct Reported([AtomicU64; SUMS]);
+
+/// Whether the thread has a cell to count in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Counted {
+    /// It has none.
+    No,
+    Yes,
+    /// It has, and the sums of its cell are due to be reported.
+    Due,
+}
+
+/// Which of the rejections a cell counts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    Tripped = 1,
+    HalfOpen = 2,
+}
+
+/// Calls that were not reported yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Sums {
+    pub(crate) successes: u64,
+    pub(crate) tripped: u64,
+    pub(crate) half_open: u64,
+}
+
+impl Cells {
+    /// `shape` is the width in nanoseconds and the number of the window's buckets; `None` where nothing is dated.
+    pub(crate) fn new(shape: Option<(u64, u32)>, reports_sums: bool) -> Self {
+        let (width, buckets) = shape.unwrap_or((u64::MAX, 1));
+        Self {
+            owner: AtomicU32::new(NOBODY),
+            buckets,
+            width,
+            first: blocks(buckets, 1),
+            spread: OnceLock::new(),
+            reports: reports_sums.then(Box::default),
+        }
+    }
+
+    /// Returns whether what the cells count is reported in sums.
+    #[inline]
+    pub(crate) const fn report_sums(&self) -> bool {
+        self.reports.is_some()
+    }
+
+    /// Gives each seat a cell. Allocates once.
+    pub(crate) fn spread(&self) {
+        if let Some(reports) = &self.reports {
+            reports.spread.get_or_init(|| (0..seats()).map(|_| Reported::default()).collect());
+        }
+        self.spread.get_or_init(|| blocks(self.buckets, seats()));
+    }
+
+    /// Counts a success that weighs nothing and is not dated.
+    #[inline]
+    pub(crate) fn success(&self, seat: Seat) -> Counted {
+        let Some(cell) = self.of(seat) else { return Counted::No };
+        self.counted(bump(&cell[0].0[SUCCESSES]), false)
+    }
+
+    /// Counts a success that weighs nothing, in the bucket of that era and time too.
+    #[inline(always)]
+    pub(crate) fn success_at(&self, seat: Seat, era: u64, now: Tick) -> Counted {
+        let Some(cell) = self.of(seat) else { return Counted::No };
+        let head = &cell[0].0;
+        let successes = bump(&head[SUCCESSES]);
+        // Relaxed here and in `turn`: only this thread writes the cell, and tag and count travel in one word.
+        let spot = head[SPOT].load(Relaxed);
+        let in_time = is_in_time(head, now);
+        match head.get(FIRST_BUCKET + place_of(spot)) {
+            Some(bucket) if in_time && era_of(spot) == era => {
+                let seen = bucket.load(Relaxed);
+                // A full count stays full.
+                if seen & COUNT != COUNT {
+                    bucket.store(seen + 1, Relaxed);
+                }
+            }
+            Some(_) | None => self.turn(cell, era, now),
+        }
+        self.counted(successes, !in_time)
+    }
+
+    /// Counts a rejection.
+    #[inline]
+    pub(crate) fn rejection(&self, seat: Seat, kind: Kind, now: Tick) -> Counted {
+        let Some(cell) = self.of(seat) else { return Counted::No };
+        let head = &cell[0].0;
+        let rejections = bump(&head[kind as usize]);
+        let in_time = self.reports.is_none() || is_in_time(head, now);
+        if !in_time {
+            // The time of the next report. The next success begins its bucket anew.
+            head[BEGIN].store(now.as_nanos(), Relaxed);
+            head[SPAN].store(REPORT_EVERY, Relaxed);
+            // Release: as in `turn`.
+            head[SPOT].store(head[SPOT].load(Relaxed) | PLACE, Release);
+        }
+        self.counted(rejections, !in_time)
+    }
+
+    #[inline(always)]
+    fn counted(&self, count: u64, time_is_over: bool) -> Counted {
+        if (time_is_over || count.is_multiple_of(REPORT_AFTER)) && self.reports.is_some() {
+            Counted::Due
+        } else {
+            Counted::Yes
+        }
+    }
+
+    #[inline(always)]
+    fn of(&self, seat: Seat) -> Option<&[Block]> {
+        // Relaxed: only the owner has to know that the first cell is its own.
+        if self.owner.load(Relaxed) == seat.number() {
+            return Some(&self.first);
+        }
+        match self.spread.get() {
+            Some(cells) if seat.index() < MOST_SEATS => {
+                let blocks = self.first.len();
+                cells.get(seat.index() * blocks..)?.get(..blocks)
+            }
+            Some(_) => None,
+            None => self.claim(seat),
+        }
+    }
+
+    #[cold]
+    fn claim(&self, seat: Seat) -> Option<&[Block]> {
+        // Relaxed: as in `of`. A cell that no thread has written holds zeros, so nothing is published with it.
+        let free = seat != Seat::NONE && self.owner.load(Relaxed) == NOBODY;
+        (free && self.owner.compare_exchange(NOBODY, seat.number(), Relaxed, Relaxed).is_ok()).then_some(&self.first)
+    }
+
+    /// Goes on to the bucket of another time or era, and counts the success there.
+    #[cold]
+    #[inline(never)]
+    fn turn(&self, cell: &[Block], era: u64, now: Tick) {
+        let head = &cell[0].0;
+        let before = era_of(head[SPOT].load(Relaxed));
+        if before > era {
+            // The success is of an era that is over, and stays out of the buckets.
+            return;
+        }
+        if before / ERAS_KEPT_APART != era / ERAS_KEPT_APART {
+            buckets(cell, self.buckets).for_each(|bucket| bucket.store(0, Relaxed));
+        }
+        let slot = now.as_nanos() / self.width;
+        let tag = Tag::new(era, slot);
+        #[expect(clippy::cast_possible_truncation, reason = "a remainder by a u32")]
+        let place = (slot % u64::from(self.buckets)) as usize;
+        let bucket = bucket(cell, place);
+        let (found, count) = split(bucket.load(Relaxed));
+        if found == tag {
+            bucket.store(join(tag, count.saturating_add(1)), Relaxed);
+        } else if count > 0 && found.is_later_than(tag, self.buckets) {
+            return;
+        } else {
+            bucket.store(join(tag, 1), Relaxed);
+        }
+        let begin = slot * self.width;
+        let span = match self.reports {
+            Some(_) => self.width.min((now.as_nanos() - begin).saturating_add(REPORT_EVERY)),
+            None => self.width,
+        };
+        head[BEGIN].store(begin, Relaxed);
+        head[SPAN].store(span, Relaxed);
+        // Release: pairs with the Acquire in `calls`; a reader that sees the era sees the buckets emptied for its block.
+        head[SPOT].store(era << PLACE_BITS | place as u64, Release);
+    }
+
+    /// Returns the calls of an era that have not expired at `now`.
+    pub(crate) fn calls(&self, era: u64, now: Tick) -> u64 {
+        let current = Tag::new(era, now.as_nanos() / self.width);
+        let of_this_block = |cell: &&[Block]| {
+            // Acquire: pairs with the Release in `turn`.
+            era_of(cell[0].0[SPOT].load(Acquire)) / ERAS_KEPT_APART == era / ERAS_KEPT_APART
+        };
+        self.all()
+            .filter(of_this_block)
+            .flat_map(|cell| buckets(cell, self.buckets))
+            // Relaxed: tag and count travel in one word.
+            .map(|bucket| split(bucket.load(Relaxed)))
+            .filter(|(found, _)| found.counts_at(current, self.buckets))
+            .map(|(_, count)| u64::from(count))
+            .sum()
+    }
+
+    /// Returns the successes since the start.
+    pub(crate) fn successes(&self) -> u64 {
+        // Relaxed here and below: counts, they publish nothing.
+        self.all().map(|cell| cell[0].0[SUCCESSES].load(Relaxed)).sum()
+    }
+
+    /// Returns the rejections since the start.
+    pub(crate) fn rejections(&self) -> u64 {
+        self.all().map(|cell| cell[0].0[TRIPPED].load(Relaxed) + cell[0].0[HALF_OPEN].load(Relaxed)).sum()
+    }
+
+    /// Returns what one seat has counted since its cell was last reported. The caller owes the report.
+    #[must_use]
+    pub(crate) fn take_sums_of(&self, seat: Seat) -> Sums {
+        let Some((cell, reports)) = self.of(seat).zip(self.reports.as_ref()) else { return Sums::default() };
+        // Relaxed: as in `of`.
+        let reported = if self.owner.load(Relaxed) == seat.number() {
+            Some(&reports.first)
+        } else {
+            reports.spread.get().and_then(|reported| reported.get(seat.index()))
+        };
+        reported.map_or_else(Sums::default, |reported| reported.take(cell))
+    }
+
+    /// Returns what all seats have counted since their cells were last reported. The caller owes the report.
+    #[must_use]
+    pub(crate) fn take_sums(&self) -> Sums {
+        let Some(reports) = &self.reports else { return Sums::default() };
+        let reported = core::iter::once(&reports.first).chain(reports.spread.get().into_iter().flatten());
+        self.all().zip(reported).fold(Sums::default(), |sum, (cell, reported)| {
+            let Sums { successes, tripped, half_open } = reported.take(cell);
+            Sums {
+                successes: sum.successes + successes,
+                tripped: sum.tripped + tripped,
+                half_open: sum.half_open + half_open,
+            }
+        })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &[Block]> {
+        let spread = self.spread.get().map_or(&[][..], |cells| cells);
+        core::iter::once(&*self.first).chain(spread.chunks(self.first.len()))
+    }
+}
+
+impl Contention {
+    /// Takes note that a thread without a cell counts, and returns whether that happens often.
+    #[must_use]
+    pub(crate) fn note(&self, now: impl FnOnce() -> Tick) -> bool {
+        // Relaxed: hints, they publish nothing.
+        if !(self.count.fetch_add(1, Relaxed) + 1).is_multiple_of(OFTEN) {
+            return false;
+        }
+        let now = now().as_nanos();
+        now.saturating_sub(self.checked.swap(now, Relaxed)) < SECOND
+    }
+}
+
+impl Reported {
+    /// Takes what the cell has counted since it was last reported, so that of two reporters each takes a part of its own.
+    fn take(&self, cell: &[Block]) -> Sums {
+        let taken = |sum: usize| {
+            // Relaxed: counts, they publish nothing. The larger count stays: a reporter that read the cell earlier takes nothing
+            // that was reported meanwhile.
+            let all = cell[0].0[sum].load(Relaxed);
+            if self.0[sum].load(Relaxed) >= all { 0 } else { all.saturating_sub(self.0[sum].fetch_max(all, Relaxed)) }
+        };
+        Sums { successes: taken(SUCCESSES), tripped: taken(TRIPPED), half_open: taken(HALF_OPEN) }
+    }
+}
+
+/// Adds one, by the only thread that writes the word.
+#[inline(always)]
+fn bump(word: &AtomicU64) -> u64 {
+    // Relaxed: a count, publishes nothing.
+    let count = word.load(Relaxed) + 1;
+    word.store(count, Relaxed);
+    count
+}
+
+#[inline(always)]
+fn is_in_time(head: &[AtomicU64; WORDS], now: Tick) -> bool {
+    // Relaxed: only this thread writes them. A time before `begin` wraps to more than any span.
+    now.as_nanos().wrapping_sub(head[BEGIN].load(Relaxed)) < head[SPAN].load(Relaxed)
+}
+
+fn bucket(cell: &[Block], place: usize) -> &AtomicU64 {
+    let word = FIRST_BUCKET + place;
+    &cell[word / WORDS].0[word % WORDS]
+}
+
+fn buckets(cell: &[Block], count: u32) -> impl Iterator<Item = &AtomicU64> {
+    (0..count as usize).map(|place| bucket(cell, place))
+}
+
+#[inline(always)]
+const fn era_of(spot: u64) -> u64 {
+    spot >> PLACE_BITS
+}
+
+#[inline(always)]
+const fn place_of(spot: u64) -> usize {
+    (spot & PLACE) as usize
+}
+
+fn blocks(buckets: u32, cells: usize) -> Box<[Block]> {
+    let blocks = (FIRST_BUCKET + buckets as usize).div_ceil(WORDS);
+    (0..blocks * cells).map(|_| Block::default()).collect()
+}
+
+/// Returns how many seats have a cell in a circuit that is spread: as many as threads can run at once, up to 32, and one more.
+pub(crate) fn seats() -> usize {
+    static SEATS: LazyLock<usize> =
+        LazyLock::new(|| std::thread::available_parallelism().map_or(2, usize::from).clamp(2, MOST_SEATS - 1) + 1);
+    *SEATS
+}
+
+/// The owner of a cell that no thread has. Not [`Seat::NONE`], so that a thread without a seat does not own it.
+const NOBODY: u32 = u32::MAX - 2;
+const MOST_SEATS: usize = 33;
+const WORDS: usize = 16;
+const SUCCESSES: usize = 0;
+const TRIPPED: usize = 1;
+const HALF_OPEN: usize = 2;
+/// How many of the first words are reported in sums.
+const SUMS: usize = 3;
+const SPOT: usize = 3;
+const BEGIN: usize = 4;
+const SPAN: usize = 5;
+const FIRST_BUCKET: usize = 6;
+const PLACE_BITS: u32 = 7;
+/// All bits of a place: no bucket is there, as a window has 60 at most.
+const PLACE: u64 = (1 << PLACE_BITS) - 1;
+const COUNT: u64 = u32::MAX as u64;
+/// A thread reports after so many calls, or with the first call after so many nanoseconds.
+const REPORT_AFTER: u64 = 256;
+const REPORT_EVERY: u64 = 1_000_000;
+/// Threads without a cell count often if they count so many times within a second.
+const OFTEN: u64 = 256;
+const SECOND: u64 = 1_000_000_000;
