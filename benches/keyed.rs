@@ -1,6 +1,7 @@
 //! What it costs to have a circuit per key: the call, beside one circuit for all, and the memory.
 //!
-//! The keyed callers go through all keys in an order of their own, so that at 100 000 keys most circuits are not in a cache.
+//! The keyed callers go through all keys in an order of their own, so that at 100 000 keys most circuits are not in a cache. Each
+//! caller begins at another key.
 
 #[path = "harness/calls.rs"]
 mod calls;
@@ -10,12 +11,13 @@ mod cli;
 mod threads;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use tower::Layer;
 use tower_circuit_breaker::keyed::Keyed;
 use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, Registry};
 
-use calls::{answer, call_through, inner};
+use calls::{answer, call_from, call_through, inner};
 use cli::{Options, print_table};
 use threads::{Contest, THROUGHPUT_HEADER, throughput_rows};
 
@@ -41,9 +43,14 @@ fn main() {
     });
     for keys in [1, 1_000, 100_000].into_iter().filter(|_| options.wants("keys")) {
         let layer = CircuitBreakerLayer::keyed(by_number(keys, keys));
+        let next = Cell::new(0);
         contest.case(&format!("{keys} keys"), move || {
             let mut service = layer.layer(inner(answer));
-            move |calls| call_through(&mut service, calls)
+            let mut from = next.replace(next.get() + APART);
+            move |calls| {
+                call_from(&mut service, from, calls);
+                from += calls;
+            }
         });
     }
     print_table(&THROUGHPUT_HEADER, &throughput_rows(&contest.measure(&options)));
@@ -95,3 +102,5 @@ fn resident() -> usize {
 }
 
 const STEP: u64 = 7_919;
+/// How far from each other the callers begin.
+const APART: u64 = 50_021;

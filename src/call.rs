@@ -1,7 +1,6 @@
 //! Calls: the guard that ends each call in exactly one outcome, and [`Circuit::call`] for use without tower.
 //!
-//! The circuit below knows no classifier. The flight joins a permit and a classifier, and leaves to the permit what an outcome
-//! does to the circuit.
+//! The circuit below knows no classifier. A flight joins a permit and a classifier; the permit applies the outcome to the circuit.
 
 use core::fmt;
 use core::future::Future;
@@ -13,7 +12,7 @@ use core::time::Duration;
 
 use pin_project_lite::pin_project;
 
-use crate::circuit::{Admission, Circuit, Permit, Start};
+use crate::circuit::{Admission, Asking, Circuit, Permit, Start};
 use crate::classify::{Classifier, DefaultClassifier};
 #[cfg(feature = "http")]
 use crate::clock::Tick;
@@ -223,11 +222,18 @@ pin_project! {
     where
         E: 'static,
     {
-        circuit: Circuit,
         #[pin]
         future: F,
-        flight: Option<Flight<DefaultClassifier, (), T, E>>,
+        state: State<T, E>,
     }
+}
+
+/// Whether the circuit has been asked.
+enum State<T, E: 'static> {
+    Before(Asking),
+    Admitted(Flight<DefaultClassifier, (), T, E>),
+    /// The call was rejected.
+    Over,
 }
 
 impl Circuit {
@@ -253,7 +259,7 @@ impl Circuit {
         F: Future<Output = Result<T, E>>,
         E: 'static,
     {
-        Call { circuit: self.clone(), future, flight: None }
+        Call { future, state: State::Before(self.asking()) }
     }
 }
 
@@ -266,14 +272,14 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let flight = match this.flight {
-            Some(flight) => flight,
-            None => {
-                let admission = this.circuit.admit(Start::Untaken).map_err(Error::Rejected)?;
-                let ((), flight) = Flight::start(admission, &DefaultClassifier, (), |()| ());
-                this.flight.insert(flight)
-            }
-        };
+        if let State::Before(_) = this.state
+            && let State::Before(asking) = mem::replace(this.state, State::Over)
+        {
+            let permit = asking.admit(Start::Untaken).map_err(Error::Rejected)?;
+            let ((), flight) = Flight::start_permitted(permit, &DefaultClassifier, (), |()| ());
+            *this.state = State::Admitted(flight);
+        }
+        let State::Admitted(flight) = this.state else { panic!("a future is not polled after it is done") };
         let result = ready!(flight.poll(this.future, context));
         Poll::Ready(result.map_err(Error::Inner))
     }
@@ -284,6 +290,10 @@ where
     E: 'static,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call").field("circuit", &self.circuit).finish_non_exhaustive()
+        match &self.state {
+            State::Before(asking) => f.debug_struct("Call").field("asking", asking).finish_non_exhaustive(),
+            State::Admitted(flight) => f.debug_struct("Call").field("flight", flight).finish_non_exhaustive(),
+            State::Over => f.debug_struct("Call").finish_non_exhaustive(),
+        }
     }
 }

@@ -55,8 +55,8 @@ use crate::state::State;
 pub(crate) use inner::Start;
 pub use operate::To;
 pub(crate) use operate::{NotDone, Ordered};
-pub(crate) use permit::Admission;
 pub use permit::Permit;
+pub(crate) use permit::{Admission, Asking};
 pub use rejected::Rejected;
 pub use status::{ProbeStatus, Status, Totals};
 pub(crate) use wakers::Place;
@@ -159,6 +159,12 @@ impl Circuit {
     #[inline(always)]
     pub(crate) fn admit(&self, start: Start) -> Result<Admission<'_>, Rejected> {
         Branch::admit(&self.root, start)
+    }
+
+    /// Returns a reference to the circuit for a call that asks for its permit later.
+    #[inline]
+    pub(crate) fn asking(&self) -> Asking {
+        Asking::new(&self.root)
     }
 
     /// Returns whether calls go through and are counted, so that no gate has to be evaluated.

@@ -27,7 +27,7 @@ mod imp {
 
     use super::{Acquire, Release};
 
-    /// Loom has none. The flag is what loom knows of the value: that a thread which finds it sees what was written before.
+    /// Loom has none. The flag shows loom that a thread which finds the value sees all that was written before the value was set.
     #[derive(Debug)]
     pub(crate) struct OnceLock<T> {
         is_set: AtomicBool,

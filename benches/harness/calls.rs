@@ -33,9 +33,16 @@ pub(crate) fn answer(request: u64) -> Answer {
 }
 
 /// Polls the service ready and calls it, that often.
+#[inline(always)]
 pub(crate) fn call_through<S: Service<u64>>(service: &mut S, calls: u64) {
+    call_from(service, 0, calls);
+}
+
+/// The same with the requests from `from` on, where the request decides which circuit is called.
+#[inline(always)]
+pub(crate) fn call_from<S: Service<u64>>(service: &mut S, from: u64, calls: u64) {
     let mut context = Context::from_waker(Waker::noop());
-    for request in 0..calls {
+    for request in from..from + calls {
         let ready = service.poll_ready(&mut context);
         assert!(matches!(ready, Poll::Ready(Ok(()))), "the inner service always is");
         poll_to_end(pin!(service.call(black_box(request))));

@@ -16,6 +16,7 @@ struct Case {
     run: Box<dyn FnMut(u64)>,
     /// So many that they take a slice of a round.
     calls: u64,
+    is_fixed: bool,
     nanos: Vec<f64>,
 }
 
@@ -23,6 +24,7 @@ struct Case {
 #[derive(Debug)]
 pub(crate) struct Price {
     pub(crate) name: String,
+    pub(crate) least: f64,
     pub(crate) median: f64,
     /// Of nine rounds in ten it was more than this.
     pub(crate) p10: f64,
@@ -34,7 +36,13 @@ pub(crate) struct Price {
 impl Rounds {
     /// Adds a case: a closure that makes so many calls.
     pub(crate) fn case(&mut self, name: &str, run: impl FnMut(u64) + 'static) {
-        self.0.push(Case { name: name.to_owned(), run: Box::new(run), calls: 1, nanos: Vec::new() });
+        self.case_of(name, None, run);
+    }
+
+    /// Adds a case that makes that many calls in a round, where it matters how often each round calls the same circuit.
+    pub(crate) fn case_of(&mut self, name: &str, calls: Option<u64>, run: impl FnMut(u64) + 'static) {
+        let (calls, is_fixed) = (calls.unwrap_or(1), calls.is_some());
+        self.0.push(Case { name: name.to_owned(), run: Box::new(run), calls, is_fixed, nanos: Vec::new() });
     }
 
     pub(crate) fn measure(self, options: &Options) -> Vec<Price> {
@@ -45,7 +53,7 @@ impl Rounds {
             number == 1 || options.wants(&case.name)
         });
         for case in &mut cases {
-            while case.time() < SLICE {
+            while !case.is_fixed && case.time() < SLICE {
                 case.calls *= 2;
             }
         }
@@ -57,9 +65,9 @@ impl Rounds {
         }
         let mut bare = None;
         let price = |case: &mut Case| {
-            let [p10, median, p90] = [0.1, 0.5, 0.9].map(|share| quantile(&mut case.nanos, share));
+            let [least, p10, median, p90] = [0.0, 0.1, 0.5, 0.9].map(|share| quantile(&mut case.nanos, share));
             let added = median - *bare.get_or_insert(median);
-            Price { name: case.name.clone(), median, p10, p90, added }
+            Price { name: case.name.clone(), least, median, p10, p90, added }
         };
         cases.iter_mut().map(price).collect()
     }
@@ -81,12 +89,13 @@ fn count(calls: u64) -> f64 {
 /// The usual table of prices: a header, and a row each.
 pub(crate) fn price_rows(prices: &[Price]) -> Vec<Vec<String>> {
     let row = |price: &Price| {
-        let Price { name, median, p10, p90, added } = price;
-        vec![name.clone(), format!("{added:.1}"), format!("{median:.1}"), format!("{p10:.1} – {p90:.1}")]
+        let Price { name, least, median, p10, p90, added } = price;
+        let [added, least, median] = [added, least, median].map(|nanos| format!("{nanos:.1}"));
+        vec![name.clone(), added, least, median, format!("{p10:.1} – {p90:.1}")]
     };
     prices.iter().map(row).collect()
 }
 
-pub(crate) const PRICE_HEADER: [&str; 4] = ["ns a call", "added", "median", "p10 – p90"];
+pub(crate) const PRICE_HEADER: [&str; 5] = ["ns a call", "added", "least", "median", "p10 – p90"];
 /// How many nanoseconds each case takes of a round, or up to twice as many: few, so that most slices are not interrupted.
 const SLICE: f64 = 250_000.0;

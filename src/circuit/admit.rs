@@ -117,8 +117,9 @@ impl Branch {
     #[inline(never)]
     fn refuse_unready(&self, found: Tick) -> Facts {
         let inner = &*self.inner;
-        let now = if found == Tick::ZERO { inner.now() } else { found };
         let word = inner.load();
+        // A time of an earlier era says nothing about this one.
+        let now = if found < inner.entered() { inner.now() } else { found };
         // The usual case first.
         if word.is_plainly_open() {
             return self.reject(word, RejectReason::Tripped, wait(inner.open_until(), now), now);

@@ -1,4 +1,4 @@
-//! A branch: what a permit and a rejection hold of their circuit.
+//! A branch: the reference to a circuit that its permits and rejections hold.
 //!
 //! Two threads that count references on one cache line cost each other more than all the rest of a call. So each branch has a
 //! reference count of its own. A circuit begins with the root, and when several threads call it often, each seat gets a branch.
@@ -19,7 +19,7 @@ pub(crate) struct Branch {
     pub(super) inner: Arc<Inner>,
     /// Of the root: a branch for each seat, once the circuit is spread.
     seats: OnceLock<Box<[Arc<Self>]>>,
-    /// What a call was shed for. Each shed call has a branch of its own, so that only shed calls pay for the numbers.
+    /// The numbers of a shed call. Each shed call has a branch of its own, so that only shed calls pay for them.
     pub(super) shed: Option<Box<Shed>>,
 }
 

@@ -1,4 +1,4 @@
-//! Counts for the totals, and what is reported instead of each call: sums of calls for metrics, summaries of rejections for logs.
+//! Counts for the totals, and the reports that replace an event for each call: sums for metrics, summaries of rejections for logs.
 
 use core::time::Duration;
 

@@ -31,9 +31,9 @@ pub(crate) struct Inner {
     pub(super) run: Run,
     /// The successes and rejections that threads count for themselves.
     pub(super) cells: Cells,
-    /// What it takes to record the success of a counted call.
+    /// How the success of a counted call is recorded.
     pub(super) success: Success,
-    /// What has to be known of the time that a call takes, whatever its classifier asks.
+    /// How each call is timed, unless its classifier asks for more.
     pub(super) timing: Timing,
     /// The data of the era: written under the cold mutex before the word is published.
     pub(super) entered: AtomicU64,
@@ -48,7 +48,7 @@ pub(crate) struct Inner {
     pub(super) config: Config,
     /// The configuration's and the shipped ones. Those are this circuit's own: they remember what it told them.
     pub(super) observers: Box<[Arc<dyn Observer>]>,
-    /// The evidence of the era, but for what is in the cells.
+    /// The evidence of the era, except the successes that the cells count.
     pub(super) evidence: Evidence,
     /// In how many nanoseconds by the coarse clock a call that began by the precise one is certainly not slow.
     pub(super) quick: u64,
@@ -66,24 +66,24 @@ const _: () = {
     assert!(core::mem::offset_of!(Inner, config) >= 128, "calls write near the word");
 };
 
-/// What has to be known of the time that each call takes.
+/// How each call is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Timing {
     Nothing,
-    /// Whether the call was slow. It is measured only where the coarse clock cannot tell.
+    /// The start is read precisely; the end only where the coarse clock cannot show that the call was not slow.
     Slow,
-    /// How long it took.
+    /// Start and end are read precisely.
     Measured,
 }
 
-/// What it takes to record the success of a counted call.
+/// How the success of a counted call is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Success {
     /// A count.
     Counts,
     /// A count in the bucket of the time.
     Dates,
-    /// More: it may weigh something, or an observer wants to know of it.
+    /// In full, because it may weigh something or an observer wants each call.
     Weighs,
 }
 

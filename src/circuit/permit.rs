@@ -8,6 +8,7 @@ use super::branch::Branch;
 use super::inner::{Inner, Start, Timing, taken};
 use super::probes::Probe;
 use super::record::{End, Took};
+use super::rejected::Rejected;
 use crate::clock::Tick;
 use crate::event::Ended;
 use crate::outcome::{Failure, Outcome};
@@ -49,7 +50,7 @@ pub(super) enum Right {
 pub(super) struct Mark(u64);
 
 impl Mark {
-    /// No permit: what comes with it are the facts of a rejection.
+    /// Not a permit: the number beside this mark is the facts of a rejection.
     pub(super) const REFUSED: Self = Self(NO_CALL);
     /// The call has been recorded, or there was none.
     const RECORDED: Self = Self(NO_CALL);
@@ -126,6 +127,32 @@ impl<'a> Admission<'a> {
     pub(crate) fn permit(self) -> Permit {
         let Self { branch, mark, started } = self;
         Permit { branch: Arc::clone(branch), mark, started }
+    }
+}
+
+/// A call that will ask for its permit, with the reference that the permit takes over.
+pub(crate) struct Asking(Arc<Branch>);
+
+impl Asking {
+    #[inline]
+    pub(super) fn new(root: &Arc<Branch>) -> Self {
+        Self(Arc::clone(root.own(root.inner.load())))
+    }
+
+    #[inline]
+    pub(crate) fn admit(self, start: Start) -> Result<Permit, Rejected> {
+        let admission = Branch::admit(&self.0, start)?;
+        if !core::ptr::eq(admission.branch, &self.0) {
+            return Ok(admission.permit());
+        }
+        let Admission { mark, started, .. } = admission;
+        Ok(Permit { branch: self.0, mark, started })
+    }
+}
+
+impl fmt::Debug for Asking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Asking").field(&self.0.inner.config.name()).finish()
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! A slot is taken and freed by one exchange that names the era and the turn, so no race mints or loses a slot, neither between
 //! callers nor when the circuit has become half-open anew meanwhile. The turn grows each time a slot is freed, so that a probe
-//! can only free the slot that it has. What a verdict means is not decided here.
+//! can only free the slot that it has. The meaning of a verdict is decided in `record`.
 
 use core::time::Duration;
 
@@ -55,7 +55,7 @@ impl Probes {
         let started = started(now);
         (0..).zip(&self.slots).find_map(|(index, slot)| {
             // Relaxed: the slot itself is the right; nothing else is published with it.
-            let mut seen = slot.load(Relaxed);
+            let mut seen = tag(era);
             while is_free(seen, era) {
                 match slot.compare_exchange_weak(seen, seen | started, Relaxed, Relaxed) {
                     Ok(_) => return Some(Probe(turn(seen) << SLOT_BITS | index)),
@@ -144,7 +144,7 @@ fn turn(word: u64) -> u32 {
 }
 
 fn started(now: Tick) -> u64 {
-    // Modulo 2^36 - 1, 2.1 years, of which half can be told: a clock may count from the epoch.
+    // Modulo 2^36 - 1, 2.1 years, because a clock may count from the epoch. An age is known up to half of that.
     now.as_nanos() / NANOS_PER_MILLI % STARTED + 1
 }
 

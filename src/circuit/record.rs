@@ -25,12 +25,12 @@ pub(super) struct End {
     pub(super) took: Took,
 }
 
-/// What is known of how long a call took.
+/// The duration of a call, as far as it is known.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Took {
     Unknown,
     Measured(Duration),
-    /// The call began at that time by the precise clock, and nobody asked yet how long it took.
+    /// The call began at that time by the precise clock. Its end was not read.
     Since(Tick),
 }
 
@@ -52,7 +52,7 @@ impl Took {
     }
 }
 
-/// What an outcome became, for the observers that want every call.
+/// The result of recording an outcome, for the observers that want every call.
 struct Recorded {
     /// The time, if the circuit had reason to read its clock.
     at: Option<Tick>,
@@ -61,7 +61,7 @@ struct Recorded {
 }
 
 impl Branch {
-    /// Records the success of a counted call: the same as [`record`](Self::record), with what little that needs.
+    /// Records the success of a counted call: the same as [`record`](Self::record), in the few steps that most successes need.
     #[inline(always)]
     pub(super) fn record_success(&self, mark: Mark, started: Tick, elapsed: Option<Duration>) {
         let inner = &*self.inner;

@@ -116,7 +116,8 @@ impl ConfigBuilder {
 
     /// Trips when that share of the calls in the window took [`slower_than`](Self::slower_than) or longer.
     ///
-    /// Range: more than 0, at most 1. Off by default: it costs a call two readings of the precise clock.
+    /// Range: more than 0, at most 1. Off by default: it costs a call a reading of the precise clock, and a second one if the
+    /// call took nearly as long as `slower_than`, or longer.
     #[doc(alias = "slowCallRateThreshold")]
     pub const fn slow_call_rate(mut self, rate: f64) -> Self {
         self.slow_call_rate = Some(rate);
@@ -204,11 +205,12 @@ impl ConfigBuilder {
         self
     }
 
-    /// Spreads the threads over 2 to 8 shards, each with its own counts: for a circuit that several threads call a million
-    /// times a second. Default: one for all.
+    /// Gives each thread counts of its own from the start. Default: a circuit is spread over the threads once several of them call
+    /// it often, which is 256 times within a second, twice in a row.
     ///
-    /// The decisions are the same once no call is completing. With the default rules and window a circuit then takes up to
-    /// 4 KiB; more buckets and slow calls add to each shard. A call window stays shared.
+    /// The decisions are the same either way. As many threads have counts of their own as the machine has cores, and one more; 33
+    /// at most. With the default rules and window, a circuit that is spread takes up to 4 KiB on 8 cores. A call window stays
+    /// shared.
     pub const fn sharded(mut self) -> Self {
         self.config.sharded = true;
         self

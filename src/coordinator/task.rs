@@ -216,7 +216,7 @@ impl Task {
         self.note(at, told, now);
     }
 
-    /// Looks at every circuit: counts have no bell. Reports what its threads have counted, in case they call no more.
+    /// Polls every circuit, because counts have no bell, and reports its sums, in case its threads make no more calls.
     fn look_at_all(&mut self, now: Tick) {
         for at in self.ledger.desks.places() {
             if let Some(desk) = self.ledger.desks.get(at) {

@@ -81,7 +81,7 @@ impl Circuits {
 
     /// Acts on the circuit of a key, a new one if need be. `None`: the call is unguarded.
     ///
-    /// `act` runs while the map keeps what is evicted meanwhile, so it must not take long.
+    /// Entries that are evicted while `act` runs are freed afterwards, so `act` must not take long.
     #[inline]
     pub(super) fn with<T>(&self, key: &str, act: impl FnOnce(Option<&Circuit>) -> T) -> T {
         let now = self.clock.now().as_nanos() >> GRAIN;

@@ -88,7 +88,7 @@ mod of_thread {
     }
 
     /// Returns the seat of this thread, or [`Seat::NONE`] while the thread ends.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn seat() -> Seat {
         let seat = SEAT.get();
         if seat == Seat::UNASKED { take() } else { seat }

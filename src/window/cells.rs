@@ -1,7 +1,7 @@
 //! Counts that only one thread writes: the successes and the rejections of each seat.
 //!
 //! A success that weighs nothing needs no order among the outcomes, only a count. So each thread counts its successes in a
-//! cell of its own, by a load and a store. What may trip a circuit goes to the shared window, whose exchanges order it.
+//! cell of its own, by a load and a store. Outcomes that may trip a circuit go to the shared window, whose exchanges order them.
 //!
 //! A circuit begins with one cell, which belongs to the first thread that counts. All other threads count in the shared window.
 //! When they do so often, the circuit is spread, and then each seat has a cell. A thread whose seat has no cell goes on in the
@@ -16,7 +16,7 @@
 //! tag of a bucket has 8 bits of its era. Eras are kept apart by the whole era in the spot: before a thread announces an era of
 //! another block of 64, it empties its buckets, and a reader skips each cell whose spot is of another block.
 //!
-//! Nothing here decides when a circuit is spread or what is reported; `circuit` does.
+//! `circuit` decides when it is spread, and reports the sums.
 
 use std::sync::LazyLock;
 
@@ -38,7 +38,7 @@ pub(crate) struct Cells {
     reports: Option<Box<Reports>>,
 }
 
-/// What of each cell was reported.
+/// The calls of each cell that were reported.
 #[derive(Debug, Default)]
 struct Reports {
     first: Reported,
@@ -93,7 +93,7 @@ impl Cells {
     pub(crate) fn new(shape: Option<(u64, u32)>, reports_sums: bool) -> Self {
         let (width, buckets) = shape.unwrap_or((u64::MAX, 1));
         Self {
-            owner: AtomicU32::new(NOBODY),
+            owner: AtomicU32::new(UNOWNED),
             buckets,
             width,
             first: blocks(buckets, 1),
@@ -102,7 +102,7 @@ impl Cells {
         }
     }
 
-    /// Returns whether what the cells count is reported in sums.
+    /// Returns whether the counts of the cells are reported in sums.
     #[inline]
     pub(crate) const fn report_sums(&self) -> bool {
         self.reports.is_some()
@@ -190,8 +190,8 @@ impl Cells {
     #[cold]
     fn claim(&self, seat: Seat) -> Option<&[Block]> {
         // Relaxed: as in `of`. A cell that no thread has written holds zeros, so nothing is published with it.
-        let free = seat != Seat::NONE && self.owner.load(Relaxed) == NOBODY;
-        (free && self.owner.compare_exchange(NOBODY, seat.number(), Relaxed, Relaxed).is_ok()).then_some(&self.first)
+        let free = seat != Seat::NONE && self.owner.load(Relaxed) == UNOWNED;
+        (free && self.owner.compare_exchange(UNOWNED, seat.number(), Relaxed, Relaxed).is_ok()).then_some(&self.first)
     }
 
     /// Goes on to the bucket of another time or era, and counts the success there.
@@ -259,7 +259,7 @@ impl Cells {
         self.all().map(|cell| cell[0].0[TRIPPED].load(Relaxed) + cell[0].0[HALF_OPEN].load(Relaxed)).sum()
     }
 
-    /// Returns what one seat has counted since its cell was last reported. The caller owes the report.
+    /// Takes the calls of one seat that were not reported yet. The caller must report them.
     #[must_use]
     pub(crate) fn take_sums_of(&self, seat: Seat) -> Sums {
         let Some((cell, reports)) = self.of(seat).zip(self.reports.as_ref()) else { return Sums::default() };
@@ -272,7 +272,7 @@ impl Cells {
         reported.map_or_else(Sums::default, |reported| reported.take(cell))
     }
 
-    /// Returns what all seats have counted since their cells were last reported. The caller owes the report.
+    /// Takes the calls of all seats that were not reported yet. The caller must report them.
     #[must_use]
     pub(crate) fn take_sums(&self) -> Sums {
         let Some(reports) = &self.reports else { return Sums::default() };
@@ -307,7 +307,7 @@ impl Contention {
 }
 
 impl Reported {
-    /// Takes what the cell has counted since it was last reported, so that of two reporters each takes a part of its own.
+    /// Takes the calls of the cell that were not reported yet. No call is taken twice, whichever threads take at once.
     fn take(&self, cell: &[Block]) -> Sums {
         let taken = |sum: usize| {
             // Relaxed: counts, they publish nothing. The larger count stays: a reporter that read the cell earlier takes nothing
@@ -366,7 +366,7 @@ pub(crate) fn seats() -> usize {
 }
 
 /// The owner of a cell that no thread has. Not [`Seat::NONE`], so that a thread without a seat does not own it.
-const NOBODY: u32 = u32::MAX - 2;
+const UNOWNED: u32 = u32::MAX - 2;
 const MOST_SEATS: usize = 33;
 const WORDS: usize = 16;
 const SUCCESSES: usize = 0;

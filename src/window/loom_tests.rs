@@ -123,11 +123,12 @@ fn loom_a_cell_shows_no_success_of_another_era() {
     loom::model(|| {
         let cells = Arc::new(cells(1));
         count(&cells, FIRST, at(0, 0));
+        count(&cells, FIRST, at(0, 0));
         // The tags of era 0 and of era 256 are the same.
         let owner = |cells: &Cells| count(cells, FIRST, at(256, 0));
-        let reader = |cells: &Cells| assert!(cells.calls(256, at(256, 0).now) <= 1, "the success of era 0 is over");
+        let reader = |cells: &Cells| assert!(cells.calls(256, at(256, 0).now) <= 1, "those of era 0 are over");
         beside(&cells, owner, reader);
-        assert_eq!((cells.calls(256, at(256, 0).now), cells.successes()), (1, 2));
+        assert_eq!((cells.calls(256, at(256, 0).now), cells.successes()), (1, 3));
     });
 }
 
@@ -162,7 +163,9 @@ fn loom_a_seat_passes_its_cell_on() {
     loom::model(|| {
         let shared = Arc::new((Seats::default(), cells(1)));
         shared.1.spread();
-        // Of two threads that come and go, the later one may take the seat of the other, and goes on in its cell.
+        // One seat was left before. Of two threads that come and go, the later one may take the seat of the other, and then goes
+        // on in its cell.
+        shared.0.leave(shared.0.take());
         let visit = |(seats, cells): &(Seats, Cells)| {
             let seat = seats.take();
             count(cells, seat, at(1, 0));
@@ -213,7 +216,7 @@ fn count(cells: &Cells, seat: Seat, stamp: Stamp) {
     assert_ne!(cells.success_at(seat, stamp.era, stamp.now), Counted::No, "the seat has a cell");
 }
 
-/// Counts in the cell of the seat, or else in what all threads share.
+/// Counts in the cell of the seat, or in the shared count if the seat has none.
 fn count_in(cells: &Cells, seat: Seat, shared: &AtomicU32) {
     if cells.success_at(seat, 1, at(1, 0).now) == Counted::No {
         shared.fetch_add(1, Relaxed);

@@ -13,8 +13,11 @@ impl Run {
     }
 
     /// Ends the run, if it is of `era`.
+    #[inline]
     pub(crate) fn success(&self, era: u64) {
-        self.0.update(era, |_| 0);
+        if !self.0.is(era, 0) {
+            self.0.update(era, |_| 0);
+        }
     }
 
     /// Adds a failure to the run, if it is of `era`.

@@ -31,6 +31,13 @@ impl Tagged {
         (seen & !MAX == tag(era)).then_some(seen & MAX)
     }
 
+    /// Returns whether the number belongs to `era` and is that one. A hint, unlike [`get`](Self::get).
+    #[inline]
+    pub(crate) fn is(&self, era: u64, number: u64) -> bool {
+        // Relaxed: the caller acts on the number only through `update`, whose exchange decides.
+        self.0.load(Relaxed) == tag(era) | number
+    }
+
     /// Changes the number and returns the new one; `None` if it belongs to another era.
     ///
     /// `change` works modulo 2^40. Where it changes nothing, nothing is written and the line stays shared.

@@ -1,5 +1,6 @@
 //! Observers: transitions are told once and by the winner, rejections in summaries, calls to those who want them.
 
+mod sums;
 mod wakers;
 
 use std::sync::{Arc, Barrier, OnceLock, mpsc};

@@ -2,6 +2,7 @@
 
 mod rate;
 mod run;
+mod slow;
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};

@@ -25,7 +25,7 @@ use crate::rig::{alice, fail, rig, secs, state, succeed};
 // Proof that it can fail. Each of these was planted alone in a copy of `src`, and the default run found all of them:
 //
 // deadlines    `>` for `>=`: open, hold, probe deadline, slow, cancelled, first bucket of a rate
-// windows      one bucket too long, or too short; one call too long; one shard of two summed; eras not kept apart;
+// windows      one bucket too long, or too short; one call too long; one cell of two summed; eras not kept apart;
 //              a slot of the ring not paid back, or skipped because its weight is the same
 // rules        a success does not end the run; weight ignored in the window, or in the run; no longer run beside a rate;
 //              no minimum; a rate in the first bucket; a success trips; a slow success does not

@@ -14,6 +14,7 @@ mod rejections;
 mod services;
 #[cfg(feature = "load-shed")]
 mod shed;
+mod sizes;
 mod stacks;
 mod timeouts;
 mod types;

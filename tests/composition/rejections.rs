@@ -187,6 +187,30 @@ fn rejections_through_a_service_are_told_in_summaries() {
 }
 
 #[test]
+fn the_wait_of_a_rejection_counts_from_when_the_service_was_polled_ready() {
+    let clock = MockClock::new();
+    let circuit = circuit(&clock);
+    let mut service = CircuitBreakerLayer::new(&circuit).typed_errors().layer(service_fn(obey));
+    let mut wait_after = |delay: Duration| {
+        assert!(poll_ready(&mut service).is_ready());
+        clock.advance(delay);
+        let rejected = service.call(Ask::Succeed).now_or_never().unwrap().unwrap_err();
+        rejected.rejected().expect("it is open").retry_after()
+    };
+    trip(&circuit);
+    assert_eq!(wait_after(Duration::ZERO), Some(MINUTE));
+    assert_eq!(wait_after(Duration::from_secs(10)), Some(MINUTE), "found open for a minute");
+    assert_eq!(wait_after(Duration::ZERO), Some(MINUTE - Duration::from_secs(10)), "polled anew, it looks anew");
+    // Reopened since it was polled: what was found then is of another opening.
+    assert!(poll_ready(&mut service).is_ready());
+    circuit.reset(&operator(), To::Closed);
+    clock.advance(MINUTE);
+    trip(&circuit);
+    let rejected = service.call(Ask::Succeed).now_or_never().unwrap().unwrap_err();
+    assert_eq!(rejected.rejected().expect("it is open").retry_after(), Some(MINUTE));
+}
+
+#[test]
 fn half_open_without_an_opening_a_rejection_still_says_that_the_probes_are_taken() {
     let circuit = circuit(&MockClock::new());
     circuit.reset(&operator(), To::HalfOpen);

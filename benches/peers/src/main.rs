@@ -15,13 +15,14 @@ mod threads;
 use core::future::ready;
 use core::hint::black_box;
 use core::pin::pin;
+use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
 use failsafe::futures::CircuitBreaker as _;
 use failsafe::{backoff, failure_policy};
 use tower::{Layer, Service};
 use tower_circuit_breaker::config::ConfigBuilder;
-use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, OpenDuration, Window};
+use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, Failure, OpenDuration, Window};
 use tower_resilience_circuitbreaker::{CircuitBreakerLayer as Resilience, FailureModel};
 
 use calls::{Answer, Broken, answer, call_through, inner, poll_to_end};
@@ -63,6 +64,28 @@ impl Tables {
         });
     }
 
+    /// The permit alone, as the peers that are no layers have it: the caller makes the call and says how it ended.
+    fn permit(&mut self, name: &str, config: impl Fn() -> ConfigBuilder) {
+        self.breaker(name, |answer| {
+            let config = config().open_for(OpenDuration::fixed(HOUR)).build().expect("settings that can work");
+            let circuit = Circuit::new(config);
+            move || {
+                let circuit = circuit.clone();
+                around(answer, move |future| match black_box(circuit.try_acquire()) {
+                    Ok(permit) => match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+                        Poll::Ready(Ok(answer)) => {
+                            black_box(answer);
+                            permit.success();
+                        }
+                        Poll::Ready(Err(_)) => permit.failure(Failure::hard()),
+                        Poll::Pending => unreachable!("the answer is ready"),
+                    },
+                    Err(rejected) => drop(black_box(rejected)),
+                })
+            }
+        });
+    }
+
     fn resilience(&mut self, name: &str, model: FailureModel, slow: bool) {
         self.breaker(name, |answer| {
             let builder =
@@ -92,6 +115,8 @@ fn main() {
     tables.ours("**this crate**, default rules, metrics and logs", || Config::builder("bench"));
     tables.ours("**this crate**, default rules, slow calls", slow);
     tables.ours("**this crate**, window of 100 calls", || plain().window(Window::calls(100)));
+    tables.permit("**this crate**, permit beside tower, run rule only", || plain().without_failure_rate());
+    tables.permit("**this crate**, permit beside tower, default rules", plain);
     tables.resilience(
         "tower-resilience-circuitbreaker 0.14.0, consecutive",
         FailureModel::ConsecutiveFailures { k: 5 },
@@ -149,7 +174,7 @@ fn around(answer: fn(u64) -> Answer, call: impl Fn(Answer)) -> impl FnMut(u64) {
 
 fn print(closed: &[Price], rejected: &[Price], contest: &[Throughput]) {
     let row = |closed: &Price| {
-        let Price { name, added, median, p10, p90 } = closed;
+        let Price { name, added, median, p10, p90, .. } = closed;
         let [p10, p90] = [p10, p90].map(|nanos| (nanos - median + added).max(0.0));
         let spread = format!("{p10:.0} – {p90:.0}");
         let rejected = rejected.iter().find(|price| price.name == *name)?;

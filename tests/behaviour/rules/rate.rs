@@ -95,7 +95,7 @@ fn a_call_window_slides_and_does_not_age() {
 }
 
 #[test]
-fn the_shards_of_a_window_are_one_window() {
+fn the_cells_of_all_threads_are_one_window() {
     let (circuit, clock) = rig(|settings| no_rules(settings).failure_rate(0.4).min_calls(20).sharded());
     clock.advance(secs(1));
     let on_a_thread_of_its_own =

@@ -152,7 +152,7 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// A thread that acquires permits, so that a sharded circuit keeps its evidence in several places.
+/// A thread that acquires permits, so that a circuit keeps its evidence in several places.
 pub(super) struct OtherThread {
     circuits: mpsc::Sender<Circuit>,
     results: mpsc::Receiver<Result<Permit, Rejected>>,

@@ -66,6 +66,66 @@ fn the_totals_forget_no_outcome_while_eras_and_buckets_change_under_the_callers(
     }
 }
 
+#[test]
+fn three_hundred_threads_that_come_and_go_lose_no_outcome() {
+    for spread in [false, true] {
+        let (circuit, _) = never_opens(|settings| {
+            let settings = settings.window(Window::time(secs(24 * 3600)));
+            if spread { settings.sharded() } else { settings }
+        });
+        let mut made = Made::default();
+        for generation in 0..60 {
+            // More threads at once than there are cells on two cores.
+            made = thread::scope(|scope| {
+                let callers: Vec<_> = (0..5)
+                    .map(|thread| {
+                        let circuit = &circuit;
+                        scope.spawn(move || {
+                            let (mut made, mut dice) = (Made::default(), Dice(generation * 5 + thread));
+                            (0..2_000).for_each(|_| made.make(circuit, dice.roll(500)));
+                            made
+                        })
+                    })
+                    .collect();
+                let each = callers.into_iter().map(|caller| caller.join().expect("a caller does not panic"));
+                each.fold(made, Made::plus)
+            });
+            let mut totals = circuit.totals();
+            totals.rejected = 0;
+            assert_eq!(totals, made.totals, "generation {generation}, spread: {spread}");
+            assert_holds(&circuit, &made, &format!("generation {generation}, spread: {spread}"));
+        }
+    }
+}
+
+#[test]
+fn a_permit_that_ends_on_another_thread_counts_once() {
+    for spread in [false, true] {
+        let (circuit, _) = never_opens(|settings| if spread { settings.sharded() } else { settings });
+        for round in 1..=2_000 {
+            let permit = admit(&circuit);
+            if round % 2 == 0 { permit.success() } else { thread::spawn(move || permit.success()).join().unwrap() }
+        }
+        assert_eq!((circuit.totals().successes, circuit.status().tally.calls()), (2_000, 2_000), "spread: {spread}");
+    }
+}
+
+#[test]
+fn a_circuit_that_is_spread_while_callers_reset_it_loses_no_outcome() {
+    for round in 0..200 {
+        // Not sharded, so that the callers spread it, in whichever era that happens to be.
+        let (circuit, _) = never_opens(|settings| settings);
+        let made = race(&circuit, 2_000, || drop(circuit.reset(&alice(), To::Closed)));
+        let mut totals = circuit.totals();
+        totals.stale = 0;
+        assert_eq!(totals, made.totals, "round {round}");
+        let mut last = Made::default();
+        circuit.reset(&alice(), To::Closed);
+        (0..20).for_each(|_| last.make(&circuit, SUCCESS));
+        assert_holds(&circuit, &last, "a new era holds what belongs to it");
+    }
+}
+
 /// Keeps a window because of a rule that is never met: no call takes a day.
 fn never_opens(change: impl FnOnce(ConfigBuilder) -> ConfigBuilder) -> (Circuit, MockClock) {
     rig(|settings| {

@@ -213,6 +213,25 @@ fn a_call_that_ends_after_the_eviction_brings_no_gauge_back() {
 }
 
 #[test]
+fn a_circuit_that_is_evicted_reports_every_success_first() {
+    let read = told(
+        "last:",
+        |builder| builder.max_keys(2).label_budget(0),
+        |by, clock| {
+            for key in ["a", "b", "c", "d", "e"] {
+                // The least recently used one goes. Of the hundred calls at one time, most wait to be reported.
+                clock.advance(Duration::from_millis(100));
+                (0..100).for_each(|_| succeed(by, key));
+            }
+            for key in ["d", "e"] {
+                by.circuit(key).unwrap().refresh_metrics();
+            }
+        },
+    );
+    expect(&read, &[("calls_total{last:other,success}", 500.0)]);
+}
+
+#[test]
 fn the_others_are_counted_without_those_that_were_evicted() {
     let read = told(
         "fewer:",
