@@ -10,9 +10,10 @@ use super::Peek;
 use super::branch::Branch;
 use super::inner::{Inner, Start, taken};
 use super::permit::{Admission, Mark, Right};
+use super::probes::Occupancy;
 use super::rejected::{Facts, Rejected, UNKNOWN};
 use super::word::Word;
-use crate::clock::Tick;
+use crate::clock::{Tick, nanos};
 use crate::config::Recovery;
 use crate::event::Event;
 use crate::state::{Mode, Reason, RejectReason, Standing, State};
@@ -58,7 +59,7 @@ impl Branch {
                     inner.carry_out(word, now, due);
                     continue;
                 }
-                Gate::Probe { .. } => {
+                Gate::Probe(_) => {
                     if let Some(probe) = inner.probes.take(era, now) {
                         return right(Right::Probe(probe));
                     }
@@ -130,7 +131,7 @@ impl Branch {
                 // Something has changed since the service was polled.
                 Gate::Counted | Gate::Uncounted | Gate::Change(_) => (RejectReason::Tripped, 0),
                 Gate::Closed(until) => (RejectReason::Tripped, inner.wait(word, until, now)),
-                Gate::Probe { .. } => (RejectReason::Tripped, UNKNOWN),
+                Gate::Probe(_) => (RejectReason::Tripped, UNKNOWN),
             },
         };
         self.reject(word, reason, wait, now)
@@ -159,16 +160,16 @@ impl Inner {
 
     fn half_open_gate(&self, era: u64, now: Tick) -> Gate {
         let probing = &self.config.probes;
-        let oldest = self.probes.oldest(era, now);
-        if let Some(age) = oldest.filter(|age| *age >= probing.deadline) {
-            return Gate::Change(Due::Overdue(age));
+        let slots = self.probes.occupancy(era, now);
+        if slots.oldest >= nanos(probing.deadline) {
+            return Gate::Change(Due::Overdue(Duration::from_nanos(slots.oldest)));
         }
         let verdict = self.probes.verdict(era);
         let half_open_for = now.saturating_since(self.entered());
         if verdict.successes > 0 && verdict.failures == 0 && half_open_for >= probing.quiet_after {
             return Gate::Change(Due::Quiet { successes: verdict.successes, half_open_for });
         }
-        Gate::Probe { overdue_in: probing.deadline.saturating_sub(oldest.unwrap_or_default()) }
+        Gate::Probe(slots)
     }
 
     /// Makes the change that time has made due, unless another thread was first.
@@ -210,7 +211,7 @@ impl Inner {
         } else {
             match self.gate(word, now) {
                 Gate::Counted | Gate::Uncounted | Gate::Change(_) => false,
-                Gate::Probe { .. } => !self.probes.any_free(word.era()),
+                Gate::Probe(slots) => !slots.any_free,
                 Gate::Closed(_) => true,
             }
         };
@@ -241,8 +242,10 @@ impl Inner {
     fn peek_at(&self, word: Word, now: Tick) -> Peek {
         match self.gate(word, now) {
             Gate::Counted | Gate::Uncounted | Gate::Change(_) => Peek::MayPass,
-            Gate::Probe { .. } if self.probes.any_free(word.era()) => Peek::MayPass,
-            Gate::Probe { overdue_in } => Peek::ProbesTaken(overdue_in),
+            Gate::Probe(Occupancy { any_free: true, .. }) => Peek::MayPass,
+            Gate::Probe(Occupancy { oldest, .. }) => {
+                Peek::ProbesTaken(self.config.probes.deadline.saturating_sub(Duration::from_nanos(oldest)))
+            }
             Gate::Closed(until) => {
                 Peek::Rejecting(self.rejects_until(word, until).map(|until| until.saturating_since(now)))
             }
@@ -257,7 +260,7 @@ impl Inner {
         let word = self.load();
         let lets_through = match self.gate(word, now) {
             Gate::Counted | Gate::Change(_) => true,
-            Gate::Probe { .. } => self.probes.any_free(word.era()),
+            Gate::Probe(slots) => slots.any_free,
             Gate::Uncounted | Gate::Closed(_) => false,
         };
         if lets_through && word.mode() == Mode::Shadow {
@@ -291,10 +294,8 @@ struct Answer {
 enum Gate {
     Counted,
     Uncounted,
-    /// A probe, if a slot is free. The oldest one is overdue after that time.
-    Probe {
-        overdue_in: Duration,
-    },
+    /// A probe, if a slot is free.
+    Probe(Occupancy),
     /// Nothing passes before then.
     Closed(Tick),
     /// Time has made a change due; look again after it.

@@ -9,8 +9,6 @@
 //! callers nor when the circuit has become half-open anew meanwhile. The turn grows each time a slot is freed, so that a probe
 //! can only free the slot that it has. The meaning of a verdict is decided in `record`.
 
-use core::time::Duration;
-
 use crate::clock::Tick;
 use crate::sync::{AtomicU64, Relaxed};
 use crate::window::tagged::Tagged;
@@ -28,6 +26,14 @@ pub(super) struct Probes {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Probe(u32);
+
+/// The slots of an era at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Occupancy {
+    pub(super) any_free: bool,
+    /// The age in nanoseconds of the oldest probe under way, to the millisecond. Zero if none is.
+    pub(super) oldest: u64,
+}
 
 /// What the probes of an era have shown so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -80,23 +86,27 @@ impl Probes {
         }
     }
 
-    /// Whether a slot of `era` is free.
-    pub(super) fn any_free(&self, era: u64) -> bool {
-        // Relaxed: only a hint; `take` decides.
-        self.slots.iter().any(|slot| is_free(slot.load(Relaxed), era))
+    /// Reads each slot of `era` once.
+    pub(super) fn occupancy(&self, era: u64, now: Tick) -> Occupancy {
+        let now = started(now);
+        let mut slots = Occupancy { any_free: false, oldest: 0 };
+        for slot in &self.slots {
+            // Relaxed: only a hint; `take` decides. A start time is part of its slot's word.
+            let word = slot.load(Relaxed);
+            if is_of(word, era) {
+                match word & STARTED {
+                    0 => slots.any_free = true,
+                    began => slots.oldest = slots.oldest.max(age(began, now)),
+                }
+            }
+        }
+        slots
     }
 
     /// Returns how many probes of `era` are under way.
     pub(super) fn in_flight(&self, era: u64) -> usize {
         // Relaxed: a number for people.
         self.slots.iter().filter(|slot| is_taken(slot.load(Relaxed), era)).count()
-    }
-
-    /// Returns the age of the oldest probe of `era`, to the millisecond.
-    pub(super) fn oldest(&self, era: u64, now: Tick) -> Option<Duration> {
-        // Relaxed: a start time is part of its slot's word.
-        let words = self.slots.iter().map(|slot| slot.load(Relaxed));
-        words.filter(|word| is_taken(*word, era)).map(|word| age(word, now)).max()
     }
 
     /// Counts a success, and returns the verdict so far; `None` if the era is over.
@@ -148,18 +158,23 @@ fn started(now: Tick) -> u64 {
     now.as_nanos() / NANOS_PER_MILLI % STARTED + 1
 }
 
-fn age(word: u64, now: Tick) -> Duration {
-    let age = (started(now) + STARTED - (word & STARTED)) % STARTED;
+/// Returns the nanoseconds between two values of [`started`].
+fn age(began: u64, now: u64) -> u64 {
+    let age = if now >= began { now - began } else { now + STARTED - began };
     // More than half way around: the clock has jumped back.
-    Duration::from_millis(if age > STARTED / 2 { 0 } else { age })
+    if age > STARTED / 2 { 0 } else { age * NANOS_PER_MILLI }
+}
+
+fn is_of(word: u64, era: u64) -> bool {
+    word >> ERA_SHIFT << ERA_SHIFT == tag(era)
 }
 
 fn is_taken(word: u64, era: u64) -> bool {
-    word >> ERA_SHIFT << ERA_SHIFT == tag(era) && word & STARTED != 0
+    is_of(word, era) && word & STARTED != 0
 }
 
 fn is_free(word: u64, era: u64) -> bool {
-    word >> ERA_SHIFT << ERA_SHIFT == tag(era) && word & STARTED == 0
+    is_of(word, era) && word & STARTED == 0
 }
 
 const SLOT_BITS: u32 = 10;

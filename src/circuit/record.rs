@@ -242,7 +242,7 @@ impl Inner {
         };
         let half_open_for = now.saturating_since(self.entered());
         // Of the oldest: while another probe is overdue, the success of this one must not close the circuit.
-        let age = self.probes.oldest(era, now).unwrap_or_default();
+        let age = Duration::from_nanos(self.probes.occupancy(era, now).oldest);
         let deadline = probing.deadline;
         let counts = matches!(ended, Ended::Success | Ended::Failure(_));
         if age >= deadline {

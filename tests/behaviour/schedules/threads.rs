@@ -7,7 +7,7 @@
 
 use std::thread;
 
-use tower_circuit_breaker::circuit::{To, Totals};
+use tower_circuit_breaker::circuit::{Status, To, Totals};
 use tower_circuit_breaker::clock::MockClock;
 use tower_circuit_breaker::config::ConfigBuilder;
 use tower_circuit_breaker::{Circuit, Failure, Window};
@@ -45,16 +45,7 @@ fn after_two_threads_a_time_window_holds_exactly_the_calls_of_the_era() {
 fn the_totals_forget_no_outcome_while_eras_and_buckets_change_under_the_callers() {
     for (round, window) in (0..50).zip([Window::calls(50), Window::time(secs(1))].into_iter().cycle()) {
         let (circuit, clock) = never_opens(|settings| settings.window(window));
-        let (mut eras, mut next_era_at) = (0, 0);
-        let made = race(&circuit, 2_000, || {
-            let successes = circuit.totals().successes;
-            // A hundred eras: no thread, however long it is not scheduled, sleeps through more than a tag tells apart.
-            if successes >= next_era_at && eras < 100 {
-                (eras, next_era_at) = (eras + 1, successes + 10);
-                circuit.reset(&alice(), To::Closed);
-                clock.advance(millis(eras % 2 * 100));
-            }
-        });
+        let made = race(&circuit, 2_000, || next_era(&circuit, |era| clock.advance(millis(era % 2 * 100))));
         let mut totals = circuit.totals();
         // How many came home to another era is chance; they are among the others too.
         totals.stale = 0;
@@ -115,7 +106,7 @@ fn a_circuit_that_is_spread_while_callers_reset_it_loses_no_outcome() {
     for round in 0..200 {
         // Not sharded, so that the callers spread it, in whichever era that happens to be.
         let (circuit, _) = never_opens(|settings| settings);
-        let made = race(&circuit, 2_000, || drop(circuit.reset(&alice(), To::Closed)));
+        let made = race(&circuit, 2_000, || next_era(&circuit, |_| {}));
         let mut totals = circuit.totals();
         totals.stale = 0;
         assert_eq!(totals, made.totals, "round {round}");
@@ -151,6 +142,16 @@ fn race(circuit: &Circuit, calls: u32, mut act: impl FnMut()) -> Made {
         let made = callers.map(|caller| caller.join().expect("a caller does not panic"));
         made.into_iter().fold(Made::default(), Made::plus)
     })
+}
+
+/// Resets the circuit after every ten successes, to its hundredth era: no thread, however long it is not scheduled, sleeps through
+/// more eras than a tag tells apart.
+fn next_era(circuit: &Circuit, then: impl FnOnce(u64)) {
+    let Status { era, .. } = circuit.status();
+    if era < 100 && circuit.totals().successes >= era * 10 {
+        circuit.reset(&alice(), To::Closed);
+        then(era);
+    }
 }
 
 #[track_caller]
