@@ -72,7 +72,7 @@ impl Rejected {
         self.branch.shed.as_deref()
     }
 
-    /// Looks for a rejection in an error and its sources: under `BoxError`, [`Error`] or a client's own error.
+    /// Looks for a rejection in an error and its sources: under `BoxError`, [`Error`](crate::Error) or a client's own error.
     ///
     /// ```
     /// use tower_circuit_breaker::{BoxError, Rejected};
