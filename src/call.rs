@@ -24,7 +24,7 @@ use crate::outcome::Outcome;
 /// It ends once: classified, panicked (dropped while it was polling the call, however the panic is then caught), or cancelled
 /// (dropped otherwise).
 pub(crate) struct Flight<C: Classifier<Req, Res, Err>, Req, Res, Err> {
-    /// Told where it lies: a call is too short to move its permit about.
+    /// Records the outcome in place, because moving the permit costs too much for a short call.
     permit: Permit,
     /// `None` once judged.
     call: Option<C::Call>,
@@ -69,7 +69,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         C: Clone,
     {
         let call = Some(classifier.start(&request));
-        // Dropped while it is polling, if `begin` panics.
+        // `polling` is true from the start, so that a panic of `begin` ends the call as panicked.
         let mut flight = Self { permit, call, classifier: classifier.clone(), polling: true, types: PhantomData };
         let future = begin(request);
         flight.polling = false;
@@ -129,7 +129,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         Poll::Ready(result)
     }
 
-    /// Has the call judged if that can be done already, and returns whether it has been.
+    /// Judges the call if the classifier can do so already. Returns whether the call has been judged.
     pub(crate) fn judge_early(&mut self, judge: impl FnOnce(&C, &mut C::Call, Duration) -> Option<Outcome>) -> bool {
         if let Some(mut call) = self.call.take() {
             let elapsed = self.permit.measured();
@@ -141,7 +141,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         self.call.is_none()
     }
 
-    /// Whether a part of the call is running: if it is being dropped now, that has panicked.
+    /// Returns whether a part of the call is running. A flight that is dropped during such a part has panicked.
     pub(crate) const fn is_polling(&self) -> bool {
         self.polling
     }
@@ -228,7 +228,7 @@ pin_project! {
     }
 }
 
-/// Whether the circuit has been asked.
+/// The progress of a call.
 enum State<T, E: 'static> {
     Before(Asking),
     Admitted(Flight<DefaultClassifier, (), T, E>),

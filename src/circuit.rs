@@ -144,8 +144,8 @@ impl Circuit {
 
     /// Asks to make one call.
     ///
-    /// The permit must be told how the call ended. Dropped untold, the call counts as cancelled: neutral at once, a failure of
-    /// weight 0.5 after `cancelled_counts_after`.
+    /// Record the outcome of the call on the permit. A permit that is dropped before `cancelled_counts_after` counts the call as
+    /// cancelled, which is no evidence; a permit that is dropped later counts a failure of weight 0.5.
     ///
     /// # Errors
     ///

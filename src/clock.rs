@@ -66,7 +66,7 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 /// `Instant` for everything, where a coarse reading is not wanted:
 ///
 /// ```
-/// use std::time::Instant;
+/// use std::time::{Duration, Instant};
 /// use tower_circuit_breaker::{Config, clock::{Clock, Tick}};
 ///
 /// #[derive(Debug)]
@@ -75,6 +75,10 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 /// impl Clock for InstantClock {
 ///     fn now(&self) -> Tick {
 ///         Tick::ZERO.saturating_add(self.0.elapsed())
+///     }
+///
+///     fn lag(&self) -> Option<Duration> {
+///         Some(Duration::ZERO)
 ///     }
 /// }
 ///
@@ -86,14 +90,16 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Returns the tick that dates states, deadlines and windows. May be a few milliseconds coarse.
     fn now(&self) -> Tick;
 
-    /// Returns the tick that measures how long a call took.
+    /// Returns the tick that measures how long a call took. Both readings must count from the same origin.
     fn precise(&self) -> Tick {
         self.now()
     }
 
-    /// Returns by how much [`now`](Self::now) can lag behind [`precise`](Self::precise), at most. Default: `None`, unknown.
+    /// Returns by how much [`now`](Self::now) can lag behind [`precise`](Self::precise), at most. Default: `None`, unknown. Zero if both
+    /// are one reading.
     ///
-    /// Where the lag is known, a call that was clearly not slow costs one reading of the precise clock instead of two.
+    /// If the lag is known, a call that ends less than `slower_than` minus the lag after its start by `now` costs one reading of the
+    /// precise clock instead of two. A lag of `slower_than` or more saves no reading. A lag that is too small misses slow calls.
     fn lag(&self) -> Option<Duration> {
         None
     }
@@ -107,7 +113,7 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 
 /// The system's monotonic clock, the default.
 ///
-/// On Linux [`now`](Clock::now) reads `CLOCK_MONOTONIC_COARSE`: a third of the price of [`Instant`](std::time::Instant), and at
+/// On Linux [`now`](Clock::now) reads `CLOCK_MONOTONIC_COARSE`: a third to a sixth of the price of [`Instant`](std::time::Instant), and at
 /// worst one kernel tick (1 to 10 ms) behind. Elsewhere it is an `Instant`.
 #[derive(Debug, Clone, Copy)]
 pub struct MonotonicClock(monotonic::Origin);

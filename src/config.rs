@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::clock::AnyClock;
 use crate::event::Observer;
 use crate::state::Mode;
-use crate::window::Window;
+pub use crate::window::Window;
 pub use builder::ConfigBuilder;
 #[cfg(feature = "keyed")]
 pub(crate) use builder::{LONGEST_NAME, is_printable};

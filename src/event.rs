@@ -1,7 +1,8 @@
-//! What happens to a circuit, and who is told.
+//! Events of a circuit, and the observers that receive them.
 //!
-//! Observers are told after the fact, outside every lock, by the thread that made it happen and once. They decide nothing.
-//! A panic of an observer is caught and counted; one that blocks, blocks a caller.
+//! An observer receives each event once, after the fact and outside every lock, on the thread that made the event happen. Sums are
+//! the exception: the thread that reports them may not have made all of their calls. Observers decide nothing. A panic of an observer
+//! is caught and counted; an observer that blocks, blocks a caller.
 
 use core::fmt;
 use core::time::Duration;
@@ -11,7 +12,7 @@ use crate::clock::Tick;
 use crate::outcome::Failure;
 use crate::state::{RejectReason, Standing, Transition};
 
-/// Someone who is told what happens to a circuit.
+/// Receives the events of a circuit.
 ///
 /// # Examples
 ///
@@ -33,24 +34,31 @@ use crate::state::{RejectReason, Standing, Transition};
 /// ```
 #[doc(alias = "EventPublisher")]
 pub trait Observer: fmt::Debug + Send + Sync + 'static {
-    /// Is told of one event of the named circuit. Must not block.
+    /// Receives one event of the named circuit. Must not block.
     ///
-    /// Two transitions in quick succession may be told by two threads in either order; [`Transition::era`] orders them.
+    /// Two transitions in quick succession may be reported by two threads in either order; [`Transition::era`] orders them.
     fn on_event(&self, circuit: &str, event: &Event<'_>);
 
-    /// Returns whether it wants [`Event::Finished`], [`Event::Rejected`] and [`Event::Stale`], which come with every call.
+    /// Returns whether the observer receives the events of calls: [`Event::Finished`], [`Event::Rejected`], [`Event::Stale`] and
+    /// [`Event::Sums`].
     ///
-    /// Asked once, when the circuit is built; `false` unless overridden, and then these cost nothing.
+    /// Read once, when the circuit is built; `false` unless overridden, and then these events cost nothing.
     fn wants_calls(&self) -> bool {
         false
     }
 
-    /// Returns whether successes and rejections may come in sums, as [`Event::Sums`], instead of one by one. It only matters to
-    /// an observer that [wants calls](Self::wants_calls).
+    /// Returns whether successes and rejections may come in sums, as [`Event::Sums`], instead of one by one. Without
+    /// [`wants_calls`](Self::wants_calls) the observer receives neither.
     ///
-    /// Asked once, when the circuit is built; `false` unless overridden. Sums cost a call nothing, where a report of each call
-    /// costs a few nanoseconds and makes threads wait for each other. Calls that a sum cannot carry still come one by one: those
-    /// of a circuit that measures durations or has an observer that does not accept sums, and those of a window of calls.
+    /// Read once, when the circuit is built; `false` unless overridden. With a time window, sums add nothing to a closed call. Without
+    /// one, or to a rejection, they add 2 to 3 ns. A report of each call adds more and makes threads wait for each other.
+    ///
+    /// An observer of sums must count both `Sums` and [`Finished`](Event::Finished), because these calls always come one by one:
+    /// failures and all outcomes but successes; slow successes; probes; calls of a disabled circuit, or of one in shadow that would
+    /// have been rejected; outcomes of an era that has ended; successes in a window of calls or under
+    /// [`trip_on_any_outcome`](crate::config::ConfigBuilder::trip_on_any_outcome); calls of threads beyond those that
+    /// [`sharded`](crate::config::ConfigBuilder::sharded) describes. All calls come one by one if the circuit measures durations, or
+    /// if another observer wants calls and does not accept sums.
     fn accepts_sums(&self) -> bool {
         false
     }
@@ -62,24 +70,25 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
 pub enum Event<'a> {
     /// An edge was taken.
     Transition(&'a Transition),
-    /// Calls are being rejected: told at most every 10 s, by a rejected call. A summary, where one line each would flood.
+    /// Calls are being rejected. A rejected call reports this summary at most every 10 s, because one line each would flood a log.
+    /// In a tower service the summary goes by the time at which the service of the call was polled ready.
     #[non_exhaustive]
     Rejections {
-        /// How many since the last summary, or since the circuit tripped.
+        /// The number of rejections since the last summary, or since the circuit tripped.
         rejected: u64,
         /// The time they came in.
         over: Duration,
-        /// When the circuit will probe, if it is known.
+        /// The time until the circuit lets a probe through. `None` if that time is not known.
         retry_after: Option<Duration>,
     },
-    /// The circuit is new, or someone asked to have gauges brought up to date.
+    /// The circuit is new, or [`refresh_metrics`](crate::Circuit::refresh_metrics) was called, so gauges should be brought up to date.
     #[non_exhaustive]
     Refresh {
-        /// What the circuit is now.
+        /// The state and mode of the circuit.
         standing: Standing,
-        /// Whether `CIRCUIT_BREAKER_DISABLED` names it: then calls go through, whatever it is.
+        /// True if `CIRCUIT_BREAKER_DISABLED` names the circuit, so that all calls go through whatever the state.
         bypassed: bool,
-        /// The local epoch of `standing`.
+        /// The era that began with `standing`.
         era: u64,
         /// The time now.
         at: Tick,
@@ -87,50 +96,52 @@ pub enum Event<'a> {
     /// An admitted call ended.
     #[non_exhaustive]
     Finished {
-        /// How.
+        /// The way in which the call ended.
         ended: Ended,
-        /// When, if the circuit had reason to look at its clock; always for a failure.
+        /// The time of the end, if the circuit had reason to read its clock; always for a failure.
         at: Option<Tick>,
-        /// How long it took, if that was measured.
+        /// The duration of the call, if that was measured.
         elapsed: Option<Duration>,
     },
     /// A call was rejected.
     #[non_exhaustive]
     Rejected {
-        /// Why.
+        /// The reason of the rejection.
         reason: RejectReason,
     },
     /// Calls that were not reported one by one, for observers that [accept sums](Observer::accepts_sums).
     ///
-    /// A thread reports its sums after 256 calls, and with its first call 1 ms or more after its last report. The rest is
-    /// reported with each transition, with each refresh, once a second by the task of a registry with a store, and when the
-    /// circuit is dropped.
+    /// A thread reports its sums with its first call, with its 256th call after a report, and with its first call that comes 1 ms or
+    /// more after its last report, by the circuit's clock. The default clock is coarse, so that this is 1 to 10 ms. A rejection of a
+    /// tower service has the time at which the service was polled ready. All threads' sums are reported before each transition, with
+    /// each [`refresh_metrics`](crate::Circuit::refresh_metrics), once a second by the task of a registry with a store, when a keyed
+    /// circuit is evicted, and when the circuit is dropped. While a clock stands still, as in tests, only these report.
     #[non_exhaustive]
     Sums {
         /// Calls of the closed circuit that succeeded.
         successes: u64,
-        /// Calls that were rejected because the circuit was tripped.
+        /// Calls that were rejected because the circuit was tripped, or because their service had not been polled ready.
         tripped: u64,
         /// Calls that were rejected because the probes were taken.
         half_open: u64,
     },
-    /// An outcome came in after its era had ended, and was dropped.
+    /// An outcome came in after its era had ended. The outcome changes nothing but the totals. Comes beside the `Finished` of the call.
     Stale,
-    /// The circuit has left its registry. Calls under way still end, and may still change it, but nobody is to be shown that.
+    /// The circuit has left its registry. Calls under way still end, and may still change the circuit, but displays should drop it.
     Forgotten,
-    /// A load-shedding layer has looked at the load of the system: told by the call that did, at most every 250 ms.
+    /// A load-shedding layer has polled the load of the system, at most every 250 ms. The call that polled the load reports it.
     #[non_exhaustive]
     SystemLoad {
-        /// The load, where 1.0 is all that the system can do. `None`: nobody knows, and nothing is shed.
+        /// The load, where 1.0 is all that the system can do. `None` if the load is not known, so that nothing is shed.
         load: Option<f64>,
-        /// Whether heavy operations are shed now.
+        /// True while heavy operations are shed.
         shedding: bool,
-        /// Whether shedding began or ended since this was set last: at most every 10 s, so that it may be a line in a log.
+        /// True if shedding began or ended since `news` was last true. At most every 10 s, so that a log can have a line for each.
         news: bool,
     },
 }
 
-/// How an admitted call ended.
+/// The end of an admitted call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ended {
@@ -144,8 +155,8 @@ pub enum Ended {
     Cancelled,
 }
 
-/// Runs foreign code that must not take down what it is called from: an observer, a waker, a function of the configuration.
-/// Returns `None` if it panicked.
+/// Runs foreign code, such as an observer, a waker or a function of the configuration, and catches its panic so that the caller goes
+/// on. Returns `None` if the code panicked.
 pub(crate) fn guarded<T>(foreign: impl FnOnce() -> T) -> Option<T> {
     // AssertUnwindSafe: nothing of ours is borrowed mutably, and what the foreign code broke is its own.
     match catch_unwind(AssertUnwindSafe(foreign)) {

@@ -76,8 +76,8 @@ impl<Req> Select<Req> for Shared {
 /// [`idle`](KeyedBuilder::idle), and would by now let the next call through as a probe, goes: hosts that are gone for good leave
 /// nothing but open circuits, and would fill the place.
 ///
-/// If nothing may be evicted, calls of new keys pass **unguarded**: a healthy host is never rejected because of others. So they
-/// do if the registry is full, or has a circuit of that name with other settings. Such calls are counted
+/// If nothing may be evicted, calls of new keys pass **unguarded** for the next second: a healthy host is never rejected because of
+/// others. So they do if the registry is full, or has a circuit of that name with other settings. Such calls are counted
 /// (`circuit_breaker_unguarded_calls_total{reason}`, with the reason `full`, `registry_full` or `config`, and in
 /// [`status`](Self::status)), and a warning says so, once a minute.
 ///

@@ -6,6 +6,8 @@
 #[cfg_attr(all(breaker_loom, not(test)), expect(dead_code, reason = "a model takes its seats by itself"))]
 mod seat;
 
+use std::sync::TryLockError;
+
 #[cfg(not(breaker_loom))]
 mod imp {
     #![expect(clippy::disallowed_types, reason = "this is the door")]
@@ -62,8 +64,8 @@ mod imp {
 pub(crate) use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 pub(crate) use imp::{AtomicBool, AtomicU32, AtomicU64, MutexGuard, OnceLock};
 #[cfg(all(test, breaker_loom))]
-pub(crate) use seat::Seats;
-pub(crate) use seat::{Seat, seat};
+pub(crate) use seat::{Indices, Numbers};
+pub(crate) use seat::{MOST_INDICES, Seat, indices, seat, seat_with_index};
 
 /// A mutex that does not know poison: what it guards is written so that a panic leaves it usable.
 #[derive(Debug, Default)]
@@ -78,6 +80,15 @@ impl<T> Mutex<T> {
         match self.0.lock() {
             Ok(guard) => guard,
             Err(poisoned) => poisoned.into_inner(),
+        }
+    }
+
+    /// Returns the guard unless another thread has the mutex.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        match self.0.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
         }
     }
 }

@@ -128,8 +128,11 @@ impl Branch {
         let (reason, wait) = match word.standing() {
             Standing { state: State::HalfOpen, mode: Mode::Automatic } => (RejectReason::HalfOpen, UNKNOWN),
             Standing { .. } => match inner.gate(word, now) {
-                // Something has changed since the service was polled.
-                Gate::Counted | Gate::Uncounted | Gate::Change(_) => (RejectReason::Tripped, 0),
+                // The service was not polled ready, or the circuit has closed since.
+                Gate::Counted | Gate::Uncounted => {
+                    return self.reject(word, RejectReason::Tripped, 0, now).of_unready_service();
+                }
+                Gate::Change(_) => (RejectReason::Tripped, 0),
                 Gate::Closed(until) => (RejectReason::Tripped, inner.wait(word, until, now)),
                 Gate::Probe(_) => (RejectReason::Tripped, UNKNOWN),
             },
@@ -234,7 +237,7 @@ impl Inner {
         if word.awaits_restore() { Peek::AwaitsRestore } else { self.peek_at_gate(word) }
     }
 
-    /// What a caller meets who does not wait for a restore.
+    /// Returns the answer of the gate to a call that does not wait for a restore.
     pub(super) fn peek_at_gate(&self, word: Word) -> Peek {
         if word.mode() == Mode::Shadow { Peek::MayPass } else { self.peek_at(word, self.now()) }
     }
@@ -290,7 +293,7 @@ struct Answer {
     number: u64,
 }
 
-/// What a circuit that is not simply closed answers to a call.
+/// The answer to a call that did not pass with the first load of the word.
 enum Gate {
     Counted,
     Uncounted,

@@ -13,10 +13,11 @@ use crate::clock::Tick;
 use crate::event::Ended;
 use crate::outcome::{Failure, Outcome};
 
-/// The right to make one call, bound to the era it was given in.
+/// The right to make one call, bound to the era in which the permit was given.
 ///
-/// Tell it how the call ended. Dropped untold, the call counts as cancelled: neutral if dropped early, a failure of weight 0.5
-/// after `cancelled_counts_after`; a probe gives its slot back. A permit whose era has ended tells nobody anything.
+/// Record the outcome of the call on its permit. A permit that is dropped before `cancelled_counts_after` counts the call as
+/// cancelled, which is no evidence; a permit that is dropped later counts a failure of weight 0.5. A probe gives its slot back either
+/// way. An outcome whose era has ended counts in the totals and nowhere else.
 // Three whole words: a permit of odd pieces is written in those and moved in larger ones, and such a move waits for the writes
 // for longer than all the rest takes.
 #[must_use = "a permit that is dropped counts as a cancelled call"]
@@ -172,25 +173,25 @@ impl Inner {
 }
 
 impl Permit {
-    /// Tells that the call succeeded.
+    /// Records a success.
     #[inline(always)]
     pub fn success(self) {
         self.record(Outcome::Success);
     }
 
-    /// Tells that the call failed.
+    /// Records a failure.
     #[inline(always)]
     pub fn failure(self, failure: Failure) {
         self.record(Outcome::Failure(failure));
     }
 
-    /// Tells that the call says nothing about the service.
+    /// Records that the call says nothing about the service.
     #[inline(always)]
     pub fn ignore(self) {
         self.record(Outcome::Ignored);
     }
 
-    /// Tells how the call ended.
+    /// Records the outcome of the call.
     #[inline(always)]
     pub fn record(mut self, outcome: Outcome) {
         let elapsed = self.measured();
@@ -203,7 +204,7 @@ impl Permit {
         matches!(self.mark.right(), Right::Probe(_))
     }
 
-    /// Takes the start time, if none was taken yet: the call has to wait.
+    /// Reads the start time if none was read, because a call that waits may be cancelled late.
     #[inline]
     pub(crate) fn begin_waiting(&mut self) {
         if self.started == Tick::ZERO {

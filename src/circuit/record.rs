@@ -175,7 +175,7 @@ impl Inner {
     /// Returns whether the slow-call rule is on and the call was slow, where `now` is the coarse time of its end.
     #[inline]
     fn is_slow(&self, took: Took, now: Tick) -> bool {
-        // The healthy call took so little that the coarse clock can tell. The precise clock costs four times as much.
+        // The healthy call took so little that the coarse clock can tell. Reading the precise clock costs several times as much.
         let quick =
             matches!(took, Took::Since(started) if now.as_nanos().saturating_sub(started.as_nanos()) < self.quick);
         !quick && self.is_slow_to_the_nanosecond(took)

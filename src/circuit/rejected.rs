@@ -1,14 +1,18 @@
 //! A rejection: the call was not permitted.
 //!
-//! A rejection is created for every call of an outage, so it allocates nothing and has two words, which travel in registers. It
-//! points at the circuit, and its sentence is looked up when it is formatted.
+//! A rejection is created for every call of an outage, so it allocates nothing and has two words, which travel in registers. A
+//! rejection holds a branch of its circuit, and its sentence is looked up when the rejection is formatted.
 //!
 //! ```text
 //! facts   63..22 wait | 21..2 era (low 20 bits) | 1..0 reason
-//! wait    41..1 ns | 0 0,   or   41..2 µs | 1..0 01,   or   41..2 ms | 1..0 11,   or   all ones: unknown
+//! wait    41..1 ns | 0 0
+//!         41..2 µs | 1..0 01
+//!         41..2 ms | 1..0 11
+//!         all ones: unknown
 //! ```
 //!
-//! A wait below 36 minutes is exact. A longer one is rounded up, to the microsecond below 12 days and then to the millisecond.
+//! A wait below 36 minutes is exact. A longer one is rounded up, to the microsecond below 12 days and then to the millisecond. A
+//! wait of 34 years or more counts as unknown.
 
 use core::fmt;
 use core::time::Duration;
@@ -51,8 +55,9 @@ impl Rejected {
     /// Returns how long the circuit stays open, counted from the moment when it was found to be open. For a call that was shed, a
     /// second.
     ///
-    /// A service finds its circuit open when it is polled ready, so the wait is too long by the time between that and the call.
-    /// `None` if no time is known, because the circuit is half-open, held until a reset, or recovers only by hand.
+    /// The wait is too long by the time between `poll_ready` and `call`, because a service finds its circuit open in `poll_ready`.
+    /// `None` if no time is known, because the circuit is half-open, held until a reset, or recovers only by hand; and for a wait of
+    /// 34 years or more.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         self.facts.wait()
@@ -63,7 +68,7 @@ impl Rejected {
     /// `None` as well for a call that was rejected because its service had not been polled ready, or that was shed.
     #[must_use]
     pub fn why(&self) -> Option<Transition> {
-        self.branch.opened(|era| self.facts.is_before(era))
+        self.branch.opened(|era| self.facts.eras_before(era))
     }
 
     /// Returns what the call was shed for, if that is the reason.
@@ -104,11 +109,12 @@ impl fmt::Display for Rejected {
         let name = self.circuit();
         let edge = self.why();
         match (self.reason(), &edge) {
-            (RejectReason::Tripped, Some(edge)) => write!(f, "circuit `{name}` is open: {}", edge.reason)?,
-            // Not open here, unless the opening is more than 128 transitions ago.
-            (RejectReason::Tripped, None) => {
+            (RejectReason::Tripped, _) if self.facts.is_of_unready_service() => {
                 return write!(f, "circuit `{name}` did not admit a call whose service was not polled ready for it");
             }
+            (RejectReason::Tripped, Some(edge)) => write!(f, "circuit `{name}` is open: {}", edge.reason)?,
+            // More than 128 transitions ago.
+            (RejectReason::Tripped, None) => write!(f, "circuit `{name}` is open")?,
             (RejectReason::LoadShed, _) => {
                 write!(f, "circuit `{name}` shed a call")?;
                 self.shed().map_or(Ok(()), |shed| write!(f, ": {shed}"))?;
@@ -177,8 +183,17 @@ impl Facts {
         } else if millis < LONGEST {
             millis << 2 | IN_MILLIS
         } else {
-            (LONGEST - 1) << 2 | IN_MILLIS
+            WAIT
         }
+    }
+
+    /// Returns the facts of a call that a closed circuit did not admit, because its service was not polled ready.
+    pub(super) const fn of_unready_service(self) -> Self {
+        Self(self.0 & !REASON | UNREADY)
+    }
+
+    const fn is_of_unready_service(self) -> bool {
+        self.0 & REASON == UNREADY
     }
 
     #[inline]
@@ -208,11 +223,10 @@ impl Facts {
         }
     }
 
-    /// Returns whether `era` began after the rejection: within the half of the 20 bits that lies ahead, which is far more than
-    /// the transitions that a circuit remembers.
-    const fn is_before(self, era: u64) -> bool {
-        let ahead = era.wrapping_sub(self.0 >> ERA_SHIFT) & ERA;
-        ahead != 0 && ahead <= ERA / 2
+    /// Returns by how many eras the rejection lies before `era`, modulo 2^20, which is far more than the transitions that a circuit
+    /// remembers.
+    const fn eras_before(self, era: u64) -> u64 {
+        era.wrapping_sub(self.0 >> ERA_SHIFT) & ERA
     }
 }
 
@@ -222,6 +236,7 @@ const REASON: u64 = 0b11;
 const TRIPPED: u64 = 0;
 const HALF_OPEN: u64 = 1;
 const LOAD_SHED: u64 = 2;
+const UNREADY: u64 = 3;
 const ERA_SHIFT: u32 = 2;
 const ERA: u64 = (1 << 20) - 1;
 const WAIT_SHIFT: u32 = 22;
@@ -245,24 +260,33 @@ mod tests {
             let wait = (wait >> bits).min(UNKNOWN - 1);
             let facts = Facts::new(era, REASONS[reason], wait);
             prop_assert_eq!(facts.reason(), REASONS[reason]);
-            let told = facts.wait().expect("it is known");
             let exactly = Duration::from_nanos(wait);
+            let Some(told) = facts.wait() else {
+                prop_assert!(exactly >= Duration::from_secs(34 * 365 * 86_400));
+                return Ok(());
+            };
             if wait < 36 * 60 * 1_000_000_000 {
                 prop_assert_eq!(told, exactly);
             } else if exactly < Duration::from_secs(12 * 86_400) {
                 prop_assert!(told >= exactly && told - exactly < Duration::from_micros(1));
-            } else if exactly < Duration::from_secs(34 * 365 * 86_400) {
-                prop_assert!(told >= exactly && told - exactly < Duration::from_millis(1));
             } else {
-                prop_assert!(told >= Duration::from_secs(34 * 365 * 86_400));
+                prop_assert!(told >= exactly && told - exactly < Duration::from_millis(1));
             }
         }
 
         #[test]
-        fn facts_know_which_eras_began_later(era: u64, ahead in 0..(1_u64 << 19)) {
+        fn facts_know_how_many_eras_have_begun_since(era: u64, since in 0..(1_u64 << 20)) {
             let facts = Facts::new(era, RejectReason::Tripped, 0);
-            prop_assert_eq!(facts.is_before(era.wrapping_add(ahead)), ahead > 0);
-            prop_assert!(ahead == 0 || !facts.is_before(era.wrapping_sub(ahead)));
+            prop_assert_eq!(facts.eras_before(era.wrapping_add(since)), since);
+        }
+
+        #[test]
+        fn facts_of_an_unready_service_keep_the_rest(era: u64, wait in 0..EXACT) {
+            let facts = Facts::new(era, RejectReason::Tripped, wait);
+            let unready = facts.of_unready_service();
+            prop_assert!(unready.is_of_unready_service() && !facts.is_of_unready_service());
+            prop_assert_eq!((unready.reason(), unready.wait()), (facts.reason(), facts.wait()));
+            prop_assert_eq!(unready.eras_before(era), 0);
         }
     }
 

@@ -86,7 +86,7 @@ pub struct Totals {
     pub ignored: u64,
     /// Calls that were dropped early.
     pub cancelled: u64,
-    /// Calls whose outcome came home to another era; they are among the others too.
+    /// Calls whose outcome came in after their era had ended. The outcome is counted above, too, and nowhere else.
     pub stale: u64,
     /// Calls that were rejected.
     pub rejected: u64,

@@ -205,12 +205,13 @@ impl ConfigBuilder {
         self
     }
 
-    /// Gives each thread counts of its own from the start. Default: a circuit is spread over the threads once several of them call
-    /// it often, which is 256 times within a second, twice in a row.
+    /// Spreads the circuit over the threads from the start. Default: a circuit is spread once several threads call it often, which is
+    /// 256 times within a second, twice in a row.
     ///
-    /// The decisions are the same either way. As many threads have counts of their own as the machine has cores, and one more; 33
-    /// at most. With the default rules and window, a circuit that is spread takes up to 4 KiB on 8 cores. A call window stays
-    /// shared.
+    /// In circuits that are spread, as many threads of the process have counts of their own as the machine has cores, and one more, 33
+    /// at most. These are the first threads that called any circuit that is spread, each until it ends. All other threads share the
+    /// window, at the cost of waiting for each other. The decisions are the same either way. With the default rules and window, a
+    /// circuit that is spread takes up to 4 KiB on 8 cores. A call window stays shared.
     pub const fn sharded(mut self) -> Self {
         self.config.sharded = true;
         self

@@ -31,9 +31,10 @@ pub(super) struct Circuits {
     clock: AnyClock,
     pub(super) known: HashMap<Box<str>, Entry, RandomState>,
     pub(super) room: Mutex<Room>,
-    /// Until when no new key has a chance, for want of keys or of room in the registry: found without the lock, as every call of
-    /// a new key asks.
+    /// The coarse tick until which new keys are refused, because no known key may be evicted. Read without the lock, because every
+    /// call of a new key reads the tick.
     full_until: AtomicU64,
+    /// The same for a registry without room.
     registry_full_until: AtomicU64,
     pub(super) evicted: AtomicU64,
     unguarded: AtomicU64,

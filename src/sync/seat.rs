@@ -1,76 +1,133 @@
-//! Seats: a small number for each live thread.
+//! Seats: small numbers for each live thread.
 //!
-//! A count that only one thread writes needs no exchange. The seat of a thread says which of the counts is its own. A thread
-//! takes the lowest free seat when it first counts, and leaves the seat when it ends, so that the seats stay as few as the
-//! threads that live at once. The lock of the free seats orders the writes of a thread before those of the next one on its seat.
+//! A count that only one thread writes needs no exchange. The seat of a thread says which of the counts is its own. A seat has two
+//! numbers. The thread takes the lowest free `number` when it first counts, so that the numbers stay as few as the threads that live
+//! at once. Circuits that are spread over threads have counts for a few threads only, so the thread takes an `index` when it first
+//! calls such a circuit: threads that call no busy circuit take no index from those that do. The thread leaves both when it ends.
+//! The lock of the numbers and the word of the indices order the writes of a thread before those of the next one on its seat.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
-use super::Mutex;
+use super::{Acquire, AtomicU64, Mutex, Relaxed, Release};
 
-/// The number of a thread, or [`Seat::NONE`].
+/// The numbers of a thread, or [`Seat::NONE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Seat(u32);
+pub(crate) struct Seat {
+    number: u32,
+    index: u32,
+}
 
 impl Seat {
     /// Not a seat: of a thread that is ending, and of a count that belongs to no thread yet.
-    pub(crate) const NONE: Self = Self(u32::MAX);
+    pub(crate) const NONE: Self = Self::of(u32::MAX);
     /// Not a seat: of a thread that has not counted yet.
     #[cfg(not(breaker_loom))]
-    const UNASKED: Self = Self(u32::MAX - 1);
+    const UNASKED: Self = Self::of(u32::MAX - 1);
+
+    const fn of(number: u32) -> Self {
+        Self { number, index: NO_INDEX }
+    }
+
+    pub(crate) const fn with_index(self, index: u32) -> Self {
+        Self { index, ..self }
+    }
 
     #[cfg(all(test, breaker_loom))]
-    pub(crate) const fn of(number: u32) -> Self {
-        Self(number)
+    pub(crate) const fn with_both(number: u32) -> Self {
+        Self::of(number).with_index(number)
     }
 
     pub(crate) const fn number(self) -> u32 {
-        self.0
+        self.number
     }
 
+    /// Returns the index of the thread in circuits that are spread. Without one, it is more than any index.
     #[inline]
     pub(crate) const fn index(self) -> usize {
-        self.0 as usize
+        self.index as usize
     }
 }
 
-/// The seats that no thread has.
+/// The numbers that no thread has.
 #[derive(Debug, Default)]
-pub(crate) struct Seats(Mutex<Free>);
+pub(crate) struct Numbers(Mutex<Free>);
 
 #[derive(Debug, Default)]
 struct Free {
     left: BTreeSet<u32>,
-    /// The first seat that no thread ever had.
+    /// The first number that no thread ever had.
     next: u32,
 }
 
-impl Seats {
-    /// Takes the lowest free seat.
+impl Numbers {
+    /// Takes the lowest free number.
     pub(crate) fn take(&self) -> Seat {
         let mut free = self.0.lock();
-        Seat(free.left.pop_first().unwrap_or_else(|| {
+        Seat::of(free.left.pop_first().unwrap_or_else(|| {
             free.next += 1;
             free.next - 1
         }))
     }
 
-    /// Frees the seat for a later thread. The caller must not count on the seat any more.
+    /// Frees the number for a later thread. The caller must not count on the seat any more.
     pub(crate) fn leave(&self, seat: Seat) {
-        self.0.lock().left.insert(seat.0);
+        self.0.lock().left.insert(seat.number);
     }
 }
 
-pub(crate) use of_thread::seat;
+/// The indices that threads have: one bit each.
+#[derive(Debug, Default)]
+pub(crate) struct Indices(AtomicU64);
+
+impl Indices {
+    /// Takes the lowest free index below `count`, which is 64 at most.
+    pub(crate) fn take(&self, count: usize) -> Option<u32> {
+        // Relaxed: only the exchange takes the index.
+        let mut taken = self.0.load(Relaxed);
+        loop {
+            let index = taken.trailing_ones();
+            if index as usize >= count {
+                return None;
+            }
+            // Acquire: pairs with the Release in `leave`; the counts of the last thread with this index are complete.
+            match self.0.compare_exchange_weak(taken, taken | 1 << index, Acquire, Relaxed) {
+                Ok(_) => return Some(index),
+                Err(now) => taken = now,
+            }
+        }
+    }
+
+    /// Frees the index for a later thread. The caller must not count on it any more.
+    pub(crate) fn leave(&self, index: u32) {
+        // Release: pairs with the Acquire in `take`.
+        self.0.fetch_and(!(1 << index), Release);
+    }
+}
+
+/// Returns how many threads have an index at once: as many as can run at once, up to 32, and one more.
+pub(crate) fn indices() -> usize {
+    static COUNT: LazyLock<usize> = LazyLock::new(|| {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        cores.clamp(2, MOST_INDICES - 1) + 1
+    });
+    *COUNT
+}
+
+pub(crate) const MOST_INDICES: usize = 33;
+const NO_INDEX: u32 = u32::MAX;
+
+pub(crate) use of_thread::{seat, seat_with_index};
 
 #[cfg(not(breaker_loom))]
 mod of_thread {
     use std::cell::Cell;
     use std::sync::LazyLock;
 
-    use super::{Seat, Seats};
+    use super::{Indices, NO_INDEX, Numbers, Seat, indices};
 
-    static SEATS: LazyLock<Seats> = LazyLock::new(Seats::default);
+    static NUMBERS: LazyLock<Numbers> = LazyLock::new(Numbers::default);
+    static INDICES: LazyLock<Indices> = LazyLock::new(Indices::default);
 
     thread_local! {
         // Apart from its destructor, so that a reading needs no check and also works while the thread ends.
@@ -83,7 +140,11 @@ mod of_thread {
     impl Drop for Leave {
         fn drop(&mut self) {
             // A destructor that runs later may still make a call, which then counts on no seat.
-            SEATS.leave(SEAT.replace(Seat::NONE));
+            let seat = SEAT.replace(Seat::NONE);
+            if seat.index != NO_INDEX {
+                INDICES.leave(seat.index);
+            }
+            NUMBERS.leave(seat);
         }
     }
 
@@ -97,7 +158,19 @@ mod of_thread {
     #[cold]
     fn take() -> Seat {
         // The destructor of a thread-local value may be the first to ask, when `LEAVE` has been dropped already.
-        let seat = if LEAVE.try_with(|_| ()).is_ok() { SEATS.take() } else { Seat::NONE };
+        let seat = if LEAVE.try_with(|_| ()).is_ok() { NUMBERS.take() } else { Seat::NONE };
+        SEAT.set(seat);
+        seat
+    }
+
+    /// Returns the seat of this thread, and takes an index before if the thread has none and one is free.
+    #[cold]
+    pub(crate) fn seat_with_index() -> Seat {
+        let seat = seat();
+        if seat == Seat::NONE || seat.index != NO_INDEX {
+            return seat;
+        }
+        let seat = INDICES.take(indices()).map_or(seat, |index| seat.with_index(index));
         SEAT.set(seat);
         seat
     }
@@ -109,16 +182,24 @@ mod of_thread {
     use crate::sync::Relaxed;
 
     loom::lazy_static! {
-        // Not one of loom's: which thread has which seat is no step of a model. The model of `Seats` uses them directly.
+        // An atomic of std, because the order in which threads get seats is no step of a model. The models of `Numbers` and
+        // `Indices` take and leave seats directly.
         static ref NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     }
 
     loom::thread_local! {
-        static SEAT: Seat = Seat(NEXT.fetch_add(1, Relaxed));
+        static SEAT: Seat = {
+            let number = NEXT.fetch_add(1, Relaxed);
+            Seat::of(number).with_index(number)
+        };
     }
 
     pub(crate) fn seat() -> Seat {
         SEAT.with(|seat| *seat)
+    }
+
+    pub(crate) fn seat_with_index() -> Seat {
+        seat()
     }
 }
 
@@ -150,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_seat_is_taken_again_lowest_first() {
-        let seats = Seats::default();
+        let seats = Numbers::default();
         let [a, b, c] = [(); 3].map(|()| seats.take());
         assert_eq!([a, b, c].map(Seat::number), [0, 1, 2]);
         seats.leave(b);
@@ -191,5 +272,29 @@ mod tests {
         // Which of two thread-local values is dropped first is not promised, so both orders are tried.
         let seen = [true, false].map(asks_in_its_destructor);
         assert!(seen.contains(&Seat::NONE), "one of the destructors runs after the seat was left: {seen:?}");
+    }
+
+    #[test]
+    fn an_index_is_taken_again_lowest_first_and_only_below_the_count() {
+        let indices = Indices::default();
+        assert_eq!([(); 4].map(|()| indices.take(3)), [Some(0), Some(1), Some(2), None]);
+        indices.leave(1);
+        assert_eq!([(); 2].map(|()| indices.take(3)), [Some(1), None]);
+        let all = Indices::default();
+        assert_eq!((0..65).filter_map(|_| all.take(64)).collect::<Vec<_>>(), (0..64).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_thread_has_no_index_until_it_needs_one_and_leaves_the_index_when_it_ends() {
+        let index = |first: fn() -> Seat| {
+            let indexed = move || {
+                first();
+                seat().index()
+            };
+            thread::spawn(indexed).join().expect("it does not panic")
+        };
+        assert!(index(seat) >= MOST_INDICES, "a number alone takes no index");
+        // Other tests of this process hold some indices, but not all of them a hundred times in turn.
+        assert!((0..100).map(|_| index(seat_with_index)).any(|index| index < indices()));
     }
 }

@@ -43,6 +43,9 @@ use pool::Pool;
 /// They appear when the circuit is built, or with its first event after a recorder was installed. Without calls no gauge
 /// moves: ask the circuit to refresh its metrics before each scrape, or the failures of the last minute stay what they were.
 ///
+/// Successes and rejections come in [sums](Event::Sums). A sum goes to the recorder of the thread that reports the sum, which matters
+/// only where threads have recorders of their own (`metrics::with_local_recorder`): refresh inside the scope of such a recorder.
+///
 /// A recorder may be installed at any time. It is known by its address: where a test drops one and makes the next, it should
 /// make a new circuit too. The handles of four recorders are kept; with a fifth the numbers are right, but slow.
 #[derive(Debug)]

@@ -4,8 +4,8 @@
 //! cell of its own, by a load and a store. Outcomes that may trip a circuit go to the shared window, whose exchanges order them.
 //!
 //! A circuit begins with one cell, which belongs to the first thread that counts. All other threads count in the shared window.
-//! When they do so often, the circuit is spread, and then each seat has a cell. A thread whose seat has no cell goes on in the
-//! shared window, because there are more threads than cells or because the thread is ending.
+//! When they do so often, the circuit is spread, and then each index of a seat has a cell. A thread without an index goes on in the
+//! shared window, because there are more busy threads than cells or because the thread is ending.
 //!
 //! ```text
 //! cell   0 successes | 1 tripped, 2 half-open rejections | 3 spot | 4 begin | 5 span | 6.. buckets, as of a `TimeWindow`
@@ -18,21 +18,19 @@
 //!
 //! `circuit` decides when it is spread, and reports the sums.
 
-use std::sync::LazyLock;
-
 use super::time::{ERAS_KEPT_APART, Tag, join, split};
 use crate::clock::Tick;
-use crate::sync::{Acquire, AtomicU32, AtomicU64, OnceLock, Relaxed, Release, Seat};
+use crate::sync::{Acquire, AtomicU32, AtomicU64, MOST_INDICES, OnceLock, Relaxed, Release, Seat, indices};
 
 #[derive(Debug)]
 pub(crate) struct Cells {
-    /// The seat that the first cell belongs to.
+    /// The number of the seat that the first cell belongs to.
     owner: AtomicU32,
     buckets: u32,
     /// How long a bucket lasts, in nanoseconds.
     width: u64,
     first: Box<[Block]>,
-    /// A cell for each seat, once the circuit is spread.
+    /// A cell for each index of a seat, once the circuit is spread.
     spread: OnceLock<Box<[Block]>>,
     /// `None` where no sums are reported.
     reports: Option<Box<Reports>>,
@@ -58,7 +56,7 @@ pub(crate) struct Contention {
 #[repr(align(128))]
 struct Block([AtomicU64; WORDS]);
 
-/// The first three words of a cell, as they were when they were last reported. Any thread may report, so these are exchanged.
+/// The first three words of a cell at its last report. Several threads may report one cell, so `fetch_max` raises each word.
 #[derive(Debug, Default)]
 struct Reported([AtomicU64; SUMS]);
 
@@ -73,7 +71,7 @@ pub(crate) enum Counted {
     Due,
 }
 
-/// Which of the rejections a cell counts.
+/// The kind of a rejection. The value is the index of the word that counts the kind.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
     Tripped = 1,
@@ -108,12 +106,12 @@ impl Cells {
         self.reports.is_some()
     }
 
-    /// Gives each seat a cell. Allocates once.
+    /// Gives each index of a seat a cell. Allocates once.
     pub(crate) fn spread(&self) {
         if let Some(reports) = &self.reports {
-            reports.spread.get_or_init(|| (0..seats()).map(|_| Reported::default()).collect());
+            reports.spread.get_or_init(|| (0..indices()).map(|_| Reported::default()).collect());
         }
-        self.spread.get_or_init(|| blocks(self.buckets, seats()));
+        self.spread.get_or_init(|| blocks(self.buckets, indices()));
     }
 
     /// Counts a success that weighs nothing and is not dated.
@@ -123,7 +121,7 @@ impl Cells {
         self.counted(bump(&cell[0].0[SUCCESSES]), false)
     }
 
-    /// Counts a success that weighs nothing, in the bucket of that era and time too.
+    /// Counts a success that weighs nothing, in the sum of the cell and in the bucket of `era` and `now`.
     #[inline(always)]
     pub(crate) fn success_at(&self, seat: Seat, era: u64, now: Tick) -> Counted {
         let Some(cell) = self.of(seat) else { return Counted::No };
@@ -178,12 +176,11 @@ impl Cells {
             return Some(&self.first);
         }
         match self.spread.get() {
-            Some(cells) if seat.index() < MOST_SEATS => {
+            Some(cells) if seat.index() < MOST_INDICES => {
                 let blocks = self.first.len();
                 cells.get(seat.index() * blocks..)?.get(..blocks)
             }
-            Some(_) => None,
-            None => self.claim(seat),
+            Some(_) | None => self.claim(seat),
         }
     }
 
@@ -358,16 +355,8 @@ fn blocks(buckets: u32, cells: usize) -> Box<[Block]> {
     (0..blocks * cells).map(|_| Block::default()).collect()
 }
 
-/// Returns how many seats have a cell in a circuit that is spread: as many as threads can run at once, up to 32, and one more.
-pub(crate) fn seats() -> usize {
-    static SEATS: LazyLock<usize> =
-        LazyLock::new(|| std::thread::available_parallelism().map_or(2, usize::from).clamp(2, MOST_SEATS - 1) + 1);
-    *SEATS
-}
-
 /// The owner of a cell that no thread has. Not [`Seat::NONE`], so that a thread without a seat does not own it.
 const UNOWNED: u32 = u32::MAX - 2;
-const MOST_SEATS: usize = 33;
 const WORDS: usize = 16;
 const SUCCESSES: usize = 0;
 const TRIPPED: usize = 1;

@@ -9,11 +9,13 @@
 //! | `loom_the_sums_of_a_ring_equal_its_slots` | a slot is stored; the loser of a slot pays all the same |
 //! | `loom_a_ring_keeps_eras_apart` | a straggler replaces a later slot; a slot of an older era is paid back |
 //! | `loom_overtaking_a_bucket_loses_no_count` | a bucket is stored; the overtaken count is dropped |
+//! | `loom_the_totals_count_no_call_of_an_overtaken_bucket_twice` | retired calls are read after the buckets, or added Relaxed |
 //! | `loom_a_bucket_keeps_eras_apart` | a straggler adds to, or overtakes, a bucket of a later era |
 //! | `loom_a_cell_shows_no_success_of_another_era` | the spot is stored or loaded Relaxed; the buckets are not emptied |
 //! | `loom_one_thread_owns_the_first_cell` | the owner is loaded and stored where it was exchanged |
 //! | `loom_cells_are_spread_under_their_owner` | the first cell is not read once there are others |
-//! | `loom_a_seat_passes_its_cell_on` | a seat is taken by two threads |
+//! | `loom_a_seat_passes_its_cell_on` | a number is taken by two threads |
+//! | `loom_an_index_passes_its_cell_on` | an index is taken by two threads, taken Relaxed, or left Relaxed |
 //! | `loom_two_reports_share_the_calls` | the reported count is loaded and stored where it was exchanged |
 //! | `loom_a_report_of_all_takes_nothing_from_the_next` | an older reading replaces a later one |
 
@@ -28,7 +30,7 @@ use super::tagged::Tagged;
 use super::time::TimeWindow;
 use super::{Mark, Stamp, Tally};
 use crate::clock::Tick;
-use crate::sync::{AtomicU32, Relaxed, Seat, Seats};
+use crate::sync::{AtomicU32, Indices, Numbers, Relaxed, Seat};
 
 #[test]
 fn loom_a_number_loses_no_change() {
@@ -103,6 +105,17 @@ fn loom_overtaking_a_bucket_loses_no_count() {
 }
 
 #[test]
+fn loom_the_totals_count_no_call_of_an_overtaken_bucket_twice() {
+    loom::model(|| {
+        let window = Arc::new(two_buckets());
+        window.record(at(1, 0), GOOD);
+        window.record(at(1, 0), GOOD);
+        beside(&window, |window| window.record(at(1, 2), GOOD), |window| assert!(window.recorded() <= 3));
+        assert_eq!(window.recorded(), 3, "the totals forget nothing");
+    });
+}
+
+#[test]
 fn loom_a_bucket_keeps_eras_apart() {
     loom::model(|| {
         let window = Arc::new(two_buckets());
@@ -161,15 +174,30 @@ fn loom_cells_are_spread_under_their_owner() {
 #[test]
 fn loom_a_seat_passes_its_cell_on() {
     loom::model(|| {
-        let shared = Arc::new((Seats::default(), cells(1)));
-        shared.1.spread();
-        // One seat was left before. Of two threads that come and go, the later one may take the seat of the other, and then goes
+        let shared = Arc::new((Numbers::default(), cells(1), AtomicU32::new(0)));
+        // One number was left before. Of two threads that come and go, the later one may take the number of the other, and then goes
         // on in its cell.
         shared.0.leave(shared.0.take());
-        let visit = |(seats, cells): &(Seats, Cells)| {
-            let seat = seats.take();
-            count(cells, seat, at(1, 0));
-            seats.leave(seat);
+        let visit = |(numbers, cells, without): &(Numbers, Cells, AtomicU32)| {
+            let seat = numbers.take();
+            count_in(cells, seat, without);
+            numbers.leave(seat);
+        };
+        beside(&shared, visit, visit);
+        let counted = shared.1.successes() + u64::from(shared.2.load(Relaxed));
+        assert_eq!((counted, shared.1.calls(1, at(1, 0).now)), (2, shared.1.successes()));
+    });
+}
+
+#[test]
+fn loom_an_index_passes_its_cell_on() {
+    loom::model(|| {
+        let shared = Arc::new((Indices::default(), cells(1)));
+        shared.1.spread();
+        let visit = |(indices, cells): &(Indices, Cells)| {
+            let index = indices.take(2).expect("there are two");
+            count(cells, Seat::with_both(7).with_index(index), at(1, 0));
+            indices.leave(index);
         };
         beside(&shared, visit, visit);
         assert_eq!((shared.1.successes(), shared.1.calls(1, at(1, 0).now)), (2, 2));
@@ -253,8 +281,8 @@ fn at(era: u64, slot: u64) -> Stamp {
     Stamp { era, now: Tick::from_nanos(slot * 1_000_000_000) }
 }
 
-const FIRST: Seat = Seat::of(0);
-const SECOND: Seat = Seat::of(1);
+const FIRST: Seat = Seat::with_both(0);
+const SECOND: Seat = Seat::with_both(1);
 const GOOD: Mark = Mark { units: 0, slow: false };
 const SLOW: Mark = Mark { units: 0, slow: true };
 const BAD: Mark = Mark { units: 256, slow: false };

@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 
 use super::{Line, Mark, Stamp, Tally};
 use crate::clock::{Tick, nanos};
-use crate::sync::{AtomicU64, Relaxed};
+use crate::sync::{Acquire, AtomicU64, Relaxed, Release};
 
 #[derive(Debug)]
 pub(crate) struct TimeWindow {
@@ -74,13 +74,10 @@ impl TimeWindow {
         let bucket = self.bucket(slot);
         match self.add(self.word(Sum::Calls, bucket), tag, 1) {
             Added::Counted => {}
-            // Relaxed here and below: a count, publishes nothing.
-            Added::Overtook(calls) => {
-                self.retired.fetch_add(u64::from(calls), Relaxed);
-            }
+            Added::Overtook(calls) => self.retire(calls),
             // Neither its weight: a failure without its call would raise the rate. The totals forget nothing.
             Added::TooLate => {
-                self.retired.fetch_add(1, Relaxed);
+                self.retire(1);
                 return;
             }
         }
@@ -104,13 +101,11 @@ impl TimeWindow {
         let count = |sum: u64| u32::try_from(sum).unwrap_or(u32::MAX);
         match self.add(self.word(Sum::Calls, bucket), tag, count(tally.calls)) {
             Added::Counted => {}
-            // Relaxed here and below: a count, publishes nothing.
-            Added::Overtook(before) => {
-                self.retired.fetch_add(u64::from(before), Relaxed);
-            }
+            Added::Overtook(before) => self.retire(before),
             // The clock has jumped back: lost, as a call would be.
             Added::TooLate => return,
         }
+        // Relaxed: a count, publishes nothing.
         self.seeded.fetch_add(tally.calls, Relaxed);
         let _added = self.add(self.word(Sum::Score, bucket), tag, count(tally.units));
         if self.slow {
@@ -168,7 +163,7 @@ impl TimeWindow {
             for bucket in 0..self.buckets as usize {
                 // Relaxed: the word of the circuit publishes the new era; stragglers fail their exchange.
                 let (_, calls) = split(self.word(Sum::Calls, bucket).swap(0, Relaxed));
-                self.retired.fetch_add(u64::from(calls), Relaxed);
+                self.retire(calls);
                 self.word(Sum::Score, bucket).store(0, Relaxed);
                 if self.slow {
                     self.word(Sum::Slow, bucket).store(0, Relaxed);
@@ -179,12 +174,28 @@ impl TimeWindow {
 
     pub(crate) fn recorded(&self) -> u64 {
         let used = if self.lines.get().is_some() { self.buckets as usize } else { 0 };
-        let live = (0..used).map(|bucket| self.word(Sum::Calls, bucket));
-        // Relaxed: counts, they publish nothing. A bucket overtaken meanwhile may be counted twice.
-        let live: u64 = live.map(|word| u64::from(split(word.load(Relaxed)).1)).sum();
-        let counted = self.retired.load(Relaxed) + live;
-        // Exact where the cold mutex is held, as every seed is sown under it.
-        counted.saturating_sub(self.seeded.load(Relaxed))
+        let mut counted = 0;
+        let mut retired = self.retired.load(Acquire);
+        for _ in 0..LOOKS {
+            // Acquire for both: pairs with the Releases of `retire`. Who sees calls retired sees their bucket without them, so no call
+            // is counted twice. The second reading of `retired` comes after those of the buckets.
+            let words = (0..used).map(|bucket| self.word(Sum::Calls, bucket).load(Acquire));
+            let live: u64 = words.map(|word| u64::from(split(word).1)).sum();
+            // Relaxed: written under the cold mutex. The difference is exact where that is held.
+            counted = (retired + live).saturating_sub(self.seeded.load(Relaxed));
+            let before = std::mem::replace(&mut retired, self.retired.load(Acquire));
+            // Else a bucket was overtaken meanwhile, and its calls may be missing.
+            if retired == before {
+                break;
+            }
+        }
+        counted
+    }
+
+    /// Keeps calls for the totals whose bucket has been overtaken, or which no bucket took.
+    fn retire(&self, calls: u32) {
+        // Release: pairs with the Acquire in `recorded`.
+        self.retired.fetch_add(u64::from(calls), Release);
     }
 
     fn bucket(&self, slot: u64) -> usize {
@@ -259,6 +270,8 @@ pub(super) fn join(tag: Tag, count: u32) -> u64 {
     u64::from(tag.0) << 32 | u64::from(count)
 }
 
+/// How often buckets are read for the totals while other threads overtake them.
+const LOOKS: usize = 16;
 const SLOT_BITS: u32 = 24;
 const SLOT_MASK_U32: u32 = (1 << SLOT_BITS) - 1;
 const SLOT_MASK: u64 = SLOT_MASK_U32 as u64;

@@ -229,6 +229,20 @@ fn a_rejection_outlives_the_service_and_the_circuit_s_handles() {
 }
 
 #[test]
+fn a_rejection_whose_opening_is_forgotten_says_that_the_circuit_is_open() {
+    let circuit = circuit(&MockClock::new());
+    trip(&circuit);
+    let rejected = circuit.try_acquire().unwrap_err();
+    for transitions in 1..=200 {
+        circuit.reset(&operator(), To::Closed);
+        let why = rejected.why();
+        assert_eq!(why.is_some(), transitions < 128, "after {transitions} transitions");
+        assert!(why.is_none_or(|edge| edge.era == 2), "the opening, and no other transition");
+    }
+    assert_eq!(rejected.to_string(), "circuit `payments` is open; it lets a probe through in 60 s");
+}
+
+#[test]
 fn a_call_that_was_not_polled_ready_is_told_so_and_is_no_evidence() {
     let circuit = circuit(&MockClock::new());
     let mut service = CircuitBreakerLayer::new(&circuit).layer(service_fn(obey));

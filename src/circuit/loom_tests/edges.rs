@@ -121,12 +121,13 @@ fn loom_a_circuit_is_spread_while_its_era_changes() {
     in_most_orders(|| {
         let circuit = circuit(rules());
         let (its, spreading) = (circuit.clone(), Arc::clone(&circuit.root));
-        let threads = [spawn(move || close(&its)), spawn(move || spreading.spread())];
+        let (closing, spreading) = (spawn(move || close(&its)), spawn(move || spreading.spread()));
         begin();
         call(&circuit).success();
-        threads.into_iter().for_each(joined);
+        joined(closing);
+        let is_spread = joined(spreading);
         let word = circuit.inner().load();
-        assert_eq!((word.era(), word.is_spread()), (2, true), "neither undoes the other");
+        assert_eq!((word.era(), word.is_spread()), (2, is_spread), "neither undoes the other");
         call(&circuit).success();
         assert_eq!(circuit.totals().successes, 2, "in whichever cell");
     });

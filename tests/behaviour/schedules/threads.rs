@@ -5,12 +5,13 @@
 //! Planted in a copy of `src`: sums paid with a plain store are found each time, totals that forget an outcome that comes too
 //! late for its bucket in one run of ten.
 
+use std::sync::mpsc;
 use std::thread;
 
 use tower_circuit_breaker::circuit::{Status, To, Totals};
 use tower_circuit_breaker::clock::MockClock;
-use tower_circuit_breaker::config::ConfigBuilder;
-use tower_circuit_breaker::{Circuit, Failure, Window};
+use tower_circuit_breaker::config::{ConfigBuilder, OpenDuration};
+use tower_circuit_breaker::{Circuit, Failure, State, Window};
 
 use crate::rig::{Dice, admit, alice, millis, no_rules, rig, secs};
 
@@ -114,6 +115,42 @@ fn a_circuit_that_is_spread_while_callers_reset_it_loses_no_outcome() {
         circuit.reset(&alice(), To::Closed);
         (0..20).for_each(|_| last.make(&circuit, SUCCESS));
         assert_holds(&circuit, &last, "a new era holds what belongs to it");
+    }
+}
+
+#[test]
+fn a_call_does_not_wait_for_a_transition_of_another_thread() {
+    for sharded in [false, true] {
+        let (asked, is_asked) = mpsc::channel();
+        let (answer, answered) = mpsc::channel();
+        #[expect(clippy::disallowed_types, reason = "a receiver is not `Sync`, and this lock belongs to the test")]
+        let ends = std::sync::Mutex::new(Some((asked, answered)));
+        // Runs under the lock of a transition, which lasts until the calls are done.
+        let open = OpenDuration::from_fn(move |_| {
+            if let Some((asked, answered)) = ends.lock().unwrap().take() {
+                asked.send(()).unwrap();
+                answered.recv_timeout(secs(30)).unwrap();
+            }
+            secs(5)
+        });
+        let (circuit, _) = rig(|settings| {
+            let settings = settings.consecutive_failures(1).always().open_for(open);
+            if sharded { settings.sharded() } else { settings }
+        });
+        thread::scope(|scope| {
+            // The first cell is this thread's, so the calls of the others are contended.
+            admit(&circuit).success();
+            let permit = admit(&circuit);
+            let failing = scope.spawn(move || permit.failure(Failure::hard()));
+            is_asked.recv_timeout(secs(30)).expect("the transition has begun");
+            let calls = || (0..5_000).for_each(|_| admit(&circuit).success());
+            for caller in [scope.spawn(calls), scope.spawn(calls)] {
+                caller.join().expect("a caller does not panic");
+            }
+            assert!(!failing.is_finished(), "the calls were made during the transition");
+            answer.send(()).unwrap();
+        });
+        assert_eq!((circuit.status().state, circuit.totals().successes), (State::Open, 10_001), "sharded: {sharded}");
     }
 }
 
