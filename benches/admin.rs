@@ -8,9 +8,9 @@
 #[path = "harness/cli.rs"]
 mod cli;
 
-use core::hint::black_box;
-use core::time::Duration;
+use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use std::time::Instant;
 
 use axum::Router;

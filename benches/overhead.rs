@@ -9,7 +9,7 @@ mod instant;
 #[path = "harness/rounds.rs"]
 mod rounds;
 
-use core::time::Duration;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tower::{Layer, Service};
@@ -77,7 +77,7 @@ fn rejecting(rounds: &mut Rounds) {
     // Ready since before it opened, so that admission rejects, not the lack of readiness.
     let circuit = circuit_of(plain());
     let mut ready = layer(&circuit).typed_errors().layer(inner(answer));
-    let mut context = core::task::Context::from_waker(core::task::Waker::noop());
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(ready.poll_ready(&mut context).is_ready(), "a service_fn always is");
     circuit.trip(&bench(), None);
     rounds.case("rejected, typed error, inner ready", move |calls| call_through(&mut ready, calls));
@@ -94,7 +94,7 @@ fn rejecting(rounds: &mut Rounds) {
     let circuit = opened();
     rounds.case("rejected, try_acquire", move |calls| {
         for _ in 0..calls {
-            assert!(core::hint::black_box(circuit.try_acquire()).is_err(), "it is open");
+            assert!(std::hint::black_box(circuit.try_acquire()).is_err(), "it is open");
         }
     });
 }
@@ -110,7 +110,7 @@ fn beside_tower(rounds: &mut Rounds) {
         });
         rounds.case(&format!("circuit.call, {name}"), move |calls| {
             for request in 0..calls {
-                poll_to_end(core::pin::pin!(same.call(answer(core::hint::black_box(request)))));
+                poll_to_end(std::pin::pin!(same.call(answer(std::hint::black_box(request)))));
             }
         });
     }

@@ -15,7 +15,7 @@ mod spread;
 #[path = "harness/stores.rs"]
 mod stores;
 
-use core::time::Duration;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tower::Layer;

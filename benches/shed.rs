@@ -66,7 +66,7 @@ fn main() {
     let probe = CpuProbe::new();
     around.case("a look at the CPU", move |looks| {
         for _ in 0..looks {
-            core::hint::black_box(probe.load());
+            std::hint::black_box(probe.load());
         }
     });
     print_table(&PRICE_HEADER, &price_rows(&around.measure(&options)));

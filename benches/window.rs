@@ -5,7 +5,7 @@ mod cli;
 #[path = "harness/rounds.rs"]
 mod rounds;
 
-use core::time::Duration;
+use std::time::Duration;
 
 use tower_circuit_breaker::config::ConfigBuilder;
 use tower_circuit_breaker::{Circuit, Config, Failure, Window};

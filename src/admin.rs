@@ -53,7 +53,7 @@ mod problem;
 mod read;
 mod write;
 
-use core::fmt;
+use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
@@ -121,23 +121,23 @@ impl AdminRouter {
     {
         let Self { registry, access, event_clients } = self;
         let seats = Arc::new(Semaphore::new(event_clients.min(Semaphore::MAX_PERMITS)));
-        let desk = Arc::new(Desk { registry, access, event_clients, seats });
+        let panel = Arc::new(Panel { registry, access, event_clients, seats });
         let reads = Router::new()
             .route("/api/circuits", get(read::circuits))
             .route("/api/status", get(read::status))
             .route("/api/transitions", get(read::transitions))
             .route("/api/audit", get(read::audit))
             .route("/api/events", get(events::events))
-            .route_layer(from_fn_with_state(Arc::clone(&desk), auth::reads));
+            .route_layer(from_fn_with_state(Arc::clone(&panel), auth::reads));
         let writes = Router::new()
             .route("/api/trip", post(write::trip))
             .route("/api/reset", post(write::reset))
             .route("/api/disable", post(write::disable))
             .route("/api/resume", post(write::resume))
-            .route_layer(from_fn_with_state(Arc::clone(&desk), auth::writes));
+            .route_layer(from_fn_with_state(Arc::clone(&panel), auth::writes));
         let page =
-            Router::new().route("/", get(page::page)).route_layer(from_fn_with_state(Arc::clone(&desk), auth::page));
-        page.merge(reads).merge(writes).route_layer(from_fn(page::headers)).with_state(desk)
+            Router::new().route("/", get(page::page)).route_layer(from_fn_with_state(Arc::clone(&panel), auth::page));
+        page.merge(reads).merge(writes).route_layer(from_fn(page::headers)).with_state(panel)
     }
 }
 
@@ -154,7 +154,7 @@ impl fmt::Debug for AdminRouter {
 }
 
 /// What every request needs.
-struct Desk {
+struct Panel {
     registry: Registry,
     access: Access,
     event_clients: usize,

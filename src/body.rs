@@ -21,8 +21,8 @@ mod future;
 mod layer;
 mod stream;
 
-use core::fmt;
-use core::task::{Context, Poll};
+use std::fmt;
+use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use http_body::Body;
@@ -30,7 +30,7 @@ use tower_service::Service;
 
 use crate::circuit::Circuit;
 use crate::classify::{BodyClassifier, DefaultClassifier};
-use crate::keyed::{Select, Shared};
+use crate::keyed::{OneCircuit, Select};
 use crate::rejection::{BoxedErrors, Rejection};
 use crate::service::CircuitBreaker;
 pub use future::TrackedFuture;
@@ -40,7 +40,7 @@ pub use stream::TrackedBody;
 /// A service behind a circuit, whose calls end with the bodies of their responses.
 ///
 /// It is a [`CircuitBreaker`] in all else: readiness, admission and rejections are its own.
-pub struct TrackedBodies<S, C = DefaultClassifier, R = BoxedErrors, K = Shared>(CircuitBreaker<S, C, R, K>);
+pub struct TrackedBodies<S, C = DefaultClassifier, R = BoxedErrors, K = OneCircuit>(CircuitBreaker<S, C, R, K>);
 
 impl<S, C, R> TrackedBodies<S, C, R> {
     /// Returns the circuit.
@@ -53,14 +53,14 @@ impl<S, C, R> TrackedBodies<S, C, R> {
 impl<S, C, R, K> TrackedBodies<S, C, R, K> {
     /// Returns the inner service.
     #[must_use]
-    pub const fn inner_ref(&self) -> &S {
-        self.0.inner_ref()
+    pub const fn get_ref(&self) -> &S {
+        self.0.get_ref()
     }
 
     /// Returns the inner service, to be changed; a call through it is not guarded.
     #[must_use]
-    pub const fn inner_mut(&mut self) -> &mut S {
-        self.0.inner_mut()
+    pub const fn get_mut(&mut self) -> &mut S {
+        self.0.get_mut()
     }
 
     /// Takes the inner service out.

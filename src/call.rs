@@ -2,13 +2,13 @@
 //!
 //! The circuit below knows no classifier. A flight joins a permit and a classifier; the permit applies the outcome to the circuit.
 
-use core::fmt;
-use core::future::Future;
-use core::marker::PhantomData;
-use core::mem;
-use core::pin::Pin;
-use core::task::{Context, Poll, ready};
-use core::time::Duration;
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use pin_project_lite::pin_project;
 

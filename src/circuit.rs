@@ -19,29 +19,26 @@ mod admit;
 mod adopt;
 mod branch;
 mod change;
-mod counts;
+mod cold;
 mod decide;
 mod inner;
 #[cfg(all(test, breaker_loom))]
 mod loom_tests;
+mod mark;
+mod notify;
 mod operate;
-mod past;
+mod outcomes;
 mod permit;
 mod probes;
-#[cfg(any(feature = "store", test))]
-mod reconcile;
-mod record;
 mod rejected;
-#[cfg(any(feature = "load-shed", all(test, breaker_loom)))]
-mod shed;
 mod status;
 mod wakers;
 mod word;
 
-use core::fmt;
-use core::task::{Context, Poll};
-use core::time::Duration;
+use std::fmt;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use self::branch::Branch;
 use self::inner::Inner;

@@ -15,7 +15,7 @@ mod http;
 mod reqwest;
 mod timeout;
 
-use core::time::Duration;
+use std::time::Duration;
 
 #[cfg(feature = "http")]
 pub use self::http::{AtEndOfBody, AtHeaders, BodyError, BoxedBodyError, HttpClassifier, PlainBodyError};

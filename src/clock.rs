@@ -7,9 +7,9 @@
 #[cfg(feature = "test-util")]
 mod mock;
 
-use core::fmt;
-use core::time::Duration;
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::SystemTime;
 
 #[cfg(feature = "test-util")]

@@ -8,9 +8,9 @@ mod builder;
 mod explain;
 mod open;
 
-use core::fmt;
-use core::time::Duration;
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::AnyClock;
 use crate::event::Observer;

@@ -11,28 +11,30 @@
 //!                                     what is desired      outbox: audit rows, once each
 //! ```
 
-mod bell;
 mod builder;
-
+mod delivery;
 mod desk;
 mod desks;
+mod hub;
 mod instance;
+mod ledger;
+mod lifecycle;
 mod link;
-mod orders;
 mod outbox;
-mod registry;
 mod report;
 mod restore;
-mod shared;
 mod task;
+mod terms;
+mod waiters;
 
-use core::fmt;
+use std::fmt;
 
 pub use builder::RegistryBuilder;
+pub(crate) use delivery::{Delivery, NoRoom, row_id};
 pub(crate) use instance::host_name;
-pub(crate) use orders::{Fate, NoRoom, Orders, row_id};
-pub use registry::NoRuntime;
+pub use lifecycle::NoRuntime;
 pub use report::{Recovered, RestoreReport, Restored, ShutdownReport, StoreStatus};
+pub(crate) use waiters::Fate;
 
 /// What another instance's opening means here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -1,7 +1,7 @@
 //! The error of a guarded call: rejected by the circuit, or failed by itself.
 
-use core::fmt;
 use std::error::Error as StdError;
+use std::fmt;
 
 pub use crate::circuit::Rejected;
 

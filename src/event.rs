@@ -4,9 +4,9 @@
 //! the exception: the thread that reports them may not have made all of their calls. Observers decide nothing. A panic of an observer
 //! is caught and counted; an observer that blocks, blocks a caller.
 
-use core::fmt;
-use core::time::Duration;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use crate::clock::Tick;
 use crate::outcome::Failure;
@@ -163,7 +163,7 @@ pub(crate) fn guarded<T>(foreign: impl FnOnce() -> T) -> Option<T> {
         Ok(value) => Some(value),
         Err(panic) => {
             // Dropping what it threw may panic again, perhaps in a drop, and that would abort after all.
-            core::mem::forget(panic);
+            std::mem::forget(panic);
             None
         }
     }

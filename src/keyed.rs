@@ -1,6 +1,6 @@
 //! Which circuit a request belongs to.
 //!
-//! [`Shared`] is the default: one circuit for all that goes through a layer. With the feature `keyed`, `Keyed` has a circuit of a
+//! [`OneCircuit`] is the default: one circuit for all that goes through a layer. With the feature `keyed`, `Keyed` has a circuit of a
 //! registry for each host, path, method or tenant. Keys come with requests, so their number is bounded, and none of them is
 //! trusted as a name.
 
@@ -37,9 +37,9 @@ pub trait Select<Req> {
 
 /// One circuit for every request. The default.
 #[derive(Debug, Clone)]
-pub struct Shared(pub(crate) Circuit);
+pub struct OneCircuit(pub(crate) Circuit);
 
-impl<Req> Select<Req> for Shared {
+impl<Req> Select<Req> for OneCircuit {
     #[inline]
     fn shared(&self) -> Option<&Circuit> {
         Some(&self.0)

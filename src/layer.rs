@@ -3,7 +3,7 @@
 //! All state lives in the circuit, which is built once. Applying the layer makes nothing: axum applies it anew for every
 //! request.
 
-use core::fmt;
+use std::fmt;
 
 use tower_layer::Layer;
 
@@ -12,7 +12,7 @@ use crate::classify::{DefaultClassifier, ErrorClassifier, FnClassifier, Response
 use crate::error::Rejected;
 #[cfg(feature = "keyed")]
 use crate::keyed::Keyed;
-use crate::keyed::Shared;
+use crate::keyed::OneCircuit;
 use crate::outcome::Outcome;
 use crate::rejection::{BoxedErrors, Respond, TypedErrors};
 use crate::service::{CircuitBreaker, WhenOpen};
@@ -37,7 +37,7 @@ use crate::service::{CircuitBreaker, WhenOpen};
 /// ```
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is applied to a service"]
-pub struct CircuitBreakerLayer<C = DefaultClassifier, R = BoxedErrors, K = Shared> {
+pub struct CircuitBreakerLayer<C = DefaultClassifier, R = BoxedErrors, K = OneCircuit> {
     circuits: K,
     classifier: C,
     rejection: R,
@@ -48,7 +48,7 @@ impl CircuitBreakerLayer {
     /// Returns a layer for that circuit, with the default classifier and boxed errors.
     pub fn new(circuit: &Circuit) -> Self {
         Self {
-            circuits: Shared(circuit.clone()),
+            circuits: OneCircuit(circuit.clone()),
             classifier: DefaultClassifier,
             rejection: BoxedErrors,
             when_open: WhenOpen::Reject,

@@ -44,7 +44,7 @@
 //! | have several circuits, by name | [`Registry`] |
 //! | give orders to them, for the whole fleet, with an audit | [`operation`], [`Registry::operate`] |
 //! | keep them over restarts, and share them | `Registry::builder`, `store`, `coordinator`, with the feature `store` |
-//! | read settings from a file and the environment | `settings`, with the feature `serde` |
+//! | read settings from a file and the environment | `settings`, with the feature `settings` |
 //! | show them on a page, as JSON and as events, and take orders there | `admin`, with the feature `admin` |
 //! | be told | [`event`], [`telemetry`] |
 //! | shed heavy operations while the machine is busy | `shed`, with the feature `load-shed` |
@@ -59,7 +59,7 @@
 //! * `store`: records, the trait of stores, the coordinator and `MemoryStore`; `file`, `sqlite`, `postgres`, `redis`: a store each.
 //! * `tls-rustls`: TLS to Postgres and Redis.
 //! * `retry`: retries that know rejections, for tower's `RetryLayer`.
-//! * `serde`: `settings` from a TOML or JSON file and from the environment.
+//! * `settings`: settings from a TOML or JSON file and from the environment.
 //! * `admin`: a router of axum's with JSON, events and one page.
 //! * `cli`: the binary `circuitctl`, which operates circuits through their store.
 //! * `load-shed`: `shed`, a layer that refuses heavy operations while the machine is busy.
@@ -91,7 +91,7 @@ pub mod rejection;
 #[cfg(feature = "retry")]
 pub mod retry;
 mod service;
-#[cfg(feature = "serde")]
+#[cfg(feature = "settings")]
 pub mod settings;
 #[cfg(any(feature = "load-shed", all(test, breaker_loom)))]
 pub mod shed;

@@ -18,13 +18,11 @@
 //! * Every act is a row of the audit, those that were overtaken too.
 
 mod answer;
-#[cfg(feature = "store")]
-mod history;
+mod local;
 mod nearest;
 #[cfg(feature = "store")]
 mod operator;
 mod order;
-mod registry;
 #[cfg(feature = "store")]
 mod watch;
 

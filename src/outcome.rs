@@ -3,8 +3,8 @@
 //! A weight says how much a failure counts, from just above 0 to 1. It is kept in 1/256 so that sums are exact integers,
 //! whatever the order in which threads add them. Nothing here decides whether a circuit trips.
 
-use core::fmt;
-use core::time::Duration;
+use std::fmt;
+use std::time::Duration;
 
 /// What a call meant for its circuit, as a [`Classifier`](crate::classify::Classifier) saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,15 +25,15 @@ mod operated;
 mod timestamp;
 mod words;
 
-use core::fmt;
-use core::time::Duration;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::state::{Act, Generation, State};
-pub use apply::{Command, OperatorCommand, TransitionCommand, Verdict, apply};
+pub use apply::{Command, Effect, OperatorCommand, TransitionCommand, apply};
 pub use entry::InstanceEntry;
 pub use join::join;
 pub use operated::Operated;

@@ -4,9 +4,9 @@
 
 pub(crate) mod feed;
 
-use core::any::Any;
-use core::fmt;
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use self::feed::{Feed, Subscription};
@@ -29,7 +29,7 @@ use crate::sync::Mutex;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Registry {
-    shared: Arc<Shared>,
+    shared: Arc<Named>,
 }
 
 /// What goes along with a registry: it is told of every new circuit, outside the lock.
@@ -42,7 +42,7 @@ pub(crate) trait Companion: Any + fmt::Debug + Send + Sync {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Named {
     limit: usize,
     companion: Option<Arc<dyn Companion>>,
     /// Every circuit tells it.
@@ -71,7 +71,7 @@ impl Registry {
 
     fn made(limit: usize, companion: Option<Arc<dyn Companion>>) -> Self {
         let feed = Arc::new(Feed::new(companion.is_none()));
-        Self { shared: Arc::new(Shared { limit, companion, feed, circuits: Mutex::new(BTreeMap::new()) }) }
+        Self { shared: Arc::new(Named { limit, companion, feed, circuits: Mutex::new(BTreeMap::new()) }) }
     }
 
     /// Returns what goes along with the registry, if it is of that type.

@@ -10,7 +10,7 @@ mod http;
 #[cfg(feature = "reqwest")]
 mod reqwest;
 
-use core::fmt;
+use std::fmt;
 
 #[cfg(feature = "http")]
 pub use self::http::{HeadersOnly, HttpRejection};

@@ -7,8 +7,8 @@ mod pend;
 #[cfg(feature = "tonic")]
 mod tonic;
 
-use core::fmt;
-use core::task::{Context, Poll, ready};
+use std::fmt;
+use std::task::{Context, Poll, ready};
 
 use tower_service::Service;
 
@@ -17,7 +17,7 @@ use crate::circuit::{Admission, Circuit, Peek};
 use crate::classify::{Classifier, DefaultClassifier};
 use crate::clock::Tick;
 use crate::future::ResponseFuture;
-use crate::keyed::{Select, Shared};
+use crate::keyed::{OneCircuit, Select};
 use crate::rejection::{BoxedErrors, Rejection};
 use pend::Pend;
 
@@ -40,7 +40,7 @@ pub enum WhenOpen {
 ///
 /// A clone shares the circuit, not the readiness: like every tower service, it must be polled ready before it is called. A
 /// call without that is rejected, as the inner service was not made ready for it.
-pub struct CircuitBreaker<S, C = DefaultClassifier, R = BoxedErrors, K = Shared> {
+pub struct CircuitBreaker<S, C = DefaultClassifier, R = BoxedErrors, K = OneCircuit> {
     inner: S,
     circuits: K,
     classifier: C,
@@ -77,13 +77,13 @@ impl<S, C, R, K> CircuitBreaker<S, C, R, K> {
 
     /// Returns the inner service.
     #[must_use]
-    pub const fn inner_ref(&self) -> &S {
+    pub const fn get_ref(&self) -> &S {
         &self.inner
     }
 
     /// Returns the inner service, to be changed; a call through it is not guarded.
     #[must_use]
-    pub const fn inner_mut(&mut self) -> &mut S {
+    pub const fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
@@ -139,7 +139,7 @@ where
             let admitted = if self.inner_ready {
                 circuit.admit(start)
             } else {
-                Err(circuit.reject_as_of(core::mem::take(&mut self.found_open)))
+                Err(circuit.reject_as_of(std::mem::take(&mut self.found_open)))
             };
             return match admitted {
                 Ok(admission) => {

@@ -51,17 +51,17 @@
 //! Any other variable that begins with `CIRCUIT_BREAKER_` is refused, as it must be a slip; but for those with which
 //! Kubernetes announces a service that is called `circuit-breaker…`.
 
+#[cfg(feature = "store")]
+mod build;
 mod circuit;
 mod document;
 mod draft;
-mod entry;
 mod environment;
 mod error;
+mod field;
 mod mask;
 mod nearest;
 mod persistence;
-#[cfg(feature = "store")]
-mod registry;
 mod value;
 
 use std::collections::BTreeMap;

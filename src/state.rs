@@ -8,9 +8,9 @@ mod by;
 mod reason;
 mod shed;
 
-use core::fmt;
-use core::time::Duration;
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::SystemTime;
 
 use crate::clock::Tick;

@@ -29,8 +29,8 @@ mod sqlite;
 mod tiered;
 mod watch;
 
-use core::fmt;
-use core::time::Duration;
+use std::fmt;
+use std::time::Duration;
 
 #[cfg(any(feature = "file", feature = "sqlite"))]
 use crate::clock::Clock;

@@ -11,9 +11,9 @@ use std::sync::TryLockError;
 #[cfg(not(breaker_loom))]
 mod imp {
     #![expect(clippy::disallowed_types, reason = "this is the door")]
-    pub(crate) type AtomicBool = core::sync::atomic::AtomicBool;
-    pub(crate) type AtomicU32 = core::sync::atomic::AtomicU32;
-    pub(crate) type AtomicU64 = core::sync::atomic::AtomicU64;
+    pub(crate) type AtomicBool = std::sync::atomic::AtomicBool;
+    pub(crate) type AtomicU32 = std::sync::atomic::AtomicU32;
+    pub(crate) type AtomicU64 = std::sync::atomic::AtomicU64;
     pub(crate) type OnceLock<T> = std::sync::OnceLock<T>;
     pub(super) type RawMutex<T> = std::sync::Mutex<T>;
     pub(crate) type MutexGuard<'a, T> = std::sync::MutexGuard<'a, T>;
@@ -61,11 +61,11 @@ mod imp {
     }
 }
 
-pub(crate) use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 pub(crate) use imp::{AtomicBool, AtomicU32, AtomicU64, MutexGuard, OnceLock};
 #[cfg(all(test, breaker_loom))]
 pub(crate) use seat::{Indices, Numbers};
 pub(crate) use seat::{MOST_INDICES, Seat, indices, seat, seat_with_index};
+pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 /// A mutex that does not know poison: what it guards is written so that a panic leaves it usable.
 #[derive(Debug, Default)]

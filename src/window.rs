@@ -15,8 +15,8 @@ pub(crate) mod run;
 pub(crate) mod tagged;
 pub(crate) mod time;
 
-use core::fmt;
-use core::time::Duration;
+use std::fmt;
+use std::time::Duration;
 
 use crate::clock::Tick;
 use crate::outcome::{UNIT, score_from_units, units_from_score};

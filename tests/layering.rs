@@ -77,7 +77,7 @@ fn a_planted_violation_is_caught() {
         ("circuit/permit", "\ntracing::info!(1);", "2: `circuit` names the crate `tracing`: the core stays free of it"),
         ("circuit", "use {std::fmt, tokio as t};", "1: `circuit` names the crate `tokio`: the core stays free of it"),
         ("keyed", "use std::sync::{Arc, Mutex};", "1: `keyed` names `std::sync::Mutex`: it enters through sync.rs"),
-        ("shed", "core::sync::atomic::X()", "1: `shed` names `core::sync::atomic::X`: it enters through sync.rs"),
+        ("shed", "std::sync::atomic::X()", "1: `shed` names `std::sync::atomic::X`: it enters through sync.rs"),
         ("keyed", "use std::sync::atomic::{self};", "1: `keyed` names `std::sync::atomic`: it enters through sync.rs"),
         ("future", "fn f(at: Instant) {}", "1: `future` names `Instant`: only clock.rs asks for the time"),
         ("lib", "f(SystemTime::now())", "1: `lib` names `SystemTime::now`: only clock.rs asks for the time"),

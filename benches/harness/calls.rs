@@ -1,10 +1,10 @@
 //! Calls that cost nothing themselves: a service that is always ready with the answer, polled by hand without a runtime.
 
-use core::fmt;
-use core::future::{Future, Ready, ready};
-use core::hint::{black_box, spin_loop};
-use core::pin::{Pin, pin};
-use core::task::{Context, Poll, Waker};
+use std::fmt;
+use std::future::{Future, Ready, ready};
+use std::hint::{black_box, spin_loop};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 
 use tower::{Service, service_fn};
 

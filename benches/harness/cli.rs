@@ -35,7 +35,7 @@ impl Options {
 /// Prints a table that can be read as it is and pasted as Markdown. The first column is text, the others numbers.
 pub(crate) fn print_table(header: &[&str], rows: &[Vec<String>]) {
     let header: Vec<String> = header.iter().map(|title| (*title).to_owned()).collect();
-    let all = || core::iter::once(&header).chain(rows);
+    let all = || std::iter::once(&header).chain(rows);
     let width = |column: usize| all().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
     let line = |cells: &[String]| {

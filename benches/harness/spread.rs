@@ -2,8 +2,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "a bench reads the real clock")]
 
-use core::time::Duration;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 use std::time::Instant;
 
 use tokio::runtime::{Builder, Runtime};

@@ -2,7 +2,7 @@
 
 #![expect(clippy::disallowed_types, reason = "a count, in a bench")]
 
-use core::future::pending;
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,10 +1,10 @@
 //! What a tracked body adds to a call, and to a frame.
 
-use core::convert::Infallible;
-use core::future::{Ready, ready};
-use core::hint::black_box;
-use core::pin::{Pin, pin};
-use core::task::{Context, Poll, Waker};
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::hint::black_box;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 
 use http::{Request, Response};
 use http_body::{Body, Frame};
@@ -67,7 +67,7 @@ pub(crate) fn run(options: &Options) {
 fn read<S, B>(service: &mut S, frames: u64, count: u64)
 where
     S: Service<Request<u64>, Response = Response<B>>,
-    S::Error: core::fmt::Debug,
+    S::Error: std::fmt::Debug,
     B: Body,
 {
     let mut context = Context::from_waker(Waker::noop());
@@ -83,4 +83,4 @@ where
     }
 }
 
-const HOUR: core::time::Duration = core::time::Duration::from_secs(3600);
+const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);

@@ -1,10 +1,10 @@
 //! What the gRPC classifier adds to a call.
 
-use core::convert::Infallible;
-use core::future::{Ready, ready};
-use core::hint::black_box;
-use core::pin::pin;
-use core::task::{Context, Poll, Waker};
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::hint::black_box;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 use http::{HeaderValue, Request, Response};
 use tower::{Layer, Service, service_fn};

@@ -1,9 +1,9 @@
 //! The HTTP classifier beside the default one: closed circuits, a service that is ready with its answer.
 
-use core::future::{Future, Ready, ready};
-use core::hint::black_box;
-use core::pin::pin;
-use core::task::{Context, Poll, Waker};
+use std::future::{Future, Ready, ready};
+use std::hint::black_box;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use tower::{Layer, Service, service_fn};

@@ -1,6 +1,6 @@
 //! Who may ask, and from where.
 
-use core::fmt;
+use std::fmt;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -11,7 +11,7 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use sha2::{Digest, Sha256};
 
-use super::Desk;
+use super::Panel;
 use super::problem::Problem;
 use crate::state::{By, InvalidBy};
 
@@ -137,13 +137,13 @@ fn closed() -> Problem {
 pub(super) struct Asker(pub(super) Option<User>);
 
 /// The page is for everybody, as soon as anybody is.
-pub(super) async fn page(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
-    if matches!(desk.access, Access::Nobody) { closed().into_response() } else { next.run(request).await }
+pub(super) async fn page(State(panel): State<Arc<Panel>>, request: Request, next: Next) -> Response {
+    if matches!(panel.access, Access::Nobody) { closed().into_response() } else { next.run(request).await }
 }
 
-pub(super) async fn reads(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
+pub(super) async fn reads(State(panel): State<Arc<Panel>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    match desk.access.admit(&parts).and_then(|user| same_origin(&parts).map(|()| user)) {
+    match panel.access.admit(&parts).and_then(|user| same_origin(&parts).map(|()| user)) {
         Ok(user) => {
             parts.extensions.insert(Asker(user));
             next.run(Request::from_parts(parts, body)).await
@@ -152,9 +152,9 @@ pub(super) async fn reads(State(desk): State<Arc<Desk>>, request: Request, next:
     }
 }
 
-pub(super) async fn writes(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
+pub(super) async fn writes(State(panel): State<Arc<Panel>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    let user = desk.access.admit(&parts).and_then(|user| {
+    let user = panel.access.admit(&parts).and_then(|user| {
         let user = user.ok_or_else(|| {
             Problem::new(StatusCode::FORBIDDEN, "read_only", "nobody may write: no authoriser is given")
         })?;

@@ -1,23 +1,15 @@
 //! Bodies in and out: JSON, and never more than fits.
 
-use core::future::poll_fn;
-use core::pin::Pin;
-use core::time::Duration;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::Duration;
 
 use axum::body::Body;
-use axum::response::Response;
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
 use http_body::Body as _;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
-
-pub(super) fn json_response(status: StatusCode, kind: &'static str, json: Vec<u8>) -> Response {
-    let mut response = Response::new(Body::from(json));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    response
-}
 
 /// Reads what was ordered: JSON whose every field is known.
 pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
@@ -54,11 +46,6 @@ async fn collect(mut body: Body) -> Result<Vec<u8>, Problem> {
         bytes.extend_from_slice(&data);
     }
     Ok(bytes)
-}
-
-/// Milliseconds, rounded up: a wait that is over is really over.
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 const LONGEST: usize = 16 * 1024;

@@ -1,9 +1,9 @@
 //! What happens, as server-sent events: told as it happens, to as many clients as there are seats.
 
-use core::pin::Pin;
-use core::task::{Context, Poll};
-use core::time::Duration;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -15,22 +15,21 @@ use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-use super::Desk;
-use super::body::millis;
-use super::json::{Edge, Entry};
+use super::Panel;
+use super::json::{CircuitJson, Edge, millis};
 use super::problem::Problem;
 use crate::operation::{News, Subscription, What};
 
-pub(super) async fn events(State(desk): State<Arc<Desk>>) -> Result<Response, Problem> {
-    let Ok(seat) = Arc::clone(&desk.seats).try_acquire_owned() else {
-        let detail = format!("{} clients follow the events already, and more are not served", desk.event_clients);
+pub(super) async fn events(State(panel): State<Arc<Panel>>) -> Result<Response, Problem> {
+    let Ok(seat) = Arc::clone(&panel.seats).try_acquire_owned() else {
+        let detail = format!("{} clients follow the events already, and more are not served", panel.event_clients);
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_clients", detail);
         return Err(problem.retry_after(Duration::from_secs(5)));
     };
-    let subscription = desk.registry.subscribe();
+    let subscription = panel.registry.subscribe();
     let (sender, told) = mpsc::channel(1);
     #[expect(clippy::disallowed_methods, reason = "somebody has to take the seat back, and it ends with the stream")]
-    tokio::spawn(Teller { desk, subscription, _seat: seat }.tell(sender));
+    tokio::spawn(Teller { panel, subscription, _seat: seat }.tell(sender));
     let mut response = Response::new(Body::new(Events { told }));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     // nginx would keep events back until it has a page of them.
@@ -40,7 +39,7 @@ pub(super) async fn events(State(desk): State<Arc<Desk>>) -> Result<Response, Pr
 
 /// The source of one client's events.
 struct Teller {
-    desk: Arc<Desk>,
+    panel: Arc<Panel>,
     subscription: Subscription,
     _seat: OwnedSemaphorePermit,
 }
@@ -87,7 +86,7 @@ impl Teller {
         };
         told["circuit"] = circuit.as_str().into();
         // As it is now, which may be later than what is told.
-        told["status"] = json!(self.desk.registry.get(circuit).as_ref().map(Entry::of));
+        told["status"] = json!(self.panel.registry.get(circuit).as_ref().map(CircuitJson::of));
         event(name, &told)
     }
 }
@@ -108,7 +107,7 @@ struct Events {
 
 impl http_body::Body for Events {
     type Data = Bytes;
-    type Error = core::convert::Infallible;
+    type Error = std::convert::Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,

@@ -1,9 +1,13 @@
 //! Circuits and their transitions as JSON.
 
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::body::millis;
 use crate::circuit::{Circuit, Status};
 use crate::outcome::FailureKind;
 use crate::record::Timestamp;
@@ -12,7 +16,7 @@ use crate::window::Tally;
 
 /// A circuit in the list.
 #[derive(Debug, Serialize)]
-pub(super) struct Entry {
+pub(super) struct CircuitJson {
     name: String,
     /// What a caller meets.
     standing: String,
@@ -85,7 +89,7 @@ struct Totals {
     load_shed: u64,
 }
 
-impl Entry {
+impl CircuitJson {
     /// Returns the circuit as it is now. Its lock is free again before anything is written.
     pub(super) fn of(circuit: &Circuit) -> Self {
         Self::new(circuit, circuit.status_with(1))
@@ -219,4 +223,16 @@ fn numbers(reason: &Reason) -> Value {
         Reason::Advised { rule } => numbers(rule),
         Reason::Restored | Reason::Followed | Reason::KillSwitch => json!({}),
     }
+}
+
+pub(super) fn json_response(status: StatusCode, kind: &'static str, json: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(json));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+/// Milliseconds, rounded up: a wait that is over is really over.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

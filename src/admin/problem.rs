@@ -1,12 +1,12 @@
 //! What went wrong, as problem details (RFC 9457): a sentence for people, a word for programs.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
-use super::body::{json_response, millis};
+use super::json::{json_response, millis};
 use crate::operation::Refused;
 
 /// A request that was not done.

@@ -10,33 +10,32 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::Desk;
+use super::Panel;
 use super::auth::{Asker, User};
-use super::body::json_response;
-use super::json::{Edge, Entry};
+use super::json::{CircuitJson, Edge, json_response};
 use super::problem::Problem;
 use crate::record::Timestamp;
 use crate::store::AuditFilter;
 
 /// Every circuit. One at a time and with pauses, so that ten thousand do not keep other tasks of the thread waiting.
-pub(super) async fn circuits(State(desk): State<Arc<Desk>>, Extension(asker): Extension<Asker>) -> Response {
-    let store = desk.registry.store_status().map(|status| {
+pub(super) async fn circuits(State(panel): State<Arc<Panel>>, Extension(asker): Extension<Asker>) -> Response {
+    let store = panel.registry.store_status().map(|status| {
         json!({
             "store": status.store, "up": status.up, "error": status.last_error, "unsaved": status.unsaved,
             "audit_rows": status.audit_rows, "instance": status.instance,
         })
     });
     let asker = asker.0.as_ref().map(User::name);
-    let head = json!({ "user": asker, "writes": desk.access.writes(), "store": store });
+    let head = json!({ "user": asker, "writes": panel.access.writes(), "store": store });
     // The rest of this object follows.
     let mut json = head.to_string().into_bytes();
     json.pop();
     json.extend_from_slice(b",\"circuits\":[");
-    for (number, circuit) in desk.registry.circuits().iter().enumerate() {
+    for (number, circuit) in panel.registry.circuits().iter().enumerate() {
         if number > 0 {
             json.push(b',');
         }
-        write(&mut json, &Entry::of(circuit));
+        write(&mut json, &CircuitJson::of(circuit));
         if number % AT_A_TIME == AT_A_TIME - 1 {
             tokio::task::yield_now().await;
         }
@@ -45,19 +44,19 @@ pub(super) async fn circuits(State(desk): State<Arc<Desk>>, Extension(asker): Ex
     json_response(StatusCode::OK, JSON, json)
 }
 
-pub(super) async fn status(State(desk): State<Arc<Desk>>, asked: Asked<OfCircuit>) -> Result<Response, Problem> {
-    let circuit = desk.registry.find(&known(asked)?.circuit)?;
+pub(super) async fn status(State(panel): State<Arc<Panel>>, asked: Asked<OfCircuit>) -> Result<Response, Problem> {
+    let circuit = panel.registry.find(&known(asked)?.circuit)?;
     let explained = circuit.config().explain();
-    Ok(ok(&json!({ "circuit": Entry::of(&circuit), "explain": explained })))
+    Ok(ok(&json!({ "circuit": CircuitJson::of(&circuit), "explain": explained })))
 }
 
-pub(super) async fn transitions(State(desk): State<Arc<Desk>>, asked: Asked<OfCircuit>) -> Result<Response, Problem> {
-    let circuit = desk.registry.find(&known(asked)?.circuit)?;
+pub(super) async fn transitions(State(panel): State<Arc<Panel>>, asked: Asked<OfCircuit>) -> Result<Response, Problem> {
+    let circuit = panel.registry.find(&known(asked)?.circuit)?;
     let edges: Vec<Edge> = circuit.status().transitions.iter().rev().map(Edge::from).collect();
     Ok(ok(&json!({ "circuit": circuit.name(), "transitions": edges })))
 }
 
-pub(super) async fn audit(State(desk): State<Arc<Desk>>, asked: Asked<OfAudit>) -> Result<Response, Problem> {
+pub(super) async fn audit(State(panel): State<Arc<Panel>>, asked: Asked<OfAudit>) -> Result<Response, Problem> {
     let OfAudit { service, user, since, limit } = known(asked)?;
     let limit = limit.unwrap_or(100);
     if !(1..=1000).contains(&limit) {
@@ -67,7 +66,7 @@ pub(super) async fn audit(State(desk): State<Arc<Desk>>, asked: Asked<OfAudit>) 
     let since = since.map(Timestamp::from_millis);
     let mut filter = AuditFilter::new().limit(limit);
     (filter.service, filter.user, filter.since) = (service, user, since);
-    let rows = desk.registry.audit(&filter).await.map_err(|error| {
+    let rows = panel.registry.audit(&filter).await.map_err(|error| {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store", format!("the audit cannot be read: {error}"))
     })?;
     Ok(ok(&json!({ "rows": rows })))

@@ -1,7 +1,7 @@
 //! What can be ordered.
 
-use core::time::Duration;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Extension;
 use axum::body::Body;
@@ -11,10 +11,10 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Desk;
+use super::Panel;
 use super::auth::User;
 use super::body;
-use super::json::{Edge, Entry};
+use super::json::{CircuitJson, Edge};
 use super::problem::Problem;
 use super::read::{Asked, OfCircuit, known, ok};
 use crate::circuit::To;
@@ -31,15 +31,17 @@ struct Trip {
 }
 
 pub(super) async fn trip(
-    desk: State<Arc<Desk>>,
+    panel: State<Arc<Panel>>,
     user: Extension<User>,
     asked: Asked<OfCircuit>,
     body: Body,
 ) -> Result<Response, Problem> {
     let Trip { reason, hold_ms, seen, id } = body::read(body).await?;
-    let order = Order::trip(&by(&user, &reason)?);
-    let order = hold_ms.map(Duration::from_millis).into_iter().fold(order, Order::hold);
-    operate(&desk, asked, order, seen, id).await
+    let mut order = Order::trip(&by(&user, &reason)?);
+    if let Some(hold) = hold_ms {
+        order = order.hold(Duration::from_millis(hold));
+    }
+    operate(&panel, asked, order, seen, id).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,7 +65,7 @@ enum Target {
 }
 
 pub(super) async fn reset(
-    desk: State<Arc<Desk>>,
+    panel: State<Arc<Panel>>,
     user: Extension<User>,
     asked: Asked<OfCircuit>,
     body: Body,
@@ -74,7 +76,7 @@ pub(super) async fn reset(
         Target::Closed => To::Closed,
     };
     let order = Order::reset(&by(&user, &reason)?, to);
-    operate(&desk, asked, if force { order.force() } else { order }, seen, id).await
+    operate(&panel, asked, if force { order.force() } else { order }, seen, id).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -89,7 +91,7 @@ struct Disable {
 }
 
 pub(super) async fn disable(
-    desk: State<Arc<Desk>>,
+    panel: State<Arc<Panel>>,
     user: Extension<User>,
     asked: Asked<OfCircuit>,
     body: Body,
@@ -103,7 +105,7 @@ pub(super) async fn disable(
             return Err(invalid("say either for how long, `hold_ms`, or `indefinitely`"));
         }
     };
-    operate(&desk, asked, order, seen, id).await
+    operate(&panel, asked, order, seen, id).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -115,13 +117,13 @@ struct Resume {
 }
 
 pub(super) async fn resume(
-    desk: State<Arc<Desk>>,
+    panel: State<Arc<Panel>>,
     user: Extension<User>,
     asked: Asked<OfCircuit>,
     body: Body,
 ) -> Result<Response, Problem> {
     let Resume { reason, seen, id } = body::read(body).await?;
-    operate(&desk, asked, Order::resume(&by(&user, &reason)?), seen, id).await
+    operate(&panel, asked, Order::resume(&by(&user, &reason)?), seen, id).await
 }
 
 /// Who orders it is who the authoriser let in, whatever the body says.
@@ -134,16 +136,21 @@ fn invalid(detail: impl Into<String>) -> Problem {
 }
 
 async fn operate(
-    desk: &Desk,
+    panel: &Panel,
     asked: Asked<OfCircuit>,
     order: Order,
     seen: Option<u64>,
     id: Option<String>,
 ) -> Result<Response, Problem> {
     let name = known(asked)?.circuit;
-    let order = seen.map(Generation::new).into_iter().fold(order, Order::seen);
-    let order = if let Some(id) = id { order.id(&id) } else { order };
-    let Done { transition, kept } = desk.registry.operate(&name, &order).await?;
+    let mut order = order;
+    if let Some(seen) = seen {
+        order = order.seen(Generation::new(seen));
+    }
+    if let Some(id) = id {
+        order = order.id(&id);
+    }
+    let Done { transition, kept } = panel.registry.operate(&name, &order).await?;
     let (status, word) = match &kept {
         Kept::Nowhere => (StatusCode::OK, "nowhere"),
         Kept::Stored { .. } => (StatusCode::OK, "stored"),
@@ -152,7 +159,7 @@ async fn operate(
         Kept::Here { .. } => (StatusCode::ACCEPTED, "here"),
     };
     let mut response = ok(&json!({
-        "circuit": desk.registry.get(&name).as_ref().map(Entry::of),
+        "circuit": panel.registry.get(&name).as_ref().map(CircuitJson::of),
         "id": order.command_id(),
         "kept": word,
         "detail": kept.to_string(),

@@ -27,9 +27,9 @@ mod view;
 #[path = "circuitctl/watch.rs"]
 mod watch;
 
-use core::time::Duration;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use tower_circuit_breaker::operation::Operator;

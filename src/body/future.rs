@@ -1,9 +1,9 @@
 //! The future: gives the response with its body tracked, unless the call was over with the head.
 
-use core::fmt;
-use core::future::Future;
-use core::pin::Pin;
-use core::task::{Context, Poll, ready};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use http::{Method, Response, StatusCode};
 use http_body::Body;

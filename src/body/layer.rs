@@ -1,12 +1,12 @@
 //! The layer: a layer whose services track bodies.
 
-use core::fmt;
+use std::fmt;
 
 use tower_layer::Layer;
 
 use super::TrackedBodies;
 use crate::classify::DefaultClassifier;
-use crate::keyed::Shared;
+use crate::keyed::OneCircuit;
 use crate::layer::CircuitBreakerLayer;
 use crate::rejection::BoxedErrors;
 
@@ -15,7 +15,7 @@ use crate::rejection::BoxedErrors;
 /// Made by [`CircuitBreakerLayer::tracked_bodies`].
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is applied to a service"]
-pub struct TrackedBodiesLayer<C = DefaultClassifier, R = BoxedErrors, K = Shared>(CircuitBreakerLayer<C, R, K>);
+pub struct TrackedBodiesLayer<C = DefaultClassifier, R = BoxedErrors, K = OneCircuit>(CircuitBreakerLayer<C, R, K>);
 
 impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// Judges calls by the end of their response's body, where the classifier's [`head`](crate::classify::BodyClassifier::head)

@@ -1,8 +1,8 @@
 //! The body: its frames pass through, and its end is the end of the call.
 
-use core::fmt;
-use core::pin::Pin;
-use core::task::{Context, Poll};
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Buf;
 use http::header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
@@ -55,7 +55,7 @@ where
 
     /// Returns the inner body.
     #[must_use]
-    pub const fn inner_ref(&self) -> &B {
+    pub const fn get_ref(&self) -> &B {
         &self.inner
     }
 

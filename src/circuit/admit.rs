@@ -3,19 +3,24 @@
 //! A healthy call passes with one load. Everything else is looked at in [`Gate`]s that change nothing; a change that time has
 //! made due is carried out by the first call that finds it, so no timer is needed for correctness.
 
-use core::time::Duration;
 use std::sync::Arc;
+use std::time::Duration;
 
+#[cfg(any(feature = "load-shed", all(test, breaker_loom)))]
+use super::Circuit;
 use super::Peek;
 use super::branch::Branch;
 use super::inner::{Inner, Start, taken};
-use super::permit::{Admission, Mark, Right};
+use super::mark::{Mark, Right};
+use super::permit::Admission;
 use super::probes::Occupancy;
 use super::rejected::{Facts, Rejected, UNKNOWN};
 use super::word::Word;
 use crate::clock::{Tick, nanos};
 use crate::config::Recovery;
 use crate::event::Event;
+#[cfg(any(feature = "load-shed", all(test, breaker_loom)))]
+use crate::state::Shed;
 use crate::state::{Mode, Reason, RejectReason, Standing, State};
 use crate::sync::{Relaxed, seat};
 use crate::window::cells::{Counted, Kind};
@@ -278,6 +283,33 @@ impl Inner {
     fn rejects_until(&self, word: Word, until: Tick) -> Option<Tick> {
         let manual = self.config.recovery == Recovery::Manual && word.state() == State::Open;
         (until != Tick::NEVER && !manual).then_some(until)
+    }
+}
+
+/// The calls that a load-shedding layer refuses, and the load that the layer sees. A shed call is in no window, takes no probe and
+/// fails nothing.
+#[cfg(any(feature = "load-shed", all(test, breaker_loom)))]
+impl Circuit {
+    /// Refuses a call that is too heavy for a busy machine, unless the circuit would not let it through anyway, or an operator
+    /// lets everything through.
+    // Out of line, but not cold: while the machine is busy this is the path of every heavy call.
+    #[inline(never)]
+    pub(crate) fn shed(&self, now: Tick, retry_after: Duration, shed: impl FnOnce() -> Shed) -> Option<Rejected> {
+        let inner = self.inner();
+        if !inner.may_shed(now) {
+            return None;
+        }
+        // Relaxed: a count, publishes nothing.
+        inner.counts.load_shed.fetch_add(1, Relaxed);
+        let reason = RejectReason::LoadShed;
+        inner.tell_call(&Event::Rejected { reason });
+        let branch = Branch::of_shed_call(&self.root.inner, shed());
+        Some(Rejected::new(branch, Facts::new(inner.load().era(), reason, nanos(retry_after))))
+    }
+
+    /// Tells the observers what a look at the load has shown.
+    pub(crate) fn tell_load(&self, load: Option<f64>, shedding: bool, news: bool) {
+        self.inner().tell(&Event::SystemLoad { load, shedding, news });
     }
 }
 

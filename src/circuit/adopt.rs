@@ -1,15 +1,27 @@
-//! The seam to what outlives a process and to other instances: a snapshot out, a snapshot in, and advice.
+//! The seam to stores and to other instances: snapshots, advice, transitions since an era, and the wait for a restore.
+//!
+//! The wait is one bit of the word, so that a circuit that awaits nothing pays nothing for the wait. It begins and ends within an
+//! era, so that permits stay valid and a transition meanwhile does not end the wait.
 
-use core::time::Duration;
+#[cfg(all(test, not(breaker_loom)))]
+mod tests;
+
+use std::time::Duration;
 
 use super::Circuit;
 use super::change::Plan;
+#[cfg(feature = "store")]
+use super::cold::Since;
 use super::word::Word;
 use crate::clock::Tick;
 use crate::config::Recovery;
 use crate::outcome::{score_from_units, units_from_score};
+#[cfg(feature = "store")]
+use crate::state::Generation;
 use crate::state::{Reason, Snapshot, Standing, State, Transition};
 use crate::sync::Relaxed;
+#[cfg(any(feature = "store", test))]
+use crate::sync::Release;
 use crate::window::Tally;
 
 impl Circuit {
@@ -138,6 +150,97 @@ impl Circuit {
             && (word.state() != State::Open || close(inner.open_until(), plan.open_until))
             && (!word.mode().is_hold() || close(inner.hold_until(), plan.hold_until))
             && !(brings_successes && plan.reason == Reason::Restored)
+    }
+}
+
+#[cfg(any(feature = "store", test))]
+impl Circuit {
+    /// Lets services wait in `poll_ready` until the circuit is [`restored`](Self::restored), whatever happens to it meanwhile.
+    ///
+    /// Bare permits and calls never wait, nor does anybody under the kill switch.
+    pub(crate) fn await_restore(&self) {
+        self.change_wait(Word::awaiting_restore);
+    }
+
+    /// Ends the wait, with or without a restore: every service looks again.
+    pub(crate) fn restored(&self) {
+        if self.change_wait(Word::restored) {
+            // After the word, so that whoever is woken finds it; and outside the lock, as a task is foreign code.
+            self.inner().wakers.wake();
+        }
+    }
+
+    /// Publishes what `change` makes of the word; whether that is another one.
+    fn change_wait(&self, change: impl FnOnce(Word) -> Word) -> bool {
+        let inner = self.inner();
+        let _cold = inner.cold.lock();
+        // Relaxed: the word only changes under the lock that we hold.
+        let word = Word::from_bits(inner.word.load(Relaxed));
+        let next = change(word);
+        if next != word {
+            // Release: pairs with the Acquire in `load`. The data of the era were written under the lock before, and whoever sees
+            // this word must see them too.
+            inner.word.store(next.bits(), Release);
+        }
+        next != word
+    }
+}
+
+#[cfg(feature = "store")]
+impl Circuit {
+    pub(crate) fn standing(&self) -> Standing {
+        self.inner().load().standing()
+    }
+
+    /// Whether a record of it would say anything: it has failed, or was once something else than it began as.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn has_history(&self) -> bool {
+        self.inner().load().era() > super::inner::FIRST_ERA || self.totals().failures > 0
+    }
+
+    /// Returns the tick that it is by the circuit's clock.
+    pub(crate) fn now(&self) -> Tick {
+        self.inner().now()
+    }
+
+    /// Returns the transitions that began a later era than `era`, oldest first, and how many more there were that are forgotten.
+    pub(crate) fn transitions_since(&self, era: u64) -> (Vec<Transition>, u64) {
+        let inner = self.inner();
+        // Under the lock no transition comes between word and history.
+        let cold = inner.cold.lock();
+        let known: Vec<_> = cold.history.iter().filter(|edge| edge.era > era).cloned().collect();
+        let oldest = known.first().map_or(inner.load().era() + 1, |edge| edge.era);
+        // One era each; no transition began the first one, whatever era the caller knows of.
+        let forgotten = oldest.saturating_sub(era.max(super::inner::FIRST_ERA) + 1);
+        (known, forgotten)
+    }
+
+    /// Sets the generation of the record that the circuit is in step with, and nothing else.
+    pub(crate) fn stamp(&self, generation: Generation) {
+        self.inner().cold.lock().generation = generation;
+    }
+
+    /// Hears what orders given here must know of the record: its newest number, the orders that it has, and how long ago the
+    /// circuit left closed elsewhere.
+    pub(crate) fn heard(&self, latest: Generation, orders: &[String], tripped_for: Option<Duration>) {
+        let now = self.inner().now();
+        let mut cold = self.inner().cold.lock();
+        if cold.past().is_none() && latest == Generation::default() {
+            // Most records say nothing, and most circuits never need to know more.
+            return;
+        }
+        let past = cold.past_mut();
+        past.latest = past.latest.max(latest);
+        orders.iter().for_each(|order| past.remember(order));
+        past.tripped_elsewhere = tripped_for.map(|ago| Since::new(now, ago));
+    }
+
+    /// The trip that was just taken over is of that long ago.
+    pub(crate) fn tripped_before(&self, ago: Duration) {
+        let now = self.inner().now();
+        let mut cold = self.inner().cold.lock();
+        let tripped = &mut cold.past_mut().tripped;
+        *tripped = tripped.map(|since| Since::new(now, since.passed(now).max(ago)));
     }
 }
 

@@ -3,77 +3,20 @@
 //! A change is planned by whoever finds it due, on the word it has seen; if another era has begun meanwhile, another thread was
 //! first and nothing happens. Observers are told afterwards, outside the lock, by the winner.
 
-use core::time::Duration;
-use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::cold::{Cold, Since};
 use super::decide;
 use super::inner::Inner;
-use super::past::{Past, Since};
 use super::word::Word;
 use crate::clock::Tick;
 use crate::config::{LONGEST_RETRY_AFTER, Recovery};
-use crate::event::{Event, Observer, guarded};
+use crate::event::Event;
 use crate::outcome::FailureKind;
 use crate::state::{Act, Generation, Mode, Reason, Standing, State, Transition};
 use crate::sync::{MutexGuard, Relaxed, Release};
 use crate::window::Tally;
-
-/// What only transitions touch.
-#[derive(Debug)]
-pub(super) struct Cold {
-    /// The last transitions, oldest first; it grows as they happen.
-    pub(super) history: VecDeque<Transition>,
-    pub(super) generation: Generation,
-    /// The openings in a row, and how long the last of them was.
-    pub(super) attempt: u32,
-    pub(super) last_open: Duration,
-    /// How long it has been closed since then, over the eras that have ended: no mode laid over it winds that back.
-    closed_for: Duration,
-    /// What a hold ends in: automatic or shadow.
-    beneath: Mode,
-    /// The rejections counted when the circuit last was closed.
-    rejected_before: u64,
-    /// What orders are judged by. Most circuits never need it, so it is made when there is something in it.
-    past: Option<Box<Past>>,
-}
-
-impl Cold {
-    pub(super) fn new(mode: Mode) -> Self {
-        Self {
-            history: VecDeque::new(),
-            generation: Generation::default(),
-            attempt: 0,
-            last_open: Duration::ZERO,
-            closed_for: Duration::ZERO,
-            beneath: mode,
-            rejected_before: 0,
-            past: None,
-        }
-    }
-
-    pub(super) fn past(&self) -> Option<&Past> {
-        self.past.as_deref()
-    }
-
-    pub(super) fn past_mut(&mut self) -> &mut Past {
-        self.past.get_or_insert_default()
-    }
-
-    /// How long ago it left closed, if it has not closed since.
-    pub(super) fn tripped_for(&self, now: Tick) -> Option<Duration> {
-        self.past()?.tripped.map(|since| since.passed(now))
-    }
-
-    pub(super) fn latest(&self) -> Generation {
-        self.past().map_or_else(Generation::default, |past| past.latest)
-    }
-
-    /// What `mode` ends in, if it is a hold, or else what it is.
-    pub(super) const fn beneath(&self, mode: Mode) -> Mode {
-        if mode.is_hold() { self.beneath } else { mode }
-    }
-}
 
 /// What an era begins with.
 #[derive(Debug)]
@@ -267,45 +210,6 @@ impl Inner {
         let mut plan = Plan::new(Standing::new(from.state(), mode), reason, now);
         plan.open_until = self.open_until();
         plan
-    }
-
-    /// Tells every observer.
-    pub(super) fn tell(&self, event: &Event<'_>) {
-        for observer in &self.observers {
-            self.tell_one(&**observer, event);
-        }
-    }
-
-    /// Tells the observers that want every call.
-    #[inline]
-    pub(super) fn tell_call(&self, event: &Event<'_>) {
-        for observer in &self.call_observers {
-            self.tell_one(&**observer, event);
-        }
-    }
-
-    fn tell_one(&self, observer: &dyn Observer, event: &Event<'_>) {
-        if guarded(|| observer.on_event(&self.config.name, event)).is_none() {
-            // Relaxed: a count, publishes nothing.
-            self.counts.observer_panics.fetch_add(1, Relaxed);
-        }
-    }
-
-    /// Tells that there is a circuit, so that its gauges show before its first call; and of the kill switch, if that is on.
-    pub(super) fn introduce(&self) {
-        let word = self.load();
-        if word.bypassed() {
-            self.change(word, |_| Some(Plan::new(word.standing(), Reason::KillSwitch, self.now())));
-        } else {
-            self.tell_standing();
-        }
-    }
-
-    pub(super) fn tell_standing(&self) {
-        self.report_sums();
-        let word = self.load();
-        let (era, standing, bypassed) = (word.era(), word.standing(), word.bypassed());
-        self.tell(&Event::Refresh { standing, bypassed, era, at: self.now() });
     }
 }
 

@@ -1,7 +1,7 @@
 //! The decisions: whether evidence trips a circuit, and for how long. Pure functions of numbers.
 
-use core::time::Duration;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::Rules;
 use crate::outcome::{UNIT, score_from_units};
@@ -10,7 +10,7 @@ use crate::window::{Tally, Window};
 
 /// What a closed circuit knows.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seen {
+pub(super) struct Situation {
     /// The weight of the failures since the last success, in 1/256.
     pub(super) run: u64,
     pub(super) tally: Tally,
@@ -19,7 +19,7 @@ pub(super) struct Seen {
 }
 
 /// Returns the first rule that the evidence meets: run, rate, score, slow calls.
-pub(super) fn trips(rules: &Rules, window: Window, seen: &Seen) -> Option<Reason> {
+pub(super) fn trips(rules: &Rules, window: Window, seen: &Situation) -> Option<Reason> {
     let Rules { failure_rate, min_calls, consecutive_failures, always, failure_score, slow_call_rate } = *rules;
     let Tally { calls, units, slow } = seen.tally;
     let enough = calls >= u64::from(min_calls);
@@ -57,7 +57,7 @@ pub(super) fn trips(rules: &Rules, window: Window, seen: &Seen) -> Option<Reason
 }
 
 /// Returns the first rule that the evidence meets once the thresholds are lowered, as another instance opened.
-pub(super) fn trips_on_advice(rules: &Rules, window: Window, seen: &Seen) -> Option<Reason> {
+pub(super) fn trips_on_advice(rules: &Rules, window: Window, seen: &Situation) -> Option<Reason> {
     // Less evidence is asked for, but it must be as bad: shares and scores stay.
     let min_calls = lowered(rules.min_calls);
     let lower = Rules { min_calls, consecutive_failures: rules.consecutive_failures.map(lowered), ..*rules };

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::change::Cold;
-use super::counts::Counts;
+use super::cold::Cold;
 use super::decide;
 use super::probes::Probes;
 use super::wakers::Wakers;
@@ -62,8 +61,8 @@ pub(crate) struct Inner {
 // Where pointers are half as long, so is what lies between: then it is only slower.
 #[cfg(all(not(breaker_loom), target_pointer_width = "64"))]
 const _: () = {
-    assert!(core::mem::offset_of!(Inner, timing) < 128, "a call reads more than two lines");
-    assert!(core::mem::offset_of!(Inner, config) >= 128, "calls write near the word");
+    assert!(std::mem::offset_of!(Inner, timing) < 128, "a call reads more than two lines");
+    assert!(std::mem::offset_of!(Inner, config) >= 128, "calls write near the word");
 };
 
 /// How each call is timed.
@@ -96,6 +95,27 @@ pub(crate) enum Start {
     Coarse,
     /// Now, to measure how long the call takes.
     Precise,
+}
+
+/// Counts for the totals. Successes of a closed circuit are not among them, as cells and window have counted them.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    /// Failures that entered the window.
+    pub(super) failures: AtomicU64,
+    /// Outcomes that did not: of probes, of calls let through uncounted, and stale ones.
+    pub(super) other_successes: AtomicU64,
+    pub(super) other_failures: AtomicU64,
+    pub(super) ignored: AtomicU64,
+    pub(super) cancelled: AtomicU64,
+    pub(super) stale: AtomicU64,
+    /// Rejections of threads without a cell.
+    pub(super) rejected: AtomicU64,
+    pub(super) would_reject: AtomicU64,
+    pub(super) load_shed: AtomicU64,
+    pub(super) observer_panics: AtomicU64,
+    /// When the next summary of rejections is due, and how many it had counted before.
+    pub(super) next_summary: AtomicU64,
+    pub(super) summarised: AtomicU64,
 }
 
 impl Inner {

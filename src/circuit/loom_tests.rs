@@ -44,9 +44,9 @@ mod evidence;
 mod probes;
 mod waiting;
 
-use core::time::Duration;
 use std::sync::{Arc, mpsc};
 use std::task::{Wake, Waker};
+use std::time::Duration;
 use std::time::SystemTime;
 
 use loom::model::Builder;

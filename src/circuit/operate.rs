@@ -3,11 +3,12 @@
 //! An act takes effect here at once and is told to the observers like every transition. It outlives every automatic change:
 //! only another act, or the end that it was given, ends it.
 
-use core::time::Duration;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Circuit;
-use super::change::{Cold, Plan};
+use super::change::Plan;
+use super::cold::Cold;
 use super::inner::Inner;
 use super::word::Word;
 use crate::clock::Tick;

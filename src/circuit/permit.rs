@@ -1,13 +1,13 @@
 //! The right to make one call.
 
-use core::fmt;
-use core::time::Duration;
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::branch::Branch;
 use super::inner::{Inner, Start, Timing, taken};
-use super::probes::Probe;
-use super::record::{End, Took};
+use super::mark::{Mark, Right};
+use super::outcomes::{End, Took};
 use super::rejected::Rejected;
 use crate::clock::Tick;
 use crate::event::Ended;
@@ -26,80 +26,6 @@ pub struct Permit {
     mark: Mark,
     /// When the call began, zero if that was not read.
     started: Tick,
-}
-
-/// What the outcome of the call will be good for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Right {
-    /// It enters the window.
-    Counted,
-    /// It enters the verdict.
-    Probe(Probe),
-    /// It only enters the totals: disabled, or in shadow what would have been rejected.
-    Uncounted,
-}
-
-/// Era and right of a permit.
-///
-/// ```text
-/// mark   63..27 era (low 37 bits) | 26 measured | 25..24 right | 23..0 the probe
-/// ```
-///
-/// An outcome counts if these 37 bits are those of the circuit. They are those of a later era only after 2^37 transitions, which
-/// take 4 years at one each millisecond.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Mark(u64);
-
-impl Mark {
-    /// Not a permit: the number beside this mark is the facts of a rejection.
-    pub(super) const REFUSED: Self = Self(NO_CALL);
-    /// The call has been recorded, or there was none.
-    const RECORDED: Self = Self(NO_CALL);
-
-    #[inline]
-    pub(super) const fn new(era: u64, right: Right) -> Self {
-        let right = match right {
-            Right::Counted => COUNTED,
-            Right::Uncounted => UNCOUNTED,
-            Right::Probe(probe) => PROBE | probe.bits() as u64,
-        };
-        Self(era << ERA_SHIFT | right)
-    }
-
-    #[inline]
-    pub(super) const fn with_measured(self, measured: bool) -> Self {
-        Self(self.0 | if measured { MEASURED } else { 0 })
-    }
-
-    #[inline]
-    const fn is_measured(self) -> bool {
-        self.0 & MEASURED != 0
-    }
-
-    #[inline]
-    pub(super) const fn is_counted(self) -> bool {
-        self.0 & RIGHT == COUNTED
-    }
-
-    #[inline]
-    pub(super) const fn is_of(self, era: u64) -> bool {
-        (era << ERA_SHIFT ^ self.0) >> ERA_SHIFT == 0
-    }
-
-    pub(super) const fn right(self) -> Right {
-        match self.0 & RIGHT {
-            COUNTED => Right::Counted,
-            PROBE => Right::Probe(Probe::from_bits((self.0 & PROBE_MASK) as u32)),
-            _ => Right::Uncounted,
-        }
-    }
-}
-
-impl fmt::Debug for Mark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (era, right) = (self.0 >> ERA_SHIFT, self.right());
-        f.debug_struct("Mark").field("era", &era).field("right", &right).finish_non_exhaustive()
-    }
 }
 
 /// A permit before it has a reference to its circuit: plain numbers, which stay in registers until the call has begun.
@@ -143,7 +69,7 @@ impl Asking {
     #[inline]
     pub(crate) fn admit(self, start: Start) -> Result<Permit, Rejected> {
         let admission = Branch::admit(&self.0, start)?;
-        if !core::ptr::eq(admission.branch, &self.0) {
+        if !std::ptr::eq(admission.branch, &self.0) {
             return Ok(admission.permit());
         }
         let Admission { mark, started, .. } = admission;
@@ -229,7 +155,7 @@ impl Permit {
     /// Tells how the call ended, where the permit lies.
     #[inline(always)]
     pub(crate) fn tell(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
-        let mark = core::mem::replace(&mut self.mark, Mark::RECORDED);
+        let mark = std::mem::replace(&mut self.mark, Mark::RECORDED);
         // The healthy call, inlined into its future: an outcome is five words, and copying them costs more than counting.
         if let Outcome::Success = outcome
             && mark.is_counted()
@@ -250,14 +176,14 @@ impl Permit {
     #[cfg(feature = "http")]
     pub(crate) fn cancel(&mut self, waited: Option<Duration>) {
         let elapsed = self.measured();
-        let mark = core::mem::replace(&mut self.mark, Mark::RECORDED);
+        let mark = std::mem::replace(&mut self.mark, Mark::RECORDED);
         end(&self.branch, mark, self.started, self.branch.inner.cancelled(waited), elapsed);
     }
 
     #[inline(never)]
     fn abandon(&mut self) {
         let age = self.age();
-        let mark = core::mem::replace(&mut self.mark, Mark::RECORDED);
+        let mark = std::mem::replace(&mut self.mark, Mark::RECORDED);
         let elapsed = age.filter(|_| mark.is_measured());
         end(&self.branch, mark, self.started, self.branch.inner.cancelled(age), elapsed);
     }
@@ -281,45 +207,5 @@ impl Drop for Permit {
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permit").field("mark", &self.mark).finish_non_exhaustive()
-    }
-}
-
-const ERA_SHIFT: u32 = 27;
-const MEASURED: u64 = 1 << 26;
-const RIGHT: u64 = 0b11 << 24;
-const COUNTED: u64 = 0;
-const UNCOUNTED: u64 = 1 << 24;
-const PROBE: u64 = 2 << 24;
-const NO_CALL: u64 = 3 << 24;
-const PROBE_MASK: u64 = (1 << 24) - 1;
-
-#[cfg(all(test, not(breaker_loom)))]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn rights() -> impl Strategy<Value = Right> {
-        let probe = (0..1_u32 << 24).prop_map(|bits| Right::Probe(Probe::from_bits(bits)));
-        prop_oneof![Just(Right::Counted), Just(Right::Uncounted), probe]
-    }
-
-    proptest! {
-        #[test]
-        fn a_mark_gives_back_its_parts(era: u64, right in rights(), measured: bool) {
-            let mark = Mark::new(era, right).with_measured(measured);
-            prop_assert_eq!((mark.right(), mark.is_measured()), (right, measured));
-            prop_assert_eq!(mark.is_counted(), right == Right::Counted);
-            prop_assert!(mark != Mark::RECORDED);
-        }
-
-        #[test]
-        fn a_mark_is_of_its_own_era_only(era in 0..1_u64 << 57, other in 0..1_u64 << 57, right in rights()) {
-            let mark = Mark::new(era, right);
-            prop_assert!(mark.is_of(era));
-            prop_assert!(!mark.is_of(era + 1) && !mark.is_of(era.wrapping_sub(1)) && !mark.is_of(era + (1 << 24)));
-            let low = (1 << 37) - 1;
-            prop_assert_eq!(mark.is_of(other), other & low == era & low);
-        }
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! A slot is taken and freed by one exchange that names the era and the turn, so no race mints or loses a slot, neither between
 //! callers nor when the circuit has become half-open anew meanwhile. The turn grows each time a slot is freed, so that a probe
-//! can only free the slot that it has. The meaning of a verdict is decided in `record`.
+//! can only free the slot that it has. The meaning of a verdict is decided in `outcomes`.
 
 use crate::clock::Tick;
 use crate::sync::{AtomicU64, Relaxed};

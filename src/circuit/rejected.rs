@@ -14,10 +14,10 @@
 //! A wait below 36 minutes is exact. A longer one is rounded up, to the microsecond below 12 days and then to the millisecond. A
 //! wait of 34 years or more counts as unknown.
 
-use core::fmt;
-use core::time::Duration;
 use std::error::Error as StdError;
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::branch::Branch;
 use crate::state::{Brief, Mode, RejectReason, Shed, Transition};

@@ -1,6 +1,6 @@
 //! What a circuit tells whoever asks: for people, admin pages and tests. Not for the call path.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use super::inner::Inner;
 use super::{Circuit, Peek, decide};

@@ -4,7 +4,7 @@
 //! either the waker finds the registered task, or the task's look after registering finds the change. So nobody needs a
 //! lock to find out that nobody waits.
 
-use core::task::Waker;
+use std::task::Waker;
 
 use crate::event::guarded;
 use crate::sync::{AcqRel, AtomicBool, Mutex};
@@ -62,7 +62,7 @@ impl Wakers {
     pub(super) fn wake(&self) {
         // AcqRel: pairs with the exchange in `raise`, as said there.
         if self.waiting.swap(false, AcqRel) {
-            let tasks = core::mem::take(&mut self.tasks.lock().waiting);
+            let tasks = std::mem::take(&mut self.tasks.lock().waiting);
             for (_, task) in tasks {
                 // A task that panics must not keep the others asleep, nor the observers untold.
                 guarded(|| task.wake());
@@ -89,7 +89,7 @@ impl Tasks {
         let there = |(taken, task): &&mut (Place, Waker)| *taken == place && (!nowhere || task.will_wake(waker));
         match self.waiting.iter_mut().find(there) {
             Some((_, task)) if task.will_wake(waker) => None,
-            Some((_, task)) => Some(core::mem::replace(task, waker.clone())),
+            Some((_, task)) => Some(std::mem::replace(task, waker.clone())),
             None => {
                 self.waiting.push((place, waker.clone()));
                 None

@@ -8,7 +8,7 @@
 //! deadline, and never wraps: 2^57 eras are 4 years at one a nanosecond. The wait for a restore begins and ends within an era,
 //! and so does the spreading over the threads. So eras are compared, and not words, to see whether the circuit has changed.
 
-use core::fmt;
+use std::fmt;
 
 use crate::state::{Mode, Standing, State};
 

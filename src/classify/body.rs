@@ -1,6 +1,6 @@
 //! Judging a response by the end of its body.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use http::{HeaderMap, Response};
 use http_body::Body;

@@ -1,8 +1,8 @@
 //! Closures as classifiers. The builder methods of the layer make them, so that no type needs to be spelt out.
 
-use core::fmt;
-use core::marker::PhantomData;
-use core::time::Duration;
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
 
 use super::Classifier;
 use super::timeout::{outcome_of_any, readiness_outcome_of_any};

@@ -9,8 +9,8 @@ mod code;
 #[cfg(feature = "tonic")]
 mod tonic;
 
-use core::time::Duration;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};

@@ -6,9 +6,9 @@
 mod body;
 mod retry_after;
 
-use core::marker::PhantomData;
-use core::time::Duration;
+use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Extensions, HeaderMap, Response, StatusCode};
 

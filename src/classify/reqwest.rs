@@ -3,10 +3,10 @@
 //! The difficulty is in the errors. A timeout of reqwest is a private type that only `reqwest::Error::is_timeout` knows; and an
 //! error may tell of the caller instead of the service: a URL without a scheme never left the process.
 
-use core::any::Any;
-use core::time::Duration;
+use std::any::Any;
 use std::error::Error as StdError;
 use std::io;
+use std::time::Duration;
 
 use http::{Extensions, HeaderMap, Response, StatusCode};
 use http_body::Body;

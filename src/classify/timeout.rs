@@ -3,11 +3,11 @@
 //! A timeout is known wherever it sits: as the error itself, as a source of it, or wrapped in an `io::Error`, which hides
 //! what it wraps from `source`.
 
-use core::any::Any;
-use core::convert::Infallible;
-use core::time::Duration;
+use std::any::Any;
+use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::io;
+use std::time::Duration;
 
 use super::Classifier;
 use crate::error::{BoxError, Error, Rejected};

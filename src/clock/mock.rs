@@ -1,7 +1,7 @@
 //! A clock that a test moves by hand.
 
-use core::time::Duration;
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::SystemTime;
 
 use super::{Clock, Tick, nanos};

@@ -2,8 +2,8 @@
 //!
 //! Long, as each setting is a method with its range and its default.
 
-use core::time::Duration;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::open::{LONGEST, SHORTEST};
 use super::{Config, ConfigError, OpenDuration, Probing, Recovery, Rules};

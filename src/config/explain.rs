@@ -1,6 +1,6 @@
 //! A configuration in sentences, for the person who will be woken by it.
 
-use core::fmt::Write as _;
+use std::fmt::Write as _;
 
 use super::{Config, Recovery};
 use crate::outcome::Weight;
@@ -17,7 +17,7 @@ pub(super) fn explain(config: &Config) -> String {
     text
 }
 
-fn rules(config: &Config, text: &mut String) -> core::fmt::Result {
+fn rules(config: &Config, text: &mut String) -> std::fmt::Result {
     let rules = &config.rules;
     let window = config.window;
     let longer = rules.min_calls.max(rules.consecutive_failures.unwrap_or(0));
@@ -62,7 +62,7 @@ fn rules(config: &Config, text: &mut String) -> core::fmt::Result {
     }
 }
 
-fn recovery(config: &Config, text: &mut String) -> core::fmt::Result {
+fn recovery(config: &Config, text: &mut String) -> std::fmt::Result {
     let probes = &config.probes;
     match config.recovery {
         Recovery::Manual => return writeln!(text, "It stays open until somebody resets it."),

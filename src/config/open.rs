@@ -1,8 +1,8 @@
 //! How long a circuit stays open, and who ends it.
 
-use core::fmt;
-use core::time::Duration;
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::event::guarded;
 use crate::state::Brief;

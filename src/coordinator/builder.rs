@@ -1,15 +1,16 @@
 //! The builder of a registry with a store.
 
-use core::time::Duration;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
 use super::Sharing;
+use super::hub::{Coordinator, Hub};
 use super::instance::{host_name, is_id};
-use super::orders::Waiters;
-use super::shared::{Coordinator, Polls, Shared, Terms, Ttl};
+use super::terms::{Polls, Terms, Ttl};
+use super::waiters::Waiters;
 use crate::config::ConfigError;
 use crate::registry::Registry;
 use crate::store::{DynStore, Store};
@@ -183,16 +184,16 @@ impl RegistryBuilder {
             return Err(ConfigError::new("instance", format_args!("`{}`", terms.instance.escape_debug()), allowed));
         }
         let Some(store) = store else { return Ok(Registry::with_limit(limit)) };
-        let shared = Shared {
+        let hub = Hub {
             terms,
             store,
             inbox: Mutex::default(),
             called: Notify::new(),
             progress: watch::Sender::new(0),
-            seen: Mutex::default(),
+            findings: Mutex::default(),
             waiters: Waiters::default(),
             ledger: Mutex::default(),
         };
-        Ok(Registry::with_companion(limit, Arc::new(Coordinator(Arc::new(shared)))))
+        Ok(Registry::with_companion(limit, Arc::new(Coordinator(Arc::new(hub)))))
     }
 }

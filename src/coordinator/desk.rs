@@ -3,21 +3,18 @@
 //! Nothing here waits. The task asks [`look`](Desk::look) what the circuit has done, gives it what the store says
 //! ([`found`](Desk::found)), and asks for the record that should be there ([`candidate`](Desk::candidate)).
 
+mod acts;
 mod evidence;
 mod look;
-mod order;
 mod takeover;
 mod write;
 
-use core::time::Duration;
-use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use super::Sharing;
-use super::bell::Bell;
-use super::orders::Fate;
 use super::report::Restored;
-use super::shared::Shared;
+use super::waiters::Fate;
 use crate::circuit::Circuit;
 use crate::clock::Tick;
 use crate::record::{CircuitRecord, InstanceEntry, OperatorCommand, Timestamp, TransitionCommand};
@@ -148,10 +145,10 @@ pub(super) struct Told {
 }
 
 impl Desk {
-    pub(super) fn new(circuit: Circuit, index: usize, shared: &Arc<Shared>, waits: Option<Tick>, life: Life) -> Self {
+    pub(super) fn new(circuit: Circuit, bell: Waker, waits: Option<Tick>, life: Life) -> Self {
         let known = CircuitRecord::unknown(circuit.name());
         Self {
-            bell: Waker::from(Arc::new(Bell { desk: index, shared: Arc::downgrade(shared) })),
+            bell,
             eras: life.eras,
             rung_era: 0,
             // The first era begins without a transition.

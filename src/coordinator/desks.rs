@@ -1,6 +1,6 @@
 //! The desks of a registry, by number. A number is given again once its desk is gone, as keys come and go without end.
 
-use core::ops::{Index, IndexMut, Range};
+use std::ops::{Index, IndexMut, Range};
 
 use super::desk::Desk;
 

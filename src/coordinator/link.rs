@@ -1,13 +1,13 @@
 //! Whether the store can be asked now: backoff after failures, and what humans are told of them.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use super::instance::Dice;
 use crate::clock::Tick;
 use crate::record::Timestamp;
 use crate::store::StoreError;
 use crate::telemetry;
-use crate::telemetry::store::Tier;
+use crate::telemetry::store::Rank;
 
 /// The health of a store, as seen from here.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Link {
         }
         if self.failures > 0 {
             // The next line still has to wait: what fails half the time would fill the log.
-            if core::mem::take(&mut self.told) {
+            if std::mem::take(&mut self.told) {
                 telemetry::store::recovered(self.kind, self.failures);
             }
             self.failures = 0;
@@ -97,13 +97,7 @@ impl Link {
         }
         self.next_line = now.saturating_add(LINE_EVERY);
         self.told = true;
-        telemetry::store::failed(
-            Tier::Durable,
-            self.kind,
-            operation,
-            &error.chain(),
-            core::mem::take(&mut self.untold),
-        );
+        telemetry::store::failed(Rank::Durable, self.kind, operation, &error.chain(), std::mem::take(&mut self.untold));
     }
 
     /// The time of the store, if it ever told.

@@ -1,7 +1,7 @@
 //! The audit on its way out: every row once, in order, in bounded memory.
 
-use core::time::Duration;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::clock::Tick;
 use crate::record::Timestamp;
@@ -69,7 +69,7 @@ impl Outbox {
                 generation: 0,
                 instance: self.rows.front().map(|first| first.row.instance.clone()).unwrap_or_default(),
             };
-            let stands_for = core::mem::take(&mut self.missing);
+            let stands_for = std::mem::take(&mut self.missing);
             self.rows.push_front(Waiting { at: now, row: lost, stands_for });
         }
         let dated = |Waiting { at, row, .. }: &Waiting| {

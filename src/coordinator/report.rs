@@ -1,7 +1,7 @@
 //! What is told of restoring, of shutting down, and of the store.
 
-use core::fmt;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::state::{Standing, State};
 

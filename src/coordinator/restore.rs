@@ -1,6 +1,6 @@
 //! What a circuit takes over from its record when it is restored. Pure.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use super::report::Recovered;
 use crate::config::{Config, Recovery};

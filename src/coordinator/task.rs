@@ -5,80 +5,26 @@ mod end;
 mod jobs;
 mod leave;
 
-use core::time::Duration;
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Weak};
+use std::task::Wake;
+use std::time::Duration;
 
 use tokio::task::{Id, JoinSet};
 
-use super::desk::{Now, Told, Via, Who};
-use super::desks::Desks;
-use super::instance::{Dice, incarnation};
-use super::link::Link;
-use super::outbox::Outbox;
+use super::desk::{Now, Told, Via};
+use super::hub::Hub;
+use super::ledger::Ledger;
 use super::report::Restored;
-use super::shared::Shared;
-use crate::circuit::Circuit;
-use crate::clock::{Clock, Tick, TokioClock};
+use crate::clock::{Clock, Tick};
 use crate::store::{Watch, WatchEvent};
 use crate::telemetry;
 use jobs::{Answer, Job};
 
-/// What outlives a task.
-#[derive(Debug)]
-pub(super) struct Ledger {
-    who: Who,
-    named: String,
-    names: u32,
-    desks: Desks,
-    index: HashMap<String, usize>,
-    /// The desks whose circuits are forgotten, oldest first.
-    leaving: VecDeque<usize>,
-    /// How many of them were let go unwritten and are not told yet, and when the next may be told.
-    given_up: u64,
-    tell_given_up_at: Tick,
-    /// The highest era, as the record counts them, of those that are gone.
-    eras: u64,
-    outbox: Outbox,
-    link: Link,
-    /// Batches of the audit in a row that failed.
-    audit_failures: u32,
-    dice: Dice,
-    clock: TokioClock,
-}
-
-impl Ledger {
-    fn new(shared: &Shared) -> Self {
-        let terms = &shared.terms;
-        let incarnation = incarnation(terms.seed);
-        Self {
-            outbox: Outbox::new(&incarnation, terms.outbox),
-            who: Who { id: terms.instance.clone(), incarnation, sharing: terms.sharing },
-            named: terms.instance.clone(),
-            names: 1,
-            desks: Desks::default(),
-            index: HashMap::new(),
-            leaving: VecDeque::new(),
-            given_up: 0,
-            tell_given_up_at: Tick::ZERO,
-            eras: 0,
-            link: Link::new(shared.store.kind()),
-            audit_failures: 0,
-            dice: Dice::new(terms.seed),
-            clock: TokioClock::new(),
-        }
-    }
-
-    /// Whether there is a desk for that very circuit.
-    pub(super) fn has_desk(&self, circuit: &Circuit) -> bool {
-        self.index.get(circuit.name()).is_some_and(|at| self.desks[*at].circuit.is(circuit))
-    }
-}
-
 /// The task of one registry.
 #[derive(Debug)]
 pub(super) struct Task {
-    shared: Arc<Shared>,
+    hub: Arc<Hub>,
     /// `None` only while it is dropped.
     ledger: Ledger,
     jobs: JoinSet<Answer>,
@@ -102,8 +48,8 @@ pub(super) struct Task {
 
 impl Task {
     /// Takes up where the last task ended.
-    pub(super) fn new(shared: &Arc<Shared>) -> Self {
-        let mut ledger = shared.ledger.lock().take().unwrap_or_else(|| Ledger::new(shared));
+    pub(super) fn new(hub: &Arc<Hub>) -> Self {
+        let mut ledger = hub.ledger.lock().take().unwrap_or_else(|| Ledger::new(&hub.terms, hub.store.kind()));
         for desk in ledger.desks.iter_mut() {
             desk.in_flight = false;
             desk.unload();
@@ -112,7 +58,7 @@ impl Task {
         let next_trim = now.saturating_add(FIRST_TRIM.mul_f64(0.5 + ledger.dice.share()));
         Self {
             next_trim,
-            shared: Arc::clone(shared),
+            hub: Arc::clone(hub),
             to_load: ledger.desks.numbers().collect(),
             ledger,
             jobs: JoinSet::new(),
@@ -149,7 +95,7 @@ impl Task {
             let wait = self.next_wake().saturating_since(now).max(Duration::from_millis(1));
             tokio::select! {
                 biased;
-                () = self.shared.called.notified() => {}
+                () = self.hub.called.notified() => {}
                 Some(ended) = self.jobs.join_next_with_id(), if !self.jobs.is_empty() => self.ended(ended),
                 event = next_event(&mut self.watch) => self.news(event),
                 () = tokio::time::sleep(wait) => {}
@@ -158,12 +104,12 @@ impl Task {
     }
 
     fn read_inbox(&mut self) {
-        let mut inbox = self.shared.inbox.lock();
-        let introduced = core::mem::take(&mut inbox.introduced);
-        let forgotten = core::mem::take(&mut inbox.forgotten);
-        let rung = core::mem::take(&mut inbox.rung);
-        let hurry = core::mem::take(&mut inbox.hurry);
-        let asked = core::mem::take(&mut inbox.asked);
+        let mut inbox = self.hub.inbox.lock();
+        let introduced = std::mem::take(&mut inbox.introduced);
+        let forgotten = std::mem::take(&mut inbox.forgotten);
+        let rung = std::mem::take(&mut inbox.rung);
+        let hurry = std::mem::take(&mut inbox.hurry);
+        let asked = std::mem::take(&mut inbox.asked);
         inbox.orders = 0;
         let (shutdown, ended) = (inbox.shutdown, inbox.ended);
         // Somebody has started it again meanwhile.
@@ -175,7 +121,7 @@ impl Task {
             self.forget(&circuit, now);
         }
         for circuit in introduced.into_values() {
-            let waits = self.shared.terms.first_call_waits;
+            let waits = self.hub.terms.first_call_waits;
             self.introduce(circuit, (!waits.is_zero()).then(|| now.saturating_add(waits)));
         }
         for desk in rung {
@@ -232,7 +178,7 @@ impl Task {
         if let Some((missed, row)) = told.missed {
             self.ledger.outbox.push_for(missed, now, row);
         }
-        self.shared.waiters.tell(self.ledger.desks[at].name(), told.fates);
+        self.hub.waiters.tell(self.ledger.desks[at].name(), told.fates);
         for (age, row) in told.rows {
             telemetry::audit::tell(telemetry::audit::Line {
                 service: &row.service,
@@ -259,7 +205,7 @@ impl Task {
     fn rename(&mut self, now: Tick) {
         let ledger = &mut self.ledger;
         ledger.names += 1;
-        let (named, before) = (&ledger.named, core::mem::take(&mut ledger.who.id));
+        let (named, before) = (&ledger.named, std::mem::take(&mut ledger.who.id));
         ledger.who.id = format!("{named}#{}", ledger.names);
         telemetry::store::warn(format_args!(
             "another instance of this service is called `{before}` too; this one is `{}` now: give each a name of its own",
@@ -273,7 +219,7 @@ impl Task {
     fn poll(&mut self, now: Tick) {
         let store = self.ledger.link.time(now);
         let eventful = self.ledger.desks.iter().any(|desk| desk.is_eventful(store));
-        let polls = self.shared.terms.poll;
+        let polls = self.hub.terms.poll;
         let every = if eventful { polls.tripped } else { polls.closed };
         let spread = 0.8 + 0.4 * self.ledger.dice.share();
         self.next_poll = now.saturating_add(every.mul_f64(spread));
@@ -293,7 +239,7 @@ impl Task {
                         if desks[at].in_flight {
                             return;
                         }
-                        let from = self.shared.store.origin(&current.etag);
+                        let from = self.hub.store.origin(&current.etag);
                         let told = desks[at].found(Some(&current), Via::News, from, who, now);
                         self.settle(at, told, now.here);
                     }
@@ -321,7 +267,7 @@ impl Task {
         if let Some(at) = self.watch_at.filter(|_| self.ledger.link.is_up()) {
             next = next.min(at);
         }
-        if self.shared.terms.first_call_waits.is_zero() {
+        if self.hub.terms.first_call_waits.is_zero() {
             // There may be ten thousand desks, and this is asked after every operation.
             return next;
         }
@@ -330,11 +276,27 @@ impl Task {
     }
 }
 
+/// The waker of one circuit.
+#[derive(Debug)]
+struct Bell {
+    desk: usize,
+    /// Weak, as it hangs on the circuit: else store and circuits would keep each other alive.
+    hub: Weak<Hub>,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        if let Some(hub) = self.hub.upgrade() {
+            hub.ring(self.desk);
+        }
+    }
+}
+
 /// Waits for ever if nothing is watched.
 async fn next_event(watch: &mut Option<Watch>) -> Option<WatchEvent> {
     match watch {
         Some(watch) => watch.next().await,
-        None => core::future::pending().await,
+        None => std::future::pending().await,
     }
 }
 

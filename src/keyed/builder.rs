@@ -1,8 +1,8 @@
 //! The settings of keyed circuits, checked once.
 
-use core::fmt;
-use core::time::Duration;
 use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
 
 use super::Keyed;
 use super::circuits::{Circuits, Template};

@@ -29,7 +29,7 @@ pub(super) struct Circuits {
     /// What those beyond the budget are called in metrics.
     other: Arc<str>,
     clock: AnyClock,
-    pub(super) known: HashMap<Box<str>, Entry, RandomState>,
+    pub(super) known: HashMap<Box<str>, Slot, RandomState>,
     pub(super) room: Mutex<Room>,
     /// The coarse tick until which new keys are refused, because no known key may be evicted. Read without the lock, because every
     /// call of a new key reads the tick.
@@ -44,7 +44,7 @@ pub(super) struct Circuits {
 
 /// What is known of a key.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct Slot {
     /// None if the registry refused it: its calls are unguarded, and it is tried again later.
     pub(super) circuit: Option<Circuit>,
     /// Whether the circuit was made here. Another's is never taken out of the registry.
@@ -184,7 +184,7 @@ impl Circuits {
                 }
                 match inserted {
                     Ok((circuit, is_new)) => {
-                        room.keep(known, stem, Entry::new(Some(circuit.clone()), is_new, now));
+                        room.keep(known, stem, Slot::new(Some(circuit.clone()), is_new, now));
                         return Ok((circuit, is_new));
                     }
                     Err(RegistryError::Full { .. }) => {
@@ -196,7 +196,7 @@ impl Circuits {
                 }
             }
         };
-        room.keep(known, stem, Entry::new(None, false, now));
+        room.keep(known, stem, Slot::new(None, false, now));
         Err((Why::Config, Some(problem)))
     }
 
@@ -241,7 +241,7 @@ impl Drop for Circuits {
     }
 }
 
-impl Entry {
+impl Slot {
     fn new(circuit: Option<Circuit>, is_own: bool, now: u64) -> Self {
         Self { circuit, is_own, used: AtomicU64::new(now) }
     }

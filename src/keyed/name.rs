@@ -49,7 +49,7 @@ impl<'a> Stem<'a> {
     pub(super) fn as_str(&self) -> &str {
         match self {
             Self::Plain(key) => key,
-            Self::Made { bytes, length } => core::str::from_utf8(&bytes[..*length]).expect("made of whole characters"),
+            Self::Made { bytes, length } => std::str::from_utf8(&bytes[..*length]).expect("made of whole characters"),
         }
     }
 }

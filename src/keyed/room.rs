@@ -8,11 +8,11 @@ use std::collections::HashSet;
 use foldhash::fast::RandomState;
 use papaya::{HashMapRef, LocalGuard};
 
-use super::circuits::{Circuits, Entry, SECOND};
+use super::circuits::{Circuits, SECOND, Slot};
 use crate::circuit::Circuit;
 use crate::sync::Relaxed;
 
-pub(super) type Known<'a> = HashMapRef<'a, Box<str>, Entry, RandomState, LocalGuard<'a>>;
+pub(super) type Known<'a> = HashMapRef<'a, Box<str>, Slot, RandomState, LocalGuard<'a>>;
 
 /// What only whoever brings a new key touches. Times are coarse ticks.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Room {
     }
 
     /// Takes a key in.
-    pub(super) fn keep(&mut self, known: &Known<'_>, stem: &str, entry: Entry) {
+    pub(super) fn keep(&mut self, known: &Known<'_>, stem: &str, entry: Slot) {
         let own_label = entry.is_own && entry.circuit.as_ref().is_some_and(|own| own.config().label.is_none());
         if own_label && !self.labelled.contains(stem) {
             self.labelled.insert(stem.into());
@@ -72,15 +72,14 @@ impl Room {
 
     /// Returns the circuits that were evicted, to tell of them without the lock.
     pub(super) fn gone(&mut self) -> Vec<Circuit> {
-        core::mem::take(&mut self.gone)
+        std::mem::take(&mut self.gone)
     }
 
     fn evict_idle(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64) {
         // Relaxed: a stamp, publishes nothing.
-        let unused_for = |entry: &Entry| now.saturating_sub(entry.used.load(Relaxed));
-        let idle = |entry: &Entry| {
-            unused_for(entry) >= self.idle && entry.circuit.as_ref().is_none_or(Circuit::rejects_nobody)
-        };
+        let unused_for = |entry: &Slot| now.saturating_sub(entry.used.load(Relaxed));
+        let idle =
+            |entry: &Slot| unused_for(entry) >= self.idle && entry.circuit.as_ref().is_none_or(Circuit::rejects_nobody);
         let leaving: Vec<_> = known.iter().filter(|(_, entry)| idle(entry)).collect();
         for (stem, entry) in leaving {
             self.evict(circuits, known, stem, entry);
@@ -92,9 +91,9 @@ impl Room {
         if now < self.room_at {
             return false;
         }
-        let may_go = |entry: &Entry| entry.circuit.as_ref().is_none_or(Circuit::is_at_rest);
+        let may_go = |entry: &Slot| entry.circuit.as_ref().is_none_or(Circuit::is_at_rest);
         // Relaxed: a stamp, publishes nothing.
-        let used = |entry: &Entry| entry.used.load(Relaxed);
+        let used = |entry: &Slot| entry.used.load(Relaxed);
         let mut leaving: Vec<_> =
             known.iter().filter(|(_, entry)| may_go(entry)).map(|(stem, entry)| (used(entry), stem, entry)).collect();
         let wanted = (self.max / 8).max(1);
@@ -112,7 +111,7 @@ impl Room {
         self.keys < before
     }
 
-    fn evict(&mut self, circuits: &Circuits, known: &Known<'_>, stem: &str, entry: &Entry) {
+    fn evict(&mut self, circuits: &Circuits, known: &Known<'_>, stem: &str, entry: &Slot) {
         // Out of the registry first: whoever does not find the key here any more makes a new circuit there.
         if let Some(circuit) = entry.circuit.as_ref().filter(|_| entry.is_own) {
             circuits.registry.remove(circuit);

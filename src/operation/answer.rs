@@ -1,7 +1,7 @@
 //! What became of an order.
 
-use core::fmt;
-use core::time::Duration;
+use std::fmt;
+use std::time::Duration;
 
 use crate::state::{Brief, Generation, Transition};
 

@@ -28,7 +28,7 @@ fn distance(a: &[char], b: &str, limit: usize) -> usize {
             }
             next.push(cost);
         }
-        before = core::mem::replace(&mut row, next);
+        before = std::mem::replace(&mut row, next);
     }
     row[b.len()]
 }

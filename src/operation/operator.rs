@@ -2,8 +2,8 @@
 
 mod attempt;
 
-use core::time::Duration;
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::attempt::Attempt;
 use super::nearest::nearest;

@@ -1,8 +1,8 @@
 //! One act, as an operator orders it.
 
-use core::time::Duration;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Refused;
 use crate::circuit::{Ordered, To};

@@ -1,7 +1,7 @@
 //! What changes in a store, for who looks on.
 
-use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use super::{Operator, Shown};
 use crate::store::{Etag, StoreError, Watch};
@@ -69,7 +69,7 @@ impl Changes {
         let told = async {
             match &mut self.watch {
                 Some(watch) => watch.next().await.is_some(),
-                None => core::future::pending().await,
+                None => std::future::pending().await,
             }
         };
         // It tells of each write, also of counts: one look for all of them.
@@ -79,7 +79,7 @@ impl Changes {
     }
 
     fn compare(&mut self, shown: Vec<Shown>) {
-        let mut gone = core::mem::take(&mut self.known);
+        let mut gone = std::mem::take(&mut self.known);
         for shown in shown {
             let changed = gone.remove(&shown.name).as_ref() != Some(&shown.etag);
             self.known.insert(shown.name.clone(), shown.etag.clone());

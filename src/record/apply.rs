@@ -1,6 +1,6 @@
 //! How a command changes a record.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use super::join::{bound, merge};
 use super::timestamp::millis;
@@ -81,7 +81,7 @@ pub struct OperatorCommand {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use = "a command that was not applied changed nothing"]
-pub enum Verdict {
+pub enum Effect {
     /// The record is changed by it.
     Applied,
     /// The record had it already.
@@ -95,25 +95,25 @@ pub enum Verdict {
 }
 
 /// Applies a command to a record at that time of the store. Pure: the same everywhere.
-pub fn apply(record: &mut CircuitRecord, command: &Command, now: Timestamp) -> Verdict {
+pub fn apply(record: &mut CircuitRecord, command: &Command, now: Timestamp) -> Effect {
     if !record.is_writable() {
-        return Verdict::Unwritable;
+        return Effect::Unwritable;
     }
     let verdict = match command {
         Command::Transitioned(transition) => publish(record, transition, now),
         Command::Evidence(id, entry) => know(record, id, entry),
         Command::Operated(operator) => operate(record, operator, now),
     };
-    if verdict == Verdict::Applied {
+    if verdict == Effect::Applied {
         record.updated_at = record.updated_at.max(now);
     }
     verdict
 }
 
-fn publish(record: &mut CircuitRecord, command: &TransitionCommand, now: Timestamp) -> Verdict {
+fn publish(record: &mut CircuitRecord, command: &TransitionCommand, now: Timestamp) -> Effect {
     let own = !command.incarnation.is_empty() && record.incarnation == command.incarnation;
     if own && record.era >= command.era {
-        return Verdict::Known;
+        return Effect::Known;
     }
     let at = now.saturating_sub(command.age);
     let newer = if command.on == Generation::new(0) {
@@ -124,7 +124,7 @@ fn publish(record: &mut CircuitRecord, command: &TransitionCommand, now: Timesta
     };
     // Its own earlier transition is no reason to hold back a later one: the answer to that write may have been lost.
     if newer && !own {
-        return Verdict::Superseded;
+        return Effect::Superseded;
     }
     record.generation = next(record.generation.get().max(command.after), now);
     enter(record, command.state, at);
@@ -137,7 +137,7 @@ fn publish(record: &mut CircuitRecord, command: &TransitionCommand, now: Timesta
     record.instance.clone_from(&command.instance);
     record.incarnation.clone_from(&command.incarnation);
     record.era = command.era;
-    Verdict::Applied
+    Effect::Applied
 }
 
 fn enter(record: &mut CircuitRecord, state: State, at: Timestamp) {
@@ -153,34 +153,34 @@ fn enter(record: &mut CircuitRecord, state: State, at: Timestamp) {
     }
 }
 
-fn know(record: &mut CircuitRecord, id: &str, entry: &InstanceEntry) -> Verdict {
+fn know(record: &mut CircuitRecord, id: &str, entry: &InstanceEntry) -> Effect {
     let before = record.instances.get(id).cloned();
     merge(&mut record.instances, id, entry);
     bound(&mut record.instances);
     record.sum();
     let after = record.instances.get(id);
     if after == before.as_ref() {
-        if after == Some(entry) { Verdict::Known } else { Verdict::Superseded }
+        if after == Some(entry) { Effect::Known } else { Effect::Superseded }
     } else {
-        Verdict::Applied
+        Effect::Applied
     }
 }
 
-fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now: Timestamp) -> Verdict {
+fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now: Timestamp) -> Effect {
     let last = record.operator.as_ref();
     if last.is_some_and(|last| last.commands.contains(&command.id)) {
-        return Verdict::Known;
+        return Effect::Known;
     }
     let at = now.saturating_sub(command.age);
     let own = |last: &Operated| !command.incarnation.is_empty() && last.incarnation == command.incarnation;
     // As with transitions: one made before anything was known counts if it is the later one.
     let newer = |last: &Operated| if command.on == 0 { last.at > at } else { last.sequence > command.on };
     if last.is_some_and(|last| newer(last) && !own(last)) {
-        return Verdict::Superseded;
+        return Effect::Superseded;
     }
     let left = command.hold.map(|hold| hold.saturating_sub(command.age));
     if left.is_some_and(|left| left.is_zero()) {
-        return Verdict::Expired;
+        return Effect::Expired;
     }
     let mut commands = last.map(|last| last.commands.clone()).unwrap_or_default();
     let replaced = command.replaced.iter().filter(|id| !commands.contains(id)).cloned().collect::<Vec<_>>();
@@ -211,7 +211,7 @@ fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now: Timestamp
         record.era = command.era;
     }
     record.operator = Some(operated);
-    Verdict::Applied
+    Effect::Applied
 }
 
 /// What lies over the circuit after an act.

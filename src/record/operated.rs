@@ -1,6 +1,6 @@
 //! What an operator did, as all instances must take it over.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -1,6 +1,6 @@
 //! What happens to any circuit of a registry, for whoever subscribes: a page that is open, a program that follows.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;

@@ -6,8 +6,8 @@
 #[cfg(feature = "tonic")]
 mod tonic;
 
-use core::fmt::Write as _;
-use core::time::Duration;
+use std::fmt::Write as _;
+use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};

@@ -6,7 +6,7 @@
 mod accept;
 mod problem;
 
-use core::time::Duration;
+use std::time::Duration;
 
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode};

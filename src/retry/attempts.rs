@@ -1,8 +1,8 @@
 //! The complete policy: which failures are worth a retry, how many, how far apart, and within which budget.
 
-use core::fmt;
-use core::time::Duration;
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::{Sleep, sleep_until};
 use tower::retry::Policy;

@@ -3,9 +3,9 @@
 //! tower's own source is cloned with the policy, so that every call would draw the same numbers: all retries of a moment would
 //! stay together, which is what jitter is against.
 
-use core::time::Duration;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tower::retry::backoff::{ExponentialBackoff, ExponentialBackoffMaker, MakeBackoff};
 use tower::util::rng::Rng;

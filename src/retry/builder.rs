@@ -1,8 +1,8 @@
 //! The builder of a complete retry policy, and the checks that make it one.
 
-use core::fmt;
-use core::time::Duration;
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tower::retry::budget::TpsBudget;
 

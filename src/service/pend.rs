@@ -1,9 +1,9 @@
 //! Waiting until a circuit lets calls through again: for transitions, freed slots, and the deadline, of the opening or of the
 //! oldest probe. And waiting until a circuit is restored.
 
-use core::future::Future;
-use core::pin::Pin;
-use core::task::{Context, Poll, ready};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use tokio::time::{Sleep, sleep};
 

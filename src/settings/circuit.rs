@@ -3,10 +3,10 @@
 //! A key stands in one table here and has one arm in `apply`; the list of allowed keys, the environment variables and the
 //! tests all come from it.
 
-use core::time::Duration;
+use std::time::Duration;
 
-use super::entry::Entry;
 use super::error::SettingsError;
+use super::field::Field;
 use crate::config::{ConfigBuilder, OpenDuration, Recovery};
 use crate::window::Window;
 
@@ -38,72 +38,72 @@ pub(super) enum Setting {
     TtlOther(Duration),
 }
 
-type Read = fn(&Entry) -> Result<Setting, SettingsError>;
+type Read = fn(&Field) -> Result<Setting, SettingsError>;
 
 /// The keys of a circuit, and of the defaults.
 pub(super) const KEYS: [(&str, Read); 23] = [
-    ("failure_rate", |entry| entry.number_or_off().map(Setting::FailureRate)),
-    ("min_calls", |entry| entry.count().map(Setting::MinCalls)),
-    ("consecutive_failures", |entry| entry.count_or_off().map(Setting::ConsecutiveFailures)),
-    ("always", |entry| entry.switch().map(Setting::Always)),
-    ("failure_score", |entry| entry.number_or_off().map(Setting::FailureScore)),
-    ("slow_call_rate", |entry| entry.number_or_off().map(Setting::SlowCallRate)),
-    ("slower_than", |entry| entry.duration().map(Setting::SlowerThan)),
-    ("window", |entry| window(entry).map(Setting::Window)),
-    ("open_for", |entry| open_for(entry).map(Setting::OpenFor)),
-    ("recovery", |entry| {
+    ("failure_rate", |field| field.number_or_off().map(Setting::FailureRate)),
+    ("min_calls", |field| field.count().map(Setting::MinCalls)),
+    ("consecutive_failures", |field| field.count_or_off().map(Setting::ConsecutiveFailures)),
+    ("always", |field| field.switch().map(Setting::Always)),
+    ("failure_score", |field| field.number_or_off().map(Setting::FailureScore)),
+    ("slow_call_rate", |field| field.number_or_off().map(Setting::SlowCallRate)),
+    ("slower_than", |field| field.duration().map(Setting::SlowerThan)),
+    ("window", |field| window(field).map(Setting::Window)),
+    ("open_for", |field| open_for(field).map(Setting::OpenFor)),
+    ("recovery", |field| {
         let choices = [("automatic", Recovery::Automatic), ("manual", Recovery::Manual)];
-        entry.choice(&choices).map(Setting::Recovery)
+        field.choice(&choices).map(Setting::Recovery)
     }),
-    ("probes", |entry| entry.count().map(Setting::Probes)),
-    ("probes_in_flight", |entry| entry.count().map(Setting::ProbesInFlight)),
-    ("probe_failures_tolerated", |entry| entry.count().map(Setting::ProbeFailuresTolerated)),
-    ("probe_deadline", |entry| entry.duration().map(Setting::ProbeDeadline)),
-    ("quiet_after", |entry| entry.duration().map(Setting::QuietAfter)),
-    ("cancelled_counts_after", |entry| match entry.text() {
+    ("probes", |field| field.count().map(Setting::Probes)),
+    ("probes_in_flight", |field| field.count().map(Setting::ProbesInFlight)),
+    ("probe_failures_tolerated", |field| field.count().map(Setting::ProbeFailuresTolerated)),
+    ("probe_deadline", |field| field.duration().map(Setting::ProbeDeadline)),
+    ("quiet_after", |field| field.duration().map(Setting::QuietAfter)),
+    ("cancelled_counts_after", |field| match field.text() {
         Some("never") => Ok(Setting::CancelledCountsAfter(None)),
-        _ => Ok(Setting::CancelledCountsAfter(Some(entry.duration_or(", or \"never\"")?))),
+        _ => Ok(Setting::CancelledCountsAfter(Some(field.duration_or(", or \"never\"")?))),
     }),
-    ("trip_on_any_outcome", |entry| entry.switch().map(Setting::TripOnAnyOutcome)),
-    ("sharded", |entry| entry.switch().map(Setting::Sharded)),
-    ("measure_durations", |entry| entry.switch().map(Setting::MeasureDurations)),
-    ("shadow", |entry| entry.switch().map(Setting::Shadow)),
-    ("reset_cooldown", |entry| entry.duration().map(Setting::ResetCooldown)),
-    ("ttl_open", |entry| entry.duration_within("1 s", "365 d").map(Setting::TtlOpen)),
-    ("ttl_other", |entry| entry.duration_within("1 s", "365 d").map(Setting::TtlOther)),
+    ("trip_on_any_outcome", |field| field.switch().map(Setting::TripOnAnyOutcome)),
+    ("sharded", |field| field.switch().map(Setting::Sharded)),
+    ("measure_durations", |field| field.switch().map(Setting::MeasureDurations)),
+    ("shadow", |field| field.switch().map(Setting::Shadow)),
+    ("reset_cooldown", |field| field.duration().map(Setting::ResetCooldown)),
+    ("ttl_open", |field| field.duration_within("1 s", "365 d").map(Setting::TtlOpen)),
+    ("ttl_other", |field| field.duration_within("1 s", "365 d").map(Setting::TtlOther)),
 ];
 
 /// Reads `"10 s"`, `{ time = "10 s", buckets = 10 }` or `{ calls = 100 }`.
-fn window(entry: &Entry) -> Result<Window, SettingsError> {
+fn window(field: &Field) -> Result<Window, SettingsError> {
     const ALLOWED: &str = "a duration like \"10 s\", { time = \"10 s\", buckets = 10 } or { calls = 100 }";
-    if entry.text().is_some() {
-        return entry.duration_or(", { time = \"10 s\", buckets = 10 } or { calls = 100 }").map(Window::time);
+    if field.text().is_some() {
+        return field.duration_or(", { time = \"10 s\", buckets = 10 } or { calls = 100 }").map(Window::time);
     }
-    let Ok(entries) = entry.entries() else { return Err(entry.refuse(ALLOWED)) };
-    entry.table(&["time", "buckets", "calls"])?;
-    let find = |key| entries.iter().find(|(name, _)| name == key).map(|(_, entry)| entry);
+    let Ok(entries) = field.entries() else { return Err(field.refuse(ALLOWED)) };
+    field.table(&["time", "buckets", "calls"])?;
+    let find = |key| entries.iter().find(|(name, _)| name == key).map(|(_, field)| field);
     match (find("time"), find("buckets"), find("calls")) {
         (None, None, Some(calls)) => calls.count().map(Window::calls),
         (Some(time), None, None) => time.duration().map(Window::time),
         (Some(time), Some(buckets), None) => Ok(Window::time(time.duration()?).buckets(buckets.count()?)),
-        _ => Err(entry.refuse(ALLOWED)),
+        _ => Err(field.refuse(ALLOWED)),
     }
 }
 
 /// Reads `"60 s"`, `{ fixed = "60 s", jitter = 0.1 }` or `{ base = "5 s", max = "60 s", jitter = 0.1 }`.
-fn open_for(entry: &Entry) -> Result<OpenDuration, SettingsError> {
+fn open_for(field: &Field) -> Result<OpenDuration, SettingsError> {
     const ALLOWED: &str = "a duration like \"60 s\", { base = \"5 s\", max = \"60 s\", jitter = 0.1 } \
         or { fixed = \"60 s\", jitter = 0.1 }";
-    if entry.text().is_some() {
-        return entry.duration_or(", or { base = \"5 s\", max = \"60 s\", jitter = 0.1 }").map(OpenDuration::fixed);
+    if field.text().is_some() {
+        return field.duration_or(", or { base = \"5 s\", max = \"60 s\", jitter = 0.1 }").map(OpenDuration::fixed);
     }
-    let Ok(entries) = entry.entries() else { return Err(entry.refuse(ALLOWED)) };
-    entry.table(&["base", "max", "fixed", "jitter"])?;
-    let find = |key| entries.iter().find(|(name, _)| name == key).map(|(_, entry)| entry);
+    let Ok(entries) = field.entries() else { return Err(field.refuse(ALLOWED)) };
+    field.table(&["base", "max", "fixed", "jitter"])?;
+    let find = |key| entries.iter().find(|(name, _)| name == key).map(|(_, field)| field);
     let open_for = match (find("base"), find("max"), find("fixed")) {
         (Some(base), Some(max), None) => OpenDuration::exponential(base.duration()?, max.duration()?),
         (None, None, Some(fixed)) => OpenDuration::fixed(fixed.duration()?),
-        _ => return Err(entry.refuse(ALLOWED)),
+        _ => return Err(field.refuse(ALLOWED)),
     };
     find("jitter").map_or(Ok(open_for.clone()), |jitter| Ok(open_for.jitter(jitter.number()?)))
 }

@@ -7,15 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::circuit::{self, Setting};
-use super::entry::{Entry, join};
 use super::error::SettingsError;
+use super::field::{Field, Table, join};
 use super::nearest::unknown;
 use super::persistence;
 use super::value::Value;
 use crate::config::{Config, ConfigError};
-
-/// A table: its keys, all of them known.
-pub(super) type Table = BTreeMap<String, Entry>;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Draft {
@@ -35,20 +32,20 @@ impl Draft {
     /// Takes a document apart.
     pub(super) fn read(value: Value, origin: &str) -> Result<Self, SettingsError> {
         const TABLES: [&str; 3] = ["persistence", "defaults", "circuits"];
-        let top = Entry { origin: origin.into(), path: String::new(), value };
+        let top = Field { origin: origin.into(), path: String::new(), value };
         if !matches!(top.value, Value::Table(_)) {
             return Err(SettingsError::new(origin, format!("is {}, allowed is a table", top.value)));
         }
         let circuit_keys = circuit_keys();
         let mut draft = Self::default();
-        for (key, entry) in top.entries()? {
+        for (key, field) in top.entries()? {
             match key.as_str() {
-                "persistence" => draft.persistence = table(&entry, &persistence::KEYS)?,
-                "defaults" => draft.defaults = table(&entry, &circuit_keys)?,
+                "persistence" => draft.persistence = table(&field, &persistence::KEYS)?,
+                "defaults" => draft.defaults = table(&field, &circuit_keys)?,
                 "circuits" => {
-                    for (name, entry) in entry.entries()? {
-                        let table = table(&entry, &circuit_keys)?;
-                        draft.circuits.insert(name, Circuit { origin: entry.origin, path: entry.path, table });
+                    for (name, field) in field.entries()? {
+                        let table = table(&field, &circuit_keys)?;
+                        draft.circuits.insert(name, Circuit { origin: field.origin, path: field.path, table });
                     }
                 }
                 lost if circuit_keys.contains(&lost) => {
@@ -56,7 +53,7 @@ impl Draft {
                         format!("`{lost}` stands outside of a table, allowed is defaults.{lost} or below circuits");
                     return Err(SettingsError::of(origin, lost, says));
                 }
-                _ => return Err(unknown(origin, "", &key, &entry.path, &TABLES)),
+                _ => return Err(unknown(origin, "", &key, &field.path, &TABLES)),
             }
         }
         Ok(draft)
@@ -84,7 +81,7 @@ impl Draft {
     pub(super) fn defaults(&self) -> Result<Vec<Setting>, SettingsError> {
         let settings = settings([&self.defaults])?;
         let built = circuit::build(&settings, Config::builder("defaults")).build();
-        let origin = self.defaults.values().next().map_or("", |entry| &*entry.origin);
+        let origin = self.defaults.values().next().map_or("", |field| &*field.origin);
         built.map_err(|error| refuse(&error, "defaults", origin, &[&self.defaults]))?;
         Ok(settings)
     }
@@ -99,17 +96,17 @@ impl Draft {
     }
 }
 
-fn table(entry: &Entry, known: &[&str]) -> Result<Table, SettingsError> {
-    Ok(entry.table(known)?.into_iter().collect())
+fn table(field: &Field, known: &[&str]) -> Result<Table, SettingsError> {
+    Ok(field.table(known)?.into_iter().collect())
 }
 
 /// Reads each key from the last of the tables that has it.
 fn settings<const N: usize>(tables: [&Table; N]) -> Result<Vec<Setting>, SettingsError> {
     let found = circuit::KEYS.iter().filter_map(|(key, read)| Some((read, find(&tables, key)?)));
-    found.map(|(read, entry)| read(entry)).collect()
+    found.map(|(read, field)| read(field)).collect()
 }
 
-fn find<'a>(tables: &[&'a Table], key: &str) -> Option<&'a Entry> {
+fn find<'a>(tables: &[&'a Table], key: &str) -> Option<&'a Field> {
     tables.iter().rev().find_map(|table| table.get(key))
 }
 
@@ -124,10 +121,10 @@ fn refuse(error: &ConfigError, path: &str, origin: &str, tables: &[&Table]) -> S
     let key = error.field().split('.').next().unwrap_or_default();
     let own = join(path, key);
     match find(tables, key) {
-        Some(entry) if entry.path == own => SettingsError::of(&entry.origin, &own, format!("{path}.{says}")),
-        Some(entry) => {
-            let source = if *entry.origin == *origin { String::new() } else { format!(", {}", entry.origin) };
-            SettingsError::of(origin, &own, format!("{path}.{says}; it comes from {}{source}", entry.path))
+        Some(field) if field.path == own => SettingsError::of(&field.origin, &own, format!("{path}.{says}")),
+        Some(field) => {
+            let source = if *field.origin == *origin { String::new() } else { format!(", {}", field.origin) };
+            SettingsError::of(origin, &own, format!("{path}.{says}; it comes from {}{source}", field.path))
         }
         // Two keys that have no default: each asks for the other.
         None if key.starts_with("slow") => SettingsError::of(origin, &own, format!("{path}.{says}")),

@@ -10,8 +10,8 @@ use std::path::Path;
 
 use super::document::{self, MOST_BYTES, read_word, too_large};
 use super::draft::{Draft, circuit_keys};
-use super::entry::{Entry, join};
 use super::error::SettingsError;
+use super::field::{Field, join};
 use super::nearest::{meant, shown};
 use super::persistence;
 use crate::circuit::KILL_SWITCH;
@@ -49,7 +49,7 @@ pub(super) fn lay_over(
             Place::Circuit(circuit, key) => (laid.table_of(circuit, &origin), join(&join("circuits", circuit), key)),
         };
         let (Place::Persistence(key) | Place::Defaults(key) | Place::Circuit(_, key)) = place;
-        table.insert(key.to_owned(), Entry { value: read_word(&text, &origin)?, origin: origin.into(), path });
+        table.insert(key.to_owned(), Field { value: read_word(&text, &origin)?, origin: origin.into(), path });
     }
     draft.lay(laid);
     Ok(())

@@ -1,6 +1,6 @@
 //! Why settings were refused.
 
-use core::fmt;
+use std::fmt;
 
 use super::mask::masked;
 

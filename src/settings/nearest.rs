@@ -43,7 +43,7 @@ fn distance(a: &[char], b: &str) -> usize {
             }
             row.push(fewest);
         }
-        before = core::mem::replace(&mut last, row);
+        before = std::mem::replace(&mut last, row);
     }
     last[b.len()]
 }

@@ -1,14 +1,13 @@
 //! Which store the circuits are kept in, and how: plain data, that opens nothing.
 
-use core::fmt;
-use core::time::Duration;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use super::circuit::Setting;
-use super::draft::Table;
-use super::entry::Entry;
 use super::error::SettingsError;
+use super::field::{Field, Table};
 use super::mask::masked;
 
 /// Where and how circuits are kept: what `[persistence]` says, once `enabled` is true.
@@ -94,22 +93,22 @@ impl Persistence {
     /// Judges the table, and returns what it says if it is enabled. It is judged if it is not, too: it will be some day.
     pub(super) fn read(table: &Table) -> Result<Option<Self>, SettingsError> {
         let given = |key| table.get(key);
-        let ttl = |key| given(key).map(|entry| entry.duration_within("1 s", "365 d")).transpose();
+        let ttl = |key| given(key).map(|field| field.duration_within("1 s", "365 d")).transpose();
         let ttls = Ttls { open: ttl("ttl_open")?.unwrap_or(TTLS.open), other: ttl("ttl_other")?.unwrap_or(TTLS.other) };
         let read = Self {
             store: given("store").map_or_else(|| Ok(StoreUrl(DEFAULT_STORE.to_owned())), StoreUrl::read)?,
             cache: given("cache").map_or(Ok(None), cache)?,
-            sharing: given("sharing").map_or(Ok(SharingSetting::Advise), |entry| entry.choice(&SHARING))?,
-            schema: given("schema").map_or(Ok(SchemaSetting::Create), |entry| entry.choice(&SCHEMA))?,
+            sharing: given("sharing").map_or(Ok(SharingSetting::Advise), |field| field.choice(&SHARING))?,
+            schema: given("schema").map_or(Ok(SchemaSetting::Create), |field| field.choice(&SCHEMA))?,
             instance: given("instance").map(instance).transpose()?,
             first_call_waits: given("first_call_waits")
                 .map_or(Ok(Duration::ZERO), |e| e.duration_within("0 s", "60 s"))?,
-            audit_kept: given("audit_kept").map(|entry| entry.duration_within("1 h", "365 d")).transpose()?,
+            audit_kept: given("audit_kept").map(|field| field.duration_within("1 h", "365 d")).transpose()?,
             ttls,
             circuits: BTreeMap::new(),
             others: ttls,
         };
-        let enabled = given("enabled").map_or(Ok(false), Entry::switch)?;
+        let enabled = given("enabled").map_or(Ok(false), Field::switch)?;
         Ok(enabled.then_some(read))
     }
 
@@ -171,9 +170,9 @@ impl StoreUrl {
         Some(Path::new(path))
     }
 
-    fn read(entry: &Entry) -> Result<Self, SettingsError> {
+    fn read(field: &Field) -> Result<Self, SettingsError> {
         const ALLOWED: &str = "file:FOLDER, sqlite://PATH, postgres://… or redis://…";
-        entry.text().and_then(Self::parse).ok_or_else(|| entry.refuse(ALLOWED))
+        field.text().and_then(Self::parse).ok_or_else(|| field.refuse(ALLOWED))
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -233,19 +232,19 @@ pub enum SchemaSetting {
     Assume,
 }
 
-fn cache(entry: &Entry) -> Result<Option<StoreUrl>, SettingsError> {
-    if entry.is_off() {
+fn cache(field: &Field) -> Result<Option<StoreUrl>, SettingsError> {
+    if field.is_off() {
         return Ok(None);
     }
-    let url = entry.text().and_then(StoreUrl::parse).filter(|url| url.kind() == StoreKind::Redis);
-    url.map(Some).ok_or_else(|| entry.refuse("redis://…, or false for none"))
+    let url = field.text().and_then(StoreUrl::parse).filter(|url| url.kind() == StoreKind::Redis);
+    url.map(Some).ok_or_else(|| field.refuse("redis://…, or false for none"))
 }
 
-fn instance(entry: &Entry) -> Result<String, SettingsError> {
+fn instance(field: &Field) -> Result<String, SettingsError> {
     // As the builder of a registry asks it.
     let usable = |name: &&str| !name.contains(|c: char| c.is_control() || c.is_whitespace() || c == '#');
-    let name = entry.text().filter(|name| (1..=100).contains(&name.len())).filter(usable);
-    name.map(str::to_owned).ok_or_else(|| entry.refuse("1 to 100 bytes of printable text without spaces and `#`"))
+    let name = field.text().filter(|name| (1..=100).contains(&name.len())).filter(usable);
+    name.map(str::to_owned).ok_or_else(|| field.refuse("1 to 100 bytes of printable text without spaces and `#`"))
 }
 
 /// What stands behind `scheme:` or `scheme://`.

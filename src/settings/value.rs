@@ -2,7 +2,7 @@
 //!
 //! One tree for both, so that what is refused, and in which words, does not depend on the format.
 
-use core::fmt;
+use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -69,8 +69,8 @@ impl<'de> Visitor<'de> for AnyValue {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut table = Vec::new();
-        while let Some(entry) = map.next_entry::<String, Value>()? {
-            table.push(entry);
+        while let Some(field) = map.next_entry::<String, Value>()? {
+            table.push(field);
         }
         // So toml hands a date through serde.
         let date = table.iter().any(|(key, _)| key == "$__toml_private_datetime");

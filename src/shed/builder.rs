@@ -1,6 +1,6 @@
 //! The settings of a load-shedding layer, checked once.
 
-use core::fmt;
+use std::fmt;
 
 use super::layer::LoadSheddingLayer;
 use super::shedder::{Limits, Shedder};

@@ -7,7 +7,7 @@ mod cgroup;
 mod meter;
 mod proc;
 
-use core::fmt;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -59,7 +59,7 @@ impl CpuProbe {
 
     fn of_limits(&self, limits: Vec<Limit>) -> Option<f64> {
         let mut meters = self.meters.lock();
-        let mut before = core::mem::take(&mut *meters);
+        let mut before = std::mem::take(&mut *meters);
         let mut most = None;
         for limit in limits {
             let used = cgroup::usage(&limit.folder)?;

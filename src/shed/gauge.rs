@@ -9,8 +9,8 @@
 //! A probe may take long, or for ever. So nobody waits for `looking`: who does not get it goes by what was seen last, and
 //! once that is too old, nobody knows the load.
 
-use core::fmt;
-use core::time::Duration;
+use std::fmt;
+use std::time::Duration;
 
 use super::shedder::Limits;
 use crate::clock::{Tick, nanos};
@@ -30,7 +30,7 @@ impl Gauge {
     pub(super) fn new() -> Self {
         Self {
             due: AtomicU64::new(Tick::ZERO.as_nanos()),
-            seen: AtomicU64::new(Seen::new(None, false).0),
+            seen: AtomicU64::new(Reading::new(None, false).0),
             looking: AtomicBool::new(false),
             told: AtomicBool::new(false),
             next_news: AtomicU64::new(Tick::ZERO.as_nanos()),
@@ -51,9 +51,9 @@ impl Gauge {
     }
 
     #[inline]
-    pub(super) fn seen(&self) -> Seen {
+    pub(super) fn seen(&self) -> Reading {
         // Relaxed: all that is to be known is in the word.
-        Seen(self.seen.load(Relaxed))
+        Reading(self.seen.load(Relaxed))
     }
 
     /// Gives the caller the look that is due, unless another has it or has just had it.
@@ -90,7 +90,7 @@ impl Look<'_> {
         let Gauge { due, seen, told, next_news, .. } = self.gauge;
         // Relaxed, all of them: `looking` is taken, and its Acquire and Release hand them from one look to the next.
         let shedding = limits.shed_at(load, self.gauge.seen().shedding());
-        seen.store(Seen::new(load, shedding).0, Relaxed);
+        seen.store(Reading::new(load, shedding).0, Relaxed);
         due.store(now.saturating_add(EVERY).as_nanos(), Relaxed);
         let news = told.load(Relaxed) != shedding && now.as_nanos() >= next_news.load(Relaxed);
         if news {
@@ -110,9 +110,9 @@ impl Drop for Look<'_> {
 
 /// What was seen last, in one word.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Seen(u64);
+pub(super) struct Reading(u64);
 
-impl Seen {
+impl Reading {
     fn new(load: Option<f64>, shedding: bool) -> Self {
         let load = load.unwrap_or(f64::NAN).to_bits() & !SHEDDING;
         Self(if shedding { load | SHEDDING } else { load })
@@ -128,9 +128,9 @@ impl Seen {
     }
 }
 
-impl fmt::Debug for Seen {
+impl fmt::Debug for Reading {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Seen").field("load", &self.load()).field("shedding", &self.shedding()).finish()
+        f.debug_struct("Reading").field("load", &self.load()).field("shedding", &self.shedding()).finish()
     }
 }
 

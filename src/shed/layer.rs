@@ -2,9 +2,9 @@
 //!
 //! What the shedder knows is made once, by the builder. Applying the layer makes nothing: axum applies it anew for every request.
 
-use core::fmt;
-use core::task::{Context, Poll};
+use std::fmt;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use tower_layer::Layer;
 use tower_service::Service;
@@ -71,13 +71,13 @@ pub struct LoadShedding<S, O = NoEstimate, R = BoxedErrors> {
 impl<S, O, R> LoadShedding<S, O, R> {
     /// Returns the inner service.
     #[must_use]
-    pub const fn inner_ref(&self) -> &S {
+    pub const fn get_ref(&self) -> &S {
         &self.inner
     }
 
     /// Returns the inner service, to be changed; a call through it is never shed.
     #[must_use]
-    pub const fn inner_mut(&mut self) -> &mut S {
+    pub const fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 

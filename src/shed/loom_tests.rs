@@ -6,8 +6,8 @@
 //! | `loom_a_look_knows_what_the_last_one_saw` | the exchange in `elect`, or the store in `drop`, is Relaxed |
 //! | `loom_what_is_seen_is_of_one_look` | what was seen is written in two steps |
 
-use core::time::Duration;
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use loom::model::Builder;
 use loom::thread;

@@ -1,7 +1,7 @@
 //! What the services of one layer share: the circuit, the probe, the limits, and what was seen last.
 
-use core::fmt;
-use core::time::Duration;
+use std::fmt;
+use std::time::Duration;
 
 use super::LoadProbe;
 use super::gauge::Gauge;

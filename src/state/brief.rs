@@ -1,7 +1,7 @@
 //! Durations and shares as people say them.
 
-use core::fmt;
-use core::time::Duration;
+use std::fmt;
+use std::time::Duration;
 
 /// A duration with as many digits as a person wants: `0 ms`, `480 ms`, `5.1 s`, `60 s`.
 #[derive(Debug, Clone, Copy)]

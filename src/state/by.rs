@@ -1,6 +1,6 @@
 //! Who did something to a circuit, and why: required of every act of an operator.
 
-use core::fmt;
+use std::fmt;
 
 /// Who acts on a circuit, and the reason given. Both end in the audit and in the rejections' message.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

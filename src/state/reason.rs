@@ -1,8 +1,8 @@
 //! Why an edge was taken, with the numbers that decided it.
 
-use core::fmt;
-use core::time::Duration;
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Brief, By, Percent};
 

@@ -1,6 +1,6 @@
 //! What a call was shed for.
 
-use core::fmt;
+use std::fmt;
 
 use super::Percent;
 

@@ -1,7 +1,7 @@
 //! The object-safe twin of [`Store`](super::Store), so that a registry can hold any of them.
 
-use core::fmt;
-use core::pin::Pin;
+use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use super::{AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Watch, Write, Written};

@@ -27,10 +27,10 @@ mod records;
 mod time;
 mod trial;
 
-use core::fmt;
-use core::pin::Pin;
-use core::time::Duration;
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::pin::Pin;
+use std::time::Duration;
 
 use super::{AnyStore, Store};
 use trial::Trial;

@@ -1,6 +1,6 @@
 //! Why a store did not do what it was asked.
 
-use core::fmt;
+use std::fmt;
 
 /// A store did not do what it was asked.
 #[derive(Debug)]

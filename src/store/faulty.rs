@@ -2,8 +2,8 @@
 
 mod faults;
 
-use core::fmt;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use super::{
@@ -69,7 +69,7 @@ impl<S: Store> FaultyStore<S> {
             Some(Fault::Fail(kind)) => {
                 Err(StoreError::new(kind, format!("{operation} failed, as the test wants it: {}", kind.as_str())))
             }
-            Some(Fault::Hang) => core::future::pending().await,
+            Some(Fault::Hang) => std::future::pending().await,
             fault => Ok(fault),
         }
     }

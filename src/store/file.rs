@@ -14,21 +14,25 @@
 //!
 //! What it does not do: network file systems, whose locks and renames promise less, are not supported.
 
-mod blocking;
 mod folder;
 mod lock;
 mod log;
 mod name;
 mod poll;
 
-use core::time::Duration;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::task::spawn_blocking;
 
 use super::{AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Watch, Write, Written};
 use crate::record::Timestamp;
-use blocking::{Writers, blocking};
 use folder::Folder;
 use log::Log;
+use name::digest;
 
 /// Keeps each record in a file of its own. Clones are the same store, and so is every other one on that folder.
 ///
@@ -174,5 +178,30 @@ impl Store for FileStore {
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
         let (folder, log, filter) = (self.folder.clone(), self.log.clone(), filter.clone());
         blocking(move || log.rows(&folder, &filter)).await
+    }
+}
+
+/// Does the work on a thread that may wait. It is finished even if nobody waits for it any more.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            Err(_) => Err(StoreError::unavailable("the runtime is being shut down, and the disk was not touched")),
+        },
+    }
+}
+
+/// Lets the writers of one process take turns, so that the lock on the disk is contended by other processes only.
+#[derive(Debug, Clone, Default)]
+struct Writers([Arc<Mutex<()>>; 16]);
+
+impl Writers {
+    /// Waits for its turn. The work takes it along, so that a dropped writer is not overtaken.
+    async fn turn(&self, name: &str) -> OwnedMutexGuard<()> {
+        let [.., last] = digest(name.as_bytes()).to_be_bytes();
+        Arc::clone(&self.0[usize::from(last) % self.0.len()]).lock_owned().await
     }
 }

@@ -1,8 +1,8 @@
 //! A store in this process: the reference, and for tests.
 
-use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{
     AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, WatchSender, Write, Written, check_length,
@@ -16,11 +16,11 @@ use crate::sync::Mutex;
 /// Its clock is injected; its time is the wall clock's at its start plus what has passed since.
 #[derive(Debug, Clone)]
 pub struct MemoryStore {
-    shared: Arc<Shared>,
+    shared: Arc<Register>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Register {
     clock: Box<dyn Clock>,
     started: (Tick, Timestamp),
     kept: Mutex<Kept>,
@@ -28,7 +28,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Kept {
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, Stored>,
     writes: u64,
     audit: Vec<AuditRow>,
     audited: BTreeSet<String>,
@@ -36,7 +36,7 @@ struct Kept {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Stored {
     value: Versioned,
     expires: Option<Timestamp>,
 }
@@ -52,7 +52,7 @@ impl MemoryStore {
     #[must_use]
     pub fn with_clock(clock: impl Clock) -> Self {
         let started = (clock.now(), Timestamp::from(clock.wall()));
-        Self { shared: Arc::new(Shared { clock: Box::new(clock), started, kept: Mutex::default() }) }
+        Self { shared: Arc::new(Register { clock: Box::new(clock), started, kept: Mutex::default() }) }
     }
 
     /// Forgets every record, as a cache that was flushed; the audit stays.
@@ -111,7 +111,7 @@ impl Store for MemoryStore {
         let etag = Etag::new(kept.writes.to_string());
         let value = Versioned { bytes: write.bytes.clone(), etag: etag.clone() };
         let expires = write.ttl.map(|ttl: Duration| now.saturating_add(ttl));
-        kept.entries.insert(write.name.clone(), Entry { value: value.clone(), expires });
+        kept.entries.insert(write.name.clone(), Stored { value: value.clone(), expires });
         kept.tell(&write.name, Some(&(value, now)));
         Ok(Written::Applied { etag, now })
     }

@@ -13,10 +13,10 @@ mod listener;
 mod statements;
 mod tables;
 
-use core::fmt;
-use core::str::FromStr;
-use core::time::Duration;
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{ConnectOptions, Row, query};
@@ -39,11 +39,11 @@ use statements::{APPEND, AUDIT, DELETE, INSERT, LIST, LOAD, TRIM, TRIMMED_AT_ONC
 /// Its operations need tokio's time and I/O drivers.
 #[derive(Clone)]
 pub struct PostgresStore {
-    shared: Arc<Shared>,
+    shared: Arc<Session>,
     mode: SchemaMode,
 }
 
-struct Shared {
+struct Session {
     options: PgConnectOptions,
     lanes: Lanes,
     /// Whether the tables were seen. Cleared when one turns out to be missing.
@@ -84,7 +84,7 @@ impl PostgresStore {
         }
         // Poolers refuse parameters that they do not know, and numbers are read in binary.
         let options = options.extra_float_digits(None).statement_cache_capacity(0).disable_statement_logging();
-        let shared = Shared { lanes: Lanes::new(options.clone()), options, ready: AtomicBool::new(false) };
+        let shared = Session { lanes: Lanes::new(options.clone()), options, ready: AtomicBool::new(false) };
         Ok(Self { shared: Arc::new(shared), mode: SchemaMode::Create })
     }
 

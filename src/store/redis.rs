@@ -10,18 +10,18 @@
 mod address;
 mod audit;
 mod connection;
-mod fault;
+mod no_answer;
 mod pubsub;
 mod script;
 
-use core::time::Duration;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::Value;
 
 use self::connection::Connection;
-use self::fault::Effect;
+use self::no_answer::Access;
 use super::{AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, Write, Written, check_length};
 use crate::record::Timestamp;
 use crate::sync::Mutex;
@@ -81,7 +81,7 @@ impl RedisStore {
 
     fn entry(&self, name: &str, answer: Value) -> Result<Option<Versioned>, StoreError> {
         if let Value::ServerError(error) = answer {
-            let fault = self.connection.fault(Effect::Read, error.into());
+            let fault = self.connection.fault(Access::Read, error.into());
             return if fault.is_wrong_type() { Ok(self.absent(name)) } else { Err(fault.into()) };
         }
         let found: Option<(String, Vec<u8>)> = self.connection.decode(answer)?;
@@ -101,7 +101,7 @@ impl RedisStore {
     }
 
     async fn changed(&self, name: &str, command: redis::Cmd) -> Result<Value, StoreError> {
-        self.connection.ask_one(command, Effect::Write).await.map_err(|fault| {
+        self.connection.ask_one(command, Access::Write).await.map_err(|fault| {
             if !fault.is_wrong_type() {
                 return fault.into();
             }
@@ -127,10 +127,10 @@ impl Store for RedisStore {
                 pipeline.add_command(script::load(name));
             }
             pipeline.cmd("TIME");
-            let mut answers = self.connection.ask(&pipeline, Effect::Read).await?;
+            let mut answers = self.connection.ask(&pipeline, Access::Read).await?;
             let time = answers.pop().unwrap_or(Value::Nil);
             if let Value::ServerError(error) = time {
-                return Err(self.connection.fault(Effect::Read, error.into()).into());
+                return Err(self.connection.fault(Access::Read, error.into()).into());
             }
             let (seconds, micros): (u64, u64) = self.connection.decode(time)?;
             for (name, answer) in asked.iter().zip(answers) {
@@ -167,7 +167,7 @@ impl Store for RedisStore {
             let mut names = BTreeSet::new();
             let mut cursor = "0".to_owned();
             loop {
-                let answer = self.connection.ask_one(script::scan(&cursor), Effect::Read).await?;
+                let answer = self.connection.ask_one(script::scan(&cursor), Access::Read).await?;
                 let (next, keys): (String, Vec<Vec<u8>>) = self.connection.decode(answer)?;
                 names.extend(keys.iter().filter_map(|key| script::name(key)));
                 if next == "0" {

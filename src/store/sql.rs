@@ -74,7 +74,7 @@ pub(super) fn text(write: &Write) -> Result<&str, StoreError> {
     let refused = |problem: &str| {
         StoreError::refused(format!("the record of `{}` {problem}, which a text column cannot hold", write.name))
     };
-    let text = core::str::from_utf8(&write.bytes).map_err(|_| refused("is not UTF-8"))?;
+    let text = std::str::from_utf8(&write.bytes).map_err(|_| refused("is not UTF-8"))?;
     if text.contains('\0') || write.name.contains('\0') {
         return Err(refused("has a NUL"));
     }

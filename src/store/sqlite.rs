@@ -12,9 +12,9 @@ mod connection;
 mod error;
 mod poll;
 
-use core::fmt;
-use core::str::FromStr;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};

@@ -4,24 +4,22 @@
 //! settled, and read for what the fast one lacks. There is no task and no queue behind it. What the durable tier still lacks
 //! is noted by name, and made up for inside the loads that a registry makes anyway.
 
-mod etags;
 mod notes;
 mod read;
 mod settle;
 mod tier;
 
-use core::time::Duration;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::watch::Part;
 use super::{AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, Write, Written, check_length};
 use crate::clock::{Clock, TokioClock};
 use crate::record::Timestamp;
 use crate::sync::Mutex;
-use etags::{DURABLE, FAST, of_durable, of_fast, tag, tagged, untagged};
 use notes::{Note, Notes};
 use settle::{Copy, DURABLE_LIMIT, FAST_LIMIT};
-use tier::{Role, Tier};
+use tier::{DURABLE, FAST, Rank, Tier, of_durable, of_fast, tag, tagged, untagged};
 
 /// Keeps records in a fast store, and what is settled in a durable one too. Clones are the same one.
 ///
@@ -64,11 +62,11 @@ use tier::{Role, Tier};
 /// ```
 #[derive(Debug)]
 pub struct TieredStore<Fast, Durable> {
-    shared: Arc<Shared<Fast, Durable>>,
+    shared: Arc<Tiers<Fast, Durable>>,
 }
 
 #[derive(Debug)]
-struct Shared<Fast, Durable> {
+struct Tiers<Fast, Durable> {
     fast: Tier<Fast>,
     durable: Tier<Durable>,
     clock: TokioClock,
@@ -80,8 +78,8 @@ impl<Fast: Store, Durable: Store> TieredStore<Fast, Durable> {
     #[must_use]
     pub fn new(fast: Fast, durable: Durable) -> Self {
         let clock = TokioClock::new();
-        let (fast, durable) = (Tier::new(fast, Role::Cache, clock), Tier::new(durable, Role::Durable, clock));
-        Self { shared: Arc::new(Shared { fast, durable, clock, notes: Mutex::default() }) }
+        let (fast, durable) = (Tier::new(fast, Rank::Cache, clock), Tier::new(durable, Rank::Durable, clock));
+        Self { shared: Arc::new(Tiers { fast, durable, clock, notes: Mutex::default() }) }
     }
 }
 
@@ -91,7 +89,7 @@ impl<Fast, Durable> Clone for TieredStore<Fast, Durable> {
     }
 }
 
-impl<Fast: Store, Durable: Store> Shared<Fast, Durable> {
+impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
     fn note<T>(&self, name: &str, note: impl FnOnce(&mut Note) -> T) -> Option<T> {
         self.notes.lock().on(name).map(note)
     }
@@ -138,7 +136,7 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
     }
 
     fn origin(&self, etag: &Etag) -> &'static str {
-        let Shared { fast, durable, .. } = &*self.shared;
+        let Tiers { fast, durable, .. } = &*self.shared;
         match untagged(etag) {
             (DURABLE, etag) => durable.store.origin(&etag),
             (_, etag) => fast.store.origin(&etag),
@@ -196,7 +194,7 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
     }
 
     async fn delete(&self, name: &str, etag: &Etag) -> Result<bool, StoreError> {
-        let Shared { fast, durable, notes, .. } = &*self.shared;
+        let Tiers { fast, durable, notes, .. } = &*self.shared;
         let names = [name.to_owned()];
         let loaded = fast.ask("load", FAST_LIMIT, fast.store.load_many(&names)).await?;
         let fast_has = loaded.entries.into_iter().next().flatten();
@@ -228,7 +226,7 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
     }
 
     async fn list(&self) -> Result<Vec<String>, StoreError> {
-        let Shared { fast, durable, .. } = &*self.shared;
+        let Tiers { fast, durable, .. } = &*self.shared;
         let fast = async {
             if fast.answers() {
                 fast.ask("list", FAST_LIMIT, fast.store.list()).await.unwrap_or_default()
@@ -245,7 +243,7 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
     }
 
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
-        let Shared { fast, durable, .. } = &*self.shared;
+        let Tiers { fast, durable, .. } = &*self.shared;
         let (fast, durable) = tokio::join!(
             fast.ask("watch", FAST_LIMIT, fast.store.watch()),
             durable.ask("watch", DURABLE_LIMIT, durable.store.watch())

@@ -1,9 +1,9 @@
 //! How a store tells of changes: a bounded channel that says when something was lost.
 
-use core::future::poll_fn;
-use core::pin::Pin;
-use core::task::{Context, Poll};
-use core::time::Duration;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep};

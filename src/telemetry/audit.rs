@@ -23,7 +23,7 @@ pub(crate) fn tell(line: Line<'_>) {
     let Line { service, action, reason, user, generation, instance } = line;
     #[cfg(feature = "tracing")]
     {
-        let by = core::fmt::from_fn(|f| user.map_or(Ok(()), |user| write!(f, " by {user:?}")));
+        let by = std::fmt::from_fn(|f| user.map_or(Ok(()), |user| write!(f, " by {user:?}")));
         tracing::info!(
             target: "circuit_breaker::audit",
             service, action, reason, user, generation, instance,

@@ -9,9 +9,9 @@
 mod handles;
 mod pool;
 
-use core::ptr;
-use core::time::Duration;
+use std::ptr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use crate::clock::Tick;
 use crate::event::{Ended, Event, Observer};

@@ -2,12 +2,12 @@
 //!
 //! A cache tier's failures are warnings, a durable tier's are errors. Who tells limits how often: one line a minute is enough.
 
-use core::fmt;
-use core::time::Duration;
+use std::fmt;
+use std::time::Duration;
 
 /// What a store is to the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tier {
+pub(crate) enum Rank {
     /// What it loses is kept elsewhere.
     Cache,
     /// What it loses is lost.
@@ -28,23 +28,23 @@ pub(crate) fn operation(store: &'static str, operation: &'static str, result: &'
 }
 
 /// Tells that a store failed; `untold` failures before were not told.
-pub(crate) fn failed(tier: Tier, store: &'static str, operation: &'static str, error: &str, untold: u64) {
+pub(crate) fn failed(rank: Rank, store: &'static str, operation: &'static str, error: &str, untold: u64) {
     #[cfg(feature = "tracing")]
     {
         let more = fmt::from_fn(|f| if untold > 0 { write!(f, " ({untold} more failed before)") } else { Ok(()) });
-        match tier {
-            Tier::Cache => tracing::warn!(
+        match rank {
+            Rank::Cache => tracing::warn!(
                 target: TARGET, store, operation, error, untold,
                 "circuit breaker store {store} failed to {operation}: {error}{more}; the durable tier goes on without it"
             ),
-            Tier::Durable => tracing::error!(
+            Rank::Durable => tracing::error!(
                 target: TARGET, store, operation, error, untold,
                 "circuit breaker store {store} failed to {operation}: {error}{more}; circuits go on in memory"
             ),
         }
     }
     #[cfg(not(feature = "tracing"))]
-    let _unused = (tier, store, operation, error, untold);
+    let _unused = (rank, store, operation, error, untold);
 }
 
 /// Tells that a store answers again.

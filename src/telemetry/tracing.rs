@@ -3,7 +3,7 @@
 //! A line says what the circuit became and why, with the numbers. Single calls are never told: an outage has thousands of
 //! them, and a summary of the rejected ones comes every ten seconds.
 
-use core::fmt;
+use std::fmt;
 
 use tracing::Level;
 

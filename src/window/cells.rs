@@ -273,7 +273,7 @@ impl Cells {
     #[must_use]
     pub(crate) fn take_sums(&self) -> Sums {
         let Some(reports) = &self.reports else { return Sums::default() };
-        let reported = core::iter::once(&reports.first).chain(reports.spread.get().into_iter().flatten());
+        let reported = std::iter::once(&reports.first).chain(reports.spread.get().into_iter().flatten());
         self.all().zip(reported).fold(Sums::default(), |sum, (cell, reported)| {
             let Sums { successes, tripped, half_open } = reported.take(cell);
             Sums {
@@ -286,7 +286,7 @@ impl Cells {
 
     fn all(&self) -> impl Iterator<Item = &[Block]> {
         let spread = self.spread.get().map_or(&[][..], |cells| cells);
-        core::iter::once(&*self.first).chain(spread.chunks(self.first.len()))
+        std::iter::once(&*self.first).chain(spread.chunks(self.first.len()))
     }
 }
 

@@ -19,8 +19,8 @@
 //! | `loom_two_reports_share_the_calls` | the reported count is loaded and stored where it was exchanged |
 //! | `loom_a_report_of_all_takes_nothing_from_the_next` | an older reading replaces a later one |
 
-use core::time::Duration;
 use std::sync::Arc;
+use std::time::Duration;
 
 use loom::thread;
 

@@ -12,8 +12,8 @@
 //! The tag wraps: eras are kept apart by emptying the window every 64th era, slots by the 24 bits (194 days of 1 s buckets).
 //! Successes that weigh nothing are counted in [`cells`](super::cells) as long as the thread has one.
 
-use core::time::Duration;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use super::{Line, Mark, Stamp, Tally};
 use crate::clock::{Tick, nanos};

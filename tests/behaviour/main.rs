@@ -14,6 +14,6 @@ mod registry;
 mod rig;
 mod rules;
 mod schedules;
-#[cfg(feature = "serde")]
+#[cfg(feature = "settings")]
 mod settings;
 mod telemetry;

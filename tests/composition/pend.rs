@@ -38,7 +38,7 @@ async fn it_is_pending_while_open_and_leaves_the_inner_service_alone() {
     trip(&circuit);
     assert!(!is_ready(&mut service));
     assert!(!service.is_woken());
-    assert_eq!(service.get_ref().inner_ref().polls.get(), 1);
+    assert_eq!(service.get_ref().get_ref().polls.get(), 1);
     assert_eq!(circuit.status().totals.rejected, 0, "nobody was rejected");
 }
 

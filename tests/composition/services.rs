@@ -91,9 +91,9 @@ fn a_service_behind_it_can_be_named_reached_and_taken_out() {
     let mut client = Client { http: CircuitBreakerLayer::new(&circuit).layer(inner.clone()) };
     assert!(ask(&mut client.http, Ask::Succeed).unwrap().is_ok());
     assert_eq!(client.http.circuit().name(), "payments");
-    assert_eq!(client.http.inner_ref().calls.get(), 1);
+    assert_eq!(client.http.get_ref().calls.get(), 1);
     // Past the breaker, for what must not be guarded: polled ready and called on its own.
-    assert!(ask(client.http.inner_mut(), Ask::Fail).unwrap().is_err());
+    assert!(ask(client.http.get_mut(), Ask::Fail).unwrap().is_err());
     assert_eq!(circuit.status().totals.failures, 0);
     assert_eq!(client.http.into_inner().calls.get(), 2);
 }

@@ -23,7 +23,7 @@ use tower_circuit_breaker::classify::{DefaultClassifier, ErrorClassifier, FnClas
 use tower_circuit_breaker::clock::{MockClock, MonotonicClock, Tick, TokioClock};
 use tower_circuit_breaker::config::{ConfigBuilder, ConfigError, Recovery};
 use tower_circuit_breaker::event::{Ended, Event};
-use tower_circuit_breaker::keyed::Shared;
+use tower_circuit_breaker::keyed::OneCircuit;
 #[cfg(feature = "keyed")]
 use tower_circuit_breaker::keyed::{Keyed, KeyedBuilder, KeyedStatus};
 use tower_circuit_breaker::operation::{Disable, Done, Kept, News, Order, Refused, Subscription, What};
@@ -130,7 +130,7 @@ table! {
     Refused: Send Sync Unpin Clone;
     RejectReason: Send Sync Unpin Clone;
     Rejected: Send Sync Unpin Clone;
-    Shared: Send Sync Unpin Clone;
+    OneCircuit: Send Sync Unpin Clone;
     Shed: Send Sync Unpin Clone;
     Snapshot: Send Sync Unpin Clone;
     Standing: Send Sync Unpin Clone;
@@ -365,8 +365,8 @@ mod stores {
     };
     use tower_circuit_breaker::operation::{Change, Changes, Operator, Shown};
     use tower_circuit_breaker::record::{
-        CircuitRecord, Command, CorruptRecord, InstanceEntry, Operated, OperatorCommand, Timestamp, TransitionCommand,
-        Verdict,
+        CircuitRecord, Command, CorruptRecord, Effect, InstanceEntry, Operated, OperatorCommand, Timestamp,
+        TransitionCommand,
     };
     use tower_circuit_breaker::settings::{
         Persistence, SchemaSetting, Settings, SettingsError, SharingSetting, StoreKind, StoreUrl,
@@ -428,7 +428,7 @@ mod stores {
     Timestamp: Send Sync Unpin Clone;
     TieredStore<MemoryStore, MemoryStore>: Send Sync Unpin Clone;
     TransitionCommand: Send Sync Unpin Clone;
-    Verdict: Send Sync Unpin Clone;
+    Effect: Send Sync Unpin Clone;
     Versioned: Send Sync Unpin Clone;
     Watch: Send Sync Unpin !Clone;
     WatchEvent: Send Sync Unpin Clone;

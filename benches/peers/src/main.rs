@@ -12,11 +12,11 @@ mod rounds;
 #[path = "../../harness/threads.rs"]
 mod threads;
 
-use core::future::ready;
-use core::hint::black_box;
-use core::pin::pin;
-use core::task::{Context, Poll, Waker};
-use core::time::Duration;
+use std::future::ready;
+use std::hint::black_box;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use failsafe::futures::CircuitBreaker as _;
 use failsafe::{backoff, failure_policy};

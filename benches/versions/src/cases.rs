@@ -4,10 +4,10 @@
 macro_rules! version {
     ($version:ident) => {
         pub(crate) mod $version {
-            use core::hint::black_box;
-            use core::pin::pin;
-            use core::task::{Context, Waker};
-            use core::time::Duration;
+            use std::hint::black_box;
+            use std::pin::pin;
+            use std::task::{Context, Waker};
+            use std::time::Duration;
             use std::borrow::Cow;
             use std::cell::Cell;
 

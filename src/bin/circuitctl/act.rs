@@ -1,6 +1,6 @@
 //! One order to one circuit.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use tower_circuit_breaker::By;
 use tower_circuit_breaker::circuit::To;
@@ -27,9 +27,13 @@ pub(crate) async fn run(operator: &Operator, page: &Page, what: &What) -> Answer
 
 /// Returns the order, and how long it holds by itself.
 fn ordered(what: &What) -> Result<(&Given, Order, Option<Duration>), Failure> {
-    let (given, order, create, hold) = match what {
+    let (given, mut order, create, hold) = match what {
         What::Trip { order, create, hold } => {
-            (order, hold.iter().fold(Order::trip(&by(order)?), |order, hold| order.hold(*hold)), create.create, *hold)
+            let mut trip = Order::trip(&by(order)?);
+            if let Some(hold) = hold {
+                trip = trip.hold(*hold);
+            }
+            (order, trip, create.create, *hold)
         }
         What::Reset { order, create, to, force } => {
             let to = match to {
@@ -53,9 +57,16 @@ fn ordered(what: &What) -> Result<(&Given, Order, Option<Duration>), Failure> {
             unreachable!("these are no acts")
         }
     };
-    let order = given.id.iter().fold(order, |order, id| order.id(id));
-    let order = given.seen.iter().fold(order, |order, seen| order.seen(*seen));
-    Ok((given, if create { order.create() } else { order }, hold))
+    if let Some(id) = &given.id {
+        order = order.id(id);
+    }
+    if let Some(seen) = given.seen {
+        order = order.seen(seen);
+    }
+    if create {
+        order = order.create();
+    }
+    Ok((given, order, hold))
 }
 
 /// Who is asked for: an audit that says `unknown` would help nobody.

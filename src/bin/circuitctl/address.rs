@@ -1,9 +1,9 @@
 //! Which stores are meant, without ever printing a password.
 
-use core::convert::Infallible;
-use core::fmt;
-use core::str::FromStr;
+use std::convert::Infallible;
+use std::fmt;
 use std::path::Path;
+use std::str::FromStr;
 
 use tower_circuit_breaker::store::schema::SchemaMode;
 use tower_circuit_breaker::store::{AnyStore, PostgresStore, SqliteStore, StoreError, TieredStore};

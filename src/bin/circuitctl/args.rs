@@ -2,7 +2,7 @@
 
 #![expect(clippy::doc_markdown, reason = "a terminal shows it as it stands")]
 
-use core::time::Duration;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tower_circuit_breaker::Config;

@@ -1,6 +1,6 @@
 //! What people read, or the document instead.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use serde_json::json;
 use tower_circuit_breaker::operation::{Done, Kept, Order};

@@ -1,7 +1,7 @@
 //! Durations and points in time, as people write and read them. Dates are UTC.
 
-use core::str::FromStr;
-use core::time::Duration;
+use std::str::FromStr;
+use std::time::Duration;
 
 use tower_circuit_breaker::record::Timestamp;
 

@@ -1,6 +1,6 @@
 //! What a record says, in the words that tables and documents share.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use tower_circuit_breaker::State;
 use tower_circuit_breaker::operation::Shown;

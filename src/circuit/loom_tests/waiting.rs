@@ -1,6 +1,6 @@
 //! Nobody sleeps through what they wait for, and nobody hears twice what is told once.
 
-use core::task::{Context, Poll};
+use std::task::{Context, Poll};
 
 use super::*;
 use crate::circuit::wakers::Wakers;

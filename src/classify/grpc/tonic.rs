@@ -1,9 +1,9 @@
 //! What tonic's own errors mean, and when its error details ask to be called again.
 
-use core::any::Any;
-use core::time::Duration;
+use std::any::Any;
 use std::error::Error as StdError;
 use std::io;
+use std::time::Duration;
 
 use ::tonic::metadata::MetadataMap;
 use ::tonic::{Status, TimeoutExpired, transport};

@@ -1,7 +1,7 @@
 //! The end of the body, where the classifier waits for it.
 
-use core::time::Duration;
 use std::error::Error as StdError;
+use std::time::Duration;
 
 use http::{HeaderMap, Response};
 use http_body::Body;

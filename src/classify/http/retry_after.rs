@@ -1,6 +1,6 @@
 //! `Retry-After`, read with the distrust that a header deserves: it decides for how long others are rejected.
 
-use core::time::Duration;
+use std::time::Duration;
 use std::time::SystemTime;
 
 use http::HeaderMap;

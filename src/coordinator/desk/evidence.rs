@@ -1,6 +1,6 @@
 //! What this instance knows of the service, as its entry in the record: when it is due, and what it says.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use super::{Now, Who};
 use crate::circuit::{Circuit, Totals};

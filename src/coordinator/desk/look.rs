@@ -1,10 +1,10 @@
 //! What the circuit has done since the last look, as rows for the audit and commands for the record.
 
-use core::task::Context;
+use std::task::Context;
 
 use super::{Desk, Pending, Told, Who};
 use crate::clock::Tick;
-use crate::coordinator::orders::row_id;
+use crate::coordinator::delivery::row_id;
 use crate::record::TransitionCommand;
 use crate::state::{Act, Reason, State, Transition};
 use crate::telemetry::audit;

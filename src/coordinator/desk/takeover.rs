@@ -1,14 +1,14 @@
 //! What the circuit takes over from its record: a restore, acts of operators, the state or the advice of others.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use super::{Desk, Now, Told, Who};
 use crate::circuit::To;
 use crate::coordinator::Sharing;
-use crate::coordinator::orders::Fate;
 use crate::coordinator::report::Restored;
 use crate::coordinator::restore::{published, restoration};
-use crate::record::{Command, InstanceEntry, Operated, Verdict, apply};
+use crate::coordinator::waiters::Fate;
+use crate::record::{Command, Effect, InstanceEntry, Operated, apply};
 use crate::state::{Act, By, Mode, Reason, State};
 
 impl Desk {
@@ -79,9 +79,9 @@ impl Desk {
         if let Some(command) = self.act_command() {
             let verdict = apply(&mut record, &Command::Operated(command.clone()), now.store);
             let (action, why) = match verdict {
-                Verdict::Superseded => ("superseded", "a newer act was there"),
-                Verdict::Expired => ("expired", "its time was over before the store could be reached"),
-                Verdict::Applied | Verdict::Known | Verdict::Unwritable => ("", ""),
+                Effect::Superseded => ("superseded", "a newer act was there"),
+                Effect::Expired => ("expired", "its time was over before the store could be reached"),
+                Effect::Applied | Effect::Known | Effect::Unwritable => ("", ""),
             };
             if let Some(fate) = self.fate(verdict) {
                 told.fates.push((command.id.clone(), fate));
@@ -103,24 +103,24 @@ impl Desk {
         }
         if let Some(command) = self.transition_command()
             // After the act, as it will be written.
-            && apply(&mut record, &Command::Transitioned(command), now.store) == Verdict::Superseded
+            && apply(&mut record, &Command::Transitioned(command), now.store) == Effect::Superseded
         {
             self.transition = None;
         }
     }
 
     /// What became of the act that is pending, if its verdict says.
-    fn fate(&self, verdict: Verdict) -> Option<Fate> {
+    fn fate(&self, verdict: Effect) -> Option<Fate> {
         Some(match verdict {
-            Verdict::Applied => return None,
-            Verdict::Known => Fate::Stored { generation: self.known.latest() },
-            Verdict::Superseded => {
+            Effect::Applied => return None,
+            Effect::Known => Fate::Stored { generation: self.known.latest() },
+            Effect::Superseded => {
                 let operated = self.known.operator.as_ref()?;
                 let Operated { act, user, reason, .. } = operated;
                 Fate::Superseded { why: format!("{act} by {user} meanwhile: {reason}") }
             }
-            Verdict::Expired => Fate::Expired,
-            Verdict::Unwritable => Fate::Unwritable { version: self.known.version },
+            Effect::Expired => Fate::Expired,
+            Effect::Unwritable => Fate::Unwritable { version: self.known.version },
         })
     }
 

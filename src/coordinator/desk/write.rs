@@ -1,10 +1,10 @@
 //! The record that should be in the store, derived anew each time it can be written.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use super::{Desk, Now, Pending, Ticket, Told, Who};
-use crate::coordinator::shared::Ttl;
-use crate::record::{Command, OperatorCommand, TransitionCommand, Verdict, apply};
+use crate::coordinator::terms::Ttl;
+use crate::record::{Command, Effect, OperatorCommand, TransitionCommand, apply};
 use crate::store::{Etag, Write};
 use crate::telemetry;
 
@@ -21,11 +21,11 @@ impl Desk {
         let mut ticket_transition = None;
         if let Some(command) = self.act_command() {
             match apply(&mut record, &Command::Operated(command.clone()), now.store) {
-                Verdict::Applied => ticket_act = Some(command.id),
-                Verdict::Unwritable => return None,
-                Verdict::Known => self.act = None,
+                Effect::Applied => ticket_act = Some(command.id),
+                Effect::Unwritable => return None,
+                Effect::Known => self.act = None,
                 // Since the record came in: it is asked for again, and then the act is dropped and that is told.
-                Verdict::Superseded | Verdict::Expired => {
+                Effect::Superseded | Effect::Expired => {
                     self.unload();
                     return None;
                 }
@@ -34,12 +34,12 @@ impl Desk {
         if let Some(command) = self.transition_command() {
             let era = command.era;
             match apply(&mut record, &Command::Transitioned(command), now.store) {
-                Verdict::Applied => ticket_transition = Some(era),
+                Effect::Applied => ticket_transition = Some(era),
                 // It is that of the reset, which is not written yet.
-                Verdict::Known if ticket_act.is_some() => ticket_transition = Some(era),
-                Verdict::Unwritable => return None,
+                Effect::Known if ticket_act.is_some() => ticket_transition = Some(era),
+                Effect::Unwritable => return None,
                 // Another instance's is newer: ours stays in the entry.
-                Verdict::Known | Verdict::Superseded | Verdict::Expired => self.transition = None,
+                Effect::Known | Effect::Superseded | Effect::Expired => self.transition = None,
             }
         }
         let acts = record
@@ -51,9 +51,9 @@ impl Desk {
         if moved || self.evidence.is_due(now.here) {
             let entry = self.evidence.entry(&self.circuit, who, acts, now);
             match apply(&mut record, &Command::Evidence(who.id.clone(), entry.clone()), now.store) {
-                Verdict::Applied => ticket_entry = Some(entry),
-                Verdict::Unwritable => return None,
-                Verdict::Known | Verdict::Superseded | Verdict::Expired => {}
+                Effect::Applied => ticket_entry = Some(entry),
+                Effect::Unwritable => return None,
+                Effect::Known | Effect::Superseded | Effect::Expired => {}
             }
         }
         if !moved && ticket_entry.is_none() && !self.behind {

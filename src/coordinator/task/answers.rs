@@ -1,6 +1,6 @@
 //! What the end of an operation means, for the desk that it was for and for what is known of the store.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use tokio::task::{Id, JoinError};
 
@@ -108,7 +108,7 @@ impl Task {
     fn failed(&mut self, operation: &'static str, error: StoreError, now: Tick) {
         let Ledger { link, dice, .. } = &mut self.ledger;
         link.failed(now, operation, &error, dice);
-        self.shared.tell_progress();
+        self.hub.tell_progress();
     }
 
     fn loaded(&mut self, asked: &[(usize, u64)], loaded: &Loaded, now: Tick) {
@@ -118,7 +118,7 @@ impl Task {
             let Ledger { desks, who, link, .. } = &mut self.ledger;
             // What was written meanwhile is newer; and a desk may be gone, or be another's.
             let Some(desk) = desks.get_mut(*at).filter(|desk| desk.turn == *turn) else { continue };
-            let from = entry.as_ref().map_or(link.kind(), |entry| self.shared.store.origin(&entry.etag));
+            let from = entry.as_ref().map_or(link.kind(), |entry| self.hub.store.origin(&entry.etag));
             let told = desk.found(entry.as_ref(), Via::Answer, from, who, now);
             self.settle(*at, told, now.here);
         }
@@ -142,7 +142,7 @@ impl Task {
                     let took = now.saturating_since(began).max(Duration::from_millis(10));
                     desk.retry_at = now.saturating_add(took.saturating_mul(10).mul_f64(dice.share()));
                 }
-                let from = current.as_ref().map_or(link.kind(), |current| self.shared.store.origin(&current.etag));
+                let from = current.as_ref().map_or(link.kind(), |current| self.hub.store.origin(&current.etag));
                 desk.found(current.as_ref(), Via::Answer, from, who, Now { here: now, store })
             }
         };

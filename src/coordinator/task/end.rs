@@ -15,24 +15,24 @@ impl Task {
             (desk.restored == Restored::Waiting, desk.name().to_owned())
         };
         let unwritable = self.ledger.desks[at].unwritable();
-        let mut seen = self.shared.seen.lock();
-        if seen.unwritable.get(&name).copied() != unwritable {
+        let mut findings = self.hub.findings.lock();
+        if findings.unwritable.get(&name).copied() != unwritable {
             match unwritable {
-                Some(version) => seen.unwritable.insert(name.clone(), version),
-                None => seen.unwritable.remove(&name),
+                Some(version) => findings.unwritable.insert(name.clone(), version),
+                None => findings.unwritable.remove(&name),
             };
         }
-        drop(seen);
+        drop(findings);
         if !waiting {
             let restored = self.ledger.desks[at].restored.clone();
-            let before = self.shared.seen.lock().restored.insert(name.clone(), restored.clone());
+            let before = self.hub.findings.lock().restored.insert(name.clone(), restored.clone());
             if before.as_ref() != Some(&restored) {
                 if let Restored::From { store, standing, .. } = &restored {
                     telemetry::store::note(format_args!(
                         "circuit `{name}` was restored from {store}: it is {standing}"
                     ));
                 }
-                self.shared.tell_progress();
+                self.hub.tell_progress();
             }
         }
         self.note(at, told, now);
@@ -41,22 +41,22 @@ impl Task {
     /// Ends the waiting of first calls whose time is over, and tells how things stand.
     pub(super) fn report(&mut self) {
         let now = self.ledger.clock.now();
-        let waits = !self.shared.terms.first_call_waits.is_zero();
+        let waits = !self.hub.terms.first_call_waits.is_zero();
         for desk in self.ledger.desks.iter_mut().filter(|_| waits) {
             if desk.wait_until.is_some_and(|until| until <= now) {
                 desk.wait_until = None;
                 desk.circuit.restored();
             }
         }
-        let mut seen = self.shared.seen.lock();
-        seen.status.up = self.ledger.link.is_up();
-        seen.status.unsaved = self.to_write.len();
-        seen.status.audit_rows = self.ledger.outbox.len();
-        if seen.status.last_error != self.ledger.link.last_error {
-            seen.status.last_error.clone_from(&self.ledger.link.last_error);
+        let mut findings = self.hub.findings.lock();
+        findings.status.up = self.ledger.link.is_up();
+        findings.status.unsaved = self.to_write.len();
+        findings.status.audit_rows = self.ledger.outbox.len();
+        if findings.status.last_error != self.ledger.link.last_error {
+            findings.status.last_error.clone_from(&self.ledger.link.last_error);
         }
-        if seen.status.instance != self.ledger.who.id {
-            seen.status.instance.clone_from(&self.ledger.who.id);
+        if findings.status.instance != self.ledger.who.id {
+            findings.status.instance.clone_from(&self.ledger.who.id);
         }
     }
 
@@ -76,26 +76,26 @@ impl Drop for Task {
         let circuits: Vec<_> =
             self.ledger.desks.iter().flat_map(|desk| [Some(desk.circuit.clone()), next(desk)]).flatten().collect();
         {
-            let mut seen = self.shared.seen.lock();
-            seen.unsaved = unsaved;
-            seen.status.unsaved = self.to_write.len();
-            seen.status.audit_rows = self.ledger.outbox.len();
-            seen.status.deaths += u64::from(died);
+            let mut findings = self.hub.findings.lock();
+            findings.unsaved = unsaved;
+            findings.status.unsaved = self.to_write.len();
+            findings.status.audit_rows = self.ledger.outbox.len();
+            findings.status.deaths += u64::from(died);
         }
-        let rest = Ledger::new(&self.shared);
-        *self.shared.ledger.lock() = Some(core::mem::replace(&mut self.ledger, rest));
+        let rest = Ledger::new(&self.hub.terms, self.hub.store.kind());
+        *self.hub.ledger.lock() = Some(std::mem::replace(&mut self.ledger, rest));
         // Only now: whoever finds that none is running, takes up what this one has left.
-        let mut inbox = self.shared.inbox.lock();
+        let mut inbox = self.hub.inbox.lock();
         (inbox.running, inbox.task) = (false, None);
         let introduced = inbox.introduced.clone();
         drop(inbox);
-        self.shared.waiters.end();
+        self.hub.waiters.end();
         circuits.iter().chain(introduced.values()).for_each(Circuit::restored);
         if died {
             telemetry::store::warn(format_args!(
                 "the task that keeps circuits in the store has died of a panic; circuits go on in memory until `restore`"
             ));
         }
-        self.shared.tell_progress();
+        self.hub.tell_progress();
     }
 }

@@ -1,6 +1,6 @@
 //! The operations that are under way: what they are, and which may begin.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use super::{Ledger, Task};
 use crate::clock::{Clock, Tick};
@@ -80,7 +80,7 @@ impl Task {
         }
         if self.watch_at.is_some_and(|at| at <= now) && self.ledger.link.is_up() && watching == 0 {
             self.watch_at = None;
-            let store = self.shared.store.clone();
+            let store = self.hub.store.clone();
             self.begin(Job::Watch, now, async move { Answer::Watching(store.watch().await) }, Answer::Watching);
         }
     }
@@ -100,7 +100,7 @@ impl Task {
             return false;
         }
         let names: Vec<String> = asked.iter().map(|(at, _)| self.ledger.desks[*at].name().to_owned()).collect();
-        let store = self.shared.store.clone();
+        let store = self.hub.store.clone();
         let load = async move { Answer::Loaded(store.load_many(&names).await) };
         self.begin(Job::Load(asked), now, load, Answer::Loaded);
         true
@@ -111,7 +111,7 @@ impl Task {
         let Some(time) = self.ledger.link.time(now) else { return false };
         let rows = self.ledger.outbox.batch(now, time);
         let Some(last) = rows.last().map(|row| row.id.clone()) else { return false };
-        let store = self.shared.store.clone();
+        let store = self.hub.store.clone();
         self.audit_under_way = true;
         let append = async move { Answer::Audited(store.append_audit(&rows).await) };
         self.begin(Job::Audit(last), now, append, Answer::Audited);
@@ -120,9 +120,9 @@ impl Task {
 
     /// Lets the store delete what is too old, seldom, and never twice at once.
     fn trim(&mut self, now: Tick) {
-        let (Some(kept), Some(time)) = (self.shared.terms.audit_kept, self.ledger.link.time(now)) else { return };
+        let (Some(kept), Some(time)) = (self.hub.terms.audit_kept, self.ledger.link.time(now)) else { return };
         self.next_trim = now.saturating_add(TRIM_EVERY.mul_f64(0.5 + self.ledger.dice.share()));
-        let store = self.shared.store.clone();
+        let store = self.hub.store.clone();
         let before = time.saturating_sub(kept);
         let trim = async move { Answer::Trimmed(store.trim_audit(before).await) };
         self.begin(Job::Trim, now, trim, Answer::Trimmed);
@@ -137,7 +137,7 @@ impl Task {
         };
         desk.in_flight = true;
         desk.turn += 1;
-        let (store, name) = (self.shared.store.clone(), desk.name().to_owned());
+        let (store, name) = (self.hub.store.clone(), desk.name().to_owned());
         let delete = async move { Answer::Deleted(store.delete(&name, &etag).await) };
         self.begin(Job::Delete(at), now, delete, Answer::Deleted);
         true
@@ -156,7 +156,7 @@ impl Task {
         if let Some(etag) = desk.deletes() {
             return self.delete(at, etag, now);
         }
-        let terms = &self.shared.terms;
+        let terms = &self.hub.terms;
         let ttl = terms.ttl_of.get(desk.name()).copied().unwrap_or(terms.ttl);
         let Some((write, ticket)) = desk.candidate(who, Now { here: now, store: time }, ttl) else {
             if !desk.wants(now) {
@@ -166,7 +166,7 @@ impl Task {
         };
         desk.in_flight = true;
         desk.turn += 1;
-        let store = self.shared.store.clone();
+        let store = self.hub.store.clone();
         let write = async move { Answer::Written(store.compare_and_set(&write).await) };
         self.begin(Job::Write(at, Box::new(ticket)), now, write, Answer::Written);
         true
@@ -179,8 +179,8 @@ impl Task {
         operation: impl Future<Output = Answer> + Send + 'static,
         lost: fn(Result<T, StoreError>) -> Answer,
     ) {
-        let deadline = self.shared.terms.timeout;
-        let (kind, name, clock) = (self.shared.store.kind(), job.name(), self.ledger.clock);
+        let deadline = self.hub.terms.timeout;
+        let (kind, name, clock) = (self.hub.store.kind(), job.name(), self.ledger.clock);
         let operation = async move {
             let answer = tokio::time::timeout(deadline, operation)
                 .await

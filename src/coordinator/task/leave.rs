@@ -3,14 +3,16 @@
 //! What a forgotten circuit leaves is little, as none is forgotten that is open or held: what failed lately, and that it has
 //! closed. While the store is down it waits, as far as there is room; beyond that the oldest is given up.
 
-use core::time::Duration;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
 
-use super::Task;
+use super::{Bell, Task};
 use crate::circuit::Circuit;
 use crate::clock::Tick;
 use crate::coordinator::desk::{Desk, Life};
+use crate::coordinator::hub::LEAVING;
 use crate::coordinator::report::Restored;
-use crate::coordinator::shared::LEAVING;
 use crate::telemetry;
 
 impl Task {
@@ -20,7 +22,7 @@ impl Task {
             if !desk.circuit.is(&circuit) {
                 // The one of that name that was before goes first: two at once would overwrite each other's entry.
                 desk.next = Some((circuit, waits));
-                if !core::mem::replace(&mut desk.is_leaving, true) {
+                if !std::mem::replace(&mut desk.is_leaving, true) {
                     self.ledger.leaving.push_back(*at);
                 }
             } else if desk.restored == Restored::Waiting {
@@ -32,10 +34,11 @@ impl Task {
             return;
         }
         let name = circuit.name().to_owned();
-        let (shared, eras) = (&self.shared, self.ledger.eras);
-        let at = self.ledger.desks.add(|at, turn| Desk::new(circuit, at, shared, waits, Life { turn, eras }));
+        let eras = self.ledger.eras;
+        let bell = |desk| Waker::from(Arc::new(Bell { desk, hub: Arc::downgrade(&self.hub) }));
+        let at = self.ledger.desks.add(|at, turn| Desk::new(circuit, bell(at), waits, Life { turn, eras }));
         self.ledger.index.insert(name.clone(), at);
-        self.shared.seen.lock().restored.insert(name, Restored::Waiting);
+        self.hub.findings.lock().restored.insert(name, Restored::Waiting);
         self.to_load.insert(at);
         self.look(at, crate::clock::Clock::now(&self.ledger.clock));
     }
@@ -96,7 +99,7 @@ impl Task {
             self.ledger.tell_given_up_at = now.saturating_add(TELL_EVERY);
             telemetry::store::warn(format_args!(
                 "{} circuits that were evicted had failures which the store does not have: it refuses them, is down, or is slower than keys come and go",
-                core::mem::take(&mut self.ledger.given_up)
+                std::mem::take(&mut self.ledger.given_up)
             ));
         }
     }
@@ -110,7 +113,7 @@ impl Task {
         ledger.eras = ledger.eras.max(desk.last_era());
         self.to_load.remove(&at);
         self.to_write.remove(&at);
-        self.shared.seen.lock().restored.remove(desk.name());
+        self.hub.findings.lock().restored.remove(desk.name());
         desk.circuit.restored();
         if let Some((next, waits)) = desk.next {
             self.introduce(next, waits);

@@ -1,11 +1,11 @@
 //! One attempt to carry an order out, on what the store holds: done, refused, or to be tried again on what is there then.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use super::{Operator, store};
 use crate::circuit::To;
 use crate::operation::{Order, Refused};
-use crate::record::{CircuitRecord, Command, OperatorCommand, Timestamp, Verdict, apply};
+use crate::record::{CircuitRecord, Command, Effect, OperatorCommand, Timestamp, apply};
 use crate::state::{Act, State};
 use crate::store::{Store, StoreError, StoreErrorKind, Versioned, Write, Written};
 
@@ -82,9 +82,9 @@ impl Operator {
         }
         let command = self.command(order, &record, attempt.proposed);
         match apply(&mut record, &Command::Operated(command), now) {
-            Verdict::Applied | Verdict::Known => {}
+            Effect::Applied | Effect::Known => {}
             // On the last act, without an age: nothing else can be said of it.
-            verdict @ (Verdict::Superseded | Verdict::Expired | Verdict::Unwritable) => {
+            verdict @ (Effect::Superseded | Effect::Expired | Effect::Unwritable) => {
                 let why = format!("{verdict:?}, on what is there").to_lowercase();
                 return Err(Refused::Superseded { why });
             }

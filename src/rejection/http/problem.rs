@@ -1,7 +1,7 @@
 //! The words of a rejection: one sentence, bare or as the problem details of RFC 9457.
 
-use core::fmt::Write;
-use core::time::Duration;
+use std::fmt::Write;
+use std::time::Duration;
 
 use super::seconds;
 use crate::error::Rejected;
@@ -72,7 +72,7 @@ fn push_string(json: &mut String, text: &str) {
     json.push('"');
 }
 
-fn push(text: &mut String, words: core::fmt::Arguments<'_>) {
+fn push(text: &mut String, words: std::fmt::Arguments<'_>) {
     text.write_fmt(words).expect("a string takes every word");
 }
 

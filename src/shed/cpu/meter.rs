@@ -1,7 +1,7 @@
 //! Two counters that only grow, and the share that they say was used over the last second.
 
-use core::time::Duration;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::clock::Tick;
 

@@ -1,7 +1,7 @@
 //! The audit.
 
-use core::time::Duration;
 use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
 
 use super::Failure;
 use super::trial::Trial;

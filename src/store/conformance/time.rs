@@ -1,6 +1,6 @@
 //! What takes time: forgetting, the clock, and being told.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 

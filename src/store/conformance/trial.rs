@@ -1,7 +1,7 @@
 //! One case on its way: what it asks of a store, and how it says what it found.
 
-use core::fmt;
-use core::time::Duration;
+use std::fmt;
+use std::time::Duration;
 
 use super::{Case, Failure, Suite};
 use crate::record::CircuitRecord;

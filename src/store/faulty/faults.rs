@@ -1,9 +1,9 @@
 //! The handle that switches the faults of a store, and counts what it is asked.
 
-use core::fmt;
-use core::time::Duration;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -95,10 +95,10 @@ pub enum Fault {
 ///
 /// A fault holds for what begins after it was set.
 #[derive(Debug, Clone, Default)]
-pub struct Faults(Arc<Shared>);
+pub struct Faults(Arc<Script>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct Script {
     plan: Mutex<Plan>,
     ended: watch::Sender<u64>,
 }

@@ -1,12 +1,12 @@
 //! The records in the folder. Everything here waits for the disk.
 
-use core::time::Duration;
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::SystemTime;
 
 use serde::Deserialize;
@@ -22,11 +22,11 @@ use crate::telemetry::store::warn;
 pub(super) struct Folder {
     path: PathBuf,
     pub(super) lock_wait: Duration,
-    shared: Arc<Shared>,
+    shared: Arc<FolderState>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct FolderState {
     /// Makes the temporaries of this store its own.
     random: u64,
     temporaries: AtomicU64,
@@ -37,7 +37,7 @@ struct Shared {
 impl Folder {
     pub(super) fn new(path: PathBuf) -> Self {
         let random = RandomState::new().hash_one(&path);
-        let shared = Shared { random, temporaries: AtomicU64::new(0), unreadable: Mutex::default() };
+        let shared = FolderState { random, temporaries: AtomicU64::new(0), unreadable: Mutex::default() };
         Self { path, lock_wait: Duration::from_millis(200), shared: Arc::new(shared) }
     }
 

@@ -1,10 +1,10 @@
 //! The advisory lock in a file of its own, and what an error of the disk means.
 
-use core::time::Duration;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::store::{StoreError, StoreErrorKind};
 

@@ -132,7 +132,7 @@ impl Log {
             });
             read.map_err(|error| failed("read", &path, &error))?;
         }
-        if foreign > 0 && !core::mem::replace(&mut self.known.lock().warned, true) {
+        if foreign > 0 && !std::mem::replace(&mut self.known.lock().warned, true) {
             warn(format_args!("{foreign} lines of `{}` are no rows, and were skipped", path.display()));
         }
         Ok(rows.into())

@@ -1,6 +1,6 @@
 //! What a circuit's file is called, and how the name is found again.
 
-use core::fmt::Write;
+use std::fmt::Write;
 
 /// Returns what the files of that circuit are called, without an extension.
 ///

@@ -3,13 +3,13 @@
 //! Looking is cheap, needs no crate for each operating system, and sees what other processes do. It compares states, so it
 //! misses no change that lasts, and has no gaps.
 
-use core::time::Duration;
 use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::io;
+use std::time::Duration;
 use std::time::SystemTime;
 
-use super::blocking::blocking;
+use super::blocking;
 use super::folder::Folder;
 use super::lock::failed;
 use crate::store::{StoreError, Watch, WatchSender};

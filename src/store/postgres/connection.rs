@@ -5,8 +5,8 @@
 //! good; it can be made in a runtime only; and a query that was dropped runs on and is waited for. Here a connection goes back
 //! after a commit only, and whatever else happens to it closes it.
 
-use core::fmt;
-use core::time::Duration;
+use std::fmt;
+use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, raw_sql};

@@ -8,7 +8,7 @@
 //! that others are lent next: what it hears breaks their statements. So each listener's connection is given a random mark at its
 //! start, which PostgreSQL shows and a pooler refuses, drops or has another of; without the mark it does not listen.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{ConnectOptions, Row, raw_sql};

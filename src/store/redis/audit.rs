@@ -5,7 +5,7 @@
 //! neither. The set's name has the stream's as its hash tag, so that both lie in one slot of a cluster.
 
 use super::connection::Connection;
-use super::fault::{Effect, Fault};
+use super::no_answer::{Access, NoAnswer};
 use super::script;
 use crate::record::Timestamp;
 use crate::store::{AuditFilter, AuditRow, StoreError};
@@ -37,7 +37,7 @@ pub(super) async fn append(connection: &Connection, rows: &[AuditRow]) -> Result
                 command.arg(field).arg(value);
             }
         }
-        connection.ask_one(command, Effect::Write).await.map_err(refusal)?;
+        connection.ask_one(command, Access::Write).await.map_err(refusal)?;
     }
     Ok(())
 }
@@ -54,7 +54,7 @@ pub(super) async fn read(connection: &Connection, filter: &AuditFilter) -> Resul
         let mut command = redis::cmd("XREVRANGE");
         // From the last one on, itself included: `(` for without it comes with Redis 6.2.
         command.arg(STREAM).arg(if last.is_empty() { "+" } else { &last }).arg("-").arg("COUNT").arg(READ_AT_ONCE);
-        let answer = connection.ask_one(command, Effect::Read).await.map_err(refusal)?;
+        let answer = connection.ask_one(command, Access::Read).await.map_err(refusal)?;
         let page: Vec<(String, Vec<Vec<u8>>)> = connection.decode(answer)?;
         let whole = page.len() == READ_AT_ONCE;
         for (id, values) in page {
@@ -86,7 +86,7 @@ pub(super) async fn trim(connection: &Connection, before: Timestamp) -> Result<b
     for _ in 0..TRIMMED_AT_MOST {
         let mut oldest = redis::cmd("XRANGE");
         oldest.arg(STREAM).arg("-").arg("+").arg("COUNT").arg(READ_AT_ONCE);
-        let answer = connection.ask_one(oldest, Effect::Read).await.map_err(refusal)?;
+        let answer = connection.ask_one(oldest, Access::Read).await.map_err(refusal)?;
         let page: Vec<(String, Vec<Vec<u8>>)> = connection.decode(answer)?;
         let is_old = |values: &[Vec<u8>]| row(values).is_some_and(|row| row.timestamp < before);
         let old: Vec<&str> =
@@ -94,7 +94,7 @@ pub(super) async fn trim(connection: &Connection, before: Timestamp) -> Result<b
         if !old.is_empty() {
             let mut delete = redis::cmd("XDEL");
             delete.arg(STREAM).arg(&old);
-            connection.ask_one(delete, Effect::Write).await.map_err(refusal)?;
+            connection.ask_one(delete, Access::Write).await.map_err(refusal)?;
         }
         if old.len() < READ_AT_ONCE {
             return Ok(false);
@@ -103,7 +103,7 @@ pub(super) async fn trim(connection: &Connection, before: Timestamp) -> Result<b
     Ok(true)
 }
 
-fn refusal(fault: Fault) -> StoreError {
+fn refusal(fault: NoAnswer) -> StoreError {
     if !fault.is_wrong_type() {
         return fault.into();
     }

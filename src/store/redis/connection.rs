@@ -8,16 +8,16 @@
 //! an operation that is dropped neither ends it nor leaves it half made, and a slow handshake succeeds although each of those who
 //! waited had less patience. When it has failed, its error is the answer to everybody for a moment.
 
-use core::fmt;
-use core::time::Duration;
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, RedisError, Value};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::fault::{Effect, Fault};
+use super::no_answer::{Access, NoAnswer};
 use crate::clock::{Clock, MonotonicClock, Tick};
 use crate::store::{StoreError, StoreErrorKind};
 use crate::sync::{AtomicU32, Mutex, Relaxed};
@@ -31,7 +31,7 @@ pub(super) struct Connection {
 }
 
 /// How an attempt to connect ended, and when if it failed.
-type Ended = Result<Arc<Live>, (Fault, Tick)>;
+type Ended = Result<Arc<Live>, (NoAnswer, Tick)>;
 
 struct Live {
     connection: MultiplexedConnection,
@@ -54,8 +54,8 @@ impl Connection {
     }
 
     /// What the server's error means.
-    pub(super) fn fault(&self, effect: Effect, error: RedisError) -> Fault {
-        Fault::answering(&self.address, effect, error)
+    pub(super) fn fault(&self, access: Access, error: RedisError) -> NoAnswer {
+        NoAnswer::answering(&self.address, access, error)
     }
 
     /// Asks all at once, and returns an answer for each, which may be an error of the server.
@@ -64,16 +64,16 @@ impl Connection {
     ///
     /// Dropped, the commands are carried out or not. If it had waited for a while, that counts as unanswered: its caller may
     /// have less patience than the connection, and a dead one must be noticed all the same.
-    pub(super) async fn ask(&self, commands: &Pipeline, effect: Effect) -> Result<Vec<Value>, Fault> {
+    pub(super) async fn ask(&self, commands: &Pipeline, access: Access) -> Result<Vec<Value>, NoAnswer> {
         let live = self.live().await?;
         let mut waiting = Waiting { connection: self, live: &live, since: self.clock.now(), answered: false };
         let answers = live.connection.clone().send_packed_commands(commands, 0, commands.len()).await;
         waiting.answered = answers.is_ok();
         drop(waiting);
-        let answers = answers.map_err(|error| self.fault(effect, error));
+        let answers = answers.map_err(|error| self.fault(access, error));
         let useless = match &answers {
             Ok(answers) => answers.iter().any(|answer| {
-                matches!(answer, Value::ServerError(error) if self.fault(effect, error.clone().into()).makes_useless())
+                matches!(answer, Value::ServerError(error) if self.fault(access, error.clone().into()).makes_useless())
             }),
             Err(fault) => fault.makes_useless(),
         };
@@ -88,11 +88,11 @@ impl Connection {
     /// # Cancel safety
     ///
     /// As [`ask`](Self::ask).
-    pub(super) async fn ask_one(&self, command: Cmd, effect: Effect) -> Result<Value, Fault> {
+    pub(super) async fn ask_one(&self, command: Cmd, access: Access) -> Result<Value, NoAnswer> {
         let mut commands = redis::pipe();
         commands.add_command(command);
-        match self.ask(&commands, effect).await?.pop() {
-            Some(Value::ServerError(error)) => Err(self.fault(effect, error.into())),
+        match self.ask(&commands, access).await?.pop() {
+            Some(Value::ServerError(error)) => Err(self.fault(access, error.into())),
             answer => Ok(answer.unwrap_or(Value::Nil)),
         }
     }
@@ -110,7 +110,7 @@ impl Connection {
     /// # Cancel safety
     ///
     /// Dropped while waiting, the attempt goes on, and whoever comes next has what it made.
-    async fn live(&self) -> Result<Arc<Live>, Fault> {
+    async fn live(&self) -> Result<Arc<Live>, NoAnswer> {
         let mut attempt = self.attempt()?;
         let ended = match attempt.wait_for(Option::is_some).await {
             Ok(ended) => ended.clone(),
@@ -120,11 +120,11 @@ impl Connection {
             Some(Ok(live)) => Ok(live),
             Some(Err((fault, _))) => Err(fault),
             // The runtime ended under it, or it panicked. Whoever comes next makes another.
-            None => Err(Fault::abandoned(&self.address)),
+            None => Err(NoAnswer::abandoned(&self.address)),
         }
     }
 
-    fn attempt(&self) -> Result<watch::Receiver<Option<Ended>>, Fault> {
+    fn attempt(&self) -> Result<watch::Receiver<Option<Ended>>, NoAnswer> {
         let mut last = self.attempt.lock();
         if let Some(attempt) = last.as_ref() {
             // Asked before the value is looked at: an attempt that ended in between has left one.
@@ -139,7 +139,7 @@ impl Connection {
             }
         }
         if Handle::try_current().is_err() {
-            return Err(Fault::without_runtime());
+            return Err(NoAnswer::without_runtime());
         }
         let (sender, attempt) = watch::channel(None);
         let (client, address, clock) = (self.client.clone(), Arc::clone(&self.address), self.clock);
@@ -147,7 +147,7 @@ impl Connection {
         tokio::spawn(async move {
             let ended = match client.get_multiplexed_async_connection_with_config(&settings()).await {
                 Ok(connection) => Ok(Arc::new(Live { connection, unanswered: AtomicU32::new(0) })),
-                Err(error) => Err((Fault::connecting(&address, error), clock.now())),
+                Err(error) => Err((NoAnswer::connecting(&address, error), clock.now())),
             };
             // Nobody may be left who wants to know.
             sender.send(Some(ended)).ok();

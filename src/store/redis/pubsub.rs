@@ -8,16 +8,16 @@
 //! After each subscription comes a gap, since what was published before it is lost. What a flush or an expired key takes away is
 //! not published at all: the poll finds it.
 
-use core::time::Duration;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, RedisError, Value};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::connection::CONNECTED_WITHIN;
-use super::fault::Fault;
+use super::no_answer::NoAnswer;
 use super::script::{CHANNEL, LONGEST_NAME};
 use crate::record::{CircuitRecord, Timestamp};
 use crate::store::{Etag, StoreError, Versioned, Watch, WatchSender};
@@ -26,7 +26,7 @@ use crate::telemetry;
 /// Starts the task that tells, which ends when the watch is dropped.
 pub(super) fn watch(client: &Client) -> Result<Watch, StoreError> {
     if Handle::try_current().is_err() {
-        return Err(Fault::without_runtime().into());
+        return Err(NoAnswer::without_runtime().into());
     }
     let info = client.get_connection_info().clone();
     let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
@@ -139,7 +139,7 @@ fn pause(failures: u32) -> Duration {
 
 fn warn(client: &Client, error: RedisError) {
     let address = client.get_connection_info().addr().to_string();
-    let error = StoreError::from(Fault::connecting(&address, error));
+    let error = StoreError::from(NoAnswer::connecting(&address, error));
     let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
     telemetry::store::warn(format_args!(
         "redis at {address} does not push changes, they are polled for: {error}: {cause}"

@@ -6,7 +6,7 @@
 //! Etags are digests of the bytes, computed by the server. So a value edited by hand has an etag, too, and nothing depends on
 //! how Lua reads JSON.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use redis::Cmd;
 

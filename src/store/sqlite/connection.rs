@@ -3,10 +3,10 @@
 //! Not sqlx's pool: that one can be made in a runtime only, spawns a task for each return, and would let no more through with a
 //! single connection.
 
-use core::fmt;
-use core::time::Duration;
+use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteSynchronous};
 use sqlx::{ConnectOptions, Row, query, raw_sql};

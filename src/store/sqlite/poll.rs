@@ -3,8 +3,8 @@
 //! SQLite tells nobody of changes, but it numbers them: `PRAGMA data_version` differs, on one and the same connection, after any
 //! other has committed. It costs 6 µs, reads no table, and does not say what has changed.
 
-use core::time::Duration;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Row, raw_sql};

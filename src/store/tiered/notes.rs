@@ -1,9 +1,9 @@
 //! What is remembered of each name, so that the durable tier is asked only when there is a reason. Pure.
 
-use core::hash::{Hash, Hasher};
-use core::time::Duration;
 use std::collections::BTreeMap;
 use std::hash::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
 
 use crate::clock::Tick;
 use crate::record::CircuitRecord;

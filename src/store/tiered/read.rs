@@ -1,15 +1,15 @@
 //! Loads: the fast tier's answer, with what only the durable one has.
 
-use core::time::Duration;
+use std::time::Duration;
 
-use super::Shared;
-use super::etags::{DURABLE, FAST, tag, tagged};
+use super::Tiers;
 use super::settle::{Copy, DURABLE_LIMIT};
+use super::tier::{DURABLE, FAST, tag, tagged};
 use crate::clock::{Clock, Tick};
 use crate::record::Timestamp;
 use crate::store::{Loaded, Store, StoreError, Versioned};
 
-impl<Fast: Store, Durable: Store> Shared<Fast, Durable> {
+impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
     /// Completes what the fast tier has with what only the durable one has, and brings level what is due.
     pub(super) async fn complete(
         &self,

@@ -1,8 +1,8 @@
 //! Bringing the tiers level: each gets what the other has.
 
-use core::time::Duration;
+use std::time::Duration;
 
-use super::Shared;
+use super::Tiers;
 use crate::clock::Clock;
 use crate::record::{CircuitRecord, Timestamp, join};
 use crate::store::{Store, StoreError, Versioned, Write, Written};
@@ -26,7 +26,7 @@ impl Copy {
     }
 }
 
-impl<Fast: Store, Durable: Store> Shared<Fast, Durable> {
+impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
     /// Brings both tiers level in these names, within that time. What fails is made up for at a later load.
     pub(super) async fn settle(&self, copies: &[Copy], within: Duration) {
         if copies.is_empty() || !self.durable.answers() {

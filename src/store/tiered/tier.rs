@@ -1,18 +1,18 @@
 //! One of the two stores: asked with a time limit, counted, and left alone for a while after it has failed.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use crate::clock::{Clock, Tick, TokioClock};
-use crate::store::{Store, StoreError};
+use crate::store::{Etag, Store, StoreError, Versioned, WatchEvent};
 use crate::sync::Mutex;
 use crate::telemetry;
-pub(super) use crate::telemetry::store::Tier as Role;
+pub(super) use crate::telemetry::store::Rank;
 
 /// A store, what it is here, and how it is.
 #[derive(Debug)]
 pub(super) struct Tier<S> {
     pub(super) store: S,
-    role: Role,
+    rank: Rank,
     clock: TokioClock,
     health: Mutex<Health>,
 }
@@ -29,8 +29,8 @@ struct Health {
 }
 
 impl<S: Store> Tier<S> {
-    pub(super) fn new(store: S, role: Role, clock: TokioClock) -> Self {
-        Self { store, role, clock, health: Mutex::default() }
+    pub(super) fn new(store: S, rank: Rank, clock: TokioClock) -> Self {
+        Self { store, rank, clock, health: Mutex::default() }
     }
 
     pub(super) fn kind(&self) -> &'static str {
@@ -70,7 +70,7 @@ impl<S> Tier<S> {
         telemetry::store::operation(kind, operation, result, now.saturating_since(began));
         let mut health = self.health.lock();
         let Some(error) = error else {
-            let failures = core::mem::take(&mut *health).failures;
+            let failures = std::mem::take(&mut *health).failures;
             drop(health);
             if failures > 0 {
                 telemetry::store::recovered(kind, failures);
@@ -88,9 +88,9 @@ impl<S> Tier<S> {
             return;
         }
         health.next_line = now.saturating_add(LINE_EVERY);
-        let untold = core::mem::take(&mut health.untold);
+        let untold = std::mem::take(&mut health.untold);
         drop(health);
-        telemetry::store::failed(self.role, kind, operation, &error.chain(), untold);
+        telemetry::store::failed(self.rank, kind, operation, &error.chain(), untold);
     }
 }
 
@@ -120,3 +120,37 @@ impl<S: Store> Drop for Asked<'_, S> {
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const LINE_EVERY: Duration = Duration::from_secs(60);
+
+/// Returns the name of a tier's version outside of the tier: `f:` or `d:`, and the text of the tier itself.
+pub(super) fn tag(tier: char, etag: &Etag) -> Etag {
+    Etag::new(format!("{tier}:{}", etag.as_str()))
+}
+
+pub(super) fn tagged(tier: char, kept: Versioned) -> Versioned {
+    Versioned { etag: tag(tier, &kept.etag), ..kept }
+}
+
+pub(super) fn untagged(etag: &Etag) -> (char, Etag) {
+    let (tier, own) = etag.as_str().split_once(':').unwrap_or(("", etag.as_str()));
+    (if tier == "d" { DURABLE } else { FAST }, Etag::new(own))
+}
+
+pub(super) const FAST: char = 'f';
+pub(super) const DURABLE: char = 'd';
+
+pub(super) fn of_fast(event: WatchEvent) -> WatchEvent {
+    of(FAST, event)
+}
+
+pub(super) fn of_durable(event: WatchEvent) -> WatchEvent {
+    of(DURABLE, event)
+}
+
+fn of(tier: char, event: WatchEvent) -> WatchEvent {
+    match event {
+        WatchEvent::Changed { name, current } => {
+            WatchEvent::Changed { name, current: current.map(|(current, now)| (tagged(tier, current), now)) }
+        }
+        WatchEvent::Gap => WatchEvent::Gap,
+    }
+}

@@ -103,7 +103,7 @@ fn the_classifier_may_say_what_a_dropped_body_meant() {
 fn a_body_that_is_taken_out_counts_as_dropped_and_goes_on() {
     let (circuit, (judge, _words)) = (circuit(&MockClock::new()), channel());
     let body = head(&mut service(&circuit, &judge), ok([Step::Data("one")])).into_body();
-    assert!(!body.inner_ref().is_end_stream());
+    assert!(!body.get_ref().is_end_stream());
     let mut inner = body.into_inner();
     assert_eq!(counted(&circuit), CANCELLED);
     assert!(matches!(frame(&mut inner), Poll::Ready(Some(Ok(_)))));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tower_circuit_breaker::State;
 use tower_circuit_breaker::record::{
-    CircuitRecord, Command, InstanceEntry, OperatorCommand, Timestamp, TransitionCommand, Verdict, apply,
+    CircuitRecord, Command, Effect, InstanceEntry, OperatorCommand, Timestamp, TransitionCommand, apply,
 };
 use tower_circuit_breaker::state::{Act, By, Generation, Mode};
 
@@ -49,40 +49,40 @@ fn later(by: u64) -> Timestamp {
     NOW.saturating_add(secs(by))
 }
 
-fn publish(record: &mut CircuitRecord, command: TransitionCommand, now: Timestamp) -> Verdict {
+fn publish(record: &mut CircuitRecord, command: TransitionCommand, now: Timestamp) -> Effect {
     apply(record, &Command::Transitioned(command), now)
 }
 
-fn operate(record: &mut CircuitRecord, command: OperatorCommand, now: Timestamp) -> Verdict {
+fn operate(record: &mut CircuitRecord, command: OperatorCommand, now: Timestamp) -> Effect {
     apply(record, &Command::Operated(command), now)
 }
 
 #[test]
 fn a_generation_is_the_time_of_the_store_but_always_one_more() {
     let mut record = CircuitRecord::unknown("payments");
-    assert_eq!(publish(&mut record, transition(0, State::Open, "one", 2), NOW), Verdict::Applied);
+    assert_eq!(publish(&mut record, transition(0, State::Open, "one", 2), NOW), Effect::Applied);
     assert_eq!(record.generation.get(), NOW.as_millis());
     let on = record.generation.get();
     // The clock was set back.
     let back = NOW.saturating_sub(secs(3600));
-    assert_eq!(publish(&mut record, transition(on, State::HalfOpen, "one", 3), back), Verdict::Applied);
+    assert_eq!(publish(&mut record, transition(on, State::HalfOpen, "one", 3), back), Effect::Applied);
     assert_eq!(record.generation.get(), NOW.as_millis() + 1);
 }
 
 #[test]
 fn a_transition_on_an_older_generation_changes_nothing_but_ones_own_goes_on() {
     let mut record = CircuitRecord::unknown("payments");
-    assert_eq!(publish(&mut record, transition(0, State::Open, "one", 2), NOW), Verdict::Applied);
+    assert_eq!(publish(&mut record, transition(0, State::Open, "one", 2), NOW), Effect::Applied);
     let before = record.clone();
     for on in [1, NOW.as_millis() - 1] {
-        assert_eq!(publish(&mut record, transition(on, State::Closed, "two", 9), later(9)), Verdict::Superseded);
+        assert_eq!(publish(&mut record, transition(on, State::Closed, "two", 9), later(9)), Effect::Superseded);
     }
     for era in [1, 2] {
         let duplicate = transition(0, State::Open, "one", era);
-        assert_eq!(publish(&mut record, duplicate, later(9)), Verdict::Known, "delivered twice, or late");
+        assert_eq!(publish(&mut record, duplicate, later(9)), Effect::Known, "delivered twice, or late");
     }
     assert_eq!(record, before);
-    assert_eq!(publish(&mut record, transition(0, State::HalfOpen, "one", 3), later(9)), Verdict::Applied);
+    assert_eq!(publish(&mut record, transition(0, State::HalfOpen, "one", 3), later(9)), Effect::Applied);
 }
 
 #[test]
@@ -91,19 +91,19 @@ fn a_number_is_higher_than_any_that_its_instance_has_proposed() {
     let after = later(5).as_millis();
     let mut record = CircuitRecord::unknown("payments");
     let command = TransitionCommand { after, ..transition(0, State::Open, "one", 2) };
-    assert_eq!(publish(&mut record, command, NOW), Verdict::Applied);
+    assert_eq!(publish(&mut record, command, NOW), Effect::Applied);
     assert_eq!(record.generation.get(), after + 1);
     let reset = OperatorCommand { after: after + 1, ..act("one-3", Act::Reset, None, 0) };
-    assert_eq!(operate(&mut record, reset, NOW), Verdict::Applied);
+    assert_eq!(operate(&mut record, reset, NOW), Effect::Applied);
     assert_eq!(record.generation.get(), after + 2);
     assert_eq!(record.operator.unwrap().sequence, after + 2);
 }
 
 #[test]
 fn of_transitions_made_before_anything_was_known_the_later_one_counts() {
-    for (age, verdict) in [(1, Verdict::Applied), (20, Verdict::Superseded)] {
+    for (age, verdict) in [(1, Effect::Applied), (20, Effect::Superseded)] {
         let mut record = CircuitRecord::unknown("payments");
-        assert_eq!(publish(&mut record, transition(0, State::Closed, "one", 2), NOW), Verdict::Applied);
+        assert_eq!(publish(&mut record, transition(0, State::Closed, "one", 2), NOW), Effect::Applied);
         let mut second = transition(0, State::Open, "two", 2);
         second.age = secs(age);
         assert_eq!(publish(&mut record, second, later(10)), verdict);
@@ -115,7 +115,7 @@ fn an_opening_carries_its_age() {
     let mut record = CircuitRecord::unknown("payments");
     let mut command = transition(0, State::Open, "one", 2);
     command.age = secs(2);
-    assert_eq!(publish(&mut record, command, NOW), Verdict::Applied);
+    assert_eq!(publish(&mut record, command, NOW), Effect::Applied);
     assert_eq!((record.opened_at, record.until), (Some(NOW.saturating_sub(secs(2))), Some(later(3))));
     assert_eq!((record.open_ms, record.open_for(NOW)), (Some(5_000), Some(secs(3))));
     let early = NOW.saturating_sub(secs(1_000));
@@ -126,8 +126,8 @@ fn an_opening_carries_its_age() {
 fn an_act_is_done_once_in_order_and_only_while_it_has_time_left() {
     let mut record = CircuitRecord::unknown("payments");
     let trip = act("one-3", Act::Trip, Some(secs(60)), 0);
-    assert_eq!(operate(&mut record, trip.clone(), NOW), Verdict::Applied);
-    assert_eq!(operate(&mut record, trip.clone(), later(1)), Verdict::Known);
+    assert_eq!(operate(&mut record, trip.clone(), NOW), Effect::Applied);
+    assert_eq!(operate(&mut record, trip.clone(), later(1)), Effect::Known);
     let sequence = record.operator.as_ref().unwrap().sequence;
     assert_eq!(sequence, NOW.as_millis());
     let other = |on, age| {
@@ -135,19 +135,19 @@ fn an_act_is_done_once_in_order_and_only_while_it_has_time_left() {
         (command.incarnation, command.age) = ("two".to_owned(), secs(age));
         command
     };
-    assert_eq!(operate(&mut record, other(sequence - 1, 0), later(2)), Verdict::Superseded);
-    assert_eq!(operate(&mut record, other(0, 9), later(2)), Verdict::Superseded, "made before, with nothing known");
-    assert_eq!(operate(&mut record, other(sequence, 10), later(20)), Verdict::Expired);
+    assert_eq!(operate(&mut record, other(sequence - 1, 0), later(2)), Effect::Superseded);
+    assert_eq!(operate(&mut record, other(0, 9), later(2)), Effect::Superseded, "made before, with nothing known");
+    assert_eq!(operate(&mut record, other(sequence, 10), later(20)), Effect::Expired);
     assert_eq!(record.operator.as_ref().unwrap().mode, Mode::ForcedOpen, "none of them changed it");
-    assert_eq!(operate(&mut record, other(sequence, 4), later(20)), Verdict::Applied);
+    assert_eq!(operate(&mut record, other(sequence, 4), later(20)), Effect::Applied);
     let operated = record.operator.clone().unwrap();
     assert_eq!((operated.until, operated.at), (Some(later(26)), later(16)));
     assert_eq!(operated.held_for(later(20)), Some(secs(6)));
     assert!(operated.holds(later(25)) && !operated.holds(later(26)));
-    assert_eq!(operate(&mut record, trip, later(30)), Verdict::Known, "the ids before it are remembered");
+    assert_eq!(operate(&mut record, trip, later(30)), Effect::Known, "the ids before it are remembered");
     for n in 0..20 {
         let on = record.operator.as_ref().unwrap().sequence;
-        assert_eq!(operate(&mut record, act(&n.to_string(), Act::Resume, None, on), later(30)), Verdict::Applied);
+        assert_eq!(operate(&mut record, act(&n.to_string(), Act::Resume, None, on), later(30)), Effect::Applied);
     }
     assert_eq!(record.operator.unwrap().commands.len(), 8);
 }
@@ -155,12 +155,12 @@ fn an_act_is_done_once_in_order_and_only_while_it_has_time_left() {
 #[test]
 fn a_reset_is_a_state_of_its_own_generation() {
     let mut record = CircuitRecord::unknown("payments");
-    assert_eq!(publish(&mut record, transition(0, State::Open, "two", 2), NOW), Verdict::Applied);
-    assert_eq!(operate(&mut record, act("one-3", Act::Reset, None, 0), later(1)), Verdict::Applied);
+    assert_eq!(publish(&mut record, transition(0, State::Open, "two", 2), NOW), Effect::Applied);
+    assert_eq!(operate(&mut record, act("one-3", Act::Reset, None, 0), later(1)), Effect::Applied);
     assert_eq!((record.state, record.until, record.generation.get()), (State::HalfOpen, None, later(1).as_millis()));
     assert_eq!(record.reason, "reset by alice: maintenance");
     let same = transition(0, State::HalfOpen, "one", 3);
-    assert_eq!(publish(&mut record, same, later(2)), Verdict::Known, "the transition that the reset was");
+    assert_eq!(publish(&mut record, same, later(2)), Effect::Known, "the transition that the reset was");
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn an_entry_replaces_only_an_older_one_of_its_id() {
         Command::Evidence("a".to_owned(), entry)
     };
     let verdicts = [(5, 1), (5, 1), (4, 9), (6, 2)].map(|(s, f)| apply(&mut record, &entry(s, f), NOW));
-    assert_eq!(verdicts, [Verdict::Applied, Verdict::Known, Verdict::Superseded, Verdict::Applied]);
+    assert_eq!(verdicts, [Effect::Applied, Effect::Known, Effect::Superseded, Effect::Applied]);
     assert_eq!(record.total_failures, 2);
 }
 
@@ -180,8 +180,8 @@ fn an_entry_replaces_only_an_older_one_of_its_id() {
 fn what_a_later_version_wrote_survives_every_command_at_every_level() {
     let mut record = CircuitRecord::decode("payments", GOLDEN.as_bytes(), NOW).unwrap();
     let (on, acts) = (record.generation.get(), record.operator.as_ref().unwrap().sequence);
-    assert_eq!(publish(&mut record, transition(on, State::HalfOpen, "x", 5), later(5)), Verdict::Applied);
-    assert_eq!(operate(&mut record, act("x-6", Act::Trip, None, acts), later(5)), Verdict::Applied);
+    assert_eq!(publish(&mut record, transition(on, State::HalfOpen, "x", 5), later(5)), Effect::Applied);
+    assert_eq!(operate(&mut record, act("x-6", Act::Trip, None, acts), later(5)), Effect::Applied);
     let read = CircuitRecord::decode("payments", &record.encode().unwrap(), later(5)).unwrap();
     assert_eq!(read, record);
     let kept = [&read.extra, &read.operator.as_ref().unwrap().extra, &read.instances["node-1"].extra];
@@ -198,7 +198,7 @@ fn a_later_version_takes_no_command() {
         Command::Operated(act("one-3", Act::Reset, None, 0)),
         evidence,
     ];
-    assert!(commands.iter().all(|command| apply(&mut record, command, NOW) == Verdict::Unwritable));
+    assert!(commands.iter().all(|command| apply(&mut record, command, NOW) == Effect::Unwritable));
     assert_eq!(record, before);
 }
 
@@ -228,7 +228,7 @@ fn a_store_that_forgets_remembers_as_long_as_is_wished_and_needed() {
         let mut record = CircuitRecord::unknown("payments");
         let command =
             act("one-3", act_, hold.map(|hours| secs(hours.saturating_mul(if hours < 1000 { hour } else { 1 }))), 0);
-        assert_eq!(operate(&mut record, command, NOW), Verdict::Applied);
+        assert_eq!(operate(&mut record, command, NOW), Effect::Applied);
         assert_eq!(ttl(&record), expected, "{act_:?} {hold:?}");
     }
     let entries = read(&json!({"state": "closed", "instances":
@@ -244,7 +244,7 @@ fn leaving_closed_is_dated_once_until_it_closes() {
     for (era, state) in (2_u64..).zip(states) {
         let on = record.generation.get();
         let at = later(10 * era);
-        assert_eq!(publish(&mut record, transition(on, state, "one", era), at), Verdict::Applied);
+        assert_eq!(publish(&mut record, transition(on, state, "one", era), at), Effect::Applied);
         told.push(record.tripped_at(at));
     }
     let first = Some(later(20));
@@ -259,9 +259,9 @@ fn leaving_closed_is_dated_once_until_it_closes() {
 #[test]
 fn a_trip_by_hand_is_as_new_as_it_is_while_it_holds() {
     let mut record = CircuitRecord::unknown("payments");
-    assert_eq!(publish(&mut record, transition(0, State::Open, "one", 2), NOW), Verdict::Applied);
+    assert_eq!(publish(&mut record, transition(0, State::Open, "one", 2), NOW), Effect::Applied);
     let before = record.latest();
-    assert_eq!(operate(&mut record, act("x", Act::Trip, Some(secs(60)), 0), later(30)), Verdict::Applied);
+    assert_eq!(operate(&mut record, act("x", Act::Trip, Some(secs(60)), 0), later(30)), Effect::Applied);
     assert_eq!(record.tripped_at(later(31)), Some(later(30)));
     assert_eq!(record.tripped_at(later(91)), Some(NOW), "the hold is over");
     assert!(record.latest() > before, "an act is news, although no state was published");
@@ -271,15 +271,15 @@ fn a_trip_by_hand_is_as_new_as_it_is_while_it_holds() {
 fn an_act_names_those_that_it_replaced_before_they_could_be_written() {
     let mut record = CircuitRecord::unknown("payments");
     let second = OperatorCommand { replaced: vec!["first".to_owned()], ..act("second", Act::Trip, None, 0) };
-    assert_eq!(operate(&mut record, second, NOW), Verdict::Applied);
+    assert_eq!(operate(&mut record, second, NOW), Effect::Applied);
     let before = record.clone();
     for id in ["first", "second"] {
         let on = record.operator.as_ref().unwrap().sequence;
-        assert_eq!(operate(&mut record, act(id, Act::Disable, None, on), later(9)), Verdict::Known, "{id}");
+        assert_eq!(operate(&mut record, act(id, Act::Disable, None, on), later(9)), Effect::Known, "{id}");
     }
     assert_eq!(record, before);
     // A proposal without an answer was written after all.
     let third = OperatorCommand { replaced: vec!["second".to_owned()], ..act("third", Act::Trip, None, 0) };
-    assert_eq!(operate(&mut record, third, later(9)), Verdict::Applied);
+    assert_eq!(operate(&mut record, third, later(9)), Effect::Applied);
     assert_eq!(record.operator.unwrap().commands, ["first", "second", "third"]);
 }

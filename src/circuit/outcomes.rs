@@ -1,11 +1,14 @@
-//! Recording: how an outcome becomes evidence, and evidence a change.
+//! Outcomes of calls: the verdict of probes and the meaning of cancellations are decided here, too.
+//!
+//! An outcome becomes evidence of the era of its permit, and the evidence may become a transition. The rules are in `decide`, and the
+//! transition itself is in `change`.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use super::branch::Branch;
-use super::decide::{self, Seen};
+use super::decide::{self, Situation};
 use super::inner::{Inner, Success, Timing};
-use super::permit::{Mark, Right};
+use super::mark::{Mark, Right};
 use super::probes::Probe;
 use super::word::Word;
 use crate::clock::{Tick, nanos};
@@ -213,7 +216,7 @@ impl Inner {
     fn weigh(&self, word: Word, now: Tick, failure: Option<FailureKind>) {
         let era = word.era();
         let age = now.saturating_since(self.entered());
-        let seen = Seen { run: self.run.weight(era), tally: self.tally(era, now), age };
+        let seen = Situation { run: self.run.weight(era), tally: self.tally(era, now), age };
         let Config { rules, window, .. } = &self.config;
         let met = decide::trips(rules, *window, &seen);
         // Only where the configured thresholds are not met: advice must not be blamed for what would have happened without.

@@ -1,33 +1,14 @@
 //! Counts for the totals, and the reports that replace an event for each call: sums for metrics, summaries of rejections for logs.
 
-use core::time::Duration;
+use std::time::Duration;
 
+use super::change::Plan;
 use super::inner::Inner;
 use crate::clock::Tick;
-use crate::event::Event;
-use crate::sync::{AtomicU64, Relaxed, seat};
+use crate::event::{Event, Observer, guarded};
+use crate::state::Reason;
+use crate::sync::{Relaxed, seat};
 use crate::window::cells::Sums;
-
-/// Counts for the totals. Successes of a closed circuit are not among them, as cells and window have counted them.
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    /// Failures that entered the window.
-    pub(super) failures: AtomicU64,
-    /// Outcomes that did not: of probes, of calls let through uncounted, and stale ones.
-    pub(super) other_successes: AtomicU64,
-    pub(super) other_failures: AtomicU64,
-    pub(super) ignored: AtomicU64,
-    pub(super) cancelled: AtomicU64,
-    pub(super) stale: AtomicU64,
-    /// Rejections of threads without a cell.
-    pub(super) rejected: AtomicU64,
-    pub(super) would_reject: AtomicU64,
-    pub(super) load_shed: AtomicU64,
-    pub(super) observer_panics: AtomicU64,
-    /// When the next summary of rejections is due, and how many it had counted before.
-    pub(super) next_summary: AtomicU64,
-    summarised: AtomicU64,
-}
 
 impl Inner {
     /// Tells of the rejections since the last summary, which was `due`; of several threads that find it so, one does.
@@ -75,6 +56,45 @@ impl Inner {
         if successes + tripped + half_open > 0 {
             self.tell_call(&Event::Sums { successes, tripped, half_open });
         }
+    }
+
+    /// Tells every observer.
+    pub(super) fn tell(&self, event: &Event<'_>) {
+        for observer in &self.observers {
+            self.tell_one(&**observer, event);
+        }
+    }
+
+    /// Tells the observers that want every call.
+    #[inline]
+    pub(super) fn tell_call(&self, event: &Event<'_>) {
+        for observer in &self.call_observers {
+            self.tell_one(&**observer, event);
+        }
+    }
+
+    fn tell_one(&self, observer: &dyn Observer, event: &Event<'_>) {
+        if guarded(|| observer.on_event(&self.config.name, event)).is_none() {
+            // Relaxed: a count, publishes nothing.
+            self.counts.observer_panics.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Tells that there is a circuit, so that its gauges show before its first call; and of the kill switch, if that is on.
+    pub(super) fn introduce(&self) {
+        let word = self.load();
+        if word.bypassed() {
+            self.change(word, |_| Some(Plan::new(word.standing(), Reason::KillSwitch, self.now())));
+        } else {
+            self.tell_standing();
+        }
+    }
+
+    pub(super) fn tell_standing(&self) {
+        self.report_sums();
+        let word = self.load();
+        let (era, standing, bypassed) = (word.era(), word.standing(), word.bypassed());
+        self.tell(&Event::Refresh { standing, bypassed, era, at: self.now() });
     }
 }
 

@@ -64,7 +64,7 @@ impl Settings {
 
     /// Says which key it was, and where it stands.
     fn unusable(&self, key: &str, url: &StoreUrl, error: &StoreError) -> SettingsError {
-        let origin = self.draft.persistence.get(key).map_or("the default", |entry| &entry.origin);
+        let origin = self.draft.persistence.get(key).map_or("the default", |field| &field.origin);
         // Some stores repeat the address, which no store but this one knows to hold a password.
         let why = error.to_string().replace(url.as_str(), &masked(url.as_str()));
         let path = format!("persistence.{key}");

@@ -1,30 +1,16 @@
-//! Orders of operators on their way to the store: who waits for which, and what became of it.
+//! The way of an operator's order to the store, as the registry and its operators see it.
 
-use core::time::Duration;
-use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::shared::{Coordinator, Shared};
+use super::hub::{Coordinator, Hub};
+use super::waiters::{Asked, Fate};
 use crate::registry::Registry;
-use crate::state::{Act, By, Generation};
+use crate::state::{Act, By};
 use crate::store::DynStore;
-use crate::sync::Mutex;
-
-/// What became of an order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// The record has it.
-    Stored { generation: Generation },
-    /// Another act was there first.
-    Superseded { why: String },
-    /// Its time was over before it could be written.
-    Expired,
-    /// The record is of a later version.
-    Unwritable { version: u32 },
-}
 
 /// Why an order is not even begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,78 +21,23 @@ pub(crate) enum NoRoom {
     Unwritable(u32),
 }
 
-/// An order that was given again, and what to write into the audit should its row have been lost.
-#[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) circuit: String,
-    pub(super) id: String,
-    pub(super) act: Act,
-    pub(super) by: By,
-}
-
-/// Who waits, by circuit and order.
-#[derive(Debug, Default)]
-pub(super) struct Waiters(Mutex<HashMap<(String, String), Waiting>>);
-
-/// Whoever gave the same order.
-type Waiting = Vec<oneshot::Sender<Fate>>;
-
-impl Waiters {
-    pub(super) fn tell(&self, circuit: &str, fates: Vec<(String, Fate)>) {
-        if fates.is_empty() {
-            return;
-        }
-        let mut told = Vec::new();
-        {
-            let mut waiters = self.0.lock();
-            for (id, fate) in fates {
-                let waiting = waiters.remove(&(circuit.to_owned(), id)).unwrap_or_default();
-                told.extend(waiting.into_iter().map(|waiter| (waiter, fate.clone())));
-            }
-        }
-        // Outside the lock: it wakes tasks, which are foreign code.
-        for (waiter, fate) in told {
-            waiter.send(fate).ok();
-        }
-    }
-
-    /// Nobody will tell any more: whoever waits, waits in vain.
-    pub(super) fn end(&self) {
-        let waiters = core::mem::take(&mut *self.0.lock());
-        // Outside the lock: it wakes tasks, which are foreign code.
-        drop(waiters);
-    }
-
-    fn add(&self, circuit: &str, id: &str) -> oneshot::Receiver<Fate> {
-        let (sender, receiver) = oneshot::channel();
-        let mut waiters = self.0.lock();
-        // Those that gave up are forgotten here: there are never more than orders within one timeout.
-        waiters.retain(|_, waiting| {
-            waiting.retain(|waiter| !waiter.is_closed());
-            !waiting.is_empty()
-        });
-        waiters.entry((circuit.to_owned(), id.to_owned())).or_default().push(sender);
-        receiver
-    }
-}
-
 /// The registry's end of it.
 #[derive(Debug, Clone)]
-pub(crate) struct Orders(Arc<Shared>);
+pub(crate) struct Delivery(Arc<Hub>);
 
 impl Registry {
     /// Returns the way of orders to the store, if there is one.
-    pub(crate) fn orders(&self) -> Option<Orders> {
-        self.companion::<Coordinator>().map(|coordinator| Orders(Arc::clone(&coordinator.0)))
+    pub(crate) fn delivery(&self) -> Option<Delivery> {
+        self.companion::<Coordinator>().map(|coordinator| Delivery(Arc::clone(&coordinator.0)))
     }
 }
 
-impl Orders {
+impl Delivery {
     /// Takes room for the order's row of the audit. An order that is not carried out gives it back.
     pub(crate) fn admit(&self, circuit: &str) -> Result<(), NoRoom> {
         let (rows, unwritable) = {
-            let seen = self.0.seen.lock();
-            (seen.status.audit_rows, seen.unwritable.get(circuit).copied())
+            let findings = self.0.findings.lock();
+            (findings.status.audit_rows, findings.unwritable.get(circuit).copied())
         };
         if let Some(version) = unwritable {
             return Err(NoRoom::Unwritable(version));
@@ -160,7 +91,7 @@ impl Orders {
             Ok(Ok(fate)) => Ok(fate),
             Ok(Err(_)) => Err("the task that keeps circuits in the store has ended".to_owned()),
             Err(_) => {
-                let error = self.0.seen.lock().status.last_error.clone();
+                let error = self.0.findings.lock().status.last_error.clone();
                 Err(error.unwrap_or_else(|| format!("the store has not answered within {timeout:?}")))
             }
         }
@@ -168,7 +99,7 @@ impl Orders {
 
     /// How many circuits have something that the store does not.
     pub(crate) fn pending(&self) -> usize {
-        self.0.seen.lock().status.unsaved.max(1)
+        self.0.findings.lock().status.unsaved.max(1)
     }
 
     pub(crate) fn store(&self) -> Arc<dyn DynStore> {

@@ -1,7 +1,8 @@
 //! One value with where it stands, and what a key can ask of it.
 
-use core::time::Duration;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::error::SettingsError;
 use super::nearest::unknown;
@@ -9,13 +10,16 @@ use super::value::Value;
 
 /// A value, the path of its key, and the file or variable it is from.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
+pub(super) struct Field {
     pub(super) origin: Arc<str>,
     pub(super) path: String,
     pub(super) value: Value,
 }
 
-impl Entry {
+/// A table: its keys, all of them known.
+pub(super) type Table = BTreeMap<String, Field>;
+
+impl Field {
     /// Refuses the value with what is allowed.
     pub(super) fn refuse(&self, allowed: &str) -> SettingsError {
         let Self { origin, path, value } = self;
@@ -26,7 +30,7 @@ impl Entry {
     pub(super) fn table(&self, known: &[&str]) -> Result<Vec<(String, Self)>, SettingsError> {
         let entries = self.entries()?;
         match entries.iter().find(|(key, _)| !known.contains(&key.as_str())) {
-            Some((key, entry)) => Err(unknown(&self.origin, &self.path, key, &entry.path, known)),
+            Some((key, field)) => Err(unknown(&self.origin, &self.path, key, &field.path, known)),
             None => Ok(entries),
         }
     }

@@ -1,10 +1,11 @@
 //! What operators order here: on its way to the record, and what became of it.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use super::{Desk, Pending, Told, Who};
 use crate::clock::Tick;
-use crate::coordinator::orders::{Asked, Fate, row_id};
+use crate::coordinator::delivery::row_id;
+use crate::coordinator::waiters::{Asked, Fate};
 use crate::record::{CircuitRecord, Operated, OperatorCommand};
 use crate::state::{Act, By, Transition};
 use crate::store::Etag;
@@ -71,7 +72,7 @@ impl Desk {
         self.failures = 0;
         let mut told = Told::default();
         let generation = self.known.latest();
-        let forgotten = core::mem::take(&mut self.forgetting).into_iter();
+        let forgotten = std::mem::take(&mut self.forgetting).into_iter();
         told.fates.extend(forgotten.map(|id| (id, Fate::Stored { generation })));
         told
     }

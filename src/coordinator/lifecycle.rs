@@ -1,14 +1,14 @@
 //! What a registry can do because it has a store.
 
-use core::fmt;
-use core::time::Duration;
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
 use super::builder::RegistryBuilder;
+use super::hub::{Coordinator, Hub};
 use super::report::{RestoreReport, ShutdownReport, StoreStatus};
-use super::shared::{Coordinator, Shared};
 use super::task::Task;
 use crate::registry::Registry;
 
@@ -29,13 +29,13 @@ impl Registry {
     pub fn start(&self) -> Result<(), NoRuntime> {
         let Some(coordinator) = self.companion::<Coordinator>() else { return Ok(()) };
         let runtime = Handle::try_current().map_err(|_| NoRuntime(()))?;
-        let shared = &coordinator.0;
-        let mut inbox = shared.inbox.lock();
+        let hub = &coordinator.0;
+        let mut inbox = hub.inbox.lock();
         inbox.shutdown = false;
-        if core::mem::replace(&mut inbox.running, true) {
+        if std::mem::replace(&mut inbox.running, true) {
             return Ok(());
         }
-        if let Some(ledger) = &*shared.ledger.lock() {
+        if let Some(ledger) = &*hub.ledger.lock() {
             // What a task that died had taken out of the inbox. Under its lock, so that none is forgotten in between.
             for circuit in self.circuits().into_iter().filter(|circuit| !ledger.has_desk(circuit)) {
                 inbox.introduced.entry(circuit.name().to_owned()).or_insert(circuit);
@@ -43,8 +43,8 @@ impl Registry {
         }
         // Outside the lock, which the task takes when it is dropped: a runtime that is shutting down drops it here.
         drop(inbox);
-        let task = runtime.spawn(Task::new(shared).run());
-        let mut inbox = shared.inbox.lock();
+        let task = runtime.spawn(Task::new(hub).run());
+        let mut inbox = hub.inbox.lock();
         if !inbox.running {
             return if task.is_finished() { Err(NoRuntime(())) } else { Ok(()) };
         }
@@ -69,14 +69,14 @@ impl Registry {
         let Some(coordinator) = self.companion::<Coordinator>() else {
             return Ok(RestoreReport { circuits: Default::default(), error: None });
         };
-        let shared = &coordinator.0;
-        let mut progress = shared.progress.subscribe();
-        shared.inbox.lock().hurry = true;
-        shared.called.notify_one();
+        let hub = &coordinator.0;
+        let mut progress = hub.progress.subscribe();
+        hub.inbox.lock().hurry = true;
+        hub.called.notify_one();
         let complete = async {
             loop {
                 progress.borrow_and_update();
-                let report = self.restore_report(shared);
+                let report = self.restore_report(hub);
                 if report.is_complete() {
                     return report;
                 }
@@ -85,17 +85,17 @@ impl Registry {
                 }
             }
         };
-        Ok(tokio::time::timeout(deadline, complete).await.unwrap_or_else(|_| self.restore_report(shared)))
+        Ok(tokio::time::timeout(deadline, complete).await.unwrap_or_else(|_| self.restore_report(hub)))
     }
 
-    fn restore_report(&self, shared: &Arc<Shared>) -> RestoreReport {
-        let seen = shared.seen.lock();
-        let found = |name: &str| seen.restored.get(name).cloned().unwrap_or(super::Restored::Waiting);
+    fn restore_report(&self, hub: &Arc<Hub>) -> RestoreReport {
+        let findings = hub.findings.lock();
+        let found = |name: &str| findings.restored.get(name).cloned().unwrap_or(super::Restored::Waiting);
         let circuits: std::collections::BTreeMap<_, _> =
             self.circuits().iter().map(|circuit| (circuit.name().to_owned(), found(circuit.name()))).collect();
         let mut report = RestoreReport { circuits, error: None };
         if !report.is_complete() {
-            report.error.clone_from(&seen.status.last_error);
+            report.error.clone_from(&findings.status.last_error);
         }
         report
     }
@@ -109,35 +109,35 @@ impl Registry {
     /// Dropped while waiting, the task goes on writing and ends when it is done.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         let Some(coordinator) = self.companion::<Coordinator>() else { return ShutdownReport::default() };
-        let shared = &coordinator.0;
-        let mut progress = shared.progress.subscribe();
+        let hub = &coordinator.0;
+        let mut progress = hub.progress.subscribe();
         {
-            let mut inbox = shared.inbox.lock();
+            let mut inbox = hub.inbox.lock();
             if !inbox.running {
-                return shared.shutdown_report();
+                return hub.shutdown_report();
             }
             inbox.shutdown = true;
         }
-        shared.called.notify_one();
-        let mut ended = async || while shared.inbox.lock().running && progress.changed().await.is_ok() {};
+        hub.called.notify_one();
+        let mut ended = async || while hub.inbox.lock().running && progress.changed().await.is_ok() {};
         if tokio::time::timeout(deadline, ended()).await.is_err() {
-            let task = shared.inbox.lock().task.take();
+            let task = hub.inbox.lock().task.take();
             if let Some(task) = task {
                 task.abort();
             }
             // Its end is near, unless its runtime stands still: then nobody waits for that.
             tokio::time::timeout(ABORTED_WITHIN, ended()).await.ok();
         }
-        shared.shutdown_report()
+        hub.shutdown_report()
     }
 
     /// Returns how the store is doing, if there is one.
     #[must_use]
     pub fn store_status(&self) -> Option<StoreStatus> {
-        let shared = &self.companion::<Coordinator>()?.0;
-        let running = shared.inbox.lock().running;
-        let status = shared.seen.lock().status.clone();
-        Some(StoreStatus { store: shared.store.kind(), running, ..status })
+        let hub = &self.companion::<Coordinator>()?.0;
+        let running = hub.inbox.lock().running;
+        let status = hub.findings.lock().status.clone();
+        Some(StoreStatus { store: hub.store.kind(), running, ..status })
     }
 }
 

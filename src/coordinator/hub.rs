@@ -1,55 +1,23 @@
-//! What the registry, the circuits and the task have in common: terms, an inbox, and what is known of the store.
+//! The hub between the registry, its circuits and the task: the terms, an inbox, and the task's findings.
 
-use core::time::Duration;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
-use super::Sharing;
-use super::orders::{Asked, Waiters};
+use super::ledger::Ledger;
 use super::report::{Restored, ShutdownReport, StoreStatus};
-use super::task::Ledger;
+use super::terms::Terms;
+use super::waiters::{Asked, Waiters};
 use crate::circuit::Circuit;
 use crate::registry::Companion;
 use crate::store::DynStore;
 use crate::sync::Mutex;
 
-/// What the builder was told.
-#[derive(Debug, Clone)]
-pub(super) struct Terms {
-    pub(super) sharing: Sharing,
-    pub(super) instance: String,
-    pub(super) first_call_waits: Duration,
-    pub(super) timeout: Duration,
-    pub(super) poll: Polls,
-    pub(super) ttl: Ttl,
-    pub(super) ttl_of: HashMap<String, Ttl>,
-    pub(super) outbox: usize,
-    /// How long the store keeps rows of the audit.
-    pub(super) audit_kept: Option<Duration>,
-    pub(super) seed: Option<u64>,
-}
-
-/// How often the store is polled.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Polls {
-    /// While anything is not closed.
-    pub(super) tripped: Duration,
-    pub(super) closed: Duration,
-}
-
-/// How long a store that forgets is asked to remember a circuit.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ttl {
-    pub(super) open: Duration,
-    pub(super) other: Duration,
-}
-
-/// What the registry, the circuits and the task have in common.
+/// The state that the registry, the circuits and the task share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct Hub {
     pub(super) terms: Terms,
     pub(super) store: Arc<dyn DynStore>,
     pub(super) inbox: Mutex<Inbox>,
@@ -57,7 +25,7 @@ pub(super) struct Shared {
     pub(super) called: Notify,
     /// Tells whoever waits for a restore or a shutdown that there is something new to see.
     pub(super) progress: watch::Sender<u64>,
-    pub(super) seen: Mutex<Seen>,
+    pub(super) findings: Mutex<Findings>,
     pub(super) waiters: Waiters,
     /// Here between two tasks, so that nothing is forgotten if one dies.
     pub(super) ledger: Mutex<Option<Ledger>>,
@@ -86,9 +54,9 @@ pub(super) struct Inbox {
     pub(super) ended: bool,
 }
 
-/// What the task has found out.
+/// The findings of the task.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct Findings {
     pub(super) restored: BTreeMap<String, Restored>,
     pub(super) status: StoreStatus,
     /// The circuits whose records are of a later version, and of which.
@@ -97,7 +65,7 @@ pub(super) struct Seen {
     pub(super) unsaved: Vec<String>,
 }
 
-impl Shared {
+impl Hub {
     pub(super) fn ring(&self, desk: usize) {
         self.inbox.lock().rung.push(desk);
         self.called.notify_one();
@@ -105,8 +73,8 @@ impl Shared {
 
     /// What the task that ran last has not written.
     pub(super) fn shutdown_report(&self) -> ShutdownReport {
-        let seen = self.seen.lock();
-        ShutdownReport { unsaved: seen.unsaved.clone(), audit_rows: seen.status.audit_rows }
+        let findings = self.findings.lock();
+        ShutdownReport { unsaved: findings.unsaved.clone(), audit_rows: findings.status.audit_rows }
     }
 
     pub(super) fn tell_progress(&self) {
@@ -116,7 +84,7 @@ impl Shared {
 
 /// The registry's end. When the last handle to the registry goes, so does the task.
 #[derive(Debug)]
-pub(super) struct Coordinator(pub(super) Arc<Shared>);
+pub(super) struct Coordinator(pub(super) Arc<Hub>);
 
 impl Companion for Coordinator {
     fn introduced(&self, circuit: &Circuit) {

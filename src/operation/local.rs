@@ -1,7 +1,7 @@
 //! Orders to the circuits of this process.
 
-use core::time::Duration;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::nearest::nearest;
 use super::{Done, Kept, Order, Refused};
@@ -10,11 +10,15 @@ use crate::registry::Registry;
 use crate::state::{By, Transition};
 
 #[cfg(feature = "store")]
-use super::history;
+use crate::coordinator::{Delivery, Fate, NoRoom};
 #[cfg(feature = "store")]
-use crate::coordinator::{Fate, NoRoom, Orders};
+use crate::record::Timestamp;
+#[cfg(feature = "store")]
+use crate::state::Reason;
 #[cfg(feature = "store")]
 use crate::store::{AuditFilter, AuditRow, StoreError};
+#[cfg(feature = "store")]
+use crate::telemetry::audit::told;
 
 /// What operators do, and ask.
 impl Registry {
@@ -45,8 +49,11 @@ impl Registry {
     ///
     /// As of [`operate`](Self::operate).
     pub async fn trip(&self, name: &str, by: &By, hold: Option<Duration>) -> Result<Done, Refused> {
-        let order = Order::trip(by);
-        self.operate(name, &hold.into_iter().fold(order, Order::hold)).await
+        let mut order = Order::trip(by);
+        if let Some(hold) = hold {
+            order = order.hold(hold);
+        }
+        self.operate(name, &order).await
     }
 
     /// Ends every override of a circuit, and lets it probe or closes it: [`Order::reset`]. `force` skips the cooldown.
@@ -160,21 +167,21 @@ impl Registry {
         #[cfg(feature = "store")]
         let mut on_its_way = None;
         #[cfg(feature = "store")]
-        if let Some(orders) = self.orders() {
-            orders.admit(name).map_err(refused)?;
+        if let Some(delivery) = self.delivery() {
+            delivery.admit(name).map_err(refused)?;
             // Before it is done, so that its end is not missed.
-            let fate = orders.expect(name, &order.id);
-            on_its_way = Some((orders, fate));
+            let fate = delivery.expect(name, &order.id);
+            on_its_way = Some((delivery, fate));
         }
         let done = circuit.act(&order.ordered());
         #[cfg(feature = "store")]
-        if let Some((orders, _)) = &on_its_way {
+        if let Some((delivery, _)) = &on_its_way {
             match &done {
-                Ok(_) => orders.hurry(),
+                Ok(_) => delivery.hurry(),
                 Err(why) => {
-                    orders.withdraw();
+                    delivery.withdraw();
                     if *why == NotDone::Known {
-                        orders.ask(name, &order.id, order.act, &order.by);
+                        delivery.ask(name, &order.id, order.act, &order.by);
                     }
                 }
             }
@@ -208,8 +215,8 @@ impl Registry {
     ///
     /// Dropped, nothing has happened.
     pub async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
-        let Some(orders) = self.orders() else { return Ok(history::rows(&self.circuits(), filter)) };
-        let (store, timeout) = (orders.store(), orders.timeout());
+        let Some(delivery) = self.delivery() else { return Ok(remembered(&self.circuits(), filter)) };
+        let (store, timeout) = (delivery.store(), delivery.timeout());
         let late = |_| Err(StoreError::timed_out(format!("no answer within {timeout:?}")));
         let mut rows = tokio::time::timeout(timeout, store.audit(filter)).await.unwrap_or_else(late)?;
         rows.reverse();
@@ -221,7 +228,7 @@ impl Registry {
 struct Begun {
     transition: Option<Transition>,
     #[cfg(feature = "store")]
-    on_its_way: Option<(Orders, tokio::sync::oneshot::Receiver<Fate>)>,
+    on_its_way: Option<(Delivery, tokio::sync::oneshot::Receiver<Fate>)>,
 }
 
 impl Begun {
@@ -229,18 +236,18 @@ impl Begun {
     #[cfg(feature = "store")]
     async fn end(self, patient: &mut bool) -> Result<Done, Refused> {
         let Self { transition, on_its_way } = self;
-        let Some((orders, fate)) = on_its_way else { return Ok(Done { transition, kept: Kept::Nowhere }) };
-        let kept = match orders.fate(fate, *patient).await {
+        let Some((delivery, fate)) = on_its_way else { return Ok(Done { transition, kept: Kept::Nowhere }) };
+        let kept = match delivery.fate(fate, *patient).await {
             Ok(Fate::Stored { generation }) => Kept::Stored { generation },
             Ok(Fate::Superseded { why }) => return Err(Refused::Superseded { why }),
             Ok(Fate::Expired) => return Err(Refused::Expired),
             Ok(Fate::Unwritable { version }) => {
                 let why = Refused::Unwritable { version }.to_string();
-                Kept::Here { pending: orders.pending(), why }
+                Kept::Here { pending: delivery.pending(), why }
             }
             Err(why) => {
                 *patient = false;
-                Kept::Here { pending: orders.pending(), why }
+                Kept::Here { pending: delivery.pending(), why }
             }
         };
         Ok(Done { transition, kept })
@@ -258,4 +265,34 @@ fn refused(why: NoRoom) -> Refused {
         NoRoom::Outbox(rows) => Refused::OutboxFull { rows },
         NoRoom::Unwritable(version) => Refused::Unwritable { version },
     }
+}
+
+/// Returns the audit of a registry without a store, from the transitions that its circuits remember. Newest first.
+#[cfg(feature = "store")]
+fn remembered(circuits: &[Circuit], filter: &AuditFilter) -> Vec<AuditRow> {
+    let mut rows: Vec<_> = circuits.iter().flat_map(rows_of).filter(|row| filter.passes(row)).collect();
+    rows.sort_by(|a, b| (b.timestamp, &b.id).cmp(&(a.timestamp, &a.id)));
+    rows.truncate(filter.limit);
+    rows
+}
+
+#[cfg(feature = "store")]
+fn rows_of(circuit: &Circuit) -> Vec<AuditRow> {
+    let status = circuit.status();
+    let edges = status.transitions.into_iter().filter(|edge| edge.reason != Reason::KillSwitch);
+    let row = |edge: Transition| {
+        let (action, user, reason) = told(&edge);
+        AuditRow {
+            // Sorts as the eras do.
+            id: format!("{}-{:016x}", circuit.name(), edge.era),
+            service: circuit.name().to_owned(),
+            action: action.to_owned(),
+            reason,
+            user: user.map(ToOwned::to_owned),
+            timestamp: Timestamp::from(edge.wall),
+            generation: edge.generation.get(),
+            instance: String::new(),
+        }
+    };
+    edges.map(row).collect()
 }

@@ -7,14 +7,14 @@ use crate::store::{StoreError, StoreErrorKind};
 
 /// Whether what was asked changes anything. If its answer is lost, nobody knows whether it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Effect {
+pub(super) enum Access {
     Read,
     Write,
 }
 
 /// Why there is no answer. Shared by all who waited for one connection, hence a clone each.
 #[derive(Debug, Clone)]
-pub(super) struct Fault {
+pub(super) struct NoAnswer {
     kind: StoreErrorKind,
     message: String,
     cause: Option<RedisError>,
@@ -22,7 +22,7 @@ pub(super) struct Fault {
     useless: bool,
 }
 
-impl Fault {
+impl NoAnswer {
     pub(super) fn connecting(address: &str, error: RedisError) -> Self {
         let mut fault = Self::by_code(address, &error).unwrap_or_else(|| {
             let kind = error.kind();
@@ -55,16 +55,16 @@ impl Fault {
         Self::refused("redis can be asked only in a tokio runtime".to_owned())
     }
 
-    pub(super) fn answering(address: &str, effect: Effect, error: RedisError) -> Self {
-        let mut fault = Self::by_code(address, &error).unwrap_or_else(|| match (error.kind(), effect) {
+    pub(super) fn answering(address: &str, access: Access, error: RedisError) -> Self {
+        let mut fault = Self::by_code(address, &error).unwrap_or_else(|| match (error.kind(), access) {
             _ if error.is_timeout() => Self {
                 kind: StoreErrorKind::TimedOut,
                 ..Self::unavailable(format!("redis at {address} did not answer within {ANSWERED_WITHIN:?}"))
             },
-            (ErrorKind::Io | ErrorKind::Parse, Effect::Read) => {
+            (ErrorKind::Io | ErrorKind::Parse, Access::Read) => {
                 Self { useless: true, ..Self::unavailable(format!("the connection to redis at {address} broke")) }
             }
-            (ErrorKind::Io | ErrorKind::Parse, Effect::Write) => Self {
+            (ErrorKind::Io | ErrorKind::Parse, Access::Write) => Self {
                 kind: StoreErrorKind::TimedOut,
                 useless: true,
                 ..Self::unavailable(format!("the connection to redis at {address} broke before the answer came"))
@@ -122,8 +122,8 @@ impl Fault {
     }
 }
 
-impl From<Fault> for StoreError {
-    fn from(fault: Fault) -> Self {
+impl From<NoAnswer> for StoreError {
+    fn from(fault: NoAnswer) -> Self {
         let error = Self::new(fault.kind, fault.message);
         match fault.cause {
             Some(cause) => error.with_source(cause),

@@ -1,0 +1,119 @@
+//! The mark of a permit: its era and its right, packed in one word.
+
+use std::fmt;
+
+use super::probes::Probe;
+
+/// What the outcome of the call will be good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Right {
+    /// It enters the window.
+    Counted,
+    /// It enters the verdict.
+    Probe(Probe),
+    /// It only enters the totals: disabled, or in shadow what would have been rejected.
+    Uncounted,
+}
+
+/// Era and right of a permit.
+///
+/// ```text
+/// mark   63..27 era (low 37 bits) | 26 measured | 25..24 right | 23..0 the probe
+/// ```
+///
+/// An outcome counts if these 37 bits are those of the circuit. They are those of a later era only after 2^37 transitions, which
+/// take 4 years at one each millisecond.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark(u64);
+
+impl Mark {
+    /// Not a permit: the number beside this mark is the facts of a rejection.
+    pub(super) const REFUSED: Self = Self(NO_CALL);
+    /// The call has been recorded, or there was none.
+    pub(super) const RECORDED: Self = Self(NO_CALL);
+
+    #[inline]
+    pub(super) const fn new(era: u64, right: Right) -> Self {
+        let right = match right {
+            Right::Counted => COUNTED,
+            Right::Uncounted => UNCOUNTED,
+            Right::Probe(probe) => PROBE | probe.bits() as u64,
+        };
+        Self(era << ERA_SHIFT | right)
+    }
+
+    #[inline]
+    pub(super) const fn with_measured(self, measured: bool) -> Self {
+        Self(self.0 | if measured { MEASURED } else { 0 })
+    }
+
+    #[inline]
+    pub(super) const fn is_measured(self) -> bool {
+        self.0 & MEASURED != 0
+    }
+
+    #[inline]
+    pub(super) const fn is_counted(self) -> bool {
+        self.0 & RIGHT == COUNTED
+    }
+
+    #[inline]
+    pub(super) const fn is_of(self, era: u64) -> bool {
+        (era << ERA_SHIFT ^ self.0) >> ERA_SHIFT == 0
+    }
+
+    pub(super) const fn right(self) -> Right {
+        match self.0 & RIGHT {
+            COUNTED => Right::Counted,
+            PROBE => Right::Probe(Probe::from_bits((self.0 & PROBE_MASK) as u32)),
+            _ => Right::Uncounted,
+        }
+    }
+}
+
+impl fmt::Debug for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (era, right) = (self.0 >> ERA_SHIFT, self.right());
+        f.debug_struct("Mark").field("era", &era).field("right", &right).finish_non_exhaustive()
+    }
+}
+
+const ERA_SHIFT: u32 = 27;
+const MEASURED: u64 = 1 << 26;
+const RIGHT: u64 = 0b11 << 24;
+const COUNTED: u64 = 0;
+const UNCOUNTED: u64 = 1 << 24;
+const PROBE: u64 = 2 << 24;
+const NO_CALL: u64 = 3 << 24;
+const PROBE_MASK: u64 = (1 << 24) - 1;
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rights() -> impl Strategy<Value = Right> {
+        let probe = (0..1_u32 << 24).prop_map(|bits| Right::Probe(Probe::from_bits(bits)));
+        prop_oneof![Just(Right::Counted), Just(Right::Uncounted), probe]
+    }
+
+    proptest! {
+        #[test]
+        fn a_mark_gives_back_its_parts(era: u64, right in rights(), measured: bool) {
+            let mark = Mark::new(era, right).with_measured(measured);
+            prop_assert_eq!((mark.right(), mark.is_measured()), (right, measured));
+            prop_assert_eq!(mark.is_counted(), right == Right::Counted);
+            prop_assert!(mark != Mark::RECORDED);
+        }
+
+        #[test]
+        fn a_mark_is_of_its_own_era_only(era in 0..1_u64 << 57, other in 0..1_u64 << 57, right in rights()) {
+            let mark = Mark::new(era, right);
+            prop_assert!(mark.is_of(era));
+            prop_assert!(!mark.is_of(era + 1) && !mark.is_of(era.wrapping_sub(1)) && !mark.is_of(era + (1 << 24)));
+            let low = (1 << 37) - 1;
+            prop_assert_eq!(mark.is_of(other), other & low == era & low);
+        }
+    }
+}
