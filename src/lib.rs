@@ -82,6 +82,7 @@ pub mod event;
 mod future;
 pub mod keyed;
 mod layer;
+mod nearest;
 pub mod operation;
 pub mod outcome;
 #[cfg(feature = "store")]

@@ -19,7 +19,6 @@
 
 mod answer;
 mod local;
-mod nearest;
 #[cfg(feature = "store")]
 mod operator;
 mod order;

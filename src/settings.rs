@@ -60,8 +60,8 @@ mod environment;
 mod error;
 mod field;
 mod mask;
-mod nearest;
 mod persistence;
+mod unknown;
 mod value;
 
 use std::collections::BTreeMap;

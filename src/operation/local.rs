@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::nearest::nearest;
 use super::{Done, Kept, Order, Refused};
 use crate::circuit::{Circuit, NotDone, Status, To};
+use crate::nearest::nearest;
 use crate::registry::Registry;
 use crate::state::{By, Transition};
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::attempt::Attempt;
-use super::nearest::nearest;
 use super::order::random_id;
 use super::watch::Changes;
 use super::{Done, Kept, Order, Refused};
 use crate::config::Config;
 use crate::coordinator::{host_name, row_id};
+use crate::nearest::nearest;
 use crate::record::{CircuitRecord, CorruptRecord, Timestamp};
 use crate::state::{Act, By};
 use crate::store::{AnyStore, AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned};

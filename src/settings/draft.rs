@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::circuit::{self, Setting};
 use super::error::SettingsError;
 use super::field::{Field, Table, join};
-use super::nearest::unknown;
 use super::persistence;
+use super::unknown::unknown;
 use super::value::Value;
 use crate::config::{Config, ConfigError};
 

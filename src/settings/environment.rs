@@ -12,8 +12,9 @@ use super::document::{self, MOST_BYTES, read_word, too_large};
 use super::draft::{Draft, circuit_keys};
 use super::error::SettingsError;
 use super::field::{Field, join};
-use super::nearest::{meant, shown};
+use super::mask::shown;
 use super::persistence;
+use super::unknown::meant;
 use crate::circuit::KILL_SWITCH;
 
 /// Where a variable leads: the name of a circuit if it is one's, and a key.

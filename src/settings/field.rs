@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::SettingsError;
-use super::nearest::unknown;
+use super::unknown::unknown;
 use super::value::Value;
 
 /// A value, the path of its key, and the file or variable it is from.

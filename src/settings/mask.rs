@@ -50,6 +50,11 @@ pub(super) fn quoted(text: &str) -> String {
     format!("{shown:?}")
 }
 
+/// Returns a key as an error shows it, between backticks.
+pub(super) fn shown(key: &str) -> String {
+    quoted(key).trim_matches('"').to_owned()
+}
+
 /// An error is a line of a log, not a copy of the file.
 const MOST_SHOWN: usize = 100;
 

@@ -1,17 +1,19 @@
-//! The name that was probably meant.
+//! The known name that a misspelt one was probably meant to be.
 
-/// Returns the name that is closest to what was typed, if one is close.
-pub(super) fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
-    // A third of the letters wrong is another word; and of any length beyond that nobody types.
-    let limit = (typed.chars().count() / 3).clamp(1, 8);
-    // Once, not for each name: what a request asks for may be as long as a request can be.
+/// Returns the name that is closest to `typed`, if one is close enough to be worth a suggestion.
+///
+/// Case does not count. A third of the letters may be wrong, because more wrong letters make another word. At least one letter may
+/// be wrong, and at most [`MOST_CHANGES`].
+pub(crate) fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let limit = (typed.chars().count() / 3).clamp(1, MOST_CHANGES);
+    // Folded once, not for each name: a request may ask for a name as long as the request itself.
     let typed = folded(typed);
     let near = names.map(|name| (distance(&typed, name, limit), name)).filter(|(distance, _)| *distance <= limit);
     near.min().map(|(_, name)| name.to_owned())
 }
 
-/// How many letters must be added, left out, changed or swapped with their neighbour, if it is no more than `limit`
-/// (optimal string alignment).
+/// Returns the number of letters to insert, remove, replace, or exchange with their neighbour (optimal string alignment). A number
+/// above `limit` means only that the true one is above `limit` too.
 fn distance(a: &[char], b: &str, limit: usize) -> usize {
     let b = folded(b);
     if a.len().abs_diff(b.len()) > limit {
@@ -37,6 +39,9 @@ fn folded(text: &str) -> Vec<char> {
     text.chars().flat_map(char::to_lowercase).collect()
 }
 
+/// More wrong letters are no slip of a finger, however long the word is.
+const MOST_CHANGES: usize = 8;
+
 #[cfg(test)]
 mod tests {
     use super::nearest;
@@ -52,6 +57,25 @@ mod tests {
         }
         for typed in ["inventory", "x", "", "payments-of-the-second-kind"] {
             assert_eq!(near(typed), None, "{typed}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_word_is_the_one_with_the_fewest_changes() {
+        let keys = ["failure_rate", "failure_score", "probes", "probes_in_flight"];
+        for (word, near) in [
+            ("failure_rat", "failure_rate"),
+            ("failureRate", "failure_rate"),
+            ("FAILURE-RATE", "failure_rate"),
+            ("failure_socre", "failure_score"),
+            ("probe", "probes"),
+            ("porbes", "probes"),
+            ("probes_inflight", "probes_in_flight"),
+        ] {
+            assert_eq!(nearest(word, keys.into_iter()).as_deref(), Some(near), "{word}");
+        }
+        for word in ["", "x", "threshold", &"failure".repeat(100_000)] {
+            assert_eq!(nearest(word, keys.into_iter()), None);
         }
     }
 }

@@ -1,0 +1,18 @@
+//! The error for an unknown key, with the key that was probably meant.
+
+use super::error::SettingsError;
+use super::mask::shown;
+use crate::nearest::nearest;
+
+/// Refuses a key, and suggests the nearest of the known ones.
+pub(super) fn unknown(origin: &str, table: &str, key: &str, path: &str, known: &[&str]) -> SettingsError {
+    let place = if table.is_empty() { String::new() } else { format!(" in {table}") };
+    let meant = meant(key, known.iter().copied());
+    let says = format!("unknown key `{}`{place}{meant} allowed are {}", shown(key), known.join(", "));
+    SettingsError::of(origin, path, says)
+}
+
+/// Returns `, did you mean …?`, or just a comma.
+pub(super) fn meant<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
+    nearest(word, known).map_or(",".to_owned(), |near| format!(", did you mean `{near}`?"))
+}
