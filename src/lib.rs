@@ -77,6 +77,8 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "store")]
 pub mod coordinator;
+#[cfg(feature = "store")]
+mod digest;
 mod error;
 pub mod event;
 mod future;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// Lowest first. Modules of one line do not name each other.
 const HEIGHTS: &[&[&str]] = &[
-    &["sync", "nearest"],
+    &["sync", "digest", "nearest"],
     &["outcome", "clock"],
     &["window"],
     &["state"],

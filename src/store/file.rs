@@ -29,10 +29,10 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::spawn_blocking;
 
 use super::{AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Watch, Write, Written};
+use crate::digest::fnv1a;
 use crate::record::Timestamp;
 use folder::Folder;
 use log::Log;
-use name::digest;
 
 /// Keeps each record in a file of its own. Clones are the same store, and so is every other one on that folder.
 ///
@@ -201,7 +201,7 @@ struct Writers([Arc<Mutex<()>>; 16]);
 impl Writers {
     /// Waits for its turn. The work takes it along, so that a dropped writer is not overtaken.
     async fn turn(&self, name: &str) -> OwnedMutexGuard<()> {
-        let [.., last] = digest(name.as_bytes()).to_be_bytes();
+        let [.., last] = fnv1a(name.bytes()).to_be_bytes();
         Arc::clone(&self.0[usize::from(last) % self.0.len()]).lock_owned().await
     }
 }

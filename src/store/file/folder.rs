@@ -12,7 +12,8 @@ use std::time::SystemTime;
 use serde::Deserialize;
 
 use super::lock::{Lock, failed, with_suffix};
-use super::name::{digest, escape, is_cut, unescape};
+use super::name::{escape, is_cut, unescape};
+use crate::digest::fnv1a;
 use crate::record::{CircuitRecord, Timestamp};
 use crate::store::{Etag, Loaded, StoreError, Versioned, Write, Written, host_time};
 use crate::sync::{AtomicU64, Mutex, Relaxed};
@@ -247,7 +248,7 @@ fn read(path: &Path) -> io::Result<Option<Versioned>> {
 }
 
 fn etag(bytes: &[u8]) -> Etag {
-    Etag::new(format!("{:032x}", digest(bytes)))
+    Etag::new(format!("{:032x}", fnv1a(bytes.iter().copied())))
 }
 
 #[cfg(unix)]

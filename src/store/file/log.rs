@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::folder::Folder;
 use super::lock::{Lock, failed};
-use super::name::digest;
+use crate::digest::fnv1a;
 use crate::record::Timestamp;
 use crate::store::{AuditFilter, AuditRow, StoreError};
 use crate::sync::Mutex;
@@ -119,7 +119,7 @@ impl Log {
         for mut file in [old, current].into_iter().flatten() {
             let read = each_line(&mut file, 0, |line, is_whole| match serde_json::from_slice::<AuditRow>(line) {
                 Ok(row) if filter.passes(&row) => {
-                    if ids.insert(digest(row.id.as_bytes())) {
+                    if ids.insert(fnv1a(row.id.bytes())) {
                         rows.push_back(row);
                     }
                     if rows.len() > filter.limit {
@@ -174,7 +174,7 @@ impl Known {
             id: std::borrow::Cow<'a, str>,
         }
         let Ok(Named { id }) = serde_json::from_slice(line) else { return };
-        let id = digest(id.as_bytes());
+        let id = fnv1a(id.bytes());
         if self.ids.insert(id) {
             self.order.push_back(id);
         }
@@ -188,7 +188,7 @@ impl Known {
         let mut lines = String::new();
         let mut given = HashSet::new();
         for row in rows {
-            let id = digest(row.id.as_bytes());
+            let id = fnv1a(row.id.bytes());
             if self.ids.contains(&id) || !given.insert(id) {
                 continue;
             }
