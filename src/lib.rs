@@ -87,6 +87,7 @@ mod layer;
 mod nearest;
 pub mod operation;
 pub mod outcome;
+mod random;
 #[cfg(feature = "store")]
 pub mod record;
 mod registry;

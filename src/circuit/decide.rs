@@ -86,16 +86,6 @@ pub(super) fn decayed(attempt: u32, last_open: Duration, closed_for: Duration) -
     attempt.saturating_sub(u32::try_from(healed).unwrap_or(u32::MAX))
 }
 
-/// Returns a number between 0 and 1, for the jitter of that era: the same for the same seed.
-pub(super) fn random(seed: u64, era: u64) -> f64 {
-    // SplitMix64, Steele, Lea & Flood 2014: two lines that mix every bit, and a jitter needs no more.
-    let mut z = seed.wrapping_add(era.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    let bits = u32::try_from((z ^ (z >> 31)) >> 32).expect("32 bits");
-    f64::from(bits) / f64::from(u32::MAX)
-}
-
 #[cfg(all(test, not(breaker_loom)))]
 mod tests {
     use super::*;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::cold::Cold;
-use super::decide;
 use super::probes::Probes;
 use super::wakers::Wakers;
 use super::word::Word;
 use crate::clock::{AnyClock, Tick, nanos};
 use crate::config::Config;
 use crate::event::Observer;
+use crate::random;
 use crate::state::{Standing, State};
 use crate::sync::{Acquire, AtomicU64, Mutex, Relaxed};
 use crate::telemetry;
@@ -169,7 +169,7 @@ impl Inner {
             advised_until: AtomicU64::new(Tick::ZERO.as_nanos()),
             wakers: Wakers::new(),
             cold: Mutex::new(Cold::new(mode)),
-            seed: config.seed.unwrap_or_else(random_seed),
+            seed: config.seed.unwrap_or_else(random::bits),
             config,
         };
         inner.evidence.begin(FIRST_ERA);
@@ -213,7 +213,7 @@ impl Inner {
 
     /// Returns a number between 0 and 1, for the jitter of an opening in that era.
     pub(super) fn random(&self, era: u64) -> f64 {
-        decide::random(self.seed, era)
+        random::share(random::nth(self.seed, era))
     }
 
     // The data of the era are read Relaxed: `load`'s Acquire came before, and made them visible with the word. Should a later
@@ -244,12 +244,6 @@ impl Drop for Inner {
 /// Zero means that no start was taken, and a clock of the user's own may begin there.
 pub(super) fn taken(now: Tick) -> Tick {
     now.max(Tick::from_nanos(1))
-}
-
-/// A seed that differs between processes and circuits, from the randomness that std keeps for its hash maps.
-fn random_seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    RandomState::new().build_hasher().finish()
 }
 
 /// Era 0 is before all: what `poll_changed` starts from.

@@ -4,12 +4,12 @@ use std::collections::{HashMap, VecDeque};
 
 use super::desk::Who;
 use super::desks::Desks;
-use super::instance::{Dice, incarnation};
 use super::link::Link;
 use super::outbox::Outbox;
 use super::terms::Terms;
 use crate::circuit::Circuit;
 use crate::clock::{Tick, TokioClock};
+use crate::random::Dice;
 
 /// The knowledge that outlives a task.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(super) struct Ledger {
 
 impl Ledger {
     pub(super) fn new(terms: &Terms, store: &'static str) -> Self {
-        let incarnation = incarnation(terms.seed);
+        let incarnation = Dice::new(terms.seed).id();
         Self {
             outbox: Outbox::new(&incarnation, terms.outbox),
             who: Who { id: terms.instance.clone(), incarnation, sharing: terms.sharing },

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::instance::Dice;
 use crate::clock::Tick;
+use crate::random::Dice;
 use crate::record::Timestamp;
 use crate::store::StoreError;
 use crate::telemetry;

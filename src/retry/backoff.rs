@@ -3,7 +3,6 @@
 //! tower's own source is cloned with the policy, so that every call would draw the same numbers: all retries of a moment would
 //! stay together, which is what jitter is against.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use tower::retry::backoff::{ExponentialBackoff, ExponentialBackoffMaker, MakeBac
 use tower::util::rng::Rng;
 
 use crate::config::ConfigError;
+use crate::random;
 use crate::sync::{AtomicU64, Relaxed};
 
 /// The backoff of one call.
@@ -60,10 +60,16 @@ impl Default for Spacing {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Spread(Arc<Drawn>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Drawn {
-    hasher: RandomState,
+    seed: u64,
     count: AtomicU64,
+}
+
+impl Default for Drawn {
+    fn default() -> Self {
+        Self { seed: random::bits(), count: AtomicU64::new(0) }
+    }
 }
 
 impl Rng for Spread {
@@ -71,7 +77,7 @@ impl Rng for Spread {
         // Relaxed: a count, publishes nothing.
         let drawn = self.0.count.fetch_add(1, Relaxed);
         // The lowest bit of those that become a fraction: tower asserts that it is not zero.
-        self.0.hasher.hash_one(drawn) | 1 << 11
+        random::nth(self.0.seed, drawn) | 1 << 11
     }
 }
 

@@ -28,11 +28,11 @@ mod time;
 mod trial;
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::time::Duration;
 
 use super::{AnyStore, Store};
+use crate::random;
 use trial::Trial;
 
 /// One rule of the suite.
@@ -205,7 +205,7 @@ impl<'a> Suite<'a> {
     /// If it is longer.
     pub fn prefix(mut self, prefix: &str) -> Self {
         assert!(prefix.len() <= 40, "the prefix has {} bytes, allowed are 40", prefix.len());
-        self.prefix = format!("{prefix}{:016x}-", RandomState::new().hash_one(0));
+        self.prefix = format!("{prefix}{:016x}-", random::bits());
         self
     }
 

@@ -4,9 +4,9 @@
 //! not a record has the state `unknown`, and a number that a column cannot hold is null.
 
 use std::borrow::Cow;
-use std::hash::{BuildHasher, Hasher, RandomState};
 
 use super::{AuditRow, Etag, StoreError, Write, check_length};
+use crate::random;
 use crate::record::{CircuitRecord, Timestamp};
 
 /// The columns of `circuit_breaker_states` that a record fills.
@@ -100,12 +100,7 @@ pub(super) fn without_nul(rows: &[AuditRow]) -> Cow<'_, [AuditRow]> {
 
 /// Returns an etag that was never used: 128 random bits.
 pub(super) fn new_etag() -> Etag {
-    Etag::new(format!("{:016x}{:016x}", random(), random()))
-}
-
-/// Returns 64 random bits, by the keys that std draws for its hash maps.
-pub(super) fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
+    Etag::new(random::id())
 }
 
 /// The last millisecond of the year 9999.

@@ -9,6 +9,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep};
 
 use super::Versioned;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+use crate::random;
 use crate::record::Timestamp;
 
 /// What a watched store tells.
@@ -123,5 +125,27 @@ impl WatchSender {
     /// Dropped while waiting, nothing has happened.
     pub async fn closed(&self) {
         self.events.closed().await;
+    }
+}
+
+/// Returns how long to wait before a lost watch is made anew: 50 ms, doubled with each failure up to `longest`, less up to a half,
+/// so that the instances do not come back in step.
+#[cfg(any(feature = "postgres", feature = "redis"))]
+pub(super) fn pause(failures: u32, longest: Duration) -> Duration {
+    let nominal = Duration::from_millis(50 << failures.min(10)).min(longest);
+    nominal.mul_f64(1.0 - random::share(random::bits()) / 2.0)
+}
+
+#[cfg(all(test, any(feature = "postgres", feature = "redis")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_the_longest() {
+        let longest = Duration::from_secs(5);
+        for (failures, most) in [(0, 50), (1, 100), (6, 3200), (7, 5000), (u32::MAX, 5000)] {
+            let pause = pause(failures, longest).as_millis();
+            assert!((most / 2..=most).contains(&pause), "{failures}: {pause} ms");
+        }
     }
 }

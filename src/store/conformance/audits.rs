@@ -1,10 +1,10 @@
 //! The audit.
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use super::Failure;
 use super::trial::Trial;
+use crate::random;
 use crate::record::Timestamp;
 use crate::store::{AnyStore, AuditFilter, AuditRow, Store};
 
@@ -79,7 +79,7 @@ pub(super) async fn filter(trial: &Trial<'_, '_>) -> Result<(), Failure> {
 /// Returns six rows, each a second after the one before, whose ids sort the other way.
 fn rows(trial: &Trial<'_, '_>, now: Timestamp, part: &str) -> Vec<AuditRow> {
     let service = trial.name(part);
-    let random = RandomState::new().hash_one(&service);
+    let random = random::bits();
     let actions = ["opened", "half_opened", "closed", "trip", "reset", "superseded"];
     (0_u32..)
         .zip(actions)

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use serde::Deserialize;
 use super::lock::{Lock, failed, with_suffix};
 use super::name::{escape, is_cut, unescape};
 use crate::digest::fnv1a;
+use crate::random;
 use crate::record::{CircuitRecord, Timestamp};
 use crate::store::{Etag, Loaded, StoreError, Versioned, Write, Written, host_time};
 use crate::sync::{AtomicU64, Mutex, Relaxed};
@@ -37,8 +37,8 @@ struct FolderState {
 
 impl Folder {
     pub(super) fn new(path: PathBuf) -> Self {
-        let random = RandomState::new().hash_one(&path);
-        let shared = FolderState { random, temporaries: AtomicU64::new(0), unreadable: Mutex::default() };
+        let shared =
+            FolderState { random: random::bits(), temporaries: AtomicU64::new(0), unreadable: Mutex::default() };
         Self { path, lock_wait: Duration::from_millis(200), shared: Arc::new(shared) }
     }
 

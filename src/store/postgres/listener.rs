@@ -15,7 +15,8 @@ use sqlx::{ConnectOptions, Row, raw_sql};
 use tokio::time::{sleep, timeout};
 
 use super::error::{is_unknown_parameter, meaning};
-use crate::store::sql::random;
+use crate::random;
+use crate::store::watch::pause;
 use crate::store::{StoreError, Watch, WatchSender};
 
 /// Begins to listen: what is committed after it has returned is told. `None` if there is a pooler between.
@@ -43,7 +44,7 @@ async fn keep_listening(options: &PgConnectOptions, first: PgListener, sender: &
         {
             failures = 0;
         }
-        sleep(pause(failures)).await;
+        sleep(pause(failures, LONGEST_PAUSE)).await;
         failures += 1;
         match listen(options).await {
             Ok(Some(anew)) => {
@@ -72,7 +73,7 @@ async fn relay(mut listener: PgListener, sender: &WatchSender) -> bool {
 
 /// Returns `None` if there is a pooler between.
 async fn listen(options: &PgConnectOptions) -> Result<Option<PgListener>, StoreError> {
-    let mark = format!("{:016x}", random());
+    let mark = format!("{:016x}", random::bits());
     let options = options.clone().options([(MARK, &mark)]);
     // What is wrong shows here at once, where sqlx's pool would only time out.
     match timeout(ANSWER, options.connect()).await.map_err(|_| silent())? {
@@ -107,15 +108,10 @@ async fn is_listening(listener: &mut PgListener) -> bool {
     matches!(timeout(ANSWER, asked).await, Ok(Ok(row)) if row.try_get(0).unwrap_or(false))
 }
 
-/// Returns 50 ms, doubled with each failure up to 30 s, less up to a half.
-fn pause(failures: u32) -> Duration {
-    let longest = (50_u64 << failures.min(10)).min(30_000);
-    Duration::from_millis(longest - random() % (longest / 2))
-}
-
 const CHANNEL: &str = "circuit_breaker";
 /// A setting of our own, which PostgreSQL accepts because of its dot.
 const MARK: &str = "circuit_breaker.listener";
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(15);
 /// Below half of the coordinator's deadline: a connection and a listener fit into it.
 const ANSWER: Duration = Duration::from_millis(900);

@@ -8,7 +8,6 @@
 //! After each subscription comes a gap, since what was published before it is lost. What a flush or an expired key takes away is
 //! not published at all: the poll finds it.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use super::connection::CONNECTED_WITHIN;
 use super::no_answer::NoAnswer;
 use super::script::{CHANNEL, LONGEST_NAME};
 use crate::record::{CircuitRecord, Timestamp};
+use crate::store::watch::pause;
 use crate::store::{Etag, StoreError, Versioned, Watch, WatchSender};
 use crate::telemetry;
 
@@ -64,7 +64,7 @@ async fn tell(client: &Client, sender: &WatchSender) {
             warned = true;
             warn(client, error);
         }
-        tokio::time::sleep(pause(failures)).await;
+        tokio::time::sleep(pause(failures, LONGEST_PAUSE)).await;
     }
 }
 
@@ -129,14 +129,6 @@ fn read(payload: &[u8]) -> Option<(&str, Option<(Versioned, Timestamp)>)> {
     (digest && bytes.len() <= CircuitRecord::MAX_BYTES).then_some((name, Some((current, now))))
 }
 
-/// Twice as long after each failure, and somewhere in its second half, so that the instances do not come back in step.
-fn pause(failures: u32) -> Duration {
-    let nominal = LONGEST_PAUSE.min(SHORTEST_PAUSE.saturating_mul(1 << failures.min(10)));
-    // Every hasher of this kind has other keys: the only randomness that std gives.
-    let random = u32::try_from(RandomState::new().hash_one(()) % 1024).unwrap_or(0);
-    nominal / 2 + nominal / 2 * random / 1024
-}
-
 fn warn(client: &Client, error: RedisError) {
     let address = client.get_connection_info().addr().to_string();
     let error = StoreError::from(NoAnswer::connecting(&address, error));
@@ -148,7 +140,6 @@ fn warn(client: &Client, error: RedisError) {
 
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 const HEARTBEAT: Duration = Duration::from_secs(5);
-const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Two digits of version, three of length, forty of etag, twenty of time, and to spare.
 const LONGEST_HEADER: usize = 100;
@@ -212,13 +203,5 @@ mod tests {
             kept += 1;
         }
         assert_eq!(kept, 256);
-    }
-
-    #[test]
-    fn pauses_grow_to_five_seconds() {
-        for (failures, most) in [(0, 50), (1, 100), (6, 3200), (7, 5000), (u32::MAX, 5000)] {
-            let pause = pause(failures).as_millis();
-            assert!((most / 2..=most).contains(&pause), "{failures}: {pause} ms");
-        }
     }
 }
