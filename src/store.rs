@@ -15,6 +15,7 @@ mod error;
 mod faulty;
 #[cfg(feature = "file")]
 mod file;
+pub(crate) mod health;
 mod memory;
 mod open;
 #[cfg(feature = "postgres")]

@@ -8,8 +8,9 @@ use super::link::Link;
 use super::outbox::Outbox;
 use super::terms::Terms;
 use crate::circuit::Circuit;
-use crate::clock::{Tick, TokioClock};
+use crate::clock::TokioClock;
 use crate::random::Dice;
+use crate::telemetry::store::Lines;
 
 /// The knowledge that outlives a task.
 #[derive(Debug)]
@@ -21,9 +22,8 @@ pub(super) struct Ledger {
     pub(super) index: HashMap<String, usize>,
     /// The desks whose circuits are forgotten, oldest first.
     pub(super) leaving: VecDeque<usize>,
-    /// How many of them were let go unwritten and are not told yet, and when the next may be told.
-    pub(super) given_up: u64,
-    pub(super) tell_given_up_at: Tick,
+    /// The log lines about circuits that were let go unwritten.
+    pub(super) given_up: Lines,
     /// The highest era, as the record counts them, of those that are gone.
     pub(super) eras: u64,
     pub(super) outbox: Outbox,
@@ -45,8 +45,7 @@ impl Ledger {
             desks: Desks::default(),
             index: HashMap::new(),
             leaving: VecDeque::new(),
-            given_up: 0,
-            tell_given_up_at: Tick::ZERO,
+            given_up: Lines::default(),
             eras: 0,
             link: Link::new(store),
             audit_failures: 0,

@@ -1,4 +1,4 @@
-//! Whether the store can be asked now: backoff after failures, and what humans are told of them.
+//! The way to the store: the backoff after failures, the log lines about them, and the time of the store.
 
 use std::time::Duration;
 
@@ -6,22 +6,15 @@ use crate::clock::Tick;
 use crate::random::Dice;
 use crate::record::Timestamp;
 use crate::store::StoreError;
+use crate::store::health::{Health, doubled};
 use crate::telemetry;
 use crate::telemetry::store::Rank;
 
-/// The health of a store, as seen from here.
+/// The way to the store, shared by all circuits of a registry.
 #[derive(Debug)]
 pub(super) struct Link {
     kind: &'static str,
-    /// Failures since the last success.
-    failures: u32,
-    /// When it may be asked again.
-    next: Tick,
-    /// When the next line about failures may be logged, and how many were not.
-    next_line: Tick,
-    untold: u64,
-    /// Whether a failure was told of, and not yet that the store answers again.
-    told: bool,
+    health: Health,
     pub(super) last_error: Option<String>,
     /// The time of the store, at a tick.
     clock: Option<(Tick, Timestamp)>,
@@ -29,75 +22,56 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(kind: &'static str) -> Self {
-        Self {
-            kind,
-            failures: 0,
-            next: Tick::ZERO,
-            next_line: Tick::ZERO,
-            untold: 0,
-            told: false,
-            last_error: None,
-            clock: None,
-        }
+        Self { kind, health: Health::default(), last_error: None, clock: None }
     }
 
     pub(super) const fn kind(&self) -> &'static str {
         self.kind
     }
 
-    pub(super) fn is_up(&self) -> bool {
-        self.failures == 0
+    pub(super) const fn is_up(&self) -> bool {
+        self.health.is_up()
     }
 
     /// How many operations may be under way: one, to find out, while it is down.
     pub(super) fn room(&self, now: Tick) -> usize {
-        match self.failures {
-            0 => CONCURRENT,
-            _ if now >= self.next => 1,
-            _ => 0,
-        }
+        if self.is_up() { CONCURRENT } else { self.health.may_ask(now).into() }
     }
 
     /// When it may be asked again, if it is down.
     pub(super) fn next(&self) -> Option<Tick> {
-        (self.failures > 0).then_some(self.next)
+        self.health.next()
     }
 
     /// Lets it be asked at once: somebody waits for the answer.
     pub(super) fn hurry(&mut self, now: Tick) {
-        self.next = self.next.min(now);
+        self.health.hurry(now);
     }
 
     pub(super) fn succeeded(&mut self, now: Tick, store: Option<Timestamp>) {
         if let Some(store) = store {
             self.clock = Some((now, store));
         }
-        if self.failures > 0 {
-            // The next line still has to wait: what fails half the time would fill the log.
-            if std::mem::take(&mut self.told) {
-                telemetry::store::recovered(self.kind, self.failures);
-            }
-            self.failures = 0;
+        if !self.is_up() {
             self.last_error = None;
+        }
+        if let Some(failures) = self.health.succeeded() {
+            telemetry::store::recovered(self.kind, failures);
         }
     }
 
     pub(super) fn failed(&mut self, now: Tick, operation: &'static str, error: &StoreError, dice: &mut Dice) {
-        self.failures = self.failures.saturating_add(1);
-        self.next = now.saturating_add(backoff(self.failures, dice));
+        let failures = self.health.failed();
+        self.health.pause_until(now.saturating_add(backoff(failures, dice)));
         self.note(now, operation, error);
     }
 
     /// Tells of a failure: the first at once, then one line a minute.
     pub(super) fn note(&mut self, now: Tick, operation: &'static str, error: &StoreError) {
         self.last_error = Some(error.chain());
-        if now < self.next_line {
-            self.untold += 1;
-            return;
+        if let Some(unlogged) = self.health.line(now) {
+            telemetry::store::failed(Rank::Durable, self.kind, operation, &error.chain(), unlogged);
         }
-        self.next_line = now.saturating_add(LINE_EVERY);
-        self.told = true;
-        telemetry::store::failed(Rank::Durable, self.kind, operation, &error.chain(), std::mem::take(&mut self.untold));
     }
 
     /// The time of the store, if it ever told.
@@ -108,7 +82,7 @@ impl Link {
 
 /// How long to wait after so many failures in a row.
 pub(super) fn backoff(failures: u32, dice: &mut Dice) -> Duration {
-    let most = FIRST_WAIT.saturating_mul(1 << failures.min(16)).min(LONGEST_WAIT);
+    let most = doubled(FIRST_WAIT, failures, LONGEST_WAIT);
     // Full jitter, so that instances do not come back in step; but never at once.
     FIRST_WAIT.saturating_add(most.mul_f64(dice.share()))
 }
@@ -117,4 +91,3 @@ pub(super) fn backoff(failures: u32, dice: &mut Dice) -> Duration {
 const CONCURRENT: usize = 16;
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-const LINE_EVERY: Duration = Duration::from_secs(60);

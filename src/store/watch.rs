@@ -10,6 +10,8 @@ use tokio::time::{Sleep, sleep};
 
 use super::Versioned;
 #[cfg(any(feature = "postgres", feature = "redis"))]
+use super::health::doubled;
+#[cfg(any(feature = "postgres", feature = "redis"))]
 use crate::random;
 use crate::record::Timestamp;
 
@@ -132,7 +134,7 @@ impl WatchSender {
 /// so that the instances do not come back in step.
 #[cfg(any(feature = "postgres", feature = "redis"))]
 pub(super) fn pause(failures: u32, longest: Duration) -> Duration {
-    let nominal = Duration::from_millis(50 << failures.min(10)).min(longest);
+    let nominal = doubled(Duration::from_millis(50), failures, longest);
     nominal.mul_f64(1.0 - random::share(random::bits()) / 2.0)
 }
 

@@ -1,9 +1,11 @@
 //! What is told of stores: a count and a duration for each operation, a line for what humans should know.
 //!
-//! A cache tier's failures are warnings, a durable tier's are errors. Who tells limits how often: one line a minute is enough.
+//! A cache tier's failures are warnings, a durable tier's are errors. The caller limits its lines by [`Lines`].
 
 use std::fmt;
 use std::time::Duration;
+
+use crate::clock::Tick;
 
 /// What a store is to the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,5 +76,28 @@ pub(crate) fn warn(message: fmt::Arguments<'_>) {
     let _unused = message;
 }
 
+/// Limits the lines about one subject to one a minute.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    /// When the next line may be logged.
+    next: Tick,
+    /// Lines that were not logged since the last one.
+    unlogged: u64,
+}
+
+impl Lines {
+    /// Returns the number of lines that were left out before this one, if this one may be logged now.
+    #[must_use = "the caller logs the line"]
+    pub(crate) fn next(&mut self, now: Tick) -> Option<u64> {
+        if now < self.next {
+            self.unlogged += 1;
+            return None;
+        }
+        self.next = now.saturating_add(EVERY);
+        Some(std::mem::take(&mut self.unlogged))
+    }
+}
+
+const EVERY: Duration = Duration::from_secs(60);
 #[cfg(feature = "tracing")]
 const TARGET: &str = "circuit_breaker";

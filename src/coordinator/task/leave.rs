@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Duration;
 
 use super::{Bell, Task};
 use crate::circuit::Circuit;
@@ -94,12 +93,10 @@ impl Task {
 
     fn let_go(&mut self, at: usize, now: Tick) {
         self.close(at);
-        self.ledger.given_up += 1;
-        if now >= self.ledger.tell_given_up_at {
-            self.ledger.tell_given_up_at = now.saturating_add(TELL_EVERY);
+        if let Some(before) = self.ledger.given_up.next(now) {
             telemetry::store::warn(format_args!(
                 "{} circuits that were evicted had failures which the store does not have: it refuses them, is down, or is slower than keys come and go",
-                std::mem::take(&mut self.ledger.given_up)
+                before + 1
             ));
         }
     }
@@ -120,5 +117,3 @@ impl Task {
         }
     }
 }
-
-const TELL_EVERY: Duration = Duration::from_secs(60);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::{Clock, Tick, TokioClock};
+use crate::store::health::{Health, doubled};
 use crate::store::{Etag, Store, StoreError, Versioned, WatchEvent};
 use crate::sync::Mutex;
 use crate::telemetry;
@@ -17,17 +18,6 @@ pub(super) struct Tier<S> {
     health: Mutex<Health>,
 }
 
-#[derive(Debug, Default)]
-struct Health {
-    /// Failures since the last success.
-    failures: u32,
-    /// Until then it is left alone.
-    next: Tick,
-    /// When the next line about failures may be logged, and how many were not.
-    next_line: Tick,
-    untold: u64,
-}
-
 impl<S: Store> Tier<S> {
     pub(super) fn new(store: S, rank: Rank, clock: TokioClock) -> Self {
         Self { store, rank, clock, health: Mutex::default() }
@@ -39,9 +29,7 @@ impl<S: Store> Tier<S> {
 
     /// Whether it is worth asking: it has not failed, or long enough ago.
     pub(super) fn answers(&self) -> bool {
-        let now = self.clock.now();
-        let health = self.health.lock();
-        health.failures == 0 || now >= health.next
+        self.health.lock().may_ask(self.clock.now())
     }
 
     /// Waits for the answer of the store, but not longer than `limit`.
@@ -70,27 +58,25 @@ impl<S> Tier<S> {
         telemetry::store::operation(kind, operation, result, now.saturating_since(began));
         let mut health = self.health.lock();
         let Some(error) = error else {
-            let failures = std::mem::take(&mut *health).failures;
+            // A new health, so that the first failure of the next outage is logged at once.
+            let recovered = std::mem::take(&mut *health).succeeded();
             drop(health);
-            if failures > 0 {
+            if let Some(failures) = recovered {
                 telemetry::store::recovered(kind, failures);
             }
             return;
         };
-        health.failures = health.failures.saturating_add(1);
-        let pause = FIRST_PAUSE.saturating_mul(1 << (health.failures - 1).min(16)).min(LONGEST_PAUSE);
+        let paused = !health.may_ask(now);
+        let failures = health.failed();
         // Operations that began before the pause and fail in it do not prolong it.
-        if now >= health.next {
-            health.next = now.saturating_add(pause);
+        if !paused {
+            health.pause_until(now.saturating_add(doubled(FIRST_PAUSE, failures - 1, LONGEST_PAUSE)));
         }
-        if now < health.next_line {
-            health.untold += 1;
-            return;
-        }
-        health.next_line = now.saturating_add(LINE_EVERY);
-        let untold = std::mem::take(&mut health.untold);
+        let line = health.line(now);
         drop(health);
-        telemetry::store::failed(self.rank, kind, operation, &error.chain(), untold);
+        if let Some(unlogged) = line {
+            telemetry::store::failed(self.rank, kind, operation, &error.chain(), unlogged);
+        }
     }
 }
 
@@ -119,7 +105,6 @@ impl<S: Store> Drop for Asked<'_, S> {
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-const LINE_EVERY: Duration = Duration::from_secs(60);
 
 /// Returns the name of a tier's version outside of the tier: `f:` or `d:`, and the text of the tier itself.
 pub(super) fn tag(tier: char, etag: &Etag) -> Etag {

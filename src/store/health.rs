@@ -1,0 +1,112 @@
+//! The health of a store: the failures since its last success, the pause after a failure, and the failures that are logged.
+//!
+//! It decides nothing about the length of a pause, because a registry spreads its instances and the tiers of a store do not.
+
+use std::time::Duration;
+
+use crate::clock::Tick;
+use crate::telemetry::store::Lines;
+
+/// The health of a store, as one of its users observes it.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    /// Failures since the last success.
+    failures: u32,
+    /// The end of the pause, if there were failures.
+    next: Tick,
+    lines: Lines,
+    /// True if a failure was logged, and no success since then.
+    logged: bool,
+}
+
+impl Health {
+    /// Returns true if the last operation did not fail.
+    pub(crate) const fn is_up(&self) -> bool {
+        self.failures == 0
+    }
+
+    /// Returns true if the store is up, or its pause is over.
+    pub(crate) fn may_ask(&self, now: Tick) -> bool {
+        self.is_up() || now >= self.next
+    }
+
+    /// Returns the end of the pause, if the store is down.
+    pub(crate) fn next(&self) -> Option<Tick> {
+        (!self.is_up()).then_some(self.next)
+    }
+
+    /// Counts a failure, and returns the number of failures since the last success.
+    pub(crate) const fn failed(&mut self) -> u32 {
+        self.failures = self.failures.saturating_add(1);
+        self.failures
+    }
+
+    /// Sets the end of the pause.
+    pub(crate) const fn pause_until(&mut self, next: Tick) {
+        self.next = next;
+    }
+
+    /// Ends the pause.
+    pub(crate) fn hurry(&mut self, now: Tick) {
+        self.next = self.next.min(now);
+    }
+
+    /// Returns the number of failures that were not logged before this one, if this one is to be logged now.
+    #[must_use = "the caller logs the failure"]
+    pub(crate) fn line(&mut self, now: Tick) -> Option<u64> {
+        let unlogged = self.lines.next(now);
+        self.logged |= unlogged.is_some();
+        unlogged
+    }
+
+    /// Notes a success, and returns the number of failures before it if the recovery is to be logged.
+    ///
+    /// The next line about a failure still waits for its minute, because a store that fails half the time would fill the log.
+    #[must_use = "the caller logs the recovery"]
+    pub(crate) fn succeeded(&mut self) -> Option<u32> {
+        let failures = std::mem::take(&mut self.failures);
+        (failures > 0 && std::mem::take(&mut self.logged)).then_some(failures)
+    }
+}
+
+/// Returns `first`, doubled so many times, but at most `longest`.
+pub(crate) fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
+    first.saturating_mul(1 << times.min(16)).min(longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Tick {
+        Tick::ZERO.saturating_add(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn one_line_a_minute_counts_the_failures_that_were_not_logged() {
+        let mut health = Health::default();
+        assert_eq!([0, 1, 59, 60, 61].map(|second| health.line(at(second))), [Some(0), None, None, Some(2), None]);
+    }
+
+    #[test]
+    fn a_recovery_is_logged_only_after_a_logged_failure() {
+        let mut health = Health::default();
+        assert_eq!(health.succeeded(), None, "nothing has failed");
+        assert_eq!([health.failed(), health.failed()], [1, 2]);
+        assert_eq!(health.line(at(0)), Some(0));
+        assert_eq!(health.succeeded(), Some(2));
+        assert_eq!(health.failed(), 1);
+        assert_eq!(health.line(at(1)), None, "the minute is not over");
+        assert_eq!(health.succeeded(), None);
+    }
+
+    #[test]
+    fn a_store_that_is_down_is_asked_after_its_pause() {
+        let mut health = Health::default();
+        health.failed();
+        health.pause_until(at(5));
+        assert_eq!([4, 5].map(|second| health.may_ask(at(second))), [false, true]);
+        health.hurry(at(2));
+        assert_eq!(health.next(), Some(at(2)));
+    }
+}
