@@ -213,6 +213,18 @@ pub enum Written {
     },
 }
 
+/// Waits for the answer of a store, but not longer than `limit`.
+///
+/// # Cancel safety
+///
+/// Dropped while waiting, the operation is dropped too.
+pub(crate) async fn answer_within<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Err(StoreError::no_answer_within(limit)))
+}
+
 /// Refuses what is too long for any store.
 pub(crate) fn check_length(write: &Write) -> Result<(), StoreError> {
     let (bytes, allowed) = (write.bytes.len(), crate::record::CircuitRecord::MAX_BYTES);

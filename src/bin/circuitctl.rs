@@ -135,7 +135,7 @@ async fn asked(store: &AnyStore, timeout: Duration) -> Result<Timestamp, StoreEr
     let names = ["circuitctl".to_owned()];
     match tokio::time::timeout(timeout, store.load_many(&names)).await {
         Ok(loaded) => Ok(loaded?.now),
-        Err(_) => Err(StoreError::timed_out(format!("no answer within {timeout:?}"))),
+        Err(_) => Err(StoreError::no_answer_within(timeout)),
     }
 }
 

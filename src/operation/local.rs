@@ -16,7 +16,7 @@ use crate::record::Timestamp;
 #[cfg(feature = "store")]
 use crate::state::Reason;
 #[cfg(feature = "store")]
-use crate::store::{AuditFilter, AuditRow, StoreError};
+use crate::store::{AuditFilter, AuditRow, StoreError, answer_within};
 #[cfg(feature = "store")]
 use crate::telemetry::audit::told;
 
@@ -217,8 +217,7 @@ impl Registry {
     pub async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
         let Some(delivery) = self.delivery() else { return Ok(remembered(&self.circuits(), filter)) };
         let (store, timeout) = (delivery.store(), delivery.timeout());
-        let late = |_| Err(StoreError::timed_out(format!("no answer within {timeout:?}")));
-        let mut rows = tokio::time::timeout(timeout, store.audit(filter)).await.unwrap_or_else(late)?;
+        let mut rows = answer_within(timeout, store.audit(filter)).await?;
         rows.reverse();
         Ok(rows)
     }

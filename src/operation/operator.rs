@@ -14,7 +14,7 @@ use crate::coordinator::{host_name, row_id};
 use crate::nearest::nearest;
 use crate::record::{CircuitRecord, CorruptRecord, Timestamp};
 use crate::state::{Act, By};
-use crate::store::{AnyStore, AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned};
+use crate::store::{AnyStore, AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, answer_within};
 
 /// Operates circuits through their store: instances take its acts over as they do each other's, within a poll at the latest.
 ///
@@ -243,9 +243,7 @@ impl Operator {
     }
 
     async fn ask<T>(&self, operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        let timeout = self.timeout;
-        let late = |_| Err(StoreError::timed_out(format!("no answer within {timeout:?}")));
-        tokio::time::timeout(timeout, operation).await.unwrap_or_else(late)
+        answer_within(self.timeout, operation).await
     }
 }
 

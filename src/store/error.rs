@@ -1,6 +1,7 @@
 //! Why a store did not do what it was asked.
 
 use std::fmt;
+use std::time::Duration;
 
 /// A store did not do what it was asked.
 #[derive(Debug)]
@@ -54,6 +55,12 @@ impl StoreError {
     #[must_use]
     pub fn timed_out(message: impl Into<String>) -> Self {
         Self::new(StoreErrorKind::TimedOut, message)
+    }
+
+    /// Returns the error of an operation that was given up after `limit`.
+    #[must_use]
+    pub fn no_answer_within(limit: Duration) -> Self {
+        Self::timed_out(format!("no answer within {limit:?}"))
     }
 
     /// Returns the error of a store that will not do it.

@@ -184,7 +184,7 @@ impl Task {
         let operation = async move {
             let answer = tokio::time::timeout(deadline, operation)
                 .await
-                .unwrap_or_else(|_| lost(Err(StoreError::timed_out(format!("no answer within {deadline:?}")))));
+                .unwrap_or_else(|_| lost(Err(StoreError::no_answer_within(deadline))));
             telemetry::store::operation(kind, name, answer.result(), clock.now().saturating_since(now));
             answer
         };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Tick, TokioClock};
 use crate::store::health::{Health, doubled};
-use crate::store::{Etag, Store, StoreError, Versioned, WatchEvent};
+use crate::store::{Etag, Store, StoreError, Versioned, WatchEvent, answer_within};
 use crate::sync::Mutex;
 use crate::telemetry;
 pub(super) use crate::telemetry::store::Rank;
@@ -44,8 +44,7 @@ impl<S: Store> Tier<S> {
         answer: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let mut asked = Asked { tier: self, operation, began: self.clock.now(), ended: false };
-        let late = |_| Err(StoreError::timed_out(format!("no answer within {limit:?}")));
-        let result = tokio::time::timeout(limit, answer).await.unwrap_or_else(late);
+        let result = answer_within(limit, answer).await;
         asked.end(result.as_ref().err());
         result
     }
