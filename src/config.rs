@@ -17,6 +17,8 @@ use crate::event::Observer;
 use crate::state::Mode;
 pub use crate::window::Window;
 pub use builder::ConfigBuilder;
+#[cfg(feature = "store")]
+pub(crate) use builder::RESET_COOLDOWN;
 #[cfg(feature = "keyed")]
 pub(crate) use builder::{LONGEST_NAME, is_printable};
 pub(crate) use open::LONGEST_RETRY_AFTER;

@@ -82,6 +82,8 @@ mod digest;
 mod error;
 pub mod event;
 mod future;
+#[cfg(any(feature = "settings", feature = "store"))]
+mod keep;
 pub mod keyed;
 mod layer;
 mod nearest;

@@ -48,7 +48,7 @@ impl ConfigBuilder {
                 sharded: false,
                 durations: false,
                 shadow: false,
-                reset_cooldown: Duration::from_secs(60),
+                reset_cooldown: RESET_COOLDOWN,
                 seed: None,
                 clock: AnyClock::Monotonic(MonotonicClock::new()),
                 observers: Vec::new(),
@@ -377,5 +377,6 @@ fn check_duration(field: &'static str, value: Duration, least: Duration) -> Resu
     }
 }
 
+pub(crate) const RESET_COOLDOWN: Duration = Duration::from_secs(60);
 /// In bytes.
 pub(crate) const LONGEST_NAME: usize = 200;

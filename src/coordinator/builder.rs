@@ -12,6 +12,7 @@ use super::instance::{host_name, is_id};
 use super::terms::{Polls, Terms, Ttl};
 use super::waiters::Waiters;
 use crate::config::ConfigError;
+use crate::keep::STORE_TIMEOUT;
 use crate::registry::Registry;
 use crate::store::{DynStore, Store};
 use crate::sync::Mutex;
@@ -43,7 +44,6 @@ pub struct RegistryBuilder {
 
 impl RegistryBuilder {
     pub(super) fn new() -> Self {
-        let hours = |hours: u64| Duration::from_secs(hours * 3600);
         Self {
             limit: 10_000,
             store: None,
@@ -51,9 +51,9 @@ impl RegistryBuilder {
                 sharing: Sharing::default(),
                 instance: host_name(),
                 first_call_waits: Duration::ZERO,
-                timeout: Duration::from_secs(2),
+                timeout: STORE_TIMEOUT,
                 poll: Polls { tripped: Duration::from_secs(2), closed: Duration::from_secs(10) },
-                ttl: Ttl { open: hours(24), other: hours(1) },
+                ttl: Ttl::default(),
                 ttl_of: HashMap::new(),
                 outbox: 1024,
                 audit_kept: None,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::Sharing;
+pub(super) use crate::keep::Ttl;
 
 /// The settings of a registry with a store.
 #[derive(Debug, Clone)]
@@ -27,11 +28,4 @@ pub(super) struct Polls {
     /// While anything is not closed.
     pub(super) tripped: Duration,
     pub(super) closed: Duration,
-}
-
-/// How long a store that forgets is asked to remember a circuit.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ttl {
-    pub(super) open: Duration,
-    pub(super) other: Duration,
 }

@@ -9,8 +9,9 @@ use self::attempt::Attempt;
 use super::order::random_id;
 use super::watch::Changes;
 use super::{Done, Kept, Order, Refused};
-use crate::config::Config;
+use crate::config::{Config, RESET_COOLDOWN};
 use crate::coordinator::{host_name, row_id};
+use crate::keep::STORE_TIMEOUT;
 use crate::nearest::nearest;
 use crate::record::{CircuitRecord, CorruptRecord, Timestamp};
 use crate::state::{Act, By};
@@ -67,8 +68,8 @@ impl Operator {
             store,
             instance: format!("operator@{}", host_name()).into(),
             incarnation: random_id().into(),
-            timeout: Duration::from_secs(2),
-            cooldown: Duration::from_secs(60),
+            timeout: STORE_TIMEOUT,
+            cooldown: RESET_COOLDOWN,
         }
     }
 

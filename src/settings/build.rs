@@ -5,6 +5,7 @@ use super::mask::masked;
 use super::persistence::{SchemaSetting, SharingSetting, StoreUrl};
 use super::{Persistence, Settings};
 use crate::coordinator::{RegistryBuilder, Sharing};
+use crate::keep::Ttl;
 use crate::registry::Registry;
 use crate::store::schema::SchemaMode;
 use crate::store::{AnyStore, StoreError, TieredStore};
@@ -54,7 +55,7 @@ impl Settings {
         if let Some(audit_kept) = kept.audit_kept() {
             builder = builder.audit_kept(audit_kept);
         }
-        let (open, other) = kept.ttl_of_others();
+        let Ttl { open, other } = kept.ttl_of_others();
         builder = builder.ttl(open, other);
         for name in self.circuits.keys() {
             builder = builder.ttl_of(name, kept.ttl_open(name), kept.ttl_other(name));

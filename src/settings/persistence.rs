@@ -9,6 +9,7 @@ use super::circuit::Setting;
 use super::error::SettingsError;
 use super::field::{Field, Table};
 use super::mask::masked;
+use crate::keep::Ttl;
 
 /// Where and how circuits are kept: what `[persistence]` says, once `enabled` is true.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,9 +21,9 @@ pub struct Persistence {
     instance: Option<String>,
     first_call_waits: Duration,
     audit_kept: Option<Duration>,
-    ttls: Ttls,
-    circuits: BTreeMap<String, Ttls>,
-    others: Ttls,
+    ttl: Ttl,
+    circuits: BTreeMap<String, Ttl>,
+    others: Ttl,
 }
 
 impl Persistence {
@@ -71,30 +72,31 @@ impl Persistence {
     /// Returns how long the store keeps an open circuit of that name. Default: 24 h.
     #[must_use]
     pub fn ttl_open(&self, circuit: &str) -> Duration {
-        self.ttls_of(circuit).open
+        self.ttl_of(circuit).open
     }
 
     /// Returns how long the store keeps a circuit of that name that is not open. Default: 1 h.
     #[must_use]
     pub fn ttl_other(&self, circuit: &str) -> Duration {
-        self.ttls_of(circuit).other
+        self.ttl_of(circuit).other
     }
 
-    /// Returns the same for circuits without a table of their own: open, and any other.
+    /// Returns the TTLs of circuits without a table of their own.
     #[cfg(feature = "store")]
-    pub(super) const fn ttl_of_others(&self) -> (Duration, Duration) {
-        (self.others.open, self.others.other)
+    pub(super) const fn ttl_of_others(&self) -> Ttl {
+        self.others
     }
 
-    fn ttls_of(&self, circuit: &str) -> Ttls {
+    fn ttl_of(&self, circuit: &str) -> Ttl {
         self.circuits.get(circuit).copied().unwrap_or(self.others)
     }
 
     /// Judges the table, and returns what it says if it is enabled. It is judged if it is not, too: it will be some day.
     pub(super) fn read(table: &Table) -> Result<Option<Self>, SettingsError> {
         let given = |key| table.get(key);
-        let ttl = |key| given(key).map(|field| field.duration_within("1 s", "365 d")).transpose();
-        let ttls = Ttls { open: ttl("ttl_open")?.unwrap_or(TTLS.open), other: ttl("ttl_other")?.unwrap_or(TTLS.other) };
+        let wish = |key, default| given(key).map_or(Ok(default), |field| field.duration_within("1 s", "365 d"));
+        let Ttl { open, other } = Ttl::default();
+        let ttl = Ttl { open: wish("ttl_open", open)?, other: wish("ttl_other", other)? };
         let read = Self {
             store: given("store").map_or_else(|| Ok(StoreUrl(DEFAULT_STORE.to_owned())), StoreUrl::read)?,
             cache: given("cache").map_or(Ok(None), cache)?,
@@ -104,9 +106,9 @@ impl Persistence {
             first_call_waits: given("first_call_waits")
                 .map_or(Ok(Duration::ZERO), |e| e.duration_within("0 s", "60 s"))?,
             audit_kept: given("audit_kept").map(|field| field.duration_within("1 h", "365 d")).transpose()?,
-            ttls,
+            ttl,
             circuits: BTreeMap::new(),
-            others: ttls,
+            others: ttl,
         };
         let enabled = given("enabled").map_or(Ok(false), Field::switch)?;
         Ok(enabled.then_some(read))
@@ -114,32 +116,25 @@ impl Persistence {
 
     /// Sets how long the circuits without a table of their own are kept.
     pub(super) fn set_others(&mut self, settings: &[Setting]) {
-        self.others = self.ttls.with(settings);
+        self.others = with(self.ttl, settings);
     }
 
     /// Sets how long one circuit is kept.
     pub(super) fn set_circuit(&mut self, name: &str, settings: &[Setting]) {
-        self.circuits.insert(name.to_owned(), self.ttls.with(settings));
+        self.circuits.insert(name.to_owned(), with(self.ttl, settings));
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Ttls {
-    open: Duration,
-    other: Duration,
-}
-
-impl Ttls {
-    fn with(mut self, settings: &[Setting]) -> Self {
-        for setting in settings {
-            if let Setting::TtlOpen(open) = setting {
-                self.open = *open;
-            } else if let Setting::TtlOther(other) = setting {
-                self.other = *other;
-            }
+/// Returns the TTLs that the settings of a circuit make of those of all.
+fn with(mut ttl: Ttl, settings: &[Setting]) -> Ttl {
+    for setting in settings {
+        if let Setting::TtlOpen(open) = setting {
+            ttl.open = *open;
+        } else if let Setting::TtlOther(other) = setting {
+            ttl.other = *other;
         }
-        self
     }
+    ttl
 }
 
 /// The address of a store, which may hold a password: shown masked, but by [`as_str`](Self::as_str).
@@ -279,4 +274,3 @@ const SHARING: [(&str, SharingSetting); 2] = [("advise", SharingSetting::Advise)
 const SCHEMA: [(&str, SchemaSetting); 3] =
     [("create", SchemaSetting::Create), ("verify", SchemaSetting::Verify), ("assume", SchemaSetting::Assume)];
 const DEFAULT_STORE: &str = "sqlite://data/circuit_breaker.db";
-const TTLS: Ttls = Ttls { open: Duration::from_secs(24 * 3600), other: Duration::from_secs(3600) };

@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use super::schema::SchemaMode;
 use super::sql::{Columns, bounded, new_etag, signed, text, without_nul};
 use super::{AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Watch, Write, Written};
+use crate::keep::STORE_TIMEOUT;
 use crate::record::Timestamp;
 use crate::sync::{AtomicBool, Relaxed};
 use connection::{Lanes, Lease};
@@ -290,8 +291,9 @@ async fn within<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Re
     })
 }
 
-/// Below the coordinator's of 2 s, so that it is told why.
 const DEADLINE: Duration = Duration::from_millis(1800);
+// The coordinator must get the error of this deadline before its own limit, because only this error names the database.
+const _: () = assert!(DEADLINE.as_millis() < STORE_TIMEOUT.as_millis());
 
 #[cfg(all(test, not(feature = "tls-rustls")))]
 mod tests {

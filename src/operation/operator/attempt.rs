@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Operator, store};
 use crate::circuit::To;
+use crate::keep::Ttl;
 use crate::operation::{Order, Refused};
 use crate::record::{CircuitRecord, Command, Effect, OperatorCommand, Timestamp, apply};
 use crate::state::{Act, State};
@@ -91,7 +92,8 @@ impl Operator {
         }
         attempt.proposed = attempt.proposed.max(record.latest().get());
         let bytes = record.encode().map_err(|problem| Refused::Corrupt { problem: problem.to_string() })?;
-        let ttl = record.ttl(TTL_OPEN, TTL_OTHER, now);
+        let Ttl { open, other } = Ttl::default();
+        let ttl = record.ttl(open, other, now);
         match self.ask(self.store.compare_and_set(&Write { name: name.to_owned(), expected, bytes, ttl })).await {
             Ok(Written::Applied { now, .. }) => Ok(Some((record.latest().get(), now))),
             Ok(Written::Conflict { .. }) => Ok(None),
@@ -140,7 +142,3 @@ impl Operator {
         }
     }
 }
-
-/// What a registry asks for by default.
-const TTL_OPEN: Duration = Duration::from_secs(24 * 3600);
-const TTL_OTHER: Duration = Duration::from_secs(3600);

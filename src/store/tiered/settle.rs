@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Tiers;
 use crate::clock::Clock;
+use crate::keep::{STORE_TIMEOUT, Ttl};
 use crate::record::{CircuitRecord, Timestamp, join};
 use crate::store::{Store, StoreError, Versioned, Write, Written};
 
@@ -109,14 +110,16 @@ fn encode(record: &CircuitRecord) -> Result<Vec<u8>, StoreError> {
 
 /// Returns how long a store that forgets must remember it, by the defaults of a registry.
 fn ttl(record: &CircuitRecord, now: Timestamp) -> Option<Duration> {
-    const HOUR: Duration = Duration::from_secs(3600);
-    record.ttl(24 * HOUR, HOUR, now)
+    let Ttl { open, other } = Ttl::default();
+    record.ttl(open, other, now)
 }
 
 /// How long the fast tier may take for an answer: one that hangs must leave the durable one its time.
 pub(super) const FAST_LIMIT: Duration = Duration::from_millis(400);
-/// How long the durable tier may take. Both together stay within the two seconds that a registry allows.
+/// How long the durable tier may take.
 pub(super) const DURABLE_LIMIT: Duration = Duration::from_millis(1_200);
+// Both tiers must answer within the time that a registry allows.
+const _: () = assert!(FAST_LIMIT.saturating_add(DURABLE_LIMIT).as_millis() < STORE_TIMEOUT.as_millis());
 const PUT_BACK_LIMIT: Duration = Duration::from_millis(250);
 /// A name that others write all the time is left to them.
 const TRIES: u32 = 4;
