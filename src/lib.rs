@@ -48,6 +48,7 @@
 //! | show them on a page, as JSON and as events, and take orders there | `admin`, with the feature `admin` |
 //! | be told | [`event`], [`telemetry`] |
 //! | shed heavy operations while the machine is busy | `shed`, with the feature `load-shed` |
+//! | read how to use it: stacks, stores, operation, what to do at night, words | [`guide`] |
 //! | test | [`clock`]: `MockClock`, [`TokioClock`](clock::TokioClock) |
 //!
 //! # Features
@@ -82,6 +83,9 @@ mod digest;
 mod error;
 pub mod event;
 mod future;
+// Only text: compiled for the documentation, and for the tests of its code, which need every feature.
+#[cfg(all(doc, any(not(doctest), feature = "full")))]
+pub mod guide;
 #[cfg(any(feature = "settings", feature = "store"))]
 mod keep;
 pub mod keyed;
@@ -123,18 +127,3 @@ pub use window::Window;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
-
-/// So is that about stores, which needs them.
-#[cfg(all(doctest, feature = "full"))]
-#[doc = include_str!("../docs/stores.md")]
-struct Stores;
-
-/// And that about stacks.
-#[cfg(all(doctest, feature = "full"))]
-#[doc = include_str!("../docs/stacks.md")]
-struct Stacks;
-
-/// And that about operation.
-#[cfg(all(doctest, feature = "full"))]
-#[doc = include_str!("../docs/operation.md")]
-struct Operation;

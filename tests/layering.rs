@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// Lowest first. Modules of one line do not name each other.
 const HEIGHTS: &[&[&str]] = &[
-    &["sync", "digest", "keep", "nearest", "random"],
+    &["sync", "digest", "guide", "keep", "nearest", "random"],
     &["outcome", "clock"],
     &["window"],
     &["state"],

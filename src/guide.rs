@@ -1,0 +1,45 @@
+//! The guide: the breaker in your stack, state that outlives the process, operation, and help when something is wrong.
+//!
+//! Begin with [`stacks`]. [`words`] explains the words that the other pages use.
+
+// Each page is a file of `docs/`, so that it reads the same in the repository. A link to another page is a reference, which is
+// defined in the file for the repository, and before the file for rustdoc, which takes the first definition.
+
+pub mod stacks {
+    //! The breaker in axum, tonic, reqwest, hyper and plain tower.
+    #![doc = include_str!("../docs/stacks.md")]
+}
+
+pub mod stores {
+    //! State that survives restarts and that instances share.
+    //!
+    //! [one of your own]: https://docs.rs/crate/tower-circuit-breaker/latest/source/examples/custom_store.rs
+    #![doc = include_str!("../docs/stores.md")]
+}
+
+pub mod operation {
+    //! Orders, the audit, load shedding, alerts and a dashboard.
+    //!
+    //! [picture]: https://docs.rs/crate/tower-circuit-breaker/latest/source/docs/admin.png
+    //! [runbook]: super::runbook
+    //! [words]: super::words
+    #![doc = include_str!("../docs/operation.md")]
+}
+
+pub mod runbook {
+    //! The page for the person on call.
+    //!
+    //! [rights]: super::stores#rights
+    //! [troubleshooting]: super::troubleshooting
+    #![doc = include_str!("../docs/runbook.md")]
+}
+
+pub mod troubleshooting {
+    //! Common mistakes, each with its symptom, its cause and its correction.
+    #![doc = include_str!("../docs/troubleshooting.md")]
+}
+
+pub mod words {
+    //! The words of these pages, of the logs and of the API.
+    #![doc = include_str!("../docs/words.md")]
+}
