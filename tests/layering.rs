@@ -7,6 +7,9 @@
 //!
 //! `lib.rs` re-exports and binaries stand outside the library: heights do not bind them, walls do.
 
+#[path = "layering/documents.rs"]
+mod documents;
+
 use std::cmp::Ordering;
 use std::fs;
 use std::path::{Path, PathBuf};
