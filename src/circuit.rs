@@ -14,6 +14,39 @@
 //! It knows nothing of tower, of stores and of telemetry: those meet it at [`Observer`](crate::event::Observer),
 //! [`status`](Circuit::status), [`poll_changed`](Circuit::poll_changed), [`adopt`](Circuit::adopt) and
 //! [`advise`](Circuit::advise).
+//!
+//! # The state machine
+//!
+//! Each row is an edge. A circuit in shadow takes the same edges as a circuit in automatic mode. Under a hold (forced open or disabled)
+//! only the end of the hold, an operator or a snapshot takes an edge, and under the kill switch only an operator or a snapshot. Time
+//! alone takes no edge, because the first call that finds an edge due takes it. A snapshot that changes neither state nor mode nor
+//! deadlines is no transition.
+//!
+//! | from | to | cause | function | [`Reason`](crate::state::Reason) |
+//! |---|---|---|---|---|
+//! | closed | open | An outcome meets a rule. | `outcomes.rs` `weigh`, `change.rs` `trip` | `ConsecutiveFailures`, `FailureRate`, `FailureScore`, `SlowCallRate` |
+//! | closed | open | An outcome meets a rule whose thresholds advice has lowered. | `outcomes.rs` `weigh`, `change.rs` `trip` | `Advised` |
+//! | open | half-open | A call comes after the open duration. | `admit.rs` `carry_out`, `change.rs` `half_open` | `WaitElapsed` |
+//! | half-open | open | More probes have failed than are tolerated. | `outcomes.rs` `judge`, `change.rs` `reopen` | `ProbeFailed` |
+//! | half-open | open | The oldest probe has reached its deadline when another call comes. | `admit.rs` `carry_out`, `change.rs` `reopen` | `ProbeOverdue` |
+//! | half-open | open | The oldest probe has reached its deadline when a probe ends. | `outcomes.rs` `judge`, `change.rs` `reopen` | `ProbeOverdue` |
+//! | half-open | open | A probe ends cancelled or ignored, and no verdict was possible for too long. | `outcomes.rs` `judge`, `change.rs` `reopen` | `NoVerdict` |
+//! | half-open | closed | Enough probes have succeeded. | `outcomes.rs` `judge`, `change.rs` `close` | `ProbesPassed` |
+//! | half-open | closed | A call comes after `quiet_after`, some probes have succeeded and none has failed. | `admit.rs` `carry_out`, `change.rs` `close` | `QuietService` |
+//! | forced open, with automatic recovery | half-open | A call comes after the end of the hold. | `admit.rs` `end_hold`, `change.rs` `half_open` | `HoldEnded` |
+//! | forced open, with manual recovery | the state beneath | A call comes after the end of the hold. | `admit.rs` `end_hold`, `change.rs` `uncover` | `HoldEnded` |
+//! | disabled | the state beneath | A call comes after the end of the hold. | `admit.rs` `end_hold`, `change.rs` `uncover` | `HoldEnded` |
+//! | any | forced open over the same state | An operator trips the circuit. | `operate.rs` `act` | `Operator`, `Act::Trip` |
+//! | any | disabled over the same state | An operator disables the circuit. | `operate.rs` `act` | `Operator`, `Act::Disable` |
+//! | any | shadow over the same state | An operator puts the circuit in shadow. | `operate.rs` `act` | `Operator`, `Act::Shadow` |
+//! | forced open, disabled | the state and the mode beneath | An operator resumes the circuit. | `operate.rs` `act` | `Operator`, `Act::Resume` |
+//! | shadow | automatic over the same state | An operator resumes the circuit. | `operate.rs` `act` | `Operator`, `Act::Resume` |
+//! | any | half-open in its configured mode | An operator resets the circuit to [`To::HalfOpen`]. | `operate.rs` `act` | `Operator`, `Act::Reset` |
+//! | any | closed in its configured mode | An operator resets the circuit to [`To::Closed`]. | `operate.rs` `act` | `Operator`, `Act::Reset` |
+//! | any | closed in its configured mode | An operator forgets the circuit. | `operate.rs` `act` | `Operator`, `Act::Forget` |
+//! | any | the state and the mode of a snapshot | The circuit is restored. | `adopt.rs` `adopt_if` | `Restored` |
+//! | any | the state of a snapshot, in the same mode | The circuit follows a newer published state. | `adopt.rs` `adopt_if` | `Followed` |
+//! | closed | the same | `CIRCUIT_BREAKER_DISABLED` names the new circuit. | `notify.rs` `introduce` | `KillSwitch` |
 
 mod admit;
 mod adopt;
