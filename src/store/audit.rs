@@ -12,8 +12,8 @@ pub struct AuditRow {
     pub id: String,
     /// The circuit.
     pub service: String,
-    /// What happened: `trip`, `reset`, `disable`, `resume`, `shadow`, `forget` of operators; `opened`, `half_opened`, `closed` by itself;
-    /// `superseded`, `expired`, `missing` of the audit.
+    /// The change: `trip`, `reset`, `disable`, `resume`, `shadow`, `forget` of operators; `opened`, `half_opened`, `closed`, `released`
+    /// of the circuit itself, where `released` is the end of a hold; `superseded`, `expired`, `missing` of the audit.
     pub action: String,
     /// Why.
     pub reason: String,
