@@ -61,6 +61,20 @@ fn tests_that_a_page_names_exist() {
 }
 
 #[test]
+fn source_files_that_a_page_names_exist() {
+    let sources = Sources::read();
+    let is_there = |file: &str| ["", "src"].iter().any(|folder| sources.root.join(folder).join(file).is_file());
+    let mut faults = Vec::new();
+    for page in pages(&sources.root) {
+        let text = sources.text(&page);
+        let files = spans(&text).filter(|span| span.ends_with(".rs") && !span.contains([' ', '*']));
+        faults.extend(files.filter(|file| !is_there(file)).map(|file| format!("{page}: there is no `{file}`")));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(is_there("circuit/decide.rs") && !is_there("circuit/record.rs"), "planted: a file that has moved");
+}
+
+#[test]
 fn links_between_pages_lead_somewhere() {
     let sources = Sources::read();
     let mut faults = Vec::new();
