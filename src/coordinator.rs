@@ -27,8 +27,6 @@ mod task;
 mod terms;
 mod waiters;
 
-use std::fmt;
-
 pub use builder::RegistryBuilder;
 pub(crate) use delivery::{Delivery, NoRoom, row_id};
 pub(crate) use instance::host_name;
@@ -36,31 +34,4 @@ pub use lifecycle::NoRuntime;
 pub use report::{Recovered, RestoreReport, Restored, ShutdownReport, StoreStatus};
 pub(crate) use waiters::Fate;
 
-/// What another instance's opening means here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[expect(clippy::exhaustive_enums, reason = "a third way must be looked at in every match")]
-pub enum Sharing {
-    /// Advice: until its deadline, `min_calls` and the run threshold here are a quarter of those configured, at least 2. The
-    /// default: an instance on a bad path can neither open nor close the others.
-    #[default]
-    Advise,
-    /// An order: the newest published state is taken over, whatever was seen here.
-    Follow,
-}
-
-impl Sharing {
-    /// Returns the word for it in configuration files: `advise` or `follow`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Advise => "advise",
-            Self::Follow => "follow",
-        }
-    }
-}
-
-impl fmt::Display for Sharing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
+pub use crate::keep::Sharing;

@@ -3,7 +3,103 @@
 //! Stores, the coordinator and the settings share these words. The settings can be compiled without a store, so that the words lie
 //! below all three.
 
+#[cfg(feature = "settings")]
+mod mask;
+
+use std::fmt;
 use std::time::Duration;
+
+#[cfg(feature = "settings")]
+pub(crate) use mask::masked;
+
+/// The kind of store that an address leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StoreKind {
+    /// `file:`, a folder.
+    File,
+    /// `sqlite:`, a file.
+    Sqlite,
+    /// `postgres://` or `postgresql://`.
+    Postgres,
+    /// `redis://`, or `rediss://` with TLS.
+    Redis,
+}
+
+impl StoreKind {
+    /// Returns the kind of store that an address leads to, by its scheme alone.
+    #[must_use]
+    pub fn of(url: &str) -> Option<Self> {
+        let (scheme, _) = url.split_once(':')?;
+        SCHEMES.iter().find(|(known, _)| *known == scheme).map(|(_, kind)| *kind)
+    }
+
+    /// Returns the name of the kind, which is that of its feature.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
+            Self::Redis => "redis",
+        }
+    }
+}
+
+/// Returns the part of an address behind `scheme:` or `scheme://`.
+#[cfg(any(feature = "file", feature = "settings"))]
+pub(crate) fn behind_scheme(url: &str) -> &str {
+    let rest = url.split_once(':').map_or("", |(_, rest)| rest);
+    rest.strip_prefix("//").unwrap_or(rest)
+}
+
+/// What happens here when another instance opens a circuit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[expect(clippy::exhaustive_enums, reason = "a third way must be looked at in every match")]
+pub enum Sharing {
+    /// Advice: until its deadline, `min_calls` and the run threshold here are a quarter of those configured, at least 2. The
+    /// default: an instance on a bad path can neither open nor close the others.
+    #[default]
+    Advise,
+    /// An order: the newest published state is taken over, whatever was seen here.
+    Follow,
+}
+
+impl Sharing {
+    /// Returns the word for it in configuration files: `advise` or `follow`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Advise => "advise",
+            Self::Follow => "follow",
+        }
+    }
+}
+
+impl fmt::Display for Sharing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The treatment of the tables of an SQL store before its first use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum SchemaMode {
+    /// Checks, and creates missing tables, and with SQLite the file and its folder. The default. If nothing is missing, no right to
+    /// create anything is needed.
+    #[default]
+    Create,
+    /// Checks, and refuses to work if a table or a column is missing, which the error names. Changes nothing.
+    Verify,
+    /// Does not check. The first operation that needs a missing table fails.
+    Assume,
+}
+
+/// Returns true if the text can name an instance. `#` numbers instances of the same id, so that an id cannot contain it.
+pub(crate) fn is_instance(id: &str) -> bool {
+    (1..=100).contains(&id.len()) && id.chars().all(|c| !c.is_control() && !c.is_whitespace() && c != '#')
+}
 
 /// How long a store that forgets is asked to remember a circuit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +114,23 @@ impl Default for Ttl {
     }
 }
 
+/// The ids that [`is_instance`] accepts, for errors.
+pub(crate) const INSTANCES: &str = "1 to 100 bytes of printable text without spaces and `#`";
+
+const SCHEMES: [(&str, StoreKind); 6] = [
+    ("file", StoreKind::File),
+    ("sqlite", StoreKind::Sqlite),
+    ("postgres", StoreKind::Postgres),
+    ("postgresql", StoreKind::Postgres),
+    ("redis", StoreKind::Redis),
+    ("rediss", StoreKind::Redis),
+];
+/// The schemes, for the errors of stores.
+#[cfg(feature = "store")]
+pub(crate) const BEGINNINGS: &str = "`file:`, `sqlite:`, `postgres:`, `redis:` or `rediss:`";
+/// The forms of addresses, for the errors of settings.
+#[cfg(feature = "settings")]
+pub(crate) const FORMS: &str = "file:FOLDER, sqlite://PATH, postgres://… or redis://…";
 const HOUR: Duration = Duration::from_secs(3600);
 /// The default limit of one operation of a store.
 #[cfg(feature = "store")]

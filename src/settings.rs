@@ -59,8 +59,8 @@ mod draft;
 mod environment;
 mod error;
 mod field;
-mod mask;
 mod persistence;
+mod quoted;
 mod unknown;
 mod value;
 
@@ -69,10 +69,11 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use crate::config::{Config, ConfigBuilder, ConfigError};
+pub use crate::keep::{SchemaMode, Sharing, StoreKind};
 use circuit::Setting;
 use draft::Draft;
 pub use error::SettingsError;
-pub use persistence::{Persistence, SchemaSetting, SharingSetting, StoreKind, StoreUrl};
+pub use persistence::{Persistence, StoreUrl};
 
 /// The settings of all circuits and of their store, checked. The default is an empty file's.
 ///

@@ -35,6 +35,7 @@ use std::time::Duration;
 
 #[cfg(any(feature = "file", feature = "sqlite"))]
 use crate::clock::Clock;
+pub use crate::keep::StoreKind;
 use crate::record::Timestamp;
 pub use any::AnyStore;
 pub(crate) use any::DynStore;

@@ -13,8 +13,7 @@ mod args;
 mod document;
 #[path = "circuitctl/failure.rs"]
 mod failure;
-#[expect(dead_code, reason = "of the settings' own, which quote what is wrong")]
-#[path = "../settings/mask.rs"]
+#[path = "../keep/mask.rs"]
 mod mask;
 #[path = "circuitctl/page.rs"]
 mod page;

@@ -8,11 +8,11 @@ use tokio::sync::{Notify, watch};
 
 use super::Sharing;
 use super::hub::{Coordinator, Hub};
-use super::instance::{host_name, is_id};
+use super::instance::host_name;
 use super::terms::{Polls, Terms, Ttl};
 use super::waiters::Waiters;
 use crate::config::ConfigError;
-use crate::keep::STORE_TIMEOUT;
+use crate::keep::{INSTANCES, STORE_TIMEOUT, is_instance};
 use crate::registry::Registry;
 use crate::store::{DynStore, Store};
 use crate::sync::Mutex;
@@ -179,9 +179,8 @@ impl RegistryBuilder {
         if !(16..=1_000_000).contains(&terms.outbox) {
             return Err(ConfigError::new("audit_waiting", terms.outbox, "16 to 1000000"));
         }
-        if !is_id(&terms.instance) {
-            let allowed = "1 to 100 bytes of printable text without spaces and `#`";
-            return Err(ConfigError::new("instance", format_args!("`{}`", terms.instance.escape_debug()), allowed));
+        if !is_instance(&terms.instance) {
+            return Err(ConfigError::new("instance", format_args!("`{}`", terms.instance.escape_debug()), INSTANCES));
         }
         let Some(store) = store else { return Ok(Registry::with_limit(limit)) };
         let hub = Hub {

@@ -1,13 +1,11 @@
 //! A registry that keeps its circuits as the settings say.
 
+use super::Settings;
 use super::error::SettingsError;
-use super::mask::masked;
-use super::persistence::{SchemaSetting, SharingSetting, StoreUrl};
-use super::{Persistence, Settings};
-use crate::coordinator::{RegistryBuilder, Sharing};
-use crate::keep::Ttl;
+use super::persistence::StoreUrl;
+use crate::coordinator::RegistryBuilder;
+use crate::keep::{SchemaMode, Ttl, masked};
 use crate::registry::Registry;
-use crate::store::schema::SchemaMode;
 use crate::store::{AnyStore, StoreError, TieredStore};
 
 impl Settings {
@@ -36,19 +34,15 @@ impl Settings {
     pub fn registry(&self) -> Result<RegistryBuilder, SettingsError> {
         let builder = Registry::builder();
         let Some(kept) = self.persistence() else { return Ok(builder) };
-        let store = AnyStore::open_with(kept.store().as_str(), schema(kept));
+        // The default is left to the store, because an address may say that it is read only.
+        let schema = Some(kept.schema()).filter(|mode| *mode != SchemaMode::Create);
+        let store = AnyStore::open_with(kept.store().as_str(), schema);
         let mut store = store.map_err(|error| self.unusable("store", kept.store(), &error))?;
         if let Some(url) = kept.cache() {
             let cache = AnyStore::open(url.as_str()).map_err(|error| self.unusable("cache", url, &error))?;
             store = AnyStore::new(TieredStore::new(cache, store));
         }
-        let mut builder = builder
-            .store(store)
-            .sharing(match kept.sharing() {
-                SharingSetting::Advise => Sharing::Advise,
-                SharingSetting::Follow => Sharing::Follow,
-            })
-            .first_call_waits(kept.first_call_waits());
+        let mut builder = builder.store(store).sharing(kept.sharing()).first_call_waits(kept.first_call_waits());
         if let Some(instance) = kept.instance() {
             builder = builder.instance(instance);
         }
@@ -70,14 +64,5 @@ impl Settings {
         let why = error.to_string().replace(url.as_str(), &masked(url.as_str()));
         let path = format!("persistence.{key}");
         SettingsError::of(origin, &path, format!("{path} is \"{url}\": {why}"))
-    }
-}
-
-/// Says what to do about tables. The default is left to the store: an address may say that it is read only.
-fn schema(kept: &Persistence) -> Option<SchemaMode> {
-    match kept.schema() {
-        SchemaSetting::Create => None,
-        SchemaSetting::Verify => Some(SchemaMode::Verify),
-        SchemaSetting::Assume => Some(SchemaMode::Assume),
     }
 }

@@ -8,7 +8,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use super::error::SettingsError;
-use super::mask::shown;
+use super::quoted::shown;
 use super::value::Value;
 
 /// Reads a file.

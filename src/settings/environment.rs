@@ -12,8 +12,8 @@ use super::document::{self, MOST_BYTES, read_word, too_large};
 use super::draft::{Draft, circuit_keys};
 use super::error::SettingsError;
 use super::field::{Field, join};
-use super::mask::shown;
 use super::persistence;
+use super::quoted::shown;
 use super::unknown::meant;
 use crate::circuit::KILL_SWITCH;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::mask::masked;
+use crate::keep::masked;
 
 /// A file or the environment was refused, and with it all settings. It never shows a password of a store's address.
 ///

@@ -141,7 +141,7 @@ impl Field {
 /// Extends a path as TOML writes it: `circuits."/users/{id}".probes`.
 pub(super) fn join(table: &str, key: &str) -> String {
     let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
-    let key = if bare && key.len() <= 200 { key.to_owned() } else { super::mask::quoted(key) };
+    let key = if bare && key.len() <= 200 { key.to_owned() } else { super::quoted::quoted(key) };
     if table.is_empty() { key } else { format!("{table}.{key}") }
 }
 

@@ -8,16 +8,15 @@ use std::time::Duration;
 use super::circuit::Setting;
 use super::error::SettingsError;
 use super::field::{Field, Table};
-use super::mask::masked;
-use crate::keep::Ttl;
+use crate::keep::{FORMS, INSTANCES, SchemaMode, Sharing, StoreKind, Ttl, behind_scheme, is_instance, masked};
 
 /// Where and how circuits are kept: what `[persistence]` says, once `enabled` is true.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Persistence {
     store: StoreUrl,
     cache: Option<StoreUrl>,
-    sharing: SharingSetting,
-    schema: SchemaSetting,
+    sharing: Sharing,
+    schema: SchemaMode,
     instance: Option<String>,
     first_call_waits: Duration,
     audit_kept: Option<Duration>,
@@ -39,15 +38,15 @@ impl Persistence {
         self.cache.as_ref()
     }
 
-    /// Returns what another instance's opening means here. Default: advice.
+    /// Returns what happens here when another instance opens a circuit. Default: advice.
     #[must_use]
-    pub const fn sharing(&self) -> SharingSetting {
+    pub const fn sharing(&self) -> Sharing {
         self.sharing
     }
 
-    /// Returns what to do about the tables of an SQL store. Default: create them.
+    /// Returns the treatment of the tables of an SQL store. Default: create them.
     #[must_use]
-    pub const fn schema(&self) -> SchemaSetting {
+    pub const fn schema(&self) -> SchemaMode {
         self.schema
     }
 
@@ -98,10 +97,10 @@ impl Persistence {
         let Ttl { open, other } = Ttl::default();
         let ttl = Ttl { open: wish("ttl_open", open)?, other: wish("ttl_other", other)? };
         let read = Self {
-            store: given("store").map_or_else(|| Ok(StoreUrl(DEFAULT_STORE.to_owned())), StoreUrl::read)?,
+            store: given("store").map_or_else(|| Ok(StoreUrl::usual()), StoreUrl::read)?,
             cache: given("cache").map_or(Ok(None), cache)?,
-            sharing: given("sharing").map_or(Ok(SharingSetting::Advise), |field| field.choice(&SHARING))?,
-            schema: given("schema").map_or(Ok(SchemaSetting::Create), |field| field.choice(&SCHEMA))?,
+            sharing: given("sharing").map_or(Ok(Sharing::default()), |field| field.choice(&SHARING))?,
+            schema: given("schema").map_or(Ok(SchemaMode::default()), |field| field.choice(&SCHEMA))?,
             instance: given("instance").map(instance).transpose()?,
             first_call_waits: given("first_call_waits")
                 .map_or(Ok(Duration::ZERO), |e| e.duration_within("0 s", "60 s"))?,
@@ -139,92 +138,68 @@ fn with(mut ttl: Ttl, settings: &[Setting]) -> Ttl {
 
 /// The address of a store, which may hold a password: shown masked, but by [`as_str`](Self::as_str).
 #[derive(Clone, PartialEq, Eq)]
-pub struct StoreUrl(String);
+pub struct StoreUrl {
+    url: String,
+    kind: StoreKind,
+}
 
 impl StoreUrl {
     /// Returns the address as it was written, its password included.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.url
     }
 
-    /// Returns which store it is.
+    /// Returns the kind of the store.
     #[must_use]
-    pub fn kind(&self) -> StoreKind {
-        SCHEMES.iter().find(|(scheme, _)| self.0.starts_with(scheme)).map_or(StoreKind::Sqlite, |(_, kind)| *kind)
+    pub const fn kind(&self) -> StoreKind {
+        self.kind
     }
 
     /// Returns the folder of a `file:` store, or the file of a `sqlite:` one, without a `?…` behind it.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
-        let path = match self.kind() {
-            StoreKind::File => behind_scheme(&self.0),
-            StoreKind::Sqlite => behind_scheme(&self.0).split('?').next().unwrap_or_default(),
+        let path = match self.kind {
+            StoreKind::File => behind_scheme(&self.url),
+            StoreKind::Sqlite => behind_scheme(&self.url).split('?').next().unwrap_or_default(),
             StoreKind::Postgres | StoreKind::Redis => return None,
         };
         Some(Path::new(path))
     }
 
+    fn usual() -> Self {
+        Self { url: DEFAULT_STORE.to_owned(), kind: StoreKind::Sqlite }
+    }
+
     fn read(field: &Field) -> Result<Self, SettingsError> {
-        const ALLOWED: &str = "file:FOLDER, sqlite://PATH, postgres://… or redis://…";
-        field.text().and_then(Self::parse).ok_or_else(|| field.refuse(ALLOWED))
+        field.text().and_then(Self::parse).ok_or_else(|| field.refuse(FORMS))
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let known = SCHEMES.iter().any(|(scheme, _)| text.starts_with(scheme));
+        let kind = StoreKind::of(text)?;
+        let complete = match kind {
+            StoreKind::File | StoreKind::Sqlite => true,
+            StoreKind::Postgres | StoreKind::Redis => {
+                text.split_once(':').is_some_and(|(_, rest)| rest.starts_with("//"))
+            }
+        };
         let leads_somewhere = !matches!(behind_scheme(text).split('?').next(), None | Some("" | "/"));
         // A blank at an end is a slip that no store would explain.
-        (known && leads_somewhere && text.trim() == text && !text.contains(char::is_control))
-            .then(|| Self(text.to_owned()))
+        (complete && leads_somewhere && text.trim() == text && !text.contains(char::is_control))
+            .then(|| Self { url: text.to_owned(), kind })
     }
 }
 
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&masked(&self.0))
+        f.write_str(&masked(&self.url))
     }
 }
 
 impl fmt::Debug for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", masked(&self.0))
+        write!(f, "{:?}", masked(&self.url))
     }
-}
-
-/// Which store an address leads to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum StoreKind {
-    /// `file:`, a folder.
-    File,
-    /// `sqlite:`, a file.
-    Sqlite,
-    /// `postgres://` or `postgresql://`.
-    Postgres,
-    /// `redis://`, or `rediss://` with TLS.
-    Redis,
-}
-
-/// What another instance's opening means here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum SharingSetting {
-    /// `advise`: the circuit here opens on less evidence.
-    Advise,
-    /// `follow`: the circuit here opens as well.
-    Follow,
-}
-
-/// What to do about the tables of an SQL store at start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum SchemaSetting {
-    /// `create`: make them if they are missing.
-    Create,
-    /// `verify`: refuse to start if they are missing.
-    Verify,
-    /// `assume`: they are there.
-    Assume,
 }
 
 fn cache(field: &Field) -> Result<Option<StoreUrl>, SettingsError> {
@@ -236,16 +211,8 @@ fn cache(field: &Field) -> Result<Option<StoreUrl>, SettingsError> {
 }
 
 fn instance(field: &Field) -> Result<String, SettingsError> {
-    // As the builder of a registry asks it.
-    let usable = |name: &&str| !name.contains(|c: char| c.is_control() || c.is_whitespace() || c == '#');
-    let name = field.text().filter(|name| (1..=100).contains(&name.len())).filter(usable);
-    name.map(str::to_owned).ok_or_else(|| field.refuse("1 to 100 bytes of printable text without spaces and `#`"))
-}
-
-/// What stands behind `scheme:` or `scheme://`.
-fn behind_scheme(url: &str) -> &str {
-    let rest = url.split_once(':').map_or("", |(_, rest)| rest);
-    rest.strip_prefix("//").unwrap_or(rest)
+    let name = field.text().filter(|name| is_instance(name));
+    name.map(str::to_owned).ok_or_else(|| field.refuse(INSTANCES))
 }
 
 /// The keys of `[persistence]`.
@@ -262,15 +229,7 @@ pub(super) const KEYS: [&str; 10] = [
     "ttl_other",
 ];
 
-const SCHEMES: [(&str, StoreKind); 6] = [
-    ("file:", StoreKind::File),
-    ("sqlite:", StoreKind::Sqlite),
-    ("postgres://", StoreKind::Postgres),
-    ("postgresql://", StoreKind::Postgres),
-    ("redis://", StoreKind::Redis),
-    ("rediss://", StoreKind::Redis),
-];
-const SHARING: [(&str, SharingSetting); 2] = [("advise", SharingSetting::Advise), ("follow", SharingSetting::Follow)];
-const SCHEMA: [(&str, SchemaSetting); 3] =
-    [("create", SchemaSetting::Create), ("verify", SchemaSetting::Verify), ("assume", SchemaSetting::Assume)];
+const SHARING: [(&str, Sharing); 2] = [("advise", Sharing::Advise), ("follow", Sharing::Follow)];
+const SCHEMA: [(&str, SchemaMode); 3] =
+    [("create", SchemaMode::Create), ("verify", SchemaMode::Verify), ("assume", SchemaMode::Assume)];
 const DEFAULT_STORE: &str = "sqlite://data/circuit_breaker.db";

@@ -1,7 +1,7 @@
 //! The error for an unknown key, with the key that was probably meant.
 
 use super::error::SettingsError;
-use super::mask::shown;
+use super::quoted::shown;
 use crate::nearest::nearest;
 
 /// Refuses a key, and suggests the nearest of the known ones.

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::mask::quoted;
+use super::quoted::quoted;
 
 /// A value as it was written.
 #[derive(Clone, PartialEq)]

@@ -1,7 +1,10 @@
 //! A store by its address.
 
 use super::schema::SchemaMode;
-use super::{AnyStore, StoreError};
+use super::{AnyStore, StoreError, StoreKind};
+use crate::keep::BEGINNINGS;
+#[cfg(feature = "file")]
+use crate::keep::behind_scheme;
 
 impl AnyStore {
     /// Returns the store at that address. Nothing is opened or connected yet.
@@ -21,44 +24,35 @@ impl AnyStore {
         Self::open_with(url, None)
     }
 
-    /// Opens it, with another mode than its own for the tables, if it has any.
+    /// Opens the store. The mode replaces that of the address, if the store has tables.
     pub(crate) fn open_with(url: &str, schema: Option<SchemaMode>) -> Result<Self, StoreError> {
-        let (scheme, rest) = url.split_once(':').unwrap_or(("", url));
-        let (_of_file, _of_sql) = (rest, schema);
-        match scheme {
+        let _of_sql = schema;
+        match StoreKind::of(url) {
             #[cfg(feature = "file")]
-            "file" => match rest.strip_prefix("//").unwrap_or(rest) {
+            Some(StoreKind::File) => match behind_scheme(url) {
                 "" => Err(StoreError::refused("`file:` needs a folder: `file:FOLDER`")),
                 folder => Ok(Self::new(super::FileStore::new(folder))),
             },
             #[cfg(feature = "sqlite")]
-            "sqlite" => super::SqliteStore::from_url(url).map(|store| match schema {
+            Some(StoreKind::Sqlite) => super::SqliteStore::from_url(url).map(|store| match schema {
                 Some(mode) => Self::new(store.schema(mode)),
                 None => Self::new(store),
             }),
             #[cfg(feature = "postgres")]
-            "postgres" | "postgresql" => super::PostgresStore::new(url).map(|store| match schema {
+            Some(StoreKind::Postgres) => super::PostgresStore::new(url).map(|store| match schema {
                 Some(mode) => Self::new(store.schema(mode)),
                 None => Self::new(store),
             }),
             #[cfg(feature = "redis")]
-            "redis" | "rediss" => super::RedisStore::new(url).map(Self::new),
-            other => Err(StoreError::refused(match feature_of(other) {
-                Some(feature) => format!("the store `{other}:` needs the feature `{feature}` of tower-circuit-breaker"),
-                None => {
-                    "a store's address begins with `file:`, `sqlite:`, `postgres:`, `redis:` or `rediss:`".to_owned()
-                }
-            })),
+            Some(StoreKind::Redis) => super::RedisStore::new(url).map(Self::new),
+            #[cfg(not(all(feature = "file", feature = "sqlite", feature = "postgres", feature = "redis")))]
+            Some(kind) => {
+                let scheme = url.split(':').next().unwrap_or_default();
+                let feature = kind.as_str();
+                let text = format!("the store `{scheme}:` needs the feature `{feature}` of tower-circuit-breaker");
+                Err(StoreError::refused(text))
+            }
+            None => Err(StoreError::refused(format!("a store's address begins with {BEGINNINGS}"))),
         }
-    }
-}
-
-fn feature_of(scheme: &str) -> Option<&'static str> {
-    match scheme {
-        "file" => Some("file"),
-        "sqlite" => Some("sqlite"),
-        "postgres" | "postgresql" => Some("postgres"),
-        "redis" | "rediss" => Some("redis"),
-        _ => None,
     }
 }

@@ -6,6 +6,7 @@
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 use super::StoreError;
+pub use crate::keep::SchemaMode;
 
 /// The tables in PostgreSQL: `docs/schema/postgres.sql`.
 #[cfg(feature = "postgres")]
@@ -14,20 +15,6 @@ pub const POSTGRES: &str = include_str!("../../docs/schema/postgres.sql");
 /// The tables in SQLite: `docs/schema/sqlite.sql`.
 #[cfg(feature = "sqlite")]
 pub const SQLITE: &str = include_str!("../../docs/schema/sqlite.sql");
-
-/// What a store does about its tables, before it uses them first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum SchemaMode {
-    /// Looks, and makes what is missing: tables, and with SQLite the file and its folder. The default. Where everything is
-    /// there, no right to make anything is needed.
-    #[default]
-    Create,
-    /// Looks, and refuses to work if a table or a column is missing, saying which. Changes nothing.
-    Verify,
-    /// Does not look. What is missing shows when it is used.
-    Assume,
-}
 
 /// A table, and what must be in it.
 #[cfg(any(feature = "postgres", feature = "sqlite"))]

@@ -368,9 +368,7 @@ mod stores {
         CircuitRecord, Command, CorruptRecord, Effect, InstanceEntry, Operated, OperatorCommand, Timestamp,
         TransitionCommand,
     };
-    use tower_circuit_breaker::settings::{
-        Persistence, SchemaSetting, Settings, SettingsError, SharingSetting, StoreKind, StoreUrl,
-    };
+    use tower_circuit_breaker::settings::{Persistence, Settings, SettingsError, StoreKind, StoreUrl};
     use tower_circuit_breaker::store::conformance::{Case, Suite};
     use tower_circuit_breaker::store::schema::SchemaMode;
     use tower_circuit_breaker::store::{
@@ -412,11 +410,9 @@ mod stores {
     RestoreReport: Send Sync Unpin Clone;
     Restored: Send Sync Unpin Clone;
     SchemaMode: Send Sync Unpin Clone;
-    SchemaSetting: Send Sync Unpin Clone;
     Settings: Send Sync Unpin Clone;
     SettingsError: Send Sync Unpin Clone;
     Sharing: Send Sync Unpin Clone;
-    SharingSetting: Send Sync Unpin Clone;
     ShutdownReport: Send Sync Unpin Clone;
     Shown: Send Sync Unpin Clone;
     SqliteStore: Send Sync Unpin Clone;

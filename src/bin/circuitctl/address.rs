@@ -6,7 +6,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use tower_circuit_breaker::store::schema::SchemaMode;
-use tower_circuit_breaker::store::{AnyStore, PostgresStore, SqliteStore, StoreError, TieredStore};
+use tower_circuit_breaker::store::{AnyStore, PostgresStore, SqliteStore, StoreError, StoreKind, TieredStore};
 
 use crate::failure::{Code, Failure};
 use crate::mask::masked;
@@ -49,7 +49,7 @@ pub(crate) fn open(store: Option<&Address>, cache: Option<&Address>) -> Result<S
     let Some(cache) = cache.filter(|cache| !matches!(cache.0.as_str(), "" | "false")) else {
         return Ok(Stores { store, cache: None });
     };
-    if !cache.0.starts_with("redis:") && !cache.0.starts_with("rediss:") {
+    if StoreKind::of(&cache.0) != Some(StoreKind::Redis) {
         return Err(Failure::new(
             Code::Usage,
             "usage",
@@ -66,18 +66,18 @@ fn opened(address: &Address) -> Result<AnyStore, Failure> {
         let why = error.chain().replace(url, &masked(url));
         Failure::new(Code::Usage, "usage", format!("`{}` is no store: {why}", masked(url)))
     };
-    match url.split_once(':').map_or("", |(scheme, _)| scheme) {
-        "sqlite" => {
+    match StoreKind::of(url) {
+        Some(StoreKind::Sqlite) => {
             let store = SqliteStore::from_url(url).map_err(wrong)?;
             if !store.path().exists() {
                 return Err(missing("file", store.path()));
             }
             Ok(AnyStore::new(store.schema(SchemaMode::Verify)))
         }
-        "postgres" | "postgresql" => {
+        Some(StoreKind::Postgres) => {
             PostgresStore::new(url).map(|store| AnyStore::new(store.schema(SchemaMode::Verify))).map_err(wrong)
         }
-        "file" => {
+        Some(StoreKind::File) => {
             let store = AnyStore::open(url).map_err(wrong)?;
             let rest = &url["file:".len()..];
             let folder = Path::new(rest.strip_prefix("//").unwrap_or(rest));

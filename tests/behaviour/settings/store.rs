@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tower_circuit_breaker::settings::{SchemaSetting, SharingSetting, StoreKind};
+use tower_circuit_breaker::settings::{SchemaMode, Sharing, StoreKind};
 
 use super::{refused, toml};
 use crate::rig::{millis, secs};
@@ -28,7 +28,7 @@ fn persistence_says_what_the_file_says_and_its_defaults() {
     assert_eq!(kept.store().as_str(), "sqlite://data/circuit_breaker.db");
     assert_eq!(kept.store().path(), Some(Path::new("data/circuit_breaker.db")));
     assert_eq!((kept.cache(), kept.instance(), kept.first_call_waits()), (None, None, Duration::ZERO));
-    assert_eq!((kept.sharing(), kept.schema()), (SharingSetting::Advise, SchemaSetting::Create));
+    assert_eq!((kept.sharing(), kept.schema()), (Sharing::Advise, SchemaMode::Create));
     assert_eq!((kept.ttl_open("x"), kept.ttl_other("x")), (secs(24 * 3600), secs(3600)));
 
     let settings = toml(
@@ -40,7 +40,7 @@ fn persistence_says_what_the_file_says_and_its_defaults() {
     assert_eq!((kept.store().kind(), kept.store().path()), (StoreKind::Postgres, None));
     let cache = kept.cache().unwrap();
     assert_eq!((cache.kind(), cache.as_str()), (StoreKind::Redis, "rediss://:s3cret@db"));
-    assert_eq!((kept.sharing(), kept.schema()), (SharingSetting::Follow, SchemaSetting::Verify));
+    assert_eq!((kept.sharing(), kept.schema()), (Sharing::Follow, SchemaMode::Verify));
     assert_eq!((kept.instance(), kept.first_call_waits()), (Some("host-7"), millis(250)));
     let ttls = |name| (kept.ttl_open(name).as_secs() / 3600, kept.ttl_other(name).as_secs() / 60);
     assert_eq!([ttls("payments"), ttls("orders"), ttls("other")], [(72, 20), (48, 5), (48, 20)]);
@@ -65,6 +65,7 @@ fn a_store_has_an_address_of_a_known_kind() {
         "data.db",
         "mysql://db/x",
         "redis:db",
+        "postgres:db://x",
         "redis://",
         "file:",
         "sqlite://",

@@ -4,7 +4,7 @@
 //! doubt it hides too much.
 
 /// Returns the text without the passwords in it.
-pub(super) fn masked(text: &str) -> String {
+pub(crate) fn masked(text: &str) -> String {
     // `?password=` of a URL, and `password=` of libpq: what follows may hold anything, so nothing of it is shown.
     let (text, hidden) = match text.to_ascii_lowercase().find("password") {
         Some(at) if text[at..].contains('=') => (&text[..at], "password=***"),
@@ -39,24 +39,6 @@ fn is_port(text: &str) -> bool {
     // Another address behind it: somebody pasted a whole file.
     port.chars().all(|c| c.is_ascii_digit()) && !text.contains("//")
 }
-
-/// Returns a text as an error quotes it: escaped, short and without passwords.
-pub(super) fn quoted(text: &str) -> String {
-    let shown = masked(text);
-    if shown.chars().count() > MOST_SHOWN {
-        let start: String = shown.chars().take(MOST_SHOWN).collect();
-        return format!("{start:?}…");
-    }
-    format!("{shown:?}")
-}
-
-/// Returns a key as an error shows it, between backticks.
-pub(super) fn shown(key: &str) -> String {
-    quoted(key).trim_matches('"').to_owned()
-}
-
-/// An error is a line of a log, not a copy of the file.
-const MOST_SHOWN: usize = 100;
 
 #[cfg(test)]
 mod tests {
