@@ -109,7 +109,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         if let Some(call) = self.call.take() {
             let elapsed = self.permit.measured();
             let outcome = judge(&self.classifier, call, elapsed.unwrap_or(Duration::ZERO));
-            self.permit.tell(outcome, elapsed);
+            self.permit.record_in_place(outcome, elapsed);
         }
     }
 }
@@ -134,7 +134,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         if let Some(mut call) = self.call.take() {
             let elapsed = self.permit.measured();
             match judge(&self.classifier, &mut call, elapsed.unwrap_or(Duration::ZERO)) {
-                Some(outcome) => self.permit.tell(outcome, elapsed),
+                Some(outcome) => self.permit.record_in_place(outcome, elapsed),
                 None => self.call = Some(call),
             }
         }
@@ -150,7 +150,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     pub(crate) fn cancel(&mut self, waited: Option<Duration>) {
         let Some(call) = self.call.take() else { return };
         match self.classifier.cancelled(call, waited.unwrap_or(Duration::ZERO)) {
-            Some(outcome) => self.permit.tell(outcome, self.permit.measured()),
+            Some(outcome) => self.permit.record_in_place(outcome, self.permit.measured()),
             None => self.permit.cancel(waited),
         }
     }
@@ -193,12 +193,12 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Drop for Flight<C, Req, Res, E
         if self.polling {
             let outcome = self.classifier.panicked(call);
             let elapsed = self.permit.measured();
-            self.permit.tell(outcome, elapsed);
+            self.permit.record_in_place(outcome, elapsed);
         } else if let Some(age) = self.permit.age() {
             // Without a judgement of the classifier, the permit's own drop decides.
             if let Some(outcome) = self.classifier.cancelled(call, age) {
                 let elapsed = self.permit.measured();
-                self.permit.tell(outcome, elapsed);
+                self.permit.record_in_place(outcome, elapsed);
             }
         }
     }

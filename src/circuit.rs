@@ -129,7 +129,7 @@ impl Circuit {
     /// call through for the life of the process, and tells its observers so.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let circuit = Self::untold(config, None);
+        let circuit = Self::unreported(config, None);
         circuit.introduce();
         circuit
     }
@@ -137,7 +137,7 @@ impl Circuit {
     /// Makes a circuit whose observers have not been told of it: [`introduce`](Self::introduce) must follow, outside every lock.
     ///
     /// `also` is one more of them, which is not part of the configuration.
-    pub(crate) fn untold(config: Config, also: Option<Arc<dyn event::Observer>>) -> Self {
+    pub(crate) fn unreported(config: Config, also: Option<Arc<dyn event::Observer>>) -> Self {
         let killed = std::env::var(KILL_SWITCH).is_ok_and(|names| named_by(&names, config.name()));
         let is_spread = config.sharded;
         Self { root: Branch::root(Arc::new(Inner::new(config, killed, also)), is_spread) }
@@ -149,9 +149,9 @@ impl Circuit {
 
     /// Tells the observers that it has left its registry; outside every lock.
     #[cfg(feature = "keyed")]
-    pub(crate) fn tell_forgotten(&self) {
+    pub(crate) fn report_forgotten(&self) {
         self.inner().report_sums();
-        self.inner().tell(&event::Event::Forgotten);
+        self.inner().notify(&event::Event::Forgotten);
     }
 
     /// Reports the calls that were counted but not reported one by one; outside every lock.
@@ -246,7 +246,7 @@ impl Circuit {
 
     /// Whether the next call would be let through, if only as a probe, and no operator holds it.
     #[cfg(feature = "keyed")]
-    pub(crate) fn rejects_nobody(&self) -> bool {
+    pub(crate) fn would_admit(&self) -> bool {
         let (inner, word) = (self.inner(), self.inner().load());
         word.mode() == self.config().first_mode() && inner.peek_at_gate(word) == Peek::MayPass
     }

@@ -116,7 +116,7 @@ impl Registry {
 
     /// Makes a circuit that subscribers hear of. It is nobody's yet.
     pub(crate) fn untold(&self, config: Config) -> Circuit {
-        Circuit::untold(config, Some(self.shared.feed.clone()))
+        Circuit::unreported(config, Some(self.shared.feed.clone()))
     }
 
     /// Tells of a circuit that [`insert`](Self::insert) has taken in. Outside every lock: observers are foreign.

@@ -191,7 +191,7 @@ impl Evidence {
     }
 
     /// Whether a success that weighs nothing may be counted in a cell instead. A ring needs each call in its order.
-    pub(crate) const fn lends_successes(&self) -> bool {
+    pub(crate) const fn allows_cells(&self) -> bool {
         !matches!(self, Self::Calls(_))
     }
 

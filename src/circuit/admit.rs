@@ -100,7 +100,7 @@ impl Branch {
                     self.note_contention(|| now);
                 }
                 if !inner.call_observers.is_empty() {
-                    inner.tell_call(&Event::Rejected { reason });
+                    inner.notify_of_call(&Event::Rejected { reason });
                 }
             }
         }
@@ -302,14 +302,14 @@ impl Circuit {
         // Relaxed: a count, publishes nothing.
         inner.counts.load_shed.fetch_add(1, Relaxed);
         let reason = RejectReason::LoadShed;
-        inner.tell_call(&Event::Rejected { reason });
+        inner.notify_of_call(&Event::Rejected { reason });
         let branch = Branch::of_shed_call(&self.root.inner, shed());
         Some(Rejected::new(branch, Facts::new(inner.load().era(), reason, nanos(retry_after))))
     }
 
     /// Tells the observers what a look at the load has shown.
-    pub(crate) fn tell_load(&self, load: Option<f64>, shedding: bool, news: bool) {
-        self.inner().tell(&Event::SystemLoad { load, shedding, news });
+    pub(crate) fn report_load(&self, load: Option<f64>, shedding: bool, news: bool) {
+        self.inner().notify(&Event::SystemLoad { load, shedding, news });
     }
 }
 

@@ -222,7 +222,7 @@ impl Circuit {
 
     /// Hears what orders given here must know of the record: its newest number, the orders that it has, and how long ago the
     /// circuit left closed elsewhere.
-    pub(crate) fn heard(&self, latest: Generation, orders: &[String], tripped_for: Option<Duration>) {
+    pub(crate) fn observe_record(&self, latest: Generation, orders: &[String], tripped_for: Option<Duration>) {
         let now = self.inner().now();
         let mut cold = self.inner().cold.lock();
         if cold.past().is_none() && latest == Generation::default() {
@@ -236,7 +236,7 @@ impl Circuit {
     }
 
     /// The trip that was just taken over is of that long ago.
-    pub(crate) fn tripped_before(&self, ago: Duration) {
+    pub(crate) fn backdate_trip(&self, ago: Duration) {
         let now = self.inner().now();
         let mut cold = self.inner().cold.lock();
         let tripped = &mut cold.past_mut().tripped;

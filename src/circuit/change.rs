@@ -75,7 +75,7 @@ impl Inner {
         let transition = self.enter(cold, word, plan);
         self.wakers.wake();
         self.report_sums();
-        self.tell(&Event::Transition(&transition));
+        self.notify(&Event::Transition(&transition));
         Some(transition)
     }
 

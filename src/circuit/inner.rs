@@ -132,7 +132,7 @@ impl Inner {
         let success = if config.trip_on_any_outcome
             || slow_call_rule.is_some()
             || config.durations
-            || !evidence.lends_successes()
+            || !evidence.allows_cells()
             || !in_sums
         {
             Success::Weighs

@@ -14,7 +14,7 @@
 //! | `loom_a_verdict_has_one_winner` | `change` does not compare eras |
 //! | `loom_every_change_begins_an_era_of_its_own` | `change_any` loads the word before it locks |
 //! | `loom_a_rejected_caller_knows_until_when` | the word is stored or loaded Relaxed, or before its data |
-//! | `loom_a_reopened_circuit_lets_nobody_through` | the same |
+//! | `loom_a_reopened_circuit_admits_no_call` | the same |
 //! | `loom_a_status_is_of_one_era` | it loads the word before it locks |
 //! | `loom_a_circuit_is_spread_while_its_era_changes` | `spread` loads the word before it locks; a change draws it together |
 //! | [`probes`] | |
@@ -33,8 +33,8 @@
 //! | `loom_a_waiter_is_woken_or_sees_both_changes` | the flag is stored, exchanged with less, or raised too early |
 //! | `loom_two_waiters_are_woken_or_see_the_change` | the flag is stored, or exchanged with less |
 //! | `loom_a_waiter_for_a_slot_is_woken_or_sees_it` | `judge` wakes before it frees, or not at all |
-//! | `loom_who_polls_for_a_change_is_woken_or_sees_it` | `change_any` wakes before it publishes; no second look |
-//! | `loom_who_awaits_the_restore_is_woken_or_sees_it` | `restored` wakes before it publishes, or not at all |
+//! | `loom_a_poll_for_a_change_is_woken_or_sees_it` | `change_any` wakes before it publishes; no second look |
+//! | `loom_a_waiter_for_the_restore_is_woken_or_sees_it` | `restored` wakes before it publishes, or not at all |
 //! | `loom_a_rule_met_while_the_wait_ends_is_not_lost` | `change` compares words; `restored` loads the word before it locks |
 //! | `loom_the_end_of_the_wait_hides_no_deadline` | `restored` stores the word Relaxed |
 //! | `loom_one_caller_sums_up_the_rejections` | the loser of the exchange tries again |
@@ -103,25 +103,25 @@ fn circuit(config: ConfigBuilder) -> Circuit {
     Circuit::new(config.build().expect("the model's settings are valid"))
 }
 
-fn observed(config: ConfigBuilder) -> (Circuit, mpsc::Receiver<Told>) {
-    let (teller, told) = mpsc::channel();
-    (circuit(config.observer(Teller(teller))), told)
+fn observed(config: ConfigBuilder) -> (Circuit, mpsc::Receiver<Report>) {
+    let (sender, reports) = mpsc::channel();
+    (circuit(config.observer(Reporter(sender))), reports)
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Told {
+enum Report {
     Edge(u64, State),
     Rejections,
 }
 
 #[derive(Debug)]
-struct Teller(mpsc::Sender<Told>);
+struct Reporter(mpsc::Sender<Report>);
 
-impl Observer for Teller {
+impl Observer for Reporter {
     fn on_event(&self, _circuit: &str, event: &Event<'_>) {
-        let told = match event {
-            Event::Transition(edge) => Told::Edge(edge.era, edge.to.state),
-            Event::Rejections { .. } => Told::Rejections,
+        let report = match event {
+            Event::Transition(edge) => Report::Edge(edge.era, edge.to.state),
+            Event::Rejections { .. } => Report::Rejections,
             Event::Refresh { .. }
             | Event::Finished { .. }
             | Event::Rejected { .. }
@@ -130,12 +130,12 @@ impl Observer for Teller {
             | Event::Forgotten
             | Event::SystemLoad { .. } => return,
         };
-        self.0.send(told).expect("the model listens");
+        self.0.send(report).expect("the model listens");
     }
 }
 
-fn all(told: &mpsc::Receiver<Told>) -> Vec<Told> {
-    told.try_iter().collect()
+fn all(reports: &mpsc::Receiver<Report>) -> Vec<Report> {
+    reports.try_iter().collect()
 }
 
 struct Bell(mpsc::Sender<()>);

@@ -23,7 +23,7 @@ impl Inner {
         let before = self.counts.summarised.swap(rejected, Relaxed);
         if let Some(rejected) = rejected.checked_sub(before).filter(|count| *count > 0) {
             let over = SUMMARY_EVERY.saturating_add(now.saturating_since(Tick::from_nanos(due)));
-            self.tell(&Event::Rejections { rejected, over, retry_after });
+            self.notify(&Event::Rejections { rejected, over, retry_after });
         }
     }
 
@@ -54,26 +54,26 @@ impl Inner {
 
     fn report(&self, Sums { successes, tripped, half_open }: Sums) {
         if successes + tripped + half_open > 0 {
-            self.tell_call(&Event::Sums { successes, tripped, half_open });
+            self.notify_of_call(&Event::Sums { successes, tripped, half_open });
         }
     }
 
     /// Tells every observer.
-    pub(super) fn tell(&self, event: &Event<'_>) {
+    pub(super) fn notify(&self, event: &Event<'_>) {
         for observer in &self.observers {
-            self.tell_one(&**observer, event);
+            self.notify_one(&**observer, event);
         }
     }
 
     /// Tells the observers that want every call.
     #[inline]
-    pub(super) fn tell_call(&self, event: &Event<'_>) {
+    pub(super) fn notify_of_call(&self, event: &Event<'_>) {
         for observer in &self.call_observers {
-            self.tell_one(&**observer, event);
+            self.notify_one(&**observer, event);
         }
     }
 
-    fn tell_one(&self, observer: &dyn Observer, event: &Event<'_>) {
+    fn notify_one(&self, observer: &dyn Observer, event: &Event<'_>) {
         if guarded(|| observer.on_event(&self.config.name, event)).is_none() {
             // Relaxed: a count, publishes nothing.
             self.counts.observer_panics.fetch_add(1, Relaxed);
@@ -86,15 +86,15 @@ impl Inner {
         if word.bypassed() {
             self.change(word, |_| Some(Plan::new(word.standing(), Reason::KillSwitch, self.now())));
         } else {
-            self.tell_standing();
+            self.report_standing();
         }
     }
 
-    pub(super) fn tell_standing(&self) {
+    pub(super) fn report_standing(&self) {
         self.report_sums();
         let word = self.load();
         let (era, standing, bypassed) = (word.era(), word.standing(), word.bypassed());
-        self.tell(&Event::Refresh { standing, bypassed, era, at: self.now() });
+        self.notify(&Event::Refresh { standing, bypassed, era, at: self.now() });
     }
 }
 

@@ -104,7 +104,7 @@ impl Branch {
             _ if !end.mark.is_of(word.era()) => {
                 // Relaxed: a count, publishes nothing.
                 inner.counts.stale.fetch_add(1, Relaxed);
-                inner.tell_call(&Event::Stale);
+                inner.notify_of_call(&Event::Stale);
                 inner.count_aside(end.ended);
                 Recorded { at: None, in_sum: false }
             }
@@ -115,7 +115,7 @@ impl Branch {
             // A failure is always dated, for the metrics of the last minute.
             let dated = || matches!(end.ended, Ended::Failure(_)).then(|| inner.now());
             let at = recorded.at.or_else(dated);
-            inner.tell_call(&Event::Finished { ended: end.ended, at, elapsed: end.took.elapsed() });
+            inner.notify_of_call(&Event::Finished { ended: end.ended, at, elapsed: end.took.elapsed() });
         }
     }
 
@@ -148,7 +148,7 @@ impl Branch {
         let now = if needs_now || dates { inner.now() } else { Tick::ZERO };
         let slow = has_slow_rule && inner.is_slow(took, now);
         let weighs = slow || inner.config.trip_on_any_outcome;
-        let counted = if weighs || !inner.evidence.lends_successes() {
+        let counted = if weighs || !inner.evidence.allows_cells() {
             Counted::No
         } else if dates || inner.cells.report_sums() {
             inner.cells.success_at(seat(), era, now)
@@ -160,7 +160,7 @@ impl Branch {
             Counted::Due => inner.report_own_sums(),
             Counted::No => {
                 inner.evidence.record(Stamp { era, now }, window::Mark { units: 0, slow });
-                if inner.evidence.lends_successes() && !weighs {
+                if inner.evidence.allows_cells() && !weighs {
                     self.note_contention(|| inner.now());
                 }
             }

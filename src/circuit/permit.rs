@@ -121,7 +121,7 @@ impl Permit {
     #[inline(always)]
     pub fn record(mut self, outcome: Outcome) {
         let elapsed = self.measured();
-        self.tell(outcome, elapsed);
+        self.record_in_place(outcome, elapsed);
     }
 
     /// Returns whether the call is a probe of a half-open circuit.
@@ -154,7 +154,7 @@ impl Permit {
 
     /// Tells how the call ended, where the permit lies.
     #[inline(always)]
-    pub(crate) fn tell(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
+    pub(crate) fn record_in_place(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
         let mark = std::mem::replace(&mut self.mark, Mark::RECORDED);
         // The healthy call, inlined into its future: an outcome is five words, and copying them costs more than counting.
         if let Outcome::Success = outcome

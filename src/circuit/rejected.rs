@@ -261,16 +261,16 @@ mod tests {
             let facts = Facts::new(era, REASONS[reason], wait);
             prop_assert_eq!(facts.reason(), REASONS[reason]);
             let exactly = Duration::from_nanos(wait);
-            let Some(told) = facts.wait() else {
+            let Some(decoded) = facts.wait() else {
                 prop_assert!(exactly >= Duration::from_secs(34 * 365 * 86_400));
                 return Ok(());
             };
             if wait < 36 * 60 * 1_000_000_000 {
-                prop_assert_eq!(told, exactly);
+                prop_assert_eq!(decoded, exactly);
             } else if exactly < Duration::from_secs(12 * 86_400) {
-                prop_assert!(told >= exactly && told - exactly < Duration::from_micros(1));
+                prop_assert!(decoded >= exactly && decoded - exactly < Duration::from_micros(1));
             } else {
-                prop_assert!(told >= exactly && told - exactly < Duration::from_millis(1));
+                prop_assert!(decoded >= exactly && decoded - exactly < Duration::from_millis(1));
             }
         }
 

@@ -157,7 +157,7 @@ impl Circuit {
 
     /// Brings every gauge up to date, for a `/metrics` handler: gauges that decay, and recorders that were installed late.
     pub fn refresh_metrics(&self) {
-        self.inner().tell_standing();
+        self.inner().report_standing();
     }
 }
 

@@ -133,7 +133,7 @@ impl Circuits {
         drop(known);
         for circuit in gone {
             telemetry::evicted();
-            circuit.tell_forgotten();
+            circuit.report_forgotten();
             // Its key may be back already: then the gauges of that name are the new circuit's.
             if let Some(next) = self.registry.get(circuit.name()).filter(|_| circuit.config().label.is_none()) {
                 next.refresh_metrics();
@@ -235,7 +235,7 @@ impl Drop for Circuits {
         for entry in self.known.pin().values().filter(|entry| entry.is_own) {
             if let Some(circuit) = &entry.circuit {
                 self.registry.remove(circuit);
-                circuit.tell_forgotten();
+                circuit.report_forgotten();
             }
         }
     }

@@ -79,7 +79,7 @@ impl Room {
         // Relaxed: a stamp, publishes nothing.
         let unused_for = |entry: &Slot| now.saturating_sub(entry.used.load(Relaxed));
         let idle =
-            |entry: &Slot| unused_for(entry) >= self.idle && entry.circuit.as_ref().is_none_or(Circuit::rejects_nobody);
+            |entry: &Slot| unused_for(entry) >= self.idle && entry.circuit.as_ref().is_none_or(Circuit::would_admit);
         let leaving: Vec<_> = known.iter().filter(|(_, entry)| idle(entry)).collect();
         for (stem, entry) in leaving {
             self.evict(circuits, known, stem, entry);

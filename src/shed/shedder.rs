@@ -72,7 +72,7 @@ impl Shedder {
         let load = guarded(|| self.probe.load()).flatten().filter(|load| load.is_finite() && *load >= 0.0);
         // The probe may have taken its time.
         let (shedding, news) = look.end(self.now(), load, &self.limits);
-        self.circuit.tell_load(load, shedding, news);
+        self.circuit.report_load(load, shedding, news);
     }
 
     #[inline]

@@ -23,7 +23,7 @@ impl Seat {
     pub(crate) const NONE: Self = Self::of(u32::MAX);
     /// Not a seat: of a thread that has not counted yet.
     #[cfg(not(breaker_loom))]
-    const UNASKED: Self = Self::of(u32::MAX - 1);
+    const UNTAKEN: Self = Self::of(u32::MAX - 1);
 
     const fn of(number: u32) -> Self {
         Self { number, index: NO_INDEX }
@@ -131,7 +131,7 @@ mod of_thread {
 
     thread_local! {
         // Apart from its destructor, so that a reading needs no check and also works while the thread ends.
-        static SEAT: Cell<Seat> = const { Cell::new(Seat::UNASKED) };
+        static SEAT: Cell<Seat> = const { Cell::new(Seat::UNTAKEN) };
         static LEAVE: Leave = const { Leave };
     }
 
@@ -152,7 +152,7 @@ mod of_thread {
     #[inline(always)]
     pub(crate) fn seat() -> Seat {
         let seat = SEAT.get();
-        if seat == Seat::UNASKED { take() } else { seat }
+        if seat == Seat::UNTAKEN { take() } else { seat }
     }
 
     #[cold]

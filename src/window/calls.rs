@@ -54,9 +54,9 @@ impl CallRing {
             }
         };
         let gone = if old.is_of_the_era_of(new) { old } else { Slot(0) };
-        pay(&self.calls, era, 1, u32::from(gone.present()));
-        pay(&self.score, era, new.units(), gone.units());
-        pay(&self.slow, era, u32::from(new.slow()), u32::from(gone.slow()));
+        adjust(&self.calls, era, 1, u32::from(gone.present()));
+        adjust(&self.score, era, new.units(), gone.units());
+        adjust(&self.slow, era, u32::from(new.slow()), u32::from(gone.slow()));
     }
 
     /// Adds sums as calls before those of this era: whatever comes later replaces them first. Under the cold mutex.
@@ -85,9 +85,9 @@ impl CallRing {
             {
                 continue;
             }
-            pay(&self.calls, era, 1, 0);
-            pay(&self.score, era, new.units(), 0);
-            pay(&self.slow, era, u32::from(new.slow()), 0);
+            adjust(&self.calls, era, 1, 0);
+            adjust(&self.score, era, new.units(), 0);
+            adjust(&self.slow, era, u32::from(new.slow()), 0);
         }
     }
 
@@ -161,7 +161,7 @@ impl Slot {
 }
 
 /// Pays a sum what a slot gained and lost, modulo 2^40.
-fn pay(sum: &Tagged, era: u64, gained: u32, lost: u32) {
+fn adjust(sum: &Tagged, era: u64, gained: u32, lost: u32) {
     if gained != lost {
         sum.update(era, |sum| sum.wrapping_add(u64::from(gained)).wrapping_sub(u64::from(lost)));
     }

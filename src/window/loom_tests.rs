@@ -210,10 +210,10 @@ fn loom_two_reports_share_the_calls() {
         let cells = Arc::new(cells(1));
         count(&cells, FIRST, at(1, 0));
         count(&cells, FIRST, at(1, 0));
-        let told = Arc::new(AtomicU32::new(0));
-        let its = Arc::clone(&told);
-        beside(&cells, move |cells| report(cells, &its), |cells| report(cells, &told));
-        assert_eq!(told.load(Relaxed), 2, "each call is reported once");
+        let reported = Arc::new(AtomicU32::new(0));
+        let its = Arc::clone(&reported);
+        beside(&cells, move |cells| report(cells, &its), |cells| report(cells, &reported));
+        assert_eq!(reported.load(Relaxed), 2, "each call is reported once");
     });
 }
 
@@ -222,16 +222,16 @@ fn loom_a_report_of_all_takes_nothing_from_the_next() {
     loom::model(|| {
         let cells = Arc::new(cells(1));
         count(&cells, FIRST, at(1, 0));
-        let told = Arc::new(AtomicU32::new(0));
-        let its = Arc::clone(&told);
+        let reported = Arc::new(AtomicU32::new(0));
+        let its = Arc::clone(&reported);
         // A refresh on another thread, while the thread of the cell counts and reports.
         let owner = |cells: &Cells| {
             count(cells, FIRST, at(1, 0));
-            report(cells, &told);
+            report(cells, &reported);
         };
         beside(&cells, move |cells| report(cells, &its), owner);
-        report(&cells, &told);
-        assert_eq!(told.load(Relaxed), 2, "each call is reported once");
+        report(&cells, &reported);
+        assert_eq!(reported.load(Relaxed), 2, "each call is reported once");
     });
 }
 
@@ -251,8 +251,8 @@ fn count_in(cells: &Cells, seat: Seat, shared: &AtomicU32) {
     }
 }
 
-fn report(cells: &Cells, told: &AtomicU32) {
-    told.fetch_add(u32::try_from(cells.take_sums().successes).expect("two at most"), Relaxed);
+fn report(cells: &Cells, reported: &AtomicU32) {
+    reported.fetch_add(u32::try_from(cells.take_sums().successes).expect("two at most"), Relaxed);
 }
 
 /// Runs `aside` on a thread of its own beside `here`.

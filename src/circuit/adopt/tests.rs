@@ -18,7 +18,7 @@ fn by() -> By {
 }
 
 #[test]
-fn whoever_does_not_poll_for_readiness_does_not_wait_for_a_restore() {
+fn a_call_without_a_poll_for_readiness_does_not_wait_for_a_restore() {
     let circuit = circuit();
     circuit.await_restore();
     assert_eq!((circuit.peek(), circuit.status().retry_after), (Peek::AwaitsRestore, None));

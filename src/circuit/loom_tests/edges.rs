@@ -1,4 +1,4 @@
-//! Transitions: one winner each, told once, and no era seen before its data.
+//! Transitions: one winner each, reports once, and no era seen before its data.
 
 use super::*;
 use crate::state::RejectReason;
@@ -7,9 +7,9 @@ use crate::window::Window;
 #[test]
 fn loom_two_failures_that_complete_a_run_trip_once() {
     in_every_order(|| {
-        let (circuit, told) = observed(rules().consecutive_failures(2));
+        let (circuit, reports) = observed(rules().consecutive_failures(2));
         fail_two(&circuit);
-        assert_eq!(all(&told), [Told::Edge(2, State::Open)]);
+        assert_eq!(all(&reports), [Report::Edge(2, State::Open)]);
         assert_eq!(era_and_state(&circuit), (2, State::Open));
     });
 }
@@ -18,9 +18,9 @@ fn loom_two_failures_that_complete_a_run_trip_once() {
 fn loom_two_failures_that_complete_a_score_trip_once() {
     for window in [Window::calls(2), Window::time(TEN).buckets(2)] {
         in_most_orders(move || {
-            let (circuit, told) = observed(rules().failure_score(2.0).window(window));
+            let (circuit, reports) = observed(rules().failure_score(2.0).window(window));
             fail_two(&circuit);
-            assert_eq!(all(&told), [Told::Edge(2, State::Open)], "over {window}");
+            assert_eq!(all(&reports), [Report::Edge(2, State::Open)], "over {window}");
         });
     }
 }
@@ -29,9 +29,9 @@ fn loom_two_failures_that_complete_a_score_trip_once() {
 fn loom_two_failures_that_complete_a_rate_trip_once() {
     in_most_orders(|| {
         // Two sums decide, and each thread may come second in one of them.
-        let (circuit, told) = observed(rules().failure_rate(1.0).min_calls(2).window(Window::calls(2)));
+        let (circuit, reports) = observed(rules().failure_rate(1.0).min_calls(2).window(Window::calls(2)));
         fail_two(&circuit);
-        assert_eq!(all(&told), [Told::Edge(2, State::Open)]);
+        assert_eq!(all(&reports), [Report::Edge(2, State::Open)]);
     });
 }
 
@@ -48,13 +48,13 @@ fn loom_a_retry_after_of_the_evidence_is_a_floor() {
 #[test]
 fn loom_a_verdict_has_one_winner() {
     in_every_order(|| {
-        let (circuit, told) = observed(rules().probes(1).probes_in_flight(2));
+        let (circuit, reports) = observed(rules().probes(1).probes_in_flight(2));
         half_open(&circuit);
         let (good, bad) = (call(&circuit), call(&circuit));
         beside(|| fail(bad), || good.success());
-        let told = all(&told);
-        let [Told::Edge(2, State::HalfOpen), Told::Edge(3, State::Open | State::Closed)] = told[..] else {
-            panic!("one verdict: {told:?}");
+        let reports = all(&reports);
+        let [Report::Edge(2, State::HalfOpen), Report::Edge(3, State::Open | State::Closed)] = reports[..] else {
+            panic!("one verdict: {reports:?}");
         };
         let totals = circuit.totals();
         assert_eq!((totals.successes, totals.failures), (1, 1), "whichever came too late");
@@ -64,12 +64,12 @@ fn loom_a_verdict_has_one_winner() {
 #[test]
 fn loom_every_change_begins_an_era_of_its_own() {
     in_every_order(|| {
-        let (circuit, told) = observed(rules());
+        let (circuit, reports) = observed(rules());
         let its = circuit.clone();
         let mut eras: [_; 2] = beside(move || its.shadow(&by()).era, || circuit.trip(&by(), None).era).into();
         eras.sort_unstable();
         assert_eq!(eras, [2, 3]);
-        assert_eq!((circuit.inner().load().era(), all(&told).len()), (3, 2));
+        assert_eq!((circuit.inner().load().era(), all(&reports).len()), (3, 2));
     });
 }
 
@@ -87,7 +87,7 @@ fn loom_a_rejected_caller_knows_until_when() {
 }
 
 #[test]
-fn loom_a_reopened_circuit_lets_nobody_through() {
+fn loom_a_reopened_circuit_admits_no_call() {
     in_every_order(|| {
         let circuit = circuit(rules());
         past_deadline(&circuit);

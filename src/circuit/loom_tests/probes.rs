@@ -7,10 +7,10 @@ use crate::state::RejectReason;
 fn loom_callers_past_the_deadline_make_one_transition() {
     for begin in [past_deadline, held_no_longer] {
         in_every_order(move || {
-            let (circuit, told) = observed(rules());
+            let (circuit, reports) = observed(rules());
             begin(&circuit);
             let both = acquire_two(&circuit);
-            let [_, Told::Edge(3, State::HalfOpen)] = all(&told)[..] else { panic!("one entry") };
+            let [_, Report::Edge(3, State::HalfOpen)] = all(&reports)[..] else { panic!("one entry") };
             let ([Ok(probe), Err(rejected)] | [Err(rejected), Ok(probe)]) = &both else { panic!("one slot: {both:?}") };
             assert!(probe.is_probe());
             assert_eq!((rejected.reason(), rejected.retry_after()), (RejectReason::HalfOpen, None));

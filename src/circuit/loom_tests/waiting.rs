@@ -1,4 +1,4 @@
-//! Nobody sleeps through what they wait for, and nobody hears twice what is told once.
+//! Nobody sleeps through what they wait for, and nobody hears twice what is reports once.
 
 use std::task::{Context, Poll};
 
@@ -62,7 +62,7 @@ fn loom_a_waiter_for_a_slot_is_woken_or_sees_it() {
 }
 
 #[test]
-fn loom_who_polls_for_a_change_is_woken_or_sees_it() {
+fn loom_a_poll_for_a_change_is_woken_or_sees_it() {
     in_every_order(|| {
         let (waker, woken) = waker();
         let circuit = circuit(rules().consecutive_failures(1));
@@ -76,7 +76,7 @@ fn loom_who_polls_for_a_change_is_woken_or_sees_it() {
 }
 
 #[test]
-fn loom_who_awaits_the_restore_is_woken_or_sees_it() {
+fn loom_a_waiter_for_the_restore_is_woken_or_sees_it() {
     in_every_order(|| {
         let (waker, woken) = waker();
         let circuit = circuit(rules());
@@ -122,13 +122,13 @@ fn loom_the_end_of_the_wait_hides_no_deadline() {
 #[test]
 fn loom_one_caller_sums_up_the_rejections() {
     in_every_order(|| {
-        let (circuit, told) = observed(rules());
+        let (circuit, reports) = observed(rules());
         half_open(&circuit);
         // The clock stands still: the first summary is due at once instead of after ten seconds.
         circuit.inner().counts.next_summary.store(0, Relaxed);
         let _held = call(&circuit);
         assert!(matches!(acquire_two(&circuit), [Err(_), Err(_)]));
-        assert_eq!(all(&told), [Told::Edge(2, State::HalfOpen), Told::Rejections]);
+        assert_eq!(all(&reports), [Report::Edge(2, State::HalfOpen), Report::Rejections]);
     });
 }
 

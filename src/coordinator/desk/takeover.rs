@@ -38,7 +38,7 @@ impl Desk {
         self.circuit.stamp(self.known.generation);
         let orders = self.known.operator.as_ref().map_or(&[][..], |operated| &operated.commands);
         let tripped_for = self.known.tripped_at(now.store).map(|at| now.store.since(at));
-        self.circuit.heard(self.known.latest(), orders, tripped_for);
+        self.circuit.observe_record(self.known.latest(), orders, tripped_for);
         told
     }
 
@@ -160,7 +160,7 @@ impl Desk {
         let edge = match operated.act {
             Act::Trip => {
                 let edge = self.circuit.trip(&by, held_for);
-                self.circuit.tripped_before(now.store.since(operated.at));
+                self.circuit.backdate_trip(now.store.since(operated.at));
                 Some(edge)
             }
             Act::Disable => Some(self.circuit.disable(&by, held_for)),
