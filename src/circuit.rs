@@ -1,8 +1,10 @@
-//! The circuit: one shared thing per service that admits calls, learns from their outcomes, and changes state.
+//! The circuit: a shared object for one service that admits calls, counts their outcomes, and changes its state.
 //!
-//! Admission is one load of one word; recording adds to the window. Neither locks, allocates or waits. A change of state
-//! is rare and takes the cold mutex: it decides, writes the data of the new era, and publishes word and era with one store.
-//! Every permit carries the era it was given in, and an outcome that comes home to another era is dropped.
+//! Admission loads one word, and recording adds to the window. Neither locks, allocates or waits, because both
+//! are on the path of every call. A change of state is rare and takes the cold mutex. The thread that holds the
+//! mutex decides, writes the data of the new era, and publishes state and era with one store of the word. Every
+//! permit carries the era in which it was given, and an outcome that arrives in another era is dropped, because
+//! it says nothing about the new state.
 //!
 //! ```text
 //! try_acquire ── word ──┬─ flowing ───────────────▶ Permit ── outcome ──▶ window, run ── rule met? ──┐
@@ -11,16 +13,16 @@
 //!                                               observers ◀── word, era ◀── data of the era ◀── cold mutex
 //! ```
 //!
-//! It knows nothing of tower, of stores and of telemetry: those meet it at [`Observer`](crate::event::Observer),
-//! [`status`](Circuit::status), [`poll_changed`](Circuit::poll_changed), [`adopt`](Circuit::adopt) and
-//! [`advise`](Circuit::advise).
+//! A circuit does not know tower, stores or telemetry. They use [`Observer`](crate::event::Observer),
+//! [`status`](Circuit::status), [`poll_changed`](Circuit::poll_changed), [`adopt`](Circuit::adopt)
+//! and [`advise`](Circuit::advise).
 //!
 //! # The state machine
 //!
-//! Each row is an edge. A circuit in shadow takes the same edges as a circuit in automatic mode. Under a hold (forced open or disabled)
-//! only the end of the hold, an operator or a snapshot takes an edge, and under the kill switch only an operator or a snapshot. Time
-//! alone takes no edge, because the first call that finds an edge due takes it. A snapshot that changes neither state nor mode nor
-//! deadlines is no transition.
+//! Each row is an edge. A circuit in shadow takes the same edges as a circuit in automatic mode. Under a hold (forced
+//! open or disabled) only the end of the hold, an operator or a snapshot takes an edge, and under the kill switch only
+//! an operator or a snapshot. Time alone takes no edge, because the first call that finds an edge due takes it. A
+//! snapshot that changes neither state nor mode nor deadlines is no transition.
 //!
 //! | from | to | cause | function | [`Reason`](crate::state::Reason) |
 //! |---|---|---|---|---|
@@ -91,11 +93,12 @@ pub use rejected::Rejected;
 pub use status::{ProbeStatus, Status, Totals};
 pub(crate) use wakers::Place;
 
-/// A circuit. Clones are handles to the same one.
+/// A circuit breaker for one service. Clones are handles to the same circuit.
 ///
 /// # Examples
 ///
-/// Beside tower, ask for a permit for each call and say how the call ended:
+/// [`call`](Self::call) guards a future. For other calls beside tower, take a permit for each call, and record the
+/// outcome of the call on the permit:
 ///
 /// ```
 /// use tower_circuit_breaker::{Circuit, Config, Failure};
@@ -123,10 +126,11 @@ pub struct Circuit {
 }
 
 impl Circuit {
-    /// Returns a new closed circuit, or one in shadow if the configuration says so.
+    /// Returns a new circuit. The circuit is closed, and in shadow if the configuration says so.
     ///
-    /// If `CIRCUIT_BREAKER_DISABLED` in the environment names it (names separated by commas, `*` for all), it lets every
-    /// call through for the life of the process, and tells its observers so.
+    /// If the environment variable `CIRCUIT_BREAKER_DISABLED` names the circuit (names separated by commas,
+    /// `*` for all circuits), the circuit lets every call through for the life of the process, and reports to
+    /// its observers that it does so.
     #[must_use]
     pub fn new(config: Config) -> Self {
         let circuit = Self::unreported(config, None);
@@ -134,9 +138,10 @@ impl Circuit {
         circuit
     }
 
-    /// Makes a circuit whose observers have not been told of it: [`introduce`](Self::introduce) must follow, outside every lock.
+    /// Creates a circuit without a report to its observers. The caller must call [`introduce`](Self::introduce)
+    /// afterwards, outside every lock, because observers are foreign code.
     ///
-    /// `also` is one more of them, which is not part of the configuration.
+    /// `also` is one more observer, which is not part of the configuration.
     pub(crate) fn unreported(config: Config, also: Option<Arc<dyn event::Observer>>) -> Self {
         let killed = std::env::var(KILL_SWITCH).is_ok_and(|names| named_by(&names, config.name()));
         let is_spread = config.sharded;
@@ -147,39 +152,39 @@ impl Circuit {
         self.inner().introduce();
     }
 
-    /// Tells the observers that it has left its registry; outside every lock.
+    /// Reports to the observers that the circuit has left its registry. To be called outside every lock.
     #[cfg(feature = "keyed")]
     pub(crate) fn report_forgotten(&self) {
         self.inner().report_sums();
         self.inner().notify(&event::Event::Forgotten);
     }
 
-    /// Reports the calls that were counted but not reported one by one; outside every lock.
+    /// Reports the calls that the cells have counted since the last report. To be called outside every lock.
     #[cfg(feature = "store")]
     pub(crate) fn report_sums(&self) {
         self.inner().report_sums();
     }
 
-    /// Returns the name of the service behind it.
+    /// Returns the name of the service that the circuit guards.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.inner().config.name
     }
 
-    /// Returns the settings.
+    /// Returns the settings of the circuit.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.inner().config
     }
 
-    /// Asks to make one call.
+    /// Returns the permit to make one call.
     ///
-    /// Record the outcome of the call on the permit. A permit that is dropped before `cancelled_counts_after` counts the call as
-    /// cancelled, which is no evidence; a permit that is dropped later counts a failure of weight 0.5.
+    /// Record the outcome of the call on the permit. A permit that is dropped before `cancelled_counts_after` counts
+    /// the call as cancelled, which is no evidence. A permit that is dropped later counts a failure of weight 0.5.
     ///
     /// # Errors
     ///
-    /// [`Rejected`] if the circuit is open or its probes are taken. Then the call must not be made.
+    /// [`Rejected`] if the circuit is open, or half-open with all its probes under way. Then the call must not be made.
     #[doc(alias = "tryAcquirePermission")]
     #[inline(always)]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
@@ -191,39 +196,40 @@ impl Circuit {
         Branch::admit(&self.root, start)
     }
 
-    /// Returns a reference to the circuit for a call that asks for its permit later.
+    /// Returns a reference to the circuit, for a call that asks for its permit later.
     #[inline]
     pub(crate) fn asking(&self) -> Asking {
         Asking::new(&self.root)
     }
 
-    /// Returns whether calls go through and are counted, so that no gate has to be evaluated.
+    /// Returns true if calls go through and are counted, so that no gate has to be evaluated.
     #[inline]
     pub(crate) fn is_flowing(&self) -> bool {
         self.inner().load().is_flowing()
     }
 
-    /// Returns the time at which a call would be rejected, which is now; zero if it may be admitted or awaits a restore.
+    /// Returns the present time if a call would be rejected now, or zero if it may be admitted
+    /// or the circuit awaits a restore.
     pub(crate) fn rejects_at(&self) -> Tick {
         self.inner().rejects_at()
     }
 
-    /// Returns whether services wait for the circuit to be restored.
+    /// Returns true while services wait for the circuit to be restored.
     pub(crate) fn awaits_restore(&self) -> bool {
         self.inner().load().awaits_restore()
     }
 
-    /// Rejects a call whose service was not polled ready, because the call would not have been permitted at that time. Zero
-    /// stands for now.
+    /// Rejects a call whose service was not polled ready, because the circuit would not have admitted the call at the
+    /// time `found`. Zero stands for now.
     #[inline]
     pub(crate) fn reject_as_of(&self, found: Tick) -> Rejected {
         Branch::reject_as_of(&self.root, found)
     }
 
-    /// Records an error of the inner service's `poll_ready`, as a call that failed: while closed in the window, past the
-    /// deadline or half-open as a probe.
+    /// Records an error of the inner service's `poll_ready` as a failed call: in the window of a closed circuit, and as
+    /// a probe of a half-open circuit or of one whose open duration has passed.
     pub(crate) fn record_ready_error(&self, outcome: Outcome) {
-        // No call was made: one that would be rejected must not be counted as such.
+        // `admit` would count a rejection, but no call was made. So a circuit that would reject is not asked.
         let inner = self.inner();
         if inner.peek_at_gate(inner.load()) == Peek::MayPass
             && let Ok(admission) = self.admit(Start::Untaken)
@@ -232,39 +238,40 @@ impl Circuit {
         }
     }
 
-    /// Whether that is a handle to the same circuit.
+    /// Returns true if both are handles to the same circuit.
     #[cfg(any(feature = "store", feature = "keyed"))]
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.root, &other.root)
     }
 
-    /// Whether it is closed, and no operator holds it.
+    /// Returns true if the circuit is closed and no operator holds it.
     #[cfg(feature = "keyed")]
     pub(crate) fn is_at_rest(&self) -> bool {
         self.inner().load().standing() == Standing::new(State::Closed, self.config().first_mode())
     }
 
-    /// Whether the next call would be let through, if only as a probe, and no operator holds it.
+    /// Returns true if the circuit would admit the next call, at least as a probe, and no operator holds it.
     #[cfg(feature = "keyed")]
     pub(crate) fn would_admit(&self) -> bool {
         let (inner, word) = (self.inner(), self.inner().load());
         word.mode() == self.config().first_mode() && inner.peek_at_gate(word) == Peek::MayPass
     }
 
-    /// Whether every call would be rejected now, and if so for how long if that is known; or whether it should wait.
+    /// Returns the answer that the next call would get, without making a change or counting a rejection.
     #[inline]
     pub(crate) fn peek(&self) -> Peek {
         self.inner().peek()
     }
 
-    /// Is ready with the standing once the era is no longer `era`, which it then updates.
+    /// Waits for the next transition. Returns the new standing and updates `era`.
     ///
-    /// Start with era 0 to get the standing at once. The task is woken by every transition, and by every probe's end.
+    /// Start with era 0 to get the present standing immediately. Every transition wakes the task, and so does the end
+    /// of every probe, after which the era may still be the same.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost if the caller stops polling: the next poll sees whatever has changed since `era`. Its task stays
-    /// registered until the next transition, so this is for tasks that live long.
+    /// Nothing is lost if the caller stops polling, because the next poll compares `era` with the present era. The task
+    /// stays registered until the next transition, so this function is for tasks that live long.
     pub fn poll_changed(&self, context: &Context<'_>, era: &mut u64) -> Poll<Standing> {
         let changed = |era: &mut u64| {
             let (now, standing) = self.inner().era_and_standing();
@@ -280,8 +287,8 @@ impl Circuit {
         changed(era).map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Registers the task for the next transition or freed slot. The caller looks again before it waits, and gives the place
-    /// back with [`leave`](Self::leave).
+    /// Registers the task for the next transition or freed slot. The caller must check the circuit again before it
+    /// waits, and give the place back with [`leave`](Self::leave).
     pub(crate) fn register_at(&self, place: &mut Place, context: &Context<'_>) {
         self.inner().wakers.register_at(place, context.waker());
     }
@@ -304,21 +311,21 @@ impl fmt::Debug for Circuit {
     }
 }
 
-/// What a look at the circuit says about the next call.
+/// The answer that the next call would get from the circuit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peek {
-    /// It may be admitted: ready the inner service.
+    /// The call may be admitted, so the inner service can be made ready.
     MayPass,
-    /// It will be rejected, until a transition or the end of this time.
+    /// The call will be rejected, until a transition or until this time has passed. `None` if no time is known.
     Rejecting(Option<Duration>),
-    /// It will be rejected, until a transition, a freed slot or the end of this time. Then the oldest probe is overdue, which
-    /// nobody finds out who does not look.
+    /// The call will be rejected, until a transition, a freed slot, or until this time has passed. Then the oldest
+    /// probe is overdue, but no task is woken for that. So the waiting caller must check again by a timer.
     ProbesTaken(Duration),
-    /// Nobody knows yet: the first call waits for the circuit's restore.
+    /// Unknown, because the first call waits until the circuit is restored.
     AwaitsRestore,
 }
 
-/// The environment's kill switch: names of circuits that let everything through.
+/// The kill switch: an environment variable with the names of circuits that let every call through.
 pub(crate) const KILL_SWITCH: &str = "CIRCUIT_BREAKER_DISABLED";
 
 fn named_by(names: &str, name: &str) -> bool {

@@ -1,7 +1,10 @@
-//! Admission: what stands between a call and the service.
+//! Admission: the decision between a permit and a rejection.
 //!
-//! A healthy call passes with one load. Everything else is looked at in [`Gate`]s that change nothing; a change that time has
-//! made due is carried out by the first call that finds it, so no timer is needed for correctness.
+//! A healthy call passes with one load of the word. For every other call a [`Gate`] is evaluated, which
+//! changes nothing. A change that time has made due is made by the first call that finds it due, so
+//! that correctness needs no timer.
+//!
+//! The meaning of outcomes is left to `outcomes`, and the transitions themselves to `change`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,21 +36,23 @@ impl Branch {
         if word.is_flowing() {
             return Ok(Admission::flowing(branch, word.era(), start));
         }
-        match branch.admit_unless_rejecting(start) {
+        match branch.admit_at_gate(start) {
             Answer { mark: Mark::REFUSED, number } => Err(Rejected::new(Arc::clone(branch), Facts::from_bits(number))),
             Answer { mark, number } => Ok(Admission::new(branch, mark, Tick::from_nanos(number))),
         }
     }
 
-    /// Admission while not simply closed. Each turn of the loop follows a transition, ours or another thread's.
-    // Out of line, but not cold: in an outage this is the path of every call. `rejects_at` and `refuse_unready` likewise.
+    /// Admits or rejects a call while the circuit is not simply closed. The loop runs again only after a
+    /// transition, of this or of another thread.
+    // Out of line, but not cold, because in an outage every call comes here. `rejects_at`
+    // and `refuse_unready` likewise.
     #[inline(never)]
-    fn admit_unless_rejecting(&self, start: Start) -> Answer {
+    fn admit_at_gate(&self, start: Start) -> Answer {
         let inner = &*self.inner;
         let now = inner.clock.now();
         loop {
             let word = inner.load();
-            // The usual case first.
+            // The usual case comes first, because all rejections of an outage take this branch.
             if word.is_plainly_open() && now < inner.open_until() {
                 let facts = self.reject(word, RejectReason::Tripped, wait(inner.open_until(), now), now);
                 return Answer { mark: Mark::REFUSED, number: facts.bits() };
@@ -68,7 +73,7 @@ impl Branch {
                     if let Some(probe) = inner.probes.take(era, now) {
                         return right(Right::Probe(probe));
                     }
-                    // No slot of this era: taken, or the era is over and the next turn sees it.
+                    // Either all slots of this era are taken, or the era is over and the next turn sees the new one.
                     if inner.load().era() != era {
                         continue;
                     }
@@ -85,7 +90,7 @@ impl Branch {
         }
     }
 
-    /// Counts a rejection and reports it: at once, in a sum, or in a summary.
+    /// Counts a rejection and reports it, by itself or in a sum, and perhaps in a summary.
     #[inline]
     fn reject(&self, word: Word, reason: RejectReason, wait: u64, now: Tick) -> Facts {
         let inner = &*self.inner;
@@ -106,8 +111,9 @@ impl Branch {
         }
         // Relaxed: a time, publishes nothing.
         let due = inner.counts.next_summary.load(Relaxed);
-        // A closed circuit rejects a call only if its service was not polled ready. That is a bug in the caller, not an outage, so
-        // no summary is reported.
+        // A closed circuit rejects a call only if its service was not polled ready. That is a bug in the
+        // caller and no outage, so no summary is reported. A circuit that awaits its restore counts as
+        // closed here, therefore `restored`.
         if now.as_nanos() >= due && !word.restored().is_flowing() {
             inner.summarise(due, (wait != UNKNOWN).then(|| Duration::from_nanos(wait)), now);
         }
@@ -124,16 +130,16 @@ impl Branch {
     fn refuse_unready(&self, found: Tick) -> Facts {
         let inner = &*self.inner;
         let word = inner.load();
-        // A time of an earlier era says nothing about this one.
+        // A time from an earlier era says nothing about this one.
         let now = if found < inner.entered() { inner.now() } else { found };
-        // The usual case first.
+        // The usual case comes first.
         if word.is_plainly_open() {
             return self.reject(word, RejectReason::Tripped, wait(inner.open_until(), now), now);
         }
         let (reason, wait) = match word.standing() {
             Standing { state: State::HalfOpen, mode: Mode::Automatic } => (RejectReason::HalfOpen, UNKNOWN),
             Standing { .. } => match inner.gate(word, now) {
-                // The service was not polled ready, or the circuit has closed since.
+                // The service was not polled ready, or the circuit has closed since the poll.
                 Gate::Counted | Gate::Uncounted => {
                     return self.reject(word, RejectReason::Tripped, 0, now).of_unready_service();
                 }
@@ -147,7 +153,8 @@ impl Branch {
 }
 
 impl Inner {
-    /// What stands between a call and the service. Changes nothing.
+    /// Returns the obstacle between a call and the service, if there is one. Changes nothing, so that `poll_ready` and
+    /// `status` can use the gate as well.
     fn gate(&self, word: Word, now: Tick) -> Gate {
         if word.bypassed() {
             return Gate::Uncounted;
@@ -166,6 +173,7 @@ impl Inner {
         }
     }
 
+    /// Checks for an overdue probe first, because its slot stays taken, and the circuit would never decide otherwise.
     fn half_open_gate(&self, era: u64, now: Tick) -> Gate {
         let probing = &self.config.probes;
         let slots = self.probes.occupancy(era, now);
@@ -180,7 +188,7 @@ impl Inner {
         Gate::Probe(slots)
     }
 
-    /// Makes the change that time has made due, unless another thread was first.
+    /// Makes the change that time has made due, unless another thread has made a change before.
     fn carry_out(&self, word: Word, now: Tick, due: Due) {
         let entered = self.entered();
         match due {
@@ -196,6 +204,8 @@ impl Inner {
         }
     }
 
+    /// Ends a hold whose time is over. A circuit that was forced open probes first, because the service may still be
+    /// down. With manual recovery the circuit must not probe by itself, so the state beneath decides.
     fn end_hold(&self, word: Word, now: Tick) {
         let reason = Reason::HoldEnded { held: now.saturating_since(self.entered()) };
         if word.mode() == Mode::ForcedOpen && self.config.recovery == Recovery::Automatic {
@@ -205,7 +215,8 @@ impl Inner {
         }
     }
 
-    /// Returns now if a call would be rejected; zero if it may be admitted or awaits a restore.
+    /// Returns the present time if a call would be rejected now, or zero if it may be admitted
+    /// or the circuit awaits a restore.
     #[inline(never)]
     pub(super) fn rejects_at(&self) -> Tick {
         let word = self.load();
@@ -213,7 +224,7 @@ impl Inner {
             return Tick::ZERO;
         }
         let now = self.clock.now();
-        // The usual case first.
+        // The usual case comes first.
         let rejects = if word.is_plainly_open() {
             now < self.open_until()
         } else {
@@ -226,7 +237,7 @@ impl Inner {
         if rejects { taken(now) } else { Tick::ZERO }
     }
 
-    /// Returns in how many nanoseconds calls may pass again, or [`UNKNOWN`].
+    /// Returns the nanoseconds until calls may pass again, or [`UNKNOWN`].
     fn wait(&self, word: Word, until: Tick, now: Tick) -> u64 {
         wait(self.rejects_until(word, until).unwrap_or(Tick::NEVER), now)
     }
@@ -242,7 +253,7 @@ impl Inner {
         if word.awaits_restore() { Peek::AwaitsRestore } else { self.peek_at_gate(word) }
     }
 
-    /// Returns the answer of the gate to a call that does not wait for a restore.
+    /// Returns the answer of the gate to a call that does not wait for a restore. In shadow every call passes.
     pub(super) fn peek_at_gate(&self, word: Word) -> Peek {
         if word.mode() == Mode::Shadow { Peek::MayPass } else { self.peek_at(word, self.now()) }
     }
@@ -260,9 +271,11 @@ impl Inner {
         }
     }
 
-    /// Whether a call that is too heavy for a busy machine is refused, which in shadow is only counted.
+    /// Returns true if a heavy call is to be refused because the machine is busy. In
+    /// shadow such a call is only counted.
     ///
-    /// Not where the circuit rejects by itself, as that is then the reason; and not where an operator lets every call through.
+    /// Load shedding does not refuse a call that the circuit rejects by itself, because the rejection has the better
+    /// reason. It does not refuse a call either while an operator lets every call through.
     #[cfg(any(feature = "load-shed", all(test, breaker_loom)))]
     pub(super) fn may_shed(&self, now: Tick) -> bool {
         let word = self.load();
@@ -279,20 +292,21 @@ impl Inner {
         lets_through
     }
 
-    /// When calls may pass again, if that is known: a hold over an opening that only a reset ends, ends in that.
+    /// Returns the time from which calls may pass again, if that is known. With manual recovery and an open state, the
+    /// end of a hold is not that time, because the circuit is still open after the hold.
     fn rejects_until(&self, word: Word, until: Tick) -> Option<Tick> {
         let manual = self.config.recovery == Recovery::Manual && word.state() == State::Open;
         (until != Tick::NEVER && !manual).then_some(until)
     }
 }
 
-/// The calls that a load-shedding layer refuses, and the load that the layer sees. A shed call is in no window, takes no probe and
-/// fails nothing.
+/// The calls that a load-shedding layer refuses, and the load that the layer measures. A shed call enters no window,
+/// takes no probe and counts no failure.
 #[cfg(any(feature = "load-shed", all(test, breaker_loom)))]
 impl Circuit {
-    /// Refuses a call that is too heavy for a busy machine, unless the circuit would not let it through anyway, or an operator
-    /// lets everything through.
-    // Out of line, but not cold: while the machine is busy this is the path of every heavy call.
+    /// Refuses a call that is too heavy for a busy machine. Returns `None` if the circuit would not admit the call
+    /// anyway, or if an operator lets every call through.
+    // Out of line, but not cold, because every heavy call comes here while the machine is busy.
     #[inline(never)]
     pub(crate) fn shed(&self, now: Tick, retry_after: Duration, shed: impl FnOnce() -> Shed) -> Option<Rejected> {
         let inner = self.inner();
@@ -307,7 +321,7 @@ impl Circuit {
         Some(Rejected::new(branch, Facts::new(inner.load().era(), reason, nanos(retry_after))))
     }
 
-    /// Tells the observers what a look at the load has shown.
+    /// Reports to the observers the load that the load-shedding layer has measured.
     pub(crate) fn report_load(&self, load: Option<f64>, shedding: bool, news: bool) {
         self.inner().notify(&Event::SystemLoad { load, shedding, news });
     }
@@ -318,29 +332,37 @@ const fn wait(until: Tick, now: Tick) -> u64 {
     if until.as_nanos() == Tick::NEVER.as_nanos() { UNKNOWN } else { until.as_nanos().saturating_sub(now.as_nanos()) }
 }
 
-/// A permit before it is a permit, or a rejection before it is a rejection: two words, which are returned in registers.
+/// The numbers of a permit or of a rejection, before either has a reference to its circuit. Two words,
+/// which are returned in registers.
 struct Answer {
     mark: Mark,
-    /// The start of the call. With [`Mark::REFUSED`], the facts of the rejection.
+    /// The start of the call, or the facts of the rejection if the mark is [`Mark::REFUSED`].
     number: u64,
 }
 
-/// The answer to a call that did not pass with the first load of the word.
+/// The gate for a call that did not pass with the first load of the word.
 enum Gate {
+    /// The call passes and its outcome is counted.
     Counted,
+    /// The call passes and its outcome counts only for the totals.
     Uncounted,
-    /// A probe, if a slot is free.
+    /// The call is a probe, if a slot is free.
     Probe(Occupancy),
-    /// Nothing passes before then.
+    /// No call passes before this time.
     Closed(Tick),
-    /// Time has made a change due; look again after it.
+    /// Time has made a change due. The gate must be evaluated again after the change.
     Change(Due),
 }
 
+/// A change that time has made due.
 #[derive(Clone, Copy)]
 enum Due {
+    /// The time of a hold is over.
     HoldEnded,
+    /// The open duration is over, so the circuit begins to probe.
     Probing,
+    /// The oldest probe, of this age, has reached its deadline.
     Overdue(Duration),
+    /// The circuit has been half-open for `quiet_after` with some successes and no failure, so it closes.
     Quiet { successes: u32, half_open_for: Duration },
 }

@@ -1,7 +1,10 @@
-//! The seam to stores and to other instances: snapshots, advice, transitions since an era, and the wait for a restore.
+//! The interface of a circuit to stores and to other instances: snapshots, advice, transitions since an
+//! era, and the wait for a restore.
 //!
-//! The wait is one bit of the word, so that a circuit that awaits nothing pays nothing for the wait. It begins and ends within an
-//! era, so that permits stay valid and a transition meanwhile does not end the wait.
+//! The wait is one bit of the word, so that a circuit that awaits nothing has nothing more to test. It begins and ends
+//! within an era. So permits stay valid, and a transition meanwhile does not end the wait.
+//!
+//! Reading and writing records is left to the coordinator, which calls these functions.
 
 #[cfg(all(test, not(breaker_loom)))]
 mod tests;
@@ -25,7 +28,7 @@ use crate::sync::Release;
 use crate::window::Tally;
 
 impl Circuit {
-    /// Returns what of the circuit outlives the process.
+    /// Returns the state that a restart should restore.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let inner = self.inner();
@@ -47,16 +50,21 @@ impl Circuit {
         }
     }
 
-    /// Takes over a snapshot, of this circuit's past or of another instance, with the reason that is then told.
+    /// Takes over a snapshot of this circuit's past, or of the circuit of another instance. `reason` is the reason of
+    /// the transition, if there is one.
     ///
-    /// If state, mode and deadlines are what they were (to a quarter of a second), only the generation is taken: the era goes
-    /// on, and calls under way still count. Otherwise a new era begins, and the transition is returned. Nothing in a snapshot
-    /// is trusted: an opening lasts no longer than this circuit's own could, and as long as its own would if it does not say;
-    /// numbers that make no sense are zero.
+    /// If state, mode and deadlines agree already (deadlines to a quarter of a second), only the generation
+    /// is taken over. Then the era goes on, and calls under way still count. Otherwise a new era begins,
+    /// and the transition is returned.
     ///
-    /// A closed circuit that is [restored](Reason::Restored) to closed also takes the attempts, and adds run and sums to what it
-    /// has seen itself: however late that is, its own evidence counts on. They trip it at the next failure, not here, and are in
-    /// no [`Totals`](super::Totals).
+    /// The numbers of a snapshot are not trusted. An opening lasts at most as long as the configuration of this
+    /// circuit allows. If the snapshot has no end of the opening, the configuration decides on its duration. Numbers
+    /// that make no sense count as zero.
+    ///
+    /// A closed circuit that is [restored](Reason::Restored) to closed also takes over the attempts. It adds
+    /// the run and the sums of the snapshot to its own, so that its own evidence still counts if the restore
+    /// comes late. The added evidence trips the circuit at the next failure and not during the restore, and is
+    /// in no [`Totals`](super::Totals).
     pub fn adopt(&self, snapshot: &Snapshot, reason: Reason) -> Option<Transition> {
         self.adopt_if(|_| true, snapshot, reason).unwrap_or_default()
     }
@@ -85,18 +93,20 @@ impl Circuit {
             }
             cold.generation = snapshot.generation;
             let plan = self.planned(snapshot, reason, now, open_for);
-            // How long the last opening was is not told, only what is left of it: less would let the attempts decay too soon.
+            // A snapshot has only the remaining open time. The full duration is assumed to be at least the own duration
+            // of this circuit, because a shorter one would make the attempts decay too early.
             let last_open = if snapshot.state == State::Open { open_for.max(own) } else { own };
             if !self.is_already(word, &plan) {
                 (cold.attempt, cold.last_open) = (snapshot.attempt, last_open);
                 return Some(plan);
             }
             if plan.reason == Reason::Restored && word.state() == State::Closed {
-                // Attempts that are the same are its own: it knows better how long the last opening was.
+                // If the attempts are the same, the circuit itself counted them and knows the
+                // duration of its last opening better.
                 if cold.attempt != snapshot.attempt {
                     (cold.attempt, cold.last_open) = (snapshot.attempt, last_open);
                 }
-                // In the order of `count`: whoever sees the run sees the sums.
+                // In the order of `count`, so that a thread that sees the run also sees the sums.
                 inner.evidence.seed(word.era(), now, plan.tally);
                 inner.run.seed(word.era(), plan.run);
             }
@@ -105,18 +115,20 @@ impl Circuit {
         if moved { Err(Moved) } else { Ok(edge) }
     }
 
-    /// Takes the advice of another instance, whose circuit for the same service opened: for a while, less evidence is enough.
+    /// Lowers the thresholds for a while, because another instance has opened its circuit for the same service.
     ///
-    /// Until `lasts` has passed, `min_calls` and `consecutive_failures` are a quarter of those configured, rounded up, and at
-    /// least 2; shares and scores stay. What trips because of that says so ([`Reason::Advised`]). Advice outlasts every
-    /// transition; a later one replaces it, and one of zero ends it.
+    /// Until `lasts` has passed, `min_calls` and `consecutive_failures` are a quarter of the configured values, rounded
+    /// up and at least 2, but never more than configured. Rates and scores stay. A circuit that trips only because of
+    /// the advice has the reason [`Reason::Advised`]. Advice outlasts every transition. Later advice replaces earlier
+    /// advice, and advice of zero ends it.
     pub fn advise(&self, lasts: Duration) {
         let inner = self.inner();
         let until = if lasts.is_zero() { Tick::ZERO } else { inner.now().saturating_add(lasts) };
-        // Relaxed: a deadline that publishes nothing; `weigh` says what follows from seeing it late.
+        // Relaxed: a deadline, publishes nothing. `is_advised` describes the effect of reading it late.
         inner.advised_until.store(until.as_nanos(), Relaxed);
     }
 
+    /// Returns the era that the snapshot describes, with the parts that its state needs.
     fn planned(&self, snapshot: &Snapshot, reason: Reason, now: Tick, open_for: Duration) -> Plan {
         let mut plan = Plan::new(Standing::new(snapshot.state, snapshot.mode), reason, now);
         plan.tripped_for = snapshot.tripped_for;
@@ -135,16 +147,18 @@ impl Circuit {
         plan
     }
 
+    /// Returns true if the circuit is already as planned, so that no new era is needed.
     fn is_already(&self, word: Word, plan: &Plan) -> bool {
         let close = |a: Tick, b: Tick| {
-            // When a deadline has passed, it no longer matters when it did.
+            // Two deadlines that have both passed are the same, because both let the next call probe.
             let (a, b) = (a.max(plan.now), b.max(plan.now));
             let apart = a.saturating_since(b).max(b.saturating_since(a));
             apart <= SAME_DEADLINE
         };
         let inner = self.inner();
-        // Successes brought along must not vanish because the circuit is half-open already; nor can they be added, as they would
-        // have to be weighed. A closed circuit weighs what it is brought at the next failure.
+        // Restored probe successes must not be lost when the circuit is already half-open. They cannot be added in
+        // place either, because they could complete the verdict. A closed circuit has no such problem, because the next
+        // failure weighs the added evidence.
         let brings_successes = plan.successes > inner.probes.verdict(word.era()).successes;
         word.standing() == plan.standing
             && (word.state() != State::Open || close(inner.open_until(), plan.open_until))
@@ -155,31 +169,33 @@ impl Circuit {
 
 #[cfg(any(feature = "store", test))]
 impl Circuit {
-    /// Lets services wait in `poll_ready` until the circuit is [`restored`](Self::restored), whatever happens to it meanwhile.
+    /// Makes services wait in `poll_ready` until the circuit is [`restored`](Self::restored), even if
+    /// the circuit changes meanwhile.
     ///
-    /// Bare permits and calls never wait, nor does anybody under the kill switch.
+    /// Permits and calls without a service never wait, and neither do the services of a bypassed circuit.
     pub(crate) fn await_restore(&self) {
         self.change_wait(Word::awaiting_restore);
     }
 
-    /// Ends the wait, with or without a restore: every service looks again.
+    /// Ends the wait, with or without a restore, so that every service checks the circuit again.
     pub(crate) fn restored(&self) {
         if self.change_wait(Word::restored) {
-            // After the word, so that whoever is woken finds it; and outside the lock, as a task is foreign code.
+            // After the word, so that a woken task finds the change, and outside the lock,
+            // because a task is foreign code.
             self.inner().wakers.wake();
         }
     }
 
-    /// Publishes what `change` makes of the word; whether that is another one.
+    /// Publishes the word that `change` returns, and returns true if it differs from the present word.
     fn change_wait(&self, change: impl FnOnce(Word) -> Word) -> bool {
         let inner = self.inner();
         let _cold = inner.cold.lock();
-        // Relaxed: the word only changes under the lock that we hold.
+        // Relaxed: the word changes only under the lock, which this thread holds.
         let word = Word::from_bits(inner.word.load(Relaxed));
         let next = change(word);
         if next != word {
-            // Release: pairs with the Acquire in `load`. The data of the era were written under the lock before, and whoever sees
-            // this word must see them too.
+            // Release: pairs with the Acquire in `load`. A thread that sees this word must see the data of the era,
+            // which another thread may have written under the lock before.
             inner.word.store(next.bits(), Release);
         }
         next != word
@@ -192,41 +208,44 @@ impl Circuit {
         self.inner().load().standing()
     }
 
-    /// Whether a record of it would say anything: it has failed, or was once something else than it began as.
+    /// Returns true if a record of the circuit would have content, because the circuit has failed
+    /// or changed since it was created.
     #[cfg(feature = "keyed")]
     pub(crate) fn has_history(&self) -> bool {
         self.inner().load().era() > super::inner::FIRST_ERA || self.totals().failures > 0
     }
 
-    /// Returns the tick that it is by the circuit's clock.
+    /// Returns the time by the clock of the circuit.
     pub(crate) fn now(&self) -> Tick {
         self.inner().now()
     }
 
-    /// Returns the transitions that began a later era than `era`, oldest first, and how many more there were that are forgotten.
+    /// Returns the transitions after the begin of `era`, oldest first, and the number of those
+    /// that the circuit has forgotten.
     pub(crate) fn transitions_since(&self, era: u64) -> (Vec<Transition>, u64) {
         let inner = self.inner();
         // Under the lock no transition comes between word and history.
         let cold = inner.cold.lock();
         let known: Vec<_> = cold.history.iter().filter(|edge| edge.era > era).cloned().collect();
         let oldest = known.first().map_or(inner.load().era() + 1, |edge| edge.era);
-        // One era each; no transition began the first one, whatever era the caller knows of.
+        // Each transition begins one era, except that the first era began without a transition and
+        // is never counted as forgotten.
         let forgotten = oldest.saturating_sub(era.max(super::inner::FIRST_ERA) + 1);
         (known, forgotten)
     }
 
-    /// Sets the generation of the record that the circuit is in step with, and nothing else.
+    /// Sets the generation of the stored record that the circuit is in step with, and changes nothing else.
     pub(crate) fn stamp(&self, generation: Generation) {
         self.inner().cold.lock().generation = generation;
     }
 
-    /// Hears what orders given here must know of the record: its newest number, the orders that it has, and how long ago the
-    /// circuit left closed elsewhere.
+    /// Stores the parts of a record by which orders on this circuit are judged: its newest number, the ids of its
+    /// orders, and the time since the circuit left closed according to the published state.
     pub(crate) fn observe_record(&self, latest: Generation, orders: &[String], tripped_for: Option<Duration>) {
         let now = self.inner().now();
         let mut cold = self.inner().cold.lock();
         if cold.past().is_none() && latest == Generation::default() {
-            // Most records say nothing, and most circuits never need to know more.
+            // Nothing to store. The allocation is spared, because most records and most circuits never have more.
             return;
         }
         let past = cold.past_mut();
@@ -235,7 +254,8 @@ impl Circuit {
         past.tripped_elsewhere = tripped_for.map(|ago| Since::new(now, ago));
     }
 
-    /// The trip that was just taken over is of that long ago.
+    /// Dates the last trip back, because it was taken over from another instance and had happened `ago` before. The
+    /// cooldown of a reset counts from the trip itself.
     pub(crate) fn backdate_trip(&self, ago: Duration) {
         let now = self.inner().now();
         let mut cold = self.inner().cold.lock();
@@ -244,9 +264,10 @@ impl Circuit {
     }
 }
 
-/// The circuit is in another era by now.
+/// The error of a change whose era is over.
 #[derive(Debug)]
 pub(crate) struct Moved;
 
-/// Two deadlines that went through a record and a clock's offset are the same if they are this close.
+/// The largest difference of two deadlines that count as the same. A deadline that went through a record and the
+/// offset of a clock is not exact.
 const SAME_DEADLINE: Duration = Duration::from_millis(250);

@@ -1,8 +1,10 @@
-//! A branch: the reference to a circuit that its permits and rejections hold.
+//! A branch: the reference to a circuit that permits and rejections hold.
 //!
-//! Two threads that count references on one cache line cost each other more than all the rest of a call. So each branch has a
-//! reference count of its own. A circuit begins with the root, and when several threads call it often, each index of a seat gets a
-//! branch.
+//! Each branch has a reference count of its own, because two threads that count references on one cache line cost each
+//! other more than the rest of a call. A circuit begins with one branch, the root. When several threads call the
+//! circuit often, it is spread, and each index of a seat gets a branch.
+//!
+//! `circuit/admit.rs` and `circuit/outcomes.rs` notice that threads meet. `window/cells.rs` counts how often.
 
 use std::sync::Arc;
 
@@ -12,19 +14,21 @@ use crate::clock::Tick;
 use crate::state::{Shed, Transition};
 use crate::sync::{OnceLock, Relaxed, Release, indices, seat, seat_with_index};
 
-// The reference counts lie on a line of their own in front of the fields.
+// Aligned, so that the reference counts of two branches never share a cache line. The
+// counts lie in front of the fields.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Branch {
     pub(super) inner: Arc<Inner>,
-    /// A branch for each index of a seat. Only the root has these branches, and only once the circuit is spread.
+    /// A branch for each index of a seat. Only the root of a circuit that is spread has these branches.
     spread: OnceLock<Box<[Arc<Self>]>>,
-    /// The numbers of a shed call. Each shed call has a branch of its own, so that only shed calls pay for them.
+    /// The numbers of a shed call. A shed call gets a branch of its own, so that other
+    /// rejections need no room for the numbers.
     pub(super) shed: Option<Box<Shed>>,
 }
 
 impl Branch {
-    /// Returns the root of a new circuit.
+    /// Returns the root of a new circuit, with all branches if the circuit is spread from the start.
     pub(super) fn root(inner: Arc<Inner>, is_spread: bool) -> Arc<Self> {
         let root = Arc::new(Self::new(inner, None));
         if is_spread {
@@ -43,7 +47,6 @@ impl Branch {
     }
 
     /// Returns the branch of this thread, where `self` is the root.
-    ///
     #[inline(always)]
     pub(super) fn own(self: &Arc<Self>, word: Word) -> &Arc<Self> {
         if !word.is_spread() {
@@ -55,15 +58,16 @@ impl Branch {
         }
     }
 
-    /// Returns the branch of a thread that has no index yet. A thread that gets none shares the branch of another.
+    /// Returns the branch of a thread that has no index yet. If no index is free, the thread
+    /// shares the branch of another thread.
     #[cold]
     fn first_or_shared(branches: &[Arc<Self>]) -> &Arc<Self> {
         let seat = seat_with_index();
         branches.get(seat.index()).unwrap_or_else(|| &branches[seat.number() as usize % branches.len()])
     }
 
-    /// Takes note of an outcome or rejection that no cell has counted, where `self` is the root or the circuit is spread. If that
-    /// happens often, each seat gets a cell and a branch.
+    /// Counts an outcome or a rejection for which the thread had no cell, where `self` is the root or the circuit is
+    /// spread. If that happens often, the circuit is spread, so that each seat gets a cell and a branch.
     #[cold]
     #[inline(never)]
     pub(super) fn note_contention(&self, now: impl FnOnce() -> Tick) {
@@ -73,32 +77,32 @@ impl Branch {
         }
     }
 
-    /// Gives each index of a seat a cell and a branch. Returns false if another thread has the lock.
+    /// Gives each index of a seat a cell and a branch. Returns false if another thread holds the lock.
     pub(super) fn spread(&self) -> bool {
-        // Under the lock, so that the circuit is spread once, and no change of the word comes between its load and its store. If
-        // another thread has the lock, this call does not wait for it: threads that go on without cells try again.
+        // Under the lock, the circuit is spread once, and no change of the word comes between its load and its store.
+        // The call does not wait if another thread holds the lock, because threads that go on without cells try again.
         let Some(_cold) = self.inner.cold.try_lock() else { return false };
-        // Relaxed: the word only changes under the lock that we hold.
+        // Relaxed: the word changes only under the lock, which this thread holds.
         let word = Word::from_bits(self.inner.word.load(Relaxed));
         if !word.is_spread() {
             self.inner.cells.spread();
             self.spread
                 .get_or_init(|| (0..indices()).map(|_| Arc::new(Self::new(Arc::clone(&self.inner), None))).collect());
-            // Release: pairs with the Acquire in `load`. The data of the era were written under the lock before, and a thread that
-            // sees this word must see them too, and the branches.
+            // Release: pairs with the Acquire in `load`. A thread that sees this word must see the branches, and the
+            // data of the era, which another thread may have written under the lock before.
             self.inner.word.store(word.spread().bits(), Release);
         }
         true
     }
 
-    /// Returns the transition by which the circuit was open in an era, or before it became half-open. `before` returns by how many
-    /// eras that era lies before another.
+    /// Returns the transition that opened the circuit before or in a given era, so that a rejection of that era can
+    /// give the reason. `before` returns the number of eras between that era and the one it is given.
     pub(super) fn opened(&self, before: impl Fn(u64) -> u64) -> Option<Transition> {
         if self.shed.is_some() {
             return None;
         }
         let cold = self.inner.cold.lock();
-        // Each transition begins one era, so the history holds the last eras without a gap.
+        // Each transition begins one era, so the history has the last eras without a gap.
         let later = usize::try_from(before(cold.history.back()?.era)).ok()?;
         let past = cold.history.iter().rev().skip(later);
         past.take_while(|edge| edge.to.is_tripped()).find(|edge| edge.to.is_open()).cloned()

@@ -1,7 +1,12 @@
-//! Transitions: one winner, under the cold mutex, with the data of the new era written before its word.
+//! Transitions: a change has one winner, which writes the data of the new era under the cold
+//! mutex and then publishes the word.
 //!
-//! A change is planned by whoever finds it due, on the word it has seen; if another era has begun meanwhile, another thread was
-//! first and nothing happens. Observers are told afterwards, outside the lock, by the winner.
+//! A thread plans a change on the word that it has seen. If another era has begun meanwhile, another thread
+//! was first, and nothing happens. The winner notifies the observers afterwards and outside the lock,
+//! because observers are foreign code.
+//!
+//! The rules that decide on a change are in `decide`, and the threads that find a change due are in `admit`,
+//! `outcomes`, `operate` and `adopt`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +23,7 @@ use crate::state::{Act, Generation, Mode, Reason, Standing, State, Transition};
 use crate::sync::{MutexGuard, Relaxed, Release};
 use crate::window::Tally;
 
-/// What an era begins with.
+/// The data with which an era begins.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) standing: Standing,
@@ -26,13 +31,15 @@ pub(super) struct Plan {
     pub(super) now: Tick,
     pub(super) open_until: Tick,
     pub(super) hold_until: Tick,
-    /// The failure that completed the evidence.
+    /// The kind of the failure that completed the evidence.
     pub(super) failure: Option<FailureKind>,
-    /// Evidence that a restored circuit brings along: the weight of the run, the sums, the successes of probes.
+    /// The weight of the run, which a restored circuit brings along.
     pub(super) run: u64,
+    /// The sums of the window, which a restored circuit brings along.
     pub(super) tally: Tally,
+    /// The successes of probes, which a restored circuit brings along.
     pub(super) successes: u32,
-    /// How long ago it left closed, if that was before now.
+    /// The time since the circuit left closed, if that happened before now.
     pub(super) tripped_for: Option<Duration>,
     /// The id of the operator's order.
     pub(super) order: Option<Arc<str>>,
@@ -58,28 +65,30 @@ impl Plan {
 }
 
 impl Inner {
-    /// Makes the planned change if the circuit is still in the era of `expected`, and tells of it.
+    /// Makes the planned change and notifies the observers, if the circuit is still in the era of `expected`.
     ///
-    /// `plan` runs under the lock and may give up. Eras are compared, not words: no change is lost because the wait for a
-    /// restore began or ended meanwhile.
+    /// `plan` runs under the lock and may return `None`, so that nothing changes. Eras are compared, and not words, so
+    /// that no change is lost because a wait for a restore began or ended meanwhile.
     pub(super) fn change(&self, expected: Word, plan: impl FnOnce(&mut Cold) -> Option<Plan>) -> Option<Transition> {
         self.change_any(|cold, word| if word.era() == expected.era() { plan(cold) } else { None })
     }
 
-    /// Makes the planned change wherever the circuit is.
+    /// Makes the planned change in whatever era the circuit is.
     pub(super) fn change_any(&self, plan: impl FnOnce(&mut Cold, Word) -> Option<Plan>) -> Option<Transition> {
         let mut cold = self.cold.lock();
-        // Relaxed: the word only changes under the lock that we hold.
+        // Relaxed: the word changes only under the lock, which this thread holds.
         let word = Word::from_bits(self.word.load(Relaxed));
         let plan = plan(&mut cold, word)?;
         let transition = self.enter(cold, word, plan);
         self.wakers.wake();
+        // `enter` has released the lock, because the rest runs foreign code. The sums come before the transition, so
+        // that observers count them in the era that has ended.
         self.report_sums();
         self.notify(&Event::Transition(&transition));
         Some(transition)
     }
 
-    /// Writes the data of the next era, then publishes it.
+    /// Writes the data of the next era, publishes the word, and releases the lock.
     fn enter(&self, mut cold: MutexGuard<'_, Cold>, from: Word, plan: Plan) -> Transition {
         let Plan { standing, reason, now, open_until, hold_until, failure, run, tally, successes, tripped_for, order } =
             plan;
@@ -126,15 +135,18 @@ impl Inner {
         }
         cold.history.push_back(transition.clone());
 
+        // The time without an opening reduces the number of openings in a row. Only time in
+        // which calls were counted is added.
         if standing.state == State::Open && from.state() != State::Open {
             cold.closed_for = Duration::ZERO;
         } else if from.restored().is_flowing() {
             cold.closed_for = cold.closed_for.saturating_add(now.saturating_since(self.entered()));
         }
 
-        // Relaxed: the Release store below publishes these with the word.
+        // Relaxed: the Release store below publishes these values with the word.
         self.entered.store(now.as_nanos(), Relaxed);
-        // A deadline that the new era has no use for stays: who still reads with the old word must not find that there is none.
+        // A deadline that the new era does not need stays as it was, because a thread with the old word would read that
+        // the circuit is open without an end.
         if standing.state == State::Open {
             self.open_until.store(open_until.as_nanos(), Relaxed);
         }
@@ -146,16 +158,17 @@ impl Inner {
         self.evidence.seed(to.era(), now, tally);
         self.probes.begin(to.era(), successes);
         self.leave_alone_until.begin(to.era(), 0);
-        // A circuit can begin to reject half-open: reset to it, or restored.
+        // Not only an open circuit rejects. A circuit that is reset to half-open or restored half-open rejects as well.
         if standing.is_open() || standing.is_tripped() && !from.standing().is_tripped() {
             self.begin_summaries(now);
         }
-        // Release: pairs with the Acquire in `load`; whoever sees the new era sees all of the above.
+        // Release: pairs with the Acquire in `load`. A thread that sees the new era sees all of the above.
         self.word.store(to.bits(), Release);
         transition
     }
 
-    /// Trips a closed circuit whose rule was met.
+    /// Trips a closed circuit that has met a rule. The time spent closed decides on the
+    /// number of openings that still count.
     pub(super) fn trip(&self, expected: Word, now: Tick, reason: Reason, failure: Option<FailureKind>) {
         let closed_for = now.saturating_since(self.entered());
         self.change(expected, |cold| {
@@ -170,12 +183,13 @@ impl Inner {
         self.change(expected, |cold| Some(self.open(cold, expected, now, reason, failure)));
     }
 
+    /// Plans an opening. The longer of the configured duration and the `Retry-After` of the service applies.
     fn open(&self, cold: &mut Cold, from: Word, now: Tick, reason: Reason, failure: Option<FailureKind>) -> Plan {
         let era = from.era();
         cold.attempt = cold.attempt.saturating_add(1);
         let alone_until = Duration::from_millis(self.leave_alone_until.get(era).unwrap_or(0));
         let floor = self.entered().saturating_add(alone_until).saturating_since(now);
-        // However the clock has jumped meanwhile.
+        // The limit holds even if the clock has jumped back since the failure.
         let floor = floor.min(LONGEST_RETRY_AFTER);
         cold.last_open = self.config.open.of(cold.attempt, self.random(era)).max(floor);
         let mut plan = Plan::new(Standing::new(State::Open, from.mode()), reason, now);
@@ -186,18 +200,19 @@ impl Inner {
         plan
     }
 
-    /// Lets a circuit probe; ends a forced opening with it.
+    /// Begins to probe, after an opening or a forced opening.
     pub(super) fn half_open(&self, expected: Word, now: Tick, reason: Reason) {
         self.change(expected, |cold| {
             Some(Plan::new(Standing::new(State::HalfOpen, cold.beneath(expected.mode())), reason, now))
         });
     }
 
+    /// Closes a half-open circuit.
     pub(super) fn close(&self, expected: Word, now: Tick, reason: Reason) {
         self.change(expected, |_| Some(Plan::new(Standing::new(State::Closed, expected.mode()), reason, now)));
     }
 
-    /// Ends a hold; the state beneath decides again.
+    /// Ends a hold, so that the state beneath decides again.
     pub(super) fn uncover(&self, expected: Word, now: Tick, reason: Reason) {
         self.change(expected, |cold| {
             let mode = cold.beneath(expected.mode());
@@ -205,7 +220,7 @@ impl Inner {
         });
     }
 
-    /// Plans another mode over the state that there is.
+    /// Plans another mode over the present state, which keeps its deadline.
     pub(super) fn over_the_same_state(&self, from: Word, mode: Mode, reason: Reason, now: Tick) -> Plan {
         let mut plan = Plan::new(Standing::new(from.state(), mode), reason, now);
         plan.open_until = self.open_until();
@@ -213,10 +228,11 @@ impl Inner {
     }
 }
 
-/// Whether it was tripped and has not closed since, whatever else lies over it: a disabled circuit may be open beneath.
+/// Returns true if the circuit has tripped and not closed since. Unlike `is_tripped`, true for a
+/// disabled circuit that is open beneath.
 fn has_left_closed(standing: Standing) -> bool {
     standing.mode == Mode::ForcedOpen || standing.state != State::Closed
 }
 
-/// How many transitions a circuit remembers.
+/// The number of transitions that a circuit remembers.
 const HISTORY: usize = 128;

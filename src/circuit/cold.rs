@@ -1,4 +1,6 @@
-//! The data that only transitions and operators' acts use, behind one mutex that no call takes.
+//! The cold data of a circuit: used by transitions and by the acts of operators, behind one mutex that no call takes.
+//!
+//! A lock is the simplest way to have one winner with complete information, and transitions are rare enough for a lock.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,22 +9,26 @@ use std::time::Duration;
 use crate::clock::Tick;
 use crate::state::{Generation, Mode, Transition};
 
-/// What only transitions touch.
+/// The data that only transitions and acts use.
 #[derive(Debug)]
 pub(super) struct Cold {
-    /// The last transitions, oldest first; it grows as they happen.
+    /// The last transitions, oldest first, at most 128. Allocated as they happen, because most circuits never trip.
     pub(super) history: VecDeque<Transition>,
+    /// The generation of the stored record that the circuit is in step with.
     pub(super) generation: Generation,
-    /// The openings in a row, and how long the last of them was.
+    /// The number of openings in a row. It decays while the circuit is closed.
     pub(super) attempt: u32,
+    /// The duration of the last opening, which is the unit in which `attempt` decays.
     pub(super) last_open: Duration,
-    /// How long it has been closed since then, over the eras that have ended: no mode laid over it winds that back.
+    /// The time that the circuit has been closed since the last opening, without the present era. A sum over eras, so
+    /// that a change of the mode, which begins an era, does not restart the decay of `attempt`.
     pub(super) closed_for: Duration,
-    /// What a hold ends in: automatic or shadow.
+    /// The mode in which a hold ends: automatic or shadow.
     pub(super) beneath: Mode,
-    /// The rejections counted when the circuit last was closed.
+    /// The count of rejections at the last time that the circuit was not tripped. A transition reports the difference.
     pub(super) rejected_before: u64,
-    /// What orders are judged by. Most circuits never need it, so it is made when there is something in it.
+    /// The data by which orders are refused. Allocated with the first entry, because most
+    /// circuits never trip and get no orders.
     past: Option<Box<Past>>,
 }
 
@@ -48,7 +54,7 @@ impl Cold {
         self.past.get_or_insert_default()
     }
 
-    /// How long ago it left closed, if it has not closed since.
+    /// Returns the time since the circuit left closed. `None` if the circuit has closed since.
     pub(super) fn tripped_for(&self, now: Tick) -> Option<Duration> {
         self.past()?.tripped.map(|since| since.passed(now))
     }
@@ -57,26 +63,29 @@ impl Cold {
         self.past().map_or_else(Generation::default, |past| past.latest)
     }
 
-    /// What `mode` ends in, if it is a hold, or else what it is.
+    /// Returns the mode in which `mode` ends if it is a hold, or else `mode` itself.
     pub(super) const fn beneath(&self, mode: Mode) -> Mode {
         if mode.is_hold() { self.beneath } else { mode }
     }
 }
 
-/// What has happened to a circuit, as far as orders are judged by it.
+/// The past of a circuit, as far as orders depend on it.
 #[derive(Debug, Default)]
 pub(super) struct Past {
-    /// When it left closed, or was tripped by hand, if it has not closed since: from there a reset's cooldown counts.
+    /// The time when the circuit left closed or was tripped by an operator. `None` once the circuit has closed again.
+    /// The cooldown of a reset starts at this time.
     pub(super) tripped: Option<Since>,
-    /// The same of the state that was published last: of this circuit on other instances.
+    /// The same for the published state, which another instance may have tripped. Used while `tripped` is `None`.
     pub(super) tripped_elsewhere: Option<Since>,
-    /// Grows with all that an operator could have seen: with each transition here, and with what is heard of others.
+    /// Increases with every change that an operator could have observed: the transitions of this circuit, and the
+    /// changes loaded from the store.
     pub(super) latest: Generation,
-    /// The ids of the last orders, here and elsewhere, the newest last.
+    /// The ids of the last orders of this and of other instances, the newest last.
     orders: VecDeque<Arc<str>>,
 }
 
 impl Past {
+    /// Returns true if an order of this id was carried out before. Such an order does nothing when it is sent again.
     pub(super) fn has_done(&self, order: &str) -> bool {
         self.orders.iter().any(|done| **done == *order)
     }
@@ -92,7 +101,7 @@ impl Past {
     }
 }
 
-/// When something happened, perhaps before the clock began: of that, a tick cannot tell.
+/// A time in the past, which may lie before the origin of the clock. A tick alone could not express that.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Since {
     at: Tick,
@@ -109,5 +118,5 @@ impl Since {
     }
 }
 
-/// How many orders it recognises when they are given again.
+/// The number of orders that are remembered, so that an order that is sent again is recognised.
 const ORDERS: usize = 16;

@@ -1,4 +1,7 @@
-//! The decisions: whether evidence trips a circuit, and for how long. Pure functions of numbers.
+//! Decisions: pure functions that return the rule which evidence meets, and the number of openings that still counts.
+//!
+//! The functions get numbers and return a [`Reason`] with the same numbers, so that each decision can be tested without
+//! a circuit. Callers make the change.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,22 +11,25 @@ use crate::outcome::{UNIT, score_from_units};
 use crate::state::Reason;
 use crate::window::{Tally, Window};
 
-/// What a closed circuit knows.
+/// The evidence of a closed circuit at one moment.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Situation {
     /// The weight of the failures since the last success, in 1/256.
     pub(super) run: u64,
+    /// The sums over the window.
     pub(super) tally: Tally,
-    /// How long the era has lasted.
+    /// The time since the era began.
     pub(super) age: Duration,
 }
 
-/// Returns the first rule that the evidence meets: run, rate, score, slow calls.
+/// Returns the first rule that the evidence meets. The order is run, failure rate, failure score, slow-call rate.
 pub(super) fn trips(rules: &Rules, window: Window, seen: &Situation) -> Option<Reason> {
     let Rules { failure_rate, min_calls, consecutive_failures, always, failure_score, slow_call_rate } = *rules;
     let Tally { calls, units, slow } = seen.tally;
     let enough = calls >= u64::from(min_calls);
 
+    // At high traffic a few failures in a row are chance. Therefore the run must be longer once the
+    // window has enough calls for a rate.
     if let Some(n) = consecutive_failures {
         let longer = rules.has_rate() && !always && enough;
         let limit = u64::from(if longer { n.max(min_calls) } else { n }) * u64::from(UNIT);
@@ -32,7 +38,8 @@ pub(super) fn trips(rules: &Rules, window: Window, seen: &Situation) -> Option<R
             return Some(Reason::ConsecutiveFailures { score, limit });
         }
     }
-    // A young time window flaps: its first bucket holds whatever came first.
+    // A rate waits until the first bucket of the era is over, because the few calls of a young time
+    // window would decide otherwise.
     let ripe = enough && window.bucket_width().is_none_or(|width| seen.age >= width);
     if let Some(limit) = failure_rate.filter(|_| ripe) {
         let score = score_from_units(units);
@@ -56,31 +63,34 @@ pub(super) fn trips(rules: &Rules, window: Window, seen: &Situation) -> Option<R
     None
 }
 
-/// Returns the first rule that the evidence meets once the thresholds are lowered, as another instance opened.
+/// Returns the first rule that the evidence meets with the thresholds that the advice of another instance has lowered.
 pub(super) fn trips_on_advice(rules: &Rules, window: Window, seen: &Situation) -> Option<Reason> {
-    // Less evidence is asked for, but it must be as bad: shares and scores stay.
+    // Fewer calls are enough, but they must be as bad, so that rates and scores stay as they are.
     let min_calls = lowered(rules.min_calls);
     let lower = Rules { min_calls, consecutive_failures: rules.consecutive_failures.map(lowered), ..*rules };
     trips(&lower, window, seen).map(|rule| Reason::Advised { rule: Arc::new(rule) })
 }
 
-/// A quarter, rounded up. At least 2, as one failure is chance, but never more than it was.
+/// Returns a quarter of the threshold, rounded up. At least 2, because one failure is chance, but
+/// never more than the threshold.
 fn lowered(threshold: u32) -> u32 {
     threshold.div_ceil(4).max(2).min(threshold)
 }
 
-/// Returns the share of `part` in `calls`. While calls complete it can be off, but it is a share: 1 at most.
+/// Returns the share of `part` in `calls`, 1 at most. The limit matters because the sums
+/// can be off while calls complete.
 pub(super) fn share(part: f64, calls: u64) -> f64 {
     let calls = score_from_units(calls.max(1) * u64::from(UNIT));
     (part / calls).min(1.0)
 }
 
-/// At least, but for the last bits of a division: 12 of 30 is 0.4.
+/// Returns true if the value is at least the limit, with a tolerance for rounding, so that 12 of 30 reaches 0.4.
 fn reaches(value: f64, limit: f64) -> bool {
     value >= limit * (1.0 - 1e-12)
 }
 
-/// Returns how many openings in a row are still remembered: one fewer for each last open duration spent closed.
+/// Returns the number of openings in a row that still counts. One fewer for each `last_open`
+/// that the circuit has been closed.
 pub(super) fn decayed(attempt: u32, last_open: Duration, closed_for: Duration) -> u32 {
     let Some(healed) = closed_for.as_nanos().checked_div(last_open.as_nanos()) else { return 0 };
     attempt.saturating_sub(u32::try_from(healed).unwrap_or(u32::MAX))

@@ -1,4 +1,6 @@
-//! The data of a circuit: the word, the data of its era, the evidence, and what only transitions touch.
+//! The data of a circuit: the word, the data of the present era, the evidence, and the cold data behind the mutex.
+//!
+//! The order of the fields is part of the speed of a call, and the assertions below the struct hold it.
 
 use std::sync::Arc;
 
@@ -18,103 +20,116 @@ use crate::window::run::Run;
 use crate::window::tagged::Tagged;
 use crate::window::{Evidence, Tally};
 
-/// The fields that every call reads come first and together, on lines that no healthy call writes.
+/// The shared data of all handles of a circuit. The fields that every call reads come first and together, on cache
+/// lines that no healthy call writes, so that threads do not wait for each other.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Inner {
-    /// Read by every call, written by transitions only.
+    /// Read by every call. Written by transitions, and when the circuit is spread or a
+    /// wait for a restore begins or ends.
     pub(super) word: AtomicU64,
+    /// The end of the opening. Valid while the state is open.
     pub(super) open_until: AtomicU64,
     pub(super) clock: AnyClock,
-    /// A success of a healthy service only reads it.
+    /// The weight of the failures since the last success. A success only reads the run as long as it is empty.
     pub(super) run: Run,
-    /// The successes and rejections that threads count for themselves.
+    /// The successes and rejections that each thread counts in a cell of its own.
     pub(super) cells: Cells,
-    /// How the success of a counted call is recorded.
+    /// The steps by which the success of a counted call is recorded.
     pub(super) success: Success,
-    /// How each call is timed, unless its classifier asks for more.
+    /// The way in which each call is timed, unless its classifier needs the elapsed time.
     pub(super) timing: Timing,
-    /// The data of the era: written under the cold mutex before the word is published.
+    /// The time at which the era began. Like `open_until` and `hold_until`, written under
+    /// the cold mutex before the word.
     pub(super) entered: AtomicU64,
+    /// The end of a hold. Valid while the mode is a hold.
     pub(super) hold_until: AtomicU64,
+    /// The seed of the jitter of open durations.
     seed: u64,
-    /// Those of the observers that want every call.
+    /// The observers that want every call.
     pub(super) call_observers: Box<[Arc<dyn Observer>]>,
     pub(super) probes: Probes,
-    /// Until when the service asked to be left alone, in milliseconds since the era began.
+    /// The latest `Retry-After` of a failure in this era, as a time in milliseconds since the era began.
     pub(super) leave_alone_until: Tagged,
     pub(super) wakers: Wakers,
     pub(super) config: Config,
-    /// The configuration's and the shipped ones. Those are this circuit's own: they remember what it told them.
+    /// The observers of the configuration, the shipped observers, and one of the registry. The shipped observers belong
+    /// to this circuit alone, because they keep numbers of it.
     pub(super) observers: Box<[Arc<dyn Observer>]>,
-    /// The evidence of the era, except the successes that the cells count.
+    /// The window of the era, without the successes that the cells count.
     pub(super) evidence: Evidence,
-    /// In how many nanoseconds by the coarse clock a call that began by the precise one is certainly not slow.
+    /// A call is certainly not slow if its end by the coarse clock is less than this number of nanoseconds after its
+    /// precise start. Zero if the lag of the clock is not known.
     pub(super) quick: u64,
     pub(super) contention: Contention,
     pub(super) counts: Counts,
-    /// Until when another instance's opening lowers the thresholds. Only read where evidence is weighed.
+    /// The end of the advice by which another instance lowers the thresholds. Read only when evidence is
+    /// weighed, so it lies far from the word.
     pub(super) advised_until: AtomicU64,
     pub(super) cold: Mutex<Cold>,
 }
 
-// Where pointers are half as long, so is what lies between: then it is only slower.
+// Only on 64-bit targets, because shorter pointers move `config` closer to the word. That is slower, but correct.
 #[cfg(all(not(breaker_loom), target_pointer_width = "64"))]
 const _: () = {
     assert!(std::mem::offset_of!(Inner, timing) < 128, "a call reads more than two lines");
     assert!(std::mem::offset_of!(Inner, config) >= 128, "calls write near the word");
 };
 
-/// How each call is timed.
+/// The way in which a call is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Timing {
+    /// Neither start nor end is read by the precise clock.
     Nothing,
-    /// The start is read precisely; the end only where the coarse clock cannot show that the call was not slow.
+    /// The start is read precisely. The end is read precisely only if the coarse clock cannot
+    /// show that the call was not slow.
     Slow,
     /// Start and end are read precisely.
     Measured,
 }
 
-/// How the success of a counted call is recorded.
+/// The steps by which the success of a counted call is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Success {
-    /// A count.
+    /// Adds to a cell, without a time.
     Counts,
-    /// A count in the bucket of the time.
+    /// Adds to the bucket of the present time in a cell, because a time window or a report of sums needs the time.
     Dates,
-    /// In full, because it may weigh something or an observer wants each call.
+    /// Takes every step, because a success may trip the circuit, or an observer wants each call.
     Weighs,
 }
 
-/// When an admission reads the start time of its call.
+/// The start time that an admission reads for its call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Start {
-    /// Not at all; the call's future will, when it first has to wait.
+    /// No start time. The future of the call reads one when the call first has to wait.
     Untaken,
-    /// Now, coarsely.
+    /// The time by the coarse clock.
     Coarse,
-    /// Now, to measure how long the call takes.
+    /// The time by the precise clock, because the duration of the call will be measured.
     Precise,
 }
 
-/// Counts for the totals. Successes of a closed circuit are not among them, as cells and window have counted them.
+/// Counts for the totals. Successes of a closed circuit are not counted here, because
+/// cells and window have counted them.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     /// Failures that entered the window.
     pub(super) failures: AtomicU64,
-    /// Outcomes that did not: of probes, of calls let through uncounted, and stale ones.
+    /// Outcomes that entered no window: those of probes, of calls that went through uncounted, and stale ones.
     pub(super) other_successes: AtomicU64,
     pub(super) other_failures: AtomicU64,
     pub(super) ignored: AtomicU64,
     pub(super) cancelled: AtomicU64,
     pub(super) stale: AtomicU64,
-    /// Rejections of threads without a cell.
+    /// Rejections of threads that have no cell.
     pub(super) rejected: AtomicU64,
     pub(super) would_reject: AtomicU64,
     pub(super) load_shed: AtomicU64,
     pub(super) observer_panics: AtomicU64,
-    /// When the next summary of rejections is due, and how many it had counted before.
+    /// The time at which the next summary of rejections is due.
     pub(super) next_summary: AtomicU64,
+    /// The count of rejections at the last summary.
     pub(super) summarised: AtomicU64,
 }
 
@@ -181,7 +196,8 @@ impl Inner {
 
     #[inline]
     pub(super) fn load(&self) -> Word {
-        // Acquire: pairs with the Release store in `enter`; whoever sees an era sees its deadline and its empty window.
+        // Acquire: pairs with the Release store in `enter`. A thread that sees an era sees its
+        // deadlines and its empty window.
         Word::from_bits(self.word.load(Acquire))
     }
 
@@ -190,7 +206,8 @@ impl Inner {
         (word.era(), word.standing())
     }
 
-    // Out of line, because the reading is longer than the rest of a call, which is inlined into its callers.
+    // Out of line, because reading the clock takes longer than the rest of a call, and the
+    // rest is inlined into its callers.
     #[inline(never)]
     pub(super) fn now(&self) -> Tick {
         self.clock.now()
@@ -204,7 +221,7 @@ impl Inner {
     /// Returns the sums over the window of an era.
     pub(super) fn tally(&self, era: u64, now: Tick) -> Tally {
         let mut tally = self.evidence.tally(era, now);
-        // Without a window there are no sums, though the cells may date calls for the observers.
+        // Without a window there are no sums, although the cells may date calls for the observers.
         if self.evidence.needs_now() {
             tally.calls += self.cells.calls(era, now);
         }
@@ -216,35 +233,37 @@ impl Inner {
         random::share(random::nth(self.seed, era))
     }
 
-    // The data of the era are read Relaxed: `load`'s Acquire came before, and made them visible with the word. Should a later
-    // era's data be seen with an earlier word, the mutex or the next load finds out before anything comes of it.
+    // The data of the era are read Relaxed, because the Acquire in `load` came before and made them visible with the
+    // word. A thread may see data of a later era with an earlier word. That does no harm, because a change compares
+    // eras under the mutex, and slots and counters compare eras in their exchanges.
 
     pub(super) fn entered(&self) -> Tick {
         Tick::from_nanos(self.entered.load(Relaxed))
     }
 
     pub(super) fn open_until(&self) -> Tick {
-        // Relaxed: as said above.
+        // Relaxed: see above `entered`.
         Tick::from_nanos(self.open_until.load(Relaxed))
     }
 
     pub(super) fn hold_until(&self) -> Tick {
-        // Relaxed: as said above.
+        // Relaxed: see above `entered`.
         Tick::from_nanos(self.hold_until.load(Relaxed))
     }
 }
 
-/// The last handle, permit and rejection are gone: whatever was counted is reported.
+/// Reports the calls that were not reported yet, because the last handle, permit and rejection are gone.
 impl Drop for Inner {
     fn drop(&mut self) {
         self.report_sums();
     }
 }
 
-/// Zero means that no start was taken, and a clock of the user's own may begin there.
+/// Returns the time, but at least one nanosecond. Zero stands for a start that was not read, and a
+/// user's clock may begin at zero.
 pub(super) fn taken(now: Tick) -> Tick {
     now.max(Tick::from_nanos(1))
 }
 
-/// Era 0 is before all: what `poll_changed` starts from.
+/// The era of a new circuit. Era 0 never exists, so that `poll_changed` can start from it.
 pub(super) const FIRST_ERA: u64 = 1;

@@ -1,27 +1,28 @@
-//! Loom models of the circuit's protocols: whatever two or three threads do at once, each rule of [`circuit`](super) holds.
+//! Loom models of the circuit's protocols. Each model runs two or three threads in every order, and
+//! checks a rule of [`circuit`](super).
 //!
-//! Here are the fixtures; the clock stands still, and what is told goes through a channel of std, so that only the circuit's
-//! own words branch. The models lie in files by subject. Each has at least one broken step in `scripts/loom-mutants` that
-//! must make it fail:
+//! This file has the fixtures, and the files below have the models by subject. The clock stands still, and reports go
+//! through a channel of std, so that only the atomics and locks of the circuit are steps of a model. Each model has at
+//! least one broken step in `scripts/loom-mutants` that must make the model fail:
 //!
 //! | model | the step that is broken |
 //! |---|---|
 //! | [`edges`] | |
 //! | `loom_two_failures_that_complete_a_run_trip_once` | `change` does not compare eras |
-//! | `loom_two_failures_that_complete_a_score_trip_once` | a sum, or a bucket, is stored where it was exchanged |
+//! | `loom_two_failures_that_complete_a_score_trip_once` | a sum or a bucket is stored instead of exchanged |
 //! | `loom_two_failures_that_complete_a_rate_trip_once` | the exchange in `Tagged::update` releases nothing |
-//! | `loom_a_retry_after_of_the_evidence_is_a_floor` | it is kept after the run; `Tagged::get` is Relaxed |
+//! | `loom_a_retry_after_of_the_evidence_is_a_floor` | the `Retry-After` is stored after the run; `Tagged::get` is Relaxed |
 //! | `loom_a_verdict_has_one_winner` | `change` does not compare eras |
-//! | `loom_every_change_begins_an_era_of_its_own` | `change_any` loads the word before it locks |
+//! | `loom_every_change_begins_an_era_of_its_own` | `change_any` loads the word before the lock |
 //! | `loom_a_rejected_caller_knows_until_when` | the word is stored or loaded Relaxed, or before its data |
 //! | `loom_a_reopened_circuit_admits_no_call` | the same |
-//! | `loom_a_status_is_of_one_era` | it loads the word before it locks |
-//! | `loom_a_circuit_is_spread_while_its_era_changes` | `spread` loads the word before it locks; a change draws it together |
+//! | `loom_a_status_is_of_one_era` | `status` loads the word before the lock |
+//! | `loom_a_circuit_is_spread_while_its_era_changes` | `spread` loads the word before the lock; a change undoes the spreading |
 //! | [`probes`] | |
 //! | `loom_callers_past_the_deadline_make_one_transition` | `change` does not compare eras |
-//! | `loom_callers_past_the_deadline_find_every_slot` | the deadline goes before the word; slots come after it |
-//! | `loom_three_callers_take_two_slots` | a slot is loaded and stored where it was exchanged |
-//! | `loom_a_dropped_probe_gives_its_slot_back` | it does not |
+//! | `loom_callers_past_the_deadline_find_every_slot` | the deadline is written for an era without one; the slots begin after the word |
+//! | `loom_three_callers_take_two_slots` | a slot is loaded and stored instead of exchanged |
+//! | `loom_a_dropped_probe_gives_its_slot_back` | a slot is not freed |
 //! | `loom_a_stragglers_probe_frees_no_later_slot` | a slot is freed by a store |
 //! | `loom_a_stragglers_probe_stays_out_of_the_next_verdict` | `record` does not compare eras |
 //! | [`evidence`] | |
@@ -33,9 +34,9 @@
 //! | `loom_a_waiter_is_woken_or_sees_both_changes` | the flag is stored, exchanged with less, or raised too early |
 //! | `loom_two_waiters_are_woken_or_see_the_change` | the flag is stored, or exchanged with less |
 //! | `loom_a_waiter_for_a_slot_is_woken_or_sees_it` | `judge` wakes before it frees, or not at all |
-//! | `loom_a_poll_for_a_change_is_woken_or_sees_it` | `change_any` wakes before it publishes; no second look |
+//! | `loom_a_poll_for_a_change_is_woken_or_sees_it` | `change_any` wakes before it publishes; `poll_changed` does not check again |
 //! | `loom_a_waiter_for_the_restore_is_woken_or_sees_it` | `restored` wakes before it publishes, or not at all |
-//! | `loom_a_rule_met_while_the_wait_ends_is_not_lost` | `change` compares words; `restored` loads the word before it locks |
+//! | `loom_a_rule_met_while_the_wait_ends_is_not_lost` | `change` compares words; `restored` loads the word before the lock |
 //! | `loom_the_end_of_the_wait_hides_no_deadline` | `restored` stores the word Relaxed |
 //! | `loom_one_caller_sums_up_the_rejections` | the loser of the exchange tries again |
 
@@ -61,21 +62,23 @@ use crate::outcome::Failure;
 use crate::state::{By, Reason, Snapshot, Standing, State};
 use crate::sync::{AtomicU32, Relaxed};
 
-/// Plays every order of the threads' steps that loom tells apart, and every value that a load may see.
+/// Runs the model in every order of the threads' steps that loom distinguishes, and with
+/// every value that a load may return.
 fn in_every_order(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = Builder::new();
     builder.preemption_bound = None;
     builder.check(model);
 }
 
-/// Plays the orders in which a thread is interrupted three times at most, for models whose orders are too many.
+/// Runs the model in the orders in which a thread is interrupted at most three times, because
+/// some models have too many orders.
 fn in_most_orders(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(model);
 }
 
-/// A clock that stands still: a reading is no step of the model.
+/// A clock that stands still, so that reading the clock is no step of the model.
 #[derive(Debug)]
 struct Stopped;
 
@@ -89,7 +92,7 @@ impl Clock for Stopped {
     }
 }
 
-/// No rule yet; an opening lasts ten seconds, and there is one slot.
+/// The settings of the models: no rule yet, openings of ten seconds, and one slot.
 fn rules() -> ConfigBuilder {
     Config::builder("model")
         .without_failure_rate()
@@ -146,7 +149,7 @@ impl Wake for Bell {
     }
 }
 
-/// A waker, and what hears of each time it wakes.
+/// Returns a waker, and a channel that receives a message for each wake.
 fn waker() -> (Waker, mpsc::Receiver<()>) {
     let (bell, woken) = mpsc::channel();
     (Arc::new(Bell(bell)).into(), woken)
@@ -164,7 +167,7 @@ fn half_open(circuit: &Circuit) {
     circuit.reset(&by(), To::HalfOpen);
 }
 
-/// Opens it for no time at all, so that the next caller finds the deadline over.
+/// Opens the circuit for no time at all, so that the next caller finds the open duration over.
 fn past_deadline(circuit: &Circuit) {
     let mut over = Snapshot::closed();
     over.state = State::Open;
@@ -185,19 +188,19 @@ fn fail(permit: Permit) {
     permit.failure(Failure::hard());
 }
 
-/// Two calls that fail at once.
+/// Runs two calls that fail at the same time.
 fn fail_two(circuit: &Circuit) {
     let (one, other) = (call(circuit), call(circuit));
     beside(|| fail(one), || fail(other));
 }
 
-/// Two callers at once, whose permits outlive both.
+/// Runs two callers at the same time. The permits outlive both calls.
 fn acquire_two(circuit: &Circuit) -> [Result<Permit, Rejected>; 2] {
     let its = circuit.clone();
     beside(move || its.try_acquire(), || circuit.try_acquire()).into()
 }
 
-/// Runs `aside` on a thread of its own beside `here`.
+/// Runs `aside` on another thread at the same time as `here`.
 fn beside<A: 'static, H>(aside: impl FnOnce() -> A + Send + 'static, here: impl FnOnce() -> H) -> (A, H) {
     let thread = spawn(aside);
     begin();
@@ -216,11 +219,11 @@ fn joined<T>(thread: JoinHandle<T>) -> T {
     thread.join().expect("it does not panic")
 }
 
-/// The first step of every thread.
+/// Runs the first step of every thread.
 ///
-/// Loom turns two steps around where it sees them meet, and of the steps on a word it remembers the last: a thread that loads
-/// a word before it stores there hides that store from whoever had loaded before. Here all threads meet, so that each of them
-/// is played first.
+/// Loom swaps two steps that access the same word, but compares a step only with the last access of that word. A thread
+/// that loads a word and then stores to the word hides that store from a thread that loaded before. Every thread begins
+/// with a step on `START`, so that loom runs each thread first.
 fn begin() {
     START.fetch_add(1, Relaxed);
 }

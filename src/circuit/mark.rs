@@ -1,35 +1,37 @@
-//! The mark of a permit: its era and its right, packed in one word.
+//! The mark of a permit: its era and its right, packed in one word, so that a permit is small
+//! enough to travel in registers.
 
 use std::fmt;
 
 use super::probes::Probe;
 
-/// What the outcome of the call will be good for.
+/// The use of the outcome of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Right {
-    /// It enters the window.
+    /// The outcome enters the window.
     Counted,
-    /// It enters the verdict.
+    /// The outcome enters the verdict of the half-open circuit.
     Probe(Probe),
-    /// It only enters the totals: disabled, or in shadow what would have been rejected.
+    /// The outcome enters only the totals, because the circuit is disabled or bypassed, or is in shadow
+    /// and would have rejected the call.
     Uncounted,
 }
 
-/// Era and right of a permit.
+/// The era and the right of a permit.
 ///
 /// ```text
 /// mark   63..27 era (low 37 bits) | 26 measured | 25..24 right | 23..0 the probe
 /// ```
 ///
-/// An outcome counts if these 37 bits are those of the circuit. They are those of a later era only after 2^37 transitions, which
-/// take 4 years at one each millisecond.
+/// An outcome counts if the 37 bits of the era equal those of the circuit. A later era has the same bits only after
+/// 2^37 transitions, which take 4 years at one each millisecond.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark(u64);
 
 impl Mark {
-    /// Not a permit: the number beside this mark is the facts of a rejection.
+    /// The mark of a refusal. The number beside this mark holds the facts of the rejection.
     pub(super) const REFUSED: Self = Self(NO_CALL);
-    /// The call has been recorded, or there was none.
+    /// The mark of a permit whose outcome has been recorded.
     pub(super) const RECORDED: Self = Self(NO_CALL);
 
     #[inline]

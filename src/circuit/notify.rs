@@ -1,4 +1,9 @@
-//! Counts for the totals, and the reports that replace an event for each call: sums for metrics, summaries of rejections for logs.
+//! Notification of observers, and the reports that replace an event for each call: sums for metrics,
+//! summaries of rejections for logs.
+//!
+//! An event for each call would cost more than the call, and a line for each rejection would flood the
+//! log in an outage. Observers are foreign code. Therefore callers hold no lock, and a panic of an
+//! observer is caught and counted.
 
 use std::time::Duration;
 
@@ -11,12 +16,13 @@ use crate::sync::{Relaxed, seat};
 use crate::window::cells::Sums;
 
 impl Inner {
-    /// Tells of the rejections since the last summary, which was `due`; of several threads that find it so, one does.
+    /// Reports the rejections since the last summary, which was due at `due`. If several threads find the
+    /// summary due, one of them reports.
     #[cold]
     pub(super) fn summarise(&self, due: u64, retry_after: Option<Duration>, now: Tick) {
         let rejected = self.rejected();
         let next = now.saturating_add(SUMMARY_EVERY).as_nanos();
-        // Relaxed: the exchange elects one thread, it publishes nothing.
+        // Relaxed: the exchange elects one thread, and publishes nothing.
         if self.counts.next_summary.compare_exchange(due, next, Relaxed, Relaxed).is_err() {
             return;
         }
@@ -27,14 +33,14 @@ impl Inner {
         }
     }
 
-    /// Begins the counting of rejections for a new opening: the first summary comes a while after.
+    /// Begins to count rejections for a new opening. The first summary comes ten seconds later.
     pub(super) fn begin_summaries(&self, now: Tick) {
-        // Relaxed: counts, they publish nothing.
+        // Relaxed: counts, publish nothing.
         self.counts.next_summary.store(now.saturating_add(SUMMARY_EVERY).as_nanos(), Relaxed);
         self.counts.summarised.store(self.rejected(), Relaxed);
     }
 
-    /// Returns how many calls were rejected since the start.
+    /// Returns the number of rejections since the start.
     pub(super) fn rejected(&self) -> u64 {
         // Relaxed: a count, publishes nothing.
         self.counts.rejected.load(Relaxed) + self.cells.rejections()
@@ -58,14 +64,14 @@ impl Inner {
         }
     }
 
-    /// Tells every observer.
+    /// Notifies every observer.
     pub(super) fn notify(&self, event: &Event<'_>) {
         for observer in &self.observers {
             self.notify_one(&**observer, event);
         }
     }
 
-    /// Tells the observers that want every call.
+    /// Notifies the observers that want every call.
     #[inline]
     pub(super) fn notify_of_call(&self, event: &Event<'_>) {
         for observer in &self.call_observers {
@@ -80,7 +86,8 @@ impl Inner {
         }
     }
 
-    /// Tells that there is a circuit, so that its gauges show before its first call; and of the kill switch, if that is on.
+    /// Reports that the circuit exists, so that its gauges appear before its first call. Reports
+    /// the kill switch, if that is on.
     pub(super) fn introduce(&self) {
         let word = self.load();
         if word.bypassed() {
@@ -90,6 +97,8 @@ impl Inner {
         }
     }
 
+    /// Reports the standing, so that observers bring their gauges up to date. The sums come first, so that
+    /// counters are as new as gauges.
     pub(super) fn report_standing(&self) {
         self.report_sums();
         let word = self.load();
@@ -98,4 +107,5 @@ impl Inner {
     }
 }
 
+/// The least time between two summaries.
 const SUMMARY_EVERY: Duration = Duration::from_secs(10);

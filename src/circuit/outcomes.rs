@@ -1,7 +1,7 @@
-//! Outcomes of calls: the verdict of probes and the meaning of cancellations are decided here, too.
+//! Outcomes of calls, the verdict of probes, and the meaning of cancellations.
 //!
-//! An outcome becomes evidence of the era of its permit, and the evidence may become a transition. The rules are in `decide`, and the
-//! transition itself is in `change`.
+//! An outcome becomes evidence of the era of its permit, or only counts for the totals if that era is over. Evidence
+//! may cause a transition. The rules are in `decide`, and the transition itself is in `change`.
 
 use std::time::Duration;
 
@@ -33,7 +33,8 @@ pub(super) struct End {
 pub(super) enum Took {
     Unknown,
     Measured(Duration),
-    /// The call began at that time by the precise clock. Its end was not read.
+    /// The start of the call by the precise clock. The end was not read, because most calls are so short
+    /// that the coarse clock shows it.
     Since(Tick),
 }
 
@@ -57,14 +58,15 @@ impl Took {
 
 /// The result of recording an outcome, for the observers that want every call.
 struct Recorded {
-    /// The time, if the circuit had reason to read its clock.
+    /// The time of the outcome, if the circuit has read its clock for another purpose.
     at: Option<Tick>,
-    /// The outcome is part of a sum, so it is not reported by itself.
+    /// True if a sum contains the outcome, so that the outcome is not reported by itself.
     in_sum: bool,
 }
 
 impl Branch {
-    /// Records the success of a counted call: the same as [`record`](Self::record), in the few steps that most successes need.
+    /// Records the success of a counted call. The effect is that of [`record`](Self::record), in the few
+    /// steps that most successes need.
     #[inline(always)]
     pub(super) fn record_success(&self, mark: Mark, started: Tick, elapsed: Option<Duration>) {
         let inner = &*self.inner;
@@ -91,7 +93,7 @@ impl Branch {
         self.record(&End { mark, ended: Ended::Success, took: Took::new(elapsed, started, self.inner.timing) });
     }
 
-    /// Takes an outcome home: to the evidence of its own era, or nowhere.
+    /// Records an outcome as evidence of its own era, or only in the totals if that era is over.
     pub(super) fn record(&self, end: &End) {
         let inner = &*self.inner;
         let word = inner.load();
@@ -112,14 +114,14 @@ impl Branch {
             Right::Probe(probe) => Recorded { at: Some(inner.judge(word, probe, end.ended)), in_sum: false },
         };
         if !recorded.in_sum && !inner.call_observers.is_empty() {
-            // A failure is always dated, for the metrics of the last minute.
+            // A failure always gets a time, because the metrics of the last minute need one.
             let dated = || matches!(end.ended, Ended::Failure(_)).then(|| inner.now());
             let at = recorded.at.or_else(dated);
             inner.notify_of_call(&Event::Finished { ended: end.ended, at, elapsed: end.took.elapsed() });
         }
     }
 
-    /// Adds to the window and the run of a closed circuit, and trips it if a rule is met.
+    /// Adds an outcome to the window and the run of a closed circuit, and trips the circuit if a rule is met.
     fn count(&self, word: Word, end: &End) -> Recorded {
         let inner = &*self.inner;
         let failure = match end.ended {
@@ -132,6 +134,8 @@ impl Branch {
         };
         let (era, now) = (word.era(), inner.now());
         let mark = window::Mark { units: failure.weight().units(), slow: inner.is_slow(end.took, now) };
+        // The window comes before the count of failures, because the totals subtract the
+        // failures from the calls of the window.
         inner.evidence.record(Stamp { era, now }, mark);
         inner.count_failure(era, now, failure);
         inner.weigh(word, now, Some(failure.kind()));
@@ -175,10 +179,12 @@ impl Branch {
 }
 
 impl Inner {
-    /// Returns whether the slow-call rule is on and the call was slow, where `now` is the coarse time of its end.
+    /// Returns true if the slow-call rule is on and the call was slow. `now` is the end
+    /// of the call by the coarse clock.
     #[inline]
     fn is_slow(&self, took: Took, now: Tick) -> bool {
-        // The healthy call took so little that the coarse clock can tell. Reading the precise clock costs several times as much.
+        // A healthy call is so short that the coarse clock can show it. A reading of the precise
+        // clock costs several times as much.
         let quick =
             matches!(took, Took::Since(started) if now.as_nanos().saturating_sub(started.as_nanos()) < self.quick);
         !quick && self.is_slow_to_the_nanosecond(took)
@@ -195,23 +201,26 @@ impl Inner {
     }
 
     fn count_failure(&self, era: u64, now: Tick, failure: Failure) {
-        // Release: pairs with the Acquire in `totals`; who sees the failure counted sees the window hold it.
+        // Release: pairs with the Acquire in `totals`. A thread that sees the failure counted
+        // also sees the call in the window.
         self.counts.failures.fetch_add(1, Release);
-        // Before the run: who trips because of this failure must see its Retry-After.
+        // Before the run, because the thread that trips the circuit after this failure must see its `Retry-After`.
         self.leave_alone(era, now, failure);
         self.run.failure(era, failure.weight().units());
     }
 
-    /// Remembers until when the service asked to be left alone: the latest word counts.
+    /// Stores the time until which the service asked for no calls. The latest failure replaces an earlier one.
     fn leave_alone(&self, era: u64, now: Tick, failure: Failure) {
         if let Some(after) = failure.retry_after() {
-            // From the beginning of the era, so that any clock's ticks fit. Should the era end meanwhile, so does this word.
+            // Counted from the begin of the era, so that 40 bits suffice for the ticks of any clock. If the era ends
+            // meanwhile, the update does nothing.
             let until = now.saturating_add(after.min(LONGEST_RETRY_AFTER)).saturating_since(self.entered());
             let until = nanos(until).div_ceil(1_000_000).min(tagged::MAX);
             self.leave_alone_until.update(era, |_| until);
         }
     }
 
+    /// Trips the circuit if the evidence meets a rule, or meets a rule whose thresholds advice has lowered.
     #[cold]
     fn weigh(&self, word: Word, now: Tick, failure: Option<FailureKind>) {
         let era = word.era();
@@ -219,7 +228,8 @@ impl Inner {
         let seen = Situation { run: self.run.weight(era), tally: self.tally(era, now), age };
         let Config { rules, window, .. } = &self.config;
         let met = decide::trips(rules, *window, &seen);
-        // Only where the configured thresholds are not met: advice must not be blamed for what would have happened without.
+        // Advice is the cause only if the configured thresholds are not met, because the circuit would
+        // trip without advice otherwise.
         let on_advice = met.is_none() && self.is_advised(now);
         if let Some(reason) = if on_advice { decide::trips_on_advice(rules, *window, &seen) } else { met } {
             self.trip(word, now, reason, failure);
@@ -227,11 +237,12 @@ impl Inner {
     }
 
     fn is_advised(&self, now: Tick) -> bool {
-        // Relaxed: a deadline that publishes nothing. Whoever sees it late weighs as if the advice had come late.
+        // Relaxed: a deadline, publishes nothing. A thread that reads an earlier deadline decides
+        // as if the advice had come later.
         now.as_nanos() < self.advised_until.load(Relaxed)
     }
 
-    /// Adds to the verdict of a half-open circuit, and makes the change once it is certain.
+    /// Adds an outcome to the verdict of a half-open circuit, and changes the circuit when the verdict is certain.
     fn judge(&self, word: Word, probe: Probe, ended: Ended) -> Tick {
         let now = self.now();
         let era = word.era();
@@ -244,7 +255,8 @@ impl Inner {
             Ended::Success | Ended::Ignored | Ended::Cancelled => None,
         };
         let half_open_for = now.saturating_since(self.entered());
-        // Of the oldest: while another probe is overdue, the success of this one must not close the circuit.
+        // The age of the oldest probe, because the success of this probe must not close the circuit
+        // while another probe is overdue.
         let age = Duration::from_nanos(self.probes.occupancy(era, now).oldest);
         let deadline = probing.deadline;
         let counts = matches!(ended, Ended::Success | Ended::Failure(_));
@@ -265,18 +277,19 @@ impl Inner {
         } else if self.no_verdict_in_sight(era, half_open_for) {
             self.reopen(word, now, Reason::NoVerdict { half_open_for }, None);
         }
-        // After the verdict, so that whoever takes the slot next is not one too many. If the era is over, there is none.
+        // The slot is freed after the verdict, so that a certain verdict admits no further probe. In an era
+        // that is over, `free` does nothing.
         self.probes.free(era, probe);
         self.wakers.wake();
         self.count_aside(ended);
         now
     }
 
-    /// Whether probes that end without a verdict, cancelled or ignored, have kept the circuit half-open for too long.
+    /// Returns true if the circuit has been half-open for too long, because its probes are cancelled or ignored.
     fn no_verdict_in_sight(&self, era: u64, half_open_for: Duration) -> bool {
         let probing = &self.config.probes;
         let verdict = self.probes.verdict(era);
-        // With successes and no failure the next admission closes it, once it has been quiet for long enough.
+        // With successes and without a failure, the next admission closes the circuit after `quiet_after`.
         let waited = match (verdict.successes, verdict.failures) {
             (0, _) => probing.deadline,
             (_, 0) => return false,
@@ -297,7 +310,8 @@ impl Inner {
         count.fetch_add(1, Relaxed);
     }
 
-    /// Says what it means that a call was dropped that long after it began, if that is known.
+    /// Returns the meaning of a call that was dropped `age` after its start. A late drop counts as a timeout, because
+    /// the caller has given up waiting. Without an age the drop is no evidence.
     pub(super) fn cancelled(&self, age: Option<Duration>) -> Ended {
         match (self.config.cancelled_counts_after, age) {
             (Some(after), Some(age)) if age >= after => {

@@ -1,4 +1,7 @@
-//! The right to make one call.
+//! The permit of a call, and the steps from an admission to a permit.
+//!
+//! A permit ends in one outcome, whatever happens: it is recorded, or dropped. The meaning of the
+//! outcome is left to `outcomes`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,22 +16,22 @@ use crate::clock::Tick;
 use crate::event::Ended;
 use crate::outcome::{Failure, Outcome};
 
-/// The right to make one call, bound to the era in which the permit was given.
+/// The right to make one call, in the era in which the permit was given.
 ///
-/// Record the outcome of the call on its permit. A permit that is dropped before `cancelled_counts_after` counts the call as
-/// cancelled, which is no evidence; a permit that is dropped later counts a failure of weight 0.5. A probe gives its slot back either
-/// way. An outcome whose era has ended counts in the totals and nowhere else.
-// Three whole words: a permit of odd pieces is written in those and moved in larger ones, and such a move waits for the writes
-// for longer than all the rest takes.
+/// Record the outcome of the call on its permit. A permit that is dropped before `cancelled_counts_after` counts the
+/// call as cancelled, which is no evidence. A permit that is dropped later counts a failure of weight 0.5. A probe
+/// gives its slot back in both cases. An outcome whose era has ended counts in the totals and nowhere else.
+// Three whole words. A permit of odd pieces would be written in pieces and moved in larger units, and such a move waits
+// for the writes for longer than the rest of a call takes.
 #[must_use = "a permit that is dropped counts as a cancelled call"]
 pub struct Permit {
     branch: Arc<Branch>,
     mark: Mark,
-    /// When the call began, zero if that was not read.
+    /// The start of the call, or zero if it was not read.
     started: Tick,
 }
 
-/// A permit before it has a reference to its circuit: plain numbers, which stay in registers until the call has begun.
+/// A permit before it has a reference to its circuit. Plain numbers, which stay in registers until the call has begun.
 #[derive(Clone, Copy)]
 #[must_use = "a slot may have been taken for it"]
 pub(crate) struct Admission<'a> {
@@ -43,7 +46,7 @@ impl<'a> Admission<'a> {
         Self { branch, mark, started }
     }
 
-    /// Of a call through a circuit that is flowing.
+    /// Returns the admission of a call by a circuit that is flowing.
     #[inline(always)]
     pub(super) fn flowing(branch: &'a Arc<Branch>, era: u64, start: Start) -> Self {
         let (started, measured) = branch.inner.start(start, None);
@@ -57,7 +60,7 @@ impl<'a> Admission<'a> {
     }
 }
 
-/// A call that will ask for its permit, with the reference that the permit takes over.
+/// A call that asks for its permit later. The permit takes over the reference, so that the references are counted once.
 pub(crate) struct Asking(Arc<Branch>);
 
 impl Asking {
@@ -84,8 +87,8 @@ impl fmt::Debug for Asking {
 }
 
 impl Inner {
-    /// Returns the start of a call, zero if that need not be known, and whether the call is to be measured. `now` is the coarse
-    /// time if that is known already.
+    /// Returns the start of a call, or zero if the start is not needed, and whether the call is to be measured. `now`
+    /// is the coarse time, if the caller has read it already.
     #[inline(always)]
     pub(super) fn start(&self, start: Start, now: Option<Tick>) -> (Tick, bool) {
         if start == Start::Precise || self.timing != Timing::Nothing {
@@ -124,13 +127,14 @@ impl Permit {
         self.record_in_place(outcome, elapsed);
     }
 
-    /// Returns whether the call is a probe of a half-open circuit.
+    /// Returns true if the call is a probe of a half-open circuit.
     #[must_use]
     pub const fn is_probe(&self) -> bool {
         matches!(self.mark.right(), Right::Probe(_))
     }
 
-    /// Reads the start time if none was read, because a call that waits may be cancelled late.
+    /// Reads the start time if it was not read at the admission. Only a call that waits needs it, because only
+    /// such a call can be cancelled late.
     #[inline]
     pub(crate) fn begin_waiting(&mut self) {
         if self.started == Tick::ZERO {
@@ -138,7 +142,7 @@ impl Permit {
         }
     }
 
-    /// Returns how long ago the call began, if that was read.
+    /// Returns the time since the start of the call, if the start was read.
     pub(crate) fn age(&self) -> Option<Duration> {
         let inner = &self.branch.inner;
         let is_precise = self.mark.is_measured() || inner.timing != Timing::Nothing;
@@ -146,17 +150,18 @@ impl Permit {
         (self.started != Tick::ZERO).then(|| now().saturating_since(self.started))
     }
 
-    /// Returns how long the call took, if it was to be measured.
+    /// Returns the time since the start of the call, if the call is to be measured.
     #[inline]
     pub(crate) fn measured(&self) -> Option<Duration> {
         if self.mark.is_measured() { self.age() } else { None }
     }
 
-    /// Tells how the call ended, where the permit lies.
+    /// Records the outcome without moving the permit, which would cost a short call more than the recording.
     #[inline(always)]
     pub(crate) fn record_in_place(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
         let mark = std::mem::replace(&mut self.mark, Mark::RECORDED);
-        // The healthy call, inlined into its future: an outcome is five words, and copying them costs more than counting.
+        // The healthy call is inlined into its future, because an outcome has five words and copying
+        // these costs more than counting.
         if let Outcome::Success = outcome
             && mark.is_counted()
         {
@@ -166,13 +171,14 @@ impl Permit {
         }
     }
 
-    /// Returns the time, by the circuit's clock.
+    /// Returns the time by the clock of the circuit.
     #[cfg(feature = "http")]
     pub(crate) fn now(&self) -> Tick {
         self.branch.inner.now()
     }
 
-    /// Tells that the call was dropped after it waited for so long, if it did.
+    /// Records that the call was dropped. `waited` is the time that the call had waited for the
+    /// service, or `None` if it did not wait.
     #[cfg(feature = "http")]
     pub(crate) fn cancel(&mut self, waited: Option<Duration>) {
         let elapsed = self.measured();
@@ -180,6 +186,7 @@ impl Permit {
         end(&self.branch, mark, self.started, self.branch.inner.cancelled(waited), elapsed);
     }
 
+    /// Records a permit that is dropped without an outcome.
     #[inline(never)]
     fn abandon(&mut self) {
         let age = self.age();

@@ -1,7 +1,8 @@
-//! A rejection: the call was not permitted.
+//! A rejection: the error of a call that the circuit did not permit.
 //!
-//! A rejection is created for every call of an outage, so it allocates nothing and has two words, which travel in registers. A
-//! rejection holds a branch of its circuit, and its sentence is looked up when the rejection is formatted.
+//! An outage creates a rejection for every call. Therefore a rejection allocates nothing and has two words,
+//! which travel in registers. It holds a branch of its circuit, and the sentence is looked up in the circuit
+//! when the rejection is formatted.
 //!
 //! ```text
 //! facts   63..22 wait | 21..2 era (low 20 bits) | 1..0 reason
@@ -11,8 +12,8 @@
 //!         all ones: unknown
 //! ```
 //!
-//! A wait below 36 minutes is exact. A longer one is rounded up, to the microsecond below 12 days and then to the millisecond. A
-//! wait of 34 years or more counts as unknown.
+//! A wait below 36 minutes is exact. A longer wait is rounded up, below 12 days to the microsecond and beyond to the
+//! millisecond. A wait of 34 years or more counts as unknown.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -22,11 +23,11 @@ use std::time::Duration;
 use super::branch::Branch;
 use crate::state::{Brief, Mode, RejectReason, Shed, Transition};
 
-/// The call was rejected: it did not happen.
+/// The error of a call that the circuit rejected. The call did not happen.
 ///
-/// `Display` is the one sentence that a person on call needs: which circuit, why it opened with the numbers, what failed
-/// last, and when it lets a probe through. It is looked up in the circuit, under its cold mutex, so format a rejection only
-/// where somebody reads it.
+/// `Display` is one sentence for the person on call, with the circuit, the reason for its opening with the numbers, the
+/// kind of the last failure, and the time until the next probe. The sentence is looked up in the circuit, under its
+/// cold mutex. So format a rejection only if a person will read it.
 #[derive(Clone)]
 #[doc(alias = "CallNotPermitted", alias = "BrokenCircuit")]
 pub struct Rejected {
@@ -46,18 +47,18 @@ impl Rejected {
         self.branch.inner.config.name()
     }
 
-    /// Returns why the call was rejected.
+    /// Returns the reason of the rejection.
     #[must_use]
     pub const fn reason(&self) -> RejectReason {
         self.facts.reason()
     }
 
-    /// Returns how long the circuit stays open, counted from the moment when it was found to be open. For a call that was shed, a
-    /// second.
+    /// Returns the time until the circuit admits calls again, counted from the moment when the circuit was found to
+    /// reject. For a call that was shed, returns one second.
     ///
-    /// The wait is too long by the time between `poll_ready` and `call`, because a service finds its circuit open in `poll_ready`.
-    /// `None` if no time is known, because the circuit is half-open, held until a reset, or recovers only by hand; and for a wait of
-    /// 34 years or more.
+    /// In a tower service this moment lies in `poll_ready`, so that the wait is too long by the time between
+    /// `poll_ready` and `call`. `None` if no time is known, because the circuit is half-open, is held until a reset, or
+    /// recovers only by hand. `None` as well for a wait of 34 years or more.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         self.facts.wait()
@@ -65,19 +66,21 @@ impl Rejected {
 
     /// Returns the transition that opened the circuit, as long as the circuit remembers it (128 transitions).
     ///
-    /// `None` as well for a call that was rejected because its service had not been polled ready, or that was shed.
+    /// `None` as well for a call that was rejected because its service had not been polled
+    /// ready, and for a call that was shed.
     #[must_use]
     pub fn why(&self) -> Option<Transition> {
         self.branch.opened(|era| self.facts.eras_before(era))
     }
 
-    /// Returns what the call was shed for, if that is the reason.
+    /// Returns the load and the limits that led to the shedding of the call, if the call was shed.
     #[must_use]
     pub fn shed(&self) -> Option<&Shed> {
         self.branch.shed.as_deref()
     }
 
-    /// Looks for a rejection in an error and its sources: under `BoxError`, [`Error`](crate::Error) or a client's own error.
+    /// Searches an error and its sources for a rejection, because `BoxError`, [`Error`](crate::Error) and
+    /// the errors of clients wrap it.
     ///
     /// ```
     /// use tower_circuit_breaker::{BoxError, Rejected};
@@ -93,7 +96,7 @@ impl Rejected {
             if let Some(rejected) = error.downcast_ref() {
                 return Some(rejected);
             }
-            // An `io::Error` hides what it wraps from `source`.
+            // `io::Error` does not return the wrapped error as its `source`, but the source of the wrapped error.
             let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
             if let Some(wrapped) = wrapped {
                 return Self::find(wrapped);
@@ -113,7 +116,7 @@ impl fmt::Display for Rejected {
                 return write!(f, "circuit `{name}` did not admit a call whose service was not polled ready for it");
             }
             (RejectReason::Tripped, Some(edge)) => write!(f, "circuit `{name}` is open: {}", edge.reason)?,
-            // More than 128 transitions ago.
+            // The circuit has forgotten a transition that lies more than 128 transitions back.
             (RejectReason::Tripped, None) => write!(f, "circuit `{name}` is open")?,
             (RejectReason::LoadShed, _) => {
                 write!(f, "circuit `{name}` shed a call")?;
@@ -122,9 +125,9 @@ impl fmt::Display for Rejected {
             }
             (RejectReason::HalfOpen, edge) => {
                 write!(f, "circuit `{name}` is half-open and its probes are taken")?;
-                // Nothing opened it here if it was restored half-open, or reset to it while closed.
+                // A circuit that was restored half-open, or was reset from closed to half-open, has no opening.
                 if let Some(edge) = edge {
-                    write!(f, ": it opened as {}", edge.reason)?;
+                    write!(f, "; it opened because {}", edge.reason)?;
                 }
             }
         }
@@ -137,7 +140,7 @@ impl fmt::Display for Rejected {
             Some(Duration::ZERO) => f.write_str("; it is about to probe"),
             Some(wait) => write!(f, "; it lets a probe through in {}", Brief(wait)),
             None if self.reason() == RejectReason::HalfOpen => Ok(()),
-            None => f.write_str("; it stays so until somebody resets it"),
+            None => f.write_str("; it stays open until an operator resets it"),
         }
     }
 }
@@ -154,12 +157,12 @@ impl fmt::Debug for Rejected {
 
 impl StdError for Rejected {}
 
-/// Which call was rejected, why, and for how long: all that a rejection says without its circuit.
+/// The facts of a rejection without its circuit: the era, the reason and the wait, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Facts(u64);
 
 impl Facts {
-    /// `wait` is in nanoseconds, or [`UNKNOWN`].
+    /// Packs the facts. `wait` is in nanoseconds, or [`UNKNOWN`].
     #[inline]
     pub(super) const fn new(era: u64, reason: RejectReason, wait: u64) -> Self {
         let reason = match reason {
@@ -167,7 +170,7 @@ impl Facts {
             RejectReason::HalfOpen => HALF_OPEN,
             RejectReason::LoadShed => LOAD_SHED,
         };
-        // The usual wait first: this is the path of every rejected call.
+        // The usual wait comes first, because every rejected call comes here.
         let wait = if wait < EXACT { wait << 1 } else { Self::long(wait) };
         Self(wait << WAIT_SHIFT | (era & ERA) << ERA_SHIFT | reason)
     }
@@ -223,14 +226,14 @@ impl Facts {
         }
     }
 
-    /// Returns by how many eras the rejection lies before `era`, modulo 2^20, which is far more than the transitions that a circuit
-    /// remembers.
+    /// Returns the number of eras between that of the rejection and `era`, modulo 2^20, which is far more than the
+    /// transitions that a circuit remembers.
     const fn eras_before(self, era: u64) -> u64 {
         era.wrapping_sub(self.0 >> ERA_SHIFT) & ERA
     }
 }
 
-/// The wait is not known.
+/// The wait of a rejection whose end is not known.
 pub(super) const UNKNOWN: u64 = u64::MAX;
 const REASON: u64 = 0b11;
 const TRIPPED: u64 = 0;

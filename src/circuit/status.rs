@@ -1,4 +1,7 @@
-//! What a circuit tells whoever asks: for people, admin pages and tests. Not for the call path.
+//! The status of a circuit, for people, admin pages and tests.
+//!
+//! A status takes the cold mutex, so that all its parts are of one era. Therefore it has
+//! no place on the path of a call.
 
 use std::time::Duration;
 
@@ -9,46 +12,47 @@ use crate::state::{Generation, Mode, Standing, State, Transition};
 use crate::sync::{Acquire, AtomicU64, Relaxed};
 use crate::window::Tally;
 
-/// A circuit at one moment.
+/// The state and the numbers of a circuit at one moment, for people and dashboards.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Status {
-    /// The name of the service.
+    /// The name of the service that the circuit guards.
     pub name: String,
-    /// The automatic state; under a mode that overrules it, the state beneath.
+    /// The automatic state. Under a mode that overrules the state, the state beneath.
     pub state: State,
-    /// What lies over it.
+    /// The mode that an operator or the configuration laid over the state.
     pub mode: Mode,
-    /// Whether `CIRCUIT_BREAKER_DISABLED` names the circuit: then every call goes through, whatever the rest says.
+    /// True if `CIRCUIT_BREAKER_DISABLED` names the circuit, so that every call goes through in every state and mode.
     pub bypassed: bool,
-    /// The local epoch; it grows by one with each transition.
+    /// The version of the state in this process. Increases by one with each transition.
     pub era: u64,
-    /// The generation of the record that was adopted last.
+    /// The generation of the stored record that the circuit is in step with.
     pub generation: Generation,
-    /// Grows with everything that an operator can see change: transitions here, and transitions and acts elsewhere that were
-    /// heard of. What `Order::seen` takes.
+    /// Increases with every change that an operator can observe: the transitions of this circuit, and the transitions
+    /// and acts of other instances that were loaded from the store. `Order::seen` takes this number.
     pub latest: Generation,
-    /// How long the era has lasted.
+    /// The time since the era began.
     pub since: Duration,
-    /// How long ago it left closed, or was last tripped by hand; `None` if it has closed since.
+    /// The time since the circuit left closed or was last tripped by an operator. `None`
+    /// if the circuit has closed since.
     pub tripped_for: Option<Duration>,
-    /// How long a registry still refuses a reset that is not forced; `None` if it would not.
+    /// The time for which a registry still refuses a reset that is not forced. `None` if a registry does not refuse it.
     pub reset_in: Option<Duration>,
-    /// How long calls will be rejected, if they are and it is known.
+    /// The time until calls may pass again. `None` if calls are not rejected, or if that time is not known.
     pub retry_after: Option<Duration>,
-    /// The number of openings in a row.
+    /// The number of openings in a row, which decays while the circuit is closed.
     pub attempt: u32,
-    /// The evidence of the era.
+    /// The sums over the window of this era.
     pub tally: Tally,
     /// The weight of the failures since the last success.
     pub run: f64,
-    /// The weighted share of failures in the window; `None` below `min_calls`, and where no rule looks at a window.
+    /// The weighted share of failures in the window. `None` below `min_calls`, and if no rule needs a window.
     pub failure_rate: Option<f64>,
-    /// The share of slow calls in the window; `None` below `min_calls`, and where no slow-call rule is set.
+    /// The share of slow calls in the window. `None` below `min_calls`, and without a slow-call rule.
     pub slow_call_rate: Option<f64>,
     /// The probes of a half-open circuit.
     pub probes: ProbeStatus,
-    /// Counts since the start.
+    /// The counts since the start.
     pub totals: Totals,
     /// The last transitions, oldest first, at most 128.
     pub transitions: Vec<Transition>,
@@ -62,19 +66,19 @@ impl Status {
     }
 }
 
-/// The probes of a half-open circuit; all zero otherwise.
+/// The probes of a half-open circuit. All numbers are zero in other states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ProbeStatus {
-    /// Probes under way.
+    /// The number of probes under way.
     pub in_flight: usize,
-    /// Probes that succeeded.
+    /// The number of probes that succeeded.
     pub successes: u32,
-    /// Probes that failed and were tolerated.
+    /// The number of probes that failed and were tolerated.
     pub failures: u32,
 }
 
-/// Counts since the start, over all eras. Each can be a moment older than the others.
+/// Counts since the start, over all eras. One count can be a moment older than another, because calls go on meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Totals {
@@ -86,26 +90,28 @@ pub struct Totals {
     pub ignored: u64,
     /// Calls that were dropped early.
     pub cancelled: u64,
-    /// Calls whose outcome came in after their era had ended. The outcome is counted above, too, and nowhere else.
+    /// Calls whose outcome arrived after the end of their era. The outcome is also in one of the
+    /// counts above, and nowhere else.
     pub stale: u64,
     /// Calls that were rejected.
     pub rejected: u64,
-    /// Calls that went through in shadow and would have been rejected, or shed.
+    /// Calls that went through in shadow, although the circuit would have rejected or shed them.
     pub would_reject: u64,
-    /// Calls that load shedding refused; they are not among the rejected ones.
+    /// Calls that load shedding refused. They are not among the rejected calls.
     pub load_shed: u64,
     /// Panics of observers, which were caught.
     pub observer_panics: u64,
 }
 
 impl Circuit {
-    /// Returns the circuit as it is now.
+    /// Returns the status of the circuit at this moment.
     #[must_use]
     pub fn status(&self) -> Status {
         self.status_with(usize::MAX)
     }
 
-    /// Returns the circuit as it is now, with so many of the last transitions: a list of thousands of circuits needs one of each.
+    /// Returns the status with at most `transitions` of the last transitions, because a list of thousands
+    /// of circuits needs one of each.
     pub(crate) fn status_with(&self, transitions: usize) -> Status {
         let inner = self.inner();
         // Under the lock no transition comes between the parts.
@@ -150,24 +156,28 @@ impl Circuit {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let inner = self.inner();
-        // Evidence that a restore brings along is taken out of the count again: under the lock nobody sees it in between.
+        // A restore adds its evidence to the counts and then subtracts it. Under the lock no reader comes between.
         let _cold = inner.cold.lock();
         inner.totals()
     }
 
-    /// Brings every gauge up to date, for a `/metrics` handler: gauges that decay, and recorders that were installed late.
+    /// Reports the standing to the observers, so that every gauge is up to date.
+    ///
+    /// To be called by a `/metrics` handler, because some gauges decay with time, and because a recorder may have been
+    /// installed after the circuit was created.
     pub fn refresh_metrics(&self) {
         self.inner().report_standing();
     }
 }
 
 impl Inner {
-    /// Under the cold mutex.
+    /// Returns the counts. To be called under the cold mutex.
     fn totals(&self) -> Totals {
         let counts = &self.counts;
-        // Relaxed: counts, they publish nothing.
+        // Relaxed: counts, publish nothing.
         let count = |count: &AtomicU64| count.load(Relaxed);
-        // Failures first: a call is in the window before it is among the failures, so the difference is never negative.
+        // The failures are read first, because a call enters the window before the failures. So
+        // the difference is never negative.
         // Acquire: pairs with the Release in `count_failure`.
         let failures = counts.failures.load(Acquire);
         Totals {

@@ -1,14 +1,15 @@
-//! Tasks that wait for a circuit to change, or for a probe's slot.
+//! Wakers: the tasks that wait for a change of the circuit, or for a slot of a probe.
 //!
-//! Registering and waking meet in one flag that both change by exchange. Whichever comes second sees what the first did:
-//! either the waker finds the registered task, or the task's look after registering finds the change. So nobody needs a
-//! lock to find out that nobody waits.
+//! A task registers and a thread wakes by exchanging one flag. The later of the two sees the change that the earlier
+//! one made. Either the waking thread finds the registered task, or the task finds the change when it checks again
+//! after registering. So a thread needs no lock to find out that no task waits.
 
 use std::task::Waker;
 
 use crate::event::guarded;
 use crate::sync::{AcqRel, AtomicBool, Mutex};
 
+/// The flag, and the tasks behind a lock.
 #[derive(Debug)]
 pub(super) struct Wakers {
     waiting: AtomicBool,
@@ -20,15 +21,16 @@ impl Wakers {
         Self { waiting: AtomicBool::new(false), tasks: Mutex::new(Tasks::default()) }
     }
 
-    /// Registers a task, once however often it asks. The caller must look again afterwards, and only then wait.
+    /// Registers a task, once even if called again. The caller must check again afterwards for
+    /// the change, and only then wait.
     pub(super) fn register(&self, waker: &Waker) {
-        // Dropped after the statement, outside the lock: a task is foreign code, and may have a place of its own to leave.
+        // Dropped after the statement and outside the lock, because a task is foreign code, and its drop may call `leave`.
         let _replaced = self.tasks.lock().add(Place::default(), waker);
         self.raise();
     }
 
-    /// Registers the task in the place of a waiter, which it takes first if it has none. To be given back with
-    /// [`leave`](Self::leave).
+    /// Registers the task at the place of a waiter, after assigning a place if the waiter has none. The waiter must
+    /// give the place back with [`leave`](Self::leave).
     pub(super) fn register_at(&self, place: &mut Place, waker: &Waker) {
         let mut tasks = self.tasks.lock();
         if *place == Place::default() {
@@ -42,7 +44,7 @@ impl Wakers {
         self.raise();
     }
 
-    /// Forgets the task of a waiter that waits no longer.
+    /// Removes the task of a waiter that has stopped waiting.
     pub(super) fn leave(&self, place: Place) {
         let mut tasks = self.tasks.lock();
         let at = tasks.waiting.iter().position(|(taken, _)| *taken == place);
@@ -53,28 +55,29 @@ impl Wakers {
     }
 
     fn raise(&self) {
-        // AcqRel: pairs with the exchange in `wake`. Release: whoever takes the flag finds the task. Acquire: if the flag was
-        // taken just before, the caller's next look sees the change that it was taken for.
+        // AcqRel: pairs with the exchange in `wake`. Release: a thread that takes the flag finds the task. Acquire: if
+        // a thread has just taken the flag, the next check of the caller sees the change for which that thread wakes.
         self.waiting.swap(true, AcqRel);
     }
 
-    /// Wakes everyone who registered before.
+    /// Wakes every task that has registered, and removes it.
     pub(super) fn wake(&self) {
-        // AcqRel: pairs with the exchange in `raise`, as said there.
+        // AcqRel: pairs with the exchange in `raise`, for the reasons given there.
         if self.waiting.swap(false, AcqRel) {
             let tasks = std::mem::take(&mut self.tasks.lock().waiting);
             for (_, task) in tasks {
-                // A task that panics must not keep the others asleep, nor the observers untold.
+                // The panic of one task must not prevent the wake of the others, or the report to the observers.
                 guarded(|| task.wake());
             }
         }
     }
 }
 
-/// Where a waiter that comes and goes is registered; zero is nowhere.
+/// The place of a waiter that comes and goes. Zero is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Place(u64);
 
+/// The registered tasks. `places` is the number of the last place that was assigned.
 #[derive(Debug, Default)]
 struct Tasks {
     waiting: Vec<(Place, Waker)>,
@@ -82,7 +85,7 @@ struct Tasks {
 }
 
 impl Tasks {
-    /// Returns the task that was there.
+    /// Adds the task, and returns the waker that it replaces. The caller drops that waker outside the lock.
     #[must_use]
     fn add(&mut self, place: Place, waker: &Waker) -> Option<Waker> {
         let nowhere = place == Place::default();

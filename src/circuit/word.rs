@@ -1,12 +1,13 @@
-//! The one word that decides whether a call goes through.
+//! The word of a circuit: one `AtomicU64` that decides whether a call goes through.
 //!
 //! ```text
 //! word   63..7 era | 6 spread | 5 awaits its restore | 4 bypassed | 3..2 state | 1..0 mode
 //! ```
 //!
-//! It changes under the cold mutex only, so a plain store publishes it. The era grows by one with every change of state, mode or
-//! deadline, and never wraps: 2^57 eras are 4 years at one a nanosecond. The wait for a restore begins and ends within an era,
-//! and so does the spreading over the threads. So eras are compared, and not words, to see whether the circuit has changed.
+//! The word changes under the cold mutex only, so that a plain store publishes a change. The era grows by one with
+//! every change of state, mode or deadline, and never wraps, because 2^57 eras last 4 years even at one each
+//! nanosecond. The wait for a restore and the spreading over threads begin and end within an era. Therefore eras are
+//! compared, and not words, to find out whether the circuit has changed.
 
 use std::fmt;
 
@@ -46,55 +47,56 @@ impl Word {
         self.0 >> ERA_SHIFT
     }
 
-    /// The next word of the same circuit: the next era, and a new standing.
+    /// Returns the word of the next era, with a new standing. The wait for a restore and the spreading go on.
     pub(super) fn next(self, standing: Standing) -> Self {
         let next = Self::new(self.era().saturating_add(1), standing, self.bypassed());
         Self(next.0 | self.0 & (AWAITS_RESTORE | SPREAD))
     }
 
-    /// Whether calls go through and are counted: closed, in automatic mode or in shadow.
+    /// Returns true if calls go through and are counted, because the circuit is closed in automatic mode or in shadow.
     ///
-    /// The healthy case is one comparison: they are the two lowest words of an era. A circuit that awaits its restore is not
-    /// healthy yet.
+    /// The healthy case is one comparison, because these two standings have the lowest bits of all. A circuit that
+    /// awaits its restore does not count as flowing, so that a healthy circuit needs no second test for the wait.
     #[inline]
     pub(super) const fn is_flowing(self) -> bool {
         self.0 & (AWAITS_RESTORE | BYPASSED | MODE | STATE) <= SHADOW
     }
 
-    /// Returns whether calls are rejected until the end of the opening, and nothing lies over the state.
+    /// Returns true if calls are rejected until the end of the opening, and no other mode, kill
+    /// switch or wait overrules that.
     #[inline]
     pub(super) const fn is_plainly_open(self) -> bool {
         self.0 & (AWAITS_RESTORE | BYPASSED | MODE | STATE) == OPEN
     }
 
-    /// Returns whether each seat has a cell and a branch.
+    /// Returns true if each seat with an index has a cell and a branch.
     #[inline]
     pub(super) const fn is_spread(self) -> bool {
         self.0 & SPREAD != 0
     }
 
-    /// Returns the same word of a circuit that is spread.
+    /// Returns the same word for a circuit that is spread.
     pub(super) const fn spread(self) -> Self {
         Self(self.0 | SPREAD)
     }
 
-    /// The same word once nobody waits for the restore.
+    /// Returns the same word without the wait for a restore.
     pub(super) const fn restored(self) -> Self {
         Self(self.0 & !AWAITS_RESTORE)
     }
 
-    /// The same word while services wait for the restore.
+    /// Returns the same word with the wait for a restore.
     #[cfg(any(feature = "store", test))]
     pub(super) const fn awaiting_restore(self) -> Self {
         Self(self.0 | AWAITS_RESTORE)
     }
 
-    /// Whether services wait for the circuit to be restored. It means nothing to a bypassed circuit.
+    /// Returns true if services wait for the circuit to be restored. Services of a bypassed circuit never wait.
     pub(super) const fn awaits_restore(self) -> bool {
         self.0 & (AWAITS_RESTORE | BYPASSED) == AWAITS_RESTORE
     }
 
-    /// Whether the environment's kill switch names the circuit: calls go through whatever the rest says.
+    /// Returns true if the kill switch names the circuit, so that calls go through in every state and mode.
     pub(super) const fn bypassed(self) -> bool {
         self.0 & BYPASSED != 0
     }
@@ -134,7 +136,7 @@ impl fmt::Debug for Word {
     }
 }
 
-// Closed is 0, automatic 0 and shadow 1, so that "flowing" is "at most 1".
+// Closed and automatic are 0 and shadow is 1, so that `is_flowing` is one comparison with `SHADOW`.
 const MODE: u64 = 0b11;
 const AUTOMATIC: u64 = 0;
 const SHADOW: u64 = 1;

@@ -150,7 +150,7 @@ fn a_rejection_says_which_circuit_and_why_and_until_when() {
     circuit.trip(&operator(), None);
     assert_eq!(
         rejection(ask(&mut service, Ask::Fail)).to_string(),
-        "circuit `payments` is open: tripped by ops: a test; it stays so until somebody resets it"
+        "circuit `payments` is open: tripped by ops: a test; it stays open until an operator resets it"
     );
     // Read later, it says what was true when it was made.
     let rejected = rejection(ask(&mut service, Ask::Fail));

@@ -1,4 +1,4 @@
-//! The wait for a restore, and the transitions since an era.
+//! Tests of the wait for a restore, and of the transitions since an era.
 
 use std::time::Duration;
 
@@ -24,14 +24,14 @@ fn a_call_without_a_poll_for_readiness_does_not_wait_for_a_restore() {
     assert_eq!((circuit.peek(), circuit.status().retry_after), (Peek::AwaitsRestore, None));
     circuit.try_acquire().expect("it is closed").success();
     circuit.try_acquire().expect("it is closed").failure(Failure::hard());
-    assert!(circuit.try_acquire().is_err(), "it opens as ever");
-    assert!(circuit.status().retry_after.is_some(), "and says for how long");
+    assert!(circuit.try_acquire().is_err(), "the circuit opens as ever");
+    assert!(circuit.status().retry_after.is_some(), "the time until the next probe is known");
     assert_eq!(circuit.totals().stale, 0);
     assert_eq!(circuit.peek(), Peek::AwaitsRestore, "no transition ends the wait");
     circuit.restored();
     assert!(matches!(circuit.peek(), Peek::Rejecting(Some(_))));
     circuit.reset(&by(), To::Closed);
-    assert_eq!(circuit.peek(), Peek::MayPass, "nor does it come back");
+    assert_eq!(circuit.peek(), Peek::MayPass, "a reset does not begin the wait again");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Transitions: one winner each, reports once, and no era seen before its data.
+//! Transitions: each has one winner and is reported once, and no thread sees an era before its data.
 
 use super::*;
 use crate::state::RejectReason;
@@ -28,7 +28,7 @@ fn loom_two_failures_that_complete_a_score_trip_once() {
 #[test]
 fn loom_two_failures_that_complete_a_rate_trip_once() {
     in_most_orders(|| {
-        // Two sums decide, and each thread may come second in one of them.
+        // Two sums decide, and each thread may be the second in one of the sums.
         let (circuit, reports) = observed(rules().failure_rate(1.0).min_calls(2).window(Window::calls(2)));
         fail_two(&circuit);
         assert_eq!(all(&reports), [Report::Edge(2, State::Open)]);
@@ -41,7 +41,7 @@ fn loom_a_retry_after_of_the_evidence_is_a_floor() {
         let circuit = circuit(rules().consecutive_failures(2));
         let (patient, other) = (call(&circuit), call(&circuit));
         beside(|| patient.failure(Failure::hard().with_retry_after(6 * TEN)), || fail(other));
-        assert_eq!(circuit.inner().open_until(), NOW.saturating_add(6 * TEN), "whoever of the two trips it");
+        assert_eq!(circuit.inner().open_until(), NOW.saturating_add(6 * TEN), "whichever call trips the circuit");
     });
 }
 
@@ -92,7 +92,8 @@ fn loom_a_reopened_circuit_admits_no_call() {
         let circuit = circuit(rules());
         past_deadline(&circuit);
         let bad = call(&circuit);
-        // The deadline of the opening before is over: who took it for that of this one would probe.
+        // The open duration of the last opening is over. A thread that took the end of that opening for the
+        // end of the new one would probe.
         let (_, admission) = beside(|| fail(bad), || circuit.try_acquire());
         let rejected = admission.expect_err("its one slot is taken until it is open again");
         let expected = match rejected.reason() {

@@ -1,4 +1,4 @@
-//! Outcomes: each in its own era or nowhere, and every one in the totals.
+//! Outcomes: each is evidence in its own era or in none, and all are in the totals.
 
 use super::*;
 use crate::window::{Evidence, Tally, Window};
@@ -38,12 +38,12 @@ fn loom_the_first_failure_of_an_era_is_counted() {
 fn loom_no_call_is_missing_from_the_totals() {
     in_most_orders(|| {
         let circuit = circuit(rules().failure_score(9.0).window(Window::time(TEN).buckets(2)));
-        // A failure that the window forgets is taken for a success less.
+        // A failure that the window forgets would be subtracted from the successes.
         call(&circuit).success();
         let straggler = call(&circuit);
         let in_the_next_era = || {
             close(&circuit);
-            // It takes the bucket, for which the straggler may then be too late.
+            // This call takes the bucket, so that the straggler may come too late for the bucket.
             fail(call(&circuit));
         };
         beside(|| fail(straggler), in_the_next_era);
@@ -65,7 +65,7 @@ fn loom_a_failure_takes_no_success_back() {
     });
 }
 
-/// Says that run and window hold so many timeouts of that era, and nothing else.
+/// Asserts that run and window hold this number of timeouts of the era, and nothing else.
 fn assert_failures(circuit: &Circuit, era: u64, failures: u64) {
     let inner = circuit.inner();
     let expected = Tally { calls: failures, units: 128 * failures, slow: 0 };
@@ -75,5 +75,5 @@ fn assert_failures(circuit: &Circuit, era: u64, failures: u64) {
     }
 }
 
-/// Of one slot, and of one bucket in use: two outcomes always meet.
+/// Windows of one slot, and of one bucket in use, so that two outcomes always meet.
 const WINDOWS: [Window; 2] = [Window::calls(1), Window::time(TEN).buckets(2)];

@@ -1,4 +1,4 @@
-//! Half-open: one entry, no permit minted, none lost, and no straggler's probe in a later era.
+//! Half-open: threads enter the state once, no slot is taken twice or lost, and no straggler changes a later era.
 
 use super::*;
 use crate::state::RejectReason;
@@ -89,7 +89,7 @@ fn loom_a_stragglers_probe_stays_out_of_the_next_verdict() {
     });
 }
 
-/// Forces it open for no time at all.
+/// Forces the circuit open for no time at all.
 fn held_no_longer(circuit: &Circuit) {
     circuit.trip(&by(), Some(Duration::ZERO));
 }

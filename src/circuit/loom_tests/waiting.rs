@@ -1,4 +1,4 @@
-//! Nobody sleeps through what they wait for, and nobody hears twice what is reports once.
+//! Waiting: no task sleeps although its change has come, and no event is reported twice.
 
 use std::task::{Context, Poll};
 
@@ -7,7 +7,8 @@ use crate::circuit::wakers::Wakers;
 use crate::circuit::{Peek, Place};
 use crate::sync::{AtomicU32, Relaxed};
 
-/// Wakers, and a change as a freed slot is one: Relaxed, so that only the wakers can make it visible.
+/// The wakers, and a count that stands for a freed slot. The count is Relaxed, so that only
+/// the wakers can make it visible.
 type Changing = Arc<(Wakers, AtomicU32)>;
 
 #[test]
@@ -22,7 +23,7 @@ fn loom_a_waiter_is_woken_or_sees_both_changes() {
         begin();
         let seen = wait(&changing, &waker);
         threads.into_iter().for_each(joined);
-        assert!(seen == 2 || woken.try_recv().is_ok(), "it saw {seen} of 2 changes, and sleeps");
+        assert!(seen == 2 || woken.try_recv().is_ok(), "the waiter saw {seen} of 2 changes, and sleeps");
     });
 }
 
@@ -40,7 +41,7 @@ fn loom_two_waiters_are_woken_or_see_the_change() {
         begin();
         change(&changing);
         for (seen, woken) in threads.map(joined) {
-            assert!(seen == 1 || woken.try_recv().is_ok(), "it saw no change, and sleeps");
+            assert!(seen == 1 || woken.try_recv().is_ok(), "the waiter saw no change, and sleeps");
         }
     });
 }
@@ -70,7 +71,7 @@ fn loom_a_poll_for_a_change_is_woken_or_sees_it() {
         let mut era = 1;
         match beside(|| fail(last), || circuit.poll_changed(&Context::from_waker(&waker), &mut era)).1 {
             Poll::Ready(standing) => assert_eq!((era, standing.state), (2, State::Open)),
-            Poll::Pending => assert!(woken.try_recv().is_ok(), "it is open, and the waiter sleeps"),
+            Poll::Pending => assert!(woken.try_recv().is_ok(), "the circuit is open, and the waiter sleeps"),
         }
     });
 }
@@ -87,7 +88,7 @@ fn loom_a_waiter_for_the_restore_is_woken_or_sees_it() {
             circuit.peek() == Peek::MayPass
         };
         let (_, seen) = beside(move || its.restored(), look);
-        assert!(seen || woken.try_recv().is_ok(), "it is restored, and the waiter sleeps");
+        assert!(seen || woken.try_recv().is_ok(), "the circuit is restored, and the waiter sleeps");
     });
 }
 
@@ -100,7 +101,7 @@ fn loom_a_rule_met_while_the_wait_ends_is_not_lost() {
         let its = circuit.clone();
         beside(move || its.restored(), || fail(last));
         assert_eq!(era_and_state(&circuit), (2, State::Open), "whichever came first");
-        assert_eq!(circuit.peek(), Peek::Rejecting(Some(TEN)), "nobody waits any more");
+        assert_eq!(circuit.peek(), Peek::Rejecting(Some(TEN)), "no service waits any more");
     });
 }
 
@@ -113,7 +114,7 @@ fn loom_the_end_of_the_wait_hides_no_deadline() {
         let threads = [spawn(move || fail(last)), spawn(move || restored.restored())];
         begin();
         if let Err(rejected) = circuit.try_acquire() {
-            assert_eq!(rejected.retry_after(), Some(TEN), "whoever published the word that was seen");
+            assert_eq!(rejected.retry_after(), Some(TEN), "whichever thread published the word");
         }
         threads.into_iter().for_each(joined);
     });
@@ -124,7 +125,7 @@ fn loom_one_caller_sums_up_the_rejections() {
     in_every_order(|| {
         let (circuit, reports) = observed(rules());
         half_open(&circuit);
-        // The clock stands still: the first summary is due at once instead of after ten seconds.
+        // The clock stands still, so the first summary is made due here instead of after ten seconds.
         circuit.inner().counts.next_summary.store(0, Relaxed);
         let _held = call(&circuit);
         assert!(matches!(acquire_two(&circuit), [Err(_), Err(_)]));
@@ -137,12 +138,12 @@ fn changing() -> Changing {
 }
 
 fn change(changing: &Changing) {
-    // Relaxed: a count, publishes nothing; the wakers order it.
+    // Relaxed: a count, publishes nothing. The exchanges of the wakers order the count.
     changing.1.fetch_add(1, Relaxed);
     changing.0.wake();
 }
 
-/// Registers, and returns how many changes it then sees.
+/// Registers the waker, and returns the number of changes that are visible afterwards.
 fn wait(changing: &Changing, waker: &Waker) -> u32 {
     changing.0.register(waker);
     changing.1.load(Relaxed)

@@ -168,7 +168,7 @@ fn under_manual_recovery_an_opening_lasts_until_a_reset() {
         clock.advance(secs(30 * 24 * 3600));
         assert_eq!(reject(&circuit).retry_after(), None);
     }
-    assert!(reject(&circuit).to_string().ends_with("until somebody resets it"));
+    assert!(reject(&circuit).to_string().ends_with("until an operator resets it"));
     circuit.reset(&alice(), To::HalfOpen);
     succeed(&circuit, 3);
     assert_eq!(state(&circuit), State::Closed);
