@@ -1,7 +1,7 @@
-//! The one door to atomics and to the cold mutex, and the seats of threads.
+//! The one entrance of atomics and of the cold mutex, and the seats of threads.
 //!
-//! Aliases, not re-exports: the ban on naming the originals elsewhere sees through a re-export. Under `--cfg breaker_loom`
-//! the same names are loom's, so that the loom models run the code that ships.
+//! The names are aliases and not re-exports, because the lint that forbids the originals elsewhere sees through a
+//! re-export. Under `--cfg breaker_loom` the same names are those of loom, so that the models run the code that ships.
 
 #[cfg_attr(all(breaker_loom, not(test)), expect(dead_code, reason = "a model takes its seats by itself"))]
 mod seat;
@@ -29,7 +29,8 @@ mod imp {
 
     use super::{Acquire, Release};
 
-    /// Loom has none. The flag shows loom that a thread which finds the value sees all that was written before the value was set.
+    /// Loom has no such lock. The flag shows loom that a thread which finds the value also sees
+    /// all that was written before it.
     #[derive(Debug)]
     pub(crate) struct OnceLock<T> {
         is_set: AtomicBool,
@@ -67,7 +68,7 @@ pub(crate) use seat::{Indices, Numbers};
 pub(crate) use seat::{MOST_INDICES, Seat, indices, seat, seat_with_index};
 pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-/// A mutex that does not know poison: what it guards is written so that a panic leaves it usable.
+/// A mutex that ignores poison, because the code under a lock writes its data so that a panic leaves them usable.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(imp::RawMutex<T>);
 
@@ -83,7 +84,7 @@ impl<T> Mutex<T> {
         }
     }
 
-    /// Returns the guard unless another thread has the mutex.
+    /// Returns the guard, or `None` if another thread holds the mutex.
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         match self.0.try_lock() {
             Ok(guard) => Some(guard),

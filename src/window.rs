@@ -1,11 +1,14 @@
-//! The evidence a closed circuit keeps: what came back lately, as sums of calls, weights and slow calls.
+//! The window: the evidence that a closed circuit keeps, as sums of calls, weights and slow calls.
 //!
-//! Three shapes: `time` (buckets of a sliding time window), `calls` (a true ring of the last n calls) and `run` (the
-//! weight of the consecutive failures). Beside them, `cells` has the successes that each thread counts for itself. Each word carries a tag of the era it belongs to, beside the number it counts, and
-//! changes in one compare-and-swap: an outcome lands in its own era or nowhere, whatever happens between the admission and
-//! the recording. Sums are exact once no call is completing; while calls complete they may miss those few.
+//! There are three kinds of evidence. `time` has the buckets of a sliding time window, `calls` has a ring of the
+//! last n calls, and `run` has the weight of the consecutive failures. Beside them, `cells` has the successes that
+//! each thread counts for itself.
 //!
-//! Nothing here asks for the time, decides anything, or knows what a circuit is.
+//! Each word has a number and a tag of its era, and changes in one exchange. So an outcome counts in its own era or in
+//! none, even if the era ends between admission and recording. The sums are exact while no call completes. While calls
+//! complete, the sums may miss these few.
+//!
+//! The window does not read a clock, decide on a trip, or know a circuit.
 
 pub(crate) mod calls;
 pub(crate) mod cells;
@@ -24,7 +27,7 @@ use crate::sync::{AtomicU64, Relaxed};
 use calls::CallRing;
 use time::TimeWindow;
 
-/// Which calls the rate and score rules look at.
+/// The calls that the rate and score rules count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window(pub(crate) Shape);
 
@@ -35,24 +38,25 @@ pub(crate) enum Shape {
 }
 
 impl Window {
-    /// Looks at the calls of the last `length`, in 10 buckets. The default, with 10 s.
+    /// Counts the calls of the last `length`, in 10 buckets. The default window has 10 s.
     ///
-    /// Range: 100 ms to 24 h. A bucket expires as a whole, so the window covers between nine tenths of `length` and all of
-    /// it; an idle window expires too.
+    /// Range: 100 ms to 24 h. A bucket expires as a whole, so the window covers between nine tenths of `length` and all
+    /// of it. The calls of an idle service expire as well.
     #[must_use]
     pub const fn time(length: Duration) -> Self {
         Self(Shape::Time { length, buckets: 10 })
     }
 
-    /// Looks at the last `calls` calls, however long ago they were.
+    /// Counts the last `calls` calls, at whatever time they ended.
     ///
-    /// Range: 1 to 16 777 216. The cost of a call does not depend on it; the memory is 4 bytes a call.
+    /// Range: 1 to 16 777 216. A call costs the same for every range. The memory is 4 bytes for each call of the range.
     #[must_use]
     pub const fn calls(calls: u32) -> Self {
         Self(Shape::Calls { calls })
     }
 
-    /// Sets the number of buckets of a time window, 2 to 60; a call window has none and ignores it.
+    /// Sets the number of buckets of a time window. Range: 2 to 60. A call window has no
+    /// buckets and ignores the number.
     #[must_use]
     pub const fn buckets(self, buckets: u32) -> Self {
         match self.0 {
@@ -95,7 +99,8 @@ impl fmt::Display for Window {
     }
 }
 
-/// The sums over a window: calls, their failure score, and how many were slow. Ignored outcomes are in none of them.
+/// The sums over a window: the calls, their failure score, and the slow calls. Ignored
+/// outcomes are in none of the sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
     pub(crate) calls: u64,
@@ -106,10 +111,10 @@ pub struct Tally {
 impl Tally {
     pub(crate) const EMPTY: Self = Self { calls: 0, units: 0, slow: 0 };
 
-    /// Returns the sums as somebody else kept them, in a record for example.
+    /// Returns sums that were counted elsewhere, for example the sums of a stored record.
     ///
-    /// Numbers that make no sense are made to: no call weighs more than 1 or is slow twice, and a score that is negative or no
-    /// number is 0.
+    /// Impossible numbers are limited. No call weighs more than 1 or is slow twice, and a score that
+    /// is negative or not finite is 0.
     #[must_use]
     pub fn new(calls: u64, score: f64, slow: u64) -> Self {
         let units = units_from_score(score).min(calls.saturating_mul(u64::from(UNIT)));
@@ -128,35 +133,36 @@ impl Tally {
         score_from_units(self.units)
     }
 
-    /// Returns how many calls took at least `slower_than`. Zero where no slow-call rule is configured.
+    /// Returns the number of calls that took at least `slower_than`. Zero without a slow-call rule.
     #[must_use]
     pub const fn slow(&self) -> u64 {
         self.slow
     }
 
-    /// Returns `part` of `whole` of it: the same shares of fewer calls. Where the part is not smaller, all of it.
-    fn shrunk(self, part: u64, whole: u64) -> Self {
+    /// Returns the sums multiplied by `part / whole`, so that fewer calls have the same shares. Never
+    /// more than the sums themselves.
+    fn scaled(self, part: u64, whole: u64) -> Self {
         if part >= whole {
             return self;
         }
         let (part, whole) = (u128::from(part), u128::from(whole));
-        let shrunk = |sum: u64| {
+        let scaled = |sum: u64| {
             let nearest = (u128::from(sum) * part + whole / 2) / whole;
             u64::try_from(nearest).expect("less than it was")
         };
-        Self { calls: shrunk(self.calls), units: shrunk(self.units), slow: shrunk(self.slow) }
+        Self { calls: scaled(self.calls), units: scaled(self.units), slow: scaled(self.slow) }
     }
 }
 
-/// One outcome as the window counts it.
+/// An outcome in the form in which the window counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mark {
-    /// The weight of the failure in 1/256; 0 for a success.
+    /// The weight of the failure in 1/256. Zero for a success.
     pub(crate) units: u16,
     pub(crate) slow: bool,
 }
 
-/// Where an outcome lands.
+/// The era and the time in which an outcome counts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stamp {
     pub(crate) era: u64,
@@ -168,12 +174,12 @@ pub(crate) struct Stamp {
 pub(crate) enum Evidence {
     Time(TimeWindow),
     Calls(CallRing),
-    /// No rule looks at a window: calls are only counted, for the totals.
+    /// No rule needs a window, so calls are counted for the totals only.
     Count(AtomicU64),
 }
 
 impl Evidence {
-    /// `None` where no rule needs a window.
+    /// Returns the empty evidence. `window` is `None` if no rule needs a window.
     pub(crate) fn new(window: Option<Window>, slow: bool) -> Self {
         match window.map(|window| window.0) {
             Some(Shape::Time { length, buckets }) => Self::Time(TimeWindow::new(length, buckets, slow)),
@@ -182,7 +188,7 @@ impl Evidence {
         }
     }
 
-    /// Returns the width and the number of the buckets, where there are some.
+    /// Returns the width in nanoseconds and the number of the buckets, for a time window.
     pub(crate) const fn buckets(&self) -> Option<(u64, u32)> {
         match self {
             Self::Time(window) => Some(window.shape()),
@@ -190,16 +196,18 @@ impl Evidence {
         }
     }
 
-    /// Whether a success that weighs nothing may be counted in a cell instead. A ring needs each call in its order.
+    /// Returns true if a success that weighs nothing may be counted in a cell. A ring needs the order of
+    /// all calls, so it has no cells.
     pub(crate) const fn allows_cells(&self) -> bool {
         !matches!(self, Self::Calls(_))
     }
 
-    /// Whether `record` looks at the time.
+    /// Returns true if `record` needs the time.
     pub(crate) const fn needs_now(&self) -> bool {
         matches!(self, Self::Time(_))
     }
 
+    /// Adds an outcome.
     pub(crate) fn record(&self, stamp: Stamp, mark: Mark) {
         match self {
             Self::Time(window) => window.record(stamp, mark),
@@ -211,7 +219,7 @@ impl Evidence {
         }
     }
 
-    /// Sums what belongs to `era`, and for a time window what has not expired at `now`.
+    /// Returns the sums over the outcomes of `era`. Those of a time window that have expired at `now` are left out.
     pub(crate) fn tally(&self, era: u64, now: Tick) -> Tally {
         match self {
             Self::Time(window) => window.tally(era, now),
@@ -220,7 +228,7 @@ impl Evidence {
         }
     }
 
-    /// Empties the window for a new era. Called under the cold mutex, before the era is published.
+    /// Empties the window for a new era. To be called under the cold mutex, before the era is published.
     pub(crate) fn begin(&self, era: u64) {
         match self {
             Self::Time(window) => window.begin(era),
@@ -229,22 +237,22 @@ impl Evidence {
         }
     }
 
-    /// Adds the sums that a restored circuit brings along, at a cost that does not depend on them. Under the cold mutex.
+    /// Adds the sums that a restored circuit brings along. To be called under the cold mutex.
     ///
-    /// They are evidence, not calls of this process: [`recorded`](Self::recorded) leaves them out.
+    /// The sums are evidence and no calls of this process, so [`recorded`](Self::recorded) leaves them out.
     pub(crate) fn seed(&self, era: u64, now: Tick, tally: Tally) {
         match self {
             _ if tally.calls == 0 => {}
             Self::Time(window) => window.seed(era, now, tally),
             Self::Calls(ring) => ring.seed(era, tally),
-            // No rule would look at them.
+            // No rule would use the sums.
             Self::Count(_) => {}
         }
     }
 
-    /// Returns how many outcomes were recorded since the start, over all eras.
+    /// Returns the number of outcomes that were recorded since the start, over all eras.
     ///
-    /// The window has counted each of them anyway, so the totals cost a call nothing.
+    /// The window has counted each of these outcomes for the rules, so that the totals cost a call nothing more.
     pub(crate) fn recorded(&self) -> u64 {
         match self {
             Self::Time(window) => window.recorded(),
@@ -277,9 +285,9 @@ mod tests {
     #[test]
     fn a_part_of_a_tally_has_the_shares_of_the_whole() {
         let whole = Tally { calls: 1_000, units: 500 * 256, slow: 101 };
-        assert_eq!(whole.shrunk(10, 1_000), Tally { calls: 10, units: 5 * 256, slow: 1 });
-        assert_eq!(whole.shrunk(1_000, 1_000), whole);
-        assert_eq!(Tally { calls: u64::MAX, units: u64::MAX, slow: 0 }.shrunk(7, u64::MAX).units, 7);
-        assert_eq!(Tally::EMPTY.shrunk(0, 0), Tally::EMPTY);
+        assert_eq!(whole.scaled(10, 1_000), Tally { calls: 10, units: 5 * 256, slow: 1 });
+        assert_eq!(whole.scaled(1_000, 1_000), whole);
+        assert_eq!(Tally { calls: u64::MAX, units: u64::MAX, slow: 0 }.scaled(7, u64::MAX).units, 7);
+        assert_eq!(Tally::EMPTY.scaled(0, 0), Tally::EMPTY);
     }
 }

@@ -1,10 +1,16 @@
 //! Seats: small numbers for each live thread.
 //!
-//! A count that only one thread writes needs no exchange. The seat of a thread says which of the counts is its own. A seat has two
-//! numbers. The thread takes the lowest free `number` when it first counts, so that the numbers stay as few as the threads that live
-//! at once. Circuits that are spread over threads have counts for a few threads only, so the thread takes an `index` when it first
-//! calls such a circuit: threads that call no busy circuit take no index from those that do. The thread leaves both when it ends.
-//! The lock of the numbers and the word of the indices order the writes of a thread before those of the next one on its seat.
+//! A count that only one thread writes needs no exchange. The seat of a thread selects the counts that belong to this
+//! thread. A seat has two numbers.
+//!
+//! * The `number` is the lowest free number when the thread first counts. So there are no more numbers than
+//!   threads that live at the same time.
+//! * The `index` selects a count in circuits that are spread, which have counts for a few threads only. Therefore
+//!   a thread takes an index only when it first calls such a circuit, so that threads without busy circuits take
+//!   no index away from the others.
+//!
+//! The thread leaves both when it ends. The lock of the numbers and the word of the indices order the writes of a
+//! thread before the writes of the next thread on its seat.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -19,9 +25,9 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// Not a seat: of a thread that is ending, and of a count that belongs to no thread yet.
+    /// No seat, because the thread is ending, or because a count belongs to no thread yet.
     pub(crate) const NONE: Self = Self::of(u32::MAX);
-    /// Not a seat: of a thread that has not counted yet.
+    /// No seat, because the thread has not counted yet.
     #[cfg(not(breaker_loom))]
     const UNTAKEN: Self = Self::of(u32::MAX - 1);
 
@@ -42,21 +48,22 @@ impl Seat {
         self.number
     }
 
-    /// Returns the index of the thread in circuits that are spread. Without one, it is more than any index.
+    /// Returns the index of the thread in circuits that are spread. Without an index, the
+    /// number is larger than any index.
     #[inline]
     pub(crate) const fn index(self) -> usize {
         self.index as usize
     }
 }
 
-/// The numbers that no thread has.
+/// The numbers that no live thread has.
 #[derive(Debug, Default)]
 pub(crate) struct Numbers(Mutex<Free>);
 
 #[derive(Debug, Default)]
 struct Free {
     left: BTreeSet<u32>,
-    /// The first number that no thread ever had.
+    /// The lowest number that no thread ever had.
     next: u32,
 }
 
@@ -70,13 +77,13 @@ impl Numbers {
         }))
     }
 
-    /// Frees the number for a later thread. The caller must not count on the seat any more.
+    /// Frees the number for a later thread. The caller must not write the counts of the seat afterwards.
     pub(crate) fn leave(&self, seat: Seat) {
         self.0.lock().left.insert(seat.number);
     }
 }
 
-/// The indices that threads have: one bit each.
+/// The indices that threads have, one bit each.
 #[derive(Debug, Default)]
 pub(crate) struct Indices(AtomicU64);
 
@@ -90,7 +97,8 @@ impl Indices {
             if index as usize >= count {
                 return None;
             }
-            // Acquire: pairs with the Release in `leave`; the counts of the last thread with this index are complete.
+            // Acquire: pairs with the Release in `leave`, so that the counts of the last
+            // thread with this index are complete.
             match self.0.compare_exchange_weak(taken, taken | 1 << index, Acquire, Relaxed) {
                 Ok(_) => return Some(index),
                 Err(now) => taken = now,
@@ -98,14 +106,14 @@ impl Indices {
         }
     }
 
-    /// Frees the index for a later thread. The caller must not count on it any more.
+    /// Frees the index for a later thread. The caller must not write the counts of the index afterwards.
     pub(crate) fn leave(&self, index: u32) {
         // Release: pairs with the Acquire in `take`.
         self.0.fetch_and(!(1 << index), Release);
     }
 }
 
-/// Returns how many threads have an index at once: as many as can run at once, up to 32, and one more.
+/// Returns the number of indices: as many as threads can run at the same time, at most 32, and one more.
 pub(crate) fn indices() -> usize {
     static COUNT: LazyLock<usize> = LazyLock::new(|| {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
@@ -130,7 +138,7 @@ mod of_thread {
     static INDICES: LazyLock<Indices> = LazyLock::new(Indices::default);
 
     thread_local! {
-        // Apart from its destructor, so that a reading needs no check and also works while the thread ends.
+        // Apart from the value with the destructor, so that a read needs no check and also works while the thread ends.
         static SEAT: Cell<Seat> = const { Cell::new(Seat::UNTAKEN) };
         static LEAVE: Leave = const { Leave };
     }
@@ -157,13 +165,14 @@ mod of_thread {
 
     #[cold]
     fn take() -> Seat {
-        // The destructor of a thread-local value may be the first to ask, when `LEAVE` has been dropped already.
+        // If a destructor of another thread-local value makes the first call of the thread, `LEAVE`
+        // may have been dropped already.
         let seat = if LEAVE.try_with(|_| ()).is_ok() { NUMBERS.take() } else { Seat::NONE };
         SEAT.set(seat);
         seat
     }
 
-    /// Returns the seat of this thread, and takes an index before if the thread has none and one is free.
+    /// Returns the seat of this thread. Takes an index first, if the thread has none and one is free.
     #[cold]
     pub(crate) fn seat_with_index() -> Seat {
         let seat = seat();
@@ -182,8 +191,8 @@ mod of_thread {
     use crate::sync::Relaxed;
 
     loom::lazy_static! {
-        // An atomic of std, because the order in which threads get seats is no step of a model. The models of `Numbers` and
-        // `Indices` take and leave seats directly.
+        // An atomic of std, because the order in which threads get seats is no step of a model. The models of `Numbers`
+        // and `Indices` take and leave seats directly.
         static ref NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     }
 
@@ -269,7 +278,7 @@ mod tests {
             assert_ne!(thread.join().expect("it does not panic"), Seat::NONE);
             seen.recv().expect("the value is dropped with its thread")
         };
-        // Which of two thread-local values is dropped first is not promised, so both orders are tried.
+        // The order in which two thread-local values are dropped is not specified, so the test tries both.
         let seen = [true, false].map(asks_in_its_destructor);
         assert!(seen.contains(&Seat::NONE), "one of the destructors runs after the seat was left: {seen:?}");
     }
@@ -294,7 +303,7 @@ mod tests {
             thread::spawn(indexed).join().expect("it does not panic")
         };
         assert!(index(seat) >= MOST_INDICES, "a number alone takes no index");
-        // Other tests of this process hold some indices, but not all of them a hundred times in turn.
+        // Other tests of this process hold some indices, but not all of them in each of a hundred tries.
         assert!((0..100).map(|_| index(seat_with_index)).any(|index| index < indices()));
     }
 }

@@ -1,22 +1,23 @@
-//! A true ring of the last n calls: each call replaces the one n calls before it, in the slots and in the sums.
+//! The ring of the last n calls. Each call replaces the call n calls before it, in the slots and in the sums.
 //!
 //! ```text
 //! slot   31..12 era (low 20 bits) | 11 present | 10 slow | 9..0 weight in 1/256
 //! ```
 //!
-//! Whoever replaces a slot owes the sums the difference, and pays it in the sums of its own era or not at all. A slot of an
-//! older era counts nothing, so a new era needs no clearing, whatever the size. A payment may come late: until then a sum
-//! can be off by the calls that are completing, even below zero, which reads as zero.
+//! A thread that replaces a slot adds the difference of the two calls to the sums, in its own era or not at all. Slots
+//! of an older era are ignored, so that a new era needs no sweep through a large ring. The difference may arrive late.
+//! Until then a sum can be off by the calls that are completing, and can even fall below zero, which is read as zero.
 
 use super::tagged::{self, Tagged};
 use super::{Mark, Tally};
 use crate::outcome::UNIT;
 use crate::sync::{AtomicU32, AtomicU64, Relaxed};
 
+/// The slots, and the sums over those slots that hold a call of the present era.
 #[derive(Debug)]
 pub(crate) struct CallRing {
     slots: Box<[AtomicU32]>,
-    /// The outcomes recorded since the start; the next one goes to `position % slots`.
+    /// The number of outcomes recorded since the start. The next outcome replaces slot `position % slots`.
     position: AtomicU64,
     calls: Tagged,
     score: Tagged,
@@ -34,8 +35,9 @@ impl CallRing {
         }
     }
 
+    /// Replaces the oldest slot with the outcome.
     pub(crate) fn record(&self, era: u64, mark: Mark) {
-        // Relaxed throughout: every word carries its era with its number, nothing else is published with them.
+        // Relaxed throughout, because every word has its era beside its number and nothing else is published with it.
         let position = self.position.fetch_add(1, Relaxed);
         #[expect(clippy::cast_possible_truncation, reason = "a remainder by a length")]
         let index = (position % self.slots.len() as u64) as usize;
@@ -44,7 +46,7 @@ impl CallRing {
         let mut seen = slot.load(Relaxed);
         let old = loop {
             let old = Slot(seen);
-            // The healthy case: a success takes the place of a success, and nothing changes.
+            // The healthy case comes first: a success replaces a success, and nothing changes.
             if old == new || old.is_of_a_later_era_than(new) {
                 return;
             }
@@ -59,16 +61,19 @@ impl CallRing {
         adjust(&self.slow, era, u32::from(new.slow()), u32::from(gone.slow()));
     }
 
-    /// Adds sums as calls before those of this era: whatever comes later replaces them first. Under the cold mutex.
+    /// Adds sums as calls before those of this era, so that later calls replace them first. To
+    /// be called under the cold mutex.
     ///
-    /// The position stays, so they are no calls of this process; and of more than there is room for, the same share is taken.
+    /// The position stays, so that the totals do not count these calls. If there are more calls than free slots, fewer
+    /// calls with the same shares are added. The cost grows with the number of added calls.
     pub(crate) fn seed(&self, era: u64, tally: Tally) {
         let slots = self.slots.len() as u64;
         let own = self.tally(era).calls.min(slots);
         let calls = tally.calls.min(slots - own);
-        let Tally { units, slow, .. } = tally.shrunk(calls, tally.calls);
+        let Tally { units, slow, .. } = tally.scaled(calls, tally.calls);
         let (units, slow) = (units.min(calls * u64::from(UNIT)), slow.min(calls));
-        // The part of `sum` that falls to one of the calls, so that the parts are equal and sum up. Below 2^24 * 2^32.
+        // The part of `sum` that one of the calls gets, so that the parts differ by at most one and add up to `sum`.
+        // The product stays below 2^24 * 2^32.
         let part = |sum: u64, call: u64| sum * (call + 1) / calls - sum * call / calls;
         // Relaxed throughout, as in `record`.
         let before_own = self.position.load(Relaxed) % slots + slots - own;
@@ -79,7 +84,8 @@ impl CallRing {
             let index = ((before_own + slots - 1 - call) % slots) as usize;
             let seen = self.slots[index].load(Relaxed);
             let slot = Slot(seen);
-            // A call that completes just now has the slot: one of those brought along less, as when a later call replaces it.
+            // A call that completes at this moment has the slot. The added call is dropped, as
+            // if a later call had replaced it.
             if slot.present() && slot.is_of_the_era_of(new)
                 || self.slots[index].compare_exchange(seen, new.0, Relaxed, Relaxed).is_err()
             {
@@ -100,10 +106,10 @@ impl CallRing {
         for sum in [&self.calls, &self.score, &self.slow] {
             sum.begin(era, 0);
         }
-        // Only before the tag wraps must old slots really go.
+        // Old slots have to be cleared only before the tag wraps, because the same tag would make them valid again.
         if era.is_multiple_of(ERAS_KEPT_APART) {
             for slot in &self.slots {
-                // Relaxed: the word of the circuit publishes the new era; a straggler's slot counts nothing in it.
+                // Relaxed: the circuit's word publishes the new era, in which the slot of a straggler counts nothing.
                 slot.store(0, Relaxed);
             }
         }
@@ -114,7 +120,7 @@ impl CallRing {
         self.position.load(Relaxed)
     }
 
-    /// Sums the slots themselves: what `tally` must equal when no call is completing.
+    /// Returns the sums over the slots themselves, which must equal `tally` while no call completes.
     #[cfg(test)]
     pub(crate) fn recount(&self, era: u64) -> Tally {
         let probe = Slot::new(era, Mark { units: 0, slow: false });
@@ -160,14 +166,14 @@ impl Slot {
     }
 }
 
-/// Pays a sum what a slot gained and lost, modulo 2^40.
+/// Adds the difference that the replacement of a slot makes, modulo 2^40.
 fn adjust(sum: &Tagged, era: u64, gained: u32, lost: u32) {
     if gained != lost {
         sum.update(era, |sum| sum.wrapping_add(u64::from(gained)).wrapping_sub(u64::from(lost)));
     }
 }
 
-/// Reads a sum: one that has lost more than it has gained yet counts as nothing.
+/// Returns the sum, or zero if more has been subtracted than added so far.
 fn not_below_zero(sum: u64) -> u64 {
     if sum > tagged::MAX / 2 { 0 } else { sum }
 }
@@ -178,7 +184,8 @@ const PRESENT: u32 = 1 << 11;
 const ERA_SHIFT: u32 = 12;
 const SLOT_ERAS_U32: u32 = (1 << 20) - 1;
 const SLOT_ERAS: u64 = SLOT_ERAS_U32 as u64;
-/// Below half of the 2^20 that a slot can tell apart, so that "later" is never a guess.
+/// The number of eras after which old slots are cleared. Less than half of the 2^20 eras that a slot can distinguish,
+/// so that `is_of_a_later_era_than` is never a guess.
 const ERAS_KEPT_APART: u64 = 1 << 18;
 
 #[cfg(all(test, not(breaker_loom)))]
@@ -195,7 +202,7 @@ mod tests {
         Mark { units, slow: random(state).is_multiple_of(7) }
     }
 
-    /// Lets two threads record at random, each step in the era that it is told.
+    /// Lets two threads record random outcomes. `era` returns the era of each step.
     fn record_in_two_threads(ring: &CallRing, steps: u64, era: impl Fn(u64) -> u64 + Copy + Send) {
         std::thread::scope(|scope| {
             for seed in 1..=2 {
@@ -224,7 +231,7 @@ mod tests {
     fn sums_equal_slots_when_eras_change_under_the_writers() {
         let ring = CallRing::new(50);
         ring.begin(1);
-        // Stragglers of the era before write beside the current one.
+        // Stragglers of the last era record at the same time as the present era.
         record_in_two_threads(&ring, 400_000, |step| 1 + step / 100_000);
         ring.begin(9);
         for _ in 0..20 {
@@ -235,7 +242,7 @@ mod tests {
         assert_eq!(ring.tally(9), ring.recount(9));
     }
 
-    /// The slots that hold a call of the era, by age: first the one that is replaced next.
+    /// Returns the weights of the slots that hold a call of the era, the slot that is replaced next first.
     fn by_age(ring: &CallRing, era: u64) -> Vec<u32> {
         let next = usize::try_from(ring.position.load(Relaxed)).expect("few") % ring.slots.len();
         let (later, earlier) = ring.slots.split_at(next);

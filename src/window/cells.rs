@@ -1,77 +1,86 @@
-//! Counts that only one thread writes: the successes and the rejections of each seat.
+//! Cells: counts with one writer each, for the successes and the rejections of each seat.
 //!
-//! A success that weighs nothing needs no order among the outcomes, only a count. So each thread counts its successes in a
-//! cell of its own, by a load and a store. Outcomes that may trip a circuit go to the shared window, whose exchanges order them.
+//! A success that can trip nothing needs no order among the outcomes, only a count. Therefore each thread counts such
+//! successes in a cell of its own, with a load and a store, and no thread waits for another. Outcomes that may trip a
+//! circuit go to the shared window, because its exchanges order them.
 //!
-//! A circuit begins with one cell, which belongs to the first thread that counts. All other threads count in the shared window.
-//! When they do so often, the circuit is spread, and then each index of a seat has a cell. A thread without an index goes on in the
-//! shared window, because there are more busy threads than cells or because the thread is ending.
+//! A circuit begins with one cell, which belongs to the first thread that counts. All other threads count in the shared
+//! window. If they do so often, the circuit is spread, and each index of a seat gets a cell. A thread without an index
+//! goes on in the shared window, because there are more busy threads than cells or because the thread is ending.
 //!
 //! ```text
 //! cell   0 successes | 1 tripped, 2 half-open rejections | 3 spot | 4 begin | 5 span | 6.. buckets, as of a `TimeWindow`
 //! spot   63..7 era | 6..0 place of the bucket in use
 //! ```
 //!
-//! The thread adds to the bucket in use while the era is that of the spot and the time lies within `span` after `begin`. The
-//! tag of a bucket has 8 bits of its era. Eras are kept apart by the whole era in the spot: before a thread announces an era of
-//! another block of 64, it empties its buckets, and a reader skips each cell whose spot is of another block.
+//! The thread adds to the bucket in use while the era is that of the spot and the time is less than `span` after
+//! `begin`. The tag of a bucket has only 8 bits of its era, but the spot has the whole era. Before a thread announces
+//! an era of another block of 64 eras, the thread empties its buckets, and a reader skips each cell whose spot is of
+//! another block. So eras stay apart although tags wrap.
 //!
-//! `circuit` decides when it is spread, and reports the sums.
+//! The time at which a circuit is spread, and the report of the sums, are left to `circuit`.
 
 use super::time::{ERAS_KEPT_APART, Tag, join, split};
 use crate::clock::Tick;
 use crate::sync::{Acquire, AtomicU32, AtomicU64, MOST_INDICES, OnceLock, Relaxed, Release, Seat, indices};
 
+/// The cells of one circuit.
 #[derive(Debug)]
 pub(crate) struct Cells {
-    /// The number of the seat that the first cell belongs to.
+    /// The number of the seat that owns the first cell.
     owner: AtomicU32,
+    /// The number of buckets in each cell.
     buckets: u32,
-    /// How long a bucket lasts, in nanoseconds.
+    /// The duration of a bucket in nanoseconds.
     width: u64,
+    /// The cell of the first thread.
     first: Box<[Block]>,
-    /// A cell for each index of a seat, once the circuit is spread.
+    /// A cell for each index of a seat, if the circuit is spread.
     spread: OnceLock<Box<[Block]>>,
-    /// `None` where no sums are reported.
+    /// The calls that were reported. `None` if no sums are reported.
     reports: Option<Box<Reports>>,
 }
 
-/// The calls of each cell that were reported.
+/// The reported calls of each cell.
 #[derive(Debug, Default)]
 struct Reports {
     first: Reported,
     spread: OnceLock<Box<[Reported]>>,
 }
 
-/// How often threads without a cell count. Apart from the cells, because other threads write it.
+/// The uses of the shared window by threads without a cell. Apart from the cells, because
+/// many threads write this count.
 #[derive(Debug, Default)]
 pub(crate) struct Contention {
     count: AtomicU64,
-    /// When the count was last checked.
+    /// The time of the last check of the count.
     checked: AtomicU64,
 }
 
-/// Two cache lines, because a processor fetches lines in pairs. A cell is one block, or more where its buckets need more.
+/// Two cache lines, because a processor fetches lines in pairs. A cell has more than one
+/// block if its buckets need more.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Block([AtomicU64; WORDS]);
 
-/// The first three words of a cell at its last report. Several threads may report one cell, so `fetch_max` raises each word.
+/// The first three words of a cell at its last report. Several threads may report one cell, so
+/// that `fetch_max` raises each word.
 #[derive(Debug, Default)]
 struct Reported([AtomicU64; SUMS]);
 
-/// Whether the thread has a cell to count in.
+/// The result of counting in a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Counted {
-    /// It has none.
+    /// The thread has no cell, so nothing was counted.
     No,
+    /// The call was counted.
     Yes,
-    /// It has, and the sums of its cell are due to be reported.
+    /// The call was counted, and the sums of the cell are due to be reported.
     Due,
 }
 
-/// The kind of a rejection. The value is the index of the word that counts the kind.
+/// The kind of a rejection. The value is the index of the word that counts this kind.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
     Tripped = 1,
@@ -87,7 +96,8 @@ pub(crate) struct Sums {
 }
 
 impl Cells {
-    /// `shape` is the width in nanoseconds and the number of the window's buckets; `None` where nothing is dated.
+    /// Creates the cell of the first thread. `shape` is the width in nanoseconds and the number of the buckets of the
+    /// window, or `None` if nothing is dated.
     pub(crate) fn new(shape: Option<(u64, u32)>, reports_sums: bool) -> Self {
         let (width, buckets) = shape.unwrap_or((u64::MAX, 1));
         Self {
@@ -100,13 +110,13 @@ impl Cells {
         }
     }
 
-    /// Returns whether the counts of the cells are reported in sums.
+    /// Returns true if the counts of the cells are reported in sums.
     #[inline]
     pub(crate) const fn report_sums(&self) -> bool {
         self.reports.is_some()
     }
 
-    /// Gives each index of a seat a cell. Allocates once.
+    /// Allocates a cell for each index of a seat, once.
     pub(crate) fn spread(&self) {
         if let Some(reports) = &self.reports {
             reports.spread.get_or_init(|| (0..indices()).map(|_| Reported::default()).collect());
@@ -114,7 +124,7 @@ impl Cells {
         self.spread.get_or_init(|| blocks(self.buckets, indices()));
     }
 
-    /// Counts a success that weighs nothing and is not dated.
+    /// Counts a success that weighs nothing and needs no date.
     #[inline]
     pub(crate) fn success(&self, seat: Seat) -> Counted {
         let Some(cell) = self.of(seat) else { return Counted::No };
@@ -127,17 +137,18 @@ impl Cells {
         let Some(cell) = self.of(seat) else { return Counted::No };
         let head = &cell[0].0;
         let successes = bump(&head[SUCCESSES]);
-        // Relaxed here and in `turn`: only this thread writes the cell, and tag and count travel in one word.
+        // Relaxed here and in `turn`: only this thread writes the cell, and tag and count are in one word.
         let spot = head[SPOT].load(Relaxed);
         let in_time = is_in_time(head, now);
         match head.get(FIRST_BUCKET + place_of(spot)) {
             Some(bucket) if in_time && era_of(spot) == era => {
                 let seen = bucket.load(Relaxed);
-                // A full count stays full.
+                // A full count stays full, so that it does not run over into the tag.
                 if seen & COUNT != COUNT {
                     bucket.store(seen + 1, Relaxed);
                 }
             }
+            // Another time or era, or a bucket that lies behind the first block of the cell.
             Some(_) | None => self.turn(cell, era, now),
         }
         self.counted(successes, !in_time)
@@ -151,7 +162,7 @@ impl Cells {
         let rejections = bump(&head[kind as usize]);
         let in_time = self.reports.is_none() || is_in_time(head, now);
         if !in_time {
-            // The time of the next report. The next success begins its bucket anew.
+            // The time of the next report. The spot has no bucket now, so that the next success begins one by `turn`.
             head[BEGIN].store(now.as_nanos(), Relaxed);
             head[SPAN].store(REPORT_EVERY, Relaxed);
             // Release: as in `turn`.
@@ -169,6 +180,7 @@ impl Cells {
         }
     }
 
+    /// Returns the cell of a seat.
     #[inline(always)]
     fn of(&self, seat: Seat) -> Option<&[Block]> {
         // Relaxed: only the owner has to know that the first cell is its own.
@@ -184,6 +196,7 @@ impl Cells {
         }
     }
 
+    /// Makes the thread the owner of the first cell, if that has none.
     #[cold]
     fn claim(&self, seat: Seat) -> Option<&[Block]> {
         // Relaxed: as in `of`. A cell that no thread has written holds zeros, so nothing is published with it.
@@ -224,11 +237,12 @@ impl Cells {
         };
         head[BEGIN].store(begin, Relaxed);
         head[SPAN].store(span, Relaxed);
-        // Release: pairs with the Acquire in `calls`; a reader that sees the era sees the buckets emptied for its block.
+        // Release: pairs with the Acquire in `calls`. A reader that sees the era sees the buckets
+        // emptied for the block of that era.
         head[SPOT].store(era << PLACE_BITS | place as u64, Release);
     }
 
-    /// Returns the calls of an era that have not expired at `now`.
+    /// Returns the number of calls of an era that have not expired at `now`.
     pub(crate) fn calls(&self, era: u64, now: Tick) -> u64 {
         let current = Tag::new(era, now.as_nanos() / self.width);
         let of_this_block = |cell: &&[Block]| {
@@ -238,25 +252,26 @@ impl Cells {
         self.all()
             .filter(of_this_block)
             .flat_map(|cell| buckets(cell, self.buckets))
-            // Relaxed: tag and count travel in one word.
+            // Relaxed: tag and count are in one word.
             .map(|bucket| split(bucket.load(Relaxed)))
             .filter(|(found, _)| found.counts_at(current, self.buckets))
             .map(|(_, count)| u64::from(count))
             .sum()
     }
 
-    /// Returns the successes since the start.
+    /// Returns the number of successes since the start.
     pub(crate) fn successes(&self) -> u64 {
-        // Relaxed here and below: counts, they publish nothing.
+        // Relaxed here and below: counts, publish nothing.
         self.all().map(|cell| cell[0].0[SUCCESSES].load(Relaxed)).sum()
     }
 
-    /// Returns the rejections since the start.
+    /// Returns the number of rejections since the start.
     pub(crate) fn rejections(&self) -> u64 {
         self.all().map(|cell| cell[0].0[TRIPPED].load(Relaxed) + cell[0].0[HALF_OPEN].load(Relaxed)).sum()
     }
 
-    /// Takes the calls of one seat that were not reported yet. The caller must report them.
+    /// Takes the calls of one seat that were not reported yet. The caller must report them, because
+    /// no other report contains them.
     #[must_use]
     pub(crate) fn take_sums_of(&self, seat: Seat) -> Sums {
         let Some((cell, reports)) = self.of(seat).zip(self.reports.as_ref()) else { return Sums::default() };
@@ -269,7 +284,8 @@ impl Cells {
         reported.map_or_else(Sums::default, |reported| reported.take(cell))
     }
 
-    /// Takes the calls of all seats that were not reported yet. The caller must report them.
+    /// Takes the calls of all seats that were not reported yet. The caller must report them, because
+    /// no other report contains them.
     #[must_use]
     pub(crate) fn take_sums(&self) -> Sums {
         let Some(reports) = &self.reports else { return Sums::default() };
@@ -291,10 +307,11 @@ impl Cells {
 }
 
 impl Contention {
-    /// Takes note that a thread without a cell counts, and returns whether that happens often.
+    /// Counts a use of the shared window by a thread without a cell, and returns true if that happens often. The clock
+    /// is read only once in 256 uses, because every outcome of such a thread comes here.
     #[must_use]
     pub(crate) fn note(&self, now: impl FnOnce() -> Tick) -> bool {
-        // Relaxed: hints, they publish nothing.
+        // Relaxed: hints, publish nothing.
         if !(self.count.fetch_add(1, Relaxed) + 1).is_multiple_of(OFTEN) {
             return false;
         }
@@ -304,11 +321,12 @@ impl Contention {
 }
 
 impl Reported {
-    /// Takes the calls of the cell that were not reported yet. No call is taken twice, whichever threads take at once.
+    /// Takes the calls of the cell that were not reported yet. No call is taken twice, even if several
+    /// threads take at the same time.
     fn take(&self, cell: &[Block]) -> Sums {
         let taken = |sum: usize| {
-            // Relaxed: counts, they publish nothing. The larger count stays: a reporter that read the cell earlier takes nothing
-            // that was reported meanwhile.
+            // Relaxed: counts, publish nothing. The larger count stays. A thread that has read the cell earlier takes
+            // nothing that another thread has reported meanwhile.
             let all = cell[0].0[sum].load(Relaxed);
             if self.0[sum].load(Relaxed) >= all { 0 } else { all.saturating_sub(self.0[sum].fetch_max(all, Relaxed)) }
         };
@@ -316,7 +334,7 @@ impl Reported {
     }
 }
 
-/// Adds one, by the only thread that writes the word.
+/// Adds one. Only one thread writes the word, so that no exchange is needed.
 #[inline(always)]
 fn bump(word: &AtomicU64) -> u64 {
     // Relaxed: a count, publishes nothing.
@@ -327,7 +345,7 @@ fn bump(word: &AtomicU64) -> u64 {
 
 #[inline(always)]
 fn is_in_time(head: &[AtomicU64; WORDS], now: Tick) -> bool {
-    // Relaxed: only this thread writes them. A time before `begin` wraps to more than any span.
+    // Relaxed: only this thread writes these words. A time before `begin` wraps to more than any span.
     now.as_nanos().wrapping_sub(head[BEGIN].load(Relaxed)) < head[SPAN].load(Relaxed)
 }
 
@@ -355,25 +373,26 @@ fn blocks(buckets: u32, cells: usize) -> Box<[Block]> {
     (0..blocks * cells).map(|_| Block::default()).collect()
 }
 
-/// The owner of a cell that no thread has. Not [`Seat::NONE`], so that a thread without a seat does not own it.
+/// The owner of a cell that no thread has claimed. Not [`Seat::NONE`], so that a thread
+/// without a seat does not own the cell.
 const UNOWNED: u32 = u32::MAX - 2;
 const WORDS: usize = 16;
 const SUCCESSES: usize = 0;
 const TRIPPED: usize = 1;
 const HALF_OPEN: usize = 2;
-/// How many of the first words are reported in sums.
+/// The number of words that are reported in sums. These are the first words of a cell.
 const SUMS: usize = 3;
 const SPOT: usize = 3;
 const BEGIN: usize = 4;
 const SPAN: usize = 5;
 const FIRST_BUCKET: usize = 6;
 const PLACE_BITS: u32 = 7;
-/// All bits of a place: no bucket is there, as a window has 60 at most.
+/// All bits of a place. There is no such bucket, because a window has 60 buckets at most.
 const PLACE: u64 = (1 << PLACE_BITS) - 1;
 const COUNT: u64 = u32::MAX as u64;
-/// A thread reports after so many calls, or with the first call after so many nanoseconds.
+/// A thread reports after this number of calls, or with its first call after `REPORT_EVERY` nanoseconds.
 const REPORT_AFTER: u64 = 256;
 const REPORT_EVERY: u64 = 1_000_000;
-/// Threads without a cell count often if they count so many times within a second.
+/// Threads without a cell count often if they count this number of times within a second.
 const OFTEN: u64 = 256;
 const SECOND: u64 = 1_000_000_000;

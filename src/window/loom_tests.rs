@@ -1,22 +1,23 @@
-//! Loom models of the windows: what two threads record at once is neither lost nor counted twice, nor counted elsewhere.
+//! Loom models of the windows. No outcome that two threads record at the same time is lost, counted
+//! twice, or counted in another era.
 //!
-//! Each model has at least one broken step in `scripts/loom-mutants` that must make it fail:
+//! Each model has at least one broken step in `scripts/loom-mutants` that must make the model fail:
 //!
 //! | model | the step that is broken |
 //! |---|---|
 //! | `loom_a_number_loses_no_change` | `Tagged::update` stores instead of exchanging |
 //! | `loom_a_number_belongs_to_one_era` | `Tagged::update` ignores the era |
-//! | `loom_the_sums_of_a_ring_equal_its_slots` | a slot is stored; the loser of a slot pays all the same |
-//! | `loom_a_ring_keeps_eras_apart` | a straggler replaces a later slot; a slot of an older era is paid back |
+//! | `loom_the_sums_of_a_ring_equal_its_slots` | a slot is stored; a thread that loses a slot changes the sums all the same |
+//! | `loom_a_ring_keeps_eras_apart` | a straggler replaces a later slot; a slot of an older era is subtracted |
 //! | `loom_overtaking_a_bucket_loses_no_count` | a bucket is stored; the overtaken count is dropped |
 //! | `loom_the_totals_count_no_call_of_an_overtaken_bucket_twice` | retired calls are read after the buckets, or added Relaxed |
 //! | `loom_a_bucket_keeps_eras_apart` | a straggler adds to, or overtakes, a bucket of a later era |
 //! | `loom_a_cell_shows_no_success_of_another_era` | the spot is stored or loaded Relaxed; the buckets are not emptied |
-//! | `loom_one_thread_owns_the_first_cell` | the owner is loaded and stored where it was exchanged |
+//! | `loom_one_thread_owns_the_first_cell` | the owner is loaded and stored instead of exchanged |
 //! | `loom_cells_are_spread_under_their_owner` | the first cell is not read once there are others |
 //! | `loom_a_seat_passes_its_cell_on` | a number is taken by two threads |
 //! | `loom_an_index_passes_its_cell_on` | an index is taken by two threads, taken Relaxed, or left Relaxed |
-//! | `loom_two_reports_share_the_calls` | the reported count is loaded and stored where it was exchanged |
+//! | `loom_two_reports_share_the_calls` | the reported count is loaded and stored instead of exchanged |
 //! | `loom_a_report_of_all_takes_nothing_from_the_next` | an older reading replaces a later one |
 
 use std::sync::Arc;
@@ -62,7 +63,7 @@ fn loom_the_sums_of_a_ring_equal_its_slots() {
         let ring = Arc::new(CallRing::new(1));
         ring.begin(1);
         ring.record(1, GOOD);
-        // The same slot, three times over.
+        // All three outcomes replace the same slot.
         let two = |ring: &CallRing| {
             ring.record(1, SLOW);
             ring.record(1, GOOD);
@@ -95,7 +96,7 @@ fn loom_a_ring_keeps_eras_apart() {
 fn loom_overtaking_a_bucket_loses_no_count() {
     loom::model(|| {
         let window = Arc::new(two_buckets());
-        // Slot 2 takes the bucket of slot 0, and both threads find it due.
+        // Slot 2 takes the bucket of slot 0, and both threads find the bucket due.
         window.record(at(1, 0), BAD);
         window.record(at(1, 0), BAD);
         beside(&window, |window| window.record(at(1, 2), BAD), |window| window.record(at(1, 2), GOOD));
@@ -175,8 +176,8 @@ fn loom_cells_are_spread_under_their_owner() {
 fn loom_a_seat_passes_its_cell_on() {
     loom::model(|| {
         let shared = Arc::new((Numbers::default(), cells(1), AtomicU32::new(0)));
-        // One number was left before. Of two threads that come and go, the later one may take the number of the other, and then goes
-        // on in its cell.
+        // One number is free from an earlier thread. Two threads come and go. The later thread may take the number of
+        // the other thread, and then continues the cell of that thread.
         shared.0.leave(shared.0.take());
         let visit = |(numbers, cells, without): &(Numbers, Cells, AtomicU32)| {
             let seat = numbers.take();
@@ -235,7 +236,7 @@ fn loom_a_report_of_all_takes_nothing_from_the_next() {
     });
 }
 
-/// Cells of a window with that many buckets of a second, whose sums are reported.
+/// Returns cells of a window with this number of buckets of one second, whose sums are reported.
 fn cells(buckets: u32) -> Cells {
     Cells::new(Some((1_000_000_000, buckets)), true)
 }
@@ -244,7 +245,7 @@ fn count(cells: &Cells, seat: Seat, stamp: Stamp) {
     assert_ne!(cells.success_at(seat, stamp.era, stamp.now), Counted::No, "the seat has a cell");
 }
 
-/// Counts in the cell of the seat, or in the shared count if the seat has none.
+/// Counts in the cell of the seat, or in the shared count if the seat has no cell.
 fn count_in(cells: &Cells, seat: Seat, shared: &AtomicU32) {
     if cells.success_at(seat, 1, at(1, 0).now) == Counted::No {
         shared.fetch_add(1, Relaxed);
@@ -255,7 +256,7 @@ fn report(cells: &Cells, reported: &AtomicU32) {
     reported.fetch_add(u32::try_from(cells.take_sums().successes).expect("two at most"), Relaxed);
 }
 
-/// Runs `aside` on a thread of its own beside `here`.
+/// Runs `aside` on another thread at the same time as `here`.
 fn beside<T: Send + Sync + 'static>(shared: &Arc<T>, aside: impl FnOnce(&T) + Send + 'static, here: impl FnOnce(&T)) {
     let (its, start) = (Arc::clone(shared), Arc::new(AtomicU32::new(0)));
     let its_start = Arc::clone(&start);
@@ -263,7 +264,8 @@ fn beside<T: Send + Sync + 'static>(shared: &Arc<T>, aside: impl FnOnce(&T) + Se
         its_start.fetch_add(1, Relaxed);
         aside(&its);
     });
-    // Both begin with a step on one word, so that loom plays either of them first; the circuit's models say why.
+    // Both threads begin with a step on one word, so that loom runs each of them first, for the reason
+    // given in the models of the circuit.
     start.fetch_add(1, Relaxed);
     here(shared);
     thread.join().expect("it does not panic");

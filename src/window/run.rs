@@ -1,6 +1,7 @@
 //! The run: the weight of the failures since the last success.
 //!
-//! A success of a healthy service only looks: as long as there is no run, no thread writes, and the line stays shared.
+//! A success of a healthy service only reads the run. As long as the run is empty no thread writes, so
+//! that the cache line stays shared.
 
 use super::tagged::{MAX, Tagged};
 
@@ -30,12 +31,12 @@ impl Run {
         self.0.update(era, |weight| weight.saturating_add(units).min(MAX));
     }
 
-    /// Returns the weight of the run in 1/256; 0 if it is of another era.
+    /// Returns the weight of the run in 1/256, or 0 if the run is of another era.
     pub(crate) fn weight(&self, era: u64) -> u64 {
         self.0.get(era).unwrap_or(0)
     }
 
-    /// Starts an era with a run of `units`: 0, or what a restored circuit brings along.
+    /// Starts an era with a run of `units`, which is 0 except after a restore.
     pub(crate) fn begin(&self, era: u64, units: u64) {
         self.0.begin(era, units);
     }

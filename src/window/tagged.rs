@@ -1,11 +1,12 @@
-//! A number that belongs to one era.
+//! A number that belongs to one era, in one word.
 //!
 //! ```text
 //! word   63..40 era (low 24 bits) | 39..0 number
 //! ```
 //!
-//! Whoever comes with another era changes nothing and reads nothing. Every era begins by replacing it, so the tag only has to
-//! tell apart the eras that pass while one thread stands between two instructions.
+//! A thread with a permit of another era neither changes nor reads the number. Every era begins by replacing the
+//! word. So the 24 bits of the tag suffice, because they only have to distinguish the eras that begin while one
+//! thread is between two instructions.
 
 use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed};
 
@@ -17,32 +18,35 @@ impl Tagged {
         Self(AtomicU64::new(0))
     }
 
-    /// Starts an era with `number`. Under the cold mutex, before the era is published.
+    /// Starts an era with `number`. To be called under the cold mutex, before the era is published.
     pub(crate) fn begin(&self, era: u64, number: u64) {
-        // Relaxed: the Release store of the circuit's word publishes it with the era. A store would do, but loom would let a
-        // straggler's exchange come after it that has read what was before it; transitions are rare, so the exchange is free.
+        // Relaxed: the Release store of the circuit's word publishes the number with the era. A store would suffice.
+        // But loom allows the exchange of a straggler to come after a store although the exchange has read the older
+        // value. An exchange prevents that, and transitions are so rare that its cost does not matter.
         self.0.swap(tag(era) | number.min(MAX), Relaxed);
     }
 
-    /// Returns the number, `None` if it belongs to another era.
+    /// Returns the number, or `None` if it belongs to another era.
     pub(crate) fn get(&self, era: u64) -> Option<u64> {
-        // Acquire: pairs with the exchange in `update`; who sees a number sees what was recorded before it.
+        // Acquire: pairs with the exchange in `update`. A thread that sees a number sees
+        // all that was recorded before it.
         let seen = self.0.load(Acquire);
         (seen & !MAX == tag(era)).then_some(seen & MAX)
     }
 
-    /// Returns whether the number belongs to `era` and is that one. A hint, unlike [`get`](Self::get).
+    /// Returns true if the word has this era and this number. Only a hint, because the load is Relaxed.
     #[inline]
     pub(crate) fn is(&self, era: u64, number: u64) -> bool {
-        // Relaxed: the caller acts on the number only through `update`, whose exchange decides.
+        // Relaxed: the caller changes the number only through `update`, whose exchange decides.
         self.0.load(Relaxed) == tag(era) | number
     }
 
-    /// Changes the number and returns the new one; `None` if it belongs to another era.
+    /// Changes the number and returns the new number, or `None` if it belongs to another era.
     ///
-    /// `change` works modulo 2^40. Where it changes nothing, nothing is written and the line stays shared.
+    /// The result of `change` is taken modulo 2^40. If it changes nothing, nothing is written, so
+    /// that the cache line stays shared.
     pub(crate) fn update(&self, era: u64, change: impl Fn(u64) -> u64) -> Option<u64> {
-        // Relaxed: a guess; the exchange decides.
+        // Relaxed: a guess, because the exchange decides.
         let mut seen = self.0.load(Relaxed);
         while seen & !MAX == tag(era) {
             let number = change(seen & MAX) & MAX;
@@ -50,8 +54,8 @@ impl Tagged {
             if next == seen {
                 return Some(number);
             }
-            // AcqRel: pairs with itself. Who comes second sees all that the first did before it: of two failures that complete
-            // the evidence at once, the second to add to the run weighs both.
+            // AcqRel: pairs with itself. The second of two threads sees all that the first did before. If two failures
+            // complete the evidence at the same time, the thread that is second at the run therefore weighs both.
             match self.0.compare_exchange_weak(seen, next, AcqRel, Relaxed) {
                 Ok(_) => return Some(number),
                 Err(now) => seen = now,

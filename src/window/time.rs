@@ -1,16 +1,18 @@
-//! A sliding time window: n buckets, each a word that says what it counts and for when.
+//! The sliding time window: a ring of buckets, where each word has a count and the tag of its era and time.
 //!
-//! A bucket is not cleared when its time is over, it is overtaken: the first outcome of a later slot replaces tag and count
-//! in one exchange, and a reader skips what is too old. So nothing needs a timer, an idle window expires by being read, and
-//! no outcome can be added to a bucket that has become another.
+//! A bucket is not cleared when its time is over. The first outcome of a later slot overtakes the bucket, by replacing
+//! tag and count in one exchange, and a reader skips a bucket that is too old. So the window needs no timer, the window
+//! of an idle service expires, and no outcome can be added to a bucket that has become another.
 //!
 //! ```text
 //! word   63..56 era (low 8 bits) | 55..32 slot (low 24 bits) | 31..0 count, saturating
 //! slot   now / bucket width; bucket = slot % buckets
 //! ```
 //!
-//! The tag wraps: eras are kept apart by emptying the window every 64th era, slots by the 24 bits (194 days of 1 s buckets).
-//! Successes that weigh nothing are counted in [`cells`](super::cells) as long as the thread has one.
+//! The tags wrap. The buckets are emptied in every 64th era, so that eras stay apart. The 24 bits of a slot repeat
+//! after 194 days if a bucket lasts 1 s.
+//!
+//! Successes that weigh nothing are counted in [`cells`](super::cells), if their thread has a cell.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -21,19 +23,20 @@ use crate::sync::{Acquire, AtomicU64, Relaxed, Release};
 
 #[derive(Debug)]
 pub(crate) struct TimeWindow {
-    /// `buckets` words of calls, as many of scores, and as many of slow calls if those are asked for. Allocated for the first
-    /// outcome that no cell counts, as a circuit that one thread calls may never need them.
+    /// `buckets` words of calls, as many of scores, and as many of slow calls if there is a slow-call rule. Allocated
+    /// for the first outcome that no cell counts, because a circuit that one thread calls may never need these words.
     lines: OnceLock<Box<[Line]>>,
     buckets: u32,
     width: u64,
     slow: bool,
-    /// Calls counted by buckets that have been overtaken, and those that came too late for any.
+    /// The calls of buckets that have been overtaken, and the calls that came too late for their bucket.
     retired: AtomicU64,
-    /// Calls among all those that were brought along and are none of this process. Written under the cold mutex.
+    /// The part of all calls that a restore brought along, so that they are no calls of this
+    /// process. Written under the cold mutex.
     seeded: AtomicU64,
 }
 
-/// Which number a word counts.
+/// The number that a word counts.
 #[derive(Clone, Copy)]
 enum Sum {
     Calls = 0,
@@ -51,7 +54,7 @@ impl TimeWindow {
             retired: AtomicU64::new(0),
             seeded: AtomicU64::new(0),
         };
-        // Loom does not know this lock: in its models the lines are there from the start.
+        // Loom has no model of this lock, so that the lines of its models are allocated at the start.
         if cfg!(breaker_loom) {
             window.lines();
         }
@@ -75,13 +78,14 @@ impl TimeWindow {
         match self.add(self.word(Sum::Calls, bucket), tag, 1) {
             Added::Counted => {}
             Added::Overtook(calls) => self.retire(calls),
-            // Neither its weight: a failure without its call would raise the rate. The totals forget nothing.
+            // The weight is dropped too, because a failure without its call would raise the rate.
+            // The call is kept for the totals.
             Added::TooLate => {
                 self.retire(1);
                 return;
             }
         }
-        // What these replace has expired: only calls are kept for the totals.
+        // The replaced score and slow calls have expired and are dropped. Only calls are kept for the totals.
         if mark.units > 0 {
             let _added = self.add(self.word(Sum::Score, bucket), tag, u32::from(mark.units));
         }
@@ -90,19 +94,19 @@ impl TimeWindow {
         }
     }
 
-    /// Adds sums to the current bucket in one lump. Under the cold mutex.
+    /// Adds sums to the present bucket, so that they all expire together. To be called under the cold mutex.
     pub(crate) fn seed(&self, era: u64, now: Tick, tally: Tally) {
         let slot = now.as_nanos() / self.width;
         let (tag, bucket) = (Tag::new(era, slot), self.bucket(slot));
-        // Half of what a count can hold is left to the calls of this process, so that it is they who never saturate.
+        // Half of the range of a count stays free for the calls of this process, so that their counts do not saturate.
         let there = self.tally(era, now);
         let room = u64::from(u32::MAX / 2).saturating_sub(there.calls.max(there.units));
-        let tally = tally.shrunk(room, tally.calls.max(tally.units));
+        let tally = tally.scaled(room, tally.calls.max(tally.units));
         let count = |sum: u64| u32::try_from(sum).unwrap_or(u32::MAX);
         match self.add(self.word(Sum::Calls, bucket), tag, count(tally.calls)) {
             Added::Counted => {}
             Added::Overtook(before) => self.retire(before),
-            // The clock has jumped back: lost, as a call would be.
+            // The clock has jumped back. The sums are lost, as a call would be.
             Added::TooLate => return,
         }
         // Relaxed: a count, publishes nothing.
@@ -113,8 +117,9 @@ impl TimeWindow {
         }
     }
 
+    /// Adds to a word, unless the word belongs to a later slot or era.
     fn add(&self, word: &AtomicU64, tag: Tag, by: u32) -> Added {
-        // Relaxed throughout: tag and count travel in one word, nothing else is published with them.
+        // Relaxed throughout, because tag and count are in one word and nothing else is published with them.
         let mut seen = word.load(Relaxed);
         loop {
             let (found, count) = split(seen);
@@ -125,7 +130,7 @@ impl TimeWindow {
             } else {
                 (join(tag, by), Added::Overtook(count))
             };
-            // Relaxed: as said above.
+            // Relaxed: see above.
             match word.compare_exchange_weak(seen, next, Relaxed, Relaxed) {
                 Ok(_) => return added,
                 Err(now) => seen = now,
@@ -150,7 +155,7 @@ impl TimeWindow {
     fn sum(&self, sum: Sum, current: Tag) -> u64 {
         (0..self.buckets as usize)
             .map(|bucket| {
-                // Relaxed: tag and count travel in one word.
+                // Relaxed: tag and count are in one word.
                 let (found, count) = split(self.word(sum, bucket).load(Relaxed));
                 if found.counts_at(current, self.buckets) { u64::from(count) } else { 0 }
             })
@@ -158,10 +163,10 @@ impl TimeWindow {
     }
 
     pub(crate) fn begin(&self, era: u64) {
-        // The tag makes older eras invisible by itself; only before it wraps must their counts really go.
+        // The tag alone makes older eras invisible. Their counts have to be removed only before the tag wraps.
         if era.is_multiple_of(ERAS_KEPT_APART) && self.lines.get().is_some() {
             for bucket in 0..self.buckets as usize {
-                // Relaxed: the word of the circuit publishes the new era; stragglers fail their exchange.
+                // Relaxed: the circuit's word publishes the new era, and the exchange of a straggler fails.
                 let (_, calls) = split(self.word(Sum::Calls, bucket).swap(0, Relaxed));
                 self.retire(calls);
                 self.word(Sum::Score, bucket).store(0, Relaxed);
@@ -172,19 +177,21 @@ impl TimeWindow {
         }
     }
 
+    /// Returns the number of calls recorded since the start, over all eras.
     pub(crate) fn recorded(&self) -> u64 {
         let used = if self.lines.get().is_some() { self.buckets as usize } else { 0 };
         let mut counted = 0;
         let mut retired = self.retired.load(Acquire);
         for _ in 0..LOOKS {
-            // Acquire for both: pairs with the Releases of `retire`. Who sees calls retired sees their bucket without them, so no call
-            // is counted twice. The second reading of `retired` comes after those of the buckets.
+            // Acquire for both: pairs with the Release in `retire`. A thread that sees calls as retired sees their
+            // bucket without them, so that no call is counted twice. `retired` is read again after the buckets.
             let words = (0..used).map(|bucket| self.word(Sum::Calls, bucket).load(Acquire));
             let live: u64 = words.map(|word| u64::from(split(word).1)).sum();
-            // Relaxed: written under the cold mutex. The difference is exact where that is held.
+            // Relaxed: written under the cold mutex. The difference is exact for a caller that holds the mutex.
             counted = (retired + live).saturating_sub(self.seeded.load(Relaxed));
             let before = std::mem::replace(&mut retired, self.retired.load(Acquire));
-            // Else a bucket was overtaken meanwhile, and its calls may be missing.
+            // If the count has changed, a bucket was overtaken meanwhile and its calls may be missing.
+            // So the buckets are read again.
             if retired == before {
                 break;
             }
@@ -192,7 +199,7 @@ impl TimeWindow {
         counted
     }
 
-    /// Keeps calls for the totals whose bucket has been overtaken, or which no bucket took.
+    /// Keeps calls for the totals whose bucket was overtaken, or that came too late for their bucket.
     fn retire(&self, calls: u32) {
         // Release: pairs with the Acquire in `recorded`.
         self.retired.fetch_add(u64::from(calls), Release);
@@ -210,16 +217,17 @@ impl TimeWindow {
     }
 }
 
+/// The result of adding to a word.
 #[must_use]
 enum Added {
     Counted,
-    /// The bucket was of an earlier slot or era, and had counted this many.
+    /// The bucket was of an earlier slot or era, and had this count.
     Overtook(u32),
-    /// The bucket belongs to a later slot or era already: the outcome lands in the totals only.
+    /// The bucket is of a later slot or era, so the outcome counts only in the totals.
     TooLate,
 }
 
-/// Era and slot of a bucket, as many bits of each as the word has room for.
+/// The low bits of the era and the slot of a bucket.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tag(u32);
 
@@ -234,16 +242,16 @@ impl Tag {
         self.0.to_be_bytes()[0]
     }
 
-    /// How many slots `self` is after `other`, if that is between 0 and `at_most`.
+    /// Returns the number of slots from `other` to `self`, if it is at most `at_most`.
     fn slots_after(self, other: Self, at_most: u32) -> Option<u32> {
         let after = self.0.wrapping_sub(other.0) & SLOT_MASK_U32;
         (after <= at_most).then_some(after)
     }
 
-    /// Whether a bucket tagged `self` must not be overtaken by `other`.
+    /// Returns true if a bucket with the tag `self` must not be overtaken by `other`.
     ///
-    /// Later slots only count as such up to two windows ahead: further ahead, the clock has jumped back, or the slot has
-    /// wrapped, and keeping the bucket would shut out outcomes for as long.
+    /// A slot counts as later only up to two windows ahead. If it is further ahead, the clock has jumped back or the
+    /// number of the slot has wrapped, and a bucket that was kept would refuse outcomes for all that time.
     pub(super) fn is_later_than(self, other: Self, buckets: u32) -> bool {
         match self.era().wrapping_sub(other.era()) {
             0 => self.slots_after(other, 2 * buckets).is_some(),
@@ -251,9 +259,9 @@ impl Tag {
         }
     }
 
-    /// Whether a bucket tagged `self` is in the window that ends in slot `current`.
+    /// Returns true if a bucket with the tag `self` is in the window that ends with the slot `current`.
     ///
-    /// One slot ahead counts too: another thread read its clock a moment after this one.
+    /// The next slot counts too, because another thread may have read its clock a moment later.
     pub(super) fn counts_at(self, current: Self, buckets: u32) -> bool {
         self.era() == current.era()
             && (current.slots_after(self, buckets - 1).is_some() || self.slots_after(current, 1).is_some())
@@ -270,13 +278,15 @@ pub(super) fn join(tag: Tag, count: u32) -> u64 {
     u64::from(tag.0) << 32 | u64::from(count)
 }
 
-/// How often buckets are read for the totals while other threads overtake them.
+/// The number of times that the buckets are read for the totals while other threads overtake them.
+/// A limit, so that a reader ends.
 const LOOKS: usize = 16;
 const SLOT_BITS: u32 = 24;
 const SLOT_MASK_U32: u32 = (1 << SLOT_BITS) - 1;
 const SLOT_MASK: u64 = SLOT_MASK_U32 as u64;
 const ERA_MASK: u64 = 0xFF;
-/// Below half of the 256 that the tag can tell apart, so that "later" is never a guess.
+/// The number of eras after which a window is emptied. Less than half of the 256 eras that a tag can distinguish, so
+/// that `is_later_than` is never a guess.
 pub(super) const ERAS_KEPT_APART: u64 = 64;
 
 #[cfg(all(test, not(breaker_loom)))]
@@ -331,7 +341,7 @@ mod tests {
         assert_eq!((window.tally(1, stamp(1, 109).now), window.recorded()), (both, 1));
         assert_eq!(window.tally(2, stamp(2, 100).now), Tally::EMPTY, "they are of their era");
         assert_eq!(window.tally(1, stamp(1, 110).now), Tally::EMPTY);
-        // The bucket is overtaken, and hands on to the totals what is in it.
+        // The bucket is overtaken, and passes its count on to the totals.
         window.record(stamp(1, 110), HARD);
         assert_eq!(window.recorded(), 2);
     }
