@@ -1,8 +1,8 @@
 //! The settings of a circuit, checked once.
 //!
-//! A [`Config`] that exists can work: [`ConfigBuilder::build`] refuses what never could, and says which field, which value
-//! and what is allowed. It also carries the circuit's clock and observers. It decides nothing; `explain` says in sentences
-//! what the decisions will be.
+//! A [`Config`] can always work, because [`ConfigBuilder::build`] refuses settings that never could. The error names
+//! the field, its value and the allowed range. A configuration also has the clock and the observers of its circuit.
+//! `explain` describes the decisions in sentences, and the decisions themselves are left to `circuit`.
 
 mod builder;
 mod explain;
@@ -43,11 +43,12 @@ pub struct Config {
     pub(crate) clock: AnyClock,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
     pub(crate) shipped_observers: bool,
-    /// What metrics call it, if not by its name: it shares that with others.
+    /// The name of the circuit in metrics, if it is not the name of the circuit, because several
+    /// keyed circuits share one label.
     pub(crate) label: Option<Arc<str>>,
 }
 
-/// When a closed circuit trips: any rule that is set trips it.
+/// The rules by which a closed circuit trips. Any rule that is set trips the circuit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Rules {
     pub(crate) failure_rate: Option<f64>,
@@ -59,18 +60,18 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// Whether a rule looks at a window of calls.
+    /// Returns true if a rule needs a window of calls.
     pub(crate) const fn need_window(&self) -> bool {
         self.has_rate() || self.failure_score.is_some()
     }
 
-    /// Whether a rule compares shares of calls.
+    /// Returns true if a rule compares shares of calls.
     pub(crate) const fn has_rate(&self) -> bool {
         self.failure_rate.is_some() || self.slow_call_rate.is_some()
     }
 }
 
-/// How a half-open circuit comes to its verdict.
+/// The settings of the probes, which decide on the verdict of a half-open circuit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Probing {
     pub(crate) successes: u32,
@@ -90,12 +91,13 @@ impl Config {
         Self::builder(name).build()
     }
 
-    /// Starts from the default settings.
+    /// Returns a builder with the default settings.
     pub fn builder(name: &str) -> ConfigBuilder {
         ConfigBuilder::new(name)
     }
 
-    /// Starts from the classic circuit breaker: a run of 5 failures opens it for 60 s, one successful probe closes it.
+    /// Returns a builder with the settings of a classic circuit breaker. 5 failures in a row open the circuit for 60 s,
+    /// and one successful probe closes the circuit.
     pub fn classic(name: &str) -> ConfigBuilder {
         Self::builder(name)
             .without_failure_rate()
@@ -105,7 +107,8 @@ impl Config {
             .probes(1)
     }
 
-    /// Starts from the classic circuit breaker that counts instead: a failure score of 10 within 60 s opens it for 60 s.
+    /// Returns a builder with the settings of a classic circuit breaker that counts failures within a time. A failure
+    /// score of 10 within 60 s opens the circuit for 60 s.
     pub fn classic_score(name: &str) -> ConfigBuilder {
         Self::classic(name)
             .without_consecutive_failures()
@@ -113,18 +116,18 @@ impl Config {
             .window(Window::time(Duration::from_secs(60)))
     }
 
-    /// Returns the name of the service: its name in errors, logs, metrics and stores.
+    /// Returns the name of the service, as it appears in errors, logs, metrics and stores.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The mode of a circuit that no operator has touched.
+    /// Returns the mode of a circuit on which no operator has acted.
     pub(crate) const fn first_mode(&self) -> Mode {
         if self.shadow { Mode::Shadow } else { Mode::Automatic }
     }
 
-    /// Says in sentences what these settings do.
+    /// Returns sentences that describe the effect of these settings.
     ///
     /// ```
     /// let config = tower_circuit_breaker::Config::new("payments")?;
@@ -136,7 +139,8 @@ impl Config {
         explain::explain(self)
     }
 
-    /// Names the settings in which `other` differs, each as `field: this one != the other`. Clock and observers do not count.
+    /// Returns the settings in which `other` differs, each as `field: this one != the other`. Clocks
+    /// and observers are not compared.
     pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
         let pairs = self.fields().into_iter().zip(other.fields());
         pairs.filter(|(a, b)| a != b).map(|((field, a), (_, b))| format!("{field}: {a} != {b}")).collect()
@@ -176,7 +180,7 @@ impl fmt::Debug for Config {
     }
 }
 
-/// A setting that could never work.
+/// The error of a setting that can never work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     field: &'static str,
@@ -189,7 +193,7 @@ impl ConfigError {
         Self { field, value: value.to_string(), allowed: allowed.into() }
     }
 
-    /// Returns the field, as the builder's method spells it.
+    /// Returns the field, in the spelling of the builder's method.
     #[must_use]
     pub const fn field(&self) -> &'static str {
         self.field

@@ -1,7 +1,7 @@
-//! What a circuit can be, and how it came to be so: states, modes, transitions and their reasons.
+//! The state of a circuit and its changes: states, modes, transitions and their reasons.
 //!
-//! These are the words that logs, metrics, records and operators share. A [`Reason`] carries the numbers that decided, for
-//! every edge, so that nobody has to guess at night. Nothing here decides or changes anything.
+//! Logs, metrics, records and operators share these words. A [`Reason`] has the numbers that led to the transition, so
+//! that the person on call sees the cause. Decisions and changes are left to `circuit`.
 
 mod brief;
 mod by;
@@ -21,20 +21,20 @@ pub use by::{By, InvalidBy};
 pub use reason::{Act, Reason, RejectReason};
 pub use shed::Shed;
 
-/// The automatic state of a circuit. Open means rejecting, closed means letting calls through.
+/// The automatic state of a circuit. Open means rejecting, and closed means letting calls through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "a circuit breaker has these three, and a fourth must break every match")]
 pub enum State {
     /// Calls go through and are counted.
     Closed,
-    /// Calls are rejected at once, before they happen.
+    /// Calls are rejected immediately, before they happen.
     Open,
-    /// A few calls go through as probes; their success closes the circuit, their failure reopens it.
+    /// A few calls go through as probes. Successful probes close the circuit, and failed probes reopen the circuit.
     HalfOpen,
 }
 
 impl State {
-    /// Returns the state as logs, metrics and records spell it: `closed`, `open` or `half_open`.
+    /// Returns the state in the spelling of logs, metrics and records: `closed`, `open` or `half_open`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -51,24 +51,25 @@ impl fmt::Display for State {
     }
 }
 
-/// What an operator, or the configuration, laid over the automatic state.
+/// The mode that an operator or the configuration laid over the automatic state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "a new mode must be looked at in every match")]
 pub enum Mode {
-    /// Nothing: the state decides.
+    /// No mode lies over the state, so the state decides.
     Automatic,
-    /// Every call is rejected, until a reset or until the hold ends.
+    /// Every call is rejected, until a reset or a resume, or until the hold ends.
     #[doc(alias = "Isolated")]
     ForcedOpen,
-    /// Every call goes through and none is counted, until a resume or until the hold ends.
+    /// Every call goes through and no call is counted, until a resume or a reset, or until the hold ends.
     Disabled,
-    /// The state changes as it would, and every call goes through; what would have been rejected is counted.
+    /// The state changes as always, but every call goes through. The calls that the state
+    /// would have rejected are counted.
     #[doc(alias = "METRICS_ONLY")]
     Shadow,
 }
 
 impl Mode {
-    /// Returns the mode as logs, metrics and records spell it.
+    /// Returns the mode in the spelling of logs, metrics and records.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -79,7 +80,7 @@ impl Mode {
         }
     }
 
-    /// Whether it overrules the state, perhaps until a deadline.
+    /// Returns true if the mode overrules the state, with or without an end.
     pub(crate) const fn is_hold(self) -> bool {
         matches!(self, Self::ForcedOpen | Self::Disabled)
     }
@@ -91,7 +92,8 @@ impl fmt::Display for Mode {
     }
 }
 
-/// The durable epoch of a circuit's record across instances; the local one is the era.
+/// The version of a stored record, which increases with every change that any instance stores. The version of the
+/// state in one process is the era.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Generation(pub(crate) u64);
 
@@ -102,7 +104,7 @@ impl Generation {
         Self(number)
     }
 
-    /// Returns its number.
+    /// Returns the number of the generation.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
@@ -115,13 +117,13 @@ impl fmt::Display for Generation {
     }
 }
 
-/// State and mode together.
+/// The state of a circuit combined with the mode that lies over the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Standing {
-    /// The automatic state; under a mode that overrules it, the state beneath.
+    /// The automatic state. Under a mode that overrules the state, the state beneath.
     pub state: State,
-    /// What lies over it.
+    /// The mode that an operator or the configuration laid over the state.
     pub mode: Mode,
 }
 
@@ -130,7 +132,7 @@ impl Standing {
         Self { state, mode }
     }
 
-    /// Returns what a caller meets: `forced_open` and `disabled` hide the state, shadow does not.
+    /// Returns the name of the standing for a caller. `forced_open` and `disabled` hide the state, and shadow does not.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self.mode {
@@ -139,7 +141,8 @@ impl Standing {
         }
     }
 
-    /// Returns whether the circuit has tripped and not closed since: open, half-open or forced open.
+    /// Returns true if the circuit has tripped and not closed since, so that it is open, half-open or forced
+    /// open. False for a disabled circuit.
     #[must_use]
     pub const fn is_tripped(self) -> bool {
         match self.mode {
@@ -149,7 +152,7 @@ impl Standing {
         }
     }
 
-    /// Returns whether it is open: forced, or by its state where no other mode hides it.
+    /// Returns true if the circuit is forced open, or if its state is open and it is not disabled.
     #[must_use]
     pub const fn is_open(self) -> bool {
         match self.mode {
@@ -167,72 +170,74 @@ impl fmt::Display for Standing {
     }
 }
 
-/// One edge taken, with what decided it.
+/// A change of state or mode, with the evidence that caused the change.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 #[doc(alias = "StateTransition")]
 pub struct Transition {
-    /// What the circuit was.
+    /// The standing before the transition.
     pub from: Standing,
-    /// What it became.
+    /// The standing after the transition.
     pub to: Standing,
-    /// Why, with the numbers.
+    /// The cause of the transition, with its numbers.
     pub reason: Reason,
-    /// The local epoch that began with this transition; it grows by one with each.
+    /// The era that began with this transition. Increases by one with each transition of the circuit in this process.
     pub era: u64,
-    /// The generation of the record when it happened.
+    /// The generation of the stored record at the time of the transition.
     pub generation: Generation,
-    /// When, by the circuit's clock.
+    /// The time of the transition by the clock of the circuit.
     pub at: Tick,
-    /// When, by the wall clock: for people.
+    /// The time of the transition by the wall clock, for people.
     pub wall: SystemTime,
-    /// How long it stays so by itself: the open duration, or the rest of a hold. `None`: no end of its own.
+    /// The time until the new standing ends by itself, which is the open duration or the rest of a hold. `None`
+    /// if the standing has no such end.
     pub lasts: Option<Duration>,
-    /// The number of openings in a row, this one included; it decays while closed.
+    /// The number of openings in a row, including this one. It decays while the circuit is closed.
     pub attempt: u32,
-    /// The evidence of the era that ended, as it was at the transition.
+    /// The sums of the window at the end of the last era.
     pub tally: Tally,
-    /// The kind of the failure that completed the evidence, if one did.
+    /// The kind of the failure that completed the evidence. `None` if no failure did.
     pub failure: Option<FailureKind>,
-    /// How many calls were rejected since the circuit last was closed.
+    /// The number of calls that were rejected since the circuit last was closed.
     pub rejected: u64,
-    /// Whether `CIRCUIT_BREAKER_DISABLED` names the circuit: then calls go through, whatever it became.
+    /// True if `CIRCUIT_BREAKER_DISABLED` names the circuit, so that calls go through in every standing.
     pub bypassed: bool,
-    /// The id of the order, if an operator gave one through a registry.
+    /// The id of the order, if an operator acted through a registry.
     pub order: Option<Arc<str>>,
 }
 
-/// The part of a circuit that outlives a process: what [`Circuit::snapshot`](crate::Circuit::snapshot) gives and
-/// [`Circuit::adopt`](crate::Circuit::adopt) takes.
+/// The state of a circuit that a restart should restore. [`Circuit::snapshot`](crate::Circuit::snapshot) returns a
+/// snapshot, and [`Circuit::adopt`](crate::Circuit::adopt) takes over a snapshot.
 ///
-/// Durations are what is left at the moment it is taken, so that no wall clock decides anything.
+/// The durations count from the moment of the snapshot, so that no wall clock decides anything.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// The automatic state.
     pub state: State,
-    /// What lies over it.
+    /// The mode that lies over the state.
     pub mode: Mode,
-    /// The generation of the record.
+    /// The generation of the stored record.
     pub generation: Generation,
-    /// How long the circuit stays open. `None` where the state is not open, or only a reset ends it.
+    /// The time for which the circuit stays open. `None` if the state is not open, or if only a reset ends the opening.
     pub open_for: Option<Duration>,
-    /// How long the mode stays. `None`: until an operator ends it.
+    /// The time for which the hold lasts. `None` if only an operator ends the hold, or if there is none.
     pub held_for: Option<Duration>,
     /// The number of openings in a row.
     pub attempt: u32,
-    /// The successes counted while half-open.
+    /// The number of successful probes in half-open.
     pub probe_successes: u32,
-    /// The weight of the run of consecutive failures while closed.
+    /// The weight of the run of consecutive failures in closed.
     pub run: f64,
-    /// The sums over the window while closed.
+    /// The sums over the window in closed.
     pub tally: Tally,
-    /// How long ago it left closed, or was tripped by hand. `None` where it is closed, or it is not known: then, now.
+    /// The time since the circuit left closed or was tripped by an operator. `None` if the circuit is closed, or if the
+    /// time is not known, so that the time of the adoption counts.
     pub tripped_for: Option<Duration>,
 }
 
 impl Snapshot {
-    /// Returns the snapshot of a circuit that nothing happened to, to be filled in.
+    /// Returns the snapshot of a new circuit, as a basis whose fields can be set.
     #[must_use]
     pub const fn closed() -> Self {
         Self {

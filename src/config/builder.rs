@@ -1,6 +1,6 @@
-//! The builder of a configuration, and the checks that make it one.
+//! The builder of a configuration, and the checks in `build`.
 //!
-//! Long, as each setting is a method with its range and its default.
+//! The file is long because each setting is a method with its range and its default.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::clock::{AnyClock, Clock, MonotonicClock};
 use crate::event::Observer;
 use crate::window::{Shape, Window};
 
-/// Settings of a circuit that are not checked yet. Each method says its range and default.
+/// Settings of a circuit that are not checked yet. Each method names its range and default.
 #[derive(Debug, Clone)]
 #[must_use = "settings do nothing until `build` makes a `Config` of them"]
 pub struct ConfigBuilder {
@@ -60,10 +60,11 @@ impl ConfigBuilder {
         }
     }
 
-    /// Trips when the weights of the failures in the window sum up to that share of its calls, or more.
+    /// Trips the circuit when the weights of the failures in the window reach this share of its calls.
     ///
-    /// Range: more than 0, at most 1. Default: 0.4, so that timeouts alone (weight 0.5) can reach it. It waits for
-    /// [`min_calls`](Self::min_calls), and with a time window for the first bucket of an era to be over.
+    /// Range: more than 0, at most 1. Default: 0.4, so that timeouts alone (weight 0.5) can reach the share. The rule
+    /// waits until the window has [`min_calls`](Self::min_calls) calls. With a time window, the rule also waits until
+    /// the first bucket of an era is over.
     #[doc(alias = "failureRateThreshold")]
     pub const fn failure_rate(mut self, rate: f64) -> Self {
         self.config.rules.failure_rate = Some(rate);
@@ -76,25 +77,28 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets how many calls must be in the window before a rate means anything. Default: 20.
+    /// Sets the number of calls in the window that a rate rule needs. Default: 20.
     ///
-    /// Range: at least 1; beside a rate rule, at most the calls that a call window holds.
+    /// Range: at least 1. With a rate rule and a call window, at most the calls of that window.
     #[doc(alias = "minimumNumberOfCalls", alias = "MinimumThroughput")]
     pub const fn min_calls(mut self, calls: u32) -> Self {
         self.config.rules.min_calls = calls;
         self
     }
 
-    /// Trips when the weights of the failures since the last success sum up to `n`. At least 1; default 5.
+    /// Trips the circuit when the weights of the failures since the last success reach `n`.
+    /// Range: at least 1. Default: 5.
     ///
-    /// Beside a rate rule, once the window holds [`min_calls`](Self::min_calls), the run must reach the larger of `n` and
-    /// `min_calls`: at 1 000 calls a second, five failures in a row are chance. [`always`](Self::always) lifts that.
+    /// With a rate rule, the limit is the larger of `n` and `min_calls` once the window has
+    /// [`min_calls`](Self::min_calls) calls, because five failures in a row are chance at 1 000 calls a second.
+    /// [`always`](Self::always) keeps the limit at `n`.
     pub const fn consecutive_failures(mut self, n: u32) -> Self {
         self.config.rules.consecutive_failures = Some(n);
         self
     }
 
-    /// Lets [`consecutive_failures`](Self::consecutive_failures) trip at `n` at any traffic, beside a rate rule too.
+    /// Keeps the limit of [`consecutive_failures`](Self::consecutive_failures) at `n`, even
+    /// with a rate rule and much traffic.
     pub const fn always(mut self) -> Self {
         self.config.rules.always = true;
         self
@@ -106,141 +110,149 @@ impl ConfigBuilder {
         self
     }
 
-    /// Trips when the weights of the failures in the window sum up to `score`. Off by default.
+    /// Trips the circuit when the weights of the failures in the window reach `score`. Off by default.
     ///
-    /// Range: more than 0, at most the calls that a call window holds.
+    /// Range: more than 0. With a call window, at most the calls of that window.
     pub const fn failure_score(mut self, score: f64) -> Self {
         self.config.rules.failure_score = Some(score);
         self
     }
 
-    /// Trips when that share of the calls in the window took [`slower_than`](Self::slower_than) or longer.
+    /// Trips the circuit when this share of the calls in the window took [`slower_than`](Self::slower_than) or longer.
     ///
-    /// Range: more than 0, at most 1. Off by default: it costs a call a reading of the precise clock, and a second one if the
-    /// call took nearly as long as `slower_than`, or longer.
+    /// Range: more than 0, at most 1. Off by default, because the rule costs each call a reading of the precise clock.
+    /// A call that takes nearly as long as `slower_than`, or longer, costs a second reading.
     #[doc(alias = "slowCallRateThreshold")]
     pub const fn slow_call_rate(mut self, rate: f64) -> Self {
         self.slow_call_rate = Some(rate);
         self
     }
 
-    /// Sets how long a slow call takes. Range: 1 ms to 365 days; goes with [`slow_call_rate`](Self::slow_call_rate).
+    /// Sets the duration from which a call is slow. Range: 1 ms to 365 days. Needs
+    /// [`slow_call_rate`](Self::slow_call_rate).
     #[doc(alias = "slowCallDurationThreshold")]
     pub const fn slower_than(mut self, duration: Duration) -> Self {
         self.slower_than = Some(duration);
         self
     }
 
-    /// Sets which calls the rules look at. Default: `Window::time` of 10 s.
+    /// Sets the calls that the rules count. Default: `Window::time` of 10 s.
     #[doc(alias = "SamplingDuration")]
     pub const fn window(mut self, window: Window) -> Self {
         self.config.window = window;
         self
     }
 
-    /// Sets how long the circuit stays open. Default: 5 s, doubling to 60 s, with a jitter of 10 %.
+    /// Sets the open duration. Default: 5 s, doubling to 60 s, with a jitter of 10 %.
     #[doc(alias = "waitDurationInOpenState", alias = "BreakDuration")]
     pub fn open_for(mut self, open: OpenDuration) -> Self {
         self.config.open = open;
         self
     }
 
-    /// Sets who ends an opening. Default: the circuit itself.
+    /// Sets the way in which an open circuit recovers. Default: by its own probes.
     pub const fn recovery(mut self, recovery: Recovery) -> Self {
         self.config.recovery = recovery;
         self
     }
 
-    /// Sets how many probes must succeed to close. Range: 1 to 10 000; default 3.
+    /// Sets the number of probes that must succeed to close the circuit. Range: 1 to 10 000. Default: 3.
     #[doc(alias = "successThreshold", alias = "permittedNumberOfCallsInHalfOpenState")]
     pub const fn probes(mut self, successes: u32) -> Self {
         self.config.probes.successes = successes;
         self
     }
 
-    /// Sets how many probes may be under way at once. Range: 1 to 1 000; default 1.
+    /// Sets the number of probes that may be under way at the same time. Range: 1 to 1 000. Default: 1.
     pub const fn probes_in_flight(mut self, probes: u32) -> Self {
         self.config.probes.in_flight = probes;
         self
     }
 
-    /// Sets how many probes may fail before the circuit reopens. Range: 0 to 10 000; default 0, the first one reopens it.
+    /// Sets the number of probes that may fail without reopening the circuit. Range: 0 to 10 000. Default: 0, so that
+    /// the first failure reopens the circuit.
     pub const fn probe_failures_tolerated(mut self, failures: u32) -> Self {
         self.config.probes.failures_tolerated = failures;
         self
     }
 
-    /// Sets how long a probe may take, before it counts as failed and reopens. Range: 1 ms to 365 days; default 30 s.
+    /// Sets the time after which a probe counts as failed and reopens the circuit. Range: 1
+    /// ms to 365 days. Default: 30 s.
     ///
-    /// A circuit that has been half-open for as long without one success reopens as well.
+    /// A circuit that has been half-open for this time without a successful probe reopens as well, when one of its
+    /// probes ends cancelled or ignored.
     pub const fn probe_deadline(mut self, deadline: Duration) -> Self {
         self.config.probes.deadline = deadline;
         self
     }
 
-    /// Sets after how long half-open a success suffices, if no probe failed: for services too quiet to fill the probes.
-    /// Range: 1 ms to 365 days; default 60 s.
+    /// Sets the time in half-open after which one success closes the circuit if no probe has failed. Services that are
+    /// too quiet to fill the probes recover in this way. Range: 1 ms to 365 days. Default: 60 s.
     pub const fn quiet_after(mut self, duration: Duration) -> Self {
         self.config.probes.quiet_after = duration;
         self
     }
 
-    /// Counts a call that is dropped this long after it began as a failure of weight 0.5. Default: 1 s.
+    /// Counts a call that is dropped this long after its start as a failure of weight 0.5. Default: 1 s.
     ///
-    /// Range: 0 to 365 days. Keep it below every timeout outside the breaker, or those hide every hang from it.
+    /// Range: 0 to 365 days. Choose a shorter time than every timeout outside the breaker, because such a timeout hides
+    /// every hanging call from the breaker otherwise.
     pub const fn cancelled_counts_after(mut self, duration: Duration) -> Self {
         self.config.cancelled_counts_after = Some(duration);
         self
     }
 
-    /// Never counts a dropped call. A service that hangs is then only seen by a timeout inside the breaker.
+    /// Never counts a dropped call. Only a timeout inside the breaker then detects a service that hangs.
     pub const fn cancelled_never_counts(mut self) -> Self {
         self.config.cancelled_counts_after = None;
         self
     }
 
-    /// Lets a success trip the circuit too, if it completes the evidence. Default: `false`, the next failure will.
+    /// Lets a success trip the circuit too, if the success completes the evidence. Default: `false`, so that the
+    /// circuit trips at the next failure.
     pub const fn trip_on_any_outcome(mut self, any: bool) -> Self {
         self.config.trip_on_any_outcome = any;
         self
     }
 
-    /// Spreads the circuit over the threads from the start. Default: a circuit is spread once several threads call it often, which is
-    /// 256 times within a second, twice in a row.
+    /// Spreads the circuit over the threads from the start. By default a circuit is spread when several threads call it
+    /// often, which is 256 times within a second, twice in a row.
     ///
-    /// In circuits that are spread, as many threads of the process have counts of their own as the machine has cores, and one more, 33
-    /// at most. These are the first threads that called any circuit that is spread, each until it ends. All other threads share the
-    /// window, at the cost of waiting for each other. The decisions are the same either way. With the default rules and window, a
-    /// circuit that is spread takes up to 4 KiB on 8 cores. A call window stays shared.
+    /// In circuits that are spread, a few threads of the process have counts of their own: as many threads as the
+    /// machine has cores, and one more, 33 at most. These are the first threads that called any circuit that is spread,
+    /// each until the thread ends. All other threads share the window, at the cost of waiting for each other. The
+    /// decisions are the same in both cases. With the default rules and window, a circuit that is spread takes up to 4
+    /// KiB on 8 cores. A call window stays shared.
     pub const fn sharded(mut self) -> Self {
         self.config.sharded = true;
         self
     }
 
-    /// Measures how long each call took, for `circuit_breaker_call_duration_seconds`. Off by default: it costs a call two
-    /// readings of the precise clock.
+    /// Measures the duration of each call, for `circuit_breaker_call_duration_seconds`. Off by default, because each
+    /// call costs two readings of the precise clock.
     pub const fn measure_durations(mut self) -> Self {
         self.config.durations = true;
         self
     }
 
-    /// Sets for how long after the circuit left closed, or was tripped by hand, a registry refuses to reset it: whoever resets
-    /// too early sends the calls back to a service that is down. [`Order::force`](crate::operation::Order::force) skips it.
+    /// Sets the time for which a registry refuses to reset the circuit after it left closed or was tripped by an
+    /// operator, because an early reset sends calls to a service that is still down.
+    /// [`Order::force`](crate::operation::Order::force) resets all the same.
     ///
-    /// It counts once, not from each reopening. Range: up to 365 days; zero never refuses. Default: 60 s.
+    /// A reopening does not restart this time. Range: up to 365 days. Zero never refuses. Default: 60 s.
     pub const fn reset_cooldown(mut self, cooldown: Duration) -> Self {
         self.config.reset_cooldown = cooldown;
         self
     }
 
-    /// Starts in shadow: the circuit changes as it would, but every call goes through, and what would have been rejected is
-    /// counted.
+    /// Starts the circuit in shadow. The circuit changes its state as always, but every call goes through, and the
+    /// calls that would have been rejected are counted.
     pub const fn shadow(mut self) -> Self {
         self.config.shadow = true;
         self
     }
 
-    /// Fixes the jitter, for tests. Default: another seed in each process.
+    /// Sets the seed of the jitter, for tests. Default: another seed in each process.
     pub const fn seed(mut self, seed: u64) -> Self {
         self.config.seed = Some(seed);
         self
@@ -258,24 +270,24 @@ impl ConfigBuilder {
         self
     }
 
-    /// Leaves out the observers that the features `metrics` and `tracing` bring.
+    /// Omits the observers that the features `metrics` and `tracing` add to every circuit.
     pub const fn without_shipped_observers(mut self) -> Self {
         self.config.shipped_observers = false;
         self
     }
 
-    /// Sets the name, whatever it was, and what metrics call it.
+    /// Replaces the name, and sets the label of the circuit in metrics.
     #[cfg(feature = "keyed")]
     pub(crate) fn named(mut self, name: &str, label: Option<Arc<str>>) -> Self {
         (self.config.name, self.config.label) = (name.into(), label);
         self
     }
 
-    /// Checks the settings.
+    /// Returns the configuration, if all settings are possible.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] names the first field that can never work, its value and what is allowed.
+    /// [`ConfigError`] names the first field that can never work, its value and the allowed range.
     pub fn build(mut self) -> Result<Config, ConfigError> {
         check_name(&self.config.name)?;
         self.config.rules.slow_call_rate = self.slow_rule()?;
@@ -318,12 +330,13 @@ fn check_name(name: &str) -> Result<(), ConfigError> {
     Err(ConfigError::new("name", value, "1 to 200 bytes of printable text without spaces"))
 }
 
-/// Whether a name may contain that character.
+/// Returns true if a name may contain that character.
 pub(crate) fn is_printable(c: char) -> bool {
     !c.is_control() && !c.is_whitespace() && !is_hidden(c)
 }
 
-/// Whether a character takes no room or turns the text around: two names that look the same must be the same.
+/// Returns true if a character has no width or changes the direction of the text, because two names that
+/// look the same must be the same.
 const fn is_hidden(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
@@ -377,6 +390,7 @@ fn check_duration(field: &'static str, value: Duration, least: Duration) -> Resu
     }
 }
 
+/// The default time for which a registry refuses a reset.
 pub(crate) const RESET_COOLDOWN: Duration = Duration::from_secs(60);
-/// In bytes.
+/// The longest name, in bytes.
 pub(crate) const LONGEST_NAME: usize = 200;

@@ -1,10 +1,11 @@
-//! A configuration in sentences, for the person who will be woken by it.
+//! The effect of a configuration in sentences, for the person on call.
 
 use std::fmt::Write as _;
 
 use super::{Config, Recovery};
 use crate::outcome::Weight;
 use crate::state::{Brief, Percent};
+/// Returns a sentence for each rule and for the recovery.
 use crate::window::Shape;
 
 pub(super) fn explain(config: &Config) -> String {
@@ -12,7 +13,7 @@ pub(super) fn explain(config: &Config) -> String {
     rules(config, &mut text).expect("a String takes everything");
     recovery(config, &mut text).expect("a String takes everything");
     if config.shadow {
-        text.push_str("It starts in shadow: no call is rejected, what would have been is counted.\n");
+        text.push_str("The circuit starts in shadow. No call is rejected, and the calls that would have been rejected are counted.\n");
     }
     text
 }
@@ -23,41 +24,50 @@ fn rules(config: &Config, text: &mut String) -> std::fmt::Result {
     let longer = rules.min_calls.max(rules.consecutive_failures.unwrap_or(0));
     if let Some(n) = rules.consecutive_failures {
         let timeouts = timeouts_for(n);
-        write!(text, "{n} hard failures in a row open it, or {timeouts} timeouts in a row")?;
+        write!(text, "{n} hard failures in a row open the circuit, and so do {timeouts} timeouts in a row.")?;
         if rules.has_rate() && !rules.always && longer > n {
-            write!(text, "; once {window} hold {} calls, it takes {longer}", rules.min_calls)?;
+            write!(text, " Once {window} hold {} calls, the limit is {longer} hard failures.", rules.min_calls)?;
         }
-        writeln!(text, ".")?;
+        writeln!(text)?;
     }
     if let Some(rate) = rules.failure_rate {
         let calls = rules.min_calls;
-        writeln!(text, "Failures that weigh {} of at least {calls} calls of {window} open it.", Percent(rate))?;
+        writeln!(
+            text,
+            "Failures that weigh {} of at least {calls} calls of {window} open the circuit.",
+            Percent(rate)
+        )?;
         let timeouts = rate / Weight::TIMEOUT.as_f64();
         if timeouts > 1.0 {
-            writeln!(text, "Timeouts alone never reach that: each weighs {}.", Weight::TIMEOUT.as_f64())?;
+            writeln!(text, "Timeouts alone never reach this share, because each weighs {}.", Weight::TIMEOUT.as_f64())?;
         } else {
-            writeln!(text, "Of timeouts alone, that is {} of the calls.", Percent(timeouts))?;
+            writeln!(text, "If all failures are timeouts, {} of the calls must fail.", Percent(timeouts))?;
         }
         if rules.min_calls < 50 && matches!(window.0, Shape::Time { .. }) {
             let half = Percent(rate / 2.0);
             writeln!(
                 text,
-                "At a few calls a second a steady {half} of errors can reach it by chance; a larger min_calls or window helps."
+                "At a few calls a second, a steady {half} of errors can reach this share by chance. A larger min_calls or window helps."
             )?;
         }
     }
     if let Some(score) = rules.failure_score {
-        writeln!(text, "A failure score of {score} within {window} opens it.")?;
+        writeln!(text, "A failure score of {score} within {window} opens the circuit.")?;
     }
     if let Some((rate, slower_than)) = rules.slow_call_rate {
         let (share, calls, slower_than) = (Percent(rate), rules.min_calls, Brief(slower_than));
-        writeln!(text, "{share} of at least {calls} calls of {window} that take {slower_than} or more open it.")?;
+        writeln!(
+            text,
+            "The circuit opens if {share} of at least {calls} calls of {window} take {slower_than} or more."
+        )?;
     }
     if rules.consecutive_failures.is_none() && !rules.need_window() {
-        writeln!(text, "No rule is set: only an operator opens it.")?;
+        writeln!(text, "No rule is set, so only an operator opens the circuit.")?;
     }
     match config.cancelled_counts_after {
-        Some(after) => writeln!(text, "A call dropped {} or more after it began counts as a timeout.", Brief(after)),
+        Some(after) => {
+            writeln!(text, "A call that is dropped {} or more after its start counts as a timeout.", Brief(after))
+        }
         None => writeln!(text, "A call that is dropped never counts."),
     }
 }
@@ -65,18 +75,18 @@ fn rules(config: &Config, text: &mut String) -> std::fmt::Result {
 fn recovery(config: &Config, text: &mut String) -> std::fmt::Result {
     let probes = &config.probes;
     match config.recovery {
-        Recovery::Manual => return writeln!(text, "It stays open until somebody resets it."),
-        Recovery::Automatic => writeln!(text, "It stays open for {}.", config.open)?,
+        Recovery::Manual => return writeln!(text, "The circuit stays open until an operator resets it."),
+        Recovery::Automatic => writeln!(text, "The circuit stays open for {}.", config.open)?,
     }
     let (successes, in_flight, deadline) = (probes.successes, probes.in_flight, probes.deadline);
     let (in_flight, successes) = (some(in_flight, "probe"), some(successes, "success"));
-    write!(text, "Then it probes, {in_flight} at a time: {successes} in all to close it; ")?;
+    writeln!(text, "Then the circuit admits {in_flight} at a time, and closes after {successes}.")?;
     match probes.failures_tolerated {
-        0 => write!(text, "a failure ")?,
-        tolerated => write!(text, "more than {} ", some(tolerated, "failure"))?,
+        0 => write!(text, "The circuit reopens after a failure, ")?,
+        tolerated => write!(text, "The circuit reopens after more than {}, ", some(tolerated, "failure"))?,
     }
-    writeln!(text, "reopens it, and so does a probe of {}.", Brief(deadline))?;
-    writeln!(text, "Half-open for {}, one success without a failure is enough.", Brief(probes.quiet_after))
+    writeln!(text, "and after a probe that takes {}.", Brief(deadline))?;
+    writeln!(text, "After {} in half-open, one success without a failure is enough.", Brief(probes.quiet_after))
 }
 
 fn some(count: u32, noun: &str) -> String {
@@ -87,7 +97,7 @@ fn some(count: u32, noun: &str) -> String {
     }
 }
 
-/// How many timeouts weigh `n`.
+/// Returns the number of timeouts that weigh as much as `n` hard failures.
 fn timeouts_for(n: u32) -> u64 {
     u64::from(n) * u64::from(Weight::HARD.units()) / u64::from(Weight::TIMEOUT.units())
 }

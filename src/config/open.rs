@@ -1,4 +1,4 @@
-//! How long a circuit stays open, and who ends it.
+//! The open duration of a circuit, and the way in which an open circuit recovers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::event::guarded;
 use crate::state::Brief;
 
-/// How long a circuit stays open before it probes.
+/// The duration for which a circuit stays open before it probes.
 #[derive(Clone)]
 pub struct OpenDuration {
     shape: Shape,
@@ -22,39 +22,41 @@ enum Shape {
 }
 
 impl OpenDuration {
-    /// Stays open for `duration` each time, without jitter. Range: 1 ms to 365 days.
+    /// Returns a duration that is the same for each opening, without jitter. Range: 1 ms to 365 days.
     #[must_use]
     pub const fn fixed(duration: Duration) -> Self {
         Self { shape: Shape::Fixed(duration), jitter: 0.0 }
     }
 
-    /// Stays open for `base`, doubled with each opening in a row, `max` at most, with a jitter of 10 %.
+    /// Returns a duration of `base` that doubles with each opening in a row up to `max`, with a jitter of 10 %.
     ///
-    /// Range: 1 ms to 365 days, `base` at most `max`. The default is 5 s and 60 s. The number of openings in a row falls by
-    /// one for each last open duration that the circuit then spends closed.
+    /// Range: 1 ms to 365 days, `base` at most `max`. The default is 5 s and 60 s. While the circuit is closed, the
+    /// number of openings in a row falls by one for each duration of its last opening.
     #[must_use]
     pub const fn exponential(base: Duration, max: Duration) -> Self {
         Self { shape: Shape::Exponential { base, max }, jitter: 0.1 }
     }
 
-    /// Stays open for what `function` says of the number of openings in a row, counted from 1, without jitter.
+    /// Returns a duration that `function` calculates from the number of openings in a row,
+    /// counted from 1, without jitter.
     ///
-    /// It runs under the circuit's cold mutex, for an opening or a restore: it must be quick and must not touch the circuit.
-    /// What it returns is brought into the range of 1 ms to 365 days; if it panics, that is 60 s.
+    /// The function runs under the cold mutex of the circuit, for an opening or a restore. Therefore it must be
+    /// quick and must not use the circuit. Its result is limited to the range of 1 ms to 365 days. If the
+    /// function panics, the duration is 60 s.
     #[must_use]
     pub fn from_fn(function: impl Fn(u32) -> Duration + Send + Sync + 'static) -> Self {
         Self { shape: Shape::Function(Arc::new(function)), jitter: 0.0 }
     }
 
-    /// Spreads each duration by up to that share of it in either direction, so that instances do not probe in step.
-    /// Range: 0 to 0.5; default 0, but 0.1 of [`exponential`](Self::exponential).
+    /// Varies each duration by up to this share in both directions, so that instances do not probe at the same time.
+    /// Range: 0 to 0.5. Default: 0, but 0.1 for [`exponential`](Self::exponential).
     #[must_use]
     pub const fn jitter(mut self, share: f64) -> Self {
         self.jitter = share;
         self
     }
 
-    /// Returns the open duration of the given attempt, where `random` is between 0 and 1.
+    /// Returns the open duration of an attempt. `random` is between 0 and 1, and selects the jitter.
     pub(crate) fn of(&self, attempt: u32, random: f64) -> Duration {
         let nominal = match &self.shape {
             Shape::Fixed(duration) => *duration,
@@ -62,15 +64,17 @@ impl OpenDuration {
                 let doublings = attempt.saturating_sub(1).min(31);
                 base.saturating_mul(1 << doublings).min(*max)
             }
-            // Foreign code, under the cold mutex and perhaps in a drop: a panic of it must not get out.
+            // The function is foreign code that runs under the cold mutex and perhaps in a
+            // drop, so its panic must be caught.
             Shape::Function(function) => guarded(|| function(attempt.max(1))).unwrap_or(AFTER_A_PANIC),
         };
-        // Clamped first: the product below must not overflow.
+        // Limited before the multiplication, which would overflow otherwise.
         let nominal = nominal.clamp(SHORTEST, LONGEST);
         nominal.mul_f64(1.0 + self.jitter * (2.0 * random - 1.0)).clamp(SHORTEST, LONGEST)
     }
 
-    /// Returns the longest that an opening can last: that of the shape with its jitter, or of a Retry-After.
+    /// Returns the longest possible opening: that of the shape with its jitter, or the longest
+    /// `Retry-After` if that is longer.
     pub(crate) fn longest(&self) -> Duration {
         let nominal = match self.shape {
             Shape::Fixed(duration) => duration,
@@ -80,7 +84,7 @@ impl OpenDuration {
         nominal.min(LONGEST).mul_f64(1.0 + self.jitter).max(LONGEST_RETRY_AFTER)
     }
 
-    /// Names what is wrong: field, value, allowed.
+    /// Returns the first impossible setting: its field, its value and the allowed range.
     pub(crate) fn fault(&self) -> Option<(&'static str, String, String)> {
         let range = |field, duration: Duration, max: Duration| {
             let allowed = format!("{SHORTEST:?} to {max:?}");
@@ -104,20 +108,20 @@ impl Default for OpenDuration {
     }
 }
 
-/// Exact, so that two that differ look different.
+/// Prints exact values, so that two different durations look different in an error.
 impl fmt::Debug for OpenDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.shape {
             Shape::Fixed(duration) => write!(f, "{duration:?}")?,
             Shape::Exponential { base, max } => write!(f, "{base:?} doubling to {max:?}")?,
-            // The address tells two functions apart, which is all that can be told of them.
+            // The address distinguishes two functions, which have no other difference that could be printed.
             Shape::Function(function) => write!(f, "a function of the attempt at {:p}", Arc::as_ptr(function))?,
         }
         write!(f, " ± {:?}", self.jitter)
     }
 }
 
-/// For people: `5 s, doubling to 60 s ± 10 %`.
+/// Prints for people: `5 s, doubling to 60 s ± 10 %`.
 impl fmt::Display for OpenDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.shape {
@@ -129,22 +133,23 @@ impl fmt::Display for OpenDuration {
     }
 }
 
-/// Who ends an opening.
+/// The way an open circuit recovers, either by its own probes or only by a reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Recovery {
-    /// The circuit itself: it probes when the open duration is over.
+    /// The circuit probes by itself when the open duration has passed.
     #[default]
     Automatic,
-    /// A person: the circuit stays open until a reset. A hold with an end still ends, in the state beneath it.
+    /// The circuit stays open until an operator resets it. A hold with an end still ends,
+    /// in the state beneath the hold.
     Manual,
 }
 
-/// The shortest time that a setting can mean: deadlines of probes are kept in milliseconds.
+/// The shortest duration of a setting, because the slots of probes keep times in milliseconds.
 pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
-/// The longest. Beyond it, say what you mean: manual recovery, or a hold without an end.
+/// The longest duration of a setting. For more, use manual recovery or a hold without an end.
 pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
-/// How long a circuit stays open whose function panicked.
+/// The open duration after a panic of the user's function.
 const AFTER_A_PANIC: Duration = Duration::from_secs(60);
-/// No service may keep a circuit open for longer than this with a Retry-After.
+/// The longest time for which the `Retry-After` of a service keeps a circuit open.
 pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);

@@ -1,9 +1,9 @@
-//! Durations and shares as people say them.
+//! Durations and shares in the form in which people say them, for messages.
 
 use std::fmt;
 use std::time::Duration;
 
-/// A duration with as many digits as a person wants: `0 ms`, `480 ms`, `5.1 s`, `60 s`.
+/// A duration with only the digits that a person needs: `0 ms`, `480 ms`, `5.1 s`, `60 s`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Brief(pub(crate) Duration);
 
@@ -20,7 +20,7 @@ impl fmt::Display for Brief {
     }
 }
 
-/// A share in per cent, with a digit behind the point where it needs one: `40 %`, `12.5 %`.
+/// A share in per cent, with one digit behind the point if needed: `40 %`, `12.5 %`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Percent(pub(crate) f64);
 

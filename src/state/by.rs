@@ -1,8 +1,8 @@
-//! Who did something to a circuit, and why: required of every act of an operator.
+//! The user and the reason of an act. Every act of an operator must have both.
 
 use std::fmt;
 
-/// Who acts on a circuit, and the reason given. Both end in the audit and in the rejections' message.
+/// The user who acts on a circuit, and the reason. The audit and the messages of rejections contain both.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct By {
     user: Box<str>,
@@ -10,24 +10,25 @@ pub struct By {
 }
 
 impl By {
-    /// Names the user (1 to 200 characters) and the reason (1 to 500 characters).
+    /// Returns a pair of a user (1 to 200 characters) and a reason (1 to 500 characters).
     ///
     /// # Errors
     ///
-    /// [`InvalidBy`] if one of them is blank, too long, or has control characters, which could forge a line of a log.
+    /// [`InvalidBy`] if one of the two is blank or too long, or has control characters,
+    /// which could forge a line of a log.
     pub fn new(user: &str, reason: &str) -> Result<Self, InvalidBy> {
         check("user", user, 200)?;
         check("reason", reason, 500)?;
         Ok(Self { user: user.into(), reason: reason.into() })
     }
 
-    /// Returns who acted.
+    /// Returns the name of the user.
     #[must_use]
     pub fn user(&self) -> &str {
         &self.user
     }
 
-    /// Returns why.
+    /// Returns the reason.
     #[must_use]
     pub fn reason(&self) -> &str {
         &self.reason
@@ -54,13 +55,14 @@ fn check(field: &'static str, value: &str, allowed: usize) -> Result<(), Invalid
     Err(InvalidBy { field, problem, allowed })
 }
 
-/// Whether a character ends a line or turns the text around. A circuit's name refuses more: what takes no room, and spaces.
+/// Returns true if the character ends a line or changes the direction of the text. The name of a circuit is stricter,
+/// and may not contain spaces and characters without width either.
 fn forges(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The user or the reason of an operator's act cannot be accepted.
+/// The error of a user or a reason that is not allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidBy {
     field: &'static str,

@@ -1,4 +1,4 @@
-//! Why an edge was taken, with the numbers that decided it.
+//! The reasons of transitions and of rejections, with the numbers that led to them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use super::{Brief, By, Percent};
 
-/// Why a circuit changed.
+/// The cause of a transition.
 ///
-/// `Display` is half a sentence that fits behind "because": `failures weighed 12.0 in 25 calls: 48 %, the limit is 40 %`.
+/// `Display` is half a sentence that can follow "because": `failures weighed 12.0 in 25
+/// calls: 48 %, the limit is 40 %`.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are the numbers that the variant's first line names")]
 pub enum Reason {
-    /// The run of consecutive failures reached its limit.
+    /// The weight of the failures since the last success reached its limit.
     ConsecutiveFailures { score: f64, limit: f64 },
-    /// The share of weighted failures in the window reached its limit.
+    /// The weighted share of failures in the window reached its limit.
     FailureRate { rate: f64, limit: f64, score: f64, calls: u64 },
     /// The sum of the weights in the window reached its limit.
     FailureScore { score: f64, limit: f64, calls: u64 },
@@ -23,32 +24,34 @@ pub enum Reason {
     SlowCallRate { rate: f64, limit: f64, slow: u64, calls: u64, slower_than: Duration },
     /// More probes failed than are tolerated.
     ProbeFailed { failures: u32, tolerated: u32, successes: u32 },
-    /// A probe did not end within the probe deadline.
+    /// A probe did not end before the probe deadline.
     ProbeOverdue { age: Duration, deadline: Duration },
-    /// Half-open for the length of the probe deadline without a verdict: probes were cancelled or ignored.
+    /// The probes reached no verdict in time, because they were cancelled or ignored.
     NoVerdict { half_open_for: Duration },
     /// Enough probes succeeded.
     ProbesPassed { successes: u32, half_open_for: Duration },
-    /// Too quiet a service to fill the probes: some succeeded, none failed, for long enough.
+    /// The circuit was half-open for `quiet_after`. Some probes succeeded and none failed, but the
+    /// service is too quiet for more probes.
     QuietService { successes: u32, half_open_for: Duration },
-    /// The open duration is over.
+    /// The open duration has passed.
     WaitElapsed { waited: Duration },
-    /// A hold with an end is over.
+    /// The time of a hold has passed.
     HoldEnded { held: Duration },
     /// An operator acted.
     Operator { act: Act, by: Arc<By> },
     /// The state was restored from a store.
     Restored,
-    /// Another instance's newer state was followed.
+    /// A newer published state of another instance was taken over.
     Followed,
-    /// A rule was met whose thresholds were lowered, as another instance opened ([`advise`](crate::Circuit::advise)).
+    /// A rule was met whose thresholds were lowered because another instance opened its circuit
+    /// ([`advise`](crate::Circuit::advise)).
     Advised { rule: Arc<Self> },
-    /// The environment's kill switch names this circuit.
+    /// The kill switch `CIRCUIT_BREAKER_DISABLED` names this circuit.
     KillSwitch,
 }
 
 impl Reason {
-    /// Returns the reason as a metric label.
+    /// Returns the reason in the spelling of a metric label.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -100,7 +103,11 @@ impl fmt::Display for Reason {
                 write!(f, "a probe took {} or more, the limit is {}", Brief(*age), Brief(*deadline))
             }
             Self::NoVerdict { half_open_for } => {
-                write!(f, "probes came to no verdict in {}: they were cancelled or ignored", Brief(*half_open_for))
+                write!(
+                    f,
+                    "the probes reached no verdict in {}, because they were cancelled or ignored",
+                    Brief(*half_open_for)
+                )
             }
             Self::ProbesPassed { successes, half_open_for } => {
                 let probes = if *successes == 1 { "probe" } else { "probes" };
@@ -115,25 +122,25 @@ impl fmt::Display for Reason {
             Self::Restored => f.write_str("restored from the store"),
             Self::Followed => f.write_str("another instance's newer state was followed"),
             Self::Advised { rule } => write!(f, "{rule}, thresholds lowered because another instance opened"),
-            Self::KillSwitch => f.write_str("CIRCUIT_BREAKER_DISABLED names it"),
+            Self::KillSwitch => f.write_str("CIRCUIT_BREAKER_DISABLED names the circuit"),
         }
     }
 }
 
-/// Why a call was rejected.
+/// The cause of a rejection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RejectReason {
     /// The circuit is open, or was forced open.
     Tripped,
-    /// The circuit is half-open and its probes are taken.
+    /// The circuit is half-open, and its probes are under way.
     HalfOpen,
-    /// The circuit would have let the call through, but the machine is busy and the operation heavy.
+    /// The circuit would have let the call through, but the machine is busy and the operation is heavy.
     LoadShed,
 }
 
 impl RejectReason {
-    /// Returns the reason as a metric label: `tripped`, `half_open` or `load_shed`.
+    /// Returns the reason in the spelling of a metric label: `tripped`, `half_open` or `load_shed`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -150,27 +157,27 @@ impl fmt::Display for RejectReason {
     }
 }
 
-/// What an operator did.
+/// The act of an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Act {
     /// Forced the circuit open.
     Trip,
-    /// Ended every hold and closed the circuit, or let it probe.
+    /// Ended every hold, and closed the circuit or let it probe.
     Reset,
-    /// Let every call through, uncounted.
+    /// Let every call through without counting it.
     Disable,
-    /// Ended a hold; the state beneath decides again.
+    /// Ended a hold, so that the state beneath decides again.
     Resume,
-    /// Let every call through, and reported what would have been rejected.
+    /// Let every call through, and counted the calls that would have been rejected.
     Shadow,
-    /// Let it begin anew, and what is kept of it be deleted.
+    /// Let the circuit begin anew, and deleted its stored record.
     Forget,
 }
 
 impl Act {
-    /// Returns the act as records and the audit spell it: `trip`, `reset`, `disable`, `resume`, `shadow` or
-    /// `forget`.
+    /// Returns the act in the spelling of records and the audit: `trip`, `reset`, `disable`,
+    /// `resume`, `shadow` or `forget`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,24 +1,24 @@
-//! What a call was shed for.
+//! The numbers that led to the shedding of a call.
 
 use std::fmt;
 
 use super::Percent;
 
-/// Why load shedding refused a call, with the numbers: [`Rejected::shed`](crate::Rejected::shed).
+/// The load and the limits that led to the shedding of a call. [`Rejected::shed`](crate::Rejected::shed) returns them.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Shed {
-    /// The load of the system as it was last seen; 1.0 is all that it can do.
+    /// The last measured load of the system, where 1.0 is all that the system can do.
     pub load: f64,
     /// The load above which shedding begins.
     pub above: f64,
-    /// The load below which it ends.
+    /// The load below which shedding ends.
     pub below: f64,
-    /// The name of the operation, at most 200 bytes of it.
+    /// The name of the operation, cut to 200 bytes.
     pub operation: Box<str>,
-    /// What the operation was estimated at, in the unit of whoever estimates.
+    /// The estimated load of the operation, in the unit of the estimate.
     pub operation_load: u64,
-    /// What an operation may be estimated at and go through all the same.
+    /// The largest estimated load of an operation that is never shed, in the same unit.
     pub operations_over: u64,
 }
 
@@ -31,7 +31,7 @@ impl fmt::Display for Shed {
         } else {
             write!(f, "it was above {above} and is not below {below} yet, ")?;
         }
-        // Escaped: the name may be part of a request, and this goes into logs.
+        // Escaped, because the name may be part of a request and this text goes into logs.
         let (operation, weighs, over) = (self.operation.escape_debug(), self.operation_load, self.operations_over);
         write!(f, "and operation `{operation}` weighs {weighs}, the limit is {over}")
     }

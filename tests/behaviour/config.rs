@@ -173,15 +173,15 @@ fn the_default_settings_explain_themselves_with_their_numbers() {
     let text = Config::new("payments").unwrap().explain();
     for says in [
         "Circuit `payments`",
-        "5 hard failures in a row open it, or 10 timeouts in a row",
-        "hold 20 calls, it takes 20",
+        "5 hard failures in a row open the circuit, and so do 10 timeouts in a row.",
+        "hold 20 calls, the limit is 20",
         "weigh 40 % of at least 20 calls of the last 10 s",
-        "Of timeouts alone, that is 80 %",
+        "If all failures are timeouts, 80 %",
         "dropped 1 s or more",
         "open for 5 s, doubling to 60 s ± 10 %",
         "3 successes",
-        "a probe of 30 s",
-        "Half-open for 60 s, one success",
+        "a probe that takes 30 s",
+        "After 60 s in half-open, one success",
     ] {
         assert!(text.contains(says), "{says:?} is missing in:\n{text}");
     }
@@ -190,17 +190,20 @@ fn the_default_settings_explain_themselves_with_their_numbers() {
 #[test]
 fn other_settings_explain_themselves_with_their_numbers() {
     let explained: [(Change, &[&str]); 8] = [
-        (|c| c.always(), &["5 hard failures in a row open it, or 10 timeouts in a row.\n"]),
-        (|c| c.failure_rate(0.6), &["60 %", "Timeouts alone never reach that: each weighs 0.5"]),
+        (|c| c.always(), &["and so do 10 timeouts in a row.\n"]),
+        (|c| c.failure_rate(0.6), &["60 %", "Timeouts alone never reach this share, because each weighs 0.5"]),
         (|c| c.failure_score(7.5).window(Window::calls(300)), &["A failure score of 7.5 within the last 300 calls"]),
         (|c| c.slow_call_rate(0.9).slower_than(millis(2500)), &["90 % of at least 20 calls", "take 2.5 s or more"]),
         (
             |c| c.recovery(Recovery::Manual).cancelled_never_counts(),
-            &["until somebody resets it", "dropped never counts"],
+            &["until an operator resets it", "dropped never counts"],
         ),
         (|c| c.probe_failures_tolerated(2).probes_in_flight(4), &["4 probes at a time", "more than 2 failures"]),
-        (|c| no_rules(c).shadow(), &["No rule is set: only an operator opens it", "It starts in shadow"]),
-        (|c| c.recovery(Recovery::Manual).shadow(), &["until somebody resets it", "It starts in shadow"]),
+        (
+            |c| no_rules(c).shadow(),
+            &["No rule is set, so only an operator opens the circuit", "The circuit starts in shadow"],
+        ),
+        (|c| c.recovery(Recovery::Manual).shadow(), &["until an operator resets it", "The circuit starts in shadow"]),
     ];
     for (change, all) in explained {
         let text = change(Config::builder("payments")).build().unwrap().explain();
