@@ -1,6 +1,7 @@
-//! Calls: the guard that ends each call in exactly one outcome, and [`Circuit::call`] for use without tower.
+//! Calls: the flight, which ends each call in exactly one outcome, and [`Circuit::call`] for use without tower.
 //!
-//! The circuit below knows no classifier. A flight joins a permit and a classifier; the permit applies the outcome to the circuit.
+//! The circuit does not know classifiers. A flight joins a permit and a classifier. The classifier decides on the
+//! outcome, and the permit records the outcome in the circuit.
 
 use std::fmt;
 use std::future::Future;
@@ -19,25 +20,26 @@ use crate::clock::Tick;
 use crate::error::Error;
 use crate::outcome::Outcome;
 
-/// A permit and the classifier that will say what became of it.
+/// A permit and the classifier that decides on the outcome of the call.
 ///
-/// It ends once: classified, panicked (dropped while it was polling the call, however the panic is then caught), or cancelled
-/// (dropped otherwise).
+/// A flight ends once. Its call is classified, or has panicked, or is cancelled. A flight that is dropped while it
+/// polls the call has panicked, wherever the panic is caught. A flight that is dropped at another time is cancelled.
 pub(crate) struct Flight<C: Classifier<Req, Res, Err>, Req, Res, Err> {
     /// Records the outcome in place, because moving the permit costs too much for a short call.
     permit: Permit,
-    /// `None` once judged.
+    /// The state of the classifier for this call. `None` once the call has been judged.
     call: Option<C::Call>,
     classifier: C,
+    /// True while a part of the call runs. A drop during that time is a panic.
     polling: bool,
     types: PhantomData<fn(Req, Res, Err)>,
 }
 
 impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
-    /// The start that `C` asks of the admission.
+    /// The start time that the classifier `C` needs from the admission.
     pub(crate) const START: Start = if C::NEEDS_ELAPSED { Start::Precise } else { Start::Untaken };
 
-    /// Starts the call. If that panics, the call has panicked.
+    /// Starts the call. A panic of the classifier or of `begin` ends the call as panicked.
     #[inline(always)]
     pub(crate) fn start<F>(
         admission: Admission<'_>,
@@ -57,7 +59,8 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         (future, Self { permit: admission.permit(), call, classifier, polling: false, types: PhantomData })
     }
 
-    /// Starts a call that has its permit already. It is moved about, which costs more than an admission.
+    /// Starts a call that has its permit already. The permit is moved into the flight,
+    /// which costs more than an admission.
     #[inline]
     pub(crate) fn start_permitted<F>(
         permit: Permit,
@@ -76,7 +79,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         (future, flight)
     }
 
-    /// Runs a part of the call. If it panics, the call has panicked.
+    /// Runs a part of the call. A panic of that part ends the call as panicked.
     pub(crate) fn run<T>(&mut self, part: impl FnOnce() -> T) -> T {
         self.polling = true;
         let result = part();
@@ -84,7 +87,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         result
     }
 
-    /// Polls the call, and classifies what it gives.
+    /// Polls the call, and classifies its result.
     pub(crate) fn poll<F>(&mut self, future: Pin<&mut F>, context: &mut Context<'_>) -> Poll<Result<Res, Err>>
     where
         F: Future<Output = Result<Res, Err>>,
@@ -94,6 +97,8 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         Poll::Ready(result)
     }
 
+    /// Polls the call without a judgement. A call that is pending reads its start time,
+    /// because it may be cancelled late.
     #[inline]
     fn poll_unjudged<F: Future>(&mut self, future: Pin<&mut F>, context: &mut Context<'_>) -> Poll<F::Output> {
         let poll = self.run(|| future.poll(context));
@@ -103,7 +108,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         poll
     }
 
-    /// Has the call judged, unless it has been.
+    /// Judges the call and records the outcome, unless the call has been judged before.
     #[inline]
     pub(crate) fn judge(&mut self, judge: impl FnOnce(&C, C::Call, Duration) -> Outcome) {
         if let Some(call) = self.call.take() {
@@ -114,10 +119,10 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     }
 }
 
-/// What a call needs whose body outlives its future.
+/// The parts of a flight for calls whose body outlives their future.
 #[cfg(feature = "http")]
 impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
-    /// Polls the call, and classifies an error. A response is left to be judged.
+    /// Polls the call, and classifies an error. A response is not judged yet, because its body may still fail.
     pub(crate) fn poll_response<F>(&mut self, future: Pin<&mut F>, context: &mut Context<'_>) -> Poll<Result<Res, Err>>
     where
         F: Future<Output = Result<Res, Err>>,
@@ -129,7 +134,8 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         Poll::Ready(result)
     }
 
-    /// Judges the call if the classifier can do so already. Returns whether the call has been judged.
+    /// Judges the call if the classifier can decide before the end of the body. Returns
+    /// true if the call has been judged.
     pub(crate) fn judge_early(&mut self, judge: impl FnOnce(&C, &mut C::Call, Duration) -> Option<Outcome>) -> bool {
         if let Some(mut call) = self.call.take() {
             let elapsed = self.permit.measured();
@@ -141,12 +147,13 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         self.call.is_none()
     }
 
-    /// Returns whether a part of the call is running. A flight that is dropped during such a part has panicked.
+    /// Returns true while a part of the call runs. A flight that is dropped during such a part has panicked.
     pub(crate) const fn is_polling(&self) -> bool {
         self.polling
     }
 
-    /// Ends the call as cancelled after it waited for so long, if it did, unless it has been judged.
+    /// Ends the call as cancelled, unless the call has been judged. `waited` is the time that the call had waited for
+    /// the service, or `None` if it did not wait.
     pub(crate) fn cancel(&mut self, waited: Option<Duration>) {
         let Some(call) = self.call.take() else { return };
         match self.classifier.cancelled(call, waited.unwrap_or(Duration::ZERO)) {
@@ -155,13 +162,13 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         }
     }
 
-    /// Returns the time, by the circuit's clock.
+    /// Returns the time by the clock of the circuit.
     pub(crate) fn now(&self) -> Tick {
         self.permit.now()
     }
 }
 
-/// A call that is being started. It is only dropped if that panics.
+/// A call that is being started. Dropped only if the start panics, because a successful start forgets it.
 struct Starting<'a, C: Classifier<Req, Res, Err>, Req, Res, Err> {
     admission: Admission<'a>,
     classifier: &'a C,
@@ -180,7 +187,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Starting<'_, C, Req, Res, Err>
 }
 
 impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Drop for Starting<'_, C, Req, Res, Err> {
-    // By value, so that the numbers need no address for the sake of a panic.
+    // The fields are passed by value, so that the admission can stay in registers in the usual case without a panic.
     #[inline]
     fn drop(&mut self) {
         Self::panicked(self.admission, self.classifier, self.call.take());
@@ -195,7 +202,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Drop for Flight<C, Req, Res, E
             let elapsed = self.permit.measured();
             self.permit.record_in_place(outcome, elapsed);
         } else if let Some(age) = self.permit.age() {
-            // Without a judgement of the classifier, the permit's own drop decides.
+            // If the classifier has no judgement on the cancellation, the drop of the permit decides.
             if let Some(outcome) = self.classifier.cancelled(call, age) {
                 let elapsed = self.permit.measured();
                 self.permit.record_in_place(outcome, elapsed);
@@ -215,8 +222,9 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before its first poll, nothing has happened. Dropped later, the inner future is dropped and the call counts as
-    /// cancelled: neutral at first, a failure of weight 0.5 after `cancelled_counts_after`.
+    /// If the future is dropped before its first poll, nothing has happened. If it is dropped later, the inner future
+    /// is dropped as well and the call counts as cancelled, which is no evidence. After `cancelled_counts_after` it
+    /// counts as a failure of weight 0.5.
     #[must_use = "futures do nothing unless polled"]
     pub struct Call<F, T, E>
     where
@@ -230,17 +238,20 @@ pin_project! {
 
 /// The progress of a call.
 enum State<T, E: 'static> {
+    /// The future was not polled yet, so no permit was asked for.
     Before(Asking),
+    /// The call was admitted and is under way, or has ended.
     Admitted(Flight<DefaultClassifier, (), T, E>),
     /// The call was rejected.
     Over,
 }
 
 impl Circuit {
-    /// Makes a call beside tower: runs `future` if the circuit permits it, and records how it ended.
+    /// Makes a call beside tower. Runs `future` if the circuit permits the call, and records the outcome. The circuit
+    /// is asked for the permit at the first poll.
     ///
-    /// Errors are judged by [`outcome_of`](crate::classify::outcome_of); for other judgements take a permit with
-    /// [`try_acquire`](Self::try_acquire). The circuit is asked at the first poll.
+    /// [`outcome_of`](crate::classify::outcome_of) judges errors. For other judgements take a permit with
+    /// [`try_acquire`](Self::try_acquire).
     ///
     /// ```
     /// # use tower_circuit_breaker::{Circuit, Config, Error};
@@ -249,8 +260,8 @@ impl Circuit {
     /// let circuit = Circuit::new(Config::new("database")?);
     /// match circuit.call(query()).await {
     ///     Ok(rows) => println!("{rows} rows"),
-    ///     Err(Error::Rejected(rejected)) => println!("not asked: {rejected}"),
-    ///     Err(Error::Inner(error)) => println!("asked in vain: {error}"),
+    ///     Err(Error::Rejected(rejected)) => println!("the query was not made: {rejected}"),
+    ///     Err(Error::Inner(error)) => println!("the query failed: {error}"),
     /// }
     /// # Ok(()) }
     /// ```

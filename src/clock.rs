@@ -1,8 +1,8 @@
-//! Time as the circuit sees it: ticks of an injected clock.
+//! Time as the circuit sees it: ticks of a clock that is a setting of the circuit.
 //!
-//! Decisions never ask for the time, they are given it, so that a test can play an hour in a millisecond. A [`Clock`] has
-//! two readings: [`now`](Clock::now) dates states and windows and may be a few milliseconds coarse; [`precise`](Clock::precise)
-//! measures how long a call took. This is the only module that touches the system's clocks.
+//! Decisions get the time as a parameter, so that a test can run an hour in a millisecond. A [`Clock`] has two
+//! readings. [`now`](Clock::now) dates states and windows, and may be a few milliseconds coarse.
+//! [`precise`](Clock::precise) measures the duration of a call. Only this module reads the clocks of the system.
 
 #[cfg(feature = "test-util")]
 mod mock;
@@ -15,14 +15,14 @@ use std::time::SystemTime;
 #[cfg(feature = "test-util")]
 pub use mock::MockClock;
 
-/// A point in time: nanoseconds since the origin of one clock. Ticks of different clocks do not compare.
+/// A point in time, as nanoseconds since the origin of one clock. Ticks of different clocks cannot be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Tick(u64);
 
 impl Tick {
     /// The origin of a clock.
     pub const ZERO: Self = Self(0);
-    /// Later than every tick that a clock gives: the deadline of what has none.
+    /// A tick that is later than every reading of a clock. Stands for a deadline that never comes.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
     /// Returns the tick that many nanoseconds after the origin.
@@ -37,33 +37,33 @@ impl Tick {
         self.0
     }
 
-    /// Returns the tick `by` later, or the last one there is.
+    /// Returns the tick `by` later, or the last possible tick.
     #[must_use]
     pub fn saturating_add(self, by: Duration) -> Self {
         Self(self.0.saturating_add(nanos(by)))
     }
 
-    /// Returns the time since `earlier`, or zero if that is later: a clock may jump back.
+    /// Returns the time since `earlier`, or zero if `earlier` is later, because a clock may jump back.
     #[must_use]
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// Returns the duration in nanoseconds, 584 years at most.
+/// Returns the duration in nanoseconds, at most 584 years.
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A source of time.
 ///
-/// A reading must be cheap and must not block: it is on the path of every call. It should not go back, but nothing panics
-/// and no state is lost if it does: deadlines wait until it has caught up, and a time window may miss what is recorded until
-/// then, for twice its length at most.
+/// A reading must be cheap and must not block, because every call reads the clock. A clock should not go back, but
+/// nothing panics and no state is lost if it does. Deadlines then wait until the clock has caught up. A time window may
+/// miss outcomes until then, but for at most twice its length.
 ///
 /// # Examples
 ///
-/// `Instant` for everything, where a coarse reading is not wanted:
+/// A clock that reads `Instant` for everything, for circuits that need a precise time for their windows, too:
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -90,36 +90,38 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Returns the tick that dates states, deadlines and windows. May be a few milliseconds coarse.
     fn now(&self) -> Tick;
 
-    /// Returns the tick that measures how long a call took. Both readings must count from the same origin.
+    /// Returns the tick that measures the duration of a call. Must count from the same origin as `now`.
     fn precise(&self) -> Tick {
         self.now()
     }
 
-    /// Returns by how much [`now`](Self::now) can lag behind [`precise`](Self::precise), at most. Default: `None`, unknown. Zero if both
-    /// are one reading.
+    /// Returns the longest time by which [`now`](Self::now) can lag behind [`precise`](Self::precise). Default: `None`,
+    /// which means unknown. Zero if both are the same reading.
     ///
-    /// If the lag is known, a call that ends less than `slower_than` minus the lag after its start by `now` costs one reading of the
-    /// precise clock instead of two. A lag of `slower_than` or more saves no reading. A lag that is too small misses slow calls.
+    /// If the lag is known, a call that ends less than `slower_than` minus the lag after its start by `now` costs
+    /// one reading of the precise clock instead of two. A lag of `slower_than` or more saves no reading. A lag that
+    /// is too small misses slow calls.
     fn lag(&self) -> Option<Duration> {
         None
     }
 
-    /// Returns the wall clock's time, for people: it dates transitions and decides nothing.
+    /// Returns the time of the wall clock. It dates transitions for people, and decides nothing.
     #[expect(clippy::disallowed_methods, reason = "the one door to the wall clock")]
     fn wall(&self) -> SystemTime {
         SystemTime::now()
     }
 }
 
-/// The system's monotonic clock, the default.
+/// The monotonic clock of the system, which is the default.
 ///
-/// On Linux [`now`](Clock::now) reads `CLOCK_MONOTONIC_COARSE`: a third to a sixth of the price of [`Instant`](std::time::Instant), and at
-/// worst one kernel tick (1 to 10 ms) behind. Elsewhere it is an `Instant`.
+/// On Linux [`now`](Clock::now) reads `CLOCK_MONOTONIC_COARSE`, which costs a third to a sixth of
+/// [`Instant`](std::time::Instant) and is at most one kernel tick (1 to 10 ms) behind. On other
+/// systems `now` reads an `Instant`.
 #[derive(Debug, Clone, Copy)]
 pub struct MonotonicClock(monotonic::Origin);
 
 impl MonotonicClock {
-    /// Returns a clock whose origin is one second ago, so that nothing starts at tick zero.
+    /// Returns a clock whose origin is one second ago, so that no reading is tick zero.
     #[must_use]
     pub fn new() -> Self {
         Self(monotonic::Origin::one_second_ago())
@@ -143,7 +145,7 @@ impl Clock for MonotonicClock {
         self.0.precise()
     }
 
-    /// 50 ms: a kernel tick is 10 ms at most, and a virtual machine can be late by some of them.
+    /// Returns 50 ms, because a kernel tick is 10 ms at most, and a virtual machine can be late by some ticks.
     fn lag(&self) -> Option<Duration> {
         Some(Duration::from_millis(50))
     }
@@ -197,14 +199,15 @@ impl fmt::Debug for AnyClock {
     }
 }
 
-/// The system's monotonic time.
+/// The monotonic time of the system.
 #[cfg(target_os = "linux")]
 mod monotonic {
     use rustix::time::{ClockId, clock_gettime};
 
     use super::{HEAD_START, Tick};
 
-    /// In nanoseconds. The coarse clock is the precise one at the last kernel tick, so both have the same origin.
+    /// The origin in nanoseconds. Both readings have the same origin, because the coarse clock is the precise
+    /// clock at the last kernel tick.
     #[derive(Debug, Clone, Copy)]
     pub(super) struct Origin(u64);
 
@@ -224,7 +227,8 @@ mod monotonic {
         }
     }
 
-    /// Not through [`Instant`](std::time::Instant), which keeps seconds and nanoseconds apart and checks them.
+    /// Reads a clock without [`Instant`](std::time::Instant), which keeps seconds and
+    /// nanoseconds apart and checks them.
     #[inline]
     #[expect(clippy::cast_sign_loss, reason = "neither part of a monotonic time is negative")]
     fn read(id: ClockId) -> u64 {
@@ -259,9 +263,9 @@ mod monotonic {
     }
 }
 
-/// Tokio's clock: it stands still while the runtime's time is paused (`tokio::time::pause`).
+/// The clock of tokio, which stands still while the time of the runtime is paused (`tokio::time::pause`).
 ///
-/// Give it to circuits in tests that run under `#[tokio::test(start_paused = true)]`. It works outside a runtime as well.
+/// Use this clock for circuits in tests with `#[tokio::test(start_paused = true)]`. It works outside a runtime as well.
 #[derive(Debug, Clone, Copy)]
 pub struct TokioClock {
     origin: tokio::time::Instant,
@@ -289,11 +293,11 @@ impl Clock for TokioClock {
         Tick(nanos(since).saturating_add(HEAD_START))
     }
 
-    /// Zero: both readings are the same.
+    /// Returns zero, because both readings are the same.
     fn lag(&self) -> Option<Duration> {
         Some(Duration::ZERO)
     }
 }
 
-/// Clocks start a second after their origin, so that zero can mean "not taken" where a tick is kept in a word.
+/// Clocks start one second after their origin, so that zero can mean "not read" in a word that keeps a tick.
 const HEAD_START: u64 = 1_000_000_000;

@@ -1,6 +1,7 @@
-//! A hash that stores keep: the same on every host and in every version.
+//! A hash for names that stores keep, with the same result on every host and in every version.
 //!
-//! std's hashers promise neither, and instances of two versions must agree on the names that are made of it.
+//! The hashers of std promise neither, and instances of two versions must agree on the
+//! names that are made from this hash.
 
 /// Returns the FNV-1a hash of 128 bits.
 pub(crate) fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u128 {

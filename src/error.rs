@@ -1,16 +1,17 @@
-//! The error of a guarded call: rejected by the circuit, or failed by itself.
+//! The error of a guarded call: a rejection by the circuit, or the error of the service.
 
 use std::error::Error as StdError;
 use std::fmt;
 
 pub use crate::circuit::Rejected;
 
-/// What `tower`'s own middleware returns, and the default error of a circuit breaker.
+/// The boxed error, which `tower`'s own middleware returns, and which is the default error of a circuit breaker.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// The error of a call through a circuit with typed errors: rejected, or the service's own.
+/// The error of a call through a circuit with typed errors: a rejection, or the error of the service.
 ///
-/// `Display` of the latter is only `the call failed`: the rest is its [`source`](StdError::source), as a chain prints it.
+/// `Display` of the error of a service is only `the call failed`. The error itself is the [`source`](StdError::source),
+/// as a printed chain of errors expects.
 #[derive(Debug, Clone)]
 #[expect(clippy::exhaustive_enums, reason = "a call was made or it was not")]
 pub enum Error<E> {
@@ -21,7 +22,7 @@ pub enum Error<E> {
 }
 
 impl<E> Error<E> {
-    /// Returns the rejection, if it is one.
+    /// Returns the rejection, if the error is one.
     #[must_use]
     pub const fn rejected(&self) -> Option<&Rejected> {
         match self {
@@ -30,7 +31,7 @@ impl<E> Error<E> {
         }
     }
 
-    /// Returns the service's own error, if it is one.
+    /// Returns the error of the service, if the error is one.
     #[must_use]
     pub fn into_inner(self) -> Option<E> {
         match self {
@@ -49,14 +50,16 @@ impl<E> From<Rejected> for Error<E> {
 impl<E> fmt::Display for Error<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // Said twice in a printed chain, but never missing where only the error itself is printed.
+            // A printed chain contains this sentence twice, because `source` returns the rejection as well. But code
+            // that prints only the error needs the sentence here.
             Self::Rejected(rejected) => rejected.fmt(f),
             Self::Inner(_) => f.write_str("the call failed"),
         }
     }
 }
 
-// Not recommended: the compiler would name this type instead of complaining that what is in a box is not `Sized`.
+// Not recommended, because the compiler would name this type instead of reporting that the
+// content of a box is not `Sized`.
 #[diagnostic::do_not_recommend]
 impl<E: StdError + 'static> StdError for Error<E> {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {

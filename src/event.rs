@@ -1,8 +1,8 @@
 //! Events of a circuit, and the observers that receive them.
 //!
-//! An observer receives each event once, after the fact and outside every lock, on the thread that made the event happen. Sums are
-//! the exception: the thread that reports them may not have made all of their calls. Observers decide nothing. A panic of an observer
-//! is caught and counted; an observer that blocks, blocks a caller.
+//! An observer receives each event once, outside every lock and on the thread that caused the event. Sums are an
+//! exception, because the thread that reports them may not have made all of their calls. Observers decide nothing. A
+//! panic of an observer is caught and counted. An observer that blocks also blocks the caller of the circuit.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,73 +34,85 @@ use crate::state::{RejectReason, Standing, Transition};
 /// ```
 #[doc(alias = "EventPublisher")]
 pub trait Observer: fmt::Debug + Send + Sync + 'static {
-    /// Receives one event of the named circuit. Must not block.
+    /// Receives one event of the named circuit. Must not block, because a caller of the circuit waits for the return.
     ///
-    /// Two transitions in quick succession may be reported by two threads in either order; [`Transition::era`] orders them.
+    /// Two transitions in quick succession may be reported by two threads in either order.
+    /// [`Transition::era`] gives the true order.
     fn on_event(&self, circuit: &str, event: &Event<'_>);
 
-    /// Returns whether the observer receives the events of calls: [`Event::Finished`], [`Event::Rejected`], [`Event::Stale`] and
-    /// [`Event::Sums`].
+    /// Returns true if the observer receives the events of calls: [`Event::Finished`], [`Event::Rejected`],
+    /// [`Event::Stale`] and [`Event::Sums`].
     ///
-    /// Read once, when the circuit is built; `false` unless overridden, and then these events cost nothing.
+    /// The circuit reads the answer once, when it is created. Default: `false`, so that these events cost nothing.
     fn wants_calls(&self) -> bool {
         false
     }
 
-    /// Returns whether successes and rejections may come in sums, as [`Event::Sums`], instead of one by one. Without
+    /// Returns true if successes and rejections may come in sums, as [`Event::Sums`], instead of one by one. Without
     /// [`wants_calls`](Self::wants_calls) the observer receives neither.
     ///
-    /// Read once, when the circuit is built; `false` unless overridden. With a time window, sums add nothing to a closed call. Without
-    /// one, or to a rejection, they add 2 to 3 ns. A report of each call adds more and makes threads wait for each other.
+    /// The circuit reads the answer once, when it is created. Default: `false`. With a time window, sums cost a call of
+    /// a closed circuit nothing. Without a time window, and for each rejection, sums cost 2 to 3 ns. A report of each
+    /// call costs more, and makes threads wait for each other.
     ///
-    /// An observer of sums must count both `Sums` and [`Finished`](Event::Finished), because these calls always come one by one:
-    /// failures and all outcomes but successes; slow successes; probes; calls of a disabled circuit, or of one in shadow that would
-    /// have been rejected; outcomes of an era that has ended; successes in a window of calls or under
-    /// [`trip_on_any_outcome`](crate::config::ConfigBuilder::trip_on_any_outcome); calls of threads beyond those that
-    /// [`sharded`](crate::config::ConfigBuilder::sharded) describes. All calls come one by one if the circuit measures durations, or
-    /// if another observer wants calls and does not accept sums.
+    /// An observer of sums must count both `Sums` and [`Finished`](Event::Finished), because
+    /// these calls always come one by one:
+    ///
+    /// * failures, and ignored and cancelled calls
+    /// * slow successes
+    /// * probes
+    /// * calls of a disabled circuit, and calls of a circuit in shadow that would have been rejected
+    /// * outcomes of an era that has ended
+    /// * successes in a window of calls, or under
+    ///   [`trip_on_any_outcome`](crate::config::ConfigBuilder::trip_on_any_outcome)
+    /// * calls of threads that have no count of their own, see [`sharded`](crate::config::ConfigBuilder::sharded)
+    ///
+    /// All calls come one by one if the circuit measures durations, or if another observer wants
+    /// calls and does not accept sums.
     fn accepts_sums(&self) -> bool {
         false
     }
 }
 
-/// Something that happened to a circuit.
+/// An occurrence in a circuit.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// An edge was taken.
+    /// The circuit has changed its state or mode.
     Transition(&'a Transition),
-    /// Calls are being rejected. A rejected call reports this summary at most every 10 s, because one line each would flood a log.
-    /// In a tower service the summary goes by the time at which the service of the call was polled ready.
+    /// Calls are being rejected. A rejected call reports this summary at most every 10 s, because one line
+    /// for each rejection would flood a log. In a tower service the times of the summary are those at
+    /// which services were polled ready.
     #[non_exhaustive]
     Rejections {
         /// The number of rejections since the last summary, or since the circuit tripped.
         rejected: u64,
-        /// The time they came in.
+        /// The time in which these rejections happened.
         over: Duration,
         /// The time until the circuit lets a probe through. `None` if that time is not known.
         retry_after: Option<Duration>,
     },
-    /// The circuit is new, or [`refresh_metrics`](crate::Circuit::refresh_metrics) was called, so gauges should be brought up to date.
+    /// The circuit is new, or [`refresh_metrics`](crate::Circuit::refresh_metrics) was called, so that
+    /// gauges should be brought up to date.
     #[non_exhaustive]
     Refresh {
         /// The state and mode of the circuit.
         standing: Standing,
-        /// True if `CIRCUIT_BREAKER_DISABLED` names the circuit, so that all calls go through whatever the state.
+        /// True if `CIRCUIT_BREAKER_DISABLED` names the circuit, so that all calls go through in every state.
         bypassed: bool,
         /// The era that began with `standing`.
         era: u64,
-        /// The time now.
+        /// The present time.
         at: Tick,
     },
-    /// An admitted call ended.
+    /// An admitted call has ended.
     #[non_exhaustive]
     Finished {
         /// The way in which the call ended.
         ended: Ended,
-        /// The time of the end, if the circuit had reason to read its clock; always for a failure.
+        /// The time of the end, if the circuit has read its clock for another purpose. Always present for a failure.
         at: Option<Tick>,
-        /// The duration of the call, if that was measured.
+        /// The duration of the call, if it was measured.
         elapsed: Option<Duration>,
     },
     /// A call was rejected.
@@ -111,58 +123,67 @@ pub enum Event<'a> {
     },
     /// Calls that were not reported one by one, for observers that [accept sums](Observer::accepts_sums).
     ///
-    /// A thread reports its sums with its first call, with its 256th call after a report, and with its first call that comes 1 ms or
-    /// more after its last report, by the circuit's clock. The default clock is coarse, so that this is 1 to 10 ms. A rejection of a
-    /// tower service has the time at which the service was polled ready. All threads' sums are reported before each transition, with
-    /// each [`refresh_metrics`](crate::Circuit::refresh_metrics), once a second by the task of a registry with a store, when a keyed
-    /// circuit is evicted, and when the circuit is dropped. While a clock stands still, as in tests, only these report.
+    /// A thread reports its sums with its first call, with every 256th call, and with its first call that comes 1 ms or
+    /// more after its last report, by the clock of the circuit. The default clock is coarse, so that this is 1 to 10
+    /// ms. A rejection of a tower service has the time at which the service was polled ready.
+    ///
+    /// The sums of all threads are reported before each transition, with each
+    /// [`refresh_metrics`](crate::Circuit::refresh_metrics), once a second by the task of a registry with a
+    /// store, when a keyed circuit is evicted, and when the circuit is dropped. While a clock stands still, as in
+    /// tests, only these reports come.
     #[non_exhaustive]
     Sums {
         /// Calls of the closed circuit that succeeded.
         successes: u64,
-        /// Calls that were rejected because the circuit was tripped, or because their service had not been polled ready.
+        /// Calls that were rejected because the circuit was tripped, or because their
+        /// service had not been polled ready.
         tripped: u64,
         /// Calls that were rejected because the probes were taken.
         half_open: u64,
     },
-    /// An outcome came in after its era had ended. The outcome changes nothing but the totals. Comes beside the `Finished` of the call.
+    /// An outcome arrived after the end of its era, and counts only in the totals. The `Finished`
+    /// of the call is reported as well.
     Stale,
-    /// The circuit has left its registry. Calls under way still end, and may still change the circuit, but displays should drop it.
+    /// The circuit has left its registry, so that displays should drop the circuit. Calls under way still end,
+    /// and may still change the circuit.
     Forgotten,
-    /// A load-shedding layer has polled the load of the system, at most every 250 ms. The call that polled the load reports it.
+    /// A load-shedding layer has measured the load of the system, at most every 250 ms. The event comes from
+    /// the call that measured the load.
     #[non_exhaustive]
     SystemLoad {
         /// The load, where 1.0 is all that the system can do. `None` if the load is not known, so that nothing is shed.
         load: Option<f64>,
         /// True while heavy operations are shed.
         shedding: bool,
-        /// True if shedding began or ended since `news` was last true. At most every 10 s, so that a log can have a line for each.
+        /// True if shedding began or ended since `news` was last true. At most every 10 s, so that
+        /// a log can have a line for each.
         news: bool,
     },
 }
 
-/// The end of an admitted call.
+/// The way in which an admitted call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ended {
-    /// With a success.
+    /// The call succeeded.
     Success,
-    /// With a failure; a panic and a late cancellation are failures too.
+    /// The call failed. A panic and a late cancellation are failures too.
     Failure(Failure),
-    /// With an outcome that says nothing about the service.
+    /// The outcome of the call says nothing about the service.
     Ignored,
-    /// It was dropped, too early to say anything about the service.
+    /// The call was dropped too early to say anything about the service.
     Cancelled,
 }
 
-/// Runs foreign code, such as an observer, a waker or a function of the configuration, and catches its panic so that the caller goes
-/// on. Returns `None` if the code panicked.
+/// Runs foreign code, such as an observer, a waker or a function of the configuration, and catches its panic so that
+/// the caller goes on. Returns `None` if the code panicked.
 pub(crate) fn guarded<T>(foreign: impl FnOnce() -> T) -> Option<T> {
-    // AssertUnwindSafe: nothing of ours is borrowed mutably, and what the foreign code broke is its own.
+    // AssertUnwindSafe: the foreign code borrows no data of this crate mutably, and its own data are its own matter.
     match catch_unwind(AssertUnwindSafe(foreign)) {
         Ok(value) => Some(value),
         Err(panic) => {
-            // Dropping what it threw may panic again, perhaps in a drop, and that would abort after all.
+            // Never dropped, because the drop of the panic's value may panic again, perhaps within another drop,
+            // and that would abort the process.
             std::mem::forget(panic);
             None
         }

@@ -1,7 +1,7 @@
-//! The words in which an application says how its circuits are kept: plain data, which opens nothing.
+//! The settings for the storage of circuits, as plain data that opens no store.
 //!
-//! Stores, the coordinator and the settings share these words. The settings can be compiled without a store, so that the words lie
-//! below all three.
+//! Stores, the coordinator and the settings share these types. The settings can be compiled without a store, so that
+//! the types lie below all three.
 
 #[cfg(feature = "settings")]
 mod mask;
@@ -12,7 +12,7 @@ use std::time::Duration;
 #[cfg(feature = "settings")]
 pub(crate) use mask::masked;
 
-/// The kind of store that an address leads to.
+/// The kind of store that an address selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreKind {
@@ -27,14 +27,14 @@ pub enum StoreKind {
 }
 
 impl StoreKind {
-    /// Returns the kind of store that an address leads to, by its scheme alone.
+    /// Returns the kind of store that an address selects. Only the scheme of the address is checked.
     #[must_use]
     pub fn of(url: &str) -> Option<Self> {
         let (scheme, _) = url.split_once(':')?;
         SCHEMES.iter().find(|(known, _)| *known == scheme).map(|(_, kind)| *kind)
     }
 
-    /// Returns the name of the kind, which is that of its feature.
+    /// Returns the name of the kind, which is also the name of its feature.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -53,20 +53,21 @@ pub(crate) fn behind_scheme(url: &str) -> &str {
     rest.strip_prefix("//").unwrap_or(rest)
 }
 
-/// What happens here when another instance opens a circuit.
+/// The reaction of this instance when another instance opens a circuit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[expect(clippy::exhaustive_enums, reason = "a third way must be looked at in every match")]
 pub enum Sharing {
-    /// Advice: until its deadline, `min_calls` and the run threshold here are a quarter of those configured, at least 2. The
-    /// default: an instance on a bad path can neither open nor close the others.
+    /// The opening is advice. Until the opening ends, `min_calls` and `consecutive_failures` of this instance are a
+    /// quarter of the configured values, but at least 2. The default, because an instance on a bad path can neither
+    /// open nor close the circuits of the others.
     #[default]
     Advise,
-    /// An order: the newest published state is taken over, whatever was seen here.
+    /// The opening is an order. This instance takes over the newest published state, even if its own evidence differs.
     Follow,
 }
 
 impl Sharing {
-    /// Returns the word for it in configuration files: `advise` or `follow`.
+    /// Returns the word in configuration files: `advise` or `follow`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -86,25 +87,29 @@ impl fmt::Display for Sharing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum SchemaMode {
-    /// Checks, and creates missing tables, and with SQLite the file and its folder. The default. If nothing is missing, no right to
-    /// create anything is needed.
+    /// Checks the tables, and creates missing ones. With SQLite, creates the file and its folder, too. The default. If
+    /// nothing is missing, no right to create is needed.
     #[default]
     Create,
-    /// Checks, and refuses to work if a table or a column is missing, which the error names. Changes nothing.
+    /// Checks the tables, and refuses to work if a table or a column is missing. The error names
+    /// the missing one. Changes nothing.
     Verify,
-    /// Does not check. The first operation that needs a missing table fails.
+    /// Checks nothing. The first operation that needs a missing table fails.
     Assume,
 }
 
-/// Returns true if the text can name an instance. `#` numbers instances of the same id, so that an id cannot contain it.
+/// Returns true if the text can be the id of an instance. An id has no `#`, because `#` numbers the
+/// instances that have the same id.
 pub(crate) fn is_instance(id: &str) -> bool {
     (1..=100).contains(&id.len()) && id.chars().all(|c| !c.is_control() && !c.is_whitespace() && c != '#')
 }
 
-/// How long a store that forgets is asked to remember a circuit.
+/// The time after which a store that expires records may delete the record of a circuit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ttl {
+    /// The time for circuits that are open.
     pub(crate) open: Duration,
+    /// The time for all other circuits.
     pub(crate) other: Duration,
 }
 
@@ -125,14 +130,14 @@ const SCHEMES: [(&str, StoreKind); 6] = [
     ("redis", StoreKind::Redis),
     ("rediss", StoreKind::Redis),
 ];
-/// The schemes, for the errors of stores.
+/// The schemes of addresses, for the errors of stores.
 #[cfg(feature = "store")]
 pub(crate) const BEGINNINGS: &str = "`file:`, `sqlite:`, `postgres:`, `redis:` or `rediss:`";
 /// The forms of addresses, for the errors of settings.
 #[cfg(feature = "settings")]
 pub(crate) const FORMS: &str = "file:FOLDER, sqlite://PATH, postgres://… or redis://…";
 const HOUR: Duration = Duration::from_secs(3600);
-/// The default limit of one operation of a store.
+/// The default time limit of one operation of a store.
 #[cfg(feature = "store")]
 pub(crate) const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -1,7 +1,7 @@
 //! A circuit breaker for tower services.
 //!
-//! When the service behind it is down, calls are rejected at once, before they happen, with one sentence that says why; when
-//! it is back, a few probes find out. Failures count by weight: a hard failure 1.0, a timeout 0.5.
+//! While a service is down, its circuit rejects calls immediately, before they happen, with one sentence that gives the
+//! reason. A few probes find out when the service is back. Failures count by weight: a hard failure 1.0, a timeout 0.5.
 //!
 //! **Open means rejecting. Closed means letting calls through.**
 //!
@@ -32,40 +32,42 @@
 //!
 //! | to | |
 //! |---|---|
-//! | set the rules, see their defaults | [`Config`], [`ConfigBuilder`](config::ConfigBuilder), [`OpenDuration`], [`Window`] |
-//! | say what counts as a failure | [`CircuitBreakerLayer::classify`], [`classify`], [`Outcome`], [`Failure`] |
+//! | set the rules, and see their defaults | [`Config`], [`ConfigBuilder`](config::ConfigBuilder), [`OpenDuration`], [`Window`] |
+//! | define the calls that count as failures | [`CircuitBreakerLayer::classify`], [`classify`], [`Outcome`], [`Failure`] |
 //! | shape rejections | [`CircuitBreakerLayer::typed_errors`], [`respond_with`](CircuitBreakerLayer::respond_with), [`rejection`] |
 //! | judge HTTP, gRPC, reqwest; hold the permit to the end of a body | `classify::{HttpClassifier, GrpcClassifier, ReqwestClassifier}`, `body` |
-//! | have a circuit per key | `keyed`, with the feature `keyed` |
-//! | know a rejection | [`Rejected::find`], [`Error`] |
+//! | have a circuit for each key | `keyed`, with the feature `keyed` |
+//! | recognise a rejection | [`Rejected::find`], [`Error`] |
 //! | retry, and stop at a rejection or wait for the circuit | `retry`, with the feature `retry` |
 //! | call without tower | [`Circuit::call`], [`Circuit::try_acquire`], [`call`] |
-//! | look at a circuit, and operate it | [`Circuit::status`], [`trip`](Circuit::trip), [`reset`](Circuit::reset), [`By`], [`To`](circuit::To) |
+//! | observe a circuit, and operate it | [`Circuit::status`], [`trip`](Circuit::trip), [`reset`](Circuit::reset), [`By`], [`To`](circuit::To) |
 //! | have several circuits, by name | [`Registry`] |
-//! | give orders to them, for the whole fleet, with an audit | [`operation`], [`Registry::operate`] |
-//! | keep them over restarts, and share them | `Registry::builder`, `store`, `coordinator`, with the feature `store` |
+//! | operate circuits in the whole fleet, with an audit | [`operation`], [`Registry::operate`] |
+//! | keep circuits over restarts, and share them between instances | `Registry::builder`, `store`, `coordinator`, with the feature `store` |
 //! | read settings from a file and the environment | `settings`, with the feature `settings` |
-//! | show them on a page, as JSON and as events, and take orders there | `admin`, with the feature `admin` |
-//! | be told | [`event`], [`telemetry`] |
+//! | show circuits on a page, as JSON and as events, and take orders there | `admin`, with the feature `admin` |
+//! | receive events, metrics and logs | [`event`], [`telemetry`] |
 //! | shed heavy operations while the machine is busy | `shed`, with the feature `load-shed` |
-//! | read how to use it: stacks, stores, operation, what to do at night, words | [`guide`] |
+//! | read the guides: stacks, stores, operation, the runbook, words | [`guide`] |
 //! | test | [`clock`]: `MockClock`, [`TokioClock`](clock::TokioClock) |
 //!
 //! # Features
 //!
-//! * `metrics`, `tracing` (both default): observers for these facades on every circuit, unless its builder says otherwise.
-//! * `http`: classifiers and rejections for HTTP and gRPC, bodies that are tracked to their end; `tonic`, `reqwest`: what the errors of
-//!   those crates mean.
-//! * `keyed`: a circuit per host, path, method or tenant.
-//! * `store`: records, the trait of stores, the coordinator and `MemoryStore`; `file`, `sqlite`, `postgres`, `redis`: a store each.
+//! * `metrics`, `tracing` (both default): observers for these facades on every circuit, unless the
+//!   builder of the circuit omits them.
+//! * `http`: classifiers and rejections for HTTP and gRPC, and bodies that are tracked to their end. `tonic`,
+//!   `reqwest`: the meaning of the errors of those crates.
+//! * `keyed`: a circuit for each host, path, method or tenant.
+//! * `store`: records, the trait of stores, the coordinator and `MemoryStore`. `file`, `sqlite`,
+//!   `postgres`, `redis`: one store each.
 //! * `tls-rustls`: TLS to Postgres and Redis.
-//! * `retry`: retries that know rejections, for tower's `RetryLayer`.
+//! * `retry`: retries that recognise rejections, for tower's `RetryLayer`.
 //! * `settings`: settings from a TOML or JSON file and from the environment.
-//! * `admin`: a router of axum's with JSON, events and one page.
+//! * `admin`: an axum router with JSON, events and one page.
 //! * `cli`: the binary `circuitctl`, which operates circuits through their store.
 //! * `load-shed`: `shed`, a layer that refuses heavy operations while the machine is busy.
 //! * `test-util`: `MockClock`, which a test moves by hand, `FaultyStore`, and the conformance suite of stores.
-//! * `full`: everything but `test-util`.
+//! * `full`: all features except `test-util`.
 
 #[cfg(feature = "admin")]
 pub mod admin;
@@ -83,7 +85,8 @@ mod digest;
 mod error;
 pub mod event;
 mod future;
-// Only text: compiled for the documentation, and for the tests of its code, which need every feature.
+// The guides are text only. They are compiled for the documentation, and for the tests of their
+// code, which need every feature.
 #[cfg(all(doc, any(not(doctest), feature = "full")))]
 pub mod guide;
 #[cfg(any(feature = "settings", feature = "store"))]
@@ -123,7 +126,7 @@ pub use service::{CircuitBreaker, WhenOpen};
 pub use state::{By, Mode, State};
 pub use window::Window;
 
-/// The README's code is compiled with the tests.
+/// The code of the README, which is compiled with the tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,19 +1,19 @@
-//! The known name that a misspelt one was probably meant to be.
+//! Suggestions for misspelt names: the known name that a user probably meant.
 
 /// Returns the name that is closest to `typed`, if one is close enough to be worth a suggestion.
 ///
-/// Case does not count. A third of the letters may be wrong, because more wrong letters make another word. At least one letter may
-/// be wrong, and at most [`MOST_CHANGES`].
+/// Upper and lower case are the same. A third of the letters may be wrong, because more wrong letters make another
+/// word. At least one letter may be wrong, and at most [`MOST_CHANGES`].
 pub(crate) fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
     let limit = (typed.chars().count() / 3).clamp(1, MOST_CHANGES);
-    // Folded once, not for each name: a request may ask for a name as long as the request itself.
+    // Folded once and not for each name, because a request may contain a name as long as the request itself.
     let typed = folded(typed);
     let near = names.map(|name| (distance(&typed, name, limit), name)).filter(|(distance, _)| *distance <= limit);
     near.min().map(|(_, name)| name.to_owned())
 }
 
-/// Returns the number of letters to insert, remove, replace, or exchange with their neighbour (optimal string alignment). A number
-/// above `limit` means only that the true one is above `limit` too.
+/// Returns the number of letters to insert, remove, replace, or exchange with their neighbour (optimal string
+/// alignment). A number above `limit` means only that the true number is above `limit` too.
 fn distance(a: &[char], b: &str, limit: usize) -> usize {
     let b = folded(b);
     if a.len().abs_diff(b.len()) > limit {
@@ -39,7 +39,7 @@ fn folded(text: &str) -> Vec<char> {
     text.chars().flat_map(char::to_lowercase).collect()
 }
 
-/// More wrong letters are no slip of a finger, however long the word is.
+/// The largest number of wrong letters, because more wrong letters are no typing mistake even in a long word.
 const MOST_CHANGES: usize = 8;
 
 #[cfg(test)]

@@ -1,37 +1,38 @@
-//! What a call meant for the circuit: success, a failure of some weight, or nothing.
+//! The meaning of a call for its circuit: a success, a failure with a weight, or no evidence.
 //!
-//! A weight says how much a failure counts, from just above 0 to 1. It is kept in 1/256 so that sums are exact integers,
-//! whatever the order in which threads add them. Nothing here decides whether a circuit trips.
+//! A weight says how much a failure counts, from just above 0 to 1. Weights are kept in units of 1/256, so that sums
+//! are exact integers in whatever order threads add them. The decision to trip is left to `circuit`.
 
 use std::fmt;
 use std::time::Duration;
 
-/// What a call meant for its circuit, as a [`Classifier`](crate::classify::Classifier) saw it.
+/// The meaning of a call for its circuit, which a [`Classifier`](crate::classify::Classifier) returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The service did its job, even if the answer was one the caller did not like (a 404 is a success of the service).
+    /// The service has done its work, even if the answer does not please the caller. For example, a
+    /// 404 is a success of the service.
     Success,
-    /// The service failed, with the weight that the failure carries.
+    /// The service failed, with a weight.
     Failure(Failure),
-    /// The call says nothing about the service: it enters no window and no rate.
+    /// The call says nothing about the service, and enters no window and no rate.
     Ignored,
 }
 
 impl Outcome {
-    /// Returns a hard failure: weight 1.0.
+    /// Returns a hard failure, with weight 1.0.
     #[must_use]
     pub const fn failure() -> Self {
         Self::Failure(Failure::hard())
     }
 
-    /// Returns a timeout: weight 0.5.
+    /// Returns a timeout, with weight 0.5.
     #[must_use]
     pub const fn timeout() -> Self {
         Self::Failure(Failure::timeout())
     }
 
-    /// Returns the failure inside, if it is one.
+    /// Returns the failure, if the outcome is one.
     #[must_use]
     pub const fn as_failure(&self) -> Option<&Failure> {
         match self {
@@ -57,7 +58,7 @@ impl From<Failure> for Outcome {
     }
 }
 
-/// A failure: how much it weighs, of what kind it was, and when the service asked to be called again.
+/// A failure of a call, with its weight, its kind, and the time for which the service asked for no calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure {
     weight: Weight,
@@ -72,13 +73,13 @@ impl Failure {
         Self { weight, kind: FailureKind::Error, retry_after: None }
     }
 
-    /// Returns a hard failure: weight 1.0, kind [`FailureKind::Error`].
+    /// Returns a hard failure, with weight 1.0 and kind [`FailureKind::Error`].
     #[must_use]
     pub const fn hard() -> Self {
         Self::new(Weight::HARD)
     }
 
-    /// Returns a timeout: weight 0.5, kind [`FailureKind::Timeout`].
+    /// Returns a timeout, with weight 0.5 and kind [`FailureKind::Timeout`].
     #[must_use]
     pub const fn timeout() -> Self {
         Self::new(Weight::TIMEOUT).with_kind(FailureKind::Timeout)
@@ -91,9 +92,9 @@ impl Failure {
         self
     }
 
-    /// Sets how long the service asked to be left alone.
+    /// Sets the time for which the service asked for no calls.
     ///
-    /// The latest one seen in an era is a floor of the next open duration, capped at 5 minutes.
+    /// The open duration is at least as long as the time of the latest failure in the era, up to 5 minutes.
     #[must_use]
     pub const fn with_retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
@@ -112,7 +113,7 @@ impl Failure {
         self.kind
     }
 
-    /// Returns how long the service asked to be left alone, if it did.
+    /// Returns the time for which the service asked for no calls. `None` if the service did not ask.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         self.retry_after
@@ -125,26 +126,27 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Of what kind a failure was. It decides nothing; it is what a person reads.
+/// The kind of a failure, for metrics and messages. The kind decides nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureKind {
-    /// The call returned an error, or an answer that was classified as one.
+    /// The call returned an error, or an answer that was classified as an error.
     Error,
     /// The call took too long and was given up.
     Timeout,
-    /// The call's future was dropped, later than `cancelled_counts_after`: a timeout outside the breaker.
+    /// The future of the call was dropped later than `cancelled_counts_after`, for example by
+    /// a timeout outside the breaker.
     Cancelled,
     /// The call panicked.
     Panicked,
     /// The inner service's `poll_ready` failed.
     NotReady,
-    /// A kind of your own, such as `"http_503"`. It becomes a metric label: keep their number small.
+    /// A kind of your own, such as `"http_503"`. Use few different names, because each becomes a metric label.
     Named(&'static str),
 }
 
 impl FailureKind {
-    /// Returns the kind as a metric label.
+    /// Returns the kind in the spelling of a metric label.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -164,14 +166,14 @@ impl fmt::Display for FailureKind {
     }
 }
 
-/// How much a failure counts: more than 0, at most 1, kept in steps of 1/256.
+/// The weight of a failure, more than 0 and at most 1, in steps of 1/256.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Weight(u16);
 
 impl Weight {
     /// The weight of a hard failure (a 5xx answer, a refused connection): 1.0.
     pub const HARD: Self = Self(UNIT);
-    /// The weight of a timeout: 0.5. A slow service is half as damning as a broken one.
+    /// The weight of a timeout: 0.5, because slow answers are weaker evidence than failures.
     pub const TIMEOUT: Self = Self(UNIT / 2);
 
     /// Returns the weight nearest to `weight`, at least 1/256.
@@ -211,7 +213,7 @@ impl fmt::Debug for Weight {
     }
 }
 
-/// A weight was not above 0 and at most 1.
+/// The error of a weight that is not more than 0 and at most 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct InvalidWeight(f64);
 
@@ -223,16 +225,16 @@ impl fmt::Display for InvalidWeight {
 
 impl std::error::Error for InvalidWeight {}
 
-/// One whole weight, in the fixed-point unit of every sum.
+/// The weight 1.0 in the unit of all sums.
 pub(crate) const UNIT: u16 = 256;
 
-/// Turns a fixed-point sum of weights into the number people read.
+/// Converts a sum of weights to the number that people read.
 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 units, beyond which nobody reads the last digit")]
 pub(crate) fn score_from_units(units: u64) -> f64 {
     units as f64 / f64::from(UNIT)
 }
 
-/// Turns a score of a record into the fixed-point sum; nonsense is nothing.
+/// Converts the score of a record to a sum of weights. A score that is negative or not finite is zero.
 pub(crate) fn units_from_score(score: f64) -> u64 {
     if !score.is_finite() || score <= 0.0 {
         return 0;

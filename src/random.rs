@@ -1,7 +1,8 @@
 //! Random numbers for jitter, seeds and ids.
 //!
-//! std draws fresh keys for the hasher of each hash map. These keys are the only randomness std offers, and they are enough here,
-//! because nothing made of them is a secret. A seed makes the numbers repeat, which the tests need.
+//! The hasher of each hash map of std gets new random keys. These keys are the only randomness that std
+//! offers, and they are enough here, because no number made from them is a secret. A seed makes the
+//! numbers repeat, which the tests need.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -18,7 +19,8 @@ pub(crate) fn id() -> String {
 
 /// Returns the number at position `n` in the sequence of `seed`.
 ///
-/// `SplitMix64` (Steele, Lea & Flood 2014), whose state is a position, so that no generator must be kept where a position is known.
+/// `SplitMix64` (Steele, Lea & Flood 2014), whose state is a position, so that no generator must be
+/// kept where a position is known.
 pub(crate) const fn nth(seed: u64, n: u64) -> u64 {
     let z = seed.wrapping_add(n.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -22,7 +22,7 @@ use crate::sync::{AtomicU64, Relaxed};
 pub struct MockClock(Arc<AtomicU64>);
 
 impl MockClock {
-    /// Returns a clock that stands one hour after its origin, so that a test may also move it back.
+    /// Returns a clock that stands one hour after its origin, so that a test can also move the clock back.
     #[must_use]
     pub fn new() -> Self {
         Self(Arc::new(AtomicU64::new(nanos(Duration::from_secs(3600)))))
@@ -33,9 +33,9 @@ impl MockClock {
         self.set(self.now().saturating_add(by));
     }
 
-    /// Sets the clock, backwards too.
+    /// Sets the clock, forward or back.
     pub fn set(&self, to: Tick) {
-        // Relaxed: a reading publishes nothing.
+        // Relaxed: a time, publishes nothing.
         self.0.store(to.as_nanos(), Relaxed);
     }
 }
@@ -48,16 +48,16 @@ impl Default for MockClock {
 
 impl Clock for MockClock {
     fn now(&self) -> Tick {
-        // Relaxed: a reading publishes nothing.
+        // Relaxed: a time, publishes nothing.
         Tick::from_nanos(self.0.load(Relaxed))
     }
 
-    /// Zero: both readings are the same.
+    /// Returns zero, because both readings are the same.
     fn lag(&self) -> Option<Duration> {
         Some(Duration::ZERO)
     }
 
-    /// Returns the epoch plus the ticks, so that a test's dates are its own.
+    /// Returns the Unix epoch plus the ticks, so that the dates in a test depend on this clock alone.
     fn wall(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH
             .checked_add(Duration::from_nanos(self.now().as_nanos()))

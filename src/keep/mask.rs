@@ -1,28 +1,31 @@
-//! What is shown of a text that may hold a password.
+//! The masking of passwords in texts that may appear in an error or a log.
 //!
-//! It looks at any text, not only at addresses: a password pasted under the wrong key must not end in a log either. When in
-//! doubt it hides too much.
+//! Any text is masked, and not only addresses, because a user may paste a password under the wrong
+//! key. In doubt, too much is hidden.
 
-/// Returns the text without the passwords in it.
+/// Returns the text with its passwords replaced by `***`.
 pub(crate) fn masked(text: &str) -> String {
-    // `?password=` of a URL, and `password=` of libpq: what follows may hold anything, so nothing of it is shown.
+    // `?password=` in a URL, and `password=` for libpq. A password may contain any character, so
+    // the rest of the text is hidden.
     let (text, hidden) = match text.to_ascii_lowercase().find("password") {
         Some(at) if text[at..].contains('=') => (&text[..at], "password=***"),
         _ => (text, ""),
     };
-    // Without the colon before it, too: the text may be refused for its lack.
+    // Searches for `//` without the colon before it, because a missing colon may be the
+    // reason why the address is refused.
     let authority = text.find("//").map(|at| at + 2);
     let shown = match (text.rfind('@'), authority) {
-        // The last `@`, as a password that nobody escaped may hold others.
+        // The last `@` ends the password, because a password that was not escaped may contain others.
         (Some(at), _) => {
             let start = authority.or_else(|| text.find(':').map(|at| at + 1)).filter(|start| *start <= at).unwrap_or(0);
-            // Alone, it may be a user or a Redis password that lacks its colon. Beside another `@`, no one can tell.
+            // Without a colon, the text may be a user, or a Redis password whose colon is missing. With another `@`,
+            // the end of the user is unknown. In both cases all is hidden.
             let user =
                 text[start..at].split_once(':').filter(|(user, rest)| !user.contains('@') && !rest.contains('@'));
             let user = user.map_or(String::new(), |(user, _)| format!("{user}:"));
             format!("{}{user}***{}", &text[..start], &text[at..])
         }
-        // `user:password` without a host looks like a host and its port, but for the digits.
+        // `user:password` without a host looks like a host and its port, except that a port has only digits.
         (None, Some(start)) => match text[start..].split_once(':') {
             Some((host, port)) if !host.starts_with('[') && !is_port(port) => {
                 format!("{}{host}:***", &text[..start])
@@ -36,7 +39,7 @@ pub(crate) fn masked(text: &str) -> String {
 
 fn is_port(text: &str) -> bool {
     let port = text.split(['/', '?']).next().unwrap_or_default();
-    // Another address behind it: somebody pasted a whole file.
+    // Another `//` behind the port shows that the text is more than one address, for example a whole file.
     port.chars().all(|c| c.is_ascii_digit()) && !text.contains("//")
 }
 
