@@ -25,7 +25,7 @@ use crate::outcome::Outcome;
 /// A flight ends once. Its call is classified, or has panicked, or is cancelled. A flight that is dropped while it
 /// polls the call has panicked, wherever the panic is caught. A flight that is dropped at another time is cancelled.
 pub(crate) struct Flight<C: Classifier<Req, Res, Err>, Req, Res, Err> {
-    /// Records the outcome in place, because moving the permit costs too much for a short call.
+    /// The permit, which records the outcome in place, because moving a permit costs too much for a short call.
     permit: Permit,
     /// The state of the classifier for this call. `None` once the call has been judged.
     call: Option<C::Call>,

@@ -148,6 +148,7 @@ impl Circuit {
         Self { root: Branch::root(Arc::new(Inner::new(config, killed, also)), is_spread) }
     }
 
+    /// Reports the new circuit to its observers. To be called outside every lock.
     pub(crate) fn introduce(&self) {
         self.inner().introduce();
     }
@@ -191,6 +192,7 @@ impl Circuit {
         self.admit(Start::Coarse).map(Admission::permit)
     }
 
+    /// Admits one call. The caller turns the admission into a permit when the call has begun.
     #[inline(always)]
     pub(crate) fn admit(&self, start: Start) -> Result<Admission<'_>, Rejected> {
         Branch::admit(&self.root, start)
@@ -244,13 +246,13 @@ impl Circuit {
         Arc::ptr_eq(&self.root, &other.root)
     }
 
-    /// Returns true if the circuit is closed and no operator holds it.
+    /// Returns true if the circuit is closed in its configured mode, so that no act of an operator is in force.
     #[cfg(feature = "keyed")]
     pub(crate) fn is_at_rest(&self) -> bool {
         self.inner().load().standing() == Standing::new(State::Closed, self.config().first_mode())
     }
 
-    /// Returns true if the circuit would admit the next call, at least as a probe, and no operator holds it.
+    /// Returns true if the circuit would admit the next call, at least as a probe, and is in its configured mode.
     #[cfg(feature = "keyed")]
     pub(crate) fn would_admit(&self) -> bool {
         let (inner, word) = (self.inner(), self.inner().load());
@@ -293,6 +295,7 @@ impl Circuit {
         self.inner().wakers.register_at(place, context.waker());
     }
 
+    /// Removes the task that was registered at the place.
     pub(crate) fn leave(&self, place: Place) {
         self.inner().wakers.leave(place);
     }
@@ -311,7 +314,7 @@ impl fmt::Debug for Circuit {
     }
 }
 
-/// The answer that the next call would get from the circuit.
+/// The answer that the next call would get from the circuit. `poll_ready` uses it to admit, reject or wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peek {
     /// The call may be admitted, so the inner service can be made ready.

@@ -77,10 +77,12 @@ impl Branch {
                     if inner.load().era() != era {
                         continue;
                     }
+                    // The wait is not known, because a probe may end at any time.
                     (RejectReason::HalfOpen, UNKNOWN)
                 }
                 Gate::Closed(until) => (RejectReason::Tripped, inner.wait(word, until, now)),
             };
+            // In shadow the call goes through, and only the count shows that the state would have rejected it.
             if word.mode() == Mode::Shadow {
                 // Relaxed: a count, publishes nothing.
                 inner.counts.would_reject.fetch_add(1, Relaxed);
@@ -97,9 +99,11 @@ impl Branch {
         let kind = if reason == RejectReason::HalfOpen { Kind::HalfOpen } else { Kind::Tripped };
         match inner.cells.rejection(seat(), kind, now) {
             Counted::Due => inner.report_own_sums(),
+            // A later report of sums will contain this rejection.
             Counted::Yes if inner.cells.report_sums() => {}
             counted @ (Counted::Yes | Counted::No) => {
                 if counted == Counted::No {
+                    // The thread has no cell, so it counts with the other threads.
                     // Relaxed: a count, publishes nothing.
                     inner.counts.rejected.fetch_add(1, Relaxed);
                     self.note_contention(|| now);
@@ -120,12 +124,14 @@ impl Branch {
         Facts::new(word.era(), reason, wait)
     }
 
+    /// Rejects a call whose service was not polled ready. `found` is the time of that poll, or zero for now.
     #[inline(always)]
     pub(super) fn reject_as_of(root: &Arc<Self>, found: Tick) -> Rejected {
         let branch = root.own(root.inner.load());
         Rejected::new(Arc::clone(branch), branch.refuse_unready(found))
     }
 
+    /// Returns the facts of such a rejection. The circuit may have changed since `found`, so its state is checked again.
     #[inline(never)]
     fn refuse_unready(&self, found: Tick) -> Facts {
         let inner = &*self.inner;

@@ -93,8 +93,8 @@ impl Circuit {
             }
             cold.generation = snapshot.generation;
             let plan = self.planned(snapshot, reason, now, open_for);
-            // A snapshot has only the remaining open time. The full duration is assumed to be at least the own duration
-            // of this circuit, because a shorter one would make the attempts decay too early.
+            // A snapshot has only the remaining open time. The full duration is assumed to be at least the duration that
+            // this circuit would choose, because a shorter one would make the attempts decay too early.
             let last_open = if snapshot.state == State::Open { open_for.max(own) } else { own };
             if !self.is_already(word, &plan) {
                 (cold.attempt, cold.last_open) = (snapshot.attempt, last_open);

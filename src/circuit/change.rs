@@ -145,8 +145,8 @@ impl Inner {
 
         // Relaxed: the Release store below publishes these values with the word.
         self.entered.store(now.as_nanos(), Relaxed);
-        // A deadline that the new era does not need stays as it was, because a thread with the old word would read that
-        // the circuit is open without an end.
+        // A deadline is overwritten only if the new era has one. Otherwise a thread that still has the old word would
+        // read `NEVER`, and reject the call as if the opening had no end.
         if standing.state == State::Open {
             self.open_until.store(open_until.as_nanos(), Relaxed);
         }

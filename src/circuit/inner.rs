@@ -1,6 +1,6 @@
 //! The data of a circuit: the word, the data of the present era, the evidence, and the cold data behind the mutex.
 //!
-//! The order of the fields is part of the speed of a call, and the assertions below the struct hold it.
+//! The order of the fields matters for the speed of a call, and the assertions below the struct check that order.
 
 use std::sync::Arc;
 

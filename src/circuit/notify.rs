@@ -35,7 +35,7 @@ impl Inner {
 
     /// Begins to count rejections for a new opening. The first summary comes ten seconds later.
     pub(super) fn begin_summaries(&self, now: Tick) {
-        // Relaxed: counts, publish nothing.
+        // Relaxed: counts, which publish nothing.
         self.counts.next_summary.store(now.saturating_add(SUMMARY_EVERY).as_nanos(), Relaxed);
         self.counts.summarised.store(self.rejected(), Relaxed);
     }

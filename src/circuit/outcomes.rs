@@ -99,6 +99,7 @@ impl Branch {
         let word = inner.load();
         let right = end.mark.right();
         let recorded = match right {
+            // Before the test for stale outcomes, because this outcome is evidence in no era.
             Right::Uncounted => {
                 inner.count_aside(end.ended);
                 Recorded { at: None, in_sum: false }
@@ -142,6 +143,7 @@ impl Branch {
         Recorded { at: Some(now), in_sum: false }
     }
 
+    /// Adds a success in a cell, or in the window if the order of the success matters or the thread has no cell.
     #[inline]
     fn count_success(&self, word: Word, took: Took) -> Recorded {
         let inner = &*self.inner;
@@ -155,6 +157,7 @@ impl Branch {
         let counted = if weighs || !inner.evidence.allows_cells() {
             Counted::No
         } else if dates || inner.cells.report_sums() {
+            // A time window dates the success, and sums are reported by time.
             inner.cells.success_at(seat(), era, now)
         } else {
             inner.cells.success(seat())

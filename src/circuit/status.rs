@@ -174,7 +174,7 @@ impl Inner {
     /// Returns the counts. To be called under the cold mutex.
     fn totals(&self) -> Totals {
         let counts = &self.counts;
-        // Relaxed: counts, publish nothing.
+        // Relaxed: counts, which publish nothing.
         let count = |count: &AtomicU64| count.load(Relaxed);
         // The failures are read first, because a call enters the window before the failures. So
         // the difference is never negative.

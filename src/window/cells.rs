@@ -261,7 +261,7 @@ impl Cells {
 
     /// Returns the number of successes since the start.
     pub(crate) fn successes(&self) -> u64 {
-        // Relaxed here and below: counts, publish nothing.
+        // Relaxed here and below: counts, which publish nothing.
         self.all().map(|cell| cell[0].0[SUCCESSES].load(Relaxed)).sum()
     }
 
@@ -311,7 +311,7 @@ impl Contention {
     /// is read only once in 256 uses, because every outcome of such a thread comes here.
     #[must_use]
     pub(crate) fn note(&self, now: impl FnOnce() -> Tick) -> bool {
-        // Relaxed: hints, publish nothing.
+        // Relaxed: hints, which publish nothing.
         if !(self.count.fetch_add(1, Relaxed) + 1).is_multiple_of(OFTEN) {
             return false;
         }
@@ -325,7 +325,7 @@ impl Reported {
     /// threads take at the same time.
     fn take(&self, cell: &[Block]) -> Sums {
         let taken = |sum: usize| {
-            // Relaxed: counts, publish nothing. The larger count stays. A thread that has read the cell earlier takes
+            // Relaxed: counts, which publish nothing. The larger count stays. A thread that has read the cell earlier takes
             // nothing that another thread has reported meanwhile.
             let all = cell[0].0[sum].load(Relaxed);
             if self.0[sum].load(Relaxed) >= all { 0 } else { all.saturating_sub(self.0[sum].fetch_max(all, Relaxed)) }
