@@ -3,8 +3,8 @@
 //! A plain layer judges a response by its head, and the call ends there. A server that breaks off in the middle, a gRPC
 //! status in the trailers and a download that hangs are not noticed. With
 //! [`tracked_bodies`](crate::CircuitBreakerLayer::tracked_bodies) the body keeps the permit, and a [`BodyClassifier`]
-//! judges the call at the end of the body. The module is a service type of its own, because it changes the type of the
-//! response. A layer without it costs nothing.
+//! judges the call at the end of the body. Tracking has a service type of its own, because it changes the type of the
+//! response. A layer without tracked bodies costs nothing more.
 //!
 //! The tracked body passes frames, size and end on unchanged, and allocates nothing.
 //!

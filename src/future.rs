@@ -42,7 +42,7 @@ pin_project! {
         C: Classifier<Req, Res, Err>,
         R: Rejection<Req, Res, Err>,
     {
-        // The inner future is dropped before the flight, because its drop is still a part of the call.
+        // The inner future is dropped first, because its drop is still a part of the call, which the drop of the flight ends.
         Called { #[pin] future: F, flight: Flight<C, Req, Res, Err>, rejection: PhantomData<fn() -> R> },
         // The key of the request has no circuit.
         Unguarded { #[pin] future: F },
@@ -68,7 +68,8 @@ where
     }
 }
 
-/// An error, or a response that is not judged yet, with its flight if a circuit guards the call.
+/// An error, or a response that is not judged yet. The flight holds the permit and the classifier of the call, and is
+/// `None` if no circuit guards the call.
 #[cfg(feature = "http")]
 type Unjudged<C, Req, Res, Err, E> = Result<(Res, Option<Flight<C, Req, Res, Err>>), E>;
 

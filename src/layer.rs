@@ -84,8 +84,8 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// ```
     pub fn classify<Res, Err, F>(self, f: F) -> CircuitBreakerLayer<FnClassifier<F, Res, Err>, R, K>
     where
-        // The bound is on this method, because the compiler takes the lifetimes of a closure's references from the
-        // bound at its call.
+        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound of
+        // the method that receives the closure.
         F: Fn(Result<&Res, &Err>) -> Outcome,
     {
         self.classifier(FnClassifier::new(f))

@@ -142,8 +142,8 @@ where
     /// The time since which the caller has waited for the next frame. `None` if the caller is not waiting.
     waits_since: Option<Tick>,
     /// The number of bytes that are still to come, if the head or the body announced it. When the number is zero the
-    /// call has ended, because a reader that counts bytes does not poll for the end. hyper's HTTP/1 reader does so, for
-    /// every version that the service speaks.
+    /// call has ended, because a reader that counts bytes does not poll for the end. hyper's HTTP/1 does so,
+    /// whichever version the service speaks.
     left: Option<u64>,
     /// True if trailers may follow after the body has reported that no frame follows. tonic-web's client reports the
     /// end of the stream below it, while the last bytes of that stream still are a message and the trailers.
@@ -192,7 +192,8 @@ where
             *left = left.saturating_sub(data.remaining() as u64);
         }
         if is_last && self.ends_early {
-            // The next poll judges the call. Without one, the drop judges the call as ended.
+            // The next poll judges the call, because trailers may follow. If no poll follows, the drop judges the call as
+            // ended.
             self.left = Some(0);
             return false;
         }
@@ -220,7 +221,7 @@ where
             // The drop of the flight judges the call as panicked.
             return;
         }
-        // All bytes have arrived. A caller that waits nevertheless waits for trailers, so that the call has not ended.
+        // The call has ended if all bytes have arrived, unless the caller waits for more, because then trailers are due.
         if self.left == Some(0) && self.waits_since.is_none() {
             self.end(None);
         }

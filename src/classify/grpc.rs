@@ -42,8 +42,8 @@ pub use code::GrpcCode;
 /// The server can ask for a delay with `grpc-retry-pushback-ms`, in milliseconds ([gRFC A6]). The failure keeps the
 /// delay. A negative or malformed value asks for no retry at all, so the failure has no delay.
 ///
-/// If a gRPC call (by the `content-type` of the request) has no `grpc-status`, the HTTP status is translated by the
-/// [specification]: 400 is INTERNAL, 401 is UNAUTHENTICATED, 403 is `PERMISSION_DENIED`, 404 is UNIMPLEMENTED, and 429, 502, 503
+/// If a gRPC call (by the `content-type` of the request) has no `grpc-status`, the [specification] translates the HTTP
+/// status. 400 is INTERNAL, 401 is UNAUTHENTICATED, 403 is `PERMISSION_DENIED`, 404 is UNIMPLEMENTED, and 429, 502, 503
 /// and 504 are UNAVAILABLE. Every other status is UNKNOWN, and so is 200 with a foreign `content-type`.
 ///
 /// Status 200 without `grpc-status` leaves the result to the trailers if the `content-type` is that of gRPC, that of

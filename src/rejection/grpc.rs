@@ -21,8 +21,8 @@ use crate::state::RejectReason;
 /// service stay unchanged.
 ///
 /// The response has HTTP status 200, `content-type: application/grpc`, `grpc-status: 14`, the sentence of the rejection
-/// as `grpc-message`, and an empty body. [`Rejected`] is in its extensions, so that outer layers can distinguish the
-/// rejection from a response of the service.
+/// as `grpc-message`, and an empty body. [`Rejected`] is in the extensions of the response, so that outer layers can
+/// distinguish the rejection from a response of the service.
 ///
 /// `grpc-retry-pushback-ms` is the time to wait in whole milliseconds, rounded up ([gRFC A6]). If the circuit stays
 /// open until a reset, the value is -1, which forbids the retry. If the circuit is half-open, or load was shed without

@@ -9,7 +9,7 @@ use crate::error::Rejected;
 
 /// Rejections as responses of a `reqwest::Client`. The errors stay `reqwest::Error`.
 ///
-/// The response is that of [`HttpRejection`](super::HttpRejection) without a body. It has status 503, `Retry-After` in
+/// The response is that of [`HttpRejection`](super::HttpRejection) without a body. The response has status 503, `Retry-After` in
 /// whole seconds, rounded up, if the time is known ([RFC 9110, 10.2.3]), and the URL of the request. [`Rejected`] is in
 /// its extensions, so that callers can distinguish a rejection from a 503 of the service. `error_for_status` turns the
 /// response into an error that keeps only the status and the URL.
