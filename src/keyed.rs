@@ -73,8 +73,8 @@ impl<Req> Select<Req> for OneCircuit {
 /// usual, and its unsaved state is written to the store. When the key comes back, the circuit is restored from the
 /// store, and no call waits for that. When the last clone of a `Keyed` is dropped, all its circuits leave the registry.
 ///
-/// A circuit that is open, half-open, or held by an operator is never evicted to make room. It is evicted if it was not
-/// used for [`idle`](KeyedBuilder::idle) and would now admit the next call as a probe. Otherwise hosts that are gone
+/// A circuit that is open, half-open, or held by an operator is never evicted to make room. Such a circuit is evicted
+/// if it was not used for [`idle`](KeyedBuilder::idle) and would now admit the next call as a probe. Otherwise hosts that are gone
 /// for good would fill the place with open circuits.
 ///
 /// If no circuit can be evicted, calls of new keys pass **unguarded** for the next second, because a healthy host must

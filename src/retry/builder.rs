@@ -42,7 +42,7 @@ impl RetryPolicyBuilder {
 }
 
 impl<C, Q> RetryPolicyBuilder<C, Q> {
-    /// Sets the maximum number of calls to the service for one call, including the first. Range: 1 to 100. Default: 3.
+    /// Sets the maximum number of attempts for one request, including the first. Range: 1 to 100. Default: 3.
     ///
     /// Calls that the circuit rejects do not count.
     pub const fn attempts(mut self, attempts: u32) -> Self {

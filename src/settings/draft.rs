@@ -14,6 +14,7 @@ use super::unknown::unknown;
 use super::value::Value;
 use crate::config::{Config, ConfigError};
 
+/// The merged tables of all documents and variables.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Draft {
     pub(super) persistence: Table,
@@ -21,6 +22,7 @@ pub(super) struct Draft {
     pub(super) circuits: BTreeMap<String, Circuit>,
 }
 
+/// The table of one circuit, with the origin and the path of the first document that has it.
 #[derive(Debug, Clone)]
 pub(super) struct Circuit {
     origin: Arc<str>,
