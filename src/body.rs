@@ -1,20 +1,20 @@
-//! Bodies that carry the permit to the end of the stream.
+//! Bodies that keep the permit of a call until the stream ends.
 //!
-//! A plain layer judges a response by its head, and then the call is over. A server that answers at once and breaks off in the
-//! middle, a gRPC status in the trailers, a download that hangs: all these come later. With
-//! [`tracked_bodies`](crate::CircuitBreakerLayer::tracked_bodies) the permit rides along in the body, and a
-//! [`BodyClassifier`] has the last word when the body ends. It is an adapter with a service type of its own, because it changes
-//! the type of the response; a layer without it pays nothing.
+//! A plain layer judges a response by its head, and the call ends there. A server that breaks off in the middle, a gRPC
+//! status in the trailers and a download that hangs are not noticed. With
+//! [`tracked_bodies`](crate::CircuitBreakerLayer::tracked_bodies) the body keeps the permit, and a [`BodyClassifier`]
+//! judges the call at the end of the body. Tracking has a service type of its own, because it changes the type of the
+//! response. A layer without tracked bodies costs nothing more.
 //!
-//! What a body is, it stays: frames, size and end are passed on as they are, without an allocation.
+//! The tracked body passes frames, size and end on unchanged, and allocates nothing.
 //!
 //! ```text
-//!         head ──▶ BodyClassifier::head ─┬─ an outcome ──▶ told; the body passes through
-//!                                        └─ open ──▶ nothing follows? ─┬─ yes ──▶ end
-//!                                                                      └─ no ───▶ TrackedBody ─┬─ last frame, trailers ──▶ end
-//!                                                                                              ├─ error ──▶ body_error
-//!                                                                                              ├─ panic ──▶ panicked
-//!                                                                                              └─ dropped ──▶ cancelled
+//!         head ──▶ BodyClassifier::head ─┬─ Some ──▶ recorded; the body passes through
+//!                                        └─ None ──▶ no content follows? ─┬─ yes ──▶ end
+//!                                                                         └─ no ───▶ TrackedBody ─┬─ last frame, trailers ──▶ end
+//!                                                                                                 ├─ error ──▶ body_error
+//!                                                                                                 ├─ panic ──▶ panicked
+//!                                                                                                 └─ dropped ──▶ cancelled
 //! ```
 
 mod future;
@@ -39,7 +39,7 @@ pub use stream::TrackedBody;
 
 /// A service behind a circuit, whose calls end with the bodies of their responses.
 ///
-/// It is a [`CircuitBreaker`] in all else: readiness, admission and rejections are its own.
+/// Readiness, admission and rejections are those of the [`CircuitBreaker`] inside.
 pub struct TrackedBodies<S, C = DefaultClassifier, R = BoxedErrors, K = OneCircuit>(CircuitBreaker<S, C, R, K>);
 
 impl<S, C, R> TrackedBodies<S, C, R> {
@@ -57,13 +57,13 @@ impl<S, C, R, K> TrackedBodies<S, C, R, K> {
         self.0.get_ref()
     }
 
-    /// Returns the inner service, to be changed; a call through it is not guarded.
+    /// Returns the inner service for changes. A call through the reference bypasses the circuit.
     #[must_use]
     pub const fn get_mut(&mut self) -> &mut S {
         self.0.get_mut()
     }
 
-    /// Takes the inner service out.
+    /// Takes the inner service out of the breaker.
     #[must_use]
     pub fn into_inner(self) -> S {
         self.0.into_inner()
@@ -92,7 +92,7 @@ where
     }
 }
 
-/// A named service keeps its name, so that a tonic server routes to it.
+/// The name of the inner service, so that a tonic server routes to it.
 #[cfg(feature = "tonic")]
 impl<S: tonic::server::NamedService, C, R, K> tonic::server::NamedService for TrackedBodies<S, C, R, K> {
     const NAME: &'static str = S::NAME;
@@ -121,11 +121,11 @@ mod tests {
     use super::*;
     use crate::service::WhenOpen;
 
-    /// Knows no circuit for any request.
+    /// Selects no circuit for any request.
     #[derive(Debug)]
-    struct Nobody;
+    struct NoCircuit;
 
-    impl<Req> Select<Req> for Nobody {
+    impl<Req> Select<Req> for NoCircuit {
         fn shared(&self) -> Option<&Circuit> {
             None
         }
@@ -139,7 +139,7 @@ mod tests {
     async fn a_call_that_no_circuit_guards_passes_with_its_body() {
         let answer = |_: Request<()>| ready(Ok::<_, Infallible>(Response::new(Full::<bytes::Bytes>::from("whole"))));
         let inner = service_fn(answer);
-        let breaker = CircuitBreaker::new(inner, Nobody, DefaultClassifier, BoxedErrors, WhenOpen::Reject);
+        let breaker = CircuitBreaker::new(inner, NoCircuit, DefaultClassifier, BoxedErrors, WhenOpen::Reject);
         let response = TrackedBodies(breaker).oneshot(Request::new(())).await.expect("it is not rejected");
         let debug = format!("{:?}", response.body());
         assert!(debug.ends_with("tracked: false }"), "{debug}");

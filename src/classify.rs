@@ -1,8 +1,11 @@
-//! Result to outcome: what the end of a call meant.
+//! The meaning of a result for the circuit, which a [`Classifier`] decides at the end of each call.
 //!
-//! A [`Classifier`] sees the request before the call and the result after it. Closures do for most, through
-//! [`classify`](crate::CircuitBreakerLayer::classify) and its two shorter forms; [`DefaultClassifier`] needs nothing. Nothing
-//! is a success silently: an error that nobody knows is a hard failure.
+//! A classifier sees the request before the call and the result after the call, so that its judgement can depend on
+//! both. In most cases a closure is enough, given to [`classify`](crate::CircuitBreakerLayer::classify),
+//! `classify_error` or `classify_response`. Without a setting, a layer uses [`DefaultClassifier`]. An error of an
+//! unknown type is a hard failure, because an unknown failure that counted as a success would hide an outage.
+//!
+//! The circuit adds the outcomes up and decides whether it trips.
 
 #[cfg(feature = "http")]
 mod body;
@@ -31,11 +34,11 @@ pub use grpc::{GrpcClassifier, GrpcCode};
 pub(crate) use grpc::{is_grpc_message, is_grpc_web};
 pub use timeout::{DefaultClassifier, outcome_of};
 
-/// Decides what the end of a call meant.
+/// Decides the outcome of each call.
 ///
 /// # Examples
 ///
-/// A classifier of your own may remember something of the request, and ask how long the call took:
+/// A classifier of your own can remember a part of the request, and use the duration of the call:
 ///
 /// ```
 /// use std::time::Duration;
@@ -72,35 +75,38 @@ pub use timeout::{DefaultClassifier, outcome_of};
     note = "write the closure's types out: `.classify(|r: Result<&Response, &Error>| ..)`"
 )]
 pub trait Classifier<Req, Res, Err> {
-    /// Whether `finish` looks at `elapsed`. Default: no, and `elapsed` is zero unless something else measures; if so, a call
-    /// costs two readings of the precise clock.
+    /// True if `finish` reads `elapsed`. Default: false.
+    ///
+    /// With `true`, each call reads the precise clock twice. With `false`, `elapsed` is zero unless another setting,
+    /// such as the slow-call rule, measures the call.
     const NEEDS_ELAPSED: bool = false;
 
-    /// What to remember of the request until the call ends. Often `()`.
+    /// The data of the request that `finish` needs. Often `()`.
     type Call;
 
-    /// Looks at the request before the call.
+    /// Takes the needed data from the request before the call.
     fn start(&self, request: &Req) -> Self::Call;
 
-    /// Says what the result meant.
+    /// Returns the outcome of a call that ended with `result`.
     fn finish(&self, call: Self::Call, result: Result<&Res, &Err>, elapsed: Duration) -> Outcome;
 
-    /// Says what an error of the inner service's `poll_ready` meant. Default: a hard failure.
+    /// Returns the outcome of an error of the inner service's `poll_ready`. Default: a hard failure.
     #[expect(unused_variables, reason = "a name for the documentation")]
     fn ready_error(&self, error: &Err) -> Outcome {
         Outcome::Failure(Failure::hard().with_kind(FailureKind::NotReady))
     }
 
-    /// Says what it meant that the call was dropped, `elapsed` after it first had to wait.
+    /// Returns the outcome of a call that was dropped before it ended.
     ///
-    /// It is not asked about a call that was dropped before it had to wait, unless the call is measured. Default: `None`, which
-    /// leaves it to [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after).
+    /// `elapsed` counts from the first poll that returned `Pending`, or from the start if the call is measured. A call
+    /// that is not measured and was dropped before its first `Pending` is neutral, and this method is not called.
+    /// `None`, the default, applies [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after).
     #[expect(unused_variables, reason = "names for the documentation")]
     fn cancelled(&self, call: Self::Call, elapsed: Duration) -> Option<Outcome> {
         None
     }
 
-    /// Says what it meant that the call panicked. Default: a hard failure.
+    /// Returns the outcome of a call that panicked. Default: a hard failure.
     #[expect(unused_variables, reason = "a name for the documentation")]
     fn panicked(&self, call: Self::Call) -> Outcome {
         Outcome::Failure(Failure::hard().with_kind(FailureKind::Panicked))

@@ -1,4 +1,7 @@
-//! The future of a call through the breaker: the inner future un-boxed with its permit, or the answer to a rejection.
+//! The future of a call through the breaker.
+//!
+//! The inner future and the permit are stored in the future itself, so that a call needs no box. A rejected call is a
+//! future that is ready with the answer.
 
 use std::fmt;
 use std::future::Future;
@@ -17,8 +20,9 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is done, the inner future is dropped, the permit is returned, and the outcome is cancelled: neutral at
-    /// first, a failure of weight 0.5 once the call has waited for `cancelled_counts_after`. A probe's slot is free again.
+    /// If the future is dropped before it is ready, the inner future is dropped, the permit is returned, and the
+    /// outcome is cancelled. A cancelled call is neutral, or a failure of weight 0.5 once it has waited for
+    /// `cancelled_counts_after`. The slot of a probe becomes free.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F, C, R, Req, Res, Err>
     where
@@ -38,9 +42,9 @@ pin_project! {
         C: Classifier<Req, Res, Err>,
         R: Rejection<Req, Res, Err>,
     {
-        // The inner future is dropped first: what it does while it is dropped still belongs to the call.
+        // The inner future is dropped first, because its drop is still a part of the call, which the drop of the flight ends.
         Called { #[pin] future: F, flight: Flight<C, Req, Res, Err>, rejection: PhantomData<fn() -> R> },
-        // No circuit asked about it.
+        // The key of the request has no circuit.
         Unguarded { #[pin] future: F },
         Rejected { answer: Option<Result<Res, R::Error>> },
     }
@@ -64,7 +68,8 @@ where
     }
 }
 
-/// An error, or a response that nobody has judged, with its flight if a circuit guards the call.
+/// An error, or a response that is not judged yet. The flight holds the permit and the classifier of the call, and is
+/// `None` if no circuit guards the call.
 #[cfg(feature = "http")]
 type Unjudged<C, Req, Res, Err, E> = Result<(Res, Option<Flight<C, Req, Res, Err>>), E>;
 
@@ -75,7 +80,7 @@ where
     C: Classifier<Req, Res, Err>,
     R: Rejection<Req, Res, Err>,
 {
-    /// Polls like the future, but leaves a response unjudged.
+    /// Polls like the future itself, but does not judge a response.
     pub(crate) fn poll_response(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -89,7 +94,7 @@ where
                 return Poll::Ready(answer.map(|response| (response, None)));
             }
         };
-        // In place: the inner future is dropped where it lies, and only the flight moves on.
+        // Replaced in place, so that the inner future is dropped without a move, and only the flight moves.
         let flight = match kind.project_replace(Kind::Rejected { answer: None }) {
             KindReplaced::Called { flight, .. } => Some(flight),
             KindReplaced::Unguarded { .. } | KindReplaced::Rejected { .. } => None,

@@ -1,8 +1,8 @@
-//! Which circuit a request belongs to.
+//! The circuit of a request.
 //!
-//! [`OneCircuit`] is the default: one circuit for all that goes through a layer. With the feature `keyed`, `Keyed` has a circuit of a
-//! registry for each host, path, method or tenant. Keys come with requests, so their number is bounded, and none of them is
-//! trusted as a name.
+//! [`OneCircuit`] is the default, with one circuit for all requests through a layer. With the feature `keyed`, `Keyed`
+//! has one circuit of a registry for each host, path, method or tenant. Keys come with requests. Therefore their number
+//! is bounded, and a key is never used as a name without a check.
 
 #[cfg(feature = "keyed")]
 mod builder;
@@ -24,14 +24,15 @@ use circuits::Circuits;
 #[cfg(feature = "keyed")]
 use {crate::config::ConfigBuilder, crate::registry::Registry};
 
-/// Says which circuit a request belongs to: the parameter `K` of a layer.
+/// Selects the circuit of a request. The parameter `K` of a layer.
 pub trait Select<Req> {
-    /// Returns the circuit that every request belongs to, if there is only one: readiness is a matter of that one.
+    /// Returns the circuit of every request if there is only one, so that `poll_ready` can use it. `None` if it depends
+    /// on the request.
     fn shared(&self) -> Option<&Circuit>;
 
-    /// Acts on the circuit of the request; `None` lets the request pass unguarded.
+    /// Calls `act` with the circuit of the request. `None` lets the request pass unguarded.
     ///
-    /// The circuit is lent and not handed out, because a handle costs a call more than the look-up.
+    /// `act` gets a reference, because a handle would cost a call more than the lookup.
     fn with<T>(&self, request: &Req, act: impl FnOnce(Option<&Circuit>) -> T) -> T;
 }
 
@@ -51,42 +52,44 @@ impl<Req> Select<Req> for OneCircuit {
     }
 }
 
-/// A circuit for each key that requests have. Clones are handles to the same circuits.
+/// One circuit for each key, such as a host or a tenant. Clones are handles to the same circuits.
 ///
-/// A circuit is made when its key is first met, from the one template, and belongs to the registry: there it is seen, operated
-/// and kept. Its lookup afterwards takes no lock and allocates nothing.
+/// The first request of a key creates its circuit from the template. The circuit belongs to the registry, so that
+/// operators see it there and a store keeps it. Later lookups take no lock and allocate nothing.
 ///
-/// # What a key becomes
+/// # The name of a circuit
 ///
-/// The circuit is named after the key, behind the prefix. A key that is no name (empty, too long, with spaces or control
-/// characters) becomes its first characters, `~` and 128 bits of its SHA-256 in hexadecimal: the same name on every instance and
-/// after every restart. So does a key that looks like one of those, so that none can be forged; two keys with one name would
-/// take 2^64 tries to find, and hitting the name of a given one 2^128. Nothing is normalised: `A.example` and `a.example` are
-/// two keys unless the closure makes them one.
+/// The name is the prefix and the key. A key that is not a valid name (empty, too long, with spaces or control
+/// characters) becomes its first characters, `~` and 128 bits of its SHA-256 in hexadecimal. The result is the same on
+/// every instance and after every restart. A key that already looks like such a result is hashed as well, so that a
+/// caller cannot forge one. To find two keys with one name takes 2^64 tries, and to match the name of a given key
+/// 2^128. Keys are not normalised: `A.example` and `a.example` are two keys unless the closure makes them one.
 ///
 /// # Bounds
 ///
-/// At most [`max_keys`](KeyedBuilder::max_keys) keys are known. When another comes, an eighth of them is evicted at once, least
-/// recently used first, as far as a clock of 17 ms tells; and whatever was not used for [`idle`](KeyedBuilder::idle). An evicted
-/// circuit leaves the registry. Calls under way end as they would; what it had to write goes to the store, from which it is
-/// restored when its key comes back, without a call waiting for it. With the last clone of this, all its circuits leave the
-/// registry.
+/// At most [`max_keys`](KeyedBuilder::max_keys) keys are known. When another key comes, an eighth of them is evicted at
+/// once, least recently used first, with a resolution of 17 ms. A key that was not used for
+/// [`idle`](KeyedBuilder::idle) is evicted as well. An evicted circuit leaves the registry. Its calls under way end as
+/// usual, and its unsaved state is written to the store. When the key comes back, the circuit is restored from the
+/// store, and no call waits for that. When the last clone of a `Keyed` is dropped, all its circuits leave the registry.
 ///
-/// A circuit that is open, half-open, or held by an operator is never evicted to make room. One that has not been used for
-/// [`idle`](KeyedBuilder::idle), and would by now let the next call through as a probe, goes: hosts that are gone for good leave
-/// nothing but open circuits, and would fill the place.
+/// A circuit that is open, half-open, or held by an operator is never evicted to make room. Such a circuit is evicted
+/// if it was not used for [`idle`](KeyedBuilder::idle) and would now admit the next call as a probe. Otherwise hosts that are gone
+/// for good would fill the place with open circuits.
 ///
-/// If nothing may be evicted, calls of new keys pass **unguarded** for the next second: a healthy host is never rejected because of
-/// others. So they do if the registry is full, or has a circuit of that name with other settings. Such calls are counted
-/// (`circuit_breaker_unguarded_calls_total{reason}`, with the reason `full`, `registry_full` or `config`, and in
-/// [`status`](Self::status)), and a warning says so, once a minute.
+/// If no circuit can be evicted, calls of new keys pass **unguarded** for the next second, because a healthy host must
+/// not be rejected on account of other hosts. Calls also pass unguarded if the registry is full, or has a circuit of
+/// the same name with other settings. Such calls are counted in `circuit_breaker_unguarded_calls_total{reason}`, with
+/// the reason `full`, `registry_full` or `config`, and in [`status`](Self::status). A warning is logged at most once a
+/// minute.
 ///
 /// # Metrics
 ///
-/// The first [`label_budget`](KeyedBuilder::label_budget) keys are told under their own names, in the label `service`. All others
-/// share `service="other"`, behind the prefix. There counters add up, `circuit_breaker_tripped` and `circuit_breaker_state` are
-/// numbers of circuits, and `circuit_breaker_failures_1m` is left out. No recorder can forget a name, so an evicted key keeps its
-/// part of the budget, with gauges at zero, and has it again when it comes back. Logs always say the circuit's name.
+/// The first [`label_budget`](KeyedBuilder::label_budget) keys have their own names in the label `service`. All others
+/// share the prefix followed by `other`. Under this shared label counters add up, `circuit_breaker_tripped` and
+/// `circuit_breaker_state` are numbers of circuits, and `circuit_breaker_failures_1m` is absent. Recorders cannot
+/// remove a name. Therefore an evicted key keeps its part of the budget, with gauges at zero, and uses its name again
+/// when it comes back. Log lines always have the name of the circuit.
 ///
 /// # Examples
 ///
@@ -117,10 +120,11 @@ struct Parts<F> {
 
 #[cfg(feature = "keyed")]
 impl Keyed<()> {
-    /// Starts from the default settings, with a template for the circuits of that registry.
+    /// Starts from the default settings, with a template for the circuits, which belong to `registry`.
     ///
-    /// The template is given the circuit's name, and may say something else for some of them. Whatever name it sets, the
-    /// circuit has the one it was given: `move |_| settings.clone()` does for one configuration that is there already.
+    /// The template gets the name of the circuit, and can return different settings for different names. A name that
+    /// the template sets is replaced by the given name. Therefore `move |_| settings.clone()` works with one existing
+    /// configuration.
     pub fn builder<T>(registry: &Registry, template: T) -> KeyedBuilder
     where
         T: Fn(&str) -> ConfigBuilder + Send + Sync + 'static,
@@ -135,15 +139,16 @@ impl<F> Keyed<F> {
         Self { parts: Arc::new(Parts { key, circuits }) }
     }
 
-    /// Returns the circuit of that key, a new one if need be, and takes it as used. `None`: calls of that key are unguarded now.
+    /// Returns the circuit of a key, and creates it if necessary. The key counts as used. `None` if calls of the key
+    /// are unguarded now.
     ///
-    /// For calls beside tower. A handle that is kept outlives an eviction, but then the key may get another circuit.
+    /// For calls outside tower. A stored handle outlives an eviction, but then the key may get another circuit.
     #[must_use]
     pub fn circuit(&self, key: &str) -> Option<Circuit> {
         self.parts.circuits.with(key, |circuit| Some(circuit?.clone()))
     }
 
-    /// Returns how many keys there are, and what became of others.
+    /// Returns the number of keys, and the numbers of evictions and of unguarded calls.
     #[must_use]
     pub fn status(&self) -> KeyedStatus {
         self.parts.circuits.status()
@@ -182,15 +187,15 @@ impl<F> fmt::Debug for Keyed<F> {
     }
 }
 
-/// How many keys a [`Keyed`] has, and what became of others.
+/// The number of keys of a [`Keyed`], and the numbers of evictions and of unguarded calls.
 #[cfg(feature = "keyed")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct KeyedStatus {
-    /// The keys that are known now, at most [`max_keys`](KeyedBuilder::max_keys).
+    /// The number of keys that are known now, at most [`max_keys`](KeyedBuilder::max_keys).
     pub keys: usize,
-    /// How many were evicted since the start.
+    /// The number of keys that were evicted since the start.
     pub evicted: u64,
-    /// How many calls passed unguarded since the start although they had a key.
+    /// The number of calls since the start that had a key and passed unguarded.
     pub unguarded: u64,
 }

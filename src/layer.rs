@@ -1,7 +1,7 @@
-//! The layer: puts services behind a circuit, and says how calls are judged and rejected.
+//! The layer, which puts services behind a circuit and configures the judgement and the rejection of calls.
 //!
-//! All state lives in the circuit, which is built once. Applying the layer makes nothing: axum applies it anew for every
-//! request.
+//! All state belongs to the circuit, which the user creates once. Applying the layer creates no state, because axum
+//! applies a layer anew for every request.
 
 use std::fmt;
 
@@ -45,7 +45,7 @@ pub struct CircuitBreakerLayer<C = DefaultClassifier, R = BoxedErrors, K = OneCi
 }
 
 impl CircuitBreakerLayer {
-    /// Returns a layer for that circuit, with the default classifier and boxed errors.
+    /// Returns a layer for the circuit, with the default classifier and boxed errors.
     pub fn new(circuit: &Circuit) -> Self {
         Self {
             circuits: OneCircuit(circuit.clone()),
@@ -58,10 +58,11 @@ impl CircuitBreakerLayer {
 
 #[cfg(feature = "keyed")]
 impl<F> CircuitBreakerLayer<DefaultClassifier, BoxedErrors, Keyed<F>> {
-    /// Returns a layer with a circuit for each key of a request, with the default classifier and boxed errors.
+    /// Returns a layer with one circuit for each key of the requests, with the default classifier and boxed errors.
     ///
-    /// Its services are ready whenever the inner one is: which circuit it will be, only the request says. A rejected call then
-    /// leaves the inner service ready, with what it has reserved for that, until the next call or until it is dropped.
+    /// The services of the layer are ready when the inner service is ready, because the circuit is known only when the
+    /// request arrives. After a rejected call the inner service stays ready, and keeps the resources that it reserved,
+    /// until the next call or until it is dropped.
     pub fn keyed(circuits: Keyed<F>) -> Self {
         let (classifier, rejection) = (DefaultClassifier, BoxedErrors);
         Self { circuits, classifier, rejection, when_open: WhenOpen::Reject }
@@ -83,13 +84,14 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// ```
     pub fn classify<Res, Err, F>(self, f: F) -> CircuitBreakerLayer<FnClassifier<F, Res, Err>, R, K>
     where
-        // The bound stands here, so that a closure's references are taken as it is written.
+        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound of
+        // the method that receives the closure.
         F: Fn(Result<&Res, &Err>) -> Outcome,
     {
         self.classifier(FnClassifier::new(f))
     }
 
-    /// Judges calls by a closure over the error; every response is a success.
+    /// Judges calls by a closure over the error. Every response is a success.
     pub fn classify_error<Err, F>(self, f: F) -> CircuitBreakerLayer<ErrorClassifier<F, Err>, R, K>
     where
         F: Fn(&Err) -> Outcome,
@@ -97,7 +99,7 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
         self.classifier(ErrorClassifier::new(f))
     }
 
-    /// Judges calls by a closure over the response; errors are judged by default.
+    /// Judges calls by a closure over the response. The default classifier judges the errors.
     pub fn classify_response<Res, F>(self, f: F) -> CircuitBreakerLayer<ResponseClassifier<F, Res>, R, K>
     where
         F: Fn(&Res) -> Outcome,
@@ -111,15 +113,16 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
         CircuitBreakerLayer { circuits, classifier, rejection, when_open }
     }
 
-    /// Rejects with [`Error::Rejected`](crate::Error): an error to match on, without an allocation.
+    /// Rejects calls with [`Error::Rejected`](crate::Error), an error to match on that needs no allocation.
     ///
-    /// With another layer's `BoxError` inside, `Error<BoxError>` is not a `std::error::Error`; then keep the default.
+    /// If a layer inside has `BoxError` as its error, keep the default, because `Error<BoxError>` is not a
+    /// `std::error::Error`.
     pub fn typed_errors(self) -> CircuitBreakerLayer<C, TypedErrors, K> {
         self.rejection(TypedErrors)
     }
 
-    /// Answers rejected calls with a response that `respond` makes, and leaves the service's error type as it is: for axum's
-    /// `Router::layer`, `option_layer` and tonic servers.
+    /// Answers rejected calls with a response that `respond` makes, and does not change the error type of the service.
+    /// For axum's `Router::layer`, `option_layer` and tonic servers.
     pub fn respond_with<Res, F>(self, respond: F) -> CircuitBreakerLayer<C, Respond<F>, K>
     where
         F: Fn(Rejected) -> Res,
@@ -127,7 +130,7 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
         self.rejection(Respond::new(respond))
     }
 
-    /// Rejects in a way of your own.
+    /// Rejects calls with a [`Rejection`](crate::rejection::Rejection) of your own or of a protocol.
     pub fn rejection<R2>(self, rejection: R2) -> CircuitBreakerLayer<C, R2, K> {
         let Self { circuits, classifier, when_open, .. } = self;
         CircuitBreakerLayer { circuits, classifier, rejection, when_open }
@@ -135,7 +138,7 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
 }
 
 impl<C, R> CircuitBreakerLayer<C, R> {
-    /// Sets what `poll_ready` does while the circuit rejects every call. Default: [`WhenOpen::Reject`].
+    /// Sets the behaviour of `poll_ready` while the circuit rejects every call. Default: [`WhenOpen::Reject`].
     pub fn when_open(mut self, when_open: WhenOpen) -> Self {
         self.when_open = when_open;
         self

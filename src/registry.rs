@@ -1,6 +1,7 @@
-//! The named circuits of a process: one circuit a name, and a bound on their number.
+//! The named circuits of a process, with one circuit for each name and a bound on their number.
 //!
-//! It is asked when services are built and when operators act, never on the path of a call, so it locks.
+//! The registry locks, because it is used when services are built and when operators act, and never on the path of a
+//! call.
 
 pub(crate) mod feed;
 
@@ -32,11 +33,13 @@ pub struct Registry {
     shared: Arc<Named>,
 }
 
-/// What goes along with a registry: it is told of every new circuit, outside the lock.
+/// An object that belongs to a registry and is notified of every new circuit, outside the lock of the registry.
 pub(crate) trait Companion: Any + fmt::Debug + Send + Sync {
+    /// Notifies that the circuit was added to the registry.
     fn introduced(&self, circuit: &Circuit);
 
-    /// The circuit is no longer in the registry. Told after `introduced`, and before that of another of its name.
+    /// Notifies that the circuit was removed from the registry. Called after `introduced` of this circuit, and before
+    /// `introduced` of the next circuit with the same name.
     #[cfg(feature = "keyed")]
     fn forgotten(&self, circuit: &Circuit);
 }
@@ -45,9 +48,9 @@ pub(crate) trait Companion: Any + fmt::Debug + Send + Sync {
 struct Named {
     limit: usize,
     companion: Option<Arc<dyn Companion>>,
-    /// Every circuit tells it.
+    /// Observes every circuit, and passes events to the subscribers.
     feed: Arc<Feed>,
-    // Sorted, so that lists for people are.
+    // Sorted, so that lists of circuits are sorted too.
     circuits: Mutex<BTreeMap<String, Circuit>>,
 }
 
@@ -61,45 +64,48 @@ impl Registry {
     /// Returns an empty registry for at most `limit` circuits.
     #[must_use]
     pub fn with_limit(limit: usize) -> Self {
-        Self::made(limit, None)
+        Self::create(limit, None)
     }
 
     #[cfg(feature = "store")]
     pub(crate) fn with_companion(limit: usize, companion: Arc<dyn Companion>) -> Self {
-        Self::made(limit, Some(companion))
+        Self::create(limit, Some(companion))
     }
 
-    fn made(limit: usize, companion: Option<Arc<dyn Companion>>) -> Self {
+    fn create(limit: usize, companion: Option<Arc<dyn Companion>>) -> Self {
         let feed = Arc::new(Feed::new(companion.is_none()));
         Self { shared: Arc::new(Named { limit, companion, feed, circuits: Mutex::new(BTreeMap::new()) }) }
     }
 
-    /// Returns what goes along with the registry, if it is of that type.
+    /// Returns the companion of the registry, if its type is `T`.
     #[cfg(feature = "store")]
     pub(crate) fn companion<T: Companion>(&self) -> Option<&T> {
         let companion: &dyn Any = self.shared.companion.as_deref()?;
         companion.downcast_ref()
     }
 
-    /// Returns the circuit of that name: the one there is, or a new one.
+    /// Returns the circuit with the name of `config`, and creates it if there is none.
     ///
     /// # Errors
     ///
-    /// [`RegistryError::Different`] if there is one with other settings, [`RegistryError::Full`] if there is no room for another.
+    /// [`RegistryError::Different`] if a circuit with the name has other settings, [`RegistryError::Full`] if the
+    /// registry is full.
     pub fn circuit(&self, config: Config) -> Result<Circuit, RegistryError> {
         if let Some(present) = self.present(&self.shared.circuits.lock(), &config) {
             return present;
         }
-        // Made outside the lock: it asks the clock and the observers, which are foreign and may ask the registry.
-        let (circuit, is_new) = self.insert(self.untold(config))?;
+        // Created outside the lock, because the clock and the observers are foreign code that may use the registry.
+        let (circuit, is_new) = self.insert(self.create_unreported(config))?;
         if is_new {
             self.introduce(&circuit);
         }
         Ok(circuit)
     }
 
-    /// Takes the circuit in, unless there is one of that name: then that one is returned, and `false`. The observers of a new one
-    /// are not told: [`introduce`](Circuit::introduce) must follow, outside every lock.
+    /// Adds the circuit and returns `true`, or returns the present circuit of the same name and `false`.
+    ///
+    /// The observers of a new circuit are not notified yet, so [`introduce`](Circuit::introduce) must follow, outside
+    /// every lock.
     pub(crate) fn insert(&self, circuit: Circuit) -> Result<(Circuit, bool), RegistryError> {
         let mut circuits = self.shared.circuits.lock();
         if let Some(present) = self.present(&circuits, circuit.config()) {
@@ -114,18 +120,19 @@ impl Registry {
         Ok((circuit, true))
     }
 
-    /// Makes a circuit that subscribers hear of. It is nobody's yet.
-    pub(crate) fn untold(&self, config: Config) -> Circuit {
+    /// Creates a circuit that reports its events to the subscribers, without adding it or notifying its observers.
+    pub(crate) fn create_unreported(&self, config: Config) -> Circuit {
         Circuit::unreported(config, Some(self.shared.feed.clone()))
     }
 
-    /// Tells of a circuit that [`insert`](Self::insert) has taken in. Outside every lock: observers are foreign.
+    /// Reports a circuit that [`insert`](Self::insert) has added. Outside every lock, because observers are foreign
+    /// code.
     pub(crate) fn introduce(&self, circuit: &Circuit) {
         circuit.introduce();
         self.shared.feed.introduced(circuit.name());
     }
 
-    /// Lets go of that very circuit, not of another of its name. Whoever has a handle or a permit goes on with it.
+    /// Removes the circuit, but not another circuit of the same name. Handles and permits of the circuit stay usable.
     #[cfg(feature = "keyed")]
     pub(crate) fn remove(&self, circuit: &Circuit) {
         let mut circuits = self.shared.circuits.lock();
@@ -139,13 +146,14 @@ impl Registry {
         }
     }
 
-    /// Returns how many circuits there may be.
+    /// Returns the largest number of circuits.
     #[cfg(feature = "keyed")]
     pub(crate) fn limit(&self) -> usize {
         self.shared.limit
     }
 
-    /// Returns what there is instead of a new circuit, if there is something or no room.
+    /// Returns the present circuit of the name, or an error if the settings differ or the registry is full. `None` if
+    /// the circuit can be added.
     fn present(&self, circuits: &BTreeMap<String, Circuit>, config: &Config) -> Option<Result<Circuit, RegistryError>> {
         let name = || config.name().to_owned();
         if let Some(circuit) = circuits.get(config.name()) {
@@ -160,32 +168,32 @@ impl Registry {
         (circuits.len() >= limit).then(|| Err(RegistryError::Full { name: name(), limit }))
     }
 
-    /// Returns the circuit of that name, if there is one.
+    /// Returns the circuit with the name, if there is one.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Circuit> {
         self.shared.circuits.lock().get(name).cloned()
     }
 
-    /// Returns all circuits, by name.
+    /// Returns all circuits, sorted by name.
     #[must_use]
     pub fn circuits(&self) -> Vec<Circuit> {
         self.shared.circuits.lock().values().cloned().collect()
     }
 
-    /// Returns the status of every circuit, by name.
+    /// Returns the status of every circuit, sorted by name.
     #[must_use]
     pub fn status_all(&self) -> Vec<Status> {
         self.circuits().iter().map(Circuit::status).collect()
     }
 
-    /// Returns what happens to any circuit from now on, those included that are made later.
+    /// Returns the events of all circuits from now on, including those of circuits that are created later.
     ///
-    /// It costs nothing where nobody subscribes, and a transition a short lock where somebody does.
+    /// Without a subscriber this costs nothing. With one, each transition takes a short lock.
     pub fn subscribe(&self) -> Subscription {
         self.shared.feed.subscribe()
     }
 
-    /// Brings every gauge up to date, for a `/metrics` handler.
+    /// Updates all gauges, for a `/metrics` handler.
     pub fn refresh_metrics(&self) {
         self.circuits().iter().for_each(Circuit::refresh_metrics);
     }
@@ -197,24 +205,24 @@ impl Default for Registry {
     }
 }
 
-/// A registry did not give a circuit.
+/// The registry could not return a circuit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RegistryError {
-    /// There is a circuit of that name with other settings.
+    /// A circuit with the name exists and has other settings.
     #[non_exhaustive]
     Different {
-        /// The name.
+        /// The name of the circuit.
         name: String,
-        /// The settings that differ, each as `field: present != asked for`.
+        /// The settings that differ, each as `field: present != requested`.
         differences: Vec<String>,
     },
-    /// There is no room for another circuit.
+    /// The registry is full.
     #[non_exhaustive]
     Full {
-        /// The name asked for.
+        /// The name of the requested circuit.
         name: String,
-        /// How many circuits there may be.
+        /// The largest number of circuits.
         limit: usize,
     },
 }

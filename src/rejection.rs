@@ -1,7 +1,10 @@
-//! What a caller gets instead of a call: the shape of a rejection at the tower edge.
+//! The answer to a rejected call, as a type of the service with its breaker.
 //!
-//! [`BoxedErrors`] is the default because it composes with everything that tower has; [`TypedErrors`] costs no allocation and
-//! lets a caller match; [`Respond`] answers for the service, for stacks whose error cannot be changed.
+//! [`BoxedErrors`] is the default, because a boxed error fits every other layer of tower. [`TypedErrors`] allocates
+//! nothing and gives callers an enum to match on. [`Respond`] and the rejections of a protocol answer with a response
+//! of the service's type, for stacks whose error type cannot change.
+//!
+//! The circuit decides about the rejection. A [`Rejection`] only shapes it.
 
 #[cfg(feature = "http")]
 mod grpc;
@@ -20,11 +23,11 @@ use crate::error::{BoxError, Error, Rejected};
 #[cfg(feature = "http")]
 pub use grpc::GrpcRejection;
 
-/// Makes the answer to a rejected call, and fits the errors of the service into the same type.
+/// Makes the answer to a rejected call, and converts the errors of the service into the same type.
 ///
 /// # Examples
 ///
-/// An error type of your own, which the callers know already:
+/// A rejection as your own error type, which the callers match on already:
 ///
 /// ```
 /// use std::io;
@@ -60,26 +63,26 @@ pub use grpc::GrpcRejection;
     note = "`HttpRejection` needs an HTTP request, and a response whose body is `From<String>`, or `Default` with `.headers_only()`: make the body below the breaker one that is, as in `.map_response(|r| r.map(axum::body::Body::new))`"
 )]
 pub trait Rejection<Req, Res, E> {
-    /// The error of the service with its breaker.
+    /// The error type of the service with its breaker.
     type Error;
 
-    /// Answers a call that was rejected. The request was not used.
+    /// Answers a rejected call. The inner service has not seen the request.
     ///
     /// # Errors
     ///
-    /// The rejection, where it is not answered with a response.
+    /// The rejection, if the answer is an error instead of a response.
     fn reject(&self, rejected: Rejected, request: Req) -> Result<Res, Self::Error>;
 
-    /// Fits an error of the service in.
+    /// Converts an error of the inner service.
     fn map_err(error: E) -> Self::Error;
 }
 
-/// Rejections and the service's errors as one [`BoxError`], as tower's own middleware does. The default.
+/// Rejections and errors of the service as one [`BoxError`], like the middleware of tower. The default.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct BoxedErrors;
 
-// Not recommended, so that the compiler shows the message above, instead of asking for a `std::error::Error`.
+// Not recommended to the compiler, so that it prints the message above instead of requiring a `std::error::Error`.
 #[diagnostic::do_not_recommend]
 impl<Req, Res, E: Into<BoxError>> Rejection<Req, Res, E> for BoxedErrors {
     type Error = BoxError;
@@ -93,7 +96,7 @@ impl<Req, Res, E: Into<BoxError>> Rejection<Req, Res, E> for BoxedErrors {
     }
 }
 
-/// Rejections and the service's errors as an [`Error`] to match on. Allocates nothing.
+/// Rejections and errors of the service as an [`Error`] to match on. Allocates nothing.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct TypedErrors;
@@ -110,7 +113,7 @@ impl<Req, Res, E> Rejection<Req, Res, E> for TypedErrors {
     }
 }
 
-/// Rejections as a response that a closure makes; the service's errors stay as they are.
+/// Rejections as responses that a closure makes. The errors of the service stay unchanged.
 #[derive(Clone, Copy)]
 pub struct Respond<F>(F);
 

@@ -1,15 +1,15 @@
-//! Retries that know a rejection: for tower's `RetryLayer`, outside the circuit breaker.
+//! Retries that recognise rejections, for tower's `RetryLayer` outside the circuit breaker.
 //!
-//! A retry that does not know rejections makes the next attempt at an open circuit, and the next, until it has none left: each
-//! is rejected at once, and withdraws from the budget that failures of the service should have had. [`RetryPolicy`] takes a
-//! rejection for the answer, or waits until the circuit probes. Either way it costs neither budget nor an attempt: the service
-//! was never called.
+//! A retry policy that does not know rejections spends all its attempts on an open circuit. Each attempt is rejected at
+//! once, and withdraws from the budget that is meant for failures of the service. [`RetryPolicy`] returns a rejection,
+//! or waits until the circuit probes. A rejection costs neither budget nor an attempt, because the service was not
+//! called.
 //!
-//! It is a wrapper around a `tower::retry::Policy`: around one of your own by [`RetryPolicy::new`], or around the complete one
-//! that [`RetryPolicy::builder`] makes, with a limit of attempts, a backoff with a maximum and jitter, and a budget. Budget and
-//! backoff are tower's: [`TpsBudget`](tower::retry::budget::TpsBudget),
-//! [`ExponentialBackoffMaker`](tower::retry::backoff::ExponentialBackoffMaker). Nothing here hedges, and nothing sends a
-//! request twice at once.
+//! [`RetryPolicy`] wraps a `tower::retry::Policy`. [`RetryPolicy::new`] wraps a policy of your own, and
+//! [`RetryPolicy::builder`] makes a complete policy with a limit of attempts, a backoff with a maximum and jitter, and
+//! a budget. Budget and backoff are tower's: [`TpsBudget`](tower::retry::budget::TpsBudget),
+//! [`ExponentialBackoffMaker`](tower::retry::backoff::ExponentialBackoffMaker). The module does not hedge, and never
+//! sends the same request twice at the same time.
 //!
 //! # Examples
 //!
@@ -57,18 +57,20 @@ pub use find::{FindRejected, InErrors, InResponses, MayBeRejected};
 pub use repeat::idempotent;
 pub use repeat::{Cloned, Repeat};
 
-/// A retry policy that knows rejections, around one that knows what else is worth a retry.
+/// A retry policy that handles rejections itself, and leaves all other results to the policy inside.
 ///
-/// A rejection is returned at once, or waited for with [`wait_for_circuit`](Self::wait_for_circuit); the policy inside is never
-/// asked about it. It is looked for in the error, which must be a `BoxError`, an [`Error`](crate::Error) or another that
-/// [`MayBeRejected`]; [`in_responses`](Self::in_responses) and [`find_by`](Self::find_by) look elsewhere.
+/// A rejection is returned at once, or waited for with [`wait_for_circuit`](Self::wait_for_circuit). The policy inside
+/// never sees a rejection. By default the policy searches the error, which must be a `BoxError`, an
+/// [`Error`](crate::Error) or another type that is [`MayBeRejected`]. [`in_responses`](Self::in_responses) and
+/// [`find_by`](Self::find_by) search elsewhere.
 ///
-/// tower clones it for each call: the clone counts that call's attempts and waits, the budget is shared.
+/// tower clones the policy for each call. The clone counts the attempts and the waits of its call, and shares the
+/// budget.
 ///
 /// # Cancel safety
 ///
-/// A call that is dropped while it waits for its next attempt makes none. What it has withdrawn from the budget stays
-/// withdrawn.
+/// A call that is dropped while it waits for its next attempt makes no further attempt. The amount that the call has
+/// withdrawn from the budget is not returned.
 #[derive(Clone)]
 #[must_use = "a policy does nothing until a `RetryLayer` has it"]
 pub struct RetryPolicy<P = Attempts, F = InErrors> {
@@ -80,15 +82,15 @@ pub struct RetryPolicy<P = Attempts, F = InErrors> {
 }
 
 impl RetryPolicy {
-    /// Starts a complete policy from its defaults: 3 attempts, 100 ms to 2 s between them, retries for a fifth of the successes
-    /// and for 10 calls a second.
+    /// Starts a complete policy from its defaults: 3 attempts with 100 ms to 2 s between them, and a budget of one
+    /// retry for five successes plus 10 retries a second.
     pub fn builder() -> RetryPolicyBuilder {
         RetryPolicyBuilder::new()
     }
 }
 
 impl<P> RetryPolicy<P> {
-    /// Wraps a policy of your own. It is asked about everything but rejections.
+    /// Wraps a policy of your own, which decides about all results except rejections.
     pub fn new(policy: P) -> Self {
         Self::with_spacing(policy, Spacing::default())
     }
@@ -99,22 +101,27 @@ impl<P> RetryPolicy<P> {
 }
 
 impl<P, F> RetryPolicy<P, F> {
-    /// Waits for a rejecting circuit instead of returning the rejection: up to `longest` at a time, `times` times for each call.
+    /// Waits for a rejecting circuit instead of returning the rejection, at most `longest` at a time and `times` times
+    /// for each call.
     ///
-    /// Default: it does not wait. A circuit that says how long it stays open is waited for that long, and a step of the backoff
-    /// more, so that those who wait do not all come back in the same instant; one that is half-open only for the step. A
-    /// rejection is returned at once if it asks for more than `longest`, if the circuit stays open until somebody resets it, and
-    /// when `times` is used up. One probe is admitted at a time by default, and the others who wait are rejected again: 2 or 3
-    /// times is sound.
+    /// Default: no wait. A wait lasts for the time that the rejection announces plus one step of the backoff, so that
+    /// waiting callers do not all return at the same instant. For a half-open circuit the wait is only the step. A
+    /// rejection is returned at once if it announces more than `longest`, if the circuit stays open until a reset, or
+    /// if `times` waits are used up.
+    ///
+    /// For `times`, 2 or 3 is a good value, because a circuit admits one probe at a time by default, and the other
+    /// waiting callers are rejected again.
     pub fn wait_for_circuit(mut self, longest: Duration, times: u32) -> Self {
         self.longest_wait = longest;
         self.waits_left = times;
         self
     }
 
-    /// Sets the backoff of the waits for a circuit: doubling from `first` to `max`, with that share of itself at random on top.
+    /// Sets the backoff of the waits for a circuit, which doubles from `first` to `max` and adds a random share of up
+    /// to `jitter`.
     ///
-    /// Default: 100 ms, 2 s and 0.5, or those of the builder. Range: 1 ms to 1 hour, `first` not above `max`; jitter 0 to 1.
+    /// Default: 100 ms, 2 s and 0.5, or the values of the builder. Range: 1 ms to 1 hour with `first` not above `max`, and
+    /// 0 to 1 for `jitter`.
     ///
     /// # Errors
     ///
@@ -124,15 +131,15 @@ impl<P, F> RetryPolicy<P, F> {
         Ok(self)
     }
 
-    /// Looks for the rejection in the extensions of responses: for circuits that reject with
-    /// a response, such as `HttpRejection` and `GrpcRejection`.
+    /// Searches the extensions of responses for the rejection, for circuits that reject with a response, such as those
+    /// with `HttpRejection` or `GrpcRejection`.
     ///
     /// For `http::Response` (feature `http`) and `reqwest::Response` (feature `reqwest`).
     pub fn in_responses(self) -> RetryPolicy<P, InResponses> {
         self.found_by(InResponses)
     }
 
-    /// Looks for the rejection with a closure over the result, for an error type of your own.
+    /// Searches the result for the rejection with a closure, for an error type of your own.
     ///
     /// ```
     /// use tower_circuit_breaker::{Rejected, retry::RetryPolicy};
@@ -150,7 +157,8 @@ impl<P, F> RetryPolicy<P, F> {
     /// ```
     pub fn find_by<Res, Err, G>(self, find: G) -> RetryPolicy<P, G>
     where
-        // The bound stands here, so that a closure's references are taken as it is written.
+        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound of
+        // the method that receives the closure.
         G: Fn(&Result<Res, Err>) -> Option<&Rejected>,
     {
         self.found_by(find)
@@ -167,13 +175,14 @@ impl<P, F> RetryPolicy<P, F> {
         RetryPolicy { policy, find, backoff, longest_wait, waits_left }
     }
 
-    /// How long to wait for the circuit, if it is to be waited for: without the step of the backoff.
+    /// Returns the announced wait for the circuit, without the step of the backoff. `None` if the rejection is to be
+    /// returned.
     fn wait(&self, rejected: &Rejected) -> Option<Duration> {
         let known = match (rejected.reason(), rejected.retry_after()) {
             (_, Some(after)) => after,
-            // It ends as soon as a probe does, or the load sinks.
+            // The circuit can admit calls at any moment, as soon as a probe ends or the load falls.
             (RejectReason::HalfOpen | RejectReason::LoadShed, None) => Duration::ZERO,
-            // Held, or recovering only by hand: nobody knows until when.
+            // The circuit is held by an operator or recovers only by a reset, so the end is unknown.
             (RejectReason::Tripped, None) => return None,
         };
         (self.waits_left > 0 && known <= self.longest_wait).then_some(known)
@@ -195,7 +204,7 @@ where
         let known = self.wait(rejected)?;
         self.waits_left -= 1;
         let step = self.backoff.next_backoff();
-        // At most a year or so: no open duration is longer.
+        // The sum cannot overflow, because no open duration is longer than about a year.
         let waiting = sleep_until(step.deadline() + known);
         Some(RetryFuture { wait: Wait::ForCircuit { waiting } })
     }
@@ -218,7 +227,7 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it leaves nothing behind: no attempt is made.
+    /// If the wait is dropped, no attempt is made.
     #[derive(Debug)]
     pub struct RetryFuture<F> {
         #[pin]

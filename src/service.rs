@@ -1,7 +1,10 @@
-//! The service: it peeks when polled ready, and takes the permit when called.
+//! The service, which checks the circuit when it is polled ready, and takes a permit when it is called.
 //!
-//! A permit must not be taken in `poll_ready`, which may be called and never followed by a call: a probe's slot would be lost.
-//! And `poll_ready` never fails by itself: one error kills a `Buffer` for good and makes `Balance` drop the endpoint.
+//! `poll_ready` takes no permit, because a caller may never call after it, and a probe's slot would be lost.
+//! `poll_ready` reports no rejection as an error, because one error disables a `Buffer` for good and makes `Balance`
+//! drop the endpoint.
+//!
+//! The [`future`](crate::ResponseFuture) polls the call and records its outcome.
 
 mod pend;
 #[cfg(feature = "tonic")]
@@ -21,34 +24,37 @@ use crate::keyed::{OneCircuit, Select};
 use crate::rejection::{BoxedErrors, Rejection};
 use pend::Pend;
 
-/// What `poll_ready` does while the circuit rejects every call.
+/// The behaviour of `poll_ready` while the circuit rejects every call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum WhenOpen {
-    /// It is ready at once, without polling the inner service, and the call is rejected. The default: it fails fast.
+    /// `poll_ready` is ready at once without polling the inner service, and the call is rejected, so that callers fail
+    /// fast. The default.
     #[default]
     Reject,
-    /// It is pending until the circuit lets calls through again, so that `tower::balance` takes the endpoint out of rotation.
+    /// `poll_ready` is pending until the circuit lets calls through again, so that `tower::balance` takes the endpoint
+    /// out of rotation.
     ///
-    /// For long-lived services on a tokio runtime with time enabled, whose timer wakes them at the deadline. Where its time is
-    /// paused, give the circuit a [`TokioClock`](crate::clock::TokioClock). Under a layer that is applied anew for each request,
-    /// callers would queue without bound.
+    /// For long-lived services on a tokio runtime with time enabled, because a timer wakes them at the deadline. If the
+    /// time of the runtime is paused, give the circuit a [`TokioClock`](crate::clock::TokioClock). If a layer is
+    /// applied anew for each request, use [`Reject`](Self::Reject), because pending callers would queue without bound.
     Pend,
 }
 
 /// A service behind a circuit.
 ///
-/// A clone shares the circuit, not the readiness: like every tower service, it must be polled ready before it is called. A
-/// call without that is rejected, as the inner service was not made ready for it.
+/// A clone shares the circuit but not the readiness. Like every tower service, the clone must be polled ready before a
+/// call. A call without this poll is rejected, because the inner service is not ready for it.
 pub struct CircuitBreaker<S, C = DefaultClassifier, R = BoxedErrors, K = OneCircuit> {
     inner: S,
     circuits: K,
     classifier: C,
     rejection: R,
     when_open: WhenOpen,
-    /// Whether the inner service has been polled ready and not been called since.
+    /// True if the inner service has been polled ready and not been called since.
     inner_ready: bool,
-    /// When the circuit was last found to reject calls, so that the call need not look again; zero if it was not.
+    /// The time when `poll_ready` found that the circuit rejects calls, so that the call need not read the clock again.
+    /// Zero if the circuit let calls through.
     found_open: Tick,
     pend: Pend,
 }
@@ -81,13 +87,13 @@ impl<S, C, R, K> CircuitBreaker<S, C, R, K> {
         &self.inner
     }
 
-    /// Returns the inner service, to be changed; a call through it is not guarded.
+    /// Returns the inner service for changes. A call through the reference bypasses the circuit.
     #[must_use]
     pub const fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// Takes the inner service out.
+    /// Takes the inner service out of the breaker.
     #[must_use]
     pub fn into_inner(self) -> S {
         self.inner
@@ -115,7 +121,7 @@ where
                         || circuit.awaits_restore()
                             && ready!(self.pend.poll_restored(circuit, context)) != Peek::MayPass;
                     if rejects {
-                        // What has been made ready stays so, for the call after the next admission.
+                        // The inner service stays ready if it was, and the next admitted call uses its readiness.
                         return Poll::Ready(Ok(()));
                     }
                 }
@@ -125,7 +131,7 @@ where
         let result = ready!(self.inner.poll_ready(context));
         self.inner_ready = result.is_ok();
         Poll::Ready(result.map_err(|error| {
-            // Without a request nobody knows whose circuit it would be, unless there is only one.
+            // Without a request, the circuit is known only if the service has a single one.
             if let Some(circuit) = self.circuits.shared() {
                 circuit.record_ready_error(self.classifier.ready_error(&error));
             }
@@ -178,7 +184,7 @@ where
 impl<S: Clone, C: Clone, R: Clone, K: Clone> Clone for CircuitBreaker<S, C, R, K> {
     fn clone(&self) -> Self {
         let (inner, circuits) = (self.inner.clone(), self.circuits.clone());
-        // A clone of a ready service is not ready.
+        // Not ready, because the clone of an inner service that is ready is not ready.
         Self::new(inner, circuits, self.classifier.clone(), self.rejection.clone(), self.when_open)
     }
 }

@@ -1,11 +1,13 @@
-//! Circuits and their store from a TOML or JSON file, and from the environment.
+//! Settings of circuits and of their store, from a TOML or JSON file and from the environment.
 //!
-//! A broken file is refused as a whole when it is loaded, with one sentence that says where: nothing is started on half of
-//! what somebody meant. So is a key that nobody knows, with the nearest one that somebody does. Clock, observers and a
-//! function of the attempt are code, and stay there: see [`Settings::circuit_builder`].
+//! A broken file is refused as a whole when it is loaded, with one sentence that names the place, so that no program
+//! starts with half of its settings. An unknown key is refused too, and the error suggests the nearest known key. A
+//! clock, observers and a function of the attempt cannot be written in a file and are set in code, see
+//! [`Settings::circuit_builder`].
 //!
-//! Nothing here connects to a store. Without `enabled = true` in `[persistence]` there is none, and everything else is the same.
-//! With the feature `store`, `Settings::registry` returns the builder of a registry that keeps its circuits there.
+//! This module does not connect to a store. Without `enabled = true` in `[persistence]` there is no store, and all
+//! other settings work the same. With the feature `store`, `Settings::registry` returns the builder of a registry with
+//! the store of the settings.
 //!
 //! # The file
 //!
@@ -24,7 +26,7 @@
 //! for config in settings.circuits() {
 //!     registry.circuit(config)?;
 //! }
-//! // A name that the file does not have gets the defaults.
+//! A name without a table in the file gets the defaults.
 //! let orders = registry.circuit(settings.circuit("orders")?)?;
 //! # assert_eq!(registry.circuits().len(), 4);
 //! # assert_eq!(settings.persistence().map(|kept| kept.ttl_open("payments").as_secs()), Some(48 * 3600));
@@ -33,23 +35,24 @@
 //!
 //! # The environment
 //!
-//! [`Settings::with_env`] lays the environment over the file, key by key. A value is spelled as in the file, without quotes;
-//! an empty one is as good as none.
+//! [`Settings::with_env`] overrides the file with the environment, key by key. A value is spelled as in the file,
+//! without quotes. An empty value counts as not set.
 //!
 //! | variable | key |
 //! |---|---|
-//! | `CIRCUIT_BREAKER_CONFIG` | a whole document, or the path of one; it lies over the file, and below the other variables |
+//! | `CIRCUIT_BREAKER_CONFIG` | a whole document, or the path of one; it overrides the file, and the other variables override it |
 //! | `CIRCUIT_BREAKER_PERSISTENCE` | `persistence.enabled`: `true` or `false` |
-//! | `CIRCUIT_BREAKER_STORE`, `…_CACHE`, `…_SHARING`, `…_INSTANCE`, `…_SCHEMA`, `…_FIRST_CALL_WAITS`, `…_TTL_OPEN`, `…_TTL_OTHER` | the others of `persistence` |
-//! | `CIRCUIT_BREAKER_DEFAULT_FAILURE_RATE`, … | `defaults.failure_rate`, and likewise each key of it |
-//! | `CIRCUIT_BREAKER_CIRCUIT_PAYMENTS_FAILURE_RATE`, … | `circuits.payments.failure_rate`, and likewise each key of each circuit |
+//! | `CIRCUIT_BREAKER_STORE`, `…_CACHE`, `…_SHARING`, `…_INSTANCE`, `…_SCHEMA`, `…_FIRST_CALL_WAITS`, `…_AUDIT_KEPT`, `…_TTL_OPEN`, `…_TTL_OTHER` | the other keys of `persistence` |
+//! | `CIRCUIT_BREAKER_DEFAULT_FAILURE_RATE`, … | `defaults.failure_rate`, and each other key of `defaults` |
+//! | `CIRCUIT_BREAKER_CIRCUIT_PAYMENTS_FAILURE_RATE`, … | `circuits.payments.failure_rate`, and each other key of each circuit |
 //! | `CIRCUIT_BREAKER_DISABLED` | none: the kill switch, which each circuit reads itself |
 //!
-//! A variable names a circuit in capitals, with one `_` for all that is neither letter nor digit: `/users/{id}` is `USERS_ID`.
-//! It reaches only circuits that a document has. For others there is `CIRCUIT_BREAKER_CONFIG='circuits.orders.probes = 1'`.
+//! A variable names a circuit in capitals, with one `_` between its runs of ASCII letters and digits, so that
+//! `/users/{id}` is `USERS_ID`. Variables reach only circuits that a document has. Set other circuits with
+//! `CIRCUIT_BREAKER_CONFIG='circuits.orders.probes = 1'`.
 //!
-//! Any other variable that begins with `CIRCUIT_BREAKER_` is refused, as it must be a slip; but for those with which
-//! Kubernetes announces a service that is called `circuit-breaker…`.
+//! Any other variable that begins with `CIRCUIT_BREAKER_` is refused, because it is probably a spelling mistake. The
+//! variables that Kubernetes sets for a service called `circuit-breaker…` are ignored.
 
 #[cfg(feature = "store")]
 mod build;
@@ -75,13 +78,13 @@ use draft::Draft;
 pub use error::SettingsError;
 pub use persistence::{Persistence, StoreUrl};
 
-/// The settings of all circuits and of their store, checked. The default is an empty file's.
+/// The checked settings of all circuits and of their store. The default is that of an empty file.
 ///
 /// See the [module](self) for the keys and the variables.
 #[derive(Debug, Clone, Default)]
 #[must_use = "settings are only read: make circuits of them"]
 pub struct Settings {
-    // Kept for what is laid over it later.
+    // Kept, because `with_env` and `with_vars` change the draft and check it again.
     draft: Draft,
     defaults: Vec<Setting>,
     circuits: BTreeMap<String, (Vec<Setting>, Config)>,
@@ -89,11 +92,11 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads a TOML file, or a JSON one: that ends in `.json` or begins with a brace.
+    /// Reads a file, as JSON if its name ends in `.json` or its text begins with a brace, and as TOML otherwise.
     ///
     /// # Errors
     ///
-    /// [`SettingsError`] if it cannot be read, is larger than 1 MiB, or has anything in it that is not allowed.
+    /// [`SettingsError`] if the file cannot be read, is larger than 1 MiB, or contains a forbidden key or value.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, SettingsError> {
         let origin = path.as_ref().display().to_string();
         let value = document::read_file(path.as_ref(), &origin)?;
@@ -104,7 +107,7 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// As [`from_file`](Self::from_file).
+    /// The same as for [`from_file`](Self::from_file).
     pub fn from_toml(text: &str) -> Result<Self, SettingsError> {
         const ORIGIN: &str = "the TOML text";
         Self::check(Draft::read(document::read(text, ORIGIN, false)?, ORIGIN)?)
@@ -114,31 +117,32 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// As [`from_file`](Self::from_file).
+    /// The same as for [`from_file`](Self::from_file).
     pub fn from_json(text: &str) -> Result<Self, SettingsError> {
         const ORIGIN: &str = "the JSON text";
         Self::check(Draft::read(document::read(text, ORIGIN, true)?, ORIGIN)?)
     }
 
-    /// Reads the environment alone.
+    /// Reads the environment without a file.
     ///
     /// # Errors
     ///
-    /// As [`with_env`](Self::with_env).
+    /// The same as for [`with_env`](Self::with_env).
     pub fn from_env() -> Result<Self, SettingsError> {
         Self::default().with_env()
     }
 
-    /// Lays the environment over these settings, and checks them again.
+    /// Overrides these settings with the environment, and checks them again.
     ///
     /// # Errors
     ///
-    /// [`SettingsError`] if a variable that begins with `CIRCUIT_BREAKER_` is unknown, or its value not allowed.
+    /// [`SettingsError`] if a variable that begins with `CIRCUIT_BREAKER_` is unknown or has a forbidden value.
     pub fn with_env(self) -> Result<Self, SettingsError> {
         self.with_vars(std::env::vars_os())
     }
 
-    /// Lays the given variables over these settings, as [`with_env`](Self::with_env) does those of the process.
+    /// Overrides these settings with the given variables, as [`with_env`](Self::with_env) does with those of the
+    /// process.
     ///
     /// ```
     /// use tower_circuit_breaker::settings::Settings;
@@ -153,7 +157,7 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// As [`with_env`](Self::with_env).
+    /// The same as for [`with_env`](Self::with_env).
     pub fn with_vars<N, V>(self, vars: impl IntoIterator<Item = (N, V)>) -> Result<Self, SettingsError>
     where
         N: Into<OsString>,
@@ -164,33 +168,34 @@ impl Settings {
         Self::check(draft)
     }
 
-    /// Returns the configuration of each circuit that has a table, by name.
+    /// Returns the configurations of all circuits that have a table, sorted by name.
     pub fn circuits(&self) -> impl Iterator<Item = Config> {
         self.circuits.values().map(|(_, config)| config.clone())
     }
 
-    /// Returns the configuration of the circuit of that name: the defaults, if it has no table.
+    /// Returns the configuration of a circuit. A circuit without a table has the defaults.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if it is not a name; the settings themselves have been checked.
+    /// [`ConfigError`] if `name` is not a valid name. The settings have been checked already.
     pub fn circuit(&self, name: &str) -> Result<Config, ConfigError> {
         self.circuit_builder(name).build()
     }
 
-    /// Returns the same as a builder, for what a file cannot say: a clock, observers.
+    /// Returns the configuration of a circuit as a builder, for settings that a file cannot contain, such as a clock or
+    /// observers.
     pub fn circuit_builder(&self, name: &str) -> ConfigBuilder {
         let settings = self.circuits.get(name).map_or(&self.defaults, |(settings, _)| settings);
         circuit::build(settings, Config::builder(name))
     }
 
-    /// Returns where and how circuits are kept, or `None` unless persistence is enabled.
+    /// Returns the settings of the store, or `None` if persistence is not enabled.
     #[must_use]
     pub const fn persistence(&self) -> Option<&Persistence> {
         self.persistence.as_ref()
     }
 
-    /// Judges everything once, so that what is refused is refused at start.
+    /// Checks all settings once, so that a mistake is found at the start of the program.
     fn check(draft: Draft) -> Result<Self, SettingsError> {
         let mut persistence = Persistence::read(&draft.persistence)?;
         let defaults = draft.defaults()?;

@@ -1,9 +1,9 @@
-//! Load shedding: heavy operations are refused while the machine is busy, so that the light ones still go through.
+//! Load shedding, which refuses heavy operations while the machine is busy, so that light operations still succeed.
 //!
-//! A [`LoadSheddingLayer`] is a layer of its own, outside the breaker, and reports on the same circuit. It refuses a call if two
-//! things are so: the load of the system is above its limit, 85 % by default, and the operation is estimated at more than its
-//! own, 100 by default. Such a call is a [`Rejected`](crate::Rejected) with [`RejectReason::LoadShed`], counted as shed: it is no
-//! failure, no probe, and in no window.
+//! A [`LoadSheddingLayer`] is a layer of its own outside the breaker, and reports on the same circuit. The layer
+//! refuses a call if the load of the system is above its limit, 85 % by default, and the operation is estimated above
+//! its own limit, 100 by default. A refused call is a [`Rejected`](crate::Rejected) with [`RejectReason::LoadShed`] and
+//! is counted as shed. It is not a failure, takes no probe, and enters no window, because the service is not at fault.
 //!
 //! ```
 //! use tower::ServiceBuilder;
@@ -23,18 +23,19 @@
 //! # Ok::<(), tower_circuit_breaker::config::ConfigError>(())
 //! ```
 //!
-//! # When it steps aside
+//! # Calls that are not shed
 //!
-//! * The circuit rejects the call anyway, as it is open, forced open, or half-open with its probes taken: then that is the reason.
-//! * The circuit is disabled, or `CIRCUIT_BREAKER_DISABLED` names it: what lets every call through lets every call through here.
-//! * The circuit is in shadow: the call goes through, and is counted in [`Totals::would_reject`].
-//! * Nobody knows the load: a probe that gives none, panics, or has been looking for longer than two seconds sheds nothing.
+//! * The circuit rejects the call anyway, because it is open, forced open, or half-open with its probes taken. The
+//!   state of the circuit is then the reason of the rejection.
+//! * The circuit is disabled, or `CIRCUIT_BREAKER_DISABLED` names it. Both let every call through, here as well.
+//! * The circuit is in shadow. The call goes through and is counted in [`Totals::would_reject`].
+//! * The load is unknown, because the probe returns no load, panics, or has not returned for two seconds.
 //!
-//! # How the load is looked at
+//! # Polling the load
 //!
-//! No task and no runtime: at most every 250 ms by the circuit's clock, one call looks, and the others go by what was seen last.
-//! A probe that blocks keeps that one call waiting. Shedding begins above the limit and ends below another, 5 points lower,
-//! so that it does not flutter.
+//! The layer needs no task and no runtime. At most every 250 ms by the circuit's clock, one call polls the load, and
+//! the other calls use the last reading. A probe that blocks delays only the call that polls it. Shedding begins above
+//! one limit and ends below another, 5 points lower, so that it does not switch on and off with each reading.
 //!
 //! [`RejectReason::LoadShed`]: crate::state::RejectReason::LoadShed
 //! [`Totals::would_reject`]: crate::circuit::Totals::would_reject
@@ -55,11 +56,11 @@ pub use cpu::CpuProbe;
 pub use future::SheddingFuture;
 pub use layer::{LoadShedding, LoadSheddingLayer};
 
-/// Says how busy the system is. [`CpuProbe`] looks at the CPU; a closure is a probe too.
+/// Measures the load of the system. [`CpuProbe`] measures the CPU, and a closure is a probe too.
 ///
 /// # Examples
 ///
-/// What is scarce may be something else than the CPU:
+/// A probe of a scarce resource other than the CPU:
 ///
 /// ```
 /// use std::sync::Arc;
@@ -75,14 +76,15 @@ pub use layer::{LoadShedding, LoadSheddingLayer};
 /// # Ok::<(), tower_circuit_breaker::config::ConfigError>(())
 /// ```
 pub trait LoadProbe: Send + Sync + 'static {
-    /// Returns the load, where 1.0 is all that the system can do, and more than that where work piles up.
+    /// Returns the load. 1.0 is the capacity of the system, and a larger value means that work piles up.
     ///
-    /// `None`, a negative number and what is no number mean that nobody knows: then nothing is shed. Called by one call at a
-    /// time, which waits for it: it should take microseconds. A panic is caught, and counts as `None`.
+    /// `None`, a negative number, infinity and NaN mean that the load is unknown, and nothing is shed. One call at a
+    /// time calls this method and waits for it, so the method should take microseconds. A panic is caught and counts as
+    /// `None`.
     fn load(&self) -> Option<f64>;
 }
 
-/// A closure that gives an `f64` or an `Option<f64>`.
+/// A closure that returns an `f64` or an `Option<f64>`.
 impl<F, L> LoadProbe for F
 where
     F: Fn() -> L + Send + Sync + 'static,
@@ -93,15 +95,15 @@ where
     }
 }
 
-/// One probe for several layers.
+/// A probe that several layers share.
 impl<P: LoadProbe + ?Sized> LoadProbe for Arc<P> {
     fn load(&self) -> Option<f64> {
         (**self).load()
     }
 }
 
-/// Says what operation a request asks for, and how heavy that is. Closures are made ones by
-/// [`operation`](LoadSheddingBuilder::operation).
+/// Estimates the operation that a request asks for. [`operation`](LoadSheddingBuilder::operation) accepts a closure as
+/// an estimate.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot estimate a `{Req}`",
     note = "give `.operation(|request: &{Req}| (\"its name\", 150))`: a name that the request or the program owns, and a `u64`"
@@ -109,7 +111,7 @@ impl<P: LoadProbe + ?Sized> LoadProbe for Arc<P> {
 pub trait Estimate<Req> {
     /// Returns the name of the operation, and its load in a unit of your own.
     ///
-    /// Asked only while heavy operations are shed.
+    /// Called only while heavy operations are shed.
     fn estimate<'a>(&self, request: &'a Req) -> (&'a str, u64);
 }
 
@@ -122,7 +124,7 @@ where
     }
 }
 
-/// No operation is heavy, so nothing is shed; the load is shown all the same. The default.
+/// No operation is heavy, so nothing is shed. The load is still reported. The default.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct NoEstimate;

@@ -1,4 +1,6 @@
-//! The observers that ship: metrics and logs. They know events only; they decide nothing and do no I/O of their own.
+//! The shipped observers, for metrics and logs.
+//!
+//! They use events only, so that a user's observer can do the same. They decide nothing and do no I/O.
 
 pub(crate) mod audit;
 #[cfg(feature = "keyed")]
@@ -14,7 +16,8 @@ use std::sync::Arc;
 
 use crate::event::Observer;
 
-/// Returns a new one of each shipped observer, for one circuit. With a label, it shares that with others in metrics.
+/// Returns one new observer of each shipped kind, for one circuit. With a label, its metrics share that label with
+/// other circuits.
 pub(crate) fn shipped(label: Option<&Arc<str>>) -> Vec<Arc<dyn Observer>> {
     #[cfg(not(feature = "metrics"))]
     let _unused = label;

@@ -1,4 +1,4 @@
-//! The future: gives the response with its body tracked, unless the call was over with the head.
+//! The future that returns a response with a tracked body, or with an untracked one if the head ends the call.
 
 use std::fmt;
 use std::future::Future;
@@ -16,13 +16,14 @@ use crate::future::ResponseFuture;
 use crate::rejection::Rejection;
 
 pin_project! {
-    /// The future of a call through [`TrackedBodies`](super::TrackedBodies): the head of the response.
+    /// The future of a call through [`TrackedBodies`](super::TrackedBodies). Returns the head of the response.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is done, the inner future is dropped, the permit is returned, and the outcome is cancelled, as of
-    /// [`ResponseFuture`]: neutral at first, a failure of weight 0.5 once the call has waited for `cancelled_counts_after`. Once
-    /// it is done, the body has the permit, and dropping the body ends the call: see [`TrackedBody`].
+    /// If the future is dropped before it is ready, the inner future is dropped, the permit is returned, and the
+    /// outcome is cancelled, as for [`ResponseFuture`]. A cancelled call is neutral, or a failure of weight 0.5 once it
+    /// has waited for `cancelled_counts_after`. After the future is ready, the body has the permit, and a drop of the
+    /// body ends the call, see [`TrackedBody`].
     #[must_use = "futures do nothing unless polled"]
     pub struct TrackedFuture<F, C, R, Req, B, Err>
     where
@@ -75,7 +76,7 @@ where
     }
 }
 
-/// Returns what is left of the call once the head is there, if anything.
+/// Judges the call by its head if the classifier can, or returns the part of the call that the body will end.
 fn after_head<B, C, Req, Err>(
     mut flight: Flight<C, Req, Response<B>, Err>,
     response: &Response<B>,
@@ -88,7 +89,8 @@ where
     if flight.judge_early(|classifier, call, elapsed| classifier.head(call, response, elapsed)) {
         return None;
     }
-    // Nobody polls such a body, and it would count as cancelled.
+    // A body without content is judged now, because the caller may drop it without a poll, which would count as
+    // cancelled.
     if !content.follows(response.status()) || flight.run(|| response.body().is_end_stream()) {
         flight.judge(|classifier, call, elapsed| classifier.end(call, None, elapsed));
         return None;
@@ -96,13 +98,13 @@ where
     Some(Tail::new(flight, response))
 }
 
-/// What the method says about the content of a response (RFC 9110, section 6.4.1).
+/// The content of a response, as far as the method of the request decides it (RFC 9110, section 6.4.1).
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Content {
     AsUsual,
-    /// `HEAD`: none, whatever the status and the length in the header.
+    /// `HEAD`: the response has no content, whatever its status and its length header.
     Never,
-    /// `CONNECT`: none of a success, which makes a tunnel of the connection.
+    /// `CONNECT`: a success has no content, because the connection becomes a tunnel.
     UnlessSuccess,
 }
 

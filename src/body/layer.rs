@@ -1,4 +1,4 @@
-//! The layer: a layer whose services track bodies.
+//! The layer of services that track bodies, made from a configured [`CircuitBreakerLayer`].
 
 use std::fmt;
 
@@ -12,19 +12,22 @@ use crate::rejection::BoxedErrors;
 
 /// Puts services behind a circuit, and holds the permit of each call to the end of the response's body.
 ///
-/// Made by [`CircuitBreakerLayer::tracked_bodies`].
+/// Created by [`CircuitBreakerLayer::tracked_bodies`].
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct TrackedBodiesLayer<C = DefaultClassifier, R = BoxedErrors, K = OneCircuit>(CircuitBreakerLayer<C, R, K>);
 
 impl<C, R, K> CircuitBreakerLayer<C, R, K> {
-    /// Judges calls by the end of their response's body, where the classifier's [`head`](crate::classify::BodyClassifier::head)
-    /// leaves it open. The last step: set everything else before.
+    /// Judges calls by the end of the response's body, if the classifier's
+    /// [`head`](crate::classify::BodyClassifier::head) does not decide. This is the last step, so call all other
+    /// methods before.
     ///
-    /// For services that take an `http::Request` and give an `http::Response`. A body that breaks off is a failure, trailers
-    /// have their say, and what a slow call took is measured to the end. A probe keeps its slot until then, at most for
-    /// [`probe_deadline`](crate::config::ConfigBuilder::probe_deadline). Until callers have read a body to its end nothing is
-    /// known of the call: where they often do not, or where streams never end by themselves (events, watches), judge by the head.
+    /// For services that take an `http::Request` and return an `http::Response`. A body that breaks off is a failure,
+    /// the trailers reach the classifier, and the duration of a slow call includes the body. A probe keeps its slot
+    /// until the end of the body, but at most for [`probe_deadline`](crate::config::ConfigBuilder::probe_deadline).
+    ///
+    /// The call has no outcome until its caller has read the body. If callers often drop bodies, or if streams never
+    /// end by themselves (events, watches), judge such calls by the head.
     ///
     /// ```
     /// use bytes::Bytes;

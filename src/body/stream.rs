@@ -1,4 +1,4 @@
-//! The body: its frames pass through, and its end is the end of the call.
+//! The tracked body, which passes frames on and ends the call at its own end.
 
 use std::fmt;
 use std::pin::Pin;
@@ -15,29 +15,33 @@ use crate::classify::{BodyClassifier, is_grpc_message, is_grpc_web};
 use crate::clock::Tick;
 
 pin_project! {
-    /// The body of a response through [`TrackedBodies`](super::TrackedBodies), with the permit of its call until that is judged.
+    /// The body of a response through [`TrackedBodies`](super::TrackedBodies). Keeps the permit until the call is
+    /// judged.
     ///
-    /// The call is judged once: with the trailers, or by the end of the stream (as soon as the body says that nothing follows,
-    /// since then it may not be polled again), or by the first error, or as panicked. Afterwards, and where there never was a
-    /// permit (a rejection's body, a call that no circuit guards, a call judged by its head), it only passes frames on.
+    /// The call is judged once, by the first of these: trailers, the end of the stream, an error, a panic. The end
+    /// counts as soon as the inner body reports that no frame follows, because the caller may not poll again. A body
+    /// without a permit only passes frames on. Examples are the body of a rejection, of a call without a circuit, and
+    /// of a call that its head has decided.
     ///
     /// # Cancel safety
     ///
-    /// A frame that is not waited for is not lost: the next poll gives it.
+    /// A dropped poll loses no frame, because the next poll returns it.
     ///
-    /// Dropped before the end, the inner body is dropped, the permit is returned, and the outcome is cancelled, unless the
-    /// classifier says otherwise: a failure of weight 0.5 if the next frame had by then been waited for
-    /// `cancelled_counts_after`, else neutral. The wait begins anew with each frame, and only runs while somebody waits: who
-    /// reads slowly, or goes away in the middle of a stream that flows, says nothing about the service. A body that has given as
-    /// many bytes as its `Content-Length` or its size says has ended, though nobody polled it for that. A probe's slot is free
-    /// again.
+    /// If the body is dropped before its end, the inner body is dropped and the permit is returned. The slot of a probe
+    /// becomes free. Unless the classifier decides otherwise, the call is cancelled. A cancelled call is a failure of
+    /// weight 0.5 if the caller had waited `cancelled_counts_after` for the next frame, and neutral otherwise. The wait
+    /// begins anew with each frame and lasts only while the caller polls. A slow reader and a caller who leaves a
+    /// flowing stream are therefore neutral, because they say nothing about the service.
+    ///
+    /// A body that has delivered all bytes of its `Content-Length` or its exact size has ended, even if it was not
+    /// polled again.
     #[must_use = "a body that is dropped before its end counts as a cancelled call"]
     pub struct TrackedBody<B, C, Req, Err>
     where
         B: Body,
         C: BodyClassifier<Req, B, Err>,
     {
-        // The inner body is dropped first: what it does while it is dropped still belongs to the call.
+        // The inner body is dropped before the tail, because its drop is still a part of the call.
         #[pin]
         inner: B,
         tail: Option<Tail<B, C, Req, Err>>,
@@ -59,7 +63,7 @@ where
         &self.inner
     }
 
-    /// Takes the inner body out. If the call is not judged yet, it counts as one that was dropped now.
+    /// Takes the inner body out. If the call is not judged yet, the body counts as dropped at this moment.
     #[must_use]
     pub fn into_inner(self) -> B {
         self.inner
@@ -82,7 +86,7 @@ where
         let Some(tail) = this.tail else { return this.inner.poll_frame(context) };
         let (frame, is_last) = tail.flight.run(|| {
             let frame = this.inner.as_mut().poll_frame(context);
-            // Who knows that nothing follows does not poll again.
+            // Checked at once, because a caller that knows that no frame follows does not poll again.
             let is_last = matches!(frame, Poll::Ready(Some(Ok(_)))) && this.inner.is_end_stream();
             (frame, is_last)
         });
@@ -107,7 +111,7 @@ where
     }
 }
 
-/// An untracked body: no call waits for its end.
+/// Creates an untracked body, which belongs to no call.
 impl<B, C, Req, Err> Default for TrackedBody<B, C, Req, Err>
 where
     B: Body + Default,
@@ -128,20 +132,21 @@ where
     }
 }
 
-/// What is left of a call while its body streams.
+/// The part of a call that remains while its body streams.
 pub(super) struct Tail<B, C, Req, Err>
 where
     B: Body,
     C: BodyClassifier<Req, B, Err>,
 {
     flight: Flight<C, Req, Response<B>, Err>,
-    /// Since when the next frame is waited for.
+    /// The time since which the caller has waited for the next frame. `None` if the caller is not waiting.
     waits_since: Option<Tick>,
-    /// How many bytes are still to come, if the head or the body said so. A reader that counts them, as hyper's HTTP/1 does
-    /// whatever version the service speaks, does not poll for the end.
+    /// The number of bytes that are still to come, if the head or the body announced it. When the number is zero the
+    /// call has ended, because a reader that counts bytes does not poll for the end. hyper's HTTP/1 does so,
+    /// whichever version the service speaks.
     left: Option<u64>,
-    /// Whether trailers may come after the body has said that nothing follows: tonic-web's client says it of the stream below,
-    /// whose last bytes are a message and the trailers.
+    /// True if trailers may follow after the body has reported that no frame follows. tonic-web's client reports the
+    /// end of the stream below it, while the last bytes of that stream still are a message and the trailers.
     ends_early: bool,
 }
 
@@ -152,17 +157,18 @@ where
 {
     pub(super) fn new(mut flight: Flight<C, Req, Response<B>, Err>, response: &Response<B>) -> Self {
         let headers = response.headers();
-        // Trailers are still to come, where they were announced (up to HTTP/1.1 there are none beside a length) and in gRPC.
+        // The number of bytes is unknown if trailers may follow. Trailers follow in gRPC, and where they are announced.
+        // HTTP/1.1 and older have no trailers beside a length.
         let announced = response.version() > Version::HTTP_11 && headers.contains_key(TRAILER);
         let left =
             if announced || is_grpc_message(headers) || is_grpc_web(headers) || headers.contains_key(TRANSFER_ENCODING)
             {
-                // A coding overrides the length (RFC 9112, section 6.3).
+                // A transfer coding overrides the length (RFC 9112, section 6.3).
                 None
             } else if let Some(length) = headers.get(CONTENT_LENGTH) {
                 length.to_str().ok().and_then(|length| length.parse().ok())
             } else {
-                // From this hyper's server makes the header.
+                // hyper's server makes the length header from this size.
                 flight.run(|| response.body().size_hint().exact())
             };
         let ends_early = is_grpc_web(headers);
@@ -176,7 +182,7 @@ where
         false
     }
 
-    /// Looks at a frame that came, and returns whether it was the last.
+    /// Records a frame. Returns true if the call has been judged.
     fn take(&mut self, frame: &Frame<B::Data>, is_last: bool) -> bool {
         self.waits_since = None;
         if let Some(trailers) = frame.trailers_ref() {
@@ -186,7 +192,8 @@ where
             *left = left.saturating_sub(data.remaining() as u64);
         }
         if is_last && self.ends_early {
-            // Unless somebody asks for more.
+            // The next poll judges the call, because trailers may follow. If no poll follows, the drop judges the call as
+            // ended.
             self.left = Some(0);
             return false;
         }
@@ -211,10 +218,10 @@ where
 {
     fn drop(&mut self) {
         if self.flight.is_polling() {
-            // The flight's own drop says that it panicked.
+            // The drop of the flight judges the call as panicked.
             return;
         }
-        // Who still waits for something after the last byte, waits for trailers.
+        // The call has ended if all bytes have arrived, unless the caller waits for more, because then trailers are due.
         if self.left == Some(0) && self.waits_since.is_none() {
             self.end(None);
         }

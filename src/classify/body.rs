@@ -1,4 +1,7 @@
-//! Judging a response by the end of its body.
+//! Classifiers that judge a response by the end of its body.
+//!
+//! A stream can fail after a head that looks well. Therefore [`BodyClassifier`] decides at the head whether it waits
+//! for the body. The [`body`](crate::body) module keeps the permit until then, and calls the methods.
 
 use std::time::Duration;
 
@@ -10,21 +13,21 @@ use super::closure::{ErrorClassifier, FnClassifier, ResponseClassifier};
 use super::timeout::{DefaultClassifier, outcome_of_any};
 use crate::outcome::Outcome;
 
-/// A [`Classifier`] that may wait for the end of the body, for a layer with
+/// A [`Classifier`] that can wait for the end of the body, for a layer with
 /// [`tracked_bodies`](crate::CircuitBreakerLayer::tracked_bodies).
 ///
-/// Of a call whose response came, [`head`](Self::head) is asked first. If that leaves it open, exactly one of
-/// [`end`](Self::end), [`body_error`](Self::body_error) and the classifier's [`cancelled`](Classifier::cancelled) and
-/// [`panicked`](Classifier::panicked) has the last word. `cancelled` gets, as `elapsed`, how long the next frame had been
-/// waited for when the body was dropped: zero if nobody was waiting.
+/// When the response arrives, [`head`](Self::head) is called first. If `head` returns `None`, exactly one of
+/// [`end`](Self::end), [`body_error`](Self::body_error), [`cancelled`](Classifier::cancelled) and
+/// [`panicked`](Classifier::panicked) is called later and decides the outcome. For a dropped body, the `elapsed` of
+/// `cancelled` is the time for which the caller had waited for the next frame, or zero if the caller was not waiting.
 ///
-/// [`DefaultClassifier`] and the closures wait for the end of every response that they call a success. Then a body that came to
-/// its end is a success, and an error of the body is judged as an error of the call is by default: timeouts weigh 0.5, others
-/// 1.0.
+/// [`DefaultClassifier`] and the closures wait for the end of every response that they call a success. A normal end of
+/// the body is then a success. An error of the body is judged as [`DefaultClassifier`] judges an error of the call, so
+/// that a timeout weighs 0.5 and every other error 1.0.
 ///
 /// # Examples
 ///
-/// A classifier of your own, for a service that says in a trailer how it went, and whose events never end by themselves:
+/// A classifier for a service that reports its result in a trailer, and whose event streams never end by themselves:
 ///
 /// ```
 /// use std::time::Duration;
@@ -69,19 +72,20 @@ use crate::outcome::Outcome;
     note = "the default classifier and closures over an `http::Response` can, if the body's error is `'static`"
 )]
 pub trait BodyClassifier<Req, B: Body, Err>: Classifier<Req, Response<B>, Err> {
-    /// Looks at the head of the response: `Some` is the outcome of the call, `None` waits for the end of the body.
+    /// Returns the outcome of the call if the head decides it, or `None` to wait for the end of the body.
     fn head(&self, call: &mut Self::Call, response: &Response<B>, elapsed: Duration) -> Option<Outcome>;
 
-    /// Says what the end of the body meant, with the trailers if there were some.
+    /// Returns the outcome of a body that ended, with the trailers if the response had trailers.
     ///
-    /// A response without content has ended with its head.
+    /// A response without content ends with its head.
     fn end(&self, call: Self::Call, trailers: Option<&HeaderMap>, elapsed: Duration) -> Outcome;
 
-    /// Says what an error of the body meant.
+    /// Returns the outcome of a body that failed with `error`.
     fn body_error(&self, call: Self::Call, error: &B::Error, elapsed: Duration) -> Outcome;
 }
 
-/// Makes classifiers that judge whole responses wait for the end of those that are a success.
+/// Implements [`BodyClassifier`] for classifiers of whole responses: a success at the head waits for the end of the
+/// body.
 macro_rules! wait_for_the_end {
     ($($type:ty: <$($parameter:ident)?>;)*) => {$(
         impl<Req, B, Err, $($parameter)?> BodyClassifier<Req, B, Err> for $type

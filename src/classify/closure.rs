@@ -1,4 +1,7 @@
-//! Closures as classifiers. The builder methods of the layer make them, so that no type needs to be spelt out.
+//! Classifiers made of closures.
+//!
+//! The methods `classify`, `classify_error` and `classify_response` of the layer create these types, so that users do
+//! not write their names.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,7 +11,7 @@ use super::Classifier;
 use super::timeout::{outcome_of_any, readiness_outcome_of_any};
 use crate::outcome::Outcome;
 
-/// A closure over the whole result, made by [`CircuitBreakerLayer::classify`](crate::CircuitBreakerLayer::classify).
+/// A closure over the whole result, created by [`CircuitBreakerLayer::classify`](crate::CircuitBreakerLayer::classify).
 pub struct FnClassifier<F, Res, Err> {
     f: F,
     result: PhantomData<fn(&Res, &Err)>,
@@ -40,8 +43,8 @@ where
     }
 }
 
-/// A closure over the error, made by [`CircuitBreakerLayer::classify_error`](crate::CircuitBreakerLayer::classify_error).
-/// Every response is a success.
+/// A closure over the error, created by
+/// [`CircuitBreakerLayer::classify_error`](crate::CircuitBreakerLayer::classify_error). Every response is a success.
 pub struct ErrorClassifier<F, Err> {
     f: F,
     error: PhantomData<fn(&Err)>,
@@ -67,9 +70,9 @@ impl<F: Fn(&Err) -> Outcome, Req, Res, Err> Classifier<Req, Res, Err> for ErrorC
     }
 }
 
-/// A closure over the response, made by
-/// [`CircuitBreakerLayer::classify_response`](crate::CircuitBreakerLayer::classify_response). Errors are left to
-/// [`DefaultClassifier`](super::DefaultClassifier).
+/// A closure over the response, created by
+/// [`CircuitBreakerLayer::classify_response`](crate::CircuitBreakerLayer::classify_response).
+/// [`DefaultClassifier`](super::DefaultClassifier) judges the errors.
 pub struct ResponseClassifier<F, Res> {
     f: F,
     response: PhantomData<fn(&Res)>,
@@ -95,7 +98,7 @@ impl<F: Fn(&Res) -> Outcome, Req, Res, Err: 'static> Classifier<Req, Res, Err> f
     }
 }
 
-// By hand: a derive would ask `Clone` of responses and errors, and `Debug` of closures.
+// Written by hand, because a derive would require `Clone` of responses and errors, and `Debug` of closures.
 impl<F: Clone, Res, Err> Clone for FnClassifier<F, Res, Err> {
     fn clone(&self) -> Self {
         Self { f: self.f.clone(), result: PhantomData }

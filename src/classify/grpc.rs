@@ -1,9 +1,12 @@
-//! What gRPC statuses mean, in headers and in trailers.
+//! The meaning of gRPC statuses, in headers and in trailers.
 //!
-//! A gRPC call that failed is an HTTP response with status 200: what became of it is its `grpc-status`, in the headers if there
-//! is no message (a trailers-only response), in the trailers otherwise. A classifier that sees heads only takes every stream
-//! for a success; hence this one is a [`BodyClassifier`] as well. It parses the status itself: "no status" must not pass for
-//! "OK", and a deadline weighs less than an outage. grpc-web, whose trailers are part of the body, is not looked into.
+//! A failed gRPC call is an HTTP response with status 200, whose `grpc-status` has the result. The status is in the
+//! headers if the response has no message (a trailers-only response), and in the trailers otherwise. A classifier that
+//! sees only heads takes every stream for a success. Therefore [`GrpcClassifier`] is a [`BodyClassifier`] as well.
+//!
+//! The classifier parses the status itself, because a missing status must not count as OK, and because a deadline
+//! weighs less than an outage. In grpc-web the trailers are a part of the body, and the classifier does not read
+//! bodies.
 
 mod code;
 #[cfg(feature = "tonic")]
@@ -32,22 +35,28 @@ pub use code::GrpcCode;
 /// | 1 CANCELLED | ignored |
 /// | 3, 5, 6, 7, 9, 10, 11, 12, 16 | success: the service did its job, the fault was the caller's |
 /// | not a status: garbage, or above 16 | as 2 UNKNOWN |
-/// | what a breaker inside answered, with [`Rejected`] in its extensions | ignored |
+/// | a response of a breaker inside, with [`Rejected`] in its extensions | ignored |
 ///
-/// [`status`](Self::status) changes that per status. A failure keeps how long the server asked to be left alone:
-/// `grpc-retry-pushback-ms` in milliseconds ([gRFC A6]; negative or garbage asks for no retry at all, so it is no time).
+/// [`status`](Self::status) changes the outcome of a status.
 ///
-/// Without a `grpc-status`, the HTTP status of a call that was gRPC (by its request's `content-type`) is translated as the
-/// [specification] says: 400 is INTERNAL, 401 UNAUTHENTICATED, 403 `PERMISSION_DENIED`, 404 UNIMPLEMENTED, 429, 502, 503 and
-/// 504 UNAVAILABLE, others UNKNOWN; and so is 200 with a `content-type` that is not gRPC's. 200 with gRPC's, grpc-web's (it was
-/// translated below, as by tonic-web's client) or none is a success to a plain layer, which sees heads only. A layer with `.tracked_bodies()` waits for the trailers: a body that ends
+/// The server can ask for a delay with `grpc-retry-pushback-ms`, in milliseconds ([gRFC A6]). The failure keeps the
+/// delay. A negative or malformed value asks for no retry at all, so the failure has no delay.
+///
+/// If a gRPC call (by the `content-type` of the request) has no `grpc-status`, the [specification] translates the HTTP
+/// status. 400 is INTERNAL, 401 is UNAUTHENTICATED, 403 is `PERMISSION_DENIED`, 404 is UNIMPLEMENTED, and 429, 502, 503
+/// and 504 are UNAVAILABLE. Every other status is UNKNOWN, and so is 200 with a foreign `content-type`.
+///
+/// Status 200 without `grpc-status` leaves the result to the trailers if the `content-type` is that of gRPC, that of
+/// grpc-web (tonic-web's client translates grpc-web below the breaker) or missing. A plain layer sees only heads and
+/// counts such a response as a success. A layer with `.tracked_bodies()` waits for the trailers. A body that ends
 /// without a status is a failure, and so is an error of the body.
 ///
-/// A request that is not `application/grpc`, such as one for grpc-web or a web page on the same server, is judged by the head:
-/// by a `grpc-status` if there is one, otherwise 5xx is a failure and the rest success.
+/// A request that is not `application/grpc`, such as a grpc-web request or a web page on the same server, is judged by
+/// its head. A `grpc-status` decides if the head has one. Otherwise 5xx is a failure, and every other status is a
+/// success.
 ///
-/// Errors are judged as [`DefaultClassifier`](super::DefaultClassifier) does; those of tonic are only known to
-/// `GrpcClassifier::tonic`, which comes with the feature `tonic`.
+/// Errors are judged by [`DefaultClassifier`](super::DefaultClassifier). Only `GrpcClassifier::tonic`, which needs the
+/// feature `tonic`, knows tonic's errors.
 ///
 /// ```
 /// use tower_circuit_breaker::classify::{GrpcClassifier, GrpcCode};
@@ -63,14 +72,17 @@ pub use code::GrpcCode;
 /// [specification]: https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
 #[derive(Debug, Clone, Default)]
 pub struct GrpcClassifier {
-    /// Behind a pointer, as each call takes a clone along, and none for the defaults, as threads would contend for its count.
+    /// The outcomes that [`status`](GrpcClassifier::status) changed.
+    ///
+    /// The table is behind a pointer, because each call clones the classifier. Without a change there is no table,
+    /// because threads would contend for its count of references.
     changed: Option<Arc<[Option<Outcome>; GrpcCode::COUNT]>>,
     #[cfg(feature = "tonic")]
     knows_tonic: bool,
 }
 
 impl GrpcClassifier {
-    /// Returns a classifier with the weights above.
+    /// Returns a classifier with the outcomes of the table above.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -82,21 +94,22 @@ impl GrpcClassifier {
 
     /// Returns a classifier that also knows tonic's errors and error details, for a client's `Channel`.
     ///
-    /// Of an `Err`, `tonic::TimeoutExpired` weighs 0.5, and the code of a `tonic::Status` decides as if it had come in headers,
-    /// wherever they stand in the chain of sources. A local cause that is known, such as a timeout or a rejection, goes before
-    /// the code that tonic gave it. A failure without pushback takes its time from `google.rpc.RetryInfo`, where
-    /// `grpc-status-details-bin` has it.
+    /// A `tonic::TimeoutExpired` anywhere in the sources of an error weighs 0.5. The code of a `tonic::Status` in the
+    /// sources is judged like a code in the headers. A known local cause, such as a timeout or a rejection, decides
+    /// before the code, because tonic only wraps such a cause in a code. A failure without pushback takes its delay
+    /// from `google.rpc.RetryInfo`, if `grpc-status-details-bin` has one.
     ///
-    /// It is a constructor of its own, because a feature must not change what [`new`](Self::new) decides.
+    /// This constructor exists beside [`new`](Self::new), because a feature must not change the judgement of `new`.
     #[cfg(feature = "tonic")]
     #[must_use]
     pub const fn tonic() -> Self {
         Self { changed: None, knows_tonic: true }
     }
 
-    /// Sets what a status means, wherever it came from: a [`GrpcCode`], or with the feature `tonic` its `Code`.
+    /// Sets the outcome of a status, in headers, in trailers or in an error. The code is a [`GrpcCode`], or with the
+    /// feature `tonic` a `tonic::Code`.
     ///
-    /// A failure without a time of its own keeps that of the pushback, if there was one.
+    /// A failure without a `retry_after` of its own takes the delay of the server's pushback, if the response has one.
     #[must_use]
     pub fn status(mut self, code: impl Into<GrpcCode>, outcome: impl Into<Outcome>) -> Self {
         let changed = self.changed.get_or_insert_default();
@@ -104,7 +117,7 @@ impl GrpcClassifier {
         self
     }
 
-    /// Judges a status and what stands beside it.
+    /// Judges a status. `beside` are the headers or the trailers that contained the status, and may have a delay.
     fn judge(&self, code: GrpcCode, beside: &HeaderMap) -> Outcome {
         let changed = self.changed.as_ref().and_then(|changed| changed[code.index()]);
         match changed.unwrap_or_else(|| code.outcome()) {
@@ -115,7 +128,8 @@ impl GrpcClassifier {
         }
     }
 
-    /// Reads how long the server asked to be left alone. Pushback goes first: it is the protocol's own, and may forbid a retry.
+    /// Reads the delay that the server asked for. Pushback decides before the error details, because pushback is a part
+    /// of the protocol and can forbid a retry.
     fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
         if let Some(pushback) = headers.get(PUSHBACK) {
             let milliseconds = pushback.to_str().ok()?.parse::<i32>().ok()?;
@@ -128,9 +142,9 @@ impl GrpcClassifier {
         None
     }
 
-    /// Judges a head, unless the trailers are to decide.
+    /// Judges a head. Returns `None` if the trailers decide.
     fn head<B>(&self, is_grpc: bool, response: &Response<B>) -> Option<Outcome> {
-        // A breaker inside answered; the service did not.
+        // A breaker inside rejected the call, so the response says nothing about the service.
         if response.extensions().get::<Rejected>().is_some() {
             return Some(Outcome::Ignored);
         }
@@ -157,7 +171,7 @@ impl GrpcClassifier {
 }
 
 impl<ReqB, B, Err: 'static> Classifier<Request<ReqB>, Response<B>, Err> for GrpcClassifier {
-    /// Whether the request was gRPC.
+    /// True if the request was gRPC.
     type Call = bool;
 
     fn start(&self, request: &Request<ReqB>) -> bool {
@@ -194,14 +208,15 @@ where
         status.map_or(NO_STATUS, |(code, trailers)| self.judge(code, trailers))
     }
 
-    /// Every error of a body is a failure: nobody cancels a stream and then reads on.
+    /// Judges an error of the body, which is always a failure, because a caller who cancels the stream does not read on
+    /// and sees no error.
     fn body_error(&self, _: bool, error: &B::Error, _: Duration) -> Outcome {
         let outcome = self.error(error);
         if outcome.as_failure().is_some() { outcome } else { Outcome::failure() }
     }
 }
 
-/// Says whether it is `application/grpc`, alone or with a codec: not `application/grpc-web`.
+/// Returns true for `application/grpc`, also with a codec such as `+proto`. `application/grpc-web` is another type.
 pub(crate) fn is_grpc_message(headers: &HeaderMap) -> bool {
     is_of_type(GRPC, headers)
 }
@@ -215,13 +230,15 @@ fn is_of_type(name: &[u8], headers: &HeaderMap) -> bool {
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
-/// Says whether it is `application/grpc-web` or `application/grpc-web-text`, alone or with a codec.
+/// Returns true for `application/grpc-web` and `application/grpc-web-text`, also with a codec.
 pub(crate) fn is_grpc_web(headers: &HeaderMap) -> bool {
     is_of_type(GRPC_WEB, headers) || is_of_type(GRPC_WEB_TEXT, headers)
 }
 
-/// Says whether the answer to a gRPC call is one. As grpc-web it was translated below, by tonic-web's client for one, which
-/// makes trailers of the end of the body and leaves the head as it came.
+/// Returns true if the response to a gRPC call has the type of one.
+///
+/// grpc-web counts as well. tonic-web's client, for example, translates grpc-web below the breaker: it turns the end of
+/// the body into trailers, and does not change the head.
 fn is_grpc_answer(headers: &HeaderMap) -> bool {
     !headers.contains_key(CONTENT_TYPE) || is_grpc_message(headers) || is_grpc_web(headers)
 }
@@ -232,5 +249,5 @@ const GRPC_WEB_TEXT: &[u8] = b"application/grpc-web-text";
 
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
-/// The body ended, and nobody said how the call went.
+/// The outcome of a body that ended without a `grpc-status`.
 const NO_STATUS: Outcome = Outcome::Failure(Failure::hard().with_kind(FailureKind::Named("grpc_no_status")));

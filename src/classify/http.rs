@@ -1,7 +1,8 @@
-//! What HTTP responses mean.
+//! The meaning of HTTP responses.
 //!
-//! A status says whose fault it was: 4xx are answers of a service that works, 5xx are not. Statuses of timeouts weigh half, like
-//! every timeout. A `Retry-After` is passed on to the circuit, within bounds.
+//! A status says on which side the fault is. A 4xx comes from a service that works, a 5xx from a service that fails.
+//! The statuses of timeouts weigh half, like every timeout. A `Retry-After` is passed on to the circuit, limited to 5
+//! minutes.
 
 mod body;
 mod retry_after;
@@ -27,21 +28,23 @@ use retry_after::retry_after;
 /// | other 5xx | a hard failure: weight 1.0, kind `http_500`, `http_502`, `http_503`, or `http_5xx` |
 /// | 429 | weight 0.5, kind `http_429` |
 /// | other 4xx, and everything below | a success of the service |
-/// | what a breaker inside answered, with [`Rejected`] in its extensions | ignored |
+/// | a response of a breaker inside, with [`Rejected`] in its extensions | ignored |
 /// | an error instead of a response | as [`outcome_of`](super::outcome_of) judges it: 1.0, a timeout 0.5 |
 ///
-/// [`status`](Self::status) changes what a status means. A 429 comes from a service that is alive and wants fewer calls, hence
-/// half a failure: by the default rules it takes 80 % of them to open the circuit, while a service that throttles less than
-/// that keeps answering the rest. Where 429 is said to one caller about that caller's quota, as by a rate limit inside your
-/// own server, make it a success: others should not be rejected for it.
+/// [`status`](Self::status) changes the outcome of a status.
 ///
-/// `Retry-After` ([RFC 9110, 10.2.3]) of a response that failed becomes the failure's
-/// [`retry_after`](Failure::retry_after), the longest if there are several, 5 minutes at most. A date is compared with the
-/// response's own `Date`, so that the two clocks need not agree, and with the wall clock where there is none; a date that has
-/// passed, like anything malformed, says nothing.
+/// A 429 comes from a service that works and wants fewer calls. Therefore a 429 weighs half, and by the default rules
+/// 80 % of the calls must end in 429 to open the circuit. A service that throttles fewer calls continues to answer the
+/// others. Make 429 a success if it concerns the quota of a single caller, as with a rate limit inside your own server,
+/// because other callers should not be rejected for that quota.
 ///
-/// Nothing here allocates. But to the shipped metrics a kind such as `http_503` is a kind like those of users: with the feature
-/// `metrics`, each such failure looks its counter up anew, which allocates.
+/// The `Retry-After` ([RFC 9110, 10.2.3]) of a failed response becomes the [`retry_after`](Failure::retry_after) of the
+/// failure. The longest value counts if there are several, and 5 minutes is the limit. A date is compared with the
+/// `Date` of the same response, so that the clocks of server and client may differ. Without a `Date`, the wall clock of
+/// this machine is used. A date in the past and a malformed value are ignored.
+///
+/// The classifier allocates nothing. The shipped metrics, however, treat a kind such as `http_503` like a kind of the
+/// user's. With the feature `metrics`, each such failure looks its counter up anew, which allocates.
 ///
 /// # Examples
 ///
@@ -60,35 +63,38 @@ use retry_after::retry_after;
 /// [RFC 9110, 10.2.3]: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
 #[derive(Debug)]
 pub struct HttpClassifier<U = AtHeaders> {
-    /// Cloned for each call: nothing to count where nothing is overridden.
+    /// The outcomes that [`status`](HttpClassifier::status) changed. `None` without a change, because each call clones
+    /// the classifier and would count a reference.
     overrides: Option<Arc<[(StatusCode, Outcome)]>>,
     until: PhantomData<fn() -> U>,
 }
 
-/// A response is judged when its headers are there. The default of [`HttpClassifier`].
+/// A mark of [`HttpClassifier`]: a response is judged at its headers. This is the default.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct AtHeaders;
 
-/// A response that is well so far is judged when its body ends: what
-/// [`HttpClassifier::until_end_of_body`] makes. `M` says how an error of the body is looked into, and is inferred.
+/// A mark of [`HttpClassifier`]: a response with a success in its headers is judged at the end of its body.
+///
+/// [`HttpClassifier::until_end_of_body`] sets the mark. The compiler infers `M`, the way to read an error of the body.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct AtEndOfBody<M>(PhantomData<fn() -> M>);
 
 impl HttpClassifier {
-    /// Returns a classifier with the meanings of the table above, which judges at the headers.
+    /// Returns a classifier with the outcomes of the table above, which judges at the headers.
     #[must_use]
     pub const fn new() -> Self {
         Self { overrides: None, until: PhantomData }
     }
 
-    /// Waits for the end of the body where the headers are well. For a layer with `.tracked_bodies()`: without it, the compiler
-    /// finds nothing to infer `M` from (E0282).
+    /// Waits for the end of the body if the headers are a success. Requires a layer with `.tracked_bodies()`, because
+    /// otherwise the compiler cannot infer `M` (error E0282).
     ///
-    /// An error of the body is a hard failure, or half of one if there is a timeout among its sources; the normal end is the
-    /// success that the headers promised. Where headers already failed, or are ignored, the body has no say. The errors of the
-    /// body must be `std::error::Error`s, as those of axum, hyper, tonic and reqwest are, or [`BoxError`](crate::BoxError).
+    /// An error of the body is a hard failure, or weighs half if its sources contain a timeout. A normal end is a
+    /// success. If the headers are a failure or ignored, the body does not matter. The error type of the body must
+    /// implement `std::error::Error`, as those of axum, hyper, tonic and reqwest do, or be
+    /// [`BoxError`](crate::BoxError).
     #[must_use]
     pub fn until_end_of_body<M>(self) -> HttpClassifier<AtEndOfBody<M>> {
         HttpClassifier { overrides: self.overrides, until: PhantomData }
@@ -96,10 +102,10 @@ impl HttpClassifier {
 }
 
 impl<U> HttpClassifier<U> {
-    /// Sets what a status means; the last word on a status counts.
+    /// Sets the outcome of a status. The last setting of a status applies.
     ///
-    /// A failure without a [`retry_after`](Failure::retry_after) of its own takes that of the response, if there is one.
-    /// A classifier with overrides counts one more reference for each call.
+    /// A failure without a [`retry_after`](Failure::retry_after) of its own takes the `Retry-After` of the response, if
+    /// there is one. A classifier with changed outcomes counts one more reference for each call.
     #[must_use]
     pub fn status(self, status: StatusCode, outcome: impl Into<Outcome>) -> Self {
         let others = self.overrides.iter().flat_map(|all| all.iter()).filter(|(other, _)| *other != status);
@@ -111,9 +117,9 @@ impl<U> HttpClassifier<U> {
         self.judge_head(response.status(), response.headers(), response.extensions())
     }
 
-    /// Judges what is known of a response whose type is not `http`'s.
+    /// Judges the parts of a response, also for response types other than `http::Response`.
     pub(super) fn judge_head(&self, status: StatusCode, headers: &HeaderMap, extensions: &Extensions) -> Outcome {
-        // A breaker inside answered; the service did not.
+        // A breaker inside rejected the call, so the response says nothing about the service.
         if extensions.get::<Rejected>().is_some() {
             return Outcome::Ignored;
         }
@@ -138,7 +144,7 @@ fn by_default(status: StatusCode) -> Outcome {
         StatusCode::INTERNAL_SERVER_ERROR => "http_500",
         StatusCode::BAD_GATEWAY => "http_502",
         StatusCode::SERVICE_UNAVAILABLE => "http_503",
-        // One label for the rest: there are a hundred of them.
+        // One label for all other statuses, because there are a hundred of them and each label makes a time series.
         status if status.is_server_error() => "http_5xx",
         _ => return Outcome::Success,
     };
@@ -165,7 +171,7 @@ impl Default for HttpClassifier {
     }
 }
 
-// By hand: a derive would ask `Clone` of `U`, which is only a mark.
+// Written by hand, because a derive would require `Clone` of the mark `U`.
 impl<U> Clone for HttpClassifier<U> {
     fn clone(&self) -> Self {
         Self { overrides: self.overrides.clone(), until: PhantomData }

@@ -1,7 +1,8 @@
-//! What reqwest's responses and errors mean.
+//! The meaning of reqwest's responses and errors.
 //!
-//! The difficulty is in the errors. A timeout of reqwest is a private type that only `reqwest::Error::is_timeout` knows; and an
-//! error may tell of the caller instead of the service: a URL without a scheme never left the process.
+//! The errors are the difficult part. The type of reqwest's timeout is private, and only `reqwest::Error::is_timeout`
+//! recognises it. Some errors are faults of the caller and not of the service, because a request with an invalid URL,
+//! for example, never leaves the process.
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -16,29 +17,29 @@ use super::{BodyClassifier, Classifier, HttpClassifier};
 use crate::error::{BoxError, Error};
 use crate::outcome::Outcome;
 
-/// Judges the calls of a `reqwest::Client`: responses by their status, errors by what reqwest knows of them.
-///
-/// | what came | what it means |
+/// Judges the calls of a `reqwest::Client`, responses by their status and errors by their cause.
+/// | result | outcome |
 /// |---|---|
-/// | a response, or an error of `error_for_status` | its status, as [`HttpClassifier`] says, with `Retry-After` if that is there |
+/// | a response, or an error of `error_for_status` | that of its status, see [`HttpClassifier`], with `Retry-After` if known |
 /// | `is_timeout()`: of the client, of the request, of the connect, between reads | a timeout, weight 0.5 |
-/// | a timeout of std, tower or tokio in the chain | a timeout, weight 0.5 |
-/// | [`Rejected`](crate::Rejected) in the chain or in a response's extensions, tower's `Overloaded` | ignored: a refusal on this side |
-/// | `is_builder()`: the request could not be made, say its URL has no host | ignored: the service never saw it |
-/// | `is_redirect()`: the redirect policy refused to go on | ignored: the policy is the caller's |
-/// | the request's own body failed while it was sent | ignored: the caller's stream |
-/// | everything else: refused, reset, no DNS, TLS, a body that broke off, `is_decode()` | a hard failure |
+/// | a timeout of std, tower or tokio in the sources | a timeout, weight 0.5 |
+/// | [`Rejected`](crate::Rejected) in the sources or in a response's extensions, tower's `Overloaded` | ignored: refused on this side |
+/// | `is_builder()`: the request is invalid, for example its URL has no host | ignored: the request was never sent |
+/// | `is_redirect()`: the redirect policy stopped | ignored: the policy is the caller's |
+/// | the body of the request failed while it was sent | ignored: the stream is the caller's |
+/// | everything else: refused, reset, no DNS, TLS, an incomplete body, `is_decode()` | a hard failure |
 ///
-/// `is_decode()` is a failure although a caller who expects the wrong type causes it too: reqwest says the same of a body that
-/// broke off midway. Ignored is not a success: it neither closes a half-open circuit nor ends a run of failures.
+/// `is_decode()` is a failure, because reqwest reports an incomplete body with it. A caller who expects the wrong type
+/// causes the same error. Ignored is not a success: an ignored call neither closes a half-open circuit nor ends a run
+/// of failures.
 ///
-/// The error may be `reqwest::Error`, `BoxError`, a [`typed error`](crate::Error) of a breaker inside, or an `io::Error`; of any
-/// type, the one of reqwest is looked for in its sources. Responses may be reqwest's own, or `http::Response`, which
-/// `http::Response::<reqwest::Body>::from` makes of one.
+/// The error may be a `reqwest::Error`, a `BoxError`, a [typed error](crate::Error) of a breaker inside, or an
+/// `io::Error`. The sources of each of these are searched for reqwest's error. The response may be reqwest's own or an
+/// `http::Response`, which `http::Response::<reqwest::Body>::from` makes from reqwest's.
 ///
-/// A response is judged when its head is there, and its body is the caller's affair: one that stalls or breaks off is not seen.
-/// In a layer with `.tracked_bodies()`, which takes `http::Request`s, a response that is well so far is judged when its body
-/// ends, and an error of the body as the table says.
+/// A plain layer judges a response by its head, and does not notice a body that hangs or breaks off. A layer with
+/// `.tracked_bodies()` takes `http::Request`s, and judges a response with a good head at the end of its body. The table
+/// applies to the errors of the body too.
 ///
 /// # Examples
 ///
@@ -59,19 +60,20 @@ pub struct ReqwestClassifier {
 }
 
 impl ReqwestClassifier {
-    /// Returns a classifier with the meanings of the table above.
+    /// Returns a classifier with the outcomes of the table above.
     #[must_use]
     pub const fn new() -> Self {
         Self { statuses: HttpClassifier::new() }
     }
 
-    /// Sets what a status means, as [`HttpClassifier::status`] does.
+    /// Sets the outcome of a status, as [`HttpClassifier::status`] does.
     #[must_use]
     pub fn status(self, status: StatusCode, outcome: impl Into<Outcome>) -> Self {
         Self { statuses: self.statuses.status(status, outcome) }
     }
 
-    /// Judges a result beside tower: for reqwest-middleware, or around [`Circuit::try_acquire`](crate::Circuit::try_acquire).
+    /// Judges a response outside tower, as in reqwest-middleware or around
+    /// [`Circuit::try_acquire`](crate::Circuit::try_acquire).
     ///
     /// ```
     /// # async fn fetch(client: reqwest::Client, circuit: tower_circuit_breaker::Circuit) -> Result<(), tower_circuit_breaker::BoxError> {
@@ -92,7 +94,7 @@ impl ReqwestClassifier {
         self.statuses.judge_head(response.status(), response.headers(), response.extensions())
     }
 
-    /// Judges an error beside tower, see [`response`](Self::response).
+    /// Judges an error outside tower, see [`response`](Self::response).
     #[must_use]
     pub fn error(&self, error: &(dyn StdError + 'static)) -> Outcome {
         let outcome = outcome_of(error);
@@ -108,14 +110,14 @@ impl ReqwestClassifier {
         } else if error.is_builder() || error.is_redirect() || is_of_the_request_body(error) {
             Outcome::Ignored
         } else if let Some(status) = error.status() {
-            // `error_for_status` has dropped the rest.
+            // `error_for_status` keeps only the status, so headers and extensions are empty here.
             self.statuses.judge_head(status, &HeaderMap::new(), &Extensions::new())
         } else {
             Outcome::failure()
         }
     }
 
-    /// Judges an error whose type may not even be an error, such as `BoxError` and `()`.
+    /// Judges an error of any type, because `BoxError` and `()` do not implement `Error`.
     fn any_error<E: 'static>(&self, error: &E) -> Outcome {
         let any: &dyn Any = error;
         if let Some(error) = any.downcast_ref::<reqwest::Error>() {
@@ -177,7 +179,7 @@ where
         }
     }
 
-    /// Only a response whose head was well is still open at its end.
+    /// The body is awaited only after a head that is a success, so its normal end is a success.
     fn end(&self, (): (), _: Option<&HeaderMap>, _: Duration) -> Outcome {
         Outcome::Success
     }
@@ -187,14 +189,14 @@ where
     }
 }
 
-/// Looks for reqwest's error in an error and its sources.
+/// Searches an error and its sources for reqwest's error.
 fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a reqwest::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref() {
             return Some(error);
         }
-        // An `io::Error` hides what it wraps from `source`.
+        // The `source` of an `io::Error` skips the error that it wraps.
         if let Some(wrapped) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             return find(wrapped);
         }
@@ -203,7 +205,8 @@ fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a reqwest::Error> {
     None
 }
 
-/// Whether a request broke off because its own body did: below an error of sending, reqwest says `is_body` of nothing else.
+/// Returns true if a request broke off because its own body failed. Below an error of sending, `is_body` is true for no
+/// other cause.
 fn is_of_the_request_body(error: &reqwest::Error) -> bool {
     error.is_request() && error.source().and_then(find).is_some_and(reqwest::Error::is_body)
 }

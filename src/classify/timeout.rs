@@ -1,7 +1,8 @@
-//! The default classification: every error is a hard failure, but a timeout weighs half and a refusal of ours nothing.
+//! The default classification of errors: a timeout weighs 0.5, a refusal on this side is ignored, and every other error
+//! is a hard failure.
 //!
-//! A timeout is known wherever it sits: as the error itself, as a source of it, or wrapped in an `io::Error`, which hides
-//! what it wraps from `source`.
+//! A timeout is recognised as the error itself, among the sources of the error, and inside an `io::Error`, whose
+//! `source` skips the error that it wraps.
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -13,11 +14,11 @@ use super::Classifier;
 use crate::error::{BoxError, Error, Rejected};
 use crate::outcome::{FailureKind, Outcome};
 
-/// The classifier of a layer that was given none: every response is a success, errors are judged by [`outcome_of`].
+/// The classifier of a layer without a setting. Every response is a success, and [`outcome_of`] judges errors.
 ///
-/// It looks inside `BoxError`, `io::Error` and the timeouts of tower and tokio. An error type of your own is a hard failure
-/// as a whole, and so is the [`Error`](crate::Error) of a breaker inside that wraps one; to have its sources judged, say so:
-/// `.classify_error(|e: &MyError| outcome_of(e))`.
+/// The error may be a `BoxError`, an `io::Error`, a timeout of tower or tokio, or tower's `Overloaded`. An error of
+/// your own type is a hard failure, because its sources are not searched, and so is the [`Error`](crate::Error) of a
+/// breaker inside that wraps your type. To search the sources, use `.classify_error(|e: &MyError| outcome_of(e))`.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct DefaultClassifier;
@@ -36,10 +37,11 @@ impl<Req, Res, Err: 'static> Classifier<Req, Res, Err> for DefaultClassifier {
     }
 }
 
-/// Judges an error by itself and its sources, the first that is known decides.
+/// Judges an error by itself and its sources. The first known one decides.
 ///
 /// A timeout of std (`io::ErrorKind::TimedOut`), tower or tokio weighs 0.5. [`Rejected`] and tower's `Overloaded` are
-/// ignored: they were refusals on this side, the service never saw the call. Everything else is a hard failure.
+/// ignored, because they are refusals on this side and the service never saw the call. Every other error is a hard
+/// failure.
 ///
 /// ```
 /// use std::io;
@@ -53,7 +55,7 @@ pub fn outcome_of(error: &(dyn StdError + 'static)) -> Outcome {
     known(error).unwrap_or(Outcome::failure())
 }
 
-/// Judges an error whose type may not even be an error, such as `BoxError` and `()`.
+/// Judges an error of any type, because `BoxError` and `()` do not implement `Error`.
 pub(super) fn outcome_of_any<E: 'static>(error: &E) -> Outcome {
     let error: &dyn Any = error;
     if let Some(boxed) = error.downcast_ref::<BoxError>() {
@@ -78,12 +80,12 @@ pub(super) fn outcome_of_any<E: 'static>(error: &E) -> Outcome {
     .unwrap_or(Outcome::failure())
 }
 
-/// Judges an error of `poll_ready`: one that is not known by itself says that the service was not ready.
+/// Judges an error of `poll_ready`. An unknown error gets the kind [`FailureKind::NotReady`].
 pub(super) fn readiness_outcome_of_any<E: 'static>(error: &E) -> Outcome {
     not_ready(outcome_of_any(error))
 }
 
-/// Says of a failure that is known for nothing else that the service was not ready.
+/// Replaces the general kind of a failure by [`FailureKind::NotReady`], and keeps a more precise kind.
 pub(super) fn not_ready(outcome: Outcome) -> Outcome {
     match outcome.as_failure() {
         Some(failure) if failure.kind() == FailureKind::Error => failure.with_kind(FailureKind::NotReady).into(),
@@ -98,10 +100,12 @@ fn as_error<E: StdError + 'static>(error: &dyn Any) -> Option<&(dyn StdError + '
     Some(error)
 }
 
+/// Judges the error by the first of `types` that is its type.
 fn first(error: &dyn Any, types: &[AsError]) -> Option<Outcome> {
     types.iter().find_map(|as_error| as_error(error)).map(outcome_of)
 }
 
+/// Returns the outcome of the first timeout or refusal in the error and its sources, if there is one.
 pub(super) fn known(error: &(dyn StdError + 'static)) -> Option<Outcome> {
     let mut next = Some(error);
     while let Some(error) = next {

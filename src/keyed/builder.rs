@@ -1,4 +1,4 @@
-//! The settings of keyed circuits, checked once.
+//! The settings of keyed circuits, which are checked once.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,7 +9,7 @@ use super::circuits::{Circuits, Template};
 use crate::config::{Config, ConfigBuilder, ConfigError};
 use crate::registry::Registry;
 
-/// Settings of keyed circuits. Each method says its range and default.
+/// Settings of keyed circuits. Each method states its range and default.
 #[must_use = "settings do nothing until `by` makes circuits of them"]
 pub struct KeyedBuilder {
     pub(super) registry: Registry,
@@ -32,45 +32,49 @@ impl KeyedBuilder {
         }
     }
 
-    /// Puts `prefix` before every name, so that two layers with one registry have circuits of their own.
+    /// Puts `prefix` before every name, so that two layers with one registry have different circuits.
     ///
-    /// Up to 100 bytes of printable text without spaces; default: none. End it with what no key begins with: `payments:`.
+    /// Range: up to 100 bytes of printable text without spaces. Default: none. End the prefix with a character that
+    /// separates it from the keys, as in `payments:`.
     pub fn prefix(mut self, prefix: &str) -> Self {
         prefix.clone_into(&mut self.prefix);
         self
     }
 
-    /// Sets how many keys may be known at once. Range: 1 to the registry's limit; default 1 000, or that limit if it is less.
+    /// Sets the largest number of known keys. Range: 1 to the limit of the registry. Default: 1 000, or the limit if
+    /// that is less.
     ///
-    /// A circuit takes about 1.5 KiB, and half as much again with a store. It should be well above the number of keys that are
-    /// in use within a minute: a circuit that is evicted between two calls learns nothing.
+    /// A circuit takes about 1.5 KiB, and half as much again with a store. Choose a number well above the keys that are
+    /// used within a minute, because a circuit that is evicted between two calls collects no evidence.
     pub const fn max_keys(mut self, keys: usize) -> Self {
         self.max_keys = keys;
         self
     }
 
-    /// Sets after how long without a call a key is forgotten. Range: 1 s to 365 days; default 1 h.
+    /// Sets the time without a call after which a key is evicted. Range: 1 s to 365 days. Default: 1 h.
     ///
-    /// Looked at when new keys come, at most once in a quarter of it: nothing runs in the background.
+    /// Checked when a new key comes, at most once in a quarter of this time, because no task runs in the background.
     pub const fn idle(mut self, idle: Duration) -> Self {
         self.idle = idle;
         self
     }
 
-    /// Sets how many keys have their own name in metrics; the others share `other`. Default: 200. Zero: all do.
+    /// Sets the number of keys that have their own name in metrics. All others share `other`. Default: 200. With 0 all
+    /// keys share it.
     pub const fn label_budget(mut self, names: usize) -> Self {
         self.labels = names;
         self
     }
 
-    /// Checks the settings, and takes the closure that says which key a request has. `None` lets the request pass unguarded.
+    /// Checks the settings, and takes the closure that returns the key of a request. `None` lets the request pass
+    /// unguarded.
     ///
     /// ```
     /// # use std::borrow::Cow;
     /// # use tower_circuit_breaker::{Config, Registry, keyed::Keyed};
     /// # let registry = Registry::new();
     /// # let keyed = || Keyed::builder(&registry, Config::builder);
-    /// // Per method of gRPC: the path. Per host, whatever its case: a key may be made, which allocates.
+    /// For each gRPC method, the path. For each host in lower case, a key that the closure creates, which allocates.
     /// let per_method = keyed().by(|request: &http::Request<()>| Some(request.uri().path().into()))?;
     /// let per_host = keyed().by(|request: &http::Request<()>| Some(request.uri().host()?.to_ascii_lowercase().into()))?;
     /// # Ok::<(), tower_circuit_breaker::config::ConfigError>(())
@@ -78,11 +82,12 @@ impl KeyedBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] with the field, the value and what is allowed; so too if the template's settings can never work, for
-    /// which it is asked once.
+    /// [`ConfigError`] with the field, the value and the allowed range. The template is called once, and an error of
+    /// its settings is returned too.
     pub fn by<Req, F>(self, key: F) -> Result<Keyed<F>, ConfigError>
     where
-        // The bound stands here, so that a closure's references are taken as it is written.
+        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound of
+        // the method that receives the closure.
         F: for<'a> Fn(&'a Req) -> Option<Cow<'a, str>>,
     {
         let limit = self.registry.limit();
@@ -112,5 +117,5 @@ impl fmt::Debug for KeyedBuilder {
     }
 }
 
-/// Leaves room for a made name, and for a host's name of usual length.
+/// Leaves room for a hashed name, and for the usual length of a host name.
 const LONGEST_PREFIX: usize = 100;

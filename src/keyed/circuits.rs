@@ -1,8 +1,11 @@
-//! The circuits by key: a map whose readers neither lock nor write, and a lock for whoever brings a new key.
+//! The circuits by key, in a map that readers neither lock nor write. A lock is taken for a new key only.
 //!
-//! A lookup stamps its entry only when the stamp would change, so that threads with the same key do not pull its line to and
-//! fro. Circuits are made outside the lock, since the template, clocks and observers are foreign; they are looked for again, and
-//! taken in, under it. So two threads that meet a new key get one circuit.
+//! A lookup writes the time of use into its entry only if the coarse time has changed, so that threads with the same
+//! key do not contend for the cache line. A new circuit is created outside the lock, because the template, the clock
+//! and the observers are foreign code. Under the lock the map is searched again before the circuit is inserted, so that
+//! two threads with the same new key get one circuit.
+//!
+//! Entries are found by their stem, which is the part of a circuit's name that comes from the key.
 
 use std::sync::Arc;
 
@@ -26,34 +29,35 @@ pub(super) struct Circuits {
     pub(super) registry: Registry,
     template: Template,
     prefix: Box<str>,
-    /// What those beyond the budget are called in metrics.
+    /// The shared label in metrics of the keys beyond the budget.
     other: Arc<str>,
     clock: AnyClock,
     pub(super) known: HashMap<Box<str>, Slot, RandomState>,
     pub(super) room: Mutex<Room>,
-    /// The coarse tick until which new keys are refused, because no known key may be evicted. Read without the lock, because every
-    /// call of a new key reads the tick.
+    /// The coarse tick until which new keys are refused, because no known key can be evicted. Read without the lock,
+    /// because every call of a new key reads the tick.
     full_until: AtomicU64,
-    /// The same for a registry without room.
+    /// The coarse tick until which new keys are refused, because the registry is full.
     registry_full_until: AtomicU64,
     pub(super) evicted: AtomicU64,
     unguarded: AtomicU64,
-    /// When the next warning may be given.
+    /// The coarse tick of the next permitted warning.
     warn_at: AtomicU64,
 }
 
-/// What is known of a key.
+/// The entry of a key.
 #[derive(Debug)]
 pub(super) struct Slot {
-    /// None if the registry refused it: its calls are unguarded, and it is tried again later.
+    /// `None` if the registry or the template refused the circuit. Calls of the key are then unguarded until the next
+    /// try.
     pub(super) circuit: Option<Circuit>,
-    /// Whether the circuit was made here. Another's is never taken out of the registry.
+    /// True if this `Keyed` created the circuit. Other circuits must not be removed from the registry.
     pub(super) is_own: bool,
-    /// The coarse tick of its last use; of a refused one, of when it was refused.
+    /// The coarse tick of the last use. For a refused key, the tick of the refusal.
     pub(super) used: AtomicU64,
 }
 
-/// Why a call that has a key passes unguarded.
+/// The reason for which a call with a key passes unguarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
     Full,
@@ -80,13 +84,14 @@ impl Circuits {
         }
     }
 
-    /// Acts on the circuit of a key, a new one if need be. `None`: the call is unguarded.
+    /// Calls `act` with the circuit of a key, which is created if necessary. With `None` the call is unguarded.
     ///
     /// Entries that are evicted while `act` runs are freed afterwards, so `act` must not take long.
     #[inline]
     pub(super) fn with<T>(&self, key: &str, act: impl FnOnce(Option<&Circuit>) -> T) -> T {
         let now = self.clock.now().as_nanos() >> GRAIN;
-        // The map holds stems only. So a key that is found there as it came is its own stem, unless it looks like a made one.
+        // The map holds stems only. A key that is in the map unchanged is its own stem, unless it looks like a hashed
+        // one.
         if !looks_made(key) {
             let known = self.known.pin();
             if let Some(entry) = known.get(key)
@@ -98,6 +103,7 @@ impl Circuits {
         act(self.of(key, now).as_ref())
     }
 
+    /// Returns the circuit of a key that is new or not its own stem. `None` if the call is unguarded.
     #[inline(never)]
     fn of(&self, key: &str, now: u64) -> Option<Circuit> {
         let stem = Stem::new(key, LONGEST_NAME - self.prefix.len());
@@ -107,11 +113,12 @@ impl Circuits {
         {
             return circuit.cloned().or_else(|| self.pass(Why::Config, now));
         }
-        self.meet(stem, now)
+        self.create(stem, now)
     }
 
+    /// Creates the circuit of a stem that has none. `None` if the call is unguarded.
     #[cold]
-    fn meet(&self, stem: &str, now: u64) -> Option<Circuit> {
+    fn create(&self, stem: &str, now: u64) -> Option<Circuit> {
         // Relaxed: a hint, publishes nothing.
         if now < self.full_until.load(Relaxed) {
             return self.pass(Why::Full, now);
@@ -122,24 +129,25 @@ impl Circuits {
         let name = format!("{}{stem}", self.prefix);
         let own_label = *name != *self.other && self.room.lock().has_label(stem);
         let label = (!own_label).then(|| Arc::clone(&self.other));
-        let made = (self.template)(&name).named(&name, label).build().map(|config| self.registry.untold(config));
+        let made =
+            (self.template)(&name).named(&name, label).build().map(|config| self.registry.create_unreported(config));
 
-        // Pinned for longer than locked: what was evicted is freed without the lock, and telemetry is told of it.
+        // The guard of the map outlives the lock, so that evicted entries are freed and reported without the lock.
         let known = self.known.pin();
         let mut room = self.room.lock();
-        let taken = self.take_in(&mut room, &known, stem, &made, now);
+        let inserted = self.insert(&mut room, &known, stem, &made, now);
         let gone = room.gone();
         drop(room);
         drop(known);
         for circuit in gone {
             telemetry::evicted();
             circuit.report_forgotten();
-            // Its key may be back already: then the gauges of that name are the new circuit's.
+            // The key may have a new circuit already. Then the gauges under this name must show the new circuit.
             if let Some(next) = self.registry.get(circuit.name()).filter(|_| circuit.config().label.is_none()) {
                 next.refresh_metrics();
             }
         }
-        match taken {
+        match inserted {
             Ok((circuit, is_new)) => {
                 if is_new {
                     self.registry.introduce(&circuit);
@@ -155,8 +163,8 @@ impl Circuits {
         }
     }
 
-    /// Returns the circuit of a key, and whether it is a new one whose observers must be told.
-    fn take_in(
+    /// Inserts the circuit of a stem. Returns it with `true` if it is new, and then its observers must be notified.
+    fn insert(
         &self,
         room: &mut Room,
         known: &Known<'_>,
@@ -207,7 +215,7 @@ impl Circuits {
         let passed = self.unguarded.fetch_add(1, Relaxed) + 1;
         let limit = self.registry.limit();
         telemetry::unguarded(why.as_str());
-        // What is wrong with a configuration was told when it was refused.
+        // A refused configuration was logged with its error when it was refused.
         if why != Why::Config && self.may_warn(now) {
             let keys = self.known.len();
             telemetry::full(&self.prefix, keys, (why == Why::RegistryFull).then_some(limit), passed);
@@ -215,21 +223,21 @@ impl Circuits {
         None
     }
 
-    /// Whether a minute has passed since the last warning.
+    /// Returns true if a minute has passed since the last warning. The caller may then warn, and other callers may not.
     fn may_warn(&self, now: u64) -> bool {
-        // Relaxed: it decides who tells, and publishes nothing.
+        // Relaxed: chooses the thread that warns, and publishes nothing.
         let at = self.warn_at.load(Relaxed);
         now >= at && self.warn_at.compare_exchange(at, now + 60 * SECOND, Relaxed, Relaxed).is_ok()
     }
 
     pub(super) fn status(&self) -> KeyedStatus {
-        // Relaxed: counts, they publish nothing.
+        // Relaxed: counts, publish nothing.
         let (evicted, unguarded) = (self.evicted.load(Relaxed), self.unguarded.load(Relaxed));
         KeyedStatus { keys: self.known.len(), evicted, unguarded }
     }
 }
 
-/// With the last handle the circuits leave the registry too: nobody could evict them any more.
+/// When the last handle is dropped, the circuits leave the registry too, because they could not be evicted any more.
 impl Drop for Circuits {
     fn drop(&mut self) {
         for entry in self.known.pin().values().filter(|entry| entry.is_own) {
@@ -246,7 +254,8 @@ impl Slot {
         Self { circuit, is_own, used: AtomicU64::new(now) }
     }
 
-    /// Returns what is known, and stamps it as used. `None` if it is time to try again.
+    /// Returns the circuit and stamps it as used, or `Some(None)` for a refused key. `None` if a refused key may be
+    /// tried again.
     #[inline]
     fn circuit_at(&self, now: u64) -> Option<Option<&Circuit>> {
         // Relaxed, here and below: a stamp, publishes nothing.
@@ -271,8 +280,10 @@ impl Why {
     }
 }
 
-/// A coarse tick is 2^24 ns, 17 ms: a hot key is stamped sixty times a second.
+/// The shift from nanoseconds to coarse ticks. A tick is 2^24 ns or 17 ms, so a busy key is stamped sixty times a
+/// second.
 const GRAIN: u32 = 24;
 /// About a second of coarse ticks.
 pub(super) const SECOND: u64 = 60;
+/// The time after which a refused key is tried again.
 const REFUSED_AGAIN: u64 = 10 * SECOND;

@@ -1,13 +1,15 @@
-//! What a key is called: itself, if it can be a name, else the beginning of it and a hash. Pure.
+//! The name of a key, which is the key itself if the key is a valid name, and its beginning with a hash otherwise. Pure
+//! functions.
 //!
-//! The hash is cryptographic and has no secret: names must be the same on every instance and after a restart, as records are
-//! kept under them, and a caller who chooses keys must not find two of one name.
+//! The hash has no secret, because every instance must compute the same name, also after a restart, to find the records
+//! in the store. The hash is cryptographic, because a caller who chooses keys must not find two keys with the same
+//! name.
 
 use sha2::{Digest, Sha256};
 
 use crate::config::is_printable;
 
-/// A key as a part of a name. Made without allocating.
+/// A key as a part of a circuit's name. Created without an allocation.
 #[derive(Debug)]
 pub(super) enum Stem<'a> {
     Plain(&'a str),
@@ -15,9 +17,9 @@ pub(super) enum Stem<'a> {
 }
 
 impl<'a> Stem<'a> {
-    /// Returns what a key is called where there is room for so many bytes, at least [`LONGEST_MADE`].
+    /// Returns the stem of a key, of at most `room` bytes. `room` must be at least [`LONGEST_MADE`].
     pub(super) fn new(key: &'a str, room: usize) -> Self {
-        // Text that every protocol can say is printable if each byte is: the usual case.
+        // Most keys are ASCII, which is checked by bytes. Only others are checked by characters.
         let printable = || key.bytes().all(|byte| byte.is_ascii_graphic()) || key.chars().all(is_printable);
         if (1..=room).contains(&key.len()) && printable() && !looks_made(key) {
             Self::Plain(key)
@@ -54,18 +56,18 @@ impl<'a> Stem<'a> {
     }
 }
 
-/// Whether a key ends as the made ones do.
+/// Returns true if a key ends like a hashed stem.
 #[inline]
 pub(super) fn looks_made(key: &str) -> bool {
     let Some((_, end)) = key.as_bytes().split_at_checked(key.len().wrapping_sub(2 * HASHED + 1)) else { return false };
     end[0] == MARK && end[1..].iter().all(|byte| HEX.contains(byte))
 }
 
-/// How much of a key that is no name can still be read.
+/// The longest readable beginning of a hashed stem, in bytes.
 const READABLE: usize = 64;
 const MARK: u8 = b'~';
 const HEX: &[u8; 16] = b"0123456789abcdef";
-/// How many bytes of the hash: 128 bits.
+/// The number of bytes of the hash, which is 128 bits.
 const HASHED: usize = 16;
 pub(super) const LONGEST_MADE: usize = READABLE + 1 + 2 * HASHED;
 
@@ -93,7 +95,8 @@ mod tests {
             assert_eq!(stems.iter().filter(|other| *other == stem).count(), 1, "{stem}");
         }
         assert!(stems[2].starts_with("a_b~"), "what can be read is kept: {}", stems[2]);
-        // The first half of the SHA-256 of nothing (FIPS 180-4): kept records must be found by every later version.
+        // The first half of the SHA-256 of the empty text (FIPS 180-4). A later version must find the stored records
+        // under this name.
         assert_eq!(stems[0], "~e3b0c44298fc1c149afbf4c8996fb924");
     }
 

@@ -1,7 +1,8 @@
-//! Who goes when a new key comes: the idle, and if there is no room, the least recently used of those that may go.
+//! The eviction of keys when a new key comes. Idle keys go first, and then the least recently used of those that may
+//! go.
 //!
-//! A look at all keys costs a millisecond for ten thousand of them, so it makes room for an eighth of them at once, and if it
-//! finds too little, the next one waits for a second.
+//! A scan of all keys takes a millisecond for ten thousand. Therefore a scan evicts an eighth of the keys at once. If a
+//! scan finds too few, the next scan waits for a second.
 
 use std::collections::HashSet;
 
@@ -14,20 +15,20 @@ use crate::sync::Relaxed;
 
 pub(super) type Known<'a> = HashMapRef<'a, Box<str>, Slot, RandomState, LocalGuard<'a>>;
 
-/// What only whoever brings a new key touches. Times are coarse ticks.
+/// The state that is used only for new keys, under the lock. Times are coarse ticks.
 #[derive(Debug)]
 pub(super) struct Room {
     max: usize,
     keys: usize,
     idle: u64,
-    /// When to look for idle ones again.
+    /// The tick of the next scan for idle keys.
     idle_at: u64,
-    /// When to look for room again, after too little was found.
+    /// The tick of the next scan for room, after a scan that found too few keys.
     room_at: u64,
     labels: usize,
-    /// The keys with a name of their own in metrics, evicted ones too.
+    /// The keys with their own name in metrics, including evicted ones.
     labelled: HashSet<Box<str>>,
-    /// The circuits that were evicted and of which nobody was told yet.
+    /// The circuits that were evicted and not reported yet.
     gone: Vec<Circuit>,
 }
 
@@ -36,12 +37,12 @@ impl Room {
         Self { max, keys: 0, idle, idle_at: 0, room_at: 0, labels, labelled: HashSet::new(), gone: Vec::new() }
     }
 
-    /// Whether that key has a name of its own in metrics, or would get one with a circuit.
+    /// Returns true if the key has its own name in metrics, or would get one with a circuit.
     pub(super) fn has_label(&self, stem: &str) -> bool {
         self.labelled.contains(stem) || self.labelled.len() < self.labels
     }
 
-    /// Takes a key in.
+    /// Adds a key with its entry.
     pub(super) fn keep(&mut self, known: &Known<'_>, stem: &str, entry: Slot) {
         let own_label = entry.is_own && entry.circuit.as_ref().is_some_and(|own| own.config().label.is_none());
         if own_label && !self.labelled.contains(stem) {
@@ -51,12 +52,12 @@ impl Room {
         self.keys += 1;
     }
 
-    /// Drops one that was refused, to be tried again.
+    /// Removes a refused key, so that it can be tried again.
     pub(super) fn drop_refused(&mut self, known: &Known<'_>, stem: &str) {
         self.keys -= usize::from(known.remove(stem).is_some());
     }
 
-    /// Makes room for one key, if it can.
+    /// Makes room for one key. Returns false if no key can be evicted.
     pub(super) fn make(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64) -> bool {
         if now >= self.idle_at {
             self.idle_at = now.saturating_add((self.idle / 4).max(SECOND));
@@ -65,16 +66,17 @@ impl Room {
         self.keys < self.max || self.evict_some(circuits, known, now)
     }
 
-    /// When a key that found no room may try again.
+    /// Returns the tick from which a key that found no room may try again.
     pub(super) fn next_try(&self, now: u64) -> u64 {
         self.room_at.max(now + 1)
     }
 
-    /// Returns the circuits that were evicted, to tell of them without the lock.
+    /// Returns the evicted circuits, so that the caller reports them without the lock.
     pub(super) fn gone(&mut self) -> Vec<Circuit> {
         std::mem::take(&mut self.gone)
     }
 
+    /// Evicts the keys that were not used for the idle time, unless their circuits would reject the next call.
     fn evict_idle(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64) {
         // Relaxed: a stamp, publishes nothing.
         let unused_for = |entry: &Slot| now.saturating_sub(entry.used.load(Relaxed));
@@ -86,7 +88,8 @@ impl Room {
         }
     }
 
-    /// Evicts an eighth of the keys, at least one, least recently used first; whether any was.
+    /// Evicts an eighth of the keys, at least one, least recently used first. Returns true if at least one key was
+    /// evicted.
     pub(super) fn evict_some(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64) -> bool {
         if now < self.room_at {
             return false;
@@ -104,7 +107,7 @@ impl Room {
             self.room_at = now + SECOND;
         }
         let before = self.keys;
-        // Some may have tripped since.
+        // Checked again, because some circuits may have tripped since the scan.
         for (_, stem, entry) in leaving.iter().filter(|(.., entry)| may_go(entry)) {
             self.evict(circuits, known, stem, entry);
         }
@@ -112,7 +115,8 @@ impl Room {
     }
 
     fn evict(&mut self, circuits: &Circuits, known: &Known<'_>, stem: &str, entry: &Slot) {
-        // Out of the registry first: whoever does not find the key here any more makes a new circuit there.
+        // Removed from the registry first, because a thread that does not find the key here creates a new circuit
+        // there.
         if let Some(circuit) = entry.circuit.as_ref().filter(|_| entry.is_own) {
             circuits.registry.remove(circuit);
             self.gone.push(circuit.clone());

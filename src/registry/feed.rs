@@ -1,4 +1,6 @@
-//! What happens to any circuit of a registry, for whoever subscribes: a page that is open, a program that follows.
+//! The feed of a registry, which passes the events of all circuits to subscribers, such as an open page or a program.
+//!
+//! Without a subscriber there is no channel and no event is stored, so that an unused feed costs nothing.
 
 use std::time::Duration;
 
@@ -9,16 +11,16 @@ use crate::event::{Event, Observer};
 use crate::state::Transition;
 use crate::sync::Mutex;
 
-/// Hands on what the circuits tell. Without a subscriber there is no channel, and nothing is kept.
+/// An observer of every circuit, which passes transitions and summaries of rejections to the subscribers.
 #[derive(Debug)]
 pub(super) struct Feed {
     sender: Mutex<Option<broadcast::Sender<News>>>,
-    /// Whether it is the one to tell the audit of transitions: nobody else does where there is no store.
+    /// True if the feed logs transitions for the audit, because there is no store whose coordinator would log them.
     audits: bool,
 }
 
 impl Feed {
-    /// `audits`: whether there is no store, whose audit would tell.
+    /// Creates a feed without subscribers. `audits` is true if there is no store.
     pub(super) fn new(audits: bool) -> Self {
         Self { sender: Mutex::new(None), audits }
     }
@@ -30,20 +32,21 @@ impl Feed {
     }
 
     fn send(&self, circuit: &str, what: impl FnOnce() -> What) {
-        // Outside the lock: it wakes tasks, which are foreign code.
+        // Sent outside the lock, because sending wakes tasks, which are foreign code.
         let sender = self.sender.lock().clone();
         let Some(sender) = sender else { return };
         let news = News { circuit: circuit.to_owned(), what: what() };
         if sender.send(news).is_err() {
             let mut kept = self.sender.lock();
-            // The last subscriber has gone, so what was kept for it goes too, unless another has come meanwhile.
+            // The last subscriber is gone, so its stored events are dropped, unless another subscriber has come in the
+            // meantime.
             if sender.receiver_count() == 0 {
                 *kept = None;
             }
         }
     }
 
-    /// Tells of a circuit that is new.
+    /// Reports a new circuit.
     pub(super) fn introduced(&self, circuit: &str) {
         self.send(circuit, || What::Introduced);
     }
@@ -72,21 +75,21 @@ impl Observer for Feed {
     }
 }
 
-/// What happens to the circuits of a registry, from [`Registry::subscribe`](crate::Registry::subscribe) on.
+/// The events of all circuits of a registry since [`Registry::subscribe`](crate::Registry::subscribe).
 ///
-/// At most 1024 events wait to be read; who is slower misses the oldest, and is told how many.
+/// At most 1024 events wait to be read. A slower subscriber loses the oldest events and receives their number as [`What::Missed`].
 #[derive(Debug)]
-#[must_use = "nothing is told to who does not ask"]
+#[must_use = "a subscription that is dropped receives nothing"]
 pub struct Subscription {
     receiver: broadcast::Receiver<News>,
 }
 
 impl Subscription {
-    /// Waits for the next event. `None` when registry and circuits are gone.
+    /// Waits for the next event. Returns `None` when the registry and its circuits are gone.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while waiting, it has taken no event.
+    /// If the future is dropped while it waits, no event is lost.
     pub async fn next(&mut self) -> Option<News> {
         match self.receiver.recv().await {
             Ok(news) => Some(news),
@@ -96,41 +99,41 @@ impl Subscription {
     }
 }
 
-/// Something that happened to a circuit.
+/// An event of a circuit.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct News {
-    /// The circuit; empty if events were [missed](What::Missed).
+    /// The name of the circuit. Empty if events were [missed](What::Missed).
     pub circuit: String,
-    /// What happened.
+    /// The event.
     pub what: What,
 }
 
-/// What happened to a circuit.
+/// The kind of an event, with its data.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum What {
-    /// An edge was taken, by itself or by an operator.
+    /// The circuit changed its state or mode, by itself or by an operator.
     Transition(Box<Transition>),
-    /// Calls are being rejected: at most every 10 s.
+    /// The circuit rejects calls. A summary, at most every 10 s.
     #[non_exhaustive]
     Rejections {
-        /// How many since the last time this was told, or since the circuit tripped.
+        /// The number of rejections since the last summary, or since the circuit tripped.
         rejected: u64,
-        /// The time they came in.
+        /// The time in which the rejections occurred.
         over: Duration,
-        /// When the circuit will probe, if it is known.
+        /// The time until the circuit probes. `None` if the time is unknown.
         retry_after: Option<Duration>,
     },
     /// The circuit is new.
     Introduced,
-    /// So many events were too many for this subscriber: it should look at everything again.
+    /// The subscriber was too slow and lost events, so it should load the status of all circuits again.
     #[non_exhaustive]
     Missed {
-        /// How many.
+        /// The number of lost events.
         events: u64,
     },
 }
 
-/// How many events wait for the slowest subscriber.
+/// The number of events that wait for the slowest subscriber.
 const KEPT: usize = 1024;

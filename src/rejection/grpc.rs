@@ -1,7 +1,8 @@
-//! Rejections as a gRPC server would send them: a trailers-only response, made without any gRPC library.
+//! Rejections as gRPC responses, made without a gRPC library.
 //!
-//! The error of the service stays as it is, so it goes into tonic's servers, and a generated client behind it reads
-//! UNAVAILABLE, where an error of ours would reach it as UNKNOWN.
+//! A rejection is a trailers-only response, as a gRPC server sends it, so that a generated client reads UNAVAILABLE. An
+//! error of this crate would reach the client as UNKNOWN. The error type of the service does not change, because the
+//! servers of tonic require their own.
 
 #[cfg(feature = "tonic")]
 mod tonic;
@@ -16,18 +17,19 @@ use super::Rejection;
 use crate::error::Rejected;
 use crate::state::RejectReason;
 
-/// Rejections as a gRPC response with status 14 UNAVAILABLE, or 8 `RESOURCE_EXHAUSTED` for load that was shed; the service's errors
-/// stay as they are.
+/// Rejections as gRPC responses with status 14 UNAVAILABLE, or 8 `RESOURCE_EXHAUSTED` for shed load. The errors of the
+/// service stay unchanged.
 ///
-/// The response has HTTP status 200, `content-type: application/grpc`, `grpc-status: 14`, the sentence of the rejection as
-/// `grpc-message`, an empty body, and [`Rejected`] in its extensions, by which layers outside know it from a response of the
-/// service.
+/// The response has HTTP status 200, `content-type: application/grpc`, `grpc-status: 14`, the sentence of the rejection
+/// as `grpc-message`, and an empty body. [`Rejected`] is in the extensions of the response, so that outer layers can
+/// distinguish the rejection from a response of the service.
 ///
-/// `grpc-retry-pushback-ms` is the time to wait, in whole milliseconds rounded up ([gRFC A6]). Without a known time it depends:
-/// -1, which forbids the retry, if the circuit is open until somebody resets it; nothing while it is half-open, as it may
-/// close at any moment and the caller's own backoff is right.
+/// `grpc-retry-pushback-ms` is the time to wait in whole milliseconds, rounded up ([gRFC A6]). If the circuit stays
+/// open until a reset, the value is -1, which forbids the retry. If the circuit is half-open, or load was shed without
+/// a known wait, the header is absent, because the next attempt may succeed and the backoff of the caller is right.
 ///
-/// It answers every request so. Where a server has routes that are not gRPC, give those a layer of their own.
+/// Every request gets such a response. If a server has routes that are not gRPC, give these routes a layer of their
+/// own.
 ///
 /// ```
 /// use tower_circuit_breaker::classify::GrpcClassifier;
@@ -48,7 +50,7 @@ pub struct GrpcRejection {
 }
 
 impl GrpcRejection {
-    /// Returns a rejection that needs headers only.
+    /// Returns a rejection that consists of headers only.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -57,10 +59,11 @@ impl GrpcRejection {
         }
     }
 
-    /// Adds error details, which tonic's `StatusExt` reads, and whatever else knows Google's error model.
+    /// Adds error details of Google's error model, which tonic's `StatusExt` and other clients decode.
     ///
-    /// `google.rpc.ErrorInfo` has the reason `CIRCUIT_OPEN`, `CIRCUIT_HALF_OPEN` or `LOAD_SHED`, the domain `tower-circuit-breaker`, and the
-    /// circuit's name as `service` in its metadata; `google.rpc.RetryInfo` has the time to wait, and is not there without one.
+    /// `google.rpc.ErrorInfo` has the reason `CIRCUIT_OPEN`, `CIRCUIT_HALF_OPEN` or `LOAD_SHED`, the domain
+    /// `tower-circuit-breaker`, and the name of the circuit as `service` in its metadata. `google.rpc.RetryInfo` has
+    /// the time to wait, and is absent if the time is unknown.
     #[cfg(feature = "tonic")]
     #[must_use]
     pub const fn with_details(mut self) -> Self {
@@ -77,7 +80,7 @@ impl<Req, B: Default, E> Rejection<Req, Response<B>, E> for GrpcRejection {
         let mut response = Response::new(B::default());
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        // The system is full, not the service away: gRPC has a status of its own for that.
+        // `RESOURCE_EXHAUSTED` for shed load, because this system is full while the service is available.
         let shed = rejected.reason() == RejectReason::LoadShed;
         headers.insert("grpc-status", HeaderValue::from_static(if shed { "8" } else { "14" }));
         headers.insert("grpc-message", percent_encoded(&sentence));
@@ -107,12 +110,12 @@ fn pushback(rejected: &Rejected) -> Option<i32> {
     }
 }
 
-/// Rounded up: a retry a fraction too early would be rejected again.
+/// Converts a wait to milliseconds, rounded up, because an earlier retry would be rejected again.
 fn milliseconds(wait: Duration) -> i32 {
     i32::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
 }
 
-/// Encodes as the protocol says: all bytes but printable ASCII, and the percent sign itself.
+/// Encodes every byte except printable ASCII, and also the percent sign, as the protocol requires.
 /// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses>)
 fn percent_encoded(text: &str) -> HeaderValue {
     let mut encoded = String::with_capacity(text.len());

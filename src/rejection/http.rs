@@ -1,7 +1,7 @@
 //! Rejections as HTTP responses.
 //!
-//! A rejected caller needs three things: that the request went no further, when to come again, and for whoever looks at it, which
-//! circuit it was. Numbers and failures stay inside unless asked for: the caller may be anybody.
+//! A rejected caller needs to know that the request was not processed, when to try again, and which circuit rejected
+//! it. The rule, its numbers and the last failure are omitted by default, because the caller may be a stranger.
 
 mod accept;
 mod problem;
@@ -14,17 +14,18 @@ use http::{Method, Request, Response, StatusCode};
 use super::Rejection;
 use crate::error::Rejected;
 use accept::Form;
-use problem::{Tells, problem, sentence};
+use problem::{Detail, problem, sentence};
 
-/// Rejections as HTTP responses; the service's errors stay as they are.
+/// Rejections as HTTP responses. The errors of the service stay unchanged.
 ///
-/// The status is 503, `Retry-After` the time until the circuit probes, in whole seconds, rounded up, at least 1 ([RFC 9110,
-/// 10.2.3]). It is absent where nobody knows: half-open, or open until somebody resets it. The [`Rejected`] is in the response's
-/// extensions, so that layers outside can tell it from a 503 of the service.
+/// The status is 503. `Retry-After` is the time until the circuit probes, in whole seconds, rounded up, at least 1
+/// ([RFC 9110, 10.2.3]). The header is absent if the time is unknown, because the circuit is half-open or stays open
+/// until a reset. The [`Rejected`] is in the extensions of the response, so that outer layers can distinguish the
+/// rejection from a 503 of the service.
 ///
-/// The body is `application/problem+json` ([RFC 9457]), or `text/plain` with the same sentence for whoever prefers that in
-/// `Accept`, q-values included; `application/json` means the former. Where neither is acceptable the former is sent all the same.
-/// A `HEAD` gets the headers alone.
+/// The body is `application/problem+json` ([RFC 9457]). A client whose `Accept` prefers `text/plain`, by q-values, gets
+/// the same sentence as text. `application/json` means the problem as well. If the client accepts neither, the problem
+/// is sent all the same. The response to a `HEAD` has the headers only.
 ///
 /// ```json
 /// {"type":"about:blank","title":"Service Unavailable","status":503,
@@ -32,14 +33,14 @@ use problem::{Tells, problem, sentence};
 ///  "circuit":"orders","reason":"tripped","retry_after_ms":4870}
 /// ```
 ///
-/// So whoever is rejected learns the circuit's name and its state; [`explained`](Self::explained) tells more, and
-/// [`anonymous`](Self::anonymous) less. No text of yours gets into a header.
+/// By default the response discloses the name and the state of the circuit. [`explained`](Self::explained) discloses
+/// more, and [`anonymous`](Self::anonymous) less. Texts of the user are never put into a header.
 ///
 /// # Bodies
 ///
-/// Any body that is `From<String>` will do without a word on its type: `axum::body::Body`, `http_body_util::Full<Bytes>`,
-/// `reqwest::Body`. [`headers_only`](Self::headers_only) asks only `Default`: `tonic::body::Body`, `Empty`, `BoxBody`.
-/// hyper's `Incoming` is neither; below the breaker turn it into something that is:
+/// A body type that implements `From<String>` needs no further setting: `axum::body::Body`,
+/// `http_body_util::Full<Bytes>`, `reqwest::Body`. With [`headers_only`](Self::headers_only), `Default` is enough:
+/// `tonic::body::Body`, `Empty`, `BoxBody`. hyper's `Incoming` implements neither. Convert it below the breaker with
 /// `.map_response(|response| response.map(axum::body::Body::new))`.
 ///
 /// # Examples
@@ -60,33 +61,33 @@ use problem::{Tells, problem, sentence};
 /// [RFC 9457]: https://www.rfc-editor.org/rfc/rfc9457
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HttpRejection {
-    tells: Tells,
+    detail: Detail,
 }
 
 impl HttpRejection {
-    /// Returns the rejection that names the circuit and its state.
+    /// Returns a rejection that discloses the name and the state of the circuit.
     #[must_use]
     pub const fn new() -> Self {
-        Self { tells: Tells::Name }
+        Self { detail: Detail::Name }
     }
 
-    /// Keeps the circuit to itself: no name, no state, only that the service is unavailable and for how long. For servers
-    /// whose callers should not learn what is behind them.
+    /// Discloses neither the name nor the state of the circuit, only that the service is unavailable and the wait. For
+    /// servers whose callers should not learn about the services behind them.
     #[must_use]
     pub const fn anonymous(self) -> Self {
-        Self { tells: Tells::Nothing }
+        Self { detail: Detail::Nothing }
     }
 
-    /// Says the whole sentence of [`Rejected`]: the rule with its numbers, the kind of the last failure, who holds the circuit
-    /// open and why. For callers of the same house.
+    /// Discloses the whole sentence of [`Rejected`]: the rule with its numbers, the kind of the last failure, and the
+    /// user and the reason of a hold. For callers of the same organisation.
     ///
-    /// The sentence is looked up in the circuit, under its cold mutex, for each rejection that has a body.
+    /// For each rejection with a body, the sentence is looked up in the circuit under its cold mutex.
     #[must_use]
     pub const fn explained(self) -> Self {
-        Self { tells: Tells::Everything }
+        Self { detail: Detail::Everything }
     }
 
-    /// Leaves the body out: for bodies that are `Default`, but not `From<String>`.
+    /// Omits the body, for body types that implement `Default` but not `From<String>`.
     #[must_use]
     pub const fn headers_only(self) -> HeadersOnly {
         HeadersOnly
@@ -95,12 +96,13 @@ impl HttpRejection {
 
 /// [`HttpRejection`] without a body: status 503, `Retry-After`, and the [`Rejected`] in the extensions.
 ///
-/// Made by [`HttpRejection::headers_only`].
+/// Created by [`HttpRejection::headers_only`].
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct HeadersOnly;
 
-// Not recommended, so that the compiler shows the trait's message, instead of asking for a body to be `From<String>`.
+// Not recommended to the compiler, so that it prints the message of the trait instead of requiring a body that is
+// `From<String>`.
 #[diagnostic::do_not_recommend]
 impl<T, B: From<String>, E> Rejection<Request<T>, Response<B>, E> for HttpRejection {
     type Error = E;
@@ -108,11 +110,11 @@ impl<T, B: From<String>, E> Rejection<Request<T>, Response<B>, E> for HttpReject
     fn reject(&self, rejected: Rejected, request: Request<T>) -> Result<Response<B>, E> {
         let form = accept::preferred(request.headers().get_all(ACCEPT));
         let text = match form {
-            Form::Problem => problem(&rejected, self.tells),
-            Form::Text => sentence(&rejected, self.tells) + "\n",
+            Form::Problem => problem(&rejected, self.detail),
+            Form::Text => sentence(&rejected, self.detail) + "\n",
         };
         let length = HeaderValue::from(text.len());
-        // RFC 9110, 9.3.2: the headers are those of a GET, its length too.
+        // A HEAD has the headers that a GET would have, also the length (RFC 9110, 9.3.2).
         let body = if request.method() == Method::HEAD { String::new() } else { text };
         let mut response = unavailable(rejected, B::from(body));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(form.media_type()));
@@ -138,6 +140,7 @@ impl<T, B: Default, E> Rejection<Request<T>, Response<B>, E> for HeadersOnly {
     }
 }
 
+/// Returns a 503 with `Retry-After`, if the wait is known, and with the rejection in its extensions.
 pub(super) fn unavailable<B>(rejected: Rejected, body: B) -> Response<B> {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -148,7 +151,8 @@ pub(super) fn unavailable<B>(rejected: Rejected, body: B) -> Response<B> {
     response
 }
 
-/// Returns the wait as `Retry-After` counts: whole seconds, never too early, never 0, which would ask for a loop.
+/// Returns the wait for `Retry-After` in whole seconds. Rounded up, because an earlier retry would be rejected again,
+/// and at least 1, because 0 would ask for a retry at once.
 fn seconds(wait: Duration) -> u64 {
     wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
 }

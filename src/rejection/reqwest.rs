@@ -1,4 +1,5 @@
-//! Rejections as responses of reqwest, for callers that look at the status of what they get and leave errors as they are.
+//! Rejections as responses of reqwest, for callers that check the status of a response and cannot change the error
+//! type.
 
 use reqwest::{Request, Response, ResponseBuilderExt};
 
@@ -6,14 +7,14 @@ use super::Rejection;
 use super::http::unavailable;
 use crate::error::Rejected;
 
-/// Rejections as responses of a `reqwest::Client`; its errors stay `reqwest::Error`.
+/// Rejections as responses of a `reqwest::Client`. The errors stay `reqwest::Error`.
 ///
-/// The response is what [`HttpRejection`](super::HttpRejection) makes, without a body: status 503, `Retry-After` in whole
-/// seconds, rounded up, where it is known ([RFC 9110, 10.2.3]), the request's URL as its own, and [`Rejected`] in its extensions,
-/// which says whether it was the circuit or the service that was unavailable. `error_for_status` turns it into an error with
-/// that status and URL, and drops the rest.
+/// The response is that of [`HttpRejection`](super::HttpRejection) without a body. The response has status 503, `Retry-After` in
+/// whole seconds, rounded up, if the time is known ([RFC 9110, 10.2.3]), and the URL of the request. [`Rejected`] is in
+/// its extensions, so that callers can distinguish a rejection from a 503 of the service. `error_for_status` turns the
+/// response into an error that keeps only the status and the URL.
 ///
-/// To have an error instead, keep the default: [`Rejected::find`] knows it.
+/// For an error instead of a response, keep the default. [`Rejected::find`] finds the rejection in such an error.
 ///
 /// # Examples
 ///
@@ -50,14 +51,14 @@ impl ReqwestRejection {
     }
 }
 
-// Not recommended, so that the compiler shows the trait's message.
+// Not recommended to the compiler, so that it prints the message of the trait.
 #[diagnostic::do_not_recommend]
 impl<E> Rejection<Request, Response, E> for ReqwestRejection {
     type Error = E;
 
     fn reject(&self, rejected: Rejected, request: Request) -> Result<Response, E> {
         let mut response = unavailable(rejected, reqwest::Body::default());
-        // The type that carries the URL is private; its builder is the only way to it.
+        // The type of the URL's extension is private to reqwest, so only reqwest's builder can make it.
         let url = http::Response::builder().url(request.url().clone()).body(());
         let (parts, ()) = url.expect("no part of it can be invalid").into_parts();
         response.extensions_mut().extend(parts.extensions);

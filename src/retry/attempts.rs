@@ -1,4 +1,4 @@
-//! The complete policy: which failures are worth a retry, how many, how far apart, and within which budget.
+//! The complete retry policy, which retries failures with a limit, a backoff and a budget.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,12 +14,13 @@ use super::repeat::{Cloned, Repeat};
 use crate::classify::{Classifier, DefaultClassifier};
 use crate::outcome::Outcome;
 
-/// Retries failures, a few times, ever further apart, within a budget: what [`RetryPolicy::builder`] makes, which lends it
-/// the knowledge of rejections.
+/// Retries failures a limited number of times, with growing waits, within a budget. Created by
+/// [`RetryPolicy::builder`], which wraps it in a policy that handles rejections.
 ///
-/// A classifier says what is a failure, as in the breaker: give both the same. A success deposits into the budget, a retry
-/// withdraws from it. What a failure's [`retry_after`](crate::Failure::retry_after) asks for is waited for (RFC 9110, 10.2.3), if
-/// it is not above the backoff's maximum; else there is no retry.
+/// A classifier decides whether a result is a failure, so give the breaker and the retries the same classifier. A
+/// success deposits into the budget, and a retry withdraws from the budget. If a failure has a
+/// [`retry_after`](crate::Failure::retry_after) (RFC 9110, 10.2.3) that is not above the maximum of the backoff, the
+/// retry waits for it. If the time is longer, there is no retry.
 ///
 /// [`RetryPolicy::builder`]: super::RetryPolicy::builder
 #[derive(Clone)]
@@ -40,7 +41,8 @@ where
     type Future = Sleep;
 
     fn retry(&mut self, request: &mut Req, result: &mut Result<Res, E>) -> Option<Sleep> {
-        // The copy of the request, as tower took it before the attempt, is as good as the request was.
+        // This request is the copy that tower made before the attempt, which serves the classifier as well as the
+        // request itself.
         let call = self.classifier.start(request);
         let failure = match self.classifier.finish(call, result.as_ref(), Duration::ZERO) {
             Outcome::Success => {
@@ -50,18 +52,19 @@ where
             Outcome::Ignored => return None,
             Outcome::Failure(failure) => failure,
         };
-        let asked = failure.retry_after().unwrap_or_default();
-        if self.left == 0 || asked > self.longest || !self.budget.withdraw() {
+        let delay = failure.retry_after().unwrap_or_default();
+        if self.left == 0 || delay > self.longest || !self.budget.withdraw() {
             return None;
         }
         self.left -= 1;
         let step = self.backoff.next_backoff();
-        // The service said when; the step on top keeps those whom it told the same apart.
-        Some(sleep_until(step.deadline() + asked))
+        // The step is added to the delay, because the service may have given the same delay to many callers at once.
+        Some(sleep_until(step.deadline() + delay))
     }
 
     fn clone_request(&mut self, request: &Req) -> Option<Req> {
-        // Also before the last attempt: the circuit may reject that one, and be waited for.
+        // A copy is needed before the last attempt too, because the circuit may reject the last attempt and the policy
+        // may wait.
         self.repeat.copy(request)
     }
 }

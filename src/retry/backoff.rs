@@ -1,7 +1,7 @@
-//! tower's exponential backoff, with a source of randomness that every call draws from.
+//! tower's exponential backoff, with a source of randomness that all calls share.
 //!
-//! tower's own source is cloned with the policy, so that every call would draw the same numbers: all retries of a moment would
-//! stay together, which is what jitter is against.
+//! tower clones its own source of randomness with the policy, so that every call would draw the same numbers. Retries
+//! of the same moment would then stay together, although jitter is meant to separate them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,8 @@ use crate::sync::{AtomicU64, Relaxed};
 /// The backoff of one call.
 pub(super) type Backoff = ExponentialBackoff<Spread>;
 
-/// The waits between attempts: doubling from `first` to `max`, with up to a share `jitter` of itself on top, never above `max`.
+/// The waits between attempts. A wait doubles from `first` to `max`, plus a random share of up to `jitter` of itself,
+/// and is never above `max`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spacing {
     pub(super) first: Duration,
@@ -40,9 +41,10 @@ impl Spacing {
         Ok(self)
     }
 
-    /// Starts at `first`; the clones of what it returns each do so too, and share the randomness.
+    /// Starts at `first`. Each clone of the returned backoff starts at `first` as well, and all clones share the
+    /// randomness.
     ///
-    /// It must have been checked.
+    /// The spacing must have been checked, because tower refuses some values.
     pub(super) fn start(self) -> Backoff {
         let Self { first, max, jitter } = self;
         let maker = ExponentialBackoffMaker::new(first, max, jitter, Spread::default());
@@ -56,7 +58,7 @@ impl Default for Spacing {
     }
 }
 
-/// Random numbers as tower makes them, but no two clones draw the same ones.
+/// Random numbers for tower's backoff. Clones share one counter, so that no two clones draw the same number.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Spread(Arc<Drawn>);
 
@@ -76,7 +78,8 @@ impl Rng for Spread {
     fn next_u64(&mut self) -> u64 {
         // Relaxed: a count, publishes nothing.
         let drawn = self.0.count.fetch_add(1, Relaxed);
-        // The lowest bit of those that become a fraction: tower asserts that it is not zero.
+        // Sets the lowest bit of the part that tower turns into a fraction, because tower asserts that the fraction is
+        // not zero.
         random::nth(self.0.seed, drawn) | 1 << 11
     }
 }

@@ -1,4 +1,4 @@
-//! The builder of a complete retry policy, and the checks that make it one.
+//! The builder of a complete retry policy, which checks the settings.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::classify::{DefaultClassifier, FnClassifier};
 use crate::config::ConfigError;
 use crate::outcome::Outcome;
 
-/// Settings of a complete retry policy that are not checked yet. Each method says its range and default.
+/// Unchecked settings of a complete retry policy. Each method states its range and default.
 #[derive(Clone)]
 #[must_use = "settings do nothing until `build` makes a `RetryPolicy` of them"]
 pub struct RetryPolicyBuilder<C = DefaultClassifier, Q = Cloned> {
@@ -42,83 +42,89 @@ impl RetryPolicyBuilder {
 }
 
 impl<C, Q> RetryPolicyBuilder<C, Q> {
-    /// Sets how often the service is called for one call at most, the first time included. Range: 1 to 100. Default: 3.
+    /// Sets the maximum number of attempts for one request, including the first. Range: 1 to 100. Default: 3.
     ///
-    /// Calls that the circuit rejected are not among them.
+    /// Calls that the circuit rejects do not count.
     pub const fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
     }
 
-    /// Sets the wait before the first retry, which doubles with each, and its maximum. Default: 100 ms and 2 s.
+    /// Sets the wait before the first retry, which doubles with each retry, and its maximum. Default: 100 ms and 2 s.
     ///
-    /// Range: 1 ms to 1 hour, `first` not above `max`. What a failure asked for, itself at most `max`, is added to the wait.
+    /// Range: 1 ms to 1 hour, `first` not above `max`. If a failure has a `retry_after` of at most `max`, the wait is
+    /// longer by this time. If it has a longer one, there is no retry.
     pub const fn backoff(mut self, first: Duration, max: Duration) -> Self {
         self.spacing.first = first;
         self.spacing.max = max;
         self
     }
 
-    /// Sets up to which share of itself a wait is lengthened at random. Range: 0 to 1. Default: 0.5.
+    /// Sets the largest random share by which a wait is lengthened. Range: 0 to 1. Default: 0.5.
     ///
-    /// It never lengthens one beyond the maximum: waits that have reached it are all alike.
+    /// The sum never exceeds the maximum, so that waits that have reached the maximum have no jitter.
     pub const fn jitter(mut self, jitter: f64) -> Self {
         self.spacing.jitter = jitter;
         self
     }
 
-    /// Sets how many retries a success of the last 10 s pays for. Range: 0 to 10. Default: 0.2, one for five.
+    /// Sets the number of retries that each success of the last 10 s pays for. Range: 0 to 10. Default: 0.2, one retry
+    /// for five successes.
     pub const fn retry_ratio(mut self, ratio: f32) -> Self {
         self.ratio = ratio;
         self
     }
 
-    /// Sets how many retries a second there are without any success, on an average over 10 s. Range: 0 to 1 000 000.
-    /// Default: 10.
+    /// Sets the number of retries a second that need no success, on average over 10 s. Range: 0 to 1 000 000. Default:
+    /// 10.
     pub const fn min_retries_per_second(mut self, retries: u32) -> Self {
         self.per_second = retries;
         self
     }
 
-    /// Takes a budget that other policies have too, in place of one of its own: the two settings above are not used then.
+    /// Sets a budget that other policies share. The settings of the policy's own budget, `retry_ratio` and
+    /// `min_retries_per_second`, are then not used.
     pub fn shared_budget(mut self, budget: Arc<TpsBudget>) -> Self {
         self.shared = Some(budget);
         self
     }
 
-    /// Retries what a closure over the result calls a failure, of whatever weight. Default: every error but tower's `Overloaded`.
+    /// Retries the failures of a closure over the result, of any weight. Default: every error except tower's
+    /// `Overloaded`.
     pub fn classify<Res, Err, F>(self, f: F) -> RetryPolicyBuilder<FnClassifier<F, Res, Err>, Q>
     where
-        // The bound stands here, so that a closure's references are taken as it is written.
+        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound of
+        // the method that receives the closure.
         F: Fn(Result<&Res, &Err>) -> Outcome,
     {
         self.classifier(FnClassifier::new(f))
     }
 
-    /// Retries what a classifier calls a failure, of whatever weight: the classifier of the breaker, if it has one.
+    /// Retries the failures of a classifier, of any weight. Use the classifier of the breaker, if the breaker has one.
     ///
-    /// It is told that no time has passed, also if it
-    /// [needs to know](crate::classify::Classifier::NEEDS_ELAPSED): an answer that is there is not asked for again because
-    /// it was late.
+    /// The classifier always sees an `elapsed` of zero, also if
+    /// [`NEEDS_ELAPSED`](crate::classify::Classifier::NEEDS_ELAPSED) is true, because a late response is no reason to
+    /// repeat the call.
     pub fn classifier<C2>(self, classifier: C2) -> RetryPolicyBuilder<C2, Q> {
         let Self { repeat, attempts, spacing, ratio, per_second, shared, .. } = self;
         RetryPolicyBuilder { classifier, repeat, attempts, spacing, ratio, per_second, shared }
     }
 
-    /// Says which requests may be sent again, and copies them. Default: all, by `Clone`.
+    /// Sets the function that copies a request, or returns `None` if the request must not be sent again. Default:
+    /// copies every request with `Clone`.
     ///
-    /// For HTTP, [`idempotent`](fn@super::idempotent) leaves out POST and PATCH; for reqwest, give it
+    /// For HTTP, [`idempotent`](fn@super::idempotent) excludes POST and PATCH. For reqwest, use
     /// `reqwest::Request::try_clone`.
     pub fn repeat<Req, Q2>(self, repeat: Q2) -> RetryPolicyBuilder<C, Q2>
     where
-        // As in `classify`.
+        // The bound is on this method for the same reason as in `classify`.
         Q2: Fn(&Req) -> Option<Req>,
     {
         let Self { classifier, attempts, spacing, ratio, per_second, shared, .. } = self;
         RetryPolicyBuilder { classifier, repeat, attempts, spacing, ratio, per_second, shared }
     }
 
-    /// Checks the settings and makes the policy, with a budget of its own unless it was given one.
+    /// Checks the settings and creates the policy, with its own budget unless a shared one is set.
     ///
     /// # Errors
     ///
@@ -153,5 +159,5 @@ impl<C, Q> fmt::Debug for RetryPolicyBuilder<C, Q> {
 
 const MOST_ATTEMPTS: u32 = 100;
 const MOST_PER_SECOND: u32 = 1_000_000;
-/// As long as tower's default budget looks back.
+/// The time over which the budget counts, the same as in tower's default budget.
 const BUDGETED: Duration = Duration::from_secs(10);

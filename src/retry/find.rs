@@ -1,10 +1,10 @@
-//! Where a rejection is to be found: in the error, in the response, or where a closure says.
+//! The places where a retry policy searches for a rejection: in the error, in the response, or with a closure.
 
 use crate::error::{BoxError, Error, Rejected};
 
-/// Finds the rejection in a result, if it is one.
+/// Finds the rejection in a result, if the result is one.
 ///
-/// [`InErrors`] and [`InResponses`] do, and each closure `Fn(&Result<Res, E>) -> Option<&Rejected>`.
+/// Implemented by [`InErrors`], by [`InResponses`] and by each closure `Fn(&Result<Res, E>) -> Option<&Rejected>`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot find a rejection in a `Result<{Res}, {E}>`",
     note = "`InErrors`, the default, needs an error that is a `BoxError`, an `Error<E>` or another `MayBeRejected`",
@@ -24,12 +24,12 @@ where
     }
 }
 
-/// Looks in the error. The default.
+/// Searches the error. The default.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct InErrors;
 
-// Not recommended, so that the compiler shows the message of `FindRejected`, which knows the cures.
+// Not recommended to the compiler, so that it prints the message of `FindRejected`, which names the alternatives.
 #[diagnostic::do_not_recommend]
 impl<Res, E: MayBeRejected> FindRejected<Res, E> for InErrors {
     fn find_rejected<'a>(&self, result: &'a Result<Res, E>) -> Option<&'a Rejected> {
@@ -37,7 +37,7 @@ impl<Res, E: MayBeRejected> FindRejected<Res, E> for InErrors {
     }
 }
 
-/// Looks in the extensions of the response, where `HttpRejection` and `GrpcRejection` leave it.
+/// Searches the extensions of the response, where `HttpRejection` and `GrpcRejection` store the rejection.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct InResponses;
@@ -56,7 +56,7 @@ impl<E> FindRejected<reqwest::Response, E> for InResponses {
     }
 }
 
-/// An error that may be a rejection, itself or by one of its sources.
+/// An error that may be a rejection, itself or through one of its sources.
 ///
 /// ```
 /// use tower_circuit_breaker::{Rejected, retry::MayBeRejected};
@@ -76,25 +76,27 @@ impl<E> FindRejected<reqwest::Response, E> for InResponses {
 /// }
 /// ```
 pub trait MayBeRejected {
-    /// Returns the rejection, if it is one.
+    /// Returns the rejection, if the error is one.
     fn rejected(&self) -> Option<&Rejected>;
 }
 
-/// Whatever is in the box, and its sources: as [`Rejected::find`] looks.
+/// Searches the error in the box and its sources.
 impl MayBeRejected for BoxError {
     fn rejected(&self) -> Option<&Rejected> {
         Rejected::find(self.as_ref())
     }
 }
 
-/// The rejection of the breaker that made it; what a breaker further inside said is not looked into.
+/// Finds the rejection of the outermost breaker only. Rejections of breakers further inside are errors of their
+/// service.
 impl<E> MayBeRejected for Error<E> {
     fn rejected(&self) -> Option<&Rejected> {
         self.rejected()
     }
 }
 
-/// As [`Rejected::find`] looks: a connector behind a breaker rejects in the sources of its client's error.
+/// Searches the sources of the error, because the rejection of a breaker around a connector appears only in the
+/// sources.
 #[cfg(feature = "reqwest")]
 impl MayBeRejected for reqwest::Error {
     fn rejected(&self) -> Option<&Rejected> {

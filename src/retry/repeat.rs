@@ -1,14 +1,14 @@
-//! Which requests may be sent again, and how a copy of them is made.
+//! The choice of requests that may be sent again, and the way to copy them.
 
-/// Makes a copy of a request before it is sent, if it may be sent again.
+/// Copies a request before it is sent, if the request may be sent again.
 ///
-/// [`Cloned`] does, and each closure `Fn(&Req) -> Option<Req>`: `reqwest::Request::try_clone` as it is.
+/// Implemented by [`Cloned`] and by each closure `Fn(&Req) -> Option<Req>`, such as `reqwest::Request::try_clone`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot repeat a request of type `{Req}`",
     note = "the default needs `Clone`; otherwise give the builder `.repeat(|request: &Req| ..)`"
 )]
 pub trait Repeat<Req> {
-    /// Returns a copy; `None` if the request must not be sent again, or cannot.
+    /// Returns a copy, or `None` if the request must not or cannot be sent again.
     fn copy(&self, request: &Req) -> Option<Req>;
 }
 
@@ -18,7 +18,7 @@ impl<F: Fn(&Req) -> Option<Req>, Req> Repeat<Req> for F {
     }
 }
 
-/// Every request may be sent again. The default; not for requests that do something each time they arrive.
+/// Copies every request. The default. Not for requests that have an effect each time they arrive.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct Cloned;
@@ -32,7 +32,7 @@ impl<Req: Clone> Repeat<Req> for Cloned {
 
 /// Copies requests whose method is idempotent (RFC 9110, 9.2.2): GET, HEAD, OPTIONS, TRACE, PUT and DELETE.
 ///
-/// What it gets wrong is a POST that the service recognises by a key of its own: then write a closure.
+/// If the service recognises a repeated POST, for example by an idempotency key, write a closure instead.
 ///
 /// ```
 /// use tower_circuit_breaker::retry::{RetryPolicy, idempotent};

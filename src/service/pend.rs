@@ -1,5 +1,7 @@
-//! Waiting until a circuit lets calls through again: for transitions, freed slots, and the deadline, of the opening or of the
-//! oldest probe. And waiting until a circuit is restored.
+//! The wait of a service until its circuit lets calls through again, or until the circuit is restored.
+//!
+//! A transition, a free slot and a deadline can each end the wait. The circuit wakes the task for the first two. A
+//! timer wakes it at the deadline of the opening or of the oldest probe.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,7 +11,7 @@ use tokio::time::{Sleep, sleep};
 
 use crate::circuit::{Circuit, Peek, Place};
 
-/// The wait of one service, while there is something to wait for.
+/// The wait of one service, if the service is waiting.
 #[derive(Debug)]
 pub(super) struct Pend(Option<Wait>);
 
@@ -26,21 +28,22 @@ impl Pend {
         Self(None)
     }
 
-    /// Is ready once a call may pass.
+    /// Is ready when a call may pass.
     ///
     /// # Cancel safety
     ///
-    /// Not polled again, it is woken once for nothing; dropped, nothing of it stays behind.
+    /// A caller that stops polling is woken once without need. A drop removes the registered task from the circuit.
     pub(super) fn poll(&mut self, circuit: &Circuit, context: &mut Context<'_>) -> Poll<()> {
         while circuit.peek() != Peek::MayPass {
             let wait = self.0.get_or_insert_with(|| Wait::new(circuit));
             circuit.register_at(&mut wait.place, context);
-            // Only a look after registering may end in waiting: the change could have come in between.
+            // Only a check after the registration may lead to waiting, because a change before the registration wakes
+            // no task.
             match circuit.peek() {
                 Peek::MayPass => break,
                 Peek::Rejecting(None) | Peek::AwaitsRestore => return Poll::Pending,
                 Peek::Rejecting(Some(left)) | Peek::ProbesTaken(left) => {
-                    // A new timer each time: the deadline may have moved, and this is not the path of a healthy call.
+                    // A new timer each time, because the deadline may have moved. A healthy call never comes here.
                     let timer = wait.timer.insert(Box::pin(sleep(left)));
                     ready!(timer.as_mut().poll(context));
                 }
@@ -50,19 +53,19 @@ impl Pend {
         Poll::Ready(())
     }
 
-    /// Is ready with what the circuit says, once that does not await its restore any more.
+    /// Is ready when the circuit is restored, and returns the state of the circuit for calls.
     ///
     /// # Cancel safety
     ///
-    /// As of [`poll`](Self::poll).
+    /// The same as for [`poll`](Self::poll).
     pub(super) fn poll_restored(&mut self, circuit: &Circuit, context: &mut Context<'_>) -> Poll<Peek> {
         let wait = self.0.get_or_insert_with(|| Wait::new(circuit));
         circuit.register_at(&mut wait.place, context);
-        // Only a look after registering may end in waiting, as in `poll`.
+        // Only a check after the registration may lead to waiting, as in `poll`.
         let peek = circuit.peek();
         if peek == Peek::AwaitsRestore {
-            // The service that is woken does not come back here, as it is not to pay for this: the place stays its own until
-            // it is dropped, but holds no task any more.
+            // After the wakeup `poll_ready` does not call this function again, so that healthy calls need not check for
+            // a restore. The place stays registered until the service is dropped, but holds no task after the wakeup.
             return Poll::Pending;
         }
         self.0 = None;
@@ -104,7 +107,7 @@ mod tests {
         Circuit::new(Config::classic("orders").build().expect("they are valid"))
     }
 
-    /// A service that is ready as often as it is polled.
+    /// A service whose inner service is ready once.
     fn service(circuit: &Circuit, when_open: WhenOpen) -> (CircuitBreaker<Mock>, Handle<(), ()>) {
         let (inner, mut handle) = mock::pair();
         handle.allow(1);
@@ -121,7 +124,7 @@ mod tests {
             let circuit = circuit();
             circuit.await_restore();
             let (service, mut handle) = service(&circuit, when_open);
-            // Polled, it would fail.
+            // The inner service reports an error if it is polled.
             handle.send_error("polled too early");
             let mut service = Spawn::new(service);
             for _ in 0..3 {

@@ -1,4 +1,4 @@
-//! A registry that keeps its circuits as the settings say.
+//! The registry of the settings, with their store.
 
 use super::Settings;
 use super::error::SettingsError;
@@ -9,10 +9,10 @@ use crate::registry::Registry;
 use crate::store::{AnyStore, StoreError, TieredStore};
 
 impl Settings {
-    /// Returns the builder of a registry with all that `[persistence]` says: the store, its tables, sharing, the name of this
-    /// instance, TTLs. Without `enabled = true` it is the builder of a registry without a store.
+    /// Returns the builder of a registry with the settings of `[persistence]`: the store, its tables, sharing, the name
+    /// of this instance, the retention of the audit, and TTLs. Without `enabled = true` the registry has no store.
     ///
-    /// Nothing is opened or connected yet, and no circuit is made. Needs the feature `store`, and that of the store.
+    /// No store is opened and no circuit is created yet. Needs the feature `store`, and the feature of the store.
     ///
     /// ```
     /// use tower_circuit_breaker::settings::Settings;
@@ -29,12 +29,12 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// [`SettingsError`] with the key `persistence.store` or `persistence.cache`, if that is no address of a store, or the
-    /// feature of that store is not compiled in.
+    /// [`SettingsError`] with the key `persistence.store` or `persistence.cache`, if the address is not that of a store
+    /// or the feature of its store is not compiled in.
     pub fn registry(&self) -> Result<RegistryBuilder, SettingsError> {
         let builder = Registry::builder();
         let Some(kept) = self.persistence() else { return Ok(builder) };
-        // The default is left to the store, because an address may say that it is read only.
+        // The default is left to the store, because an address may say that the store is read only.
         let schema = Some(kept.schema()).filter(|mode| *mode != SchemaMode::Create);
         let store = AnyStore::open_with(kept.store().as_str(), schema);
         let mut store = store.map_err(|error| self.unusable("store", kept.store(), &error))?;
@@ -57,10 +57,11 @@ impl Settings {
         Ok(builder)
     }
 
-    /// Says which key it was, and where it stands.
+    /// Returns the error of a store, with the key of its address and the origin of the key.
     fn unusable(&self, key: &str, url: &StoreUrl, error: &StoreError) -> SettingsError {
         let origin = self.draft.persistence.get(key).map_or("the default", |field| &field.origin);
-        // Some stores repeat the address, which no store but this one knows to hold a password.
+        // Masked here, because the error of a store may repeat the address and does not know that the address has a
+        // password.
         let why = error.to_string().replace(url.as_str(), &masked(url.as_str()));
         let path = format!("persistence.{key}");
         SettingsError::of(origin, &path, format!("{path} is \"{url}\": {why}"))

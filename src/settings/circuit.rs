@@ -1,7 +1,7 @@
-//! The keys of a circuit: what each reads, and which method of the builder it is.
+//! The keys of a circuit, each with its reader and its method of the builder.
 //!
-//! A key stands in one table here and has one arm in `apply`; the list of allowed keys, the environment variables and the
-//! tests all come from it.
+//! A key has one row in `KEYS` and one arm in `apply`. The list of allowed keys, the environment variables and the
+//! tests use the same table.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::field::Field;
 use crate::config::{ConfigBuilder, OpenDuration, Recovery};
 use crate::window::Window;
 
-/// One setting of a circuit, read but not yet judged: that is the builder's part.
+/// One setting of a circuit. The value has the right type, and the builder checks its range.
 #[derive(Debug, Clone)]
 pub(super) enum Setting {
     FailureRate(Option<f64>),
@@ -40,7 +40,7 @@ pub(super) enum Setting {
 
 type Read = fn(&Field) -> Result<Setting, SettingsError>;
 
-/// The keys of a circuit, and of the defaults.
+/// The keys of a circuit and of the defaults, each with its reader.
 pub(super) const KEYS: [(&str, Read); 23] = [
     ("failure_rate", |field| field.number_or_off().map(Setting::FailureRate)),
     ("min_calls", |field| field.count().map(Setting::MinCalls)),
@@ -108,15 +108,17 @@ fn open_for(field: &Field) -> Result<OpenDuration, SettingsError> {
     find("jitter").map_or(Ok(open_for.clone()), |jitter| Ok(open_for.jitter(jitter.number()?)))
 }
 
-/// Lays the settings over the builder's defaults.
+/// Applies the settings to the builder.
 pub(super) fn build(settings: &[Setting], builder: ConfigBuilder) -> ConfigBuilder {
-    // A rule that is switched off may keep its numbers, or find them in the defaults.
+    // A rule that is switched off may still have `slower_than` in its table or in the defaults, which the builder would
+    // refuse.
     let no_slow_rule = settings.iter().any(|setting| matches!(setting, Setting::SlowCallRate(None)));
     let set = settings.iter().filter(|setting| !(no_slow_rule && matches!(setting, Setting::SlowerThan(_))));
     set.fold(builder, |builder, setting| setting.apply(builder))
 }
 
 impl Setting {
+    /// Calls the method of the builder for this setting.
     fn apply(&self, to: ConfigBuilder) -> ConfigBuilder {
         match self {
             Self::FailureRate(Some(rate)) => to.failure_rate(*rate),
@@ -143,7 +145,7 @@ impl Setting {
             Self::MeasureDurations(true) => to.measure_durations(),
             Self::Shadow(true) => to.shadow(),
             Self::ResetCooldown(cooldown) => to.reset_cooldown(*cooldown),
-            // The builder starts with these off. The others are no business of a circuit, but of its store.
+            // These rules are off in a new builder. The TTLs are settings of the store and not of a circuit.
             Self::Always(false)
             | Self::FailureScore(None)
             | Self::SlowCallRate(None)

@@ -1,7 +1,7 @@
-//! From a file or a text to a tree of values: sizes, encodings, and which format it is.
+//! The reader of documents, which checks size and encoding, recognises the format, and returns a tree of values.
 //!
-//! The parsers' own messages may quote the line they stumbled over, and with it a password: only what they say about it is
-//! passed on.
+//! The parsers' own errors can quote the failed line, and a line can contain a password. Therefore only the message of
+//! a parser is passed on.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -11,10 +11,10 @@ use super::error::SettingsError;
 use super::quoted::shown;
 use super::value::Value;
 
-/// Reads a file.
+/// Reads a file into a tree.
 pub(super) fn read_file(path: &Path, origin: &str) -> Result<Value, SettingsError> {
     let mut bytes = Vec::new();
-    // One byte more than allowed tells; an endless file ends there.
+    // One byte more than allowed is enough to detect a large file, and an endless file is not read further.
     let done = File::open(path).and_then(|file| file.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes));
     done.map_err(|error| SettingsError::new(origin, format!("cannot be read: {error}")))?;
     if bytes.len() > MOST_BYTES {
@@ -28,7 +28,7 @@ pub(super) fn read_file(path: &Path, origin: &str) -> Result<Value, SettingsErro
     read(&text, origin, json)
 }
 
-/// Reads a document, as JSON if it is told so or sees so: no TOML starts with a brace.
+/// Reads a document, as JSON if `json` is true or the text begins with a brace, because no TOML begins with a brace.
 pub(super) fn read(text: &str, origin: &str, json: bool) -> Result<Value, SettingsError> {
     if text.len() > MOST_BYTES {
         return Err(too_large(origin));
@@ -41,7 +41,7 @@ pub(super) fn read(text: &str, origin: &str, json: bool) -> Result<Value, Settin
     toml::from_str(text).map_err(|error| {
         let span = error.span().unwrap_or_default();
         let (line, says) = (line_of(text, span.start), one_line(&error));
-        // The one message that is no use without what it is about, which is a key then.
+        // This message of the TOML parser does not name the key, so the key is added.
         let what = match text.get(span) {
             Some(key) if says == "duplicate key" => format!(" `{}`", shown(key)),
             _ => String::new(),
@@ -50,7 +50,7 @@ pub(super) fn read(text: &str, origin: &str, json: bool) -> Result<Value, Settin
     })
 }
 
-/// Reads the value of an environment variable, where `{ … }` is an inline table of TOML.
+/// Reads the value of an environment variable. `{ … }` is an inline table of TOML.
 pub(super) fn read_word(text: &str, origin: &str) -> Result<Value, SettingsError> {
     let text = text.trim();
     if !text.starts_with('{') {
@@ -58,13 +58,13 @@ pub(super) fn read_word(text: &str, origin: &str) -> Result<Value, SettingsError
     }
     let refuse = |says: &str| SettingsError::new(origin, format!("is not a valid inline table of TOML: {says}"));
     let value = toml::from_str(&format!("table = {text}")).map_err(|error| refuse(&one_line(&error)))?;
-    // One key: `{ } \n other = 1` has smuggled in another.
+    // The table must be the only key, because `{ } \n other = 1` would add another key.
     if let Value::Table(mut only) = value
         && only.len() == 1
     {
         return Ok(only.remove(0).1);
     }
-    Err(refuse("something follows it"))
+    Err(refuse("more text follows the table"))
 }
 
 pub(super) fn too_large(origin: &str) -> SettingsError {
@@ -75,10 +75,10 @@ fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }
 
-/// The message alone: the error's `Display` shows the line of the text as well.
+/// Returns the message of the error in one line. The `Display` of the error would show the line of the text as well.
 fn one_line(error: &toml::de::Error) -> String {
     error.message().lines().collect::<Vec<_>>().join(", ")
 }
 
-/// More than anyone writes by hand, and nothing to a machine.
+/// The size limit of a document, far above any that is written by hand.
 pub(super) const MOST_BYTES: usize = 1 << 20;

@@ -1,7 +1,7 @@
-//! What files and variables say, laid over each other key by key, before it is judged.
+//! The settings of files and variables, merged key by key and not checked yet.
 //!
-//! It knows which keys there are and where each value is from. What the values must be is said by `circuit` and
-//! `persistence`, once all layers lie on each other.
+//! A draft knows the allowed keys and the origin of each value. The modules `circuit` and `persistence` check the
+//! values after all layers are merged, because a later layer may replace a wrong value.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use super::unknown::unknown;
 use super::value::Value;
 use crate::config::{Config, ConfigError};
 
+/// The merged tables of all documents and variables.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Draft {
     pub(super) persistence: Table,
@@ -21,6 +22,7 @@ pub(super) struct Draft {
     pub(super) circuits: BTreeMap<String, Circuit>,
 }
 
+/// The table of one circuit, with the origin and the path of the first document that has it.
 #[derive(Debug, Clone)]
 pub(super) struct Circuit {
     origin: Arc<str>,
@@ -29,7 +31,7 @@ pub(super) struct Circuit {
 }
 
 impl Draft {
-    /// Takes a document apart.
+    /// Splits a document into its tables.
     pub(super) fn read(value: Value, origin: &str) -> Result<Self, SettingsError> {
         const TABLES: [&str; 3] = ["persistence", "defaults", "circuits"];
         let top = Field { origin: origin.into(), path: String::new(), value };
@@ -50,7 +52,7 @@ impl Draft {
                 }
                 lost if circuit_keys.contains(&lost) => {
                     let says =
-                        format!("`{lost}` stands outside of a table, allowed is defaults.{lost} or below circuits");
+                        format!("`{lost}` is outside a table, allowed is defaults.{lost} or a table below circuits");
                     return Err(SettingsError::of(origin, lost, says));
                 }
                 _ => return Err(unknown(origin, "", &key, &field.path, &TABLES)),
@@ -59,7 +61,7 @@ impl Draft {
         Ok(draft)
     }
 
-    /// Lays another over this one.
+    /// Overrides this draft with another one.
     pub(super) fn lay(&mut self, over: Self) {
         self.persistence.extend(over.persistence);
         self.defaults.extend(over.defaults);
@@ -71,13 +73,13 @@ impl Draft {
         }
     }
 
-    /// The table of a circuit, made if there is none.
+    /// Returns the table of a circuit, and creates it if there is none.
     pub(super) fn table_of(&mut self, name: &str, origin: &str) -> &mut Table {
         let made = || Circuit { origin: origin.into(), path: join("circuits", name), table: Table::new() };
         &mut self.circuits.entry(name.to_owned()).or_insert_with(made).table
     }
 
-    /// The settings of the circuits that have none of their own.
+    /// Checks and returns the settings of circuits without a table.
     pub(super) fn defaults(&self) -> Result<Vec<Setting>, SettingsError> {
         let settings = settings([&self.defaults])?;
         let built = circuit::build(&settings, Config::builder("defaults")).build();
@@ -86,7 +88,7 @@ impl Draft {
         Ok(settings)
     }
 
-    /// The settings of a circuit, and the configuration that they make.
+    /// Checks and returns the settings of a circuit, with its configuration.
     pub(super) fn circuit(&self, name: &str, circuit: &Circuit) -> Result<(Vec<Setting>, Config), SettingsError> {
         let tables = [&self.defaults, &circuit.table];
         let settings = settings(tables)?;
@@ -100,35 +102,37 @@ fn table(field: &Field, known: &[&str]) -> Result<Table, SettingsError> {
     Ok(field.table(known)?.into_iter().collect())
 }
 
-/// Reads each key from the last of the tables that has it.
+/// Reads each key from the last table that has it.
 fn settings<const N: usize>(tables: [&Table; N]) -> Result<Vec<Setting>, SettingsError> {
     let found = circuit::KEYS.iter().filter_map(|(key, read)| Some((read, find(&tables, key)?)));
     found.map(|(read, field)| read(field)).collect()
 }
 
+/// Returns the field of the key from the last table that has it.
 fn find<'a>(tables: &[&'a Table], key: &str) -> Option<&'a Field> {
     tables.iter().rev().find_map(|table| table.get(key))
 }
 
-/// Says the builder's error with the path of the key, and where the value is from if the circuit's table has none.
+/// Adds the path of the key to the error of the builder. If the value is not from the circuit's own table, its origin
+/// is added.
 fn refuse(error: &ConfigError, path: &str, origin: &str, tables: &[&Table]) -> SettingsError {
     let says = error.to_string();
     if error.field() == "name" {
         let allowed = says.rsplit_once("allowed is ").map_or("", |(_, allowed)| allowed);
-        return SettingsError::of(origin, path, format!("{path} is no name of a circuit, allowed is {allowed}"));
+        return SettingsError::of(origin, path, format!("{path} is not a valid circuit name, allowed is {allowed}"));
     }
-    // The builder names a part of `window` and `open_for` as `window.calls`.
+    // The builder names a part of `window` or `open_for` with a point, as in `window.calls`.
     let key = error.field().split('.').next().unwrap_or_default();
     let own = join(path, key);
     match find(tables, key) {
         Some(field) if field.path == own => SettingsError::of(&field.origin, &own, format!("{path}.{says}")),
         Some(field) => {
             let source = if *field.origin == *origin { String::new() } else { format!(", {}", field.origin) };
-            SettingsError::of(origin, &own, format!("{path}.{says}; it comes from {}{source}", field.path))
+            SettingsError::of(origin, &own, format!("{path}.{says}; the value comes from {}{source}", field.path))
         }
-        // Two keys that have no default: each asks for the other.
+        // `slow_call_rate` and `slower_than` have no default, and the error of each asks for the other.
         None if key.starts_with("slow") => SettingsError::of(origin, &own, format!("{path}.{says}")),
-        None => SettingsError::of(origin, &own, format!("{path}.{says}; it is the default, as nothing sets it")),
+        None => SettingsError::of(origin, &own, format!("{path}.{says}; the value is the default")),
     }
 }
 

@@ -1,8 +1,8 @@
-//! The environment variables, as a finite table: the keys there are, times the tables there are.
+//! The environment variables, as a finite table of all keys in all tables.
 //!
-//! A variable names a circuit in capitals, with one `_` for whatever is neither letter nor digit. As names cannot be got
-//! back from that, it reaches only circuits that a file, or `CIRCUIT_BREAKER_CONFIG`, has; in return a misspelt variable is
-//! found out, and never makes a circuit that nobody uses.
+//! A variable names a circuit in capitals, with one `_` between its runs of ASCII letters and digits. The name of the
+//! circuit cannot be derived from the variable. Therefore variables reach only circuits that a file or
+//! `CIRCUIT_BREAKER_CONFIG` has. For the same reason a misspelt variable is an error, and never creates an unused circuit.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -17,7 +17,7 @@ use super::quoted::shown;
 use super::unknown::meant;
 use crate::circuit::KILL_SWITCH;
 
-/// Where a variable leads: the name of a circuit if it is one's, and a key.
+/// The key that a variable sets, with the name of its circuit if it belongs to one.
 #[derive(Debug, Clone, Copy)]
 enum Place<'a> {
     Persistence(&'static str),
@@ -25,7 +25,7 @@ enum Place<'a> {
     Circuit(&'a str, &'static str),
 }
 
-/// Lays the variables over the draft. Empty ones are as good as none.
+/// Overrides the draft with the variables. Empty variables count as not set.
 pub(super) fn lay_over(
     draft: &mut Draft,
     vars: impl Iterator<Item = (OsString, OsString)>,
@@ -56,7 +56,7 @@ pub(super) fn lay_over(
     Ok(())
 }
 
-/// Picks the variables with our prefix that say something.
+/// Selects the variables that have the prefix of this crate and a value. The kill switch is read by each circuit.
 fn ours(vars: impl Iterator<Item = (OsString, OsString)>) -> Result<BTreeMap<String, String>, SettingsError> {
     let mut ours = BTreeMap::new();
     for (name, value) in vars {
@@ -77,7 +77,8 @@ fn ours(vars: impl Iterator<Item = (OsString, OsString)>) -> Result<BTreeMap<Str
     Ok(ours)
 }
 
-/// Reads `CIRCUIT_BREAKER_CONFIG`: a document if it has what each document has and hardly a path, a path otherwise.
+/// Reads `CIRCUIT_BREAKER_CONFIG`, as a document if the text contains `=`, a line break or a leading brace, which a
+/// path hardly has, and as a path otherwise.
 fn configured(config: &str) -> Result<Draft, SettingsError> {
     let origin = origin(CONFIG);
     if config.contains(['=', '\n']) || config.trim_start().starts_with('{') {
@@ -88,7 +89,7 @@ fn configured(config: &str) -> Result<Draft, SettingsError> {
     Draft::read(document::read_file(Path::new(path), &origin)?, &origin)
 }
 
-/// Every variable that means something, and what. Two circuits may share one.
+/// Returns every known variable with the keys that it sets. Two circuits can have the same variable.
 fn places(draft: &Draft) -> BTreeMap<String, Vec<Place<'_>>> {
     let mut places = BTreeMap::<_, Vec<_>>::new();
     for key in persistence::KEYS {
@@ -106,7 +107,7 @@ fn places(draft: &Draft) -> BTreeMap<String, Vec<Place<'_>>> {
     places
 }
 
-/// Spells a circuit's name as a variable can: `/users/{id}` is `USERS_ID`.
+/// Spells a circuit's name for a variable, as in `USERS_ID` for `/users/{id}`.
 fn capitals(circuit: &str) -> String {
     let words = circuit.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join("_").to_ascii_uppercase()
@@ -123,7 +124,7 @@ fn ambiguous(origin: &str, places: &[Place<'_>]) -> SettingsError {
         Place::Circuit(circuit, key) => join(&join("circuits", circuit), key),
     });
     let meant = meant.collect::<Vec<_>>().join(" or ");
-    SettingsError::new(origin, format!("may mean {meant}, allowed is to say it in {CONFIG} or in the file"))
+    SettingsError::new(origin, format!("may mean {meant}; set the key in {CONFIG} or in the file instead"))
 }
 
 fn unknown(name: &str, places: &BTreeMap<String, Vec<Place<'_>>>) -> SettingsError {
@@ -133,13 +134,14 @@ fn unknown(name: &str, places: &BTreeMap<String, Vec<Place<'_>>>) -> SettingsErr
         persistence::KEYS[1..].iter().map(|key| format!("{PREFIX}{}", key.to_ascii_uppercase())).collect();
     let says = format!(
         "unknown{meant} allowed are {CONFIG}, {KILL_SWITCH}, {PREFIX}PERSISTENCE, {}, {PREFIX}DEFAULT_<KEY>, and \
-         {PREFIX}CIRCUIT_<NAME>_<KEY> for a circuit that the file has",
+         {PREFIX}CIRCUIT_<NAME>_<KEY> for a circuit in the file",
         first.join(", ")
     );
     SettingsError::new(&origin(name), says)
 }
 
-/// Whether Kubernetes or Docker set it, as they do for a service that is called `circuit-breaker…`: nobody's mistake.
+/// Returns true for a variable that Kubernetes or Docker sets for a service called `circuit-breaker…`, which is no
+/// mistake.
 fn is_service_link(name: &str) -> bool {
     let word = |word: &str| name.ends_with(&format!("_{word}")) || name.contains(&format!("_{word}_"));
     name.ends_with("_SERVICE_HOST")

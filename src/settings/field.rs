@@ -1,4 +1,4 @@
-//! One value with where it stands, and what a key can ask of it.
+//! A value with its path and origin, and the types that a key can require of the value.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::error::SettingsError;
 use super::unknown::unknown;
 use super::value::Value;
 
-/// A value, the path of its key, and the file or variable it is from.
+/// A value, the path of its key, and the file or the variable that contained it.
 #[derive(Debug, Clone)]
 pub(super) struct Field {
     pub(super) origin: Arc<str>,
@@ -16,17 +16,17 @@ pub(super) struct Field {
     pub(super) value: Value,
 }
 
-/// A table: its keys, all of them known.
+/// A table whose keys are all known.
 pub(super) type Table = BTreeMap<String, Field>;
 
 impl Field {
-    /// Refuses the value with what is allowed.
+    /// Returns the error for the value, with the allowed values.
     pub(super) fn refuse(&self, allowed: &str) -> SettingsError {
         let Self { origin, path, value } = self;
         SettingsError::of(origin, path, format!("{path} is {value}, allowed is {allowed}"))
     }
 
-    /// The entries of a table, whose keys must be among `known`.
+    /// Returns the entries of a table. Keys outside `known` are refused.
     pub(super) fn table(&self, known: &[&str]) -> Result<Vec<(String, Self)>, SettingsError> {
         let entries = self.entries()?;
         match entries.iter().find(|(key, _)| !known.contains(&key.as_str())) {
@@ -35,7 +35,7 @@ impl Field {
         }
     }
 
-    /// The entries of a table, whatever their keys, but each key once.
+    /// Returns the entries of a table with any keys. A repeated key is refused.
     pub(super) fn entries(&self) -> Result<Vec<(String, Self)>, SettingsError> {
         let Value::Table(table) = &self.value else { return Err(self.refuse("a table")) };
         let mut entries: Vec<(String, Self)> = Vec::with_capacity(table.len());
@@ -43,7 +43,7 @@ impl Field {
         for (key, value) in table {
             let path = join(&self.path, key);
             if !seen.insert(key) {
-                return Err(SettingsError::of(&self.origin, &path, format!("{path} is there twice, allowed is once")));
+                return Err(SettingsError::of(&self.origin, &path, format!("{path} occurs twice, allowed is once")));
             }
             entries.push((key.clone(), Self { origin: Arc::clone(&self.origin), path, value: value.clone() }));
         }
@@ -60,14 +60,14 @@ impl Field {
     pub(super) fn switch(&self) -> Result<bool, SettingsError> {
         match (&self.value, self.text()) {
             (Value::Switch(switch), _) => Ok(*switch),
-            // A text in a file is a slip, `"false"` for instance.
+            // A text such as `"false"` in a file is a mistake, while a variable has only text.
             (Value::Word(_), Some("true")) => Ok(true),
             (Value::Word(_), Some("false")) => Ok(false),
             _ => Err(self.refuse("true or false")),
         }
     }
 
-    /// Whether a rule is switched off here.
+    /// Returns true if the value is `false`, which switches a rule off.
     pub(super) fn is_off(&self) -> bool {
         matches!(self.switch(), Ok(false))
     }
@@ -103,7 +103,7 @@ impl Field {
     fn as_number(&self) -> Option<f64> {
         match &self.value {
             Value::Number(number) => Some(*number),
-            // Rounded as if a point had been written.
+            // Parsed from its text, so that an integer is rounded like a number with a point.
             Value::Integer(number) => number.to_string().parse().ok(),
             Value::Word(word) => word.parse().ok(),
             Value::Table(_) | Value::Text(_) | Value::Switch(_) | Value::Other(_) => None,
@@ -114,21 +114,21 @@ impl Field {
         self.duration_or("")
     }
 
-    /// A duration, or what else is allowed in its place, for the error.
+    /// Reads a duration. `others` names the values for the error that are allowed beside a duration.
     pub(super) fn duration_or(&self, others: &str) -> Result<Duration, SettingsError> {
         let duration = self.text().and_then(parse_duration);
         duration
             .ok_or_else(|| self.refuse(&format!("a number with its unit (ms, s, min, h, d), like \"10 s\"{others}")))
     }
 
-    /// A duration from `least` to `most`, which are words for the error, too.
+    /// Reads a duration from `least` to `most`. Both are texts, because the error shows them.
     pub(super) fn duration_within(&self, least: &str, most: &str) -> Result<Duration, SettingsError> {
         let duration = self.duration()?;
         let within = parse_duration(least) <= Some(duration) && Some(duration) <= parse_duration(most);
         if within { Ok(duration) } else { Err(self.refuse(&format!("{least} to {most}"))) }
     }
 
-    /// One of a few words.
+    /// Reads one of a few words.
     pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, SettingsError> {
         let chosen = choices.iter().find(|(word, _)| self.text() == Some(word));
         chosen.map(|(_, choice)| *choice).ok_or_else(|| {
@@ -138,14 +138,14 @@ impl Field {
     }
 }
 
-/// Extends a path as TOML writes it: `circuits."/users/{id}".probes`.
+/// Appends a key to a path in TOML's spelling, as in `circuits."/users/{id}".probes`.
 pub(super) fn join(table: &str, key: &str) -> String {
     let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
     let key = if bare && key.len() <= 200 { key.to_owned() } else { super::quoted::quoted(key) };
     if table.is_empty() { key } else { format!("{table}.{key}") }
 }
 
-/// Reads `250 ms`, `1.5 s`, `10min`. Without a unit it is nothing: 5 of what?
+/// Parses `250 ms`, `1.5 s` or `10min`. A number without a unit is refused, because the unit would be a guess.
 fn parse_duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.')?);
@@ -159,7 +159,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
     };
     match number.parse::<u64>() {
         Ok(whole) => whole.checked_mul(millis.into()).map(Duration::from_millis),
-        // To the nearest nanosecond, so that `0.1 s` is 100 ms.
+        // Rounded to the nearest nanosecond, so that `0.1 s` is 100 ms.
         Err(_) => Duration::try_from_secs_f64(number.parse::<f64>().ok()? * f64::from(millis) / 1_000.0).ok(),
     }
 }

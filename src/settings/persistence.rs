@@ -1,4 +1,4 @@
-//! Which store the circuits are kept in, and how: plain data, that opens nothing.
+//! The settings of the store, as plain data. Reading them opens nothing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use super::error::SettingsError;
 use super::field::{Field, Table};
 use crate::keep::{FORMS, INSTANCES, SchemaMode, Sharing, StoreKind, Ttl, behind_scheme, is_instance, masked};
 
-/// Where and how circuits are kept: what `[persistence]` says, once `enabled` is true.
+/// The store of the circuits and the way to use it, from `[persistence]` with `enabled = true`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Persistence {
     store: StoreUrl,
@@ -26,19 +26,19 @@ pub struct Persistence {
 }
 
 impl Persistence {
-    /// Returns the store. Default: `sqlite://data/circuit_breaker.db`.
+    /// Returns the address of the store. Default: `sqlite://data/circuit_breaker.db`.
     #[must_use]
     pub const fn store(&self) -> &StoreUrl {
         &self.store
     }
 
-    /// Returns the store in front of [`store`](Self::store), always Redis. Default: none.
+    /// Returns the address of the cache in front of [`store`](Self::store), which is always Redis. Default: none.
     #[must_use]
     pub const fn cache(&self) -> Option<&StoreUrl> {
         self.cache.as_ref()
     }
 
-    /// Returns what happens here when another instance opens a circuit. Default: advice.
+    /// Returns the reaction of this instance when another instance opens a circuit. Default: advice.
     #[must_use]
     pub const fn sharing(&self) -> Sharing {
         self.sharing
@@ -56,25 +56,25 @@ impl Persistence {
         self.instance.as_deref()
     }
 
-    /// Returns how long the first call may wait for what the store has. Default: 0.
+    /// Returns the longest time for which the first call of a circuit waits for the record in the store. Default: 0.
     #[must_use]
     pub const fn first_call_waits(&self) -> Duration {
         self.first_call_waits
     }
 
-    /// Returns how long rows of the audit are kept. Default: none, as long as the store does.
+    /// Returns the retention of audit rows. `None`, the default, leaves the retention to the store.
     #[must_use]
     pub const fn audit_kept(&self) -> Option<Duration> {
         self.audit_kept
     }
 
-    /// Returns how long the store keeps an open circuit of that name. Default: 24 h.
+    /// Returns the time for which the store keeps the record of an open circuit of this name. Default: 24 h.
     #[must_use]
     pub fn ttl_open(&self, circuit: &str) -> Duration {
         self.ttl_of(circuit).open
     }
 
-    /// Returns how long the store keeps a circuit of that name that is not open. Default: 1 h.
+    /// Returns the time for which the store keeps the record of a circuit of this name that is not open. Default: 1 h.
     #[must_use]
     pub fn ttl_other(&self, circuit: &str) -> Duration {
         self.ttl_of(circuit).other
@@ -90,7 +90,8 @@ impl Persistence {
         self.circuits.get(circuit).copied().unwrap_or(self.others)
     }
 
-    /// Judges the table, and returns what it says if it is enabled. It is judged if it is not, too: it will be some day.
+    /// Checks the table, and returns its settings if it is enabled. A disabled table is checked too, because a mistake
+    /// would otherwise appear only when it is enabled.
     pub(super) fn read(table: &Table) -> Result<Option<Self>, SettingsError> {
         let given = |key| table.get(key);
         let wish = |key, default| given(key).map_or(Ok(default), |field| field.duration_within("1 s", "365 d"));
@@ -113,18 +114,18 @@ impl Persistence {
         Ok(enabled.then_some(read))
     }
 
-    /// Sets how long the circuits without a table of their own are kept.
+    /// Sets the TTLs of circuits without a table of their own.
     pub(super) fn set_others(&mut self, settings: &[Setting]) {
         self.others = with(self.ttl, settings);
     }
 
-    /// Sets how long one circuit is kept.
+    /// Sets the TTLs of one circuit.
     pub(super) fn set_circuit(&mut self, name: &str, settings: &[Setting]) {
         self.circuits.insert(name.to_owned(), with(self.ttl, settings));
     }
 }
 
-/// Returns the TTLs that the settings of a circuit make of those of all.
+/// Returns the TTLs of a circuit, which override those of all circuits.
 fn with(mut ttl: Ttl, settings: &[Setting]) -> Ttl {
     for setting in settings {
         if let Setting::TtlOpen(open) = setting {
@@ -136,7 +137,7 @@ fn with(mut ttl: Ttl, settings: &[Setting]) -> Ttl {
     ttl
 }
 
-/// The address of a store, which may hold a password: shown masked, but by [`as_str`](Self::as_str).
+/// The address of a store. The address can contain a password, which only [`as_str`](Self::as_str) shows.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoreUrl {
     url: String,
@@ -144,7 +145,7 @@ pub struct StoreUrl {
 }
 
 impl StoreUrl {
-    /// Returns the address as it was written, its password included.
+    /// Returns the address as it was written, with its password.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.url
@@ -156,7 +157,7 @@ impl StoreUrl {
         self.kind
     }
 
-    /// Returns the folder of a `file:` store, or the file of a `sqlite:` one, without a `?…` behind it.
+    /// Returns the folder of a `file:` store, or the file of a `sqlite:` store without a trailing `?…`.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         let path = match self.kind {
@@ -184,7 +185,7 @@ impl StoreUrl {
             }
         };
         let leads_somewhere = !matches!(behind_scheme(text).split('?').next(), None | Some("" | "/"));
-        // A blank at an end is a slip that no store would explain.
+        // A space at an end is refused here, because no store would explain the mistake.
         (complete && leads_somewhere && text.trim() == text && !text.contains(char::is_control))
             .then(|| Self { url: text.to_owned(), kind })
     }

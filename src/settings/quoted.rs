@@ -1,8 +1,8 @@
-//! Texts as errors quote them: a password pasted under the wrong key must not end in a log.
+//! Texts as errors quote them, without passwords, because a password under a wrong key must not reach a log.
 
 use crate::keep::masked;
 
-/// Returns a text as an error quotes it: escaped, short and without passwords.
+/// Returns a text for an error, escaped, shortened and without passwords.
 pub(super) fn quoted(text: &str) -> String {
     let shown = masked(text);
     if shown.chars().count() > MOST_SHOWN {
@@ -12,10 +12,10 @@ pub(super) fn quoted(text: &str) -> String {
     format!("{shown:?}")
 }
 
-/// Returns a key as an error shows it, between backticks.
+/// Returns a key for an error, without quotes.
 pub(super) fn shown(key: &str) -> String {
     quoted(key).trim_matches('"').to_owned()
 }
 
-/// An error is a line of a log, not a copy of the file.
+/// The largest number of characters of a text in an error, because an error is a line of a log.
 const MOST_SHOWN: usize = 100;

@@ -1,6 +1,6 @@
-//! What a TOML or JSON text says, as one tree, before anything in it has a meaning.
+//! A TOML or JSON text as a tree of values, before keys and values are checked.
 //!
-//! One tree for both, so that what is refused, and in which words, does not depend on the format.
+//! Both formats use one tree, so that the same mistakes are refused in the same words.
 
 use std::fmt;
 
@@ -8,18 +8,18 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 
 use super::quoted::quoted;
 
-/// A value as it was written.
+/// A value of the text.
 #[derive(Clone, PartialEq)]
 pub(super) enum Value {
-    /// In the order of the text, with a key that is there twice.
+    /// The entries in the order of the text. A repeated key occurs twice, so that it can be refused.
     Table(Vec<(String, Self)>),
     Text(String),
     Integer(i128),
     Number(f64),
     Switch(bool),
-    /// What no key wants, by its name.
+    /// A value of a type that no key has, such as a list. The text names the type for errors.
     Other(&'static str),
-    /// Of an environment variable: a number, a switch or a text, as the key wants it.
+    /// The value of an environment variable, which is a number, a switch or a text as its key requires.
     Word(String),
 }
 
@@ -72,13 +72,13 @@ impl<'de> Visitor<'de> for AnyValue {
         while let Some(field) = map.next_entry::<String, Value>()? {
             table.push(field);
         }
-        // So toml hands a date through serde.
+        // The toml crate represents a date by this key.
         let date = table.iter().any(|(key, _)| key == "$__toml_private_datetime");
         Ok(if date { Value::Other("a date") } else { Value::Table(table) })
     }
 }
 
-/// As an error shows it.
+/// Writes the value as an error shows it.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -92,7 +92,7 @@ impl fmt::Display for Value {
     }
 }
 
-/// No derived one: it would show passwords.
+/// Written by hand, because a derived one would show passwords.
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Self::Table(table) = self {

@@ -1,4 +1,4 @@
-//! The settings of a load-shedding layer, checked once.
+//! The settings of a load-shedding layer, which are checked once.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::config::ConfigError;
 use crate::error::Rejected;
 use crate::rejection::{BoxedErrors, Respond, TypedErrors};
 
-/// Settings of a [`LoadSheddingLayer`] that are not checked yet. Each method says its range and default.
+/// Unchecked settings of a [`LoadSheddingLayer`]. Each method states its range and default.
 #[must_use = "settings do nothing until `build` makes a layer of them"]
 pub struct LoadSheddingBuilder<O = NoEstimate, R = BoxedErrors> {
     circuit: Circuit,
@@ -37,35 +37,35 @@ impl LoadSheddingBuilder {
 }
 
 impl<O, R> LoadSheddingBuilder<O, R> {
-    /// Sets the load of the system above which heavy operations are shed; at the limit itself they are not yet.
+    /// Sets the load of the system above which heavy operations are shed. At the limit itself they still go through.
     ///
-    /// More than 0; above 1 for a probe that goes so far. Default: 0.85.
+    /// Range: more than 0. A value above 1 makes sense for a probe that returns such loads. Default: 0.85.
     pub fn above(mut self, load: f64) -> Self {
         self.above = load;
         self
     }
 
-    /// Sets the load of the system below which shedding ends again; at the limit itself it does not yet.
+    /// Sets the load of the system below which shedding ends. At the limit itself shedding continues.
     ///
-    /// More than 0 and at most [`above`](Self::above), which switches the hysteresis off. Default: 0.05 less than that, or half of
-    /// it if that is more: 0.80.
+    /// Range: more than 0 and at most [`above`](Self::above). A value equal to `above` switches the hysteresis off.
+    /// Default: 0.05 less than `above`, or half of `above` if that is more. With the default of `above` this is 0.80.
     ///
-    /// Where what is shed makes most of the load, choose it below the load of the rest. Otherwise shedding ends as soon as it
-    /// has helped, and begins again.
+    /// If heavy operations cause most of the load, choose a limit below the load of the light ones. Otherwise shedding
+    /// ends as soon as the load falls, and begins again.
     pub fn until_below(mut self, load: f64) -> Self {
         self.below = Some(load);
         self
     }
 
-    /// Sets what an operation may be estimated at and go through all the same. Any number. Default: 100.
+    /// Sets the largest estimate of an operation that is never shed. Range: any number. Default: 100.
     pub fn for_operations_over(mut self, load: u64) -> Self {
         self.operations_over = load;
         self
     }
 
-    /// Sets how a request's operation is named, and how heavy it is estimated, in a unit of your own.
+    /// Sets the function that returns the name of a request's operation and its estimated load, in a unit of your own.
     ///
-    /// The name goes into the error; the request may lend it. Without this, nothing is shed.
+    /// The name appears in the rejection, and may be borrowed from the request. Without this setting nothing is shed.
     ///
     /// ```
     /// # use tower_circuit_breaker::{Circuit, Config, shed::{CpuProbe, LoadSheddingLayer}};
@@ -81,27 +81,28 @@ impl<O, R> LoadSheddingBuilder<O, R> {
     /// ```
     pub fn operation<Req, F>(self, operation: F) -> LoadSheddingBuilder<F, R>
     where
-        // The bound stands here, so that a closure's references are taken as it is written.
+        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound of
+        // the method that receives the closure.
         F: Fn(&Req) -> (&str, u64),
     {
         self.estimate(operation)
     }
 
-    /// Sets an [`Estimate`](super::Estimate) of your own, where a closure cannot be named.
+    /// Sets an [`Estimate`](super::Estimate) of your own, for a field or a function that must name the type.
     pub fn estimate<O2>(self, operation: O2) -> LoadSheddingBuilder<O2, R> {
         let Self { circuit, probe, above, below, operations_over, rejection, .. } = self;
         LoadSheddingBuilder { circuit, probe, above, below, operations_over, operation, rejection }
     }
 
-    /// Rejects with [`Error::Rejected`](crate::Error), as [`typed_errors`](crate::CircuitBreakerLayer::typed_errors) of the
-    /// breaker.
+    /// Rejects calls with [`Error::Rejected`](crate::Error), like
+    /// [`typed_errors`](crate::CircuitBreakerLayer::typed_errors) of the breaker.
     ///
-    /// Around a breaker that has typed errors too, its rejections are an `Error` in an `Error`.
+    /// Around a breaker with typed errors, the rejections of the breaker are an `Error` inside an `Error`.
     pub fn typed_errors(self) -> LoadSheddingBuilder<O, TypedErrors> {
         self.rejection(TypedErrors)
     }
 
-    /// Answers shed calls with a response that `respond` makes, and leaves the service's error type as it is.
+    /// Answers shed calls with a response that `respond` makes, and does not change the error type of the service.
     pub fn respond_with<Res, F>(self, respond: F) -> LoadSheddingBuilder<O, Respond<F>>
     where
         F: Fn(Rejected) -> Res,
@@ -109,17 +110,17 @@ impl<O, R> LoadSheddingBuilder<O, R> {
         self.rejection(Respond::new(respond))
     }
 
-    /// Rejects in a way of your own, or in one that ships: see [`rejection`](crate::rejection). Default: [`BoxedErrors`].
+    /// Rejects calls with a [`rejection`](crate::rejection) of your own or of a protocol. Default: [`BoxedErrors`].
     pub fn rejection<R2>(self, rejection: R2) -> LoadSheddingBuilder<O, R2> {
         let Self { circuit, probe, above, below, operations_over, operation, .. } = self;
         LoadSheddingBuilder { circuit, probe, above, below, operations_over, operation, rejection }
     }
 
-    /// Checks the settings, and makes the layer.
+    /// Checks the settings and creates the layer.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] names the first field that can never work, its value and what is allowed.
+    /// [`ConfigError`] names the first invalid field, its value and the allowed range.
     pub fn build(self) -> Result<LoadSheddingLayer<O, R>, ConfigError> {
         let Self { circuit, probe, above, below, operations_over, operation, rejection } = self;
         if !(above > 0.0 && above.is_finite()) {
@@ -145,5 +146,5 @@ impl<O, R> fmt::Debug for LoadSheddingBuilder<O, R> {
     }
 }
 
-/// How far the load has to fall below the limit.
+/// The default distance between the limit that begins shedding and the limit that ends it.
 const HYSTERESIS: f64 = 0.05;

@@ -1,7 +1,9 @@
-//! How busy the CPU is: of the cgroup where that has a quota, else of the machine. Files of Linux, read with std.
+//! The load of the CPU, from the cgroup if that has a quota, and from the machine otherwise. Reads Linux's files with
+//! std.
 //!
-//! In a container with a quota, `/proc/stat` is the wrong measure: the machine may be idle while the container is throttled.
-//! So the quotas of the process's own cgroup and of all above it are looked at first, and the one that is used most counts.
+//! In a container with a quota `/proc/stat` misleads, because the machine may be idle while the container is throttled.
+//! Therefore the quotas of the process's own cgroup and of its ancestors decide if there are any, and the most used
+//! quota counts.
 
 mod cgroup;
 mod meter;
@@ -19,17 +21,19 @@ use crate::sync::Mutex;
 use cgroup::Limit;
 use meter::Meter;
 
-/// The share of the CPU that was in use over the last second.
+/// The share of the CPU that was used during the last second.
 ///
-/// * In a cgroup of version 2 with a quota: what was used (`usage_usec` in `cpu.stat`) of what `cpu.max` allows. Of several
-///   quotas, from the process's own cgroup up to the root of the mount, the one that is used most.
-/// * Without a quota: the machine's busy time of all its time (`/proc/stat`). Waiting for disks is idle, stolen time is busy.
-/// * A file that cannot be read or makes no sense, and systems without these files: unknown, so that nothing is shed.
+/// * In a cgroup of version 2 with a quota: the used time (`usage_usec` in `cpu.stat`) as a share of the quota
+///   (`cpu.max`). If the cgroups from the process's own up to the root of the mount have several quotas, the most used
+///   one counts.
+/// * Without a quota: the busy time of the machine as a share of all its time (`/proc/stat`). Waiting for disks is
+///   idle, and stolen time is busy.
+/// * If a file cannot be read or parsed, and on systems without these files: unknown, so that nothing is shed.
 ///
-/// It needs two looks: the first one knows nothing, and neither does one that comes 10 s or more after the last. Quotas of
-/// cgroup version 1 are not looked at.
+/// A load needs two readings. The first reading returns no load, and neither does a reading 10 s or more after the last
+/// one. Quotas of cgroup version 1 are ignored.
 ///
-/// Several layers may share one, in an [`Arc`].
+/// Several layers can share one probe in an [`Arc`].
 #[doc(alias = "cgroup")]
 pub struct CpuProbe {
     root: PathBuf,
@@ -38,19 +42,19 @@ pub struct CpuProbe {
 }
 
 impl CpuProbe {
-    /// Returns a probe of the system that this process runs on. Nothing is read yet.
+    /// Returns a probe of the system that this process runs on. Reads no file yet.
     #[must_use]
     pub fn new() -> Self {
         Self::under("/")
     }
 
-    /// Returns a probe that looks for `/proc` and the cgroups' files below that folder.
+    /// Returns a probe that reads `/proc` and the files of the cgroups below the folder `root`.
     #[must_use]
     pub fn under(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into(), clock: Arc::new(MonotonicClock::new()), meters: Mutex::new(Vec::new()) }
     }
 
-    /// Measures time by that clock. Default: [`MonotonicClock`].
+    /// Sets the clock that measures time. Default: [`MonotonicClock`].
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
@@ -67,7 +71,7 @@ impl CpuProbe {
             let mut meter = known.map(|known| before.swap_remove(known).1).unwrap_or_default();
             let load = meter.of_quota(self.clock.precise(), used, limit.quota, limit.period);
             meters.push((limit.folder, meter));
-            // One that is not known yet does not hide one that is.
+            // A meter without a share yet must not hide the share of another meter.
             most = load.into_iter().chain(most).reduce(f64::max);
         }
         most
@@ -76,7 +80,7 @@ impl CpuProbe {
     fn of_machine(&self) -> Option<f64> {
         let (busy, all) = proc::cpu_time(&self.root)?;
         let mut meters = self.meters.lock();
-        // The machine has no folder.
+        // The meter of the machine has the empty path. Meters of cgroups are dropped, because the quotas are gone.
         meters.retain(|(folder, _)| folder.as_os_str().is_empty());
         if meters.is_empty() {
             meters.push((PathBuf::new(), Meter::default()));
@@ -104,7 +108,7 @@ impl fmt::Debug for CpuProbe {
     }
 }
 
-/// Returns the start of a file, as far as it is of use here.
+/// Reads a file, at most its first `most` bytes.
 fn read(path: &Path, most: u64) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(most).read_to_string(&mut text)?;

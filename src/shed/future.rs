@@ -1,4 +1,5 @@
-//! The future of a call that may have been shed: the inner future un-boxed, or the answer.
+//! The future of a call through load shedding, which holds the inner future without a box, or the answer to a shed
+//! call.
 
 use std::fmt;
 use std::future::Future;
@@ -15,7 +16,8 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is done, the inner future is dropped; there is nothing of its own to lose.
+    /// If the future is dropped before it is ready, the inner future is dropped. The layer itself holds no permit that
+    /// could be lost.
     #[must_use = "futures do nothing unless polled"]
     pub struct SheddingFuture<F, R, Req, Res, Err>
     where

@@ -1,13 +1,14 @@
-//! Who looks at the load, when, and what was seen: a few words that every call reads and one call at a time writes.
+//! The last reading of the load, and the election of the call that polls the load next. Every call reads these words,
+//! and one call at a time writes them.
 //!
 //! ```text
-//! due      when the load is to be looked at again, a tick
-//! looking  whether a call does so now: taken by an exchange, given back by a store
-//! seen     63: heavy operations are shed | 62..0: the load, an f64 whose sign is not needed; NaN if nobody knows
+//! due      the time of the next poll, a tick
+//! looking  true while a call polls: set by an exchange, cleared by a store
+//! seen     63: heavy operations are shed | 62..0: the load, an f64 without its sign; NaN if unknown
 //! ```
 //!
-//! A probe may take long, or for ever. So nobody waits for `looking`: who does not get it goes by what was seen last, and
-//! once that is too old, nobody knows the load.
+//! A probe may take long or never return. Therefore no call waits for `looking`. A call that is not elected uses the
+//! last reading, and a reading that is too old counts as unknown.
 
 use std::fmt;
 use std::time::Duration;
@@ -21,8 +22,9 @@ pub(super) struct Gauge {
     due: AtomicU64,
     seen: AtomicU64,
     looking: AtomicBool,
-    /// What was told last as news, and when the next may be told. Only who looks touches these.
-    told: AtomicBool,
+    /// The state of shedding that was last reported as news, and the earliest time of the next news. Only the elected
+    /// call uses both.
+    reported: AtomicBool,
     next_news: AtomicU64,
 }
 
@@ -32,69 +34,75 @@ impl Gauge {
             due: AtomicU64::new(Tick::ZERO.as_nanos()),
             seen: AtomicU64::new(Reading::new(None, false).0),
             looking: AtomicBool::new(false),
-            told: AtomicBool::new(false),
+            reported: AtomicBool::new(false),
             next_news: AtomicU64::new(Tick::ZERO.as_nanos()),
         }
     }
 
-    /// Whether the load should be looked at. Should a clock have gone back, that must not wait until it has caught up; but a
-    /// caller whose reading is a moment older than the last look is no clock that went back.
+    /// Returns true if the load should be polled at `now`.
+    ///
+    /// If a clock has gone back, the poll must not wait until the clock has caught up, so a due time far ahead counts
+    /// as reached. A caller may have read the clock shortly before the last poll, so a due time within [`BACK`] is
+    /// normal.
     #[inline]
     pub(super) fn is_due(&self, now: Tick) -> bool {
         let wait = self.due().as_nanos().wrapping_sub(now.as_nanos());
         wait == 0 || wait > nanos(BACK)
     }
 
-    /// Whether what was seen last is too old to shed anything for: somebody has been looking for long.
+    /// Returns true if the last reading is too old to shed a call, because the elected call has been polling for too
+    /// long.
     pub(super) fn is_stale(&self, now: Tick) -> bool {
         now.saturating_since(self.due()) >= STALE
     }
 
     #[inline]
     pub(super) fn seen(&self) -> Reading {
-        // Relaxed: all that is to be known is in the word.
+        // Relaxed: the word is the whole reading, and publishes nothing else.
         Reading(self.seen.load(Relaxed))
     }
 
-    /// Gives the caller the look that is due, unless another has it or has just had it.
+    /// Elects the caller to poll the load, unless another call is polling or has just polled.
     pub(super) fn elect(&self, now: Tick) -> Option<Look<'_>> {
-        // Relaxed, a hint: while somebody looks for long, calls should not write to this line.
+        // Relaxed: a hint. While a poll takes long, other calls should not write to this cache line.
         if self.looking.load(Relaxed) {
             return None;
         }
-        // Acquire: pairs with the Release in `drop`; what the last look wrote is known to this one.
+        // Acquire: pairs with the Release in `drop`, so that this call sees the writes of the last elected call.
         if self.looking.swap(true, Acquire) {
             return None;
         }
         let look = Look { gauge: self };
-        // Again: between the caller's look at `due` and the exchange, somebody may have looked at the load.
+        // Checked again, because another call may have polled between the caller's check of `due` and the exchange.
         self.is_due(now).then_some(look)
     }
 
     #[inline]
     fn due(&self) -> Tick {
-        // Relaxed: who looks at the load makes sure in `elect`; for the others a moment's difference means nothing.
+        // Relaxed: the elected call checks again in `elect`, and for the other calls a slightly old value makes no
+        // difference.
         Tick::from_nanos(self.due.load(Relaxed))
     }
 }
 
-/// The right to look at the load. Dropped, the next may look.
+/// The right to poll the load. When it is dropped, another call may be elected.
 #[must_use = "dropped without an end, the load is due again at once"]
 pub(super) struct Look<'a> {
     gauge: &'a Gauge,
 }
 
 impl Look<'_> {
-    /// Writes down what was seen. Returns whether heavy operations are shed now, and whether that is worth a line.
+    /// Stores the reading. Returns two flags: heavy operations are shed now, and this change is news.
     pub(super) fn end(self, now: Tick, load: Option<f64>, limits: &Limits) -> (bool, bool) {
-        let Gauge { due, seen, told, next_news, .. } = self.gauge;
-        // Relaxed, all of them: `looking` is taken, and its Acquire and Release hand them from one look to the next.
+        let Gauge { due, seen, reported, next_news, .. } = self.gauge;
+        // Relaxed: each word is written while `looking` is set, and the Acquire and Release of `looking` order the
+        // elected calls.
         let shedding = limits.shed_at(load, self.gauge.seen().shedding());
         seen.store(Reading::new(load, shedding).0, Relaxed);
         due.store(now.saturating_add(EVERY).as_nanos(), Relaxed);
-        let news = told.load(Relaxed) != shedding && now.as_nanos() >= next_news.load(Relaxed);
+        let news = reported.load(Relaxed) != shedding && now.as_nanos() >= next_news.load(Relaxed);
         if news {
-            told.store(shedding, Relaxed);
+            reported.store(shedding, Relaxed);
             next_news.store(now.saturating_add(NEWS_EVERY).as_nanos(), Relaxed);
         }
         (shedding, news)
@@ -108,7 +116,7 @@ impl Drop for Look<'_> {
     }
 }
 
-/// What was seen last, in one word.
+/// The last reading in one word, so that load and decision always belong together.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reading(u64);
 
@@ -134,13 +142,13 @@ impl fmt::Debug for Reading {
     }
 }
 
-/// The sign of an `f64`.
+/// The sign bit of an `f64`. A load is never negative, so the bit is free.
 const SHEDDING: u64 = 1 << 63;
-/// How often the load is looked at, at most.
+/// The shortest time between two polls.
 pub(super) const EVERY: Duration = Duration::from_millis(250);
-/// How far ahead the next look is at most, for readings of a clock that has not gone back.
+/// The longest time until `due` that counts as regular. A longer one means that the clock has gone back.
 const BACK: Duration = Duration::from_secs(1);
-/// How long after a look was due its predecessor counts.
+/// The time after `due` for which the last reading still counts.
 const STALE: Duration = Duration::from_secs(2);
-/// How often a beginning or an end of shedding is told as news, at most.
+/// The shortest time between two reports of shedding as news.
 const NEWS_EVERY: Duration = Duration::from_secs(10);

@@ -1,6 +1,7 @@
-//! The layer and its service: they ask the shedder, and pass on.
+//! The layer and its service, which query the shedder before each call.
 //!
-//! What the shedder knows is made once, by the builder. Applying the layer makes nothing: axum applies it anew for every request.
+//! The builder creates the shedder once. Applying the layer creates no state, because axum applies a layer anew for
+//! every request.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,10 +17,10 @@ use super::{Estimate, LoadProbe, NoEstimate};
 use crate::circuit::Circuit;
 use crate::rejection::{BoxedErrors, Rejection};
 
-/// Refuses heavy operations while the machine is busy. Clones share what was seen of the load.
+/// Refuses heavy operations while the machine is busy. Clones share the last reading of the load.
 ///
-/// It belongs outside the breaker of the same circuit, and inside what holds a place for each call (a concurrency limit, a
-/// buffer) or waits (retries), like the breaker itself.
+/// Place the layer outside the breaker of the same circuit. Place it inside layers that reserve capacity for each call
+/// (a concurrency limit, a buffer) or that wait (retries), like the breaker itself.
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct LoadSheddingLayer<O = NoEstimate, R = BoxedErrors> {
@@ -29,7 +30,7 @@ pub struct LoadSheddingLayer<O = NoEstimate, R = BoxedErrors> {
 }
 
 impl LoadSheddingLayer {
-    /// Begins a layer that reports on that circuit, and goes by that probe.
+    /// Starts a layer that reports on `circuit` and polls `probe`.
     #[expect(clippy::new_ret_no_self, reason = "limits are checked by the builder's `build`")]
     pub fn new(circuit: &Circuit, probe: impl LoadProbe) -> LoadSheddingBuilder {
         LoadSheddingBuilder::new(circuit, probe)
@@ -59,7 +60,8 @@ impl<O, R> fmt::Debug for LoadSheddingLayer<O, R> {
 
 /// A service whose heavy operations are refused while the machine is busy.
 ///
-/// A clone shares what was seen of the load, not the readiness of the inner service. That stays ready when a call is shed.
+/// A clone shares the last reading of the load, but not the readiness of the inner service. The inner service stays
+/// ready after a call is shed.
 #[derive(Clone)]
 pub struct LoadShedding<S, O = NoEstimate, R = BoxedErrors> {
     inner: S,
@@ -75,7 +77,7 @@ impl<S, O, R> LoadShedding<S, O, R> {
         &self.inner
     }
 
-    /// Returns the inner service, to be changed; a call through it is never shed.
+    /// Returns the inner service for changes. A call through the reference is never shed.
     #[must_use]
     pub const fn get_mut(&mut self) -> &mut S {
         &mut self.inner
@@ -98,7 +100,7 @@ where
     type Error = R::Error;
     type Future = SheddingFuture<S::Future, R, Req, S::Response, S::Error>;
 
-    /// Is ready when the inner service is: without the request nobody knows how heavy it is.
+    /// Is ready when the inner service is ready, because the weight of the operation is unknown before the request.
     #[inline]
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(context).map_err(R::map_err)

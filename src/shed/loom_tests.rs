@@ -1,10 +1,10 @@
-//! Loom models of the election: whatever two calls do at once, one looks at the load, and it knows what the last look saw.
+//! Loom models of the election: of two concurrent calls one polls the load, and it sees the reading of the last poll.
 //!
-//! | model | the step that is broken |
+//! | model | the mutation that makes it fail |
 //! |---|---|
-//! | `loom_of_two_calls_one_looks` | `elect` loads `looking` and stores it; it does not ask again whether a look is due |
+//! | `loom_of_two_calls_one_looks` | `elect` loads `looking` and stores it; `elect` does not check again that a poll is due |
 //! | `loom_a_look_knows_what_the_last_one_saw` | the exchange in `elect`, or the store in `drop`, is Relaxed |
-//! | `loom_what_is_seen_is_of_one_look` | what was seen is written in two steps |
+//! | `loom_what_is_seen_is_of_one_look` | the reading is written in two steps |
 
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -17,7 +17,8 @@ use super::shedder::Limits;
 use crate::clock::Tick;
 use crate::sync::{AtomicU32, Relaxed};
 
-/// Plays every order of the threads' steps that loom tells apart, and every value that a load may see.
+/// Runs the model in every order of the threads' steps that loom distinguishes, and with every value that a load may
+/// return.
 fn in_every_order(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = Builder::new();
     builder.preemption_bound = None;
@@ -28,8 +29,8 @@ fn in_every_order(model: impl Fn() + Send + Sync + 'static) {
 fn loom_of_two_calls_one_looks() {
     in_every_order(|| {
         let (gauge, looks) = (Arc::new(Gauge::new()), mpsc::channel());
-        let (its, told) = (Arc::clone(&gauge), looks.0.clone());
-        beside(move || look(&its, NOW, 0.5, &told), || look(&gauge, NOW, 0.5, &looks.0));
+        let (other, sender) = (Arc::clone(&gauge), looks.0.clone());
+        beside(move || look(&other, NOW, 0.5, &sender), || look(&gauge, NOW, 0.5, &looks.0));
         assert_eq!(looks.1.try_iter().count(), 1, "the clock stands still, and the load was looked at");
     });
 }
@@ -38,10 +39,10 @@ fn loom_of_two_calls_one_looks() {
 fn loom_a_look_knows_what_the_last_one_saw() {
     in_every_order(|| {
         let (gauge, looks) = (Arc::new(Gauge::new()), mpsc::channel());
-        let (its, told) = (Arc::clone(&gauge), looks.0.clone());
-        // Above the limit; then between the two, where it goes on if it had begun.
+        let (other, sender) = (Arc::clone(&gauge), looks.0.clone());
+        // The first load is above the limit. The second is between the limits, where shedding only continues.
         let later = NOW.saturating_add(EVERY);
-        beside(move || look(&its, NOW, 0.9, &told), || look(&gauge, later, 0.82, &looks.0));
+        beside(move || look(&other, NOW, 0.9, &sender), || look(&gauge, later, 0.82, &looks.0));
         let looks: Vec<f64> = looks.1.try_iter().collect();
         assert_eq!(gauge.seen().shedding(), looks.starts_with(&[0.9]), "the looks were {looks:?}");
     });
@@ -51,10 +52,10 @@ fn loom_a_look_knows_what_the_last_one_saw() {
 fn loom_what_is_seen_is_of_one_look() {
     in_every_order(|| {
         let (gauge, looks) = (Arc::new(Gauge::new()), mpsc::channel());
-        let its = Arc::clone(&gauge);
+        let other = Arc::clone(&gauge);
         let look_twice = move || {
-            look(&its, NOW, 0.9, &looks.0);
-            look(&its, NOW.saturating_add(EVERY), 0.1, &looks.0);
+            look(&other, NOW, 0.9, &looks.0);
+            look(&other, NOW.saturating_add(EVERY), 0.1, &looks.0);
         };
         beside(look_twice, || {
             let seen = gauge.seen();
@@ -63,8 +64,8 @@ fn loom_what_is_seen_is_of_one_look() {
     });
 }
 
-/// Runs `aside` on a thread of its own beside `here`, from a step on that both take: or loom, which of the steps on a word
-/// remembers the last, would not play each of them first.
+/// Runs `aside` on its own thread and `here` on this thread. Each thread first takes a step on a shared counter,
+/// because loom remembers only the last step on a word and would otherwise not try each thread first.
 fn beside(aside: impl FnOnce() + Send + 'static, here: impl FnOnce()) {
     let start = Arc::new(AtomicU32::new(0));
     let same = Arc::clone(&start);
@@ -77,13 +78,14 @@ fn beside(aside: impl FnOnce() + Send + 'static, here: impl FnOnce()) {
     other.join().expect("a model does not panic");
 }
 
-/// What a call does that finds the load due: the channel is of std, and tells in which order they looked.
+/// Polls the load if it is due, as a call does. The channel is std's, so that loom ignores it, and keeps the order of
+/// the polls.
 fn look(gauge: &Gauge, now: Tick, load: f64, looks: &mpsc::Sender<f64>) {
     if gauge.is_due(now)
         && let Some(look) = gauge.elect(now)
     {
         looks.send(load).expect("the model listens");
-        let _told = look.end(now, Some(load), &LIMITS);
+        let _shedding = look.end(now, Some(load), &LIMITS);
     }
 }
 

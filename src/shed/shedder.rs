@@ -1,4 +1,4 @@
-//! What the services of one layer share: the circuit, the probe, the limits, and what was seen last.
+//! The state that all services of one layer share: the circuit, the probe, the limits and the last reading.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::error::Rejected;
 use crate::event::guarded;
 use crate::state::Shed;
 
-/// When to shed.
+/// The limits of the system's load and of the operations.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) above: f64,
@@ -20,7 +20,7 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// Whether heavy operations are shed at that load, given whether they were before.
+    /// Returns true if heavy operations are shed at `load`. `before` says that they were shed until now.
     pub(super) fn shed_at(&self, load: Option<f64>, before: bool) -> bool {
         match load {
             Some(load) if before => load >= self.below,
@@ -42,7 +42,7 @@ impl Shedder {
         Self { circuit, probe, limits, gauge: Gauge::new() }
     }
 
-    /// Refuses a call, if it is heavy and the machine is busy.
+    /// Refuses the call if it is heavy and the machine is busy.
     #[inline]
     pub(super) fn refuse<'a>(&self, estimate: impl FnOnce() -> (&'a str, u64)) -> Option<Rejected> {
         let now = self.now();
@@ -52,12 +52,13 @@ impl Shedder {
         if self.gauge.seen().shedding() { self.weigh(now, estimate()) } else { None }
     }
 
+    /// Refuses a heavy operation, unless the last reading of the load is too old.
     fn weigh(&self, now: Tick, (operation, operation_load): (&str, u64)) -> Option<Rejected> {
         let Limits { above, below, operations_over } = self.limits;
         if operation_load <= operations_over || self.gauge.is_stale(now) {
             return None;
         }
-        // By now another look may have found it out; then the call has been lucky.
+        // Another call may have polled an unknown load since the check, and then this call is not shed.
         let load = self.gauge.seen().load()?;
         self.circuit.shed(now, RETRY_AFTER, || {
             let operation = operation[..operation.floor_char_boundary(NAME)].into();
@@ -65,12 +66,12 @@ impl Shedder {
         })
     }
 
-    /// Looks at the load, unless another call does.
+    /// Polls the load, unless another call is polling.
     #[cold]
     fn look(&self, now: Tick) {
         let Some(look) = self.gauge.elect(now) else { return };
         let load = guarded(|| self.probe.load()).flatten().filter(|load| load.is_finite() && *load >= 0.0);
-        // The probe may have taken its time.
+        // The clock is read again, because the probe may have taken long.
         let (shedding, news) = look.end(self.now(), load, &self.limits);
         self.circuit.report_load(load, shedding, news);
     }
@@ -92,7 +93,8 @@ impl fmt::Debug for Shedder {
     }
 }
 
-/// The load is looked at every 250 ms, and a second is the least that an HTTP `Retry-After` can say.
+/// The wait of a rejection. The load is polled every 250 ms, and 1 s is the smallest `Retry-After` of HTTP.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// How much of an operation's name is kept, in bytes: it may come with a request.
+/// The kept length of an operation's name in bytes. The name may come from the request, so the length must have a
+/// bound.
 const NAME: usize = 200;

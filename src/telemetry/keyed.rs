@@ -1,4 +1,5 @@
-//! What is told of keyed circuits: who was evicted, and which calls pass unguarded. Who tells limits how often it warns.
+//! Metrics and log lines of keyed circuits, for evictions and unguarded calls. The callers limit the number of
+//! warnings.
 
 /// Counts an eviction.
 pub(crate) fn evicted() {
@@ -14,24 +15,25 @@ pub(crate) fn unguarded(reason: &'static str) {
     let _unused = reason;
 }
 
-/// Tells that calls of new keys pass unguarded: among that many keys, or in a registry with that limit, is no room.
+/// Warns that calls of new keys pass unguarded, because no key can be evicted, or because the registry has reached its
+/// limit.
 pub(crate) fn full(prefix: &str, keys: usize, registry: Option<usize>, passed: u64) {
     #[cfg(feature = "tracing")]
     match registry {
         None => tracing::warn!(
             target: TARGET, prefix, keys, passed,
-            "all {keys} keyed circuits `{prefix}…` are open, half-open or held: calls of new keys pass unguarded, {passed} so far"
+            "all {keys} keyed circuits `{prefix}…` are open, half-open or held, so calls of new keys pass unguarded, {passed} so far"
         ),
         Some(limit) => tracing::warn!(
             target: TARGET, prefix, keys, limit, passed,
-            "the registry holds its limit of {limit} circuits: calls of new keys `{prefix}…` pass unguarded, {passed} so far"
+            "the registry holds its limit of {limit} circuits, so calls of new keys `{prefix}…` pass unguarded, {passed} so far"
         ),
     }
     #[cfg(not(feature = "tracing"))]
     let _unused = (prefix, keys, registry, passed);
 }
 
-/// Tells that a key has no circuit, if it may warn.
+/// Warns that the circuit of a key was refused, if a warning is permitted.
 pub(crate) fn refused(name: &str, why: &str, may_warn: bool) {
     #[cfg(feature = "tracing")]
     if may_warn {

@@ -1,10 +1,11 @@
-//! The observer that speaks the `metrics` facade.
+//! The observer for the `metrics` facade.
 //!
-//! A handle of that facade belongs for ever to the recorder it was registered with, and one registered before a recorder was
-//! installed does nothing for ever. Registering anew for each call costs ten times the call. So handles are kept per
-//! recorder, found again by its address, and registered when a circuit first meets a recorder.
+//! A handle of the facade belongs to the recorder that was installed when the handle was registered. A handle that was
+//! registered before any recorder was installed never records. To register anew for each call would cost ten times as
+//! much as the call. Therefore the observer keeps one set of handles for each recorder, finds the set by the address of
+//! the recorder, and registers the set when the circuit first uses the recorder.
 //!
-//! A call takes no lock here, and nothing of a recorder runs under one.
+//! A call takes no lock in this module, and no code of a recorder runs under a lock.
 
 mod handles;
 mod pool;
@@ -23,62 +24,67 @@ use crate::window::{Mark, Stamp};
 use handles::Handles;
 use pool::Pool;
 
-/// Tells the `metrics` facade about one circuit.
+/// Records the metrics of one circuit with the `metrics` facade.
 ///
-/// Each metric has the label `service`, the name of the circuit, and those below.
+/// Each metric has the label `service`, the name of the circuit, and the labels in this table.
 ///
 /// | metric | labels | |
 /// |---|---|---|
-/// | `circuit_breaker_tripped` | | gauge: 1 from the trip until it closes, half-open included |
-/// | `circuit_breaker_state` | `state` | gauge: 1 for the one that a caller meets (`closed`, `open`, `half_open`, `forced_open`, `disabled`), 0 for the others |
-/// | `circuit_breaker_failures_1m` | | gauge: what the failures of the last minute weighed |
+/// | `circuit_breaker_tripped` | | gauge: 1 from the trip until the close, including half-open |
+/// | `circuit_breaker_state` | `state` | gauge: 1 for the effective state (`closed`, `open`, `half_open`, `forced_open`, `disabled`), 0 for the others |
+/// | `circuit_breaker_failures_1m` | | gauge: the total weight of the failures in the last minute |
 /// | `circuit_breaker_calls_total` | `outcome` | counter: `success`, `failure`, `ignored`, `cancelled` |
 /// | `circuit_breaker_failures_total` | `kind` | counter: as [`FailureKind`](crate::outcome::FailureKind) spells it |
 /// | `circuit_breaker_rejected_total` | `reason` | counter: `tripped`, `half_open`, `load_shed` |
 /// | `circuit_breaker_transitions_total` | `from`, `to`, `reason` | counter |
-/// | `circuit_breaker_stale_outcomes_total` | | counter: came in after their era, and were dropped |
-/// | `circuit_breaker_call_duration_seconds` | `outcome` | histogram, where durations are measured |
-/// | `circuit_breaker_system_load_ratio` | | gauge, behind a load-shedding layer: as its last look saw it; NaN while unknown |
+/// | `circuit_breaker_stale_outcomes_total` | | counter: outcomes that arrived after their era and were dropped |
+/// | `circuit_breaker_call_duration_seconds` | `outcome` | histogram, if the circuit measures durations |
+/// | `circuit_breaker_system_load_ratio` | | gauge, with a load-shedding layer: the last load that the layer polled; NaN if unknown |
 ///
-/// They appear when the circuit is built, or with its first event after a recorder was installed. Without calls no gauge
-/// moves: ask the circuit to refresh its metrics before each scrape, or the failures of the last minute stay what they were.
+/// The metrics appear when the circuit is created, or with its first event after a recorder was installed. Gauges
+/// change only with events. Therefore refresh the metrics of the circuit before each scrape, because without calls
+/// `circuit_breaker_failures_1m` would keep an old value.
 ///
-/// Successes and rejections come in [sums](Event::Sums). A sum goes to the recorder of the thread that reports the sum, which matters
-/// only where threads have recorders of their own (`metrics::with_local_recorder`): refresh inside the scope of such a recorder.
+/// Successes and rejections come in [sums](Event::Sums). A sum goes to the recorder of the thread that reports the sum.
+/// This matters only if threads have recorders of their own (`metrics::with_local_recorder`). Then refresh inside the
+/// scope of such a recorder.
 ///
-/// A recorder may be installed at any time. It is known by its address: where a test drops one and makes the next, it should
-/// make a new circuit too. The handles of four recorders are kept; with a fifth the numbers are right, but slow.
+/// A recorder may be installed at any time. The observer identifies a recorder by its address. Therefore a test that
+/// drops a recorder and creates another should create a new circuit too. The handles of four recorders are kept. With a
+/// fifth recorder the numbers are right, but each event registers its metrics anew.
 #[derive(Debug)]
 pub struct MetricsObserver {
-    /// The recorders met, in the order of meeting. A chain, so that a circuit without a recorder stays small.
+    /// The handles of each recorder in the order of first use. A chain, so that a circuit without a recorder stays
+    /// small.
     met: OnceLock<Handles>,
-    /// What is known last of the circuit: a [`Last`].
+    /// The newest known standing of the circuit, as a [`Last`].
     last: AtomicU64,
-    /// What failed, for the last minute. Made by the first failure, as most circuits see none.
+    /// The failures of the last minute. Created by the first failure, because most circuits have none.
     failures: OnceLock<Box<TimeWindow>>,
-    /// Those with which it shares a label, if it has none of its own.
+    /// The pool of the circuits that share the label, if the circuit has no label of its own.
     pool: Option<Arc<Pool>>,
 }
 
 impl MetricsObserver {
-    /// Returns an observer for one circuit. Two circuits must not share it, their gauges would mix.
+    /// Returns an observer for one circuit. Two circuits must not share an observer, because their gauges would mix.
     #[must_use]
     pub fn new() -> Self {
-        // A circuit starts closed, or tells how else.
+        // Closed, as most circuits start. A circuit that starts in another standing reports that standing in its first
+        // event.
         let last = Last::new(0, Standing::new(State::Closed, Mode::Automatic));
         Self { met: OnceLock::new(), last: AtomicU64::new(last.0), failures: OnceLock::new(), pool: None }
     }
 
-    /// Returns an observer for one of the circuits that share that label.
+    /// Returns an observer for one of the circuits that share `label`.
     pub(super) fn with_label(label: &Arc<str>) -> Self {
         let (mut observer, pool) = (Self::new(), Pool::of(label));
-        // Relaxed: nobody else has it yet.
+        // Relaxed: no other thread has the observer yet.
         pool.moved(None, Some(Last(observer.last.load(Relaxed))));
         observer.pool = Some(pool);
         observer
     }
 
-    /// Acts on the handles of this thread's recorder.
+    /// Calls `act` with the handles of this thread's recorder.
     fn with_handles(&self, circuit: &str, act: impl FnOnce(&Handles)) {
         let recorder = metrics::with_recorder(|recorder| ptr::from_ref(recorder).addr());
         let mut place = self.met.get();
@@ -88,11 +94,12 @@ impl MetricsObserver {
             }
             place = handles.next.get().map(Box::as_ref);
         }
-        self.meet(recorder, circuit, act);
+        self.add_recorder(recorder, circuit, act);
     }
 
+    /// Registers the handles of a recorder that the circuit has not used yet.
     #[cold]
-    fn meet(&self, recorder: usize, circuit: &str, act: impl FnOnce(&Handles)) {
+    fn add_recorder(&self, recorder: usize, circuit: &str, act: impl FnOnce(&Handles)) {
         let handles = Handles::register(recorder, circuit, self.pool.is_none());
         self.show(circuit);
         match self.keep(handles) {
@@ -101,8 +108,8 @@ impl MetricsObserver {
         }
     }
 
-    /// Puts them at the end of the chain, unless that is full. Handles that another thread made of the same recorder are as
-    /// good.
+    /// Appends the handles to the chain, unless the chain is full. If another thread has appended handles of the same
+    /// recorder, those are used, because they are equivalent.
     fn keep(&self, handles: Handles) -> Result<&Handles, Handles> {
         let recorder = handles.recorder;
         let mut new = Some(handles);
@@ -143,7 +150,7 @@ impl MetricsObserver {
         self.failures.get().map_or(0.0, |failures| failures.tally(0, now).score())
     }
 
-    /// Brings all gauges up to date, unless something later is known.
+    /// Updates all gauges, unless a later standing is known already.
     fn change(&self, circuit: &str, news: Last, at: Tick) {
         // AcqRel: pairs with the exchange in `show`.
         let last = Last(self.last.fetch_max(news.0, AcqRel));
@@ -161,7 +168,8 @@ impl MetricsObserver {
         }
     }
 
-    /// Shows a circuit that is in no state any more: no recorder can forget it. Whatever happens to it later shows nothing.
+    /// Sets the gauges to no state, because recorders cannot remove a metric. Later events of the circuit change no
+    /// gauge.
     fn go(&self, circuit: &str) {
         // AcqRel: pairs with the exchange in `show`.
         let last = Last(self.last.fetch_max(Last::GONE.0, AcqRel));
@@ -178,19 +186,21 @@ impl MetricsObserver {
     }
 
     fn is_gone(&self) -> bool {
-        // Relaxed: a call that ends at the same time may show its failure, as if it had ended before.
+        // Relaxed: a call that ends at the same time may still set its gauge, as if the call had ended earlier.
         self.last.load(Relaxed) == Last::GONE.0
     }
 
-    /// Shows what is known last, also where another thread shows something else meanwhile.
+    /// Sets the gauges to the newest standing. Repeats if the standing has changed meanwhile, so that the last gauges
+    /// set are the newest.
     fn show(&self, circuit: &str) {
         if let Some(pool) = &self.pool {
             return pool.show();
         }
         let mut shown = None;
         loop {
-            // AcqRel, and an exchange that changes nothing rather than a load: it comes either after the one in `change`, and
-            // sees the news, or before it, and then what was shown here is overwritten by whoever brings the news.
+            // AcqRel, and an exchange that changes nothing instead of a load. If the exchange comes after the one in
+            // `change`, it returns the new standing. If it comes before, the thread of `change` sets the gauges later
+            // and overwrites the old standing.
             let last = Last(self.last.fetch_max(0, AcqRel));
             if shown == Some(last) {
                 return;
@@ -231,14 +241,14 @@ impl Observer for MetricsObserver {
             Event::Stale => handles.others(circuit).stale.increment(1),
             Event::Transition(edge) => {
                 handles::count_transition(circuit, edge);
-                self.change(circuit, Last::new(edge.era, met(edge.to, edge.bypassed)), edge.at);
+                self.change(circuit, Last::new(edge.era, effective(edge.to, edge.bypassed)), edge.at);
             }
             Event::Refresh { standing, bypassed, era, at } => {
-                self.change(circuit, Last::new(era, met(standing, bypassed)), at);
+                self.change(circuit, Last::new(era, effective(standing, bypassed)), at);
             }
             Event::Forgotten => self.go(circuit),
             Event::SystemLoad { load, .. } => handles::show_load(circuit, load),
-            // Each of them was told before, as `Rejected`.
+            // Each rejection in the summary was counted already, by `Rejected` or `Sums`.
             Event::Rejections { .. } => {}
         });
     }
@@ -252,23 +262,23 @@ impl Observer for MetricsObserver {
     }
 }
 
-/// A circuit that is gone is no longer counted.
+/// Removes the circuit from the counts of its pool.
 impl Drop for MetricsObserver {
     fn drop(&mut self) {
         if let Some(pool) = self.pool.as_ref().filter(|_| !self.is_gone()) {
-            // Relaxed: nobody else has it any more.
+            // Relaxed: no other thread has the observer any more.
             pool.moved(Some(Last(self.last.load(Relaxed))), None);
             pool.show();
         }
     }
 }
 
-/// What a caller meets: under the kill switch, a circuit that is disabled whatever lies over it.
-const fn met(standing: Standing, bypassed: bool) -> Standing {
+/// Returns the effective standing. Under the kill switch a circuit is disabled, in every mode.
+const fn effective(standing: Standing, bypassed: bool) -> Standing {
     if bypassed { Standing::new(standing.state, Mode::Disabled) } else { standing }
 }
 
-/// What the gauges show, in a word that grows with the era.
+/// The standing that the gauges show, in a word that grows with the era.
 ///
 /// ```text
 /// word   63..4 era | 3..1 index in STANDINGS | 0 tripped
@@ -277,7 +287,7 @@ const fn met(standing: Standing, bypassed: bool) -> Standing {
 struct Last(u64);
 
 impl Last {
-    /// Of a circuit that is shown no more: later than all eras.
+    /// The mark of a circuit that left its registry. Larger than every word of an era.
     const GONE: Self = Self(u64::MAX);
 
     fn new(era: u64, standing: Standing) -> Self {
@@ -286,12 +296,12 @@ impl Last {
         Self(era << 4 | index << 1 | u64::from(standing.is_tripped()))
     }
 
-    /// Empty if it is gone.
+    /// Returns the label of the standing. Empty if the circuit left its registry.
     fn standing(self) -> &'static str {
         if self == Self::GONE { "" } else { STANDINGS[self.index()] }
     }
 
-    /// Its place in `STANDINGS`.
+    /// Returns the index of the standing in `STANDINGS`.
     fn index(self) -> usize {
         let index = self.0 >> 1 & 0b111;
         (0..STANDINGS.len()).zip(0..).find(|(_, known)| *known == index).map_or(0, |(index, _)| index)
@@ -302,10 +312,11 @@ impl Last {
     }
 }
 
-/// None, an application's, and two of tests.
+/// The number of recorders whose handles are kept: the state without a recorder, the application's recorder, and two of
+/// tests.
 const RECORDERS: usize = 4;
 const MINUTE: Duration = Duration::from_secs(60);
-/// What [`Standing::as_str`] can say.
+/// All values of [`Standing::as_str`].
 const STANDINGS: [&str; 5] = [
     State::Closed.as_str(),
     State::Open.as_str(),

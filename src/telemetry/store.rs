@@ -1,22 +1,24 @@
-//! What is told of stores: a count and a duration for each operation, a line for what humans should know.
+//! Metrics and log lines of stores, with a count and a duration for each operation and a line for each change of
+//! interest.
 //!
-//! A cache tier's failures are warnings, a durable tier's are errors. The caller limits its lines by [`Lines`].
+//! A failure of a cache is a warning, and a failure of a durable store is an error. The callers limit their lines with
+//! [`Lines`].
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::clock::Tick;
 
-/// What a store is to the application.
+/// The importance of a store for the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rank {
-    /// What it loses is kept elsewhere.
+    /// The durable tier keeps the data that a cache loses.
     Cache,
-    /// What it loses is lost.
+    /// Data that this store loses are lost.
     Durable,
 }
 
-/// Counts an operation of a store, and measures it. The result is `ok` or the kind of the error.
+/// Counts an operation of a store and records its duration. The result is `ok` or the kind of the error.
 pub(crate) fn operation(store: &'static str, operation: &'static str, result: &'static str, took: Duration) {
     #[cfg(feature = "metrics")]
     {
@@ -29,7 +31,7 @@ pub(crate) fn operation(store: &'static str, operation: &'static str, result: &'
     let _unused = (store, operation, result, took);
 }
 
-/// Tells that a store failed; `untold` failures before were not told.
+/// Logs the failure of a store. `untold` is the number of earlier failures that were not logged.
 pub(crate) fn failed(rank: Rank, store: &'static str, operation: &'static str, error: &str, untold: u64) {
     #[cfg(feature = "tracing")]
     {
@@ -49,7 +51,7 @@ pub(crate) fn failed(rank: Rank, store: &'static str, operation: &'static str, e
     let _unused = (rank, store, operation, error, untold);
 }
 
-/// Tells that a store answers again.
+/// Logs that a store answers again.
 pub(crate) fn recovered(store: &'static str, failures: u32) {
     #[cfg(feature = "tracing")]
     tracing::info!(
@@ -60,7 +62,7 @@ pub(crate) fn recovered(store: &'static str, failures: u32) {
     let _unused = (store, failures);
 }
 
-/// Tells something that is as it should be.
+/// Logs an expected event.
 pub(crate) fn note(message: fmt::Arguments<'_>) {
     #[cfg(feature = "tracing")]
     tracing::info!(target: TARGET, "{message}");
@@ -68,7 +70,7 @@ pub(crate) fn note(message: fmt::Arguments<'_>) {
     let _unused = message;
 }
 
-/// Tells something that somebody should look at.
+/// Logs an event that needs attention.
 pub(crate) fn warn(message: fmt::Arguments<'_>) {
     #[cfg(feature = "tracing")]
     tracing::warn!(target: TARGET, "{message}");
@@ -76,17 +78,17 @@ pub(crate) fn warn(message: fmt::Arguments<'_>) {
     let _unused = message;
 }
 
-/// Limits the lines about one subject to one a minute.
+/// Limits the log lines about one subject to one a minute.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
-    /// When the next line may be logged.
+    /// The time from which the next line may be logged.
     next: Tick,
-    /// Lines that were not logged since the last one.
+    /// The number of lines that were not logged since the last one.
     unlogged: u64,
 }
 
 impl Lines {
-    /// Returns the number of lines that were left out before this one, if this one may be logged now.
+    /// Returns the number of omitted lines if a line may be logged now, and `None` otherwise.
     #[must_use = "the caller logs the line"]
     pub(crate) fn next(&mut self, now: Tick) -> Option<u64> {
         if now < self.next {

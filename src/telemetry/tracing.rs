@@ -1,7 +1,7 @@
-//! The observer that writes transitions as `tracing` events, one line each, for the person who reads them at night.
+//! The observer that logs transitions as `tracing` events, one line each, written for an operator at night.
 //!
-//! A line says what the circuit became and why, with the numbers. Single calls are never told: an outage has thousands of
-//! them, and a summary of the rejected ones comes every ten seconds.
+//! A line states the new state and its reason, with the numbers. A single call is never logged, because an outage has
+//! thousands of them. A summary of the rejected calls is logged every ten seconds.
 
 use std::fmt;
 
@@ -11,14 +11,14 @@ use crate::event::{Event, Observer};
 use crate::outcome::FailureKind;
 use crate::state::{Brief, Mode, Percent, Reason, Standing, State, Transition};
 
-/// Writes what happens to a circuit as `tracing` events with the target `circuit_breaker`.
+/// Logs the events of a circuit as `tracing` events with the target `circuit_breaker`.
 ///
-/// A warning says that calls begin to be rejected, that they are being rejected, that heavy ones begin to be shed, or that the environment's kill switch is
-/// on. Every other transition is information, in shadow all of them are. Nothing is written for a single call, and nothing
-/// for failures that do not trip the circuit.
+/// These are warnings: a circuit begins to reject calls, a summary of rejected calls, a layer begins to shed heavy
+/// operations, and the kill switch of the environment is on. Every other transition is information, and so is every
+/// transition in shadow. Single calls are not logged, and neither are failures that do not trip the circuit.
 ///
-/// The message of a transition is a sentence; its fields are `service`, `from`, `to`, `reason`, `failure`, `attempt`, `calls`,
-/// `score`, `rejected`, `era` and `generation`, as in [`Transition`].
+/// The message of a transition is a sentence. Its fields are `service`, `from`, `to`, `reason`, `failure`, `attempt`,
+/// `calls`, `score`, `rejected`, `era` and `generation`, with the meaning that [`Transition`] gives them.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct TracingObserver;
@@ -70,7 +70,7 @@ impl Observer for TracingObserver {
                     "circuit `{circuit}` sheds nothing any more: the system's load {now}"
                 );
             }
-            // Not for logs: they come with every call, or tell nothing new.
+            // Not logged, because these events come with every call or contain nothing new.
             Event::Refresh { .. }
             | Event::Finished { .. }
             | Event::Rejected { .. }
@@ -83,7 +83,7 @@ impl Observer for TracingObserver {
 }
 
 fn write(circuit: &str, edge: &Transition) {
-    // An event's level is part of its place in the code, so there must be two places.
+    // The level of an event is a part of its static callsite, so each level needs its own callsite.
     macro_rules! event {
         ($level:expr) => {
             tracing::event!(
@@ -112,12 +112,13 @@ fn write(circuit: &str, edge: &Transition) {
     }
 }
 
+/// Returns true if calls that went through before the transition are rejected after it.
 fn begins_to_reject(edge: &Transition) -> bool {
     let rejects = |standing: Standing| standing.is_open() && standing.mode != Mode::Shadow;
     rejects(edge.to) && !rejects(edge.from) && !edge.bypassed
 }
 
-/// `1 call`, `2 calls`.
+/// A number of calls, such as `1 call` or `2 calls`.
 struct Calls(u64);
 
 impl fmt::Display for Calls {
@@ -126,7 +127,7 @@ impl fmt::Display for Calls {
     }
 }
 
-/// What happened, why, and what comes next.
+/// The sentence of a transition, with the new state, the reason and the next step.
 struct Sentence<'a> {
     circuit: &'a str,
     edge: &'a Transition,
@@ -144,14 +145,14 @@ impl fmt::Display for Sentence<'_> {
         }
         write!(f, " {}: {reason}", became(*from, *to))?;
         if self.edge.bypassed {
-            return f.write_str("; calls go through all the same, as CIRCUIT_BREAKER_DISABLED names it");
+            return f.write_str("; calls go through all the same, because CIRCUIT_BREAKER_DISABLED names it");
         }
         let held = matches!(to.mode, Mode::ForcedOpen | Mode::Disabled);
         match (to.state, lasts) {
             (_, Some(hold)) if held => write!(f, "; it stays so for {}", Brief(*hold)),
-            (_, None) if held => f.write_str("; it stays so until somebody ends it"),
+            (_, None) if held => f.write_str("; it stays so until an operator ends it"),
             (State::Open, Some(wait)) => write!(f, "; probing in {}", Brief(*wait)),
-            (State::Open, None) => f.write_str("; it stays so until somebody resets it"),
+            (State::Open, None) => f.write_str("; it stays so until an operator resets it"),
             (State::HalfOpen | State::Closed, _) if *rejected > 0 => {
                 let were = if *rejected == 1 { "was" } else { "were" };
                 write!(f, "; {} {were} rejected meanwhile", Calls(*rejected))
@@ -161,7 +162,8 @@ impl fmt::Display for Sentence<'_> {
     }
 }
 
-/// A change for the callers is told as one, the rest as what the circuit is.
+/// Returns the verb of the sentence. A change that callers notice has a verb of change such as `opened`, and any other
+/// has `is`.
 fn became(from: Standing, to: Standing) -> &'static str {
     match to.mode {
         Mode::ForcedOpen => "was forced open",

@@ -1,4 +1,4 @@
-//! The codes of gRPC, and what each means by default.
+//! The status codes of gRPC, and the default outcome of each code.
 
 use http::{HeaderMap, StatusCode};
 
@@ -6,56 +6,58 @@ use crate::outcome::{Failure, FailureKind, Outcome};
 
 /// A status code of gRPC, with its number on the wire.
 ///
-/// Its own type, so that it needs no gRPC library; with the feature `tonic`, `tonic::Code` converts into it.
+/// The type belongs to this crate, so that it needs no gRPC library. With the feature `tonic`, `tonic::Code` converts
+/// into it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "the protocol has these; others are read as `Unknown`")]
 pub enum GrpcCode {
-    /// It went well.
+    /// The call succeeded.
     Ok = 0,
     /// The call was cancelled, mostly by its caller.
     Cancelled = 1,
-    /// An error that nobody translated, and every code that is none.
+    /// An unknown error. Numbers that are not a code are read as this code.
     Unknown = 2,
-    /// The caller sent nonsense.
+    /// The argument is invalid in any state of the service.
     InvalidArgument = 3,
-    /// It took too long.
+    /// The deadline of the call passed.
     DeadlineExceeded = 4,
-    /// There is no such thing.
+    /// The requested entity does not exist.
     NotFound = 5,
-    /// There is such a thing already.
+    /// The entity to create exists already.
     AlreadyExists = 6,
-    /// The caller may not do that.
+    /// The caller lacks the permission.
     PermissionDenied = 7,
-    /// Something is used up: a quota of the caller's, or the server's memory.
+    /// A resource is exhausted, such as a quota of the caller or the memory of the server.
     ResourceExhausted = 8,
-    /// It is not the time for that.
+    /// The state of the service does not allow the call.
     FailedPrecondition = 9,
-    /// Two callers were in each other's way.
+    /// The call was aborted, mostly by a conflict with another call.
     Aborted = 10,
-    /// The caller asked for more than there is.
+    /// The call went past the valid range.
     OutOfRange = 11,
-    /// The server has no such method.
+    /// The server does not implement the method.
     Unimplemented = 12,
-    /// The server is broken.
+    /// An internal error of the server.
     Internal = 13,
-    /// The server is not there.
+    /// The server is unavailable.
     Unavailable = 14,
     /// Data are lost or damaged.
     DataLoss = 15,
-    /// The caller did not say who it is.
+    /// The credentials of the caller are missing or invalid.
     Unauthenticated = 16,
 }
 
 impl GrpcCode {
-    /// How many there are.
+    /// The number of codes.
     pub(super) const COUNT: usize = 17;
 
-    /// Returns its place in a table of all.
+    /// Returns the index of the code in a table of [`COUNT`](Self::COUNT) elements.
     pub(super) const fn index(self) -> usize {
         self as usize
     }
 
-    /// Reads `grpc-status`, if it is there: decimal, without leading zeros.
+    /// Reads `grpc-status`, if the headers contain it. The status is decimal without leading zeros. Any other value is
+    /// `Unknown`.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let number = match headers.get("grpc-status")?.as_bytes() {
             [digit @ b'0'..=b'9'] => usize::from(digit - b'0'),
@@ -65,7 +67,7 @@ impl GrpcCode {
         Some(ALL.get(number).copied().unwrap_or(Self::Unknown))
     }
 
-    /// Translates the HTTP status of an answer without `grpc-status`.
+    /// Translates the HTTP status of a response without `grpc-status`.
     pub(super) const fn of_http(status: StatusCode) -> Self {
         match status {
             StatusCode::BAD_REQUEST => Self::Internal,
@@ -80,7 +82,7 @@ impl GrpcCode {
         }
     }
 
-    /// Returns what it means unless the classifier was told otherwise.
+    /// Returns the default outcome of the code.
     pub(super) const fn outcome(self) -> Outcome {
         let kind = match self {
             Self::Ok
@@ -112,7 +114,7 @@ impl From<::tonic::Code> for GrpcCode {
     }
 }
 
-/// By number.
+/// All codes, ordered by number.
 const ALL: [GrpcCode; GrpcCode::COUNT] = [
     GrpcCode::Ok,
     GrpcCode::Cancelled,

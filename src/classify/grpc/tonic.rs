@@ -1,4 +1,4 @@
-//! What tonic's own errors mean, and when its error details ask to be called again.
+//! The meaning of tonic's errors, and the retry delay in gRPC error details.
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -16,10 +16,10 @@ use super::{GrpcClassifier, GrpcCode};
 use crate::error::{BoxError, Error};
 use crate::outcome::Outcome;
 
-/// Judges an error whose type may not even be an error.
+/// Judges an error of any type, because `BoxError` and `()` do not implement `Error`.
 pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, error: &E) -> Outcome {
     let Some(error) = as_error(error) else { return timeout::outcome_of_any(error) };
-    // The cause first: tonic says CANCELLED of its own timeout, and UNKNOWN of a rejection.
+    // The cause decides first, because tonic turns its own timeout into CANCELLED and a rejection into UNKNOWN.
     if find::<TimeoutExpired>(error).is_some() {
         return Outcome::timeout();
     }
@@ -28,7 +28,7 @@ pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, error: &E)
     }
     let Some(status) = find::<Status>(error) else { return Outcome::failure() };
     let mut beside = HeaderMap::new();
-    // What does not fit into headers is no reason to lose the code.
+    // Metadata that do not fit into headers are dropped, because the code alone is enough for a judgement.
     drop(status.add_header(&mut beside));
     classifier.judge(GrpcCode::from(status.code()), &beside)
 }
@@ -37,9 +37,9 @@ pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, error: &E)
 pub(super) fn retry_delay(headers: &HeaderMap) -> Option<Duration> {
     let mut metadata = HeaderMap::new();
     metadata.insert(DETAILS, headers.get(DETAILS)?.clone());
-    // Not by `Status::from_header_map`, which panics at what is not base64.
+    // `Status::from_header_map` is not used, because it panics if a value is not base64.
     let details = MetadataMap::from_headers(metadata).get_bin(DETAILS)?.to_bytes().ok()?;
-    // Not by `StatusExt`, to which a delay below zero is 0, and which panics at the least of all.
+    // `StatusExt` is not used, because it reads a negative delay as 0, and panics at the most negative delay.
     let details = tonic_types::Status::decode(details).ok()?.details;
     let info = details.iter().find(|detail| detail.type_url == RetryInfo::TYPE_URL)?;
     let delay = pb::RetryInfo::decode(info.value.as_slice()).ok()?.retry_delay?;
@@ -47,7 +47,7 @@ pub(super) fn retry_delay(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::new(u64::try_from(delay.seconds).ok()?, nanos))
 }
 
-/// Returns the error in it, if it is of tonic or in a box.
+/// Returns the error as `dyn Error`, if its type is one of tonic's or a box.
 fn as_error(error: &dyn Any) -> Option<&(dyn StdError + 'static)> {
     if let Some(boxed) = error.downcast_ref::<BoxError>() {
         return Some(boxed.as_ref());
@@ -72,7 +72,7 @@ fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
         if let Some(found) = error.downcast_ref() {
             return Some(found);
         }
-        // An `io::Error` hides what it wraps from `source`.
+        // The `source` of an `io::Error` skips the error that it wraps.
         let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         if let Some(found) = wrapped.and_then(|wrapped| find(wrapped)) {
             return Some(found);

@@ -1,4 +1,4 @@
-//! The end of the body, where the classifier waits for it.
+//! [`HttpClassifier`] as a classifier of bodies, with and without a wait for the end of the body.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -11,29 +11,30 @@ use crate::classify::{BodyClassifier, outcome_of};
 use crate::error::BoxError;
 use crate::outcome::Outcome;
 
-/// An error of a body that can be looked into: every `std::error::Error`, and [`BoxError`], which is none.
+/// An error of a body as a `dyn Error`, so that a timeout among its sources is found.
 ///
-/// `M` keeps the two apart, and is inferred. Nobody needs to implement it.
+/// The trait is implemented for every `std::error::Error` and for [`BoxError`], which does not implement `Error`. The
+/// compiler infers the mark `M`, which keeps the two implementations apart. Users need not implement this trait.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither a `std::error::Error` nor a `BoxError`, so that a timeout in it would not be recognised",
     note = "give the body errors that are, below the breaker: `.map_response(|r| r.map(axum::body::Body::new))`, or http-body-util's `map_err`"
 )]
 pub trait BodyError<M> {
-    /// Returns the error to be looked into.
+    /// Returns the error.
     fn as_error(&self) -> &(dyn StdError + 'static);
 }
 
-/// Says of a [`BodyError`] that it is a `std::error::Error`.
+/// The mark of a [`BodyError`] that implements `std::error::Error`.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct PlainBodyError;
 
-/// Says of a [`BodyError`] that it is a [`BoxError`].
+/// The mark of a [`BodyError`] that is a [`BoxError`].
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct BoxedBodyError;
 
-// Not recommended, so that the compiler shows the message above.
+// Not recommended to the compiler, so that it prints the message of the trait above.
 #[diagnostic::do_not_recommend]
 impl<E: StdError + 'static> BodyError<PlainBodyError> for E {
     fn as_error(&self) -> &(dyn StdError + 'static) {
@@ -47,7 +48,7 @@ impl BodyError<BoxedBodyError> for BoxError {
     }
 }
 
-/// Nothing is left open at the headers, and so nothing is asked of the body's errors.
+/// The headers always decide. Therefore the errors of the body may be of any type.
 impl<Req, B: Body, Err: 'static> BodyClassifier<Req, B, Err> for HttpClassifier<AtHeaders> {
     fn head(&self, (): &mut (), response: &Response<B>, _: Duration) -> Option<Outcome> {
         Some(self.judge(response))
@@ -74,7 +75,7 @@ where
         }
     }
 
-    /// Only a response whose headers were well is still open at its end.
+    /// The body is awaited only after headers that are a success, so its normal end is a success.
     fn end(&self, (): (), _: Option<&HeaderMap>, _: Duration) -> Outcome {
         Outcome::Success
     }

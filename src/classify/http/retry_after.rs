@@ -1,4 +1,4 @@
-//! `Retry-After`, read with the distrust that a header deserves: it decides for how long others are rejected.
+//! The parser of `Retry-After`, which limits the value because a server's header decides how long calls are rejected.
 
 use std::time::Duration;
 use std::time::SystemTime;
@@ -8,7 +8,7 @@ use http::header::{DATE, RETRY_AFTER};
 
 use crate::clock::{Clock, MonotonicClock};
 
-/// Returns how long the service wants to be left alone: the longest word, if there are several.
+/// Returns the delay that the service asks for. The longest one counts if there are several.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all(RETRY_AFTER).iter();
     let longest = values.filter_map(|value| delay(value.to_str().ok()?.trim(), headers)).max()?;
@@ -17,22 +17,24 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 fn delay(value: &str, headers: &HeaderMap) -> Option<Duration> {
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // What does not fit is longer than anybody waits.
+        // A number that does not fit into 64 bits is longer than any limit.
         return Some(value.parse().map_or(LONGEST, Duration::from_secs));
     }
     let until = httpdate::parse_http_date(value).ok()?;
     let left = until.duration_since(sent(headers)).ok()?;
-    // A moment that has come is no word on how long to wait; `0` would be one.
+    // A date that is not in the future gives no delay, because a delay of 0 would replace a longer delay of an earlier
+    // response.
     (!left.is_zero()).then_some(left)
 }
 
-/// Returns when the response was sent, by the clock of the sender if it says so.
+/// Returns the time when the response was sent, by the sender's clock if the response has a `Date`.
 fn sent(headers: &HeaderMap) -> SystemTime {
     let date = headers.get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
     date.unwrap_or_else(|| MonotonicClock::new().wall())
 }
 
-/// The circuit would take no more either. Here it keeps durations far from overflowing for whoever adds to them.
+/// The limit, which is also the circuit's own limit. It is applied here too, so that later sums of durations cannot
+/// overflow.
 const LONGEST: Duration = Duration::from_secs(300);
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::error::Rejected;
 use crate::state::RejectReason;
 
-/// Returns `grpc-status-details-bin`, unless tonic cannot encode it.
+/// Returns the value of `grpc-status-details-bin`. Returns `None` if tonic cannot encode the details.
 pub(super) fn details(rejected: &Rejected, sentence: String) -> Option<HeaderValue> {
     let reason = match rejected.reason() {
         RejectReason::Tripped => "CIRCUIT_OPEN",

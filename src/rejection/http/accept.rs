@@ -1,8 +1,9 @@
-//! Which of the two forms a caller prefers: the `Accept` of RFC 9110, 12.5.1, as far as two types need it.
+//! The choice of the body's form by the request's `Accept` (RFC 9110, 12.5.1), reduced to the two forms that a
+//! rejection has.
 
 use http::HeaderValue;
 
-/// What the body of a rejection is.
+/// The form of a rejection's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     Problem,
@@ -17,9 +18,9 @@ impl Form {
         }
     }
 
-    /// Returns how closely a media range names this form; `None` if it does not cover it.
+    /// Returns the specificity with which a media range names this form. `None` if the range does not include the form.
     fn covered_by(self, range: &str) -> Option<u8> {
-        // From the general to the specific. Who takes JSON reads a problem.
+        // Ordered from the general to the specific. A client that reads JSON can read a problem.
         let ranges: &[&str] = match self {
             Self::Problem => &["*/*", "application/*", "application/json", "application/problem+json"],
             Self::Text => &["*/*", "text/*", "text/plain"],
@@ -29,38 +30,39 @@ impl Form {
     }
 }
 
-/// Returns the form with the larger quality. Problems win ties, and where nothing is acceptable.
+/// Returns the form with the larger quality. The problem is the choice at equal quality, and if no form is acceptable.
 pub(super) fn preferred<'a>(values: impl IntoIterator<Item = &'a HeaderValue>) -> Form {
-    let (mut problem, mut text) = (Wish::default(), Wish::default());
+    let (mut problem, mut text) = (Preference::default(), Preference::default());
     for value in values {
-        // Visible ASCII has no other commas than those between ranges, but for quoted parameters, which no client sends.
+        // A comma in a header separates ranges. Quoted parameters could contain commas too, but no client sends such
+        // parameters.
         for range in value.to_str().unwrap_or_default().split(',') {
             let mut parts = range.split(';').map(str::trim);
             let range = parts.next().unwrap_or_default();
             let Some(quality) = quality(parts) else { continue };
-            problem.hear(Form::Problem.covered_by(range), quality);
-            text.hear(Form::Text.covered_by(range), quality);
+            problem.add(Form::Problem.covered_by(range), quality);
+            text.add(Form::Text.covered_by(range), quality);
         }
     }
     if text.quality > problem.quality { Form::Text } else { Form::Problem }
 }
 
-/// What was said about a form: the most specific range decides.
+/// The client's preference for one form. The most specific range decides.
 #[derive(Default)]
-struct Wish {
+struct Preference {
     specificity: Option<u8>,
     quality: u16,
 }
 
-impl Wish {
-    fn hear(&mut self, specificity: Option<u8>, quality: u16) {
+impl Preference {
+    fn add(&mut self, specificity: Option<u8>, quality: u16) {
         if specificity > self.specificity {
             *self = Self { specificity, quality };
         }
     }
 }
 
-/// Returns the quality among the parameters of a range in thousandths; `None` if it is malformed.
+/// Returns the quality among the parameters of a range, in thousandths. `None` if the quality is malformed.
 fn quality<'a>(parameters: impl Iterator<Item = &'a str>) -> Option<u16> {
     for parameter in parameters {
         if let Some(("q" | "Q", value)) = parameter.split_once('=') {
@@ -70,7 +72,7 @@ fn quality<'a>(parameters: impl Iterator<Item = &'a str>) -> Option<u16> {
     Some(1_000)
 }
 
-/// Reads `0`, `0.25`, `1.000`: at most three decimals, at most 1.
+/// Parses a quality such as `0`, `0.25` or `1.000`, with at most three decimals and at most 1.
 fn thousandths(value: &str) -> Option<u16> {
     let (whole, decimals) = value.split_once('.').unwrap_or((value, ""));
     if decimals.len() > 3 || !decimals.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -101,7 +103,7 @@ mod tests {
             ("text/plain, application/json;q=0.9", Text),
             ("text/plain;q=0.5, application/problem+json;q=0.8", Problem),
             ("text/plain;q=0.801, application/problem+json;q=0.8", Text),
-            // The specific word counts, wherever it stands.
+            // The specific range counts at any position.
             ("application/problem+json;q=0.1, */*;q=0.5", Text),
             ("*/*, application/problem+json;q=0", Text),
             ("application/json;q=0.9, application/problem+json;q=0.1, text/plain;q=0.5", Text),
@@ -109,7 +111,7 @@ mod tests {
             ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Problem),
             ("text/html", Problem),
             ("text/plain;q=0", Problem),
-            // What is malformed was not said.
+            // A malformed range is ignored.
             ("text/plain;q=2", Problem),
             ("text/plain;q=1.001", Problem),
             ("text/plain;q=0.1234", Problem),

@@ -1,4 +1,4 @@
-//! The words of a rejection: one sentence, bare or as the problem details of RFC 9457.
+//! The text of a rejection, as one sentence and as the problem details of RFC 9457.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -7,24 +7,24 @@ use super::seconds;
 use crate::error::Rejected;
 use crate::state::RejectReason;
 
-/// How much a caller is told.
+/// The part of the rejection that the response discloses.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) enum Tells {
+pub(super) enum Detail {
     Nothing,
     #[default]
     Name,
     Everything,
 }
 
-/// Says it in one sentence.
-pub(super) fn sentence(rejected: &Rejected, tells: Tells) -> String {
+/// Writes the rejection as one sentence.
+pub(super) fn sentence(rejected: &Rejected, detail: Detail) -> String {
     let name = rejected.circuit();
-    let mut text = match (tells, rejected.reason()) {
-        (Tells::Everything, _) => return rejected.to_string(),
-        (Tells::Nothing, _) => "the service is unavailable for now".to_owned(),
-        (Tells::Name, RejectReason::Tripped) => format!("circuit `{name}` is open"),
-        (Tells::Name, RejectReason::HalfOpen) => format!("circuit `{name}` is half-open and its probes are taken"),
-        (Tells::Name, RejectReason::LoadShed) => {
+    let mut text = match (detail, rejected.reason()) {
+        (Detail::Everything, _) => return rejected.to_string(),
+        (Detail::Nothing, _) => "the service is unavailable for now".to_owned(),
+        (Detail::Name, RejectReason::Tripped) => format!("circuit `{name}` is open"),
+        (Detail::Name, RejectReason::HalfOpen) => format!("circuit `{name}` is half-open and its probes are taken"),
+        (Detail::Name, RejectReason::LoadShed) => {
             format!("the system's load is high, and a heavy operation of `{name}` was shed")
         }
     };
@@ -35,12 +35,12 @@ pub(super) fn sentence(rejected: &Rejected, tells: Tells) -> String {
     text
 }
 
-/// Says it as problem details. By hand, as this is all the JSON that the feature has.
-pub(super) fn problem(rejected: &Rejected, tells: Tells) -> String {
-    // `about:blank`: what the problem is, the status says.
+/// Writes the rejection as problem details. Written without a JSON library, because the feature has no other JSON.
+pub(super) fn problem(rejected: &Rejected, detail: Detail) -> String {
+    // `about:blank` says that the status describes the problem.
     let mut json = String::from(r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"#);
-    push_string(&mut json, &sentence(rejected, tells));
-    if !matches!(tells, Tells::Nothing) {
+    push_string(&mut json, &sentence(rejected, detail));
+    if !matches!(detail, Detail::Nothing) {
         json.push_str(r#","circuit":"#);
         push_string(&mut json, rejected.circuit());
         json.push_str(r#","reason":"#);
@@ -53,12 +53,12 @@ pub(super) fn problem(rejected: &Rejected, tells: Tells) -> String {
     json
 }
 
-/// Rounded up, as the header is.
+/// Converts a wait to milliseconds, rounded up like the header.
 const fn millis(wait: Duration) -> u128 {
     wait.as_nanos().div_ceil(1_000_000)
 }
 
-/// Appends a JSON string (RFC 8259, 7): quotes, backslashes and controls escaped, the rest as it is.
+/// Appends a JSON string (RFC 8259, 7). Quotes, backslashes and control characters are escaped.
 fn push_string(json: &mut String, text: &str) {
     json.push('"');
     for c in text.chars() {

@@ -1,11 +1,12 @@
-//! The CPU quotas of the process's own cgroup and of those above it, version 2 (`Documentation/admin-guide/cgroup-v2.rst`).
+//! The CPU quotas of the process's own cgroup and of its ancestors, version 2
+//! (`Documentation/admin-guide/cgroup-v2.rst`).
 
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 
 use super::read;
 
-/// A quota that a cgroup's processes share, in microseconds of CPU time for each period.
+/// A quota for all processes of a cgroup together, in microseconds of CPU time for each period.
 #[derive(Debug)]
 pub(super) struct Limit {
     pub(super) folder: PathBuf,
@@ -13,7 +14,8 @@ pub(super) struct Limit {
     pub(super) period: u64,
 }
 
-/// Returns the quotas that hold for this process; none where there is no cgroup of version 2. `None`: nobody can tell.
+/// Returns the quotas that apply to this process. The list is empty without cgroups of version 2. `None` if a file
+/// cannot be read.
 pub(super) fn limits(root: &Path) -> Option<Vec<Limit>> {
     let mut limits = Vec::new();
     let Some((mount, own)) = place(root).ok()? else { return Some(limits) };
@@ -21,7 +23,7 @@ pub(super) fn limits(root: &Path) -> Option<Vec<Limit>> {
         let folder = mount.join(folder);
         let text = match read(&folder.join("cpu.max"), 256) {
             Ok(text) => text,
-            // The root of all cgroups has none, and neither has one whose parent does not share out the CPU.
+            // The root of all cgroups has no such file, and neither has a cgroup whose parent does not control the CPU.
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(_) => return None,
         };
@@ -42,7 +44,8 @@ pub(super) fn usage(folder: &Path) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("usage_usec "))?.trim().parse().ok()
 }
 
-/// Returns where the cgroups are mounted, and the process's own below that; `None` without cgroups of version 2.
+/// Returns the folder where the cgroups are mounted, and the process's own cgroup below it. `None` without cgroups of
+/// version 2.
 fn place(root: &Path) -> io::Result<Option<(PathBuf, PathBuf)>> {
     let own = match read(&root.join("proc/self/cgroup"), 64 << 10) {
         Ok(own) => own,
@@ -52,14 +55,14 @@ fn place(root: &Path) -> io::Result<Option<(PathBuf, PathBuf)>> {
     let Some(own) = own.lines().find_map(|line| line.strip_prefix("0::")) else { return Ok(None) };
     let mounts = read(&root.join("proc/self/mountinfo"), 1 << 20)?;
     let Some((top, mount)) = mounts.lines().find_map(cgroup2) else { return Ok(None) };
-    // In a container the mount may show a part of the tree only, from `top` on. What is not below that cannot be seen.
+    // In a container the mount may show only the part of the tree below `top`. Other parts cannot be read.
     let below = Path::new(own).strip_prefix(top).unwrap_or(Path::new(""));
     let seen = below.components().all(|part| matches!(part, Component::Normal(_)));
     let below = if seen { below } else { Path::new("") };
     Ok(Some((root.join(mount.trim_start_matches('/')), below.to_owned())))
 }
 
-/// Returns what a line of `mountinfo` mounts and where, if that is the tree of cgroups.
+/// Returns the mounted root and the mount point of a line of `mountinfo`, if the line mounts the tree of cgroups.
 fn cgroup2(line: &str) -> Option<(&str, &str)> {
     let (mount, kind) = line.split_once(" - ")?;
     if kind.split(' ').next() != Some("cgroup2") {

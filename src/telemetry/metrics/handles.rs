@@ -1,6 +1,6 @@
-//! The metrics by name: handles for what comes with calls, and functions for what is rare.
+//! The metrics by name. Metrics of calls have handles, and rare metrics have functions.
 //!
-//! The rare ones are registered anew each time. That also spares the gauges a recorder taken for another.
+//! Rare metrics are registered on every use, so that a gauge is never set through the handle of an earlier recorder.
 
 use std::sync::{Arc, OnceLock};
 
@@ -17,21 +17,23 @@ use super::STANDINGS;
 /// The handles of one recorder.
 #[derive(Debug)]
 pub(super) struct Handles {
-    /// Its address.
+    /// The address of the recorder.
     pub(super) recorder: usize,
+    /// True if the circuit has its own label, and false if it shares the label with others.
     own: bool,
     pub(super) success: Counter,
-    /// What a healthy circuit does not need. Kept when it is first needed.
+    /// The handles that a healthy circuit does not need. Registered and kept at their first use.
     others: OnceLock<Box<Others>>,
-    /// Those of the recorder that was met next.
+    /// The handles of the next recorder in the chain.
     pub(super) next: OnceLock<Box<Self>>,
 }
 
 impl Handles {
-    /// With a label of its own, a circuit has all gauges.
+    /// Registers the handles of a circuit. `own` says that the circuit has its own label, and only then it has all
+    /// gauges.
     pub(super) fn register(recorder: usize, circuit: &str, own: bool) -> Self {
         describe();
-        // Not kept, only so that all counters begin at zero.
+        // Dropped at once. Registered only so that all counters begin at zero.
         drop(Others::register(circuit, own));
         let success = counter!(CALLS, "service" => circuit.to_owned(), "outcome" => "success");
         Self { recorder, own, success, others: OnceLock::new(), next: OnceLock::new() }
@@ -47,15 +49,15 @@ pub(super) struct Others {
     pub(super) failure: Counter,
     pub(super) ignored: Counter,
     pub(super) cancelled: Counter,
-    /// In the order of `KINDS`.
+    /// The counters of the kinds in `KINDS`, in their order.
     kinds: [Counter; KINDS.len()],
-    /// None where the label is shared: each would overwrite the others'.
+    /// `None` if the label is shared, because circuits would overwrite each other's gauge.
     pub(super) failures_1m: Option<Gauge>,
     tripped: Counter,
     half_open: Counter,
     load_shed: Counter,
     pub(super) stale: Counter,
-    /// Registered by the first call that was measured: there may never be one.
+    /// Registered by the first measured call, because many circuits measure none.
     durations: OnceLock<Box<Durations>>,
 }
 
@@ -128,7 +130,7 @@ impl Durations {
     }
 }
 
-/// Registers before it takes the place, so that no other thread waits for a recorder.
+/// Registers before it takes the place, so that no other thread waits while the recorder registers.
 fn get_or_register<T>(place: &OnceLock<Box<T>>, register: impl FnOnce() -> T) -> &T {
     place.get().unwrap_or_else(|| {
         let registered = Box::new(register());
@@ -155,9 +157,10 @@ pub(super) fn show_failures(circuit: &str, score: f64) {
     gauge!(FAILURES_1M, "service" => circuit.to_owned()).set(score);
 }
 
-/// Shows numbers of circuits, in the order of `STANDINGS`.
+/// Sets the gauges of a shared label to numbers of circuits, in the order of `STANDINGS`.
 pub(super) fn show_counts(label: &Arc<str>, standings: [u64; STANDINGS.len()], tripped: u64) {
-    // Exact to 2^32 circuits. Below zero, where one was taken out before another thread has put it in, it is none.
+    // Exact up to 2^32 circuits. A count is below zero, and shown as 0, if one thread has removed a circuit that
+    // another thread has not added yet.
     let number = |count: u64| f64::from(u32::try_from(count).unwrap_or(0));
     gauge!(TRIPPED, "service" => Arc::clone(label)).set(number(tripped));
     for (state, count) in STANDINGS.into_iter().zip(standings) {
@@ -165,35 +168,32 @@ pub(super) fn show_counts(label: &Arc<str>, standings: [u64; STANDINGS.len()], t
     }
 }
 
-/// An unknown load is no number: a graph then has a gap, not a value of some time ago.
+/// Sets the gauge of the load. An unknown load is NaN, so that a graph has a gap instead of an old value.
 pub(super) fn show_load(circuit: &str, load: Option<f64>) {
     gauge!(SYSTEM_LOAD, "service" => circuit.to_owned()).set(load.unwrap_or(f64::NAN));
 }
 
-/// Gives the recorder the help texts. Saying them again for the next circuit changes nothing.
+/// Registers the help texts. A repetition for the next circuit changes nothing.
 fn describe() {
     describe_gauge!(TRIPPED, "1 from the trip of the circuit until it closes, half-open included.");
-    describe_gauge!(STATE, "1 for the state that a caller of the circuit meets, 0 for the others.");
-    describe_gauge!(FAILURES_1M, "What the failures of the last minute weighed.");
-    describe_counter!(CALLS, "Admitted calls, by how they ended.");
+    describe_gauge!(STATE, "1 for the effective state of the circuit, 0 for the others.");
+    describe_gauge!(FAILURES_1M, "Total weight of the failures in the last minute.");
+    describe_counter!(CALLS, "Admitted calls, by outcome.");
     describe_counter!(FAILURES, "Failed calls, by the kind of failure.");
     describe_counter!(REJECTED, "Calls that were rejected before they happened.");
-    describe_counter!(TRANSITIONS, "Changes of the circuit, by what it was, what it became and why.");
-    describe_counter!(STALE, "Outcomes that came in after the state they belong to had ended, and were dropped.");
-    describe_gauge!(SYSTEM_LOAD, "The load of the system as load shedding saw it last; 1 is all that it can do.");
-    describe_histogram!(DURATION, Unit::Seconds, "How long admitted calls took.");
-    // What `telemetry::store` and `telemetry::keyed` count: there is a circuit before either does.
-    describe_counter!("circuit_breaker_store_operations_total", "Operations of a store, by how they ended.");
-    let took = "How long operations of a store took.";
+    describe_counter!(TRANSITIONS, "Transitions of the circuit, by old state, new state and reason.");
+    describe_counter!(STALE, "Outcomes that arrived after their era had ended, and were dropped.");
+    describe_gauge!(SYSTEM_LOAD, "The last load of the system that load shedding polled; 1 is the capacity.");
+    describe_histogram!(DURATION, Unit::Seconds, "Duration of admitted calls.");
+    // The metrics of `telemetry::store` and `telemetry::keyed` are described here, because both need a circuit first.
+    describe_counter!("circuit_breaker_store_operations_total", "Operations of a store, by result.");
+    let took = "Duration of a store's operations.";
     describe_histogram!("circuit_breaker_store_operation_duration_seconds", Unit::Seconds, took);
     describe_counter!("circuit_breaker_evictions_total", "Keyed circuits that were evicted.");
-    describe_counter!(
-        "circuit_breaker_unguarded_calls_total",
-        "Calls of keys without a circuit, by why they have none."
-    );
+    describe_counter!("circuit_breaker_unguarded_calls_total", "Calls of keys without a circuit, by reason.");
 }
 
-/// The kinds whose number is known; a kind of the user's own is registered each time.
+/// The kinds that have a handle. A kind of the user's own is registered on each use.
 const KINDS: [FailureKind; 5] =
     [FailureKind::Error, FailureKind::Timeout, FailureKind::Cancelled, FailureKind::Panicked, FailureKind::NotReady];
 

@@ -1,4 +1,5 @@
-//! Circuits that share a label: their gauges are numbers of circuits, so that none overwrites another's.
+//! The gauges of circuits that share a label, which are numbers of circuits so that no circuit overwrites the gauges of
+//! another.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Weak};
@@ -6,14 +7,15 @@ use std::sync::{Arc, LazyLock, Weak};
 use super::{Last, STANDINGS, handles};
 use crate::sync::{AcqRel, AtomicU64, Mutex, Relaxed};
 
-/// How many circuits with that label are what. One for each label in the process, as there is one recorder.
+/// The numbers of circuits with one label, by standing. Each label has one pool in the process, because the process has
+/// one recorder.
 #[derive(Debug)]
 pub(super) struct Pool {
     pub(super) label: Arc<str>,
-    /// In the order of `STANDINGS`.
+    /// The number of circuits in each standing, in the order of `STANDINGS`.
     standings: [AtomicU64; STANDINGS.len()],
     tripped: AtomicU64,
-    /// Grows with every change.
+    /// Increases with every change, so that `show` notices a change by another thread.
     changes: AtomicU64,
 }
 
@@ -35,7 +37,8 @@ impl Pool {
         pool
     }
 
-    /// Counts a circuit as what it is now, and no longer as what it was.
+    /// Moves a circuit from the count of its old standing to the count of its new one. `None` stands for a circuit that
+    /// does not exist.
     pub(super) fn moved(&self, from: Option<Last>, to: Option<Last>) {
         // Relaxed: published by the AcqRel of `changes`.
         if let Some(to) = to {
@@ -46,20 +49,22 @@ impl Pool {
             self.standings[from.index()].fetch_sub(1, Relaxed);
             self.tripped.fetch_sub(u64::from(from.is_tripped()), Relaxed);
         }
-        // AcqRel: pairs with itself in `show`; whoever sees the number sees the counts.
+        // AcqRel: pairs with itself in `show`. A thread that sees the new number sees the counts.
         self.changes.fetch_add(1, AcqRel);
     }
 
-    /// Shows the counts, also where another thread shows others meanwhile.
+    /// Sets the gauges to the counts. Repeats if a count has changed meanwhile, so that the last gauges set are the
+    /// newest.
     pub(super) fn show(&self) {
         let mut shown = None;
         loop {
-            // AcqRel: pairs with `moved`. Whoever shows something old finds another number afterwards, and shows again.
+            // AcqRel: pairs with `moved`. A thread that has set old counts finds another number afterwards and sets the
+            // gauges again.
             let changes = self.changes.fetch_add(0, AcqRel);
             if shown == Some(changes) {
                 return;
             }
-            // Relaxed: as said in `moved`.
+            // Relaxed: `changes` orders the counts, see `moved`.
             let standings = self.standings.each_ref().map(|count| count.load(Relaxed));
             handles::show_counts(&self.label, standings, self.tripped.load(Relaxed));
             shown = Some(changes);

@@ -69,7 +69,11 @@ fn a_wrong_value_in_a_variable_is_refused_with_variable_key_and_value() {
         ("CIRCUIT_PAYMENTS_SHADOW", "yes", "circuits.payments.shadow is \"yes\", allowed is true or false"),
         ("PERSISTENCE", "1", "persistence.enabled is \"1\", allowed is true or false"),
         ("DEFAULT_WINDOW", "{ calls = ", "is not a valid inline table of TOML: "),
-        ("DEFAULT_WINDOW", "{ calls = 5 }\nother = 1", "is not a valid inline table of TOML: something follows it"),
+        (
+            "DEFAULT_WINDOW",
+            "{ calls = 5 }\nother = 1",
+            "is not a valid inline table of TOML: more text follows the table",
+        ),
         ("CONFIG", "x = 1", "unknown key `x`"),
         ("CONFIG", "{\"x\": 1}", "unknown key `x`"),
     ] {
@@ -100,7 +104,7 @@ fn a_variable_that_is_no_text_is_refused() {
 fn a_variable_that_two_circuits_share_is_refused() {
     let settings = toml("[circuits.a-b]\n[circuits.a_b]");
     let error = settings.with_vars([("CIRCUIT_BREAKER_CIRCUIT_A_B_PROBES", "1")]).unwrap_err();
-    let says = "may mean circuits.a-b.probes or circuits.a_b.probes, allowed is to say it in CIRCUIT_BREAKER_CONFIG";
+    let says = "may mean circuits.a-b.probes or circuits.a_b.probes; set the key in CIRCUIT_BREAKER_CONFIG";
     assert!(error.to_string().contains(says), "{error}");
 }
 

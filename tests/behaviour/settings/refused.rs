@@ -22,7 +22,7 @@ fn an_unknown_key_is_refused_in_every_table_with_the_nearest_known_one() {
         ("[circuits.'/a b'.window]\ncals = 1", "unknown key `cals` in circuits.\"/a b\".window, did you mean `calls`?"),
         ("[defaults.open_for]\nbas = 1", "unknown key `bas` in defaults.open_for, did you mean `base`?"),
         ("[defaults]\nthreshold = 1", "unknown key `threshold` in defaults, allowed are failure_rate, min_calls,"),
-        ("probes = 1", "`probes` stands outside of a table, allowed is defaults.probes or below circuits"),
+        ("probes = 1", "`probes` is outside a table, allowed is defaults.probes or a table below circuits"),
         ("[defaults]\n\"a\\nb\" = 1", "unknown key `a\\nb` in defaults"),
     ] {
         let error = refused(text);
@@ -98,18 +98,18 @@ fn a_part_of_a_value_is_refused_with_its_own_path() {
 fn a_value_that_only_another_key_makes_wrong_says_where_it_is_from() {
     assert_eq!(
         refused("[circuits.payments]\nwindow = { calls = 10 }"),
-        "the TOML text: circuits.payments.min_calls is 20, allowed is 1 to 10; it is the default, as nothing sets it"
+        "the TOML text: circuits.payments.min_calls is 20, allowed is 1 to 10; the value is the default"
     );
     assert_eq!(
         refused("[defaults]\nmin_calls = 50\n[circuits.payments]\nwindow = { calls = 10 }"),
-        "the TOML text: circuits.payments.min_calls is 50, allowed is 1 to 10; it comes from defaults.min_calls"
+        "the TOML text: circuits.payments.min_calls is 50, allowed is 1 to 10; the value comes from defaults.min_calls"
     );
     let error = toml("[circuits.payments]\nwindow = { calls = 90 }")
         .with_vars([("CIRCUIT_BREAKER_DEFAULT_MIN_CALLS", "91")])
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the TOML text: circuits.payments.min_calls is 91, allowed is 1 to 90; it comes from defaults.min_calls, \
+        "the TOML text: circuits.payments.min_calls is 91, allowed is 1 to 90; the value comes from defaults.min_calls, \
          environment variable CIRCUIT_BREAKER_DEFAULT_MIN_CALLS"
     );
 }
@@ -118,11 +118,11 @@ fn a_value_that_only_another_key_makes_wrong_says_where_it_is_from() {
 fn a_circuit_is_refused_whose_name_is_none() {
     assert_eq!(
         refused("[circuits.'two words']"),
-        "the TOML text: circuits.\"two words\" is no name of a circuit, \
+        "the TOML text: circuits.\"two words\" is not a valid circuit name, \
          allowed is 1 to 200 bytes of printable text without spaces"
     );
     for name in ["", "a\\u200bb", "a\\u0007", &"x".repeat(201)] {
-        assert!(refused(&format!("[circuits.\"{name}\"]")).contains("is no name of a circuit"), "{name}");
+        assert!(refused(&format!("[circuits.\"{name}\"]")).contains("is not a valid circuit name"), "{name}");
     }
 }
 
@@ -131,7 +131,7 @@ fn a_key_that_is_there_twice_is_refused_in_both_formats() {
     let twice = refused("[circuits.payments]\nprobes = 1\nprobes = 2");
     assert_eq!(twice, "the TOML text: is not valid TOML in line 3: duplicate key `probes`");
     let error = Settings::from_json(r#"{"circuits": {"payments": {"probes": 1, "probes": 1}}}"#).unwrap_err();
-    assert_eq!(error.to_string(), "the JSON text: circuits.payments.probes is there twice, allowed is once");
+    assert_eq!(error.to_string(), "the JSON text: circuits.payments.probes occurs twice, allowed is once");
     let error = Settings::from_json(r#"{"defaults": {}, "defaults": {}}"#).unwrap_err();
     assert_eq!(error.key(), Some("defaults"));
 }

@@ -167,7 +167,7 @@ fn holds_say_who_and_how_long() {
     assert_eq!(disabled.level, Level::INFO);
     assert_eq!(
         disabled.message(),
-        "circuit `payments` is disabled: disabled by alice: maintenance; it stays so until somebody ends it"
+        "circuit `payments` is disabled: disabled by alice: maintenance; it stays so until an operator ends it"
     );
 }
 
