@@ -57,7 +57,7 @@ use log::Log;
 /// | no permission, read-only | | `Refused` |
 /// | the folder is a file, or may not be entered | `Refused` | `Refused` |
 ///
-/// Every message has the path.
+/// Every error message names the path.
 ///
 /// # Etags
 ///
@@ -196,8 +196,9 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-/// One lock for the writers of this process, so that only other processes compete for the lock on the disk. Waiting for
-/// the lock on the disk polls and keeps a thread. The names are spread over 16 locks.
+/// The locks for the writers of this process, 16 of them, each for a part of the names. A writer waits here without a
+/// thread. At the lock on the disk a writer polls and occupies a thread, so that only other processes should compete
+/// there.
 #[derive(Debug, Clone, Default)]
 struct Writers([Arc<Mutex<()>>; 16]);
 

@@ -126,8 +126,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         let writing = self.durable.store.compare_and_set(&write);
         Ok(match self.durable.run("compare_and_set", DURABLE_LIMIT, writing).await? {
             Written::Applied { etag, now } => {
-                // Forgets the version of the fast tier, so that the tiers are compared when the fast tier answers
-                // again.
+                // Without a known version the tiers are compared as soon as the fast tier answers again.
                 self.note(&write.name, |note| note.seen = None);
                 Written::Applied { etag: tag(DURABLE, &etag), now }
             }

@@ -22,6 +22,7 @@ use crate::store::{Etag, Loaded, StoreError, Versioned, Write, Written, host_tim
 use crate::sync::{AtomicU64, Mutex, Relaxed};
 use crate::telemetry::store::warn;
 
+/// The folder of a store. Clones share the counter of temporary files and the warnings.
 #[derive(Debug, Clone)]
 pub(super) struct Folder {
     path: PathBuf,
@@ -31,7 +32,7 @@ pub(super) struct Folder {
 
 #[derive(Debug)]
 struct FolderState {
-    /// A random number in the names of temporary files, so that two processes never share one.
+    /// A random number in the names of temporary files, so that two processes never write to the same one.
     random: u64,
     temporaries: AtomicU64,
     /// The names with an unreadable file. Each is logged once, until the file is readable again.
@@ -99,6 +100,7 @@ impl Folder {
             current.is_some_and(|current| CircuitRecord::decode(&write.name, &current.bytes, now).is_err());
         self.replace(&path, &write.bytes, is_foreign)?;
         drop(lock);
+        // The clock of the host may have been set back meanwhile, and the time of a store must not go back.
         Ok(Written::Applied { etag: etag(&write.bytes), now: host_time().max(now) })
     }
 
@@ -270,7 +272,7 @@ fn synchronise(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Does nothing, because folders cannot be opened on this system, whose file system keeps renames in order.
+/// Does nothing, because this system cannot open folders and its file systems keep the order of renames.
 #[cfg(not(unix))]
 fn synchronise(_folder: &Path) -> io::Result<()> {
     Ok(())

@@ -24,6 +24,7 @@ impl Lock {
         let path = with_suffix(path, ".lock");
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let file = open.map_err(|error| failed("open", &path, &error))?;
+        // std has no lock with a time limit, so the lock is polled, with pauses that grow from 1 ms to 20 ms.
         let (mut waited, mut pause) = (Duration::ZERO, Duration::from_millis(1));
         loop {
             match file.try_lock() {

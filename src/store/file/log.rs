@@ -118,8 +118,8 @@ impl Log {
     pub(super) fn rows(&self, folder: &Folder, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
         let (path, old) = paths(folder);
         let read = |path: &Path| existing(path).map_err(|error| failed("read", path, &error));
-        // The current file is opened first. If it is renamed between the two openings, it is read twice, and the ids
-        // sort that out. In the other order it would be missed.
+        // The current file is opened first. If another process renames that file before the second opening, it is read
+        // twice, and the comparison of ids drops the repeated rows. In the other order it would not be read at all.
         let (current, old) = (read(&path)?, read(&old)?);
         let (mut rows, mut ids, mut foreign) = (VecDeque::new(), HashSet::new(), 0_u32);
         for mut file in [old, current].into_iter().flatten() {

@@ -3,7 +3,8 @@
 //! The watch has a connection of its own, so that its stalls delay no operation. Messages go from the connection
 //! directly into the bounded channel of the watch. RESP3 allows that, because a function receives the messages. The
 //! crate's subscription with RESP2 queues messages without bound if they come faster than they are read. RESP3 needs
-//! Redis 6. An older server is tried again at most every five seconds, and the coordinator's poll replaces the watch.
+//! Redis 6. An older server is tried again after up to five seconds each time, and meanwhile the coordinator's poll
+//! finds the changes.
 //!
 //! A gap follows each subscription, because messages before the subscription are lost. The loss of a key by a flush or
 //! by its TTL is not published, and the poll finds it.

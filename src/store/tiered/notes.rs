@@ -22,8 +22,8 @@ pub(super) struct Note {
     pub(super) seen: Option<Etag>,
     /// A hash of the [settled](settled) content that the durable tier has.
     settled: Option<u64>,
-    /// The time of the durable tier's last answer for this name. `Tick::ZERO` asks for a query at the next load without
-    /// the record.
+    /// The time of the durable tier's last answer for this name. If the durable tier has the record, the time is
+    /// `Tick::ZERO`, which is long ago, so that the next load without the record queries again.
     queried: Option<Tick>,
     /// The time at which both tiers last had the same record.
     synced: Option<Tick>,

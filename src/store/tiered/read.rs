@@ -36,7 +36,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
                     }
                 }
                 // A fast tier with some of the names was not flushed, so the other names have no record. A fast tier
-                // without any of the names may have been flushed, so the answer of the durable tier is needed once.
+                // without any of the names may have been flushed, so the durable tier must have answered for each of
+                // them at least once.
                 Err(error) if loaded.entries.iter().all(Option::is_none) => {
                     let known = |at: &usize| self.note(&names[*at], |note| note.was_queried()).unwrap_or(true);
                     if !missing.iter().all(known) {
