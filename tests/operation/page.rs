@@ -80,7 +80,7 @@ async fn the_page_shows_every_circuit_in_words_and_shape_with_rates_probes_and_r
             "payments",
             &["open: calls are rejected", "next probe in ", "failures in a row weighed 5.0, the limit is 5.0"][..],
         ),
-        ("inventory", &["closed: calls go through", "25 % of 50 %", "Nothing has happened yet."]),
+        ("inventory", &["closed: calls go through", "25 % of 50 %", "No transition yet."]),
         (
             "mail",
             &[
