@@ -147,7 +147,7 @@ pub(super) async fn page(State(panel): State<Arc<Panel>>, request: Request, next
     if matches!(panel.access, Access::Closed) { closed().into_response() } else { next.run(request).await }
 }
 
-/// Checks a request that reads.
+/// The middleware of the routes that read: checks the user and the origin of a request.
 pub(super) async fn reads(State(panel): State<Arc<Panel>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     match panel.access.admit(&parts).and_then(|user| same_origin(&parts).map(|()| user)) {
@@ -159,7 +159,8 @@ pub(super) async fn reads(State(panel): State<Arc<Panel>>, request: Request, nex
     }
 }
 
-/// Checks a request that acts. It needs a user, because the audit records the user of each act.
+/// The middleware of the routes that act: checks user, origin and content type of a request. A user is needed, because
+/// the audit records the user of each act.
 pub(super) async fn writes(State(panel): State<Arc<Panel>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let user = panel.access.admit(&parts).and_then(|user| {

@@ -1,9 +1,12 @@
 //! A store in PostgreSQL: durable, shared by all instances, with the clock of the server.
 //!
 //! Every operation is a short transaction: `BEGIN` with its time limits, one statement, `COMMIT`. The transaction has
-//! three effects. Behind a pooler such as PgBouncer all steps of an operation run on one connection of the server; for
-//! the same reason statements are unnamed and nothing is set for the session. The server stops the work for a client
-//! that has gone away. And a write whose connection broke before the commit was certainly not made.
+//! three effects. All steps of an operation run on one connection of the server, also behind a pooler such as
+//! PgBouncer. The server stops the work for a client that has gone away. A write whose connection broke before the
+//! commit was certainly not made.
+//!
+//! A pooler may lend a connection to another client after each transaction. Therefore statements are unnamed, and no
+//! setting outlives its transaction.
 //!
 //! Changes are reported by `LISTEN`. That does not work behind a pooler, and then only the coordinator's poll remains.
 //!
@@ -83,7 +86,7 @@ impl PostgresStore {
             && matches!(mode, PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull)
         {
             return Err(StoreError::refused(format!(
-                "the address of the database asks for TLS (sslmode {mode:?}), which needs the feature `tls-rustls`"
+                "the address of the database requires TLS (sslmode {mode:?}), which needs the feature `tls-rustls`"
             )));
         }
         // Poolers refuse startup parameters that they do not know, so this one is not sent. It is not needed, because

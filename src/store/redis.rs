@@ -2,8 +2,8 @@
 //!
 //! Every change is one script with one key that compares, writes and publishes at once. Therefore no other client can
 //! change the record in between, and Redis Cluster needs no other scripts. The server computes the etags and supplies
-//! the time. The connection manager of the crate `redis` is not used, because some of its connections stay broken;
-//! `connection.rs` replaces it.
+//! the time. The connection manager of the crate `redis` is not used, because some of its connections stay broken.
+//! `connection.rs` replaces that manager.
 //!
 //! This store does not make Redis durable. The data that a flush, an eviction or a failover loses are lost here, and
 //! the instances write back the part that they remember.
@@ -30,10 +30,10 @@ use crate::telemetry;
 
 /// Keeps records in Redis under `circuit_breaker:NAME:state`, as JSON that a person can read with `GET`.
 ///
-/// The server is Redis 5 or later, or Valkey. From Redis 6 on the server pushes changes; otherwise only the
-/// coordinator's poll finds them. The address names one server, or the master behind a name, which every new connection
-/// resolves again. The audit is the stream `circuit_breaker:audit`, which keeps the newest 10 000 rows. The set
-/// `{circuit_breaker:audit}:ids` has the ids of twice as many rows, so that a row is never appended twice.
+/// The server is Redis 5 or later, or Valkey. From Redis 6 on the server pushes changes. With Redis 5 only the
+/// coordinator's poll finds changes. The address names one server, or the master behind a name, which every new
+/// connection resolves again. The audit is the stream `circuit_breaker:audit`, which keeps the newest 10 000 rows. The
+/// set `{circuit_breaker:audit}:ids` has the ids of twice as many rows, so that a row is never appended twice.
 ///
 /// A separate Redis user needs `~circuit_breaker:* ~{circuit_breaker:audit}:ids &circuit_breaker:changes +@connection
 /// +@scripting +@pubsub +get +set +del +time +scan +zscore +zadd +zremrangebyrank +xadd +xrevrange`, and with a

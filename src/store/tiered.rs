@@ -94,7 +94,7 @@ impl<Fast, Durable> Clone for TieredStore<Fast, Durable> {
 }
 
 impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
-    /// Changes the note of a name. `None` if there are too many names for a note.
+    /// Applies a function to the note of a name. Returns `None` if there are too many names for a note.
     fn note<T>(&self, name: &str, note: impl FnOnce(&mut Note) -> T) -> Option<T> {
         self.notes.lock().on(name).map(note)
     }

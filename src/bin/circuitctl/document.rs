@@ -106,7 +106,7 @@ pub(crate) fn line(document: &Value) -> String {
         if is_tame(c) {
             line.push(c);
         } else {
-            // All of these characters have at most four digits, and occur only inside strings.
+            // These characters have at most four hexadecimal digits, and occur only inside strings.
             line.push_str(&format!("\\u{:04x}", u32::from(c)));
         }
     }

@@ -42,7 +42,7 @@ fn refused(reason: &str) -> StoreError {
 
 fn unsupported() -> StoreError {
     StoreError::refused(
-        "the address of redis asks for TLS, which needs the feature `tls-rustls` of tower-circuit-breaker",
+        "the address of redis requires TLS, which needs the feature `tls-rustls` of tower-circuit-breaker",
     )
 }
 

@@ -132,7 +132,8 @@ impl Connection {
     fn attempt(&self) -> Result<watch::Receiver<Option<Ended>>, NoAnswer> {
         let mut last = self.attempt.lock();
         if let Some(attempt) = last.as_ref() {
-            // This check comes before the value is read, because an attempt that ends in between leaves a value.
+            // The end of the attempt is checked before its value is read. In the other order, an attempt that ends in
+            // between would look abandoned although it has left a value.
             let over = attempt.has_changed().is_err();
             let again = match &*attempt.borrow() {
                 None => over,
@@ -220,5 +221,6 @@ const REMEMBERED_FOR: Duration = Duration::from_millis(100);
 /// The number of unanswered operations after which a connection is replaced. A network may drop packets silently, so
 /// that only missing answers show a dead connection. One or two missing answers may be a pause of the server.
 const MAX_UNANSWERED: u32 = 3;
-/// An operation that was dropped sooner is no evidence about the connection.
+/// The shortest wait that counts as unanswered. An operation that was dropped sooner is no evidence about the
+/// connection.
 const PATIENCE: Duration = Duration::from_millis(100);

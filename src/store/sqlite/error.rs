@@ -44,7 +44,8 @@ fn primary(code: u32) -> (StoreErrorKind, &'static str) {
     match code & 0xff {
         BUSY | LOCKED => (StoreErrorKind::Unavailable, "is locked by another process"),
         PERM | READONLY | AUTH => (StoreErrorKind::Refused, "cannot be written"),
-        // The next three may pass: space can be freed, a volume mounted, the rights of a folder corrected.
+        // The next three kinds of errors may pass, because space can be freed, a volume mounted, and the rights of a
+        // folder corrected.
         FULL => (StoreErrorKind::Unavailable, "does not fit on its disk"),
         CANTOPEN => (StoreErrorKind::Unavailable, "cannot be opened"),
         NOMEM | INTERRUPT | IOERR | PROTOCOL => (StoreErrorKind::Unavailable, "cannot be read or written"),

@@ -15,7 +15,7 @@ use crate::store::Etag;
 #[derive(Debug, Default)]
 pub(super) struct Notes(BTreeMap<String, Note>);
 
-/// The note on one name.
+/// The note on one name: the known content of both tiers, and the time of the next comparison.
 #[derive(Debug, Default)]
 pub(super) struct Note {
     /// The version of the fast tier that was checked last.
