@@ -1,8 +1,10 @@
-//! What people and programs see of the circuits of a process, and do to them, over HTTP: JSON, events and one page.
+//! The view and the operation of a process' circuits over HTTP, for people and programs: JSON, server-sent events, and
+//! one page.
 //!
-//! [`router`] gives a router of axum's that nests in an application of any state. **It refuses everything until it is told who
-//! may ask**: [`authorize`](AdminRouter::authorize) takes the application's own judgement, [`bearer`] a list of tokens, and
-//! [`read_only_without_auth`](AdminRouter::read_only_without_auth) says out loud that everybody may look and nobody act.
+//! [`router`] creates a router of axum that nests in an application of any state. **The router refuses every request
+//! until it has a rule of access.** [`authorize`](AdminRouter::authorize) takes the application's own check, or the
+//! check that [`bearer`] creates from a list of tokens. [`read_only_without_auth`](AdminRouter::read_only_without_auth)
+//! permits every client to read, and none to act.
 //!
 //! ```
 //! use tower_circuit_breaker::{Registry, admin};
@@ -18,31 +20,34 @@
 //!
 //! | | |
 //! |---|---|
-//! | `GET /` | the page: nothing but markup, style and script; it asks the others as everybody does |
-//! | `GET /api/circuits` | every circuit: state, rates and thresholds, the last transition |
-//! | `GET /api/status?circuit=NAME` | one, with its settings in sentences |
-//! | `GET /api/transitions?circuit=NAME` | its last transitions, newest first, with the numbers that decided |
-//! | `GET /api/audit?service=&user=&since=&limit=` | who did what and why, newest first; `since` in milliseconds of the epoch, `limit` 1 to 1000 |
+//! | `GET /` | the page, which is only markup, style and script, and loads its data from the other routes |
+//! | `GET /api/circuits` | every circuit: state, rates and limits, the last transition |
+//! | `GET /api/status?circuit=NAME` | one circuit, with its settings in sentences |
+//! | `GET /api/transitions?circuit=NAME` | the last transitions of a circuit, newest first, with the numbers that decided them |
+//! | `GET /api/audit?service=&user=&since=&limit=` | the audit, newest first; `since` in milliseconds since 1970, `limit` 1 to 1000 |
 //! | `GET /api/events` | server-sent events: `transition`, `rejections`, `introduced`, `missed`, `beat` |
-//! | `POST /api/trip?circuit=NAME` | `{"reason": "…", "hold_ms": 600000}`; without `hold_ms` until a reset |
+//! | `POST /api/trip?circuit=NAME` | `{"reason": "…", "hold_ms": 600000}`; until a reset if `hold_ms` is missing |
 //! | `POST /api/reset?circuit=NAME` | `{"reason": "…", "to": "half_open" or "closed", "force": false}` |
-//! | `POST /api/disable?circuit=NAME` | `{"reason": "…", "hold_ms": 600000}`, or `"indefinitely": true` instead |
+//! | `POST /api/disable?circuit=NAME` | `{"reason": "…", "hold_ms": 600000}`, or `"indefinitely": true` in place of `hold_ms` |
 //! | `POST /api/resume?circuit=NAME` | `{"reason": "…"}` |
 //!
-//! Every order also takes `seen`, the `latest` of what was looked at, and `id`, a name for it under which it is done once
-//! ([`Order`](crate::operation::Order)). The user is always who the authoriser says. Names are in the query, not in the path,
-//! which proxies and browsers rewrite: a circuit may be called `../a`. Durations and times end in `_ms`.
+//! Every order also accepts `seen`, which is the `latest` of the status that the operator saw, and `id`, under which
+//! the order takes effect only once ([`Order`](crate::operation::Order)). The authoriser alone decides the user of an
+//! order. Names are in the query, because proxies and browsers rewrite paths, and a circuit may have the name `../a`.
+//! The names of durations and times end in `_ms`.
 //!
-//! An order that is in the store, or has none to be in, is answered with 200; one that binds here and waits for the store with 202.
-//! One whose client is gone before the answer is done all the same, unless its body was cut short.
-//! Errors are problem details (RFC 9457): `detail` is one sentence, `kind` a word for programs.
+//! The answer is 200 if the order is stored or there is no store, and 202 if the order is in force here and waits for
+//! the store. If the client disconnects before the answer, the order is carried out nevertheless, provided that its
+//! body was complete. Errors are problem details (RFC 9457): `detail` is a sentence for people, `kind` a word for
+//! programs.
 //!
-//! # What protects it
+//! # Protection
 //!
-//! Orders are `POST` with JSON, which a form of another site cannot send; requests that a browser says come from another site are
-//! refused (`Sec-Fetch-Site`, else `Origin` against `Host`). The page may run only its own script and style, talks only to its own
-//! server and cannot be framed; what users write is shown as text. Bodies end at 16 KiB, clients of events at
-//! [`event_clients`](AdminRouter::event_clients). Rate limits and TLS are the application's.
+//! Orders are `POST` requests with JSON, which a form of another site cannot send. Requests that come from another
+//! site, according to the browser, are refused (`Sec-Fetch-Site`, else `Origin` compared with `Host`). The page may run
+//! only its own script and style, connects only to its own server, cannot be framed, and shows the text of users as
+//! plain text. Bodies are limited to 16 KiB, and clients of events to [`event_clients`](AdminRouter::event_clients).
+//! The application adds rate limits and TLS.
 
 mod auth;
 mod body;
@@ -66,13 +71,14 @@ use self::auth::Access;
 pub use self::auth::{Denied, User, bearer};
 use crate::registry::Registry;
 
-/// Starts a router for the circuits of that registry. It refuses everything until it is told who may ask.
+/// Starts building a router for the circuits of a registry. The router refuses every request until a rule of access is
+/// set.
 pub fn router(registry: &Registry) -> AdminRouter {
-    AdminRouter { registry: registry.clone(), access: Access::Nobody, event_clients: 16 }
+    AdminRouter { registry: registry.clone(), access: Access::Closed, event_clients: 16 }
 }
 
-/// The settings of a router: see [the module](self).
-#[must_use = "it is a router once `build` is called"]
+/// The settings of a router, as [the module](self) describes them.
+#[must_use = "the router is created by `build`"]
 pub struct AdminRouter {
     registry: Registry,
     access: Access,
@@ -80,41 +86,45 @@ pub struct AdminRouter {
 }
 
 impl AdminRouter {
-    /// Lets in whom the closure lets in, to read and to write, as the user that it names. It is asked for every request but for the page.
+    /// Sets the check of requests. The closure returns the user of a request, who may then read and act, or the
+    /// refusal. It runs for every request except those for the page.
     ///
-    /// It sees method, address, headers and extensions: a cookie, a certificate's name, or what an asynchronous middleware of the
-    /// application has found out and put into the extensions. Who may only read is [`forbidden`](Denied::forbidden) to `POST`. It
-    /// must not block.
+    /// The closure receives method, address, headers and extensions of the request. It may check a cookie, the name of
+    /// a certificate, or a result that an asynchronous middleware of the application has put into the extensions. For a
+    /// user who may only read, return [`forbidden`](Denied::forbidden) to `POST` requests. The closure must not block.
     ///
-    /// The page itself is then served to everybody, as browsers send no token with an address: it holds nothing about the circuits.
+    /// The page itself is served without a check, because browsers send no token when a person opens an address. The
+    /// page contains no data of the circuits.
     pub fn authorize<F>(mut self, authoriser: F) -> Self
     where
         F: Fn(&Parts) -> Result<User, Denied> + Send + Sync + 'static,
     {
-        self.access = Access::Asked(Box::new(authoriser));
+        self.access = Access::Authorised(Box::new(authoriser));
         self
     }
 
-    /// Lets everybody read who can reach it, and nobody write. Reasons, names of users and of services are then public.
+    /// Permits every client to read, and none to act. Reasons and the names of users and services are then public.
     ///
-    /// A page of any site can read it too from a browser that can reach it, if it makes its own name point here (DNS rebinding):
-    /// with a token or a cookie it cannot.
+    /// Through a browser that can reach this server, a page of any other site can read the data too, by pointing its
+    /// own host name here (DNS rebinding). A token or a cookie prevents that.
     pub fn read_only_without_auth(mut self) -> Self {
-        self.access = Access::Readers;
+        self.access = Access::ReadOnly;
         self
     }
 
-    /// Sets how many clients may follow the events at a time; the next is refused with 503. Default: 16.
+    /// Sets the largest number of clients that follow the events at the same time. A further client is refused with
+    /// 503. Default: 16.
     pub fn event_clients(mut self, clients: usize) -> Self {
         self.event_clients = clients;
         self
     }
 
-    /// Returns the router. [`Router::nest`] puts it below a path, where the page is at that path without a slash at its end;
-    /// [`Router::nest_service`] likewise, with and without.
+    /// Creates the router. [`Router::nest`] serves the page at the path without a slash at the end, and
+    /// [`Router::nest_service`] with and without the slash.
     ///
-    /// A stream of events ends after five minutes and is asked for anew: so a token that was taken back sees no more, and a
-    /// graceful shutdown of the server, which waits for streams, should have a deadline.
+    /// A stream of events ends after five minutes, and the client requests a new one. Therefore a client whose token
+    /// was revoked receives no further events. A graceful shutdown of the server waits for streams, so that it should
+    /// have a deadline.
     pub fn build<S>(self) -> Router<S>
     where
         S: Clone + Send + Sync + 'static,
@@ -142,7 +152,7 @@ impl AdminRouter {
 }
 
 impl fmt::Debug for AdminRouter {
-    // Only how many circuits there are: authorisers know secrets.
+    // Only the number of circuits is shown. The authoriser is left out, because it may contain secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { registry, access, event_clients } = self;
         f.debug_struct("AdminRouter")
@@ -153,7 +163,7 @@ impl fmt::Debug for AdminRouter {
     }
 }
 
-/// What every request needs.
+/// The state that the handlers share.
 struct Panel {
     registry: Registry,
     access: Access,

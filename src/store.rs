@@ -1,10 +1,12 @@
-//! Where records are kept: a register with a clock.
+//! The storage of circuit records, behind one trait: a register with a clock.
 //!
-//! A [`Store`] keeps bytes by name, changes them only for whoever knows what is there, and says what time it is. It knows no
-//! state machine: what the bytes mean is decided in [`record`](crate::record), so that every store has the same semantics, is
-//! about a hundred lines, and passes one conformance suite unchanged (`conformance`, feature `test-util`).
+//! A [`Store`] keeps bytes by name, replaces them only for a writer that names the present version, and returns its own
+//! time. A store knows no state machine, because [`record`](crate::record) alone decides the meaning of the bytes.
+//! Therefore all stores have the same semantics and pass one conformance suite unchanged (`conformance`, feature
+//! `test-util`), and a new store needs a few hundred lines.
 //!
-//! No call ever waits for a store. The coordinator asks it in the background, with a deadline.
+//! No call waits for a store. The coordinator decides the time of loads and writes, runs them in the background, and
+//! gives each operation a deadline.
 
 pub(crate) mod any;
 mod audit;
@@ -55,80 +57,85 @@ pub use sqlite::SqliteStore;
 pub use tiered::TieredStore;
 pub use watch::{Watch, WatchEvent, WatchSender};
 
-/// A register with a clock.
+/// Stores circuit records: compare-and-set by name, and a clock.
 ///
 /// # Write your own
 ///
-/// `examples/custom_store.rs` is one, with the conformance suite run against it. Write plain `async fn`s; the futures must be
-/// `Send`. An implementation may be asked by several tasks at once.
+/// `examples/custom_store.rs` implements a store and runs the conformance suite on it. Write the methods as plain
+/// `async fn`s. Their futures must be `Send`. Several tasks may call one store at the same time.
 ///
 /// # Cancel safety
 ///
-/// Every future may be dropped at any await, and is when its deadline has passed. A write that was dropped has happened or has
-/// not; nothing may be left half done.
+/// The caller drops a future when its deadline has passed, so every future may be dropped at any await. A write whose
+/// future was dropped must have happened completely or not at all.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
-    /// Returns what it is called in metrics and logs: `redis`, `postgres`.
+    /// Returns the name of the store in metrics and logs, such as `redis` or `postgres`.
     fn kind(&self) -> &'static str;
 
-    /// Returns which store gave that etag: itself, unless it is made of several.
+    /// Returns the kind of the store that gave the etag. Only a store that is made of several stores overrides this
+    /// method.
     fn origin(&self, etag: &Etag) -> &'static str {
         let _any = etag;
         self.kind()
     }
 
-    /// Returns what is kept under each name, in the order of the names, and the time.
+    /// Returns the value of each name, in the order of the names, and the time of the store.
     ///
     /// # Errors
     ///
-    /// If it could not find out. Nothing being there is not an error, and an error never means that nothing is there.
+    /// If the store cannot read. A name without a value is no error, and an error never means that a name has no value.
     fn load_many(&self, names: &[String]) -> impl Future<Output = Result<Loaded, StoreError>> + Send;
 
-    /// Writes if what is there is what the writer expects.
+    /// Replaces the value of a name if the present version is the one that the writer expects.
     ///
     /// # Errors
     ///
-    /// If it could not. After [`TimedOut`](StoreErrorKind::TimedOut) it may have been written all the same.
+    /// If the store cannot write. After [`TimedOut`](StoreErrorKind::TimedOut) the write may have been made
+    /// nevertheless.
     fn compare_and_set(&self, write: &Write) -> impl Future<Output = Result<Written, StoreError>> + Send;
 
-    /// Deletes what is kept under the name, if it has that etag. Returns whether it was so.
+    /// Deletes the value of a name if the etag names the present version. Returns true if the value was deleted.
     ///
     /// # Errors
     ///
-    /// If it could not. After [`TimedOut`](StoreErrorKind::TimedOut) it may have been deleted all the same.
+    /// If the store cannot delete. After [`TimedOut`](StoreErrorKind::TimedOut) the value may have been deleted
+    /// nevertheless.
     fn delete(&self, name: &str, etag: &Etag) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Returns the names under which something is kept, sorted.
+    /// Returns the names that have a value, sorted by their bytes.
     ///
     /// # Errors
     ///
-    /// If it could not find out.
+    /// If the store cannot read.
     fn list(&self) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send;
 
-    /// Begins to tell of changes, if it can: `None` unless overridden. There is a poll behind it, so it need not be reliable,
-    /// but it must say [`Gap`](WatchEvent::Gap) when it may have missed something.
+    /// Begins to report changes. Returns `None` if the store cannot report changes, which is the default.
+    ///
+    /// A watch need not be reliable, because the coordinator also polls. But a watch must report a
+    /// [`Gap`](WatchEvent::Gap) when it may have missed a change.
     ///
     /// # Errors
     ///
-    /// If it could, but not now.
+    /// If the store can report changes, but not at present.
     fn watch(&self) -> impl Future<Output = Result<Option<Watch>, StoreError>> + Send {
         async { Ok(None) }
     }
 
-    /// Appends rows to the audit, each once however often it is given.
+    /// Appends rows to the audit. A row whose id is there already is not appended again.
     ///
     /// # Errors
     ///
-    /// If it could not; then all may be given again.
+    /// If the store could not append every row. The caller may then append all of them again.
     fn append_audit(&self, rows: &[AuditRow]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Deletes rows of the audit that are older than that, the oldest first, and returns whether there may be more of them.
+    /// Deletes the oldest rows of the audit that are older than `before`. Returns true if more such rows may be left.
     ///
-    /// It is asked again, so it may delete some now and others later, and must not take long however many there are. Unless this
-    /// is overridden nothing is deleted.
+    /// The caller repeats the call. An implementation may therefore delete a part of the rows each time, and must
+    /// return soon, however many rows there are. The default implementation deletes nothing.
     ///
     /// # Errors
     ///
-    /// If it could not.
+    /// If the store cannot delete.
     fn trim_audit(&self, before: Timestamp) -> impl Future<Output = Result<bool, StoreError>> + Send {
         let _any = before;
         async { Ok(false) }
@@ -138,76 +145,77 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// If it could not find out.
+    /// If the store cannot read.
     fn audit(&self, filter: &AuditFilter) -> impl Future<Output = Result<Vec<AuditRow>, StoreError>> + Send;
 }
 
-/// Names one version of what is kept under a name. Opaque: only the store that gave it can compare it.
+/// The version of a stored value. Only the store that gave an etag can interpret its text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Etag(Box<str>);
 
 impl Etag {
-    /// Returns the etag with that text.
+    /// Creates an etag with this text.
     #[must_use]
     pub fn new(text: impl Into<Box<str>>) -> Self {
         Self(text.into())
     }
 
-    /// Returns its text.
+    /// Returns the text of the etag.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// What is kept under a name.
+/// A stored value and its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "stores make them")]
+#[expect(clippy::exhaustive_structs, reason = "stores create them")]
 pub struct Versioned {
     /// The bytes as they were written.
     pub bytes: Vec<u8>,
-    /// Which version of them it is.
+    /// The version of the bytes.
     pub etag: Etag,
 }
 
-/// What `load_many` found.
+/// The answer to [`load_many`](Store::load_many).
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "stores make them")]
+#[expect(clippy::exhaustive_structs, reason = "stores create them")]
 pub struct Loaded {
-    /// What is kept under each name that was asked for, in that order.
+    /// The value of each name, in the order in which the names were given. `None` if the name has no value.
     pub entries: Vec<Option<Versioned>>,
     /// The time of the store.
     pub now: Timestamp,
 }
 
-/// A write that a store makes only if nobody was faster.
+/// A write that the store makes only if no other writer was faster.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "a write is made of all its parts")]
+#[expect(clippy::exhaustive_structs, reason = "a write needs all of its fields")]
 pub struct Write {
-    /// Under which name: 1 to 200 bytes of printable, non-space text.
+    /// The name: 1 to 200 bytes of printable text without spaces.
     pub name: String,
-    /// What is expected to be there. `None`: nothing.
+    /// The version that the writer expects. `None` expects that the name has no value.
     pub expected: Option<Etag>,
-    /// What is to be there.
+    /// The new value.
     pub bytes: Vec<u8>,
-    /// How long a store that forgets must remember it at least. `None`: until it is deleted. Stores that do not forget ignore it.
+    /// The time for which a store that forgets must keep the value at least. `None` means until the value is deleted.
+    /// Stores that do not forget ignore this field.
     pub ttl: Option<Duration>,
 }
 
-/// How a write ended.
+/// The result of a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a write was made or it was not")]
 pub enum Written {
-    /// It was made.
+    /// The write was made.
     Applied {
-        /// Names what was written.
+        /// The version of the new value.
         etag: Etag,
         /// The time of the store.
         now: Timestamp,
     },
-    /// Something else was there.
+    /// The present version was not the expected one, and nothing was changed.
     Conflict {
-        /// What is there.
+        /// The present value, or `None` if the name has no value.
         current: Option<Versioned>,
         /// The time of the store.
         now: Timestamp,
@@ -218,7 +226,7 @@ pub enum Written {
 ///
 /// # Cancel safety
 ///
-/// Dropped while waiting, the operation is dropped too.
+/// If the future is dropped, the operation of the store is dropped with it.
 pub(crate) async fn answer_within<T>(
     limit: Duration,
     answer: impl Future<Output = Result<T, StoreError>>,
@@ -226,7 +234,7 @@ pub(crate) async fn answer_within<T>(
     tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Err(StoreError::no_answer_within(limit)))
 }
 
-/// Refuses what is too long for any store.
+/// Refuses a record that is too long for every store.
 pub(crate) fn check_length(write: &Write) -> Result<(), StoreError> {
     let (bytes, allowed) = (write.bytes.len(), crate::record::CircuitRecord::MAX_BYTES);
     if bytes <= allowed {
@@ -235,7 +243,7 @@ pub(crate) fn check_length(write: &Write) -> Result<(), StoreError> {
     Err(StoreError::refused(format!("the record of `{}` has {bytes} bytes, allowed are {allowed}", write.name)))
 }
 
-/// The host's time, for stores whose server is the host.
+/// Returns the time of this host, for the stores that have no server with a clock.
 #[cfg(any(feature = "file", feature = "sqlite"))]
 pub(crate) fn host_time() -> Timestamp {
     crate::clock::MonotonicClock::new().wall().into()

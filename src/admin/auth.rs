@@ -1,4 +1,6 @@
-//! Who may ask, and from where.
+//! The check of requests: the rule of access, and the protection against requests of other sites.
+//!
+//! Both run as middleware before the handlers, so that no handler can forget them. The application decides the users.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,16 +17,16 @@ use super::Panel;
 use super::problem::Problem;
 use crate::state::{By, InvalidBy};
 
-/// Who asks: the name that the audit has.
+/// The user of a request, with the name that the audit shows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct User(Box<str>);
 
 impl User {
-    /// Names the user.
+    /// Creates a user with this name.
     ///
     /// # Errors
     ///
-    /// [`InvalidBy`] as for [`By`]: it is 1 to 200 characters, none of which could forge a line of a log.
+    /// [`InvalidBy`] as for [`By`]: a name has 1 to 200 characters, none of which could forge a line of a log.
     pub fn new(name: &str) -> Result<Self, InvalidBy> {
         By::new(name, "to check the name").map(|by| Self(by.user().into()))
     }
@@ -36,30 +38,30 @@ impl User {
     }
 }
 
-/// A request that an authoriser does not let in.
+/// The refusal of a request by an authoriser.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denied {
     status: StatusCode,
-    why: String,
+    reason: String,
     challenge: Option<HeaderValue>,
 }
 
 impl Denied {
-    /// Answers 401: nobody knows who asks. The page then asks for a token.
+    /// Answers 401, because the user is unknown. The page then shows its form for a token.
     #[must_use]
-    pub fn unknown(why: &str) -> Self {
+    pub fn unknown(reason: &str) -> Self {
         let challenge = Some(HeaderValue::from_static("Bearer"));
-        Self { status: StatusCode::UNAUTHORIZED, why: why.to_owned(), challenge }
+        Self { status: StatusCode::UNAUTHORIZED, reason: reason.to_owned(), challenge }
     }
 
-    /// Answers 403: it is known who asks, and not allowed.
+    /// Answers 403, because the user is known and has no permission.
     #[must_use]
-    pub fn forbidden(why: &str) -> Self {
-        Self { status: StatusCode::FORBIDDEN, why: why.to_owned(), challenge: None }
+    pub fn forbidden(reason: &str) -> Self {
+        Self { status: StatusCode::FORBIDDEN, reason: reason.to_owned(), challenge: None }
     }
 
-    /// Sets `WWW-Authenticate` (RFC 9110, 11.6.1). Default: `Bearer` where it is unknown who asks. With `Basic` a browser asks for
-    /// name and password by itself.
+    /// Sets `WWW-Authenticate` (RFC 9110, 11.6.1). Default: `Bearer` for [`unknown`](Self::unknown), none for
+    /// [`forbidden`](Self::forbidden). With `Basic` a browser shows its own form for name and password.
     #[must_use]
     pub fn challenge(mut self, challenge: HeaderValue) -> Self {
         self.challenge = Some(challenge);
@@ -67,12 +69,14 @@ impl Denied {
     }
 }
 
-/// Returns an authoriser that lets in who sends one of these tokens as `Authorization: Bearer` (RFC 6750), as the user beside it.
+/// Creates an authoriser for requests with one of these tokens in `Authorization: Bearer` (RFC 6750). The user beside
+/// the token is the user of the request.
 ///
-/// How long a comparison takes says nothing about a token. An empty token lets nobody in; one that is easily guessed anybody.
+/// The time of a comparison reveals nothing about a token. An empty token is ignored, so that no request can match it.
+/// Choose tokens that cannot be guessed.
 pub fn bearer(tokens: &[(&str, User)]) -> impl Fn(&Parts) -> Result<User, Denied> + Send + Sync + use<> {
     let known = tokens.iter().filter(|(token, _)| !token.is_empty());
-    // Hashes: two that differ may be compared to their first difference, which says nothing about what was hashed.
+    // Hashes are compared, because the time until two hashes first differ says nothing about the hashed texts.
     let known: Vec<_> = known.map(|(token, user)| (Sha256::digest(token), user.clone())).collect();
     move |parts| {
         let Some(token) = sent_token(&parts.headers) else { return Err(Denied::unknown("a token is needed")) };
@@ -89,28 +93,30 @@ fn sent_token(headers: &HeaderMap) -> Option<&str> {
 
 type Authoriser = dyn Fn(&Parts) -> Result<User, Denied> + Send + Sync;
 
-/// Who is let in.
+/// The rule of access.
 pub(super) enum Access {
-    Nobody,
-    /// Everybody reads, nobody writes.
-    Readers,
-    Asked(Box<Authoriser>),
+    /// Refuses every request, because no rule was set.
+    Closed,
+    /// Permits every client to read, and none to act.
+    ReadOnly,
+    /// Permits the requests that the authoriser accepts.
+    Authorised(Box<Authoriser>),
 }
 
 impl Access {
-    /// Whether anybody can be let in to write.
+    /// Returns true if a request to act can be permitted.
     pub(super) const fn writes(&self) -> bool {
-        matches!(self, Self::Asked(_))
+        matches!(self, Self::Authorised(_))
     }
 
-    /// Returns who asks. `None`: nobody knows, and that will do.
+    /// Returns the user of a request. `None` if the rule needs no user.
     fn admit(&self, parts: &Parts) -> Result<Option<User>, Problem> {
         match self {
-            Self::Nobody => Err(closed()),
-            Self::Readers => Ok(None),
-            Self::Asked(authoriser) => authoriser(parts).map(Some).map_err(|denied| {
+            Self::Closed => Err(closed()),
+            Self::ReadOnly => Ok(None),
+            Self::Authorised(authoriser) => authoriser(parts).map(Some).map_err(|denied| {
                 let kind = if denied.status == StatusCode::FORBIDDEN { "forbidden" } else { "unauthorized" };
-                Problem::new(denied.status, kind, denied.why).challenge(denied.challenge)
+                Problem::new(denied.status, kind, denied.reason).challenge(denied.challenge)
             }),
         }
     }
@@ -119,44 +125,51 @@ impl Access {
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Nobody => "Nobody",
-            Self::Readers => "Readers",
-            Self::Asked(_) => "Asked(..)",
+            Self::Closed => "Closed",
+            Self::ReadOnly => "ReadOnly",
+            Self::Authorised(_) => "Authorised(..)",
         })
     }
 }
 
 fn closed() -> Problem {
-    let detail = "no authoriser is given: call `authorize`, or `read_only_without_auth`";
+    let detail = "this router has no rule of access: call `authorize` or `read_only_without_auth`";
     let challenge = Some(HeaderValue::from_static("Bearer"));
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).challenge(challenge)
 }
 
-/// Who asked, for handlers.
+/// The user of a request that reads, for the handlers. `None` if the rule needs no user.
 #[derive(Debug, Clone)]
-pub(super) struct Asker(pub(super) Option<User>);
+pub(super) struct Reader(pub(super) Option<User>);
 
-/// The page is for everybody, as soon as anybody is.
+/// Serves the page without a check of the user, unless no rule of access was set.
 pub(super) async fn page(State(panel): State<Arc<Panel>>, request: Request, next: Next) -> Response {
-    if matches!(panel.access, Access::Nobody) { closed().into_response() } else { next.run(request).await }
+    if matches!(panel.access, Access::Closed) { closed().into_response() } else { next.run(request).await }
 }
 
+/// The middleware of the routes that read: checks the user and the origin of a request.
 pub(super) async fn reads(State(panel): State<Arc<Panel>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     match panel.access.admit(&parts).and_then(|user| same_origin(&parts).map(|()| user)) {
         Ok(user) => {
-            parts.extensions.insert(Asker(user));
+            parts.extensions.insert(Reader(user));
             next.run(Request::from_parts(parts, body)).await
         }
         Err(problem) => problem.into_response(),
     }
 }
 
+/// The middleware of the routes that act: checks user, origin and content type of a request. A user is needed, because
+/// the audit records the user of each act.
 pub(super) async fn writes(State(panel): State<Arc<Panel>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let user = panel.access.admit(&parts).and_then(|user| {
         let user = user.ok_or_else(|| {
-            Problem::new(StatusCode::FORBIDDEN, "read_only", "nobody may write: no authoriser is given")
+            Problem::new(
+                StatusCode::FORBIDDEN,
+                "read_only",
+                "this router only permits reading, because it has no authoriser",
+            )
         })?;
         same_origin(&parts).and_then(|()| json_only(&parts)).map(|()| user)
     });
@@ -169,15 +182,17 @@ pub(super) async fn writes(State(panel): State<Arc<Panel>>, request: Request, ne
     }
 }
 
-/// Refuses what a browser sends on behalf of another site, with its user's cookies. Who is no browser says neither and needs none.
+/// Refuses requests that a browser sends on behalf of another site, with the cookies of its user. Other clients send
+/// neither header and need no such protection, because no other site controls them.
 fn same_origin(parts: &Parts) -> Result<(), Problem> {
-    let said = |name: &str| parts.headers.get(name).map(HeaderValue::as_bytes);
-    let same = match (said("sec-fetch-site"), said("origin")) {
-        // No script can set it (Fetch Metadata), and it is right behind proxies that change the host. `none`: the user's own doing.
+    let sent = |name: &str| parts.headers.get(name).map(HeaderValue::as_bytes);
+    let same = match (sent("sec-fetch-site"), sent("origin")) {
+        // No script can set this header (Fetch Metadata), and it is correct behind proxies that change the host. `none`
+        // means that the user opened the address directly.
         (Some(site), _) => site == b"same-origin" || site == b"none",
         (None, Some(origin)) => {
-            let host = said("host").or_else(|| parts.uri.authority().map(|host| host.as_str().as_bytes()));
-            // `null`, of sandboxed frames, is nobody's.
+            let host = sent("host").or_else(|| parts.uri.authority().map(|host| host.as_str().as_bytes()));
+            // The origin `null` of sandboxed frames has no scheme and equals no host.
             let behind_scheme = origin.windows(3).position(|three| three == b"://").map(|at| &origin[at + 3..]);
             behind_scheme.is_some() && behind_scheme.and_then(authority) == host.and_then(authority)
         }
@@ -191,9 +206,10 @@ fn authority(bytes: &[u8]) -> Option<Authority> {
     Authority::try_from(bytes).ok()
 }
 
-/// A form of another site can send three content types (Fetch, 2.2.2); this is none of them.
+/// Refuses a body that is not declared as JSON. A form of another site can send three content types without a preflight
+/// (Fetch, 2.2.2), and JSON is none of them.
 fn json_only(parts: &Parts) -> Result<(), Problem> {
-    // A wrong method is answered as such.
+    // A wrong method is refused by the router, with 405.
     if parts.method != http::Method::POST {
         return Ok(());
     }

@@ -1,4 +1,7 @@
-//! Bodies in and out: JSON, and never more than fits.
+//! The bodies of orders: JSON, limited in length and time.
+//!
+//! The limits are here and not left to the application, because a forgotten limit would let one client use up the
+//! memory.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -11,9 +14,9 @@ use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
 
-/// Reads what was ordered: JSON whose every field is known.
+/// Reads an order. A field that is not known is refused, because a misspelt field would otherwise be ignored.
 pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
-    // A client that sends a byte a minute would be served for days.
+    // Without the limit a client that sends one byte a minute would be served for days.
     let late = |_| Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body did not come within 10 s"));
     let bytes = tokio::time::timeout(PATIENCE, collect(body)).await.unwrap_or_else(late)?;
     serde_json::from_slice(&bytes).map_err(|error| {
@@ -31,14 +34,14 @@ async fn collect(mut body: Body) -> Result<Vec<u8>, Problem> {
         let detail = format!("the body is longer than {LONGEST} bytes");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_long", detail)
     };
-    // What is announced too long need not be sent.
+    // A body with a `Content-Length` beyond the limit is refused before it is read.
     if body.size_hint().lower() > LONGEST as u64 {
         return Err(too_long());
     }
     let mut bytes = Vec::new();
     while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
         let cut = |_| Problem::new(StatusCode::BAD_REQUEST, "cut_short", "the body ended before it was complete");
-        // Trailers say nothing about an order.
+        // Frames other than data are trailers, which are ignored.
         let Ok(data) = frame.map_err(cut)?.into_data() else { continue };
         if bytes.len() + data.len() > LONGEST {
             return Err(too_long());

@@ -1,4 +1,8 @@
-//! What happens, as server-sent events: told as it happens, to as many clients as there are seats.
+//! The events of all circuits as a stream of server-sent events, for a limited number of clients.
+//!
+//! Each client has a seat and a task of its own, because a client that does not read would otherwise keep its seat for
+//! ever. A client that is too slow misses events, and receives the number of missed events. The text of each event is
+//! in `json`.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,55 +31,56 @@ pub(super) async fn events(State(panel): State<Arc<Panel>>) -> Result<Response, 
         return Err(problem.retry_after(Duration::from_secs(5)));
     };
     let subscription = panel.registry.subscribe();
-    let (sender, told) = mpsc::channel(1);
-    #[expect(clippy::disallowed_methods, reason = "somebody has to take the seat back, and it ends with the stream")]
-    tokio::spawn(Teller { panel, subscription, _seat: seat }.tell(sender));
-    let mut response = Response::new(Body::new(Events { told }));
+    let (sender, texts) = mpsc::channel(1);
+    #[expect(clippy::disallowed_methods, reason = "the task frees the seat, and ends with the stream")]
+    tokio::spawn(Feed { panel, subscription, _seat: seat }.run(sender));
+    let mut response = Response::new(Body::new(Events { texts }));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    // nginx would keep events back until it has a page of them.
+    // Otherwise nginx would collect events in a buffer before it forwards them.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
 }
 
-/// The source of one client's events.
-struct Teller {
+/// The source of one client's events, with the seat of the client.
+struct Feed {
     panel: Arc<Panel>,
     subscription: Subscription,
     _seat: OwnedSemaphorePermit,
 }
 
-impl Teller {
-    /// Tells until the client is gone, or has had its time. It is a task of its own, as nobody asks for more of a body whose client
-    /// does not read: such a one would keep its seat for ever.
-    async fn tell(mut self, client: Sender<Bytes>) {
+impl Feed {
+    /// Sends events until the client disconnects or its time is over. This is a task of its own, because a server does
+    /// not poll the body of a client that does not read. Such a client would keep its seat for ever.
+    async fn run(mut self, client: Sender<Bytes>) {
         tokio::select! {
             () = tokio::time::sleep(LONGEST) => {}
             () = client.closed() => {}
-            () = self.tell_all(&client) => {}
+            () = self.forward(&client) => {}
         }
-        // The seat is free before the client learns that it has to ask anew.
+        // The seat must be free before the client notices the end, because the client connects again at once.
         drop(self);
     }
 
-    /// It waits in the subscription, not here, if the client is slow: then it misses some and is told.
-    async fn tell_all(&mut self, client: &Sender<Bytes>) {
-        // At once, so that the client knows that it misses nothing from here on.
+    /// Forwards events. If the client is slow, events wait in the subscription, which drops the oldest ones and reports
+    /// their number.
+    async fn forward(&mut self, client: &Sender<Bytes>) {
+        // The first beat is sent at once, so that the client knows that it misses nothing from here on.
         let mut text = beat();
         while client.send(text).await.is_ok() {
-            // The one before is on its way.
+            // Waits until the previous event has left the channel, so that the next event is as new as possible.
             if client.reserve().await.is_err() {
                 return;
             }
             text = match tokio::time::timeout(BEAT, self.subscription.next()).await {
-                Ok(Some(news)) => self.told(&news),
+                Ok(Some(news)) => self.text(&news),
                 Ok(None) => return,
                 Err(_) => beat(),
             };
         }
     }
 
-    fn told(&self, News { circuit, what }: &News) -> Bytes {
-        let (name, mut told) = match what {
+    fn text(&self, News { circuit, what }: &News) -> Bytes {
+        let (name, mut data) = match what {
             What::Transition(edge) => ("transition", json!({ "transition": Edge::from(&**edge) })),
             What::Rejections { rejected, over, retry_after } => (
                 "rejections",
@@ -84,10 +89,10 @@ impl Teller {
             What::Introduced => ("introduced", json!({})),
             What::Missed { events } => return event("missed", &json!({ "events": events })),
         };
-        told["circuit"] = circuit.as_str().into();
-        // As it is now, which may be later than what is told.
-        told["status"] = json!(self.panel.registry.get(circuit).as_ref().map(CircuitJson::of));
-        event(name, &told)
+        data["circuit"] = circuit.as_str().into();
+        // The present status, which may be newer than the event.
+        data["status"] = json!(self.panel.registry.get(circuit).as_ref().map(CircuitJson::of));
+        event(name, &data)
     }
 }
 
@@ -95,14 +100,14 @@ fn beat() -> Bytes {
     event("beat", &json!({ "next_ms": millis(BEAT) }))
 }
 
-/// An event on the wire. JSON has no line ends of its own, so nothing that users write can begin another.
+/// Returns an event as text. The JSON contains no line break, so that no text of a user can begin another event.
 fn event(name: &str, data: &Value) -> Bytes {
     format!("event: {name}\ndata: {data}\n\n").into()
 }
 
-/// The body: the next event is waited for when the one before is on its way.
+/// The body of the response, which receives the text of one event after the other.
 struct Events {
-    told: Receiver<Bytes>,
+    texts: Receiver<Bytes>,
 }
 
 impl http_body::Body for Events {
@@ -113,12 +118,12 @@ impl http_body::Body for Events {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.told.poll_recv(context).map(|text| text.map(|text| Ok(Frame::data(text))))
+        self.texts.poll_recv(context).map(|text| text.map(|text| Ok(Frame::data(text))))
     }
 }
 
-/// How often something is said, so that a client notices that the server is gone.
+/// The interval of beats, by which a client notices that the server is gone.
 const BEAT: Duration = Duration::from_secs(5);
 
-/// How long a client is served before it has to ask again, and to show that it still may.
+/// The longest time of a stream. Then the client must request a new one, which checks its permission again.
 const LONGEST: Duration = Duration::from_secs(300);

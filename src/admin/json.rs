@@ -1,4 +1,7 @@
-//! Circuits and their transitions as JSON.
+//! The JSON of circuits and transitions.
+//!
+//! These types are separate from those of the circuit, so that a renamed field there changes no name in the JSON. Names
+//! end in `_ms` for milliseconds.
 
 use std::time::Duration;
 
@@ -18,7 +21,7 @@ use crate::window::Tally;
 #[derive(Debug, Serialize)]
 pub(super) struct CircuitJson {
     name: String,
-    /// What a caller meets.
+    /// State and mode combined, as a caller experiences them.
     standing: String,
     state: &'static str,
     mode: &'static str,
@@ -26,7 +29,7 @@ pub(super) struct CircuitJson {
     tripped: bool,
     since_ms: u64,
     retry_after_ms: Option<u64>,
-    /// How long a hold still lasts; `null` without one, or if it has no end.
+    /// The rest of a hold. `null` without a hold, and for a hold without an end.
     held_for_ms: Option<u64>,
     tripped_for_ms: Option<u64>,
     reset_in_ms: Option<u64>,
@@ -58,7 +61,7 @@ impl From<&Tally> for Evidence {
     }
 }
 
-/// What it takes to trip. `null`: no such rule.
+/// The limits of the trip rules. `null` for a rule that is not set.
 #[derive(Debug, Serialize)]
 struct Limits {
     failure_rate: Option<f64>,
@@ -90,7 +93,8 @@ struct Totals {
 }
 
 impl CircuitJson {
-    /// Returns the circuit as it is now. Its lock is free again before anything is written.
+    /// Returns the present state of a circuit. The lock of the circuit is free again when this function returns, so
+    /// that nothing is written under the lock.
     pub(super) fn of(circuit: &Circuit) -> Self {
         Self::new(circuit, circuit.status_with(1))
     }
@@ -154,9 +158,9 @@ pub(super) struct Edge {
     from: String,
     to: String,
     at_ms: u64,
-    /// The reason as metrics spell it.
+    /// The reason as in the label of the metrics.
     reason: &'static str,
-    /// The same in half a sentence.
+    /// The reason as half a sentence.
     because: String,
     numbers: Value,
     user: Option<String>,
@@ -232,7 +236,7 @@ pub(super) fn json_response(status: StatusCode, kind: &'static str, json: Vec<u8
     response
 }
 
-/// Milliseconds, rounded up: a wait that is over is really over.
+/// Returns milliseconds, rounded up, so that a wait of that length is never too short.
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

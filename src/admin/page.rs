@@ -1,4 +1,7 @@
-//! The page, and the headers that keep it and every other answer to themselves.
+//! The page, and the security headers of every response.
+//!
+//! The page is one file without references to others, so that the application needs no path for assets, and a policy
+//! with two hashes suffices.
 
 use std::sync::LazyLock;
 
@@ -24,14 +27,15 @@ pub(super) async fn headers(request: Request, next: Next) -> Response {
     response
 }
 
-/// Script and style by their hashes (CSP Level 3, 2.3.1), so that no other can run, wherever it came from.
+/// The policy names script and style by their hashes (CSP Level 3, 2.3.1), so that a browser runs no other script,
+/// however it came into the page.
 static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     let [script, style] = ["script", "style"].map(|element| base64(&Sha256::digest(inside(element))));
     let policy = format!(
         "default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; connect-src 'self'; img-src data:; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
     );
-    HeaderValue::from_str(&policy).expect("it is printable ASCII")
+    HeaderValue::from_str(&policy).expect("the policy is printable ASCII")
 });
 
 const HEADERS: [(HeaderName, &str); 5] = [
@@ -42,14 +46,15 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// What is between the tags of the only such element.
+/// Returns the text between the tags of the only element of that name.
 fn inside(element: &str) -> &'static str {
     let (open, close) = (format!("<{element}>"), format!("</{element}>"));
-    let (_, behind) = PAGE.split_once(&open).expect("the page has one");
-    behind.split_once(&close).expect("it is closed").0
+    let (_, behind) = PAGE.split_once(&open).expect("the page has this element");
+    behind.split_once(&close).expect("the element is closed").0
 }
 
-/// RFC 4648, 4: a policy takes nothing else, and it is all of Base64 that is needed here.
+/// Encodes as in RFC 4648, section 4, which a policy needs. No other part of Base64 is needed, so that a crate is not
+/// worth its weight.
 fn base64(bytes: &[u8]) -> String {
     let mut text = String::new();
     for three in bytes.chunks(3) {

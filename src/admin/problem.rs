@@ -1,4 +1,6 @@
-//! What went wrong, as problem details (RFC 9457): a sentence for people, a word for programs.
+//! The errors of requests as problem details (RFC 9457): a sentence for people, a word for programs.
+//!
+//! The sentences of refused orders come from [`Refused`], so that the page, the API and the command line say the same.
 
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use serde_json::json;
 use super::json::{json_response, millis};
 use crate::operation::Refused;
 
-/// A request that was not done.
+/// A request that was refused or failed.
 #[derive(Debug)]
 pub(super) struct Problem {
     status: StatusCode,
@@ -73,7 +75,7 @@ impl IntoResponse for Problem {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         if let Some(wait) = retry_after {
-            // Whole seconds, rounded up (RFC 9110, 10.2.3): nobody comes too early.
+            // Whole seconds (RFC 9110, 10.2.3), rounded up so that a client never comes too early.
             let seconds = wait.as_millis().div_ceil(1000);
             let seconds = HeaderValue::from_str(&seconds.to_string()).expect("digits are a header");
             response.headers_mut().insert(header::RETRY_AFTER, seconds);

@@ -1,4 +1,4 @@
-//! What can be looked at.
+//! The handlers that read: circuits, their status and transitions, the audit.
 
 use std::sync::Arc;
 
@@ -11,23 +11,24 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Panel;
-use super::auth::{Asker, User};
+use super::auth::{Reader, User};
 use super::json::{CircuitJson, Edge, json_response};
 use super::problem::Problem;
 use crate::record::Timestamp;
 use crate::store::AuditFilter;
 
-/// Every circuit. One at a time and with pauses, so that ten thousand do not keep other tasks of the thread waiting.
-pub(super) async fn circuits(State(panel): State<Arc<Panel>>, Extension(asker): Extension<Asker>) -> Response {
+/// Returns every circuit. Circuits are written one by one, and the task yields at intervals, so that ten thousand
+/// circuits do not delay other tasks of the thread.
+pub(super) async fn circuits(State(panel): State<Arc<Panel>>, Extension(reader): Extension<Reader>) -> Response {
     let store = panel.registry.store_status().map(|status| {
         json!({
             "store": status.store, "up": status.up, "error": status.last_error, "unsaved": status.unsaved,
             "audit_rows": status.audit_rows, "instance": status.instance,
         })
     });
-    let asker = asker.0.as_ref().map(User::name);
-    let head = json!({ "user": asker, "writes": panel.access.writes(), "store": store });
-    // The rest of this object follows.
+    let user = reader.0.as_ref().map(User::name);
+    let head = json!({ "user": user, "writes": panel.access.writes(), "store": store });
+    // The closing brace is removed, because the circuits belong to the same object.
     let mut json = head.to_string().into_bytes();
     json.pop();
     json.extend_from_slice(b",\"circuits\":[");
@@ -44,20 +45,23 @@ pub(super) async fn circuits(State(panel): State<Arc<Panel>>, Extension(asker): 
     json_response(StatusCode::OK, JSON, json)
 }
 
-pub(super) async fn status(State(panel): State<Arc<Panel>>, asked: Asked<OfCircuit>) -> Result<Response, Problem> {
-    let circuit = panel.registry.find(&known(asked)?.circuit)?;
+pub(super) async fn status(State(panel): State<Arc<Panel>>, query: Sent<CircuitQuery>) -> Result<Response, Problem> {
+    let circuit = panel.registry.find(&accepted(query)?.circuit)?;
     let explained = circuit.config().explain();
     Ok(ok(&json!({ "circuit": CircuitJson::of(&circuit), "explain": explained })))
 }
 
-pub(super) async fn transitions(State(panel): State<Arc<Panel>>, asked: Asked<OfCircuit>) -> Result<Response, Problem> {
-    let circuit = panel.registry.find(&known(asked)?.circuit)?;
+pub(super) async fn transitions(
+    State(panel): State<Arc<Panel>>,
+    query: Sent<CircuitQuery>,
+) -> Result<Response, Problem> {
+    let circuit = panel.registry.find(&accepted(query)?.circuit)?;
     let edges: Vec<Edge> = circuit.status().transitions.iter().rev().map(Edge::from).collect();
     Ok(ok(&json!({ "circuit": circuit.name(), "transitions": edges })))
 }
 
-pub(super) async fn audit(State(panel): State<Arc<Panel>>, asked: Asked<OfAudit>) -> Result<Response, Problem> {
-    let OfAudit { service, user, since, limit } = known(asked)?;
+pub(super) async fn audit(State(panel): State<Arc<Panel>>, query: Sent<AuditQuery>) -> Result<Response, Problem> {
+    let AuditQuery { service, user, since, limit } = accepted(query)?;
     let limit = limit.unwrap_or(100);
     if !(1..=1000).contains(&limit) {
         let detail = format!("limit is {limit}, allowed is 1 to 1000");
@@ -72,28 +76,30 @@ pub(super) async fn audit(State(panel): State<Arc<Panel>>, asked: Asked<OfAudit>
     Ok(ok(&json!({ "rows": rows })))
 }
 
-/// Which circuit is meant.
+/// The query of a request about one circuit.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct OfCircuit {
+pub(super) struct CircuitQuery {
     pub(super) circuit: String,
 }
 
-/// Which rows are meant.
+/// The query of a request for the audit.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct OfAudit {
+pub(super) struct AuditQuery {
     service: Option<String>,
     user: Option<String>,
     since: Option<u64>,
     limit: Option<usize>,
 }
 
-pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
+/// A query that may not have the expected form. The handlers refuse it, so that the refusal is a problem document.
+pub(super) type Sent<T> = Result<Query<T>, QueryRejection>;
 
-pub(super) fn known<T>(asked: Asked<T>) -> Result<T, Problem> {
-    let Query(asked) = asked.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "query", error.body_text()))?;
-    Ok(asked)
+/// Returns the query, or the problem for a query of another form.
+pub(super) fn accepted<T>(query: Sent<T>) -> Result<T, Problem> {
+    let Query(query) = query.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "query", error.body_text()))?;
+    Ok(query)
 }
 
 pub(super) fn ok(body: &impl Serialize) -> Response {
@@ -102,12 +108,12 @@ pub(super) fn ok(body: &impl Serialize) -> Response {
     json_response(StatusCode::OK, JSON, json)
 }
 
-/// Appends it as JSON.
+/// Appends a value as JSON.
 pub(super) fn write(json: &mut Vec<u8>, body: &impl Serialize) {
-    serde_json::to_writer(json, body).expect("nothing that is shown can fail to be written");
+    serde_json::to_writer(json, body).expect("every shown type has a JSON form");
 }
 
 const JSON: &str = "application/json";
 
-/// About 0.2 ms of work.
+/// The number of circuits between two yields, about 0.2 ms of work.
 const AT_A_TIME: usize = 64;

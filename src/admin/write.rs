@@ -1,4 +1,7 @@
-//! What can be ordered.
+//! The handlers of orders: trip, reset, disable, resume.
+//!
+//! Each handler turns a body into an [`Order`]. The rules of orders are in `operation`, so that they are the same for
+//! every caller.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +19,7 @@ use super::auth::User;
 use super::body;
 use super::json::{CircuitJson, Edge};
 use super::problem::Problem;
-use super::read::{Asked, OfCircuit, known, ok};
+use super::read::{CircuitQuery, Sent, accepted, ok};
 use crate::circuit::To;
 use crate::operation::{Done, Kept, Order};
 use crate::state::{By, Generation};
@@ -33,7 +36,7 @@ struct Trip {
 pub(super) async fn trip(
     panel: State<Arc<Panel>>,
     user: Extension<User>,
-    asked: Asked<OfCircuit>,
+    query: Sent<CircuitQuery>,
     body: Body,
 ) -> Result<Response, Problem> {
     let Trip { reason, hold_ms, seen, id } = body::read(body).await?;
@@ -41,7 +44,7 @@ pub(super) async fn trip(
     if let Some(hold) = hold_ms {
         order = order.hold(Duration::from_millis(hold));
     }
-    operate(&panel, asked, order, seen, id).await
+    operate(&panel, query, order, seen, id).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -67,7 +70,7 @@ enum Target {
 pub(super) async fn reset(
     panel: State<Arc<Panel>>,
     user: Extension<User>,
-    asked: Asked<OfCircuit>,
+    query: Sent<CircuitQuery>,
     body: Body,
 ) -> Result<Response, Problem> {
     let Reset { reason, to, force, seen, id } = body::read(body).await?;
@@ -76,7 +79,7 @@ pub(super) async fn reset(
         Target::Closed => To::Closed,
     };
     let order = Order::reset(&by(&user, &reason)?, to);
-    operate(&panel, asked, if force { order.force() } else { order }, seen, id).await
+    operate(&panel, query, if force { order.force() } else { order }, seen, id).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -93,7 +96,7 @@ struct Disable {
 pub(super) async fn disable(
     panel: State<Arc<Panel>>,
     user: Extension<User>,
-    asked: Asked<OfCircuit>,
+    query: Sent<CircuitQuery>,
     body: Body,
 ) -> Result<Response, Problem> {
     let Disable { reason, hold_ms, indefinitely, seen, id } = body::read(body).await?;
@@ -102,10 +105,10 @@ pub(super) async fn disable(
         (Some(hold), false) => order.hold(Duration::from_millis(hold)),
         (None, true) => order.indefinitely(),
         (None, false) | (Some(_), true) => {
-            return Err(invalid("say either for how long, `hold_ms`, or `indefinitely`"));
+            return Err(invalid("exactly one of `hold_ms` and `indefinitely` is needed"));
         }
     };
-    operate(&panel, asked, order, seen, id).await
+    operate(&panel, query, order, seen, id).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -119,14 +122,14 @@ struct Resume {
 pub(super) async fn resume(
     panel: State<Arc<Panel>>,
     user: Extension<User>,
-    asked: Asked<OfCircuit>,
+    query: Sent<CircuitQuery>,
     body: Body,
 ) -> Result<Response, Problem> {
     let Resume { reason, seen, id } = body::read(body).await?;
-    operate(&panel, asked, Order::resume(&by(&user, &reason)?), seen, id).await
+    operate(&panel, query, Order::resume(&by(&user, &reason)?), seen, id).await
 }
 
-/// Who orders it is who the authoriser let in, whatever the body says.
+/// Returns the operator of an order. The name comes from the authoriser alone, and the body cannot set it.
 fn by(user: &User, reason: &str) -> Result<By, Problem> {
     By::new(user.name(), reason).map_err(|error| invalid(error.to_string()))
 }
@@ -137,12 +140,12 @@ fn invalid(detail: impl Into<String>) -> Problem {
 
 async fn operate(
     panel: &Panel,
-    asked: Asked<OfCircuit>,
+    query: Sent<CircuitQuery>,
     order: Order,
     seen: Option<u64>,
     id: Option<String>,
 ) -> Result<Response, Problem> {
-    let name = known(asked)?.circuit;
+    let name = accepted(query)?.circuit;
     let mut order = order;
     if let Some(seen) = seen {
         order = order.seen(Generation::new(seen));
@@ -155,7 +158,7 @@ async fn operate(
         Kept::Nowhere => (StatusCode::OK, "nowhere"),
         Kept::Stored { .. } => (StatusCode::OK, "stored"),
         Kept::Unaudited { .. } => (StatusCode::OK, "unaudited"),
-        // It binds, and is not where it should be yet.
+        // The act is in force and is not stored yet.
         Kept::Here { .. } => (StatusCode::ACCEPTED, "here"),
     };
     let mut response = ok(&json!({

@@ -1,7 +1,8 @@
-//! Operates circuits through their store, from a command line: the whole fleet follows.
+//! The command line of operators: shows circuits and sends orders through their store, so that all instances follow.
 //!
-//! It has no circuits itself. It reads what instances have written, gives orders by [`Operator`], and says what came of it in one
-//! sentence, by one exit code, and with `--json` in one document. What is not here: which acts are allowed, and what they mean.
+//! The program has no circuits. It reads the records of instances, sends orders by [`Operator`], and reports the result
+//! in a sentence, an exit code, and with `--json` a document. The rules and effects of orders are in the library, so
+//! that they are the same for every caller.
 
 #[path = "circuitctl/act.rs"]
 mod act;
@@ -36,21 +37,21 @@ use tower_circuit_breaker::record::Timestamp;
 use tower_circuit_breaker::store::{AnyStore, AuditFilter, Store, StoreError};
 
 use address::Stores;
-use args::{Arguments, What};
+use args::{Arguments, Command};
 use failure::{Code, Failure};
 use view::View;
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        // Help and version; a pipe that nobody reads from is no failure.
-        Err(asked) if !asked.use_stderr() => {
-            asked.print().ok();
+        // Help and version, for which a closed pipe is no failure.
+        Err(help) if !help.use_stderr() => {
+            help.print().ok();
             return Code::Done.into();
         }
-        Err(wrong) => {
-            let text = address::hide(&wrong.render().to_string());
-            complain(text.lines().map(table::plain).collect::<Vec<_>>().join("\n").trim_end());
+        Err(invalid) => {
+            let text = address::hide(&invalid.render().to_string());
+            report(text.lines().map(table::plain).collect::<Vec<_>>().join("\n").trim_end());
             return Code::Usage.into();
         }
     };
@@ -58,61 +59,59 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime of one thread needs a few file descriptors");
     let answer = runtime.block_on(run(arguments));
-    // A disk that hangs must not keep the process.
+    // Dropping the runtime would wait for a disk that hangs.
     runtime.shutdown_background();
     let (text, code) = match answer {
         Ok(answer) => answer,
         Err(failure) => {
-            complain(&format!("circuitctl: {}", table::plain(&address::hide(&failure.sentence))));
+            report(&format!("circuitctl: {}", table::plain(&address::hide(&failure.sentence))));
             (if json { document::failed(&failure) } else { String::new() }, failure.code)
         }
     };
-    match say(&text) {
+    match print(&text) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            complain(&format!("circuitctl: the answer could not be written: {error}"));
-            Code::Unsaid.into()
+            report(&format!("circuitctl: the answer could not be written: {error}"));
+            Code::Unprinted.into()
         }
-        // Nobody reads any more, `| head -1`: what was to be done is done.
+        // The reader has closed the pipe, as `| head -1` does. The order was carried out nevertheless.
         _ => code.into(),
     }
 }
 
-/// What is to be printed, and how it ended.
+/// The text to print and the exit code, or the failure.
 type Answer = Result<(String, Code), Failure>;
 
 async fn run(arguments: Arguments) -> Answer {
-    let Arguments { json, timeout, what, .. } = &arguments;
+    let Arguments { json, timeout, command, .. } = &arguments;
     let Stores { store, cache } = address::open(arguments.store.as_ref(), arguments.cache.as_ref())?;
     if let Some(cache) = cache
-        && let Err(error) = asked(&cache, *timeout).await
+        && let Err(error) = time_of(&cache, *timeout).await
     {
-        let why = table::plain(&address::hide(&error.chain()));
-        complain(&format!(
-            "circuitctl: the cache does not answer, so instances that reach it may not hear of this: {why}"
-        ));
+        let cause = table::plain(&address::hide(&error.chain()));
+        report(&format!("circuitctl: the cache does not answer, so instances that use it may miss an order: {cause}"));
     }
     let operator = Operator::new(store.clone()).timeout(*timeout);
     let page = page::Page { json: *json, colour: table::colour() };
-    match what {
-        What::Status => {
+    match command {
+        Command::Status => {
             let shown = operator.list().await.map_err(|error| Failure::of_store(&error))?;
             let views: Vec<_> = shown.iter().map(View::of).collect();
             Ok((page.status(&views), Code::Done))
         }
-        What::Show { name } => {
-            let shown = operator.show(name).await.map_err(|refused| Failure::of_look(&refused))?;
+        Command::Show { name } => {
+            let shown = operator.show(name).await.map_err(|refused| Failure::of_read(&refused))?;
             Ok((page.show(&View::of(&shown)), Code::Done))
         }
-        What::IsTripped { name } => {
-            let shown = operator.show(name).await.map_err(|refused| Failure::of_look(&refused))?;
+        Command::IsTripped { name } => {
+            let shown = operator.show(name).await.map_err(|refused| Failure::of_read(&refused))?;
             let view = View::of(&shown);
             let tripped = view.tripped()?;
             Ok((page.is_tripped(&view, tripped), if tripped { Code::Done } else { Code::NotTripped }))
         }
-        What::Audit { service, user, since, limit } => {
+        Command::Audit { service, user, since, limit } => {
             let since = match since {
                 Some(since) => {
-                    Some(since.from(asked(&store, *timeout).await.map_err(|error| Failure::of_store(&error))?))
+                    Some(since.from(time_of(&store, *timeout).await.map_err(|error| Failure::of_store(&error))?))
                 }
                 None => None,
             };
@@ -121,16 +120,18 @@ async fn run(arguments: Arguments) -> Answer {
             let rows = operator.audit(&filter).await.map_err(|error| Failure::of_store(&error))?;
             Ok((page.audit(&rows), Code::Done))
         }
-        What::Watch { names } => watch::run(&operator, &page, names).await,
-        What::Trip { .. } | What::Reset { .. } | What::Disable { .. } | What::Resume { .. } | What::Forget { .. } => {
-            act::run(&operator, &page, what).await
-        }
+        Command::Watch { names } => watch::run(&operator, &page, names).await,
+        Command::Trip { .. }
+        | Command::Reset { .. }
+        | Command::Disable { .. }
+        | Command::Resume { .. }
+        | Command::Forget { .. } => act::run(&operator, &page, command).await,
     }
 }
 
-/// Asks a store for its time.
-async fn asked(store: &AnyStore, timeout: Duration) -> Result<Timestamp, StoreError> {
-    // Of some name, as a store may answer nothing to nothing.
+/// Returns the time of a store, which also proves that the store answers.
+async fn time_of(store: &AnyStore, timeout: Duration) -> Result<Timestamp, StoreError> {
+    // A name is needed, because a store may answer a load without names by itself.
     let names = ["circuitctl".to_owned()];
     match tokio::time::timeout(timeout, store.load_many(&names)).await {
         Ok(loaded) => Ok(loaded?.now),
@@ -138,19 +139,19 @@ async fn asked(store: &AnyStore, timeout: Duration) -> Result<Timestamp, StoreEr
     }
 }
 
-/// Prints at once and as a whole.
-fn say(text: &str) -> io::Result<()> {
+/// Prints the text as a whole and flushes, so that an error is noticed before the process ends.
+fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
 }
 
-/// Says a line to whoever reads errors; whether anybody does changes nothing.
-fn complain(line: &str) {
+/// Writes a line to stderr and ignores a failure to write, because there is no other place for a report.
+fn report(line: &str) {
     writeln!(io::stderr().lock(), "{line}").ok();
 }
 
-/// Whether a person looks at it.
+/// Returns true if stdout is a terminal, and not a file or a pipe.
 fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }

@@ -1,4 +1,7 @@
-//! The object-safe twin of [`Store`](super::Store), so that a registry can hold any of them.
+//! The object-safe twin of [`Store`](super::Store), so that a registry can hold any store without a type parameter.
+//!
+//! Methods of [`Store`](super::Store) return unnamed futures, which a trait object cannot do. The twin is private, and
+//! users hold [`AnyStore`].
 
 use std::fmt;
 use std::pin::Pin;
@@ -9,7 +12,7 @@ use crate::record::Timestamp;
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// [`Store`] with boxed futures. Every store is one; nobody implements it by hand.
+/// [`Store`] with boxed futures. One implementation covers every store, so that no store implements this trait itself.
 pub(crate) trait DynStore: fmt::Debug + Send + Sync + 'static {
     fn kind(&self) -> &'static str;
     fn origin(&self, etag: &Etag) -> &'static str;
@@ -65,12 +68,12 @@ impl<S: Store> DynStore for S {
     }
 }
 
-/// Any store, as a store. Clones are the same one.
+/// Any store behind one type. Clones share the store.
 #[derive(Debug, Clone)]
 pub struct AnyStore(Arc<dyn DynStore>);
 
 impl AnyStore {
-    /// Hides which store it is.
+    /// Wraps a store, so that its type is hidden.
     #[must_use]
     pub fn new(store: impl Store) -> Self {
         Self(Arc::new(store))

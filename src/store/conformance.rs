@@ -1,12 +1,12 @@
-//! What every store must do, as one suite that every store runs unchanged.
+//! The rules of every store, as one test suite that all stores run unchanged.
 //!
-//! A store is done when it passes. Each [`Case`] proves one rule and fails with the rule, what was expected and what was
-//! found, so that the author of a store needs no debugger. The suite asks through [`Store`] only: it cannot plant what comes
-//! from behind a store's back (a torn file, a foreign row); each store has tests of its own for that.
+//! A store is complete when the suite passes. Each [`Case`] proves one rule. A failure names the rule, the expected
+//! result and the actual result, so that the author of a store needs no debugger. The suite uses only [`Store`]. Damage
+//! behind the back of a store (a torn file, a foreign row) is tested by the tests of that store.
 //!
 //! # Examples
 //!
-//! The whole suite, in one test of a store of your own:
+//! The whole suite as one test of your own store:
 //!
 //! ```
 //! use tower_circuit_breaker::store::{MemoryStore, conformance::Suite};
@@ -14,7 +14,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
 //! let store = MemoryStore::new();
-//! // Whatever is opened is the same store: it is opened often, and what it kept must still be there.
+//! // The suite opens the store often. Every opening must lead to the same records.
 //! let suite = Suite::new(|| async { store.clone() }).forgets();
 //! suite.run().await;
 //! # }
@@ -38,7 +38,7 @@ use trial::Trial;
 /// One rule of the suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "`rule` says what each is")]
+#[expect(missing_docs, reason = "`rule` describes each case")]
 pub enum Case {
     Absent,
     Conflict,
@@ -62,7 +62,7 @@ pub enum Case {
 }
 
 impl Case {
-    /// Every case, in the order in which they run.
+    /// Every case, in the order of a run.
     pub const ALL: &'static [Self] = &[
         Self::Absent,
         Self::Conflict,
@@ -85,48 +85,52 @@ impl Case {
         Self::AuditFilter,
     ];
 
-    /// Returns its name: `one_winner`.
+    /// Returns the name of the case, such as `one_winner`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
-        self.spelt().0
+        self.name_and_rule().0
     }
 
-    /// Returns the rule that it proves, as a sentence.
+    /// Returns the rule that the case proves, as a sentence.
     #[must_use]
     pub const fn rule(self) -> &'static str {
-        self.spelt().1
+        self.name_and_rule().1
     }
 
-    const fn spelt(self) -> (&'static str, &'static str) {
+    const fn name_and_rule(self) -> (&'static str, &'static str) {
         match self {
-            Self::Absent => ("absent", "what was never written is None, and expecting None creates it"),
-            Self::Conflict => ("conflict", "a write on an old etag returns what is there and changes nothing"),
+            Self::Absent => {
+                ("absent", "a name without a value loads as None, and a write that expects None creates one")
+            }
+            Self::Conflict => ("conflict", "a write on an old etag returns the present value and changes nothing"),
             Self::Vanished => {
-                ("vanished", "a write on an etag where nothing is conflicts with None and creates nothing")
+                ("vanished", "a write on an etag to a name without a value conflicts with None and creates nothing")
             }
             Self::OneWinner => {
                 ("one_winner", "of 64 writers on one etag exactly one wins, and the others see its bytes")
             }
             Self::NothingLost => ("nothing_lost", "64 increments by compare-and-set make 64"),
-            Self::LoadMany => ("load_many", "load_many answers name by name in the order asked, twice for twice"),
-            Self::List => ("list", "list returns every name that is there, once, sorted by its bytes, and no other"),
-            Self::Delete => ("delete", "delete deletes on the right etag, and only then says that it did"),
-            Self::Reopen => ("reopen", "what was written is there when the store is opened again"),
-            Self::Foreign => ("foreign", "text that is no record comes back as it was written, or is refused"),
+            Self::LoadMany => ("load_many", "load_many answers every name in the given order, a repeated name again"),
+            Self::List => ("list", "list returns every name with a value once, sorted by bytes, and no other name"),
+            Self::Delete => ("delete", "delete deletes only on the present etag, and returns true only then"),
+            Self::Reopen => ("reopen", "a written value is there when the store is opened again"),
+            Self::Foreign => ("foreign", "text that is no record is returned as it was written, or is refused"),
             Self::Length => ("length", "a record of MAX_BYTES is kept, and one byte more is refused"),
-            Self::Names => ("names", "every two names are two circuits, whatever they are made of"),
+            Self::Names => ("names", "different names have different values, whatever their characters"),
             Self::Forgetting => {
-                ("forgetting", "nothing is forgotten sooner than asked, and some time later where it is said so")
+                ("forgetting", "a value is kept for its ttl at least, and deleted soon after it by stores that forget")
             }
-            Self::Clock => ("clock", "the time never goes back, never stands still, and goes no faster than here"),
-            Self::Watch => ("watch", "a watch tells of a change made after watch() returned, or of a gap"),
+            Self::Clock => {
+                ("clock", "the time never goes back, does not stand still, and is no faster than the local clock")
+            }
+            Self::Watch => ("watch", "a watch reports every change after watch() has returned, or a gap"),
             Self::AuditOrder => ("audit_order", "the audit returns rows as they were written, oldest first"),
             Self::AuditOnce => ("audit_once", "a row that is appended again is there once"),
             Self::AuditReopen => {
-                ("audit_reopen", "the audit is there when the store is opened again, and still knows its rows")
+                ("audit_reopen", "the audit is there when the store is opened again, and still recognises its rows")
             }
             Self::AuditFilter => {
-                ("audit_filter", "the audit returns the newest rows of that circuit and user, from that time on")
+                ("audit_filter", "the audit returns the newest rows of a circuit and a user, from a given time on")
             }
         }
     }
@@ -138,7 +142,7 @@ impl fmt::Display for Case {
     }
 }
 
-/// A store broke a rule.
+/// A rule that a store broke, with the expected and the actual result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     case: Case,
@@ -165,9 +169,10 @@ type Opened<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The suite for one store.
 ///
-/// It runs in real time, for a few seconds, and best on a runtime with several threads. What it writes has names of its own,
-/// so that it can run on a server that others use; it does not clean up, but everything may be forgotten after ten minutes.
-/// Only [`Case::Names`] uses a few names as they are (`.`, `..`, 200 slashes), and deletes them.
+/// The suite runs in real time for a few seconds, preferably on a runtime with several threads. Its names begin with a
+/// random prefix, so that the suite can run on a server that others use. The suite does not delete its records, but a
+/// store that forgets may delete them after ten minutes. Only [`Case::Names`] uses a few names without the prefix (`.`,
+/// `..`, 200 slashes), and deletes them.
 #[must_use = "a suite proves nothing until it is run"]
 pub struct Suite<'a> {
     open: Box<dyn Fn() -> Opened<'a, AnyStore> + Send + Sync + 'a>,
@@ -177,10 +182,10 @@ pub struct Suite<'a> {
 }
 
 impl<'a> Suite<'a> {
-    /// Returns the suite for the store that `open` opens.
+    /// Creates the suite for the store that `open` opens.
     ///
-    /// It is called several times in a case. Each time it must open the *same* store, as a process does that starts again:
-    /// the same folder, the same tables. For a store that lives in memory that is a clone.
+    /// The suite calls `open` several times in a case. Each call must open the *same* store, like a process that starts
+    /// again: the same folder, the same tables. For a store in memory, return a clone.
     pub fn new<F, S>(open: impl Fn() -> F + Send + Sync + 'a) -> Self
     where
         F: Future<Output = S> + Send + 'a,
@@ -198,24 +203,25 @@ impl<'a> Suite<'a> {
         suite.prefix("conformance-")
     }
 
-    /// Sets how the names begin, at most 40 bytes; something random follows. Default: `conformance-`.
+    /// Sets the prefix of the names, at most 40 bytes. A random number follows the prefix. Default: `conformance-`.
     ///
     /// # Panics
     ///
-    /// If it is longer.
+    /// If the prefix has more than 40 bytes.
     pub fn prefix(mut self, prefix: &str) -> Self {
         assert!(prefix.len() <= 40, "the prefix has {} bytes, allowed are 40", prefix.len());
         self.prefix = format!("{prefix}{:016x}-", random::bits());
         self
     }
 
-    /// Says that the store forgets what has outlived its `ttl`. Otherwise it is expected not to.
+    /// Declares that the store forgets a value after its `ttl`. Without this declaration a forgotten value is a
+    /// failure.
     pub fn forgets(mut self) -> Self {
         self.forgets = true;
         self
     }
 
-    /// Sets how long one case may take before it has failed. Default: a minute.
+    /// Sets the time after which a case has failed. Default: a minute.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
@@ -225,22 +231,22 @@ impl<'a> Suite<'a> {
     ///
     /// # Panics
     ///
-    /// If one fails, after all have run, with what each of them found.
+    /// If a case fails. The message has all failures, because every case runs first.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it leaves in the store what it has written so far.
+    /// If the future is dropped, the records written so far stay in the store.
     pub async fn run(&self) {
         let failures = self.failures().await;
         let lines: Vec<_> = failures.iter().map(|failure| format!("  {failure}")).collect();
         assert!(failures.is_empty(), "the store breaks {} rules:\n{}", failures.len(), lines.join("\n"));
     }
 
-    /// Runs every case and returns those that failed.
+    /// Runs every case and returns the failures.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it leaves in the store what it has written so far.
+    /// If the future is dropped, the records written so far stay in the store.
     pub async fn failures(&self) -> Vec<Failure> {
         let mut failures = Vec::new();
         for case in Case::ALL {
@@ -253,11 +259,11 @@ impl<'a> Suite<'a> {
     ///
     /// # Errors
     ///
-    /// [`Failure`] if the store breaks its rule, or does not answer in time.
+    /// [`Failure`] if the store breaks the rule of the case, or does not answer in time.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it leaves in the store what it has written so far.
+    /// If the future is dropped, the records written so far stay in the store.
     pub async fn check(&self, case: Case) -> Result<(), Failure> {
         let trial = &Trial::new(self, case);
         let running: Opened<'_, Result<(), Failure>> = match case {

@@ -1,9 +1,12 @@
-//! Why a store did not do what it was asked.
+//! The error of a store, with a kind from which the caller decides about the next attempt.
+//!
+//! The kinds are few, because callers distinguish only whether a repetition can help, and whether the operation may
+//! have happened. The details are in the message and its causes, for people.
 
 use std::fmt;
 use std::time::Duration;
 
-/// A store did not do what it was asked.
+/// An operation of a store failed.
 #[derive(Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,
@@ -11,17 +14,17 @@ pub struct StoreError {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// What an error of a store means.
+/// The meaning of a store's error for the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
-    /// It cannot be reached. Nothing was changed; try again later.
+    /// The store cannot be reached. Nothing was changed, and a later attempt may succeed.
     Unavailable,
-    /// It did not answer in time. What it was asked to do has happened or not, or will.
+    /// The store did not answer in time. The operation has happened, or has not happened, or will still happen.
     TimedOut,
-    /// It answered, and will not do it however often it is asked: no permission, no table, too large.
+    /// The store answered, and refuses the operation every time: no permission, no table, a value that is too large.
     Refused,
-    /// What it holds is not what was written.
+    /// The data in the store are damaged, or were not written by this crate.
     Corrupt,
 }
 
@@ -39,44 +42,44 @@ impl StoreErrorKind {
 }
 
 impl StoreError {
-    /// Returns the error of that kind. The message is lower-case and without a full stop.
+    /// Creates an error of this kind. The message is in lower case and has no full stop.
     #[must_use]
     pub fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), source: None }
     }
 
-    /// Returns the error of a store that cannot be reached.
+    /// Creates the error of a store that cannot be reached.
     #[must_use]
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StoreErrorKind::Unavailable, message)
     }
 
-    /// Returns the error of a store that did not answer in time.
+    /// Creates the error of a store that did not answer in time.
     #[must_use]
     pub fn timed_out(message: impl Into<String>) -> Self {
         Self::new(StoreErrorKind::TimedOut, message)
     }
 
-    /// Returns the error of an operation that was given up after `limit`.
+    /// Creates the error of an operation that was given up after `limit`.
     #[must_use]
     pub fn no_answer_within(limit: Duration) -> Self {
         Self::timed_out(format!("no answer within {limit:?}"))
     }
 
-    /// Returns the error of a store that will not do it.
+    /// Creates the error of a store that refuses the operation.
     #[must_use]
     pub fn refused(message: impl Into<String>) -> Self {
         Self::new(StoreErrorKind::Refused, message)
     }
 
-    /// Adds what caused it.
+    /// Adds the cause of the error.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// Returns what it means.
+    /// Returns the kind of the error.
     #[must_use]
     pub const fn kind(&self) -> StoreErrorKind {
         self.kind
@@ -89,7 +92,7 @@ impl StoreError {
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
             let next = error.to_string();
-            // Some libraries repeat their causes.
+            // Some libraries repeat the text of the cause in their own text.
             if !text.ends_with(&next) {
                 text.push_str(": ");
                 text.push_str(&next);

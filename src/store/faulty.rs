@@ -1,4 +1,7 @@
-//! A store that fails as it is told: for tests of what a store's faults do to an application.
+//! A wrapper that adds faults to any store, for tests of an application against failing stores.
+//!
+//! The faults are switched by a handle, so that a test can change them while the application runs. The wrapper knows no
+//! store, so that every store can have every fault.
 
 mod faults;
 
@@ -13,7 +16,8 @@ use crate::record::Timestamp;
 use crate::sync::Mutex;
 pub use faults::{Fault, Faults, Operation};
 
-/// Any store, with faults that a test switches on and off while it runs. Clones are the same one.
+/// Adds faults to a store. A test switches the faults on and off while the store is in use. Clones share the store and
+/// its faults.
 ///
 /// # Examples
 ///
@@ -36,30 +40,31 @@ pub use faults::{Fault, Faults, Operation};
 pub struct FaultyStore<S> {
     inner: Arc<S>,
     faults: Faults,
-    /// What each name's last honest load answered.
+    /// The last answer of a load without a fault, for each name.
     seen: Arc<Mutex<BTreeMap<String, Option<Versioned>>>>,
 }
 
 impl<S: Store> FaultyStore<S> {
-    /// Returns the store, without a fault.
+    /// Wraps a store. There is no fault at first.
     #[must_use]
     pub fn new(store: S) -> Self {
         Self { inner: Arc::new(store), faults: Faults::default(), seen: Arc::default() }
     }
 
-    /// Returns the handle that switches its faults.
+    /// Returns the handle that switches the faults.
     #[must_use]
     pub fn faults(&self) -> Faults {
         self.faults.clone()
     }
 
-    /// Returns the store without faults, to look behind.
+    /// Returns the wrapped store, so that a test can read and write past the faults.
     #[must_use]
     pub fn inner(&self) -> &S {
         &self.inner
     }
 
-    /// Begins an operation: counts it, delays it, and returns the fault that it has, unless it is over with it.
+    /// Counts and delays an operation. Returns an error or waits for ever if the fault ends the operation here, else
+    /// returns the fault for the later steps.
     async fn begin(&self, operation: Operation) -> Result<Option<Fault>, StoreError> {
         let (delay, fault) = self.faults.count(operation);
         if !delay.is_zero() {
@@ -67,14 +72,15 @@ impl<S: Store> FaultyStore<S> {
         }
         match fault {
             Some(Fault::Fail(kind)) => {
-                Err(StoreError::new(kind, format!("{operation} failed, as the test wants it: {}", kind.as_str())))
+                Err(StoreError::new(kind, format!("{operation} failed with the injected error {}", kind.as_str())))
             }
             Some(Fault::Hang) => std::future::pending().await,
             fault => Ok(fault),
         }
     }
 
-    /// Does what is asked, and loses the answer if it is told to.
+    /// Runs the operation, and replaces the answer with an error if the fault loses answers. A read has no later
+    /// effect, so for reads `ApplyLater` is the same as `LoseReply`.
     async fn pass<T>(
         &self,
         operation: Operation,
@@ -88,7 +94,7 @@ impl<S: Store> FaultyStore<S> {
         answer
     }
 
-    /// Lets the write arrive later, if it is told to.
+    /// Spawns the write for later and returns an error, if the fault is `ApplyLater`. Otherwise does nothing.
     fn later<F>(
         &self,
         operation: Operation,
@@ -100,7 +106,7 @@ impl<S: Store> FaultyStore<S> {
     {
         let Some(Fault::ApplyLater(delay)) = fault else { return Ok(()) };
         let write = write(Arc::clone(&self.inner));
-        #[expect(clippy::disallowed_methods, reason = "a write that is on its way while its writer has given up")]
+        #[expect(clippy::disallowed_methods, reason = "the write must go on after its writer has given up")]
         tokio::spawn(async move {
             tokio::time::sleep(delay).await;
             write.await;
@@ -110,7 +116,7 @@ impl<S: Store> FaultyStore<S> {
 }
 
 fn lost(operation: Operation) -> StoreError {
-    StoreError::timed_out(format!("the answer to {operation} was lost, as the test wants it"))
+    StoreError::timed_out(format!("the answer to {operation} was lost by an injected fault"))
 }
 
 impl<S: Store> Store for FaultyStore<S> {
@@ -135,7 +141,7 @@ impl<S: Store> Store for FaultyStore<S> {
         let operation = Operation::CompareAndSet;
         let fault = self.begin(operation).await?;
         let owned = write.clone();
-        // Nobody is left to be told how it ends.
+        // The result of a late write is dropped, because its writer has an error already.
         self.later(operation, fault, |inner| async move { drop(inner.compare_and_set(&owned).await) })?;
         self.pass(operation, fault, self.inner.compare_and_set(write)).await
     }
@@ -157,7 +163,7 @@ impl<S: Store> Store for FaultyStore<S> {
         let fault = self.begin(Operation::Watch).await?;
         let Some(inner) = self.pass(Operation::Watch, fault, self.inner.watch()).await? else { return Ok(None) };
         let (sender, watch) = Watch::channel();
-        #[expect(clippy::disallowed_methods, reason = "a watch ends with its receiver, and this task with it")]
+        #[expect(clippy::disallowed_methods, reason = "the task ends with its watch")]
         tokio::spawn(forward(inner, sender, self.faults.clone()));
         Ok(Some(watch))
     }
@@ -181,7 +187,7 @@ impl<S: Store> Store for FaultyStore<S> {
     }
 }
 
-/// Hands on what the store tells, until either end has gone or the test ends it.
+/// Forwards the events of the store until the store or the receiver ends the watch, or the test does.
 async fn forward(mut inner: Watch, sender: WatchSender, faults: Faults) {
     let mut ended = faults.ended();
     loop {

@@ -1,18 +1,19 @@
-//! One JSON file for each circuit, in one folder: for a single host, and for who wants to read the state with `cat`.
+//! A store with one JSON file for each circuit in one folder, for a single host and for people who read the state with
+//! `cat`.
 //!
 //! ```text
 //! breakers/payments.json            the record
-//! breakers/payments.json.lock       held while the record is written; stays
-//! breakers/payments.json.corrupt    what was there and was no record of `payments`, if that ever happened: the last one
-//! breakers/payments.json.….tmp      a record on its way; one that a killed writer left is deleted a minute later
-//! breakers/audit.jsonl              the audit, a row a line; audit.old.jsonl is the one before
+//! breakers/payments.json.lock       locked while the record is written; never deleted
+//! breakers/payments.json.corrupt    the last content of payments.json that was no record of `payments`, if there was one
+//! breakers/payments.json.….tmp      a record that is being written; left by a killed writer, it is deleted after a minute
+//! breakers/audit.jsonl              the audit, one row per line; audit.old.jsonl has the rows before
 //! ```
 //!
-//! A write takes the lock, looks what is there, writes a temporary, and renames it: so whoever reads sees the old record or the
-//! new one, whoever is killed leaves either, and two processes on one folder lose nothing. Before it answers, both the file
-//! and the folder are synchronised to the disk.
+//! A write takes the lock, compares the etag, writes a temporary file, and renames that file. Therefore a reader sees
+//! the old record or the new one, a killed writer leaves either of them, and two processes on one folder lose nothing.
+//! File and folder are synchronised to the disk before the write is answered.
 //!
-//! What it does not do: network file systems, whose locks and renames promise less, are not supported.
+//! Network file systems are not supported, because their locks and renames promise less.
 
 mod folder;
 mod lock;
@@ -34,38 +35,38 @@ use crate::record::Timestamp;
 use folder::Folder;
 use log::Log;
 
-/// Keeps each record in a file of its own. Clones are the same store, and so is every other one on that folder.
+/// Keeps each record in a file of its own. Clones share the folder, and so do all other stores on that folder.
 ///
-/// Nothing touches the disk before the store is asked something. A folder that is not there holds nothing; the first write
-/// makes it.
+/// The first operation is the first access to the disk. A missing folder holds no records, and the first write creates
+/// the folder.
 ///
 /// # Names
 ///
-/// A file is called as its circuit, with `%2F` for every byte that is no lower-case letter, digit, `.`, `_` or `-`: so that no
-/// name leaves the folder, and none meets another where the file system does not tell `A` from `a`. Where that would be longer
-/// than 120 bytes, the end is replaced by a hash.
+/// A file has the name of its circuit, with an escape such as `%2F` for every byte that is no lower-case letter, digit,
+/// `.`, `_` or `-`. Therefore no name leaves the folder, and two names never share a file on a file system that treats
+/// `A` and `a` alike. If the name of the file would exceed 120 bytes, a hash replaces its end.
 ///
-/// # What may go wrong
+/// # Faults
 ///
 /// | | loading | writing |
 /// |---|---|---|
-/// | torn, foreign or too long | returns the bytes, which are no record | replaces them and keeps a copy as `….json.corrupt` |
-/// | a file that cannot be read | absent, with one warning | [`Refused`](super::StoreErrorKind::Refused) |
-/// | the lock is held for longer than `lock_wait` | | [`Unavailable`](super::StoreErrorKind::Unavailable), try later |
-/// | the disk is full | | `Unavailable`, and nothing was changed |
+/// | a file is torn, foreign or too long | returns the bytes, which are no record | replaces the bytes and keeps a copy as `….json.corrupt` |
+/// | a file cannot be read | no value, with one warning | [`Refused`](super::StoreErrorKind::Refused) |
+/// | another process holds the lock for longer than `lock_wait` | | [`Unavailable`](super::StoreErrorKind::Unavailable) |
+/// | the disk is full | | `Unavailable`, and nothing is changed |
 /// | no permission, read-only | | `Refused` |
-/// | the folder is no folder, or cannot be entered | `Refused` | `Refused` |
+/// | the folder is a file, or may not be entered | `Refused` | `Refused` |
 ///
-/// Every message names the path.
+/// Every error message names the path.
 ///
 /// # Etags
 ///
-/// An etag is a hash of the bytes. Two writes of the same bytes have the same one.
+/// An etag is a hash of the bytes, so that two writes of the same bytes have the same etag.
 ///
 /// # Cancel safety
 ///
-/// The disk's work is done on another thread, and is finished there if the future is dropped: a write that was dropped happens
-/// or does not, and is never half done.
+/// The work on the disk runs on another thread and continues if the future is dropped. Therefore a dropped write
+/// happens completely or not at all.
 ///
 /// # Examples
 ///
@@ -88,28 +89,29 @@ pub struct FileStore {
 }
 
 impl FileStore {
-    /// Returns the store in that folder, without looking at it.
+    /// Creates the store of a folder, without an access to the disk.
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         let folder = Folder::new(folder.into());
         Self { log: Log::default(), folder, writers: Writers::default(), poll_interval: Duration::from_millis(250) }
     }
 
-    /// Sets how long a write waits for the lock that another process holds. Default: 200 ms.
+    /// Sets the time for which a write waits for a lock of another process. Default: 200 ms.
     #[must_use]
     pub fn lock_wait(mut self, wait: Duration) -> Self {
         self.folder.lock_wait = wait;
         self
     }
 
-    /// Sets how often a watch looks at the folder, at least a millisecond apart. Default: every 250 ms.
+    /// Sets the interval at which a watch reads the folder. At least 1 ms. Default: 250 ms.
     #[must_use]
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.poll_interval = interval.max(Duration::from_millis(1));
         self
     }
 
-    /// Sets how long the audit grows before it is put aside for a new one; the one before that is deleted. Default: 16 MiB.
+    /// Sets the size of the audit file at which a new file begins. The full file is kept until the next one is full.
+    /// Default: 16 MiB.
     #[must_use]
     pub fn audit_bytes(mut self, bytes: u64) -> Self {
         self.log.bytes = bytes;
@@ -181,7 +183,7 @@ impl Store for FileStore {
     }
 }
 
-/// Does the work on a thread that may wait. It is finished even if nobody waits for it any more.
+/// Runs the work on a thread that may wait for the disk. The work is finished even if the future is dropped.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
@@ -194,12 +196,15 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-/// Lets the writers of one process take turns, so that the lock on the disk is contended by other processes only.
+/// The locks for the writers of this process, 16 of them, each for a part of the names. A writer waits here without a
+/// thread. At the lock on the disk a writer polls and occupies a thread, so that only other processes should compete
+/// there.
 #[derive(Debug, Clone, Default)]
 struct Writers([Arc<Mutex<()>>; 16]);
 
 impl Writers {
-    /// Waits for its turn. The work takes it along, so that a dropped writer is not overtaken.
+    /// Waits for the turn of this name. The work owns the guard, so that a writer whose future was dropped still
+    /// finishes before the next one begins.
     async fn turn(&self, name: &str) -> OwnedMutexGuard<()> {
         let [.., last] = fnv1a(name.bytes()).to_be_bytes();
         Arc::clone(&self.0[usize::from(last) % self.0.len()]).lock_owned().await

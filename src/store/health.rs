@@ -1,6 +1,7 @@
 //! The health of a store: the failures since its last success, the pause after a failure, and the failures that are logged.
 //!
-//! It decides nothing about the length of a pause, because a registry spreads its instances and the tiers of a store do not.
+//! The caller chooses the length of a pause, because a registry spreads its instances at random and the tiers of a
+//! store do not.
 
 use std::time::Duration;
 
@@ -69,7 +70,7 @@ impl Health {
     }
 }
 
-/// Returns `first`, doubled so many times, but at most `longest`.
+/// Returns `first` doubled `times` times, but at most `longest`.
 pub(crate) fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
     first.saturating_mul(1 << times.min(16)).min(longest)
 }
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_is_down_is_asked_after_its_pause() {
+    fn a_store_that_is_down_is_tried_after_its_pause() {
         let mut health = Health::default();
         health.failed();
         health.pause_until(at(5));

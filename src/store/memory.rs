@@ -1,4 +1,7 @@
-//! A store in this process: the reference, and for tests.
+//! A store in the memory of this process, for tests and as the reference for other stores.
+//!
+//! One lock makes every operation atomic. Nothing outlives the process, so that an application needs another store for
+//! that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,9 +14,9 @@ use crate::clock::{Clock, MonotonicClock, Tick};
 use crate::record::Timestamp;
 use crate::sync::Mutex;
 
-/// Keeps records in memory. Clones are handles to the same store, so that several registries can share one.
+/// Keeps records in memory. Clones share the records, so that several registries can use one store.
 ///
-/// Its clock is injected; its time is the wall clock's at its start plus what has passed since.
+/// The time of the store is the wall time at its creation plus the time that the injected clock has counted since.
 #[derive(Debug, Clone)]
 pub struct MemoryStore {
     shared: Arc<Register>,
@@ -42,20 +45,20 @@ struct Stored {
 }
 
 impl MemoryStore {
-    /// Returns an empty store.
+    /// Creates an empty store.
     #[must_use]
     pub fn new() -> Self {
         Self::with_clock(MonotonicClock::new())
     }
 
-    /// Returns an empty store whose time goes as that clock's.
+    /// Creates an empty store whose time follows this clock.
     #[must_use]
     pub fn with_clock(clock: impl Clock) -> Self {
         let started = (clock.now(), Timestamp::from(clock.wall()));
         Self { shared: Arc::new(Register { clock: Box::new(clock), started, kept: Mutex::default() }) }
     }
 
-    /// Forgets every record, as a cache that was flushed; the audit stays.
+    /// Deletes every record, like the flush of a cache, and reports a gap to the watches. The audit stays.
     pub fn flush(&self) {
         let mut kept = self.shared.kept.lock();
         kept.entries.clear();
@@ -75,6 +78,8 @@ impl Default for MemoryStore {
 }
 
 impl Kept {
+    /// Returns the value of a name. A value whose TTL has passed is removed here, because no task removes expired
+    /// values.
     fn live(&mut self, name: &str, now: Timestamp) -> Option<Versioned> {
         if self.entries.get(name).is_some_and(|entry| entry.expires.is_some_and(|at| at <= now)) {
             self.entries.remove(name);
@@ -82,7 +87,8 @@ impl Kept {
         self.entries.get(name).map(|entry| entry.value.clone())
     }
 
-    fn tell(&mut self, name: &str, current: Option<&(Versioned, Timestamp)>) {
+    /// Reports a change to the watches, and forgets the watches that were dropped.
+    fn notify(&mut self, name: &str, current: Option<&(Versioned, Timestamp)>) {
         self.watchers.retain(|watcher| !watcher.is_closed());
         self.watchers.iter().for_each(|watcher| watcher.changed(name, current.cloned()));
     }
@@ -112,7 +118,7 @@ impl Store for MemoryStore {
         let value = Versioned { bytes: write.bytes.clone(), etag: etag.clone() };
         let expires = write.ttl.map(|ttl: Duration| now.saturating_add(ttl));
         kept.entries.insert(write.name.clone(), Stored { value: value.clone(), expires });
-        kept.tell(&write.name, Some(&(value, now)));
+        kept.notify(&write.name, Some(&(value, now)));
         Ok(Written::Applied { etag, now })
     }
 
@@ -122,7 +128,7 @@ impl Store for MemoryStore {
         let found = kept.live(name, now).is_some_and(|current| current.etag == *etag);
         if found {
             kept.entries.remove(name);
-            kept.tell(name, None);
+            kept.notify(name, None);
         }
         Ok(found)
     }
@@ -156,6 +162,7 @@ impl Store for MemoryStore {
         for row in audit.extract_if(.., |row| row.timestamp < before) {
             audited.remove(&row.id);
         }
+        // One call deletes all old rows, so none are left.
         Ok(false)
     }
 

@@ -1,4 +1,7 @@
-//! A store by its address.
+//! The constructor of a store by its address, for configuration files and command lines.
+//!
+//! Each kind of store has one scheme, and the type behind it is hidden in [`AnyStore`]. The store itself reads the rest
+//! of its address.
 
 use super::schema::SchemaMode;
 use super::{AnyStore, StoreError, StoreKind};
@@ -7,7 +10,7 @@ use crate::keep::BEGINNINGS;
 use crate::keep::behind_scheme;
 
 impl AnyStore {
-    /// Returns the store at that address. Nothing is opened or connected yet.
+    /// Creates the store of an address. Opens no file and makes no connection.
     ///
     /// | address | store |
     /// |---|---|
@@ -18,13 +21,13 @@ impl AnyStore {
     ///
     /// # Errors
     ///
-    /// [`Refused`](super::StoreErrorKind::Refused) if it is no such address, or the feature of that store is not compiled in. No
-    /// message repeats a password.
+    /// [`Refused`](super::StoreErrorKind::Refused) if the address has none of these forms, or if the feature of that
+    /// store is not enabled. No message repeats a password.
     pub fn open(url: &str) -> Result<Self, StoreError> {
         Self::open_with(url, None)
     }
 
-    /// Opens the store. The mode replaces that of the address, if the store has tables.
+    /// Creates the store. A given `schema` replaces the mode of the store, if the store has tables.
     pub(crate) fn open_with(url: &str, schema: Option<SchemaMode>) -> Result<Self, StoreError> {
         let _of_sql = schema;
         match StoreKind::of(url) {

@@ -1,11 +1,17 @@
-//! A store in PostgreSQL: durable, shared by all instances, with the server's clock.
+//! A store in PostgreSQL: durable, shared by all instances, with the clock of the server.
 //!
-//! Every operation is a short transaction: `BEGIN` with its limits, one statement, `COMMIT`. The transaction keeps the parts of the
-//! protocol on one server connection behind a pooler such as PgBouncer (statements are unnamed, and nothing is set for the
-//! session), it bounds what the server does for a client that has gone away, and it makes certain that a write whose connection
-//! broke before the commit was not made. Changes are told by `LISTEN`; behind a pooler that cannot be, and the poll remains.
+//! Every operation is a short transaction: `BEGIN` with its time limits, one statement, `COMMIT`. The transaction has
+//! three effects. All steps of an operation run on one connection of the server, also behind a pooler such as
+//! PgBouncer. The server stops the work for a client that has gone away. A write whose connection broke before the
+//! commit was certainly not made.
 //!
-//! The tables are found by the connection's `search_path`; `?options[search_path]=ops` in the address names another schema.
+//! A pooler may lend a connection to another client after each transaction. Therefore statements are unnamed, and no
+//! setting outlives its transaction.
+//!
+//! Changes are reported by `LISTEN`. That does not work behind a pooler, and then only the coordinator's poll remains.
+//!
+//! The `search_path` of the connection selects the schema of the tables. `?options[search_path]=ops` in the address
+//! names another schema.
 
 mod connection;
 mod error;
@@ -33,11 +39,12 @@ use statements::{APPEND, AUDIT, DELETE, INSERT, LIST, LOAD, TRIM, TRIMMED_AT_ONC
 
 /// Keeps records in PostgreSQL. Clones share two connections.
 ///
-/// Nothing is connected before the first operation, so the application starts with the database down; that operation also makes the
-/// tables, unless [`schema`](Self::schema) says otherwise. Whatever fails is tried again by the next operation: a server that
-/// comes back, and a password that is corrected there, need no restart here. An operation takes at most 1.8 s.
+/// The first operation connects, so that the application starts while the database is down. That operation also creates
+/// the tables, unless [`schema`](Self::schema) sets another mode. After a failure the next operation tries again, so
+/// that neither a restarted server nor a corrected password needs a restart of the application. An operation takes at
+/// most 1.8 s.
 ///
-/// Its operations need tokio's time and I/O drivers.
+/// The operations need tokio's time and I/O drivers.
 #[derive(Clone)]
 pub struct PostgresStore {
     shared: Arc<Session>,
@@ -47,18 +54,18 @@ pub struct PostgresStore {
 struct Session {
     options: PgConnectOptions,
     lanes: Lanes,
-    /// Whether the tables were seen. Cleared when one turns out to be missing.
+    /// True after the tables were checked. Cleared when a statement finds a table missing.
     ready: AtomicBool,
 }
 
 impl PostgresStore {
-    /// Returns the store with that address: `postgres://user:password@host:5432/database`. What it does not say is taken from the
-    /// `PG…` variables of the environment and from `.pgpass`.
+    /// Creates the store of an address: `postgres://user:password@host:5432/database`. Parts that the address does not
+    /// have are taken from the `PG…` variables of the environment and from `.pgpass`.
     ///
     /// # Errors
     ///
-    /// [`Refused`](super::StoreErrorKind::Refused) if it is not such an address, or asks for TLS without the feature `tls-rustls`.
-    /// The error does not contain the password.
+    /// [`Refused`](super::StoreErrorKind::Refused) if the text is no such address, or requires TLS without the feature
+    /// `tls-rustls`. The error does not contain the password.
     pub fn new(url: &str) -> Result<Self, StoreError> {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(StoreError::refused("the address of the database does not begin with `postgres://`"));
@@ -68,64 +75,65 @@ impl PostgresStore {
         Self::from_options(options)
     }
 
-    /// Returns the store that connects as those options say, such as those of a pool:
-    /// `pool.connect_options().as_ref().clone()`.
+    /// Creates the store with these options, for example those of a pool: `pool.connect_options().as_ref().clone()`.
     ///
     /// # Errors
     ///
-    /// [`Refused`](super::StoreErrorKind::Refused) if they ask for TLS without the feature `tls-rustls`.
+    /// [`Refused`](super::StoreErrorKind::Refused) if the options require TLS without the feature `tls-rustls`.
     pub fn from_options(options: PgConnectOptions) -> Result<Self, StoreError> {
         let mode = options.get_ssl_mode();
         if !cfg!(feature = "tls-rustls")
             && matches!(mode, PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull)
         {
             return Err(StoreError::refused(format!(
-                "the address of the database asks for TLS (sslmode {mode:?}), which needs the feature `tls-rustls`"
+                "the address of the database requires TLS (sslmode {mode:?}), which needs the feature `tls-rustls`"
             )));
         }
-        // Poolers refuse parameters that they do not know, and numbers are read in binary.
+        // Poolers refuse startup parameters that they do not know, so this one is not sent. It is not needed, because
+        // numbers are read in binary.
         let options = options.extra_float_digits(None).statement_cache_capacity(0).disable_statement_logging();
         let shared = Session { lanes: Lanes::new(options.clone()), options, ready: AtomicBool::new(false) };
         Ok(Self { shared: Arc::new(shared), mode: SchemaMode::Create })
     }
 
-    /// Sets who makes the tables. Default: [`SchemaMode::Create`].
+    /// Sets the treatment of the tables. Default: [`SchemaMode::Create`].
     #[must_use]
     pub const fn schema(mut self, mode: SchemaMode) -> Self {
         self.mode = mode;
         self
     }
 
-    /// Makes or verifies the tables now, as [`schema`](Self::schema) says. The first operation does it anyhow.
+    /// Creates or verifies the tables now, as [`schema`](Self::schema) says. Otherwise the first operation does this.
     ///
     /// # Errors
     ///
-    /// [`Refused`](super::StoreErrorKind::Refused) if something is missing or may not be made, else as every operation.
+    /// [`Refused`](super::StoreErrorKind::Refused) if a table or column is missing or may not be created. Otherwise the
+    /// errors of every operation.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, all tables are made or none; it can be called again.
+    /// If the future is dropped, all tables are created or none. The call can be repeated.
     pub async fn ensure_schema(&self) -> Result<(), StoreError> {
-        within(self.see_tables()).await
+        within(self.check_tables()).await
     }
 
-    async fn see_tables(&self) -> Result<(), StoreError> {
+    async fn check_tables(&self) -> Result<(), StoreError> {
         if self.mode != SchemaMode::Assume {
             let mut lease = self.shared.lanes.lease().await?;
             tables::ensure(&mut lease, self.mode).await?;
             lease.commit().await?;
         }
-        // Relaxed: a hint. Who reads it too early looks at the tables once more.
+        // Relaxed: a hint that publishes nothing. A thread that reads an old value only checks the tables once more.
         self.shared.ready.store(true, Relaxed);
         Ok(())
     }
 
-    /// Begins a transaction, after the tables were seen once.
+    /// Begins a transaction. The first transaction is preceded by the check of the tables.
     async fn begin(&self) -> Result<Lease<'_>, StoreError> {
-        // Relaxed: as above.
+        // Relaxed: a hint, as in `check_tables`.
         if !self.shared.ready.load(Relaxed) {
-            // Boxed: it is rare, and every operation's future would be as large.
-            Box::pin(self.see_tables()).await?;
+            // Boxed, because the check is rare and would enlarge the future of every operation.
+            Box::pin(self.check_tables()).await?;
         }
         self.shared.lanes.lease().await
     }
@@ -140,7 +148,7 @@ impl PostgresStore {
 
 impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the options: they contain the password.
+        // The options are left out, because they contain the password.
         f.debug_struct("PostgresStore")
             .field("host", &self.shared.options.get_host())
             .field("port", &self.shared.options.get_port())
@@ -150,7 +158,12 @@ impl fmt::Debug for PostgresStore {
     }
 }
 
-/// Every operation may be dropped: its connection is closed, and its transaction ends without a commit unless that was on its way.
+/// Each operation is one short transaction.
+///
+/// # Cancel safety
+///
+/// Every future may be dropped. Its connection is then closed, and the transaction ends without a commit unless the
+/// commit was on its way.
 impl Store for PostgresStore {
     fn kind(&self) -> &'static str {
         "postgres"
@@ -193,7 +206,8 @@ impl Store for PostgresStore {
                 lease.commit().await?;
                 return Ok(Written::Applied { etag, now });
             }
-            // A statement of its own: the one above saw the table as it was before it waited for another writer.
+            // The present record needs a statement of its own, because the statement above saw the table as it was
+            // before it waited for another writer.
             let names = std::slice::from_ref(&write.name);
             let rows = query(LOAD).persistent(false).bind(names).fetch_all(lease.connection()).await;
             let rows = rows.map_err(|error| self.failed(&error))?;
@@ -227,8 +241,8 @@ impl Store for PostgresStore {
         .await
     }
 
-    /// Tells the name of what changed, after [`Gap`](super::WatchEvent::Gap) at the begin and at each reconnect. `None` through a
-    /// pooler: nothing can listen there.
+    /// Reports the names of changed records. A [`Gap`](super::WatchEvent::Gap) comes first, and after each
+    /// reconnection. Returns `None` behind a pooler, where nothing can listen.
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
         listener::watch(&self.shared.options).await
     }
@@ -284,7 +298,7 @@ impl Store for PostgresStore {
     }
 }
 
-/// Bounds an operation, however silent the network is.
+/// Runs an operation with a deadline, because a silent network would let it wait for ever.
 async fn within<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     timeout(DEADLINE, operation).await.unwrap_or_else(|_| {
         Err(StoreError::timed_out(format!("the database did not answer within {} ms", DEADLINE.as_millis())))

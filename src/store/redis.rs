@@ -1,11 +1,12 @@
-//! Records in Redis: fast, shared by all instances, and forgotten when their time has come.
+//! A store in Redis: fast, shared by all instances, and forgetting records after their TTL.
 //!
-//! Every change is one script with one key that compares, writes and publishes at once, so that nothing can come between, and
-//! Redis Cluster needs no other script. The server computes the etags and tells the time. The connection manager of the crate
-//! `redis` stays broken in several ways, so one connection is supervised here (`connection.rs`).
+//! Every change is one script with one key that compares, writes and publishes at once. Therefore no other client can
+//! change the record in between, and Redis Cluster needs no other scripts. The server computes the etags and supplies
+//! the time. The connection manager of the crate `redis` is not used, because some of its connections stay broken.
+//! `connection.rs` replaces that manager.
 //!
-//! It does not make Redis durable: what a flush, an eviction or a failover loses is lost, and what the instances remember is
-//! written back by them.
+//! This store does not make Redis durable. The data that a flush, an eviction or a failover loses are lost here, and
+//! the instances write back the part that they remember.
 
 mod address;
 mod audit;
@@ -27,35 +28,36 @@ use crate::record::Timestamp;
 use crate::sync::Mutex;
 use crate::telemetry;
 
-/// Keeps records in Redis, at `circuit_breaker:NAME:state`, in JSON that a person can read with `GET`.
+/// Keeps records in Redis under `circuit_breaker:NAME:state`, as JSON that a person can read with `GET`.
 ///
-/// Needs Redis 5 or Valkey; changes are pushed from Redis 6 on, before it there is only the poll. One server or the master
-/// behind a name: every new connection resolves the name again. The audit is the stream `circuit_breaker:audit`, of which the
-/// newest 10 000 rows are kept; the ids of twice as many are in `{circuit_breaker:audit}:ids`, so that each row is appended once.
+/// The server is Redis 5 or later, or Valkey. From Redis 6 on the server pushes changes. With Redis 5 only the
+/// coordinator's poll finds changes. The address names one server, or the master behind a name, which every new
+/// connection resolves again. The audit is the stream `circuit_breaker:audit`, which keeps the newest 10 000 rows. The
+/// set `{circuit_breaker:audit}:ids` has the ids of twice as many rows, so that a row is never appended twice.
 ///
-/// A user of its own needs `~circuit_breaker:* ~{circuit_breaker:audit}:ids &circuit_breaker:changes +@connection +@scripting
-/// +@pubsub +get +set +del +time +scan +zscore +zadd +zremrangebyrank +xadd +xrevrange`, and `+xrange +xdel` where the audit
-/// is [not kept for ever](crate::coordinator::RegistryBuilder::audit_kept). Whoever may publish to the channel
-/// `circuit_breaker:changes` is believed.
+/// A separate Redis user needs `~circuit_breaker:* ~{circuit_breaker:audit}:ids &circuit_breaker:changes +@connection
+/// +@scripting +@pubsub +get +set +del +time +scan +zscore +zadd +zremrangebyrank +xadd +xrevrange`, and with a
+/// [retention of the audit](crate::coordinator::RegistryBuilder::audit_kept) also `+xrange +xdel`. Every client that
+/// may publish to the channel `circuit_breaker:changes` is trusted.
 ///
-/// One connection carries everything but the watches, which have one each. It is made by the first operation that needs it,
-/// and thrown away when it breaks, when the server is not a master that takes writes, when the password was not accepted, and
-/// when three operations in a row got no answer. No operation takes longer than 1 s to connect and 500 ms for each answer;
-/// [`list`](Store::list) takes 5 s at most.
+/// One connection serves all operations, and each watch has its own. The first operation that needs the connection
+/// makes it. The connection is replaced when it breaks, when the server is not a master that accepts writes, when the
+/// server does not accept the password, and when three operations in a row got no answer. An operation takes at most 1
+/// s to connect and 500 ms for each answer. [`list`](Store::list) takes at most 5 s.
 ///
 /// Clones share the connection.
 ///
 /// # Cancel safety
 ///
-/// Of every future: dropped while connecting, the attempt goes on and the next operation has it. Dropped while waiting for an
-/// answer, what was asked happens or not.
+/// Every future may be dropped. An attempt to connect then continues for the next operation. A command that was sent
+/// takes effect or not.
 ///
 /// # Examples
 ///
 /// ```
 /// use tower_circuit_breaker::store::RedisStore;
 ///
-/// // Nothing has to run there yet: the first operation connects.
+/// // The server need not run yet, because the first operation connects.
 /// let store = RedisStore::new("redis://breaker:secret@redis.internal:6379/0")?;
 /// assert!(!format!("{store:?}").contains("secret"));
 /// # Ok::<(), tower_circuit_breaker::store::StoreError>(())
@@ -67,18 +69,20 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    /// Returns the store at `redis://[user][:password@]host[:port][/database]`, or with `rediss` for TLS, which needs the
-    /// feature `tls-rustls`. User and password are percent-encoded. Does not connect and needs no runtime.
+    /// Creates the store of `redis://[user][:password@]host[:port][/database]`. The scheme `rediss` selects TLS, which
+    /// needs the feature `tls-rustls`. User and password are percent-encoded. Does not connect and needs no runtime.
     ///
     /// # Errors
     ///
-    /// [`Refused`](super::StoreErrorKind::Refused) if the address cannot be one. The message does not repeat it: there may be a
-    /// password in it.
+    /// [`Refused`](super::StoreErrorKind::Refused) if the address is invalid. The message does not repeat the address,
+    /// because a password may be in it.
     pub fn new(url: &str) -> Result<Self, StoreError> {
         let connection = Arc::new(Connection::new(address::client(url)?));
         Ok(Self { connection, warned: Arc::default() })
     }
 
+    /// Reads the answer of the script for one name. The pipeline succeeds even if some of its answers are errors of the
+    /// server.
     fn entry(&self, name: &str, answer: Value) -> Result<Option<Versioned>, StoreError> {
         if let Value::ServerError(error) = answer {
             let fault = self.connection.fault(Access::Read, error.into());
@@ -88,7 +92,8 @@ impl RedisStore {
         Ok(found.map(|(etag, bytes)| Versioned { bytes, etag: Etag::new(etag) }))
     }
 
-    /// What is not a string was not written by any of us: nothing is known of the circuit, and the others are not concerned.
+    /// Returns no value for a key that is not a string, because no instance wrote it and the other circuits can be
+    /// loaded. A warning names the key, once.
     fn absent(&self, name: &str) -> Option<Versioned> {
         let mut warned = self.warned.lock();
         if warned.len() < MAX_WARNED && warned.insert(name.to_owned()) {
@@ -100,8 +105,9 @@ impl RedisStore {
         None
     }
 
+    /// Sends a command that changes a key. If the key is not a string, the error says how to repair that.
     async fn changed(&self, name: &str, command: redis::Cmd) -> Result<Value, StoreError> {
-        self.connection.ask_one(command, Access::Write).await.map_err(|fault| {
+        self.connection.send_one(command, Access::Write).await.map_err(|fault| {
             if !fault.is_wrong_type() {
                 return fault.into();
             }
@@ -121,19 +127,19 @@ impl Store for RedisStore {
         let mut entries = Vec::with_capacity(names.len());
         let mut rest = names;
         loop {
-            let (asked, later) = rest.split_at(rest.len().min(LOADED_AT_ONCE));
+            let (batch, later) = rest.split_at(rest.len().min(LOADED_AT_ONCE));
             let mut pipeline = redis::pipe();
-            for name in asked {
+            for name in batch {
                 pipeline.add_command(script::load(name));
             }
             pipeline.cmd("TIME");
-            let mut answers = self.connection.ask(&pipeline, Access::Read).await?;
+            let mut answers = self.connection.send(&pipeline, Access::Read).await?;
             let time = answers.pop().unwrap_or(Value::Nil);
             if let Value::ServerError(error) = time {
                 return Err(self.connection.fault(Access::Read, error.into()).into());
             }
             let (seconds, micros): (u64, u64) = self.connection.decode(time)?;
-            for (name, answer) in asked.iter().zip(answers) {
+            for (name, answer) in batch.iter().zip(answers) {
                 entries.push(self.entry(name, answer)?);
             }
             if later.is_empty() {
@@ -161,13 +167,13 @@ impl Store for RedisStore {
         self.connection.decode(answer)
     }
 
-    /// Looks at every key of the database, a thousand at a time. Names that no circuit can have are left out.
+    /// Scans all keys of the database, a thousand at a time. Keys whose name no circuit can have are left out.
     async fn list(&self) -> Result<Vec<String>, StoreError> {
         let everything = async {
             let mut names = BTreeSet::new();
             let mut cursor = "0".to_owned();
             loop {
-                let answer = self.connection.ask_one(script::scan(&cursor), Access::Read).await?;
+                let answer = self.connection.send_one(script::scan(&cursor), Access::Read).await?;
                 let (next, keys): (String, Vec<Vec<u8>>) = self.connection.decode(answer)?;
                 names.extend(keys.iter().filter_map(|key| script::name(key)));
                 if next == "0" {
@@ -201,7 +207,7 @@ impl Store for RedisStore {
     }
 }
 
-/// A pipeline's answers are all in memory at once: 16 MiB at most.
+/// The number of names in a pipeline. All answers of a pipeline are in memory together, which is at most 16 MiB.
 const LOADED_AT_ONCE: usize = 256;
 const LISTED_WITHIN: Duration = Duration::from_secs(5);
 const MAX_WARNED: usize = 64;

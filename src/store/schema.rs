@@ -1,8 +1,8 @@
-//! The tables of the SQL stores: their definitions, to be run or copied, and who makes them.
+//! The tables of the SQL stores: their definitions as text, and the check that a database has them.
 //!
-//! There is no migrator here, so that none can get into the way of the application's. The definitions are idempotent, and are in
-//! `docs/schema/` as files, too: whoever manages the database by migrations copies them there and uses
-//! [`SchemaMode::Verify`].
+//! This crate has no migrator, because the application may have its own, and two migrators would conflict. The
+//! definitions are idempotent, so that a store can run them at its start. They are also the files in `docs/schema/`. An
+//! application that manages its database by migrations copies these files, and uses [`SchemaMode::Verify`].
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 use super::StoreError;
@@ -16,7 +16,7 @@ pub const POSTGRES: &str = include_str!("../../docs/schema/postgres.sql");
 #[cfg(feature = "sqlite")]
 pub const SQLITE: &str = include_str!("../../docs/schema/sqlite.sql");
 
-/// A table, and what must be in it.
+/// A table and the columns that the statements of the stores need.
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 #[derive(Debug)]
 pub(super) struct Table {
@@ -26,7 +26,8 @@ pub(super) struct Table {
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 impl Table {
-    /// Refuses the table that has these columns, if one is missing; one without columns is not there.
+    /// Refuses a table without one of the needed columns. `found` has the names of its columns, and is empty if there
+    /// is no such table.
     pub(super) fn verify(&self, found: &[String], place: &str) -> Result<(), StoreError> {
         if found.is_empty() {
             return Err(StoreError::refused(format!("{place} has no table `{}`", self.name)));

@@ -1,7 +1,8 @@
-//! What the SQL stores share: a record as columns, and what a column cannot hold.
+//! The conversions that both SQL stores share: from a record to the columns of its row, and from texts to text columns.
 //!
-//! The record's bytes are the truth. The columns beside them are for people, so nothing about them ever refuses a write: what is
-//! not a record has the state `unknown`, and a number that a column cannot hold is null.
+//! The stored bytes of a record are authoritative. The columns beside them are for people, so that no column ever
+//! refuses a write: bytes that are no record have the state `unknown`, and a number that is too large for its column is
+//! null. The statements belong to each store.
 
 use std::borrow::Cow;
 
@@ -23,8 +24,10 @@ pub(super) struct Columns {
 }
 
 impl Columns {
+    /// Returns the columns for the record of this write.
     pub(super) fn of(write: &Write) -> Self {
-        // No time is too late: which record is believed is not decided here.
+        // A record from the future is shown like any other, because validity is decided when a record is loaded.
+        // Therefore the present is the latest possible time here.
         let Ok(record) = CircuitRecord::decode(&write.name, &write.bytes, Timestamp::from_millis(u64::MAX)) else {
             return Self::UNKNOWN;
         };
@@ -53,22 +56,24 @@ impl Columns {
     };
 }
 
-/// Returns the milliseconds, of the end of the year 9999 at the latest: no date of SQLite lies beyond it.
+/// Returns the milliseconds of a time, and of the end of the year 9999 for a later time, because dates of SQLite end
+/// there.
 pub(super) fn bounded(time: Timestamp) -> i64 {
     signed(time.min(LATEST).as_millis())
 }
 
-/// Returns the number as SQL has them, the largest one there if it is larger.
+/// Returns the number as a signed integer of SQL, or the largest such integer if the number is larger.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Returns the number as it was before [`signed`]; what was never one of ours is zero.
+/// Reverses [`signed`]. A value that this crate never writes, null or negative, becomes zero.
 pub(super) fn unsigned(number: Option<i64>) -> u64 {
     number.and_then(|number| u64::try_from(number).ok()).unwrap_or(0)
 }
 
-/// Returns what is to be written, as a text column holds it.
+/// Returns the record of a write as text. Refuses bytes that are not UTF-8, and a NUL in record or name, because a text
+/// column can hold neither.
 pub(super) fn text(write: &Write) -> Result<&str, StoreError> {
     check_length(write)?;
     let refused = |problem: &str| {
@@ -81,7 +86,8 @@ pub(super) fn text(write: &Write) -> Result<&str, StoreError> {
     Ok(text)
 }
 
-/// Returns the rows as text columns hold them: refused, one with a NUL would block all that come after it.
+/// Returns the rows with a replacement character for each NUL, which a text column cannot hold. If the row were refused
+/// instead, it would stay in the outbox and block all later rows.
 pub(super) fn without_nul(rows: &[AuditRow]) -> Cow<'_, [AuditRow]> {
     let mut rows = Cow::Borrowed(rows);
     let has_nul = |row: &AuditRow| {
@@ -98,7 +104,7 @@ pub(super) fn without_nul(rows: &[AuditRow]) -> Cow<'_, [AuditRow]> {
     rows
 }
 
-/// Returns an etag that was never used: 128 random bits.
+/// Creates an etag of 128 random bits, so that no two versions share one.
 pub(super) fn new_etag() -> Etag {
     Etag::new(random::id())
 }

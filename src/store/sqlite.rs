@@ -1,12 +1,13 @@
 //! A store in an SQLite file: durable, without a server, shared by the processes of one host.
 //!
-//! Every change is one statement, so that none can be half done and none can meet SQLite's refusal to let a reader become a
-//! writer, which no waiting cures. A commit is on the disk before it is answered (`synchronous = FULL`: about 0.2 ms on an SSD,
-//! 4 ms at times; an opening that a power cut takes back would be worse). One connection does everything; a second one, made by
-//! [`watch`](Store::watch), asks five times a second whether anybody has written.
+//! Every change is one statement. Therefore a change cannot be half done, and cannot meet SQLite's refusal to let a
+//! reader become a writer, which waiting would not cure. A commit is on the disk before it is answered (`synchronous =
+//! FULL`), because otherwise a power cut could take back an opening. That costs about 0.2 ms on an SSD, and 4 ms at
+//! times. One connection runs all operations. A second connection, which [`watch`](Store::watch) makes, checks five
+//! times a second for writes of other connections.
 //!
-//! It does not work on network file systems, whose locks SQLite cannot trust. And a file that is deleted under a running process
-//! is written on by it, unseen: stop the processes first.
+//! Network file systems are not supported, because SQLite cannot rely on their locks. A file that is deleted under a
+//! running process stays in use there, unseen by other processes, so stop the processes first.
 
 mod connection;
 mod error;
@@ -28,42 +29,42 @@ use connection::Lane;
 
 /// Keeps records in an SQLite file. Clones share one connection.
 ///
-/// Nothing is touched before the first operation; that one makes the file, its folder and the tables, unless
-/// [`schema`](Self::schema) says otherwise. Whatever fails is tried again by the next operation. A file that another process holds
-/// locked is [`Unavailable`](super::StoreErrorKind::Unavailable) after one second.
+/// The first operation is the first access to the disk. It creates the file, its folder and the tables, unless
+/// [`schema`](Self::schema) sets another mode. After a failure the next operation tries again. If another process keeps
+/// the file locked for one second, the operation fails as [`Unavailable`](super::StoreErrorKind::Unavailable).
 ///
-/// Its operations need tokio's time driver.
+/// The operations need tokio's time driver.
 #[derive(Clone)]
 pub struct SqliteStore {
     lane: Arc<Lane>,
 }
 
 impl SqliteStore {
-    /// Returns the store in that file.
+    /// Creates the store of a file.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self::with(path.into(), SqliteConnectOptions::new())
     }
 
-    /// Returns the store with that address: `sqlite://data/circuit_breaker.db` lies below the working directory,
-    /// `sqlite:///var/lib/app/circuit_breaker.db` does not. With `?mode=ro` it can be looked at only.
+    /// Creates the store of an address. `sqlite://data/circuit_breaker.db` is below the working directory,
+    /// `sqlite:///var/lib/app/circuit_breaker.db` is a path from the root. `?mode=ro` only permits reading.
     ///
     /// # Errors
     ///
-    /// [`Refused`](super::StoreErrorKind::Refused) if it is not such an address, or names no file: what is to be kept in memory
-    /// belongs into a [`MemoryStore`](super::MemoryStore).
+    /// [`Refused`](super::StoreErrorKind::Refused) if the text is no such address, or names no file. For records in
+    /// memory use [`MemoryStore`](super::MemoryStore).
     pub fn from_url(url: &str) -> Result<Self, StoreError> {
         let refused = |problem: &str| StoreError::refused(format!("the address `{url}` {problem}"));
         if !url.starts_with("sqlite:") {
             return Err(refused("does not begin with `sqlite:`"));
         }
         if url.contains(":memory:") || url.contains("mode=memory") {
-            return Err(refused("names no file; for memory there is `MemoryStore`"));
+            return Err(refused("names no file; use `MemoryStore` for records in memory"));
         }
-        let options = SqliteConnectOptions::from_str(url).map_err(|error| refused(&format!("is none: {error}")))?;
+        let options = SqliteConnectOptions::from_str(url).map_err(|error| refused(&format!("is invalid: {error}")))?;
         let path = options.get_filename().to_owned();
         if path.as_os_str().is_empty() {
-            return Err(refused("names no file; for memory there is `MemoryStore`"));
+            return Err(refused("names no file; use `MemoryStore` for records in memory"));
         }
         let store = Self::with(path, options);
         Ok(if url.contains("mode=ro") { store.schema(SchemaMode::Verify) } else { store })
@@ -73,30 +74,31 @@ impl SqliteStore {
         Self { lane: Arc::new(Lane::new(path, options, SchemaMode::Create)) }
     }
 
-    /// Sets who makes the file and its tables. Default: [`SchemaMode::Create`], which also switches the file to write-ahead
-    /// logging; the other modes leave it as it is.
+    /// Sets the treatment of the file and its tables. Default: [`SchemaMode::Create`], which creates them and switches
+    /// the file to write-ahead logging. The other modes do not change the journal mode.
     #[must_use]
     pub fn schema(self, mode: SchemaMode) -> Self {
         Self { lane: Arc::new(self.lane.with_mode(mode)) }
     }
 
-    /// Returns the file.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.lane.path()
     }
 
-    /// Makes or verifies the file and its tables now, as [`schema`](Self::schema) says: what the first operation does.
+    /// Creates or verifies the file and its tables now, as [`schema`](Self::schema) says. Otherwise the first operation
+    /// does this.
     ///
     /// # Errors
     ///
-    /// [`Refused`](super::StoreErrorKind::Refused) if something is missing, or it may not be written,
-    /// [`Corrupt`](super::StoreErrorKind::Corrupt) if it is no database, else
+    /// [`Refused`](super::StoreErrorKind::Refused) if a table or column is missing, or the file may not be written.
+    /// [`Corrupt`](super::StoreErrorKind::Corrupt) if the file is no database. Otherwise
     /// [`Unavailable`](super::StoreErrorKind::Unavailable).
     ///
     /// # Cancel safety
     ///
-    /// Dropped, all tables are made or none; it can be called again.
+    /// If the future is dropped, all tables are created or none. The call can be repeated.
     pub async fn ensure_schema(&self) -> Result<(), StoreError> {
         self.lane.enter().await.map(drop)
     }
@@ -112,7 +114,12 @@ impl fmt::Debug for SqliteStore {
     }
 }
 
-/// Every operation may be dropped: what was begun is finished by SQLite's thread, or not begun at all.
+/// Each operation waits at most 1.5 s for the connection, and each of its statements at most 1 s for a lock.
+///
+/// # Cancel safety
+///
+/// Every future may be dropped. A statement that has begun is finished by SQLite's thread, and a statement that has not
+/// begun has no effect.
 impl Store for SqliteStore {
     fn kind(&self) -> &'static str {
         "sqlite"
@@ -176,7 +183,8 @@ impl Store for SqliteStore {
         names.map_err(|error| self.failed(&error))
     }
 
-    /// Says only that something has changed, within 200 ms: [`Gap`](super::WatchEvent::Gap), after this process' own writes, too.
+    /// Reports a [`Gap`](super::WatchEvent::Gap) at most 200 ms after any change, also after changes of this process.
+    /// SQLite does not report which record has changed.
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
         self.ensure_schema().await?;
         poll::watch(self.lane.clone()).await.map(Some)
@@ -232,7 +240,7 @@ const LOAD: &str = "SELECT wanted.key, s.record, s.etag FROM json_each(?1) AS wa
 const CURRENT: &str = "SELECT record, etag FROM circuit_breaker_states WHERE service = ?1";
 const LIST: &str = "SELECT service FROM circuit_breaker_states ORDER BY service";
 const DELETE: &str = "DELETE FROM circuit_breaker_states WHERE service = ?1 AND etag = ?2";
-// SQLite reckons in whole milliseconds: what `strftime` writes, `unixepoch` reads back exactly.
+// SQLite calculates in whole milliseconds, so `unixepoch` reads back exactly the number that `strftime` wrote.
 const INSERT: &str =
     "INSERT INTO circuit_breaker_states (service, state, failures, successes, last_failure_at, last_state_change,
         total_failures, total_successes, updated_at, generation, etag, record)
@@ -257,7 +265,7 @@ const AUDIT: &str = "SELECT id, service, action, reason, \"user\",
     WHERE (?1 IS NULL OR service = ?1) AND (?2 IS NULL OR \"timestamp\" >= strftime('%Y-%m-%dT%H:%M:%fZ', ?2 / 1000.0, 'unixepoch'))
         AND (?4 IS NULL OR \"user\" = ?4)
     ORDER BY number DESC LIMIT ?3";
-// Looks at the oldest only, so that no writer waits for long however many there are.
+// Checks the oldest rows only, so that no writer waits for long, however many rows there are.
 const TRIM: &str = "DELETE FROM circuit_breaker_audit WHERE number IN (SELECT number FROM
         (SELECT number, \"timestamp\" FROM circuit_breaker_audit ORDER BY number LIMIT 5000)
     WHERE \"timestamp\" < strftime('%Y-%m-%dT%H:%M:%fZ', ?1 / 1000.0, 'unixepoch'))";

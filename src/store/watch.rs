@@ -1,4 +1,8 @@
-//! How a store tells of changes: a bounded channel that says when something was lost.
+//! The channel on which a store reports changes to the coordinator.
+//!
+//! The channel has a bound, so that a flood of changes cannot fill the memory. Events that do not fit are dropped, and
+//! one gap stands for all of them. A gap makes the receiver load everything, so that no dropped event is needed. The
+//! stores decide when a gap is due.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -15,41 +19,43 @@ use super::health::doubled;
 use crate::random;
 use crate::record::Timestamp;
 
-/// What a watched store tells.
+/// A report of a store that is watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WatchEvent {
-    /// Something changed.
+    /// The value of a name has changed.
     #[non_exhaustive]
     Changed {
-        /// Under which name.
+        /// The name.
         name: String,
-        /// What is there now and the time of the store, if the store has sent it along.
+        /// The new value and the time of the store. `None` if the value was deleted, or if the store reports only
+        /// names.
         current: Option<(Versioned, Timestamp)>,
     },
-    /// Something may have been missed: load everything.
+    /// Changes may have been missed, so that the receiver must load every record.
     Gap,
 }
 
-/// The receiving half: what [`Store::watch`](super::Store::watch) returns.
+/// The receiving half of the channel, which [`Store::watch`](super::Store::watch) returns.
 #[derive(Debug)]
 pub struct Watch(Source);
 
-/// Where events come from.
+/// The origin of the events. A lost event is reported on a channel of its own, because that channel has room when the
+/// other one is full.
 #[derive(Debug)]
 enum Source {
     Channel { events: mpsc::Receiver<WatchEvent>, lost: mpsc::Receiver<()> },
     Parts { parts: Vec<Part>, until: Option<Pin<Box<Sleep>>> },
 }
 
-/// A watch that is a part of another, and what its events are called there.
+/// A watch that is a part of another watch, and the function that translates its events for the other watch.
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) watch: Watch,
-    pub(super) of: fn(WatchEvent) -> WatchEvent,
+    pub(super) translate: fn(WatchEvent) -> WatchEvent,
 }
 
-/// The sending half, for whoever writes a store.
+/// The sending half of the channel, for the implementation of a store. Clones send to the same watch.
 #[derive(Debug, Clone)]
 pub struct WatchSender {
     events: mpsc::Sender<WatchEvent>,
@@ -57,7 +63,7 @@ pub struct WatchSender {
 }
 
 impl Watch {
-    /// Returns both halves.
+    /// Creates a channel with room for 256 events.
     #[must_use]
     pub fn channel() -> (WatchSender, Self) {
         let (events, receiver) = mpsc::channel(256);
@@ -65,30 +71,31 @@ impl Watch {
         (WatchSender { events, lost }, Self(Source::Channel { events: receiver, lost: was_lost }))
     }
 
-    /// Returns the next event, or `None` when the store has stopped telling.
+    /// Returns the next event, or `None` after the store has stopped reporting.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while waiting, it has taken no event.
+    /// If the future is dropped, no event is lost.
     pub async fn next(&mut self) -> Option<WatchEvent> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// Returns the events of all these. It ends with the first of them that ends, or after that time.
+    /// Merges several watches. The result ends with the first of them that ends, or after `ends_after`.
     pub(super) fn merged(parts: Vec<Part>, ends_after: Option<Duration>) -> Self {
         Self(Source::Parts { parts, until: ends_after.map(|after| Box::pin(sleep(after))) })
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchEvent>> {
         match &mut self.0 {
+            // The gap comes first, because the queued events are older than the load that the gap causes.
             Source::Channel { events, lost } => match lost.poll_recv(cx) {
                 Poll::Ready(Some(())) => Poll::Ready(Some(WatchEvent::Gap)),
                 Poll::Ready(None) | Poll::Pending => events.poll_recv(cx),
             },
             Source::Parts { parts, until } => {
-                for Part { watch, of } in parts {
+                for Part { watch, translate } in parts {
                     if let Poll::Ready(event) = watch.poll_next(cx) {
-                        return Poll::Ready(event.map(*of));
+                        return Poll::Ready(event.map(*translate));
                     }
                 }
                 match until {
@@ -101,37 +108,37 @@ impl Watch {
 }
 
 impl WatchSender {
-    /// Tells that something changed under that name. Never waits: what does not fit becomes a gap.
+    /// Reports that the value of a name has changed. Never waits, because an event that does not fit becomes a gap.
     pub fn changed(&self, name: &str, current: Option<(Versioned, Timestamp)>) {
         if self.events.try_send(WatchEvent::Changed { name: name.to_owned(), current }).is_err() {
             self.gap();
         }
     }
 
-    /// Tells that something may have been missed.
+    /// Reports that changes may have been missed.
     pub fn gap(&self) {
-        // One gap that is not read yet is as good as two.
+        // If a gap is in the channel already, a second gap adds nothing.
         self.lost.try_send(()).ok();
     }
 
-    /// Returns whether nobody listens any more.
+    /// Returns true if the watch was dropped.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.events.is_closed()
     }
 
-    /// Waits until nobody listens any more.
+    /// Waits until the watch is dropped.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while waiting, nothing has happened.
+    /// Dropping the future has no effect.
     pub async fn closed(&self) {
         self.events.closed().await;
     }
 }
 
-/// Returns how long to wait before a lost watch is made anew: 50 ms, doubled with each failure up to `longest`, less up to a half,
-/// so that the instances do not come back in step.
+/// Returns the pause before a lost watch is replaced: 50 ms, doubled with each failure up to `longest`, and shortened
+/// at random by up to a half, so that the instances do not reconnect at the same moment.
 #[cfg(any(feature = "postgres", feature = "redis"))]
 pub(super) fn pause(failures: u32, longest: Duration) -> Duration {
     let nominal = doubled(Duration::from_millis(50), failures, longest);

@@ -80,7 +80,7 @@ async fn the_page_shows_every_circuit_in_words_and_shape_with_rates_probes_and_r
             "payments",
             &["open: calls are rejected", "next probe in ", "failures in a row weighed 5.0, the limit is 5.0"][..],
         ),
-        ("inventory", &["closed: calls go through", "25 % of 50 %", "Nothing has happened yet."]),
+        ("inventory", &["closed: calls go through", "25 % of 50 %", "No transition yet."]),
         (
             "mail",
             &[
@@ -90,7 +90,7 @@ async fn the_page_shows_every_circuit_in_words_and_shape_with_rates_probes_and_r
             ],
         ),
         ("search", &["half-open: a few calls probe", "0 of 3 probes succeeded"]),
-        ("legacy", &["disabled: every call goes through", "held until somebody resets or resumes"]),
+        ("legacy", &["disabled: every call goes through", "held until a reset or resume"]),
     ] {
         for text in texts {
             shows(&browser, name, text).await;
@@ -195,7 +195,7 @@ async fn a_wrong_or_missing_token_is_refused_and_the_right_one_outlives_a_reload
     let registry = Registry::new();
     circuit(&registry, "payments");
     let (_served, browser) = page_of(&registry, WIDE).await;
-    browser.sees("Who is there?").await;
+    browser.sees("Sign in").await;
     browser.wait("document.activeElement.id === 'token'").await;
     browser.press(&"wrong".chars().chain([ENTER]).collect::<Vec<_>>()).await;
     browser.sees("Refused: the token is not known").await;
@@ -241,7 +241,7 @@ async fn the_page_says_when_the_server_is_gone_and_comes_back_with_it() {
     shows(&browser, "payments", "closed").await;
     let address = served.address;
     drop(served);
-    browser.sees("The server is lost since ").await;
+    browser.sees("No connection to the server since ").await;
     assert_eq!(browser.value("document.getElementById('lost').getAttribute('role')").await, json!("alert"));
     // What happens meanwhile is seen afterwards.
     fail(&payments);
@@ -261,7 +261,7 @@ async fn where_nobody_may_act_there_are_no_buttons_and_one_viewer_too_many_looks
     let served = Served::start(app(router)).await;
     let browser = Browser::open(&served.url(), WIDE.0, WIDE.1).await;
     shows(&browser, "payments", "closed").await;
-    browser.sees("Looking every 5 s: too many follow the events").await;
+    browser.sees("Polling every 5 s, because too many clients follow the events").await;
     assert_eq!(browser.value("document.querySelectorAll('#list button').length").await, json!(0));
     fail(&payments);
     shows(&browser, "payments", "open: calls are rejected").await;
@@ -302,7 +302,7 @@ async fn every_field_has_a_label_and_what_changes_is_announced() {
     // Whose text comes with the order.
     assert_eq!(unnamed, json!(["<button class=\"main\" id=\"order-go\"></button>"]));
     for (id, role) in
-        [("link", "status"), ("told", "status"), ("lost", "alert"), ("denied", "alert"), ("order-fault", "alert")]
+        [("link", "status"), ("message", "status"), ("lost", "alert"), ("denied", "alert"), ("order-fault", "alert")]
     {
         assert_eq!(
             browser.value(&format!("document.getElementById('{id}').getAttribute('role')")).await,

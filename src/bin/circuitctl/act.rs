@@ -1,4 +1,4 @@
-//! One order to one circuit.
+//! The commands that send an order to one circuit.
 
 use std::time::Duration;
 
@@ -6,36 +6,36 @@ use tower_circuit_breaker::By;
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::operation::{Kept, Operator, Order};
 
-use crate::args::{Given, Target, What};
+use crate::args::{Command, OrderArguments, Target};
 use crate::failure::{Code, Failure};
 use crate::page::Page;
 use crate::table::plain;
-use crate::{Answer, complain};
+use crate::{Answer, report};
 
-pub(crate) async fn run(operator: &Operator, page: &Page, what: &What) -> Answer {
-    let (given, order, hold) = ordered(what)?;
+pub(crate) async fn run(operator: &Operator, page: &Page, command: &Command) -> Answer {
+    let (given, order, hold) = ordered(command)?;
     let done = operator.operate(&given.name, &order).await;
     let done = done.map_err(|refused| Failure::of_order(&refused, &order))?;
     let mut code = Code::Done;
     if let Kept::Unaudited { why, .. } = &done.kept {
         let (why, id) = (plain(why), order.command_id());
-        complain(&format!("circuitctl: it is done, but not in the audit: {why}; repeat it with --id {id}"));
+        report(&format!("circuitctl: the order is done, but not in the audit: {why}; repeat it with --id {id}"));
         code = Code::Unaudited;
     }
     Ok((page.done(&given.name, &order, &done, hold), code))
 }
 
-/// Returns the order, and how long it holds by itself.
-fn ordered(what: &What) -> Result<(&Given, Order, Option<Duration>), Failure> {
-    let (given, mut order, create, hold) = match what {
-        What::Trip { order, create, hold } => {
+/// Returns the arguments of an order, the order itself, and the duration of its hold.
+fn ordered(command: &Command) -> Result<(&OrderArguments, Order, Option<Duration>), Failure> {
+    let (given, mut order, create, hold) = match command {
+        Command::Trip { order, create, hold } => {
             let mut trip = Order::trip(&by(order)?);
             if let Some(hold) = hold {
                 trip = trip.hold(*hold);
             }
             (order, trip, create.create, *hold)
         }
-        What::Reset { order, create, to, force } => {
+        Command::Reset { order, create, to, force } => {
             let to = match to {
                 Target::HalfOpen => To::HalfOpen,
                 Target::Closed => To::Closed,
@@ -43,7 +43,7 @@ fn ordered(what: &What) -> Result<(&Given, Order, Option<Duration>), Failure> {
             let reset = Order::reset(&by(order)?, to);
             (order, if *force { reset.force() } else { reset }, create.create, None)
         }
-        What::Disable { order, create, hold } => {
+        Command::Disable { order, create, hold } => {
             let disable = Order::disable(&by(order)?);
             let disable = match hold.hold {
                 Some(hold) => disable.hold(hold),
@@ -51,10 +51,14 @@ fn ordered(what: &What) -> Result<(&Given, Order, Option<Duration>), Failure> {
             };
             (order, disable, create.create, hold.hold)
         }
-        What::Resume { order } => (order, Order::resume(&by(order)?), false, None),
-        What::Forget { order } => (order, Order::forget(&by(order)?), false, None),
-        What::Status | What::Show { .. } | What::IsTripped { .. } | What::Audit { .. } | What::Watch { .. } => {
-            unreachable!("these are no acts")
+        Command::Resume { order } => (order, Order::resume(&by(order)?), false, None),
+        Command::Forget { order } => (order, Order::forget(&by(order)?), false, None),
+        Command::Status
+        | Command::Show { .. }
+        | Command::IsTripped { .. }
+        | Command::Audit { .. }
+        | Command::Watch { .. } => {
+            unreachable!("`main` runs these commands, because they send no order")
         }
     };
     if let Some(id) = &given.id {
@@ -69,12 +73,13 @@ fn ordered(what: &What) -> Result<(&Given, Order, Option<Duration>), Failure> {
     Ok((given, order, hold))
 }
 
-/// Who is asked for: an audit that says `unknown` would help nobody.
-fn by(given: &Given) -> Result<By, Failure> {
+/// Returns the operator of an order. Without a name the order is refused, because an act of an unknown user would make
+/// the audit useless.
+fn by(given: &OrderArguments) -> Result<By, Failure> {
     let login = || ["SUDO_USER", "USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
     let user = given.user.clone().or_else(|| login().find(|user| !user.trim().is_empty()));
     let Some(user) = user else {
-        return Err(Failure::new(Code::Usage, "usage", "nobody knows who you are: say it by --user NAME"));
+        return Err(Failure::new(Code::Usage, "usage", "the user is unknown: use --user NAME"));
     };
     By::new(&user, &given.reason).map_err(|error| Failure::new(Code::Usage, "usage", error.to_string()))
 }

@@ -1,4 +1,6 @@
-//! Which stores are meant, without ever printing a password.
+//! The stores of the command line, from their addresses. No output repeats a password.
+//!
+//! The program never creates a store, because an address without a store is more often mistyped than new.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -11,7 +13,7 @@ use tower_circuit_breaker::store::{AnyStore, PostgresStore, SqliteStore, StoreEr
 use crate::failure::{Code, Failure};
 use crate::mask::masked;
 
-/// The address of a store. It may hold a password, so it is never shown as it is.
+/// The address of a store. `Debug` masks the password in it.
 #[derive(Clone)]
 pub(crate) struct Address(String);
 
@@ -29,23 +31,24 @@ impl fmt::Debug for Address {
     }
 }
 
-/// What orders are given to, and the cache alone where there is one.
+/// The store that receives orders, and the cache alone if there is one.
 pub(crate) struct Stores {
     pub(crate) store: AnyStore,
     pub(crate) cache: Option<AnyStore>,
 }
 
-/// Opens them. Nothing is connected yet, and nothing is ever made: a store that is not there is more likely mistyped than new.
+/// Opens the stores, without a connection. A missing file or folder is refused, because creating it would hide a
+/// mistyped address.
 pub(crate) fn open(store: Option<&Address>, cache: Option<&Address>) -> Result<Stores, Failure> {
     let Some(store) = store.filter(|store| !store.0.is_empty()) else {
         return Err(Failure::new(
             Code::Usage,
             "usage",
-            "say where the circuits are: --store URL, or CIRCUIT_BREAKER_STORE",
+            "the address of the store is missing: use --store URL or CIRCUIT_BREAKER_STORE",
         ));
     };
     let store = opened(store)?;
-    // The settings of a service say `false` for none.
+    // The variable of the services may have the value `false` for no cache.
     let Some(cache) = cache.filter(|cache| !matches!(cache.0.as_str(), "" | "false")) else {
         return Ok(Stores { store, cache: None });
     };
@@ -53,7 +56,7 @@ pub(crate) fn open(store: Option<&Address>, cache: Option<&Address>) -> Result<S
         return Err(Failure::new(
             Code::Usage,
             "usage",
-            "a cache is Redis: its address begins with `redis:` or `rediss:`",
+            "a cache must be Redis, with an address that begins with `redis:` or `rediss:`",
         ));
     }
     let cache = opened(cache)?;
@@ -63,8 +66,8 @@ pub(crate) fn open(store: Option<&Address>, cache: Option<&Address>) -> Result<S
 fn opened(address: &Address) -> Result<AnyStore, Failure> {
     let url = address.0.as_str();
     let wrong = |error: StoreError| {
-        let why = error.chain().replace(url, &masked(url));
-        Failure::new(Code::Usage, "usage", format!("`{}` is no store: {why}", masked(url)))
+        let cause = error.chain().replace(url, &masked(url));
+        Failure::new(Code::Usage, "usage", format!("`{}` is no address of a store: {cause}", masked(url)))
     };
     match StoreKind::of(url) {
         Some(StoreKind::Sqlite) => {
@@ -87,18 +90,19 @@ fn opened(address: &Address) -> Result<AnyStore, Failure> {
     }
 }
 
-fn missing(what: &str, path: &Path) -> Failure {
-    let sentence = format!("there is no {what} `{}`: no circuit was ever kept there", masked(&path.to_string_lossy()));
-    Failure::new(Code::Away, "store_away", sentence)
+fn missing(kind: &str, path: &Path) -> Failure {
+    let path = masked(&path.to_string_lossy());
+    let sentence = format!("there is no {kind} `{path}`, so no circuit was ever stored there");
+    Failure::new(Code::Unavailable, "store_away", sentence)
 }
 
-/// Returns a text that some library made, without the passwords that this process was given.
+/// Masks in a text of a library each password that this process received in its arguments or variables.
 pub(crate) fn hide(text: &str) -> String {
     let variables = ["CIRCUIT_BREAKER_STORE", "CIRCUIT_BREAKER_CACHE"].into_iter().filter_map(std::env::var_os);
     let mut hidden = text.to_owned();
     for given in std::env::args_os().skip(1).chain(variables) {
         let given = given.to_string_lossy();
-        // As a whole, and what stands behind `--store=`.
+        // An argument is replaced as a whole, and also the part behind `--store=`.
         for part in [Some(&*given), given.split_once('=').map(|(_, value)| value)].into_iter().flatten() {
             let shown = masked(part);
             if !part.is_empty() && shown != part {

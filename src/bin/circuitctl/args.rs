@@ -1,6 +1,6 @@
-//! The arguments. What is written here for people is what `--help` says.
+//! The arguments of the program. The documentation of each item is the text of `--help`.
 
-#![expect(clippy::doc_markdown, reason = "a terminal shows it as it stands")]
+#![expect(clippy::doc_markdown, reason = "a terminal shows the text without Markdown")]
 
 use std::time::Duration;
 
@@ -11,99 +11,99 @@ use tower_circuit_breaker::state::Generation;
 use crate::address::Address;
 use crate::time::{Since, duration};
 
-/// Looks at circuit breakers in their store, and operates them: every instance on that store follows.
+/// Shows circuit breakers in their store, and operates them on every instance of that store.
 #[derive(Parser)]
 #[command(name = "circuitctl", version, after_help = AFTER, max_term_width = 110)]
 pub(crate) struct Arguments {
-    /// Where the circuits are kept: file:FOLDER, sqlite://PATH, postgres://USER:PASSWORD@HOST/DATABASE or redis://HOST
+    /// The address of the store: file:FOLDER, sqlite://PATH, postgres://USER:PASSWORD@HOST/DATABASE or redis://HOST
     #[arg(long, global = true, value_name = "URL", env = "CIRCUIT_BREAKER_STORE", hide_env_values = true)]
     pub(crate) store: Option<Address>,
-    /// The Redis in front of it, where instances have one: both are reached then
+    /// The address of the Redis in front of the store, if instances have one. Orders then reach both
     #[arg(long, global = true, value_name = "URL", env = "CIRCUIT_BREAKER_CACHE", hide_env_values = true)]
     pub(crate) cache: Option<Address>,
-    /// Print one JSON document, also of a refusal
+    /// Print one JSON document, also for a refusal
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// How long the store may take for each answer
+    /// The limit for each answer of the store
     #[arg(long, global = true, value_name = "TIME", default_value = "2s", value_parser = duration)]
     pub(crate) timeout: Duration,
     #[command(subcommand)]
-    pub(crate) what: What,
+    pub(crate) command: Command,
 }
 
-/// What is asked for.
+/// A command.
 #[derive(Subcommand)]
-pub(crate) enum What {
+pub(crate) enum Command {
     /// List every circuit
     Status,
-    /// Show one circuit: why, since when, what each instance counts
+    /// Show one circuit: its state, the reason, the time, the counts of each instance
     Show {
         #[arg(value_parser = name)]
         name: String,
     },
-    /// Say by the exit code whether a circuit is tripped: open, half-open or forced open
+    /// Report by the exit code whether a circuit is tripped: open, half-open or forced open
     IsTripped {
         #[arg(value_parser = name)]
         name: String,
     },
-    /// Force a circuit open: every call is rejected until a reset, or for as long as --for says
+    /// Force a circuit open, so that every call is rejected until a reset or for the time of --for
     Trip {
         #[command(flatten)]
-        order: Given,
+        order: OrderArguments,
         #[command(flatten)]
         create: Create,
-        /// Ends by itself after so long: 90s, 10m, 2h, 1d
+        /// End the hold after this time: 90s, 10m, 2h, 1d
         #[arg(long = "for", value_name = "TIME", value_parser = duration)]
         hold: Option<Duration>,
     },
-    /// End every override and the opening: probe, or close at once
+    /// End every override and the opening: begin to probe, or close at once
     Reset {
         #[command(flatten)]
-        order: Given,
+        order: OrderArguments,
         #[command(flatten)]
         create: Create,
-        /// Where it leads
+        /// The state after the reset
         #[arg(long, value_enum, default_value_t = Target::HalfOpen)]
         to: Target,
-        /// Also within 60 s of the trip
+        /// Reset also within 60 s of the trip
         #[arg(long)]
         force: bool,
     },
-    /// Let every call through, uncounted: nothing protects the service then
+    /// Let every call through without counting, so that nothing protects the service
     Disable {
         #[command(flatten)]
-        order: Given,
+        order: OrderArguments,
         #[command(flatten)]
         create: Create,
         #[command(flatten)]
         hold: Hold,
     },
-    /// Take an override away: what is beneath decides again. Undoes a trip by mistake
+    /// End an override, so that the circuit decides by itself again. Undoes a mistaken trip
     Resume {
         #[command(flatten)]
-        order: Given,
+        order: OrderArguments,
     },
-    /// Delete what the store keeps of a circuit that nobody has any more
+    /// Delete the record of a circuit that no instance has any more
     Forget {
         #[command(flatten)]
-        order: Given,
+        order: OrderArguments,
     },
-    /// Print who did what and why, and what circuits did themselves, the newest first
+    /// Print the acts of operators and the transitions of circuits, the newest first
     Audit {
-        /// Only of that circuit
+        /// Only rows of this circuit
         #[arg(long, value_name = "NAME", value_parser = name)]
         service: Option<String>,
-        /// Only what that operator did
+        /// Only acts of this operator
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
-        /// Only since then: 2h (ago), 2026-11-21, 2026-11-21T07:30 (UTC), or milliseconds since 1970
+        /// Only rows since this time: 2h (ago), 2026-11-21, 2026-11-21T07:30 (UTC), or milliseconds since 1970
         #[arg(long, value_name = "TIME")]
         since: Option<Since>,
-        /// At most so many rows
+        /// At most this number of rows
         #[arg(long, value_name = "ROWS", default_value_t = 100)]
         limit: usize,
     },
-    /// Print a line for each change as it happens, until Ctrl-C
+    /// Print a line for each change, until Ctrl-C
     Watch {
         /// Only these circuits
         #[arg(value_name = "NAME", value_parser = name)]
@@ -111,47 +111,47 @@ pub(crate) enum What {
     },
 }
 
-/// What every act is given.
+/// The arguments of every order.
 #[derive(Args)]
-pub(crate) struct Given {
+pub(crate) struct OrderArguments {
     /// The circuit
     #[arg(value_parser = name)]
     pub(crate) name: String,
-    /// Why: it is shown to everybody whose call is rejected, and kept in the audit
+    /// The reason, which every rejected call shows and the audit keeps
     #[arg(long)]
     pub(crate) reason: String,
-    /// Who acts. Otherwise SUDO_USER, USER or LOGNAME of the environment
+    /// The operator. Otherwise SUDO_USER, USER or LOGNAME of the environment
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
-    /// Name the order: given again with the same ID, it is done once
+    /// The id of the order. Repeated with the same ID, the order takes effect only once
     #[arg(long)]
     pub(crate) id: Option<String>,
-    /// Do it only if nothing has happened since that generation, which `show` prints
+    /// Refuse the order if the circuit has changed since this generation, which `show` prints
     #[arg(long, value_name = "GENERATION", value_parser = generation)]
     pub(crate) seen: Option<Generation>,
 }
 
-/// What acts have that may be the first of a circuit.
+/// The option of orders that may create the first record of a circuit.
 #[derive(Args)]
 pub(crate) struct Create {
-    /// Also if the store has no record of that name: a circuit that never failed has none
+    /// Also if the store has no record of this name, because a circuit that never failed has none
     #[arg(long)]
     pub(crate) create: bool,
 }
 
-/// For how long a circuit is disabled: it must be said.
+/// The duration of disabling. One of the options is required.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Hold {
-    /// Ends by itself after so long: 90s, 10m, 2h, 1d
+    /// Enable the circuit again after this time: 90s, 10m, 2h, 1d
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     pub(crate) hold: Option<Duration>,
-    /// Until somebody resumes or resets it
+    /// Disable the circuit until a resume or a reset
     #[arg(long)]
     pub(crate) indefinitely: bool,
 }
 
-/// Where a reset leads.
+/// The state after a reset.
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Target {
     /// Probes decide
@@ -170,16 +170,16 @@ fn generation(text: &str) -> Result<Generation, std::num::ParseIntError> {
 
 const AFTER: &str = "\
 Exit codes:
-  0  done; `is-tripped`: it is tripped
-  1  `is-tripped`: it is not tripped
-  2  the command makes no sense as it was written
-  3  refused: too early, stale, overtaken, nothing to resume, no usable record
-  4  the store is away, or is none: no tables, no permission
+  0  done; `is-tripped`: the circuit is tripped
+  1  `is-tripped`: the circuit is not tripped
+  2  the command is invalid
+  3  refused: too early, stale, superseded, nothing to resume, no usable record
+  4  the store is unavailable or cannot be used: no tables, no permission
   5  no such circuit in the store
-  6  done and binding, but not in the audit: repeat it with the --id that is printed
+  6  done, but not in the audit: repeat the order with the --id that is printed
   7  done, but the answer could not be printed
 
-Give the address by CIRCUIT_BREAKER_STORE where it has a password: others on the host can read arguments.
+If the address has a password, use CIRCUIT_BREAKER_STORE, because other users of the host can read arguments.
 
 Examples:
   circuitctl status

@@ -1,4 +1,5 @@
-//! What programs read: names and meanings here do not change, new ones may come. Times are milliseconds since 1970.
+//! The JSON documents for programs. Names and meanings do not change, and new names may be added. Times are
+//! milliseconds since 1970.
 
 use serde_json::{Value, json};
 use tower_circuit_breaker::operation::{Done, Kept, Order};
@@ -9,7 +10,7 @@ use crate::failure::Failure;
 use crate::table::is_tame;
 use crate::view::{End, View, end_of, is_tripped, word};
 
-/// One circuit. Without a readable record, `problem` says why, and most is null.
+/// One circuit. Without a readable record, `problem` has the reason and most other fields are null.
 pub(crate) fn circuit(view: &View<'_>) -> Value {
     let record = view.record.as_ref().ok();
     let (tripped, instances) = view.instances();
@@ -37,7 +38,7 @@ pub(crate) fn circuit(view: &View<'_>) -> Value {
     })
 }
 
-/// The same with what each instance said.
+/// One circuit with the entry of each instance.
 pub(crate) fn shown(view: &View<'_>) -> Value {
     let mut shown = circuit(view);
     let instances = view.record.as_ref().ok().map(|record| {
@@ -67,7 +68,7 @@ pub(crate) fn done(name: &str, order: &Order, done: &Done) -> Value {
     let (kept, generation) = match &done.kept {
         Kept::Stored { generation, .. } => ("stored", Some(generation.get())),
         Kept::Unaudited { generation, .. } => ("unaudited", Some(generation.get())),
-        // Of registries, which have circuits.
+        // Only a registry, which has circuits, returns these.
         Kept::Nowhere | Kept::Here { .. } | _ => ("unknown", None),
     };
     json!({
@@ -85,7 +86,7 @@ pub(crate) fn audit(rows: &[AuditRow]) -> Value {
     json!({ "rows": rows })
 }
 
-/// A document by itself, as it is what is printed instead of any other.
+/// Returns the document that is printed for a failure, in place of any other document.
 pub(crate) fn failed(failure: &Failure) -> String {
     let error = json!({
         "code": failure.code as u8,
@@ -97,14 +98,15 @@ pub(crate) fn failed(failure: &Failure) -> String {
     line(&json!({ "error": error }))
 }
 
-/// A document in a line. It may end on a terminal, too, and JSON escapes but the first of what commands one.
+/// Returns a document in one line. All control characters are escaped, because a terminal may show the document, and
+/// JSON escapes only the characters below U+0020.
 pub(crate) fn line(document: &Value) -> String {
     let mut line = String::new();
     for c in document.to_string().chars() {
         if is_tame(c) {
             line.push(c);
         } else {
-            // None of them is beyond four digits, and none stands outside a string.
+            // These characters have at most four hexadecimal digits, and occur only inside strings.
             line.push_str(&format!("\\u{:04x}", u32::from(c)));
         }
     }
@@ -119,7 +121,7 @@ fn until(end: End) -> Option<u64> {
     }
 }
 
-/// What ends it, where that is no point in time.
+/// Returns the kind of event that ends a state.
 const fn ends(end: End) -> Option<&'static str> {
     match end {
         End::None => None,

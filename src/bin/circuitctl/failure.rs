@@ -1,6 +1,6 @@
-//! How it ended, in a number for scripts and a sentence for people.
+//! The failures of commands: an exit code for scripts and a sentence for people.
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "what a later library refuses is a refusal, in its own words")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "a new kind of refusal is a refusal, with the library's sentence")]
 
 use std::process::ExitCode;
 
@@ -15,10 +15,10 @@ pub(crate) enum Code {
     NotTripped = 1,
     Usage = 2,
     Refused = 3,
-    Away = 4,
+    Unavailable = 4,
     Unknown = 5,
     Unaudited = 6,
-    Unsaid = 7,
+    Unprinted = 7,
 }
 
 impl From<Code> for ExitCode {
@@ -27,15 +27,15 @@ impl From<Code> for ExitCode {
     }
 }
 
-/// Why nothing, or not everything, was done.
+/// A command that failed, or was not carried out completely.
 pub(crate) struct Failure {
     pub(crate) code: Code,
-    /// For programs: a word that does not change.
+    /// The kind of failure, as a word for programs that does not change.
     pub(crate) kind: &'static str,
     pub(crate) sentence: String,
-    /// The name that was perhaps meant.
+    /// The nearest name that exists, if the name was perhaps mistyped.
     pub(crate) nearest: Option<String>,
-    /// With which the order is to be given again, if nobody knows whether it was done.
+    /// The id for repeating an order with an unknown result.
     pub(crate) id: Option<String>,
 }
 
@@ -45,30 +45,30 @@ impl Failure {
     }
 
     pub(crate) fn of_store(error: &StoreError) -> Self {
-        let what = match error.kind() {
-            StoreErrorKind::Unavailable => "the store is away",
+        let problem = match error.kind() {
+            StoreErrorKind::Unavailable => "the store is unavailable",
             StoreErrorKind::TimedOut => "the store does not answer",
             _ => "the store cannot be used",
         };
-        Self::new(Code::Away, "store_away", hinted(format!("{what}: {}", error.chain())))
+        Self::new(Code::Unavailable, "store_away", hinted(format!("{problem}: {}", error.chain())))
     }
 
-    /// Of something that was only looked at.
-    pub(crate) fn of_look(refused: &Refused) -> Self {
+    /// Returns the failure of a command that only reads.
+    pub(crate) fn of_read(refused: &Refused) -> Self {
         match refused {
             Refused::Store { problem, .. } => {
-                Self::new(Code::Away, "store_away", hinted(format!("the store cannot be asked: {problem}")))
+                Self::new(Code::Unavailable, "store_away", hinted(format!("the store cannot be read: {problem}")))
             }
             Refused::NoRecord { name, nearest, .. } => {
-                let meant = nearest.as_ref().map_or(String::new(), |nearest| format!("; did you mean `{nearest}`?"));
-                let sentence = format!("the store has no record of `{name}`{meant}");
+                let hint = nearest.as_ref().map_or(String::new(), |nearest| format!("; did you mean `{nearest}`?"));
+                let sentence = format!("the store has no record of `{name}`{hint}");
                 Self { nearest: nearest.clone(), ..Self::new(Code::Unknown, "no_such_circuit", sentence) }
             }
             other => Self::of_refusal(other),
         }
     }
 
-    /// Of an order.
+    /// Returns the failure of an order, with the option that would help.
     pub(crate) fn of_order(refused: &Refused, order: &Order) -> Self {
         let mut failure = Self::of_refusal(refused);
         match refused {
@@ -88,7 +88,7 @@ impl Failure {
     fn of_refusal(refused: &Refused) -> Self {
         let (code, kind) = match refused {
             Refused::NoSuchCircuit { .. } | Refused::NoRecord { .. } => (Code::Unknown, "no_such_circuit"),
-            Refused::Store { .. } => (Code::Away, "store_away"),
+            Refused::Store { .. } => (Code::Unavailable, "store_away"),
             Refused::Invalid { .. } => (Code::Usage, "usage"),
             Refused::Cooldown { .. } => (Code::Refused, "cooldown"),
             Refused::Stale { .. } => (Code::Refused, "stale"),
@@ -106,7 +106,7 @@ impl Failure {
     }
 }
 
-/// Says what to do where that is not plain.
+/// Adds a remedy to a sentence that does not contain one.
 fn hinted(mut sentence: String) -> String {
     if sentence.contains("has no table") || sentence.contains("has no column") {
         sentence.push_str("; is it the right database? docs/schema has the definitions");

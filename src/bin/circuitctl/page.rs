@@ -1,4 +1,4 @@
-//! What people read, or the document instead.
+//! The output of each command: text for people, or with `--json` a document from `document`.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::table::{Colour, Table, painted, plain};
 use crate::time::{brief, utc};
 use crate::view::{End, View, colour, end_of, word};
 
-/// How to print.
+/// The form of the output.
 pub(crate) struct Page {
     pub(crate) json: bool,
     pub(crate) colour: bool,
@@ -27,7 +27,7 @@ impl Page {
             return document::line(&json!({ "circuits": circuits, "now": now }));
         }
         if views.is_empty() {
-            return "the store has no circuit: one that never failed has no record\n".to_owned();
+            return "the store has no record, because a circuit that never failed has none\n".to_owned();
         }
         let mut table = Table::new(&["CIRCUIT", "STATE", "UNTIL", "INSTANCES", "AGE", "REASON"]);
         for view in views {
@@ -63,7 +63,7 @@ impl Page {
             },
         );
         let ago = |at: Timestamp| format!("{} UTC, {} ago", utc(at), brief(view.now.since(at)));
-        line("since", &view.since().map_or_else(|| "it never changed".to_owned(), ago));
+        line("since", &view.since().map_or_else(|| "the circuit has never changed".to_owned(), ago));
         line("reason", &plain(&or_dash(view.reason())));
         if view.mode() != Some(Mode::Automatic) {
             let because = if record.reason.is_empty() { String::new() } else { format!(": {}", plain(&record.reason)) };
@@ -118,12 +118,12 @@ impl Page {
         }
         let name = plain(name);
         if order.act() == Act::Forget {
-            return format!("`{name}` is forgotten; an instance that still has it will write it again\n");
+            return format!("`{name}` is forgotten; an instance that still has the circuit writes a new record\n");
         }
         let until = match (order.act(), hold) {
             (_, Some(hold)) => format!(" for {}", brief(hold)),
             (Act::Trip, None) => " until a reset".to_owned(),
-            (Act::Disable, None) => " until somebody resumes it".to_owned(),
+            (Act::Disable, None) => " until a resume".to_owned(),
             _ => String::new(),
         };
         let kept = if matches!(done.kept, Kept::Unaudited { .. }) {
@@ -139,7 +139,7 @@ impl Page {
             return document::line(&document::audit(rows));
         }
         if rows.is_empty() {
-            return "no row of the audit is like that\n".to_owned();
+            return "no row of the audit matches\n".to_owned();
         }
         let mut table = Table::new(&["TIME (UTC)", "CIRCUIT", "ACTION", "USER", "INSTANCE", "REASON"]);
         for row in rows {
@@ -150,7 +150,7 @@ impl Page {
         table.lines(0, self.colour)
     }
 
-    /// A line of `watch`, or a document in one line.
+    /// Returns a line of `watch`. Without a view the record was deleted.
     pub(crate) fn change(&self, name: &str, view: Option<&View<'_>>) -> String {
         let Some(view) = view else {
             return if self.json {
@@ -182,7 +182,7 @@ impl Page {
     }
 }
 
-/// What a state lasts until, in words that fit behind "until".
+/// Returns the end of a state, in words that fit behind "until".
 fn until(end: End) -> String {
     match end {
         End::None => "-".to_owned(),

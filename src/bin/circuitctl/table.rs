@@ -1,8 +1,8 @@
-//! Text for a terminal: columns that are aligned, and nothing in them that is not text.
+//! Text for a terminal: aligned columns, colours, and escapes for control characters.
 
 use crate::is_terminal;
 
-/// The colours of states; each of them is in words, too.
+/// The colours of states. No state is recognisable by its colour alone.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Colour {
     None,
@@ -11,13 +11,14 @@ pub(crate) enum Colour {
     Green,
 }
 
-/// Whether to use them: for a person, unless they say no (<https://no-color.org>).
+/// Returns true if colours are wanted, which is on a terminal without `NO_COLOR` (<https://no-color.org>).
 pub(crate) fn colour() -> bool {
     let is = |name: &str, text: &str| std::env::var_os(name).is_some_and(|value| value == text);
     is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && !is("TERM", "dumb")
 }
 
-/// Paints a text that is padded already: what paints it has no width.
+/// Returns the text in a colour. The text is padded before it is coloured, because the control characters of the colour
+/// have no width.
 pub(crate) fn painted(text: &str, colour: Colour) -> String {
     let code = match colour {
         Colour::None => return text.to_owned(),
@@ -28,8 +29,8 @@ pub(crate) fn painted(text: &str, colour: Colour) -> String {
     format!("\u{1b}[{code}m{text}\u{1b}[0m")
 }
 
-/// Returns the text with everything escaped that moves the cursor, ends the line or turns the text around. What a store holds was
-/// written by others.
+/// Returns the text with escapes for all characters that move the cursor, end the line or reverse the direction of
+/// text. Other programs may have written the content of the store.
 pub(crate) fn plain(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut plain, c| {
         if is_tame(c) {
@@ -41,12 +42,13 @@ pub(crate) fn plain(text: &str) -> String {
     })
 }
 
+/// Returns true if the character has no effect on the terminal but its own glyph.
 pub(crate) fn is_tame(c: char) -> bool {
     !c.is_control()
         && !matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Rows under a heading, each column as wide as its widest cell. The last is as long as it is.
+/// Rows under a heading. Each column is as wide as its widest cell, and the last column is not padded.
 pub(crate) struct Table {
     rows: Vec<Vec<(String, Colour)>>,
 }
@@ -60,7 +62,7 @@ impl Table {
         self.rows.push(cells.into_iter().map(|(text, colour)| (plain(&text), colour)).collect());
     }
 
-    /// Returns the lines, each indented by so much.
+    /// Returns the lines, each indented by this number of spaces.
     pub(crate) fn lines(&self, indent: usize, colours: bool) -> String {
         let width = |column: usize| self.rows.iter().map(|row| row[column].0.chars().count()).max().unwrap_or(0);
         let columns = self.rows[0].len();

@@ -1,15 +1,18 @@
-//! Durations and points in time, as people write and read them. Dates are UTC.
+//! Durations and times in the form in which people write and read them. Dates are UTC.
+//!
+//! The conversion of dates is here, because it needs fewer lines than a dependency.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use tower_circuit_breaker::record::Timestamp;
 
-/// Reads `90s`, `10m`, `1h30m`, `250 ms`. Without a unit it is refused: 5 of what?
+/// Reads a duration such as `90s`, `10m`, `1h30m` or `250 ms`. A number without a unit is refused, because its unit
+/// would be a guess.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     parse(text)
         .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| "it is a number with its unit, like 90s, 10m, 2h or 1d".to_owned())
+        .ok_or_else(|| "expected a number with a unit, such as 90s, 10m, 2h or 1d".to_owned())
 }
 
 fn parse(text: &str) -> Option<Duration> {
@@ -29,7 +32,7 @@ fn parse(text: &str) -> Option<Duration> {
             "d" => 86_400_000,
             _ => return None,
         };
-        // Each unit once, the larger first: `10s 2h` is a slip.
+        // Each unit may occur once, in descending order, because `10s 2h` is probably a typing error.
         if millis >= before {
             return None;
         }
@@ -40,7 +43,7 @@ fn parse(text: &str) -> Option<Duration> {
     Some(sum)
 }
 
-/// Since when: so long ago, or a point in time.
+/// A beginning: a duration before now, or a time.
 #[derive(Clone, Copy)]
 pub(crate) enum Since {
     Ago(Duration),
@@ -48,7 +51,7 @@ pub(crate) enum Since {
 }
 
 impl Since {
-    /// Returns the point in time, by the clock of the store.
+    /// Returns the time, by the clock of the store.
     pub(crate) fn from(self, now: Timestamp) -> Timestamp {
         match self {
             Self::Ago(ago) => now.saturating_sub(ago),
@@ -64,7 +67,7 @@ impl FromStr for Since {
         let text = text.trim();
         let at = || text.parse().ok().map(Timestamp::from_millis).or_else(|| date(text)).map(Self::At);
         let ago = || duration(text).ok().map(Self::Ago);
-        ago().or_else(at).ok_or_else(|| "it is like 2h, 2026-11-21 or 2026-11-21T07:30".to_owned())
+        ago().or_else(at).ok_or_else(|| "expected a time such as 2h, 2026-11-21 or 2026-11-21T07:30".to_owned())
     }
 }
 
@@ -81,7 +84,7 @@ fn date(text: &str) -> Option<Timestamp> {
         return None;
     }
     let days = days_of(year, month, of_month);
-    // The 31st of April is none.
+    // A day that does not exist, such as the 31st of April, becomes another date by this conversion.
     let exists = civil(days) == (year, month, of_month);
     exists.then(|| Timestamp::from_millis((days * 86_400 + hour * 3_600 + minute * 60 + second) * 1_000))
 }
@@ -110,13 +113,14 @@ pub(crate) fn brief(duration: Duration) -> String {
     }
 }
 
-/// Days since 1970 in the Gregorian calendar, by years that begin in March (Hinnant, `days_from_civil`).
+/// Returns the days since 1970 in the Gregorian calendar, by years that begin in March, so that a leap day is the last
+/// day of its year (Hinnant, `days_from_civil`).
 fn days_of(year: u64, month: u64, day: u64) -> u64 {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - TO_1970
 }
 
-/// The inverse.
+/// Returns year, month and day. Reverses `days_of`.
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + TO_1970;
     let (era, of_era) = (days / 146_097, days % 146_097);
@@ -128,7 +132,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
     if month < 10 { (year, month + 3, day) } else { (year + 1, month - 9, day) }
 }
 
-/// Days from the first of March of the year 0.
+/// The days from the first of March of the year 0 to 1970.
 const TO_1970: u64 = 719_468;
 
 #[cfg(test)]
@@ -170,7 +174,7 @@ mod tests {
         for text in ["2023-02-29", "2026-04-31", "2026-13-01", "2026-11-21T24:00", "2026-11", "now", "", "0000-01-01"] {
             assert_eq!(date(text), None, "{text}");
         }
-        assert!(!utc(Timestamp::from_millis(u64::MAX)).is_empty(), "garbage in a store is no panic");
+        assert!(!utc(Timestamp::from_millis(u64::MAX)).is_empty(), "an impossible time in a store causes no panic");
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! What a record says, in the words that tables and documents share.
+//! The content of a record, in the words that tables and documents share.
+//!
+//! Text and JSON take their values from here, so that they cannot contradict each other.
 
 use std::time::Duration;
 
@@ -10,24 +12,24 @@ use tower_circuit_breaker::state::Mode;
 use crate::failure::{Code, Failure};
 use crate::table::Colour;
 
-/// One circuit as the store has it.
+/// One circuit in the store.
 pub(crate) struct View<'a> {
     pub(crate) name: &'a str,
     pub(crate) now: Timestamp,
-    /// The record, or why nothing is known.
+    /// The record, or the reason why it cannot be read.
     pub(crate) record: Result<&'a CircuitRecord, String>,
 }
 
-/// What ends a state.
+/// The event that ends a state.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// Calls do.
+    /// The outcomes of calls, so that there is nothing to show.
     None,
     At {
         left: Duration,
         at: Timestamp,
     },
-    /// It is over: the next call probes.
+    /// The next call, because the open duration has passed and that call is a probe.
     NextCall,
     Reset,
     Resume,
@@ -36,7 +38,7 @@ pub(crate) enum End {
 impl<'a> View<'a> {
     pub(crate) fn of(shown: &'a Shown) -> Self {
         let record = match &shown.record {
-            // Of one that could not be read there is the version only.
+            // A record of a later version that could not be read has only its version, and is otherwise empty.
             Ok(record) if !record.is_writable() && *record == nothing(record.version, &shown.name) => {
                 Err(format!("the record is of version {}, which a later release wrote", record.version))
             }
@@ -50,7 +52,7 @@ impl<'a> View<'a> {
         record.held(self.now).map_or(Mode::Automatic, |held| held.mode)
     }
 
-    /// What a caller meets.
+    /// Returns the state as a caller experiences it.
     pub(crate) fn word(&self) -> &'static str {
         match self.record {
             Ok(record) => word(record.state, self.mode_of(record)),
@@ -62,7 +64,7 @@ impl<'a> View<'a> {
         self.record.as_ref().ok().map(|record| self.mode_of(record))
     }
 
-    /// The word for a person, who must also see a shadow.
+    /// Returns the state for people, who must also see that a circuit is in shadow.
     pub(crate) fn words(&self) -> String {
         let shadow = if self.mode() == Some(Mode::Shadow) { " (shadow)" } else { "" };
         format!("{}{shadow}", self.word())
@@ -72,7 +74,7 @@ impl<'a> View<'a> {
         colour(self.word())
     }
 
-    /// Whether it is tripped: open, half-open or forced open, as it was published last.
+    /// Returns true if the published state is open, half-open or forced open.
     pub(crate) fn tripped(&self) -> Result<bool, Failure> {
         match &self.record {
             Ok(record) => Ok(is_tripped(record.state, self.mode_of(record))),
@@ -98,7 +100,7 @@ impl<'a> View<'a> {
         record.held(self.now).map(|held| held.at).or(record.last_state_change)
     }
 
-    /// Why it is as it is.
+    /// Returns the reason of the present state.
     pub(crate) fn reason(&self) -> String {
         match &self.record {
             Ok(record) => match record.held(self.now) {
@@ -109,7 +111,8 @@ impl<'a> View<'a> {
         }
     }
 
-    /// How many instances said that theirs is tripped, of how many that said anything.
+    /// Returns the number of instances that have reported a tripped circuit, and the number of instances that have
+    /// reported.
     pub(crate) fn instances(&self) -> (usize, usize) {
         let Ok(record) = self.record else { return (0, 0) };
         let tripped = record.instances.values().filter(|entry| is_tripped(entry.state, entry.mode)).count();
@@ -117,6 +120,7 @@ impl<'a> View<'a> {
     }
 }
 
+/// Returns the record that `decode` returns for a later version.
 fn nothing(version: u32, name: &str) -> CircuitRecord {
     let mut nothing = CircuitRecord::unknown(name);
     nothing.version = version;
@@ -146,7 +150,7 @@ pub(crate) fn colour(word: &str) -> Colour {
     }
 }
 
-/// What ends the state of one instance.
+/// Returns the event that ends the state of one instance. The end of a hold is shown for the whole circuit.
 pub(crate) fn end_of(entry: &InstanceEntry, now: Timestamp) -> End {
     match entry.mode {
         Mode::Automatic | Mode::Shadow => end(entry.state, entry.open_for(now), now),

@@ -1,4 +1,4 @@
-//! The audit.
+//! The cases of the audit: order, repetition, a new start, filters.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(super) async fn once(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     let rows = rows(trial, now(trial, store).await?, "a");
     append(trial, store, &rows[..3]).await?;
     append(trial, store, &rows[..3]).await?;
-    // Some are known, some are new, one is there twice: what a writer gives again whose answer was lost.
+    // Rows that are known, rows that are new, and one row twice: a writer appends such a batch after a lost answer.
     let mixed = [&rows[1..], &rows[4..5]].concat();
     append(trial, store, &mixed).await?;
     append(trial, store, &mixed).await?;
@@ -65,18 +65,18 @@ pub(super) async fn filter(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     let by_ann = AuditFilter::new().service(&ours[0].service).user("Ann O'Dea");
     expect(trial, store, "of one user", &by_ann, &of_ann).await?;
     expect(trial, store, "the newest one of one user", &by_ann.clone().limit(1), &of_ann[2..]).await?;
-    expect(trial, store, "of somebody else", &by_ann.user("ann o'dea"), &[]).await?;
-    let nobody = AuditFilter::new().service(&trial.name("nobody"));
-    expect(trial, store, "of a circuit without rows", &nobody, &[]).await?;
-    // Others may append meanwhile, so only ours are looked at.
+    expect(trial, store, "of another user", &by_ann.user("ann o'dea"), &[]).await?;
+    let empty = AuditFilter::new().service(&trial.name("empty"));
+    expect(trial, store, "of a circuit without rows", &empty, &[]).await?;
+    // Other users of the server may append rows meanwhile, so the other rows are left out of the comparison.
     let since = AuditFilter::new().since(ours[4].timestamp).limit(1000);
-    let all = trial.ask("audit", || store.audit(&since)).await?;
+    let all = trial.run("audit", || store.audit(&since)).await?;
     let both = |row: &&AuditRow| row.service == ours[0].service || row.service == theirs[0].service;
     let expected = [&ours[4], &theirs[4], &ours[5], &theirs[5]].map(Clone::clone).to_vec();
     trial.same("of all circuits", &all.iter().filter(both).cloned().collect::<Vec<_>>(), &expected)
 }
 
-/// Returns six rows, each a second after the one before, whose ids sort the other way.
+/// Returns six rows, each a second later than the row before. The ids descend, so that a store which sorts by id fails.
 fn rows(trial: &Trial<'_, '_>, now: Timestamp, part: &str) -> Vec<AuditRow> {
     let service = trial.name(part);
     let random = random::bits();
@@ -97,11 +97,11 @@ fn rows(trial: &Trial<'_, '_>, now: Timestamp, part: &str) -> Vec<AuditRow> {
 }
 
 async fn now(trial: &Trial<'_, '_>, store: &AnyStore) -> Result<Timestamp, Failure> {
-    Ok(trial.ask("load_many", || store.load_many(&[])).await?.now)
+    Ok(trial.run("load_many", || store.load_many(&[])).await?.now)
 }
 
 async fn append(trial: &Trial<'_, '_>, store: &AnyStore, rows: &[AuditRow]) -> Result<(), Failure> {
-    trial.ask("append_audit", || store.append_audit(rows)).await
+    trial.run("append_audit", || store.append_audit(rows)).await
 }
 
 async fn expect(
@@ -111,7 +111,7 @@ async fn expect(
     filter: &AuditFilter,
     expected: &[AuditRow],
 ) -> Result<(), Failure> {
-    let found = trial.ask("audit", || store.audit(filter)).await?;
+    let found = trial.run("audit", || store.audit(filter)).await?;
     if found == expected {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! The register, asked by many at once.
+//! The cases of many writers at the same time.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(super) async fn one_winner(trial: &Trial<'_, '_>) -> Result<(), Failure> {
             _ => Some(trial.create(store, &name, &record(&name, 0)).await?),
         };
         let mut writers = JoinSet::new();
-        // Without it the first would be done before the second has begun.
+        // Without the barrier the first writer would end before the second begins.
         let together = Arc::new(Barrier::new(64));
         for number in 1..=64 {
             let (store, together) = (store.clone(), Arc::clone(&together));
@@ -40,9 +40,9 @@ pub(super) async fn one_winner(trial: &Trial<'_, '_>) -> Result<(), Failure> {
             return Err(trial.failure(format!("{round}: expected one winner, found {}", winners.len())));
         };
         for current in seen {
-            trial.holds("what a loser was told", current, &record(&name, winner))?;
+            trial.holds("the value that a loser sees", current, &record(&name, winner))?;
         }
-        trial.holds("what is there", trial.load(store, &name).await?, &record(&name, winner))?;
+        trial.holds("the stored value", trial.load(store, &name).await?, &record(&name, winner))?;
     }
     Ok(())
 }
@@ -51,7 +51,7 @@ pub(super) async fn nothing_lost(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     let name = trial.name("a");
     let mut writers = JoinSet::new();
     let together = Arc::new(Barrier::new(8));
-    // Each with a store that it opened itself, as if it were another process.
+    // Each writer opens the store itself, like a process of its own.
     for _ in 0..8 {
         let (store, name, together) = (trial.open().await, name.clone(), Arc::clone(&together));
         writers.spawn(async move {
@@ -72,10 +72,10 @@ pub(super) async fn nothing_lost(trial: &Trial<'_, '_>) -> Result<(), Failure> {
 
 async fn increment(store: &impl Store, name: &str) -> Result<(), StoreError> {
     let names = [name.to_owned()];
-    // Whoever conflicts has seen another's increment, so 64 conflicts are more than there can be.
+    // Each conflict means that another writer has made one of the 64 increments, so 64 conflicts cannot happen.
     for _ in 0..64 {
         let current = insist(|| store.load_many(&names)).await?.entries.pop().flatten();
-        // Let others write in between.
+        // Gives the other writers a chance to write between this load and the write.
         yield_now().await;
         let next = current.as_ref().and_then(|current| number(&current.bytes)).unwrap_or(0) + 1;
         let write = writing(name, current.as_ref().map(|current| &current.etag), &record(name, next));

@@ -1,4 +1,4 @@
-//! Names: whatever a circuit may be called, a store can keep.
+//! The cases of names: a store must keep every name that a circuit can have apart from every other name.
 
 use super::Failure;
 use super::trial::{Trial, record};
@@ -30,7 +30,7 @@ pub(super) async fn names(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     for (number, name) in (0..).zip(&names) {
         trial.create(store, name, &record(name, number)).await?;
     }
-    let loaded = trial.ask("load_many", || store.load_many(&names)).await?;
+    let loaded = trial.run("load_many", || store.load_many(&names)).await?;
     trial.same("the number of entries", &loaded.entries.len(), &names.len())?;
     let mut etags = Vec::new();
     for ((number, name), found) in (0..).zip(&names).zip(loaded.entries) {
@@ -43,7 +43,7 @@ pub(super) async fn names(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     for (name, etag) in names.iter().zip(&etags).step_by(2) {
         trial.same(&format!("deleting `{name}`"), &trial.delete(store, name, etag).await?, &true)?;
     }
-    let loaded = trial.ask("load_many", || store.load_many(&names)).await?;
+    let loaded = trial.run("load_many", || store.load_many(&names)).await?;
     for ((number, name), found) in (0..).zip(&names).zip(loaded.entries) {
         let what = format!("under `{name}`, after every second was deleted");
         if number % 2 == 0 {
@@ -55,8 +55,9 @@ pub(super) async fn names(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     clear(trial, store, &names).await
 }
 
+/// Deletes the records, because some of the names are without the prefix of the run and may remain from an earlier run.
 async fn clear(trial: &Trial<'_, '_>, store: &AnyStore, names: &[String]) -> Result<(), Failure> {
-    let loaded = trial.ask("load_many", || store.load_many(names)).await?;
+    let loaded = trial.run("load_many", || store.load_many(names)).await?;
     for (name, found) in names.iter().zip(loaded.entries) {
         if let Some(found) = found {
             trial.delete(store, name, &found.etag).await?;
@@ -65,7 +66,7 @@ async fn clear(trial: &Trial<'_, '_>, store: &AnyStore, names: &[String]) -> Res
     Ok(())
 }
 
-/// Returns names that escapes, folders, patterns, quotes and collations could take for each other.
+/// Returns names that a store could confuse by escapes, folders, patterns, quotes or collations.
 fn awkward(prefix: &str) -> Vec<String> {
     const PARTS: &[&str] = &[
         "a",
@@ -158,7 +159,7 @@ fn awkward(prefix: &str) -> Vec<String> {
         [("x", "a"), ("x", "b"), ("x", "A"), ("x", ""), ("/", ""), ("\"", ""), ("\u{1f980}", "")]
             .map(|(unit, end)| filled(unit, end)),
     );
-    // The beginning of the others, one byte shorter.
+    // A proper prefix of the names above, so that a store which compares prefixes fails.
     let short = filled("x", "a");
     names.push(short[..short.len() - 1].to_owned());
     names

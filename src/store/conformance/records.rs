@@ -1,4 +1,4 @@
-//! The register: one writer, one name at a time.
+//! The cases of a single writer: loads, writes, conflicts and deletions of one record after the other.
 
 use super::Failure;
 use super::trial::{Trial, insist, record, writing};
@@ -12,7 +12,7 @@ pub(super) async fn absent(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     let [first, second, third] = [1, 2, 3].map(|number| record(&name, number));
     let etag = trial.create(store, &name, &first).await?;
     trial.holds("after the first write", trial.load(store, &name).await?, &first)?;
-    // The etag that a write returned and the one that a load returns are both good for the next write.
+    // The next write must accept the etag that a write returned, and the etag that a load returned.
     let written = trial.write(store, &name, Some(&etag), &second).await?;
     trial.applied("on the etag of the first write", written)?;
     let etag = trial.holds("after the second write", trial.load(store, &name).await?, &second)?;
@@ -29,7 +29,7 @@ pub(super) async fn conflict(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     let old = trial.create(store, &name, &first).await?;
     let written = trial.write(store, &name, Some(&old), &second).await?;
     trial.applied("on the etag of the first write", written)?;
-    for (expected, what) in [(Some(&old), "on an etag of before"), (None, "expecting None where something is")] {
+    for (expected, what) in [(Some(&old), "on an old etag"), (None, "expecting None where a value is")] {
         let written = trial.write(store, &name, expected, &third).await?;
         trial.holds(what, trial.conflict(what, written)?, &second)?;
         trial.holds("after that conflict", trial.load(store, &name).await?, &second)?;
@@ -47,25 +47,25 @@ pub(super) async fn vanished(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     let (here, gone) = (trial.name("here"), trial.name("gone"));
     let etag = trial.create(store, &here, &record(&here, 1)).await?;
     let written = trial.write(store, &gone, Some(&etag), &record(&gone, 2)).await?;
-    let what = "on an etag where nothing is";
+    let what = "on an etag where no value is";
     trial.nothing(what, trial.conflict(what, written)?.as_ref())?;
     trial.nothing("after that conflict", trial.load(store, &gone).await?.as_ref())
 }
 
 pub(super) async fn load_many(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     let store = &trial.open().await;
-    let none = trial.ask("load_many of no names", || store.load_many(&[])).await?;
+    let none = trial.run("load_many of no names", || store.load_many(&[])).await?;
     trial.same("the entries for no names", &none.entries.len(), &0)?;
     let [c, a, b] = ["c", "a", "b"].map(|part| trial.name(part));
     for name in [&c, &a, &b] {
         trial.create(store, name, &record(name, 1)).await?;
     }
-    // As many as an application with a circuit for each customer asks for at once.
+    // An application with a circuit for each customer loads this many names at once.
     let strangers = (0..300).map(|number| trial.name(&format!("stranger-{number}")));
     let mut names = vec![b.clone(), trial.name("absent"), c.clone(), b.clone(), a.clone(), trial.name("absent")];
     names.extend(strangers);
     names.push(c.clone());
-    let loaded = trial.ask("load_many", || store.load_many(&names)).await?;
+    let loaded = trial.run("load_many", || store.load_many(&names)).await?;
     trial.same("the number of entries", &loaded.entries.len(), &names.len())?;
     for (at, (name, found)) in names.iter().zip(loaded.entries).enumerate() {
         let what = format!("at place {at}, for `{name}`");
@@ -86,18 +86,18 @@ pub(super) async fn delete(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     let old = trial.create(store, &name, &first).await?;
     let written = trial.write(store, &name, Some(&old), &second).await?;
     let etag = trial.applied("on the etag of the first write", written)?;
-    trial.same("deleting on an etag of before", &trial.delete(store, &name, &old).await?, &false)?;
+    trial.same("deleting on an old etag", &trial.delete(store, &name, &old).await?, &false)?;
     trial.holds("after that", trial.load(store, &name).await?, &second)?;
     trial.same("deleting on the right etag", &trial.delete(store, &name, &etag).await?, &true)?;
     trial.nothing("after that", trial.load(store, &name).await?.as_ref())?;
     trial.same("deleting again", &trial.delete(store, &name, &etag).await?, &false)?;
-    let nowhere = trial.name("nowhere");
-    trial.same("deleting what never was", &trial.delete(store, &nowhere, &kept).await?, &false)?;
-    // An etag that names other bytes later, as a count that begins again does, would let an old writer win.
+    let unused = trial.name("unused");
+    trial.same("deleting a name that never had a value", &trial.delete(store, &unused, &kept).await?, &false)?;
+    // If an etag could name other bytes later, as a count that begins again does, an old writer would win.
     let etag = trial.create(store, &name, &first).await?;
     trial.same("deleting the first version", &trial.delete(store, &name, &etag).await?, &true)?;
     trial.create(store, &name, &second).await?;
-    trial.same("deleting on the etag of what was deleted", &trial.delete(store, &name, &etag).await?, &false)?;
+    trial.same("deleting on the etag of the deleted version", &trial.delete(store, &name, &etag).await?, &false)?;
     trial.holds("after that", trial.load(store, &name).await?, &second)?;
     trial.holds("under another name", trial.load(store, &other).await?, &record(&other, 1))?;
     Ok(())
@@ -134,7 +134,7 @@ pub(super) async fn foreign(trial: &Trial<'_, '_>) -> Result<(), Failure> {
         };
         trial.applied(&format!("writing {text:?}"), written)?;
         let etag = trial.holds("that is no record", trial.load(store, &name).await?, text.as_bytes())?;
-        // A corrupt record is replaced by whoever finds it.
+        // An instance that finds a corrupt record replaces it, so a store must allow the write.
         let written = trial.write(store, &name, Some(&etag), &record(&name, 1)).await?;
         trial.applied(&format!("replacing {text:?}"), written)?;
         trial.holds("after that", trial.load(store, &name).await?, &record(&name, 1))?;
@@ -159,7 +159,7 @@ pub(super) async fn length(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     trial.nothing("after a longer one", trial.load(store, &longer).await?.as_ref())
 }
 
-/// Returns a record that has that many bytes.
+/// Returns a record of exactly `length` bytes.
 fn padded(name: &str, length: usize) -> Vec<u8> {
     let mut record = CircuitRecord::unknown(name);
     let filled = |record: &CircuitRecord| serde_json::to_vec(record).expect("a record can be written");

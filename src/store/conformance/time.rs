@@ -1,4 +1,4 @@
-//! What takes time: forgetting, the clock, and being told.
+//! The cases that take time: forgetting, the clock, the watch.
 
 use std::time::Duration;
 
@@ -19,14 +19,14 @@ pub(super) async fn forgetting(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     for name in [&short, &prolonged, &forever] {
         let mut write = writing(name, None, &record(name, 1));
         write.ttl = Some(ttl);
-        let written = trial.ask("compare_and_set", || store.compare_and_set(&write)).await?;
+        let written = trial.run("compare_and_set", || store.compare_and_set(&write)).await?;
         let etag = trial.applied("with a ttl of a second", written)?;
         if *name == short {
             continue;
         }
         write.expected = Some(etag);
         write.ttl = (*name == prolonged).then_some(Duration::from_secs(600));
-        let written = trial.ask("compare_and_set", || store.compare_and_set(&write)).await?;
+        let written = trial.run("compare_and_set", || store.compare_and_set(&write)).await?;
         trial.applied("with a longer ttl", written)?;
     }
     let mut gone = false;
@@ -59,11 +59,11 @@ pub(super) async fn clock(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     let start = here.precise();
     let mut readings: Vec<(&str, Timestamp)> = Vec::new();
     for number in 0..10 {
-        let loaded = trial.ask("load_many", || store.load_many(&[])).await?;
+        let loaded = trial.run("load_many", || store.load_many(&[])).await?;
         readings.push(("load_many", loaded.now));
-        // The first of these is made, the others conflict.
+        // The first write is made and the others conflict, so that both answers are checked.
         let write = writing(&name, None, &record(&name, number));
-        readings.push(match trial.ask("compare_and_set", || store.compare_and_set(&write)).await? {
+        readings.push(match trial.run("compare_and_set", || store.compare_and_set(&write)).await? {
             Written::Applied { now, .. } => ("compare_and_set", now),
             Written::Conflict { now, .. } => ("a conflict", now),
         });
@@ -77,7 +77,7 @@ pub(super) async fn clock(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     }
     let passed = readings[readings.len() - 1].1.since(readings[0].1);
     let elapsed = here.precise().saturating_since(start);
-    // A little more may pass there: clocks are slewed, and only tell milliseconds.
+    // The clock of the store may gain a little, because clocks are slewed and timestamps are cut to milliseconds.
     if passed.is_zero() || passed > elapsed + Duration::from_secs(5) {
         return Err(trial.failure(format!("expected about {elapsed:.1?} to pass, found {passed:.1?}")));
     }
@@ -87,45 +87,52 @@ pub(super) async fn clock(trial: &Trial<'_, '_>) -> Result<(), Failure> {
 pub(super) async fn watch(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     let store = &trial.open().await;
     let name = trial.name("a");
-    let Some(mut watch) = trial.ask("watch", || store.watch()).await? else {
+    let Some(mut watch) = trial.run("watch", || store.watch()).await? else {
         return Ok(());
     };
     let [first, second] = [1, 2].map(|number| record(&name, number));
     let etag = trial.create(store, &name, &first).await?;
-    told(trial, &mut watch, &name, Some(&first)).await?;
-    // As another process would, through a store of its own.
+    await_report(trial, &mut watch, &name, Some(&first)).await?;
+    // A second opening of the store, as in another process.
     let other: &AnyStore = &trial.open().await;
     let current = trial.holds("the first write", trial.load(other, &name).await?, &first)?;
     let written = trial.write(other, &name, Some(&current), &second).await?;
     trial.applied("on the etag that was loaded", written)?;
-    told(trial, &mut watch, &name, Some(&second)).await?;
+    await_report(trial, &mut watch, &name, Some(&second)).await?;
     let current = trial.holds("the second write", trial.load(store, &name).await?, &second)?;
-    trial.same("deleting on an etag of before", &trial.delete(store, &name, &etag).await?, &false)?;
+    trial.same("deleting on an old etag", &trial.delete(store, &name, &etag).await?, &false)?;
     trial.same("deleting", &trial.delete(store, &name, &current).await?, &true)?;
-    told(trial, &mut watch, &name, None).await
+    await_report(trial, &mut watch, &name, None).await
 }
 
-/// Waits until the watch has told of it. It may tell of much else, and of this more than once.
-async fn told(trial: &Trial<'_, '_>, watch: &mut Watch, name: &str, bytes: Option<&Vec<u8>>) -> Result<(), Failure> {
-    let what = || bytes.map_or("the deletion".to_owned(), |_| "the write".to_owned());
+/// Waits until the watch reports a gap, or the change of that name to these bytes (`None` for the deletion). Other
+/// events are ignored, because other users of the server cause events, and a change may be reported more than once.
+async fn await_report(
+    trial: &Trial<'_, '_>,
+    watch: &mut Watch,
+    name: &str,
+    bytes: Option<&Vec<u8>>,
+) -> Result<(), Failure> {
+    let change = bytes.map_or("the deletion", |_| "the write");
     let matches = |current: Option<(Versioned, Timestamp)>| current.is_none_or(|found| Some(&found.0.bytes) == bytes);
-    let telling = async {
+    let reported = async {
         loop {
             match watch.next().await {
                 Some(WatchEvent::Gap) => return Ok(()),
-                Some(WatchEvent::Changed { name: told, current }) if told == name && matches(current.clone()) => {
+                Some(WatchEvent::Changed { name: changed, current }) if changed == name && matches(current.clone()) => {
                     return Ok(());
                 }
                 Some(WatchEvent::Changed { .. }) => {}
                 None => {
-                    return Err(trial.failure(format!("expected to be told of {}, found the end of the watch", what())));
+                    return Err(trial.failure(format!("expected a report of {change}, found the end of the watch")));
                 }
             }
         }
     };
-    let silence = |_| Err(trial.failure(format!("expected to be told of {}, found silence for 5 s", what())));
-    timeout(Duration::from_secs(5), telling).await.unwrap_or_else(silence)
+    let silence = |_| Err(trial.failure(format!("expected a report of {change}, found none within 5 s")));
+    timeout(Duration::from_secs(5), reported).await.unwrap_or_else(silence)
 }
 
-/// How far two honest clocks may be apart about a second: some tick every ten milliseconds, and all cut theirs off.
+/// The tolerance for a second on two honest clocks: some clocks tick every ten milliseconds, and each reading is cut to
+/// milliseconds.
 const COARSE: Duration = Duration::from_millis(50);

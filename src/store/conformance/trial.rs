@@ -1,4 +1,4 @@
-//! One case on its way: what it asks of a store, and how it says what it found.
+//! The run of one case: its calls of the store, and the sentences of its failures.
 
 use std::fmt;
 use std::time::Duration;
@@ -37,7 +37,8 @@ impl<'s, 'a> Trial<'s, 'a> {
         Err(self.failure(format!("{what}: expected {expected:?}, found {found:?}")))
     }
 
-    /// Checks that these bytes are there, and returns their etag.
+    /// Checks that the loaded bytes are the expected ones, and returns their etag. `what` names the place in the
+    /// failure.
     pub(super) fn holds(&self, what: &str, found: Option<Versioned>, expected: &[u8]) -> Result<Etag, Failure> {
         match found {
             Some(found) if found.bytes == expected => Ok(found.etag),
@@ -65,7 +66,7 @@ impl<'s, 'a> Trial<'s, 'a> {
         }
     }
 
-    /// Checks that the write was not made, and returns what was there.
+    /// Checks that the write was not made, and returns the value of the conflict.
     pub(super) fn conflict(&self, what: &str, written: Written) -> Result<Option<Versioned>, Failure> {
         match written {
             Written::Conflict { current, .. } => Ok(current),
@@ -73,8 +74,8 @@ impl<'s, 'a> Trial<'s, 'a> {
         }
     }
 
-    /// Asks, again if the store says that it was unavailable.
-    pub(super) async fn ask<T, F>(&self, what: &str, operation: impl FnMut() -> F + Send) -> Result<T, Failure>
+    /// Runs an operation, and repeats it while the store is [unavailable](insist). Another error is a failure.
+    pub(super) async fn run<T, F>(&self, what: &str, operation: impl FnMut() -> F + Send) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, StoreError>> + Send,
     {
@@ -85,7 +86,7 @@ impl<'s, 'a> Trial<'s, 'a> {
 
     pub(super) async fn load(&self, store: &AnyStore, name: &str) -> Result<Option<Versioned>, Failure> {
         let names = [name.to_owned()];
-        let mut loaded = self.ask("load_many", || store.load_many(&names)).await?;
+        let mut loaded = self.run("load_many", || store.load_many(&names)).await?;
         self.same("the entries for one name", &loaded.entries.len(), &1)?;
         Ok(loaded.entries.swap_remove(0))
     }
@@ -98,25 +99,26 @@ impl<'s, 'a> Trial<'s, 'a> {
         bytes: &[u8],
     ) -> Result<Written, Failure> {
         let write = writing(name, expected, bytes);
-        self.ask("compare_and_set", || store.compare_and_set(&write)).await
+        self.run("compare_and_set", || store.compare_and_set(&write)).await
     }
 
-    /// Writes where nothing is.
+    /// Writes a value to a name without a value, and returns its etag.
     pub(super) async fn create(&self, store: &AnyStore, name: &str, bytes: &[u8]) -> Result<Etag, Failure> {
         let written = self.write(store, name, None, bytes).await?;
         self.applied(&format!("writing to `{name}`, expecting None"), written)
     }
 
     pub(super) async fn delete(&self, store: &AnyStore, name: &str, etag: &Etag) -> Result<bool, Failure> {
-        self.ask("delete", || store.delete(name, etag)).await
+        self.run("delete", || store.delete(name, etag)).await
     }
 
     pub(super) async fn list(&self, store: &AnyStore) -> Result<Vec<String>, Failure> {
-        self.ask("list", || store.list()).await
+        self.run("list", || store.list()).await
     }
 }
 
-/// Asks, again if the store says that it was unavailable: then nothing was changed. For about five seconds.
+/// Runs an operation, and repeats it for about five seconds while the store is unavailable, because an unavailable
+/// store has changed nothing.
 pub(super) async fn insist<T, F>(mut operation: impl FnMut() -> F + Send) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>> + Send,
@@ -131,7 +133,7 @@ where
     }
 }
 
-/// Returns the write, which a store that forgets may forget after ten minutes.
+/// Returns a write with a TTL of ten minutes, so that a server which forgets keeps no remains of the suite.
 pub(super) fn writing(name: &str, expected: Option<&Etag>, bytes: &[u8]) -> Write {
     Write {
         name: name.to_owned(),
@@ -141,7 +143,7 @@ pub(super) fn writing(name: &str, expected: Option<&Etag>, bytes: &[u8]) -> Writ
     }
 }
 
-/// Returns a record of that circuit with a number in it.
+/// Returns a record of this circuit that contains a number.
 pub(super) fn record(name: &str, number: u64) -> Vec<u8> {
     let mut record = CircuitRecord::unknown(name);
     record.era = number;
@@ -149,12 +151,12 @@ pub(super) fn record(name: &str, number: u64) -> Vec<u8> {
     record.encode().expect("a short record can be encoded")
 }
 
-/// Returns the number in the record.
+/// Returns the number in a record that [`record`] made.
 pub(super) fn number(bytes: &[u8]) -> Option<u64> {
     serde_json::from_slice(bytes).ok().map(|record: CircuitRecord| record.era)
 }
 
-/// Returns what a person needs to see of the bytes.
+/// Returns a short description of the bytes for the text of a failure.
 fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     match serde_json::from_slice::<CircuitRecord>(bytes) {

@@ -1,4 +1,4 @@
-//! The handle that switches the faults of a store, and counts what it is asked.
+//! The handle that switches the faults of a store and counts its operations.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::store::StoreErrorKind;
 use crate::sync::Mutex;
 
-/// What a store is asked.
+/// An operation of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Operation {
@@ -44,14 +44,14 @@ impl Operation {
         Self::TrimAudit,
         Self::Audit,
     ];
-    /// Those that read records.
+    /// The operations that read records.
     pub const READS: &'static [Self] = &[Self::Load, Self::List];
-    /// Those that change records.
+    /// The operations that change records.
     pub const WRITES: &'static [Self] = &[Self::CompareAndSet, Self::Delete];
-    /// Those of the audit.
+    /// The operations of the audit.
     pub const AUDIT: &'static [Self] = &[Self::AppendAudit, Self::TrimAudit, Self::Audit];
 
-    /// Returns its name, that of the method.
+    /// Returns the name of the operation, which is the name of its method.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -73,27 +73,27 @@ impl fmt::Display for Operation {
     }
 }
 
-/// What is wrong with an operation.
+/// A fault of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// It fails with that error, and nothing is done.
+    /// The operation fails with an error of this kind and has no effect.
     Fail(StoreErrorKind),
-    /// It never ends. One that hangs goes on hanging when the store heals.
+    /// The operation never ends, not even after [`Faults::heal`].
     Hang,
-    /// It is done, but the answer is lost: [`TimedOut`](StoreErrorKind::TimedOut).
+    /// The operation takes effect, but the answer is lost: [`TimedOut`](StoreErrorKind::TimedOut).
     LoseReply,
-    /// It fails with [`TimedOut`](StoreErrorKind::TimedOut) at once, and is done that much later: a write that is on its way.
-    /// What only reads loses its answer.
+    /// The operation fails with [`TimedOut`](StoreErrorKind::TimedOut) at once and takes effect after this time, like a
+    /// write that is still on the network. A read loses its answer.
     ApplyLater(Duration),
-    /// A load answers as the last one before the fault did for that name, like a replica that lags behind; for a name that was
-    /// never loaded it tells the truth, and then sticks to it. Other operations have no fault.
+    /// A load repeats its last answer from before the fault for each name, like a replica that lags behind. The first
+    /// load of a name returns the present value, and later loads repeat that answer. Other operations have no fault.
     Stale,
 }
 
-/// Switches the faults of a [`FaultyStore`](super::FaultyStore). Clones switch the same ones.
+/// Switches the faults of a [`FaultyStore`](super::FaultyStore). Clones switch the same faults.
 ///
-/// A fault holds for what begins after it was set.
+/// A fault applies to operations that begin after the fault was set.
 #[derive(Debug, Clone, Default)]
 pub struct Faults(Arc<Script>);
 
@@ -112,27 +112,27 @@ struct Plan {
 }
 
 impl Faults {
-    /// Gives these operations that fault, instead of the one they had.
+    /// Sets the fault of these operations. A fault that was set before is replaced.
     pub fn set(&self, operations: &[Operation], fault: Fault) {
         self.0.plan.lock().faults.extend(operations.iter().map(|operation| (*operation, fault)));
     }
 
-    /// Delays these operations, before their fault if they have one.
+    /// Delays these operations. The delay comes before the fault.
     pub fn delay(&self, operations: &[Operation], by: Duration) {
         self.0.plan.lock().delays.extend(operations.iter().map(|operation| (*operation, by)));
     }
 
-    /// Loses what the store tells its watchers, without a gap.
+    /// Drops the events of every watch, without a gap.
     pub fn drop_events(&self) {
         self.0.plan.lock().drops_events = true;
     }
 
-    /// Ends every watch there is.
+    /// Ends every open watch.
     pub fn end_watches(&self) {
         self.0.ended.send_modify(|ended| *ended += 1);
     }
 
-    /// Takes all faults and delays away. The counts stay.
+    /// Removes all faults and delays. The counts stay.
     pub fn heal(&self) {
         let mut plan = self.0.plan.lock();
         plan.faults.clear();
@@ -140,13 +140,13 @@ impl Faults {
         plan.drops_events = false;
     }
 
-    /// Returns how often the store was asked that, whatever became of it.
+    /// Returns the number of calls of this operation, with and without a fault.
     #[must_use]
     pub fn operations(&self, operation: Operation) -> u64 {
         self.0.plan.lock().operations.get(&operation).copied().unwrap_or(0)
     }
 
-    /// Returns how often the store was asked anything.
+    /// Returns the number of calls of all operations.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.plan.lock().operations.values().sum()

@@ -1,4 +1,7 @@
-//! The records in the folder. Everything here waits for the disk.
+//! The records in the folder, as files.
+//!
+//! Every function here waits for the disk, so the store calls them on threads that may wait. The lock and the meaning
+//! of errors are in `lock`, the names of files in `name`.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -19,6 +22,7 @@ use crate::store::{Etag, Loaded, StoreError, Versioned, Write, Written, host_tim
 use crate::sync::{AtomicU64, Mutex, Relaxed};
 use crate::telemetry::store::warn;
 
+/// The folder of a store. Clones share the counter of temporary files and the warnings.
 #[derive(Debug, Clone)]
 pub(super) struct Folder {
     path: PathBuf,
@@ -28,10 +32,10 @@ pub(super) struct Folder {
 
 #[derive(Debug)]
 struct FolderState {
-    /// Makes the temporaries of this store its own.
+    /// A random number in the names of temporary files, so that two processes never write to the same one.
     random: u64,
     temporaries: AtomicU64,
-    /// The names of which it was said that their files cannot be read.
+    /// The names with an unreadable file. Each is logged once, until the file is readable again.
     unreadable: Mutex<BTreeSet<String>>,
 }
 
@@ -68,12 +72,13 @@ impl Folder {
             return Err(failed("read", &path, &error));
         }
         if self.shared.unreadable.lock().insert(name.to_owned()) {
-            warn(format_args!("`{}` cannot be read, and counts as absent: {error}", path.display()));
+            warn(format_args!("`{}` cannot be read, so its circuit has no record: {error}", path.display()));
         }
         Ok(None)
     }
 
-    /// Whether no other file could be read, either.
+    /// Returns true if no other file could be read either. Such an error fails the whole load, because an empty answer
+    /// would mean that no circuit has a record.
     fn concerns_all(&self, error: &io::Error) -> bool {
         const TOO_MANY_OPEN_FILES: [i32; 2] = [23, 24];
         let kind = error.kind();
@@ -95,12 +100,14 @@ impl Folder {
             current.is_some_and(|current| CircuitRecord::decode(&write.name, &current.bytes, now).is_err());
         self.replace(&path, &write.bytes, is_foreign)?;
         drop(lock);
+        // The clock of the host may have been set back meanwhile, and the time of a store must not go back.
         Ok(Written::Applied { etag: etag(&write.bytes), now: host_time().max(now) })
     }
 
     pub(super) fn delete(&self, name: &str, etag: &Etag) -> Result<bool, StoreError> {
         let path = self.file(name);
-        // So that a question about what never was leaves no lock behind.
+        // The etag is compared without the lock first, so that a delete of a name without a file leaves no lock file
+        // behind.
         if self.current(&path)?.is_none_or(|current| current.etag != *etag) {
             return Ok(false);
         }
@@ -114,7 +121,8 @@ impl Folder {
         Ok(true)
     }
 
-    /// Returns what is there, for who is about to change it: what cannot be read must not be replaced.
+    /// Returns the present value for a writer. A file that cannot be read is an error here, because a writer must not
+    /// replace a value that is unknown.
     fn current(&self, path: &Path) -> Result<Option<Versioned>, StoreError> {
         read(path).map_err(|error| match failed("read", path, &error) {
             transient if self.concerns_all(&error) => transient,
@@ -129,7 +137,7 @@ impl Folder {
         Ok(names)
     }
 
-    /// Returns the records' files, without their extension.
+    /// Returns the files of records: their names without the extension, and their metadata.
     pub(super) fn files(&self) -> io::Result<Vec<(String, fs::Metadata)>> {
         let entries = match fs::read_dir(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -140,7 +148,7 @@ impl Folder {
             let entry = entry?;
             let file = entry.file_name();
             let Some(stem) = file.to_str().and_then(|file| file.strip_suffix(".json")) else { continue };
-            // One that has gone meanwhile is none.
+            // A file that was deleted meanwhile is left out.
             if let Some(metadata) = fs::metadata(entry.path()).ok().filter(fs::Metadata::is_file) {
                 files.push((stem.to_owned(), metadata));
             }
@@ -148,7 +156,8 @@ impl Folder {
         Ok(files)
     }
 
-    /// Returns whose file it is. That of a long name says it itself, if it can be read.
+    /// Returns the circuit of a file. The name of a long circuit is cut in the file's name, so it is read from the
+    /// record. `None` if the file is not ours or cannot be read.
     pub(super) fn name(&self, stem: &str) -> Option<String> {
         #[derive(Deserialize)]
         struct Named {
@@ -162,7 +171,7 @@ impl Folder {
         Some(named.service).filter(|name| escape(name) == stem)
     }
 
-    /// Makes the folder if it is not there.
+    /// Creates the folder if it is missing.
     pub(super) fn make(&self) -> Result<(), StoreError> {
         if self.path.is_dir() {
             return Ok(());
@@ -174,7 +183,8 @@ impl Folder {
         Ok(())
     }
 
-    /// Writes all of it or nothing. Whoever calls holds the lock.
+    /// Replaces the file completely or not at all. The caller holds the lock. With `keep` the old content is kept as a
+    /// copy.
     fn replace(&self, path: &Path, bytes: &[u8], keep: bool) -> Result<(), StoreError> {
         // Relaxed: a count, publishes nothing.
         let number = self.shared.temporaries.fetch_add(1, Relaxed);
@@ -193,13 +203,14 @@ impl Folder {
             fs::rename(&temporary, path).map_err(|error| failed("replace", path, &error))
         });
         if done.is_err() {
-            // If it stays, the sweep finds it.
+            // If this fails, a later sweep deletes the file.
             fs::remove_file(&temporary).ok();
         }
         done.and_then(|()| self.settle())
     }
 
-    /// Keeps a copy of what is no record. Until the next rename nothing is there, which means the same.
+    /// Renames a file without a record, so that its content is kept as a copy. Readers find no file until the next
+    /// rename, which means the same to them.
     fn set_aside(&self, path: &Path) -> Result<(), StoreError> {
         let copy = with_suffix(path, ".corrupt");
         fs::rename(path, &copy).map_err(|error| failed("set aside", path, &error))?;
@@ -207,8 +218,8 @@ impl Folder {
         Ok(())
     }
 
-    /// Deletes the temporaries of writers that were killed: no write takes a minute, and one that did would fail and be tried
-    /// again.
+    /// Deletes temporary files of killed writers, which are older than a minute. A write that takes longer than a
+    /// minute would lose its temporary file, fail, and be repeated.
     fn sweep(&self) {
         let Ok(entries) = fs::read_dir(&self.path) else { return };
         for entry in entries.flatten() {
@@ -221,19 +232,20 @@ impl Folder {
         }
     }
 
-    /// Makes what was renamed or deleted survive a power cut.
+    /// Synchronises the folder, so that a rename or a deletion survives a power cut.
     pub(super) fn settle(&self) -> Result<(), StoreError> {
-        // It has happened, and only the disk may not know yet.
+        // The change has happened and may not be on the disk yet, so the result is open, as after a timeout.
         synchronise(&self.path)
             .map_err(|error| StoreError::timed_out(failed("synchronise", &self.path, &error).to_string()))
     }
 }
 
-/// Reads what is there: of what is too long for a record only the beginning, with the etag of that and of the length.
+/// Reads a file. Of a file that is too long for a record only the beginning is read, and the etag is made of that and
+/// of the length.
 fn read(path: &Path) -> io::Result<Option<Versioned>> {
     let absent = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     let opened = fs::metadata(path).and_then(|metadata| {
-        // Before it is opened: a pipe would wait for a writer.
+        // The type is checked before the file is opened, because opening a pipe would wait for a writer.
         if metadata.is_file() { Ok((metadata.len(), File::open(path)?)) } else { Err(io::Error::other("not a file")) }
     });
     let (length, file) = match opened {
@@ -254,13 +266,13 @@ fn etag(bytes: &[u8]) -> Etag {
 #[cfg(unix)]
 fn synchronise(folder: &Path) -> io::Result<()> {
     match File::open(folder)?.sync_all() {
-        // A file system that cannot, and need not.
+        // Some file systems cannot synchronise folders, and need not.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
         synchronised => synchronised,
     }
 }
 
-/// Folders cannot be opened here; the file system keeps renames in order.
+/// Does nothing, because this system cannot open folders and its file systems keep the order of renames.
 #[cfg(not(unix))]
 fn synchronise(_folder: &Path) -> io::Result<()> {
     Ok(())

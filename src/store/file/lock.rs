@@ -1,4 +1,8 @@
-//! The advisory lock in a file of its own, and what an error of the disk means.
+//! The advisory lock between processes, and the kind of a disk's error.
+//!
+//! The lock is a file of its own beside the protected file, because a rename replaces the protected file and would take
+//! a lock on that file along. The lock's file is never deleted, because two processes could hold the lock otherwise,
+//! one on the deleted file and one on a new file.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -8,20 +12,19 @@ use std::time::Duration;
 
 use crate::store::{StoreError, StoreErrorKind};
 
-/// Holds the lock until it is dropped.
-///
-/// Never on the file that it protects: a rename replaces that, and a lock with it. The lock's own file stays, because deleting
-/// it would let two hold it.
+/// A held lock. Dropping the value unlocks the file.
+
 #[derive(Debug)]
-#[must_use = "dropped, it is unlocked"]
+#[must_use = "the file is unlocked when the lock is dropped"]
 pub(super) struct Lock(File);
 
 impl Lock {
-    /// Locks what stands beside that path, or fails with `Unavailable` after about `wait`.
+    /// Locks the file beside `path`, or fails with `Unavailable` after about `wait`.
     pub(super) fn beside(path: &Path, wait: Duration) -> Result<Self, StoreError> {
         let path = with_suffix(path, ".lock");
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let file = open.map_err(|error| failed("open", &path, &error))?;
+        // std has no lock with a time limit, so the lock is polled, with pauses that grow from 1 ms to 20 ms.
         let (mut waited, mut pause) = (Duration::ZERO, Duration::from_millis(1));
         loop {
             match file.try_lock() {
@@ -44,21 +47,22 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Not left to the closing: a process that is being started may still share the file for a moment.
+        // Closing the file is not enough, because a child process that is being started may share the open file for a
+        // moment and keep the lock.
         self.0.unlock().ok();
     }
 }
 
-/// Returns the path with something behind it.
+/// Returns the path with a suffix.
 pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
 }
 
-/// Returns the error of a disk, which names the path.
-pub(super) fn failed(what: &str, path: &Path, error: &io::Error) -> StoreError {
-    StoreError::new(kind(error), format!("cannot {what} `{}`: {error}", path.display()))
+/// Returns the error of an operation on the disk, with the path.
+pub(super) fn failed(verb: &str, path: &Path, error: &io::Error) -> StoreError {
+    StoreError::new(kind(error), format!("cannot {verb} `{}`: {error}", path.display()))
 }
 
 fn kind(error: &io::Error) -> StoreErrorKind {
@@ -74,6 +78,6 @@ fn kind(error: &io::Error) -> StoreErrorKind {
             | ErrorKind::InvalidInput
             | ErrorKind::Unsupported
     );
-    // A full disk is emptied, and a file that is too long becomes shorter.
+    // All other errors may pass, because a full disk can be emptied, for example.
     if refused { StoreErrorKind::Refused } else { StoreErrorKind::Unavailable }
 }

@@ -1,8 +1,10 @@
-//! The audit: a row a line, appended under a lock.
+//! The audit of a folder, as one JSON row per line, appended under a lock.
 //!
-//! A row is kept once, however often it is given: the ids of the last rows are remembered, and what other processes have
-//! appended since is read before something is. A line that a killed writer left unfinished is ended, so that the next row is
-//! not lost with it, and skipped by readers.
+//! A row is kept once, however often it is appended. This process remembers the ids of the last rows, and before an
+//! append it reads the rows that other processes have appended since. If a killed writer left an unfinished line, the
+//! next append ends that line, so that its own row is not lost with it. Readers skip such a line.
+//!
+//! A full file is renamed and a new file begins, so that the audit has two files at most.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
@@ -22,12 +24,12 @@ use crate::telemetry::store::warn;
 
 #[derive(Debug, Clone)]
 pub(super) struct Log {
-    /// How long it grows before it is put aside.
+    /// The length at which the file is renamed and a new file begins.
     pub(super) bytes: u64,
     known: Arc<Mutex<Known>>,
 }
 
-/// What was read so far.
+/// The rows that this process has read so far. `order` has the ids from the oldest to the newest.
 #[derive(Debug, Default)]
 struct Known {
     ids: HashSet<u128>,
@@ -36,7 +38,8 @@ struct Known {
     warned: bool,
 }
 
-/// How far one file was read. It is known by its beginning, because inodes are used again.
+/// The position up to which a file was read. The file is recognised by its first bytes, because the system reuses
+/// inodes.
 #[derive(Debug, Default)]
 struct Position {
     head: Vec<u8>,
@@ -56,7 +59,8 @@ impl Log {
         }
         folder.make()?;
         let (path, old) = paths(folder);
-        // First, so that the threads of one process wait for each other here, and not at the lock of all processes.
+        // This lock comes first, so that the threads of this process wait here and not at the lock on the disk, which
+        // polls.
         let mut known = self.known.lock();
         let lock = Lock::beside(&path, folder.lock_wait)?;
         let write = |error| failed("write", &path, &error);
@@ -70,11 +74,11 @@ impl Log {
         }
         let text = known.lines(rows, end.is_torn)?;
         if let Err(error) = file.write_all(text.as_bytes()) {
-            // Half a row is no row, and would only be ended and skipped.
+            // Half a row has no use, and the next append would have to end its line.
             file.set_len(end.length).ok();
             return Err(write(error));
         }
-        // Also when nothing is new: the last time it may have failed.
+        // The file is synchronised even if every row is known, because the last synchronisation may have failed.
         file.sync_data().map_err(write)?;
         if end.length == 0 {
             folder.settle()?;
@@ -83,9 +87,10 @@ impl Log {
         Ok(())
     }
 
-    /// Puts the file aside once it begins before that, and deletes what was put aside once all of it is older.
+    /// Renames the file once its oldest row is older than `before`, and deletes the renamed file once all of its rows
+    /// are older.
     ///
-    /// So nothing is rewritten, and a row goes at twice its age at the latest.
+    /// Therefore no file is rewritten, and a row lives up to twice as long as its retention.
     pub(super) fn trim(&self, folder: &Folder, before: Timestamp) -> Result<bool, StoreError> {
         let (path, old) = paths(folder);
         if !path.exists() && !old.exists() {
@@ -99,7 +104,7 @@ impl Log {
         {
             let [oldest, _] = span(&mut current).map_err(|error| failed("read", &path, &error))?;
             if oldest.is_some_and(|oldest| oldest < before) {
-                // The ids of its rows must be known before it is put aside.
+                // The ids must be remembered before the rename, because a row of this file may be appended again.
                 known.catch_up(&mut current, &old).map_err(|error| failed("read", &path, &error))?;
                 fs::rename(&path, &old).map_err(|error| failed("rename", &path, &error))?;
                 known.position = Some(Position::default());
@@ -113,7 +118,8 @@ impl Log {
     pub(super) fn rows(&self, folder: &Folder, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
         let (path, old) = paths(folder);
         let read = |path: &Path| existing(path).map_err(|error| failed("read", path, &error));
-        // This one first: put aside in between it is read twice, and each row is taken once; the other way round it is missed.
+        // The current file is opened first. If another process renames that file before the second opening, it is read
+        // twice, and the comparison of ids drops the repeated rows. In the other order it would not be read at all.
         let (current, old) = (read(&path)?, read(&old)?);
         let (mut rows, mut ids, mut foreign) = (VecDeque::new(), HashSet::new(), 0_u32);
         for mut file in [old, current].into_iter().flatten() {
@@ -133,21 +139,22 @@ impl Log {
             read.map_err(|error| failed("read", &path, &error))?;
         }
         if foreign > 0 && !std::mem::replace(&mut self.known.lock().warned, true) {
-            warn(format_args!("{foreign} lines of `{}` are no rows, and were skipped", path.display()));
+            warn(format_args!("{foreign} lines of `{}` are no rows of the audit, and were skipped", path.display()));
         }
         Ok(rows.into())
     }
 }
 
 impl Known {
-    /// Reads what was appended since. Whoever calls holds the lock.
+    /// Reads the lines that were appended since the last reading. The caller holds the lock.
     fn catch_up(&mut self, file: &mut File, old: &Path) -> io::Result<End> {
         let same = match &self.position {
             Some(position) => position.is_of(file)?,
             None => false,
         };
         if !same {
-            // The first time, or another process has put aside what was read so far.
+            // This is the first reading, or another process has renamed the file that was read so far. In the second
+            // case, the rest of the renamed file comes first.
             let position = self.position.take().unwrap_or_default();
             if let Some(mut old) = existing(old)? {
                 let offset = if position.is_of(&mut old)? { position.offset } else { 0 };
@@ -183,7 +190,7 @@ impl Known {
         }
     }
 
-    /// Returns the lines of those that are not known.
+    /// Returns the lines of the rows that are not known. After an unfinished line, the first line break ends that line.
     fn lines(&self, rows: &[AuditRow], after_torn: bool) -> Result<String, StoreError> {
         let mut lines = String::new();
         let mut given = HashSet::new();
@@ -203,7 +210,7 @@ impl Known {
 }
 
 impl Position {
-    /// Returns whether it is a position in that file.
+    /// Returns true if the position belongs to this file.
     fn is_of(&self, file: &mut File) -> io::Result<bool> {
         if file.metadata()?.len() < self.offset {
             return Ok(false);
@@ -215,16 +222,16 @@ impl Position {
     }
 }
 
-/// Where a file ends.
+/// The end of a file.
 #[derive(Debug, Default)]
 struct End {
     length: u64,
-    /// Where its last whole line ends.
+    /// The end of the last complete line.
     whole: u64,
     is_torn: bool,
 }
 
-/// Reads line by line from there on, and says of each whether it is whole.
+/// Reads the lines from an offset on. `read` gets each line, and true if the line is complete.
 fn each_line(file: &mut File, offset: u64, mut read: impl FnMut(&[u8], bool)) -> io::Result<End> {
     file.seek(SeekFrom::Start(offset))?;
     let mut reader = BufReader::new(file);
@@ -243,7 +250,7 @@ fn each_line(file: &mut File, offset: u64, mut read: impl FnMut(&[u8], bool)) ->
     Ok(end)
 }
 
-/// Deletes the file if each of its rows is older than that.
+/// Deletes the file if each of its rows is older than `before`.
 fn delete_older(path: &Path, before: Timestamp) -> Result<(), StoreError> {
     let Some(mut file) = existing(path).map_err(|error| failed("read", path, &error))? else { return Ok(()) };
     let [_, newest] = span(&mut file).map_err(|error| failed("read", path, &error))?;
@@ -279,7 +286,7 @@ fn existing(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// By how many bytes a file is known.
+/// The number of bytes at the beginning by which a file is recognised.
 const HEAD: u64 = 256;
-/// How many rows are recognised when they are given again.
+/// The number of rows whose ids are remembered.
 const REMEMBERED: usize = 10_000;

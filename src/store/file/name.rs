@@ -1,21 +1,24 @@
-//! What a circuit's file is called, and how the name is found again.
+//! The names of files: from the name of a circuit to the name of its file, and back.
+//!
+//! A person must be able to recognise the file of a circuit, so that common characters stay as they are. All other
+//! bytes are escaped.
 
 use std::fmt::Write;
 
 use crate::digest::fnv1a;
 
-/// Returns what the files of that circuit are called, without an extension.
+/// Returns the name of a circuit's files, without an extension.
 ///
-/// No two names share it, not even where the file system folds case, but for names that are too long: there a hash stands for
-/// the end, and who reads such a file compares the name in it.
+/// Two names never have the same file, not even on a file system that ignores case. Names that are too long are an
+/// exception: a hash stands for their end, so a reader must compare the name in the record.
 pub(super) fn escape(name: &str) -> String {
     let mut stem = String::with_capacity(name.len());
-    // Where the stem could be cut without cutting an escape in two.
+    // The last place where the stem can be cut without splitting an escape.
     let mut head = 0;
     for (at, byte) in name.bytes().enumerate() {
         match byte {
             b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' => stem.push(byte.into()),
-            // Hidden files and `..` stay with who made them.
+            // A leading dot is escaped, because it would make a hidden file or `..`.
             b'.' if at > 0 => stem.push('.'),
             _ => write!(stem, "%{byte:02X}").expect("a string can be written to"),
         }
@@ -30,7 +33,7 @@ pub(super) fn escape(name: &str) -> String {
     stem
 }
 
-/// Returns the name whose files are called so, if it can be told from that alone.
+/// Returns the circuit of a file's name. `None` if this crate gives no file that name, or if the name is cut.
 pub(super) fn unescape(stem: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(stem.len());
     let mut rest = stem.bytes();
@@ -42,20 +45,20 @@ pub(super) fn unescape(stem: &str) -> Option<String> {
         let mut digit = || char::from(rest.next()?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
         bytes.push(digit()? << 4 | digit()?);
     }
-    // A file that we would call otherwise is none of ours.
+    // A file whose name this crate would have written otherwise does not belong to a circuit.
     String::from_utf8(bytes).ok().filter(|name| escape(name) == stem)
 }
 
-/// Returns whether a hash stands for the end.
+/// Returns true if a hash stands for the end of the name.
 pub(super) fn is_cut(stem: &str) -> bool {
     stem.contains(CUT)
 }
 
-/// Leaves room for what is added, in the 255 bytes that file systems allow.
+/// The longest stem, in bytes. File systems allow 255, and the suffixes need the rest.
 const LONGEST: usize = 120;
-/// A mark and 32 hexadecimal digits.
+/// The length of the mark and the 32 hexadecimal digits of the hash.
 const DIGEST: usize = 33;
-/// In no other stem: it is escaped.
+/// The mark before a hash. No other stem contains it, because `escape` replaces it in names.
 const CUT: char = '~';
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! The watch of a folder: what its files look like, every quarter of a second.
+//! The watch of a folder, which reads the metadata of the files four times a second and reports the differences.
 //!
-//! Looking is cheap, needs no crate for each operating system, and sees what other processes do. It compares states, so it
-//! misses no change that lasts, and has no gaps.
+//! Reading metadata is cheap, needs no crate for each operating system, and sees the writes of other processes. Two
+//! readings are compared as states, so that every change that lasts is found.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -14,64 +14,69 @@ use super::folder::Folder;
 use super::lock::failed;
 use crate::store::{StoreError, Watch, WatchSender};
 
-/// What a file looks like, and whose it is.
-type Seen = BTreeMap<String, (Look, Option<String>)>;
+/// The metadata of each file by its stem, and the circuit to which the file belongs. `None` if the circuit cannot be
+/// read from the file.
+type Seen = BTreeMap<String, (Marks, Option<String>)>;
 
+/// The metadata that differ after each write. The inode is new with each rename, so that two writes within one tick of the
+/// file system's clock differ too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Look {
+struct Marks {
     length: u64,
     modified: Option<SystemTime>,
     inode: u64,
 }
 
-/// Begins to look. The task ends soon after the watch is dropped.
+/// Begins to watch the folder. The task ends soon after the watch is dropped.
 pub(super) async fn watch(folder: Folder, interval: Duration) -> Result<Watch, StoreError> {
     let first = folder.clone();
     let seen =
-        blocking(move || look(&first, &Seen::new()).map_err(|error| failed("read", first.path(), &error))).await?;
+        blocking(move || scan(&first, &Seen::new()).map_err(|error| failed("read", first.path(), &error))).await?;
     let (sender, watch) = Watch::channel();
-    #[expect(clippy::disallowed_methods, reason = "somebody has to look, and it ends with the watch")]
-    tokio::spawn(keep_looking(folder, interval, seen, sender));
+    #[expect(clippy::disallowed_methods, reason = "the task ends with its watch")]
+    tokio::spawn(keep_watching(folder, interval, seen, sender));
     Ok(watch)
 }
 
-async fn keep_looking(folder: Folder, interval: Duration, mut seen: Seen, sender: WatchSender) {
+async fn keep_watching(folder: Folder, interval: Duration, mut seen: Seen, sender: WatchSender) {
     loop {
         tokio::select! {
             () = sender.closed() => return,
             () = tokio::time::sleep(interval) => {}
         }
         let (folder, before) = (folder.clone(), seen.clone());
-        // What cannot be looked at now is compared with what was there before when it can.
-        let Ok(after) = blocking(move || look(&folder, &before).map_err(|_| StoreError::unavailable("not now"))).await
+        // If the folder cannot be read now, the next successful reading is compared with the reading before.
+        let Ok(after) = blocking(move || scan(&folder, &before).map_err(|_| StoreError::unavailable("not now"))).await
         else {
             continue;
         };
-        tell(&seen, &after, &sender);
+        report(&seen, &after, &sender);
         seen = after;
     }
 }
 
-fn tell(before: &Seen, after: &Seen, sender: &WatchSender) {
-    let changed = after.iter().filter(|(stem, (look, _))| before.get(*stem).is_none_or(|(old, _)| old != look));
+/// Reports the files that are new, different or gone.
+fn report(before: &Seen, after: &Seen, sender: &WatchSender) {
+    let changed = after.iter().filter(|(stem, (marks, _))| before.get(*stem).is_none_or(|(old, _)| old != marks));
     let gone = before.iter().filter(|(stem, _)| !after.contains_key(*stem));
     for (_, (_, name)) in changed.chain(gone) {
         match name {
             Some(name) => sender.changed(name, None),
-            // Whose file it is cannot be read from it.
+            // The circuit of this file is unknown, so the receiver must load everything.
             None => sender.gap(),
         }
     }
 }
 
-fn look(folder: &Folder, before: &Seen) -> io::Result<Seen> {
-    let look = |(stem, metadata): (String, Metadata)| {
-        let look = Look { length: metadata.len(), modified: metadata.modified().ok(), inode: inode(&metadata) };
+/// Reads the metadata of every file. A name that is known from before is not read from the file again.
+fn scan(folder: &Folder, before: &Seen) -> io::Result<Seen> {
+    let entry = |(stem, metadata): (String, Metadata)| {
+        let marks = Marks { length: metadata.len(), modified: metadata.modified().ok(), inode: inode(&metadata) };
         let known = before.get(&stem).and_then(|(_, name)| name.clone());
         let name = known.or_else(|| folder.name(&stem));
-        (stem, (look, name))
+        (stem, (marks, name))
     };
-    Ok(folder.files()?.into_iter().map(look).collect())
+    Ok(folder.files()?.into_iter().map(entry).collect())
 }
 
 #[cfg(unix)]

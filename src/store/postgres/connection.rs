@@ -1,9 +1,10 @@
-//! Two connections, and a transaction on one of them.
+//! The two connections to the server, and the transactions on them.
 //!
-//! Not sqlx's pool, for four reasons that were measured or read there: while a server is down it retries until its timeout and then
-//! says only that it timed out; it tests a returned connection without a timeout, so that a silent network takes the slot for
-//! good; it can be made in a runtime only; and a query that was dropped runs on and is waited for. Here a connection goes back
-//! after a commit only, and whatever else happens to it closes it.
+//! sqlx's pool is not used, for four reasons that were measured or found in its source. While a server is down, a pool
+//! retries until its timeout and then reports only the timeout. It tests a returned connection without a timeout, so
+//! that a silent network occupies the slot for good. It can be created in a runtime only. A query whose future was
+//! dropped runs on, and the next user of the connection waits for it. Here a connection is used again only after a
+//! commit, and is closed in every other case.
 
 use std::fmt;
 use std::time::Duration;
@@ -28,13 +29,14 @@ impl Lanes {
         Self { options, permits: Semaphore::new(2), idle: Mutex::default() }
     }
 
-    /// Begins a transaction, on a new connection if no idle one is alive.
+    /// Begins a transaction, on an idle connection if one is alive, else on a new connection.
     pub(super) async fn lease(&self) -> Result<Lease<'_>, StoreError> {
-        let permit = self.permits.acquire().await.expect("it is never closed");
+        let permit = self.permits.acquire().await.expect("the semaphore is never closed");
         loop {
             let idle = self.idle.lock().pop();
             let Some(mut connection) = idle else { break };
-            // That it does not begin is how a connection shows that it died while nobody used it: nothing was changed by that.
+            // A connection that died while it was idle fails or hangs at this statement. Nothing was changed, so the
+            // next connection is tried.
             if let Ok(Ok(_)) = timeout(IDLE_TIMEOUT, raw_sql(BEGIN).execute(&mut connection)).await {
                 return Ok(Lease { connection, lanes: self, _permit: permit });
             }
@@ -44,7 +46,7 @@ impl Lanes {
             raw_sql(BEGIN).execute(&mut connection).await.map_err(|error| meaning(&error))?;
             Ok(connection)
         };
-        // Boxed: it is rare, and every operation's future would be as large.
+        // Boxed, because a new connection is rare and would enlarge the future of every operation.
         let connected = timeout(CONNECT_TIMEOUT, Box::pin(connected)).await;
         let connection = connected.unwrap_or_else(|_| Err(silent()))?;
         Ok(Lease { connection, lanes: self, _permit: permit })
@@ -52,7 +54,7 @@ impl Lanes {
 }
 
 fn silent() -> StoreError {
-    StoreError::unavailable(format!("the database let nobody in within {} ms", CONNECT_TIMEOUT.as_millis()))
+    StoreError::unavailable(format!("the database accepted no connection within {} ms", CONNECT_TIMEOUT.as_millis()))
 }
 
 impl fmt::Debug for Lanes {
@@ -61,7 +63,8 @@ impl fmt::Debug for Lanes {
     }
 }
 
-/// A transaction. Dropped before the commit, its connection is closed and the server undoes it.
+/// A transaction. If it is dropped before the commit, its connection is closed and the server rolls the transaction
+/// back.
 pub(super) struct Lease<'a> {
     connection: PgConnection,
     lanes: &'a Lanes,
@@ -73,11 +76,11 @@ impl Lease<'_> {
         &mut self.connection
     }
 
-    /// Commits and gives the connection back.
+    /// Commits, and makes the connection idle again.
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
         if let Err(error) = raw_sql("COMMIT").execute(&mut self.connection).await {
             if let sqlx::Error::Io(error) = error {
-                // The one moment in which it is not known on which side of it the server was.
+                // The connection broke during the commit, so the client cannot know the result.
                 let problem = format!("the connection broke at the commit, which was made or not: {error}");
                 return Err(StoreError::timed_out(problem));
             }
@@ -88,10 +91,11 @@ impl Lease<'_> {
     }
 }
 
-/// The limits hold for the transaction only, so that a pooler can lend the connection to another. The first is for a statement that
-/// waits for another writer, the second for a client that fell silent, whose row locks would remain until the network notices.
+/// The limits apply to this transaction only, because a pooler may lend the connection to another client afterwards.
+/// The first limit is for a statement that waits for another writer. The second one is for a silent client, whose row
+/// locks would remain until the network notices.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 1500; \
     SET LOCAL idle_in_transaction_session_timeout = 5000";
-/// A second round trip has to fit into the operation's deadline.
+/// Short, because the operation needs a new connection after it and must keep its deadline.
 const IDLE_TIMEOUT: Duration = Duration::from_millis(500);
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1000);

@@ -1,8 +1,10 @@
-//! What PostgreSQL's errors mean.
+//! The meaning of PostgreSQL's errors: whether they may pass, and a sentence for the log.
+//!
+//! The distinction follows SQLSTATE, because the texts depend on the language of the server.
 
 use crate::store::{StoreError, StoreErrorKind};
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "what sqlx adds is no decision of ours")]
+#[expect(clippy::wildcard_enum_match_arm, reason = "sqlx may add errors, which are unavailability")]
 pub(super) fn meaning(error: &sqlx::Error) -> StoreError {
     match error {
         sqlx::Error::Database(error) => {
@@ -19,27 +21,29 @@ pub(super) fn meaning(error: &sqlx::Error) -> StoreError {
     }
 }
 
-/// Returns whether a table or a column is missing.
+/// Returns true if a table or a column is missing.
 pub(super) fn is_missing_table(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if matches!(error.code().as_deref(), Some("42P01" | "42703")))
 }
 
-/// Returns whether a parameter of the connection was refused, as poolers do.
+/// Returns true if a parameter of the connection was refused, as poolers do.
 pub(super) fn is_unknown_parameter(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("08P01"))
 }
 
-/// By <https://www.postgresql.org/docs/current/errcodes-appendix.html>: what passes by itself is not refused.
+/// Returns the kind of an SQLSTATE (<https://www.postgresql.org/docs/current/errcodes-appendix.html>). A condition that
+/// may pass by itself is never `Refused`, because the coordinator repeats a refused write much later than other writes.
 fn kind(state: &str) -> StoreErrorKind {
     match (state.get(..2).unwrap_or_default(), state) {
-        // A statement or lock timeout. It was undone, but who asked may ask again at once.
+        // A timeout of a statement or a lock. The statement was rolled back, so it may be repeated at once.
         (_, "57014" | "55P03") => StoreErrorKind::TimedOut,
-        // Written to a standby: after a failover the next connection finds the new primary.
+        // Written to a standby, or the server is shutting down. After a failover the next connection finds the new
+        // primary.
         (_, "25006" | "57P01" | "57P02" | "57P03" | "57P05") => StoreErrorKind::Unavailable,
-        // A broken connection; a conflict of transactions; no memory, disk or connection left; an error of the system.
+        // A broken connection, a conflict of transactions, no memory, disk or connection left, an error of the system.
         ("08" | "40" | "53" | "58", _) => StoreErrorKind::Unavailable,
         ("XX", "XX001" | "XX002") => StoreErrorKind::Corrupt,
-        // The transaction outlived its idle limit: the client was too slow.
+        // The transaction exceeded its idle limit, because the client was too slow.
         ("25", "25P03") => StoreErrorKind::TimedOut,
         _ => StoreErrorKind::Refused,
     }

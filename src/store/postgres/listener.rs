@@ -1,12 +1,14 @@
-//! What `LISTEN` hears, for as long as somebody watches.
+//! The watch of the tables, a connection with `LISTEN`.
 //!
-//! sqlx's listener reconnects by itself after some errors and not after others, and nothing in it notices a network that fell
-//! silent. So here it never reconnects: whatever ends it, it is built anew, after a pause that grows, and a gap is told once it
-//! listens again. When nothing was heard for 15 s it is asked whether it still listens.
+//! sqlx's listener reconnects after some errors and not after others, and does not notice a network that has become
+//! silent. Therefore the listener here never reconnects. After any failure it is replaced, with a pause that grows, and
+//! a gap is reported as soon as the new one listens. After 15 s without a notification a query checks that the
+//! connection still listens.
 //!
-//! Through a pooler nothing may listen. In PgBouncer's transaction mode a `LISTEN` succeeds and stays behind on a server connection
-//! that others are lent next: what it hears breaks their statements. So each listener's connection is given a random mark at its
-//! start, which PostgreSQL shows and a pooler refuses, drops or has another of; without the mark it does not listen.
+//! Behind a pooler there is no watch. In PgBouncer's transaction mode a `LISTEN` succeeds and stays on a connection of
+//! the server that is lent to other clients next, and its notifications break their statements. Therefore each
+//! connection of a listener begins with a random parameter. PostgreSQL returns the same value, and a pooler refuses the
+//! parameter, drops it, or has the value of another client. Without the value there is no `LISTEN`.
 
 use std::time::Duration;
 
@@ -19,13 +21,13 @@ use crate::random;
 use crate::store::watch::pause;
 use crate::store::{StoreError, Watch, WatchSender};
 
-/// Begins to listen: what is committed after it has returned is told. `None` if there is a pooler between.
+/// Begins to listen. Every commit after the return is reported. Returns `None` behind a pooler.
 pub(super) async fn watch(options: &PgConnectOptions) -> Result<Option<Watch>, StoreError> {
     let Some(listener) = listen(options).await? else { return Ok(None) };
     let (sender, watch) = Watch::channel();
     sender.gap();
     let options = options.clone();
-    #[expect(clippy::disallowed_methods, reason = "ends when the watch is dropped")]
+    #[expect(clippy::disallowed_methods, reason = "the task ends with its watch")]
     tokio::spawn(async move {
         tokio::select! {
             () = sender.closed() => {}
@@ -35,7 +37,7 @@ pub(super) async fn watch(options: &PgConnectOptions) -> Result<Option<Watch>, S
     Ok(Some(watch))
 }
 
-/// Ends only if a pooler has come between.
+/// Replaces the listener after each failure. Ends only if a pooler has been put in front of the server.
 async fn keep_listening(options: &PgConnectOptions, first: PgListener, sender: &WatchSender) {
     let (mut listener, mut failures) = (Some(first), 0);
     loop {
@@ -47,9 +49,9 @@ async fn keep_listening(options: &PgConnectOptions, first: PgListener, sender: &
         sleep(pause(failures, LONGEST_PAUSE)).await;
         failures += 1;
         match listen(options).await {
-            Ok(Some(anew)) => {
+            Ok(Some(replacement)) => {
                 sender.gap();
-                listener = Some(anew);
+                listener = Some(replacement);
             }
             Ok(None) => return,
             Err(_) => {}
@@ -57,25 +59,27 @@ async fn keep_listening(options: &PgConnectOptions, first: PgListener, sender: &
     }
 }
 
-/// Tells what is heard until nothing is any more. Returns whether anything was, be it only that it still listens.
+/// Reports notifications until the connection fails. Returns true if the connection was alive for a while, which a
+/// notification or the check after a silence has proved. Then the next pause is short again.
 async fn relay(mut listener: PgListener, sender: &WatchSender) -> bool {
-    let mut heard = false;
+    let mut alive = false;
     loop {
         match timeout(SILENCE, listener.try_recv()).await {
             Ok(Ok(Some(notification))) => sender.changed(notification.payload(), None),
-            Ok(Ok(None) | Err(_)) => return heard,
+            Ok(Ok(None) | Err(_)) => return alive,
             Err(_) if is_listening(&mut listener).await => {}
-            Err(_) => return heard,
+            Err(_) => return alive,
         }
-        heard = true;
+        alive = true;
     }
 }
 
-/// Returns `None` if there is a pooler between.
+/// Connects and listens. Returns `None` behind a pooler.
 async fn listen(options: &PgConnectOptions) -> Result<Option<PgListener>, StoreError> {
     let mark = format!("{:016x}", random::bits());
     let options = options.clone().options([(MARK, &mark)]);
-    // What is wrong shows here at once, where sqlx's pool would only time out.
+    // A plain connection is tried first, because it returns the error of the server at once. sqlx's pool, which its
+    // listener needs, would only time out.
     match timeout(ANSWER, options.connect()).await.map_err(|_| silent())? {
         Ok(connection) => drop(connection),
         Err(error) if is_unknown_parameter(&error) => return Ok(None),
@@ -102,16 +106,16 @@ fn silent() -> StoreError {
     StoreError::timed_out(format!("the database did not listen within {} ms", ANSWER.as_millis()))
 }
 
-/// Asks on the connection itself.
+/// Checks on the connection itself that the server still counts it as a listener.
 async fn is_listening(listener: &mut PgListener) -> bool {
-    let asked = raw_sql("SELECT 'circuit_breaker' IN (SELECT pg_listening_channels())").fetch_one(listener);
-    matches!(timeout(ANSWER, asked).await, Ok(Ok(row)) if row.try_get(0).unwrap_or(false))
+    let query = raw_sql("SELECT 'circuit_breaker' IN (SELECT pg_listening_channels())").fetch_one(listener);
+    matches!(timeout(ANSWER, query).await, Ok(Ok(row)) if row.try_get(0).unwrap_or(false))
 }
 
 const CHANNEL: &str = "circuit_breaker";
-/// A setting of our own, which PostgreSQL accepts because of its dot.
+/// A parameter of this crate, which PostgreSQL accepts because the name has a dot.
 const MARK: &str = "circuit_breaker.listener";
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(15);
-/// Below half of the coordinator's deadline: a connection and a listener fit into it.
+/// Less than half of the coordinator's deadline, because a connection and a listener must fit into it.
 const ANSWER: Duration = Duration::from_millis(900);

@@ -1,7 +1,8 @@
-//! The statements, and what their rows say.
+//! The SQL statements, and the conversion of their rows.
 //!
-//! Whatever changes a row names it on the channel `circuit_breaker` in the same statement; it is heard at the commit. Times are
-//! given and taken as milliseconds, and kept as times that a person reads.
+//! Each statement that changes a record also notifies the channel `circuit_breaker` with the name. Listeners receive
+//! the notification at the commit. Times are passed as milliseconds in both directions and stored as timestamps, which
+//! a person can read.
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -14,7 +15,8 @@ pub(super) fn time(row: &PgRow, index: usize) -> Result<Timestamp, sqlx::Error> 
     Ok(Timestamp::from_millis(unsigned(row.try_get(index)?)))
 }
 
-/// There is always a row, for its time; without a name it is of nothing.
+/// Returns the values of the names in the order of the names. The result has at least one row, because each row has the
+/// time of the server. A row without a name has no record.
 pub(super) fn loaded(names: &[String], rows: &[PgRow]) -> Result<Loaded, sqlx::Error> {
     let (mut entries, mut now) = (vec![None; names.len()], Timestamp::default());
     for row in rows {
@@ -76,7 +78,7 @@ pub(super) const AUDIT: &str =
     WHERE ($1::text IS NULL OR service = $1) AND ($2::bigint IS NULL OR \"timestamp\" >= to_timestamp($2 / 1000.0))
         AND ($4::text IS NULL OR \"user\" = $4)
     ORDER BY number DESC LIMIT $3";
-// Looks at the oldest only, so that it ends within the deadline however many there are.
+// Checks the oldest rows only, so that the statement ends within the deadline, however many rows there are.
 pub(super) const TRIM: &str = "DELETE FROM circuit_breaker_audit WHERE number IN (SELECT number FROM
         (SELECT number, \"timestamp\" FROM circuit_breaker_audit ORDER BY number LIMIT 5000) AS oldest
     WHERE \"timestamp\" < to_timestamp($1 / 1000.0))";

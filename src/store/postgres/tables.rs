@@ -1,4 +1,4 @@
-//! Whether the tables are there, and making them.
+//! The check of the tables, and their creation.
 
 use sqlx::postgres::PgConnection;
 use sqlx::{Row, query, raw_sql};
@@ -8,24 +8,27 @@ use super::error::meaning;
 use crate::store::StoreError;
 use crate::store::schema::{POSTGRES, SchemaMode, TABLES};
 
-/// Looks at the tables, and makes what is missing if it may. In a transaction that the caller commits.
+/// Checks the tables, and creates missing tables if the mode permits that. The caller commits the transaction.
 pub(super) async fn ensure(lease: &mut Lease<'_>, mode: SchemaMode) -> Result<(), StoreError> {
     let connection = lease.connection();
-    // To look needs no rights, to make what is there already needs them all the same.
+    // The check comes first, because it needs no right. `CREATE TABLE IF NOT EXISTS` needs the right to create even if
+    // the table exists.
     match verify(connection).await? {
         Err(_) if mode == SchemaMode::Create => {}
         found => return found,
     }
-    // Two that make the same table at once: one of them would fail in spite of its `IF NOT EXISTS`.
-    let made = async {
+    // The lock prevents two instances from creating the same table at the same time. One of them would fail in spite of
+    // `IF NOT EXISTS`.
+    let created = async {
         query("SELECT pg_advisory_xact_lock($1)").persistent(false).bind(LOCK).execute(&mut *connection).await?;
         raw_sql(POSTGRES).execute(&mut *connection).await
     };
-    made.await.map_err(|error| meaning(&error))?;
+    created.await.map_err(|error| meaning(&error))?;
     verify(connection).await?
 }
 
-/// Returns what is missing, as an error in the result.
+/// Checks the tables. The outer error is a failure of the database, and the inner error names the missing table or
+/// column.
 async fn verify(connection: &mut PgConnection) -> Result<Result<(), StoreError>, StoreError> {
     for table in &TABLES {
         let rows = query(COLUMNS).persistent(false).bind(table.name).fetch_all(&mut *connection).await;
@@ -40,5 +43,5 @@ async fn verify(connection: &mut PgConnection) -> Result<Result<(), StoreError>,
 
 const COLUMNS: &str =
     "SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped";
-/// `breakers`, in ASCII: a number that no other application is likely to lock.
+/// The number of the advisory lock: `breakers` in ASCII, which no other application is likely to use.
 const LOCK: i64 = 0x6272_6561_6b65_7273;

@@ -1,4 +1,7 @@
-//! What addresses are accepted, without ever repeating one: there may be a password in it.
+//! The addresses of Redis that are accepted. No message repeats an address, because a password may be in it.
+//!
+//! The crate `redis` parses addresses. This module adds the checks after which an error of that crate would leak a part
+//! of a password, or would not name the missing feature.
 
 use redis::io::tcp::TcpSettings;
 use redis::{Client, ConnectionInfo, ErrorKind, IntoConnectionInfo};
@@ -9,7 +12,7 @@ pub(super) fn client(url: &str) -> Result<Client, StoreError> {
     let Some((scheme, rest)) = url.split_once("://") else {
         return Err(refused("it does not begin with redis:// or rediss://"));
     };
-    // `redis://:se/cret@host` would be taken for a host named `se`, which messages then repeat.
+    // Without this check the address `redis://:se/cret@host` would have the host `se`, which messages repeat.
     let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     if rest[authority..].contains('@') {
         return Err(refused("characters like / ? # and @ in the user or the password must be percent-encoded"));
@@ -20,26 +23,26 @@ pub(super) fn client(url: &str) -> Result<Client, StoreError> {
         Err(error) if error.kind() == ErrorKind::InvalidClientConfig && scheme.ends_with('s') && !tls() => {
             return Err(unsupported());
         }
-        // The texts of the crate are fixed ones; what they add in detail may be a part of the address.
+        // Only the kind of the crate's error is used, because its details may contain a part of the address.
         Err(_) => return Err(refused("write it as redis://user:password@host:6379/0")),
     };
-    // The default of the crate's 1.x is off, and delays what is written while an answer is awaited.
+    // The crate's default leaves Nagle's algorithm on, which delays a command while an answer is awaited.
     let settings = TcpSettings::default().set_nodelay(true);
     Client::open(info.set_tcp_settings(settings)).map_err(|_| refused("write it as redis://user:password@host:6379/0"))
 }
 
-/// Whether the `redis` crate was compiled with TLS, by this crate's feature or by anybody.
+/// Returns true if the crate `redis` was compiled with TLS, by the feature of this crate or by another crate.
 fn tls() -> bool {
     "rediss://host".into_connection_info().is_ok_and(|info: ConnectionInfo| info.addr().is_supported())
 }
 
-fn refused(why: &str) -> StoreError {
-    StoreError::refused(format!("not an address of redis: {why}"))
+fn refused(reason: &str) -> StoreError {
+    StoreError::refused(format!("not an address of redis: {reason}"))
 }
 
 fn unsupported() -> StoreError {
     StoreError::refused(
-        "the address of redis asks for TLS, which needs the feature `tls-rustls` of tower-circuit-breaker",
+        "the address of redis requires TLS, which needs the feature `tls-rustls` of tower-circuit-breaker",
     )
 }
 

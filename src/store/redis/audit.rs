@@ -1,8 +1,9 @@
-//! The audit: a capped stream, and beside it the ids of what was appended.
+//! The audit: a capped stream of rows, and a set of the ids of the appended rows.
 //!
-//! A row whose answer was lost is given again, perhaps an hour and thousands of other rows later. So its id is looked for in a
-//! sorted set of the newest 20 000, which is exact and costs a microsecond, instead of in the last rows of the stream, which is
-//! neither. The set's name has the stream's as its hash tag, so that both lie in one slot of a cluster.
+//! After a lost answer a row is appended again, perhaps an hour and thousands of rows later. Therefore its id is looked
+//! up in a sorted set of the newest 20 000 ids. That is exact and costs a microsecond, while a search in the last rows
+//! of the stream would be slower and not exact. The name of the set has the name of the stream as its hash tag, so that
+//! both are in one slot of a cluster.
 
 use super::connection::Connection;
 use super::no_answer::{Access, NoAnswer};
@@ -14,18 +15,19 @@ const STREAM: &str = "circuit_breaker:audit";
 const IDS: &str = "{circuit_breaker:audit}:ids";
 const ROWS_KEPT: usize = 10_000;
 const IDS_KEPT: usize = 2 * ROWS_KEPT;
-/// The server does nothing else while it appends: a millisecond.
+/// The number of rows for one script. The server does nothing else during a script, here for a millisecond.
 const APPENDED_AT_ONCE: usize = 256;
 const READ_AT_ONCE: usize = 512;
 const TRIMMED_AT_MOST: usize = 8;
-/// Streams are trimmed by whole nodes, so there may be some more rows than are kept.
+/// The bound for reading the whole stream. Redis trims a stream by whole nodes, so there may be more rows than
+/// `ROWS_KEPT`.
 const MAX_PAGES: usize = 2 * ROWS_KEPT / READ_AT_ONCE;
 
 /// Appends the rows that are not there yet, in order.
 ///
 /// # Cancel safety
 ///
-/// Dropped, some of the first rows are there, and all may be given again.
+/// If the future is dropped, some of the first rows may be there. All rows may be appended again.
 pub(super) async fn append(connection: &Connection, rows: &[AuditRow]) -> Result<(), StoreError> {
     for rows in rows.chunks(APPENDED_AT_ONCE) {
         let mut command = script::append_audit(STREAM, IDS);
@@ -37,24 +39,24 @@ pub(super) async fn append(connection: &Connection, rows: &[AuditRow]) -> Result
                 command.arg(field).arg(value);
             }
         }
-        connection.ask_one(command, Access::Write).await.map_err(refusal)?;
+        connection.send_one(command, Access::Write).await.map_err(refusal)?;
     }
     Ok(())
 }
 
-/// Returns the newest rows that pass, oldest first.
+/// Returns the newest rows that pass the filter, oldest first.
 ///
 /// # Cancel safety
 ///
-/// Dropped, nothing has happened.
+/// Dropping the future has no effect.
 pub(super) async fn read(connection: &Connection, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
     let mut rows = Vec::new();
     let mut last = String::new();
     for _ in 0..MAX_PAGES {
         let mut command = redis::cmd("XREVRANGE");
-        // From the last one on, itself included: `(` for without it comes with Redis 6.2.
+        // The next page begins with the last row, which is skipped below. An exclusive begin, `(`, needs Redis 6.2.
         command.arg(STREAM).arg(if last.is_empty() { "+" } else { &last }).arg("-").arg("COUNT").arg(READ_AT_ONCE);
-        let answer = connection.ask_one(command, Access::Read).await.map_err(refusal)?;
+        let answer = connection.send_one(command, Access::Read).await.map_err(refusal)?;
         let page: Vec<(String, Vec<Vec<u8>>)> = connection.decode(answer)?;
         let whole = page.len() == READ_AT_ONCE;
         for (id, values) in page {
@@ -74,19 +76,20 @@ pub(super) async fn read(connection: &Connection, filter: &AuditFilter) -> Resul
     Ok(rows)
 }
 
-/// Deletes the oldest rows that are older than that, some thousands at most; whether there may be more.
+/// Deletes the oldest rows that are older than `before`, at most some thousands. Returns true if more such rows may be
+/// left.
 ///
-/// By the rows' own time, one look at the oldest after another: `MINID` comes with Redis 6.2, and goes by when a row was
-/// appended. The ids stay: they fall out by themselves.
+/// The time in each row decides, so the oldest rows are read page by page. `XTRIM MINID` would need Redis 6.2 and uses
+/// the time at which a row was appended. The ids stay, and the cap of the set removes them.
 ///
 /// # Cancel safety
 ///
-/// Dropped, some of the oldest rows are gone.
+/// If the future is dropped, some of the oldest rows may be gone.
 pub(super) async fn trim(connection: &Connection, before: Timestamp) -> Result<bool, StoreError> {
     for _ in 0..TRIMMED_AT_MOST {
         let mut oldest = redis::cmd("XRANGE");
         oldest.arg(STREAM).arg("-").arg("+").arg("COUNT").arg(READ_AT_ONCE);
-        let answer = connection.ask_one(oldest, Access::Read).await.map_err(refusal)?;
+        let answer = connection.send_one(oldest, Access::Read).await.map_err(refusal)?;
         let page: Vec<(String, Vec<Vec<u8>>)> = connection.decode(answer)?;
         let is_old = |values: &[Vec<u8>]| row(values).is_some_and(|row| row.timestamp < before);
         let old: Vec<&str> =
@@ -94,7 +97,7 @@ pub(super) async fn trim(connection: &Connection, before: Timestamp) -> Result<b
         if !old.is_empty() {
             let mut delete = redis::cmd("XDEL");
             delete.arg(STREAM).arg(&old);
-            connection.ask_one(delete, Access::Write).await.map_err(refusal)?;
+            connection.send_one(delete, Access::Write).await.map_err(refusal)?;
         }
         if old.len() < READ_AT_ONCE {
             return Ok(false);
@@ -107,7 +110,7 @@ fn refusal(fault: NoAnswer) -> StoreError {
     if !fault.is_wrong_type() {
         return fault.into();
     }
-    let message = format!("the key {STREAM} or {IDS} in redis is not of our type and holds no audit; delete it");
+    let message = format!("the key {STREAM} or {IDS} in redis is not of the right type and holds no audit; delete it");
     StoreError::refused(message).with_source(StoreError::from(fault))
 }
 
@@ -124,7 +127,7 @@ fn fields(row: &AuditRow) -> Vec<(&'static str, String)> {
     fields
 }
 
-/// Somebody else may have written to the stream: what is no row of ours is passed over.
+/// Reads a row. Returns `None` for an entry that another program has added to the stream.
 fn row(values: &[Vec<u8>]) -> Option<AuditRow> {
     let (pairs, _) = values.as_chunks::<2>();
     let value = |field: &str| {

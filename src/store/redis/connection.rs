@@ -1,12 +1,14 @@
-//! One connection, made when it is needed and thrown away when it is of no use any more.
+//! The single connection to Redis, which is made when it is needed and replaced when it cannot be used.
 //!
-//! The stock manager keeps a connection for ever whose password was wrong, whose master was demoted or that nobody answers,
-//! and lets each operation wait for seconds while the server is down. Here the rule is: whatever is wrong with a connection,
-//! the next operation makes a new one, and that resolves the name and sends the password again.
+//! The connection manager of the crate `redis` keeps a connection for ever even if its password was wrong, its master
+//! was demoted or the server does not answer, and lets each operation wait for seconds while the server is down. Here
+//! any fault of a connection makes the next operation connect again, which resolves the name and sends the password
+//! again.
 //!
-//! There is at most one attempt to connect, in a task of its own, and all who need it wait for it. It belongs to none of them:
-//! an operation that is dropped neither ends it nor leaves it half made, and a slow handshake succeeds although each of those who
-//! waited had less patience. When it has failed, its error is the answer to everybody for a moment.
+//! There is at most one attempt to connect at a time, in a task of its own, and all operations that need the connection
+//! wait for that attempt. The attempt belongs to none of them. Therefore a dropped operation does not end the attempt,
+//! and a slow handshake can succeed although each waiting operation has a shorter deadline. After a failed attempt its
+//! error is the answer to all operations for 100 ms.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,16 +28,16 @@ pub(super) struct Connection {
     client: Client,
     address: Arc<str>,
     clock: MonotonicClock,
-    /// The last attempt, under way or done. `None`: there is no connection.
+    /// The last attempt, under way or ended. `None` if there is no connection.
     attempt: Mutex<Option<watch::Receiver<Option<Ended>>>>,
 }
 
-/// How an attempt to connect ended, and when if it failed.
+/// The result of an attempt to connect. A failure has its time.
 type Ended = Result<Arc<Live>, (NoAnswer, Tick)>;
 
 struct Live {
     connection: MultiplexedConnection,
-    /// The operations since the last answer that nobody answered.
+    /// The number of operations without an answer since the last answer.
     unanswered: AtomicU32,
 }
 
@@ -53,18 +55,19 @@ impl Connection {
         &self.address
     }
 
-    /// What the server's error means.
+    /// Returns the meaning of an error of the server.
     pub(super) fn fault(&self, access: Access, error: RedisError) -> NoAnswer {
         NoAnswer::answering(&self.address, access, error)
     }
 
-    /// Asks all at once, and returns an answer for each, which may be an error of the server.
+    /// Sends all commands at once. Returns an answer for each command, which may be an error of the server.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, the commands are carried out or not. If it had waited for a while, that counts as unanswered: its caller may
-    /// have less patience than the connection, and a dead one must be noticed all the same.
-    pub(super) async fn ask(&self, commands: &Pipeline, access: Access) -> Result<Vec<Value>, NoAnswer> {
+    /// If the future is dropped, the commands take effect or not. A future that was dropped after 100 ms or more counts
+    /// as unanswered, because its caller may have a shorter deadline than the connection, and a dead connection must be
+    /// noticed nevertheless.
+    pub(super) async fn send(&self, commands: &Pipeline, access: Access) -> Result<Vec<Value>, NoAnswer> {
         let live = self.live().await?;
         let mut waiting = Waiting { connection: self, live: &live, since: self.clock.now(), answered: false };
         let answers = live.connection.clone().send_packed_commands(commands, 0, commands.len()).await;
@@ -78,38 +81,38 @@ impl Connection {
             Err(fault) => fault.makes_useless(),
         };
         if useless {
-            self.throw_away(&live);
+            self.discard(&live);
         }
         answers
     }
 
-    /// Asks, and takes an error of the server for one.
+    /// Sends one command. An error of the server is returned as an error.
     ///
     /// # Cancel safety
     ///
-    /// As [`ask`](Self::ask).
-    pub(super) async fn ask_one(&self, command: Cmd, access: Access) -> Result<Value, NoAnswer> {
+    /// As for [`send`](Self::send).
+    pub(super) async fn send_one(&self, command: Cmd, access: Access) -> Result<Value, NoAnswer> {
         let mut commands = redis::pipe();
         commands.add_command(command);
-        match self.ask(&commands, access).await?.pop() {
+        match self.send(&commands, access).await?.pop() {
             Some(Value::ServerError(error)) => Err(self.fault(access, error.into())),
             answer => Ok(answer.unwrap_or(Value::Nil)),
         }
     }
 
-    /// Reads an answer whose form a script or a command has fixed.
+    /// Reads an answer. Its form is fixed by the script or the command.
     pub(super) fn decode<T: FromRedisValue>(&self, answer: Value) -> Result<T, StoreError> {
         redis::from_redis_value(answer).map_err(|error| {
-            let message = format!("redis at {} answered something else than it was asked", self.address);
+            let message = format!("redis at {} sent an answer of an unexpected form", self.address);
             StoreError::new(StoreErrorKind::Corrupt, message).with_source(error)
         })
     }
 
-    /// Returns the connection there is, or waits for the one that is being made, or has one made.
+    /// Returns the present connection, or waits for the attempt under way, or begins an attempt and waits for it.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while waiting, the attempt goes on, and whoever comes next has what it made.
+    /// If the future is dropped, the attempt continues, and the next operation uses its connection.
     async fn live(&self) -> Result<Arc<Live>, NoAnswer> {
         let mut attempt = self.attempt()?;
         let ended = match attempt.wait_for(Option::is_some).await {
@@ -119,15 +122,18 @@ impl Connection {
         match ended {
             Some(Ok(live)) => Ok(live),
             Some(Err((fault, _))) => Err(fault),
-            // The runtime ended under it, or it panicked. Whoever comes next makes another.
+            // The runtime of the attempt has ended, or the attempt panicked. The next operation begins another attempt.
             None => Err(NoAnswer::abandoned(&self.address)),
         }
     }
 
+    /// Returns the attempt that operations wait for. A new attempt begins if there is none, if the last one was
+    /// abandoned, or if its failure is old enough.
     fn attempt(&self) -> Result<watch::Receiver<Option<Ended>>, NoAnswer> {
         let mut last = self.attempt.lock();
         if let Some(attempt) = last.as_ref() {
-            // Asked before the value is looked at: an attempt that ended in between has left one.
+            // The end of the attempt is checked before its value is read. In the other order, an attempt that ends in
+            // between would look abandoned although it has left a value.
             let over = attempt.has_changed().is_err();
             let again = match &*attempt.borrow() {
                 None => over,
@@ -149,15 +155,15 @@ impl Connection {
                 Ok(connection) => Ok(Arc::new(Live { connection, unanswered: AtomicU32::new(0) })),
                 Err(error) => Err((NoAnswer::connecting(&address, error), clock.now())),
             };
-            // Nobody may be left who wants to know.
+            // The receivers may be gone.
             sender.send(Some(ended)).ok();
         });
         *last = Some(attempt.clone());
         Ok(attempt)
     }
 
-    /// Forgets this connection, unless there is another already.
-    fn throw_away(&self, useless: &Arc<Live>) {
+    /// Removes this connection, unless another connection has replaced it already.
+    fn discard(&self, useless: &Arc<Live>) {
         let mut last = self.attempt.lock();
         let same = last
             .as_ref()
@@ -168,14 +174,14 @@ impl Connection {
     }
 }
 
-/// Shows where it leads, and nothing that is secret.
+/// Shows the address only, because the rest contains the password.
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
-/// Settles on drop whether the connection still answers, so that it is settled whoever ends the waiting.
+/// Counts on drop whether the operation got an answer, because an operation may also end by being dropped.
 struct Waiting<'a> {
     connection: &'a Connection,
     live: &'a Arc<Live>,
@@ -195,7 +201,7 @@ impl Drop for Waiting<'_> {
         }
         // Relaxed: a count, publishes nothing.
         if self.live.unanswered.fetch_add(1, Relaxed) + 1 >= MAX_UNANSWERED {
-            self.connection.throw_away(self.live);
+            self.connection.discard(self.live);
         }
     }
 }
@@ -206,12 +212,15 @@ fn settings() -> AsyncConnectionConfig {
         .set_response_timeout(Some(ANSWERED_WITHIN))
 }
 
-/// From resolving the name to the answer to the password.
+/// The limit of an attempt, from resolving the name to the answer to the password.
 pub(super) const CONNECTED_WITHIN: Duration = Duration::from_secs(1);
 pub(super) const ANSWERED_WITHIN: Duration = Duration::from_millis(500);
-/// Long enough to be shared by operations that come together, short against every backoff.
+/// The time for which a failure is the answer to further operations: long enough for operations that begin together,
+/// and short compared with every backoff.
 const REMEMBERED_FOR: Duration = Duration::from_millis(100);
-/// A network swallows packets without a word: only what is missing shows it. One or two may be a pause of the server.
+/// The number of unanswered operations after which a connection is replaced. A network may drop packets silently, so
+/// that only missing answers show a dead connection. One or two missing answers may be a pause of the server.
 const MAX_UNANSWERED: u32 = 3;
-/// Dropped sooner, an operation says nothing about the connection.
+/// The shortest wait that counts as unanswered. An operation that was dropped sooner is no evidence about the
+/// connection.
 const PATIENCE: Duration = Duration::from_millis(100);

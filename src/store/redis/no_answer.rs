@@ -1,24 +1,27 @@
-//! What errors of Redis mean here, and whether the connection is worth keeping.
+//! The meaning of Redis' errors: whether they may pass, and whether the connection must be replaced.
+//!
+//! The distinction follows the first word of the server's error, because programs may rely on it. Each message has the
+//! address and, where possible, the remedy.
 
 use redis::{ErrorKind, RedisError};
 
 use super::connection::{ANSWERED_WITHIN, CONNECTED_WITHIN};
 use crate::store::{StoreError, StoreErrorKind};
 
-/// Whether what was asked changes anything. If its answer is lost, nobody knows whether it has.
+/// The effect of a command. If the answer to a write is lost, the write may have been made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     Read,
     Write,
 }
 
-/// Why there is no answer. Shared by all who waited for one connection, hence a clone each.
+/// The reason for a missing answer. Several operations may wait for one connection, so each receives a clone.
 #[derive(Debug, Clone)]
 pub(super) struct NoAnswer {
     kind: StoreErrorKind,
     message: String,
     cause: Option<RedisError>,
-    /// The connection is dead, or leads to a server that is of no use.
+    /// True if the connection is dead or leads to a server that cannot be used.
     useless: bool,
 }
 
@@ -52,7 +55,7 @@ impl NoAnswer {
     }
 
     pub(super) fn without_runtime() -> Self {
-        Self::refused("redis can be asked only in a tokio runtime".to_owned())
+        Self::refused("redis can be used only in a tokio runtime".to_owned())
     }
 
     pub(super) fn answering(address: &str, access: Access, error: RedisError) -> Self {
@@ -75,9 +78,9 @@ impl NoAnswer {
         fault
     }
 
-    /// By the first word of the server's answer, which is made for programs.
+    /// Returns the meaning of the first word of the server's error, or `None` if the word is unknown.
     fn by_code(address: &str, error: &RedisError) -> Option<Self> {
-        // Up to Redis 6 a refusal inside a script comes with two dashes.
+        // Up to Redis 6 an error inside a script begins with two dashes.
         let code = error.code()?.trim_start_matches('-');
         let useless =
             |message: &str| Self { useless: true, ..Self::unavailable(format!("redis at {address} {message}")) };
@@ -88,10 +91,10 @@ impl NoAnswer {
             "MASTERDOWN" => useless("is a replica that has lost its master"),
             "LOADING" => useless("is still loading its data"),
             "CLUSTERDOWN" => useless("is a node of a cluster that is down"),
-            "BUSY" => later("is busy with a script of somebody's; SCRIPT KILL ends it"),
+            "BUSY" => later("is busy with another script; SCRIPT KILL ends it"),
             "TRYAGAIN" => later("is moving keys"),
             "OOM" => later("is out of memory: raise maxmemory, or let it evict"),
-            "MISCONF" => later("cannot write its snapshot and takes no writes: look at its log"),
+            "MISCONF" => later("cannot write its snapshot and takes no writes: check its log"),
             "NOREPLICAS" => later("has too few replicas to take writes"),
             "NOAUTH" | "WRONGPASS" => Self::wrong_password(address),
             "NOPERM" => never("does not permit this user to do that: the documentation of RedisStore names the rights"),

@@ -1,12 +1,13 @@
-//! The watch: every change, pushed with the record in it.
+//! The watch of Redis: every change is pushed by the server, together with the record.
 //!
-//! It has a connection of its own, so that a stalled one here costs no operation anything. Messages go from the connection
-//! straight into the bounded channel of the watch: RESP3 lets a function take them, whereas the crate's RESP2 subscription
-//! piles them up without bound when a flood comes faster than they are read. So it needs Redis 6; an older one is not asked for
-//! pushes in vain more than every five seconds, and the poll does without.
+//! The watch has a connection of its own, so that its stalls delay no operation. Messages go from the connection
+//! directly into the bounded channel of the watch. RESP3 allows that, because a function receives the messages. The
+//! crate's subscription with RESP2 queues messages without bound if they come faster than they are read. RESP3 needs
+//! Redis 6. An older server is tried again after up to five seconds each time, and meanwhile the coordinator's poll
+//! finds the changes.
 //!
-//! After each subscription comes a gap, since what was published before it is lost. What a flush or an expired key takes away is
-//! not published at all: the poll finds it.
+//! A gap follows each subscription, because messages before the subscription are lost. The loss of a key by a flush or
+//! by its TTL is not published, and the poll finds it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use crate::store::watch::pause;
 use crate::store::{Etag, StoreError, Versioned, Watch, WatchSender};
 use crate::telemetry;
 
-/// Starts the task that tells, which ends when the watch is dropped.
+/// Starts the task of the watch, which ends when the watch is dropped.
 pub(super) fn watch(client: &Client) -> Result<Watch, StoreError> {
     if Handle::try_current().is_err() {
         return Err(NoAnswer::without_runtime().into());
@@ -33,30 +34,31 @@ pub(super) fn watch(client: &Client) -> Result<Watch, StoreError> {
     let client = Client::open(info.set_redis_settings(settings))
         .map_err(|error| StoreError::refused("the address of redis cannot be watched").with_source(error))?;
     let (sender, watch) = Watch::channel();
-    #[expect(clippy::disallowed_methods, reason = "a listener, one for each watch, which ends with it")]
+    #[expect(clippy::disallowed_methods, reason = "the task ends with its watch")]
     tokio::spawn(async move {
         tokio::select! {
             biased;
             () = sender.closed() => {}
-            () = tell(&client, &sender) => {}
+            () = subscribe(&client, &sender) => {}
         }
     });
     Ok(watch)
 }
 
-/// Follows one connection after the other, for ever.
+/// Subscribes on one connection after the other, for ever.
 ///
 /// # Cancel safety
 ///
-/// Dropped at any await, its connection is closed.
-async fn tell(client: &Client, sender: &WatchSender) {
+/// If the future is dropped, its connection is closed.
+async fn subscribe(client: &Client, sender: &WatchSender) {
     let mut failures = 0;
     let mut warned = false;
     loop {
         let mut steady = false;
         let error = follow(client, sender, &mut steady).await;
         failures = if steady { 0 } else { failures + 1 };
-        // A connection that was lost is no news: the operations say so. That it is refused while they work is one.
+        // A lost connection is not logged here, because the operations fail and log it too. A refused subscription is
+        // logged, because the operations may work meanwhile.
         if let Err(error) = error
             && !error.is_io_error()
             && !warned
@@ -68,12 +70,12 @@ async fn tell(client: &Client, sender: &WatchSender) {
     }
 }
 
-/// Subscribes and tells until the connection is lost. It was `steady` if it lived to see a heartbeat: one that is lost each time
-/// as soon as it is made is made less and less often.
+/// Subscribes and reports changes until the connection is lost. Sets `steady` if the connection lived to its first
+/// heartbeat. The pause grows with each connection that did not.
 ///
 /// # Cancel safety
 ///
-/// Dropped at any await, its connection is closed.
+/// If the future is dropped, its connection is closed.
 async fn follow(client: &Client, sender: &WatchSender, steady: &mut bool) -> Result<(), RedisError> {
     let lost = Arc::new(Notify::new());
     let settings = AsyncConnectionConfig::new()
@@ -88,20 +90,20 @@ async fn follow(client: &Client, sender: &WatchSender, steady: &mut bool) -> Res
             () = lost.notified() => return Ok(()),
             () = tokio::time::sleep(HEARTBEAT) => {}
         }
-        // A connection can die without a word, and then nothing is ever pushed again.
+        // A connection can die silently, and then nothing is ever pushed again.
         connection.send_packed_command(&redis::cmd("PING")).await?;
         *steady = true;
     }
 }
 
-/// Runs in the task of the connection, and never waits.
+/// Returns the function that receives pushed messages. It runs in the task of the connection, so it never waits.
 fn pusher(sender: WatchSender, lost: Arc<Notify>) -> impl Fn(PushInfo) -> Result<(), ()> + Send + Sync + 'static {
     move |push| {
         match (&push.kind, &*push.data) {
             (PushKind::Disconnection, _) => lost.notify_one(),
             (PushKind::Message, [_channel, Value::BulkString(payload)]) => match read(payload) {
                 Some((name, current)) => sender.changed(name, current),
-                // From a later version, or from a stranger.
+                // The message has a later format, or was sent by another program.
                 None => sender.gap(),
             },
             _ => {}
@@ -110,7 +112,8 @@ fn pusher(sender: WatchSender, lost: Arc<Notify>) -> impl Fn(PushInfo) -> Result
     }
 }
 
-/// Reads `1 NAME_LENGTH ETAG NOW\nNAMERECORD`. The etag of what was deleted is `-`. Whoever may publish may send anything.
+/// Reads `1 NAME_LENGTH ETAG NOW\nNAMERECORD`, where the etag `-` stands for a deletion. Every field is checked,
+/// because every client with the right to publish can send anything.
 fn read(payload: &[u8]) -> Option<(&str, Option<(Versioned, Timestamp)>)> {
     let end = payload.iter().take(LONGEST_HEADER).position(|byte| *byte == b'\n')?;
     let mut header = str::from_utf8(&payload[..end]).ok()?.split(' ');
@@ -141,7 +144,7 @@ fn warn(client: &Client, error: RedisError) {
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Two digits of version, three of length, forty of etag, twenty of time, and to spare.
+/// The longest header: two digits of version, three of length, forty of etag, twenty of time, and a reserve.
 const LONGEST_HEADER: usize = 100;
 
 #[cfg(test)]
@@ -154,7 +157,7 @@ mod tests {
     #[test]
     fn a_payload_gives_back_name_and_record_whatever_is_in_them() {
         let payload = format!("1 5 {ETAG} 1790000000123\na b\nc{{\"x\": 1}}\n");
-        let (name, current) = read(payload.as_bytes()).expect("it is well-formed");
+        let (name, current) = read(payload.as_bytes()).expect("the payload is well-formed");
         let (value, now) = current.expect("a record is there");
         assert_eq!((name, &*value.bytes), ("a b\nc", &b"{\"x\": 1}\n"[..]));
         assert_eq!((value.etag.as_str(), now.as_millis()), (ETAG, 1_790_000_000_123));
@@ -162,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_is_not_read() {
+    fn malformed_payloads_are_not_read() {
         let long = format!("1 1 {ETAG} 17\na{}", "x".repeat(CircuitRecord::MAX_BYTES + 1));
         let name = format!("1 201 - 17\n{}", "x".repeat(201));
         let wrong = [
@@ -194,10 +197,10 @@ mod tests {
         let push = pusher(sender, Arc::default());
         for _ in 0..20_000 {
             let data = vec![Value::BulkString(CHANNEL.into()), Value::BulkString(b"1 1 - 17\na".to_vec())];
-            push(PushInfo { kind: PushKind::Message, data }).expect("it never refuses");
+            push(PushInfo { kind: PushKind::Message, data }).expect("the pusher accepts every message");
         }
         drop(push);
-        assert_eq!(watch.next().await, Some(WatchEvent::Gap), "what waits behind it is old");
+        assert_eq!(watch.next().await, Some(WatchEvent::Gap), "the queued events are older than the gap");
         let mut kept = 0;
         while watch.next().await.is_some() {
             kept += 1;

@@ -1,10 +1,11 @@
-//! The scripts, and how they are asked. Each has one key, or two in the same slot.
+//! The Lua scripts, and the commands that run them. Each script has one key, or two keys in the same slot.
 //!
-//! They go by `EVAL`, so that a flushed script cache or a restarted server needs no second round; the server compiles each once.
-//! What can fail is called by `pcall` and its error returned as it is: an error that is raised loses its code before Redis 7.
+//! The scripts are sent with `EVAL`, so that a flushed script cache or a restarted server needs no second round trip.
+//! The server compiles each script once. A call that can fail is made by `pcall` and its error is returned as a value,
+//! because an error that is raised loses its code before Redis 7.
 //!
-//! Etags are digests of the bytes, computed by the server. So a value edited by hand has an etag, too, and nothing depends on
-//! how Lua reads JSON.
+//! Etags are digests of the bytes, which the server computes. Therefore a value that was edited by hand has an etag
+//! too, and nothing depends on the way in which Lua reads JSON.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use redis::Cmd;
 
 use crate::store::{Etag, Write};
 
-/// Carries every change to those who watch. A channel is not a key.
+/// The channel on which every change is published. A channel is not a key.
 pub(super) const CHANNEL: &str = "circuit_breaker:changes";
 
 const LOAD: &str = "
@@ -20,7 +21,7 @@ local current = redis.pcall('GET', KEYS[1])
 if not current or type(current) == 'table' then return current end
 return {redis.sha1hex(current), current}";
 
-// A publication that is not permitted must not fail a write that was made: there is a poll behind it.
+// A refused publication must not fail a write that was made, because the coordinator also polls.
 const COMPARE_AND_SET: &str = "
 local current = redis.pcall('GET', KEYS[1])
 if type(current) == 'table' then return current end
@@ -50,7 +51,8 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.pcall('PUBLISH', ARGV[2], string.format('1 %d - %.0f\\n', #ARGV[3], now) .. ARGV[3])
 return 1";
 
-// A row is known by its id before it is added and remembered after: failing between, it may come twice, but is never lost.
+// The id is checked before the row is added and stored afterwards. After a failure in between, the row may come twice
+// but is never lost.
 const APPEND_AUDIT: &str = "
 local time = redis.call('TIME')
 local at = 3
@@ -69,12 +71,12 @@ end
 redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - ARGV[2])
 return 1";
 
-/// The key that people and dashboards know.
+/// Returns the key of a circuit's record. People and dashboards use this key, so that its form must not change.
 pub(super) fn key(name: &str) -> String {
     format!("{PREFIX}{name}{SUFFIX}")
 }
 
-/// The name whose key it is, if any circuit can have it.
+/// Returns the circuit of a key. `None` if no circuit can have this key.
 pub(super) fn name(key: &[u8]) -> Option<String> {
     let name = str::from_utf8(key).ok()?.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
     (1..=LONGEST_NAME).contains(&name.len()).then(|| name.to_owned())
@@ -105,7 +107,8 @@ pub(super) fn append_audit(stream: &str, ids: &str) -> Cmd {
     eval(APPEND_AUDIT, &[stream, ids])
 }
 
-/// The name is the wildcard itself, so what is in it cannot be taken for a pattern.
+/// Returns the command for the next page of keys. The pattern has the wildcard in place of the name, so that no name is
+/// ever interpreted as a pattern.
 pub(super) fn scan(cursor: &str) -> Cmd {
     let mut command = redis::cmd("SCAN");
     command.arg(cursor).arg("MATCH").arg(key("*")).arg("COUNT").arg(1000);
@@ -118,7 +121,8 @@ fn eval(script: &str, keys: &[&str]) -> Cmd {
     command
 }
 
-/// Rounded up, for the record must not go early; `None` for what no server's clock can reach, which is for ever.
+/// Returns the TTL in milliseconds, rounded up so that no record expires early. `None`, which means no expiry, for a
+/// time that the clock of a server cannot reach.
 fn millis(ttl: Duration) -> Option<u64> {
     let millis = ttl.as_nanos().div_ceil(1_000_000).max(1);
     u64::try_from(millis).ok().filter(|millis| *millis < A_CENTURY)

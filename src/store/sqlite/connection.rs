@@ -1,7 +1,10 @@
-//! The one connection: opened by the first operation, kept while it works, opened anew by the next one if it did not.
+//! The single connection to the file, with the queue of the operations that wait for it.
 //!
-//! Not sqlx's pool: that one can be made in a runtime only, spawns a task for each return, and would let no more through with a
-//! single connection.
+//! The first operation opens the connection. After a failure other than a lock the connection is closed, and the next
+//! operation opens the file again.
+//!
+//! sqlx's pool is not used. A pool can be created in a runtime only, spawns a task for each returned connection, and
+//! would run no more operations at a time with a single connection.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -17,7 +20,7 @@ use super::error::{is_busy, meaning};
 use crate::store::StoreError;
 use crate::store::schema::{SQLITE, SchemaMode, TABLES};
 
-/// Where operations queue for the connection.
+/// The connection, behind the queue of operations.
 pub(super) struct Lane {
     path: PathBuf,
     options: SqliteConnectOptions,
@@ -27,7 +30,7 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn new(path: PathBuf, options: SqliteConnectOptions, mode: SchemaMode) -> Self {
-        // Anchored, a relative path is never taken for `:memory:` or for a `file:` address.
+        // With `./` in front, a relative path is never interpreted as `:memory:` or as an address with `file:`.
         let anchored = if path.is_relative() { Path::new(".").join(&path) } else { path.clone() };
         let options = options
             .filename(anchored)
@@ -45,7 +48,8 @@ impl Lane {
         &self.path
     }
 
-    /// Waits for the connection, and opens it if there is none.
+    /// Waits for the connection, and opens the file if there is none. Several openings at once would compete for
+    /// SQLite's locks.
     pub(super) async fn enter(&self) -> Result<Entered<'_>, StoreError> {
         let waited = timeout(QUEUE_TIMEOUT, self.connection.lock()).await;
         let mut guard = waited.map_err(|_| {
@@ -57,7 +61,8 @@ impl Lane {
         Ok(Entered { guard, path: &self.path })
     }
 
-    /// Returns a connection that looks at nothing but whether others have written.
+    /// Opens another connection, for the watch. A connection does not notice its own writes, so the watch needs one
+    /// without writes.
     pub(super) async fn aside(&self) -> Result<SqliteConnection, StoreError> {
         self.options.connect().await.map_err(|error| meaning(&error, &self.path))
     }
@@ -65,7 +70,7 @@ impl Lane {
     async fn open(&self) -> Result<SqliteConnection, Failed> {
         let create = self.mode == SchemaMode::Create;
         if create {
-            self.make_folder()?;
+            self.create_folder()?;
         }
         let mut connection = self.options.clone().create_if_missing(create).connect().await?;
         if self.mode != SchemaMode::Assume {
@@ -79,7 +84,8 @@ impl Lane {
 
     async fn create(&self, connection: &mut SqliteConnection) -> Result<(), Failed> {
         let mut tries = 0;
-        // SQLite waits for no lock when a file is switched to write-ahead logging, and processes that start together meet here.
+        // `busy_timeout` does not apply when a file is switched to write-ahead logging, and several processes that
+        // start together do this at the same time. Therefore the switch is repeated here.
         while let Err(error) = raw_sql("PRAGMA journal_mode = WAL").execute(&mut *connection).await {
             if !is_busy(&error) || tries == 20 {
                 return Err(error.into());
@@ -103,12 +109,12 @@ impl Lane {
         Ok(())
     }
 
-    fn make_folder(&self) -> Result<(), Failed> {
+    fn create_folder(&self) -> Result<(), Failed> {
         let Some(folder) = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()) else {
             return Ok(());
         };
         std::fs::create_dir_all(folder).map_err(|error| {
-            let problem = format!("the folder `{}` cannot be made: {error}", folder.display());
+            let problem = format!("the folder `{}` cannot be created: {error}", folder.display());
             let lasts = matches!(
                 error.kind(),
                 ErrorKind::PermissionDenied | ErrorKind::NotADirectory | ErrorKind::AlreadyExists
@@ -124,9 +130,10 @@ impl fmt::Debug for Lane {
     }
 }
 
-/// The connection, while nobody else has it.
+/// Exclusive access to the connection.
 ///
-/// Dropped in the middle of a statement it stays usable: SQLite's thread finishes the one before it takes the next.
+/// If an operation is dropped in the middle of a statement, the connection stays usable, because SQLite's thread
+/// finishes that statement before it begins the next one.
 pub(super) struct Entered<'a> {
     guard: MutexGuard<'a, Option<SqliteConnection>>,
     path: &'a Path,
@@ -134,11 +141,11 @@ pub(super) struct Entered<'a> {
 
 impl Entered<'_> {
     pub(super) fn connection(&mut self) -> &mut SqliteConnection {
-        self.guard.as_mut().expect("`check` takes it only with an error, on which every operation ends")
+        self.guard.as_mut().expect("`check` closes the connection only with an error, which ends the operation")
     }
 
-    /// Gives the connection up if the statement failed for another reason than a lock: the next operation opens the file anew, and
-    /// looks at its tables again.
+    /// Returns the result of a statement. After any error but a lock the connection is closed, so that the next
+    /// operation opens the file again and checks its tables again.
     pub(super) fn check<T>(&mut self, done: Result<T, sqlx::Error>) -> Result<T, StoreError> {
         done.map_err(|error| {
             if !is_busy(&error) {
@@ -169,6 +176,7 @@ impl From<sqlx::Error> for Failed {
     }
 }
 
-/// Below the coordinator's deadline of 2 s, so that it is told why.
+/// The times below are shorter than the coordinator's deadline of 2 s, so that an operation ends with an error that has
+/// the reason.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 const QUEUE_TIMEOUT: Duration = Duration::from_millis(1500);

@@ -1,4 +1,6 @@
-//! What SQLite's errors mean.
+//! The meaning of SQLite's errors: whether they may pass, and a sentence with the file.
+//!
+//! The distinction follows SQLite's result codes, because the texts are for people.
 
 use std::path::Path;
 
@@ -6,28 +8,28 @@ use sqlx::error::DatabaseError;
 
 use crate::store::{StoreError, StoreErrorKind};
 
-/// Returns the error of a store in that file.
-#[expect(clippy::wildcard_enum_match_arm, reason = "what sqlx adds is no decision of ours")]
+/// Returns the store's error for an error of SQLite.
+#[expect(clippy::wildcard_enum_match_arm, reason = "sqlx may add errors, which are unavailability")]
 pub(super) fn meaning(error: &sqlx::Error, path: &Path) -> StoreError {
     let file = path.display();
     match error {
         sqlx::Error::Database(error) => {
             let code = code(&**error);
-            let (kind, what) = primary(code);
-            StoreError::new(kind, format!("`{file}` {what}: {} (SQLite code {code})", error.message()))
+            let (kind, problem) = primary(code);
+            StoreError::new(kind, format!("`{file}` {problem}: {} (SQLite code {code})", error.message()))
         }
         sqlx::Error::Configuration(_) | sqlx::Error::InvalidArgument(_) => {
             StoreError::refused(format!("`{file}` cannot be opened: {error}"))
         }
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => StoreError::new(
             StoreErrorKind::Corrupt,
-            format!("`{file}` holds what was not written by this crate: {error}"),
+            format!("`{file}` holds a value that this crate did not write: {error}"),
         ),
         _ => StoreError::unavailable(format!("`{file}` cannot be used: {error}")),
     }
 }
 
-/// Returns whether somebody else holds the lock.
+/// Returns true if another connection holds the lock.
 pub(super) fn is_busy(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if matches!(code(&**error) & 0xff, BUSY | LOCKED))
 }
@@ -36,12 +38,14 @@ fn code(error: &dyn DatabaseError) -> u32 {
     error.code().and_then(|code| code.parse().ok()).unwrap_or(0)
 }
 
-/// The low byte of a result code says what is wrong, the rest only says it more exactly.
+/// Returns the kind of a result code and its sentence. The low byte of the code is the error, and the other bytes only
+/// add detail.
 fn primary(code: u32) -> (StoreErrorKind, &'static str) {
     match code & 0xff {
         BUSY | LOCKED => (StoreErrorKind::Unavailable, "is locked by another process"),
         PERM | READONLY | AUTH => (StoreErrorKind::Refused, "cannot be written"),
-        // Space can be freed, a volume mounted and a folder's rights corrected.
+        // The next three kinds of errors may pass, because space can be freed, a volume mounted, and the rights of a
+        // folder corrected.
         FULL => (StoreErrorKind::Unavailable, "does not fit on its disk"),
         CANTOPEN => (StoreErrorKind::Unavailable, "cannot be opened"),
         NOMEM | INTERRUPT | IOERR | PROTOCOL => (StoreErrorKind::Unavailable, "cannot be read or written"),

@@ -1,7 +1,8 @@
-//! Whether anybody has written, asked five times a second.
+//! The watch of a database file, which polls a counter of SQLite five times a second.
 //!
-//! SQLite tells nobody of changes, but it numbers them: `PRAGMA data_version` differs, on one and the same connection, after any
-//! other has committed. It costs 6 µs, reads no table, and does not say what has changed.
+//! SQLite does not report changes, but it counts them. `PRAGMA data_version`, on the same connection, differs after
+//! every commit of another connection. The query costs 6 µs and reads no table. It does not say which row has changed,
+//! so that each change is reported as a gap.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +15,12 @@ use super::connection::Lane;
 use super::error::meaning;
 use crate::store::{StoreError, Watch, WatchSender};
 
-/// Begins to watch: what is committed after it has returned is told.
+/// Begins to watch. Every commit after the return is reported.
 pub(super) async fn watch(lane: Arc<Lane>) -> Result<Watch, StoreError> {
     let mut connection = lane.aside().await?;
     let version = data_version(&mut connection).await.map_err(|error| meaning(&error, lane.path()))?;
     let (sender, watch) = Watch::channel();
-    #[expect(clippy::disallowed_methods, reason = "ends when the watch is dropped")]
+    #[expect(clippy::disallowed_methods, reason = "the task ends with its watch")]
     tokio::spawn(async move {
         tokio::select! {
             () = sender.closed() => {}
@@ -45,7 +46,8 @@ async fn poll(lane: &Lane, connection: SqliteConnection, mut version: i64, sende
                 version = now;
                 sender.gap();
             }
-            // Its number says nothing about that of the next connection.
+            // Counters of different connections cannot be compared. The smallest number differs from every counter, so
+            // that the next connection reports a gap.
             Err(_) => {
                 connection = None;
                 version = i64::MIN;

@@ -1,4 +1,6 @@
-//! What is remembered of each name, so that the durable tier is asked only when there is a reason. Pure.
+//! The notes on names, which say when the durable tier must be read or written.
+//!
+//! Without notes every load would need both tiers. The module is pure: it reads no clock and calls no store.
 
 use std::collections::BTreeMap;
 use std::hash::DefaultHasher;
@@ -13,25 +15,29 @@ use crate::store::Etag;
 #[derive(Debug, Default)]
 pub(super) struct Notes(BTreeMap<String, Note>);
 
-/// The note on one name.
+/// The note on one name: the known content of both tiers, and the time of the next comparison.
 #[derive(Debug, Default)]
 pub(super) struct Note {
-    /// The version in the fast tier that was looked at last.
+    /// The version of the fast tier that was checked last.
     pub(super) seen: Option<Etag>,
-    /// What the durable tier has, as far as it is [settled](settled).
+    /// A hash of the [settled](settled) content that the durable tier has.
     settled: Option<u64>,
-    /// When the durable tier answered last for it, and when it last had all that the fast one has.
-    heard: Option<Tick>,
-    level: Option<Tick>,
-    /// When the tiers must be compared. `None`: there is no reason to.
+    /// The time of the durable tier's last answer for this name. If the durable tier has the record, the time is
+    /// `Tick::ZERO`, which is long ago, so that the next load without the record queries again.
+    queried: Option<Tick>,
+    /// The time at which both tiers last had the same record.
+    synced: Option<Tick>,
+    /// The time at which the tiers must be compared. `None` if there is no reason to compare them.
     due: Option<Tick>,
 }
 
 impl Notes {
-    /// The most names that are remembered. A name beyond has no note, and then its writer's settling is all there is.
+    /// The largest number of notes. A name without a note is copied to the durable tier by its writer only, and never
+    /// compared.
     pub(super) const MOST: usize = 20_000;
 
-    /// Returns the note on a name; makes room for it at the cost of those that nothing is owed to.
+    /// Returns the note on a name. If there is no room, the notes without a due comparison are forgotten. `None` if
+    /// there is still no room.
     pub(super) fn on(&mut self, name: &str) -> Option<&mut Note> {
         if !self.0.contains_key(name) {
             if self.0.len() >= Self::MOST {
@@ -51,54 +57,57 @@ impl Notes {
 }
 
 impl Note {
-    /// The fast tier has this version, whoever wrote it.
+    /// Notes a version that a load found in the fast tier.
     pub(super) fn saw(&mut self, etag: &Etag, record: &CircuitRecord, now: Tick) {
         self.seen = Some(etag.clone());
-        // Evidence is brought by who wrote it. What is settled is, too; but who wrote it may have died in between.
+        // The writer copies the record to the durable tier itself. Counts need no check beyond that. A settled change
+        // is checked, because its writer may have died between the two writes.
         if let Some(found) = settled(record)
             && self.settled != Some(found)
         {
-            self.owe(now.saturating_add(CHECK_AFTER));
+            self.compare_by(now.saturating_add(CHECK_AFTER));
         }
     }
 
-    /// This version was written here. Returns whether the durable tier must have it now.
+    /// Notes a version that this process wrote. Returns true if the durable tier must have the record now.
     pub(super) fn wrote(&mut self, etag: &Etag, record: &CircuitRecord, now: Tick) -> bool {
         self.seen = Some(etag.clone());
         let Some(found) = settled(record) else { return false };
-        let fresh = self.level.filter(|_| self.settled == Some(found));
-        self.owe(fresh.map_or(now, |level| level.saturating_add(EVIDENCE_EVERY)));
+        // If only counts have changed, the durable tier gets them once a minute.
+        let fresh = self.synced.filter(|_| self.settled == Some(found));
+        self.compare_by(fresh.map_or(now, |synced| synced.saturating_add(EVIDENCE_EVERY)));
         self.is_due(now)
     }
 
-    /// The fast tier has nothing of it. Returns whether the durable tier must be asked.
+    /// Notes that the fast tier has no record. Returns true if the durable tier must be queried.
     pub(super) fn missed(&mut self, now: Tick) -> bool {
-        // What was there and is gone was lost; what never was need not be asked for at every poll.
+        // A record that was there has been lost. A name that never had a record need not be queried at every poll.
         let lost = self.seen.take().is_some();
         self.due = None;
-        lost || self.is_unheard(now)
+        lost || self.may_query(now)
     }
 
-    /// Whether the durable tier has not been asked lately.
-    pub(super) fn is_unheard(&self, now: Tick) -> bool {
-        self.heard.is_none_or(|heard| now >= heard.saturating_add(ASK_EVERY))
+    /// Returns true if the last query of the durable tier is old enough for another one.
+    pub(super) fn may_query(&self, now: Tick) -> bool {
+        self.queried.is_none_or(|queried| now >= queried.saturating_add(QUERY_EVERY))
     }
 
-    /// Whether the durable tier ever answered for it.
-    pub(super) const fn was_heard(&self) -> bool {
-        self.heard.is_some()
+    /// Returns true if the durable tier has ever answered for this name.
+    pub(super) const fn was_queried(&self) -> bool {
+        self.queried.is_some()
     }
 
-    /// The durable tier has answered. What it has is asked for again as long as the fast one lacks it.
-    pub(super) fn heard(&mut self, found: bool, now: Tick) {
-        self.heard = Some(if found { Tick::ZERO } else { now });
+    /// Notes an answer of the durable tier. If it has the record, the next load queries it again, as long as the fast
+    /// tier lacks the record.
+    pub(super) fn answered(&mut self, found: bool, now: Tick) {
+        self.queried = Some(if found { Tick::ZERO } else { now });
     }
 
-    /// The durable tier has all of that record.
-    pub(super) fn is_level(&mut self, record: &CircuitRecord, now: Tick) {
+    /// Notes that the durable tier has this record completely.
+    pub(super) fn synced(&mut self, record: &CircuitRecord, now: Tick) {
         self.settled = settled(record);
-        self.level = Some(now);
-        self.heard = Some(Tick::ZERO);
+        self.synced = Some(now);
+        self.queried = Some(Tick::ZERO);
         self.due = None;
     }
 
@@ -106,13 +115,14 @@ impl Note {
         self.due.is_some_and(|due| due <= now)
     }
 
-    fn owe(&mut self, due: Tick) {
-        self.due = Some(self.due.map_or(due, |owed| owed.min(due)));
+    /// Makes a comparison due, at this time or at the earlier time that was set before.
+    fn compare_by(&mut self, due: Tick) {
+        self.due = Some(self.due.map_or(due, |before| before.min(due)));
     }
 }
 
-/// Returns what of a record must outlive the fast tier, as a number that is another if it is: what was published, the last
-/// act, and the state of each instance. `None`: nothing has happened to the circuit, so no copy of it is newer than another.
+/// Returns a hash of the content that must outlive the fast tier: the published state, the last act, and the state of
+/// each instance. `None` if the circuit has no history, so that no copy of the record is newer than another.
 fn settled(record: &CircuitRecord) -> Option<u64> {
     let act = record.operator.as_ref().map(|operated| operated.sequence);
     if record.generation.get() == 0 && act.is_none() && record.instances.is_empty() {
@@ -126,9 +136,10 @@ fn settled(record: &CircuitRecord) -> Option<u64> {
     Some(hasher.finish())
 }
 
-/// Evidence reaches the durable tier at most that often.
+/// The interval at which counts reach the durable tier.
 const EVIDENCE_EVERY: Duration = Duration::from_secs(60);
-/// What another has settled is looked up so long after, should its writer have died between the tiers.
+/// The time after which a change of another writer is looked up in the durable tier, because that writer may have died
+/// between the tiers.
 const CHECK_AFTER: Duration = Duration::from_secs(20);
-/// A name that neither tier has is looked up in the durable one so often.
-const ASK_EVERY: Duration = Duration::from_secs(60);
+/// The interval at which a name that neither tier has is looked up in the durable tier.
+const QUERY_EVERY: Duration = Duration::from_secs(60);

@@ -1,4 +1,7 @@
-//! Loads: the fast tier's answer, with what only the durable one has.
+//! The loads: the answer of the fast tier, completed with the records that only the durable tier has.
+//!
+//! The durable tier is read only for missing names and due comparisons, and its failure fails a load only if the fast
+//! tier may have been flushed.
 
 use std::time::Duration;
 
@@ -10,14 +13,15 @@ use crate::record::Timestamp;
 use crate::store::{Loaded, Store, StoreError, Versioned};
 
 impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
-    /// Completes what the fast tier has with what only the durable one has, and brings level what is due.
+    /// Completes the answer of the fast tier with the records that only the durable tier has, and runs the comparisons
+    /// that are due.
     pub(super) async fn complete(
         &self,
         names: &[String],
         mut loaded: Loaded,
         began: Tick,
     ) -> Result<Loaded, StoreError> {
-        let (missing, due) = self.look(names, &loaded);
+        let (missing, due) = self.check(names, &loaded);
         for entry in loaded.entries.iter_mut().flatten() {
             entry.etag = tag(FAST, &entry.etag);
         }
@@ -31,10 +35,12 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
                         found.push((names[*at].clone(), entry));
                     }
                 }
-                // A fast tier that has some of the names was not flushed: what it lacks has not happened, or long ago.
+                // A fast tier with some of the names was not flushed, so the other names have no record. A fast tier
+                // without any of the names may have been flushed, so the durable tier must have answered for each of
+                // them at least once.
                 Err(error) if loaded.entries.iter().all(Option::is_none) => {
-                    let heard = |at: &usize| self.note(&names[*at], |note| note.was_heard()).unwrap_or(true);
-                    if !missing.iter().all(heard) {
+                    let known = |at: &usize| self.note(&names[*at], |note| note.was_queried()).unwrap_or(true);
+                    if !missing.iter().all(known) {
                         return Err(error);
                     }
                 }
@@ -49,8 +55,9 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         Ok(loaded)
     }
 
-    /// Looks at what the fast tier has: which names must be asked for in the durable one, and which must be brought level.
-    fn look(&self, names: &[String], loaded: &Loaded) -> (Vec<usize>, Vec<Copy>) {
+    /// Checks the answer of the fast tier. Returns the places of the names that must be loaded from the durable tier,
+    /// and the records that must be compared with the durable tier.
+    fn check(&self, names: &[String], loaded: &Loaded) -> (Vec<usize>, Vec<Copy>) {
         let now = self.clock.now();
         let (mut missing, mut due) = (Vec::new(), Vec::new());
         let mut notes = self.notes.lock();
@@ -73,33 +80,34 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
                     }
                     due.extend(note.is_due(now).then_some(copy));
                 }
-                // What is no record is as good as nothing, if the durable tier has one.
-                None => missing.extend(note.is_unheard(now).then_some(at)),
+                // A value that is no record counts as missing, so the durable tier is queried for the record.
+                None => missing.extend(note.may_query(now).then_some(at)),
             }
         }
         (missing, due)
     }
 
-    async fn load_durable(&self, names: &[String], which: &[usize]) -> Result<Loaded, StoreError> {
+    /// Loads the names at these places from the durable tier.
+    async fn load_durable(&self, names: &[String], missing: &[usize]) -> Result<Loaded, StoreError> {
         if !self.durable.answers() {
             return Err(StoreError::unavailable(format!("{} failed a moment ago", self.durable.kind())));
         }
-        let names: Vec<_> = which.iter().map(|at| names[*at].clone()).collect();
-        let loaded = self.durable.ask("load", DURABLE_LIMIT, self.durable.store.load_many(&names)).await?;
+        let names: Vec<_> = missing.iter().map(|at| names[*at].clone()).collect();
+        let loaded = self.durable.run("load", DURABLE_LIMIT, self.durable.store.load_many(&names)).await?;
         let now = self.clock.now();
         for (name, entry) in names.iter().zip(&loaded.entries) {
-            self.note(name, |note| note.heard(entry.is_some(), now));
+            self.note(name, |note| note.answered(entry.is_some(), now));
         }
         Ok(loaded)
     }
 
-    /// Returns what the durable tier has under one name.
+    /// Loads one name from the durable tier, also if that tier has a pause.
     pub(super) async fn load_one(&self, name: &str) -> Result<(Option<Versioned>, Timestamp), StoreError> {
         let names = [name.to_owned()];
-        let loaded = self.durable.ask("load", DURABLE_LIMIT, self.durable.store.load_many(&names)).await?;
+        let loaded = self.durable.run("load", DURABLE_LIMIT, self.durable.store.load_many(&names)).await?;
         Ok((loaded.entries.into_iter().next().flatten(), loaded.now))
     }
 }
 
-/// What a load may take with all that is done beside.
+/// The limit of a load together with its comparisons.
 const TOGETHER: Duration = Duration::from_millis(1_600);

@@ -1,4 +1,7 @@
-//! Bringing the tiers level: each gets what the other has.
+//! The synchronisation of the tiers: each tier gets the changes that only the other one has.
+//!
+//! Both copies are merged by `join`, so that neither tier needs to be the newer one, and a repetition after a failure
+//! is harmless.
 
 use std::time::Duration;
 
@@ -8,18 +11,18 @@ use crate::keep::{STORE_TIMEOUT, Ttl};
 use crate::record::{CircuitRecord, Timestamp, join};
 use crate::store::{Store, StoreError, Versioned, Write, Written};
 
-/// What the fast tier has under a name.
+/// The record of a name in the fast tier.
 #[derive(Debug)]
 pub(super) struct Copy {
     pub(super) name: String,
     pub(super) record: CircuitRecord,
     pub(super) kept: Versioned,
-    /// How long it is to be remembered.
+    /// The time for which a store that forgets must keep the record.
     pub(super) ttl: Option<Duration>,
 }
 
 impl Copy {
-    /// Reads it; `None` if it is no record.
+    /// Decodes a value. Returns `None` if the value is no record.
     pub(super) fn read(name: &str, kept: &Versioned, now: Timestamp) -> Option<Self> {
         let record = CircuitRecord::decode(name, &kept.bytes, now).ok()?;
         let ttl = ttl(&record, now);
@@ -28,32 +31,33 @@ impl Copy {
 }
 
 impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
-    /// Brings both tiers level in these names, within that time. What fails is made up for at a later load.
+    /// Synchronises both tiers in these names, within a time limit. A later load repeats a synchronisation that failed.
     pub(super) async fn settle(&self, copies: &[Copy], within: Duration) {
         if copies.is_empty() || !self.durable.answers() {
             return;
         }
-        // What went wrong was told by the tier, and is still due.
+        // A failure was logged by the tier, and the note keeps the synchronisation due.
         drop(tokio::time::timeout(within, self.settle_all(copies)).await);
     }
 
     async fn settle_all(&self, copies: &[Copy]) -> Result<(), StoreError> {
         let names: Vec<_> = copies.iter().map(|copy| copy.name.clone()).collect();
-        let loaded = self.durable.ask("load", DURABLE_LIMIT, self.durable.store.load_many(&names)).await?;
+        let loaded = self.durable.run("load", DURABLE_LIMIT, self.durable.store.load_many(&names)).await?;
         for (copy, current) in copies.iter().zip(loaded.entries) {
-            self.level(copy, current, loaded.now).await?;
+            self.sync(copy, current, loaded.now).await?;
         }
         Ok(())
     }
 
-    async fn level(&self, copy: &Copy, mut current: Option<Versioned>, now: Timestamp) -> Result<(), StoreError> {
+    /// Synchronises one name. `current` is the value of the durable tier.
+    async fn sync(&self, copy: &Copy, mut current: Option<Versioned>, now: Timestamp) -> Result<(), StoreError> {
         for _ in 0..TRIES {
             let theirs = current.as_ref().and_then(|kept| CircuitRecord::decode(&copy.name, &kept.bytes, now).ok());
             let joined = theirs.as_ref().map_or_else(|| copy.record.clone(), |theirs| join(theirs, &copy.record));
-            // One of a later version is copied as it is, but never changed.
+            // A record of a later version of this crate is copied unchanged, but never merged.
             let strange = theirs.is_some() && !joined.is_writable();
             if strange || theirs.as_ref() == Some(&joined) {
-                return self.is_level(copy, &joined, now).await;
+                return self.finish_sync(copy, &joined, now).await;
             }
             let (bytes, ttl) = if joined == copy.record {
                 (copy.kept.bytes.clone(), copy.ttl)
@@ -63,39 +67,41 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
             let expected = current.map(|current| current.etag);
             let write = Write { name: copy.name.clone(), expected, bytes, ttl };
             let writing = self.durable.store.compare_and_set(&write);
-            match self.durable.ask("compare_and_set", DURABLE_LIMIT, writing).await? {
-                Written::Applied { .. } => return self.is_level(copy, &joined, now).await,
+            match self.durable.run("compare_and_set", DURABLE_LIMIT, writing).await? {
+                Written::Applied { .. } => return self.finish_sync(copy, &joined, now).await,
                 Written::Conflict { current: other, .. } => current = other,
             }
         }
         Ok(())
     }
 
-    /// The durable tier has it all; the fast one gets what it lacks.
-    async fn is_level(&self, copy: &Copy, joined: &CircuitRecord, now: Timestamp) -> Result<(), StoreError> {
-        self.note(&copy.name, |note| note.is_level(joined, self.clock.now()));
+    /// Ends a synchronisation: the durable tier has the joined record, and the fast tier gets the changes that it
+    /// lacks.
+    async fn finish_sync(&self, copy: &Copy, joined: &CircuitRecord, now: Timestamp) -> Result<(), StoreError> {
+        self.note(&copy.name, |note| note.synced(joined, self.clock.now()));
         if *joined == copy.record || !joined.is_writable() {
             return Ok(());
         }
         let expected = Some(copy.kept.etag.clone());
         let write = Write { name: copy.name.clone(), expected, bytes: encode(joined)?, ttl: ttl(joined, now) };
-        // Should another have written meanwhile, its version is new, and will be looked at.
-        self.fast.ask("compare_and_set", FAST_LIMIT, self.fast.store.compare_and_set(&write)).await.map(drop)
+        // If another writer was faster, this write conflicts. The next load finds the new version and checks it.
+        self.fast.run("compare_and_set", FAST_LIMIT, self.fast.store.compare_and_set(&write)).await.map(drop)
     }
 
-    /// Gives the fast tier what only the durable one has. A failure of that is nobody's concern: it will be asked for again.
+    /// Copies records that only the durable tier has to the fast tier. A failure is ignored, because the next load
+    /// repeats the copy.
     pub(super) async fn put_back(&self, found: &[(String, Versioned)], now: Timestamp) {
         let each = async {
             for (name, kept) in found {
                 let Some(copy) = Copy::read(name, kept, now) else { continue };
                 let write = Write { name: name.clone(), expected: None, bytes: kept.bytes.clone(), ttl: copy.ttl };
                 let writing = self.fast.store.compare_and_set(&write);
-                let Ok(written) = self.fast.ask("compare_and_set", FAST_LIMIT, writing).await else { return };
+                let Ok(written) = self.fast.run("compare_and_set", FAST_LIMIT, writing).await else { return };
                 if let Written::Applied { etag, .. } = written {
                     let now = self.clock.now();
                     self.note(name, |note| {
                         note.seen = Some(etag);
-                        note.is_level(&copy.record, now);
+                        note.synced(&copy.record, now);
                     });
                 }
             }
@@ -108,18 +114,19 @@ fn encode(record: &CircuitRecord) -> Result<Vec<u8>, StoreError> {
     record.encode().map_err(|problem| StoreError::refused(problem.to_string()))
 }
 
-/// Returns how long a store that forgets must remember it, by the defaults of a registry.
+/// Returns the TTL of a record, by the defaults of a registry.
 fn ttl(record: &CircuitRecord, now: Timestamp) -> Option<Duration> {
     let Ttl { open, other } = Ttl::default();
     record.ttl(open, other, now)
 }
 
-/// How long the fast tier may take for an answer: one that hangs must leave the durable one its time.
+/// The limit of an answer of the fast tier. It is short, so that a fast tier that hangs leaves enough time for the
+/// durable tier.
 pub(super) const FAST_LIMIT: Duration = Duration::from_millis(400);
-/// How long the durable tier may take.
+/// The limit of an answer of the durable tier.
 pub(super) const DURABLE_LIMIT: Duration = Duration::from_millis(1_200);
 // Both tiers must answer within the time that a registry allows.
 const _: () = assert!(FAST_LIMIT.saturating_add(DURABLE_LIMIT).as_millis() < STORE_TIMEOUT.as_millis());
 const PUT_BACK_LIMIT: Duration = Duration::from_millis(250);
-/// A name that others write all the time is left to them.
+/// The number of conflicts after which a name is left to its other writers.
 const TRIES: u32 = 4;

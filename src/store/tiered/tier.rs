@@ -1,4 +1,6 @@
-//! One of the two stores: asked with a time limit, counted, and left alone for a while after it has failed.
+//! One of the two stores, with a time limit, metrics, log lines, and a pause after each failure.
+//!
+//! The pause is needed because a store that hangs would otherwise cost each operation its whole time limit.
 
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use crate::sync::Mutex;
 use crate::telemetry;
 pub(super) use crate::telemetry::store::Rank;
 
-/// A store, what it is here, and how it is.
+/// A store with its rank and its health.
 #[derive(Debug)]
 pub(super) struct Tier<S> {
     pub(super) store: S,
@@ -27,37 +29,39 @@ impl<S: Store> Tier<S> {
         self.store.kind()
     }
 
-    /// Whether it is worth asking: it has not failed, or long enough ago.
+    /// Returns true if the store has not failed, or if the pause after its failure is over.
     pub(super) fn answers(&self) -> bool {
         self.health.lock().may_ask(self.clock.now())
     }
 
-    /// Waits for the answer of the store, but not longer than `limit`.
+    /// Runs an operation of the store, but not longer than `limit`.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while waiting, it counts as no answer in time: whoever gave up must not find the store as slow again.
-    pub(super) async fn ask<T>(
+    /// If the future is dropped, the operation counts as a failure, because the next operation must not wait for the
+    /// same slow store again.
+    pub(super) async fn run<T>(
         &self,
         operation: &'static str,
         limit: Duration,
         answer: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let mut asked = Asked { tier: self, operation, began: self.clock.now(), ended: false };
+        let mut running = Running { tier: self, operation, began: self.clock.now(), ended: false };
         let result = answer_within(limit, answer).await;
-        asked.end(result.as_ref().err());
+        running.end(result.as_ref().err());
         result
     }
 }
 
 impl<S> Tier<S> {
+    /// Counts the end of an operation, and logs a failure or a recovery after the lock is free.
     fn ended(&self, operation: &'static str, began: Tick, error: Option<&StoreError>, kind: &'static str) {
         let now = self.clock.now();
         let result = error.map_or("ok", |error| error.kind().as_str());
         telemetry::store::operation(kind, operation, result, now.saturating_since(began));
         let mut health = self.health.lock();
         let Some(error) = error else {
-            // A new health, so that the first failure of the next outage is logged at once.
+            // The health begins anew, so that the first failure of the next outage is logged at once.
             let recovered = std::mem::take(&mut *health).succeeded();
             drop(health);
             if let Some(failures) = recovered {
@@ -67,7 +71,7 @@ impl<S> Tier<S> {
         };
         let paused = !health.may_ask(now);
         let failures = health.failed();
-        // Operations that began before the pause and fail in it do not prolong it.
+        // An operation that began before the pause and fails during the pause does not extend it.
         if !paused {
             health.pause_until(now.saturating_add(doubled(FIRST_PAUSE, failures - 1, LONGEST_PAUSE)));
         }
@@ -79,25 +83,25 @@ impl<S> Tier<S> {
     }
 }
 
-/// An operation that is under way.
-struct Asked<'a, S: Store> {
+/// An operation under way. If it is dropped before its end, it counts as a failure.
+struct Running<'a, S: Store> {
     tier: &'a Tier<S>,
     operation: &'static str,
     began: Tick,
     ended: bool,
 }
 
-impl<S: Store> Asked<'_, S> {
+impl<S: Store> Running<'_, S> {
     fn end(&mut self, error: Option<&StoreError>) {
         self.ended = true;
         self.tier.ended(self.operation, self.began, error, self.tier.kind());
     }
 }
 
-impl<S: Store> Drop for Asked<'_, S> {
+impl<S: Store> Drop for Running<'_, S> {
     fn drop(&mut self) {
         if !self.ended {
-            self.end(Some(&StoreError::timed_out("no answer while anybody waited for it")));
+            self.end(Some(&StoreError::timed_out("no answer before the caller gave up")));
         }
     }
 }
@@ -105,7 +109,8 @@ impl<S: Store> Drop for Asked<'_, S> {
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Returns the name of a tier's version outside of the tier: `f:` or `d:`, and the text of the tier itself.
+/// Returns the etag that users of the tiered store see: `f:` or `d:` for the tier, then the etag of that tier. The
+/// prefix is needed, because an etag of one tier means nothing to the other.
 pub(super) fn tag(tier: char, etag: &Etag) -> Etag {
     Etag::new(format!("{tier}:{}", etag.as_str()))
 }

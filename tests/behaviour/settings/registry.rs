@@ -113,8 +113,8 @@ fn an_address_that_cannot_be_used_is_refused_with_its_key_and_without_its_passwo
     for (url, says) in [
         ("redis://:s3cret@host:port", "not an address of redis"),
         ("postgres://ana:s3cret@host:port/x", "the address of the database cannot be used"),
-        ("sqlite://x.db?password=s3cret", "the address `sqlite://x.db?password=***` is none"),
-        ("sqlite::memory:", "names no file; for memory there is `MemoryStore`"),
+        ("sqlite://x.db?password=s3cret", "the address `sqlite://x.db?password=***` is invalid"),
+        ("sqlite::memory:", "names no file; use `MemoryStore` for records in memory"),
     ] {
         let error = refused(&format!("[persistence]\nenabled = true\nstore = '{url}'"));
         assert_eq!(error.key(), Some("persistence.store"), "{error}");

@@ -257,7 +257,7 @@ fn debug_output_tells_no_secrets() {
     let allowed = admin::bearer(&[(secret, User::new("alice").unwrap())]);
     let router = admin::router(&Registry::new()).authorize(allowed);
     let shown = format!("{router:?}") + &format!("{:?}", router.build::<()>());
-    assert!(shown.contains("Asked(..)") && !shown.contains(secret), "{shown}");
+    assert!(shown.contains("Authorised(..)") && !shown.contains(secret), "{shown}");
 }
 
 #[tokio::test]

@@ -67,8 +67,8 @@ fn a_store_that_is_not_there_is_not_made() {
     for (store, sentence) in [
         (format!("file:{}", nowhere.display()), "there is no folder"),
         (format!("sqlite://{}", nowhere.display()), "there is no file"),
-        ("redis://127.0.0.1:1".to_owned(), "the store is away: cannot connect to redis at 127.0.0.1:1"),
-        ("postgres://127.0.0.1:1/x".to_owned(), "the store is away: the database cannot be reached"),
+        ("redis://127.0.0.1:1".to_owned(), "the store is unavailable: cannot connect to redis at 127.0.0.1:1"),
+        ("postgres://127.0.0.1:1/x".to_owned(), "the store is unavailable: the database cannot be reached"),
     ] {
         let ctl = Circuitctl::on(store);
         for command in

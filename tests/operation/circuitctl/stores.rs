@@ -8,7 +8,7 @@ use crate::servers::redis::Redis;
 
 /// Every command once, for people and for programs.
 fn every_command_does_what_it_says(ctl: &Circuitctl) {
-    assert_eq!(ctl.does(&["status"]), "the store has no circuit: one that never failed has no record\n");
+    assert_eq!(ctl.does(&["status"]), "the store has no record, because a circuit that never failed has none\n");
     let unknown = ctl.run(&["trip", "payments", "--reason", "maintenance"]);
     assert_eq!((unknown.code, unknown.out.as_str()), (5, ""), "{unknown:?}");
     assert!(unknown.err.ends_with("--create makes it\n"), "{unknown:?}");
@@ -70,7 +70,7 @@ fn every_command_does_what_it_says(ctl: &Circuitctl) {
         ctl.document(&["audit", "--service", "payments", "--user", "bob", "--since", "1h", "--limit", "1"]);
     let rows = audit["rows"].as_array().unwrap();
     assert_eq!((rows.len(), &rows[0]["reason"]), (1, &json!("for longer")), "{audit}");
-    assert_eq!(ctl.does(&["audit", "--since", "9999-01-01"]), "no row of the audit is like that\n");
+    assert_eq!(ctl.does(&["audit", "--since", "9999-01-01"]), "no row of the audit matches\n");
 
     let typo = ctl.run(&["show", "paymets"]);
     assert_eq!((typo.code, typo.out.as_str()), (5, ""), "{typo:?}");

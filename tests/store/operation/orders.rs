@@ -39,7 +39,7 @@ async fn with_the_store_down_an_order_binds_here_and_is_stored_and_audited_once_
     let a = start(&store, "a").await;
     store.faults().set(Operation::ALL, DOWN);
     let done = order(&a, &Order::trip(&alice())).await.unwrap();
-    assert!(matches!(&done.kept, Kept::Here { pending: 1, why, .. } if why.contains("as the test wants")), "{done:?}");
+    assert!(matches!(&done.kept, Kept::Here { pending: 1, why, .. } if why.contains("injected")), "{done:?}");
     assert_eq!(mode(&a), Mode::ForcedOpen, "at once, whatever the store does");
     store.faults().heal();
     pass(secs(60)).await;
