@@ -10,6 +10,8 @@
 mod documents;
 #[path = "layering/lexer.rs"]
 mod lexer;
+#[path = "layering/prose.rs"]
+mod prose;
 
 use std::cmp::Ordering;
 use std::fs;
