@@ -2,17 +2,22 @@
 //!
 //! Modules lie at heights, and a module names only lower ones, or its own. Beside the heights stand a few walls. The judge
 //! reads text, not types, so that it needs nothing but std: it sees `use` trees, inline paths and `super::` paths that
-//! climb out of their module; it does not see what a macro of another crate expands to. Hence the length: half of this file
-//! is the reading.
+//! climb out of their module; it does not see what a macro of another crate expands to.
 //!
 //! `lib.rs` re-exports and binaries stand outside the library: heights do not bind them, walls do.
 
 #[path = "layering/documents.rs"]
 mod documents;
+#[path = "layering/lexer.rs"]
+mod lexer;
+#[path = "layering/prose.rs"]
+mod prose;
 
 use std::cmp::Ordering;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use lexer::{Kind, pieces};
 
 /// Lowest first. Modules of one line do not name each other.
 const HEIGHTS: &[&[&str]] = &[
@@ -323,49 +328,8 @@ fn is_word(text: &str) -> bool {
     text.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
 
-/// Drops comments, literals and blanks.
+/// The tokens of the code, without comments, literals and blanks.
 fn lex(source: &str) -> Vec<Token<'_>> {
-    let mut tokens = Vec::new();
-    let (mut rest, mut line) = (source, 1);
-    while let Some(first) = rest.chars().next() {
-        let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-        let behind_word = rest[word..].trim_start_matches('#');
-        let (length, kept) = if rest.starts_with("//") {
-            (rest.find('\n').unwrap_or(rest.len()), false)
-        } else if rest.starts_with("/*") {
-            (rest.find("*/").map_or(rest.len(), |end| end + 2), false)
-        } else if matches!(&rest[..word], "r" | "br" | "cr") && behind_word.starts_with('"') {
-            let open = rest.len() - behind_word.len();
-            let close = format!("\"{}", &rest[word..open]);
-            (rest[open + 1..].find(&close).map_or(rest.len(), |end| open + 1 + end + close.len()), false)
-        } else if first == '"' || is_char_literal(rest) {
-            (quoted(rest, first), false)
-        } else if word > 0 {
-            (word, true)
-        } else {
-            (if rest.starts_with("::") { 2 } else { first.len_utf8() }, !first.is_whitespace())
-        };
-        if kept {
-            tokens.push((line, &rest[..length]));
-        }
-        line += rest[..length].matches('\n').count();
-        rest = &rest[length..];
-    }
-    tokens
-}
-
-/// `'x'` and `'\n'`, not the lifetime `'x`.
-fn is_char_literal(rest: &str) -> bool {
-    let mut chars = rest.chars();
-    chars.next() == Some('\'') && (chars.next() == Some('\\') || chars.next() == Some('\''))
-}
-
-fn quoted(rest: &str, quote: char) -> usize {
-    let mut escaped = false;
-    let mut closes = |c| {
-        let closes = c == quote && !escaped;
-        escaped = c == '\\' && !escaped;
-        closes
-    };
-    rest.char_indices().skip(1).find(|(_, c)| closes(*c)).map_or(rest.len(), |(at, _)| at + 1)
+    let code = pieces(source).into_iter().filter(|piece| piece.kind == Kind::Code);
+    code.map(|piece| (piece.line, piece.text)).collect()
 }
