@@ -5,7 +5,9 @@
 
 mod brief;
 mod by;
+pub(crate) mod order;
 mod reason;
+pub(crate) mod refused;
 mod shed;
 
 use std::fmt;

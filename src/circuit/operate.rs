@@ -12,36 +12,27 @@ use super::cold::Cold;
 use super::inner::Inner;
 use super::word::Word;
 use crate::clock::Tick;
+use crate::state::order::{Order, To};
 use crate::state::{Act, By, Generation, Mode, Reason, Standing, State, Transition};
-
-/// Where a reset leads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "a reset lets the circuit find out, or it knows better")]
-pub enum To {
-    /// Let it probe: the service has to show that it is back.
-    HalfOpen,
-    /// Close it: whoever resets knows that the service is back.
-    Closed,
-}
 
 impl Circuit {
     /// Forces the circuit open, until a reset, or until `hold` has passed.
     ///
     /// Then it is half-open; under manual recovery, what it was before.
     pub fn trip(&self, by: &By, hold: Option<Duration>) -> Transition {
-        self.always(Act::Trip, by, To::HalfOpen, hold)
+        self.always(&Order { hold, ..Order::direct(Act::Trip, by) })
     }
 
     /// Lets every call through uncounted, until a resume or reset, or until `hold` has passed.
     ///
     /// Then the state decides that it had before.
     pub fn disable(&self, by: &By, hold: Option<Duration>) -> Transition {
-        self.always(Act::Disable, by, To::HalfOpen, hold)
+        self.always(&Order { hold, ..Order::direct(Act::Disable, by) })
     }
 
     /// Lets every call through, while the state changes as it would; what would have been rejected is counted.
     pub fn shadow(&self, by: &By) -> Transition {
-        self.always(Act::Shadow, by, To::HalfOpen, None)
+        self.always(&Order::direct(Act::Shadow, by))
     }
 
     /// Ends what operators laid over the circuit, and closes it or lets it probe ([`To`]). Its window starts empty.
@@ -49,23 +40,21 @@ impl Circuit {
     /// A circuit that is configured to be in shadow is so again. No cooldown is asked, as by
     /// [`Registry::reset`](crate::Registry::reset).
     pub fn reset(&self, by: &By, to: To) -> Transition {
-        self.always(Act::Reset, by, to, None)
+        self.always(&Order { to, ..Order::direct(Act::Reset, by) })
     }
 
     /// Takes a hold away, or else shadow: what is beneath decides again. `None` if nothing lies over the circuit.
     pub fn resume(&self, by: &By) -> Option<Transition> {
-        self.act(&Ordered { act: Act::Resume, by, to: To::HalfOpen, hold: None, id: None, seen: None, force: true })
-            .ok()
+        self.act(&Order::direct(Act::Resume, by)).ok()
     }
 
-    fn always(&self, act: Act, by: &By, to: To, hold: Option<Duration>) -> Transition {
-        let ordered = Ordered { act, by, to, hold, id: None, seen: None, force: true };
-        self.act(&ordered).expect("nothing refuses it")
+    fn always(&self, order: &Order) -> Transition {
+        self.act(order).expect("a direct act is refused only if it resumes")
     }
 
     /// Does what was ordered, unless it was done before or must be refused: decided under the lock, so that of two orders on
     /// what was seen only one is carried out.
-    pub(crate) fn act(&self, order: &Ordered<'_>) -> Result<Transition, NotDone> {
+    pub(crate) fn act(&self, order: &Order) -> Result<Transition, NotDone> {
         let inner = self.inner();
         let mut refused = NotDone::NothingHeld;
         let edge = inner.change_any(|cold, word| {
@@ -83,8 +72,8 @@ impl Circuit {
 }
 
 impl Inner {
-    fn planned(&self, order: &Ordered<'_>, cold: &mut Cold, word: Word, now: Tick) -> Result<Plan, NotDone> {
-        let Ordered { act, by, to, hold, id, seen, force } = order;
+    fn planned(&self, order: &Order, cold: &mut Cold, word: Word, now: Tick) -> Result<Plan, NotDone> {
+        let Order { act, by, to, hold, id, seen, force, .. } = order;
         if id.as_ref().is_some_and(|id| cold.past().is_some_and(|past| past.has_done(id))) {
             return Err(NotDone::Known);
         }
@@ -97,7 +86,7 @@ impl Inner {
         {
             return Err(NotDone::Cooldown { left });
         }
-        let reason = Reason::Operator { act: *act, by: Arc::new((*by).clone()) };
+        let reason = Reason::Operator { act: *act, by: Arc::new(by.clone()) };
         let over = |mode| self.over_the_same_state(word, mode, reason.clone(), now);
         let anew = |state| Plan::new(Standing::new(state, self.config.first_mode()), reason.clone(), now);
         let mut plan = match act {
@@ -131,23 +120,6 @@ impl Inner {
         let left = self.config.reset_cooldown.saturating_sub(tripped.passed(now));
         (!left.is_zero()).then_some(left)
     }
-}
-
-/// An act as it was ordered.
-#[derive(Debug)]
-pub(crate) struct Ordered<'a> {
-    pub(crate) act: Act,
-    pub(crate) by: &'a By,
-    /// Where a reset leads.
-    pub(crate) to: To,
-    /// How long a hold lasts.
-    pub(crate) hold: Option<Duration>,
-    /// Names the order: given twice, it is carried out once.
-    pub(crate) id: Option<Arc<str>>,
-    /// What was the latest when it was given.
-    pub(crate) seen: Option<Generation>,
-    /// Whether a reset does not wait for its cooldown.
-    pub(crate) force: bool,
 }
 
 /// Why nothing was done.

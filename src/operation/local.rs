@@ -170,10 +170,10 @@ impl Registry {
         if let Some(delivery) = self.delivery() {
             delivery.admit(name).map_err(refused)?;
             // Before it is done, so that its end is not missed.
-            let fate = delivery.expect(name, &order.id);
+            let fate = delivery.expect(name, order.command_id());
             on_its_way = Some((delivery, fate));
         }
-        let done = circuit.act(&order.ordered());
+        let done = circuit.act(order);
         #[cfg(feature = "store")]
         if let Some((delivery, _)) = &on_its_way {
             match &done {
@@ -181,7 +181,7 @@ impl Registry {
                 Err(why) => {
                     delivery.withdraw();
                     if *why == NotDone::Known {
-                        delivery.ask(name, &order.id, order.act, &order.by);
+                        delivery.ask(name, order.command_id(), order.act, &order.by);
                     }
                 }
             }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::attempt::Attempt;
-use super::order::random_id;
 use super::watch::Changes;
 use super::{Done, Kept, Order, Refused};
 use crate::config::{Config, RESET_COOLDOWN};
 use crate::coordinator::{host_name, row_id};
 use crate::keep::STORE_TIMEOUT;
 use crate::nearest::nearest;
+use crate::random;
 use crate::record::{CircuitRecord, CorruptRecord, Timestamp};
 use crate::state::{Act, By};
 use crate::store::{AnyStore, AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, answer_within};
@@ -67,7 +67,7 @@ impl Operator {
         Self {
             store,
             instance: format!("operator@{}", host_name()).into(),
-            incarnation: random_id().into(),
+            incarnation: random::id().into(),
             timeout: STORE_TIMEOUT,
             cooldown: RESET_COOLDOWN,
         }
@@ -202,7 +202,7 @@ impl Operator {
     /// Writes the row of what was done. Its id is the order's, so that it is there once however often it is written.
     async fn audited(&self, name: &str, order: &Order, generation: u64, now: Timestamp) -> Done {
         let row = AuditRow {
-            id: row_id(name, &order.id),
+            id: row_id(name, order.command_id()),
             service: name.to_owned(),
             action: order.act.as_str().to_owned(),
             reason: order.by.reason().to_owned(),

@@ -103,7 +103,7 @@ impl Operator {
 
     /// Refuses what must not be done on that record; whether it was done before.
     fn judge(&self, name: &str, record: &CircuitRecord, order: &Order, now: Timestamp) -> Result<bool, Refused> {
-        if record.operator.as_ref().is_some_and(|last| last.commands.iter().any(|id| **id == *order.id)) {
+        if record.operator.as_ref().is_some_and(|last| last.commands.iter().any(|id| *id == order.command_id())) {
             return Ok(true);
         }
         if let Some(seen) = order.seen.filter(|seen| *seen < record.latest()) {
@@ -124,7 +124,7 @@ impl Operator {
 
     fn command(&self, order: &Order, record: &CircuitRecord, proposed: u64) -> OperatorCommand {
         OperatorCommand {
-            id: order.id.to_string(),
+            id: order.command_id().to_owned(),
             replaced: Vec::new(),
             act: order.act,
             to: match order.to {
