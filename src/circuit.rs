@@ -84,7 +84,6 @@ use crate::state::Standing;
 use crate::state::State;
 pub use crate::state::order::To;
 pub(crate) use inner::Start;
-pub(crate) use operate::NotDone;
 pub use permit::Permit;
 pub(crate) use permit::{Admission, Asking};
 pub use rejected::Rejected;

@@ -234,14 +234,6 @@ impl Circuit {
         orders.iter().for_each(|order| past.remember(order));
         past.tripped_elsewhere = tripped_for.map(|ago| Since::new(now, ago));
     }
-
-    /// The trip that was just taken over is of that long ago.
-    pub(crate) fn tripped_before(&self, ago: Duration) {
-        let now = self.inner().now();
-        let mut cold = self.inner().cold.lock();
-        let tripped = &mut cold.past_mut().tripped;
-        *tripped = tripped.map(|since| Since::new(now, since.passed(now).max(ago)));
-    }
 }
 
 /// The circuit is in another era by now.

@@ -13,7 +13,8 @@ use super::inner::Inner;
 use super::word::Word;
 use crate::clock::Tick;
 use crate::state::order::{Order, To};
-use crate::state::{Act, By, Generation, Mode, Reason, Standing, State, Transition};
+use crate::state::refused::Refused;
+use crate::state::{Act, By, Mode, Reason, Standing, State, Transition};
 
 impl Circuit {
     /// Forces the circuit open, until a reset, or until `hold` has passed.
@@ -45,57 +46,59 @@ impl Circuit {
 
     /// Takes a hold away, or else shadow: what is beneath decides again. `None` if nothing lies over the circuit.
     pub fn resume(&self, by: &By) -> Option<Transition> {
-        self.act(&Order::direct(Act::Resume, by)).ok()
+        self.act(&Order::direct(Act::Resume, by)).ok().flatten()
     }
 
     fn always(&self, order: &Order) -> Transition {
-        self.act(order).expect("a direct act is refused only if it resumes")
+        self.act(order).ok().flatten().expect("a direct act has no id, and is refused only if it resumes")
     }
 
-    /// Does what was ordered, unless it was done before or must be refused: decided under the lock, so that of two orders on
-    /// what was seen only one is carried out.
-    pub(crate) fn act(&self, order: &Order) -> Result<Transition, NotDone> {
+    /// Carries out an order. `None`: it was carried out before.
+    ///
+    /// The order is judged under the lock, so that of two orders on what was seen only one is carried out.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::Stale`], [`Refused::Cooldown`] or [`Refused::NothingHeld`].
+    pub(crate) fn act(&self, order: &Order) -> Result<Option<Transition>, Refused> {
         let inner = self.inner();
-        let mut refused = NotDone::NothingHeld;
+        let mut verdict = Ok(());
         let edge = inner.change_any(|cold, word| {
-            let now = inner.now();
-            match inner.planned(order, cold, word, now) {
-                Ok(plan) => Some(plan),
-                Err(why) => {
-                    refused = why;
-                    None
-                }
-            }
+            let planned = inner.planned(order, cold, word, inner.now());
+            planned.unwrap_or_else(|refused| {
+                verdict = Err(refused);
+                None
+            })
         });
-        edge.ok_or(refused)
+        verdict.map(|()| edge)
     }
 }
 
 impl Inner {
-    fn planned(&self, order: &Order, cold: &mut Cold, word: Word, now: Tick) -> Result<Plan, NotDone> {
-        let Order { act, by, to, hold, id, seen, force, .. } = order;
+    fn planned(&self, order: &Order, cold: &mut Cold, word: Word, now: Tick) -> Result<Option<Plan>, Refused> {
+        let Order { act, by, to, hold, id, seen, force, age, .. } = order;
         if id.as_ref().is_some_and(|id| cold.past().is_some_and(|past| past.has_done(id))) {
-            return Err(NotDone::Known);
+            return Ok(None);
         }
         if let Some(seen) = seen.filter(|seen| *seen < cold.latest()) {
-            return Err(NotDone::Stale { seen, now: cold.latest() });
+            return Err(Refused::Stale { seen, now: cold.latest() });
         }
         if *act == Act::Reset
             && !force
             && let Some(left) = self.cooldown(cold, now)
         {
-            return Err(NotDone::Cooldown { left });
+            return Err(Refused::Cooldown { left });
         }
         let reason = Reason::Operator { act: *act, by: Arc::new(by.clone()) };
         let over = |mode| self.over_the_same_state(word, mode, reason.clone(), now);
         let anew = |state| Plan::new(Standing::new(state, self.config.first_mode()), reason.clone(), now);
         let mut plan = match act {
-            Act::Trip => over(Mode::ForcedOpen),
+            Act::Trip => Plan { tripped_for: Some(*age), ..over(Mode::ForcedOpen) },
             Act::Disable => over(Mode::Disabled),
             Act::Shadow => over(Mode::Shadow),
             Act::Resume => match word.mode() {
                 // With nothing to take away, the era goes on: its evidence is worth more than a line in the history.
-                Mode::Automatic => return Err(NotDone::NothingHeld),
+                Mode::Automatic => return Err(Refused::NothingHeld { name: self.config.name.to_string() }),
                 Mode::Shadow => over(Mode::Automatic),
                 hold @ (Mode::ForcedOpen | Mode::Disabled) => over(cold.beneath(hold)),
             },
@@ -109,7 +112,7 @@ impl Inner {
             plan.hold_until = hold.map_or(Tick::NEVER, |hold| now.saturating_add(hold));
         }
         plan.order.clone_from(id);
-        Ok(plan)
+        Ok(Some(plan))
     }
 
     /// Returns how long a reset must still be refused, by the local clock: this circuit's own time counts, and where it is
@@ -122,15 +125,41 @@ impl Inner {
     }
 }
 
-/// Why nothing was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NotDone {
-    /// It was done before.
-    Known,
-    /// Something has happened since.
-    Stale { seen: Generation, now: Generation },
-    /// The circuit was tripped too short a time ago.
-    Cooldown { left: Duration },
-    /// There is nothing to resume.
-    NothingHeld,
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use super::*;
+    use crate::clock::MockClock;
+    use crate::config::Config;
+
+    fn circuit() -> Circuit {
+        let config = Config::builder("payments").clock(MockClock::new());
+        Circuit::new(config.reset_cooldown(Duration::from_secs(60)).build().expect("it is valid"))
+    }
+
+    fn aged(act: Act) -> Order {
+        let by = By::new("alice", "a test").expect("it is valid");
+        Order { age: Duration::from_secs(20), ..Order::direct(act, &by) }
+    }
+
+    #[test]
+    fn the_cooldown_counts_from_when_a_trip_was_carried_out_elsewhere() {
+        let circuit = circuit();
+        circuit.act(&aged(Act::Trip)).expect("nothing refuses it");
+        let (tripped_for, reset_in) = (circuit.status().tripped_for, circuit.status().reset_in);
+        assert_eq!((tripped_for, reset_in), (Some(Duration::from_secs(20)), Some(Duration::from_secs(40))));
+    }
+
+    #[test]
+    fn the_age_of_another_act_dates_nothing() {
+        let circuit = circuit();
+        circuit.act(&aged(Act::Reset)).expect("nothing refuses it");
+        assert_eq!(circuit.status().tripped_for, Some(Duration::ZERO), "it is half-open since now");
+    }
+
+    #[test]
+    fn an_order_that_was_carried_out_before_makes_no_edge() {
+        let (circuit, order) = (circuit(), Order { id: Some("click-1".into()), ..aged(Act::Trip) });
+        assert!(circuit.act(&order).expect("nothing refuses it").is_some());
+        assert_eq!(circuit.act(&order), Ok(None));
+    }
 }

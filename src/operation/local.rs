@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Done, Kept, Order, Refused};
-use crate::circuit::{Circuit, NotDone, Status, To};
+use crate::circuit::{Circuit, Status, To};
 use crate::nearest::nearest;
 use crate::registry::Registry;
 use crate::state::{By, Transition};
@@ -177,24 +177,16 @@ impl Registry {
         #[cfg(feature = "store")]
         if let Some((delivery, _)) = &on_its_way {
             match &done {
-                Ok(_) => delivery.hurry(),
-                Err(why) => {
+                Ok(Some(_)) => delivery.hurry(),
+                Ok(None) => {
                     delivery.withdraw();
-                    if *why == NotDone::Known {
-                        delivery.ask(name, order.command_id(), order.act, &order.by);
-                    }
+                    delivery.ask(name, order.command_id(), order.act, &order.by);
                 }
+                Err(_) => delivery.withdraw(),
             }
         }
-        let transition = match done {
-            Ok(edge) => Some(edge),
-            Err(NotDone::Known) => None,
-            Err(NotDone::Stale { seen, now }) => return Err(Refused::Stale { seen, now }),
-            Err(NotDone::Cooldown { left }) => return Err(Refused::Cooldown { left }),
-            Err(NotDone::NothingHeld) => return Err(Refused::NothingHeld { name: name.to_owned() }),
-        };
         Ok(Begun {
-            transition,
+            transition: done?,
             #[cfg(feature = "store")]
             on_its_way,
         })

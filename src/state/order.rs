@@ -35,6 +35,8 @@ pub struct Order {
     pub(crate) seen: Option<Generation>,
     pub(crate) force: bool,
     pub(crate) create: bool,
+    /// The time since the act was carried out on another instance. Zero for a new order.
+    pub(crate) age: Duration,
 }
 
 impl Order {
@@ -126,7 +128,17 @@ impl Order {
     /// Returns an act without an id, which is done directly on a circuit and never waits for a cooldown.
     pub(crate) fn direct(act: Act, by: &By) -> Self {
         let by = by.clone();
-        Self { act, by, to: To::HalfOpen, hold: None, id: None, seen: None, force: true, create: false }
+        Self {
+            act,
+            by,
+            to: To::HalfOpen,
+            hold: None,
+            id: None,
+            seen: None,
+            force: true,
+            create: false,
+            age: Duration::ZERO,
+        }
     }
 
     /// Refuses what could not be carried out as it was said.
