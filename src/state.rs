@@ -3,6 +3,7 @@
 //! These are the words that logs, metrics, records and operators share. A [`Reason`] carries the numbers that decided, for
 //! every edge, so that nobody has to guess at night. Nothing here decides or changes anything.
 
+pub(crate) mod admissible;
 mod brief;
 mod by;
 pub(crate) mod order;

@@ -12,6 +12,7 @@ use super::cold::Cold;
 use super::inner::Inner;
 use super::word::Word;
 use crate::clock::Tick;
+use crate::state::admissible::{Facts, admissible};
 use crate::state::order::{Order, To};
 use crate::state::refused::Refused;
 use crate::state::{Act, By, Mode, Reason, Standing, State, Transition};
@@ -62,33 +63,31 @@ impl Circuit {
     /// [`Refused::Stale`], [`Refused::Cooldown`] or [`Refused::NothingHeld`].
     pub(crate) fn act(&self, order: &Order) -> Result<Option<Transition>, Refused> {
         let inner = self.inner();
-        let mut verdict = Ok(());
+        let mut verdict = Ok(false);
         let edge = inner.change_any(|cold, word| {
-            let planned = inner.planned(order, cold, word, inner.now());
-            planned.unwrap_or_else(|refused| {
-                verdict = Err(refused);
-                None
-            })
+            let now = inner.now();
+            verdict = admissible(order, &inner.facts(order, cold, word, now));
+            (verdict == Ok(true)).then(|| inner.planned(order, cold, word, now))
         });
-        verdict.map(|()| edge)
+        verdict.map(|_| edge)
     }
 }
 
 impl Inner {
-    fn planned(&self, order: &Order, cold: &mut Cold, word: Word, now: Tick) -> Result<Option<Plan>, Refused> {
-        let Order { act, by, to, hold, id, seen, force, age, .. } = order;
-        if id.as_ref().is_some_and(|id| cold.past().is_some_and(|past| past.has_done(id))) {
-            return Ok(None);
+    /// Returns the facts by which the order is judged.
+    fn facts(&self, order: &Order, cold: &Cold, word: Word, now: Tick) -> Facts<'_> {
+        Facts {
+            name: &self.config.name,
+            known: order.id.as_ref().zip(cold.past()).is_some_and(|(id, past)| past.has_done(id)),
+            latest: cold.latest(),
+            cooldown: self.cooldown(cold, now).unwrap_or_default(),
+            held: word.mode() != Mode::Automatic,
         }
-        if let Some(seen) = seen.filter(|seen| *seen < cold.latest()) {
-            return Err(Refused::Stale { seen, now: cold.latest() });
-        }
-        if *act == Act::Reset
-            && !force
-            && let Some(left) = self.cooldown(cold, now)
-        {
-            return Err(Refused::Cooldown { left });
-        }
+    }
+
+    /// Plans the act of an order that is admissible.
+    fn planned(&self, order: &Order, cold: &mut Cold, word: Word, now: Tick) -> Plan {
+        let Order { act, by, to, hold, id, age, .. } = order;
         let reason = Reason::Operator { act: *act, by: Arc::new(by.clone()) };
         let over = |mode| self.over_the_same_state(word, mode, reason.clone(), now);
         let anew = |state| Plan::new(Standing::new(state, self.config.first_mode()), reason.clone(), now);
@@ -97,9 +96,7 @@ impl Inner {
             Act::Disable => over(Mode::Disabled),
             Act::Shadow => over(Mode::Shadow),
             Act::Resume => match word.mode() {
-                // With nothing to take away, the era goes on: its evidence is worth more than a line in the history.
-                Mode::Automatic => return Err(Refused::NothingHeld { name: self.config.name.to_string() }),
-                Mode::Shadow => over(Mode::Automatic),
+                Mode::Automatic | Mode::Shadow => over(Mode::Automatic),
                 hold @ (Mode::ForcedOpen | Mode::Disabled) => over(cold.beneath(hold)),
             },
             Act::Reset if *to == To::HalfOpen => anew(State::HalfOpen),
@@ -112,7 +109,7 @@ impl Inner {
             plan.hold_until = hold.map_or(Tick::NEVER, |hold| now.saturating_add(hold));
         }
         plan.order.clone_from(id);
-        Ok(Some(plan))
+        plan
     }
 
     /// Returns how long a reset must still be refused, by the local clock: this circuit's own time counts, and where it is
