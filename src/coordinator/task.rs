@@ -127,10 +127,10 @@ impl Task {
         for desk in rung {
             self.look(desk, now);
         }
-        for asked in asked {
-            let Some(at) = self.ledger.index.get(&asked.circuit).copied() else { continue };
+        for (circuit, order) in asked {
+            let Some(at) = self.ledger.index.get(&circuit).copied() else { continue };
             self.look(at, now);
-            let told = self.ledger.desks[at].asked(&asked, &self.ledger.who);
+            let told = self.ledger.desks[at].asked(&order, &self.ledger.who);
             self.note(at, told, now);
         }
         if hurry {
@@ -180,14 +180,7 @@ impl Task {
         }
         self.hub.waiters.tell(self.ledger.desks[at].name(), told.fates);
         for (age, row) in told.rows {
-            telemetry::audit::tell(telemetry::audit::Line {
-                service: &row.service,
-                action: &row.action,
-                reason: &row.reason,
-                user: row.user.as_deref(),
-                generation: row.generation,
-                instance: Some(&row.instance),
-            });
+            row.log();
             self.ledger.outbox.push(Tick::from_nanos(now.as_nanos().saturating_sub(crate::clock::nanos(age))), row);
         }
         if self.ledger.desks[at].wants(now) {

@@ -12,13 +12,9 @@ use crate::state::{By, Transition};
 #[cfg(feature = "store")]
 use crate::coordinator::{Delivery, Fate, NoRoom};
 #[cfg(feature = "store")]
-use crate::record::Timestamp;
-#[cfg(feature = "store")]
 use crate::state::Reason;
 #[cfg(feature = "store")]
 use crate::store::{AuditFilter, AuditRow, StoreError, answer_within};
-#[cfg(feature = "store")]
-use crate::telemetry::audit::told;
 
 /// What operators do, and ask.
 impl Registry {
@@ -180,7 +176,7 @@ impl Registry {
                 Ok(Some(_)) => delivery.hurry(),
                 Ok(None) => {
                     delivery.withdraw();
-                    delivery.ask(name, order.command_id(), order.act, &order.by);
+                    delivery.ask(name, order);
                 }
                 Err(_) => delivery.withdraw(),
             }
@@ -271,19 +267,10 @@ fn remembered(circuits: &[Circuit], filter: &AuditFilter) -> Vec<AuditRow> {
 fn rows_of(circuit: &Circuit) -> Vec<AuditRow> {
     let status = circuit.status();
     let edges = status.transitions.into_iter().filter(|edge| edge.reason != Reason::KillSwitch);
-    let row = |edge: Transition| {
-        let (action, user, reason) = told(&edge);
-        AuditRow {
-            // Sorts as the eras do.
-            id: format!("{}-{:016x}", circuit.name(), edge.era),
-            service: circuit.name().to_owned(),
-            action: action.to_owned(),
-            reason,
-            user: user.map(ToOwned::to_owned),
-            timestamp: Timestamp::from(edge.wall),
-            generation: edge.generation.get(),
-            instance: String::new(),
-        }
+    let row = |edge: Transition| AuditRow {
+        // Sorts as the eras do.
+        id: format!("{}-{:016x}", circuit.name(), edge.era),
+        ..AuditRow::of_transition(circuit.name(), &edge, "")
     };
     edges.map(row).collect()
 }
