@@ -84,9 +84,8 @@ use crate::outcome::Outcome;
 use crate::state::Standing;
 #[cfg(feature = "keyed")]
 use crate::state::State;
+pub use crate::state::order::To;
 pub(crate) use inner::Start;
-pub use operate::To;
-pub(crate) use operate::{NotDone, Ordered};
 pub use permit::Permit;
 pub(crate) use permit::{Admission, Asking};
 pub use rejected::Rejected;

@@ -28,7 +28,7 @@ mod terms;
 mod waiters;
 
 pub use builder::RegistryBuilder;
-pub(crate) use delivery::{Delivery, NoRoom, row_id};
+pub(crate) use delivery::{Delivery, NoRoom};
 pub(crate) use instance::host_name;
 pub use lifecycle::NoRuntime;
 pub use report::{Recovered, RestoreReport, Restored, ShutdownReport, StoreStatus};

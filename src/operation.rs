@@ -21,14 +21,14 @@ mod answer;
 mod local;
 #[cfg(feature = "store")]
 mod operator;
-mod order;
 #[cfg(feature = "store")]
 mod watch;
 
 pub use crate::registry::feed::{News, Subscription, What};
-pub use answer::{Done, Kept, Refused};
+pub use crate::state::order::{Disable, Order};
+pub use crate::state::refused::Refused;
+pub use answer::{Done, Kept};
 #[cfg(feature = "store")]
 pub use operator::{Operator, Shown};
-pub use order::{Disable, Order};
 #[cfg(feature = "store")]
 pub use watch::{Change, Changes};

@@ -12,7 +12,6 @@ pub(crate) fn bits() -> u64 {
 }
 
 /// Returns 128 random bits as text.
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) fn id() -> String {
     text(bits(), bits())
 }
@@ -65,7 +64,6 @@ impl Dice {
     }
 }
 
-#[cfg(feature = "store")]
 fn text(high: u64, low: u64) -> String {
     format!("{high:016x}{low:016x}")
 }

@@ -3,9 +3,12 @@
 //! Logs, metrics, records and operators share these words. A [`Reason`] has the numbers that led to the transition, so
 //! that the person on call sees the cause. Decisions and changes are left to `circuit`.
 
+pub(crate) mod admissible;
 mod brief;
 mod by;
+pub(crate) mod order;
 mod reason;
+pub(crate) mod refused;
 mod shed;
 
 use std::fmt;

@@ -253,15 +253,6 @@ impl Circuit {
         orders.iter().for_each(|order| past.remember(order));
         past.tripped_elsewhere = tripped_for.map(|ago| Since::new(now, ago));
     }
-
-    /// Dates the last trip back, because it was taken over from another instance and had happened `ago` before. The
-    /// cooldown of a reset counts from the trip itself.
-    pub(crate) fn backdate_trip(&self, ago: Duration) {
-        let now = self.inner().now();
-        let mut cold = self.inner().cold.lock();
-        let tripped = &mut cold.past_mut().tripped;
-        *tripped = tripped.map(|since| Since::new(now, since.passed(now).max(ago)));
-    }
 }
 
 /// The error of a change whose era is over.

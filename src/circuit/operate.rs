@@ -12,36 +12,29 @@ use super::cold::Cold;
 use super::inner::Inner;
 use super::word::Word;
 use crate::clock::Tick;
-use crate::state::{Act, By, Generation, Mode, Reason, Standing, State, Transition};
-
-/// Where a reset leads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "a reset lets the circuit find out, or it knows better")]
-pub enum To {
-    /// Let it probe: the service has to show that it is back.
-    HalfOpen,
-    /// Close it: whoever resets knows that the service is back.
-    Closed,
-}
+use crate::state::admissible::{Facts, admissible};
+use crate::state::order::{Order, To};
+use crate::state::refused::Refused;
+use crate::state::{Act, By, Mode, Reason, Standing, State, Transition};
 
 impl Circuit {
     /// Forces the circuit open, until a reset, or until `hold` has passed.
     ///
     /// Then it is half-open; under manual recovery, what it was before.
     pub fn trip(&self, by: &By, hold: Option<Duration>) -> Transition {
-        self.always(Act::Trip, by, To::HalfOpen, hold)
+        self.always(&Order { hold, ..Order::direct(Act::Trip, by) })
     }
 
     /// Lets every call through uncounted, until a resume or reset, or until `hold` has passed.
     ///
     /// Then the state decides that it had before.
     pub fn disable(&self, by: &By, hold: Option<Duration>) -> Transition {
-        self.always(Act::Disable, by, To::HalfOpen, hold)
+        self.always(&Order { hold, ..Order::direct(Act::Disable, by) })
     }
 
     /// Lets every call through, while the state changes as it would; what would have been rejected is counted.
     pub fn shadow(&self, by: &By) -> Transition {
-        self.always(Act::Shadow, by, To::HalfOpen, None)
+        self.always(&Order::direct(Act::Shadow, by))
     }
 
     /// Ends what operators laid over the circuit, and closes it or lets it probe ([`To`]). Its window starts empty.
@@ -49,65 +42,61 @@ impl Circuit {
     /// A circuit that is configured to be in shadow is so again. No cooldown is asked, as by
     /// [`Registry::reset`](crate::Registry::reset).
     pub fn reset(&self, by: &By, to: To) -> Transition {
-        self.always(Act::Reset, by, to, None)
+        self.always(&Order { to, ..Order::direct(Act::Reset, by) })
     }
 
     /// Takes a hold away, or else shadow: what is beneath decides again. `None` if nothing lies over the circuit.
     pub fn resume(&self, by: &By) -> Option<Transition> {
-        self.act(&Ordered { act: Act::Resume, by, to: To::HalfOpen, hold: None, id: None, seen: None, force: true })
-            .ok()
+        self.act(&Order::direct(Act::Resume, by)).ok().flatten()
     }
 
-    fn always(&self, act: Act, by: &By, to: To, hold: Option<Duration>) -> Transition {
-        let ordered = Ordered { act, by, to, hold, id: None, seen: None, force: true };
-        self.act(&ordered).expect("nothing refuses it")
+    fn always(&self, order: &Order) -> Transition {
+        self.act(order).ok().flatten().expect("a direct act has no id, and is refused only if it resumes")
     }
 
-    /// Does what was ordered, unless it was done before or must be refused: decided under the lock, so that of two orders on
-    /// what was seen only one is carried out.
-    pub(crate) fn act(&self, order: &Ordered<'_>) -> Result<Transition, NotDone> {
+    /// Carries out an order. `None`: it was carried out before.
+    ///
+    /// The order is judged under the lock, so that of two orders on what was seen only one is carried out.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::Stale`], [`Refused::Cooldown`] or [`Refused::NothingHeld`].
+    pub(crate) fn act(&self, order: &Order) -> Result<Option<Transition>, Refused> {
         let inner = self.inner();
-        let mut refused = NotDone::NothingHeld;
+        let mut verdict = Ok(false);
         let edge = inner.change_any(|cold, word| {
             let now = inner.now();
-            match inner.planned(order, cold, word, now) {
-                Ok(plan) => Some(plan),
-                Err(why) => {
-                    refused = why;
-                    None
-                }
-            }
+            verdict = admissible(order, &inner.facts(order, cold, word, now));
+            (verdict == Ok(true)).then(|| inner.planned(order, cold, word, now))
         });
-        edge.ok_or(refused)
+        verdict.map(|_| edge)
     }
 }
 
 impl Inner {
-    fn planned(&self, order: &Ordered<'_>, cold: &mut Cold, word: Word, now: Tick) -> Result<Plan, NotDone> {
-        let Ordered { act, by, to, hold, id, seen, force } = order;
-        if id.as_ref().is_some_and(|id| cold.past().is_some_and(|past| past.has_done(id))) {
-            return Err(NotDone::Known);
+    /// Returns the facts by which the order is judged.
+    fn facts(&self, order: &Order, cold: &Cold, word: Word, now: Tick) -> Facts<'_> {
+        Facts {
+            name: &self.config.name,
+            known: order.id.as_ref().zip(cold.past()).is_some_and(|(id, past)| past.has_done(id)),
+            latest: cold.latest(),
+            cooldown: self.cooldown(cold, now).unwrap_or_default(),
+            held: word.mode() != Mode::Automatic,
         }
-        if let Some(seen) = seen.filter(|seen| *seen < cold.latest()) {
-            return Err(NotDone::Stale { seen, now: cold.latest() });
-        }
-        if *act == Act::Reset
-            && !force
-            && let Some(left) = self.cooldown(cold, now)
-        {
-            return Err(NotDone::Cooldown { left });
-        }
-        let reason = Reason::Operator { act: *act, by: Arc::new((*by).clone()) };
+    }
+
+    /// Plans the act of an order that is admissible.
+    fn planned(&self, order: &Order, cold: &mut Cold, word: Word, now: Tick) -> Plan {
+        let Order { act, by, to, hold, id, age, .. } = order;
+        let reason = Reason::Operator { act: *act, by: Arc::new(by.clone()) };
         let over = |mode| self.over_the_same_state(word, mode, reason.clone(), now);
         let anew = |state| Plan::new(Standing::new(state, self.config.first_mode()), reason.clone(), now);
         let mut plan = match act {
-            Act::Trip => over(Mode::ForcedOpen),
+            Act::Trip => Plan { tripped_for: Some(*age), ..over(Mode::ForcedOpen) },
             Act::Disable => over(Mode::Disabled),
             Act::Shadow => over(Mode::Shadow),
             Act::Resume => match word.mode() {
-                // With nothing to take away, the era goes on: its evidence is worth more than a line in the history.
-                Mode::Automatic => return Err(NotDone::NothingHeld),
-                Mode::Shadow => over(Mode::Automatic),
+                Mode::Automatic | Mode::Shadow => over(Mode::Automatic),
                 hold @ (Mode::ForcedOpen | Mode::Disabled) => over(cold.beneath(hold)),
             },
             Act::Reset if *to == To::HalfOpen => anew(State::HalfOpen),
@@ -120,7 +109,7 @@ impl Inner {
             plan.hold_until = hold.map_or(Tick::NEVER, |hold| now.saturating_add(hold));
         }
         plan.order.clone_from(id);
-        Ok(plan)
+        plan
     }
 
     /// Returns how long a reset must still be refused, by the local clock: this circuit's own time counts, and where it is
@@ -133,32 +122,41 @@ impl Inner {
     }
 }
 
-/// An act as it was ordered.
-#[derive(Debug)]
-pub(crate) struct Ordered<'a> {
-    pub(crate) act: Act,
-    pub(crate) by: &'a By,
-    /// Where a reset leads.
-    pub(crate) to: To,
-    /// How long a hold lasts.
-    pub(crate) hold: Option<Duration>,
-    /// Names the order: given twice, it is carried out once.
-    pub(crate) id: Option<Arc<str>>,
-    /// What was the latest when it was given.
-    pub(crate) seen: Option<Generation>,
-    /// Whether a reset does not wait for its cooldown.
-    pub(crate) force: bool,
-}
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use super::*;
+    use crate::clock::MockClock;
+    use crate::config::Config;
 
-/// Why nothing was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NotDone {
-    /// It was done before.
-    Known,
-    /// Something has happened since.
-    Stale { seen: Generation, now: Generation },
-    /// The circuit was tripped too short a time ago.
-    Cooldown { left: Duration },
-    /// There is nothing to resume.
-    NothingHeld,
+    fn circuit() -> Circuit {
+        let config = Config::builder("payments").clock(MockClock::new());
+        Circuit::new(config.reset_cooldown(Duration::from_secs(60)).build().expect("it is valid"))
+    }
+
+    fn aged(act: Act) -> Order {
+        let by = By::new("alice", "a test").expect("it is valid");
+        Order { age: Duration::from_secs(20), ..Order::direct(act, &by) }
+    }
+
+    #[test]
+    fn the_cooldown_counts_from_when_a_trip_was_carried_out_elsewhere() {
+        let circuit = circuit();
+        circuit.act(&aged(Act::Trip)).expect("nothing refuses it");
+        let (tripped_for, reset_in) = (circuit.status().tripped_for, circuit.status().reset_in);
+        assert_eq!((tripped_for, reset_in), (Some(Duration::from_secs(20)), Some(Duration::from_secs(40))));
+    }
+
+    #[test]
+    fn the_age_of_another_act_dates_nothing() {
+        let circuit = circuit();
+        circuit.act(&aged(Act::Reset)).expect("nothing refuses it");
+        assert_eq!(circuit.status().tripped_for, Some(Duration::ZERO), "it is half-open since now");
+    }
+
+    #[test]
+    fn an_order_that_was_carried_out_before_makes_no_edge() {
+        let (circuit, order) = (circuit(), Order { id: Some("click-1".into()), ..aged(Act::Trip) });
+        assert!(circuit.act(&order).expect("nothing refuses it").is_some());
+        assert_eq!(circuit.act(&order), Ok(None));
+    }
 }

@@ -7,10 +7,9 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::hub::{Coordinator, Hub};
-use super::waiters::{Asked, Fate};
-use crate::digest::fnv1a;
+use super::waiters::Fate;
 use crate::registry::Registry;
-use crate::state::{Act, By};
+use crate::state::order::Order;
 use crate::store::DynStore;
 
 /// Why an order is not even begun.
@@ -69,9 +68,8 @@ impl Delivery {
     }
 
     /// Asks what became of an order that was given before, and has its row written should it have been lost.
-    pub(crate) fn ask(&self, circuit: &str, id: &str, act: Act, by: &By) {
-        let asked = Asked { circuit: circuit.to_owned(), id: id.to_owned(), act, by: by.clone() };
-        self.0.inbox.lock().asked.push(asked);
+    pub(crate) fn ask(&self, circuit: &str, order: &Order) {
+        self.0.inbox.lock().asked.push((circuit.to_owned(), order.clone()));
         self.0.called.notify_one();
     }
 
@@ -109,27 +107,5 @@ impl Delivery {
 
     pub(crate) fn timeout(&self) -> Duration {
         self.0.terms.timeout
-    }
-}
-
-/// Returns the id of the row of the audit of an order: the same wherever it is given, so that it is kept once.
-pub(crate) fn row_id(circuit: &str, order: &str) -> String {
-    // Circuit names cannot contain a line break, so different pairs never produce the same text.
-    let hash = fnv1a(circuit.bytes().chain([b'\n']).chain(order.bytes()));
-    format!("order-{hash:032x}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::row_id;
-
-    #[test]
-    fn the_id_of_a_row_never_changes_as_stores_keep_it() {
-        for (circuit, order, id) in [
-            ("payments", "0123456789abcdef0123456789abcdef", "order-c98c181ca1365c30b98f1d8e5d3fcd84"),
-            ("zahlungen-ä", "x", "order-dc2bfd1cdcb77b612003a01ab60cbed3"),
-        ] {
-            assert_eq!(row_id(circuit, order), id, "{circuit}, {order}");
-        }
     }
 }

@@ -9,9 +9,10 @@ use tokio::task::AbortHandle;
 use super::ledger::Ledger;
 use super::report::{Restored, ShutdownReport, StoreStatus};
 use super::terms::Terms;
-use super::waiters::{Asked, Waiters};
+use super::waiters::Waiters;
 use crate::circuit::Circuit;
 use crate::registry::Companion;
+use crate::state::order::Order;
 use crate::store::DynStore;
 use crate::sync::Mutex;
 
@@ -45,7 +46,8 @@ pub(super) struct Inbox {
     pub(super) rung: Vec<usize>,
     /// How many orders were given that the task has not looked for yet.
     pub(super) orders: usize,
-    pub(super) asked: Vec<Asked>,
+    /// The orders that were given again, by circuit. Their results are wanted, and their rows of the audit if those were lost.
+    pub(super) asked: Vec<(String, Order)>,
     /// Somebody waits for a restore, or for the answer to an order.
     pub(super) hurry: bool,
     /// Nobody needs the task any more: it flushes and ends.

@@ -5,12 +5,12 @@ mod end;
 mod jobs;
 mod leave;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::task::Wake;
 use std::time::Duration;
 
-use tokio::task::{Id, JoinSet};
+use tokio::task::JoinSet;
 
 use super::desk::{Now, Told, Via};
 use super::hub::Hub;
@@ -19,7 +19,7 @@ use super::report::Restored;
 use crate::clock::{Clock, Tick};
 use crate::store::{Watch, WatchEvent};
 use crate::telemetry;
-use jobs::{Answer, Job};
+use jobs::Ended;
 
 /// The task of one registry.
 #[derive(Debug)]
@@ -27,12 +27,13 @@ pub(super) struct Task {
     hub: Arc<Hub>,
     /// `None` only while it is dropped.
     ledger: Ledger,
-    jobs: JoinSet<Answer>,
-    under_way: HashMap<Id, (Job, Tick)>,
+    /// The operations that are under way, by their names in logs and metrics.
+    jobs: JoinSet<(&'static str, Ended)>,
     /// The desks whose record must be asked for, and those with something to write.
     to_load: BTreeSet<usize>,
     to_write: BTreeSet<usize>,
     audit_under_way: bool,
+    watch_under_way: bool,
     /// When the audit may be written again.
     audit_at: Tick,
     watch: Option<Watch>,
@@ -62,9 +63,9 @@ impl Task {
             to_load: ledger.desks.numbers().collect(),
             ledger,
             jobs: JoinSet::new(),
-            under_way: HashMap::new(),
             to_write: BTreeSet::new(),
             audit_under_way: false,
+            watch_under_way: false,
             audit_at: now,
             watch: None,
             watch_at: Some(now),
@@ -96,7 +97,8 @@ impl Task {
             tokio::select! {
                 biased;
                 () = self.hub.called.notified() => {}
-                Some(ended) = self.jobs.join_next_with_id(), if !self.jobs.is_empty() => self.ended(ended),
+                // Never an error: an operation catches its panics, and only the drop of all aborts one.
+                Some(Ok(ended)) = self.jobs.join_next(), if !self.jobs.is_empty() => self.ended(ended),
                 event = next_event(&mut self.watch) => self.news(event),
                 () = tokio::time::sleep(wait) => {}
             }
@@ -127,10 +129,10 @@ impl Task {
         for desk in rung {
             self.look(desk, now);
         }
-        for asked in asked {
-            let Some(at) = self.ledger.index.get(&asked.circuit).copied() else { continue };
+        for (circuit, order) in asked {
+            let Some(at) = self.ledger.index.get(&circuit).copied() else { continue };
             self.look(at, now);
-            let told = self.ledger.desks[at].asked(&asked, &self.ledger.who);
+            let told = self.ledger.desks[at].asked(&order, &self.ledger.who);
             self.note(at, told, now);
         }
         if hurry {
@@ -180,14 +182,7 @@ impl Task {
         }
         self.hub.waiters.tell(self.ledger.desks[at].name(), told.fates);
         for (age, row) in told.rows {
-            telemetry::audit::tell(telemetry::audit::Line {
-                service: &row.service,
-                action: &row.action,
-                reason: &row.reason,
-                user: row.user.as_deref(),
-                generation: row.generation,
-                instance: Some(&row.instance),
-            });
+            row.log();
             self.ledger.outbox.push(Tick::from_nanos(now.as_nanos().saturating_sub(crate::clock::nanos(age))), row);
         }
         if self.ledger.desks[at].wants(now) {
@@ -259,7 +254,7 @@ impl Task {
     fn next_wake(&self) -> Tick {
         let mut next = self.next_look.min(self.next_poll);
         // While it is down one operation at a time finds out, and its end wakes by itself.
-        let busy = self.under_way.values().any(|(job, _)| !matches!(job, Job::Watch));
+        let busy = self.under_way() > 0;
         let waits = !self.to_load.is_empty() || !self.to_write.is_empty() || self.ledger.outbox.len() > 0;
         if let Some(at) = self.ledger.link.next().filter(|_| waits && !busy) {
             next = next.min(at);

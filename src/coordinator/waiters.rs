@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tokio::sync::oneshot;
 
-use crate::state::{Act, By, Generation};
+use crate::state::Generation;
 use crate::sync::Mutex;
 
 /// The result of an order.
@@ -18,15 +18,6 @@ pub(crate) enum Fate {
     Expired,
     /// The record is of a later version.
     Unwritable { version: u32 },
-}
-
-/// An order that was given again, and what to write into the audit should its row have been lost.
-#[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) circuit: String,
-    pub(super) id: String,
-    pub(super) act: Act,
-    pub(super) by: By,
 }
 
 /// Who waits, by circuit and order.

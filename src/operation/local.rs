@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Done, Kept, Order, Refused};
-use crate::circuit::{Circuit, NotDone, Status, To};
+use crate::circuit::{Circuit, Status, To};
 use crate::nearest::nearest;
 use crate::registry::Registry;
 use crate::state::{By, Transition};
@@ -12,13 +12,9 @@ use crate::state::{By, Transition};
 #[cfg(feature = "store")]
 use crate::coordinator::{Delivery, Fate, NoRoom};
 #[cfg(feature = "store")]
-use crate::record::Timestamp;
-#[cfg(feature = "store")]
 use crate::state::Reason;
 #[cfg(feature = "store")]
 use crate::store::{AuditFilter, AuditRow, StoreError, answer_within};
-#[cfg(feature = "store")]
-use crate::telemetry::audit::told;
 
 /// What operators do, and ask.
 impl Registry {
@@ -170,31 +166,23 @@ impl Registry {
         if let Some(delivery) = self.delivery() {
             delivery.admit(name).map_err(refused)?;
             // Before it is done, so that its end is not missed.
-            let fate = delivery.expect(name, &order.id);
+            let fate = delivery.expect(name, order.command_id());
             on_its_way = Some((delivery, fate));
         }
-        let done = circuit.act(&order.ordered());
+        let done = circuit.act(order);
         #[cfg(feature = "store")]
         if let Some((delivery, _)) = &on_its_way {
             match &done {
-                Ok(_) => delivery.hurry(),
-                Err(why) => {
+                Ok(Some(_)) => delivery.hurry(),
+                Ok(None) => {
                     delivery.withdraw();
-                    if *why == NotDone::Known {
-                        delivery.ask(name, &order.id, order.act, &order.by);
-                    }
+                    delivery.ask(name, order);
                 }
+                Err(_) => delivery.withdraw(),
             }
         }
-        let transition = match done {
-            Ok(edge) => Some(edge),
-            Err(NotDone::Known) => None,
-            Err(NotDone::Stale { seen, now }) => return Err(Refused::Stale { seen, now }),
-            Err(NotDone::Cooldown { left }) => return Err(Refused::Cooldown { left }),
-            Err(NotDone::NothingHeld) => return Err(Refused::NothingHeld { name: name.to_owned() }),
-        };
         Ok(Begun {
-            transition,
+            transition: done?,
             #[cfg(feature = "store")]
             on_its_way,
         })
@@ -279,19 +267,10 @@ fn remembered(circuits: &[Circuit], filter: &AuditFilter) -> Vec<AuditRow> {
 fn rows_of(circuit: &Circuit) -> Vec<AuditRow> {
     let status = circuit.status();
     let edges = status.transitions.into_iter().filter(|edge| edge.reason != Reason::KillSwitch);
-    let row = |edge: Transition| {
-        let (action, user, reason) = told(&edge);
-        AuditRow {
-            // Sorts as the eras do.
-            id: format!("{}-{:016x}", circuit.name(), edge.era),
-            service: circuit.name().to_owned(),
-            action: action.to_owned(),
-            reason,
-            user: user.map(ToOwned::to_owned),
-            timestamp: Timestamp::from(edge.wall),
-            generation: edge.generation.get(),
-            instance: String::new(),
-        }
+    let row = |edge: Transition| AuditRow {
+        // Sorts as the eras do.
+        id: format!("{}-{:016x}", circuit.name(), edge.era),
+        ..AuditRow::of_transition(circuit.name(), &edge, "")
     };
     edges.map(row).collect()
 }

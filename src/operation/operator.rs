@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::attempt::Attempt;
-use super::order::random_id;
 use super::watch::Changes;
 use super::{Done, Kept, Order, Refused};
 use crate::config::{Config, RESET_COOLDOWN};
-use crate::coordinator::{host_name, row_id};
+use crate::coordinator::host_name;
 use crate::keep::STORE_TIMEOUT;
 use crate::nearest::nearest;
+use crate::random;
 use crate::record::{CircuitRecord, CorruptRecord, Timestamp};
-use crate::state::{Act, By};
+use crate::state::{Act, By, Generation};
 use crate::store::{AnyStore, AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, answer_within};
 
 /// Operates circuits through their store: instances take its acts over as they do each other's, within a poll at the latest.
@@ -67,7 +67,7 @@ impl Operator {
         Self {
             store,
             instance: format!("operator@{}", host_name()).into(),
-            incarnation: random_id().into(),
+            incarnation: random::id().into(),
             timeout: STORE_TIMEOUT,
             cooldown: RESET_COOLDOWN,
         }
@@ -201,25 +201,9 @@ impl Operator {
 
     /// Writes the row of what was done. Its id is the order's, so that it is there once however often it is written.
     async fn audited(&self, name: &str, order: &Order, generation: u64, now: Timestamp) -> Done {
-        let row = AuditRow {
-            id: row_id(name, &order.id),
-            service: name.to_owned(),
-            action: order.act.as_str().to_owned(),
-            reason: order.by.reason().to_owned(),
-            user: Some(order.by.user().to_owned()),
-            timestamp: now,
-            generation,
-            instance: self.instance.to_string(),
-        };
-        crate::telemetry::audit::tell(crate::telemetry::audit::Line {
-            service: name,
-            action: order.act.as_str(),
-            reason: order.by.reason(),
-            user: Some(order.by.user()),
-            generation,
-            instance: Some(&self.instance),
-        });
-        let generation = crate::state::Generation::new(generation);
+        let generation = Generation::new(generation);
+        let row = AuditRow::of_order(name, order, now, generation, &self.instance);
+        row.log();
         let kept = match self.ask(self.store.append_audit(&[row])).await {
             Ok(()) => Kept::Stored { generation },
             Err(error) => Kept::Unaudited { generation, why: error.chain() },

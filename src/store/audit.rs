@@ -5,7 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::fnv1a;
 use crate::record::Timestamp;
+use crate::state::order::Order;
+use crate::state::{Generation, Transition};
+use crate::telemetry;
 
 /// One row of the audit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +35,56 @@ pub struct AuditRow {
     pub generation: u64,
     /// The instance on which the change happened.
     pub instance: String,
+}
+
+impl AuditRow {
+    /// Returns the row of a transition, dated by the wall clock. The id is that of the order, or empty if no order caused the transition.
+    pub(crate) fn of_transition(service: &str, edge: &Transition, instance: &str) -> Self {
+        let (action, user, reason) = telemetry::audit::summary(edge);
+        Self {
+            id: edge.order.as_deref().map_or_else(String::new, |order| row_id(service, order)),
+            service: service.to_owned(),
+            action: action.to_owned(),
+            reason,
+            user: user.map(ToOwned::to_owned),
+            timestamp: Timestamp::from(edge.wall),
+            generation: edge.generation.get(),
+            instance: instance.to_owned(),
+        }
+    }
+
+    /// Returns the row of an order that has made no transition in this process.
+    pub(crate) fn of_order(
+        service: &str,
+        order: &Order,
+        at: Timestamp,
+        generation: Generation,
+        instance: &str,
+    ) -> Self {
+        Self {
+            id: row_id(service, order.command_id()),
+            service: service.to_owned(),
+            action: order.act.as_str().to_owned(),
+            reason: order.by.reason().to_owned(),
+            user: Some(order.by.user().to_owned()),
+            timestamp: at,
+            generation: generation.get(),
+            instance: instance.to_owned(),
+        }
+    }
+
+    /// Logs the row.
+    pub(crate) fn log(&self) {
+        let Self { service, action, reason, user, generation, instance, .. } = self;
+        telemetry::audit::line(service, action, reason, user.as_deref(), *generation, Some(instance));
+    }
+}
+
+/// Returns the id of the row of an order. It is the same on each instance, so that a store keeps the row once.
+fn row_id(circuit: &str, order: &str) -> String {
+    // Circuit names cannot contain a line break, so different pairs never produce the same text.
+    let hash = fnv1a(circuit.bytes().chain([b'\n']).chain(order.bytes()));
+    format!("order-{hash:032x}")
 }
 
 /// A filter for the rows of the audit.
@@ -94,5 +148,40 @@ impl AuditFilter {
 impl Default for AuditFilter {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use super::*;
+    use crate::circuit::Circuit;
+    use crate::config::Config;
+    use crate::state::By;
+
+    #[test]
+    fn the_id_of_a_row_never_changes_as_stores_keep_it() {
+        for (circuit, order, id) in [
+            ("payments", "0123456789abcdef0123456789abcdef", "order-c98c181ca1365c30b98f1d8e5d3fcd84"),
+            ("zahlungen-ä", "x", "order-dc2bfd1cdcb77b612003a01ab60cbed3"),
+        ] {
+            assert_eq!(row_id(circuit, order), id, "{circuit}, {order}");
+        }
+    }
+
+    #[test]
+    fn an_order_has_one_row_whichever_instance_writes_it() {
+        let circuit = Circuit::new(Config::new("payments").expect("it is valid"));
+        let order = Order::trip(&By::new("alice", "maintenance").expect("it is valid")).id("click-1");
+        let edge = circuit.act(&order).expect("nothing refuses it").expect("it is new");
+        let row = AuditRow::of_transition("payments", &edge, "a");
+        assert_eq!(row, AuditRow::of_order("payments", &order, Timestamp::from(edge.wall), edge.generation, "a"));
+        assert_eq!((row.action.as_str(), row.id), ("trip", row_id("payments", "click-1")));
+    }
+
+    #[test]
+    fn the_row_of_a_transition_that_was_not_ordered_has_no_id_yet() {
+        let circuit = Circuit::new(Config::new("payments").expect("it is valid"));
+        let edge = circuit.shadow(&By::new("alice", "a test").expect("it is valid"));
+        assert_eq!(AuditRow::of_transition("payments", &edge, "a").id, "");
     }
 }

@@ -5,22 +5,16 @@
 
 use crate::state::{Reason, State, Transition};
 
-/// A line of the audit.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Line<'a> {
-    pub(crate) service: &'a str,
-    pub(crate) action: &'a str,
-    pub(crate) reason: &'a str,
-    /// Who, if it was an operator.
-    pub(crate) user: Option<&'a str>,
-    pub(crate) generation: u64,
-    /// `None`: there is no store, so instances have no names.
-    pub(crate) instance: Option<&'a str>,
-}
-
-/// Writes the line.
-pub(crate) fn tell(line: Line<'_>) {
-    let Line { service, action, reason, user, generation, instance } = line;
+/// Logs one line. The user is that of an operator's act, and the instance is absent without a store, because then instances have no
+/// names.
+pub(crate) fn line(
+    service: &str,
+    action: &str,
+    reason: &str,
+    user: Option<&str>,
+    generation: u64,
+    instance: Option<&str>,
+) {
     #[cfg(feature = "tracing")]
     {
         let by = std::fmt::from_fn(|f| user.map_or(Ok(()), |user| write!(f, " by {user:?}")));
@@ -34,18 +28,17 @@ pub(crate) fn tell(line: Line<'_>) {
     let _unused = (service, action, reason, user, generation, instance);
 }
 
-/// Writes the line of a transition.
+/// Logs the line of a transition in a process without a store.
 pub(crate) fn transition(circuit: &str, edge: &Transition) {
     if edge.reason == Reason::KillSwitch {
         return;
     }
-    let (action, user, reason) = told(edge);
-    let generation = edge.generation.get();
-    tell(Line { service: circuit, action, reason: &reason, user, generation, instance: None });
+    let (action, user, reason) = summary(edge);
+    line(circuit, action, &reason, user, edge.generation.get(), None);
 }
 
-/// Returns what the audit says of a transition: the action, who if it was an operator, and why.
-pub(crate) fn told(edge: &Transition) -> (&'static str, Option<&str>, String) {
+/// Returns the action of a transition, the user if an operator ordered it, and the reason.
+pub(crate) fn summary(edge: &Transition) -> (&'static str, Option<&str>, String) {
     if let Reason::Operator { act, by } = &edge.reason {
         (act.as_str(), Some(by.user()), by.reason().to_owned())
     } else {

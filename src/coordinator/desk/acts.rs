@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::{Desk, Pending, Told, Who};
 use crate::clock::Tick;
-use crate::coordinator::delivery::row_id;
-use crate::coordinator::waiters::{Asked, Fate};
-use crate::record::{CircuitRecord, Operated, OperatorCommand};
+use crate::coordinator::waiters::Fate;
+use crate::record::{CircuitRecord, Operated, OperatorCommand, Timestamp};
+use crate::state::order::Order;
 use crate::state::{Act, By, Transition};
-use crate::store::Etag;
+use crate::store::{AuditRow, Etag};
 
 impl Desk {
     /// An operator did something here, which the record must have.
@@ -78,26 +78,25 @@ impl Desk {
     }
 
     /// An order was given again.
-    pub(in crate::coordinator) fn asked(&self, asked: &Asked, who: &Who) -> Told {
-        let Asked { id, act, by, .. } = asked;
+    pub(in crate::coordinator) fn asked(&self, order: &Order, who: &Who) -> Told {
+        let id = order.command_id().to_owned();
         let mut told = Told::default();
-        let pending = self.act.as_ref().is_some_and(|act| act.command.id == *id || act.command.replaced.contains(id));
-        if pending || self.forgetting.contains(id) {
+        let pending = self.act.as_ref().is_some_and(|act| act.command.id == id || act.command.replaced.contains(&id));
+        if pending || self.forgetting.contains(&id) {
             return told;
         }
-        let operated = self.known.operator.as_ref().filter(|operated| operated.commands.contains(id));
-        if operated.is_none() && *act != Act::Forget {
-            told.fates.push((id.clone(), Fate::Superseded { why: "other acts came after it".to_owned() }));
+        let operated = self.known.operator.as_ref().filter(|operated| operated.commands.contains(&id));
+        if operated.is_none() && order.act != Act::Forget {
+            told.fates.push((id, Fate::Superseded { why: "other acts came after it".to_owned() }));
             return told;
         }
         if self.behind {
             return told;
         }
         // The instance that it was given to first may have died before its row was written. A row that is there is kept once.
-        let mut row = self.row(who, act.as_str(), by.reason().to_owned(), Some(by.user().to_owned()));
-        row.id = row_id(self.name(), id);
+        let row = AuditRow::of_order(self.name(), order, Timestamp::default(), self.known.generation, &who.id);
         told.rows.push((Duration::ZERO, row));
-        told.fates.push((id.clone(), Fate::Stored { generation: self.known.latest() }));
+        told.fates.push((id, Fate::Stored { generation: self.known.latest() }));
         told
     }
 

@@ -4,10 +4,9 @@ use std::task::Context;
 
 use super::{Desk, Pending, Told, Who};
 use crate::clock::Tick;
-use crate::coordinator::delivery::row_id;
 use crate::record::TransitionCommand;
 use crate::state::{Act, Reason, State, Transition};
-use crate::telemetry::audit;
+use crate::store::AuditRow;
 
 impl Desk {
     /// Looks at what the circuit has done since the last look.
@@ -44,13 +43,7 @@ impl Desk {
         if edge.reason == Reason::KillSwitch {
             return;
         }
-        let (action, user, reason) = audit::told(edge);
-        let mut row = self.row(who, action, reason, user.map(ToOwned::to_owned));
-        row.generation = edge.generation.get();
-        if let Some(order) = &edge.order {
-            row.id = row_id(self.name(), order);
-        }
-        told.rows.push((age, row));
+        told.rows.push((age, AuditRow::of_transition(self.name(), edge, &who.id)));
         self.moved = true;
         let era = self.eras.saturating_add(edge.era);
         if let Reason::Operator { act, by } = &edge.reason {

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::{Desk, Now, Told, Who};
-use crate::circuit::To;
 use crate::coordinator::Sharing;
 use crate::coordinator::report::Restored;
 use crate::coordinator::restore::{published, restoration};
 use crate::coordinator::waiters::Fate;
 use crate::record::{Command, Effect, InstanceEntry, Operated, apply};
+use crate::state::order::{Order, To};
 use crate::state::{Act, By, Mode, Reason, State};
 
 impl Desk {
@@ -141,8 +141,8 @@ impl Desk {
         let id = operated.commands.last();
         let binds = id.map_or(operated.incarnation == who.incarnation, |id| self.binding.as_ref() == Some(id));
         self.binding = id.cloned();
-        // Where nothing is held, nothing needs to end.
-        if binds || is_over && !status.mode.is_hold() {
+        // Where nothing is held, nothing needs to end. A forgotten circuit has no record that could say so.
+        if binds || is_over && !status.mode.is_hold() || operated.act == Act::Forget {
             return;
         }
         // The first act that is heard of may be of long ago: what the circuit has become since, it does not undo. But a hold of
@@ -156,21 +156,13 @@ impl Desk {
         let by =
             operated.by().unwrap_or_else(|| By::new("unknown", "not readable in the store").expect("it is readable"));
         // A hold that is over, over one that it replaced elsewhere, ends it here too: at once.
-        let held_for = operated.held_for(now.store);
-        let edge = match operated.act {
-            Act::Trip => {
-                let edge = self.circuit.trip(&by, held_for);
-                self.circuit.backdate_trip(now.store.since(operated.at));
-                Some(edge)
-            }
-            Act::Disable => Some(self.circuit.disable(&by, held_for)),
-            Act::Shadow => Some(self.circuit.shadow(&by)),
-            Act::Resume => self.circuit.resume(&by),
-            Act::Reset if operated.to == State::Closed => Some(self.circuit.reset(&by, To::Closed)),
-            Act::Reset => Some(self.circuit.reset(&by, To::HalfOpen)),
-            // Never in a record.
-            Act::Forget => None,
+        let order = Order {
+            to: if operated.to == State::Closed { To::Closed } else { To::HalfOpen },
+            hold: operated.held_for(now.store),
+            age: now.store.since(operated.at),
+            ..Order::direct(operated.act, &by)
         };
+        let edge = self.circuit.act(&order).ok().flatten();
         self.ours.extend(edge.map(|edge| edge.era));
         if operated.act == Act::Reset {
             // What the circuit was before need not be published any more; what others published since is newer than that.

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::task::{Id, JoinError};
-
-use super::jobs::{Answer, Job};
+use super::jobs::Ended;
 use super::{Ledger, Task};
 use crate::clock::{Clock, Tick};
 use crate::coordinator::desk::{Now, Ticket, Via};
@@ -12,27 +10,20 @@ use crate::coordinator::link::backoff;
 use crate::store::{Loaded, StoreError, StoreErrorKind, Written};
 
 impl Task {
-    pub(super) fn ended(&mut self, ended: Result<(Id, Answer), JoinError>) {
+    pub(super) fn ended(&mut self, (name, ended): (&'static str, Ended)) {
         let now = self.ledger.clock.now();
-        let (id, answer) = match ended {
-            Ok((id, answer)) => (id, Some(answer)),
-            Err(error) => (error.id(), None),
-        };
-        let Some((job, began)) = self.under_way.remove(&id) else { return };
-        let name = job.name();
-        let panicked = || StoreError::timed_out("the store panicked");
-        match (job, answer) {
-            (Job::Load(asked), Some(Answer::Loaded(Ok(loaded)))) => self.loaded(&asked, &loaded, now),
-            (Job::Load(asked), answer) => {
+        match ended {
+            Ended::Loaded { asked, result: Ok(loaded) } => self.loaded(&asked, &loaded, now),
+            Ended::Loaded { asked, result: Err(error) } => {
                 let desks = &self.ledger.desks;
                 // Some may be gone since.
                 self.to_load.extend(asked.iter().map(|(at, _)| *at).filter(|at| desks.get(*at).is_some()));
-                self.failed(name, answer.and_then(Answer::error).unwrap_or_else(panicked), now);
+                self.failed(name, &error, now);
             }
-            (Job::Write(at, ticket), Some(Answer::Written(Ok(written)))) => {
+            Ended::Written { at, ticket, began, result: Ok(written) } => {
                 self.wrote(at, *ticket, written, began, now);
             }
-            (Job::Delete(at), Some(Answer::Deleted(Ok(deleted)))) => {
+            Ended::Deleted { at, result: Ok(deleted) } => {
                 self.ledger.link.succeeded(now, None);
                 let desk = &mut self.ledger.desks[at];
                 desk.in_flight = false;
@@ -46,8 +37,7 @@ impl Task {
                     self.to_load.insert(at);
                 }
             }
-            (Job::Write(at, _) | Job::Delete(at), answer) => {
-                let error = answer.and_then(Answer::error).unwrap_or_else(panicked);
+            Ended::Written { at, result: Err(error), .. } | Ended::Deleted { at, result: Err(error) } => {
                 let desk = &mut self.ledger.desks[at];
                 desk.in_flight = false;
                 desk.turn += 1;
@@ -63,51 +53,48 @@ impl Task {
                     self.ledger.link.note(now, name, &error);
                     self.make_way(at, now);
                 } else {
-                    self.failed(name, error, now);
+                    self.failed(name, &error, now);
                 }
             }
-            (Job::Audit(last), Some(Answer::Audited(Ok(())))) => {
+            Ended::Audited { last, result: Ok(()) } => {
                 self.audit_under_way = false;
                 self.ledger.audit_failures = 0;
                 self.ledger.outbox.taken(&last);
                 self.ledger.link.succeeded(now, None);
             }
-            (Job::Audit(_), answer) => {
+            Ended::Audited { result: Err(error), .. } => {
                 self.audit_under_way = false;
                 // A store of two tiers keeps records without its audit: they go on being written.
                 let Ledger { link, dice, audit_failures, .. } = &mut self.ledger;
                 *audit_failures = audit_failures.saturating_add(1);
                 self.audit_at = now.saturating_add(backoff(*audit_failures, dice));
-                link.note(now, name, &answer.and_then(Answer::error).unwrap_or_else(panicked));
+                link.note(now, name, &error);
             }
-            (Job::Trim, Some(Answer::Trimmed(Ok(more)))) => {
+            Ended::Trimmed { result: Ok(more) } => {
                 if more {
                     self.next_trim = now.saturating_add(TRIM_ON.mul_f64(0.5 + self.ledger.dice.share()));
                 }
             }
-            (Job::Trim, answer) => {
-                let error = answer.and_then(Answer::error).unwrap_or_else(panicked);
-                self.ledger.link.note(now, name, &error);
-            }
-            (Job::Watch, Some(Answer::Watching(Ok(watch)))) => {
+            Ended::Trimmed { result: Err(error) } => self.ledger.link.note(now, name, &error),
+            Ended::Watching { result: Ok(watch) } => {
+                self.watch_under_way = false;
                 // What changed before it watched, it has not seen.
                 if watch.is_some() {
                     self.to_load.extend(self.ledger.desks.numbers());
                 }
                 self.watch = watch;
             }
-            (Job::Watch, answer) => {
-                let error = answer.and_then(Answer::error).unwrap_or_else(panicked);
+            Ended::Watching { result: Err(error) } => {
+                self.watch_under_way = false;
                 self.ledger.link.note(now, name, &error);
                 self.watch_at = Some(now.saturating_add(WATCH_FAILED.mul_f64(0.5 + self.ledger.dice.share())));
             }
         }
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "nobody needs the error any more")]
-    fn failed(&mut self, operation: &'static str, error: StoreError, now: Tick) {
+    fn failed(&mut self, operation: &'static str, error: &StoreError, now: Tick) {
         let Ledger { link, dice, .. } = &mut self.ledger;
-        link.failed(now, operation, &error, dice);
+        link.failed(now, operation, error, dice);
         self.hub.tell_progress();
     }
 

@@ -1,62 +1,41 @@
-//! The operations that are under way: what they are, and which may begin.
+//! The operations that are under way: which may begin, and the end of each.
+//!
+//! An operation returns its result together with all that the task needs to use the result. Therefore the task keeps no table of the
+//! operations that are under way, and cannot take a result for that of another operation.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::{Ledger, Task};
 use crate::clock::{Clock, Tick};
 use crate::coordinator::desk::{Now, Ticket};
-use crate::store::{Etag, Loaded, StoreError, StoreErrorKind, Watch, Written};
+use crate::event::guarded;
+use crate::store::{Etag, Loaded, StoreError, Watch, Written, answer_within};
 use crate::telemetry;
 
-/// What an operation is for.
+/// The end of an operation.
 #[derive(Debug)]
-pub(super) enum Job {
-    /// The desks, and their turns when it began.
-    Load(Vec<(usize, u64)>),
-    Write(usize, Box<Ticket>),
-    /// What a desk deletes.
-    Delete(usize),
+pub(super) enum Ended {
+    /// The desks, and their turns when the operation began.
+    Loaded { asked: Vec<(usize, u64)>, result: Result<Loaded, StoreError> },
+    /// The desk, and the content of its write.
+    Written { at: usize, ticket: Box<Ticket>, began: Tick, result: Result<Written, StoreError> },
+    /// The desk whose record was deleted.
+    Deleted { at: usize, result: Result<bool, StoreError> },
     /// The id of the last row.
-    Audit(String),
-    /// Old rows of the audit are deleted.
-    Trim,
-    Watch,
-}
-
-impl Job {
-    pub(super) const fn name(&self) -> &'static str {
-        match self {
-            Self::Load(_) => "load",
-            Self::Write(..) => "compare_and_set",
-            Self::Delete(_) => "delete",
-            Self::Audit(_) => "append_audit",
-            Self::Trim => "trim_audit",
-            Self::Watch => "watch",
-        }
-    }
-
-    /// Whether a shutdown need not wait for it.
-    pub(super) const fn is_idle(&self) -> bool {
-        matches!(self, Self::Watch | Self::Load(_) | Self::Trim)
-    }
-}
-
-/// What came of it.
-#[derive(Debug)]
-pub(super) enum Answer {
-    Loaded(Result<Loaded, StoreError>),
-    Written(Result<Written, StoreError>),
-    Deleted(Result<bool, StoreError>),
-    Trimmed(Result<bool, StoreError>),
-    Audited(Result<(), StoreError>),
-    Watching(Result<Option<Watch>, StoreError>),
+    Audited { last: String, result: Result<(), StoreError> },
+    /// True if the store has more old rows of the audit.
+    Trimmed { result: Result<bool, StoreError> },
+    /// The watch, if the store has watches.
+    Watching { result: Result<Option<Watch>, StoreError> },
 }
 
 impl Task {
     /// Begins what is due and has room: to load first, since nothing is written over what is not known.
     pub(super) fn launch(&mut self, now: Tick) {
-        let watching = self.under_way.values().filter(|(job, _)| matches!(job, Job::Watch)).count();
-        let mut room = self.ledger.link.room(now).saturating_sub(self.jobs.len() - watching);
+        let mut room = self.ledger.link.room(now).saturating_sub(self.under_way());
         while room > 0 && !self.to_load.is_empty() {
             if self.load(now) {
                 room -= 1;
@@ -78,10 +57,11 @@ impl Task {
         if room > 0 && self.next_trim <= now && self.ledger.link.is_up() {
             self.trim(now);
         }
-        if self.watch_at.is_some_and(|at| at <= now) && self.ledger.link.is_up() && watching == 0 {
+        if self.watch_at.is_some_and(|at| at <= now) && self.ledger.link.is_up() && !self.watch_under_way {
             self.watch_at = None;
+            self.watch_under_way = true;
             let store = self.hub.store.clone();
-            self.begin(Job::Watch, now, async move { Answer::Watching(store.watch().await) }, Answer::Watching);
+            self.begin("watch", now, async move { store.watch().await }, |result| Ended::Watching { result });
         }
     }
 
@@ -101,8 +81,8 @@ impl Task {
         }
         let names: Vec<String> = asked.iter().map(|(at, _)| self.ledger.desks[*at].name().to_owned()).collect();
         let store = self.hub.store.clone();
-        let load = async move { Answer::Loaded(store.load_many(&names).await) };
-        self.begin(Job::Load(asked), now, load, Answer::Loaded);
+        let load = async move { store.load_many(&names).await };
+        self.begin("load", now, load, |result| Ended::Loaded { asked, result });
         true
     }
 
@@ -113,8 +93,8 @@ impl Task {
         let Some(last) = rows.last().map(|row| row.id.clone()) else { return false };
         let store = self.hub.store.clone();
         self.audit_under_way = true;
-        let append = async move { Answer::Audited(store.append_audit(&rows).await) };
-        self.begin(Job::Audit(last), now, append, Answer::Audited);
+        let append = async move { store.append_audit(&rows).await };
+        self.begin("append_audit", now, append, |result| Ended::Audited { last, result });
         true
     }
 
@@ -124,8 +104,8 @@ impl Task {
         self.next_trim = now.saturating_add(TRIM_EVERY.mul_f64(0.5 + self.ledger.dice.share()));
         let store = self.hub.store.clone();
         let before = time.saturating_sub(kept);
-        let trim = async move { Answer::Trimmed(store.trim_audit(before).await) };
-        self.begin(Job::Trim, now, trim, Answer::Trimmed);
+        let trim = async move { store.trim_audit(before).await };
+        self.begin("trim_audit", now, trim, |result| Ended::Trimmed { result });
     }
 
     fn delete(&mut self, at: usize, etag: Option<Etag>, now: Tick) -> bool {
@@ -138,8 +118,8 @@ impl Task {
         desk.in_flight = true;
         desk.turn += 1;
         let (store, name) = (self.hub.store.clone(), desk.name().to_owned());
-        let delete = async move { Answer::Deleted(store.delete(&name, &etag).await) };
-        self.begin(Job::Delete(at), now, delete, Answer::Deleted);
+        let delete = async move { store.delete(&name, &etag).await };
+        self.begin("delete", now, delete, move |result| Ended::Deleted { at, result });
         true
     }
 
@@ -167,67 +147,51 @@ impl Task {
         desk.in_flight = true;
         desk.turn += 1;
         let store = self.hub.store.clone();
-        let write = async move { Answer::Written(store.compare_and_set(&write).await) };
-        self.begin(Job::Write(at, Box::new(ticket)), now, write, Answer::Written);
+        let (ticket, began) = (Box::new(ticket), now);
+        let write = async move { store.compare_and_set(&write).await };
+        self.begin("compare_and_set", now, write, move |result| Ended::Written { at, ticket, began, result });
         true
     }
 
-    fn begin<T: 'static>(
+    fn begin<T: Send + 'static>(
         &mut self,
-        job: Job,
+        name: &'static str,
         now: Tick,
-        operation: impl Future<Output = Answer> + Send + 'static,
-        lost: fn(Result<T, StoreError>) -> Answer,
+        operation: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+        ended: impl FnOnce(Result<T, StoreError>) -> Ended + Send + 'static,
     ) {
         let deadline = self.hub.terms.timeout;
-        let (kind, name, clock) = (self.hub.store.kind(), job.name(), self.ledger.clock);
+        let (kind, clock) = (self.hub.store.kind(), self.ledger.clock);
         let operation = async move {
-            let answer = tokio::time::timeout(deadline, operation)
-                .await
-                .unwrap_or_else(|_| lost(Err(StoreError::no_answer_within(deadline))));
-            telemetry::store::operation(kind, name, answer.result(), clock.now().saturating_since(now));
-            answer
+            let result = answer_within(deadline, operation).await;
+            let word = result.as_ref().err().map_or("ok", |error| error.kind().as_str());
+            telemetry::store::operation(kind, name, word, clock.now().saturating_since(now));
+            result
         };
         // A JoinSet aborts what it holds when it is dropped: nothing outlives the task.
-        let handle = self.jobs.spawn(operation);
-        self.under_way.insert(handle.id(), (job, now));
+        self.jobs.spawn(async move { (name, ended(caught(operation).await)) });
+    }
+
+    /// Returns how many operations are under way, apart from the request for a watch, which takes no room.
+    pub(super) fn under_way(&self) -> usize {
+        self.jobs.len().saturating_sub(usize::from(self.watch_under_way))
     }
 }
 
-impl Answer {
-    const fn result(&self) -> &'static str {
-        match self.kind() {
-            Some(kind) => kind.as_str(),
-            None => "ok",
-        }
-    }
-
-    const fn kind(&self) -> Option<StoreErrorKind> {
-        match self {
-            Self::Loaded(Err(error))
-            | Self::Written(Err(error))
-            | Self::Deleted(Err(error))
-            | Self::Trimmed(Err(error))
-            | Self::Audited(Err(error))
-            | Self::Watching(Err(error)) => Some(error.kind()),
-            Self::Loaded(Ok(_))
-            | Self::Written(Ok(_))
-            | Self::Deleted(Ok(_))
-            | Self::Trimmed(Ok(_))
-            | Self::Audited(Ok(()))
-            | Self::Watching(Ok(_)) => None,
-        }
-    }
-
-    pub(super) fn error(self) -> Option<StoreError> {
-        match self {
-            Self::Loaded(result) => result.err(),
-            Self::Written(result) => result.err(),
-            Self::Deleted(result) | Self::Trimmed(result) => result.err(),
-            Self::Audited(result) => result.err(),
-            Self::Watching(result) => result.err(),
-        }
-    }
+/// Completes the operation, with an error if it panics, so that its end is reported in every case.
+///
+/// # Cancel safety
+///
+/// Dropped, the operation is dropped with it.
+async fn caught<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let mut operation = pin!(operation);
+    // Unwind safe: an operation that has panicked is not polled again, so that no code meets what it left half done. The store is
+    // shared and has to keep itself whole, as in every task that panics.
+    poll_fn(|context| {
+        let polled = guarded(|| operation.as_mut().poll(context));
+        polled.unwrap_or_else(|| Poll::Ready(Err(StoreError::timed_out("the store panicked"))))
+    })
+    .await
 }
 
 /// How many names are asked for at once.

@@ -6,8 +6,9 @@ use super::{Operator, store};
 use crate::circuit::To;
 use crate::keep::Ttl;
 use crate::operation::{Order, Refused};
-use crate::record::{CircuitRecord, Command, Effect, OperatorCommand, Timestamp, apply};
-use crate::state::{Act, State};
+use crate::record::{CircuitRecord, Command, Effect, Operated, OperatorCommand, Timestamp, apply};
+use crate::state::State;
+use crate::state::admissible::{Facts, admissible};
 use crate::store::{Store, StoreError, StoreErrorKind, Versioned, Write, Written};
 
 /// What attempts hand on.
@@ -78,7 +79,7 @@ impl Operator {
         if !record.is_writable() {
             return Err(Refused::Unwritable { version: record.version });
         }
-        if self.judge(name, &record, order, now)? {
+        if !self.judge(name, &record, order, now)? {
             return Ok(Some((record.latest().get(), now)));
         }
         let command = self.command(order, &record, attempt.proposed);
@@ -101,30 +102,23 @@ impl Operator {
         }
     }
 
-    /// Refuses what must not be done on that record; whether it was done before.
+    /// Judges an order by what that record says.
     fn judge(&self, name: &str, record: &CircuitRecord, order: &Order, now: Timestamp) -> Result<bool, Refused> {
-        if record.operator.as_ref().is_some_and(|last| last.commands.iter().any(|id| **id == *order.id)) {
-            return Ok(true);
-        }
-        if let Some(seen) = order.seen.filter(|seen| *seen < record.latest()) {
-            return Err(Refused::Stale { seen, now: record.latest() });
-        }
-        if order.act == Act::Reset && !order.force {
-            let tripped_for = record.tripped_at(now).map(|at| now.since(at));
-            let left = tripped_for.map_or(Duration::ZERO, |past| self.cooldown.saturating_sub(past));
-            if !left.is_zero() {
-                return Err(Refused::Cooldown { left });
-            }
-        }
-        if order.act == Act::Resume && record.held(now).is_none() {
-            return Err(Refused::NothingHeld { name: name.to_owned() });
-        }
-        Ok(false)
+        let done = |last: &Operated| last.commands.iter().any(|id| *id == order.command_id());
+        let tripped_for = record.tripped_at(now).map(|at| now.since(at));
+        let facts = Facts {
+            name,
+            known: record.operator.as_ref().is_some_and(done),
+            latest: record.latest(),
+            cooldown: tripped_for.map_or(Duration::ZERO, |past| self.cooldown.saturating_sub(past)),
+            held: record.held(now).is_some(),
+        };
+        admissible(order, &facts)
     }
 
     fn command(&self, order: &Order, record: &CircuitRecord, proposed: u64) -> OperatorCommand {
         OperatorCommand {
-            id: order.id.to_string(),
+            id: order.command_id().to_owned(),
             replaced: Vec::new(),
             act: order.act,
             to: match order.to {

@@ -190,6 +190,24 @@ async fn a_store_that_panics_is_a_store_that_fails() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_write_that_panics_is_repeated_and_its_audit_too() {
+    let store = Counted::new(false);
+    let (registry, circuit) = registry(&store);
+    assert!(registry.restore(secs(1)).await.unwrap().is_complete());
+    store.0.panics.store(true, Relaxed);
+    fail(&circuit, 5);
+    pass(secs(40)).await;
+    let status = registry.store_status().unwrap();
+    assert!(status.last_error.as_ref().unwrap().contains("the store panicked"), "{status:?}");
+    assert_eq!((status.unsaved, status.audit_rows), (1, 1));
+    store.0.panics.store(false, Relaxed);
+    pass(secs(40)).await;
+    let status = registry.store_status().unwrap();
+    assert_eq!((status.deaths, status.unsaved, status.audit_rows), (0, 0, 0));
+    assert_eq!(record(&store.0.inner, "payments").await.unwrap().state, State::Open);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_task_that_died_is_told_of_once_and_restarted_by_the_next_restore() {
     let lines = Lines::collect();
     let store = Counted::new(true);

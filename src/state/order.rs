@@ -1,12 +1,14 @@
 //! One act, as an operator orders it.
+//!
+//! A circuit, the coordinator and a store take the same order, so that no layer translates the order of another one. The type is
+//! as low as its parts, because circuits carry orders out.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Refused;
-use crate::circuit::{Ordered, To};
-use crate::state::{Act, By, Generation};
+use super::refused::Refused;
+use super::{Act, By, Generation};
+use crate::random;
 
 /// One act on one circuit, with who and why.
 ///
@@ -24,14 +26,17 @@ use crate::state::{Act, By, Generation};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "an order does nothing until it is given to a registry or an operator"]
 pub struct Order {
-    pub(super) act: Act,
-    pub(super) by: By,
-    pub(super) to: To,
-    pub(super) hold: Option<Duration>,
-    pub(super) id: Arc<str>,
-    pub(super) seen: Option<Generation>,
-    pub(super) force: bool,
-    pub(super) create: bool,
+    pub(crate) act: Act,
+    pub(crate) by: By,
+    pub(crate) to: To,
+    pub(crate) hold: Option<Duration>,
+    /// `None` of an act that was done directly on a circuit.
+    pub(crate) id: Option<Arc<str>>,
+    pub(crate) seen: Option<Generation>,
+    pub(crate) force: bool,
+    pub(crate) create: bool,
+    /// The time since the act was carried out on another instance. Zero for a new order.
+    pub(crate) age: Duration,
 }
 
 impl Order {
@@ -79,7 +84,7 @@ impl Order {
     ///
     /// Of a circuit the ids of the last 16 orders are known here, and of the last 8 in the store.
     pub fn id(mut self, id: &str) -> Self {
-        self.id = id.into();
+        self.id = Some(id.into());
         self
     }
 
@@ -107,7 +112,7 @@ impl Order {
     /// Returns the id.
     #[must_use]
     pub fn command_id(&self) -> &str {
-        &self.id
+        self.id.as_deref().unwrap_or_default()
     }
 
     /// Returns who orders it, and why.
@@ -117,13 +122,27 @@ impl Order {
     }
 
     fn new(act: Act, by: &By) -> Self {
+        Self { id: Some(random::id().into()), force: false, ..Self::direct(act, by) }
+    }
+
+    /// Returns an act without an id, which is done directly on a circuit and never waits for a cooldown.
+    pub(crate) fn direct(act: Act, by: &By) -> Self {
         let by = by.clone();
-        let id = random_id().into();
-        Self { act, by, to: To::HalfOpen, hold: None, id, seen: None, force: false, create: false }
+        Self {
+            act,
+            by,
+            to: To::HalfOpen,
+            hold: None,
+            id: None,
+            seen: None,
+            force: true,
+            create: false,
+            age: Duration::ZERO,
+        }
     }
 
     /// Refuses what could not be carried out as it was said.
-    pub(super) fn check(&self) -> Result<(), Refused> {
+    pub(crate) fn check(&self) -> Result<(), Refused> {
         let invalid = |problem: String| Err(Refused::Invalid { problem });
         if let Some(hold) = self.hold {
             if !matches!(self.act, Act::Trip | Act::Disable) {
@@ -133,17 +152,22 @@ impl Order {
                 return invalid(format!("a hold of {hold:?} is out of range, allowed is 1 ms to 365 days"));
             }
         }
-        let id = &self.id;
+        let id = self.command_id();
         if !(1..=64).contains(&id.len()) || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
             return invalid("the id of an order is 1 to 64 bytes of printable ASCII without spaces".to_owned());
         }
         Ok(())
     }
+}
 
-    pub(super) fn ordered(&self) -> Ordered<'_> {
-        let Self { act, by, to, hold, id, seen, force, .. } = self;
-        Ordered { act: *act, by, to: *to, hold: *hold, id: Some(Arc::clone(id)), seen: *seen, force: *force }
-    }
+/// Where a reset leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "a reset lets the circuit find out, or it knows better")]
+pub enum To {
+    /// Let it probe: the service has to show that it is back.
+    HalfOpen,
+    /// Close it: whoever resets knows that the service is back.
+    Closed,
 }
 
 /// An order to disable that does not say yet for how long.
@@ -161,12 +185,6 @@ impl Disable {
     pub fn indefinitely(self) -> Order {
         self.0
     }
-}
-
-/// Returns 128 random bits as text, from the randomness that std keeps for its hash maps.
-pub(super) fn random_id() -> String {
-    let random = || RandomState::new().hash_one(0);
-    format!("{:016x}{:016x}", random(), random())
 }
 
 const SHORTEST: Duration = Duration::from_millis(1);

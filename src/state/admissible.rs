@@ -1,0 +1,127 @@
+//! The rules by which an order is carried out or refused.
+//!
+//! A circuit judges an order by its own facts, and an operator of a store alone judges the order by the facts of the record. Both use
+//! one pure function, so that both refuse the same orders. The callers collect the facts and keep them unchanged until the order is
+//! carried out, a circuit with its lock and an operator with compare-and-set.
+
+use std::time::Duration;
+
+use super::order::Order;
+use super::refused::Refused;
+use super::{Act, Generation};
+
+/// The facts by which an order is judged.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Facts<'a> {
+    /// The name of the circuit.
+    pub(crate) name: &'a str,
+    /// True if an order of the same id was carried out before.
+    pub(crate) known: bool,
+    /// The number of the latest change.
+    pub(crate) latest: Generation,
+    /// The rest of the cooldown of a reset.
+    pub(crate) cooldown: Duration,
+    /// True if a resume has a hold or shadow to end.
+    pub(crate) held: bool,
+}
+
+/// Returns true if the order must be carried out, and false if the order was carried out before.
+///
+/// The first row that fits decides.
+///
+/// | rule | order | facts | result |
+/// |---|---|---|---|
+/// | known | any | An order of the same id was carried out before. | `Ok(false)` |
+/// | stale | says what its operator [has seen](Order::seen) | The latest change is newer. | [`Refused::Stale`] |
+/// | cooldown | a reset without [`force`](Order::force) | Some of the cooldown is left. | [`Refused::Cooldown`] |
+/// | nothing held | a resume | No hold and no shadow lies over the circuit. | [`Refused::NothingHeld`] |
+/// | otherwise | any | any | `Ok(true)` |
+///
+/// # Errors
+///
+/// [`Refused`], as the table says.
+pub(crate) fn admissible(order: &Order, facts: &Facts<'_>) -> Result<bool, Refused> {
+    let Facts { name, known, latest, cooldown, held } = *facts;
+    if known {
+        return Ok(false);
+    }
+    if let Some(seen) = order.seen.filter(|seen| *seen < latest) {
+        return Err(Refused::Stale { seen, now: latest });
+    }
+    if order.act == Act::Reset && !order.force && !cooldown.is_zero() {
+        return Err(Refused::Cooldown { left: cooldown });
+    }
+    if order.act == Act::Resume && !held {
+        // With nothing to end, the era goes on, because its evidence is worth more than a line in the history.
+        return Err(Refused::NothingHeld { name: name.to_owned() });
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::By;
+    use crate::state::order::To;
+
+    /// The facts with which every rule but the first one would refuse.
+    const WORST: Facts<'_> =
+        Facts { name: "payments", known: false, latest: Generation::new(7), cooldown: LEFT, held: false };
+    const LEFT: Duration = Duration::from_secs(40);
+    const OLD: Generation = Generation::new(6);
+
+    fn orders() -> [Order; 5] {
+        let by = By::new("alice", "a test").expect("it is valid");
+        let disable = Order::disable(&by).indefinitely();
+        [Order::trip(&by), disable, Order::reset(&by, To::Closed), Order::resume(&by), Order::forget(&by)]
+    }
+
+    fn reset() -> Order {
+        let [_, _, reset, ..] = orders();
+        reset
+    }
+
+    fn resume() -> Order {
+        let [.., resume, _] = orders();
+        resume
+    }
+
+    #[test]
+    fn a_known_order_is_not_carried_out_again_whatever_would_refuse_it() {
+        for order in orders().map(|order| order.seen(OLD)) {
+            assert_eq!(admissible(&order, &Facts { known: true, ..WORST }), Ok(false), "{order:?}");
+        }
+    }
+
+    #[test]
+    fn an_order_on_something_older_is_refused_before_cooldown_and_missing_hold() {
+        for order in orders().map(|order| order.seen(OLD).force()) {
+            assert_eq!(admissible(&order, &WORST), Err(Refused::Stale { seen: OLD, now: WORST.latest }), "{order:?}");
+        }
+        assert_eq!(admissible(&reset().seen(OLD), &WORST), Err(Refused::Stale { seen: OLD, now: WORST.latest }));
+        for seen in [WORST.latest, Generation::new(8)] {
+            assert_eq!(admissible(&reset().seen(seen), &WORST), Err(Refused::Cooldown { left: LEFT }));
+        }
+    }
+
+    #[test]
+    fn only_a_reset_waits_for_the_cooldown_unless_it_is_forced() {
+        for order in orders() {
+            let expected = if order.act == Act::Reset { Err(Refused::Cooldown { left: LEFT }) } else { Ok(true) };
+            assert_eq!(admissible(&order, &Facts { held: true, ..WORST }), expected, "{order:?}");
+        }
+        assert_eq!(admissible(&reset().force(), &WORST), Ok(true));
+        assert_eq!(admissible(&reset(), &Facts { cooldown: Duration::ZERO, ..WORST }), Ok(true));
+    }
+
+    #[test]
+    fn only_a_resume_needs_something_that_is_held() {
+        let nothing_held = Err(Refused::NothingHeld { name: "payments".to_owned() });
+        assert_eq!(admissible(&resume(), &WORST), nothing_held);
+        assert_eq!(admissible(&resume().force(), &WORST), nothing_held, "force skips the cooldown and nothing else");
+        assert_eq!(admissible(&resume(), &Facts { held: true, ..WORST }), Ok(true));
+        for order in orders().into_iter().filter(|order| order.act != Act::Resume) {
+            assert_eq!(admissible(&order.force(), &WORST), Ok(true));
+        }
+    }
+}
