@@ -44,7 +44,7 @@ async fn one_dies(when_open: WhenOpen) -> Result<(usize, usize), BoxError> {
         let address = listener.local_addr()?;
         let open_for = OpenDuration::fixed(OPEN_FOR);
         // Five in a row are enough at any traffic: the other servers take the calls.
-        let circuit = Circuit::new(Config::builder(name).always().open_for(open_for).probes(1).build()?);
+        let circuit = Circuit::new(Config::builder(name).consecutive_failures(5).open_for(open_for).probes(1).build()?);
         // The load is outermost: what the balancer compares.
         let client = ServiceBuilder::new()
             .layer(CircuitBreakerLayer::new(&circuit).when_open(when_open))

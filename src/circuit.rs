@@ -27,13 +27,14 @@
 //! | from | to | cause | function | [`Reason`](crate::state::Reason) |
 //! |---|---|---|---|---|
 //! | closed | open | An outcome meets a rule. | `outcomes.rs` `weigh`, `change.rs` `trip` | `ConsecutiveFailures`, `FailureRate`, `FailureScore`, `SlowCallRate` |
+//! | closed | open | A failure asks for no more calls. | `outcomes.rs` `weigh`, `change.rs` `trip` | `AtOnce` |
 //! | closed | open | An outcome meets a rule whose thresholds advice has lowered. | `outcomes.rs` `weigh`, `change.rs` `trip` | `Advised` |
 //! | open | half-open | A call comes after the open duration. | `admit.rs` `carry_out`, `change.rs` `half_open` | `WaitElapsed` |
-//! | half-open | open | More probes have failed than are tolerated. | `outcomes.rs` `judge`, `change.rs` `reopen` | `ProbeFailed` |
-//! | half-open | open | The oldest probe has reached its deadline when another call comes. | `admit.rs` `carry_out`, `change.rs` `reopen` | `ProbeOverdue` |
-//! | half-open | open | The oldest probe has reached its deadline when a probe ends. | `outcomes.rs` `judge`, `change.rs` `reopen` | `ProbeOverdue` |
-//! | half-open | open | A probe ends cancelled or ignored, and no verdict was possible for too long. | `outcomes.rs` `judge`, `change.rs` `reopen` | `NoVerdict` |
-//! | half-open | closed | Enough probes have succeeded. | `outcomes.rs` `judge`, `change.rs` `close` | `ProbesPassed` |
+//! | half-open | open | More probes have failed than are tolerated, or a failure asks for no more calls. A slow probe has failed if the slow-call rule is on. | `outcomes.rs` `conclude`, `change.rs` `reopen` | `ProbeFailed` |
+//! | half-open | open | A call comes after twice the probe deadline or longer, a probe is overdue and none has succeeded. | `admit.rs` `carry_out`, `change.rs` `reopen` | `NoSuccess` |
+//! | half-open | open | Some probes have succeeded and some have failed, and the others come to no verdict for too long. | `admit.rs` `carry_out`, `outcomes.rs` `conclude`, `change.rs` `reopen` | `NoVerdict` |
+//! | half-open | closed | Three probes in a row end without a verdict, the probe deadline is over and no other probe says anything. | `outcomes.rs` `conclude`, `change.rs` `close` | `NoVerdict` |
+//! | half-open | closed | Enough probes have succeeded. | `outcomes.rs` `conclude`, `change.rs` `close` | `ProbesPassed` |
 //! | half-open | closed | A call comes after `quiet_after`, some probes have succeeded and none has failed. | `admit.rs` `carry_out`, `change.rs` `close` | `QuietService` |
 //! | forced open, with automatic recovery | half-open | A call comes after the end of the hold. | `admit.rs` `end_hold`, `change.rs` `half_open` | `HoldEnded` |
 //! | forced open, with manual recovery | the state beneath | A call comes after the end of the hold. | `admit.rs` `end_hold`, `change.rs` `uncover` | `HoldEnded` |

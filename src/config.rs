@@ -54,7 +54,8 @@ pub(crate) struct Rules {
     pub(crate) failure_rate: Option<f64>,
     pub(crate) min_calls: u32,
     pub(crate) consecutive_failures: Option<u32>,
-    pub(crate) always: bool,
+    /// True if the limit of the run is raised to `min_calls` at traffic.
+    pub(crate) raised_at_traffic: bool,
     pub(crate) failure_score: Option<f64>,
     pub(crate) slow_call_rate: Option<(f64, Duration)>,
 }
@@ -102,7 +103,6 @@ impl Config {
         Self::builder(name)
             .without_failure_rate()
             .consecutive_failures(5)
-            .always()
             .open_for(OpenDuration::fixed(Duration::from_secs(60)))
             .probes(1)
     }
@@ -147,12 +147,13 @@ impl Config {
     }
 
     fn fields(&self) -> [(&'static str, String); 16] {
-        let Rules { failure_rate, min_calls, consecutive_failures, always, failure_score, slow_call_rate } = self.rules;
+        let Rules { failure_rate, min_calls, consecutive_failures, raised_at_traffic, failure_score, slow_call_rate } =
+            self.rules;
         [
             ("failure_rate", format!("{failure_rate:?}")),
             ("min_calls", min_calls.to_string()),
             ("consecutive_failures", format!("{consecutive_failures:?}")),
-            ("always", always.to_string()),
+            ("raised_at_traffic", raised_at_traffic.to_string()),
             ("failure_score", format!("{failure_score:?}")),
             ("slow_call_rate", format!("{slow_call_rate:?}")),
             ("window", format!("{:?}", self.window)),

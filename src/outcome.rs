@@ -64,13 +64,14 @@ pub struct Failure {
     weight: Weight,
     kind: FailureKind,
     retry_after: Option<Duration>,
+    trips: bool,
 }
 
 impl Failure {
     /// Returns a failure of the given weight and of kind [`FailureKind::Error`].
     #[must_use]
     pub const fn new(weight: Weight) -> Self {
-        Self { weight, kind: FailureKind::Error, retry_after: None }
+        Self { weight, kind: FailureKind::Error, retry_after: None, trips: false }
     }
 
     /// Returns a hard failure, with weight 1.0 and kind [`FailureKind::Error`].
@@ -99,6 +100,23 @@ impl Failure {
     pub const fn with_retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
+    }
+
+    /// Lets this failure alone open the circuit, whatever the rules say and however many probe failures are tolerated.
+    ///
+    /// It is for an answer by which the service itself asks for no more calls, such as 429 with `Retry-After` of a provider that bans
+    /// clients that go on. The circuit stays open for [`retry_after`](Self::with_retry_after) at least, capped at 5 minutes. A circuit
+    /// with manual recovery stays open until a reset. A failure that is recorded while the circuit is disabled opens nothing.
+    #[must_use]
+    pub const fn trips_at_once(mut self) -> Self {
+        self.trips = true;
+        self
+    }
+
+    /// Returns true if this failure alone opens the circuit.
+    #[must_use]
+    pub const fn trips(&self) -> bool {
+        self.trips
     }
 
     /// Returns the weight.
@@ -141,6 +159,8 @@ pub enum FailureKind {
     Panicked,
     /// The inner service's `poll_ready` failed.
     NotReady,
+    /// A probe took as long as a slow call, or longer, while the slow-call rule is on.
+    Slow,
     /// A kind of your own, such as `"http_503"`. Use few different names, because each becomes a metric label.
     Named(&'static str),
 }
@@ -155,6 +175,7 @@ impl FailureKind {
             Self::Cancelled => "cancelled",
             Self::Panicked => "panicked",
             Self::NotReady => "not_ready",
+            Self::Slow => "slow",
             Self::Named(name) => name,
         }
     }

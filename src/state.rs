@@ -195,7 +195,7 @@ pub struct Transition {
     /// The time until the new standing ends by itself, which is the open duration or the rest of a hold. `None`
     /// if the standing has no such end.
     pub lasts: Option<Duration>,
-    /// The number of openings in a row, including this one. It decays while the circuit is closed.
+    /// The number of openings in a row with this one, as [`Status::attempt`](crate::Status::attempt) counts them.
     pub attempt: u32,
     /// The sums of the window at the end of the last era.
     pub tally: Tally,
@@ -226,7 +226,7 @@ pub struct Snapshot {
     pub open_for: Option<Duration>,
     /// The time for which the hold lasts. `None` if only an operator ends the hold, or if there is none.
     pub held_for: Option<Duration>,
-    /// The number of openings in a row.
+    /// The number of openings in a row, as [`Status::attempt`](crate::Status::attempt) counts them.
     pub attempt: u32,
     /// The number of successful probes in half-open.
     pub probe_successes: u32,

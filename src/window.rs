@@ -74,10 +74,13 @@ impl Window {
         }
     }
 
-    /// Returns the width of a bucket of a time window.
-    pub(crate) fn bucket_width(self) -> Option<Duration> {
+    /// Returns the time for which a time window is too young for a rate: a bucket, at most 1 s.
+    ///
+    /// The first few calls of a busy circuit would decide otherwise. A bucket is a tenth of the window by default, and a tenth of an
+    /// hour would hide an outage.
+    pub(crate) fn young(self) -> Option<Duration> {
         match self.0 {
-            Shape::Time { length, buckets } => Some(length / buckets.max(1)),
+            Shape::Time { length, buckets } => Some((length / buckets.max(1)).min(Duration::from_secs(1))),
             Shape::Calls { .. } => None,
         }
     }

@@ -44,7 +44,7 @@ impl Instance {
         let registry = Registry::builder().store(store).instance(id).sharing(Sharing::Follow);
         let registry = registry.build().expect("settings that can work");
         let config = Config::builder("bench").without_shipped_observers().observer(Stopwatch(sender));
-        let config = config.consecutive_failures(1).always().open_for(OpenDuration::fixed(HOUR));
+        let config = config.consecutive_failures(1).open_for(OpenDuration::fixed(HOUR));
         let circuit = registry.circuit(config.build().expect("settings that can work")).expect("there is room");
         let report = runtime.block_on(registry.restore(PATIENCE)).expect("a runtime runs");
         assert!(report.is_complete(), "{report}");

@@ -203,7 +203,7 @@ impl From<&Transition> for Edge {
 /// The numbers of a decision, by the names that [`Reason`] gives them.
 fn numbers(reason: &Reason) -> Value {
     match reason {
-        Reason::ConsecutiveFailures { score, limit } => json!({ "score": score, "limit": limit }),
+        Reason::ConsecutiveFailures { score, limit, set } => json!({ "score": score, "limit": limit, "set": set }),
         Reason::FailureRate { rate, limit, score, calls } => {
             json!({ "rate": rate, "limit": limit, "score": score, "calls": calls })
         }
@@ -214,10 +214,9 @@ fn numbers(reason: &Reason) -> Value {
         Reason::ProbeFailed { failures, tolerated, successes } => {
             json!({ "failures": failures, "tolerated": tolerated, "successes": successes })
         }
-        Reason::ProbeOverdue { age, deadline } => {
-            json!({ "age_ms": millis(*age), "deadline_ms": millis(*deadline) })
+        Reason::NoSuccess { half_open_for } | Reason::NoVerdict { half_open_for } => {
+            json!({ "half_open_for_ms": millis(*half_open_for) })
         }
-        Reason::NoVerdict { half_open_for } => json!({ "half_open_for_ms": millis(*half_open_for) }),
         Reason::ProbesPassed { successes, half_open_for } | Reason::QuietService { successes, half_open_for } => {
             json!({ "successes": successes, "half_open_for_ms": millis(*half_open_for) })
         }
@@ -225,7 +224,7 @@ fn numbers(reason: &Reason) -> Value {
         Reason::HoldEnded { held } => json!({ "held_ms": millis(*held) }),
         Reason::Operator { act, by } => json!({ "act": act.as_str(), "user": by.user(), "reason": by.reason() }),
         Reason::Advised { rule } => numbers(rule),
-        Reason::Restored | Reason::Followed | Reason::KillSwitch => json!({}),
+        Reason::AtOnce | Reason::Restored | Reason::Followed | Reason::KillSwitch => json!({}),
     }
 }
 

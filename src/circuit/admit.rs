@@ -70,7 +70,7 @@ impl Branch {
                     continue;
                 }
                 Gate::Probe(_) => {
-                    if let Some(probe) = inner.probes.take(era, now) {
+                    if let Some(probe) = inner.probes.take(era, now, &inner.config.probes) {
                         return right(Right::Probe(probe));
                     }
                     // Either all slots of this era are taken, or the era is over and the next turn sees the new one.
@@ -179,15 +179,23 @@ impl Inner {
         }
     }
 
-    /// Checks for an overdue probe first, because its slot stays taken, and the circuit would never decide otherwise.
+    /// Checks for an overdue probe first, because its slot stays taken until it is taken back.
     fn half_open_gate(&self, era: u64, now: Tick) -> Gate {
         let probing = &self.config.probes;
-        let slots = self.probes.occupancy(era, now);
-        if slots.oldest >= nanos(probing.deadline) {
-            return Gate::Change(Due::Overdue(Duration::from_nanos(slots.oldest)));
-        }
+        let slots = self.probes.occupancy(era, now, probing);
         let verdict = self.probes.verdict(era);
         let half_open_for = now.saturating_since(self.entered());
+        if slots.oldest >= nanos(probing.deadline) {
+            let patience = self.probes.patience();
+            return Gate::Change(match (verdict.successes, verdict.failures) {
+                (0, _) if half_open_for >= patience => Due::GiveUp(Reason::NoSuccess { half_open_for }),
+                // With successes and without a failure the circuit closes after `quiet_after`.
+                (1.., 1..) if half_open_for >= patience.max(probing.quiet_after) => {
+                    Due::GiveUp(Reason::NoVerdict { half_open_for })
+                }
+                _ => Due::Overdue,
+            });
+        }
         if verdict.successes > 0 && verdict.failures == 0 && half_open_for >= probing.quiet_after {
             return Gate::Change(Due::Quiet { successes: verdict.successes, half_open_for });
         }
@@ -200,10 +208,11 @@ impl Inner {
         match due {
             Due::HoldEnded => self.end_hold(word, now),
             Due::Probing => self.half_open(word, now, Reason::WaitElapsed { waited: now.saturating_since(entered) }),
-            Due::Overdue(age) => {
-                let reason = Reason::ProbeOverdue { age, deadline: self.config.probes.deadline };
-                self.reopen(word, now, reason, None);
+            Due::Overdue => {
+                self.probes.reclaim(word.era(), now, self.config.probes.deadline);
+                self.wakers.wake();
             }
+            Due::GiveUp(reason) => self.reopen(word, now, reason, None),
             Due::Quiet { successes, half_open_for } => {
                 self.close(word, now, Reason::QuietService { successes, half_open_for });
             }
@@ -361,14 +370,15 @@ enum Gate {
 }
 
 /// A change that time has made due.
-#[derive(Clone, Copy)]
 enum Due {
     /// The time of a hold is over.
     HoldEnded,
     /// The open duration is over, so the circuit begins to probe.
     Probing,
-    /// The oldest probe, of this age, has reached its deadline.
-    Overdue(Duration),
+    /// A probe has reached its deadline, and gives its slot back.
+    Overdue,
+    /// A probe has reached its deadline, and there was no verdict for too long.
+    GiveUp(Reason),
     /// The circuit has been half-open for `quiet_after` with some successes and no failure, so it closes.
     Quiet { successes: u32, half_open_for: Duration },
 }

@@ -83,7 +83,8 @@ impl Circuit {
     ) -> Result<Option<Transition>, Moved> {
         let inner = self.inner();
         let now = inner.now();
-        let own = inner.config.open.of(snapshot.attempt.max(1), inner.random(snapshot.generation.get()));
+        let attempt = snapshot.attempt.min(inner.config.open.last_attempt());
+        let own = inner.config.open.of(attempt.max(1), inner.random(snapshot.generation.get()));
         let open_for = snapshot.open_for.unwrap_or(own).min(inner.config.open.longest());
         let mut moved = false;
         let edge = inner.change_any(|cold, word| {
@@ -97,14 +98,14 @@ impl Circuit {
             // this circuit would choose, because a shorter one would make the attempts decay too early.
             let last_open = if snapshot.state == State::Open { open_for.max(own) } else { own };
             if !self.is_already(word, &plan) {
-                (cold.attempt, cold.last_open) = (snapshot.attempt, last_open);
+                (cold.attempt, cold.last_open) = (attempt, last_open);
                 return Some(plan);
             }
             if plan.reason == Reason::Restored && word.state() == State::Closed {
                 // If the attempts are the same, the circuit itself counted them and knows the
                 // duration of its last opening better.
-                if cold.attempt != snapshot.attempt {
-                    (cold.attempt, cold.last_open) = (snapshot.attempt, last_open);
+                if cold.attempt != attempt {
+                    (cold.attempt, cold.last_open) = (attempt, last_open);
                 }
                 // In the order of `count`, so that a thread that sees the run also sees the sums.
                 inner.evidence.seed(word.era(), now, plan.tally);

@@ -156,7 +156,15 @@ impl Inner {
         self.run.begin(to.era(), run);
         self.evidence.begin(to.era());
         self.evidence.seed(to.era(), now, tally);
-        self.probes.begin(to.era(), successes);
+        if let Reason::NoSuccess { .. } = transition.reason {
+            cold.overdue = cold.overdue.saturating_add(1).min(MOST_OVERDUE);
+        } else if !matches!(transition.reason, Reason::WaitElapsed { .. } | Reason::NoVerdict { .. }) {
+            cold.overdue = 0;
+        }
+        let probing = &self.config.probes;
+        let patience = probing.deadline.saturating_mul(2 << cold.overdue);
+        // A verdict that was complete before a restart needs one more success, because only the end of a probe closes the circuit.
+        self.probes.begin(to.era(), successes.min(probing.successes - 1), patience);
         self.leave_alone_until.begin(to.era(), 0);
         // Not only an open circuit rejects. A circuit that is reset to half-open or restored half-open rejects as well.
         if standing.is_open() || standing.is_tripped() && !from.standing().is_tripped() {
@@ -186,7 +194,7 @@ impl Inner {
     /// Plans an opening. The longer of the configured duration and the `Retry-After` of the service applies.
     fn open(&self, cold: &mut Cold, from: Word, now: Tick, reason: Reason, failure: Option<FailureKind>) -> Plan {
         let era = from.era();
-        cold.attempt = cold.attempt.saturating_add(1);
+        cold.attempt = cold.attempt.saturating_add(1).min(self.config.open.last_attempt());
         let alone_until = Duration::from_millis(self.leave_alone_until.get(era).unwrap_or(0));
         let floor = self.entered().saturating_add(alone_until).saturating_since(now);
         // The limit holds even if the clock has jumped back since the failure.
@@ -235,4 +243,6 @@ fn has_left_closed(standing: Standing) -> bool {
 }
 
 /// The number of transitions that a circuit remembers.
+/// The number of doublings of the patience: 64 times the probe deadline at most.
+const MOST_OVERDUE: u32 = 5;
 const HISTORY: usize = 128;

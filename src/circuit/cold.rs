@@ -16,8 +16,12 @@ pub(super) struct Cold {
     pub(super) history: VecDeque<Transition>,
     /// The generation of the stored record that the circuit is in step with.
     pub(super) generation: Generation,
-    /// The number of openings in a row. It decays while the circuit is closed.
+    /// The number of openings in a row, which decays while the circuit is closed. It stops growing when the open duration has
+    /// reached its maximum, because the decay would take as long as the growth.
     pub(super) attempt: u32,
+    /// The number of half-open eras in a row that ended without a success because a probe was overdue. Each doubles the patience
+    /// of the next, so that a service recovers however long its calls take.
+    pub(super) overdue: u32,
     /// The duration of the last opening, which is the unit in which `attempt` decays.
     pub(super) last_open: Duration,
     /// The time that the circuit has been closed since the last opening, without the present era. A sum over eras, so
@@ -38,6 +42,7 @@ impl Cold {
             history: VecDeque::new(),
             generation: Generation::default(),
             attempt: 0,
+            overdue: 0,
             last_open: Duration::ZERO,
             closed_for: Duration::ZERO,
             beneath: mode,

@@ -24,23 +24,25 @@ pub(super) struct Situation {
 
 /// Returns the first rule that the evidence meets. The order is run, failure rate, failure score, slow-call rate.
 pub(super) fn trips(rules: &Rules, window: Window, seen: &Situation) -> Option<Reason> {
-    let Rules { failure_rate, min_calls, consecutive_failures, always, failure_score, slow_call_rate } = *rules;
+    let Rules { failure_rate, min_calls, consecutive_failures, raised_at_traffic, failure_score, slow_call_rate } =
+        *rules;
     let Tally { calls, units, slow } = seen.tally;
     let enough = calls >= u64::from(min_calls);
 
-    // At high traffic a few failures in a row are chance. Therefore the run must be longer once the
+    // At high traffic a few failures in a row are chance. Therefore the default asks for a longer run once the
     // window has enough calls for a rate.
-    if let Some(n) = consecutive_failures {
-        let longer = rules.has_rate() && !always && enough;
-        let limit = u64::from(if longer { n.max(min_calls) } else { n }) * u64::from(UNIT);
-        if seen.run >= limit {
-            let (score, limit) = (score_from_units(seen.run), score_from_units(limit));
-            return Some(Reason::ConsecutiveFailures { score, limit });
+    if let Some(set) = consecutive_failures {
+        let longer = rules.has_rate() && raised_at_traffic && enough;
+        let limit = if longer { set.max(min_calls) } else { set };
+        if seen.run >= u64::from(limit) * u64::from(UNIT) {
+            return Some(Reason::ConsecutiveFailures {
+                score: score_from_units(seen.run),
+                limit: limit.into(),
+                set: set.into(),
+            });
         }
     }
-    // A rate waits until the first bucket of the era is over, because the few calls of a young time
-    // window would decide otherwise.
-    let ripe = enough && window.bucket_width().is_none_or(|width| seen.age >= width);
+    let ripe = enough && window.young().is_none_or(|young| seen.age >= young);
     if let Some(limit) = failure_rate.filter(|_| ripe) {
         let score = score_from_units(units);
         let rate = share(score, calls);
@@ -68,7 +70,11 @@ pub(super) fn trips_on_advice(rules: &Rules, window: Window, seen: &Situation) -
     // Fewer calls are enough, but they must be as bad, so that rates and scores stay as they are.
     let min_calls = lowered(rules.min_calls);
     let lower = Rules { min_calls, consecutive_failures: rules.consecutive_failures.map(lowered), ..*rules };
-    trips(&lower, window, seen).map(|rule| Reason::Advised { rule: Arc::new(rule) })
+    let mut rule = trips(&lower, window, seen)?;
+    if let (Reason::ConsecutiveFailures { set, .. }, Some(n)) = (&mut rule, rules.consecutive_failures) {
+        *set = n.into();
+    }
+    Some(Reason::Advised { rule: Arc::new(rule) })
 }
 
 /// Returns a quarter of the threshold, rounded up. At least 2, because one failure is chance, but

@@ -3,6 +3,7 @@
 //! The order of the fields matters for the speed of a call, and the assertions below the struct check that order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::cold::Cold;
 use super::probes::Probes;
@@ -177,7 +178,7 @@ impl Inner {
             observers,
             evidence,
             run: Run::new(),
-            probes: Probes::new(config.probes.in_flight),
+            probes: Probes::new(&config.probes),
             leave_alone_until: Tagged::new(),
             contention: Contention::default(),
             counts: Counts::default(),
@@ -189,7 +190,7 @@ impl Inner {
         };
         inner.evidence.begin(FIRST_ERA);
         inner.run.begin(FIRST_ERA, 0);
-        inner.probes.begin(FIRST_ERA, 0);
+        inner.probes.begin(FIRST_ERA, 0, Duration::ZERO);
         inner.leave_alone_until.begin(FIRST_ERA, 0);
         inner
     }

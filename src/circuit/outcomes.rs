@@ -9,7 +9,7 @@ use super::branch::Branch;
 use super::decide::{self, Situation};
 use super::inner::{Inner, Success, Timing};
 use super::mark::{Mark, Right};
-use super::probes::Probe;
+use super::probes::{Judged, Probe, Verdict};
 use super::word::Word;
 use crate::clock::{Tick, nanos};
 use crate::config::{Config, LONGEST_RETRY_AFTER};
@@ -112,7 +112,7 @@ impl Branch {
                 Recorded { at: None, in_sum: false }
             }
             Right::Counted => self.count(word, end),
-            Right::Probe(probe) => Recorded { at: Some(inner.judge(word, probe, end.ended)), in_sum: false },
+            Right::Probe(probe) => Recorded { at: Some(inner.judge(word, probe, end)), in_sum: false },
         };
         if !recorded.in_sum && !inner.call_observers.is_empty() {
             // A failure always gets a time, because the metrics of the last minute need one.
@@ -139,7 +139,7 @@ impl Branch {
         // failures from the calls of the window.
         inner.evidence.record(Stamp { era, now }, mark);
         inner.count_failure(era, now, failure);
-        inner.weigh(word, now, Some(failure.kind()));
+        inner.weigh(word, now, Some(failure));
         Recorded { at: Some(now), in_sum: false }
     }
 
@@ -225,7 +225,11 @@ impl Inner {
 
     /// Trips the circuit if the evidence meets a rule, or meets a rule whose thresholds advice has lowered.
     #[cold]
-    fn weigh(&self, word: Word, now: Tick, failure: Option<FailureKind>) {
+    fn weigh(&self, word: Word, now: Tick, failure: Option<Failure>) {
+        let kind = failure.map(|failure| failure.kind());
+        if failure.is_some_and(|failure| failure.trips()) {
+            return self.trip(word, now, Reason::AtOnce, kind);
+        }
         let era = word.era();
         let age = now.saturating_since(self.entered());
         let seen = Situation { run: self.run.weight(era), tally: self.tally(era, now), age };
@@ -235,7 +239,7 @@ impl Inner {
         // trip without advice otherwise.
         let on_advice = met.is_none() && self.is_advised(now);
         if let Some(reason) = if on_advice { decide::trips_on_advice(rules, *window, &seen) } else { met } {
-            self.trip(word, now, reason, failure);
+            self.trip(word, now, reason, kind);
         }
     }
 
@@ -246,59 +250,61 @@ impl Inner {
     }
 
     /// Adds an outcome to the verdict of a half-open circuit, and changes the circuit when the verdict is certain.
-    fn judge(&self, word: Word, probe: Probe, ended: Ended) -> Tick {
+    fn judge(&self, word: Word, probe: Probe, end: &End) -> Tick {
         let now = self.now();
         let era = word.era();
-        let probing = &self.config.probes;
-        let kind = match ended {
-            Ended::Failure(failure) => {
-                self.leave_alone(era, now, failure);
-                Some(failure.kind())
-            }
+        let failure = match end.ended {
+            Ended::Failure(failure) => Some(failure),
+            // As slow as the calls that the slow-call rule counts: the rule would open the circuit again.
+            Ended::Success if self.is_slow(end.took, now) => Some(Failure::hard().with_kind(FailureKind::Slow)),
             Ended::Success | Ended::Ignored | Ended::Cancelled => None,
         };
-        let half_open_for = now.saturating_since(self.entered());
-        // The age of the oldest probe, because the success of this probe must not close the circuit
-        // while another probe is overdue.
-        let age = Duration::from_nanos(self.probes.occupancy(era, now).oldest);
-        let deadline = probing.deadline;
-        let counts = matches!(ended, Ended::Success | Ended::Failure(_));
-        if age >= deadline {
-            self.reopen(word, now, Reason::ProbeOverdue { age, deadline }, kind);
-        } else if kind.is_some() {
-            let verdict = self.probes.failure(era).unwrap_or_default();
-            if verdict.failures > probing.failures_tolerated {
-                let (failures, successes) = (verdict.failures, verdict.successes);
-                let tolerated = probing.failures_tolerated;
-                self.reopen(word, now, Reason::ProbeFailed { failures, tolerated, successes }, kind);
+        let judged = match (failure, end.ended) {
+            (Some(failure), _) => {
+                self.leave_alone(era, now, failure);
+                Judged::Failure
             }
-        } else if counts {
-            let successes = self.probes.success(era).unwrap_or_default().successes;
-            if successes >= probing.successes {
-                self.close(word, now, Reason::ProbesPassed { successes, half_open_for });
-            }
-        } else if self.no_verdict_in_sight(era, half_open_for) {
-            self.reopen(word, now, Reason::NoVerdict { half_open_for }, None);
+            (None, Ended::Success) => Judged::Success,
+            (None, _) => Judged::Without,
+        };
+        if let Some(verdict) = self.probes.end(era, probe, judged) {
+            self.conclude(word, now, verdict, failure);
         }
-        // The slot is freed after the verdict, so that a certain verdict admits no further probe. In an era
-        // that is over, `free` does nothing.
-        self.probes.free(era, probe);
+        // A slot is free, or another probe may be under way.
         self.wakers.wake();
-        self.count_aside(ended);
+        self.count_aside(end.ended);
         now
     }
 
-    /// Returns true if the circuit has been half-open for too long, because its probes are cancelled or ignored.
-    fn no_verdict_in_sight(&self, era: u64, half_open_for: Duration) -> bool {
+    /// Makes the change that a verdict asks for, if the verdict is certain.
+    fn conclude(&self, word: Word, now: Tick, verdict: Verdict, failure: Option<Failure>) {
         let probing = &self.config.probes;
-        let verdict = self.probes.verdict(era);
-        // With successes and without a failure, the next admission closes the circuit after `quiet_after`.
-        let waited = match (verdict.successes, verdict.failures) {
-            (0, _) => probing.deadline,
-            (_, 0) => return false,
-            _ => probing.deadline.max(probing.quiet_after),
-        };
-        half_open_for >= waited
+        let half_open_for = now.saturating_since(self.entered());
+        let Verdict { successes, failures, .. } = verdict;
+        if failure.is_some_and(|failure| failure.trips()) || failures > probing.failures_tolerated {
+            let reason = Reason::ProbeFailed { failures, tolerated: probing.failures_tolerated, successes };
+            self.reopen(word, now, reason, failure.map(|failure| failure.kind()));
+        } else if successes >= probing.successes {
+            self.close(word, now, Reason::ProbesPassed { successes, half_open_for });
+        } else if verdict.says_nothing() {
+            if half_open_for >= probing.deadline && !self.is_overdue(word.era(), now) {
+                // The callers give up early or the classifier ignores the results, so that probes will never say more. A closed
+                // circuit judges by more calls.
+                self.close(word, now, Reason::NoVerdict { half_open_for });
+            }
+        } else if failures > 0 && verdict.has_gaps() {
+            // With successes and without a failure, the next admission closes the circuit after `quiet_after`.
+            let waited = if successes > 0 { probing.deadline.max(probing.quiet_after) } else { probing.deadline };
+            if half_open_for >= waited {
+                self.reopen(word, now, Reason::NoVerdict { half_open_for }, None);
+            }
+        }
+    }
+
+    /// Returns true if a probe takes longer than the probe deadline.
+    fn is_overdue(&self, era: u64, now: Tick) -> bool {
+        let probing = &self.config.probes;
+        self.probes.occupancy(era, now, probing).oldest >= nanos(probing.deadline)
     }
 
     /// Counts an outcome for the totals only.

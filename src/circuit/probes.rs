@@ -3,14 +3,21 @@
 //!
 //! ```text
 //! slot      63..50 era (low 14 bits) | 49..36 turn | 35..0 started, in ms of the clock modulo 2^36 - 1, plus 1; 0 is free
-//! verdict   number of a `Tagged` word: 39..20 failures | 19..0 successes
+//! verdict   number of a `Tagged` word: 39..26 failures | 25..12 successes | 11..2 under way | 1..0 without a verdict
 //! ```
+//!
+//! The verdict also counts the probes under way, so that one exchange decides whether the round can use another probe. A slot
+//! remembers when its probe has begun, so that a probe that takes too long gives the slot back.
 //!
 //! A slot is taken and freed by one exchange that compares era and turn. So no race creates or loses a slot, neither
 //! between callers nor if the circuit has become half-open again meanwhile. The turn grows each time a slot is freed,
-//! so that a probe can free only the slot that it has. The meaning of a verdict is left to `outcomes`.
+//! so that a probe can free only the slot that it has. A probe is counted before it takes its slot and counted out after the slot
+//! is free, so that a counted probe finds a slot. The meaning of a verdict is left to `outcomes`.
 
-use crate::clock::Tick;
+use std::time::Duration;
+
+use crate::clock::{Tick, nanos};
+use crate::config::Probing;
 use crate::sync::{AtomicU64, Relaxed};
 use crate::window::tagged::Tagged;
 
@@ -20,6 +27,9 @@ use crate::window::tagged::Tagged;
 pub(super) struct Probes {
     slots: Box<[AtomicU64]>,
     verdict: Tagged,
+    /// The time in nanoseconds after which the era ends if a probe is overdue and none has succeeded. Written before the era is
+    /// published.
+    patience: AtomicU64,
 }
 
 /// The right to one probe: the index of a slot, and the turn in which the slot was taken. 24 bits, so that a probe
@@ -34,37 +44,98 @@ pub(super) struct Probe(u32);
 /// The slots of an era at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Occupancy {
+    /// True if another probe would be admitted.
     pub(super) any_free: bool,
     /// The age of the oldest probe under way, in nanoseconds but exact to the millisecond.
     /// Zero if no probe is under way.
     pub(super) oldest: u64,
 }
 
-/// The successes and failures of the probes of an era so far.
+/// The probes of an era so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Verdict {
     pub(super) successes: u32,
     pub(super) failures: u32,
+    /// The probes under way, without those that are overdue and have lost their slots.
+    under_way: u32,
+    /// The probes that were cancelled or ignored, up to [`MANY`], since the last time that a probe was overdue.
+    without: u32,
+}
+
+/// The end of a probe, as far as the verdict is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Judged {
+    Success,
+    Failure,
+    /// The probe was cancelled, or its result was ignored.
+    Without,
+}
+
+impl Verdict {
+    /// Returns true if the verdict can use another probe.
+    ///
+    /// More probes than `probes` and the tolerated failures together are of no use. Two requests of a hedge race each other, and a
+    /// rejection of the second would win each race. Therefore one more probe may be under way for each that ended without a
+    /// verdict.
+    fn can_use_another(self, probing: &Probing) -> bool {
+        let certain = self.successes >= probing.successes || self.failures > probing.failures_tolerated;
+        let at_once = probing.in_flight + self.without.min(EXTRA);
+        let useful = probing.successes + probing.failures_tolerated;
+        !certain && self.under_way < at_once && self.under_way + self.successes + self.failures < useful
+    }
+
+    /// Returns true if probes ended without a verdict.
+    pub(super) const fn has_gaps(self) -> bool {
+        self.without > 0
+    }
+
+    /// Returns true if many probes ended without a verdict, and no other probe says anything.
+    pub(super) const fn says_nothing(self) -> bool {
+        self.successes == 0 && self.failures == 0 && self.without == MANY
+    }
 }
 
 impl Probes {
-    pub(super) fn new(in_flight: u32) -> Self {
-        Self { slots: (0..in_flight).map(|_| AtomicU64::new(0)).collect(), verdict: Tagged::new() }
+    pub(super) fn new(probing: &Probing) -> Self {
+        let useful = probing.successes + probing.failures_tolerated;
+        let slots = (probing.in_flight + EXTRA).min(useful).max(probing.in_flight);
+        Self {
+            slots: (0..slots).map(|_| AtomicU64::new(0)).collect(),
+            verdict: Tagged::new(),
+            patience: AtomicU64::new(0),
+        }
     }
 
     /// Frees every slot for a new era, whose verdict begins with `successes`, which a restore brings along. To be
     /// called under the cold mutex, before the era is published.
-    pub(super) fn begin(&self, era: u64, successes: u32) {
+    pub(super) fn begin(&self, era: u64, successes: u32, patience: Duration) {
+        // Relaxed: the Release store of the circuit's word publishes it with the era.
+        self.patience.store(nanos(patience), Relaxed);
         for slot in &self.slots {
             // Relaxed: the Release store of the circuit's word publishes the slot with the era. An exchange for the
             // reason given in `Tagged::begin`.
             slot.swap(tag(era), Relaxed);
         }
-        self.verdict.begin(era, u64::from(successes).min(COUNT));
+        self.verdict.begin(era, Verdict { successes, ..Verdict::default() }.into());
     }
 
-    /// Takes a free slot of `era`. Returns `None` if all slots are taken, or if the era is over.
-    pub(super) fn take(&self, era: u64, now: Tick) -> Option<Probe> {
+    /// Counts a probe and takes a free slot of `era`. Returns `None` if the round has no use for another probe, or if the era is
+    /// over.
+    pub(super) fn take(&self, era: u64, now: Tick, probing: &Probing) -> Option<Probe> {
+        self.verdict.try_update(era, |number| {
+            let verdict = Verdict::from(number);
+            let counted = Verdict { under_way: verdict.under_way + 1, ..verdict };
+            verdict.can_use_another(probing).then(|| counted.into())
+        })?;
+        let probe = self.take_slot(era, now);
+        if probe.is_none() {
+            // Another caller has taken the slot that was free, while a slot that this caller had passed was freed.
+            self.count_out(era, |verdict| verdict.without);
+        }
+        probe
+    }
+
+    fn take_slot(&self, era: u64, now: Tick) -> Option<Probe> {
         let started = started(now);
         (0..).zip(&self.slots).find_map(|(index, slot)| {
             // Relaxed: the slot itself is the right, and nothing else is published with it.
@@ -79,56 +150,67 @@ impl Probes {
         })
     }
 
-    /// Frees the slot of a probe, if the probe still has the slot. After the end of `era` there is nothing to free.
-    pub(super) fn free(&self, era: u64, probe: Probe) {
+    /// Ends a probe: frees its slot if the probe still has the slot, and returns the verdict with this probe. `None` if the era is
+    /// over. A full count stays full.
+    ///
+    /// A probe that has lost its slot, because it is overdue, counts if it succeeded or failed.
+    pub(super) fn end(&self, era: u64, probe: Probe, judged: Judged) -> Option<Verdict> {
         let (slot, probe_turn) = (&self.slots[probe.0 as usize & MOST_SLOTS], probe.0 >> SLOT_BITS);
-        // Relaxed: a waiter is woken through `Wakers`, whose exchanges order this change
-        // before the next check of the waiter.
-        let mut seen = slot.load(Relaxed);
-        while is_taken(seen, era) && turn(seen) == probe_turn {
-            let next_turn = u64::from(probe_turn + 1) & TURN;
-            match slot.compare_exchange_weak(seen, tag(era) | next_turn << TURN_SHIFT, Relaxed, Relaxed) {
-                Ok(_) => return,
-                Err(now) => seen = now,
+        let had_slot = free(slot, era, |word| turn(word) == probe_turn);
+        let count = |number| {
+            let mut verdict = Verdict::from(number);
+            verdict.under_way = verdict.under_way.saturating_sub(u32::from(had_slot));
+            match judged {
+                Judged::Success => verdict.successes += 1,
+                Judged::Failure => verdict.failures += 1,
+                Judged::Without => verdict.without += u32::from(had_slot),
+            }
+            verdict.into()
+        };
+        self.verdict.update(era, count).map(Verdict::from)
+    }
+
+    /// Takes the slots back whose probes have been under way for `deadline` or longer.
+    pub(super) fn reclaim(&self, era: u64, now: Tick, deadline: Duration) {
+        let now = started(now);
+        for slot in &self.slots {
+            if free(slot, era, |word| age(word & STARTED, now) >= nanos(deadline)) {
+                // An overdue probe says something, so that the probes without a verdict are counted anew.
+                self.count_out(era, |_| 0);
             }
         }
     }
 
-    /// Reads each slot of `era` once. The answer is a hint, because slots may be taken meanwhile.
-    pub(super) fn occupancy(&self, era: u64, now: Tick) -> Occupancy {
+    /// Counts out a probe that has no slot.
+    fn count_out(&self, era: u64, without: impl Fn(Verdict) -> u32) {
+        self.verdict.update(era, |number| {
+            let verdict = Verdict::from(number);
+            Verdict { under_way: verdict.under_way.saturating_sub(1), without: without(verdict), ..verdict }.into()
+        });
+    }
+
+    /// Reads verdict and slots of `era` once. The answer is a hint, because slots may be taken meanwhile.
+    pub(super) fn occupancy(&self, era: u64, now: Tick, probing: &Probing) -> Occupancy {
         let now = started(now);
-        let mut slots = Occupancy { any_free: false, oldest: 0 };
-        for slot in &self.slots {
+        let any_free = self.verdict.get(era).is_some_and(|number| Verdict::from(number).can_use_another(probing));
+        let ages = self.slots.iter().map(|slot| {
             // Relaxed: only a hint, because `take` decides. The start time is part of the word of its slot.
             let word = slot.load(Relaxed);
-            if is_of(word, era) {
-                match word & STARTED {
-                    0 => slots.any_free = true,
-                    began => slots.oldest = slots.oldest.max(age(began, now)),
-                }
-            }
-        }
-        slots
+            if is_taken(word, era) { age(word & STARTED, now) } else { 0 }
+        });
+        Occupancy { any_free, oldest: ages.max().unwrap_or_default() }
+    }
+
+    /// Returns the time after which the era ends if a probe is overdue and none has succeeded.
+    pub(super) fn patience(&self) -> Duration {
+        // Relaxed: read after the Acquire load of the word that published it.
+        Duration::from_nanos(self.patience.load(Relaxed))
     }
 
     /// Returns the number of probes of `era` that are under way.
     pub(super) fn in_flight(&self, era: u64) -> usize {
         // Relaxed: a number for people.
         self.slots.iter().filter(|slot| is_taken(slot.load(Relaxed), era)).count()
-    }
-
-    /// Counts a success, and returns the verdict so far. Returns `None` if the era is over. A full count stays full.
-    pub(super) fn success(&self, era: u64) -> Option<Verdict> {
-        self.verdict
-            .update(era, |verdict| if verdict & COUNT == COUNT { verdict } else { verdict + 1 })
-            .map(Verdict::from)
-    }
-
-    /// Counts a failure, and returns the verdict so far. Returns `None` if the era is over. A full count stays full.
-    pub(super) fn failure(&self, era: u64) -> Option<Verdict> {
-        let full = |verdict: u64| verdict >> COUNT_BITS == COUNT;
-        let count = |verdict| if full(verdict) { verdict } else { verdict + (1 << COUNT_BITS) };
-        self.verdict.update(era, count).map(Verdict::from)
     }
 
     pub(super) fn verdict(&self, era: u64) -> Verdict {
@@ -138,9 +220,38 @@ impl Probes {
 
 impl From<u64> for Verdict {
     fn from(number: u64) -> Self {
-        let count = |bits: u64| u32::try_from(bits & COUNT).expect("20 bits");
-        Self { successes: count(number), failures: count(number >> COUNT_BITS) }
+        let part = |shift: u32, most: u32| u32::try_from(number >> shift & u64::from(most)).expect("masked by a u32");
+        Self {
+            failures: part(26, MOST_COUNTED),
+            successes: part(12, MOST_COUNTED),
+            under_way: part(2, MOST_UNDER_WAY),
+            without: part(0, MANY),
+        }
     }
+}
+
+impl From<Verdict> for u64 {
+    fn from(verdict: Verdict) -> Self {
+        let part = |count: u32, shift: u32, most: u32| Self::from(count.min(most)) << shift;
+        part(verdict.failures, 26, MOST_COUNTED)
+            | part(verdict.successes, 12, MOST_COUNTED)
+            | part(verdict.under_way, 2, MOST_UNDER_WAY)
+            | part(verdict.without, 0, MANY)
+    }
+}
+
+/// Frees a taken slot of `era` if its word is the one that `expected` accepts. Returns true if this call has freed the slot.
+fn free(slot: &AtomicU64, era: u64, expected: impl Fn(u64) -> bool) -> bool {
+    // Relaxed: the verdict is updated afterwards, and its exchange publishes the free slot to the next caller that is counted.
+    let mut seen = slot.load(Relaxed);
+    while is_taken(seen, era) && expected(seen) {
+        let next_turn = u64::from(turn(seen) + 1) & TURN;
+        match slot.compare_exchange_weak(seen, tag(era) | next_turn << TURN_SHIFT, Relaxed, Relaxed) {
+            Ok(_) => return true,
+            Err(now) => seen = now,
+        }
+    }
+    false
 }
 
 impl Probe {
@@ -193,5 +304,12 @@ const TURN_SHIFT: u32 = 36;
 const TURN: u64 = (1 << (ERA_SHIFT - TURN_SHIFT)) - 1;
 const ERA_SHIFT: u32 = 50;
 const NANOS_PER_MILLI: u64 = 1_000_000;
-const COUNT_BITS: u32 = 20;
-const COUNT: u64 = (1 << COUNT_BITS) - 1;
+/// More than the settings allow: 10 000 successes, and one failure more than 10 000.
+const MOST_COUNTED: u32 = (1 << 14) - 1;
+/// More than the settings allow, which are 1 000, and [`EXTRA`].
+const MOST_UNDER_WAY: u32 = (1 << 10) - 1;
+/// The number of probes that end without a verdict, from which they count as many.
+const MANY: u32 = 3;
+/// The number of probes that may be under way beyond `probes_in_flight`, once probes have ended without a verdict. A hedge of three
+/// requests needs two.
+const EXTRA: u32 = 2;

@@ -29,7 +29,7 @@ impl ConfigBuilder {
                     failure_rate: Some(0.4),
                     min_calls: 20,
                     consecutive_failures: Some(5),
-                    always: false,
+                    raised_at_traffic: true,
                     failure_score: None,
                     slow_call_rate: None,
                 },
@@ -64,7 +64,7 @@ impl ConfigBuilder {
     ///
     /// Range: more than 0, at most 1. Default: 0.4, so that timeouts alone (weight 0.5) can reach the share. The rule
     /// waits until the window has [`min_calls`](Self::min_calls) calls. With a time window, the rule also waits until
-    /// the first bucket of an era is over.
+    /// the circuit has been closed for a bucket of the window, at most 1 s.
     #[doc(alias = "failureRateThreshold")]
     pub const fn failure_rate(mut self, rate: f64) -> Self {
         self.config.rules.failure_rate = Some(rate);
@@ -86,21 +86,25 @@ impl ConfigBuilder {
         self
     }
 
-    /// Trips the circuit when the weights of the failures since the last success reach `n`.
-    /// Range: at least 1. Default: 5.
+    /// Trips the circuit when the weights of the failures since the last success reach `n`, at any traffic.
+    /// Range: at least 1.
     ///
-    /// With a rate rule, the limit is the larger of `n` and `min_calls` once the window has
-    /// [`min_calls`](Self::min_calls) calls, because five failures in a row are chance at 1 000 calls a second.
-    /// [`always`](Self::always) keeps the limit at `n`.
+    /// Default: [`consecutive_failures_raised_at_traffic(5)`](Self::consecutive_failures_raised_at_traffic).
+    #[doc(alias = "failureThreshold")]
     pub const fn consecutive_failures(mut self, n: u32) -> Self {
         self.config.rules.consecutive_failures = Some(n);
+        self.config.rules.raised_at_traffic = false;
         self
     }
 
-    /// Keeps the limit of [`consecutive_failures`](Self::consecutive_failures) at `n`, even
-    /// with a rate rule and much traffic.
-    pub const fn always(mut self) -> Self {
-        self.config.rules.always = true;
+    /// Trips the circuit when the weights of the failures since the last success reach `n`. Once the window has
+    /// [`min_calls`](Self::min_calls) calls, the limit is the larger of `n` and `min_calls`. Range: at least 1. Default: 5.
+    ///
+    /// The limit is raised because five failures in a row are chance at 1 000 calls a second with 10 % errors, and the rate rule
+    /// judges such traffic. Without a rate rule the limit stays `n`.
+    pub const fn consecutive_failures_raised_at_traffic(mut self, n: u32) -> Self {
+        self.config.rules.consecutive_failures = Some(n);
+        self.config.rules.raised_at_traffic = true;
         self
     }
 
@@ -121,7 +125,11 @@ impl ConfigBuilder {
     /// Trips the circuit when this share of the calls in the window took [`slower_than`](Self::slower_than) or longer.
     ///
     /// Range: more than 0, at most 1. Off by default, because the rule costs each call a reading of the precise clock.
-    /// A call that takes nearly as long as `slower_than`, or longer, costs a second reading.
+    /// A call that takes nearly as long as `slower_than`, or longer, costs a second reading. The rule waits as
+    /// [`failure_rate`](Self::failure_rate) does.
+    ///
+    /// While the rule is on, a probe that took `slower_than` or longer has failed, because it is as slow as the calls that the rule
+    /// counts.
     #[doc(alias = "slowCallRateThreshold")]
     pub const fn slow_call_rate(mut self, rate: f64) -> Self {
         self.slow_call_rate = Some(rate);
@@ -164,6 +172,10 @@ impl ConfigBuilder {
     }
 
     /// Sets the number of probes that may be under way at the same time. Range: 1 to 1 000. Default: 1.
+    ///
+    /// A round admits no more probes than its verdict can still use, which are at most `probes` and the tolerated failures. For each
+    /// probe that ended without a verdict one more may be under way, two more at most, so that the two requests of a hedge are
+    /// both admitted.
     pub const fn probes_in_flight(mut self, probes: u32) -> Self {
         self.config.probes.in_flight = probes;
         self
@@ -176,11 +188,14 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets the time after which a probe counts as failed and reopens the circuit. Range: 1
-    /// ms to 365 days. Default: 30 s.
+    /// Sets the time after which a probe gives its slot to another call. Range: 1 ms to 365 days. Default: 30 s.
     ///
-    /// A circuit that has been half-open for this time without a successful probe reopens as well, when one of its
-    /// probes ends cancelled or ignored.
+    /// An overdue probe is no verdict. Its result still counts while the circuit is half-open, so that a service whose calls take
+    /// longer than the deadline recovers, too. A circuit that has been half-open for twice the deadline without a success opens
+    /// again. Each time that happens in a row without a failed probe, the circuit waits twice as long, up to 64 times the deadline.
+    ///
+    /// If three probes in a row end without a verdict, because their callers give up early or the classifier ignores their results,
+    /// and none succeeds, fails or is overdue, the circuit closes after `probe_deadline`. A closed circuit has more calls to judge by.
     pub const fn probe_deadline(mut self, deadline: Duration) -> Self {
         self.config.probes.deadline = deadline;
         self

@@ -25,7 +25,7 @@ fn rules(config: &Config, text: &mut String) -> std::fmt::Result {
     if let Some(n) = rules.consecutive_failures {
         let timeouts = timeouts_for(n);
         write!(text, "{n} hard failures in a row open the circuit, and so do {timeouts} timeouts in a row.")?;
-        if rules.has_rate() && !rules.always && longer > n {
+        if rules.has_rate() && rules.raised_at_traffic && longer > n {
             write!(text, " Once {window} hold {} calls, the limit is {longer} hard failures.", rules.min_calls)?;
         }
         writeln!(text)?;
@@ -61,6 +61,9 @@ fn rules(config: &Config, text: &mut String) -> std::fmt::Result {
             "The circuit opens if {share} of at least {calls} calls of {window} take {slower_than} or more."
         )?;
     }
+    if let Some(young) = window.young().filter(|_| rules.has_rate()) {
+        writeln!(text, "A rate opens the circuit no earlier than {} after the circuit has closed.", Brief(young))?;
+    }
     if rules.consecutive_failures.is_none() && !rules.need_window() {
         writeln!(text, "No rule is set, so only an operator opens the circuit.")?;
     }
@@ -85,7 +88,12 @@ fn recovery(config: &Config, text: &mut String) -> std::fmt::Result {
         0 => write!(text, "The circuit reopens after a failure, ")?,
         tolerated => write!(text, "The circuit reopens after more than {}, ", some(tolerated, "failure"))?,
     }
-    writeln!(text, "and after a probe that takes {}.", Brief(deadline))?;
+    writeln!(text, "and after {} without a success.", Brief(deadline.saturating_mul(2)))?;
+    writeln!(
+        text,
+        "A probe that takes {} gives its place to another call, and its result still counts.",
+        Brief(deadline)
+    )?;
     writeln!(text, "After {} in half-open, one success without a failure is enough.", Brief(probes.quiet_after))
 }
 

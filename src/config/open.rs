@@ -30,8 +30,8 @@ impl OpenDuration {
 
     /// Returns a duration of `base` that doubles with each opening in a row up to `max`, with a jitter of 10 %.
     ///
-    /// Range: 1 ms to 365 days, `base` at most `max`. The default is 5 s and 60 s. While the circuit is closed, the
-    /// number of openings in a row falls by one for each duration of its last opening.
+    /// Range: 1 ms to 365 days, `base` at most `max`. The default is 5 s and 60 s. The number of openings in a row
+    /// stops growing at `max`, and falls by one for each last open duration that the circuit then spends closed.
     #[must_use]
     pub const fn exponential(base: Duration, max: Duration) -> Self {
         Self { shape: Shape::Exponential { base, max }, jitter: 0.1 }
@@ -73,8 +73,20 @@ impl OpenDuration {
         nominal.mul_f64(1.0 + self.jitter * (2.0 * random - 1.0)).clamp(SHORTEST, LONGEST)
     }
 
-    /// Returns the longest possible opening: that of the shape with its jitter, or the longest
-    /// `Retry-After` if that is longer.
+    /// Returns the attempt from which further attempts last no longer, if that is known.
+    ///
+    /// A larger number would say nothing more, and would take as long to decay as it took to grow.
+    pub(crate) fn last_attempt(&self) -> u32 {
+        match &self.shape {
+            Shape::Fixed(_) => 1,
+            Shape::Exponential { base, max } => {
+                (1..32).find(|attempt| base.saturating_mul(1 << (attempt - 1)) >= *max).unwrap_or(32)
+            }
+            Shape::Function(_) => u32::MAX,
+        }
+    }
+
+    /// Returns the longest that an opening can last: that of the shape with its jitter, or of a Retry-After.
     pub(crate) fn longest(&self) -> Duration {
         let nominal = match self.shape {
             Shape::Fixed(duration) => duration,

@@ -16,7 +16,7 @@ pub(super) enum Setting {
     FailureRate(Option<f64>),
     MinCalls(u32),
     ConsecutiveFailures(Option<u32>),
-    Always(bool),
+    ConsecutiveFailuresRaisedAtTraffic(u32),
     FailureScore(Option<f64>),
     SlowCallRate(Option<f64>),
     SlowerThan(Duration),
@@ -41,11 +41,10 @@ pub(super) enum Setting {
 type Read = fn(&Field) -> Result<Setting, SettingsError>;
 
 /// The keys of a circuit and of the defaults, each with its reader.
-pub(super) const KEYS: [(&str, Read); 23] = [
+pub(super) const KEYS: [(&str, Read); 22] = [
     ("failure_rate", |field| field.number_or_off().map(Setting::FailureRate)),
     ("min_calls", |field| field.count().map(Setting::MinCalls)),
-    ("consecutive_failures", |field| field.count_or_off().map(Setting::ConsecutiveFailures)),
-    ("always", |field| field.switch().map(Setting::Always)),
+    ("consecutive_failures", consecutive_failures),
     ("failure_score", |field| field.number_or_off().map(Setting::FailureScore)),
     ("slow_call_rate", |field| field.number_or_off().map(Setting::SlowCallRate)),
     ("slower_than", |field| field.duration().map(Setting::SlowerThan)),
@@ -72,6 +71,17 @@ pub(super) const KEYS: [(&str, Read); 23] = [
     ("ttl_open", |field| field.duration_within("1 s", "365 d").map(Setting::TtlOpen)),
     ("ttl_other", |field| field.duration_within("1 s", "365 d").map(Setting::TtlOther)),
 ];
+
+/// Reads `5`, `false` or `{ raised_at_traffic = 5 }`.
+fn consecutive_failures(field: &Field) -> Result<Setting, SettingsError> {
+    if field.entries().is_err() {
+        return field.count_or_off_or(", or { raised_at_traffic = 5 }").map(Setting::ConsecutiveFailures);
+    }
+    match &field.table(&["raised_at_traffic"])?[..] {
+        [(_, n)] => n.count().map(Setting::ConsecutiveFailuresRaisedAtTraffic),
+        _ => Err(field.refuse("a whole number, false for no such rule, or { raised_at_traffic = 5 }")),
+    }
+}
 
 /// Reads `"10 s"`, `{ time = "10 s", buckets = 10 }` or `{ calls = 100 }`.
 fn window(field: &Field) -> Result<Window, SettingsError> {
@@ -126,7 +136,7 @@ impl Setting {
             Self::MinCalls(calls) => to.min_calls(*calls),
             Self::ConsecutiveFailures(Some(n)) => to.consecutive_failures(*n),
             Self::ConsecutiveFailures(None) => to.without_consecutive_failures(),
-            Self::Always(true) => to.always(),
+            Self::ConsecutiveFailuresRaisedAtTraffic(n) => to.consecutive_failures_raised_at_traffic(*n),
             Self::FailureScore(Some(score)) => to.failure_score(*score),
             Self::SlowCallRate(Some(rate)) => to.slow_call_rate(*rate),
             Self::SlowerThan(duration) => to.slower_than(*duration),
@@ -146,8 +156,7 @@ impl Setting {
             Self::Shadow(true) => to.shadow(),
             Self::ResetCooldown(cooldown) => to.reset_cooldown(*cooldown),
             // These rules are off in a new builder. The TTLs are settings of the store and not of a circuit.
-            Self::Always(false)
-            | Self::FailureScore(None)
+            Self::FailureScore(None)
             | Self::SlowCallRate(None)
             | Self::Sharded(false)
             | Self::MeasureDurations(false)

@@ -84,8 +84,9 @@ impl Field {
         self.or_off(self.as_number(), "a number, or false for no such rule")
     }
 
-    pub(super) fn count_or_off(&self) -> Result<Option<u32>, SettingsError> {
-        self.or_off(self.as_count(), "a whole number, or false for no such rule")
+    /// Reads a count, or `false` for no such rule. `others` names the other forms that are allowed, for the error.
+    pub(super) fn count_or_off_or(&self, others: &str) -> Result<Option<u32>, SettingsError> {
+        self.or_off(self.as_count(), &format!("a whole number, or false for no such rule{others}"))
     }
 
     fn or_off<T>(&self, value: Option<T>, allowed: &str) -> Result<Option<T>, SettingsError> {

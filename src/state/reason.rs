@@ -1,5 +1,6 @@
 //! The reasons of transitions and of rejections, with the numbers that led to them.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,19 +15,24 @@ use super::{Brief, By, Percent};
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are the numbers that the variant's first line names")]
 pub enum Reason {
-    /// The weight of the failures since the last success reached its limit.
-    ConsecutiveFailures { score: f64, limit: f64 },
-    /// The weighted share of failures in the window reached its limit.
+    /// The weight of the failures since the last success reached its limit. `set` is the number of the configuration, from which the limit differs if
+    /// traffic has raised it to `min_calls` or advice has lowered it.
+    ConsecutiveFailures { score: f64, limit: f64, set: f64 },
+    /// The share of weighted failures in the window reached its limit.
     FailureRate { rate: f64, limit: f64, score: f64, calls: u64 },
     /// The sum of the weights in the window reached its limit.
     FailureScore { score: f64, limit: f64, calls: u64 },
     /// The share of slow calls in the window reached its limit.
     SlowCallRate { rate: f64, limit: f64, slow: u64, calls: u64, slower_than: Duration },
+    /// One failure opened the circuit, because its classifier says so
+    /// ([`Failure::trips_at_once`](crate::Failure::trips_at_once)).
+    AtOnce,
     /// More probes failed than are tolerated.
     ProbeFailed { failures: u32, tolerated: u32, successes: u32 },
-    /// A probe did not end before the probe deadline.
-    ProbeOverdue { age: Duration, deadline: Duration },
-    /// The probes reached no verdict in time, because they were cancelled or ignored.
+    /// No probe succeeded in time, and one is overdue.
+    NoSuccess { half_open_for: Duration },
+    /// Probes were cancelled, ignored or overdue until the probe deadline or longer. The circuit closes if no probe failed, or else
+    /// opens again.
     NoVerdict { half_open_for: Duration },
     /// Enough probes succeeded.
     ProbesPassed { successes: u32, half_open_for: Duration },
@@ -59,8 +65,9 @@ impl Reason {
             Self::FailureRate { .. } => "failure_rate",
             Self::FailureScore { .. } => "failure_score",
             Self::SlowCallRate { .. } => "slow_call_rate",
+            Self::AtOnce => "at_once",
             Self::ProbeFailed { .. } => "probe_failed",
-            Self::ProbeOverdue { .. } => "probe_overdue",
+            Self::NoSuccess { .. } => "no_success",
             Self::NoVerdict { .. } => "no_verdict",
             Self::ProbesPassed { .. } => "probes_passed",
             Self::QuietService { .. } => "quiet_service",
@@ -78,8 +85,13 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ConsecutiveFailures { score, limit } => {
-                write!(f, "failures in a row weighed {score:.1}, the limit is {limit:.1}")
+            Self::ConsecutiveFailures { score, limit, set } => {
+                write!(f, "failures in a row weighed {score:.1}, the limit is {limit:.1}")?;
+                match limit.total_cmp(set) {
+                    Ordering::Greater => write!(f, ", raised from {set:.1} to min_calls at traffic"),
+                    Ordering::Less => write!(f, ", lowered from {set:.1}"),
+                    Ordering::Equal => Ok(()),
+                }
             }
             Self::FailureRate { rate, limit, score, calls } => {
                 let (rate, limit) = (Percent(*rate), Percent(*limit));
@@ -92,6 +104,7 @@ impl fmt::Display for Reason {
                 let (rate, limit, slower_than) = (Percent(*rate), Percent(*limit), Brief(*slower_than));
                 write!(f, "{slow} of {calls} calls took {slower_than} or more: {rate}, the limit is {limit}")
             }
+            Self::AtOnce => f.write_str("a failure asked for no more calls"),
             Self::ProbeFailed { failures, tolerated, successes } => match (failures, tolerated) {
                 (1, 0) => f.write_str("a probe failed"),
                 _ => {
@@ -99,13 +112,13 @@ impl fmt::Display for Reason {
                     write!(f, "{failures} of {probes} probes failed, {tolerated} are tolerated")
                 }
             },
-            Self::ProbeOverdue { age, deadline } => {
-                write!(f, "a probe took {} or more, the limit is {}", Brief(*age), Brief(*deadline))
+            Self::NoSuccess { half_open_for } => {
+                write!(f, "no probe succeeded in {}, and one takes too long", Brief(*half_open_for))
             }
             Self::NoVerdict { half_open_for } => {
                 write!(
                     f,
-                    "the probes reached no verdict in {}, because they were cancelled or ignored",
+                    "the probes reached no verdict in {}, because they were cancelled, ignored or overdue",
                     Brief(*half_open_for)
                 )
             }

@@ -46,10 +46,15 @@ impl Tagged {
     /// The result of `change` is taken modulo 2^40. If it changes nothing, nothing is written, so
     /// that the cache line stays shared.
     pub(crate) fn update(&self, era: u64, change: impl Fn(u64) -> u64) -> Option<u64> {
+        self.try_update(era, |number| Some(change(number)))
+    }
+
+    /// Changes the number as [`update`](Self::update) does, unless `change` returns `None`.
+    pub(crate) fn try_update(&self, era: u64, change: impl Fn(u64) -> Option<u64>) -> Option<u64> {
         // Relaxed: a guess, because the exchange decides.
         let mut seen = self.0.load(Relaxed);
         while seen & !MAX == tag(era) {
-            let number = change(seen & MAX) & MAX;
+            let number = change(seen & MAX)? & MAX;
             let next = tag(era) | number;
             if next == seen {
                 return Some(number);

@@ -20,11 +20,11 @@ fn on_advice_a_quarter_of_a_run_trips_and_the_reason_says_so() {
     fail(&circuit, 2);
     assert_eq!(state(&circuit), State::Closed, "a quarter of nine, rounded up, is three");
     fail(&circuit, 1);
-    assert_eq!(why(&circuit), advised(Reason::ConsecutiveFailures { score: 3.0, limit: 3.0 }));
+    assert_eq!(why(&circuit), advised(Reason::ConsecutiveFailures { score: 3.0, limit: 3.0, set: 9.0 }));
     assert_eq!(why(&circuit).as_str(), "advised");
     assert_eq!(
         reject(&circuit).why().expect("it opened").reason.to_string(),
-        "failures in a row weighed 3.0, the limit is 3.0, thresholds lowered because another instance opened"
+        "failures in a row weighed 3.0, the limit is 3.0, lowered from 9.0, thresholds lowered because another instance opened"
     );
 }
 
@@ -37,7 +37,7 @@ fn a_lowered_run_is_two_at_least_and_never_longer_than_configured() {
         assert_eq!(state(&circuit), State::Closed, "{configured}");
         fail(&circuit, 1);
         assert_eq!(state(&circuit), State::Open, "{configured}");
-        let rule = Reason::ConsecutiveFailures { score: lowered.into(), limit: lowered.into() };
+        let rule = Reason::ConsecutiveFailures { score: lowered.into(), limit: lowered.into(), set: configured.into() };
         let expected = if configured == lowered { rule } else { advised(rule) };
         assert_eq!(why(&circuit), expected, "what would have tripped anyway did not trip on advice");
     }
@@ -58,20 +58,20 @@ fn on_advice_a_rate_needs_a_quarter_of_the_calls_but_the_same_share() {
 #[test]
 fn on_advice_the_longer_run_beside_a_rate_is_as_long_as_the_lowered_minimum() {
     // The clock stands still, so that the window is too young for the rate to trip.
-    let (circuit, _) = rig(|settings| settings.consecutive_failures(5).min_calls(20));
+    let (circuit, _) = rig(|settings| settings.consecutive_failures_raised_at_traffic(5).min_calls(20));
     circuit.advise(secs(60));
     succeed(&circuit, 5);
     fail(&circuit, 4);
     assert_eq!(state(&circuit), State::Closed, "two are not enough, as the window holds five calls");
     fail(&circuit, 1);
     // Met as configured, too: the window holds fewer than twenty.
-    assert_eq!(why(&circuit), Reason::ConsecutiveFailures { score: 5.0, limit: 5.0 });
+    assert_eq!(why(&circuit), Reason::ConsecutiveFailures { score: 5.0, limit: 5.0, set: 5.0 });
 
-    let (circuit, _) = rig(|settings| settings.consecutive_failures(5).min_calls(20));
+    let (circuit, _) = rig(|settings| settings.consecutive_failures_raised_at_traffic(5).min_calls(20));
     circuit.advise(secs(60));
     succeed(&circuit, 20);
     fail(&circuit, 5);
-    assert_eq!(why(&circuit), advised(Reason::ConsecutiveFailures { score: 5.0, limit: 5.0 }));
+    assert_eq!(why(&circuit), advised(Reason::ConsecutiveFailures { score: 5.0, limit: 5.0, set: 5.0 }));
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn advice_outlasts_eras() {
     open(&circuit);
     circuit.reset(&alice(), To::Closed);
     fail(&circuit, 2);
-    assert_eq!(why(&circuit), advised(Reason::ConsecutiveFailures { score: 2.0, limit: 2.0 }));
+    assert_eq!(why(&circuit), advised(Reason::ConsecutiveFailures { score: 2.0, limit: 2.0, set: 5.0 }));
 }
 
 #[test]

@@ -180,7 +180,8 @@ fn the_default_settings_explain_themselves_with_their_numbers() {
         "dropped 1 s or more",
         "open for 5 s, doubling to 60 s ± 10 %",
         "3 successes",
-        "a probe that takes 30 s",
+        "60 s without a success",
+        "A probe that takes 30 s gives its place to another call",
         "After 60 s in half-open, one success",
     ] {
         assert!(text.contains(says), "{says:?} is missing in:\n{text}");
@@ -190,7 +191,7 @@ fn the_default_settings_explain_themselves_with_their_numbers() {
 #[test]
 fn other_settings_explain_themselves_with_their_numbers() {
     let explained: [(Change, &[&str]); 8] = [
-        (|c| c.always(), &["and so do 10 timeouts in a row.\n"]),
+        (|c| c.consecutive_failures(5), &["and so do 10 timeouts in a row.\n"]),
         (|c| c.failure_rate(0.6), &["60 %", "Timeouts alone never reach this share, because each weighs 0.5"]),
         (|c| c.failure_score(7.5).window(Window::calls(300)), &["A failure score of 7.5 within the last 300 calls"]),
         (|c| c.slow_call_rate(0.9).slower_than(millis(2500)), &["90 % of at least 20 calls", "take 2.5 s or more"]),
@@ -224,7 +225,7 @@ fn the_classic_circuit_opens_after_five_in_a_row_for_a_minute_and_closes_after_o
     fail(&circuit, 4);
     assert_eq!(state(&circuit), State::Closed);
     fail(&circuit, 1);
-    assert_eq!(why(&circuit), Reason::ConsecutiveFailures { score: 5.0, limit: 5.0 });
+    assert_eq!(why(&circuit), Reason::ConsecutiveFailures { score: 5.0, limit: 5.0, set: 5.0 });
     for _ in 0..60 {
         assert!(reject(&circuit).retry_after() <= Some(secs(60)));
         clock.advance(secs(1));

@@ -7,7 +7,7 @@ use std::thread;
 
 use tower_circuit_breaker::clock::Clock;
 use tower_circuit_breaker::state::RejectReason;
-use tower_circuit_breaker::{Failure, OpenDuration, Outcome, State};
+use tower_circuit_breaker::{Failure, OpenDuration, Outcome, Permit, State};
 
 use crate::rig::{Dice, admit, call, fail, millis, open, probe, reject, rig, secs, state, succeed, why};
 
@@ -41,14 +41,16 @@ fn as_many_probes_pass_at_once_as_are_allowed_however_many_callers_race() {
 #[test]
 fn slots_are_neither_minted_nor_lost_while_callers_come_and_go() {
     let (circuit, clock) = rig(|settings| settings.probes(10_000).probes_in_flight(2));
-    drop(probe(&circuit, &clock));
+    probe(&circuit, &clock).success();
     let held = admit(&circuit);
     let come_and_go = || {
-        for _ in 0..10_000 {
+        for _ in 0..2_000 {
             // One slot is held, so two permits of one caller mean that a third was minted.
             let first = circuit.try_acquire();
             let second = circuit.try_acquire();
             assert!(first.is_err() || second.is_err());
+            // Not dropped, because probes without a verdict make room for others.
+            first.into_iter().chain(second).for_each(Permit::success);
         }
     };
     thread::scope(|scope| {
@@ -88,15 +90,15 @@ fn a_probe_frees_its_slot_however_it_ends() {
 fn a_probe_that_outlives_its_era_is_stale_and_holds_no_slot_of_the_next() {
     let (circuit, clock) = rig(|settings| settings);
     let late = probe(&circuit, &clock);
-    clock.advance(secs(30));
+    clock.advance(secs(60));
     reject(&circuit);
-    assert_eq!(why(&circuit).as_str(), "probe_overdue");
+    assert_eq!(why(&circuit).as_str(), "no_success");
     late.success();
     assert_eq!((state(&circuit), circuit.status().totals.stale), (State::Open, 1), "it does not close the circuit");
 
     clock.advance(reject(&circuit).retry_after().unwrap());
     let late = admit(&circuit);
-    clock.advance(secs(30));
+    clock.advance(secs(120));
     reject(&circuit);
     clock.advance(reject(&circuit).retry_after().unwrap());
     let probe = admit(&circuit);

@@ -54,7 +54,7 @@ fn no_setting_is_too_small_to_be_a_difference() {
         ("no failure_rate", ConfigBuilder::without_failure_rate),
         ("min_calls", |c| c.min_calls(21)),
         ("consecutive_failures", |c| c.consecutive_failures(6)),
-        ("always", ConfigBuilder::always),
+        ("raised_at_traffic", |c| c.consecutive_failures(5)),
         ("failure_score", |c| c.failure_score(10.0)),
         ("slow_call_rate", |c| c.slow_call_rate(0.5).slower_than(secs(1))),
         ("window", |c| c.window(Window::time(secs(11)))),

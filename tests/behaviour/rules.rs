@@ -114,7 +114,7 @@ fn a_timeout_counts_half_in_every_rule() {
     time_out(&circuit, 9);
     assert_eq!((state(&circuit), circuit.status().run), (State::Closed, 4.5));
     time_out(&circuit, 1);
-    assert_eq!(why(&circuit), Reason::ConsecutiveFailures { score: 5.0, limit: 5.0 });
+    assert_eq!(why(&circuit), Reason::ConsecutiveFailures { score: 5.0, limit: 5.0, set: 5.0 });
     assert_eq!(last(&circuit).failure, Some(FailureKind::Timeout), "the last straw is named");
 
     let (circuit, _) = rig(|settings| no_rules(settings).failure_rate(0.4).window(Window::calls(20)));
@@ -161,7 +161,7 @@ fn a_dropped_call_is_neutral_early_and_weighs_half_later() {
     let permits: Vec<_> = (0..10).map(|_| admit(&circuit)).collect();
     clock.advance(secs(1));
     drop(permits);
-    assert_eq!(why(&circuit), Reason::ConsecutiveFailures { score: 5.0, limit: 5.0 });
+    assert_eq!(why(&circuit), Reason::ConsecutiveFailures { score: 5.0, limit: 5.0, set: 5.0 });
     assert_eq!(last(&circuit).failure, Some(FailureKind::Cancelled));
 }
 

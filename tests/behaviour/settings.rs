@@ -23,15 +23,16 @@ type Change = fn(ConfigBuilder) -> ConfigBuilder;
 const SAMPLE: &str = include_str!("../../examples/config_file.toml");
 
 /// A key and its value, in TOML and JSON, and what the builder calls it.
-const KEYS: [(&str, &str, &str, Change); 37] = [
+const KEYS: [(&str, &str, &str, Change); 36] = [
     ("failure_rate", "0.25", "0.25", |c| c.failure_rate(0.25)),
     ("failure_rate", "1", "1", |c| c.failure_rate(1.0)),
     ("failure_rate", "false", "false", |c| c.without_failure_rate()),
     ("min_calls", "7", "7", |c| c.min_calls(7)),
     ("consecutive_failures", "9", "9", |c| c.consecutive_failures(9)),
     ("consecutive_failures", "false", "false", |c| c.without_consecutive_failures()),
-    ("always", "true", "true", |c| c.always()),
-    ("always", "false", "false", |c| c),
+    ("consecutive_failures", "{ raised_at_traffic = 7 }", "{\"raised_at_traffic\": 7}", |c| {
+        c.consecutive_failures_raised_at_traffic(7)
+    }),
     ("failure_score", "7.5", "7.5", |c| c.failure_score(7.5)),
     ("failure_score", "false", "false", |c| c),
     ("slow_call_rate", "false", "false", |c| c),
@@ -189,14 +190,14 @@ fn the_documented_sample_holds_every_key() {
         assert!(SAMPLE.lines().any(|line| line.starts_with(&format!("{key} = "))) || key == "open_for", "{key}");
     }
     // What it calls a default is one.
-    let change: Change = |c| c.failure_score(10.0).slow_call_rate(0.5).slower_than(secs(2));
+    let change: Change = |c| c.consecutive_failures(5).failure_score(10.0).slow_call_rate(0.5).slower_than(secs(2));
     same(settings.circuit("payments").unwrap(), change, "all others are the defaults");
 }
 
 #[test]
 fn a_builder_takes_what_a_file_cannot_say() {
     let clock = MockClock::new();
-    let settings = toml("[circuits.payments]\nconsecutive_failures = 1\nalways = true\nopen_for = '1 h'");
+    let settings = toml("[circuits.payments]\nconsecutive_failures = 1\nopen_for = '1 h'");
     let circuit = Circuit::new(settings.circuit_builder("payments").clock(clock.clone()).build().unwrap());
     fail(&circuit, 1);
     reject(&circuit);

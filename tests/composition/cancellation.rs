@@ -191,7 +191,7 @@ fn probes_dropped_again_and_again_do_not_leave_it_half_open() {
         clock.advance(SECOND / 2);
         drop(probe);
     }
-    assert_eq!(state(&circuit), State::Open);
+    assert_eq!(state(&circuit), State::Closed);
     let (reason, _) = last_edge(&circuit);
     assert!(matches!(reason, Reason::NoVerdict { .. }), "after the probe deadline of 30 s: {reason}");
 }
@@ -209,13 +209,11 @@ fn a_probe_that_never_ends_loses_its_slot_to_the_probe_deadline() {
     assert!(poll(&mut service.call(Ask::Succeed)).is_ready(), "rejected");
     assert_eq!(state(&circuit), State::HalfOpen);
     clock.advance(TICK);
-    assert!(matches!(ask(&mut service, Ask::Succeed), Some(Err(_))));
-    assert!(matches!(last_edge(&circuit).0, Reason::ProbeOverdue { .. }));
-    // What becomes of it later is of an era that is over.
+    assert!(matches!(ask(&mut service, Ask::Succeed), Some(Ok(_))), "the slot is free");
+    // The circuit is still half-open, or closed by the success of the other call.
     assert!(poll(&mut probe).is_pending());
     drop(probe);
-    assert_eq!(circuit.status().totals.stale, 1);
-    assert_eq!(circuit.status().attempt, 2, "it reopened once");
+    assert_eq!(circuit.status().attempt, 1, "it did not reopen");
 }
 
 #[test]
@@ -227,24 +225,23 @@ fn a_probe_that_was_forgotten_loses_its_slot_to_the_probe_deadline() {
     std::mem::forget(take_probe(&circuit));
     assert!(circuit.try_acquire().is_err());
     clock.advance(30 * SECOND);
-    assert!(circuit.try_acquire().is_err());
-    assert!(matches!(last_edge(&circuit).0, Reason::ProbeOverdue { .. }));
-    clock.advance(MINUTE);
     take_probe(&circuit).success();
     assert_eq!(state(&circuit), State::Closed);
 }
 
 #[test]
-fn a_late_success_of_an_overdue_probe_closes_nothing() {
+fn a_late_success_of_an_overdue_probe_counts() {
     let clock = MockClock::new();
     let circuit = circuit(&clock);
     trip(&circuit);
     clock.advance(MINUTE);
     let probe = take_probe(&circuit);
     clock.advance(30 * SECOND);
-    assert!(circuit.try_acquire().is_err());
+    let next = take_probe(&circuit);
     probe.success();
-    assert_eq!(state(&circuit), State::Open);
+    assert_eq!(state(&circuit), State::Closed);
+    next.success();
+    assert_eq!(circuit.totals().stale, 1, "the other probe outlived the era");
 }
 
 fn service(circuit: &Circuit) -> CircuitBreaker<Strict> {

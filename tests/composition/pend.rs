@@ -8,11 +8,11 @@ use std::time::Duration;
 use tower::{Layer, Service, ServiceExt};
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::clock::{Clock, TokioClock};
-use tower_circuit_breaker::state::{Reason, RejectReason};
+use tower_circuit_breaker::state::RejectReason;
 use tower_circuit_breaker::{Circuit, CircuitBreaker, CircuitBreakerLayer, Rejected, State, WhenOpen};
 use tower_test::mock::Spawn;
 
-use crate::parts::{Ask, Count, MINUTE, Strict, circuit, last_edge, operator, settings, state, take_probe, trip};
+use crate::parts::{Ask, Count, MINUTE, Strict, circuit, operator, settings, state, take_probe, trip};
 
 fn pending(circuit: &Circuit) -> CircuitBreaker<Strict> {
     CircuitBreakerLayer::new(circuit).when_open(WhenOpen::Pend).layer(Strict::default())
@@ -127,11 +127,7 @@ async fn the_probe_deadline_wakes_it_when_a_probe_hangs() {
     tokio::time::advance(MINUTE / 2).await;
     assert!(service.is_woken(), "without it, a probe that hangs would be the last call ever");
     assert!(is_ready(&mut service));
-    assert!(service.call(Ask::Succeed).await.is_err());
-    assert!(matches!(last_edge(&circuit).0, Reason::ProbeOverdue { .. }), "the call has found it out");
-    assert!(!is_ready(&mut service));
-    tokio::time::advance(MINUTE).await;
-    assert!(service.is_woken() && is_ready(&mut service));
+    assert!(service.call(Ask::Succeed).await.is_ok(), "the probe that hangs has given its slot back");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! Half-open: threads enter the state once, no slot is taken twice or lost, and no straggler changes a later era.
 
 use super::*;
+use crate::circuit::probes::{Judged, Probe};
 use crate::state::RejectReason;
 
 #[test]
@@ -22,7 +23,7 @@ fn loom_callers_past_the_deadline_make_one_transition() {
 fn loom_callers_past_the_deadline_find_every_slot() {
     for begin in [past_deadline, held_no_longer] {
         in_every_order(move || {
-            let circuit = circuit(rules().probes_in_flight(2));
+            let circuit = circuit(rules().probes_in_flight(2).probes(2));
             begin(&circuit);
             let both = acquire_two(&circuit);
             assert!(matches!(both, [Ok(_), Ok(_)]), "two slots, two probes: {both:?}");
@@ -69,7 +70,10 @@ fn loom_a_stragglers_probe_frees_no_later_slot() {
         let (_, held) = beside(|| drop(straggler), half_open_again);
         assert_eq!(circuit.inner().probes.in_flight(3), 1, "the slot is taken");
         drop(held);
-        assert!(circuit.inner().probes.occupancy(3, Tick::ZERO).any_free, "and freed by its own probe");
+        assert!(
+            circuit.inner().probes.occupancy(3, Tick::ZERO, &circuit.config().probes).any_free,
+            "and freed by its own probe"
+        );
     });
 }
 
@@ -87,6 +91,57 @@ fn loom_a_stragglers_probe_stays_out_of_the_next_verdict() {
         assert_eq!(era_and_state(&circuit), (3, State::HalfOpen), "one success of two");
         assert_eq!(circuit.inner().probes.verdict(3).successes, 1);
     });
+}
+
+#[test]
+fn loom_a_round_admits_no_more_probes_than_its_verdict_can_use() {
+    in_every_order(|| {
+        let circuit = circuit(rules().probes_in_flight(2).probes(2));
+        half_open(&circuit);
+        let first = call(&circuit);
+        let (_, others) = beside(|| first.success(), || acquire_two(&circuit));
+        let admitted = others.iter().flatten().filter(|permit| permit.is_probe()).count();
+        assert_eq!(admitted, 1, "one success is there or under way, and one is missing");
+    });
+}
+
+#[test]
+fn loom_an_overdue_slot_is_given_back_once() {
+    in_every_order(|| {
+        let circuit = half_open_with_an_overdue_probe().0;
+        let its = circuit.clone();
+        let (one, other) = beside(move || take_late(&its), || take_late(&circuit));
+        let taken = usize::from(one.is_some()) + usize::from(other.is_some());
+        assert_eq!((taken, circuit.inner().probes.in_flight(2)), (1, 1));
+    });
+}
+
+#[test]
+fn loom_the_late_end_of_an_overdue_probe_frees_no_slot_of_another() {
+    in_every_order(|| {
+        let (circuit, overdue) = half_open_with_an_overdue_probe();
+        let its = circuit.clone();
+        let (next, _) = beside(move || take_late(&its), || circuit.inner().probes.end(2, overdue, Judged::Success));
+        let probes = &circuit.inner().probes;
+        assert_eq!(probes.verdict(2).successes, 1, "the late success counts");
+        assert_eq!(probes.in_flight(2), usize::from(next.is_some()));
+        // One probe at a time, whichever of the two was first.
+        assert_eq!(take_late(&circuit).is_some(), next.is_none());
+    });
+}
+
+fn half_open_with_an_overdue_probe() -> (Circuit, Probe) {
+    let circuit = circuit(rules().probes(3));
+    half_open(&circuit);
+    let overdue = circuit.inner().probes.take(2, Tick::ZERO, &circuit.inner().config.probes);
+    (circuit, overdue.expect("a slot is free"))
+}
+
+/// Takes back the slots that are overdue after a minute, and takes one.
+fn take_late(circuit: &Circuit) -> Option<Probe> {
+    let (late, inner) = (Tick::from_nanos(60_000_000_000), circuit.inner());
+    inner.probes.reclaim(2, late, inner.config.probes.deadline);
+    inner.probes.take(2, late, &inner.config.probes)
 }
 
 /// Forces the circuit open for no time at all.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::clock::MockClock;
 use tower_circuit_breaker::config::Recovery;
-use tower_circuit_breaker::state::{Mode, Reason};
+use tower_circuit_breaker::state::{Mode, Reason, Snapshot};
 use tower_circuit_breaker::{Circuit, Failure, OpenDuration, State};
 
 use crate::rig::{
@@ -191,4 +191,31 @@ fn under_manual_recovery_a_hold_ends_in_the_state_beneath_it() {
     clock.advance(secs(1_000_000));
     assert_eq!(reject(&circuit).retry_after(), None, "it had opened by itself, and nobody has reset it");
     assert_eq!((circuit.status().mode, state(&circuit)), (Mode::Automatic, State::Open));
+}
+
+#[test]
+fn a_night_of_openings_is_forgotten_as_soon_as_a_short_outage() {
+    let (circuit, clock) = rig(|settings| settings);
+    let first = open(&circuit).unwrap();
+    clock.advance(first);
+    // Eight hours of failed probes.
+    for _ in 0..480 {
+        fail(&circuit, 1);
+        clock.advance(reject(&circuit).retry_after().unwrap());
+    }
+    assert_eq!(circuit.status().attempt, 5, "the fifth opening lasts 60 s, and a sixth would last no longer");
+    succeed(&circuit, 3);
+    clock.advance(secs(5 * 60));
+    assert_eq!(open(&circuit), Some(secs(5)), "five minutes later");
+}
+
+#[test]
+fn restored_attempts_are_no_more_than_the_circuit_would_count() {
+    let (circuit, clock) = rig(|settings| settings);
+    let mut snapshot = Snapshot::closed();
+    snapshot.attempt = 484;
+    circuit.adopt(&snapshot, Reason::Restored);
+    assert_eq!(circuit.status().attempt, 5);
+    clock.advance(secs(5 * 60));
+    assert_eq!(open(&circuit), Some(secs(5)));
 }

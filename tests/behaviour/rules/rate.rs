@@ -3,9 +3,9 @@
 use std::thread;
 
 use tower_circuit_breaker::state::Reason;
-use tower_circuit_breaker::{Circuit, Outcome, State, Window};
+use tower_circuit_breaker::{Circuit, Failure, Outcome, State, Window};
 
-use crate::rig::{NANO, call, fail, no_rules, rig, secs, state, succeed, weighing, why};
+use crate::rig::{NANO, admit, call, fail, millis, no_rules, rig, secs, state, succeed, weighing, why};
 
 #[test]
 fn a_rate_trips_when_it_is_met_exactly() {
@@ -70,6 +70,30 @@ fn a_time_window_expires_also_when_it_is_only_read() {
     assert_eq!(circuit.status().failure_rate, Some(1.0));
     clock.advance(secs(1));
     assert_eq!((circuit.status().tally.calls(), circuit.status().failure_rate), (0, None), "ten seconds later");
+}
+
+#[test]
+fn a_rate_waits_for_a_second_and_not_for_a_bucket_of_any_length() {
+    for (window, wait) in [(1, millis(100)), (10, secs(1)), (60, secs(1)), (600, secs(1)), (3_600, secs(1))] {
+        for slow in [false, true] {
+            let (circuit, clock) = rig(|settings| {
+                let settings = no_rules(settings).window(Window::time(secs(window)));
+                if slow { settings.slow_call_rate(0.5).slower_than(millis(10)) } else { settings.failure_rate(0.5) }
+            });
+            let begun: Vec<_> = (0..20).map(|_| admit(&circuit)).collect();
+            clock.advance(wait - millis(1));
+            begun.into_iter().for_each(|permit| if slow { permit.success() } else { permit.failure(Failure::hard()) });
+            assert_eq!(state(&circuit), State::Closed, "{window} s, slow: {slow}: a young window");
+            let last = admit(&circuit);
+            clock.advance(millis(10));
+            if slow {
+                last.success()
+            } else {
+                last.failure(Failure::hard())
+            }
+            assert_eq!(state(&circuit), State::Open, "{window} s, slow: {slow}");
+        }
+    }
 }
 
 #[test]

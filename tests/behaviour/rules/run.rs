@@ -12,7 +12,7 @@ fn a_run_of_failures_trips_at_its_limit_and_not_one_below() {
     fail(&circuit, 4);
     assert_eq!(state(&circuit), State::Closed, "four of five");
     fail(&circuit, 1);
-    assert_eq!(why(&circuit), Reason::ConsecutiveFailures { score: 5.0, limit: 5.0 });
+    assert_eq!(why(&circuit), Reason::ConsecutiveFailures { score: 5.0, limit: 5.0, set: 5.0 });
     assert_eq!(reject(&circuit).why().map(|edge| edge.reason), Some(why(&circuit)), "the caller hears it too");
 }
 
@@ -43,25 +43,25 @@ fn time_does_not_age_a_run() {
 #[test]
 fn beside_a_rate_rule_a_run_must_reach_min_calls_once_the_window_holds_them() {
     // The clock stands still, so that the window is too young for the rate to trip.
-    let (circuit, _) = rig(|settings| settings.consecutive_failures(5).min_calls(20));
+    let (circuit, _) = rig(|settings| settings.consecutive_failures_raised_at_traffic(5).min_calls(20));
     succeed(&circuit, 15);
     fail(&circuit, 19);
     assert_eq!(state(&circuit), State::Closed, "at the fifth failure the window held twenty calls");
     fail(&circuit, 1);
-    assert_eq!(why(&circuit), Reason::ConsecutiveFailures { score: 20.0, limit: 20.0 });
+    assert_eq!(why(&circuit), Reason::ConsecutiveFailures { score: 20.0, limit: 20.0, set: 5.0 });
 }
 
 #[test]
 fn while_the_window_holds_less_than_min_calls_a_run_needs_no_more_than_its_limit() {
-    let (circuit, _) = rig(|settings| settings.consecutive_failures(5).min_calls(20));
+    let (circuit, _) = rig(|settings| settings.consecutive_failures_raised_at_traffic(5).min_calls(20));
     succeed(&circuit, 14);
     fail(&circuit, 5);
-    assert_eq!(why(&circuit), Reason::ConsecutiveFailures { score: 5.0, limit: 5.0 }, "nineteen calls");
+    assert_eq!(why(&circuit), Reason::ConsecutiveFailures { score: 5.0, limit: 5.0, set: 5.0 }, "nineteen calls");
 }
 
 #[test]
 fn once_the_calls_have_left_the_window_a_run_needs_no_more_than_its_limit() {
-    let (circuit, clock) = rig(|settings| settings.consecutive_failures(5).min_calls(20));
+    let (circuit, clock) = rig(|settings| settings.consecutive_failures_raised_at_traffic(5).min_calls(20));
     succeed(&circuit, 100);
     clock.advance(secs(10));
     fail(&circuit, 5);
@@ -74,14 +74,46 @@ fn a_limit_above_min_calls_stays_the_limit_of_a_run() {
     fail(&circuit, 29);
     assert_eq!(state(&circuit), State::Closed);
     fail(&circuit, 1);
-    assert_eq!(why(&circuit), Reason::ConsecutiveFailures { score: 30.0, limit: 30.0 });
+    assert_eq!(why(&circuit), Reason::ConsecutiveFailures { score: 30.0, limit: 30.0, set: 30.0 });
 }
 
 #[test]
-fn with_always_or_without_a_rate_rule_a_run_trips_at_its_limit_whatever_the_window_holds() {
-    for (circuit, _) in [rig(ConfigBuilder::always), rig(ConfigBuilder::without_failure_rate)] {
+fn a_number_of_consecutive_failures_that_is_set_is_the_limit_at_any_traffic() {
+    let set: [fn(ConfigBuilder) -> ConfigBuilder; 3] = [
+        |settings| settings.consecutive_failures(5),
+        |settings| settings.consecutive_failures(5).slow_call_rate(0.5).slower_than(secs(1)),
+        // The limit of the default has no rate rule that could judge in its place.
+        ConfigBuilder::without_failure_rate,
+    ];
+    for change in set {
+        let (circuit, _) = rig(change);
         succeed(&circuit, 1_000);
-        fail(&circuit, 5);
-        assert_eq!(why(&circuit), Reason::ConsecutiveFailures { score: 5.0, limit: 5.0 });
+        fail(&circuit, 4);
+        assert_eq!(state(&circuit), State::Closed);
+        fail(&circuit, 1);
+        assert_eq!(why(&circuit), Reason::ConsecutiveFailures { score: 5.0, limit: 5.0, set: 5.0 });
     }
+}
+
+#[test]
+fn the_later_of_two_run_limits_is_the_limit() {
+    let (circuit, _) = rig(|settings| settings.consecutive_failures(3).consecutive_failures_raised_at_traffic(4));
+    succeed(&circuit, 100);
+    fail(&circuit, 19);
+    assert_eq!(state(&circuit), State::Closed, "raised");
+    let (circuit, _) = rig(|settings| settings.consecutive_failures_raised_at_traffic(4).consecutive_failures(3));
+    succeed(&circuit, 100);
+    fail(&circuit, 3);
+    assert_eq!(state(&circuit), State::Open, "as it was set last");
+}
+
+#[test]
+fn a_reason_names_the_number_that_was_set_and_why_another_one_was_the_limit() {
+    let (circuit, _) = rig(|settings| settings);
+    succeed(&circuit, 20);
+    fail(&circuit, 20);
+    assert_eq!(
+        why(&circuit).to_string(),
+        "failures in a row weighed 20.0, the limit is 20.0, raised from 5.0 to min_calls at traffic"
+    );
 }

@@ -37,6 +37,10 @@ pub(super) struct Model {
     /// Every permit that has not ended, oldest first.
     permits: Vec<Permit>,
     attempt: u32,
+    /// The half-open eras in a row that ended without a success, because a probe was overdue.
+    rounds_in_vain: u32,
+    /// The probes of each era that ended without a verdict, or gave their slots back, oldest first.
+    without: Vec<(u64, Gap)>,
     /// How long the last opening was, and in which era.
     last_open: u64,
     opened_in: u64,
@@ -50,6 +54,15 @@ struct Permit {
     era: u64,
     right: Right,
     started: u64,
+    /// Whether the probe was overdue when another call came.
+    has_lost_its_slot: bool,
+}
+
+/// A probe that says nothing of the service by its end.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Gap {
+    Ended,
+    Overdue,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -96,6 +109,8 @@ impl Model {
             asked: Vec::new(),
             permits: Vec::new(),
             attempt: 0,
+            rounds_in_vain: 0,
+            without: Vec::new(),
             last_open: 0,
             opened_in: 0,
             totals: Totals::default(),
@@ -126,12 +141,12 @@ impl Model {
                 }
                 (_, State::Open) => return self.refuse(RejectReason::Tripped, era.open_until),
                 (_, State::HalfOpen) => {
-                    if let Some(age) = self.overdue() {
-                        self.open_overdue(age, None);
+                    if self.has_overdue() {
+                        self.give_up_or_go_on();
                     } else if self.is_quiet() {
                         let (successes, half_open_for) = (self.verdict().0, self.age());
                         self.enter(State::Closed, era.mode, Reason::QuietService { successes, half_open_for });
-                    } else if self.has_free_slot() {
+                    } else if self.can_use_another() {
                         return Ok(self.permit(Right::Probe));
                     } else {
                         return self.refuse(RejectReason::HalfOpen, None);
@@ -143,7 +158,7 @@ impl Model {
 
     /// Ends the permit at that place among those that have not ended.
     pub(super) fn end(&mut self, permit: usize, ending: Ending) {
-        let Permit { era, right, started } = self.permits[permit];
+        let Permit { era, right, started, has_lost_its_slot } = self.permits.remove(permit);
         let took = self.now - started;
         let ended = self.judged(ending, took);
         match ended {
@@ -156,10 +171,8 @@ impl Model {
             Right::Uncounted => {}
             Right::Counted | Right::Probe if era != self.era().number => self.totals.stale += 1,
             Right::Counted => self.count(ended, took),
-            Right::Probe => self.judge(ended),
+            Right::Probe => self.judge(ended, took, has_lost_its_slot),
         }
-        // After the verdict: until then the probe is among those under way.
-        self.permits.remove(permit);
     }
 
     /// Adopts what the circuit already is, in a record of another generation.
@@ -174,13 +187,17 @@ impl Model {
         match era.state {
             State::Closed => {
                 due.extend(width(settings).map(|width| era.began + width.div_ceil(NANOS_PER_MILLI)));
+                due.push(era.began + 1_000);
                 due.extend((1..=2).map(|times| (self.now + times * self.last_open).saturating_sub(self.closed_for())));
                 let of_the_era = self.seen.iter().filter(|seen| seen.era == era.number);
                 let oldest_and_latest = of_the_era.clone().take(1).chain(of_the_era.rev().take(1));
                 due.extend(oldest_and_latest.filter_map(|seen| leaves(settings, seen.at)));
             }
             State::Open => due.extend(era.open_until),
-            State::HalfOpen => due.extend([era.began + settings.probe_deadline, era.began + settings.quiet_after]),
+            State::HalfOpen => {
+                due.extend([era.began + settings.probe_deadline, era.began + settings.quiet_after]);
+                due.push(era.began + self.patience());
+            }
         }
         for permit in &self.permits {
             due.push(permit.started + settings.probe_deadline);
@@ -193,7 +210,7 @@ impl Model {
     }
 
     fn permit(&mut self, right: Right) -> bool {
-        self.permits.push(Permit { era: self.era().number, right, started: self.now });
+        self.permits.push(Permit { era: self.era().number, right, started: self.now, has_lost_its_slot: false });
         right == Right::Probe
     }
 

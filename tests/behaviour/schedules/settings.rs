@@ -18,7 +18,7 @@ pub(super) struct Settings {
     pub(super) failure_rate: Option<Share>,
     pub(super) min_calls: u32,
     pub(super) consecutive_failures: Option<u32>,
-    pub(super) always: bool,
+    pub(super) raised_at_traffic: bool,
     /// In quarters of a hard failure.
     pub(super) failure_score: Option<u32>,
     pub(super) slow: Option<(Share, u64)>,
@@ -77,12 +77,11 @@ impl Settings {
         if let Some(rate) = self.failure_rate {
             builder = builder.failure_rate(rate.to_f64());
         }
-        if let Some(n) = self.consecutive_failures {
-            builder = builder.consecutive_failures(n);
-        }
-        if self.always {
-            builder = builder.always();
-        }
+        builder = match self.consecutive_failures {
+            Some(n) if self.raised_at_traffic => builder.consecutive_failures_raised_at_traffic(n),
+            Some(n) => builder.consecutive_failures(n),
+            None => builder,
+        };
         if let Some(quarters) = self.failure_score {
             builder = builder.failure_score(f64::from(quarters) / 4.0);
         }
@@ -115,6 +114,15 @@ impl Share {
 }
 
 impl Open {
+    /// Returns the attempt from which an opening is no longer than the last one, if the circuit can know it.
+    pub(super) fn last_attempt(&self) -> u32 {
+        match self {
+            Self::Fixed(_) => 1,
+            Self::Doubling { max, .. } => (1..).find(|attempt| self.of(*attempt) == *max).expect("it doubles"),
+            Self::Listed(_) => u32::MAX,
+        }
+    }
+
     fn to_setting(&self) -> OpenDuration {
         match self.clone() {
             Self::Fixed(open) => OpenDuration::fixed(millis(open)),
@@ -170,7 +178,8 @@ pub(super) fn settings() -> impl Strategy<Value = Settings> {
         prop_oneof![6 => Just(false), 1 => Just(true)],
     );
     (rules, recovery, rest).prop_map(|(rules, recovery, rest)| {
-        let (window, failure_rate, min_calls, consecutive_failures, always, failure_score, slow, any) = rules;
+        let (window, failure_rate, min_calls, consecutive_failures, raised_at_traffic, failure_score, slow, any) =
+            rules;
         let (open_for, recovery, probes, probes_in_flight, probe_failures_tolerated, deadline, quiet) = recovery;
         let (cancelled_counts_after, sharded, shadow) = rest;
         // A ring that never holds enough is refused by the builder.
@@ -183,7 +192,7 @@ pub(super) fn settings() -> impl Strategy<Value = Settings> {
             failure_rate,
             min_calls: min_calls.min(most),
             consecutive_failures,
-            always,
+            raised_at_traffic,
             failure_score: failure_score.map(|quarters| quarters.min(most.saturating_mul(4))),
             slow,
             trip_on_any_outcome: any,

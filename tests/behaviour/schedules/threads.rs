@@ -134,7 +134,7 @@ fn a_call_does_not_wait_for_a_transition_of_another_thread() {
             secs(5)
         });
         let (circuit, _) = rig(|settings| {
-            let settings = settings.consecutive_failures(1).always().open_for(open);
+            let settings = settings.consecutive_failures(1).open_for(open);
             if sharded { settings.sharded() } else { settings }
         });
         thread::scope(|scope| {

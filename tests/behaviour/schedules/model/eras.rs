@@ -70,7 +70,7 @@ impl Model {
 
     /// Opens the circuit by itself.
     pub(super) fn open(&mut self, reason: Reason, failure: Option<FailureKind>) {
-        self.attempt += 1;
+        self.attempt = (self.attempt + 1).min(self.settings.open_for.last_attempt());
         let era = *self.era();
         let asked = self.asked.iter().rfind(|(of, _)| *of == era.number);
         let floor = asked.map_or(0, |(_, until)| until.saturating_sub(self.now));
@@ -92,6 +92,11 @@ impl Model {
 
     /// Begins the next era, of which all is said but its number.
     fn begin(&mut self, next: Era, reason: Reason, failure: Option<FailureKind>) {
+        self.rounds_in_vain = match reason {
+            Reason::NoSuccess { .. } => self.rounds_in_vain + 1,
+            Reason::WaitElapsed { .. } | Reason::NoVerdict { .. } => self.rounds_in_vain,
+            _ => 0,
+        };
         let from = *self.era();
         let beneath = if next.is_hold() { from.beneath } else { next.mode };
         let next = Era { number: from.number + 1, beneath, began: self.now, rejected: 0, ..next };

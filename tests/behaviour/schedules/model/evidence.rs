@@ -56,13 +56,13 @@ pub(super) fn met(settings: &Settings, sums: Sums, run: u64, age: u64) -> Option
     let Sums { calls, units, slow } = sums;
     let enough = calls >= u64::from(settings.min_calls);
     if let Some(n) = settings.consecutive_failures {
-        let longer = settings.has_rate() && !settings.always && enough;
+        let longer = settings.has_rate() && settings.raised_at_traffic && enough;
         let limit = if longer { n.max(settings.min_calls) } else { n };
         if run >= u64::from(limit) * 256 {
-            return Some(Reason::ConsecutiveFailures { score: score(run), limit: f64::from(limit) });
+            return Some(Reason::ConsecutiveFailures { score: score(run), limit: f64::from(limit), set: f64::from(n) });
         }
     }
-    let ripe = enough && width(settings).is_none_or(|width| nanos(age) >= width);
+    let ripe = enough && width(settings).is_none_or(|width| nanos(age) >= width || age >= 1_000);
     let reaches = |part: u64, limit: Share| part * u64::from(limit.of) >= u64::from(limit.part) * calls * 256;
     if let Some(limit) = settings.failure_rate.filter(|limit| ripe && reaches(units, *limit)) {
         let (rate, limit, score) = (rate(units, calls), limit.to_f64(), score(units));

@@ -1,55 +1,87 @@
 //! Half-open: probes, their verdict, and the deadlines that end it without one.
 
-use std::time::Duration;
-
 use tower_circuit_breaker::outcome::FailureKind;
 use tower_circuit_breaker::state::{Reason, State};
 
-use super::{Ended, Model, Permit, Right};
+use super::{Ended, Gap, Model, Permit, Right};
 use crate::rig::millis;
 
 impl Model {
     /// Takes the end of a probe into the verdict.
-    pub(super) fn judge(&mut self, ended: Ended) {
+    pub(super) fn judge(&mut self, ended: Ended, took: u64, had_lost_its_slot: bool) {
         self.listen(ended);
-        // Before all: what counts as failed cannot be closed over by the success of another.
-        if let Some(age) = self.overdue() {
-            return self.open_overdue(age, ended.failure());
-        }
         let (era, mode, half_open_for) = (self.era().number, self.era().mode, self.age());
+        let is_slow = self.settings.slow.is_some_and(|(_, slower_than)| took >= slower_than);
+        let failure = match ended {
+            Ended::Failure { kind, .. } => Some(kind),
+            Ended::Success if is_slow => Some(FailureKind::Slow),
+            Ended::Success | Ended::Ignored | Ended::Cancelled => None,
+        };
         match ended {
-            Ended::Success => {
-                self.verdicts.push((era, true));
-                let (successes, _) = self.verdict();
-                if successes >= self.settings.probes {
-                    self.enter(State::Closed, mode, Reason::ProbesPassed { successes, half_open_for });
-                }
+            Ended::Success | Ended::Failure { .. } => self.verdicts.push((era, failure.is_none())),
+            Ended::Ignored | Ended::Cancelled if had_lost_its_slot => {}
+            Ended::Ignored | Ended::Cancelled => self.without.push((era, Gap::Ended)),
+        }
+        let ((successes, failures), tolerated) = (self.verdict(), self.settings.probe_failures_tolerated);
+        if failures > tolerated {
+            self.open(Reason::ProbeFailed { failures, tolerated, successes }, failure);
+        } else if successes >= self.settings.probes {
+            self.enter(State::Closed, mode, Reason::ProbesPassed { successes, half_open_for });
+        } else if half_open_for < millis(self.settings.probe_deadline) || self.gaps() == 0 {
+            // Too early to give up, or nothing is missing.
+        } else if (successes, failures) == (0, 0) {
+            if self.gaps() >= 3 && !self.has_overdue() {
+                self.enter(State::Closed, mode, Reason::NoVerdict { half_open_for });
             }
-            Ended::Failure { kind, .. } => {
-                self.verdicts.push((era, false));
-                let ((successes, failures), tolerated) = (self.verdict(), self.settings.probe_failures_tolerated);
-                if failures > tolerated {
-                    self.open(Reason::ProbeFailed { failures, tolerated, successes }, Some(kind));
-                }
-            }
-            Ended::Ignored | Ended::Cancelled if half_open_for >= self.waits_for_a_verdict() => {
-                self.open(Reason::NoVerdict { half_open_for }, None);
-            }
-            Ended::Ignored | Ended::Cancelled => {}
+        } else if failures > 0 && (successes == 0 || half_open_for >= millis(self.settings.quiet_after)) {
+            self.open(Reason::NoVerdict { half_open_for }, None);
         }
     }
 
-    pub(super) fn open_overdue(&mut self, age: Duration, failure: Option<FailureKind>) {
-        self.open(Reason::ProbeOverdue { age, deadline: millis(self.settings.probe_deadline) }, failure);
+    /// Opens the circuit if there was no verdict for too long, or else takes the slots of overdue probes back.
+    pub(super) fn give_up_or_go_on(&mut self) {
+        let half_open_for = self.age();
+        if self.verdict().0 == 0 && half_open_for >= millis(self.patience()) {
+            return self.open(Reason::NoSuccess { half_open_for }, None);
+        }
+        let is_mixed = self.verdict().0 > 0 && self.verdict().1 > 0;
+        if is_mixed && half_open_for >= millis(self.patience().max(self.settings.quiet_after)) {
+            return self.open(Reason::NoVerdict { half_open_for }, None);
+        }
+        let (era, now, deadline) = (self.era().number, self.now, self.settings.probe_deadline);
+        for permit in &mut self.permits {
+            if permit.right == Right::Probe && permit.era == era && now - permit.started >= deadline {
+                permit.has_lost_its_slot = true;
+            }
+        }
+        self.without.push((era, Gap::Overdue));
     }
 
-    /// Returns the probes of this era that have not ended.
+    /// Returns how long the circuit is half-open without a success before an overdue probe opens it, in milliseconds.
+    pub(super) fn patience(&self) -> u64 {
+        self.settings.probe_deadline * (2 << self.rounds_in_vain.min(5))
+    }
+
+    /// Returns the probes of this era that have their slots.
     pub(super) fn in_flight(&self) -> impl Iterator<Item = &Permit> {
-        self.permits.iter().filter(|permit| permit.right == Right::Probe && permit.era == self.era().number)
+        let era = self.era().number;
+        self.permits
+            .iter()
+            .filter(move |permit| permit.right == Right::Probe && permit.era == era && !permit.has_lost_its_slot)
     }
 
-    pub(super) fn has_free_slot(&self) -> bool {
-        self.in_flight().count() < usize::try_from(self.settings.probes_in_flight).expect("small")
+    pub(super) fn can_use_another(&self) -> bool {
+        let (successes, failures) = self.verdict();
+        let under_way = u32::try_from(self.in_flight().count()).expect("small");
+        let useful = self.settings.probes + self.settings.probe_failures_tolerated;
+        under_way < self.settings.probes_in_flight + self.gaps().min(2) && under_way + successes + failures < useful
+    }
+
+    /// Returns the number of probes that ended without a verdict since one was overdue.
+    fn gaps(&self) -> u32 {
+        let era = self.era().number;
+        let gaps = self.without.iter().rev().take_while(|gap| **gap == (era, Gap::Ended));
+        u32::try_from(gaps.count()).expect("small")
     }
 
     /// Returns the successes and failures of the probes of this era.
@@ -60,25 +92,13 @@ impl Model {
         (count(true), count(false))
     }
 
-    /// Returns the age of the oldest probe that has not ended, if it should have.
-    pub(super) fn overdue(&self) -> Option<Duration> {
-        let oldest = self.in_flight().map(|probe| millis(self.now - probe.started)).max()?;
-        Some(oldest).filter(|age| *age >= millis(self.settings.probe_deadline))
+    /// Returns whether a probe takes too long.
+    pub(super) fn has_overdue(&self) -> bool {
+        self.in_flight().any(|probe| self.now - probe.started >= self.settings.probe_deadline)
     }
 
     pub(super) fn is_quiet(&self) -> bool {
         let (successes, failures) = self.verdict();
         successes > 0 && failures == 0 && self.age() >= millis(self.settings.quiet_after)
-    }
-
-    fn waits_for_a_verdict(&self) -> Duration {
-        let (deadline, quiet_after) = (millis(self.settings.probe_deadline), millis(self.settings.quiet_after));
-        match self.verdict() {
-            (0, _) => deadline,
-            // The next admission closes it, once it has been quiet for long enough.
-            (_, 0) => Duration::MAX,
-            // The design says only that it must end.
-            _ => deadline.max(quiet_after),
-        }
     }
 }
