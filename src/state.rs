@@ -207,6 +207,8 @@ pub struct Transition {
     pub bypassed: bool,
     /// The id of the order, if an operator acted through a registry.
     pub order: Option<Arc<str>>,
+    /// The target of a reset, which other instances follow. A healthy circuit stays closed itself.
+    pub(crate) resets_to: Option<order::To>,
 }
 
 /// The state of a circuit that a restart should restore. [`Circuit::snapshot`](crate::Circuit::snapshot) returns a

@@ -45,6 +45,7 @@ impl From<Refused> for Problem {
             Refused::Stale { .. } => (StatusCode::CONFLICT, "stale"),
             Refused::Superseded { .. } => (StatusCode::CONFLICT, "superseded"),
             Refused::NothingHeld { .. } => (StatusCode::CONFLICT, "nothing_held"),
+            Refused::NothingToReset { .. } => (StatusCode::CONFLICT, "nothing_to_reset"),
             Refused::Expired => (StatusCode::CONFLICT, "expired"),
             Refused::Unwritable { .. } => (StatusCode::CONFLICT, "unwritable"),
             Refused::Corrupt { .. } => (StatusCode::CONFLICT, "corrupt"),

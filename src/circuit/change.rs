@@ -19,6 +19,7 @@ use crate::clock::Tick;
 use crate::config::{LONGEST_RETRY_AFTER, Recovery};
 use crate::event::Event;
 use crate::outcome::FailureKind;
+use crate::state::order::To;
 use crate::state::{Act, Generation, Mode, Reason, Standing, State, Transition};
 use crate::sync::{MutexGuard, Relaxed, Release};
 use crate::window::Tally;
@@ -43,6 +44,8 @@ pub(super) struct Plan {
     pub(super) tripped_for: Option<Duration>,
     /// The id of the operator's order.
     pub(super) order: Option<Arc<str>>,
+    /// The target of a reset, also of one that leaves a healthy circuit closed.
+    pub(super) resets_to: Option<To>,
 }
 
 impl Plan {
@@ -60,6 +63,7 @@ impl Plan {
             successes: 0,
             tripped_for: None,
             order: None,
+            resets_to: None,
         }
     }
 }
@@ -90,8 +94,8 @@ impl Inner {
 
     /// Writes the data of the next era, publishes the word, and releases the lock.
     fn enter(&self, mut cold: MutexGuard<'_, Cold>, from: Word, plan: Plan) -> Transition {
-        let Plan { standing, reason, now, open_until, hold_until, failure, run, tally, successes, tripped_for, order } =
-            plan;
+        let Plan { standing, reason, now, open_until, hold_until, failure, run, tally, .. } = plan;
+        let Plan { successes, tripped_for, order, resets_to, .. } = plan;
         let to = from.next(standing);
         let rejected = self.rejected();
         let ends = match standing {
@@ -125,6 +129,7 @@ impl Inner {
             rejected: rejected.saturating_sub(cold.rejected_before),
             bypassed: to.bypassed(),
             order,
+            resets_to,
         };
         if !standing.is_tripped() {
             cold.rejected_before = rejected;

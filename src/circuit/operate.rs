@@ -54,13 +54,20 @@ impl Circuit {
         self.act(order).ok().flatten().expect("a direct act has no id, and is refused only if it resumes")
     }
 
+    /// Returns true if the circuit is closed in its configured mode, so that a reset has nothing to change.
+    #[cfg(feature = "store")]
+    pub(crate) fn is_undisturbed(&self) -> bool {
+        let inner = self.inner();
+        inner.is_undisturbed(inner.load())
+    }
+
     /// Carries out an order. `None`: it was carried out before.
     ///
     /// The order is judged under the lock, so that of two orders on what was seen only one is carried out.
     ///
     /// # Errors
     ///
-    /// [`Refused::Stale`], [`Refused::Cooldown`] or [`Refused::NothingHeld`].
+    /// [`Refused::Stale`], [`Refused::NothingToReset`], [`Refused::Cooldown`] or [`Refused::NothingHeld`].
     pub(crate) fn act(&self, order: &Order) -> Result<Option<Transition>, Refused> {
         let inner = self.inner();
         let mut verdict = Ok(false);
@@ -82,7 +89,13 @@ impl Inner {
             latest: cold.latest(),
             cooldown: self.cooldown(cold, now).unwrap_or_default(),
             held: word.mode() != Mode::Automatic,
+            undisturbed: self.is_undisturbed(word) && cold.past().is_none_or(|past| past.tripped_elsewhere.is_none()),
         }
+    }
+
+    /// Returns true if the circuit is closed in its configured mode.
+    fn is_undisturbed(&self, word: Word) -> bool {
+        word.standing() == Standing::new(State::Closed, self.config.first_mode())
     }
 
     /// Plans the act of an order that is admissible.
@@ -99,6 +112,8 @@ impl Inner {
                 Mode::Automatic | Mode::Shadow => over(Mode::Automatic),
                 hold @ (Mode::ForcedOpen | Mode::Disabled) => over(cold.beneath(hold)),
             },
+            // The order is for the instances whose circuits are tripped. This one is healthy and stays closed.
+            Act::Reset if id.is_some() && self.is_undisturbed(word) => anew(State::Closed),
             Act::Reset if *to == To::HalfOpen => anew(State::HalfOpen),
             Act::Reset | Act::Forget => {
                 cold.attempt = 0;
@@ -109,6 +124,7 @@ impl Inner {
             plan.hold_until = hold.map_or(Tick::NEVER, |hold| now.saturating_add(hold));
         }
         plan.order.clone_from(id);
+        plan.resets_to = (*act == Act::Reset).then_some(*to);
         plan
     }
 

@@ -40,7 +40,7 @@ pub(super) fn restoration(record: &CircuitRecord, id: &str, config: &Config, now
     snapshot.mode = config.first_mode();
     if let Some(operated) = &record.operator {
         let unknown_here = operated.sequence > acts;
-        if unknown_here && operated.act == Act::Reset && own.is_some() {
+        if unknown_here && operated.act == Act::Reset && own.is_some_and(|entry| entry.state != State::Closed) {
             // The entry is of before the reset.
             let closed = Snapshot::closed();
             snapshot = Snapshot { state: operated.to, generation: snapshot.generation, mode: snapshot.mode, ..closed };

@@ -23,6 +23,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) cooldown: Duration,
     /// True if a resume has a hold or shadow to end.
     pub(crate) held: bool,
+    /// True if the circuit is closed in its configured mode, as far as is known on every instance.
+    pub(crate) undisturbed: bool,
 }
 
 /// Returns true if the order must be carried out, and false if the order was carried out before.
@@ -33,6 +35,7 @@ pub(crate) struct Facts<'a> {
 /// |---|---|---|---|
 /// | known | any | An order of the same id was carried out before. | `Ok(false)` |
 /// | stale | says what its operator [has seen](Order::seen) | The latest change is newer. | [`Refused::Stale`] |
+/// | nothing to reset | a reset | The circuit is closed and not held, on every instance. | [`Refused::NothingToReset`] |
 /// | cooldown | a reset without [`force`](Order::force) | Some of the cooldown is left. | [`Refused::Cooldown`] |
 /// | nothing held | a resume | No hold and no shadow lies over the circuit. | [`Refused::NothingHeld`] |
 /// | otherwise | any | any | `Ok(true)` |
@@ -41,12 +44,17 @@ pub(crate) struct Facts<'a> {
 ///
 /// [`Refused`], as the table says.
 pub(crate) fn admissible(order: &Order, facts: &Facts<'_>) -> Result<bool, Refused> {
-    let Facts { name, known, latest, cooldown, held } = *facts;
+    let Facts { name, known, latest, cooldown, held, undisturbed } = *facts;
     if known {
         return Ok(false);
     }
     if let Some(seen) = order.seen.filter(|seen| *seen < latest) {
         return Err(Refused::Stale { seen, now: latest });
+    }
+    // An order that is given to a circuit directly has no id, and its caller knows the state.
+    if order.act == Act::Reset && undisturbed && order.id.is_some() {
+        // A reset to half-open would reject most calls of a healthy circuit.
+        return Err(Refused::NothingToReset { name: name.to_owned() });
     }
     if order.act == Act::Reset && !order.force && !cooldown.is_zero() {
         return Err(Refused::Cooldown { left: cooldown });
@@ -65,8 +73,14 @@ mod tests {
     use crate::state::order::To;
 
     /// The facts with which every rule but the first one would refuse.
-    const WORST: Facts<'_> =
-        Facts { name: "payments", known: false, latest: Generation::new(7), cooldown: LEFT, held: false };
+    const WORST: Facts<'_> = Facts {
+        name: "payments",
+        known: false,
+        latest: Generation::new(7),
+        cooldown: LEFT,
+        held: false,
+        undisturbed: false,
+    };
     const LEFT: Duration = Duration::from_secs(40);
     const OLD: Generation = Generation::new(6);
 
@@ -112,6 +126,18 @@ mod tests {
         }
         assert_eq!(admissible(&reset().force(), &WORST), Ok(true));
         assert_eq!(admissible(&reset(), &Facts { cooldown: Duration::ZERO, ..WORST }), Ok(true));
+    }
+
+    #[test]
+    fn only_a_reset_needs_a_circuit_that_is_disturbed() {
+        let resting = Facts { undisturbed: true, held: true, ..WORST };
+        for order in orders().map(Order::force) {
+            let nothing = || Err(Refused::NothingToReset { name: "payments".to_owned() });
+            let expected = if order.act == Act::Reset { nothing() } else { Ok(true) };
+            assert_eq!(admissible(&order, &resting), expected, "{order:?}");
+        }
+        let by = By::new("alice", "a test").expect("it is valid");
+        assert_eq!(admissible(&Order { force: true, ..Order::direct(Act::Reset, &by) }, &resting), Ok(true));
     }
 
     #[test]

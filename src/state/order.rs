@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::refused::Refused;
-use super::{Act, By, Generation};
+use super::{Act, By, Generation, State};
 use crate::random;
 
 /// One act on one circuit, with who and why.
@@ -168,6 +168,15 @@ pub enum To {
     HalfOpen,
     /// Close it: whoever resets knows that the service is back.
     Closed,
+}
+
+impl From<To> for State {
+    fn from(to: To) -> Self {
+        match to {
+            To::HalfOpen => Self::HalfOpen,
+            To::Closed => Self::Closed,
+        }
+    }
 }
 
 /// An order to disable that does not say yet for how long.

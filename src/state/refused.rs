@@ -54,6 +54,12 @@ pub enum Refused {
         /// The circuit.
         name: String,
     },
+    /// The circuit is closed everywhere and no operator holds it, so that a reset has nothing to change.
+    #[non_exhaustive]
+    NothingToReset {
+        /// The circuit.
+        name: String,
+    },
     /// The hold was over before the store could be reached; it bound here.
     Expired,
     /// The store is away, and so many rows of the audit wait for it that this one would push out another.
@@ -116,6 +122,13 @@ impl fmt::Display for Refused {
             Self::Superseded { why } => write!(f, "it was overtaken: {why}"),
             Self::NothingHeld { name } => {
                 write!(f, "no override lies over `{}`: there is nothing to resume", name.escape_debug())
+            }
+            Self::NothingToReset { name } => {
+                write!(
+                    f,
+                    "circuit `{}` is closed and no operator holds it, so that a reset changes nothing",
+                    name.escape_debug()
+                )
             }
             Self::Expired => {
                 f.write_str("its time was over before the store could be reached; it bound here meanwhile")

@@ -94,6 +94,7 @@ impl Failure {
             Refused::Stale { .. } => (Code::Refused, "stale"),
             Refused::Superseded { .. } => (Code::Refused, "superseded"),
             Refused::NothingHeld { .. } => (Code::Refused, "nothing_held"),
+            Refused::NothingToReset { .. } => (Code::Refused, "nothing_to_reset"),
             Refused::Corrupt { .. } => (Code::Refused, "corrupt"),
             Refused::Unwritable { .. } => (Code::Refused, "unwritable"),
             _ => (Code::Refused, "refused"),

@@ -7,7 +7,7 @@ use crate::clock::Tick;
 use crate::coordinator::waiters::Fate;
 use crate::record::{CircuitRecord, Operated, OperatorCommand, Timestamp};
 use crate::state::order::Order;
-use crate::state::{Act, By, Transition};
+use crate::state::{Act, By, State, Transition};
 use crate::store::{AuditRow, Etag};
 
 impl Desk {
@@ -27,7 +27,7 @@ impl Desk {
             id,
             replaced,
             act,
-            to: edge.to.state,
+            to: edge.resets_to.map_or(edge.to.state, State::from),
             hold: edge.lasts.filter(|_| matches!(act, Act::Trip | Act::Disable)),
             by: by.clone(),
             age,

@@ -162,7 +162,9 @@ impl Desk {
             age: now.store.since(operated.at),
             ..Order::direct(operated.act, &by)
         };
-        let edge = self.circuit.act(&order).ok().flatten();
+        // A reset is for the instances whose circuits are tripped or held.
+        let undisturbed = operated.act == Act::Reset && self.circuit.is_undisturbed();
+        let edge = if undisturbed { None } else { self.circuit.act(&order).ok().flatten() };
         self.ours.extend(edge.map(|edge| edge.era));
         if operated.act == Act::Reset {
             // What the circuit was before need not be published any more; what others published since is newer than that.

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{Operator, store};
-use crate::circuit::To;
 use crate::keep::Ttl;
 use crate::operation::{Order, Refused};
 use crate::record::{CircuitRecord, Command, Effect, Operated, OperatorCommand, Timestamp, apply};
@@ -112,6 +111,9 @@ impl Operator {
             latest: record.latest(),
             cooldown: tripped_for.map_or(Duration::ZERO, |past| self.cooldown.saturating_sub(past)),
             held: record.held(now).is_some(),
+            undisturbed: record.state == State::Closed
+                && record.held(now).is_none()
+                && record.instances.values().all(|entry| entry.state == State::Closed),
         };
         admissible(order, &facts)
     }
@@ -121,10 +123,7 @@ impl Operator {
             id: order.command_id().to_owned(),
             replaced: Vec::new(),
             act: order.act,
-            to: match order.to {
-                To::HalfOpen => State::HalfOpen,
-                To::Closed => State::Closed,
-            },
+            to: order.to.into(),
             hold: order.hold,
             by: order.by.clone(),
             age: Duration::ZERO,

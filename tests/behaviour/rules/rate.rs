@@ -87,9 +87,9 @@ fn a_rate_waits_for_a_second_and_not_for_a_bucket_of_any_length() {
             let last = admit(&circuit);
             clock.advance(millis(10));
             if slow {
-                last.success()
+                last.success();
             } else {
-                last.failure(Failure::hard())
+                last.failure(Failure::hard());
             }
             assert_eq!(state(&circuit), State::Open, "{window} s, slow: {slow}");
         }

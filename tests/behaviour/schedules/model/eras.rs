@@ -92,11 +92,11 @@ impl Model {
 
     /// Begins the next era, of which all is said but its number.
     fn begin(&mut self, next: Era, reason: Reason, failure: Option<FailureKind>) {
-        self.rounds_in_vain = match reason {
-            Reason::NoSuccess { .. } => self.rounds_in_vain + 1,
-            Reason::WaitElapsed { .. } | Reason::NoVerdict { .. } => self.rounds_in_vain,
-            _ => 0,
-        };
+        if let Reason::NoSuccess { .. } = reason {
+            self.rounds_in_vain += 1;
+        } else if !matches!(reason, Reason::WaitElapsed { .. } | Reason::NoVerdict { .. }) {
+            self.rounds_in_vain = 0;
+        }
         let from = *self.era();
         let beneath = if next.is_hold() { from.beneath } else { next.mode };
         let next = Era { number: from.number + 1, beneath, began: self.now, rejected: 0, ..next };
