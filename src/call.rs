@@ -53,7 +53,9 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         let mut starting = Starting { admission, classifier, call: None, types: PhantomData };
         starting.call = Some(classifier.start(&request));
         let classifier = classifier.clone();
+        let polled = starting.admission.polled();
         let future = begin(request);
+        drop(polled);
         let call = starting.call.take();
         mem::forget(starting);
         (future, Self { permit: admission.permit(), call, classifier, polling: false, types: PhantomData })
@@ -74,7 +76,9 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         let call = Some(classifier.start(&request));
         // `polling` is true from the start, so that a panic of `begin` ends the call as panicked.
         let mut flight = Self { permit, call, classifier: classifier.clone(), polling: true, types: PhantomData };
+        let polled = flight.permit.polled();
         let future = begin(request);
+        drop(polled);
         flight.polling = false;
         (future, flight)
     }
@@ -101,7 +105,9 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     /// because it may be cancelled late.
     #[inline]
     fn poll_unjudged<F: Future>(&mut self, future: Pin<&mut F>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let polled = self.permit.polled();
         let poll = self.run(|| future.poll(context));
+        drop(polled);
         if poll.is_pending() {
             self.permit.begin_waiting();
         }

@@ -61,6 +61,7 @@ mod inner;
 #[cfg(all(test, breaker_loom))]
 mod loom_tests;
 mod mark;
+mod nested;
 mod notify;
 mod operate;
 mod outcomes;
@@ -247,7 +248,7 @@ impl Circuit {
     }
 
     /// Returns true if the circuit is closed in its configured mode, so that no act of an operator is in force.
-    #[cfg(feature = "keyed")]
+    #[cfg(any(feature = "store", feature = "keyed"))]
     pub(crate) fn is_at_rest(&self) -> bool {
         self.inner().load().standing() == Standing::new(State::Closed, self.config().first_mode())
     }

@@ -26,7 +26,7 @@
 //! for config in settings.circuits() {
 //!     registry.circuit(config)?;
 //! }
-//! A name without a table in the file gets the defaults.
+//! // A name without a table in the file gets the defaults.
 //! let orders = registry.circuit(settings.circuit("orders")?)?;
 //! # assert_eq!(registry.circuits().len(), 4);
 //! # assert_eq!(settings.persistence().map(|kept| kept.ttl_open("payments").as_secs()), Some(48 * 3600));

@@ -28,3 +28,15 @@ pub(crate) fn shipped(label: Option<&Arc<str>>) -> Vec<Arc<dyn Observer>> {
         Arc::new(tracing::TracingObserver::new()),
     ]
 }
+
+/// Logs the first call of a circuit inside another call of the same circuit.
+pub(crate) fn nested(circuit: &str) {
+    #[cfg(feature = "tracing")]
+    ::tracing::warn!(
+        target: "circuit_breaker", service = circuit,
+        "circuit `{circuit}` guards a call inside a call that it guards already: remove one of the two layers, because both \
+         calls count while the circuit is closed"
+    );
+    #[cfg(not(feature = "tracing"))]
+    let _unused = circuit;
+}

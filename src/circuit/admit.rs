@@ -15,6 +15,7 @@ use super::Peek;
 use super::branch::Branch;
 use super::inner::{Inner, Start, taken};
 use super::mark::{Mark, Right};
+use super::nested;
 use super::permit::Admission;
 use super::probes::Occupancy;
 use super::rejected::{Facts, Rejected, UNKNOWN};
@@ -26,6 +27,7 @@ use crate::event::Event;
 use crate::state::Shed;
 use crate::state::{Mode, Reason, RejectReason, Standing, State};
 use crate::sync::{Relaxed, seat};
+use crate::telemetry;
 use crate::window::cells::{Counted, Kind};
 
 impl Branch {
@@ -68,6 +70,10 @@ impl Branch {
                 Gate::Change(due) => {
                     inner.carry_out(word, now, due);
                     continue;
+                }
+                Gate::Probe(_) if nested::is_in_probe(inner, era) => {
+                    inner.note_nesting();
+                    return right(Right::Uncounted);
                 }
                 Gate::Probe(_) => {
                     if let Some(probe) = inner.probes.take(era, now, &inner.config.probes) {
@@ -219,6 +225,14 @@ impl Inner {
         }
     }
 
+    /// Logs the first call inside a probe of the circuit.
+    #[cold]
+    fn note_nesting(&self) {
+        if !std::mem::replace(&mut self.cold.lock().has_nested, true) {
+            telemetry::nested(self.config.name());
+        }
+    }
+
     /// Ends a hold whose time is over. A circuit that was forced open probes first, because the service may still be
     /// down. With manual recovery the circuit must not probe by itself, so the state beneath decides.
     fn end_hold(&self, word: Word, now: Tick) {
@@ -245,7 +259,7 @@ impl Inner {
         } else {
             match self.gate(word, now) {
                 Gate::Counted | Gate::Uncounted | Gate::Change(_) => false,
-                Gate::Probe(slots) => !slots.any_free,
+                Gate::Probe(slots) => !slots.any_free && !nested::is_in_probe(self, word.era()),
                 Gate::Closed(_) => true,
             }
         };
@@ -277,6 +291,7 @@ impl Inner {
         match self.gate(word, now) {
             Gate::Counted | Gate::Uncounted | Gate::Change(_) => Peek::MayPass,
             Gate::Probe(Occupancy { any_free: true, .. }) => Peek::MayPass,
+            Gate::Probe(_) if nested::is_in_probe(self, word.era()) => Peek::MayPass,
             Gate::Probe(Occupancy { oldest, .. }) => {
                 Peek::ProbesTaken(self.config.probes.deadline.saturating_sub(Duration::from_nanos(oldest)))
             }

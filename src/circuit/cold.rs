@@ -31,6 +31,8 @@ pub(super) struct Cold {
     pub(super) beneath: Mode,
     /// The count of rejections at the last time that the circuit was not tripped. A transition reports the difference.
     pub(super) rejected_before: u64,
+    /// True once a call was made inside a probe of this circuit, which is logged once.
+    pub(super) has_nested: bool,
     /// The data by which orders are refused. Allocated with the first entry, because most
     /// circuits never trip and get no orders.
     past: Option<Box<Past>>,
@@ -47,6 +49,7 @@ impl Cold {
             closed_for: Duration::ZERO,
             beneath: mode,
             rejected_before: 0,
+            has_nested: false,
             past: None,
         }
     }

@@ -64,6 +64,12 @@ impl Mark {
         (era << ERA_SHIFT ^ self.0) >> ERA_SHIFT == 0
     }
 
+    /// Returns true if the call is a probe.
+    #[inline]
+    pub(super) const fn is_probe(self) -> bool {
+        self.0 & RIGHT == PROBE
+    }
+
     pub(super) const fn right(self) -> Right {
         match self.0 & RIGHT {
             COUNTED => Right::Counted,

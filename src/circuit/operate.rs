@@ -54,13 +54,6 @@ impl Circuit {
         self.act(order).ok().flatten().expect("a direct act has no id, and is refused only if it resumes")
     }
 
-    /// Returns true if the circuit is closed in its configured mode, so that a reset has nothing to change.
-    #[cfg(feature = "store")]
-    pub(crate) fn is_undisturbed(&self) -> bool {
-        let inner = self.inner();
-        inner.is_undisturbed(inner.load())
-    }
-
     /// Carries out an order. `None`: it was carried out before.
     ///
     /// The order is judged under the lock, so that of two orders on what was seen only one is carried out.

@@ -25,8 +25,8 @@ use crate::outcome::{Failure, Outcome};
 // for the writes for longer than the rest of a call takes.
 #[must_use = "a permit that is dropped counts as a cancelled call"]
 pub struct Permit {
-    branch: Arc<Branch>,
-    mark: Mark,
+    pub(super) branch: Arc<Branch>,
+    pub(super) mark: Mark,
     /// The start of the call, or zero if it was not read.
     started: Tick,
 }
@@ -35,8 +35,8 @@ pub struct Permit {
 #[derive(Clone, Copy)]
 #[must_use = "a slot may have been taken for it"]
 pub(crate) struct Admission<'a> {
-    branch: &'a Arc<Branch>,
-    mark: Mark,
+    pub(super) branch: &'a Arc<Branch>,
+    pub(super) mark: Mark,
     started: Tick,
 }
 
@@ -130,7 +130,7 @@ impl Permit {
     /// Returns true if the call is a probe of a half-open circuit.
     #[must_use]
     pub const fn is_probe(&self) -> bool {
-        matches!(self.mark.right(), Right::Probe(_))
+        self.mark.is_probe()
     }
 
     /// Reads the start time if it was not read at the admission. Only a call that waits needs it, because only

@@ -75,7 +75,7 @@ impl Verdict {
     /// Returns true if the verdict can use another probe.
     ///
     /// More probes than `probes` and the tolerated failures together are of no use. Two requests of a hedge race each other, and a
-    /// rejection of the second would win each race. Therefore one more probe may be under way for each that ended without a
+    /// rejection of the second would win each race. Therefore one more probe may be under way once a probe ended without a
     /// verdict.
     fn can_use_another(self, probing: &Probing) -> bool {
         let certain = self.successes >= probing.successes || self.failures > probing.failures_tolerated;
@@ -310,6 +310,6 @@ const MOST_COUNTED: u32 = (1 << 14) - 1;
 const MOST_UNDER_WAY: u32 = (1 << 10) - 1;
 /// The number of probes that end without a verdict, from which they count as many.
 const MANY: u32 = 3;
-/// The number of probes that may be under way beyond `probes_in_flight`, once probes have ended without a verdict. A hedge of three
-/// requests needs two.
-const EXTRA: u32 = 2;
+/// The number of probes that may be under way beyond `probes_in_flight`, once a probe has ended without a verdict: the other request
+/// of a hedge.
+const EXTRA: u32 = 1;

@@ -40,8 +40,8 @@ pub struct Status {
     pub reset_in: Option<Duration>,
     /// The time until calls may pass again. `None` if calls are not rejected, or if that time is not known.
     pub retry_after: Option<Duration>,
-    /// The number of openings in a row, which decays while the circuit is closed. It stops growing when the open duration has reached
-    /// its maximum: with the defaults at 5, with a fixed duration at 1.
+    /// The number of openings in a row, which decays while the circuit is closed. It stops growing when a
+    /// doubling open duration has reached its maximum, with the defaults at 5.
     pub attempt: u32,
     /// The sums over the window of this era.
     pub tally: Tally,

@@ -173,9 +173,8 @@ impl ConfigBuilder {
 
     /// Sets the number of probes that may be under way at the same time. Range: 1 to 1 000. Default: 1.
     ///
-    /// A round admits no more probes than its verdict can still use, which are at most `probes` and the tolerated failures. For each
-    /// probe that ended without a verdict one more may be under way, two more at most, so that the two requests of a hedge are
-    /// both admitted.
+    /// A round admits no more probes than its verdict can still use, which are at most `probes` and the tolerated failures. Once a probe
+    /// ended without a verdict, one more may be under way, so that both requests of a hedge are admitted.
     pub const fn probes_in_flight(mut self, probes: u32) -> Self {
         self.config.probes.in_flight = probes;
         self

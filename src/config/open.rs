@@ -75,14 +75,14 @@ impl OpenDuration {
 
     /// Returns the attempt from which further attempts last no longer, if that is known.
     ///
-    /// A larger number would say nothing more, and would take as long to decay as it took to grow.
+    /// A larger number would take as long to decay as it took to grow.
     pub(crate) fn last_attempt(&self) -> u32 {
         match &self.shape {
-            Shape::Fixed(_) => 1,
             Shape::Exponential { base, max } => {
                 (1..32).find(|attempt| base.saturating_mul(1 << (attempt - 1)) >= *max).unwrap_or(32)
             }
-            Shape::Function(_) => u32::MAX,
+            // No opening is longer than the last one, so that the count does no harm.
+            Shape::Fixed(_) | Shape::Function(_) => u32::MAX,
         }
     }
 

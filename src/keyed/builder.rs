@@ -74,7 +74,7 @@ impl KeyedBuilder {
     /// # use tower_circuit_breaker::{Config, Registry, keyed::Keyed};
     /// # let registry = Registry::new();
     /// # let keyed = || Keyed::builder(&registry, Config::builder);
-    /// For each gRPC method, the path. For each host in lower case, a key that the closure creates, which allocates.
+    /// // For each gRPC method, the path. For each host in lower case, a key that the closure creates, which allocates.
     /// let per_method = keyed().by(|request: &http::Request<()>| Some(request.uri().path().into()))?;
     /// let per_host = keyed().by(|request: &http::Request<()>| Some(request.uri().host()?.to_ascii_lowercase().into()))?;
     /// # Ok::<(), tower_circuit_breaker::config::ConfigError>(())

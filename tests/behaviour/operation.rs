@@ -94,8 +94,32 @@ async fn a_circuit_that_closed_by_itself_is_reset_without_a_cooldown() {
     fail(&circuit, 5);
     clock.advance(secs(5));
     succeed(&circuit, 3);
-    registry.reset("payments", &alice(), To::Closed, false).await.unwrap();
+    let refused = registry.reset("payments", &alice(), To::Closed, false).await.unwrap_err();
+    assert!(matches!(refused, Refused::NothingToReset { .. }), "not the cooldown: {refused}");
     assert_eq!(state(&circuit), State::Closed);
+}
+
+#[tokio::test]
+async fn a_reset_leaves_a_circuit_that_is_closed_and_not_held_as_it_is() {
+    let (registry, circuit, _clock) = payments();
+    fail(&circuit, 3);
+    let before = circuit.status();
+    for to in [To::HalfOpen, To::Closed] {
+        for force in [false, true] {
+            let refused = registry.reset("payments", &alice(), to, force).await.unwrap_err();
+            assert_eq!(
+                refused.to_string(),
+                "circuit `payments` is closed and no operator holds it, so that a reset changes nothing"
+            );
+        }
+    }
+    assert_eq!(circuit.status(), before, "its evidence, too");
+    // A hold over a closed circuit is something to reset, and so is a shadow that the settings do not ask for.
+    registry.disable("payments", &alice(), secs(600)).await.unwrap();
+    registry.reset("payments", &alice(), To::Closed, true).await.unwrap();
+    circuit.shadow(&alice());
+    registry.reset("payments", &alice(), To::Closed, true).await.unwrap();
+    assert_eq!(circuit.status().standing().to_string(), "closed");
 }
 
 #[tokio::test]

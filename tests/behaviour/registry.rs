@@ -7,6 +7,7 @@ use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::clock::MockClock;
 use tower_circuit_breaker::config::{ConfigBuilder, Recovery};
 use tower_circuit_breaker::event::{Event, Observer};
+use tower_circuit_breaker::operation::Refused;
 use tower_circuit_breaker::state::{Act, Reason};
 use tower_circuit_breaker::{Config, OpenDuration, Registry, RegistryError, State, Window};
 
@@ -115,12 +116,19 @@ async fn status_and_reset_reach_every_circuit_in_the_order_of_names() {
     assert_eq!(standings(), ["billing forced_open", "orders open", "payments closed"]);
 
     let refused = registry.reset_all(&alice(), To::Closed, false).await;
-    assert_eq!(refused.values().filter(|answer| answer.is_err()).count(), 2, "those that were tripped just now");
-    let done = registry.reset_all(&alice(), To::Closed, true).await;
-    let edges: Vec<_> = done.into_values().map(|done| done.unwrap().transition.unwrap()).collect();
+    assert_eq!(
+        refused.values().filter(|answer| answer.is_err()).count(),
+        3,
+        "two were tripped just now, one is closed"
+    );
+    let done = registry.reset_all(&alice(), To::HalfOpen, true).await;
+    assert!(matches!(done["payments"], Err(Refused::NothingToReset { .. })), "a healthy circuit does not probe");
+    let edges: Vec<_> = done.into_values().flatten().map(|done| done.transition.unwrap()).collect();
     let reason = Reason::Operator { act: Act::Reset, by: alice().into() };
-    assert_eq!(edges.len(), 3);
-    assert!(edges.iter().all(|edge| edge.reason == reason && edge.to.state == State::Closed));
+    assert_eq!(edges.len(), 2);
+    assert!(edges.iter().all(|edge| edge.reason == reason && edge.to.state == State::HalfOpen));
+    assert_eq!(standings(), ["billing half_open", "orders half_open", "payments closed"]);
+    registry.reset_all(&alice(), To::Closed, true).await;
     assert_eq!(standings(), ["billing closed", "orders closed", "payments closed"]);
     for circuit in registry.circuits() {
         succeed(&circuit, 1);

@@ -9,6 +9,7 @@ mod panics;
 mod parts;
 mod pend;
 mod per_request;
+mod progress;
 mod readiness;
 mod rejections;
 mod services;

@@ -163,7 +163,7 @@ impl Desk {
             ..Order::direct(operated.act, &by)
         };
         // A reset is for the instances whose circuits are tripped or held.
-        let undisturbed = operated.act == Act::Reset && self.circuit.is_undisturbed();
+        let undisturbed = operated.act == Act::Reset && self.circuit.is_at_rest();
         let edge = if undisturbed { None } else { self.circuit.act(&order).ok().flatten() };
         self.ours.extend(edge.map(|edge| edge.era));
         if operated.act == Act::Reset {

@@ -117,9 +117,8 @@ impl Open {
     /// Returns the attempt from which an opening is no longer than the last one, if the circuit can know it.
     pub(super) fn last_attempt(&self) -> u32 {
         match self {
-            Self::Fixed(_) => 1,
             Self::Doubling { max, .. } => (1..).find(|attempt| self.of(*attempt) == *max).expect("it doubles"),
-            Self::Listed(_) => u32::MAX,
+            Self::Fixed(_) | Self::Listed(_) => u32::MAX,
         }
     }
 

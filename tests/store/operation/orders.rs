@@ -276,6 +276,9 @@ async fn many_orders_while_the_store_is_down_wait_no_longer_than_one() {
     }
     assert!(registry.restore(secs(5)).await.unwrap().is_complete());
     store.faults().set(Operation::ALL, Fault::Hang);
+    for circuit in registry.circuits() {
+        circuit.disable(&alice(), None);
+    }
     let clock = TokioClock::new();
     let began = clock.now();
     let done = registry.reset_all(&alice(), tower_circuit_breaker::circuit::To::Closed, false).await;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::clock::{Clock, Tick, TokioClock};
 use tower_circuit_breaker::coordinator::Sharing;
-use tower_circuit_breaker::operation::Order;
+use tower_circuit_breaker::operation::{Order, Refused};
 use tower_circuit_breaker::record::join;
 use tower_circuit_breaker::state::{Mode, Reason, Transition};
 use tower_circuit_breaker::store::{AnyStore, TieredStore};
@@ -179,8 +179,11 @@ impl Fleet {
         let order = order.id(&user);
         // Done at the first poll. Nobody waits for the store: the schedule goes on.
         let answer = pin!(registry.operate(circuit.name(), &order));
-        if let Poll::Ready(Err(refused)) = answer.poll(&mut Context::from_waker(Waker::noop())) {
-            panic!("seed {}: {refused}", self.seed);
+        match answer.poll(&mut Context::from_waker(Waker::noop())) {
+            // The circuit is closed, and no other instance's trip or hold is known here.
+            Poll::Ready(Err(Refused::NothingToReset { .. })) => return,
+            Poll::Ready(Err(refused)) => panic!("seed {}: {refused}", self.seed),
+            Poll::Ready(Ok(_)) | Poll::Pending => {}
         }
         self.acts.push(Acted { user, mode, at: self.clock.now(), on: self.instances[who].id.clone() });
     }

@@ -1,0 +1,66 @@
+//! Nested calls: a call inside a probe of the same circuit, in the same task.
+//!
+//! Two layers of one circuit can lie around one service, for example on a router and on a router that is nested in it. In
+//! half-open the outer call is a probe. Its inner call must not need a slot of its own, because a rejection of the inner
+//! call would end the probe without a verdict. Therefore the probe notes that it is being polled, and a call that comes
+//! meanwhile goes through uncounted. The outer probe alone decides.
+//!
+//! Only probes make such a note, because the note would cost a healthy call more than it gives. A closed circuit counts
+//! both calls, so that nested layers reach a limit with half the requests.
+
+use std::cell::RefCell;
+
+use super::branch::Branch;
+use super::inner::Inner;
+use super::mark::Mark;
+use super::permit::{Admission, Permit};
+
+thread_local! {
+    /// The probes that this thread polls, the innermost last, each with its circuit.
+    static POLLED: RefCell<Vec<(usize, Mark)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The note that a probe is being polled. The note ends when this value is dropped, also by a panic.
+#[derive(Debug)]
+pub(crate) struct Polled(());
+
+impl Polled {
+    // Out of line, because healthy calls are no probes.
+    #[inline(never)]
+    fn new(branch: &Branch, mark: Mark) -> Self {
+        POLLED.with_borrow_mut(|polled| polled.push((address(&branch.inner), mark)));
+        Self(())
+    }
+}
+
+impl Drop for Polled {
+    fn drop(&mut self) {
+        POLLED.with_borrow_mut(Vec::pop);
+    }
+}
+
+/// Returns true if this thread polls a probe of the circuit in that era.
+pub(super) fn is_in_probe(inner: &Inner, era: u64) -> bool {
+    POLLED.with_borrow(|polled| polled.iter().any(|(circuit, mark)| *circuit == address(inner) && mark.is_of(era)))
+}
+
+/// Returns a number that names the circuit as long as it lives.
+fn address(inner: &Inner) -> usize {
+    std::ptr::from_ref(inner).addr()
+}
+
+impl Permit {
+    /// Notes that the call is being polled, if it is a probe.
+    #[inline]
+    pub(crate) fn polled(&self) -> Option<Polled> {
+        self.mark.is_probe().then(|| Polled::new(&self.branch, self.mark))
+    }
+}
+
+impl Admission<'_> {
+    /// Notes that the call is being made, if it is a probe.
+    #[inline]
+    pub(crate) fn polled(&self) -> Option<Polled> {
+        self.mark.is_probe().then(|| Polled::new(self.branch, self.mark))
+    }
+}
