@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::task::{Id, JoinSet};
 
 use super::desk::{Now, Told, Via};
+use super::desks::DeskId;
 use super::hub::Hub;
 use super::ledger::Ledger;
 use super::report::Restored;
@@ -30,8 +31,8 @@ pub(super) struct Task {
     jobs: JoinSet<Answer>,
     under_way: HashMap<Id, (Job, Tick)>,
     /// The desks whose record must be asked for, and those with something to write.
-    to_load: BTreeSet<usize>,
-    to_write: BTreeSet<usize>,
+    to_load: BTreeSet<DeskId>,
+    to_write: BTreeSet<DeskId>,
     audit_under_way: bool,
     /// When the audit may be written again.
     audit_at: Tick,
@@ -59,7 +60,7 @@ impl Task {
         Self {
             next_trim,
             hub: Arc::clone(hub),
-            to_load: ledger.desks.numbers().collect(),
+            to_load: ledger.desks.ids().collect(),
             ledger,
             jobs: JoinSet::new(),
             under_way: HashMap::new(),
@@ -136,7 +137,7 @@ impl Task {
         if hurry {
             self.ledger.link.hurry(now);
             let desks = &self.ledger.desks;
-            self.to_load.extend(desks.numbers().filter(|at| desks[*at].restored == Restored::Waiting));
+            self.to_load.extend(desks.ids().filter(|at| desks[*at].restored == Restored::Waiting));
         }
         if shutdown && !self.closing {
             self.closing = true;
@@ -155,7 +156,7 @@ impl Task {
     }
 
     /// Looks at one circuit that has called.
-    fn look(&mut self, at: usize, now: Tick) {
+    fn look(&mut self, at: DeskId, now: Tick) {
         let Ledger { desks, who, .. } = &mut self.ledger;
         let Some(desk) = desks.get_mut(at) else { return };
         let told = desk.look(who, now);
@@ -174,7 +175,7 @@ impl Task {
     }
 
     /// Keeps what a desk told, and notes whether it has something to write.
-    fn note(&mut self, at: usize, told: Told, now: Tick) {
+    fn note(&mut self, at: DeskId, told: Told, now: Tick) {
         if let Some((missed, row)) = told.missed {
             self.ledger.outbox.push_for(missed, now, row);
         }
@@ -223,7 +224,7 @@ impl Task {
         let every = if eventful { polls.tripped } else { polls.closed };
         let spread = 0.8 + 0.4 * self.ledger.dice.share();
         self.next_poll = now.saturating_add(every.mul_f64(spread));
-        self.to_load.extend(self.ledger.desks.numbers());
+        self.to_load.extend(self.ledger.desks.ids());
     }
 
     fn news(&mut self, event: Option<WatchEvent>) {
@@ -248,7 +249,7 @@ impl Task {
                     }
                 }
             }
-            Some(WatchEvent::Gap) => self.to_load.extend(self.ledger.desks.numbers()),
+            Some(WatchEvent::Gap) => self.to_load.extend(self.ledger.desks.ids()),
             None => {
                 self.watch = None;
                 self.watch_at = Some(now.saturating_add(WATCH_AGAIN.mul_f64(0.5 + self.ledger.dice.share())));
@@ -279,7 +280,7 @@ impl Task {
 /// The waker of one circuit.
 #[derive(Debug)]
 struct Bell {
-    desk: usize,
+    desk: DeskId,
     /// Weak, as it hangs on the circuit: else store and circuits would keep each other alive.
     hub: Weak<Hub>,
 }

@@ -8,6 +8,7 @@ use super::jobs::{Answer, Job};
 use super::{Ledger, Task};
 use crate::clock::{Clock, Tick};
 use crate::coordinator::desk::{Now, Ticket, Via};
+use crate::coordinator::desks::DeskId;
 use crate::coordinator::link::backoff;
 use crate::store::{Loaded, StoreError, StoreErrorKind, Written};
 
@@ -92,7 +93,7 @@ impl Task {
             (Job::Watch, Some(Answer::Watching(Ok(watch)))) => {
                 // What changed before it watched, it has not seen.
                 if watch.is_some() {
-                    self.to_load.extend(self.ledger.desks.numbers());
+                    self.to_load.extend(self.ledger.desks.ids());
                 }
                 self.watch = watch;
             }
@@ -111,7 +112,7 @@ impl Task {
         self.hub.tell_progress();
     }
 
-    fn loaded(&mut self, asked: &[(usize, u64)], loaded: &Loaded, now: Tick) {
+    fn loaded(&mut self, asked: &[(DeskId, u64)], loaded: &Loaded, now: Tick) {
         self.ledger.link.succeeded(now, Some(loaded.now));
         let now = Now { here: now, store: loaded.now };
         for ((at, turn), entry) in asked.iter().zip(&loaded.entries) {
@@ -124,7 +125,7 @@ impl Task {
         }
     }
 
-    fn wrote(&mut self, at: usize, ticket: Ticket, written: Written, began: Tick, now: Tick) {
+    fn wrote(&mut self, at: DeskId, ticket: Ticket, written: Written, began: Tick, now: Tick) {
         let Ledger { desks, who, link, dice, .. } = &mut self.ledger;
         let desk = &mut desks[at];
         desk.in_flight = false;

@@ -4,12 +4,13 @@ use super::{Ledger, Task};
 use crate::circuit::Circuit;
 use crate::clock::{Clock, Tick};
 use crate::coordinator::desk::{Desk, Told};
+use crate::coordinator::desks::DeskId;
 use crate::coordinator::report::Restored;
 use crate::telemetry;
 
 impl Task {
     /// After a desk has taken over what the store said.
-    pub(super) fn settle(&mut self, at: usize, told: Told, now: Tick) {
+    pub(super) fn settle(&mut self, at: DeskId, told: Told, now: Tick) {
         let (waiting, name) = {
             let desk = &self.ledger.desks[at];
             (desk.restored == Restored::Waiting, desk.name().to_owned())
@@ -70,7 +71,7 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         let died = std::thread::panicking();
-        let name = |at: &usize| self.ledger.desks[*at].name().to_owned();
+        let name = |at: &DeskId| self.ledger.desks[*at].name().to_owned();
         let unsaved = self.to_write.iter().map(name).collect();
         let next = |desk: &Desk| desk.next.as_ref().map(|(next, _)| next.clone());
         let circuits: Vec<_> =

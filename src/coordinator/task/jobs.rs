@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Ledger, Task};
 use crate::clock::{Clock, Tick};
 use crate::coordinator::desk::{Now, Ticket};
+use crate::coordinator::desks::DeskId;
 use crate::store::{Etag, Loaded, StoreError, StoreErrorKind, Watch, Written};
 use crate::telemetry;
 
@@ -12,10 +13,10 @@ use crate::telemetry;
 #[derive(Debug)]
 pub(super) enum Job {
     /// The desks, and their turns when it began.
-    Load(Vec<(usize, u64)>),
-    Write(usize, Box<Ticket>),
+    Load(Vec<(DeskId, u64)>),
+    Write(DeskId, Box<Ticket>),
     /// What a desk deletes.
-    Delete(usize),
+    Delete(DeskId),
     /// The id of the last row.
     Audit(String),
     /// Old rows of the audit are deleted.
@@ -66,7 +67,7 @@ impl Task {
         if room > 0 && audits && self.append(now) {
             room -= 1;
         }
-        let ready: Vec<usize> = self.to_write.iter().copied().collect();
+        let ready: Vec<DeskId> = self.to_write.iter().copied().collect();
         for at in ready {
             if room == 0 {
                 break;
@@ -128,7 +129,7 @@ impl Task {
         self.begin(Job::Trim, now, trim, Answer::Trimmed);
     }
 
-    fn delete(&mut self, at: usize, etag: Option<Etag>, now: Tick) -> bool {
+    fn delete(&mut self, at: DeskId, etag: Option<Etag>, now: Tick) -> bool {
         let desk = &mut self.ledger.desks[at];
         let Some(etag) = etag else {
             let told = desk.forgotten();
@@ -143,7 +144,7 @@ impl Task {
         true
     }
 
-    fn write(&mut self, at: usize, now: Tick) -> bool {
+    fn write(&mut self, at: DeskId, now: Tick) -> bool {
         let Ledger { desks, who, link, .. } = &mut self.ledger;
         let (desk, Some(time)) = (&mut desks[at], link.time(now)) else { return false };
         if desk.in_flight || now < desk.retry_at {

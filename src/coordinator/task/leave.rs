@@ -10,6 +10,7 @@ use super::{Bell, Task};
 use crate::circuit::Circuit;
 use crate::clock::Tick;
 use crate::coordinator::desk::{Desk, Life};
+use crate::coordinator::desks::DeskId;
 use crate::coordinator::hub::LEAVING;
 use crate::coordinator::report::Restored;
 use crate::telemetry;
@@ -68,7 +69,7 @@ impl Task {
     }
 
     /// Closes the desk if its circuit is forgotten and nothing is left to be written.
-    pub(super) fn release(&mut self, at: usize, now: Tick) {
+    pub(super) fn release(&mut self, at: DeskId, now: Tick) {
         let written = |desk: &Desk| !desk.has_unwritten() && !desk.wants(now);
         let done = |desk: &Desk| desk.is_leaving && !desk.in_flight && (written(desk) || desk.is_read_only());
         if self.ledger.desks.get(at).is_some_and(done) {
@@ -85,13 +86,13 @@ impl Task {
     }
 
     /// Lets one go whose write was refused, if another of its name waits for that: it would wait for ever.
-    pub(super) fn make_way(&mut self, at: usize, now: Tick) {
+    pub(super) fn make_way(&mut self, at: DeskId, now: Tick) {
         if self.ledger.desks[at].next.is_some() {
             self.let_go(at, now);
         }
     }
 
-    fn let_go(&mut self, at: usize, now: Tick) {
+    fn let_go(&mut self, at: DeskId, now: Tick) {
         self.close(at);
         if let Some(before) = self.ledger.given_up.next(now) {
             telemetry::store::warn(format_args!(
@@ -101,7 +102,7 @@ impl Task {
         }
     }
 
-    fn close(&mut self, at: usize) {
+    fn close(&mut self, at: DeskId) {
         let ledger = &mut self.ledger;
         let Some(desk) = ledger.desks.remove(at) else { return };
         ledger.leaving.retain(|leaving| *leaving != at);
