@@ -1,7 +1,7 @@
 //! The desks of a registry, by id.
 //!
-//! A closed desk leaves its place to a later desk, because keys come and go without end. Therefore an answer belongs to a desk by
-//! id and turn. A place begins its next desk with a later turn.
+//! A closed desk leaves its place to a later desk, because keys come and go without end. Therefore an answer belongs to
+//! a desk by id and turn. A place begins its next desk with a later turn.
 
 use std::ops::{Index, IndexMut};
 
@@ -16,7 +16,8 @@ pub(super) struct DeskId(usize);
 pub(super) struct Desks {
     /// The desks by id. `add` fills a place, and `remove` empties it.
     places: Vec<Option<Desk>>,
-    /// The free places, each with the first turn of its next desk, so that an answer to a load for the last desk does not fit.
+    /// The free places, each with the first turn of its next desk, so that an answer to a load for the last desk does
+    /// not fit.
     free: Vec<(DeskId, u64)>,
 }
 
@@ -35,7 +36,7 @@ impl Desks {
     /// Removes a desk and frees its place.
     pub(super) fn remove(&mut self, id: DeskId) -> Option<Desk> {
         let desk = self.places.get_mut(id.0)?.take()?;
-        self.free.push((id, desk.turn + 1));
+        self.free.push((id, desk.turn() + 1));
         Some(desk)
     }
 

@@ -56,6 +56,6 @@ impl Ledger {
 
     /// Whether there is a desk for that very circuit.
     pub(super) fn has_desk(&self, circuit: &Circuit) -> bool {
-        self.index.get(circuit.name()).is_some_and(|at| self.desks[*at].circuit.is(circuit))
+        self.index.get(circuit.name()).is_some_and(|at| self.desks[*at].is_of(circuit))
     }
 }

@@ -12,11 +12,10 @@ use std::time::Duration;
 
 use tokio::task::{Id, JoinSet};
 
-use super::desk::{Now, Told, Via};
+use super::desk::{Desk, Now, Told, Via};
 use super::desks::DeskId;
 use super::hub::Hub;
 use super::ledger::Ledger;
-use super::report::Restored;
 use crate::clock::{Clock, Tick};
 use crate::store::{Watch, WatchEvent};
 use crate::telemetry;
@@ -52,8 +51,7 @@ impl Task {
     pub(super) fn new(hub: &Arc<Hub>) -> Self {
         let mut ledger = hub.ledger.lock().take().unwrap_or_else(|| Ledger::new(&hub.terms, hub.store.kind()));
         for desk in ledger.desks.iter_mut() {
-            desk.in_flight = false;
-            desk.unload();
+            desk.restart();
         }
         let now = ledger.clock.now();
         let next_trim = now.saturating_add(FIRST_TRIM.mul_f64(0.5 + ledger.dice.share()));
@@ -137,7 +135,7 @@ impl Task {
         if hurry {
             self.ledger.link.hurry(now);
             let desks = &self.ledger.desks;
-            self.to_load.extend(desks.ids().filter(|at| desks[*at].restored == Restored::Waiting));
+            self.to_load.extend(desks.ids().filter(|at| desks[*at].is_waiting_for_restore()));
         }
         if shutdown && !self.closing {
             self.closing = true;
@@ -145,7 +143,7 @@ impl Task {
             for at in self.ledger.desks.places() {
                 let Some(desk) = self.ledger.desks.get_mut(at) else { continue };
                 desk.hurry(now);
-                if desk.wants(now) {
+                if desk.wants_write(now) {
                     self.to_write.insert(at);
                 }
             }
@@ -167,7 +165,7 @@ impl Task {
     fn look_at_all(&mut self, now: Tick) {
         for at in self.ledger.desks.places() {
             if let Some(desk) = self.ledger.desks.get(at) {
-                desk.circuit.report_sums();
+                desk.report_sums();
             }
             self.look(at, now);
         }
@@ -191,7 +189,7 @@ impl Task {
             });
             self.ledger.outbox.push(Tick::from_nanos(now.as_nanos().saturating_sub(crate::clock::nanos(age))), row);
         }
-        if self.ledger.desks[at].wants(now) {
+        if self.ledger.desks[at].wants_write(now) {
             self.to_write.insert(at);
         } else {
             self.to_write.remove(&at);
@@ -237,7 +235,7 @@ impl Task {
                         let now = Now { here: now, store };
                         let Ledger { desks, who, .. } = &mut self.ledger;
                         // While a write is under way, its answer says more.
-                        if desks[at].in_flight {
+                        if desks[at].is_writing() {
                             return;
                         }
                         let from = self.hub.store.origin(&current.etag);
@@ -272,7 +270,7 @@ impl Task {
             // There may be ten thousand desks, and this is asked after every operation.
             return next;
         }
-        let waiting = self.ledger.desks.iter().filter_map(|desk| desk.wait_until).min();
+        let waiting = self.ledger.desks.iter().filter_map(Desk::calls_wait_until).min();
         waiting.map_or(next, |at| next.min(at))
     }
 }

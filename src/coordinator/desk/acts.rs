@@ -2,25 +2,20 @@
 
 use std::time::Duration;
 
-use super::{Desk, Pending, Told, Who};
+use super::{Desk, Told, Who};
 use crate::clock::Tick;
 use crate::coordinator::delivery::row_id;
 use crate::coordinator::waiters::{Asked, Fate};
-use crate::record::{CircuitRecord, Operated, OperatorCommand};
+use crate::record::{Operated, OperatorCommand};
 use crate::state::{Act, By, Transition};
-use crate::store::Etag;
 
 impl Desk {
     /// An operator did something here, which the record must have.
     pub(super) fn ordered(&mut self, act: Act, by: &By, edge: &Transition, age: Duration, who: &Who, now: Tick) {
-        let era = self.eras.saturating_add(edge.era);
+        let era = self.changes.era(edge);
         let id = edge.order.as_deref().map_or_else(|| format!("{}-{era}", who.incarnation), ToOwned::to_owned);
-        // One that could not be written is not done later, neither here nor, given again, elsewhere.
-        let mut replaced = self.act.take().map_or_else(Vec::new, |Pending { command, .. }| {
-            let mut replaced = command.replaced;
-            replaced.push(command.id);
-            replaced
-        });
+        // An act that could not be written is not done later, neither here nor, if it is given again, on another instance.
+        let mut replaced = self.changes.take_act();
         let excess = replaced.len().saturating_sub(Operated::MAX_COMMANDS - 1);
         replaced.drain(..excess);
         let command = OperatorCommand {
@@ -31,48 +26,40 @@ impl Desk {
             hold: edge.lasts.filter(|_| matches!(act, Act::Trip | Act::Disable)),
             by: by.clone(),
             age,
-            on: self.acts,
+            on: self.adopted.act_sequence(),
             after: 0,
             instance: who.id.clone(),
             incarnation: who.incarnation.clone(),
             era,
         };
-        self.binding = Some(command.id.clone());
-        self.act = Some(Pending { at: edge.at, command });
-        // Somebody waits for it, or may.
-        self.retry_at = self.retry_at.min(now);
+        self.adopted.ordered(command.id.clone());
+        self.changes.order(edge.at, command);
+        // A caller may wait for the result.
+        self.sending.hurry(now);
     }
 
     /// An operator wants nothing to be known any more.
     pub(super) fn forget(&mut self, by: &By, edge: &Transition, who: &Who, now: Tick, told: &mut Told) {
-        let era = self.eras.saturating_add(edge.era);
+        let era = self.changes.era(edge);
         let id = edge.order.as_deref().map_or_else(|| format!("{}-{era}", who.incarnation), ToOwned::to_owned);
-        self.known = CircuitRecord::unknown(self.circuit.name());
+        self.known.forget();
         self.evidence.forget(self.circuit.totals());
-        if let Some(Pending { command, .. }) = self.act.take() {
-            let why = format!("{} by {} afterwards: {}", Act::Forget, by.user(), by.reason());
-            let dropped = command.replaced.into_iter().chain([command.id]);
-            told.fates.extend(dropped.map(|id| (id, Fate::Superseded { why: why.clone() })));
-        }
-        (self.transition, self.binding) = (None, None);
-        (self.acts, self.followed, self.advised_until) = (0, 0, None);
-        (self.behind, self.strayed, self.reverts) = (false, false, false);
-        self.forgetting.push(id);
-        self.retry_at = self.retry_at.min(now);
+        let why = format!("{} by {} afterwards: {}", Act::Forget, by.user(), by.reason());
+        let dropped = self.changes.take_act().into_iter();
+        told.fates.extend(dropped.map(|id| (id, Fate::Superseded { why: why.clone() })));
+        self.changes.drop_transition();
+        self.adopted.forget();
+        self.changes.forget(id);
+        self.sending.hurry(now);
     }
 
-    /// Returns what is to be deleted, if something is: the version that is there, or that nothing is.
-    pub(in crate::coordinator) fn deletes(&self) -> Option<Option<Etag>> {
-        if self.forgetting.is_empty() { None } else { self.etag.clone() }
-    }
-
-    /// Nothing is there any more.
-    pub(in crate::coordinator) fn forgotten(&mut self) -> Told {
-        self.etag = Some(None);
-        self.failures = 0;
+    /// Reports the results of the orders to delete the record, which the store does not have any more.
+    pub(super) fn forgotten(&mut self) -> Told {
+        self.known.deleted();
+        self.sending.deleted();
         let mut told = Told::default();
-        let generation = self.known.latest();
-        let forgotten = std::mem::take(&mut self.forgetting).into_iter();
+        let generation = self.known.record().latest();
+        let forgotten = self.changes.forgotten().into_iter();
         told.fates.extend(forgotten.map(|id| (id, Fate::Stored { generation })));
         told
     }
@@ -81,30 +68,29 @@ impl Desk {
     pub(in crate::coordinator) fn asked(&self, asked: &Asked, who: &Who) -> Told {
         let Asked { id, act, by, .. } = asked;
         let mut told = Told::default();
-        let pending = self.act.as_ref().is_some_and(|act| act.command.id == *id || act.command.replaced.contains(id));
-        if pending || self.forgetting.contains(id) {
+        if self.changes.is_pending(id) {
             return told;
         }
-        let operated = self.known.operator.as_ref().filter(|operated| operated.commands.contains(id));
+        let operated = self.known.record().operator.as_ref().filter(|operated| operated.commands.contains(id));
         if operated.is_none() && *act != Act::Forget {
             told.fates.push((id.clone(), Fate::Superseded { why: "other acts came after it".to_owned() }));
             return told;
         }
-        if self.behind {
+        if self.known.is_behind() {
             return told;
         }
         // The instance that it was given to first may have died before its row was written. A row that is there is kept once.
         let mut row = self.row(who, act.as_str(), by.reason().to_owned(), Some(by.user().to_owned()));
         row.id = row_id(self.name(), id);
         told.rows.push((Duration::ZERO, row));
-        told.fates.push((id.clone(), Fate::Stored { generation: self.known.latest() }));
+        told.fates.push((id.clone(), Fate::Stored { generation: self.known.record().latest() }));
         told
     }
 
     /// The record has these orders.
     pub(super) fn stored(&self, act: Option<&String>, told: &mut Told) {
-        let Some(operated) = &self.known.operator else { return };
-        let generation = self.known.latest();
+        let Some(operated) = &self.known.record().operator else { return };
+        let generation = self.known.record().latest();
         if let Some(id) = act {
             told.fates.push((id.clone(), Fate::Stored { generation }));
         }

@@ -1,8 +1,6 @@
 //! What the circuit has done since the last look, as rows for the audit and commands for the record.
 
-use std::task::Context;
-
-use super::{Desk, Pending, Told, Who};
+use super::{Desk, Told, Who};
 use crate::clock::Tick;
 use crate::coordinator::delivery::row_id;
 use crate::record::TransitionCommand;
@@ -13,23 +11,19 @@ impl Desk {
     /// Looks at what the circuit has done since the last look.
     pub(in crate::coordinator) fn look(&mut self, who: &Who, now: Tick) -> Told {
         let mut told = Told::default();
-        // Hung up before looking: a transition in between rings.
-        while self.circuit.poll_changed(&Context::from_waker(&self.bell), &mut self.rung_era).is_ready() {}
-        let (edges, missed) = self.circuit.transitions_since(self.seen_era);
+        let (edges, missed) = self.changes.observe(&self.circuit);
         if missed > 0 {
             let reason = format!("{missed} transitions were too fast to be kept");
             told.missed = Some((missed, self.row(who, "missing", reason, None)));
         }
         for edge in edges {
-            self.seen_era = edge.era;
-            let ours = self.ours.iter().position(|era| *era == edge.era);
-            // Whose opening a restore has brought back, the record said.
-            let restored = ours.is_some() && edge.reason == Reason::Restored;
+            let taken_over = self.changes.seen(&edge);
+            // The entry in the record says which evidence a restored opening was made on.
+            let restored = taken_over && edge.reason == Reason::Restored;
             if edge.to.state == State::Open && edge.from.state != State::Open && !restored {
                 self.evidence.opened(&edge);
             }
-            if let Some(at) = ours {
-                self.ours.swap_remove(at);
+            if taken_over {
                 continue;
             }
             self.happened(who, &edge, now, &mut told);
@@ -51,8 +45,8 @@ impl Desk {
             row.id = row_id(self.name(), order);
         }
         told.rows.push((age, row));
-        self.moved = true;
-        let era = self.eras.saturating_add(edge.era);
+        self.changes.moved();
+        let era = self.changes.era(edge);
         if let Reason::Operator { act, by } = &edge.reason {
             if *act == Act::Forget {
                 self.forget(by, edge, who, now, told);
@@ -74,8 +68,8 @@ impl Desk {
                 incarnation: who.incarnation.clone(),
                 era,
             };
-            self.strayed = false;
-            self.transition = Some(Pending { at: edge.at, command });
+            self.adopted.moved();
+            self.changes.transition(edge.at, command);
         }
     }
 }

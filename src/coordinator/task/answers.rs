@@ -36,31 +36,22 @@ impl Task {
             (Job::Delete(at), Some(Answer::Deleted(Ok(deleted)))) => {
                 self.ledger.link.succeeded(now, None);
                 let desk = &mut self.ledger.desks[at];
-                desk.in_flight = false;
-                desk.turn += 1;
                 if deleted {
-                    let told = desk.forgotten();
+                    let told = desk.deleted();
                     self.note(at, told, now);
                 } else {
-                    // Somebody has written meanwhile.
-                    desk.unload();
+                    // Another instance has written meanwhile.
+                    desk.delete_missed();
                     self.to_load.insert(at);
                 }
             }
             (Job::Write(at, _) | Job::Delete(at), answer) => {
                 let error = answer.and_then(Answer::error).unwrap_or_else(panicked);
-                let desk = &mut self.ledger.desks[at];
-                desk.in_flight = false;
-                desk.turn += 1;
-                // It was written or not: only the store knows.
-                desk.unload();
+                let Ledger { desks, dice, .. } = &mut self.ledger;
+                desks[at].failed(error.kind(), now, dice);
                 self.to_load.insert(at);
-                // Backs off by itself too: that the store answers other questions says nothing about this one.
-                desk.failures = desk.failures.saturating_add(1);
-                desk.retry_at = now.saturating_add(backoff(desk.failures, &mut self.ledger.dice));
                 if error.kind() == StoreErrorKind::Refused {
-                    // It would be refused again; the others need not wait for that.
-                    desk.retry_at = now.saturating_add(REFUSED_AGAIN.mul_f64(0.5 + self.ledger.dice.share()));
+                    // The other desks need not wait for a write that the store would refuse again.
                     self.ledger.link.note(now, name, &error);
                     self.make_way(at, now);
                 } else {
@@ -118,7 +109,7 @@ impl Task {
         for ((at, turn), entry) in asked.iter().zip(&loaded.entries) {
             let Ledger { desks, who, link, .. } = &mut self.ledger;
             // What was written meanwhile is newer; and a desk may be gone, or be another's.
-            let Some(desk) = desks.get_mut(*at).filter(|desk| desk.turn == *turn) else { continue };
+            let Some(desk) = desks.get_mut(*at).filter(|desk| desk.turn() == *turn) else { continue };
             let from = entry.as_ref().map_or(link.kind(), |entry| self.hub.store.origin(&entry.etag));
             let told = desk.found(entry.as_ref(), Via::Answer, from, who, now);
             self.settle(*at, told, now.here);
@@ -128,8 +119,6 @@ impl Task {
     fn wrote(&mut self, at: DeskId, ticket: Ticket, written: Written, began: Tick, now: Tick) {
         let Ledger { desks, who, link, dice, .. } = &mut self.ledger;
         let desk = &mut desks[at];
-        desk.in_flight = false;
-        desk.turn += 1;
         let told = match written {
             Written::Applied { etag, now: store } => {
                 link.succeeded(now, Some(store));
@@ -137,12 +126,7 @@ impl Task {
             }
             Written::Conflict { current, now: store } => {
                 link.succeeded(now, Some(store));
-                desk.conflicts += 1;
-                if desk.conflicts >= MANY_CONFLICTS {
-                    desk.conflicts = 0;
-                    let took = now.saturating_since(began).max(Duration::from_millis(10));
-                    desk.retry_at = now.saturating_add(took.saturating_mul(10).mul_f64(dice.share()));
-                }
+                desk.conflicted(now.saturating_since(began), now, dice);
                 let from = current.as_ref().map_or(link.kind(), |current| self.hub.store.origin(&current.etag));
                 desk.found(current.as_ref(), Via::Answer, from, who, Now { here: now, store })
             }
@@ -151,8 +135,5 @@ impl Task {
     }
 }
 
-/// After so many conflicts in a row a desk lets others go first.
-const MANY_CONFLICTS: u32 = 8;
-const REFUSED_AGAIN: Duration = Duration::from_secs(10);
 const WATCH_FAILED: Duration = Duration::from_secs(5);
 const TRIM_ON: Duration = Duration::from_secs(10);

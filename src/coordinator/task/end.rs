@@ -11,11 +11,8 @@ use crate::telemetry;
 impl Task {
     /// After a desk has taken over what the store said.
     pub(super) fn settle(&mut self, at: DeskId, told: Told, now: Tick) {
-        let (waiting, name) = {
-            let desk = &self.ledger.desks[at];
-            (desk.restored == Restored::Waiting, desk.name().to_owned())
-        };
-        let unwritable = self.ledger.desks[at].unwritable();
+        let desk = &self.ledger.desks[at];
+        let (restored, unwritable, name) = (desk.restored(), desk.unwritable(), desk.name().to_owned());
         let mut findings = self.hub.findings.lock();
         if findings.unwritable.get(&name).copied() != unwritable {
             match unwritable {
@@ -24,8 +21,7 @@ impl Task {
             };
         }
         drop(findings);
-        if !waiting {
-            let restored = self.ledger.desks[at].restored.clone();
+        if restored != Restored::Waiting {
             let before = self.hub.findings.lock().restored.insert(name.clone(), restored.clone());
             if before.as_ref() != Some(&restored) {
                 if let Restored::From { store, standing, .. } = &restored {
@@ -44,10 +40,7 @@ impl Task {
         let now = self.ledger.clock.now();
         let waits = !self.hub.terms.first_call_waits.is_zero();
         for desk in self.ledger.desks.iter_mut().filter(|_| waits) {
-            if desk.wait_until.is_some_and(|until| until <= now) {
-                desk.wait_until = None;
-                desk.circuit.restored();
-            }
+            desk.end_wait_of_calls(now);
         }
         let mut findings = self.hub.findings.lock();
         findings.status.up = self.ledger.link.is_up();
@@ -73,9 +66,7 @@ impl Drop for Task {
         let died = std::thread::panicking();
         let name = |at: &DeskId| self.ledger.desks[*at].name().to_owned();
         let unsaved = self.to_write.iter().map(name).collect();
-        let next = |desk: &Desk| desk.next.as_ref().map(|(next, _)| next.clone());
-        let circuits: Vec<_> =
-            self.ledger.desks.iter().flat_map(|desk| [Some(desk.circuit.clone()), next(desk)]).flatten().collect();
+        let circuits: Vec<_> = self.ledger.desks.iter().flat_map(Desk::circuits).cloned().collect();
         {
             let mut findings = self.hub.findings.lock();
             findings.unsaved = unsaved;

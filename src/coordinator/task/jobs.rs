@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::{Ledger, Task};
 use crate::clock::{Clock, Tick};
-use crate::coordinator::desk::{Now, Ticket};
+use crate::coordinator::desk::{Now, Step, Ticket};
 use crate::coordinator::desks::DeskId;
-use crate::store::{Etag, Loaded, StoreError, StoreErrorKind, Watch, Written};
+use crate::store::{Loaded, StoreError, StoreErrorKind, Watch, Written};
 use crate::telemetry;
 
 /// What an operation is for.
@@ -93,8 +93,8 @@ impl Task {
         {
             let desk = &self.ledger.desks[at];
             // Its answer will say what is there.
-            if !desk.in_flight {
-                asked.push((at, desk.turn));
+            if !desk.is_writing() {
+                asked.push((at, desk.turn()));
             }
         }
         if asked.is_empty() {
@@ -129,47 +129,40 @@ impl Task {
         self.begin(Job::Trim, now, trim, Answer::Trimmed);
     }
 
-    fn delete(&mut self, at: DeskId, etag: Option<Etag>, now: Tick) -> bool {
-        let desk = &mut self.ledger.desks[at];
-        let Some(etag) = etag else {
-            let told = desk.forgotten();
-            self.note(at, told, now);
-            return false;
-        };
-        desk.in_flight = true;
-        desk.turn += 1;
-        let (store, name) = (self.hub.store.clone(), desk.name().to_owned());
-        let delete = async move { Answer::Deleted(store.delete(&name, &etag).await) };
-        self.begin(Job::Delete(at), now, delete, Answer::Deleted);
-        true
-    }
-
     fn write(&mut self, at: DeskId, now: Tick) -> bool {
         let Ledger { desks, who, link, .. } = &mut self.ledger;
         let (desk, Some(time)) = (&mut desks[at], link.time(now)) else { return false };
-        if desk.in_flight || now < desk.retry_at {
+        if !desk.may_write(now) {
             return false;
-        }
-        if !desk.is_loaded() {
-            self.to_load.insert(at);
-            return false;
-        }
-        if let Some(etag) = desk.deletes() {
-            return self.delete(at, etag, now);
         }
         let terms = &self.hub.terms;
         let ttl = terms.ttl_of.get(desk.name()).copied().unwrap_or(terms.ttl);
-        let Some((write, ticket)) = desk.candidate(who, Now { here: now, store: time }, ttl) else {
-            if !desk.wants(now) {
-                self.to_write.remove(&at);
-            }
-            return false;
-        };
-        desk.in_flight = true;
-        desk.turn += 1;
         let store = self.hub.store.clone();
-        let write = async move { Answer::Written(store.compare_and_set(&write).await) };
-        self.begin(Job::Write(at, Box::new(ticket)), now, write, Answer::Written);
+        match desk.begin(who, Now { here: now, store: time }, ttl) {
+            Step::Nothing => {
+                if !desk.wants_write(now) {
+                    self.to_write.remove(&at);
+                }
+                return false;
+            }
+            Step::Load => {
+                self.to_load.insert(at);
+                return false;
+            }
+            Step::Write(write, ticket) => {
+                let write = async move { Answer::Written(store.compare_and_set(&write).await) };
+                self.begin(Job::Write(at, ticket), now, write, Answer::Written);
+            }
+            Step::Delete(etag) => {
+                let name = desk.name().to_owned();
+                let delete = async move { Answer::Deleted(store.delete(&name, &etag).await) };
+                self.begin(Job::Delete(at), now, delete, Answer::Deleted);
+            }
+            Step::Forgotten(told) => {
+                self.note(at, told, now);
+                return false;
+            }
+        }
         true
     }
 
