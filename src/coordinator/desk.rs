@@ -99,9 +99,9 @@ pub(super) struct Ticket {
     entry: Option<InstanceEntry>,
 }
 
-/// The things that the task reports after a step of the desk.
+/// The report of a desk after a step, which the task carries to the audit and to the callers that wait.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct Report {
     /// Rows for the audit, with the age of each.
     pub(super) rows: Vec<(Duration, AuditRow)>,
     /// The number of earlier transitions that the circuit has not kept, and the row that says so.
@@ -217,7 +217,7 @@ impl Desk {
         from: &'static str,
         who: &Who,
         now: Now,
-    ) -> Told {
+    ) -> Report {
         if self.changes.is_forgetting() {
             // The content is about to be deleted, whatever it says.
             if via == Via::Answer {
@@ -235,7 +235,7 @@ impl Desk {
                     self.evidence.lost(now.here);
                 }
             }
-            Found::Nothing => return Told::default(),
+            Found::Nothing => return Report::default(),
         }
         self.take_over(found == Found::Corrupt, who, now)
     }

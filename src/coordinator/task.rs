@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::task::{Id, JoinSet};
 
-use super::desk::{Desk, Now, Told, Via};
+use super::desk::{Desk, Now, Report, Via};
 use super::desks::DeskId;
 use super::hub::Hub;
 use super::ledger::Ledger;
@@ -129,8 +129,8 @@ impl Task {
         for asked in asked {
             let Some(at) = self.ledger.index.get(&asked.circuit).copied() else { continue };
             self.look(at, now);
-            let told = self.ledger.desks[at].asked(&asked, &self.ledger.who);
-            self.note(at, told, now);
+            let report = self.ledger.desks[at].asked(&asked, &self.ledger.who);
+            self.note(at, report, now);
         }
         if hurry {
             self.ledger.link.hurry(now);
@@ -157,8 +157,8 @@ impl Task {
     fn look(&mut self, at: DeskId, now: Tick) {
         let Ledger { desks, who, .. } = &mut self.ledger;
         let Some(desk) = desks.get_mut(at) else { return };
-        let told = desk.look(who, now);
-        self.note(at, told, now);
+        let report = desk.look(who, now);
+        self.note(at, report, now);
     }
 
     /// Polls every circuit, because counts have no bell, and reports its sums, in case its threads make no more calls.
@@ -172,13 +172,13 @@ impl Task {
         self.next_look = now.saturating_add(LOOK_EVERY);
     }
 
-    /// Keeps what a desk told, and notes whether it has something to write.
-    fn note(&mut self, at: DeskId, told: Told, now: Tick) {
-        if let Some((missed, row)) = told.missed {
+    /// Keeps the report of a desk, and notes whether the desk has something to write.
+    fn note(&mut self, at: DeskId, report: Report, now: Tick) {
+        if let Some((missed, row)) = report.missed {
             self.ledger.outbox.push_for(missed, now, row);
         }
-        self.hub.waiters.tell(self.ledger.desks[at].name(), told.fates);
-        for (age, row) in told.rows {
+        self.hub.waiters.tell(self.ledger.desks[at].name(), report.fates);
+        for (age, row) in report.rows {
             telemetry::audit::tell(telemetry::audit::Line {
                 service: &row.service,
                 action: &row.action,
@@ -194,7 +194,7 @@ impl Task {
         } else {
             self.to_write.remove(&at);
         }
-        if told.clash {
+        if report.clash {
             self.rename(now);
         }
         self.release(at, now);
@@ -239,8 +239,8 @@ impl Task {
                             return;
                         }
                         let from = self.hub.store.origin(&current.etag);
-                        let told = desks[at].found(Some(&current), Via::News, from, who, now);
-                        self.settle(at, told, now.here);
+                        let report = desks[at].found(Some(&current), Via::News, from, who, now);
+                        self.settle(at, report, now.here);
                     }
                     None => {
                         self.to_load.insert(at);

@@ -1,8 +1,8 @@
-//! What operators order here: on its way to the record, and what became of it.
+//! The orders of operators of this process on their way to the record, and their results.
 
 use std::time::Duration;
 
-use super::{Desk, Told, Who};
+use super::{Desk, Report, Who};
 use crate::clock::Tick;
 use crate::coordinator::delivery::row_id;
 use crate::coordinator::waiters::{Asked, Fate};
@@ -10,7 +10,7 @@ use crate::record::{Operated, OperatorCommand};
 use crate::state::{Act, By, Transition};
 
 impl Desk {
-    /// An operator did something here, which the record must have.
+    /// Keeps an act of an operator of this process until the record has it.
     pub(super) fn ordered(&mut self, act: Act, by: &By, edge: &Transition, age: Duration, who: &Who, now: Tick) {
         let era = self.changes.era(edge);
         let id = edge.order.as_deref().map_or_else(|| format!("{}-{era}", who.incarnation), ToOwned::to_owned);
@@ -38,15 +38,15 @@ impl Desk {
         self.sending.hurry(now);
     }
 
-    /// An operator wants nothing to be known any more.
-    pub(super) fn forget(&mut self, by: &By, edge: &Transition, who: &Who, now: Tick, told: &mut Told) {
+    /// Forgets the content of the record, and keeps the order of the operator until the store has deleted the record.
+    pub(super) fn forget(&mut self, by: &By, edge: &Transition, who: &Who, now: Tick, report: &mut Report) {
         let era = self.changes.era(edge);
         let id = edge.order.as_deref().map_or_else(|| format!("{}-{era}", who.incarnation), ToOwned::to_owned);
         self.known.forget();
         self.evidence.forget(self.circuit.totals());
         let why = format!("{} by {} afterwards: {}", Act::Forget, by.user(), by.reason());
         let dropped = self.changes.take_act().into_iter();
-        told.fates.extend(dropped.map(|id| (id, Fate::Superseded { why: why.clone() })));
+        report.fates.extend(dropped.map(|id| (id, Fate::Superseded { why: why.clone() })));
         self.changes.drop_transition();
         self.adopted.forget();
         self.changes.forget(id);
@@ -54,49 +54,49 @@ impl Desk {
     }
 
     /// Reports the results of the orders to delete the record, which the store does not have any more.
-    pub(super) fn forgotten(&mut self) -> Told {
+    pub(super) fn forgotten(&mut self) -> Report {
         self.known.deleted();
         self.sending.deleted();
-        let mut told = Told::default();
+        let mut report = Report::default();
         let generation = self.known.record().latest();
         let forgotten = self.changes.forgotten().into_iter();
-        told.fates.extend(forgotten.map(|id| (id, Fate::Stored { generation })));
-        told
+        report.fates.extend(forgotten.map(|id| (id, Fate::Stored { generation })));
+        report
     }
 
     /// An order was given again.
-    pub(in crate::coordinator) fn asked(&self, asked: &Asked, who: &Who) -> Told {
+    pub(in crate::coordinator) fn asked(&self, asked: &Asked, who: &Who) -> Report {
         let Asked { id, act, by, .. } = asked;
-        let mut told = Told::default();
+        let mut report = Report::default();
         if self.changes.is_pending(id) {
-            return told;
+            return report;
         }
         let operated = self.known.record().operator.as_ref().filter(|operated| operated.commands.contains(id));
         if operated.is_none() && *act != Act::Forget {
-            told.fates.push((id.clone(), Fate::Superseded { why: "other acts came after it".to_owned() }));
-            return told;
+            report.fates.push((id.clone(), Fate::Superseded { why: "other acts came after it".to_owned() }));
+            return report;
         }
         if self.known.is_behind() {
-            return told;
+            return report;
         }
         // The instance that it was given to first may have died before its row was written. A row that is there is kept once.
         let mut row = self.row(who, act.as_str(), by.reason().to_owned(), Some(by.user().to_owned()));
         row.id = row_id(self.name(), id);
-        told.rows.push((Duration::ZERO, row));
-        told.fates.push((id.clone(), Fate::Stored { generation: self.known.record().latest() }));
-        told
+        report.rows.push((Duration::ZERO, row));
+        report.fates.push((id.clone(), Fate::Stored { generation: self.known.record().latest() }));
+        report
     }
 
-    /// The record has these orders.
-    pub(super) fn stored(&self, act: Option<&String>, told: &mut Told) {
+    /// Reports the results of the orders that the record has.
+    pub(super) fn stored(&self, act: Option<&String>, report: &mut Report) {
         let Some(operated) = &self.known.record().operator else { return };
         let generation = self.known.record().latest();
         if let Some(id) = act {
-            told.fates.push((id.clone(), Fate::Stored { generation }));
+            report.fates.push((id.clone(), Fate::Stored { generation }));
         }
-        // Those before it were written in their turn, and have been told so; or it has replaced them.
+        // An earlier order was reported when it was written. The others were replaced by the act.
         let why = format!("{} by {} afterwards: {}", operated.act, operated.user, operated.reason);
         let before = operated.commands.iter().filter(|id| Some(*id) != act);
-        told.fates.extend(before.map(|id| (id.clone(), Fate::Superseded { why: why.clone() })));
+        report.fates.extend(before.map(|id| (id.clone(), Fate::Superseded { why: why.clone() })));
     }
 }

@@ -27,24 +27,26 @@ pub(super) enum Restore {
 /// The origin of the state that the circuit has. Only an instance that follows uses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
-    /// The last transition was made by this instance, or none was made.
+    /// This instance has made the last transition, or no transition was made.
     Here,
     /// The state was followed from another instance, and this instance has made no transition since.
     Elsewhere,
-    /// The state comes from an act that was superseded, so that the published state must be followed again.
+    /// The state comes from a superseded act, or from a reset that is older than the published state. Therefore the
+    /// published state must be followed again.
     Superseded,
 }
 
 /// The parts of the record that the circuit has already taken over.
 #[derive(Debug)]
 pub(super) struct Adopted {
-    /// The restore. `restored` ends it.
+    /// The restore. `restored` ends it, and `restored_to` sets the standing. `let_calls_wait` and `end_wait_of_calls`
+    /// change the wait.
     restore: Restore,
-    /// The sequence of the last act that was taken over. `act` and `restored_act` set it, and `forget` clears it.
+    /// The sequence of the last act that was taken over. `act` sets it, and `forget` clears it.
     act_sequence: u64,
     /// The id of the act in force, of this process or taken over. Acts are compared by id, because the same act can
-    /// reappear with another, even higher, sequence after both tiers of a store have failed in turn. `ordered`, `act`
-    /// and `restored_act` set it, and `forget` clears it.
+    /// reappear with another, even higher, sequence after both tiers of a store have failed in turn. `ordered` and
+    /// `act` set it, and `forget` clears it.
     act_id: Option<String>,
     /// The published generation that was followed last. `followed` sets it, and `forget` clears it.
     generation: u64,

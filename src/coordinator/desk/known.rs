@@ -44,7 +44,7 @@ pub(super) enum Found {
 pub(super) struct Known {
     /// The join of all copies that this process has loaded or written. `found` and `written` join, and `forget` begins anew.
     record: CircuitRecord,
-    /// The version that the next write names. `found`, `written` and `deleted` set it, and `unload` forgets it.
+    /// The version that the next write names. Each answer sets it, and `unload` forgets it.
     stored: Stored,
     /// True if the store has less than `record`, and instances would miss the difference. `found` and `written` compare, and
     /// `forget` clears it.

@@ -1,6 +1,6 @@
-//! What the circuit has done since the last look, as rows for the audit and commands for the record.
+//! The transitions of the circuit since the last look, as rows for the audit and commands for the record.
 
-use super::{Desk, Told, Who};
+use super::{Desk, Report, Who};
 use crate::clock::Tick;
 use crate::coordinator::delivery::row_id;
 use crate::record::TransitionCommand;
@@ -8,13 +8,13 @@ use crate::state::{Act, Reason, State, Transition};
 use crate::telemetry::audit;
 
 impl Desk {
-    /// Looks at what the circuit has done since the last look.
-    pub(in crate::coordinator) fn look(&mut self, who: &Who, now: Tick) -> Told {
-        let mut told = Told::default();
+    /// Looks at the transitions and the counts of the circuit since the last look.
+    pub(in crate::coordinator) fn look(&mut self, who: &Who, now: Tick) -> Report {
+        let mut report = Report::default();
         let (edges, missed) = self.changes.observe(&self.circuit);
         if missed > 0 {
             let reason = format!("{missed} transitions were too fast to be kept");
-            told.missed = Some((missed, self.row(who, "missing", reason, None)));
+            report.missed = Some((missed, self.row(who, "missing", reason, None)));
         }
         for edge in edges {
             let taken_over = self.changes.seen(&edge);
@@ -26,14 +26,14 @@ impl Desk {
             if taken_over {
                 continue;
             }
-            self.happened(who, &edge, now, &mut told);
+            self.happened(who, &edge, now, &mut report);
         }
         self.evidence.look(&self.circuit, now);
-        told
+        report
     }
 
-    /// A transition that the circuit made by itself, or an operator here.
-    fn happened(&mut self, who: &Who, edge: &Transition, now: Tick, told: &mut Told) {
+    /// Keeps a transition that the circuit, or an operator of this process, has made.
+    fn happened(&mut self, who: &Who, edge: &Transition, now: Tick, report: &mut Report) {
         let age = self.circuit.now().saturating_since(edge.at);
         if edge.reason == Reason::KillSwitch {
             return;
@@ -44,12 +44,12 @@ impl Desk {
         if let Some(order) = &edge.order {
             row.id = row_id(self.name(), order);
         }
-        told.rows.push((age, row));
+        report.rows.push((age, row));
         self.changes.moved();
         let era = self.changes.era(edge);
         if let Reason::Operator { act, by } = &edge.reason {
             if *act == Act::Forget {
-                self.forget(by, edge, who, now, told);
+                self.forget(by, edge, who, now, report);
                 return;
             }
             self.ordered(*act, by, edge, age, who, now);

@@ -1,9 +1,10 @@
-//! What the circuit takes over from its record: a restore, acts of operators, the state or the advice of others.
+//! The content that the circuit takes over from its record, which is a restore, acts of operators, and the state or the advice of
+//! other instances.
 
 use std::time::Duration;
 
 use super::adopted::Restore;
-use super::{Desk, Now, Told, Who};
+use super::{Desk, Now, Report, Who};
 use crate::circuit::To;
 use crate::coordinator::Sharing;
 use crate::coordinator::restore::{published, restoration};
@@ -12,19 +13,19 @@ use crate::record::{Command, Effect, InstanceEntry, Operated, apply};
 use crate::state::{Act, By, Mode, Reason, State};
 
 impl Desk {
-    /// Takes over from the record what this instance has not taken over yet.
-    pub(super) fn take_over(&mut self, corrupt: bool, who: &Who, now: Now) -> Told {
-        // First what the circuit has done: it must not be taken for something older than the record.
-        let mut told = self.look(who, now.here);
+    /// Takes over the content of the record that the circuit does not have yet.
+    pub(super) fn take_over(&mut self, corrupt: bool, who: &Who, now: Now) -> Report {
+        // The look comes first, because a transition since the last look is newer than the record.
+        let mut report = self.look(who, now.here);
         if let Some(entry) = self.known.record().instances.get(&who.id) {
-            told.clash = self.evidence.is_contested_by(entry, who);
+            report.clash = self.evidence.is_contested_by(entry, who);
             self.evidence.observed(entry);
         }
         let waiting = self.adopted.is_waiting_for_restore();
         if waiting {
             self.restore(corrupt, who, now);
         }
-        self.judge_pending(who, now, &mut told);
+        self.judge_pending(who, now, &mut report);
         self.bind(who, now);
         if waiting {
             self.adopted.restored_to(self.circuit.standing());
@@ -38,7 +39,7 @@ impl Desk {
         let orders = record.operator.as_ref().map_or(&[][..], |operated| &operated.commands);
         let tripped_for = record.tripped_at(now.store).map(|at| now.store.since(at));
         self.circuit.heard(record.latest(), orders, tripped_for);
-        told
+        report
     }
 
     fn restore(&mut self, corrupt: bool, who: &Who, now: Now) {
@@ -54,11 +55,11 @@ impl Desk {
                     found.snapshot.run = 0.0;
                 }
                 let adopted = self.circuit.adopt_at(self.changes.expected_era(), &found.snapshot, Reason::Restored);
-                // A transition in between is the circuit's own: then the next look knows more.
+                // The circuit has moved since the look, so that the next look knows more.
                 let Ok(edge) = adopted else { return };
                 self.changes.taken_over(edge);
                 let standing = self.circuit.standing();
-                // What holds now is left to bind: so people read who did it, and not that it was restored.
+                // A hold that goes on is applied as an act, so that the log names its operator and not the restore.
                 let operated = self.known.record().operator.as_ref().filter(|operated| !operated.holds(now.store));
                 let sequence = operated.map_or(0, |operated| operated.sequence);
                 self.adopted.act(sequence, operated.and_then(|operated| operated.commands.last().cloned()));
@@ -72,8 +73,8 @@ impl Desk {
         self.circuit.restored();
     }
 
-    /// Drops what is pending and has been overtaken, and says so in the audit.
-    fn judge_pending(&mut self, who: &Who, now: Now, told: &mut Told) {
+    /// Drops a pending act or transition that was superseded or has expired, and reports the result of the act.
+    fn judge_pending(&mut self, who: &Who, now: Now, report: &mut Report) {
         let mut record = self.known.record().clone();
         if let Some(command) = self.act_command() {
             let verdict = apply(&mut record, &Command::Operated(command.clone()), now.store);
@@ -83,15 +84,15 @@ impl Desk {
                 Effect::Applied | Effect::Known | Effect::Unwritable => ("", ""),
             };
             if let Some(fate) = self.fate(verdict) {
-                told.fates.push((command.id.clone(), fate));
+                report.fates.push((command.id.clone(), fate));
                 let why = format!("{} by {} afterwards: {}", command.act, command.by.user(), command.by.reason());
                 let replaced = command.replaced.iter();
-                told.fates.extend(replaced.map(|id| (id.clone(), Fate::Superseded { why: why.clone() })));
+                report.fates.extend(replaced.map(|id| (id.clone(), Fate::Superseded { why: why.clone() })));
             }
             if !action.is_empty() {
                 let reason = format!("{} \"{}\": {why}", command.act.as_str(), command.by.reason());
                 let row = self.row(who, action, reason, Some(command.by.user().to_owned()));
-                told.rows.push((Duration::ZERO, row));
+                report.rows.push((Duration::ZERO, row));
                 self.changes.drop_act();
                 // The state that the act led to goes with it, so that an instance that follows takes the published one
                 // over again.
@@ -101,14 +102,14 @@ impl Desk {
             }
         }
         if let Some(command) = self.transition_command()
-            // After the act, as it will be written.
+            // The transition is applied after the act, as in the write.
             && apply(&mut record, &Command::Transitioned(command), now.store) == Effect::Superseded
         {
             self.changes.drop_transition();
         }
     }
 
-    /// What became of the act that is pending, if its verdict says.
+    /// Returns the result of the pending act, if it has one.
     fn fate(&self, verdict: Effect) -> Option<Fate> {
         Some(match verdict {
             Effect::Applied => return None,
@@ -179,16 +180,16 @@ impl Desk {
         }
     }
 
-    /// Takes over the newest published state.
+    /// Takes over the newest published state from other instances.
     fn follow(&mut self, who: &Who, now: Now) {
         let record = self.known.record();
         let (generation, is_own) = (record.generation.get(), record.incarnation == who.incarnation);
-        // What waits to be written here is newer than what is there: whatever is not was dropped.
+        // A pending reset or transition is newer than the published state. Any other was dropped before.
         let resets = self.changes.has_reset();
         if resets || self.changes.has_transition() || self.adopted.has_followed(generation) {
             return;
         }
-        // One of here that comes back after another's was followed is newer than that.
+        // A state of this instance is adopted, too, if the circuit has followed another state since.
         if self.adopted.must_adopt(is_own) {
             let mut snapshot = self.circuit.snapshot();
             let newer = published(record, now.store);
@@ -196,7 +197,7 @@ impl Desk {
             (snapshot.state, snapshot.generation, snapshot.attempt) = (newer.state, newer.generation, newer.attempt);
             (snapshot.open_for, snapshot.run, snapshot.tripped_for) = (newer.open_for, run, newer.tripped_for);
             let Ok(edge) = self.circuit.adopt_at(self.changes.expected_era(), &snapshot, Reason::Followed) else {
-                // The circuit has just moved; the next look knows more.
+                // The circuit has moved since the look, so that the next look knows more.
                 return;
             };
             self.changes.taken_over(edge);
@@ -204,7 +205,7 @@ impl Desk {
         self.adopted.followed(generation, is_own);
     }
 
-    /// Passes on the advice of others whose circuits opened on evidence of their own.
+    /// Applies the advice of other instances whose circuits opened on evidence of their own.
     fn apply_advice(&mut self, who: &Who, now: Now) {
         let others = self.known.record().instances.iter().filter(|(id, _)| **id != who.id);
         let Some((until, lasts)) = others.filter_map(|(_, entry)| advice(entry, now)).max() else {
@@ -217,19 +218,19 @@ impl Desk {
     }
 }
 
-/// Returns until when an entry advises, and how long that is.
+/// Returns the end of the advice of an entry, and the time until then, if the entry advises.
 fn advice(entry: &InstanceEntry, now: Now) -> Option<(crate::record::Timestamp, Duration)> {
     if entry.state != State::Open || entry.advised {
         return None;
     }
     let lasts = match entry.open_for(now.store) {
         Some(left) => left,
-        // Open until a reset: it advises while it is being written.
+        // An opening without an end advises for a while after each write of the entry.
         None if now.store.since(entry.updated_at) < MANUAL_ADVICE => MANUAL_ADVICE,
         None => Duration::ZERO,
     };
     (!lasts.is_zero()).then(|| (now.store.saturating_add(lasts), lasts))
 }
 
-/// How long an opening without an end advises after it was written.
+/// The time for which an opening without an end advises after a write.
 const MANUAL_ADVICE: Duration = Duration::from_secs(60);

@@ -1,9 +1,11 @@
-//! The record that should be in the store, derived anew each time it can be written.
+//! The writes of a desk, from the desired record to the answer of the store.
+//!
+//! The desired record is derived anew each time the store can take a write, so that nothing obsolete is written.
 
 use std::time::Duration;
 
 use super::known::Stored;
-use super::{Desk, Now, Ticket, Told, Who};
+use super::{Desk, Now, Report, Ticket, Who};
 use crate::clock::Tick;
 use crate::coordinator::terms::Ttl;
 use crate::random::Dice;
@@ -23,7 +25,7 @@ pub(in crate::coordinator) enum Step {
     /// A deletion of this version, which is under way from now on.
     Delete(Etag),
     /// No operation, because the record that is to be deleted is absent.
-    Forgotten(Told),
+    Forgotten(Report),
 }
 
 impl Desk {
@@ -86,10 +88,10 @@ impl Desk {
             let era = command.era;
             match apply(&mut record, &Command::Transitioned(command), now.store) {
                 Effect::Applied => ticket_transition = Some(era),
-                // It is that of the reset, which is not written yet.
+                // The transition belongs to the reset, which is not written yet.
                 Effect::Known if ticket_act.is_some() => ticket_transition = Some(era),
                 Effect::Unwritable => return None,
-                // Another instance's is newer: ours stays in the entry.
+                // The state of another instance is newer. The state of this instance stays in its entry.
                 Effect::Known | Effect::Superseded | Effect::Expired => self.changes.drop_transition(),
             }
         }
@@ -130,7 +132,7 @@ impl Desk {
     }
 
     /// The store has made the write.
-    pub(in crate::coordinator) fn written(&mut self, ticket: Ticket, etag: Etag, who: &Who, now: Now) -> Told {
+    pub(in crate::coordinator) fn written(&mut self, ticket: Ticket, etag: Etag, who: &Who, now: Now) -> Report {
         self.sending.end();
         if self.changes.is_forgetting() {
             // The order to forget came after the write began, so that the written version is to be deleted.
@@ -143,11 +145,11 @@ impl Desk {
         if let Some(entry) = ticket.entry {
             self.evidence.written(entry, now.here);
         }
-        let mut told = self.take_over(false, who, now);
+        let mut report = self.take_over(false, who, now);
         if ticket.act.is_some() {
-            self.stored(ticket.act.as_ref(), &mut told);
+            self.stored(ticket.act.as_ref(), &mut report);
         }
-        told
+        report
     }
 
     /// The write met another version, after that time. The task passes the present version to [`found`](Self::found).
@@ -170,7 +172,7 @@ impl Desk {
     }
 
     /// The store has deleted the record.
-    pub(in crate::coordinator) fn deleted(&mut self) -> Told {
+    pub(in crate::coordinator) fn deleted(&mut self) -> Report {
         self.sending.end();
         self.forgotten()
     }

@@ -37,8 +37,8 @@ impl Task {
                 self.ledger.link.succeeded(now, None);
                 let desk = &mut self.ledger.desks[at];
                 if deleted {
-                    let told = desk.deleted();
-                    self.note(at, told, now);
+                    let report = desk.deleted();
+                    self.note(at, report, now);
                 } else {
                     // Another instance has written meanwhile.
                     desk.delete_missed();
@@ -111,15 +111,15 @@ impl Task {
             // What was written meanwhile is newer; and a desk may be gone, or be another's.
             let Some(desk) = desks.get_mut(*at).filter(|desk| desk.turn() == *turn) else { continue };
             let from = entry.as_ref().map_or(link.kind(), |entry| self.hub.store.origin(&entry.etag));
-            let told = desk.found(entry.as_ref(), Via::Answer, from, who, now);
-            self.settle(*at, told, now.here);
+            let report = desk.found(entry.as_ref(), Via::Answer, from, who, now);
+            self.settle(*at, report, now.here);
         }
     }
 
     fn wrote(&mut self, at: DeskId, ticket: Ticket, written: Written, began: Tick, now: Tick) {
         let Ledger { desks, who, link, dice, .. } = &mut self.ledger;
         let desk = &mut desks[at];
-        let told = match written {
+        let report = match written {
             Written::Applied { etag, now: store } => {
                 link.succeeded(now, Some(store));
                 desk.written(ticket, etag, who, Now { here: now, store })
@@ -131,7 +131,7 @@ impl Task {
                 desk.found(current.as_ref(), Via::Answer, from, who, Now { here: now, store })
             }
         };
-        self.settle(at, told, now);
+        self.settle(at, report, now);
     }
 }
 

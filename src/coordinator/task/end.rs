@@ -3,14 +3,14 @@
 use super::{Ledger, Task};
 use crate::circuit::Circuit;
 use crate::clock::{Clock, Tick};
-use crate::coordinator::desk::{Desk, Told};
+use crate::coordinator::desk::{Desk, Report};
 use crate::coordinator::desks::DeskId;
 use crate::coordinator::report::Restored;
 use crate::telemetry;
 
 impl Task {
-    /// After a desk has taken over what the store said.
-    pub(super) fn settle(&mut self, at: DeskId, told: Told, now: Tick) {
+    /// Publishes the restore and the version of a desk's record after an answer or news, and keeps the report of the desk.
+    pub(super) fn settle(&mut self, at: DeskId, report: Report, now: Tick) {
         let desk = &self.ledger.desks[at];
         let (restored, unwritable, name) = (desk.restored(), desk.unwritable(), desk.name().to_owned());
         let mut findings = self.hub.findings.lock();
@@ -32,7 +32,7 @@ impl Task {
                 self.hub.tell_progress();
             }
         }
-        self.note(at, told, now);
+        self.note(at, report, now);
     }
 
     /// Ends the waiting of first calls whose time is over, and tells how things stand.

@@ -158,8 +158,8 @@ impl Task {
                 let delete = async move { Answer::Deleted(store.delete(&name, &etag).await) };
                 self.begin(Job::Delete(at), now, delete, Answer::Deleted);
             }
-            Step::Forgotten(told) => {
-                self.note(at, told, now);
+            Step::Forgotten(report) => {
+                self.note(at, report, now);
                 return false;
             }
         }
