@@ -203,7 +203,9 @@ impl From<&Transition> for Edge {
 /// The numbers of a decision, by the names that [`Reason`] gives them.
 fn numbers(reason: &Reason) -> Value {
     match reason {
-        Reason::ConsecutiveFailures { score, limit, set } if limit == set => json!({ "score": score, "limit": limit }),
+        Reason::ConsecutiveFailures { score, limit, set } if limit.total_cmp(set).is_eq() => {
+            json!({ "score": score, "limit": limit })
+        }
         Reason::ConsecutiveFailures { score, limit, set } => json!({ "score": score, "limit": limit, "set": set }),
         Reason::FailureRate { rate, limit, score, calls } => {
             json!({ "rate": rate, "limit": limit, "score": score, "calls": calls })

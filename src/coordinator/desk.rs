@@ -1,11 +1,41 @@
-//! One circuit between its own state and its record: what is known, what is desired, what is taken over.
+//! One circuit between its own state and its record.
 //!
-//! Nothing here waits. The task asks [`look`](Desk::look) what the circuit has done, gives it what the store says
-//! ([`found`](Desk::found)), and asks for the record that should be there ([`candidate`](Desk::candidate)).
+//! A desk never waits and does no I/O. The task calls the methods of a desk and carries out the results, so that a simulator
+//! can play many instances in virtual time.
+//!
+//! | event in the life of a desk | call of the task | effect |
+//! |---|---|---|
+//! | the registry has a new circuit | `new` | the restore is awaited, and the version in the store is unknown |
+//! | the bell rings, or a second has passed | `look` | the circuit's own transitions become commands and audit rows |
+//! | the store answers a load, or sends news | `found` | the copy is joined, and its restore, acts and advice are taken over |
+//! | an order is given again | `asked` | the result of the order is reported again |
+//! | `wants_write` and `may_write` are true | `begin` | the next `Step` is returned, and a write in it is under way |
+//! | the write is made | `written` | the commands and counts in the write are done |
+//! | the write met another version | `conflicted`, `found` | the next write names that version |
+//! | the write has failed, or the deletion | `failed` | the version is unknown, and the next write waits |
+//! | the deletion is made | `deleted` | the orders to forget are done |
+//! | the deletion met another version | `delete_missed` | the version is unknown |
+//! | the task has ended, and a new one begins | `restart` | the version is unknown, and no write is under way |
+//! | the registry evicts the circuit | `evict`, `evict_for` | the desk stays until the record has the changes of the circuit |
+//! | `is_finished` is true, or no room is left | `close` | the next circuit of that name gets its desk |
+//!
+//! A write ends before the next one begins. Each beginning and each end takes a turn, so that the answer to a load of
+//! an earlier turn is known to be old.
+//!
+//! Each field of a desk is a part whose own fields change together. The parts are the content of the store
+//! (`known.rs`), the acts and transitions of this process (`changes.rs`), its counts (`evidence.rs`), the write under
+//! way (`sending.rs`), the content that the circuit has taken over (`adopted.rs`), and the relation to the registry
+//! (`registration.rs`). The steps of the table, which need several parts, are in `look.rs`, `acts.rs`, `write.rs` and
+//! `takeover.rs`.
 
 mod acts;
+mod adopted;
+mod changes;
 mod evidence;
+mod known;
 mod look;
+mod registration;
+mod sending;
 mod takeover;
 mod write;
 
@@ -17,112 +47,50 @@ use super::report::Restored;
 use super::waiters::Fate;
 use crate::circuit::Circuit;
 use crate::clock::Tick;
-use crate::record::{CircuitRecord, InstanceEntry, OperatorCommand, Timestamp, TransitionCommand};
-use crate::store::{AuditRow, Etag, Versioned};
-use crate::telemetry;
+use crate::record::{CircuitRecord, InstanceEntry, Timestamp};
+use crate::store::{AuditRow, Versioned};
+use adopted::Adopted;
+use changes::Changes;
+use evidence::Evidence;
+use known::{Found, Known};
+use registration::Registration;
+use sending::Sending;
+pub(super) use write::Step;
 
-/// Who writes: the same for all desks.
+/// The identity under which this process writes records. All desks share the identity.
 #[derive(Debug, Clone)]
 pub(super) struct Who {
+    /// The id of the instance, which survives restarts. The task changes the id if another living instance has it.
     pub(super) id: String,
+    /// The id of this start of the instance.
     pub(super) incarnation: String,
     pub(super) sharing: Sharing,
 }
 
-/// A moment: here, and at the store.
+/// A moment, on the clock of this process and on the clock of the store.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
     pub(super) here: Tick,
     pub(super) store: Timestamp,
 }
 
-/// How a record came here.
+/// The way of a record from the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Via {
-    /// It was asked for: this is what is there.
+    /// The answer to a load or to a write, which is the content of the store.
     Answer,
-    /// The store told of it: it may be late.
+    /// News of the store, which may be late.
     News,
 }
 
-/// The desk of one circuit.
-#[derive(Debug)]
-pub(super) struct Desk {
-    pub(super) circuit: Circuit,
-    bell: Waker,
-    /// What the eras of this circuit are counted from: those of this name that went before it in this process.
-    eras: u64,
-    /// The era in which the bell was last hung up.
-    rung_era: u64,
-    /// The transitions up to this era were looked at.
-    seen_era: u64,
-    /// Later ones that were made here, by taking something over.
-    ours: Vec<u64>,
-    /// Whether the circuit has made a transition by itself, or an operator here has.
-    moved: bool,
-
-    /// Everything that any copy of the record ever said.
-    known: CircuitRecord,
-    /// What the store has, as far as it was asked; `None` inside: nothing.
-    etag: Option<Option<Etag>>,
-    /// Whether the store has less than is known, and would be missed.
-    behind: bool,
-    corrupt: Option<Etag>,
-    /// The store, or the tier of it, that answered last.
-    from: &'static str,
-    pub(super) restored: Restored,
-    pub(super) wait_until: Option<Tick>,
-
-    act: Option<Pending<OperatorCommand>>,
-    transition: Option<Pending<TransitionCommand>>,
-    evidence: evidence::Ledger,
-    /// The sequence of the last act that was taken over.
-    acts: u64,
-    /// The id of the act that binds here, made here or taken over: of two stores that fail in turn it can come back under
-    /// another number, also after a newer one.
-    binding: Option<String>,
-    /// The highest generation or sequence that was ever proposed from here, answered or not.
-    proposed: u64,
-    /// The published generation that was followed last.
-    followed: u64,
-    /// Whether another's was, and none of here was made since.
-    strayed: bool,
-    /// An act of here was dropped after it had changed the state: that must be followed again.
-    reverts: bool,
-    /// Until when others advise.
-    advised_until: Option<Timestamp>,
-    /// The record is to be deleted, by the orders of these ids.
-    forgetting: Vec<String>,
-
-    pub(super) in_flight: bool,
-    /// Grows with every write, so that what was loaded before is known to be old.
-    pub(super) turn: u64,
-    pub(super) conflicts: u32,
-    /// Writes in a row that failed.
-    pub(super) failures: u32,
-    pub(super) retry_at: Tick,
-
-    /// The circuit is in no registry any more.
-    pub(super) is_leaving: bool,
-    /// The one of the same name that has come since, and until when its first calls wait.
-    pub(super) next: Option<(Circuit, Option<Tick>)>,
-}
-
-/// Where the counts of a desk begin, so that those of an earlier one of its number or name are not taken for its own.
+/// The beginning of the counts of a desk, after those of the last desk with the same id or name.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Life {
     pub(super) turn: u64,
     pub(super) eras: u64,
 }
 
-/// Something to be written, with the tick of the circuit's clock at which it happened.
-#[derive(Debug, Clone)]
-struct Pending<C> {
-    at: Tick,
-    command: C,
-}
-
-/// What a write carries, to know what is done when it is done.
+/// The content of a write, from which `written` knows what is done.
 #[derive(Debug)]
 pub(super) struct Ticket {
     record: CircuitRecord,
@@ -131,55 +99,47 @@ pub(super) struct Ticket {
     entry: Option<InstanceEntry>,
 }
 
-/// What is to be told after looking or taking over.
+/// The report of a desk after a step, which the task carries to the audit and to the callers that wait.
 #[derive(Debug, Default)]
-pub(super) struct Told {
-    /// Rows for the audit, and how long ago each happened.
+pub(super) struct Report {
+    /// Rows for the audit, with the age of each.
     pub(super) rows: Vec<(Duration, AuditRow)>,
-    /// How many transitions before those were not kept, and the row that says so.
+    /// The number of earlier transitions that the circuit has not kept, and the row that says so.
     pub(super) missed: Option<(u64, AuditRow)>,
-    /// What became of orders, by their ids.
+    /// The results of orders, by their ids.
     pub(super) fates: Vec<(String, Fate)>,
-    /// Another living instance has the same id.
+    /// True if another living instance has the same id.
     pub(super) clash: bool,
+}
+
+/// The desk of one circuit.
+#[derive(Debug)]
+pub(super) struct Desk {
+    /// The circuit. Never changes.
+    circuit: Circuit,
+    /// The content of the store, as far as this process knows it.
+    known: Known,
+    /// The acts and transitions of this process that the store does not have yet.
+    changes: Changes,
+    /// The counts of this process, and the entry with them in the record.
+    evidence: Evidence,
+    /// The write under way, and the time of the next one.
+    sending: Sending,
+    /// The parts of the record that the circuit has taken over.
+    adopted: Adopted,
+    /// The relation to the registry.
+    registration: Registration,
 }
 
 impl Desk {
     pub(super) fn new(circuit: Circuit, bell: Waker, waits: Option<Tick>, life: Life) -> Self {
-        let known = CircuitRecord::unknown(circuit.name());
         Self {
-            bell,
-            eras: life.eras,
-            rung_era: 0,
-            // The first era begins without a transition.
-            seen_era: 1,
-            ours: Vec::new(),
-            moved: false,
-            known,
-            etag: None,
-            behind: false,
-            corrupt: None,
-            from: "",
-            restored: Restored::Waiting,
-            wait_until: waits,
-            act: None,
-            transition: None,
-            evidence: evidence::Ledger::default(),
-            acts: 0,
-            binding: None,
-            proposed: 0,
-            followed: 0,
-            strayed: false,
-            reverts: false,
-            advised_until: None,
-            forgetting: Vec::new(),
-            in_flight: false,
-            turn: life.turn,
-            conflicts: 0,
-            failures: 0,
-            retry_at: Tick::ZERO,
-            is_leaving: false,
-            next: None,
+            known: Known::new(circuit.name()),
+            changes: Changes::new(bell, life.eras),
+            evidence: Evidence::default(),
+            sending: Sending::new(life.turn),
+            adopted: Adopted::new(waits),
+            registration: Registration::Registered,
             circuit,
         }
     }
@@ -188,51 +148,68 @@ impl Desk {
         self.circuit.name()
     }
 
-    /// The version of the record, if it is a later one that must not be written.
+    /// Reports the sums of calls to the observers of the circuit.
+    pub(super) fn report_sums(&self) {
+        self.circuit.report_sums();
+    }
+
+    /// Returns the version of the record, if it is a later version, which is never written.
     pub(super) fn unwritable(&self) -> Option<u32> {
-        (!self.known.is_writable()).then_some(self.known.version)
+        let record = self.known.record();
+        (!record.is_writable()).then_some(record.version)
     }
 
-    /// Whether the store was asked, and its answer is not known to be old.
-    pub(super) const fn is_loaded(&self) -> bool {
-        self.etag.is_some()
-    }
-
-    /// The answer to a write was lost, or it was refused: what is there must be asked.
-    pub(super) fn unload(&mut self) {
-        self.etag = None;
-    }
-
-    /// Whether it must be polled often.
+    /// Returns whether the store must be polled often.
     pub(super) fn is_eventful(&self, store: Option<Timestamp>) -> bool {
-        self.circuit.standing().is_tripped() || store.is_some_and(|now| self.known.is_eventful(now))
+        self.circuit.standing().is_tripped() || store.is_some_and(|now| self.known.record().is_eventful(now))
     }
 
-    /// Whether there is something to write now.
-    pub(super) fn wants(&self, now: Tick) -> bool {
-        !self.forgetting.is_empty()
-            || self.act.is_some()
-            || self.transition.is_some()
-            || self.behind
+    /// Returns whether there is something to write now.
+    pub(super) fn wants_write(&self, now: Tick) -> bool {
+        self.changes.is_forgetting()
+            || self.changes.has_act()
+            || self.changes.has_transition()
+            || self.known.is_behind()
             || self.evidence.is_due(now)
     }
 
-    /// Whether there is something to write, now or later.
-    pub(super) fn has_unwritten(&self) -> bool {
-        self.act.is_some() || self.transition.is_some() || self.behind || self.evidence.is_waiting()
+    /// Returns whether there is something to write, now or later.
+    fn has_unwritten(&self) -> bool {
+        self.changes.has_act() || self.changes.has_transition() || self.known.is_behind() || self.evidence.is_waiting()
     }
 
-    /// Whether the record is of a later version, which is never written.
-    pub(super) const fn is_read_only(&self) -> bool {
-        !self.known.is_writable()
-    }
-
-    /// The last era of the circuit, as the record counts them.
+    /// Returns the last era of the circuit, as the record counts eras.
     pub(super) const fn last_era(&self) -> u64 {
-        self.eras.saturating_add(self.seen_era)
+        self.changes.last_era()
     }
 
-    /// Takes what the store says is there. What cannot be used is absent.
+    pub(super) const fn is_waiting_for_restore(&self) -> bool {
+        self.adopted.is_waiting_for_restore()
+    }
+
+    /// Returns the result of the restore.
+    pub(super) const fn restored(&self) -> Restored {
+        self.adopted.restore_report()
+    }
+
+    /// Returns the tick until which the first calls wait for the restore, if calls wait.
+    pub(super) const fn calls_wait_until(&self) -> Option<Tick> {
+        self.adopted.calls_wait_until()
+    }
+
+    /// Lets the first calls wait for the restore, unless calls wait already.
+    pub(super) fn let_calls_wait(&mut self, until: Option<Tick>) {
+        self.adopted.let_calls_wait(until);
+    }
+
+    /// Ends the wait of the first calls if its time is over.
+    pub(super) fn end_wait_of_calls(&mut self, now: Tick) {
+        if self.adopted.end_wait_of_calls(now) {
+            self.circuit.restored();
+        }
+    }
+
+    /// Takes the content of the store. Unusable content counts as absent.
     pub(super) fn found(
         &mut self,
         current: Option<&Versioned>,
@@ -240,68 +217,36 @@ impl Desk {
         from: &'static str,
         who: &Who,
         now: Now,
-    ) -> Told {
-        let etag = current.map(|current| current.etag.clone());
-        if !self.forgetting.is_empty() {
-            // What is there is to go, whatever it says.
+    ) -> Report {
+        if self.changes.is_forgetting() {
+            // The content is about to be deleted, whatever it says.
             if via == Via::Answer {
-                self.etag = Some(etag);
+                self.known.found_before_deletion(current);
             }
             return self.look(who, now.here);
         }
-        let mut corrupt = false;
-        let record = current.and_then(|current| match CircuitRecord::decode(self.name(), &current.bytes, now.store) {
-            Ok(record) => Some(record),
-            Err(problem) => {
-                corrupt = true;
-                if self.corrupt.as_ref() != Some(&current.etag) {
-                    telemetry::store::warn(format_args!("{problem}; it is treated as absent"));
-                    self.corrupt = Some(current.etag.clone());
-                }
-                None
-            }
-        });
-        match (&record, via) {
-            (Some(record), _) => {
-                if !record.is_writable() && self.known.is_writable() {
-                    let (name, version) = (self.name(), record.version);
-                    telemetry::store::warn(format_args!(
-                        "the record of `{name}` is of a later version, {version}: it is read as far as it is understood, and never written"
-                    ));
-                }
-                let joined = crate::record::join(&self.known, record);
-                let behind = joined != *record;
-                self.known = joined;
-                if via == Via::Answer || !behind {
-                    self.behind = behind;
-                    self.etag = Some(etag);
-                }
-            }
-            (None, Via::Answer) => {
-                self.behind = self.known.is_eventful(now.store);
-                // What was only taken over has no entry yet; now nobody else may remember it.
-                let own = self.known.instances.get(&who.id).map(|entry| entry.state);
+        let found = self.known.found(current, via, from, now.store);
+        match found {
+            Found::Record => {}
+            Found::Absent | Found::Corrupt => {
+                // A state that was only taken over has no entry yet, and perhaps no other instance remembers it.
+                let own = self.known.record().instances.get(&who.id).map(|entry| entry.state);
                 if self.circuit.standing().is_tripped() && own != Some(self.circuit.standing().state) {
-                    self.evidence.is_missing(now.here);
+                    self.evidence.lost(now.here);
                 }
-                self.etag = Some(etag);
             }
-            (None, Via::News) => {}
+            Found::Nothing => return Report::default(),
         }
-        if via == Via::News && record.is_none() {
-            return Told::default();
-        }
-        self.from = from;
-        self.take_over(corrupt, who, now)
+        self.take_over(found == Found::Corrupt, who, now)
     }
 
-    /// Everything that is not written yet is due now: nobody will come later.
+    /// Makes everything that is not written yet due now, because there is no later time.
     pub(super) fn hurry(&mut self, now: Tick) {
-        self.retry_at = now;
+        self.sending.hurry(now);
         self.evidence.hurry(now);
     }
 
-    /// The instance has another id now.
+    /// Notes that the instance has another id now.
     pub(super) fn renamed(&mut self, now: Tick) {
         self.evidence.renamed(now);
     }
@@ -314,7 +259,7 @@ impl Desk {
             reason,
             user,
             timestamp: Timestamp::default(),
-            generation: self.known.generation.get(),
+            generation: self.known.record().generation.get(),
             instance: who.id.clone(),
         }
     }

@@ -1,51 +1,61 @@
-//! The desks of a registry, by number. A number is given again once its desk is gone, as keys come and go without end.
+//! The desks of a registry, by id.
+//!
+//! A closed desk leaves its place to a later desk, because keys come and go without end. Therefore an answer belongs to
+//! a desk by id and turn. A place begins its next desk with a later turn.
 
-use std::ops::{Index, IndexMut, Range};
+use std::ops::{Index, IndexMut};
 
 use super::desk::Desk;
 
-/// The desks, and the numbers that are free.
+/// The place of a desk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct DeskId(usize);
+
+/// The desks of a registry, and the places that are free.
 #[derive(Debug, Default)]
 pub(super) struct Desks {
+    /// The desks by id. `add` fills a place, and `remove` empties it.
     places: Vec<Option<Desk>>,
-    /// Each with the turn that its next desk begins with: an answer to a question of the last one must not fit.
-    free: Vec<(usize, u64)>,
+    /// The free places, each with the first turn of its next desk, so that an answer to a load for the last desk does
+    /// not fit.
+    free: Vec<(DeskId, u64)>,
 }
 
 impl Desks {
-    /// Adds the desk that `make` makes of its number and its first turn.
-    pub(super) fn add(&mut self, make: impl FnOnce(usize, u64) -> Desk) -> usize {
-        let (at, turn) = self.free.pop().unwrap_or((self.places.len(), 0));
-        let desk = Some(make(at, turn));
-        match self.places.get_mut(at) {
+    /// Adds the desk that `make` creates from its id and its first turn.
+    pub(super) fn add(&mut self, make: impl FnOnce(DeskId, u64) -> Desk) -> DeskId {
+        let (id, turn) = self.free.pop().unwrap_or((DeskId(self.places.len()), 0));
+        let desk = Some(make(id, turn));
+        match self.places.get_mut(id.0) {
             Some(place) => *place = desk,
             None => self.places.push(desk),
         }
-        at
+        id
     }
 
-    pub(super) fn remove(&mut self, at: usize) -> Option<Desk> {
-        let desk = self.places.get_mut(at)?.take()?;
-        self.free.push((at, desk.turn + 1));
+    /// Removes a desk and frees its place.
+    pub(super) fn remove(&mut self, id: DeskId) -> Option<Desk> {
+        let desk = self.places.get_mut(id.0)?.take()?;
+        self.free.push((id, desk.turn() + 1));
         Some(desk)
     }
 
-    pub(super) fn get(&self, at: usize) -> Option<&Desk> {
-        self.places.get(at)?.as_ref()
+    pub(super) fn get(&self, id: DeskId) -> Option<&Desk> {
+        self.places.get(id.0)?.as_ref()
     }
 
-    pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut Desk> {
-        self.places.get_mut(at)?.as_mut()
+    pub(super) fn get_mut(&mut self, id: DeskId) -> Option<&mut Desk> {
+        self.places.get_mut(id.0)?.as_mut()
     }
 
-    /// Every number there is, free ones too.
-    pub(super) fn places(&self) -> Range<usize> {
-        0..self.places.len()
+    /// Returns the ids of all places, also of free places. The desks may change while the caller goes through the ids.
+    pub(super) fn places(&self) -> impl Iterator<Item = DeskId> + use<> {
+        (0..self.places.len()).map(DeskId)
     }
 
-    /// The numbers of the desks.
-    pub(super) fn numbers(&self) -> impl Iterator<Item = usize> {
-        self.places.iter().enumerate().filter(|(_, desk)| desk.is_some()).map(|(at, _)| at)
+    /// Returns the ids of the desks.
+    pub(super) fn ids(&self) -> impl Iterator<Item = DeskId> {
+        self.places.iter().enumerate().filter(|(_, desk)| desk.is_some()).map(|(at, _)| DeskId(at))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Desk> {
@@ -57,16 +67,16 @@ impl Desks {
     }
 }
 
-impl Index<usize> for Desks {
+impl Index<DeskId> for Desks {
     type Output = Desk;
 
-    fn index(&self, at: usize) -> &Desk {
-        self.get(at).expect("a desk goes with all that waits for it")
+    fn index(&self, id: DeskId) -> &Desk {
+        self.get(id).expect("a desk is closed together with all that waits for it")
     }
 }
 
-impl IndexMut<usize> for Desks {
-    fn index_mut(&mut self, at: usize) -> &mut Desk {
-        self.get_mut(at).expect("a desk goes with all that waits for it")
+impl IndexMut<DeskId> for Desks {
+    fn index_mut(&mut self, id: DeskId) -> &mut Desk {
+        self.get_mut(id).expect("a desk is closed together with all that waits for it")
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
+use super::desks::DeskId;
 use super::ledger::Ledger;
 use super::report::{Restored, ShutdownReport, StoreStatus};
 use super::terms::Terms;
@@ -43,7 +44,7 @@ pub(super) struct Inbox {
     /// Those that the task has a desk for, and those that have something to write: what becomes of them comes first.
     pub(super) forgotten: Vec<Circuit>,
     /// The desks whose circuits have changed.
-    pub(super) rung: Vec<usize>,
+    pub(super) rung: Vec<DeskId>,
     /// How many orders were given that the task has not looked for yet.
     pub(super) orders: usize,
     /// The orders that were given again, by circuit. Their results are wanted, and their rows of the audit if those were lost.
@@ -68,7 +69,7 @@ pub(super) struct Findings {
 }
 
 impl Hub {
-    pub(super) fn ring(&self, desk: usize) {
+    pub(super) fn ring(&self, desk: DeskId) {
         self.inbox.lock().rung.push(desk);
         self.called.notify_one();
     }

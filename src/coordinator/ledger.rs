@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::desk::Who;
-use super::desks::Desks;
+use super::desks::{DeskId, Desks};
 use super::link::Link;
 use super::outbox::Outbox;
 use super::terms::Terms;
@@ -19,9 +19,9 @@ pub(super) struct Ledger {
     pub(super) named: String,
     pub(super) names: u32,
     pub(super) desks: Desks,
-    pub(super) index: HashMap<String, usize>,
+    pub(super) index: HashMap<String, DeskId>,
     /// The desks whose circuits are forgotten, oldest first.
-    pub(super) leaving: VecDeque<usize>,
+    pub(super) leaving: VecDeque<DeskId>,
     /// The log lines about circuits that were let go unwritten.
     pub(super) given_up: Lines,
     /// The highest era, as the record counts them, of those that are gone.
@@ -56,6 +56,6 @@ impl Ledger {
 
     /// Whether there is a desk for that very circuit.
     pub(super) fn has_desk(&self, circuit: &Circuit) -> bool {
-        self.index.get(circuit.name()).is_some_and(|at| self.desks[*at].circuit.is(circuit))
+        self.index.get(circuit.name()).is_some_and(|at| self.desks[*at].is_of(circuit))
     }
 }

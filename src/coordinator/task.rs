@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::desk::{Now, Told, Via};
+use super::desk::{Desk, Now, Report, Via};
+use super::desks::DeskId;
 use super::hub::Hub;
 use super::ledger::Ledger;
-use super::report::Restored;
 use crate::clock::{Clock, Tick};
 use crate::store::{Watch, WatchEvent};
 use crate::telemetry;
@@ -30,8 +30,8 @@ pub(super) struct Task {
     /// The operations that are under way, by their names in logs and metrics.
     jobs: JoinSet<(&'static str, Ended)>,
     /// The desks whose record must be asked for, and those with something to write.
-    to_load: BTreeSet<usize>,
-    to_write: BTreeSet<usize>,
+    to_load: BTreeSet<DeskId>,
+    to_write: BTreeSet<DeskId>,
     audit_under_way: bool,
     watch_under_way: bool,
     /// When the audit may be written again.
@@ -52,15 +52,14 @@ impl Task {
     pub(super) fn new(hub: &Arc<Hub>) -> Self {
         let mut ledger = hub.ledger.lock().take().unwrap_or_else(|| Ledger::new(&hub.terms, hub.store.kind()));
         for desk in ledger.desks.iter_mut() {
-            desk.in_flight = false;
-            desk.unload();
+            desk.restart();
         }
         let now = ledger.clock.now();
         let next_trim = now.saturating_add(FIRST_TRIM.mul_f64(0.5 + ledger.dice.share()));
         Self {
             next_trim,
             hub: Arc::clone(hub),
-            to_load: ledger.desks.numbers().collect(),
+            to_load: ledger.desks.ids().collect(),
             ledger,
             jobs: JoinSet::new(),
             to_write: BTreeSet::new(),
@@ -132,13 +131,13 @@ impl Task {
         for (circuit, order) in asked {
             let Some(at) = self.ledger.index.get(&circuit).copied() else { continue };
             self.look(at, now);
-            let told = self.ledger.desks[at].asked(&order, &self.ledger.who);
-            self.note(at, told, now);
+            let report = self.ledger.desks[at].asked(&order, &self.ledger.who);
+            self.note(at, report, now);
         }
         if hurry {
             self.ledger.link.hurry(now);
             let desks = &self.ledger.desks;
-            self.to_load.extend(desks.numbers().filter(|at| desks[*at].restored == Restored::Waiting));
+            self.to_load.extend(desks.ids().filter(|at| desks[*at].is_waiting_for_restore()));
         }
         if shutdown && !self.closing {
             self.closing = true;
@@ -146,7 +145,7 @@ impl Task {
             for at in self.ledger.desks.places() {
                 let Some(desk) = self.ledger.desks.get_mut(at) else { continue };
                 desk.hurry(now);
-                if desk.wants(now) {
+                if desk.wants_write(now) {
                     self.to_write.insert(at);
                 }
             }
@@ -157,40 +156,40 @@ impl Task {
     }
 
     /// Looks at one circuit that has called.
-    fn look(&mut self, at: usize, now: Tick) {
+    fn look(&mut self, at: DeskId, now: Tick) {
         let Ledger { desks, who, .. } = &mut self.ledger;
         let Some(desk) = desks.get_mut(at) else { return };
-        let told = desk.look(who, now);
-        self.note(at, told, now);
+        let report = desk.look(who, now);
+        self.note(at, report, now);
     }
 
     /// Polls every circuit, because counts have no bell, and reports its sums, in case its threads make no more calls.
     fn look_at_all(&mut self, now: Tick) {
         for at in self.ledger.desks.places() {
             if let Some(desk) = self.ledger.desks.get(at) {
-                desk.circuit.report_sums();
+                desk.report_sums();
             }
             self.look(at, now);
         }
         self.next_look = now.saturating_add(LOOK_EVERY);
     }
 
-    /// Keeps what a desk told, and notes whether it has something to write.
-    fn note(&mut self, at: usize, told: Told, now: Tick) {
-        if let Some((missed, row)) = told.missed {
+    /// Keeps the report of a desk, and notes whether the desk has something to write.
+    fn note(&mut self, at: DeskId, report: Report, now: Tick) {
+        if let Some((missed, row)) = report.missed {
             self.ledger.outbox.push_for(missed, now, row);
         }
-        self.hub.waiters.tell(self.ledger.desks[at].name(), told.fates);
-        for (age, row) in told.rows {
+        self.hub.waiters.tell(self.ledger.desks[at].name(), report.fates);
+        for (age, row) in report.rows {
             row.log();
             self.ledger.outbox.push(Tick::from_nanos(now.as_nanos().saturating_sub(crate::clock::nanos(age))), row);
         }
-        if self.ledger.desks[at].wants(now) {
+        if self.ledger.desks[at].wants_write(now) {
             self.to_write.insert(at);
         } else {
             self.to_write.remove(&at);
         }
-        if told.clash {
+        if report.clash {
             self.rename(now);
         }
         self.release(at, now);
@@ -218,7 +217,7 @@ impl Task {
         let every = if eventful { polls.tripped } else { polls.closed };
         let spread = 0.8 + 0.4 * self.ledger.dice.share();
         self.next_poll = now.saturating_add(every.mul_f64(spread));
-        self.to_load.extend(self.ledger.desks.numbers());
+        self.to_load.extend(self.ledger.desks.ids());
     }
 
     fn news(&mut self, event: Option<WatchEvent>) {
@@ -231,19 +230,19 @@ impl Task {
                         let now = Now { here: now, store };
                         let Ledger { desks, who, .. } = &mut self.ledger;
                         // While a write is under way, its answer says more.
-                        if desks[at].in_flight {
+                        if desks[at].is_writing() {
                             return;
                         }
                         let from = self.hub.store.origin(&current.etag);
-                        let told = desks[at].found(Some(&current), Via::News, from, who, now);
-                        self.settle(at, told, now.here);
+                        let report = desks[at].found(Some(&current), Via::News, from, who, now);
+                        self.settle(at, report, now.here);
                     }
                     None => {
                         self.to_load.insert(at);
                     }
                 }
             }
-            Some(WatchEvent::Gap) => self.to_load.extend(self.ledger.desks.numbers()),
+            Some(WatchEvent::Gap) => self.to_load.extend(self.ledger.desks.ids()),
             None => {
                 self.watch = None;
                 self.watch_at = Some(now.saturating_add(WATCH_AGAIN.mul_f64(0.5 + self.ledger.dice.share())));
@@ -266,7 +265,7 @@ impl Task {
             // There may be ten thousand desks, and this is asked after every operation.
             return next;
         }
-        let waiting = self.ledger.desks.iter().filter_map(|desk| desk.wait_until).min();
+        let waiting = self.ledger.desks.iter().filter_map(Desk::calls_wait_until).min();
         waiting.map_or(next, |at| next.min(at))
     }
 }
@@ -274,7 +273,7 @@ impl Task {
 /// The waker of one circuit.
 #[derive(Debug)]
 struct Bell {
-    desk: usize,
+    desk: DeskId,
     /// Weak, as it hangs on the circuit: else store and circuits would keep each other alive.
     hub: Weak<Hub>,
 }

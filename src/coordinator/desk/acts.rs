@@ -1,26 +1,22 @@
-//! What operators order here: on its way to the record, and what became of it.
+//! The orders of operators of this process on their way to the record, and their results.
 
 use std::time::Duration;
 
-use super::{Desk, Pending, Told, Who};
+use super::{Desk, Report, Who};
 use crate::clock::Tick;
 use crate::coordinator::waiters::Fate;
-use crate::record::{CircuitRecord, Operated, OperatorCommand, Timestamp};
+use crate::record::{Operated, OperatorCommand, Timestamp};
 use crate::state::order::Order;
 use crate::state::{Act, By, State, Transition};
-use crate::store::{AuditRow, Etag};
+use crate::store::AuditRow;
 
 impl Desk {
-    /// An operator did something here, which the record must have.
+    /// Keeps an act of an operator of this process until the record has it.
     pub(super) fn ordered(&mut self, act: Act, by: &By, edge: &Transition, age: Duration, who: &Who, now: Tick) {
-        let era = self.eras.saturating_add(edge.era);
+        let era = self.changes.era(edge);
         let id = edge.order.as_deref().map_or_else(|| format!("{}-{era}", who.incarnation), ToOwned::to_owned);
-        // One that could not be written is not done later, neither here nor, given again, elsewhere.
-        let mut replaced = self.act.take().map_or_else(Vec::new, |Pending { command, .. }| {
-            let mut replaced = command.replaced;
-            replaced.push(command.id);
-            replaced
-        });
+        // An act that could not be written is not done later, neither here nor, if it is given again, on another instance.
+        let mut replaced = self.changes.take_act();
         let excess = replaced.len().saturating_sub(Operated::MAX_COMMANDS - 1);
         replaced.drain(..excess);
         let command = OperatorCommand {
@@ -31,85 +27,78 @@ impl Desk {
             hold: edge.lasts.filter(|_| matches!(act, Act::Trip | Act::Disable)),
             by: by.clone(),
             age,
-            on: self.acts,
+            on: self.adopted.act_sequence(),
             after: 0,
             instance: who.id.clone(),
             incarnation: who.incarnation.clone(),
             era,
         };
-        self.binding = Some(command.id.clone());
-        self.act = Some(Pending { at: edge.at, command });
-        // Somebody waits for it, or may.
-        self.retry_at = self.retry_at.min(now);
+        self.adopted.ordered(command.id.clone());
+        self.changes.order(edge.at, command);
+        // A caller may wait for the result.
+        self.sending.hurry(now);
     }
 
-    /// An operator wants nothing to be known any more.
-    pub(super) fn forget(&mut self, by: &By, edge: &Transition, who: &Who, now: Tick, told: &mut Told) {
-        let era = self.eras.saturating_add(edge.era);
+    /// Forgets the content of the record, and keeps the order of the operator until the store has deleted the record.
+    pub(super) fn forget(&mut self, by: &By, edge: &Transition, who: &Who, now: Tick, report: &mut Report) {
+        let era = self.changes.era(edge);
         let id = edge.order.as_deref().map_or_else(|| format!("{}-{era}", who.incarnation), ToOwned::to_owned);
-        self.known = CircuitRecord::unknown(self.circuit.name());
+        self.known.forget();
         self.evidence.forget(self.circuit.totals());
-        if let Some(Pending { command, .. }) = self.act.take() {
-            let why = format!("{} by {} afterwards: {}", Act::Forget, by.user(), by.reason());
-            let dropped = command.replaced.into_iter().chain([command.id]);
-            told.fates.extend(dropped.map(|id| (id, Fate::Superseded { why: why.clone() })));
-        }
-        (self.transition, self.binding) = (None, None);
-        (self.acts, self.followed, self.advised_until) = (0, 0, None);
-        (self.behind, self.strayed, self.reverts) = (false, false, false);
-        self.forgetting.push(id);
-        self.retry_at = self.retry_at.min(now);
+        let why = format!("{} by {} afterwards: {}", Act::Forget, by.user(), by.reason());
+        let dropped = self.changes.take_act().into_iter();
+        report.fates.extend(dropped.map(|id| (id, Fate::Superseded { why: why.clone() })));
+        self.changes.drop_transition();
+        self.adopted.forget();
+        self.changes.forget(id);
+        self.sending.hurry(now);
     }
 
-    /// Returns what is to be deleted, if something is: the version that is there, or that nothing is.
-    pub(in crate::coordinator) fn deletes(&self) -> Option<Option<Etag>> {
-        if self.forgetting.is_empty() { None } else { self.etag.clone() }
-    }
-
-    /// Nothing is there any more.
-    pub(in crate::coordinator) fn forgotten(&mut self) -> Told {
-        self.etag = Some(None);
-        self.failures = 0;
-        let mut told = Told::default();
-        let generation = self.known.latest();
-        let forgotten = std::mem::take(&mut self.forgetting).into_iter();
-        told.fates.extend(forgotten.map(|id| (id, Fate::Stored { generation })));
-        told
+    /// Reports the results of the orders to delete the record, which the store does not have any more.
+    pub(super) fn forgotten(&mut self) -> Report {
+        self.known.deleted();
+        self.sending.deleted();
+        let mut report = Report::default();
+        let generation = self.known.record().latest();
+        let forgotten = self.changes.forgotten().into_iter();
+        report.fates.extend(forgotten.map(|id| (id, Fate::Stored { generation })));
+        report
     }
 
     /// An order was given again.
-    pub(in crate::coordinator) fn asked(&self, order: &Order, who: &Who) -> Told {
-        let id = order.command_id().to_owned();
-        let mut told = Told::default();
-        let pending = self.act.as_ref().is_some_and(|act| act.command.id == id || act.command.replaced.contains(&id));
-        if pending || self.forgetting.contains(&id) {
-            return told;
+    pub(in crate::coordinator) fn asked(&self, order: &Order, who: &Who) -> Report {
+        let id = order.command_id();
+        let mut report = Report::default();
+        if self.changes.is_pending(id) {
+            return report;
         }
-        let operated = self.known.operator.as_ref().filter(|operated| operated.commands.contains(&id));
+        let is_done = |operated: &&Operated| operated.commands.iter().any(|done| done == id);
+        let operated = self.known.record().operator.as_ref().filter(is_done);
         if operated.is_none() && order.act != Act::Forget {
-            told.fates.push((id, Fate::Superseded { why: "other acts came after it".to_owned() }));
-            return told;
+            report.fates.push((id.to_owned(), Fate::Superseded { why: "other acts came after it".to_owned() }));
+            return report;
         }
-        if self.behind {
-            return told;
+        if self.known.is_behind() {
+            return report;
         }
         // The instance that it was given to first may have died before its row was written. A row that is there is kept once.
-        let row = AuditRow::of_order(self.name(), order, Timestamp::default(), self.known.generation, &who.id);
-        told.rows.push((Duration::ZERO, row));
-        told.fates.push((id, Fate::Stored { generation: self.known.latest() }));
-        told
+        let record = self.known.record();
+        let row = AuditRow::of_order(self.name(), order, Timestamp::default(), record.generation, &who.id);
+        report.rows.push((Duration::ZERO, row));
+        report.fates.push((id.to_owned(), Fate::Stored { generation: record.latest() }));
+        report
     }
 
-    /// The record has these orders.
-    pub(super) fn stored(&self, act: Option<&String>, told: &mut Told) {
-        let Some(operated) = &self.known.operator else { return };
-        let generation = self.known.latest();
+    /// Reports the results of the orders that the record has.
+    pub(super) fn stored(&self, act: Option<&String>, report: &mut Report) {
+        let Some(operated) = &self.known.record().operator else { return };
+        let generation = self.known.record().latest();
         if let Some(id) = act {
-            told.fates.push((id.clone(), Fate::Stored { generation }));
+            report.fates.push((id.clone(), Fate::Stored { generation }));
         }
-        // Those before it were written in their turn, and have been told so; or it has replaced them.
+        // An earlier order was reported when it was written. The others were replaced by the act.
         let why = format!("{} by {} afterwards: {}", operated.act, operated.user, operated.reason);
         let before = operated.commands.iter().filter(|id| Some(*id) != act);
-        told.fates.extend(before.map(|id| (id.clone(), Fate::Superseded { why: why.clone() })));
+        report.fates.extend(before.map(|id| (id.clone(), Fate::Superseded { why: why.clone() })));
     }
 }

@@ -1,4 +1,7 @@
-//! What this instance knows of the service, as its entry in the record: when it is due, and what it says.
+//! The counts of this instance, as its entry in the record.
+//!
+//! [`Evidence`] decides when the entry is due, and what it says. The record of which the entry is a part is left to
+//! `write.rs`, and the entries of other instances to `takeover.rs`.
 
 use std::time::Duration;
 
@@ -8,34 +11,42 @@ use crate::clock::Tick;
 use crate::record::InstanceEntry;
 use crate::state::{Reason, Snapshot, State, Transition};
 
-/// The evidence of one circuit, here and in its record.
+/// The counts of this instance for one circuit, and the entry with them in the record.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
-    /// The sequence that was given out last.
+pub(super) struct Evidence {
+    /// The highest sequence of an entry of this instance. `entry` takes the next one, and `observed` raises it.
     sequence: u64,
-    /// What was written last by this start of the instance, or restored.
+    /// The entry that this start of the instance has written last, or has restored. `written` and `continues` set it,
+    /// and `forget` and `renamed` remove it.
     written: Option<InstanceEntry>,
-    /// Whether this start has written.
+    /// True if this start has written an entry under the present id. `written` sets it, and `renamed` clears it.
     has_written: bool,
-    /// Whether an entry was ever made of this: only then can one of this start be its own.
+    /// True if an entry was derived for a write, so that an entry of this start can be its own. `entry` sets it, and
+    /// `forget` clears it.
     has_proposed: bool,
-    /// The totals of the starts before this one: failures, successes.
+    /// The failures and successes of earlier starts. `continues` sets them, and `forget` and `renamed` clear them.
     before: (u64, u64),
-    /// Those of this start that are to be forgotten.
+    /// The failures and successes of this start that are not kept any more. `forget` sets them.
     forgotten: (u64, u64),
-    /// The whole of the last open duration, and whether that opening was made on evidence of one's own.
+    /// The whole duration of the last opening. `opened` and `continues` set it.
     open_whole: Option<Duration>,
+    /// True if this instance has made the last opening on its own evidence. `opened` and `continues` set it.
     opened_on_own: bool,
-    /// The weight of the failures that opened it.
+    /// The weight of the failures that made the last opening. `opened` and `continues` set it.
     opened_by: f64,
+    /// The failures of this start at the last look. `look` and `forget` set them.
     failures: u64,
+    /// The last look that found another failure. `look` sets it.
     last_failure: Option<Tick>,
+    /// The time at which the entry is due, if it has news. `look` and `renamed` set it, `lost` and `hurry` make it now,
+    /// and `written` and `nothing_due` clear it.
     due: Option<Tick>,
+    /// The time of the last write of an entry. `written` sets it.
     last_write: Option<Tick>,
 }
 
-impl Ledger {
-    /// The circuit opened.
+impl Evidence {
+    /// Notes an opening of the circuit.
     pub(super) fn opened(&mut self, edge: &Transition) {
         self.open_whole = edge.lasts;
         let borrowed = matches!(edge.reason, Reason::Advised { .. } | Reason::Restored | Reason::Followed);
@@ -45,12 +56,12 @@ impl Ledger {
         }
     }
 
-    /// The weight of the failures to be kept: of those since the last success, or of those that opened the circuit.
+    /// Returns the weight of the failures since the last success, or of the failures that opened the circuit.
     fn run(&self, snapshot: &Snapshot) -> f64 {
         if snapshot.state == State::Closed { snapshot.run } else { self.opened_by }
     }
 
-    /// Looks whether there is something that the record does not have.
+    /// Checks whether the counts of the circuit have news for the record.
     pub(super) fn look(&mut self, circuit: &Circuit, now: Tick) {
         let totals = circuit.totals();
         if totals.failures != self.failures {
@@ -63,15 +74,15 @@ impl Ledger {
         }
     }
 
-    /// Whether the counts that matter after a restart are others than those in the record. Successes alone do not matter: a
-    /// healthy circuit writes nothing.
+    /// Returns whether the counts that matter after a restart differ from the counts in the record. Successes alone do not
+    /// matter, so that a healthy circuit writes nothing.
     fn differs(&self, circuit: &Circuit) -> bool {
         let (failures, snapshot) = (self.total_failures(), circuit.snapshot());
         let (run, probe_successes) = (self.run(&snapshot), snapshot.probe_successes);
         match &self.written {
             None => self.failures > self.forgotten.0 || probe_successes > 0,
             Some(written) => {
-                // An act, or another instance, may have ended what it says.
+                // An act, or another instance, may have changed the state since.
                 snapshot.state != written.state
                     || failures != written.total_failures
                     || (run - written.run).abs() > f64::EPSILON
@@ -84,27 +95,29 @@ impl Ledger {
         self.before.0.saturating_add(self.failures.saturating_sub(self.forgotten.0))
     }
 
-    /// Whether something is to be written, now or later.
+    /// Returns whether the entry is due, now or later.
     pub(super) const fn is_waiting(&self) -> bool {
         self.due.is_some()
     }
 
+    /// Returns whether the entry is due now.
     pub(super) fn is_due(&self, now: Tick) -> bool {
         self.due.is_some_and(|due| now >= due)
     }
 
-    /// The store has lost it.
-    pub(super) fn is_missing(&mut self, now: Tick) {
+    /// The store has lost the entry, which is due at once.
+    pub(super) fn lost(&mut self, now: Tick) {
         self.due = Some(now);
     }
 
+    /// Makes an entry that is due later due now.
     pub(super) fn hurry(&mut self, now: Tick) {
         if self.due.is_some() {
             self.due = Some(now);
         }
     }
 
-    /// What was due turned out to be no news.
+    /// The entry that was due has no news.
     pub(super) fn nothing_due(&mut self) {
         self.due = None;
     }
@@ -144,6 +157,7 @@ impl Ledger {
         entry
     }
 
+    /// The store has the entry.
     pub(super) fn written(&mut self, entry: InstanceEntry, now: Tick) {
         self.written = Some(entry);
         self.has_written = true;
@@ -151,17 +165,17 @@ impl Ledger {
         self.due = None;
     }
 
-    /// The record has an entry of this id: what is written next comes after it.
-    pub(super) fn met(&mut self, entry: &InstanceEntry) {
+    /// The record has an entry of this instance. The next entry comes after it.
+    pub(super) fn observed(&mut self, entry: &InstanceEntry) {
         self.sequence = self.sequence.max(entry.sequence);
     }
 
-    /// Whether that entry is of an earlier start of this instance, or of a circuit of this name that was evicted since.
+    /// Returns whether the entry is of an earlier start of this instance, or of an evicted circuit of this name.
     pub(super) fn is_of_before(&self, entry: &InstanceEntry, who: &Who) -> bool {
         entry.incarnation != who.incarnation || !self.has_proposed
     }
 
-    /// Goes on where an earlier start of this instance ended.
+    /// Continues the totals of an earlier start of this instance, and its entry if the circuit has restored that.
     pub(super) fn continues(&mut self, entry: &InstanceEntry, restored: bool) {
         self.before = (entry.total_failures, entry.total_successes);
         if restored {
@@ -172,12 +186,12 @@ impl Ledger {
         }
     }
 
-    /// Whether that entry of this id was written by another living instance.
+    /// Returns whether another living instance has written the entry under the id of this instance.
     pub(super) fn is_contested_by(&self, entry: &InstanceEntry, who: &Who) -> bool {
         self.has_written && entry.incarnation != who.incarnation && entry.sequence > self.sequence
     }
 
-    /// Begins anew: what was counted until now is not kept any more.
+    /// Begins anew without the calls that were counted until now.
     pub(super) fn forget(&mut self, counted: Totals) {
         *self = Self {
             sequence: self.sequence,
@@ -188,7 +202,7 @@ impl Ledger {
         };
     }
 
-    /// Begins anew under another id.
+    /// Begins a new entry under another id.
     pub(super) fn renamed(&mut self, now: Tick) {
         self.before = (0, 0);
         self.has_written = false;
@@ -198,7 +212,7 @@ impl Ledger {
     }
 }
 
-/// The weight of the failures of which a reason tells.
+/// Returns the weight of the failures in a reason.
 fn weight(reason: &Reason) -> Option<f64> {
     if let Reason::Advised { rule } = reason {
         return weight(rule);
@@ -212,6 +226,7 @@ fn weight(reason: &Reason) -> Option<f64> {
     None
 }
 
-/// Counts are written so long after they have changed, and no more often than that.
+/// The time from a change of the counts to the write.
 const FIRST_AFTER: Duration = Duration::from_secs(1);
+/// The shortest time between two writes of counts.
 const AT_MOST_EVERY: Duration = Duration::from_secs(12);

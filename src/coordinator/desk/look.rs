@@ -1,54 +1,48 @@
-//! What the circuit has done since the last look, as rows for the audit and commands for the record.
+//! The transitions of the circuit since the last look, as rows for the audit and commands for the record.
 
-use std::task::Context;
-
-use super::{Desk, Pending, Told, Who};
+use super::{Desk, Report, Who};
 use crate::clock::Tick;
 use crate::record::TransitionCommand;
 use crate::state::{Act, Reason, State, Transition};
 use crate::store::AuditRow;
 
 impl Desk {
-    /// Looks at what the circuit has done since the last look.
-    pub(in crate::coordinator) fn look(&mut self, who: &Who, now: Tick) -> Told {
-        let mut told = Told::default();
-        // Hung up before looking: a transition in between rings.
-        while self.circuit.poll_changed(&Context::from_waker(&self.bell), &mut self.rung_era).is_ready() {}
-        let (edges, missed) = self.circuit.transitions_since(self.seen_era);
+    /// Looks at the transitions and the counts of the circuit since the last look.
+    pub(in crate::coordinator) fn look(&mut self, who: &Who, now: Tick) -> Report {
+        let mut report = Report::default();
+        let (edges, missed) = self.changes.observe(&self.circuit);
         if missed > 0 {
             let reason = format!("{missed} transitions were too fast to be kept");
-            told.missed = Some((missed, self.row(who, "missing", reason, None)));
+            report.missed = Some((missed, self.row(who, "missing", reason, None)));
         }
         for edge in edges {
-            self.seen_era = edge.era;
-            let ours = self.ours.iter().position(|era| *era == edge.era);
-            // Whose opening a restore has brought back, the record said.
-            let restored = ours.is_some() && edge.reason == Reason::Restored;
+            let taken_over = self.changes.seen(&edge);
+            // The entry in the record says which evidence a restored opening was made on.
+            let restored = taken_over && edge.reason == Reason::Restored;
             if edge.to.state == State::Open && edge.from.state != State::Open && !restored {
                 self.evidence.opened(&edge);
             }
-            if let Some(at) = ours {
-                self.ours.swap_remove(at);
+            if taken_over {
                 continue;
             }
-            self.happened(who, &edge, now, &mut told);
+            self.happened(who, &edge, now, &mut report);
         }
         self.evidence.look(&self.circuit, now);
-        told
+        report
     }
 
-    /// A transition that the circuit made by itself, or an operator here.
-    fn happened(&mut self, who: &Who, edge: &Transition, now: Tick, told: &mut Told) {
+    /// Keeps a transition that the circuit, or an operator of this process, has made.
+    fn happened(&mut self, who: &Who, edge: &Transition, now: Tick, report: &mut Report) {
         let age = self.circuit.now().saturating_since(edge.at);
         if edge.reason == Reason::KillSwitch {
             return;
         }
-        told.rows.push((age, AuditRow::of_transition(self.name(), edge, &who.id)));
-        self.moved = true;
-        let era = self.eras.saturating_add(edge.era);
+        report.rows.push((age, AuditRow::of_transition(self.name(), edge, &who.id)));
+        self.changes.moved();
+        let era = self.changes.era(edge);
         if let Reason::Operator { act, by } = &edge.reason {
             if *act == Act::Forget {
-                self.forget(by, edge, who, now, told);
+                self.forget(by, edge, who, now, report);
                 return;
             }
             self.ordered(*act, by, edge, age, who, now);
@@ -67,8 +61,8 @@ impl Desk {
                 incarnation: who.incarnation.clone(),
                 era,
             };
-            self.strayed = false;
-            self.transition = Some(Pending { at: edge.at, command });
+            self.adopted.moved();
+            self.changes.transition(edge.at, command);
         }
     }
 }

@@ -1,10 +1,11 @@
-//! What the circuit takes over from its record: a restore, acts of operators, the state or the advice of others.
+//! The content that the circuit takes over from its record, which is a restore, acts of operators, and the state or the advice of
+//! other instances.
 
 use std::time::Duration;
 
-use super::{Desk, Now, Told, Who};
+use super::adopted::Restore;
+use super::{Desk, Now, Report, Who};
 use crate::coordinator::Sharing;
-use crate::coordinator::report::Restored;
 use crate::coordinator::restore::{published, restoration};
 use crate::coordinator::waiters::Fate;
 use crate::record::{Command, Effect, InstanceEntry, Operated, apply};
@@ -12,70 +13,69 @@ use crate::state::order::{Order, To};
 use crate::state::{Act, By, Mode, Reason, State};
 
 impl Desk {
-    /// Takes over from the record what this instance has not taken over yet.
-    pub(super) fn take_over(&mut self, corrupt: bool, who: &Who, now: Now) -> Told {
-        // First what the circuit has done: it must not be taken for something older than the record.
-        let mut told = self.look(who, now.here);
-        if let Some(entry) = self.known.instances.get(&who.id) {
-            told.clash = self.evidence.is_contested_by(entry, who);
-            self.evidence.met(entry);
+    /// Takes over the content of the record that the circuit does not have yet.
+    pub(super) fn take_over(&mut self, corrupt: bool, who: &Who, now: Now) -> Report {
+        // The look comes first, because a transition since the last look is newer than the record.
+        let mut report = self.look(who, now.here);
+        if let Some(entry) = self.known.record().instances.get(&who.id) {
+            report.clash = self.evidence.is_contested_by(entry, who);
+            self.evidence.observed(entry);
         }
-        let waiting = self.restored == Restored::Waiting;
+        let waiting = self.adopted.is_waiting_for_restore();
         if waiting {
             self.restore(corrupt, who, now);
         }
-        self.judge_pending(who, now, &mut told);
+        self.judge_pending(who, now, &mut report);
         self.bind(who, now);
-        if let Restored::From { standing, .. } = &mut self.restored
-            && waiting
-        {
-            *standing = self.circuit.standing();
+        if waiting {
+            self.adopted.restored_to(self.circuit.standing());
         }
         match who.sharing {
             Sharing::Follow => self.follow(who, now),
-            Sharing::Advise => self.heed(who, now),
+            Sharing::Advise => self.apply_advice(who, now),
         }
-        self.circuit.stamp(self.known.generation);
-        let orders = self.known.operator.as_ref().map_or(&[][..], |operated| &operated.commands);
-        let tripped_for = self.known.tripped_at(now.store).map(|at| now.store.since(at));
-        self.circuit.observe_record(self.known.latest(), orders, tripped_for);
-        told
+        let record = self.known.record();
+        self.circuit.stamp(record.generation);
+        let orders = record.operator.as_ref().map_or(&[][..], |operated| &operated.commands);
+        let tripped_for = record.tripped_at(now.store).map(|at| now.store.since(at));
+        self.circuit.observe_record(record.latest(), orders, tripped_for);
+        report
     }
 
     fn restore(&mut self, corrupt: bool, who: &Who, now: Now) {
-        let own = self.known.instances.get(&who.id).cloned();
-        let found = restoration(&self.known, &who.id, self.circuit.config(), now.store);
-        self.restored = match found {
-            None if corrupt => Restored::Corrupt,
-            None => Restored::Absent,
-            Some(_) if self.moved => Restored::Outrun,
+        let own = self.known.record().instances.get(&who.id).cloned();
+        let found = restoration(self.known.record(), &who.id, self.circuit.config(), now.store);
+        let restore = match found {
+            None if corrupt => Restore::Corrupt,
+            None => Restore::Absent,
+            Some(_) if self.changes.has_moved() => Restore::Outrun,
             Some(mut found) => {
                 if self.circuit.totals().successes > 0 {
                     // A success has ended that run.
                     found.snapshot.run = 0.0;
                 }
-                let adopted = self.circuit.adopt_at(self.seen_era, &found.snapshot, Reason::Restored);
-                // A transition in between is the circuit's own: then the next look knows more.
+                let adopted = self.circuit.adopt_at(self.changes.expected_era(), &found.snapshot, Reason::Restored);
+                // The circuit has moved since the look, so that the next look knows more.
                 let Ok(edge) = adopted else { return };
-                self.ours.extend(edge.map(|edge| edge.era));
+                self.changes.taken_over(edge);
                 let standing = self.circuit.standing();
-                // What holds now is left to bind: so people read who did it, and not that it was restored.
-                let operated = self.known.operator.as_ref().filter(|operated| !operated.holds(now.store));
-                self.acts = operated.map_or(0, |operated| operated.sequence);
-                self.binding = operated.and_then(|operated| operated.commands.last().cloned());
-                Restored::From { store: self.from, whose: found.whose, standing }
+                // A hold that goes on is applied as an act, so that the log names its operator and not the restore.
+                let operated = self.known.record().operator.as_ref().filter(|operated| !operated.holds(now.store));
+                let sequence = operated.map_or(0, |operated| operated.sequence);
+                self.adopted.act(sequence, operated.and_then(|operated| operated.commands.last().cloned()));
+                Restore::From { store: self.known.from(), whose: found.whose, standing }
             }
         };
+        self.adopted.restored(restore);
         if let Some(own) = own.filter(|own| self.evidence.is_of_before(own, who)) {
-            self.evidence.continues(&own, self.restored != Restored::Outrun);
+            self.evidence.continues(&own, !self.adopted.was_outrun());
         }
-        self.wait_until = None;
         self.circuit.restored();
     }
 
-    /// Drops what is pending and has been overtaken, and says so in the audit.
-    fn judge_pending(&mut self, who: &Who, now: Now, told: &mut Told) {
-        let mut record = self.known.clone();
+    /// Drops a pending act or transition that was superseded or has expired, and reports the result of the act.
+    fn judge_pending(&mut self, who: &Who, now: Now, report: &mut Report) {
+        let mut record = self.known.record().clone();
         if let Some(command) = self.act_command() {
             let verdict = apply(&mut record, &Command::Operated(command.clone()), now.store);
             let (action, why) = match verdict {
@@ -84,63 +84,62 @@ impl Desk {
                 Effect::Applied | Effect::Known | Effect::Unwritable => ("", ""),
             };
             if let Some(fate) = self.fate(verdict) {
-                told.fates.push((command.id.clone(), fate));
+                report.fates.push((command.id.clone(), fate));
                 let why = format!("{} by {} afterwards: {}", command.act, command.by.user(), command.by.reason());
                 let replaced = command.replaced.iter();
-                told.fates.extend(replaced.map(|id| (id.clone(), Fate::Superseded { why: why.clone() })));
+                report.fates.extend(replaced.map(|id| (id.clone(), Fate::Superseded { why: why.clone() })));
             }
             if !action.is_empty() {
                 let reason = format!("{} \"{}\": {why}", command.act.as_str(), command.by.reason());
                 let row = self.row(who, action, reason, Some(command.by.user().to_owned()));
-                told.rows.push((Duration::ZERO, row));
-                self.act = None;
-                // What it did to the state goes with it: who follows, takes the published one over again.
-                if self.transition.as_ref().is_some_and(|edge| edge.command.era == command.era) {
-                    self.transition = None;
-                    self.reverts = true;
+                report.rows.push((Duration::ZERO, row));
+                self.changes.drop_act();
+                // The state that the act led to goes with it, so that an instance that follows takes the published one
+                // over again.
+                if self.changes.drop_transition_of(command.era) {
+                    self.adopted.revert();
                 }
             }
         }
         if let Some(command) = self.transition_command()
-            // After the act, as it will be written.
+            // The transition is applied after the act, as in the write.
             && apply(&mut record, &Command::Transitioned(command), now.store) == Effect::Superseded
         {
-            self.transition = None;
+            self.changes.drop_transition();
         }
     }
 
-    /// What became of the act that is pending, if its verdict says.
+    /// Returns the result of the pending act, if it has one.
     fn fate(&self, verdict: Effect) -> Option<Fate> {
         Some(match verdict {
             Effect::Applied => return None,
-            Effect::Known => Fate::Stored { generation: self.known.latest() },
+            Effect::Known => Fate::Stored { generation: self.known.record().latest() },
             Effect::Superseded => {
-                let operated = self.known.operator.as_ref()?;
+                let operated = self.known.record().operator.as_ref()?;
                 let Operated { act, user, reason, .. } = operated;
                 Fate::Superseded { why: format!("{act} by {user} meanwhile: {reason}") }
             }
             Effect::Expired => Fate::Expired,
-            Effect::Unwritable => Fate::Unwritable { version: self.known.version },
+            Effect::Unwritable => Fate::Unwritable { version: self.known.record().version },
         })
     }
 
     /// Does here what an operator did elsewhere.
     fn bind(&mut self, who: &Who, now: Now) {
-        let Some(operated) = &self.known.operator else { return };
-        if operated.sequence <= self.acts {
+        let Some(operated) = &self.known.record().operator else { return };
+        if operated.sequence <= self.adopted.act_sequence() {
             return;
         }
         // While an act of here waits to be written over it, that one binds.
-        if self.act.is_some() {
+        if self.changes.has_act() {
             return;
         }
-        let known_before = self.acts;
-        self.acts = operated.sequence;
+        let known_before = self.adopted.act_sequence();
         let status = self.circuit.status();
         let is_over = operated.until.is_some() && !operated.holds(now.store);
         let id = operated.commands.last();
-        let binds = id.map_or(operated.incarnation == who.incarnation, |id| self.binding.as_ref() == Some(id));
-        self.binding = id.cloned();
+        let binds = id.map_or(operated.incarnation == who.incarnation, |id| self.adopted.is_in_force(id));
+        self.adopted.act(operated.sequence, id.cloned());
         // Where nothing is held, nothing needs to end. A forgotten circuit has no record that could say so.
         if binds || is_over && !status.mode.is_hold() || operated.act == Act::Forget {
             return;
@@ -165,72 +164,67 @@ impl Desk {
         // A reset is for the instances whose circuits are tripped or held.
         let undisturbed = operated.act == Act::Reset && self.circuit.is_at_rest();
         let edge = if undisturbed { None } else { self.circuit.act(&order).ok().flatten() };
-        self.ours.extend(edge.map(|edge| edge.era));
+        self.changes.taken_over(edge);
         if operated.act == Act::Reset {
             // What the circuit was before need not be published any more; what others published since is newer than that.
-            self.transition = None;
-            self.reverts |= self.known.generation.get() > operated.sequence;
+            self.changes.drop_transition();
+            if self.known.record().generation.get() > operated.sequence {
+                self.adopted.revert();
+            }
         }
     }
 
-    /// Takes over the newest published state.
+    /// Takes over the newest published state from other instances.
     fn follow(&mut self, who: &Who, now: Now) {
-        let generation = self.known.generation.get();
-        // What waits to be written here is newer than what is there: whatever is not was dropped.
-        let resets = self.act.as_ref().is_some_and(|act| act.command.act == Act::Reset);
-        if resets || self.transition.is_some() || (generation <= self.followed && !self.reverts) {
+        let record = self.known.record();
+        let (generation, is_own) = (record.generation.get(), record.incarnation == who.incarnation);
+        // A pending reset or transition is newer than the published state. Any other was dropped before.
+        let resets = self.changes.has_reset();
+        if resets || self.changes.has_transition() || self.adopted.has_followed(generation) {
             return;
         }
-        // One of here that comes back after another's was followed is newer than that.
-        if self.known.incarnation != who.incarnation || self.reverts || self.strayed {
+        // A state of this instance is adopted, too, if the circuit has followed another state since.
+        if self.adopted.must_adopt(is_own) {
             let mut snapshot = self.circuit.snapshot();
-            let newer = published(&self.known, now.store);
+            let newer = published(record, now.store);
             let run = if snapshot.state == newer.state { snapshot.run } else { 0.0 };
             (snapshot.state, snapshot.generation, snapshot.attempt) = (newer.state, newer.generation, newer.attempt);
             (snapshot.open_for, snapshot.run, snapshot.tripped_for) = (newer.open_for, run, newer.tripped_for);
-            let Ok(edge) = self.circuit.adopt_at(self.seen_era_with_ours(), &snapshot, Reason::Followed) else {
-                // The circuit has just moved; the next look knows more.
+            let Ok(edge) = self.circuit.adopt_at(self.changes.expected_era(), &snapshot, Reason::Followed) else {
+                // The circuit has moved since the look, so that the next look knows more.
                 return;
             };
-            self.ours.extend(edge.map(|edge| edge.era));
-            self.strayed = self.known.incarnation != who.incarnation;
+            self.changes.taken_over(edge);
         }
-        self.followed = generation;
-        self.reverts = false;
+        self.adopted.followed(generation, is_own);
     }
 
-    /// Passes on the advice of others whose circuits opened on evidence of their own.
-    fn heed(&mut self, who: &Who, now: Now) {
-        let others = self.known.instances.iter().filter(|(id, _)| **id != who.id);
+    /// Applies the advice of other instances whose circuits opened on evidence of their own.
+    fn apply_advice(&mut self, who: &Who, now: Now) {
+        let others = self.known.record().instances.iter().filter(|(id, _)| **id != who.id);
         let Some((until, lasts)) = others.filter_map(|(_, entry)| advice(entry, now)).max() else {
-            self.advised_until = None;
+            self.adopted.unadvised();
             return;
         };
-        if self.advised_until.is_none_or(|known| until > known) {
-            self.advised_until = Some(until);
+        if self.adopted.advised(until) {
             self.circuit.advise(lasts);
         }
     }
-
-    /// The era that the circuit is in if nothing has happened but what was looked at or made here.
-    fn seen_era_with_ours(&self) -> u64 {
-        self.ours.iter().copied().fold(self.seen_era, u64::max)
-    }
 }
 
-/// Returns until when an entry advises, and how long that is.
+/// Returns the end of the advice of an entry, and the time until then, if the entry advises.
 fn advice(entry: &InstanceEntry, now: Now) -> Option<(crate::record::Timestamp, Duration)> {
     if entry.state != State::Open || entry.advised {
         return None;
     }
     let lasts = match entry.open_for(now.store) {
         Some(left) => left,
-        // Open until a reset: it advises while it is being written.
+        // An opening without an end advises for a while after each write of the entry.
         None if now.store.since(entry.updated_at) < MANUAL_ADVICE => MANUAL_ADVICE,
         None => Duration::ZERO,
     };
     (!lasts.is_zero()).then(|| (now.store.saturating_add(lasts), lasts))
 }
 
-/// How long an opening without an end advises after it was written.
+/// The time for which an opening without an end advises after a write.
 const MANUAL_ADVICE: Duration = Duration::from_secs(60);

@@ -1,32 +1,85 @@
-//! The record that should be in the store, derived anew each time it can be written.
+//! The writes of a desk, from the desired record to the answer of the store.
+//!
+//! The desired record is derived anew each time the store can take a write, so that nothing obsolete is written.
 
 use std::time::Duration;
 
-use super::{Desk, Now, Pending, Ticket, Told, Who};
+use super::known::Stored;
+use super::{Desk, Now, Report, Ticket, Who};
+use crate::clock::Tick;
 use crate::coordinator::terms::Ttl;
+use crate::random::Dice;
 use crate::record::{Command, Effect, OperatorCommand, TransitionCommand, apply};
-use crate::store::{Etag, Write};
+use crate::store::{Etag, StoreErrorKind, Write};
 use crate::telemetry;
 
+/// The operation that brings the store in step with the desk.
+#[derive(Debug)]
+pub(in crate::coordinator) enum Step {
+    /// No operation, because nothing is to be written now.
+    Nothing,
+    /// A load, because the version in the store is unknown.
+    Load,
+    /// A compare-and-set, which is under way from now on. The ticket is for [`Desk::written`].
+    Write(Write, Box<Ticket>),
+    /// A deletion of this version, which is under way from now on.
+    Delete(Etag),
+    /// No operation, because the record that is to be deleted is absent.
+    Forgotten(Report),
+}
+
 impl Desk {
-    /// Returns the write that should be made now, if any, and what it carries.
-    pub(in crate::coordinator) fn candidate(&mut self, who: &Who, now: Now, ttl: Ttl) -> Option<(Write, Ticket)> {
-        let expected = self.etag.clone()?;
-        if !self.known.is_writable() {
-            self.retry_at = now.here.saturating_add(Duration::from_secs(60));
+    /// Returns whether a write may begin.
+    pub(in crate::coordinator) fn may_write(&self, now: Tick) -> bool {
+        self.sending.is_free(now)
+    }
+
+    /// Returns whether a write is under way. Its answer will say more than a load.
+    pub(in crate::coordinator) const fn is_writing(&self) -> bool {
+        self.sending.is_in_flight()
+    }
+
+    /// Returns the number of beginnings and ends of writes so far.
+    pub(in crate::coordinator) const fn turn(&self) -> u64 {
+        self.sending.turn()
+    }
+
+    /// Begins the operation that brings the store in step with the desk. To be called while [`may_write`](Self::may_write).
+    pub(in crate::coordinator) fn begin(&mut self, who: &Who, now: Now, ttl: Ttl) -> Step {
+        let stored = match self.known.stored() {
+            Stored::Unknown => return Step::Load,
+            Stored::Absent => None,
+            Stored::At(etag) => Some(etag.clone()),
+        };
+        let step = match (self.changes.is_forgetting(), stored) {
+            (true, None) => return Step::Forgotten(self.forgotten()),
+            (true, Some(etag)) => Step::Delete(etag),
+            (false, expected) => match self.desired(expected, who, now, ttl) {
+                Some((write, ticket)) => Step::Write(write, Box::new(ticket)),
+                None => return Step::Nothing,
+            },
+        };
+        self.sending.begin();
+        step
+    }
+
+    /// Derives the record that the store should have, if the store should have another one.
+    fn desired(&mut self, expected: Option<Etag>, who: &Who, now: Now, ttl: Ttl) -> Option<(Write, Ticket)> {
+        if !self.known.record().is_writable() {
+            self.sending.pause(now.here);
             return None;
         }
-        let mut record = self.known.clone();
+        let mut record = self.known.record().clone();
         let mut ticket_act = None;
         let mut ticket_transition = None;
         if let Some(command) = self.act_command() {
             match apply(&mut record, &Command::Operated(command.clone()), now.store) {
                 Effect::Applied => ticket_act = Some(command.id),
                 Effect::Unwritable => return None,
-                Effect::Known => self.act = None,
-                // Since the record came in: it is asked for again, and then the act is dropped and that is told.
+                Effect::Known => self.changes.drop_act(),
+                // The time since the load has changed the effect. The next load drops the act and reports that.
                 Effect::Superseded | Effect::Expired => {
-                    self.unload();
+                    self.known.unload();
                     return None;
                 }
             }
@@ -35,17 +88,18 @@ impl Desk {
             let era = command.era;
             match apply(&mut record, &Command::Transitioned(command), now.store) {
                 Effect::Applied => ticket_transition = Some(era),
-                // It is that of the reset, which is not written yet.
+                // The transition belongs to the reset, which is not written yet.
                 Effect::Known if ticket_act.is_some() => ticket_transition = Some(era),
                 Effect::Unwritable => return None,
-                // Another instance's is newer: ours stays in the entry.
-                Effect::Known | Effect::Superseded | Effect::Expired => self.transition = None,
+                // The state of another instance is newer. The state of this instance stays in its entry.
+                Effect::Known | Effect::Superseded | Effect::Expired => self.changes.drop_transition(),
             }
         }
         let acts = record
             .operator
             .as_ref()
-            .map_or(self.acts, |operated| if ticket_act.is_some() { operated.sequence } else { self.acts });
+            .filter(|_| ticket_act.is_some())
+            .map_or(self.adopted.act_sequence(), |operated| operated.sequence);
         let mut ticket_entry = None;
         let moved = ticket_act.is_some() || ticket_transition.is_some();
         if moved || self.evidence.is_due(now.here) {
@@ -56,7 +110,7 @@ impl Desk {
                 Effect::Known | Effect::Superseded | Effect::Expired => {}
             }
         }
-        if !moved && ticket_entry.is_none() && !self.behind {
+        if !moved && ticket_entry.is_none() && !self.known.is_behind() {
             self.evidence.nothing_due();
             return None;
         }
@@ -64,58 +118,76 @@ impl Desk {
             Ok(bytes) => bytes,
             Err(problem) => {
                 telemetry::store::warn(format_args!("{problem}; it is not written"));
-                self.retry_at = now.here.saturating_add(Duration::from_secs(60));
+                self.sending.pause(now.here);
                 return None;
             }
         };
         if moved {
             let sequence = record.operator.as_ref().map_or(0, |operated| operated.sequence);
-            self.proposed = self.proposed.max(record.generation.get()).max(sequence);
+            self.sending.propose(record.generation.get(), sequence);
         }
         let ttl = record.ttl(ttl.open, ttl.other, now.store);
         let write = Write { name: self.name().to_owned(), expected, bytes, ttl };
         Some((write, Ticket { record, act: ticket_act, transition: ticket_transition, entry: ticket_entry }))
     }
 
-    /// The write was made.
-    pub(in crate::coordinator) fn written(&mut self, ticket: Ticket, etag: Etag, who: &Who, now: Now) -> Told {
-        if !self.forgetting.is_empty() {
-            // That was before: what it has written is what is to be deleted now.
-            self.etag = Some(Some(etag));
+    /// The store has made the write.
+    pub(in crate::coordinator) fn written(&mut self, ticket: Ticket, etag: Etag, who: &Who, now: Now) -> Report {
+        self.sending.end();
+        if self.changes.is_forgetting() {
+            // The order to forget came after the write began, so that the written version is to be deleted.
+            self.known.written_before_deletion(etag);
             return self.look(who, now.here);
         }
-        self.known = crate::record::join(&self.known, &ticket.record);
-        self.behind = self.known != ticket.record;
-        self.etag = Some(Some(etag));
-        self.conflicts = 0;
-        self.failures = 0;
-        if self.act.as_ref().is_some_and(|act| Some(&act.command.id) == ticket.act.as_ref()) {
-            self.act = None;
-        }
-        if self.transition.as_ref().is_some_and(|edge| Some(edge.command.era) == ticket.transition) {
-            self.transition = None;
-        }
+        self.known.written(&ticket.record, etag);
+        self.sending.written();
+        self.changes.written(ticket.act.as_ref(), ticket.transition);
         if let Some(entry) = ticket.entry {
             self.evidence.written(entry, now.here);
         }
-        let mut told = self.take_over(false, who, now);
+        let mut report = self.take_over(false, who, now);
         if ticket.act.is_some() {
-            self.stored(ticket.act.as_ref(), &mut told);
+            self.stored(ticket.act.as_ref(), &mut report);
         }
-        told
+        report
+    }
+
+    /// The write met another version, after that time. The task passes the present version to [`found`](Self::found).
+    pub(in crate::coordinator) fn conflicted(&mut self, took: Duration, now: Tick, dice: &mut Dice) {
+        self.sending.end();
+        self.sending.conflicted(took, now, dice);
+    }
+
+    /// The write or the deletion has failed, and was made or not. Only the store knows.
+    pub(in crate::coordinator) fn failed(&mut self, kind: StoreErrorKind, now: Tick, dice: &mut Dice) {
+        self.sending.end();
+        self.known.unload();
+        self.sending.failed(kind, now, dice);
+    }
+
+    /// The task has ended during the last write, and a new task begins with a load.
+    pub(in crate::coordinator) fn restart(&mut self) {
+        self.sending.abandon();
+        self.known.unload();
+    }
+
+    /// The store has deleted the record.
+    pub(in crate::coordinator) fn deleted(&mut self) -> Report {
+        self.sending.end();
+        self.forgotten()
+    }
+
+    /// The store has another version than the one to be deleted, so that the record is loaded again.
+    pub(in crate::coordinator) fn delete_missed(&mut self) {
+        self.sending.end();
+        self.known.unload();
     }
 
     pub(super) fn act_command(&self) -> Option<OperatorCommand> {
-        let Pending { at, command } = self.act.as_ref()?;
-        Some(OperatorCommand { after: self.proposed, age: self.circuit.now().saturating_since(*at), ..command.clone() })
+        self.changes.act_command(self.sending.proposed(), self.circuit.now())
     }
 
     pub(super) fn transition_command(&self) -> Option<TransitionCommand> {
-        let Pending { at, command } = self.transition.as_ref()?;
-        Some(TransitionCommand {
-            after: self.proposed,
-            age: self.circuit.now().saturating_since(*at),
-            ..command.clone()
-        })
+        self.changes.transition_command(self.sending.proposed(), self.circuit.now())
     }
 }

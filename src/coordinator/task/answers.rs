@@ -6,6 +6,7 @@ use super::jobs::Ended;
 use super::{Ledger, Task};
 use crate::clock::{Clock, Tick};
 use crate::coordinator::desk::{Now, Ticket, Via};
+use crate::coordinator::desks::DeskId;
 use crate::coordinator::link::backoff;
 use crate::store::{Loaded, StoreError, StoreErrorKind, Written};
 
@@ -26,30 +27,21 @@ impl Task {
             Ended::Deleted { at, result: Ok(deleted) } => {
                 self.ledger.link.succeeded(now, None);
                 let desk = &mut self.ledger.desks[at];
-                desk.in_flight = false;
-                desk.turn += 1;
                 if deleted {
-                    let told = desk.forgotten();
-                    self.note(at, told, now);
+                    let report = desk.deleted();
+                    self.note(at, report, now);
                 } else {
-                    // Somebody has written meanwhile.
-                    desk.unload();
+                    // Another instance has written meanwhile.
+                    desk.delete_missed();
                     self.to_load.insert(at);
                 }
             }
             Ended::Written { at, result: Err(error), .. } | Ended::Deleted { at, result: Err(error) } => {
-                let desk = &mut self.ledger.desks[at];
-                desk.in_flight = false;
-                desk.turn += 1;
-                // It was written or not: only the store knows.
-                desk.unload();
+                let Ledger { desks, dice, .. } = &mut self.ledger;
+                desks[at].failed(error.kind(), now, dice);
                 self.to_load.insert(at);
-                // Backs off by itself too: that the store answers other questions says nothing about this one.
-                desk.failures = desk.failures.saturating_add(1);
-                desk.retry_at = now.saturating_add(backoff(desk.failures, &mut self.ledger.dice));
                 if error.kind() == StoreErrorKind::Refused {
-                    // It would be refused again; the others need not wait for that.
-                    desk.retry_at = now.saturating_add(REFUSED_AGAIN.mul_f64(0.5 + self.ledger.dice.share()));
+                    // The other desks need not wait for a write that the store would refuse again.
                     self.ledger.link.note(now, name, &error);
                     self.make_way(at, now);
                 } else {
@@ -80,7 +72,7 @@ impl Task {
                 self.watch_under_way = false;
                 // What changed before it watched, it has not seen.
                 if watch.is_some() {
-                    self.to_load.extend(self.ledger.desks.numbers());
+                    self.to_load.extend(self.ledger.desks.ids());
                 }
                 self.watch = watch;
             }
@@ -98,47 +90,37 @@ impl Task {
         self.hub.tell_progress();
     }
 
-    fn loaded(&mut self, asked: &[(usize, u64)], loaded: &Loaded, now: Tick) {
+    fn loaded(&mut self, asked: &[(DeskId, u64)], loaded: &Loaded, now: Tick) {
         self.ledger.link.succeeded(now, Some(loaded.now));
         let now = Now { here: now, store: loaded.now };
         for ((at, turn), entry) in asked.iter().zip(&loaded.entries) {
             let Ledger { desks, who, link, .. } = &mut self.ledger;
             // What was written meanwhile is newer; and a desk may be gone, or be another's.
-            let Some(desk) = desks.get_mut(*at).filter(|desk| desk.turn == *turn) else { continue };
+            let Some(desk) = desks.get_mut(*at).filter(|desk| desk.turn() == *turn) else { continue };
             let from = entry.as_ref().map_or(link.kind(), |entry| self.hub.store.origin(&entry.etag));
-            let told = desk.found(entry.as_ref(), Via::Answer, from, who, now);
-            self.settle(*at, told, now.here);
+            let report = desk.found(entry.as_ref(), Via::Answer, from, who, now);
+            self.settle(*at, report, now.here);
         }
     }
 
-    fn wrote(&mut self, at: usize, ticket: Ticket, written: Written, began: Tick, now: Tick) {
+    fn wrote(&mut self, at: DeskId, ticket: Ticket, written: Written, began: Tick, now: Tick) {
         let Ledger { desks, who, link, dice, .. } = &mut self.ledger;
         let desk = &mut desks[at];
-        desk.in_flight = false;
-        desk.turn += 1;
-        let told = match written {
+        let report = match written {
             Written::Applied { etag, now: store } => {
                 link.succeeded(now, Some(store));
                 desk.written(ticket, etag, who, Now { here: now, store })
             }
             Written::Conflict { current, now: store } => {
                 link.succeeded(now, Some(store));
-                desk.conflicts += 1;
-                if desk.conflicts >= MANY_CONFLICTS {
-                    desk.conflicts = 0;
-                    let took = now.saturating_since(began).max(Duration::from_millis(10));
-                    desk.retry_at = now.saturating_add(took.saturating_mul(10).mul_f64(dice.share()));
-                }
+                desk.conflicted(now.saturating_since(began), now, dice);
                 let from = current.as_ref().map_or(link.kind(), |current| self.hub.store.origin(&current.etag));
                 desk.found(current.as_ref(), Via::Answer, from, who, Now { here: now, store })
             }
         };
-        self.settle(at, told, now);
+        self.settle(at, report, now);
     }
 }
 
-/// After so many conflicts in a row a desk lets others go first.
-const MANY_CONFLICTS: u32 = 8;
-const REFUSED_AGAIN: Duration = Duration::from_secs(10);
 const WATCH_FAILED: Duration = Duration::from_secs(5);
 const TRIM_ON: Duration = Duration::from_secs(10);

@@ -3,18 +3,16 @@
 use super::{Ledger, Task};
 use crate::circuit::Circuit;
 use crate::clock::{Clock, Tick};
-use crate::coordinator::desk::{Desk, Told};
+use crate::coordinator::desk::{Desk, Report};
+use crate::coordinator::desks::DeskId;
 use crate::coordinator::report::Restored;
 use crate::telemetry;
 
 impl Task {
-    /// After a desk has taken over what the store said.
-    pub(super) fn settle(&mut self, at: usize, told: Told, now: Tick) {
-        let (waiting, name) = {
-            let desk = &self.ledger.desks[at];
-            (desk.restored == Restored::Waiting, desk.name().to_owned())
-        };
-        let unwritable = self.ledger.desks[at].unwritable();
+    /// Publishes the restore and the version of a desk's record after an answer or news, and keeps the report of the desk.
+    pub(super) fn settle(&mut self, at: DeskId, report: Report, now: Tick) {
+        let desk = &self.ledger.desks[at];
+        let (restored, unwritable, name) = (desk.restored(), desk.unwritable(), desk.name().to_owned());
         let mut findings = self.hub.findings.lock();
         if findings.unwritable.get(&name).copied() != unwritable {
             match unwritable {
@@ -23,8 +21,7 @@ impl Task {
             };
         }
         drop(findings);
-        if !waiting {
-            let restored = self.ledger.desks[at].restored.clone();
+        if restored != Restored::Waiting {
             let before = self.hub.findings.lock().restored.insert(name.clone(), restored.clone());
             if before.as_ref() != Some(&restored) {
                 if let Restored::From { store, standing, .. } = &restored {
@@ -35,7 +32,7 @@ impl Task {
                 self.hub.tell_progress();
             }
         }
-        self.note(at, told, now);
+        self.note(at, report, now);
     }
 
     /// Ends the waiting of first calls whose time is over, and tells how things stand.
@@ -43,10 +40,7 @@ impl Task {
         let now = self.ledger.clock.now();
         let waits = !self.hub.terms.first_call_waits.is_zero();
         for desk in self.ledger.desks.iter_mut().filter(|_| waits) {
-            if desk.wait_until.is_some_and(|until| until <= now) {
-                desk.wait_until = None;
-                desk.circuit.restored();
-            }
+            desk.end_wait_of_calls(now);
         }
         let mut findings = self.hub.findings.lock();
         findings.status.up = self.ledger.link.is_up();
@@ -64,7 +58,7 @@ impl Task {
         let written = self.to_write.is_empty() && self.ledger.outbox.len() == 0;
         // A load, a watch and a trim write nothing that this process knows, so that a shutdown need not wait for them.
         let mut desks = self.ledger.desks.iter();
-        self.finished || self.closing && written && !self.audit_under_way && !desks.any(|desk| desk.in_flight)
+        self.finished || self.closing && written && !self.audit_under_way && !desks.any(Desk::is_writing)
     }
 }
 
@@ -72,11 +66,9 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         let died = std::thread::panicking();
-        let name = |at: &usize| self.ledger.desks[*at].name().to_owned();
+        let name = |at: &DeskId| self.ledger.desks[*at].name().to_owned();
         let unsaved = self.to_write.iter().map(name).collect();
-        let next = |desk: &Desk| desk.next.as_ref().map(|(next, _)| next.clone());
-        let circuits: Vec<_> =
-            self.ledger.desks.iter().flat_map(|desk| [Some(desk.circuit.clone()), next(desk)]).flatten().collect();
+        let circuits: Vec<_> = self.ledger.desks.iter().flat_map(Desk::circuits).cloned().collect();
         {
             let mut findings = self.hub.findings.lock();
             findings.unsaved = unsaved;

@@ -10,20 +10,21 @@ use std::time::Duration;
 
 use super::{Ledger, Task};
 use crate::clock::{Clock, Tick};
-use crate::coordinator::desk::{Now, Ticket};
+use crate::coordinator::desk::{Now, Step, Ticket};
+use crate::coordinator::desks::DeskId;
 use crate::event::guarded;
-use crate::store::{Etag, Loaded, StoreError, Watch, Written, answer_within};
+use crate::store::{Loaded, StoreError, Watch, Written, answer_within};
 use crate::telemetry;
 
 /// The end of an operation.
 #[derive(Debug)]
 pub(super) enum Ended {
     /// The desks, and their turns when the operation began.
-    Loaded { asked: Vec<(usize, u64)>, result: Result<Loaded, StoreError> },
+    Loaded { asked: Vec<(DeskId, u64)>, result: Result<Loaded, StoreError> },
     /// The desk, and the content of its write.
-    Written { at: usize, ticket: Box<Ticket>, began: Tick, result: Result<Written, StoreError> },
+    Written { at: DeskId, ticket: Box<Ticket>, began: Tick, result: Result<Written, StoreError> },
     /// The desk whose record was deleted.
-    Deleted { at: usize, result: Result<bool, StoreError> },
+    Deleted { at: DeskId, result: Result<bool, StoreError> },
     /// The id of the last row.
     Audited { last: String, result: Result<(), StoreError> },
     /// True if the store has more old rows of the audit.
@@ -45,7 +46,7 @@ impl Task {
         if room > 0 && audits && self.append(now) {
             room -= 1;
         }
-        let ready: Vec<usize> = self.to_write.iter().copied().collect();
+        let ready: Vec<DeskId> = self.to_write.iter().copied().collect();
         for at in ready {
             if room == 0 {
                 break;
@@ -72,8 +73,8 @@ impl Task {
         {
             let desk = &self.ledger.desks[at];
             // Its answer will say what is there.
-            if !desk.in_flight {
-                asked.push((at, desk.turn));
+            if !desk.is_writing() {
+                asked.push((at, desk.turn()));
             }
         }
         if asked.is_empty() {
@@ -108,48 +109,41 @@ impl Task {
         self.begin("trim_audit", now, trim, |result| Ended::Trimmed { result });
     }
 
-    fn delete(&mut self, at: usize, etag: Option<Etag>, now: Tick) -> bool {
-        let desk = &mut self.ledger.desks[at];
-        let Some(etag) = etag else {
-            let told = desk.forgotten();
-            self.note(at, told, now);
-            return false;
-        };
-        desk.in_flight = true;
-        desk.turn += 1;
-        let (store, name) = (self.hub.store.clone(), desk.name().to_owned());
-        let delete = async move { store.delete(&name, &etag).await };
-        self.begin("delete", now, delete, move |result| Ended::Deleted { at, result });
-        true
-    }
-
-    fn write(&mut self, at: usize, now: Tick) -> bool {
+    fn write(&mut self, at: DeskId, now: Tick) -> bool {
         let Ledger { desks, who, link, .. } = &mut self.ledger;
         let (desk, Some(time)) = (&mut desks[at], link.time(now)) else { return false };
-        if desk.in_flight || now < desk.retry_at {
+        if !desk.may_write(now) {
             return false;
-        }
-        if !desk.is_loaded() {
-            self.to_load.insert(at);
-            return false;
-        }
-        if let Some(etag) = desk.deletes() {
-            return self.delete(at, etag, now);
         }
         let terms = &self.hub.terms;
         let ttl = terms.ttl_of.get(desk.name()).copied().unwrap_or(terms.ttl);
-        let Some((write, ticket)) = desk.candidate(who, Now { here: now, store: time }, ttl) else {
-            if !desk.wants(now) {
-                self.to_write.remove(&at);
-            }
-            return false;
-        };
-        desk.in_flight = true;
-        desk.turn += 1;
         let store = self.hub.store.clone();
-        let (ticket, began) = (Box::new(ticket), now);
-        let write = async move { store.compare_and_set(&write).await };
-        self.begin("compare_and_set", now, write, move |result| Ended::Written { at, ticket, began, result });
+        match desk.begin(who, Now { here: now, store: time }, ttl) {
+            Step::Nothing => {
+                if !desk.wants_write(now) {
+                    self.to_write.remove(&at);
+                }
+                return false;
+            }
+            Step::Load => {
+                self.to_load.insert(at);
+                return false;
+            }
+            Step::Write(write, ticket) => {
+                let began = now;
+                let write = async move { store.compare_and_set(&write).await };
+                self.begin("compare_and_set", now, write, move |result| Ended::Written { at, ticket, began, result });
+            }
+            Step::Delete(etag) => {
+                let name = desk.name().to_owned();
+                let delete = async move { store.delete(&name, &etag).await };
+                self.begin("delete", now, delete, move |result| Ended::Deleted { at, result });
+            }
+            Step::Forgotten(report) => {
+                self.note(at, report, now);
+                return false;
+            }
+        }
         true
     }
 

@@ -10,6 +10,7 @@ use super::{Bell, Task};
 use crate::circuit::Circuit;
 use crate::clock::Tick;
 use crate::coordinator::desk::{Desk, Life};
+use crate::coordinator::desks::DeskId;
 use crate::coordinator::hub::LEAVING;
 use crate::coordinator::report::Restored;
 use crate::telemetry;
@@ -18,15 +19,13 @@ impl Task {
     pub(super) fn introduce(&mut self, circuit: Circuit, waits: Option<Tick>) {
         if let Some(at) = self.ledger.index.get(circuit.name()) {
             let desk = &mut self.ledger.desks[*at];
-            if !desk.circuit.is(&circuit) {
-                // The one of that name that was before goes first: two at once would overwrite each other's entry.
-                desk.next = Some((circuit, waits));
-                if !std::mem::replace(&mut desk.is_leaving, true) {
+            if !desk.is_of(&circuit) {
+                if desk.evict_for((circuit, waits)) {
                     self.ledger.leaving.push_back(*at);
                 }
-            } else if desk.restored == Restored::Waiting {
+            } else if desk.is_waiting_for_restore() {
                 // Introduced while the task was being started: only now is it known that services wait.
-                desk.wait_until = desk.wait_until.or(waits);
+                desk.let_calls_wait(waits);
             } else if waits.is_some() {
                 circuit.restored();
             }
@@ -50,12 +49,11 @@ impl Task {
         }
         let Some(at) = self.ledger.index.get(circuit.name()).copied() else { return };
         let desk = &mut self.ledger.desks[at];
-        if !desk.circuit.is(circuit) {
-            // It waits for its own last life to be written: what it has seen since is lost.
-            desk.next.take_if(|(next, _)| next.is(circuit));
+        if !desk.is_of(circuit) {
+            desk.forget_next(circuit);
             return circuit.restored();
         }
-        desk.is_leaving = true;
+        desk.evict();
         self.ledger.leaving.push_back(at);
         self.look(at, now);
         if let Some(desk) = self.ledger.desks.get_mut(at) {
@@ -68,10 +66,8 @@ impl Task {
     }
 
     /// Closes the desk if its circuit is forgotten and nothing is left to be written.
-    pub(super) fn release(&mut self, at: usize, now: Tick) {
-        let written = |desk: &Desk| !desk.has_unwritten() && !desk.wants(now);
-        let done = |desk: &Desk| desk.is_leaving && !desk.in_flight && (written(desk) || desk.is_read_only());
-        if self.ledger.desks.get(at).is_some_and(done) {
+    pub(super) fn release(&mut self, at: DeskId, now: Tick) {
+        if self.ledger.desks.get(at).is_some_and(|desk| desk.is_finished(now)) {
             self.close(at);
         }
     }
@@ -79,19 +75,19 @@ impl Task {
     /// Lets the oldest go without being written.
     fn give_up(&mut self, now: Tick) {
         let desks = &self.ledger.desks;
-        if let Some(at) = self.ledger.leaving.iter().copied().find(|at| !desks[*at].in_flight) {
+        if let Some(at) = self.ledger.leaving.iter().copied().find(|at| !desks[*at].is_writing()) {
             self.let_go(at, now);
         }
     }
 
     /// Lets one go whose write was refused, if another of its name waits for that: it would wait for ever.
-    pub(super) fn make_way(&mut self, at: usize, now: Tick) {
-        if self.ledger.desks[at].next.is_some() {
+    pub(super) fn make_way(&mut self, at: DeskId, now: Tick) {
+        if self.ledger.desks[at].has_next() {
             self.let_go(at, now);
         }
     }
 
-    fn let_go(&mut self, at: usize, now: Tick) {
+    fn let_go(&mut self, at: DeskId, now: Tick) {
         self.close(at);
         if let Some(before) = self.ledger.given_up.next(now) {
             telemetry::store::warn(format_args!(
@@ -101,7 +97,7 @@ impl Task {
         }
     }
 
-    fn close(&mut self, at: usize) {
+    fn close(&mut self, at: DeskId) {
         let ledger = &mut self.ledger;
         let Some(desk) = ledger.desks.remove(at) else { return };
         ledger.leaving.retain(|leaving| *leaving != at);
@@ -111,8 +107,7 @@ impl Task {
         self.to_load.remove(&at);
         self.to_write.remove(&at);
         self.hub.findings.lock().restored.remove(desk.name());
-        desk.circuit.restored();
-        if let Some((next, waits)) = desk.next {
+        if let Some((next, waits)) = desk.close() {
             self.introduce(next, waits);
         }
     }

@@ -1,0 +1,188 @@
+//! The parts of the record that the circuit has already taken over.
+//!
+//! [`Adopted`] remembers the restore, the operators' act in force, the published state that was followed, and the
+//! advice, so that each of them reaches the circuit once. The order and the effect of these steps are left to
+//! `takeover.rs`.
+
+use crate::clock::Tick;
+use crate::coordinator::report::{Recovered, Restored};
+use crate::record::Timestamp;
+use crate::state::Standing;
+
+/// The restore of the circuit.
+#[derive(Debug)]
+pub(super) enum Restore {
+    /// The store has not answered yet. Until that tick the first calls wait. `None` if no call waits.
+    Waiting { calls_until: Option<Tick> },
+    /// The store had no record.
+    Absent,
+    /// The store had bytes that are no record.
+    Corrupt,
+    /// The circuit has taken over a state.
+    From { store: &'static str, whose: Recovered, standing: Standing },
+    /// The circuit had moved before the store answered.
+    Outrun,
+}
+
+/// The origin of the state that the circuit has. Only an instance that follows uses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// This instance has made the last transition, or no transition was made.
+    Here,
+    /// The state was followed from another instance, and this instance has made no transition since.
+    Elsewhere,
+    /// The state comes from a superseded act, or from a reset that is older than the published state. Therefore the
+    /// published state must be followed again.
+    Superseded,
+}
+
+/// The parts of the record that the circuit has already taken over.
+#[derive(Debug)]
+pub(super) struct Adopted {
+    /// The restore. `restored` ends it, and `restored_to` sets the standing. `let_calls_wait` and `end_wait_of_calls`
+    /// change the wait.
+    restore: Restore,
+    /// The sequence of the last act that was taken over. `act` sets it, and `forget` clears it.
+    act_sequence: u64,
+    /// The id of the act in force, of this process or taken over. Acts are compared by id, because the same act can
+    /// reappear with another, even higher, sequence after both tiers of a store have failed in turn. `ordered` and
+    /// `act` set it, and `forget` clears it.
+    act_id: Option<String>,
+    /// The published generation that was followed last. `followed` sets it, and `forget` clears it.
+    generation: u64,
+    /// The origin of the present state. `followed` and `moved` set it, `revert` demands another look at the published
+    /// state, and `forget` begins anew.
+    origin: Origin,
+    /// The time at which the advice of other instances ends. `advised` and `unadvised` set it, and `forget` clears it.
+    advised_until: Option<Timestamp>,
+}
+
+impl Adopted {
+    pub(super) const fn new(calls_until: Option<Tick>) -> Self {
+        Self {
+            restore: Restore::Waiting { calls_until },
+            act_sequence: 0,
+            act_id: None,
+            generation: 0,
+            origin: Origin::Here,
+            advised_until: None,
+        }
+    }
+
+    pub(super) const fn is_waiting_for_restore(&self) -> bool {
+        matches!(self.restore, Restore::Waiting { .. })
+    }
+
+    /// Returns the tick until which the first calls wait for the restore, if calls wait.
+    pub(super) const fn calls_wait_until(&self) -> Option<Tick> {
+        if let Restore::Waiting { calls_until } = self.restore { calls_until } else { None }
+    }
+
+    /// Lets the first calls wait for the restore, unless calls wait already.
+    pub(super) fn let_calls_wait(&mut self, until: Option<Tick>) {
+        if let Restore::Waiting { calls_until } = &mut self.restore {
+            *calls_until = calls_until.or(until);
+        }
+    }
+
+    /// Ends the wait of the first calls, but not the restore. Returns whether the time was over.
+    pub(super) fn end_wait_of_calls(&mut self, now: Tick) -> bool {
+        let Restore::Waiting { calls_until } = &mut self.restore else { return false };
+        calls_until.take_if(|until| *until <= now).is_some()
+    }
+
+    /// Ends the restore.
+    pub(super) fn restored(&mut self, restore: Restore) {
+        self.restore = restore;
+    }
+
+    /// Sets the standing of a restored circuit after the acts in force were taken over.
+    pub(super) fn restored_to(&mut self, now: Standing) {
+        if let Restore::From { standing, .. } = &mut self.restore {
+            *standing = now;
+        }
+    }
+
+    /// Returns the restore for the report of the registry.
+    pub(super) const fn restore_report(&self) -> Restored {
+        match self.restore {
+            Restore::Waiting { .. } => Restored::Waiting,
+            Restore::Absent => Restored::Absent,
+            Restore::Corrupt => Restored::Corrupt,
+            Restore::From { store, whose, standing } => Restored::From { store, whose, standing },
+            Restore::Outrun => Restored::Outrun,
+        }
+    }
+
+    pub(super) const fn was_outrun(&self) -> bool {
+        matches!(self.restore, Restore::Outrun)
+    }
+
+    pub(super) const fn act_sequence(&self) -> u64 {
+        self.act_sequence
+    }
+
+    pub(super) fn is_in_force(&self, act: &String) -> bool {
+        self.act_id.as_ref() == Some(act)
+    }
+
+    /// Notes that an act of this process is in force.
+    pub(super) fn ordered(&mut self, act: String) {
+        self.act_id = Some(act);
+    }
+
+    /// Notes that the act with that sequence is taken over.
+    pub(super) fn act(&mut self, sequence: u64, id: Option<String>) {
+        (self.act_sequence, self.act_id) = (sequence, id);
+    }
+
+    /// Returns whether a published state of that generation has nothing new for the circuit.
+    pub(super) fn has_followed(&self, generation: u64) -> bool {
+        generation <= self.generation && self.origin != Origin::Superseded
+    }
+
+    /// Returns whether the circuit must take over a published state. The own state needs no adoption, unless the circuit has
+    /// another state since.
+    pub(super) fn must_adopt(&self, is_own: bool) -> bool {
+        !is_own || self.origin != Origin::Here
+    }
+
+    /// Notes that the circuit has the published state of that generation.
+    pub(super) fn followed(&mut self, generation: u64, is_own: bool) {
+        self.generation = generation;
+        self.origin = if is_own { Origin::Here } else { Origin::Elsewhere };
+    }
+
+    /// Notes a transition of this process.
+    pub(super) fn moved(&mut self) {
+        if self.origin == Origin::Elsewhere {
+            self.origin = Origin::Here;
+        }
+    }
+
+    /// Demands that the published state is followed again.
+    pub(super) fn revert(&mut self) {
+        self.origin = Origin::Superseded;
+    }
+
+    /// Notes the end of the advice. Returns true if that is later than before.
+    pub(super) fn advised(&mut self, until: Timestamp) -> bool {
+        let is_later = self.advised_until.is_none_or(|known| until > known);
+        if is_later {
+            self.advised_until = Some(until);
+        }
+        is_later
+    }
+
+    /// Notes that no other instance advises.
+    pub(super) fn unadvised(&mut self) {
+        self.advised_until = None;
+    }
+
+    /// Begins anew after the record was deleted by an order. The restore stays.
+    pub(super) fn forget(&mut self) {
+        (self.act_sequence, self.act_id) = (0, None);
+        (self.generation, self.origin) = (0, Origin::Here);
+        self.advised_until = None;
+    }
+}

@@ -1,0 +1,188 @@
+//! The changes of the circuit in this process, on their way to the record.
+//!
+//! [`Changes`] separates the circuit's own transitions from the transitions that the desk makes when it takes over
+//! another state. It keeps the last act, the last transition and the orders to forget until the store has them. The
+//! meaning of a transition for the record is left to `look.rs` and `acts.rs`, and the counts of calls to `evidence.rs`.
+
+use std::task::{Context, Waker};
+
+use crate::circuit::Circuit;
+use crate::clock::Tick;
+use crate::record::{OperatorCommand, TransitionCommand};
+use crate::state::{Act, Transition};
+
+/// The changes of the circuit in this process, on their way to the record.
+#[derive(Debug)]
+pub(super) struct Changes {
+    /// Wakes the task after the next transition. `observe` hands it to the circuit.
+    bell: Waker,
+    /// The era in which the circuit got the bell. `observe` sets it.
+    rung_era: u64,
+    /// The era of the last transition that was looked at. `seen` sets it.
+    seen_era: u64,
+    /// The later eras that began because the desk took over another state. `taken_over` adds an era, and `seen` removes it.
+    taken_over: Vec<u64>,
+    /// The last era of earlier circuits of this name in this process. The record counts the eras of this circuit from
+    /// here. Never changes.
+    first_era: u64,
+    /// True if the circuit, or an operator of this process, has made a transition. `moved` sets it for good.
+    has_moved: bool,
+    /// The last act of this process, until the store has it or a newer act has superseded it. `order` sets it, and
+    /// `take_act`, `drop_act` and `written` remove it.
+    act: Option<Pending<OperatorCommand>>,
+    /// The last transition of this process, until the store has it or a newer state has superseded it. `transition`
+    /// sets it, and `drop_transition`, `drop_transition_of` and `written` remove it.
+    transition: Option<Pending<TransitionCommand>>,
+    /// The ids of the orders to delete the record. `forget` adds an id, and `forgotten` removes all.
+    forgetting: Vec<String>,
+}
+
+/// A command for the record, with the tick of the circuit's clock at which the change happened.
+#[derive(Debug)]
+struct Pending<C> {
+    at: Tick,
+    command: C,
+}
+
+impl Changes {
+    pub(super) const fn new(bell: Waker, first_era: u64) -> Self {
+        Self {
+            bell,
+            rung_era: 0,
+            // The first era begins without a transition.
+            seen_era: 1,
+            taken_over: Vec::new(),
+            first_era,
+            has_moved: false,
+            act: None,
+            transition: None,
+            forgetting: Vec::new(),
+        }
+    }
+
+    /// Returns the transitions since the last look, and the number of earlier ones that the circuit has not kept.
+    pub(super) fn observe(&mut self, circuit: &Circuit) -> (Vec<Transition>, u64) {
+        // The bell is handed over before the look, so that a transition in between rings.
+        while circuit.poll_changed(&Context::from_waker(&self.bell), &mut self.rung_era).is_ready() {}
+        circuit.transitions_since(self.seen_era)
+    }
+
+    /// Notes that a transition was looked at. Returns true if the desk has made it by taking over another state.
+    pub(super) fn seen(&mut self, edge: &Transition) -> bool {
+        self.seen_era = edge.era;
+        let ours = self.taken_over.iter().position(|era| *era == edge.era);
+        ours.map(|at| self.taken_over.swap_remove(at)).is_some()
+    }
+
+    /// Notes the transition that the desk has made by taking over another state, if there was one.
+    pub(super) fn taken_over(&mut self, edge: Option<Transition>) {
+        self.taken_over.extend(edge.map(|edge| edge.era));
+    }
+
+    /// Returns the era of the circuit, unless the circuit has moved since the last look.
+    pub(super) fn expected_era(&self) -> u64 {
+        self.taken_over.iter().copied().fold(self.seen_era, u64::max)
+    }
+
+    /// Notes that the circuit, or an operator of this process, has made a transition.
+    pub(super) fn moved(&mut self) {
+        self.has_moved = true;
+    }
+
+    pub(super) const fn has_moved(&self) -> bool {
+        self.has_moved
+    }
+
+    /// Returns an era of the circuit as the record counts it.
+    pub(super) const fn era(&self, edge: &Transition) -> u64 {
+        self.first_era.saturating_add(edge.era)
+    }
+
+    /// Returns the last era of the circuit as the record counts it.
+    pub(super) const fn last_era(&self) -> u64 {
+        self.first_era.saturating_add(self.seen_era)
+    }
+
+    /// Keeps an act until the store has it.
+    pub(super) fn order(&mut self, at: Tick, command: OperatorCommand) {
+        self.act = Some(Pending { at, command });
+    }
+
+    /// Keeps a transition until the store has it.
+    pub(super) fn transition(&mut self, at: Tick, command: TransitionCommand) {
+        self.transition = Some(Pending { at, command });
+    }
+
+    /// Returns the pending act as a command of the present age, after the highest number that this process has proposed.
+    pub(super) fn act_command(&self, after: u64, now: Tick) -> Option<OperatorCommand> {
+        let Pending { at, command } = self.act.as_ref()?;
+        Some(OperatorCommand { after, age: now.saturating_since(*at), ..command.clone() })
+    }
+
+    /// Returns the pending transition as a command of the present age, after the highest number that this process has
+    /// proposed.
+    pub(super) fn transition_command(&self, after: u64, now: Tick) -> Option<TransitionCommand> {
+        let Pending { at, command } = self.transition.as_ref()?;
+        Some(TransitionCommand { after, age: now.saturating_since(*at), ..command.clone() })
+    }
+
+    pub(super) const fn has_act(&self) -> bool {
+        self.act.is_some()
+    }
+
+    pub(super) fn has_reset(&self) -> bool {
+        self.act.as_ref().is_some_and(|act| act.command.act == Act::Reset)
+    }
+
+    pub(super) const fn has_transition(&self) -> bool {
+        self.transition.is_some()
+    }
+
+    /// Returns true if that order waits for the store, also as a replaced act or as an order to forget.
+    pub(super) fn is_pending(&self, id: &str) -> bool {
+        let acts = self.act.iter().flat_map(|act| act.command.replaced.iter().chain([&act.command.id]));
+        acts.chain(&self.forgetting).any(|pending| pending == id)
+    }
+
+    /// Removes the pending act. Returns the ids of the acts that it has replaced, and its own.
+    pub(super) fn take_act(&mut self) -> Vec<String> {
+        self.act.take().map_or_else(Vec::new, |Pending { command, .. }| {
+            let mut ids = command.replaced;
+            ids.push(command.id);
+            ids
+        })
+    }
+
+    pub(super) fn drop_act(&mut self) {
+        self.act = None;
+    }
+
+    pub(super) fn drop_transition(&mut self) {
+        self.transition = None;
+    }
+
+    /// Removes the pending transition if it is of that era. Returns whether it was.
+    pub(super) fn drop_transition_of(&mut self, era: u64) -> bool {
+        self.transition.take_if(|edge| edge.command.era == era).is_some()
+    }
+
+    /// Removes what a write has carried to the store, unless the circuit has changed since.
+    pub(super) fn written(&mut self, act: Option<&String>, transition: Option<u64>) {
+        self.act.take_if(|pending| Some(&pending.command.id) == act);
+        self.transition.take_if(|pending| Some(pending.command.era) == transition);
+    }
+
+    /// Keeps an order to delete the record until the record is deleted.
+    pub(super) fn forget(&mut self, id: String) {
+        self.forgetting.push(id);
+    }
+
+    pub(super) const fn is_forgetting(&self) -> bool {
+        !self.forgetting.is_empty()
+    }
+
+    /// Returns the orders to delete the record, which is done.
+    pub(super) fn forgotten(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.forgetting)
+    }
+}

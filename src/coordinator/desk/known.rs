@@ -1,0 +1,157 @@
+//! The content of the store, as far as this process knows it.
+//!
+//! [`Known`] joins all copies of the record, remembers the version that the store has, and decides whether the store
+//! lacks content that must be written back. The meaning of a record is left to [`record`](crate::record), the content
+//! of the next write to `write.rs`, and the effect on the circuit to `takeover.rs`.
+
+use super::Via;
+use crate::record::{CircuitRecord, Timestamp};
+use crate::store::{Etag, Versioned};
+use crate::telemetry;
+
+/// The version of the record in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// The record was not loaded yet, or a write without an answer may have replaced the loaded version.
+    Unknown,
+    /// The store has no record.
+    Absent,
+    /// The store has this version.
+    At(Etag),
+}
+
+impl Stored {
+    fn of(current: Option<&Versioned>) -> Self {
+        current.map_or(Self::Absent, |current| Self::At(current.etag.clone()))
+    }
+}
+
+/// The usable content of a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A record, which is joined now.
+    Record,
+    /// No record.
+    Absent,
+    /// Bytes that are no record of this circuit. They count as absent.
+    Corrupt,
+    /// News without a usable record, which say nothing.
+    Nothing,
+}
+
+/// The content of the store, as far as this process knows it.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// The join of all copies that this process has loaded or written. `found` and `written` join, and `forget` begins anew.
+    record: CircuitRecord,
+    /// The version that the next write names. Each answer sets it, and `unload` forgets it.
+    stored: Stored,
+    /// True if the store has less than `record`, and instances would miss the difference. `found` and `written` compare, and
+    /// `forget` clears it.
+    is_behind: bool,
+    /// The last version that did not decode, so that `found` warns once for each version.
+    corrupt: Option<Etag>,
+    /// The store, or the tier of a tiered store, that answered last. `found` sets it.
+    from: &'static str,
+}
+
+impl Known {
+    /// Begins with a record that says nothing.
+    pub(super) fn new(circuit: &str) -> Self {
+        let record = CircuitRecord::unknown(circuit);
+        Self { record, stored: Stored::Unknown, is_behind: false, corrupt: None, from: "" }
+    }
+
+    pub(super) const fn record(&self) -> &CircuitRecord {
+        &self.record
+    }
+
+    pub(super) const fn stored(&self) -> &Stored {
+        &self.stored
+    }
+
+    pub(super) const fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
+    pub(super) const fn from(&self) -> &'static str {
+        self.from
+    }
+
+    /// Forgets the version in the store, so that the record is loaded again before the next write.
+    pub(super) fn unload(&mut self) {
+        self.stored = Stored::Unknown;
+    }
+
+    /// Takes the version of an answer and ignores the content, because the record is about to be deleted.
+    pub(super) fn found_before_deletion(&mut self, current: Option<&Versioned>) {
+        self.stored = Stored::of(current);
+    }
+
+    /// Joins a copy that came from the store.
+    pub(super) fn found(&mut self, current: Option<&Versioned>, via: Via, from: &'static str, now: Timestamp) -> Found {
+        let decoded = current.map(|current| CircuitRecord::decode(&self.record.service, &current.bytes, now));
+        let found = match (current, decoded) {
+            (Some(current), Some(Ok(record))) => {
+                self.join(&record, via, &current.etag);
+                Found::Record
+            }
+            (Some(current), Some(Err(problem))) => {
+                if self.corrupt.as_ref() != Some(&current.etag) {
+                    telemetry::store::warn(format_args!("{problem}; it is treated as absent"));
+                    self.corrupt = Some(current.etag.clone());
+                }
+                Found::Corrupt
+            }
+            _ => Found::Absent,
+        };
+        if found != Found::Record {
+            if via == Via::News {
+                return Found::Nothing;
+            }
+            self.is_behind = self.record.is_eventful(now);
+            self.stored = Stored::of(current);
+        }
+        self.from = from;
+        found
+    }
+
+    fn join(&mut self, copy: &CircuitRecord, via: Via, etag: &Etag) {
+        if !copy.is_writable() && self.record.is_writable() {
+            let (name, version) = (&self.record.service, copy.version);
+            telemetry::store::warn(format_args!(
+                "the record of `{name}` is of a later version, {version}: it is read as far as it is understood, and never written"
+            ));
+        }
+        self.record = crate::record::join(&self.record, copy);
+        let is_behind = self.record != *copy;
+        // News may be late. A late copy has less than is known, and says nothing about the present version.
+        if via == Via::Answer || !is_behind {
+            self.is_behind = is_behind;
+            self.stored = Stored::At(etag.clone());
+        }
+    }
+
+    /// Joins the record of a write that the store has made.
+    pub(super) fn written(&mut self, record: &CircuitRecord, etag: Etag) {
+        self.record = crate::record::join(&self.record, record);
+        self.is_behind = self.record != *record;
+        self.stored = Stored::At(etag);
+    }
+
+    /// Takes the version of a write that was made before the record is deleted, and ignores its content.
+    pub(super) fn written_before_deletion(&mut self, etag: Etag) {
+        self.stored = Stored::At(etag);
+    }
+
+    /// Begins anew with a record that says nothing. The version in the store stays known, because the deletion names it.
+    pub(super) fn forget(&mut self) {
+        self.record = CircuitRecord::unknown(&self.record.service);
+        self.is_behind = false;
+    }
+
+    /// Notes that the store has no record any more.
+    pub(super) fn deleted(&mut self) {
+        self.stored = Stored::Absent;
+    }
+}

@@ -1,0 +1,80 @@
+//! The relation of a desk to the registry, from the eviction of the circuit to the end of the desk.
+//!
+//! An evicted circuit keeps its desk until the store has the changes of the circuit. A new circuit of the same name
+//! waits for that, because two desks of one name would overwrite each other's entry. The task decides which desk is
+//! given up, and when.
+
+use super::Desk;
+use crate::circuit::Circuit;
+use crate::clock::Tick;
+
+/// The relation of a desk to the registry.
+#[derive(Debug)]
+pub(super) enum Registration {
+    /// The registry has the circuit.
+    Registered,
+    /// The registry has evicted the circuit. A circuit that was registered under the same name since waits for its desk.
+    Evicted { next: Option<Next> },
+}
+
+/// A circuit that waits for its desk, and the tick until which its first calls wait for a restore.
+pub(in crate::coordinator) type Next = (Circuit, Option<Tick>);
+
+impl Desk {
+    /// Returns whether the desk is of this very circuit, and not of another one of the same name.
+    pub(in crate::coordinator) fn is_of(&self, circuit: &Circuit) -> bool {
+        self.circuit.is(circuit)
+    }
+
+    /// Notes that the registry has evicted the circuit.
+    pub(in crate::coordinator) fn evict(&mut self) {
+        if matches!(self.registration, Registration::Registered) {
+            self.registration = Registration::Evicted { next: None };
+        }
+    }
+
+    /// Lets a new circuit of the same name wait for its desk. Returns whether this circuit was registered until now.
+    pub(in crate::coordinator) fn evict_for(&mut self, next: Next) -> bool {
+        let evicted = Registration::Evicted { next: Some(next) };
+        matches!(std::mem::replace(&mut self.registration, evicted), Registration::Registered)
+    }
+
+    /// Forgets a waiting circuit that the registry has evicted, too. The observations of that circuit are lost.
+    pub(in crate::coordinator) fn forget_next(&mut self, circuit: &Circuit) {
+        if let Registration::Evicted { next } = &mut self.registration {
+            next.take_if(|(next, _)| next.is(circuit));
+        }
+    }
+
+    /// Returns whether a new circuit of the same name waits for its desk.
+    pub(in crate::coordinator) const fn has_next(&self) -> bool {
+        matches!(self.registration, Registration::Evicted { next: Some(_) })
+    }
+
+    /// Returns whether the desk can be closed, because its circuit is evicted and nothing is left to be written.
+    pub(in crate::coordinator) fn is_finished(&self, now: Tick) -> bool {
+        let is_evicted = matches!(self.registration, Registration::Evicted { .. });
+        // A record of a later version is never written.
+        let is_written = || !self.has_unwritten() && !self.wants_write(now);
+        is_evicted && !self.sending.is_in_flight() && (is_written() || self.unwritable().is_some())
+    }
+
+    /// Closes the desk. Returns the circuit that waits for its desk, if any.
+    pub(in crate::coordinator) fn close(self) -> Option<Next> {
+        self.circuit.restored();
+        match self.registration {
+            Registration::Registered => None,
+            Registration::Evicted { next } => next,
+        }
+    }
+
+    /// Returns the circuits whose first calls may wait, which are the circuit of this desk and a circuit that waits for
+    /// its desk.
+    pub(in crate::coordinator) fn circuits(&self) -> impl Iterator<Item = &Circuit> {
+        let next = match &self.registration {
+            Registration::Evicted { next: Some((next, _)) } => Some(next),
+            Registration::Evicted { next: None } | Registration::Registered => None,
+        };
+        std::iter::once(&self.circuit).chain(next)
+    }
+}

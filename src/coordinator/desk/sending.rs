@@ -1,0 +1,123 @@
+//! The way of the writes of one desk to the store: the write under way, and the time of the next write.
+//!
+//! [`Sending`] decides when the desk may write, with a backoff of its own. The link to the store has another backoff
+//! for all desks. The content of a write is left to `write.rs`, and the operation itself to the task.
+
+use std::time::Duration;
+
+use crate::clock::Tick;
+use crate::coordinator::link::backoff;
+use crate::random::Dice;
+use crate::store::StoreErrorKind;
+
+/// The way of the writes of one desk to the store. A write is a compare-and-set or a deletion.
+#[derive(Debug)]
+pub(super) struct Sending {
+    /// True while a write is under way. `begin` sets it, and `end` and `abandon` clear it.
+    in_flight: bool,
+    /// The number of beginnings and ends of writes, counted by `begin` and `end`, so that a load that began before is known
+    /// to be old.
+    turn: u64,
+    /// The writes in a row that met a conflict. `conflicted` counts, and `written` begins anew.
+    conflicts: u32,
+    /// The writes in a row that failed. `failed` counts, and `written` and `deleted` begin anew.
+    failures: u32,
+    /// The earliest time of the next write. `failed`, `conflicted` and `pause` set it, and `hurry` ends
+    /// the wait.
+    retry_at: Tick,
+    /// The highest generation or sequence of all writes so far, also of a write without an answer. `propose` raises it.
+    proposed: u64,
+}
+
+impl Sending {
+    pub(super) const fn new(turn: u64) -> Self {
+        Self { in_flight: false, turn, conflicts: 0, failures: 0, retry_at: Tick::ZERO, proposed: 0 }
+    }
+
+    pub(super) const fn is_in_flight(&self) -> bool {
+        self.in_flight
+    }
+
+    pub(super) const fn turn(&self) -> u64 {
+        self.turn
+    }
+
+    pub(super) const fn proposed(&self) -> u64 {
+        self.proposed
+    }
+
+    /// Returns whether a write may begin.
+    pub(super) fn is_free(&self, now: Tick) -> bool {
+        !self.in_flight && now >= self.retry_at
+    }
+
+    /// Notes the numbers of a record that a write proposes.
+    pub(super) fn propose(&mut self, generation: u64, sequence: u64) {
+        self.proposed = self.proposed.max(generation).max(sequence);
+    }
+
+    /// A write begins.
+    pub(super) fn begin(&mut self) {
+        self.in_flight = true;
+        self.turn += 1;
+    }
+
+    /// A write has ended, with any result.
+    pub(super) fn end(&mut self) {
+        self.in_flight = false;
+        self.turn += 1;
+    }
+
+    /// The task has ended before the write under way, whose answer is lost.
+    pub(super) fn abandon(&mut self) {
+        self.in_flight = false;
+    }
+
+    /// The store has made the write.
+    pub(super) fn written(&mut self) {
+        self.conflicts = 0;
+        self.failures = 0;
+    }
+
+    /// The store has no record any more.
+    pub(super) fn deleted(&mut self) {
+        self.failures = 0;
+    }
+
+    /// The write has met a conflict after that time. After many conflicts in a row the desk lets other writers go first.
+    pub(super) fn conflicted(&mut self, took: Duration, now: Tick, dice: &mut Dice) {
+        self.conflicts += 1;
+        if self.conflicts >= MANY_CONFLICTS {
+            self.conflicts = 0;
+            let took = took.max(Duration::from_millis(10));
+            self.retry_at = now.saturating_add(took.saturating_mul(10).mul_f64(dice.share()));
+        }
+    }
+
+    /// The write has failed. The desk backs off by itself, because other answers of the store say nothing about this write.
+    pub(super) fn failed(&mut self, kind: StoreErrorKind, now: Tick, dice: &mut Dice) {
+        self.failures = self.failures.saturating_add(1);
+        self.retry_at = now.saturating_add(backoff(self.failures, dice));
+        if kind == StoreErrorKind::Refused {
+            // The store would refuse the write again.
+            self.retry_at = now.saturating_add(REFUSED_AGAIN.mul_f64(0.5 + dice.share()));
+        }
+    }
+
+    /// The record cannot be written at present.
+    pub(super) fn pause(&mut self, now: Tick) {
+        self.retry_at = now.saturating_add(UNWRITABLE_AGAIN);
+    }
+
+    /// Lets the next write begin now.
+    pub(super) fn hurry(&mut self, now: Tick) {
+        self.retry_at = self.retry_at.min(now);
+    }
+}
+
+/// The conflicts in a row after which a desk lets other writers go first.
+const MANY_CONFLICTS: u32 = 8;
+/// The mean wait after a refused write.
+const REFUSED_AGAIN: Duration = Duration::from_secs(10);
+/// The wait after a record that cannot be encoded, or is of a later version.
+const UNWRITABLE_AGAIN: Duration = Duration::from_secs(60);
