@@ -58,6 +58,7 @@ mod change;
 mod cold;
 mod decide;
 mod inner;
+mod kill_switch;
 #[cfg(all(test, breaker_loom))]
 mod loom_tests;
 mod mark;
@@ -88,6 +89,8 @@ use crate::state::Standing;
 use crate::state::State;
 pub use crate::state::order::To;
 pub(crate) use inner::Start;
+#[cfg(feature = "settings")]
+pub(crate) use kill_switch::KILL_SWITCH;
 pub use permit::Permit;
 pub(crate) use permit::{Admission, Asking};
 pub use rejected::Rejected;
@@ -144,7 +147,7 @@ impl Circuit {
     ///
     /// `also` is one more observer, which is not part of the configuration.
     pub(crate) fn unreported(config: Config, also: Option<Arc<dyn event::Observer>>) -> Self {
-        let killed = std::env::var(KILL_SWITCH).is_ok_and(|names| named_by(&names, config.name()));
+        let killed = kill_switch::names(config.name());
         let is_spread = config.sharded;
         Self { root: Branch::root(Arc::new(Inner::new(config, killed, also)), is_spread) }
     }
@@ -327,24 +330,4 @@ pub(crate) enum Peek {
     ProbesTaken(Duration),
     /// Unknown, because the first call waits until the circuit is restored.
     AwaitsRestore,
-}
-
-/// The kill switch: an environment variable with the names of circuits that let every call through.
-pub(crate) const KILL_SWITCH: &str = "CIRCUIT_BREAKER_DISABLED";
-
-fn named_by(names: &str, name: &str) -> bool {
-    names.split(',').map(str::trim).any(|named| named == name || named == "*")
-}
-
-#[cfg(all(test, not(breaker_loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_kill_switch_names_circuits_exactly_or_all() {
-        assert!(named_by("orders, payments", "payments"));
-        assert!(named_by("*", "payments"));
-        assert!(!named_by("pay", "payments"));
-        assert!(!named_by("", "payments"));
-    }
 }

@@ -29,14 +29,10 @@ pub(crate) fn shipped(label: Option<&Arc<str>>) -> Vec<Arc<dyn Observer>> {
     ]
 }
 
-/// Logs the first call of a circuit inside another call of the same circuit.
-pub(crate) fn nested(circuit: &str) {
+/// Logs an event of a circuit or of the process that needs the attention of its developers or operators.
+pub(crate) fn warn(message: &str) {
     #[cfg(feature = "tracing")]
-    ::tracing::warn!(
-        target: "circuit_breaker", service = circuit,
-        "circuit `{circuit}` guards a call inside a call that it guards already: remove one of the two layers, because both \
-         calls count while the circuit is closed"
-    );
+    ::tracing::warn!(target: "circuit_breaker", "{message}");
     #[cfg(not(feature = "tracing"))]
-    let _unused = circuit;
+    let _unused = message;
 }

@@ -229,7 +229,11 @@ impl Inner {
     #[cold]
     fn note_nesting(&self) {
         if !std::mem::replace(&mut self.cold.lock().has_nested, true) {
-            telemetry::nested(self.config.name());
+            telemetry::warn(&format!(
+                "circuit `{}` guards a call inside a call that it guards already: remove one of the two layers, because both \
+                 calls count while the circuit is closed",
+                self.config.name()
+            ));
         }
     }
 

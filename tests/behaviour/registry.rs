@@ -11,7 +11,7 @@ use tower_circuit_breaker::operation::Refused;
 use tower_circuit_breaker::state::{Act, Reason};
 use tower_circuit_breaker::{Config, OpenDuration, Registry, RegistryError, State, Window};
 
-use crate::rig::{alice, fail, millis, reject, secs, state, succeed};
+use crate::rig::{alice, fail, millis, secs, state, succeed};
 
 fn named(name: &str) -> Config {
     Config::builder(name).clock(MockClock::new()).build().unwrap()
