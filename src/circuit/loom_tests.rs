@@ -22,7 +22,10 @@
 //! | `loom_callers_past_the_deadline_make_one_transition` | `change` does not compare eras |
 //! | `loom_callers_past_the_deadline_find_every_slot` | the deadline is written for an era without one; the slots begin after the word |
 //! | `loom_three_callers_take_two_slots` | a slot is loaded and stored instead of exchanged |
-//! | `loom_a_dropped_probe_gives_its_slot_back` | a slot is not freed |
+//! | `loom_a_probe_that_ends_gives_its_slot_back` | a slot is not freed |
+//! | `loom_a_round_admits_no_more_probes_than_its_verdict_can_use` | the successes are not counted |
+//! | `loom_an_overdue_slot_is_given_back_once` | the slot of a young probe is taken back |
+//! | `loom_the_late_end_of_an_overdue_probe_frees_no_slot_of_another` | a late end frees the slot of the next probe |
 //! | `loom_a_stragglers_probe_frees_no_later_slot` | a slot is freed by a store |
 //! | `loom_a_stragglers_probe_stays_out_of_the_next_verdict` | `record` does not compare eras |
 //! | [`evidence`] | |

@@ -6,11 +6,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tower::hedge::{Hedge, Policy};
 use tower::util::UnsyncBoxService;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_circuit_breaker::clock::{MockClock, TokioClock};
+use tower_circuit_breaker::clock::{Clock, MockClock, TokioClock};
 use tower_circuit_breaker::{BoxError, Circuit, CircuitBreakerLayer, Config, Error, State};
 
 use crate::parts::{Ask, obey, state};
@@ -125,8 +125,9 @@ impl Policy<u32> for Always {
 #[tokio::test(start_paused = true)]
 async fn a_hedge_around_the_breaker_does_not_delay_the_recovery() {
     let mut firsts = Vec::new();
+    let clock = TokioClock::new();
     for hedged in [false, true] {
-        let circuit = Circuit::new(Config::builder("search").clock(TokioClock::new()).seed(1).build().unwrap());
+        let circuit = Circuit::new(Config::builder("search").clock(clock).seed(1).build().unwrap());
         // In milliseconds; 0: the service is down.
         let latency = Rc::new(Cell::new(10));
         let milliseconds = Rc::clone(&latency);
@@ -154,11 +155,11 @@ async fn a_hedge_around_the_breaker_does_not_delay_the_recovery() {
             drop(service.ready().await.unwrap().call(1).await);
         }
         latency.set(100);
-        let back = Instant::now();
+        let back = clock.now();
         let mut first = None;
-        while back.elapsed() < 120 * SECOND {
+        while clock.now().saturating_since(back) < 120 * SECOND {
             if service.ready().await.unwrap().call(1).await.is_ok() {
-                first.get_or_insert(back.elapsed());
+                first.get_or_insert(clock.now().saturating_since(back));
             }
             sleep(SECOND / 10).await;
         }
@@ -170,23 +171,29 @@ async fn a_hedge_around_the_breaker_does_not_delay_the_recovery() {
 
 #[tokio::test(start_paused = true)]
 async fn callers_who_give_up_early_do_not_keep_a_healthy_service_out() {
-    let circuit = Circuit::new(Config::builder("reports").clock(TokioClock::new()).build().unwrap());
+    let clock = TokioClock::new();
+    let circuit = Circuit::new(Config::builder("reports").clock(clock).build().unwrap());
     while state(&circuit) == State::Closed {
         drop(circuit.call(obey(Ask::Fail)).await);
     }
-    let began = Instant::now();
+    let began = clock.now();
     while state(&circuit) != State::Closed {
-        assert!(began.elapsed() < 60 * SECOND, "{:?}", circuit.status());
+        assert!(clock.now().saturating_since(began) < 60 * SECOND, "{:?}", circuit.status());
         // The service needs 900 ms, and its callers wait for 500 ms.
-        drop(timeout(SECOND / 2, circuit.call(async { Ok::<_, std::io::Error>(sleep(9 * SECOND / 10).await) })).await);
+        let answer = async {
+            sleep(9 * SECOND / 10).await;
+            Ok::<_, std::io::Error>(())
+        };
+        drop(timeout(SECOND / 2, circuit.call(answer)).await);
         sleep(SECOND / 10).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_service_recovers_however_long_its_calls_take() {
+    let clock = TokioClock::new();
     for seconds in [20_u32, 29, 31, 40, 60, 61, 90, 200] {
-        let circuit = Circuit::new(Config::builder("reports").clock(TokioClock::new()).build().unwrap());
+        let circuit = Circuit::new(Config::builder("reports").clock(clock).build().unwrap());
         while state(&circuit) == State::Closed {
             drop(circuit.call(obey(Ask::Fail)).await);
         }
@@ -194,9 +201,13 @@ async fn a_service_recovers_however_long_its_calls_take() {
             sleep(seconds * SECOND).await;
             Ok::<_, std::io::Error>(())
         }));
-        let (began, mut calls) = (Instant::now(), JoinSet::new());
+        let (began, mut calls) = (clock.now(), JoinSet::new());
         while state(&circuit) != State::Closed {
-            assert!(began.elapsed() < (8 * seconds + 120) * SECOND, "{seconds} s a call: {:?}", circuit.status());
+            assert!(
+                clock.now().saturating_since(began) < (8 * seconds + 120) * SECOND,
+                "{seconds} s a call: {:?}",
+                circuit.status()
+            );
             calls.spawn(service.clone().oneshot(()));
             sleep(SECOND).await;
         }
