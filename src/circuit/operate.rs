@@ -1,7 +1,8 @@
 //! The acts of operators on a circuit, each with its user and its reason.
 //!
 //! An act takes effect immediately, and observers are notified of it like of every transition. Automatic changes do not
-//! end an act, because an operator may know more than the counts. Only another act or the end of the hold ends it.
+//! end an act, because an operator may know more than the counts. An act stays in force until another act or the end of
+//! its hold.
 
 use std::sync::Arc;
 use std::time::Duration;

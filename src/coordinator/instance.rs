@@ -16,6 +16,7 @@ fn system_name() -> String {
 
 #[cfg(not(target_os = "linux"))]
 fn system_name() -> String {
+    // The standard library cannot query the name. Many shells export the first variable, and Windows sets the second.
     let variables = ["HOSTNAME", "COMPUTERNAME"];
     variables.iter().find_map(|name| std::env::var(name).ok()).unwrap_or_default()
 }

@@ -36,8 +36,8 @@ impl Registry {
             return Ok(());
         }
         if let Some(ledger) = &*hub.ledger.lock() {
-            // A task that panics may have taken circuits out of the inbox without a desk for them yet. They are put back
-            // here. The inbox stays locked, so that no circuit is evicted between this list and its use.
+            // A task that panics may have taken circuits out of the inbox before they had a desk. Such circuits are put
+            // back here. The inbox stays locked, so that no circuit is evicted between this list and its use.
             for circuit in self.circuits().into_iter().filter(|circuit| !ledger.has_desk(circuit)) {
                 inbox.introduced.entry(circuit.name().to_owned()).or_insert(circuit);
             }
@@ -80,6 +80,7 @@ impl Registry {
         hub.called.notify_one();
         let complete = async {
             loop {
+                // Before the report is made, so that a change in between wakes this loop again.
                 progress.borrow_and_update();
                 let report = self.restore_report(hub);
                 if report.is_complete() {
@@ -115,6 +116,7 @@ impl Registry {
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         let Some(coordinator) = self.companion::<Coordinator>() else { return ShutdownReport::default() };
         let hub = &coordinator.0;
+        // The subscription begins before the request, so that the end of the task is not missed.
         let mut progress = hub.progress.subscribe();
         {
             let mut inbox = hub.inbox.lock();
@@ -149,7 +151,7 @@ impl Registry {
 /// The longest wait for the end of an aborted task.
 const ABORTED_WITHIN: Duration = Duration::from_millis(100);
 
-/// The caller is not on a tokio runtime with time enabled, which the background task needs.
+/// The error of a start outside a tokio runtime. The background task needs a runtime with time enabled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoRuntime(());
 

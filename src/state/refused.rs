@@ -144,7 +144,7 @@ impl fmt::Display for Refused {
             }
             Self::Unwritable { version } => write!(
                 f,
-                "a later release wrote the record (version {version}), and this release must not overwrite it"
+                "the record is of version {version}, which a later release wrote, and this release must not overwrite it"
             ),
             Self::Corrupt { problem } => write!(f, "{problem}; forget the circuit to begin anew"),
             Self::Store { problem, maybe_done: false } => write!(f, "nothing was done: {problem}"),
