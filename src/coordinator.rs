@@ -1,9 +1,13 @@
-//! One background task per registry that keeps circuits and store in step.
+//! The coordinator of a registry, which is one background task that keeps circuits and store in step.
 //!
-//! It is level-triggered: what is to be written is derived anew from the circuit whenever the store can take it, so nothing
-//! queues up, nothing obsolete is sent, and memory is bounded by the number of circuits. Circuits never wait for it: they are
-//! looked at after the fact, and told through [`adopt`](crate::Circuit::adopt), [`advise`](crate::Circuit::advise) and the acts
-//! of operators. What a record means is decided in [`record`](crate::record); here is only when to look and when to write.
+//! The task is level-triggered. It derives the desired record of a circuit again whenever the store can take a write.
+//! Therefore no queue grows while the store is down, no obsolete record is sent, and the number of circuits bounds the
+//! memory.
+//!
+//! Circuits never wait for the task. The task observes a transition after the transition was made, and changes circuits
+//! only through [`adopt`](crate::Circuit::adopt), [`advise`](crate::Circuit::advise) and the acts of operators. This
+//! module decides the time of loads and writes. The content and the merge of records are left to
+//! [`record`](crate::record).
 //!
 //! ```text
 //! circuits ── bell: a transition ──▶ desk (one a circuit) ── write ──▶ link: deadline, backoff ──▶ store

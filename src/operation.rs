@@ -1,8 +1,11 @@
-//! What operators do to circuits: one order at a time, with who and why, for the whole fleet where there is a store.
+//! The orders of operators. An order changes one circuit, names its user and its reason, and applies to all instances
+//! that share a store.
 //!
-//! An [`Order`] given to a [`Registry`](crate::Registry) takes effect in this process at once, whatever the store does; the
-//! answer says whether the store has it too, and with it every other instance. An [`Operator`] gives the same orders to a store
-//! alone, for a command line that has no circuits. Nothing here decides what an act means: that is `circuit` and `record`.
+//! An [`Order`] that is given to a [`Registry`](crate::Registry) takes effect in this process immediately, even if the
+//! store is down. The answer says whether the order is stored, because a stored order reaches every other instance. An
+//! [`Operator`] gives the same orders to a store only, for a command line that has no circuits. This module does not
+//! decide the effect of an order. The effect on a circuit is decided in `circuit`, and the effect on a stored record in
+//! `record`.
 //!
 //! ```text
 //! Order ──▶ Registry::operate ──▶ circuit, at once ──▶ coordinator ──▶ store ──▶ every other instance
@@ -11,11 +14,14 @@
 //!
 //! # Rules
 //!
-//! * Every order has an id. Given again, also to another instance, it is carried out once, and answered as the first time.
-//! * An order may say what its operator [has seen](Order::seen). If something has happened since, it is refused.
-//! * A reset is refused within [`reset_cooldown`](crate::config::ConfigBuilder::reset_cooldown) of leaving closed, or of the
-//!   last trip by hand; [`force`](Order::force) skips that and nothing else. Who tripped by mistake resumes.
-//! * Every act is a row of the audit, those that were overtaken too.
+//! * Every order has an id. An order that is given again, also to another instance, is carried out once and has the
+//!   same answer.
+//! * An order may name the latest change that its operator [has seen](Order::seen). If the circuit has changed since,
+//!   the order is refused.
+//! * A reset is refused for [`reset_cooldown`](crate::config::ConfigBuilder::reset_cooldown) after the circuit left
+//!   closed or an operator tripped it. [`force`](Order::force) skips this rule and no other rule. A trip by mistake is
+//!   undone by a resume, which has no cooldown.
+//! * Every act has a row in the audit, also an act that a newer act superseded.
 
 mod answer;
 mod local;

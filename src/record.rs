@@ -1,20 +1,21 @@
-//! The durable form of a circuit, and all that it means.
+//! The stored form of a circuit, with the merge of two copies and the effect of commands.
 //!
-//! A store is a register that knows no state machine. What two copies of a record mean together ([`join`]) and how a command
-//! changes one ([`apply`]) is decided here, purely, so that every store has the same semantics. Nothing here does I/O, asks
-//! for the time or changes a circuit.
+//! A store is a register that knows no state machine. The merge of two copies of a record ([`join`]) and the effect of
+//! a command ([`apply`]) are pure functions of this module, so that every store has the same semantics. This module
+//! does no I/O, reads no clock and changes no circuit.
 //!
-//! A record has three parts that grow independently, each ordered by a number that only grows:
+//! A record has three parts that change independently. Each part is ordered by a number that only increases.
 //!
-//! | part | ordered by | who writes it |
+//! | part | ordered by | writer |
 //! |---|---|---|
-//! | the state last published, with reason and deadline | `generation` | whoever made a transition on the generation before |
-//! | the last act of an operator | its `sequence` | whoever made an act on the act before |
-//! | an entry for each instance: its own state, evidence, totals | the entry's `sequence` | that instance |
+//! | the published state, with reason and deadline | `generation` | the instance whose transition followed the generation before |
+//! | the last act of an operator | its `sequence` | the instance or operator whose act followed the act before |
+//! | an entry for each instance, with its own state, evidence and totals | the `sequence` of the entry | that instance |
 //!
-//! Of two copies, each part's larger one is kept. So a late, duplicated or reordered write changes nothing, a flushed store
-//! gets back what any instance remembers, and an absent record is no information: it never closes anything. New numbers are
-//! `max(previous + 1, server_now_ms)`, so that an old writer loses even after everything was lost.
+//! Of two copies, `join` keeps the newer copy of each part. Therefore a late, repeated or reordered write changes
+//! nothing, and an instance that remembers a record restores the data of a store that was flushed. An absent record is
+//! no information, and never closes a circuit. A new number is `max(previous + 1, server_now_ms)`, so that a writer
+//! from before a flush loses against the writers after the flush.
 //!
 //! Fields that this version does not know are kept, in the record and in each part.
 
@@ -39,12 +40,13 @@ pub use join::join;
 pub use operated::Operated;
 pub use timestamp::Timestamp;
 
-/// What a store keeps of one circuit. `serde_json` writes and reads it; the field names are part of the format.
+/// The stored form of one circuit. `serde_json` writes and reads a record, and the names of its fields are part of the
+/// format.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CircuitRecord {
-    /// The version of the format: [`CircuitRecord::VERSION`]. A record of a later one is read as far as it is understood, and
-    /// never written.
+    /// The version of the format ([`CircuitRecord::VERSION`]). Of a record of a later version, the known fields are
+    /// read, and the record is never overwritten.
     #[serde(default = "first_version")]
     pub version: u32,
     /// The name of the service.
@@ -53,65 +55,69 @@ pub struct CircuitRecord {
     /// The automatic state that was published last.
     #[serde(with = "words::state")]
     pub state: State,
-    /// Why, in words.
+    /// The reason of the published state, as a sentence.
     #[serde(default)]
     pub reason: String,
-    /// Orders the published states. Zero: none was published yet.
+    /// The number that orders the published states. Zero if no state was published yet.
     #[serde(default, with = "words::generation")]
     pub generation: Generation,
-    /// When the state was entered.
+    /// The time when the state was entered.
     #[serde(default)]
     pub last_state_change: Option<Timestamp>,
-    /// When it last opened.
+    /// The time of the last opening. `None` while closed.
     #[serde(default)]
     pub opened_at: Option<Timestamp>,
-    /// When it left closed, if it has not closed since. From there the cooldown of a reset counts.
+    /// The time when the circuit left closed. `None` once the circuit has closed again. The cooldown of a reset starts
+    /// at this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_closed_at: Option<Timestamp>,
-    /// When an open circuit probes. None while open: only a reset ends it.
+    /// The time when an open circuit begins to probe. `None` for an open circuit that only a reset ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// The whole open duration in milliseconds, which bounds what is left of it whatever the clocks say.
+    /// The whole open duration in milliseconds. The duration limits the remaining open time if the clock of the store
+    /// is set back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_ms: Option<u64>,
-    /// The openings in a row, this one included: each before it ended in a half-open attempt that failed.
+    /// The number of openings in a row, including the present one. Each earlier opening ended in a half-open attempt
+    /// that failed.
     #[serde(default)]
     pub half_open_attempts: u32,
-    /// The weight of the failures since the last success, or while not closed of those that opened it, summed over the
-    /// instances.
+    /// The weight of the failures since the last success, summed over the instances. While the circuit is not closed,
+    /// the weight of the failures that opened it.
     #[serde(default)]
     pub failure_count: f64,
-    /// The probes that succeeded while half-open, summed over the instances.
+    /// The number of successful probes while half-open, summed over the instances.
     #[serde(default)]
     pub success_count: u64,
-    /// The calls that failed, ever, summed over the instances that are remembered.
+    /// The number of failed calls since the first start, summed over the instances in the record.
     #[serde(default)]
     pub total_failures: u64,
-    /// The calls that succeeded, ever, summed likewise.
+    /// The number of successful calls since the first start, summed over the instances in the record.
     #[serde(default)]
     pub total_successes: u64,
-    /// When a call failed last, on any instance.
+    /// The time of the last failed call on any instance.
     #[serde(default)]
     pub last_failure_at: Option<Timestamp>,
-    /// When the record was written last.
+    /// The time of the last write of the record.
     #[serde(default)]
     pub updated_at: Timestamp,
     /// The instance that published the state.
     #[serde(default)]
     pub instance: String,
-    /// Which start of that instance it was, and the transition's number there: by these a writer knows its own.
+    /// The start of the instance that published the state. An instance recognises its own transition by `incarnation`
+    /// and `era`, so that it does not fence itself after a lost answer.
     #[serde(default)]
     pub incarnation: String,
-    /// See `incarnation`.
+    /// The number of the published transition within that start of the instance.
     #[serde(default)]
     pub era: u64,
-    /// The last act of an operator, if there ever was one.
+    /// The last act of an operator. `None` if there never was an act.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<Operated>,
-    /// What each instance knows, by its stable id; at most 64, those that wrote last.
+    /// The entry of each instance, by the id of the instance. At most 64, which are the entries that were written last.
     #[serde(default)]
     pub instances: BTreeMap<String, InstanceEntry>,
-    /// Fields of a later version.
+    /// Fields of a later version, which are kept.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -119,12 +125,12 @@ pub struct CircuitRecord {
 impl CircuitRecord {
     /// The version that this crate writes.
     pub const VERSION: u32 = 1;
-    /// The longest record that is written or believed, in bytes.
+    /// The size of the largest record that is written or read, in bytes.
     pub const MAX_BYTES: usize = 64 * 1024;
-    /// The most instances that a record remembers.
+    /// The largest number of instances in a record.
     pub const MAX_INSTANCES: usize = 64;
 
-    /// Returns the record of a circuit of which nothing is known: every other record is newer.
+    /// Returns the record of an unknown circuit. Every other record is newer.
     #[must_use]
     pub fn unknown(service: &str) -> Self {
         Self {
@@ -154,15 +160,15 @@ impl CircuitRecord {
         }
     }
 
-    /// Reads what a store gave for that service, at that time of the store.
+    /// Decodes the stored bytes of a circuit. `now` is the time of the store at the load.
     ///
-    /// Nothing is believed that makes no sense: too long texts are cut, impossible numbers are zero, and entries of instances
-    /// that cannot be are left out.
+    /// The bytes are not trusted. Too long texts are cut, impossible numbers become zero, and entries of instances with
+    /// an impossible id or number are left out.
     ///
     /// # Errors
     ///
-    /// [`CorruptRecord`] if it is not such a record, is of another service, is too long, or is dated so far in the future that
-    /// nothing could ever replace it.
+    /// [`CorruptRecord`] if the bytes are not a record, belong to another circuit, are too long, or have a number so
+    /// far in the future that no later write could replace the record.
     pub fn decode(service: &str, bytes: &[u8], now: Timestamp) -> Result<Self, CorruptRecord> {
         let corrupt = |problem: String| CorruptRecord { service: service.to_owned(), problem };
         if bytes.len() > Self::MAX_BYTES {
@@ -170,7 +176,8 @@ impl CircuitRecord {
         }
         let mut record: Self = match serde_json::from_slice(bytes) {
             Ok(record) => record,
-            // A later version may say what this one cannot read; it must not be taken for nothing, and written over.
+            // A record of a later version may be unreadable here. The record must not count as absent, because this
+            // version would overwrite it.
             Err(error) => match serde_json::from_slice::<Versioned>(bytes) {
                 Ok(Versioned { version }) if version > Self::VERSION => Self { version, ..Self::unknown(service) },
                 _ => return Err(corrupt(error.to_string())),
@@ -205,11 +212,12 @@ impl CircuitRecord {
         Ok(record)
     }
 
-    /// Returns the bytes for a store: JSON that a person can read.
+    /// Encodes the record as JSON, which a person can read in the store.
     ///
     /// # Errors
     ///
-    /// [`CorruptRecord`] if it is longer than [`MAX_BYTES`](Self::MAX_BYTES): fields of a later version can make it so.
+    /// [`CorruptRecord`] if the result is longer than [`MAX_BYTES`](Self::MAX_BYTES), which only fields of a later
+    /// version can cause.
     pub fn encode(&self) -> Result<Vec<u8>, CorruptRecord> {
         let corrupt = |problem: String| CorruptRecord { service: self.service.clone(), problem };
         let bytes = serde_json::to_vec(self).map_err(|error| corrupt(error.to_string()))?;
@@ -219,42 +227,44 @@ impl CircuitRecord {
         Ok(bytes)
     }
 
-    /// Returns whether this version may write over it.
+    /// Returns true if this version of the crate may overwrite the record.
     #[must_use]
     pub const fn is_writable(&self) -> bool {
         self.version <= Self::VERSION
     }
 
-    /// Returns how long the published state stays open from `now`, if it is open and says so: no longer than its whole open
-    /// duration.
+    /// Returns the time from `now` until the published state begins to probe, at most the whole open duration. `None`
+    /// if the state is not open, or has no end.
     #[must_use]
     pub fn open_for(&self, now: Timestamp) -> Option<Duration> {
         (self.state == State::Open).then(|| entry::left(self.until, self.open_ms, now)).flatten()
     }
 
-    /// Returns the act of an operator that lies over the circuit at that time.
+    /// Returns the act of an operator that overrides the circuit at the time `now`.
     #[must_use]
     pub fn held(&self, now: Timestamp) -> Option<&Operated> {
         self.operator.as_ref().filter(|operated| operated.holds(now))
     }
 
-    /// Returns the newest number in it: of the published state, or of the last act.
+    /// Returns the latest number in the record, which is that of the published state or of the last act.
     #[must_use]
     pub fn latest(&self) -> Generation {
         let acted = self.operator.as_ref().map_or(0, |operated| operated.sequence);
         self.generation.max(Generation::new(acted))
     }
 
-    /// Returns when the published state left closed, or an operator tripped it, if either still holds at that time.
+    /// Returns the time when the published state left closed or an operator tripped the circuit, whichever is later.
+    /// `None` if the circuit is closed and not tripped at the time `now`.
     #[must_use]
     pub fn tripped_at(&self, now: Timestamp) -> Option<Timestamp> {
-        // An earlier version did not write when it left closed, only when it opened last.
+        // Earlier versions of this crate wrote only the time of the last opening.
         let left_closed = self.left_closed_at.or(self.opened_at).filter(|_| self.state != State::Closed);
         let tripped = self.held(now).filter(|operated| operated.act == Act::Trip).map(|operated| operated.at);
         left_closed.max(tripped)
     }
 
-    /// Returns whether it would be missed: something is not closed, or an operator holds it.
+    /// Returns true if the loss of the record would matter, because a state in the record is not closed or an operator
+    /// holds the circuit.
     #[must_use]
     pub fn is_eventful(&self, now: Timestamp) -> bool {
         let tripped = |state: State| state != State::Closed;
@@ -263,9 +273,12 @@ impl CircuitRecord {
             || self.instances.values().any(|entry| tripped(entry.state) && entry.is_recent(now))
     }
 
-    /// Returns how long a store that forgets must remember it. `None`: until it is deleted.
+    /// Returns the time to live of the record, for a store that expires records. `None` for a record that must not
+    /// expire.
     ///
-    /// `open` and `other` are the wishes for an open circuit and for any other; never shorter than the deadlines need.
+    /// `open` and `other` are the configured durations for an open circuit and for any other circuit. The result is
+    /// longer if a deadline in the record needs more time. A record without an end, such as that of a circuit that only
+    /// an operator closes, does not expire.
     #[must_use]
     pub fn ttl(&self, open: Duration, other: Duration, now: Timestamp) -> Option<Duration> {
         let is_open = self.state == State::Open;
@@ -273,7 +286,8 @@ impl CircuitRecord {
         if is_open && self.until.is_none() || held.is_some_and(|operated| operated.until.is_none()) {
             return None;
         }
-        let wish = if is_open || held.is_some() { open } else { other };
+        let configured = if is_open || held.is_some() { open } else { other };
+        // An hour is added, because the record must not expire before its deadline has passed on every instance.
         let margin = Duration::from_secs(3600);
         let needed =
             |until: Option<Timestamp>| until.map_or(Duration::ZERO, |until| until.since(now).saturating_add(margin));
@@ -282,13 +296,13 @@ impl CircuitRecord {
         let deadline =
             needed(self.until).saturating_add(Duration::from_millis(self.open_ms.unwrap_or(0)).saturating_mul(2));
         let deadline = if is_open { deadline } else { Duration::ZERO };
-        Some(wish.max(deadline).max(entries).max(needed(held.and_then(|operated| operated.until))))
+        Some(configured.max(deadline).max(entries).max(needed(held.and_then(|operated| operated.until))))
     }
 
-    /// Brings the sums over the instances up to date.
+    /// Computes the sums over the instances again.
     fn sum(&mut self) {
         let entries = || self.instances.values();
-        // Not `sum`, which begins with minus zero.
+        // Not `sum`, because the sum of no floats is minus zero, which would be written as `-0.0`.
         self.failure_count = entries().fold(0.0, |sum, entry| sum + entry.run);
         self.success_count = entries().map(|entry| u64::from(entry.probe_successes)).sum();
         self.total_failures = entries().fold(0, |sum, entry| sum.saturating_add(entry.total_failures));
@@ -297,7 +311,7 @@ impl CircuitRecord {
     }
 }
 
-/// What a store holds is not a record of that circuit. It is treated as absent.
+/// The stored value is not a record of the circuit. The value counts as absent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CorruptRecord {
     service: String,
@@ -312,7 +326,7 @@ impl fmt::Display for CorruptRecord {
 
 impl std::error::Error for CorruptRecord {}
 
-/// All that must be readable of a record of a later version.
+/// The only field of a record of a later version that must be readable.
 #[derive(Deserialize)]
 struct Versioned {
     version: u32,
@@ -322,5 +336,6 @@ const fn first_version() -> u32 {
     1
 }
 
-/// How far ahead of the store's clock a number may lie and still be believed: clocks are set back, but not by years.
+/// The largest distance of a number to the clock of the store. A clock may have been set back since the number was
+/// written, but not by more than a year.
 const FUTURE: Duration = Duration::from_secs(366 * 24 * 3600);

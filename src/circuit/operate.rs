@@ -1,7 +1,8 @@
-//! What operators do to a circuit, each act with who and why.
+//! The acts of operators on a circuit, each with its user and its reason.
 //!
-//! An act takes effect here at once and is told to the observers like every transition. It outlives every automatic change:
-//! only another act, or the end that it was given, ends it.
+//! An act takes effect immediately, and observers are notified of it like of every transition. Automatic changes do not
+//! end an act, because an operator may know more than the counts. An act stays in force until another act or the end of
+//! its hold.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,34 +19,35 @@ use crate::state::refused::Refused;
 use crate::state::{Act, By, Mode, Reason, Standing, State, Transition};
 
 impl Circuit {
-    /// Forces the circuit open, until a reset, or until `hold` has passed.
+    /// Forces the circuit open until a reset, or until `hold` has passed.
     ///
-    /// Then it is half-open; under manual recovery, what it was before.
+    /// After the hold the circuit is half-open. With manual recovery the circuit returns to its earlier state instead.
     pub fn trip(&self, by: &By, hold: Option<Duration>) -> Transition {
         self.always(&Order { hold, ..Order::direct(Act::Trip, by) })
     }
 
-    /// Lets every call through uncounted, until a resume or reset, or until `hold` has passed.
+    /// Lets every call through without counting, until a resume or a reset, or until `hold` has passed.
     ///
-    /// Then the state decides that it had before.
+    /// After the hold the earlier state decides again.
     pub fn disable(&self, by: &By, hold: Option<Duration>) -> Transition {
         self.always(&Order { hold, ..Order::direct(Act::Disable, by) })
     }
 
-    /// Lets every call through, while the state changes as it would; what would have been rejected is counted.
+    /// Lets every call through, while the state changes as always. Calls that would have been rejected are counted.
     pub fn shadow(&self, by: &By) -> Transition {
         self.always(&Order::direct(Act::Shadow, by))
     }
 
-    /// Ends what operators laid over the circuit, and closes it or lets it probe ([`To`]). Its window starts empty.
+    /// Ends every override, and lets the circuit probe or closes it ([`To`]). The window of the circuit is emptied.
     ///
-    /// A circuit that is configured to be in shadow is so again. No cooldown is asked, as by
-    /// [`Registry::reset`](crate::Registry::reset).
+    /// A circuit that is configured for shadow returns to shadow. The cooldown of
+    /// [`Registry::reset`](crate::Registry::reset) does not apply.
     pub fn reset(&self, by: &By, to: To) -> Transition {
         self.always(&Order { to, ..Order::direct(Act::Reset, by) })
     }
 
-    /// Takes a hold away, or else shadow: what is beneath decides again. `None` if nothing lies over the circuit.
+    /// Removes the hold or the shadow of an operator, so that the circuit decides by itself again. Returns `None` if
+    /// the circuit has neither.
     pub fn resume(&self, by: &By) -> Option<Transition> {
         self.act(&Order::direct(Act::Resume, by)).ok().flatten()
     }
@@ -54,22 +56,23 @@ impl Circuit {
         self.act(order).ok().flatten().expect("a direct act has no id, and is refused only if it resumes")
     }
 
-    /// Carries out an order. `None`: it was carried out before.
+    /// Carries out an order. Returns `None` if the order was carried out before.
     ///
-    /// The order is judged under the lock, so that of two orders on what was seen only one is carried out.
+    /// The order is judged under the cold lock. Of two orders that name the same latest change, only one is carried
+    /// out.
     ///
     /// # Errors
     ///
     /// [`Refused::Stale`], [`Refused::NothingToReset`], [`Refused::Cooldown`] or [`Refused::NothingHeld`].
     pub(crate) fn act(&self, order: &Order) -> Result<Option<Transition>, Refused> {
         let inner = self.inner();
-        let mut verdict = Ok(false);
+        let mut judged = Ok(false);
         let edge = inner.change_any(|cold, word| {
             let now = inner.now();
-            verdict = admissible(order, &inner.facts(order, cold, word, now));
-            (verdict == Ok(true)).then(|| inner.planned(order, cold, word, now))
+            judged = admissible(order, &inner.facts(order, cold, word, now));
+            (judged == Ok(true)).then(|| inner.planned(order, cold, word, now))
         });
-        verdict.map(|_| edge)
+        judged.map(|_| edge)
     }
 }
 
@@ -121,8 +124,9 @@ impl Inner {
         plan
     }
 
-    /// Returns how long a reset must still be refused, by the local clock: this circuit's own time counts, and where it is
-    /// closed, the one that was published.
+    /// Returns the rest of the cooldown of a reset, by the local clock. The cooldown counts from the time when this
+    /// circuit left closed or an operator tripped it. For a closed circuit it counts from the time in the stored
+    /// record, because another instance may have tripped.
     pub(super) fn cooldown(&self, cold: &Cold, now: Tick) -> Option<Duration> {
         let past = cold.past()?;
         let tripped = past.tripped.or(past.tripped_elsewhere)?;

@@ -17,7 +17,7 @@ use crate::registry::Registry;
 use crate::store::{DynStore, Store};
 use crate::sync::Mutex;
 
-/// Settings of a registry. Each method says its range and default.
+/// The settings of a registry. Each method states its range and its default.
 ///
 /// ```
 /// use std::time::Duration;
@@ -62,71 +62,76 @@ impl RegistryBuilder {
         }
     }
 
-    /// Keeps the circuits in that store. Default: none, and then nothing outlives the process.
+    /// Sets the store that keeps the circuits. Default: no store, and the circuits end with the process.
     pub fn store(mut self, store: impl Store) -> Self {
         self.store = Some(Arc::new(store));
         self
     }
 
-    /// Sets how many circuits there may be. Default: 10 000.
+    /// Sets the largest number of circuits. Default: 10 000.
     pub const fn limit(mut self, circuits: usize) -> Self {
         self.limit = circuits;
         self
     }
 
-    /// Sets what another instance's opening means here. Default: [`Sharing::Advise`].
+    /// Sets the reaction of this instance when another instance opens a circuit. Default: [`Sharing::Advise`].
     pub const fn sharing(mut self, sharing: Sharing) -> Self {
         self.terms.sharing = sharing;
         self
     }
 
-    /// Names this instance: the same after a restart, and no other's. Default: the host's name.
+    /// Sets the id of this instance. The id must be the same after a restart, and differ from the ids of all other
+    /// instances, because an instance restores only the evidence under its own id. Default: the name of the host.
     ///
-    /// 1 to 100 bytes of printable text without spaces and `#`. Only the same id restores its evidence. An id that another
-    /// living instance uses becomes `id#2`, with a warning.
+    /// Range: 1 to 100 bytes of printable text without spaces and `#`. If another running instance uses the id, this
+    /// instance changes its id to `id#2` and logs a warning.
     pub fn instance(mut self, id: &str) -> Self {
         id.clone_into(&mut self.terms.instance);
         self
     }
 
-    /// Lets the first `poll_ready` of a service whose circuit is not restored yet wait for it, at most so long.
+    /// Lets the first `poll_ready` of a service wait until its circuit is restored, at most for this duration.
     ///
-    /// Range: up to 60 s. Default: zero, no call waits. It counts from when the circuit was made, and only circuits that are
-    /// made after [`start`](Registry::start) wait.
+    /// Range: up to 60 s. Default: zero, so that no call waits. The duration begins when the circuit is created.
+    /// Circuits that were created before [`start`](Registry::start) do not wait.
     pub const fn first_call_waits(mut self, at_most: Duration) -> Self {
         self.terms.first_call_waits = at_most;
         self
     }
 
-    /// Sets how long an operation of the store may take. Range: 10 ms to 60 s; default 2 s.
+    /// Sets the longest duration of an operation of the store. Range: 10 ms to 60 s. Default: 2 s.
     pub const fn store_timeout(mut self, timeout: Duration) -> Self {
         self.terms.timeout = timeout;
         self
     }
 
-    /// Sets how often the store is polled while any circuit is not closed, and otherwise; each is spread by 20 %.
+    /// Sets the intervals in which the store is polled, first while any circuit is not closed, and second while all
+    /// circuits are closed. Each interval varies by up to 20 %, so that instances do not poll at the same time.
     ///
-    /// Range: 10 ms to 1 h. Default: 2 s and 10 s. Changes that the store tells of by itself do not wait for a poll.
+    /// Range: 10 ms to 1 h. Default: 2 s and 10 s. Changes that the store reports by itself do not wait for a poll.
     pub const fn poll_every(mut self, tripped: Duration, closed: Duration) -> Self {
         self.terms.poll = Polls { tripped, closed };
         self
     }
 
-    /// Sets how long a store that forgets remembers an open circuit, and any other. At least 1 s; default 24 h and 1 h.
+    /// Sets the time to live of records in a store that expires records, first for open circuits and second for all
+    /// others. Range: 1 s to 366 days. Default: 24 h and 1 h.
     ///
-    /// Never shorter than the circuit's deadlines need; what only an operator ends is never forgotten.
+    /// A record lives longer if the deadline of its circuit needs more time, and does not expire if only an operator
+    /// can end its state.
     pub const fn ttl(mut self, open: Duration, other: Duration) -> Self {
         self.terms.ttl = Ttl { open, other };
         self
     }
 
-    /// Sets the same for one circuit.
+    /// Sets the times to live of the record of one circuit, as [`ttl`](Self::ttl) does for all.
     pub fn ttl_of(mut self, circuit: &str, open: Duration, other: Duration) -> Self {
         self.terms.ttl_of.insert(circuit.to_owned(), Ttl { open, other });
         self
     }
 
-    /// Sets how many rows of the audit may wait for the store; the oldest are lost beyond it, and one row says how many.
+    /// Sets the largest number of audit rows that wait for the store. Beyond this number the oldest rows are lost, and
+    /// one row says how many.
     ///
     /// Range: 16 to 1 000 000. Default: 1024.
     pub const fn audit_waiting(mut self, rows: usize) -> Self {
@@ -134,26 +139,28 @@ impl RegistryBuilder {
         self
     }
 
-    /// Sets how long rows of the audit are kept: older ones are deleted, about once an hour and by whoever comes to it.
+    /// Sets the retention of audit rows. Any instance deletes older rows, about once an hour.
     ///
-    /// Range: 1 h to 366 days times 100. Default: for ever, as far as the store does; Redis keeps the newest 10 000, and a folder
-    /// its last two files.
+    /// Range: 1 h to 36 600 days. Default: no deletion by this crate, so that the retention is that of the store. Redis
+    /// keeps the newest 10 000 rows, and a folder keeps its last two files.
     pub const fn audit_kept(mut self, rows_for: Duration) -> Self {
         self.terms.audit_kept = Some(rows_for);
         self
     }
 
-    /// Seeds jitter and identity, for tests that must repeat. Two registries on one store must not have the same seed.
+    /// Sets the seed of jitter and ids, for tests that must repeat. Two registries on one store must not have the same
+    /// seed, because their ids would be equal.
     pub const fn seed(mut self, seed: u64) -> Self {
         self.terms.seed = Some(seed);
         self
     }
 
-    /// Checks the settings, and returns the registry. Nothing runs yet: [`Registry::start`] or [`Registry::restore`] begins.
+    /// Checks the settings and creates the registry. The background task begins with [`Registry::start`] or
+    /// [`Registry::restore`].
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] with the field, the value and what is allowed.
+    /// [`ConfigError`] with the field, the value and the allowed range.
     pub fn build(self) -> Result<Registry, ConfigError> {
         let Self { limit, store, terms } = self;
         let range = |field: &'static str, value: Duration, least: Duration, most: Duration| {

@@ -1,4 +1,7 @@
-//! The way of an operator's order to the store, as the registry and its operators see it.
+//! The path of an order from the registry to the store.
+//!
+//! The registry reserves room for the audit row, registers for the result, and waits for the result. The desk of the
+//! circuit writes the act.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,28 +15,29 @@ use crate::registry::Registry;
 use crate::state::order::Order;
 use crate::store::DynStore;
 
-/// Why an order is not even begun.
+/// The reason why an order is refused before it is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoRoom {
-    /// So many rows of the audit wait.
+    /// The outbox is full, with this number of rows.
     Outbox(usize),
-    /// The record is of a later version.
+    /// The record is of this later version, and cannot be overwritten.
     Unwritable(u32),
 }
 
-/// The registry's end of it.
+/// A handle of the registry to its coordinator, for orders.
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery(Arc<Hub>);
 
 impl Registry {
-    /// Returns the way of orders to the store, if there is one.
+    /// Returns the path of orders to the store. `None` if the registry has no store.
     pub(crate) fn delivery(&self) -> Option<Delivery> {
         self.companion::<Coordinator>().map(|coordinator| Delivery(Arc::clone(&coordinator.0)))
     }
 }
 
 impl Delivery {
-    /// Takes room for the order's row of the audit. An order that is not carried out gives it back.
+    /// Reserves room for the audit row of an order. [`withdraw`](Self::withdraw) returns the room if the order is not
+    /// carried out, because a full outbox would lose the row of another act otherwise.
     pub(crate) fn admit(&self, circuit: &str) -> Result<(), NoRoom> {
         let (rows, unwritable) = {
             let findings = self.0.findings.lock();
@@ -42,6 +46,7 @@ impl Delivery {
         if let Some(version) = unwritable {
             return Err(NoRoom::Unwritable(version));
         }
+        // Orders that the task has not read yet count too, because their rows are not in the outbox yet.
         let mut inbox = self.0.inbox.lock();
         let waiting = rows + inbox.orders;
         if waiting >= self.0.terms.outbox {
@@ -51,39 +56,44 @@ impl Delivery {
         Ok(())
     }
 
+    /// Returns the room of an order that was not carried out.
     pub(crate) fn withdraw(&self) {
         let mut inbox = self.0.inbox.lock();
         inbox.orders = inbox.orders.saturating_sub(1);
     }
 
-    /// Returns what will say what becomes of the order. To be called before it is carried out.
+    /// Returns the receiver of the result. Call this before the order is carried out, because the result could be sent
+    /// before a later registration.
     pub(crate) fn expect(&self, circuit: &str, id: &str) -> oneshot::Receiver<Fate> {
         self.0.waiters.add(circuit, id)
     }
 
-    /// Lets the store be asked at once: somebody waits.
+    /// Wakes the task, which then tries the store immediately in spite of a backoff, because a caller waits for the
+    /// result.
     pub(crate) fn hurry(&self) {
         self.0.inbox.lock().hurry = true;
         self.0.called.notify_one();
     }
 
-    /// Asks what became of an order that was given before, and has its row written should it have been lost.
-    pub(crate) fn ask(&self, circuit: &str, order: &Order) {
+    /// Queries the result of an order that was given before. The task also writes the audit row of the order again,
+    /// because the first instance may have died before it wrote the row.
+    pub(crate) fn query(&self, circuit: &str, order: &Order) {
         self.0.inbox.lock().asked.push((circuit.to_owned(), order.clone()));
         self.0.called.notify_one();
     }
 
-    /// Waits for it, at most as long as the store may take, or not at all, or says why nobody knows yet.
+    /// Waits for the result, at most for the timeout of the store, or not at all if `patient` is false. Returns the
+    /// reason if the result is not known yet.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while waiting, what was ordered goes on its way.
+    /// The act is stored even if the future is dropped.
     pub(crate) async fn fate(&self, receiver: oneshot::Receiver<Fate>, patient: bool) -> Result<Fate, String> {
         if !self.0.inbox.lock().running {
             return Err("the task that keeps circuits in the store does not run".to_owned());
         }
         if Handle::try_current().is_err() {
-            return Err("it was not ordered on a tokio runtime, so nobody can wait for the store".to_owned());
+            return Err("the order was not given on a tokio runtime, so that it cannot wait for the store".to_owned());
         }
         let timeout = self.0.terms.timeout;
         match tokio::time::timeout(if patient { timeout } else { Duration::ZERO }, receiver).await {
@@ -96,7 +106,8 @@ impl Delivery {
         }
     }
 
-    /// How many circuits have something that the store does not.
+    /// Returns the number of circuits with a change that the store does not have, at least 1, because the caller has
+    /// just made a change that the task may not have counted yet.
     pub(crate) fn pending(&self) -> usize {
         self.0.findings.lock().status.unsaved.max(1)
     }

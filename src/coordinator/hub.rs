@@ -1,4 +1,7 @@
-//! The hub between the registry, its circuits and the task: the terms, an inbox, and the task's findings.
+//! The hub between the registry, its circuits and the task, with settings, an inbox, and the findings of the task.
+//!
+//! Each field has its own short lock. A transition only rings, and the registry only reads findings, so that neither
+//! waits for the task.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,76 +26,82 @@ pub(super) struct Hub {
     pub(super) terms: Terms,
     pub(super) store: Arc<dyn DynStore>,
     pub(super) inbox: Mutex<Inbox>,
-    /// Wakes the task.
+    /// Wakes the task after a change of the inbox.
     pub(super) called: Notify,
-    /// Tells whoever waits for a restore or a shutdown that there is something new to see.
+    /// Wakes the callers that wait for a restore or a shutdown after a change of the findings.
     pub(super) progress: watch::Sender<u64>,
     pub(super) findings: Mutex<Findings>,
     pub(super) waiters: Waiters,
-    /// Here between two tasks, so that nothing is forgotten if one dies.
+    /// The knowledge of the last task, while no task runs. A task that panics leaves its knowledge here for the next
+    /// one.
     pub(super) ledger: Mutex<Option<Ledger>>,
 }
 
-/// What waits for the task.
+/// The messages to the task.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
-    /// Whether there is a task, and what ends it.
+    /// True while there is a task.
     pub(super) running: bool,
+    /// Aborts the task.
     pub(super) task: Option<AbortHandle>,
-    /// By name, so that one that is forgotten before the task has seen it leaves nothing.
+    /// The new circuits by name, so that a circuit that is evicted before the task has seen it can be removed again.
     pub(super) introduced: BTreeMap<String, Circuit>,
-    /// Those that the task has a desk for, and those that have something to write: what becomes of them comes first.
+    /// The evicted circuits that have a desk or something to write. The task handles them before the new circuits,
+    /// because a new circuit may have the name of an evicted one.
     pub(super) forgotten: Vec<Circuit>,
     /// The desks whose circuits have changed.
     pub(super) rung: Vec<DeskId>,
-    /// How many orders were given that the task has not looked for yet.
+    /// The number of orders that were given since the task last read the inbox.
     pub(super) orders: usize,
-    /// The orders that were given again, by circuit. Their results are wanted, and their rows of the audit if those were lost.
+    /// The orders that were given again, each with its circuit. The callers wait for the results, and the audit rows
+    /// are written again if they were lost.
     pub(super) asked: Vec<(String, Order)>,
-    /// Somebody waits for a restore, or for the answer to an order.
+    /// True if a caller waits for a restore or for the result of an order.
     pub(super) hurry: bool,
-    /// Nobody needs the task any more: it flushes and ends.
+    /// True if the task must write the remaining changes and then end.
     pub(super) shutdown: bool,
-    /// The registry is gone: it ends.
+    /// True if the last handle to the registry was dropped, so that the task must end.
     pub(super) ended: bool,
 }
 
-/// The findings of the task.
+/// The findings of the task, for reports.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     pub(super) restored: BTreeMap<String, Restored>,
     pub(super) status: StoreStatus,
-    /// The circuits whose records are of a later version, and of which.
+    /// The circuits whose records are of a later version, with that version.
     pub(super) unwritable: BTreeMap<String, u32>,
-    /// What the task that ran last has not written.
+    /// The circuits with changes that the last task did not write.
     pub(super) unsaved: Vec<String>,
 }
 
 impl Hub {
+    /// Notes that the circuit of a desk has changed, and wakes the task.
     pub(super) fn ring(&self, desk: DeskId) {
         self.inbox.lock().rung.push(desk);
         self.called.notify_one();
     }
 
-    /// What the task that ran last has not written.
+    /// Returns the changes that the last task did not write.
     pub(super) fn shutdown_report(&self) -> ShutdownReport {
         let findings = self.findings.lock();
         ShutdownReport { unsaved: findings.unsaved.clone(), audit_rows: findings.status.audit_rows }
     }
 
+    /// Wakes the callers that wait for a change of the findings.
     pub(super) fn tell_progress(&self) {
         self.progress.send_modify(|count| *count = count.wrapping_add(1));
     }
 }
 
-/// The registry's end. When the last handle to the registry goes, so does the task.
+/// The handle of the registry to the hub. When the last handle to the registry is dropped, the task ends.
 #[derive(Debug)]
 pub(super) struct Coordinator(pub(super) Arc<Hub>);
 
 impl Companion for Coordinator {
     fn introduced(&self, circuit: &Circuit) {
         let mut inbox = self.0.inbox.lock();
-        // Without a task nobody would end the waiting.
+        // Without a task, no restore would end the wait of the calls.
         if inbox.running && !self.0.terms.first_call_waits.is_zero() {
             circuit.await_restore();
         }
@@ -105,11 +114,11 @@ impl Companion for Coordinator {
     fn forgotten(&self, circuit: &Circuit) {
         let has_history = circuit.has_history();
         let mut inbox = self.0.inbox.lock();
-        // Another of its name may be there already.
+        // The inbox may already contain another circuit of this name, which must stay.
         let waits = inbox.introduced.get(circuit.name()).is_some_and(|waiting| waiting.is(circuit));
         let unseen = waits && inbox.introduced.remove(circuit.name()).is_some();
         if unseen && !(has_history && inbox.forgotten.len() < LEAVING) {
-            // Millions may come and go before the task runs again.
+            // Nothing is kept of this circuit, because millions of keys may come and go before the task runs again.
             drop(inbox);
             return circuit.restored();
         }
@@ -119,7 +128,7 @@ impl Companion for Coordinator {
     }
 }
 
-/// How many circuits that were evicted may wait to be written.
+/// The largest number of evicted circuits that wait to be written, so that a slow store cannot fill the memory.
 pub(super) const LEAVING: usize = 1024;
 
 impl Drop for Coordinator {
@@ -143,7 +152,8 @@ mod tests {
         let (last, next) = (Circuit::new(Config::new("a").unwrap()), Circuit::new(Config::new("a").unwrap()));
         coordinator.introduced(&last);
         coordinator.0.inbox.lock().introduced.clear();
-        // Another thread asked the registry for that name just after the last one was taken out, and was faster.
+        // Another thread has created a circuit of that name after the last one was taken out and before it is
+        // forgotten.
         coordinator.introduced(&next);
         coordinator.forgotten(&last);
         let inbox = coordinator.0.inbox.lock();

@@ -1,8 +1,9 @@
-//! Who this process is: an id that survives restarts.
+//! The default id of this instance, which is the name of the host. The name survives restarts, so that evidence can be
+//! restored.
 
 use crate::keep::is_instance;
 
-/// Returns the host's name, or `localhost` if it has none that can be used.
+/// Returns the name of the host, or `localhost` if the name is no valid id.
 pub(crate) fn host_name() -> String {
     let name = system_name();
     if is_instance(&name) { name } else { "localhost".to_owned() }
@@ -15,6 +16,7 @@ fn system_name() -> String {
 
 #[cfg(not(target_os = "linux"))]
 fn system_name() -> String {
+    // The standard library cannot query the name. Many shells export the first variable, and Windows sets the second.
     let variables = ["HOSTNAME", "COMPUTERNAME"];
     variables.iter().find_map(|name| std::env::var(name).ok()).unwrap_or_default()
 }

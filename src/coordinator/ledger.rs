@@ -1,4 +1,5 @@
-//! The knowledge that outlives a task: the desks, the outbox, and the health of the store. The next task goes on with it.
+//! The knowledge that outlives a task, which is the desks, the outbox, and the health of the store. The next task
+//! continues with the same knowledge, so that a panic of a task loses no change.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -15,26 +16,32 @@ use crate::telemetry::store::Lines;
 /// The knowledge that outlives a task.
 #[derive(Debug)]
 pub(super) struct Ledger {
+    /// The identity under which this process writes.
     pub(super) who: Who,
+    /// The configured id. The present id is `named` or, after clashes with other instances, `named#2` and so on.
     pub(super) named: String,
+    /// The number of the present id.
     pub(super) names: u32,
     pub(super) desks: Desks,
+    /// The desk of each name.
     pub(super) index: HashMap<String, DeskId>,
-    /// The desks whose circuits are forgotten, oldest first.
+    /// The desks of evicted circuits, oldest first.
     pub(super) leaving: VecDeque<DeskId>,
-    /// The log lines about circuits that were let go unwritten.
+    /// The log lines about evicted circuits whose changes were not written.
     pub(super) given_up: Lines,
-    /// The highest era, as the record counts them, of those that are gone.
+    /// The highest era of removed desks. A new desk counts its eras from here, so that a circuit that returns under an
+    /// old name does not repeat the eras of its predecessor.
     pub(super) eras: u64,
     pub(super) outbox: Outbox,
     pub(super) link: Link,
-    /// Batches of the audit in a row that failed.
+    /// The number of failed writes of the audit in a row.
     pub(super) audit_failures: u32,
     pub(super) dice: Dice,
     pub(super) clock: TokioClock,
 }
 
 impl Ledger {
+    /// Creates the knowledge of a first task, with no desks and a new incarnation.
     pub(super) fn new(terms: &Terms, store: &'static str) -> Self {
         let incarnation = Dice::new(terms.seed).id();
         Self {
@@ -54,7 +61,7 @@ impl Ledger {
         }
     }
 
-    /// Whether there is a desk for that very circuit.
+    /// Returns true if this very circuit has a desk, and not only another circuit of the same name.
     pub(super) fn has_desk(&self, circuit: &Circuit) -> bool {
         self.index.get(circuit.name()).is_some_and(|at| self.desks[*at].is_of(circuit))
     }

@@ -1,4 +1,4 @@
-//! What a registry can do because it has a store.
+//! The start, restore and shutdown of a registry with a store, as methods of the registry.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,20 +12,20 @@ use super::report::{RestoreReport, ShutdownReport, StoreStatus};
 use super::task::Task;
 use crate::registry::Registry;
 
-/// With a store; without one these do nothing and find nothing.
+/// The methods that need a store. Without a store they do nothing and return an empty report.
 impl Registry {
-    /// Starts from the default settings: 10 000 circuits, no store.
+    /// Returns a builder with the default settings, which are 10 000 circuits and no store.
     pub fn builder() -> RegistryBuilder {
         RegistryBuilder::new()
     }
 
-    /// Starts the background task that keeps the circuits in the store, unless it runs.
+    /// Starts the background task that keeps the circuits in the store. Does nothing if the task runs already.
     ///
-    /// It ends with the last handle to the registry, with the runtime, or by [`shutdown`](Self::shutdown).
+    /// The task ends with the last handle to the registry, with the runtime, or by [`shutdown`](Self::shutdown).
     ///
     /// # Errors
     ///
-    /// [`NoRuntime`] if there is a store and this is not called on a tokio runtime.
+    /// [`NoRuntime`] if the registry has a store and the caller is not on a tokio runtime.
     pub fn start(&self) -> Result<(), NoRuntime> {
         let Some(coordinator) = self.companion::<Coordinator>() else { return Ok(()) };
         let runtime = Handle::try_current().map_err(|_| NoRuntime(()))?;
@@ -36,15 +36,19 @@ impl Registry {
             return Ok(());
         }
         if let Some(ledger) = &*hub.ledger.lock() {
-            // What a task that died had taken out of the inbox. Under its lock, so that none is forgotten in between.
+            // A task that panics may have taken circuits out of the inbox before they had a desk. Such circuits are put
+            // back here. The inbox stays locked, so that no circuit is evicted between this list and its use.
             for circuit in self.circuits().into_iter().filter(|circuit| !ledger.has_desk(circuit)) {
                 inbox.introduced.entry(circuit.name().to_owned()).or_insert(circuit);
             }
         }
-        // Outside the lock, which the task takes when it is dropped: a runtime that is shutting down drops it here.
+        // The inbox is unlocked before `spawn`, because a runtime that is shutting down drops the task within `spawn`,
+        // and the drop locks the inbox.
         drop(inbox);
         let task = runtime.spawn(Task::new(hub).run());
         let mut inbox = hub.inbox.lock();
+        // The task has ended already. A task that the runtime has dropped is finished, so that the start has failed.
+        // Otherwise the task is about to finish, for example because another thread has requested a shutdown.
         if !inbox.running {
             return if task.is_finished() { Err(NoRuntime(())) } else { Ok(()) };
         }
@@ -52,18 +56,19 @@ impl Registry {
         Ok(())
     }
 
-    /// Starts if need be, and waits until every circuit is restored, at most until the deadline.
+    /// Starts the background task if necessary, and waits until every circuit is restored, at most until the deadline.
     ///
-    /// Circuits that the store does not answer for in time go on as they are, and are restored when it answers. The report
-    /// says what was found.
+    /// A circuit for which the store does not answer in time continues with its present state, and is restored when the
+    /// store answers. The report has the result for each circuit.
     ///
     /// # Errors
     ///
-    /// [`NoRuntime`] if there is a store and this is not called on a tokio runtime. A store that is down is not an error.
+    /// [`NoRuntime`] if the registry has a store and the caller is not on a tokio runtime. A store that is down is not
+    /// an error.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while waiting, the circuits are restored all the same.
+    /// The circuits are restored even if the future is dropped.
     pub async fn restore(&self, deadline: Duration) -> Result<RestoreReport, NoRuntime> {
         self.start()?;
         let Some(coordinator) = self.companion::<Coordinator>() else {
@@ -75,6 +80,7 @@ impl Registry {
         hub.called.notify_one();
         let complete = async {
             loop {
+                // Before the report is made, so that a change in between wakes this loop again.
                 progress.borrow_and_update();
                 let report = self.restore_report(hub);
                 if report.is_complete() {
@@ -100,16 +106,17 @@ impl Registry {
         report
     }
 
-    /// Writes what the store does not have yet, at most until the deadline, and ends the background task.
+    /// Writes the changes that the store does not have yet, at most until the deadline, and ends the background task.
     ///
-    /// The report says what could not be written. Circuits go on in memory.
+    /// The report lists the changes that could not be written. The circuits continue in memory.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while waiting, the task goes on writing and ends when it is done.
+    /// If the future is dropped, the task continues to write and ends after the last write.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         let Some(coordinator) = self.companion::<Coordinator>() else { return ShutdownReport::default() };
         let hub = &coordinator.0;
+        // The subscription begins before the request, so that the end of the task is not missed.
         let mut progress = hub.progress.subscribe();
         {
             let mut inbox = hub.inbox.lock();
@@ -125,13 +132,13 @@ impl Registry {
             if let Some(task) = task {
                 task.abort();
             }
-            // Its end is near, unless its runtime stands still: then nobody waits for that.
+            // An aborted task ends soon, unless its runtime stands still. The wait is bounded for that case.
             tokio::time::timeout(ABORTED_WITHIN, ended()).await.ok();
         }
         hub.shutdown_report()
     }
 
-    /// Returns how the store is doing, if there is one.
+    /// Returns the state of the store and of the background task. `None` if the registry has no store.
     #[must_use]
     pub fn store_status(&self) -> Option<StoreStatus> {
         let hub = &self.companion::<Coordinator>()?.0;
@@ -141,10 +148,10 @@ impl Registry {
     }
 }
 
-/// How long an aborted task may take to end.
+/// The longest wait for the end of an aborted task.
 const ABORTED_WITHIN: Duration = Duration::from_millis(100);
 
-/// The background task needs a tokio runtime, with time enabled.
+/// The error of a start outside a tokio runtime. The background task needs a runtime with time enabled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoRuntime(());
 

@@ -1,4 +1,7 @@
-//! The way to the store: the backoff after failures, the log lines about them, and the time of the store.
+//! The link to the store, with the backoff after failures, their log lines, and the time of the store.
+//!
+//! All circuits share one link, so that a thousand circuits do not cause a thousand attempts and log lines during an
+//! outage.
 
 use std::time::Duration;
 
@@ -10,13 +13,13 @@ use crate::store::health::{Health, doubled};
 use crate::telemetry;
 use crate::telemetry::store::Rank;
 
-/// The way to the store, shared by all circuits of a registry.
+/// The link to the store, shared by all circuits of a registry.
 #[derive(Debug)]
 pub(super) struct Link {
     kind: &'static str,
     health: Health,
     pub(super) last_error: Option<String>,
-    /// The time of the store, at a tick.
+    /// The time of the store at a tick of the local clock. The present time of the store is estimated from this pair.
     clock: Option<(Tick, Timestamp)>,
 }
 
@@ -33,21 +36,24 @@ impl Link {
         self.health.is_up()
     }
 
-    /// How many operations may be under way: one, to find out, while it is down.
+    /// Returns the number of operations that may run at the same time. While the store is down, one operation tries the
+    /// store after the backoff, and no operation before.
     pub(super) fn room(&self, now: Tick) -> usize {
         if self.is_up() { CONCURRENT } else { self.health.may_ask(now).into() }
     }
 
-    /// When it may be asked again, if it is down.
+    /// Returns the time of the next attempt while the store is down.
     pub(super) fn next(&self) -> Option<Tick> {
         self.health.next()
     }
 
-    /// Lets it be asked at once: somebody waits for the answer.
+    /// Ends the backoff, because a caller waits for the answer.
     pub(super) fn hurry(&mut self, now: Tick) {
         self.health.hurry(now);
     }
 
+    /// Ends the backoff after a success, and logs the recovery if a failure was logged. `store` is the time of the
+    /// store, or `None` if the operation returns no time.
     pub(super) fn succeeded(&mut self, now: Tick, store: Option<Timestamp>) {
         if let Some(store) = store {
             self.clock = Some((now, store));
@@ -60,13 +66,15 @@ impl Link {
         }
     }
 
+    /// Logs a failure and begins a backoff, which grows with the failures in a row.
     pub(super) fn failed(&mut self, now: Tick, operation: &'static str, error: &StoreError, dice: &mut Dice) {
         let failures = self.health.failed();
         self.health.pause_until(now.saturating_add(backoff(failures, dice)));
         self.note(now, operation, error);
     }
 
-    /// Tells of a failure: the first at once, then one line a minute.
+    /// Logs a failure, the first one immediately and later ones in one line a minute. The failure begins no backoff,
+    /// because a store that refuses one write can take the others.
     pub(super) fn note(&mut self, now: Tick, operation: &'static str, error: &StoreError) {
         self.last_error = Some(error.chain());
         if let Some(unlogged) = self.health.line(now) {
@@ -74,20 +82,22 @@ impl Link {
         }
     }
 
-    /// The time of the store, if it ever told.
+    /// Returns the estimated time of the store. `None` before the first answer of the store.
     pub(super) fn time(&self, now: Tick) -> Option<Timestamp> {
         self.clock.map(|(tick, time)| time.saturating_add(now.saturating_since(tick)))
     }
 }
 
-/// How long to wait after so many failures in a row.
+/// Returns the wait after `failures` failures in a row.
 pub(super) fn backoff(failures: u32, dice: &mut Dice) -> Duration {
     let most = doubled(FIRST_WAIT, failures, LONGEST_WAIT);
-    // Full jitter, so that instances do not come back in step; but never at once.
+    // The whole wait is random, so that instances do not return at the same time after an outage. The constant part
+    // avoids an immediate attempt.
     FIRST_WAIT.saturating_add(most.mul_f64(dice.share()))
 }
 
-/// How many operations may be under way.
+/// The largest number of operations that run at the same time while the store is up. The bound protects the store after
+/// an outage.
 const CONCURRENT: usize = 16;
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! The audit on its way out: every row once, in order, in bounded memory.
+//! The outbox, which holds audit rows until the store has them, in order and in bounded memory.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,23 +7,25 @@ use crate::clock::Tick;
 use crate::record::Timestamp;
 use crate::store::AuditRow;
 
-/// Rows that wait for the store. Their ids are the incarnation and a number, so a row that is given twice is kept once.
+/// The audit rows that wait for the store. The id of a row consists of the incarnation and a number, so that a store
+/// keeps a row once if it is written twice.
 #[derive(Debug)]
 pub(super) struct Outbox {
     incarnation: String,
     next: u64,
     rows: VecDeque<Waiting>,
-    /// How many were lost because the outbox was full.
+    /// The number of rows that were lost because the outbox was full.
     missing: u64,
     capacity: usize,
 }
 
-/// A row, with the tick at which it happened: the store's time may not be known yet.
+/// A row with the tick of its change. The time of the store is set when the row is written, because that time may not
+/// be known yet.
 #[derive(Debug)]
 struct Waiting {
     at: Tick,
     row: AuditRow,
-    /// How many are missing with it: itself, or those of which it tells.
+    /// The number of rows that are lost with this row. 1 for most rows, and more for a row that reports lost rows.
     stands_for: u64,
 }
 
@@ -32,12 +34,13 @@ impl Outbox {
         Self { incarnation: incarnation.to_owned(), next: 0, rows: VecDeque::new(), missing: 0, capacity }
     }
 
-    /// Takes a row, whose time is set here, and its id if it has none. One that is here already is not taken again. If there is no room, the oldest is lost and counted.
+    /// Adds a row. The time of the row is set here, and its id if the row has none. A row whose id is present already
+    /// is not added. If the outbox is full, the oldest row is lost and counted.
     pub(super) fn push(&mut self, at: Tick, row: AuditRow) {
         self.push_for(1, at, row);
     }
 
-    /// Takes a row that tells of so many that are missing: lost itself, it counts for all of them.
+    /// Adds a row that reports `stands_for` lost rows. If the row itself is lost, all of them are counted.
     pub(super) fn push_for(&mut self, stands_for: u64, at: Tick, mut row: AuditRow) {
         if row.id.is_empty() {
             row.id = self.id();
@@ -56,14 +59,15 @@ impl Outbox {
         self.rows.len() + usize::from(self.missing > 0)
     }
 
-    /// Returns the oldest rows, dated by the store's time at the tick `now`. They stay until [`taken`](Self::taken).
+    /// Returns the oldest rows, dated by the time of the store at the tick `now`. The rows stay until
+    /// [`taken`](Self::taken), because the write may fail.
     pub(super) fn batch(&mut self, now: Tick, store: Timestamp) -> Vec<AuditRow> {
         if self.missing > 0 {
             let lost = AuditRow {
                 id: self.id(),
                 service: String::new(),
                 action: "missing".to_owned(),
-                reason: format!("{} rows were lost: the store was away and the outbox full", self.missing),
+                reason: format!("{} rows were lost, because the store was down and the outbox was full", self.missing),
                 user: None,
                 timestamp: Timestamp::default(),
                 generation: 0,
@@ -79,7 +83,7 @@ impl Outbox {
         self.rows.iter().take(BATCH).map(dated).collect()
     }
 
-    /// Forgets rows that the store has, by the id of the last of them.
+    /// Removes the rows up to the one with the id `last`, because the store has them.
     pub(super) fn taken(&mut self, last: &str) {
         if let Some(at) = self.rows.iter().position(|waiting| waiting.row.id == last) {
             self.rows.drain(..=at);
@@ -92,7 +96,7 @@ impl Outbox {
     }
 }
 
-/// How many rows are given to the store at once.
+/// The largest number of rows in one write.
 const BATCH: usize = 128;
 
 #[cfg(test)]
@@ -113,14 +117,14 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_one_row_that_says_how_many_are_missing() {
+    fn one_row_reports_the_number_of_rows_that_did_not_fit() {
         let mut outbox = Outbox::new("abc", 3);
         for n in 0..5 {
             outbox.push(Tick::from_nanos(n * 1_000_000_000), row(&n.to_string()));
         }
         let rows = outbox.batch(Tick::from_nanos(10_000_000_000), Timestamp::from_millis(100_000));
-        let told: Vec<_> = rows.iter().map(|row| row.action.as_str()).collect();
-        assert_eq!(told, ["missing", "2", "3", "4"]);
+        let actions: Vec<_> = rows.iter().map(|row| row.action.as_str()).collect();
+        assert_eq!(actions, ["missing", "2", "3", "4"]);
         assert!(rows[0].reason.starts_with("2 rows"), "{}", rows[0].reason);
         assert_eq!(rows[1].timestamp.as_millis(), 92_000, "dated by its age");
         assert_eq!(outbox.batch(Tick::ZERO, Timestamp::default()).len(), 4, "they stay until they are taken");
@@ -129,14 +133,14 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_tells_of_missing_ones_is_not_lost_without_its_count() {
+    fn a_lost_row_that_reports_missing_rows_passes_on_its_count() {
         let mut outbox = Outbox::new("abc", 3);
         outbox.push_for(7, Tick::ZERO, row("missing"));
         for n in 0..5 {
             outbox.push(Tick::ZERO, row(&n.to_string()));
-            // The store does not take it.
+            // The write fails.
             let rows = outbox.batch(Tick::ZERO, Timestamp::default());
-            assert!(rows.len() <= 4, "{} rows wait where 3 may, and one that tells of the others", rows.len());
+            assert!(rows.len() <= 4, "{} rows wait, but only 3 rows and the report of the others may", rows.len());
         }
         let rows = outbox.batch(Tick::ZERO, Timestamp::default());
         let kept = rows.iter().filter(|row| row.action != "missing").count();
@@ -145,13 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_missing_before_is_still_counted_when_more_goes_missing() {
+    fn rows_that_were_missing_before_are_counted_with_later_ones() {
         let mut outbox = Outbox::new("abc", 3);
         let push = |outbox: &mut Outbox, rows: u64| (0..rows).for_each(|_| outbox.push(Tick::ZERO, row("opened")));
         let batch = |outbox: &mut Outbox| outbox.batch(Tick::ZERO, Timestamp::default());
         push(&mut outbox, 7);
         assert!(batch(&mut outbox)[0].reason.starts_with("4 rows"));
-        // It could not be written, and there is more.
+        // The write failed, and more rows follow.
         push(&mut outbox, 3);
         let rows = batch(&mut outbox);
         assert!(rows[0].reason.starts_with("7 rows"), "{}", rows[0].reason);

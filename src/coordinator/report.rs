@@ -1,57 +1,58 @@
-//! What is told of restoring, of shutting down, and of the store.
+//! The reports of a restore, of a shutdown, and of the store.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::state::{Standing, State};
 
-/// What a restore found for one circuit.
+/// The result of the restore of one circuit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Restored {
-    /// Not asked yet, or the store did not answer.
+    /// The circuit is not restored yet, because the store was not queried or did not answer.
     Waiting,
-    /// The store has nothing of it.
+    /// The store has no record of the circuit.
     Absent,
-    /// What the store has cannot be used; a warning says why.
+    /// The stored record cannot be used. A warning in the log has the reason.
     Corrupt,
-    /// It was taken over.
+    /// The circuit was restored.
     #[non_exhaustive]
     From {
-        /// The store, or the tier of it.
+        /// The store, or the tier of a tiered store, that had the record.
         store: &'static str,
-        /// Whose state it was.
+        /// The source of the state.
         whose: Recovered,
-        /// What the circuit has become.
+        /// The state and mode of the circuit after the restore.
         standing: Standing,
     },
-    /// It was there, but this instance had already made a transition of its own.
+    /// The store has a record, but the circuit had already made a transition in this process. The newer state of the
+    /// circuit was kept.
     Outrun,
 }
 
-/// Whose state was taken over.
+/// The source of a restored state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Recovered {
-    /// This instance's own, with its evidence.
+    /// The entry of this instance, with its evidence.
     Own,
-    /// The one that was published last.
+    /// The state that any instance published last.
     Published,
 }
 
-/// What a restore found, for each circuit of the registry by name.
+/// The result of a restore, for each circuit of the registry by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-#[must_use = "it says which circuits could not be restored"]
+#[must_use = "the report lists the circuits that could not be restored"]
 pub struct RestoreReport {
-    /// What was found.
+    /// The results by the name of the circuit.
     pub circuits: BTreeMap<String, Restored>,
-    /// Why the store could not be asked, if it could not.
+    /// The last error of the store, if a circuit is not restored yet.
     pub error: Option<String>,
 }
 
 impl RestoreReport {
-    /// Returns whether the store has answered for every circuit.
+    /// Returns true if the store has answered for every circuit.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.circuits.values().all(|restored| *restored != Restored::Waiting)
@@ -77,43 +78,44 @@ impl fmt::Display for RestoreReport {
     }
 }
 
-/// What a shutdown could not write.
+/// The changes that a shutdown could not write.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
-#[must_use = "it says what is lost"]
+#[must_use = "the report lists the changes that are lost"]
 pub struct ShutdownReport {
     /// The circuits whose last change the store does not have.
     pub unsaved: Vec<String>,
-    /// How many rows of the audit it does not have.
+    /// The number of audit rows that the store does not have.
     pub audit_rows: usize,
 }
 
 impl ShutdownReport {
-    /// Returns whether everything was written.
+    /// Returns true if all changes were written.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.unsaved.is_empty() && self.audit_rows == 0
     }
 }
 
-/// The store as the coordinator sees it.
+/// The state of the store, as the coordinator observes it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct StoreStatus {
-    /// What it is called in metrics and logs.
+    /// The name of the store in metrics and logs.
     pub store: &'static str,
-    /// Whether the background task runs.
+    /// True if the background task runs.
     pub running: bool,
-    /// How often it has died of a panic; the next `restore` starts it again.
+    /// The number of panics of the background task. The next `restore` starts the task again.
     pub deaths: u64,
-    /// Whether the last operation succeeded.
+    /// True if the last operation succeeded.
     pub up: bool,
-    /// Why not.
+    /// The last error. The error is cleared when a store that was down answers again.
     pub last_error: Option<String>,
-    /// How many circuits have a change that the store does not have yet.
+    /// The number of circuits with a change that the store does not have yet.
     pub unsaved: usize,
-    /// How many rows of the audit it does not have yet.
+    /// The number of audit rows that the store does not have yet.
     pub audit_rows: usize,
-    /// The id of this instance: another one was taken if the one asked for is in use.
+    /// The id of this instance. The id differs from the configured id if another running instance uses the configured
+    /// one.
     pub instance: String,
 }

@@ -1,4 +1,6 @@
-//! What a circuit takes over from its record when it is restored. Pure.
+//! The restore of a circuit from its record. Pure, so that the rules can be tested without a store.
+//!
+//! An instance restores its own entry with the evidence if the record has one, and the published state otherwise.
 
 use std::time::Duration;
 
@@ -8,14 +10,15 @@ use crate::record::{CircuitRecord, Timestamp};
 use crate::state::{Act, Generation, Mode, Snapshot, State};
 use crate::window::{Tally, Window};
 
-/// What to take over.
+/// The state that a restored circuit adopts, and its source.
 #[derive(Debug, PartialEq)]
 pub(super) struct Restoration {
     pub(super) snapshot: Snapshot,
     pub(super) whose: Recovered,
 }
 
-/// Returns what the circuit of that configuration takes over on the instance of that id, if the record says anything.
+/// Returns the state that a circuit adopts on the instance with this id. `None` if the record contains nothing about
+/// the circuit.
 pub(super) fn restoration(record: &CircuitRecord, id: &str, config: &Config, now: Timestamp) -> Option<Restoration> {
     let own = record.instances.get(id);
     let (mut snapshot, whose, acts, mode_before) = match own {
@@ -26,7 +29,7 @@ pub(super) fn restoration(record: &CircuitRecord, id: &str, config: &Config, now
             snapshot.tripped_for = entry.left_closed_at.map(|at| now.since(at));
             snapshot.attempt = entry.attempt;
             snapshot.probe_successes = entry.probe_successes;
-            // Older evidence says nothing about now.
+            // Older evidence says nothing about the present health of the service.
             if now.since(entry.updated_at) <= remembered(config.window) {
                 snapshot.run = entry.run;
                 snapshot.tally = Tally::new(entry.calls, entry.score, entry.slow);
@@ -41,17 +44,18 @@ pub(super) fn restoration(record: &CircuitRecord, id: &str, config: &Config, now
     if let Some(operated) = &record.operator {
         let unknown_here = operated.sequence > acts;
         if unknown_here && operated.act == Act::Reset && own.is_some_and(|entry| entry.state != State::Closed) {
-            // The entry is of before the reset.
+            // The reset came after the entry, and the state of the entry is obsolete.
             let closed = Snapshot::closed();
             snapshot = Snapshot { state: operated.to, generation: snapshot.generation, mode: snapshot.mode, ..closed };
         }
-        // A hold that goes on binds like any act that is heard of, with who and why.
+        // A hold that has not ended is not restored here. The hold is applied like the act of any other instance, so
+        // that rejections name the operator and the reason.
         if !operated.holds(now)
             && operated.mode == Mode::ForcedOpen
             && config.recovery == Recovery::Automatic
             && (mode_before == Mode::ForcedOpen || unknown_here)
         {
-            // The hold ended while nobody looked: it ends in probing.
+            // The trip ended while this instance did not run. The end of a trip leaves the circuit half-open.
             snapshot.state = State::HalfOpen;
             snapshot.probe_successes = 0;
         }
@@ -74,7 +78,7 @@ pub(super) fn published(record: &CircuitRecord, now: Timestamp) -> Snapshot {
     snapshot
 }
 
-/// How long evidence is believed after a restart.
+/// Returns the age up to which evidence is restored, which is the length of the window and at least a minute.
 fn remembered(window: Window) -> Duration {
     let minute = Duration::from_secs(60);
     window.length().map_or(minute, |length| length.max(minute))

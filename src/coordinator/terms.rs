@@ -17,15 +17,16 @@ pub(super) struct Terms {
     pub(super) ttl: Ttl,
     pub(super) ttl_of: HashMap<String, Ttl>,
     pub(super) outbox: usize,
-    /// How long the store keeps rows of the audit.
+    /// The retention of audit rows. `None` leaves the retention to the store.
     pub(super) audit_kept: Option<Duration>,
     pub(super) seed: Option<u64>,
 }
 
-/// How often the store is polled.
+/// The intervals in which the store is polled.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Polls {
-    /// While anything is not closed.
+    /// The interval while any circuit is not closed.
     pub(super) tripped: Duration,
+    /// The interval while all circuits are closed.
     pub(super) closed: Duration,
 }

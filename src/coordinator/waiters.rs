@@ -7,56 +7,58 @@ use tokio::sync::oneshot;
 use crate::state::Generation;
 use crate::sync::Mutex;
 
-/// The result of an order.
+/// The result of an order in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// The record has it.
+    /// The record contains the act.
     Stored { generation: Generation },
-    /// Another act was there first.
+    /// Another act came first.
     Superseded { why: String },
-    /// Its time was over before it could be written.
+    /// The hold ended before it could be written.
     Expired,
-    /// The record is of a later version.
+    /// The record is of a later version, and cannot be overwritten.
     Unwritable { version: u32 },
 }
 
-/// Who waits, by circuit and order.
+/// The waiting callers, by circuit and id of the order.
 #[derive(Debug, Default)]
 pub(super) struct Waiters(Mutex<HashMap<(String, String), Waiting>>);
 
-/// Whoever gave the same order.
+/// The callers that gave the same order, possibly by several requests.
 type Waiting = Vec<oneshot::Sender<Fate>>;
 
 impl Waiters {
+    /// Sends the results of orders to the callers that wait for them.
     pub(super) fn tell(&self, circuit: &str, fates: Vec<(String, Fate)>) {
         if fates.is_empty() {
             return;
         }
-        let mut told = Vec::new();
+        let mut sends = Vec::new();
         {
             let mut waiters = self.0.lock();
             for (id, fate) in fates {
                 let waiting = waiters.remove(&(circuit.to_owned(), id)).unwrap_or_default();
-                told.extend(waiting.into_iter().map(|waiter| (waiter, fate.clone())));
+                sends.extend(waiting.into_iter().map(|waiter| (waiter, fate.clone())));
             }
         }
-        // Outside the lock: it wakes tasks, which are foreign code.
-        for (waiter, fate) in told {
+        // The results are sent outside the lock, because sending wakes tasks, which are foreign code.
+        for (waiter, fate) in sends {
             waiter.send(fate).ok();
         }
     }
 
-    /// Nobody will tell any more: whoever waits, waits in vain.
+    /// Ends all waits without a result, because no task runs that could send one.
     pub(super) fn end(&self) {
         let waiters = std::mem::take(&mut *self.0.lock());
-        // Outside the lock: it wakes tasks, which are foreign code.
+        // The senders are dropped outside the lock, because their drop wakes tasks, which are foreign code.
         drop(waiters);
     }
 
+    /// Registers a caller that waits for the result of an order.
     pub(super) fn add(&self, circuit: &str, id: &str) -> oneshot::Receiver<Fate> {
         let (sender, receiver) = oneshot::channel();
         let mut waiters = self.0.lock();
-        // Those that gave up are forgotten here: there are never more than orders within one timeout.
+        // Callers that gave up are removed here. Therefore the map holds at most the orders of one timeout.
         waiters.retain(|_, waiting| {
             waiting.retain(|waiter| !waiter.is_closed());
             !waiting.is_empty()

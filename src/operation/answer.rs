@@ -1,46 +1,48 @@
-//! What became of an order.
+//! The result of an order.
 
 use std::fmt;
 
 use crate::state::{Generation, Transition};
 
-/// An order was carried out.
+/// The answer to an order that was carried out.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Done {
-    /// The edge that it made in this process. `None`: it was carried out before, or there is no circuit here.
+    /// The transition that the order made in this process. `None` if the order was carried out before, or if this
+    /// process has no circuit of that name.
     pub transition: Option<Transition>,
-    /// Where it is kept.
+    /// The place where the order was recorded.
     pub kept: Kept,
 }
 
-/// Where an act is kept, beside the circuit itself.
+/// The place where an order was recorded, besides the circuit itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kept {
-    /// There is no store: the act ends with the process.
+    /// Only in this process, because the registry has no store. The act ends with the process.
     Nowhere,
-    /// The store has it: it binds every instance, and survives a restart. Its row of the audit follows by itself.
+    /// In the store. The act applies to every instance and survives a restart. Its row of the audit is written
+    /// afterwards in the background.
     #[non_exhaustive]
     Stored {
-        /// The newest number of the record with it.
+        /// The latest number of the record that contains the act.
         generation: Generation,
     },
-    /// It binds here, and waits for the store.
+    /// Only in this process for now. The act already applies here, and is written as soon as the store can take it.
     #[non_exhaustive]
     Here {
-        /// How many circuits have something that waits.
+        /// The number of circuits with a change that the store does not have yet.
         pending: usize,
-        /// What it waits for.
+        /// The reason why the act is not stored yet.
         why: String,
     },
-    /// The record has it and it binds every instance, but the audit could not be written. Given again with the same id, only
-    /// that is done.
+    /// In the record, but not in the audit, because the audit could not be written. The act applies to every instance.
+    /// If the order is given again with the same id, only its row of the audit is written.
     #[non_exhaustive]
     Unaudited {
-        /// The newest number of the record with it.
+        /// The latest number of the record that contains the act.
         generation: Generation,
-        /// Why not.
+        /// The reason why the audit could not be written.
         why: String,
     },
 }
@@ -48,14 +50,17 @@ pub enum Kept {
 impl fmt::Display for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nowhere => f.write_str("it binds this process; there is no store"),
-            Self::Stored { .. } => f.write_str("it is stored, and binds every instance"),
+            Self::Nowhere => f.write_str("the act applies to this process only, because there is no store"),
+            Self::Stored { .. } => f.write_str("the act is stored and applies to every instance"),
             Self::Here { pending, why } => {
                 let circuits = if *pending == 1 { "circuit waits" } else { "circuits wait" };
-                write!(f, "it binds here, and is not stored yet: {why}; {pending} {circuits} for the store")
+                write!(
+                    f,
+                    "the act applies to this process and is not stored yet: {why}; {pending} {circuits} for the store"
+                )
             }
             Self::Unaudited { why, .. } => {
-                write!(f, "it is stored, and binds every instance, but is not in the audit: {why}")
+                write!(f, "the act is stored and applies to every instance, but is not in the audit: {why}")
             }
         }
     }

@@ -16,12 +16,13 @@ use crate::state::Reason;
 #[cfg(feature = "store")]
 use crate::store::{AuditFilter, AuditRow, StoreError, answer_within};
 
-/// What operators do, and ask.
+/// Orders of operators, and queries about circuits.
 impl Registry {
-    /// Carries out an order: in this process at once, and then in the store, if there is one.
+    /// Carries out an order in this process immediately, and then in the store, if the registry has a store.
     ///
-    /// It waits until the store has it, at most for [`store_timeout`](../coordinator/struct.RegistryBuilder.html#method.store_timeout).
-    /// A store that is down refuses nothing: the answer is then [`Kept::Here`], and the act goes on its way with its age.
+    /// The call waits until the order is stored, at most for
+    /// [`store_timeout`](../coordinator/struct.RegistryBuilder.html#method.store_timeout). An order is not refused
+    /// because the store is down. Then the answer is [`Kept::Here`], and the act is stored later, dated by its age.
     ///
     /// # Errors
     ///
@@ -29,13 +30,14 @@ impl Registry {
     ///
     /// # Cancel safety
     ///
-    /// The act is done when the future is polled first, before it waits for anything. Dropped later, only the answer is lost: the
-    /// act binds here and goes on its way to the store. Given again, the same order is answered as the first time.
+    /// The act is carried out at the first poll of the future, before the future waits. A future that is dropped later
+    /// loses only the answer, because the act already applies in this process and is still written to the store. The
+    /// same order can be given again and then has the same answer.
     pub async fn operate(&self, name: &str, order: &Order) -> Result<Done, Refused> {
         self.begin(name, order)?.end(&mut true).await
     }
 
-    /// Forces a circuit open, until a reset, or for as long as `hold` says: [`Order::trip`].
+    /// Forces a circuit open until a reset, or for the duration `hold` ([`Order::trip`]).
     ///
     /// # Errors
     ///
@@ -43,7 +45,7 @@ impl Registry {
     ///
     /// # Cancel safety
     ///
-    /// As of [`operate`](Self::operate).
+    /// As for [`operate`](Self::operate).
     pub async fn trip(&self, name: &str, by: &By, hold: Option<Duration>) -> Result<Done, Refused> {
         let mut order = Order::trip(by);
         if let Some(hold) = hold {
@@ -52,21 +54,23 @@ impl Registry {
         self.operate(name, &order).await
     }
 
-    /// Ends every override of a circuit, and lets it probe or closes it: [`Order::reset`]. `force` skips the cooldown.
+    /// Ends every override of a circuit, and lets the circuit probe or closes it ([`Order::reset`]). `force` skips the
+    /// cooldown.
     ///
     /// # Errors
     ///
-    /// [`Refused`]; [`Cooldown`](Refused::Cooldown) says how long it still is.
+    /// [`Refused`]. [`Cooldown`](Refused::Cooldown) has the rest of the cooldown.
     ///
     /// # Cancel safety
     ///
-    /// As of [`operate`](Self::operate).
+    /// As for [`operate`](Self::operate).
     pub async fn reset(&self, name: &str, by: &By, to: To, force: bool) -> Result<Done, Refused> {
         let order = Order::reset(by, to);
         self.operate(name, &if force { order.force() } else { order }).await
     }
 
-    /// Lets every call of a circuit through, uncounted, for so long: [`Order::disable`], which can also be said to have no end.
+    /// Lets every call of a circuit through without counting, for the duration `hold` ([`Order::disable`], which also
+    /// allows an order without an end).
     ///
     /// # Errors
     ///
@@ -74,25 +78,25 @@ impl Registry {
     ///
     /// # Cancel safety
     ///
-    /// As of [`operate`](Self::operate).
+    /// As for [`operate`](Self::operate).
     pub async fn disable(&self, name: &str, by: &By, hold: Duration) -> Result<Done, Refused> {
         self.operate(name, &Order::disable(by).hold(hold)).await
     }
 
-    /// Takes an override away: [`Order::resume`].
+    /// Removes the override of a circuit, so that the circuit decides by itself again ([`Order::resume`]).
     ///
     /// # Errors
     ///
-    /// [`Refused`]; [`NothingHeld`](Refused::NothingHeld) if there is none.
+    /// [`Refused`], which is [`NothingHeld`](Refused::NothingHeld) if the circuit has no override.
     ///
     /// # Cancel safety
     ///
-    /// As of [`operate`](Self::operate).
+    /// As for [`operate`](Self::operate).
     pub async fn resume(&self, name: &str, by: &By) -> Result<Done, Refused> {
         self.operate(name, &Order::resume(by)).await
     }
 
-    /// Lets a circuit begin anew, and deletes what the store keeps of it: [`Order::forget`].
+    /// Resets a circuit to its initial state, and deletes its stored record ([`Order::forget`]).
     ///
     /// # Errors
     ///
@@ -100,22 +104,25 @@ impl Registry {
     ///
     /// # Cancel safety
     ///
-    /// As of [`operate`](Self::operate).
+    /// As for [`operate`](Self::operate).
     pub async fn forget(&self, name: &str, by: &By) -> Result<Done, Refused> {
         self.operate(name, &Order::forget(by)).await
     }
 
-    /// Resets every circuit, each as [`reset`](Self::reset) does, and returns what became of each by name.
+    /// Resets every circuit as [`reset`](Self::reset) does, and returns the result of each order by the name of its
+    /// circuit.
     ///
-    /// All are reset here before it waits for the store, and it waits for all together no longer than for one.
+    /// All circuits are reset in this process before the call waits for the store. Once an order could not be stored in
+    /// time, the call does not wait for the remaining orders.
     ///
     /// # Cancel safety
     ///
-    /// As of [`operate`](Self::operate).
+    /// As for [`operate`](Self::operate).
     pub async fn reset_all(&self, by: &By, to: To, force: bool) -> BTreeMap<String, Result<Done, Refused>> {
         let order = Order::reset(by, to);
         let order = if force { order.force() } else { order };
-        // Outside the lock: observers are told, and may ask the registry.
+        // The names are copied so that the registry is not locked, because observers run during a reset and may query
+        // the registry.
         let names: Vec<_> = self.circuits().iter().map(|circuit| circuit.name().to_owned()).collect();
         let begun: Vec<_> = names.iter().map(|name| self.begin(name, &order)).collect();
         let mut done = BTreeMap::new();
@@ -134,21 +141,21 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// [`Refused::NoSuchCircuit`], with the name that was perhaps meant.
+    /// [`Refused::NoSuchCircuit`], with the most similar name.
     pub fn status(&self, name: &str) -> Result<Status, Refused> {
         self.find(name).map(|circuit| circuit.status())
     }
 
-    /// Returns whether a circuit has tripped and not closed since: open, half-open or forced open.
+    /// Returns true if a circuit has tripped and not closed since, which means open, half-open or forced open.
     ///
     /// # Errors
     ///
-    /// [`Refused::NoSuchCircuit`], with the name that was perhaps meant.
+    /// [`Refused::NoSuchCircuit`], with the most similar name.
     pub fn is_tripped(&self, name: &str) -> Result<bool, Refused> {
         self.status(name).map(|status| status.standing().is_tripped())
     }
 
-    /// Returns the circuit of that name, or the name that was perhaps meant.
+    /// Returns the circuit of that name, or a refusal with the most similar name.
     pub(crate) fn find(&self, name: &str) -> Result<Circuit, Refused> {
         self.get(name).ok_or_else(|| Refused::NoSuchCircuit {
             name: name.to_owned(),
@@ -156,7 +163,7 @@ impl Registry {
         })
     }
 
-    /// Does here what was ordered.
+    /// Carries out the order on the circuit of this process, and hands it to the coordinator without waiting.
     fn begin(&self, name: &str, order: &Order) -> Result<Begun, Refused> {
         order.check()?;
         let circuit = self.find(name)?;
@@ -165,7 +172,7 @@ impl Registry {
         #[cfg(feature = "store")]
         if let Some(delivery) = self.delivery() {
             delivery.admit(name).map_err(refused)?;
-            // Before it is done, so that its end is not missed.
+            // Registers before the order is carried out, because its result could arrive before a later registration.
             let fate = delivery.expect(name, order.command_id());
             on_its_way = Some((delivery, fate));
         }
@@ -176,7 +183,7 @@ impl Registry {
                 Ok(Some(_)) => delivery.hurry(),
                 Ok(None) => {
                     delivery.withdraw();
-                    delivery.ask(name, order);
+                    delivery.query(name, order);
                 }
                 Err(_) => delivery.withdraw(),
             }
@@ -191,17 +198,20 @@ impl Registry {
 
 #[cfg(feature = "store")]
 impl Registry {
-    /// Returns the rows of the audit that pass, newest first: trips and resets, automatic or by hand, with who and why.
+    /// Returns the rows of the audit that pass the filter, newest first. The rows are the trips, resets and other
+    /// changes, automatic or by an operator, with user and reason.
     ///
-    /// Without a store they are what the circuits of this process remember, 128 transitions each.
+    /// Without a store the rows are the transitions that the circuits of this process remember, at most 128 for each
+    /// circuit.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if the store could not be asked in time. Rows that wait for it are not among those returned.
+    /// [`StoreError`] if the store failed or did not answer in time. The returned rows do not include rows that still
+    /// wait for the store.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, nothing has happened.
+    /// Dropping the future changes nothing.
     pub async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
         let Some(delivery) = self.delivery() else { return Ok(remembered(&self.circuits(), filter)) };
         let (store, timeout) = (delivery.store(), delivery.timeout());
@@ -211,7 +221,7 @@ impl Registry {
     }
 }
 
-/// An order that was carried out here.
+/// An order that was carried out in this process, and whose result in the store is not known yet.
 struct Begun {
     transition: Option<Transition>,
     #[cfg(feature = "store")]
@@ -219,7 +229,8 @@ struct Begun {
 }
 
 impl Begun {
-    /// Waits for the store; no longer if others before have waited in vain.
+    /// Waits for the result in the store. Does not wait if `patient` is false, and sets `patient` to false after a wait
+    /// without an answer, so that a caller with many orders waits for a store that is down only once.
     #[cfg(feature = "store")]
     async fn end(self, patient: &mut bool) -> Result<Done, Refused> {
         let Self { transition, on_its_way } = self;
@@ -254,7 +265,8 @@ fn refused(why: NoRoom) -> Refused {
     }
 }
 
-/// Returns the audit of a registry without a store, from the transitions that its circuits remember. Newest first.
+/// Returns the audit of a registry without a store, which consists of the transitions that its circuits remember,
+/// newest first.
 #[cfg(feature = "store")]
 fn remembered(circuits: &[Circuit], filter: &AuditFilter) -> Vec<AuditRow> {
     let mut rows: Vec<_> = circuits.iter().flat_map(rows_of).filter(|row| filter.passes(row)).collect();
@@ -268,7 +280,7 @@ fn rows_of(circuit: &Circuit) -> Vec<AuditRow> {
     let status = circuit.status();
     let edges = status.transitions.into_iter().filter(|edge| edge.reason != Reason::KillSwitch);
     let row = |edge: Transition| AuditRow {
-        // Sorts as the eras do.
+        // Eras as hexadecimal digits of equal length sort like numbers.
         id: format!("{}-{:016x}", circuit.name(), edge.era),
         ..AuditRow::of_transition(circuit.name(), &edge, "")
     };

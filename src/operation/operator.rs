@@ -1,4 +1,4 @@
-//! Orders to a store alone: for a command line, which has no circuits in its process.
+//! Orders that are written to a store only, for a command line that has no circuits in its process.
 
 mod attempt;
 
@@ -17,9 +17,10 @@ use crate::record::{CircuitRecord, CorruptRecord, Timestamp};
 use crate::state::{Act, By, Generation};
 use crate::store::{AnyStore, AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, answer_within};
 
-/// Operates circuits through their store: instances take its acts over as they do each other's, within a poll at the latest.
+/// Operates circuits through their store. Instances apply the acts like acts of other instances, at the latest with
+/// their next poll of the store.
 ///
-/// Clones are handles to the same one.
+/// Clones are handles to the same operator.
 ///
 /// ```
 /// use tower_circuit_breaker::operation::{Operator, Order, Refused};
@@ -47,22 +48,22 @@ pub struct Operator {
     cooldown: Duration,
 }
 
-/// What a store holds of one circuit.
+/// The content of a store for one circuit.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Shown {
-    /// The name.
+    /// The name of the circuit.
     pub name: String,
-    /// What is there, or why that is no record.
+    /// The record, or the reason why the stored value is not a record.
     pub record: Result<CircuitRecord, CorruptRecord>,
-    /// The time of the store.
+    /// The time of the store at the load.
     pub now: Timestamp,
-    /// Names the version of what is there.
+    /// The version of the stored value.
     pub etag: Etag,
 }
 
 impl Operator {
-    /// Returns an operator of the circuits in that store.
+    /// Creates an operator for the circuits in that store.
     pub fn new(store: AnyStore) -> Self {
         Self {
             store,
@@ -73,57 +74,59 @@ impl Operator {
         }
     }
 
-    /// Sets where acts are said to have been done, in record and audit. Default: `operator@` and the host's name.
+    /// Sets the name that record and audit give as the instance of the acts. Default: `operator@` and the name of the
+    /// host.
     pub fn instance(mut self, name: &str) -> Self {
         self.instance = name.into();
         self
     }
 
-    /// Sets how long each operation of the store may take. Default: 2 s.
+    /// Sets the longest duration of each store operation. Default: 2 s.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Sets for how long after the published state left closed, or a trip by hand, a reset is refused. Default: 60 s.
+    /// Sets the cooldown of resets, which begins when the published state leaves closed or an operator trips the
+    /// circuit. Default: 60 s.
     ///
-    /// The store does not know what the circuits are configured to.
+    /// The cooldown is a setting here, because the store does not know the configuration of the circuits.
     pub const fn reset_cooldown(mut self, cooldown: Duration) -> Self {
         self.cooldown = cooldown;
         self
     }
 
-    /// Returns what the store holds, by name.
+    /// Returns the records of all circuits in the store, sorted by name.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if it could not be asked.
+    /// [`StoreError`] if the store failed or did not answer in time.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, nothing has happened.
+    /// Dropping the future changes nothing.
     pub async fn list(&self) -> Result<Vec<Shown>, StoreError> {
-        let names = self.ask(self.store.list()).await?;
+        let names = self.within_timeout(self.store.list()).await?;
         let mut shown = Vec::with_capacity(names.len());
         for names in names.chunks(BATCH) {
-            let Loaded { entries, now } = self.ask(self.store.load_many(names)).await?;
+            let Loaded { entries, now } = self.within_timeout(self.store.load_many(names)).await?;
             for (name, entry) in names.iter().zip(entries) {
-                // What has gone meanwhile is not there.
+                // A record that was deleted after the list of names was read is left out.
                 shown.extend(entry.map(|entry| Shown::of(name, &entry, now)));
             }
         }
         Ok(shown)
     }
 
-    /// Returns what the store holds of one circuit.
+    /// Returns the record of one circuit.
     ///
     /// # Errors
     ///
-    /// [`Refused::NoRecord`], with the name that was perhaps meant, or [`Refused::Store`].
+    /// [`Refused::NoRecord`] with the most similar name, or [`Refused::Store`].
     ///
     /// # Cancel safety
     ///
-    /// Dropped, nothing has happened.
+    /// Dropping the future changes nothing.
     pub async fn show(&self, name: &str) -> Result<Shown, Refused> {
         match self.load(name).await.map_err(|error| store(&error, false))? {
             (Some(entry), now) => Ok(Shown::of(name, &entry, now)),
@@ -131,30 +134,31 @@ impl Operator {
         }
     }
 
-    /// Returns what changes in the store from now on, after all that is there.
+    /// Returns the changes in the store from now on. The first changes are all present records.
     pub fn watch(&self) -> Changes {
         Changes::new(self.clone())
     }
 
-    /// Returns the rows of the audit that pass, newest first.
+    /// Returns the rows of the audit that pass the filter, newest first.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if it could not be asked.
+    /// [`StoreError`] if the store failed or did not answer in time.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, nothing has happened.
+    /// Dropping the future changes nothing.
     pub async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
-        let mut rows = self.ask(self.store.audit(filter)).await?;
+        let mut rows = self.within_timeout(self.store.audit(filter)).await?;
         rows.reverse();
         Ok(rows)
     }
 
     /// Carries out an order in the store.
     ///
-    /// Whoever writes meanwhile is first: the order is then judged again on what is there. An act on a circuit that the store does
-    /// not know is refused, as the name is more likely mistyped than new; [`Order::create`] makes the record.
+    /// If another writer changes the record meanwhile, the order is judged again on the changed record, at most 16
+    /// times. An order for a circuit without a record is refused, because the name is more likely mistyped than new.
+    /// [`Order::create`] creates the record.
     ///
     /// # Errors
     ///
@@ -162,7 +166,8 @@ impl Operator {
     ///
     /// # Cancel safety
     ///
-    /// Dropped, the act was done or not, and perhaps not audited. Given again, the same order is carried out once, and audited.
+    /// If the future is dropped, the act may or may not have been carried out, and may be missing in the audit. The
+    /// same order can be given again, and is then carried out and audited once.
     pub async fn operate(&self, name: &str, order: &Order) -> Result<Done, Refused> {
         order.check()?;
         if order.create {
@@ -182,11 +187,14 @@ impl Operator {
         }
         Err(match attempt.lost {
             Some(error) => store(&error, true),
-            None => Refused::Store { problem: "others write faster than this can".to_owned(), maybe_done: false },
+            None => Refused::Store {
+                problem: format!("other writers changed the record in each of {ATTEMPTS} attempts"),
+                maybe_done: false,
+            },
         })
     }
 
-    /// Deletes what the store holds of a circuit: [`Order::forget`].
+    /// Deletes the stored record of a circuit ([`Order::forget`]).
     ///
     /// # Errors
     ///
@@ -194,17 +202,18 @@ impl Operator {
     ///
     /// # Cancel safety
     ///
-    /// As of [`operate`](Self::operate).
+    /// As for [`operate`](Self::operate).
     pub async fn forget(&self, name: &str, by: &By) -> Result<Done, Refused> {
         self.operate(name, &Order::forget(by)).await
     }
 
-    /// Writes the row of what was done. Its id is the order's, so that it is there once however often it is written.
+    /// Writes the row of a carried out order. The id of the row is made from the order, so that repeated writes leave
+    /// one row.
     async fn audited(&self, name: &str, order: &Order, generation: u64, now: Timestamp) -> Done {
         let generation = Generation::new(generation);
         let row = AuditRow::of_order(name, order, now, generation, &self.instance);
         row.log();
-        let kept = match self.ask(self.store.append_audit(&[row])).await {
+        let kept = match self.within_timeout(self.store.append_audit(&[row])).await {
             Ok(()) => Kept::Stored { generation },
             Err(error) => Kept::Unaudited { generation, why: error.chain() },
         };
@@ -213,21 +222,21 @@ impl Operator {
 
     async fn load(&self, name: &str) -> Result<(Option<Versioned>, Timestamp), StoreError> {
         let names = [name.to_owned()];
-        let Loaded { entries, now } = self.ask(self.store.load_many(&names)).await?;
+        let Loaded { entries, now } = self.within_timeout(self.store.load_many(&names)).await?;
         Ok((entries.into_iter().next().flatten(), now))
     }
 
     async fn no_record(&self, name: &str) -> Refused {
-        // Without the names there is only nothing to suggest.
-        let names = self.ask(self.store.list()).await.unwrap_or_default();
+        // A failure to list the names only means that the refusal suggests no name.
+        let names = self.within_timeout(self.store.list()).await.unwrap_or_default();
         Refused::NoRecord { name: name.to_owned(), nearest: nearest(name, names.iter().map(String::as_str)) }
     }
 
     pub(super) async fn store_watch(&self) -> Result<Option<crate::store::Watch>, StoreError> {
-        self.ask(self.store.watch()).await
+        self.within_timeout(self.store.watch()).await
     }
 
-    async fn ask<T>(&self, operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    async fn within_timeout<T>(&self, operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         answer_within(self.timeout, operation).await
     }
 }
@@ -243,7 +252,7 @@ fn store(error: &StoreError, maybe_done: bool) -> Refused {
     Refused::Store { problem: error.chain(), maybe_done }
 }
 
-/// How often an order is judged on what others have written meanwhile.
+/// The largest number of attempts to write an order while other writers change the record.
 const ATTEMPTS: usize = 16;
-/// How many names are asked for at once.
+/// The largest number of names in one load.
 const BATCH: usize = 256;

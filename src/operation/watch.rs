@@ -1,4 +1,4 @@
-//! What changes in a store, for who looks on.
+//! The changes of records in a store, for a display or a script.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -6,26 +6,26 @@ use std::time::Duration;
 use super::{Operator, Shown};
 use crate::store::{Etag, StoreError, Watch};
 
-/// What changes in a store, from [`Operator::watch`] on.
+/// The changes of records in a store, beginning with all present records ([`Operator::watch`]).
 #[derive(Debug)]
-#[must_use = "nothing is told to who does not ask"]
+#[must_use = "changes are reported only by `next`"]
 pub struct Changes {
     operator: Operator,
     watch: Option<Watch>,
     begun: bool,
-    /// Whether there may be something new.
+    /// True if the store may have changed since the last list.
     due: bool,
     known: BTreeMap<String, Etag>,
     ready: VecDeque<Change>,
 }
 
-/// What is under a name now.
+/// The present content of a store under one name.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Change {
-    /// The name.
+    /// The name of the circuit.
     pub name: String,
-    /// What is there. `None`: nothing any more.
+    /// The present record. `None` if the record was deleted.
     pub shown: Option<Shown>,
 }
 
@@ -34,16 +34,18 @@ impl Changes {
         Self { operator, watch: None, begun: false, due: true, known: BTreeMap::new(), ready: VecDeque::new() }
     }
 
-    /// Waits for the next change: first of all what there is, then what is written, at once where the store tells of it, and
-    /// within two seconds where it does not. Of changes in quick succession the last is told.
+    /// Waits for the next change. The first calls return all present records. A later change is returned immediately if
+    /// the store reports changes, and within two seconds otherwise. Of several quick changes to one record, only the
+    /// last one is returned.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if the store could not be asked. The next call waits for two seconds, and asks again.
+    /// [`StoreError`] if the store failed or did not answer in time. The next call waits for a report of the store, at
+    /// most two seconds, and then queries the store again.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while waiting, no change is lost.
+    /// No change is lost if the future is dropped while it waits.
     pub async fn next(&mut self) -> Result<Change, StoreError> {
         loop {
             if let Some(change) = self.ready.pop_front() {
@@ -54,26 +56,28 @@ impl Changes {
                 self.due = true;
             }
             if !self.begun {
-                // Before the first look, so that nothing happens in between. One that cannot watch now is polled.
+                // The watch begins before the first list, so that no change between the two is missed. A store that
+                // cannot watch at present is polled.
                 self.watch = self.operator.store_watch().await.unwrap_or_default();
                 self.begun = true;
             }
             let shown = self.operator.list().await;
-            // Also after a failure: then only after a wait.
+            // Also after a failure, so that the next attempt waits first.
             self.due = false;
             self.compare(shown?);
         }
     }
 
     async fn wait(&mut self) {
-        let told = async {
+        let reported = async {
             match &mut self.watch {
                 Some(watch) => watch.next().await.is_some(),
                 None => std::future::pending().await,
             }
         };
-        // It tells of each write, also of counts: one look for all of them.
-        if tokio::time::timeout(POLL, told).await == Ok(false) {
+        // A watch reports each write, also of counts. One list finds all changes, so that the name in the event is not
+        // needed.
+        if tokio::time::timeout(POLL, reported).await == Ok(false) {
             self.watch = None;
         }
     }
@@ -91,5 +95,5 @@ impl Changes {
     }
 }
 
-/// How long a change may take that the store does not tell of.
+/// The longest delay of a change that the store does not report.
 const POLL: Duration = Duration::from_secs(2);

@@ -1,4 +1,7 @@
-//! How a command changes a record.
+//! Commands, which are the changes that an instance requests of a record.
+//!
+//! A command carries the number on which it was based. A command that was based on an older part than that of the
+//! record changes nothing, so that a late write cannot undo a newer one.
 
 use std::time::Duration;
 
@@ -8,106 +11,110 @@ use super::words;
 use super::{CircuitRecord, InstanceEntry, Operated, Timestamp};
 use crate::state::{Act, By, Generation, Mode, State};
 
-/// What an instance wants of a record.
+/// A change that an instance requests of a record.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Command {
-    /// Publish a transition.
+    /// Publishes a transition.
     Transitioned(TransitionCommand),
-    /// Take over what the instance of that id knows.
+    /// Replaces the entry of the instance with this id.
     Evidence(String, InstanceEntry),
-    /// Take over an act of an operator.
+    /// Records an act of an operator.
     Operated(OperatorCommand),
 }
 
-/// A transition that an instance made.
+/// A transition of an instance, as a request to publish its state.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::exhaustive_structs, reason = "a command is made of all its parts")]
 pub struct TransitionCommand {
-    /// The generation that it was made on. Zero: nothing was known of the record.
+    /// The generation that the instance knew at the time of the transition. Zero if the instance did not know the
+    /// record.
     pub on: Generation,
-    /// The highest number that the instance has ever proposed. A proposal without an answer may reach a store later, and then
-    /// nothing newer must have a smaller one: the stores of a tiered one have clocks of their own.
+    /// The highest number that the instance has ever proposed. The new number is higher, because a proposal without an
+    /// answer may still reach a store. The tiers of a tiered store have different clocks, so that the clock alone does
+    /// not order the proposals.
     pub after: u64,
     /// The new state.
     pub state: State,
-    /// Why.
+    /// The reason, as a sentence.
     pub reason: String,
-    /// How long ago.
+    /// The time since the transition.
     pub age: Duration,
-    /// The whole open duration, if the state is open and ends by itself.
+    /// The whole open duration. `None` if the state is not open, or if only a reset ends the opening.
     pub open_for: Option<Duration>,
-    /// The openings in a row.
+    /// The number of openings in a row.
     pub attempt: u32,
-    /// The instance.
+    /// The id of the instance.
     pub instance: String,
-    /// The start of the instance.
+    /// The id of this start of the instance.
     pub incarnation: String,
-    /// The number of the transition there.
+    /// The number of the transition within this start of the instance.
     pub era: u64,
 }
 
-/// An act of an operator.
+/// An act of an operator, as a request to record the act.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::exhaustive_structs, reason = "a command is made of all its parts")]
 pub struct OperatorCommand {
-    /// Identifies the act, however often it is delivered.
+    /// The id of the act. A record that contains the id does not apply the act again.
     pub id: String,
-    /// The ids of acts that it has replaced before they could be written: they must not be done later elsewhere.
+    /// The ids of earlier acts that this act replaced before they were written. They are recorded as done, so that no
+    /// other instance carries them out later.
     pub replaced: Vec<String>,
-    /// What was done.
+    /// The act.
     pub act: Act,
-    /// Where a reset leads.
+    /// The state to which a reset leads.
     pub to: State,
-    /// How long it lasts, if it is a hold that ends.
+    /// The duration of a hold. `None` if the hold has no end, or if the act is no hold.
     pub hold: Option<Duration>,
-    /// Who and why.
+    /// The user and the reason.
     pub by: By,
-    /// How long ago.
+    /// The time since the act.
     pub age: Duration,
-    /// The sequence of the act that was known when this one was made. Zero: none.
+    /// The sequence of the act that the instance knew at that time. Zero if the instance knew none.
     pub on: u64,
-    /// The highest number that the instance has ever proposed, as for a transition.
+    /// The highest number that the instance has ever proposed, as in [`TransitionCommand`].
     pub after: u64,
-    /// The instance that it was made on.
+    /// The id of the instance on which the act was done.
     pub instance: String,
-    /// The start of that instance.
+    /// The id of that start of the instance.
     pub incarnation: String,
-    /// The number of the transition that it made there.
+    /// The number of the transition that the act made within that start of the instance.
     pub era: u64,
 }
 
-/// What became of a command.
+/// The result of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use = "a command that was not applied changed nothing"]
 pub enum Effect {
-    /// The record is changed by it.
+    /// The command has changed the record.
     Applied,
-    /// The record had it already.
+    /// The record contained the command already.
     Known,
-    /// The record is newer than what it was made on; it changed nothing.
+    /// The record is newer than the number on which the command was based. The record is unchanged.
     Superseded,
-    /// A hold that would have ended by now; it changed nothing.
+    /// The hold would have ended already. The record is unchanged.
     Expired,
-    /// The record is of a later version and must not be written.
+    /// The record is of a later version and must not be overwritten.
     Unwritable,
 }
 
-/// Applies a command to a record at that time of the store. Pure: the same everywhere.
+/// Applies a command to a record. `now` is the time of the store. The function is pure, so that all instances compute
+/// the same record.
 pub fn apply(record: &mut CircuitRecord, command: &Command, now: Timestamp) -> Effect {
     if !record.is_writable() {
         return Effect::Unwritable;
     }
-    let verdict = match command {
+    let effect = match command {
         Command::Transitioned(transition) => publish(record, transition, now),
-        Command::Evidence(id, entry) => know(record, id, entry),
+        Command::Evidence(id, entry) => take_entry(record, id, entry),
         Command::Operated(operator) => operate(record, operator, now),
     };
-    if verdict == Effect::Applied {
+    if effect == Effect::Applied {
         record.updated_at = record.updated_at.max(now);
     }
-    verdict
+    effect
 }
 
 fn publish(record: &mut CircuitRecord, command: &TransitionCommand, now: Timestamp) -> Effect {
@@ -117,12 +124,14 @@ fn publish(record: &mut CircuitRecord, command: &TransitionCommand, now: Timesta
     }
     let at = now.saturating_sub(command.age);
     let newer = if command.on == Generation::new(0) {
-        // Made before anything was known: then the later one counts.
+        // The instance did not know the record at the time of its transition, for example because the store was down.
+        // The generations cannot be compared, so the later time wins.
         record.last_state_change.is_some_and(|change| change > at)
     } else {
         record.generation > command.on
     };
-    // Its own earlier transition is no reason to hold back a later one: the answer to that write may have been lost.
+    // An earlier transition of the same start must not fence a later one, because the answer to the earlier write may
+    // have been lost.
     if newer && !own {
         return Effect::Superseded;
     }
@@ -153,7 +162,7 @@ fn enter(record: &mut CircuitRecord, state: State, at: Timestamp) {
     }
 }
 
-fn know(record: &mut CircuitRecord, id: &str, entry: &InstanceEntry) -> Effect {
+fn take_entry(record: &mut CircuitRecord, id: &str, entry: &InstanceEntry) -> Effect {
     let before = record.instances.get(id).cloned();
     merge(&mut record.instances, id, entry);
     bound(&mut record.instances);
@@ -173,7 +182,7 @@ fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now: Timestamp
     }
     let at = now.saturating_sub(command.age);
     let own = |last: &Operated| !command.incarnation.is_empty() && last.incarnation == command.incarnation;
-    // As with transitions: one made before anything was known counts if it is the later one.
+    // As for a transition, an act that was made without knowledge of the record wins if the act is the later one.
     let newer = |last: &Operated| if command.on == 0 { last.at > at } else { last.sequence > command.on };
     if last.is_some_and(|last| newer(last) && !own(last)) {
         return Effect::Superseded;
@@ -214,7 +223,7 @@ fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now: Timestamp
     Effect::Applied
 }
 
-/// What lies over the circuit after an act.
+/// Returns the mode of the circuit after an act.
 const fn mode(act: Act) -> Mode {
     match act {
         Act::Trip => Mode::ForcedOpen,
@@ -224,7 +233,7 @@ const fn mode(act: Act) -> Mode {
     }
 }
 
-/// Returns the number after `previous`: the time of the store, unless that is not later.
+/// Returns a number that is higher than `previous`, which is the time of the store if that is higher.
 fn next(previous: u64, now: Timestamp) -> Generation {
     Generation::new(previous.saturating_add(1).max(now.as_millis()))
 }

@@ -1,4 +1,4 @@
-//! What one instance knows.
+//! The entry of one instance in a record, with its own state, evidence and totals.
 
 use std::time::Duration;
 
@@ -9,73 +9,77 @@ use super::Timestamp;
 use super::words;
 use crate::state::{Mode, State};
 
-/// The entry of one instance in a record: its own state and evidence. Only that instance writes it and restores from it.
+/// The entry of one instance in a record. Only this instance writes the entry and restores from it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct InstanceEntry {
-    /// Orders the entries of an id.
+    /// The number that orders the entries of one instance.
     pub sequence: u64,
-    /// Which start of the instance wrote it: 128 random bits.
+    /// The id of the start of the instance that wrote the entry, 128 random bits.
     #[serde(default)]
     pub incarnation: String,
-    /// Its automatic state.
+    /// The automatic state of the circuit on this instance.
     #[serde(with = "words::state")]
     pub state: State,
-    /// What lay over it.
+    /// The mode of the circuit, such as a hold of an operator, which overrides the state.
     #[serde(default = "automatic", with = "words::mode")]
     pub mode: Mode,
-    /// When it probes, if it is open and will.
+    /// The time when the open circuit begins to probe. `None` if the circuit is not open, or if only a reset ends the
+    /// opening.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// Its whole open duration, in milliseconds.
+    /// The whole open duration, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_ms: Option<u64>,
-    /// Whether it opened on the advice of another: then it advises nobody.
+    /// True if the circuit opened on the advice of another instance. Such an opening advises no other instance, so that
+    /// advice cannot feed itself.
     #[serde(default)]
     pub advised: bool,
-    /// When it left closed, if it has not closed since.
+    /// The time when the circuit left closed. `None` once the circuit has closed again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_closed_at: Option<Timestamp>,
-    /// Its openings in a row.
+    /// The number of openings in a row.
     #[serde(default)]
     pub attempt: u32,
-    /// Its probes that succeeded while half-open.
+    /// The number of successful probes while half-open.
     #[serde(default)]
     pub probe_successes: u32,
-    /// The weight of its failures since the last success, or while it is not closed of those that opened it.
+    /// The weight of the failures since the last success. While the circuit is not closed, the weight of the failures
+    /// that opened it.
     #[serde(default)]
     pub run: f64,
-    /// The calls in its window.
+    /// The number of calls in the window.
     #[serde(default)]
     pub calls: u64,
-    /// The weight of the failures in its window.
+    /// The weight of the failures in the window.
     #[serde(default)]
     pub score: f64,
-    /// The slow calls in its window.
+    /// The number of slow calls in the window.
     #[serde(default)]
     pub slow: u64,
-    /// Its calls that failed, over all starts.
+    /// The number of failed calls, over all starts of the instance.
     #[serde(default)]
     pub total_failures: u64,
-    /// Its calls that succeeded, over all starts.
+    /// The number of successful calls, over all starts of the instance.
     #[serde(default)]
     pub total_successes: u64,
-    /// When one of its calls failed last.
+    /// The time of the last failed call.
     #[serde(default)]
     pub last_failure_at: Option<Timestamp>,
-    /// When it wrote this.
+    /// The time when the instance wrote the entry.
     #[serde(default)]
     pub updated_at: Timestamp,
-    /// The sequence of the last operator's act that it had taken over.
+    /// The sequence of the last operator's act that the instance had applied. A restore sees by this number that an act
+    /// came after the entry.
     #[serde(default)]
     pub acts: u64,
-    /// Fields of a later version.
+    /// Fields of a later version, which are kept.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
 impl InstanceEntry {
-    /// Returns the entry of an instance to which nothing has happened.
+    /// Returns the entry of a closed circuit without any calls.
     #[must_use]
     pub fn closed(incarnation: &str) -> Self {
         Self {
@@ -102,22 +106,25 @@ impl InstanceEntry {
         }
     }
 
-    /// Returns how long it stays open from `now`, if it is and says so: no longer than its whole open duration.
+    /// Returns the time from `now` until the circuit begins to probe, at most the whole open duration. `None` if the
+    /// circuit is not open, or if the opening has no end.
     #[must_use]
     pub fn open_for(&self, now: Timestamp) -> Option<Duration> {
         (self.state == State::Open).then(|| left(self.until, self.open_ms, now)).flatten()
     }
 
-    /// Whether the instance may still be there.
+    /// Returns true if the instance may still be running, because it wrote within 24 hours or its opening has not
+    /// ended.
     pub(super) fn is_recent(&self, now: Timestamp) -> bool {
         now.since(self.updated_at) < Duration::from_secs(24 * 3600) || self.until.is_some_and(|until| until > now)
     }
 
-    /// Leaves only what makes sense.
+    /// Cuts texts, and replaces weights that are impossible.
     pub(super) fn clean(&mut self) {
         self.incarnation = words::clean(&self.incarnation, 64);
         for weight in [&mut self.run, &mut self.score] {
-            // Nor may the sum over all instances be infinite: that would be written, and could not be read again.
+            // The upper limit keeps the sum over all instances finite, because JSON has no infinity and the written
+            // record could not be read again.
             if !(0.0..=MOST_WEIGHT).contains(weight) {
                 *weight = 0.0;
             }
@@ -125,13 +132,14 @@ impl InstanceEntry {
     }
 }
 
-/// Returns what is left until then: no more than the whole, whatever the clocks say.
+/// Returns the time from `now` until `until`, at most the whole duration, because the clock of the store may have been
+/// set back.
 pub(super) fn left(until: Option<Timestamp>, whole_ms: Option<u64>, now: Timestamp) -> Option<Duration> {
     let left = until?.since(now);
     Some(whole_ms.map_or(left, |whole| left.min(Duration::from_millis(whole))))
 }
 
-/// More failures than any instance ever sees in a row.
+/// A weight beyond the failures in a row of any real instance.
 const MOST_WEIGHT: f64 = 1e15;
 
 const fn automatic() -> Mode {

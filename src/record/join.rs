@@ -1,4 +1,4 @@
-//! Two copies of a record become one.
+//! The merge of two copies of a record.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -8,11 +8,11 @@ use serde::Serialize;
 use super::{CircuitRecord, InstanceEntry};
 use crate::state::State;
 
-/// Returns what two copies of a record say together: of each part the newer one.
+/// Returns the merge of two copies, which has the newer copy of each part.
 ///
-/// Commutative, associative and idempotent, so it does not matter in which order, how often and over which way copies arrive.
-/// A tie of numbers is broken for the safer state (open before half-open before closed), then arbitrarily but the same way
-/// everywhere.
+/// The merge is commutative, associative and idempotent. Therefore the order, the number and the ways in which copies
+/// arrive do not matter. Of two states with the same number the safer one wins, which is open before half-open before
+/// closed. Other ties are broken by the content, so that all instances decide alike.
 #[must_use]
 pub fn join(a: &CircuitRecord, b: &CircuitRecord) -> CircuitRecord {
     let (newer, other) = if published(a, b) == Ordering::Less { (b, a) } else { (a, b) };
@@ -33,7 +33,7 @@ pub fn join(a: &CircuitRecord, b: &CircuitRecord) -> CircuitRecord {
     joined
 }
 
-/// Puts the entry in, unless there is a newer one.
+/// Inserts the entry, unless the present entry is newer.
 pub(super) fn merge(instances: &mut BTreeMap<String, InstanceEntry>, id: &str, entry: &InstanceEntry) {
     match instances.get_mut(id) {
         Some(present) => {
@@ -48,7 +48,8 @@ pub(super) fn merge(instances: &mut BTreeMap<String, InstanceEntry>, id: &str, e
     }
 }
 
-/// Keeps the entries that were written last. Whoever is left out once, is left out of every later join too.
+/// Keeps the entries that were written last. An entry that is removed once would be removed by every later merge too,
+/// so that the result does not depend on the order of the copies.
 pub(super) fn bound(instances: &mut BTreeMap<String, InstanceEntry>) {
     while instances.len() > CircuitRecord::MAX_INSTANCES {
         let oldest =
@@ -57,7 +58,7 @@ pub(super) fn bound(instances: &mut BTreeMap<String, InstanceEntry>) {
     }
 }
 
-/// Orders the published states.
+/// Compares the published states of two copies.
 fn published(a: &CircuitRecord, b: &CircuitRecord) -> Ordering {
     let key = |record: &CircuitRecord| {
         let rank = match record.state {
@@ -65,7 +66,7 @@ fn published(a: &CircuitRecord, b: &CircuitRecord) -> Ordering {
             State::HalfOpen => 1,
             State::Open => 2,
         };
-        // An opening without an end is the longest.
+        // An opening without an end counts as the longest.
         (
             record.generation,
             rank,
@@ -78,13 +79,13 @@ fn published(a: &CircuitRecord, b: &CircuitRecord) -> Ordering {
     key(a).cmp(&key(b)).then_with(|| rest(a).cmp(&rest(b)))
 }
 
-/// All that is published beside what orders it, as one text.
+/// Returns the remaining published fields as one text, to break a tie.
 fn rest(record: &CircuitRecord) -> String {
     let CircuitRecord { reason, opened_at, left_closed_at, open_ms, instance, incarnation, era, extra, .. } = record;
     text(&(reason, opened_at, left_closed_at, open_ms, instance, incarnation, era, extra))
 }
 
 fn text(part: &impl Serialize) -> String {
-    // It cannot fail: keys are strings. Should it, the tie is broken by which copy is the first.
+    // The serialization cannot fail, because all keys are strings.
     serde_json::to_string(part).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! What an operator did, as all instances must take it over.
+//! The last act of an operator in a record, which every instance applies.
 
 use std::time::Duration;
 
@@ -9,64 +9,66 @@ use super::entry::left;
 use super::{Timestamp, words};
 use crate::state::{Act, By, Mode, State};
 
-/// The last act of an operator.
+/// The last act of an operator, as recorded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Operated {
-    /// Orders the acts.
+    /// The number that orders the acts.
     pub sequence: u64,
-    /// What was done.
+    /// The act.
     #[serde(with = "words::act")]
     pub act: Act,
-    /// What lies over the circuit since.
+    /// The mode of the circuit since the act.
     #[serde(with = "words::mode")]
     pub mode: Mode,
-    /// Where a reset led.
+    /// The state to which a reset led.
     #[serde(default = "half_open", with = "words::state")]
     pub to: State,
-    /// When the mode ends. None: when another act ends it.
+    /// The time when the mode ends by itself. `None` if only another act ends the mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// For how long it was asked, in milliseconds.
+    /// The whole duration of the hold in milliseconds. The duration limits the remaining time if the clock of the store
+    /// is set back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_ms: Option<u64>,
-    /// When it was done.
+    /// The time of the act.
     #[serde(default)]
     pub at: Timestamp,
-    /// Who did it.
+    /// The user who ordered the act.
     #[serde(default)]
     pub user: String,
-    /// Why.
+    /// The reason that the user gave.
     #[serde(default)]
     pub reason: String,
-    /// The ids of the last acts, the newest last, at most 8: an act that is delivered twice is done once.
+    /// The ids of the last acts, at most 8, the newest last. An act whose id is in the list is not applied again.
     #[serde(default)]
     pub commands: Vec<String>,
-    /// Which start of an instance it was done on.
+    /// The id of the start of the instance on which the act was done.
     #[serde(default)]
     pub incarnation: String,
-    /// Fields of a later version.
+    /// Fields of a later version, which are kept.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
 impl Operated {
-    /// The number of command ids that are remembered.
+    /// The largest number of ids in [`commands`](Self::commands).
     pub const MAX_COMMANDS: usize = 8;
 
-    /// Returns whether a mode lies over the circuit at that time.
+    /// Returns true if the act overrides the circuit at the time `now`.
     #[must_use]
     pub fn holds(&self, now: Timestamp) -> bool {
         self.mode != Mode::Automatic && self.until.is_none_or(|until| until > now)
     }
 
-    /// Returns how long the mode stays from `now`: no longer than was asked for. `None`: until another act.
+    /// Returns the time from `now` until the mode ends by itself, at most the whole duration. `None` if only another
+    /// act ends the mode.
     #[must_use]
     pub fn held_for(&self, now: Timestamp) -> Option<Duration> {
         left(self.until, self.hold_ms, now)
     }
 
-    /// Returns who did it and why, if that makes sense.
+    /// Returns the user and the reason. `None` if the stored texts are not valid.
     #[must_use]
     pub fn by(&self) -> Option<By> {
         By::new(&self.user, &self.reason).ok()

@@ -1,4 +1,4 @@
-//! Points in time as records keep them.
+//! Points in time in a record, by the clock of a store.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// Milliseconds since the Unix epoch, by the clock of a store.
 ///
-/// Milliseconds, because 13 digits survive every JSON reader; by the store's clock, because it is the only one that all
-/// instances share. What is missing is `None` of an `Option`, never zero.
+/// The unit is a millisecond, because every JSON reader keeps 13 digits exactly. The clock is that of the store,
+/// because all instances share only this clock. A missing time is `None` of an `Option`, and never zero.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// Returns the time that many milliseconds after the epoch.
+    /// Returns the time `millis` milliseconds after the epoch.
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
@@ -37,7 +37,7 @@ impl Timestamp {
         self.0
     }
 
-    /// Returns the time `by` later.
+    /// Returns the time `by` later, at most the largest time.
     #[must_use]
     pub fn saturating_add(self, by: Duration) -> Self {
         Self(self.0.saturating_add(millis(by)))
@@ -49,21 +49,21 @@ impl Timestamp {
         Self(self.0.saturating_sub(millis(by)))
     }
 
-    /// Returns the time since `earlier`, or zero if that is later.
+    /// Returns the duration since `earlier`, or zero if `earlier` is later than this time.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// A time before the epoch is the epoch.
+/// Converts a time of the system. A time before the epoch becomes the epoch.
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
         Self(time.duration_since(UNIX_EPOCH).map_or(0, millis))
     }
 }
 
-/// Fails with the timestamp if the system cannot express it.
+/// Converts to a time of the system. Fails with the timestamp if the system cannot represent the time.
 impl TryFrom<Timestamp> for SystemTime {
     type Error = Timestamp;
 
@@ -78,7 +78,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Returns the duration in milliseconds, 584 million years at most.
+/// Returns the duration in milliseconds, at most 584 million years.
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

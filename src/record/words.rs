@@ -1,8 +1,9 @@
-//! How states, modes and acts are spelt in a record, and what is left of a text that is not trusted.
+//! The spelling of states, modes and acts in a record, and the cleaning of texts from a store.
 
 use crate::state::{Act, Mode, State};
 
-/// Returns the text without characters that could forge a line, and with no more than `limit` characters.
+/// Returns the first `limit` characters of the text. Characters that could forge a line in a log are replaced by
+/// spaces.
 pub(super) fn clean(text: &str, limit: usize) -> String {
     text.chars()
         .take(limit)
@@ -10,7 +11,7 @@ pub(super) fn clean(text: &str, limit: usize) -> String {
         .collect()
 }
 
-/// Writes a word, and reads it back by comparing with every one there is.
+/// Defines the serialization of a type as its word, and the search for a word among all values of the type.
 macro_rules! spelt {
     ($module:ident, $word:ty, [$($value:expr),+]) => {
         pub(super) mod $module {

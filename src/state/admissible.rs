@@ -1,8 +1,8 @@
 //! The rules by which an order is carried out or refused.
 //!
-//! A circuit judges an order by its own facts, and an operator of a store alone judges the order by the facts of the record. Both use
-//! one pure function, so that both refuse the same orders. The callers collect the facts and keep them unchanged until the order is
-//! carried out, a circuit with its lock and an operator with compare-and-set.
+//! A circuit judges an order by its own facts, and an `Operator` of a store by the facts of the record. Both use one
+//! pure function, so that both refuse the same orders. The callers keep the facts unchanged until the order is carried
+//! out, a circuit by its lock and an operator by compare-and-set.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub(crate) struct Facts<'a> {
 /// | rule | order | facts | result |
 /// |---|---|---|---|
 /// | known | any | An order of the same id was carried out before. | `Ok(false)` |
-/// | stale | says what its operator [has seen](Order::seen) | The latest change is newer. | [`Refused::Stale`] |
+/// | stale | names the change that its operator [has seen](Order::seen) | The latest change is newer. | [`Refused::Stale`] |
 /// | nothing to reset | a reset | The circuit is closed and not held, on every instance. | [`Refused::NothingToReset`] |
 /// | cooldown | a reset without [`force`](Order::force) | Some of the cooldown is left. | [`Refused::Cooldown`] |
 /// | nothing held | a resume | No hold and no shadow lies over the circuit. | [`Refused::NothingHeld`] |

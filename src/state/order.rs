@@ -1,7 +1,7 @@
-//! One act, as an operator orders it.
+//! An order, which is the request of an operator for one act on one circuit.
 //!
-//! A circuit, the coordinator and a store take the same order, so that no layer translates the order of another one. The type is
-//! as low as its parts, because circuits carry orders out.
+//! A circuit, the coordinator and a store take the same order, so that no layer translates the order of another one.
+//! The type is as low as its parts, because circuits carry orders out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::refused::Refused;
 use super::{Act, By, Generation, State};
 use crate::random;
 
-/// One act on one circuit, with who and why.
+/// A request for one act on one circuit, with the user and the reason.
 ///
 /// ```
 /// use std::time::Duration;
@@ -30,7 +30,7 @@ pub struct Order {
     pub(crate) by: By,
     pub(crate) to: To,
     pub(crate) hold: Option<Duration>,
-    /// `None` of an act that was done directly on a circuit.
+    /// The id, or `None` for an act that the program does on a circuit directly.
     pub(crate) id: Option<Arc<str>>,
     pub(crate) seen: Option<Generation>,
     pub(crate) force: bool,
@@ -40,7 +40,8 @@ pub struct Order {
 }
 
 impl Order {
-    /// Forces the circuit open until a reset, or for as long as [`hold`](Self::hold) says; then it is half-open.
+    /// Forces the circuit open until a reset, or for the duration of [`hold`](Self::hold). After the hold the circuit
+    /// is half-open.
     pub fn trip(by: &By) -> Self {
         Self::new(Act::Trip, by)
     }
@@ -50,60 +51,65 @@ impl Order {
         Self { to, ..Self::new(Act::Reset, by) }
     }
 
-    /// Lets every call through, uncounted. For how long must be said: a circuit that nobody enables again protects nobody.
+    /// Lets every call through without counting. The returned value becomes an order when its duration is set, because
+    /// a disabled circuit that is forgotten protects no service.
     pub fn disable(by: &By) -> Disable {
         Disable(Self::new(Act::Disable, by))
     }
 
-    /// Takes an override away; what is beneath decides again. It undoes a trip by mistake, without a cooldown.
+    /// Removes an override, so that the circuit decides by itself again. A resume has no cooldown, and undoes a trip by
+    /// mistake.
     pub fn resume(by: &By) -> Self {
         Self::new(Act::Resume, by)
     }
 
-    /// Deletes what the store keeps of the circuit; a circuit of this process begins anew, closed.
+    /// Deletes the stored record of the circuit. If this process has the circuit, the circuit becomes closed and starts
+    /// without evidence.
     ///
-    /// It is for names that nobody uses any more: an instance that still has the circuit writes what it knows again.
+    /// Use this order for names that are no longer in use, because an instance that still has the circuit writes the
+    /// record again.
     pub fn forget(by: &By) -> Self {
         Self::new(Act::Forget, by)
     }
 
-    /// Ends a trip by itself after so long. Range: 1 ms to 365 days.
+    /// Sets the duration of a trip, which then ends by itself. Range: 1 ms to 365 days.
     pub const fn hold(mut self, hold: Duration) -> Self {
         self.hold = Some(hold);
         self
     }
 
-    /// Resets within the cooldown, too. Nothing else is skipped.
+    /// Allows a reset within the cooldown. No other rule is skipped.
     pub const fn force(mut self) -> Self {
         self.force = true;
         self
     }
 
-    /// Names the order, for who may have to give it again without having kept it: 1 to 64 bytes of printable ASCII without
-    /// spaces. Otherwise its id is 128 random bits, which clones share.
+    /// Sets the id of the order, for a caller that may have to repeat the order and cannot keep it. An id has 1 to 64
+    /// bytes of printable ASCII without spaces. Default: 128 random bits, which clones share.
     ///
-    /// Of a circuit the ids of the last 16 orders are known here, and of the last 8 in the store.
+    /// An instance remembers the ids of the last 16 orders of a circuit, and the store those of the last 8.
     pub fn id(mut self, id: &str) -> Self {
         self.id = Some(id.into());
         self
     }
 
-    /// Says what was the latest when the order was decided on ([`Status::latest`](crate::Status::latest),
-    /// [`CircuitRecord::latest`](../record/struct.CircuitRecord.html#method.latest)): if something has happened since, it is
-    /// refused.
+    /// Sets the latest change that the operator knew when the operator decided
+    /// ([`Status::latest`](crate::Status::latest),
+    /// [`CircuitRecord::latest`](../record/struct.CircuitRecord.html#method.latest)). The order is refused if the
+    /// circuit has changed since.
     pub const fn seen(mut self, latest: Generation) -> Self {
         self.seen = Some(latest);
         self
     }
 
-    /// Lets an [`Operator`](../operation/struct.Operator.html) make the record if there is none: the act then binds when a circuit
-    /// of that name appears. A registry has its circuits and does not look at it.
+    /// Lets an [`Operator`](../operation/struct.Operator.html) create the record of an unknown circuit, so that the act
+    /// applies when a circuit of that name appears. A registry ignores this setting, because it knows its circuits.
     pub const fn create(mut self) -> Self {
         self.create = true;
         self
     }
 
-    /// Returns what is to be done.
+    /// Returns the act that the order requests.
     #[must_use]
     pub const fn act(&self) -> Act {
         self.act
@@ -115,7 +121,7 @@ impl Order {
         self.id.as_deref().unwrap_or_default()
     }
 
-    /// Returns who orders it, and why.
+    /// Returns the user and the reason.
     #[must_use]
     pub const fn by(&self) -> &By {
         &self.by
@@ -125,7 +131,7 @@ impl Order {
         Self { id: Some(random::id().into()), force: false, ..Self::direct(act, by) }
     }
 
-    /// Returns an act without an id, which is done directly on a circuit and never waits for a cooldown.
+    /// Creates an act without an id, which is carried out on a circuit directly and has no cooldown.
     pub(crate) fn direct(act: Act, by: &By) -> Self {
         let by = by.clone();
         Self {
@@ -141,12 +147,12 @@ impl Order {
         }
     }
 
-    /// Refuses what could not be carried out as it was said.
+    /// Refuses an order with an impossible hold or id.
     pub(crate) fn check(&self) -> Result<(), Refused> {
         let invalid = |problem: String| Err(Refused::Invalid { problem });
         if let Some(hold) = self.hold {
             if !matches!(self.act, Act::Trip | Act::Disable) {
-                return invalid(format!("a {} does not last: only a trip and a disable hold", self.act.as_str()));
+                return invalid(format!("a {} cannot have a hold, only a trip and a disable can", self.act.as_str()));
             }
             if !(SHORTEST..=LONGEST).contains(&hold) {
                 return invalid(format!("a hold of {hold:?} is out of range, allowed is 1 ms to 365 days"));
@@ -160,13 +166,13 @@ impl Order {
     }
 }
 
-/// Where a reset leads.
+/// The state to which a reset leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "a reset lets the circuit find out, or it knows better")]
+#[expect(clippy::exhaustive_enums, reason = "a reset lets the circuit probe or closes it")]
 pub enum To {
-    /// Let it probe: the service has to show that it is back.
+    /// Half-open, so that probes find out whether the service has recovered.
     HalfOpen,
-    /// Close it: whoever resets knows that the service is back.
+    /// Closed, for an operator who knows that the service has recovered.
     Closed,
 }
 
@@ -179,18 +185,18 @@ impl From<To> for State {
     }
 }
 
-/// An order to disable that does not say yet for how long.
+/// A disable order without a duration yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "it is an order once `hold` or `indefinitely` is said"]
+#[must_use = "a disable becomes an order with `hold` or `indefinitely`"]
 pub struct Disable(Order);
 
 impl Disable {
-    /// Ends by itself after so long. Range: 1 ms to 365 days.
+    /// Sets the duration, after which the circuit decides by itself again. Range: 1 ms to 365 days.
     pub fn hold(self, hold: Duration) -> Order {
         self.0.hold(hold)
     }
 
-    /// Lasts until somebody resumes or resets.
+    /// Keeps the circuit disabled until an operator resumes or resets it.
     pub fn indefinitely(self) -> Order {
         self.0
     }

@@ -7,91 +7,94 @@ use std::time::Duration;
 
 use super::{Brief, Generation};
 
-/// An order was not carried out. Each is one sentence for a person, in `Display`.
+/// The reason why an order was not carried out. `Display` is one sentence for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refused {
-    /// There is no circuit of that name.
+    /// The registry has no circuit of that name.
     #[non_exhaustive]
     NoSuchCircuit {
         /// The name.
         name: String,
-        /// The one that was perhaps meant.
+        /// The most similar name of a circuit.
         nearest: Option<String>,
     },
-    /// The store has no record of that name, so nobody knows whether there is such a circuit: one that has never failed has
-    /// none. [`create`](super::order::Order::create) makes it.
+    /// The store has no record of that name. The name may be mistyped, or the circuit has never failed, because a
+    /// circuit has no record before its first failure. [`create`](super::order::Order::create) creates the record.
     #[non_exhaustive]
     NoRecord {
         /// The name.
         name: String,
-        /// The one that was perhaps meant.
+        /// The most similar name of a record.
         nearest: Option<String>,
     },
-    /// It is too early to reset: [`force`](super::order::Order::force) would.
+    /// The circuit was tripped too recently for a reset. [`force`](super::order::Order::force) skips this rule.
     #[non_exhaustive]
     Cooldown {
-        /// How long it is still refused.
+        /// The rest of the cooldown.
         left: Duration,
     },
-    /// Something has happened since what the operator has seen.
+    /// The circuit has changed since the operator looked.
     #[non_exhaustive]
     Stale {
-        /// What was the latest then.
+        /// The latest change that the operator has seen.
         seen: Generation,
-        /// What is now.
+        /// The latest change.
         now: Generation,
     },
-    /// Another operator's act was there first. What was done here until that was known is undone.
+    /// The act of another operator came first. The act was undone if it had already changed the circuit in this
+    /// process.
     #[non_exhaustive]
     Superseded {
-        /// By which.
+        /// The act that came first.
         why: String,
     },
-    /// There is no override to take away.
+    /// The circuit has no override that a resume could remove.
     #[non_exhaustive]
     NothingHeld {
-        /// The circuit.
+        /// The name of the circuit.
         name: String,
     },
     /// The circuit is closed everywhere and no operator holds it, so that a reset has nothing to change.
     #[non_exhaustive]
     NothingToReset {
-        /// The circuit.
+        /// The name of the circuit.
         name: String,
     },
-    /// The hold was over before the store could be reached; it bound here.
+    /// The hold ended before the store could be reached. The hold applied in this process only.
     Expired,
-    /// The store is away, and so many rows of the audit wait for it that this one would push out another.
+    /// The store is down, and the outbox for rows of the audit is full. The row of the order would push out another
+    /// row.
     #[non_exhaustive]
     OutboxFull {
-        /// How many rows wait.
+        /// The number of waiting rows.
         rows: usize,
     },
-    /// The record is of a later version of this crate, and is not written over.
+    /// A later version of this crate wrote the record, and this version must not overwrite the record.
     #[non_exhaustive]
     Unwritable {
-        /// The version.
+        /// The version of the record.
         version: u32,
     },
-    /// What the store holds under that name is no record. It can be forgotten.
+    /// The stored value under that name is not a record. A forget order deletes the value.
     #[non_exhaustive]
     Corrupt {
-        /// What is wrong with it.
+        /// The fault of the value.
         problem: String,
     },
-    /// The store did not do it.
+    /// The store failed.
     #[non_exhaustive]
     Store {
-        /// Why.
+        /// The error of the store.
         problem: String,
-        /// Whether it may have been done all the same: given again with the same id, it is done once.
+        /// True if the act may have been carried out nevertheless. The order can be given again with the same id, and
+        /// is then carried out once.
         maybe_done: bool,
     },
-    /// The order makes no sense as it was said.
+    /// The order contradicts itself or has a value out of range.
     #[non_exhaustive]
     Invalid {
-        /// What is wrong with it.
+        /// The fault of the order.
         problem: String,
     },
 }
@@ -113,15 +116,15 @@ impl fmt::Display for Refused {
             }
             Self::Cooldown { left } => write!(
                 f,
-                "it was tripped too short a time ago to be reset: wait {}, or force it if you know that the service is back",
+                "the circuit was tripped too recently to be reset: wait {}, or force the reset if you know that the service is back",
                 Brief(*left)
             ),
             Self::Stale { seen, now } => {
                 write!(f, "the circuit has changed since you looked ({seen} then, {now} now): look again")
             }
-            Self::Superseded { why } => write!(f, "it was overtaken: {why}"),
+            Self::Superseded { why } => write!(f, "the order was superseded: {why}"),
             Self::NothingHeld { name } => {
-                write!(f, "no override lies over `{}`: there is nothing to resume", name.escape_debug())
+                write!(f, "circuit `{}` has no override, so that there is nothing to resume", name.escape_debug())
             }
             Self::NothingToReset { name } => {
                 write!(
@@ -131,19 +134,22 @@ impl fmt::Display for Refused {
                 )
             }
             Self::Expired => {
-                f.write_str("its time was over before the store could be reached; it bound here meanwhile")
+                f.write_str("the hold ended before the store could be reached, and applied to this process only")
             }
             Self::OutboxFull { rows } => {
-                write!(f, "the store is away and {rows} rows of the audit wait for it: there is no room for another")
+                write!(
+                    f,
+                    "the store is down and {rows} rows of the audit wait for it, so that there is no room for another row"
+                )
             }
             Self::Unwritable { version } => write!(
                 f,
-                "the record is of version {version}, which a later release wrote: this one must not write over it"
+                "the record is of version {version}, which a later release wrote, and this release must not overwrite it"
             ),
-            Self::Corrupt { problem } => write!(f, "{problem}; forget it to begin anew"),
+            Self::Corrupt { problem } => write!(f, "{problem}; forget the circuit to begin anew"),
             Self::Store { problem, maybe_done: false } => write!(f, "nothing was done: {problem}"),
             Self::Store { problem, maybe_done: true } => {
-                write!(f, "nobody knows whether it was done: {problem}; give it again with the same id")
+                write!(f, "the result of the order is unknown: {problem}; give the order again with the same id")
             }
             Self::Invalid { problem } => f.write_str(problem),
         }

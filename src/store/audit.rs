@@ -38,7 +38,8 @@ pub struct AuditRow {
 }
 
 impl AuditRow {
-    /// Returns the row of a transition, dated by the wall clock. The id is that of the order, or empty if no order caused the transition.
+    /// Returns the row of a transition, dated by the wall clock. The id is that of the order, or empty if no order
+    /// caused the transition.
     pub(crate) fn of_transition(service: &str, edge: &Transition, instance: &str) -> Self {
         let (action, user, reason) = telemetry::audit::summary(edge);
         Self {
@@ -80,7 +81,7 @@ impl AuditRow {
     }
 }
 
-/// Returns the id of the row of an order. It is the same on each instance, so that a store keeps the row once.
+/// Returns the id of the row of an order. The id is the same on each instance, so that a store keeps the row once.
 fn row_id(circuit: &str, order: &str) -> String {
     // Circuit names cannot contain a line break, so different pairs never produce the same text.
     let hash = fnv1a(circuit.bytes().chain([b'\n']).chain(order.bytes()));

@@ -1,12 +1,12 @@
-//! Trips and resets as `tracing` events of a target of their own, for logs that are kept longer than others.
+//! The audit as `tracing` events. The events have their own target, so that they can be kept longer than other logs.
 //!
-//! One line each, with who and why. What a person wrote stands in it quoted and escaped, so that it can neither end the line nor
-//! pass for a field.
+//! Each change is one line with user and reason. Texts of users are quoted and escaped, because a text could end the
+//! line or imitate a field otherwise.
 
 use crate::state::{Reason, State, Transition};
 
-/// Logs one line. The user is that of an operator's act, and the instance is absent without a store, because then instances have no
-/// names.
+/// Logs one line. `user` is the operator of an act. `instance` is `None` in a process without a store, because
+/// instances have names only in a store.
 pub(crate) fn line(
     service: &str,
     action: &str,
@@ -46,7 +46,7 @@ pub(crate) fn summary(edge: &Transition) -> (&'static str, Option<&str>, String)
     }
 }
 
-/// What the audit calls a transition that nobody ordered.
+/// Returns the action of an automatic transition.
 const fn automatic(edge: &Transition) -> &'static str {
     match (edge.from.state, edge.to.state) {
         (State::Closed, State::Closed) | (State::Open, State::Open) | (State::HalfOpen, State::HalfOpen) => "released",

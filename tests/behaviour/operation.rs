@@ -33,7 +33,7 @@ async fn a_reset_is_refused_for_a_minute_after_leaving_closed_and_not_after_each
     assert!(matches!(refused, Refused::Cooldown { left, .. } if left == secs(40)), "{refused:?}");
     assert_eq!(
         refused.to_string(),
-        "it was tripped too short a time ago to be reset: wait 40 s, or force it if you know that the service is back"
+        "the circuit was tripped too recently to be reset: wait 40 s, or force the reset if you know that the service is back"
     );
     assert_eq!((state(&circuit), circuit.status().reset_in), (State::Open, Some(secs(40))));
     // A probe fails: it reopens, and the minute goes on.
@@ -73,7 +73,7 @@ async fn a_trip_by_hand_begins_the_cooldown_anew_and_resume_undoes_it_at_once() 
     registry.resume("payments", &alice()).await.unwrap();
     assert_eq!(circuit.status().standing().as_str(), "closed");
     let nothing = registry.resume("payments", &alice()).await.unwrap_err();
-    assert_eq!(nothing.to_string(), "no override lies over `payments`: there is nothing to resume");
+    assert_eq!(nothing.to_string(), "circuit `payments` has no override, so that there is nothing to resume");
 }
 
 #[tokio::test]

@@ -158,7 +158,7 @@ async fn an_operator_trips_and_resets_with_a_reason_by_keyboard_alone() {
     browser.press(&[ENTER]).await;
     browser.wait("document.activeElement.id === 'reason'").await;
     browser.press(&"it is back".chars().chain([ENTER]).collect::<Vec<_>>()).await;
-    browser.sees("Refused: it was tripped too short a time ago to be reset").await;
+    browser.sees("Refused: the circuit was tripped too recently to be reset").await;
     assert_eq!(payments.status().mode, Mode::ForcedOpen);
     // To closed, by its first letter; forced; sent.
     browser.press(&[TAB, 'c', TAB, ' ', TAB, ENTER]).await;

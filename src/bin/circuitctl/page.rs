@@ -127,7 +127,7 @@ impl Page {
             _ => String::new(),
         };
         let kept = if matches!(done.kept, Kept::Unaudited { .. }) {
-            "it is stored, and binds every instance".to_owned()
+            "the act is stored and applies to every instance".to_owned()
         } else {
             done.kept.to_string()
         };

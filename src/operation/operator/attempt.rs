@@ -1,4 +1,5 @@
-//! One attempt to carry an order out, on what the store holds: done, refused, or to be tried again on what is there then.
+//! One attempt to carry out an order on the stored record. The order is done, refused, or must be tried again on a
+//! newer record.
 
 use std::time::Duration;
 
@@ -10,17 +11,19 @@ use crate::state::State;
 use crate::state::admissible::{Facts, admissible};
 use crate::store::{Store, StoreError, StoreErrorKind, Versioned, Write, Written};
 
-/// What attempts hand on.
+/// The order, and the knowledge that one attempt passes to the next.
 pub(super) struct Attempt<'a> {
     pub(super) name: &'a str,
     pub(super) order: &'a Order,
-    /// The highest number that was proposed.
+    /// The highest number that any attempt proposed. A later attempt proposes a higher one, because the write of an
+    /// earlier attempt may still arrive.
     pub(super) proposed: u64,
-    /// The answer that was lost last: since then the order was perhaps carried out.
+    /// The error of the last write without an answer. After such a write the order may have been carried out.
     pub(super) lost: Option<StoreError>,
 }
 
-/// The generation and the store's time when it was done; `None`: to be tried again.
+/// The generation of the record with the order, and the time of the store. `None` means that the order must be tried
+/// again.
 type Tried = Result<Option<(u64, Timestamp)>, Refused>;
 
 impl Attempt<'_> {
@@ -28,7 +31,8 @@ impl Attempt<'_> {
         store(error, self.lost.is_some())
     }
 
-    /// A write whose answer was lost is tried again: what is there will say.
+    /// Continues after a write without an answer, because the next load shows whether the write was made. Other errors
+    /// end the order.
     fn retried(&mut self, error: StoreError) -> Tried {
         if error.kind() != StoreErrorKind::TimedOut {
             return Err(self.failed(&error));
@@ -39,7 +43,7 @@ impl Attempt<'_> {
 }
 
 impl Operator {
-    /// Deletes what is there.
+    /// Deletes the stored value, unless the circuit has changed since the operator looked.
     pub(super) async fn try_forget(
         &self,
         attempt: &mut Attempt<'_>,
@@ -47,23 +51,23 @@ impl Operator {
         now: Timestamp,
     ) -> Tried {
         let Some(Versioned { bytes, etag }) = entry else {
-            // The answer to the delete before may have been lost.
+            // After a delete without an answer, a missing value means that the delete was made.
             return if attempt.lost.is_some() { Ok(Some((0, now))) } else { Err(self.no_record(attempt.name).await) };
         };
-        // What is no record has no number, and is deleted whatever was seen.
+        // A value that is not a record has no number to compare with, and is always deleted.
         let latest = CircuitRecord::decode(attempt.name, &bytes, now).ok().map(|record| record.latest());
         if let (Some(seen), Some(now)) = (attempt.order.seen, latest)
             && seen < now
         {
             return Err(Refused::Stale { seen, now });
         }
-        match self.ask(self.store.delete(attempt.name, &etag)).await {
+        match self.within_timeout(self.store.delete(attempt.name, &etag)).await {
             Ok(deleted) => Ok(deleted.then_some((0, now))),
             Err(error) => attempt.retried(error),
         }
     }
 
-    /// Writes what the order makes of the record.
+    /// Writes the record that results from the order.
     pub(super) async fn try_act(&self, attempt: &mut Attempt<'_>, entry: Option<Versioned>, now: Timestamp) -> Tried {
         let (name, order) = (attempt.name, attempt.order);
         let (mut record, expected) = match entry {
@@ -84,9 +88,9 @@ impl Operator {
         let command = self.command(order, &record, attempt.proposed);
         match apply(&mut record, &Command::Operated(command), now) {
             Effect::Applied | Effect::Known => {}
-            // On the last act, without an age: nothing else can be said of it.
-            verdict @ (Effect::Superseded | Effect::Expired | Effect::Unwritable) => {
-                let why = format!("{verdict:?}, on what is there").to_lowercase();
+            // Unexpected, because the command is based on the last act of this record and has no age.
+            effect @ (Effect::Superseded | Effect::Expired | Effect::Unwritable) => {
+                let why = format!("{effect:?} by the stored record").to_lowercase();
                 return Err(Refused::Superseded { why });
             }
         }
@@ -94,14 +98,17 @@ impl Operator {
         let bytes = record.encode().map_err(|problem| Refused::Corrupt { problem: problem.to_string() })?;
         let Ttl { open, other } = Ttl::default();
         let ttl = record.ttl(open, other, now);
-        match self.ask(self.store.compare_and_set(&Write { name: name.to_owned(), expected, bytes, ttl })).await {
+        match self
+            .within_timeout(self.store.compare_and_set(&Write { name: name.to_owned(), expected, bytes, ttl }))
+            .await
+        {
             Ok(Written::Applied { now, .. }) => Ok(Some((record.latest().get(), now))),
             Ok(Written::Conflict { .. }) => Ok(None),
             Err(error) => attempt.retried(error),
         }
     }
 
-    /// Judges an order by what that record says.
+    /// Judges the order by the facts of the record. Returns false if the record contains the order already.
     fn judge(&self, name: &str, record: &CircuitRecord, order: &Order, now: Timestamp) -> Result<bool, Refused> {
         let done = |last: &Operated| last.commands.iter().any(|id| *id == order.command_id());
         let tripped_for = record.tripped_at(now).map(|at| now.since(at));

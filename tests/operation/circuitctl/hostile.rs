@@ -86,7 +86,7 @@ async fn what_others_wrote_into_the_store_does_not_reach_the_terminal() {
     let shown = ctl.does(&["show", "bad"]);
     assert!(shown.contains("state        unreadable"), "{shown}");
     let trip = ctl.run(&["trip", "bad", "--reason", "x"]);
-    assert!(trip.code == 3 && trip.err.contains("forget it to begin anew"), "{trip:?}");
+    assert!(trip.code == 3 && trip.err.contains("forget the circuit to begin anew"), "{trip:?}");
     assert_eq!(ctl.run(&["is-tripped", "bad"]).code, 3, "nobody knows");
     ctl.does(&["forget", "bad", "--reason", "garbage"]);
     assert_eq!(ctl.does(&["status"]).lines().count(), 2);

@@ -130,7 +130,7 @@ async fn a_store_that_is_down_refuses_and_one_that_hangs_says_that_nobody_knows(
     store.faults().set(&[Operation::CompareAndSet], Fault::Hang);
     let refused = operator.operate("payments", &Order::resume(&alice())).await.unwrap_err();
     assert!(matches!(refused, Refused::Store { maybe_done: true, .. }), "{refused:?}");
-    assert!(refused.to_string().ends_with("give it again with the same id"), "{refused}");
+    assert!(refused.to_string().ends_with("give the order again with the same id"), "{refused}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,7 +25,7 @@ async fn an_order_is_stored_when_it_is_answered_and_binds_every_instance() {
     let (a, b) = (start(&store, "a").await, start(&store, "b").await);
     let done = order(&a, &Order::trip(&alice()).hold(secs(600))).await.unwrap();
     let record = record(&store, "payments").await.unwrap();
-    assert_eq!(done.kept.to_string(), "it is stored, and binds every instance");
+    assert_eq!(done.kept.to_string(), "the act is stored and applies to every instance");
     assert!(matches!(done.kept, Kept::Stored { generation, .. } if generation == record.latest()), "{done:?}");
     assert_eq!(record.operator.unwrap().user, "alice");
     pass(millis(10)).await;
@@ -115,7 +115,7 @@ async fn of_two_operators_at_once_one_wins_and_the_other_is_told_and_both_are_au
     let told = [&first, &second].map(|answer| answer.as_ref().err().map(ToString::to_string));
     let refused: Vec<_> = told.iter().flatten().collect();
     assert_eq!(refused.len(), 1, "{told:?}");
-    assert!(refused[0].starts_with("it was overtaken: ") && refused[0].contains(" meanwhile: "), "{refused:?}");
+    assert!(refused[0].starts_with("the order was superseded: ") && refused[0].contains(" meanwhile: "), "{refused:?}");
     pass(secs(5)).await;
     let expected = if first.is_ok() { Mode::ForcedOpen } else { Mode::Disabled };
     assert_eq!([mode(&a), mode(&b)], [expected; 2]);
