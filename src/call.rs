@@ -155,6 +155,11 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         }
     }
 
+    /// Records that the call waits, if it has not waited before.
+    pub(crate) fn begin_waiting(&mut self) {
+        self.permit.begin_waiting();
+    }
+
     /// Returns the time, by the circuit's clock.
     pub(crate) fn now(&self) -> Tick {
         self.permit.now()

@@ -29,7 +29,7 @@ use crate::outcome::{Failure, FailureKind, Outcome};
 pub use body::BodyClassifier;
 pub use closure::{ErrorClassifier, FnClassifier, ResponseClassifier};
 #[cfg(feature = "http")]
-pub use grpc::{GrpcClassifier, GrpcCode};
+pub use grpc::{GrpcCall, GrpcClassifier, GrpcCode};
 #[cfg(feature = "http")]
 pub(crate) use grpc::{is_grpc_message, is_grpc_web};
 pub use timeout::{DefaultClassifier, outcome_of};

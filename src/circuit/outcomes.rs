@@ -297,6 +297,19 @@ impl Inner {
         count.fetch_add(1, Relaxed);
     }
 
+    /// Gives a failure by a deadline of the caller its weight, by the time that the call waited.
+    ///
+    /// A probe has no weight, so a caller who does not wait must not decide the verdict.
+    #[cold]
+    pub(super) fn weighed_by_wait(&self, failure: Failure, waited: Option<Duration>, right: Right) -> Ended {
+        let whole = failure.weight();
+        match failure.after_waiting(waited, self.config.cancelled_counts_after) {
+            Some(less) if matches!(right, Right::Probe(_)) && less.weight() < whole => Ended::Ignored,
+            Some(failure) => Ended::Failure(failure),
+            None => Ended::Ignored,
+        }
+    }
+
     /// Says what it means that a call was dropped that long after it began, if that is known.
     pub(super) fn cancelled(&self, age: Option<Duration>) -> Ended {
         match (self.config.cancelled_counts_after, age) {

@@ -140,10 +140,7 @@ impl Permit {
 
     /// Returns how long ago the call began, if that was read.
     pub(crate) fn age(&self) -> Option<Duration> {
-        let inner = &self.branch.inner;
-        let is_precise = self.mark.is_measured() || inner.timing != Timing::Nothing;
-        let now = || if is_precise { inner.precise() } else { inner.now() };
-        (self.started != Tick::ZERO).then(|| now().saturating_since(self.started))
+        age(&self.branch.inner, self.mark, self.started)
     }
 
     /// Returns how long the call took, if it was to be measured.
@@ -189,8 +186,20 @@ impl Permit {
     }
 }
 
+fn age(inner: &Inner, mark: Mark, started: Tick) -> Option<Duration> {
+    let is_precise = mark.is_measured() || inner.timing != Timing::Nothing;
+    let now = || if is_precise { inner.precise() } else { inner.now() };
+    (started != Tick::ZERO).then(|| now().saturating_since(started))
+}
+
 #[inline(never)]
-fn end(branch: &Branch, mark: Mark, started: Tick, ended: Ended, elapsed: Option<Duration>) {
+fn end(branch: &Branch, mark: Mark, started: Tick, mut ended: Ended, elapsed: Option<Duration>) {
+    if let Ended::Failure(failure) = ended
+        && failure.weighs_by_wait()
+    {
+        let waited = elapsed.or_else(|| age(&branch.inner, mark, started));
+        ended = branch.inner.weighed_by_wait(failure, waited, mark.right());
+    }
     let took = Took::new(elapsed, started, branch.inner.timing);
     branch.record(&End { mark, ended, took });
 }

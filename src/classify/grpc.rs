@@ -22,7 +22,7 @@ use http_body::Body;
 use super::timeout::{outcome_of_any, readiness_outcome_of_any};
 use super::{BodyClassifier, Classifier};
 use crate::error::Rejected;
-use crate::outcome::{Failure, FailureKind, Outcome};
+use crate::outcome::{CallerDeadline, Failure, FailureKind, Outcome};
 pub use code::GrpcCode;
 
 /// Judges gRPC calls by their status.
@@ -30,7 +30,7 @@ pub use code::GrpcCode;
 /// | status | outcome |
 /// |---|---|
 /// | 0 OK | success |
-/// | 4 `DEADLINE_EXCEEDED` | timeout, weight 0.5 |
+/// | 4 `DEADLINE_EXCEEDED` | timeout, weight 0.5; in proportion if the request has a `grpc-timeout` |
 /// | 2 UNKNOWN, 8 `RESOURCE_EXHAUSTED`, 13 INTERNAL, 14 UNAVAILABLE, 15 `DATA_LOSS` | failure, weight 1.0 |
 /// | 1 CANCELLED | ignored |
 /// | 3, 5, 6, 7, 9, 10, 11, 12, 16 | success: the service did its job, the fault was the caller's |
@@ -38,6 +38,9 @@ pub use code::GrpcCode;
 /// | a response of a breaker inside, with [`Rejected`] in its extensions | ignored |
 ///
 /// [`status`](Self::status) changes the outcome of a status.
+///
+/// A caller who sets a short `grpc-timeout` says little about the service. Therefore `DEADLINE_EXCEEDED`, HTTP status 504
+/// and tonic's own timeout weigh in proportion to the wait if the request has the header, see [`Failure::deadline`].
 ///
 /// The server can ask for a delay with `grpc-retry-pushback-ms`, in milliseconds ([gRFC A6]). The failure keeps the
 /// delay. A negative or malformed value asks for no retry at all, so the failure has no delay.
@@ -117,10 +120,19 @@ impl GrpcClassifier {
         self
     }
 
+    /// Returns the outcome that [`status`](Self::status) set for the code.
+    fn changed(&self, code: GrpcCode) -> Option<Outcome> {
+        self.changed.as_ref().and_then(|changed| changed[code.index()])
+    }
+
     /// Judges a status. `beside` are the headers or the trailers that contained the status, and may have a delay.
-    fn judge(&self, code: GrpcCode, beside: &HeaderMap) -> Outcome {
-        let changed = self.changed.as_ref().and_then(|changed| changed[code.index()]);
-        match changed.unwrap_or_else(|| code.outcome()) {
+    fn judge(&self, call: GrpcCall, code: GrpcCode, beside: &HeaderMap) -> Outcome {
+        self.judge_as(code, call.deadline_passed(code).unwrap_or_else(|| code.outcome()), beside)
+    }
+
+    /// Judges a status whose outcome is `otherwise` unless the user has changed it.
+    fn judge_as(&self, code: GrpcCode, otherwise: Outcome, beside: &HeaderMap) -> Outcome {
+        match self.changed(code).unwrap_or(otherwise) {
             Outcome::Failure(failure) if failure.retry_after().is_none() => {
                 self.retry_after(beside).map_or(failure, |after| failure.with_retry_after(after)).into()
             }
@@ -143,52 +155,88 @@ impl GrpcClassifier {
     }
 
     /// Judges a head. Returns `None` if the trailers decide.
-    fn head<B>(&self, is_grpc: bool, response: &Response<B>) -> Option<Outcome> {
+    fn head<B>(&self, call: GrpcCall, response: &Response<B>) -> Option<Outcome> {
         // A breaker inside rejected the call, so the response says nothing about the service.
         if response.extensions().get::<Rejected>().is_some() {
             return Some(Outcome::Ignored);
         }
         let headers = response.headers();
         if let Some(code) = GrpcCode::of(headers) {
-            return Some(self.judge(code, headers));
+            return Some(self.judge(call, code, headers));
         }
         let status = response.status();
-        match (is_grpc, status) {
+        match (call.is_grpc, status) {
             (true, StatusCode::OK) if is_grpc_answer(headers) => None,
-            (true, status) => Some(self.judge(GrpcCode::of_http(status), headers)),
+            (true, StatusCode::GATEWAY_TIMEOUT) => {
+                let code = GrpcCode::of_http(status);
+                let otherwise = call.deadline_passed(GrpcCode::DeadlineExceeded).unwrap_or_else(|| code.outcome());
+                Some(self.judge_as(code, otherwise, headers))
+            }
+            (true, status) => Some(self.judge(call, GrpcCode::of_http(status), headers)),
             (false, status) if status.is_server_error() => Some(Outcome::failure()),
             (false, _) => Some(Outcome::Success),
         }
     }
 
-    fn error<E: 'static>(&self, error: &E) -> Outcome {
+    fn error<E: 'static>(&self, call: GrpcCall, error: &E) -> Outcome {
         #[cfg(feature = "tonic")]
         if self.knows_tonic {
-            return tonic::outcome_of_any(self, error);
+            return tonic::outcome_of_any(self, call, error);
         }
+        let _ = call;
         outcome_of_any(error)
     }
 }
 
-impl<ReqB, B, Err: 'static> Classifier<Request<ReqB>, Response<B>, Err> for GrpcClassifier {
+/// The data of a request that [`GrpcClassifier`] needs: its protocol and the deadline of its caller.
+#[derive(Debug, Clone, Copy)]
+pub struct GrpcCall {
     /// True if the request was gRPC.
-    type Call = bool;
+    is_grpc: bool,
+    deadline: CallerDeadline,
+}
 
-    fn start(&self, request: &Request<ReqB>) -> bool {
-        is_grpc_message(request.headers())
+impl GrpcCall {
+    /// No request, as for an error of readiness.
+    #[cfg(feature = "tonic")]
+    const NONE: Self = Self { is_grpc: false, deadline: CallerDeadline::NONE };
+
+    fn of(headers: &HeaderMap) -> Self {
+        let deadline = headers.get(TIMEOUT).and_then(timeout_of).map_or(CallerDeadline::NONE, CallerDeadline::new);
+        Self { is_grpc: is_grpc_message(headers), deadline }
     }
 
-    fn finish(&self, is_grpc: bool, result: Result<&Response<B>, &Err>, _: Duration) -> Outcome {
+    /// Returns the outcome of a call that the deadline of its caller ended, if the caller set one and the code says so.
+    fn deadline_passed(self, code: GrpcCode) -> Option<Outcome> {
+        let deadline = self.deadline.get()?;
+        (code == GrpcCode::DeadlineExceeded).then_some(Outcome::deadline(deadline))
+    }
+
+    /// Returns the outcome of a timeout of the transport, which is the caller's or that of the stack's owner.
+    #[cfg(feature = "tonic")]
+    fn timer_fired(self) -> Outcome {
+        self.deadline.get().map_or(Outcome::timeout(), |deadline| Failure::deadline(deadline).by_timer().into())
+    }
+}
+
+impl<ReqB, B, Err: 'static> Classifier<Request<ReqB>, Response<B>, Err> for GrpcClassifier {
+    type Call = GrpcCall;
+
+    fn start(&self, request: &Request<ReqB>) -> GrpcCall {
+        GrpcCall::of(request.headers())
+    }
+
+    fn finish(&self, call: GrpcCall, result: Result<&Response<B>, &Err>, _: Duration) -> Outcome {
         match result {
-            Ok(response) => self.head(is_grpc, response).unwrap_or(Outcome::Success),
-            Err(error) => self.error(error),
+            Ok(response) => self.head(call, response).unwrap_or(Outcome::Success),
+            Err(error) => self.error(call, error),
         }
     }
 
     fn ready_error(&self, error: &Err) -> Outcome {
         #[cfg(feature = "tonic")]
         if self.knows_tonic {
-            return super::timeout::not_ready(tonic::outcome_of_any(self, error));
+            return super::timeout::not_ready(tonic::outcome_of_any(self, GrpcCall::NONE, error));
         }
         readiness_outcome_of_any(error)
     }
@@ -199,19 +247,19 @@ where
     B: Body<Error: 'static>,
     Err: 'static,
 {
-    fn head(&self, is_grpc: &mut bool, response: &Response<B>, _: Duration) -> Option<Outcome> {
-        Self::head(self, *is_grpc, response)
+    fn head(&self, call: &mut GrpcCall, response: &Response<B>, _: Duration) -> Option<Outcome> {
+        Self::head(self, *call, response)
     }
 
-    fn end(&self, _: bool, trailers: Option<&HeaderMap>, _: Duration) -> Outcome {
+    fn end(&self, call: GrpcCall, trailers: Option<&HeaderMap>, _: Duration) -> Outcome {
         let status = trailers.and_then(|trailers| Some((GrpcCode::of(trailers)?, trailers)));
-        status.map_or(NO_STATUS, |(code, trailers)| self.judge(code, trailers))
+        status.map_or(NO_STATUS, |(code, trailers)| self.judge(call, code, trailers))
     }
 
     /// Judges an error of the body, which is always a failure, because a caller who cancels the stream does not read on
     /// and sees no error.
-    fn body_error(&self, _: bool, error: &B::Error, _: Duration) -> Outcome {
-        let outcome = self.error(error);
+    fn body_error(&self, call: GrpcCall, error: &B::Error, _: Duration) -> Outcome {
+        let outcome = self.error(call, error);
         if outcome.as_failure().is_some() { outcome } else { Outcome::failure() }
     }
 }
@@ -243,6 +291,24 @@ fn is_grpc_answer(headers: &HeaderMap) -> bool {
     !headers.contains_key(CONTENT_TYPE) || is_grpc_message(headers) || is_grpc_web(headers)
 }
 
+/// Parses a `grpc-timeout`: at most eight digits and a unit. Any other value sets no deadline, as in tonic.
+fn timeout_of(value: &HeaderValue) -> Option<Duration> {
+    let (unit, digits) = value.as_bytes().split_last()?;
+    let is_number = (1..=8).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+    let number: u64 = std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()?;
+    match unit {
+        b'H' => Some(Duration::from_secs(number * 3_600)),
+        b'M' => Some(Duration::from_secs(number * 60)),
+        b'S' => Some(Duration::from_secs(number)),
+        b'm' => Some(Duration::from_millis(number)),
+        b'u' => Some(Duration::from_micros(number)),
+        b'n' => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
+const TIMEOUT: &str = "grpc-timeout";
+
 const GRPC: &[u8] = b"application/grpc";
 const GRPC_WEB: &[u8] = b"application/grpc-web";
 const GRPC_WEB_TEXT: &[u8] = b"application/grpc-web-text";
@@ -251,3 +317,31 @@ const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// The outcome of a body that ended without a `grpc-status`.
 const NO_STATUS: Outcome = Outcome::Failure(Failure::hard().with_kind(FailureKind::Named("grpc_no_status")));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_of_the_caller_is_parsed_as_the_protocol_says() {
+        for (value, expected) in [
+            ("0m", Some(Duration::ZERO)),
+            ("1m", Some(Duration::from_millis(1))),
+            ("250u", Some(Duration::from_micros(250))),
+            ("99999999n", Some(Duration::from_nanos(99_999_999))),
+            ("2S", Some(Duration::from_secs(2))),
+            ("3M", Some(Duration::from_secs(180))),
+            ("99999999H", Some(Duration::from_secs(99_999_999 * 3_600))),
+            ("100000000n", None),
+            ("m", None),
+            ("", None),
+            ("5", None),
+            ("5s", None),
+            ("-5m", None),
+            ("+5m", None),
+            ("5 m", None),
+        ] {
+            assert_eq!(timeout_of(&HeaderValue::from_static(value)), expected, "{value:?}");
+        }
+    }
+}

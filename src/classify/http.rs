@@ -119,13 +119,24 @@ impl<U> HttpClassifier<U> {
 
     /// Judges the parts of a response, also for response types other than `http::Response`.
     pub(super) fn judge_head(&self, status: StatusCode, headers: &HeaderMap, extensions: &Extensions) -> Outcome {
+        self.judge_head_as(status, by_default(status), headers, extensions)
+    }
+
+    /// Judges a status whose outcome is `otherwise` unless the user has changed it.
+    pub(super) fn judge_head_as(
+        &self,
+        status: StatusCode,
+        otherwise: Outcome,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Outcome {
         // A breaker inside rejected the call, so the response says nothing about the service.
         if extensions.get::<Rejected>().is_some() {
             return Outcome::Ignored;
         }
         let overrides = self.overrides.as_deref().unwrap_or_default();
         let chosen = overrides.iter().find_map(|(other, outcome)| (*other == status).then_some(*outcome));
-        match chosen.unwrap_or_else(|| by_default(status)) {
+        match chosen.unwrap_or(otherwise) {
             Outcome::Failure(failure) if failure.retry_after().is_none() => match retry_after(headers) {
                 Some(after) => failure.with_retry_after(after).into(),
                 None => failure.into(),

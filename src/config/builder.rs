@@ -187,13 +187,14 @@ impl ConfigBuilder {
 
     /// Counts a call that is dropped this long after it began as a failure of weight 0.5. Default: 1 s.
     ///
-    /// Range: 0 to 365 days. Keep it below every timeout outside the breaker, or those hide every hang from it.
+    /// Range: 0 to 365 days. Keep it below every timeout outside the breaker, or those hide every hang from it. A shorter
+    /// deadline that the caller set for the call itself weighs in proportion, see [`Failure::deadline`](crate::Failure::deadline).
     pub const fn cancelled_counts_after(mut self, duration: Duration) -> Self {
         self.config.cancelled_counts_after = Some(duration);
         self
     }
 
-    /// Never counts a dropped call. A service that hangs is then only seen by a timeout inside the breaker.
+    /// Never counts a dropped call, nor a deadline that the caller set for the call itself. A service that hangs is then only seen by a timeout inside the breaker.
     pub const fn cancelled_never_counts(mut self) -> Self {
         self.config.cancelled_counts_after = None;
         self

@@ -12,16 +12,16 @@ use prost::Message;
 use tonic_types::{RetryInfo, pb};
 
 use super::super::timeout;
-use super::{GrpcClassifier, GrpcCode};
+use super::{GrpcCall, GrpcClassifier, GrpcCode};
 use crate::error::{BoxError, Error};
 use crate::outcome::Outcome;
 
 /// Judges an error of any type, because `BoxError` and `()` do not implement `Error`.
-pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, error: &E) -> Outcome {
+pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, call: GrpcCall, error: &E) -> Outcome {
     let Some(error) = as_error(error) else { return timeout::outcome_of_any(error) };
     // The cause decides first, because tonic turns its own timeout into CANCELLED and a rejection into UNKNOWN.
     if find::<TimeoutExpired>(error).is_some() {
-        return Outcome::timeout();
+        return call.timer_fired();
     }
     if let Some(outcome) = timeout::known(error) {
         return outcome;
@@ -30,7 +30,7 @@ pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, error: &E)
     let mut beside = HeaderMap::new();
     // Metadata that do not fit into headers are dropped, because the code alone is enough for a judgement.
     drop(status.add_header(&mut beside));
-    classifier.judge(GrpcCode::from(status.code()), &beside)
+    classifier.judge(call, GrpcCode::from(status.code()), &beside)
 }
 
 /// Reads the delay of `google.rpc.RetryInfo` in `grpc-status-details-bin`.
