@@ -149,6 +149,9 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     /// Ends the call as cancelled after it waited for so long, if it did, unless it has been judged.
     pub(crate) fn cancel(&mut self, waited: Option<Duration>) {
         let Some(call) = self.call.take() else { return };
+        if self.classifier.cancelled_never_counts() {
+            return self.permit.cancel(None);
+        }
         match self.classifier.cancelled(call, waited.unwrap_or(Duration::ZERO)) {
             Some(outcome) => self.permit.tell(outcome, self.permit.measured()),
             None => self.permit.cancel(waited),
@@ -199,6 +202,8 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Drop for Flight<C, Req, Res, E
             let outcome = self.classifier.panicked(call);
             let elapsed = self.permit.measured();
             self.permit.tell(outcome, elapsed);
+        } else if self.classifier.cancelled_never_counts() {
+            self.permit.cancel(None);
         } else if let Some(age) = self.permit.age() {
             // Without a judgement of the classifier, the permit's own drop decides.
             if let Some(outcome) = self.classifier.cancelled(call, age) {

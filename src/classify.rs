@@ -106,6 +106,17 @@ pub trait Classifier<Req, Res, Err> {
         None
     }
 
+    /// Returns true if a caller who goes away never says anything about the service. Default: false.
+    ///
+    /// With `true`, a dropped call is neutral however long it had waited, [`cancelled`](Self::cancelled) is not called, and
+    /// a wait for `poll_ready` that is given up does not count. For the handlers of a server, whose callers are browsers and
+    /// clients that stop by themselves. It is [`cancelled_never_counts`] for one layer instead of the whole circuit.
+    ///
+    /// [`cancelled_never_counts`]: crate::config::ConfigBuilder::cancelled_never_counts
+    fn cancelled_never_counts(&self) -> bool {
+        false
+    }
+
     /// Returns the outcome of a call that panicked. Default: a hard failure.
     #[expect(unused_variables, reason = "a name for the documentation")]
     fn panicked(&self, call: Self::Call) -> Outcome {

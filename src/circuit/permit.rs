@@ -169,8 +169,7 @@ impl Permit {
         self.branch.inner.now()
     }
 
-    /// Tells that the call was dropped after it waited for so long, if it did.
-    #[cfg(feature = "http")]
+    /// Records that the call was dropped after it waited for so long, if it did.
     pub(crate) fn cancel(&mut self, waited: Option<Duration>) {
         let elapsed = self.measured();
         let mark = std::mem::replace(&mut self.mark, Mark::RECORDED);

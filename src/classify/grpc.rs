@@ -25,7 +25,7 @@ use crate::error::Rejected;
 use crate::outcome::{CallerDeadline, Failure, FailureKind, Outcome};
 pub use code::GrpcCode;
 
-/// Judges gRPC calls by their status.
+/// Judges gRPC calls by their status. For the services of a server, use [`for_handlers`](Self::for_handlers).
 ///
 /// | status | outcome |
 /// |---|---|
@@ -80,6 +80,8 @@ pub struct GrpcClassifier {
     /// The table is behind a pointer, because each call clones the classifier. Without a change there is no table,
     /// because threads would contend for its count of references.
     changed: Option<Arc<[Option<Outcome>; GrpcCode::COUNT]>>,
+    /// True if the calls are those of a server's own handlers.
+    of_handlers: bool,
     #[cfg(feature = "tonic")]
     knows_tonic: bool,
 }
@@ -90,6 +92,21 @@ impl GrpcClassifier {
     pub const fn new() -> Self {
         Self {
             changed: None,
+            of_handlers: false,
+            #[cfg(feature = "tonic")]
+            knows_tonic: false,
+        }
+    }
+
+    /// Returns the same classifier for a layer around the services of a server, where a client that goes away never counts.
+    ///
+    /// A client that resets its stream, or whose deadline passes in the server, drops the call. In a server such a drop says
+    /// nothing about the handler. Therefore a handler that hangs is noticed only by a timeout below the breaker.
+    #[must_use]
+    pub const fn for_handlers() -> Self {
+        Self {
+            changed: None,
+            of_handlers: true,
             #[cfg(feature = "tonic")]
             knows_tonic: false,
         }
@@ -106,7 +123,7 @@ impl GrpcClassifier {
     #[cfg(feature = "tonic")]
     #[must_use]
     pub const fn tonic() -> Self {
-        Self { changed: None, knows_tonic: true }
+        Self { changed: None, of_handlers: false, knows_tonic: true }
     }
 
     /// Sets the outcome of a status, in headers, in trailers or in an error. The code is a [`GrpcCode`], or with the
@@ -239,6 +256,10 @@ impl<ReqB, B, Err: 'static> Classifier<Request<ReqB>, Response<B>, Err> for Grpc
             return super::timeout::not_ready(tonic::outcome_of_any(self, GrpcCall::NONE, error));
         }
         readiness_outcome_of_any(error)
+    }
+
+    fn cancelled_never_counts(&self) -> bool {
+        self.of_handlers
     }
 }
 

@@ -20,7 +20,7 @@ use crate::outcome::{Failure, FailureKind, Outcome, Weight};
 pub use body::{BodyError, BoxedBodyError, PlainBodyError};
 use retry_after::retry_after;
 
-/// Judges HTTP responses by their status, for servers and clients alike.
+/// Judges HTTP responses by their status. For the handlers of a server, use [`for_handlers`](Self::for_handlers).
 ///
 /// | response | outcome |
 /// |---|---|
@@ -66,6 +66,8 @@ pub struct HttpClassifier<U = AtHeaders> {
     /// The outcomes that [`status`](HttpClassifier::status) changed. `None` without a change, because each call clones
     /// the classifier and would count a reference.
     overrides: Option<Arc<[(StatusCode, Outcome)]>>,
+    /// True if the calls are those of a server's own handlers.
+    of_handlers: bool,
     until: PhantomData<fn() -> U>,
 }
 
@@ -85,7 +87,29 @@ impl HttpClassifier {
     /// Returns a classifier with the outcomes of the table above, which judges at the headers.
     #[must_use]
     pub const fn new() -> Self {
-        Self { overrides: None, until: PhantomData }
+        Self { overrides: None, of_handlers: false, until: PhantomData }
+    }
+
+    /// Returns the same classifier for a layer around the handlers of a server, where a client that goes away never counts.
+    ///
+    /// In a client, a call that is dropped after [`cancelled_counts_after`] is probably a timeout. In a server, the same
+    /// drop is a user who pressed "stop", and says nothing about the handler. Therefore a handler that hangs is noticed only
+    /// by a timeout below the breaker, such as the `TimeoutLayer` of tower-http.
+    ///
+    /// ```
+    /// use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, classify::HttpClassifier, rejection::HttpRejection};
+    ///
+    /// let circuit = Circuit::new(Config::new("warehouse")?);
+    /// let layer = CircuitBreakerLayer::new(&circuit)
+    ///     .classifier(HttpClassifier::for_handlers())
+    ///     .rejection(HttpRejection::new());
+    /// # Ok::<(), tower_circuit_breaker::config::ConfigError>(())
+    /// ```
+    ///
+    /// [`cancelled_counts_after`]: crate::config::ConfigBuilder::cancelled_counts_after
+    #[must_use]
+    pub const fn for_handlers() -> Self {
+        Self { overrides: None, of_handlers: true, until: PhantomData }
     }
 
     /// Waits for the end of the body if the headers are a success. Requires a layer with `.tracked_bodies()`, because
@@ -97,7 +121,7 @@ impl HttpClassifier {
     /// [`BoxError`](crate::BoxError).
     #[must_use]
     pub fn until_end_of_body<M>(self) -> HttpClassifier<AtEndOfBody<M>> {
-        HttpClassifier { overrides: self.overrides, until: PhantomData }
+        HttpClassifier { overrides: self.overrides, of_handlers: self.of_handlers, until: PhantomData }
     }
 }
 
@@ -174,6 +198,10 @@ impl<U, Req, B, Err: 'static> Classifier<Req, Response<B>, Err> for HttpClassifi
     fn ready_error(&self, error: &Err) -> Outcome {
         readiness_outcome_of_any(error)
     }
+
+    fn cancelled_never_counts(&self) -> bool {
+        self.of_handlers
+    }
 }
 
 impl Default for HttpClassifier {
@@ -185,6 +213,6 @@ impl Default for HttpClassifier {
 // Written by hand, because a derive would require `Clone` of the mark `U`.
 impl<U> Clone for HttpClassifier<U> {
     fn clone(&self) -> Self {
-        Self { overrides: self.overrides.clone(), until: PhantomData }
+        Self { overrides: self.overrides.clone(), of_handlers: self.of_handlers, until: PhantomData }
     }
 }

@@ -51,7 +51,7 @@ use problem::{Detail, problem, sentence};
 ///
 /// # async fn orders(_: Request<()>) -> Result<Response<String>, std::convert::Infallible> { Ok(Response::default()) }
 /// let circuit = Circuit::new(Config::new("orders")?);
-/// let layer = CircuitBreakerLayer::new(&circuit).classifier(HttpClassifier::new()).rejection(HttpRejection::new());
+/// let layer = CircuitBreakerLayer::new(&circuit).classifier(HttpClassifier::for_handlers()).rejection(HttpRejection::new());
 /// # fn usable(_: impl tower::Service<Request<()>>) {}
 /// # usable(tower::Layer::layer(&layer, tower::service_fn(orders)));
 /// # Ok::<(), tower_circuit_breaker::config::ConfigError>(())
