@@ -113,7 +113,7 @@ impl Failure {
     }
 
     /// Says that a timer of this process ended the call, which may also have been a timer of the stack's owner.
-    #[cfg(feature = "http")]
+    #[cfg(any(feature = "tonic", feature = "reqwest"))]
     pub(crate) const fn by_timer(mut self) -> Self {
         self.timer = true;
         self

@@ -19,7 +19,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 
-use super::timeout::{outcome_of_any, readiness_outcome_of_any};
+use super::http::not_processed::outcome_of_any;
+use super::timeout::not_ready;
 use super::{BodyClassifier, Classifier};
 use crate::error::Rejected;
 use crate::outcome::{CallerDeadline, Failure, FailureKind, Outcome};
@@ -37,7 +38,10 @@ pub use code::GrpcCode;
 /// | not a status: garbage, or above 16 | as 2 UNKNOWN |
 /// | a response of a breaker inside, with [`Rejected`] in its extensions | ignored |
 ///
-/// [`status`](Self::status) changes the outcome of a status.
+/// [`status`](Self::status) changes the outcome of a status, wherever the status comes from: headers, trailers, an error,
+/// or an end without a status that gRPC translates into one. A timeout of the stack is judged like `DEADLINE_EXCEEDED`.
+/// HTTP/2 `REFUSED_STREAM`, and GOAWAY before the request was processed, weigh 0.5 with the kind `not_processed`, unless
+/// UNAVAILABLE is changed. A body that ends without a status is judged like UNKNOWN.
 ///
 /// A caller who sets a short `grpc-timeout` says little about the service. Therefore `DEADLINE_EXCEEDED`, HTTP status 504
 /// and tonic's own timeout weigh in proportion to the wait if the request has the header, see [`Failure::deadline`].
@@ -126,7 +130,7 @@ impl GrpcClassifier {
         Self { changed: None, of_handlers: false, knows_tonic: true }
     }
 
-    /// Sets the outcome of a status, in headers, in trailers or in an error. The code is a [`GrpcCode`], or with the
+    /// Sets the outcome of a status, wherever the status comes from. The code is a [`GrpcCode`], or with the
     /// feature `tonic` a `tonic::Code`.
     ///
     /// A failure without a `retry_after` of its own takes the delay of the server's pushback, if the response has one.
@@ -195,14 +199,33 @@ impl GrpcClassifier {
         }
     }
 
-    fn error<E: 'static>(&self, call: GrpcCall, error: &E) -> Outcome {
+    fn error<E: 'static>(&self, origin: Origin, error: &E) -> Outcome {
         #[cfg(feature = "tonic")]
         if self.knows_tonic {
-            return tonic::outcome_of_any(self, call, error);
+            return tonic::outcome_of_any(self, origin, error);
         }
-        let _ = call;
-        outcome_of_any(error)
+        let _ = origin;
+        self.transport(outcome_of_any(error))
     }
+
+    /// Applies the changes of the user to an outcome of the transport, which gRPC translates into a status.
+    fn transport(&self, outcome: Outcome) -> Outcome {
+        let code = match outcome.as_failure().map(Failure::kind) {
+            Some(FailureKind::Timeout | FailureKind::Deadline) => GrpcCode::DeadlineExceeded,
+            Some(FailureKind::Named(_)) => GrpcCode::Unavailable,
+            Some(_) | None => return outcome,
+        };
+        self.changed(code).unwrap_or(outcome)
+    }
+}
+
+/// The place where an error showed.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(feature = "tonic"), expect(dead_code, reason = "only tonic's errors depend on the call"))]
+enum Origin {
+    Readiness,
+    Call(GrpcCall),
+    Body(GrpcCall),
 }
 
 /// The data of a request that [`GrpcClassifier`] needs: its protocol and the deadline of its caller.
@@ -214,10 +237,6 @@ pub struct GrpcCall {
 }
 
 impl GrpcCall {
-    /// No request, as for an error of readiness.
-    #[cfg(feature = "tonic")]
-    const NONE: Self = Self { is_grpc: false, deadline: CallerDeadline::NONE };
-
     fn of(headers: &HeaderMap) -> Self {
         let deadline = headers.get(TIMEOUT).and_then(timeout_of).map_or(CallerDeadline::NONE, CallerDeadline::new);
         Self { is_grpc: is_grpc_message(headers), deadline }
@@ -246,16 +265,12 @@ impl<ReqB, B, Err: 'static> Classifier<Request<ReqB>, Response<B>, Err> for Grpc
     fn finish(&self, call: GrpcCall, result: Result<&Response<B>, &Err>, _: Duration) -> Outcome {
         match result {
             Ok(response) => self.head(call, response).unwrap_or(Outcome::Success),
-            Err(error) => self.error(call, error),
+            Err(error) => self.error(Origin::Call(call), error),
         }
     }
 
     fn ready_error(&self, error: &Err) -> Outcome {
-        #[cfg(feature = "tonic")]
-        if self.knows_tonic {
-            return super::timeout::not_ready(tonic::outcome_of_any(self, GrpcCall::NONE, error));
-        }
-        readiness_outcome_of_any(error)
+        not_ready(self.error(Origin::Readiness, error))
     }
 
     fn cancelled_never_counts(&self) -> bool {
@@ -274,14 +289,14 @@ where
 
     fn end(&self, call: GrpcCall, trailers: Option<&HeaderMap>, _: Duration) -> Outcome {
         let status = trailers.and_then(|trailers| Some((GrpcCode::of(trailers)?, trailers)));
-        status.map_or(NO_STATUS, |(code, trailers)| self.judge(call, code, trailers))
+        let no_status = || self.changed(GrpcCode::Unknown).unwrap_or(NO_STATUS);
+        status.map_or_else(no_status, |(code, trailers)| self.judge(call, code, trailers))
     }
 
-    /// Judges an error of the body, which is always a failure, because a caller who cancels the stream does not read on
-    /// and sees no error.
+    /// Judges an error of the body. Also a status such as CANCELLED is a failure, unless the user has changed the status,
+    /// because a caller who cancels the stream does not read on and sees no error.
     fn body_error(&self, call: GrpcCall, error: &B::Error, _: Duration) -> Outcome {
-        let outcome = self.error(call, error);
-        if outcome.as_failure().is_some() { outcome } else { Outcome::failure() }
+        self.error(Origin::Body(call), error)
     }
 }
 

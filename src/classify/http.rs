@@ -5,6 +5,7 @@
 //! minutes.
 
 mod body;
+pub(super) mod not_processed;
 mod retry_after;
 
 use std::marker::PhantomData;
@@ -14,10 +15,11 @@ use std::time::Duration;
 use http::{Extensions, HeaderMap, Response, StatusCode};
 
 use super::Classifier;
-use super::timeout::{outcome_of_any, readiness_outcome_of_any};
+use super::timeout::not_ready;
 use crate::error::Rejected;
 use crate::outcome::{Failure, FailureKind, Outcome, Weight};
 pub use body::{BodyError, BoxedBodyError, PlainBodyError};
+use not_processed::outcome_of_any;
 use retry_after::retry_after;
 
 /// Judges HTTP responses by their status. For the handlers of a server, use [`for_handlers`](Self::for_handlers).
@@ -29,7 +31,8 @@ use retry_after::retry_after;
 /// | 429 | weight 0.5, kind `http_429` |
 /// | other 4xx, and everything below | a success of the service |
 /// | a response of a breaker inside, with [`Rejected`] in its extensions | ignored |
-/// | an error instead of a response | as [`outcome_of`](super::outcome_of) judges it: 1.0, a timeout 0.5 |
+/// | HTTP/2 `REFUSED_STREAM`, or GOAWAY before the request was processed, in a boxed error | weight 0.5, kind `not_processed` |
+/// | any other error instead of a response | as [`outcome_of`](super::outcome_of) judges it: 1.0, a timeout 0.5 |
 ///
 /// [`status`](Self::status) changes the outcome of a status.
 ///
@@ -196,7 +199,7 @@ impl<U, Req, B, Err: 'static> Classifier<Req, Response<B>, Err> for HttpClassifi
     }
 
     fn ready_error(&self, error: &Err) -> Outcome {
-        readiness_outcome_of_any(error)
+        not_ready(outcome_of_any(error))
     }
 
     fn cancelled_never_counts(&self) -> bool {

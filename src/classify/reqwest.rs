@@ -13,7 +13,8 @@ use http::{Extensions, HeaderMap, Response, StatusCode};
 use http_body::Body;
 use reqwest::Request;
 
-use super::timeout::{not_ready, outcome_of, outcome_of_any};
+use super::http::not_processed::not_processed;
+use super::timeout::{find, known, not_ready, outcome_of_any};
 use super::{BodyClassifier, Classifier, HttpClassifier};
 use crate::error::{BoxError, Error};
 use crate::outcome::{Failure, Outcome};
@@ -30,6 +31,7 @@ use crate::outcome::{Failure, Outcome};
 /// | `is_builder()`: the request is invalid, for example its URL has no host | ignored: the request was never sent |
 /// | `is_redirect()`: the redirect policy stopped | ignored: the policy is the caller's |
 /// | the body of the request failed while it was sent | ignored: the stream is the caller's |
+/// | HTTP/2 `REFUSED_STREAM`, or GOAWAY before the request was processed | weight 0.5, kind `not_processed` |
 /// | everything else: refused, reset, no DNS, TLS, an incomplete body, `is_decode()` | a hard failure |
 ///
 /// A caller who sets a short `Request::timeout` says little about the service, so that such a timeout weighs in proportion
@@ -134,11 +136,8 @@ impl ReqwestClassifier {
     }
 
     fn error_within(&self, deadline: Option<Duration>, error: &(dyn StdError + 'static)) -> Outcome {
-        let outcome = outcome_of(error);
-        if outcome != Outcome::failure() {
-            return outcome;
-        }
-        find(error).map_or(outcome, |error| self.reqwest_error(deadline, error))
+        let known = known(error).or_else(|| not_processed(error));
+        known.or_else(|| Some(self.reqwest_error(deadline, find(error)?))).unwrap_or(Outcome::failure())
     }
 
     fn reqwest_error(&self, deadline: Option<Duration>, error: &reqwest::Error) -> Outcome {
@@ -253,22 +252,6 @@ fn deadline_of<Req: 'static>(request: &Req) -> Option<Duration> {
     *copy.uri_mut() = http::Uri::from_static("http://localhost/");
     *copy.extensions_mut() = request.extensions().clone();
     Request::try_from(copy).ok()?.timeout().copied()
-}
-
-/// Searches an error and its sources for reqwest's error.
-fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a reqwest::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(error) = error.downcast_ref() {
-            return Some(error);
-        }
-        // The `source` of an `io::Error` skips the error that it wraps.
-        if let Some(wrapped) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            return find(wrapped);
-        }
-        next = error.source();
-    }
-    None
 }
 
 /// Returns true if a request broke off because its own body failed. Below an error of sending, `is_body` is true for no

@@ -2,6 +2,7 @@
 
 mod deadlines;
 mod errors;
+mod overrides;
 mod rejections;
 mod waits;
 
