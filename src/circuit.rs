@@ -220,7 +220,12 @@ impl Circuit {
         Branch::reject_as_of(&self.root, found)
     }
 
-    /// Records an error of the inner service's `poll_ready`, as a call that failed: while closed in the window, past the
+    /// Returns the time, by the circuit's clock.
+    pub(crate) fn now(&self) -> Tick {
+        self.inner().now()
+    }
+
+    /// Records an error of the inner service's `poll_ready`, or a wait for it in vain, as a call that failed: while closed in the window, past the
     /// deadline or half-open as a probe.
     pub(crate) fn record_ready_error(&self, outcome: Outcome) {
         // No call was made: one that would be rejected must not be counted as such.

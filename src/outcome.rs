@@ -220,7 +220,7 @@ pub enum FailureKind {
     Cancelled,
     /// The call panicked.
     Panicked,
-    /// The inner service's `poll_ready` failed.
+    /// The inner service's `poll_ready` failed, or its caller waited in vain.
     NotReady,
     /// A kind of your own, such as `"http_503"`. It becomes a metric label: keep their number small.
     Named(&'static str),

@@ -198,11 +198,6 @@ impl Circuit {
         self.inner().load().era() > super::inner::FIRST_ERA || self.totals().failures > 0
     }
 
-    /// Returns the tick that it is by the circuit's clock.
-    pub(crate) fn now(&self) -> Tick {
-        self.inner().now()
-    }
-
     /// Returns the transitions that began a later era than `era`, oldest first, and how many more there were that are forgotten.
     pub(crate) fn transitions_since(&self, era: u64) -> (Vec<Transition>, u64) {
         let inner = self.inner();

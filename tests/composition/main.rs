@@ -18,3 +18,4 @@ mod sizes;
 mod stacks;
 mod timeouts;
 mod types;
+mod unready;
