@@ -12,9 +12,10 @@ use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTE
 use http::{Method, Request, Response, StatusCode};
 
 use super::Rejection;
+use super::sentence::{Detail, sentence};
 use crate::error::Rejected;
 use accept::Form;
-use problem::{Detail, problem, sentence};
+use problem::problem;
 
 /// Rejections as HTTP responses. The errors of the service stay unchanged.
 ///
@@ -153,7 +154,7 @@ pub(super) fn unavailable<B>(rejected: Rejected, body: B) -> Response<B> {
 
 /// Returns the wait for `Retry-After` in whole seconds. Rounded up, because an earlier retry would be rejected again,
 /// and at least 1, because 0 would ask for a retry at once.
-fn seconds(wait: Duration) -> u64 {
+pub(super) fn seconds(wait: Duration) -> u64 {
     wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
