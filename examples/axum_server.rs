@@ -44,7 +44,11 @@ async fn main() -> Result<(), BoxError> {
     let warehouse = Arc::new(Warehouse::default());
     let app = Router::new()
         .route("/stock", get(stock))
-        .layer(CircuitBreakerLayer::new(&circuit).classifier(HttpClassifier::new()).rejection(HttpRejection::new()))
+        .layer(
+            CircuitBreakerLayer::new(&circuit)
+                .classifier(HttpClassifier::for_handlers())
+                .rejection(HttpRejection::new()),
+        )
         // After the layer, so that it is outside: the server's health is no matter of the warehouse's.
         .route("/health", get(|| async { "well" }))
         .with_state(Arc::clone(&warehouse));

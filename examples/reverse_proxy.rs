@@ -22,7 +22,8 @@ use tower_circuit_breaker::{BoxError, Circuit, CircuitBreakerLayer, Config, Open
 
 fn proxy(circuit: &Circuit, upstream: Authority) -> Router {
     let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
-    let breaker = CircuitBreakerLayer::new(circuit).classifier(HttpClassifier::new()).rejection(HttpRejection::new());
+    let breaker =
+        CircuitBreakerLayer::new(circuit).classifier(HttpClassifier::for_handlers()).rejection(HttpRejection::new());
     let stack = ServiceBuilder::new()
         // What is left are the upstream's own errors: the circuit answers for itself.
         .layer(HandleErrorLayer::new(async |error: BoxError| (StatusCode::BAD_GATEWAY, format!("{error}\n"))))

@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let stock = Stock::default();
     let config = Config::builder("stock").consecutive_failures(3).open_for(OpenDuration::fixed(WAIT)).probes(1);
     let layer = CircuitBreakerLayer::new(&Circuit::new(config.build()?))
-        .classifier(GrpcClassifier::new())
+        .classifier(GrpcClassifier::for_handlers())
         .rejection(GrpcRejection::new().with_details());
     let address = serve(stock.clone(), layer).await?;
 

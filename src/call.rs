@@ -162,10 +162,18 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     /// the service, or `None` if it did not wait.
     pub(crate) fn cancel(&mut self, waited: Option<Duration>) {
         let Some(call) = self.call.take() else { return };
+        if self.classifier.cancelled_never_counts() {
+            return self.permit.cancel(None);
+        }
         match self.classifier.cancelled(call, waited.unwrap_or(Duration::ZERO)) {
             Some(outcome) => self.permit.record_in_place(outcome, self.permit.measured()),
             None => self.permit.cancel(waited),
         }
+    }
+
+    /// Records that the call waits, if it has not waited before.
+    pub(crate) fn begin_waiting(&mut self) {
+        self.permit.begin_waiting();
     }
 
     /// Returns the time by the clock of the circuit.
@@ -207,6 +215,8 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Drop for Flight<C, Req, Res, E
             let outcome = self.classifier.panicked(call);
             let elapsed = self.permit.measured();
             self.permit.record_in_place(outcome, elapsed);
+        } else if self.classifier.cancelled_never_counts() {
+            self.permit.cancel(None);
         } else if let Some(age) = self.permit.age() {
             // If the classifier has no judgement on the cancellation, the drop of the permit decides.
             if let Some(outcome) = self.classifier.cancelled(call, age) {

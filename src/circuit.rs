@@ -232,8 +232,13 @@ impl Circuit {
         Branch::reject_as_of(&self.root, found)
     }
 
-    /// Records an error of the inner service's `poll_ready` as a failed call: in the window of a closed circuit, and as
-    /// a probe of a half-open circuit or of one whose open duration has passed.
+    /// Returns the time by the clock of the circuit.
+    pub(crate) fn now(&self) -> Tick {
+        self.inner().now()
+    }
+
+    /// Records an error of the inner service's `poll_ready`, or a wait in vain for it, as a failed call: in the window of a
+    /// closed circuit, and as a probe of a half-open circuit or of one whose open duration has passed.
     pub(crate) fn record_ready_error(&self, outcome: Outcome) {
         // `admit` would count a rejection, but no call was made. So a circuit that would reject is not asked.
         let inner = self.inner();

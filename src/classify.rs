@@ -29,7 +29,7 @@ use crate::outcome::{Failure, FailureKind, Outcome};
 pub use body::BodyClassifier;
 pub use closure::{ErrorClassifier, FnClassifier, ResponseClassifier};
 #[cfg(feature = "http")]
-pub use grpc::{GrpcClassifier, GrpcCode};
+pub use grpc::{GrpcCall, GrpcClassifier, GrpcCode};
 #[cfg(feature = "http")]
 pub(crate) use grpc::{is_grpc_message, is_grpc_web};
 pub use timeout::{DefaultClassifier, outcome_of};
@@ -104,6 +104,17 @@ pub trait Classifier<Req, Res, Err> {
     #[expect(unused_variables, reason = "names for the documentation")]
     fn cancelled(&self, call: Self::Call, elapsed: Duration) -> Option<Outcome> {
         None
+    }
+
+    /// Returns true if a caller who goes away never says anything about the service. Default: false.
+    ///
+    /// With `true`, a dropped call is neutral however long it had waited, [`cancelled`](Self::cancelled) is not called, and
+    /// a wait for `poll_ready` that is given up does not count. For the handlers of a server, whose callers are browsers and
+    /// clients that stop by themselves. It is [`cancelled_never_counts`] for one layer instead of the whole circuit.
+    ///
+    /// [`cancelled_never_counts`]: crate::config::ConfigBuilder::cancelled_never_counts
+    fn cancelled_never_counts(&self) -> bool {
+        false
     }
 
     /// Returns the outcome of a call that panicked. Default: a hard failure.

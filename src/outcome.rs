@@ -32,6 +32,12 @@ impl Outcome {
         Self::Failure(Failure::timeout())
     }
 
+    /// Returns a timeout by a deadline of the caller, see [`Failure::deadline`].
+    #[must_use]
+    pub const fn deadline(deadline: Duration) -> Self {
+        Self::Failure(Failure::deadline(deadline))
+    }
+
     /// Returns the failure, if the outcome is one.
     #[must_use]
     pub const fn as_failure(&self) -> Option<&Failure> {
@@ -65,13 +71,18 @@ pub struct Failure {
     kind: FailureKind,
     retry_after: Option<Duration>,
     trips: bool,
+    /// The deadline of the caller that ended the call, if one did. Then the circuit sets the weight.
+    deadline: CallerDeadline,
+    /// True if a timer of this process fired, and false if the service answered that the deadline had passed.
+    timer: bool,
 }
 
 impl Failure {
     /// Returns a failure of the given weight and of kind [`FailureKind::Error`].
     #[must_use]
     pub const fn new(weight: Weight) -> Self {
-        Self { weight, kind: FailureKind::Error, retry_after: None, trips: false }
+        let deadline = CallerDeadline::NONE;
+        Self { weight, kind: FailureKind::Error, retry_after: None, trips: false, deadline, timer: false }
     }
 
     /// Returns a hard failure, with weight 1.0 and kind [`FailureKind::Error`].
@@ -84,6 +95,54 @@ impl Failure {
     #[must_use]
     pub const fn timeout() -> Self {
         Self::new(Weight::TIMEOUT).with_kind(FailureKind::Timeout)
+    }
+
+    /// Returns a timeout by a deadline that the caller set for this call alone, such as `grpc-timeout`. Its kind is
+    /// [`FailureKind::Deadline`].
+    ///
+    /// A caller who does not wait says little about the service. Therefore the circuit sets the weight when it records
+    /// the failure. With a deadline below
+    /// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after) the weight is
+    /// 0.5 × min(1, waited ÷ `cancelled_counts_after`), and a weight that rounds to zero is an ignored outcome. With a
+    /// longer deadline the weight is 0.5, because that caller would have waited. Where dropped calls never count, the
+    /// outcome is ignored. A probe of a half-open circuit fails only if the weight is 0.5, and otherwise ends without a
+    /// verdict.
+    ///
+    /// The wait counts from the first poll that returned `Pending`, as for a call that is dropped. For a timeout of the
+    /// owner of the stack use [`timeout`](Self::timeout).
+    #[must_use]
+    pub const fn deadline(deadline: Duration) -> Self {
+        Self { deadline: CallerDeadline::new(deadline), ..Self::timeout().with_kind(FailureKind::Deadline) }
+    }
+
+    /// Says that a timer of this process ended the call, which may also have been a timer of the stack's owner.
+    #[cfg(any(feature = "tonic", feature = "reqwest"))]
+    pub(crate) const fn by_timer(mut self) -> Self {
+        self.timer = true;
+        self
+    }
+
+    /// Returns whether the weight depends on the time that the call waited.
+    #[inline]
+    pub(crate) const fn weighs_by_wait(&self) -> bool {
+        self.deadline.0 != CallerDeadline::NONE.0
+    }
+
+    /// Returns the failure with the weight of a caller who waited for so long. `None` if that says nothing about the
+    /// service. `counts_after` is the setting `cancelled_counts_after`, and `waited` is `None` if nothing was awaited.
+    pub(crate) fn after_waiting(self, waited: Option<Duration>, counts_after: Option<Duration>) -> Option<Self> {
+        let Some(deadline) = self.deadline.get() else { return Some(self) };
+        let counts_after = counts_after?;
+        let waited = waited.unwrap_or_default();
+        // A timer that fired clearly earlier was not the caller's. A wait of zero is no measurement.
+        let of_the_owner =
+            self.timer && !waited.is_zero() && waited.saturating_add(INACCURACY + deadline / 10) < deadline;
+        let weight = if deadline >= counts_after || waited >= counts_after || of_the_owner {
+            Some(self.weight)
+        } else {
+            self.weight.share(waited, counts_after)
+        };
+        weight.map(|weight| Self { weight, deadline: CallerDeadline::NONE, ..self })
     }
 
     /// Sets the kind, which metrics and messages show.
@@ -104,9 +163,10 @@ impl Failure {
 
     /// Lets this failure alone open the circuit, whatever the rules say and however many probe failures are tolerated.
     ///
-    /// It is for an answer by which the service itself asks for no more calls, such as 429 with `Retry-After` of a provider that bans
-    /// clients that go on. The circuit stays open for [`retry_after`](Self::with_retry_after) at least, capped at 5 minutes. A circuit
-    /// with manual recovery stays open until a reset. A failure that is recorded while the circuit is disabled opens nothing.
+    /// It is for an answer by which the service itself asks for no more calls, such as 429 with `Retry-After` of a
+    /// provider that bans clients that go on. The circuit stays open for [`retry_after`](Self::with_retry_after) at
+    /// least, capped at 5 minutes. A circuit with manual recovery stays open until a reset. A failure that is recorded
+    /// while the circuit is disabled opens nothing.
     #[must_use]
     pub const fn trips_at_once(mut self) -> Self {
         self.trips = true;
@@ -119,7 +179,7 @@ impl Failure {
         self.trips
     }
 
-    /// Returns the weight.
+    /// Returns the weight. For a [`deadline`](Self::deadline) that is not recorded yet, this is the largest weight.
     #[must_use]
     pub const fn weight(&self) -> Weight {
         self.weight
@@ -144,6 +204,29 @@ impl fmt::Display for Failure {
     }
 }
 
+/// The deadline that the caller set for one call, or none, in milliseconds. Small, because each call keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CallerDeadline(u32);
+
+impl CallerDeadline {
+    pub(crate) const NONE: Self = Self(u32::MAX);
+
+    /// Deadlines of 49 days or more are one.
+    pub(crate) const fn new(deadline: Duration) -> Self {
+        let millis = deadline.as_millis();
+        #[expect(clippy::cast_possible_truncation, reason = "it is below u32::MAX, by the check")]
+        let millis = if millis < u32::MAX as u128 { millis as u32 } else { u32::MAX - 1 };
+        Self(millis)
+    }
+
+    pub(crate) const fn get(self) -> Option<Duration> {
+        if self.0 == u32::MAX { None } else { Some(Duration::from_millis(self.0 as u64)) }
+    }
+}
+
+/// The longest time by which a coarse clock and a timer may disagree.
+const INACCURACY: Duration = Duration::from_millis(20);
+
 /// The kind of a failure, for metrics and messages. The kind decides nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -152,12 +235,14 @@ pub enum FailureKind {
     Error,
     /// The call took too long and was given up.
     Timeout,
+    /// A deadline that the caller set for this call alone ended the call.
+    Deadline,
     /// The future of the call was dropped later than `cancelled_counts_after`, for example by
     /// a timeout outside the breaker.
     Cancelled,
     /// The call panicked.
     Panicked,
-    /// The inner service's `poll_ready` failed.
+    /// The inner service's `poll_ready` failed, or its caller waited in vain.
     NotReady,
     /// A probe took as long as a slow call, or longer, while the slow-call rule is on.
     Slow,
@@ -172,6 +257,7 @@ impl FailureKind {
         match self {
             Self::Error => "error",
             Self::Timeout => "timeout",
+            Self::Deadline => "deadline",
             Self::Cancelled => "cancelled",
             Self::Panicked => "panicked",
             Self::NotReady => "not_ready",
@@ -222,6 +308,13 @@ impl Weight {
         f64::from(self.0) / f64::from(UNIT)
     }
 
+    /// Returns the part of the weight that `part` is of `whole`, rounded. `None` if that is zero.
+    fn share(self, part: Duration, whole: Duration) -> Option<Self> {
+        let units = (part.as_nanos() * u128::from(self.0) * 2).checked_div(whole.as_nanos())?.div_ceil(2);
+        let units = u16::try_from(units).map_or(self.0, |units| units.min(self.0));
+        (units > 0).then_some(Self(units))
+    }
+
     /// Returns the weight in 1/256.
     pub(crate) const fn units(self) -> u16 {
         self.0
@@ -268,6 +361,37 @@ pub(crate) fn units_from_score(score: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_deadline_of_the_caller_weighs_in_proportion_to_the_wait() {
+        let ms = Duration::from_millis;
+        let weighed = |failure: Failure, waited| {
+            failure.after_waiting(Some(ms(waited)), Some(ms(1_000))).map(|failure| failure.weight().units())
+        };
+        for (deadline, waited, units) in [
+            (1, 1, None),
+            (1, 4, Some(1)),
+            (0, 0, None),
+            (500, 500, Some(64)),
+            (500, 100, Some(13)),
+            (999, 999, Some(128)),
+            (999, 5_000, Some(128)),
+            (1_000, 0, Some(128)),
+            (10_000, 100, Some(128)),
+            (u64::MAX, 0, Some(128)),
+        ] {
+            assert_eq!(weighed(Failure::deadline(ms(deadline)), waited), units, "{deadline} ms, waited {waited} ms");
+        }
+        assert_eq!(weighed(Failure::timeout(), 0), Some(128), "the owner's");
+        let longest = Failure::deadline(Duration::MAX).after_waiting(Some(Duration::MAX), Some(Duration::MAX));
+        assert_eq!(longest.map(|failure| failure.weight()), Some(Weight::TIMEOUT));
+        assert_eq!(Failure::deadline(ms(500)).after_waiting(Some(ms(500)), None), None, "never");
+        assert_eq!(Failure::deadline(ms(500)).after_waiting(None, Some(ms(1_000))), None, "nothing was awaited");
+        assert_eq!(
+            Failure::deadline(ms(0)).after_waiting(None, Some(ms(0))).map(|f| f.weight()),
+            Some(Weight::TIMEOUT)
+        );
+    }
 
     #[test]
     fn a_weight_is_above_zero_and_at_most_one() {

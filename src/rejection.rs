@@ -12,6 +12,8 @@ mod grpc;
 mod http;
 #[cfg(feature = "reqwest")]
 mod reqwest;
+#[cfg(feature = "http")]
+mod sentence;
 
 use std::fmt;
 
@@ -78,6 +80,9 @@ pub trait Rejection<Req, Res, E> {
 }
 
 /// Rejections and errors of the service as one [`BoxError`], like the middleware of tower. The default.
+///
+/// The text of the error is the whole sentence of [`Rejected`], with the rule, the numbers and the user and the reason of
+/// a hold. For a server whose callers may be strangers, use `HttpRejection` or `GrpcRejection`.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct BoxedErrors;
@@ -132,6 +137,24 @@ impl<F: Fn(Rejected) -> Res, Req, Res, E> Rejection<Req, Res, E> for Respond<F> 
 
     fn map_err(error: E) -> E {
         error
+    }
+}
+
+#[cfg(feature = "http")]
+impl Rejected {
+    /// Finds the rejection in the extensions of a response, where `HttpRejection`, `GrpcRejection` and `ReqwestRejection`
+    /// leave it.
+    ///
+    /// ```
+    /// use tower_circuit_breaker::Rejected;
+    ///
+    /// fn is_from_the_service(response: &http::Response<String>) -> bool {
+    ///     Rejected::find_in(response.extensions()).is_none()
+    /// }
+    /// ```
+    #[must_use]
+    pub fn find_in(extensions: &::http::Extensions) -> Option<&Self> {
+        extensions.get()
     }
 }
 

@@ -9,6 +9,7 @@
 mod pend;
 #[cfg(feature = "tonic")]
 mod tonic;
+mod unready;
 
 use std::fmt;
 use std::task::{Context, Poll, ready};
@@ -23,6 +24,7 @@ use crate::future::ResponseFuture;
 use crate::keyed::{OneCircuit, Select};
 use crate::rejection::{BoxedErrors, Rejection};
 use pend::Pend;
+use unready::Unready;
 
 /// The behaviour of `poll_ready` while the circuit rejects every call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,6 +45,12 @@ pub enum WhenOpen {
 
 /// A service behind a circuit.
 ///
+/// A caller who waits for the inner service to become ready, and gives up after
+/// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after) or longer, counts as a failure of
+/// weight 0.5 and of the kind [`NotReady`](crate::outcome::FailureKind::NotReady), like a call that is dropped. The wait is
+/// given up when the service is dropped, or when the service is polled again after such a time and is still not ready.
+/// With a circuit for each key, the circuit is unknown before the call, and such a wait does not count.
+///
 /// A clone shares the circuit but not the readiness. Like every tower service, the clone must be polled ready before a
 /// call. A call without this poll is rejected, because the inner service is not ready for it.
 pub struct CircuitBreaker<S, C = DefaultClassifier, R = BoxedErrors, K = OneCircuit> {
@@ -57,6 +65,7 @@ pub struct CircuitBreaker<S, C = DefaultClassifier, R = BoxedErrors, K = OneCirc
     /// Zero if the circuit let calls through.
     found_open: Tick,
     pend: Pend,
+    unready: Unready,
 }
 
 impl<S, C, R> CircuitBreaker<S, C, R> {
@@ -78,6 +87,7 @@ impl<S, C, R, K> CircuitBreaker<S, C, R, K> {
             inner_ready: false,
             found_open: Tick::ZERO,
             pend: Pend::new(),
+            unready: Unready::new(),
         }
     }
 
@@ -117,6 +127,10 @@ where
                 WhenOpen::Reject if circuit.is_flowing() => {}
                 WhenOpen::Reject => {
                     self.found_open = circuit.rejects_at();
+                    // The caller waits for the circuit, if for anything, and not for the inner service.
+                    if self.found_open != Tick::ZERO || circuit.awaits_restore() {
+                        self.unready.end();
+                    }
                     let rejects = self.found_open != Tick::ZERO
                         || circuit.awaits_restore()
                             && ready!(self.pend.poll_restored(circuit, context)) != Peek::MayPass;
@@ -125,10 +139,24 @@ where
                         return Poll::Ready(Ok(()));
                     }
                 }
-                WhenOpen::Pend => ready!(self.pend.poll(circuit, context)),
+                WhenOpen::Pend => {
+                    if self.pend.poll(circuit, context).is_pending() {
+                        self.unready.end();
+                        return Poll::Pending;
+                    }
+                }
             }
         }
-        let result = ready!(self.inner.poll_ready(context));
+        let Poll::Ready(result) = self.inner.poll_ready(context) else {
+            // Without a request, the circuit is known only if the service has a single one.
+            if let Some(circuit) = self.circuits.shared()
+                && !self.classifier.cancelled_never_counts()
+            {
+                self.unready.poll(circuit);
+            }
+            return Poll::Pending;
+        };
+        self.unready.end();
         self.inner_ready = result.is_ok();
         Poll::Ready(result.map_err(|error| {
             // Without a request, the circuit is known only if the service has a single one.

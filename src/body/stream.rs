@@ -178,6 +178,8 @@ where
     fn wait(&mut self) -> bool {
         if self.waits_since.is_none() {
             self.waits_since = Some(self.flight.now());
+            // The head may have come without a wait.
+            self.flight.begin_waiting();
         }
         false
     }

@@ -216,11 +216,6 @@ impl Circuit {
         self.inner().load().era() > super::inner::FIRST_ERA || self.totals().failures > 0
     }
 
-    /// Returns the time by the clock of the circuit.
-    pub(crate) fn now(&self) -> Tick {
-        self.inner().now()
-    }
-
     /// Returns the transitions after the begin of `era`, oldest first, and the number of those
     /// that the circuit has forgotten.
     pub(crate) fn transitions_since(&self, era: u64) -> (Vec<Transition>, u64) {

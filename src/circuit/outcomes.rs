@@ -319,6 +319,20 @@ impl Inner {
         count.fetch_add(1, Relaxed);
     }
 
+    /// Gives a failure by a deadline of the caller its weight, by the time that the call waited.
+    ///
+    /// A probe has no weight. Therefore a probe with less than the whole weight ends without a verdict, so that a caller who
+    /// does not wait cannot decide.
+    #[cold]
+    pub(super) fn weighed_by_wait(&self, failure: Failure, waited: Option<Duration>, right: Right) -> Ended {
+        let whole = failure.weight();
+        match failure.after_waiting(waited, self.config.cancelled_counts_after) {
+            Some(less) if matches!(right, Right::Probe(_)) && less.weight() < whole => Ended::Ignored,
+            Some(failure) => Ended::Failure(failure),
+            None => Ended::Ignored,
+        }
+    }
+
     /// Returns the meaning of a call that was dropped `age` after its start. A late drop counts as a timeout, because
     /// the caller has given up waiting. Without an age the drop is no evidence.
     pub(super) fn cancelled(&self, age: Option<Duration>) -> Ended {

@@ -144,10 +144,7 @@ impl Permit {
 
     /// Returns the time since the start of the call, if the start was read.
     pub(crate) fn age(&self) -> Option<Duration> {
-        let inner = &self.branch.inner;
-        let is_precise = self.mark.is_measured() || inner.timing != Timing::Nothing;
-        let now = || if is_precise { inner.precise() } else { inner.now() };
-        (self.started != Tick::ZERO).then(|| now().saturating_since(self.started))
+        age(&self.branch.inner, self.mark, self.started)
     }
 
     /// Returns the time since the start of the call, if the call is to be measured.
@@ -179,7 +176,6 @@ impl Permit {
 
     /// Records that the call was dropped. `waited` is the time that the call had waited for the
     /// service, or `None` if it did not wait.
-    #[cfg(feature = "http")]
     pub(crate) fn cancel(&mut self, waited: Option<Duration>) {
         let elapsed = self.measured();
         let mark = std::mem::replace(&mut self.mark, Mark::RECORDED);
@@ -196,8 +192,20 @@ impl Permit {
     }
 }
 
+fn age(inner: &Inner, mark: Mark, started: Tick) -> Option<Duration> {
+    let is_precise = mark.is_measured() || inner.timing != Timing::Nothing;
+    let now = || if is_precise { inner.precise() } else { inner.now() };
+    (started != Tick::ZERO).then(|| now().saturating_since(started))
+}
+
 #[inline(never)]
-fn end(branch: &Branch, mark: Mark, started: Tick, ended: Ended, elapsed: Option<Duration>) {
+fn end(branch: &Branch, mark: Mark, started: Tick, mut ended: Ended, elapsed: Option<Duration>) {
+    if let Ended::Failure(failure) = ended
+        && failure.weighs_by_wait()
+    {
+        let waited = elapsed.or_else(|| age(&branch.inner, mark, started));
+        ended = branch.inner.weighed_by_wait(failure, waited, mark.right());
+    }
     let took = Took::new(elapsed, started, branch.inner.timing);
     branch.record(&End { mark, ended, took });
 }

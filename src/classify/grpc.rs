@@ -19,25 +19,32 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 
-use super::timeout::{outcome_of_any, readiness_outcome_of_any};
+use super::http::not_processed::outcome_of_any;
+use super::timeout::not_ready;
 use super::{BodyClassifier, Classifier};
 use crate::error::Rejected;
-use crate::outcome::{Failure, FailureKind, Outcome};
+use crate::outcome::{CallerDeadline, Failure, FailureKind, Outcome};
 pub use code::GrpcCode;
 
-/// Judges gRPC calls by their status.
+/// Judges gRPC calls by their status. For the services of a server, use [`for_handlers`](Self::for_handlers).
 ///
 /// | status | outcome |
 /// |---|---|
 /// | 0 OK | success |
-/// | 4 `DEADLINE_EXCEEDED` | timeout, weight 0.5 |
+/// | 4 `DEADLINE_EXCEEDED` | timeout, weight 0.5; in proportion if the request has a `grpc-timeout` |
 /// | 2 UNKNOWN, 8 `RESOURCE_EXHAUSTED`, 13 INTERNAL, 14 UNAVAILABLE, 15 `DATA_LOSS` | failure, weight 1.0 |
 /// | 1 CANCELLED | ignored |
 /// | 3, 5, 6, 7, 9, 10, 11, 12, 16 | success: the service did its job, the fault was the caller's |
 /// | not a status: garbage, or above 16 | as 2 UNKNOWN |
 /// | a response of a breaker inside, with [`Rejected`] in its extensions | ignored |
 ///
-/// [`status`](Self::status) changes the outcome of a status.
+/// [`status`](Self::status) changes the outcome of a status, wherever the status comes from: headers, trailers, an error,
+/// or an end without a status that gRPC translates into one. A timeout of the stack is judged like `DEADLINE_EXCEEDED`.
+/// HTTP/2 `REFUSED_STREAM`, and GOAWAY before the request was processed, weigh 0.5 with the kind `not_processed`, unless
+/// UNAVAILABLE is changed. A body that ends without a status is judged like UNKNOWN.
+///
+/// A caller who sets a short `grpc-timeout` says little about the service. Therefore `DEADLINE_EXCEEDED`, HTTP status 504
+/// and tonic's own timeout weigh in proportion to the wait if the request has the header, see [`Failure::deadline`].
 ///
 /// The server can ask for a delay with `grpc-retry-pushback-ms`, in milliseconds ([gRFC A6]). The failure keeps the
 /// delay. A negative or malformed value asks for no retry at all, so the failure has no delay.
@@ -77,6 +84,8 @@ pub struct GrpcClassifier {
     /// The table is behind a pointer, because each call clones the classifier. Without a change there is no table,
     /// because threads would contend for its count of references.
     changed: Option<Arc<[Option<Outcome>; GrpcCode::COUNT]>>,
+    /// True if the calls are those of a server's own handlers.
+    of_handlers: bool,
     #[cfg(feature = "tonic")]
     knows_tonic: bool,
 }
@@ -87,6 +96,21 @@ impl GrpcClassifier {
     pub const fn new() -> Self {
         Self {
             changed: None,
+            of_handlers: false,
+            #[cfg(feature = "tonic")]
+            knows_tonic: false,
+        }
+    }
+
+    /// Returns the same classifier for a layer around the services of a server, where a client that goes away never counts.
+    ///
+    /// A client that resets its stream, or whose deadline passes in the server, drops the call. In a server such a drop says
+    /// nothing about the handler. Therefore a handler that hangs is noticed only by a timeout below the breaker.
+    #[must_use]
+    pub const fn for_handlers() -> Self {
+        Self {
+            changed: None,
+            of_handlers: true,
             #[cfg(feature = "tonic")]
             knows_tonic: false,
         }
@@ -103,10 +127,10 @@ impl GrpcClassifier {
     #[cfg(feature = "tonic")]
     #[must_use]
     pub const fn tonic() -> Self {
-        Self { changed: None, knows_tonic: true }
+        Self { changed: None, of_handlers: false, knows_tonic: true }
     }
 
-    /// Sets the outcome of a status, in headers, in trailers or in an error. The code is a [`GrpcCode`], or with the
+    /// Sets the outcome of a status, wherever the status comes from. The code is a [`GrpcCode`], or with the
     /// feature `tonic` a `tonic::Code`.
     ///
     /// A failure without a `retry_after` of its own takes the delay of the server's pushback, if the response has one.
@@ -117,10 +141,19 @@ impl GrpcClassifier {
         self
     }
 
+    /// Returns the outcome that [`status`](Self::status) set for the code.
+    fn changed(&self, code: GrpcCode) -> Option<Outcome> {
+        self.changed.as_ref().and_then(|changed| changed[code.index()])
+    }
+
     /// Judges a status. `beside` are the headers or the trailers that contained the status, and may have a delay.
-    fn judge(&self, code: GrpcCode, beside: &HeaderMap) -> Outcome {
-        let changed = self.changed.as_ref().and_then(|changed| changed[code.index()]);
-        match changed.unwrap_or_else(|| code.outcome()) {
+    fn judge(&self, call: GrpcCall, code: GrpcCode, beside: &HeaderMap) -> Outcome {
+        self.judge_as(code, call.deadline_passed(code).unwrap_or_else(|| code.outcome()), beside)
+    }
+
+    /// Judges a status whose outcome is `otherwise` unless the user has changed it.
+    fn judge_as(&self, code: GrpcCode, otherwise: Outcome, beside: &HeaderMap) -> Outcome {
+        match self.changed(code).unwrap_or(otherwise) {
             Outcome::Failure(failure) if failure.retry_after().is_none() => {
                 self.retry_after(beside).map_or(failure, |after| failure.with_retry_after(after)).into()
             }
@@ -143,54 +176,105 @@ impl GrpcClassifier {
     }
 
     /// Judges a head. Returns `None` if the trailers decide.
-    fn head<B>(&self, is_grpc: bool, response: &Response<B>) -> Option<Outcome> {
+    fn head<B>(&self, call: GrpcCall, response: &Response<B>) -> Option<Outcome> {
         // A breaker inside rejected the call, so the response says nothing about the service.
         if response.extensions().get::<Rejected>().is_some() {
             return Some(Outcome::Ignored);
         }
         let headers = response.headers();
         if let Some(code) = GrpcCode::of(headers) {
-            return Some(self.judge(code, headers));
+            return Some(self.judge(call, code, headers));
         }
         let status = response.status();
-        match (is_grpc, status) {
+        match (call.is_grpc, status) {
             (true, StatusCode::OK) if is_grpc_answer(headers) => None,
-            (true, status) => Some(self.judge(GrpcCode::of_http(status), headers)),
+            (true, StatusCode::GATEWAY_TIMEOUT) => {
+                let code = GrpcCode::of_http(status);
+                let otherwise = call.deadline_passed(GrpcCode::DeadlineExceeded).unwrap_or_else(|| code.outcome());
+                Some(self.judge_as(code, otherwise, headers))
+            }
+            (true, status) => Some(self.judge(call, GrpcCode::of_http(status), headers)),
             (false, status) if status.is_server_error() => Some(Outcome::failure()),
             (false, _) => Some(Outcome::Success),
         }
     }
 
-    fn error<E: 'static>(&self, error: &E) -> Outcome {
+    fn error<E: 'static>(&self, origin: Origin, error: &E) -> Outcome {
         #[cfg(feature = "tonic")]
         if self.knows_tonic {
-            return tonic::outcome_of_any(self, error);
+            return tonic::outcome_of_any(self, origin, error);
         }
-        outcome_of_any(error)
+        let _ = origin;
+        self.transport(outcome_of_any(error))
+    }
+
+    /// Applies the changes of the user to an outcome of the transport, which gRPC translates into a status.
+    fn transport(&self, outcome: Outcome) -> Outcome {
+        let code = match outcome.as_failure().map(Failure::kind) {
+            Some(FailureKind::Timeout | FailureKind::Deadline) => GrpcCode::DeadlineExceeded,
+            Some(FailureKind::Named(_)) => GrpcCode::Unavailable,
+            Some(_) | None => return outcome,
+        };
+        self.changed(code).unwrap_or(outcome)
+    }
+}
+
+/// The place where an error showed.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(feature = "tonic"), expect(dead_code, reason = "only tonic's errors depend on the call"))]
+enum Origin {
+    Readiness,
+    Call(GrpcCall),
+    Body(GrpcCall),
+}
+
+/// The data of a request that [`GrpcClassifier`] needs: its protocol and the deadline of its caller.
+#[derive(Debug, Clone, Copy)]
+pub struct GrpcCall {
+    /// True if the request was gRPC.
+    is_grpc: bool,
+    deadline: CallerDeadline,
+}
+
+impl GrpcCall {
+    fn of(headers: &HeaderMap) -> Self {
+        let deadline = headers.get(TIMEOUT).and_then(timeout_of).map_or(CallerDeadline::NONE, CallerDeadline::new);
+        Self { is_grpc: is_grpc_message(headers), deadline }
+    }
+
+    /// Returns the outcome of a call that the deadline of its caller ended, if the caller set one and the code says so.
+    fn deadline_passed(self, code: GrpcCode) -> Option<Outcome> {
+        let deadline = self.deadline.get()?;
+        (code == GrpcCode::DeadlineExceeded).then_some(Outcome::deadline(deadline))
+    }
+
+    /// Returns the outcome of a timeout of the transport, which is the caller's or that of the stack's owner.
+    #[cfg(feature = "tonic")]
+    fn timer_fired(self) -> Outcome {
+        self.deadline.get().map_or(Outcome::timeout(), |deadline| Failure::deadline(deadline).by_timer().into())
     }
 }
 
 impl<ReqB, B, Err: 'static> Classifier<Request<ReqB>, Response<B>, Err> for GrpcClassifier {
-    /// True if the request was gRPC.
-    type Call = bool;
+    type Call = GrpcCall;
 
-    fn start(&self, request: &Request<ReqB>) -> bool {
-        is_grpc_message(request.headers())
+    fn start(&self, request: &Request<ReqB>) -> GrpcCall {
+        GrpcCall::of(request.headers())
     }
 
-    fn finish(&self, is_grpc: bool, result: Result<&Response<B>, &Err>, _: Duration) -> Outcome {
+    fn finish(&self, call: GrpcCall, result: Result<&Response<B>, &Err>, _: Duration) -> Outcome {
         match result {
-            Ok(response) => self.head(is_grpc, response).unwrap_or(Outcome::Success),
-            Err(error) => self.error(error),
+            Ok(response) => self.head(call, response).unwrap_or(Outcome::Success),
+            Err(error) => self.error(Origin::Call(call), error),
         }
     }
 
     fn ready_error(&self, error: &Err) -> Outcome {
-        #[cfg(feature = "tonic")]
-        if self.knows_tonic {
-            return super::timeout::not_ready(tonic::outcome_of_any(self, error));
-        }
-        readiness_outcome_of_any(error)
+        not_ready(self.error(Origin::Readiness, error))
+    }
+
+    fn cancelled_never_counts(&self) -> bool {
+        self.of_handlers
     }
 }
 
@@ -199,20 +283,20 @@ where
     B: Body<Error: 'static>,
     Err: 'static,
 {
-    fn head(&self, is_grpc: &mut bool, response: &Response<B>, _: Duration) -> Option<Outcome> {
-        Self::head(self, *is_grpc, response)
+    fn head(&self, call: &mut GrpcCall, response: &Response<B>, _: Duration) -> Option<Outcome> {
+        Self::head(self, *call, response)
     }
 
-    fn end(&self, _: bool, trailers: Option<&HeaderMap>, _: Duration) -> Outcome {
+    fn end(&self, call: GrpcCall, trailers: Option<&HeaderMap>, _: Duration) -> Outcome {
         let status = trailers.and_then(|trailers| Some((GrpcCode::of(trailers)?, trailers)));
-        status.map_or(NO_STATUS, |(code, trailers)| self.judge(code, trailers))
+        let no_status = || self.changed(GrpcCode::Unknown).unwrap_or(NO_STATUS);
+        status.map_or_else(no_status, |(code, trailers)| self.judge(call, code, trailers))
     }
 
-    /// Judges an error of the body, which is always a failure, because a caller who cancels the stream does not read on
-    /// and sees no error.
-    fn body_error(&self, _: bool, error: &B::Error, _: Duration) -> Outcome {
-        let outcome = self.error(error);
-        if outcome.as_failure().is_some() { outcome } else { Outcome::failure() }
+    /// Judges an error of the body. Also a status such as CANCELLED is a failure, unless the user has changed the status,
+    /// because a caller who cancels the stream does not read on and sees no error.
+    fn body_error(&self, call: GrpcCall, error: &B::Error, _: Duration) -> Outcome {
+        self.error(Origin::Body(call), error)
     }
 }
 
@@ -243,6 +327,24 @@ fn is_grpc_answer(headers: &HeaderMap) -> bool {
     !headers.contains_key(CONTENT_TYPE) || is_grpc_message(headers) || is_grpc_web(headers)
 }
 
+/// Parses a `grpc-timeout`: at most eight digits and a unit. Any other value sets no deadline, as in tonic.
+fn timeout_of(value: &HeaderValue) -> Option<Duration> {
+    let (unit, digits) = value.as_bytes().split_last()?;
+    let is_number = (1..=8).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+    let number: u64 = std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()?;
+    match unit {
+        b'H' => Some(Duration::from_secs(number * 3_600)),
+        b'M' => Some(Duration::from_secs(number * 60)),
+        b'S' => Some(Duration::from_secs(number)),
+        b'm' => Some(Duration::from_millis(number)),
+        b'u' => Some(Duration::from_micros(number)),
+        b'n' => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
+const TIMEOUT: &str = "grpc-timeout";
+
 const GRPC: &[u8] = b"application/grpc";
 const GRPC_WEB: &[u8] = b"application/grpc-web";
 const GRPC_WEB_TEXT: &[u8] = b"application/grpc-web-text";
@@ -251,3 +353,31 @@ const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// The outcome of a body that ended without a `grpc-status`.
 const NO_STATUS: Outcome = Outcome::Failure(Failure::hard().with_kind(FailureKind::Named("grpc_no_status")));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_of_the_caller_is_parsed_as_the_protocol_says() {
+        for (value, expected) in [
+            ("0m", Some(Duration::ZERO)),
+            ("1m", Some(Duration::from_millis(1))),
+            ("250u", Some(Duration::from_micros(250))),
+            ("99999999n", Some(Duration::from_nanos(99_999_999))),
+            ("2S", Some(Duration::from_secs(2))),
+            ("3M", Some(Duration::from_secs(180))),
+            ("99999999H", Some(Duration::from_secs(99_999_999 * 3_600))),
+            ("100000000n", None),
+            ("m", None),
+            ("", None),
+            ("5", None),
+            ("5s", None),
+            ("-5m", None),
+            ("+5m", None),
+            ("5 m", None),
+        ] {
+            assert_eq!(timeout_of(&HeaderValue::from_static(value)), expected, "{value:?}");
+        }
+    }
+}

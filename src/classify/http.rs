@@ -5,6 +5,7 @@
 //! minutes.
 
 mod body;
+pub(super) mod not_processed;
 mod retry_after;
 
 use std::marker::PhantomData;
@@ -14,13 +15,14 @@ use std::time::Duration;
 use http::{Extensions, HeaderMap, Response, StatusCode};
 
 use super::Classifier;
-use super::timeout::{outcome_of_any, readiness_outcome_of_any};
+use super::timeout::not_ready;
 use crate::error::Rejected;
 use crate::outcome::{Failure, FailureKind, Outcome, Weight};
 pub use body::{BodyError, BoxedBodyError, PlainBodyError};
+use not_processed::outcome_of_any;
 use retry_after::retry_after;
 
-/// Judges HTTP responses by their status, for servers and clients alike.
+/// Judges HTTP responses by their status. For the handlers of a server, use [`for_handlers`](Self::for_handlers).
 ///
 /// | response | outcome |
 /// |---|---|
@@ -29,7 +31,8 @@ use retry_after::retry_after;
 /// | 429 | weight 0.5, kind `http_429` |
 /// | other 4xx, and everything below | a success of the service |
 /// | a response of a breaker inside, with [`Rejected`] in its extensions | ignored |
-/// | an error instead of a response | as [`outcome_of`](super::outcome_of) judges it: 1.0, a timeout 0.5 |
+/// | HTTP/2 `REFUSED_STREAM`, or GOAWAY before the request was processed, in a boxed error | weight 0.5, kind `not_processed` |
+/// | any other error instead of a response | as [`outcome_of`](super::outcome_of) judges it: 1.0, a timeout 0.5 |
 ///
 /// [`status`](Self::status) changes the outcome of a status.
 ///
@@ -66,6 +69,8 @@ pub struct HttpClassifier<U = AtHeaders> {
     /// The outcomes that [`status`](HttpClassifier::status) changed. `None` without a change, because each call clones
     /// the classifier and would count a reference.
     overrides: Option<Arc<[(StatusCode, Outcome)]>>,
+    /// True if the calls are those of a server's own handlers.
+    of_handlers: bool,
     until: PhantomData<fn() -> U>,
 }
 
@@ -85,7 +90,29 @@ impl HttpClassifier {
     /// Returns a classifier with the outcomes of the table above, which judges at the headers.
     #[must_use]
     pub const fn new() -> Self {
-        Self { overrides: None, until: PhantomData }
+        Self { overrides: None, of_handlers: false, until: PhantomData }
+    }
+
+    /// Returns the same classifier for a layer around the handlers of a server, where a client that goes away never counts.
+    ///
+    /// In a client, a call that is dropped after [`cancelled_counts_after`] is probably a timeout. In a server, the same
+    /// drop is a user who pressed "stop", and says nothing about the handler. Therefore a handler that hangs is noticed only
+    /// by a timeout below the breaker, such as the `TimeoutLayer` of tower-http.
+    ///
+    /// ```
+    /// use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, classify::HttpClassifier, rejection::HttpRejection};
+    ///
+    /// let circuit = Circuit::new(Config::new("warehouse")?);
+    /// let layer = CircuitBreakerLayer::new(&circuit)
+    ///     .classifier(HttpClassifier::for_handlers())
+    ///     .rejection(HttpRejection::new());
+    /// # Ok::<(), tower_circuit_breaker::config::ConfigError>(())
+    /// ```
+    ///
+    /// [`cancelled_counts_after`]: crate::config::ConfigBuilder::cancelled_counts_after
+    #[must_use]
+    pub const fn for_handlers() -> Self {
+        Self { overrides: None, of_handlers: true, until: PhantomData }
     }
 
     /// Waits for the end of the body if the headers are a success. Requires a layer with `.tracked_bodies()`, because
@@ -97,7 +124,7 @@ impl HttpClassifier {
     /// [`BoxError`](crate::BoxError).
     #[must_use]
     pub fn until_end_of_body<M>(self) -> HttpClassifier<AtEndOfBody<M>> {
-        HttpClassifier { overrides: self.overrides, until: PhantomData }
+        HttpClassifier { overrides: self.overrides, of_handlers: self.of_handlers, until: PhantomData }
     }
 }
 
@@ -119,13 +146,24 @@ impl<U> HttpClassifier<U> {
 
     /// Judges the parts of a response, also for response types other than `http::Response`.
     pub(super) fn judge_head(&self, status: StatusCode, headers: &HeaderMap, extensions: &Extensions) -> Outcome {
+        self.judge_head_as(status, by_default(status), headers, extensions)
+    }
+
+    /// Judges a status whose outcome is `otherwise` unless the user has changed it.
+    pub(super) fn judge_head_as(
+        &self,
+        status: StatusCode,
+        otherwise: Outcome,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Outcome {
         // A breaker inside rejected the call, so the response says nothing about the service.
         if extensions.get::<Rejected>().is_some() {
             return Outcome::Ignored;
         }
         let overrides = self.overrides.as_deref().unwrap_or_default();
         let chosen = overrides.iter().find_map(|(other, outcome)| (*other == status).then_some(*outcome));
-        match chosen.unwrap_or_else(|| by_default(status)) {
+        match chosen.unwrap_or(otherwise) {
             Outcome::Failure(failure) if failure.retry_after().is_none() => match retry_after(headers) {
                 Some(after) => failure.with_retry_after(after).into(),
                 None => failure.into(),
@@ -161,7 +199,11 @@ impl<U, Req, B, Err: 'static> Classifier<Req, Response<B>, Err> for HttpClassifi
     }
 
     fn ready_error(&self, error: &Err) -> Outcome {
-        readiness_outcome_of_any(error)
+        not_ready(outcome_of_any(error))
+    }
+
+    fn cancelled_never_counts(&self) -> bool {
+        self.of_handlers
     }
 }
 
@@ -174,6 +216,6 @@ impl Default for HttpClassifier {
 // Written by hand, because a derive would require `Clone` of the mark `U`.
 impl<U> Clone for HttpClassifier<U> {
     fn clone(&self) -> Self {
-        Self { overrides: self.overrides.clone(), until: PhantomData }
+        Self { overrides: self.overrides.clone(), of_handlers: self.of_handlers, until: PhantomData }
     }
 }

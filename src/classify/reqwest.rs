@@ -11,23 +11,32 @@ use std::time::Duration;
 
 use http::{Extensions, HeaderMap, Response, StatusCode};
 use http_body::Body;
+use reqwest::Request;
 
-use super::timeout::{not_ready, outcome_of, outcome_of_any};
+use super::http::not_processed::not_processed;
+use super::timeout::{find, known, not_ready, outcome_of_any};
 use super::{BodyClassifier, Classifier, HttpClassifier};
 use crate::error::{BoxError, Error};
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome};
 
 /// Judges the calls of a `reqwest::Client`, responses by their status and errors by their cause.
+///
 /// | result | outcome |
 /// |---|---|
 /// | a response, or an error of `error_for_status` | that of its status, see [`HttpClassifier`], with `Retry-After` if known |
-/// | `is_timeout()`: of the client, of the request, of the connect, between reads | a timeout, weight 0.5 |
+/// | `is_timeout()`: of the client, of the connect, between reads | a timeout, weight 0.5 |
+/// | `is_timeout()` or a 504, if the request has a timeout of its own | a [deadline of the caller](crate::Failure::deadline), in proportion |
 /// | a timeout of std, tower or tokio in the sources | a timeout, weight 0.5 |
 /// | [`Rejected`](crate::Rejected) in the sources or in a response's extensions, tower's `Overloaded` | ignored: refused on this side |
 /// | `is_builder()`: the request is invalid, for example its URL has no host | ignored: the request was never sent |
 /// | `is_redirect()`: the redirect policy stopped | ignored: the policy is the caller's |
 /// | the body of the request failed while it was sent | ignored: the stream is the caller's |
+/// | HTTP/2 `REFUSED_STREAM`, or GOAWAY before the request was processed | weight 0.5, kind `not_processed` |
 /// | everything else: refused, reset, no DNS, TLS, an incomplete body, `is_decode()` | a hard failure |
+///
+/// A caller who sets a short `Request::timeout` says little about the service, so that such a timeout weighs in proportion
+/// to the wait. An `http::Request` that was made from reqwest's keeps its timeout, and a look at the timeout costs about a
+/// microsecond.
 ///
 /// `is_decode()` is a failure, because reqwest reports an incomplete body with it. A caller who expects the wrong type
 /// causes the same error. Ignored is not a success: an ignored call neither closes a half-open circuit nor ends a run
@@ -57,19 +66,28 @@ use crate::outcome::Outcome;
 #[derive(Debug, Clone, Default)]
 pub struct ReqwestClassifier {
     statuses: HttpClassifier,
+    /// The deadline of the caller, for judgements outside tower.
+    deadline: Option<Duration>,
 }
 
 impl ReqwestClassifier {
     /// Returns a classifier with the outcomes of the table above.
     #[must_use]
     pub const fn new() -> Self {
-        Self { statuses: HttpClassifier::new() }
+        Self { statuses: HttpClassifier::new(), deadline: None }
     }
 
     /// Sets the outcome of a status, as [`HttpClassifier::status`] does.
     #[must_use]
     pub fn status(self, status: StatusCode, outcome: impl Into<Outcome>) -> Self {
-        Self { statuses: self.statuses.status(status, outcome) }
+        Self { statuses: self.statuses.status(status, outcome), ..self }
+    }
+
+    /// Returns a classifier that knows the timeout of the request itself, for judgements outside tower. In a layer the
+    /// classifier reads the timeout of each request by itself.
+    #[must_use]
+    pub fn for_request(&self, request: &Request) -> Self {
+        Self { deadline: request.timeout().copied(), ..self.clone() }
     }
 
     /// Judges a response outside tower, as in reqwest-middleware or around
@@ -79,9 +97,10 @@ impl ReqwestClassifier {
     /// # async fn fetch(client: reqwest::Client, circuit: tower_circuit_breaker::Circuit) -> Result<(), tower_circuit_breaker::BoxError> {
     /// use tower_circuit_breaker::classify::ReqwestClassifier;
     ///
-    /// let judge = ReqwestClassifier::new();
+    /// let request = client.get("https://payments.example/").build()?;
+    /// let judge = ReqwestClassifier::new().for_request(&request);
     /// let permit = circuit.try_acquire()?;
-    /// let result = client.get("https://payments.example/").send().await;
+    /// let result = client.execute(request).await;
     /// permit.record(match &result {
     ///     Ok(response) => judge.response(response),
     ///     Err(error) => judge.error(error),
@@ -91,118 +110,148 @@ impl ReqwestClassifier {
     /// ```
     #[must_use]
     pub fn response(&self, response: &reqwest::Response) -> Outcome {
-        self.statuses.judge_head(response.status(), response.headers(), response.extensions())
+        self.head(self.deadline, response.status(), response.headers(), response.extensions())
     }
 
     /// Judges an error outside tower, see [`response`](Self::response).
     #[must_use]
     pub fn error(&self, error: &(dyn StdError + 'static)) -> Outcome {
-        let outcome = outcome_of(error);
-        if outcome != Outcome::failure() {
-            return outcome;
-        }
-        find(error).map_or(outcome, |error| self.reqwest_error(error))
+        self.error_within(self.deadline, error)
     }
 
-    fn reqwest_error(&self, error: &reqwest::Error) -> Outcome {
+    /// Judges a head. `deadline` is the caller's.
+    fn head(
+        &self,
+        deadline: Option<Duration>,
+        status: StatusCode,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Outcome {
+        match deadline {
+            Some(deadline) if status == StatusCode::GATEWAY_TIMEOUT => {
+                self.statuses.judge_head_as(status, Outcome::deadline(deadline), headers, extensions)
+            }
+            Some(_) | None => self.statuses.judge_head(status, headers, extensions),
+        }
+    }
+
+    fn error_within(&self, deadline: Option<Duration>, error: &(dyn StdError + 'static)) -> Outcome {
+        let known = known(error).or_else(|| not_processed(error));
+        known.or_else(|| Some(self.reqwest_error(deadline, find(error)?))).unwrap_or(Outcome::failure())
+    }
+
+    fn reqwest_error(&self, deadline: Option<Duration>, error: &reqwest::Error) -> Outcome {
         if error.is_timeout() {
-            Outcome::timeout()
+            match deadline {
+                // The timeout of a request includes the connect, but reports no error of the connect.
+                Some(deadline) if !error.is_connect() => Failure::deadline(deadline).by_timer().into(),
+                Some(_) | None => Outcome::timeout(),
+            }
         } else if error.is_builder() || error.is_redirect() || is_of_the_request_body(error) {
             Outcome::Ignored
         } else if let Some(status) = error.status() {
             // `error_for_status` keeps only the status, so headers and extensions are empty here.
-            self.statuses.judge_head(status, &HeaderMap::new(), &Extensions::new())
+            self.head(deadline, status, &HeaderMap::new(), &Extensions::new())
         } else {
             Outcome::failure()
         }
     }
 
     /// Judges an error of any type, because `BoxError` and `()` do not implement `Error`.
-    fn any_error<E: 'static>(&self, error: &E) -> Outcome {
+    fn any_error<E: 'static>(&self, deadline: Option<Duration>, error: &E) -> Outcome {
         let any: &dyn Any = error;
         if let Some(error) = any.downcast_ref::<reqwest::Error>() {
-            self.error(error)
+            self.error_within(deadline, error)
         } else if let Some(error) = any.downcast_ref::<BoxError>() {
-            self.error(error.as_ref())
+            self.error_within(deadline, error.as_ref())
         } else if let Some(error) = any.downcast_ref::<io::Error>() {
-            self.error(error)
+            self.error_within(deadline, error)
         } else if let Some(error) = any.downcast_ref::<Error<reqwest::Error>>() {
-            self.error(error)
+            self.error_within(deadline, error)
         } else if let Some(Error::Inner(error)) = any.downcast_ref::<Error<BoxError>>() {
-            self.error(error.as_ref())
+            self.error_within(deadline, error.as_ref())
         } else {
             outcome_of_any(error)
         }
     }
 }
 
-impl<Req, Err: 'static> Classifier<Req, reqwest::Response, Err> for ReqwestClassifier {
-    type Call = ();
+impl<Req: 'static, Err: 'static> Classifier<Req, reqwest::Response, Err> for ReqwestClassifier {
+    /// The timeout that the request has of its own.
+    type Call = Option<Duration>;
 
-    fn start(&self, _: &Req) {}
-
-    fn finish(&self, (): (), result: Result<&reqwest::Response, &Err>, _: Duration) -> Outcome {
-        result.map_or_else(|error| self.any_error(error), |response| self.response(response))
+    fn start(&self, request: &Req) -> Option<Duration> {
+        deadline_of(request)
     }
 
-    fn ready_error(&self, error: &Err) -> Outcome {
-        not_ready(self.any_error(error))
-    }
-}
-
-impl<Req, B, Err: 'static> Classifier<Req, Response<B>, Err> for ReqwestClassifier {
-    type Call = ();
-
-    fn start(&self, _: &Req) {}
-
-    fn finish(&self, (): (), result: Result<&Response<B>, &Err>, _: Duration) -> Outcome {
-        let judge = |response: &Response<B>| {
-            self.statuses.judge_head(response.status(), response.headers(), response.extensions())
+    fn finish(&self, deadline: Option<Duration>, result: Result<&reqwest::Response, &Err>, _: Duration) -> Outcome {
+        let head = |response: &reqwest::Response| {
+            self.head(deadline, response.status(), response.headers(), response.extensions())
         };
-        result.map_or_else(|error| self.any_error(error), judge)
+        result.map_or_else(|error| self.any_error(deadline, error), head)
     }
 
     fn ready_error(&self, error: &Err) -> Outcome {
-        not_ready(self.any_error(error))
+        not_ready(self.any_error(None, error))
     }
 }
 
-impl<Req, B, Err: 'static> BodyClassifier<Req, B, Err> for ReqwestClassifier
+impl<Req: 'static, B, Err: 'static> Classifier<Req, Response<B>, Err> for ReqwestClassifier {
+    /// The timeout that the request has of its own.
+    type Call = Option<Duration>;
+
+    fn start(&self, request: &Req) -> Option<Duration> {
+        deadline_of(request)
+    }
+
+    fn finish(&self, deadline: Option<Duration>, result: Result<&Response<B>, &Err>, _: Duration) -> Outcome {
+        let head =
+            |response: &Response<B>| self.head(deadline, response.status(), response.headers(), response.extensions());
+        result.map_or_else(|error| self.any_error(deadline, error), head)
+    }
+
+    fn ready_error(&self, error: &Err) -> Outcome {
+        not_ready(self.any_error(None, error))
+    }
+}
+
+impl<Req: 'static, B, Err: 'static> BodyClassifier<Req, B, Err> for ReqwestClassifier
 where
     B: Body,
     B::Error: 'static,
 {
-    fn head(&self, (): &mut (), response: &Response<B>, _: Duration) -> Option<Outcome> {
-        match self.statuses.judge_head(response.status(), response.headers(), response.extensions()) {
+    fn head(&self, deadline: &mut Option<Duration>, response: &Response<B>, _: Duration) -> Option<Outcome> {
+        match self.head(*deadline, response.status(), response.headers(), response.extensions()) {
             Outcome::Success => None,
             decided @ (Outcome::Failure(_) | Outcome::Ignored) => Some(decided),
         }
     }
 
     /// The body is awaited only after a head that is a success, so its normal end is a success.
-    fn end(&self, (): (), _: Option<&HeaderMap>, _: Duration) -> Outcome {
+    fn end(&self, _: Option<Duration>, _: Option<&HeaderMap>, _: Duration) -> Outcome {
         Outcome::Success
     }
 
-    fn body_error(&self, (): (), error: &B::Error, _: Duration) -> Outcome {
-        self.any_error(error)
+    fn body_error(&self, deadline: Option<Duration>, error: &B::Error, _: Duration) -> Outcome {
+        self.any_error(deadline, error)
     }
 }
 
-/// Searches an error and its sources for reqwest's error.
-fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a reqwest::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(error) = error.downcast_ref() {
-            return Some(error);
-        }
-        // The `source` of an `io::Error` skips the error that it wraps.
-        if let Some(wrapped) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            return find(wrapped);
-        }
-        next = error.source();
+/// Returns the timeout that a request has of its own, if the request is reqwest's or was made from reqwest's.
+fn deadline_of<Req: 'static>(request: &Req) -> Option<Duration> {
+    let request: &dyn Any = request;
+    if let Some(request) = request.downcast_ref::<Request>() {
+        return request.timeout().copied();
     }
-    None
+    let request = request.downcast_ref::<http::Request<reqwest::Body>>()?;
+    if request.extensions().is_empty() {
+        return None;
+    }
+    // The type of the timeout's extension is private to reqwest, so only reqwest's request can read it.
+    let mut copy = http::Request::new("");
+    *copy.uri_mut() = http::Uri::from_static("http://localhost/");
+    *copy.extensions_mut() = request.extensions().clone();
+    Request::try_from(copy).ok()?.timeout().copied()
 }
 
 /// Returns true if a request broke off because its own body failed. Below an error of sending, `is_body` is true for no

@@ -57,27 +57,30 @@ pub fn outcome_of(error: &(dyn StdError + 'static)) -> Outcome {
 
 /// Judges an error of any type, because `BoxError` and `()` do not implement `Error`.
 pub(super) fn outcome_of_any<E: 'static>(error: &E) -> Outcome {
-    let error: &dyn Any = error;
-    if let Some(boxed) = error.downcast_ref::<BoxError>() {
-        return outcome_of(boxed.as_ref());
+    as_error(error).map_or(Outcome::failure(), outcome_of)
+}
+
+/// Returns the error as `dyn Error`, if its type is a box or one of those that [`DefaultClassifier`] knows.
+pub(super) fn as_error<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static)> {
+    let any: &dyn Any = error;
+    if let Some(boxed) = any.downcast_ref::<BoxError>() {
+        return Some(boxed.as_ref());
     }
-    if let Some(Error::Inner(boxed)) = error.downcast_ref::<Error<BoxError>>() {
-        return outcome_of(boxed.as_ref());
+    match any.downcast_ref::<Error<BoxError>>() {
+        Some(Error::Inner(boxed)) => return Some(boxed.as_ref()),
+        Some(Error::Rejected(rejected)) => return Some(rejected),
+        None => {}
     }
-    first(
-        error,
-        &[
-            as_error::<io::Error>,
-            as_error::<tower::timeout::error::Elapsed>,
-            as_error::<tokio::time::error::Elapsed>,
-            as_error::<tower::load_shed::error::Overloaded>,
-            as_error::<Rejected>,
-            as_error::<Error<io::Error>>,
-            as_error::<Error<Infallible>>,
-        ],
-    )
-    .or_else(|| error.downcast_ref().and_then(Error::<BoxError>::rejected).map(|_| Outcome::Ignored))
-    .unwrap_or(Outcome::failure())
+    let types: [AsError; 7] = [
+        as_dyn::<io::Error>,
+        as_dyn::<tower::timeout::error::Elapsed>,
+        as_dyn::<tokio::time::error::Elapsed>,
+        as_dyn::<tower::load_shed::error::Overloaded>,
+        as_dyn::<Rejected>,
+        as_dyn::<Error<io::Error>>,
+        as_dyn::<Error<Infallible>>,
+    ];
+    types.iter().find_map(|as_dyn| as_dyn(any))
 }
 
 /// Judges an error of `poll_ready`. An unknown error gets the kind [`FailureKind::NotReady`].
@@ -95,14 +98,9 @@ pub(super) fn not_ready(outcome: Outcome) -> Outcome {
 
 type AsError = fn(&dyn Any) -> Option<&(dyn StdError + 'static)>;
 
-fn as_error<E: StdError + 'static>(error: &dyn Any) -> Option<&(dyn StdError + 'static)> {
+pub(super) fn as_dyn<E: StdError + 'static>(error: &dyn Any) -> Option<&(dyn StdError + 'static)> {
     let error: &(dyn StdError + 'static) = error.downcast_ref::<E>()?;
     Some(error)
-}
-
-/// Judges the error by the first of `types` that is its type.
-fn first(error: &dyn Any, types: &[AsError]) -> Option<Outcome> {
-    types.iter().find_map(|as_error| as_error(error)).map(outcome_of)
 }
 
 /// Returns the outcome of the first timeout or refusal in the error and its sources, if there is one.
@@ -122,6 +120,24 @@ pub(super) fn known(error: &(dyn StdError + 'static)) -> Option<Outcome> {
             if let Some(outcome) = error.get_ref().and_then(|wrapped| known(wrapped)) {
                 return Some(outcome);
             }
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// Searches an error and its sources for an error of the type `E`.
+#[cfg(feature = "http")]
+pub(super) fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        // The `source` of an `io::Error` skips the error that it wraps.
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if let Some(found) = wrapped.and_then(|wrapped| find(wrapped)) {
+            return Some(found);
         }
         next = error.source();
     }

@@ -210,13 +210,15 @@ impl ConfigBuilder {
     /// Counts a call that is dropped this long after its start as a failure of weight 0.5. Default: 1 s.
     ///
     /// Range: 0 to 365 days. Choose a shorter time than every timeout outside the breaker, because such a timeout hides
-    /// every hanging call from the breaker otherwise.
+    /// every hanging call from the breaker otherwise. A shorter deadline that the caller set for the call itself weighs
+    /// in proportion, see [`Failure::deadline`](crate::Failure::deadline).
     pub const fn cancelled_counts_after(mut self, duration: Duration) -> Self {
         self.config.cancelled_counts_after = Some(duration);
         self
     }
 
-    /// Never counts a dropped call. Only a timeout inside the breaker then detects a service that hangs.
+    /// Never counts a dropped call, nor a deadline that the caller set for the call itself. Only a timeout inside the
+    /// breaker then detects a service that hangs.
     pub const fn cancelled_never_counts(mut self) -> Self {
         self.config.cancelled_counts_after = None;
         self

@@ -14,15 +14,20 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 
 use super::Rejection;
+use super::sentence::{Detail, sentence};
 use crate::error::Rejected;
 use crate::state::RejectReason;
 
 /// Rejections as gRPC responses with status 14 UNAVAILABLE, or 8 `RESOURCE_EXHAUSTED` for shed load. The errors of the
 /// service stay unchanged.
 ///
-/// The response has HTTP status 200, `content-type: application/grpc`, `grpc-status: 14`, the sentence of the rejection
-/// as `grpc-message`, and an empty body. [`Rejected`] is in the extensions of the response, so that outer layers can
-/// distinguish the rejection from a response of the service.
+/// The response has HTTP status 200, `content-type: application/grpc`, `grpc-status: 14`, a sentence as `grpc-message`,
+/// and an empty body. [`Rejected`] is in its extensions, so that outer layers can distinguish the rejection from a
+/// response of the service.
+///
+/// By default the sentence discloses the name and the state of the circuit. [`explained`](Self::explained) discloses more,
+/// and [`anonymous`](Self::anonymous) less. All headers together stay below 4 KiB, because clients accept few headers. A
+/// sentence that is too long is cut.
 ///
 /// `grpc-retry-pushback-ms` is the time to wait in whole milliseconds, rounded up ([gRFC A6]). If the circuit stays
 /// open until a reset, the value is -1, which forbids the retry. If the circuit is half-open, or load was shed without
@@ -30,6 +35,28 @@ use crate::state::RejectReason;
 ///
 /// Every request gets such a response. If a server has routes that are not gRPC, give these routes a layer of their
 /// own.
+///
+/// # In a client of tonic
+///
+/// With the feature `tonic`, the rejection is the source of the `tonic::Status` that the stub returns, so that
+/// [`Rejected::find`] finds it in the status. A caller with several endpoints can try the next one:
+///
+/// ```
+/// # #[cfg(feature = "tonic")]
+/// fn should_try_the_next_endpoint(status: &tonic::Status) -> bool {
+///     tower_circuit_breaker::Rejected::find(status).is_some()
+/// }
+/// ```
+///
+/// A status in headers has no source. Therefore the status of the rejection takes the place that the types of the stack
+/// offer:
+///
+/// | error of the service inside | rejection |
+/// |---|---|
+/// | `tonic::transport::Error`, as of a `Channel` | a response whose body fails with the status. A unary call fails at once, and a streaming call with its first message. |
+/// | [`BoxError`](crate::BoxError), as below a `TimeoutLayer`, with tonic's body | the status as the error. tonic's server makes a response of it. |
+/// | `tonic::Status` | the status as the error |
+/// | others, as `Infallible` in a server | the response in headers, without a source |
 ///
 /// ```
 /// use tower_circuit_breaker::classify::GrpcClassifier;
@@ -43,58 +70,94 @@ use crate::state::RejectReason;
 ///
 /// [gRFC A6]: https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback
 #[derive(Debug, Clone, Copy, Default)]
-#[non_exhaustive]
 pub struct GrpcRejection {
+    detail: Detail,
     #[cfg(feature = "tonic")]
-    details: bool,
+    with_details: bool,
 }
 
 impl GrpcRejection {
-    /// Returns a rejection that consists of headers only.
+    /// Returns a rejection that discloses the name and the state of the circuit.
     #[must_use]
     pub const fn new() -> Self {
         Self {
+            detail: Detail::Name,
             #[cfg(feature = "tonic")]
-            details: false,
+            with_details: false,
         }
+    }
+
+    /// Discloses neither the name nor the state of the circuit, only that the service is unavailable and the wait. For
+    /// servers whose callers should not learn about the services behind them.
+    #[must_use]
+    pub const fn anonymous(self) -> Self {
+        Self { detail: Detail::Nothing, ..self }
+    }
+
+    /// Discloses the whole sentence of [`Rejected`]: the rule with its numbers, the kind of the last failure, and the
+    /// user and the reason of a hold. For callers of the same organisation.
+    ///
+    /// For each rejection, the sentence is looked up in the circuit under its cold mutex.
+    #[must_use]
+    pub const fn explained(self) -> Self {
+        Self { detail: Detail::Everything, ..self }
     }
 
     /// Adds error details of Google's error model, which tonic's `StatusExt` and other clients decode.
     ///
     /// `google.rpc.ErrorInfo` has the reason `CIRCUIT_OPEN`, `CIRCUIT_HALF_OPEN` or `LOAD_SHED`, the domain
-    /// `tower-circuit-breaker`, and the name of the circuit as `service` in its metadata. `google.rpc.RetryInfo` has
-    /// the time to wait, and is absent if the time is unknown.
+    /// `tower-circuit-breaker`, and the name of the circuit as `service` in its metadata. An
+    /// [`anonymous`](Self::anonymous) rejection has no `ErrorInfo`. `google.rpc.RetryInfo` has the time to wait, and is
+    /// absent if the time is unknown.
     #[cfg(feature = "tonic")]
     #[must_use]
     pub const fn with_details(mut self) -> Self {
-        self.details = true;
+        self.with_details = true;
         self
     }
-}
 
-impl<Req, B: Default, E> Rejection<Req, Response<B>, E> for GrpcRejection {
-    type Error = E;
+    /// Returns the message, short enough for a header.
+    fn message(self, rejected: &Rejected) -> String {
+        let mut message = sentence(rejected, self.detail);
+        if message.len() > LONGEST_MESSAGE {
+            message.truncate(message.floor_char_boundary(LONGEST_MESSAGE - MORE.len()));
+            message.push_str(MORE);
+        }
+        message
+    }
 
-    fn reject(&self, rejected: Rejected, _: Req) -> Result<Response<B>, E> {
-        let sentence = rejected.to_string();
-        let mut response = Response::new(B::default());
+    fn response<B>(self, rejected: Rejected, body: B) -> Response<B> {
+        let mut response = Response::new(body);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         // `RESOURCE_EXHAUSTED` for shed load, because this system is full while the service is available.
         let shed = rejected.reason() == RejectReason::LoadShed;
         headers.insert("grpc-status", HeaderValue::from_static(if shed { "8" } else { "14" }));
-        headers.insert("grpc-message", percent_encoded(&sentence));
+        headers.insert("grpc-message", percent_encoded(&self.message(&rejected)));
         if let Some(pushback) = pushback(&rejected) {
             headers.insert("grpc-retry-pushback-ms", pushback.into());
         }
         #[cfg(feature = "tonic")]
-        if self.details
-            && let Some(details) = tonic::details(&rejected, sentence)
+        if self.with_details
+            && let Some(details) = self.details(&rejected)
         {
             headers.insert("grpc-status-details-bin", details);
         }
         response.extensions_mut().insert(rejected);
-        Ok(response)
+        response
+    }
+}
+
+impl<Req, B: Default + 'static, E: 'static> Rejection<Req, Response<B>, E> for GrpcRejection {
+    type Error = E;
+
+    fn reject(&self, rejected: Rejected, _: Req) -> Result<Response<B>, E> {
+        #[cfg(feature = "tonic")]
+        let rejected = match self.with_source(rejected) {
+            Ok(answer) => return answer,
+            Err(rejected) => rejected,
+        };
+        Ok(self.response(rejected, B::default()))
     }
 
     fn map_err(error: E) -> E {
@@ -127,6 +190,13 @@ fn percent_encoded(text: &str) -> HeaderValue {
     }
     HeaderValue::try_from(encoded).expect("printable ASCII is a header")
 }
+
+/// The longest message in bytes. Its encoding has three times as many, and the details have the message again in base64.
+/// All of this stays below 4 KiB.
+const LONGEST_MESSAGE: usize = 640;
+
+/// The end of a message that was cut.
+const MORE: &str = "…";
 
 #[cfg(test)]
 mod tests {

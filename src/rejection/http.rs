@@ -12,9 +12,10 @@ use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTE
 use http::{Method, Request, Response, StatusCode};
 
 use super::Rejection;
+use super::sentence::{Detail, sentence};
 use crate::error::Rejected;
 use accept::Form;
-use problem::{Detail, problem, sentence};
+use problem::problem;
 
 /// Rejections as HTTP responses. The errors of the service stay unchanged.
 ///
@@ -51,7 +52,7 @@ use problem::{Detail, problem, sentence};
 ///
 /// # async fn orders(_: Request<()>) -> Result<Response<String>, std::convert::Infallible> { Ok(Response::default()) }
 /// let circuit = Circuit::new(Config::new("orders")?);
-/// let layer = CircuitBreakerLayer::new(&circuit).classifier(HttpClassifier::new()).rejection(HttpRejection::new());
+/// let layer = CircuitBreakerLayer::new(&circuit).classifier(HttpClassifier::for_handlers()).rejection(HttpRejection::new());
 /// # fn usable(_: impl tower::Service<Request<()>>) {}
 /// # usable(tower::Layer::layer(&layer, tower::service_fn(orders)));
 /// # Ok::<(), tower_circuit_breaker::config::ConfigError>(())
@@ -87,6 +88,41 @@ impl HttpRejection {
         Self { detail: Detail::Everything }
     }
 
+    /// Returns the response to a rejection, for a handler that guards a call with a permit and answers as the layer would.
+    ///
+    /// Without a request, the body is always the problem. The response to a `HEAD` needs no body, which hyper omits.
+    ///
+    /// ```
+    /// use http::Response;
+    /// use tower_circuit_breaker::{Circuit, rejection::HttpRejection};
+    ///
+    /// async fn stock(circuit: &Circuit) -> Response<String> {
+    ///     match circuit.call(async { Ok::<_, std::io::Error>("17 in stock") }).await {
+    ///         Ok(stock) => Response::new(stock.to_owned()),
+    ///         Err(error) => match error.rejected() {
+    ///             Some(rejected) => HttpRejection::new().response(rejected),
+    ///             None => Response::builder().status(502).body(String::new()).expect("it is valid"),
+    ///         },
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn response<B: From<String>>(self, rejected: &Rejected) -> Response<B> {
+        self.respond(rejected.clone(), Form::Problem, true)
+    }
+
+    fn respond<B: From<String>>(self, rejected: Rejected, form: Form, with_body: bool) -> Response<B> {
+        let text = match form {
+            Form::Problem => problem(&rejected, self.detail),
+            Form::Text => sentence(&rejected, self.detail) + "\n",
+        };
+        let length = HeaderValue::from(text.len());
+        let mut response = unavailable(rejected, B::from(if with_body { text } else { String::new() }));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(form.media_type()));
+        response.headers_mut().insert(CONTENT_LENGTH, length);
+        response
+    }
+
     /// Omits the body, for body types that implement `Default` but not `From<String>`.
     #[must_use]
     pub const fn headers_only(self) -> HeadersOnly {
@@ -101,6 +137,14 @@ impl HttpRejection {
 #[non_exhaustive]
 pub struct HeadersOnly;
 
+impl HeadersOnly {
+    /// Returns the response to a rejection, see [`HttpRejection::response`].
+    #[must_use]
+    pub fn response<B: Default>(self, rejected: &Rejected) -> Response<B> {
+        unavailable(rejected.clone(), B::default())
+    }
+}
+
 // Not recommended to the compiler, so that it prints the message of the trait instead of requiring a body that is
 // `From<String>`.
 #[diagnostic::do_not_recommend]
@@ -109,17 +153,8 @@ impl<T, B: From<String>, E> Rejection<Request<T>, Response<B>, E> for HttpReject
 
     fn reject(&self, rejected: Rejected, request: Request<T>) -> Result<Response<B>, E> {
         let form = accept::preferred(request.headers().get_all(ACCEPT));
-        let text = match form {
-            Form::Problem => problem(&rejected, self.detail),
-            Form::Text => sentence(&rejected, self.detail) + "\n",
-        };
-        let length = HeaderValue::from(text.len());
         // A HEAD has the headers that a GET would have, also the length (RFC 9110, 9.3.2).
-        let body = if request.method() == Method::HEAD { String::new() } else { text };
-        let mut response = unavailable(rejected, B::from(body));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(form.media_type()));
-        response.headers_mut().insert(CONTENT_LENGTH, length);
-        Ok(response)
+        Ok(self.respond(rejected, form, request.method() != Method::HEAD))
     }
 
     fn map_err(error: E) -> E {
@@ -153,7 +188,7 @@ pub(super) fn unavailable<B>(rejected: Rejected, body: B) -> Response<B> {
 
 /// Returns the wait for `Retry-After` in whole seconds. Rounded up, because an earlier retry would be rejected again,
 /// and at least 1, because 0 would ask for a retry at once.
-fn seconds(wait: Duration) -> u64 {
+pub(super) fn seconds(wait: Duration) -> u64 {
     wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 

@@ -1,5 +1,8 @@
 //! The places where a retry policy searches for a rejection: in the error, in the response, or with a closure.
 
+#[cfg(feature = "http")]
+use std::any::Any;
+
 use crate::error::{BoxError, Error, Rejected};
 
 /// Finds the rejection in a result, if the result is one.
@@ -37,15 +40,22 @@ impl<Res, E: MayBeRejected> FindRejected<Res, E> for InErrors {
     }
 }
 
-/// Searches the extensions of the response, where `HttpRejection` and `GrpcRejection` store the rejection.
+/// Searches the extensions of the response, where `HttpRejection` and `GrpcRejection` store the rejection, and boxed errors,
+/// which `GrpcRejection` uses in a client of tonic.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct InResponses;
 
 #[cfg(feature = "http")]
-impl<B, E> FindRejected<http::Response<B>, E> for InResponses {
+impl<B, E: 'static> FindRejected<http::Response<B>, E> for InResponses {
     fn find_rejected<'a>(&self, result: &'a Result<http::Response<B>, E>) -> Option<&'a Rejected> {
-        result.as_ref().ok()?.extensions().get()
+        match result {
+            Ok(response) => response.extensions().get(),
+            Err(error) => {
+                let error: &dyn Any = error;
+                Rejected::find(error.downcast_ref::<BoxError>()?.as_ref())
+            }
+        }
     }
 }
 

@@ -19,3 +19,4 @@ mod sizes;
 mod stacks;
 mod timeouts;
 mod types;
+mod unready;

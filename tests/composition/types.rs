@@ -268,12 +268,13 @@ table! {
 
 #[cfg(feature = "http")]
 mod grpc {
-    use tower_circuit_breaker::classify::{GrpcClassifier, GrpcCode};
+    use tower_circuit_breaker::classify::{GrpcCall, GrpcClassifier, GrpcCode};
     use tower_circuit_breaker::rejection::GrpcRejection;
 
     use super::*;
 
     table! {
+    GrpcCall: Send Sync Unpin Clone;
     GrpcClassifier: Send Sync Unpin Clone;
     GrpcCode: Send Sync Unpin Clone;
     GrpcRejection: Send Sync Unpin Clone;

@@ -1,6 +1,8 @@
 //! What gRPC statuses mean, without a wire: heads, trailers and errors as the classifier gets them, rejections as it sends them.
 
+mod deadlines;
 mod errors;
+mod overrides;
 mod rejections;
 mod waits;
 
@@ -17,7 +19,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::{ErrorDetails, StatusExt};
 use tower::ServiceExt;
-use tower_circuit_breaker::classify::{BodyClassifier, Classifier, GrpcClassifier, GrpcCode};
+use tower_circuit_breaker::classify::{BodyClassifier, Classifier, GrpcCall, GrpcClassifier, GrpcCode};
 use tower_circuit_breaker::clock::MockClock;
 use tower_circuit_breaker::config::Recovery;
 use tower_circuit_breaker::outcome::{FailureKind, Weight};
@@ -185,11 +187,11 @@ fn headers(with: &[(&'static str, &'static str)]) -> HeaderMap {
     with.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
 }
 
-fn start<B>(classifier: &GrpcClassifier, request: &Request<B>) -> bool {
+fn start<B>(classifier: &GrpcClassifier, request: &Request<B>) -> GrpcCall {
     Classifier::<_, Response<Full<Bytes>>, Infallible>::start(classifier, request)
 }
 
-fn grpc_call(classifier: &GrpcClassifier) -> bool {
+fn grpc_call(classifier: &GrpcClassifier) -> GrpcCall {
     start(
         classifier,
         &Request::post("/shop.Inventory/Get").header("content-type", "application/grpc").body(()).unwrap(),
@@ -213,13 +215,13 @@ fn end(classifier: &GrpcClassifier, trailers: Option<&HeaderMap>) -> Outcome {
 
 fn judge<E: 'static>(classifier: &GrpcClassifier, error: &E) -> Outcome {
     let result = Err::<&Response<Full<Bytes>>, _>(error);
-    Classifier::<Request<()>, _, _>::finish(classifier, true, result, ZERO)
+    Classifier::<Request<()>, _, _>::finish(classifier, grpc_call(classifier), result, ZERO)
 }
 
 fn body_error<E: StdError + 'static>(error: E) -> Outcome {
     type Failing<E> = http_body_util::combinators::UnsyncBoxBody<Bytes, E>;
     let classifier = GrpcClassifier::tonic();
-    BodyClassifier::<Request<()>, Failing<E>, Infallible>::body_error(&classifier, true, &error, ZERO)
+    BodyClassifier::<Request<()>, Failing<E>, Infallible>::body_error(&classifier, grpc_call(&classifier), &error, ZERO)
 }
 
 const GRPC: (&str, &str) = ("content-type", "application/grpc");

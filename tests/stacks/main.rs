@@ -4,6 +4,7 @@
 mod axum;
 mod bodies;
 mod grpc;
+mod handlers;
 mod http;
 mod keyed;
 mod matrix;

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod connector;
+mod deadlines;
 mod middleware;
 mod outcomes;
 mod peer;

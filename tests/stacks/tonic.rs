@@ -2,6 +2,8 @@
 
 #![expect(clippy::disallowed_types, reason = "loom does not run this")]
 
+mod recognised;
+mod refused;
 mod streams;
 mod stub;
 
@@ -129,7 +131,8 @@ async fn a_rejection_in_the_client_reads_like_one_of_a_server() {
     let mut client = Client::new(client_layer(&circuit).layer(server.endpoint().connect_lazy()));
 
     judge_rejection(&client.get("apples").await.unwrap_err());
-    judge_rejection(&client.list("apples").await.unwrap_err());
+    let mut answers = client.list("apples").await.unwrap();
+    judge_rejection(&answers.message().await.unwrap_err());
     assert_eq!(inventory.calls(), 0, "it was not asked");
 }
 
@@ -177,7 +180,11 @@ async fn a_rejection_without_details_has_its_code_its_sentence_and_its_pushback(
     let server = server.await;
     let status = Client::new(server.endpoint().connect_lazy()).get("apples").await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
-    assert!(status.message().starts_with("circuit `inventory` is open: "), "{}", status.message());
+    assert!(
+        status.message().starts_with("circuit `inventory` is open, and the request went no further; try again in 30 s"),
+        "{}",
+        status.message()
+    );
     assert_eq!(status.metadata().get("grpc-retry-pushback-ms").unwrap(), "30000");
     assert!(status.details().is_empty());
 }
@@ -232,7 +239,11 @@ async fn a_client_whose_deadline_is_over_cancels_the_call_in_the_server() {
 /// Reads a rejection by an open circuit as a generated client would.
 fn judge_rejection(status: &Status) {
     assert_eq!(status.code(), Code::Unavailable);
-    assert!(status.message().starts_with("circuit `inventory` is open: "), "{}", status.message());
+    assert!(
+        status.message().starts_with("circuit `inventory` is open, and the request went no further; try again in 30 s"),
+        "{}",
+        status.message()
+    );
     assert_eq!(status.metadata().get("grpc-retry-pushback-ms").unwrap(), "30000");
     assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(Duration::from_secs(30)));
     let info = status.get_details_error_info().unwrap();

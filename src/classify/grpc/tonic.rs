@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::error::Error as StdError;
-use std::io;
 use std::time::Duration;
 
 use ::tonic::metadata::MetadataMap;
@@ -11,26 +10,36 @@ use http::HeaderMap;
 use prost::Message;
 use tonic_types::{RetryInfo, pb};
 
-use super::super::timeout;
-use super::{GrpcClassifier, GrpcCode};
-use crate::error::{BoxError, Error};
+use super::super::http::not_processed::not_processed;
+use super::super::timeout::{self, as_dyn, find, known};
+use super::{GrpcCall, GrpcClassifier, GrpcCode, Origin};
+use crate::error::Error;
 use crate::outcome::Outcome;
 
 /// Judges an error of any type, because `BoxError` and `()` do not implement `Error`.
-pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, error: &E) -> Outcome {
-    let Some(error) = as_error(error) else { return timeout::outcome_of_any(error) };
+pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, origin: Origin, error: &E) -> Outcome {
+    let Some(error) = as_error(error) else { return Outcome::failure() };
+    let call = match origin {
+        Origin::Readiness => None,
+        Origin::Call(call) | Origin::Body(call) => Some(call),
+    };
     // The cause decides first, because tonic turns its own timeout into CANCELLED and a rejection into UNKNOWN.
     if find::<TimeoutExpired>(error).is_some() {
-        return Outcome::timeout();
+        return classifier.transport(call.map_or(Outcome::timeout(), GrpcCall::timer_fired));
     }
-    if let Some(outcome) = timeout::known(error) {
-        return outcome;
+    if let Some(outcome) = known(error).or_else(|| not_processed(error)) {
+        return classifier.transport(outcome);
     }
     let Some(status) = find::<Status>(error) else { return Outcome::failure() };
+    let code = GrpcCode::from(status.code());
+    let mut otherwise = call.and_then(|call| call.deadline_passed(code)).unwrap_or_else(|| code.outcome());
+    if matches!(origin, Origin::Body(_)) && otherwise.as_failure().is_none() {
+        otherwise = Outcome::failure();
+    }
     let mut beside = HeaderMap::new();
     // Metadata that do not fit into headers are dropped, because the code alone is enough for a judgement.
     drop(status.add_header(&mut beside));
-    classifier.judge(GrpcCode::from(status.code()), &beside)
+    classifier.judge_as(code, otherwise, &beside)
 }
 
 /// Reads the delay of `google.rpc.RetryInfo` in `grpc-status-details-bin`.
@@ -47,39 +56,14 @@ pub(super) fn retry_delay(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::new(u64::try_from(delay.seconds).ok()?, nanos))
 }
 
-/// Returns the error as `dyn Error`, if its type is one of tonic's or a box.
-fn as_error(error: &dyn Any) -> Option<&(dyn StdError + 'static)> {
-    if let Some(boxed) = error.downcast_ref::<BoxError>() {
-        return Some(boxed.as_ref());
-    }
-    if let Some(Error::Inner(boxed)) = error.downcast_ref::<Error<BoxError>>() {
-        return Some(boxed.as_ref());
-    }
-    as_dyn::<transport::Error>(error)
-        .or_else(|| as_dyn::<Status>(error))
-        .or_else(|| as_dyn::<Error<transport::Error>>(error))
-        .or_else(|| as_dyn::<Error<Status>>(error))
-}
-
-fn as_dyn<E: StdError + 'static>(error: &dyn Any) -> Option<&(dyn StdError + 'static)> {
-    let error: &(dyn StdError + 'static) = error.downcast_ref::<E>()?;
-    Some(error)
-}
-
-fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        // The `source` of an `io::Error` skips the error that it wraps.
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if let Some(found) = wrapped.and_then(|wrapped| find(wrapped)) {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
+/// Returns the error as `dyn Error`, if its type is one of tonic's, or one that every classifier knows.
+fn as_error<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static)> {
+    let any: &dyn Any = error;
+    timeout::as_error(error)
+        .or_else(|| as_dyn::<transport::Error>(any))
+        .or_else(|| as_dyn::<Status>(any))
+        .or_else(|| as_dyn::<Error<transport::Error>>(any))
+        .or_else(|| as_dyn::<Error<Status>>(any))
 }
 
 const DETAILS: &str = "grpc-status-details-bin";

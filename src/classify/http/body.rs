@@ -6,8 +6,9 @@ use std::time::Duration;
 use http::{HeaderMap, Response};
 use http_body::Body;
 
+use super::not_processed::outcome_of;
 use super::{AtEndOfBody, AtHeaders, HttpClassifier};
-use crate::classify::{BodyClassifier, outcome_of};
+use crate::classify::BodyClassifier;
 use crate::error::BoxError;
 use crate::outcome::Outcome;
 

@@ -1,26 +1,127 @@
-//! The details of a rejection in Google's error model, which generated clients decode.
+//! The rejection as a `tonic::Status`: its details in Google's error model, and the ways in which the status reaches a stub
+//! with its source.
 
-use ::tonic::{Code, Status};
-use http::{HeaderMap, HeaderValue};
+use std::any::Any;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use ::tonic::metadata::MetadataMap;
+use ::tonic::{Code, Status, body, transport};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response};
+use http_body::{Body, Frame};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::error::Rejected;
+use super::{GrpcRejection, pushback};
+use crate::error::{BoxError, Rejected};
+use crate::rejection::sentence::Detail;
 use crate::state::RejectReason;
 
-/// Returns the value of `grpc-status-details-bin`. Returns `None` if tonic cannot encode the details.
-pub(super) fn details(rejected: &Rejected, sentence: String) -> Option<HeaderValue> {
-    let reason = match rejected.reason() {
-        RejectReason::Tripped => "CIRCUIT_OPEN",
-        RejectReason::HalfOpen => "CIRCUIT_HALF_OPEN",
-        RejectReason::LoadShed => "LOAD_SHED",
-    };
-    let metadata = [("service".to_owned(), rejected.circuit().to_owned())];
-    let mut details = ErrorDetails::with_error_info(reason, "tower-circuit-breaker", metadata);
-    if let Some(wait) = rejected.retry_after() {
-        details.set_retry_info(Some(wait));
+impl GrpcRejection {
+    /// Returns the status of a rejection, with the rejection as its source.
+    ///
+    /// For a handler that guards a call with a permit and answers as the layer would.
+    ///
+    /// ```
+    /// use tower_circuit_breaker::{Circuit, Config, Rejected, rejection::GrpcRejection};
+    ///
+    /// async fn get(circuit: &Circuit) -> Result<tonic::Response<()>, tonic::Status> {
+    ///     let permit = circuit.try_acquire().map_err(|rejected| GrpcRejection::new().status(&rejected))?;
+    ///     permit.success();
+    ///     Ok(tonic::Response::new(()))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn status(self, rejected: &Rejected) -> Status {
+        let mut metadata = MetadataMap::new();
+        if let Some(pushback) = pushback(rejected) {
+            metadata.insert("grpc-retry-pushback-ms", pushback.into());
+        }
+        let shed = rejected.reason() == RejectReason::LoadShed;
+        let code = if shed { Code::ResourceExhausted } else { Code::Unavailable };
+        let message = self.message(rejected);
+        let mut status = if self.with_details {
+            Status::with_error_details_and_metadata(code, message, self.error_details(rejected), metadata)
+        } else {
+            Status::with_metadata(code, message, metadata)
+        };
+        status.set_source(Arc::new(rejected.clone()));
+        status
     }
-    let mut headers = HeaderMap::new();
-    let code = if rejected.reason() == RejectReason::LoadShed { Code::ResourceExhausted } else { Code::Unavailable };
-    Status::with_error_details(code, sentence, details).add_header(&mut headers).ok()?;
-    headers.remove(Status::GRPC_STATUS_DETAILS)
+
+    fn error_details(self, rejected: &Rejected) -> ErrorDetails {
+        let mut details = ErrorDetails::new();
+        if self.detail != Detail::Nothing {
+            let reason = match rejected.reason() {
+                RejectReason::Tripped => "CIRCUIT_OPEN",
+                RejectReason::HalfOpen => "CIRCUIT_HALF_OPEN",
+                RejectReason::LoadShed => "LOAD_SHED",
+            };
+            let metadata = [("service".to_owned(), rejected.circuit().to_owned())];
+            details.set_error_info(reason, "tower-circuit-breaker", metadata);
+        }
+        if let Some(wait) = rejected.retry_after() {
+            details.set_retry_info(Some(wait));
+        }
+        details
+    }
+
+    /// Returns the value of `grpc-status-details-bin`. Returns `None` if tonic cannot encode the details.
+    pub(super) fn details(self, rejected: &Rejected) -> Option<HeaderValue> {
+        let mut headers = HeaderMap::new();
+        self.status(rejected).add_header(&mut headers).ok()?;
+        headers.remove(Status::GRPC_STATUS_DETAILS)
+    }
+
+    /// Returns the answer that keeps the rejection as the source of a status, if the types of the stack offer a place.
+    pub(super) fn with_source<B: 'static, E: 'static>(
+        self,
+        rejected: Rejected,
+    ) -> Result<Result<Response<B>, E>, Rejected> {
+        if is::<E, Status>() {
+            return cast(self.status(&rejected)).map(Err).ok_or(rejected);
+        }
+        if !is::<B, body::Body>() {
+            return Err(rejected);
+        }
+        if is::<E, BoxError>() {
+            let status: BoxError = self.status(&rejected).into();
+            return cast(status).map(Err).ok_or(rejected);
+        }
+        if !is::<E, transport::Error>() {
+            return Err(rejected);
+        }
+        let body = body::Body::new(Failing(Some(self.status(&rejected))));
+        let Some(body) = cast(body) else { return Err(rejected) };
+        let mut response = self.response(rejected, body);
+        // A stub would take a status in the headers, and not read on to the one with the source.
+        for name in ["grpc-status", "grpc-message", "grpc-retry-pushback-ms", "grpc-status-details-bin"] {
+            response.headers_mut().remove(name);
+        }
+        Ok(Ok(response))
+    }
+}
+
+/// A body that fails at once with a status.
+struct Failing(Option<Status>);
+
+impl Body for Failing {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Poll::Ready(self.0.take().map(Err))
+    }
+}
+
+fn is<T: 'static, U: 'static>() -> bool {
+    std::any::TypeId::of::<T>() == std::any::TypeId::of::<U>()
+}
+
+/// Returns the value as a `U`, if that is its type.
+fn cast<T: 'static, U: 'static>(value: T) -> Option<U> {
+    let mut value = Some(value);
+    let value: &mut dyn Any = &mut value;
+    value.downcast_mut::<Option<U>>()?.take()
 }

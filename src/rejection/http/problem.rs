@@ -1,39 +1,10 @@
-//! The text of a rejection, as one sentence and as the problem details of RFC 9457.
+//! The rejection as the problem details of RFC 9457.
 
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::seconds;
+use super::super::sentence::{Detail, sentence};
 use crate::error::Rejected;
-use crate::state::RejectReason;
-
-/// The part of the rejection that the response discloses.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) enum Detail {
-    Nothing,
-    #[default]
-    Name,
-    Everything,
-}
-
-/// Writes the rejection as one sentence.
-pub(super) fn sentence(rejected: &Rejected, detail: Detail) -> String {
-    let name = rejected.circuit();
-    let mut text = match (detail, rejected.reason()) {
-        (Detail::Everything, _) => return rejected.to_string(),
-        (Detail::Nothing, _) => "the service is unavailable for now".to_owned(),
-        (Detail::Name, RejectReason::Tripped) => format!("circuit `{name}` is open"),
-        (Detail::Name, RejectReason::HalfOpen) => format!("circuit `{name}` is half-open and its probes are taken"),
-        (Detail::Name, RejectReason::LoadShed) => {
-            format!("the system's load is high, and a heavy operation of `{name}` was shed")
-        }
-    };
-    text.push_str(", and the request went no further");
-    if let Some(wait) = rejected.retry_after() {
-        push(&mut text, format_args!("; try again in {} s", seconds(wait)));
-    }
-    text
-}
 
 /// Writes the rejection as problem details. Written without a JSON library, because the feature has no other JSON.
 pub(super) fn problem(rejected: &Rejected, detail: Detail) -> String {

@@ -194,8 +194,14 @@ fn describe() {
 }
 
 /// The kinds that have a handle. A kind of the user's own is registered on each use.
-const KINDS: [FailureKind; 5] =
-    [FailureKind::Error, FailureKind::Timeout, FailureKind::Cancelled, FailureKind::Panicked, FailureKind::NotReady];
+const KINDS: [FailureKind; 6] = [
+    FailureKind::Error,
+    FailureKind::Timeout,
+    FailureKind::Deadline,
+    FailureKind::Cancelled,
+    FailureKind::Panicked,
+    FailureKind::NotReady,
+];
 
 const TRIPPED: &str = "circuit_breaker_tripped";
 const STATE: &str = "circuit_breaker_state";

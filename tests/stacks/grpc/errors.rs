@@ -62,7 +62,8 @@ async fn the_answer_of_a_breaker_inside_is_ignored() {
         let mut page = head(503, &[]);
         page.extensions_mut().insert(open.rejected());
         let result = Ok::<_, &Infallible>(&page);
-        let judged = Classifier::<Request<()>, _, _>::finish(&classifier, false, result, ZERO);
+        let call = start(&classifier, &Request::new(()));
+        let judged = Classifier::<Request<()>, _, _>::finish(&classifier, call, result, ZERO);
         assert_eq!(judged, Outcome::Ignored, "beside gRPC as well");
     }
 }

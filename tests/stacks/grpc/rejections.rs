@@ -1,5 +1,8 @@
 //! `GrpcRejection`, as headers and as tonic's client decodes it.
 
+use tower_circuit_breaker::By;
+use tower_circuit_breaker::rejection::Rejection;
+
 use super::*;
 
 #[tokio::test]
@@ -12,8 +15,10 @@ async fn a_rejection_is_a_trailers_only_response() {
     assert_eq!(header("grpc-status"), Some("14"));
     assert_eq!(header("grpc-retry-pushback-ms"), Some("1501"), "rounded up");
     assert_eq!(header("grpc-status-details-bin"), None, "details are asked for");
-    let rejected = response.extensions().get::<Rejected>().expect("layers outside know it");
-    assert_eq!(header("grpc-message"), Some(&*rejected.to_string()), "there is nothing to encode in it");
+    let rejected = Rejected::find_in(response.extensions()).expect("layers outside know it");
+    assert_eq!(rejected.circuit(), "inventory");
+    let message = "circuit `inventory` is open, and the request went no further; try again in 2 s";
+    assert_eq!(header("grpc-message"), Some(message), "there is nothing to encode in it");
 }
 
 #[tokio::test]
@@ -46,6 +51,53 @@ async fn a_half_open_circuit_leaves_the_backoff_to_the_caller() {
     let info = Status::from_header_map(response.headers()).unwrap().get_details_error_info().unwrap();
     assert_eq!((&*info.reason, &*info.domain), ("CIRCUIT_HALF_OPEN", "tower-circuit-breaker"));
     assert_eq!(info.metadata["service"], "inventory");
+}
+
+#[tokio::test]
+async fn a_rejection_discloses_as_much_as_its_level_says() {
+    let open = circuit("ledger-db01", |config| config);
+    let by = By::new("ana@corp.example", "ticket SEC-1234").unwrap();
+    open.circuit.trip(&by, None);
+    let message = async |rejection: GrpcRejection| {
+        let response = open.reject(rejection.with_details()).await;
+        let status = Status::from_header_map(response.headers()).unwrap();
+        let service = status.get_details_error_info().map(|info| info.metadata["service"].clone());
+        (status.message().to_owned(), service)
+    };
+    let named = Some("ledger-db01".to_owned());
+    let (default, service) = message(GrpcRejection::new()).await;
+    assert_eq!((&*default, service), ("circuit `ledger-db01` is open, and the request went no further", named.clone()));
+    let (explained, service) = message(GrpcRejection::new().explained()).await;
+    assert!(explained.contains("ana@corp.example") && explained.contains("SEC-1234"), "{explained}");
+    assert_eq!(service, named);
+    let (anonymous, service) = message(GrpcRejection::new().anonymous()).await;
+    assert_eq!((&*anonymous, service), ("the service is unavailable for now, and the request went no further", None));
+    let (last, _) = message(GrpcRejection::new().explained().anonymous()).await;
+    assert_eq!(last, anonymous, "the last setting applies");
+}
+
+#[tokio::test]
+async fn all_headers_together_stay_below_4_kib_whatever_names_and_reasons_are() {
+    for text in ["a", "%", "`", "\"", "ü", "🦀"] {
+        let longest = |bytes: usize| text.repeat(bytes / text.len());
+        let circuit = Circuit::new(Config::new(&longest(200)).unwrap());
+        circuit.trip(&By::new(&text.repeat(200), &text.repeat(500)).unwrap(), Some(Duration::from_secs(86_400)));
+        let rejected = || circuit.try_acquire().unwrap_err();
+        for rejection in [GrpcRejection::new(), GrpcRejection::new().explained(), GrpcRejection::new().anonymous()] {
+            for rejection in [rejection, rejection.with_details()] {
+                let answer: Result<Response<String>, Infallible> = rejection.reject(rejected(), Request::new(()));
+                let status: Response<String> = rejection.status(&rejected()).into_http();
+                for (form, response) in [("headers", answer.unwrap()), ("a status", status)] {
+                    let headers = response.headers();
+                    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+                    assert!(bytes < 4_096, "{text}, {form}: {bytes} bytes");
+                    let read = Status::from_header_map(headers).unwrap();
+                    assert!(read.code() == Code::Unavailable && !read.message().is_empty(), "{text}, {form}");
+                    assert!(read.message().len() <= 640, "{text}, {form}");
+                }
+            }
+        }
+    }
 }
 
 /// A circuit that one failure has opened, for a minute unless it is told otherwise.

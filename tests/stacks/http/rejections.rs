@@ -51,6 +51,23 @@ async fn the_problem_names_the_circuit_and_no_internals() {
 }
 
 #[tokio::test]
+async fn a_handler_answers_a_rejection_as_the_layer_would() {
+    let circuit = opened(&MockClock::new());
+    let rejected = circuit.try_acquire().unwrap_err();
+    for rejection in [HttpRejection::new(), HttpRejection::new().explained(), HttpRejection::new().anonymous()] {
+        let by_layer: Response<Body> = reject(&circuit, &rejection, &[]);
+        let by_handler: Response<Body> = rejection.response(&rejected);
+        assert_eq!(by_handler.status(), by_layer.status());
+        assert_eq!(by_handler.headers(), by_layer.headers());
+        assert_eq!(Rejected::find_in(by_handler.extensions()).map(Rejected::circuit), Some("orders"));
+        assert_eq!(problem(by_handler).await, problem(by_layer).await);
+    }
+    let bare: Response<()> = HttpRejection::new().headers_only().response(&rejected);
+    assert_eq!(bare.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(bare.headers()[header::RETRY_AFTER], "5");
+}
+
+#[tokio::test]
 async fn an_anonymous_rejection_says_only_for_how_long() {
     let response: Response<Body> = reject(&opened(&MockClock::new()), &HttpRejection::new().anonymous(), &[]);
     let expected = json!({

@@ -43,7 +43,7 @@ async fn streams_that_end_in_unavailable_open_the_circuit() {
         let mut answers = client.list("unavailable").await.unwrap();
         while answers.message().await.is_ok_and(|message| message.is_some()) {}
     }
-    judge_rejection(&client.list("apples").await.unwrap_err());
+    judge_rejection(&client.list("apples").await.unwrap().message().await.unwrap_err());
 }
 
 #[tokio::test]

@@ -1,0 +1,37 @@
+//! The sentence of a rejection, as far as a response discloses it.
+//!
+//! HTTP and gRPC have the same three levels and the same default, because both may answer a stranger.
+
+use std::fmt::Write;
+
+use super::http::seconds;
+use crate::error::Rejected;
+use crate::state::RejectReason;
+
+/// The part of the rejection that the response discloses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Detail {
+    Nothing,
+    #[default]
+    Name,
+    Everything,
+}
+
+/// Writes the rejection as one sentence.
+pub(super) fn sentence(rejected: &Rejected, detail: Detail) -> String {
+    let name = rejected.circuit();
+    let mut text = match (detail, rejected.reason()) {
+        (Detail::Everything, _) => return rejected.to_string(),
+        (Detail::Nothing, _) => "the service is unavailable for now".to_owned(),
+        (Detail::Name, RejectReason::Tripped) => format!("circuit `{name}` is open"),
+        (Detail::Name, RejectReason::HalfOpen) => format!("circuit `{name}` is half-open and its probes are taken"),
+        (Detail::Name, RejectReason::LoadShed) => {
+            format!("the system's load is high, and a heavy operation of `{name}` was shed")
+        }
+    };
+    text.push_str(", and the request went no further");
+    if let Some(wait) = rejected.retry_after() {
+        write!(text, "; try again in {} s", seconds(wait)).expect("a string takes every word");
+    }
+    text
+}
