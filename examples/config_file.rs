@@ -1,4 +1,4 @@
-//! Circuits and their store from a file, with the environment over it: `cargo run --features settings,sqlite --example config_file`.
+//! Circuits and their store from a file, with the environment over it: `cargo run --features full --example config_file`.
 //!
 //! Try `CIRCUIT_BREAKER_CIRCUIT_PAYMENTS_PROBES=1` in front of it, or `CIRCUIT_BREAKER_DEFAULT_PROBE=1`, which is a slip.
 

@@ -1,7 +1,11 @@
-//! Calls: the flight, which ends each call in exactly one outcome, and [`Circuit::call`] for use without tower.
+//! Calls: the flight, which ends each call in exactly one outcome, and calls and waits for use without tower.
 //!
 //! The circuit does not know classifiers. A flight joins a permit and a classifier. The classifier decides on the
 //! outcome, and the permit records the outcome in the circuit.
+
+mod conclusive;
+mod wait;
+mod with;
 
 use std::fmt;
 use std::future::Future;
@@ -17,8 +21,16 @@ use crate::circuit::{Admission, Asking, Circuit, Permit, Start};
 use crate::classify::{Classifier, DefaultClassifier};
 #[cfg(feature = "http")]
 use crate::clock::Tick;
+pub use crate::error::Elapsed;
 use crate::error::Error;
 use crate::outcome::Outcome;
+#[cfg(feature = "tonic")]
+pub use conclusive::CodeInside;
+#[cfg(feature = "http")]
+pub use conclusive::StatusInside;
+pub use conclusive::{Conclusive, Itself, ResultInside};
+pub use wait::Observed;
+pub(crate) use wait::Wait;
 
 /// A permit and the classifier that decides on the outcome of the call.
 ///
@@ -163,11 +175,11 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     pub(crate) fn cancel(&mut self, waited: Option<Duration>) {
         let Some(call) = self.call.take() else { return };
         if self.classifier.cancelled_never_counts() {
-            return self.permit.cancel(None);
+            return self.permit.cancel_in_place(None);
         }
         match self.classifier.cancelled(call, waited.unwrap_or(Duration::ZERO)) {
             Some(outcome) => self.permit.record_in_place(outcome, self.permit.measured()),
-            None => self.permit.cancel(waited),
+            None => self.permit.cancel_in_place(waited),
         }
     }
 
@@ -210,18 +222,22 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Drop for Starting<'_, C, Req, 
 
 impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Drop for Flight<C, Req, Res, Err> {
     fn drop(&mut self) {
-        let Some(call) = self.call.take() else { return };
+        let Some(call) = self.call.take() else {
+            // Unrecorded only if the classifier panicked, which says nothing about the service.
+            return self.permit.cancel_if_unrecorded();
+        };
         if self.polling {
             let outcome = self.classifier.panicked(call);
             let elapsed = self.permit.measured();
             self.permit.record_in_place(outcome, elapsed);
         } else if self.classifier.cancelled_never_counts() {
-            self.permit.cancel(None);
-        } else if let Some(age) = self.permit.age() {
-            // If the classifier has no judgement on the cancellation, the drop of the permit decides.
-            if let Some(outcome) = self.classifier.cancelled(call, age) {
-                let elapsed = self.permit.measured();
-                self.permit.record_in_place(outcome, elapsed);
+            self.permit.cancel_in_place(None);
+        } else {
+            // If the classifier has no judgement on the cancellation, the permit decides.
+            let age = self.permit.age();
+            match age.and_then(|age| self.classifier.cancelled(call, age)) {
+                Some(outcome) => self.permit.record_in_place(outcome, self.permit.measured()),
+                None => self.permit.cancel_in_place(age),
             }
         }
     }
@@ -263,11 +279,27 @@ enum State<T, E: 'static> {
 }
 
 impl Circuit {
-    /// Makes a call beside tower. Runs `future` if the circuit permits the call, and records the outcome. The circuit
-    /// is asked for the permit at the first poll.
+    /// Makes a call without tower: runs `future` if the circuit permits the call, and records the outcome.
     ///
-    /// [`outcome_of`](crate::classify::outcome_of) judges errors. For other judgements take a permit with
-    /// [`try_acquire`](Self::try_acquire).
+    /// `Ok` is a success, and [`outcome_of`](crate::classify::outcome_of) judges errors. A result that hides a failure below
+    /// an `Ok`, or a good answer in an `Err`, does not compile. See [`Conclusive`] and the other calls:
+    ///
+    /// | call | for |
+    /// |---|---|
+    /// | [`call_within`](Self::call_within) | a limit of time |
+    /// | [`call_with`](Self::call_with) | a judgement by a closure |
+    /// | [`call_classified`](Self::call_classified) | responses of HTTP clients, clients that tonic generated |
+    /// | [`call_blocking`](Self::call_blocking) | threads without a runtime |
+    /// | [`try_acquire`](Self::try_acquire), [`acquire`](Self::acquire) and [`Permit::judge`] | everything else |
+    ///
+    /// The permit is taken at the first poll.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rejected`] if the circuit does not permit the call, which then does not happen. [`Error::Inner`] with the error of
+    /// `future`.
+    ///
+    /// # Examples
     ///
     /// ```
     /// # use tower_circuit_breaker::{Circuit, Config, Error};
@@ -281,10 +313,11 @@ impl Circuit {
     /// }
     /// # Ok(()) }
     /// ```
-    pub fn call<F, T, E>(&self, future: F) -> Call<F, T, E>
+    pub fn call<F, T, E, UseCallWith>(&self, future: F) -> Call<F, T, E>
     where
         F: Future<Output = Result<T, E>>,
         E: 'static,
+        Result<T, E>: Conclusive<UseCallWith>,
     {
         Call { future, state: State::Before(self.asking()) }
     }

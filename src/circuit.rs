@@ -84,10 +84,8 @@ use crate::clock::Tick;
 use crate::config::Config;
 use crate::event;
 use crate::outcome::Outcome;
-use crate::state::Standing;
-#[cfg(feature = "keyed")]
-use crate::state::State;
 pub use crate::state::order::To;
+use crate::state::{Standing, State};
 pub(crate) use inner::Start;
 #[cfg(feature = "settings")]
 pub(crate) use kill_switch::KILL_SWITCH;
@@ -184,8 +182,8 @@ impl Circuit {
 
     /// Returns the permit to make one call.
     ///
-    /// Record the outcome of the call on the permit. A permit that is dropped before `cancelled_counts_after` counts
-    /// the call as cancelled, which is no evidence. A permit that is dropped later counts a failure of weight 0.5.
+    /// Record the outcome of the call on the permit, before any `?`. A permit that is dropped without an outcome counts as a
+    /// failure of weight 0.5, see [`Permit`].
     ///
     /// # Errors
     ///
@@ -241,8 +239,7 @@ impl Circuit {
     /// closed circuit, and as a probe of a half-open circuit or of one whose open duration has passed.
     pub(crate) fn record_ready_error(&self, outcome: Outcome) {
         // `admit` would count a rejection, but no call was made. So a circuit that would reject is not asked.
-        let inner = self.inner();
-        if inner.peek_at_gate(inner.load()) == Peek::MayPass
+        if self.would_admit()
             && let Ok(admission) = self.admit(Start::Untaken)
         {
             admission.permit().record(outcome);
@@ -261,11 +258,72 @@ impl Circuit {
         self.inner().load().standing() == Standing::new(State::Closed, self.config().first_mode())
     }
 
-    /// Returns true if the circuit would admit the next call, at least as a probe, and is in its configured mode.
+    /// Returns true if an operator holds the circuit, or has changed its mode from the configured mode.
     #[cfg(feature = "keyed")]
-    pub(crate) fn would_admit(&self) -> bool {
-        let (inner, word) = (self.inner(), self.inner().load());
-        word.mode() == self.config().first_mode() && inner.peek_at_gate(word) == Peek::MayPass
+    pub(crate) fn is_held(&self) -> bool {
+        self.inner().load().mode() != self.config().first_mode()
+    }
+
+    /// Returns the automatic state. Under a mode that overrules the state, the state beneath.
+    ///
+    /// An open circuit stays open after its open duration, until a call comes. So do not decide about traffic by the
+    /// state. Use [`would_admit`](Self::would_admit) for that.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.standing().state
+    }
+
+    /// Returns state and mode together, as logs and metrics show them.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.inner().load().standing()
+    }
+
+    /// Returns true if every call is rejected now, because the circuit is open or forced open, and its wait is not over.
+    ///
+    /// False for an open circuit whose next call would be a probe, for a half-open circuit, in shadow, and under
+    /// `CIRCUIT_BREAKER_DISABLED`.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.peek_at_gate(), Peek::Rejecting(_))
+    }
+
+    /// Returns true if the circuit has left closed and has not closed since, or if an operator forces it open. This is the
+    /// value of the gauge `circuit_breaker_tripped`.
+    ///
+    /// True for an open circuit whose next call would be a probe. False under `CIRCUIT_BREAKER_DISABLED`.
+    #[must_use]
+    pub fn is_tripped(&self) -> bool {
+        let word = self.inner().load();
+        word.standing().is_tripped() && !word.bypassed()
+    }
+
+    /// Returns true if the next call would be admitted now: the circuit is closed, a probe is due, a half-open circuit has a
+    /// free slot, or an operator, shadow or `CIRCUIT_BREAKER_DISABLED` lets every call through.
+    ///
+    /// Choose an endpoint by this answer, and not by the state, because an endpoint without calls gets no probe and never
+    /// recovers. The answer is no permit. Another thread may take the last slot before the call.
+    ///
+    /// ```
+    /// use tower_circuit_breaker::Circuit;
+    ///
+    /// fn choose<'a>(first: &'a Circuit, second: &'a Circuit) -> Option<&'a Circuit> {
+    ///     [first, second].into_iter().find(|circuit| circuit.would_admit())
+    /// }
+    /// ```
+    #[must_use]
+    pub fn would_admit(&self) -> bool {
+        self.peek_at_gate() == Peek::MayPass
+    }
+
+    /// Returns the answer of the gate to a call that does not wait for a restore.
+    pub(crate) fn peek_at_gate(&self) -> Peek {
+        let inner = self.inner();
+        inner.peek_at_gate(inner.load())
+    }
+
+    pub(crate) fn era_and_standing(&self) -> (u64, Standing) {
+        self.inner().era_and_standing()
     }
 
     /// Returns the answer that the next call would get, without making a change or counting a rejection.
@@ -275,6 +333,8 @@ impl Circuit {
     }
 
     /// Waits for the next transition. Returns the new standing and updates `era`.
+    ///
+    /// The end of the open duration is no transition and wakes no task. [`changed`](Self::changed) observes that too.
     ///
     /// Start with era 0 to get the present standing immediately. Every transition wakes the task, and so does the end
     /// of every probe, after which the era may still be the same.

@@ -151,6 +151,26 @@ impl Clock for MonotonicClock {
     }
 }
 
+/// The end of the wait of a thread.
+///
+/// By the clock of the system and not by that of a circuit, because a thread sleeps in real time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline(Option<std::time::Instant>);
+
+impl Deadline {
+    /// Returns the end of a wait that begins now. A wait that is too long for the clock has no end.
+    #[expect(clippy::disallowed_methods, reason = "the one door to the monotonic clock")]
+    pub(crate) fn after(wait: Duration) -> Self {
+        Self(std::time::Instant::now().checked_add(wait))
+    }
+
+    /// Returns the rest of the wait, which is zero after its end.
+    #[expect(clippy::disallowed_methods, reason = "the one door to the monotonic clock")]
+    pub(crate) fn left(self) -> Duration {
+        self.0.map_or(Duration::MAX, |end| end.saturating_duration_since(std::time::Instant::now()))
+    }
+}
+
 /// The clock of a circuit. The default clock is called directly, because an indirect call costs as much as the reading.
 #[derive(Clone)]
 pub(crate) enum AnyClock {

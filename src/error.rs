@@ -1,17 +1,19 @@
-//! The error of a guarded call: a rejection by the circuit, or the error of the service.
+//! The errors of guarded calls: a rejection by the circuit, a limit of time, or the error of the service.
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::time::Duration;
 
 pub use crate::circuit::Rejected;
+use crate::state::Brief;
 
 /// The boxed error, which `tower`'s own middleware returns, and which is the default error of a circuit breaker.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// The error of a call through a circuit with typed errors: a rejection, or the error of the service.
 ///
-/// `Display` of the error of a service is only `the call failed`. The error itself is the [`source`](StdError::source),
-/// as a printed chain of errors expects.
+/// `Display` is that of the error inside, so that no log line lacks the cause. [`source`](StdError::source) returns the error
+/// inside as well, so that a printed chain has its sentence twice.
 #[derive(Debug, Clone)]
 #[expect(clippy::exhaustive_enums, reason = "a call was made or it was not")]
 pub enum Error<E> {
@@ -39,6 +41,38 @@ impl<E> Error<E> {
             Self::Inner(error) => Some(error),
         }
     }
+
+    /// Turns the error into an error of your own, in one step for both cases.
+    ///
+    /// ```
+    /// use tower_circuit_breaker::{Error, Rejected};
+    ///
+    /// # #[derive(Debug)]
+    /// enum ClientError {
+    ///     Unavailable(Rejected),
+    ///     Io(std::io::Error),
+    /// }
+    /// # impl From<Rejected> for ClientError { fn from(error: Rejected) -> Self { Self::Unavailable(error) } }
+    /// # impl From<std::io::Error> for ClientError { fn from(error: std::io::Error) -> Self { Self::Io(error) } }
+    ///
+    /// impl From<Error<std::io::Error>> for ClientError {
+    ///     fn from(error: Error<std::io::Error>) -> Self {
+    ///         error.merge()
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// Without that `From`, write `circuit.call(..).await.map_err(Error::merge)`.
+    #[must_use]
+    pub fn merge<T>(self) -> T
+    where
+        T: From<Rejected> + From<E>,
+    {
+        match self {
+            Self::Rejected(rejected) => rejected.into(),
+            Self::Inner(error) => error.into(),
+        }
+    }
 }
 
 impl<E> From<Rejected> for Error<E> {
@@ -47,13 +81,11 @@ impl<E> From<Rejected> for Error<E> {
     }
 }
 
-impl<E> fmt::Display for Error<E> {
+impl<E: fmt::Display> fmt::Display for Error<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // A printed chain contains this sentence twice, because `source` returns the rejection as well. But code
-            // that prints only the error needs the sentence here.
             Self::Rejected(rejected) => rejected.fmt(f),
-            Self::Inner(_) => f.write_str("the call failed"),
+            Self::Inner(error) => error.fmt(f),
         }
     }
 }
@@ -69,3 +101,118 @@ impl<E: StdError + 'static> StdError for Error<E> {
         }
     }
 }
+
+/// The error of a call with a limit of time: rejected, too slow, or failed by itself.
+///
+/// `Display` is that of the rejection or of the error inside, so that no log line lacks the cause.
+#[derive(Debug, Clone)]
+#[expect(clippy::exhaustive_enums, reason = "a call was made or not, and ended in time or not")]
+pub enum WithinError<E> {
+    /// The call did not happen.
+    Rejected(Rejected),
+    /// The call happened and did not end within its limit.
+    Elapsed(Elapsed),
+    /// The call happened and failed.
+    Inner(E),
+}
+
+impl<E> WithinError<E> {
+    /// Returns the rejection, if the call was rejected.
+    #[must_use]
+    pub const fn rejected(&self) -> Option<&Rejected> {
+        match self {
+            Self::Rejected(rejected) => Some(rejected),
+            Self::Elapsed(_) | Self::Inner(_) => None,
+        }
+    }
+
+    /// Returns the service's own error, if the call failed by itself.
+    #[must_use]
+    pub fn into_inner(self) -> Option<E> {
+        match self {
+            Self::Rejected(_) | Self::Elapsed(_) => None,
+            Self::Inner(error) => Some(error),
+        }
+    }
+
+    /// Turns the error into an error of your own, in one step for both cases.
+    ///
+    /// ```
+    /// use tower_circuit_breaker::{Rejected, WithinError, call::Elapsed};
+    ///
+    /// # #[derive(Debug)]
+    /// enum ClientError {
+    ///     Unavailable(Rejected),
+    ///     TooSlow(Elapsed),
+    ///     Io(std::io::Error),
+    /// }
+    /// # impl From<Rejected> for ClientError { fn from(error: Rejected) -> Self { Self::Unavailable(error) } }
+    /// # impl From<std::io::Error> for ClientError { fn from(error: std::io::Error) -> Self { Self::Io(error) } }
+    /// # impl From<Elapsed> for ClientError { fn from(error: Elapsed) -> Self { Self::TooSlow(error) } }
+    ///
+    /// impl From<WithinError<std::io::Error>> for ClientError {
+    ///     fn from(error: WithinError<std::io::Error>) -> Self {
+    ///         error.merge()
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// Without that `From`, write `circuit.call_within(..).await.map_err(WithinError::merge)`.
+    #[must_use]
+    pub fn merge<T>(self) -> T
+    where
+        T: From<Rejected> + From<Elapsed> + From<E>,
+    {
+        match self {
+            Self::Rejected(rejected) => rejected.into(),
+            Self::Elapsed(elapsed) => elapsed.into(),
+            Self::Inner(error) => error.into(),
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for WithinError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected(rejected) => rejected.fmt(f),
+            Self::Elapsed(elapsed) => elapsed.fmt(f),
+            Self::Inner(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: StdError + 'static> StdError for WithinError<E> {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Rejected(rejected) => Some(rejected),
+            Self::Elapsed(elapsed) => Some(elapsed),
+            Self::Inner(error) => Some(error),
+        }
+    }
+}
+
+/// The error of a call that did not end within its limit. A breaker outside counts it as a timeout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Elapsed {
+    limit: Duration,
+}
+
+impl Elapsed {
+    pub(crate) const fn new(limit: Duration) -> Self {
+        Self { limit }
+    }
+
+    /// Returns the limit.
+    #[must_use]
+    pub const fn limit(&self) -> Duration {
+        self.limit
+    }
+}
+
+impl fmt::Display for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the call did not end within {}", Brief(self.limit))
+    }
+}
+
+impl StdError for Elapsed {}

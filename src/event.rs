@@ -40,7 +40,7 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
     /// [`Transition::era`] gives the true order.
     fn on_event(&self, circuit: &str, event: &Event<'_>);
 
-    /// Returns true if the observer receives the events of calls: [`Event::Finished`], [`Event::Rejected`],
+    /// Returns true if the observer receives the events of calls: [`Event::Finished`], [`Event::Rejected`], [`Event::Fallback`],
     /// [`Event::Stale`] and [`Event::Sums`].
     ///
     /// The circuit reads the answer once, when it is created. Default: `false`, so that these events cost nothing.
@@ -71,6 +71,62 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
     /// calls and does not accept sums.
     fn accepts_sums(&self) -> bool {
         false
+    }
+}
+
+/// Returns an observer that is a closure.
+///
+/// The closure receives the events that are no calls: transitions and summaries. [`ObserverFn::with_calls`] adds calls.
+///
+/// ```
+/// use tower_circuit_breaker::Config;
+/// use tower_circuit_breaker::event::{Event, observer_fn};
+///
+/// let alert = observer_fn(|circuit, event| {
+///     if let Event::Transition(edge) = event {
+///         eprintln!("{circuit} is {} because {}", edge.to, edge.reason);
+///     }
+/// });
+/// let config = Config::builder("payments").observer(alert).build()?;
+/// # Ok::<(), tower_circuit_breaker::config::ConfigError>(())
+/// ```
+pub const fn observer_fn<F>(f: F) -> ObserverFn<F>
+where
+    // The bound stands here, so that the references of a closure are inferred as it is written.
+    F: Fn(&str, &Event<'_>) + Send + Sync + 'static,
+{
+    ObserverFn { f, wants_calls: false }
+}
+
+/// An observer that is a closure, made by [`observer_fn`].
+#[derive(Clone, Copy)]
+#[must_use = "an observer observes nothing until a configuration has it"]
+pub struct ObserverFn<F> {
+    f: F,
+    wants_calls: bool,
+}
+
+impl<F> ObserverFn<F> {
+    /// Lets the closure receive the events of calls as well, one by one.
+    pub const fn with_calls(mut self) -> Self {
+        self.wants_calls = true;
+        self
+    }
+}
+
+impl<F: Fn(&str, &Event<'_>) + Send + Sync + 'static> Observer for ObserverFn<F> {
+    fn on_event(&self, circuit: &str, event: &Event<'_>) {
+        (self.f)(circuit, event);
+    }
+
+    fn wants_calls(&self) -> bool {
+        self.wants_calls
+    }
+}
+
+impl<F> fmt::Debug for ObserverFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObserverFn").field("wants_calls", &self.wants_calls).finish_non_exhaustive()
     }
 }
 
@@ -140,6 +196,12 @@ pub enum Event<'a> {
         tripped: u64,
         /// Calls that were rejected because the probes were taken.
         half_open: u64,
+    },
+    /// A fallback has ended, for a call that was rejected before. Comes beside the [`Rejected`](Self::Rejected) of the call, or its sum.
+    #[non_exhaustive]
+    Fallback {
+        /// True if the fallback has given an answer, false if it has given an error.
+        answered: bool,
     },
     /// An outcome arrived after the end of its era, and counts only in the totals. The `Finished`
     /// of the call is reported as well.

@@ -14,7 +14,7 @@ use crate::error::Rejected;
 use crate::keyed::Keyed;
 use crate::keyed::OneCircuit;
 use crate::outcome::Outcome;
-use crate::rejection::{BoxedErrors, Respond, TypedErrors};
+use crate::rejection::{BoxedErrors, ErrorsAs, Respond, TypedErrors};
 use crate::service::{CircuitBreaker, WhenOpen};
 
 /// Puts services behind a [`Circuit`].
@@ -121,6 +121,26 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
         self.rejection(TypedErrors)
     }
 
+    /// Returns an error type of your own, into which rejections and the errors of the service are converted.
+    ///
+    /// ```
+    /// use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, Rejected};
+    ///
+    /// enum ClientError {
+    ///     Unavailable(Rejected),
+    ///     Io(std::io::Error),
+    /// }
+    /// # impl From<Rejected> for ClientError { fn from(error: Rejected) -> Self { Self::Unavailable(error) } }
+    /// # impl From<std::io::Error> for ClientError { fn from(error: std::io::Error) -> Self { Self::Io(error) } }
+    ///
+    /// let circuit = Circuit::new(Config::new("prices")?);
+    /// let layer = CircuitBreakerLayer::new(&circuit).errors_as::<ClientError>(); // has a `From` for both
+    /// # Ok::<(), tower_circuit_breaker::config::ConfigError>(())
+    /// ```
+    pub fn errors_as<E: From<Rejected>>(self) -> CircuitBreakerLayer<C, ErrorsAs<E>, K> {
+        self.rejection(ErrorsAs::new())
+    }
+
     /// Answers rejected calls with a response that `respond` makes, and does not change the error type of the service.
     /// For axum's `Router::layer`, `option_layer` and tonic servers.
     pub fn respond_with<Res, F>(self, respond: F) -> CircuitBreakerLayer<C, Respond<F>, K>
@@ -132,8 +152,12 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
 
     /// Rejects calls with a [`Rejection`](crate::rejection::Rejection) of your own or of a protocol.
     pub fn rejection<R2>(self, rejection: R2) -> CircuitBreakerLayer<C, R2, K> {
-        let Self { circuits, classifier, when_open, .. } = self;
-        CircuitBreakerLayer { circuits, classifier, rejection, when_open }
+        self.map_rejection(|_| rejection)
+    }
+
+    pub(crate) fn map_rejection<R2>(self, map: impl FnOnce(R) -> R2) -> CircuitBreakerLayer<C, R2, K> {
+        let Self { circuits, classifier, rejection, when_open } = self;
+        CircuitBreakerLayer { circuits, classifier, rejection: map(rejection), when_open }
     }
 }
 

@@ -34,12 +34,13 @@
 //! |---|---|
 //! | set the rules, and see their defaults | [`Config`], [`ConfigBuilder`](config::ConfigBuilder), [`OpenDuration`], [`Window`] |
 //! | define the calls that count as failures | [`CircuitBreakerLayer::classify`], [`classify`], [`Outcome`], [`Failure`] |
+//! | answer something else while the circuit is open | [`CircuitBreakerLayer::fallback`], [`fallback`] |
 //! | shape rejections | [`CircuitBreakerLayer::typed_errors`], [`respond_with`](CircuitBreakerLayer::respond_with), [`rejection`] |
 //! | judge HTTP, gRPC, reqwest; hold the permit to the end of a body | `classify::{HttpClassifier, GrpcClassifier, ReqwestClassifier}`, `body` |
 //! | have a circuit for each key | `keyed`, with the feature `keyed` |
 //! | recognise a rejection | [`Rejected::find`], [`Error`] |
 //! | retry, and stop at a rejection or wait for the circuit | `retry`, with the feature `retry` |
-//! | call without tower | [`Circuit::call`], [`Circuit::try_acquire`], [`call`] |
+//! | call without tower | [`Circuit::call`] and the calls beside it, [`Circuit::acquire`], [`Permit::judge`], [`call`] |
 //! | observe a circuit, and operate it | [`Circuit::status`], [`trip`](Circuit::trip), [`reset`](Circuit::reset), [`By`], [`To`](circuit::To) |
 //! | have several circuits, by name | [`Registry`] |
 //! | operate circuits in the whole fleet, with an audit | [`operation`], [`Registry::operate`] |
@@ -49,7 +50,7 @@
 //! | receive events, metrics and logs | [`event`], [`telemetry`] |
 //! | shed heavy operations while the machine is busy | `shed`, with the feature `load-shed` |
 //! | read the guides: stacks, stores, operation, the runbook, words | [`guide`] |
-//! | test | [`clock`]: `MockClock`, [`TokioClock`](clock::TokioClock) |
+//! | test | `testing`, with the feature `test-util`; [`clock`]: `MockClock`, [`TokioClock`](clock::TokioClock) |
 //!
 //! # Features
 //!
@@ -66,7 +67,7 @@
 //! * `admin`: an axum router with JSON, events and one page.
 //! * `cli`: the binary `circuitctl`, which operates circuits through their store.
 //! * `load-shed`: `shed`, a layer that refuses heavy operations while the machine is busy.
-//! * `test-util`: `MockClock`, which a test moves by hand, `FaultyStore`, and the conformance suite of stores.
+//! * `test-util`: `testing`, `MockClock`, which a test moves by hand, `FaultyStore`, and the conformance suite of stores.
 //! * `full`: all features except `test-util`.
 
 #[cfg(feature = "admin")]
@@ -84,6 +85,7 @@ pub mod coordinator;
 mod digest;
 mod error;
 pub mod event;
+pub mod fallback;
 mod future;
 // The guides are text only. They are compiled for the documentation, and for the tests of their
 // code, which need every feature.
@@ -103,6 +105,8 @@ mod registry;
 pub mod rejection;
 #[cfg(feature = "retry")]
 pub mod retry;
+#[cfg(any(feature = "settings", feature = "store"))]
+mod serialize;
 mod service;
 #[cfg(feature = "settings")]
 pub mod settings;
@@ -113,11 +117,13 @@ pub mod state;
 pub mod store;
 mod sync;
 pub mod telemetry;
+#[cfg(feature = "test-util")]
+pub mod testing;
 pub mod window;
 
 pub use circuit::{Circuit, Permit, Status};
 pub use config::{Config, OpenDuration};
-pub use error::{BoxError, Error, Rejected};
+pub use error::{BoxError, Error, Rejected, WithinError};
 pub use future::ResponseFuture;
 pub use layer::CircuitBreakerLayer;
 pub use outcome::{Failure, Outcome};

@@ -6,6 +6,8 @@
 //!
 //! The circuit decides about the rejection. A [`Rejection`] only shapes it.
 
+mod errors_as;
+mod fallback;
 #[cfg(feature = "http")]
 mod grpc;
 #[cfg(feature = "http")]
@@ -22,6 +24,8 @@ pub use self::http::{HeadersOnly, HttpRejection};
 #[cfg(feature = "reqwest")]
 pub use self::reqwest::ReqwestRejection;
 use crate::error::{BoxError, Error, Rejected};
+pub use errors_as::ErrorsAs;
+pub use fallback::Fallback;
 #[cfg(feature = "http")]
 pub use grpc::GrpcRejection;
 

@@ -83,7 +83,14 @@ fn a_call_through_a_closed_circuit_allocates_nothing() {
         for outcome in [Outcome::Success, Outcome::Ignored] {
             allocates_nothing(name, || circuit.try_acquire().expect("closed").record(outcome));
         }
-        allocates_nothing(name, || drop(circuit.try_acquire()));
+        allocates_nothing(name, || circuit.try_acquire().expect("closed").cancel());
+        allocates_nothing(name, || {
+            let Poll::Ready(permit) = pin!(circuit.acquire()).poll(&mut Context::from_waker(Waker::noop())) else {
+                unreachable!("closed")
+            };
+            permit.success();
+        });
+        allocates_nothing(name, || assert!(circuit.would_admit() && !circuit.is_open() && !circuit.is_tripped()));
         allocates_nothing(name, || {
             // One failure in ten, and a window that slides.
             circuit.try_acquire().expect("closed").failure(Failure::timeout());

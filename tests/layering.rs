@@ -31,7 +31,7 @@ const HEIGHTS: &[&[&str]] = &[
     &["circuit"],
     &["error", "registry"],
     &["classify"],
-    &["call"],
+    &["call", "serialize", "testing"],
     &["record", "keyed"],
     &["store"],
     &["coordinator"],
@@ -40,13 +40,13 @@ const HEIGHTS: &[&[&str]] = &[
     &["future"],
     &["service"],
     &["layer", "shed"],
-    &["body"],
+    &["body", "fallback"],
     &["admin"],
     &["bin"],
 ];
 
 /// Meets persistence at events and circuits only, although it lies higher.
-const TOWER_EDGE: &[&str] = &["layer", "service", "future", "rejection", "body"];
+const TOWER_EDGE: &[&str] = &["layer", "service", "future", "rejection", "body", "fallback"];
 const PERSISTENCE: &[&str] = &["store", "coordinator"];
 
 /// What decides depends on no runtime, no protocol and no telemetry crate.

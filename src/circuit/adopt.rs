@@ -205,10 +205,6 @@ impl Circuit {
 
 #[cfg(feature = "store")]
 impl Circuit {
-    pub(crate) fn standing(&self) -> Standing {
-        self.inner().load().standing()
-    }
-
     /// Returns true if a record of the circuit would have content, because the circuit has failed
     /// or changed since it was created.
     #[cfg(feature = "keyed")]

@@ -7,8 +7,9 @@
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::{Clock, MonotonicClock};
 use crate::nearest::nearest;
 use crate::telemetry;
 
@@ -48,12 +49,10 @@ fn note(variable: &str, circuit: &str) {
 }
 
 /// Returns the names that are received in this time, up to [`MOST`].
-#[expect(clippy::disallowed_methods, reason = "a wait of a thread of its own, which no test moves")]
 fn collect(created: &Receiver<String>, wait: Duration) -> BTreeSet<String> {
-    let (began, mut names) = (Instant::now(), BTreeSet::new());
-    while let Some(left) = wait.checked_sub(began.elapsed())
-        && let Ok(name) = created.recv_timeout(left)
-    {
+    let clock = MonotonicClock::new();
+    let (until, mut names) = (clock.now().saturating_add(wait), BTreeSet::new());
+    while let Ok(name) = created.recv_timeout(until.saturating_since(clock.now())) {
         if names.len() < MOST {
             names.insert(name);
         }

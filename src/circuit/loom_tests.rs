@@ -131,6 +131,7 @@ impl Observer for Reporter {
             Event::Refresh { .. }
             | Event::Finished { .. }
             | Event::Rejected { .. }
+            | Event::Fallback { .. }
             | Event::Sums { .. }
             | Event::Stale
             | Event::Forgotten

@@ -14,16 +14,20 @@ use super::outcomes::{End, Took};
 use super::rejected::Rejected;
 use crate::clock::Tick;
 use crate::event::Ended;
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::{Failure, FailureKind, Outcome};
 
 /// The right to make one call, in the era in which the permit was given.
 ///
-/// Record the outcome of the call on its permit. A permit that is dropped before `cancelled_counts_after` counts the
-/// call as cancelled, which is no evidence. A permit that is dropped later counts a failure of weight 0.5. A probe
-/// gives its slot back in both cases. An outcome whose era has ended counts in the totals and nowhere else.
+/// Record the outcome of the call on its permit, by [`judge`](Self::judge) or one of the shorter forms. An outcome whose
+/// era has ended counts in the totals and nowhere else.
+///
+/// A permit that is dropped without an outcome counts as a failure of weight 0.5 and of kind `unrecorded`, because most such
+/// permits are dropped by a `?` behind a call that failed. A caller that gives up without knowing calls
+/// [`cancel`](Self::cancel) or [`ignore`](Self::ignore). A probe that is dropped gives its slot back without a verdict. A drop
+/// by a panic counts as a hard failure. With `cancelled_never_counts` only the panic counts.
 // Three whole words. A permit of odd pieces would be written in pieces and moved in larger units, and such a move waits
 // for the writes for longer than the rest of a call takes.
-#[must_use = "a permit that is dropped counts as a cancelled call"]
+#[must_use = "a permit that is dropped without an outcome counts as a failure"]
 pub struct Permit {
     pub(super) branch: Arc<Branch>,
     pub(super) mark: Mark,
@@ -120,11 +124,45 @@ impl Permit {
         self.record(Outcome::Ignored);
     }
 
+    /// Records that the caller gave up before it knew the outcome, such as a user who closes the page.
+    ///
+    /// Before `cancelled_counts_after` the call is no evidence, and later it counts as a failure of weight 0.5. A probe gives
+    /// its slot back in both cases.
+    pub fn cancel(mut self) {
+        let age = self.age();
+        self.cancel_in_place(age);
+    }
+
     /// Records the outcome of the call.
     #[inline(always)]
     pub fn record(mut self, outcome: Outcome) {
         let elapsed = self.measured();
         self.record_in_place(outcome, elapsed);
+    }
+
+    /// Has `judge` judge the result of the call, records the outcome, and gives the result back.
+    ///
+    /// So the `?` comes after the record. A `?` before the record would drop the permit.
+    ///
+    /// ```
+    /// # use tower_circuit_breaker::{BoxError, Circuit, Config, Outcome, classify::outcome_of};
+    /// # async fn query() -> Result<u32, std::io::Error> { Ok(1) }
+    /// async fn rows(circuit: &Circuit) -> Result<u32, BoxError> {
+    ///     let permit = circuit.try_acquire()?;
+    ///     let result = query().await;
+    ///     let rows = permit.judge(result, |result| match result {
+    ///         Ok(_) => Outcome::Success,
+    ///         Err(error) => outcome_of(error),
+    ///     })?;
+    ///     Ok(rows)
+    /// }
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(rows(&Circuit::new(Config::new("database")?)))?;
+    /// # Ok::<(), BoxError>(())
+    /// ```
+    pub fn judge<T>(self, result: T, judge: impl FnOnce(&T) -> Outcome) -> T {
+        let outcome = judge(&result);
+        self.record(outcome);
+        result
     }
 
     /// Returns true if the call is a probe of a half-open circuit.
@@ -176,19 +214,39 @@ impl Permit {
 
     /// Records that the call was dropped. `waited` is the time that the call had waited for the
     /// service, or `None` if it did not wait.
-    pub(crate) fn cancel(&mut self, waited: Option<Duration>) {
-        let elapsed = self.measured();
-        let mark = std::mem::replace(&mut self.mark, Mark::RECORDED);
-        end(&self.branch, mark, self.started, self.branch.inner.cancelled(waited), elapsed);
+    pub(crate) fn cancel_in_place(&mut self, waited: Option<Duration>) {
+        let ended = self.branch.inner.cancelled(waited);
+        self.end_in_place(ended);
+    }
+
+    /// Records that the call was dropped, unless its outcome was recorded.
+    #[inline]
+    pub(crate) fn cancel_if_unrecorded(&mut self) {
+        if self.mark != Mark::RECORDED {
+            self.cancel_in_place(None);
+        }
     }
 
     /// Records a permit that is dropped without an outcome.
     #[inline(never)]
     fn abandon(&mut self) {
-        let age = self.age();
+        let inner = &self.branch.inner;
+        let cancelled = inner.cancelled(self.age());
+        let counts = self.mark.is_counted() && inner.config.cancelled_counts_after.is_some();
+        let ended = if std::thread::panicking() {
+            Ended::Failure(Failure::hard().with_kind(FailureKind::Panicked))
+        } else if cancelled == Ended::Cancelled && counts {
+            UNRECORDED
+        } else {
+            cancelled
+        };
+        self.end_in_place(ended);
+    }
+
+    fn end_in_place(&mut self, ended: Ended) {
+        let elapsed = self.measured();
         let mark = std::mem::replace(&mut self.mark, Mark::RECORDED);
-        let elapsed = age.filter(|_| mark.is_measured());
-        end(&self.branch, mark, self.started, self.branch.inner.cancelled(age), elapsed);
+        end(&self.branch, mark, self.started, ended, elapsed);
     }
 }
 
@@ -197,6 +255,9 @@ fn age(inner: &Inner, mark: Mark, started: Tick) -> Option<Duration> {
     let now = || if is_precise { inner.precise() } else { inner.now() };
     (started != Tick::ZERO).then(|| now().saturating_since(started))
 }
+/// The end of a call whose permit was dropped without an outcome. Half a failure, because the permit of a task that was
+/// cancelled is dropped in the same way.
+const UNRECORDED: Ended = Ended::Failure(Failure::timeout().with_kind(FailureKind::Named("unrecorded")));
 
 #[inline(never)]
 fn end(branch: &Branch, mark: Mark, started: Tick, mut ended: Ended, elapsed: Option<Duration>) {

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::branch::Branch;
+use crate::event::Event;
 use crate::state::{Brief, Mode, RejectReason, Shed, Transition};
 
 /// The error of a call that the circuit rejected. The call did not happen.
@@ -77,6 +78,11 @@ impl Rejected {
     #[must_use]
     pub fn shed(&self) -> Option<&Shed> {
         self.branch.shed.as_deref()
+    }
+
+    /// Reports to the observers that a fallback answered the rejected call, or failed to do so.
+    pub(crate) fn report_fallback(&self, answered: bool) {
+        self.branch.inner.notify_of_call(&Event::Fallback { answered });
     }
 
     /// Searches an error and its sources for a rejection, because `BoxError`, [`Error`](crate::Error) and

@@ -11,7 +11,7 @@ use std::io;
 use std::time::Duration;
 
 use super::Classifier;
-use crate::error::{BoxError, Error, Rejected};
+use crate::error::{BoxError, Elapsed, Error, Rejected, WithinError};
 use crate::outcome::{FailureKind, Outcome};
 
 /// The classifier of a layer without a setting. Every response is a success, and [`outcome_of`] judges errors.
@@ -71,13 +71,15 @@ pub(super) fn as_error<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static
         Some(Error::Rejected(rejected)) => return Some(rejected),
         None => {}
     }
-    let types: [AsError; 7] = [
+    let types: [AsError; 9] = [
         as_dyn::<io::Error>,
         as_dyn::<tower::timeout::error::Elapsed>,
         as_dyn::<tokio::time::error::Elapsed>,
         as_dyn::<tower::load_shed::error::Overloaded>,
         as_dyn::<Rejected>,
+        as_dyn::<Elapsed>,
         as_dyn::<Error<io::Error>>,
+        as_dyn::<WithinError<io::Error>>,
         as_dyn::<Error<Infallible>>,
     ];
     types.iter().find_map(|as_dyn| as_dyn(any))
@@ -110,7 +112,10 @@ pub(super) fn known(error: &(dyn StdError + 'static)) -> Option<Outcome> {
         if error.is::<Rejected>() || error.is::<tower::load_shed::error::Overloaded>() {
             return Some(Outcome::Ignored);
         }
-        if error.is::<tower::timeout::error::Elapsed>() || error.is::<tokio::time::error::Elapsed>() {
+        if error.is::<tower::timeout::error::Elapsed>()
+            || error.is::<tokio::time::error::Elapsed>()
+            || error.is::<Elapsed>()
+        {
             return Some(Outcome::timeout());
         }
         if let Some(error) = error.downcast_ref::<io::Error>() {

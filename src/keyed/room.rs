@@ -80,8 +80,8 @@ impl Room {
     fn evict_idle(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64) {
         // Relaxed: a stamp, publishes nothing.
         let unused_for = |entry: &Slot| now.saturating_sub(entry.used.load(Relaxed));
-        let idle =
-            |entry: &Slot| unused_for(entry) >= self.idle && entry.circuit.as_ref().is_none_or(Circuit::would_admit);
+        let may_go = |circuit: &Circuit| !circuit.is_held() && circuit.would_admit();
+        let idle = |entry: &Slot| unused_for(entry) >= self.idle && entry.circuit.as_ref().is_none_or(may_go);
         let leaving: Vec<_> = known.iter().filter(|(_, entry)| idle(entry)).collect();
         for (stem, entry) in leaving {
             self.evict(circuits, known, stem, entry);

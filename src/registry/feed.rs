@@ -67,6 +67,7 @@ impl Observer for Feed {
             Event::Refresh { .. }
             | Event::Finished { .. }
             | Event::Rejected { .. }
+            | Event::Fallback { .. }
             | Event::Sums { .. }
             | Event::SystemLoad { .. }
             | Event::Stale

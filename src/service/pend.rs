@@ -1,27 +1,13 @@
 //! The wait of a service until its circuit lets calls through again, or until the circuit is restored.
-//!
-//! A transition, a free slot and a deadline can each end the wait. The circuit wakes the task for the first two. A
-//! timer wakes it at the deadline of the opening or of the oldest probe.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::time::{Sleep, sleep};
-
-use crate::circuit::{Circuit, Peek, Place};
+use crate::call::Wait;
+use crate::circuit::{Circuit, Peek};
 
 /// The wait of one service, if the service is waiting.
 #[derive(Debug)]
 pub(super) struct Pend(Option<Wait>);
-
-#[derive(Debug)]
-struct Wait {
-    circuit: Circuit,
-    place: Place,
-    /// Boxed, because a timer must not move and a service may.
-    timer: Option<Pin<Box<Sleep>>>,
-}
 
 impl Pend {
     pub(super) const fn new() -> Self {
@@ -34,20 +20,8 @@ impl Pend {
     ///
     /// A caller that stops polling is woken once without need. A drop removes the registered task from the circuit.
     pub(super) fn poll(&mut self, circuit: &Circuit, context: &mut Context<'_>) -> Poll<()> {
-        while circuit.peek() != Peek::MayPass {
-            let wait = self.0.get_or_insert_with(|| Wait::new(circuit));
-            circuit.register_at(&mut wait.place, context);
-            // Only a check after the registration may lead to waiting, because a change before the registration wakes
-            // no task.
-            match circuit.peek() {
-                Peek::MayPass => break,
-                Peek::Rejecting(None) | Peek::AwaitsRestore => return Poll::Pending,
-                Peek::Rejecting(Some(left)) | Peek::ProbesTaken(left) => {
-                    // A new timer each time, because the deadline may have moved. A healthy call never comes here.
-                    let timer = wait.timer.insert(Box::pin(sleep(left)));
-                    ready!(timer.as_mut().poll(context));
-                }
-            }
+        if circuit.peek() != Peek::MayPass {
+            ready!(self.0.get_or_insert_with(|| Wait::new(circuit)).poll(context));
         }
         self.0 = None;
         Poll::Ready(())
@@ -59,29 +33,11 @@ impl Pend {
     ///
     /// The same as for [`poll`](Self::poll).
     pub(super) fn poll_restored(&mut self, circuit: &Circuit, context: &mut Context<'_>) -> Poll<Peek> {
-        let wait = self.0.get_or_insert_with(|| Wait::new(circuit));
-        circuit.register_at(&mut wait.place, context);
-        // Only a check after the registration may lead to waiting, as in `poll`.
-        let peek = circuit.peek();
-        if peek == Peek::AwaitsRestore {
-            // After the wakeup `poll_ready` does not call this function again, so that healthy calls need not check for
-            // a restore. The place stays registered until the service is dropped, but holds no task after the wakeup.
-            return Poll::Pending;
-        }
+        // After the wakeup `poll_ready` does not call this function again, so that healthy calls need not check for a
+        // restore. The place stays registered until the service is dropped, but holds no task after the wakeup.
+        let peek = ready!(self.0.get_or_insert_with(|| Wait::new(circuit)).poll_restored(context));
         self.0 = None;
         Poll::Ready(peek)
-    }
-}
-
-impl Wait {
-    fn new(circuit: &Circuit) -> Self {
-        Self { circuit: circuit.clone(), place: Place::default(), timer: None }
-    }
-}
-
-impl Drop for Wait {
-    fn drop(&mut self) {
-        self.circuit.leave(self.place);
     }
 }
 

@@ -36,6 +36,7 @@ use pool::Pool;
 /// | `circuit_breaker_calls_total` | `outcome` | counter: `success`, `failure`, `ignored`, `cancelled` |
 /// | `circuit_breaker_failures_total` | `kind` | counter: as [`FailureKind`](crate::outcome::FailureKind) spells it |
 /// | `circuit_breaker_rejected_total` | `reason` | counter: `tripped`, `half_open`, `load_shed` |
+/// | `circuit_breaker_fallbacks_total` | `result` | counter, where a layer has a fallback: `answered`, `failed` |
 /// | `circuit_breaker_transitions_total` | `from`, `to`, `reason` | counter |
 /// | `circuit_breaker_stale_outcomes_total` | | counter: outcomes that arrived after their era and were dropped |
 /// | `circuit_breaker_call_duration_seconds` | `outcome` | histogram, if the circuit measures durations |
@@ -238,6 +239,7 @@ impl Observer for MetricsObserver {
                 }
             }
             Event::Rejected { reason } => handles.others(circuit).rejected(reason).increment(1),
+            Event::Fallback { answered } => handles.others(circuit).fallbacks(circuit).of(answered).increment(1),
             Event::Stale => handles.others(circuit).stale.increment(1),
             Event::Transition(edge) => {
                 handles::count_transition(circuit, edge);

@@ -74,6 +74,7 @@ impl Observer for TracingObserver {
             Event::Refresh { .. }
             | Event::Finished { .. }
             | Event::Rejected { .. }
+            | Event::Fallback { .. }
             | Event::Sums { .. }
             | Event::Stale
             | Event::Forgotten

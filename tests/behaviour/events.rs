@@ -217,7 +217,7 @@ fn calls_are_told_to_those_who_want_them_and_to_nobody_else() {
     clock.advance(secs(2));
     slow.success();
     admit(&circuit).ignore();
-    drop(admit(&circuit));
+    admit(&circuit).cancel();
     admit(&circuit).failure(Failure::hard());
     reject(&circuit);
     straggler.success();

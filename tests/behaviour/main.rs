@@ -17,3 +17,4 @@ mod schedules;
 #[cfg(feature = "settings")]
 mod settings;
 mod telemetry;
+mod testing;

@@ -6,11 +6,12 @@ mod slow;
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::thread;
 
 use tower_circuit_breaker::config::ConfigBuilder;
 use tower_circuit_breaker::outcome::FailureKind;
 use tower_circuit_breaker::state::Reason;
-use tower_circuit_breaker::{Outcome, State, Window};
+use tower_circuit_breaker::{Outcome, Permit, State, Window};
 
 use crate::rig::{NANO, admit, call, fail, last, millis, no_rules, reject, rig, secs, state, succeed, time_out, why};
 
@@ -150,19 +151,46 @@ fn a_success_that_completes_the_evidence_trips_only_if_told_so() {
 }
 
 #[test]
-fn a_dropped_call_is_neutral_early_and_weighs_half_later() {
+fn a_cancelled_call_is_neutral_early_and_weighs_half_later() {
     let (circuit, clock) = rig(|settings| settings.cancelled_counts_after(secs(1)));
     for took in [millis(0), secs(1) - NANO] {
         let permits: Vec<_> = (0..100).map(|_| admit(&circuit)).collect();
         clock.advance(took);
-        drop(permits);
+        permits.into_iter().for_each(Permit::cancel);
         assert_eq!((circuit.status().run, circuit.status().tally.calls()), (0.0, 0), "after {took:?}");
     }
     let permits: Vec<_> = (0..10).map(|_| admit(&circuit)).collect();
     clock.advance(secs(1));
-    drop(permits);
+    permits.into_iter().for_each(Permit::cancel);
     assert_eq!(why(&circuit), Reason::ConsecutiveFailures { score: 5.0, limit: 5.0, set: 5.0 });
     assert_eq!(last(&circuit).failure, Some(FailureKind::Cancelled));
+}
+
+#[test]
+fn a_permit_that_is_dropped_without_an_outcome_counts_half_a_failure() {
+    let (circuit, _) = rig(|settings| settings);
+    for _ in 0..10 {
+        assert_eq!(state(&circuit), State::Closed);
+        drop(admit(&circuit));
+    }
+    assert_eq!(why(&circuit), Reason::ConsecutiveFailures { score: 5.0, limit: 5.0, set: 5.0 });
+    assert_eq!(last(&circuit).failure, Some(FailureKind::Named("unrecorded")));
+}
+
+#[test]
+fn a_permit_that_a_panic_drops_is_a_hard_failure() {
+    let (circuit, _) = rig(ConfigBuilder::cancelled_never_counts);
+    for _ in 0..5 {
+        let thread = thread::spawn({
+            let permit = admit(&circuit);
+            move || {
+                let _permit = permit;
+                panic!("as asked");
+            }
+        });
+        assert!(thread.join().is_err());
+    }
+    assert_eq!((state(&circuit), last(&circuit).failure), (State::Open, Some(FailureKind::Panicked)));
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod balance;
 mod calls;
 mod cancellation;
 mod classifiers;
+mod fallbacks;
 mod panics;
 mod parts;
 mod pend;
@@ -16,7 +17,9 @@ mod services;
 #[cfg(feature = "load-shed")]
 mod shed;
 mod sizes;
+mod spellings;
 mod stacks;
 mod timeouts;
 mod types;
 mod unready;
+mod waits;

@@ -60,7 +60,7 @@ pub(crate) fn operator() -> By {
 }
 
 /// What a request asks of the service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Ask {
     Succeed,
     Fail,

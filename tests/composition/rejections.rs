@@ -77,7 +77,11 @@ fn typed_errors_are_matched_on() {
 fn an_inner_error_is_the_source_of_the_typed_error() {
     let error = Error::Inner(Wrapped(io::Error::from(io::ErrorKind::TimedOut).into()));
     let chain: Vec<String> = chain(&error).map(ToString::to_string).collect();
-    assert_eq!(chain, ["the call failed", "the client failed", "timed out"]);
+    assert_eq!(
+        chain,
+        ["the client failed", "the client failed", "timed out"],
+        "a line without the chain has the cause"
+    );
     assert!(error.source().unwrap().is::<Wrapped>());
 }
 

@@ -13,7 +13,11 @@ use std::marker::{PhantomData, PhantomPinned};
 use std::path::Path;
 use std::rc::Rc;
 
-use tower_circuit_breaker::call::Call;
+#[cfg(feature = "tonic")]
+use tower_circuit_breaker::call::CodeInside;
+#[cfg(feature = "http")]
+use tower_circuit_breaker::call::StatusInside;
+use tower_circuit_breaker::call::{Call, Elapsed, Itself, Observed, ResultInside};
 use tower_circuit_breaker::circuit::{ProbeStatus, To, Totals};
 #[cfg(feature = "reqwest")]
 use tower_circuit_breaker::classify::ReqwestClassifier;
@@ -22,7 +26,8 @@ use tower_circuit_breaker::classify::{AtEndOfBody, AtHeaders, BoxedBodyError, Ht
 use tower_circuit_breaker::classify::{DefaultClassifier, ErrorClassifier, FnClassifier, ResponseClassifier};
 use tower_circuit_breaker::clock::{MockClock, MonotonicClock, Tick, TokioClock};
 use tower_circuit_breaker::config::{ConfigBuilder, ConfigError, Recovery};
-use tower_circuit_breaker::event::{Ended, Event};
+use tower_circuit_breaker::event::{Ended, Event, ObserverFn};
+use tower_circuit_breaker::fallback::{Deferred, FallbackFuture, FallbackLayer, Unanswered, WithFallback};
 use tower_circuit_breaker::keyed::OneCircuit;
 #[cfg(feature = "keyed")]
 use tower_circuit_breaker::keyed::{Keyed, KeyedBuilder, KeyedStatus};
@@ -30,7 +35,7 @@ use tower_circuit_breaker::operation::{Disable, Done, Kept, News, Order, Refused
 use tower_circuit_breaker::outcome::{FailureKind, InvalidWeight, Weight};
 #[cfg(feature = "reqwest")]
 use tower_circuit_breaker::rejection::ReqwestRejection;
-use tower_circuit_breaker::rejection::{BoxedErrors, Respond, TypedErrors};
+use tower_circuit_breaker::rejection::{BoxedErrors, ErrorsAs, Fallback, Respond, TypedErrors};
 #[cfg(feature = "http")]
 use tower_circuit_breaker::rejection::{HeadersOnly, HttpRejection};
 use tower_circuit_breaker::state::{
@@ -40,10 +45,11 @@ use tower_circuit_breaker::state::{
 use tower_circuit_breaker::telemetry::metrics::MetricsObserver;
 #[cfg(feature = "tracing")]
 use tower_circuit_breaker::telemetry::tracing::TracingObserver;
+use tower_circuit_breaker::testing::{Recorded, Recorder};
 use tower_circuit_breaker::window::Tally;
 use tower_circuit_breaker::{
     BoxError, By, Circuit, CircuitBreaker, CircuitBreakerLayer, Config, Error, Failure, Mode, OpenDuration, Outcome,
-    Permit, Registry, RegistryError, Rejected, ResponseFuture, State, Status, WhenOpen, Window,
+    Permit, Registry, RegistryError, Rejected, ResponseFuture, State, Status, WhenOpen, Window, WithinError,
 };
 
 /// A type about which something is asked.
@@ -106,6 +112,7 @@ table! {
     DefaultClassifier: Send Sync Unpin Clone;
     Disable: Send Sync Unpin Clone;
     Done: Send Sync Unpin Clone;
+    Elapsed: Send Sync Unpin Clone;
     Ended: Send Sync Unpin Clone;
     Event<'static>: Send Sync Unpin !Clone;
     Failure: Send Sync Unpin Clone;
@@ -130,6 +137,9 @@ table! {
     Refused: Send Sync Unpin Clone;
     RejectReason: Send Sync Unpin Clone;
     Rejected: Send Sync Unpin Clone;
+    Itself: Send Sync Unpin !Clone;
+    Observed: Send Sync Unpin Clone;
+    ResultInside: Send Sync Unpin !Clone;
     OneCircuit: Send Sync Unpin Clone;
     Shed: Send Sync Unpin Clone;
     Snapshot: Send Sync Unpin Clone;
@@ -152,6 +162,25 @@ table! {
     // An error is what its error is.
     Error<io::Error>: Send Sync Unpin !Clone;
     Error<()>: Send Sync Unpin Clone;
+    WithinError<io::Error>: Send Sync Unpin !Clone;
+    WithinError<OnItsThread>: Unpin !Send !Sync;
+    Deferred<BoxedErrors>: Send Sync Unpin Clone;
+    Fallback<(), BoxedErrors>: Send Sync Unpin Clone;
+    Fallback<OnItsThread, BoxedErrors>: Unpin !Send !Sync;
+    FallbackLayer<(), ()>: Send Sync Unpin Clone;
+    FallbackLayer<(), NotCloned>: Send Sync Unpin !Clone;
+    WithFallback<(), ()>: Send Sync Unpin Clone;
+    WithFallback<(), OnItsThread>: Unpin !Send !Sync;
+    FallbackFuture<(), Ready<()>, Ready<()>>: Send Sync Unpin !Clone;
+    FallbackFuture<(), Ready<()>, OnItsThread>: Unpin !Send !Sync;
+    FallbackFuture<(), PhantomPinned, ()>: Send Sync !Unpin;
+    Unanswered<(), io::Error>: Send Sync Unpin !Clone;
+    ObserverFn<()>: Send Sync Unpin Clone;
+    ObserverFn<NotCloned>: Send Sync Unpin !Clone;
+    Recorded: Send Sync Unpin Clone;
+    Recorder: Send Sync Unpin Clone;
+    ErrorsAs<io::Error>: Send Sync Unpin Clone;
+    ErrorsAs<OnItsThread>: Send Sync Unpin Clone;
     Error<Cell<()>>: Send Unpin !Sync;
     Error<OnItsThread>: Unpin !Send !Sync;
 
@@ -264,6 +293,16 @@ mod page {
 #[cfg(feature = "metrics")]
 table! {
     MetricsObserver: Send Sync Unpin !Clone;
+}
+
+#[cfg(feature = "http")]
+table! {
+    StatusInside: Send Sync Unpin !Clone;
+}
+
+#[cfg(feature = "tonic")]
+table! {
+    CodeInside: Send Sync Unpin !Clone;
 }
 
 #[cfg(feature = "http")]

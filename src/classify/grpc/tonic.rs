@@ -12,9 +12,39 @@ use tonic_types::{RetryInfo, pb};
 
 use super::super::http::not_processed::not_processed;
 use super::super::timeout::{self, as_dyn, find, known};
-use super::{GrpcCall, GrpcClassifier, GrpcCode, Origin};
+use super::{Classifier, GrpcCall, GrpcClassifier, GrpcCode, Origin};
 use crate::error::Error;
 use crate::outcome::Outcome;
+
+/// The judgement of a client that tonic generated, without tower.
+impl GrpcClassifier {
+    /// Judges a status by its code, with the meanings of [`tonic`](Self::tonic).
+    ///
+    /// For a call under a permit, or a result that has the status inside. Other calls are
+    /// `circuit.call_classified(GrpcClassifier::tonic(), client.method(request))`.
+    ///
+    /// ```
+    /// use tower_circuit_breaker::{Outcome, classify::GrpcClassifier};
+    ///
+    /// assert_eq!(GrpcClassifier::of(&tonic::Status::not_found("no such item")), Outcome::Success);
+    /// assert_eq!(GrpcClassifier::of(&tonic::Status::deadline_exceeded("too slow")).as_failure().unwrap().weight().as_f64(), 0.5);
+    /// ```
+    #[must_use]
+    pub fn of(status: &Status) -> Outcome {
+        outcome_of_any(&Self::tonic(), Origin::Readiness, status)
+    }
+}
+
+/// Results of a client that tonic generated, for [`Circuit::call_classified`](crate::Circuit::call_classified).
+impl<T> Classifier<(), T, Status> for GrpcClassifier {
+    type Call = ();
+
+    fn start(&self, (): &()) {}
+
+    fn finish(&self, (): (), result: Result<&T, &Status>, _: Duration) -> Outcome {
+        result.map_or_else(|status| outcome_of_any(self, Origin::Readiness, status), |_| Outcome::Success)
+    }
+}
 
 /// Judges an error of any type, because `BoxError` and `()` do not implement `Error`.
 pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, origin: Origin, error: &E) -> Outcome {

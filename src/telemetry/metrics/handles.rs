@@ -57,6 +57,8 @@ pub(super) struct Others {
     half_open: Counter,
     load_shed: Counter,
     pub(super) stale: Counter,
+    /// Registered by the first fallback, because most circuits have none.
+    fallbacks: OnceLock<Box<Fallbacks>>,
     /// Registered by the first measured call, because many circuits measure none.
     durations: OnceLock<Box<Durations>>,
 }
@@ -77,6 +79,7 @@ impl Others {
             half_open: rejected(RejectReason::HalfOpen.as_str()),
             load_shed: rejected(RejectReason::LoadShed.as_str()),
             stale: counter!(STALE, "service" => Arc::clone(&service)),
+            fallbacks: OnceLock::new(),
             durations: OnceLock::new(),
         }
     }
@@ -96,8 +99,29 @@ impl Others {
         }
     }
 
+    pub(super) fn fallbacks(&self, circuit: &str) -> &Fallbacks {
+        get_or_register(&self.fallbacks, || Fallbacks::register(circuit))
+    }
+
     pub(super) fn durations(&self, circuit: &str) -> &Durations {
         get_or_register(&self.durations, || Durations::register(circuit))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Fallbacks {
+    answered: Counter,
+    failed: Counter,
+}
+
+impl Fallbacks {
+    fn register(circuit: &str) -> Self {
+        let fallbacks = |result| counter!(FALLBACKS, "service" => circuit.to_owned(), "result" => result);
+        Self { answered: fallbacks("answered"), failed: fallbacks("failed") }
+    }
+
+    pub(super) const fn of(&self, answered: bool) -> &Counter {
+        if answered { &self.answered } else { &self.failed }
     }
 }
 
@@ -181,6 +205,7 @@ fn describe() {
     describe_counter!(CALLS, "Admitted calls, by outcome.");
     describe_counter!(FAILURES, "Failed calls, by the kind of failure.");
     describe_counter!(REJECTED, "Calls that were rejected before they happened.");
+    describe_counter!(FALLBACKS, "Answers of a fallback to rejected calls, by their result.");
     describe_counter!(TRANSITIONS, "Transitions of the circuit, by old state, new state and reason.");
     describe_counter!(STALE, "Outcomes that arrived after their era had ended, and were dropped.");
     describe_gauge!(SYSTEM_LOAD, "The last load of the system that load shedding polled; 1 is the capacity.");
@@ -210,6 +235,7 @@ const CALLS: &str = "circuit_breaker_calls_total";
 const FAILURES: &str = "circuit_breaker_failures_total";
 const REJECTED: &str = "circuit_breaker_rejected_total";
 const TRANSITIONS: &str = "circuit_breaker_transitions_total";
+const FALLBACKS: &str = "circuit_breaker_fallbacks_total";
 const STALE: &str = "circuit_breaker_stale_outcomes_total";
 const SYSTEM_LOAD: &str = "circuit_breaker_system_load_ratio";
 const DURATION: &str = "circuit_breaker_call_duration_seconds";

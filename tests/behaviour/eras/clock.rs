@@ -79,7 +79,7 @@ fn a_clock_that_wanders_breaks_nothing() {
                 let permit = held.swap_remove(usize::try_from(dice.roll(held.len() as u64)).unwrap());
                 match dice.roll(4) {
                     0 => permit.success(),
-                    1 => drop(permit),
+                    1 => permit.cancel(),
                     2 => permit.failure(Failure::timeout().with_retry_after(Duration::MAX)),
                     _ => permit.failure(Failure::hard()),
                 }

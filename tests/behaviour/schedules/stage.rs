@@ -114,7 +114,7 @@ impl<'a> Stage<'a> {
                 ended.failure(retry_after.map_or(failure, |after| failure.with_retry_after(after)));
             }
             Ending::Ignored => ended.ignore(),
-            Ending::Dropped => drop(ended),
+            Ending::Dropped => ended.cancel(),
         }
         self.model.end(permit, ending);
     }

@@ -223,7 +223,7 @@ impl Made {
             }
             DROPPED => {
                 self.totals.cancelled += 1;
-                drop(permit);
+                permit.cancel();
             }
             _ => {
                 self.totals.successes += 1;

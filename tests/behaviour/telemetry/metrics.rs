@@ -9,8 +9,10 @@ use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::event::{Event, Observer};
 use tower_circuit_breaker::outcome::{FailureKind, Weight};
+use tower_circuit_breaker::rejection::{BoxedErrors, Fallback, Rejection};
 use tower_circuit_breaker::state::Transition;
 use tower_circuit_breaker::telemetry::metrics::MetricsObserver;
+use tower_circuit_breaker::{BoxError, Rejected};
 
 use super::*;
 
@@ -100,7 +102,7 @@ fn every_end_of_a_call_is_counted_once() {
         succeed(&circuit);
         succeed(&circuit);
         circuit.try_acquire().expect("closed").ignore();
-        drop(circuit.try_acquire().expect("closed"));
+        circuit.try_acquire().expect("closed").cancel();
         circuit.try_acquire().expect("closed").failure(Failure::timeout());
         circuit.try_acquire().expect("closed").failure(named);
         fail(&circuit, 4);
@@ -134,6 +136,21 @@ fn every_end_of_a_call_is_counted_once() {
         ],
     );
     assert!(!told.keys().any(|name| name.starts_with("call_duration")), "durations were not measured");
+}
+
+#[test]
+fn answers_of_a_fallback_are_counted_by_their_result() {
+    let circuit = circuit(&MockClock::new());
+    let fallback = Fallback::new(
+        |rejected: Rejected, id: u32| if id == 1 { Ok(7) } else { Err(rejected.into()) },
+        BoxedErrors::default(),
+    );
+    let answer = |id| Rejection::<u32, u32, BoxError>::reject(&fallback, circuit.try_acquire().expect_err("open"), id);
+    let told = recorded(|| {
+        fail(&circuit, 5);
+        assert!(answer(1).is_ok() && answer(1).is_ok() && answer(2).is_err());
+    });
+    expect(&told, &[("fallbacks_total{result=answered}", 2.0), ("fallbacks_total{result=failed}", 1.0)]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! reqwest-middleware is not tower: ten lines around a permit. The first function is the recipe of docs/stacks.md.
+//! reqwest-middleware is not tower: ten lines around a call of the circuit. The first function is the recipe of docs/stacks.md.
 
 use futures_util::future::BoxFuture;
 use http::Extensions;
@@ -16,14 +16,15 @@ fn breaker(
     move |request, extensions, next| {
         let (circuit, judge) = (circuit.clone(), ReqwestClassifier::new().for_request(&request));
         Box::pin(async move {
-            let permit = circuit.try_acquire().map_err(Error::middleware)?;
-            let result = next.run(request, extensions).await;
-            permit.record(match &result {
+            let judge = |result: std::result::Result<&Response, &Error>| match result {
                 Ok(response) => judge.response(response),
                 Err(Error::Reqwest(error)) => judge.error(error),
                 Err(Error::Middleware(error)) => judge.error(error.as_ref()),
-            });
-            result
+            };
+            circuit.call_with(judge, next.run(request, extensions)).await.map_err(|error| match error {
+                tower_circuit_breaker::Error::Rejected(rejected) => Error::middleware(rejected),
+                tower_circuit_breaker::Error::Inner(error) => error,
+            })
         })
     }
 }

@@ -1,0 +1,147 @@
+//! The results that show by themselves how a call went.
+//!
+//! `Ok` and `Err` of most results do. In some results a failure can hide below an `Ok`: a result in a result, as
+//! `tokio::time::timeout` gives it, or an HTTP response with status 500. And some errors are good answers of a service, such as the
+//! code `NOT_FOUND` of gRPC. A call that counts such results by `Ok` and `Err` would count failures as successes for months, without
+//! a sign. Therefore [`Circuit::call`](crate::Circuit::call) does not compile with them.
+//!
+//! The means is an ambiguity. Every result has the implementation for [`Itself`], and such a result has a second implementation, so
+//! that the compiler cannot choose.
+
+/// A result whose `Ok` is a success and whose `Err` is a failure, for [`Circuit::call`](crate::Circuit::call) and
+/// [`Circuit::call_within`](crate::Circuit::call_within).
+///
+/// `By` is inferred. "Cannot infer type of the type parameter `UseCallWith`" means that the result is judged better by a
+/// closure ([`call_with`](crate::Circuit::call_with)), by a classifier ([`call_classified`](crate::Circuit::call_classified)), or
+/// with a limit of time that the breaker knows ([`call_within`](crate::Circuit::call_within)):
+///
+/// ```compile_fail,E0283
+/// # use std::time::Duration;
+/// # use tower_circuit_breaker::Circuit;
+/// # async fn query() -> Result<u32, std::io::Error> { Ok(1) }
+/// # async fn f(circuit: Circuit) {
+/// circuit.call(tokio::time::timeout(Duration::from_secs(1), query())).await; // `Ok(Err(..))` would be a success
+/// # }
+/// ```
+///
+/// ```
+/// # use std::time::Duration;
+/// # use tower_circuit_breaker::Circuit;
+/// # async fn query() -> Result<u32, std::io::Error> { Ok(1) }
+/// # async fn f(circuit: Circuit) {
+/// circuit.call_within(Duration::from_secs(1), query()).await;
+/// # }
+/// ```
+///
+/// A result that is in a task, a list, an option or a tuple hides in the same way:
+///
+/// ```compile_fail,E0283
+/// # use tower_circuit_breaker::Circuit;
+/// # async fn query() -> Result<u32, std::io::Error> { Ok(1) }
+/// # async fn f(circuit: Circuit) {
+/// circuit.call(tokio::spawn(query())).await; // `Result<Result<u32, io::Error>, JoinError>`
+/// # }
+/// ```
+///
+/// ```compile_fail,E0283
+/// # use std::io;
+/// # use tower_circuit_breaker::Circuit;
+/// # async fn query() -> Result<u32, io::Error> { Ok(1) }
+/// # async fn f(circuit: Circuit) {
+/// circuit.call(async { Ok::<_, io::Error>(tokio::join!(query(), query())) }).await; // use `try_join!`
+/// # }
+/// ```
+///
+/// ```compile_fail,E0283
+/// # use std::io;
+/// # use tower_circuit_breaker::Circuit;
+/// # async fn query() -> Result<u32, io::Error> { Ok(1) }
+/// # async fn f(circuit: Circuit) {
+/// circuit.call(async { Ok::<_, io::Error>(vec![query().await, query().await]) }).await;
+/// # }
+/// ```
+///
+/// ```compile_fail,E0283
+/// # use std::io;
+/// # use tower_circuit_breaker::Circuit;
+/// # async fn next() -> Option<Result<u32, io::Error>> { None }
+/// # async fn f(circuit: Circuit) {
+/// circuit.call(async { Ok::<_, io::Error>(next().await) }).await;
+/// # }
+/// ```
+///
+/// An answer that is no result does not compile either. Only the caller knows if `None` is a failure:
+///
+/// ```compile_fail,E0271
+/// # use tower_circuit_breaker::Circuit;
+/// # async fn find() -> Option<u32> { None }
+/// # async fn f(circuit: Circuit) {
+/// circuit.call(find()).await;
+/// # }
+/// ```
+pub trait Conclusive<By> {}
+
+/// The judgement of a result by its `Ok` and `Err`.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a marker without values")]
+pub enum Itself {}
+
+/// The mark of a result with a result inside, or with an option, a list or a tuple of results.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a marker without values")]
+pub enum ResultInside {}
+
+/// The mark of a result whose response has a status.
+#[cfg(feature = "http")]
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a marker without values")]
+pub enum StatusInside {}
+
+/// The mark of a result whose error has a code, which may be a good answer of the service.
+#[cfg(feature = "tonic")]
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a marker without values")]
+pub enum CodeInside {}
+
+impl<T, E> Conclusive<Itself> for Result<T, E> {}
+impl<T, Inner, E> Conclusive<ResultInside> for Result<Result<T, Inner>, E> {}
+impl<T, Inner, E> Conclusive<ResultInside> for Result<Option<Result<T, Inner>>, E> {}
+impl<T, Inner, E> Conclusive<ResultInside> for Result<Vec<Result<T, Inner>>, E> {}
+impl<T, Inner, U, E> Conclusive<ResultInside> for Result<(Result<T, Inner>, U), E> {}
+impl<T, Inner, U, V, E> Conclusive<ResultInside> for Result<(Result<T, Inner>, U, V), E> {}
+
+/// The responses of hyper and other clients, for which an [`HttpClassifier`](crate::classify::HttpClassifier) is made:
+///
+/// ```compile_fail,E0283
+/// # use std::io;
+/// # use tower_circuit_breaker::Circuit;
+/// # async fn get() -> Result<http::Response<String>, io::Error> { unreachable!() }
+/// # async fn f(circuit: Circuit) {
+/// circuit.call(get()).await; // a 500 would be a success
+/// # }
+/// ```
+#[cfg(feature = "http")]
+impl<B, E> Conclusive<StatusInside> for Result<http::Response<B>, E> {}
+
+/// The responses of reqwest, for which a [`ReqwestClassifier`](crate::classify::ReqwestClassifier) is made:
+///
+/// ```compile_fail,E0283
+/// # use tower_circuit_breaker::Circuit;
+/// # async fn f(circuit: Circuit, client: reqwest::Client) {
+/// circuit.call(client.get("http://localhost").send()).await; // a 500 would be a success
+/// # }
+/// ```
+#[cfg(feature = "reqwest")]
+impl<E> Conclusive<StatusInside> for Result<reqwest::Response, E> {}
+
+/// The results of a client that tonic generated, for which a [`GrpcClassifier`](crate::classify::GrpcClassifier) is made:
+///
+/// ```compile_fail,E0283
+/// # use tower_circuit_breaker::Circuit;
+/// # async fn get_item() -> Result<tonic::Response<()>, tonic::Status> { unreachable!() }
+/// # async fn f(circuit: Circuit) {
+/// circuit.call(get_item()).await; // NOT_FOUND would be a failure
+/// # }
+/// ```
+#[cfg(feature = "tonic")]
+impl<T> Conclusive<CodeInside> for Result<T, tonic::Status> {}

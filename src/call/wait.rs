@@ -1,0 +1,307 @@
+//! Waiting for a circuit: until it admits a call, until it changes, and until it is restored.
+//!
+//! A circuit wakes the tasks that wait for it when it changes and when a slot becomes free. It has no timer, so that a
+//! deadline (of an opening, of a hold, of the oldest probe) wakes no task. Therefore a task that waits brings a timer of
+//! tokio's, and a thread sleeps until the deadline. Both register with the circuit before their last check, because a
+//! change between check and registration would be lost otherwise.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker, ready};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use tokio::time::{Sleep, sleep, timeout};
+
+use crate::circuit::{Circuit, Peek, Permit, Place, Rejected};
+use crate::clock::Deadline;
+use crate::state::Standing;
+
+/// The wait of one task.
+#[derive(Debug)]
+pub(crate) struct Wait {
+    circuit: Circuit,
+    place: Place,
+    /// Boxed, because a timer must not move and a service may.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// The reason to wait: an event only, or also a deadline that is so far away.
+type Deferred = Option<Duration>;
+
+impl Wait {
+    pub(crate) fn new(circuit: &Circuit) -> Self {
+        Self { circuit: circuit.clone(), place: Place::default(), timer: None }
+    }
+
+    /// Is ready once a call may pass.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the task does not poll again, it is woken once in vain. If the wait is dropped, the task is not woken.
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.poll_for(context, |circuit| deferred(circuit.peek()).map_or(Ok(()), Err))
+    }
+
+    /// Is ready with the answer of the circuit, once the circuit does not await its restore any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// As of [`poll`](Self::poll).
+    pub(crate) fn poll_restored(&mut self, context: &mut Context<'_>) -> Poll<Peek> {
+        self.poll_for(context, |circuit| match circuit.peek() {
+            Peek::AwaitsRestore => Err(None),
+            peek @ (Peek::MayPass | Peek::Rejecting(_) | Peek::ProbesTaken(_)) => Ok(peek),
+        })
+    }
+
+    /// Waits until `check` finds what the task waits for.
+    fn poll_for<T>(&mut self, context: &mut Context<'_>, check: impl Fn(&Circuit) -> Result<T, Deferred>) -> Poll<T> {
+        loop {
+            // The first check spares a task that need not wait the lock of the wakers.
+            if let Ok(found) = check(&self.circuit) {
+                return Poll::Ready(found);
+            }
+            self.circuit.register_at(&mut self.place, context);
+            match check(&self.circuit) {
+                Ok(found) => return Poll::Ready(found),
+                Err(None) => return Poll::Pending,
+                Err(Some(left)) => {
+                    // A new timer each time, because the deadline may have moved, and no healthy call comes here.
+                    let timer = self.timer.insert(Box::pin(sleep(left)));
+                    ready!(timer.as_mut().poll(context));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        // A wait that never registered has no place. The default place is that of `poll_changed`, whose task must stay.
+        if self.place != Place::default() {
+            self.circuit.leave(self.place);
+        }
+    }
+}
+
+/// Returns the reason to wait if the circuit does not admit the next call.
+const fn deferred(peek: Peek) -> Option<Deferred> {
+    match peek {
+        Peek::MayPass => None,
+        Peek::AwaitsRestore => Some(None),
+        Peek::Rejecting(left) => Some(left),
+        Peek::ProbesTaken(left) => Some(Some(left)),
+    }
+}
+
+/// The last change of a circuit that a task has observed, for [`Circuit::changed`].
+///
+/// The default is that of a task that has observed nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Observed {
+    /// The era of the circuit.
+    pub era: u64,
+    /// True if the next call would have been admitted.
+    pub would_admit: bool,
+}
+
+/// Waiting without tower.
+impl Circuit {
+    /// Waits until the circuit admits a call, and returns the permit.
+    ///
+    /// A transition, a freed slot of a probe, and the end of the open duration end the wait. While no deadline is known,
+    /// because an operator holds the circuit or [`Recovery::Manual`](crate::config::Recovery::Manual) is set, only a
+    /// transition ends the wait. Of several tasks that wait for one slot, one gets the permit and the others go on
+    /// waiting. A wait counts neither as a call nor as a rejection, except that a task which another thread precedes in
+    /// the same moment counts one rejection.
+    ///
+    /// A circuit that is being restored (`first_call_waits`) lets the task wait for that as well.
+    ///
+    /// # Panics
+    ///
+    /// If the task has to wait for a deadline outside a tokio runtime with time enabled. Threads without a runtime use
+    /// [`acquire_blocking`](Self::acquire_blocking). Where the time of the runtime is paused, give the circuit a
+    /// [`TokioClock`](crate::clock::TokioClock), because the timer would go on without the circuit otherwise.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, no permit is taken, no slot is lost, and the circuit forgets the task.
+    ///
+    /// # Examples
+    ///
+    /// A worker that pauses while the circuit is open:
+    ///
+    /// ```
+    /// # use tower_circuit_breaker::{Circuit, Config, Outcome};
+    /// # struct Job; impl Job { async fn run(&self) -> Result<(), std::io::Error> { Ok(()) } }
+    /// async fn work(circuit: Circuit, jobs: Vec<Job>) {
+    ///     for job in jobs {
+    ///         let permit = circuit.acquire().await;
+    ///         let result = job.run().await;
+    ///         permit.record(if result.is_ok() { Outcome::Success } else { Outcome::failure() });
+    ///     }
+    /// }
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(work(Circuit::new(Config::new("jobs")?), vec![Job]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub async fn acquire(&self) -> Permit {
+        if let Ok(permit) = self.admit_waiting() {
+            return permit;
+        }
+        let mut wait = Wait::new(self);
+        poll_fn(|context| wait.poll_for(context, Self::admit_waiting)).await
+    }
+
+    /// Waits until the circuit admits a call, for at most `patience`, and returns the permit.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`] if the circuit has admitted no call within `patience`. The rejection counts like every other.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with time enabled, if the task has to wait.
+    ///
+    /// # Cancel safety
+    ///
+    /// As of [`acquire`](Self::acquire).
+    pub async fn acquire_within(&self, patience: Duration) -> Result<Permit, Rejected> {
+        if let Ok(permit) = self.admit_waiting() {
+            return Ok(permit);
+        }
+        match timeout(patience, self.acquire()).await {
+            Ok(permit) => Ok(permit),
+            Err(_) => self.try_acquire(),
+        }
+    }
+
+    /// Waits until the circuit admits a call, for at most `patience`, and returns the permit. For threads without a runtime.
+    ///
+    /// The thread sleeps. It is woken by transitions, by freed slots and at the end of the open duration, as
+    /// [`acquire`](Self::acquire) describes. `patience` is real time, whatever clock the circuit has. A task of a runtime
+    /// must not call this function, because the thread of the runtime would sleep too.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_circuit_breaker::{Circuit, Config};
+    /// # let circuit = Circuit::new(Config::new("database")?);
+    /// let permit = circuit.acquire_blocking(Duration::from_secs(30))?;
+    /// permit.success();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`] if the circuit has admitted no call within `patience`. The rejection counts like every other.
+    pub fn acquire_blocking(&self, patience: Duration) -> Result<Permit, Rejected> {
+        if let Ok(permit) = self.admit_waiting() {
+            return Ok(permit);
+        }
+        let end = Deadline::after(patience);
+        let waker = Waker::from(Arc::new(Sleeper(thread::current())));
+        let mut wait = Wait::new(self);
+        loop {
+            // Anew each time, because a wake removes the registration, and an observer may have taken the token of
+            // `unpark` with a `park` of its own.
+            self.register_at(&mut wait.place, &Context::from_waker(&waker));
+            let deferred = match self.admit_waiting() {
+                Ok(permit) => return Ok(permit),
+                Err(deferred) => deferred,
+            };
+            let left = end.left();
+            if left.is_zero() {
+                return self.try_acquire();
+            }
+            thread::park_timeout(deferred.map_or(left, |deferred| left.min(deferred)));
+        }
+    }
+
+    /// Waits until the circuit differs from the last change that the task has observed: by a transition, or because the next
+    /// call would now be admitted, or would not. Returns the standing and updates `observed`.
+    ///
+    /// Start with `Observed::default()` to get the present standing immediately. The task is woken when the open duration
+    /// or a hold is over, although the circuit makes the transition only when a call comes. The state is still open then,
+    /// and [`would_admit`](Self::would_admit) is true. Changes that follow each other quickly are observed as one.
+    ///
+    /// # Panics
+    ///
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, `observed` is as before and nothing is lost, because the next wait compares anew.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use tower_circuit_breaker::{Circuit, call::Observed};
+    ///
+    /// async fn watch(circuit: Circuit) {
+    ///     let mut observed = Observed::default();
+    ///     loop {
+    ///         let standing = circuit.changed(&mut observed).await;
+    ///         println!("{} is {standing}, the next call is admitted: {}", circuit.name(), observed.would_admit);
+    ///     }
+    /// }
+    /// ```
+    pub async fn changed(&self, observed: &mut Observed) -> Standing {
+        let mut wait = Wait::new(self);
+        let before = *observed;
+        let check = |circuit: &Self| {
+            let (era, standing) = circuit.era_and_standing();
+            let deferred = deferred(circuit.peek_at_gate());
+            let now = Observed { era, would_admit: deferred.is_none() };
+            if now == before { Err(deferred.flatten()) } else { Ok((now, standing)) }
+        };
+        let (now, standing) = poll_fn(|context| wait.poll_for(context, check)).await;
+        *observed = now;
+        standing
+    }
+
+    /// Returns a permit, or the reason to wait. Only a call that may pass asks for admission, because a rejection would be
+    /// counted although no call was made.
+    fn admit_waiting(&self) -> Result<Permit, Deferred> {
+        match deferred(self.peek()) {
+            Some(deferred) => Err(deferred),
+            // Rejected after all if another thread was faster. The circuit is checked again at once.
+            None => self.try_acquire().map_err(|_| Some(Duration::ZERO)),
+        }
+    }
+}
+
+/// A thread that sleeps until the circuit wakes it.
+struct Sleeper(Thread);
+
+impl Wake for Sleeper {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[tokio::test]
+    async fn a_waiting_task_and_a_thread_wait_for_the_restore() {
+        let circuit = Circuit::new(Config::new("orders").expect("it is valid"));
+        circuit.await_restore();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut permit = pin!(circuit.acquire());
+        assert!(permit.as_mut().poll(&mut context).is_pending());
+        let thread = thread::spawn({
+            let circuit = circuit.clone();
+            move || circuit.acquire_blocking(Duration::from_secs(3600)).map(Permit::success)
+        });
+        circuit.restored();
+        permit.await.success();
+        assert!(thread.join().expect("it does not panic").is_ok());
+    }
+}

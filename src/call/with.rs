@@ -1,0 +1,201 @@
+//! Calls whose end is judged by a closure, by a classifier, or by a limit of time, and calls of threads without a runtime.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::{Conclusive, Flight};
+use crate::circuit::{Circuit, Permit, Start};
+use crate::classify::{Classifier, DefaultClassifier};
+use crate::error::{Elapsed, Error, WithinError};
+use crate::outcome::Outcome;
+
+/// Calls without tower, beside [`call`](Self::call).
+impl Circuit {
+    /// Makes a call: runs `future` if the circuit permits it, has `judge` judge the result, and gives the result back.
+    ///
+    /// A permit is taken at the first poll.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rejected`] if the circuit does not permit the call, which then does not happen. [`Error::Inner`] with the error of
+    /// `future`, whatever `judge` says.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before its first poll, nothing has happened. Dropped later, `future` is dropped and the call counts as cancelled:
+    /// neutral at first, a failure of weight 0.5 after `cancelled_counts_after`.
+    ///
+    /// # Examples
+    ///
+    /// A row that is missing is an answer of the database, and a query that took too long weighs half:
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_circuit_breaker::{BoxError, Circuit, Config, Outcome, classify::outcome_of};
+    /// # #[derive(Debug)] enum DbError { RowNotFound, Io(std::io::Error) }
+    /// # impl std::fmt::Display for DbError { fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { write!(f, "{self:?}") } }
+    /// # impl std::error::Error for DbError {}
+    /// # async fn query() -> Result<u32, DbError> { Ok(1) }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+    /// # let circuit = Circuit::new(Config::new("database")?);
+    /// let judge = |result: Result<&u32, &DbError>| match result {
+    ///     Ok(_) | Err(DbError::RowNotFound) => Outcome::Success,
+    ///     Err(DbError::Io(error)) => outcome_of(error),
+    /// };
+    /// let rows = circuit.call_with(judge, query()).await?;
+    /// # let _: u32 = rows;
+    /// # Ok(()) }
+    /// ```
+    pub fn call_with<J, F, T, E>(
+        &self,
+        judge: J,
+        future: F,
+    ) -> impl Future<Output = Result<T, Error<E>>> + use<J, F, T, E>
+    where
+        J: FnOnce(Result<&T, &E>) -> Outcome,
+        F: Future<Output = Result<T, E>>,
+    {
+        let asking = self.asking();
+        async move {
+            let permit = asking.admit(Start::Untaken)?;
+            follow(permit, future, |result: &Result<T, E>| judge(result.as_ref())).await.map_err(Error::Inner)
+        }
+    }
+
+    /// Makes a call that a classifier judges, as in a layer: `ReqwestClassifier` for reqwest, `HttpClassifier` for responses of
+    /// `http`, `GrpcClassifier` for a client that tonic generated, or one of your own.
+    ///
+    /// The classifier sees `()` as the request. [`NEEDS_ELAPSED`](Classifier::NEEDS_ELAPSED) is honoured.
+    ///
+    /// # Errors
+    ///
+    /// As of [`call_with`](Self::call_with).
+    ///
+    /// # Cancel safety
+    ///
+    /// As of [`call_with`](Self::call_with), but the classifier is asked for the meaning of a cancelled call.
+    pub fn call_classified<C, F, T, E>(
+        &self,
+        classifier: C,
+        future: F,
+    ) -> impl Future<Output = Result<T, Error<E>>> + use<C, F, T, E>
+    where
+        C: Classifier<(), T, E> + Clone,
+        F: Future<Output = Result<T, E>>,
+    {
+        let asking = self.asking();
+        async move {
+            let permit = asking.admit(Flight::<C, (), T, E>::START)?;
+            let ((), mut flight) = Flight::start_permitted(permit, &classifier, (), |()| ());
+            // After the flight, so that the future is dropped first and its drop belongs to the call.
+            let mut future = pin!(future);
+            poll_fn(|context| flight.poll(future.as_mut(), context)).await.map_err(Error::Inner)
+        }
+    }
+
+    /// Makes a call that ends after `limit` at the latest. A call that has not ended by then is dropped and counts as a timeout,
+    /// with weight 0.5. The limit counts from the first poll.
+    ///
+    /// Errors are judged by [`outcome_of`](crate::classify::outcome_of). For another judgement use
+    /// [`call_with`](Self::call_with) with a `tokio::time::timeout` inside, whose `Elapsed` the closure sees.
+    ///
+    /// # Errors
+    ///
+    /// [`WithinError`] says if the call was rejected, took too long, or failed.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with time enabled.
+    ///
+    /// # Cancel safety
+    ///
+    /// As of [`call_with`](Self::call_with).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_circuit_breaker::{Circuit, Config, WithinError};
+    /// # async fn query() -> Result<u32, std::io::Error> { Ok(1) }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let circuit = Circuit::new(Config::new("database")?);
+    /// match circuit.call_within(Duration::from_secs(2), query()).await {
+    ///     Ok(rows) => println!("{rows} rows"),
+    ///     Err(WithinError::Rejected(rejected)) => println!("not called: {rejected}"),
+    ///     Err(WithinError::Elapsed(elapsed)) => println!("no answer: {elapsed}"),
+    ///     Err(WithinError::Inner(error)) => println!("failed: {error}"),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn call_within<F, T, E, UseCallWith>(
+        &self,
+        limit: Duration,
+        future: F,
+    ) -> impl Future<Output = Result<T, WithinError<E>>> + use<F, T, E, UseCallWith>
+    where
+        F: Future<Output = Result<T, E>>,
+        E: 'static,
+        Result<T, E>: Conclusive<UseCallWith>,
+    {
+        let asking = self.asking();
+        async move {
+            let permit = asking.admit(Start::Untaken).map_err(WithinError::Rejected)?;
+            let result = follow(permit, timeout(limit, future), |result| match result {
+                Ok(result) => by_default(result),
+                Err(_) => Outcome::timeout(),
+            });
+            match result.await {
+                Ok(result) => result.map_err(WithinError::Inner),
+                Err(_) => Err(WithinError::Elapsed(Elapsed::new(limit))),
+            }
+        }
+    }
+
+    /// Makes a call of a thread without a runtime: runs `call` if the circuit permits it, and records its end. A panic of `call`
+    /// counts as a hard failure.
+    ///
+    /// Errors are judged by [`outcome_of`](crate::classify::outcome_of). For another judgement take a permit with
+    /// [`try_acquire`](Self::try_acquire), and use [`Permit::judge`].
+    ///
+    /// ```
+    /// # use tower_circuit_breaker::{Circuit, Config, Error};
+    /// # let circuit = Circuit::new(Config::new("disk")?);
+    /// let text = circuit.call_blocking(|| std::fs::read_to_string("Cargo.toml"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rejected`] if the circuit does not permit the call, [`Error::Inner`] with the error of `call`.
+    pub fn call_blocking<F, T, E, UseCallWith>(&self, call: F) -> Result<T, Error<E>>
+    where
+        F: FnOnce() -> Result<T, E>,
+        E: 'static,
+        Result<T, E>: Conclusive<UseCallWith>,
+    {
+        let permit = self.asking().admit(Start::Coarse)?;
+        let (result, mut flight) = Unclassified::start_permitted(permit, &DefaultClassifier, (), |()| call());
+        flight.judge(|_, (), _| by_default(&result));
+        result.map_err(Error::Inner)
+    }
+}
+
+/// A flight whose judge is given at the end of the call.
+type Unclassified = Flight<DefaultClassifier, (), (), ()>;
+
+/// Polls a call to its end, and has `judge` judge the result.
+async fn follow<F: Future>(permit: Permit, future: F, judge: impl FnOnce(&F::Output) -> Outcome) -> F::Output {
+    let ((), mut flight) = Unclassified::start_permitted(permit, &DefaultClassifier, (), |()| ());
+    // After the flight, so that the future is dropped first and its drop belongs to the call.
+    let mut future = pin!(future);
+    let result = poll_fn(|context| flight.poll_unjudged(future.as_mut(), context)).await;
+    flight.judge(|_, (), _| judge(&result));
+    result
+}
+
+fn by_default<T, E: 'static>(result: &Result<T, E>) -> Outcome {
+    Classifier::<(), T, E>::finish(&DefaultClassifier, (), result.as_ref(), Duration::ZERO)
+}

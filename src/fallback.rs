@@ -1,0 +1,262 @@
+//! Fallbacks that wait: another endpoint, a cache behind a network, or a default that has to be computed.
+//!
+//! A rejection is an answer without a future, so that it costs nothing in an outage. Therefore a fallback that waits is a service
+//! of its own, around the breaker. The breaker returns the rejected request to this service, so that no request is cloned for a call
+//! that goes through. A fallback that answers at once is [`CircuitBreakerLayer::fallback`].
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::error::Rejected;
+use crate::layer::CircuitBreakerLayer;
+use crate::rejection::{Fallback, Rejection};
+
+impl<C, R, K> CircuitBreakerLayer<C, R, K> {
+    /// Answers rejected calls with a closure, which gets the rejection and the request: a cached answer, a default, or an error.
+    ///
+    /// Call it after the method that sets the kind of errors, because the closure returns these errors. Only rejections come here. A
+    /// call that failed keeps its error. The circuit counts each answer in `circuit_breaker_fallbacks_total`, as `answered` if the
+    /// closure returns `Ok`, and the rejection counts as every other.
+    ///
+    /// ```
+    /// use std::{collections::HashMap, io, sync::Arc};
+    /// use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
+    /// use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+    /// let cache = Arc::new(HashMap::from([(1, "one".to_owned())]));
+    /// let circuit = Circuit::new(Config::new("catalogue")?);
+    /// let mut service = ServiceBuilder::new()
+    ///     .layer(CircuitBreakerLayer::new(&circuit).fallback(move |rejected, id: u32| match cache.get(&id) {
+    ///         Some(text) => Ok(text.clone()),
+    ///         None => Err(rejected.into()),
+    ///     }))
+    ///     .service(service_fn(async |_: u32| Err::<String, _>(io::Error::other("down"))));
+    /// for _ in 0..5 {
+    ///     assert!(service.ready().await?.call(1).await.is_err(), "the circuit is still closed");
+    /// }
+    /// assert_eq!(service.ready().await?.call(1).await?, "one");
+    /// assert!(service.ready().await?.call(2).await.is_err(), "not in the cache, so rejected");
+    /// # Ok(()) }
+    /// ```
+    pub fn fallback<F, Req, Res, E>(self, fallback: F) -> CircuitBreakerLayer<C, Fallback<F, R>, K>
+    where
+        // The bound stands here, so that the types of a closure are inferred as it is written.
+        F: Fn(Rejected, Req) -> Result<Res, E>,
+    {
+        self.map_rejection(|rejection| Fallback::new(fallback, rejection))
+    }
+
+    /// Answers rejected calls with the future of a closure, which gets the rejection and the request: another endpoint, a cache
+    /// behind a network.
+    ///
+    /// The result is a layer of its own. Set everything else of the breaker before. The closure returns the error that the breaker
+    /// has without a fallback, so that the fallback can be a call of the next endpoint. The circuit counts each answer in
+    /// `circuit_breaker_fallbacks_total`. A fallback that is dropped before its end is not counted.
+    ///
+    /// With [`WhenOpen::Pend`](crate::WhenOpen::Pend) the service is not ready while the circuit is open, so that the fallback is
+    /// used only in a race.
+    ///
+    /// ```
+    /// # use std::io;
+    /// # use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
+    /// # use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+    /// let [first, second] = ["eu", "us"].map(|name| Circuit::new(Config::new(name).expect("valid")));
+    /// let us = ServiceBuilder::new()
+    ///     .layer(CircuitBreakerLayer::new(&second))
+    ///     .service(service_fn(async |id: u32| Ok::<_, io::Error>(format!("{id} from the second"))));
+    /// let mut service = ServiceBuilder::new()
+    ///     .layer(CircuitBreakerLayer::new(&first).fallback_async(move |_, id: u32| us.clone().oneshot(id)))
+    ///     .service(service_fn(async |_: u32| Err::<String, _>(io::Error::other("down"))));
+    /// # for _ in 0..5 { service.ready().await?.call(7).await.unwrap_err(); }
+    /// assert_eq!(service.ready().await?.call(7).await?, "7 from the second");
+    /// # Ok(()) }
+    /// ```
+    pub fn fallback_async<F, Fut, Req, Res, E>(
+        self,
+        fallback: F,
+    ) -> FallbackLayer<F, CircuitBreakerLayer<C, Deferred<R>, K>>
+    where
+        F: Fn(Rejected, Req) -> Fut,
+        Fut: Future<Output = Result<Res, E>>,
+    {
+        FallbackLayer { fallback, breaker: self.map_rejection(Deferred) }
+    }
+}
+
+/// A breaker with a fallback that waits. Made by [`CircuitBreakerLayer::fallback_async`].
+#[derive(Clone)]
+#[must_use = "a layer does nothing until it is applied to a service"]
+pub struct FallbackLayer<F, L> {
+    fallback: F,
+    breaker: L,
+}
+
+impl<S, F: Clone, L: Layer<S>> Layer<S> for FallbackLayer<F, L> {
+    type Service = WithFallback<F, L::Service>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        WithFallback { fallback: self.fallback.clone(), breaker: self.breaker.layer(inner) }
+    }
+}
+
+/// A service behind a breaker with a fallback that waits.
+#[derive(Clone)]
+pub struct WithFallback<F, S> {
+    fallback: F,
+    breaker: S,
+}
+
+impl<F, S> WithFallback<F, S> {
+    /// Returns the breaker.
+    #[must_use]
+    pub const fn get_ref(&self) -> &S {
+        &self.breaker
+    }
+
+    /// Returns the breaker, to be changed.
+    #[must_use]
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.breaker
+    }
+
+    /// Takes the breaker out.
+    #[must_use]
+    pub fn into_inner(self) -> S {
+        self.breaker
+    }
+}
+
+impl<F, S, Fut, Req, E> Service<Req> for WithFallback<F, S>
+where
+    S: Service<Req, Error = Unanswered<Req, E>>,
+    F: Fn(Rejected, Req) -> Fut + Clone,
+    Fut: Future<Output = Result<S::Response, E>>,
+{
+    type Response = S::Response;
+    type Error = E;
+    type Future = FallbackFuture<F, S::Future, Fut>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), E>> {
+        self.breaker.poll_ready(context).map_err(|error| match error {
+            Unanswered::Failed(error) => error,
+            Unanswered::Rejected(..) => unreachable!("a breaker rejects calls only, and no call was made"),
+        })
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        let state = State::Calling { future: self.breaker.call(request) };
+        FallbackFuture { fallback: self.fallback.clone(), state }
+    }
+}
+
+pin_project! {
+    /// The future of a call through [`WithFallback`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped during the call, the call is cancelled, as by [`ResponseFuture`](crate::ResponseFuture). Dropped during the fallback, the
+    /// future of the fallback is dropped and no fallback is counted.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct FallbackFuture<F, Call, Fut> {
+        fallback: F,
+        #[pin]
+        state: State<Call, Fut>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<Call, Fut> {
+        Calling { #[pin] future: Call },
+        Answering { #[pin] future: Fut, rejected: Rejected },
+    }
+}
+
+impl<F, Call, Fut, Req, Res, E> Future for FallbackFuture<F, Call, Fut>
+where
+    Call: Future<Output = Result<Res, Unanswered<Req, E>>>,
+    F: Fn(Rejected, Req) -> Fut,
+    Fut: Future<Output = Result<Res, E>>,
+{
+    type Output = Result<Res, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let (rejected, request) = match this.state.as_mut().project() {
+                StateProjection::Calling { future } => match ready!(future.poll(context)) {
+                    Ok(response) => return Poll::Ready(Ok(response)),
+                    Err(Unanswered::Failed(error)) => return Poll::Ready(Err(error)),
+                    Err(Unanswered::Rejected(rejected, request)) => (rejected, request),
+                },
+                StateProjection::Answering { future, rejected } => {
+                    let answer = ready!(future.poll(context));
+                    rejected.report_fallback(answer.is_ok());
+                    return Poll::Ready(answer);
+                }
+            };
+            let future = (this.fallback)(rejected.clone(), request);
+            this.state.set(State::Answering { future, rejected });
+        }
+    }
+}
+
+/// The rejection of a breaker with a fallback that waits: the request goes back to the fallback. Errors of the service are those
+/// of `R`.
+#[derive(Debug, Clone, Copy)]
+pub struct Deferred<R>(R);
+
+impl<R, Req, Res, E> Rejection<Req, Res, E> for Deferred<R>
+where
+    R: Rejection<Req, Res, E>,
+{
+    type Error = Unanswered<Req, R::Error>;
+
+    fn reject(&self, rejected: Rejected, request: Req) -> Result<Res, Self::Error> {
+        Err(Unanswered::Rejected(rejected, request))
+    }
+
+    fn map_err(error: E) -> Self::Error {
+        Unanswered::Failed(R::map_err(error))
+    }
+}
+
+/// The error between a breaker and its fallback: a rejection with its request, or an error of the call.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a call was made or it was not")]
+pub enum Unanswered<Req, E> {
+    /// The call did not happen.
+    Rejected(Rejected, Req),
+    /// The call happened and failed.
+    Failed(E),
+}
+
+impl<F, L: fmt::Debug> fmt::Debug for FallbackLayer<F, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FallbackLayer").field("breaker", &self.breaker).finish_non_exhaustive()
+    }
+}
+
+impl<F, S: fmt::Debug> fmt::Debug for WithFallback<F, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WithFallback").field("breaker", &self.breaker).finish_non_exhaustive()
+    }
+}
+
+impl<F, Call, Fut> fmt::Debug for FallbackFuture<F, Call, Fut> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Calling { .. } => "Calling",
+            State::Answering { .. } => "Answering",
+        };
+        f.debug_tuple("FallbackFuture").field(&format_args!("{state}")).finish()
+    }
+}

@@ -1,0 +1,116 @@
+//! Status, transitions and totals for serde, so that a health endpoint of your own can answer with them.
+//!
+//! By hand, because the names are a promise of their own: those of the page's JSON, where durations are whole milliseconds, rounded
+//! up, and a state or a reason is a word of the metrics. Written only, never read, because a circuit is not made from a status.
+
+use std::time::Duration;
+use std::time::UNIX_EPOCH;
+
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
+use crate::circuit::{ProbeStatus, Status, Totals};
+use crate::outcome::FailureKind;
+use crate::state::{Generation, Mode, Standing, State, Transition};
+use crate::window::Tally;
+
+/// Writes each type as one word or one number.
+macro_rules! plain {
+    ($($type:ty: $as:expr;)*) => {$(
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                let plain: fn(&Self) -> _ = $as;
+                plain(self).serialize(to)
+            }
+        }
+    )*};
+}
+
+plain! {
+    State: |state| state.as_str();
+    Mode: |mode| mode.as_str();
+    Standing: |standing| standing.as_str();
+    FailureKind: |kind| kind.as_str();
+    Generation: |generation| generation.get();
+}
+
+/// Writes each type as an object with these fields.
+macro_rules! objects {
+    ($($type:ident: $value:ident { $($field:ident: $as:expr,)* })*) => {$(
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                let $value = self;
+                let fields = [$(stringify!($field)),*].len();
+                let mut object = to.serialize_struct(stringify!($type), fields)?;
+                $(object.serialize_field(stringify!($field), &$as)?;)*
+                object.end()
+            }
+        }
+    )*};
+}
+
+objects! {
+    Tally: tally {
+        calls: tally.calls(),
+        score: tally.score(),
+        slow: tally.slow(),
+    }
+    Totals: totals {
+        successes: totals.successes,
+        failures: totals.failures,
+        ignored: totals.ignored,
+        cancelled: totals.cancelled,
+        stale: totals.stale,
+        rejected: totals.rejected,
+        would_reject: totals.would_reject,
+        load_shed: totals.load_shed,
+        observer_panics: totals.observer_panics,
+    }
+    ProbeStatus: probes {
+        in_flight: probes.in_flight,
+        successes: probes.successes,
+        failures: probes.failures,
+    }
+    Transition: edge {
+        from: edge.from,
+        to: edge.to,
+        at_ms: edge.wall.duration_since(UNIX_EPOCH).map_or(0, millis),
+        reason: edge.reason.as_str(),
+        because: edge.reason.to_string(),
+        era: edge.era,
+        generation: edge.generation,
+        lasts_ms: edge.lasts.map(millis),
+        attempt: edge.attempt,
+        tally: edge.tally,
+        failure: edge.failure,
+        rejected: edge.rejected,
+        bypassed: edge.bypassed,
+        order: edge.order.as_deref(),
+    }
+    Status: status {
+        name: status.name,
+        standing: status.standing(),
+        state: status.state,
+        mode: status.mode,
+        bypassed: status.bypassed,
+        era: status.era,
+        generation: status.generation,
+        latest: status.latest,
+        since_ms: millis(status.since),
+        tripped_for_ms: status.tripped_for.map(millis),
+        reset_in_ms: status.reset_in.map(millis),
+        retry_after_ms: status.retry_after.map(millis),
+        attempt: status.attempt,
+        tally: status.tally,
+        run: status.run,
+        failure_rate: status.failure_rate,
+        slow_call_rate: status.slow_call_rate,
+        probes: status.probes,
+        totals: status.totals,
+        transitions: status.transitions,
+    }
+}
+
+/// Milliseconds, rounded up, so that a wait that is over is really over.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}

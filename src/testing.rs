@@ -1,0 +1,200 @@
+//! Help for the tests of an application: open circuits, rejections, and an observer that remembers.
+//!
+//! With the feature `test-util`, which belongs into `[dev-dependencies]`:
+//!
+//! ```toml
+//! tower-circuit-breaker = { version = "0.1", features = ["test-util"] }
+//! ```
+//!
+//! A test moves time with a [`MockClock`], or under `#[tokio::test(start_paused = true)]` with a
+//! [`TokioClock`](crate::clock::TokioClock). The default clock goes on while the time of tokio is paused.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower_circuit_breaker::clock::MockClock;
+//! use tower_circuit_breaker::testing::Recorder;
+//! use tower_circuit_breaker::{Circuit, Config};
+//!
+//! let (clock, recorder) = (MockClock::new(), Recorder::new());
+//! let config = Config::classic("payments").clock(clock.clone()).observer(recorder.clone()).build()?;
+//! let circuit = Circuit::new(config);
+//!
+//! circuit.fail_until_open();
+//! assert_eq!(circuit.try_acquire().unwrap_err().retry_after(), Some(Duration::from_secs(60)));
+//!
+//! clock.advance(Duration::from_secs(60));
+//! circuit.try_acquire()?.success();
+//! assert_eq!(recorder.standings(), ["open", "half_open", "closed"]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::circuit::{Circuit, Rejected};
+use crate::clock::MockClock;
+use crate::config::{Config, OpenDuration};
+use crate::event::{Ended, Event, Observer};
+use crate::outcome::Failure;
+use crate::state::{RejectReason, State, Transition};
+use crate::sync::Mutex;
+
+/// For tests.
+impl Circuit {
+    /// Opens the circuit as an outage does, by hard failures, and returns the transition. The circuit then has a reason, a count
+    /// of failures and a `retry_after`, which a circuit that an operator trips does not have.
+    ///
+    /// A half-open circuit gets a failed probe. A circuit that is open already stays as it is, and its last transition is returned.
+    ///
+    /// # Panics
+    ///
+    /// If 10 000 failures do not open the circuit: an operator holds it, no rule counts failures, or a rule waits for a clock that
+    /// stands still.
+    pub fn fail_until_open(&self) -> Transition {
+        for _ in 0..FAILURES {
+            match (self.state(), self.try_acquire()) {
+                (State::Open, _) => break,
+                (State::Closed | State::HalfOpen, Ok(permit)) => permit.failure(Failure::hard()),
+                (State::Closed | State::HalfOpen, Err(rejected)) => panic!("cannot fail: {rejected}"),
+            }
+        }
+        let status = self.status_with(1);
+        assert!(
+            status.state == State::Open,
+            "{FAILURES} failures do not open circuit `{}`: {}",
+            self.name(),
+            status.standing()
+        );
+        status.transitions.into_iter().next_back().expect("an open circuit has a transition")
+    }
+}
+
+/// Returns the rejection of a circuit with that name that failures have opened, and that probes after `retry_after`.
+///
+/// # Panics
+///
+/// If the name is not valid, or `retry_after` is zero or more than an open duration may be.
+#[must_use]
+pub fn rejected(name: &str, retry_after: Duration) -> Rejected {
+    opened(name, retry_after).0.try_acquire().expect_err("it is open")
+}
+
+/// Returns the rejection of a circuit with that name that is half-open, with its probe under way.
+///
+/// # Panics
+///
+/// If the name is not valid.
+#[must_use]
+pub fn rejected_half_open(name: &str) -> Rejected {
+    let (circuit, clock) = opened(name, SECOND);
+    clock.advance(SECOND);
+    let _probe = circuit.try_acquire().expect("it probes");
+    circuit.try_acquire().expect_err("the slot is taken")
+}
+
+fn opened(name: &str, open_for: Duration) -> (Circuit, MockClock) {
+    let clock = MockClock::new();
+    let open_for = OpenDuration::fixed(open_for).jitter(0.0);
+    let settings = Config::classic(name).open_for(open_for).clock(clock.clone()).without_shipped_observers();
+    let circuit = Circuit::new(settings.build().unwrap_or_else(|error| panic!("{error}")));
+    circuit.fail_until_open();
+    (circuit, clock)
+}
+
+/// An observer that remembers what happened to its circuits. Clones share what they remember.
+///
+/// It observes each call, so calls are slower than in production.
+#[derive(Debug, Clone, Default)]
+pub struct Recorder(Arc<Mutex<Vec<(String, Recorded)>>>);
+
+/// An event that a [`Recorder`] remembers.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Recorded {
+    /// An edge was taken.
+    Transition(Box<Transition>),
+    /// An admitted call ended.
+    Finished(Ended),
+    /// A call was rejected.
+    Rejected(RejectReason),
+    /// A fallback ended.
+    #[non_exhaustive]
+    Fallback {
+        /// True if the fallback has given an answer.
+        answered: bool,
+    },
+    /// An outcome came in after its era had ended.
+    Stale,
+}
+
+impl Recorder {
+    /// Returns a recorder that remembers nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Returns all events with the names of their circuits, oldest first.
+    #[must_use]
+    pub fn events(&self) -> Vec<(String, Recorded)> {
+        self.0.lock().clone()
+    }
+
+    /// Returns the transitions, oldest first.
+    #[must_use]
+    pub fn transitions(&self) -> Vec<Transition> {
+        self.filtered(|event| if let Recorded::Transition(edge) = event { Some(Transition::clone(edge)) } else { None })
+    }
+
+    /// Returns the standings that the transitions led to, as logs and metrics show them, such as `["open", "half_open", "closed"]`.
+    #[must_use]
+    pub fn standings(&self) -> Vec<&'static str> {
+        self.filtered(|event| if let Recorded::Transition(edge) = event { Some(edge.to.as_str()) } else { None })
+    }
+
+    /// Returns the ends of the admitted calls, oldest first.
+    #[must_use]
+    pub fn ended(&self) -> Vec<Ended> {
+        self.filtered(|event| if let Recorded::Finished(ended) = event { Some(*ended) } else { None })
+    }
+
+    /// Returns the reasons of the rejections, oldest first.
+    #[must_use]
+    pub fn rejections(&self) -> Vec<RejectReason> {
+        self.filtered(|event| if let Recorded::Rejected(reason) = event { Some(*reason) } else { None })
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) {
+        self.0.lock().clear();
+    }
+
+    fn filtered<T>(&self, pick: impl FnMut(&Recorded) -> Option<T>) -> Vec<T> {
+        self.0.lock().iter().map(|(_, event)| event).filter_map(pick).collect()
+    }
+}
+
+impl Observer for Recorder {
+    fn on_event(&self, circuit: &str, event: &Event<'_>) {
+        let recorded = match *event {
+            Event::Transition(edge) => Recorded::Transition(Box::new(edge.clone())),
+            Event::Finished { ended, .. } => Recorded::Finished(ended),
+            Event::Rejected { reason } => Recorded::Rejected(reason),
+            Event::Fallback { answered } => Recorded::Fallback { answered },
+            Event::Stale => Recorded::Stale,
+            Event::Sums { .. }
+            | Event::Rejections { .. }
+            | Event::Refresh { .. }
+            | Event::Forgotten
+            | Event::SystemLoad { .. } => return,
+        };
+        self.0.lock().push((circuit.to_owned(), recorded));
+    }
+
+    fn wants_calls(&self) -> bool {
+        true
+    }
+}
+
+const FAILURES: usize = 10_000;
+const SECOND: Duration = Duration::from_secs(1);
