@@ -90,8 +90,9 @@ impl GrpcRejection {
     /// Discloses neither the name nor the state of the circuit, only that the service is unavailable and the wait. For
     /// servers whose callers should not learn about the services behind them.
     #[must_use]
-    pub const fn anonymous(self) -> Self {
-        Self { detail: Detail::Nothing, ..self }
+    pub const fn anonymous(mut self) -> Self {
+        self.detail = Detail::Nothing;
+        self
     }
 
     /// Discloses the whole sentence of [`Rejected`]: the rule with its numbers, the kind of the last failure, and the
@@ -99,8 +100,9 @@ impl GrpcRejection {
     ///
     /// For each rejection, the sentence is looked up in the circuit under its cold mutex.
     #[must_use]
-    pub const fn explained(self) -> Self {
-        Self { detail: Detail::Everything, ..self }
+    pub const fn explained(mut self) -> Self {
+        self.detail = Detail::Everything;
+        self
     }
 
     /// Adds error details of Google's error model, which tonic's `StatusExt` and other clients decode.
