@@ -92,7 +92,7 @@ pub(crate) use kill_switch::KILL_SWITCH;
 pub use permit::Permit;
 pub(crate) use permit::{Admission, Asking};
 pub use rejected::Rejected;
-pub use status::{ProbeStatus, Status, Totals};
+pub use status::{NextCall, ProbeStatus, Status, Totals};
 pub(crate) use wakers::Place;
 
 /// A circuit breaker for one service. Clones are handles to the same circuit.
@@ -313,7 +313,8 @@ impl Circuit {
     /// ```
     #[must_use]
     pub fn would_admit(&self) -> bool {
-        self.peek_at_gate() == Peek::MayPass
+        let inner = self.inner();
+        inner.next_call(inner.load(), inner.now()) != NextCall::Rejected
     }
 
     /// Returns the answer of the gate to a call that does not wait for a restore.

@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use crate::circuit::{ProbeStatus, Status, Totals};
+use crate::circuit::{NextCall, ProbeStatus, Status, Totals};
 use crate::outcome::FailureKind;
 use crate::state::{Generation, Mode, Standing, State, Transition};
 use crate::window::Tally;
@@ -30,6 +30,7 @@ plain! {
     Mode: |mode| mode.as_str();
     Standing: |standing| standing.as_str();
     FailureKind: |kind| kind.as_str();
+    NextCall: |next_call| next_call.as_str();
     Generation: |generation| generation.get();
 }
 
@@ -99,6 +100,7 @@ objects! {
         tripped_for_ms: status.tripped_for.map(millis),
         reset_in_ms: status.reset_in.map(millis),
         retry_after_ms: status.retry_after.map(millis),
+        next_call: status.next_call,
         attempt: status.attempt,
         tally: status.tally,
         run: status.run,

@@ -29,6 +29,8 @@ pub(super) struct CircuitJson {
     tripped: bool,
     since_ms: u64,
     retry_after_ms: Option<u64>,
+    /// `admitted`, `probe` or `rejected`.
+    next_call: &'static str,
     /// The rest of a hold. `null` without a hold, and for a hold without an end.
     held_for_ms: Option<u64>,
     tripped_for_ms: Option<u64>,
@@ -111,6 +113,7 @@ impl CircuitJson {
             tripped: status.standing().is_tripped(),
             since_ms: millis(status.since),
             retry_after_ms: status.retry_after.map(millis),
+            next_call: status.next_call.as_str(),
             held_for_ms: held.map(millis),
             tripped_for_ms: status.tripped_for.map(millis),
             reset_in_ms: status.reset_in.map(millis),

@@ -19,6 +19,7 @@ use super::nested;
 use super::permit::Admission;
 use super::probes::Occupancy;
 use super::rejected::{Facts, Rejected, UNKNOWN};
+use super::status::NextCall;
 use super::word::Word;
 use crate::clock::{Tick, nanos};
 use crate::config::Recovery;
@@ -206,6 +207,38 @@ impl Inner {
             return Gate::Change(Due::Quiet { successes: verdict.successes, half_open_for });
         }
         Gate::Probe(slots)
+    }
+
+    /// Returns the answer that a call would get, without making a change.
+    pub(super) fn next_call(&self, word: Word, now: Tick) -> NextCall {
+        let answer = match self.gate(word, now) {
+            Gate::Counted | Gate::Uncounted | Gate::Change(Due::Quiet { .. }) => NextCall::Admitted,
+            Gate::Probe(slots) if !slots.any_free => NextCall::Rejected,
+            Gate::Probe(_) | Gate::Change(Due::Probing | Due::Overdue) => NextCall::Probe,
+            Gate::Closed(_) | Gate::Change(Due::GiveUp(_)) => NextCall::Rejected,
+            Gate::Change(Due::HoldEnded) => self.next_call_beneath(word, now),
+        };
+        // In shadow every call goes through.
+        if answer == NextCall::Rejected && word.mode() == Mode::Shadow { NextCall::Admitted } else { answer }
+    }
+
+    /// Returns the answer that a call would get after the hold, whose time is over.
+    fn next_call_beneath(&self, word: Word, now: Tick) -> NextCall {
+        match word.state() {
+            _ if word.mode() == Mode::ForcedOpen && self.config.recovery == Recovery::Automatic => NextCall::Probe,
+            State::Closed => NextCall::Admitted,
+            State::Open if now < self.open_until() => NextCall::Rejected,
+            State::Open | State::HalfOpen => NextCall::Probe,
+        }
+    }
+
+    /// Returns the standing that a caller meets: an open circuit whose wait is over probes.
+    pub(super) fn effective_standing(&self, word: Word) -> Standing {
+        let standing = word.standing();
+        if standing.is_open() && self.next_call(word, self.now()) == NextCall::Probe {
+            return Standing::new(State::HalfOpen, if word.mode().is_hold() { Mode::Automatic } else { word.mode() });
+        }
+        standing
     }
 
     /// Makes the change that time has made due, unless another thread has made a change before.

@@ -102,7 +102,7 @@ impl Inner {
     pub(super) fn report_standing(&self) {
         self.report_sums();
         let word = self.load();
-        let (era, standing, bypassed) = (word.era(), word.standing(), word.bypassed());
+        let (era, standing, bypassed) = (word.era(), self.effective_standing(word), word.bypassed());
         self.notify(&Event::Refresh { standing, bypassed, era, at: self.now() });
     }
 }

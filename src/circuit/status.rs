@@ -3,6 +3,7 @@
 //! A status takes the cold mutex, so that all its parts are of one era. Therefore it has
 //! no place on the path of a call.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::inner::Inner;
@@ -40,6 +41,8 @@ pub struct Status {
     pub reset_in: Option<Duration>,
     /// The time until calls may pass again. `None` if calls are not rejected, or if that time is not known.
     pub retry_after: Option<Duration>,
+    /// The answer that the next call would get. Decide about traffic and readiness by this field, and not by the state.
+    pub next_call: NextCall,
     /// The number of openings in a row, which decays while the circuit is closed. It stops growing when a
     /// doubling open duration has reached its maximum, with the defaults at 5.
     pub attempt: u32,
@@ -57,6 +60,39 @@ pub struct Status {
     pub totals: Totals,
     /// The last transitions, oldest first, at most 128.
     pub transitions: Vec<Transition>,
+}
+
+/// The answer that the next call would get, at the moment of a [`Status`].
+///
+/// A state alone does not say that. An open circuit whose wait is over admits the next call as a probe, and stays open until that
+/// call comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "a call is admitted, a probe or rejected")]
+pub enum NextCall {
+    /// The call is admitted.
+    Admitted,
+    /// The call is admitted as a probe, if no other call comes first.
+    Probe,
+    /// The call is rejected.
+    Rejected,
+}
+
+impl NextCall {
+    /// Returns the answer as the page and its JSON spell it: `admitted`, `probe` or `rejected`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admitted => "admitted",
+            Self::Probe => "probe",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+impl fmt::Display for NextCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 impl Status {
@@ -138,6 +174,7 @@ impl Circuit {
                 Peek::Rejecting(retry_after) => retry_after,
                 Peek::MayPass | Peek::ProbesTaken(_) | Peek::AwaitsRestore => None,
             },
+            next_call: inner.next_call(word, now),
             attempt: cold.attempt,
             tally,
             run: score_from_units(inner.run.weight(era)),

@@ -18,7 +18,7 @@ use tower_circuit_breaker::call::CodeInside;
 #[cfg(feature = "http")]
 use tower_circuit_breaker::call::StatusInside;
 use tower_circuit_breaker::call::{Call, Elapsed, Itself, Observed, ResultInside};
-use tower_circuit_breaker::circuit::{ProbeStatus, To, Totals};
+use tower_circuit_breaker::circuit::{NextCall, ProbeStatus, To, Totals};
 #[cfg(feature = "reqwest")]
 use tower_circuit_breaker::classify::ReqwestClassifier;
 #[cfg(feature = "http")]
@@ -129,6 +129,7 @@ table! {
     Order: Send Sync Unpin Clone;
     Outcome: Send Sync Unpin Clone;
     Permit: Send Sync Unpin !Clone;
+    NextCall: Send Sync Unpin Clone;
     ProbeStatus: Send Sync Unpin Clone;
     Reason: Send Sync Unpin Clone;
     Recovery: Send Sync Unpin Clone;
