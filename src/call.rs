@@ -281,8 +281,8 @@ enum State<T, E: 'static> {
 impl Circuit {
     /// Makes a call without tower: runs `future` if the circuit permits the call, and records the outcome.
     ///
-    /// `Ok` is a success, and [`outcome_of`](crate::classify::outcome_of) judges errors. A result that hides a failure below
-    /// an `Ok`, or a good answer in an `Err`, does not compile. See [`Conclusive`] and the other calls:
+    /// `Ok` is a success, and [`outcome_of`](crate::classify::outcome_of) judges errors. A result that hides a failure
+    /// below an `Ok`, or a good answer in an `Err`, does not compile. See [`Conclusive`] and the other calls:
     ///
     /// | call | for |
     /// |---|---|
@@ -296,8 +296,8 @@ impl Circuit {
     ///
     /// # Errors
     ///
-    /// [`Error::Rejected`] if the circuit does not permit the call, which then does not happen. [`Error::Inner`] with the error of
-    /// `future`.
+    /// [`Error::Rejected`] if the circuit does not permit the call, which then does not happen. [`Error::Inner`] with
+    /// the error of `future`.
     ///
     /// # Examples
     ///

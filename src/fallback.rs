@@ -1,8 +1,9 @@
-//! Fallbacks that wait: another endpoint, a cache behind a network, or a default that has to be computed.
+//! Fallbacks that wait, such as another endpoint, a cache behind a network, or a default that has to be computed.
 //!
-//! A rejection is an answer without a future, so that it costs nothing in an outage. Therefore a fallback that waits is a service
-//! of its own, around the breaker. The breaker returns the rejected request to this service, so that no request is cloned for a call
-//! that goes through. A fallback that answers at once is [`CircuitBreakerLayer::fallback`].
+//! A rejection is an answer without a future, so that it costs nothing in an outage. Therefore a fallback that waits is
+//! a service of its own, around the breaker. The breaker returns the rejected request to this service, so that no
+//! request is cloned for a call that goes through. A fallback that answers at once is
+//! [`CircuitBreakerLayer::fallback`].
 
 use std::fmt;
 use std::future::Future;
@@ -18,11 +19,13 @@ use crate::layer::CircuitBreakerLayer;
 use crate::rejection::{Fallback, Rejection};
 
 impl<C, R, K> CircuitBreakerLayer<C, R, K> {
-    /// Answers rejected calls with a closure, which gets the rejection and the request: a cached answer, a default, or an error.
+    /// Answers rejected calls with a closure, which gets the rejection and the request: a cached answer, a default, or
+    /// an error.
     ///
-    /// Call it after the method that sets the kind of errors, because the closure returns these errors. Only rejections come here. A
-    /// call that failed keeps its error. The circuit counts each answer in `circuit_breaker_fallbacks_total`, as `answered` if the
-    /// closure returns `Ok`, and the rejection counts as every other.
+    /// Call this method after the method that sets the kind of errors, because the closure returns these errors. The
+    /// closure gets rejections only. A call that failed keeps its error. The circuit counts each answer in
+    /// `circuit_breaker_fallbacks_total`, as `answered` if the closure returns `Ok`. The rejection counts like every
+    /// other.
     ///
     /// ```
     /// use std::{collections::HashMap, io, sync::Arc};
@@ -53,15 +56,16 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
         self.map_rejection(|rejection| Fallback::new(fallback, rejection))
     }
 
-    /// Answers rejected calls with the future of a closure, which gets the rejection and the request: another endpoint, a cache
-    /// behind a network.
+    /// Answers rejected calls with the future of a closure, which gets the rejection and the request: another endpoint,
+    /// a cache behind a network.
     ///
-    /// The result is a layer of its own. Set everything else of the breaker before. The closure returns the error that the breaker
-    /// has without a fallback, so that the fallback can be a call of the next endpoint. The circuit counts each answer in
-    /// `circuit_breaker_fallbacks_total`. A fallback that is dropped before its end is not counted.
+    /// The result is a layer of its own, so that all other settings of the breaker come before this method. The closure
+    /// returns the error that the breaker has without a fallback, so that the fallback can be a call of the next
+    /// endpoint. The circuit counts each answer in `circuit_breaker_fallbacks_total`. A fallback that is dropped before
+    /// its end is not counted.
     ///
-    /// With [`WhenOpen::Pend`](crate::WhenOpen::Pend) the service is not ready while the circuit is open, so that the fallback is
-    /// used only in a race.
+    /// With [`WhenOpen::Pend`](crate::WhenOpen::Pend) the service is not ready while the circuit is open. The fallback
+    /// is then used only if the circuit opens between `poll_ready` and the call.
     ///
     /// ```
     /// # use std::io;
@@ -91,7 +95,7 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     }
 }
 
-/// A breaker with a fallback that waits. Made by [`CircuitBreakerLayer::fallback_async`].
+/// A layer of a breaker with a fallback that waits. Created by [`CircuitBreakerLayer::fallback_async`].
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct FallbackLayer<F, L> {
@@ -121,13 +125,13 @@ impl<F, S> WithFallback<F, S> {
         &self.breaker
     }
 
-    /// Returns the breaker, to be changed.
+    /// Returns the breaker, so that the caller can change it.
     #[must_use]
     pub const fn get_mut(&mut self) -> &mut S {
         &mut self.breaker
     }
 
-    /// Takes the breaker out.
+    /// Returns the breaker without the fallback.
     #[must_use]
     pub fn into_inner(self) -> S {
         self.breaker
@@ -162,8 +166,9 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// Dropped during the call, the call is cancelled, as by [`ResponseFuture`](crate::ResponseFuture). Dropped during the fallback, the
-    /// future of the fallback is dropped and no fallback is counted.
+    /// If the future is dropped during the call, the call is cancelled, as by
+    /// [`ResponseFuture`](crate::ResponseFuture). If the future is dropped during the fallback, the future of the
+    /// fallback is dropped and no fallback is counted.
     #[must_use = "futures do nothing unless polled"]
     pub struct FallbackFuture<F, Call, Fut> {
         fallback: F,
@@ -209,8 +214,8 @@ where
     }
 }
 
-/// The rejection of a breaker with a fallback that waits: the request goes back to the fallback. Errors of the service are those
-/// of `R`.
+/// The rejection of a breaker with a fallback that waits. The request goes back to the fallback. `R` makes the errors
+/// of calls that failed.
 #[derive(Debug, Clone, Copy)]
 pub struct Deferred<R>(R);
 

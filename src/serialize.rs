@@ -1,7 +1,9 @@
 //! Status, transitions and totals for serde, so that a health endpoint of your own can answer with them.
 //!
-//! By hand, because the names are a promise of their own: those of the page's JSON, where durations are whole milliseconds, rounded
-//! up, and a state or a reason is a word of the metrics. Written only, never read, because a circuit is not made from a status.
+//! The implementations are written by hand and not derived, because the names of the fields are a promise to users that
+//! must not change with the names in the source. They are the names of the JSON of the admin page. Durations are whole
+//! milliseconds, rounded up, and a state or a reason is the word of the metrics. The types implement no `Deserialize`,
+//! because a circuit is never created from a status.
 
 use std::time::Duration;
 use std::time::UNIX_EPOCH;
@@ -112,7 +114,7 @@ objects! {
     }
 }
 
-/// Milliseconds, rounded up, so that a wait that is over is really over.
+/// Returns milliseconds, rounded up, so that a client that waits for this time does not come too early.
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -1,6 +1,6 @@
 //! Help for the tests of an application: open circuits, rejections, and an observer that remembers.
 //!
-//! With the feature `test-util`, which belongs into `[dev-dependencies]`:
+//! The module needs the feature `test-util`, which belongs into `[dev-dependencies]`:
 //!
 //! ```toml
 //! tower-circuit-breaker = { version = "0.1", features = ["test-util"] }
@@ -39,17 +39,18 @@ use crate::outcome::Failure;
 use crate::state::{RejectReason, State, Transition};
 use crate::sync::Mutex;
 
-/// For tests.
+/// An outage on demand, for tests.
 impl Circuit {
-    /// Opens the circuit as an outage does, by hard failures, and returns the transition. The circuit then has a reason, a count
-    /// of failures and a `retry_after`, which a circuit that an operator trips does not have.
+    /// Opens the circuit as an outage does, by hard failures, and returns the transition. The circuit then has a
+    /// reason, a count of failures and a `retry_after`, which a circuit that an operator trips does not have.
     ///
-    /// A half-open circuit gets a failed probe. A circuit that is open already stays as it is, and its last transition is returned.
+    /// A half-open circuit gets a failed probe. A circuit that is open already stays as it is, and its last transition
+    /// is returned.
     ///
     /// # Panics
     ///
-    /// If 10 000 failures do not open the circuit: an operator holds it, no rule counts failures, or a rule waits for a clock that
-    /// stands still.
+    /// If 10 000 failures do not open the circuit, because an operator holds the circuit, because no rule counts
+    /// failures, or because a rule waits for a clock that stands still.
     pub fn fail_until_open(&self) -> Transition {
         for _ in 0..FAILURES {
             match (self.state(), self.try_acquire()) {
@@ -69,7 +70,8 @@ impl Circuit {
     }
 }
 
-/// Returns the rejection of a circuit with that name that failures have opened, and that probes after `retry_after`.
+/// Returns the rejection of a circuit that failures have opened. `name` is the name of the circuit, and `retry_after`
+/// is the time until the circuit probes.
 ///
 /// # Panics
 ///
@@ -79,7 +81,7 @@ pub fn rejected(name: &str, retry_after: Duration) -> Rejected {
     opened(name, retry_after).0.try_acquire().expect_err("it is open")
 }
 
-/// Returns the rejection of a circuit with that name that is half-open, with its probe under way.
+/// Returns the rejection of a half-open circuit whose probe is under way. `name` is the name of the circuit.
 ///
 /// # Panics
 ///
@@ -101,9 +103,9 @@ fn opened(name: &str, open_for: Duration) -> (Circuit, MockClock) {
     (circuit, clock)
 }
 
-/// An observer that remembers what happened to its circuits. Clones share what they remember.
+/// An observer that remembers the events of its circuits. Clones share the remembered events.
 ///
-/// It observes each call, so calls are slower than in production.
+/// The recorder observes each call, so that calls are slower than in production.
 #[derive(Debug, Clone, Default)]
 pub struct Recorder(Arc<Mutex<Vec<(String, Recorded)>>>);
 
@@ -111,7 +113,7 @@ pub struct Recorder(Arc<Mutex<Vec<(String, Recorded)>>>);
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Recorded {
-    /// An edge was taken.
+    /// The circuit made a transition.
     Transition(Box<Transition>),
     /// An admitted call ended.
     Finished(Ended),
@@ -123,7 +125,7 @@ pub enum Recorded {
         /// True if the fallback has given an answer.
         answered: bool,
     },
-    /// An outcome came in after its era had ended.
+    /// A call ended after the era of its start had ended, so that its outcome is no evidence.
     Stale,
 }
 
@@ -146,7 +148,8 @@ impl Recorder {
         self.filtered(|event| if let Recorded::Transition(edge) = event { Some(Transition::clone(edge)) } else { None })
     }
 
-    /// Returns the standings that the transitions led to, as logs and metrics show them, such as `["open", "half_open", "closed"]`.
+    /// Returns the state and mode after each transition, oldest first, as logs and metrics show them, such as
+    /// `["open", "half_open", "closed"]`.
     #[must_use]
     pub fn standings(&self) -> Vec<&'static str> {
         self.filtered(|event| if let Recorded::Transition(edge) = event { Some(edge.to.as_str()) } else { None })
@@ -164,7 +167,7 @@ impl Recorder {
         self.filtered(|event| if let Recorded::Rejected(reason) = event { Some(*reason) } else { None })
     }
 
-    /// Forgets everything.
+    /// Forgets all events.
     pub fn clear(&self) {
         self.0.lock().clear();
     }

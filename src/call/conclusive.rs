@@ -1,19 +1,21 @@
-//! The results that show by themselves how a call went.
+//! The results whose `Ok` is certainly a success and whose `Err` is certainly an error.
 //!
-//! `Ok` and `Err` of most results do. In some results a failure can hide below an `Ok`: a result in a result, as
-//! `tokio::time::timeout` gives it, or an HTTP response with status 500. And some errors are good answers of a service, such as the
-//! code `NOT_FOUND` of gRPC. A call that counts such results by `Ok` and `Err` would count failures as successes for months, without
-//! a sign. Therefore [`Circuit::call`](crate::Circuit::call) does not compile with them.
+//! Most results are of this kind. In some results a failure can hide below an `Ok`: a result in a result, as
+//! `tokio::time::timeout` returns, or an HTTP response with status 500. And some errors are good answers of a service,
+//! such as the code `NOT_FOUND` of gRPC. A call that counts such results by `Ok` and `Err` would count failures as
+//! successes for months, without a sign. Therefore [`Circuit::call`](crate::Circuit::call) does not compile with them.
 //!
-//! The means is an ambiguity. Every result has the implementation for [`Itself`], and such a result has a second implementation, so
-//! that the compiler cannot choose.
+//! The compiler rejects such a result because of an ambiguity. Every result implements the trait for [`Itself`]. A
+//! result that can hide a failure has a second implementation, so that the compiler cannot infer the parameter of the
+//! trait.
 
 /// A result whose `Ok` is a success and whose `Err` is a failure, for [`Circuit::call`](crate::Circuit::call) and
 /// [`Circuit::call_within`](crate::Circuit::call_within).
 ///
-/// `By` is inferred. "Cannot infer type of the type parameter `UseCallWith`" means that the result is judged better by a
-/// closure ([`call_with`](crate::Circuit::call_with)), by a classifier ([`call_classified`](crate::Circuit::call_classified)), or
-/// with a limit of time that the breaker knows ([`call_within`](crate::Circuit::call_within)):
+/// `By` is inferred. The error "cannot infer type of the type parameter `UseCallWith`" means that the result is judged
+/// better by a closure ([`call_with`](crate::Circuit::call_with)), by a classifier
+/// ([`call_classified`](crate::Circuit::call_classified)), or with a limit of time that the breaker knows
+/// ([`call_within`](crate::Circuit::call_within)):
 ///
 /// ```compile_fail,E0283
 /// # use std::time::Duration;
@@ -70,7 +72,7 @@
 /// # }
 /// ```
 ///
-/// An answer that is no result does not compile either. Only the caller knows if `None` is a failure:
+/// An answer that is no result does not compile either, because only the caller knows if `None` is a failure:
 ///
 /// ```compile_fail,E0271
 /// # use tower_circuit_breaker::Circuit;
@@ -134,7 +136,8 @@ impl<B, E> Conclusive<StatusInside> for Result<http::Response<B>, E> {}
 #[cfg(feature = "reqwest")]
 impl<E> Conclusive<StatusInside> for Result<reqwest::Response, E> {}
 
-/// The results of a client that tonic generated, for which a [`GrpcClassifier`](crate::classify::GrpcClassifier) is made:
+/// The results of a client that tonic generated, for which a [`GrpcClassifier`](crate::classify::GrpcClassifier) is
+/// made:
 ///
 /// ```compile_fail,E0283
 /// # use tower_circuit_breaker::Circuit;

@@ -1,9 +1,9 @@
-//! Waiting for a circuit: until it admits a call, until it changes, and until it is restored.
+//! Waits for a circuit: until it admits a call, until it changes, and until it is restored.
 //!
-//! A circuit wakes the tasks that wait for it when it changes and when a slot becomes free. It has no timer, so that a
-//! deadline (of an opening, of a hold, of the oldest probe) wakes no task. Therefore a task that waits brings a timer of
-//! tokio's, and a thread sleeps until the deadline. Both register with the circuit before their last check, because a
-//! change between check and registration would be lost otherwise.
+//! A circuit wakes its waiting tasks after a change and after a slot has become free. A circuit has no timer, so that a
+//! deadline (of an opening, of a hold, of the oldest probe) wakes no task. Therefore a task that waits brings a timer
+//! of tokio's, and a thread sleeps until the deadline. Both register with the circuit before their last check, because
+//! a change between check and registration would be lost otherwise.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -27,7 +27,7 @@ pub(crate) struct Wait {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// The reason to wait: an event only, or also a deadline that is so far away.
+/// The reason to wait. `None` if only an event can end the wait, or the time until a deadline that also ends the wait.
 type Deferred = Option<Duration>;
 
 impl Wait {
@@ -39,7 +39,8 @@ impl Wait {
     ///
     /// # Cancel safety
     ///
-    /// If the task does not poll again, it is woken once in vain. If the wait is dropped, the task is not woken.
+    /// If the task does not poll again, the circuit wakes the task once more. If the wait is dropped, the circuit does
+    /// not wake the task.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.poll_for(context, |circuit| deferred(circuit.peek()).map_or(Ok(()), Err))
     }
@@ -56,7 +57,7 @@ impl Wait {
         })
     }
 
-    /// Waits until `check` finds what the task waits for.
+    /// Waits until `check` returns `Ok`. An `Err` is the reason to wait on.
     fn poll_for<T>(&mut self, context: &mut Context<'_>, check: impl Fn(&Circuit) -> Result<T, Deferred>) -> Poll<T> {
         loop {
             // The first check spares a task that need not wait the lock of the wakers.
@@ -112,13 +113,14 @@ pub struct Observed {
 impl Circuit {
     /// Waits until the circuit admits a call, and returns the permit.
     ///
-    /// A transition, a freed slot of a probe, and the end of the open duration end the wait. While no deadline is known,
-    /// because an operator holds the circuit or [`Recovery::Manual`](crate::config::Recovery::Manual) is set, only a
-    /// transition ends the wait. Of several tasks that wait for one slot, one gets the permit and the others go on
-    /// waiting. A wait counts neither as a call nor as a rejection, except that a task which another thread precedes in
-    /// the same moment counts one rejection.
+    /// A transition, a freed slot of a probe, and the end of the open duration end the wait. While no deadline is
+    /// known, because an operator holds the circuit or [`Recovery::Manual`](crate::config::Recovery::Manual) is set,
+    /// only a transition ends the wait. Of several tasks that wait for one slot, one gets the permit and the others go
+    /// on waiting. A wait counts neither as a call nor as a rejection, with one exception. If another thread takes the
+    /// slot between the check and the admission of this task, one rejection is counted.
     ///
-    /// A circuit that is being restored (`first_call_waits`) lets the task wait for that as well.
+    /// If the circuit is being restored from a store and `first_call_waits` is set, the task also waits for the
+    /// restore.
     ///
     /// # Panics
     ///
@@ -178,11 +180,12 @@ impl Circuit {
         }
     }
 
-    /// Waits until the circuit admits a call, for at most `patience`, and returns the permit. For threads without a runtime.
+    /// Waits until the circuit admits a call, for at most `patience`, and returns the permit. For threads without a
+    /// runtime.
     ///
-    /// The thread sleeps. It is woken by transitions, by freed slots and at the end of the open duration, as
-    /// [`acquire`](Self::acquire) describes. `patience` is real time, whatever clock the circuit has. A task of a runtime
-    /// must not call this function, because the thread of the runtime would sleep too.
+    /// The thread sleeps until a transition, a freed slot or the end of the open duration wakes the thread, as
+    /// [`acquire`](Self::acquire) describes. `patience` is real time, also if the circuit has another clock. A task of
+    /// a runtime must not call this function, because the thread of the runtime would sleep too.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -204,8 +207,8 @@ impl Circuit {
         let waker = Waker::from(Arc::new(Sleeper(thread::current())));
         let mut wait = Wait::new(self);
         loop {
-            // Anew each time, because a wake removes the registration, and an observer may have taken the token of
-            // `unpark` with a `park` of its own.
+            // The thread registers again each time, because a wake removes the registration, and because an observer
+            // that parks this thread may have used up the wake.
             self.register_at(&mut wait.place, &Context::from_waker(&waker));
             let deferred = match self.admit_waiting() {
                 Ok(permit) => return Ok(permit),
@@ -219,12 +222,13 @@ impl Circuit {
         }
     }
 
-    /// Waits until the circuit differs from the last change that the task has observed: by a transition, or because the next
-    /// call would now be admitted, or would not. Returns the standing and updates `observed`.
+    /// Waits until the circuit differs from the last change that the task has observed: by a transition, or because the
+    /// next call would now be admitted, or would not. Returns the standing and updates `observed`.
     ///
-    /// Start with `Observed::default()` to get the present standing immediately. The task is woken when the open duration
-    /// or a hold is over, although the circuit makes the transition only when a call comes. The state is still open then,
-    /// and [`would_admit`](Self::would_admit) is true. Changes that follow each other quickly are observed as one.
+    /// Start with `Observed::default()` to get the present standing immediately. The task is woken when the open
+    /// duration or a hold is over, although the circuit makes the transition only when a call comes. The state is still
+    /// open then, and [`would_admit`](Self::would_admit) is true. Changes that follow each other quickly are observed
+    /// as one.
     ///
     /// # Panics
     ///
@@ -261,12 +265,12 @@ impl Circuit {
         standing
     }
 
-    /// Returns a permit, or the reason to wait. Only a call that may pass asks for admission, because a rejection would be
-    /// counted although no call was made.
+    /// Returns a permit, or the reason to wait. Only a call that may pass asks for admission, because a rejection would
+    /// be counted although no call was made.
     fn admit_waiting(&self) -> Result<Permit, Deferred> {
         match deferred(self.peek()) {
             Some(deferred) => Err(deferred),
-            // Rejected after all if another thread was faster. The circuit is checked again at once.
+            // The call is rejected if another thread was faster. The circuit is then checked again immediately.
             None => self.try_acquire().map_err(|_| Some(Duration::ZERO)),
         }
     }

@@ -1,4 +1,5 @@
-//! Calls whose end is judged by a closure, by a classifier, or by a limit of time, and calls of threads without a runtime.
+//! Calls whose end is judged by a closure, by a classifier, or by a limit of time, and calls of threads without a
+//! runtime.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -14,23 +15,26 @@ use crate::outcome::Outcome;
 
 /// Calls without tower, beside [`call`](Self::call).
 impl Circuit {
-    /// Makes a call: runs `future` if the circuit permits it, has `judge` judge the result, and gives the result back.
+    /// Makes a call that a closure judges: runs `future` if the circuit permits the call, records the outcome that
+    /// `judge` returns, and returns the result of `future`.
     ///
     /// A permit is taken at the first poll.
     ///
     /// # Errors
     ///
-    /// [`Error::Rejected`] if the circuit does not permit the call, which then does not happen. [`Error::Inner`] with the error of
-    /// `future`, whatever `judge` says.
+    /// [`Error::Rejected`] if the circuit does not permit the call. `future` is then not polled. [`Error::Inner`] with
+    /// the error of `future`, also if `judge` counts this error as a success.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before its first poll, nothing has happened. Dropped later, `future` is dropped and the call counts as cancelled:
-    /// neutral at first, a failure of weight 0.5 after `cancelled_counts_after`.
+    /// If the returned future is dropped before its first poll, nothing has happened. If the returned future is dropped
+    /// later, `future` is dropped as well and the call counts as cancelled, which is no evidence. After
+    /// `cancelled_counts_after` the drop counts as a failure of weight 0.5.
     ///
     /// # Examples
     ///
-    /// A row that is missing is an answer of the database, and a query that took too long weighs half:
+    /// A missing row is a good answer of the database and counts as a success. Of the other errors, a timeout weighs
+    /// half:
     ///
     /// ```
     /// # use std::time::Duration;
@@ -65,10 +69,11 @@ impl Circuit {
         }
     }
 
-    /// Makes a call that a classifier judges, as in a layer: `ReqwestClassifier` for reqwest, `HttpClassifier` for responses of
-    /// `http`, `GrpcClassifier` for a client that tonic generated, or one of your own.
+    /// Makes a call that a classifier judges, as in a layer: `ReqwestClassifier` for reqwest, `HttpClassifier` for
+    /// responses of `http`, `GrpcClassifier` for a client that tonic generated, or one of your own.
     ///
-    /// The classifier sees `()` as the request. [`NEEDS_ELAPSED`](Classifier::NEEDS_ELAPSED) is honoured.
+    /// The classifier gets `()` as the request. If [`NEEDS_ELAPSED`](Classifier::NEEDS_ELAPSED) is true, the duration
+    /// of the call is measured with the precise clock.
     ///
     /// # Errors
     ///
@@ -76,7 +81,7 @@ impl Circuit {
     ///
     /// # Cancel safety
     ///
-    /// As of [`call_with`](Self::call_with), but the classifier is asked for the meaning of a cancelled call.
+    /// As of [`call_with`](Self::call_with), but the classifier can decide on the outcome of a cancelled call.
     pub fn call_classified<C, F, T, E>(
         &self,
         classifier: C,
@@ -90,21 +95,22 @@ impl Circuit {
         async move {
             let permit = asking.admit(Flight::<C, (), T, E>::START)?;
             let ((), mut flight) = Flight::start_permitted(permit, &classifier, (), |()| ());
-            // After the flight, so that the future is dropped first and its drop belongs to the call.
+            // Declared after the flight, so that the future is dropped first, while the call still counts as under way.
             let mut future = pin!(future);
             poll_fn(|context| flight.poll(future.as_mut(), context)).await.map_err(Error::Inner)
         }
     }
 
-    /// Makes a call that ends after `limit` at the latest. A call that has not ended by then is dropped and counts as a timeout,
-    /// with weight 0.5. The limit counts from the first poll.
+    /// Makes a call that ends after `limit` at the latest. A call that has not ended by then is dropped and counts as a
+    /// timeout, with weight 0.5. The limit counts from the first poll.
     ///
     /// Errors are judged by [`outcome_of`](crate::classify::outcome_of). For another judgement use
     /// [`call_with`](Self::call_with) with a `tokio::time::timeout` inside, whose `Elapsed` the closure sees.
     ///
     /// # Errors
     ///
-    /// [`WithinError`] says if the call was rejected, took too long, or failed.
+    /// [`WithinError::Rejected`] if the circuit does not permit the call. [`WithinError::Elapsed`] if the call took
+    /// longer than `limit`. [`WithinError::Inner`] with the error of `future`.
     ///
     /// # Panics
     ///
@@ -154,8 +160,8 @@ impl Circuit {
         }
     }
 
-    /// Makes a call of a thread without a runtime: runs `call` if the circuit permits it, and records its end. A panic of `call`
-    /// counts as a hard failure.
+    /// Makes a call on a thread without a runtime: runs `call` if the circuit permits the call, and records the
+    /// outcome. A panic of `call` counts as a hard failure.
     ///
     /// Errors are judged by [`outcome_of`](crate::classify::outcome_of). For another judgement take a permit with
     /// [`try_acquire`](Self::try_acquire), and use [`Permit::judge`].
@@ -186,10 +192,14 @@ impl Circuit {
 /// A flight whose judge is given at the end of the call.
 type Unclassified = Flight<DefaultClassifier, (), (), ()>;
 
-/// Polls a call to its end, and has `judge` judge the result.
+/// Polls a call to its end, and records the outcome that `judge` returns.
+///
+/// # Cancel safety
+///
+/// If the future is dropped, the call is dropped and counts as cancelled.
 async fn follow<F: Future>(permit: Permit, future: F, judge: impl FnOnce(&F::Output) -> Outcome) -> F::Output {
     let ((), mut flight) = Unclassified::start_permitted(permit, &DefaultClassifier, (), |()| ());
-    // After the flight, so that the future is dropped first and its drop belongs to the call.
+    // Declared after the flight, so that the future is dropped first, while the call still counts as under way.
     let mut future = pin!(future);
     let result = poll_fn(|context| flight.poll_unjudged(future.as_mut(), context)).await;
     flight.judge(|_, (), _| judge(&result));

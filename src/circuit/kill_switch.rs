@@ -1,8 +1,9 @@
 //! The kill switch: an environment variable with the names of circuits that let every call through.
 //!
-//! Each circuit reads the variable when it is created. A misspelt name would have no effect, and an operator would notice
-//! that only by the calls that are still rejected. Therefore a thread collects the names of the circuits that are created
-//! in the first ten seconds, if the variable is set, and logs each name of the variable that none of these circuits has.
+//! Each new circuit reads the variable. A misspelt name has no effect, and without a warning an operator would notice
+//! the mistake only by the calls that are still rejected. Therefore a thread collects the names of the circuits that
+//! are created in the first ten seconds, if the variable is set, and logs each name of the variable that none of these
+//! circuits has.
 
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
@@ -38,11 +39,11 @@ fn note(variable: &str, circuit: &str) {
         let (sender, created) = channel();
         let variable = variable.to_owned();
         let check = move || misnamed(&variable, &collect(&created, WAIT)).iter().for_each(|line| telemetry::warn(line));
-        // Without the thread the names are not checked, and the switch works all the same.
+        // If the thread cannot be started, the names are not checked. The switch itself needs no thread.
         let thread = std::thread::Builder::new().name("kill switch".to_owned()).spawn(check);
         thread.is_ok().then_some(sender)
     });
-    // After the check the thread is gone.
+    // After the check the thread has ended, and the send fails.
     if let Some(sender) = sender {
         sender.send(circuit.to_owned()).ok();
     }
@@ -82,9 +83,9 @@ fn sentence(named: &str, circuits: &BTreeSet<String>) -> String {
     format!("{KILL_SWITCH} names `{}`, and no circuit of this process has that name{hint}", named.escape_debug())
 }
 
-/// The time in which the circuits of a process are created.
+/// The time after the first circuit in which the other circuits of a process should be created.
 const WAIT: Duration = Duration::from_secs(10);
-/// The number of names that are remembered. Keyed circuits could be millions.
+/// The largest number of names that are remembered, because there can be millions of keyed circuits.
 const MOST: usize = 10_000;
 const LONGEST_SHOWN: usize = 200;
 

@@ -1,12 +1,12 @@
 //! Nested calls: a call inside a probe of the same circuit, in the same task.
 //!
-//! Two layers of one circuit can lie around one service, for example on a router and on a router that is nested in it. In
-//! half-open the outer call is a probe. Its inner call must not need a slot of its own, because a rejection of the inner
-//! call would end the probe without a verdict. Therefore the probe notes that it is being polled, and a call that comes
-//! meanwhile goes through uncounted. The outer probe alone decides.
+//! Two layers of one circuit can lie around one service, for example on a router and on a router that is nested in it.
+//! In half-open the outer call is a probe. Its inner call must not need a slot of its own, because a rejection of the
+//! inner call would end the probe without a verdict. Therefore the probe notes that it is being polled. A call on the
+//! same thread during that poll goes through uncounted, and the outer probe alone decides.
 //!
-//! Only probes make such a note, because the note would cost a healthy call more than it gives. A closed circuit counts
-//! both calls, so that nested layers reach a limit with half the requests.
+//! Calls of a closed circuit make no such note, because the note would slow every healthy call down. A closed circuit
+//! counts both calls, so that nested layers reach a limit with half the requests.
 
 use std::cell::RefCell;
 
@@ -44,7 +44,7 @@ pub(super) fn is_in_probe(inner: &Inner, era: u64) -> bool {
     POLLED.with_borrow(|polled| polled.iter().any(|(circuit, mark)| *circuit == address(inner) && mark.is_of(era)))
 }
 
-/// Returns a number that names the circuit as long as it lives.
+/// Returns a number that identifies the circuit while the circuit exists.
 fn address(inner: &Inner) -> usize {
     std::ptr::from_ref(inner).addr()
 }

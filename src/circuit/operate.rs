@@ -1,8 +1,8 @@
 //! The acts of operators on a circuit, each with its user and its reason.
 //!
-//! An act takes effect immediately, and observers are notified of it like of every transition. Automatic changes do not
-//! end an act, because an operator may know more than the counts. An act stays in force until another act or the end of
-//! its hold.
+//! An act takes effect immediately, and observers are notified as of every transition. Automatic changes do not end an
+//! act, because an operator may know more than the counts. An act stays in force until another act or the end of its
+//! hold.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +38,8 @@ impl Circuit {
         self.always(&Order::direct(Act::Shadow, by))
     }
 
-    /// Ends every override, and lets the circuit probe or closes it ([`To`]). The window of the circuit is emptied.
+    /// Removes the hold or the shadow of an operator, and makes the circuit half-open or closed ([`To`]). The window of
+    /// the circuit is emptied.
     ///
     /// A circuit that is configured for shadow returns to shadow. The cooldown of
     /// [`Registry::reset`](crate::Registry::reset) does not apply.
@@ -108,7 +109,8 @@ impl Inner {
                 Mode::Automatic | Mode::Shadow => over(Mode::Automatic),
                 hold @ (Mode::ForcedOpen | Mode::Disabled) => over(cold.beneath(hold)),
             },
-            // The order is for the instances whose circuits are tripped. This one is healthy and stays closed.
+            // The order concerns the instances whose circuits are tripped. The circuit of this instance is healthy and
+            // stays closed.
             Act::Reset if id.is_some() && self.is_undisturbed(word) => anew(State::Closed),
             Act::Reset if *to == To::HalfOpen => anew(State::HalfOpen),
             Act::Reset | Act::Forget => {
@@ -125,8 +127,8 @@ impl Inner {
     }
 
     /// Returns the rest of the cooldown of a reset, by the local clock. The cooldown counts from the time when this
-    /// circuit left closed or an operator tripped it. For a closed circuit it counts from the time in the stored
-    /// record, because another instance may have tripped.
+    /// circuit left closed or an operator tripped the circuit. For a closed circuit the cooldown counts from the time
+    /// in the stored record, because another instance may have tripped.
     pub(super) fn cooldown(&self, cold: &Cold, now: Tick) -> Option<Duration> {
         let past = cold.past()?;
         let tripped = past.tripped.or(past.tripped_elsewhere)?;

@@ -33,8 +33,8 @@ pub(super) struct End {
 pub(super) enum Took {
     Unknown,
     Measured(Duration),
-    /// The start of the call by the precise clock. The end was not read, because most calls are so short
-    /// that the coarse clock shows it.
+    /// The start of the call by the precise clock. The precise end was not read, because the coarse clock shows that
+    /// most calls are far shorter than the limit of a slow call.
     Since(Tick),
 }
 
@@ -186,8 +186,8 @@ impl Inner {
     /// of the call by the coarse clock.
     #[inline]
     fn is_slow(&self, took: Took, now: Tick) -> bool {
-        // A healthy call is so short that the coarse clock can show it. A reading of the precise
-        // clock costs several times as much.
+        // Most calls are so short that the coarse clock proves them to be quick. A reading of the precise clock costs
+        // several times as much.
         let quick =
             matches!(took, Took::Since(started) if now.as_nanos().saturating_sub(started.as_nanos()) < self.quick);
         !quick && self.is_slow_to_the_nanosecond(took)
@@ -212,11 +212,12 @@ impl Inner {
         self.run.failure(era, failure.weight().units());
     }
 
-    /// Stores the time until which the service asked for no calls. The latest failure replaces an earlier one.
+    /// Stores the time until which the service wants no calls (`Retry-After`). The latest failure replaces an earlier
+    /// time.
     fn leave_alone(&self, era: u64, now: Tick, failure: Failure) {
         if let Some(after) = failure.retry_after() {
-            // Counted from the begin of the era, so that 40 bits suffice for the ticks of any clock. If the era ends
-            // meanwhile, the update does nothing.
+            // The time counts from the begin of the era, so that its milliseconds fit into 40 bits with any clock. If
+            // the era ends meanwhile, the update does nothing.
             let until = now.saturating_add(after.min(LONGEST_RETRY_AFTER)).saturating_since(self.entered());
             let until = nanos(until).div_ceil(1_000_000).min(tagged::MAX);
             self.leave_alone_until.update(era, |_| until);
@@ -255,7 +256,7 @@ impl Inner {
         let era = word.era();
         let failure = match end.ended {
             Ended::Failure(failure) => Some(failure),
-            // As slow as the calls that the slow-call rule counts: the rule would open the circuit again.
+            // A success that is too slow is a failed probe, because the slow-call rule would open the circuit again.
             Ended::Success if self.is_slow(end.took, now) => Some(Failure::hard().with_kind(FailureKind::Slow)),
             Ended::Success | Ended::Ignored | Ended::Cancelled => None,
         };
@@ -276,7 +277,7 @@ impl Inner {
         now
     }
 
-    /// Makes the change that a verdict asks for, if the verdict is certain.
+    /// Reopens or closes the circuit if the verdict is certain.
     fn conclude(&self, word: Word, now: Tick, verdict: Verdict, failure: Option<Failure>) {
         let probing = &self.config.probes;
         let half_open_for = now.saturating_since(self.entered());
@@ -288,8 +289,8 @@ impl Inner {
             self.close(word, now, Reason::ProbesPassed { successes, half_open_for });
         } else if verdict.says_nothing() {
             if half_open_for >= probing.deadline && !self.is_overdue(word.era(), now) {
-                // The callers give up early or the classifier ignores the results, so that probes will never say more. A closed
-                // circuit judges by more calls.
+                // The callers give up early or the classifier ignores the results, so that probes will never say more.
+                // A closed circuit judges by more calls.
                 self.close(word, now, Reason::NoVerdict { half_open_for });
             }
         } else if failures > 0 && verdict.has_gaps() {
@@ -319,10 +320,10 @@ impl Inner {
         count.fetch_add(1, Relaxed);
     }
 
-    /// Gives a failure by a deadline of the caller its weight, by the time that the call waited.
+    /// Returns a failure with the weight that it has by the deadline of the caller and the time that the call waited.
     ///
-    /// A probe has no weight. Therefore a probe with less than the whole weight ends without a verdict, so that a caller who
-    /// does not wait cannot decide.
+    /// A verdict counts probes and no weights. Therefore a probe whose failure has less than the whole weight ends
+    /// without a verdict, so that a caller with a short deadline cannot reopen the circuit.
     #[cold]
     pub(super) fn weighed_by_wait(&self, failure: Failure, waited: Option<Duration>, right: Right) -> Ended {
         let whole = failure.weight();

@@ -1,4 +1,4 @@
-//! Probes: the calls that a half-open circuit admits, with a slot for each probe that may
+//! Probes, the calls that a half-open circuit admits, with a slot for each probe that may
 //! be under way, and one verdict.
 //!
 //! ```text
@@ -6,13 +6,14 @@
 //! verdict   number of a `Tagged` word: 39..26 failures | 25..12 successes | 11..2 under way | 1..0 without a verdict
 //! ```
 //!
-//! The verdict also counts the probes under way, so that one exchange decides whether the round can use another probe. A slot
-//! remembers when its probe has begun, so that a probe that takes too long gives the slot back.
+//! The verdict also counts the probes under way, so that one exchange decides whether the round can use another probe.
+//! A slot remembers when its probe has begun, so that a probe that takes too long gives the slot back.
 //!
-//! A slot is taken and freed by one exchange that compares era and turn. So no race creates or loses a slot, neither
-//! between callers nor if the circuit has become half-open again meanwhile. The turn grows each time a slot is freed,
-//! so that a probe can free only the slot that it has. A probe is counted before it takes its slot and counted out after the slot
-//! is free, so that a counted probe finds a slot. The meaning of a verdict is left to `outcomes`.
+//! A slot is taken and freed by one exchange that compares era and turn. Therefore no race creates or loses a slot,
+//! neither between callers nor if the circuit has become half-open again meanwhile. The turn grows each time a slot is
+//! freed, so that a late probe cannot free a slot that another probe has taken since. A probe is counted before it
+//! takes its slot, and counted out after the slot is free, so that each counted probe finds a free slot. The meaning of
+//! a verdict is left to `outcomes`.
 
 use std::time::Duration;
 
@@ -27,8 +28,8 @@ use crate::window::tagged::Tagged;
 pub(super) struct Probes {
     slots: Box<[AtomicU64]>,
     verdict: Tagged,
-    /// The time in nanoseconds after which the era ends if a probe is overdue and none has succeeded. Written before the era is
-    /// published.
+    /// The time in nanoseconds after which the era ends if a probe is overdue and none has succeeded. Written before
+    /// the era is published.
     patience: AtomicU64,
 }
 
@@ -74,9 +75,10 @@ pub(super) enum Judged {
 impl Verdict {
     /// Returns true if the verdict can use another probe.
     ///
-    /// More probes than `probes` and the tolerated failures together are of no use. Two requests of a hedge race each other, and a
-    /// rejection of the second would win each race. Therefore one more probe may be under way once a probe ended without a
-    /// verdict.
+    /// More probes than `probes` and the tolerated failures together cannot change the verdict. Once a probe has ended
+    /// without a verdict, one more probe may be under way, because of hedges. A hedge sends a request twice, takes the
+    /// first answer and cancels the other request. The rejection of the second request would always come first, and
+    /// would cancel the probe.
     fn can_use_another(self, probing: &Probing) -> bool {
         let certain = self.successes >= probing.successes || self.failures > probing.failures_tolerated;
         let at_once = probing.in_flight + self.without.min(EXTRA);
@@ -89,7 +91,7 @@ impl Verdict {
         self.without > 0
     }
 
-    /// Returns true if many probes ended without a verdict, and no other probe says anything.
+    /// Returns true if many probes ended without a verdict, and no probe succeeded or failed.
     pub(super) const fn says_nothing(self) -> bool {
         self.successes == 0 && self.failures == 0 && self.without == MANY
     }
@@ -109,7 +111,7 @@ impl Probes {
     /// Frees every slot for a new era, whose verdict begins with `successes`, which a restore brings along. To be
     /// called under the cold mutex, before the era is published.
     pub(super) fn begin(&self, era: u64, successes: u32, patience: Duration) {
-        // Relaxed: the Release store of the circuit's word publishes it with the era.
+        // Relaxed: the Release store of the circuit's word publishes the patience with the era.
         self.patience.store(nanos(patience), Relaxed);
         for slot in &self.slots {
             // Relaxed: the Release store of the circuit's word publishes the slot with the era. An exchange for the
@@ -119,8 +121,8 @@ impl Probes {
         self.verdict.begin(era, Verdict { successes, ..Verdict::default() }.into());
     }
 
-    /// Counts a probe and takes a free slot of `era`. Returns `None` if the round has no use for another probe, or if the era is
-    /// over.
+    /// Counts a probe and takes a free slot of `era`. Returns `None` if the round has no use for another probe, or if
+    /// the era is over.
     pub(super) fn take(&self, era: u64, now: Tick, probing: &Probing) -> Option<Probe> {
         self.verdict.try_update(era, |number| {
             let verdict = Verdict::from(number);
@@ -150,8 +152,8 @@ impl Probes {
         })
     }
 
-    /// Ends a probe: frees its slot if the probe still has the slot, and returns the verdict with this probe. `None` if the era is
-    /// over. A full count stays full.
+    /// Ends a probe: frees its slot if the probe still has the slot, and returns the verdict with this probe. `None` if
+    /// the era is over. A full count stays full.
     ///
     /// A probe that has lost its slot, because it is overdue, counts if it succeeded or failed.
     pub(super) fn end(&self, era: u64, probe: Probe, judged: Judged) -> Option<Verdict> {
@@ -175,7 +177,7 @@ impl Probes {
         let now = started(now);
         for slot in &self.slots {
             if free(slot, era, |word| age(word & STARTED, now) >= nanos(deadline)) {
-                // An overdue probe says something, so that the probes without a verdict are counted anew.
+                // An overdue probe is a sign of a slow service, so that the probes without a verdict are counted anew.
                 self.count_out(era, |_| 0);
             }
         }
@@ -203,7 +205,7 @@ impl Probes {
 
     /// Returns the time after which the era ends if a probe is overdue and none has succeeded.
     pub(super) fn patience(&self) -> Duration {
-        // Relaxed: read after the Acquire load of the word that published it.
+        // Relaxed: the Acquire load of the word that published the patience comes before this load.
         Duration::from_nanos(self.patience.load(Relaxed))
     }
 
@@ -240,9 +242,11 @@ impl From<Verdict> for u64 {
     }
 }
 
-/// Frees a taken slot of `era` if its word is the one that `expected` accepts. Returns true if this call has freed the slot.
+/// Frees a taken slot of `era` if its word is the one that `expected` accepts. Returns true if this call has freed the
+/// slot.
 fn free(slot: &AtomicU64, era: u64, expected: impl Fn(u64) -> bool) -> bool {
-    // Relaxed: the verdict is updated afterwards, and its exchange publishes the free slot to the next caller that is counted.
+    // Relaxed: the verdict is updated afterwards, and its exchange publishes the free slot to the next caller that is
+    // counted.
     let mut seen = slot.load(Relaxed);
     while is_taken(seen, era) && expected(seen) {
         let next_turn = u64::from(turn(seen) + 1) & TURN;
@@ -274,7 +278,7 @@ fn turn(word: u64) -> u32 {
 
 fn started(now: Tick) -> u64 {
     // Modulo 2^36 - 1 ms, which are 2.1 years, because a user's clock may count from 1970. An
-    // age is known up to half of that.
+    // age is known up to half of that range.
     now.as_nanos() / NANOS_PER_MILLI % STARTED + 1
 }
 
@@ -308,8 +312,9 @@ const NANOS_PER_MILLI: u64 = 1_000_000;
 const MOST_COUNTED: u32 = (1 << 14) - 1;
 /// More than the settings allow, which are 1 000, and [`EXTRA`].
 const MOST_UNDER_WAY: u32 = (1 << 10) - 1;
-/// The number of probes that end without a verdict, from which they count as many.
+/// The number of probes without a verdict from which [`Verdict::says_nothing`] can be true. The count stops here,
+/// because two bits hold it.
 const MANY: u32 = 3;
-/// The number of probes that may be under way beyond `probes_in_flight`, once a probe has ended without a verdict: the other request
-/// of a hedge.
+/// The number of probes that may be under way beyond `probes_in_flight` once a probe has ended without a verdict. The
+/// extra probe is the second request of a hedge.
 const EXTRA: u32 = 1;

@@ -1,4 +1,4 @@
-//! The builder of a configuration, and the checks in `build`.
+//! The builder of a configuration, with the checks in `build`.
 //!
 //! The file is long because each setting is a method with its range and its default.
 
@@ -60,7 +60,7 @@ impl ConfigBuilder {
         }
     }
 
-    /// Trips the circuit when the weights of the failures in the window reach this share of its calls.
+    /// Trips the circuit when the weights of the failures in the window reach this share of the calls in the window.
     ///
     /// Range: more than 0, at most 1. Default: 0.4, so that timeouts alone (weight 0.5) can reach the share. The rule
     /// waits until the window has [`min_calls`](Self::min_calls) calls. With a time window, the rule also waits until
@@ -98,10 +98,11 @@ impl ConfigBuilder {
     }
 
     /// Trips the circuit when the weights of the failures since the last success reach `n`. Once the window has
-    /// [`min_calls`](Self::min_calls) calls, the limit is the larger of `n` and `min_calls`. Range: at least 1. Default: 5.
+    /// [`min_calls`](Self::min_calls) calls, the limit is the larger of `n` and `min_calls`. Range: at least 1.
+    /// Default: 5.
     ///
-    /// The limit is raised because five failures in a row are chance at 1 000 calls a second with 10 % errors, and the rate rule
-    /// judges such traffic. Without a rate rule the limit stays `n`.
+    /// The limit is raised because five failures in a row are chance at 1 000 calls a second with 10 % errors, and the
+    /// rate rule judges such traffic. Without a rate rule the limit stays `n`.
     pub const fn consecutive_failures_raised_at_traffic(mut self, n: u32) -> Self {
         self.config.rules.consecutive_failures = Some(n);
         self.config.rules.raised_at_traffic = true;
@@ -128,8 +129,8 @@ impl ConfigBuilder {
     /// A call that takes nearly as long as `slower_than`, or longer, costs a second reading. The rule waits as
     /// [`failure_rate`](Self::failure_rate) does.
     ///
-    /// While the rule is on, a probe that took `slower_than` or longer has failed, because it is as slow as the calls that the rule
-    /// counts.
+    /// While the rule is on, a probe that took `slower_than` or longer has failed, because it is as slow as the calls
+    /// that the rule counts.
     #[doc(alias = "slowCallRateThreshold")]
     pub const fn slow_call_rate(mut self, rate: f64) -> Self {
         self.slow_call_rate = Some(rate);
@@ -144,7 +145,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets the calls that the rules count. Default: `Window::time` of 10 s.
+    /// Sets the window, which is the last calls or the last seconds that the rules judge. Default: `Window::time` of 10
+    /// s.
     #[doc(alias = "SamplingDuration")]
     pub const fn window(mut self, window: Window) -> Self {
         self.config.window = window;
@@ -173,8 +175,9 @@ impl ConfigBuilder {
 
     /// Sets the number of probes that may be under way at the same time. Range: 1 to 1 000. Default: 1.
     ///
-    /// A round admits no more probes than its verdict can still use, which are at most `probes` and the tolerated failures. Once a probe
-    /// ended without a verdict, one more may be under way, so that both requests of a hedge are admitted.
+    /// A round admits no more probes than its verdict can still use, which are at most `probes` and the tolerated
+    /// failures. Once a probe ended without a verdict, one more may be under way, so that both requests of a hedge are
+    /// admitted.
     pub const fn probes_in_flight(mut self, probes: u32) -> Self {
         self.config.probes.in_flight = probes;
         self
@@ -189,12 +192,14 @@ impl ConfigBuilder {
 
     /// Sets the time after which a probe gives its slot to another call. Range: 1 ms to 365 days. Default: 30 s.
     ///
-    /// An overdue probe is no verdict. Its result still counts while the circuit is half-open, so that a service whose calls take
-    /// longer than the deadline recovers, too. A circuit that has been half-open for twice the deadline without a success opens
-    /// again. Each time that happens in a row without a failed probe, the circuit waits twice as long, up to 64 times the deadline.
+    /// An overdue probe is no verdict. Its result still counts while the circuit is half-open, so that a service whose
+    /// calls take longer than the deadline recovers, too. A circuit that has been half-open for twice the deadline
+    /// without a success opens again. With each such opening in a row without a failed probe, the circuit stays
+    /// half-open twice as long, up to 64 times the deadline.
     ///
-    /// If three probes in a row end without a verdict, because their callers give up early or the classifier ignores their results,
-    /// and none succeeds, fails or is overdue, the circuit closes after `probe_deadline`. A closed circuit has more calls to judge by.
+    /// If three probes in a row end without a verdict, because their callers give up early or the classifier ignores
+    /// their results, and none succeeds, fails or is overdue, the circuit closes after `probe_deadline`. A closed
+    /// circuit has more calls to judge by.
     pub const fn probe_deadline(mut self, deadline: Duration) -> Self {
         self.config.probes.deadline = deadline;
         self

@@ -78,7 +78,7 @@ impl Delivery {
     /// Queries the result of an order that was given before. The task also writes the audit row of the order again,
     /// because the first instance may have died before it wrote the row.
     pub(crate) fn query(&self, circuit: &str, order: &Order) {
-        self.0.inbox.lock().asked.push((circuit.to_owned(), order.clone()));
+        self.0.inbox.lock().repeated.push((circuit.to_owned(), order.clone()));
         self.0.called.notify_one();
     }
 

@@ -1,21 +1,23 @@
-//! One circuit between its own state and its record.
+//! A desk, which keeps one circuit and its stored record in agreement.
 //!
-//! A desk never waits and does no I/O. The task calls the methods of a desk and carries out the results, so that a simulator
-//! can play many instances in virtual time.
+//! A desk never waits and does no I/O. The task calls the methods of a desk and carries out the results, so that a
+//! simulator can play many instances in virtual time.
+//!
+//! A *look* is the moment at which the desk reads the transitions and the counts of its circuit since the last look.
 //!
 //! | event in the life of a desk | call of the task | effect |
 //! |---|---|---|
 //! | the registry has a new circuit | `new` | the restore is awaited, and the version in the store is unknown |
 //! | the bell rings, or a second has passed | `look` | the circuit's own transitions become commands and audit rows |
 //! | the store answers a load, or sends news | `found` | the copy is joined, and its restore, acts and advice are taken over |
-//! | an order is given again | `asked` | the result of the order is reported again |
+//! | an order is given again | `ordered_again` | the result of the order is reported again |
 //! | `wants_write` and `may_write` are true | `begin` | the next `Step` is returned, and a write in it is under way |
 //! | the write is made | `written` | the commands and counts in the write are done |
 //! | the write met another version | `conflicted`, `found` | the next write names that version |
 //! | the write has failed, or the deletion | `failed` | the version is unknown, and the next write waits |
 //! | the deletion is made | `deleted` | the orders to forget are done |
 //! | the deletion met another version | `delete_missed` | the version is unknown |
-//! | the task has ended, and a new one begins | `restart` | the version is unknown, and no write is under way |
+//! | the task has ended, and a new task begins | `restart` | the version is unknown, and no write is under way |
 //! | the registry evicts the circuit | `evict`, `evict_for` | the desk stays until the record has the changes of the circuit |
 //! | `is_finished` is true, or no room is left | `close` | the next circuit of that name gets its desk |
 //!
@@ -67,14 +69,15 @@ pub(super) struct Who {
     pub(super) sharing: Sharing,
 }
 
-/// A moment, on the clock of this process and on the clock of the store.
+/// One moment on two clocks. Waits are measured on the clock of this process. Records are dated by the clock of the
+/// store, because the clocks of instances differ.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
     pub(super) here: Tick,
     pub(super) store: Timestamp,
 }
 
-/// The way of a record from the store.
+/// The way on which a record came from the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Via {
     /// The answer to a load or to a write, which is the content of the store.
@@ -83,19 +86,24 @@ pub(super) enum Via {
     News,
 }
 
-/// The beginning of the counts of a desk, after those of the last desk with the same id or name.
+/// The numbers from which a new desk counts, so that the desk repeats no number of an earlier desk.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Life {
+    /// The first turn, which is later than each turn of the last desk with the same id.
     pub(super) turn: u64,
+    /// The highest era of removed desks, because an earlier desk may have had the same name.
     pub(super) eras: u64,
 }
 
-/// The content of a write, from which `written` knows what is done.
+/// The content of a write. After the answer, `written` removes this content from the pending changes.
 #[derive(Debug)]
 pub(super) struct Ticket {
     record: CircuitRecord,
+    /// The id of the act in the write, if the write has one.
     act: Option<String>,
+    /// The era of the transition in the write, if the write has one.
     transition: Option<u64>,
+    /// The new entry of this instance in the write, if the write has one.
     entry: Option<InstanceEntry>,
 }
 
@@ -104,7 +112,8 @@ pub(super) struct Ticket {
 pub(super) struct Report {
     /// Rows for the audit, with the age of each.
     pub(super) rows: Vec<(Duration, AuditRow)>,
-    /// The number of earlier transitions that the circuit has not kept, and the row that says so.
+    /// The number of transitions that the circuit has overwritten before the desk read them, and an audit row with that
+    /// number.
     pub(super) missed: Option<(u64, AuditRow)>,
     /// The results of orders, by their ids.
     pub(super) fates: Vec<(String, Fate)>,
@@ -117,7 +126,7 @@ pub(super) struct Report {
 pub(super) struct Desk {
     /// The circuit. Never changes.
     circuit: Circuit,
-    /// The content of the store, as far as this process knows it.
+    /// The content of the store that this process has loaded or written.
     known: Known,
     /// The acts and transitions of this process that the store does not have yet.
     changes: Changes,
@@ -132,6 +141,8 @@ pub(super) struct Desk {
 }
 
 impl Desk {
+    /// Creates the desk of a circuit. `bell` is the waker that the circuit wakes after a transition, and `waits` is the
+    /// end of the wait of the first calls for the restore, if calls wait.
     pub(super) fn new(circuit: Circuit, bell: Waker, waits: Option<Tick>, life: Life) -> Self {
         Self {
             known: Known::new(circuit.name()),
@@ -153,13 +164,15 @@ impl Desk {
         self.circuit.report_sums();
     }
 
-    /// Returns the version of the record, if it is a later version, which is never written.
+    /// Returns the version of the record if a later version of this crate has written the record. Such a record is
+    /// never overwritten, because this version does not know all of its fields.
     pub(super) fn unwritable(&self) -> Option<u32> {
         let record = self.known.record();
         (!record.is_writable()).then_some(record.version)
     }
 
-    /// Returns whether the store must be polled often.
+    /// Returns whether the store must be polled often, because the circuit is tripped or held in this process or in the
+    /// record.
     pub(super) fn is_eventful(&self, store: Option<Timestamp>) -> bool {
         self.circuit.standing().is_tripped() || store.is_some_and(|now| self.known.record().is_eventful(now))
     }
@@ -209,7 +222,8 @@ impl Desk {
         }
     }
 
-    /// Takes the content of the store. Unusable content counts as absent.
+    /// Takes the content of the store. Unusable content counts as absent. `from` is the store, or the tier of a tiered
+    /// store, that had the content.
     pub(super) fn found(
         &mut self,
         current: Option<&Versioned>,
@@ -219,7 +233,7 @@ impl Desk {
         now: Now,
     ) -> Report {
         if self.changes.is_forgetting() {
-            // The content is about to be deleted, whatever it says.
+            // The content is about to be deleted, so that only its version matters, which the deletion names.
             if via == Via::Answer {
                 self.known.found_before_deletion(current);
             }
@@ -229,7 +243,8 @@ impl Desk {
         match found {
             Found::Record => {}
             Found::Absent | Found::Corrupt => {
-                // A state that was only taken over has no entry yet, and perhaps no other instance remembers it.
+                // The store has lost the record. If the circuit is tripped, its entry is written now. A state that was
+                // taken over may have no entry yet, and perhaps no other instance can restore that state.
                 let own = self.known.record().instances.get(&who.id).map(|entry| entry.state);
                 if self.circuit.standing().is_tripped() && own != Some(self.circuit.standing().state) {
                     self.evidence.lost(now.here);
@@ -240,17 +255,19 @@ impl Desk {
         self.take_over(found == Found::Corrupt, who, now)
     }
 
-    /// Makes everything that is not written yet due now, because there is no later time.
+    /// Makes everything that is not written yet due now, because the process or the circuit will soon be gone.
     pub(super) fn hurry(&mut self, now: Tick) {
         self.sending.hurry(now);
         self.evidence.hurry(now);
     }
 
-    /// Notes that the instance has another id now.
+    /// Notes that the instance has another id now, under which it has no entry yet.
     pub(super) fn renamed(&mut self, now: Tick) {
         self.evidence.renamed(now);
     }
 
+    /// Creates a row for the audit. Id and time are empty, because the outbox sets the id, and the time of the store is
+    /// set when the row is written.
     fn row(&self, who: &Who, action: &str, reason: String, user: Option<String>) -> AuditRow {
         AuditRow {
             id: String::new(),

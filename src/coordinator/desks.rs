@@ -1,13 +1,15 @@
 //! The desks of a registry, by id.
 //!
-//! A closed desk leaves its place to a later desk, because keys come and go without end. Therefore an answer belongs to
-//! a desk by id and turn. A place begins its next desk with a later turn.
+//! A closed desk leaves its place to a later desk, because keyed circuits come and go without end and the list must not
+//! grow with them. Therefore an id alone does not identify a desk. The answer to a load belongs to the desk that has
+//! the id and the turn of the load. A place begins its next desk with a later turn, so that a late answer for the last
+//! desk is ignored.
 
 use std::ops::{Index, IndexMut};
 
 use super::desk::Desk;
 
-/// The place of a desk.
+/// The number of the place of a desk. A later desk can get the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct DeskId(usize);
 
@@ -48,7 +50,8 @@ impl Desks {
         self.places.get_mut(id.0)?.as_mut()
     }
 
-    /// Returns the ids of all places, also of free places. The desks may change while the caller goes through the ids.
+    /// Returns the ids of all places, also of free places. The iterator borrows nothing, so that the caller can change,
+    /// add and remove desks meanwhile.
     pub(super) fn places(&self) -> impl Iterator<Item = DeskId> + use<> {
         (0..self.places.len()).map(DeskId)
     }

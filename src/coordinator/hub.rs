@@ -55,7 +55,7 @@ pub(super) struct Inbox {
     pub(super) orders: usize,
     /// The orders that were given again, each with its circuit. The callers wait for the results, and the audit rows
     /// are written again if they were lost.
-    pub(super) asked: Vec<(String, Order)>,
+    pub(super) repeated: Vec<(String, Order)>,
     /// True if a caller waits for a restore or for the result of an order.
     pub(super) hurry: bool,
     /// True if the task must write the remaining changes and then end.
@@ -89,7 +89,7 @@ impl Hub {
     }
 
     /// Wakes the callers that wait for a change of the findings.
-    pub(super) fn tell_progress(&self) {
+    pub(super) fn notify_progress(&self) {
         self.progress.send_modify(|count| *count = count.wrapping_add(1));
     }
 }

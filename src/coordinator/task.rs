@@ -1,4 +1,13 @@
-//! The task: it waits for a bell, an answer, news or the time, and lets every desk do what is due.
+//! The task of a registry, which connects its circuits with the store.
+//!
+//! The task waits for one of four events: a circuit rings its bell, the store answers an operation, the store sends
+//! news of a change, or a time has come. After each event the task lets the desks observe their circuits and begins the
+//! operations that are due. One task serves all circuits of a registry, so that no lock protects the desks, and calls
+//! never wait for the store.
+//!
+//! The task keeps its knowledge in the [`Ledger`], because the next task continues with the ledger after a panic. The
+//! content of a record is left to the desks. The operations are in `jobs.rs`, their answers in `answers.rs`, new and
+//! evicted circuits in `leave.rs`, and the reports and the end of the task in `end.rs`.
 
 mod answers;
 mod end;
@@ -25,30 +34,42 @@ use jobs::Ended;
 #[derive(Debug)]
 pub(super) struct Task {
     hub: Arc<Hub>,
-    /// `None` only while it is dropped.
+    /// The knowledge that outlives the task. The drop of the task gives the ledger back to the hub.
     ledger: Ledger,
-    /// The operations that are under way, by their names in logs and metrics.
+    /// The operations under way, each with its name in logs and metrics.
     jobs: JoinSet<(&'static str, Ended)>,
-    /// The desks whose record must be asked for, and those with something to write.
+    /// The desks whose records must be loaded.
     to_load: BTreeSet<DeskId>,
+    /// The desks that have something to write.
     to_write: BTreeSet<DeskId>,
+    /// True while rows of the audit are being written. Only one such write runs, because a second one would get the
+    /// same rows.
     audit_under_way: bool,
+    /// True while the store is asked for a watch.
     watch_under_way: bool,
-    /// When the audit may be written again.
+    /// The earliest time of the next write of the audit.
     audit_at: Tick,
+    /// The news of the store, if the store can send news.
     watch: Option<Watch>,
-    /// When to try to watch again. `None`: it is watching, trying, or cannot.
+    /// The time of the next attempt to get a watch. `None` while a watch exists or is requested, and if the store has
+    /// no watches.
     watch_at: Option<Tick>,
+    /// The time of the next look at all circuits.
     next_look: Tick,
+    /// The time of the next load of all records.
     next_poll: Tick,
-    /// When rows of the audit may be deleted again.
+    /// The time of the next deletion of old rows of the audit.
     next_trim: Tick,
+    /// True after a request for a shutdown, so that the task ends once everything is written.
     closing: bool,
+    /// True if the task ends now, also with unwritten changes.
     finished: bool,
 }
 
 impl Task {
-    /// Takes up where the last task ended.
+    /// Continues with the ledger of the last task, or begins with a new ledger if there was no task before.
+    ///
+    /// All records are loaded again, because the answers to the operations of the last task are lost.
     pub(super) fn new(hub: &Arc<Hub>) -> Self {
         let mut ledger = hub.ledger.lock().take().unwrap_or_else(|| Ledger::new(&hub.terms, hub.store.kind()));
         for desk in ledger.desks.iter_mut() {
@@ -75,6 +96,12 @@ impl Task {
         }
     }
 
+    /// Runs until a shutdown is complete, or until the last handle to the registry is dropped.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, its operations are dropped as well, and the ledger goes back to the hub. An operation
+    /// that was dropped may have reached the store, and therefore the next task loads all records before it writes.
     pub(super) async fn run(mut self) {
         loop {
             self.read_inbox();
@@ -91,12 +118,14 @@ impl Task {
                 self.finished = true;
                 return;
             }
-            // Never at once: should something stay due that cannot begin, it must not spin.
+            // At least one millisecond, because a loop without a wait would use a whole core if an operation stayed due
+            // and could not begin.
             let wait = self.next_wake().saturating_since(now).max(Duration::from_millis(1));
             tokio::select! {
                 biased;
                 () = self.hub.called.notified() => {}
-                // Never an error: an operation catches its panics, and only the drop of all aborts one.
+                // The join never fails, because an operation catches its panics, and is aborted only by the drop of
+                // `jobs`.
                 Some(Ok(ended)) = self.jobs.join_next(), if !self.jobs.is_empty() => self.ended(ended),
                 event = next_event(&mut self.watch) => self.news(event),
                 () = tokio::time::sleep(wait) => {}
@@ -110,16 +139,16 @@ impl Task {
         let forgotten = std::mem::take(&mut inbox.forgotten);
         let rung = std::mem::take(&mut inbox.rung);
         let hurry = std::mem::take(&mut inbox.hurry);
-        let asked = std::mem::take(&mut inbox.asked);
+        let repeated = std::mem::take(&mut inbox.repeated);
         inbox.orders = 0;
         let (shutdown, ended) = (inbox.shutdown, inbox.ended);
-        // Somebody has started it again meanwhile.
+        // A caller has started the task again since the request for a shutdown.
         self.closing &= shutdown;
         drop(inbox);
         let now = self.ledger.clock.now();
-        // First who goes: one of the same name may have come since.
+        // The evicted circuits come first, because a new circuit may have the name of an evicted one.
         for circuit in forgotten {
-            self.forget(&circuit, now);
+            self.evict(&circuit, now);
         }
         for circuit in introduced.into_values() {
             let waits = self.hub.terms.first_call_waits;
@@ -128,10 +157,10 @@ impl Task {
         for desk in rung {
             self.look(desk, now);
         }
-        for (circuit, order) in asked {
+        for (circuit, order) in repeated {
             let Some(at) = self.ledger.index.get(&circuit).copied() else { continue };
             self.look(at, now);
-            let report = self.ledger.desks[at].asked(&order, &self.ledger.who);
+            let report = self.ledger.desks[at].ordered_again(&order, &self.ledger.who);
             self.note(at, report, now);
         }
         if hurry {
@@ -155,7 +184,7 @@ impl Task {
         self.finished |= ended;
     }
 
-    /// Looks at one circuit that has called.
+    /// Lets a desk observe its circuit, because the circuit has rung its bell or a second has passed.
     fn look(&mut self, at: DeskId, now: Tick) {
         let Ledger { desks, who, .. } = &mut self.ledger;
         let Some(desk) = desks.get_mut(at) else { return };
@@ -163,7 +192,10 @@ impl Task {
         self.note(at, report, now);
     }
 
-    /// Polls every circuit, because counts have no bell, and reports its sums, in case its threads make no more calls.
+    /// Lets every desk observe its circuit, because a change of the counts rings no bell.
+    ///
+    /// The sums of the circuit are reported to its observers here too, because a thread that makes no more calls
+    /// reports no sums.
     fn look_at_all(&mut self, now: Tick) {
         for at in self.ledger.desks.places() {
             if let Some(desk) = self.ledger.desks.get(at) {
@@ -174,12 +206,13 @@ impl Task {
         self.next_look = now.saturating_add(LOOK_EVERY);
     }
 
-    /// Keeps the report of a desk, and notes whether the desk has something to write.
+    /// Handles the report of a desk: rows go to the log and the audit, and results of orders to the waiting callers.
+    /// Afterwards the desk is in `to_write` if and only if the desk has something to write, unless it was closed.
     fn note(&mut self, at: DeskId, report: Report, now: Tick) {
         if let Some((missed, row)) = report.missed {
             self.ledger.outbox.push_for(missed, now, row);
         }
-        self.hub.waiters.tell(self.ledger.desks[at].name(), report.fates);
+        self.hub.waiters.send(self.ledger.desks[at].name(), report.fates);
         for (age, row) in report.rows {
             row.log();
             self.ledger.outbox.push(Tick::from_nanos(now.as_nanos().saturating_sub(crate::clock::nanos(age))), row);
@@ -192,17 +225,18 @@ impl Task {
         if report.clash {
             self.rename(now);
         }
-        self.release(at, now);
+        self.close_if_finished(at, now);
     }
 
-    /// Another living instance has this id: takes the next one.
+    /// Takes the next id, because another living instance has the present id. Two instances with one id would overwrite
+    /// each other's entries.
     fn rename(&mut self, now: Tick) {
         let ledger = &mut self.ledger;
         ledger.names += 1;
         let (named, before) = (&ledger.named, std::mem::take(&mut ledger.who.id));
         ledger.who.id = format!("{named}#{}", ledger.names);
         telemetry::store::warn(format_args!(
-            "another instance of this service is called `{before}` too; this one is `{}` now: give each a name of its own",
+            "another instance of this service has the id `{before}` too, so that this instance is `{}` from now on; give each a name of its own",
             ledger.who.id
         ));
         for desk in ledger.desks.iter_mut() {
@@ -210,16 +244,19 @@ impl Task {
         }
     }
 
+    /// Plans a load of all records, because a store without a watch reports no changes, and a watch can lose some.
     fn poll(&mut self, now: Tick) {
         let store = self.ledger.link.time(now);
         let eventful = self.ledger.desks.iter().any(|desk| desk.is_eventful(store));
         let polls = self.hub.terms.poll;
         let every = if eventful { polls.tripped } else { polls.closed };
+        // 80 % to 120 % of the interval, so that many instances do not poll the store at the same time.
         let spread = 0.8 + 0.4 * self.ledger.dice.share();
         self.next_poll = now.saturating_add(every.mul_f64(spread));
         self.to_load.extend(self.ledger.desks.ids());
     }
 
+    /// Handles news of the store. `None` is the end of the watch.
     fn news(&mut self, event: Option<WatchEvent>) {
         let now = self.ledger.clock.now();
         match event {
@@ -229,7 +266,7 @@ impl Task {
                     Some((current, store)) => {
                         let now = Now { here: now, store };
                         let Ledger { desks, who, .. } = &mut self.ledger;
-                        // While a write is under way, its answer says more.
+                        // The answer of the write under way will have the present content, and news can be late.
                         if desks[at].is_writing() {
                             return;
                         }
@@ -242,6 +279,7 @@ impl Task {
                     }
                 }
             }
+            // The watch may have lost news of any circuit.
             Some(WatchEvent::Gap) => self.to_load.extend(self.ledger.desks.ids()),
             None => {
                 self.watch = None;
@@ -250,9 +288,11 @@ impl Task {
         }
     }
 
+    /// Returns the time at which the task must act without an event.
     fn next_wake(&self) -> Tick {
         let mut next = self.next_look.min(self.next_poll);
-        // While it is down one operation at a time finds out, and its end wakes by itself.
+        // While an operation is under way, its end wakes the task. If the store is down, no second operation may begin
+        // before that end.
         let busy = self.under_way() > 0;
         let waits = !self.to_load.is_empty() || !self.to_write.is_empty() || self.ledger.outbox.len() > 0;
         if let Some(at) = self.ledger.link.next().filter(|_| waits && !busy) {
@@ -262,7 +302,8 @@ impl Task {
             next = next.min(at);
         }
         if self.hub.terms.first_call_waits.is_zero() {
-            // There may be ten thousand desks, and this is asked after every operation.
+            // Calls never wait, so the search below is spared. It would visit up to ten thousand desks after every
+            // event.
             return next;
         }
         let waiting = self.ledger.desks.iter().filter_map(Desk::calls_wait_until).min();
@@ -270,11 +311,12 @@ impl Task {
     }
 }
 
-/// The waker of one circuit.
+/// The waker of one circuit, which puts the desk of the circuit into the inbox and wakes the task.
 #[derive(Debug)]
 struct Bell {
     desk: DeskId,
-    /// Weak, as it hangs on the circuit: else store and circuits would keep each other alive.
+    /// Weak, because the circuit owns the bell and the hub has the circuits. With a strong reference neither would ever
+    /// be dropped.
     hub: Weak<Hub>,
 }
 
@@ -286,7 +328,11 @@ impl Wake for Bell {
     }
 }
 
-/// Waits for ever if nothing is watched.
+/// Returns the next news of the store, or waits for ever if there is no watch.
+///
+/// # Cancel safety
+///
+/// If the future is dropped, no news is lost, because the watch keeps news until they are taken.
 async fn next_event(watch: &mut Option<Watch>) -> Option<WatchEvent> {
     match watch {
         Some(watch) => watch.next().await,
@@ -294,9 +340,10 @@ async fn next_event(watch: &mut Option<Watch>) -> Option<WatchEvent> {
     }
 }
 
-/// How long after a start old rows of the audit are deleted for the first time, about: many instances may start at once.
+/// The mean time from the start to the first deletion of old rows of the audit. The actual time is 50 % to 150 % of
+/// this, because many instances may start at the same time.
 const FIRST_TRIM: Duration = Duration::from_secs(60);
-/// How often counts are looked at.
+/// The time between two looks at all circuits.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long after a watch has ended it is tried again, about.
+/// The mean time from the end of a watch to the request for the next one. The actual time is 50 % to 150 % of this.
 const WATCH_AGAIN: Duration = Duration::from_secs(2);

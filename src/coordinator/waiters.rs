@@ -29,7 +29,7 @@ type Waiting = Vec<oneshot::Sender<Fate>>;
 
 impl Waiters {
     /// Sends the results of orders to the callers that wait for them.
-    pub(super) fn tell(&self, circuit: &str, fates: Vec<(String, Fate)>) {
+    pub(super) fn send(&self, circuit: &str, fates: Vec<(String, Fate)>) {
         if fates.is_empty() {
             return;
         }

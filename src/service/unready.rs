@@ -1,12 +1,13 @@
 //! The wait of a caller for an inner service that is not ready.
 //!
-//! An exhausted pool, or a connection without free streams, holds callers in `poll_ready`, before any call. A caller that
-//! gives up after `cancelled_counts_after` counts like a call that was dropped, because the caller has waited in vain
-//! all the same. Otherwise a service that is never ready would keep its circuit closed, with totals of zero.
+//! An exhausted pool, or a connection without free streams, holds callers in `poll_ready`, before any call. A caller
+//! that gives up after `cancelled_counts_after` counts like a call that was dropped, because the caller has waited in
+//! vain all the same. Otherwise a service that is never ready would keep its circuit closed, with totals of zero.
 //!
-//! A service that is used for one call is dropped when its caller gives up. A service that lives on is polled by the next
-//! caller, or once more by the timer of the caller. No poll comes while a caller only waits. Therefore a poll that comes
-//! `cancelled_counts_after` or more after the last one, and finds the service still not ready, ends a wait in vain.
+//! A service that is used for one call is dropped when its caller gives up. A service that lives on is polled by the
+//! next caller, or once more by the timer of the caller. No poll comes while a caller only waits. Therefore a poll that
+//! comes `cancelled_counts_after` or more after the last one, and finds the service still not ready, ends a wait in
+//! vain.
 
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ impl Unready {
     }
 
     /// Notes that the service is ready, or was not polled, so that no caller waits for it.
-    // In few steps, because each healthy call comes here.
+    // A test before the write, because each healthy call comes here.
     #[inline]
     pub(super) fn end(&mut self) {
         if self.0.is_some() {
@@ -60,7 +61,7 @@ impl Unready {
     }
 }
 
-/// The caller has dropped the service while it waited.
+/// The drop of a service that a caller still waits for, which ends a wait in vain.
 impl Drop for Unready {
     fn drop(&mut self) {
         if let Some(wait) = &self.0
@@ -72,7 +73,7 @@ impl Drop for Unready {
 }
 
 fn counts(circuit: &Circuit, waited: Duration) -> bool {
-    // With a setting of zero, two polls at one time still are no wait.
+    // Two polls at the same time are no wait, even if `cancelled_counts_after` is zero.
     !waited.is_zero() && circuit.config().cancelled_counts_after.is_some_and(|after| waited >= after)
 }
 

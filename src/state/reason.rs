@@ -15,8 +15,8 @@ use super::{Brief, By, Percent};
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are the numbers that the variant's first line names")]
 pub enum Reason {
-    /// The weight of the failures since the last success reached its limit. `set` is the number of the configuration, from which the limit differs if
-    /// traffic has raised it to `min_calls` or advice has lowered it.
+    /// The weight of the failures since the last success reached its limit. `set` is the configured limit. `limit` is
+    /// higher if traffic has raised the limit to `min_calls`, and lower if advice has lowered the limit.
     ConsecutiveFailures { score: f64, limit: f64, set: f64 },
     /// The share of weighted failures in the window reached its limit.
     FailureRate { rate: f64, limit: f64, score: f64, calls: u64 },
@@ -24,15 +24,15 @@ pub enum Reason {
     FailureScore { score: f64, limit: f64, calls: u64 },
     /// The share of slow calls in the window reached its limit.
     SlowCallRate { rate: f64, limit: f64, slow: u64, calls: u64, slower_than: Duration },
-    /// One failure opened the circuit, because its classifier says so
-    /// ([`Failure::trips_at_once`](crate::Failure::trips_at_once)).
+    /// One failure opened the circuit, because the classifier marked the failure with
+    /// [`trips_at_once`](crate::Failure::trips_at_once).
     AtOnce,
     /// More probes failed than are tolerated.
     ProbeFailed { failures: u32, tolerated: u32, successes: u32 },
-    /// No probe succeeded in time, and one is overdue.
+    /// No probe succeeded in time, and a probe is overdue.
     NoSuccess { half_open_for: Duration },
-    /// Probes were cancelled, ignored or overdue until the probe deadline or longer. The circuit closes if no probe failed, or else
-    /// opens again.
+    /// Probes were cancelled, ignored or overdue until the probe deadline or longer. The circuit closes if no probe
+    /// failed, and opens again otherwise.
     NoVerdict { half_open_for: Duration },
     /// Enough probes succeeded.
     ProbesPassed { successes: u32, half_open_for: Duration },
@@ -43,7 +43,7 @@ pub enum Reason {
     WaitElapsed { waited: Duration },
     /// The time of a hold has passed.
     HoldEnded { held: Duration },
-    /// An operator acted.
+    /// An operator changed the circuit.
     Operator { act: Act, by: Arc<By> },
     /// The state was restored from a store.
     Restored,

@@ -1,20 +1,22 @@
 //! Requests that an HTTP/2 server refused before it processed them.
 //!
-//! A server that restarts gracefully sends GOAWAY, and one that has too many streams sends `REFUSED_STREAM`. Both say that
-//! the request was not processed, so that a retry on another connection is safe (RFC 9113, section 8.7). A server that
-//! does so for a moment is healthy, and one that does so for long is not. Therefore such an end weighs as a timeout.
+//! A server that restarts gracefully sends GOAWAY, and a server with too many streams sends `REFUSED_STREAM`. Both mean
+//! that the request was not processed, so that a retry on another connection is safe (RFC 9113, section 8.7). A server
+//! that refuses requests for a moment is healthy, and a server that refuses requests for long is not. Therefore such a
+//! refusal has the weight of a timeout, which is 0.5.
 
 use std::error::Error as StdError;
 
 use super::super::timeout::{as_error, find, known};
 use crate::outcome::{Failure, FailureKind, Outcome, Weight};
 
-/// Judges an error of any type, because `BoxError` and `()` do not implement `Error`.
+/// Judges an error of any type. `E` has no bound `Error`, because `BoxError` and `()` do not implement `Error`.
 pub(in super::super) fn outcome_of_any<E: 'static>(error: &E) -> Outcome {
     as_error(error).map_or(Outcome::failure(), outcome_of)
 }
 
-/// Judges an error by itself and its sources, as `classify::outcome_of` does, and knows requests that were not processed.
+/// Judges an error by its type and the types of its sources, as `classify::outcome_of` does, and also recognises
+/// requests that were not processed.
 pub(in super::super) fn outcome_of(error: &(dyn StdError + 'static)) -> Outcome {
     known(error).or_else(|| not_processed(error)).unwrap_or(Outcome::failure())
 }
@@ -23,7 +25,7 @@ pub(in super::super) fn outcome_of(error: &(dyn StdError + 'static)) -> Outcome 
 pub(in super::super) fn not_processed(error: &(dyn StdError + 'static)) -> Option<Outcome> {
     let error = find::<h2::Error>(error)?;
     let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
-    // A GOAWAY reaches only the streams behind the last one that the server processes.
+    // A GOAWAY ends only the streams after the last stream that the server still processes.
     let graceful = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
     (refused || graceful).then_some(NOT_PROCESSED)
 }

@@ -1,4 +1,8 @@
-//! The orders of operators of this process on their way to the record, and their results.
+//! The orders that operators gave to this process, from the circuit to the record, with their results.
+//!
+//! The circuit has carried an order out before the desk sees the act. A caller that waits gets the result once the
+//! store has the act, or once another act has superseded it. The record has room for one act. Therefore an act that is
+//! still unwritten is replaced by the next one, and its order gets the result that it was superseded.
 
 use std::time::Duration;
 
@@ -15,7 +19,8 @@ impl Desk {
     pub(super) fn ordered(&mut self, act: Act, by: &By, edge: &Transition, age: Duration, who: &Who, now: Tick) {
         let era = self.changes.era(edge);
         let id = edge.order.as_deref().map_or_else(|| format!("{}-{era}", who.incarnation), ToOwned::to_owned);
-        // An act that could not be written is not done later, neither here nor, if it is given again, on another instance.
+        // The record names the replaced orders too. If a replaced order is given again, to any instance, it is known
+        // and not carried out a second time.
         let mut replaced = self.changes.take_act();
         let excess = replaced.len().saturating_sub(Operated::MAX_COMMANDS - 1);
         replaced.drain(..excess);
@@ -35,11 +40,13 @@ impl Desk {
         };
         self.adopted.ordered(command.id.clone());
         self.changes.order(edge.at, command);
-        // A caller may wait for the result.
+        // Without the rest of a backoff, because a caller may wait for the result.
         self.sending.hurry(now);
     }
 
-    /// Forgets the content of the record, and keeps the order of the operator until the store has deleted the record.
+    /// Forgets the known content of the record, and keeps the order to forget until the store has deleted the record.
+    ///
+    /// Pending changes are dropped as well, because they would create the record again.
     pub(super) fn forget(&mut self, by: &By, edge: &Transition, who: &Who, now: Tick, report: &mut Report) {
         let era = self.changes.era(edge);
         let id = edge.order.as_deref().map_or_else(|| format!("{}-{era}", who.incarnation), ToOwned::to_owned);
@@ -54,7 +61,7 @@ impl Desk {
         self.sending.hurry(now);
     }
 
-    /// Reports the results of the orders to delete the record, which the store does not have any more.
+    /// Reports the results of the orders to forget, because the store does not have the record any more.
     pub(super) fn forgotten(&mut self) -> Report {
         self.known.deleted();
         self.sending.deleted();
@@ -65,8 +72,9 @@ impl Desk {
         report
     }
 
-    /// An order was given again.
-    pub(in crate::coordinator) fn asked(&self, order: &Order, who: &Who) -> Report {
+    /// Reports the result of an order that was given again. The report is empty if the order still waits for the store,
+    /// because its result is reported later.
+    pub(in crate::coordinator) fn ordered_again(&self, order: &Order, who: &Who) -> Report {
         let id = order.command_id();
         let mut report = Report::default();
         if self.changes.is_pending(id) {
@@ -81,7 +89,8 @@ impl Desk {
         if self.known.is_behind() {
             return report;
         }
-        // The instance that it was given to first may have died before its row was written. A row that is there is kept once.
+        // The audit row is written again, because the instance that got the order first may have ended before its row
+        // was written. A row that exists is not duplicated, because its id is derived from the order.
         let record = self.known.record();
         let row = AuditRow::of_order(self.name(), order, Timestamp::default(), record.generation, &who.id);
         report.rows.push((Duration::ZERO, row));
@@ -89,14 +98,15 @@ impl Desk {
         report
     }
 
-    /// Reports the results of the orders that the record has.
+    /// Reports the results of the orders in the record after a write of an act. `act` is the id of that act.
     pub(super) fn stored(&self, act: Option<&String>, report: &mut Report) {
         let Some(operated) = &self.known.record().operator else { return };
         let generation = self.known.record().latest();
         if let Some(id) = act {
             report.fates.push((id.clone(), Fate::Stored { generation }));
         }
-        // An earlier order was reported when it was written. The others were replaced by the act.
+        // The other orders in the record were replaced by the act before they were written. Earlier acts in the list
+        // have no waiting caller any more, so that a second result for them does nothing.
         let why = format!("{} by {} afterwards: {}", operated.act, operated.user, operated.reason);
         let before = operated.commands.iter().filter(|id| Some(*id) != act);
         report.fates.extend(before.map(|id| (id.clone(), Fate::Superseded { why: why.clone() })));

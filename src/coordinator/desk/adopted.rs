@@ -12,27 +12,27 @@ use crate::state::Standing;
 /// The restore of the circuit.
 #[derive(Debug)]
 pub(super) enum Restore {
-    /// The store has not answered yet. Until that tick the first calls wait. `None` if no call waits.
+    /// The store has not answered yet. The first calls wait until `calls_until`, which is `None` if no call waits.
     Waiting { calls_until: Option<Tick> },
     /// The store had no record.
     Absent,
     /// The store had bytes that are no record.
     Corrupt,
-    /// The circuit has taken over a state.
-    From { store: &'static str, whose: Recovered, standing: Standing },
-    /// The circuit had moved before the store answered.
+    /// The circuit was restored from that store, and had that standing afterwards.
+    From { store: &'static str, source: Recovered, standing: Standing },
+    /// The circuit had made a transition before the store answered, so that its newer state was kept.
     Outrun,
 }
 
-/// The origin of the state that the circuit has. Only an instance that follows uses it.
+/// The origin of the present state of the circuit. Only an instance with `Sharing::Follow` uses the origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
-    /// This instance has made the last transition, or no transition was made.
+    /// The last transition was made by this instance, or no transition was made.
     Here,
     /// The state was followed from another instance, and this instance has made no transition since.
     Elsewhere,
     /// The state comes from a superseded act, or from a reset that is older than the published state. Therefore the
-    /// published state must be followed again.
+    /// circuit must adopt the published state, even if it has followed that generation before.
     Superseded,
 }
 
@@ -42,18 +42,18 @@ pub(super) struct Adopted {
     /// The restore. `restored` ends it, and `restored_to` sets the standing. `let_calls_wait` and `end_wait_of_calls`
     /// change the wait.
     restore: Restore,
-    /// The sequence of the last act that was taken over. `act` sets it, and `forget` clears it.
+    /// The sequence of the last act that was taken over. Set by `act`, and cleared by `forget`.
     act_sequence: u64,
     /// The id of the act in force, of this process or taken over. Acts are compared by id, because the same act can
-    /// reappear with another, even higher, sequence after both tiers of a store have failed in turn. `ordered` and
-    /// `act` set it, and `forget` clears it.
+    /// reappear with another, even higher, sequence after both tiers of a store have failed in turn. Set by `ordered`
+    /// and `act`, and cleared by `forget`.
     act_id: Option<String>,
-    /// The published generation that was followed last. `followed` sets it, and `forget` clears it.
+    /// The published generation that was followed last. Set by `followed`, and cleared by `forget`.
     generation: u64,
     /// The origin of the present state. `followed` and `moved` set it, `revert` demands another look at the published
     /// state, and `forget` begins anew.
     origin: Origin,
-    /// The time at which the advice of other instances ends. `advised` and `unadvised` set it, and `forget` clears it.
+    /// The time at which the advice of other instances ends. Set by `advised` and `unadvised`, and cleared by `forget`.
     advised_until: Option<Timestamp>,
 }
 
@@ -85,18 +85,20 @@ impl Adopted {
         }
     }
 
-    /// Ends the wait of the first calls, but not the restore. Returns whether the time was over.
+    /// Ends the wait of the first calls if their time is over. Returns whether the wait was ended. The restore itself
+    /// goes on.
     pub(super) fn end_wait_of_calls(&mut self, now: Tick) -> bool {
         let Restore::Waiting { calls_until } = &mut self.restore else { return false };
         calls_until.take_if(|until| *until <= now).is_some()
     }
 
-    /// Ends the restore.
+    /// Ends the restore with a result.
     pub(super) fn restored(&mut self, restore: Restore) {
         self.restore = restore;
     }
 
-    /// Sets the standing of a restored circuit after the acts in force were taken over.
+    /// Corrects the standing of a restored circuit, because an act that was applied after the restore can change the
+    /// mode.
     pub(super) fn restored_to(&mut self, now: Standing) {
         if let Restore::From { standing, .. } = &mut self.restore {
             *standing = now;
@@ -109,7 +111,7 @@ impl Adopted {
             Restore::Waiting { .. } => Restored::Waiting,
             Restore::Absent => Restored::Absent,
             Restore::Corrupt => Restored::Corrupt,
-            Restore::From { store, whose, standing } => Restored::From { store, whose, standing },
+            Restore::From { store, source, standing } => Restored::From { store, whose: source, standing },
             Restore::Outrun => Restored::Outrun,
         }
     }
@@ -131,7 +133,7 @@ impl Adopted {
         self.act_id = Some(act);
     }
 
-    /// Notes that the act with that sequence is taken over.
+    /// Notes that the act with that sequence and id is taken over.
     pub(super) fn act(&mut self, sequence: u64, id: Option<String>) {
         (self.act_sequence, self.act_id) = (sequence, id);
     }
@@ -141,8 +143,8 @@ impl Adopted {
         generation <= self.generation && self.origin != Origin::Superseded
     }
 
-    /// Returns whether the circuit must take over a published state. The own state needs no adoption, unless the circuit has
-    /// another state since.
+    /// Returns whether the circuit must adopt a published state. A state that this instance has published itself needs
+    /// no adoption, unless the circuit has followed another state since then.
     pub(super) fn must_adopt(&self, is_own: bool) -> bool {
         !is_own || self.origin != Origin::Here
     }
@@ -153,19 +155,21 @@ impl Adopted {
         self.origin = if is_own { Origin::Here } else { Origin::Elsewhere };
     }
 
-    /// Notes a transition of this process.
+    /// Notes a transition of this process. A state that must be followed again stays to be followed, because `follow`
+    /// waits for the pending transition anyway.
     pub(super) fn moved(&mut self) {
         if self.origin == Origin::Elsewhere {
             self.origin = Origin::Here;
         }
     }
 
-    /// Demands that the published state is followed again.
+    /// Lets the circuit follow the published state again, even if its generation is not new.
     pub(super) fn revert(&mut self) {
         self.origin = Origin::Superseded;
     }
 
-    /// Notes the end of the advice. Returns true if that is later than before.
+    /// Notes the end of the advice. Returns true if the new end is later than the last one, so that the circuit must
+    /// get it.
     pub(super) fn advised(&mut self, until: Timestamp) -> bool {
         let is_later = self.advised_until.is_none_or(|known| until > known);
         if is_later {
@@ -179,7 +183,7 @@ impl Adopted {
         self.advised_until = None;
     }
 
-    /// Begins anew after the record was deleted by an order. The restore stays.
+    /// Begins anew, because an order deletes the record. The result of the restore stays.
     pub(super) fn forget(&mut self) {
         (self.act_sequence, self.act_id) = (0, None);
         (self.generation, self.origin) = (0, Origin::Here);

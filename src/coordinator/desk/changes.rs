@@ -1,8 +1,10 @@
-//! The changes of the circuit in this process, on their way to the record.
+//! The changes of the circuit in this process that the store does not have yet.
 //!
-//! [`Changes`] separates the circuit's own transitions from the transitions that the desk makes when it takes over
-//! another state. It keeps the last act, the last transition and the orders to forget until the store has them. The
-//! meaning of a transition for the record is left to `look.rs` and `acts.rs`, and the counts of calls to `evidence.rs`.
+//! [`Changes`] separates the circuit's own transitions from the transitions that the desk itself causes by taking over
+//! a stored state. Only the former are written, because the store already has the latter. Of the own changes, the last
+//! act, the last transition and the orders to forget are kept until the store has them. Earlier ones are dropped,
+//! because the record has room for the last of each only, and the audit has them all. The meaning of a transition for
+//! the record is left to `look.rs` and `acts.rs`, and the counts of calls to `evidence.rs`.
 
 use std::task::{Context, Waker};
 
@@ -11,27 +13,28 @@ use crate::clock::Tick;
 use crate::record::{OperatorCommand, TransitionCommand};
 use crate::state::{Act, Transition};
 
-/// The changes of the circuit in this process, on their way to the record.
+/// The changes of the circuit in this process that the store does not have yet.
 #[derive(Debug)]
 pub(super) struct Changes {
-    /// Wakes the task after the next transition. `observe` hands it to the circuit.
+    /// Wakes the task after the next transition. `observe` gives a clone to the circuit.
     bell: Waker,
-    /// The era in which the circuit got the bell. `observe` sets it.
+    /// The era in which the circuit got the bell. Set by `observe`.
     rung_era: u64,
-    /// The era of the last transition that was looked at. `seen` sets it.
+    /// The era of the last transition that a look has read. Set by `seen`.
     seen_era: u64,
-    /// The later eras that began because the desk took over another state. `taken_over` adds an era, and `seen` removes it.
+    /// The eras that began because the desk took over another state, and that no look has read yet. `taken_over` adds
+    /// an era, and `seen` removes it.
     taken_over: Vec<u64>,
     /// The last era of earlier circuits of this name in this process. The record counts the eras of this circuit from
     /// here. Never changes.
     first_era: u64,
     /// True if the circuit, or an operator of this process, has made a transition. `moved` sets it for good.
     has_moved: bool,
-    /// The last act of this process, until the store has it or a newer act has superseded it. `order` sets it, and
-    /// `take_act`, `drop_act` and `written` remove it.
+    /// The last act of this process, until the store has it or a newer act has superseded it. Set by `order`, and
+    /// removed by `take_act`, `drop_act` and `written`.
     act: Option<Pending<OperatorCommand>>,
-    /// The last transition of this process, until the store has it or a newer state has superseded it. `transition`
-    /// sets it, and `drop_transition`, `drop_transition_of` and `written` remove it.
+    /// The last transition of this process, until the store has it or a newer state has superseded it. Set by
+    /// `transition`, and removed by `drop_transition`, `drop_transition_of` and `written`.
     transition: Option<Pending<TransitionCommand>>,
     /// The ids of the orders to delete the record. `forget` adds an id, and `forgotten` removes all.
     forgetting: Vec<String>,
@@ -62,12 +65,13 @@ impl Changes {
 
     /// Returns the transitions since the last look, and the number of earlier ones that the circuit has not kept.
     pub(super) fn observe(&mut self, circuit: &Circuit) -> (Vec<Transition>, u64) {
-        // The bell is handed over before the look, so that a transition in between rings.
+        // The circuit gets the bell before the transitions are read, so that a transition after the reading rings.
         while circuit.poll_changed(&Context::from_waker(&self.bell), &mut self.rung_era).is_ready() {}
         circuit.transitions_since(self.seen_era)
     }
 
-    /// Notes that a transition was looked at. Returns true if the desk has made it by taking over another state.
+    /// Notes that a look has read a transition. Returns true if the desk has made the transition by taking over another
+    /// state.
     pub(super) fn seen(&mut self, edge: &Transition) -> bool {
         self.seen_era = edge.era;
         let ours = self.taken_over.iter().position(|era| *era == edge.era);
@@ -79,7 +83,8 @@ impl Changes {
         self.taken_over.extend(edge.map(|edge| edge.era));
     }
 
-    /// Returns the era of the circuit, unless the circuit has moved since the last look.
+    /// Returns the era that the circuit has if it has made no transition of its own since the last look. A state is
+    /// adopted only in this era, so that the adoption never overwrites a newer state.
     pub(super) fn expected_era(&self) -> u64 {
         self.taken_over.iter().copied().fold(self.seen_era, u64::max)
     }
@@ -93,12 +98,12 @@ impl Changes {
         self.has_moved
     }
 
-    /// Returns an era of the circuit as the record counts it.
+    /// Returns the era of a transition as the record counts eras, including those of earlier circuits of this name.
     pub(super) const fn era(&self, edge: &Transition) -> u64 {
         self.first_era.saturating_add(edge.era)
     }
 
-    /// Returns the last era of the circuit as the record counts it.
+    /// Returns the last era of the circuit as the record counts eras.
     pub(super) const fn last_era(&self) -> u64 {
         self.first_era.saturating_add(self.seen_era)
     }
@@ -113,14 +118,15 @@ impl Changes {
         self.transition = Some(Pending { at, command });
     }
 
-    /// Returns the pending act as a command of the present age, after the highest number that this process has proposed.
+    /// Returns the pending act as a command with its present age. `after` is the highest number that this process has
+    /// proposed. The command gets a higher number, because an earlier write with a lost answer may still arrive.
     pub(super) fn act_command(&self, after: u64, now: Tick) -> Option<OperatorCommand> {
         let Pending { at, command } = self.act.as_ref()?;
         Some(OperatorCommand { after, age: now.saturating_since(*at), ..command.clone() })
     }
 
-    /// Returns the pending transition as a command of the present age, after the highest number that this process has
-    /// proposed.
+    /// Returns the pending transition as a command with its present age and a number above `after`, as `act_command`
+    /// does.
     pub(super) fn transition_command(&self, after: u64, now: Tick) -> Option<TransitionCommand> {
         let Pending { at, command } = self.transition.as_ref()?;
         Some(TransitionCommand { after, age: now.saturating_since(*at), ..command.clone() })
@@ -144,7 +150,7 @@ impl Changes {
         acts.chain(&self.forgetting).any(|pending| pending == id)
     }
 
-    /// Removes the pending act. Returns the ids of the acts that it has replaced, and its own.
+    /// Removes the pending act. Returns the ids of the acts that the pending act has replaced, and then its own id.
     pub(super) fn take_act(&mut self) -> Vec<String> {
         self.act.take().map_or_else(Vec::new, |Pending { command, .. }| {
             let mut ids = command.replaced;
@@ -161,12 +167,13 @@ impl Changes {
         self.transition = None;
     }
 
-    /// Removes the pending transition if it is of that era. Returns whether it was.
+    /// Removes the pending transition if the transition began that era. Returns whether a transition was removed.
     pub(super) fn drop_transition_of(&mut self, era: u64) -> bool {
         self.transition.take_if(|edge| edge.command.era == era).is_some()
     }
 
-    /// Removes what a write has carried to the store, unless the circuit has changed since.
+    /// Removes the act and the transition that a write has stored. A newer act or transition, made during the write,
+    /// stays.
     pub(super) fn written(&mut self, act: Option<&String>, transition: Option<u64>) {
         self.act.take_if(|pending| Some(&pending.command.id) == act);
         self.transition.take_if(|pending| Some(pending.command.era) == transition);
@@ -181,7 +188,7 @@ impl Changes {
         !self.forgetting.is_empty()
     }
 
-    /// Returns the orders to delete the record, which is done.
+    /// Removes and returns the orders to delete the record, because the record is deleted.
     pub(super) fn forgotten(&mut self) -> Vec<String> {
         std::mem::take(&mut self.forgetting)
     }

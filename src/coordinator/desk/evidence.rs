@@ -1,7 +1,8 @@
 //! The counts of this instance, as its entry in the record.
 //!
-//! [`Evidence`] decides when the entry is due, and what it says. The record of which the entry is a part is left to
-//! `write.rs`, and the entries of other instances to `takeover.rs`.
+//! [`Evidence`] decides on the time and the content of the entry. Counts are written late and seldom, because they
+//! change with every failure, and a restart that loses the counts of a few seconds does little harm. The record around
+//! the entry is left to `write.rs`, and the entries of other instances to `takeover.rs`.
 
 use std::time::Duration;
 
@@ -14,34 +15,35 @@ use crate::state::{Reason, Snapshot, State, Transition};
 /// The counts of this instance for one circuit, and the entry with them in the record.
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
-    /// The highest sequence of an entry of this instance. `entry` takes the next one, and `observed` raises it.
+    /// The highest sequence of an entry of this instance. `entry` takes the next number, and `observed` raises it.
     sequence: u64,
-    /// The entry that this start of the instance has written last, or has restored. `written` and `continues` set it,
-    /// and `forget` and `renamed` remove it.
+    /// The entry that this start of the instance has restored or has written last. Set by `continues` and `written`,
+    /// and removed by `forget` and `renamed`.
     written: Option<InstanceEntry>,
-    /// True if this start has written an entry under the present id. `written` sets it, and `renamed` clears it.
+    /// True if this start has written an entry under the present id. Set by `written`, and cleared by `renamed`.
     has_written: bool,
-    /// True if an entry was derived for a write, so that an entry of this start can be its own. `entry` sets it, and
-    /// `forget` clears it.
+    /// True if an entry was derived for a write, so that an entry of this start in the record can come from this desk
+    /// and not from an earlier circuit of the same name. Set by `entry`, and cleared by `forget`.
     has_proposed: bool,
     /// The failures and successes of earlier starts. `continues` sets them, and `forget` and `renamed` clear them.
     before: (u64, u64),
-    /// The failures and successes of this start that are not kept any more. `forget` sets them.
+    /// The failures and successes of this start before the last order to forget, which the totals leave out. `forget`
+    /// sets them.
     forgotten: (u64, u64),
-    /// The whole duration of the last opening. `opened` and `continues` set it.
+    /// The whole duration of the last opening, of which a snapshot has only the rest. Set by `opened` and `continues`.
     open_whole: Option<Duration>,
-    /// True if this instance has made the last opening on its own evidence. `opened` and `continues` set it.
+    /// True if this instance has made the last opening on its own evidence. Set by `opened` and `continues`.
     opened_on_own: bool,
-    /// The weight of the failures that made the last opening. `opened` and `continues` set it.
+    /// The weight of the failures that made the last opening. Set by `opened` and `continues`.
     opened_by: f64,
     /// The failures of this start at the last look. `look` and `forget` set them.
     failures: u64,
-    /// The last look that found another failure. `look` sets it.
+    /// The last look that found another failure. Set by `look`.
     last_failure: Option<Tick>,
     /// The time at which the entry is due, if it has news. `look` and `renamed` set it, `lost` and `hurry` make it now,
     /// and `written` and `nothing_due` clear it.
     due: Option<Tick>,
-    /// The time of the last write of an entry. `written` sets it.
+    /// The time of the last write of an entry. Set by `written`.
     last_write: Option<Tick>,
 }
 
@@ -49,6 +51,7 @@ impl Evidence {
     /// Notes an opening of the circuit.
     pub(super) fn opened(&mut self, edge: &Transition) {
         self.open_whole = edge.lasts;
+        // Openings of other instances, or on their advice, do not advise. Otherwise advice could keep itself alive.
         let borrowed = matches!(edge.reason, Reason::Advised { .. } | Reason::Restored | Reason::Followed);
         self.opened_on_own = !borrowed;
         if let Some(weight) = weight(&edge.reason) {
@@ -74,8 +77,8 @@ impl Evidence {
         }
     }
 
-    /// Returns whether the counts that matter after a restart differ from the counts in the record. Successes alone do not
-    /// matter, so that a healthy circuit writes nothing.
+    /// Returns whether the counts that matter after a restart differ from the counts in the record. Successes alone do
+    /// not matter, so that a healthy circuit writes nothing.
     fn differs(&self, circuit: &Circuit) -> bool {
         let (failures, snapshot) = (self.total_failures(), circuit.snapshot());
         let (run, probe_successes) = (self.run(&snapshot), snapshot.probe_successes);
@@ -105,7 +108,7 @@ impl Evidence {
         self.due.is_some_and(|due| now >= due)
     }
 
-    /// The store has lost the entry, which is due at once.
+    /// Makes the entry due now, because the store has lost the record.
     pub(super) fn lost(&mut self, now: Tick) {
         self.due = Some(now);
     }
@@ -117,12 +120,13 @@ impl Evidence {
         }
     }
 
-    /// The entry that was due has no news.
+    /// Notes that the entry that was due has no news.
     pub(super) fn nothing_due(&mut self) {
         self.due = None;
     }
 
-    /// Returns the entry as it should be now.
+    /// Returns the entry with the present state and counts. `acts` is the sequence of the last act that the circuit has
+    /// taken over, so that a restore recognises a later reset.
     pub(super) fn entry(&mut self, circuit: &Circuit, who: &Who, acts: u64, now: Now) -> InstanceEntry {
         let (snapshot, totals) = (circuit.snapshot(), circuit.totals());
         self.has_proposed = true;
@@ -157,7 +161,7 @@ impl Evidence {
         entry
     }
 
-    /// The store has the entry.
+    /// Notes that the store has the entry.
     pub(super) fn written(&mut self, entry: InstanceEntry, now: Tick) {
         self.written = Some(entry);
         self.has_written = true;
@@ -165,17 +169,20 @@ impl Evidence {
         self.due = None;
     }
 
-    /// The record has an entry of this instance. The next entry comes after it.
+    /// Notes an entry of this instance in the record. The next entry gets a higher sequence, because the join keeps the
+    /// entry with the highest one.
     pub(super) fn observed(&mut self, entry: &InstanceEntry) {
         self.sequence = self.sequence.max(entry.sequence);
     }
 
-    /// Returns whether the entry is of an earlier start of this instance, or of an evicted circuit of this name.
+    /// Returns whether the entry was written by an earlier start of this instance, or for an evicted circuit of this
+    /// name.
     pub(super) fn is_of_before(&self, entry: &InstanceEntry, who: &Who) -> bool {
         entry.incarnation != who.incarnation || !self.has_proposed
     }
 
-    /// Continues the totals of an earlier start of this instance, and its entry if the circuit has restored that.
+    /// Continues the totals of an earlier start. `restored` is true if the circuit has also taken over the state of the
+    /// entry, so that the next entry continues its opening.
     pub(super) fn continues(&mut self, entry: &InstanceEntry, restored: bool) {
         self.before = (entry.total_failures, entry.total_successes);
         if restored {
@@ -186,12 +193,13 @@ impl Evidence {
         }
     }
 
-    /// Returns whether another living instance has written the entry under the id of this instance.
+    /// Returns whether another living instance has written the entry under the id of this instance. An entry that is
+    /// newer than the last own entry cannot come from an earlier start.
     pub(super) fn is_contested_by(&self, entry: &InstanceEntry, who: &Who) -> bool {
         self.has_written && entry.incarnation != who.incarnation && entry.sequence > self.sequence
     }
 
-    /// Begins anew without the calls that were counted until now.
+    /// Begins anew after an order to forget, without the calls that were counted until now.
     pub(super) fn forget(&mut self, counted: Totals) {
         *self = Self {
             sequence: self.sequence,
@@ -202,7 +210,8 @@ impl Evidence {
         };
     }
 
-    /// Begins a new entry under another id.
+    /// Begins a new entry under another id. The earlier totals stay with the old id, because the entry there belongs to
+    /// the other instance from now on.
     pub(super) fn renamed(&mut self, now: Tick) {
         self.before = (0, 0);
         self.has_written = false;
@@ -212,7 +221,7 @@ impl Evidence {
     }
 }
 
-/// Returns the weight of the failures in a reason.
+/// Returns the weight of the failures that caused a transition. `None` if no rule about failures was the cause.
 fn weight(reason: &Reason) -> Option<f64> {
     if let Reason::Advised { rule } = reason {
         return weight(rule);
@@ -226,7 +235,7 @@ fn weight(reason: &Reason) -> Option<f64> {
     None
 }
 
-/// The time from a change of the counts to the write.
+/// The shortest time from a change of the counts to their write, so that the failures of one moment share a write.
 const FIRST_AFTER: Duration = Duration::from_secs(1);
 /// The shortest time between two writes of counts.
 const AT_MOST_EVERY: Duration = Duration::from_secs(12);

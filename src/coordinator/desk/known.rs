@@ -1,4 +1,4 @@
-//! The content of the store, as far as this process knows it.
+//! The content of the store that this process has loaded or written.
 //!
 //! [`Known`] joins all copies of the record, remembers the version that the store has, and decides whether the store
 //! lacks content that must be written back. The meaning of a record is left to [`record`](crate::record), the content
@@ -29,7 +29,7 @@ impl Stored {
 /// The usable content of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
-    /// A record, which is joined now.
+    /// A record. It is joined with the known record already.
     Record,
     /// No record.
     Absent,
@@ -39,24 +39,25 @@ pub(super) enum Found {
     Nothing,
 }
 
-/// The content of the store, as far as this process knows it.
+/// The content of the store that this process has loaded or written.
 #[derive(Debug)]
 pub(super) struct Known {
-    /// The join of all copies that this process has loaded or written. `found` and `written` join, and `forget` begins anew.
+    /// The join of all copies that this process has loaded or written. `found` and `written` join, and `forget` begins
+    /// anew.
     record: CircuitRecord,
     /// The version that the next write names. Each answer sets it, and `unload` forgets it.
     stored: Stored,
-    /// True if the store has less than `record`, and instances would miss the difference. `found` and `written` compare, and
-    /// `forget` clears it.
+    /// True if the store lacks a part of `record` that matters after a restart, so that `record` is written back.
+    /// `found` and `written` compare, and `forget` clears the mark.
     is_behind: bool,
     /// The last version that did not decode, so that `found` warns once for each version.
     corrupt: Option<Etag>,
-    /// The store, or the tier of a tiered store, that answered last. `found` sets it.
+    /// The store, or the tier of a tiered store, that answered last. Set by `found`.
     from: &'static str,
 }
 
 impl Known {
-    /// Begins with a record that says nothing.
+    /// Begins with an empty record and an unknown version.
     pub(super) fn new(circuit: &str) -> Self {
         let record = CircuitRecord::unknown(circuit);
         Self { record, stored: Stored::Unknown, is_behind: false, corrupt: None, from: "" }
@@ -109,6 +110,7 @@ impl Known {
             if via == Via::News {
                 return Found::Nothing;
             }
+            // An eventful record is written back. The loss of any other record does not matter.
             self.is_behind = self.record.is_eventful(now);
             self.stored = Stored::of(current);
         }
@@ -116,16 +118,18 @@ impl Known {
         found
     }
 
+    /// Joins a decoded copy with the known record.
     fn join(&mut self, copy: &CircuitRecord, via: Via, etag: &Etag) {
         if !copy.is_writable() && self.record.is_writable() {
             let (name, version) = (&self.record.service, copy.version);
             telemetry::store::warn(format_args!(
-                "the record of `{name}` is of a later version, {version}: it is read as far as it is understood, and never written"
+                "the record of `{name}` has the later version {version}; its known fields are read, and the record is never written"
             ));
         }
         self.record = crate::record::join(&self.record, copy);
         let is_behind = self.record != *copy;
-        // News may be late. A late copy has less than is known, and says nothing about the present version.
+        // News may be late. A late copy has less than the known record, and its etag is not that of the present
+        // version.
         if via == Via::Answer || !is_behind {
             self.is_behind = is_behind;
             self.stored = Stored::At(etag.clone());
@@ -139,12 +143,13 @@ impl Known {
         self.stored = Stored::At(etag);
     }
 
-    /// Takes the version of a write that was made before the record is deleted, and ignores its content.
+    /// Takes the version of a write that the store has made after the order to delete the record. The content does not
+    /// matter, because the deletion comes next.
     pub(super) fn written_before_deletion(&mut self, etag: Etag) {
         self.stored = Stored::At(etag);
     }
 
-    /// Begins anew with a record that says nothing. The version in the store stays known, because the deletion names it.
+    /// Begins anew with an empty record. The version in the store stays known, because the deletion names that version.
     pub(super) fn forget(&mut self) {
         self.record = CircuitRecord::unknown(&self.record.service);
         self.is_behind = false;

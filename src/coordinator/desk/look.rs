@@ -1,4 +1,7 @@
-//! The transitions of the circuit since the last look, as rows for the audit and commands for the record.
+//! The look, which turns the transitions of the circuit since the last look into audit rows and pending changes.
+//!
+//! A transition that the desk itself has caused by taking over a state gets neither, because the record has that state
+//! already, and the instance that made the change has written the audit row.
 
 use super::{Desk, Report, Who};
 use crate::clock::Tick;
@@ -7,7 +10,7 @@ use crate::state::{Act, Reason, State, Transition};
 use crate::store::AuditRow;
 
 impl Desk {
-    /// Looks at the transitions and the counts of the circuit since the last look.
+    /// Reads the transitions and the counts of the circuit since the last look. Returns the audit rows.
     pub(in crate::coordinator) fn look(&mut self, who: &Who, now: Tick) -> Report {
         let mut report = Report::default();
         let (edges, missed) = self.changes.observe(&self.circuit);
@@ -17,7 +20,7 @@ impl Desk {
         }
         for edge in edges {
             let taken_over = self.changes.seen(&edge);
-            // The entry in the record says which evidence a restored opening was made on.
+            // The evidence of a restored opening comes from the entry in the record, by `Evidence::continues`.
             let restored = taken_over && edge.reason == Reason::Restored;
             if edge.to.state == State::Open && edge.from.state != State::Open && !restored {
                 self.evidence.opened(&edge);
@@ -31,9 +34,10 @@ impl Desk {
         report
     }
 
-    /// Keeps a transition that the circuit, or an operator of this process, has made.
+    /// Keeps a transition that the circuit, or an operator of this process, has made, until the store has it.
     fn happened(&mut self, who: &Who, edge: &Transition, now: Tick, report: &mut Report) {
         let age = self.circuit.now().saturating_since(edge.at);
+        // The kill switch is a setting of this process, and must not reach other instances or the next start.
         if edge.reason == Reason::KillSwitch {
             return;
         }
@@ -47,7 +51,8 @@ impl Desk {
             }
             self.ordered(*act, by, edge, age, who, now);
         }
-        // A reset too: if another act of here overtakes it, its state is published all the same.
+        // A reset becomes a transition too. If another act of this process replaces the reset before the write, the
+        // state that the reset led to is still published.
         if edge.from.state != edge.to.state {
             let command = TransitionCommand {
                 on: edge.generation,

@@ -1,8 +1,8 @@
 //! The relation of a desk to the registry, from the eviction of the circuit to the end of the desk.
 //!
 //! An evicted circuit keeps its desk until the store has the changes of the circuit. A new circuit of the same name
-//! waits for that, because two desks of one name would overwrite each other's entry. The task decides which desk is
-//! given up, and when.
+//! waits until that desk is closed, because two desks of one name would overwrite each other's entry. The task decides
+//! which desk is closed without its last write, and when.
 
 use super::Desk;
 use crate::circuit::Circuit;
@@ -13,7 +13,8 @@ use crate::clock::Tick;
 pub(super) enum Registration {
     /// The registry has the circuit.
     Registered,
-    /// The registry has evicted the circuit. A circuit that was registered under the same name since waits for its desk.
+    /// The registry has evicted the circuit. `next` is a circuit that was registered under the same name since then,
+    /// and that gets a desk when this desk is closed.
     Evicted { next: Option<Next> },
 }
 
@@ -21,7 +22,7 @@ pub(super) enum Registration {
 pub(in crate::coordinator) type Next = (Circuit, Option<Tick>);
 
 impl Desk {
-    /// Returns whether the desk is of this very circuit, and not of another one of the same name.
+    /// Returns whether this is the desk of this very circuit, and not of another circuit with the same name.
     pub(in crate::coordinator) fn is_of(&self, circuit: &Circuit) -> bool {
         self.circuit.is(circuit)
     }
@@ -39,7 +40,8 @@ impl Desk {
         matches!(std::mem::replace(&mut self.registration, evicted), Registration::Registered)
     }
 
-    /// Forgets a waiting circuit that the registry has evicted, too. The observations of that circuit are lost.
+    /// Removes the waiting circuit if the registry has evicted that circuit as well. Its observations are lost, because
+    /// the circuit never had a desk.
     pub(in crate::coordinator) fn forget_next(&mut self, circuit: &Circuit) {
         if let Registration::Evicted { next } = &mut self.registration {
             next.take_if(|(next, _)| next.is(circuit));
@@ -54,12 +56,12 @@ impl Desk {
     /// Returns whether the desk can be closed, because its circuit is evicted and nothing is left to be written.
     pub(in crate::coordinator) fn is_finished(&self, now: Tick) -> bool {
         let is_evicted = matches!(self.registration, Registration::Evicted { .. });
-        // A record of a later version is never written.
+        // A record of a later version is never written, so that its desk need not wait for a write.
         let is_written = || !self.has_unwritten() && !self.wants_write(now);
         is_evicted && !self.sending.is_in_flight() && (is_written() || self.unwritable().is_some())
     }
 
-    /// Closes the desk. Returns the circuit that waits for its desk, if any.
+    /// Closes the desk and ends the wait of first calls. Returns the circuit that waits for its desk, if there is one.
     pub(in crate::coordinator) fn close(self) -> Option<Next> {
         self.circuit.restored();
         match self.registration {

@@ -1,4 +1,4 @@
-//! The way of the writes of one desk to the store: the write under way, and the time of the next write.
+//! The writes of one desk, with the write under way and the time of the next one.
 //!
 //! [`Sending`] decides when the desk may write, with a backoff of its own. The link to the store has another backoff
 //! for all desks. The content of a write is left to `write.rs`, and the operation itself to the task.
@@ -10,13 +10,13 @@ use crate::coordinator::link::backoff;
 use crate::random::Dice;
 use crate::store::StoreErrorKind;
 
-/// The way of the writes of one desk to the store. A write is a compare-and-set or a deletion.
+/// The state of the writes of one desk. A write is a compare-and-set or a deletion.
 #[derive(Debug)]
 pub(super) struct Sending {
-    /// True while a write is under way. `begin` sets it, and `end` and `abandon` clear it.
+    /// True while a write is under way. Set by `begin`, and cleared by `end` and `abandon`.
     in_flight: bool,
-    /// The number of beginnings and ends of writes, counted by `begin` and `end`, so that a load that began before is known
-    /// to be old.
+    /// The number of beginnings and ends of writes, counted by `begin` and `end`, so that a load that began before is
+    /// known to be old.
     turn: u64,
     /// The writes in a row that met a conflict. `conflicted` counts, and `written` begins anew.
     conflicts: u32,
@@ -56,35 +56,37 @@ impl Sending {
         self.proposed = self.proposed.max(generation).max(sequence);
     }
 
-    /// A write begins.
+    /// Notes the begin of a write.
     pub(super) fn begin(&mut self) {
         self.in_flight = true;
         self.turn += 1;
     }
 
-    /// A write has ended, with any result.
+    /// Notes the end of a write, with any result.
     pub(super) fn end(&mut self) {
         self.in_flight = false;
         self.turn += 1;
     }
 
-    /// The task has ended before the write under way, whose answer is lost.
+    /// Notes that the task has ended, so that the answer to a write under way is lost.
     pub(super) fn abandon(&mut self) {
         self.in_flight = false;
     }
 
-    /// The store has made the write.
+    /// Notes that the store has made the write.
     pub(super) fn written(&mut self) {
         self.conflicts = 0;
         self.failures = 0;
     }
 
-    /// The store has no record any more.
+    /// Notes that the store has no record any more.
     pub(super) fn deleted(&mut self) {
         self.failures = 0;
     }
 
-    /// The write has met a conflict after that time. After many conflicts in a row the desk lets other writers go first.
+    /// Notes that the write has met a conflict, `took` after its begin. Most conflicts are followed by the next write
+    /// immediately. After many conflicts in a row the desk waits a random time of up to ten times `took`, so that other
+    /// instances can write.
     pub(super) fn conflicted(&mut self, took: Duration, now: Tick, dice: &mut Dice) {
         self.conflicts += 1;
         if self.conflicts >= MANY_CONFLICTS {
@@ -94,7 +96,8 @@ impl Sending {
         }
     }
 
-    /// The write has failed. The desk backs off by itself, because other answers of the store say nothing about this write.
+    /// Notes that the write has failed. The desk has a backoff of its own, because the store may fail this write while
+    /// it answers others, and the link then sees no failure.
     pub(super) fn failed(&mut self, kind: StoreErrorKind, now: Tick, dice: &mut Dice) {
         self.failures = self.failures.saturating_add(1);
         self.retry_at = now.saturating_add(backoff(self.failures, dice));
@@ -104,7 +107,7 @@ impl Sending {
         }
     }
 
-    /// The record cannot be written at present.
+    /// Notes that the record cannot be written at present, so that the desk does not try again for a minute.
     pub(super) fn pause(&mut self, now: Tick) {
         self.retry_at = now.saturating_add(UNWRITABLE_AGAIN);
     }
@@ -117,7 +120,7 @@ impl Sending {
 
 /// The conflicts in a row after which a desk lets other writers go first.
 const MANY_CONFLICTS: u32 = 8;
-/// The mean wait after a refused write.
+/// The mean wait after a refused write. The actual wait is 50 % to 150 % of this.
 const REFUSED_AGAIN: Duration = Duration::from_secs(10);
 /// The wait after a record that cannot be encoded, or is of a later version.
 const UNWRITABLE_AGAIN: Duration = Duration::from_secs(60);

@@ -1,5 +1,10 @@
-//! The content that the circuit takes over from its record, which is a restore, acts of operators, and the state or the advice of
-//! other instances.
+//! The content that the circuit takes over from its record, which is a restore, acts of operators, and the state or the
+//! advice of other instances.
+//!
+//! The order of the steps matters. A look comes first, because own transitions are newer than the loaded record. The
+//! restore comes before the acts, because an act applies to the restored state. Acts come before the published state,
+//! because a reset can make an own state obsolete. A state is adopted only in the era of the last look. If the circuit
+//! has moved since then, the adoption fails, and the next look tries again.
 
 use std::time::Duration;
 
@@ -15,7 +20,6 @@ use crate::state::{Act, By, Mode, Reason, State};
 impl Desk {
     /// Takes over the content of the record that the circuit does not have yet.
     pub(super) fn take_over(&mut self, corrupt: bool, who: &Who, now: Now) -> Report {
-        // The look comes first, because a transition since the last look is newer than the record.
         let mut report = self.look(who, now.here);
         if let Some(entry) = self.known.record().instances.get(&who.id) {
             report.clash = self.evidence.is_contested_by(entry, who);
@@ -26,8 +30,9 @@ impl Desk {
             self.restore(corrupt, who, now);
         }
         self.judge_pending(who, now, &mut report);
-        self.bind(who, now);
+        self.take_over_act(who, now);
         if waiting {
+            // After the act, because a hold that continues is a part of the restored standing.
             self.adopted.restored_to(self.circuit.standing());
         }
         match who.sharing {
@@ -42,6 +47,8 @@ impl Desk {
         report
     }
 
+    /// Restores the circuit from the first content of the store. A circuit that has moved in this process keeps its
+    /// newer state, but continues the totals of its earlier starts.
     fn restore(&mut self, corrupt: bool, who: &Who, now: Now) {
         let own = self.known.record().instances.get(&who.id).cloned();
         let found = restoration(self.known.record(), &who.id, self.circuit.config(), now.store);
@@ -51,11 +58,11 @@ impl Desk {
             Some(_) if self.changes.has_moved() => Restore::Outrun,
             Some(mut found) => {
                 if self.circuit.totals().successes > 0 {
-                    // A success has ended that run.
+                    // A success in this process has ended the run of failures in the record.
                     found.snapshot.run = 0.0;
                 }
                 let adopted = self.circuit.adopt_at(self.changes.expected_era(), &found.snapshot, Reason::Restored);
-                // The circuit has moved since the look, so that the next look knows more.
+                // The circuit has moved since the look. The restore goes on waiting, and the next look finds the move.
                 let Ok(edge) = adopted else { return };
                 self.changes.taken_over(edge);
                 let standing = self.circuit.standing();
@@ -63,7 +70,7 @@ impl Desk {
                 let operated = self.known.record().operator.as_ref().filter(|operated| !operated.holds(now.store));
                 let sequence = operated.map_or(0, |operated| operated.sequence);
                 self.adopted.act(sequence, operated.and_then(|operated| operated.commands.last().cloned()));
-                Restore::From { store: self.known.from(), whose: found.whose, standing }
+                Restore::From { store: self.known.from(), source: found.whose, standing }
             }
         };
         self.adopted.restored(restore);
@@ -74,13 +81,15 @@ impl Desk {
     }
 
     /// Drops a pending act or transition that was superseded or has expired, and reports the result of the act.
+    ///
+    /// The verdict comes from a trial on a copy of the record, with the same function that derives the write.
     fn judge_pending(&mut self, who: &Who, now: Now, report: &mut Report) {
         let mut record = self.known.record().clone();
         if let Some(command) = self.act_command() {
             let verdict = apply(&mut record, &Command::Operated(command.clone()), now.store);
             let (action, why) = match verdict {
-                Effect::Superseded => ("superseded", "a newer act was there"),
-                Effect::Expired => ("expired", "its time was over before the store could be reached"),
+                Effect::Superseded => ("superseded", "the record had a newer act"),
+                Effect::Expired => ("expired", "the hold ended before the store could be reached"),
                 Effect::Applied | Effect::Known | Effect::Unwritable => ("", ""),
             };
             if let Some(fate) = self.fate(verdict) {
@@ -94,22 +103,22 @@ impl Desk {
                 let row = self.row(who, action, reason, Some(command.by.user().to_owned()));
                 report.rows.push((Duration::ZERO, row));
                 self.changes.drop_act();
-                // The state that the act led to goes with it, so that an instance that follows takes the published one
-                // over again.
+                // The transition that the act caused is dropped as well. An instance that follows then adopts the
+                // published state again.
                 if self.changes.drop_transition_of(command.era) {
                     self.adopted.revert();
                 }
             }
         }
         if let Some(command) = self.transition_command()
-            // The transition is applied after the act, as in the write.
+            // The transition is applied to the copy after the act, as in the write.
             && apply(&mut record, &Command::Transitioned(command), now.store) == Effect::Superseded
         {
             self.changes.drop_transition();
         }
     }
 
-    /// Returns the result of the pending act, if it has one.
+    /// Returns the result of the pending act. `None` if the act is still to be written.
     fn fate(&self, verdict: Effect) -> Option<Fate> {
         Some(match verdict {
             Effect::Applied => return None,
@@ -124,13 +133,13 @@ impl Desk {
         })
     }
 
-    /// Does here what an operator did elsewhere.
-    fn bind(&mut self, who: &Who, now: Now) {
+    /// Applies the last act of an operator in the record, if another instance or an earlier start carried it out.
+    fn take_over_act(&mut self, who: &Who, now: Now) {
         let Some(operated) = &self.known.record().operator else { return };
         if operated.sequence <= self.adopted.act_sequence() {
             return;
         }
-        // While an act of here waits to be written over it, that one binds.
+        // An act of this process that waits to be written is newer than the act in the record, and stays in force.
         if self.changes.has_act() {
             return;
         }
@@ -138,35 +147,39 @@ impl Desk {
         let status = self.circuit.status();
         let is_over = operated.until.is_some() && !operated.holds(now.store);
         let id = operated.commands.last();
-        let binds = id.map_or(operated.incarnation == who.incarnation, |id| self.adopted.is_in_force(id));
+        let in_force = id.map_or(operated.incarnation == who.incarnation, |id| self.adopted.is_in_force(id));
         self.adopted.act(operated.sequence, id.cloned());
-        // Where nothing is held, nothing needs to end. A forgotten circuit has no record that could say so.
-        if binds || is_over && !status.mode.is_hold() || operated.act == Act::Forget {
+        // A hold whose time is over has no effect on a circuit without a hold. An order to forget deletes the record,
+        // so that a record with such an act says nothing.
+        if in_force || is_over && !status.mode.is_hold() || operated.act == Act::Forget {
             return;
         }
-        // The first act that is heard of may be of long ago: what the circuit has become since, it does not undo. But a hold of
-        // here that it has overtaken, it ends.
+        // The first act that this process loads may be old. A reset or a resume that is older than the present state of
+        // the circuit must not undo that state. If the circuit is held, the act is applied, because it has superseded
+        // the hold.
         let entered = now.store.saturating_sub(status.since);
         let first = known_before == 0 && operated.mode == Mode::Automatic && !status.mode.is_hold();
         if first && operated.at < entered {
             return;
         }
-        // That nobody can read who it was must not undo it.
+        // The act is applied also if its user and its reason are not valid, because its effect is valid.
         let by =
             operated.by().unwrap_or_else(|| By::new("unknown", "not readable in the store").expect("it is readable"));
-        // A hold that is over, over one that it replaced elsewhere, ends it here too: at once.
+        // If the hold of the act is over, the act has no time left. It then ends the hold of this circuit immediately,
+        // because the hold of this circuit was superseded on the other instance.
         let order = Order {
             to: if operated.to == State::Closed { To::Closed } else { To::HalfOpen },
             hold: operated.held_for(now.store),
             age: now.store.since(operated.at),
             ..Order::direct(operated.act, &by)
         };
-        // A reset is for the instances whose circuits are tripped or held.
+        // A reset concerns only circuits that are tripped or held. A closed circuit keeps the evidence in its window.
         let undisturbed = operated.act == Act::Reset && self.circuit.is_at_rest();
         let edge = if undisturbed { None } else { self.circuit.act(&order).ok().flatten() };
         self.changes.taken_over(edge);
         if operated.act == Act::Reset {
-            // What the circuit was before need not be published any more; what others published since is newer than that.
+            // The reset makes the pending transition obsolete. A state that was published after the reset is newer than
+            // the reset, and must be followed.
             self.changes.drop_transition();
             if self.known.record().generation.get() > operated.sequence {
                 self.adopted.revert();
@@ -174,24 +187,25 @@ impl Desk {
         }
     }
 
-    /// Takes over the newest published state from other instances.
+    /// Adopts the newest published state, under `Sharing::Follow` only.
     fn follow(&mut self, who: &Who, now: Now) {
         let record = self.known.record();
         let (generation, is_own) = (record.generation.get(), record.incarnation == who.incarnation);
-        // A pending reset or transition is newer than the published state. Any other was dropped before.
+        // A pending reset or transition is newer than the published state, because `judge_pending` has dropped the
+        // older ones.
         let resets = self.changes.has_reset();
         if resets || self.changes.has_transition() || self.adopted.has_followed(generation) {
             return;
         }
-        // A state of this instance is adopted, too, if the circuit has followed another state since.
         if self.adopted.must_adopt(is_own) {
+            // The evidence of the window stays, because only the state comes from the other instance.
             let mut snapshot = self.circuit.snapshot();
             let newer = published(record, now.store);
             let run = if snapshot.state == newer.state { snapshot.run } else { 0.0 };
             (snapshot.state, snapshot.generation, snapshot.attempt) = (newer.state, newer.generation, newer.attempt);
             (snapshot.open_for, snapshot.run, snapshot.tripped_for) = (newer.open_for, run, newer.tripped_for);
             let Ok(edge) = self.circuit.adopt_at(self.changes.expected_era(), &snapshot, Reason::Followed) else {
-                // The circuit has moved since the look, so that the next look knows more.
+                // The circuit has moved since the look. The next look finds the move, and its state may be newer.
                 return;
             };
             self.changes.taken_over(edge);
@@ -199,7 +213,8 @@ impl Desk {
         self.adopted.followed(generation, is_own);
     }
 
-    /// Applies the advice of other instances whose circuits opened on evidence of their own.
+    /// Lowers the thresholds of the circuit while another instance is open on evidence of its own, under
+    /// `Sharing::Advise` only.
     fn apply_advice(&mut self, who: &Who, now: Now) {
         let others = self.known.record().instances.iter().filter(|(id, _)| **id != who.id);
         let Some((until, lasts)) = others.filter_map(|(_, entry)| advice(entry, now)).max() else {
@@ -213,18 +228,21 @@ impl Desk {
 }
 
 /// Returns the end of the advice of an entry, and the time until then, if the entry advises.
+///
+/// An opening that was made on advice does not advise. Otherwise two instances could keep each other's advice alive.
 fn advice(entry: &InstanceEntry, now: Now) -> Option<(crate::record::Timestamp, Duration)> {
     if entry.state != State::Open || entry.advised {
         return None;
     }
     let lasts = match entry.open_for(now.store) {
         Some(left) => left,
-        // An opening without an end advises for a while after each write of the entry.
+        // An opening without an end advises for a minute after each write of the entry, so that an instance that is
+        // gone does not advise for ever.
         None if now.store.since(entry.updated_at) < MANUAL_ADVICE => MANUAL_ADVICE,
         None => Duration::ZERO,
     };
     (!lasts.is_zero()).then(|| (now.store.saturating_add(lasts), lasts))
 }
 
-/// The time for which an opening without an end advises after a write.
+/// The time for which an opening without an end advises after a write of its entry.
 const MANUAL_ADVICE: Duration = Duration::from_secs(60);

@@ -1,6 +1,7 @@
 //! The writes of a desk, from the desired record to the answer of the store.
 //!
-//! The desired record is derived anew each time the store can take a write, so that nothing obsolete is written.
+//! The desired record is derived anew each time the store can take a write. Therefore an obsolete change is never
+//! written, and an outage of any length leaves one write for each circuit.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::record::{Command, Effect, OperatorCommand, TransitionCommand, apply};
 use crate::store::{Etag, StoreErrorKind, Write};
 use crate::telemetry;
 
-/// The operation that brings the store in step with the desk.
+/// The next operation on the store for a desk.
 #[derive(Debug)]
 pub(in crate::coordinator) enum Step {
     /// No operation, because nothing is to be written now.
@@ -34,17 +35,18 @@ impl Desk {
         self.sending.is_free(now)
     }
 
-    /// Returns whether a write is under way. Its answer will say more than a load.
+    /// Returns whether a write is under way. The desk needs no load then, because the answer has the present record.
     pub(in crate::coordinator) const fn is_writing(&self) -> bool {
         self.sending.is_in_flight()
     }
 
-    /// Returns the number of beginnings and ends of writes so far.
+    /// Returns the number of beginnings and ends of writes so far. A load that began in an earlier turn is old.
     pub(in crate::coordinator) const fn turn(&self) -> u64 {
         self.sending.turn()
     }
 
-    /// Begins the operation that brings the store in step with the desk. To be called while [`may_write`](Self::may_write).
+    /// Returns the next operation on the store, and counts a write or a deletion as under way. To be called while
+    /// [`may_write`](Self::may_write) is true.
     pub(in crate::coordinator) fn begin(&mut self, who: &Who, now: Now, ttl: Ttl) -> Step {
         let stored = match self.known.stored() {
             Stored::Unknown => return Step::Load,
@@ -63,7 +65,11 @@ impl Desk {
         step
     }
 
-    /// Derives the record that the store should have, if the store should have another one.
+    /// Derives the record that the store should have. Returns `None` if the store has that record already, or if the
+    /// record cannot be written now.
+    ///
+    /// The act is applied first, then the transition, then the entry. A reset is an act and a transition in one, and
+    /// the entry names the act that the circuit has taken over.
     fn desired(&mut self, expected: Option<Etag>, who: &Who, now: Now, ttl: Ttl) -> Option<(Write, Ticket)> {
         if !self.known.record().is_writable() {
             self.sending.pause(now.here);
@@ -77,7 +83,8 @@ impl Desk {
                 Effect::Applied => ticket_act = Some(command.id),
                 Effect::Unwritable => return None,
                 Effect::Known => self.changes.drop_act(),
-                // The time since the load has changed the effect. The next load drops the act and reports that.
+                // The time since the load has changed the effect of the act. The desk loads the record again, because
+                // `judge_pending` drops the act and reports its result after each load.
                 Effect::Superseded | Effect::Expired => {
                     self.known.unload();
                     return None;
@@ -88,10 +95,10 @@ impl Desk {
             let era = command.era;
             match apply(&mut record, &Command::Transitioned(command), now.store) {
                 Effect::Applied => ticket_transition = Some(era),
-                // The transition belongs to the reset, which is not written yet.
+                // The reset in the same write has published this state already.
                 Effect::Known if ticket_act.is_some() => ticket_transition = Some(era),
                 Effect::Unwritable => return None,
-                // The state of another instance is newer. The state of this instance stays in its entry.
+                // The published state of another instance is newer. The entry below keeps the state of this instance.
                 Effect::Known | Effect::Superseded | Effect::Expired => self.changes.drop_transition(),
             }
         }
@@ -117,7 +124,7 @@ impl Desk {
         let bytes = match record.encode() {
             Ok(bytes) => bytes,
             Err(problem) => {
-                telemetry::store::warn(format_args!("{problem}; it is not written"));
+                telemetry::store::warn(format_args!("{problem}; the record is not written"));
                 self.sending.pause(now.here);
                 return None;
             }
@@ -131,7 +138,7 @@ impl Desk {
         Some((write, Ticket { record, act: ticket_act, transition: ticket_transition, entry: ticket_entry }))
     }
 
-    /// The store has made the write.
+    /// Notes that the store has made the write.
     pub(in crate::coordinator) fn written(&mut self, ticket: Ticket, etag: Etag, who: &Who, now: Now) -> Report {
         self.sending.end();
         if self.changes.is_forgetting() {
@@ -152,32 +159,36 @@ impl Desk {
         report
     }
 
-    /// The write met another version, after that time. The task passes the present version to [`found`](Self::found).
+    /// Notes that the write met another version, `took` after its begin. The task passes the present version to
+    /// [`found`](Self::found).
     pub(in crate::coordinator) fn conflicted(&mut self, took: Duration, now: Tick, dice: &mut Dice) {
         self.sending.end();
         self.sending.conflicted(took, now, dice);
     }
 
-    /// The write or the deletion has failed, and was made or not. Only the store knows.
+    /// Notes that the write or the deletion has failed. The store may have made it all the same, because an answer can
+    /// be lost. Therefore the version is unknown, and the record is loaded before the next write.
     pub(in crate::coordinator) fn failed(&mut self, kind: StoreErrorKind, now: Tick, dice: &mut Dice) {
         self.sending.end();
         self.known.unload();
         self.sending.failed(kind, now, dice);
     }
 
-    /// The task has ended during the last write, and a new task begins with a load.
+    /// Notes that the last task has ended, and that the answers to its operations are lost. The new task begins with a
+    /// load.
     pub(in crate::coordinator) fn restart(&mut self) {
         self.sending.abandon();
         self.known.unload();
     }
 
-    /// The store has deleted the record.
+    /// Notes that the store has deleted the record. Returns the results of the orders to forget.
     pub(in crate::coordinator) fn deleted(&mut self) -> Report {
         self.sending.end();
         self.forgotten()
     }
 
-    /// The store has another version than the one to be deleted, so that the record is loaded again.
+    /// Notes that the store has another version than the deletion named. The record is loaded again before the next
+    /// deletion.
     pub(in crate::coordinator) fn delete_missed(&mut self) {
         self.sending.end();
         self.known.unload();

@@ -1,4 +1,7 @@
-//! What the end of an operation means, for the desk that it was for and for what is known of the store.
+//! The answers of the store, each passed to the desk of its operation and to the link.
+//!
+//! The link learns from each answer that the store is up or down. A failure that concerns one operation only, such as a
+//! refused write or a failed write of the audit, does not mark the link as down, so that the other desks go on writing.
 
 use std::time::Duration;
 
@@ -11,14 +14,15 @@ use crate::coordinator::link::backoff;
 use crate::store::{Loaded, StoreError, StoreErrorKind, Written};
 
 impl Task {
+    /// Handles the end of an operation. `name` is the name of the operation in the log.
     pub(super) fn ended(&mut self, (name, ended): (&'static str, Ended)) {
         let now = self.ledger.clock.now();
         match ended {
-            Ended::Loaded { asked, result: Ok(loaded) } => self.loaded(&asked, &loaded, now),
-            Ended::Loaded { asked, result: Err(error) } => {
+            Ended::Loaded { requested, result: Ok(loaded) } => self.loaded(&requested, &loaded, now),
+            Ended::Loaded { requested, result: Err(error) } => {
                 let desks = &self.ledger.desks;
-                // Some may be gone since.
-                self.to_load.extend(asked.iter().map(|(at, _)| *at).filter(|at| desks.get(*at).is_some()));
+                // The desks are loaded again, except those that were closed during the load.
+                self.to_load.extend(requested.iter().map(|(at, _)| *at).filter(|at| desks.get(*at).is_some()));
                 self.failed(name, &error, now);
             }
             Ended::Written { at, ticket, began, result: Ok(written) } => {
@@ -31,7 +35,7 @@ impl Task {
                     let report = desk.deleted();
                     self.note(at, report, now);
                 } else {
-                    // Another instance has written meanwhile.
+                    // Another instance has written a version since the last load, and the new version is to be deleted.
                     desk.delete_missed();
                     self.to_load.insert(at);
                 }
@@ -43,7 +47,7 @@ impl Task {
                 if error.kind() == StoreErrorKind::Refused {
                     // The other desks need not wait for a write that the store would refuse again.
                     self.ledger.link.note(now, name, &error);
-                    self.make_way(at, now);
+                    self.close_for_next(at, now);
                 } else {
                     self.failed(name, &error, now);
                 }
@@ -56,7 +60,8 @@ impl Task {
             }
             Ended::Audited { result: Err(error), .. } => {
                 self.audit_under_way = false;
-                // A store of two tiers keeps records without its audit: they go on being written.
+                // No `link.failed`, because a store of two tiers can take records while its audit fails. Only the audit
+                // waits.
                 let Ledger { link, dice, audit_failures, .. } = &mut self.ledger;
                 *audit_failures = audit_failures.saturating_add(1);
                 self.audit_at = now.saturating_add(backoff(*audit_failures, dice));
@@ -70,7 +75,7 @@ impl Task {
             Ended::Trimmed { result: Err(error) } => self.ledger.link.note(now, name, &error),
             Ended::Watching { result: Ok(watch) } => {
                 self.watch_under_way = false;
-                // What changed before it watched, it has not seen.
+                // The new watch does not report changes that were made before it began.
                 if watch.is_some() {
                     self.to_load.extend(self.ledger.desks.ids());
                 }
@@ -84,18 +89,21 @@ impl Task {
         }
     }
 
+    /// Marks the link as down, and wakes the callers that wait for a restore or a shutdown.
     fn failed(&mut self, operation: &'static str, error: &StoreError, now: Tick) {
         let Ledger { link, dice, .. } = &mut self.ledger;
         link.failed(now, operation, error, dice);
-        self.hub.tell_progress();
+        self.hub.notify_progress();
     }
 
-    fn loaded(&mut self, asked: &[(DeskId, u64)], loaded: &Loaded, now: Tick) {
+    /// Passes each loaded record to its desk. `requested` has the turn of each desk at the begin of the load.
+    fn loaded(&mut self, requested: &[(DeskId, u64)], loaded: &Loaded, now: Tick) {
         self.ledger.link.succeeded(now, Some(loaded.now));
         let now = Now { here: now, store: loaded.now };
-        for ((at, turn), entry) in asked.iter().zip(&loaded.entries) {
+        for ((at, turn), entry) in requested.iter().zip(&loaded.entries) {
             let Ledger { desks, who, link, .. } = &mut self.ledger;
-            // What was written meanwhile is newer; and a desk may be gone, or be another's.
+            // A desk with another turn has written since, so that the loaded record is old. A place without a desk, or
+            // with the desk of another circuit, has no use for the record either.
             let Some(desk) = desks.get_mut(*at).filter(|desk| desk.turn() == *turn) else { continue };
             let from = entry.as_ref().map_or(link.kind(), |entry| self.hub.store.origin(&entry.etag));
             let report = desk.found(entry.as_ref(), Via::Answer, from, who, now);
@@ -103,6 +111,8 @@ impl Task {
         }
     }
 
+    /// Passes the answer to a write to its desk. After a conflict the answer has the present record, which the desk
+    /// takes over as after a load.
     fn wrote(&mut self, at: DeskId, ticket: Ticket, written: Written, began: Tick, now: Tick) {
         let Ledger { desks, who, link, dice, .. } = &mut self.ledger;
         let desk = &mut desks[at];
@@ -122,5 +132,8 @@ impl Task {
     }
 }
 
+/// The mean time from a failed request for a watch to the next one. The actual time is 50 % to 150 % of this.
 const WATCH_FAILED: Duration = Duration::from_secs(5);
+/// The mean time to the next deletion if the store has more old rows of the audit. The actual time is 50 % to 150 % of
+/// this.
 const TRIM_ON: Duration = Duration::from_secs(10);

@@ -1,4 +1,8 @@
-//! What the task tells of itself while it runs, and what it leaves behind when it ends.
+//! The reports of the task while it runs, and its legacy when it ends.
+//!
+//! Reports go to the findings of the hub, so that the registry can read them without a message to the task. The legacy
+//! is the ledger with everything that is not written yet. The drop of the task hands the ledger over, because a drop
+//! also happens after a panic and at the end of the runtime.
 
 use super::{Ledger, Task};
 use crate::circuit::Circuit;
@@ -9,7 +13,8 @@ use crate::coordinator::report::Restored;
 use crate::telemetry;
 
 impl Task {
-    /// Publishes the restore and the version of a desk's record after an answer or news, and keeps the report of the desk.
+    /// Publishes the restore and the version of a desk's record after an answer or news, and keeps the report of the
+    /// desk.
     pub(super) fn settle(&mut self, at: DeskId, report: Report, now: Tick) {
         let desk = &self.ledger.desks[at];
         let (restored, unwritable, name) = (desk.restored(), desk.unwritable(), desk.name().to_owned());
@@ -29,13 +34,13 @@ impl Task {
                         "circuit `{name}` was restored from {store}: it is {standing}"
                     ));
                 }
-                self.hub.tell_progress();
+                self.hub.notify_progress();
             }
         }
         self.note(at, report, now);
     }
 
-    /// Ends the waiting of first calls whose time is over, and tells how things stand.
+    /// Ends the wait of first calls whose time is over, and updates the status of the store in the findings.
     pub(super) fn report(&mut self) {
         let now = self.ledger.clock.now();
         let waits = !self.hub.terms.first_call_waits.is_zero();
@@ -54,6 +59,8 @@ impl Task {
         }
     }
 
+    /// Returns true if the task must end, because everything is written after a request for a shutdown, or because the
+    /// registry is gone.
     pub(super) fn is_done(&self) -> bool {
         let written = self.to_write.is_empty() && self.ledger.outbox.len() == 0;
         // A load, a watch and a trim write nothing that this process knows, so that a shutdown need not wait for them.
@@ -62,7 +69,7 @@ impl Task {
     }
 }
 
-/// Whether it ends or dies: nobody may wait for it any more.
+/// Hands the ledger over and ends all waits, also after a panic, because no caller may wait for a task that is gone.
 impl Drop for Task {
     fn drop(&mut self) {
         let died = std::thread::panicking();
@@ -78,7 +85,8 @@ impl Drop for Task {
         }
         let rest = Ledger::new(&self.hub.terms, self.hub.store.kind());
         *self.hub.ledger.lock() = Some(std::mem::replace(&mut self.ledger, rest));
-        // Only now: whoever finds that none is running, takes up what this one has left.
+        // After the ledger is handed over, because a caller that finds `running` false starts a task that takes the
+        // ledger.
         let mut inbox = self.hub.inbox.lock();
         (inbox.running, inbox.task) = (false, None);
         let introduced = inbox.introduced.clone();
@@ -90,6 +98,6 @@ impl Drop for Task {
                 "the task that keeps circuits in the store has died of a panic; circuits go on in memory until `restore`"
             ));
         }
-        self.hub.tell_progress();
+        self.hub.notify_progress();
     }
 }

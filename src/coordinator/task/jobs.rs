@@ -1,7 +1,7 @@
-//! The operations that are under way: which may begin, and the end of each.
+//! The operations of the task on the store, from their begin to their end.
 //!
-//! An operation returns its result together with all that the task needs to use the result. Therefore the task keeps no table of the
-//! operations that are under way, and cannot take a result for that of another operation.
+//! An operation returns its result together with all that the task needs to use the result. Therefore the task keeps no
+//! table of the operations that are under way, and cannot take a result for that of another operation.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -20,7 +20,7 @@ use crate::telemetry;
 #[derive(Debug)]
 pub(super) enum Ended {
     /// The desks, and their turns when the operation began.
-    Loaded { asked: Vec<(DeskId, u64)>, result: Result<Loaded, StoreError> },
+    Loaded { requested: Vec<(DeskId, u64)>, result: Result<Loaded, StoreError> },
     /// The desk, and the content of its write.
     Written { at: DeskId, ticket: Box<Ticket>, began: Tick, result: Result<Written, StoreError> },
     /// The desk whose record was deleted.
@@ -34,7 +34,8 @@ pub(super) enum Ended {
 }
 
 impl Task {
-    /// Begins what is due and has room: to load first, since nothing is written over what is not known.
+    /// Begins the operations that are due, as many as the link allows. Loads come first, because a desk writes only
+    /// over a version that it has loaded. Trims come after writes, because old rows can wait.
     pub(super) fn launch(&mut self, now: Tick) {
         let mut room = self.ledger.link.room(now).saturating_sub(self.under_way());
         while room > 0 && !self.to_load.is_empty() {
@@ -66,29 +67,32 @@ impl Task {
         }
     }
 
+    /// Begins a load of up to [`BATCH`] records. Returns false if no desk needs a load.
     fn load(&mut self, now: Tick) -> bool {
-        let mut asked = Vec::new();
-        while asked.len() < BATCH
+        let mut requested = Vec::new();
+        while requested.len() < BATCH
             && let Some(at) = self.to_load.pop_first()
         {
             let desk = &self.ledger.desks[at];
-            // Its answer will say what is there.
+            // The answer of a write under way will have the present record, so that its desk needs no load.
             if !desk.is_writing() {
-                asked.push((at, desk.turn()));
+                requested.push((at, desk.turn()));
             }
         }
-        if asked.is_empty() {
+        if requested.is_empty() {
             return false;
         }
-        let names: Vec<String> = asked.iter().map(|(at, _)| self.ledger.desks[*at].name().to_owned()).collect();
+        let names: Vec<String> = requested.iter().map(|(at, _)| self.ledger.desks[*at].name().to_owned()).collect();
         let store = self.hub.store.clone();
         let load = async move { store.load_many(&names).await };
-        self.begin("load", now, load, |result| Ended::Loaded { asked, result });
+        self.begin("load", now, load, |result| Ended::Loaded { requested, result });
         true
     }
 
+    /// Begins a write of rows of the audit. Returns false if no write can begin.
     fn append(&mut self, now: Tick) -> bool {
-        // Without the store's time a row cannot be dated.
+        // Rows are dated by the time of the store, because the clocks of instances differ. That time is unknown before
+        // the first answer.
         let Some(time) = self.ledger.link.time(now) else { return false };
         let rows = self.ledger.outbox.batch(now, time);
         let Some(last) = rows.last().map(|row| row.id.clone()) else { return false };
@@ -99,7 +103,8 @@ impl Task {
         true
     }
 
-    /// Lets the store delete what is too old, seldom, and never twice at once.
+    /// Begins a deletion of rows of the audit that are older than their retention. About once an hour, because a
+    /// deletion is not urgent and can be expensive for the store.
     fn trim(&mut self, now: Tick) {
         let (Some(kept), Some(time)) = (self.hub.terms.audit_kept, self.ledger.link.time(now)) else { return };
         self.next_trim = now.saturating_add(TRIM_EVERY.mul_f64(0.5 + self.ledger.dice.share()));
@@ -109,6 +114,8 @@ impl Task {
         self.begin("trim_audit", now, trim, |result| Ended::Trimmed { result });
     }
 
+    /// Begins the next operation of a desk with something to write. Returns false if no operation has begun, because
+    /// the desk waits, has nothing to write, or needs a load first.
     fn write(&mut self, at: DeskId, now: Tick) -> bool {
         let Ledger { desks, who, link, .. } = &mut self.ledger;
         let (desk, Some(time)) = (&mut desks[at], link.time(now)) else { return false };
@@ -147,6 +154,8 @@ impl Task {
         true
     }
 
+    /// Spawns an operation with the deadline of the store and a metric of its duration. `ended` combines the result
+    /// with the data that the task needs to use it.
     fn begin<T: Send + 'static>(
         &mut self,
         name: &'static str,
@@ -162,11 +171,12 @@ impl Task {
             telemetry::store::operation(kind, name, word, clock.now().saturating_since(now));
             result
         };
-        // A JoinSet aborts what it holds when it is dropped: nothing outlives the task.
+        // The drop of a `JoinSet` aborts its operations, so that no operation outlives the task.
         self.jobs.spawn(async move { (name, ended(caught(operation).await)) });
     }
 
-    /// Returns how many operations are under way, apart from the request for a watch, which takes no room.
+    /// Returns the number of operations under way, without the request for a watch, which the limit of the link does
+    /// not count.
     pub(super) fn under_way(&self) -> usize {
         self.jobs.len().saturating_sub(usize::from(self.watch_under_way))
     }
@@ -176,11 +186,11 @@ impl Task {
 ///
 /// # Cancel safety
 ///
-/// Dropped, the operation is dropped with it.
+/// If the future is dropped, the operation is dropped as well.
 async fn caught<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let mut operation = pin!(operation);
-    // Unwind safe: an operation that has panicked is not polled again, so that no code meets what it left half done. The store is
-    // shared and has to keep itself whole, as in every task that panics.
+    // Unwind safe, because an operation that has panicked is not polled again, so that no code sees its broken state.
+    // The store is shared, and must keep its own state valid, as in every task that panics.
     poll_fn(|context| {
         let polled = guarded(|| operation.as_mut().poll(context));
         polled.unwrap_or_else(|| Poll::Ready(Err(StoreError::timed_out("the store panicked"))))
@@ -188,7 +198,7 @@ async fn caught<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Re
     .await
 }
 
-/// How many names are asked for at once.
+/// The largest number of records in one load.
 const BATCH: usize = 256;
-/// How often old rows of the audit are deleted, and how long after that where there are more.
+/// The mean time between two deletions of old rows of the audit. The actual time is 50 % to 150 % of this.
 const TRIM_EVERY: Duration = Duration::from_secs(3600);

@@ -1,7 +1,9 @@
-//! Circuits come and go: a desk is opened for a new one, and closed when its circuit was forgotten and all is written.
+//! The arrival and the departure of circuits, with the desk of each.
 //!
-//! What a forgotten circuit leaves is little, as none is forgotten that is open or held: what failed lately, and that it has
-//! closed. While the store is down it waits, as far as there is room; beyond that the oldest is given up.
+//! A new circuit gets a desk. The desk of an evicted circuit is closed once everything is written. An evicted circuit
+//! is neither open nor held, so that only its last failures and its last close can be unwritten. While the store is
+//! down, such desks wait, up to [`LEAVING`] of them. Beyond that the oldest desk is closed without its write, because
+//! keyed circuits come and go without end and would fill the memory.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -16,6 +18,8 @@ use crate::coordinator::report::Restored;
 use crate::telemetry;
 
 impl Task {
+    /// Creates the desk of a new circuit, or lets the circuit wait for the desk of an evicted circuit of the same name.
+    /// The first calls of the circuit wait for the restore until `waits`.
     pub(super) fn introduce(&mut self, circuit: Circuit, waits: Option<Tick>) {
         if let Some(at) = self.ledger.index.get(circuit.name()) {
             let desk = &mut self.ledger.desks[*at];
@@ -24,7 +28,7 @@ impl Task {
                     self.ledger.leaving.push_back(*at);
                 }
             } else if desk.is_waiting_for_restore() {
-                // Introduced while the task was being started: only now is it known that services wait.
+                // The circuit was introduced while the task was being started, without a time for its first calls.
                 desk.let_calls_wait(waits);
             } else if waits.is_some() {
                 circuit.restored();
@@ -41,10 +45,11 @@ impl Task {
         self.look(at, crate::clock::Clock::now(&self.ledger.clock));
     }
 
-    /// The circuit is in no registry any more: its desk goes once everything is written.
-    pub(super) fn forget(&mut self, circuit: &Circuit, now: Tick) {
+    /// Marks the desk of a circuit that the registry has evicted. The desk is closed once everything is written.
+    pub(super) fn evict(&mut self, circuit: &Circuit, now: Tick) {
         if !self.ledger.index.contains_key(circuit.name()) {
-            // It came and went between two looks, and has something to say.
+            // The circuit was created and evicted since the inbox was last read. The inbox keeps such a circuit only if
+            // the circuit has something to write.
             self.introduce(circuit.clone(), None);
         }
         let Some(at) = self.ledger.index.get(circuit.name()).copied() else { return };
@@ -65,44 +70,49 @@ impl Task {
         }
     }
 
-    /// Closes the desk if its circuit is forgotten and nothing is left to be written.
-    pub(super) fn release(&mut self, at: DeskId, now: Tick) {
+    /// Closes the desk if its circuit is evicted and nothing is left to be written.
+    pub(super) fn close_if_finished(&mut self, at: DeskId, now: Tick) {
         if self.ledger.desks.get(at).is_some_and(|desk| desk.is_finished(now)) {
             self.close(at);
         }
     }
 
-    /// Lets the oldest go without being written.
+    /// Closes the oldest desk of an evicted circuit without its write. A desk with a write under way stays, because the
+    /// answer to its write still comes.
     fn give_up(&mut self, now: Tick) {
         let desks = &self.ledger.desks;
         if let Some(at) = self.ledger.leaving.iter().copied().find(|at| !desks[*at].is_writing()) {
-            self.let_go(at, now);
+            self.close_unwritten(at, now);
         }
     }
 
-    /// Lets one go whose write was refused, if another of its name waits for that: it would wait for ever.
-    pub(super) fn make_way(&mut self, at: DeskId, now: Tick) {
+    /// Closes a desk with a refused write if a new circuit of the same name waits for its desk. Otherwise the new
+    /// circuit would wait for ever, because the store would refuse each later write too.
+    pub(super) fn close_for_next(&mut self, at: DeskId, now: Tick) {
         if self.ledger.desks[at].has_next() {
-            self.let_go(at, now);
+            self.close_unwritten(at, now);
         }
     }
 
-    fn let_go(&mut self, at: DeskId, now: Tick) {
+    /// Closes a desk with unwritten changes, and logs the loss at most once a minute.
+    fn close_unwritten(&mut self, at: DeskId, now: Tick) {
         self.close(at);
         if let Some(before) = self.ledger.given_up.next(now) {
             telemetry::store::warn(format_args!(
-                "{} circuits that were evicted had failures which the store does not have: it refuses them, is down, or is slower than keys come and go",
+                "{} circuits were evicted before their last failures were stored, because the store refuses writes, is down, or is slower than the evictions",
                 before + 1
             ));
         }
     }
 
+    /// Closes a desk, and creates the desk of the circuit that waits for it.
     fn close(&mut self, at: DeskId) {
         let ledger = &mut self.ledger;
         let Some(desk) = ledger.desks.remove(at) else { return };
         ledger.leaving.retain(|leaving| *leaving != at);
         ledger.index.remove(desk.name());
-        // Whoever comes back under this name goes on counting.
+        // The next circuit of this name continues the numbers of the eras, so that a command of the new circuit never
+        // has the number of an old one.
         ledger.eras = ledger.eras.max(desk.last_era());
         self.to_load.remove(&at);
         self.to_write.remove(&at);
