@@ -65,9 +65,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         let mut starting = Starting { admission, classifier, call: None, types: PhantomData };
         starting.call = Some(classifier.start(&request));
         let classifier = classifier.clone();
-        let polled = starting.admission.polled();
-        let future = begin(request);
-        drop(polled);
+        let future = admission.noted(|| begin(request));
         let call = starting.call.take();
         mem::forget(starting);
         (future, Self { permit: admission.permit(), call, classifier, polling: false, types: PhantomData })
@@ -88,11 +86,15 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         let call = Some(classifier.start(&request));
         // `polling` is true from the start, so that a panic of `begin` ends the call as panicked.
         let mut flight = Self { permit, call, classifier: classifier.clone(), polling: true, types: PhantomData };
-        let polled = flight.permit.polled();
-        let future = begin(request);
-        drop(polled);
+        let future = flight.permit.noted(|| begin(request));
         flight.polling = false;
         (future, flight)
+    }
+
+    /// Returns the flight of a call that has its permit, and has not begun yet.
+    #[inline]
+    pub(crate) const fn permitted(permit: Permit, call: C::Call, classifier: C) -> Self {
+        Self { permit, call: Some(call), classifier, polling: false, types: PhantomData }
     }
 
     /// Runs a part of the call. A panic of that part ends the call as panicked.
@@ -117,9 +119,9 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     /// because it may be cancelled late.
     #[inline]
     fn poll_unjudged<F: Future>(&mut self, future: Pin<&mut F>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let polled = self.permit.polled();
-        let poll = self.run(|| future.poll(context));
-        drop(polled);
+        self.polling = true;
+        let poll = self.permit.noted(|| future.poll(context));
+        self.polling = false;
         if poll.is_pending() {
             self.permit.begin_waiting();
         }
@@ -131,7 +133,9 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     pub(crate) fn judge(&mut self, judge: impl FnOnce(&C, C::Call, Duration) -> Outcome) {
         if let Some(call) = self.call.take() {
             let elapsed = self.permit.measured();
+            let unjudged = Unjudged(&mut self.permit);
             let outcome = judge(&self.classifier, call, elapsed.unwrap_or(Duration::ZERO));
+            mem::forget(unjudged);
             self.permit.record_in_place(outcome, elapsed);
         }
     }
@@ -222,10 +226,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Drop for Starting<'_, C, Req, 
 
 impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Drop for Flight<C, Req, Res, Err> {
     fn drop(&mut self) {
-        let Some(call) = self.call.take() else {
-            // Unrecorded only if the classifier panicked, which says nothing about the service.
-            return self.permit.cancel_if_unrecorded();
-        };
+        let Some(call) = self.call.take() else { return };
         if self.polling {
             let outcome = self.classifier.panicked(call);
             let elapsed = self.permit.measured();
@@ -240,6 +241,16 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Drop for Flight<C, Req, Res, E
                 None => self.permit.cancel_in_place(age),
             }
         }
+    }
+}
+
+/// The permit of a call while its classifier judges. A panic of the classifier says nothing about the service, so that the call
+/// counts as cancelled.
+struct Unjudged<'a>(&'a mut Permit);
+
+impl Drop for Unjudged<'_> {
+    fn drop(&mut self) {
+        self.0.cancel_in_place(None);
     }
 }
 
@@ -336,7 +347,7 @@ where
             && let State::Before(asking) = mem::replace(this.state, State::Over)
         {
             let permit = asking.admit(Start::Untaken).map_err(Error::Rejected)?;
-            let ((), flight) = Flight::start_permitted(permit, &DefaultClassifier, (), |()| ());
+            let flight = Flight::permitted(permit, (), DefaultClassifier);
             *this.state = State::Admitted(flight);
         }
         let State::Admitted(flight) = this.state else { panic!("a future is not polled after it is done") };

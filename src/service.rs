@@ -12,7 +12,7 @@ mod tonic;
 mod unready;
 
 use std::fmt;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use tower_service::Service;
 
@@ -127,14 +127,18 @@ where
                 WhenOpen::Reject if circuit.is_flowing() => {}
                 WhenOpen::Reject => {
                     self.found_open = circuit.rejects_at();
-                    // The caller waits for the circuit, if for anything, and not for the inner service.
-                    if self.found_open != Tick::ZERO || circuit.awaits_restore() {
-                        self.unready.end();
-                    }
                     let rejects = self.found_open != Tick::ZERO
                         || circuit.awaits_restore()
-                            && ready!(self.pend.poll_restored(circuit, context)) != Peek::MayPass;
+                            && match self.pend.poll_restored(circuit, context) {
+                                Poll::Ready(peek) => peek != Peek::MayPass,
+                                Poll::Pending => {
+                                    // The caller waits for the circuit, and not for the inner service.
+                                    self.unready.end();
+                                    return Poll::Pending;
+                                }
+                            };
                     if rejects {
+                        self.unready.end();
                         // The inner service stays ready if it was, and the next admitted call uses its readiness.
                         return Poll::Ready(Ok(()));
                     }

@@ -76,8 +76,10 @@ impl Branch {
                     inner.note_nesting();
                     return right(Right::Uncounted);
                 }
-                Gate::Probe(_) => {
-                    if let Some(probe) = inner.probes.take(era, now, &inner.config.probes) {
+                Gate::Probe(slots) => {
+                    if slots.any_free
+                        && let Some(probe) = inner.probes.take(era, now, &inner.config.probes)
+                    {
                         return right(Right::Probe(probe));
                     }
                     // Either all slots of this era are taken, or the era is over and the next turn sees the new one.
@@ -190,7 +192,7 @@ impl Inner {
     fn half_open_gate(&self, era: u64, now: Tick) -> Gate {
         let probing = &self.config.probes;
         let slots = self.probes.occupancy(era, now, probing);
-        let verdict = self.probes.verdict(era);
+        let verdict = slots.verdict;
         let half_open_for = now.saturating_since(self.entered());
         if slots.oldest >= nanos(probing.deadline) {
             let patience = self.probes.patience();

@@ -8,9 +8,8 @@
 //! Calls of a closed circuit make no such note, because the note would slow every healthy call down. A closed circuit
 //! counts both calls, so that nested layers reach a limit with half the requests.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
-use super::branch::Branch;
 use super::inner::Inner;
 use super::mark::Mark;
 use super::permit::{Admission, Permit};
@@ -18,29 +17,37 @@ use super::permit::{Admission, Permit};
 thread_local! {
     /// The probes that this thread polls, the innermost last, each with its circuit.
     static POLLED: RefCell<Vec<(usize, Mark)>> = const { RefCell::new(Vec::new()) };
+    /// The number of these probes. A rejection reads only this number, which needs no destructor and is quick to read.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
 /// The note that a probe is being polled. The note ends when this value is dropped, also by a panic.
 #[derive(Debug)]
-pub(crate) struct Polled(());
+struct Polled(());
 
 impl Polled {
-    // Out of line, because healthy calls are no probes.
-    #[inline(never)]
-    fn new(branch: &Branch, mark: Mark) -> Self {
-        POLLED.with_borrow_mut(|polled| polled.push((address(&branch.inner), mark)));
+    fn new(circuit: usize, mark: Mark) -> Self {
+        DEPTH.set(DEPTH.get() + 1);
+        POLLED.with_borrow_mut(|polled| polled.push((circuit, mark)));
         Self(())
     }
 }
 
 impl Drop for Polled {
     fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
         POLLED.with_borrow_mut(Vec::pop);
     }
 }
 
 /// Returns true if this thread polls a probe of the circuit in that era.
+#[inline]
 pub(super) fn is_in_probe(inner: &Inner, era: u64) -> bool {
+    DEPTH.get() > 0 && is_polled(inner, era)
+}
+
+#[cold]
+fn is_polled(inner: &Inner, era: u64) -> bool {
     POLLED.with_borrow(|polled| polled.iter().any(|(circuit, mark)| *circuit == address(inner) && mark.is_of(era)))
 }
 
@@ -50,17 +57,25 @@ fn address(inner: &Inner) -> usize {
 }
 
 impl Permit {
-    /// Notes that the call is being polled, if it is a probe.
-    #[inline]
-    pub(crate) fn polled(&self) -> Option<Polled> {
-        self.mark.is_probe().then(|| Polled::new(&self.branch, self.mark))
+    /// Runs a part of the call. A probe notes that it is being polled.
+    #[inline(always)]
+    pub(crate) fn noted<T>(&self, part: impl FnOnce() -> T) -> T {
+        if self.mark.is_probe() { noted(address(&self.branch.inner), self.mark, part) } else { part() }
     }
 }
 
 impl Admission<'_> {
-    /// Notes that the call is being made, if it is a probe.
-    #[inline]
-    pub(crate) fn polled(&self) -> Option<Polled> {
-        self.mark.is_probe().then(|| Polled::new(self.branch, self.mark))
+    /// Runs a part of the call. A probe notes that it is being polled.
+    #[inline(always)]
+    pub(crate) fn noted<T>(self, part: impl FnOnce() -> T) -> T {
+        if self.mark.is_probe() { noted(address(&self.branch.inner), self.mark, part) } else { part() }
     }
+}
+
+// Out of line, because healthy calls are no probes.
+#[cold]
+#[inline(never)]
+fn noted<T>(circuit: usize, mark: Mark, part: impl FnOnce() -> T) -> T {
+    let _polled = Polled::new(circuit, mark);
+    part()
 }

@@ -219,14 +219,6 @@ impl Permit {
         self.end_in_place(ended);
     }
 
-    /// Records that the call was dropped, unless its outcome was recorded.
-    #[inline]
-    pub(crate) fn cancel_if_unrecorded(&mut self) {
-        if self.mark != Mark::RECORDED {
-            self.cancel_in_place(None);
-        }
-    }
-
     /// Records a permit that is dropped without an outcome.
     #[inline(never)]
     fn abandon(&mut self) {

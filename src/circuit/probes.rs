@@ -50,6 +50,7 @@ pub(super) struct Occupancy {
     /// The age of the oldest probe under way, in nanoseconds but exact to the millisecond.
     /// Zero if no probe is under way.
     pub(super) oldest: u64,
+    pub(super) verdict: Verdict,
 }
 
 /// The probes of an era so far.
@@ -194,13 +195,22 @@ impl Probes {
     /// Reads verdict and slots of `era` once. The answer is a hint, because slots may be taken meanwhile.
     pub(super) fn occupancy(&self, era: u64, now: Tick, probing: &Probing) -> Occupancy {
         let now = started(now);
-        let any_free = self.verdict.get(era).is_some_and(|number| Verdict::from(number).can_use_another(probing));
-        let ages = self.slots.iter().map(|slot| {
+        let verdict = self.verdict(era);
+        let (mut oldest, mut left) = (0, verdict.under_way);
+        for slot in &self.slots {
+            // No more slots are taken than probes are counted.
+            if left == 0 {
+                break;
+            }
             // Relaxed: only a hint, because `take` decides. The start time is part of the word of its slot.
             let word = slot.load(Relaxed);
-            if is_taken(word, era) { age(word & STARTED, now) } else { 0 }
-        });
-        Occupancy { any_free, oldest: ages.max().unwrap_or_default() }
+            if is_taken(word, era) {
+                oldest = oldest.max(age(word & STARTED, now));
+                left -= 1;
+            }
+        }
+        // After the end of the era the verdict is empty, and the next look at the word shows the end.
+        Occupancy { any_free: verdict.can_use_another(probing), oldest, verdict }
     }
 
     /// Returns the time after which the era ends if a probe is overdue and none has succeeded.

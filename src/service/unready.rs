@@ -17,7 +17,12 @@ use crate::outcome::{Failure, FailureKind, Outcome};
 
 /// The wait of the present caller, if the inner service was not ready when it was last polled.
 #[derive(Debug)]
-pub(super) struct Unready(Option<Wait>);
+pub(super) struct Unready {
+    /// True while a caller waits. A flag of its own, so that a healthy call writes one byte and tests nothing.
+    waits: bool,
+    /// The wait, which is over unless `waits`. In a box, so that services that are always ready stay small.
+    wait: Option<Box<Wait>>,
+}
 
 #[derive(Debug)]
 struct Wait {
@@ -30,16 +35,13 @@ struct Wait {
 
 impl Unready {
     pub(super) const fn new() -> Self {
-        Self(None)
+        Self { waits: false, wait: None }
     }
 
     /// Notes that the service is ready, or was not polled, so that no caller waits for it.
-    // A test before the write, because each healthy call comes here.
     #[inline]
-    pub(super) fn end(&mut self) {
-        if self.0.is_some() {
-            self.0 = None;
-        }
+    pub(super) const fn end(&mut self) {
+        self.waits = false;
     }
 
     /// Notes that the service was polled and is not ready.
@@ -49,10 +51,12 @@ impl Unready {
             return;
         }
         let now = circuit.now();
-        let Some(wait) = &mut self.0 else {
-            self.0 = Some(Wait { circuit: circuit.clone(), since: now, polled: now });
+        let wait =
+            self.wait.get_or_insert_with(|| Box::new(Wait { circuit: circuit.clone(), since: now, polled: now }));
+        if !std::mem::replace(&mut self.waits, true) {
+            (wait.since, wait.polled) = (now, now);
             return;
-        };
+        }
         let last = std::mem::replace(&mut wait.polled, now);
         if counts(circuit, now.saturating_since(last)) {
             wait.since = now;
@@ -64,7 +68,7 @@ impl Unready {
 /// The drop of a service that a caller still waits for, which ends a wait in vain.
 impl Drop for Unready {
     fn drop(&mut self) {
-        if let Some(wait) = &self.0
+        if let Some(wait) = self.wait.as_ref().filter(|_| self.waits)
             && counts(&wait.circuit, wait.circuit.now().saturating_since(wait.since))
         {
             wait.circuit.record_ready_error(GAVE_UP);
