@@ -16,7 +16,7 @@ mod tests {
     use super::fnv1a;
 
     #[test]
-    fn the_digest_is_that_of_the_specification() {
+    fn the_digest_follows_the_specification() {
         assert_eq!(fnv1a(*b""), 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d);
         assert_eq!(fnv1a(*b"a"), 0xd228_cb69_6f1a_8caf_7891_2b70_4e4a_8964);
     }

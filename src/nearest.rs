@@ -47,7 +47,7 @@ mod tests {
     use super::nearest;
 
     #[test]
-    fn a_typo_finds_the_name_that_was_meant_and_a_stranger_none() {
+    fn a_typo_finds_the_intended_name_and_a_foreign_word_finds_none() {
         let names = ["payments", "payouts", "orders", "db"];
         let near = |typed: &str| nearest(typed, names.into_iter());
         for (typed, meant) in
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_word_is_the_one_with_the_fewest_changes() {
+    fn the_nearest_word_needs_the_fewest_changes() {
         let keys = ["failure_rate", "failure_score", "probes", "probes_in_flight"];
         for (word, near) in [
             ("failure_rat", "failure_rate"),

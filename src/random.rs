@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sequence_of_a_seed_is_that_of_the_reference() {
+    fn the_sequence_of_a_seed_equals_the_reference() {
         let reference = [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f];
         assert_eq!([1, 2, 3].map(|n| nth(0, n)), reference);
     }

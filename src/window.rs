@@ -276,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tally_of_nonsense_is_made_to_make_sense() {
+    fn an_impossible_tally_is_clamped() {
         for nonsense in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0] {
             assert_eq!(Tally::new(3, nonsense, 0), Tally { calls: 3, units: 0, slow: 0 }, "a score of {nonsense}");
         }

@@ -192,7 +192,7 @@ fn applying_the_layer_allocates_nothing() {
 
 #[cfg(feature = "http")]
 #[test]
-fn a_tracked_body_allocates_nothing_for_a_call_and_nothing_for_a_frame() {
+fn a_tracked_body_allocates_nothing_for_calls_and_frames() {
     use std::pin::Pin;
 
     use http::{HeaderMap, Request, Response};
@@ -326,7 +326,7 @@ fn bytes(change: impl Fn(ConfigBuilder) -> ConfigBuilder) -> i64 {
 }
 
 #[test]
-fn a_circuit_takes_little() {
+fn a_circuit_takes_little_memory() {
     let (default, sharded) = (bytes(|settings| settings), bytes(ConfigBuilder::sharded));
     // A seat for each processor, and one more.
     let seats = i64::try_from(available_parallelism().map_or(2, usize::from).clamp(2, 32) + 1).expect("few");

@@ -117,13 +117,13 @@ mod tests {
     }
 
     #[test]
-    fn a_lowered_threshold_is_a_quarter_rounded_up_and_at_least_two_but_never_more_than_it_was() {
+    fn a_lowered_threshold_is_a_quarter_at_least_two_and_never_higher() {
         let thresholds = [1, 2, 3, 8, 9, 20, 21, u32::MAX];
         assert_eq!(thresholds.map(lowered), [1, 2, 2, 2, 3, 5, 6, 1 << 30]);
     }
 
     #[test]
-    fn a_limit_is_reached_by_the_share_that_people_would_say_equals_it() {
+    fn a_share_reaches_an_equal_limit_despite_the_rounding_of_floats() {
         for (part, calls, limit) in [(12.0, 30, 0.4), (1.0, 3, 1.0 / 3.0), (7.0, 10, 0.7), (41.0, 41, 1.0)] {
             assert!(reaches(share(part, calls), limit), "{part} of {calls} reaches {limit}");
             assert!(!reaches(share(part - 0.5, calls), limit), "half a call less does not");

@@ -14,7 +14,7 @@
 //! | `loom_a_retry_after_of_the_evidence_is_a_floor` | the `Retry-After` is stored after the run; `Tagged::get` is Relaxed |
 //! | `loom_a_verdict_has_one_winner` | `change` does not compare eras |
 //! | `loom_every_change_begins_an_era_of_its_own` | `change_any` loads the word before the lock |
-//! | `loom_a_rejected_caller_knows_until_when` | the word is stored or loaded Relaxed, or before its data |
+//! | `loom_a_rejected_caller_knows_the_deadline` | the word is stored or loaded Relaxed, or before its data |
 //! | `loom_a_reopened_circuit_admits_no_call` | the same |
 //! | `loom_a_status_is_of_one_era` | `status` loads the word before the lock |
 //! | `loom_a_circuit_is_spread_while_its_era_changes` | `spread` loads the word before the lock; a change undoes the spreading |
@@ -36,7 +36,7 @@
 //! | [`waiting`] | |
 //! | `loom_a_waiter_is_woken_or_sees_both_changes` | the flag is stored, exchanged with less, or raised too early |
 //! | `loom_two_waiters_are_woken_or_see_the_change` | the flag is stored, or exchanged with less |
-//! | `loom_a_waiter_for_a_slot_is_woken_or_sees_it` | `judge` wakes before it frees, or not at all |
+//! | `loom_a_slot_waiter_is_woken_or_finds_the_slot` | `judge` wakes before it frees, or not at all |
 //! | `loom_a_poll_for_a_change_is_woken_or_sees_it` | `change_any` wakes before it publishes; `poll_changed` does not check again |
 //! | `loom_a_waiter_for_the_restore_is_woken_or_sees_it` | `restored` wakes before it publishes, or not at all |
 //! | `loom_a_rule_met_while_the_wait_ends_is_not_lost` | `change` compares words; `restored` loads the word before the lock |

@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_gives_back_what_was_put_in() {
+    fn a_word_gives_back_its_era_standing_and_flags() {
         for state in [State::Closed, State::Open, State::HalfOpen] {
             for mode in [Mode::Automatic, Mode::Shadow, Mode::ForcedOpen, Mode::Disabled] {
                 for bypassed in [false, true] {

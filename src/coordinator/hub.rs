@@ -146,7 +146,7 @@ mod tests {
     use crate::store::MemoryStore;
 
     #[test]
-    fn forgetting_one_does_not_take_another_of_its_name_from_the_task() {
+    fn forgetting_a_circuit_keeps_a_later_circuit_of_the_same_name() {
         let registry = Registry::builder().store(MemoryStore::new()).build().unwrap();
         let coordinator: &Coordinator = registry.companion().unwrap();
         let (last, next) = (Circuit::new(Config::new("a").unwrap()), Circuit::new(Config::new("a").unwrap()));

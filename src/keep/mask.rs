@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_is_masked_wherever_it_stands_and_the_rest_is_kept() {
+    fn a_password_is_masked_anywhere_and_the_other_text_is_kept() {
         for (text, shown) in [
             ("sqlite://data/circuit_breaker.db", "sqlite://data/circuit_breaker.db"),
             ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),

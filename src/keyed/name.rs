@@ -80,14 +80,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_can_be_a_name_is_one() {
+    fn a_valid_key_is_its_own_name() {
         for key in ["a", "api.example.com:8443", "/users/{id}", "[::1]:80", "büro", "x~0", &"x".repeat(150)] {
             assert_eq!(stem(key), key);
         }
     }
 
     #[test]
-    fn any_other_becomes_a_short_name_of_its_own() {
+    fn any_other_key_gets_a_unique_short_name() {
         let keys = ["", " ", "a b", "a_b\n", "a\u{202e}b", &"x".repeat(151), &"ü".repeat(5_000), "\0"];
         let stems: Vec<_> = keys.iter().map(|key| stem(key)).collect();
         for (key, stem) in keys.iter().zip(&stems) {
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_made_name_cannot_be_asked_for() {
+    fn a_generated_name_cannot_be_requested() {
         let made = stem("a b");
         assert_ne!(stem(&made), made);
     }

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_waits_for_the_restore_without_polling_the_inner_service_and_is_woken_by_it() {
+    fn the_restore_wakes_a_service_that_has_not_polled_its_inner_service() {
         for when_open in BOTH {
             let circuit = circuit();
             circuit.await_restore();
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_was_not_polled_ready_is_rejected_and_does_not_wait() {
+    async fn a_call_without_readiness_is_rejected_without_waiting_for_the_restore() {
         let circuit = circuit();
         let mut waits = service(&circuit, WhenOpen::Reject).0;
         circuit.await_restore();
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_gives_up_waiting_for_a_restore_leaves_no_task_behind() {
+    fn a_service_that_stops_waiting_for_a_restore_leaves_no_task_behind() {
         struct Task;
 
         impl Wake for Task {

@@ -3,8 +3,8 @@
 //! | model | the mutation that makes it fail |
 //! |---|---|
 //! | `loom_of_two_calls_one_looks` | `elect` loads `looking` and stores it; `elect` does not check again that a poll is due |
-//! | `loom_a_look_knows_what_the_last_one_saw` | the exchange in `elect`, or the store in `drop`, is Relaxed |
-//! | `loom_what_is_seen_is_of_one_look` | the reading is written in two steps |
+//! | `loom_a_look_knows_the_previous_result` | the exchange in `elect`, or the store in `drop`, is Relaxed |
+//! | `loom_load_and_shedding_are_read_from_one_look` | the reading is written in two steps |
 
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -36,7 +36,7 @@ fn loom_of_two_calls_one_looks() {
 }
 
 #[test]
-fn loom_a_look_knows_what_the_last_one_saw() {
+fn loom_a_look_knows_the_previous_result() {
     in_every_order(|| {
         let (gauge, looks) = (Arc::new(Gauge::new()), mpsc::channel());
         let (other, sender) = (Arc::clone(&gauge), looks.0.clone());
@@ -49,7 +49,7 @@ fn loom_a_look_knows_what_the_last_one_saw() {
 }
 
 #[test]
-fn loom_what_is_seen_is_of_one_look() {
+fn loom_load_and_shedding_are_read_from_one_look() {
     in_every_order(|| {
         let (gauge, looks) = (Arc::new(Gauge::new()), mpsc::channel());
         let other = Arc::clone(&gauge);

@@ -160,7 +160,7 @@ mod tests {
     use crate::state::By;
 
     #[test]
-    fn the_id_of_a_row_never_changes_as_stores_keep_it() {
+    fn the_id_of_an_audit_row_never_changes_because_stores_keep_ids() {
         for (circuit, order, id) in [
             ("payments", "0123456789abcdef0123456789abcdef", "order-c98c181ca1365c30b98f1d8e5d3fcd84"),
             ("zahlungen-ä", "x", "order-dc2bfd1cdcb77b612003a01ab60cbed3"),

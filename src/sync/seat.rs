@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_has_no_index_until_it_needs_one_and_leaves_the_index_when_it_ends() {
+    fn a_thread_takes_an_index_on_demand_and_returns_the_index() {
         let index = |first: fn() -> Seat| {
             let indexed = move || {
                 first();

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn after_two_threads_and_a_million_outcomes_each_the_sums_equal_the_slots() {
+    fn the_sums_equal_the_slots_after_a_million_outcomes_of_two_threads() {
         for calls in [3, 64, 100, 10_000] {
             let ring = CallRing::new(calls);
             ring.begin(1);
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_brought_along_become_the_oldest_calls_spread_evenly_and_are_none_of_this_process() {
+    fn restored_sums_spread_evenly_over_the_oldest_calls_outside_the_totals() {
         for own in [0, 1, 5, 6, 13] {
             let ring = CallRing::new(10);
             ring.begin(1);
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn of_more_than_a_ring_can_hold_the_same_share_is_taken() {
+    fn a_ring_takes_the_same_share_of_sums_over_its_size() {
         let ring = CallRing::new(10);
         ring.begin(1);
         ring.seed(1, Tally { calls: u64::MAX, units: u64::MAX, slow: u64::MAX / 2 });
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn eras_are_told_apart_when_their_tags_wrap() {
+    fn eras_are_distinguished_when_their_tags_wrap() {
         let ring = CallRing::new(4);
         for era in [1, 1 << 16, 1 << 18, 1 << 20, (1 << 20) + 1, 1 << 24, (1 << 24) + 1] {
             ring.begin(era);

@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn eras_are_told_apart_when_their_tags_wrap() {
+    fn eras_are_distinguished_when_their_tags_wrap() {
         let window = window();
         for era in 1..=1_000 {
             window.begin(era);
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_brought_along_count_at_once_expire_together_and_are_no_calls_of_this_process() {
+    fn restored_sums_count_at_once_expire_together_and_stay_outside_the_totals() {
         let window = TimeWindow::new(Duration::from_secs(10), 10, true);
         let brought = Tally { calls: 50, units: 20 * 256, slow: 3 };
         window.record(stamp(1, 100), HARD);
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_too_large_for_a_bucket_keep_their_shares_and_leave_room_for_calls() {
+    fn oversized_sums_keep_their_shares_and_leave_room_for_calls() {
         let window = window();
         for _ in 0..3 {
             window.seed(1, stamp(1, 100).now, Tally { calls: u64::MAX, units: u64::MAX / 2, slow: 0 });

@@ -32,7 +32,7 @@ fn snapshot(change: impl FnOnce(&mut Snapshot)) -> Snapshot {
 }
 
 #[test]
-fn an_open_circuit_is_still_open_after_a_restart_for_as_long_as_was_left() {
+fn an_open_circuit_stays_open_after_a_restart_for_the_remaining_time() {
     let (circuit, clock) = rig(|settings| settings);
     open(&circuit);
     clock.advance(secs(3));
@@ -96,7 +96,7 @@ fn modes_survive_a_restart_with_the_rest_of_their_hold() {
 }
 
 #[test]
-fn what_it_is_already_changes_only_the_generation() {
+fn adopting_an_equal_state_changes_only_the_generation() {
     type Make = fn() -> (Circuit, MockClock);
     let makes: [(&str, Make); 6] = [
         ("closed with a run", || {
@@ -166,7 +166,7 @@ fn another_deadline_is_a_new_era() {
 }
 
 #[test]
-fn an_opening_taken_over_lasts_no_longer_than_its_own_could() {
+fn an_adopted_opening_lasts_no_longer_than_an_own_opening() {
     // The longest own opening is 60 s, but a Retry-After may ask for five minutes.
     let (circuit, _) = rig(|settings| settings);
     let record = snapshot(|record| (record.state, record.open_for) = (State::Open, Some(secs(10_000))));
@@ -179,7 +179,7 @@ fn an_opening_taken_over_lasts_no_longer_than_its_own_could() {
 }
 
 #[test]
-fn an_opening_without_an_end_gets_its_own_unless_recovery_is_manual() {
+fn an_adopted_endless_opening_gets_an_end_unless_recovery_is_manual() {
     let record = snapshot(|record| (record.state, record.attempt) = (State::Open, 3));
     let (circuit, _) = rig(|settings| settings);
     circuit.adopt(&record, Reason::Restored);
@@ -192,7 +192,7 @@ fn an_opening_without_an_end_gets_its_own_unless_recovery_is_manual() {
 }
 
 #[test]
-fn attempts_taken_over_decay_like_its_own() {
+fn adopted_attempts_decay_like_own_attempts() {
     // The third opening lasts 20 s, whatever of it was left; so many spent closed, and the next is the third again.
     for open_for in [Some(secs(20)), Some(secs(1)), None] {
         let record = snapshot(|record| (record.state, record.attempt, record.open_for) = (State::Open, 3, open_for));
@@ -205,7 +205,7 @@ fn attempts_taken_over_decay_like_its_own() {
 }
 
 #[test]
-fn numbers_that_make_no_sense_do_no_harm() {
+fn impossible_numbers_in_a_snapshot_do_no_harm() {
     for run in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, -0.0] {
         let (circuit, _) = rig(|settings| settings);
         circuit.adopt(&snapshot(|record| record.run = run), Reason::Restored);
@@ -241,7 +241,7 @@ fn numbers_that_make_no_sense_do_no_harm() {
 }
 
 #[test]
-fn a_snapshot_says_what_is_left_at_that_moment() {
+fn a_snapshot_has_the_remaining_times_of_its_moment() {
     let (circuit, clock) = rig(|settings| settings);
     assert_eq!(circuit.snapshot(), Snapshot::closed());
     open(&circuit);

@@ -14,7 +14,7 @@ fn advised(rule: Reason) -> Reason {
 }
 
 #[test]
-fn on_advice_a_quarter_of_a_run_trips_and_the_reason_says_so() {
+fn on_advice_a_quarter_of_a_run_trips_with_the_reason_advised() {
     let (circuit, _) = rig(|settings| settings.consecutive_failures(9));
     circuit.advise(secs(60));
     fail(&circuit, 2);
@@ -44,7 +44,7 @@ fn a_lowered_run_is_two_at_least_and_never_longer_than_configured() {
 }
 
 #[test]
-fn on_advice_a_rate_needs_a_quarter_of_the_calls_but_the_same_share() {
+fn advice_quarters_the_min_calls_of_a_rate_and_keeps_its_limit() {
     let (circuit, clock) = rig(|settings| no_rules(settings).failure_rate(0.5).min_calls(20));
     circuit.advise(secs(60));
     clock.advance(secs(2));
@@ -56,7 +56,7 @@ fn on_advice_a_rate_needs_a_quarter_of_the_calls_but_the_same_share() {
 }
 
 #[test]
-fn on_advice_the_longer_run_beside_a_rate_is_as_long_as_the_lowered_minimum() {
+fn on_advice_a_run_beside_a_rate_needs_the_lowered_min_calls() {
     // The clock stands still, so that the window is too young for the rate to trip.
     let (circuit, _) = rig(|settings| settings.consecutive_failures_raised_at_traffic(5).min_calls(20));
     circuit.advise(secs(60));
@@ -75,7 +75,7 @@ fn on_advice_the_longer_run_beside_a_rate_is_as_long_as_the_lowered_minimum() {
 }
 
 #[test]
-fn scores_stay_as_they_are_on_advice() {
+fn advice_does_not_change_scores() {
     let (circuit, _) = rig(|settings| no_rules(settings).failure_score(8.0));
     circuit.advise(secs(60));
     fail(&circuit, 7);
@@ -85,7 +85,7 @@ fn scores_stay_as_they_are_on_advice() {
 }
 
 #[test]
-fn advice_ends_at_its_deadline_and_a_later_one_replaces_it() {
+fn advice_ends_at_its_deadline_and_later_advice_replaces_earlier_advice() {
     type Advise = fn(&tower_circuit_breaker::Circuit);
     let cases: [(&str, Advise, State); 5] = [
         ("until just now", |circuit| circuit.advise(secs(10)), State::Closed),

@@ -14,7 +14,7 @@ use crate::rig::{
 type Change = fn(ConfigBuilder) -> ConfigBuilder;
 
 #[test]
-fn what_can_never_work_is_refused_with_field_value_and_range() {
+fn impossible_settings_are_refused_with_field_value_and_range() {
     const MAX: Duration = Duration::MAX;
     let refused: [(&str, Change, &str); 45] = [
         ("failure_rate", |c| c.failure_rate(0.0), "0, allowed is more than 0 and at most 1"),
@@ -215,7 +215,7 @@ fn other_settings_explain_themselves_with_their_numbers() {
 }
 
 #[test]
-fn the_classic_circuit_opens_after_five_in_a_row_for_a_minute_and_closes_after_one_probe() {
+fn the_classic_circuit_opens_after_five_failures_and_closes_after_one_probe() {
     let clock = MockClock::new();
     let circuit = Circuit::new(Config::classic("payments").clock(clock.clone()).build().unwrap());
     succeed(&circuit, 1_000);
@@ -255,7 +255,7 @@ fn the_classic_circuit_can_ask_for_another_threshold_and_more_successes() {
 }
 
 #[test]
-fn the_classic_score_opens_at_ten_within_a_minute_whatever_succeeds() {
+fn the_classic_score_opens_at_ten_within_a_minute_despite_successes() {
     let clock = MockClock::new();
     let circuit = Circuit::new(Config::classic_score("payments").clock(clock.clone()).build().unwrap());
     for _ in 0..9 {

@@ -20,7 +20,7 @@ fn an_hour_of_10_percent_hard_errors_does_not_trip() {
 }
 
 #[test]
-fn an_hour_of_35_percent_hard_errors_at_500_calls_a_second_does_not_trip() {
+fn an_hour_of_35_percent_errors_at_high_load_does_not_trip() {
     Traffic::new(5, 500).flow(HOUR, |random| random.fail(35, Failure::hard())).has_never_tripped();
 }
 
@@ -59,7 +59,7 @@ fn a_full_outage_after_a_healthy_minute_opens_within_20_calls() {
 
 /// Two calls an hour: no window of seconds ever sees more than one of them.
 #[test]
-fn a_quiet_service_opens_after_five_dead_calls_and_closes_after_a_success() {
+fn a_quiet_service_opens_after_five_failures_and_closes_after_one_success() {
     for (failure, calls) in [(Failure::hard(), 5), (Failure::timeout(), 10)] {
         let Traffic { clock, circuit, .. } = Traffic::new(1, 1);
         for call in 1..=calls {
@@ -80,7 +80,7 @@ fn a_quiet_service_opens_after_five_dead_calls_and_closes_after_a_success() {
 
 /// No outcome ever comes back: all that the circuit sees is that calls are dropped, long after they began.
 #[test]
-fn calls_that_hang_until_an_outer_timeout_drops_them_trip() {
+fn hanging_calls_dropped_by_an_outer_timeout_trip() {
     for (per_second, at_most) in
         [(1, Duration::from_secs(20)), (10, Duration::from_secs(8)), (100, Duration::from_secs(3))]
     {

@@ -68,7 +68,7 @@ fn edges(told: &mpsc::Receiver<Told>) -> Vec<(State, State)> {
 }
 
 #[test]
-fn each_transition_is_told_once_by_the_thread_that_made_it() {
+fn each_transition_is_reported_once_by_its_own_thread() {
     const THREADS: usize = 8;
     let (teller, told) = teller(false);
     let (circuit, clock) = rig(|settings| settings.observer(teller).open_for(OpenDuration::fixed(secs(5))));
@@ -145,7 +145,7 @@ impl Observer for Shared {
 }
 
 #[test]
-fn an_observer_may_act_on_the_circuit_that_tells_it() {
+fn a_notified_observer_may_act_on_the_circuit() {
     let (sender, done) = mpsc::channel();
     // In a thread of its own, so that a deadlock is a failure and not a test that never ends.
     thread::spawn(move || {
@@ -208,7 +208,7 @@ fn a_transition_says_how_many_were_rejected_since_the_circuit_was_closed() {
 }
 
 #[test]
-fn calls_are_told_to_those_who_want_them_and_to_nobody_else() {
+fn calls_are_reported_only_to_observers_that_want_calls() {
     let ((wants, calls), (wants_not, edges)) = (teller(true), teller(false));
     let (circuit, clock) =
         rig(|settings| no_rules(settings).failure_score(1.0).measure_durations().observer(wants).observer(wants_not));
@@ -251,7 +251,7 @@ fn the_last_128_transitions_are_remembered() {
 }
 
 #[test]
-fn a_rejection_forgets_why_once_the_circuit_does() {
+fn a_rejection_forgets_its_reason_with_the_history_of_the_circuit() {
     let (circuit, _) = rig(|settings| settings);
     open(&circuit);
     let rejected = reject(&circuit);
@@ -264,7 +264,7 @@ fn a_rejection_forgets_why_once_the_circuit_does() {
 }
 
 #[test]
-fn a_circuit_that_was_never_open_sums_up_no_rejections_of_before_it_was_half_open() {
+fn a_circuit_that_never_opened_sums_up_rejections_since_half_open() {
     let (teller, told) = teller(false);
     let (circuit, clock) = rig(|settings| settings.observer(teller));
     circuit.reset(&alice(), To::HalfOpen);

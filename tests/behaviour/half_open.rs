@@ -14,7 +14,7 @@ use tower_circuit_breaker::{Circuit, Failure, OpenDuration, Outcome, Permit, Sta
 use crate::rig::{Dice, admit, alice, call, fail, millis, open, probe, reject, rig, secs, state, succeed, why};
 
 #[test]
-fn as_many_probes_pass_at_once_as_are_allowed_however_many_callers_race() {
+fn exactly_the_allowed_probes_pass_when_many_callers_race() {
     const CALLERS: u32 = 64;
     for allowed in [1, 3, 10, 64] {
         let (circuit, clock) = rig(|settings| settings.probes(10_000).probes_in_flight(allowed));
@@ -77,7 +77,7 @@ fn a_call_without_a_free_slot_is_rejected_as_half_open() {
 }
 
 #[test]
-fn a_probe_frees_its_slot_however_it_ends() {
+fn every_end_of_a_probe_frees_its_slot() {
     let (circuit, clock) = rig(|settings| settings.probes(10).probe_failures_tolerated(10));
     drop(probe(&circuit, &clock));
     for outcome in [Outcome::Success, Outcome::Ignored, Outcome::failure(), Outcome::timeout()] {
@@ -89,7 +89,7 @@ fn a_probe_frees_its_slot_however_it_ends() {
 }
 
 #[test]
-fn a_probe_that_outlives_its_era_is_stale_and_holds_no_slot_of_the_next() {
+fn a_probe_of_an_earlier_era_is_stale_and_holds_no_slot() {
     let (circuit, clock) = rig(|settings| settings);
     let late = probe(&circuit, &clock);
     clock.advance(secs(60));

@@ -63,7 +63,7 @@ fn a_trip_with_an_end_is_then_half_open() {
 }
 
 #[test]
-fn a_reset_ends_whatever_there_is() {
+fn a_reset_ends_every_state_and_mode() {
     type Lay = fn(&Circuit);
     let lays: [(&str, Lay); 5] = [
         ("open", |circuit| {
@@ -105,7 +105,7 @@ fn a_disabled_circuit_lets_everything_through_uncounted_until_resumed() {
 }
 
 #[test]
-fn a_disabling_with_an_end_gives_the_word_back_to_the_state_beneath() {
+fn a_timed_disabling_ends_in_the_state_beneath() {
     let (circuit, clock) = rig(|settings| settings);
     circuit.disable(&alice(), Some(secs(60)));
     passes_uncounted(&circuit);
@@ -118,7 +118,7 @@ fn a_disabling_with_an_end_gives_the_word_back_to_the_state_beneath() {
 }
 
 #[test]
-fn in_shadow_it_changes_as_it_would_and_counts_what_it_would_have_rejected() {
+fn a_circuit_in_shadow_changes_state_and_counts_would_be_rejections() {
     let (circuit, clock) = rig(ConfigBuilder::shadow);
     assert_eq!(mode(&circuit), Mode::Shadow);
     fail(&circuit, 5);
@@ -138,7 +138,7 @@ fn in_shadow_it_changes_as_it_would_and_counts_what_it_would_have_rejected() {
 }
 
 #[test]
-fn shadow_lies_over_what_there_is_and_ends_with_a_resume() {
+fn shadow_keeps_the_state_beneath_and_ends_with_a_resume() {
     let (circuit, clock) = rig(|settings| settings);
     open(&circuit);
     clock.advance(secs(1));
@@ -150,7 +150,7 @@ fn shadow_lies_over_what_there_is_and_ends_with_a_resume() {
 }
 
 #[test]
-fn a_closed_circuit_has_no_end_of_its_own_whatever_it_was_before() {
+fn a_closed_circuit_has_no_end_after_any_earlier_state() {
     type Lay = fn(&Circuit);
     let lays: [(&str, Lay); 3] = [
         ("resumed", |circuit| {
@@ -174,7 +174,7 @@ fn a_closed_circuit_has_no_end_of_its_own_whatever_it_was_before() {
 }
 
 #[test]
-fn standings_tell_callers_and_pagers_what_they_need() {
+fn a_standing_has_a_text_and_knows_tripped_and_open() {
     let (circuit, clock) = rig(|settings| settings);
     let standing = || circuit.status().standing();
     let is = |standing: Standing| (standing.to_string(), standing.is_tripped(), standing.is_open());
@@ -191,7 +191,7 @@ fn standings_tell_callers_and_pagers_what_they_need() {
 }
 
 #[test]
-fn an_act_needs_somebody_and_a_reason() {
+fn an_act_needs_a_user_and_a_reason() {
     let long = |length| "é".repeat(length);
     for (user, reason, problem) in [
         ("", "why", "user is empty"),
@@ -246,9 +246,9 @@ impl Observer for Transitions {
 }
 
 #[test]
-fn the_kill_switch_outranks_rules_and_operators_and_is_told() {
+fn the_kill_switch_outranks_rules_and_operators_and_is_reported() {
     if !is_child() {
-        return run_as_child("the_kill_switch_outranks_rules_and_operators_and_is_told");
+        return run_as_child("the_kill_switch_outranks_rules_and_operators_and_is_reported");
     }
     let (sender, told) = mpsc::channel();
     let circuit = Circuit::new(Config::builder(KILLED).observer(Transitions(sender)).build().unwrap());
@@ -282,9 +282,9 @@ impl Observer for Asking {
 }
 
 #[test]
-fn an_observer_that_is_told_of_the_kill_switch_may_ask_the_registry() {
+fn an_observer_of_the_kill_switch_may_query_the_registry() {
     if !is_child() {
-        return run_as_child("an_observer_that_is_told_of_the_kill_switch_may_ask_the_registry");
+        return run_as_child("an_observer_of_the_kill_switch_may_query_the_registry");
     }
     let (sender, done) = mpsc::channel();
     // In a thread of its own, so that a deadlock is a failure and not a test that never ends.
@@ -297,7 +297,7 @@ fn an_observer_that_is_told_of_the_kill_switch_may_ask_the_registry() {
 }
 
 #[test]
-fn what_is_configured_to_be_in_shadow_rejects_only_while_an_operator_says_so() {
+fn a_configured_shadow_rejects_only_while_an_operator_holds_the_circuit() {
     let (circuit, clock) = rig(ConfigBuilder::shadow);
     circuit.trip(&alice(), Some(secs(60)));
     reject(&circuit);

@@ -25,7 +25,7 @@ fn reset() -> Order {
 }
 
 #[tokio::test]
-async fn a_reset_is_refused_for_a_minute_after_leaving_closed_and_not_after_each_reopening() {
+async fn a_reset_is_refused_for_a_minute_after_leaving_closed_only() {
     let (registry, circuit, clock) = payments();
     fail(&circuit, 5);
     clock.advance(secs(20));
@@ -62,7 +62,7 @@ async fn force_skips_the_cooldown_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_trip_by_hand_begins_the_cooldown_anew_and_resume_undoes_it_at_once() {
+async fn a_trip_by_hand_restarts_the_cooldown_and_resume_undoes_the_trip() {
     let (registry, circuit, clock) = payments();
     registry.trip("payments", &alice(), None).await.unwrap();
     clock.advance(secs(59));
@@ -89,7 +89,7 @@ async fn disabling_an_open_circuit_does_not_restart_its_cooldown() {
 }
 
 #[tokio::test]
-async fn a_circuit_that_closed_by_itself_is_reset_without_a_cooldown() {
+async fn a_self_closed_circuit_is_reset_without_a_cooldown() {
     let (registry, circuit, clock) = payments();
     fail(&circuit, 5);
     clock.advance(secs(5));
@@ -141,7 +141,7 @@ async fn the_same_order_is_carried_out_once() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_refused_and_does_nothing() {
+async fn an_invalid_order_is_refused_without_effect() {
     let (registry, circuit, _clock) = payments();
     for order in [
         reset().hold(secs(1)),
@@ -158,7 +158,7 @@ async fn what_makes_no_sense_is_refused_and_does_nothing() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_not_there_is_told_with_the_nearest_one() {
+async fn an_unknown_name_is_refused_with_the_nearest_name() {
     let (registry, ..) = payments();
     let refused = registry.trip("paymnets", &alice(), None).await.unwrap_err();
     assert_eq!(refused.to_string(), "there is no circuit `paymnets`; did you mean `payments`?");
@@ -168,7 +168,7 @@ async fn a_name_that_is_not_there_is_told_with_the_nearest_one() {
 }
 
 #[tokio::test]
-async fn an_act_is_done_when_the_future_is_first_polled_and_dropping_it_undoes_nothing() {
+async fn an_act_happens_at_the_first_poll_and_survives_a_drop() {
     let (registry, circuit, _clock) = payments();
     let trip = Order::trip(&alice());
     {
@@ -192,7 +192,7 @@ async fn forgetting_lets_a_circuit_begin_anew() {
 }
 
 #[tokio::test]
-async fn a_subscriber_hears_of_every_circuit_and_how_many_events_it_missed() {
+async fn a_subscriber_receives_events_of_all_circuits_and_the_missed_count() {
     let (registry, circuit, _clock) = payments();
     let mut news = registry.subscribe();
     registry.circuit(Config::new("orders").unwrap()).unwrap();
@@ -224,7 +224,7 @@ mod audit {
     use super::*;
 
     #[tokio::test]
-    async fn without_a_store_the_audit_is_what_circuits_remember_newest_first() {
+    async fn without_a_store_the_audit_is_the_memory_of_circuits_newest_first() {
         let (registry, circuit, clock) = payments();
         fail(&circuit, 5);
         clock.advance(secs(1));

@@ -157,7 +157,7 @@ impl Observer for Asks {
 }
 
 #[test]
-fn what_a_new_circuit_asks_may_ask_the_registry() {
+fn an_observer_of_a_new_circuit_may_query_the_registry() {
     let (done, made) = mpsc::channel();
     // On a thread, so that a deadlock fails instead of hanging.
     thread::spawn(move || {

@@ -16,7 +16,7 @@ use tower_circuit_breaker::{Outcome, Permit, State, Window};
 use crate::rig::{NANO, admit, call, fail, last, millis, no_rules, reject, rig, secs, state, succeed, time_out, why};
 
 #[test]
-fn a_score_trips_when_it_is_met_exactly_however_many_calls_succeed() {
+fn a_score_trips_at_its_exact_limit_despite_successes() {
     let (circuit, _) = rig(|settings| no_rules(settings).failure_score(10.0));
     for _ in 0..9 {
         fail(&circuit, 1);
@@ -29,7 +29,7 @@ fn a_score_trips_when_it_is_met_exactly_however_many_calls_succeed() {
 }
 
 #[test]
-fn a_score_counts_only_what_its_window_holds() {
+fn a_score_counts_only_failures_within_its_window() {
     let minute = Window::time(secs(60));
     let (circuit, clock) = rig(|settings| no_rules(settings).failure_score(10.0).window(minute));
     // One in 7 s makes at most nine in any minute.
@@ -47,7 +47,7 @@ fn a_score_counts_only_what_its_window_holds() {
 }
 
 #[test]
-fn slow_calls_trip_at_their_share_if_they_took_at_least_the_limit() {
+fn slow_calls_of_at_least_the_limit_trip_at_their_share() {
     let two_seconds = secs(2);
     let (circuit, clock) = rig(|settings| {
         no_rules(settings).slow_call_rate(0.5).slower_than(two_seconds).min_calls(10).window(Window::calls(10))
@@ -72,7 +72,7 @@ fn slow_calls_trip_at_their_share_if_they_took_at_least_the_limit() {
 }
 
 #[test]
-fn any_rule_trips_and_the_reason_says_which() {
+fn every_rule_trips_with_its_own_reason() {
     let all = || {
         rig(|settings| {
             let settings = settings.consecutive_failures(5).failure_rate(0.4).min_calls(20).failure_score(10.0);
@@ -133,7 +133,7 @@ fn a_timeout_counts_half_in_every_rule() {
 }
 
 #[test]
-fn a_success_that_completes_the_evidence_trips_only_if_told_so() {
+fn a_success_that_completes_the_evidence_trips_only_if_configured() {
     // Ten failures are too few calls for the rate; the tenth success makes them twenty.
     for told in [false, true] {
         let (circuit, _) =
@@ -194,7 +194,7 @@ fn a_permit_that_a_panic_drops_is_a_hard_failure() {
 }
 
 #[test]
-fn a_dropped_call_never_counts_if_told_so() {
+fn a_dropped_call_never_counts_if_configured_so() {
     let (circuit, clock) = rig(ConfigBuilder::cancelled_never_counts);
     let permits: Vec<_> = (0..100).map(|_| admit(&circuit)).collect();
     clock.advance(secs(1_000_000));
@@ -203,7 +203,7 @@ fn a_dropped_call_never_counts_if_told_so() {
 }
 
 #[test]
-fn without_a_rule_nothing_but_an_operator_opens_it() {
+fn without_rules_only_an_operator_opens_the_circuit() {
     let (circuit, clock) = rig(no_rules);
     for _ in 0..100 {
         fail(&circuit, 100);

@@ -107,7 +107,7 @@ fn payments(settings: &Settings) -> Config {
 }
 
 #[test]
-fn each_key_is_the_method_of_the_builder_wherever_it_stands() {
+fn each_key_is_the_builder_method_in_every_table() {
     for (key, value, json, change) in KEYS {
         let capitals = key.to_uppercase();
         let empty = || toml("[circuits.payments]");
@@ -195,7 +195,7 @@ fn the_documented_sample_holds_every_key() {
 }
 
 #[test]
-fn a_builder_takes_what_a_file_cannot_say() {
+fn a_builder_takes_settings_that_a_file_cannot_express() {
     let clock = MockClock::new();
     let settings = toml("[circuits.payments]\nconsecutive_failures = 1\nopen_for = '1 h'");
     let circuit = Circuit::new(settings.circuit_builder("payments").clock(clock.clone()).build().unwrap());

@@ -112,7 +112,7 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_120_requests_over_three_endpoints_a_dead_one_fails_five_where_it_pends_and_two_thirds_where_it_rejects() {
+async fn a_dead_endpoint_fails_five_calls_when_pending_and_most_when_rejecting() {
     for when_open in [WhenOpen::Pend, WhenOpen::Reject] {
         let [(dead, kill), (second, _), (third, _)] = endpoints();
         let mut service = balance(&[&dead, &second, &third], when_open);
@@ -170,7 +170,7 @@ async fn an_endpoint_that_is_removed_and_added_back_is_still_open() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_that_is_added_while_every_other_pends_takes_the_waiting_call() {
+async fn an_added_endpoint_takes_the_call_that_waits_for_pending_endpoints() {
     let [(open, _), (added, _)] = endpoints();
     trip(&open.circuit);
     let (change, mut changes) = mpsc::unbounded_channel();
@@ -185,7 +185,7 @@ async fn an_endpoint_that_is_added_while_every_other_pends_takes_the_waiting_cal
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dead_endpoint_costs_its_trip_and_a_probe_a_minute_and_comes_back() {
+async fn a_dead_endpoint_costs_its_trip_and_one_probe_a_minute() {
     let [(dying, kill), (second, _), (third, _)] = endpoints();
     let mut service = balance(&[&dying, &second, &third], WhenOpen::Pend);
     assert_eq!(failed(&mut service, 120, 3).await, 0);

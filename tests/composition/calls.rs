@@ -16,7 +16,7 @@ fn now<T>(call: impl Future<Output = T>) -> T {
 }
 
 #[test]
-fn it_gives_what_the_future_gives_and_counts_it() {
+fn a_call_returns_the_result_of_its_future_and_counts_the_outcome() {
     let circuit = circuit(&MockClock::new());
     assert_eq!(now(circuit.call(obey(Ask::Succeed))).unwrap(), "done");
     let error = now(circuit.call(obey(Ask::Fail))).unwrap_err();
@@ -28,7 +28,7 @@ fn it_gives_what_the_future_gives_and_counts_it() {
 }
 
 #[test]
-fn open_it_rejects_and_never_polls_the_future() {
+fn an_open_circuit_rejects_without_polling_the_future() {
     let circuit = circuit(&MockClock::new());
     trip(&circuit);
     let never = poll_fn(|_| -> Poll<Result<(), io::Error>> { unreachable!("it must not run") });
@@ -37,7 +37,7 @@ fn open_it_rejects_and_never_polls_the_future() {
 }
 
 #[test]
-fn permission_is_asked_at_the_first_poll() {
+fn a_permit_is_acquired_at_the_first_poll() {
     let circuit = circuit(&MockClock::new());
     let call = circuit.call(ready(Ok::<_, io::Error>(())));
     trip(&circuit);
@@ -45,7 +45,7 @@ fn permission_is_asked_at_the_first_poll() {
 }
 
 #[test]
-fn dropped_before_its_first_poll_nothing_has_happened() {
+fn a_call_dropped_before_its_first_poll_has_no_effect() {
     let clock = MockClock::new();
     let circuit = circuit(&clock);
     trip(&circuit);
@@ -56,7 +56,7 @@ fn dropped_before_its_first_poll_nothing_has_happened() {
 }
 
 #[test]
-fn dropped_early_it_is_neutral_and_late_a_timeout() {
+fn a_call_dropped_early_is_neutral_and_late_a_timeout() {
     let clock = MockClock::new();
     let circuit = circuit(&clock);
     for (after, totals) in [(Duration::from_millis(999), (1, 0)), (Duration::from_secs(1), (1, 1))] {
@@ -103,7 +103,7 @@ async fn a_timeout_inside_weighs_half() {
 }
 
 #[test]
-fn it_asks_nothing_of_the_future_but_an_error_that_borrows_nothing() {
+fn a_call_requires_only_an_error_type_that_borrows_nothing() {
     let circuit = circuit(&MockClock::new());
     // Borrowing, neither `Send` nor `Unpin`, with errors that are no errors of std.
     let text = String::from("borrowed");

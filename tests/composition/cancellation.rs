@@ -74,7 +74,7 @@ fn a_call_dropped_late_weighs_as_much_as_a_timeout() {
 }
 
 #[test]
-fn the_wait_counts_from_the_first_time_that_the_call_had_to_wait() {
+fn the_wait_of_a_call_counts_from_its_first_pending_poll() {
     let clock = MockClock::new();
     let circuit = circuit(&clock);
     let mut service = service(&circuit);
@@ -110,7 +110,7 @@ fn a_late_drop_is_neutral_where_cancellation_never_counts() {
 }
 
 #[test]
-fn a_call_that_has_ended_is_not_counted_again_when_it_is_dropped() {
+fn an_ended_call_is_not_counted_again_by_its_drop() {
     let circuit = circuit(&MockClock::new());
     let mut service = service(&circuit);
     assert!(poll_ready(&mut service).is_ready());
@@ -122,7 +122,7 @@ fn a_call_that_has_ended_is_not_counted_again_when_it_is_dropped() {
 }
 
 #[test]
-fn the_inner_future_is_dropped_before_the_call_is_told_to_be_over() {
+fn the_inner_future_is_dropped_before_the_cancelled_call_is_recorded() {
     /// Tells, when it is dropped, how many calls are over.
     struct Watching(Circuit, mpsc::Sender<u64>);
 
@@ -180,7 +180,7 @@ fn a_probe_dropped_late_reopens() {
 }
 
 #[test]
-fn probes_dropped_again_and_again_do_not_leave_it_half_open() {
+fn repeatedly_dropped_probes_do_not_keep_the_circuit_half_open() {
     let clock = MockClock::new();
     let circuit = circuit(&clock);
     let mut service = service(&circuit);

@@ -32,7 +32,7 @@ fn a_closure_over_the_result_needs_no_turbofish() {
 }
 
 #[test]
-fn a_closure_may_leave_out_the_type_it_does_not_look_at() {
+fn a_closure_may_leave_out_an_unused_type() {
     let circuit = circuit(&MockClock::new());
     let layer = CircuitBreakerLayer::new(&circuit)
         .classify(|result: Result<&&str, &_>| result.map_or(Outcome::Ignored, |_| Outcome::Success));
@@ -60,7 +60,7 @@ fn a_closure_over_the_error_takes_every_response_for_a_success() {
 }
 
 #[test]
-fn a_closure_over_the_response_is_for_services_whose_failures_are_answers() {
+fn a_closure_over_the_response_judges_failures_that_are_answers() {
     let circuit = circuit(&MockClock::new());
     let layer = CircuitBreakerLayer::new(&circuit)
         .classify_response(|status: &u16| if *status >= 500 { Outcome::failure() } else { Outcome::Success });
@@ -84,7 +84,7 @@ fn a_closure_sees_boxed_errors_below_another_layer() {
 }
 
 #[test]
-fn the_last_classifier_given_is_the_one_that_judges() {
+fn the_last_given_classifier_judges() {
     let circuit = circuit(&MockClock::new());
     let layer = CircuitBreakerLayer::new(&circuit)
         .classify_error(|_: &String| Outcome::Success)
@@ -94,7 +94,7 @@ fn the_last_classifier_given_is_the_one_that_judges() {
 }
 
 #[test]
-fn finish_gets_what_start_remembered_of_the_request_and_the_time_the_call_took() {
+fn finish_gets_the_value_of_start_and_the_duration_of_the_call() {
     let clock = MockClock::new();
     let circuit = circuit(&clock);
     let (mut service, told) = watched::<true>(&circuit);
@@ -107,7 +107,7 @@ fn finish_gets_what_start_remembered_of_the_request_and_the_time_the_call_took()
 }
 
 #[test]
-fn the_time_is_zero_for_a_classifier_that_does_not_need_it() {
+fn a_classifier_that_needs_no_time_gets_zero() {
     let clock = MockClock::new();
     let circuit = circuit(&clock);
     let (mut service, told) = watched::<false>(&circuit);

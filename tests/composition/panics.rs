@@ -34,7 +34,7 @@ fn a_call_that_panics_is_a_hard_failure() {
 }
 
 #[test]
-fn a_call_that_panics_before_it_gives_a_future_is_a_hard_failure() {
+fn a_panic_before_the_call_gives_a_future_is_a_hard_failure() {
     let circuit = circuit(&MockClock::new());
     // Not an async block: it panics in `call`.
     let mut service = CircuitBreakerLayer::new(&circuit).layer(service_fn(|ask: Ask| {
@@ -47,7 +47,7 @@ fn a_call_that_panics_before_it_gives_a_future_is_a_hard_failure() {
 }
 
 #[test]
-fn a_call_that_panics_after_it_had_to_wait_is_a_hard_failure() {
+fn a_call_that_panics_after_a_pending_poll_is_a_hard_failure() {
     let circuit = circuit(&MockClock::new());
     let mut polls = 0;
     let call = circuit.call(poll_fn(|_| {
@@ -63,7 +63,7 @@ fn a_call_that_panics_after_it_had_to_wait_is_a_hard_failure() {
 }
 
 #[test]
-fn a_panic_is_told_when_the_future_is_dropped_however_it_was_caught() {
+fn a_caught_panic_is_recorded_when_the_future_is_dropped() {
     let circuit = circuit(&MockClock::new());
     let mut service = CircuitBreakerLayer::new(&circuit).layer(Strict::default());
     assert!(poll_ready(&mut service).is_ready());
@@ -109,7 +109,7 @@ fn a_probe_that_panics_reopens() {
 }
 
 #[test]
-fn a_panic_of_the_caller_does_not_blame_the_calls_it_had_under_way() {
+fn a_panic_of_the_caller_does_not_blame_its_pending_calls() {
     let circuit = circuit(&MockClock::new());
     let mut service = CircuitBreakerLayer::new(&circuit).layer(Strict::default());
     catch_unwind(AssertUnwindSafe(|| {
@@ -127,7 +127,7 @@ fn a_panic_of_the_caller_does_not_blame_the_calls_it_had_under_way() {
 }
 
 #[test]
-fn of_calls_polled_together_only_the_one_that_panics_is_blamed() {
+fn of_calls_polled_together_only_the_panicking_call_is_blamed() {
     let circuit = circuit(&MockClock::new());
     let service = CircuitBreakerLayer::new(&circuit).layer(Strict::default());
     let together = join_all([Ask::Hang, Ask::Panic, Ask::Hang].map(|ask| service.clone().oneshot(ask)));
@@ -136,7 +136,7 @@ fn of_calls_polled_together_only_the_one_that_panics_is_blamed() {
 }
 
 #[test]
-fn a_call_inside_another_that_panics_is_not_blamed_for_it() {
+fn a_call_waiting_inside_a_panicking_call_is_not_blamed() {
     let clock = MockClock::new();
     let (outside, inside) = (circuit(&clock), circuit(&clock));
     let inner = CircuitBreakerLayer::new(&inside).layer(Strict::default());
@@ -152,7 +152,7 @@ fn a_call_inside_another_that_panics_is_not_blamed_for_it() {
 }
 
 #[test]
-fn a_service_that_catches_its_own_panics_is_judged_by_what_it_makes_of_them() {
+fn a_service_that_catches_its_panics_is_judged_by_its_errors() {
     let circuit = circuit(&MockClock::new());
     let catching = service_fn(|ask: Ask| async move {
         let caught = AssertUnwindSafe(obey(ask)).catch_unwind().await;

@@ -31,7 +31,7 @@ fn is_ready(service: &mut Spawn<CircuitBreaker<Strict>>) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_pending_while_open_and_leaves_the_inner_service_alone() {
+async fn an_open_breaker_is_pending_and_leaves_the_inner_service_alone() {
     let circuit = circuit(&TokioClock::new());
     let mut service = spawned(&circuit);
     assert!(is_ready(&mut service), "closed, it is as ready as the inner service");
@@ -43,7 +43,7 @@ async fn it_is_pending_while_open_and_leaves_the_inner_service_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_pending_while_forced_open_and_woken_by_the_reset() {
+async fn a_service_forced_open_is_pending_and_woken_by_the_reset() {
     let circuit = circuit(&TokioClock::new());
     let mut service = spawned(&circuit);
     circuit.trip(&operator(), None);
@@ -56,7 +56,7 @@ async fn it_is_pending_while_forced_open_and_woken_by_the_reset() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_of_a_hold_wakes_it() {
+async fn the_end_of_a_hold_wakes_a_pending_service() {
     let circuit = circuit(&TokioClock::new());
     let mut service = spawned(&circuit);
     circuit.trip(&operator(), Some(10 * MINUTE));
@@ -67,7 +67,7 @@ async fn the_end_of_a_hold_wakes_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_transition_wakes_it_to_look_again() {
+async fn every_transition_wakes_a_pending_service() {
     let circuit = circuit(&TokioClock::new());
     let mut service = spawned(&circuit);
     trip(&circuit);
@@ -81,7 +81,7 @@ async fn every_transition_wakes_it_to_look_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_deadline_wakes_it() {
+async fn the_deadline_wakes_a_pending_service() {
     let circuit = circuit(&TokioClock::new());
     let mut service = spawned(&circuit);
     trip(&circuit);
@@ -96,7 +96,7 @@ async fn the_deadline_wakes_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_pending_while_the_probes_are_taken_and_woken_when_one_ends() {
+async fn the_end_of_a_probe_wakes_a_service_that_waits_for_slots() {
     let clock = TokioClock::new();
     let circuit = Circuit::new(settings(&clock).probes(2).build().unwrap());
     let mut service = spawned(&circuit);
@@ -117,7 +117,7 @@ async fn it_is_pending_while_the_probes_are_taken_and_woken_when_one_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_probe_deadline_wakes_it_when_a_probe_hangs() {
+async fn the_probe_deadline_wakes_a_service_when_a_probe_hangs() {
     let circuit = circuit(&TokioClock::new());
     let mut service = spawned(&circuit);
     trip(&circuit);
@@ -131,7 +131,7 @@ async fn the_probe_deadline_wakes_it_when_a_probe_hangs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_that_wait_for_the_deadline_one_probes_and_the_other_waits_for_its_end() {
+async fn one_of_two_waiting_services_probes_and_the_other_waits_on() {
     let circuit = circuit(&TokioClock::new());
     let (mut first, mut second) = (spawned(&circuit), spawned(&circuit));
     trip(&circuit);
@@ -158,7 +158,7 @@ async fn a_trip_between_readiness_and_call_rejects() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_polled_twice_in_a_wait_of_a_minute() {
+async fn a_service_that_waits_a_minute_is_polled_twice() {
     let clock = TokioClock::new();
     let circuit = circuit(&clock);
     let mut service = CountedPolls { inner: pending(&circuit), polls: Count::default() };
@@ -188,7 +188,7 @@ async fn a_reset_ends_the_wait_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn its_clones_wait_each_for_itself() {
+async fn each_clone_of_a_pending_service_waits_independently() {
     let circuit = circuit(&TokioClock::new());
     trip(&circuit);
     let mut first = spawned(&circuit);

@@ -72,7 +72,7 @@ async fn a_router_with_state_and_layers_at_every_place_shares_the_circuit() {
 }
 
 #[tokio::test]
-async fn boxed_errors_fit_a_router_below_a_layer_that_handles_them() {
+async fn boxed_errors_fit_a_router_below_a_handle_error_layer() {
     let circuit = circuit(&MockClock::new());
     let app = Router::new().route("/", get(|| async { "done" })).layer(
         ServiceBuilder::new()

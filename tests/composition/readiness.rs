@@ -83,7 +83,7 @@ fn readiness_outlives_a_trip_and_is_spent_by_the_next_admitted_call() {
 }
 
 #[test]
-fn a_call_readied_while_open_is_rejected_as_tripped_even_past_the_deadline() {
+fn a_call_readied_while_open_is_rejected_past_the_deadline_too() {
     let clock = MockClock::new();
     let circuit = circuit(&clock);
     let (mut service, inner) = strict(&circuit);
@@ -98,7 +98,7 @@ fn a_call_readied_while_open_is_rejected_as_tripped_even_past_the_deadline() {
 }
 
 #[test]
-fn while_rejecting_it_is_ready_without_polling_the_inner_service() {
+fn a_rejecting_service_is_ready_without_polling_the_inner_service() {
     let clock = MockClock::new();
     let circuit = circuit(&clock);
     let (mut service, inner) = strict(&circuit);
@@ -132,7 +132,7 @@ fn a_service_made_ready_and_never_called_takes_no_probe() {
 }
 
 #[test]
-fn it_waits_for_the_inner_service_and_records_nothing_meanwhile() {
+fn readiness_waits_for_the_inner_service_and_records_nothing() {
     let circuit = circuit(&MockClock::new());
     let (mut service, mut handle) = mock::spawn_layer::<(), (), _>(CircuitBreakerLayer::new(&circuit));
     handle.allow(0);
@@ -144,7 +144,7 @@ fn it_waits_for_the_inner_service_and_records_nothing_meanwhile() {
 }
 
 #[test]
-fn an_inner_readiness_error_is_recorded_once_in_the_window_of_a_closed_circuit() {
+fn a_readiness_error_is_recorded_once_while_the_circuit_is_closed() {
     let circuit = circuit(&MockClock::new());
     let (mut service, mut handle) = mock::spawn_layer::<(), (), _>(CircuitBreakerLayer::new(&circuit));
     handle.send_error("no connection");

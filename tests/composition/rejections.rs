@@ -19,7 +19,7 @@ use crate::parts::{
 };
 
 #[test]
-fn a_rejection_is_found_wherever_it_is_wrapped() {
+fn a_rejection_is_found_inside_every_wrapper() {
     let rejected = || some_rejection();
     let typed = || Error::<io::Error>::Rejected(rejected());
     let found: [BoxError; 8] = [
@@ -86,7 +86,7 @@ fn an_inner_error_is_the_source_of_the_typed_error() {
 }
 
 #[test]
-fn a_rejection_is_the_source_of_the_typed_error_and_says_the_same() {
+fn a_rejection_is_the_source_and_the_text_of_the_typed_error() {
     let error = Error::<io::Error>::Rejected(some_rejection());
     assert!(error.source().unwrap().is::<Rejected>());
     assert_eq!(error.to_string(), error.source().unwrap().to_string());
@@ -105,7 +105,7 @@ fn a_response_answers_for_the_service_and_leaves_its_errors_alone() {
 }
 
 #[test]
-fn a_rejection_of_one_s_own_gets_the_request_back_unused() {
+fn a_custom_rejection_gets_the_request_back_unused() {
     /// Gives the request back to the caller.
     #[derive(Clone)]
     struct HandBack;
@@ -130,7 +130,7 @@ fn a_rejection_of_one_s_own_gets_the_request_back_unused() {
 }
 
 #[test]
-fn a_rejection_says_which_circuit_and_why_and_until_when() {
+fn a_rejection_names_the_circuit_the_reason_and_the_wait() {
     let clock = MockClock::new();
     let circuit = circuit(&clock);
     let mut service = CircuitBreakerLayer::new(&circuit).layer(service_fn(obey));
@@ -164,7 +164,7 @@ fn a_rejection_says_which_circuit_and_why_and_until_when() {
 }
 
 #[test]
-fn rejections_through_a_service_are_told_in_summaries() {
+fn rejections_through_a_service_are_reported_in_summaries() {
     #[derive(Debug)]
     struct Summaries(mpsc::Sender<u64>);
 
@@ -191,7 +191,7 @@ fn rejections_through_a_service_are_told_in_summaries() {
 }
 
 #[test]
-fn the_wait_of_a_rejection_counts_from_when_the_service_was_polled_ready() {
+fn the_wait_of_a_rejection_counts_from_the_readiness_poll() {
     let clock = MockClock::new();
     let circuit = circuit(&clock);
     let mut service = CircuitBreakerLayer::new(&circuit).typed_errors().layer(service_fn(obey));
@@ -215,7 +215,7 @@ fn the_wait_of_a_rejection_counts_from_when_the_service_was_polled_ready() {
 }
 
 #[test]
-fn half_open_without_an_opening_a_rejection_still_says_that_the_probes_are_taken() {
+fn a_half_open_rejection_without_an_opening_names_the_taken_probes() {
     let circuit = circuit(&MockClock::new());
     circuit.reset(&operator(), To::HalfOpen);
     let _probe = take_probe(&circuit);
@@ -233,7 +233,7 @@ fn a_rejection_outlives_the_service_and_the_circuit_s_handles() {
 }
 
 #[test]
-fn a_rejection_whose_opening_is_forgotten_says_that_the_circuit_is_open() {
+fn a_rejection_of_a_forgotten_opening_still_says_open() {
     let circuit = circuit(&MockClock::new());
     trip(&circuit);
     let rejected = circuit.try_acquire().unwrap_err();
@@ -247,7 +247,7 @@ fn a_rejection_whose_opening_is_forgotten_says_that_the_circuit_is_open() {
 }
 
 #[test]
-fn a_call_that_was_not_polled_ready_is_told_so_and_is_no_evidence() {
+fn a_rejected_call_without_readiness_names_the_cause_and_is_no_evidence() {
     let circuit = circuit(&MockClock::new());
     let mut service = CircuitBreakerLayer::new(&circuit).layer(service_fn(obey));
     let rejected = rejection(service.call(Ask::Succeed).now_or_never());

@@ -15,7 +15,7 @@ use tower_circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, Error};
 use crate::parts::{Ask, HARD, SUCCESS, Strict, ask, circuit, obey, poll, rejection, trip, until_open};
 
 #[test]
-fn boxed_services_hold_it() {
+fn boxed_services_accept_the_breaker() {
     let circuit = circuit(&MockClock::new());
     let layer = CircuitBreakerLayer::new(&circuit);
     let mut once: BoxService<Ask, &str, BoxError> = layer.layer(service_fn(obey)).boxed();
@@ -34,7 +34,7 @@ fn boxed_services_hold_it() {
 }
 
 #[test]
-fn services_that_stay_on_their_thread_and_borrow_are_as_good_as_any() {
+fn services_that_borrow_and_stay_on_one_thread_are_accepted() {
     let circuit = circuit(&MockClock::new());
     let (calls, name) = (Rc::new(Cell::new(0)), String::from("borrowed"));
     let name = name.as_str();
@@ -54,7 +54,7 @@ fn services_that_stay_on_their_thread_and_borrow_are_as_good_as_any() {
 }
 
 #[test]
-fn a_service_that_is_not_clone_and_whose_error_is_nothing_needs_typed_errors() {
+fn a_service_without_clone_whose_error_is_unit_needs_typed_errors() {
     /// Not `Clone`, with an error that is nothing.
     struct Once;
 
@@ -81,7 +81,7 @@ fn a_service_that_is_not_clone_and_whose_error_is_nothing_needs_typed_errors() {
 }
 
 #[test]
-fn a_service_behind_it_can_be_named_reached_and_taken_out() {
+fn the_inner_service_can_be_named_reached_and_taken_out() {
     struct Client {
         http: CircuitBreaker<Strict>,
     }

@@ -154,7 +154,7 @@ fn a_shed_call_is_no_failure_and_no_call() {
 }
 
 #[test]
-fn a_rejection_says_what_was_shed_and_why() {
+fn a_shed_rejection_has_the_operation_and_the_reason() {
     let clock = MockClock::new();
     let circuit = circuit(&clock);
     let load = Load::of(0.912);
@@ -246,7 +246,7 @@ fn a_reset_is_no_end_of_shedding() {
 }
 
 #[test]
-fn what_cannot_work_is_refused_by_name() {
+fn limits_that_cannot_work_are_refused_by_name() {
     let circuit = circuit(&MockClock::new());
     let fault = |above: f64, below: Option<f64>| {
         let builder = builder(&circuit, || 0.0).above(above);
@@ -267,7 +267,7 @@ fn what_cannot_work_is_refused_by_name() {
 }
 
 #[test]
-fn answers_and_typed_errors_are_as_those_of_the_breaker() {
+fn shedding_answers_and_errors_match_the_breaker() {
     let circuit = circuit(&MockClock::new());
     let heavy = ("report", 500);
     let typed = builder(&circuit, || 0.9).typed_errors().build().unwrap().layer(service_fn(work));

@@ -92,7 +92,7 @@ async fn a_buffer_outside_lives_on_through_an_outage() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_buffer_inside_is_judged_by_what_it_passes_on() {
+async fn a_buffer_inside_is_judged_by_the_error_inside_its_box() {
     let circuit = circuit(&TokioClock::new());
     let mut service = ServiceBuilder::new()
         .layer(CircuitBreakerLayer::new(&circuit))
@@ -129,7 +129,7 @@ async fn a_load_shed_outside_makes_a_pending_breaker_fail_fast() {
 }
 
 #[test]
-fn a_concurrency_limit_outside_gives_its_room_back_when_a_call_is_rejected() {
+fn a_concurrency_limit_outside_frees_its_room_after_a_rejection() {
     let circuit = circuit(&MockClock::new());
     let mut service = ServiceBuilder::new()
         .layer(ConcurrencyLimitLayer::new(1))
@@ -142,7 +142,7 @@ fn a_concurrency_limit_outside_gives_its_room_back_when_a_call_is_rejected() {
 }
 
 #[test]
-fn a_concurrency_limit_inside_is_held_by_a_ready_service_whose_call_was_rejected() {
+fn a_concurrency_limit_inside_is_held_by_a_rejected_ready_service() {
     let clock = MockClock::new();
     let circuit = circuit(&clock);
     let mut kept = ServiceBuilder::new()
@@ -161,7 +161,7 @@ fn a_concurrency_limit_inside_is_held_by_a_ready_service_whose_call_was_rejected
 }
 
 #[test]
-fn what_a_filter_outside_refuses_never_reaches_the_breaker() {
+fn requests_refused_by_a_filter_outside_never_reach_the_breaker() {
     let circuit = circuit(&MockClock::new());
     let refuse = |request: Ask| if request == Ask::Fail { Err("refused") } else { Ok(request) };
     let mut service = ServiceBuilder::new()
@@ -214,7 +214,7 @@ async fn a_hedge_outside_leaves_no_mark_with_the_call_that_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn typed_errors_fit_below_what_boxes_errors_if_the_service_s_error_is_an_error() {
+async fn typed_errors_fit_below_boxing_layers_if_the_error_implements_error() {
     let circuit = circuit(&TokioClock::new());
     trip(&circuit);
     let layer = || CircuitBreakerLayer::new(&circuit).typed_errors();

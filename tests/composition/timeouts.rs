@@ -42,7 +42,7 @@ async fn towers_timeout_inside_the_breaker_weighs_half() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_boxed_error_is_judged_by_whatever_it_wraps() {
+async fn a_boxed_error_is_judged_by_any_wrapped_error() {
     let rejected = || some_rejection();
     let timed_out = || io::Error::from(io::ErrorKind::TimedOut);
     let cases: Vec<(BoxError, Outcome)> = vec![
@@ -74,7 +74,7 @@ async fn a_boxed_error_is_judged_by_whatever_it_wraps() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_typed_error_of_std_tower_or_tokio_is_judged_without_a_box() {
+async fn typed_errors_of_std_tower_and_tokio_are_judged_without_a_box() {
     assert_eq!(judged(io::Error::from(io::ErrorKind::TimedOut)), TIMEOUT);
     assert_eq!(judged(io::Error::other(Elapsed::new())), TIMEOUT);
     assert_eq!(judged(io::Error::from(io::ErrorKind::ConnectionReset)), HARD);
@@ -90,7 +90,7 @@ async fn a_typed_error_of_std_tower_or_tokio_is_judged_without_a_box() {
 }
 
 #[test]
-fn an_error_type_that_nobody_knows_is_a_hard_failure_until_it_is_looked_into() {
+fn an_unknown_error_type_is_a_hard_failure_without_a_classifier() {
     let timed_out = || Wrapped(io::Error::from(io::ErrorKind::TimedOut).into());
     assert_eq!(judged(timed_out()), HARD);
     assert_eq!(judged(()), HARD);
@@ -104,7 +104,7 @@ fn an_error_type_that_nobody_knows_is_a_hard_failure_until_it_is_looked_into() {
 }
 
 #[test]
-fn what_the_breaker_inside_rejects_is_nothing_to_the_one_outside() {
+fn rejections_of_the_inner_breaker_are_ignored_by_the_outer_breaker() {
     let clock = MockClock::new();
     let (outside, inside) = (circuit(&clock), circuit(&clock));
     trip(&inside);
@@ -124,7 +124,7 @@ fn what_the_breaker_inside_rejects_is_nothing_to_the_one_outside() {
 }
 
 #[test]
-fn what_a_load_shed_inside_refuses_is_nothing_to_the_breaker() {
+fn refusals_of_a_load_shed_inside_are_ignored_by_the_breaker() {
     let circuit = circuit(&MockClock::new());
     let mut service = ServiceBuilder::new()
         .layer(CircuitBreakerLayer::new(&circuit))

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::{HEIGHTS, rust_files};
 
 #[test]
-fn the_map_of_requirements_names_what_exists() {
+fn the_map_of_requirements_names_only_existing_items() {
     let sources = Sources::read();
     let map = sources.text("docs/requirements.md");
     let mut faults = Vec::new();

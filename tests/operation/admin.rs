@@ -14,7 +14,7 @@ use tower_circuit_breaker::{By, Registry};
 use rig::{Served, app, authorized, circuit, fail};
 
 #[tokio::test]
-async fn the_list_shows_every_circuit_with_its_state_rates_thresholds_and_last_reason() {
+async fn the_list_shows_state_rates_thresholds_and_last_reason_of_every_circuit() {
     let registry = Registry::new();
     circuit(&registry, "orders");
     fail(&circuit(&registry, "payments"));
@@ -39,7 +39,7 @@ async fn the_list_shows_every_circuit_with_its_state_rates_thresholds_and_last_r
 }
 
 #[tokio::test]
-async fn one_circuit_shows_its_settings_and_its_transitions_newest_first_with_what_decided() {
+async fn a_circuit_shows_its_settings_and_its_transitions_with_their_numbers() {
     let registry = Registry::new();
     let payments = circuit(&registry, "payments");
     fail(&payments);
@@ -59,7 +59,7 @@ async fn one_circuit_shows_its_settings_and_its_transitions_newest_first_with_wh
 }
 
 #[tokio::test]
-async fn the_audit_can_be_asked_by_service_user_time_and_number() {
+async fn the_audit_can_be_queried_by_service_user_time_and_number() {
     let registry = Registry::new();
     fail(&circuit(&registry, "orders"));
     let payments = circuit(&registry, "payments");
@@ -86,7 +86,7 @@ async fn the_audit_can_be_asked_by_service_user_time_and_number() {
 }
 
 #[tokio::test]
-async fn heads_are_answered_without_a_body_and_wrong_methods_with_those_that_are_allowed() {
+async fn heads_have_no_body_and_wrong_methods_get_the_allowed_methods() {
     let registry = Registry::new();
     let served = Served::start(app(authorized(&registry))).await;
     for path in ["", "/api/circuits", "/api/events"] {
@@ -111,7 +111,7 @@ async fn heads_are_answered_without_a_body_and_wrong_methods_with_those_that_are
 }
 
 #[tokio::test]
-async fn nested_as_a_service_the_page_is_at_its_path_with_and_without_a_slash() {
+async fn the_nested_page_is_served_with_and_without_a_final_slash() {
     let registry = Registry::new();
     let app = axum::Router::new().nest_service("/circuits", authorized(&registry).build::<()>());
     let served = Served::start(app).await;

@@ -33,7 +33,7 @@ fn promtool(arguments: &[&str], input: &str) -> (bool, String) {
 }
 
 #[test]
-fn the_rules_are_rules_and_fire_when_they_should() {
+fn the_alert_rules_are_valid_and_fire_as_tested() {
     let (rules, tests) = (deployed("prometheus/rules.yml"), deployed("prometheus/tests.yml"));
     for arguments in [["check", "rules", rules.to_str().unwrap()], ["test", "rules", tests.to_str().unwrap()]] {
         let (passed, said) = promtool(&arguments, "");
@@ -64,7 +64,7 @@ async fn promtool_finds_nothing_wrong_with_the_names_of_metrics() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_query_of_the_dashboard_and_the_rules_finds_something_in_a_real_prometheus() {
+async fn every_query_of_the_dashboard_and_the_rules_finds_series_in_prometheus() {
     let exporter = Exporter::start().await;
     let prometheus = Prometheus::start(exporter.address(), &deployed("prometheus/rules.yml")).await;
     // Rates need two scrapes with something new between them.

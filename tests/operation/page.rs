@@ -72,7 +72,7 @@ fn every_state() -> Registry {
 }
 
 #[tokio::test]
-async fn the_page_shows_every_circuit_in_words_and_shape_with_rates_probes_and_reasons() {
+async fn the_page_shows_state_rates_probes_and_reasons_of_every_circuit() {
     let registry = every_state();
     let (_served, browser) = let_in(&registry, WIDE).await;
     for (name, texts) in [
@@ -191,7 +191,7 @@ async fn an_operator_disables_and_resumes_and_may_change_their_mind() {
 }
 
 #[tokio::test]
-async fn a_wrong_or_missing_token_is_refused_and_the_right_one_outlives_a_reload() {
+async fn a_wrong_token_is_refused_and_the_right_token_outlives_a_reload() {
     let registry = Registry::new();
     circuit(&registry, "payments");
     let (_served, browser) = page_of(&registry, WIDE).await;
@@ -234,7 +234,7 @@ async fn html_in_names_and_reasons_is_shown_as_text() {
 }
 
 #[tokio::test]
-async fn the_page_says_when_the_server_is_gone_and_comes_back_with_it() {
+async fn the_page_says_when_the_server_is_gone_and_reconnects() {
     let registry = Registry::new();
     let payments = circuit(&registry, "payments");
     let (served, browser) = let_in(&registry, WIDE).await;
@@ -254,7 +254,7 @@ async fn the_page_says_when_the_server_is_gone_and_comes_back_with_it() {
 }
 
 #[tokio::test]
-async fn where_nobody_may_act_there_are_no_buttons_and_one_viewer_too_many_looks_every_5_seconds() {
+async fn a_read_only_page_has_no_buttons_and_polls_without_events() {
     let registry = Registry::new();
     let payments = circuit(&registry, "payments");
     let router = tower_circuit_breaker::admin::router(&registry).read_only_without_auth().event_clients(0);
@@ -293,7 +293,7 @@ async fn nothing_overflows_on_a_phone() {
 }
 
 #[tokio::test]
-async fn every_field_has_a_label_and_what_changes_is_announced() {
+async fn every_field_has_a_label_and_changes_are_announced() {
     let registry = every_state();
     let (_served, browser) = let_in(&registry, WIDE).await;
     let unnamed = browser

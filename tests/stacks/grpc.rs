@@ -63,7 +63,7 @@ fn each_status_means_the_same_in_headers_and_in_trailers() {
 }
 
 #[test]
-fn a_status_means_what_the_classifier_was_told() {
+fn the_classifier_can_change_the_meaning_of_a_status() {
     let half = Outcome::from(Failure::new(Weight::TIMEOUT).with_kind(FailureKind::Named("quota")));
     let classifier = GrpcClassifier::new()
         .status(GrpcCode::ResourceExhausted, half)
@@ -88,7 +88,7 @@ fn a_code_of_tonic_is_the_code_of_the_same_number() {
 }
 
 #[test]
-fn a_head_with_a_status_decides_and_one_without_waits_for_the_trailers() {
+fn a_head_with_a_status_decides_at_once_else_the_trailers_decide() {
     let classifier = GrpcClassifier::new();
     let status = head(200, &[GRPC, ("grpc-status", "14")]);
     assert_eq!(at_head(&classifier, &status), Some(finish(&classifier, &status)), "trailers-only");
@@ -145,7 +145,7 @@ fn a_web_page_in_answer_to_grpc_is_unknown() {
 }
 
 #[test]
-fn an_answer_of_grpc_web_that_was_translated_inside_has_its_status_in_the_trailers() {
+fn a_translated_answer_of_grpc_web_has_its_status_in_the_trailers() {
     // tonic-web's client makes trailers of the end of the body, and leaves the head as it came.
     for content_type in ["application/grpc-web", "application/grpc-web+proto", "Application/grpc-web-text; charset=x"] {
         let response = head(200, &[("content-type", content_type)]);
@@ -230,7 +230,7 @@ const ZERO: Duration = Duration::ZERO;
 
 proptest::proptest! {
     #[test]
-    fn whatever_a_server_sends_beside_a_status_is_no_panic(
+    fn any_details_beside_a_status_cause_no_panic(
         details in proptest::collection::vec(proptest::num::u8::ANY, 0..40),
         seconds in proptest::num::i64::ANY,
         nanos in proptest::num::i32::ANY,

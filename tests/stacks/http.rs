@@ -46,7 +46,7 @@ fn server_errors_weigh_one_and_timeouts_half() {
 }
 
 #[test]
-fn a_status_means_what_was_said_of_it_last() {
+fn the_last_setting_for_a_status_counts() {
     let classifier = HttpClassifier::default()
         .status(StatusCode::TOO_MANY_REQUESTS, Outcome::Ignored)
         .status(StatusCode::NOT_FOUND, Outcome::timeout())
@@ -84,7 +84,7 @@ fn only_a_failure_takes_the_retry_after() {
 }
 
 #[test]
-fn a_retry_after_is_a_floor_of_the_open_duration_and_five_minutes_at_most() {
+fn a_retry_after_extends_the_open_duration_to_at_most_five_minutes() {
     for (value, expected) in [("2", 5), ("40", 40), ("99999999999999999999", 300), ("-40", 5), ("in a while", 5)] {
         let circuit = circuit(&MockClock::new());
         for _ in 0..5 {
@@ -142,7 +142,7 @@ fn at_the_headers_every_response_is_decided() {
 }
 
 #[test]
-fn until_the_end_of_the_body_only_what_is_well_so_far_waits() {
+fn only_a_successful_head_waits_for_the_end_of_the_body() {
     let classifier = HttpClassifier::new().status(StatusCode::IM_A_TEAPOT, Outcome::Ignored).until_end_of_body();
     for (status, expected) in [
         (200, None),
@@ -158,7 +158,7 @@ fn until_the_end_of_the_body_only_what_is_well_so_far_waits() {
 }
 
 #[test]
-fn an_error_of_the_body_is_hard_and_a_timeout_inside_it_half() {
+fn a_body_error_is_hard_and_a_timeout_inside_weighs_half() {
     let errors = || [io::ErrorKind::ConnectionReset, io::ErrorKind::TimedOut].map(io::Error::from);
     let expected = [Outcome::failure(), Outcome::timeout()];
 

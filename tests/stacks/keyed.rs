@@ -155,7 +155,7 @@ async fn a_call_that_was_not_polled_ready_is_rejected() {
 }
 
 #[test]
-fn the_template_may_say_something_else_for_one_key() {
+fn the_template_may_differ_for_one_key() {
     let registry = Registry::new();
     let by = Keyed::builder(&registry, |name| match name {
         "host:slow" => Config::builder(name).consecutive_failures(1),
@@ -188,7 +188,7 @@ fn two_threads_that_meet_a_new_key_get_the_same_circuit() {
 }
 
 #[test]
-fn threads_that_bring_keys_evict_them_and_use_them_again_never_break_the_cap() {
+fn threads_that_bring_and_evict_keys_never_break_the_cap() {
     let (registry, clock) = (Registry::new(), MockClock::new());
     let by = keyed(&registry, &clock, |builder| builder.max_keys(8));
     thread::scope(|scope| {

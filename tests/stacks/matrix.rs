@@ -70,7 +70,7 @@ const ROWS: &[Row] = &[
 ];
 
 #[tokio::test]
-async fn each_order_of_layers_lets_through_what_it_should_and_recovers() {
+async fn each_order_of_layers_passes_the_expected_requests_and_recovers() {
     for &(name, layers, asked, rejected) in ROWS {
         let (clock, server) = (MockClock::new(), Server::start().await);
         let config = Config::classic("orders").clock(clock.clone());

@@ -23,7 +23,7 @@ use tower_circuit_breaker::retry::{MayBeRejected, RetryPolicy, RetryPolicyBuilde
 use tower_circuit_breaker::{By, Circuit, CircuitBreakerLayer, Config, Error, Failure, Outcome, Rejected, State};
 
 #[tokio::test(start_paused = true)]
-async fn it_backs_off_up_to_a_maximum_and_stops_when_the_breaker_rejects() {
+async fn retries_back_off_to_a_maximum_and_stop_at_the_rejection() {
     let (circuit, server) = (circuit(), Server::down());
     let retries = exact().attempts(99).backoff(MS * 100, MS * 800).build().unwrap();
     let began = now();
@@ -36,7 +36,7 @@ async fn it_backs_off_up_to_a_maximum_and_stops_when_the_breaker_rejects() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_is_called_as_often_as_was_allowed_and_then_its_own_error_comes_through() {
+async fn a_service_is_called_the_allowed_times_and_its_error_is_returned() {
     for attempts in [1, 2, 3, 4] {
         let (circuit, server) = (circuit(), Server::down());
         let retries = exact().attempts(attempts).build().unwrap();
@@ -55,7 +55,7 @@ async fn a_success_on_the_way_is_the_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rejection_is_known_in_boxed_errors_typed_errors_responses_and_where_a_closure_says() {
+async fn a_rejection_is_known_in_errors_responses_and_by_a_closure() {
     let circuit = circuit();
     trip(&circuit);
     let began = now();
@@ -94,7 +94,7 @@ async fn a_rejection_is_known_in_boxed_errors_typed_errors_responses_and_where_a
 }
 
 #[tokio::test]
-async fn a_connector_that_was_rejected_is_known_in_the_client_s_own_error() {
+async fn a_rejected_connector_is_known_in_the_client_s_own_error() {
     let circuit = circuit();
     trip(&circuit);
     let client = reqwest::Client::builder().connector_layer(CircuitBreakerLayer::new(&circuit)).build().unwrap();
@@ -107,7 +107,7 @@ async fn a_connector_that_was_rejected_is_known_in_the_client_s_own_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_failure_asks_for_is_waited_for_up_to_the_maximum() {
+async fn retries_wait_for_a_retry_after_up_to_the_maximum() {
     for (asked, calls, waited) in [(0, 2, 100), (1_000, 2, 1_100), (2_000, 2, 2_100), (2_001, 1, 0)] {
         let server = Server::down();
         let retries = exact()
@@ -121,7 +121,7 @@ async fn what_a_failure_asks_for_is_waited_for_up_to_the_maximum() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_says_nothing_about_the_service_is_not_retried() {
+async fn ignored_errors_are_not_retried() {
     let server = Server::up();
     let counted = server.clone();
     let overloaded = service_fn(move |()| {
@@ -152,7 +152,7 @@ async fn a_request_that_must_not_be_repeated_is_sent_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_policy_of_one_s_own_is_never_asked_about_a_rejection() {
+async fn a_custom_policy_is_never_queried_about_a_rejection() {
     /// Retries whatever it is asked about, and says so.
     #[derive(Clone)]
     struct Blind(mpsc::UnboundedSender<bool>);

@@ -41,7 +41,7 @@ async fn a_unary_call_counts_by_its_status() {
 }
 
 #[tokio::test]
-async fn pushback_and_retry_info_of_a_server_are_a_floor_of_the_open_duration() {
+async fn pushback_and_retry_info_of_a_server_extend_the_open_duration() {
     let server = plain_server().await;
     let (circuit, log) = watched();
     let mut client = Client::new(client_layer(&circuit).layer(server.endpoint().connect_lazy()));
@@ -58,7 +58,7 @@ async fn pushback_and_retry_info_of_a_server_are_a_floor_of_the_open_duration() 
 }
 
 #[tokio::test]
-async fn a_plain_layer_takes_a_stream_that_fails_at_its_end_for_a_success() {
+async fn a_plain_layer_counts_a_stream_with_a_late_failure_as_success() {
     let server = plain_server().await;
     let (circuit, log) = watched();
     let mut client = Client::new(client_layer(&circuit).layer(server.endpoint().connect_lazy()));
@@ -86,7 +86,7 @@ async fn a_refused_connection_is_a_hard_failure() {
 }
 
 #[tokio::test]
-async fn a_server_that_dies_before_it_answers_is_a_hard_failure() {
+async fn a_server_that_dies_before_its_answer_is_a_hard_failure() {
     let inventory = Inventory::default();
     let server = server_of(inventory.clone()).await;
     let (circuit, log) = watched();
@@ -105,7 +105,7 @@ async fn a_server_that_dies_before_it_answers_is_a_hard_failure() {
 }
 
 #[tokio::test]
-async fn a_slow_head_is_a_timeout_by_the_endpoint_and_by_the_layer() {
+async fn a_slow_head_is_a_timeout_of_endpoint_or_layer() {
     let server = plain_server().await;
     let (circuit, log) = watched();
     let endpoint = server.endpoint().timeout(Duration::from_millis(50)).connect_lazy();
@@ -137,7 +137,7 @@ async fn a_rejection_in_the_client_reads_like_one_of_a_server() {
 }
 
 #[tokio::test]
-async fn a_boxed_rejection_is_unknown_to_the_stub_and_found_in_its_sources() {
+async fn a_boxed_rejection_is_unknown_to_the_stub_but_in_its_sources() {
     let server = plain_server().await;
     let (circuit, _) = watched();
     trip(&circuit);

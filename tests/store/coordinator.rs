@@ -17,7 +17,7 @@ use tower_circuit_breaker::{Outcome, State};
 use crate::rig::{Instance, alice, fail, memory, millis, pass, record, secs, state, succeed};
 
 #[tokio::test(start_paused = true)]
-async fn an_open_circuit_is_open_after_a_restart_for_as_long_as_was_left() {
+async fn an_open_circuit_is_open_after_a_restart_for_the_remaining_time() {
     let store = memory();
     let one = Instance::start(&store, "a", Sharing::Advise).await;
     fail(&one.circuit, 5);
@@ -50,7 +50,7 @@ async fn three_failures_a_restart_and_two_more_open_at_five() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_opening_elsewhere_is_advice_by_default_and_an_order_to_who_follows() {
+async fn an_opening_elsewhere_is_advice_by_default_and_binds_followers() {
     for sharing in [Sharing::Advise, Sharing::Follow] {
         let store = memory();
         let a = Instance::start(&store, "a", sharing).await;
@@ -81,7 +81,7 @@ async fn an_opening_elsewhere_is_advice_by_default_and_an_order_to_who_follows()
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_act_of_an_operator_binds_everybody() {
+async fn an_act_of_an_operator_applies_to_all_instances() {
     let store = memory();
     let a = Instance::start(&store, "a", Sharing::Advise).await;
     let b = Instance::start(&store, "b", Sharing::Advise).await;
@@ -103,7 +103,7 @@ async fn an_act_of_an_operator_binds_everybody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flushed_store_gets_back_what_an_instance_remembers_with_the_same_generation() {
+async fn an_instance_rewrites_a_flushed_record_with_the_same_generation() {
     let store = memory();
     let a = Instance::start(&store, "a", Sharing::Advise).await;
     fail(&a.circuit, 5);
@@ -117,7 +117,7 @@ async fn a_flushed_store_gets_back_what_an_instance_remembers_with_the_same_gene
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_circuit_that_fails_below_the_threshold_writes_at_most_six_times_a_minute() {
+async fn a_circuit_below_the_threshold_writes_at_most_six_times_a_minute() {
     let store = memory();
     let a = Instance::start(&store, "a", Sharing::Advise).await;
     let mut writes = std::collections::BTreeSet::new();

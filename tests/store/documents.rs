@@ -4,7 +4,7 @@ const README: &str = include_str!("../../README.md");
 const STORES: &str = include_str!("../../docs/stores.md");
 
 #[test]
-fn what_the_readme_shows_of_stores_is_what_is_compiled_elsewhere() {
+fn the_readme_code_of_stores_is_compiled_elsewhere() {
     let (_, section) = README.split_once("## State that survives").expect("the section is there");
     let (_, block) = section.split_once("```rust,ignore\n").expect("it has code");
     let (code, _) = block.split_once("```").expect("which ends");

@@ -43,7 +43,7 @@ async fn a_delay_takes_paused_time_and_a_hang_takes_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_reply_was_done_and_one_that_is_late_will_be() {
+async fn a_write_with_a_lost_reply_is_done_and_late_writes_arrive() {
     let store = FaultyStore::new(MemoryStore::new());
     store.faults().set(&[Operation::CompareAndSet], Fault::LoseReply);
     assert_eq!(store.compare_and_set(&writing("x")).await.unwrap_err().kind(), StoreErrorKind::TimedOut);
@@ -85,7 +85,7 @@ async fn events_are_dropped_and_watches_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_asked_is_counted_whatever_became_of_it() {
+async fn every_operation_is_counted_with_any_result() {
     let store = FaultyStore::new(MemoryStore::new());
     let faults = store.clone().faults();
     faults.set(&[Operation::List], Fault::Fail(StoreErrorKind::Unavailable));

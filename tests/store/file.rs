@@ -91,7 +91,7 @@ async fn the_file_store_passes_the_suite() {
 }
 
 #[tokio::test]
-async fn asking_makes_no_file_and_no_folder() {
+async fn reads_create_no_file_and_no_folder() {
     let folder = Folder::new();
     let store = FileStore::new(folder.path("later"));
     assert_eq!(load(&store, "a").await, None);

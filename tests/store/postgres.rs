@@ -51,7 +51,7 @@ async fn a_person_reads_the_columns() {
 }
 
 #[tokio::test]
-async fn what_never_happened_is_null_and_what_is_no_record_unknown() {
+async fn absent_times_are_null_and_a_corrupt_record_is_unknown() {
     let (store, server) = fresh().await;
     put(&store, "quiet", None, &record("quiet", false)).await;
     put(&store, "odd", None, b"not a record").await;
@@ -99,7 +99,7 @@ async fn stores_that_start_together_make_one_schema() {
 }
 
 #[tokio::test]
-async fn verify_says_what_is_missing_and_assume_does_not_look() {
+async fn verify_names_missing_tables_and_assume_does_not_check() {
     let (store, server) = fresh().await;
     let verifying = PostgresStore::new(&server.url()).unwrap().schema(SchemaMode::Verify);
     let refused = verifying.list().await.unwrap_err();
@@ -123,7 +123,7 @@ async fn verify_says_what_is_missing_and_assume_does_not_look() {
 }
 
 #[tokio::test]
-async fn a_role_that_may_make_nothing_works_on_tables_that_are_there() {
+async fn a_role_without_create_works_on_existing_tables() {
     let (store, server) = fresh().await;
     server.execute("CREATE ROLE app LOGIN PASSWORD 'right'").await;
     let poor = PostgresStore::new(&server.url_of("app:right")).unwrap();
@@ -153,7 +153,7 @@ async fn a_wrong_password_that_is_corrected_heals() {
 }
 
 #[tokio::test]
-async fn a_watch_tells_which_service_was_written_or_deleted_by_others() {
+async fn a_watch_names_the_service_that_others_wrote_or_deleted() {
     let (store, server) = fresh().await;
     let mut watch = store.watch().await.unwrap().expect("it can be watched");
     assert_eq!(next(&mut watch).await, WatchEvent::Gap, "what was there before is unknown");
@@ -211,7 +211,7 @@ fn an_address_that_cannot_be_used_is_refused_without_its_password() {
 }
 
 #[tokio::test]
-async fn a_server_without_tls_is_refused_to_who_asks_for_it() {
+async fn a_server_without_tls_is_refused_if_tls_is_required() {
     let (_, server) = fresh().await;
     let store = PostgresStore::new(&format!("{}?sslmode=require", server.url())).unwrap();
     let refused = store.list().await.unwrap_err();

@@ -69,7 +69,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn it_does_not_matter_in_which_order_or_how_often_copies_are_joined(a in record(), b in record(), c in record()) {
+    fn joins_are_independent_of_order_and_repetition(a in record(), b in record(), c in record()) {
         let ab = join(&a, &b);
         prop_assert_eq!(&ab, &join(&b, &a));
         prop_assert_eq!(join(&ab, &c), join(&a, &join(&b, &c)));
@@ -79,7 +79,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_is_what_is_read(a in record()) {
+    fn a_written_record_is_read_back_unchanged(a in record()) {
         // Else two copies never agree, and each instance writes its own for ever.
         if let Ok(bytes) = a.encode() {
             prop_assert_eq!(CircuitRecord::decode("payments", &bytes, NOW).unwrap(), a);
@@ -100,7 +100,7 @@ fn of_equal_numbers_the_safer_state_is_kept() {
 }
 
 #[test]
-fn sixty_four_instances_are_remembered_those_that_wrote_last() {
+fn the_sixty_four_latest_writers_are_remembered() {
     let instances: serde_json::Map<_, _> =
         (0..70).map(|n| (format!("node-{n:02}"), json!({"sequence": n, "state": "closed"}))).collect();
     let record = read(&json!({"state": "closed", "instances": instances}));

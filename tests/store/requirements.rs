@@ -68,7 +68,7 @@ async fn failures_below_the_threshold_survive_a_restart() {
 
 // C2
 #[tokio::test(start_paused = true)]
-async fn it_is_saved_on_every_transition_and_when_the_counts_change() {
+async fn a_circuit_is_saved_on_every_transition_and_changed_counts() {
     let store = memory();
     let one = start(&store).await;
     let stored = async || record(&store, "payments").await.unwrap();
@@ -90,7 +90,7 @@ async fn it_is_saved_on_every_transition_and_when_the_counts_change() {
 
 // C3
 #[tokio::test(start_paused = true)]
-async fn it_is_loaded_at_first_use_or_before_it() {
+async fn a_circuit_is_loaded_at_or_before_its_first_use() {
     let store = memory();
     let one = start(&store).await;
     fail(&one.circuit, 5);
@@ -133,7 +133,7 @@ async fn all_circuits_are_initialised_at_start_and_the_report_says_from_where() 
 
 // C5: the calls take no virtual time; see `waits` for every state.
 #[tokio::test(start_paused = true)]
-async fn a_store_that_fails_or_hangs_fails_no_call_and_the_circuit_goes_on_in_memory() {
+async fn a_failing_or_hanging_store_fails_no_call_and_circuits_go_on() {
     for fault in [DOWN, Fault::Hang, Fault::LoseReply] {
         let store = faulty();
         let one = start(&store).await;
@@ -226,7 +226,7 @@ async fn a_store_saves_loads_and_deletes_by_name() {
 
 // D4: 1 to 5 a minute, and one more for the first.
 #[tokio::test(start_paused = true)]
-async fn a_failing_circuit_is_written_a_few_times_a_minute_whatever_its_load() {
+async fn a_failing_circuit_writes_a_few_times_a_minute_at_any_load() {
     let store = faulty();
     let one = start(&store).await;
     for _ in 0..10 * 60 * 20 {

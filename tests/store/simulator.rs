@@ -86,7 +86,7 @@ fn no_schedule_of_faults_on_one_register_breaks_a_promise() {
 }
 
 #[test]
-fn no_schedule_of_faults_on_a_fast_and_a_durable_register_breaks_a_promise() {
+fn no_schedule_of_faults_on_two_registers_breaks_a_promise() {
     play_many(Registers::Two);
 }
 

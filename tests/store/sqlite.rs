@@ -105,7 +105,7 @@ async fn a_person_reads_the_columns() {
 }
 
 #[tokio::test]
-async fn what_never_happened_is_null_and_what_is_no_record_unknown() {
+async fn absent_times_are_null_and_a_corrupt_record_is_unknown() {
     let (store, _folder) = fresh();
     put(&store, "quiet", None, &record("quiet", false)).await;
     put(&store, "odd", None, b"not a record").await;
@@ -118,7 +118,7 @@ async fn what_never_happened_is_null_and_what_is_no_record_unknown() {
 }
 
 #[tokio::test]
-async fn what_is_no_text_is_refused() {
+async fn a_record_that_is_no_text_is_refused() {
     let (store, _folder) = fresh();
     for bytes in [&b"\xff\xfe"[..], b"a\0b"] {
         let refused = store.compare_and_set(&write("orders", None, bytes)).await.unwrap_err();
@@ -148,7 +148,7 @@ async fn the_audit_keeps_milliseconds_and_each_row_once_across_a_reopening() {
 }
 
 #[tokio::test]
-async fn a_nul_in_an_audit_row_does_not_block_those_after_it() {
+async fn a_nul_in_an_audit_row_does_not_block_later_rows() {
     let (store, _folder) = fresh();
     let mut odd = row("1", 2);
     (odd.reason, odd.user) = ("a\0b".to_owned(), Some("\0".to_owned()));
@@ -158,7 +158,7 @@ async fn a_nul_in_an_audit_row_does_not_block_those_after_it() {
 }
 
 #[tokio::test]
-async fn verify_says_what_is_missing_and_assume_does_not_look() {
+async fn verify_names_missing_tables_and_assume_does_not_check() {
     let (store, _folder) = fresh();
     store.ensure_schema().await.unwrap();
     store.ensure_schema().await.unwrap();
@@ -200,7 +200,7 @@ async fn without_create_no_file_is_made() {
 }
 
 #[tokio::test]
-async fn the_schema_is_idempotent_and_has_what_the_files_have() {
+async fn the_schema_is_idempotent_and_equals_the_documented_files() {
     let (store, _folder) = fresh();
     let (one, other) = (SqliteStore::new(store.path()), SqliteStore::new(store.path()));
     let (one, other) = tokio::join!(one.ensure_schema(), other.ensure_schema());
@@ -245,7 +245,7 @@ async fn an_operation_that_was_dropped_leaves_the_store_usable() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_written_is_refused_and_what_is_no_database_corrupt() {
+async fn a_read_only_file_refuses_writes_and_a_foreign_file_is_corrupt() {
     let (store, folder) = fresh();
     put(&store, "orders", None, b"1").await;
     let url = format!("sqlite://{}?mode=ro", store.path().display());
@@ -278,7 +278,7 @@ fn an_address_names_a_file() {
 }
 
 #[tokio::test]
-async fn a_watch_tells_of_others_within_a_second_and_is_silent_otherwise() {
+async fn a_watch_reports_other_writers_within_a_second_and_else_nothing() {
     let (store, _folder) = fresh();
     let mut watch = store.watch().await.unwrap().expect("it can be watched");
     tokio::time::timeout(Duration::from_millis(500), watch.next()).await.expect_err("nothing has changed");

@@ -64,14 +64,14 @@ async fn restored_from(instance: &Instance) -> Option<&'static str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_passes_the_suite() {
+async fn the_tiered_store_passes_the_suite() {
     let (fast, durable) = (MemoryStore::new(), MemoryStore::new());
     Suite::new(|| async { TieredStore::new(fast.clone(), durable.clone()) }).forgets().run().await;
     assert_eq!(fast.audit(&AuditFilter::new()).await.unwrap(), [], "the audit is in the durable tier");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_needs_no_fast_tier_passes_the_suite_without_one() {
+async fn cases_without_deletion_pass_the_suite_without_the_fast_tier() {
     let (fast, durable) = (FaultyStore::new(MemoryStore::new()), MemoryStore::new());
     down(&fast.faults());
     let suite = Suite::new(|| async { TieredStore::new(fast.clone(), durable.clone()) }).forgets();
@@ -116,7 +116,7 @@ async fn f1_the_fast_tier_fails_and_the_durable_one_is_still_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn f1_the_durable_tier_fails_and_gets_it_later() {
+async fn f1_the_durable_tier_gets_failed_writes_later() {
     let rig = Rig::new();
     let one = rig.start("a").await;
     down(&rig.durable.faults());
@@ -133,7 +133,7 @@ async fn f1_the_durable_tier_fails_and_gets_it_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn f1_what_a_dead_process_wrote_to_the_fast_tier_alone_is_settled_by_another() {
+async fn f1_another_instance_completes_the_fast_only_write_of_a_dead_process() {
     let rig = Rig::new();
     let other = rig.start("b").await;
     let one = rig.start("a").await;
@@ -148,7 +148,7 @@ async fn f1_what_a_dead_process_wrote_to_the_fast_tier_alone_is_settled_by_anoth
 }
 
 #[tokio::test(start_paused = true)]
-async fn f2_reads_come_from_the_fast_tier_and_from_the_durable_one_if_that_has_nothing_or_fails() {
+async fn f2_reads_come_from_the_fast_tier_else_from_the_durable_tier() {
     let rig = Rig::new();
     let one = rig.start("a").await;
     fail(&one.circuit, 5);
@@ -173,7 +173,7 @@ async fn f2_reads_come_from_the_fast_tier_and_from_the_durable_one_if_that_has_n
 }
 
 #[tokio::test(start_paused = true)]
-async fn f3_what_the_durable_tier_answered_is_put_back_and_a_failure_of_that_is_ignored() {
+async fn f3_answers_of_the_durable_tier_are_put_back_despite_failures() {
     let rig = Rig::new();
     let one = rig.start("a").await;
     fail(&one.circuit, 5);
@@ -211,7 +211,7 @@ async fn f4_a_restart_of_the_fast_tier_resets_no_circuit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn f4_three_failures_a_flush_with_a_restart_and_two_more_open_at_five() {
+async fn f4_failures_before_and_after_a_flush_with_restart_open_at_five() {
     let rig = Rig::new();
     let one = rig.start("a").await;
     fail(&one.circuit, 3);
@@ -288,7 +288,7 @@ async fn a_fast_tier_that_hangs_takes_no_time_from_the_durable_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_with_less_patience_than_the_tiers_still_gets_to_the_durable_one() {
+async fn an_impatient_caller_still_reaches_the_durable_tier() {
     let rig = Rig::new();
     rig.fast.faults().set(Operation::ALL, Fault::Hang);
     let (store, names) = (rig.store(), ["payments".to_owned()]);
@@ -297,7 +297,7 @@ async fn a_caller_with_less_patience_than_the_tiers_still_gets_to_the_durable_on
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_empty_fast_tier_is_not_believed_before_the_durable_one_was_heard() {
+async fn an_empty_fast_tier_is_believed_only_after_the_durable_tier_answered() {
     let rig = Rig::new();
     down(&rig.durable.faults());
     let (store, names) = (rig.store(), ["payments".to_owned()]);
@@ -311,7 +311,7 @@ async fn an_empty_fast_tier_is_not_believed_before_the_durable_one_was_heard() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fast_tier_that_comes_back_with_old_data_gets_what_is_newer() {
+async fn a_fast_tier_that_returns_with_old_data_gets_newer_data() {
     let rig = Rig::new();
     let one = rig.start("a").await;
     fail(&one.circuit, 3);

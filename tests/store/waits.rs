@@ -42,7 +42,7 @@ fn hanging() -> (FaultyStore<MemoryStore>, Registry) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_call_waits_for_a_store_that_never_answers_whatever_the_circuit_is() {
+async fn no_call_in_any_state_waits_for_a_silent_store() {
     type Enter = fn(&Circuit);
     let states: [(&str, Enter); 6] = [
         ("closed", |_| {}),
@@ -84,7 +84,7 @@ fn circuit(registry: &Registry) -> Circuit {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_call_waits_as_long_as_it_may_and_no_longer() {
+async fn the_first_call_waits_no_longer_than_allowed() {
     for fault in [Fault::Hang, DOWN] {
         let store = faulty();
         store.faults().set(Operation::ALL, fault);
@@ -99,7 +99,7 @@ async fn the_first_call_waits_as_long_as_it_may_and_no_longer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_wait_ends_with_the_restore_and_the_call_meets_what_was_restored() {
+async fn the_wait_ends_with_the_restore_and_the_restored_state_applies() {
     let store = faulty();
     let before = Instance::start(&store, "a", Sharing::Advise).await;
     fail(&before.circuit, 5);
@@ -132,7 +132,7 @@ async fn a_shutdown_and_the_end_of_the_registry_end_the_waiting() {
 }
 
 #[test]
-fn the_end_of_its_runtime_ends_the_waiting() {
+fn the_end_of_the_runtime_ends_the_waiting() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let store = faulty();
     store.faults().set(Operation::ALL, Fault::Hang);

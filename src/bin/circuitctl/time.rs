@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_is_read_as_it_is_written_and_impossible_ones_are_refused() {
+    fn a_written_date_is_parsed_and_an_impossible_date_is_refused() {
         for (text, written) in [
             ("2026-11-21", "2026-11-21 00:00:00"),
             ("2026-11-21T07:30", "2026-11-21 07:30:00"),

@@ -74,7 +74,7 @@ fn loom_every_change_begins_an_era_of_its_own() {
 }
 
 #[test]
-fn loom_a_rejected_caller_knows_until_when() {
+fn loom_a_rejected_caller_knows_the_deadline() {
     in_every_order(|| {
         let circuit = circuit(rules().consecutive_failures(1));
         let last = call(&circuit);

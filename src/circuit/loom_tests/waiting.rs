@@ -47,7 +47,7 @@ fn loom_two_waiters_are_woken_or_see_the_change() {
 }
 
 #[test]
-fn loom_a_waiter_for_a_slot_is_woken_or_sees_it() {
+fn loom_a_slot_waiter_is_woken_or_finds_the_slot() {
     in_every_order(|| {
         let (waker, woken) = waker();
         let circuit = circuit(rules());

@@ -106,7 +106,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn whatever_is_sent_it_is_no_panic_and_five_minutes_at_most(
+        fn any_retry_after_is_parsed_without_panic_and_at_most_five_minutes(
             value in "[ -~]{0,40}|[0-9]{1,40}|[A-Z][a-z]{2,8}, [0-9]{2}[ -][JFMASOND][a-z]{2}[ -][0-9]{2,4} [0-9:]{8} GMT",
             date in "[A-Z][a-z]{2}, [0-9]{2} [JFMASOND][a-z]{2} [0-9]{4} [0-9:]{8} GMT",
         ) {

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_escaped_so_that_a_person_can_read_them() {
+    fn escaped_names_stay_readable_for_people() {
         for (name, stem) in [
             ("payments", "payments"),
             ("payments.eu-1_b", "payments.eu-1_b"),
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_not_ours_are_not_found() {
+    fn foreign_file_names_are_not_found() {
         for stem in ["Payments", ".hidden", "a%2", "a%zz", "%61", "a%2fb", "%FF", "a b"] {
             assert_eq!(unescape(stem), None, "unescape of {stem}");
         }
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stem_of_a_long_name_never_changes_as_folders_keep_it() {
+    fn the_stem_of_a_long_name_never_changes_because_folders_keep_stems() {
         assert_eq!(escape(&"x".repeat(121)), "x".repeat(87) + "~d10892a5dee0e755e26bcd511a19e4d7");
     }
 }

@@ -155,7 +155,7 @@ mod tests {
     const ETAG: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
 
     #[test]
-    fn a_payload_gives_back_name_and_record_whatever_is_in_them() {
+    fn a_payload_gives_back_any_name_and_any_record() {
         let payload = format!("1 5 {ETAG} 1790000000123\na b\nc{{\"x\": 1}}\n");
         let (name, current) = read(payload.as_bytes()).expect("the payload is well-formed");
         let (value, now) = current.expect("a record is there");

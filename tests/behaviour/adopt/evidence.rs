@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn evidence_restored_to_a_closed_circuit_is_added_to_its_own_within_the_era() {
+fn restored_evidence_adds_to_the_own_evidence_of_a_closed_circuit() {
     // The restore came late: three failures here by now, and a call under way.
     let (circuit, clock) = rig(|settings| settings.consecutive_failures(6));
     fail(&circuit, 3);
@@ -89,7 +89,7 @@ fn a_rate_counts_the_calls_before_the_restart() {
 }
 
 #[test]
-fn a_new_era_that_is_closed_begins_with_the_evidence_that_it_is_restored_to() {
+fn a_restored_closed_era_begins_with_the_restored_evidence() {
     let (circuit, _) = rig(|settings| settings);
     open(&circuit);
     let tally = Tally::new(9, 3.0, 0);

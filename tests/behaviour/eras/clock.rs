@@ -28,7 +28,7 @@ fn a_clock_that_jumps_forward_half_opens_at_the_next_call() {
 }
 
 #[test]
-fn a_clock_that_jumps_back_is_as_good_as_one_that_stood_still() {
+fn a_clock_that_jumps_back_acts_like_a_clock_that_stands_still() {
     let (circuit, clock) = rig(|settings| settings);
     let started = clock.now();
     fail(&circuit, 4);

@@ -56,7 +56,7 @@ fn an_exponential_open_duration_doubles_up_to_its_maximum() {
 }
 
 #[test]
-fn a_fixed_open_duration_stays_what_it_is() {
+fn a_fixed_open_duration_does_not_grow() {
     let (circuit, clock) = rig(|settings| settings.open_for(OpenDuration::fixed(secs(7))));
     assert_eq!(open(&circuit), Some(secs(7)));
     for _ in 0..10 {
@@ -65,7 +65,7 @@ fn a_fixed_open_duration_stays_what_it_is() {
 }
 
 #[test]
-fn an_open_duration_is_what_its_function_says_of_the_attempt_within_the_range() {
+fn an_open_duration_function_gets_the_attempt_and_is_clamped() {
     let function = OpenDuration::from_fn(|attempt| match attempt {
         1 => Duration::ZERO,
         2..9 => secs(u64::from(attempt)),
@@ -135,7 +135,7 @@ fn the_latest_retry_after_is_a_floor_of_five_minutes_at_most() {
 }
 
 #[test]
-fn a_retry_after_counts_from_the_moment_it_was_said() {
+fn a_retry_after_counts_from_its_arrival() {
     let (circuit, clock) = rig(|settings| settings);
     admit(&circuit).failure(Failure::hard().with_retry_after(secs(30)));
     clock.advance(secs(12));
@@ -175,7 +175,7 @@ fn under_manual_recovery_an_opening_lasts_until_a_reset() {
 }
 
 #[test]
-fn under_manual_recovery_a_hold_ends_in_the_state_beneath_it() {
+fn under_manual_recovery_a_hold_ends_in_the_state_beneath() {
     let manual = || rig(|settings| settings.recovery(Recovery::Manual));
     let (circuit, clock) = manual();
     circuit.trip(&alice(), Some(secs(60)));

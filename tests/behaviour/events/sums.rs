@@ -76,7 +76,7 @@ fn successes(reported: &mpsc::Receiver<Calls>) -> u64 {
 }
 
 #[test]
-fn a_service_that_is_called_now_and_then_reports_each_call_at_once() {
+fn a_rarely_called_service_reports_each_call_at_once() {
     for run_only in [false, true] {
         let (adder, reported) = adder(true);
         let (circuit, clock) = rig(|settings| {
@@ -107,7 +107,7 @@ fn a_busy_thread_reports_after_256_calls_and_after_a_millisecond() {
 }
 
 #[test]
-fn what_is_left_is_reported_with_a_transition_a_refresh_and_the_last_handle() {
+fn unreported_calls_are_reported_by_transition_refresh_and_last_handle() {
     type End = fn(Circuit);
     let transition: End = |circuit| drop(circuit.trip(&alice(), None));
     let refresh: End = |circuit| circuit.refresh_metrics();
@@ -128,7 +128,7 @@ fn what_is_left_is_reported_with_a_transition_a_refresh_and_the_last_handle() {
 }
 
 #[test]
-fn the_sums_of_an_era_come_before_the_transition_that_ends_it() {
+fn the_sums_of_an_era_come_before_the_ending_transition() {
     #[derive(Debug)]
     struct Order(mpsc::Sender<&'static str>);
 
@@ -181,7 +181,7 @@ fn rejections_come_in_sums_by_their_reason() {
 }
 
 #[test]
-fn a_call_that_no_sum_can_carry_is_reported_by_itself() {
+fn a_call_that_no_sum_can_carry_is_reported_alone() {
     type Change = fn(ConfigBuilder) -> ConfigBuilder;
     let ring: Change = |settings| settings.window(Window::calls(100));
     let wants_each: Change = |settings| settings.observer(adder(false).0);
@@ -219,7 +219,7 @@ fn slow_calls_and_probes_are_reported_once_each() {
 }
 
 #[test]
-fn observers_of_both_kinds_add_up_to_the_totals_whatever_happens() {
+fn observers_of_both_kinds_always_add_up_to_the_totals() {
     for accepts in [[true, true], [true, false]] {
         let (adders, reported): (Vec<_>, Vec<_>) = accepts.map(adder).into_iter().unzip();
         let (circuit, clock) = rig(|settings| {

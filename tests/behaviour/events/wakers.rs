@@ -23,7 +23,7 @@ fn bell() -> (Waker, mpsc::Receiver<()>) {
 }
 
 #[test]
-fn who_polls_for_a_change_is_woken_by_every_transition() {
+fn every_transition_wakes_a_poller_for_changes() {
     let (circuit, clock) = rig(|settings| settings);
     let (waker, rung) = bell();
     let context = Context::from_waker(&waker);
@@ -51,7 +51,7 @@ fn who_polls_for_a_change_is_woken_by_every_transition() {
 }
 
 #[test]
-fn nobody_sleeps_through_a_change() {
+fn no_poller_sleeps_through_a_change() {
     const CHANGES: u64 = 5_000;
     let (circuit, _) = rig(|settings| settings);
     thread::scope(|scope| {
@@ -73,7 +73,7 @@ fn nobody_sleeps_through_a_change() {
 }
 
 #[test]
-fn a_task_that_panics_when_woken_keeps_nobody_else_asleep() {
+fn a_task_that_panics_when_woken_keeps_no_other_task_asleep() {
     struct Panics;
 
     impl Wake for Panics {

@@ -9,7 +9,7 @@ use tower_circuit_breaker::{Failure, Outcome, Permit, State};
 use crate::rig::{admit, alice, call, fail, last, millis, probe, reject, rig, secs, state, succeed, weighing, why};
 
 #[test]
-fn as_many_successes_as_asked_for_close_it() {
+fn the_configured_number_of_successes_closes_the_circuit() {
     for probes in [1, 3, 10] {
         let (circuit, clock) = rig(|settings| settings.probes(probes));
         probe(&circuit, &clock).success();
@@ -26,7 +26,7 @@ fn as_many_successes_as_asked_for_close_it() {
 }
 
 #[test]
-fn the_first_failed_probe_reopens_it() {
+fn the_first_failed_probe_reopens_the_circuit() {
     let (circuit, clock) = rig(|settings| settings.probes_in_flight(3));
     let first = probe(&circuit, &clock);
     let other = admit(&circuit);
@@ -48,7 +48,7 @@ fn any_positive_weight_fails_a_probe() {
 }
 
 #[test]
-fn tolerated_failures_do_not_reopen_it_and_the_next_one_does() {
+fn tolerated_probe_failures_do_not_reopen_and_the_next_failure_does() {
     let (circuit, clock) = rig(|settings| settings.probes(3).probe_failures_tolerated(2));
     probe(&circuit, &clock).failure(Failure::hard());
     succeed(&circuit, 2);
@@ -306,7 +306,7 @@ fn one_failure_opens_the_circuit_if_its_classifier_says_so() {
 }
 
 #[test]
-fn a_quiet_service_closes_it_at_the_next_call_after_a_minute_with_one_success() {
+fn after_a_quiet_minute_with_one_success_the_next_call_closes() {
     let (circuit, clock) = rig(|settings| settings.probes(3).quiet_after(secs(60)));
     probe(&circuit, &clock).success();
     clock.advance(secs(60) - millis(1));
@@ -318,7 +318,7 @@ fn a_quiet_service_closes_it_at_the_next_call_after_a_minute_with_one_success() 
 }
 
 #[test]
-fn a_service_that_failed_a_probe_is_not_taken_for_a_quiet_one() {
+fn a_circuit_with_a_failed_probe_is_not_quiet() {
     let (circuit, clock) = rig(|settings| settings.probes(3).probe_failures_tolerated(1));
     probe(&circuit, &clock).success();
     fail(&circuit, 1);
@@ -342,7 +342,7 @@ fn mixed_evidence_comes_to_a_verdict_too_while_calls_come() {
 }
 
 #[test]
-fn a_reset_lets_it_probe_and_starts_the_verdict_anew() {
+fn a_reset_to_half_open_starts_the_verdict_anew() {
     let (circuit, clock) = rig(|settings| settings.probes(3));
     probe(&circuit, &clock).success();
     succeed(&circuit, 1);

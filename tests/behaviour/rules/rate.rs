@@ -8,7 +8,7 @@ use tower_circuit_breaker::{Circuit, Failure, Outcome, State, Window};
 use crate::rig::{NANO, admit, call, fail, millis, no_rules, rig, secs, state, succeed, weighing, why};
 
 #[test]
-fn a_rate_trips_when_it_is_met_exactly() {
+fn a_rate_trips_at_its_exact_limit() {
     let (circuit, _) = rig(|settings| no_rules(settings).failure_rate(0.4).window(Window::calls(100)));
     succeed(&circuit, 12);
     fail(&circuit, 7);
@@ -63,7 +63,7 @@ fn a_window_younger_than_a_bucket_does_not_trip_by_its_rate() {
 }
 
 #[test]
-fn a_time_window_expires_also_when_it_is_only_read() {
+fn a_time_window_expires_also_when_only_read() {
     let (circuit, clock) = rig(|settings| no_rules(settings).failure_rate(1.0));
     fail(&circuit, 20);
     clock.advance(secs(9));

@@ -17,7 +17,7 @@ fn a_run_of_failures_trips_at_its_limit_and_not_one_below() {
 }
 
 #[test]
-fn a_success_ends_a_run_and_an_ignored_outcome_does_not_touch_it() {
+fn a_success_ends_a_run_and_ignored_outcomes_do_not() {
     let (circuit, _) = rig(|settings| settings);
     fail(&circuit, 4);
     succeed(&circuit, 1);
@@ -41,7 +41,7 @@ fn time_does_not_age_a_run() {
 }
 
 #[test]
-fn beside_a_rate_rule_a_run_must_reach_min_calls_once_the_window_holds_them() {
+fn once_the_window_holds_min_calls_a_run_must_reach_min_calls() {
     // The clock stands still, so that the window is too young for the rate to trip.
     let (circuit, _) = rig(|settings| settings.consecutive_failures_raised_at_traffic(5).min_calls(20));
     succeed(&circuit, 15);
@@ -52,7 +52,7 @@ fn beside_a_rate_rule_a_run_must_reach_min_calls_once_the_window_holds_them() {
 }
 
 #[test]
-fn while_the_window_holds_less_than_min_calls_a_run_needs_no_more_than_its_limit() {
+fn below_min_calls_in_the_window_a_run_needs_only_its_limit() {
     let (circuit, _) = rig(|settings| settings.consecutive_failures_raised_at_traffic(5).min_calls(20));
     succeed(&circuit, 14);
     fail(&circuit, 5);
@@ -60,7 +60,7 @@ fn while_the_window_holds_less_than_min_calls_a_run_needs_no_more_than_its_limit
 }
 
 #[test]
-fn once_the_calls_have_left_the_window_a_run_needs_no_more_than_its_limit() {
+fn a_run_needs_only_its_limit_once_the_window_is_empty() {
     let (circuit, clock) = rig(|settings| settings.consecutive_failures_raised_at_traffic(5).min_calls(20));
     succeed(&circuit, 100);
     clock.advance(secs(10));

@@ -52,7 +52,7 @@ fn circuit(slower_than: Duration, promised: Option<Duration>) -> (Circuit, Arc<T
 
 proptest! {
     #[test]
-    fn a_call_is_slow_by_its_exact_time_however_the_coarse_clock_lags(
+    fn slowness_of_a_call_is_exact_despite_a_lagging_coarse_clock(
         slower_than in 1_000_000..2_000_000_000_u64,
         promised in 0..200_000_000_u64,
         calls in prop::collection::vec((0..3_000_000_000_u64, 0..1_000_u64, 0..1_000_u64), 1..20),
@@ -74,7 +74,7 @@ proptest! {
 }
 
 #[test]
-fn a_quick_call_reads_the_precise_clock_once_if_the_lag_is_known_and_twice_if_not() {
+fn a_known_clock_lag_saves_a_quick_call_one_precise_reading() {
     for (promised, readings) in [(Some(Duration::from_millis(50)), 1), (Some(Duration::MAX), 2), (None, 2)] {
         let (circuit, times) = circuit(secs(1), promised);
         let permit = admit(&circuit);

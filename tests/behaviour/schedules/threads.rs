@@ -33,7 +33,7 @@ fn after_two_threads_a_call_window_holds_exactly_the_last_calls() {
 }
 
 #[test]
-fn after_two_threads_a_time_window_holds_exactly_the_calls_of_the_era() {
+fn after_two_threads_a_time_window_holds_exactly_their_calls() {
     for sharded in [false, true] {
         let (circuit, _) = never_opens(|settings| if sharded { settings.sharded() } else { settings });
         let made = race(&circuit, 50_000, || {});
@@ -43,7 +43,7 @@ fn after_two_threads_a_time_window_holds_exactly_the_calls_of_the_era() {
 }
 
 #[test]
-fn the_totals_forget_no_outcome_while_eras_and_buckets_change_under_the_callers() {
+fn the_totals_forget_no_outcome_while_eras_and_buckets_change() {
     for (round, window) in (0..50).zip([Window::calls(50), Window::time(secs(1))].into_iter().cycle()) {
         let (circuit, clock) = never_opens(|settings| settings.window(window));
         let made = race(&circuit, 2_000, || next_era(&circuit, |era| clock.advance(millis(era % 2 * 100))));
@@ -103,7 +103,7 @@ fn a_permit_that_ends_on_another_thread_counts_once() {
 }
 
 #[test]
-fn a_circuit_that_is_spread_while_callers_reset_it_loses_no_outcome() {
+fn a_circuit_that_spreads_under_concurrent_resets_loses_no_outcome() {
     for round in 0..200 {
         // Not sharded, so that the callers spread it, in whichever era that happens to be.
         let (circuit, _) = never_opens(|settings| settings);

@@ -6,7 +6,7 @@ use super::{payments, same, toml};
 use crate::rig::secs;
 
 #[test]
-fn variables_lie_over_the_file_and_a_document_in_one_between() {
+fn variables_override_a_document_in_a_variable_that_overrides_the_file() {
     let file = toml(
         "[defaults]\nprobes = 2\nmin_calls = 30\nquiet_after = '1 s'\n[circuits.payments]\n[circuits.'/users/{id}']",
     );
@@ -62,7 +62,7 @@ fn other_peoples_variables_are_left_alone() {
 }
 
 #[test]
-fn a_wrong_value_in_a_variable_is_refused_with_variable_key_and_value() {
+fn a_wrong_variable_is_refused_with_name_key_and_value() {
     for (name, value, says) in [
         ("DEFAULT_PROBES", "many", "defaults.probes is \"many\", allowed is a whole number from 0 to 4294967295"),
         ("DEFAULT_PROBES", "0", "defaults.probes is 0, allowed is 1 to 10000"),
@@ -109,7 +109,7 @@ fn a_variable_that_two_circuits_share_is_refused() {
 }
 
 #[test]
-fn a_variable_mends_nothing_that_the_file_has_wrong_but_may_break_what_it_has_right() {
+fn a_variable_cannot_repair_a_wrong_file_but_breaks_a_right_file() {
     assert!(Settings::from_toml("defaults.probes = 0").is_err(), "a file must be right by itself");
     let right = toml("defaults.window = { calls = 30 }");
     assert!(right.with_vars([("CIRCUIT_BREAKER_DEFAULT_MIN_CALLS", "31")]).is_err());

@@ -33,7 +33,7 @@ fn a_file_is_toml_or_json_by_its_end_or_its_beginning() {
 }
 
 #[test]
-fn a_file_that_cannot_be_one_is_refused_with_its_path() {
+fn an_unusable_settings_file_is_refused_with_its_path() {
     let large = vec![b'#'; (1 << 20) + 1];
     for (name, bytes, says) in [
         ("large.toml", &large[..], "is too large, allowed are up to 1 MiB"),

@@ -5,7 +5,7 @@ use tower_circuit_breaker::settings::Settings;
 use super::{refused, toml};
 
 #[test]
-fn an_unknown_key_is_refused_in_every_table_with_the_nearest_known_one() {
+fn an_unknown_key_is_refused_in_every_table_with_the_nearest_key() {
     for (text, says) in [
         (
             "[circuit.payments]",
@@ -32,7 +32,7 @@ fn an_unknown_key_is_refused_in_every_table_with_the_nearest_known_one() {
 }
 
 #[test]
-fn a_wrong_value_is_refused_with_key_value_and_what_is_allowed() {
+fn a_wrong_value_is_refused_with_key_value_and_allowed_values() {
     let off = "allowed is a number, or false for no such rule";
     for (key, value, says) in [
         ("failure_rate", "'high'", &*format!("\"high\", {off}")),
@@ -99,7 +99,7 @@ fn a_part_of_a_value_is_refused_with_its_own_path() {
 }
 
 #[test]
-fn a_value_that_only_another_key_makes_wrong_says_where_it_is_from() {
+fn a_value_made_wrong_by_another_key_names_its_origin() {
     assert_eq!(
         refused("[circuits.payments]\nwindow = { calls = 10 }"),
         "the TOML text: circuits.payments.min_calls is 20, allowed is 1 to 10; the value is the default"
@@ -119,7 +119,7 @@ fn a_value_that_only_another_key_makes_wrong_says_where_it_is_from() {
 }
 
 #[test]
-fn a_circuit_is_refused_whose_name_is_none() {
+fn a_circuit_with_an_impossible_name_is_refused() {
     assert_eq!(
         refused("[circuits.'two words']"),
         "the TOML text: circuits.\"two words\" is not a valid circuit name, \
@@ -131,7 +131,7 @@ fn a_circuit_is_refused_whose_name_is_none() {
 }
 
 #[test]
-fn a_key_that_is_there_twice_is_refused_in_both_formats() {
+fn a_duplicate_key_is_refused_in_both_formats() {
     let twice = refused("[circuits.payments]\nprobes = 1\nprobes = 2");
     assert_eq!(twice, "the TOML text: is not valid TOML in line 3: duplicate key `probes`");
     let error = Settings::from_json(r#"{"circuits": {"payments": {"probes": 1, "probes": 1}}}"#).unwrap_err();
@@ -141,7 +141,7 @@ fn a_key_that_is_there_twice_is_refused_in_both_formats() {
 }
 
 #[test]
-fn what_is_no_table_is_refused() {
+fn a_value_in_place_of_a_table_is_refused() {
     for (text, says) in [("circuits = 1", "circuits is 1"), ("circuits.payments = 'x'", "circuits.payments is \"x\"")] {
         assert_eq!(refused(text), format!("the TOML text: {says}, allowed is a table"));
     }

@@ -44,7 +44,7 @@ fn without_the_flag_there_is_no_store() {
 }
 
 #[test]
-fn the_store_is_the_one_of_the_address_and_nothing_is_opened() {
+fn the_store_matches_the_address_and_is_not_opened() {
     for (url, kind) in [
         ("file:no/such/folder", "file"),
         ("sqlite://no/such/folder/x.db", "sqlite"),
@@ -80,7 +80,7 @@ fn each_key_is_the_method_of_the_builder() {
 }
 
 #[tokio::test]
-async fn what_the_file_says_of_the_store_holds() {
+async fn the_store_settings_of_the_file_take_effect() {
     let folder = Folder::new("holds");
     let url = format!("file:{}", folder.0.display());
     let text = format!("[persistence]\nenabled = true\nstore = '{url}'\ninstance = 'host-7'\n[circuits.payments]");
@@ -109,7 +109,7 @@ async fn the_mode_for_the_tables_reaches_the_store() {
 }
 
 #[test]
-fn an_address_that_cannot_be_used_is_refused_with_its_key_and_without_its_password() {
+fn an_unusable_address_is_refused_with_its_key_and_without_its_password() {
     for (url, says) in [
         ("redis://:s3cret@host:port", "not an address of redis"),
         ("postgres://ana:s3cret@host:port/x", "the address of the database cannot be used"),

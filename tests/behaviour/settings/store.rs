@@ -9,7 +9,7 @@ use super::{refused, toml};
 use crate::rig::{millis, secs};
 
 #[test]
-fn without_the_one_flag_nothing_is_kept() {
+fn without_the_persistence_flag_nothing_is_stored() {
     for text in ["", "[persistence]", "[persistence]\nenabled = false", "[persistence]\nstore = 'file:data'"] {
         assert!(toml(text).persistence().is_none(), "{text}");
         let on = toml(text).with_vars([("CIRCUIT_BREAKER_PERSISTENCE", "true")]).unwrap();
@@ -22,7 +22,7 @@ fn without_the_one_flag_nothing_is_kept() {
 }
 
 #[test]
-fn persistence_says_what_the_file_says_and_its_defaults() {
+fn persistence_settings_come_from_the_file_or_the_defaults() {
     let settings = toml("persistence.enabled = true");
     let kept = settings.persistence().unwrap();
     assert_eq!(kept.store().as_str(), "sqlite://data/circuit_breaker.db");

@@ -154,7 +154,7 @@ fn answers_of_a_fallback_are_counted_by_their_result() {
 }
 
 #[test]
-fn durations_are_in_seconds_where_they_are_measured() {
+fn measured_durations_are_in_seconds() {
     let clock = MockClock::new();
     let circuit = Circuit::new(settings(&clock).measure_durations().build().expect("the settings can work"));
     let told = recorded(|| {
@@ -186,7 +186,7 @@ fn a_recorder_installed_late_gets_the_state_with_the_first_call() {
 }
 
 #[test]
-fn each_recorder_is_told_what_happens_under_it() {
+fn each_local_recorder_gets_its_own_metrics() {
     let clock = MockClock::new();
     let circuit = circuit(&clock);
     // More than an observer keeps handles of. They live as long as the circuit: an address is used once.
@@ -223,7 +223,7 @@ fn the_failures_of_the_last_minute_decay_without_traffic() {
 }
 
 #[test]
-fn a_transition_told_late_is_counted_but_moves_no_gauge() {
+fn a_late_reported_transition_is_counted_but_moves_no_gauge() {
     let edges = there_and_back();
     let observer = MetricsObserver::new();
     let told = recorded(|| {
@@ -236,7 +236,7 @@ fn a_transition_told_late_is_counted_but_moves_no_gauge() {
 }
 
 #[test]
-fn two_threads_that_tell_transitions_leave_the_gauges_at_the_last() {
+fn transitions_reported_by_two_threads_leave_the_newest_gauges() {
     let edges = there_and_back();
     let recorder = DebuggingRecorder::new();
     for _ in 0..500 {

@@ -118,7 +118,7 @@ fn an_opening_is_one_warning_with_the_numbers() {
 }
 
 #[test]
-fn recovery_is_information_and_says_how_long_it_took() {
+fn recovery_is_information_and_has_its_duration() {
     let clock = MockClock::new();
     let circuit = circuit(&clock);
     fail(&circuit, 5);
@@ -154,7 +154,7 @@ fn a_reopening_is_a_warning_too() {
 }
 
 #[test]
-fn holds_say_who_and_how_long() {
+fn a_hold_is_logged_with_its_user_and_its_duration() {
     let clock = MockClock::new();
     let circuit = circuit(&clock);
     let forced = line(|| drop(circuit.trip(&somebody(), Some(Duration::from_secs(90)))));
@@ -201,7 +201,7 @@ fn rejections_are_a_summary_not_a_line_each() {
 
 #[test]
 #[cfg(feature = "load-shed")]
-fn shedding_is_told_when_it_begins_and_ends_and_not_more_often_than_in_ten_seconds() {
+fn begin_and_end_of_shedding_are_logged_at_most_every_ten_seconds() {
     use std::sync::{Arc, RwLock};
 
     use tower::{Layer, Service, service_fn};
@@ -232,7 +232,7 @@ fn shedding_is_told_when_it_begins_and_ends_and_not_more_often_than_in_ten_secon
 }
 
 #[test]
-fn the_audit_of_a_registry_has_a_target_of_its_own_and_what_people_write_stands_in_quotes() {
+fn the_audit_log_has_its_own_target_and_quotes_texts_of_people() {
     let clock = MockClock::new();
     let registry = Registry::new();
     let circuit = registry.circuit(settings(&clock).build().expect("the settings can work")).expect("there is room");

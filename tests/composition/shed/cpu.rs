@@ -78,7 +78,7 @@ const QUARTER: Duration = Duration::from_millis(250);
 const QUOTA_OF_2: &str = "200000 100000\n";
 
 #[test]
-fn a_quota_is_what_there_is() {
+fn the_load_is_measured_against_the_quota() {
     let machine = Machine::in_cgroup("quota");
     // The machine itself is idle.
     machine.stat([0, 0, 0, 1_000_000, 0, 0, 0, 0, 0, 0]);
@@ -107,7 +107,7 @@ fn a_quota_that_changes_counts_from_then_on() {
 }
 
 #[test]
-fn of_nested_quotas_the_one_that_is_used_most_counts() {
+fn of_nested_quotas_the_most_used_quota_counts() {
     let machine = Machine::in_cgroup("nested");
     machine.cgroup("/app.slice/web", QUOTA_OF_2, 0);
     machine.cgroup("/app.slice", "400000 100000", 0);
@@ -182,7 +182,7 @@ fn counters_that_fall_begin_anew() {
 }
 
 #[test]
-fn the_load_is_that_of_the_last_second() {
+fn the_load_covers_the_last_second() {
     let machine = Machine::new("second");
     let mut busy = 0;
     for step in 0..5 {
@@ -198,7 +198,7 @@ fn the_load_is_that_of_the_last_second() {
 }
 
 #[test]
-fn two_looks_at_once_are_one_and_old_ones_are_forgotten() {
+fn two_looks_at_once_count_as_one_and_old_looks_are_forgotten() {
     let machine = Machine::new("ages");
     machine.stat([0, 0, 0, 100, 0, 0, 0, 0, 0, 0]);
     machine.probe.load();
@@ -211,7 +211,7 @@ fn two_looks_at_once_are_one_and_old_ones_are_forgotten() {
 }
 
 #[test]
-fn what_is_missing_or_makes_no_sense_is_unknown() {
+fn a_missing_or_nonsensical_number_is_an_unknown_load() {
     let nothing = Machine::new("nothing");
     assert_eq!((nothing.probe.load(), nothing.load_after(QUARTER)), (None, None));
 

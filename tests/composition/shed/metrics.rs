@@ -28,7 +28,7 @@ const SHED: &str = "circuit_breaker_rejected_total{service=payments,reason=load_
 const LOAD: &str = "circuit_breaker_system_load_ratio{service=payments}";
 
 #[test]
-fn shed_calls_and_the_load_are_told() {
+fn shed_calls_and_the_load_are_recorded_as_metrics() {
     let clock = MockClock::new();
     let told = recorded(|| {
         let circuit = circuit(&clock);

@@ -27,7 +27,7 @@ fn is_refused(call: &Call) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_either_the_server_collapses() {
+async fn without_breaker_and_shedding_the_server_collapses() {
     let record = play(Setup::Neither).await;
     let late = Duration::from_secs(8)..DURING.end;
     assert!(record.light_share(&late) < 0.1, "goodput: {}", record.light_share(&late));
@@ -36,7 +36,7 @@ async fn without_either_the_server_collapses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_a_breaker_alone_the_server_is_left_alone_and_so_are_the_callers() {
+async fn a_breaker_alone_spares_the_server_and_rejects_most_callers() {
     let record = play(Setup::Breaker).await;
     let refused = record.count(&DURING, is_refused);
     let longest = record.calls(&DURING).filter(is_refused).map(|call| call.took).max();
@@ -49,7 +49,7 @@ async fn with_a_breaker_alone_the_server_is_left_alone_and_so_are_the_callers() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_both_what_is_light_goes_on_as_usual() {
+async fn with_breaker_and_shedding_light_calls_go_on_as_usual() {
     let record = play(Setup::Both).await;
     let (before, during) = (record.light_share(&BEFORE), record.light_share(&DURING));
     assert!(during > 0.8 * before, "of the light operations {during} succeed in the surge, {before} before it");

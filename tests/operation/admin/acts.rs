@@ -9,7 +9,7 @@ use tower_circuit_breaker::{Mode, Registry, State};
 use super::rig::{Served, app, authorized, circuit, fail};
 
 #[tokio::test]
-async fn an_operator_trips_and_resets_and_the_audit_has_who_and_why() {
+async fn an_operator_trips_and_resets_and_the_audit_names_user_and_reason() {
     let registry = Registry::new();
     let payments = circuit(&registry, "payments");
     let served = Served::start(app(authorized(&registry))).await;
@@ -30,7 +30,7 @@ async fn an_operator_trips_and_resets_and_the_audit_has_who_and_why() {
 }
 
 #[tokio::test]
-async fn a_reset_probes_unless_it_says_otherwise_and_a_disable_must_say_for_how_long() {
+async fn a_reset_probes_by_default_and_a_disable_needs_a_duration() {
     let registry = Registry::new();
     let payments = circuit(&registry, "payments");
     fail(&payments);
@@ -53,7 +53,7 @@ async fn a_reset_probes_unless_it_says_otherwise_and_a_disable_must_say_for_how_
 }
 
 #[tokio::test]
-async fn an_order_sent_again_is_done_once_and_one_on_what_has_changed_is_refused() {
+async fn a_repeated_order_is_done_once_and_a_stale_order_is_refused() {
     let registry = Registry::new();
     let payments = circuit(&registry, "payments");
     let served = Served::start(app(authorized(&registry))).await;
@@ -70,7 +70,7 @@ async fn an_order_sent_again_is_done_once_and_one_on_what_has_changed_is_refused
 }
 
 #[tokio::test]
-async fn an_order_that_makes_no_sense_is_refused_with_a_sentence_and_changes_nothing() {
+async fn an_invalid_order_is_refused_with_a_sentence_and_changes_nothing() {
     let registry = Registry::new();
     let payments = circuit(&registry, "payments");
     let served = Served::start(app(authorized(&registry))).await;
@@ -98,7 +98,7 @@ async fn an_order_that_makes_no_sense_is_refused_with_a_sentence_and_changes_not
 }
 
 #[tokio::test]
-async fn an_act_that_the_store_has_is_answered_with_200_and_one_that_waits_for_it_with_202() {
+async fn stored_acts_are_answered_with_200_and_waiting_acts_with_202() {
     let store = FaultyStore::new(MemoryStore::new());
     let faults = store.faults();
     let builder = Registry::builder().store(store).store_timeout(Duration::from_millis(200));

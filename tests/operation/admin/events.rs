@@ -29,7 +29,7 @@ async fn next(response: &mut Response, text: &mut String) -> (String, Value) {
 }
 
 #[tokio::test]
-async fn a_transition_is_told_as_it_happens_with_what_decided_and_what_is_now() {
+async fn a_transition_is_sent_as_an_event_with_numbers_and_new_state() {
     let registry = Registry::new();
     let served = Served::start(app(authorized(&registry))).await;
     let mut events = served.request(Method::GET, "/api/events").send().await.unwrap();
@@ -73,7 +73,7 @@ async fn the_client_over_the_cap_is_refused_until_another_leaves() {
 }
 
 #[tokio::test]
-async fn a_slow_client_misses_events_and_is_told_how_many() {
+async fn a_slow_client_misses_events_and_gets_their_number() {
     let registry = Registry::new();
     let payments = circuit(&registry, "payments");
     let request = http::Request::get("/circuits/api/events").header("authorization", format!("Bearer {TOKEN}"));
@@ -106,7 +106,7 @@ async fn a_stream_beats_every_five_seconds_and_ends_after_five_minutes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_never_reads_has_its_seat_for_five_minutes_and_not_for_ever() {
+async fn a_client_that_never_reads_loses_its_seat_after_five_minutes() {
     let registry = Registry::new();
     let app = app(authorized(&registry).event_clients(1));
     let follow = || {

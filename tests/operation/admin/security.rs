@@ -25,7 +25,7 @@ const ROUTES: [(Method, &str); 11] = [
 ];
 
 #[tokio::test]
-async fn every_route_is_refused_with_401_until_somebody_says_who_may_ask() {
+async fn every_route_is_refused_with_401_until_an_authoriser_is_set() {
     let registry = Registry::new();
     let payments = circuit(&registry, "payments");
     let served = Served::start(app(admin::router(&registry))).await;
@@ -42,7 +42,7 @@ async fn every_route_is_refused_with_401_until_somebody_says_who_may_ask() {
 }
 
 #[tokio::test]
-async fn a_wrong_or_missing_token_is_refused_on_every_route_but_the_page() {
+async fn every_route_but_the_page_refuses_a_wrong_or_missing_token() {
     let registry = Registry::new();
     let payments = circuit(&registry, "payments");
     let served = Served::start(app(authorized(&registry))).await;
@@ -65,7 +65,7 @@ async fn a_wrong_or_missing_token_is_refused_on_every_route_but_the_page() {
 }
 
 #[tokio::test]
-async fn an_empty_token_lets_nobody_in() {
+async fn an_empty_token_is_refused() {
     let registry = Registry::new();
     let nobody = admin::bearer(&[("", User::new("nobody").unwrap())]);
     let served = Served::start(app(admin::router(&registry).authorize(nobody))).await;
@@ -74,7 +74,7 @@ async fn an_empty_token_lets_nobody_in() {
 }
 
 #[tokio::test]
-async fn where_everybody_may_look_nobody_may_act() {
+async fn read_only_without_auth_allows_reads_and_no_acts() {
     let registry = Registry::new();
     let payments = circuit(&registry, "payments");
     let served = Served::start(app(admin::router(&registry).read_only_without_auth())).await;
@@ -88,7 +88,7 @@ async fn where_everybody_may_look_nobody_may_act() {
 }
 
 #[tokio::test]
-async fn the_authoriser_may_let_somebody_read_who_must_not_write() {
+async fn the_authoriser_may_allow_reads_and_deny_writes() {
     let registry = Registry::new();
     let payments = circuit(&registry, "payments");
     let readers = admin::router(&registry).authorize(|parts| {
@@ -106,7 +106,7 @@ async fn the_authoriser_may_let_somebody_read_who_must_not_write() {
 }
 
 #[tokio::test]
-async fn what_a_browser_sends_for_another_site_is_refused() {
+async fn requests_of_a_browser_for_another_site_are_refused() {
     let registry = Registry::new();
     let payments = circuit(&registry, "payments");
     let served = Served::start(app(authorized(&registry))).await;
@@ -141,7 +141,7 @@ async fn what_a_browser_sends_for_another_site_is_refused() {
 }
 
 #[tokio::test]
-async fn an_order_in_a_content_type_that_a_form_can_send_is_refused() {
+async fn an_order_in_a_content_type_of_forms_is_refused() {
     let registry = Registry::new();
     let payments = circuit(&registry, "payments");
     let served = Served::start(app(authorized(&registry))).await;
@@ -156,7 +156,7 @@ async fn an_order_in_a_content_type_that_a_form_can_send_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_of_ten_megabytes_is_refused_whether_or_not_it_is_announced() {
+async fn a_body_of_ten_megabytes_is_refused_announced_or_not() {
     let registry = Registry::new();
     let payments = circuit(&registry, "payments");
     let served = Served::start(app(authorized(&registry))).await;
@@ -196,7 +196,7 @@ async fn first_line(address: SocketAddr, head: String, body: String) -> String {
 }
 
 #[tokio::test]
-async fn a_name_is_a_name_whatever_is_written_in_it() {
+async fn a_name_with_special_characters_addresses_its_own_circuit() {
     let registry = Registry::new();
     let names = ["a/b", "../a", "..", "..%2f", "größe🦀", "<img/src=x>", "\"';--", "a&circuit=b", "a#b?c", "+"];
     for name in names {
@@ -232,7 +232,7 @@ async fn line_ends_in_names_reach_no_header_and_no_event() {
 }
 
 #[tokio::test]
-async fn every_answer_keeps_itself_to_itself() {
+async fn every_answer_has_headers_against_caching_and_framing() {
     let registry = Registry::new();
     let served = Served::start(app(authorized(&registry))).await;
     for (method, path) in ROUTES {
@@ -252,7 +252,7 @@ async fn every_answer_keeps_itself_to_itself() {
 }
 
 #[test]
-fn debug_output_tells_no_secrets() {
+fn debug_output_contains_no_secrets() {
     let secret = "s3cret-of-the-test";
     let allowed = admin::bearer(&[(secret, User::new("alice").unwrap())]);
     let router = admin::router(&Registry::new()).authorize(allowed);
@@ -261,7 +261,7 @@ fn debug_output_tells_no_secrets() {
 }
 
 #[tokio::test]
-async fn what_the_application_found_out_about_a_caller_reaches_the_authoriser() {
+async fn extensions_set_by_the_application_reach_the_authoriser() {
     #[derive(Clone)]
     struct Session(&'static str);
 

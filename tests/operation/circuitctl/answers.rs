@@ -10,7 +10,7 @@ use super::{Circuitctl, files, said, sqlite};
 use crate::servers::postgres::Postgres;
 
 #[test]
-fn who_does_not_say_why_and_who_is_not_let_in() {
+fn wrong_or_missing_arguments_end_with_code_2_and_write_nothing() {
     let (_folder, ctl) = files();
     for wrong in [
         &["trip", "payments"][..],
@@ -38,7 +38,7 @@ fn who_does_not_say_why_and_who_is_not_let_in() {
 }
 
 #[test]
-fn the_user_is_asked_for_if_no_login_says_who_it_is() {
+fn without_a_login_name_the_user_must_be_given() {
     let (_folder, ctl) = files();
     let trip = ["trip", "payments", "--reason", "x", "--create"];
     let as_whom = |variables: &[(&str, &str)]| {
@@ -59,7 +59,7 @@ fn the_user_is_asked_for_if_no_login_says_who_it_is() {
 }
 
 #[test]
-fn a_store_that_is_not_there_is_not_made() {
+fn an_absent_store_is_not_created() {
     let (folder, _) = files();
     let nowhere = folder.path().join("nowhere");
     let none = Circuitctl::on("").run(&["status"]);
@@ -118,7 +118,7 @@ async fn a_reader_that_goes_away_is_no_panic() {
 }
 
 #[tokio::test]
-async fn who_watches_sees_each_change_in_a_line_until_an_interrupt() {
+async fn watch_prints_each_change_in_a_line_until_an_interrupt() {
     let (_folder, ctl) = sqlite().await;
     ctl.does(&["trip", "payments", "--reason", "maintenance", "--create"]);
     ctl.does(&["trip", "orders", "--reason", "maintenance", "--create"]);
@@ -149,7 +149,7 @@ async fn who_watches_sees_each_change_in_a_line_until_an_interrupt() {
 }
 
 #[test]
-fn what_is_done_but_not_audited_says_with_which_id_to_repeat_it() {
+fn an_unaudited_act_prints_the_id_for_the_repetition() {
     let (folder, ctl) = files();
     // No file can be written there.
     let in_the_way = folder.path().join("audit.jsonl");
@@ -180,7 +180,7 @@ fn a_store_that_hangs_is_given_up_in_time() {
 }
 
 #[tokio::test]
-async fn a_record_of_a_later_release_is_shown_as_far_as_it_is_understood_and_not_written_over() {
+async fn a_record_of_a_later_release_is_shown_but_not_overwritten() {
     let (folder, ctl) = files();
     let store = FileStore::new(folder.path());
     for (name, record) in [

@@ -60,25 +60,25 @@ fn acts() -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn through_files() {
+async fn an_act_of_circuitctl_reaches_a_service_through_files() {
     let (_folder, ctl) = files();
     an_act_of_another_process_rejects_here(ctl, acts()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn through_sqlite() {
+async fn an_act_of_circuitctl_reaches_a_service_through_sqlite() {
     let (_folder, ctl) = sqlite().await;
     an_act_of_another_process_rejects_here(ctl, acts()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn through_redis() {
+async fn an_act_of_circuitctl_reaches_a_service_through_redis() {
     let server = Redis::start().await;
     an_act_of_another_process_rejects_here(Circuitctl::on(server.url()), acts()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn through_postgres() {
+async fn an_act_of_circuitctl_reaches_a_service_through_postgres() {
     let server = Postgres::start().await;
     an_act_of_another_process_rejects_here(Circuitctl::on(server.url()), acts()).await;
 }

@@ -41,7 +41,7 @@ async fn metacharacters_are_text_in_every_store() {
 }
 
 #[test]
-fn what_could_forge_a_line_or_is_endless_is_refused() {
+fn texts_that_forge_a_line_or_are_endless_are_refused() {
     let (_folder, ctl) = files();
     let long = "x".repeat(10_000);
     for text in ["a\nb", "\u{1b}[2J", "\u{202e}evil", "a\rb", "", &long] {
@@ -56,7 +56,7 @@ fn what_could_forge_a_line_or_is_endless_is_refused() {
 }
 
 #[tokio::test]
-async fn what_others_wrote_into_the_store_does_not_reach_the_terminal() {
+async fn control_characters_from_the_store_do_not_reach_the_terminal() {
     let (folder, ctl) = files();
     ctl.does(&["trip", "payments", "--reason", "maintenance", "--create"]);
     let store = FileStore::new(folder.path());
@@ -131,7 +131,7 @@ fn a_password_is_never_printed() {
 }
 
 #[tokio::test]
-async fn there_is_no_colour_but_for_people_who_want_it() {
+async fn output_is_coloured_only_on_a_terminal_without_no_color() {
     let (_folder, ctl) = sqlite().await;
     ctl.does(&["trip", "payments", "--reason", "maintenance", "--create"]);
     assert!(!ctl.does(&["status"]).contains('\u{1b}'), "not into a pipe");

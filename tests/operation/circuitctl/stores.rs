@@ -107,32 +107,32 @@ fn all_of_it(ctl: &Circuitctl) {
 }
 
 #[test]
-fn every_command_on_files() {
+fn every_command_works_on_files() {
     let (_folder, ctl) = files();
     all_of_it(&ctl);
 }
 
 #[tokio::test]
-async fn every_command_on_sqlite() {
+async fn every_command_works_on_sqlite() {
     let (_folder, ctl) = sqlite().await;
     all_of_it(&ctl);
 }
 
 #[tokio::test]
-async fn every_command_on_redis() {
+async fn every_command_works_on_redis() {
     let server = Redis::start().await;
     all_of_it(&Circuitctl::on(server.url()));
 }
 
 #[tokio::test]
-async fn every_command_on_postgres() {
+async fn every_command_works_on_postgres() {
     let server = Postgres::start().await;
     tower_circuit_breaker::store::PostgresStore::new(&server.url()).unwrap().ensure_schema().await.unwrap();
     all_of_it(&Circuitctl::on(server.url()));
 }
 
 #[tokio::test]
-async fn both_tiers_are_reached_and_one_that_is_away_is_said() {
+async fn both_tiers_are_reached_and_an_absent_tier_is_named() {
     let (_folder, durable) = sqlite().await;
     let mut cache = Redis::start().await;
     let tiered = ["--cache", &cache.url()].map(str::to_owned);

@@ -78,7 +78,7 @@ async fn a_refused_connection_is_a_hard_failure() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_cut_off_before_the_head_is_complete_is_a_hard_failure() {
+async fn a_connection_cut_off_within_the_head_is_a_hard_failure() {
     let mut servers = Servers::default();
     let uri = servers.cut_off("HTTP/1.1 200 OK\r\ncontent-le").await;
     assert_eq!(calls_until_open(&uri).await, 5);
@@ -111,7 +111,7 @@ async fn a_head_that_does_not_come_is_a_timeout_below_the_breaker() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_cut_off_is_a_hard_failure_for_who_waits_for_its_end() {
+async fn waiting_for_the_end_makes_a_cut_off_body_a_hard_failure() {
     let mut servers = Servers::default();
     let uri = servers.cut_off("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nten bytes.").await;
     let (head, end) = judged(&uri).await;
@@ -119,7 +119,7 @@ async fn a_body_that_is_cut_off_is_a_hard_failure_for_who_waits_for_its_end() {
 }
 
 #[tokio::test]
-async fn a_body_that_comes_to_its_end_is_what_its_head_was() {
+async fn a_complete_body_keeps_the_outcome_of_its_head() {
     let mut servers = Servers::default();
     let uri = servers.cut_off("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nten bytes.").await;
     let (head, end) = judged(&uri).await;

@@ -54,7 +54,7 @@ impl Guarded {
 }
 
 #[tokio::test]
-async fn a_peer_reads_the_rejection_and_comes_back_when_it_was_told_to() {
+async fn a_peer_reads_the_rejection_and_returns_after_its_retry_after() {
     let server = Guarded::start().await;
     assert_eq!(server.status().await, 200);
     server.status.store(500, Ordering::Relaxed);
@@ -80,7 +80,7 @@ async fn a_peer_reads_the_rejection_and_comes_back_when_it_was_told_to() {
 }
 
 #[tokio::test]
-async fn a_peer_that_asks_for_text_gets_text_and_a_head_no_body() {
+async fn a_peer_gets_text_on_request_and_no_body_for_a_head() {
     let server = Guarded::start().await;
     server.status.store(502, Ordering::Relaxed);
     while server.circuit.status().state == State::Closed {
@@ -102,7 +102,7 @@ async fn a_peer_that_asks_for_text_gets_text_and_a_head_no_body() {
 }
 
 #[tokio::test]
-async fn a_client_with_a_circuit_leaves_a_server_alone_for_as_long_as_that_asks() {
+async fn a_client_circuit_stays_open_for_the_retry_after_of_the_server() {
     for (value, expected) in [(Some("40"), 40), (None, 5)] {
         let mut servers = Servers::default();
         let busy = async move || {

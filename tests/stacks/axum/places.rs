@@ -60,7 +60,7 @@ async fn a_layer_on_one_handler_leaves_the_others_alone() {
 }
 
 #[tokio::test]
-async fn boxed_errors_are_answered_by_a_layer_that_handles_them() {
+async fn a_handle_error_layer_answers_boxed_errors() {
     let circuit = circuit();
     let answer = async |error: BoxError| {
         let rejected = Rejected::find(error.as_ref()).cloned();
@@ -85,7 +85,7 @@ async fn boxed_errors_are_answered_by_a_layer_that_handles_them() {
 }
 
 #[tokio::test]
-async fn a_timeout_below_the_breaker_needs_no_handler_above_it() {
+async fn a_timeout_below_the_breaker_needs_no_handler_above_the_breaker() {
     let circuit = circuit();
     let app = Router::new().route("/", get(fine)).layer(
         ServiceBuilder::new()
@@ -98,7 +98,7 @@ async fn a_timeout_below_the_breaker_needs_no_handler_above_it() {
 }
 
 #[tokio::test]
-async fn nested_routers_with_state_share_the_circuit_of_the_layer_around_them() {
+async fn nested_routers_with_state_share_the_circuit_of_the_outer_layer() {
     let circuit = circuit();
     let failing = async |Shared(status): Shared<StatusCode>| status;
     let inner = Router::new().route("/orders", get(failing)).with_state(StatusCode::BAD_GATEWAY);
@@ -115,7 +115,7 @@ async fn nested_routers_with_state_share_the_circuit_of_the_layer_around_them() 
 }
 
 #[tokio::test]
-async fn a_nested_router_may_have_a_circuit_of_its_own_whose_rejections_are_no_failures_outside() {
+async fn rejections_of_a_nested_circuit_are_no_failures_of_the_outer_circuit() {
     let (inside, outside) = (circuit(), circuit());
     let inner = Router::new().route("/orders", get(broken)).layer(guard(&inside));
     let app = Router::new().nest("/v1", inner).route("/", get(fine)).layer(guard(&outside));
@@ -154,7 +154,7 @@ async fn the_matched_path_is_known_inside_the_layer_of_a_router() {
 }
 
 #[tokio::test]
-async fn a_layer_outside_sees_who_was_rejected() {
+async fn a_layer_outside_finds_the_rejection_in_the_response() {
     let app = Router::new().route("/", get(fine)).layer(guard(&opened())).layer(middleware::from_fn(
         async |request: Request, next: Next| {
             let response = next.run(request).await;
@@ -169,7 +169,7 @@ async fn a_layer_outside_sees_who_was_rejected() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_of_tower_http_weighs_half_whatever_its_status() {
+async fn a_timeout_of_tower_http_weighs_half_with_any_status() {
     for code in [StatusCode::REQUEST_TIMEOUT, StatusCode::GATEWAY_TIMEOUT] {
         let config = Config::builder("orders").clock(TokioClock::new()).build().unwrap();
         let circuit = Circuit::new(config);

@@ -22,7 +22,7 @@ fn dropped_while_waiting(clock: &MockClock, circuit: &Circuit, judge: &Sender<Wo
 }
 
 #[test]
-fn a_body_dropped_midway_is_cancelled_and_neutral_if_the_wait_was_short() {
+fn a_body_dropped_after_a_short_wait_is_cancelled_and_neutral() {
     let (clock, (judge, words)) = (MockClock::new(), channel());
     let circuit = circuit(&clock);
     dropped_while_waiting(&clock, &circuit, &judge, SECOND - TICK);
@@ -31,7 +31,7 @@ fn a_body_dropped_midway_is_cancelled_and_neutral_if_the_wait_was_short() {
 }
 
 #[test]
-fn a_body_dropped_after_a_long_wait_weighs_as_much_as_a_timeout() {
+fn a_body_dropped_after_a_long_wait_weighs_like_a_timeout() {
     let (clock, (judge, _words)) = (MockClock::new(), channel());
     let circuit = circuit(&clock);
     dropped_while_waiting(&clock, &circuit, &judge, SECOND);
@@ -58,7 +58,7 @@ fn a_body_dropped_before_its_first_poll_is_neutral_however_late() {
 }
 
 #[test]
-fn a_reader_who_takes_his_time_says_nothing_about_the_service() {
+fn a_slow_reader_is_no_failure_of_the_service() {
     let (clock, (judge, _words)) = (MockClock::new(), channel());
     let circuit = circuit(&clock);
     let mut body =
@@ -89,7 +89,7 @@ fn the_wait_begins_anew_with_each_frame_and_not_with_each_poll() {
 }
 
 #[test]
-fn the_classifier_may_say_what_a_dropped_body_meant() {
+fn the_classifier_may_judge_a_dropped_body() {
     let (circuit, (judge, _words)) = (circuit(&MockClock::new()), channel());
     let mut request = ok([Step::Data("one"), Step::Data("two")]);
     request.headers_mut().insert("must-be-read", "yes".parse().unwrap());
@@ -127,7 +127,7 @@ fn the_future_dropped_before_the_head_is_cancelled_as_ever() {
 }
 
 #[test]
-fn the_inner_body_is_dropped_before_the_call_is_told_to_be_over() {
+fn the_inner_body_is_dropped_before_the_outcome_is_recorded() {
     /// Tells, when it is dropped, what has been counted by then.
     struct Watching(Circuit, Sender<(u64, u64, u64)>);
 
@@ -154,7 +154,7 @@ fn the_inner_body_is_dropped_before_the_call_is_told_to_be_over() {
 }
 
 #[test]
-fn clones_share_the_circuit_and_each_body_is_told_for_itself() {
+fn clones_share_the_circuit_and_each_body_has_its_own_outcome() {
     let (circuit, (judge, _words)) = (circuit(&MockClock::new()), channel());
     let service = service(&circuit, &judge);
     let call = |ending| head(&mut service.clone(), ok([Step::Data("one"), ending])).into_body();

@@ -37,7 +37,7 @@ fn a_call_succeeds_when_its_body_has_ended() {
 }
 
 #[test]
-fn a_head_that_is_judged_at_once_lets_the_body_pass_whatever_becomes_of_it() {
+fn a_head_that_is_judged_at_once_lets_any_body_pass() {
     for (status, told) in [(StatusCode::BAD_GATEWAY, FAILURE), (StatusCode::NOT_FOUND, SUCCESS)] {
         let (circuit, (judge, words)) = (circuit(&MockClock::new()), channel());
         let mut request = ok([Step::Data("why"), Step::Fail(io::ErrorKind::ConnectionReset)]);
@@ -51,7 +51,7 @@ fn a_head_that_is_judged_at_once_lets_the_body_pass_whatever_becomes_of_it() {
 }
 
 #[test]
-fn trailers_have_the_last_word_and_need_no_poll_after_them() {
+fn trailers_decide_and_need_no_further_poll() {
     for (status, told) in [("0", SUCCESS), ("14", FAILURE)] {
         let (circuit, (judge, words)) = (circuit(&MockClock::new()), channel());
         let mut body =
@@ -67,7 +67,7 @@ fn trailers_have_the_last_word_and_need_no_poll_after_them() {
 }
 
 #[test]
-fn an_error_of_the_body_is_a_failure_told_once() {
+fn an_error_of_the_body_is_a_failure_recorded_once() {
     for (kind, weight) in [(io::ErrorKind::ConnectionReset, 1.0), (io::ErrorKind::TimedOut, 0.5)] {
         let (circuit, (judge, words)) = (circuit(&MockClock::new()), channel());
         let mut body = head(&mut service(&circuit, &judge), ok([Step::Data("one"), Step::Fail(kind)])).into_body();
@@ -125,7 +125,7 @@ fn a_response_without_content_has_ended_with_its_head() {
 }
 
 #[test]
-fn a_body_that_says_that_nothing_follows_has_ended_with_its_last_frame() {
+fn a_body_that_announces_its_end_ends_with_its_last_frame() {
     let (circuit, (judge, _words)) = (circuit(&MockClock::new()), channel());
     let script = Script::new([Step::Data("one"), Step::Data("two")]).that_knows_its_end();
     let mut body = head(&mut service(&circuit, &judge), http::Request::new(Ok(Response::new(script)))).into_body();
@@ -136,7 +136,7 @@ fn a_body_that_says_that_nothing_follows_has_ended_with_its_last_frame() {
 }
 
 #[test]
-fn a_panic_of_the_body_is_a_failure_however_it_is_caught() {
+fn a_caught_panic_of_the_body_is_a_failure() {
     let (circuit, (judge, words)) = (circuit(&MockClock::new()), channel());
     let mut body = head(&mut service(&circuit, &judge), ok([Step::Data("one"), Step::Panic])).into_body();
     assert!(frame(&mut body).is_ready());
@@ -146,7 +146,7 @@ fn a_panic_of_the_body_is_a_failure_however_it_is_caught() {
 }
 
 #[test]
-fn a_body_that_panicked_and_is_kept_is_told_when_it_is_dropped() {
+fn a_panicked_body_that_is_kept_is_recorded_at_its_drop() {
     let (circuit, (judge, _words)) = (circuit(&MockClock::new()), channel());
     let mut body = head(&mut service(&circuit, &judge), ok([Step::Panic])).into_body();
     assert!(catch_unwind(AssertUnwindSafe(|| drop(frame(&mut body)))).is_err());
@@ -169,7 +169,7 @@ fn frames_size_and_end_are_those_of_the_inner_body() {
 }
 
 #[test]
-fn a_rejection_is_answered_with_a_body_that_nobody_tracks() {
+fn a_rejection_is_answered_with_an_untracked_body() {
     let circuit = circuit(&MockClock::new());
     let mut service = CircuitBreakerLayer::new(&circuit)
         .classify_response(|_: &Response<Script>| Outcome::Success)
@@ -192,7 +192,7 @@ fn a_rejection_is_answered_with_a_body_that_nobody_tracks() {
 }
 
 #[test]
-fn what_a_slow_call_took_is_measured_to_the_end_of_its_body() {
+fn a_slow_call_is_measured_to_the_end_of_its_body() {
     let (clock, (judge, words)) = (MockClock::new(), channel());
     let rules = settings(&clock).window(tower_circuit_breaker::Window::calls(10)).min_calls(1);
     let circuit = Circuit::new(rules.slow_call_rate(1.0).slower_than(2 * SECOND).build().unwrap());
@@ -231,7 +231,7 @@ fn the_default_classifier_and_closures_wait_for_the_end_of_a_success() {
 }
 
 #[test]
-fn a_closure_that_calls_the_head_a_failure_does_not_wait_for_the_body() {
+fn a_closure_that_fails_the_head_does_not_wait_for_the_body() {
     let circuit = circuit(&MockClock::new());
     let mut service = CircuitBreakerLayer::new(&circuit)
         .classify_response(|_: &Response<Script>| Outcome::failure())

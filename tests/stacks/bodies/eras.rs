@@ -34,7 +34,7 @@ fn a_body_that_ends_in_a_later_era_is_stale() {
 }
 
 #[test]
-fn a_probe_keeps_its_slot_to_the_end_of_its_body_and_closes_then() {
+fn a_probe_keeps_its_slot_and_closes_when_its_body_ends() {
     let (clock, (judge, _words)) = (MockClock::new(), channel());
     let circuit = half_open(&clock);
     let mut body = head(&mut service(&circuit, &judge), ok([Step::Data("one")])).into_body();
@@ -66,7 +66,7 @@ fn a_probe_whose_body_is_dropped_early_frees_its_slot() {
 }
 
 #[test]
-fn a_probe_whose_body_hangs_is_overdue_and_its_end_comes_too_late() {
+fn a_probe_whose_body_hangs_is_overdue_and_its_end_is_stale() {
     let (clock, (judge, _words)) = (MockClock::new(), channel());
     let circuit = half_open(&clock);
     let mut body = head(&mut service(&circuit, &judge), ok([Step::Data("one"), Step::Pending])).into_body();
@@ -84,7 +84,7 @@ fn a_probe_whose_body_hangs_is_overdue_and_its_end_comes_too_late() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_pends_for_a_probes_slot_is_woken_by_the_end_of_its_body() {
+async fn the_end_of_a_probe_body_wakes_a_service_waiting_for_slots() {
     let circuit = Circuit::new(Config::classic("payments").clock(TokioClock::new()).probes(2).build().unwrap());
     let (judge, _words) = channel();
     trip(&circuit);

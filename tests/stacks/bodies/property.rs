@@ -41,7 +41,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn exactly_one_outcome_is_told_whatever_a_body_does(
+    fn exactly_one_outcome_is_recorded_for_any_behaviour_of_a_body(
         steps in prop::collection::vec(step(), 0..8),
         knows_its_end: bool,
         status in prop::sample::select(vec![200, 204, 404, 500]),

@@ -20,7 +20,7 @@ use tower_circuit_breaker::{CircuitBreakerLayer, Rejected};
 use super::parts::*;
 
 #[tokio::test]
-async fn a_router_takes_the_layer_as_it_is() {
+async fn a_router_takes_the_layer_without_conversion() {
     let circuit = circuit(&MockClock::new());
     let unavailable = |_: Rejected| Response::builder().status(503).body(Body::from("later")).unwrap();
     let app = Router::new()
@@ -38,7 +38,7 @@ async fn a_router_takes_the_layer_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_head_request_to_a_router_is_a_success_though_its_body_is_thrown_away() {
+async fn a_head_request_to_a_router_is_a_success_without_its_body() {
     let circuit = circuit(&MockClock::new());
     let refuse = |_: Rejected| Response::new(Body::empty());
     let app = Router::new()
@@ -106,7 +106,7 @@ fn a_default_body_is_the_default_of_the_inner_one() {
 }
 
 #[test]
-fn layer_service_future_and_body_say_what_they_are() {
+fn debug_shows_layer_service_future_and_body() {
     let (circuit, (judge, _words)) = (circuit(&MockClock::new()), channel());
     let layer: TrackedBodiesLayer = CircuitBreakerLayer::new(&circuit).tracked_bodies();
     assert!(format!("{layer:?}").contains("payments"));

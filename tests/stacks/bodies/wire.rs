@@ -99,7 +99,7 @@ fn request(address: SocketAddr, method: Method, path: &str) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn a_response_that_is_reset_midway_is_a_failure_and_opens_the_circuit() {
+async fn a_response_reset_midway_is_a_failure_and_opens_the_circuit() {
     let (address, _server) = serve(downloads()).await;
     let (circuit, _told) = circuit();
     let service = CircuitBreakerLayer::new(&circuit).tracked_bodies().layer(client());
@@ -129,7 +129,7 @@ async fn a_body_that_stalls_below_a_body_timeout_is_a_failure() {
 }
 
 #[tokio::test]
-async fn the_http_classifier_that_waits_for_the_end_judges_by_it() {
+async fn the_waiting_http_classifier_judges_by_the_end_of_the_body() {
     let (address, _server) = serve(downloads()).await;
     for (path, outcome, told) in [
         ("/breaks", Some(Outcome::failure()), FAILURE),
@@ -159,7 +159,7 @@ async fn the_http_classifier_that_waits_for_the_end_judges_by_it() {
 }
 
 #[tokio::test]
-async fn what_a_client_reads_to_the_end_is_one_success_with_and_without_a_length() {
+async fn a_completely_read_body_is_one_success_with_or_without_length() {
     let (address, _server) = serve(downloads()).await;
     for (method, path, length) in [
         (Method::GET, "/whole", 22),
@@ -176,7 +176,7 @@ async fn what_a_client_reads_to_the_end_is_one_success_with_and_without_a_length
 }
 
 #[tokio::test]
-async fn a_server_counts_what_it_sent_whole_as_a_success_however_hyper_ends_it() {
+async fn a_server_counts_a_completely_sent_body_as_a_success() {
     let (circuit, mut told) = circuit();
     let busy = |_: Rejected| Response::builder().status(503).body(Body::empty()).unwrap();
     let layer = CircuitBreakerLayer::new(&circuit).respond_with(busy).tracked_bodies();

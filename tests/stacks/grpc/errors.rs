@@ -4,7 +4,7 @@ use super::rejections::circuit;
 use super::*;
 
 #[test]
-fn a_timeout_of_tonic_weighs_half_wherever_it_stands() {
+fn a_timeout_of_tonic_weighs_half_inside_any_error() {
     let boxed: BoxError = TimeoutExpired(()).into();
     assert_eq!(judge(&GrpcClassifier::tonic(), &boxed), Outcome::timeout());
     let wrapped: BoxError = Box::new(io::Error::other(TimeoutExpired(())));
@@ -37,7 +37,7 @@ fn the_code_of_a_status_in_the_error_decides() {
 }
 
 #[test]
-fn a_rejection_below_is_ignored_whatever_code_tonic_gave_it() {
+fn a_rejection_below_is_ignored_with_any_tonic_code() {
     let rejected = circuit("inner", |config| config).rejected();
     let mut status = Status::unknown("circuit `inner` is open");
     status.set_source(Arc::new(rejected.clone()));
@@ -69,7 +69,7 @@ async fn the_answer_of_a_breaker_inside_is_ignored() {
 }
 
 #[test]
-fn an_error_that_nobody_knows_is_a_hard_failure() {
+fn an_unknown_error_is_a_hard_failure() {
     for classifier in [GrpcClassifier::new(), GrpcClassifier::tonic()] {
         assert_eq!(judge(&classifier, &()), Outcome::failure());
         assert_eq!(judge(&classifier, &io::Error::from(io::ErrorKind::ConnectionRefused)), Outcome::failure());
@@ -91,7 +91,7 @@ fn an_error_of_poll_ready_says_that_the_service_was_not_ready() {
 }
 
 #[test]
-fn an_error_of_the_body_is_a_failure_even_if_tonic_calls_it_cancelled() {
+fn a_body_error_that_tonic_calls_cancelled_is_a_failure() {
     assert_eq!(body_error(Status::cancelled("reset by the peer")), Outcome::failure());
     assert_eq!(body_error(Status::not_found("odd")), Outcome::failure());
     assert_eq!(body_error(Status::unavailable("gone")), failed("grpc_unavailable"));

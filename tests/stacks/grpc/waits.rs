@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn pushback_is_kept_with_a_failure_and_a_forbidden_retry_is_no_time() {
+fn a_failure_keeps_its_pushback_and_a_forbidden_retry_has_no_time() {
     for (pushback, expected) in [
         ("0", Some(Duration::ZERO)),
         ("1500", Some(Duration::from_millis(1_500))),
@@ -24,7 +24,7 @@ fn pushback_is_kept_with_a_failure_and_a_forbidden_retry_is_no_time() {
 }
 
 #[test]
-fn a_time_of_ones_own_goes_before_pushback() {
+fn a_configured_retry_time_goes_before_pushback() {
     let own = Outcome::from(Failure::hard().with_retry_after(Duration::from_secs(9)));
     let classifier = GrpcClassifier::new().status(GrpcCode::Unavailable, own);
     let trailers = headers(&[("grpc-status", "14"), ("grpc-retry-pushback-ms", "5")]);

@@ -17,7 +17,7 @@ async fn a_rejection_is_a_503_with_the_seconds_rounded_up() {
 }
 
 #[tokio::test]
-async fn nobody_says_when_to_come_again_if_nobody_knows() {
+async fn an_unknown_wait_is_left_out_of_the_rejection() {
     let circuit = circuit(&MockClock::new());
     circuit.trip(&by("an incident"), None);
     let response: Response<Body> = reject(&circuit, &HttpRejection::new(), &[]);
@@ -81,7 +81,7 @@ async fn an_anonymous_rejection_says_only_for_how_long() {
 }
 
 #[tokio::test]
-async fn an_explained_rejection_says_the_whole_sentence_whatever_is_in_it() {
+async fn an_explained_rejection_has_the_whole_sentence_with_special_characters() {
     let config = Config::builder(r#""a\b"{id}"#).clock(MockClock::new()).build().unwrap();
     let circuit = Circuit::new(config);
     circuit.trip(&by("größer \"als\" \\ 🦀"), None);
@@ -97,7 +97,7 @@ async fn an_explained_rejection_says_the_whole_sentence_whatever_is_in_it() {
 }
 
 #[tokio::test]
-async fn who_accepts_text_gets_the_sentence_as_text() {
+async fn a_caller_that_accepts_text_gets_the_sentence_as_text() {
     let accept = [(header::ACCEPT, "application/json;q=0.2, text/*;q=0.9")];
     let response: Response<Body> = reject(&opened(&MockClock::new()), &HttpRejection::new(), &accept);
     assert_eq!(response.headers()[header::CONTENT_TYPE], "text/plain; charset=utf-8");
@@ -158,7 +158,7 @@ async fn headers_alone_say_when_to_come_again() {
 }
 
 #[tokio::test]
-async fn the_errors_of_the_service_stay_as_they_are() {
+async fn the_errors_of_the_service_stay_unchanged() {
     #[derive(Debug, PartialEq)]
     struct Own(u8);
     let circuit = circuit(&MockClock::new());

@@ -11,7 +11,7 @@ fn names(registry: &Registry) -> Vec<String> {
 }
 
 #[test]
-fn the_least_recently_used_goes_first() {
+fn the_least_recently_used_key_is_evicted_first() {
     let (registry, clock) = (Registry::new(), MockClock::new());
     let by = keyed(&registry, &clock, |builder| builder.max_keys(3));
     for key in ["a", "b", "c", "a"] {
@@ -27,7 +27,7 @@ fn the_least_recently_used_goes_first() {
 }
 
 #[test]
-fn an_eighth_is_evicted_at_once() {
+fn an_eighth_of_the_keys_is_evicted_at_once() {
     let (registry, clock) = (Registry::new(), MockClock::new());
     let by = keyed(&registry, &clock, |builder| builder.max_keys(80));
     for n in 0..81 {
@@ -39,7 +39,7 @@ fn an_eighth_is_evicted_at_once() {
 }
 
 #[test]
-fn neither_open_nor_half_open_nor_held_ones_are_evicted_to_make_room() {
+fn open_half_open_and_held_circuits_are_not_evicted_for_new_keys() {
     let (registry, clock) = (Registry::new(), MockClock::new());
     let by = keyed(&registry, &clock, |builder| builder.max_keys(7));
     by.circuit("forced").unwrap().trip(&alice(), None);
@@ -57,7 +57,7 @@ fn neither_open_nor_half_open_nor_held_ones_are_evicted_to_make_room() {
 }
 
 #[test]
-fn one_that_is_configured_to_be_in_shadow_may_go() {
+fn a_circuit_configured_in_shadow_may_be_evicted() {
     let (registry, clock) = (Registry::new(), MockClock::new());
     let settings = settings(&clock).shadow();
     let by = Keyed::builder(&registry, move |_| settings.clone()).max_keys(1).by(BY_TEXT).unwrap();
@@ -67,7 +67,7 @@ fn one_that_is_configured_to_be_in_shadow_may_go() {
 }
 
 #[test]
-fn where_nobody_may_go_new_keys_pass_unguarded_and_known_ones_do_not() {
+fn with_no_key_to_evict_only_new_keys_pass_unguarded() {
     let (registry, clock) = (Registry::new(), MockClock::new());
     let by = keyed(&registry, &clock, |builder| builder.max_keys(2));
     fail(&by, "a", 5);
@@ -114,7 +114,7 @@ fn an_idle_circuit_that_rejects_or_is_held_stays() {
 }
 
 #[test]
-fn hosts_that_are_gone_for_good_do_not_fill_the_place_for_ever() {
+fn vanished_hosts_do_not_fill_the_registry_for_ever() {
     let (registry, clock) = (Registry::new(), MockClock::new());
     let by = keyed(&registry, &clock, |builder| builder.max_keys(10).idle(10 * MINUTE));
     for n in 0..10 {
@@ -128,7 +128,7 @@ fn hosts_that_are_gone_for_good_do_not_fill_the_place_for_ever() {
 }
 
 #[test]
-fn a_permit_of_an_evicted_circuit_ends_as_it_would() {
+fn a_permit_of_an_evicted_circuit_still_counts() {
     let (registry, clock) = (Registry::new(), MockClock::new());
     let by = keyed(&registry, &clock, |builder| builder.max_keys(1));
     let evicted = by.circuit("a").unwrap();
@@ -175,7 +175,7 @@ fn a_name_with_other_settings_passes_unguarded_and_is_tried_again_later() {
 }
 
 #[test]
-fn a_circuit_that_was_there_already_is_used_and_stays_when_its_key_is_evicted() {
+fn an_existing_circuit_is_used_and_outlives_the_eviction_of_its_key() {
     let (registry, clock) = (Registry::new(), MockClock::new());
     let settings = settings(&clock);
     let there =
@@ -200,7 +200,7 @@ fn the_circuits_leave_the_registry_with_the_last_clone() {
 }
 
 #[test]
-fn settings_that_can_never_work_are_refused_when_it_is_built() {
+fn impossible_settings_of_keys_are_refused_at_build_time() {
     let (registry, clock) = (Registry::with_limit(100), MockClock::new());
     type Change = fn(KeyedBuilder) -> KeyedBuilder;
     let changes: [(&str, Change); 5] = [

@@ -55,7 +55,7 @@ fn succeed(by: &Keyed<ByText>, key: &str) {
 }
 
 #[test]
-fn the_first_keys_have_their_names_and_the_others_add_up() {
+fn the_first_keys_have_their_names_and_other_keys_add_up() {
     let read = told(
         "sum:",
         |builder| builder.label_budget(2),
@@ -85,7 +85,7 @@ fn the_first_keys_have_their_names_and_the_others_add_up() {
 }
 
 #[test]
-fn gauges_of_the_others_count_circuits() {
+fn gauges_of_the_label_other_count_circuits() {
     let read = told(
         "count:",
         |builder| builder.label_budget(0),
@@ -136,7 +136,7 @@ fn an_evicted_key_keeps_its_name_and_its_gauges_are_zero() {
 }
 
 #[test]
-fn a_key_that_is_called_other_does_not_overwrite_the_others() {
+fn a_key_named_other_does_not_overwrite_the_label_other() {
     let read = told(
         "same:",
         |builder| builder.label_budget(1),
@@ -151,7 +151,7 @@ fn a_key_that_is_called_other_does_not_overwrite_the_others() {
 }
 
 #[test]
-fn calls_that_pass_unguarded_are_counted_by_why() {
+fn unguarded_calls_are_counted_by_reason() {
     let read = told(
         "full:",
         |builder| builder.max_keys(1),
@@ -164,7 +164,7 @@ fn calls_that_pass_unguarded_are_counted_by_why() {
 }
 
 #[test]
-fn a_full_registry_is_the_reason_of_every_call_that_passes_because_of_it() {
+fn a_full_registry_is_the_counted_reason_of_unguarded_calls() {
     let recorder: &DebuggingRecorder = Box::leak(Box::new(DebuggingRecorder::new()));
     let (registry, clock) = (Registry::with_limit(1), MockClock::new());
     registry.circuit(settings(&clock).build().unwrap()).unwrap();
@@ -232,7 +232,7 @@ fn a_circuit_that_is_evicted_reports_every_success_first() {
 }
 
 #[test]
-fn the_others_are_counted_without_those_that_were_evicted() {
+fn the_label_other_counts_no_evicted_circuits() {
     let read = told(
         "fewer:",
         |builder| builder.label_budget(0).max_keys(2),
@@ -249,7 +249,7 @@ fn the_others_are_counted_without_those_that_were_evicted() {
 }
 
 #[test]
-fn an_evicted_key_that_is_called_other_leaves_the_gauges_of_the_others() {
+fn an_evicted_key_named_other_leaves_the_gauges_of_other_keys() {
     let read = told(
         "named:",
         |builder| builder.label_budget(1).max_keys(2),
@@ -291,7 +291,7 @@ impl Observer for BringsBack {
 }
 
 #[test]
-fn a_key_that_is_back_before_all_were_told_that_it_went_is_shown() {
+fn a_key_that_returns_during_its_eviction_is_shown() {
     let recorder: &DebuggingRecorder = Box::leak(Box::new(DebuggingRecorder::new()));
     let (registry, brings_back) = (Registry::new(), BringsBack::default());
     let settings = Config::builder("replaced").clock(MockClock::new()).observer(brings_back.clone());

@@ -47,7 +47,7 @@ fn hostile_keys_get_names_of_their_own_and_none_is_refused() {
 }
 
 #[test]
-fn the_name_of_one_key_cannot_be_taken_by_asking_for_it() {
+fn the_generated_name_of_a_key_cannot_be_requested_as_a_key() {
     let (registry, clock) = (Registry::new(), MockClock::new());
     let by = keyed(&registry, &clock, |builder| builder);
     let made = by.circuit("a b").unwrap();

@@ -51,7 +51,7 @@ async fn pass(time: Duration) {
 const TENTH: Duration = Duration::from_millis(100);
 
 #[tokio::test(start_paused = true)]
-async fn an_evicted_key_that_has_failed_keeps_its_record_and_goes_on_from_there() {
+async fn an_evicted_key_with_failures_goes_on_from_its_record() {
     let store = store();
     let registry = registry(&store);
     let by = kept(&registry, 1);
@@ -113,7 +113,7 @@ async fn no_call_waits_for_a_keyed_circuit_to_be_restored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hundred_thousand_keys_leave_a_hundred_circuits_and_every_failure_on_record() {
+async fn a_hundred_thousand_keys_leave_a_hundred_circuits_and_all_records() {
     let store = store();
     let registry = registry(&store);
     let by = kept(&registry, 100);
@@ -162,7 +162,7 @@ async fn evicted_circuits_do_not_pile_up_while_the_store_is_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_comes_back_while_its_last_life_is_still_written_is_restored_after_that() {
+async fn a_returning_key_is_restored_after_its_last_record_is_written() {
     let store = store();
     let registry = registry(&store);
     let by = kept(&registry, 1);
@@ -180,7 +180,7 @@ async fn a_key_that_comes_back_while_its_last_life_is_still_written_is_restored_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_comes_back_to_a_record_that_is_never_written_follows_it() {
+async fn a_returning_key_follows_a_record_of_a_later_version() {
     let store = store();
     put(&store, "a", br#"{"version":2,"state":"closed"}"#).await;
     let registry = registry(&store);
@@ -201,7 +201,7 @@ async fn a_key_that_comes_back_to_a_record_that_is_never_written_follows_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_comes_back_to_a_store_that_refuses_writes_is_restored() {
+async fn a_returning_key_is_restored_from_a_store_that_refuses_writes() {
     let store = store();
     let registry = registry(&store);
     let by = kept(&registry, 1);

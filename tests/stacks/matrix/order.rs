@@ -17,7 +17,7 @@ use tower_circuit_breaker::retry::{RetryPolicy, RetryPolicyBuilder};
 use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, Outcome, Rejected, State};
 
 #[tokio::test(start_paused = true)]
-async fn a_total_deadline_outside_the_retries_bounds_what_the_caller_waits() {
+async fn a_total_deadline_outside_the_retries_bounds_the_wait_of_callers() {
     let waited = async |deadline: Duration| {
         let service = ServiceBuilder::new()
             .layer(TimeoutLayer::new(deadline))
@@ -39,7 +39,7 @@ async fn a_total_deadline_outside_the_retries_bounds_what_the_caller_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_timeout_per_attempt_one_hang_takes_the_time_of_all_retries() {
+async fn without_a_timeout_per_attempt_one_hang_takes_the_whole_deadline() {
     let one_hang = Server::new(|calls| if calls == 1 { Answer::Hang } else { Answer::Ok });
     let layers = || (TimeoutLayer::new(6 * SECOND), RetryLayer::new(retries().build().unwrap()));
     let circuit = circuit();
@@ -56,7 +56,7 @@ async fn without_a_timeout_per_attempt_one_hang_takes_the_time_of_all_retries() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hang_is_learnt_at_any_timeout_inside_and_outside_only_above_cancelled_counts_after() {
+async fn a_hang_counts_at_any_timeout_inside_and_at_late_timeouts_outside() {
     // Of 100 calls to a service that hangs: what reaches it. `cancelled_counts_after` is 1 s.
     for (inside, timeout, reached) in [
         (true, 100 * MS, 10),
@@ -80,7 +80,7 @@ async fn a_hang_is_learnt_at_any_timeout_inside_and_outside_only_above_cancelled
 }
 
 #[tokio::test(start_paused = true)]
-async fn retries_that_do_not_know_rejections_cost_a_rejection_per_attempt_and_all_their_waits() {
+async fn retries_that_do_not_know_rejections_cost_all_attempts_and_waits() {
     // Twenty calls of up to ten attempts to a service that is down: five open the circuit.
     let every_failure = |result: Result<&(), &BoxError>| result.map_or(Outcome::failure(), |()| Outcome::Success);
     let down = || Server::new(|_| Answer::Err);
@@ -108,7 +108,7 @@ async fn retries_that_do_not_know_rejections_cost_a_rejection_per_attempt_and_al
 }
 
 #[tokio::test(start_paused = true)]
-async fn retries_inside_are_not_seen_and_open_it_late() {
+async fn retries_inside_are_not_seen_and_delay_the_opening() {
     let measured = async |inside: bool| {
         let (circuit, server) = (circuit(), Server::new(|_| Answer::Err));
         let retries = RetryLayer::new(retries().build().unwrap());
@@ -130,7 +130,7 @@ async fn retries_inside_are_not_seen_and_open_it_late() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_waits_for_its_circuit_keeps_its_place_in_a_limit_outside() {
+async fn a_call_that_waits_for_its_circuit_holds_an_outside_limit() {
     let circuit = circuit();
     for _ in 0..5 {
         circuit.try_acquire().unwrap().failure(tower_circuit_breaker::Failure::hard());

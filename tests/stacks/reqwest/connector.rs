@@ -15,7 +15,7 @@ fn client(circuit: &Circuit) -> Client {
 }
 
 #[tokio::test]
-async fn connects_count_and_what_is_said_on_the_connection_does_not() {
+async fn a_connector_layer_counts_connects_and_no_requests() {
     let peer = Peer::new(|number| Answer::Whole(if number == 0 { OK } else { ERROR })).await;
     let circuit = circuit();
     let client = client(&circuit);
@@ -30,7 +30,7 @@ async fn connects_count_and_what_is_said_on_the_connection_does_not() {
 }
 
 #[tokio::test]
-async fn refused_connects_open_it_and_the_rejection_is_found_under_the_clients_error() {
+async fn refused_connects_open_the_circuit_and_the_rejection_is_found() {
     let (circuit, nobody) = (circuit(), Nobody::new());
     let client = client(&circuit);
     for _ in 0..5 {
@@ -68,7 +68,7 @@ async fn a_pooled_connection_is_used_while_the_circuit_is_open() {
 }
 
 #[tokio::test]
-async fn a_timeout_layer_below_it_counts_half_and_reqwest_knows_it_as_its_own() {
+async fn a_timeout_layer_below_the_breaker_counts_half_as_a_reqwest_timeout() {
     let (circuit, crowded) = (circuit(), Crowded::new().await);
     // The first layer is the innermost.
     let builder = Client::builder().no_proxy().connector_layer(TimeoutLayer::new(SHORT));
@@ -81,7 +81,7 @@ async fn a_timeout_layer_below_it_counts_half_and_reqwest_knows_it_as_its_own() 
 }
 
 #[tokio::test]
-async fn a_timeout_layer_above_it_drops_the_connect_which_counts_only_once_it_took_long() {
+async fn a_connect_dropped_by_a_timeout_layer_above_counts_only_late() {
     let crowded = Crowded::new().await;
     for (counts_after, expected) in [(Duration::from_secs(30), (1, 0.0)), (Duration::from_millis(10), (0, 0.5))] {
         let circuit = Circuit::new(Config::classic("payments").cancelled_counts_after(counts_after).build().unwrap());
@@ -96,7 +96,7 @@ async fn a_timeout_layer_above_it_drops_the_connect_which_counts_only_once_it_to
 
 /// It is set twice: for TCP below the breaker, and around all of it. Either may be first.
 #[tokio::test]
-async fn the_clients_connect_timeout_weighs_half_if_it_is_longer_than_what_counts_as_cancelled() {
+async fn the_clients_connect_timeout_weighs_half_above_cancelled_counts_after() {
     let crowded = Crowded::new().await;
     let circuit =
         Circuit::new(Config::classic("payments").cancelled_counts_after(Duration::from_millis(10)).build().unwrap());

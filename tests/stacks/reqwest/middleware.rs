@@ -42,7 +42,7 @@ fn guarded(circuit: &Circuit, client: reqwest::Client) -> ClientWithMiddleware {
 }
 
 #[tokio::test]
-async fn responses_and_errors_count_as_they_do_under_tower() {
+async fn middleware_counts_responses_and_errors_like_tower() {
     let peer = Peer::new(|number| match number {
         0 => Answer::Whole(OK),
         1 => Answer::Whole(ERROR),

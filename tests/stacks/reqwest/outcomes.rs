@@ -28,7 +28,7 @@ const TIMEOUT: (u64, u64, f64, u64) = (0, 1, 0.5, 0);
 const IGNORED: (u64, u64, f64, u64) = (0, 0, 0.0, 1);
 
 #[tokio::test]
-async fn statuses_count_as_they_do_in_http() {
+async fn statuses_count_as_in_http() {
     let peer = Peer::statuses().await;
     for (status, expected) in
         [(200, SUCCESS), (404, SUCCESS), (429, TIMEOUT), (500, HARD), (503, HARD), (408, TIMEOUT), (504, TIMEOUT)]
@@ -39,7 +39,7 @@ async fn statuses_count_as_they_do_in_http() {
 }
 
 #[tokio::test]
-async fn a_retry_after_is_read_from_the_response_and_an_overridden_status_keeps_it() {
+async fn a_retry_after_is_read_from_the_response_also_for_overridden_statuses() {
     let peer = Peer::statuses().await;
     let respond = async |path| client().execute(get(&peer.url(path))).await.unwrap();
     let after = |outcome: Outcome| outcome.as_failure().and_then(Failure::retry_after).map(|after| after.as_secs());
@@ -51,7 +51,7 @@ async fn a_retry_after_is_read_from_the_response_and_an_overridden_status_keeps_
 }
 
 #[tokio::test]
-async fn the_status_in_an_error_of_error_for_status_is_judged_as_the_response_was() {
+async fn an_error_of_error_for_status_is_judged_like_its_response() {
     let peer = Peer::statuses().await;
     let judge = ReqwestClassifier::new();
     for (status, expected) in [(404, Outcome::Success), (504, Outcome::timeout())] {
@@ -70,7 +70,7 @@ async fn a_refused_connection_is_a_hard_failure() {
 }
 
 #[tokio::test]
-async fn a_reset_instead_of_a_head_or_in_the_middle_of_it_is_a_hard_failure() {
+async fn a_reset_before_or_within_the_head_is_a_hard_failure() {
     for said in ["", "HTTP/1.1 200 OK\r\ncontent-len"] {
         let peer = Peer::new(move |_| Answer::Reset(said)).await;
         assert_eq!(outcome_of(client(), get(&peer.url("/"))).await, HARD, "after {said:?}");
@@ -106,7 +106,7 @@ async fn a_slow_head_is_a_timeout_unless_the_caller_gave_up_first() {
 }
 
 #[tokio::test]
-async fn a_connect_that_times_out_is_a_timeout_although_it_is_a_connect() {
+async fn a_connect_that_times_out_counts_as_a_timeout() {
     let crowded = Crowded::new().await;
     let client = Client::builder().no_proxy().connect_timeout(SHORT).build().unwrap();
     let error = client.execute(get(&crowded.url)).await.unwrap_err();
@@ -142,7 +142,7 @@ async fn a_request_whose_own_body_fails_is_ignored() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_below_the_breaker_is_a_hard_failure_and_no_fault_of_the_caller() {
+async fn a_body_cut_off_below_the_breaker_is_a_hard_failure() {
     let peer = Peer::new(|_| Answer::Reset(super::peer::HALF)).await;
     let response = client().execute(get(&peer.url("/"))).await.unwrap();
     let error = response.bytes().await.unwrap_err();
@@ -156,7 +156,7 @@ fn judged<E: 'static>(error: &E) -> Outcome {
 }
 
 #[tokio::test]
-async fn an_error_of_reqwest_is_found_wherever_it_is_wrapped() {
+async fn an_error_of_reqwest_is_found_inside_every_wrapper() {
     let peer = Peer::new(|_| Answer::Stall("")).await;
     let url = peer.url("/");
     let client = Client::builder().no_proxy().timeout(SHORT).build().unwrap();
@@ -181,7 +181,7 @@ async fn a_rejection_of_a_breaker_inside_is_ignored_in_every_form() {
 }
 
 #[tokio::test]
-async fn an_error_of_readiness_is_judged_like_one_of_a_call_but_called_not_ready() {
+async fn an_error_of_readiness_is_judged_normally_and_called_not_ready() {
     let judge = ReqwestClassifier::new();
     let refused = client().execute(get(&Nobody::new().url)).await.unwrap_err();
     let outcome = Classifier::<(), reqwest::Response, _>::ready_error(&judge, &refused);

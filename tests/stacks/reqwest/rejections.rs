@@ -14,7 +14,7 @@ use super::peer::{Answer, ERROR, Nobody, OK, Peer};
 use super::{circuit, client, counted, get, settings, trip};
 
 #[tokio::test]
-async fn a_response_says_when_to_come_again_and_keeps_the_url_and_the_rejection() {
+async fn a_rejection_response_has_retry_after_url_and_rejection() {
     let peer = Peer::new(|_| Answer::Whole(OK)).await;
     let circuit = circuit();
     trip(&circuit);
@@ -52,7 +52,7 @@ async fn a_response_makes_no_promise_where_no_time_is_known() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_client_stays_as_it_is() {
+async fn an_error_of_the_client_stays_unchanged() {
     let circuit = circuit();
     let layer = CircuitBreakerLayer::new(&circuit).classifier(ReqwestClassifier::new());
     let client = layer.rejection(ReqwestRejection::new()).layer(client());
@@ -62,7 +62,7 @@ async fn an_error_of_the_client_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn by_default_a_rejection_is_found_in_the_error_and_the_clients_own_error_is_still_there() {
+async fn by_default_boxed_errors_hold_the_rejection_or_the_clients_error() {
     let circuit = circuit();
     let client = CircuitBreakerLayer::new(&circuit).classifier(ReqwestClassifier::new()).layer(client());
     let error: BoxError = client.clone().oneshot(get(&Nobody::new().url)).await.unwrap_err();

@@ -62,7 +62,7 @@ async fn each_try_counts_and_the_first_that_succeeds_is_the_answer() {
 }
 
 #[tokio::test]
-async fn tries_end_with_the_rejection_that_they_caused() {
+async fn tries_end_with_their_own_rejection() {
     let peer = Peer::new(|_| Answer::Whole(ERROR)).await;
     let circuit = circuit();
     let error = retried(&circuit, 100).oneshot(get(&peer.url("/"))).await.unwrap_err();
@@ -71,7 +71,7 @@ async fn tries_end_with_the_rejection_that_they_caused() {
 }
 
 #[tokio::test]
-async fn a_breaker_outside_of_another_ignores_its_rejections() {
+async fn a_breaker_outside_ignores_the_rejections_of_an_inner_breaker() {
     let (outer, inner) = (circuit(), circuit());
     trip(&inner);
     let classified = |circuit| CircuitBreakerLayer::new(circuit).classifier(ReqwestClassifier::new());

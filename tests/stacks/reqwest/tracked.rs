@@ -64,7 +64,7 @@ async fn the_requests_own_timeout_comes_through_the_conversions() {
 }
 
 #[tokio::test]
-async fn a_head_that_failed_is_not_waited_for_and_the_url_is_kept() {
+async fn a_failed_head_does_not_wait_and_keeps_the_url() {
     let peer = Peer::new(|_| Answer::Whole(ERROR)).await;
     let circuit = circuit();
     let response = tracked(&circuit, client()).oneshot(get(&peer.url("/a?b=c"))).await.unwrap();
@@ -73,7 +73,7 @@ async fn a_head_that_failed_is_not_waited_for_and_the_url_is_kept() {
 }
 
 #[tokio::test]
-async fn a_body_that_nobody_reads_is_a_cancelled_call() {
+async fn an_unread_body_is_a_cancelled_call() {
     let peer = Peer::new(|_| Answer::Whole(OK)).await;
     let circuit = circuit();
     drop(tracked(&circuit, client()).oneshot(get(&peer.url("/"))).await.unwrap());

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn neither_a_rejection_nor_the_wait_for_its_circuit_withdraws_from_the_budget() {
+async fn rejections_and_waits_for_the_circuit_cost_no_budget() {
     let (circuit, server) = (circuit(), Server::up());
     trip(&circuit);
     // Nothing is ever deposited, and it holds ten retries.
@@ -21,7 +21,7 @@ async fn neither_a_rejection_nor_the_wait_for_its_circuit_withdraws_from_the_bud
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_budget_that_is_spent_ends_the_retries_of_everybody_who_shares_it() {
+async fn a_spent_budget_ends_the_retries_of_all_sharing_services() {
     let (circuit, server) = (Circuit::new(never_trips()), Server::down());
     let retries = exact().attempts(4).retry_ratio(0.0).min_retries_per_second(1).build().unwrap();
     let service = boxed(&circuit, &server, retries);

@@ -12,7 +12,7 @@ use tower_circuit_breaker::{Rejected, State};
 use super::{MINUTE, MS, Server, boxed, circuit, exact, now, operator, state, trip};
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_for_the_circuit_makes_the_probe_as_soon_as_it_is_due() {
+async fn a_call_that_waits_for_the_circuit_makes_the_due_probe() {
     let (circuit, server) = (circuit(), Server::up());
     trip(&circuit);
     let retries = exact().build().unwrap().wait_for_circuit(MINUTE, 1);
@@ -33,7 +33,7 @@ async fn a_call_whose_attempts_are_used_up_still_waits_for_the_circuit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_would_be_too_long_a_wait_is_not_begun() {
+async fn a_wait_that_would_be_too_long_is_not_begun() {
     let (circuit, server) = (circuit(), Server::up());
     let retries = exact().build().unwrap().wait_for_circuit(MINUTE - MS, 9);
     trip(&circuit);
@@ -47,7 +47,7 @@ async fn what_would_be_too_long_a_wait_is_not_begun() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_open_it_waits_a_step_of_the_backoff_at_a_time_and_not_for_ever() {
+async fn a_half_open_circuit_is_awaited_in_limited_steps_of_the_backoff() {
     let (circuit, server) = (circuit(), Server::up());
     circuit.reset(&operator(), To::HalfOpen);
     let probe = circuit.try_acquire().unwrap();
@@ -64,7 +64,7 @@ async fn half_open_it_waits_a_step_of_the_backoff_at_a_time_and_not_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_wait_for_the_same_circuit_do_not_come_back_together() {
+async fn calls_that_wait_for_the_same_circuit_do_not_return_together() {
     let (circuit, server) = (circuit(), Server::up());
     trip(&circuit);
     let retries = RetryPolicy::builder().jitter(1.0).build().unwrap().wait_for_circuit(MINUTE, 3);
@@ -79,7 +79,7 @@ async fn those_who_wait_for_the_same_circuit_do_not_come_back_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_is_dropped_while_it_waits_makes_no_attempt() {
+async fn a_call_dropped_during_its_wait_makes_no_attempt() {
     let (circuit, server) = (circuit(), Server::up());
     trip(&circuit);
     let service = boxed(&circuit, &server, exact().build().unwrap().wait_for_circuit(MINUTE, 1));

@@ -71,7 +71,7 @@ async fn a_stream_whose_server_dies_is_a_failure() {
 }
 
 #[tokio::test]
-async fn a_stream_that_the_server_resets_is_a_failure_though_tonic_calls_it_cancelled() {
+async fn a_stream_reset_by_the_server_is_a_failure_despite_tonics_cancelled() {
     let inventory = Inventory::default();
     let server = server_of(inventory.clone()).await;
     let (circuit, log) = watched();

@@ -14,7 +14,7 @@ fn mode(instance: &Instance) -> Mode {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hold_that_is_made_while_the_store_is_down_ends_when_it_would_have() {
+async fn a_hold_made_during_an_outage_ends_at_its_own_time() {
     let store = faulty();
     let a = Instance::start(&store, "a", Sharing::Advise).await;
     store.faults().set(Operation::ALL, DOWN);
@@ -35,7 +35,7 @@ async fn a_hold_that_is_made_while_the_store_is_down_ends_when_it_would_have() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hold_that_was_over_before_the_store_came_up_is_only_audited() {
+async fn a_hold_that_ended_during_an_outage_is_only_audited() {
     let store = faulty();
     let a = Instance::start(&store, "a", Sharing::Advise).await;
     store.faults().set(Operation::ALL, DOWN);
@@ -76,7 +76,7 @@ async fn an_act_that_was_overtaken_is_audited_and_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_act_that_was_overtaken_by_a_hold_that_is_over_holds_nobody() {
+async fn an_act_overtaken_by_an_ended_hold_holds_no_instance() {
     let trip = |instance: &Instance| drop(instance.circuit.trip(&alice(), None));
     let disable = |instance: &Instance| drop(instance.circuit.disable(&alice(), Some(secs(10))));
     let (a, b, rows) = overtaken(trip, disable).await;
@@ -105,7 +105,7 @@ async fn a_timed_hold_ends_on_every_instance() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hold_that_ends_while_everybody_is_down_is_half_open_afterwards() {
+async fn a_hold_that_ended_during_downtime_is_half_open_afterwards() {
     let store = memory();
     let a = Instance::start(&store, "a", Sharing::Advise).await;
     a.circuit.trip(&alice(), Some(secs(60)));
@@ -118,7 +118,7 @@ async fn a_hold_that_ends_while_everybody_is_down_is_half_open_afterwards() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reset_while_an_instance_is_down_is_seen_by_it_when_it_starts() {
+async fn a_restarted_instance_sees_a_reset_made_during_its_downtime() {
     let store = memory();
     let a = Instance::start(&store, "a", Sharing::Advise).await;
     let b = Instance::start(&store, "b", Sharing::Advise).await;
@@ -138,7 +138,7 @@ async fn fail_open(instance: &Instance) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_old_reset_that_comes_back_into_a_flushed_store_resets_nobody_again() {
+async fn an_old_reset_in_a_flushed_store_does_not_act_again() {
     let store = memory();
     let a = Instance::start(&store, "a", Sharing::Advise).await;
     a.circuit.reset(&alice(), To::HalfOpen);
@@ -154,7 +154,7 @@ async fn an_old_reset_that_comes_back_into_a_flushed_store_resets_nobody_again()
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_entry_of_an_instance_that_was_reset_advises_nobody_and_keeps_nobody_polling() {
+async fn the_entry_of_a_reset_instance_neither_advises_nor_causes_polls() {
     let store = faulty();
     let a = Instance::start(&store, "a", Sharing::Advise).await;
     let b = Instance::start(&store, "b", Sharing::Advise).await;
@@ -173,7 +173,7 @@ async fn the_entry_of_an_instance_that_was_reset_advises_nobody_and_keeps_nobody
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_only_a_human_may_close_is_open_after_any_time_and_restart() {
+async fn a_manually_recovering_circuit_stays_open_over_time_and_restarts() {
     let store = memory();
     let config = || settings("payments").recovery(Recovery::Manual).build().unwrap();
     let a = Instance::with(&store, "a", Sharing::Advise, config()).await;
@@ -191,7 +191,7 @@ async fn what_only_a_human_may_close_is_open_after_any_time_and_restart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_circuit_configured_to_be_in_shadow_is_so_after_a_restart_and_lets_calls_through() {
+async fn a_configured_shadow_survives_a_restart_and_admits_calls() {
     let store = memory();
     let config = || settings("payments").shadow().build().unwrap();
     let a = Instance::with(&store, "a", Sharing::Advise, config()).await;

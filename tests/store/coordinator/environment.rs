@@ -11,7 +11,7 @@ const KILLED: &str = "killed-by-the-environment";
 
 /// Variables of the own process cannot be set, other tests read them at the same time.
 #[test]
-fn the_kill_switch_outranks_what_the_store_says_and_publishes_nothing() {
+fn the_kill_switch_outranks_the_store_and_publishes_nothing() {
     let name = "coordinator::environment::under_the_kill_switch";
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name])

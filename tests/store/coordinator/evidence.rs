@@ -9,7 +9,7 @@ use crate::lines::Lines;
 use crate::rig::{Instance, call, fail, memory, millis, pass, record, secs, state, succeed};
 
 #[tokio::test(start_paused = true)]
-async fn an_id_in_use_becomes_another_one_with_a_warning_and_neither_overwrites_the_other() {
+async fn a_duplicate_instance_id_is_changed_with_a_warning_and_overwrites_nothing() {
     let store = memory();
     let lines = Lines::collect();
     let one = Instance::start(&store, "a", Sharing::Advise).await;
@@ -54,7 +54,7 @@ async fn an_instance_that_restarts_is_not_taken_for_another_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_opening_that_was_restored_is_still_its_own_and_as_long_as_it_was() {
+async fn a_restored_opening_keeps_its_owner_and_its_length() {
     let store = memory();
     let one = Instance::start(&store, "a", Sharing::Advise).await;
     fail(&one.circuit, 5);

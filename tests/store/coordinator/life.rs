@@ -48,7 +48,7 @@ fn without_a_runtime_a_start_is_an_error_and_not_a_panic() {
 }
 
 #[test]
-fn on_a_runtime_that_is_gone_a_start_is_an_error_and_does_not_hang() {
+fn a_start_on_an_ended_runtime_is_an_error_without_hanging() {
     let gone = runtime();
     let handle = gone.handle().clone();
     drop(gone);
@@ -73,7 +73,7 @@ async fn starting_twice_runs_one_task() {
 }
 
 #[test]
-fn when_its_runtime_is_gone_another_one_takes_up_what_was_left() {
+fn another_runtime_takes_up_the_work_of_an_ended_runtime() {
     let store = faulty();
     let (registry, circuit) = registry(&store);
     let first = runtime();
@@ -98,7 +98,7 @@ fn when_its_runtime_is_gone_another_one_takes_up_what_was_left() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_the_registry_is_dropped_the_task_ends_and_lets_go_of_the_store_while_circuits_go_on() {
+async fn a_dropped_registry_ends_the_task_and_frees_the_store() {
     let store = Counted::new(false);
     let (registry, circuit) = registry(&store);
     assert!(registry.restore(secs(1)).await.unwrap().is_complete());
@@ -123,7 +123,7 @@ async fn a_shutdown_writes_counts_that_are_not_due_yet() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_says_what_it_could_not_write_and_can_be_followed_by_a_start_at_once() {
+async fn a_shutdown_reports_unwritten_state_and_a_start_can_follow_at_once() {
     let store = faulty();
     let one = Instance::start(&store, "a", Sharing::Advise).await;
     store.faults().set(Operation::ALL, DOWN);
@@ -139,7 +139,7 @@ async fn a_shutdown_says_what_it_could_not_write_and_can_be_followed_by_a_start_
 }
 
 #[test]
-fn a_shutdown_after_the_task_has_died_does_not_say_that_all_is_well() {
+fn a_shutdown_after_the_death_of_the_task_reports_unsaved_work() {
     let store = faulty();
     let (registry, circuit) = registry(&store);
     let first = runtime();
@@ -155,7 +155,7 @@ fn a_shutdown_after_the_task_has_died_does_not_say_that_all_is_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_that_nobody_waits_for_goes_on() {
+async fn an_abandoned_shutdown_goes_on() {
     let store = faulty();
     let one = Instance::start(&store, "a", Sharing::Advise).await;
     store.faults().delay(Operation::ALL, millis(500));
@@ -208,7 +208,7 @@ async fn a_write_that_panics_is_repeated_and_its_audit_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_died_is_told_of_once_and_restarted_by_the_next_restore() {
+async fn a_dead_task_is_logged_once_and_restarted_by_the_next_restore() {
     let lines = Lines::collect();
     let store = Counted::new(true);
     let (registry, circuit) = registry(&store);

@@ -27,14 +27,14 @@ async fn ten_minutes(operations: &[Operation], fault: Fault) -> (u64, Vec<String
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_is_one_line_a_minute_and_asked_about_ever_less_often() {
+async fn an_outage_is_logged_once_a_minute_and_polled_less_often() {
     let (asked, lines) = ten_minutes(Operation::ALL, DOWN).await;
     assert!((6..=11).contains(&lines.len()), "{lines:#?}");
     assert!(asked < 200, "{asked} operations");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_only_fails_to_write_is_not_hammered_nor_is_the_log() {
+async fn failing_writes_cause_few_retries_and_few_log_lines() {
     for kind in [StoreErrorKind::Unavailable, StoreErrorKind::Refused, StoreErrorKind::TimedOut] {
         let (asked, lines) = ten_minutes(&[Operation::CompareAndSet], Fault::Fail(kind)).await;
         // Three hundred are polls.
@@ -44,7 +44,7 @@ async fn a_store_that_only_fails_to_write_is_not_hammered_nor_is_the_log() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_only_fails_to_audit_is_not_hammered_nor_is_the_log() {
+async fn failing_audits_cause_few_retries_and_few_log_lines() {
     for kind in [StoreErrorKind::Unavailable, StoreErrorKind::Refused] {
         let (asked, lines) = ten_minutes(&[Operation::AppendAudit], Fault::Fail(kind)).await;
         assert!(asked < 600, "{kind:?}: {asked} operations");
@@ -70,7 +70,7 @@ fn a_store_that_hangs_does_not_make_the_task_spin() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_comes_up_late_restores_late_unless_this_instance_has_moved() {
+async fn a_late_store_restores_late_unless_this_instance_has_moved() {
     for moved in [false, true] {
         let store = faulty();
         let before = Instance::start(&store, "a", Sharing::Advise).await;
@@ -126,7 +126,7 @@ async fn a_corrupt_record_is_one_warning_then_absent_then_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_of_a_later_version_is_never_written_and_that_is_said_once() {
+async fn a_record_of_a_later_version_is_never_overwritten_and_logged_once() {
     for later in [&br#"{"version":2,"state":"open","until":9999999999999}"#[..], br#"{"version":2,"state":"ajar"}"#] {
         let store = memory();
         put(&store, later).await;
@@ -179,7 +179,7 @@ async fn a_circuit_that_is_well_writes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_open_circuit_is_polled_every_two_seconds_by_a_fifth_more_or_less() {
+async fn an_open_circuit_is_polled_about_every_two_seconds() {
     let store = faulty();
     let one = Instance::start(&store, "a", Sharing::Advise).await;
     one.circuit.trip(&alice(), None);

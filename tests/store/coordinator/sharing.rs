@@ -9,7 +9,7 @@ use tower_circuit_breaker::store::{FaultyStore, Operation};
 use crate::rig::{DOWN, Instance, alice, fail, faulty, memory, millis, pass, record, secs, state, succeed};
 
 #[tokio::test(start_paused = true)]
-async fn an_opening_made_on_advice_advises_nobody() {
+async fn an_opening_on_advice_advises_no_other_instance() {
     let store = memory();
     let a = Instance::start(&store, "a", Sharing::Advise).await;
     let b = Instance::start(&store, "b", Sharing::Advise).await;
@@ -41,7 +41,7 @@ async fn advised_only_by_its_own(instance: Instance) -> Instance {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_elsewhere_changes_nothing_here() {
+async fn a_close_changes_no_other_instance() {
     let store = memory();
     let a = Instance::start(&store, "a", Sharing::Advise).await;
     let b = Instance::start(&store, "b", Sharing::Advise).await;
@@ -81,7 +81,7 @@ async fn a_standing_difference_writes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_follows_takes_over_the_newest_published_state_when_it_is_back() {
+async fn a_returning_follower_adopts_the_newest_published_state() {
     let store = memory();
     let way = FaultyStore::new(store.clone());
     let a = Instance::start(&store, "a", Sharing::Follow).await;
@@ -112,7 +112,7 @@ async fn who_follows_takes_over_the_newest_published_state_when_it_is_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_a_reset_of_here_waits_to_be_written_nothing_older_than_it_is_followed() {
+async fn while_a_local_reset_waits_no_older_state_is_followed() {
     let store = memory();
     let way = FaultyStore::new(store.clone());
     let a = Instance::start(&way, "a", Sharing::Follow).await;

@@ -57,7 +57,7 @@ async fn a_last_row_without_its_line_end_is_a_row() {
 }
 
 #[tokio::test]
-async fn the_audit_is_put_aside_before_it_grows_without_bound() {
+async fn the_audit_file_is_put_aside_at_its_size_limit() {
     let folder = Folder::new();
     let line = serde_json::to_string(&row(100)).unwrap().len() as u64 + 1;
     let store = folder.store().audit_bytes(10 * line);

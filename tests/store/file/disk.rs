@@ -15,7 +15,7 @@ use super::processes::{Job, is_root};
 use super::{Folder, load, put, record, write};
 
 #[tokio::test]
-async fn what_was_no_record_is_replaced_and_kept() {
+async fn a_corrupt_file_is_replaced_and_its_copy_is_kept() {
     let whole = record("a", 1);
     let theirs = record("b", 1);
     let huge = vec![b'x'; CircuitRecord::MAX_BYTES * 3];
@@ -34,7 +34,7 @@ async fn what_was_no_record_is_replaced_and_kept() {
 }
 
 #[tokio::test]
-async fn what_was_a_record_is_not_kept() {
+async fn a_replaced_record_leaves_no_copy() {
     let folder = Folder::new();
     let etag = put(&folder.store(), "a", None, &record("a", 1)).await;
     put(&folder.store(), "a", Some(&etag), &record("a", 2)).await;
@@ -187,7 +187,7 @@ async fn a_dropped_write_is_finished_or_never_begun() {
 }
 
 #[tokio::test]
-async fn the_first_write_sweeps_what_killed_writers_left() {
+async fn the_first_write_sweeps_the_files_of_killed_writers() {
     let folder = Folder::new();
     let now = MonotonicClock::new().wall();
     let minutes_ago = now - Duration::from_secs(120);
@@ -200,7 +200,7 @@ async fn the_first_write_sweeps_what_killed_writers_left() {
 }
 
 #[tokio::test]
-async fn a_watch_tells_of_what_others_did_and_ends_with_its_receiver() {
+async fn a_watch_reports_changes_of_others_and_ends_with_its_receiver() {
     let folder = Folder::new();
     let store = FileStore::new(folder.path("later")).poll_interval(Duration::from_millis(5));
     let mut watch = store.watch().await.unwrap().unwrap();
@@ -226,7 +226,7 @@ async fn a_watch_tells_of_what_others_did_and_ends_with_its_receiver() {
 }
 
 #[test]
-fn a_full_disk_refuses_the_write_and_leaves_what_was_there() {
+fn a_full_disk_refuses_the_write_and_keeps_the_old_record() {
     let folder = Folder::new();
     // No file longer than 8 KiB at most: for whoever writes it is as if the disk were full.
     let mut shell = std::process::Command::new("sh");
@@ -235,7 +235,7 @@ fn a_full_disk_refuses_the_write_and_leaves_what_was_there() {
     assert_eq!(folder.files(".tmp"), [""; 0], "what could not be written is taken away");
 }
 
-/// In a process of its own, which [`a_full_disk_refuses_the_write_and_leaves_what_was_there`] starts.
+/// In a process of its own, which [`a_full_disk_refuses_the_write_and_keeps_the_old_record`] starts.
 pub(super) async fn on_a_full_disk(store: FileStore) {
     let etag = put(&store, "a", None, &record("a", 1)).await;
     let long = "x".repeat(30_000);

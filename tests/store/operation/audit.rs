@@ -44,7 +44,7 @@ async fn an_audit_that_cannot_be_read_is_an_error_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_older_than_they_are_kept_are_deleted_and_no_younger_ones() {
+async fn rows_older_than_the_retention_are_deleted_and_no_younger_rows() {
     let store = faulty();
     let registry = builder(&store, "a").audit_kept(secs(6 * 3600)).build().unwrap();
     let circuit = registry.circuit(settings("payments").build().unwrap()).unwrap();
@@ -75,7 +75,7 @@ fn a_retention_that_makes_no_sense_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_user_writes_neither_ends_a_line_of_the_log_nor_passes_for_a_field() {
+async fn texts_of_users_neither_end_a_log_line_nor_forge_a_field() {
     let lines = crate::lines::Lines::of("circuit_breaker::audit");
     let store = memory();
     let a = Instance::start(&store, "a", Sharing::Advise).await;

@@ -103,26 +103,26 @@ async fn deletes_what_is_older(store: impl Store) {
 }
 
 #[tokio::test]
-async fn what_is_older_is_deleted_in_memory_and_sqlite() {
+async fn older_audit_rows_are_deleted_in_memory_and_sqlite() {
     let folder = Folder::new();
     deletes_what_is_older(MemoryStore::new()).await;
     deletes_what_is_older(SqliteStore::new(folder.path().join("circuit_breaker.db"))).await;
 }
 
 #[tokio::test]
-async fn what_is_older_is_deleted_in_redis() {
+async fn older_audit_rows_are_deleted_in_redis() {
     let server = Redis::start().await;
     deletes_what_is_older(server.store()).await;
 }
 
 #[tokio::test]
-async fn what_is_older_is_deleted_in_postgres() {
+async fn older_audit_rows_are_deleted_in_postgres() {
     let server = Postgres::start().await;
     deletes_what_is_older(AnyStore::open(&server.url()).unwrap()).await;
 }
 
 #[tokio::test]
-async fn files_are_put_aside_when_they_are_too_old_and_deleted_when_all_of_them_is() {
+async fn audit_files_are_put_aside_by_age_and_deleted_as_a_whole() {
     let folder = Folder::new();
     let store = FileStore::new(folder.path());
     let rows: Vec<_> = (0..40).map(row).collect();

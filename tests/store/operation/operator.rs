@@ -15,7 +15,7 @@ fn operator(store: &(impl Store + Clone)) -> Operator {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_act_on_the_store_binds_registries_at_once_where_it_tells_and_within_a_poll_where_not() {
+async fn an_act_on_the_store_applies_at_once_or_within_a_poll() {
     for tells in [true, false] {
         let store = faulty();
         if !tells {
@@ -61,7 +61,7 @@ async fn a_reset_on_the_store_has_the_cooldown_of_the_fleet() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_that_the_store_does_not_know_is_refused_unless_it_is_to_be_made() {
+async fn a_name_unknown_to_the_store_is_refused_unless_created() {
     let store = memory();
     let operator = operator(&store);
     operator.operate("payments", &Order::trip(&alice()).create()).await.unwrap();
@@ -81,7 +81,7 @@ async fn a_name_that_the_store_does_not_know_is_refused_unless_it_is_to_be_made(
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_operators_on_the_same_sight_one_wins_and_the_other_looks_again() {
+async fn of_two_operators_with_the_same_sight_one_act_is_stale() {
     let store = faulty();
     let (one, two) = (operator(&store), operator(&store));
     one.operate("payments", &Order::trip(&alice()).create()).await.unwrap();
@@ -119,7 +119,7 @@ async fn an_order_whose_answer_was_lost_is_done_once_and_audited_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_is_down_refuses_and_one_that_hangs_says_that_nobody_knows() {
+async fn an_unavailable_store_refuses_orders_and_a_hanging_store_leaves_results_unknown() {
     let store = faulty();
     let operator = operator(&store);
     operator.operate("payments", &Order::trip(&alice()).create()).await.unwrap();
@@ -134,7 +134,7 @@ async fn a_store_that_is_down_refuses_and_one_that_hangs_says_that_nobody_knows(
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_record_is_shown_as_that_and_can_only_be_forgotten() {
+async fn an_unreadable_record_is_shown_as_such_and_can_only_be_forgotten() {
     let store = memory();
     let write = Write { name: "payments".to_owned(), expected: None, bytes: b"garbage".to_vec(), ttl: None };
     store.compare_and_set(&write).await.unwrap();
@@ -150,7 +150,7 @@ async fn what_is_no_record_is_shown_as_that_and_can_only_be_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_watches_sees_what_is_there_then_what_changes_then_what_goes() {
+async fn a_watch_shows_existing_records_then_changes_then_deletions() {
     for tells in [true, false] {
         let store = faulty();
         if !tells {
@@ -182,7 +182,7 @@ async fn who_watches_sees_what_is_there_then_what_changes_then_what_goes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn forgetting_on_an_old_sight_is_refused_and_one_whose_answer_was_lost_is_audited() {
+async fn a_stale_forget_is_refused_and_an_unanswered_forget_is_audited() {
     let store = faulty();
     let operator = operator(&store);
     operator.operate("payments", &Order::trip(&alice()).create()).await.unwrap();

@@ -20,7 +20,7 @@ async fn start(store: &(impl Store + Clone), id: &str) -> Instance {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_order_is_stored_when_it_is_answered_and_binds_every_instance() {
+async fn an_answered_order_is_stored_and_applies_to_every_instance() {
     let store = memory();
     let (a, b) = (start(&store, "a").await, start(&store, "b").await);
     let done = order(&a, &Order::trip(&alice()).hold(secs(600))).await.unwrap();
@@ -34,7 +34,7 @@ async fn an_order_is_stored_when_it_is_answered_and_binds_every_instance() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_the_store_down_an_order_binds_here_and_is_stored_and_audited_once_when_it_is_back() {
+async fn an_order_during_an_outage_applies_locally_and_is_stored_later_once() {
     let store = faulty();
     let a = start(&store, "a").await;
     store.faults().set(Operation::ALL, DOWN);
@@ -50,7 +50,7 @@ async fn with_the_store_down_an_order_binds_here_and_is_stored_and_audited_once_
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_order_given_again_does_nothing_twice_here_or_on_another_instance() {
+async fn a_repeated_order_has_no_second_effect_on_any_instance() {
     let store = memory();
     let (a, b) = (start(&store, "a").await, start(&store, "b").await);
     let trip = Order::trip(&alice()).id("click-1");
@@ -68,7 +68,7 @@ async fn an_order_given_again_does_nothing_twice_here_or_on_another_instance() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_order_given_to_two_instances_that_do_not_know_of_each_other_is_one_act_and_one_row() {
+async fn one_order_given_to_two_unconnected_instances_is_one_act() {
     let store = memory();
     let way = FaultyStore::new(store.clone());
     let (a, b) = (start(&way, "a").await, start(&store, "b").await);
@@ -86,7 +86,7 @@ async fn an_order_given_to_two_instances_that_do_not_know_of_each_other_is_one_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_order_that_another_replaced_before_it_was_written_is_not_carried_out_later_elsewhere() {
+async fn an_order_replaced_before_its_write_is_not_done_later_elsewhere() {
     let store = memory();
     let way = FaultyStore::new(store.clone());
     let (a, b) = (start(&way, "a").await, start(&store, "b").await);
@@ -102,7 +102,7 @@ async fn an_order_that_another_replaced_before_it_was_written_is_not_carried_out
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_operators_at_once_one_wins_and_the_other_is_told_and_both_are_audited() {
+async fn of_two_simultaneous_operators_one_is_refused_and_both_are_audited() {
     let store = faulty();
     let (a, b) = (start(&store, "a").await, start(&store, "b").await);
     // Both know of it.
@@ -126,7 +126,7 @@ async fn of_two_operators_at_once_one_wins_and_the_other_is_told_and_both_are_au
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_clicks_on_what_another_has_changed_is_refused_on_every_instance() {
+async fn an_order_on_a_changed_circuit_is_refused_on_every_instance() {
     let store = memory();
     let (a, b) = (start(&store, "a").await, start(&store, "b").await);
     let seen = a.circuit.status().latest;
@@ -146,7 +146,7 @@ async fn who_clicks_on_what_another_has_changed_is_refused_on_every_instance() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_cooldown_counts_from_leaving_closed_also_after_a_restart_and_on_other_instances() {
+async fn the_cooldown_counts_from_leaving_closed_across_restarts_and_instances() {
     let store = memory();
     let a = start(&store, "a").await;
     fail(&a.circuit, 5);
@@ -168,7 +168,7 @@ async fn the_cooldown_counts_from_leaving_closed_also_after_a_restart_and_on_oth
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_trip_by_hand_is_as_old_as_it_is_on_who_hears_of_it_later() {
+async fn a_trip_by_hand_keeps_its_age_on_later_instances() {
     let store = memory();
     let a = start(&store, "a").await;
     order(&a, &Order::trip(&alice())).await.unwrap();
@@ -180,7 +180,7 @@ async fn a_trip_by_hand_is_as_old_as_it_is_on_who_hears_of_it_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timed_trip_ends_here_elsewhere_and_with_the_store_down() {
+async fn a_timed_trip_ends_on_every_instance_also_without_the_store() {
     let store = memory();
     let way = FaultyStore::new(store.clone());
     let (a, b) = (start(&way, "a").await, start(&store, "b").await);
@@ -199,7 +199,7 @@ async fn a_timed_trip_ends_here_elsewhere_and_with_the_store_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_act_that_died_with_its_process_is_carried_out_once_when_it_is_given_again() {
+async fn an_act_lost_with_its_process_is_done_once_when_repeated() {
     let store = memory();
     let way = FaultyStore::new(store.clone());
     let a = start(&way, "a").await;
@@ -222,7 +222,7 @@ async fn an_act_that_died_with_its_process_is_carried_out_once_when_it_is_given_
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_act_that_was_written_before_its_process_died_is_audited_when_it_is_given_again() {
+async fn a_stored_act_of_a_dead_process_is_audited_when_repeated() {
     let store = memory();
     let way = FaultyStore::new(store.clone());
     let a = start(&way, "a").await;
@@ -246,7 +246,7 @@ async fn an_act_that_was_written_before_its_process_died_is_audited_when_it_is_g
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_order_is_refused_where_the_outbox_is_full_and_only_there() {
+async fn an_order_is_refused_only_by_an_instance_with_a_full_outbox() {
     let store = faulty();
     let registry = builder(&store, "a").audit_waiting(16).build().unwrap();
     let circuit = registry.circuit(settings("payments").build().unwrap()).unwrap();
@@ -324,7 +324,7 @@ async fn a_forgotten_circuit_is_gone_from_the_store_and_begins_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_order_to_a_registry_that_was_not_started_binds_here_and_says_so() {
+async fn an_order_before_the_start_of_the_registry_applies_locally() {
     let store = memory();
     let registry = builder(&store, "a").build().unwrap();
     let circuit = registry.circuit(settings("payments").build().unwrap()).unwrap();

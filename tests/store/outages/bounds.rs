@@ -49,7 +49,7 @@ async fn an_outage_keeps_a_bounded_audit_and_says_how_much_is_missing() {
 }
 
 #[tokio::test]
-async fn a_shutdown_without_the_store_ends_in_time_and_says_what_is_lost() {
+async fn a_shutdown_without_the_store_ends_in_time_and_reports_losses() {
     let mut server = Redis::start().await;
     let app = App::restored(server.store(), "a").await;
     server.kill9();
@@ -61,7 +61,7 @@ async fn a_shutdown_without_the_store_ends_in_time_and_says_what_is_lost() {
 }
 
 #[test]
-fn a_registry_dropped_without_the_store_holds_nobody_up() {
+fn dropping_a_registry_without_the_store_does_not_block() {
     // It accepts and says nothing.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", silent.local_addr().unwrap());

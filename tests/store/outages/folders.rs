@@ -12,7 +12,7 @@ use crate::rig::{fail, state};
 use crate::servers::folder::Folder;
 
 #[tokio::test]
-async fn a_folder_that_appears_later_restores_what_is_in_it() {
+async fn a_folder_that_appears_later_restores_its_records() {
     let folder = Folder::new();
     let (early, late) = (folder.path().join("early"), folder.path().join("late"));
     let app = App::restored(FileStore::new(&early), "a").await;
@@ -33,7 +33,7 @@ async fn a_folder_that_appears_later_restores_what_is_in_it() {
 }
 
 #[test]
-fn what_a_full_disk_did_not_take_is_written_when_there_is_room() {
+fn a_record_refused_by_a_full_disk_is_written_later() {
     let folder = Folder::new();
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", "trap '' XFSZ; ulimit -S -f 0; exec \"$0\" \"$@\""]);
@@ -57,7 +57,7 @@ pub(super) async fn on_a_full_disk(path: &std::path::Path) {
 }
 
 #[test]
-fn what_a_read_only_folder_refused_is_written_when_it_is_writable() {
+fn a_record_refused_by_a_read_only_folder_is_written_later() {
     let folder = Folder::new();
     // Permissions do not bind root, but they bind a root who gave up its capabilities.
     let mut command = std::process::Command::new("env");

@@ -13,7 +13,7 @@ use crate::servers::postgres::Postgres;
 use crate::servers::redis::Redis;
 
 #[tokio::test]
-async fn a_person_reads_an_open_circuit_in_redis_and_for_how_long_it_is_kept() {
+async fn a_person_reads_an_open_circuit_and_its_ttl_in_redis() {
     let server = Redis::start().await;
     let registry = builder(server.store(), "a").ttl_of("brief", secs(7_200), secs(60)).build().unwrap();
     for (name, failures) in [("payments", 5), ("quiet", 2), ("brief", 5), ("brief-too", 2)] {

@@ -14,7 +14,7 @@ fn store(server: &Postgres) -> PostgresStore {
 }
 
 #[tokio::test]
-async fn an_app_starts_without_postgres_and_is_kept_there_when_it_comes() {
+async fn an_app_starts_without_postgres_and_stores_its_state_later() {
     let mut server = Postgres::start().await;
     server.stop();
     let app = App::opened_without_a_store(store(&server)).await;
@@ -26,7 +26,7 @@ async fn an_app_starts_without_postgres_and_is_kept_there_when_it_comes() {
 }
 
 #[tokio::test]
-async fn a_postgres_killed_and_one_restarted_have_what_was_written_and_what_was_not() {
+async fn a_killed_and_restarted_postgres_has_written_and_waiting_changes() {
     let mut server = Postgres::start().await;
     let app = App::restored(store(&server), "a").await;
     fail(&app.circuit, 5);
@@ -76,7 +76,7 @@ async fn a_password_that_is_corrected_lets_everything_be_written() {
 }
 
 #[tokio::test]
-async fn what_a_black_hole_swallowed_is_written_when_new_connections_work() {
+async fn writes_lost_in_a_black_hole_are_repeated_on_new_connections() {
     let server = Postgres::start().await;
     let port = |url: &str| url.rsplit(':').next().unwrap().split('/').next().unwrap().parse::<u16>().unwrap();
     let proxy = Proxy::to(port(&server.url())).await;

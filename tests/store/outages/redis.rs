@@ -10,7 +10,7 @@ use crate::servers::proxy::{Network, Proxy};
 use crate::servers::redis::Redis;
 
 #[tokio::test]
-async fn an_app_starts_without_redis_and_is_kept_there_when_it_comes() {
+async fn an_app_starts_without_redis_and_stores_its_state_later() {
     let mut server = Redis::stopped(&[]);
     let app = App::opened_without_a_store(server.store()).await;
     server.start_again().await;
@@ -23,7 +23,7 @@ async fn an_app_starts_without_redis_and_is_kept_there_when_it_comes() {
 }
 
 #[tokio::test]
-async fn an_app_started_without_redis_finds_what_was_kept_there() {
+async fn an_app_started_without_redis_is_restored_later() {
     let mut server = Redis::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await;
     let app = App::restored(server.store(), "a").await;
     fail(&app.circuit, 5);
@@ -63,7 +63,7 @@ async fn a_redis_killed_and_restarted_closes_nothing_with_or_without_its_data() 
 }
 
 #[tokio::test]
-async fn a_flush_closes_nothing_and_the_record_is_back_as_it_was() {
+async fn a_flush_closes_no_circuit_and_the_record_returns_unchanged() {
     let server = Redis::start().await;
     let app = App::restored(server.store(), "a").await;
     fail(&app.circuit, 5);
@@ -109,7 +109,7 @@ async fn a_password_that_is_corrected_lets_everything_be_written() {
 }
 
 #[tokio::test]
-async fn what_a_demoted_master_refused_is_written_when_it_is_promoted() {
+async fn writes_refused_by_a_demoted_master_succeed_after_its_promotion() {
     let server = Redis::start().await;
     let master = Redis::start_with(&["--repl-diskless-sync-delay", "0"]).await;
     let app = App::restored(server.store(), "a").await;
@@ -132,7 +132,7 @@ async fn what_a_demoted_master_refused_is_written_when_it_is_promoted() {
 }
 
 #[tokio::test]
-async fn what_a_black_hole_swallowed_is_written_when_new_connections_work() {
+async fn writes_lost_in_a_black_hole_are_repeated_on_new_connections() {
     let server = Redis::start().await;
     let proxy = Proxy::to(server.port()).await;
     let app = App::restored(RedisStore::new(&proxy.url()).unwrap(), "a").await;

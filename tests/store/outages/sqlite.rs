@@ -10,7 +10,7 @@ use crate::rig::{fail, secs};
 use crate::servers::folder::Folder;
 
 #[tokio::test]
-async fn what_happened_while_the_file_was_locked_is_written_afterwards() {
+async fn changes_made_while_the_file_was_locked_are_written_afterwards() {
     let folder = Folder::new();
     let file = folder.path().join("circuit_breaker.db");
     let app = App::restored(SqliteStore::new(&file), "a").await;

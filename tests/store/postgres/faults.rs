@@ -23,7 +23,7 @@ fn is_unavailable(error: &StoreError) -> bool {
 }
 
 #[tokio::test]
-async fn a_store_starts_with_its_database_down_and_works_once_it_is_up() {
+async fn a_store_starts_without_its_database_and_works_once_started() {
     let (store, mut server) = fresh().await;
     server.stop();
     for _ in 0..2 {
@@ -39,7 +39,7 @@ async fn a_store_starts_with_its_database_down_and_works_once_it_is_up() {
 }
 
 #[tokio::test]
-async fn what_was_committed_before_a_kill_is_there_after_it() {
+async fn committed_records_survive_a_kill() {
     let (store, mut server) = fresh().await;
     let etag = put(&store, "orders", None, b"1").await;
     server.kill9();
@@ -77,7 +77,7 @@ async fn a_listener_that_is_terminated_says_gap_and_goes_on() {
 }
 
 #[tokio::test]
-async fn a_row_held_by_another_times_out_and_is_usable_afterwards() {
+async fn a_row_locked_by_another_session_times_out_and_is_usable_afterwards() {
     let (store, server) = fresh().await;
     let etag = put(&store, "orders", None, b"1").await;
     let mut other = PgConnection::connect(&server.url()).await.unwrap();

@@ -70,7 +70,7 @@ fn a_generation_is_the_time_of_the_store_but_always_one_more() {
 }
 
 #[test]
-fn a_transition_on_an_older_generation_changes_nothing_but_ones_own_goes_on() {
+fn a_transition_on_an_older_generation_applies_only_for_its_author() {
     let mut record = CircuitRecord::unknown("payments");
     assert_eq!(publish(&mut record, transition(0, State::Open, "one", 2), NOW), Effect::Applied);
     let before = record.clone();
@@ -123,7 +123,7 @@ fn an_opening_carries_its_age() {
 }
 
 #[test]
-fn an_act_is_done_once_in_order_and_only_while_it_has_time_left() {
+fn an_act_applies_once_in_order_and_before_its_expiry() {
     let mut record = CircuitRecord::unknown("payments");
     let trip = act("one-3", Act::Trip, Some(secs(60)), 0);
     assert_eq!(operate(&mut record, trip.clone(), NOW), Effect::Applied);
@@ -177,7 +177,7 @@ fn an_entry_replaces_only_an_older_one_of_its_id() {
 }
 
 #[test]
-fn what_a_later_version_wrote_survives_every_command_at_every_level() {
+fn fields_of_a_later_version_survive_every_command_at_every_level() {
     let mut record = CircuitRecord::decode("payments", GOLDEN.as_bytes(), NOW).unwrap();
     let (on, acts) = (record.generation.get(), record.operator.as_ref().unwrap().sequence);
     assert_eq!(publish(&mut record, transition(on, State::HalfOpen, "x", 5), later(5)), Effect::Applied);
@@ -237,7 +237,7 @@ fn a_store_that_forgets_remembers_as_long_as_is_wished_and_needed() {
 }
 
 #[test]
-fn leaving_closed_is_dated_once_until_it_closes() {
+fn leaving_closed_is_dated_once_until_the_next_close() {
     let mut record = CircuitRecord::unknown("payments");
     let states = [State::Open, State::HalfOpen, State::Open, State::Closed, State::Open];
     let mut told = Vec::new();
@@ -257,7 +257,7 @@ fn leaving_closed_is_dated_once_until_it_closes() {
 }
 
 #[test]
-fn a_trip_by_hand_is_as_new_as_it_is_while_it_holds() {
+fn a_trip_by_hand_dates_the_trip_while_the_hold_lasts() {
     let mut record = CircuitRecord::unknown("payments");
     assert_eq!(publish(&mut record, transition(0, State::Open, "one", 2), NOW), Effect::Applied);
     let before = record.latest();
@@ -268,7 +268,7 @@ fn a_trip_by_hand_is_as_new_as_it_is_while_it_holds() {
 }
 
 #[test]
-fn an_act_names_those_that_it_replaced_before_they_could_be_written() {
+fn an_act_names_the_acts_replaced_before_their_write() {
     let mut record = CircuitRecord::unknown("payments");
     let second = OperatorCommand { replaced: vec!["first".to_owned()], ..act("second", Act::Trip, None, 0) };
     assert_eq!(operate(&mut record, second, NOW), Effect::Applied);

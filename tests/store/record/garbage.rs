@@ -13,12 +13,12 @@ fn decode(bytes: &[u8]) -> Result<CircuitRecord, String> {
 
 proptest! {
     #[test]
-    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+    fn no_bytes_make_decoding_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         drop(decode(&bytes));
     }
 
     #[test]
-    fn no_change_of_a_good_record_makes_it_panic(at in 0usize..2000, byte in any::<u8>(), cut in any::<bool>()) {
+    fn no_change_of_a_good_record_makes_decoding_panic(at in 0usize..2000, byte in any::<u8>(), cut in any::<bool>()) {
         let mut bytes = GOLDEN.as_bytes().to_vec();
         let at = at % bytes.len();
         if cut { bytes.truncate(at) } else { bytes[at] = byte }
@@ -29,7 +29,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_no_record_is_corrupt_and_says_why() {
+fn bytes_that_are_no_record_are_corrupt_with_a_reason() {
     let nested = format!("{{\"state\":\"open\",\"x\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000));
     let long = format!("{{\"state\":\"open\",\"x\":\"{}\"}}", "y".repeat(1 << 20));
     let cases: [(&str, &str); 13] = [
@@ -54,7 +54,7 @@ fn what_is_no_record_is_corrupt_and_says_why() {
 }
 
 #[test]
-fn fields_that_are_missing_are_what_they_are_at_first() {
+fn missing_fields_have_their_initial_values() {
     let record = decode(br#"{"state":"open"}"#).unwrap();
     let mut expected = CircuitRecord::unknown("payments");
     expected.state = State::Open;
@@ -80,7 +80,7 @@ fn texts_cannot_forge_a_line() {
 }
 
 #[test]
-fn a_record_of_a_later_version_is_read_as_far_as_it_is_understood_and_never_written() {
+fn a_record_of_a_later_version_is_read_partly_and_never_written() {
     let read = decode(br#"{"version":2,"state":"open","later":1}"#).unwrap();
     assert_eq!((read.state, read.is_writable()), (State::Open, false));
     let unreadable = decode(br#"{"version":2,"state":"ajar","generation":"x"}"#).unwrap();

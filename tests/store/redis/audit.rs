@@ -37,7 +37,7 @@ async fn a_row_given_again_after_thousands_of_others_is_kept_once() {
 }
 
 #[tokio::test]
-async fn the_stream_is_capped_and_a_person_can_read_it() {
+async fn the_stream_is_capped_and_readable_for_people() {
     let (server, store) = fresh().await;
     for start in (0..22_000).step_by(2000) {
         store.append_audit(&(start..start + 2000).map(row).collect::<Vec<_>>()).await.unwrap();
@@ -56,7 +56,7 @@ async fn the_stream_is_capped_and_a_person_can_read_it() {
 }
 
 #[tokio::test]
-async fn what_somebody_else_wrote_to_the_stream_is_passed_over() {
+async fn foreign_entries_of_the_stream_are_skipped() {
     let (server, store) = fresh().await;
     server.cli::<()>(&["XADD", "circuit_breaker:audit", "*", "note", "by hand"]).await;
     store.append_audit(&[row(1)]).await.unwrap();

@@ -26,7 +26,7 @@ async fn a_killed_server_is_found_again_with_or_without_its_data() {
 }
 
 #[tokio::test]
-async fn a_write_that_timed_out_may_have_been_made_and_the_store_goes_on() {
+async fn a_timed_out_write_may_be_done_and_the_store_goes_on() {
     let (server, store) = fresh().await;
     let etag = put(&store, "a", b"1").await;
     server.cli::<()>(&["CLIENT", "PAUSE", "800", "ALL"]).await;
@@ -37,7 +37,7 @@ async fn a_write_that_timed_out_may_have_been_made_and_the_store_goes_on() {
 }
 
 #[tokio::test]
-async fn a_write_whose_connection_broke_is_not_said_to_have_failed() {
+async fn a_write_with_a_broken_connection_has_an_unknown_result() {
     let (server, _) = fresh().await;
     let proxy = Proxy::to(server.port()).await;
     let store = RedisStore::new(&proxy.url()).unwrap();
@@ -53,7 +53,7 @@ async fn a_write_whose_connection_broke_is_not_said_to_have_failed() {
 }
 
 #[tokio::test]
-async fn what_a_user_may_not_do_is_refused_and_heals_when_permitted() {
+async fn forbidden_commands_are_refused_and_work_once_permitted() {
     let (server, _) = fresh().await;
     let rights = ["~circuit_breaker:*", "~{circuit_breaker:audit}:ids", "&circuit_breaker:changes"];
     let commands = [
@@ -104,7 +104,7 @@ async fn a_server_without_memory_takes_no_write_and_still_answers() {
 }
 
 #[tokio::test]
-async fn tls_to_a_server_that_does_not_speak_it_is_an_error_like_another() {
+async fn tls_to_a_server_without_tls_is_an_ordinary_error() {
     let (server, _) = fresh().await;
     let store = RedisStore::new(&server.url().replace("redis:", "rediss:")).unwrap();
     let error = get(&store, "a").await.unwrap_err();
@@ -113,7 +113,7 @@ async fn tls_to_a_server_that_does_not_speak_it_is_an_error_like_another() {
 }
 
 #[test]
-fn without_a_runtime_a_store_can_be_made_and_nothing_asked() {
+fn without_a_runtime_a_store_can_be_created_but_not_queried() {
     let store = RedisStore::new("redis://127.0.0.1:1").unwrap();
     let asked = futures_util::future::FutureExt::now_or_never(get(&store, "a"));
     assert_eq!(asked.unwrap().unwrap_err().kind(), StoreErrorKind::Refused);

@@ -84,7 +84,7 @@ async fn a_value_edited_by_hand_has_an_etag_like_any_other() {
 }
 
 #[tokio::test]
-async fn a_key_of_another_type_concerns_no_other_name_and_is_not_overwritten() {
+async fn a_key_of_another_type_affects_no_other_name_and_is_kept() {
     let (server, store) = fresh().await;
     put(&store, "b", b"b").await;
     server.cli::<()>(&["RPUSH", "circuit_breaker:a:state", "x"]).await;

@@ -9,7 +9,7 @@ use crate::servers::proxy::{Network, Proxy};
 use crate::servers::redis::Redis;
 
 #[tokio::test]
-async fn a_change_reaches_the_others_in_milliseconds_with_the_record() {
+async fn a_change_reaches_other_instances_in_milliseconds_with_the_record() {
     let (server, store) = fresh().await;
     let mut watch = watched(&server.store()).await;
     let started = now();
@@ -45,7 +45,7 @@ async fn a_killed_subscription_is_a_gap_and_goes_on() {
 }
 
 #[tokio::test]
-async fn what_a_stranger_publishes_is_a_gap_at_worst() {
+async fn a_foreign_message_is_a_gap_at_worst() {
     let (server, store) = fresh().await;
     let mut watch = watched(&store).await;
     let huge = "x".repeat(2_000_000);
@@ -58,7 +58,7 @@ async fn what_a_stranger_publishes_is_a_gap_at_worst() {
 }
 
 #[tokio::test]
-async fn after_a_flood_it_goes_on() {
+async fn a_watch_goes_on_after_a_flood() {
     let (server, store) = fresh().await;
     let mut watch = watched(&store).await;
     let flood = "for i = 1, 20000 do redis.call('PUBLISH', 'circuit_breaker:changes', '1 1 - 17\\na') end";

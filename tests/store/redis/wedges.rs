@@ -10,7 +10,7 @@ use crate::servers::redis::Redis;
 use tower_circuit_breaker::store::Store;
 
 #[tokio::test]
-async fn a_server_that_is_down_is_told_at_once_and_found_when_it_is_up() {
+async fn an_unreachable_server_is_noticed_at_once_and_found_again() {
     let mut server = Redis::stopped(&[]);
     let store = server.store();
     let started = now();
@@ -140,7 +140,7 @@ async fn many_operations_share_one_attempt_and_its_failure() {
 }
 
 #[tokio::test]
-async fn a_server_that_accepts_and_says_nothing_costs_a_second_and_no_more() {
+async fn a_server_that_accepts_without_answering_costs_a_second() {
     let (server, _) = fresh().await;
     let proxy = Proxy::to(server.port()).await;
     proxy.set(Network::BlackHole);
@@ -154,7 +154,7 @@ async fn a_server_that_accepts_and_says_nothing_costs_a_second_and_no_more() {
 }
 
 #[test]
-fn a_store_outlives_the_runtime_in_which_it_connected() {
+fn a_store_outlives_the_runtime_of_its_connection() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let first = runtime();
     let (server, store) = first.block_on(fresh());

@@ -28,7 +28,7 @@ async fn the_log_says_from_which_store_a_circuit_was_recovered() {
 
 // C5: an error at once, then one a minute, and a line when it is over.
 #[tokio::test(start_paused = true)]
-async fn failures_of_a_store_are_logged_but_no_more_than_once_a_minute() {
+async fn failures_of_a_store_are_logged_at_most_once_a_minute() {
     let store = faulty();
     let one = start(&store).await;
     let lines = Lines::collect();

@@ -63,7 +63,7 @@ async fn processes_that_write_at_once_lose_nothing() {
 }
 
 #[tokio::test]
-async fn a_process_killed_while_it_writes_loses_nothing_that_it_had_committed() {
+async fn a_process_killed_while_writing_loses_no_committed_write() {
     let folder = Folder::new();
     let file = folder.path().join("circuit_breaker.db");
     let store = SqliteStore::new(&file);

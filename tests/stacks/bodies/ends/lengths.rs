@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_body_dropped_after_its_content_length_has_ended_and_one_byte_before_has_not() {
+fn a_body_dropped_after_its_content_length_has_ended_but_not_before() {
     const HTTP_1: Version = Version::HTTP_11;
     for (version, length, told) in [
         (HTTP_1, "6", SUCCESS),
@@ -49,7 +49,7 @@ fn a_body_dropped_while_its_trailers_are_waited_for_has_not_ended() {
 }
 
 #[test]
-fn a_grpc_message_of_a_known_length_does_not_end_without_its_trailers() {
+fn a_grpc_message_of_known_length_ends_only_with_its_trailers() {
     let circuit = circuit(&MockClock::new());
     let mut service = CircuitBreakerLayer::new(&circuit).classifier(GrpcClassifier::new()).tracked_bodies().layer(
         service_fn(|_: http::Request<()>| {
@@ -65,7 +65,7 @@ fn a_grpc_message_of_a_known_length_does_not_end_without_its_trailers() {
 }
 
 #[test]
-fn trailers_of_grpc_web_come_though_the_body_has_said_that_nothing_follows() {
+fn trailers_of_grpc_web_count_after_the_announced_end() {
     /// As tonic-web's client has it: the end of the stream below, whose last bytes are a message and the trailers.
     struct Translated(Script, bool);
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::lines::Lines;
 
 #[tokio::test(start_paused = true)]
-async fn whoever_gave_an_order_that_was_forgotten_or_replaced_is_told_so() {
+async fn a_replaced_or_forgotten_order_is_answered_as_superseded() {
     let store = faulty();
     let a = start(&store, "a").await;
     order(&a, &Order::trip(&alice())).await.unwrap();
@@ -19,7 +19,7 @@ async fn whoever_gave_an_order_that_was_forgotten_or_replaced_is_told_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whose_order_was_replaced_by_one_that_was_overtaken_is_told_too() {
+async fn an_order_replaced_by_an_overtaken_order_is_answered_as_superseded() {
     let store = memory();
     let way = FaultyStore::new(store.clone());
     let (a, b) = (start(&way, "a").await, start(&store, "b").await);
@@ -35,7 +35,7 @@ async fn whose_order_was_replaced_by_one_that_was_overtaken_is_told_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hold_that_ends_before_it_could_be_written_is_audited_as_that_whenever_it_ends() {
+async fn a_hold_that_ends_before_its_write_is_always_audited_as_expired() {
     for n in 1..40 {
         let store = faulty();
         let a = start(&store, "a").await;
@@ -49,7 +49,7 @@ async fn a_hold_that_ends_before_it_could_be_written_is_audited_as_that_whenever
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_forget_that_fails_is_logged_as_what_it_is() {
+async fn a_failed_forget_is_logged_as_a_failed_deletion() {
     let store = faulty();
     let a = start(&store, "a").await;
     order(&a, &Order::trip(&alice())).await.unwrap();
