@@ -36,7 +36,7 @@ fn a_future_and_a_service_add_a_permit_and_a_few_words() {
     );
     assert_eq!(
         size_of_val(&service),
-        7 * WORD,
+        8 * WORD,
         "circuit, readiness, when it was found open, its place among waiters, and its wait for readiness"
     );
 }
