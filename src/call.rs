@@ -1,4 +1,4 @@
-//! Calls: the flight, which ends each call in exactly one outcome, and calls and waits for use without tower.
+//! Calls: the flight, which ends each call in exactly one outcome. Also the calls and the waits of users without tower.
 //!
 //! The circuit does not know classifiers. A flight joins a permit and a classifier. The classifier decides on the
 //! outcome, and the permit records the outcome in the circuit.
@@ -34,8 +34,9 @@ pub(crate) use wait::Wait;
 
 /// A permit and the classifier that decides on the outcome of the call.
 ///
-/// A flight ends once. Its call is classified, or has panicked, or is cancelled. A flight that is dropped while it
-/// polls the call has panicked, wherever the panic is caught. A flight that is dropped at another time is cancelled.
+/// A flight ends once: its call is classified, has panicked, or is cancelled. A flight that is dropped while it polls the
+/// call counts as a panic of the call, because only a panic drops a flight there. A flight that is dropped at another time
+/// counts as cancelled.
 pub(crate) struct Flight<C: Classifier<Req, Res, Err>, Req, Res, Err> {
     /// The permit, which records the outcome in place, because moving a permit costs too much for a short call.
     permit: Permit,
@@ -98,6 +99,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     }
 
     /// Runs a part of the call. A panic of that part ends the call as panicked.
+    #[cfg(feature = "http")]
     pub(crate) fn run<T>(&mut self, part: impl FnOnce() -> T) -> T {
         self.polling = true;
         let result = part();

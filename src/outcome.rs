@@ -1,7 +1,8 @@
 //! The meaning of a call for its circuit: a success, a failure with a weight, or no evidence.
 //!
 //! A weight says how much a failure counts, from just above 0 to 1. Weights are kept in units of 1/256, so that sums
-//! are exact integers in whatever order threads add them. The decision to trip is left to `circuit`.
+//! are exact integers in whatever order threads add them. A classifier, or the caller of one call, sets the weight with
+//! [`Failure::new`]. The decision to trip is left to `circuit`.
 
 use std::fmt;
 use std::time::Duration;
@@ -339,7 +340,7 @@ impl fmt::Display for InvalidWeight {
 
 impl std::error::Error for InvalidWeight {}
 
-/// The weight 1.0 in the unit of all sums.
+/// The weight 1.0, in units of 1/256. All sums of weights are kept in this unit.
 pub(crate) const UNIT: u16 = 256;
 
 /// Converts a sum of weights to the number that people read.

@@ -1,4 +1,4 @@
-//! The stored form of a circuit, with the merge of two copies and the effect of commands.
+//! The stored form of a circuit, with the names of its JSON fields, the merge of two copies and the effect of commands.
 //!
 //! A store is a register that knows no state machine. The merge of two copies of a record ([`join`]) and the effect of
 //! a command ([`apply`]) are pure functions of this module, so that every store has the same semantics. This module

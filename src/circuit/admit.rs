@@ -188,7 +188,7 @@ impl Inner {
         }
     }
 
-    /// Checks for an overdue probe first, because its slot stays taken until it is taken back.
+    /// Looks for an overdue probe first, because such a probe keeps its slot until the circuit reclaims the slot.
     fn half_open_gate(&self, era: u64, now: Tick) -> Gate {
         let probing = &self.config.probes;
         let slots = self.probes.occupancy(era, now, probing);

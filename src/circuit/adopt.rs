@@ -107,7 +107,7 @@ impl Circuit {
                 if cold.attempt != attempt {
                     (cold.attempt, cold.last_open) = (attempt, last_open);
                 }
-                // In the order of `count`, so that a thread that sees the run also sees the sums.
+                // The sums come before the run, as in `count`, so that a thread that sees the run also sees the sums.
                 inner.evidence.seed(word.era(), now, plan.tally);
                 inner.run.seed(word.era(), plan.run);
             }

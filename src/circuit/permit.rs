@@ -171,8 +171,8 @@ impl Permit {
         self.mark.is_probe()
     }
 
-    /// Reads the start time if it was not read at the admission. Only a call that waits needs it, because only
-    /// such a call can be cancelled late.
+    /// Reads the start time if it was not read at the admission. Only a call that was pending needs a start time, because
+    /// only such a call can last long enough for its cancellation to count.
     #[inline]
     pub(crate) fn begin_waiting(&mut self) {
         if self.started == Tick::ZERO {

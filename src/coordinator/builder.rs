@@ -139,7 +139,7 @@ impl RegistryBuilder {
         self
     }
 
-    /// Sets the retention of audit rows. Any instance deletes older rows, about once an hour.
+    /// Sets the retention of audit rows. Every instance deletes older rows, about once an hour.
     ///
     /// Range: 1 h to 36 600 days. Default: no deletion by this crate, so that the retention is that of the store. Redis
     /// keeps the newest 10 000 rows, and a folder keeps its last two files.

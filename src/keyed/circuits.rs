@@ -29,7 +29,7 @@ pub(super) struct Circuits {
     pub(super) registry: Registry,
     template: Template,
     prefix: Box<str>,
-    /// The shared label in metrics of the keys beyond the budget.
+    /// The label in metrics that the keys share for which no label of their own is left.
     other: Arc<str>,
     clock: AnyClock,
     pub(super) known: HashMap<Box<str>, Slot, RandomState>,

@@ -1,4 +1,5 @@
-//! The audit, which is the history of circuits: one row for each transition and each act of an operator.
+//! The audit, which is the history of circuits: one row for each transition and each act of an operator, and the filter of a
+//! query for rows.
 //!
 //! Rows are texts and numbers without further structure, so that a person can read them in a table, and a store needs
 //! no knowledge of circuits.

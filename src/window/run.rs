@@ -26,7 +26,7 @@ impl Run {
         self.seed(era, u64::from(units));
     }
 
-    /// Adds a weight that a restored circuit brings along, if the run is of `era`.
+    /// Adds the weight of a failure, or of the run that a restore brings along, in 1/256. Does nothing in another era.
     pub(crate) fn seed(&self, era: u64, units: u64) {
         self.0.update(era, |weight| weight.saturating_add(units).min(MAX));
     }

@@ -96,7 +96,7 @@ fn missing(kind: &str, path: &Path) -> Failure {
     Failure::new(Code::Unavailable, "store_away", sentence)
 }
 
-/// Masks in a text of a library each password that this process received in its arguments or variables.
+/// Masks each password that this process received in its arguments or variables, in a text that another crate wrote.
 pub(crate) fn hide(text: &str) -> String {
     let variables = ["CIRCUIT_BREAKER_STORE", "CIRCUIT_BREAKER_CACHE"].into_iter().filter_map(std::env::var_os);
     let mut hidden = text.to_owned();

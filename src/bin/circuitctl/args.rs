@@ -69,7 +69,7 @@ pub(crate) enum Command {
         #[arg(long)]
         force: bool,
     },
-    /// Let every call through without counting, so that nothing protects the service
+    /// Let every call through without counting; nothing protects the service meanwhile
     Disable {
         #[command(flatten)]
         order: OrderArguments,

@@ -18,7 +18,7 @@ use crate::state::order::{Order, To};
 use crate::state::{Act, By, Mode, Reason, State};
 
 impl Desk {
-    /// Takes over the content of the record that the circuit does not have yet.
+    /// Takes over from the record the content that is new for the circuit.
     pub(super) fn take_over(&mut self, corrupt: bool, who: &Who, now: Now) -> Report {
         let mut report = self.look(who, now.here);
         if let Some(entry) = self.known.record().instances.get(&who.id) {

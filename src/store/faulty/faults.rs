@@ -86,8 +86,9 @@ pub enum Fault {
     /// The operation fails with [`TimedOut`](StoreErrorKind::TimedOut) at once and takes effect after this time, like a
     /// write that is still on the network. A read loses its answer.
     ApplyLater(Duration),
-    /// A load repeats its last answer from before the fault for each name, like a replica that lags behind. The first
-    /// load of a name returns the present value, and later loads repeat that answer. Other operations have no fault.
+    /// A load of a name repeats the last answer that was given before the fault, like a replica that lags behind. A name that
+    /// was not loaded before the fault gets its present value at its first load, and the same value afterwards. Other
+    /// operations have no fault.
     Stale,
 }
 

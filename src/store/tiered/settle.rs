@@ -54,7 +54,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         for _ in 0..TRIES {
             let theirs = current.as_ref().and_then(|kept| CircuitRecord::decode(&copy.name, &kept.bytes, now).ok());
             let joined = theirs.as_ref().map_or_else(|| copy.record.clone(), |theirs| join(theirs, &copy.record));
-            // A record of a later version of this crate is copied unchanged, but never merged.
+            // A record of a later version of this crate is never merged, because this release does not know all of its
+            // content. Such a record is only copied, to a tier that has none.
             let strange = theirs.is_some() && !joined.is_writable();
             if strange || theirs.as_ref() == Some(&joined) {
                 return self.finish_sync(copy, &joined, now).await;
