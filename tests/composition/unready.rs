@@ -5,11 +5,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+#[cfg(feature = "http")]
 use http::Request;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 use tower::buffer::Buffer;
 use tower::{BoxError, Layer, Service, ServiceExt};
+#[cfg(feature = "http")]
 use tower_circuit_breaker::classify::HttpClassifier;
 use tower_circuit_breaker::clock::{Clock, MockClock, Tick, TokioClock};
 use tower_circuit_breaker::outcome::FailureKind;
@@ -129,6 +131,7 @@ async fn callers_of_a_full_buffer_count_as_well() {
     assert_eq!(calls, 10, "the first ones wait in their calls, the others for room");
 }
 
+#[cfg(feature = "http")]
 #[tokio::test(start_paused = true)]
 async fn callers_of_a_service_with_tracked_bodies_count_as_well() {
     let circuit = circuit(&TokioClock::new());
@@ -184,7 +187,11 @@ async fn a_wait_in_vain_says_nothing_where_cancellation_never_counts() {
     let service = CircuitBreakerLayer::new(&by_config).layer(Pool::exhausted());
     timeout(MINUTE, service.oneshot(())).await.unwrap_err();
     assert_eq!(counted(&by_config), NOTHING);
+}
 
+#[cfg(feature = "http")]
+#[tokio::test(start_paused = true)]
+async fn a_wait_in_vain_for_handlers_says_nothing() {
     let of_handlers = circuit(&TokioClock::new());
     let layer = CircuitBreakerLayer::new(&of_handlers).classifier(HttpClassifier::for_handlers());
     timeout(MINUTE, layer.layer(Pool::exhausted()).oneshot(())).await.unwrap_err();
