@@ -38,7 +38,12 @@ impl Desk {
             incarnation: who.incarnation.clone(),
             era,
         };
+        let stays_closed = command.to != edge.to.state;
         self.adopted.ordered(command.id.clone());
+        if stays_closed {
+            // A healthy circuit stays closed by itself. Where instances follow one published state, the reset is that state.
+            self.adopted.revert();
+        }
         self.changes.order(edge.at, command);
         // Without the rest of a backoff, because a caller may wait for the result.
         self.sending.hurry(now);

@@ -48,6 +48,8 @@ pub(super) struct Adopted {
     /// reappear with another, even higher, sequence after both tiers of a store have failed in turn. Set by `ordered`
     /// and `act`, and cleared by `forget`.
     act_id: Option<String>,
+    /// The id of the act with `act_sequence`. After both tiers of a store have failed in turn, two acts can have one sequence.
+    last_act: Option<String>,
     /// The published generation that was followed last. Set by `followed`, and cleared by `forget`.
     generation: u64,
     /// The origin of the present state. `followed` and `moved` set it, `revert` demands another look at the published
@@ -63,6 +65,7 @@ impl Adopted {
             restore: Restore::Waiting { calls_until },
             act_sequence: 0,
             act_id: None,
+            last_act: None,
             generation: 0,
             origin: Origin::Here,
             advised_until: None,
@@ -124,6 +127,12 @@ impl Adopted {
         self.act_sequence
     }
 
+    /// Returns true if the act of that sequence and id was taken over, or an act that followed.
+    pub(super) fn has_taken_over(&self, sequence: u64, id: Option<&String>) -> bool {
+        let is_another = self.last_act.as_ref().zip(id).is_some_and(|(last, id)| last != id);
+        sequence < self.act_sequence || sequence == self.act_sequence && !is_another
+    }
+
     pub(super) fn is_in_force(&self, act: &String) -> bool {
         self.act_id.as_ref() == Some(act)
     }
@@ -135,6 +144,7 @@ impl Adopted {
 
     /// Notes that the act with that sequence and id is taken over.
     pub(super) fn act(&mut self, sequence: u64, id: Option<String>) {
+        self.last_act.clone_from(&id);
         (self.act_sequence, self.act_id) = (sequence, id);
     }
 
@@ -185,7 +195,7 @@ impl Adopted {
 
     /// Begins anew, because an order deletes the record. The result of the restore stays.
     pub(super) fn forget(&mut self) {
-        (self.act_sequence, self.act_id) = (0, None);
+        (self.act_sequence, self.act_id, self.last_act) = (0, None, None);
         (self.generation, self.origin) = (0, Origin::Here);
         self.advised_until = None;
     }

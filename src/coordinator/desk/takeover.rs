@@ -136,7 +136,7 @@ impl Desk {
     /// Applies the last act of an operator in the record, if another instance or an earlier start carried it out.
     fn take_over_act(&mut self, who: &Who, now: Now) {
         let Some(operated) = &self.known.record().operator else { return };
-        if operated.sequence <= self.adopted.act_sequence() {
+        if self.adopted.has_taken_over(operated.sequence, operated.commands.last()) {
             return;
         }
         // An act of this process that waits to be written is newer than the act in the record, and stays in force.
