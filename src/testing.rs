@@ -75,7 +75,7 @@ impl Circuit {
 ///
 /// # Panics
 ///
-/// If the name is not valid, or `retry_after` is zero or more than an open duration may be.
+/// If the name is not valid, or `retry_after` is less than 1 ms or more than 365 days.
 #[must_use]
 pub fn rejected(name: &str, retry_after: Duration) -> Rejected {
     opened(name, retry_after).0.try_acquire().expect_err("it is open")

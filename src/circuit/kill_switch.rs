@@ -80,7 +80,10 @@ fn sentence(named: &str, circuits: &BTreeSet<String>) -> String {
         String::new()
     };
     let named: String = named.chars().take(LONGEST_SHOWN).collect();
-    format!("{KILL_SWITCH} names `{}`, and no circuit of this process has that name{hint}", named.escape_debug())
+    format!(
+        "{KILL_SWITCH} names `{}`, and no circuit has been created with that name so far{hint}",
+        named.escape_debug()
+    )
 }
 
 /// The time after the first circuit in which the other circuits of a process should be created.
@@ -115,16 +118,16 @@ mod tests {
     #[test]
     fn a_name_that_no_circuit_has_is_reported_with_the_meant_one() {
         for (wrong, hint) in [
-            ("Payments", "`Payments`, and no circuit of this process has that name; did you mean `payments`?"),
+            ("Payments", "`Payments`, and no circuit has been created with that name so far; did you mean `payments`?"),
             ("payment", "did you mean `payments`?"),
             (
                 "payments;search",
-                "`payments;search`, and no circuit of this process has that name; commas separate names",
+                "`payments;search`, and no circuit has been created with that name so far; commas separate names",
             ),
             ("payments search", "commas separate names"),
             ("payments|x", "commas separate names"),
             ("host:*", "only `*` alone names several circuits"),
-            ("billing", "`billing`, and no circuit of this process has that name"),
+            ("billing", "`billing`, and no circuit has been created with that name so far"),
         ] {
             let sentences = misnamed(&format!("search, {wrong}"), &circuits());
             assert!(

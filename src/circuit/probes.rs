@@ -77,13 +77,14 @@ impl Verdict {
     /// Returns true if the verdict can use another probe.
     ///
     /// More probes than `probes` and the tolerated failures together cannot change the verdict. Once a probe has ended
-    /// without a verdict, one more probe may be under way, because of hedges. A hedge sends a request twice, takes the
+    /// without a verdict, one more probe may be under way, also beyond that number, because of hedges. A hedge sends a request twice, takes the
     /// first answer and cancels the other request. The rejection of the second request would always come first, and
     /// would cancel the probe.
     fn can_use_another(self, probing: &Probing) -> bool {
         let certain = self.successes >= probing.successes || self.failures > probing.failures_tolerated;
-        let at_once = probing.in_flight + self.without.min(EXTRA);
-        let useful = probing.successes + probing.failures_tolerated;
+        let extra = self.without.min(EXTRA);
+        let at_once = probing.in_flight + extra;
+        let useful = probing.successes + probing.failures_tolerated + extra;
         !certain && self.under_way < at_once && self.under_way + self.successes + self.failures < useful
     }
 
@@ -100,10 +101,8 @@ impl Verdict {
 
 impl Probes {
     pub(super) fn new(probing: &Probing) -> Self {
-        let useful = probing.successes + probing.failures_tolerated;
-        let slots = (probing.in_flight + EXTRA).min(useful).max(probing.in_flight);
         Self {
-            slots: (0..slots).map(|_| AtomicU64::new(0)).collect(),
+            slots: (0..probing.in_flight + EXTRA).map(|_| AtomicU64::new(0)).collect(),
             verdict: Tagged::new(),
             patience: AtomicU64::new(0),
         }

@@ -97,12 +97,12 @@ async fn the_deadline_wakes_a_pending_service() {
 
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_probe_wakes_a_service_that_waits_for_slots() {
-    let clock = TokioClock::new();
-    let circuit = Circuit::new(settings(&clock).probes(2).build().unwrap());
-    let mut service = spawned(&circuit);
-    trip(&circuit);
-    tokio::time::advance(MINUTE).await;
     for end in ["succeeds", "is ignored", "is dropped"] {
+        let clock = TokioClock::new();
+        let circuit = Circuit::new(settings(&clock).probes(2).build().unwrap());
+        let mut service = spawned(&circuit);
+        trip(&circuit);
+        tokio::time::advance(MINUTE).await;
         let probe = take_probe(&circuit);
         assert!(!is_ready(&mut service), "the probe that {end} has the slot");
         assert!(!service.is_woken());

@@ -294,6 +294,26 @@ fn a_hedge_gets_both_of_its_requests_through_once_one_probe_was_cancelled() {
 }
 
 #[test]
+fn a_hedge_gets_both_of_its_requests_through_whatever_is_missing() {
+    for (probes, successes) in [(1, 0), (3, 1), (3, 2)] {
+        let (circuit, clock) = rig(|settings| settings.probes(probes));
+        let first = probe(&circuit, &clock);
+        if successes > 0 {
+            first.success();
+            succeed(&circuit, successes - 1);
+            drop(admit(&circuit));
+        } else {
+            drop(first);
+        }
+        let (first, twin) = (admit(&circuit), admit(&circuit));
+        assert!(first.is_probe() && twin.is_probe(), "{probes} probes, {successes} successes");
+        reject(&circuit);
+        first.success();
+        drop(twin);
+    }
+}
+
+#[test]
 fn one_failure_opens_the_circuit_if_its_classifier_says_so() {
     let (circuit, clock) = rig(|settings| settings);
     succeed(&circuit, 1_000);

@@ -73,8 +73,9 @@ impl Model {
     pub(super) fn can_use_another(&self) -> bool {
         let (successes, failures) = self.verdict();
         let under_way = u32::try_from(self.in_flight().count()).expect("small");
-        let useful = self.settings.probes + self.settings.probe_failures_tolerated;
-        under_way < self.settings.probes_in_flight + self.gaps().min(1) && under_way + successes + failures < useful
+        let extra = self.gaps().min(1);
+        let useful = self.settings.probes + self.settings.probe_failures_tolerated + extra;
+        under_way < self.settings.probes_in_flight + extra && under_way + successes + failures < useful
     }
 
     /// Returns the number of probes that ended without a verdict since one was overdue.
