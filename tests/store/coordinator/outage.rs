@@ -65,7 +65,8 @@ fn a_store_that_hangs_does_not_make_the_task_spin() {
         pass(secs(600)).await;
         // Once a second it looks at counts, and now and then it tries.
         let woken = metrics.worker_park_count(0) - before;
-        assert!(woken < 3_000, "woken {woken} times in ten minutes");
+        // About five times a second. A task that spins would wake thousands of times a second.
+        assert!(woken < 6_000, "woken {woken} times in ten minutes");
     });
 }
 
