@@ -255,7 +255,8 @@ impl Circuit {
     /// Returns true if the circuit is closed in its configured mode, so that no act of an operator is in force.
     #[cfg(any(feature = "store", feature = "keyed"))]
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.inner().load().standing() == Standing::new(State::Closed, self.config().first_mode())
+        let inner = self.inner();
+        inner.is_at_rest(inner.load())
     }
 
     /// Returns true if an operator holds the circuit, or has changed its mode from the configured mode.

@@ -86,12 +86,12 @@ impl Inner {
             latest: cold.latest(),
             cooldown: self.cooldown(cold, now).unwrap_or_default(),
             held: word.mode() != Mode::Automatic,
-            undisturbed: self.is_undisturbed(word) && cold.past().is_none_or(|past| past.tripped_elsewhere.is_none()),
+            undisturbed: self.is_at_rest(word) && cold.past().is_none_or(|past| past.tripped_elsewhere.is_none()),
         }
     }
 
     /// Returns true if the circuit is closed in its configured mode.
-    fn is_undisturbed(&self, word: Word) -> bool {
+    pub(super) fn is_at_rest(&self, word: Word) -> bool {
         word.standing() == Standing::new(State::Closed, self.config.first_mode())
     }
 
@@ -111,7 +111,7 @@ impl Inner {
             },
             // The order concerns the instances whose circuits are tripped. The circuit of this instance is healthy and
             // stays closed.
-            Act::Reset if id.is_some() && self.is_undisturbed(word) => anew(State::Closed),
+            Act::Reset if id.is_some() && self.is_at_rest(word) => anew(State::Closed),
             Act::Reset if *to == To::HalfOpen => anew(State::HalfOpen),
             Act::Reset | Act::Forget => {
                 cold.attempt = 0;

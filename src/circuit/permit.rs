@@ -247,6 +247,7 @@ fn age(inner: &Inner, mark: Mark, started: Tick) -> Option<Duration> {
     let now = || if is_precise { inner.precise() } else { inner.now() };
     (started != Tick::ZERO).then(|| now().saturating_since(started))
 }
+
 /// The end of a call whose permit was dropped without an outcome. Half a failure, because the permit of a task that was
 /// cancelled is dropped in the same way.
 const UNRECORDED: Ended = Ended::Failure(Failure::timeout().with_kind(FailureKind::Named("unrecorded")));

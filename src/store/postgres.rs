@@ -140,6 +140,7 @@ impl PostgresStore {
 
     fn failed(&self, error: &sqlx::Error) -> StoreError {
         if error::is_missing_table(error) {
+            // Relaxed: a hint. An operation that misses the hint meets the same error, and sets the flag again.
             self.shared.ready.store(false, Relaxed);
         }
         error::meaning(error)

@@ -82,6 +82,7 @@ impl CallRing {
             let new = Slot::new(era, Mark { units, slow: part(slow, call) > 0 });
             #[expect(clippy::cast_possible_truncation, reason = "a remainder by a length")]
             let index = ((before_own + slots - 1 - call) % slots) as usize;
+            // Relaxed, as in `record`: a slot is one word.
             let seen = self.slots[index].load(Relaxed);
             let slot = Slot(seen);
             // A call that completes at this moment has the slot. The added call is dropped, as

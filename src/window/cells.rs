@@ -222,6 +222,7 @@ impl Cells {
         #[expect(clippy::cast_possible_truncation, reason = "a remainder by a u32")]
         let place = (slot % u64::from(self.buckets)) as usize;
         let bucket = bucket(cell, place);
+        // Relaxed: as in `success_at`, only this thread writes the cell.
         let (found, count) = split(bucket.load(Relaxed));
         if found == tag {
             bucket.store(join(tag, count.saturating_add(1)), Relaxed);

@@ -40,7 +40,7 @@ impl Pool {
     /// Moves a circuit from the count of its old standing to the count of its new one. `None` stands for a circuit that
     /// does not exist.
     pub(super) fn moved(&self, from: Option<Last>, to: Option<Last>) {
-        // Relaxed: published by the AcqRel of `changes`.
+        // Relaxed, four times: published by the AcqRel of `changes`.
         if let Some(to) = to {
             self.standings[to.index()].fetch_add(1, Relaxed);
             self.tripped.fetch_add(u64::from(to.is_tripped()), Relaxed);
