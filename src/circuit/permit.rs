@@ -23,7 +23,8 @@ use crate::outcome::{Failure, FailureKind, Outcome};
 ///
 /// A permit that is dropped without an outcome counts as a failure of weight 0.5 and of kind `unrecorded`, because most such
 /// permits are dropped by a `?` behind a call that failed. A caller that gives up without knowing calls
-/// [`cancel`](Self::cancel) or [`ignore`](Self::ignore). A probe that is dropped gives its slot back without a verdict. A drop
+/// [`cancel`](Self::cancel) or [`ignore`](Self::ignore). A probe that is dropped early gives its slot back without a
+/// verdict, and three such probes in a row can close the circuit, so record the failure of a probe before any `?`. A drop
 /// by a panic counts as a hard failure. With `cancelled_never_counts` only the panic counts.
 // Three whole words. A permit of odd pieces would be written in pieces and moved in larger units, and such a move waits
 // for the writes for longer than the rest of a call takes.

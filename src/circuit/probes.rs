@@ -77,9 +77,9 @@ impl Verdict {
     /// Returns true if the verdict can use another probe.
     ///
     /// More probes than `probes` and the tolerated failures together cannot change the verdict. Once a probe has ended
-    /// without a verdict, one more probe may be under way, also beyond that number, because of hedges. A hedge sends a request twice, takes the
-    /// first answer and cancels the other request. The rejection of the second request would always come first, and
-    /// would cancel the probe.
+    /// without a verdict, one more probe may be under way, also beyond that number, because of hedges. A hedge sends a
+    /// request twice, takes the first answer and cancels the other request. The rejection of the second request would
+    /// always come first, and would cancel the probe.
     fn can_use_another(self, probing: &Probing) -> bool {
         let certain = self.successes >= probing.successes || self.failures > probing.failures_tolerated;
         let extra = self.without.min(EXTRA);
