@@ -1,4 +1,4 @@
-//! The cases of a single writer: loads, writes, conflicts and deletions of one record after the other.
+//! The cases of a single writer, which loads, writes and deletes one record after the other.
 
 use super::Failure;
 use super::trial::{Trial, insist, record, writing};
@@ -93,7 +93,7 @@ pub(super) async fn delete(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     trial.same("deleting again", &trial.delete(store, &name, &etag).await?, &false)?;
     let unused = trial.name("unused");
     trial.same("deleting a name that never had a value", &trial.delete(store, &unused, &kept).await?, &false)?;
-    // If an etag could name other bytes later, as a count that begins again does, an old writer would win.
+    // If an etag could later belong to other bytes, as with a counter that begins again, an old writer would win.
     let etag = trial.create(store, &name, &first).await?;
     trial.same("deleting the first version", &trial.delete(store, &name, &etag).await?, &true)?;
     trial.create(store, &name, &second).await?;

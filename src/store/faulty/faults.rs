@@ -81,14 +81,14 @@ pub enum Fault {
     Fail(StoreErrorKind),
     /// The operation never ends, not even after [`Faults::heal`].
     Hang,
-    /// The operation takes effect, but the answer is lost: [`TimedOut`](StoreErrorKind::TimedOut).
+    /// The operation takes effect, but its answer is lost and the caller gets [`TimedOut`](StoreErrorKind::TimedOut).
     LoseReply,
     /// The operation fails with [`TimedOut`](StoreErrorKind::TimedOut) at once and takes effect after this time, like a
-    /// write that is still on the network. A read loses its answer.
+    /// write that is still on the network. A read only loses its answer.
     ApplyLater(Duration),
-    /// A load of a name repeats the last answer that was given before the fault, like a replica that lags behind. A name that
-    /// was not loaded before the fault gets its present value at its first load, and the same value afterwards. Other
-    /// operations have no fault.
+    /// A load of a name repeats the last answer before the fault, like a replica that lags behind. A name that was not
+    /// loaded before the fault gets its present value at its first load, and the same value afterwards. The fault
+    /// changes no other operation.
     Stale,
 }
 
@@ -123,7 +123,7 @@ impl Faults {
         self.0.plan.lock().delays.extend(operations.iter().map(|operation| (*operation, by)));
     }
 
-    /// Drops the events of every watch, without a gap.
+    /// Drops the events of every watch and reports no gap for them.
     pub fn drop_events(&self) {
         self.0.plan.lock().drops_events = true;
     }
