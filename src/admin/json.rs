@@ -1,7 +1,7 @@
 //! The JSON of circuits and transitions.
 //!
-//! These types are separate from those of the circuit, so that a renamed field there changes no name in the JSON. Names
-//! end in `_ms` for milliseconds.
+//! These types are separate from those of the circuit, so that a renamed field of the circuit changes no name in the
+//! JSON. The names of times and durations end in `_ms` for milliseconds.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::window::Tally;
 #[derive(Debug, Serialize)]
 pub(super) struct CircuitJson {
     name: String,
-    /// State and mode combined, as a caller experiences them.
+    /// State and mode combined, as a caller of the circuit experiences them.
     standing: String,
     state: &'static str,
     mode: &'static str,
@@ -95,8 +95,8 @@ struct Totals {
 }
 
 impl CircuitJson {
-    /// Returns the present state of a circuit. The lock of the circuit is free again when this function returns, so
-    /// that nothing is written under the lock.
+    /// Returns the present state of a circuit. The function has released the lock of the circuit when it returns, so
+    /// that no JSON is written under the lock.
     pub(super) fn of(circuit: &Circuit) -> Self {
         Self::new(circuit, circuit.status_with(1))
     }

@@ -1,4 +1,4 @@
-//! The future that returns a response with a tracked body, or with an untracked one if the head ends the call.
+//! The future that returns a response with a tracked body, or with an untracked body if the head ends the call.
 
 use std::fmt;
 use std::future::Future;
@@ -98,13 +98,13 @@ where
     Some(Tail::new(flight, response))
 }
 
-/// The content of a response, as far as the method of the request decides it (RFC 9110, section 6.4.1).
+/// The content of a response, as far as the method of the request determines it (RFC 9110, section 6.4.1).
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Content {
     AsUsual,
-    /// `HEAD`: the response has no content, whatever its status and its length header.
+    /// The response to `HEAD` has no content, whatever its status and its length header.
     Never,
-    /// `CONNECT`: a success has no content, because the connection becomes a tunnel.
+    /// A successful response to `CONNECT` has no content, because the connection becomes a tunnel.
     UnlessSuccess,
 }
 

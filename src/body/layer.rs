@@ -22,9 +22,10 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// [`head`](crate::classify::BodyClassifier::head) does not decide. This is the last step, so call all other
     /// methods before.
     ///
-    /// For services that take an `http::Request` and return an `http::Response`. A body that breaks off is a failure,
-    /// the trailers reach the classifier, and the duration of a slow call includes the body. A probe keeps its slot
-    /// until the end of the body, but at most for [`probe_deadline`](crate::config::ConfigBuilder::probe_deadline).
+    /// The layer is for services that take an `http::Request` and return an `http::Response`. A body that breaks off is
+    /// a failure, the trailers reach the classifier, and the duration of a slow call includes the body. A probe keeps
+    /// its slot until the end of the body, but at most for
+    /// [`probe_deadline`](crate::config::ConfigBuilder::probe_deadline).
     ///
     /// The call has no outcome until its caller has read the body. If callers often drop bodies, or if streams never
     /// end by themselves (events, watches), judge such calls by the head.

@@ -1,4 +1,4 @@
-//! The failures of commands: an exit code for scripts and a sentence for people.
+//! The failures of commands, each with an exit code for scripts and a sentence for people.
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a new kind of refusal is a refusal, with the library's sentence")]
 

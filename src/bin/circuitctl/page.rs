@@ -1,4 +1,4 @@
-//! The output of each command: text for people, or with `--json` a document from `document`.
+//! The output of each command, as text for people or, with `--json`, as a document from `document`.
 
 use std::time::Duration;
 
@@ -150,7 +150,7 @@ impl Page {
         table.lines(0, self.colour)
     }
 
-    /// Returns a line of `watch`. Without a view the record was deleted.
+    /// Returns a line of `watch`. If there is no view, the line reports that the record was deleted.
     pub(crate) fn change(&self, name: &str, view: Option<&View<'_>>) -> String {
         let Some(view) = view else {
             return if self.json {

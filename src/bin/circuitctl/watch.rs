@@ -1,4 +1,4 @@
-//! The command `watch`: a line for each change.
+//! The command `watch`, which prints a line for each change.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -11,7 +11,8 @@ use crate::table::plain;
 use crate::view::View;
 use crate::{Answer, address, print, report};
 
-/// The content of a line without the times in it, which differ in each line. Two equal contents are printed once.
+/// The content of a line without its times, which differ in each line. A line with the same content is not printed
+/// again.
 type Content = (String, String, (usize, usize), Option<tower_circuit_breaker::state::Generation>);
 
 pub(crate) async fn run(operator: &Operator, page: &Page, names: &[String]) -> Answer {
@@ -21,7 +22,7 @@ pub(crate) async fn run(operator: &Operator, page: &Page, names: &[String]) -> A
     loop {
         let change = tokio::select! {
             change = changes.next() => change,
-            // The user ends the watch.
+            // The user ends the command.
             _ = tokio::signal::ctrl_c() => return Ok((String::new(), Code::Done)),
         };
         match change {
@@ -34,7 +35,7 @@ pub(crate) async fn run(operator: &Operator, page: &Page, names: &[String]) -> A
                 let Some(line) = line(page, &change, &mut printed).filter(|_| wanted) else { continue };
                 match print(&line) {
                     Ok(()) => {}
-                    // The reader has closed the pipe.
+                    // The reader has closed the pipe, as `| head -1` does.
                     Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok((String::new(), Code::Done)),
                     Err(error) => {
                         return Err(Failure::new(
