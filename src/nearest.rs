@@ -1,4 +1,4 @@
-//! Suggestions for misspelt names: the known name that a user probably meant.
+//! Suggestions for misspelt names, which are the known names that a user probably meant.
 
 /// Returns the name that is closest to `typed`, if one is close enough to be worth a suggestion.
 ///
@@ -6,7 +6,8 @@
 /// word. At least one letter may be wrong, and at most [`MOST_CHANGES`].
 pub(crate) fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
     let limit = (typed.chars().count() / 3).clamp(1, MOST_CHANGES);
-    // Folded once and not for each name, because a request may contain a name as long as the request itself.
+    // The typed name is changed to lower case once and not for each name, because a request may contain a name as long
+    // as the request itself.
     let typed = folded(typed);
     let near = names.map(|name| (distance(&typed, name, limit), name)).filter(|(distance, _)| *distance <= limit);
     near.min().map(|(_, name)| name.to_owned())

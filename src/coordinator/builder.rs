@@ -62,7 +62,7 @@ impl RegistryBuilder {
         }
     }
 
-    /// Sets the store that keeps the circuits. Default: no store, and the circuits end with the process.
+    /// Sets the store that keeps the circuits. Default: no store, so that the circuits end with the process.
     pub fn store(mut self, store: impl Store) -> Self {
         self.store = Some(Arc::new(store));
         self
@@ -124,14 +124,14 @@ impl RegistryBuilder {
         self
     }
 
-    /// Sets the times to live of the record of one circuit, as [`ttl`](Self::ttl) does for all.
+    /// Sets the times to live of the record of one circuit, as [`ttl`](Self::ttl) does for all circuits.
     pub fn ttl_of(mut self, circuit: &str, open: Duration, other: Duration) -> Self {
         self.terms.ttl_of.insert(circuit.to_owned(), Ttl { open, other });
         self
     }
 
     /// Sets the largest number of audit rows that wait for the store. Beyond this number the oldest rows are lost, and
-    /// one row says how many.
+    /// one row reports the number of lost rows.
     ///
     /// Range: 16 to 1 000 000. Default: 1024.
     pub const fn audit_waiting(mut self, rows: usize) -> Self {
@@ -141,7 +141,7 @@ impl RegistryBuilder {
 
     /// Sets the retention of audit rows. Every instance deletes older rows, about once an hour.
     ///
-    /// Range: 1 h to 36 600 days. Default: no deletion by this crate, so that the retention is that of the store. Redis
+    /// Range: 1 h to 36 600 days. Default: this crate deletes no rows, so that the store decides the retention. Redis
     /// keeps the newest 10 000 rows, and a folder keeps its last two files.
     pub const fn audit_kept(mut self, rows_for: Duration) -> Self {
         self.terms.audit_kept = Some(rows_for);
@@ -160,7 +160,7 @@ impl RegistryBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] with the field, the value and the allowed range.
+    /// [`ConfigError`] names the invalid field, its value and the allowed range.
     pub fn build(self) -> Result<Registry, ConfigError> {
         let Self { limit, store, terms } = self;
         let range = |field: &'static str, value: Duration, least: Duration, most: Duration| {

@@ -1,7 +1,7 @@
 //! The hub between the registry, its circuits and the task, with settings, an inbox, and the findings of the task.
 //!
-//! Each field has its own short lock. A transition only rings, and the registry only reads findings, so that neither
-//! waits for the task.
+//! Each field has its own short lock. A transition only rings a bell, and the registry only reads findings, so that
+//! neither of them waits for the task.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub(super) struct Hub {
     pub(super) findings: Mutex<Findings>,
     pub(super) waiters: Waiters,
     /// The knowledge of the last task, while no task runs. A task that panics leaves its knowledge here for the next
-    /// one.
+    /// task.
     pub(super) ledger: Mutex<Option<Ledger>>,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Hub {
 pub(super) struct Inbox {
     /// True while there is a task.
     pub(super) running: bool,
-    /// Aborts the task.
+    /// The handle that aborts the task.
     pub(super) task: Option<AbortHandle>,
     /// The new circuits by name, so that a circuit that is evicted before the task has seen it can be removed again.
     pub(super) introduced: BTreeMap<String, Circuit>,
@@ -51,7 +51,7 @@ pub(super) struct Inbox {
     pub(super) forgotten: Vec<Circuit>,
     /// The desks whose circuits have changed.
     pub(super) rung: Vec<DeskId>,
-    /// The number of orders that were given since the task last read the inbox.
+    /// The number of orders since the task last read the inbox.
     pub(super) orders: usize,
     /// The orders that were given again, each with its circuit. The callers wait for the results, and the audit rows
     /// are written again if they were lost.
@@ -118,7 +118,8 @@ impl Companion for Coordinator {
         let waits = inbox.introduced.get(circuit.name()).is_some_and(|waiting| waiting.is(circuit));
         let unseen = waits && inbox.introduced.remove(circuit.name()).is_some();
         if unseen && !(has_history && inbox.forgotten.len() < LEAVING) {
-            // Nothing is kept of this circuit, because millions of keys may come and go before the task runs again.
+            // This circuit is not put into the inbox, because millions of keys may come and go before the task runs
+            // again.
             drop(inbox);
             return circuit.restored();
         }
@@ -152,7 +153,7 @@ mod tests {
         let (last, next) = (Circuit::new(Config::new("a").unwrap()), Circuit::new(Config::new("a").unwrap()));
         coordinator.introduced(&last);
         coordinator.0.inbox.lock().introduced.clear();
-        // Another thread has created a circuit of that name after the last one was taken out and before it is
+        // Another thread has created a circuit of that name after the registry has removed `last` and before `last` is
         // forgotten.
         coordinator.introduced(&next);
         coordinator.forgotten(&last);

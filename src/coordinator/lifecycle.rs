@@ -37,7 +37,7 @@ impl Registry {
         }
         if let Some(ledger) = &*hub.ledger.lock() {
             // A task that panics may have taken circuits out of the inbox before they had a desk. Such circuits are put
-            // back here. The inbox stays locked, so that no circuit is evicted between this list and its use.
+            // back into the inbox. The inbox stays locked, so that no circuit is evicted between this list and its use.
             for circuit in self.circuits().into_iter().filter(|circuit| !ledger.has_desk(circuit)) {
                 inbox.introduced.entry(circuit.name().to_owned()).or_insert(circuit);
             }
@@ -47,8 +47,8 @@ impl Registry {
         drop(inbox);
         let task = runtime.spawn(Task::new(hub).run());
         let mut inbox = hub.inbox.lock();
-        // The task has ended already. A task that the runtime has dropped is finished, so that the start has failed.
-        // Otherwise the task is about to finish, for example because another thread has requested a shutdown.
+        // The task has ended already. If the runtime has dropped the task, the task is finished and the start has
+        // failed. Otherwise the task is about to finish, for example because another thread has requested a shutdown.
         if !inbox.running {
             return if task.is_finished() { Err(NoRuntime(())) } else { Ok(()) };
         }
@@ -80,7 +80,8 @@ impl Registry {
         hub.called.notify_one();
         let complete = async {
             loop {
-                // Before the report is made, so that a change in between wakes this loop again.
+                // The progress is marked as seen before the report is made, so that a change in between wakes this loop
+                // again.
                 progress.borrow_and_update();
                 let report = self.restore_report(hub);
                 if report.is_complete() {
@@ -132,7 +133,8 @@ impl Registry {
             if let Some(task) = task {
                 task.abort();
             }
-            // An aborted task ends soon, unless its runtime stands still. The wait is bounded for that case.
+            // An aborted task ends soon, unless its runtime stands still. Because of such a runtime the wait has a
+            // bound.
             tokio::time::timeout(ABORTED_WITHIN, ended()).await.ok();
         }
         hub.shutdown_report()

@@ -36,8 +36,8 @@ impl Link {
         self.health.is_up()
     }
 
-    /// Returns the number of operations that may run at the same time. While the store is down, one operation tries the
-    /// store after the backoff, and no operation before.
+    /// Returns the number of operations that may run at the same time. While the store is down, no operation runs
+    /// during the backoff, and one operation tries the store after the backoff.
     pub(super) fn room(&self, now: Tick) -> usize {
         if self.is_up() { CONCURRENT } else { self.health.may_ask(now).into() }
     }
@@ -73,8 +73,8 @@ impl Link {
         self.note(now, operation, error);
     }
 
-    /// Logs a failure, the first one immediately and later ones in one line a minute. The failure begins no backoff,
-    /// because a store that refuses one write can take the others.
+    /// Logs the first failure immediately, and later failures in one line a minute. The failure begins no backoff,
+    /// because a store that refuses one write can take other writes.
     pub(super) fn note(&mut self, now: Tick, operation: &'static str, error: &StoreError) {
         self.last_error = Some(error.chain());
         if let Some(unlogged) = self.health.line(now) {

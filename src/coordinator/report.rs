@@ -116,6 +116,6 @@ pub struct StoreStatus {
     /// The number of audit rows that the store does not have yet.
     pub audit_rows: usize,
     /// The id of this instance. The id differs from the configured id if another running instance uses the configured
-    /// one.
+    /// id.
     pub instance: String,
 }

@@ -28,7 +28,8 @@ pub enum Kept {
         /// The latest number of the record that contains the act.
         generation: Generation,
     },
-    /// Only in this process for now. The act already applies here, and is written as soon as the store can take it.
+    /// Only in this process for now. The act already applies in this process, and is written as soon as the store can
+    /// take it.
     #[non_exhaustive]
     Here {
         /// The number of circuits with a change that the store does not have yet.

@@ -74,8 +74,8 @@ impl Operator {
         }
     }
 
-    /// Sets the name that record and audit give as the instance of the acts. Default: `operator@` and the name of the
-    /// host.
+    /// Sets the name of the instance that the record and the audit show for the acts of this operator. Default:
+    /// `operator@` and the name of the host.
     pub fn instance(mut self, name: &str) -> Self {
         self.instance = name.into();
         self
@@ -90,7 +90,7 @@ impl Operator {
     /// Sets the cooldown of resets, which begins when the published state leaves closed or an operator trips the
     /// circuit. Default: 60 s.
     ///
-    /// The cooldown is a setting here, because the store does not know the configuration of the circuits.
+    /// The cooldown is a setting of the operator, because the store does not know the configuration of the circuits.
     pub const fn reset_cooldown(mut self, cooldown: Duration) -> Self {
         self.cooldown = cooldown;
         self

@@ -62,7 +62,7 @@ impl Changes {
                 self.begun = true;
             }
             let shown = self.operator.list().await;
-            // Also after a failure, so that the next attempt waits first.
+            // `due` is cleared after a failure too, so that the next attempt waits first.
             self.due = false;
             self.compare(shown?);
         }
@@ -75,7 +75,7 @@ impl Changes {
                 None => std::future::pending().await,
             }
         };
-        // A watch reports each write, also of counts. One list finds all changes, so that the name in the event is not
+        // A watch reports each write, also of counts. One list finds all changes, so the name in the event is not
         // needed.
         if tokio::time::timeout(POLL, reported).await == Ok(false) {
             self.watch = None;

@@ -1,7 +1,7 @@
 //! The look, which turns the transitions of the circuit since the last look into audit rows and pending changes.
 //!
-//! A transition that the desk itself has caused by taking over a state gets neither, because the record has that state
-//! already, and the instance that made the change has written the audit row.
+//! A transition that the desk itself has caused by taking over a state becomes neither a row nor a pending change. The
+//! record already has that state, and the instance that made the change has written the audit row.
 
 use super::{Desk, Report, Who};
 use crate::clock::Tick;

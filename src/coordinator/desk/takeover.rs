@@ -32,7 +32,8 @@ impl Desk {
         self.judge_pending(who, now, &mut report);
         self.take_over_act(who, now);
         if waiting {
-            // After the act, because a hold that continues is a part of the restored standing.
+            // The standing is corrected after the act, because a hold that continues is a part of the restored
+            // standing.
             self.adopted.restored_to(self.circuit.standing());
         }
         match who.sharing {
@@ -62,7 +63,8 @@ impl Desk {
                     found.snapshot.run = 0.0;
                 }
                 let adopted = self.circuit.adopt_at(self.changes.expected_era(), &found.snapshot, Reason::Restored);
-                // The circuit has moved since the look. The restore goes on waiting, and the next look finds the move.
+                // If the circuit has made a transition since the look, the restore stays open, and the next look reads
+                // the transition.
                 let Ok(edge) = adopted else { return };
                 self.changes.taken_over(edge);
                 let standing = self.circuit.standing();
@@ -103,8 +105,8 @@ impl Desk {
                 let row = self.row(who, action, reason, Some(command.by.user().to_owned()));
                 report.rows.push((Duration::ZERO, row));
                 self.changes.drop_act();
-                // The transition that the act caused is dropped as well. An instance that follows then adopts the
-                // published state again.
+                // The transition that the act caused is dropped as well. With `Sharing::Follow` the circuit then adopts
+                // the published state again.
                 if self.changes.drop_transition_of(command.era) {
                     self.adopted.revert();
                 }
@@ -150,7 +152,7 @@ impl Desk {
         let in_force = id.map_or(operated.incarnation == who.incarnation, |id| self.adopted.is_in_force(id));
         self.adopted.act(operated.sequence, id.cloned());
         // A hold whose time is over has no effect on a circuit without a hold. An order to forget deletes the record,
-        // so that a record with such an act says nothing.
+        // so a record with such an act has no content to take over.
         if in_force || is_over && !status.mode.is_hold() || operated.act == Act::Forget {
             return;
         }
@@ -191,8 +193,8 @@ impl Desk {
     fn follow(&mut self, who: &Who, now: Now) {
         let record = self.known.record();
         let (generation, is_own) = (record.generation.get(), record.incarnation == who.incarnation);
-        // A pending reset or transition is newer than the published state, because `judge_pending` has dropped the
-        // older ones.
+        // A pending reset or transition is newer than the published state, because `judge_pending` has dropped older
+        // changes.
         let resets = self.changes.has_reset();
         if resets || self.changes.has_transition() || self.adopted.has_followed(generation) {
             return;
@@ -205,7 +207,8 @@ impl Desk {
             (snapshot.state, snapshot.generation, snapshot.attempt) = (newer.state, newer.generation, newer.attempt);
             (snapshot.open_for, snapshot.run, snapshot.tripped_for) = (newer.open_for, run, newer.tripped_for);
             let Ok(edge) = self.circuit.adopt_at(self.changes.expected_era(), &snapshot, Reason::Followed) else {
-                // The circuit has moved since the look. The next look finds the move, and its state may be newer.
+                // The circuit has made a transition since the look. The next look reads this transition, whose state
+                // may be newer.
                 return;
             };
             self.changes.taken_over(edge);

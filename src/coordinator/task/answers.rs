@@ -1,6 +1,6 @@
 //! The answers of the store, each passed to the desk of its operation and to the link.
 //!
-//! The link learns from each answer that the store is up or down. A failure that concerns one operation only, such as a
+//! Each answer shows the link that the store is up or down. A failure that concerns one operation only, such as a
 //! refused write or a failed write of the audit, does not mark the link as down, so that the other desks go on writing.
 
 use std::time::Duration;
@@ -45,7 +45,8 @@ impl Task {
                 desks[at].failed(error.kind(), now, dice);
                 self.to_load.insert(at);
                 if error.kind() == StoreErrorKind::Refused {
-                    // The other desks need not wait for a write that the store would refuse again.
+                    // The failure does not mark the link as down, so that the other desks do not wait because of one
+                    // refused write.
                     self.ledger.link.note(now, name, &error);
                     self.close_for_next(at, now);
                 } else {
@@ -60,8 +61,8 @@ impl Task {
             }
             Ended::Audited { result: Err(error), .. } => {
                 self.audit_under_way = false;
-                // No `link.failed`, because a store of two tiers can take records while its audit fails. Only the audit
-                // waits.
+                // `link.failed` is not called, because a store of two tiers can take records while its audit fails.
+                // Only the audit waits.
                 let Ledger { link, dice, audit_failures, .. } = &mut self.ledger;
                 *audit_failures = audit_failures.saturating_add(1);
                 self.audit_at = now.saturating_add(backoff(*audit_failures, dice));
@@ -75,7 +76,7 @@ impl Task {
             Ended::Trimmed { result: Err(error) } => self.ledger.link.note(now, name, &error),
             Ended::Watching { result: Ok(watch) } => {
                 self.watch_under_way = false;
-                // The new watch does not report changes that were made before it began.
+                // The new watch does not report changes that were made before the watch began.
                 if watch.is_some() {
                     self.to_load.extend(self.ledger.desks.ids());
                 }
@@ -132,8 +133,8 @@ impl Task {
     }
 }
 
-/// The mean time from a failed request for a watch to the next one. The actual time is 50 % to 150 % of this.
+/// The mean time from a failed request for a watch to the next request. The actual time is 50 % to 150 % of this time.
 const WATCH_FAILED: Duration = Duration::from_secs(5);
 /// The mean time to the next deletion if the store has more old rows of the audit. The actual time is 50 % to 150 % of
-/// this.
+/// this time.
 const TRIM_ON: Duration = Duration::from_secs(10);

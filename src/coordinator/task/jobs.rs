@@ -1,7 +1,7 @@
 //! The operations of the task on the store, from their begin to their end.
 //!
-//! An operation returns its result together with all that the task needs to use the result. Therefore the task keeps no
-//! table of the operations that are under way, and cannot take a result for that of another operation.
+//! An operation returns its result together with all data that the task needs to use the result. Therefore the task
+//! keeps no table of the operations under way, and cannot confuse the results of two operations.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -19,17 +19,17 @@ use crate::telemetry;
 /// The end of an operation.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// The desks, and their turns when the operation began.
+    /// A load, with the requested desks and the turn of each desk when the load began.
     Loaded { requested: Vec<(DeskId, u64)>, result: Result<Loaded, StoreError> },
-    /// The desk, and the content of its write.
+    /// A write of the desk `at`, with the content of the write.
     Written { at: DeskId, ticket: Box<Ticket>, began: Tick, result: Result<Written, StoreError> },
-    /// The desk whose record was deleted.
+    /// A deletion of the record of the desk `at`.
     Deleted { at: DeskId, result: Result<bool, StoreError> },
-    /// The id of the last row.
+    /// A write of rows of the audit, with the id of the last row.
     Audited { last: String, result: Result<(), StoreError> },
-    /// True if the store has more old rows of the audit.
+    /// A deletion of old rows of the audit. The result is true if the store has more old rows.
     Trimmed { result: Result<bool, StoreError> },
-    /// The watch, if the store has watches.
+    /// A request for a watch. The result is `None` if the store has no watches.
     Watching { result: Result<Option<Watch>, StoreError> },
 }
 
@@ -91,8 +91,8 @@ impl Task {
 
     /// Begins a write of rows of the audit. Returns false if no write can begin.
     fn append(&mut self, now: Tick) -> bool {
-        // Rows are dated by the time of the store, because the clocks of instances differ. That time is unknown before
-        // the first answer.
+        // Rows are dated by the clock of the store, because the clocks of instances differ. The time of the store is
+        // unknown before its first answer.
         let Some(time) = self.ledger.link.time(now) else { return false };
         let rows = self.ledger.outbox.batch(now, time);
         let Some(last) = rows.last().map(|row| row.id.clone()) else { return false };
@@ -103,8 +103,8 @@ impl Task {
         true
     }
 
-    /// Begins a deletion of rows of the audit that are older than their retention. About once an hour, because a
-    /// deletion is not urgent and can be expensive for the store.
+    /// Begins a deletion of rows of the audit that are older than their retention. A deletion runs only about once an
+    /// hour, because it is not urgent and can be expensive for the store.
     fn trim(&mut self, now: Tick) {
         let (Some(kept), Some(time)) = (self.hub.terms.audit_kept, self.ledger.link.time(now)) else { return };
         self.next_trim = now.saturating_add(TRIM_EVERY.mul_f64(0.5 + self.ledger.dice.share()));
@@ -155,7 +155,7 @@ impl Task {
     }
 
     /// Spawns an operation with the deadline of the store and a metric of its duration. `ended` combines the result
-    /// with the data that the task needs to use it.
+    /// with the data that the task needs to use the result.
     fn begin<T: Send + 'static>(
         &mut self,
         name: &'static str,
@@ -200,5 +200,5 @@ async fn caught<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Re
 
 /// The largest number of records in one load.
 const BATCH: usize = 256;
-/// The mean time between two deletions of old rows of the audit. The actual time is 50 % to 150 % of this.
+/// The mean time between two deletions of old rows of the audit. The actual time is 50 % to 150 % of this time.
 const TRIM_EVERY: Duration = Duration::from_secs(3600);
