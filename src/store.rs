@@ -121,7 +121,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         async { Ok(None) }
     }
 
-    /// Appends rows to the audit. A row whose id is there already is not appended again.
+    /// Appends rows to the audit. A row whose id the audit already has is not appended again.
     ///
     /// # Errors
     ///

@@ -27,7 +27,8 @@ impl User {
     ///
     /// # Errors
     ///
-    /// [`InvalidBy`] as for [`By`]. A name has 1 to 200 characters, none of which could forge a line of a log.
+    /// [`InvalidBy`] if [`By`] would refuse the name. A name has 1 to 200 characters, none of which could forge a line
+    /// of a log.
     pub fn new(name: &str) -> Result<Self, InvalidBy> {
         By::new(name, "to check the name").map(|by| Self(by.user().into()))
     }
@@ -210,7 +211,7 @@ fn authority(bytes: &[u8]) -> Option<Authority> {
 /// Refuses a body that is not declared as JSON. A form of another site can send three content types without a preflight
 /// (Fetch, 2.2.2), and JSON is none of them.
 fn json_only(parts: &Parts) -> Result<(), Problem> {
-    // A wrong method is refused by the router, with 405.
+    // Only orders have a body to check. The router answers every other method with 405.
     if parts.method != http::Method::POST {
         return Ok(());
     }

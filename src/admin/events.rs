@@ -126,6 +126,6 @@ impl http_body::Body for Events {
 /// The interval of beats, by which a client notices that the server is gone.
 const BEAT: Duration = Duration::from_secs(5);
 
-/// The longest time of a stream. After this time the client must request a new stream, which checks its permission
-/// again.
+/// The longest time of a stream. After this time the client must request a new stream, so that its permission is
+/// checked again.
 const LONGEST: Duration = Duration::from_secs(300);

@@ -27,7 +27,7 @@ pub(super) async fn headers(request: Request, next: Next) -> Response {
     response
 }
 
-/// The policy names script and style by their hashes (CSP Level 3, 2.3.1), so that a browser runs no other script,
+/// The policy names script and style by their hashes (CSP Level 3, 2.3.1). Therefore a browser runs no other script,
 /// however it came into the page.
 static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     let [script, style] = ["script", "style"].map(|element| base64(&Sha256::digest(inside(element))));
@@ -53,8 +53,8 @@ fn inside(element: &str) -> &'static str {
     behind.split_once(&close).expect("the element is closed").0
 }
 
-/// Encodes the bytes as in RFC 4648, section 4, which the policy requires. There is no crate for this encoding, because
-/// no other part of Base64 is needed.
+/// Encodes the bytes as in RFC 4648, section 4, which the policy requires. The crate has no dependency for this
+/// encoding, because no other part of Base64 is needed.
 fn base64(bytes: &[u8]) -> String {
     let mut text = String::new();
     for three in bytes.chunks(3) {

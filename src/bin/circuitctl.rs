@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime of one thread needs a few file descriptors");
     let answer = runtime.block_on(run(arguments));
-    // The runtime is not dropped, because that would wait for a disk that hangs.
+    // The runtime is not dropped, because its drop would wait for a disk that hangs.
     runtime.shutdown_background();
     let (text, code) = match answer {
         Ok(answer) => answer,
@@ -132,7 +132,7 @@ async fn run(arguments: Arguments) -> Answer {
 
 /// Returns the time of a store, which also proves that the store answers.
 async fn time_of(store: &AnyStore, timeout: Duration) -> Result<Timestamp, StoreError> {
-    // The load has a name, because a store may answer a load without names without a query.
+    // The load has a name, because some stores answer a load of no names without contact to their server.
     let names = ["circuitctl".to_owned()];
     match tokio::time::timeout(timeout, store.load_many(&names)).await {
         Ok(loaded) => Ok(loaded?.now),

@@ -222,7 +222,7 @@ where
 {
     fn drop(&mut self) {
         if self.flight.is_polling() {
-            // The drop of the flight judges the call as panicked.
+            // The body has panicked during a poll. The drop of the flight judges the call as panicked.
             return;
         }
         // The call has ended if all bytes have arrived and the caller does not wait for more. A caller that waits for

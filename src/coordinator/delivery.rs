@@ -20,8 +20,8 @@ use crate::store::DynStore;
 pub(crate) enum NoRoom {
     /// The outbox is full, with this number of rows.
     Outbox(usize),
-    /// A later version of this crate, with this number, has written the record, so that the record cannot be
-    /// overwritten.
+    /// A later version of this crate has written the record, so the record cannot be overwritten. The number is the
+    /// version of the record.
     Unwritable(u32),
 }
 

@@ -107,10 +107,10 @@ pub(super) struct Ticket {
     entry: Option<InstanceEntry>,
 }
 
-/// The report of a desk after a step, which the task carries to the audit and to the callers that wait.
+/// The report of a desk after a step. The task passes its parts to the audit and to the callers that wait.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    /// Rows for the audit, with the age of each.
+    /// Rows for the audit, each with its age.
     pub(super) rows: Vec<(Duration, AuditRow)>,
     /// The number of transitions that the circuit has overwritten before the desk read them, and an audit row with that
     /// number.
@@ -132,7 +132,7 @@ pub(super) struct Desk {
     changes: Changes,
     /// The counts of this process, and the entry with them in the record.
     evidence: Evidence,
-    /// The write under way, and the time of the next one.
+    /// The write under way, and the time of the next write.
     sending: Sending,
     /// The parts of the record that the circuit has taken over.
     adopted: Adopted,

@@ -101,7 +101,7 @@ pub(super) struct Coordinator(pub(super) Arc<Hub>);
 impl Companion for Coordinator {
     fn introduced(&self, circuit: &Circuit) {
         let mut inbox = self.0.inbox.lock();
-        // Without a task, no restore would end the wait of the calls.
+        // Calls wait only while a task runs, because only the task restores the circuit and ends the wait.
         if inbox.running && !self.0.terms.first_call_waits.is_zero() {
             circuit.await_restore();
         }
@@ -118,8 +118,8 @@ impl Companion for Coordinator {
         let waits = inbox.introduced.get(circuit.name()).is_some_and(|waiting| waiting.is(circuit));
         let unseen = waits && inbox.introduced.remove(circuit.name()).is_some();
         if unseen && !(has_history && inbox.forgotten.len() < LEAVING) {
-            // This circuit is not put into the inbox, because millions of keys may come and go before the task runs
-            // again.
+            // The task has never seen this circuit. Without a history or without room the circuit is dropped, because
+            // millions of keys may come and go before the task runs again.
             drop(inbox);
             return circuit.restored();
         }

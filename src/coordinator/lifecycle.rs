@@ -12,7 +12,7 @@ use super::report::{RestoreReport, ShutdownReport, StoreStatus};
 use super::task::Task;
 use crate::registry::Registry;
 
-/// The methods that need a store. Without a store they do nothing and return an empty report.
+/// The methods of the store. In a registry without a store they do nothing and return an empty report.
 impl Registry {
     /// Returns a builder with the default settings, which are 10 000 circuits and no store.
     pub fn builder() -> RegistryBuilder {
@@ -133,8 +133,8 @@ impl Registry {
             if let Some(task) = task {
                 task.abort();
             }
-            // An aborted task ends soon, unless its runtime stands still. Because of such a runtime the wait has a
-            // bound.
+            // An aborted task ends soon, unless its runtime stands still. The wait has a limit for a runtime that
+            // stands still.
             tokio::time::timeout(ABORTED_WITHIN, ended()).await.ok();
         }
         hub.shutdown_report()

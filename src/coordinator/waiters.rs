@@ -12,7 +12,7 @@ use crate::sync::Mutex;
 pub(crate) enum Fate {
     /// The record contains the act.
     Stored { generation: Generation },
-    /// Another act came first.
+    /// Another act came first, and has superseded this order.
     Superseded { why: String },
     /// The hold ended before it could be written.
     Expired,
@@ -58,7 +58,7 @@ impl Waiters {
     pub(super) fn add(&self, circuit: &str, id: &str) -> oneshot::Receiver<Fate> {
         let (sender, receiver) = oneshot::channel();
         let mut waiters = self.0.lock();
-        // Callers that gave up are removed first. Therefore the map holds at most the orders of one timeout.
+        // Callers that have given up are removed first. Therefore the map holds at most the orders of one timeout.
         waiters.retain(|_, waiting| {
             waiting.retain(|waiter| !waiter.is_closed());
             !waiting.is_empty()

@@ -21,8 +21,8 @@ pub struct Done {
 pub enum Kept {
     /// Only in this process, because the registry has no store. The act ends with the process.
     Nowhere,
-    /// In the store. The act applies to every instance and survives a restart. Its row of the audit is written
-    /// afterwards in the background.
+    /// In the store. The act applies to every instance and survives a restart. Its row of the audit is written later,
+    /// in the background.
     #[non_exhaustive]
     Stored {
         /// The latest number of the record that contains the act.

@@ -18,7 +18,8 @@ use crate::store::{AuditFilter, AuditRow, StoreError, answer_within};
 
 /// Orders of operators, and queries about circuits.
 impl Registry {
-    /// Carries out an order in this process immediately, and then in the store, if the registry has a store.
+    /// Carries out an order in this process immediately. If the registry has a store, the order is then written to the
+    /// store.
     ///
     /// The call waits until the order is stored, at most for
     /// [`store_timeout`](../coordinator/struct.RegistryBuilder.html#method.store_timeout). An order is not refused
@@ -122,8 +123,8 @@ impl Registry {
     pub async fn reset_all(&self, by: &By, to: To, force: bool) -> BTreeMap<String, Result<Done, Refused>> {
         let order = Order::reset(by, to);
         let order = if force { order.force() } else { order };
-        // The names are copied, so that the registry is not locked during the resets. The reason is that observers run
-        // during a reset and may query the registry.
+        // The names are copied first, because observers run during a reset and may query the registry, which must not
+        // be locked then.
         let names: Vec<_> = self.circuits().iter().map(|circuit| circuit.name().to_owned()).collect();
         let begun: Vec<_> = names.iter().map(|name| self.begin(name, &order)).collect();
         let mut done = BTreeMap::new();

@@ -28,7 +28,7 @@ where
     }
 }
 
-/// Searches the error for a rejection, which is the default.
+/// The default, which searches the error for a rejection.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct InErrors;

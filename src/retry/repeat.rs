@@ -18,7 +18,8 @@ impl<F: Fn(&Req) -> Option<Req>, Req> Repeat<Req> for F {
     }
 }
 
-/// Copies every request, which is the default. Do not use it for requests that have an effect each time they arrive.
+/// The default, which copies every request. Do not use this default for requests that have an effect each time they
+/// arrive.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct Cloned;

@@ -30,7 +30,7 @@ pub struct AuditRow {
     pub reason: String,
     /// The operator, or `None` for a change of the circuit itself.
     pub user: Option<String>,
-    /// The time of the change by the clock of the store, or by the wall clock while the clock of the store is unknown.
+    /// The time of the change by the clock of the store, or by the wall clock if the registry has no store.
     pub timestamp: Timestamp,
     /// The generation of the record at the time of the change.
     pub generation: u64,

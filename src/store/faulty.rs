@@ -57,7 +57,7 @@ impl<S: Store> FaultyStore<S> {
         self.faults.clone()
     }
 
-    /// Returns the wrapped store, so that a test can read and write past the faults.
+    /// Returns the wrapped store, so that a test can read and write without faults.
     #[must_use]
     pub fn inner(&self) -> &S {
         &self.inner

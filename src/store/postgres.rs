@@ -54,7 +54,7 @@ pub struct PostgresStore {
 struct Session {
     options: PgConnectOptions,
     lanes: Lanes,
-    /// True after the tables were checked. Cleared when a statement finds a table missing.
+    /// True after the tables were checked. A statement that finds a table missing clears the flag.
     ready: AtomicBool,
 }
 
@@ -133,7 +133,7 @@ impl PostgresStore {
     async fn begin(&self) -> Result<Lease<'_>, StoreError> {
         // Relaxed, because the flag is a hint, as in `check_tables`.
         if !self.shared.ready.load(Relaxed) {
-            // Boxed, because the check is rare and would enlarge the future of every operation.
+            // The future is boxed, because the check is rare and would enlarge the future of every operation.
             Box::pin(self.check_tables()).await?;
         }
         self.shared.lanes.lease().await

@@ -126,7 +126,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         let writing = self.durable.store.compare_and_set(&write);
         Ok(match self.durable.run("compare_and_set", DURABLE_LIMIT, writing).await? {
             Written::Applied { etag, now } => {
-                // Without a known version the next load from the fast tier checks its record again.
+                // Because no version is noted, the next load from the fast tier checks the record again.
                 self.note(&write.name, |note| note.seen = None);
                 Written::Applied { etag: tag(DURABLE, &etag), now }
             }
@@ -211,7 +211,7 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
         let same = match untagged(etag) {
             (FAST, etag) => fast_has.as_ref().is_some_and(|kept| kept.etag == etag),
             // The etag belongs to the durable tier. The durable record may have been copied to the fast tier since that
-            // load, and the copy must be the same.
+            // load. In this case both tiers must have the same bytes.
             (_, etag) => {
                 durable_has.as_ref().is_some_and(|kept| kept.etag == etag)
                     && fast_has
@@ -230,7 +230,7 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
         if let Some(kept) = fast_has.filter(|_| deleted) {
             deleted = fast.run("delete", FAST_LIMIT, fast.store.delete(name, &kept.etag)).await?;
         }
-        // Without a note the tiers are compared again, if the fast tier still has the record.
+        // The note is removed, so that the tiers are compared again if the fast tier still has the record.
         notes.lock().forget(name);
         Ok(deleted)
     }

@@ -26,7 +26,7 @@ pub enum WatchEvent {
     /// The value of a name has changed.
     #[non_exhaustive]
     Changed {
-        /// The name.
+        /// The name whose value has changed.
         name: String,
         /// The new value and the time of the store. `None` if the value was deleted, or if the store reports only
         /// names.

@@ -31,7 +31,8 @@ impl fmt::Debug for Address {
     }
 }
 
-/// The store that receives orders, which includes the cache if there is one, and the cache by itself.
+/// The stores of one command. `store` receives the orders and includes the cache, if there is one. `cache` is the cache
+/// alone.
 pub(crate) struct Stores {
     pub(crate) store: AnyStore,
     pub(crate) cache: Option<AnyStore>,

@@ -35,7 +35,7 @@ pub(crate) struct Failure {
     pub(crate) sentence: String,
     /// The nearest name that exists, if the name was perhaps mistyped.
     pub(crate) nearest: Option<String>,
-    /// The id for repeating an order with an unknown result.
+    /// The id with which the user can repeat an order whose result is unknown.
     pub(crate) id: Option<String>,
 }
 

@@ -22,7 +22,7 @@ pub(crate) async fn run(operator: &Operator, page: &Page, names: &[String]) -> A
     loop {
         let change = tokio::select! {
             change = changes.next() => change,
-            // The user ends the command.
+            // The user ends the command with Ctrl-C.
             _ = tokio::signal::ctrl_c() => return Ok((String::new(), Code::Done)),
         };
         match change {

@@ -18,7 +18,7 @@ pub(super) enum Restore {
     Absent,
     /// The store had bytes that do not decode as a record.
     Corrupt,
-    /// The circuit was restored from that store, and had that standing afterwards.
+    /// The circuit was restored from the named store, and had the named standing afterwards.
     From { store: &'static str, source: Recovered, standing: Standing },
     /// The circuit had made a transition before the store answered, so that its newer state was kept.
     Outrun,
@@ -148,8 +148,8 @@ impl Adopted {
         (self.act_sequence, self.act_id) = (sequence, id);
     }
 
-    /// Returns true if the circuit need not follow the published state of that generation, because the state is not
-    /// new.
+    /// Returns true if the circuit has already followed the published state of that generation or of a later one, and
+    /// need not follow it again.
     pub(super) fn has_followed(&self, generation: u64) -> bool {
         generation <= self.generation && self.origin != Origin::Superseded
     }

@@ -24,8 +24,8 @@ pub(super) struct Sending {
     /// The number of writes in a row that failed. `failed` increases the number, and `written` and `deleted` set it to
     /// zero.
     failures: u32,
-    /// The earliest time of the next write. `failed`, `conflicted` and `pause` set it, and `hurry` ends
-    /// the wait.
+    /// The earliest time of the next write. `failed`, `conflicted` and `pause` set this time, and `hurry` ends the
+    /// wait.
     retry_at: Tick,
     /// The highest generation or sequence of all writes so far, also of a write without an answer. `propose` raises it.
     proposed: u64,
@@ -104,7 +104,7 @@ impl Sending {
         self.failures = self.failures.saturating_add(1);
         self.retry_at = now.saturating_add(backoff(self.failures, dice));
         if kind == StoreErrorKind::Refused {
-            // The store would refuse the write again.
+            // A refused write waits longer, because the store would refuse it again.
             self.retry_at = now.saturating_add(REFUSED_AGAIN.mul_f64(0.5 + dice.share()));
         }
     }

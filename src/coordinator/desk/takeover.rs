@@ -4,7 +4,7 @@
 //! The order of the steps matters. A look comes first, because own transitions are newer than the loaded record. The
 //! restore comes before the acts, because an act applies to the restored state. Acts come before the published state,
 //! because a reset can make an own state obsolete. A state is adopted only in the era of the last look. If the circuit
-//! has moved since then, the adoption fails, and the next look tries again.
+//! has made a transition since the look, the adoption fails, and the next look tries again.
 
 use std::time::Duration;
 
@@ -48,8 +48,8 @@ impl Desk {
         report
     }
 
-    /// Restores the circuit from the first content of the store. A circuit that has moved in this process keeps its
-    /// newer state, but continues the totals of its earlier starts.
+    /// Restores the circuit from the first content of the store. A circuit that has already made a transition in this
+    /// process keeps its newer state, but continues the totals of its earlier starts.
     fn restore(&mut self, corrupt: bool, who: &Who, now: Now) {
         let own = self.known.record().instances.get(&who.id).cloned();
         let found = restoration(self.known.record(), &who.id, self.circuit.config(), now.store);
@@ -68,7 +68,8 @@ impl Desk {
                 let Ok(edge) = adopted else { return };
                 self.changes.taken_over(edge);
                 let standing = self.circuit.standing();
-                // A hold that goes on is applied as an act, so that the log names its operator and not the restore.
+                // A hold that goes on is not restored but applied as an act, so that the log names the operator of the
+                // hold.
                 let operated = self.known.record().operator.as_ref().filter(|operated| !operated.holds(now.store));
                 let sequence = operated.map_or(0, |operated| operated.sequence);
                 self.adopted.act(sequence, operated.and_then(|operated| operated.commands.last().cloned()));
@@ -84,7 +85,7 @@ impl Desk {
 
     /// Drops a pending act or transition that was superseded or has expired, and reports the result of the act.
     ///
-    /// The verdict comes from a trial on a copy of the record, with the same function that derives the write.
+    /// The verdict comes from a trial on a copy of the record. The trial uses the function that also derives the write.
     fn judge_pending(&mut self, who: &Who, now: Now, report: &mut Report) {
         let mut record = self.known.record().clone();
         if let Some(command) = self.act_command() {

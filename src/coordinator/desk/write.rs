@@ -1,7 +1,7 @@
 //! The writes of a desk, from the desired record to the answer of the store.
 //!
 //! The desired record is derived anew each time the store can take a write. Therefore an obsolete change is never
-//! written, and an outage of any length leaves one write for each circuit.
+//! written, and after an outage of any length only one write for each circuit is due.
 
 use std::time::Duration;
 

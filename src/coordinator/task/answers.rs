@@ -1,7 +1,7 @@
 //! The answers of the store, each passed to the desk of its operation and to the link.
 //!
-//! Each answer shows the link that the store is up or down. A failure that concerns one operation only, such as a
-//! refused write or a failed write of the audit, does not mark the link as down, so that the other desks go on writing.
+//! Each answer marks the link as up or down. A failure that concerns one operation only, such as a refused write or a
+//! failed write of the audit, does not mark the link as down, so that the other desks go on writing.
 
 use std::time::Duration;
 
@@ -103,8 +103,8 @@ impl Task {
         let now = Now { here: now, store: loaded.now };
         for ((at, turn), entry) in requested.iter().zip(&loaded.entries) {
             let Ledger { desks, who, link, .. } = &mut self.ledger;
-            // A desk with another turn has written since, so that the loaded record is old. A place without a desk, or
-            // with the desk of another circuit, has no use for the record either.
+            // A desk with another turn has begun or ended a write since the load began, so the loaded record is old. A
+            // place without a desk, or with the desk of another circuit, has no use for the record either.
             let Some(desk) = desks.get_mut(*at).filter(|desk| desk.turn() == *turn) else { continue };
             let from = entry.as_ref().map_or(link.kind(), |entry| self.hub.store.origin(&entry.etag));
             let report = desk.found(entry.as_ref(), Via::Answer, from, who, now);

@@ -189,8 +189,8 @@ impl Task {
 /// If the future is dropped, the operation is dropped as well.
 async fn caught<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let mut operation = pin!(operation);
-    // Unwind safe, because an operation that has panicked is not polled again, so that no code sees its broken state.
-    // The store is shared, and must keep its own state valid, as in every task that panics.
+    // The operation is unwind safe, because it is not polled again after a panic and no code sees its broken state. The
+    // store is shared, and must keep its own state valid, as in every task that panics.
     poll_fn(|context| {
         let polled = guarded(|| operation.as_mut().poll(context));
         polled.unwrap_or_else(|| Poll::Ready(Err(StoreError::timed_out("the store panicked"))))

@@ -1,4 +1,4 @@
-//! The cases of names, by which a store must distinguish all names that circuits can have.
+//! The cases of names. A store must distinguish all names that circuits can have.
 
 use super::Failure;
 use super::trial::{Trial, record};

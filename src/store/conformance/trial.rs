@@ -1,4 +1,4 @@
-//! The run of one case, with its calls of the store and the sentences of its failures.
+//! The run of one case, with its operations on the store and the texts of its failures.
 
 use std::fmt;
 use std::time::Duration;

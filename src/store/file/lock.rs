@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::store::{StoreError, StoreErrorKind};
 
-/// A held lock. Dropping the value unlocks the file.
+/// A held lock. The drop of the value unlocks the file.
 
 #[derive(Debug)]
 #[must_use = "the file is unlocked when the lock is dropped"]

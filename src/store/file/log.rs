@@ -227,7 +227,7 @@ impl Position {
     }
 }
 
-/// The end of a file, as a reader has found it.
+/// The result of a reading to the end of a file.
 #[derive(Debug, Default)]
 struct End {
     length: u64,

@@ -46,7 +46,7 @@ impl Lanes {
             raw_sql(BEGIN).execute(&mut connection).await.map_err(|error| meaning(&error))?;
             Ok(connection)
         };
-        // Boxed, because a new connection is rare and would enlarge the future of every operation.
+        // The future is boxed, because a new connection is rare and would enlarge the future of every operation.
         let connected = timeout(CONNECT_TIMEOUT, Box::pin(connected)).await;
         let connection = connected.unwrap_or_else(|_| Err(silent()))?;
         Ok(Lease { connection, lanes: self, _permit: permit })

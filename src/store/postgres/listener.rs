@@ -9,7 +9,7 @@
 //! the server that the pooler lends to other clients. The notifications would break the statements of those clients.
 //! Therefore each connection of a listener begins with a random parameter. PostgreSQL returns the value of this
 //! parameter. A pooler refuses the parameter, drops it, or returns the value of another client. `LISTEN` is sent only
-//! if the own value is returned.
+//! if the server returns the value of this connection.
 
 use std::time::Duration;
 
@@ -118,5 +118,6 @@ const CHANNEL: &str = "circuit_breaker";
 const MARK: &str = "circuit_breaker.listener";
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(15);
-/// Less than half of the coordinator's deadline, because a connection and a listener must both fit into that deadline.
+/// The limit is less than half of the coordinator's deadline, because a connection and a listener must both fit into
+/// that deadline.
 const ANSWER: Duration = Duration::from_millis(900);

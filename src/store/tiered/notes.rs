@@ -33,8 +33,8 @@ pub(super) struct Note {
 }
 
 impl Notes {
-    /// The largest number of notes. Only its writer copies a name without a note to the durable tier, and such a name
-    /// is never compared.
+    /// The largest number of notes. If a name has no note, only the writer of a change copies the change to the durable
+    /// tier, and the tiers are never compared for this name.
     pub(super) const MOST: usize = 20_000;
 
     /// Returns the note on a name. If there is no room, the notes without a due comparison are forgotten. Returns

@@ -50,7 +50,7 @@ pub(super) struct Others {
     pub(super) cancelled: Counter,
     /// The counters of the kinds in `KINDS`, in their order.
     kinds: [Counter; KINDS.len()],
-    /// `None` if the label is shared, because circuits would overwrite each other's gauge.
+    /// `None` if the circuit shares its label, because circuits with one label would overwrite each other's gauge.
     pub(super) failures_1m: Option<Gauge>,
     tripped: Counter,
     half_open: Counter,
@@ -210,8 +210,8 @@ fn describe() {
     describe_counter!(STALE, "Outcomes that arrived after their era had ended, and were dropped.");
     describe_gauge!(SYSTEM_LOAD, "The last load of the system that load shedding polled; 1 is the capacity.");
     describe_histogram!(DURATION, Unit::Seconds, "Duration of admitted calls.");
-    // The metrics of `telemetry::store` and `telemetry::keyed` are described here too, because both modules need a
-    // circuit first.
+    // The metrics of `telemetry::store` and `telemetry::keyed` are described here too. Both modules are used only after
+    // a circuit was created, and each new circuit calls this function.
     describe_counter!("circuit_breaker_store_operations_total", "Operations of a store, by result.");
     let took = "Duration of a store's operations.";
     describe_histogram!("circuit_breaker_store_operation_duration_seconds", Unit::Seconds, took);
