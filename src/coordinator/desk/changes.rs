@@ -148,7 +148,7 @@ impl Changes {
         self.transition.is_some()
     }
 
-    /// Returns true if that order waits for the store, also as a replaced act or as an order to forget.
+    /// Returns true if that order still waits for the store. Replaced acts and orders to forget count too.
     pub(super) fn is_pending(&self, id: &str) -> bool {
         let acts = self.act.iter().flat_map(|act| act.command.replaced.iter().chain([&act.command.id]));
         acts.chain(&self.forgetting).any(|pending| pending == id)

@@ -27,7 +27,7 @@ pub(super) struct Sending {
     /// The earliest time of the next write. `failed`, `conflicted` and `pause` set this time, and `hurry` ends the
     /// wait.
     retry_at: Tick,
-    /// The highest generation or sequence of all writes so far, also of a write without an answer. `propose` raises it.
+    /// The highest generation or sequence in any write so far, even in a write without an answer. `propose` raises it.
     proposed: u64,
 }
 
