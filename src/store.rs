@@ -86,20 +86,20 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// If the store cannot read. A name without a value is no error, and an error never means that a name has no value.
     fn load_many(&self, names: &[String]) -> impl Future<Output = Result<Loaded, StoreError>> + Send;
 
-    /// Replaces the value of a name if the present version is the one that the writer expects.
+    /// Replaces the value of a name if the present version is the expected version.
     ///
     /// # Errors
     ///
-    /// If the store cannot write. After [`TimedOut`](StoreErrorKind::TimedOut) the write may have been made
-    /// nevertheless.
+    /// If the store cannot write. After [`TimedOut`](StoreErrorKind::TimedOut) the write may have been made all the
+    /// same.
     fn compare_and_set(&self, write: &Write) -> impl Future<Output = Result<Written, StoreError>> + Send;
 
     /// Deletes the value of a name if the etag names the present version. Returns true if the value was deleted.
     ///
     /// # Errors
     ///
-    /// If the store cannot delete. After [`TimedOut`](StoreErrorKind::TimedOut) the value may have been deleted
-    /// nevertheless.
+    /// If the store cannot delete. After [`TimedOut`](StoreErrorKind::TimedOut) the value may have been deleted all the
+    /// same.
     fn delete(&self, name: &str, etag: &Etag) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Returns the names that have a value, sorted by their bytes.
@@ -125,7 +125,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// If the store could not append every row. The caller may then append all of them again.
+    /// If the store could not append every row. After this error the caller may append all rows again.
     fn append_audit(&self, rows: &[AuditRow]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Deletes the oldest rows of the audit that are older than `before`. Returns true if more such rows may be left.

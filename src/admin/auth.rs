@@ -49,7 +49,7 @@ pub struct Denied {
 }
 
 impl Denied {
-    /// Answers 401, because the user is unknown. The page then shows its form for a token.
+    /// Answers 401, because the user is unknown. The page shows its form for a token after this answer.
     #[must_use]
     pub fn unknown(reason: &str) -> Self {
         let challenge = Some(HeaderValue::from_static("Bearer"));

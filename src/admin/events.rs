@@ -62,8 +62,8 @@ impl Feed {
         drop(self);
     }
 
-    /// Forwards events. If the client is slow, events wait in the subscription, which drops the oldest ones and reports
-    /// their number.
+    /// Forwards events. If the client is slow, events wait in the subscription. The subscription drops the oldest
+    /// events, and reports the number of dropped events.
     async fn forward(&mut self, client: &Sender<Bytes>) {
         // The first beat is sent at once, so that the client knows that it misses no event from now on.
         let mut text = beat();
@@ -91,7 +91,7 @@ impl Feed {
             What::Missed { events } => return event("missed", &json!({ "events": events })),
         };
         data["circuit"] = circuit.as_str().into();
-        // The status is the present one, which may be newer than the event.
+        // The status is that of the present moment, which may be newer than the event.
         data["status"] = json!(self.panel.registry.get(circuit).as_ref().map(CircuitJson::of));
         event(name, &data)
     }

@@ -2,8 +2,8 @@
 //! follow.
 //!
 //! The program has no circuits. It reads the records of instances, sends orders by [`Operator`], and reports the result
-//! in a sentence, an exit code, and with `--json` a document. The rules and effects of orders are in the library, so
-//! that they are the same for every caller.
+//! in a sentence, an exit code, and with `--json` a document. The library has the rules and effects of orders, so that
+//! they are the same for every caller.
 
 #[path = "circuitctl/act.rs"]
 mod act;

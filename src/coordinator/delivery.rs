@@ -69,7 +69,7 @@ impl Delivery {
         self.0.waiters.add(circuit, id)
     }
 
-    /// Wakes the task, which then tries the store immediately in spite of a backoff, because a caller waits for the
+    /// Wakes the task. The task then tries the store immediately in spite of a backoff, because a caller waits for the
     /// result.
     pub(crate) fn hurry(&self) {
         self.0.inbox.lock().hurry = true;

@@ -50,7 +50,7 @@ impl Desks {
         self.places.get_mut(id.0)?.as_mut()
     }
 
-    /// Returns the ids of all places, also of free places. The iterator borrows nothing, so that the caller can change,
+    /// Returns the ids of all places, even of free places. The iterator borrows nothing, so that the caller can change,
     /// add and remove desks during the iteration.
     pub(super) fn places(&self) -> impl Iterator<Item = DeskId> + use<> {
         (0..self.places.len()).map(DeskId)

@@ -61,7 +61,7 @@ impl Ledger {
         }
     }
 
-    /// Returns true if this very circuit has a desk, and not only another circuit of the same name.
+    /// Returns true if this circuit has a desk. A desk of another circuit with the same name does not count.
     pub(super) fn has_desk(&self, circuit: &Circuit) -> bool {
         self.index.get(circuit.name()).is_some_and(|at| self.desks[*at].is_of(circuit))
     }

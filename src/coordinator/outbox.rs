@@ -20,7 +20,7 @@ pub(super) struct Outbox {
 }
 
 /// A row with the tick of its change. The row gets its time by the clock of the store only when it is written, because
-/// that clock may be unknown before.
+/// that clock may be unknown at the time of the change.
 #[derive(Debug)]
 struct Waiting {
     at: Tick,

@@ -62,7 +62,7 @@ pub(super) struct Task {
     next_trim: Tick,
     /// True after a request for a shutdown, so that the task ends once everything is written.
     closing: bool,
-    /// True if the task ends now, also with unwritten changes.
+    /// True if the task ends now, even with unwritten changes.
     finished: bool,
 }
 

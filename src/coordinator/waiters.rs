@@ -58,7 +58,8 @@ impl Waiters {
     pub(super) fn add(&self, circuit: &str, id: &str) -> oneshot::Receiver<Fate> {
         let (sender, receiver) = oneshot::channel();
         let mut waiters = self.0.lock();
-        // Callers that have given up are removed first. Therefore the map holds at most the orders of one timeout.
+        // Callers that have given up are removed first. Each caller gives up after the timeout of the store, so the map
+        // stays small.
         waiters.retain(|_, waiting| {
             waiting.retain(|waiter| !waiter.is_closed());
             !waiting.is_empty()

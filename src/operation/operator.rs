@@ -156,8 +156,8 @@ impl Operator {
 
     /// Carries out an order in the store.
     ///
-    /// If another writer changes the record meanwhile, the order is judged again on the changed record, at most 16
-    /// times. An order for a circuit without a record is refused, because the name is more likely mistyped than new.
+    /// If another writer changes the record at the same time, the order is judged again on the changed record, at most
+    /// 16 times. An order for a circuit without a record is refused, because the name is more likely mistyped than new.
     /// [`Order::create`] creates the record.
     ///
     /// # Errors
@@ -167,7 +167,7 @@ impl Operator {
     /// # Cancel safety
     ///
     /// If the future is dropped, the act may or may not have been carried out, and may be missing in the audit. The
-    /// same order can be given again, and is then carried out and audited once.
+    /// same order can be given again, and takes effect only once in the store and in the audit.
     pub async fn operate(&self, name: &str, order: &Order) -> Result<Done, Refused> {
         order.check()?;
         if order.create {

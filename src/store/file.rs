@@ -110,8 +110,8 @@ impl FileStore {
         self
     }
 
-    /// Sets the size of the audit file at which a new file begins. The full file is kept until the next one is full.
-    /// Default: 16 MiB.
+    /// Sets the size of the audit file at which a new file begins. The full file is kept until the new file is full
+    /// too. Default: 16 MiB.
     #[must_use]
     pub fn audit_bytes(mut self, bytes: u64) -> Self {
         self.log.bytes = bytes;

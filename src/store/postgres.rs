@@ -165,8 +165,8 @@ impl fmt::Debug for PostgresStore {
 ///
 /// # Cancel safety
 ///
-/// Every future may be dropped. Its connection is then closed, and the transaction ends without a commit unless the
-/// `COMMIT` was already sent.
+/// Every future may be dropped. In this case its connection is closed, and the transaction ends without a commit unless
+/// the `COMMIT` was already sent.
 impl Store for PostgresStore {
     fn kind(&self) -> &'static str {
         "postgres"

@@ -50,8 +50,8 @@ use crate::telemetry;
 ///
 /// # Cancel safety
 ///
-/// Every future may be dropped. An attempt to connect then continues for the next operation. A command that was already
-/// sent may or may not take effect.
+/// Every future may be dropped. An attempt to connect continues for the next operation. A command that was already sent
+/// may or may not take effect.
 ///
 /// # Examples
 ///

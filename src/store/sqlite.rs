@@ -30,7 +30,7 @@ use connection::Lane;
 
 /// Keeps records in an SQLite file. Clones share one connection.
 ///
-/// The first operation opens the file. It also creates the file, its folder and the tables, unless
+/// The first operation opens the file. This operation also creates the file, its folder and the tables, unless
 /// [`schema`](Self::schema) sets another mode. After a failure the next operation tries again. If another process keeps
 /// the file locked for one second, the operation fails as [`Unavailable`](super::StoreErrorKind::Unavailable).
 ///
@@ -184,7 +184,7 @@ impl Store for SqliteStore {
         names.map_err(|error| self.failed(&error))
     }
 
-    /// Reports a [`Gap`](super::WatchEvent::Gap) at most 200 ms after any change, also after changes of this process.
+    /// Reports a [`Gap`](super::WatchEvent::Gap) at most 200 ms after any change, even after a change of this process.
     /// SQLite does not report which record has changed.
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
         self.ensure_schema().await?;

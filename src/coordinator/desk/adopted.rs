@@ -166,8 +166,8 @@ impl Adopted {
         self.origin = if is_own { Origin::Here } else { Origin::Elsewhere };
     }
 
-    /// Notes a transition of this process. The origin `Superseded` stays, because `follow` waits until the transition
-    /// is written and then follows the published state.
+    /// Notes a transition of this process. The origin `Superseded` stays, because `follow` follows the published state
+    /// only after the transition is written.
     pub(super) fn moved(&mut self) {
         if self.origin == Origin::Elsewhere {
             self.origin = Origin::Here;

@@ -22,8 +22,8 @@ pub(super) struct Evidence {
     written: Option<InstanceEntry>,
     /// True if this start has written an entry under the present id. Set by `written`, and cleared by `renamed`.
     has_written: bool,
-    /// True if an entry was derived for a write, so that an entry of this start in the record can come from this desk
-    /// and not from an earlier circuit of the same name. Set by `entry`, and cleared by `forget`.
+    /// True if this desk has derived an entry for a write. If false, an entry of this start in the record belongs to an
+    /// earlier circuit of the same name. Set by `entry`, and cleared by `forget`.
     has_proposed: bool,
     /// The failures and successes of earlier starts. `continues` sets them, and `forget` and `renamed` clear them.
     before: (u64, u64),

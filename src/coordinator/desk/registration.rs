@@ -22,7 +22,7 @@ pub(super) enum Registration {
 pub(in crate::coordinator) type Next = (Circuit, Option<Tick>);
 
 impl Desk {
-    /// Returns true if this desk belongs to this very circuit, and not only to another circuit with the same name.
+    /// Returns true if this desk belongs to this circuit. A desk of another circuit with the same name does not count.
     pub(in crate::coordinator) fn is_of(&self, circuit: &Circuit) -> bool {
         self.circuit.is(circuit)
     }

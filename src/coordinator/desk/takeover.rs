@@ -106,7 +106,7 @@ impl Desk {
                 let row = self.row(who, action, reason, Some(command.by.user().to_owned()));
                 report.rows.push((Duration::ZERO, row));
                 self.changes.drop_act();
-                // The transition that the act caused is dropped as well. With `Sharing::Follow` the circuit then adopts
+                // The transition that the act caused is dropped as well. With `Sharing::Follow` the circuit must adopt
                 // the published state again.
                 if self.changes.drop_transition_of(command.era) {
                     self.adopted.revert();
@@ -165,11 +165,11 @@ impl Desk {
         if first && operated.at < entered {
             return;
         }
-        // The act is applied also if its user and its reason are not valid, because its effect is valid.
+        // The act is applied even if its user or its reason is not valid, because the effect of the act is valid.
         let by =
             operated.by().unwrap_or_else(|| By::new("unknown", "not readable in the store").expect("it is readable"));
-        // If the hold of the act is over, the act has no time left. It then ends the hold of this circuit immediately,
-        // because the hold of this circuit was superseded on the other instance.
+        // If the hold of the act is over, the act has no time left. Such an act ends the hold of this circuit
+        // immediately, because the hold of this circuit was superseded on the other instance.
         let order = Order {
             to: if operated.to == State::Closed { To::Closed } else { To::HalfOpen },
             hold: operated.held_for(now.store),

@@ -13,8 +13,8 @@ use crate::coordinator::report::Restored;
 use crate::telemetry;
 
 impl Task {
-    /// Publishes the result of the restore and the version of the record after an answer or news, and handles the
-    /// report of the desk.
+    /// Updates the findings with the result of the restore and with the version of an unwritable record, and handles
+    /// the report of the desk. The task calls this function after an answer and after news.
     pub(super) fn settle(&mut self, at: DeskId, report: Report, now: Tick) {
         let desk = &self.ledger.desks[at];
         let (restored, unwritable, name) = (desk.restored(), desk.unwritable(), desk.name().to_owned());
@@ -69,7 +69,7 @@ impl Task {
     }
 }
 
-/// Hands the ledger over and ends all waits, also after a panic, because no caller may wait for a task that is gone.
+/// Hands the ledger over and ends all waits, even after a panic, because no caller may wait for a task that is gone.
 impl Drop for Task {
     fn drop(&mut self) {
         let died = std::thread::panicking();

@@ -175,8 +175,8 @@ impl Task {
         self.jobs.spawn(async move { (name, ended(caught(operation).await)) });
     }
 
-    /// Returns the number of operations under way, without the request for a watch, which the limit of the link does
-    /// not count.
+    /// Returns the number of operations under way. The request for a watch is left out, because the limit of the link
+    /// does not count it.
     pub(super) fn under_way(&self) -> usize {
         self.jobs.len().saturating_sub(usize::from(self.watch_under_way))
     }

@@ -68,7 +68,7 @@ pub(super) async fn filter(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     expect(trial, store, "of another user", &by_ann.user("ann o'dea"), &[]).await?;
     let empty = AuditFilter::new().service(&trial.name("empty"));
     expect(trial, store, "of a circuit without rows", &empty, &[]).await?;
-    // Other users of the server may append rows meanwhile, so the comparison leaves out their rows.
+    // Other users of the server may append rows at the same time, so the comparison leaves out their rows.
     let since = AuditFilter::new().since(ours[4].timestamp).limit(1000);
     let all = trial.run("audit", || store.audit(&since)).await?;
     let both = |row: &&AuditRow| row.service == ours[0].service || row.service == theirs[0].service;

@@ -62,8 +62,8 @@ impl Log {
         }
         folder.make()?;
         let (path, old) = paths(folder);
-        // The lock of this process is taken before the lock on the disk. Threads of this process then wait without
-        // polling.
+        // The lock of this process is taken before the lock on the disk, so that the threads of this process wait for
+        // each other without polling.
         let mut known = self.known.lock();
         let lock = Lock::beside(&path, folder.lock_wait)?;
         let write = |error| failed("write", &path, &error);

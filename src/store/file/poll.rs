@@ -1,7 +1,7 @@
 //! The watch of a folder, which reads the metadata of all files at a fixed interval and reports the differences.
 //!
 //! Reading metadata is cheap, needs no crate for each operating system, and sees the writes of other processes. Each
-//! reading is compared with the one before. A change is found if it lasts until the next reading.
+//! reading is compared with the previous reading. A change is found if it lasts until the next reading.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;

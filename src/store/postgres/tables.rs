@@ -43,5 +43,5 @@ async fn verify(connection: &mut PgConnection) -> Result<Result<(), StoreError>,
 
 const COLUMNS: &str =
     "SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped";
-/// The number of the advisory lock: `breakers` in ASCII, which no other application is likely to use.
+/// The number of the advisory lock, which is `breakers` in ASCII. No other application is likely to use this number.
 const LOCK: i64 = 0x6272_6561_6b65_7273;

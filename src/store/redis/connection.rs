@@ -1,9 +1,9 @@
 //! The single connection to Redis, which is opened when it is needed and replaced when it cannot be used.
 //!
 //! The connection manager of the crate `redis` keeps a connection for ever, even if its password was wrong, its master
-//! was demoted or the server does not answer. It also lets each operation wait for seconds while the server is down.
-//! With this module, after any fault of a connection the next operation connects again, resolves the name again and
-//! sends the password again.
+//! was demoted or the server does not answer. That manager also lets each operation wait for seconds while the server
+//! is down. With this module, after any fault of a connection the next operation connects again, resolves the name
+//! again and sends the password again.
 //!
 //! There is at most one attempt to connect at a time, in a separate task, and all operations that need the connection
 //! wait for that attempt. A dropped operation does not end the attempt. A slow handshake can succeed although each
@@ -66,8 +66,8 @@ impl Connection {
     /// # Cancel safety
     ///
     /// If the future is dropped, the commands may or may not take effect. A future that is dropped after 100 ms or more
-    /// counts as unanswered. The reason is that its caller may have a shorter deadline than the connection, and a dead
-    /// connection must be noticed nevertheless.
+    /// counts as unanswered, because a dead connection must be noticed even if each caller has a shorter deadline than
+    /// the connection.
     pub(super) async fn send(&self, commands: &Pipeline, access: Access) -> Result<Vec<Value>, NoAnswer> {
         let live = self.live().await?;
         let mut waiting = Waiting { connection: self, live: &live, since: self.clock.now(), answered: false };

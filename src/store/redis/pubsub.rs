@@ -57,7 +57,7 @@ async fn subscribe(client: &Client, sender: &WatchSender) {
         let error = follow(client, sender, &mut steady).await;
         failures = if steady { 0 } else { failures + 1 };
         // A lost connection is not logged by the watch, because the operations fail and log it too. A refused
-        // subscription is logged, because the operations may work meanwhile.
+        // subscription is logged, because the operations may still work.
         if let Err(error) = error
             && !error.is_io_error()
             && !warned

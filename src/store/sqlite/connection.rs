@@ -176,7 +176,7 @@ impl From<sqlx::Error> for Failed {
     }
 }
 
-/// This limit and the next one are shorter than the coordinator's deadline of 2 s, so that an operation ends with an
-/// error that names the reason.
+/// `BUSY_TIMEOUT` and `QUEUE_TIMEOUT` are shorter than the coordinator's deadline of 2 s, so that an operation ends
+/// with an error that names the reason.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 const QUEUE_TIMEOUT: Duration = Duration::from_millis(1500);

@@ -124,8 +124,8 @@ impl Note {
 }
 
 /// Returns a hash of the content that must outlive the fast tier, which is the published state, the last act, and the
-/// state of each instance. Returns `None` if the circuit has no history, because then no copy of the record is newer
-/// than another.
+/// state of each instance. Returns `None` if the circuit has no history, because all copies of such a record are
+/// equally new.
 fn settled(record: &CircuitRecord) -> Option<u64> {
     let act = record.operator.as_ref().map(|operated| operated.sequence);
     if record.generation.get() == 0 && act.is_none() && record.instances.is_empty() {

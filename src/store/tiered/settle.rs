@@ -121,8 +121,8 @@ fn ttl(record: &CircuitRecord, now: Timestamp) -> Option<Duration> {
     record.ttl(open, other, now)
 }
 
-/// The limit of an answer of the fast tier. It is short, so that a fast tier that hangs leaves enough time for the
-/// durable tier.
+/// The limit of an answer of the fast tier. The limit is short, so that a fast tier that hangs leaves enough time for
+/// the durable tier.
 pub(super) const FAST_LIMIT: Duration = Duration::from_millis(400);
 /// The limit of an answer of the durable tier.
 pub(super) const DURABLE_LIMIT: Duration = Duration::from_millis(1_200);

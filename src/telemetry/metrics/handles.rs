@@ -22,7 +22,7 @@ pub(super) struct Handles {
     /// True if the circuit has its own label, and false if it shares the label with others.
     own: bool,
     pub(super) success: Counter,
-    /// The handles that a healthy circuit does not need. They are registered at their first use, and then kept.
+    /// The handles that a healthy circuit does not need. They are registered at their first use and kept from then on.
     others: OnceLock<Box<Others>>,
     /// The handles of the next recorder in the chain.
     pub(super) next: OnceLock<Box<Self>>,

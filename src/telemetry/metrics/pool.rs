@@ -53,8 +53,8 @@ impl Pool {
         self.changes.fetch_add(1, AcqRel);
     }
 
-    /// Sets the gauges to the counts. Repeats if a count has changed meanwhile, so that the last gauges set are the
-    /// newest.
+    /// Sets the gauges to the counts. Repeats if another thread has changed a count in between, so that the last gauges
+    /// that are set are the newest.
     pub(super) fn show(&self) {
         let mut shown = None;
         loop {
