@@ -161,9 +161,9 @@ pub(super) struct Edge {
     from: String,
     to: String,
     at_ms: u64,
-    /// The reason as in the label of the metrics.
+    /// The reason as the metrics use it for their label.
     reason: &'static str,
-    /// The reason as half a sentence.
+    /// The reason as a part of a sentence, for people.
     because: String,
     numbers: Value,
     user: Option<String>,

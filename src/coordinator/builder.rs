@@ -62,7 +62,7 @@ impl RegistryBuilder {
         }
     }
 
-    /// Sets the store that keeps the circuits. Default: no store, so that the circuits end with the process.
+    /// Sets the store that keeps the circuits. Default: no store, so the circuits end with the process.
     pub fn store(mut self, store: impl Store) -> Self {
         self.store = Some(Arc::new(store));
         self
@@ -92,8 +92,8 @@ impl RegistryBuilder {
 
     /// Lets the first `poll_ready` of a service wait until its circuit is restored, at most for this duration.
     ///
-    /// Range: up to 60 s. Default: zero, so that no call waits. The duration begins when the circuit is created.
-    /// Circuits that were created before [`start`](Registry::start) do not wait.
+    /// Range: up to 60 s. Default: zero, so no call waits. The duration begins when the circuit is created. Circuits
+    /// that were created before [`start`](Registry::start) do not wait.
     pub const fn first_call_waits(mut self, at_most: Duration) -> Self {
         self.terms.first_call_waits = at_most;
         self
@@ -141,8 +141,8 @@ impl RegistryBuilder {
 
     /// Sets the retention of audit rows. Every instance deletes older rows, about once an hour.
     ///
-    /// Range: 1 h to 36 600 days. Default: this crate deletes no rows, so that the store decides the retention. Redis
-    /// keeps the newest 10 000 rows, and a folder keeps its last two files.
+    /// Range: 1 h to 36 600 days. Default: this crate deletes no rows, and the store decides the retention. Redis keeps
+    /// the newest 10 000 rows, and a folder keeps its last two files.
     pub const fn audit_kept(mut self, rows_for: Duration) -> Self {
         self.terms.audit_kept = Some(rows_for);
         self

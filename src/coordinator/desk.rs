@@ -21,8 +21,8 @@
 //! | the registry evicts the circuit | `evict`, `evict_for` | the desk stays until the record has the changes of the circuit |
 //! | `is_finished` is true, or no room is left | `close` | the next circuit of that name gets its desk |
 //!
-//! A desk has at most one write under way. Each begin and each end of a write increases the turn, so that an answer to
-//! a load of an earlier turn is recognised as old.
+//! A desk has at most one write under way. Each beginning and each end of a write increases the turn. Therefore the
+//! answer to a load of an earlier turn is recognised as old.
 //!
 //! Each field of a desk is a part whose own fields change together. The parts are the content of the store
 //! (`known.rs`), the acts and transitions of this process (`changes.rs`), its counts (`evidence.rs`), the write under

@@ -60,7 +60,7 @@ pub(super) struct Inbox {
     pub(super) hurry: bool,
     /// True if the task must write the remaining changes and then end.
     pub(super) shutdown: bool,
-    /// True if the last handle to the registry was dropped, so that the task must end.
+    /// True if the task must end, because the last handle to the registry was dropped.
     pub(super) ended: bool,
 }
 

@@ -60,7 +60,7 @@ pub(super) struct Task {
     next_poll: Tick,
     /// The time of the next deletion of old rows of the audit.
     next_trim: Tick,
-    /// True after a request for a shutdown, so that the task ends once everything is written.
+    /// True after a request for a shutdown. The task ends once every change is written.
     closing: bool,
     /// True if the task ends now, even with unwritten changes.
     finished: bool,

@@ -82,8 +82,8 @@ impl<C, Q> RetryPolicyBuilder<C, Q> {
         self
     }
 
-    /// Sets a budget that other policies share. This setting replaces the policy's own budget, so that `retry_ratio`
-    /// and `min_retries_per_second` have no effect.
+    /// Sets a budget that other policies share. This setting replaces the policy's own budget, and `retry_ratio` and
+    /// `min_retries_per_second` have no effect.
     pub fn shared_budget(mut self, budget: Arc<TpsBudget>) -> Self {
         self.shared = Some(budget);
         self

@@ -28,8 +28,7 @@ use meter::Meter;
 ///   used quota counts.
 /// * Without a quota, the load is the busy time of the machine as a share of all its time (`/proc/stat`). Waiting for
 ///   disks counts as idle, and stolen time counts as busy.
-/// * If a file cannot be read or parsed, and on systems without these files, the load is unknown, so that nothing is
-///   shed.
+/// * If a file cannot be read or parsed, and on systems without these files, the load is unknown, and nothing is shed.
 ///
 /// A load needs two readings. The first reading returns no load, and neither does a reading 10 s or more after the
 /// previous reading. Quotas of cgroup version 1 are ignored.

@@ -66,8 +66,8 @@ fn loom_load_and_shedding_are_read_from_one_look() {
     });
 }
 
-/// Runs `aside` on its own thread and `here` on this thread. Each thread first takes a step on a shared counter,
-/// because loom remembers only the last step on a word and would otherwise not try each thread first.
+/// Runs `aside` on its own thread and `here` on this thread. Each thread first takes a step on a shared counter.
+/// Without this step loom would not try both orders, because it remembers only the last step on a word.
 fn beside(aside: impl FnOnce() + Send + 'static, here: impl FnOnce()) {
     let start = Arc::new(AtomicU32::new(0));
     let same = Arc::clone(&start);

@@ -12,7 +12,7 @@ use crate::record::Timestamp;
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// The methods of [`Store`] with boxed futures. One implementation covers every store, so that no store implements this
+/// The methods of [`Store`] with boxed futures. One implementation covers every store, so no store implements this
 /// trait itself.
 pub(crate) trait DynStore: fmt::Debug + Send + Sync + 'static {
     fn kind(&self) -> &'static str;

@@ -39,10 +39,10 @@ use statements::{APPEND, AUDIT, DELETE, INSERT, LIST, LOAD, TRIM, TRIMMED_AT_ONC
 
 /// Keeps records in PostgreSQL. Clones share two connections.
 ///
-/// The first operation connects, so that the application starts while the database is down. That operation also creates
-/// the tables, unless [`schema`](Self::schema) sets another mode. After a failure the next operation tries again, so
-/// that neither a restarted server nor a corrected password needs a restart of the application. An operation takes at
-/// most 1.8 s.
+/// The first operation connects, so an application can start while the database is down. That operation also creates
+/// the tables, unless [`schema`](Self::schema) sets another mode. After a failure the next operation tries again.
+/// Therefore neither a restarted server nor a corrected password needs a restart of the application. An operation takes
+/// at most 1.8 s.
 ///
 /// The operations need tokio's time and I/O drivers.
 #[derive(Clone)]

@@ -30,7 +30,7 @@ use tier::{DURABLE, FAST, Rank, Tier, of_durable, of_fast, tag, tagged, untagged
 /// | the fast tier fails or hangs | one warning a minute; the durable tier decides, after 400 ms at most, and at once during the following pause of 1 to 30 s |
 /// | the fast tier lost its data | the durable tier answers for the missing names, and the fast tier gets their records back |
 /// | the durable tier fails | one error a minute; the fast tier decides; a later load copies the missing changes |
-/// | the fast tier has no record at all and the durable tier fails | an error, until the durable tier has answered once, because an empty fast tier is no information |
+/// | the fast tier has no record at all and the durable tier fails | an error, until the durable tier has answered once, because the fast tier may have lost its records |
 /// | both tiers fail | an error, and circuits go on in memory |
 /// | a process dies between its writes to the two tiers | another process that loads the record compares the tiers 20 s later |
 ///

@@ -32,7 +32,7 @@ pub enum WatchEvent {
         /// names.
         current: Option<(Versioned, Timestamp)>,
     },
-    /// Changes may have been missed, so that the receiver must load every record.
+    /// Changes may have been missed, and the receiver must load every record.
     Gap,
 }
 

@@ -56,7 +56,7 @@ impl<'a> View<'a> {
     /// Returns the state as a caller experiences it.
     pub(crate) fn word(&self) -> &'static str {
         match self.record {
-            // The open duration is over, so that the next call is a probe.
+            // The open duration is over, so the next call is a probe.
             Ok(_) if self.end() == End::NextCall => State::HalfOpen.as_str(),
             Ok(record) => word(record.state, self.mode_of(record)),
             Err(_) => "unreadable",

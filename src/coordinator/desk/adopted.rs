@@ -20,7 +20,7 @@ pub(super) enum Restore {
     Corrupt,
     /// The circuit was restored from the named store, and had the named standing afterwards.
     From { store: &'static str, source: Recovered, standing: Standing },
-    /// The circuit had made a transition before the store answered, so that its newer state was kept.
+    /// The circuit had made a transition before the store answered, and its newer state was kept.
     Outrun,
 }
 
@@ -179,8 +179,8 @@ impl Adopted {
         self.origin = Origin::Superseded;
     }
 
-    /// Notes the end of the advice. Returns true if the new end is later than the last end, so that the circuit must
-    /// get the new end.
+    /// Notes the end of the advice. Returns true if the new end is later than the last end. The caller must pass a
+    /// later end to the circuit.
     pub(super) fn advised(&mut self, until: Timestamp) -> bool {
         let is_later = self.advised_until.is_none_or(|known| until > known);
         if is_later {

@@ -182,8 +182,8 @@ impl Evidence {
         entry.incarnation != who.incarnation || !self.has_proposed
     }
 
-    /// Continues the totals of an earlier start. `restored` is true if the circuit has also taken over the state of the
-    /// entry, so that the next entry continues its opening.
+    /// Continues the totals of an earlier start. If the circuit has also taken over the state of the entry, `restored`
+    /// is true, and the next entry continues the opening of this entry.
     pub(super) fn continues(&mut self, entry: &InstanceEntry, restored: bool) {
         self.before = (entry.total_failures, entry.total_successes);
         if restored {

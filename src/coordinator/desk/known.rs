@@ -47,7 +47,7 @@ pub(super) struct Known {
     record: CircuitRecord,
     /// The version that the next write names. Each answer sets it, and `unload` forgets it.
     stored: Stored,
-    /// True if the store lacks a part of `record` that matters after a restart, so that `record` is written back.
+    /// True if the store lacks a part of `record` that matters after a restart. In this case `record` is written back.
     /// `found` and `written` set the flag by a comparison, and `forget` clears the flag.
     is_behind: bool,
     /// The last version that did not decode, so that `found` warns once for each version.

@@ -15,8 +15,8 @@ use crate::store::StoreErrorKind;
 pub(super) struct Sending {
     /// True while a write is under way. Set by `begin`, and cleared by `end` and `abandon`.
     in_flight: bool,
-    /// The number of begins and ends of writes, which `begin` and `end` count. A load that began at a smaller number is
-    /// recognised as old.
+    /// The number of beginnings and ends of writes, which `begin` and `end` count. A load that began at a smaller
+    /// number is recognised as old.
     turn: u64,
     /// The number of writes in a row that met a conflict. `conflicted` increases the number, and `written` sets it to
     /// zero.
@@ -58,7 +58,7 @@ impl Sending {
         self.proposed = self.proposed.max(generation).max(sequence);
     }
 
-    /// Notes the begin of a write.
+    /// Notes the beginning of a write.
     pub(super) fn begin(&mut self) {
         self.in_flight = true;
         self.turn += 1;
@@ -70,7 +70,7 @@ impl Sending {
         self.turn += 1;
     }
 
-    /// Notes that the task has ended, so that the answer to a write under way is lost.
+    /// Notes that the task has ended and the answer to a write under way is lost.
     pub(super) fn abandon(&mut self) {
         self.in_flight = false;
     }
@@ -98,8 +98,8 @@ impl Sending {
         }
     }
 
-    /// Notes that the write has failed. The desk has its own backoff, because the store may fail this write while it
-    /// answers other operations, so that the link is not marked as down.
+    /// Notes that the write has failed. The desk has its own backoff. The store may fail this write while it answers
+    /// other operations, and then the backoff of the link does not begin.
     pub(super) fn failed(&mut self, kind: StoreErrorKind, now: Tick, dice: &mut Dice) {
         self.failures = self.failures.saturating_add(1);
         self.retry_at = now.saturating_add(backoff(self.failures, dice));
@@ -109,7 +109,7 @@ impl Sending {
         }
     }
 
-    /// Notes that the record cannot be written at present, so that the desk does not try again for a minute.
+    /// Notes that the record cannot be written at present. The desk tries again after a minute.
     pub(super) fn pause(&mut self, now: Tick) {
         self.retry_at = now.saturating_add(UNWRITABLE_AGAIN);
     }

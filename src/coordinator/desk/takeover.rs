@@ -32,7 +32,7 @@ impl Desk {
         self.judge_pending(who, now, &mut report);
         self.take_over_act(who, now);
         if waiting {
-            // The standing is corrected after the act, because a hold that continues is a part of the restored
+            // The reported standing is updated after the act, because the act can be a hold, which is a part of the
             // standing.
             self.adopted.restored_to(self.circuit.standing());
         }

@@ -41,7 +41,7 @@ impl Desk {
         self.sending.is_in_flight()
     }
 
-    /// Returns the number of begins and ends of writes so far. A load that began in an earlier turn is old.
+    /// Returns the number of beginnings and ends of writes so far. A load that began in an earlier turn is old.
     pub(in crate::coordinator) const fn turn(&self) -> u64 {
         self.sending.turn()
     }
@@ -144,7 +144,7 @@ impl Desk {
     pub(in crate::coordinator) fn written(&mut self, ticket: Ticket, etag: Etag, who: &Who, now: Now) -> Report {
         self.sending.end();
         if self.changes.is_forgetting() {
-            // The order to forget came after the write began, so that the written version is to be deleted.
+            // The order to forget came after the write began, so the written version is deleted next.
             self.known.written_before_deletion(etag);
             return self.look(who, now.here);
         }

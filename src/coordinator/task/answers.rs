@@ -97,7 +97,7 @@ impl Task {
         self.hub.notify_progress();
     }
 
-    /// Passes each loaded record to its desk. `requested` has the turn of each desk at the begin of the load.
+    /// Passes each loaded record to its desk. `requested` has the turn of each desk at the beginning of the load.
     fn loaded(&mut self, requested: &[(DeskId, u64)], loaded: &Loaded, now: Tick) {
         self.ledger.link.succeeded(now, Some(loaded.now));
         let now = Now { here: now, store: loaded.now };

@@ -1,4 +1,4 @@
-//! The operations of the task on the store, from their begin to their end.
+//! The operations of the task on the store, from their beginning to their end.
 //!
 //! An operation returns its result together with all data that the task needs to use the result. Therefore the task
 //! keeps no table of the operations under way, and cannot confuse the results of two operations.
@@ -74,7 +74,7 @@ impl Task {
             && let Some(at) = self.to_load.pop_first()
         {
             let desk = &self.ledger.desks[at];
-            // The answer of a write under way will have the present record, so that its desk needs no load.
+            // The answer of a write under way will have the present record, so its desk needs no load.
             if !desk.is_writing() {
                 requested.push((at, desk.turn()));
             }

@@ -12,7 +12,7 @@ pub(super) async fn absent(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     let [first, second, third] = [1, 2, 3].map(|number| record(&name, number));
     let etag = trial.create(store, &name, &first).await?;
     trial.holds("after the first write", trial.load(store, &name).await?, &first)?;
-    // The next write must accept the etag that a write returned, and the etag that a load returned.
+    // The store must accept both the etag that a write returned and the etag that a load returned.
     let written = trial.write(store, &name, Some(&etag), &second).await?;
     trial.applied("on the etag of the first write", written)?;
     let etag = trial.holds("after the second write", trial.load(store, &name).await?, &second)?;

@@ -14,21 +14,21 @@ use crate::sync::Mutex;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Operation {
-    /// `load_many`.
+    /// The operation `load_many`.
     Load,
-    /// `compare_and_set`.
+    /// The operation `compare_and_set`.
     CompareAndSet,
-    /// `delete`.
+    /// The operation `delete`.
     Delete,
-    /// `list`.
+    /// The operation `list`.
     List,
-    /// `watch`.
+    /// The operation `watch`.
     Watch,
-    /// `append_audit`.
+    /// The operation `append_audit`.
     AppendAudit,
-    /// `trim_audit`.
+    /// The operation `trim_audit`.
     TrimAudit,
-    /// `audit`.
+    /// The operation `audit`.
     Audit,
 }
 

@@ -2,8 +2,8 @@
 //!
 //! sqlx's pool is not used, for four reasons that were measured or found in its source. While a server is down, a pool
 //! retries until its timeout and then reports only the timeout. A pool tests a returned connection without a timeout,
-//! so that a silent network occupies the slot for good. A pool can be created only inside a runtime. A query whose
-//! future was dropped runs on in the pool, and the next user of the connection waits for that query. This module uses a
+//! and a silent network occupies the slot for good. A pool can be created only inside a runtime. A query whose future
+//! was dropped runs on in the pool, and the next user of the connection waits for that query. This module uses a
 //! connection again only after a commit, and closes the connection in every other case.
 
 use std::fmt;

@@ -72,7 +72,7 @@ end
 redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - ARGV[2])
 return 1";
 
-/// Returns the key of a circuit's record. People and dashboards use this key, so that its form must not change.
+/// Returns the key of a circuit's record. The form of the key must not change, because people and dashboards use it.
 pub(super) fn key(name: &str) -> String {
     format!("{PREFIX}{name}{SUFFIX}")
 }
