@@ -266,8 +266,8 @@ impl Desk {
         self.evidence.renamed(now);
     }
 
-    /// Creates a row for the audit. Id and time are empty, because the outbox sets the id, and the time of the store is
-    /// set when the row is written.
+    /// Creates a row for the audit without an id and a time. The outbox sets the id, and the time of the store is set
+    /// when the row is written.
     fn row(&self, who: &Who, action: &str, reason: String, user: Option<String>) -> AuditRow {
         AuditRow {
             id: String::new(),

@@ -107,8 +107,8 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// [`Refused`](super::StoreErrorKind::Refused) if a table or column is missing or may not be created. Every other
-    /// error is one that all operations can return.
+    /// [`Refused`](super::StoreErrorKind::Refused) if a table or column is missing or may not be created. The other
+    /// errors are those of every operation.
     ///
     /// # Cancel safety
     ///
