@@ -107,8 +107,8 @@ impl Delivery {
         }
     }
 
-    /// Returns the number of circuits with a change that the store does not have, at least 1, because the caller has
-    /// just made a change that the task may not have counted yet.
+    /// Returns the number of circuits with a change that the store does not have. The number is at least 1, because the
+    /// task may not have counted the change of the caller yet.
     pub(crate) fn pending(&self) -> usize {
         self.0.findings.lock().status.unsaved.max(1)
     }

@@ -232,8 +232,8 @@ struct Begun {
 }
 
 impl Begun {
-    /// Waits for the result in the store. Does not wait if `patient` is false, and sets `patient` to false after a wait
-    /// without an answer, so that a caller with many orders waits for a store that is down only once.
+    /// Waits for the result in the store, unless `patient` is false. A wait without an answer sets `patient` to false,
+    /// so that a caller with many orders waits only once for a store that is down.
     #[cfg(feature = "store")]
     async fn end(self, patient: &mut bool) -> Result<Done, Refused> {
         let Self { transition, on_its_way } = self;

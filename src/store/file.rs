@@ -198,7 +198,7 @@ async fn blocking<T: Send + 'static>(
 
 /// The 16 locks for the writers of this process, where the hash of a name selects the lock. A writer that waits for its
 /// lock does not occupy a thread. A writer that waits for the lock on the disk polls and occupies a thread, so only
-/// writers of different processes should meet there.
+/// writers of different processes should compete for the lock on the disk.
 #[derive(Debug, Clone, Default)]
 struct Writers([Arc<Mutex<()>>; 16]);
 

@@ -3,7 +3,8 @@
 //! The watch has its own connection, so that a slow watch delays no operation. With RESP3 the crate `redis` passes each
 //! message to a function, which puts the message directly into the bounded channel of the watch. With RESP2 the crate
 //! would queue messages without bound if they come faster than they are read. RESP3 needs Redis 6. With an older server
-//! the watch fails and is tried again at most every five seconds, and the coordinator's poll finds the changes.
+//! the watch fails and is tried again after a pause of at most five seconds, and the coordinator's poll finds the
+//! changes.
 //!
 //! A gap is reported after each subscription, because messages before the subscription are lost. Redis publishes no
 //! message when a flush or a TTL deletes a key, so only the poll finds such a loss.
