@@ -5,9 +5,10 @@
 //!
 //! * The `number` is the lowest free number when the thread first counts. Therefore there are at most as many numbers
 //!   as threads that live at the same time.
-//! * The `index` selects a count in busy circuits, which have counts for a few threads only. A thread takes an index
-//!   only when it first calls such a circuit. Otherwise threads that call no busy circuit would take indices away from
-//!   other threads.
+//! * The `index` selects the cell and the branch in spread circuits, which are circuits that several threads call
+//!   often. A spread circuit has cells for a few threads only. Therefore a thread takes an index only when it first
+//!   calls a spread circuit. Otherwise threads that never call a spread circuit would take indices away from other
+//!   threads.
 //!
 //! A thread returns both numbers when it ends. The lock of the numbers and the atomic word of the indices order the
 //! writes of a thread before the writes of the next thread on the same seat.
@@ -48,7 +49,7 @@ impl Seat {
         self.number
     }
 
-    /// Returns the index of the thread in busy circuits. For a thread without an index, the result is larger than any
+    /// Returns the index of the thread in spread circuits. For a thread without an index, the result is larger than any
     /// index.
     #[inline]
     pub(crate) const fn index(self) -> usize {
