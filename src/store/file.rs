@@ -17,21 +17,17 @@
 //! Network file systems are not supported, because their locks and renames are less reliable.
 
 mod folder;
+mod lines;
 mod lock;
 mod log;
 mod name;
 mod poll;
 
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, OwnedMutexGuard};
-use tokio::task::spawn_blocking;
-
+use super::disk::DiskThread;
 use super::{AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Watch, Write, Written};
-use crate::digest::fnv1a;
 use crate::record::Timestamp;
 use folder::Folder;
 use log::Log;
@@ -84,7 +80,7 @@ use log::Log;
 pub struct FileStore {
     folder: Folder,
     log: Log,
-    writers: Writers,
+    disk: DiskThread,
     poll_interval: Duration,
 }
 
@@ -93,7 +89,8 @@ impl FileStore {
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         let folder = Folder::new(folder.into());
-        Self { log: Log::default(), folder, writers: Writers::default(), poll_interval: Duration::from_millis(250) }
+        let disk = DiskThread::new("breaker-file", folder.path());
+        Self { log: Log::default(), folder, disk, poll_interval: Duration::from_millis(250) }
     }
 
     /// Sets the time for which a write waits for a lock of another process. Default: 200 ms.
@@ -132,81 +129,41 @@ impl Store for FileStore {
 
     async fn load_many(&self, names: &[String]) -> Result<Loaded, StoreError> {
         let (folder, names) = (self.folder.clone(), names.to_vec());
-        blocking(move || folder.load_many(&names)).await
+        self.disk.run(move || folder.load_many(&names)).await
     }
 
     async fn compare_and_set(&self, write: &Write) -> Result<Written, StoreError> {
         super::check_length(write)?;
         let (folder, write) = (self.folder.clone(), write.clone());
-        let turn = self.writers.turn(&write.name).await;
-        blocking(move || {
-            let written = folder.compare_and_set(&write);
-            drop(turn);
-            written
-        })
-        .await
+        self.disk.run(move || folder.compare_and_set(&write)).await
     }
 
     async fn delete(&self, name: &str, etag: &Etag) -> Result<bool, StoreError> {
         let (folder, name, etag) = (self.folder.clone(), name.to_owned(), etag.clone());
-        let turn = self.writers.turn(&name).await;
-        blocking(move || {
-            let deleted = folder.delete(&name, &etag);
-            drop(turn);
-            deleted
-        })
-        .await
+        self.disk.run(move || folder.delete(&name, &etag)).await
     }
 
     async fn list(&self) -> Result<Vec<String>, StoreError> {
         let folder = self.folder.clone();
-        blocking(move || folder.list()).await
+        self.disk.run(move || folder.list()).await
     }
 
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
-        poll::watch(self.folder.clone(), self.poll_interval).await.map(Some)
+        poll::watch(self.folder.clone(), self.disk.clone(), self.poll_interval).await.map(Some)
     }
 
     async fn append_audit(&self, rows: &[AuditRow]) -> Result<(), StoreError> {
         let (folder, log, rows) = (self.folder.clone(), self.log.clone(), rows.to_vec());
-        blocking(move || log.append(&folder, &rows)).await
+        self.disk.run(move || log.append(&folder, &rows)).await
     }
 
     async fn trim_audit(&self, before: Timestamp) -> Result<bool, StoreError> {
         let (folder, log) = (self.folder.clone(), self.log.clone());
-        blocking(move || log.trim(&folder, before)).await
+        self.disk.run(move || log.trim(&folder, before)).await
     }
 
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
         let (folder, log, filter) = (self.folder.clone(), self.log.clone(), filter.clone());
-        blocking(move || log.rows(&folder, &filter)).await
-    }
-}
-
-/// Runs the work on a thread that may block on the disk. The thread finishes the work even if the future is dropped.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    match spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => resume_unwind(panic),
-            Err(_) => Err(StoreError::unavailable("the runtime is being shut down, and the disk was not touched")),
-        },
-    }
-}
-
-/// The 16 locks for the writers of this process, where the hash of a name selects the lock. A writer that waits for its
-/// lock does not occupy a thread. A writer that waits for the lock on the disk polls and occupies a thread, so only
-/// writers of different processes should compete for the lock on the disk.
-#[derive(Debug, Clone, Default)]
-struct Writers([Arc<Mutex<()>>; 16]);
-
-impl Writers {
-    /// Waits until this writer may write the record of this name. The work on the disk owns the guard, so that the next
-    /// writer begins only after the work has ended, even if the future of this writer was dropped.
-    async fn turn(&self, name: &str) -> OwnedMutexGuard<()> {
-        let [.., last] = fnv1a(name.bytes()).to_be_bytes();
-        Arc::clone(&self.0[usize::from(last) % self.0.len()]).lock_owned().await
+        self.disk.run(move || log.rows(&folder, &filter)).await
     }
 }
