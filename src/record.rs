@@ -174,6 +174,8 @@ impl CircuitRecord {
         if bytes.len() > Self::MAX_BYTES {
             return Err(corrupt(format!("has {} bytes, allowed are {}", bytes.len(), Self::MAX_BYTES)));
         }
+        // An editor may have put a byte order mark in front of the text.
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let mut record: Self = match serde_json::from_slice(bytes) {
             Ok(record) => record,
             // A record of a later version may be unreadable here. The record must not count as absent, because this

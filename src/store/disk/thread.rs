@@ -176,7 +176,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use std::task::{Context, Poll, Waker};
+    use std::task::{Context, Waker};
 
     use super::*;
     use crate::store::StoreErrorKind;
@@ -221,8 +221,7 @@ mod tests {
     async fn work_whose_future_is_dropped_is_finished_or_never_begun() {
         let disk = DiskThread::new("test-dropped", Path::new("x"));
         let (done, ended) = mpsc::channel();
-        let (release, hang) = mpsc::channel::<()>();
-        let mut context = Context::from_waker(Waker::noop());
+        let (mut context, mut futures) = (Context::from_waker(Waker::noop()), Vec::new());
         for number in 0..2 {
             let (done, hang) = (done.clone(), number == 0);
             let (release, wait) = mpsc::channel::<()>();
@@ -233,12 +232,13 @@ mod tests {
                 done.send(number).ok();
                 Ok(())
             }));
-            assert_eq!(run.as_mut().poll(&mut context), Poll::Pending);
-            drop((run, release));
+            assert!(run.as_mut().poll(&mut context).is_pending());
+            futures.push((run, release));
         }
-        drop((release, hang));
+        futures.reverse();
+        drop(futures);
         disk.run(|| Ok(())).await.unwrap();
-        assert!(ended.try_iter().next() == Some(0), "the first had begun");
+        assert_eq!(ended.try_iter().collect::<Vec<_>>(), [0], "the first had begun, and the second waited");
     }
 
     #[tokio::test]
@@ -260,7 +260,8 @@ mod tests {
     async fn a_panic_reaches_the_caller_and_leaves_the_thread_usable() {
         let disk = impatient("test-panics");
         let clone = disk.clone();
-        let panicked = tokio::task::spawn(async move { clone.run(|| -> Result<(), StoreError> { panic!("boo") }).await });
+        let panicked =
+            tokio::task::spawn(async move { clone.run(|| -> Result<(), StoreError> { panic!("boo") }).await });
         assert!(panicked.await.unwrap_err().is_panic());
         assert_eq!(disk.run(|| Ok(3)).await.unwrap(), 3);
     }

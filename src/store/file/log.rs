@@ -130,23 +130,25 @@ impl Log {
         let (current, old) = (existing(&path).map_err(failed)?, self.old(folder)?);
         let (mut rows, mut ids, mut foreign) = (VecDeque::new(), HashSet::new(), 0_u32);
         for mut file in [old, current].into_iter().flatten() {
-            let read = each_line(&mut file, 0, self.most(), |line, is_whole| match serde_json::from_slice::<AuditRow>(line) {
-                Ok(row) if filter.passes(&row) => {
-                    if ids.insert(digest(&row.id)) {
-                        rows.push_back(row);
+            let read =
+                each_line(&mut file, 0, self.most(), |line, is_whole| match serde_json::from_slice::<AuditRow>(line) {
+                    Ok(row) if filter.passes(&row) => {
+                        if ids.insert(digest(&row.id)) {
+                            rows.push_back(row);
+                        }
+                        if rows.len() > filter.limit {
+                            rows.pop_front();
+                        }
                     }
-                    if rows.len() > filter.limit {
-                        rows.pop_front();
-                    }
-                }
-                Ok(_) => {}
-                Err(_) if line.is_empty() || !is_whole => {}
-                Err(_) => foreign += 1,
-            });
+                    Ok(_) => {}
+                    Err(_) if line.is_empty() || !is_whole => {}
+                    Err(_) => foreign += 1,
+                });
             read.map_err(failed)?;
         }
         if foreign > 0 {
-            let lines = format_args!("{foreign} lines of `{}` are no rows of the audit, and were skipped", path.display());
+            let lines =
+                format_args!("{foreign} lines of `{}` are no rows of the audit, and were skipped", path.display());
             folder.warn_once("lines of the audit", lines);
         }
         Ok(rows.into())

@@ -124,7 +124,10 @@ mod tests {
 
     #[test]
     fn the_stem_of_a_long_name_never_changes_because_folders_keep_stems() {
-        assert_eq!(escape(&"x".repeat(121)), "x".repeat(55) + "~79072a47bfaa54e6057a9ee21e0dea64b9edbfd160c4ccadbb657e64b6d22ee4");
+        assert_eq!(
+            escape(&"x".repeat(121)),
+            "x".repeat(55) + "~79072a47bfaa54e6057a9ee21e0dea64b9edbfd160c4ccadbb657e64b6d22ee4"
+        );
     }
 
     #[test]

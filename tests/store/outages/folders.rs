@@ -32,6 +32,26 @@ async fn a_folder_that_appears_later_restores_its_records() {
     app.end().await;
 }
 
+#[tokio::test]
+async fn a_replaced_or_deleted_folder_gets_the_knowledge_of_the_instance_within_seconds() {
+    let folder = Folder::new();
+    let (path, other) = (folder.path().join("breakers"), folder.path().join("other"));
+    let app = App::restored(FileStore::new(&path), "a").await;
+    fail(&app.circuit, 5);
+    app.settled(&FileStore::new(&path)).await;
+    fs::create_dir(&other).unwrap();
+    for replace in [true, false] {
+        fs::remove_dir_all(&path).unwrap();
+        if replace {
+            fs::rename(&other, &path).unwrap();
+        }
+        let store = FileStore::new(&path);
+        let is_open = async || super::stored(&store).await.is_some_and(|record| record.state == State::Open);
+        eventually("the record is written again", is_open).await;
+    }
+    app.end().await;
+}
+
 #[test]
 fn a_record_refused_by_a_full_disk_is_written_later() {
     let folder = Folder::new();
