@@ -30,6 +30,7 @@ pub mod runbook {
     //! The page for the person on call.
     //!
     //! [rights]: super::stores#rights
+    //! [files and folders]: super::stores#files-and-folders
     //! [troubleshooting]: super::troubleshooting
     #![doc = include_str!("../docs/runbook.md")]
 }

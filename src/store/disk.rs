@@ -19,11 +19,12 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 
 pub(super) use thread::DiskThread;
 
-/// Opens an existing regular file.
+/// Opens an existing regular file. SQLite opens its files itself.
 ///
 /// # Errors
 ///
 /// [`InvalidInput`](ErrorKind::InvalidInput) if the path is a link, a folder, a pipe or a device.
+#[cfg(feature = "file")]
 pub(super) fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
     // The type is checked before the opening, because the opening of a device can have an effect.
     check(&fs::symlink_metadata(path)?)?;
@@ -65,9 +66,7 @@ pub(super) fn create(path: &Path, options: &OpenOptions) -> io::Result<File> {
 /// Creates the folder and its missing parents, for their owner alone. A new folder gets the owner of its parent if the
 /// process may set the owner.
 pub(super) fn create_folder(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    #[cfg(unix)]
-    builder.mode(PRIVATE_FOLDER);
+    let builder = private_folders();
     match builder.create(path) {
         Err(error) if error.kind() == ErrorKind::NotFound && path.parent().is_some() => {
             create_folder(folder_of(path))?;
@@ -148,6 +147,7 @@ impl Identity {
     }
 
     /// Returns the identity of the file at the path, without following a link. `None` if there is no file.
+    #[cfg(feature = "file")]
     pub(super) fn at(path: &Path) -> io::Result<Option<Self>> {
         match fs::symlink_metadata(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -173,13 +173,32 @@ pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// Returns a builder of folders for their owner alone.
+#[cfg(unix)]
+fn private_folders() -> fs::DirBuilder {
+    let mut builder = fs::DirBuilder::new();
+    builder.mode(PRIVATE_FOLDER);
+    builder
+}
+
+/// Returns a builder of folders with the rights that the system gives.
+#[cfg(not(unix))]
+fn private_folders() -> fs::DirBuilder {
+    fs::DirBuilder::new()
+}
+
 /// Adds the flags that follow no link and wait for no pipe.
+#[cfg(unix)]
 fn guarded(options: &OpenOptions) -> OpenOptions {
-    #[cfg_attr(not(unix), expect(unused_mut, reason = "this system has no such flags"))]
     let mut options = options.clone();
-    #[cfg(unix)]
     options.custom_flags(flag_bits(rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK));
     options
+}
+
+/// Adds nothing, because this system has no such flags.
+#[cfg(not(unix))]
+fn guarded(options: &OpenOptions) -> OpenOptions {
+    options.clone()
 }
 
 #[cfg(unix)]

@@ -40,15 +40,23 @@ use log::Log;
 ///
 /// A file has the name of its circuit, with an escape such as `%2F` for every byte except lower-case letters, digits,
 /// `.`, `_` and `-`. Therefore no name leads out of the folder, and two names never share a file on a file system that
-/// treats `A` and `a` alike. If the name of the file would exceed 120 bytes, a hash replaces its end.
+/// treats `A` and `a` alike. If the name of the file would exceed 120 bytes, its SHA-256 replaces its end.
+///
+/// # Rights
+///
+/// A new folder has the mode 0700, and a new file 0600. In an existing folder, a new file gets the owner and the group of
+/// the folder if the process may set them, and the rights that the group has in the folder. Links are not followed for
+/// files, and only regular files are opened. A folder that every user may write to is logged once. On systems other than
+/// unix, the system sets the rights.
 ///
 /// # Faults
 ///
 /// | | loading | writing |
 /// |---|---|---|
 /// | a file is incomplete, too long, or of another program | returns the bytes, which do not decode as a record | replaces the bytes and keeps a copy as `….json.corrupt` |
-/// | a file cannot be read | no value, with one warning | [`Refused`](super::StoreErrorKind::Refused) |
+/// | a file cannot be read, or is a link, a pipe, a device or a folder | no value, with one warning | [`Refused`](super::StoreErrorKind::Refused) |
 /// | another process holds the lock for longer than `lock_wait` | | [`Unavailable`](super::StoreErrorKind::Unavailable) |
+/// | the disk hangs | `Unavailable` at once, after an operation was given up | as for loading |
 /// | the disk is full | | `Unavailable`, and nothing is changed |
 /// | no permission, read-only | | `Refused` |
 /// | the folder is a file, or may not be entered | `Refused` | `Refused` |
@@ -57,12 +65,13 @@ use log::Log;
 ///
 /// # Etags
 ///
-/// An etag is a hash of the bytes. Therefore two writes of the same bytes have the same etag.
+/// An etag is the SHA-256 of the bytes. Therefore two writes of the same bytes have the same etag.
 ///
 /// # Cancel safety
 ///
-/// The work on the disk runs on another thread and continues if the future is dropped. Therefore a dropped write
-/// happens completely or not at all.
+/// The work on the disk runs on a thread of the store, one operation at a time. If a future is dropped before the turn
+/// of its operation, nothing is done. Afterwards the work is done completely. The thread ends after the last clone of
+/// the store was dropped and the work under way has ended, and neither the runtime nor the program waits for that.
 ///
 /// # Examples
 ///

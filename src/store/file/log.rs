@@ -158,12 +158,12 @@ impl Log {
     /// usable.
     fn old(&self, folder: &Folder) -> Result<Option<File>, StoreError> {
         let (_, old) = paths(folder);
-        existing(&old).or_else(|error| match error.kind() {
-            io::ErrorKind::InvalidInput => {
-                folder.warn_once("the old audit", format_args!("`{}` is not read: {error}", old.display()));
-                Ok(None)
+        existing(&old).or_else(|error| {
+            if error.kind() != io::ErrorKind::InvalidInput {
+                return Err(failed("read", &old, &error));
             }
-            _ => Err(failed("read", &old, &error)),
+            folder.warn_once("the old audit", format_args!("`{}` is not read: {error}", old.display()));
+            Ok(None)
         })
     }
 

@@ -33,14 +33,15 @@ pub(super) fn meaning(error: &sqlx::Error, path: &Path) -> StoreError {
 /// Returns the store's error for an error of the disk.
 pub(super) fn of_disk(error: &io::Error, path: &Path) -> StoreError {
     let problem = format!("`{}` cannot be used: {error}", path.display());
-    match error.kind() {
+    let lasts = matches!(
+        error.kind(),
         ErrorKind::PermissionDenied
-        | ErrorKind::ReadOnlyFilesystem
-        | ErrorKind::NotADirectory
-        | ErrorKind::AlreadyExists
-        | ErrorKind::InvalidInput => StoreError::refused(problem),
-        _ => StoreError::unavailable(problem),
-    }
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::NotADirectory
+            | ErrorKind::AlreadyExists
+            | ErrorKind::InvalidInput
+    );
+    if lasts { StoreError::refused(problem) } else { StoreError::unavailable(problem) }
 }
 
 /// Returns true if another connection holds the lock.

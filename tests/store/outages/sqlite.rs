@@ -1,6 +1,6 @@
 //! A file that another connection holds.
 
-use std::path::Path;
+use std::fs;
 
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -42,27 +42,26 @@ async fn a_replaced_or_deleted_file_gets_the_knowledge_of_the_instances_within_s
     let mut connection = SqliteConnectOptions::new().filename(&backup).connect().await.unwrap();
     sqlx::raw_sql("PRAGMA journal_mode = DELETE").execute(&mut connection).await.unwrap();
     drop(connection);
-    let ways: [(&str, fn(&Path, &Path)); 4] = [
-        ("deleted", |file, _| std::fs::remove_file(file).unwrap()),
-        ("replaced", |file, backup| {
-            let copy = file.with_extension("copy");
-            std::fs::copy(backup, &copy).unwrap();
-            std::fs::rename(&copy, file).unwrap();
-        }),
-        ("deleted with its log", |file, _| {
-            for suffix in ["", "-wal", "-shm"] {
-                std::fs::remove_file(format!("{}{suffix}", file.display())).unwrap();
-            }
-        }),
-        ("deleted with its folder", |file, _| std::fs::remove_dir_all(file.parent().unwrap()).unwrap()),
-    ];
-    for (way, take_away) in ways {
+    for way in ["deleted", "deleted with its log", "deleted with its folder", "replaced"] {
         let file = folder.path().join(way).join("circuit_breaker.db");
         let apps =
             [App::restored(SqliteStore::new(&file), "a").await, App::restored(SqliteStore::new(&file), "b").await];
         fail(&apps[0].circuit, 5);
         apps[0].settled(&SqliteStore::new(&file)).await;
-        take_away(&file, &backup);
+        match way {
+            "deleted" => fs::remove_file(&file).unwrap(),
+            "deleted with its log" => {
+                for suffix in ["", "-wal", "-shm"] {
+                    fs::remove_file(format!("{}{suffix}", file.display())).unwrap();
+                }
+            }
+            "deleted with its folder" => fs::remove_dir_all(file.parent().unwrap()).unwrap(),
+            _ => {
+                let copy = file.with_extension("copy");
+                fs::copy(&backup, &copy).unwrap();
+                fs::rename(&copy, &file).unwrap();
+            }
+        }
         eventually(way, async || {
             file.exists()
                 && super::stored(&SqliteStore::new(&file)).await.is_some_and(|record| record.state == State::Open)

@@ -62,19 +62,19 @@ async fn a_new_file_belongs_to_the_owner_and_the_group_of_its_folder() {
 
 #[tokio::test]
 async fn a_link_a_pipe_or_a_folder_in_the_place_of_a_file_is_refused_by_name() {
-    let plants: [(&str, fn(&Path, &Path)); 4] = [
-        ("link", |path, foreign| symlink(foreign, path).unwrap()),
-        ("device", |path, _| symlink("/dev/zero", path).unwrap()),
-        ("pipe", |path, _| assert!(Command::new("mkfifo").arg(path).status().unwrap().success())),
-        ("folder", |path, _| fs::create_dir(path).unwrap()),
-    ];
-    for (kind, plant) in plants {
+    for kind in ["link", "device", "pipe", "folder"] {
         for suffix in SUFFIXES {
             let folder = Folder::new();
             let (path, foreign) = (folder.path().join("cb.db"), folder.path().join("foreign"));
             // SQLite would make a database of an empty file.
             fs::write(&foreign, "").unwrap();
-            plant(&beside(&path, suffix), &foreign);
+            let planted = beside(&path, suffix);
+            match kind {
+                "link" => symlink(&foreign, &planted).unwrap(),
+                "device" => symlink("/dev/zero", &planted).unwrap(),
+                "pipe" => assert!(Command::new("mkfifo").arg(&planted).status().unwrap().success()),
+                _ => fs::create_dir(&planted).unwrap(),
+            }
             let store = SqliteStore::new(&path);
             let written = write("orders", None, b"1");
             let asked = tokio::time::timeout(Duration::from_secs(20), store.compare_and_set(&written)).await;
@@ -84,7 +84,6 @@ async fn a_link_a_pipe_or_a_folder_in_the_place_of_a_file_is_refused_by_name() {
             assert!(error.to_string().contains(&format!("cb.db{suffix}")), "{kind} {suffix}: {error}");
             assert_eq!(fs::metadata(&foreign).unwrap().len(), 0, "{kind} {suffix}");
             // The store works once the plant is gone.
-            let planted = beside(&path, suffix);
             fs::remove_file(&planted).or_else(|_| fs::remove_dir(&planted)).unwrap();
             put(&store, "orders", None, b"1").await;
         }
