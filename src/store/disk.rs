@@ -51,7 +51,7 @@ pub(super) fn open_or_create(path: &Path, options: &OpenOptions) -> io::Result<F
     Err(io::Error::new(ErrorKind::Interrupted, "another process deletes the file all the time"))
 }
 
-/// Creates a file with the owner, the group and the masked mode of its folder. Fails if the path exists.
+/// Creates a file with the owner and the group of its folder, and with its mode without the right to execute. Fails if the path exists.
 pub(super) fn create(path: &Path, options: &OpenOptions) -> io::Result<File> {
     let mut options = guarded(options);
     options.create_new(true);
@@ -223,13 +223,16 @@ fn give_to_owner(made: &File, folder: &Metadata, mode: fn(u32, bool) -> u32) {
     made.set_permissions(fs::Permissions::from_mode(mode(folder.mode(), has_group))).ok();
 }
 
-/// Returns the mode of a new file, by the mode of its folder.
+/// Returns the mode of a new file, which is the mode of its folder without the right to execute.
 ///
-/// The group of the folder gets the rights that it has in the folder. Other users get none, except in a folder in which
-/// they may replace every file anyway.
+/// In a folder such as `/tmp`, which strangers share, the file is for its owner alone. If the group of the folder could
+/// not be set, the group of the file gets the rights of all other users.
 #[cfg(unix)]
 fn file_mode(folder: u32, has_group: bool) -> u32 {
-    let others = if folder & OTHERS_WRITE != 0 && folder & STICKY == 0 { 0o006 } else { 0 };
+    if folder & STICKY != 0 && folder & OTHERS_WRITE != 0 {
+        return PRIVATE_FILE;
+    }
+    let others = folder & 0o006;
     let group = if has_group { folder & 0o060 } else { others << 3 };
     PRIVATE_FILE | group | others
 }
@@ -252,12 +255,15 @@ mod tests {
     fn a_file_gives_others_no_right_that_its_folder_withholds() {
         for (folder, has_group, file) in [
             (0o40700, true, 0o600),
-            (0o40755, true, 0o640),
+            (0o40711, true, 0o600),
+            (0o40755, true, 0o644),
+            (0o40750, true, 0o640),
             (0o40750, false, 0o600),
             (0o42770, true, 0o660),
             (0o42770, false, 0o600),
             (0o40777, false, 0o666),
-            (0o41777, true, 0o660),
+            (0o43770, true, 0o660),
+            (0o41777, true, 0o600),
             (0o41777, false, 0o600),
         ] {
             assert_eq!(file_mode(folder, has_group), file, "{folder:o}, group {has_group}");

@@ -16,7 +16,12 @@ pub(super) fn meaning(error: &sqlx::Error, path: &Path) -> StoreError {
     match error {
         sqlx::Error::Database(error) => {
             let code = code(&**error);
-            let (kind, problem) = primary(code);
+            let (kind, problem) = match primary(code) {
+                (kind, _) if code & 0xff == CANTOPEN && path.exists() => {
+                    (kind, "cannot be opened, although the file is there; does this user have the right to read it?")
+                }
+                meaning => meaning,
+            };
             StoreError::new(kind, format!("`{file}` {problem}: {} (SQLite code {code})", error.message()))
         }
         sqlx::Error::Configuration(_) | sqlx::Error::InvalidArgument(_) => {

@@ -74,8 +74,9 @@ fn new_folders_and_files_are_for_their_owner_alone_despite_the_umask() {
 }
 
 #[test]
-fn new_files_give_the_group_the_rights_that_it_has_in_the_folder() {
-    for (of_folder, of_files) in [(0o700, 0o600), (0o755, 0o640), (0o750, 0o640), (0o2770, 0o660), (0o777, 0o666)] {
+fn new_files_have_the_mode_of_their_folder_without_execution() {
+    let modes = [(0o700, 0o600), (0o755, 0o644), (0o750, 0o640), (0o2770, 0o660), (0o777, 0o666), (0o1777, 0o600)];
+    for (of_folder, of_files) in modes {
         let folder = Folder::new();
         fs::set_permissions(&folder.0, Permissions::from_mode(of_folder)).unwrap();
         Job::Each.run_by(with_umask("077"), &folder.0).expect_success();

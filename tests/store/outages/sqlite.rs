@@ -42,7 +42,8 @@ async fn a_replaced_or_deleted_file_gets_the_knowledge_of_the_instances_within_s
     let mut connection = SqliteConnectOptions::new().filename(&backup).connect().await.unwrap();
     sqlx::raw_sql("PRAGMA journal_mode = DELETE").execute(&mut connection).await.unwrap();
     drop(connection);
-    for way in ["deleted", "deleted with its log", "deleted with its folder", "replaced"] {
+    for way in ["deleted", "deleted with its log", "deleted with its folder", "replaced", "without log", "without both"]
+    {
         let file = folder.path().join(way).join("circuit_breaker.db");
         let apps =
             [App::restored(SqliteStore::new(&file), "a").await, App::restored(SqliteStore::new(&file), "b").await];
@@ -52,6 +53,12 @@ async fn a_replaced_or_deleted_file_gets_the_knowledge_of_the_instances_within_s
             "deleted" => fs::remove_file(&file).unwrap(),
             "deleted with its log" => {
                 for suffix in ["", "-wal", "-shm"] {
+                    fs::remove_file(format!("{}{suffix}", file.display())).unwrap();
+                }
+            }
+            "without log" => fs::remove_file(format!("{}-wal", file.display())).unwrap(),
+            "without both" => {
+                for suffix in ["-wal", "-shm"] {
                     fs::remove_file(format!("{}{suffix}", file.display())).unwrap();
                 }
             }
