@@ -51,7 +51,8 @@ pub(super) fn open_or_create(path: &Path, options: &OpenOptions) -> io::Result<F
     Err(io::Error::new(ErrorKind::Interrupted, "another process deletes the file all the time"))
 }
 
-/// Creates a file with the owner and the group of its folder, and with its mode without the right to execute. Fails if the path exists.
+/// Creates a file with the owner, the group and the mode of its folder, without the right to execute. Fails if the path
+/// exists.
 pub(super) fn create(path: &Path, options: &OpenOptions) -> io::Result<File> {
     let mut options = guarded(options);
     options.create_new(true);
@@ -211,16 +212,17 @@ fn flag_bits(flags: rustix::fs::OFlags) -> i32 {
 /// group that they belong to. A refusal is no error, because the file is usable all the same.
 #[cfg(unix)]
 fn give_to_owner(made: &File, folder: &Metadata, mode: fn(u32, bool) -> u32) {
-    let Ok(mine) = made.metadata() else { return };
-    if (mine.uid(), mine.gid()) != (folder.uid(), folder.gid())
-        && fchown(made, Some(folder.uid()), Some(folder.gid())).is_err()
-    {
+    let owner = || made.metadata().map(|made| (made.uid(), made.gid())).unwrap_or_default();
+    if owner().1 != folder.gid() {
         fchown(made, None, Some(folder.gid())).ok();
     }
-    let has_group = made.metadata().is_ok_and(|made| made.gid() == folder.gid());
-    // The mode is set after the owner, because a change of the owner may clear bits of the mode. The umask has no
-    // effect, because the umask of root must not lock a group out.
+    // The mode is set while the file belongs to this process. The umask has no effect, because the umask of root must
+    // not lock the service out.
+    let has_group = owner().1 == folder.gid();
     made.set_permissions(fs::Permissions::from_mode(mode(folder.mode(), has_group))).ok();
+    if owner().0 != folder.uid() {
+        fchown(made, Some(folder.uid()), None).ok();
+    }
 }
 
 /// Returns the mode of a new file, which is the mode of its folder without the right to execute.

@@ -45,9 +45,9 @@ use log::Log;
 /// # Rights
 ///
 /// A new folder has the mode 0700, and the files in it 0600. In an existing folder, a new file gets the owner and the
-/// group of the folder if the process may set them, and the mode of the folder without the right to execute. Links are not followed for
-/// files, and only regular files are opened. A folder that every user may write to is logged once. On systems other than
-/// unix, the system sets the rights.
+/// group of the folder if the process may set them, and the mode of the folder without the right to execute. Links are
+/// not followed for files, and only regular files are opened. A folder that every user may write to is logged once. On
+/// systems other than unix, the system sets the rights.
 ///
 /// # Faults
 ///

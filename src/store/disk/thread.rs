@@ -176,6 +176,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use std::cell::RefCell;
     use std::task::{Context, Waker};
 
     use super::*;
@@ -244,14 +245,13 @@ mod tests {
     #[tokio::test]
     async fn the_thread_ends_after_the_store_was_dropped() {
         let disk = impatient("test-ends");
+        std::thread_local!(static LOCAL: RefCell<Option<oneshot::Sender<()>>> = const { RefCell::new(None) });
         let (alive, ended) = oneshot::channel::<()>();
-        disk.run(move || {
-            std::thread_local!(static ALIVE: std::cell::RefCell<Option<oneshot::Sender<()>>> = const { std::cell::RefCell::new(None) });
-            ALIVE.with(|slot| *slot.borrow_mut() = Some(alive));
+        let keep = move || {
+            LOCAL.with(|local| local.replace(Some(alive)));
             Ok(())
-        })
-        .await
-        .unwrap();
+        };
+        disk.run(keep).await.unwrap();
         drop(disk);
         assert!(ended.await.is_err(), "the locals of the thread are gone");
     }
@@ -260,9 +260,10 @@ mod tests {
     async fn a_panic_reaches_the_caller_and_leaves_the_thread_usable() {
         let disk = impatient("test-panics");
         let clone = disk.clone();
-        let panicked =
-            tokio::task::spawn(async move { clone.run(|| -> Result<(), StoreError> { panic!("boo") }).await });
-        assert!(panicked.await.unwrap_err().is_panic());
+        let mut panics = tokio::task::JoinSet::new();
+        panics.spawn(async move { clone.run(|| -> Result<(), StoreError> { panic!("boo") }).await });
+        let panicked = panics.join_next().await.expect("it was spawned");
+        assert!(panicked.is_err_and(|error| error.is_panic()));
         assert_eq!(disk.run(|| Ok(3)).await.unwrap(), 3);
     }
 

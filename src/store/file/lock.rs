@@ -2,8 +2,8 @@
 //!
 //! The lock is a separate file beside the protected file, because a rename replaces the protected file together with
 //! any lock on that file. The lock file is never deleted. Otherwise two processes could hold the lock at the same time,
-//! one on the deleted lock file and one on a new lock file. If another program deletes the file, the lock counts only on the
-//! file at the path.
+//! one on the deleted lock file and one on a new lock file. If another program deletes the file, only a lock on the file
+//! at the path counts.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
