@@ -257,10 +257,17 @@ fn audited(row: &SqliteRow) -> Result<AuditRow, sqlx::Error> {
         action: row.try_get(2)?,
         reason: row.try_get(3)?,
         user: row.try_get(4)?,
-        timestamp: Timestamp::from_millis(unsigned(row.try_get(5)?)),
-        generation: unsigned(row.try_get(6)?),
-        instance: row.try_get(7)?,
+        instance: row.try_get(5)?,
+        timestamp: Timestamp::from_millis(unsigned(row.try_get(6)?)),
+        generation: unsigned(row.try_get(7)?),
     })
+}
+
+/// Selects a text column, followed by a comma, or a note in its place if the text is longer than any text of this crate.
+macro_rules! bounded_text {
+    ($column:literal) => {
+        concat!("CASE WHEN octet_length(", $column, ") > 65536 THEN '(too long)' ELSE ", $column, " END,")
+    };
 }
 
 /// The length of the longest record, for the statements.
@@ -291,12 +298,20 @@ const APPEND: &str =
         strftime('%Y-%m-%dT%H:%M:%fZ', min(value ->> 'timestamp', ?2) / 1000.0, 'unixepoch'),
         CAST(value ->> 'generation' AS INTEGER), value ->> 'instance'
     FROM json_each(?1) WHERE true ORDER BY key ON CONFLICT (id) DO NOTHING";
-const AUDIT: &str = "SELECT id, service, action, reason, \"user\",
-        CAST(round(unixepoch(\"timestamp\", 'subsec') * 1000) AS INTEGER), generation, instance
-    FROM circuit_breaker_audit
+// A text that is too long is of another program. Its length must not decide about the memory of this process.
+const AUDIT: &str = concat!(
+    "SELECT ",
+    bounded_text!("id"),
+    bounded_text!("service"),
+    bounded_text!("action"),
+    bounded_text!("reason"),
+    bounded_text!("\"user\""),
+    bounded_text!("instance"),
+    "CAST(round(unixepoch(\"timestamp\", 'subsec') * 1000) AS INTEGER), generation FROM circuit_breaker_audit
     WHERE (?1 IS NULL OR service = ?1) AND (?2 IS NULL OR \"timestamp\" >= strftime('%Y-%m-%dT%H:%M:%fZ', ?2 / 1000.0, 'unixepoch'))
         AND (?4 IS NULL OR \"user\" = ?4)
-    ORDER BY number DESC LIMIT ?3";
+    ORDER BY number DESC LIMIT ?3"
+);
 // The statement checks only the oldest rows, so that no writer waits for long, however many rows there are.
 const TRIM: &str = "DELETE FROM circuit_breaker_audit WHERE number IN (SELECT number FROM
         (SELECT number, \"timestamp\" FROM circuit_breaker_audit ORDER BY number LIMIT 5000)

@@ -145,6 +145,12 @@ async fn a_huge_value_hides_no_other_record_and_is_read_up_to_its_bound() {
     assert_eq!(huge.bytes.len(), CircuitRecord::MAX_BYTES + 1, "no reader accepts a record of this length");
     assert_eq!(found[1].as_ref().unwrap().bytes, record("good", false));
     put(&store, "huge", Some(huge.etag), b"2").await;
+
+    store.append_audit(&[row("1", 1), row("2", 2)]).await.unwrap();
+    let grow = "UPDATE circuit_breaker_audit SET reason = printf('%.*c', 50000000, 'x') WHERE id = '1'";
+    sqlx::raw_sql(grow).execute(&mut connection).await.unwrap();
+    let rows = store.audit(&AuditFilter::new()).await.unwrap();
+    assert_eq!((rows[0].reason.as_str(), &rows[1]), ("(too long)", &row("2", 2)));
 }
 
 #[tokio::test]
