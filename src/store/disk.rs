@@ -67,15 +67,12 @@ pub(super) fn create(path: &Path, options: &OpenOptions) -> io::Result<File> {
 /// Creates the folder and its missing parents, for their owner alone. A new folder gets the owner of its parent if the
 /// process may set the owner.
 pub(super) fn create_folder(path: &Path) -> io::Result<()> {
-    let builder = private_folders();
-    match builder.create(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound && path.parent().is_some() => {
-            create_folder(folder_of(path))?;
-            match builder.create(path) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
-                created => created?,
-            }
-        }
+    if path.is_dir() {
+        return Ok(());
+    }
+    create_folder(folder_of(path))?;
+    match private_folders().create(path) {
+        // Another process was faster.
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
         created => created?,
     }

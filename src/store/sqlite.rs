@@ -39,9 +39,9 @@ use connection::{Entered, Lane};
 /// # Rights
 ///
 /// A new folder has the mode 0700, and the files in it 0600. In an existing folder, a new file gets the owner and the
-/// group of the folder if the process may set them, and the mode of the folder without the right to execute. A file that is a link, a pipe or a device is
-/// refused. A folder or a file that every user may write to is logged once. On systems other than unix, the system sets
-/// the rights, and a replaced file is not noticed.
+/// group of the folder if the process may set them, and the mode of the folder without the right to execute. A file that
+/// is a link, a pipe or a device is refused. A folder or a file that every user may write to is logged once. On systems
+/// other than unix, the system sets the rights, and a replaced file is not noticed.
 ///
 /// # A file that hangs
 ///
