@@ -27,15 +27,16 @@
 //! | from | to | cause | function | [`Reason`](crate::state::Reason) |
 //! |---|---|---|---|---|
 //! | closed | open | An outcome meets a rule. | `outcomes.rs` `weigh`, `change.rs` `trip` | `ConsecutiveFailures`, `FailureRate`, `FailureScore`, `SlowCallRate` |
+//! | closed, on trust | open | Failures weigh 0.5 together before the first success. | `outcomes.rs` `weigh`, `change.rs` `trip` | `Unproven` |
 //! | closed | open | A failure asks for no more calls. | `outcomes.rs` `weigh`, `change.rs` `trip` | `AtOnce` |
 //! | closed | open | An outcome meets a rule whose thresholds advice has lowered. | `outcomes.rs` `weigh`, `change.rs` `trip` | `Advised` |
 //! | open | half-open | A call comes after the open duration. | `admit.rs` `carry_out`, `change.rs` `half_open` | `WaitElapsed` |
 //! | half-open | open | More probes have failed than are tolerated, or a failure asks for no more calls. A slow probe has failed if the slow-call rule is on. | `outcomes.rs` `conclude`, `change.rs` `reopen` | `ProbeFailed` |
 //! | half-open | open | A call comes after twice the probe deadline or longer, a probe is overdue and none has succeeded. | `admit.rs` `carry_out`, `change.rs` `reopen` | `NoSuccess` |
-//! | half-open | open | Some probes have succeeded and some have failed, and the others come to no verdict for too long. | `admit.rs` `carry_out`, `outcomes.rs` `conclude`, `change.rs` `reopen` | `NoVerdict` |
-//! | half-open | closed | Three probes in a row end without a verdict, the probe deadline is over and no other probe says anything. | `outcomes.rs` `conclude`, `change.rs` `close` | `NoVerdict` |
+//! | half-open | open | Some probes have failed, and the others come to no verdict for too long. | `admit.rs` `carry_out`, `outcomes.rs` `conclude`, `change.rs` `reopen` | `NoVerdict` |
+//! | half-open | closed, on trust | Three probes in a row end without a verdict, no other probe says anything, and the probe deadline is over or the doubts weigh 1.5. | `outcomes.rs` `conclude`, `change.rs` `close` | `NoVerdict` |
 //! | half-open | closed | Enough probes have succeeded. | `outcomes.rs` `conclude`, `change.rs` `close` | `ProbesPassed` |
-//! | half-open | closed | A call comes after `quiet_after`, some probes have succeeded and none has failed. | `admit.rs` `carry_out`, `change.rs` `close` | `QuietService` |
+//! | half-open | closed, on trust if a probe ended without a verdict | A call comes after `quiet_after`, some probes have succeeded and none has failed. | `admit.rs` `carry_out`, `change.rs` `close` | `QuietService` |
 //! | forced open, with automatic recovery | half-open | A call comes after the end of the hold. | `admit.rs` `end_hold`, `change.rs` `half_open` | `HoldEnded` |
 //! | forced open, with manual recovery | the state beneath | A call comes after the end of the hold. | `admit.rs` `end_hold`, `change.rs` `uncover` | `HoldEnded` |
 //! | disabled | the state beneath | A call comes after the end of the hold. | `admit.rs` `end_hold`, `change.rs` `uncover` | `HoldEnded` |
@@ -50,6 +51,14 @@
 //! | any | the state and the mode of a snapshot | The circuit is restored. | `adopt.rs` `adopt_if` | `Restored` |
 //! | any | the state of a snapshot, in the same mode | The circuit follows a newer published state. | `adopt.rs` `adopt_if` | `Followed` |
 //! | closed | the same | `CIRCUIT_BREAKER_DISABLED` names the new circuit. | `notify.rs` `introduce` | `KillSwitch` |
+//!
+//! A circuit that is closed *on trust* has closed without a verdict, because its callers gave up early, dropped their
+//! permits or ignored the results. The first success of the era ends the trust. The openings in a row go on, however long
+//! the trust lasts. Outcomes without weight change nothing, so that impatient callers keep a healthy service closed. The
+//! trust is evidence of its era like the run, so that a change of the mode, a snapshot and a restart forget the trust.
+//!
+//! A *doubt* is a probe that ended without a verdict, although a closed circuit would have counted a failure: a dropped
+//! permit weighs 0.5, and a deadline of the caller weighs less.
 
 mod admit;
 mod adopt;

@@ -217,6 +217,7 @@ fn numbers(reason: &Reason) -> Value {
         Reason::SlowCallRate { rate, limit, slow, calls, slower_than } => json!({
             "rate": rate, "limit": limit, "slow": slow, "calls": calls, "slower_than_ms": millis(*slower_than),
         }),
+        Reason::Unproven { score } => json!({ "score": score }),
         Reason::ProbeFailed { failures, tolerated, successes } => {
             json!({ "failures": failures, "tolerated": tolerated, "successes": successes })
         }

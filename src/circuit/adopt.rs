@@ -44,7 +44,7 @@ impl Circuit {
             held_for: left(inner.hold_until()).filter(|_| word.mode().is_hold()),
             attempt: cold.attempt,
             probe_successes: inner.probes.verdict(word.era()).successes,
-            run: score_from_units(inner.run.weight(word.era())),
+            run: score_from_units(inner.run.get(word.era()).weight),
             tally: if word.state() == State::Closed { inner.tally(word.era(), now) } else { Tally::EMPTY },
             tripped_for: cold.tripped_for(now),
         }

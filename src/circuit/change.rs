@@ -22,7 +22,7 @@ use crate::outcome::FailureKind;
 use crate::state::order::To;
 use crate::state::{Act, Generation, Mode, Reason, Standing, State, Transition};
 use crate::sync::{MutexGuard, Relaxed, Release};
-use crate::window::Tally;
+use crate::window::{Tally, run};
 
 /// The data with which an era begins.
 #[derive(Debug)]
@@ -148,6 +148,10 @@ impl Inner {
             cold.closed_for = cold.closed_for.saturating_add(now.saturating_since(self.entered()));
         }
 
+        // Some probes of the era that ends came to no verdict.
+        let has_gaps = matches!(transition.reason, Reason::NoVerdict { .. })
+            || matches!(transition.reason, Reason::QuietService { .. }) && self.probes.verdict(from.era()).has_gaps();
+        let on_trust = has_gaps && standing.state == State::Closed;
         // Relaxed: the Release store below publishes these values with the word.
         self.entered.store(now.as_nanos(), Relaxed);
         // A deadline is overwritten only if the new era has one. Otherwise a thread that still has the old word would
@@ -158,7 +162,7 @@ impl Inner {
         if standing.mode.is_hold() {
             self.hold_until.store(hold_until.as_nanos(), Relaxed);
         }
-        self.run.begin(to.era(), run);
+        self.run.begin(to.era(), run::Seen { weight: run, on_trust });
         self.evidence.begin(to.era());
         self.evidence.seed(to.era(), now, tally);
         if let Reason::NoSuccess { .. } = transition.reason {
@@ -180,13 +184,15 @@ impl Inner {
         transition
     }
 
-    /// Trips a closed circuit that has met a rule. The time spent closed decides on the
-    /// number of openings that still count.
+    /// Trips a closed circuit that has met a rule. The time spent closed decides on the number of openings that still
+    /// count, unless the circuit is on trust, because such a time shows no recovery.
     pub(super) fn trip(&self, expected: Word, now: Tick, reason: Reason, failure: Option<FailureKind>) {
         let closed_for = now.saturating_since(self.entered());
         self.change(expected, |cold| {
             let closed_for = cold.closed_for.saturating_add(closed_for);
-            cold.attempt = decide::decayed(cold.attempt, cold.last_open, closed_for);
+            if !self.run.get(expected.era()).on_trust {
+                cold.attempt = decide::decayed(cold.attempt, cold.last_open, closed_for);
+            }
             Some(self.open(cold, expected, now, reason, failure))
         });
     }

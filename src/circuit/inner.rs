@@ -17,7 +17,7 @@ use crate::state::{Standing, State};
 use crate::sync::{Acquire, AtomicU64, Mutex, Relaxed};
 use crate::telemetry;
 use crate::window::cells::{Cells, Contention};
-use crate::window::run::Run;
+use crate::window::run::{self, Run};
 use crate::window::tagged::Tagged;
 use crate::window::{Evidence, Tally};
 
@@ -32,7 +32,8 @@ pub(crate) struct Inner {
     /// The end of the opening. Valid while the state is open.
     pub(super) open_until: AtomicU64,
     pub(super) clock: AnyClock,
-    /// The weight of the failures since the last success. A success only reads the run as long as it is empty.
+    /// The weight of the failures since the last success, and whether the circuit has closed on trust. A success only
+    /// reads the run as long as it is empty.
     pub(super) run: Run,
     /// The successes and rejections that each thread counts in a cell of its own.
     pub(super) cells: Cells,
@@ -189,7 +190,7 @@ impl Inner {
             config,
         };
         inner.evidence.begin(FIRST_ERA);
-        inner.run.begin(FIRST_ERA, 0);
+        inner.run.begin(FIRST_ERA, run::Seen::default());
         inner.probes.begin(FIRST_ERA, 0, Duration::ZERO);
         inner.leave_alone_until.begin(FIRST_ERA, 0);
         inner

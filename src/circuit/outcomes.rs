@@ -14,7 +14,7 @@ use super::word::Word;
 use crate::clock::{Tick, nanos};
 use crate::config::{Config, LONGEST_RETRY_AFTER};
 use crate::event::{Ended, Event};
-use crate::outcome::{Failure, FailureKind, Outcome};
+use crate::outcome::{Failure, FailureKind, Outcome, Weight};
 use crate::state::Reason;
 use crate::sync::{Relaxed, Release, seat};
 use crate::window::cells::Counted;
@@ -26,6 +26,8 @@ pub(super) struct End {
     pub(super) mark: Mark,
     pub(super) ended: Ended,
     pub(super) took: Took,
+    /// The weight that a closed circuit would have counted for the end of a probe without a verdict, in 1/256.
+    pub(super) doubt: u16,
 }
 
 /// The duration of a call, as far as it is known.
@@ -90,7 +92,8 @@ impl Branch {
 
     #[inline(never)]
     fn record_success_in_full(&self, mark: Mark, started: Tick, elapsed: Option<Duration>) {
-        self.record(&End { mark, ended: Ended::Success, took: Took::new(elapsed, started, self.inner.timing) });
+        let took = Took::new(elapsed, started, self.inner.timing);
+        self.record(&End { mark, ended: Ended::Success, took, doubt: 0 });
     }
 
     /// Records an outcome as evidence of its own era, or only in the totals if that era is over.
@@ -233,7 +236,7 @@ impl Inner {
         }
         let era = word.era();
         let age = now.saturating_since(self.entered());
-        let seen = Situation { run: self.run.weight(era), tally: self.tally(era, now), age };
+        let seen = Situation { run: self.run.get(era), tally: self.tally(era, now), age };
         let Config { rules, window, .. } = &self.config;
         let met = decide::trips(rules, *window, &seen);
         // Advice is the cause only if the configured thresholds are not met, because the circuit would
@@ -268,6 +271,8 @@ impl Inner {
             (None, Ended::Success) => Judged::Success,
             (None, _) => Judged::Without,
         };
+        // Before the verdict, so that the last of several probes sees the doubts of all.
+        self.run.failure(era, end.doubt);
         if let Some(verdict) = self.probes.end(era, probe, judged) {
             self.conclude(word, now, verdict, failure);
         }
@@ -287,17 +292,19 @@ impl Inner {
             self.reopen(word, now, reason, failure.map(|failure| failure.kind()));
         } else if successes >= probing.successes {
             self.close(word, now, Reason::ProbesPassed { successes, half_open_for });
-        } else if verdict.says_nothing() {
-            if half_open_for >= probing.deadline && !self.is_overdue(word.era(), now) {
+        } else if verdict.has_gaps() {
+            // With successes and without a failure, the next admission closes the circuit after `quiet_after`.
+            let waited = if successes > 0 { probing.deadline.max(probing.quiet_after) } else { probing.deadline };
+            // Probes of callers who drop the permits of failed calls end at once, so that each call would reach the service
+            // until the deadline.
+            let has_doubts = successes == 0 && self.run.get(word.era()).weight >= MANY_DOUBTS;
+            let is_time = half_open_for >= waited || has_doubts;
+            if is_time && failures > 0 {
+                self.reopen(word, now, Reason::NoVerdict { half_open_for }, None);
+            } else if is_time && verdict.says_nothing() && !self.is_overdue(word.era(), now) {
                 // The callers give up early or the classifier ignores the results, so that probes will never say more.
                 // A closed circuit judges by more calls.
                 self.close(word, now, Reason::NoVerdict { half_open_for });
-            }
-        } else if failures > 0 && verdict.has_gaps() {
-            // With successes and without a failure, the next admission closes the circuit after `quiet_after`.
-            let waited = if successes > 0 { probing.deadline.max(probing.quiet_after) } else { probing.deadline };
-            if half_open_for >= waited {
-                self.reopen(word, now, Reason::NoVerdict { half_open_for }, None);
             }
         }
     }
@@ -323,14 +330,15 @@ impl Inner {
     /// Returns a failure with the weight that it has by the deadline of the caller and the time that the call waited.
     ///
     /// A verdict counts probes and no weights. Therefore a probe whose failure has less than the whole weight ends
-    /// without a verdict, so that a caller with a short deadline cannot reopen the circuit.
+    /// without a verdict, so that a caller with a short deadline cannot reopen the circuit. The second value is the weight
+    /// that such a probe would have had, in 1/256.
     #[cold]
-    pub(super) fn weighed_by_wait(&self, failure: Failure, waited: Option<Duration>, right: Right) -> Ended {
+    pub(super) fn weighed_by_wait(&self, failure: Failure, waited: Option<Duration>, mark: Mark) -> (Ended, u16) {
         let whole = failure.weight();
         match failure.after_waiting(waited, self.config.cancelled_counts_after) {
-            Some(less) if matches!(right, Right::Probe(_)) && less.weight() < whole => Ended::Ignored,
-            Some(failure) => Ended::Failure(failure),
-            None => Ended::Ignored,
+            Some(less) if mark.is_probe() && less.weight() < whole => (Ended::Ignored, less.weight().units()),
+            Some(failure) => (Ended::Failure(failure), 0),
+            None => (Ended::Ignored, 0),
         }
     }
 
@@ -345,6 +353,9 @@ impl Inner {
         }
     }
 }
+
+/// The weight of probes without a verdict that ends a round without a success: that of three dropped permits.
+const MANY_DOUBTS: u64 = 3 * Weight::TIMEOUT.units() as u64;
 
 impl From<Outcome> for Ended {
     fn from(outcome: Outcome) -> Self {

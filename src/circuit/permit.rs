@@ -23,9 +23,13 @@ use crate::outcome::{Failure, FailureKind, Outcome};
 ///
 /// A permit that is dropped without an outcome counts as a failure of weight 0.5 and of kind `unrecorded`, because most such
 /// permits are dropped by a `?` behind a call that failed. A caller that gives up without knowing calls
-/// [`cancel`](Self::cancel) or [`ignore`](Self::ignore). A probe that is dropped early gives its slot back without a
-/// verdict, and three such probes in a row can close the circuit, so record the failure of a probe before any `?`. A drop
-/// by a panic counts as a hard failure. With `cancelled_never_counts` only the panic counts.
+/// [`cancel`](Self::cancel) or [`ignore`](Self::ignore). A drop by a panic counts as a hard failure. With
+/// `cancelled_never_counts` only the panic counts.
+///
+/// A probe that is dropped early gives its slot back without a verdict, because the caller may have given up on a healthy
+/// service. Three such probes in a row close the circuit on trust. Then a failure of weight 0.5 before the first
+/// success, such as one more dropped permit, opens the circuit again, for the next longer open duration. So a failure
+/// that is not recorded before a `?` costs four calls for each opening, and a recorded failure costs one.
 // Three whole words. A permit of odd pieces would be written in pieces and moved in larger units, and such a move waits
 // for the writes for longer than the rest of a call takes.
 #[must_use = "a permit that is dropped without an outcome counts as a failure"]
@@ -217,7 +221,7 @@ impl Permit {
     /// service, or `None` if it did not wait.
     pub(crate) fn cancel_in_place(&mut self, waited: Option<Duration>) {
         let ended = self.branch.inner.cancelled(waited);
-        self.end_in_place(ended);
+        self.end_in_place(ended, 0);
     }
 
     /// Records a permit that is dropped without an outcome.
@@ -225,21 +229,22 @@ impl Permit {
     fn abandon(&mut self) {
         let inner = &self.branch.inner;
         let cancelled = inner.cancelled(self.age());
-        let counts = self.mark.is_counted() && inner.config.cancelled_counts_after.is_some();
-        let ended = if std::thread::panicking() {
-            Ended::Failure(Failure::hard().with_kind(FailureKind::Panicked))
-        } else if cancelled == Ended::Cancelled && counts {
-            UNRECORDED
+        let counts = cancelled == Ended::Cancelled && inner.config.cancelled_counts_after.is_some();
+        let (ended, doubt) = if std::thread::panicking() {
+            (Ended::Failure(Failure::hard().with_kind(FailureKind::Panicked)), 0)
+        } else if counts && self.mark.is_counted() {
+            (Ended::Failure(UNRECORDED), 0)
         } else {
-            cancelled
+            (cancelled, if counts { UNRECORDED.weight().units() } else { 0 })
         };
-        self.end_in_place(ended);
+        self.end_in_place(ended, doubt);
     }
 
-    fn end_in_place(&mut self, ended: Ended) {
+    fn end_in_place(&mut self, ended: Ended, doubt: u16) {
         let elapsed = self.measured();
         let mark = std::mem::replace(&mut self.mark, Mark::RECORDED);
-        end(&self.branch, mark, self.started, ended, elapsed);
+        let took = Took::new(elapsed, self.started, self.branch.inner.timing);
+        self.branch.record(&End { mark, ended, took, doubt });
     }
 }
 
@@ -249,20 +254,21 @@ fn age(inner: &Inner, mark: Mark, started: Tick) -> Option<Duration> {
     (started != Tick::ZERO).then(|| now().saturating_since(started))
 }
 
-/// The end of a call whose permit was dropped without an outcome. Half a failure, because the permit of a task that was
+/// The failure of a call whose permit was dropped without an outcome. Half a failure, because the permit of a task that was
 /// cancelled is dropped in the same way.
-const UNRECORDED: Ended = Ended::Failure(Failure::timeout().with_kind(FailureKind::Named("unrecorded")));
+const UNRECORDED: Failure = Failure::timeout().with_kind(FailureKind::Named("unrecorded"));
 
 #[inline(never)]
 fn end(branch: &Branch, mark: Mark, started: Tick, mut ended: Ended, elapsed: Option<Duration>) {
+    let mut doubt = 0;
     if let Ended::Failure(failure) = ended
         && failure.weighs_by_wait()
     {
         let waited = elapsed.or_else(|| age(&branch.inner, mark, started));
-        ended = branch.inner.weighed_by_wait(failure, waited, mark.right());
+        (ended, doubt) = branch.inner.weighed_by_wait(failure, waited, mark);
     }
     let took = Took::new(elapsed, started, branch.inner.timing);
-    branch.record(&End { mark, ended, took });
+    branch.record(&End { mark, ended, took, doubt });
 }
 
 impl Drop for Permit {

@@ -199,7 +199,11 @@ impl ConfigBuilder {
     ///
     /// If three probes in a row end without a verdict, because their callers give up early or the classifier ignores
     /// their results, and none succeeds, fails or is overdue, the circuit closes after `probe_deadline`. A closed
-    /// circuit has more calls to judge by.
+    /// circuit has more calls to judge by. The circuit closes without that wait if a closed circuit would have counted
+    /// those probes as failures of weight 1.5 together, such as three dropped permits.
+    ///
+    /// Until the first success, such a closed circuit opens again as soon as failures weigh 0.5 together, whatever the
+    /// rules say, and for the next longer open duration.
     pub const fn probe_deadline(mut self, deadline: Duration) -> Self {
         self.config.probes.deadline = deadline;
         self

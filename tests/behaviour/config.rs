@@ -182,6 +182,7 @@ fn the_default_settings_explain_themselves_with_their_numbers() {
         "3 successes",
         "60 s without a success",
         "A probe that takes 30 s gives its place to another call",
+        "failures that weigh 0.5 before the first success reopen the circuit",
         "After 60 s in half-open, one success",
     ] {
         assert!(text.contains(says), "{says:?} is missing in:\n{text}");

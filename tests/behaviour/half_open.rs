@@ -1,5 +1,6 @@
 //! Half-open: who may probe, what the verdict is, and that there always is one.
 
+mod trust;
 mod verdict;
 
 use std::sync::Barrier;

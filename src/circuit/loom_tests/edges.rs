@@ -46,6 +46,41 @@ fn loom_a_retry_after_of_the_evidence_is_a_floor() {
 }
 
 #[test]
+fn loom_two_quarters_of_a_failure_end_the_trust() {
+    in_most_orders(|| {
+        let circuit = on_trust(rules());
+        let (one, other) = (call(&circuit), call(&circuit));
+        beside(|| one.failure(quarter()), || other.failure(quarter()));
+        assert_eq!(era_and_state(&circuit).1, State::Open, "the second of both sees the weight of the first");
+    });
+}
+
+#[test]
+fn loom_a_success_beside_a_failure_ends_the_trust_unless_the_circuit_opens() {
+    in_most_orders(|| {
+        let circuit = on_trust(rules());
+        let (good, bad) = (call(&circuit), call(&circuit));
+        beside(|| good.success(), || fail(bad));
+        if era_and_state(&circuit).1 == State::Closed {
+            fail(call(&circuit));
+            assert_eq!(era_and_state(&circuit).1, State::Closed, "no rule is set");
+        }
+    });
+}
+
+#[test]
+fn loom_the_last_of_several_doubts_sees_all() {
+    in_most_orders(|| {
+        let circuit = circuit(rules().probes(3).probes_in_flight(3));
+        half_open(&circuit);
+        drop(call(&circuit));
+        let (one, other) = (call(&circuit), call(&circuit));
+        beside(|| drop(one), || drop(other));
+        assert_eq!(era_and_state(&circuit).1, State::Closed, "no probe is left to close the circuit");
+    });
+}
+
+#[test]
 fn loom_a_verdict_has_one_winner() {
     in_most_orders(|| {
         let (circuit, reports) = observed(rules().probes(1).probe_failures_tolerated(1).probes_in_flight(2));

@@ -228,7 +228,8 @@ fn weight(reason: &Reason) -> Option<f64> {
     }
     if let Reason::ConsecutiveFailures { score, .. }
     | Reason::FailureRate { score, .. }
-    | Reason::FailureScore { score, .. } = reason
+    | Reason::FailureScore { score, .. }
+    | Reason::Unproven { score } = reason
     {
         return Some(*score);
     }

@@ -243,7 +243,7 @@ fn probes_that_never_come_to_a_verdict_close_the_circuit_after_the_deadline() {
             assert_eq!(state(&circuit), State::HalfOpen, "{outcome:?}, second {second}");
             let probe = next.take().unwrap_or_else(|| admit(&circuit));
             match outcome {
-                None => drop(probe),
+                None => probe.cancel(),
                 Some(outcome) => probe.record(outcome),
             }
             clock.advance(secs(1));
@@ -330,7 +330,8 @@ fn after_a_quiet_minute_with_one_success_the_next_call_closes() {
     let (circuit, clock) = rig(|settings| settings.probes(3).quiet_after(secs(60)));
     probe(&circuit, &clock).success();
     clock.advance(secs(60) - millis(1));
-    assert!(admit(&circuit).is_probe(), "it is not yet a minute");
+    let probe = admit(&circuit);
+    assert!(probe.is_probe(), "it is not yet a minute");
     clock.advance(millis(1));
     assert!(!admit(&circuit).is_probe());
     assert_eq!(why(&circuit), Reason::QuietService { successes: 1, half_open_for: secs(60) });

@@ -8,7 +8,7 @@ use tower_circuit_breaker::clock::{Clock, MockClock, Tick};
 use tower_circuit_breaker::outcome::Weight;
 use tower_circuit_breaker::state::{Act, Generation, Reason};
 use tower_circuit_breaker::window::Tally;
-use tower_circuit_breaker::{Circuit, Failure, Permit, Rejected, State};
+use tower_circuit_breaker::{Circuit, Failure, Outcome, Permit, Rejected, State};
 
 use super::model::{Model, Shown, ShownRefusal};
 use super::operation::{Ending, Operation};
@@ -115,6 +115,8 @@ impl<'a> Stage<'a> {
             }
             Ending::Ignored => ended.ignore(),
             Ending::Dropped => ended.cancel(),
+            Ending::Unrecorded => drop(ended),
+            Ending::Deadline(deadline) => ended.record(Outcome::deadline(millis(deadline))),
         }
         self.model.end(permit, ending);
     }
