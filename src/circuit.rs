@@ -37,9 +37,9 @@
 //! | half-open | closed, on trust | Three probes in a row end without a verdict, no other probe says anything, and the probe deadline is over or the doubts weigh 1.5. | `outcomes.rs` `conclude`, `change.rs` `close` | `NoVerdict` |
 //! | half-open | closed | Enough probes have succeeded. | `outcomes.rs` `conclude`, `change.rs` `close` | `ProbesPassed` |
 //! | half-open | closed, on trust if a probe ended without a verdict | A call comes after `quiet_after`, some probes have succeeded and none has failed. | `admit.rs` `carry_out`, `change.rs` `close` | `QuietService` |
-//! | forced open, with automatic recovery | half-open | A call comes after the end of the hold. | `admit.rs` `end_hold`, `change.rs` `half_open` | `HoldEnded` |
-//! | forced open, with manual recovery | the state beneath | A call comes after the end of the hold. | `admit.rs` `end_hold`, `change.rs` `uncover` | `HoldEnded` |
-//! | disabled | the state beneath | A call comes after the end of the hold. | `admit.rs` `end_hold`, `change.rs` `uncover` | `HoldEnded` |
+//! | forced open, with automatic recovery | half-open | A call comes after the end of the hold. | `admit.rs` `carry_out`, `change.rs` `half_open` | `HoldEnded` |
+//! | forced open, with manual recovery | the state beneath | A call comes after the end of the hold. | `admit.rs` `carry_out`, `change.rs` `uncover` | `HoldEnded` |
+//! | disabled | the state beneath | A call comes after the end of the hold. | `admit.rs` `carry_out`, `change.rs` `uncover` | `HoldEnded` |
 //! | any | forced open over the same state | An operator trips the circuit. | `operate.rs` `act` | `Operator`, `Act::Trip` |
 //! | any | disabled over the same state | An operator disables the circuit. | `operate.rs` `act` | `Operator`, `Act::Disable` |
 //! | any | shadow over the same state | An operator puts the circuit in shadow. | `operate.rs` `act` | `Operator`, `Act::Shadow` |
@@ -66,6 +66,7 @@ mod branch;
 mod change;
 mod cold;
 mod decide;
+mod gate;
 mod inner;
 mod kill_switch;
 #[cfg(all(test, breaker_loom))]
@@ -75,9 +76,12 @@ mod nested;
 mod notify;
 mod operate;
 mod outcomes;
+mod peek;
 mod permit;
 mod probes;
 mod rejected;
+#[cfg(any(feature = "load-shed", all(test, breaker_loom)))]
+mod shed;
 mod status;
 mod wakers;
 mod word;
@@ -291,11 +295,12 @@ impl Circuit {
 
     /// Returns true if every call is rejected now, because the circuit is open or forced open, and its wait is not over.
     ///
-    /// False for an open circuit whose next call would be a probe, for a half-open circuit, in shadow, and under
-    /// `CIRCUIT_BREAKER_DISABLED`.
+    /// False for an open circuit whose next call would be a probe, for a half-open circuit unless the next call opens the
+    /// circuit again, in shadow, and under `CIRCUIT_BREAKER_DISABLED`.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        matches!(self.peek_at_gate(), Peek::Rejecting(_))
+        let inner = self.inner();
+        matches!(inner.peek_at(inner.load(), inner.now()), Peek::Rejecting(_))
     }
 
     /// Returns true if the circuit has left closed and has not closed since, or if an operator forces it open. This is the
@@ -314,6 +319,9 @@ impl Circuit {
     /// Choose an endpoint by this answer, and not by the state, because an endpoint without calls gets no probe and never
     /// recovers. The answer is no permit. Another thread may take the last slot before the call.
     ///
+    /// A half-open circuit that has waited too long for a success opens with the next call, and also with this question.
+    /// Otherwise the callers who ask first would get no for ever.
+    ///
     /// ```
     /// use tower_circuit_breaker::Circuit;
     ///
@@ -323,14 +331,14 @@ impl Circuit {
     /// ```
     #[must_use]
     pub fn would_admit(&self) -> bool {
-        let inner = self.inner();
-        inner.next_call(inner.load(), inner.now()) != NextCall::Rejected
+        let (inner, now) = (self.inner(), self.now());
+        inner.give_up_if_due(now);
+        inner.next_call(inner.load(), now) != NextCall::Rejected
     }
 
     /// Returns the answer of the gate to a call that does not wait for a restore.
     pub(crate) fn peek_at_gate(&self) -> Peek {
-        let inner = self.inner();
-        inner.peek_at_gate(inner.load())
+        self.inner().peek_at_gate()
     }
 
     pub(crate) fn era_and_standing(&self) -> (u64, Standing) {

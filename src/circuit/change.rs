@@ -134,7 +134,6 @@ impl Inner {
         if !standing.is_tripped() {
             cold.rejected_before = rejected;
         }
-        cold.beneath = cold.beneath(standing.mode);
         if cold.history.len() == HISTORY {
             cold.history.pop_front();
         }
@@ -221,9 +220,7 @@ impl Inner {
 
     /// Begins to probe, after an opening or a forced opening.
     pub(super) fn half_open(&self, expected: Word, now: Tick, reason: Reason) {
-        self.change(expected, |cold| {
-            Some(Plan::new(Standing::new(State::HalfOpen, cold.beneath(expected.mode())), reason, now))
-        });
+        self.change(expected, |_| Some(Plan::new(Standing::new(State::HalfOpen, expected.beneath()), reason, now)));
     }
 
     /// Closes a half-open circuit.
@@ -233,10 +230,7 @@ impl Inner {
 
     /// Ends a hold, so that the state beneath decides again.
     pub(super) fn uncover(&self, expected: Word, now: Tick, reason: Reason) {
-        self.change(expected, |cold| {
-            let mode = cold.beneath(expected.mode());
-            Some(self.over_the_same_state(expected, mode, reason, now))
-        });
+        self.change(expected, |_| Some(self.over_the_same_state(expected, expected.beneath(), reason, now)));
     }
 
     /// Plans another mode over the present state, which keeps its deadline.

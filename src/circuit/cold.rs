@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Tick;
-use crate::state::{Generation, Mode, Transition};
+use crate::state::{Generation, Transition};
 
 /// The data that only transitions and acts use.
 #[derive(Debug)]
@@ -27,8 +27,6 @@ pub(super) struct Cold {
     /// The time that the circuit has been closed since the last opening, without the present era. A sum over eras, so
     /// that a change of the mode, which begins an era, does not restart the decay of `attempt`.
     pub(super) closed_for: Duration,
-    /// The mode in which a hold ends: automatic or shadow.
-    pub(super) beneath: Mode,
     /// The count of rejections at the last time that the circuit was not tripped. A transition reports the difference.
     pub(super) rejected_before: u64,
     /// True once a call was made inside a probe of this circuit, which is logged once.
@@ -39,7 +37,7 @@ pub(super) struct Cold {
 }
 
 impl Cold {
-    pub(super) fn new(mode: Mode) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             history: VecDeque::new(),
             generation: Generation::default(),
@@ -47,7 +45,6 @@ impl Cold {
             overdue: 0,
             last_open: Duration::ZERO,
             closed_for: Duration::ZERO,
-            beneath: mode,
             rejected_before: 0,
             has_nested: false,
             past: None,
@@ -69,11 +66,6 @@ impl Cold {
 
     pub(super) fn latest(&self) -> Generation {
         self.past().map_or_else(Generation::default, |past| past.latest)
-    }
-
-    /// Returns the mode in which `mode` ends if it is a hold, or else `mode` itself.
-    pub(super) const fn beneath(&self, mode: Mode) -> Mode {
-        if mode.is_hold() { self.beneath } else { mode }
     }
 }
 

@@ -185,7 +185,7 @@ impl Inner {
             counts: Counts::default(),
             advised_until: AtomicU64::new(Tick::ZERO.as_nanos()),
             wakers: Wakers::new(),
-            cold: Mutex::new(Cold::new(mode)),
+            cold: Mutex::new(Cold::new()),
             seed: config.seed.unwrap_or_else(random::bits),
             config,
         };

@@ -107,7 +107,7 @@ impl Inner {
             Act::Shadow => over(Mode::Shadow),
             Act::Resume => match word.mode() {
                 Mode::Automatic | Mode::Shadow => over(Mode::Automatic),
-                hold @ (Mode::ForcedOpen | Mode::Disabled) => over(cold.beneath(hold)),
+                Mode::ForcedOpen | Mode::Disabled => over(word.beneath()),
             },
             // The order concerns the instances whose circuits are tripped. The circuit of this instance is healthy and
             // stays closed.

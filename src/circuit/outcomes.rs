@@ -272,7 +272,9 @@ impl Inner {
             (None, _) => Judged::Without,
         };
         // Before the verdict, so that the last of several probes sees the doubts of all.
-        self.run.failure(era, end.doubt);
+        if end.doubt > 0 {
+            self.run.failure(era, end.doubt);
+        }
         if let Some(verdict) = self.probes.end(era, probe, judged) {
             self.conclude(word, now, verdict, failure);
         }
@@ -311,8 +313,7 @@ impl Inner {
 
     /// Returns true if a probe takes longer than the probe deadline.
     fn is_overdue(&self, era: u64, now: Tick) -> bool {
-        let probing = &self.config.probes;
-        self.probes.occupancy(era, now, probing).oldest >= nanos(probing.deadline)
+        self.probes.occupancy(era, now, self.config.probes.deadline).overdue > 0
     }
 
     /// Counts an outcome for the totals only.

@@ -171,7 +171,7 @@ impl Circuit {
             since: now.saturating_since(inner.entered()),
             tripped_for: cold.tripped_for(now),
             reset_in: inner.cooldown(&cold, now),
-            retry_after: match inner.peek_at_gate(word) {
+            retry_after: match inner.peek_at(word, now) {
                 Peek::Rejecting(retry_after) => retry_after,
                 Peek::MayPass | Peek::ProbesTaken(_) | Peek::AwaitsRestore => None,
             },

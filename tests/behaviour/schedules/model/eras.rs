@@ -163,6 +163,12 @@ impl Model {
     pub(super) fn retry_after(&self) -> Option<Duration> {
         let era = self.era();
         let until = match (era.mode, era.state) {
+            (Mode::ForcedOpen, _) if self.is_over(era.hold_until) && self.settings.recovery == Recovery::Automatic => {
+                None
+            }
+            (Mode::ForcedOpen | Mode::Disabled, State::Open) if self.is_over(era.hold_until) => {
+                era.open_until.filter(|_| era.beneath == Mode::Automatic)
+            }
             (Mode::ForcedOpen, _) => self.rejects_until(),
             (Mode::Automatic, State::Open) => era.open_until,
             _ => None,
