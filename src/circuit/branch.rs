@@ -4,7 +4,7 @@
 //! other more than the rest of a call. A circuit begins with one branch, the root. When several threads call the
 //! circuit often, it is spread, and each index of a seat gets a branch.
 //!
-//! `circuit/admit.rs` and `circuit/outcomes.rs` notice that threads meet. `window/cells.rs` counts how often.
+//! `circuit/admit.rs` and `circuit/outcomes.rs` notice that threads meet. `window/contention.rs` counts how often.
 
 use std::sync::Arc;
 
