@@ -1,7 +1,7 @@
 //! What a circuit takes of the heap: nothing for a call, little for itself.
 //!
 //! A binary of its own, because `allocation_counter` brings a global allocator. It counts by thread, so that tests may run side
-//! by side. All runs with the shipped observers, where their features are on, and without a recorder or subscriber.
+//! by side. Long, because the allocator makes one binary of all. All runs with the shipped observers, where their features are on, and without a recorder or subscriber.
 
 use std::future::{Ready, ready};
 use std::io;

@@ -1,6 +1,8 @@
 //! Half-open: who may probe, what the verdict is, and that there always is one.
 
+mod gaps;
 mod next_call;
+mod overdue;
 mod trust;
 mod verdict;
 
