@@ -31,11 +31,11 @@
 //! | closed | open | A failure asks for no more calls. | `outcomes.rs` `weigh`, `change.rs` `trip` | `AtOnce` |
 //! | closed | open | An outcome meets a rule whose thresholds advice has lowered. | `outcomes.rs` `weigh`, `change.rs` `trip` | `Advised` |
 //! | open | half-open | A call comes after the open duration. | `admit.rs` `carry_out`, `change.rs` `half_open` | `WaitElapsed` |
-//! | half-open | open | More probes have failed than are tolerated, or a failure asks for no more calls. A slow probe has failed if the slow-call rule is on. | `outcomes.rs` `conclude`, `change.rs` `reopen` | `ProbeFailed` |
+//! | half-open | open | More probes have failed than are tolerated, or a failure asks for no more calls. A slow probe has failed if the slow-call rule is on. | `verdict.rs` `conclude`, `change.rs` `reopen` | `ProbeFailed` |
 //! | half-open | open | A call comes after twice the probe deadline or longer, a probe is overdue and none has succeeded. | `admit.rs` `carry_out`, `change.rs` `reopen` | `NoSuccess` |
-//! | half-open | open | Some probes have failed, and the others come to no verdict for too long. | `admit.rs` `carry_out`, `outcomes.rs` `conclude`, `change.rs` `reopen` | `NoVerdict` |
-//! | half-open | closed, on trust | Three probes in a row end without a verdict, no other probe says anything, and the probe deadline is over or the doubts weigh 1.5. | `outcomes.rs` `conclude`, `change.rs` `close` | `NoVerdict` |
-//! | half-open | closed | Enough probes have succeeded. | `outcomes.rs` `conclude`, `change.rs` `close` | `ProbesPassed` |
+//! | half-open | open | Some probes have failed, and the others come to no verdict for too long. | `admit.rs` `carry_out`, `verdict.rs` `conclude`, `change.rs` `reopen` | `NoVerdict` |
+//! | half-open | closed, on trust | Three probes in a row end without a verdict, no other probe says anything, and the probe deadline is over or the doubts weigh 1.5. | `verdict.rs` `conclude`, `change.rs` `close` | `NoVerdict` |
+//! | half-open | closed | Enough probes have succeeded. | `verdict.rs` `conclude`, `change.rs` `close` | `ProbesPassed` |
 //! | half-open | closed, on trust if a probe ended without a verdict | A call comes after `quiet_after`, some probes have succeeded and none has failed. | `admit.rs` `carry_out`, `change.rs` `close` | `QuietService` |
 //! | forced open, with automatic recovery | half-open | A call comes after the end of the hold. | `admit.rs` `carry_out`, `change.rs` `half_open` | `HoldEnded` |
 //! | forced open, with manual recovery | the state beneath | A call comes after the end of the hold. | `admit.rs` `carry_out`, `change.rs` `uncover` | `HoldEnded` |
@@ -83,13 +83,13 @@ mod rejected;
 #[cfg(any(feature = "load-shed", all(test, breaker_loom)))]
 mod shed;
 mod status;
+mod verdict;
 mod wakers;
 mod word;
 
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use self::branch::Branch;
 use self::inner::Inner;
@@ -97,11 +97,12 @@ use crate::clock::Tick;
 use crate::config::Config;
 use crate::event;
 use crate::outcome::Outcome;
+use crate::state::Standing;
 pub use crate::state::order::To;
-use crate::state::{Standing, State};
 pub(crate) use inner::Start;
 #[cfg(feature = "settings")]
 pub(crate) use kill_switch::KILL_SWITCH;
+pub(crate) use peek::Peek;
 pub use permit::Permit;
 pub(crate) use permit::{Admission, Asking};
 pub use rejected::Rejected;
@@ -225,12 +226,6 @@ impl Circuit {
         self.inner().load().is_flowing()
     }
 
-    /// Returns the present time if a call would be rejected now, or zero if it may be admitted
-    /// or the circuit awaits a restore.
-    pub(crate) fn rejects_at(&self) -> Tick {
-        self.inner().rejects_at()
-    }
-
     /// Returns true while services wait for the circuit to be restored.
     pub(crate) fn awaits_restore(&self) -> bool {
         self.inner().load().awaits_restore()
@@ -276,79 +271,6 @@ impl Circuit {
     #[cfg(feature = "keyed")]
     pub(crate) fn is_held(&self) -> bool {
         self.inner().load().mode() != self.config().first_mode()
-    }
-
-    /// Returns the automatic state. Under a mode that overrules the state, the state beneath.
-    ///
-    /// An open circuit stays open after its open duration, until a call comes. So do not decide about traffic by the
-    /// state. Use [`would_admit`](Self::would_admit) for that.
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.standing().state
-    }
-
-    /// Returns state and mode together, as logs and metrics show them.
-    #[must_use]
-    pub fn standing(&self) -> Standing {
-        self.inner().load().standing()
-    }
-
-    /// Returns true if every call is rejected now, because the circuit is open or forced open, and its wait is not over.
-    ///
-    /// False for an open circuit whose next call would be a probe, for a half-open circuit unless the next call opens the
-    /// circuit again, in shadow, and under `CIRCUIT_BREAKER_DISABLED`.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        let inner = self.inner();
-        matches!(inner.peek_at(inner.load(), inner.now()), Peek::Rejecting(_))
-    }
-
-    /// Returns true if the circuit has left closed and has not closed since, or if an operator forces it open. This is the
-    /// value of the gauge `circuit_breaker_tripped`.
-    ///
-    /// True for an open circuit whose next call would be a probe. False under `CIRCUIT_BREAKER_DISABLED`.
-    #[must_use]
-    pub fn is_tripped(&self) -> bool {
-        let word = self.inner().load();
-        word.standing().is_tripped() && !word.bypassed()
-    }
-
-    /// Returns true if the next call would be admitted now: the circuit is closed, a probe is due, a half-open circuit has a
-    /// free slot, or an operator, shadow or `CIRCUIT_BREAKER_DISABLED` lets every call through.
-    ///
-    /// Choose an endpoint by this answer, and not by the state, because an endpoint without calls gets no probe and never
-    /// recovers. The answer is no permit. Another thread may take the last slot before the call.
-    ///
-    /// A half-open circuit that has waited too long for a success opens with the next call, and also with this question.
-    /// Otherwise the callers who ask first would get no for ever.
-    ///
-    /// ```
-    /// use tower_circuit_breaker::Circuit;
-    ///
-    /// fn choose<'a>(first: &'a Circuit, second: &'a Circuit) -> Option<&'a Circuit> {
-    ///     [first, second].into_iter().find(|circuit| circuit.would_admit())
-    /// }
-    /// ```
-    #[must_use]
-    pub fn would_admit(&self) -> bool {
-        let (inner, now) = (self.inner(), self.now());
-        inner.give_up_if_due(now);
-        inner.next_call(inner.load(), now) != NextCall::Rejected
-    }
-
-    /// Returns the answer of the gate to a call that does not wait for a restore.
-    pub(crate) fn peek_at_gate(&self) -> Peek {
-        self.inner().peek_at_gate()
-    }
-
-    pub(crate) fn era_and_standing(&self) -> (u64, Standing) {
-        self.inner().era_and_standing()
-    }
-
-    /// Returns the answer that the next call would get, without making a change or counting a rejection.
-    #[inline]
-    pub(crate) fn peek(&self) -> Peek {
-        self.inner().peek()
     }
 
     /// Waits for the next transition. Returns the new standing and updates `era`.
@@ -400,18 +322,4 @@ impl fmt::Debug for Circuit {
         let name = self.name();
         f.debug_struct("Circuit").field("name", &name).field("standing", &standing).field("era", &era).finish()
     }
-}
-
-/// The answer that the next call would get from the circuit. `poll_ready` uses it to admit, reject or wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Peek {
-    /// The call may be admitted, so the inner service can be made ready.
-    MayPass,
-    /// The call will be rejected, until a transition or until this time has passed. `None` if no time is known.
-    Rejecting(Option<Duration>),
-    /// The call will be rejected, until a transition, a freed slot, or until this time has passed. Then the oldest
-    /// probe is overdue, but no task is woken for that. So the waiting caller must check again by a timer.
-    ProbesTaken(Duration),
-    /// Unknown, because the first call waits until the circuit is restored.
-    AwaitsRestore,
 }

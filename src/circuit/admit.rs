@@ -59,23 +59,25 @@ impl Branch {
                 let (started, measured) = inner.start(start, Some(now));
                 Answer { mark: Mark::new(era, right).with_measured(measured), number: started.as_nanos() }
             };
-            let (reason, wait) = match inner.scene(word, now).gate() {
+            let gate = match inner.scene(word, now).gate() {
+                Ok(gate) => gate,
+                Err(due) => {
+                    inner.carry_out(word, now, due);
+                    continue;
+                }
+            };
+            let (reason, wait) = match gate {
                 Gate::Counted => return right(Right::Counted),
                 Gate::Uncounted => return right(Right::Uncounted),
                 Gate::Nested => {
                     inner.note_nesting();
                     return right(Right::Uncounted);
                 }
-                Gate::Change(due) => {
-                    inner.carry_out(word, now, due);
-                    continue;
-                }
                 Gate::Probe => {
                     if let Some(probe) = inner.probes.take(era, now, &inner.config.probes) {
                         return right(Right::Probe(probe));
                     }
-                    // Another caller was faster, or the era is over. The next turn sees the change, unless this
-                    // thread has only lost the race for a slot.
+                    // Another caller was faster, or the era is over and the next turn sees the new one.
                     if inner.load().era() != era {
                         continue;
                     }
@@ -150,12 +152,12 @@ impl Branch {
             Standing { state: State::HalfOpen, mode: Mode::Automatic } => (RejectReason::HalfOpen, UNKNOWN),
             Standing { .. } => match inner.scene(word, now).gate() {
                 // The service was not polled ready, or the circuit has closed since the poll.
-                Gate::Counted | Gate::Uncounted | Gate::Nested | Gate::InShadow => {
+                Ok(Gate::Counted | Gate::Uncounted | Gate::Nested | Gate::InShadow) => {
                     return self.reject(word, RejectReason::Tripped, 0, now).of_unready_service();
                 }
-                Gate::Change(_) => (RejectReason::Tripped, 0),
-                Gate::Closed(until) => (RejectReason::Tripped, inner.wait(word, until, now)),
-                Gate::Probe | Gate::Taken { .. } => (RejectReason::Tripped, UNKNOWN),
+                Err(_) => (RejectReason::Tripped, 0),
+                Ok(Gate::Closed(until)) => (RejectReason::Tripped, inner.wait(word, until, now)),
+                Ok(Gate::Probe | Gate::Taken { .. }) => (RejectReason::Tripped, UNKNOWN),
             },
         };
         self.reject(word, reason, wait, now)

@@ -2,7 +2,7 @@
 //!
 //! One function decides for the admission of a call, for the readiness of services, and for every answer about the next
 //! call. The function gets a [`Scene`], which has everything that the decision depends on. A change that time has made
-//! due is the answer [`Gate::Change`]. An admission makes the change and asks again. An answer about the next call
+//! due comes first, as the `Err` of [`Scene::gate`]. An admission makes the change and asks again. An answer about the next call
 //! changes the scene instead ([`Scene::after`]), so that a question makes no transition.
 //!
 //! Reading a scene and making the changes are left to `admit`, and the questions to `peek`.
@@ -57,8 +57,6 @@ pub(super) enum Gate {
     Taken { oldest: u64 },
     /// No call passes before this time.
     Closed(Tick),
-    /// Time has made a change due. The gate must be evaluated again after the change.
-    Change(Due),
 }
 
 /// A change that time has made due.
@@ -77,41 +75,39 @@ pub(super) enum Due {
 }
 
 impl Scene<'_> {
-    /// Returns the obstacle between a call and the service, if there is one.
-    pub(super) fn gate(&self) -> Gate {
+    /// Returns the answer to a call, or the change after which the gate must be evaluated again.
+    pub(super) fn gate(&self) -> Result<Gate, Due> {
         if self.bypassed {
-            return Gate::Uncounted;
+            return Ok(Gate::Uncounted);
         }
         let gate = match self.mode {
             // A circuit that was forced open probes first, because the service may still be down. With manual recovery
             // the circuit must not probe by itself, so the state beneath decides.
             Mode::ForcedOpen if self.now >= self.hold_until => {
-                Gate::Change(Due::HoldEnded { probes: self.config.recovery == Recovery::Automatic })
+                return Err(Due::HoldEnded { probes: self.config.recovery == Recovery::Automatic });
             }
-            Mode::Disabled if self.now >= self.hold_until => Gate::Change(Due::HoldEnded { probes: false }),
+            Mode::Disabled if self.now >= self.hold_until => return Err(Due::HoldEnded { probes: false }),
             Mode::Disabled => Gate::Uncounted,
             Mode::ForcedOpen => Gate::Closed(self.hold_until),
             Mode::Automatic | Mode::Shadow => match self.state {
                 State::Closed => Gate::Counted,
-                State::Open if self.now >= self.open_until => Gate::Change(Due::Probing),
+                State::Open if self.now >= self.open_until => return Err(Due::Probing),
                 State::Open => Gate::Closed(self.open_until),
-                State::HalfOpen => self.half_open(),
+                State::HalfOpen => self.half_open()?,
             },
         };
-        match gate {
-            // In shadow every call passes.
-            Gate::Closed(_) | Gate::Taken { .. } if self.mode == Mode::Shadow => Gate::InShadow,
-            gate => gate,
-        }
+        // In shadow every call passes.
+        let in_shadow = self.mode == Mode::Shadow && matches!(gate, Gate::Closed(_) | Gate::Taken { .. });
+        Ok(if in_shadow { Gate::InShadow } else { gate })
     }
 
     /// Looks for an overdue probe first, because such a probe keeps its slot until the circuit reclaims the slot.
-    fn half_open(&self) -> Gate {
+    fn half_open(&self) -> Result<Gate, Due> {
         let probing = &self.config.probes;
         let Round { half_open_for, patience, slots, in_probe } = self.round;
         let (successes, failures) = (slots.verdict.successes, slots.verdict.failures);
         if slots.overdue > 0 {
-            return Gate::Change(match (successes, failures) {
+            return Err(match (successes, failures) {
                 (0, _) if half_open_for >= patience => Due::GiveUp(Reason::NoSuccess { half_open_for }),
                 // With successes and without a failure the circuit closes after `quiet_after`.
                 (1.., 1..) if half_open_for >= patience.max(probing.quiet_after) => {
@@ -121,13 +117,13 @@ impl Scene<'_> {
             });
         }
         if successes > 0 && failures == 0 && half_open_for >= probing.quiet_after {
-            return Gate::Change(Due::Quiet { successes, half_open_for });
+            return Err(Due::Quiet { successes, half_open_for });
         }
-        match slots.verdict.can_use_another(probing) {
+        Ok(match slots.verdict.can_use_another(probing) {
             _ if in_probe => Gate::Nested,
             true => Gate::Probe,
             false => Gate::Taken { oldest: slots.oldest },
-        }
+        })
     }
 
     /// Returns the scene after the change.
@@ -147,8 +143,8 @@ impl Scene<'_> {
     pub(super) fn settled(mut self) -> Gate {
         loop {
             match self.gate() {
-                Gate::Change(due) => self = self.after(&due),
-                gate => return gate,
+                Ok(gate) => return gate,
+                Err(due) => self = self.after(&due),
             }
         }
     }

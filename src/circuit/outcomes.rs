@@ -1,7 +1,8 @@
-//! Outcomes of calls, the verdict of probes, and the meaning of cancellations.
+//! Outcomes of calls, and the meaning of cancellations.
 //!
 //! An outcome becomes evidence of the era of its permit, or only counts for the totals if that era is over. Evidence
-//! may cause a transition. The rules are in `decide`, and the transition itself is in `change`.
+//! may cause a transition. The rules are in `decide`, the verdict of probes is in `verdict`, and the transition itself is
+//! in `change`.
 
 use std::time::Duration;
 
@@ -9,12 +10,11 @@ use super::branch::Branch;
 use super::decide::{self, Situation};
 use super::inner::{Inner, Success, Timing};
 use super::mark::{Mark, Right};
-use super::probes::{Judged, Probe, Verdict};
 use super::word::Word;
 use crate::clock::{Tick, nanos};
 use crate::config::{Config, LONGEST_RETRY_AFTER};
 use crate::event::{Ended, Event};
-use crate::outcome::{Failure, FailureKind, Outcome, Weight};
+use crate::outcome::{Failure, FailureKind, Outcome};
 use crate::state::Reason;
 use crate::sync::{Relaxed, Release, seat};
 use crate::window::cells::Counted;
@@ -188,7 +188,7 @@ impl Inner {
     /// Returns true if the slow-call rule is on and the call was slow. `now` is the end
     /// of the call by the coarse clock.
     #[inline]
-    fn is_slow(&self, took: Took, now: Tick) -> bool {
+    pub(super) fn is_slow(&self, took: Took, now: Tick) -> bool {
         // Most calls are so short that the coarse clock proves them to be quick. A reading of the precise clock costs
         // several times as much.
         let quick =
@@ -217,7 +217,7 @@ impl Inner {
 
     /// Stores the time until which the service wants no calls (`Retry-After`). The latest failure replaces an earlier
     /// time.
-    fn leave_alone(&self, era: u64, now: Tick, failure: Failure) {
+    pub(super) fn leave_alone(&self, era: u64, now: Tick, failure: Failure) {
         if let Some(after) = failure.retry_after() {
             // The time counts from the begin of the era, so that its milliseconds fit into 40 bits with any clock. If
             // the era ends meanwhile, the update does nothing.
@@ -253,71 +253,8 @@ impl Inner {
         now.as_nanos() < self.advised_until.load(Relaxed)
     }
 
-    /// Adds an outcome to the verdict of a half-open circuit, and changes the circuit when the verdict is certain.
-    fn judge(&self, word: Word, probe: Probe, end: &End) -> Tick {
-        let now = self.now();
-        let era = word.era();
-        let failure = match end.ended {
-            Ended::Failure(failure) => Some(failure),
-            // A success that is too slow is a failed probe, because the slow-call rule would open the circuit again.
-            Ended::Success if self.is_slow(end.took, now) => Some(Failure::hard().with_kind(FailureKind::Slow)),
-            Ended::Success | Ended::Ignored | Ended::Cancelled => None,
-        };
-        let judged = match (failure, end.ended) {
-            (Some(failure), _) => {
-                self.leave_alone(era, now, failure);
-                Judged::Failure
-            }
-            (None, Ended::Success) => Judged::Success,
-            (None, _) => Judged::Without,
-        };
-        // Before the verdict, so that the last of several probes sees the doubts of all.
-        if end.doubt > 0 {
-            self.run.failure(era, end.doubt);
-        }
-        if let Some(verdict) = self.probes.end(era, probe, judged) {
-            self.conclude(word, now, verdict, failure);
-        }
-        // A slot is free, or another probe may be under way.
-        self.wakers.wake();
-        self.count_aside(end.ended);
-        now
-    }
-
-    /// Reopens or closes the circuit if the verdict is certain.
-    fn conclude(&self, word: Word, now: Tick, verdict: Verdict, failure: Option<Failure>) {
-        let probing = &self.config.probes;
-        let half_open_for = now.saturating_since(self.entered());
-        let Verdict { successes, failures, .. } = verdict;
-        if failure.is_some_and(|failure| failure.trips()) || failures > probing.failures_tolerated {
-            let reason = Reason::ProbeFailed { failures, tolerated: probing.failures_tolerated, successes };
-            self.reopen(word, now, reason, failure.map(|failure| failure.kind()));
-        } else if successes >= probing.successes {
-            self.close(word, now, Reason::ProbesPassed { successes, half_open_for });
-        } else if verdict.has_gaps() {
-            // With successes and without a failure, the next admission closes the circuit after `quiet_after`.
-            let waited = if successes > 0 { probing.deadline.max(probing.quiet_after) } else { probing.deadline };
-            // Probes of callers who drop the permits of failed calls end at once, so that each call would reach the service
-            // until the deadline.
-            let has_doubts = successes == 0 && self.run.get(word.era()).weight >= MANY_DOUBTS;
-            let is_time = half_open_for >= waited || has_doubts;
-            if is_time && failures > 0 {
-                self.reopen(word, now, Reason::NoVerdict { half_open_for }, None);
-            } else if is_time && verdict.says_nothing() && !self.is_overdue(word.era(), now) {
-                // The callers give up early or the classifier ignores the results, so that probes will never say more.
-                // A closed circuit judges by more calls.
-                self.close(word, now, Reason::NoVerdict { half_open_for });
-            }
-        }
-    }
-
-    /// Returns true if a probe takes longer than the probe deadline.
-    fn is_overdue(&self, era: u64, now: Tick) -> bool {
-        self.probes.occupancy(era, now, self.config.probes.deadline).overdue > 0
-    }
-
     /// Counts an outcome for the totals only.
-    fn count_aside(&self, ended: Ended) {
+    pub(super) fn count_aside(&self, ended: Ended) {
         let count = match ended {
             Ended::Success => &self.counts.other_successes,
             Ended::Failure(_) => &self.counts.other_failures,
@@ -354,9 +291,6 @@ impl Inner {
         }
     }
 }
-
-/// The weight of probes without a verdict that ends a round without a success: that of three dropped permits.
-const MANY_DOUBTS: u64 = 3 * Weight::TIMEOUT.units() as u64;
 
 impl From<Outcome> for Ended {
     fn from(outcome: Outcome) -> Self {

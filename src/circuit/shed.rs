@@ -49,12 +49,7 @@ impl Inner {
         let word = self.load();
         let lets_through = match self.scene(word, now).settled() {
             Gate::Counted | Gate::Probe => true,
-            Gate::Uncounted
-            | Gate::Nested
-            | Gate::InShadow
-            | Gate::Taken { .. }
-            | Gate::Closed(_)
-            | Gate::Change(_) => false,
+            Gate::Uncounted | Gate::Nested | Gate::InShadow | Gate::Taken { .. } | Gate::Closed(_) => false,
         };
         if lets_through && word.beneath() == Mode::Shadow {
             // Relaxed: a count, publishes nothing.
