@@ -185,8 +185,8 @@ impl Inner {
             mode,
             beneath: word.beneath(),
             state,
-            open_until: self.open_until(),
-            hold_until: self.hold_until(),
+            open_until: self.open_until().known(),
+            hold_until: self.hold_until().known(),
             round,
         }
     }
@@ -224,15 +224,15 @@ impl Inner {
     }
 
     /// Returns the nanoseconds until calls may pass again, or [`UNKNOWN`].
-    fn wait(&self, word: Word, until: Tick, now: Tick) -> u64 {
+    fn wait(&self, word: Word, until: Option<Tick>, now: Tick) -> u64 {
         wait(self.rejects_until(word, until).unwrap_or(Tick::NEVER), now)
     }
 
     /// Returns the time from which calls may pass again, if that is known. With manual recovery and an open state, the
     /// end of a hold is not that time, because the circuit is still open after the hold.
-    pub(super) fn rejects_until(&self, word: Word, until: Tick) -> Option<Tick> {
+    pub(super) fn rejects_until(&self, word: Word, until: Option<Tick>) -> Option<Tick> {
         let manual = self.config.recovery == Recovery::Manual && word.state() == State::Open;
-        (until != Tick::NEVER && !manual).then_some(until)
+        until.filter(|_| !manual)
     }
 }
 

@@ -35,7 +35,7 @@ impl Circuit {
         // Under the lock no transition comes between the parts.
         let cold = inner.cold.lock();
         let (word, now) = (inner.load(), inner.now());
-        let left = |until: Tick| (until != Tick::NEVER).then(|| until.saturating_since(now));
+        let left = |until: Tick| until.known().map(|until| until.saturating_since(now));
         Snapshot {
             state: word.state(),
             mode: word.mode(),
@@ -134,10 +134,10 @@ impl Circuit {
         let mut plan = Plan::new(Standing::new(snapshot.state, snapshot.mode), reason, now);
         plan.tripped_for = snapshot.tripped_for;
         if snapshot.state == State::Open && self.inner().config.recovery == Recovery::Automatic {
-            plan.open_until = now.saturating_add(open_for);
+            plan.open_until = Some(now.deadline(open_for));
         }
         if snapshot.mode.is_hold() {
-            plan.hold_until = snapshot.held_for.map_or(Tick::NEVER, |hold| now.saturating_add(hold));
+            plan.hold_until = snapshot.held_for.and_then(|hold| now.saturating_add(hold).known());
         }
         if snapshot.state == State::Closed {
             (plan.run, plan.tally) = (units_from_score(snapshot.run), snapshot.tally);
@@ -150,7 +150,8 @@ impl Circuit {
 
     /// Returns true if the circuit is already as planned, so that no new era is needed.
     fn is_already(&self, word: Word, plan: &Plan) -> bool {
-        let close = |a: Tick, b: Tick| {
+        let close = |a: Tick, b: Option<Tick>| {
+            let (Some(a), Some(b)) = (a.known(), b) else { return a.known() == b };
             // Two deadlines that have both passed are the same, because both let the next call probe.
             let (a, b) = (a.max(plan.now), b.max(plan.now));
             let apart = a.saturating_since(b).max(b.saturating_since(a));

@@ -30,8 +30,10 @@ pub(super) struct Plan {
     pub(super) standing: Standing,
     pub(super) reason: Reason,
     pub(super) now: Tick,
-    pub(super) open_until: Tick,
-    pub(super) hold_until: Tick,
+    /// The end of the opening. `None` if only an operator ends the opening.
+    pub(super) open_until: Option<Tick>,
+    /// The end of the hold. `None` if only an operator ends the hold.
+    pub(super) hold_until: Option<Tick>,
     /// The kind of the failure that completed the evidence.
     pub(super) failure: Option<FailureKind>,
     /// The weight of the run, which a restored circuit brings along.
@@ -50,13 +52,12 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) const fn new(standing: Standing, reason: Reason, now: Tick) -> Self {
-        let (open_until, hold_until) = (Tick::NEVER, Tick::NEVER);
         Self {
             standing,
             reason,
             now,
-            open_until,
-            hold_until,
+            open_until: None,
+            hold_until: None,
             failure: None,
             run: 0,
             tally: Tally::EMPTY,
@@ -101,7 +102,7 @@ impl Inner {
         let ends = match standing {
             Standing { mode, .. } if mode.is_hold() => hold_until,
             Standing { state: State::Open, .. } => open_until,
-            Standing { .. } => Tick::NEVER,
+            Standing { .. } => None,
         };
         let tripped_by_hand = matches!(reason, Reason::Operator { act: Act::Trip, .. });
         let past = cold.past_mut();
@@ -122,7 +123,7 @@ impl Inner {
             generation: cold.generation,
             at: now,
             wall: self.config.clock.wall(),
-            lasts: (ends != Tick::NEVER).then(|| ends.saturating_since(now)),
+            lasts: ends.map(|ends| ends.saturating_since(now)),
             attempt: cold.attempt,
             tally: self.tally(from.era(), now),
             failure,
@@ -156,10 +157,10 @@ impl Inner {
         // A deadline is overwritten only if the new era has one. Otherwise a thread that still has the old word would
         // read `NEVER`, and reject the call as if the opening had no end.
         if standing.state == State::Open {
-            self.open_until.store(open_until.as_nanos(), Relaxed);
+            self.open_until.store(open_until.unwrap_or(Tick::NEVER).as_nanos(), Relaxed);
         }
         if standing.mode.is_hold() {
-            self.hold_until.store(hold_until.as_nanos(), Relaxed);
+            self.hold_until.store(hold_until.unwrap_or(Tick::NEVER).as_nanos(), Relaxed);
         }
         self.run.begin(to.era(), run::Seen { weight: run, on_trust });
         self.evidence.begin(to.era());
@@ -213,7 +214,7 @@ impl Inner {
         let mut plan = Plan::new(Standing::new(State::Open, from.mode()), reason, now);
         plan.failure = failure;
         if self.config.recovery == Recovery::Automatic {
-            plan.open_until = now.saturating_add(cold.last_open);
+            plan.open_until = Some(now.deadline(cold.last_open));
         }
         plan
     }
@@ -236,7 +237,7 @@ impl Inner {
     /// Plans another mode over the present state, which keeps its deadline.
     pub(super) fn over_the_same_state(&self, from: Word, mode: Mode, reason: Reason, now: Tick) -> Plan {
         let mut plan = Plan::new(Standing::new(from.state(), mode), reason, now);
-        plan.open_until = self.open_until();
+        plan.open_until = self.open_until().known();
         plan
     }
 }

@@ -24,8 +24,8 @@ pub(super) struct Scene<'a> {
     /// The mode in which a hold ends.
     pub(super) beneath: Mode,
     pub(super) state: State,
-    pub(super) open_until: Tick,
-    pub(super) hold_until: Tick,
+    pub(super) open_until: Option<Tick>,
+    pub(super) hold_until: Option<Tick>,
     pub(super) round: Round,
 }
 
@@ -55,8 +55,8 @@ pub(super) enum Gate {
     Probe,
     /// All probes are under way. The age of the oldest probe is in nanoseconds.
     Taken { oldest: u64 },
-    /// No call passes before this time.
-    Closed(Tick),
+    /// No call passes before this time. `None` if the time is not known.
+    Closed(Option<Tick>),
 }
 
 /// A change that time has made due.
@@ -83,15 +83,15 @@ impl Scene<'_> {
         let gate = match self.mode {
             // A circuit that was forced open probes first, because the service may still be down. With manual recovery
             // the circuit must not probe by itself, so the state beneath decides.
-            Mode::ForcedOpen if self.now >= self.hold_until => {
+            Mode::ForcedOpen if self.is_over(self.hold_until) => {
                 return Err(Due::HoldEnded { probes: self.config.recovery == Recovery::Automatic });
             }
-            Mode::Disabled if self.now >= self.hold_until => return Err(Due::HoldEnded { probes: false }),
+            Mode::Disabled if self.is_over(self.hold_until) => return Err(Due::HoldEnded { probes: false }),
             Mode::Disabled => Gate::Uncounted,
             Mode::ForcedOpen => Gate::Closed(self.hold_until),
             Mode::Automatic | Mode::Shadow => match self.state {
                 State::Closed => Gate::Counted,
-                State::Open if self.now >= self.open_until => return Err(Due::Probing),
+                State::Open if self.is_over(self.open_until) => return Err(Due::Probing),
                 State::Open => Gate::Closed(self.open_until),
                 State::HalfOpen => self.half_open()?,
             },
@@ -99,6 +99,10 @@ impl Scene<'_> {
         // In shadow every call passes.
         let in_shadow = self.mode == Mode::Shadow && matches!(gate, Gate::Closed(_) | Gate::Taken { .. });
         Ok(if in_shadow { Gate::InShadow } else { gate })
+    }
+
+    fn is_over(&self, until: Option<Tick>) -> bool {
+        until.is_some_and(|until| self.now >= until)
     }
 
     /// Looks for an overdue probe first, because such a probe keeps its slot until the circuit reclaims the slot.
@@ -134,7 +138,7 @@ impl Scene<'_> {
             Due::HoldEnded { probes: true } | Due::Probing => Self { state: State::HalfOpen, ..next },
             Due::Overdue => Self { round: Round { slots: self.round.slots.reclaimed(), ..self.round }, ..self },
             // The end of the opening is chosen when the circuit opens.
-            Due::GiveUp(_) => Self { state: State::Open, open_until: Tick::NEVER, ..next },
+            Due::GiveUp(_) => Self { state: State::Open, open_until: None, ..next },
             Due::Quiet { .. } => Self { state: State::Closed, ..next },
         }
     }

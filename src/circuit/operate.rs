@@ -119,7 +119,7 @@ impl Inner {
             }
         };
         if plan.standing.mode.is_hold() && matches!(act, Act::Trip | Act::Disable) {
-            plan.hold_until = hold.map_or(Tick::NEVER, |hold| now.saturating_add(hold));
+            plan.hold_until = hold.and_then(|hold| now.saturating_add(hold).known());
         }
         plan.order.clone_from(id);
         plan.resets_to = (*act == Act::Reset).then_some(*to);
