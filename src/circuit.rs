@@ -22,7 +22,8 @@
 //! Each row is an edge. A circuit in shadow takes the same edges as a circuit in automatic mode. Under a hold (forced
 //! open or disabled) only the end of the hold, an operator or a snapshot takes an edge, and under the kill switch only
 //! an operator or a snapshot. Time alone takes no edge, because the first call that finds an edge due takes it. A
-//! snapshot that changes neither state nor mode nor deadlines is no transition.
+//! wait and [`would_admit`](Circuit::would_admit) also take a due edge from half-open to open, because they promise an
+//! answer other than no for ever. A snapshot that changes neither state nor mode nor deadlines is no transition.
 //!
 //! | from | to | cause | function | [`Reason`](crate::state::Reason) |
 //! |---|---|---|---|---|
@@ -55,7 +56,8 @@
 //! A circuit that is closed *on trust* has closed without a verdict, because its callers gave up early, dropped their
 //! permits or ignored the results. The first success of the era ends the trust. The openings in a row go on, however long
 //! the trust lasts. Outcomes without weight change nothing, so that impatient callers keep a healthy service closed. The
-//! trust is evidence of its era like the run, so that a change of the mode, a snapshot and a restart forget the trust.
+//! trust belongs to its era like the run, so that a change of the mode and a restart forget the trust, and other
+//! instances do not know of the trust.
 //!
 //! A *doubt* is a probe that ended without a verdict, although a closed circuit would have counted a failure: a dropped
 //! permit weighs 0.5, and a deadline of the caller weighs less.

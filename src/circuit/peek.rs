@@ -97,7 +97,7 @@ impl Circuit {
         self.inner().era_and_standing()
     }
 
-    /// Returns the answer that the next call would get, without making a change or counting a rejection.
+    /// Returns the answer that the next call would get, without counting a rejection.
     #[inline]
     pub(crate) fn peek(&self) -> Peek {
         self.inner().peek()
