@@ -13,7 +13,7 @@
 //! | `loom_two_failures_that_complete_a_rate_trip_once` | the exchange in `Tagged::update` releases nothing |
 //! | `loom_a_retry_after_of_the_evidence_is_a_floor` | the `Retry-After` is stored after the run; `Tagged::get` is Relaxed |
 //! | `loom_two_quarters_of_a_failure_end_the_trust` | a failure drops the bit of the trust |
-//! | `loom_a_success_beside_a_failure_ends_the_trust_unless_the_circuit_opens` | a success keeps the bit of the trust |
+//! | `loom_a_success_beside_a_quarter_of_a_failure_ends_the_trust` | a success keeps the bit of the trust |
 //! | `loom_the_last_of_several_doubts_sees_all` | a doubt is added after the verdict |
 //! | `loom_a_verdict_has_one_winner` | `change` does not compare eras |
 //! | `loom_every_change_begins_an_era_of_its_own` | `change_any` loads the word before the lock |
