@@ -88,7 +88,6 @@ async fn serve(status: StatusCode) -> Result<Server, BoxError> {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
-    #[expect(clippy::disallowed_methods, reason = "a server of the example's own")]
     tokio::spawn(async move { axum::serve(listener, Router::new().route("/", get(handler))).await });
     Ok(Server { address, seen })
 }

@@ -1,4 +1,4 @@
-//! A store of one's own, and the suite that says whether it is one: `cargo run --example custom_store --features store`.
+//! A store of one's own, and the suite that says whether it is one: `cargo run --features store,test-util --example custom_store`.
 //!
 //! It forgets nothing and lives in this process; a store on a real medium differs in where the map is, not in what it does.
 

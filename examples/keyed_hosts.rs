@@ -105,7 +105,6 @@ async fn greeting(ask: Ask) -> Result<String, std::io::Error> {
 async fn host(address: &str) -> Result<(String, JoinHandle<()>), std::io::Error> {
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?.to_string();
-    #[expect(clippy::disallowed_methods, reason = "a server of the example's own")]
     let task = tokio::spawn(async move {
         while let Ok((mut caller, _)) = listener.accept().await {
             caller.write_all(b"hello").await.ok();

@@ -80,7 +80,6 @@ enum Health {
 }
 
 /// A server that is as well as it is told to be, and counts.
-#[expect(clippy::disallowed_methods, reason = "the example's own server")]
 async fn serve(health: watch::Receiver<Health>, requests: watch::Sender<u32>) -> Result<String, BoxError> {
     let app = Router::new().fallback(move || {
         requests.send_modify(|count| *count += 1);

@@ -3,8 +3,6 @@
 //!
 //! `cargo run --features full --example tonic_server`
 
-#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "loom does not look at examples")]
-
 use std::convert::Infallible;
 use std::error::Error;
 use std::net::SocketAddr;
@@ -40,13 +38,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut client = tonic::client::Grpc::new(channel);
     println!("healthy: {} in stock", count(&mut client).await?);
 
-    stock.down.store(true, Relaxed); // a switch: nothing else hangs on it
+    stock.down.store(true, Relaxed);
     for _ in 0..3 {
         let status = count(&mut client).await.err().ok_or("the database is down")?;
         println!("down: {:?}, {}", status.code(), status.message());
     }
 
-    let asked = stock.asked.load(Relaxed); // a count, as it is after its answers
+    let asked = stock.asked.load(Relaxed);
     let status = count(&mut client).await.err().ok_or("the circuit is open")?;
     let info = status.get_details_error_info().ok_or("it says why")?;
     let wait = status.get_details_retry_info().and_then(|info| info.retry_delay).ok_or("it says when to come back")?;
@@ -56,7 +54,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(stock.asked.load(Relaxed), asked, "a rejected call must not reach the handler");
     println!("the handler was not asked");
 
-    stock.down.store(false, Relaxed); // the switch again
+    stock.down.store(false, Relaxed);
     tokio::time::sleep(wait + Duration::from_millis(50)).await;
     println!("recovered: {} in stock", count(&mut client).await?);
     Ok(())
@@ -106,7 +104,7 @@ impl Service<http::Request<Body>> for Stock {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        self.asked.fetch_add(1, Relaxed); // Relaxed, both: a count and a switch publish nothing
+        self.asked.fetch_add(1, Relaxed);
         let answer =
             if self.down.load(Relaxed) { Err(Status::unavailable("no database")) } else { Ok(Number { count: 7 }) };
         let count = service_fn(move |_: Request<()>| ready(answer.clone().map(Response::new)));

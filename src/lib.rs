@@ -70,6 +70,9 @@
 //! * `test-util`: `testing`, `MockClock`, which a test moves by hand, `FaultyStore`, and the conformance suite of stores.
 //! * `full`: all features except `test-util`.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
+
 #[cfg(feature = "admin")]
 pub mod admin;
 #[cfg(feature = "http")]

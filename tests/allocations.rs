@@ -3,6 +3,8 @@
 //! A binary of its own, because `allocation_counter` brings a global allocator. It counts by thread, so that tests may run side
 //! by side. All runs with the shipped observers, where their features are on, and without a recorder or subscriber.
 
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::future::{Ready, ready};
 use std::io;
 use std::pin::pin;

@@ -122,7 +122,8 @@ impl GrpcRejection {
     fn message(self, rejected: &Rejected) -> String {
         let mut message = sentence(rejected, self.detail);
         if message.len() > LONGEST_MESSAGE {
-            message.truncate(message.floor_char_boundary(LONGEST_MESSAGE - MORE.len()));
+            let end = (0..=LONGEST_MESSAGE - MORE.len()).rfind(|&at| message.is_char_boundary(at));
+            message.truncate(end.unwrap_or(0));
             message.push_str(MORE);
         }
         message

@@ -17,7 +17,7 @@ pub(crate) fn line(
 ) {
     #[cfg(feature = "tracing")]
     {
-        let by = std::fmt::from_fn(|f| user.map_or(Ok(()), |user| write!(f, " by {user:?}")));
+        let by = user.map_or_else(String::new, |user| format!(" by {user:?}"));
         tracing::info!(
             target: "circuit_breaker::audit",
             service, action, reason, user, generation, instance,

@@ -36,10 +36,7 @@ impl Observer for TracingObserver {
         match *event {
             Event::Transition(edge) => write(circuit, edge),
             Event::Rejections { rejected, over, retry_after } => {
-                let probing = fmt::from_fn(|f| match retry_after {
-                    Some(wait) => write!(f, "; probing in {}", Brief(wait)),
-                    None => Ok(()),
-                });
+                let probing = retry_after.map_or_else(String::new, |wait| format!("; probing in {}", Brief(wait)));
                 tracing::warn!(
                     target: TARGET,
                     service = circuit,
@@ -59,10 +56,7 @@ impl Observer for TracingObserver {
                 );
             }
             Event::SystemLoad { load, news: true, .. } => {
-                let now = fmt::from_fn(|f| match load {
-                    Some(load) => write!(f, "is {}", Percent(load)),
-                    None => f.write_str("is not known"),
-                });
+                let now = load.map_or_else(|| "is not known".to_owned(), |load| format!("is {}", Percent(load)));
                 tracing::info!(
                     target: TARGET,
                     service = circuit,

@@ -1,5 +1,6 @@
 //! Behaviour of circuits, through the public API, with a clock that the test moves.
 #![expect(clippy::unwrap_used, reason = "tests")]
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod adopt;
 mod advise;

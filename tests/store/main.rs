@@ -1,6 +1,7 @@
 //! Stores, on real servers with real faults, and what the coordinator makes of them.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
 #![cfg(feature = "full")]
 
 mod conformance;
