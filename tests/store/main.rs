@@ -12,6 +12,7 @@ mod file;
 mod lines;
 mod operation;
 mod outages;
+mod paused;
 mod postgres;
 mod record;
 mod redis;
