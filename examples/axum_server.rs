@@ -1,6 +1,6 @@
-//! A server with a circuit in front of what it depends on: `cargo run --features full --example axum_server`.
+//! An axum server with a circuit in front of its warehouse: `cargo run --features full --example axum_server`.
 //!
-//! While the warehouse is down, callers are rejected before a handler runs, and told when to come again.
+//! While the warehouse is down, calls are rejected before a handler runs, with the time at which callers may come again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -21,7 +21,7 @@ use tower_circuit_breaker::classify::HttpClassifier;
 use tower_circuit_breaker::rejection::HttpRejection;
 use tower_circuit_breaker::{BoxError, Circuit, CircuitBreakerLayer, Config, OpenDuration};
 
-/// What the handlers depend on: somebody else's service, which is down now and then.
+/// The service that the handlers call, which is down now and then.
 #[derive(Default)]
 struct Warehouse {
     down: AtomicBool,

@@ -1,6 +1,6 @@
-//! Circuits and their store from a file, with the environment over it: `cargo run --features full --example config_file`.
+//! Circuits and their store from a file and the environment: `cargo run --features full --example config_file`.
 //!
-//! Try `CIRCUIT_BREAKER_CIRCUIT_PAYMENTS_PROBES=1` in front of it, or `CIRCUIT_BREAKER_DEFAULT_PROBE=1`, which is a slip.
+//! Set `CIRCUIT_BREAKER_CIRCUIT_PAYMENTS_PROBES=1` to replace a value, or `CIRCUIT_BREAKER_DEFAULT_PROBE=1` to see the answer to a slip.
 
 use std::error::Error;
 

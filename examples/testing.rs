@@ -1,6 +1,6 @@
 //! Tests of an application that has a circuit: `cargo test --features test-util --example testing`.
 //!
-//! The help for such tests has the feature `test-util`, which belongs into `[dev-dependencies]`.
+//! The feature `test-util` of this crate helps such tests. Name the feature in `[dev-dependencies]`.
 
 use std::collections::HashMap;
 use std::io;

@@ -1,6 +1,6 @@
-//! A circuit around tonic's `Channel`: streams that end in UNAVAILABLE open it, and then the server is left alone.
+//! A circuit around tonic's `Channel`: `cargo run --features full --example tonic_client`.
 //!
-//! `cargo run --features full --example tonic_client`
+//! Streams that end in UNAVAILABLE open the circuit. Then no call reaches the server.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -61,7 +61,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 const WAIT: Duration = Duration::from_millis(500);
 
-/// What a generator makes of `rpc Watch(Empty) returns (stream Price)`, and a loop that counts.
+/// The code that a generator makes of `rpc Watch(Empty) returns (stream Price)`, and a loop that counts.
 async fn watch(client: &mut Grpc<TrackedBodies<Channel, GrpcClassifier, GrpcRejection>>) -> Result<usize, Status> {
     client.ready().await.map_err(|error| Status::from_error(error.into()))?;
     let (path, codec) = (PathAndQuery::from_static("/shop.Prices/Watch"), ProstCodec::<(), Price>::default());

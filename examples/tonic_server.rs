@@ -1,7 +1,6 @@
-//! A circuit around a gRPC service in a tonic server, whose database is down: callers get UNAVAILABLE at once, and learn when to
-//! come back.
+//! A circuit around a gRPC service in a tonic server: `cargo run --features full --example tonic_server`.
 //!
-//! `cargo run --features full --example tonic_server`
+//! While the database of the service is down, callers get UNAVAILABLE immediately, with the time at which they may come back.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -71,7 +70,7 @@ async fn serve(stock: Stock, layer: CircuitBreakerLayer<GrpcClassifier, GrpcReje
     Ok(address)
 }
 
-/// What a generator makes of `rpc Count(Empty) returns (Number)`.
+/// The code that a generator makes of `rpc Count(Empty) returns (Number)`.
 async fn count(client: &mut tonic::client::Grpc<Channel>) -> Result<u32, Status> {
     client.ready().await.map_err(|error| Status::from_error(error.into()))?;
     let (path, codec) = (PathAndQuery::from_static("/shop.Stock/Count"), ProstCodec::<(), Number>::default());

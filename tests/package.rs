@@ -18,12 +18,22 @@ fn the_package_has_the_files_of_users_and_no_others() {
     assert!(strangers.is_empty(), "not for users: {strangers:?}");
 
     let guide = text("src/guide.rs");
-    let pages = guide.split("include_str!(\"../").skip(1).filter_map(|rest| rest.split('"').next());
+    let pages: Vec<_> = guide.split("include_str!(\"../").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     let readme = text("README.md");
     let linked = readme.lines().filter_map(|line| line.split_once("/latest/source/")).map(|(_, file)| file);
-    let needed = pages.chain(linked).filter(|file| !file.ends_with('/'));
+    let needed = pages.iter().copied().chain(linked).filter(|file| !file.ends_with('/'));
     let missing: Vec<_> = needed.filter(|file| !files.contains(file)).collect();
     assert!(missing.is_empty(), "the guide or the README names: {missing:?}");
+
+    let shown = pages.iter().copied().chain(["CHANGELOG.md"]);
+    for page in shown {
+        let text = text(page);
+        let outside = code(&text).find(|span| {
+            let folder = ["tests/", "benches/", "scripts/", "docs/"].iter().any(|folder| span.starts_with(folder));
+            folder && !span.contains([' ', '…']) && !files.iter().any(|file| file.starts_with(span))
+        });
+        assert_eq!(outside, None, "{page} names a file that users do not have");
+    }
 
     let sources = below("src").chain(below("examples"));
     let missing: Vec<_> = sources.filter(|file| !files.contains(file.as_str())).collect();
@@ -112,7 +122,7 @@ fn examples_have_no_exceptions_from_lints() {
     }
 }
 
-/// The first command that an example names is the command that starts it.
+/// A reader copies the command from the first line.
 #[test]
 fn the_command_of_each_example_has_the_features_that_it_requires() {
     let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--no-deps", "--format-version=1"])).expect("JSON");
@@ -122,7 +132,8 @@ fn the_command_of_each_example_has_the_features_that_it_requires() {
     for example in examples {
         let (name, path) = (example["name"].as_str().expect("a name"), example["src_path"].as_str().expect("a path"));
         let source = fs::read_to_string(path).expect("an example is readable");
-        let command = code(&source).find(|span| span.starts_with("cargo ")).unwrap_or_default();
+        let command =
+            code(source.lines().next().unwrap_or_default()).find(|span| span.starts_with("cargo ")).unwrap_or_default();
         assert!(command.contains(&format!("--example {name}")), "{name} does not say how to start it: `{command}`");
         let mut words = command.split(' ').skip_while(|word| *word != "--features");
         let given: Vec<_> = words.nth(1).unwrap_or_default().split(',').collect();
