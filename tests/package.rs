@@ -71,7 +71,7 @@ fn the_readme_has_the_oldest_rust_of_each_feature() {
     let crates = Crates::read();
     let mut expected = BTreeMap::<Rust, BTreeSet<String>>::new();
     for feature in crates.features() {
-        let rust = crates.brought_by(&feature).filter_map(|package| rust(package)).max().unwrap_or_default();
+        let rust = crates.brought_by(&feature).filter_map(rust).max().unwrap_or_default();
         expected.entry(rust.max(crates.own_rust())).or_default().insert(feature);
     }
     expected.remove(&crates.own_rust()).expect("a feature needs no newer Rust than the crate");
