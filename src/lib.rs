@@ -109,6 +109,7 @@ mod layer;
 mod nearest;
 pub mod operation;
 pub mod outcome;
+mod pattern;
 mod random;
 #[cfg(feature = "store")]
 pub mod record;

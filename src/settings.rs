@@ -62,17 +62,19 @@ mod draft;
 mod environment;
 mod error;
 mod field;
+mod layers;
 mod persistence;
 mod quoted;
+mod refused;
 mod unknown;
 mod value;
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
 use crate::config::{Config, ConfigBuilder, ConfigError};
 pub use crate::keep::{SchemaMode, Sharing, StoreKind};
+use crate::pattern::ByName;
 use circuit::Setting;
 use draft::Draft;
 pub use error::SettingsError;
@@ -87,7 +89,7 @@ pub struct Settings {
     // Kept, because `with_env` and `with_vars` change the draft and check it again.
     draft: Draft,
     defaults: Vec<Setting>,
-    circuits: BTreeMap<String, (Vec<Setting>, Config)>,
+    circuits: ByName<(Vec<Setting>, Config)>,
     persistence: Option<Persistence>,
 }
 
@@ -168,17 +170,22 @@ impl Settings {
         Self::check(draft)
     }
 
-    /// Returns the configurations of all circuits that have a table, sorted by name.
+    /// Returns the configurations of all circuits that have a table, sorted by name. Patterns are no circuits.
     pub fn circuits(&self) -> impl Iterator<Item = Config> {
-        self.circuits.values().map(|(_, config)| config.clone())
+        self.circuits.exact().map(|(_, (_, config))| config.clone())
     }
 
-    /// Returns the configuration of a circuit. A circuit without a table has the defaults.
+    /// Returns the configuration of a circuit. A circuit without a table has the settings of the longest pattern that
+    /// covers its name, or the defaults.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if `name` is not a valid name. The settings have been checked already.
+    /// [`ConfigError`] if `name` is not a valid name, or is a pattern of the settings, which names no circuit. The
+    /// settings have been checked already.
     pub fn circuit(&self, name: &str) -> Result<Config, ConfigError> {
+        if name.ends_with('*') && self.circuits.contains(name) {
+            return Err(ConfigError::new("name", format_args!("{name:?}"), "the name of one circuit, not a pattern"));
+        }
         self.circuit_builder(name).build()
     }
 
@@ -198,12 +205,16 @@ impl Settings {
     /// Checks all settings once, so that a mistake is found at the start of the program.
     fn check(draft: Draft) -> Result<Self, SettingsError> {
         let mut persistence = Persistence::read(&draft.persistence)?;
-        let defaults = draft.defaults()?;
-        let judged = draft.circuits.iter().map(|(name, circuit)| Ok((name.clone(), draft.circuit(name, circuit)?)));
-        let circuits = judged.collect::<Result<BTreeMap<_, _>, _>>()?;
+        let defaults = draft.checked_defaults()?;
+        draft.check_groups()?;
+        let mut circuits = ByName::default();
+        // Patterns first, so that the error for a value of a pattern names the pattern and not a circuit below it.
+        for (name, entry) in draft.circuits.entries() {
+            circuits.insert(&name, draft.checked(&name, entry)?);
+        }
         if let Some(persistence) = &mut persistence {
             persistence.set_others(&defaults);
-            circuits.iter().for_each(|(name, (settings, _))| persistence.set_circuit(name, settings));
+            circuits.entries().for_each(|(name, (settings, _))| persistence.set_circuit(&name, settings));
         }
         Ok(Self { draft, defaults, circuits, persistence })
     }

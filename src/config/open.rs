@@ -22,6 +22,11 @@ enum Shape {
 }
 
 impl OpenDuration {
+    /// The first duration of the default.
+    pub(crate) const DEFAULT_BASE: Duration = Duration::from_secs(5);
+    /// The largest duration of the default.
+    pub(crate) const DEFAULT_MAX: Duration = Duration::from_secs(60);
+
     /// Returns a duration that is the same for each opening, without jitter. Range: 1 ms to 365 days.
     #[must_use]
     pub const fn fixed(duration: Duration) -> Self {
@@ -116,7 +121,7 @@ impl OpenDuration {
 
 impl Default for OpenDuration {
     fn default() -> Self {
-        Self::exponential(Duration::from_secs(5), Duration::from_secs(60))
+        Self::exponential(Self::DEFAULT_BASE, Self::DEFAULT_MAX)
     }
 }
 

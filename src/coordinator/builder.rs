@@ -1,6 +1,5 @@
 //! The builder of a registry with a store.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use super::terms::{Polls, Terms, Ttl};
 use super::waiters::Waiters;
 use crate::config::ConfigError;
 use crate::keep::{INSTANCES, STORE_TIMEOUT, is_instance};
+use crate::pattern::{ALLOWED, ByName, misused};
 use crate::registry::Registry;
 use crate::store::{DynStore, Store};
 use crate::sync::Mutex;
@@ -54,7 +54,7 @@ impl RegistryBuilder {
                 timeout: STORE_TIMEOUT,
                 poll: Polls { tripped: Duration::from_secs(2), closed: Duration::from_secs(10) },
                 ttl: Ttl::default(),
-                ttl_of: HashMap::new(),
+                ttl_of: ByName::default(),
                 outbox: 1024,
                 audit_kept: None,
                 seed: None,
@@ -125,8 +125,18 @@ impl RegistryBuilder {
     }
 
     /// Sets the times to live of the record of one circuit, as [`ttl`](Self::ttl) does for all circuits.
+    ///
+    /// `circuit` may be a pattern, the beginning of names with a `*` at its end, as in `host:*`. A name is more specific
+    /// than a pattern, and the longest pattern wins.
     pub fn ttl_of(mut self, circuit: &str, open: Duration, other: Duration) -> Self {
-        self.terms.ttl_of.insert(circuit.to_owned(), Ttl { open, other });
+        self.terms.ttl_of.entry(circuit).insert_entry(Ttl { open, other });
+        self
+    }
+
+    /// Sets all that [`ttl_of`](Self::ttl_of) can set.
+    #[cfg(feature = "settings")]
+    pub(crate) fn ttls(mut self, ttls: ByName<Ttl>) -> Self {
+        self.terms.ttl_of = ttls;
         self
     }
 
@@ -175,7 +185,11 @@ impl RegistryBuilder {
         for poll in [terms.poll.tripped, terms.poll.closed] {
             range("poll_every", poll, Duration::from_millis(10), hour)?;
         }
-        for ttl in terms.ttl_of.values().chain([&terms.ttl]) {
+        if let Some((wrong, _)) = terms.ttl_of.entries().find(|(name, _)| name == "*" || misused(name).is_some()) {
+            let wrong: String = wrong.chars().take(40).collect();
+            return Err(ConfigError::new("ttl_of", format_args!("`{}`", wrong.escape_debug()), ALLOWED));
+        }
+        for ttl in terms.ttl_of.entries().map(|(_, ttl)| ttl).chain([&terms.ttl]) {
             for wish in [ttl.open, ttl.other] {
                 range("ttl", wish, Duration::from_secs(1), hour * 24 * 366)?;
             }

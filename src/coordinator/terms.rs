@@ -1,10 +1,10 @@
 //! The settings of a registry with a store, as the builder collects them.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use super::Sharing;
 pub(super) use crate::keep::Ttl;
+use crate::pattern::ByName;
 
 /// The settings of a registry with a store.
 #[derive(Debug, Clone)]
@@ -15,7 +15,7 @@ pub(super) struct Terms {
     pub(super) timeout: Duration,
     pub(super) poll: Polls,
     pub(super) ttl: Ttl,
-    pub(super) ttl_of: HashMap<String, Ttl>,
+    pub(super) ttl_of: ByName<Ttl>,
     pub(super) outbox: usize,
     /// The retention of audit rows. `None` leaves the retention to the store.
     pub(super) audit_kept: Option<Duration>,

@@ -50,11 +50,7 @@ impl Settings {
             builder = builder.audit_kept(audit_kept);
         }
         let Ttl { open, other } = kept.ttl_of_others();
-        builder = builder.ttl(open, other);
-        for name in self.circuits.keys() {
-            builder = builder.ttl_of(name, kept.ttl_open(name), kept.ttl_other(name));
-        }
-        Ok(builder)
+        Ok(builder.ttl(open, other).ttls(kept.ttls().clone()))
     }
 
     /// Returns the error of a store, with the key of its address and the origin of the key.
