@@ -131,7 +131,7 @@ impl Circuit {
     /// Returns a new circuit. The circuit is closed, and in shadow if the configuration says so.
     ///
     /// If the environment variable `CIRCUIT_BREAKER_DISABLED` names the circuit (names separated by commas,
-    /// `*` for all circuits), the circuit lets every call through for the life of the process, and reports to
+    /// `host:*` for all names that begin with `host:`, `*` for all circuits), the circuit lets every call through for the life of the process, and reports to
     /// its observers that it does so.
     #[must_use]
     pub fn new(config: Config) -> Self {

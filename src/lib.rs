@@ -117,6 +117,7 @@ mod registry;
 pub mod rejection;
 #[cfg(feature = "retry")]
 pub mod retry;
+mod roll_call;
 #[cfg(any(feature = "settings", feature = "store"))]
 mod serialize;
 mod service;

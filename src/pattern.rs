@@ -6,7 +6,6 @@
 
 #[cfg(any(feature = "settings", feature = "store"))]
 use std::collections::{BTreeMap, btree_map::Entry};
-#[cfg(any(feature = "settings", feature = "store"))]
 use std::net::Ipv6Addr;
 
 /// Returns the beginning of all names that a pattern covers, or `None` for an exact name.
@@ -22,7 +21,6 @@ pub(crate) fn covers(entry: &str, name: &str) -> bool {
 /// Returns the first sign that an entry uses as a shell pattern would, other than one `*` at the end.
 ///
 /// Brackets around an IPv6 address are part of a name, as in `host:[::1]:443`.
-#[cfg(any(feature = "settings", feature = "store"))]
 pub(crate) fn misused(entry: &str) -> Option<char> {
     let name = beginning(entry).unwrap_or(entry);
     name.char_indices().find_map(|(at, sign)| match sign {
@@ -84,14 +82,6 @@ impl<T> ByName<T> {
     /// Returns the values of the names that are no patterns.
     pub(crate) fn exact(&self) -> impl Iterator<Item = (&str, &T)> {
         self.exact.iter().map(|(name, value)| (&**name, value))
-    }
-
-    /// Returns true if the entry, a name or a pattern, has a value of its own.
-    pub(crate) fn contains(&self, entry: &str) -> bool {
-        match beginning(entry) {
-            Some(beginning) => self.patterns.contains_key(beginning),
-            None => self.exact.contains_key(entry),
-        }
     }
 
     pub(crate) fn insert(&mut self, entry: &str, value: T) {

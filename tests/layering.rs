@@ -27,7 +27,7 @@ const HEIGHTS: &[&[&str]] = &[
     &["state"],
     &["event"],
     &["telemetry"],
-    &["config"],
+    &["config", "roll_call"],
     &["circuit"],
     &["error", "registry"],
     &["classify"],

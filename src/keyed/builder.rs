@@ -8,6 +8,7 @@ use super::Keyed;
 use super::circuits::{Circuits, Template};
 use crate::config::{Config, ConfigBuilder, ConfigError};
 use crate::registry::Registry;
+use crate::roll_call::{Call, note};
 
 /// Settings of keyed circuits. Each method states its range and default.
 #[must_use = "settings do nothing until `by` makes circuits of them"]
@@ -104,6 +105,7 @@ impl KeyedBuilder {
             return Err(ConfigError::new("prefix", format_args!("{shown:?} ({} bytes)", self.prefix.len()), allowed));
         }
         let sample: Config = (self.template)(&format!("{}key", self.prefix)).build()?;
+        note(|| Call::Keyed(self.prefix.clone()));
         Ok(Keyed::new(key, Circuits::new(self, sample.clock)))
     }
 }

@@ -34,6 +34,8 @@ impl Settings {
     pub fn registry(&self) -> Result<RegistryBuilder, SettingsError> {
         let builder = Registry::builder();
         let Some(kept) = self.persistence() else { return Ok(builder) };
+        // Before the registry expects the names with TTLs, so that a report names the table of a circuit.
+        self.expect_circuits();
         // The default is left to the store, because an address may say that the store is read only.
         let schema = Some(kept.schema()).filter(|mode| *mode != SchemaMode::Create);
         let store = AnyStore::open_with(kept.store().as_str(), schema);

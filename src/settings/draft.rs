@@ -7,6 +7,7 @@
 //! The group that the most specific of these tables names lies directly below that table.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use super::circuit::{self, Setting};
@@ -18,6 +19,7 @@ use super::refused::refused;
 use super::unknown::{unknown, unknown_group};
 use super::value::Value;
 use crate::config::Config;
+use crate::keep::masked;
 use crate::pattern::{self, ByName, beginning, misused};
 
 /// The tables of all documents and variables.
@@ -46,6 +48,13 @@ impl Entry {
 
     fn read(field: &Field, known: &[&str]) -> Result<Self, SettingsError> {
         Ok(Self { table: Table::read(field, known)?, ..Self::new(&field.origin, field.path.clone()) })
+    }
+}
+
+/// Writes the place of the table, for the report that no circuit uses the table.
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.path, masked(&self.origin))
     }
 }
 

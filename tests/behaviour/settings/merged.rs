@@ -89,7 +89,7 @@ fn groups_and_patterns_are_the_same_in_json_and_variables() {
         .with_vars([("CIRCUIT_BREAKER_CIRCUIT_HOST_PROBES", "1")])
         .unwrap_err()
         .to_string();
-    assert!(error.contains("may mean circuits.host.probes or circuits.\"host:*\".probes"), "{error}");
+    assert!(error.contains("may mean circuits.\"host:*\".probes or circuits.host.probes"), "{error}");
 }
 
 #[test]
@@ -325,10 +325,10 @@ fn by_hand(tables: &[&Written]) -> Option<Config> {
             Some(Open::Text(d)) => (fixed, jitter) = (Some(*d), None),
             Some(Open::Fixed(d, j)) => (fixed, jitter) = (Some(*d), j.or(jitter)),
             Some(Open::Doubling { base: b, max: m, jitter: j }) => {
-                if b.or(*m).is_some() {
-                    if let Some(fixed) = fixed.take() {
-                        (base, max) = (fixed, fixed);
-                    }
+                if b.or(*m).is_some()
+                    && let Some(fixed) = fixed.take()
+                {
+                    (base, max) = (fixed, fixed);
                 }
                 (base, max, jitter) = (b.unwrap_or(base), m.unwrap_or(max), j.or(jitter));
             }
