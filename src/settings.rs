@@ -116,7 +116,7 @@ use std::sync::{Arc, OnceLock};
 use crate::config::{Config, ConfigBuilder, ConfigError};
 pub use crate::keep::{SchemaMode, Sharing, StoreKind};
 use crate::pattern::{ByName, beginning};
-use crate::roll_call::{Call, expect, note};
+use crate::roll_call::{Call, Kind, expect, note};
 use circuit::Setting;
 use draft::{Draft, Entry};
 pub use error::SettingsError;
@@ -253,7 +253,7 @@ impl Settings {
     /// expect circuits, because a file may be read to check it.
     fn expect_circuits(&self) {
         let tables = self.draft.circuits.entries();
-        let call = |(name, entry): (String, &Entry)| Call::Set { name, setting: entry.to_string() };
+        let call = |(name, entry): (String, &Entry)| Call::Set { name, kind: Kind::Table, setting: entry.to_string() };
         self.expected.get_or_init(|| expect(tables.map(call)));
     }
 

@@ -14,7 +14,7 @@ use crate::config::ConfigError;
 use crate::keep::{INSTANCES, STORE_TIMEOUT, is_instance};
 use crate::pattern::{ALLOWED, ByName, misused};
 use crate::registry::Registry;
-use crate::roll_call::{Call, expect};
+use crate::roll_call::{Call, Kind, expect};
 use crate::store::{DynStore, Store};
 use crate::sync::Mutex;
 
@@ -206,7 +206,7 @@ impl RegistryBuilder {
         }
         let Some(store) = store else { return Ok(Registry::with_limit(limit)) };
         let ttls = terms.ttl_of.entries();
-        expect(ttls.map(|(name, _)| Call::Set { setting: format!("`ttl_of` of \"{name}\""), name }));
+        expect(ttls.map(|(name, _)| Call::Set { kind: Kind::Ttl, setting: format!("`ttl_of` of \"{name}\""), name }));
         let hub = Hub {
             terms,
             store,
