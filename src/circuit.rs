@@ -89,6 +89,8 @@ use crate::state::{Standing, State};
 pub(crate) use inner::Start;
 #[cfg(feature = "settings")]
 pub(crate) use kill_switch::KILL_SWITCH;
+#[cfg(feature = "keyed")]
+pub(crate) use kill_switch::expect_names;
 pub use permit::Permit;
 pub(crate) use permit::{Admission, Asking};
 pub use rejected::Rejected;

@@ -70,9 +70,10 @@ impl<T> ByName<T> {
 
     /// Returns the values of the patterns that cover a name, the most specific one last.
     pub(crate) fn covering<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a T> {
-        // Each beginning of the name is looked up, because a name is short and there may be many patterns.
+        // Each beginning of the name is looked up, because a name is short and there may be many patterns. A name that is
+        // too long is refused elsewhere.
         let longest = self.patterns.keys().map(String::len).max();
-        let ends = longest.into_iter().flat_map(|longest| 0..=longest.min(name.len()));
+        let ends = longest.into_iter().flat_map(|longest| 0..=longest.min(name.len()).min(LONGEST_NAME));
         ends.filter_map(move |end| self.patterns.get(name.get(..end)?))
     }
 }
@@ -95,6 +96,9 @@ impl<T> Default for ByName<T> {
         Self { exact: BTreeMap::new(), patterns: BTreeMap::new() }
     }
 }
+
+/// The longest name of a circuit, in bytes.
+pub(crate) const LONGEST_NAME: usize = 200;
 
 #[cfg(all(test, any(feature = "settings", feature = "store")))]
 mod tests {

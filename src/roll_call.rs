@@ -59,7 +59,7 @@ pub(crate) fn expect(names: impl IntoIterator<Item = Call>) {
     }
 }
 
-/// Notes circuits, if any name is expected.
+/// Notes circuits, or drops the note if no name is expected yet.
 pub(crate) fn note(circuits: impl FnOnce() -> Call) {
     if let Some(roll) = ROLL.get() {
         send(roll.as_ref(), circuits());

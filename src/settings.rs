@@ -53,7 +53,8 @@
 //!
 //! The most specific table with a key wins: the circuit's own table, then patterns from the longest to the shortest,
 //! then `[defaults]`. The group lies directly below the most specific table that has the key `group`. A circuit has at
-//! most one group. `group = false` is no group.
+//! most one group. `group = false` is no group. A group and a pattern must be possible by themselves, over the tables
+//! below them.
 //!
 //! Only one `*` at the end of a name makes a pattern. Any other `*`, a `?` and a `[` are refused, apart from the
 //! brackets of an IPv6 address.

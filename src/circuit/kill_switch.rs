@@ -13,14 +13,18 @@ pub(crate) const KILL_SWITCH: &str = "CIRCUIT_BREAKER_DISABLED";
 
 /// Returns true if the variable names the new circuit.
 pub(super) fn names(circuit: &str) -> bool {
-    let variable = std::env::var(KILL_SWITCH);
-    if let Ok(variable) = &variable {
-        static EXPECTED: OnceLock<()> = OnceLock::new();
-        let call = |name: &str| Call::Listed { name: name.to_owned(), variable: KILL_SWITCH };
-        EXPECTED.get_or_init(|| expect(entries(variable).map(call)));
-    }
+    let variable = expect_names();
     note(|| Call::Created(circuit.to_owned()));
-    variable.is_ok_and(|variable| named_by(&variable, circuit))
+    variable.is_some_and(|variable| named_by(&variable, circuit))
+}
+
+/// Returns the variable, and expects once in a process that circuits have its names.
+pub(crate) fn expect_names() -> Option<String> {
+    static EXPECTED: OnceLock<()> = OnceLock::new();
+    let variable = std::env::var(KILL_SWITCH).ok()?;
+    let call = |name: &str| Call::Listed { name: name.to_owned(), variable: KILL_SWITCH };
+    EXPECTED.get_or_init(|| expect(entries(&variable).map(call)));
+    Some(variable)
 }
 
 fn named_by(variable: &str, circuit: &str) -> bool {

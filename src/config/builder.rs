@@ -9,6 +9,7 @@ use super::open::{LONGEST, SHORTEST};
 use super::{Config, ConfigError, OpenDuration, Probing, Recovery, Rules};
 use crate::clock::{AnyClock, Clock, MonotonicClock};
 use crate::event::Observer;
+pub(crate) use crate::pattern::LONGEST_NAME;
 use crate::window::{Shape, Window};
 
 /// Settings of a circuit that are not checked yet. Each method names its range and default.
@@ -413,5 +414,3 @@ fn check_duration(field: &'static str, value: Duration, least: Duration) -> Resu
 
 /// The default time for which a registry refuses a reset.
 pub(crate) const RESET_COOLDOWN: Duration = Duration::from_secs(60);
-/// The longest name, in bytes.
-pub(crate) const LONGEST_NAME: usize = 200;

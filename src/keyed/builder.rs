@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Keyed;
 use super::circuits::{Circuits, Template};
+use crate::circuit::expect_names;
 use crate::config::{Config, ConfigBuilder, ConfigError};
 use crate::registry::Registry;
 use crate::roll_call::{Call, note};
@@ -105,6 +106,8 @@ impl KeyedBuilder {
             return Err(ConfigError::new("prefix", format_args!("{shown:?} ({} bytes)", self.prefix.len()), allowed));
         }
         let sample: Config = (self.template)(&format!("{}key", self.prefix)).build()?;
+        // The names of the kill switch first, because a note before the first expected name is dropped.
+        expect_names();
         note(|| Call::Keyed(self.prefix.clone()));
         Ok(Keyed::new(key, Circuits::new(self, sample.clock)))
     }

@@ -51,6 +51,21 @@ fn an_unusable_settings_file_is_refused_with_its_path() {
 }
 
 #[test]
+fn a_name_as_long_as_the_file_is_refused_quickly() {
+    let long = "x".repeat(500_000);
+    for (text, says) in [
+        (format!("[circuits.'{long}*']\n[circuits.'{long}']"), "is not a valid name"),
+        (format!("[circuits.'a*']\n[circuits.'{long}']"), "is not a valid name"),
+        (format!("[groups.'{long}']"), "is not a valid name"),
+        (format!("[circuits.a]\ngroup = '{long}'"), "which is no group"),
+        (format!("[circuits.'{long}?']"), "has a `?`"),
+    ] {
+        let error = refused(&text);
+        assert!(error.contains(says) && error.len() < 1_000, "{error}");
+    }
+}
+
+#[test]
 fn a_deep_document_is_refused_and_overflows_no_stack() {
     const DEPTH: usize = 200_000;
     for text in [
