@@ -159,7 +159,7 @@ impl Operator {
     ///
     /// If another writer changes the record at the same time, the order is judged again on the changed record, at most
     /// 16 times. An order for a circuit without a record is refused, because the name is more likely mistyped than new.
-    /// [`Order::create`] creates the record.
+    /// [`Order::create`] creates the record, unless the name is a pattern such as `host:*`.
     ///
     /// # Errors
     ///

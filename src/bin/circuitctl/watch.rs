@@ -20,10 +20,15 @@ pub(crate) async fn run(operator: &Operator, page: &Page, names: &[String]) -> A
     let mut printed: BTreeMap<String, Content> = BTreeMap::new();
     let (mut answered, mut failing) = (false, false);
     for name in names.iter().filter(|name| beginning(name).is_none()) {
-        // A circuit that has never failed has no record, and is watched. A failing store is reported by the watch.
-        if let Err(refused @ Refused::NoRecord { .. }) = operator.show(name).await {
-            let sentence = plain(&Failure::of_read(&refused).sentence);
-            report(&format!("circuitctl: the watch continues, but {sentence}"));
+        match operator.show(name).await {
+            // A circuit that has never failed has no record either, so that the name is watched.
+            Err(refused @ Refused::NoRecord { .. }) => {
+                let sentence = plain(&Failure::of_read(&refused).sentence);
+                report(&format!("circuitctl: the watch continues, but {sentence}"));
+            }
+            Ok(_) => {}
+            // The watch reports that the store fails.
+            Err(_) => break,
         }
     }
     loop {

@@ -400,3 +400,19 @@ proptest! {
         }
     }
 }
+
+#[cfg(feature = "keyed")]
+#[test]
+fn keyed_circuits_have_the_settings_of_their_pattern_and_their_own() {
+    use tower_circuit_breaker::keyed::Keyed;
+
+    let settings = toml("[circuits.'host:*']\nprobes = 1\nmin_calls = 30\n[circuits.'host:b']\nprobes = 2");
+    let template = settings.clone();
+    let per_host = Keyed::builder(&Registry::new(), move |name| template.circuit_builder(name));
+    let per_host = per_host.prefix("host:").by(|host: &String| Some(host.as_str().into())).unwrap();
+    for (key, probes) in [("a", 1), ("b", 2)] {
+        let name = format!("host:{key}");
+        let built = Config::builder(&name).probes(probes).min_calls(30).build().unwrap();
+        assert_eq!(per_host.circuit(key).unwrap().config().explain(), built.explain());
+    }
+}
