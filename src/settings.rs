@@ -145,9 +145,10 @@ impl Settings {
     ///
     /// [`SettingsError`] if the file cannot be read, is larger than 1 MiB, or contains a forbidden key or value.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, SettingsError> {
-        let origin = path.as_ref().display().to_string();
-        let value = document::read_file(path.as_ref(), &origin)?;
-        Self::check(Draft::read(value, &origin)?)
+        let path = path.as_ref();
+        let origin = path.display().to_string();
+        let draft = document::read_file(path, &origin).and_then(|value| Draft::read(value, &origin));
+        draft.and_then(Self::check).map_err(|error| error.in_line(|key| document::line_of_key(path, key)))
     }
 
     /// Reads a TOML text.
