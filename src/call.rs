@@ -31,17 +31,24 @@ pub use conclusive::StatusInside;
 pub use conclusive::{Conclusive, Itself, ResultInside};
 pub use wait::Observed;
 pub(crate) use wait::Wait;
+use with::{Unclassified, by_default};
 
 /// A permit and the classifier that decides on the outcome of the call.
 ///
 /// A flight ends once: its call is classified, has panicked, or is cancelled. A flight that is dropped while it polls the
 /// call counts as a panic of the call, because only a panic drops a flight there. A flight that is dropped at another time
 /// counts as cancelled.
-pub(crate) struct Flight<C: Classifier<Req, Res, Err>, Req, Res, Err> {
+///
+/// `D` is the data of the classifier for the call. A parameter, because the compiler cannot look up `C::Call` in a future of
+/// a task whose errors are boxed: it checks such a future for every lifetime of the box, and classifiers fit only `'static`.
+pub(crate) struct Flight<C, Req, Res, Err, D = <C as Classifier<Req, Res, Err>>::Call>
+where
+    C: Classifier<Req, Res, Err, Call = D>,
+{
     /// The permit, which records the outcome in place, because moving a permit costs too much for a short call.
     permit: Permit,
     /// The state of the classifier for this call. `None` once the call has been judged.
-    call: Option<C::Call>,
+    call: Option<D>,
     classifier: C,
     /// True while a part of the call runs. A drop during that time is a panic.
     polling: bool,
@@ -226,7 +233,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Drop for Starting<'_, C, Req, 
     }
 }
 
-impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Drop for Flight<C, Req, Res, Err> {
+impl<C: Classifier<Req, Res, Err, Call = D>, Req, Res, Err, D> Drop for Flight<C, Req, Res, Err, D> {
     fn drop(&mut self) {
         let Some(call) = self.call.take() else { return };
         if self.polling {
@@ -271,22 +278,19 @@ pin_project! {
     /// is dropped as well and the call counts as cancelled, which is no evidence. After `cancelled_counts_after` it
     /// counts as a failure of weight 0.5.
     #[must_use = "futures do nothing unless polled"]
-    pub struct Call<F, T, E>
-    where
-        E: 'static,
-    {
+    pub struct Call<F> {
         #[pin]
         future: F,
-        state: State<T, E>,
+        state: State,
     }
 }
 
 /// The progress of a call.
-enum State<T, E: 'static> {
+enum State {
     /// The future was not polled yet, so no permit was asked for.
     Before(Asking),
     /// The call was admitted and is under way, or has ended.
-    Admitted(Flight<DefaultClassifier, (), T, E>),
+    Admitted(Unclassified),
     /// The call was rejected.
     Over,
 }
@@ -326,7 +330,7 @@ impl Circuit {
     /// }
     /// # Ok(()) }
     /// ```
-    pub fn call<F, T, E, UseCallWith>(&self, future: F) -> Call<F, T, E>
+    pub fn call<F, T, E, UseCallWith>(&self, future: F) -> Call<F>
     where
         F: Future<Output = Result<T, E>>,
         E: 'static,
@@ -336,7 +340,7 @@ impl Circuit {
     }
 }
 
-impl<F, T, E> Future for Call<F, T, E>
+impl<F, T, E> Future for Call<F>
 where
     F: Future<Output = Result<T, E>>,
     E: 'static,
@@ -353,15 +357,13 @@ where
             *this.state = State::Admitted(flight);
         }
         let State::Admitted(flight) = this.state else { panic!("a future is not polled after it is done") };
-        let result = ready!(flight.poll(this.future, context));
+        let result = ready!(flight.poll_unjudged(this.future, context));
+        flight.judge(|_, (), _| by_default(&result));
         Poll::Ready(result.map_err(Error::Inner))
     }
 }
 
-impl<F, T, E> fmt::Debug for Call<F, T, E>
-where
-    E: 'static,
-{
+impl<F> fmt::Debug for Call<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.state {
             State::Before(asking) => f.debug_struct("Call").field("asking", asking).finish_non_exhaustive(),

@@ -71,8 +71,7 @@ pub use timeout::{DefaultClassifier, outcome_of};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot classify a call that takes `{Req}` and gives `Result<{Res}, {Err}>`",
     label = "this classifier does not fit the service inside the circuit breaker",
-    note = "the wrapped service gives `Result<{Res}, {Err}>`: a layer below the breaker, such as `timeout`, may have changed the error to `BoxError`",
-    note = "write the closure's types out: `.classify(|r: Result<&Response, &Error>| ..)`"
+    note = "the wrapped service gives `Result<{Res}, {Err}>`: a layer below the breaker, such as `timeout`, may have changed the error to `BoxError`"
 )]
 pub trait Classifier<Req, Res, Err> {
     /// True if `finish` reads `elapsed`. Default: false.

@@ -82,18 +82,18 @@ impl Circuit {
     /// # Cancel safety
     ///
     /// As of [`call_with`](Self::call_with), but the classifier can decide on the outcome of a cancelled call.
-    pub fn call_classified<C, F, T, E>(
+    pub fn call_classified<C, F, T, E, D>(
         &self,
         classifier: C,
         future: F,
-    ) -> impl Future<Output = Result<T, Error<E>>> + use<C, F, T, E>
+    ) -> impl Future<Output = Result<T, Error<E>>> + use<C, F, T, E, D>
     where
-        C: Classifier<(), T, E> + Clone,
+        C: Classifier<(), T, E, Call = D> + Clone,
         F: Future<Output = Result<T, E>>,
     {
         let asking = self.asking();
         async move {
-            let permit = asking.admit(Flight::<C, (), T, E>::START)?;
+            let permit = asking.admit(Flight::<C, (), T, E, D>::START)?;
             let ((), mut flight) = Flight::start_permitted(permit, &classifier, (), |()| ());
             // Declared after the flight, so that the future is dropped first, while the call still counts as under way.
             let mut future = pin!(future);
@@ -190,7 +190,7 @@ impl Circuit {
 }
 
 /// A flight whose judge is given at the end of the call.
-type Unclassified = Flight<DefaultClassifier, (), (), ()>;
+pub(super) type Unclassified = Flight<DefaultClassifier, (), (), ()>;
 
 /// Polls a call to its end, and records the outcome that `judge` returns.
 ///
@@ -206,6 +206,6 @@ async fn follow<F: Future>(permit: Permit, future: F, judge: impl FnOnce(&F::Out
     result
 }
 
-fn by_default<T, E: 'static>(result: &Result<T, E>) -> Outcome {
+pub(super) fn by_default<T, E: 'static>(result: &Result<T, E>) -> Outcome {
     Classifier::<(), T, E>::finish(&DefaultClassifier, (), result.as_ref(), Duration::ZERO)
 }

@@ -112,7 +112,7 @@ macro_rules! wait_for_the_end {
 
 wait_for_the_end! {
     DefaultClassifier: <>;
-    FnClassifier<F, Response<B>, Err>: <F>;
-    ErrorClassifier<F, Err>: <F>;
-    ResponseClassifier<F, Response<B>>: <F>;
+    FnClassifier<F>: <F>;
+    ErrorClassifier<F>: <F>;
+    ResponseClassifier<F>: <F>;
 }

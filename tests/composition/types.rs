@@ -3,6 +3,8 @@
 //!
 //! Long, as it is a table: a line or more for each public type.
 
+mod spawned;
+
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -185,13 +187,13 @@ table! {
     Error<OnItsThread>: Unpin !Send !Sync;
 
     // Classifiers and answers are what their closure is, whatever the types are that it looks at.
-    FnClassifier<fn(), OnItsThread, OnItsThread>: Send Sync Unpin Clone;
-    FnClassifier<OnItsThread, (), ()>: Unpin Clone !Send !Sync;
-    FnClassifier<NotCloned, (), ()>: Send Sync Unpin !Clone;
-    ErrorClassifier<fn(), OnItsThread>: Send Sync Unpin Clone;
-    ErrorClassifier<OnItsThread, ()>: Unpin Clone !Send !Sync;
-    ResponseClassifier<fn(), OnItsThread>: Send Sync Unpin Clone;
-    ResponseClassifier<OnItsThread, ()>: Unpin Clone !Send !Sync;
+    FnClassifier<fn()>: Send Sync Unpin Clone;
+    FnClassifier<OnItsThread>: Unpin Clone !Send !Sync;
+    FnClassifier<NotCloned>: Send Sync Unpin !Clone;
+    ErrorClassifier<fn()>: Send Sync Unpin Clone;
+    ErrorClassifier<OnItsThread>: Unpin Clone !Send !Sync;
+    ResponseClassifier<fn()>: Send Sync Unpin Clone;
+    ResponseClassifier<OnItsThread>: Unpin Clone !Send !Sync;
     Respond<fn()>: Send Sync Unpin Clone;
     Respond<OnItsThread>: Unpin Clone !Send !Sync;
     Respond<NotCloned>: Send Sync Unpin !Clone;
@@ -218,10 +220,9 @@ table! {
     Guarded<(), BoxedErrors, OnItsThread>: Send Sync Unpin;
     Guarded<(), BoxedErrors, (), OnItsThread>: Unpin !Send !Sync;
     Guarded<(), TypedErrors, (), (), OnItsThread>: Unpin !Send !Sync;
-    Call<Ready<()>, (), io::Error>: Send Sync Unpin !Clone;
-    Call<Ready<()>, OnItsThread, OnItsThread>: Send Sync Unpin;
-    Call<OnItsThread, (), io::Error>: Unpin !Send !Sync;
-    Call<PhantomPinned, (), io::Error>: Send Sync !Unpin;
+    Call<Ready<()>>: Send Sync Unpin !Clone;
+    Call<OnItsThread>: Unpin !Send !Sync;
+    Call<PhantomPinned>: Send Sync !Unpin;
 }
 
 #[cfg(feature = "reqwest")]
