@@ -145,7 +145,18 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
             let unjudged = Unjudged(&mut self.permit);
             let outcome = judge(&self.classifier, call, elapsed.unwrap_or(Duration::ZERO));
             mem::forget(unjudged);
-            self.permit.record_in_place(outcome, elapsed);
+            self.permit.record_in_place(self.unless_of_the_caller(outcome), elapsed);
+        }
+    }
+
+    /// Returns the outcome, but ignores a deadline of the caller if the classifier never counts callers who do not wait.
+    #[inline]
+    fn unless_of_the_caller(&self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Failure(failure) if failure.weighs_by_wait() && self.classifier.cancelled_never_counts() => {
+                failure.after_waiting(self.permit.age(), None).map_or(Outcome::Ignored, Outcome::Failure)
+            }
+            Outcome::Success | Outcome::Failure(_) | Outcome::Ignored => outcome,
         }
     }
 }
@@ -171,7 +182,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         if let Some(mut call) = self.call.take() {
             let elapsed = self.permit.measured();
             match judge(&self.classifier, &mut call, elapsed.unwrap_or(Duration::ZERO)) {
-                Some(outcome) => self.permit.record_in_place(outcome, elapsed),
+                Some(outcome) => self.permit.record_in_place(self.unless_of_the_caller(outcome), elapsed),
                 None => self.call = Some(call),
             }
         }

@@ -28,6 +28,7 @@
 //! |---|---|---|---|---|
 //! | closed | open | An outcome meets a rule. | `outcomes.rs` `weigh`, `change.rs` `trip` | `ConsecutiveFailures`, `FailureRate`, `FailureScore`, `SlowCallRate` |
 //! | closed | open | A failure asks for no more calls. | `outcomes.rs` `weigh`, `change.rs` `trip` | `AtOnce` |
+//! | closed, half-open, open | open until a later time | A late failure of another era asks for no calls for a time. | `at_once.rs` `leave_alone_from_now` | `AtOnce` |
 //! | closed | open | An outcome meets a rule whose thresholds advice has lowered. | `outcomes.rs` `weigh`, `change.rs` `trip` | `Advised` |
 //! | open | half-open | A call comes after the open duration. | `admit.rs` `carry_out`, `change.rs` `half_open` | `WaitElapsed` |
 //! | half-open | open | More probes have failed than are tolerated, or a failure asks for no more calls. A slow probe has failed if the slow-call rule is on. | `outcomes.rs` `conclude`, `change.rs` `reopen` | `ProbeFailed` |
@@ -53,6 +54,7 @@
 
 mod admit;
 mod adopt;
+mod at_once;
 mod branch;
 mod change;
 mod cold;

@@ -108,7 +108,8 @@ pub trait Classifier<Req, Res, Err> {
     /// Returns true if a caller who goes away never says anything about the service. Default: false.
     ///
     /// With `true`, a dropped call is neutral however long it had waited, [`cancelled`](Self::cancelled) is not called, and
-    /// a wait for `poll_ready` that is given up does not count. For the handlers of a server, whose callers are browsers and
+    /// a wait for `poll_ready` that is given up does not count. An outcome of [`Outcome::deadline`] is ignored, because the
+    /// caller set that deadline. For the handlers of a server, whose callers are browsers and
     /// clients that stop by themselves. It is [`cancelled_never_counts`] for one layer instead of the whole circuit.
     ///
     /// [`cancelled_never_counts`]: crate::config::ConfigBuilder::cancelled_never_counts

@@ -114,6 +114,11 @@ impl Branch {
             Right::Counted => self.count(word, end),
             Right::Probe(probe) => Recorded { at: Some(inner.judge(word, probe, end)), in_sum: false },
         };
+        if let Ended::Failure(failure) = end.ended
+            && failure.trips()
+        {
+            inner.leave_alone_from_now(failure);
+        }
         if !recorded.in_sum && !inner.call_observers.is_empty() {
             // A failure always gets a time, because the metrics of the last minute need one.
             let dated = || matches!(end.ended, Ended::Failure(_)).then(|| inner.now());
@@ -214,7 +219,7 @@ impl Inner {
 
     /// Stores the time until which the service wants no calls (`Retry-After`). The latest failure replaces an earlier
     /// time.
-    fn leave_alone(&self, era: u64, now: Tick, failure: Failure) {
+    pub(super) fn leave_alone(&self, era: u64, now: Tick, failure: Failure) {
         if let Some(after) = failure.retry_after() {
             // The time counts from the begin of the era, so that its milliseconds fit into 40 bits with any clock. If
             // the era ends meanwhile, the update does nothing.

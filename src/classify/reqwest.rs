@@ -83,6 +83,14 @@ impl ReqwestClassifier {
         Self { statuses: self.statuses.status(status, outcome), ..self }
     }
 
+    /// Lets one answer open the circuit, as [`HttpClassifier::trips_on_retry_after`] does: a 429 or 503 with `Retry-After`.
+    ///
+    /// `error_for_status` drops the header, so call that method above the breaker.
+    #[must_use]
+    pub fn trips_on_retry_after(self) -> Self {
+        Self { statuses: self.statuses.trips_on_retry_after(), ..self }
+    }
+
     /// Returns a classifier that knows the timeout of the request itself, for judgements outside tower. In a layer the
     /// classifier reads the timeout of each request by itself.
     #[must_use]

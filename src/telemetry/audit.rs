@@ -49,6 +49,8 @@ pub(crate) fn summary(edge: &Transition) -> (&'static str, Option<&str>, String)
 /// Returns the action of an automatic transition.
 const fn automatic(edge: &Transition) -> &'static str {
     match (edge.from.state, edge.to.state) {
+        // Also from open, because a late failure moves the end of an opening.
+        (_, State::Open) if matches!(edge.reason, Reason::AtOnce) => "opened",
         (State::Closed, State::Closed) | (State::Open, State::Open) | (State::HalfOpen, State::HalfOpen) => "released",
         (_, State::Open) => "opened",
         (_, State::HalfOpen) => "half_opened",

@@ -3,6 +3,7 @@
 #![warn(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod axum;
+mod bans;
 mod bodies;
 mod grpc;
 mod handlers;

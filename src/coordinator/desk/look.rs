@@ -22,7 +22,7 @@ impl Desk {
             let taken_over = self.changes.seen(&edge);
             // The evidence of a restored opening comes from the entry in the record, by `Evidence::continues`.
             let restored = taken_over && edge.reason == Reason::Restored;
-            if edge.to.state == State::Open && edge.from.state != State::Open && !restored {
+            if edge.to.state == State::Open && changes_state(&edge) && !restored {
                 self.evidence.opened(&edge);
             }
             if taken_over {
@@ -53,7 +53,7 @@ impl Desk {
         }
         // A reset becomes a transition too. If another act of this process replaces the reset before the write, the
         // state that the reset led to is still published.
-        if edge.from.state != edge.to.state {
+        if changes_state(edge) {
             let command = TransitionCommand {
                 on: edge.generation,
                 after: 0,
@@ -70,4 +70,9 @@ impl Desk {
             self.changes.transition(edge.at, command);
         }
     }
+}
+
+/// Returns true if the transition leads to another state, or to a later end of the opening.
+fn changes_state(edge: &Transition) -> bool {
+    edge.from.state != edge.to.state || edge.reason == Reason::AtOnce
 }
