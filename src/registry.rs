@@ -188,9 +188,28 @@ impl Registry {
 
     /// Returns the events of all circuits from now on, including those of circuits that are created later.
     ///
-    /// Without a subscriber this costs nothing. With one, each transition takes a short lock.
+    /// Without a subscriber this costs nothing. With one, each transition takes a short lock. With the feature `store`, the
+    /// events end when the shutdown of the registry begins, so that no task that waits for them holds up the process.
     pub fn subscribe(&self) -> Subscription {
         self.shared.feed.subscribe()
+    }
+
+    /// Ends all subscriptions, because the process is about to end. [`resume_subscriptions`](Self::resume_subscriptions)
+    /// permits new ones.
+    #[cfg(feature = "store")]
+    pub(crate) fn end_subscriptions(&self) {
+        self.shared.feed.end();
+    }
+
+    #[cfg(feature = "store")]
+    pub(crate) fn resume_subscriptions(&self) {
+        self.shared.feed.resume();
+    }
+
+    /// Returns true from a shutdown to the next start.
+    #[cfg(feature = "admin")]
+    pub(crate) fn has_ended_subscriptions(&self) -> bool {
+        self.shared.feed.has_ended()
     }
 
     /// Updates all gauges, for a `/metrics` handler.

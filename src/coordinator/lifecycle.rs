@@ -12,7 +12,8 @@ use super::report::{RestoreReport, ShutdownReport, StoreStatus};
 use super::task::Task;
 use crate::registry::Registry;
 
-/// The methods of the store. In a registry without a store they do nothing and return an empty report.
+/// The methods of the store. In a registry without a store they do nothing and return an empty report, except that a
+/// shutdown ends the [subscriptions](Registry::subscribe) of every registry.
 impl Registry {
     /// Returns a builder with the default settings, which are 10 000 circuits and no store.
     pub fn builder() -> RegistryBuilder {
@@ -27,6 +28,7 @@ impl Registry {
     ///
     /// [`NoRuntime`] if the registry has a store and the caller is not on a tokio runtime.
     pub fn start(&self) -> Result<(), NoRuntime> {
+        self.resume_subscriptions();
         let Some(coordinator) = self.companion::<Coordinator>() else { return Ok(()) };
         let runtime = Handle::try_current().map_err(|_| NoRuntime(()))?;
         let hub = &coordinator.0;
@@ -109,12 +111,15 @@ impl Registry {
 
     /// Writes the changes that the store does not have yet, at most until the deadline, and ends the background task.
     ///
-    /// The report lists the changes that could not be written. The circuits continue in memory.
+    /// The report lists the changes that could not be written. The circuits continue in memory. All
+    /// [subscriptions](Self::subscribe) end at once, and with them the event streams of the admin page, which would hold up
+    /// a graceful shutdown of the server. Therefore call this function when the server begins to stop, and not behind it.
     ///
     /// # Cancel safety
     ///
     /// If the future is dropped, the task continues to write and ends after the last write.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
+        self.end_subscriptions();
         let Some(coordinator) = self.companion::<Coordinator>() else { return ShutdownReport::default() };
         let hub = &coordinator.0;
         // The subscription begins before the request, so that the end of the task is not missed.

@@ -4,6 +4,7 @@ mod acts;
 mod events;
 pub(crate) mod rig;
 mod security;
+mod shutdown;
 
 use std::time::Duration;
 
