@@ -190,6 +190,20 @@ impl Registry {
     ///
     /// Without a subscriber this costs nothing. With one, each transition takes a short lock. With the feature `store`, the
     /// events end when the shutdown of the registry begins, so that no task that waits for them holds up the process.
+    ///
+    /// As a `Stream`, with `futures_util`:
+    ///
+    /// ```
+    /// use futures_util::{StreamExt, stream};
+    /// use tower_circuit_breaker::{Config, Registry};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let registry = Registry::new();
+    /// let news = stream::unfold(registry.subscribe(), async |mut news| Some((news.next().await?, news)));
+    /// registry.circuit(Config::new("payments")?)?;
+    /// assert_eq!(std::pin::pin!(news).next().await.ok_or("it goes on")?.circuit, "payments");
+    /// # Ok(()) }
+    /// ```
     pub fn subscribe(&self) -> Subscription {
         self.shared.feed.subscribe()
     }

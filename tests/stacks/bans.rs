@@ -2,6 +2,8 @@
 //!
 //! The provider is a server on loopback that counts requests. The circuits have a mock clock, so that no test waits.
 
+#![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "loom does not run this")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

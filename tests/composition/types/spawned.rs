@@ -1,7 +1,9 @@
 //! Calls inside futures that must be `Send`: tasks, boxes, handlers and streams, with errors of every usual type.
 //!
 //! A future of a task is checked for every lifetime at once, so that a bound on a boxed error or a borrowed argument can
-//! fail there and nowhere else. These tests are compiled, and poll nothing that needs time.
+//! fail there and nowhere else. The tests matter when they are compiled.
+
+#![expect(clippy::disallowed_methods, reason = "tasks are spawned as an application does")]
 
 use std::future::Future;
 use std::io;
@@ -205,7 +207,7 @@ async fn bodies_keys_and_load_shedding_are_called_in_a_task() {
     use tower_circuit_breaker::{Registry, keyed::Keyed, shed::LoadSheddingLayer};
 
     let task = tokio::spawn(async move {
-        let per_path = Keyed::builder(&Registry::new(), |name| Config::builder(name))
+        let per_path = Keyed::builder(&Registry::new(), Config::builder)
             .by(|request: &Request<Body>| Some(request.uri().path().into()))
             .ok()?;
         let shedding = LoadSheddingLayer::new(&circuit(), || 0.1).build().ok()?;

@@ -1,5 +1,7 @@
 //! The graceful shutdown of a server with the page, while clients hold streams of events open.
 
+#![expect(clippy::disallowed_methods, reason = "loom does not run this")]
+
 use std::time::Duration;
 
 use reqwest::Response;
@@ -58,12 +60,12 @@ async fn ended(mut events: Response) {
 #[tokio::test]
 async fn streams_end_when_the_shutdown_of_the_registry_begins() {
     for registry in [Registry::new(), Registry::builder().store(MemoryStore::new()).build().unwrap()] {
-        registry.restore(Duration::from_secs(1)).await.unwrap();
+        drop(registry.restore(Duration::from_secs(1)).await.unwrap());
         circuit(&registry, "payments");
         let server = Server::start(|_| authorized(&registry)).await;
         let (held, read) = (server.follow().await, server.follow().await);
         server.stop.send_replace(true);
-        registry.shutdown(Duration::from_secs(1)).await;
+        drop(registry.shutdown(Duration::from_secs(1)).await);
         ended(read).await;
         server.ends("two streams were open").await;
         drop(held);
@@ -97,7 +99,7 @@ async fn a_client_that_never_reads_its_events_does_not_hold_the_server() {
     silent.write_all(head.as_bytes()).await.unwrap();
     silent.readable().await.unwrap();
     server.stop.send_replace(true);
-    registry.shutdown(Duration::from_secs(1)).await;
+    drop(registry.shutdown(Duration::from_secs(1)).await);
     server.ends("a client reads nothing").await;
     drop(silent);
 }
@@ -107,12 +109,12 @@ async fn streams_are_refused_from_a_shutdown_to_the_next_start() {
     let registry = Registry::new();
     let server = Server::start(|_| authorized(&registry)).await;
     let read = server.follow().await;
-    registry.shutdown(Duration::from_secs(1)).await;
+    drop(registry.shutdown(Duration::from_secs(1)).await);
     ended(read).await;
     let refused = request(&server.url).await;
     assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].to_str().unwrap()), (503, "5"));
     assert!(refused.text().await.unwrap().contains("\"kind\":\"shutting_down\""));
-    registry.restore(Duration::from_secs(1)).await.unwrap();
+    drop(registry.restore(Duration::from_secs(1)).await.unwrap());
     server.follow().await;
 }
 
@@ -121,7 +123,7 @@ async fn a_subscriber_gets_the_events_before_the_shutdown_and_then_the_end() {
     let registry = Registry::new();
     let mut news = registry.subscribe();
     circuit(&registry, "payments");
-    registry.shutdown(Duration::from_secs(1)).await;
+    drop(registry.shutdown(Duration::from_secs(1)).await);
     circuit(&registry, "orders");
     assert_eq!(news.next().await.unwrap().circuit, "payments");
     assert_eq!(news.next().await, None);
