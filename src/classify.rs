@@ -109,8 +109,8 @@ pub trait Classifier<Req, Res, Err> {
     ///
     /// With `true`, a dropped call is neutral however long it had waited, [`cancelled`](Self::cancelled) is not called, and
     /// a wait for `poll_ready` that is given up does not count. An outcome of [`Outcome::deadline`] is ignored, because the
-    /// caller set that deadline. For the handlers of a server, whose callers are browsers and
-    /// clients that stop by themselves. It is [`cancelled_never_counts`] for one layer instead of the whole circuit.
+    /// caller set that deadline. For the handlers of a server, whose callers are browsers and clients that stop by
+    /// themselves. It is [`cancelled_never_counts`] for one layer instead of the whole circuit.
     ///
     /// [`cancelled_never_counts`]: crate::config::ConfigBuilder::cancelled_never_counts
     fn cancelled_never_counts(&self) -> bool {

@@ -105,9 +105,9 @@ impl Failure {
     /// the failure. With a deadline below
     /// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after) the weight is
     /// 0.5 × min(1, waited ÷ `cancelled_counts_after`), and a weight that rounds to zero is an ignored outcome. With a
-    /// longer deadline the weight is 0.5, because that caller would have waited. Where dropped calls never count, by the settings or by
-    /// the classifier of a server's handlers, the outcome is ignored. A probe of a half-open circuit fails only if the weight is 0.5, and otherwise ends without a
-    /// verdict.
+    /// longer deadline the weight is 0.5, because that caller would have waited. Where dropped calls never count, by the
+    /// settings or by the classifier of a server's handlers, the outcome is ignored. A probe of a half-open circuit fails
+    /// only if the weight is 0.5, and otherwise ends without a verdict.
     ///
     /// The wait counts from the first poll that returned `Pending`, as for a call that is dropped. For a timeout of the
     /// owner of the stack use [`timeout`](Self::timeout).

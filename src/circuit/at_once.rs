@@ -4,6 +4,8 @@
 //! its time counts from now. A provider that bans clients bans also those whose call began before the circuit opened, and a
 //! circuit that opened for five seconds would send the next call into the ban.
 
+use std::time::Duration;
+
 use super::change::Plan;
 use super::inner::Inner;
 use super::word::Word;
@@ -11,7 +13,6 @@ use crate::clock::Tick;
 use crate::config::{LONGEST_RETRY_AFTER, Recovery};
 use crate::outcome::Failure;
 use crate::state::{Reason, Standing, State};
-use std::time::Duration;
 
 impl Inner {
     /// Keeps the circuit open at least until the time for which the failure asks. Does nothing if the circuit is open until

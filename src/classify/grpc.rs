@@ -113,7 +113,8 @@ impl GrpcClassifier {
     /// Returns the same classifier for a layer around the services of a server, where a client that goes away never counts.
     ///
     /// A client that resets its stream, or whose deadline passes in the server, drops the call. In a server such a drop says
-    /// nothing about the handler, and neither does a `DEADLINE_EXCEEDED` of a request with a `grpc-timeout`. Therefore a handler that hangs is noticed only by a timeout below the breaker.
+    /// nothing about the handler, and neither does a `DEADLINE_EXCEEDED` of a request with a `grpc-timeout`. Therefore a
+    /// handler that hangs is noticed only by a timeout below the breaker.
     #[must_use]
     pub const fn for_handlers() -> Self {
         let mut classifier = Self::new();

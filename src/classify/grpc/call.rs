@@ -10,7 +10,7 @@ use super::GrpcCode;
 use crate::outcome::Failure;
 use crate::outcome::{CallerDeadline, Outcome};
 
-/// The data of a request that [`GrpcClassifier`] needs: its protocol and the deadline of its caller.
+/// The data of a request that [`GrpcClassifier`](super::GrpcClassifier) needs: its protocol and the deadline of its caller.
 #[derive(Debug, Clone, Copy)]
 pub struct GrpcCall {
     /// True if the request was gRPC.
