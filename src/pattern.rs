@@ -57,6 +57,12 @@ impl<T> ByName<T> {
         }
     }
 
+    /// Sets the value of an entry.
+    pub(crate) fn insert(&mut self, entry: &str, value: T) {
+        let (values, key) = beginning(entry).map_or((&mut self.exact, entry), |begins| (&mut self.patterns, begins));
+        values.insert(key.to_owned(), value);
+    }
+
     /// Returns all entries, patterns first, in the spelling in which they were added.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (String, &T)> {
         let patterns = self.patterns.iter().map(|(beginning, value)| (format!("{beginning}*"), value));
@@ -83,10 +89,6 @@ impl<T> ByName<T> {
     /// Returns the values of the names that are no patterns.
     pub(crate) fn exact(&self) -> impl Iterator<Item = (&str, &T)> {
         self.exact.iter().map(|(name, value)| (&**name, value))
-    }
-
-    pub(crate) fn insert(&mut self, entry: &str, value: T) {
-        self.entry(entry).insert_entry(value);
     }
 }
 

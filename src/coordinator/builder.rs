@@ -130,7 +130,7 @@ impl RegistryBuilder {
     /// `circuit` may be a pattern, the beginning of names with a `*` at its end, as in `host:*`. A name is more specific
     /// than a pattern, and the longest pattern wins.
     pub fn ttl_of(mut self, circuit: &str, open: Duration, other: Duration) -> Self {
-        self.terms.ttl_of.entry(circuit).insert_entry(Ttl { open, other });
+        self.terms.ttl_of.insert(circuit, Ttl { open, other });
         self
     }
 
