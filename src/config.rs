@@ -19,7 +19,7 @@ pub use crate::window::Window;
 pub use builder::ConfigBuilder;
 #[cfg(feature = "store")]
 pub(crate) use builder::RESET_COOLDOWN;
-#[cfg(feature = "keyed")]
+#[cfg(any(feature = "keyed", feature = "store"))]
 pub(crate) use builder::{LONGEST_NAME, is_printable};
 pub(crate) use open::LONGEST_RETRY_AFTER;
 pub use open::{OpenDuration, Recovery};

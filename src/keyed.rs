@@ -10,6 +10,8 @@ mod builder;
 mod circuits;
 #[cfg(feature = "keyed")]
 mod name;
+#[cfg(all(feature = "keyed", feature = "store"))]
+mod restore;
 #[cfg(feature = "keyed")]
 mod room;
 
@@ -34,6 +36,12 @@ pub trait Select<Req> {
     ///
     /// `act` gets a reference, because a handle would cost a call more than the lookup.
     fn with<T>(&self, request: &Req, act: impl FnOnce(Option<&Circuit>) -> T) -> T;
+
+    /// Returns the circuit whose restore `poll_ready` awaits if the circuit of the request is not known yet. Default:
+    /// none.
+    fn gate(&self) -> Option<&Circuit> {
+        None
+    }
 }
 
 /// One circuit for every request. The default.
@@ -134,11 +142,20 @@ impl Keyed<()> {
 }
 
 #[cfg(feature = "keyed")]
-impl<F> Keyed<F> {
+impl<F: Send + Sync + 'static> Keyed<F> {
     fn new(key: F, circuits: Circuits) -> Self {
-        Self { parts: Arc::new(Parts { key, circuits }) }
+        let parts = Arc::new(Parts { key, circuits });
+        #[cfg(feature = "store")]
+        {
+            let keyed: std::sync::Weak<Parts<F>> = Arc::downgrade(&parts);
+            parts.circuits.registry.add_keyed(keyed);
+        }
+        Self { parts }
     }
+}
 
+#[cfg(feature = "keyed")]
+impl<F> Keyed<F> {
     /// Returns the circuit of a key, and creates it if necessary. The key counts as used. `None` if calls of the key
     /// are unguarded now.
     ///
@@ -170,6 +187,10 @@ where
             Some(key) => self.parts.circuits.with(&key, act),
             None => act(None),
         }
+    }
+
+    fn gate(&self) -> Option<&Circuit> {
+        self.parts.circuits.gate.as_ref()
     }
 }
 

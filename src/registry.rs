@@ -4,13 +4,23 @@
 //! call.
 
 pub(crate) mod feed;
+#[cfg(all(feature = "keyed", feature = "store"))]
+mod prefixed;
 
 use std::any::Any;
 use std::collections::BTreeMap;
+#[cfg(all(feature = "keyed", feature = "store"))]
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+#[cfg(all(feature = "keyed", feature = "store"))]
+use std::sync::Weak;
 
 use self::feed::{Feed, Subscription};
+#[cfg(all(feature = "keyed", feature = "store"))]
+pub(crate) use self::prefixed::{BroughtBack, Prefixed};
+#[cfg(all(feature = "keyed", feature = "store"))]
+use crate::circuit::Totals;
 use crate::circuit::{Circuit, Status};
 use crate::config::Config;
 use crate::sync::Mutex;
@@ -42,6 +52,14 @@ pub(crate) trait Companion: Any + fmt::Debug + Send + Sync {
     /// `introduced` of the next circuit with the same name.
     #[cfg(feature = "keyed")]
     fn forgotten(&self, circuit: &Circuit);
+
+    /// Notifies that the registry has further keyed circuits.
+    #[cfg(all(feature = "keyed", feature = "store"))]
+    fn keyed(&self, circuits: Weak<dyn Prefixed>);
+
+    /// Returns true if first calls wait for a restore.
+    #[cfg(all(feature = "keyed", feature = "store"))]
+    fn first_calls_wait(&self) -> bool;
 }
 
 #[derive(Debug)]
@@ -52,6 +70,10 @@ struct Named {
     feed: Arc<Feed>,
     // Sorted, so that lists of circuits are sorted too.
     circuits: Mutex<BTreeMap<String, Circuit>>,
+    /// The names of the circuits that a store has brought back for a key. Until its first call such a circuit makes way
+    /// for a circuit of the same name, because only the prefix of the name says that the circuit is that of a key.
+    #[cfg(all(feature = "keyed", feature = "store"))]
+    brought_back: Mutex<BTreeSet<String>>,
 }
 
 impl Registry {
@@ -74,7 +96,16 @@ impl Registry {
 
     fn create(limit: usize, companion: Option<Arc<dyn Companion>>) -> Self {
         let feed = Arc::new(Feed::new(companion.is_none()));
-        Self { shared: Arc::new(Named { limit, companion, feed, circuits: Mutex::new(BTreeMap::new()) }) }
+        Self {
+            shared: Arc::new(Named {
+                limit,
+                companion,
+                feed,
+                circuits: Mutex::new(BTreeMap::new()),
+                #[cfg(all(feature = "keyed", feature = "store"))]
+                brought_back: Mutex::default(),
+            }),
+        }
     }
 
     /// Returns the companion of the registry, if its type is `T`.
@@ -91,6 +122,8 @@ impl Registry {
     /// [`RegistryError::Different`] if a circuit with the name has other settings, [`RegistryError::Full`] if the
     /// registry is full.
     pub fn circuit(&self, config: Config) -> Result<Circuit, RegistryError> {
+        #[cfg(all(feature = "keyed", feature = "store"))]
+        self.make_way(config.name(), |_| true);
         if let Some(present) = self.present(&self.shared.circuits.lock(), &config) {
             return present;
         }
@@ -132,6 +165,41 @@ impl Registry {
         self.shared.feed.introduced(circuit.name());
     }
 
+    /// Adds keyed circuits, whose names a store may know before their keys are used.
+    #[cfg(all(feature = "keyed", feature = "store"))]
+    pub(crate) fn add_keyed(&self, circuits: Weak<dyn Prefixed>) {
+        if let Some(companion) = &self.shared.companion {
+            companion.keyed(circuits);
+        }
+    }
+
+    /// Returns true if first calls wait until their circuit is restored.
+    #[cfg(all(feature = "keyed", feature = "store"))]
+    pub(crate) fn first_calls_wait(&self) -> bool {
+        self.shared.companion.as_ref().is_some_and(|companion| companion.first_calls_wait())
+    }
+
+    /// Notes that a store has brought back the circuit of this name.
+    #[cfg(all(feature = "keyed", feature = "store"))]
+    pub(crate) fn note_brought_back(&self, name: &str) {
+        self.shared.brought_back.lock().insert(name.to_owned());
+    }
+
+    /// Removes a circuit of this name that a store has brought back, if the circuit had no call yet and `yields` is
+    /// true. The next circuit of the name is restored like every other. Outside every lock, because observers are
+    /// foreign code.
+    #[cfg(all(feature = "keyed", feature = "store"))]
+    pub(crate) fn make_way(&self, name: &str, yields: impl FnOnce(&Circuit) -> bool) {
+        if !self.shared.brought_back.lock().contains(name) {
+            return;
+        }
+        if let Some(circuit) = self.get(name).filter(|circuit| circuit.totals() == Totals::default() && yields(circuit))
+        {
+            self.remove(&circuit);
+            circuit.report_forgotten();
+        }
+    }
+
     /// Removes the circuit, but not another circuit of the same name. Handles and permits of the circuit stay usable.
     #[cfg(feature = "keyed")]
     pub(crate) fn remove(&self, circuit: &Circuit) {
@@ -141,6 +209,8 @@ impl Registry {
         }
         let removed = circuits.remove(circuit.name());
         drop(circuits);
+        #[cfg(feature = "store")]
+        self.shared.brought_back.lock().remove(circuit.name());
         if let (Some(companion), Some(circuit)) = (&self.shared.companion, removed) {
             companion.forgotten(&circuit);
         }

@@ -150,6 +150,11 @@ where
                     }
                 }
             }
+        } else if let Some(gate) = self.circuits.gate()
+            && gate.awaits_restore()
+            && self.pend.poll_restored(gate, context).is_pending()
+        {
+            return Poll::Pending;
         }
         let Poll::Ready(result) = self.inner.poll_ready(context) else {
             // Without a request, the circuit is known only if the service has a single one.

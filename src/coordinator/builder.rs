@@ -10,7 +10,7 @@ use super::hub::{Coordinator, Hub};
 use super::instance::host_name;
 use super::terms::{Polls, Terms, Ttl};
 use super::waiters::Waiters;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, LONGEST_NAME, is_printable};
 use crate::keep::{INSTANCES, STORE_TIMEOUT, is_instance};
 use crate::pattern::{ALLOWED, ByName, misused};
 use crate::registry::Registry;
@@ -93,8 +93,12 @@ impl RegistryBuilder {
 
     /// Lets the first `poll_ready` of a service wait until its circuit is restored, at most for this duration.
     ///
-    /// Range: up to 60 s. Default: zero, so no call waits. The duration begins when the circuit is created. Circuits
-    /// that were created before [`start`](Registry::start) do not wait.
+    /// Range: up to 60 s. Default: zero, so that no call waits. The duration begins when the circuit is created, or with
+    /// [`start`](Registry::start) or [`restore`](Registry::restore) if that is later.
+    ///
+    /// Services of keyed circuits wait until all circuits under their prefix that are not closed in the store are
+    /// restored. The duration begins when the keyed circuits are built, or with the start if that is later. A key that
+    /// comes later does not wait for its record, which is closed unless another instance has changed the record since.
     pub const fn first_call_waits(mut self, at_most: Duration) -> Self {
         self.terms.first_call_waits = at_most;
         self
@@ -127,8 +131,10 @@ impl RegistryBuilder {
 
     /// Sets the times to live of the record of one circuit, as [`ttl`](Self::ttl) does for all circuits.
     ///
-    /// `circuit` may be a pattern, the beginning of names with a `*` at its end, as in `host:*`. A name is more specific
-    /// than a pattern, and the longest pattern wins.
+    /// `circuit` may be a pattern, the beginning of names with a `*` at its end, as in `host:*` for the keyed circuits
+    /// of a prefix. A name is more specific than a pattern, and the longest pattern wins.
+    ///
+    /// Range of the name: 1 to 200 bytes of printable text without spaces, with a `*` only at the end.
     pub fn ttl_of(mut self, circuit: &str, open: Duration, other: Duration) -> Self {
         self.terms.ttl_of.insert(circuit, Ttl { open, other });
         self
@@ -186,7 +192,11 @@ impl RegistryBuilder {
         for poll in [terms.poll.tripped, terms.poll.closed] {
             range("poll_every", poll, Duration::from_millis(10), hour)?;
         }
-        if let Some((wrong, _)) = terms.ttl_of.entries().find(|(name, _)| name == "*" || misused(name).is_some()) {
+        let is_wrong = |name: &str| {
+            let is_named = (1..=LONGEST_NAME).contains(&name.len()) && name.chars().all(is_printable);
+            !is_named || name == "*" || misused(name).is_some()
+        };
+        if let Some((wrong, _)) = terms.ttl_of.entries().find(|(name, _)| is_wrong(name)) {
             let wrong: String = wrong.chars().take(40).collect();
             return Err(ConfigError::new("ttl_of", format_args!("`{}`", wrong.escape_debug()), ALLOWED));
         }
@@ -215,6 +225,8 @@ impl RegistryBuilder {
             progress: watch::Sender::new(0),
             findings: Mutex::default(),
             waiters: Waiters::default(),
+            #[cfg(feature = "keyed")]
+            prefixes: Default::default(),
             ledger: Mutex::default(),
         };
         Ok(Registry::with_companion(limit, Arc::new(Coordinator(Arc::new(hub)))))

@@ -10,6 +10,7 @@ use super::builder::RegistryBuilder;
 use super::hub::{Coordinator, Hub};
 use super::report::{RestoreReport, ShutdownReport, StoreStatus};
 use super::task::Task;
+use crate::circuit::Circuit;
 use crate::registry::Registry;
 
 /// The methods of the store. In a registry without a store they do nothing and return an empty report, except that a
@@ -44,9 +45,18 @@ impl Registry {
                 inbox.introduced.entry(circuit.name().to_owned()).or_insert(circuit);
             }
         }
+        // The calls of circuits that were created before this start wait as well.
+        let waiting: Vec<Circuit> = if hub.terms.first_call_waits.is_zero() {
+            Vec::new()
+        } else {
+            inbox.introduced.values().cloned().collect()
+        };
+        waiting.iter().for_each(Circuit::await_restore);
         // The inbox is unlocked before `spawn`, because a runtime that is shutting down drops the task within `spawn`,
         // and the drop locks the inbox.
         drop(inbox);
+        #[cfg(feature = "keyed")]
+        hub.let_keys_wait();
         let task = runtime.spawn(Task::new(hub).run());
         let mut inbox = hub.inbox.lock();
         // The task has ended already. If the runtime has dropped the task, the task is finished and the start has
@@ -74,7 +84,7 @@ impl Registry {
     pub async fn restore(&self, deadline: Duration) -> Result<RestoreReport, NoRuntime> {
         self.start()?;
         let Some(coordinator) = self.companion::<Coordinator>() else {
-            return Ok(RestoreReport { circuits: Default::default(), error: None });
+            return Ok(RestoreReport::default());
         };
         let hub = &coordinator.0;
         let mut progress = hub.progress.subscribe();
@@ -98,11 +108,15 @@ impl Registry {
     }
 
     fn restore_report(&self, hub: &Arc<Hub>) -> RestoreReport {
+        #[cfg(feature = "keyed")]
+        let keyed_waiting = hub.prefixes.waiting();
+        #[cfg(not(feature = "keyed"))]
+        let keyed_waiting = Vec::new();
         let findings = hub.findings.lock();
         let found = |name: &str| findings.restored.get(name).cloned().unwrap_or(super::Restored::Waiting);
         let circuits: std::collections::BTreeMap<_, _> =
             self.circuits().iter().map(|circuit| (circuit.name().to_owned(), found(circuit.name()))).collect();
-        let mut report = RestoreReport { circuits, error: None };
+        let mut report = RestoreReport { circuits, keyed_waiting, left_out: findings.left_out, error: None };
         if !report.is_complete() {
             report.error.clone_from(&findings.status.last_error);
         }

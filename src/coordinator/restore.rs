@@ -4,6 +4,10 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "keyed")]
+use super::Sharing;
+#[cfg(feature = "keyed")]
+use super::desk::Who;
 use super::report::Recovered;
 use crate::config::{Config, Recovery};
 use crate::record::{CircuitRecord, Timestamp};
@@ -76,6 +80,36 @@ pub(super) fn published(record: &CircuitRecord, now: Timestamp) -> Snapshot {
     snapshot.open_for = record.open_for(now);
     snapshot.tripped_for = record.left_closed_at.filter(|_| record.state != State::Closed).map(|at| now.since(at));
     snapshot
+}
+
+/// The urgency of a restore before the first call. The greater one is the more urgent one.
+#[cfg(feature = "keyed")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Urgency {
+    /// True if calls are rejected, or an operator holds the circuit.
+    binds: bool,
+    /// True if this instance has written the state itself, so that this instance calls the service.
+    is_own: bool,
+    /// The time of the last write of the state.
+    updated_at: Timestamp,
+}
+
+/// Returns the urgency of the restore of a keyed circuit before its first call. `None` if the circuit is closed, or was
+/// not used for `idle` and would admit the next call, because such circuits are evicted too.
+#[cfg(feature = "keyed")]
+pub(super) fn urgency(record: &CircuitRecord, who: &Who, idle: Duration, now: Timestamp) -> Option<Urgency> {
+    let entry = record.instances.get(&who.id);
+    let own = entry.map(|entry| (entry.state, entry.open_for(now), entry.updated_at, true));
+    let published = (record.state, record.open_for(now), record.updated_at, false);
+    let states = [own, Some(published).filter(|_| entry.is_none() || who.sharing == Sharing::Follow)];
+    let is_held = record.held(now).is_some();
+    let urgency = |(state, open_for, updated_at, is_own): (State, Option<Duration>, Timestamp, bool)| {
+        let rejects = state == State::Open && open_for.is_none_or(|left| !left.is_zero());
+        let is_recent = state != State::Closed && now.since(updated_at) < idle;
+        let binds = rejects || is_held;
+        (binds || is_recent).then_some(Urgency { binds, is_own, updated_at })
+    };
+    states.into_iter().flatten().filter_map(urgency).max()
 }
 
 /// Returns the age up to which evidence is restored, which is the length of the window and at least a minute.

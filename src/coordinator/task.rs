@@ -13,6 +13,8 @@ mod answers;
 mod end;
 mod jobs;
 mod leave;
+#[cfg(feature = "keyed")]
+mod survey;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
@@ -42,6 +44,9 @@ pub(super) struct Task {
     to_load: BTreeSet<DeskId>,
     /// The desks that have something to write.
     to_write: BTreeSet<DeskId>,
+    /// The search for keyed circuits that are not closed in the store.
+    #[cfg(feature = "keyed")]
+    survey: survey::Survey,
     /// True while rows of the audit are being written. Only one such write runs, because a second write would get the
     /// same rows.
     audit_under_way: bool,
@@ -84,6 +89,8 @@ impl Task {
             ledger,
             jobs: JoinSet::new(),
             to_write: BTreeSet::new(),
+            #[cfg(feature = "keyed")]
+            survey: survey::Survey::default(),
             audit_under_way: false,
             watch_under_way: false,
             audit_at: now,
@@ -167,6 +174,8 @@ impl Task {
             self.ledger.link.hurry(now);
             let desks = &self.ledger.desks;
             self.to_load.extend(desks.ids().filter(|at| desks[*at].is_waiting_for_restore()));
+            #[cfg(feature = "keyed")]
+            self.hurry_survey(now);
         }
         if shutdown && !self.closing {
             self.closing = true;
@@ -300,6 +309,10 @@ impl Task {
             next = next.min(at);
         }
         if let Some(at) = self.watch_at.filter(|_| self.ledger.link.is_up()) {
+            next = next.min(at);
+        }
+        #[cfg(feature = "keyed")]
+        if let Some(at) = self.next_survey().into_iter().chain(self.hub.prefixes.next_end()).min() {
             next = next.min(at);
         }
         if self.hub.terms.first_call_waits.is_zero() {

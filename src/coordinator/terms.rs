@@ -22,6 +22,13 @@ pub(super) struct Terms {
     pub(super) seed: Option<u64>,
 }
 
+impl Terms {
+    /// Returns the times to live of the record of a circuit, from the most specific setting.
+    pub(super) fn ttl(&self, circuit: &str) -> Ttl {
+        self.ttl_of.get(circuit).copied().unwrap_or(self.ttl)
+    }
+}
+
 /// The intervals in which the store is polled.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Polls {

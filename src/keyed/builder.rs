@@ -71,6 +71,9 @@ impl KeyedBuilder {
     /// Checks the settings, and takes the closure that returns the key of a request. `None` lets the request pass
     /// unguarded.
     ///
+    /// With a store, the circuits under the prefix that are not closed there come back with the next
+    /// `start` or `restore`, or now if the registry was started before.
+    ///
     /// ```
     /// # use std::borrow::Cow;
     /// # use tower_circuit_breaker::{Config, Registry, keyed::Keyed};
@@ -90,7 +93,7 @@ impl KeyedBuilder {
     where
         // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound of
         // the method that receives the closure.
-        F: for<'a> Fn(&'a Req) -> Option<Cow<'a, str>>,
+        F: for<'a> Fn(&'a Req) -> Option<Cow<'a, str>> + Send + Sync + 'static,
     {
         let limit = self.registry.limit();
         if !(1..=limit).contains(&self.max_keys) {
@@ -109,7 +112,7 @@ impl KeyedBuilder {
         // The names of the kill switch first, because a note before the first expected name is dropped.
         expect_names();
         note(|| Call::Keyed(self.prefix.clone()));
-        Ok(Keyed::new(key, Circuits::new(self, sample.clock)))
+        Ok(Keyed::new(key, Circuits::new(self, sample)))
     }
 }
 

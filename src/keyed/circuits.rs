@@ -18,8 +18,9 @@ use super::name::{Stem, looks_made};
 use super::room::{Known, Room};
 use crate::circuit::Circuit;
 use crate::clock::{AnyClock, nanos};
-use crate::config::{ConfigBuilder, ConfigError, LONGEST_NAME};
+use crate::config::{Config, ConfigBuilder, ConfigError, LONGEST_NAME};
 use crate::registry::{Registry, RegistryError};
+use crate::state::Reason;
 use crate::sync::{AtomicU64, Mutex, Relaxed};
 use crate::telemetry::keyed as telemetry;
 
@@ -28,10 +29,13 @@ pub(super) type Template = Box<dyn Fn(&str) -> ConfigBuilder + Send + Sync>;
 pub(super) struct Circuits {
     pub(super) registry: Registry,
     template: Template,
-    prefix: Box<str>,
+    pub(super) prefix: Box<str>,
+    /// A circuit without calls. The services wait for its restore while the store is asked for the circuits of the
+    /// keys. `None` if no call waits.
+    pub(super) gate: Option<Circuit>,
     /// The label in metrics that the keys share for which no label of their own is left.
     other: Arc<str>,
-    clock: AnyClock,
+    pub(super) clock: AnyClock,
     pub(super) known: HashMap<Box<str>, Slot, RandomState>,
     pub(super) room: Mutex<Room>,
     /// The coarse tick until which new keys are refused, because no known key can be evicted. Read without the lock,
@@ -55,6 +59,17 @@ pub(super) struct Slot {
     pub(super) is_own: bool,
     /// The coarse tick of the last use. For a refused key, the tick of the refusal.
     pub(super) used: AtomicU64,
+    /// The coarse tick at which the store brought the circuit back. The largest tick if a call created the circuit.
+    brought_back: u64,
+}
+
+/// The cause of a new circuit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// A call.
+    Call,
+    /// The restore of the registry.
+    Restore,
 }
 
 /// The reason for which a call with a key passes unguarded.
@@ -66,9 +81,16 @@ pub(super) enum Why {
 }
 
 impl Circuits {
-    pub(super) fn new(settings: KeyedBuilder, clock: AnyClock) -> Self {
+    /// `sample` has the settings of the template for a name that no key has.
+    pub(super) fn new(settings: KeyedBuilder, sample: Config) -> Self {
         let KeyedBuilder { registry, template, prefix, max_keys, idle, labels } = settings;
+        let clock = sample.clock.clone();
+        #[cfg(feature = "store")]
+        let gate = registry.first_calls_wait().then(|| Circuit::unreported(sample, None));
+        #[cfg(not(feature = "store"))]
+        let gate = None;
         Self {
+            gate,
             registry,
             template,
             other: format!("{prefix}other").into(),
@@ -126,16 +148,37 @@ impl Circuits {
         if now < self.registry_full_until.load(Relaxed) {
             return self.pass(Why::RegistryFull, now);
         }
+        match self.add(stem, now, Cause::Call) {
+            Ok((circuit, _)) => Some(circuit),
+            Err(why) => self.pass(why, now),
+        }
+    }
+
+    /// Adds the circuit of a stem to the map. Returns the circuit with `true` if it is new.
+    pub(super) fn add(&self, stem: &str, now: u64, cause: Cause) -> Result<(Circuit, bool), Why> {
         let name = format!("{}{stem}", self.prefix);
-        let own_label = *name != *self.other && self.room.lock().has_label(stem);
-        let label = (!own_label).then(|| Arc::clone(&self.other));
+        let (has_label, asleep) = {
+            let room = self.room.lock();
+            (room.has_label(stem), room.asleep(stem, now))
+        };
+        let label = (*name == *self.other || !has_label).then(|| Arc::clone(&self.other));
         let made =
             (self.template)(&name).named(&name, label).build().map(|config| self.registry.create_unreported(config));
+        if let (Ok(made), Some(asleep)) = (&made, &asleep) {
+            // Before the circuit is in the map, so that no call finds the circuit closed. The observers are notified,
+            // so that the lock is not held.
+            made.adopt(asleep, Reason::Restored);
+        }
+        #[cfg(feature = "store")]
+        if let Ok(made) = &made {
+            let differs = |present: &Circuit| !present.config().differences(made.config()).is_empty();
+            self.registry.make_way(&name, differs);
+        }
 
         // The guard of the map outlives the lock, so that evicted entries are freed and reported without the lock.
         let known = self.known.pin();
         let mut room = self.room.lock();
-        let inserted = self.insert(&mut room, &known, stem, &made, now);
+        let inserted = self.insert(&mut room, &known, stem, &made, now, cause);
         let gone = room.gone();
         drop(room);
         drop(known);
@@ -151,14 +194,17 @@ impl Circuits {
             Ok((circuit, is_new)) => {
                 if is_new {
                     self.registry.introduce(&circuit);
+                } else if let (Ok(made), Some(_)) = (&made, asleep) {
+                    // Another thread was faster. The observers forget the circuit whose restore they have observed.
+                    made.report_forgotten();
                 }
-                Some(circuit)
+                Ok((circuit, is_new))
             }
             Err((why, problem)) => {
                 if let Some(problem) = problem {
                     telemetry::refused(&name, &problem, self.may_warn(now));
                 }
-                self.pass(why, now)
+                Err(why)
             }
         }
     }
@@ -171,6 +217,7 @@ impl Circuits {
         stem: &str,
         made: &Result<Circuit, ConfigError>,
         now: u64,
+        cause: Cause,
     ) -> Result<(Circuit, bool), (Why, Option<String>)> {
         if let Some(entry) = known.get(stem) {
             if let Some(circuit) = entry.circuit_at(now) {
@@ -178,22 +225,31 @@ impl Circuits {
             }
             room.drop_refused(known, stem);
         }
-        if !room.make(self, known, now) {
-            // Relaxed: a hint, publishes nothing.
-            self.full_until.store(room.next_try(now), Relaxed);
+        if !room.make(self, known, now, cause) {
+            if cause == Cause::Call {
+                // Relaxed: a hint, publishes nothing.
+                self.full_until.store(room.next_try(now), Relaxed);
+            }
             return Err((Why::Full, None));
         }
         let problem = match made {
             Err(error) => error.to_string(),
             Ok(made) => {
                 let mut inserted = self.registry.insert(made.clone());
-                if matches!(inserted, Err(RegistryError::Full { .. })) && room.evict_some(self, known, now) {
+                if matches!(inserted, Err(RegistryError::Full { .. })) && room.evict_some(self, known, now, cause) {
                     inserted = self.registry.insert(made.clone());
                 }
                 match inserted {
                     Ok((circuit, is_new)) => {
-                        room.keep(known, stem, Slot::new(Some(circuit.clone()), is_new, now));
+                        #[cfg(feature = "store")]
+                        if is_new && cause == Cause::Restore {
+                            self.registry.note_brought_back(circuit.name());
+                        }
+                        room.keep(known, stem, Slot::new(Some(circuit.clone()), is_new, now, cause));
                         return Ok((circuit, is_new));
+                    }
+                    Err(RegistryError::Full { .. }) if cause == Cause::Restore => {
+                        return Err((Why::RegistryFull, None));
                     }
                     Err(RegistryError::Full { .. }) => {
                         // Relaxed: a hint, publishes nothing.
@@ -204,7 +260,7 @@ impl Circuits {
                 }
             }
         };
-        room.keep(known, stem, Slot::new(None, false, now));
+        room.keep(known, stem, Slot::new(None, false, now, cause));
         Err((Why::Config, Some(problem)))
     }
 
@@ -250,8 +306,15 @@ impl Drop for Circuits {
 }
 
 impl Slot {
-    fn new(circuit: Option<Circuit>, is_own: bool, now: u64) -> Self {
-        Self { circuit, is_own, used: AtomicU64::new(now) }
+    fn new(circuit: Option<Circuit>, is_own: bool, now: u64, cause: Cause) -> Self {
+        let brought_back = if cause == Cause::Restore { now } else { u64::MAX };
+        Self { circuit, is_own, used: AtomicU64::new(now), brought_back }
+    }
+
+    /// Returns true if the store has brought the circuit back, and no call has used the key since.
+    pub(super) fn awaits_first_call(&self) -> bool {
+        // Relaxed: a stamp, publishes nothing.
+        self.used.load(Relaxed) == self.brought_back
     }
 
     /// Returns the circuit and stamps it as used, or `Some(None)` for a refused key. `None` if a refused key may be
@@ -282,7 +345,7 @@ impl Why {
 
 /// The shift from nanoseconds to coarse ticks. A tick is 2^24 ns or 17 ms, so a busy key is stamped sixty times a
 /// second.
-const GRAIN: u32 = 24;
+pub(super) const GRAIN: u32 = 24;
 /// About a second of coarse ticks.
 pub(super) const SECOND: u64 = 60;
 /// The time after which a refused key is tried again.

@@ -16,6 +16,7 @@ mod paused;
 mod postgres;
 mod record;
 mod redis;
+mod reports;
 mod requirements;
 mod rig;
 mod servers;

@@ -19,9 +19,10 @@ impl Desk {
             report.missed = Some((missed, self.row(who, "missing", reason, None)));
         }
         for edge in edges {
-            let taken_over = self.changes.seen(&edge);
-            // The evidence of a restored opening comes from the entry in the record, by `Evidence::continues`.
-            let restored = taken_over && edge.reason == Reason::Restored;
+            // The evidence of a restored opening comes from the entry in the record, by `Evidence::continues`. A keyed
+            // circuit is also restored when an evicted key comes back, before the circuit has a desk.
+            let restored = edge.reason == Reason::Restored;
+            let taken_over = self.changes.seen(&edge) || restored;
             if edge.to.state == State::Open && changes_state(&edge) && !restored {
                 self.evidence.opened(&edge);
             }
