@@ -37,3 +37,24 @@ pub(super) struct Polls {
     /// The interval while all circuits are closed.
     pub(super) closed: Duration,
 }
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use crate::coordinator::hub::Coordinator;
+    use crate::registry::Registry;
+    use crate::store::MemoryStore;
+
+    use super::*;
+
+    #[test]
+    fn the_nearest_ttl_applies_name_first_then_the_longest_prefix() {
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        let builder = Registry::builder().store(MemoryStore::new()).ttl(hours(1), hours(1));
+        let builder = builder.ttl_of("host:*", hours(2), hours(2)).ttl_of("host:eu.*", hours(3), hours(3));
+        let registry = builder.ttl_of("host:eu.a", hours(4), hours(4)).build().unwrap();
+        let Coordinator(hub) = registry.companion().unwrap();
+        for (name, expected) in [("payments", 1), ("host:us.a", 2), ("host:eu.b", 3), ("host:eu.a", 4), ("hosts", 1)] {
+            assert_eq!(hub.terms.ttl(name).open, hours(expected), "{name}");
+        }
+    }
+}
