@@ -99,14 +99,6 @@ impl Hub {
         ShutdownReport { unsaved: findings.unsaved.clone(), audit_rows: findings.status.audit_rows }
     }
 
-    /// Lets the services of keyed circuits wait that the store has not been asked for yet.
-    #[cfg(feature = "keyed")]
-    pub(super) fn let_keys_wait(&self) {
-        if !self.terms.first_call_waits.is_zero() {
-            self.prefixes.let_calls_wait();
-        }
-    }
-
     /// Wakes the callers that wait for a change of the findings.
     pub(super) fn notify_progress(&self) {
         self.progress.send_modify(|count| *count = count.wrapping_add(1));
@@ -150,10 +142,11 @@ impl Companion for Coordinator {
     #[cfg(feature = "keyed")]
     fn keyed(&self, circuits: Weak<dyn Prefixed>) {
         self.0.prefixes.add(circuits);
+        let inbox = self.0.inbox.lock();
         // Without a task, no restore would end the wait of the calls. `start` begins the wait then.
-        if self.0.inbox.lock().running {
-            self.0.let_keys_wait();
-        }
+        let waiting = (inbox.running && self.first_calls_wait()).then(|| self.0.prefixes.let_calls_wait());
+        drop(inbox);
+        drop(waiting);
         self.0.called.notify_one();
     }
 

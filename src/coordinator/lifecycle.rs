@@ -46,17 +46,15 @@ impl Registry {
             }
         }
         // The calls of circuits that were created before this start wait as well.
-        let waiting: Vec<Circuit> = if hub.terms.first_call_waits.is_zero() {
-            Vec::new()
-        } else {
-            inbox.introduced.values().cloned().collect()
-        };
-        waiting.iter().for_each(Circuit::await_restore);
+        let waits = !hub.terms.first_call_waits.is_zero();
+        inbox.introduced.values().filter(|_| waits).for_each(Circuit::await_restore);
+        #[cfg(feature = "keyed")]
+        let layers = waits.then(|| hub.prefixes.let_calls_wait());
         // The inbox is unlocked before `spawn`, because a runtime that is shutting down drops the task within `spawn`,
         // and the drop locks the inbox.
         drop(inbox);
         #[cfg(feature = "keyed")]
-        hub.let_keys_wait();
+        drop(layers);
         let task = runtime.spawn(Task::new(hub).run());
         let mut inbox = hub.inbox.lock();
         // The task has ended already. If the runtime has dropped the task, the task is finished and the start has

@@ -41,8 +41,9 @@ enum Wait {
 enum Progress {
     /// The store has not answered yet.
     Unread,
-    /// These circuits were created, and some of them are not restored yet.
-    Restoring(Vec<Circuit>),
+    /// These circuits were created, and some of them are not restored yet. `seen` is false until the task has read its
+    /// inbox once more, so that each circuit has a desk or is evicted.
+    Restoring { circuits: Vec<Circuit>, seen: bool },
     /// The circuits are restored.
     Done,
 }
@@ -55,14 +56,17 @@ impl Prefixes {
         list.push(Prefix { keyed, wait: Wait::None, progress: Progress::Unread });
     }
 
-    /// Lets the services wait whose circuits the store has not been asked for yet.
-    pub(super) fn let_calls_wait(&self) {
-        self.select(|prefix| {
+    /// Lets the services wait whose circuits the store has not been asked for yet. To be called under the lock of the
+    /// inbox while there is a task, so that the end of the task ends the wait. The caller drops the layers outside that
+    /// lock.
+    #[must_use = "the layers are dropped outside the lock"]
+    pub(super) fn let_calls_wait(&self) -> Vec<Arc<dyn Prefixed>> {
+        let waiting = self.select(|prefix| {
             let begins = matches!(prefix.progress, Progress::Unread) && prefix.wait == Wait::None;
             begins.then(|| prefix.wait = Wait::Begun).is_some()
-        })
-        .iter()
-        .for_each(|keyed| keyed.await_restore());
+        });
+        waiting.iter().for_each(|keyed| keyed.await_restore());
+        waiting
     }
 
     /// Ends the waits whose time is over. A wait that begins now takes `lasts`.
@@ -116,16 +120,23 @@ impl Prefixes {
     /// Notes that these circuits of a layer were created, and await their own restores.
     pub(super) fn created(&self, keyed: &Weak<dyn Prefixed>, circuits: Vec<Circuit>) {
         if let Some(prefix) = self.0.lock().iter_mut().find(|prefix| Weak::ptr_eq(&prefix.keyed, keyed)) {
-            prefix.progress = Progress::Restoring(circuits);
+            prefix.progress = Progress::Restoring { circuits, seen: false };
         }
     }
 
     /// Ends the restore of the layers whose circuits are all restored. Returns true if the restore of a layer has ended.
     pub(super) fn settle(&self, is_waiting: impl Fn(&Circuit) -> bool) -> bool {
+        // Dropped outside the lock, because the observers of a circuit are foreign code.
+        let mut restored = Vec::new();
         let done = self.select(|prefix| {
-            let Progress::Restoring(circuits) = &mut prefix.progress else { return false };
-            circuits.retain(&is_waiting);
-            if !circuits.is_empty() {
+            let Progress::Restoring { circuits, seen } = &mut prefix.progress else { return false };
+            if !std::mem::replace(seen, true) {
+                return false;
+            }
+            let (waiting, ready): (Vec<_>, Vec<_>) = std::mem::take(circuits).into_iter().partition(&is_waiting);
+            restored.extend(ready);
+            if !waiting.is_empty() {
+                *circuits = waiting;
                 return false;
             }
             (prefix.progress, prefix.wait) = (Progress::Done, Wait::Over);

@@ -187,10 +187,10 @@ impl Task {
     /// Ends the waits and the restores of keyed circuits that are due.
     pub(super) fn settle_prefixes(&mut self, now: Tick) {
         let Ledger { index, desks, .. } = &self.ledger;
-        let ended = self.hub.prefixes.settle(|circuit| match index.get(circuit.name()) {
-            Some(at) if desks[*at].is_of(circuit) => desks[*at].is_waiting_for_restore(),
-            // The circuit has no desk yet, or has been evicted.
-            _ => self.hub.inbox.lock().introduced.get(circuit.name()).is_some_and(|new| new.is(circuit)),
+        // A circuit without a desk has been evicted.
+        let ended = self.hub.prefixes.settle(|circuit| {
+            let desk = index.get(circuit.name()).map(|at| &desks[*at]);
+            desk.is_some_and(|desk| desk.is_of(circuit) && desk.is_waiting_for_restore())
         });
         if ended {
             self.hub.notify_progress();
