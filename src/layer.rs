@@ -61,7 +61,7 @@ impl<F> CircuitBreakerLayer<DefaultClassifier, BoxedErrors, Keyed<F>> {
     /// Returns a layer with one circuit for each key of the requests, with the default classifier and boxed errors.
     ///
     /// The services of the layer are ready when the inner service is ready, because the circuit is known only when the
-    /// request arrives. After a rejected call the inner service stays ready, and keeps the resources that it reserved,
+    /// request arrives. If the registry has a store and first calls wait, the services are ready only after the restore. After a rejected call the inner service stays ready, and keeps the resources that it reserved,
     /// until the next call or until it is dropped.
     pub fn keyed(circuits: Keyed<F>) -> Self {
         let (classifier, rejection) = (DefaultClassifier, BoxedErrors);

@@ -68,6 +68,9 @@ impl Registry {
 
     /// Starts the background task if necessary, and waits until every circuit is restored, at most until the deadline.
     ///
+    /// The circuits are those of the registry, and the keyed circuits that are not closed in the store. Circuits and
+    /// layers that are created later are restored when they are created, without another call of this function.
+    ///
     /// A circuit for which the store does not answer in time continues with its present state, and is restored when the
     /// store answers. The report has the result for each circuit.
     ///
@@ -78,7 +81,7 @@ impl Registry {
     ///
     /// # Cancel safety
     ///
-    /// The circuits are restored even if the future is dropped.
+    /// The circuits are restored even if the future is dropped, because the background task restores them.
     pub async fn restore(&self, deadline: Duration) -> Result<RestoreReport, NoRuntime> {
         self.start()?;
         let Some(coordinator) = self.companion::<Coordinator>() else {

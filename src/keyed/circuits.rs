@@ -190,13 +190,15 @@ impl Circuits {
                 next.refresh_metrics();
             }
         }
+        if let (Ok(made), Some(_), Ok((_, false)) | Err(_)) = (&made, asleep, &inserted) {
+            // Another thread was faster, or there is no room. The observers forget the circuit whose restore they have
+            // observed.
+            made.report_forgotten();
+        }
         match inserted {
             Ok((circuit, is_new)) => {
                 if is_new {
                     self.registry.introduce(&circuit);
-                } else if let (Ok(made), Some(_)) = (&made, asleep) {
-                    // Another thread was faster. The observers forget the circuit whose restore they have observed.
-                    made.report_forgotten();
                 }
                 Ok((circuit, is_new))
             }
@@ -236,7 +238,8 @@ impl Circuits {
             Err(error) => error.to_string(),
             Ok(made) => {
                 let mut inserted = self.registry.insert(made.clone());
-                if matches!(inserted, Err(RegistryError::Full { .. })) && room.evict_some(self, known, now, cause) {
+                let is_full = matches!(inserted, Err(RegistryError::Full { .. }));
+                if is_full && cause == Cause::Call && room.evict_some(self, known, now) {
                     inserted = self.registry.insert(made.clone());
                 }
                 match inserted {

@@ -76,13 +76,14 @@ impl Room {
         self.keys -= usize::from(known.remove(stem).is_some());
     }
 
-    /// Makes room for one key. Returns false if no key can be evicted.
+    /// Makes room for one key. Returns false if no key can be evicted. A circuit that the store brings back evicts idle
+    /// keys only, because the other keys are in use.
     pub(super) fn make(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64, cause: Cause) -> bool {
         if now >= self.idle_at {
             self.idle_at = now.saturating_add((self.idle / 4).max(SECOND));
             self.evict_idle(circuits, known, now);
         }
-        self.keys < self.max || self.evict_some(circuits, known, now, cause)
+        self.keys < self.max || cause == Cause::Call && self.evict_some(circuits, known, now)
     }
 
     /// Returns the tick from which a key that found no room may try again.
@@ -110,18 +111,15 @@ impl Room {
     /// Evicts an eighth of the keys, at least one, least recently used first. Returns true if at least one key was
     /// evicted.
     ///
-    /// For a call, circuits that the store has brought back go last, unless they were called since. Otherwise hosts
-    /// that this instance never calls could fill the place.
-    pub(super) fn evict_some(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64, cause: Cause) -> bool {
+    /// Circuits that are not closed go last, and only if the store has brought them back and no call has used their keys
+    /// since. Otherwise hosts that this instance never calls could fill the place.
+    pub(super) fn evict_some(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64) -> bool {
         if now < self.room_at {
             return false;
         }
         let rests = |entry: &Slot| entry.circuit.as_ref().is_none_or(Circuit::is_at_rest);
-        let unused = |entry: &Slot| {
-            cause == Cause::Call
-                && entry.awaits_first_call()
-                && entry.circuit.as_ref().is_some_and(|circuit| !circuit.is_held())
-        };
+        let is_held = |entry: &Slot| entry.circuit.as_ref().is_some_and(Circuit::is_held);
+        let unused = |entry: &Slot| entry.awaits_first_call() && !is_held(entry);
         let may_go = |entry: &Slot| rests(entry) || unused(entry);
         // Relaxed: a stamp, publishes nothing.
         let used = |entry: &Slot| (!rests(entry), entry.used.load(Relaxed));

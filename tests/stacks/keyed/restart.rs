@@ -403,3 +403,18 @@ async fn a_template_that_panics_ends_neither_the_task_nor_the_restore() {
     assert_eq!(report.to_string(), "1 keyed circuit left out for want of room");
     assert_eq!(registry.store_status().unwrap().deaths, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn circuits_that_come_back_late_evict_no_key_in_use() {
+    let store = store();
+    opened(&store, &["a", "b"]).await;
+    store.faults().set(Operation::ALL, Fault::Fail(StoreErrorKind::Unavailable));
+    let registry = started(&store).build().unwrap();
+    let by = by_host(&registry, |builder| builder.max_keys(2));
+    drop(registry.restore(WAIT).await.unwrap());
+    assert!(call(&by, "healthy").await.is_ok());
+    store.faults().heal();
+    let report = registry.restore(WAIT).await.unwrap();
+    assert_eq!((report.left_out, by.status().keys, by.status().evicted), (1, 2, 0), "{report}");
+    assert!(registry.get("host:healthy").is_some());
+}
