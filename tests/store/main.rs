@@ -9,6 +9,7 @@ mod coordinator;
 mod documents;
 mod faulty;
 mod file;
+mod keyed;
 mod lines;
 mod operation;
 mod outages;

@@ -98,7 +98,7 @@ async fn a_store_status_says_the_state_of_the_store_and_the_unsaved_changes() {
     let store = faulty();
     let registry = builder(&store, "a").build().unwrap();
     let payments = circuit(&registry, "payments");
-    assert_eq!(status(&registry), "the store memory is not used, because the registry is not started");
+    assert_eq!(status(&registry), "the store memory is not used, because the task of the registry does not run");
     assert!(registry.restore(secs(1)).await.unwrap().is_complete());
     pass(millis(10)).await;
     assert_eq!(status(&registry), "the store memory answers, and has every change");

@@ -90,7 +90,7 @@ impl fmt::Display for StoreStatus {
         }
         let waiting = waiting.join(" and ");
         match (self.running, self.up, &self.last_error) {
-            (false, ..) => write!(f, "the store {store} is not used, because the registry is not started")?,
+            (false, ..) => write!(f, "the store {store} is not used, because the task of the registry does not run")?,
             (true, true, _) if waiting.is_empty() => {
                 return write!(f, "the store {store} answers, and has every change");
             }

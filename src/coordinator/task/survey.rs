@@ -106,7 +106,7 @@ impl Task {
         self.ledger.link.succeeded(now, None);
         let (all, wanting) = (self.hub.prefixes.all(), self.hub.prefixes.unread());
         let mut work = Work { names: VecDeque::new(), layers: wanting.iter().map(Layer::new).collect() };
-        for name in names.into_iter().filter(|name| !self.ledger.index.contains_key(name)) {
+        for name in names {
             // Of two prefixes of which one begins with the other, the longer one has the name.
             let prefixes = all.iter().map(|keyed| keyed.prefix()).filter(|prefix| name.starts_with(prefix));
             let Some(owner) = prefixes.max_by_key(|prefix| prefix.len()) else { continue };
@@ -189,8 +189,10 @@ impl Task {
         let Ledger { index, desks, .. } = &self.ledger;
         // A circuit without a desk has been evicted.
         let ended = self.hub.prefixes.settle(|circuit| {
-            let desk = index.get(circuit.name()).map(|at| &desks[*at]);
-            desk.is_some_and(|desk| desk.is_of(circuit) && desk.is_waiting_for_restore())
+            let Some(desk) = index.get(circuit.name()).map(|at| &desks[*at]) else { return false };
+            // The desk can be that of an earlier circuit, for which this circuit waits.
+            let is_next = desk.has_next() && desk.circuits().any(|next| next.is(circuit));
+            is_next || desk.is_of(circuit) && desk.is_waiting_for_restore()
         });
         if ended {
             self.hub.notify_progress();

@@ -418,3 +418,29 @@ async fn circuits_that_come_back_late_evict_no_key_in_use() {
     assert_eq!((report.left_out, by.status().keys, by.status().evicted), (1, 2, 0), "{report}");
     assert!(registry.get("host:healthy").is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_layer_that_is_built_anew_has_the_circuits_of_the_layer_before() {
+    let store = store();
+    let registry = started(&store).build().unwrap();
+    registry.start().unwrap();
+    let before = by_host(&registry, |builder| builder);
+    fail(&before, "dead", 5);
+    tokio::time::sleep(WAIT).await;
+    drop(before);
+    let by = by_host(&registry, |builder| builder);
+    assert_eq!(burst(&by, "dead").await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_gone_for_long_does_not_come_back_by_itself() {
+    let store = store();
+    opened(&store, &["gone"]).await;
+    tokio::time::sleep(Duration::from_secs(3601)).await;
+    let registry = started(&store).build().unwrap();
+    let by = by_host(&registry, |builder| builder);
+    assert_eq!(registry.restore(WAIT).await.unwrap().to_string(), "no circuits");
+    drop(by.circuit("gone").unwrap());
+    tokio::time::sleep(WAIT).await;
+    assert_eq!(registry.get("host:gone").unwrap().state(), State::Open, "its first call brings the record back");
+}
