@@ -14,6 +14,8 @@ mod name;
 mod restore;
 #[cfg(feature = "keyed")]
 mod room;
+#[cfg(feature = "keyed")]
+mod slot;
 
 #[cfg(feature = "keyed")]
 use std::{borrow::Cow, fmt, sync::Arc};

@@ -17,8 +17,7 @@ mod leave;
 mod survey;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Weak};
-use std::task::Wake;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -322,23 +321,6 @@ impl Task {
         }
         let waiting = self.ledger.desks.iter().filter_map(Desk::calls_wait_until).min();
         waiting.map_or(next, |at| next.min(at))
-    }
-}
-
-/// The waker of one circuit, which puts the desk of the circuit into the inbox and wakes the task.
-#[derive(Debug)]
-struct Bell {
-    desk: DeskId,
-    /// The reference is weak, because the circuit owns the bell and the hub has the circuits. With a strong reference
-    /// neither would ever be dropped.
-    hub: Weak<Hub>,
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        if let Some(hub) = self.hub.upgrade() {
-            hub.ring(self.desk);
-        }
     }
 }
 

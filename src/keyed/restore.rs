@@ -7,8 +7,9 @@
 use std::time::Duration;
 
 use super::Parts;
-use super::circuits::{Cause, Circuits, GRAIN, Why};
+use super::circuits::{Circuits, GRAIN, Why};
 use super::name::is_stem;
+use super::slot::Cause;
 use crate::config::LONGEST_NAME;
 use crate::registry::{BroughtBack, Prefixed};
 

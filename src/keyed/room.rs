@@ -10,7 +10,8 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use papaya::{HashMapRef, LocalGuard};
 
-use super::circuits::{Cause, Circuits, GRAIN, SECOND, Slot};
+use super::circuits::{Circuits, GRAIN, SECOND};
+use super::slot::{Cause, Slot};
 use crate::circuit::Circuit;
 use crate::state::Snapshot;
 use crate::sync::Relaxed;
