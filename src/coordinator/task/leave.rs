@@ -127,8 +127,8 @@ impl Task {
 #[derive(Debug)]
 struct Bell {
     desk: DeskId,
-    /// Weak, because the circuit owns the bell and the hub has the circuits. With a strong reference neither would ever
-    /// be dropped.
+    /// The reference is weak, because the circuit owns the bell and the hub has the circuits. With a strong reference
+    /// neither would ever be dropped.
     hub: Weak<Hub>,
 }
 
