@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
-use crate::circuit::{Admission, Asking, Circuit, Permit, Start};
+use crate::circuit::{Admission, Asking, Circuit, Permit, Start, Text};
 use crate::classify::{Classifier, DefaultClassifier};
 #[cfg(feature = "http")]
 use crate::clock::Tick;
@@ -120,7 +120,10 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         F: Future<Output = Result<Res, Err>>,
     {
         let result = ready!(self.poll_unjudged(future, context));
-        self.judge(|classifier, call, elapsed| classifier.finish(call, result.as_ref(), elapsed));
+        self.judge(
+            |classifier, call, elapsed| classifier.finish(call, result.as_ref(), elapsed),
+            |classifier| classifier.describe(result.as_ref()),
+        );
         Poll::Ready(result)
     }
 
@@ -137,15 +140,22 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         poll
     }
 
-    /// Judges the call and records the outcome, unless the call has been judged before.
+    /// Judges the call and records the outcome, unless the call has been judged before. `describe` returns the text of a
+    /// failure.
     #[inline]
-    pub(crate) fn judge(&mut self, judge: impl FnOnce(&C, C::Call, Duration) -> Outcome) {
+    pub(crate) fn judge(
+        &mut self,
+        judge: impl FnOnce(&C, C::Call, Duration) -> Outcome,
+        describe: impl Fn(&C) -> Option<String>,
+    ) {
         if let Some(call) = self.call.take() {
             let elapsed = self.permit.measured();
             let unjudged = Unjudged(&mut self.permit);
             let outcome = judge(&self.classifier, call, elapsed.unwrap_or(Duration::ZERO));
             mem::forget(unjudged);
-            self.permit.record_in_place(self.unless_of_the_caller(outcome), elapsed);
+            let outcome = self.unless_of_the_caller(outcome);
+            let classifier = &self.classifier;
+            self.permit.record_in_place(outcome, elapsed, Text::new(&|| describe(classifier)));
         }
     }
 
@@ -171,18 +181,29 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     {
         let result = ready!(self.poll_unjudged(future, context));
         if result.is_err() {
-            self.judge(|classifier, call, elapsed| classifier.finish(call, result.as_ref(), elapsed));
+            self.judge(
+                |classifier, call, elapsed| classifier.finish(call, result.as_ref(), elapsed),
+                |classifier| classifier.describe(result.as_ref()),
+            );
         }
         Poll::Ready(result)
     }
 
     /// Judges the call if the classifier can decide before the end of the body. Returns
     /// true if the call has been judged.
-    pub(crate) fn judge_early(&mut self, judge: impl FnOnce(&C, &mut C::Call, Duration) -> Option<Outcome>) -> bool {
+    pub(crate) fn judge_early(
+        &mut self,
+        judge: impl FnOnce(&C, &mut C::Call, Duration) -> Option<Outcome>,
+        describe: impl Fn(&C) -> Option<String>,
+    ) -> bool {
         if let Some(mut call) = self.call.take() {
             let elapsed = self.permit.measured();
             match judge(&self.classifier, &mut call, elapsed.unwrap_or(Duration::ZERO)) {
-                Some(outcome) => self.permit.record_in_place(self.unless_of_the_caller(outcome), elapsed),
+                Some(outcome) => {
+                    let outcome = self.unless_of_the_caller(outcome);
+                    let classifier = &self.classifier;
+                    self.permit.record_in_place(outcome, elapsed, Text::new(&|| describe(classifier)));
+                }
                 None => self.call = Some(call),
             }
         }
@@ -202,7 +223,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
             return self.permit.cancel_in_place(None);
         }
         match self.classifier.cancelled(call, waited.unwrap_or(Duration::ZERO)) {
-            Some(outcome) => self.permit.record_in_place(outcome, self.permit.measured()),
+            Some(outcome) => self.permit.record_in_place(outcome, self.permit.measured(), Text::NONE),
             None => self.permit.cancel_in_place(waited),
         }
     }
@@ -250,14 +271,14 @@ impl<C: Classifier<Req, Res, Err, Call = D>, Req, Res, Err, D> Drop for Flight<C
         if self.polling {
             let outcome = self.classifier.panicked(call);
             let elapsed = self.permit.measured();
-            self.permit.record_in_place(outcome, elapsed);
+            self.permit.record_in_place(outcome, elapsed, Text::NONE);
         } else if self.classifier.cancelled_never_counts() {
             self.permit.cancel_in_place(None);
         } else {
             // If the classifier has no judgement on the cancellation, the permit decides.
             let age = self.permit.age();
             match age.and_then(|age| self.classifier.cancelled(call, age)) {
-                Some(outcome) => self.permit.record_in_place(outcome, self.permit.measured()),
+                Some(outcome) => self.permit.record_in_place(outcome, self.permit.measured(), Text::NONE),
                 None => self.permit.cancel_in_place(age),
             }
         }

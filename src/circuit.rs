@@ -59,6 +59,7 @@ mod branch;
 mod change;
 mod cold;
 mod decide;
+mod failed;
 mod inner;
 mod kill_switch;
 #[cfg(all(test, breaker_loom))]
@@ -88,6 +89,7 @@ use crate::event;
 use crate::outcome::Outcome;
 pub use crate::state::order::To;
 use crate::state::{Standing, State};
+pub(crate) use failed::Text;
 pub(crate) use inner::Start;
 #[cfg(feature = "settings")]
 pub(crate) use kill_switch::KILL_SWITCH;
@@ -241,12 +243,12 @@ impl Circuit {
 
     /// Records an error of the inner service's `poll_ready`, or a wait in vain for it, as a failed call: in the window of a
     /// closed circuit, and as a probe of a half-open circuit or of one whose open duration has passed.
-    pub(crate) fn record_ready_error(&self, outcome: Outcome) {
+    pub(crate) fn record_ready_error(&self, outcome: Outcome, text: Text<'_>) {
         // `admit` would count a rejection, but no call was made. So a circuit that would reject is not asked.
         if self.would_admit()
             && let Ok(admission) = self.admit(Start::Untaken)
         {
-            admission.permit().record(outcome);
+            admission.permit().record_in_place(outcome, None, text);
         }
     }
 

@@ -9,6 +9,7 @@
 
 #[cfg(feature = "http")]
 mod body;
+mod cause;
 mod closure;
 #[cfg(feature = "http")]
 mod grpc;
@@ -88,6 +89,17 @@ pub trait Classifier<Req, Res, Err> {
 
     /// Returns the outcome of a call that ended with `result`.
     fn finish(&self, call: Self::Call, result: Result<&Res, &Err>, elapsed: Duration) -> Outcome;
+
+    /// Returns the text of a failure, for people: the reason that the service gave, or the cause of the error. Default:
+    /// `None`.
+    ///
+    /// The circuit asks only if the failure opens the circuit, also for an error of `poll_ready`. Status, log, audit and
+    /// rejections show the text, and metrics do not. One line of at most 200 characters is kept, in which an address has
+    /// only its scheme and its host. A text should have no secrets and nothing about the caller.
+    #[expect(unused_variables, reason = "a name for the documentation")]
+    fn describe(&self, result: Result<&Res, &Err>) -> Option<String> {
+        None
+    }
 
     /// Returns the outcome of an error of the inner service's `poll_ready`. Default: a hard failure.
     #[expect(unused_variables, reason = "a name for the documentation")]

@@ -239,8 +239,18 @@ const INACCURACY: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureKind {
-    /// The call returned an error, or an answer that was classified as an error.
+    /// The call returned an error, or an answer that was classified as an error. No other kind is known.
     Error,
+    /// No connection was made: refused, or no route.
+    Connect,
+    /// The name of the host has no address, or was not looked up.
+    Dns,
+    /// The handshake of TLS failed, as with an invalid certificate.
+    Tls,
+    /// The connection ended before the answer.
+    Reset,
+    /// The body of the answer broke off, or is not what it should be.
+    Body,
     /// The call took too long and was given up.
     Timeout,
     /// A deadline that the caller set for this call alone ended the call.
@@ -264,6 +274,11 @@ impl FailureKind {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Error => "error",
+            Self::Connect => "connect",
+            Self::Dns => "dns",
+            Self::Tls => "tls",
+            Self::Reset => "reset",
+            Self::Body => "body",
             Self::Timeout => "timeout",
             Self::Deadline => "deadline",
             Self::Cancelled => "cancelled",

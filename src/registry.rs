@@ -317,7 +317,8 @@ pub enum RegistryError {
     Different {
         /// The name of the circuit.
         name: String,
-        /// The settings that differ, each as `field: present != requested`.
+        /// The settings that differ, each as half a sentence with the name of the setting and both values, in the spelling of
+        /// a settings file: `probes is 3, requested is 7`.
         differences: Vec<String>,
     },
     /// The registry is full.
@@ -334,7 +335,7 @@ impl fmt::Display for RegistryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Different { name, differences } => {
-                write!(f, "circuit `{name}` exists with other settings: {}", differences.join(", "))
+                write!(f, "circuit `{name}` exists with other settings: {}", differences.join("; "))
             }
             Self::Full { name, limit } => {
                 write!(f, "no room for circuit `{name}`: the registry holds its limit of {limit}")

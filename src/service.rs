@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use tower_service::Service;
 
 use crate::call::Flight;
-use crate::circuit::{Admission, Circuit, Peek};
+use crate::circuit::{Admission, Circuit, Peek, Text};
 use crate::classify::{Classifier, DefaultClassifier};
 use crate::clock::Tick;
 use crate::future::ResponseFuture;
@@ -170,7 +170,8 @@ where
         Poll::Ready(result.map_err(|error| {
             // Without a request, the circuit is known only if the service has a single one.
             if let Some(circuit) = self.circuits.shared() {
-                circuit.record_ready_error(self.classifier.ready_error(&error));
+                let text = || self.classifier.describe(Err(&error));
+                circuit.record_ready_error(self.classifier.ready_error(&error), Text::new(&text));
             }
             R::map_err(error)
         }))

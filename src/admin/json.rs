@@ -163,7 +163,7 @@ pub(super) struct Edge {
     at_ms: u64,
     /// The reason as the metrics use it for their label.
     reason: &'static str,
-    /// The reason as a part of a sentence, for people.
+    /// The reason as a part of a sentence, for people, with the last failure.
     because: String,
     numbers: Value,
     user: Option<String>,
@@ -174,6 +174,7 @@ pub(super) struct Edge {
     #[serde(flatten)]
     evidence: Evidence,
     failure: Option<&'static str>,
+    failure_text: Option<String>,
     rejected: u64,
     bypassed: bool,
     order: Option<String>,
@@ -187,7 +188,7 @@ impl From<&Transition> for Edge {
             to: edge.to.to_string(),
             at_ms: Timestamp::from(edge.wall).as_millis(),
             reason: edge.reason.as_str(),
-            because: edge.reason.to_string(),
+            because: edge.because().to_string(),
             numbers: numbers(&edge.reason),
             user,
             era: edge.era,
@@ -196,6 +197,7 @@ impl From<&Transition> for Edge {
             attempt: edge.attempt,
             evidence: (&edge.tally).into(),
             failure: edge.failure.as_ref().map(FailureKind::as_str),
+            failure_text: edge.failure_text.as_deref().map(ToOwned::to_owned),
             rejected: edge.rejected,
             bypassed: edge.bypassed,
             order: edge.order.as_deref().map(ToOwned::to_owned),

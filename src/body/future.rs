@@ -96,13 +96,16 @@ where
     B: Body,
     C: BodyClassifier<Req, B, Err>,
 {
-    if flight.judge_early(|classifier, call, elapsed| classifier.head(call, response, elapsed)) {
+    if flight.judge_early(
+        |classifier, call, elapsed| classifier.head(call, response, elapsed),
+        |classifier| Classifier::<Req, _, Err>::describe(classifier, Ok(response)),
+    ) {
         return None;
     }
     // A body without content is judged now, because the caller may drop it without a poll, which would count as
     // cancelled.
     if !content.follows(response.status()) || flight.run(|| response.body().is_end_stream()) {
-        flight.judge(|classifier, call, elapsed| classifier.end(call, None, elapsed));
+        flight.judge(|classifier, call, elapsed| classifier.end(call, None, elapsed), |_| None);
         return None;
     }
     Some(Tail::new(flight, response))

@@ -65,7 +65,8 @@ impl Circuit {
         let asking = self.asking();
         async move {
             let permit = asking.admit(Start::Untaken)?;
-            follow(permit, future, |result: &Result<T, E>| judge(result.as_ref())).await.map_err(Error::Inner)
+            let judge = |result: &Result<T, E>| judge(result.as_ref());
+            follow(permit, future, judge, |_| None).await.map_err(Error::Inner)
         }
     }
 
@@ -149,11 +150,12 @@ impl Circuit {
         let asking = self.asking();
         async move {
             let permit = asking.admit(Start::Untaken).map_err(WithinError::Rejected)?;
-            let result = follow(permit, timeout(limit, future), |result| match result {
+            let judge = |result: &Result<_, _>| match result {
                 Ok(result) => by_default(result),
                 Err(_) => Outcome::timeout(),
-            });
-            match result.await {
+            };
+            let describe = |result: &Result<_, _>| result.as_ref().ok().and_then(text_of_error);
+            match follow(permit, timeout(limit, future), judge, describe).await {
                 Ok(result) => result.map_err(WithinError::Inner),
                 Err(_) => Err(WithinError::Elapsed(Elapsed::new(limit))),
             }
@@ -184,7 +186,7 @@ impl Circuit {
     {
         let permit = self.asking().admit(Start::Coarse)?;
         let (result, mut flight) = Unclassified::start_permitted(permit, &DefaultClassifier, (), |()| call());
-        flight.judge(|_, (), _| by_default(&result));
+        flight.judge(|_, (), _| by_default(&result), |_| text_of_error(&result));
         result.map_err(Error::Inner)
     }
 }
@@ -192,20 +194,29 @@ impl Circuit {
 /// A flight whose judge is given at the end of the call.
 pub(super) type Unclassified = Flight<DefaultClassifier, (), (), ()>;
 
-/// Polls a call to its end, and records the outcome that `judge` returns.
+/// Polls a call to its end, and records the outcome that `judge` returns, with the text that `describe` returns.
 ///
 /// # Cancel safety
 ///
 /// If the future is dropped, the call is dropped and counts as cancelled.
-async fn follow<F: Future>(permit: Permit, future: F, judge: impl FnOnce(&F::Output) -> Outcome) -> F::Output {
+async fn follow<F: Future>(
+    permit: Permit,
+    future: F,
+    judge: impl FnOnce(&F::Output) -> Outcome,
+    describe: impl Fn(&F::Output) -> Option<String>,
+) -> F::Output {
     let ((), mut flight) = Unclassified::start_permitted(permit, &DefaultClassifier, (), |()| ());
     // Declared after the flight, so that the future is dropped first, while the call still counts as under way.
     let mut future = pin!(future);
     let result = poll_fn(|context| flight.poll_unjudged(future.as_mut(), context)).await;
-    flight.judge(|_, (), _| judge(&result));
+    flight.judge(|_, (), _| judge(&result), |_| describe(&result));
     result
 }
 
 pub(super) fn by_default<T, E: 'static>(result: &Result<T, E>) -> Outcome {
     Classifier::<(), T, E>::finish(&DefaultClassifier, (), result.as_ref(), Duration::ZERO)
+}
+
+fn text_of_error<T, E: 'static>(result: &Result<T, E>) -> Option<String> {
+    Classifier::<(), T, E>::describe(&DefaultClassifier, result.as_ref())
 }

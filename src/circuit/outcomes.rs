@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::branch::Branch;
 use super::decide::{self, Situation};
+use super::failed::{Failed, Text};
 use super::inner::{Inner, Success, Timing};
 use super::mark::{Mark, Right};
 use super::probes::{Judged, Probe, Verdict};
@@ -22,10 +23,12 @@ use crate::window::{self, Stamp, tagged};
 
 /// An admitted call that has ended.
 #[derive(Debug)]
-pub(super) struct End {
+pub(super) struct End<'a> {
     pub(super) mark: Mark,
     pub(super) ended: Ended,
     pub(super) took: Took,
+    /// The text of the failure, if the call failed.
+    pub(super) text: Text<'a>,
 }
 
 /// The duration of a call, as far as it is known.
@@ -90,11 +93,12 @@ impl Branch {
 
     #[inline(never)]
     fn record_success_in_full(&self, mark: Mark, started: Tick, elapsed: Option<Duration>) {
-        self.record(&End { mark, ended: Ended::Success, took: Took::new(elapsed, started, self.inner.timing) });
+        let took = Took::new(elapsed, started, self.inner.timing);
+        self.record(&End { mark, ended: Ended::Success, took, text: Text::NONE });
     }
 
     /// Records an outcome as evidence of its own era, or only in the totals if that era is over.
-    pub(super) fn record(&self, end: &End) {
+    pub(super) fn record(&self, end: &End<'_>) {
         let inner = &*self.inner;
         let word = inner.load();
         let right = end.mark.right();
@@ -128,7 +132,7 @@ impl Branch {
     }
 
     /// Adds an outcome to the window and the run of a closed circuit, and trips the circuit if a rule is met.
-    fn count(&self, word: Word, end: &End) -> Recorded {
+    fn count(&self, word: Word, end: &End<'_>) -> Recorded {
         let inner = &*self.inner;
         let failure = match end.ended {
             Ended::Success => return self.count_success(word, end.took),
@@ -144,7 +148,7 @@ impl Branch {
         // failures from the calls of the window.
         inner.evidence.record(Stamp { era, now }, mark);
         inner.count_failure(era, now, failure);
-        inner.weigh(word, now, Some(failure));
+        inner.weigh(word, now, Some(failure), end.text);
         Recorded { at: Some(now), in_sum: false }
     }
 
@@ -179,7 +183,7 @@ impl Branch {
         }
         inner.run.success(era);
         if weighs {
-            inner.weigh(word, now, None);
+            inner.weigh(word, now, None, Text::NONE);
         }
         let in_sum = counted != Counted::No && inner.cells.report_sums();
         Recorded { at: (needs_now || dates).then_some(now), in_sum }
@@ -231,10 +235,10 @@ impl Inner {
 
     /// Trips the circuit if the evidence meets a rule, or meets a rule whose thresholds advice has lowered.
     #[cold]
-    fn weigh(&self, word: Word, now: Tick, failure: Option<Failure>) {
-        let kind = failure.map(|failure| failure.kind());
+    fn weigh(&self, word: Word, now: Tick, failure: Option<Failure>, text: Text<'_>) {
+        let failed = || failure.map(|failure| Failed::new(failure, text));
         if failure.is_some_and(|failure| failure.trips()) {
-            return self.trip(word, now, Reason::AtOnce, kind);
+            return self.trip(word, now, Reason::AtOnce, failed());
         }
         let era = word.era();
         let age = now.saturating_since(self.entered());
@@ -245,7 +249,7 @@ impl Inner {
         // trip without advice otherwise.
         let on_advice = met.is_none() && self.is_advised(now);
         if let Some(reason) = if on_advice { decide::trips_on_advice(rules, *window, &seen) } else { met } {
-            self.trip(word, now, reason, kind);
+            self.trip(word, now, reason, failed());
         }
     }
 
@@ -256,7 +260,7 @@ impl Inner {
     }
 
     /// Adds an outcome to the verdict of a half-open circuit, and changes the circuit when the verdict is certain.
-    fn judge(&self, word: Word, probe: Probe, end: &End) -> Tick {
+    fn judge(&self, word: Word, probe: Probe, end: &End<'_>) -> Tick {
         let now = self.now();
         let era = word.era();
         let failure = match end.ended {
@@ -274,7 +278,7 @@ impl Inner {
             (None, _) => Judged::Without,
         };
         if let Some(verdict) = self.probes.end(era, probe, judged) {
-            self.conclude(word, now, verdict, failure);
+            self.conclude(word, now, verdict, failure, end.text);
         }
         // A slot is free, or another probe may be under way.
         self.wakers.wake();
@@ -283,13 +287,13 @@ impl Inner {
     }
 
     /// Reopens or closes the circuit if the verdict is certain.
-    fn conclude(&self, word: Word, now: Tick, verdict: Verdict, failure: Option<Failure>) {
+    fn conclude(&self, word: Word, now: Tick, verdict: Verdict, failure: Option<Failure>, text: Text<'_>) {
         let probing = &self.config.probes;
         let half_open_for = now.saturating_since(self.entered());
         let Verdict { successes, failures, .. } = verdict;
         if failure.is_some_and(|failure| failure.trips()) || failures > probing.failures_tolerated {
             let reason = Reason::ProbeFailed { failures, tolerated: probing.failures_tolerated, successes };
-            self.reopen(word, now, reason, failure.map(|failure| failure.kind()));
+            self.reopen(word, now, reason, failure.map(|failure| Failed::new(failure, text)));
         } else if successes >= probing.successes {
             self.close(word, now, Reason::ProbesPassed { successes, half_open_for });
         } else if verdict.says_nothing() {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Classifier;
-use super::timeout::{outcome_of_any, readiness_outcome_of_any};
+use super::timeout::{outcome_of_any, readiness_outcome_of_any, text_of_any};
 use crate::outcome::Outcome;
 
 /// A closure over the whole result, created by [`CircuitBreakerLayer::classify`](crate::CircuitBreakerLayer::classify).
@@ -81,6 +81,10 @@ impl<F: Fn(&Res) -> Outcome, Req, Res, Err: 'static> Classifier<Req, Res, Err> f
 
     fn finish(&self, (): (), result: Result<&Res, &Err>, _: Duration) -> Outcome {
         result.map_or_else(outcome_of_any, &self.0)
+    }
+
+    fn describe(&self, result: Result<&Res, &Err>) -> Option<String> {
+        result.err().and_then(text_of_any)
     }
 
     fn ready_error(&self, error: &Err) -> Outcome {

@@ -21,7 +21,7 @@ use http_body::Body;
 
 use super::http::not_processed::outcome_of_any;
 use super::http::retry_after::{after_delay, retry_after};
-use super::timeout::not_ready;
+use super::timeout::{not_ready, text_of_any};
 use super::{BodyClassifier, Classifier};
 use crate::error::Rejected;
 use crate::outcome::{Failure, FailureKind, Outcome};
@@ -231,6 +231,14 @@ impl GrpcClassifier {
         self.transport(outcome_of_any(error))
     }
 
+    fn text<E: 'static>(&self, error: &E) -> Option<String> {
+        #[cfg(feature = "tonic")]
+        if self.knows_tonic {
+            return tonic::text_of_any(error);
+        }
+        text_of_any(error)
+    }
+
     /// Applies the changes of the user to an outcome of the transport, which gRPC translates into a status.
     fn transport(&self, outcome: Outcome) -> Outcome {
         let code = match outcome.as_failure().map(Failure::kind) {
@@ -265,6 +273,14 @@ impl<ReqB, B, Err: 'static> Classifier<Request<ReqB>, Response<B>, Err> for Grpc
         }
     }
 
+    /// The message of a failed response is that of the server, as `grpc-message` encodes it.
+    fn describe(&self, result: Result<&Response<B>, &Err>) -> Option<String> {
+        match result {
+            Ok(response) => Some(response.headers().get(MESSAGE)?.to_str().ok()?.replace("%20", " ")),
+            Err(error) => self.text(error),
+        }
+    }
+
     fn ready_error(&self, error: &Err) -> Outcome {
         not_ready(self.error(Origin::Readiness, error))
     }
@@ -294,9 +310,14 @@ where
     fn body_error(&self, call: GrpcCall, error: &B::Error, _: Duration) -> Outcome {
         self.error(Origin::Body(call), error)
     }
+
+    fn describe_body_error(&self, error: &B::Error) -> Option<String> {
+        self.text(error)
+    }
 }
 
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// The outcome of a body that ended without a `grpc-status`.
+const MESSAGE: &str = "grpc-message";
 const NO_STATUS: Outcome = Outcome::Failure(Failure::hard().with_kind(FailureKind::Named("grpc_no_status")));

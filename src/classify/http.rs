@@ -15,7 +15,7 @@ use std::time::Duration;
 use http::{Extensions, HeaderMap, Response, StatusCode};
 
 use super::Classifier;
-use super::timeout::not_ready;
+use super::timeout::{not_ready, text_of_any};
 use crate::error::Rejected;
 use crate::outcome::{Failure, FailureKind, Outcome, Weight};
 pub use body::{BodyError, BoxedBodyError, PlainBodyError};
@@ -196,6 +196,11 @@ impl<U> HttpClassifier<U> {
     }
 }
 
+/// Returns the text of a failed response. The body is not read, and the headers are not for people.
+pub(super) fn text_of_status(status: StatusCode) -> String {
+    format!("status {status}")
+}
+
 fn by_default(status: StatusCode) -> Outcome {
     let kind = match status {
         StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => return Outcome::timeout(),
@@ -219,6 +224,10 @@ impl<U, Req, B, Err: 'static> Classifier<Req, Response<B>, Err> for HttpClassifi
 
     fn finish(&self, (): (), result: Result<&Response<B>, &Err>, _: Duration) -> Outcome {
         result.map_or_else(outcome_of_any, |response| self.judge(response))
+    }
+
+    fn describe(&self, result: Result<&Response<B>, &Err>) -> Option<String> {
+        result.map_or_else(text_of_any, |response| Some(text_of_status(response.status())))
     }
 
     fn ready_error(&self, error: &Err) -> Outcome {

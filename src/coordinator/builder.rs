@@ -15,6 +15,7 @@ use crate::keep::{INSTANCES, STORE_TIMEOUT, is_instance};
 use crate::pattern::{ALLOWED, ByName, misused};
 use crate::registry::Registry;
 use crate::roll_call::{Call, Kind, expect};
+use crate::state::Exact;
 use crate::store::{DynStore, Store};
 use crate::sync::Mutex;
 
@@ -184,7 +185,7 @@ impl RegistryBuilder {
             if (least..=most).contains(&value) {
                 return Ok(());
             }
-            Err(ConfigError::new(field, format_args!("{value:?}"), format!("{least:?} to {most:?}")))
+            Err(ConfigError::new(field, Exact(value), format!("{} to {}", Exact(least), Exact(most))))
         };
         let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
         range("first_call_waits", terms.first_call_waits, Duration::ZERO, minute)?;

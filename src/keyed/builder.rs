@@ -10,6 +10,7 @@ use crate::circuit::expect_names;
 use crate::config::{Config, ConfigBuilder, ConfigError};
 use crate::registry::Registry;
 use crate::roll_call::{Call, note};
+use crate::state::Exact;
 
 /// Settings of keyed circuits. Each method states its range and default.
 #[must_use = "settings do nothing until `by` makes circuits of them"]
@@ -101,7 +102,7 @@ impl KeyedBuilder {
         }
         let (second, year) = (Duration::from_secs(1), Duration::from_secs(365 * 24 * 3600));
         if !(second..=year).contains(&self.idle) {
-            return Err(ConfigError::new("idle", format_args!("{:?}", self.idle), "1s to 365 days"));
+            return Err(ConfigError::new("idle", Exact(self.idle), "1 s to 365 days"));
         }
         if self.prefix.len() > LONGEST_PREFIX || !self.prefix.chars().all(crate::config::is_printable) {
             let shown: String = self.prefix.chars().take(40).collect();

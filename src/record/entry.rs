@@ -69,6 +69,9 @@ pub struct InstanceEntry {
     /// The time when the instance wrote the entry.
     #[serde(default)]
     pub updated_at: Timestamp,
+    /// The last opening. `None` for a closed circuit, and if the opening is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opening: Option<Opening>,
     /// The sequence of the last operator's act that the instance had applied. A restore sees by this number that an act
     /// came after the entry.
     #[serde(default)]
@@ -76,6 +79,31 @@ pub struct InstanceEntry {
     /// Fields of a later version, which are kept.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+/// The last opening of the circuit of one instance, so that a restart keeps the reason.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Opening {
+    /// The reason, as half a sentence.
+    #[serde(default)]
+    pub reason: String,
+    /// The time of the opening.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
+    /// The sequence of the entry.
+    #[serde(default)]
+    pub sequence: u64,
+}
+
+impl Opening {
+    /// The length of the longest reason in characters. Not more, because a record with 64 entries must have room for all.
+    const LONGEST: usize = 300;
+
+    /// Returns the opening for the entry with that sequence.
+    pub(crate) fn new(reason: &str, at: Option<Timestamp>, sequence: u64) -> Self {
+        Self { reason: words::clean(reason, Self::LONGEST), at, sequence }
+    }
 }
 
 impl InstanceEntry {
@@ -101,9 +129,17 @@ impl InstanceEntry {
             total_successes: 0,
             last_failure_at: None,
             updated_at: Timestamp::default(),
+            opening: None,
             acts: 0,
             extra: Map::new(),
         }
+    }
+
+    /// Returns the last opening, unless an older version of this crate has kept the opening of an earlier entry as a field
+    /// that it does not know.
+    #[must_use]
+    pub fn opening(&self) -> Option<&Opening> {
+        self.opening.as_ref().filter(|opening| opening.sequence == self.sequence && self.state != State::Closed)
     }
 
     /// Returns the time from `now` until the circuit begins to probe, at most the whole open duration. `None` if the
@@ -122,6 +158,9 @@ impl InstanceEntry {
     /// Cuts texts, and replaces weights that are impossible.
     pub(super) fn clean(&mut self) {
         self.incarnation = words::clean(&self.incarnation, 64);
+        if let Some(opening) = &mut self.opening {
+            opening.reason = words::clean(&opening.reason, Opening::LONGEST);
+        }
         for weight in [&mut self.run, &mut self.score] {
             // The upper limit keeps the sum over all instances finite, because JSON has no infinity and the written
             // record could not be read again.

@@ -15,7 +15,7 @@ use crate::sync::Mutex;
 #[derive(Debug)]
 pub(super) struct Feed {
     channel: Mutex<Channel>,
-    /// True if the feed logs transitions for the audit, because there is no store whose coordinator would log them.
+    /// True if the feed logs acts for the audit, because there is no store whose coordinator would log them.
     audits: bool,
 }
 
@@ -85,7 +85,7 @@ impl Observer for Feed {
         match *event {
             Event::Transition(edge) => {
                 if self.audits {
-                    crate::telemetry::audit::transition(circuit, edge);
+                    crate::telemetry::audit::act(circuit, edge);
                 }
                 self.send(circuit, || What::Transition(Box::new(edge.clone())));
             }

@@ -17,8 +17,9 @@ use crate::state::{Brief, Mode, Percent, Reason, Standing, State, Transition};
 /// operations, and the kill switch of the environment is on. Every other transition is information, and so is every
 /// transition in shadow. Single calls are not logged, and neither are failures that do not trip the circuit.
 ///
-/// The message of a transition is a sentence. Its fields are `service`, `from`, `to`, `reason`, `failure`, `attempt`,
-/// `calls`, `score`, `rejected`, `era` and `generation`, with the meaning that [`Transition`] gives them.
+/// The message of a transition is a sentence, with the text of the last failure. Its fields are `service`, `from`, `to`,
+/// `reason`, `failure`, `attempt`, `calls`, `score`, `rejected`, `era` and `generation`, with the meaning that
+/// [`Transition`] gives them.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct TracingObserver;
@@ -131,6 +132,7 @@ struct Sentence<'a> {
 impl fmt::Display for Sentence<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Transition { from, to, reason, lasts, rejected, .. } = self.edge;
+        let because = self.edge.because();
         write!(f, "circuit `{}`", self.circuit)?;
         if *reason == Reason::KillSwitch {
             return write!(f, " lets every call through, whatever its state: {reason}");
@@ -138,7 +140,7 @@ impl fmt::Display for Sentence<'_> {
         if to.mode == Mode::Shadow {
             f.write_str(" (shadow)")?;
         }
-        write!(f, " {}: {reason}", became(*from, *to))?;
+        write!(f, " {}: {because}", became(*from, *to))?;
         if self.edge.bypassed {
             return f.write_str("; calls go through all the same, because CIRCUIT_BREAKER_DISABLED names it");
         }

@@ -40,7 +40,7 @@ use tower_circuit_breaker::rejection::ReqwestRejection;
 use tower_circuit_breaker::rejection::{BoxedErrors, ErrorsAs, Fallback, Respond, TypedErrors};
 #[cfg(feature = "http")]
 use tower_circuit_breaker::rejection::{HeadersOnly, HttpRejection};
-use tower_circuit_breaker::state::{Act, Generation, InvalidBy, Shed, Snapshot};
+use tower_circuit_breaker::state::{Act, EarlierReason, Generation, InvalidBy, Shed, Snapshot};
 #[cfg(feature = "metrics")]
 use tower_circuit_breaker::telemetry::metrics::MetricsObserver;
 #[cfg(feature = "tracing")]
@@ -154,6 +154,7 @@ table! {
     To: Send Sync Unpin Clone;
     TokioClock: Send Sync Unpin Clone;
     Totals: Send Sync Unpin Clone;
+    EarlierReason: Send Sync Unpin Clone;
     Transition: Send Sync Unpin Clone;
     TypedErrors: Send Sync Unpin Clone;
     Weight: Send Sync Unpin Clone;
@@ -406,7 +407,7 @@ mod stores {
     };
     use tower_circuit_breaker::operation::{Change, Changes, Operator, Shown};
     use tower_circuit_breaker::record::{
-        CircuitRecord, Command, CorruptRecord, Effect, InstanceEntry, Operated, OperatorCommand, Timestamp,
+        CircuitRecord, Command, CorruptRecord, Effect, InstanceEntry, Opening, Operated, OperatorCommand, Timestamp,
         TransitionCommand,
     };
     use tower_circuit_breaker::settings::{Persistence, Settings, SettingsError, StoreKind, StoreUrl};
@@ -439,6 +440,7 @@ mod stores {
     Loaded: Send Sync Unpin Clone;
     MemoryStore: Send Sync Unpin Clone;
     NoRuntime: Send Sync Unpin Clone;
+    Opening: Send Sync Unpin Clone;
     Operated: Send Sync Unpin Clone;
     Operation: Send Sync Unpin Clone;
     Operator: Send Sync Unpin Clone;

@@ -35,7 +35,10 @@ async fn the_list_shows_state_rates_thresholds_and_last_reason_of_every_circuit(
     let wait = payments["retry_after_ms"].as_u64().unwrap();
     assert!((1..=60_000).contains(&wait), "the next probe is in {wait} ms");
     assert_eq!(payments["limits"]["consecutive_failures"], json!(5));
-    assert_eq!(payments["last"]["because"], json!("failures in a row weighed 5.0, the limit is 5.0"));
+    assert_eq!(
+        payments["last"]["because"],
+        json!("failures in a row weighed 5.0, the limit is 5.0, last a failure of kind error")
+    );
     assert_eq!(payments["last"]["numbers"], json!({ "score": 5.0, "limit": 5.0 }));
 }
 

@@ -210,7 +210,7 @@ fn only_a_successful_head_waits_for_the_end_of_the_body() {
 #[test]
 fn a_body_error_is_hard_and_a_timeout_inside_weighs_half() {
     let errors = || [io::ErrorKind::ConnectionReset, io::ErrorKind::TimedOut].map(io::Error::from);
-    let expected = [Outcome::failure(), Outcome::timeout()];
+    let expected = [Failure::hard().with_kind(FailureKind::Reset).into(), Outcome::timeout()];
 
     let axums = HttpClassifier::new().until_end_of_body();
     let judged = errors().map(|error| WithBody::<Body>::error(&axums, &axum::Error::new(error)));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{Now, Who};
 use crate::circuit::{Circuit, Totals};
 use crate::clock::Tick;
-use crate::record::InstanceEntry;
+use crate::record::{InstanceEntry, Opening};
 use crate::state::{Reason, Snapshot, State, Transition};
 
 /// The counts of this instance for one circuit, and the entry with them in the record.
@@ -145,6 +145,8 @@ impl Evidence {
         }
         if snapshot.state != State::Closed {
             entry.left_closed_at = snapshot.tripped_for.map(|ago| now.store.saturating_sub(ago));
+            let at = snapshot.earlier_for.map(|ago| now.store.saturating_sub(ago));
+            entry.opening = snapshot.earlier.as_ref().map(|earlier| Opening::new(earlier.reason(), at, entry.sequence));
         }
         entry.attempt = snapshot.attempt;
         entry.probe_successes = snapshot.probe_successes;

@@ -59,7 +59,7 @@ impl Desk {
                 on: edge.generation,
                 after: 0,
                 state: edge.to.state,
-                reason: edge.reason.to_string(),
+                reason: edge.because().to_string(),
                 age,
                 open_for: edge.lasts.filter(|_| edge.to.state == State::Open),
                 attempt: edge.attempt,

@@ -212,10 +212,11 @@ impl Desk {
         if self.adopted.must_adopt(is_own) {
             // The evidence of the window stays, because only the state comes from the other instance.
             let mut snapshot = self.circuit.snapshot();
-            let newer = published(record, now.store);
+            let newer = published(record, &who.id, now.store);
             let run = if snapshot.state == newer.state { snapshot.run } else { 0.0 };
             (snapshot.state, snapshot.generation, snapshot.attempt) = (newer.state, newer.generation, newer.attempt);
             (snapshot.open_for, snapshot.run, snapshot.tripped_for) = (newer.open_for, run, newer.tripped_for);
+            (snapshot.earlier, snapshot.earlier_for) = (newer.earlier, newer.earlier_for);
             let Ok(edge) = self.circuit.adopt_at(self.changes.expected_era(), &snapshot, Reason::Followed) else {
                 // The circuit has made a transition since the look. The next look reads this transition, whose state
                 // may be newer.

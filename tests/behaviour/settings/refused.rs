@@ -56,7 +56,7 @@ fn a_wrong_value_is_refused_with_key_value_and_allowed_values() {
         ("probe_deadline", "30", "30, allowed is a number with its unit (ms, s, min, h, d), like \"10 s\""),
         ("probe_deadline", "'30'", "\"30\", allowed is a number with its unit"),
         ("probe_deadline", "'30 m'", "\"30 m\", allowed is a number with its unit"),
-        ("probe_deadline", "'366 d'", "31622400s, allowed is 1ms to 365 days"),
+        ("probe_deadline", "'366 d'", "366 d, allowed is 1 ms to 365 days"),
         (
             "cancelled_counts_after",
             "'nevr'",
@@ -90,7 +90,7 @@ fn a_part_of_a_value_is_refused_with_its_own_path() {
         ("window = { calls = 0 }", "window.calls is 0, allowed is 1 to 16777216"),
         ("window = { time = 10 }", "window.time is 10, allowed is a number with its unit"),
         ("window = { time = '10 s', buckets = 1 }", "window.buckets is 1, allowed is 2 to 60"),
-        ("open_for = { base = '9 s', max = '5 s' }", "open_for.base is 9s, allowed is 1ms to 5s"),
+        ("open_for = { base = '9 s', max = '5 s' }", "open_for.base is 9 s, allowed is 1 ms to 5 s"),
         ("open_for = { fixed = '9 s', jitter = 0.6 }", "open_for.jitter is 0.6, allowed is 0 to 0.5"),
     ] {
         let error = refused(&format!("[circuits.payments]\n{value}"));
