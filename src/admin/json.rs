@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::circuit::{Circuit, Status};
 use crate::outcome::FailureKind;
 use crate::record::Timestamp;
-use crate::state::{Reason, Transition};
+use crate::state::{Reason, Snapshot, State, Transition};
 use crate::window::Tally;
 
 /// A circuit in the list.
@@ -47,6 +47,9 @@ pub(super) struct CircuitJson {
     limits: Limits,
     probes: Probes,
     totals: Totals,
+    /// The reason of the last opening, also of one before a restart or on another instance. `null` for a closed circuit.
+    opened_because: Option<String>,
+    opened_for_ms: Option<u64>,
     last: Option<Edge>,
 }
 
@@ -104,7 +107,8 @@ impl CircuitJson {
     fn new(circuit: &Circuit, status: Status) -> Self {
         let config = circuit.config();
         let rules = &config.rules;
-        let held = if status.mode.is_hold() { circuit.snapshot().held_for } else { None };
+        let is_closed = status.state == State::Closed && !status.mode.is_hold();
+        let past = if is_closed { Snapshot::closed() } else { circuit.snapshot() };
         Self {
             standing: status.standing().to_string(),
             state: status.state.as_str(),
@@ -114,7 +118,7 @@ impl CircuitJson {
             since_ms: millis(status.since),
             retry_after_ms: status.retry_after.map(millis),
             next_call: status.next_call.as_str(),
-            held_for_ms: held.map(millis),
+            held_for_ms: past.held_for.map(millis),
             tripped_for_ms: status.tripped_for.map(millis),
             reset_in_ms: status.reset_in.map(millis),
             attempt: status.attempt,
@@ -149,6 +153,8 @@ impl CircuitJson {
                 would_reject: status.totals.would_reject,
                 load_shed: status.totals.load_shed,
             },
+            opened_because: past.earlier.map(|earlier| earlier.reason().to_owned()),
+            opened_for_ms: past.earlier_for.map(millis),
             last: status.transitions.last().map(Edge::from),
             name: status.name,
         }

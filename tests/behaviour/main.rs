@@ -8,6 +8,7 @@ mod config;
 mod defaults;
 mod eras;
 mod events;
+mod failures;
 mod half_open;
 mod modes;
 mod operation;

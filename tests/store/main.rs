@@ -15,6 +15,7 @@ mod operation;
 mod outages;
 mod paused;
 mod postgres;
+mod reasons;
 mod record;
 mod redis;
 mod reports;
