@@ -3,7 +3,8 @@
 //! A classifier sees the request before the call and the result after the call, so that its judgement can depend on
 //! both. In most cases a closure is enough, given to [`classify`](crate::CircuitBreakerLayer::classify),
 //! `classify_error` or `classify_response`. Without a setting, a layer uses [`DefaultClassifier`]. An error of an
-//! unknown type is a hard failure, because an unknown failure that counted as a success would hide an outage.
+//! unknown type is a hard failure, because an unknown failure that counted as a success would hide an outage. The kind of
+//! a failure is one of a few, for metrics, and its text is for people.
 //!
 //! The circuit adds the outcomes up and decides whether it trips.
 

@@ -67,7 +67,8 @@ pub use code::GrpcCode;
 /// its head. A `grpc-status` decides if the head has one. Otherwise 5xx is a failure, and every other status is a
 /// success.
 ///
-/// Errors are judged by [`DefaultClassifier`](super::DefaultClassifier). Only `GrpcClassifier::tonic`, which needs the
+/// Errors are judged by [`DefaultClassifier`](super::DefaultClassifier). A status that tonic made of an error of the
+/// transport has the kind of that error, such as `connect` instead of `grpc_unavailable`. Only `GrpcClassifier::tonic`, which needs the
 /// feature `tonic`, knows tonic's errors.
 ///
 /// ```

@@ -32,7 +32,7 @@ use retry_after::{after_delay, retry_after};
 /// | other 4xx, and everything below | a success of the service |
 /// | a response of a breaker inside, with [`Rejected`] in its extensions | ignored |
 /// | HTTP/2 `REFUSED_STREAM`, or GOAWAY before the request was processed, in a boxed error | weight 0.5, kind `not_processed` |
-/// | any other error instead of a response | as [`outcome_of`](super::outcome_of) judges it: 1.0, a timeout 0.5 |
+/// | any other error instead of a response | as [`outcome_of`](super::outcome_of) judges it: 1.0, a timeout 0.5, kind `connect`, `dns`, `tls`, `reset`, `body` or `error` |
 ///
 /// [`status`](Self::status) changes the outcome of a status.
 ///

@@ -33,7 +33,7 @@ use crate::outcome::{Failure, FailureKind, Outcome};
 /// | `is_redirect()`: the redirect policy stopped | ignored: the policy is the caller's |
 /// | the body of the request failed while it was sent | ignored: the stream is the caller's |
 /// | HTTP/2 `REFUSED_STREAM`, or GOAWAY before the request was processed | weight 0.5, kind `not_processed` |
-/// | everything else: refused, reset, no DNS, TLS, an incomplete body, `is_decode()` | a hard failure |
+/// | everything else: refused, reset, no DNS, TLS, an incomplete body, `is_decode()` | a hard failure, kind `connect`, `reset`, `dns`, `tls`, `body` or `error` |
 ///
 /// A caller who sets a short `Request::timeout` says little about the service, so that such a timeout weighs in proportion
 /// to the wait. An `http::Request` that was made from reqwest's keeps its timeout, and a look at the timeout costs about a

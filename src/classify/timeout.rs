@@ -19,7 +19,9 @@ use crate::outcome::{FailureKind, Outcome};
 ///
 /// The error may be a `BoxError`, an `io::Error`, a timeout of tower or tokio, or tower's `Overloaded`. An error of
 /// your own type is a hard failure, because its sources are not searched, and so is the [`Error`](crate::Error) of a
-/// breaker inside that wraps your type. To search the sources, use `.classify_error(|e: &MyError| outcome_of(e))`.
+/// breaker inside that wraps your type. To search the sources, use `.classify_error(|e: &MyError| outcome_of(e))`. The
+/// text of an error that opens the circuit is known for the same types. For a type of your own, implement
+/// [`describe`](Classifier::describe).
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct DefaultClassifier;

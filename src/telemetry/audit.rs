@@ -37,6 +37,7 @@ pub(crate) fn act(circuit: &str, edge: &Transition) {
 }
 
 /// Returns true if a row with that action is a transition that a circuit made by itself.
+#[cfg(feature = "store")]
 pub(crate) fn is_automatic(action: &str) -> bool {
     [OPENED, HALF_OPENED, CLOSED, RELEASED].contains(&action)
 }

@@ -166,10 +166,10 @@ fn observers_get_the_transitions_of_all_threads_in_their_order() {
     let (sender, eras) = mpsc::channel();
     let reset_by_another_thread: Arc<OnceLock<Circuit>> = Arc::default();
     let other = Arc::clone(&reset_by_another_thread);
-    let is_first = std::sync::atomic::AtomicBool::new(true);
+    let interrupting = OnceLock::new();
     let interrupted = observer_fn(move |_, event| {
         if let Event::Transition(_) = event
-            && is_first.swap(false, std::sync::atomic::Ordering::Relaxed)
+            && interrupting.set(()).is_ok()
         {
             let circuit = other.get().unwrap().clone();
             // The other thread returns although its transition is not reported yet.
