@@ -74,11 +74,11 @@ impl Inner {
         loop {
             let mut cold = self.cold.lock();
             let reported = cold.past().map_or(0, |past| past.reported);
-            let next = cold.history.iter().find(|edge| edge.era > reported).cloned();
-            let past = cold.past_mut();
-            if is_first && past.is_reporting {
+            if is_first && cold.past().is_some_and(|past| past.is_reporting) {
                 return;
             }
+            let next = cold.history.iter().find(|edge| edge.era > reported).cloned();
+            let past = cold.past_mut();
             past.is_reporting = next.is_some();
             past.reported = next.as_ref().map_or(reported, |edge| edge.era);
             drop(cold);

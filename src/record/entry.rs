@@ -97,12 +97,9 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// The length of the longest reason in characters. Not more, because a record with 64 entries must have room for all.
-    const LONGEST: usize = 300;
-
     /// Returns the opening for the entry with that sequence.
     pub(crate) fn new(reason: &str, at: Option<Timestamp>, sequence: u64) -> Self {
-        Self { reason: words::clean(reason, Self::LONGEST), at, sequence }
+        Self { reason: bounded(reason), at, sequence }
     }
 }
 
@@ -159,7 +156,7 @@ impl InstanceEntry {
     pub(super) fn clean(&mut self) {
         self.incarnation = words::clean(&self.incarnation, 64);
         if let Some(opening) = &mut self.opening {
-            opening.reason = words::clean(&opening.reason, Opening::LONGEST);
+            opening.reason = bounded(&opening.reason);
         }
         for weight in [&mut self.run, &mut self.score] {
             // The upper limit keeps the sum over all instances finite, because JSON has no infinity and the written
@@ -178,9 +175,49 @@ pub(super) fn left(until: Option<Timestamp>, whole_ms: Option<u64>, now: Timesta
     Some(whole_ms.map_or(left, |whole| left.min(Duration::from_millis(whole))))
 }
 
+/// Cuts a reason by its length in JSON, because a record with 64 entries must have room for the reasons of all.
+fn bounded(reason: &str) -> String {
+    let mut clean = words::clean(reason, LONGEST_REASON);
+    let mut length = 0;
+    let end = clean.char_indices().find(|(_, c)| {
+        length += c.len_utf8() + usize::from(matches!(c, '"' | '\\'));
+        length > LONGEST_REASON
+    });
+    clean.truncate(end.map_or(clean.len(), |(at, _)| at));
+    clean
+}
+
+/// The length of the longest reason in an entry, in bytes of JSON.
+const LONGEST_REASON: usize = 250;
 /// A weight beyond the failures in a row of any real instance.
 const MOST_WEIGHT: f64 = 1e15;
 
 const fn automatic() -> Mode {
     Mode::Automatic
+}
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use super::*;
+    use crate::record::CircuitRecord;
+
+    #[test]
+    fn a_record_has_room_for_the_longest_reason_of_each_instance() {
+        let now = Timestamp::from_millis(1_790_000_000_000);
+        for text in ["x", "\"", "\\", "\n", "ä", "🦀"] {
+            let mut record = CircuitRecord::unknown(&"n".repeat(200));
+            record.reason = words::clean(&text.repeat(900), 300);
+            for number in 0..CircuitRecord::MAX_INSTANCES {
+                let mut entry = InstanceEntry::closed(&"0".repeat(32));
+                (entry.sequence, entry.state, entry.updated_at) = (now.as_millis(), State::Open, now);
+                (entry.until, entry.open_ms, entry.left_closed_at) = (Some(now), Some(u64::MAX), Some(now));
+                (entry.run, entry.score, entry.last_failure_at) = (1.0 / 3.0, 1.0 / 3.0, Some(now));
+                (entry.total_failures, entry.total_successes) = (u64::MAX, u64::MAX);
+                entry.opening = Some(Opening::new(&text.repeat(900), Some(now), entry.sequence));
+                record.instances.insert(format!("{}{number:02}", "i".repeat(98)), entry);
+            }
+            let bytes = record.encode().map(|bytes| bytes.len());
+            assert!(bytes.is_ok(), "{text:?}: {bytes:?}");
+        }
+    }
 }

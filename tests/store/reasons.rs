@@ -4,12 +4,11 @@ use serde_json::{Value, json};
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::outcome::FailureKind;
-use tower_circuit_breaker::record::{CircuitRecord, InstanceEntry, Timestamp};
 use tower_circuit_breaker::store::{AuditFilter, FileStore, MemoryStore, SqliteStore, Store, Write};
 use tower_circuit_breaker::{Circuit, Config, Failure, OpenDuration, State};
 
 use crate::lines::Lines;
-use crate::rig::{Instance, alice, memory, pass, record, secs, settings, state, succeed};
+use crate::rig::{Instance, alice, fail, memory, pass, record, secs, settings, state, succeed};
 use crate::servers::folder::Folder;
 use crate::servers::redis::Redis;
 
@@ -109,6 +108,8 @@ async fn an_instance_that_follows_names_the_other_instance_and_its_reason() {
     let store = memory();
     let (a, b) = (start(&store, "orders-1", Sharing::Follow).await, start(&store, "orders-2", Sharing::Follow).await);
     let lines = Lines::collect();
+    // With a failure of its own, the instance has an entry of its own in the record.
+    fail(&b.circuit, 1);
     open(&a.circuit);
     pass(secs(5)).await;
     let after = format!(" UTC on instance `orders-1`: {REASON}; it lets a probe through in 595 s");
@@ -117,7 +118,8 @@ async fn an_instance_that_follows_names_the_other_instance_and_its_reason() {
 
     b.end().await;
     let b = start(&store, "orders-2", Sharing::Follow).await;
-    assert!(rejected(&b.circuit).contains(REASON), "and after a restart: {}", rejected(&b.circuit));
+    let after = format!(" UTC, before this restart: on instance `orders-1`: {REASON}; it");
+    between(&rejected(&b.circuit), "circuit `payments` is open since 20", &after);
 
     pass(secs(600)).await;
     succeed(&a.circuit, 3);
@@ -231,32 +233,5 @@ async fn a_reason_from_a_store_neither_ends_a_line_nor_fills_a_log() {
         sentence.starts_with("circuit `payments` is open, before this restart: it was  ERROR  root: "),
         "{sentence}"
     );
-    assert!(sentence.chars().count() < 450 && !sentence.contains(char::is_control), "{sentence}");
-}
-
-#[test]
-fn a_record_of_64_instances_has_room_for_the_longest_reason_of_each() {
-    let now = Timestamp::from_millis(1_790_000_000_000);
-    for letter in ["x", "\"", "ä", "🦀"] {
-        let mut record = CircuitRecord::unknown("payments");
-        for number in 0..CircuitRecord::MAX_INSTANCES {
-            let mut entry = InstanceEntry::closed(&"0".repeat(32));
-            (entry.sequence, entry.state) = (now.as_millis(), State::Open);
-            let opening = json!({ "reason": letter.repeat(900), "at": now, "sequence": entry.sequence });
-            entry.opening = Some(serde_json::from_value(opening).unwrap());
-            record.instances.insert(format!("orders-{number:02}-{}", "0".repeat(50)), entry);
-        }
-        let long = serde_json::to_vec(&record).unwrap();
-        let mut short = record;
-        if long.len() > CircuitRecord::MAX_BYTES {
-            // The record of a hostile writer is refused. Records of this crate have bounded reasons.
-            assert!(CircuitRecord::decode("payments", &long, now).is_err());
-            for entry in short.instances.values_mut() {
-                let opening = json!({ "reason": letter.repeat(40), "at": now, "sequence": entry.sequence });
-                entry.opening = Some(serde_json::from_value(opening).unwrap());
-            }
-        }
-        let decoded = CircuitRecord::decode("payments", &serde_json::to_vec(&short).unwrap(), now).unwrap();
-        assert!(decoded.encode().is_ok(), "{letter}");
-    }
+    assert!(sentence.chars().count() < 400 && !sentence.contains(char::is_control), "{sentence}");
 }

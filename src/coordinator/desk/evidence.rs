@@ -145,8 +145,7 @@ impl Evidence {
         }
         if snapshot.state != State::Closed {
             entry.left_closed_at = snapshot.tripped_for.map(|ago| now.store.saturating_sub(ago));
-            let at = snapshot.earlier_for.map(|ago| now.store.saturating_sub(ago));
-            entry.opening = snapshot.earlier.as_ref().map(|earlier| Opening::new(earlier.reason(), at, entry.sequence));
+            entry.opening = opening(&snapshot, entry.sequence, now);
         }
         entry.attempt = snapshot.attempt;
         entry.probe_successes = snapshot.probe_successes;
@@ -222,6 +221,17 @@ impl Evidence {
             self.due = Some(now);
         }
     }
+}
+
+/// Returns the last opening, with the name of the instance that this instance has followed.
+fn opening(snapshot: &Snapshot, sequence: u64, now: Now) -> Option<Opening> {
+    let earlier = snapshot.earlier.as_ref()?;
+    let reason = match earlier.instance() {
+        Some(instance) => format!("on instance `{instance}`: {}", earlier.reason()),
+        None => earlier.reason().to_owned(),
+    };
+    let at = snapshot.earlier_for.map(|ago| now.store.saturating_sub(ago));
+    Some(Opening::new(&reason, at, sequence))
 }
 
 /// Returns the weight of the failures that caused a transition. `None` if the cause was not a rule about failures.
