@@ -31,7 +31,7 @@ pub use conclusive::StatusInside;
 pub use conclusive::{Conclusive, Itself, ResultInside};
 pub use wait::Observed;
 pub(crate) use wait::Wait;
-use with::{Unclassified, by_default};
+use with::{Unclassified, by_default, text_of_error};
 
 /// A permit and the classifier that decides on the outcome of the call.
 ///
@@ -390,7 +390,7 @@ where
         }
         let State::Admitted(flight) = this.state else { panic!("a future is not polled after it is done") };
         let result = ready!(flight.poll_unjudged(this.future, context));
-        flight.judge(|_, (), _| by_default(&result));
+        flight.judge(|_, (), _| by_default(&result), |_| text_of_error(&result));
         Poll::Ready(result.map_err(Error::Inner))
     }
 }

@@ -217,6 +217,6 @@ pub(super) fn by_default<T, E: 'static>(result: &Result<T, E>) -> Outcome {
     Classifier::<(), T, E>::finish(&DefaultClassifier, (), result.as_ref(), Duration::ZERO)
 }
 
-fn text_of_error<T, E: 'static>(result: &Result<T, E>) -> Option<String> {
+pub(super) fn text_of_error<T, E: 'static>(result: &Result<T, E>) -> Option<String> {
     Classifier::<(), T, E>::describe(&DefaultClassifier, result.as_ref())
 }

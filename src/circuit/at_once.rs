@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::change::Plan;
+use super::failed::{Failed, Text};
 use super::inner::Inner;
 use super::word::Word;
 use crate::clock::Tick;
@@ -18,7 +19,7 @@ impl Inner {
     /// Keeps the circuit open at least until the time for which the failure asks. Does nothing if the circuit is open until
     /// then, which it is after most failures of the present era, or if an operator decides about calls.
     #[cold]
-    pub(super) fn leave_alone_from_now(&self, failure: Failure) {
+    pub(super) fn leave_alone_from_now(&self, failure: Failure, text: Text<'_>) {
         let Some(after) = failure.retry_after().filter(|after| !after.is_zero()) else { return };
         let now = self.now();
         let until = now.saturating_add(after.min(LONGEST_RETRY_AFTER));
@@ -28,17 +29,17 @@ impl Inner {
             if word.bypassed() || word.mode().is_hold() {
                 return;
             }
-            let kind = Some(failure.kind());
+            let failed = || Failed::new(failure, text);
             match word.state() {
                 State::Open if self.is_open_until(until) => return,
-                State::Open => self.open_longer(word, now, until, failure),
+                State::Open => self.open_longer(word, now, until, failed()),
                 State::Closed => {
                     self.leave_alone(word.era(), now, failure);
-                    self.trip(word, now, Reason::AtOnce, kind);
+                    self.trip(word, now, Reason::AtOnce, Some(failed()));
                 }
                 State::HalfOpen => {
                     self.leave_alone(word.era(), now, failure);
-                    self.reopen(word, now, Reason::AtOnce, kind);
+                    self.reopen(word, now, Reason::AtOnce, Some(failed()));
                 }
             }
         }
@@ -50,12 +51,12 @@ impl Inner {
     }
 
     /// Moves the end of an opening. This is an era of its own, so that observers and stores learn the new end.
-    fn open_longer(&self, expected: Word, now: Tick, until: Tick, failure: Failure) {
+    fn open_longer(&self, expected: Word, now: Tick, until: Tick, failed: Failed) {
         self.change(expected, |cold| {
             cold.last_open = until.saturating_since(now);
             let mut plan = Plan::new(Standing::new(State::Open, expected.mode()), Reason::AtOnce, now);
             plan.open_until = until;
-            plan.failure = Some(failure.kind());
+            plan.failure = Some(failed);
             Some(plan)
         });
     }

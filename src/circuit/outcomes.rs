@@ -121,7 +121,7 @@ impl Branch {
         if let Ended::Failure(failure) = end.ended
             && failure.trips()
         {
-            inner.leave_alone_from_now(failure);
+            inner.leave_alone_from_now(failure, end.text);
         }
         if !recorded.in_sum && !inner.call_observers.is_empty() {
             // A failure always gets a time, because the metrics of the last minute need one.

@@ -14,17 +14,7 @@ impl Transition {
     ///
     /// The text of a failure is not for strangers, because it can name the hosts of the service.
     pub fn because(&self) -> impl fmt::Display + '_ {
-        fmt::from_fn(|f| {
-            match (&self.reason, &self.earlier) {
-                (Reason::Restored | Reason::Followed, Some(earlier)) => self.write_earlier(earlier, f)?,
-                (reason, _) => write!(f, "{reason}")?,
-            }
-            if let Some(kind) = self.failure {
-                write!(f, ", last a failure of kind {kind}")?;
-                self.failure_text.as_ref().map_or(Ok(()), |text| write!(f, ": {text}"))?;
-            }
-            Ok(())
-        })
+        Because(self)
     }
 
     fn write_earlier(&self, earlier: &EarlierReason, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,5 +37,22 @@ impl Transition {
             f.write_str(", before this restart")?;
         }
         write!(f, ": {}", earlier.reason())
+    }
+}
+
+struct Because<'a>(&'a Transition);
+
+impl fmt::Display for Because<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(edge) = self;
+        match (&edge.reason, &edge.earlier) {
+            (Reason::Restored | Reason::Followed, Some(earlier)) => edge.write_earlier(earlier, f)?,
+            (reason, _) => write!(f, "{reason}")?,
+        }
+        if let Some(kind) = edge.failure {
+            write!(f, ", last a failure of kind {kind}")?;
+            edge.failure_text.as_ref().map_or(Ok(()), |text| write!(f, ": {text}"))?;
+        }
+        Ok(())
     }
 }
