@@ -28,6 +28,7 @@ pub use conclusive::{Conclusive, Itself, ResultInside};
 pub(crate) use flight::Flight;
 pub use wait::Observed;
 pub(crate) use wait::Wait;
+use with::{Unclassified, by_default, text_of_error};
 
 pin_project! {
     /// The future of [`Circuit::call`].
@@ -38,22 +39,19 @@ pin_project! {
     /// is dropped as well and the call counts as cancelled, which is no evidence. After `cancelled_counts_after` it
     /// counts as a failure of weight 0.5.
     #[must_use = "futures do nothing unless polled"]
-    pub struct Call<F, T, E>
-    where
-        E: 'static,
-    {
+    pub struct Call<F> {
         #[pin]
         future: F,
-        state: State<T, E>,
+        state: State,
     }
 }
 
 /// The progress of a call.
-enum State<T, E: 'static> {
+enum State {
     /// The future was not polled yet, so no permit was asked for.
     Before(Asking),
     /// The call was admitted and is under way, or has ended.
-    Admitted(Flight<DefaultClassifier, (), T, E>),
+    Admitted(Unclassified),
     /// The call was rejected.
     Over,
 }
@@ -93,7 +91,7 @@ impl Circuit {
     /// }
     /// # Ok(()) }
     /// ```
-    pub fn call<F, T, E, UseCallWith>(&self, future: F) -> Call<F, T, E>
+    pub fn call<F, T, E, UseCallWith>(&self, future: F) -> Call<F>
     where
         F: Future<Output = Result<T, E>>,
         E: 'static,
@@ -103,7 +101,7 @@ impl Circuit {
     }
 }
 
-impl<F, T, E> Future for Call<F, T, E>
+impl<F, T, E> Future for Call<F>
 where
     F: Future<Output = Result<T, E>>,
     E: 'static,
@@ -120,15 +118,13 @@ where
             *this.state = State::Admitted(flight);
         }
         let State::Admitted(flight) = this.state else { panic!("a future is not polled after it is done") };
-        let result = ready!(flight.poll(this.future, context));
+        let result = ready!(flight.poll_unjudged(this.future, context));
+        flight.judge(|_, (), _| by_default(&result), |_| text_of_error(&result));
         Poll::Ready(result.map_err(Error::Inner))
     }
 }
 
-impl<F, T, E> fmt::Debug for Call<F, T, E>
-where
-    E: 'static,
-{
+impl<F> fmt::Debug for Call<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.state {
             State::Before(asking) => f.debug_struct("Call").field("asking", asking).finish_non_exhaustive(),

@@ -30,6 +30,7 @@
 //! | closed | open | An outcome meets a rule. | `outcomes.rs` `weigh`, `change.rs` `trip` | `ConsecutiveFailures`, `FailureRate`, `FailureScore`, `SlowCallRate` |
 //! | closed, on trust | open | Failures weigh 0.5 together before the first success. | `outcomes.rs` `weigh`, `change.rs` `trip` | `Unproven` |
 //! | closed | open | A failure asks for no more calls. | `outcomes.rs` `weigh`, `change.rs` `trip` | `AtOnce` |
+//! | closed, half-open, open | open until a later time | A late failure of another era asks for no calls for a time. | `at_once.rs` `leave_alone_from_now` | `AtOnce` |
 //! | closed | open | An outcome meets a rule whose thresholds advice has lowered. | `outcomes.rs` `weigh`, `change.rs` `trip` | `Advised` |
 //! | open | half-open | A call comes after the open duration. | `admit.rs` `carry_out`, `change.rs` `half_open` | `WaitElapsed` |
 //! | half-open | open | More probes have failed than are tolerated, or a failure asks for no more calls. A slow probe has failed if the slow-call rule is on. | `verdict.rs` `conclude`, `change.rs` `reopen` | `ProbeFailed` |
@@ -64,10 +65,12 @@
 
 mod admit;
 mod adopt;
+mod at_once;
 mod branch;
 mod change;
 mod cold;
 mod decide;
+mod failed;
 mod gate;
 mod inner;
 mod kill_switch;
@@ -101,9 +104,12 @@ use crate::event;
 use crate::outcome::Outcome;
 use crate::state::Standing;
 pub use crate::state::order::To;
+pub(crate) use failed::Text;
 pub(crate) use inner::Start;
 #[cfg(feature = "settings")]
 pub(crate) use kill_switch::KILL_SWITCH;
+#[cfg(feature = "keyed")]
+pub(crate) use kill_switch::expect_names;
 pub(crate) use peek::Peek;
 pub use permit::Permit;
 pub(crate) use permit::{Admission, Asking};
@@ -147,7 +153,7 @@ impl Circuit {
     /// Returns a new circuit. The circuit is closed, and in shadow if the configuration says so.
     ///
     /// If the environment variable `CIRCUIT_BREAKER_DISABLED` names the circuit (names separated by commas,
-    /// `*` for all circuits), the circuit lets every call through for the life of the process, and reports to
+    /// `host:*` for all names that begin with `host:`, `*` for all circuits), the circuit lets every call through for the life of the process, and reports to
     /// its observers that it does so.
     #[must_use]
     pub fn new(config: Config) -> Self {
@@ -247,12 +253,12 @@ impl Circuit {
 
     /// Records an error of the inner service's `poll_ready`, or a wait in vain for it, as a failed call: in the window of a
     /// closed circuit, and as a probe of a half-open circuit or of one whose open duration has passed.
-    pub(crate) fn record_ready_error(&self, outcome: Outcome) {
+    pub(crate) fn record_ready_error(&self, outcome: Outcome, text: Text<'_>) {
         // `admit` would count a rejection, but no call was made. So a circuit that would reject is not asked.
         if self.would_admit()
             && let Ok(admission) = self.admit(Start::Untaken)
         {
-            admission.permit().record(outcome);
+            admission.permit().record_in_place(outcome, None, text);
         }
     }
 

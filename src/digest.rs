@@ -1,7 +1,7 @@
 //! A hash for names that stores keep, with the same result on every host and in every version.
 //!
-//! The hashers of std promise neither, and instances of two versions must agree on the
-//! names that are made from this hash.
+//! The hashers of `std` may differ between hosts and versions. Instances of two versions must agree on the names that
+//! are made from this hash.
 
 /// Returns the FNV-1a hash of 128 bits.
 pub(crate) fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u128 {

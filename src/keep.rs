@@ -1,7 +1,7 @@
 //! The settings for the storage of circuits, as plain data that opens no store.
 //!
-//! Stores, the coordinator and the settings share these types. The settings can be compiled without a store, so that
-//! the types lie below all three.
+//! Stores, the coordinator and the settings share these types. The types are in a module below all three, because the
+//! settings can be compiled without a store.
 
 #[cfg(feature = "settings")]
 mod mask;
@@ -16,13 +16,13 @@ pub(crate) use mask::masked;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreKind {
-    /// `file:`, a folder.
+    /// A folder, with an address that begins with `file:`.
     File,
-    /// `sqlite:`, a file.
+    /// A file of SQLite, with an address that begins with `sqlite:`.
     Sqlite,
-    /// `postgres://` or `postgresql://`.
+    /// A database of PostgreSQL, with an address that begins with `postgres://` or `postgresql://`.
     Postgres,
-    /// `redis://`, or `rediss://` with TLS.
+    /// A Redis server, with an address that begins with `redis://`, or with `rediss://` for TLS.
     Redis,
 }
 
@@ -58,8 +58,8 @@ pub(crate) fn behind_scheme(url: &str) -> &str {
 #[expect(clippy::exhaustive_enums, reason = "a third way must be looked at in every match")]
 pub enum Sharing {
     /// The opening is advice. Until the opening ends, `min_calls` and `consecutive_failures` of this instance are a
-    /// quarter of the configured values, but at least 2. The default, because an instance on a bad path can neither
-    /// open nor close the circuits of the others.
+    /// quarter of the configured values, but at least 2. This is the default, because an instance on a bad path can
+    /// neither open nor close the circuits of other instances.
     #[default]
     Advise,
     /// The opening is an order. This instance takes over the newest published state, even if its own evidence differs.
@@ -87,12 +87,12 @@ impl fmt::Display for Sharing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum SchemaMode {
-    /// Checks the tables, and creates missing ones. With SQLite, creates the file and its folder, too. The default. If
-    /// nothing is missing, no right to create is needed.
+    /// Checks the tables, and creates missing tables. With SQLite, the file and its folder are created too. This is the
+    /// default. If nothing is missing, no right to create is needed.
     #[default]
     Create,
-    /// Checks the tables, and refuses to work if a table or a column is missing. The error names
-    /// the missing one. Changes nothing.
+    /// Checks the tables, and refuses to work if a table or a column is missing. The error names the missing table or
+    /// column. This mode changes nothing.
     Verify,
     /// Checks nothing. The first operation that needs a missing table fails.
     Assume,
@@ -119,7 +119,7 @@ impl Default for Ttl {
     }
 }
 
-/// The ids that [`is_instance`] accepts, for errors.
+/// The description of the ids that [`is_instance`] accepts, for the texts of errors.
 pub(crate) const INSTANCES: &str = "1 to 100 bytes of printable text without spaces and `#`";
 
 const SCHEMES: [(&str, StoreKind); 6] = [
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_docs_name_the_defaults() {
-        // Sentences may be wrapped.
+        // The line breaks are removed, because sentences may be wrapped.
         let unwrapped = |page: &str| page.replace('\n', " ");
         let stores = unwrapped(include_str!("../docs/stores.md"));
         let Ttl { open, other } = Ttl::default();

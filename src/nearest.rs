@@ -1,12 +1,13 @@
-//! Suggestions for misspelt names: the known name that a user probably meant.
+//! Suggestions for misspelt names, which are the known names that a user probably meant.
 
-/// Returns the name that is closest to `typed`, if one is close enough to be worth a suggestion.
+/// Returns the name that is closest to `typed`, if it is close enough for a suggestion.
 ///
-/// Upper and lower case are the same. A third of the letters may be wrong, because more wrong letters make another
-/// word. At least one letter may be wrong, and at most [`MOST_CHANGES`].
+/// Upper and lower case are the same. A third of the letters may be wrong, because with more wrong letters the text is
+/// another word. At least one letter may be wrong, and at most [`MOST_CHANGES`].
 pub(crate) fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
     let limit = (typed.chars().count() / 3).clamp(1, MOST_CHANGES);
-    // Folded once and not for each name, because a request may contain a name as long as the request itself.
+    // The typed name is changed to lower case once and not for each name, because a request may contain a name as long
+    // as the request itself.
     let typed = folded(typed);
     let near = names.map(|name| (distance(&typed, name, limit), name)).filter(|(distance, _)| *distance <= limit);
     near.min().map(|(_, name)| name.to_owned())
@@ -39,7 +40,7 @@ fn folded(text: &str) -> Vec<char> {
     text.chars().flat_map(char::to_lowercase).collect()
 }
 
-/// The largest number of wrong letters, because more wrong letters are no typing mistake even in a long word.
+/// The largest number of wrong letters. More wrong letters are no typing mistake, even in a long word.
 const MOST_CHANGES: usize = 8;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Random numbers for jitter, seeds and ids.
 //!
-//! The hasher of each hash map of std gets new random keys. These keys are the only randomness that std
-//! offers, and they are enough here, because no number made from them is a secret. A seed makes the
-//! numbers repeat, which the tests need.
+//! The hasher of each hash map of `std` gets new random keys. These keys are the only randomness that `std` offers.
+//! They are enough for this crate, because no number that is made from them is a secret. With a seed the numbers
+//! repeat, as the tests need.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -18,8 +18,8 @@ pub(crate) fn id() -> String {
 
 /// Returns the number at position `n` in the sequence of `seed`.
 ///
-/// `SplitMix64` (Steele, Lea & Flood 2014), whose state is a position, so that no generator must be
-/// kept where a position is known.
+/// The sequence is `SplitMix64` (Steele, Lea & Flood 2014). Its state is a position, so a caller that knows the
+/// position needs no generator.
 pub(crate) const fn nth(seed: u64, n: u64) -> u64 {
     let z = seed.wrapping_add(n.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -43,7 +43,7 @@ pub(crate) struct Dice {
 
 #[cfg(feature = "store")]
 impl Dice {
-    /// Begins the sequence of `seed`, or of a random seed.
+    /// Begins the sequence of `seed`, or of a random seed if `seed` is `None`.
     pub(crate) fn new(seed: Option<u64>) -> Self {
         Self { seed: seed.unwrap_or_else(bits), drawn: 0 }
     }

@@ -1,12 +1,12 @@
-//! The storage of circuit records, behind one trait: a register with a clock.
+//! The storage of circuit records behind one trait, which is a register with a clock.
 //!
 //! A [`Store`] keeps bytes by name, replaces them only for a writer that names the present version, and returns its own
 //! time. A store knows no state machine, because [`record`](crate::record) alone decides the meaning of the bytes.
 //! Therefore all stores have the same semantics and pass one conformance suite unchanged (`conformance`, feature
 //! `test-util`), and a new store needs a few hundred lines.
 //!
-//! No call waits for a store. The coordinator decides the time of loads and writes, runs them in the background, and
-//! gives each operation a deadline.
+//! A call through a circuit never waits for a store. The coordinator loads and writes the records in the background,
+//! and gives each operation a deadline.
 
 pub(crate) mod any;
 mod audit;
@@ -57,7 +57,7 @@ pub use sqlite::SqliteStore;
 pub use tiered::TieredStore;
 pub use watch::{Watch, WatchEvent, WatchSender};
 
-/// Stores circuit records: compare-and-set by name, and a clock.
+/// Stores circuit records by name, with compare-and-set and with a clock.
 ///
 /// # Write your own
 ///
@@ -66,8 +66,8 @@ pub use watch::{Watch, WatchEvent, WatchSender};
 ///
 /// # Cancel safety
 ///
-/// The caller drops a future when its deadline has passed, so every future may be dropped at any await. A write whose
-/// future was dropped must have happened completely or not at all.
+/// The caller drops a future after a deadline, so every future may be dropped at any await. A write whose future was
+/// dropped must happen completely or not at all.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Returns the name of the store in metrics and logs, such as `redis` or `postgres`.
     fn kind(&self) -> &'static str;
@@ -86,20 +86,20 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// If the store cannot read. A name without a value is no error, and an error never means that a name has no value.
     fn load_many(&self, names: &[String]) -> impl Future<Output = Result<Loaded, StoreError>> + Send;
 
-    /// Replaces the value of a name if the present version is the one that the writer expects.
+    /// Replaces the value of a name if the present version is the expected version.
     ///
     /// # Errors
     ///
-    /// If the store cannot write. After [`TimedOut`](StoreErrorKind::TimedOut) the write may have been made
-    /// nevertheless.
+    /// If the store cannot write. After [`TimedOut`](StoreErrorKind::TimedOut) the write may have been made all the
+    /// same.
     fn compare_and_set(&self, write: &Write) -> impl Future<Output = Result<Written, StoreError>> + Send;
 
     /// Deletes the value of a name if the etag names the present version. Returns true if the value was deleted.
     ///
     /// # Errors
     ///
-    /// If the store cannot delete. After [`TimedOut`](StoreErrorKind::TimedOut) the value may have been deleted
-    /// nevertheless.
+    /// If the store cannot delete. After [`TimedOut`](StoreErrorKind::TimedOut) the value may have been deleted all the
+    /// same.
     fn delete(&self, name: &str, etag: &Etag) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Returns the names that have a value, sorted by their bytes.
@@ -121,11 +121,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         async { Ok(None) }
     }
 
-    /// Appends rows to the audit. A row whose id is there already is not appended again.
+    /// Appends rows to the audit. A row whose id the audit already has is not appended again.
     ///
     /// # Errors
     ///
-    /// If the store could not append every row. The caller may then append all of them again.
+    /// If the store could not append every row. After this error the caller may append all rows again.
     fn append_audit(&self, rows: &[AuditRow]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Deletes the oldest rows of the audit that are older than `before`. Returns true if more such rows may be left.
@@ -187,18 +187,18 @@ pub struct Loaded {
     pub now: Timestamp,
 }
 
-/// A write that the store makes only if no other writer was faster.
+/// A new value, which the store writes only if the present version is the expected one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "a write needs all of its fields")]
 pub struct Write {
-    /// The name: 1 to 200 bytes of printable text without spaces.
+    /// The name of the value, which has 1 to 200 bytes of printable text without spaces.
     pub name: String,
     /// The version that the writer expects. `None` expects that the name has no value.
     pub expected: Option<Etag>,
     /// The new value.
     pub bytes: Vec<u8>,
-    /// The time for which a store that forgets must keep the value at least. `None` means until the value is deleted.
-    /// Stores that do not forget ignore this field.
+    /// The time for which a store with expiry must keep the value at least. With `None` the store keeps the value until
+    /// it is deleted. Stores without expiry ignore this field.
     pub ttl: Option<Duration>,
 }
 
@@ -234,7 +234,7 @@ pub(crate) async fn answer_within<T>(
     tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Err(StoreError::no_answer_within(limit)))
 }
 
-/// Refuses a record that is too long for every store.
+/// Refuses a record that is longer than `MAX_BYTES`, which is the limit of every store.
 pub(crate) fn check_length(write: &Write) -> Result<(), StoreError> {
     let (bytes, allowed) = (write.bytes.len(), crate::record::CircuitRecord::MAX_BYTES);
     if bytes <= allowed {

@@ -1,6 +1,7 @@
-//! The check of requests: the rule of access, and the protection against requests of other sites.
+//! The checks of each request, which are the rule of access and a protection against requests of other sites.
 //!
-//! Both run as middleware before the handlers, so that no handler can forget them. The application decides the users.
+//! Both checks run as middleware before the handlers, so that no handler can forget them. The authoriser of the
+//! application decides the user of a request.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,7 +27,8 @@ impl User {
     ///
     /// # Errors
     ///
-    /// [`InvalidBy`] as for [`By`]: a name has 1 to 200 characters, none of which could forge a line of a log.
+    /// [`InvalidBy`] if [`By`] would refuse the name. A name has 1 to 200 characters, none of which could forge a line
+    /// of a log.
     pub fn new(name: &str) -> Result<Self, InvalidBy> {
         By::new(name, "to check the name").map(|by| Self(by.user().into()))
     }
@@ -47,7 +49,7 @@ pub struct Denied {
 }
 
 impl Denied {
-    /// Answers 401, because the user is unknown. The page then shows its form for a token.
+    /// Answers 401, because the user is unknown. The page shows its form for a token after this answer.
     #[must_use]
     pub fn unknown(reason: &str) -> Self {
         let challenge = Some(HeaderValue::from_static("Bearer"));
@@ -69,8 +71,8 @@ impl Denied {
     }
 }
 
-/// Creates an authoriser for requests with one of these tokens in `Authorization: Bearer` (RFC 6750). The user beside
-/// the token is the user of the request.
+/// Creates an authoriser for requests with one of these tokens in `Authorization: Bearer` (RFC 6750). The user of the
+/// request is the user that belongs to the token.
 ///
 /// The time of a comparison reveals nothing about a token. An empty token is ignored, so that no request can match it.
 /// Choose tokens that cannot be guessed.
@@ -104,7 +106,7 @@ pub(super) enum Access {
 }
 
 impl Access {
-    /// Returns true if a request to act can be permitted.
+    /// Returns true if the rule can permit a client to act.
     pub(super) const fn writes(&self) -> bool {
         matches!(self, Self::Authorised(_))
     }
@@ -138,7 +140,7 @@ fn closed() -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).challenge(challenge)
 }
 
-/// The user of a request that reads, for the handlers. `None` if the rule needs no user.
+/// The user of a request that reads, which the middleware passes to the handlers. `None` if the rule needs no user.
 #[derive(Debug, Clone)]
 pub(super) struct Reader(pub(super) Option<User>);
 
@@ -147,7 +149,7 @@ pub(super) async fn page(State(panel): State<Arc<Panel>>, request: Request, next
     if matches!(panel.access, Access::Closed) { closed().into_response() } else { next.run(request).await }
 }
 
-/// The middleware of the routes that read: checks the user and the origin of a request.
+/// The middleware of the routes that read, which checks the user and the origin of a request.
 pub(super) async fn reads(State(panel): State<Arc<Panel>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     match panel.access.admit(&parts).and_then(|user| same_origin(&parts).map(|()| user)) {
@@ -159,8 +161,8 @@ pub(super) async fn reads(State(panel): State<Arc<Panel>>, request: Request, nex
     }
 }
 
-/// The middleware of the routes that act: checks user, origin and content type of a request. A user is needed, because
-/// the audit records the user of each act.
+/// The middleware of the routes that act, which checks the user, the origin and the content type of a request. A user
+/// is needed, because the audit records the user of each act.
 pub(super) async fn writes(State(panel): State<Arc<Panel>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let user = panel.access.admit(&parts).and_then(|user| {
@@ -182,13 +184,13 @@ pub(super) async fn writes(State(panel): State<Arc<Panel>>, request: Request, ne
     }
 }
 
-/// Refuses requests that a browser sends on behalf of another site, with the cookies of its user. Other clients send
-/// neither header and need no such protection, because no other site controls them.
+/// Refuses requests that a browser sends on behalf of another site, with the cookies of its user. Clients that are not
+/// browsers send neither header and need no such protection, because no other site controls them.
 fn same_origin(parts: &Parts) -> Result<(), Problem> {
     let sent = |name: &str| parts.headers.get(name).map(HeaderValue::as_bytes);
     let same = match (sent("sec-fetch-site"), sent("origin")) {
-        // No script can set this header (Fetch Metadata), and it is correct behind proxies that change the host. `none`
-        // means that the user opened the address directly.
+        // `sec-fetch-site` comes first, because no script can set it (Fetch Metadata), and because it is correct behind
+        // proxies that change the host. The value `none` means that the user opened the address directly.
         (Some(site), _) => site == b"same-origin" || site == b"none",
         (None, Some(origin)) => {
             let host = sent("host").or_else(|| parts.uri.authority().map(|host| host.as_str().as_bytes()));
@@ -209,7 +211,7 @@ fn authority(bytes: &[u8]) -> Option<Authority> {
 /// Refuses a body that is not declared as JSON. A form of another site can send three content types without a preflight
 /// (Fetch, 2.2.2), and JSON is none of them.
 fn json_only(parts: &Parts) -> Result<(), Problem> {
-    // A wrong method is refused by the router, with 405.
+    // Only orders have a body to check. The router answers every other method with 405.
     if parts.method != http::Method::POST {
         return Ok(());
     }

@@ -1,7 +1,6 @@
-//! The bodies of orders: JSON, limited in length and time.
+//! The bodies of orders, which are JSON with a limited length and a limited time.
 //!
-//! The limits are here and not left to the application, because a forgotten limit would let one client use up the
-//! memory.
+//! This module sets the limits itself. If an application forgot to set a limit, one client could use up the memory.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -16,7 +15,7 @@ use super::problem::Problem;
 
 /// Reads an order. A field that is not known is refused, because a misspelt field would otherwise be ignored.
 pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
-    // Without the limit a client that sends one byte a minute would be served for days.
+    // Without a time limit, a client that sends one byte a minute would be served for days.
     let late = |_| Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body did not come within 10 s"));
     let bytes = tokio::time::timeout(PATIENCE, collect(body)).await.unwrap_or_else(late)?;
     serde_json::from_slice(&bytes).map_err(|error| {

@@ -1,6 +1,6 @@
 //! The events of all circuits as a stream of server-sent events, for a limited number of clients.
 //!
-//! Each client has a seat and a task of its own, because a client that does not read would otherwise keep its seat for
+//! Each client has its own seat and its own task, because a client that does not read would otherwise keep its seat for
 //! ever. A client that is too slow misses events, and receives the number of missed events. The text of each event is
 //! in `json`.
 
@@ -25,6 +25,11 @@ use super::problem::Problem;
 use crate::operation::{News, Subscription, What};
 
 pub(super) async fn events(State(panel): State<Arc<Panel>>) -> Result<Response, Problem> {
+    // A stream that ends at once would make the page request the next one without a pause.
+    if panel.registry.has_ended_subscriptions() {
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "this process is shutting down");
+        return Err(problem.retry_after(Duration::from_secs(5)));
+    }
     let Ok(seat) = Arc::clone(&panel.seats).try_acquire_owned() else {
         let detail = format!("{} clients follow the events already, and more are not served", panel.event_clients);
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_clients", detail);
@@ -36,7 +41,7 @@ pub(super) async fn events(State(panel): State<Arc<Panel>>) -> Result<Response, 
     tokio::spawn(Feed { panel, subscription, _seat: seat }.run(sender));
     let mut response = Response::new(Body::new(Events { texts }));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    // Otherwise nginx would collect events in a buffer before it forwards them.
+    // Without this header nginx would collect events in a buffer before it forwards them.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
 }
@@ -49,10 +54,13 @@ struct Feed {
 }
 
 impl Feed {
-    /// Sends events until the client disconnects or its time is over. This is a task of its own, because a server does
-    /// not poll the body of a client that does not read. Such a client would keep its seat for ever.
+    /// Sends events until the client disconnects, its time is over, or the server shuts down. The function runs in a
+    /// separate task, because a server does not poll the body of a client that does not read. Without the task such a
+    /// client would keep its seat for ever.
     async fn run(mut self, client: Sender<Bytes>) {
+        let shutdown = self.panel.shutdown();
         tokio::select! {
+            () = shutdown => {}
             () = tokio::time::sleep(LONGEST) => {}
             () = client.closed() => {}
             () = self.forward(&client) => {}
@@ -61,10 +69,10 @@ impl Feed {
         drop(self);
     }
 
-    /// Forwards events. If the client is slow, events wait in the subscription, which drops the oldest ones and reports
-    /// their number.
+    /// Forwards events. If the client is slow, events wait in the subscription. The subscription drops the oldest
+    /// events, and reports the number of dropped events.
     async fn forward(&mut self, client: &Sender<Bytes>) {
-        // The first beat is sent at once, so that the client knows that it misses nothing from here on.
+        // The first beat is sent at once, so that the client knows that it misses no event from now on.
         let mut text = beat();
         while client.send(text).await.is_ok() {
             // Waits until the previous event has left the channel, so that the next event is as new as possible.
@@ -90,7 +98,7 @@ impl Feed {
             What::Missed { events } => return event("missed", &json!({ "events": events })),
         };
         data["circuit"] = circuit.as_str().into();
-        // The present status, which may be newer than the event.
+        // The status is that of the present moment, which may be newer than the event.
         data["status"] = json!(self.panel.registry.get(circuit).as_ref().map(CircuitJson::of));
         event(name, &data)
     }
@@ -125,5 +133,6 @@ impl http_body::Body for Events {
 /// The interval of beats, by which a client notices that the server is gone.
 const BEAT: Duration = Duration::from_secs(5);
 
-/// The longest time of a stream. Then the client must request a new one, which checks its permission again.
+/// The longest time of a stream. After this time the client must request a new stream, so that its permission is
+/// checked again.
 const LONGEST: Duration = Duration::from_secs(300);

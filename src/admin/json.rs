@@ -1,7 +1,7 @@
 //! The JSON of circuits and transitions.
 //!
-//! These types are separate from those of the circuit, so that a renamed field there changes no name in the JSON. Names
-//! end in `_ms` for milliseconds.
+//! These types are separate from those of the circuit, so that a renamed field of the circuit changes no name in the
+//! JSON. The names of times and durations end in `_ms` for milliseconds.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use serde_json::{Value, json};
 use crate::circuit::{Circuit, Status};
 use crate::outcome::FailureKind;
 use crate::record::Timestamp;
-use crate::state::{Reason, Transition};
+use crate::state::{Reason, Snapshot, State, Transition};
 use crate::window::Tally;
 
 /// A circuit in the list.
 #[derive(Debug, Serialize)]
 pub(super) struct CircuitJson {
     name: String,
-    /// State and mode combined, as a caller experiences them.
+    /// State and mode combined, as a caller of the circuit experiences them.
     standing: String,
     state: &'static str,
     mode: &'static str,
@@ -47,6 +47,9 @@ pub(super) struct CircuitJson {
     limits: Limits,
     probes: Probes,
     totals: Totals,
+    /// The reason of the last opening, also of one before a restart or on another instance. `null` for a closed circuit.
+    opened_because: Option<String>,
+    opened_for_ms: Option<u64>,
     last: Option<Edge>,
 }
 
@@ -95,8 +98,8 @@ struct Totals {
 }
 
 impl CircuitJson {
-    /// Returns the present state of a circuit. The lock of the circuit is free again when this function returns, so
-    /// that nothing is written under the lock.
+    /// Returns the present state of a circuit. The function has released the lock of the circuit when it returns, so
+    /// that no JSON is written under the lock.
     pub(super) fn of(circuit: &Circuit) -> Self {
         Self::new(circuit, circuit.status_with(1))
     }
@@ -104,7 +107,8 @@ impl CircuitJson {
     fn new(circuit: &Circuit, status: Status) -> Self {
         let config = circuit.config();
         let rules = &config.rules;
-        let held = if status.mode.is_hold() { circuit.snapshot().held_for } else { None };
+        let is_closed = status.state == State::Closed && !status.mode.is_hold();
+        let past = if is_closed { Snapshot::closed() } else { circuit.snapshot() };
         Self {
             standing: status.standing().to_string(),
             state: status.state.as_str(),
@@ -114,7 +118,7 @@ impl CircuitJson {
             since_ms: millis(status.since),
             retry_after_ms: status.retry_after.map(millis),
             next_call: status.next_call.as_str(),
-            held_for_ms: held.map(millis),
+            held_for_ms: past.held_for.map(millis),
             tripped_for_ms: status.tripped_for.map(millis),
             reset_in_ms: status.reset_in.map(millis),
             attempt: status.attempt,
@@ -149,6 +153,8 @@ impl CircuitJson {
                 would_reject: status.totals.would_reject,
                 load_shed: status.totals.load_shed,
             },
+            opened_because: past.earlier.map(|earlier| earlier.reason().to_owned()),
+            opened_for_ms: past.earlier_for.map(millis),
             last: status.transitions.last().map(Edge::from),
             name: status.name,
         }
@@ -161,9 +167,9 @@ pub(super) struct Edge {
     from: String,
     to: String,
     at_ms: u64,
-    /// The reason as in the label of the metrics.
+    /// The reason as the metrics use it for their label.
     reason: &'static str,
-    /// The reason as half a sentence.
+    /// The reason as a part of a sentence, for people, with the last failure.
     because: String,
     numbers: Value,
     user: Option<String>,
@@ -174,6 +180,7 @@ pub(super) struct Edge {
     #[serde(flatten)]
     evidence: Evidence,
     failure: Option<&'static str>,
+    failure_text: Option<String>,
     rejected: u64,
     bypassed: bool,
     order: Option<String>,
@@ -187,7 +194,7 @@ impl From<&Transition> for Edge {
             to: edge.to.to_string(),
             at_ms: Timestamp::from(edge.wall).as_millis(),
             reason: edge.reason.as_str(),
-            because: edge.reason.to_string(),
+            because: edge.because().to_string(),
             numbers: numbers(&edge.reason),
             user,
             era: edge.era,
@@ -196,6 +203,7 @@ impl From<&Transition> for Edge {
             attempt: edge.attempt,
             evidence: (&edge.tally).into(),
             failure: edge.failure.as_ref().map(FailureKind::as_str),
+            failure_text: edge.failure_text.as_deref().map(ToOwned::to_owned),
             rejected: edge.rejected,
             bypassed: edge.bypassed,
             order: edge.order.as_deref().map(ToOwned::to_owned),

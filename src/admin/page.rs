@@ -1,7 +1,7 @@
 //! The page, and the security headers of every response.
 //!
-//! The page is one file without references to others, so that the application needs no path for assets, and a policy
-//! with two hashes suffices.
+//! The page is one file without references to other files. Therefore the application needs no path for assets, and a
+//! security policy with two hashes is enough.
 
 use std::sync::LazyLock;
 
@@ -27,7 +27,7 @@ pub(super) async fn headers(request: Request, next: Next) -> Response {
     response
 }
 
-/// The policy names script and style by their hashes (CSP Level 3, 2.3.1), so that a browser runs no other script,
+/// The policy names script and style by their hashes (CSP Level 3, 2.3.1). Therefore a browser runs no other script,
 /// however it came into the page.
 static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     let [script, style] = ["script", "style"].map(|element| base64(&Sha256::digest(inside(element))));
@@ -53,8 +53,8 @@ fn inside(element: &str) -> &'static str {
     behind.split_once(&close).expect("the element is closed").0
 }
 
-/// Encodes as in RFC 4648, section 4, which a policy needs. No other part of Base64 is needed, so that a crate is not
-/// worth its weight.
+/// Encodes the bytes as Base64 (RFC 4648, section 4), as the policy requires. The function replaces a dependency,
+/// because no other part of Base64 is needed.
 fn base64(bytes: &[u8]) -> String {
     let mut text = String::new();
     for three in bytes.chunks(3) {

@@ -1,4 +1,4 @@
-//! The errors of requests as problem details (RFC 9457): a sentence for people, a word for programs.
+//! The errors of requests as problem details (RFC 9457), each with a sentence for people and a word for programs.
 //!
 //! The sentences of refused orders come from [`Refused`], so that the page, the API and the command line say the same.
 
@@ -76,7 +76,8 @@ impl IntoResponse for Problem {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         if let Some(wait) = retry_after {
-            // Whole seconds (RFC 9110, 10.2.3), rounded up so that a client never comes too early.
+            // The header has whole seconds (RFC 9110, 10.2.3), which are rounded up so that a client never comes too
+            // early.
             let seconds = wait.as_millis().div_ceil(1000);
             let seconds = HeaderValue::from_str(&seconds.to_string()).expect("digits are a header");
             response.headers_mut().insert(header::RETRY_AFTER, seconds);

@@ -1,4 +1,4 @@
-//! The handlers that read: circuits, their status and transitions, the audit.
+//! The handlers that read circuits, their status and transitions, and the audit.
 
 use std::sync::Arc;
 
@@ -17,13 +17,14 @@ use super::problem::Problem;
 use crate::record::Timestamp;
 use crate::store::AuditFilter;
 
-/// Returns every circuit. Circuits are written one by one, and the task yields at intervals, so that ten thousand
+/// Returns every circuit. The circuits are written one by one, and the task yields at intervals, so that ten thousand
 /// circuits do not delay other tasks of the thread.
 pub(super) async fn circuits(State(panel): State<Arc<Panel>>, Extension(reader): Extension<Reader>) -> Response {
     let store = panel.registry.store_status().map(|status| {
         json!({
             "store": status.store, "up": status.up, "error": status.last_error, "unsaved": status.unsaved,
-            "audit_rows": status.audit_rows, "instance": status.instance,
+            "audit_rows": status.audit_rows, "instance": status.instance, "running": status.running,
+            "summary": status.to_string(),
         })
     });
     let user = reader.0.as_ref().map(User::name);
@@ -93,10 +94,11 @@ pub(super) struct AuditQuery {
     limit: Option<usize>,
 }
 
-/// A query that may not have the expected form. The handlers refuse it, so that the refusal is a problem document.
+/// A query that may have an unexpected form. The handlers refuse such a query themselves, so that the refusal is a
+/// problem document.
 pub(super) type Sent<T> = Result<Query<T>, QueryRejection>;
 
-/// Returns the query, or the problem for a query of another form.
+/// Returns the query, or the problem for a query of an unexpected form.
 pub(super) fn accepted<T>(query: Sent<T>) -> Result<T, Problem> {
     let Query(query) = query.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "query", error.body_text()))?;
     Ok(query)

@@ -1,4 +1,4 @@
-//! The handlers of orders: trip, reset, disable, resume.
+//! The handlers of orders, which are trip, reset, disable and resume.
 //!
 //! Each handler turns a body into an [`Order`]. The rules of orders are in `operation`, so that they are the same for
 //! every caller.
@@ -158,7 +158,7 @@ async fn operate(
         Kept::Nowhere => (StatusCode::OK, "nowhere"),
         Kept::Stored { .. } => (StatusCode::OK, "stored"),
         Kept::Unaudited { .. } => (StatusCode::OK, "unaudited"),
-        // The act is in force and is not stored yet.
+        // The act is in force in this process, and the store does not have it yet.
         Kept::Here { .. } => (StatusCode::ACCEPTED, "here"),
     };
     let mut response = ok(&json!({

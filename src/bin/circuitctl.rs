@@ -1,8 +1,11 @@
-//! The command line of operators: shows circuits and sends orders through their store, so that all instances follow.
+//! The command line of operators, which shows circuits and sends orders through their store, so that all instances
+//! follow.
 //!
 //! The program has no circuits. It reads the records of instances, sends orders by [`Operator`], and reports the result
-//! in a sentence, an exit code, and with `--json` a document. The rules and effects of orders are in the library, so
-//! that they are the same for every caller.
+//! in a sentence, an exit code, and with `--json` a document. The library has the rules and effects of orders, so that
+//! they are the same for every caller.
+
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
 
 #[path = "circuitctl/act.rs"]
 mod act;
@@ -44,7 +47,7 @@ use view::View;
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        // Help and version, for which a closed pipe is no failure.
+        // The user has requested help or the version. A closed pipe is no failure for these texts.
         Err(help) if !help.use_stderr() => {
             help.print().ok();
             return Code::Done.into();
@@ -59,7 +62,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime of one thread needs a few file descriptors");
     let answer = runtime.block_on(run(arguments));
-    // Dropping the runtime would wait for a disk that hangs.
+    // The runtime is not dropped, because its drop would wait for a disk that hangs.
     runtime.shutdown_background();
     let (text, code) = match answer {
         Ok(answer) => answer,
@@ -73,7 +76,7 @@ fn main() -> ExitCode {
             report(&format!("circuitctl: the answer could not be written: {error}"));
             Code::Unprinted.into()
         }
-        // The reader has closed the pipe, as `| head -1` does. The order was carried out nevertheless.
+        // The reader has closed the pipe, as `| head -1` does. An order was carried out nevertheless.
         _ => code.into(),
     }
 }
@@ -131,7 +134,7 @@ async fn run(arguments: Arguments) -> Answer {
 
 /// Returns the time of a store, which also proves that the store answers.
 async fn time_of(store: &AnyStore, timeout: Duration) -> Result<Timestamp, StoreError> {
-    // A name is needed, because a store may answer a load without names by itself.
+    // The load has a name, because some stores answer a load of no names without contact to their server.
     let names = ["circuitctl".to_owned()];
     match tokio::time::timeout(timeout, store.load_many(&names)).await {
         Ok(loaded) => Ok(loaded?.now),

@@ -19,12 +19,13 @@ pub struct TrackedBodiesLayer<C = DefaultClassifier, R = BoxedErrors, K = OneCir
 
 impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// Judges calls by the end of the response's body, if the classifier's
-    /// [`head`](crate::classify::BodyClassifier::head) does not decide. This is the last step, so call all other
-    /// methods before.
+    /// [`head`](crate::classify::BodyClassifier::head) does not decide. `tracked_bodies` is the last step, so call all
+    /// other methods first.
     ///
-    /// For services that take an `http::Request` and return an `http::Response`. A body that breaks off is a failure,
-    /// the trailers reach the classifier, and the duration of a slow call includes the body. A probe keeps its slot
-    /// until the end of the body, but at most for [`probe_deadline`](crate::config::ConfigBuilder::probe_deadline).
+    /// The layer is for services that take an `http::Request` and return an `http::Response`. A body that breaks off is
+    /// a failure, the trailers reach the classifier, and the duration of a slow call includes the body. A probe keeps
+    /// its slot until the end of the body, but at most for
+    /// [`probe_deadline`](crate::config::ConfigBuilder::probe_deadline).
     ///
     /// The call has no outcome until its caller has read the body. If callers often drop bodies, or if streams never
     /// end by themselves (events, watches), judge such calls by the head.

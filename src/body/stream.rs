@@ -11,21 +11,21 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::call::Flight;
-use crate::classify::{BodyClassifier, is_grpc_message, is_grpc_web};
+use crate::classify::{BodyClassifier, Classifier, is_grpc_message, is_grpc_web};
 use crate::clock::Tick;
 
 pin_project! {
     /// The body of a response through [`TrackedBodies`](super::TrackedBodies). Keeps the permit until the call is
     /// judged.
     ///
-    /// The call is judged once, by the first of these: trailers, the end of the stream, an error, a panic. The end
-    /// counts as soon as the inner body reports that no frame follows, because the caller may not poll again. A body
-    /// without a permit only passes frames on. Examples are the body of a rejection, of a call without a circuit, and
-    /// of a call that its head has decided.
+    /// The call is judged once, as soon as trailers arrive, the stream ends, an error occurs or the body panics. The
+    /// end counts as soon as the inner body reports that no frame follows, because the caller may not poll again. A
+    /// body without a permit only passes frames on. Examples are the body of a rejection, of a call without a circuit,
+    /// and of a call that its head has decided.
     ///
     /// # Cancel safety
     ///
-    /// A dropped poll loses no frame, because the next poll returns it.
+    /// A dropped poll loses no frame, because the next poll returns the frame.
     ///
     /// If the body is dropped before its end, the inner body is dropped and the permit is returned. The slot of a probe
     /// becomes free. Unless the classifier decides otherwise, the call is cancelled. A cancelled call is a failure of
@@ -35,16 +35,17 @@ pin_project! {
     ///
     /// A body that has delivered all bytes of its `Content-Length` or its exact size has ended, even if it was not
     /// polled again.
+    // `D` is the data of the classifier for the call, and a parameter for the reason that `Flight` gives.
     #[must_use = "a body that is dropped before its end counts as a cancelled call"]
-    pub struct TrackedBody<B, C, Req, Err>
+    pub struct TrackedBody<B, C, Req, Err, D = <C as Classifier<Req, Response<B>, Err>>::Call>
     where
         B: Body,
-        C: BodyClassifier<Req, B, Err>,
+        C: BodyClassifier<Req, B, Err, Call = D>,
     {
         // The inner body is dropped before the tail, because its drop is still a part of the call.
         #[pin]
         inner: B,
-        tail: Option<Tail<B, C, Req, Err>>,
+        tail: Option<Tail<B, C, Req, Err, D>>,
     }
 }
 
@@ -63,7 +64,7 @@ where
         &self.inner
     }
 
-    /// Takes the inner body out. If the call is not judged yet, the body counts as dropped at this moment.
+    /// Takes the inner body out. If the call is not judged yet, the tracked body counts as dropped at this moment.
     #[must_use]
     pub fn into_inner(self) -> B {
         self.inner
@@ -86,7 +87,8 @@ where
         let Some(tail) = this.tail else { return this.inner.poll_frame(context) };
         let (frame, is_last) = tail.flight.run(|| {
             let frame = this.inner.as_mut().poll_frame(context);
-            // Checked at once, because a caller that knows that no frame follows does not poll again.
+            // `is_end_stream` is checked at once, because a caller that knows that no frame follows does not poll
+            // again.
             let is_last = matches!(frame, Poll::Ready(Some(Ok(_)))) && this.inner.is_end_stream();
             (frame, is_last)
         });
@@ -133,20 +135,21 @@ where
 }
 
 /// The part of a call that remains while its body streams.
-pub(super) struct Tail<B, C, Req, Err>
+pub(super) struct Tail<B, C, Req, Err, D = <C as Classifier<Req, Response<B>, Err>>::Call>
 where
     B: Body,
-    C: BodyClassifier<Req, B, Err>,
+    C: BodyClassifier<Req, B, Err, Call = D>,
 {
-    flight: Flight<C, Req, Response<B>, Err>,
+    flight: Flight<C, Req, Response<B>, Err, D>,
     /// The time since which the caller has waited for the next frame. `None` if the caller is not waiting.
     waits_since: Option<Tick>,
     /// The number of bytes that are still to come, if the head or the body announced it. When the number is zero the
-    /// call has ended, because a reader that counts bytes does not poll for the end. hyper's HTTP/1 does so,
-    /// whichever version the service speaks.
+    /// call has ended, because a reader that counts bytes does not poll for the end. hyper counts bytes for HTTP/1
+    /// callers, whichever version the service speaks.
     left: Option<u64>,
     /// True if trailers may follow after the body has reported that no frame follows. tonic-web's client reports the
-    /// end of the stream below it, while the last bytes of that stream still are a message and the trailers.
+    /// end as soon as the stream below it has ended, while the last bytes of that stream still hold a message and the
+    /// trailers.
     ends_early: bool,
 }
 
@@ -157,8 +160,8 @@ where
 {
     pub(super) fn new(mut flight: Flight<C, Req, Response<B>, Err>, response: &Response<B>) -> Self {
         let headers = response.headers();
-        // The number of bytes is unknown if trailers may follow. Trailers follow in gRPC, and where they are announced.
-        // HTTP/1.1 and older have no trailers beside a length.
+        // The number of bytes is unknown if trailers may follow. gRPC responses have trailers, and so may responses
+        // that announce them. HTTP/1.1 and older versions have no trailers beside a length.
         let announced = response.version() > Version::HTTP_11 && headers.contains_key(TRAILER);
         let left =
             if announced || is_grpc_message(headers) || is_grpc_web(headers) || headers.contains_key(TRANSFER_ENCODING)
@@ -168,7 +171,7 @@ where
             } else if let Some(length) = headers.get(CONTENT_LENGTH) {
                 length.to_str().ok().and_then(|length| length.parse().ok())
             } else {
-                // hyper's server makes the length header from this size.
+                // hyper's server computes the length header from this size.
                 flight.run(|| response.body().size_hint().exact())
             };
         let ends_early = is_grpc_web(headers);
@@ -178,7 +181,7 @@ where
     fn wait(&mut self) -> bool {
         if self.waits_since.is_none() {
             self.waits_since = Some(self.flight.now());
-            // The head may have come without a wait.
+            // The call may not have begun to wait yet, because the head may have come without a wait.
             self.flight.begin_waiting();
         }
         false
@@ -203,27 +206,31 @@ where
     }
 
     fn fail(&mut self, error: &B::Error) -> bool {
-        self.flight.judge(|classifier, call, elapsed| classifier.body_error(call, error, elapsed));
+        self.flight.judge(
+            |classifier, call, elapsed| classifier.body_error(call, error, elapsed),
+            |classifier| classifier.describe_body_error(error),
+        );
         true
     }
 
     fn end(&mut self, trailers: Option<&HeaderMap>) -> bool {
-        self.flight.judge(|classifier, call, elapsed| classifier.end(call, trailers, elapsed));
+        self.flight.judge(|classifier, call, elapsed| classifier.end(call, trailers, elapsed), |_| None);
         true
     }
 }
 
-impl<B, C, Req, Err> Drop for Tail<B, C, Req, Err>
+impl<B, C, Req, Err, D> Drop for Tail<B, C, Req, Err, D>
 where
     B: Body,
-    C: BodyClassifier<Req, B, Err>,
+    C: BodyClassifier<Req, B, Err, Call = D>,
 {
     fn drop(&mut self) {
         if self.flight.is_polling() {
-            // The drop of the flight judges the call as panicked.
+            // The body has panicked during a poll. The drop of the flight judges the call as panicked.
             return;
         }
-        // The call has ended if all bytes have arrived, unless the caller waits for more, because then trailers are due.
+        // The call has ended if all bytes have arrived and the caller does not wait for more. A caller that waits for
+        // more still expects trailers.
         if self.left == Some(0) && self.waits_since.is_none() {
             self.end(None);
         }

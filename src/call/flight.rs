@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use crate::circuit::{Admission, Permit, Start};
+use crate::circuit::{Admission, Permit, Start, Text};
 use crate::classify::Classifier;
 #[cfg(feature = "http")]
 use crate::clock::Tick;
@@ -22,11 +22,17 @@ use crate::outcome::Outcome;
 /// A flight ends once: its call is classified, has panicked, or is cancelled. A flight that is dropped while it polls the
 /// call counts as a panic of the call, because only a panic drops a flight there. A flight that is dropped at another time
 /// counts as cancelled.
-pub(crate) struct Flight<C: Classifier<Req, Res, Err>, Req, Res, Err> {
+///
+/// `D` is the data of the classifier for the call. A parameter, because the compiler cannot look up `C::Call` in a future of
+/// a task whose errors are boxed: it checks such a future for every lifetime of the box, and classifiers fit only `'static`.
+pub(crate) struct Flight<C, Req, Res, Err, D = <C as Classifier<Req, Res, Err>>::Call>
+where
+    C: Classifier<Req, Res, Err, Call = D>,
+{
     /// The permit, which records the outcome in place, because moving a permit costs too much for a short call.
     permit: Permit,
     /// The state of the classifier for this call. `None` once the call has been judged.
-    call: Option<C::Call>,
+    call: Option<D>,
     classifier: C,
     /// True while a part of the call runs. A drop during that time is a panic.
     polling: bool,
@@ -98,7 +104,10 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         F: Future<Output = Result<Res, Err>>,
     {
         let result = ready!(self.poll_unjudged(future, context));
-        self.judge(|classifier, call, elapsed| classifier.finish(call, result.as_ref(), elapsed));
+        self.judge(
+            |classifier, call, elapsed| classifier.finish(call, result.as_ref(), elapsed),
+            |classifier| classifier.describe(result.as_ref()),
+        );
         Poll::Ready(result)
     }
 
@@ -119,15 +128,33 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         poll
     }
 
-    /// Judges the call and records the outcome, unless the call has been judged before.
+    /// Judges the call and records the outcome, unless the call has been judged before. `describe` returns the text of a
+    /// failure.
     #[inline]
-    pub(crate) fn judge(&mut self, judge: impl FnOnce(&C, C::Call, Duration) -> Outcome) {
+    pub(crate) fn judge(
+        &mut self,
+        judge: impl FnOnce(&C, C::Call, Duration) -> Outcome,
+        describe: impl Fn(&C) -> Option<String>,
+    ) {
         if let Some(call) = self.call.take() {
             let elapsed = self.permit.measured();
             let unjudged = Unjudged(&mut self.permit);
             let outcome = judge(&self.classifier, call, elapsed.unwrap_or(Duration::ZERO));
             mem::forget(unjudged);
-            self.permit.record_in_place(outcome, elapsed);
+            let outcome = self.unless_of_the_caller(outcome);
+            let classifier = &self.classifier;
+            self.permit.record_in_place(outcome, elapsed, Text::new(&|| describe(classifier)));
+        }
+    }
+
+    /// Returns the outcome, but ignores a deadline of the caller if the classifier never counts callers who do not wait.
+    #[inline]
+    fn unless_of_the_caller(&self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Failure(failure) if failure.weighs_by_wait() && self.classifier.cancelled_never_counts() => {
+                failure.after_waiting(self.permit.age(), None).map_or(Outcome::Ignored, Outcome::Failure)
+            }
+            Outcome::Success | Outcome::Failure(_) | Outcome::Ignored => outcome,
         }
     }
 }
@@ -142,18 +169,29 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     {
         let result = ready!(self.poll_unjudged(future, context));
         if result.is_err() {
-            self.judge(|classifier, call, elapsed| classifier.finish(call, result.as_ref(), elapsed));
+            self.judge(
+                |classifier, call, elapsed| classifier.finish(call, result.as_ref(), elapsed),
+                |classifier| classifier.describe(result.as_ref()),
+            );
         }
         Poll::Ready(result)
     }
 
     /// Judges the call if the classifier can decide before the end of the body. Returns
     /// true if the call has been judged.
-    pub(crate) fn judge_early(&mut self, judge: impl FnOnce(&C, &mut C::Call, Duration) -> Option<Outcome>) -> bool {
+    pub(crate) fn judge_early(
+        &mut self,
+        judge: impl FnOnce(&C, &mut C::Call, Duration) -> Option<Outcome>,
+        describe: impl Fn(&C) -> Option<String>,
+    ) -> bool {
         if let Some(mut call) = self.call.take() {
             let elapsed = self.permit.measured();
             match judge(&self.classifier, &mut call, elapsed.unwrap_or(Duration::ZERO)) {
-                Some(outcome) => self.permit.record_in_place(outcome, elapsed),
+                Some(outcome) => {
+                    let outcome = self.unless_of_the_caller(outcome);
+                    let classifier = &self.classifier;
+                    self.permit.record_in_place(outcome, elapsed, Text::new(&|| describe(classifier)));
+                }
                 None => self.call = Some(call),
             }
         }
@@ -173,7 +211,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
             return self.permit.cancel_in_place(None);
         }
         match self.classifier.cancelled(call, waited.unwrap_or(Duration::ZERO)) {
-            Some(outcome) => self.permit.record_in_place(outcome, self.permit.measured()),
+            Some(outcome) => self.permit.record_in_place(outcome, self.permit.measured(), Text::NONE),
             None => self.permit.cancel_in_place(waited),
         }
     }
@@ -215,20 +253,20 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Drop for Starting<'_, C, Req, 
     }
 }
 
-impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Drop for Flight<C, Req, Res, Err> {
+impl<C: Classifier<Req, Res, Err, Call = D>, Req, Res, Err, D> Drop for Flight<C, Req, Res, Err, D> {
     fn drop(&mut self) {
         let Some(call) = self.call.take() else { return };
         if self.polling {
             let outcome = self.classifier.panicked(call);
             let elapsed = self.permit.measured();
-            self.permit.record_in_place(outcome, elapsed);
+            self.permit.record_in_place(outcome, elapsed, Text::NONE);
         } else if self.classifier.cancelled_never_counts() {
             self.permit.cancel_in_place(None);
         } else {
             // If the classifier has no judgement on the cancellation, the permit decides.
             let age = self.permit.age();
             match age.and_then(|age| self.classifier.cancelled(call, age)) {
-                Some(outcome) => self.permit.record_in_place(outcome, self.permit.measured()),
+                Some(outcome) => self.permit.record_in_place(outcome, self.permit.measured(), Text::NONE),
                 None => self.permit.cancel_in_place(age),
             }
         }

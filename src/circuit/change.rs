@@ -2,8 +2,8 @@
 //! mutex and then publishes the word.
 //!
 //! A thread plans a change on the word that it has seen. If another era has begun meanwhile, another thread
-//! was first, and nothing happens. The winner notifies the observers afterwards and outside the lock,
-//! because observers are foreign code.
+//! was first, and nothing happens. The observers are notified afterwards and outside the lock, because observers are
+//! foreign code.
 //!
 //! The rules that decide on a change are in `decide`, and the threads that find a change due are in `admit`,
 //! `outcomes`, `operate` and `adopt`.
@@ -13,14 +13,13 @@ use std::time::Duration;
 
 use super::cold::{Cold, Since};
 use super::decide;
+use super::failed::Failed;
 use super::inner::Inner;
 use super::word::Word;
 use crate::clock::Tick;
 use crate::config::{LONGEST_RETRY_AFTER, Recovery};
-use crate::event::Event;
-use crate::outcome::FailureKind;
 use crate::state::order::To;
-use crate::state::{Act, Generation, Mode, Reason, Standing, State, Transition};
+use crate::state::{Act, EarlierReason, Generation, Mode, Reason, Standing, State, Transition};
 use crate::sync::{MutexGuard, Relaxed, Release};
 use crate::window::{Tally, run};
 
@@ -34,8 +33,11 @@ pub(super) struct Plan {
     pub(super) open_until: Option<Tick>,
     /// The end of the hold. `None` if only an operator ends the hold.
     pub(super) hold_until: Option<Tick>,
-    /// The kind of the failure that completed the evidence.
-    pub(super) failure: Option<FailureKind>,
+    /// The reason of a state that is taken over, and the time since that state began.
+    pub(super) earlier: Option<Arc<EarlierReason>>,
+    pub(super) earlier_for: Option<Duration>,
+    /// The failure that completed the evidence.
+    pub(super) failure: Option<Failed>,
     /// The weight of the run, which a restored circuit brings along.
     pub(super) run: u64,
     /// The sums of the window, which a restored circuit brings along.
@@ -58,6 +60,8 @@ impl Plan {
             now,
             open_until: None,
             hold_until: None,
+            earlier: None,
+            earlier_for: None,
             failure: None,
             run: 0,
             tally: Tally::EMPTY,
@@ -86,17 +90,16 @@ impl Inner {
         let plan = plan(&mut cold, word)?;
         let transition = self.enter(cold, word, plan);
         self.wakers.wake();
-        // `enter` has released the lock, because the rest runs foreign code. The sums come before the transition, so
-        // that observers count them in the era that has ended.
-        self.report_sums();
-        self.notify(&Event::Transition(&transition));
+        // `enter` has released the lock, because the rest runs foreign code.
+        self.report_transitions();
         Some(transition)
     }
 
     /// Writes the data of the next era, publishes the word, and releases the lock.
     fn enter(&self, mut cold: MutexGuard<'_, Cold>, from: Word, plan: Plan) -> Transition {
         let Plan { standing, reason, now, open_until, hold_until, failure, run, tally, .. } = plan;
-        let Plan { successes, tripped_for, order, resets_to, .. } = plan;
+        let Plan { successes, tripped_for, order, resets_to, earlier, earlier_for, .. } = plan;
+        let (failure, failure_text) = failure.map_or((None, None), |failed| (Some(failed.kind), failed.text));
         let to = from.next(standing);
         let rejected = self.rejected();
         let ends = match standing {
@@ -119,6 +122,7 @@ impl Inner {
             from: from.standing(),
             to: standing,
             reason,
+            earlier,
             era: to.era(),
             generation: cold.generation,
             at: now,
@@ -127,6 +131,7 @@ impl Inner {
             attempt: cold.attempt,
             tally: self.tally(from.era(), now),
             failure,
+            failure_text,
             rejected: rejected.saturating_sub(cold.rejected_before),
             bypassed: to.bypassed(),
             order,
@@ -139,6 +144,7 @@ impl Inner {
             cold.history.pop_front();
         }
         cold.history.push_back(transition.clone());
+        cold.past_mut().note_opening(&transition, earlier_for);
 
         // The time without an opening reduces the number of openings in a row. Only time in
         // which calls were counted is added.
@@ -186,7 +192,7 @@ impl Inner {
 
     /// Trips a closed circuit that has met a rule. The time spent closed decides on the number of openings that still
     /// count, unless the circuit is on trust, because such a time shows no recovery.
-    pub(super) fn trip(&self, expected: Word, now: Tick, reason: Reason, failure: Option<FailureKind>) {
+    pub(super) fn trip(&self, expected: Word, now: Tick, reason: Reason, failure: Option<Failed>) {
         let closed_for = now.saturating_since(self.entered());
         self.change(expected, |cold| {
             let closed_for = cold.closed_for.saturating_add(closed_for);
@@ -198,12 +204,12 @@ impl Inner {
     }
 
     /// Opens a half-open circuit again.
-    pub(super) fn reopen(&self, expected: Word, now: Tick, reason: Reason, failure: Option<FailureKind>) {
+    pub(super) fn reopen(&self, expected: Word, now: Tick, reason: Reason, failure: Option<Failed>) {
         self.change(expected, |cold| Some(self.open(cold, expected, now, reason, failure)));
     }
 
     /// Plans an opening. The longer of the configured duration and the `Retry-After` of the service applies.
-    fn open(&self, cold: &mut Cold, from: Word, now: Tick, reason: Reason, failure: Option<FailureKind>) -> Plan {
+    fn open(&self, cold: &mut Cold, from: Word, now: Tick, reason: Reason, failure: Option<Failed>) -> Plan {
         let era = from.era();
         cold.attempt = cold.attempt.saturating_add(1).min(self.config.open.last_attempt());
         let alone_until = Duration::from_millis(self.leave_alone_until.get(era).unwrap_or(0));
@@ -248,7 +254,7 @@ fn has_left_closed(standing: Standing) -> bool {
     standing.mode == Mode::ForcedOpen || standing.state != State::Closed
 }
 
-/// The number of transitions that a circuit remembers.
 /// The number of doublings of the patience: 64 times the probe deadline at most.
 const MOST_OVERDUE: u32 = 5;
+/// The number of transitions that a circuit remembers.
 const HISTORY: usize = 128;

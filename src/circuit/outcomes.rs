@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::branch::Branch;
 use super::decide::{self, Situation};
+use super::failed::{Failed, Text};
 use super::inner::{Inner, Success, Timing};
 use super::mark::{Mark, Right};
 use super::word::Word;
@@ -22,12 +23,14 @@ use crate::window::{self, Stamp, tagged};
 
 /// An admitted call that has ended.
 #[derive(Debug)]
-pub(super) struct End {
+pub(super) struct End<'a> {
     pub(super) mark: Mark,
     pub(super) ended: Ended,
     pub(super) took: Took,
     /// The weight that a closed circuit would have counted for the end of a probe without a verdict, in 1/256.
     pub(super) doubt: u16,
+    /// The text of the failure, if the call failed.
+    pub(super) text: Text<'a>,
 }
 
 /// The duration of a call, as far as it is known.
@@ -93,11 +96,11 @@ impl Branch {
     #[inline(never)]
     fn record_success_in_full(&self, mark: Mark, started: Tick, elapsed: Option<Duration>) {
         let took = Took::new(elapsed, started, self.inner.timing);
-        self.record(&End { mark, ended: Ended::Success, took, doubt: 0 });
+        self.record(&End { mark, ended: Ended::Success, took, doubt: 0, text: Text::NONE });
     }
 
     /// Records an outcome as evidence of its own era, or only in the totals if that era is over.
-    pub(super) fn record(&self, end: &End) {
+    pub(super) fn record(&self, end: &End<'_>) {
         let inner = &*self.inner;
         let word = inner.load();
         let right = end.mark.right();
@@ -117,6 +120,11 @@ impl Branch {
             Right::Counted => self.count(word, end),
             Right::Probe(probe) => Recorded { at: Some(inner.judge(word, probe, end)), in_sum: false },
         };
+        if let Ended::Failure(failure) = end.ended
+            && failure.trips()
+        {
+            inner.leave_alone_from_now(failure, end.text);
+        }
         if !recorded.in_sum && !inner.call_observers.is_empty() {
             // A failure always gets a time, because the metrics of the last minute need one.
             let dated = || matches!(end.ended, Ended::Failure(_)).then(|| inner.now());
@@ -126,7 +134,7 @@ impl Branch {
     }
 
     /// Adds an outcome to the window and the run of a closed circuit, and trips the circuit if a rule is met.
-    fn count(&self, word: Word, end: &End) -> Recorded {
+    fn count(&self, word: Word, end: &End<'_>) -> Recorded {
         let inner = &*self.inner;
         let failure = match end.ended {
             Ended::Success => return self.count_success(word, end.took),
@@ -142,7 +150,7 @@ impl Branch {
         // failures from the calls of the window.
         inner.evidence.record(Stamp { era, now }, mark);
         inner.count_failure(era, now, failure);
-        inner.weigh(word, now, Some(failure));
+        inner.weigh(word, now, Some(failure), end.text);
         Recorded { at: Some(now), in_sum: false }
     }
 
@@ -177,7 +185,7 @@ impl Branch {
         }
         inner.run.success(era);
         if weighs {
-            inner.weigh(word, now, None);
+            inner.weigh(word, now, None, Text::NONE);
         }
         let in_sum = counted != Counted::No && inner.cells.report_sums();
         Recorded { at: (needs_now || dates).then_some(now), in_sum }
@@ -229,10 +237,10 @@ impl Inner {
 
     /// Trips the circuit if the evidence meets a rule, or meets a rule whose thresholds advice has lowered.
     #[cold]
-    fn weigh(&self, word: Word, now: Tick, failure: Option<Failure>) {
-        let kind = failure.map(|failure| failure.kind());
+    fn weigh(&self, word: Word, now: Tick, failure: Option<Failure>, text: Text<'_>) {
+        let failed = || failure.map(|failure| Failed::new(failure, text));
         if failure.is_some_and(|failure| failure.trips()) {
-            return self.trip(word, now, Reason::AtOnce, kind);
+            return self.trip(word, now, Reason::AtOnce, failed());
         }
         let era = word.era();
         let age = now.saturating_since(self.entered());
@@ -243,7 +251,7 @@ impl Inner {
         // trip without advice otherwise.
         let on_advice = met.is_none() && self.is_advised(now);
         if let Some(reason) = if on_advice { decide::trips_on_advice(rules, *window, &seen) } else { met } {
-            self.trip(word, now, reason, kind);
+            self.trip(word, now, reason, failed());
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::branch::Branch;
+use super::failed::Text;
 use super::inner::{Inner, Start, Timing, taken};
 use super::mark::{Mark, Right};
 use super::outcomes::{End, Took};
@@ -15,6 +16,7 @@ use super::rejected::Rejected;
 use crate::clock::Tick;
 use crate::event::Ended;
 use crate::outcome::{Failure, FailureKind, Outcome};
+use crate::state::text::beginning;
 
 /// The right to make one call, in the era in which the permit was given.
 ///
@@ -123,6 +125,28 @@ impl Permit {
         self.record(Outcome::Failure(failure));
     }
 
+    /// Records a failure with the text of its error, for an error that no classifier knows, such as that of a database.
+    ///
+    /// If the failure opens the circuit, status, log, audit and rejections show the text. One line of at most 200
+    /// characters is kept, in which an address has only its scheme and its host. Otherwise the text is not written.
+    ///
+    /// ```
+    /// # use tower_circuit_breaker::{Circuit, Config, Failure};
+    /// # fn query() -> Result<u32, std::fmt::Error> { Err(std::fmt::Error) }
+    /// # let circuit = Circuit::new(Config::builder("database").consecutive_failures(1).build()?);
+    /// let permit = circuit.try_acquire()?;
+    /// match query() {
+    ///     Ok(_) => permit.success(),
+    ///     Err(error) => permit.failure_because(Failure::hard(), &error),
+    /// }
+    /// assert!(circuit.try_acquire().unwrap_err().to_string().contains("an error occurred"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn failure_because(mut self, failure: Failure, error: &dyn fmt::Display) {
+        let elapsed = self.measured();
+        self.record_in_place(failure.into(), elapsed, Text::new(&|| Some(beginning(error))));
+    }
+
     /// Records that the call says nothing about the service.
     #[inline(always)]
     pub fn ignore(self) {
@@ -142,7 +166,7 @@ impl Permit {
     #[inline(always)]
     pub fn record(mut self, outcome: Outcome) {
         let elapsed = self.measured();
-        self.record_in_place(outcome, elapsed);
+        self.record_in_place(outcome, elapsed, Text::NONE);
     }
 
     /// Has `judge` judge the result of the call, records the outcome, and gives the result back.
@@ -198,7 +222,7 @@ impl Permit {
 
     /// Records the outcome without moving the permit, which would cost a short call more than the recording.
     #[inline(always)]
-    pub(crate) fn record_in_place(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
+    pub(crate) fn record_in_place(&mut self, outcome: Outcome, elapsed: Option<Duration>, text: Text<'_>) {
         let mark = std::mem::replace(&mut self.mark, Mark::RECORDED);
         // The healthy call is inlined into its future, because an outcome has five words and copying
         // these costs more than counting.
@@ -207,7 +231,7 @@ impl Permit {
         {
             self.branch.record_success(mark, self.started, elapsed);
         } else {
-            end(&self.branch, mark, self.started, outcome.into(), elapsed);
+            end(&self.branch, mark, self.started, outcome.into(), elapsed, text);
         }
     }
 
@@ -244,7 +268,7 @@ impl Permit {
         let elapsed = self.measured();
         let mark = std::mem::replace(&mut self.mark, Mark::RECORDED);
         let took = Took::new(elapsed, self.started, self.branch.inner.timing);
-        self.branch.record(&End { mark, ended, took, doubt });
+        self.branch.record(&End { mark, ended, took, doubt, text: Text::NONE });
     }
 }
 
@@ -259,7 +283,7 @@ fn age(inner: &Inner, mark: Mark, started: Tick) -> Option<Duration> {
 const UNRECORDED: Failure = Failure::timeout().with_kind(FailureKind::Named("unrecorded"));
 
 #[inline(never)]
-fn end(branch: &Branch, mark: Mark, started: Tick, mut ended: Ended, elapsed: Option<Duration>) {
+fn end(branch: &Branch, mark: Mark, started: Tick, mut ended: Ended, elapsed: Option<Duration>, text: Text<'_>) {
     let mut doubt = 0;
     if let Ended::Failure(failure) = ended
         && failure.weighs_by_wait()
@@ -268,7 +292,7 @@ fn end(branch: &Branch, mark: Mark, started: Tick, mut ended: Ended, elapsed: Op
         (ended, doubt) = branch.inner.weighed_by_wait(failure, waited, mark);
     }
     let took = Took::new(elapsed, started, branch.inner.timing);
-    branch.record(&End { mark, ended, took, doubt });
+    branch.record(&End { mark, ended, took, doubt, text });
 }
 
 impl Drop for Permit {

@@ -3,6 +3,7 @@
 //! A verdict counts probes and no weights. A probe that ends without a verdict may leave a doubt, which a closed circuit would have
 //! counted as a failure. The counts are in `probes`, and the transition itself is in `change`.
 
+use super::failed::{Failed, Text};
 use super::inner::Inner;
 use super::outcomes::End;
 use super::probes::{Judged, Probe, Verdict};
@@ -14,7 +15,7 @@ use crate::state::Reason;
 
 impl Inner {
     /// Adds an outcome to the verdict of a half-open circuit, and changes the circuit when the verdict is certain.
-    pub(super) fn judge(&self, word: Word, probe: Probe, end: &End) -> Tick {
+    pub(super) fn judge(&self, word: Word, probe: Probe, end: &End<'_>) -> Tick {
         let now = self.now();
         let era = word.era();
         let failure = match end.ended {
@@ -36,7 +37,7 @@ impl Inner {
             self.run.failure(era, end.doubt);
         }
         if let Some(verdict) = self.probes.end(era, probe, judged) {
-            self.conclude(word, now, verdict, failure);
+            self.conclude(word, now, verdict, failure, end.text);
         }
         // A slot is free, or another probe may be under way.
         self.wakers.wake();
@@ -45,13 +46,13 @@ impl Inner {
     }
 
     /// Reopens or closes the circuit if the verdict is certain.
-    fn conclude(&self, word: Word, now: Tick, verdict: Verdict, failure: Option<Failure>) {
+    fn conclude(&self, word: Word, now: Tick, verdict: Verdict, failure: Option<Failure>, text: Text<'_>) {
         let probing = &self.config.probes;
         let half_open_for = now.saturating_since(self.entered());
         let Verdict { successes, failures, .. } = verdict;
         if failure.is_some_and(|failure| failure.trips()) || failures > probing.failures_tolerated {
             let reason = Reason::ProbeFailed { failures, tolerated: probing.failures_tolerated, successes };
-            self.reopen(word, now, reason, failure.map(|failure| failure.kind()));
+            self.reopen(word, now, reason, failure.map(|failure| Failed::new(failure, text)));
         } else if successes >= probing.successes {
             self.close(word, now, Reason::ProbesPassed { successes, half_open_for });
         } else if verdict.has_gaps() {

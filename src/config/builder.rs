@@ -9,6 +9,8 @@ use super::open::{LONGEST, SHORTEST};
 use super::{Config, ConfigError, OpenDuration, Probing, Recovery, Rules};
 use crate::clock::{AnyClock, Clock, MonotonicClock};
 use crate::event::Observer;
+pub(crate) use crate::pattern::LONGEST_NAME;
+use crate::state::Exact;
 use crate::window::{Shape, Window};
 
 /// Settings of a circuit that are not checked yet. Each method names its range and default.
@@ -370,7 +372,7 @@ fn check_rules(rules: &Rules, window: Window) -> Result<(), ConfigError> {
     match window.0 {
         Shape::Time { length, buckets } => {
             if !(Duration::from_millis(100)..=Duration::from_secs(24 * 3600)).contains(&length) {
-                return Err(ConfigError::new("window", format!("{length:?}"), "100ms to 24 hours"));
+                return Err(ConfigError::new("window", Exact(length), "100 ms to 24 hours"));
             }
             check_count("window.buckets", buckets, 2, 60)?;
         }
@@ -411,11 +413,9 @@ fn check_duration(field: &'static str, value: Duration, least: Duration) -> Resu
     if (least..=LONGEST).contains(&value) {
         Ok(())
     } else {
-        Err(ConfigError::new(field, format!("{value:?}"), format!("{least:?} to 365 days")))
+        Err(ConfigError::new(field, Exact(value), format!("{} to 365 days", Exact(least))))
     }
 }
 
 /// The default time for which a registry refuses a reset.
 pub(crate) const RESET_COOLDOWN: Duration = Duration::from_secs(60);
-/// The longest name, in bytes.
-pub(crate) const LONGEST_NAME: usize = 200;

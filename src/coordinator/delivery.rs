@@ -20,7 +20,8 @@ use crate::store::DynStore;
 pub(crate) enum NoRoom {
     /// The outbox is full, with this number of rows.
     Outbox(usize),
-    /// The record is of this later version, and cannot be overwritten.
+    /// A later version of this crate has written the record, so the record cannot be overwritten. The number is the
+    /// version of the record.
     Unwritable(u32),
 }
 
@@ -36,8 +37,8 @@ impl Registry {
 }
 
 impl Delivery {
-    /// Reserves room for the audit row of an order. [`withdraw`](Self::withdraw) returns the room if the order is not
-    /// carried out, because a full outbox would lose the row of another act otherwise.
+    /// Reserves room for the audit row of an order, because a full outbox would lose the row of another act.
+    /// [`withdraw`](Self::withdraw) gives the room back if the order is not carried out.
     pub(crate) fn admit(&self, circuit: &str) -> Result<(), NoRoom> {
         let (rows, unwritable) = {
             let findings = self.0.findings.lock();
@@ -56,27 +57,27 @@ impl Delivery {
         Ok(())
     }
 
-    /// Returns the room of an order that was not carried out.
+    /// Gives back the room of an order that was not carried out.
     pub(crate) fn withdraw(&self) {
         let mut inbox = self.0.inbox.lock();
         inbox.orders = inbox.orders.saturating_sub(1);
     }
 
-    /// Returns the receiver of the result. Call this before the order is carried out, because the result could be sent
-    /// before a later registration.
+    /// Returns the receiver of the result. Call this before the order is carried out. Otherwise the result could be
+    /// sent before the receiver is registered.
     pub(crate) fn expect(&self, circuit: &str, id: &str) -> oneshot::Receiver<Fate> {
         self.0.waiters.add(circuit, id)
     }
 
-    /// Wakes the task, which then tries the store immediately in spite of a backoff, because a caller waits for the
+    /// Wakes the task. The task then tries the store immediately in spite of a backoff, because a caller waits for the
     /// result.
     pub(crate) fn hurry(&self) {
         self.0.inbox.lock().hurry = true;
         self.0.called.notify_one();
     }
 
-    /// Queries the result of an order that was given before. The task also writes the audit row of the order again,
-    /// because the first instance may have died before it wrote the row.
+    /// Queries the result of an earlier order. The task also writes the audit row of the order again, because the first
+    /// instance may have died before it wrote the row.
     pub(crate) fn query(&self, circuit: &str, order: &Order) {
         self.0.inbox.lock().repeated.push((circuit.to_owned(), order.clone()));
         self.0.called.notify_one();
@@ -106,8 +107,8 @@ impl Delivery {
         }
     }
 
-    /// Returns the number of circuits with a change that the store does not have, at least 1, because the caller has
-    /// just made a change that the task may not have counted yet.
+    /// Returns the number of circuits with a change that the store does not have. The number is at least 1, because the
+    /// task may not have counted the change of the caller yet.
     pub(crate) fn pending(&self) -> usize {
         self.0.findings.lock().status.unsaved.max(1)
     }

@@ -9,20 +9,20 @@
 //! |---|---|---|
 //! | the registry has a new circuit | `new` | the restore is awaited, and the version in the store is unknown |
 //! | the bell rings, or a second has passed | `look` | the circuit's own transitions become commands and audit rows |
-//! | the store answers a load, or sends news | `found` | the copy is joined, and its restore, acts and advice are taken over |
+//! | the store answers a load, or sends news | `found` | the record is joined, and its restore, acts and advice are taken over |
 //! | an order is given again | `ordered_again` | the result of the order is reported again |
 //! | `wants_write` and `may_write` are true | `begin` | the next `Step` is returned, and a write in it is under way |
 //! | the write is made | `written` | the commands and counts in the write are done |
 //! | the write met another version | `conflicted`, `found` | the next write names that version |
-//! | the write has failed, or the deletion | `failed` | the version is unknown, and the next write waits |
+//! | the write or the deletion has failed | `failed` | the version is unknown, and the next write waits |
 //! | the deletion is made | `deleted` | the orders to forget are done |
 //! | the deletion met another version | `delete_missed` | the version is unknown |
 //! | the task has ended, and a new task begins | `restart` | the version is unknown, and no write is under way |
 //! | the registry evicts the circuit | `evict`, `evict_for` | the desk stays until the record has the changes of the circuit |
 //! | `is_finished` is true, or no room is left | `close` | the next circuit of that name gets its desk |
 //!
-//! A write ends before the next one begins. Each beginning and each end takes a turn, so that the answer to a load of
-//! an earlier turn is known to be old.
+//! A desk has at most one write under way. Each beginning and each end of a write increases the turn. Therefore the
+//! answer to a load of an earlier turn is recognised as old.
 //!
 //! Each field of a desk is a part whose own fields change together. The parts are the content of the store
 //! (`known.rs`), the acts and transitions of this process (`changes.rs`), its counts (`evidence.rs`), the write under
@@ -77,12 +77,12 @@ pub(super) struct Now {
     pub(super) store: Timestamp,
 }
 
-/// The way on which a record came from the store.
+/// The way by which a record came from the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Via {
     /// The answer to a load or to a write, which is the content of the store.
     Answer,
-    /// News of the store, which may be late.
+    /// A change that the watch of the store has reported, which may be older than the content of the store.
     News,
 }
 
@@ -107,10 +107,10 @@ pub(super) struct Ticket {
     entry: Option<InstanceEntry>,
 }
 
-/// The report of a desk after a step, which the task carries to the audit and to the callers that wait.
+/// The report of a desk after a step. The task passes its parts to the audit and to the callers that wait.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    /// Rows for the audit, with the age of each.
+    /// Rows for the audit, each with its age.
     pub(super) rows: Vec<(Duration, AuditRow)>,
     /// The number of transitions that the circuit has overwritten before the desk read them, and an audit row with that
     /// number.
@@ -124,7 +124,7 @@ pub(super) struct Report {
 /// The desk of one circuit.
 #[derive(Debug)]
 pub(super) struct Desk {
-    /// The circuit. Never changes.
+    /// The circuit of the desk, which stays the same for the life of the desk.
     circuit: Circuit,
     /// The content of the store that this process has loaded or written.
     known: Known,
@@ -132,7 +132,7 @@ pub(super) struct Desk {
     changes: Changes,
     /// The counts of this process, and the entry with them in the record.
     evidence: Evidence,
-    /// The write under way, and the time of the next one.
+    /// The write under way, and the time of the next write.
     sending: Sending,
     /// The parts of the record that the circuit has taken over.
     adopted: Adopted,
@@ -141,8 +141,8 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// Creates the desk of a circuit. `bell` is the waker that the circuit wakes after a transition, and `waits` is the
-    /// end of the wait of the first calls for the restore, if calls wait.
+    /// Creates the desk of a circuit. `bell` is the waker that the circuit wakes after a transition. The first calls
+    /// wait for the restore until `waits`, if the value is set.
     pub(super) fn new(circuit: Circuit, bell: Waker, waits: Option<Tick>, life: Life) -> Self {
         Self {
             known: Known::new(circuit.name()),
@@ -171,13 +171,13 @@ impl Desk {
         (!record.is_writable()).then_some(record.version)
     }
 
-    /// Returns whether the store must be polled often, because the circuit is tripped or held in this process or in the
+    /// Returns true if the store must be polled often, because the circuit is tripped or held in this process or in the
     /// record.
     pub(super) fn is_eventful(&self, store: Option<Timestamp>) -> bool {
         self.circuit.standing().is_tripped() || store.is_some_and(|now| self.known.record().is_eventful(now))
     }
 
-    /// Returns whether there is something to write now.
+    /// Returns true if a change must be written now.
     pub(super) fn wants_write(&self, now: Tick) -> bool {
         self.changes.is_forgetting()
             || self.changes.has_act()
@@ -186,12 +186,12 @@ impl Desk {
             || self.evidence.is_due(now)
     }
 
-    /// Returns whether there is something to write, now or later.
+    /// Returns true if a change must be written, now or later.
     fn has_unwritten(&self) -> bool {
         self.changes.has_act() || self.changes.has_transition() || self.known.is_behind() || self.evidence.is_waiting()
     }
 
-    /// Returns the last era of the circuit, as the record counts eras.
+    /// Returns the last era of the circuit, by the count of eras in the record.
     pub(super) const fn last_era(&self) -> u64 {
         self.changes.last_era()
     }
@@ -201,7 +201,7 @@ impl Desk {
     }
 
     /// Returns the result of the restore.
-    pub(super) const fn restored(&self) -> Restored {
+    pub(super) fn restored(&self) -> Restored {
         self.adopted.restore_report()
     }
 
@@ -222,8 +222,8 @@ impl Desk {
         }
     }
 
-    /// Takes the content of the store. Unusable content counts as absent. `from` is the store, or the tier of a tiered
-    /// store, that had the content.
+    /// Handles the content of the store. Unusable content counts as absent. `from` is the store, or the tier of a
+    /// tiered store, that had the content.
     pub(super) fn found(
         &mut self,
         current: Option<&Versioned>,
@@ -233,7 +233,7 @@ impl Desk {
         now: Now,
     ) -> Report {
         if self.changes.is_forgetting() {
-            // The content is about to be deleted, so that only its version matters, which the deletion names.
+            // The content is about to be deleted. Only its version is kept, because the deletion names the version.
             if via == Via::Answer {
                 self.known.found_before_deletion(current);
             }
@@ -243,8 +243,8 @@ impl Desk {
         match found {
             Found::Record => {}
             Found::Absent | Found::Corrupt => {
-                // The store has lost the record. If the circuit is tripped, its entry is written now. A state that was
-                // taken over may have no entry yet, and perhaps no other instance can restore that state.
+                // The store has lost the record. If the circuit is tripped and had no entry with its present state, the
+                // entry is written now, because perhaps no other instance can restore this state.
                 let own = self.known.record().instances.get(&who.id).map(|entry| entry.state);
                 if self.circuit.standing().is_tripped() && own != Some(self.circuit.standing().state) {
                     self.evidence.lost(now.here);
@@ -255,19 +255,19 @@ impl Desk {
         self.take_over(found == Found::Corrupt, who, now)
     }
 
-    /// Makes everything that is not written yet due now, because the process or the circuit will soon be gone.
+    /// Makes every unwritten change due now, because the process or the circuit will soon be gone.
     pub(super) fn hurry(&mut self, now: Tick) {
         self.sending.hurry(now);
         self.evidence.hurry(now);
     }
 
-    /// Notes that the instance has another id now, under which it has no entry yet.
+    /// Notes that the instance has another id now, under which the record has no entry yet.
     pub(super) fn renamed(&mut self, now: Tick) {
         self.evidence.renamed(now);
     }
 
-    /// Creates a row for the audit. Id and time are empty, because the outbox sets the id, and the time of the store is
-    /// set when the row is written.
+    /// Creates a row for the audit without an id and a time. The outbox sets the id, and the time of the store is set
+    /// when the row is written.
     fn row(&self, who: &Who, action: &str, reason: String, user: Option<String>) -> AuditRow {
         AuditRow {
             id: String::new(),

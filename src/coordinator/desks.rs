@@ -1,9 +1,9 @@
 //! The desks of a registry, by id.
 //!
-//! A closed desk leaves its place to a later desk, because keyed circuits come and go without end and the list must not
-//! grow with them. Therefore an id alone does not identify a desk. The answer to a load belongs to the desk that has
-//! the id and the turn of the load. A place begins its next desk with a later turn, so that a late answer for the last
-//! desk is ignored.
+//! Keyed circuits come and go without end, and the list of desks must not grow with them. Therefore a closed desk
+//! leaves its place to a later desk, and an id alone does not identify a desk. The answer to a load belongs to the desk
+//! that has the id and the turn of the load. The next desk of a place begins with a later turn, so that a late answer
+//! for the previous desk is ignored.
 
 use std::ops::{Index, IndexMut};
 
@@ -18,8 +18,8 @@ pub(super) struct DeskId(usize);
 pub(super) struct Desks {
     /// The desks by id. `add` fills a place, and `remove` empties it.
     places: Vec<Option<Desk>>,
-    /// The free places, each with the first turn of its next desk, so that an answer to a load for the last desk does
-    /// not fit.
+    /// The free places, each with the first turn of its next desk. This turn is later than each turn of the previous
+    /// desk, so that a late answer for the previous desk is ignored.
     free: Vec<(DeskId, u64)>,
 }
 
@@ -50,8 +50,8 @@ impl Desks {
         self.places.get_mut(id.0)?.as_mut()
     }
 
-    /// Returns the ids of all places, also of free places. The iterator borrows nothing, so that the caller can change,
-    /// add and remove desks meanwhile.
+    /// Returns the ids of all places, even of free places. The iterator borrows nothing, so that the caller can change,
+    /// add and remove desks during the iteration.
     pub(super) fn places(&self) -> impl Iterator<Item = DeskId> + use<> {
         (0..self.places.len()).map(DeskId)
     }

@@ -1,21 +1,27 @@
 //! The hub between the registry, its circuits and the task, with settings, an inbox, and the findings of the task.
 //!
-//! Each field has its own short lock. A transition only rings, and the registry only reads findings, so that neither
-//! waits for the task.
+//! Each field has its own short lock. A transition only rings a bell, and the registry only reads findings, so that
+//! neither of them waits for the task.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+#[cfg(feature = "keyed")]
+use std::sync::Weak;
 
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use super::desks::DeskId;
 use super::ledger::Ledger;
+#[cfg(feature = "keyed")]
+use super::prefixes::Prefixes;
 use super::report::{Restored, ShutdownReport, StoreStatus};
 use super::terms::Terms;
 use super::waiters::Waiters;
 use crate::circuit::Circuit;
 use crate::registry::Companion;
+#[cfg(feature = "keyed")]
+use crate::registry::Prefixed;
 use crate::state::order::Order;
 use crate::store::DynStore;
 use crate::sync::Mutex;
@@ -32,8 +38,11 @@ pub(super) struct Hub {
     pub(super) progress: watch::Sender<u64>,
     pub(super) findings: Mutex<Findings>,
     pub(super) waiters: Waiters,
+    /// The keyed circuits of the registry, whose names only the store knows after a restart.
+    #[cfg(feature = "keyed")]
+    pub(super) prefixes: Prefixes,
     /// The knowledge of the last task, while no task runs. A task that panics leaves its knowledge here for the next
-    /// one.
+    /// task.
     pub(super) ledger: Mutex<Option<Ledger>>,
 }
 
@@ -42,7 +51,7 @@ pub(super) struct Hub {
 pub(super) struct Inbox {
     /// True while there is a task.
     pub(super) running: bool,
-    /// Aborts the task.
+    /// The handle that aborts the task.
     pub(super) task: Option<AbortHandle>,
     /// The new circuits by name, so that a circuit that is evicted before the task has seen it can be removed again.
     pub(super) introduced: BTreeMap<String, Circuit>,
@@ -51,7 +60,7 @@ pub(super) struct Inbox {
     pub(super) forgotten: Vec<Circuit>,
     /// The desks whose circuits have changed.
     pub(super) rung: Vec<DeskId>,
-    /// The number of orders that were given since the task last read the inbox.
+    /// The number of orders since the task last read the inbox.
     pub(super) orders: usize,
     /// The orders that were given again, each with its circuit. The callers wait for the results, and the audit rows
     /// are written again if they were lost.
@@ -60,7 +69,7 @@ pub(super) struct Inbox {
     pub(super) hurry: bool,
     /// True if the task must write the remaining changes and then end.
     pub(super) shutdown: bool,
-    /// True if the last handle to the registry was dropped, so that the task must end.
+    /// True if the task must end, because the last handle to the registry was dropped.
     pub(super) ended: bool,
 }
 
@@ -71,6 +80,8 @@ pub(super) struct Findings {
     pub(super) status: StoreStatus,
     /// The circuits whose records are of a later version, with that version.
     pub(super) unwritable: BTreeMap<String, u32>,
+    /// The number of keyed circuits that could not come back from the store.
+    pub(super) left_out: usize,
     /// The circuits with changes that the last task did not write.
     pub(super) unsaved: Vec<String>,
 }
@@ -101,7 +112,7 @@ pub(super) struct Coordinator(pub(super) Arc<Hub>);
 impl Companion for Coordinator {
     fn introduced(&self, circuit: &Circuit) {
         let mut inbox = self.0.inbox.lock();
-        // Without a task, no restore would end the wait of the calls.
+        // Calls wait only while a task runs, because only the task restores the circuit and ends the wait.
         if inbox.running && !self.0.terms.first_call_waits.is_zero() {
             circuit.await_restore();
         }
@@ -118,13 +129,30 @@ impl Companion for Coordinator {
         let waits = inbox.introduced.get(circuit.name()).is_some_and(|waiting| waiting.is(circuit));
         let unseen = waits && inbox.introduced.remove(circuit.name()).is_some();
         if unseen && !(has_history && inbox.forgotten.len() < LEAVING) {
-            // Nothing is kept of this circuit, because millions of keys may come and go before the task runs again.
+            // The task has never seen this circuit. Without a history or without room the circuit is dropped, because
+            // millions of keys may come and go before the task runs again.
             drop(inbox);
             return circuit.restored();
         }
         inbox.forgotten.push(circuit.clone());
         drop(inbox);
         self.0.called.notify_one();
+    }
+
+    #[cfg(feature = "keyed")]
+    fn keyed(&self, circuits: Weak<dyn Prefixed>) {
+        self.0.prefixes.add(circuits);
+        let inbox = self.0.inbox.lock();
+        // Without a task, no restore would end the wait of the calls. `start` begins the wait then.
+        let waiting = (inbox.running && self.first_calls_wait()).then(|| self.0.prefixes.let_calls_wait());
+        drop(inbox);
+        drop(waiting);
+        self.0.called.notify_one();
+    }
+
+    #[cfg(feature = "keyed")]
+    fn first_calls_wait(&self) -> bool {
+        !self.0.terms.first_call_waits.is_zero()
     }
 }
 
@@ -152,7 +180,7 @@ mod tests {
         let (last, next) = (Circuit::new(Config::new("a").unwrap()), Circuit::new(Config::new("a").unwrap()));
         coordinator.introduced(&last);
         coordinator.0.inbox.lock().introduced.clear();
-        // Another thread has created a circuit of that name after the last one was taken out and before it is
+        // Another thread has created a circuit of that name after the registry has removed `last` and before `last` is
         // forgotten.
         coordinator.introduced(&next);
         coordinator.forgotten(&last);

@@ -20,7 +20,7 @@ pub(super) struct Ledger {
     pub(super) who: Who,
     /// The configured id. The present id is `named` or, after clashes with other instances, `named#2` and so on.
     pub(super) named: String,
-    /// The number of the present id.
+    /// The number of the present id, which is 1 for `named`.
     pub(super) names: u32,
     pub(super) desks: Desks,
     /// The desk of each name.
@@ -29,8 +29,8 @@ pub(super) struct Ledger {
     pub(super) leaving: VecDeque<DeskId>,
     /// The log lines about evicted circuits whose changes were not written.
     pub(super) given_up: Lines,
-    /// The highest era of removed desks. A new desk counts its eras from here, so that a circuit that returns under an
-    /// old name does not repeat the eras of its predecessor.
+    /// The highest era of removed desks. A new desk counts its eras from this number, so that a circuit that returns
+    /// under an old name does not repeat the eras of its predecessor.
     pub(super) eras: u64,
     pub(super) outbox: Outbox,
     pub(super) link: Link,
@@ -61,7 +61,7 @@ impl Ledger {
         }
     }
 
-    /// Returns true if this very circuit has a desk, and not only another circuit of the same name.
+    /// Returns true if this circuit has a desk. A desk of another circuit with the same name does not count.
     pub(super) fn has_desk(&self, circuit: &Circuit) -> bool {
         self.index.get(circuit.name()).is_some_and(|at| self.desks[*at].is_of(circuit))
     }

@@ -36,8 +36,8 @@ impl Link {
         self.health.is_up()
     }
 
-    /// Returns the number of operations that may run at the same time. While the store is down, one operation tries the
-    /// store after the backoff, and no operation before.
+    /// Returns the number of operations that may run at the same time. While the store is down, no operation runs
+    /// during the backoff, and one operation tries the store after the backoff.
     pub(super) fn room(&self, now: Tick) -> usize {
         if self.is_up() { CONCURRENT } else { self.health.may_ask(now).into() }
     }
@@ -73,8 +73,8 @@ impl Link {
         self.note(now, operation, error);
     }
 
-    /// Logs a failure, the first one immediately and later ones in one line a minute. The failure begins no backoff,
-    /// because a store that refuses one write can take the others.
+    /// Logs the failure. The first failure is logged immediately, and later failures share one line a minute. The
+    /// failure begins no backoff, because a store that refuses one write can take other writes.
     pub(super) fn note(&mut self, now: Tick, operation: &'static str, error: &StoreError) {
         self.last_error = Some(error.chain());
         if let Some(unlogged) = self.health.line(now) {
@@ -91,8 +91,8 @@ impl Link {
 /// Returns the wait after `failures` failures in a row.
 pub(super) fn backoff(failures: u32, dice: &mut Dice) -> Duration {
     let most = doubled(FIRST_WAIT, failures, LONGEST_WAIT);
-    // The whole wait is random, so that instances do not return at the same time after an outage. The constant part
-    // avoids an immediate attempt.
+    // The random part of the wait prevents all instances from returning at the same time after an outage. The constant
+    // part prevents an immediate attempt.
     FIRST_WAIT.saturating_add(most.mul_f64(dice.share()))
 }
 

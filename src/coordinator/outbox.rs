@@ -19,8 +19,8 @@ pub(super) struct Outbox {
     capacity: usize,
 }
 
-/// A row with the tick of its change. The time of the store is set when the row is written, because that time may not
-/// be known yet.
+/// A row with the tick of its change. The row gets its time by the clock of the store only when it is written, because
+/// that clock may be unknown at the time of the change.
 #[derive(Debug)]
 struct Waiting {
     at: Tick,
@@ -34,13 +34,14 @@ impl Outbox {
         Self { incarnation: incarnation.to_owned(), next: 0, rows: VecDeque::new(), missing: 0, capacity }
     }
 
-    /// Adds a row. The time of the row is set here, and its id if the row has none. A row whose id is present already
-    /// is not added. If the outbox is full, the oldest row is lost and counted.
+    /// Adds a row for a change at the tick `at`, and gives the row an id if it has none. A row whose id is present
+    /// already is not added. If the outbox is full, the oldest row is lost and counted.
     pub(super) fn push(&mut self, at: Tick, row: AuditRow) {
         self.push_for(1, at, row);
     }
 
-    /// Adds a row that reports `stands_for` lost rows. If the row itself is lost, all of them are counted.
+    /// Adds a row that reports `stands_for` lost rows. If this row is lost too, all rows that it reports are counted
+    /// again.
     pub(super) fn push_for(&mut self, stands_for: u64, at: Tick, mut row: AuditRow) {
         if row.id.is_empty() {
             row.id = self.id();
@@ -59,8 +60,8 @@ impl Outbox {
         self.rows.len() + usize::from(self.missing > 0)
     }
 
-    /// Returns the oldest rows, dated by the time of the store at the tick `now`. The rows stay until
-    /// [`taken`](Self::taken), because the write may fail.
+    /// Returns the oldest rows, dated by the time of the store at the tick `now`. The rows stay in the outbox until
+    /// [`taken`](Self::taken) removes them, because the write may fail.
     pub(super) fn batch(&mut self, now: Tick, store: Timestamp) -> Vec<AuditRow> {
         if self.missing > 0 {
             let lost = AuditRow {
@@ -83,7 +84,7 @@ impl Outbox {
         self.rows.iter().take(BATCH).map(dated).collect()
     }
 
-    /// Removes the rows up to the one with the id `last`, because the store has them.
+    /// Removes all rows up to the row with the id `last`, because the store has them.
     pub(super) fn taken(&mut self, last: &str) {
         if let Some(at) = self.rows.iter().position(|waiting| waiting.row.id == last) {
             self.rows.drain(..=at);
@@ -138,7 +139,7 @@ mod tests {
         outbox.push_for(7, Tick::ZERO, row("missing"));
         for n in 0..5 {
             outbox.push(Tick::ZERO, row(&n.to_string()));
-            // The write fails.
+            // The write fails, so the rows stay in the outbox.
             let rows = outbox.batch(Tick::ZERO, Timestamp::default());
             assert!(rows.len() <= 4, "{} rows wait, but only 3 rows and the report of the others may", rows.len());
         }
@@ -155,7 +156,7 @@ mod tests {
         let batch = |outbox: &mut Outbox| outbox.batch(Tick::ZERO, Timestamp::default());
         push(&mut outbox, 7);
         assert!(batch(&mut outbox)[0].reason.starts_with("4 rows"));
-        // The write failed, and more rows follow.
+        // The write has failed, so the rows stay in the outbox, and more rows follow.
         push(&mut outbox, 3);
         let rows = batch(&mut outbox);
         assert!(rows[0].reason.starts_with("7 rows"), "{}", rows[0].reason);

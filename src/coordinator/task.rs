@@ -1,22 +1,23 @@
 //! The task of a registry, which connects its circuits with the store.
 //!
-//! The task waits for one of four events: a circuit rings its bell, the store answers an operation, the store sends
+//! The task waits for one of four events. A circuit rings its bell, the store answers an operation, the store sends
 //! news of a change, or a time has come. After each event the task lets the desks observe their circuits and begins the
 //! operations that are due. One task serves all circuits of a registry, so that no lock protects the desks, and calls
 //! never wait for the store.
 //!
 //! The task keeps its knowledge in the [`Ledger`], because the next task continues with the ledger after a panic. The
-//! content of a record is left to the desks. The operations are in `jobs.rs`, their answers in `answers.rs`, new and
+//! desks decide about the content of records. The operations are in `jobs.rs`, their answers in `answers.rs`, new and
 //! evicted circuits in `leave.rs`, and the reports and the end of the task in `end.rs`.
 
 mod answers;
 mod end;
 mod jobs;
 mod leave;
+#[cfg(feature = "keyed")]
+mod survey;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Weak};
-use std::task::Wake;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -42,10 +43,13 @@ pub(super) struct Task {
     to_load: BTreeSet<DeskId>,
     /// The desks that have something to write.
     to_write: BTreeSet<DeskId>,
-    /// True while rows of the audit are being written. Only one such write runs, because a second one would get the
+    /// The search for keyed circuits that are not closed in the store.
+    #[cfg(feature = "keyed")]
+    survey: survey::Survey,
+    /// True while rows of the audit are being written. Only one such write runs, because a second write would get the
     /// same rows.
     audit_under_way: bool,
-    /// True while the store is asked for a watch.
+    /// True while a request for a watch is under way.
     watch_under_way: bool,
     /// The earliest time of the next write of the audit.
     audit_at: Tick,
@@ -60,9 +64,9 @@ pub(super) struct Task {
     next_poll: Tick,
     /// The time of the next deletion of old rows of the audit.
     next_trim: Tick,
-    /// True after a request for a shutdown, so that the task ends once everything is written.
+    /// True after a request for a shutdown. The task ends once every change is written.
     closing: bool,
-    /// True if the task ends now, also with unwritten changes.
+    /// True if the task ends now, even with unwritten changes.
     finished: bool,
 }
 
@@ -84,6 +88,8 @@ impl Task {
             ledger,
             jobs: JoinSet::new(),
             to_write: BTreeSet::new(),
+            #[cfg(feature = "keyed")]
+            survey: survey::Survey::default(),
             audit_under_way: false,
             watch_under_way: false,
             audit_at: now,
@@ -118,8 +124,8 @@ impl Task {
                 self.finished = true;
                 return;
             }
-            // At least one millisecond, because a loop without a wait would use a whole core if an operation stayed due
-            // and could not begin.
+            // The wait is at least one millisecond. Without a wait, the loop would use a whole core if an operation
+            // stayed due and could not begin.
             let wait = self.next_wake().saturating_since(now).max(Duration::from_millis(1));
             tokio::select! {
                 biased;
@@ -142,7 +148,7 @@ impl Task {
         let repeated = std::mem::take(&mut inbox.repeated);
         inbox.orders = 0;
         let (shutdown, ended) = (inbox.shutdown, inbox.ended);
-        // A caller has started the task again since the request for a shutdown.
+        // If a caller has started the task again since the request for a shutdown, the task does not end.
         self.closing &= shutdown;
         drop(inbox);
         let now = self.ledger.clock.now();
@@ -167,6 +173,8 @@ impl Task {
             self.ledger.link.hurry(now);
             let desks = &self.ledger.desks;
             self.to_load.extend(desks.ids().filter(|at| desks[*at].is_waiting_for_restore()));
+            #[cfg(feature = "keyed")]
+            self.hurry_survey(now);
         }
         if shutdown && !self.closing {
             self.closing = true;
@@ -194,7 +202,7 @@ impl Task {
 
     /// Lets every desk observe its circuit, because a change of the counts rings no bell.
     ///
-    /// The sums of the circuit are reported to its observers here too, because a thread that makes no more calls
+    /// The function also reports the sums of the circuit to its observers, because a thread that makes no more calls
     /// reports no sums.
     fn look_at_all(&mut self, now: Tick) {
         for at in self.ledger.desks.places() {
@@ -206,8 +214,8 @@ impl Task {
         self.next_look = now.saturating_add(LOOK_EVERY);
     }
 
-    /// Handles the report of a desk: rows go to the log and the audit, and results of orders to the waiting callers.
-    /// Afterwards the desk is in `to_write` if and only if the desk has something to write, unless it was closed.
+    /// Handles the report of a desk. Rows go to the log and the audit, and results of orders go to the waiting callers.
+    /// Afterwards the desk is in `to_write` if and only if the desk has a change to write, unless it was closed.
     fn note(&mut self, at: DeskId, report: Report, now: Tick) {
         if let Some((missed, row)) = report.missed {
             self.ledger.outbox.push_for(missed, now, row);
@@ -244,13 +252,13 @@ impl Task {
         }
     }
 
-    /// Plans a load of all records, because a store without a watch reports no changes, and a watch can lose some.
+    /// Plans a load of all records, because a store without a watch reports no changes, and a watch can lose changes.
     fn poll(&mut self, now: Tick) {
         let store = self.ledger.link.time(now);
         let eventful = self.ledger.desks.iter().any(|desk| desk.is_eventful(store));
         let polls = self.hub.terms.poll;
         let every = if eventful { polls.tripped } else { polls.closed };
-        // 80 % to 120 % of the interval, so that many instances do not poll the store at the same time.
+        // The interval varies from 80 % to 120 %, so that many instances do not poll the store at the same time.
         let spread = 0.8 + 0.4 * self.ledger.dice.share();
         self.next_poll = now.saturating_add(every.mul_f64(spread));
         self.to_load.extend(self.ledger.desks.ids());
@@ -266,7 +274,8 @@ impl Task {
                     Some((current, store)) => {
                         let now = Now { here: now, store };
                         let Ledger { desks, who, .. } = &mut self.ledger;
-                        // The answer of the write under way will have the present content, and news can be late.
+                        // News during a write is ignored, because the answer of the write will have the present content
+                        // and news can be late.
                         if desks[at].is_writing() {
                             return;
                         }
@@ -301,30 +310,17 @@ impl Task {
         if let Some(at) = self.watch_at.filter(|_| self.ledger.link.is_up()) {
             next = next.min(at);
         }
+        #[cfg(feature = "keyed")]
+        if let Some(at) = self.next_survey().into_iter().chain(self.hub.prefixes.next_end()).min() {
+            next = next.min(at);
+        }
         if self.hub.terms.first_call_waits.is_zero() {
-            // Calls never wait, so the search below is spared. It would visit up to ten thousand desks after every
-            // event.
+            // Calls never wait, so the search below is skipped. The search would visit up to ten thousand desks after
+            // every event.
             return next;
         }
         let waiting = self.ledger.desks.iter().filter_map(Desk::calls_wait_until).min();
         waiting.map_or(next, |at| next.min(at))
-    }
-}
-
-/// The waker of one circuit, which puts the desk of the circuit into the inbox and wakes the task.
-#[derive(Debug)]
-struct Bell {
-    desk: DeskId,
-    /// Weak, because the circuit owns the bell and the hub has the circuits. With a strong reference neither would ever
-    /// be dropped.
-    hub: Weak<Hub>,
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        if let Some(hub) = self.hub.upgrade() {
-            hub.ring(self.desk);
-        }
     }
 }
 
@@ -341,9 +337,9 @@ async fn next_event(watch: &mut Option<Watch>) -> Option<WatchEvent> {
 }
 
 /// The mean time from the start to the first deletion of old rows of the audit. The actual time is 50 % to 150 % of
-/// this, because many instances may start at the same time.
+/// this time, because many instances may start at the same time.
 const FIRST_TRIM: Duration = Duration::from_secs(60);
 /// The time between two looks at all circuits.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The mean time from the end of a watch to the request for the next one. The actual time is 50 % to 150 % of this.
+/// The mean time from the end of a watch to the request for a new watch. The actual time is 50 % to 150 % of this time.
 const WATCH_AGAIN: Duration = Duration::from_secs(2);

@@ -12,7 +12,7 @@ use crate::sync::Mutex;
 pub(crate) enum Fate {
     /// The record contains the act.
     Stored { generation: Generation },
-    /// Another act came first.
+    /// Another act came first, and has superseded this order.
     Superseded { why: String },
     /// The hold ended before it could be written.
     Expired,
@@ -41,16 +41,16 @@ impl Waiters {
                 sends.extend(waiting.into_iter().map(|waiter| (waiter, fate.clone())));
             }
         }
-        // The results are sent outside the lock, because sending wakes tasks, which are foreign code.
+        // The results are sent outside the lock, because sending wakes tasks of the application.
         for (waiter, fate) in sends {
             waiter.send(fate).ok();
         }
     }
 
-    /// Ends all waits without a result, because no task runs that could send one.
+    /// Ends all waits without a result, because no task runs that could send a result.
     pub(super) fn end(&self) {
         let waiters = std::mem::take(&mut *self.0.lock());
-        // The senders are dropped outside the lock, because their drop wakes tasks, which are foreign code.
+        // The senders are dropped outside the lock, because their drop wakes tasks of the application.
         drop(waiters);
     }
 
@@ -58,7 +58,8 @@ impl Waiters {
     pub(super) fn add(&self, circuit: &str, id: &str) -> oneshot::Receiver<Fate> {
         let (sender, receiver) = oneshot::channel();
         let mut waiters = self.0.lock();
-        // Callers that gave up are removed here. Therefore the map holds at most the orders of one timeout.
+        // Callers that have given up are removed first. Each caller gives up after the timeout of the store, so the map
+        // stays small.
         waiters.retain(|_, waiting| {
             waiting.retain(|waiter| !waiter.is_closed());
             !waiting.is_empty()

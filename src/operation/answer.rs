@@ -21,14 +21,15 @@ pub struct Done {
 pub enum Kept {
     /// Only in this process, because the registry has no store. The act ends with the process.
     Nowhere,
-    /// In the store. The act applies to every instance and survives a restart. Its row of the audit is written
-    /// afterwards in the background.
+    /// In the store. The act applies to every instance and survives a restart. Its row of the audit is written later,
+    /// in the background.
     #[non_exhaustive]
     Stored {
         /// The latest number of the record that contains the act.
         generation: Generation,
     },
-    /// Only in this process for now. The act already applies here, and is written as soon as the store can take it.
+    /// Only in this process for now. The act already applies in this process, and is written as soon as the store can
+    /// take it.
     #[non_exhaustive]
     Here {
         /// The number of circuits with a change that the store does not have yet.

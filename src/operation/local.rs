@@ -18,11 +18,13 @@ use crate::store::{AuditFilter, AuditRow, StoreError, answer_within};
 
 /// Orders of operators, and queries about circuits.
 impl Registry {
-    /// Carries out an order in this process immediately, and then in the store, if the registry has a store.
+    /// Carries out an order in this process immediately. If the registry has a store, the order is then written to the
+    /// store.
     ///
     /// The call waits until the order is stored, at most for
     /// [`store_timeout`](../coordinator/struct.RegistryBuilder.html#method.store_timeout). An order is not refused
-    /// because the store is down. Then the answer is [`Kept::Here`], and the act is stored later, dated by its age.
+    /// because the store is down. If the store is down, the answer is [`Kept::Here`], and the act is stored later,
+    /// dated by its age.
     ///
     /// # Errors
     ///
@@ -112,8 +114,8 @@ impl Registry {
     /// Resets every circuit as [`reset`](Self::reset) does, and returns the result of each order by the name of its
     /// circuit.
     ///
-    /// All circuits are reset in this process before the call waits for the store. Once an order could not be stored in
-    /// time, the call does not wait for the remaining orders.
+    /// All circuits are reset in this process before the call waits for the store. After the first order that could not
+    /// be stored in time, the call does not wait for the remaining orders.
     ///
     /// # Cancel safety
     ///
@@ -121,8 +123,8 @@ impl Registry {
     pub async fn reset_all(&self, by: &By, to: To, force: bool) -> BTreeMap<String, Result<Done, Refused>> {
         let order = Order::reset(by, to);
         let order = if force { order.force() } else { order };
-        // The names are copied so that the registry is not locked, because observers run during a reset and may query
-        // the registry.
+        // The names are copied first, because observers run during a reset and may query the registry, which must not
+        // be locked then.
         let names: Vec<_> = self.circuits().iter().map(|circuit| circuit.name().to_owned()).collect();
         let begun: Vec<_> = names.iter().map(|name| self.begin(name, &order)).collect();
         let mut done = BTreeMap::new();
@@ -163,7 +165,7 @@ impl Registry {
         })
     }
 
-    /// Carries out the order on the circuit of this process, and hands it to the coordinator without waiting.
+    /// Carries out the order on the circuit of this process, and hands the order to the coordinator without waiting.
     fn begin(&self, name: &str, order: &Order) -> Result<Begun, Refused> {
         order.check()?;
         let circuit = self.find(name)?;
@@ -172,7 +174,8 @@ impl Registry {
         #[cfg(feature = "store")]
         if let Some(delivery) = self.delivery() {
             delivery.admit(name).map_err(refused)?;
-            // Registers before the order is carried out, because its result could arrive before a later registration.
+            // The receiver is registered before the order is carried out. Otherwise the result could arrive before the
+            // registration.
             let fate = delivery.expect(name, order.command_id());
             on_its_way = Some((delivery, fate));
         }
@@ -229,8 +232,8 @@ struct Begun {
 }
 
 impl Begun {
-    /// Waits for the result in the store. Does not wait if `patient` is false, and sets `patient` to false after a wait
-    /// without an answer, so that a caller with many orders waits for a store that is down only once.
+    /// Waits for the result in the store, unless `patient` is false. A wait without an answer sets `patient` to false,
+    /// so that a caller with many orders waits only once for a store that is down.
     #[cfg(feature = "store")]
     async fn end(self, patient: &mut bool) -> Result<Done, Refused> {
         let Self { transition, on_its_way } = self;

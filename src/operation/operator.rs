@@ -12,6 +12,7 @@ use crate::config::{Config, RESET_COOLDOWN};
 use crate::coordinator::host_name;
 use crate::keep::STORE_TIMEOUT;
 use crate::nearest::nearest;
+use crate::pattern::beginning;
 use crate::random;
 use crate::record::{CircuitRecord, CorruptRecord, Timestamp};
 use crate::state::{Act, By, Generation};
@@ -74,8 +75,8 @@ impl Operator {
         }
     }
 
-    /// Sets the name that record and audit give as the instance of the acts. Default: `operator@` and the name of the
-    /// host.
+    /// Sets the name of the instance that the record and the audit show for the acts of this operator. Default:
+    /// `operator@` and the name of the host.
     pub fn instance(mut self, name: &str) -> Self {
         self.instance = name.into();
         self
@@ -90,7 +91,7 @@ impl Operator {
     /// Sets the cooldown of resets, which begins when the published state leaves closed or an operator trips the
     /// circuit. Default: 60 s.
     ///
-    /// The cooldown is a setting here, because the store does not know the configuration of the circuits.
+    /// The cooldown is a setting of the operator, because the store does not know the configuration of the circuits.
     pub const fn reset_cooldown(mut self, cooldown: Duration) -> Self {
         self.cooldown = cooldown;
         self
@@ -156,9 +157,9 @@ impl Operator {
 
     /// Carries out an order in the store.
     ///
-    /// If another writer changes the record meanwhile, the order is judged again on the changed record, at most 16
-    /// times. An order for a circuit without a record is refused, because the name is more likely mistyped than new.
-    /// [`Order::create`] creates the record.
+    /// If another writer changes the record at the same time, the order is judged again on the changed record, at most
+    /// 16 times. An order for a circuit without a record is refused, because the name is more likely mistyped than new.
+    /// [`Order::create`] creates the record, unless the name is a pattern such as `host:*`.
     ///
     /// # Errors
     ///
@@ -167,11 +168,15 @@ impl Operator {
     /// # Cancel safety
     ///
     /// If the future is dropped, the act may or may not have been carried out, and may be missing in the audit. The
-    /// same order can be given again, and is then carried out and audited once.
+    /// same order can be given again, and takes effect only once in the store and in the audit.
     pub async fn operate(&self, name: &str, order: &Order) -> Result<Done, Refused> {
         order.check()?;
         if order.create {
             Config::new(name).map_err(|error| Refused::Invalid { problem: error.to_string() })?;
+            if beginning(name).is_some() {
+                let problem = format!("`{name}` is a pattern, and an order is for one circuit");
+                return Err(Refused::Invalid { problem });
+            }
         }
         let mut attempt = Attempt { name, order, proposed: 0, lost: None };
         for _ in 0..ATTEMPTS {

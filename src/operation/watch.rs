@@ -36,12 +36,12 @@ impl Changes {
 
     /// Waits for the next change. The first calls return all present records. A later change is returned immediately if
     /// the store reports changes, and within two seconds otherwise. Of several quick changes to one record, only the
-    /// last one is returned.
+    /// last change is returned.
     ///
     /// # Errors
     ///
     /// [`StoreError`] if the store failed or did not answer in time. The next call waits for a report of the store, at
-    /// most two seconds, and then queries the store again.
+    /// most two seconds, and queries the store again afterwards.
     ///
     /// # Cancel safety
     ///
@@ -62,7 +62,7 @@ impl Changes {
                 self.begun = true;
             }
             let shown = self.operator.list().await;
-            // Also after a failure, so that the next attempt waits first.
+            // `due` is cleared after a failure too, so that the next attempt waits first.
             self.due = false;
             self.compare(shown?);
         }
@@ -75,8 +75,8 @@ impl Changes {
                 None => std::future::pending().await,
             }
         };
-        // A watch reports each write, also of counts. One list finds all changes, so that the name in the event is not
-        // needed.
+        // A watch reports each write, even a write of counts. One list finds all changes, so the name in the event is
+        // not needed.
         if tokio::time::timeout(POLL, reported).await == Ok(false) {
             self.watch = None;
         }

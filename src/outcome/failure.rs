@@ -45,9 +45,9 @@ impl Failure {
     /// the failure. With a deadline below
     /// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after) the weight is
     /// 0.5 × min(1, waited ÷ `cancelled_counts_after`), and a weight that rounds to zero is an ignored outcome. With a
-    /// longer deadline the weight is 0.5, because that caller would have waited. Where dropped calls never count, the
-    /// outcome is ignored. A probe of a half-open circuit fails only if the weight is 0.5, and otherwise ends without a
-    /// verdict.
+    /// longer deadline the weight is 0.5, because that caller would have waited. Where dropped calls never count, by the
+    /// settings or by the classifier of a server's handlers, the outcome is ignored. A probe of a half-open circuit fails
+    /// only if the weight is 0.5, and otherwise ends without a verdict.
     ///
     /// The wait counts from the first poll that returned `Pending`, as for a call that is dropped. For a timeout of the
     /// owner of the stack use [`timeout`](Self::timeout).
@@ -73,15 +73,17 @@ impl Failure {
     /// service. `counts_after` is the setting `cancelled_counts_after`, and `waited` is `None` if nothing was awaited.
     pub(crate) fn after_waiting(self, waited: Option<Duration>, counts_after: Option<Duration>) -> Option<Self> {
         let Some(deadline) = self.deadline.get() else { return Some(self) };
-        let counts_after = counts_after?;
         let waited = waited.unwrap_or_default();
         // A timer that fired clearly earlier was not the caller's. A wait of zero is no measurement.
         let of_the_owner =
             self.timer && !waited.is_zero() && waited.saturating_add(INACCURACY + deadline / 10) < deadline;
-        let weight = if deadline >= counts_after || waited >= counts_after || of_the_owner {
-            Some(self.weight)
-        } else {
-            self.weight.share(waited, counts_after)
+        let weight = match counts_after {
+            _ if of_the_owner => Some(self.weight),
+            Some(counts_after) if deadline < counts_after && waited < counts_after => {
+                self.weight.share(waited, counts_after)
+            }
+            Some(_) => Some(self.weight),
+            None => None,
         };
         weight.map(|weight| Self { weight, deadline: CallerDeadline::NONE, ..self })
     }
@@ -107,10 +109,15 @@ impl Failure {
     /// It is for an answer by which the service itself asks for no more calls, such as 429 with `Retry-After` of a
     /// provider that bans clients that go on. The circuit stays open for [`retry_after`](Self::with_retry_after) at
     /// least, capped at 5 minutes. A circuit with manual recovery stays open until a reset. A failure that is recorded
-    /// while the circuit is disabled opens nothing.
+    /// while the circuit is disabled opens nothing. A failure with a time to wait counts whenever the answer arrives: a late
+    /// answer to a call of an earlier state opens the circuit as well, and lengthens an opening that would end before.
+    ///
+    /// For a [`deadline`](Self::deadline) the weight is then 0.5 however long the caller waited, because the service said
+    /// something about itself.
     #[must_use]
     pub const fn trips_at_once(mut self) -> Self {
         self.trips = true;
+        self.deadline = CallerDeadline::NONE;
         self
     }
 
@@ -172,8 +179,18 @@ const INACCURACY: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureKind {
-    /// The call returned an error, or an answer that was classified as an error.
+    /// The call returned an error, or an answer that was classified as an error. No other kind is known.
     Error,
+    /// No connection was made: refused, or no route.
+    Connect,
+    /// The name of the host has no address, or was not looked up.
+    Dns,
+    /// The handshake of TLS failed, as with an invalid certificate.
+    Tls,
+    /// The connection ended before the answer.
+    Reset,
+    /// The body of the answer broke off, or is not what it should be.
+    Body,
     /// The call took too long and was given up.
     Timeout,
     /// A deadline that the caller set for this call alone ended the call.
@@ -197,6 +214,11 @@ impl FailureKind {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Error => "error",
+            Self::Connect => "connect",
+            Self::Dns => "dns",
+            Self::Tls => "tls",
+            Self::Reset => "reset",
+            Self::Body => "body",
             Self::Timeout => "timeout",
             Self::Deadline => "deadline",
             Self::Cancelled => "cancelled",
@@ -242,6 +264,8 @@ mod tests {
         let longest = Failure::deadline(Duration::MAX).after_waiting(Some(Duration::MAX), Some(Duration::MAX));
         assert_eq!(longest.map(|failure| failure.weight()), Some(Weight::TIMEOUT));
         assert_eq!(Failure::deadline(ms(500)).after_waiting(Some(ms(500)), None), None, "never");
+        let tripping = Failure::deadline(ms(1)).trips_at_once();
+        assert_eq!(weighed(tripping, 0), Some(128), "the service asked for no more calls");
         assert_eq!(Failure::deadline(ms(500)).after_waiting(None, Some(ms(1_000))), None, "nothing was awaited");
         assert_eq!(
             Failure::deadline(ms(0)).after_waiting(None, Some(ms(0))).map(|f| f.weight()),

@@ -14,13 +14,13 @@ use super::repeat::{Cloned, Repeat};
 use crate::classify::{Classifier, DefaultClassifier};
 use crate::outcome::Outcome;
 
-/// Retries failures a limited number of times, with growing waits, within a budget. Created by
-/// [`RetryPolicy::builder`], which wraps it in a policy that handles rejections.
+/// Retries failures a limited number of times, with growing waits, within a budget. [`RetryPolicy::builder`] creates
+/// the value and wraps it in a policy that handles rejections.
 ///
 /// A classifier decides whether a result is a failure, so give the breaker and the retries the same classifier. A
 /// success deposits into the budget, and a retry withdraws from the budget. If a failure has a
 /// [`retry_after`](crate::Failure::retry_after) (RFC 9110, 10.2.3) that is not above the maximum of the backoff, the
-/// retry waits for it. If the time is longer, there is no retry.
+/// retry waits for this time too. If the `retry_after` is longer, there is no retry.
 ///
 /// [`RetryPolicy::builder`]: super::RetryPolicy::builder
 #[derive(Clone)]
@@ -41,7 +41,7 @@ where
     type Future = Sleep;
 
     fn retry(&mut self, request: &mut Req, result: &mut Result<Res, E>) -> Option<Sleep> {
-        // This request is the copy that tower made before the attempt, which serves the classifier as well as the
+        // This request is the copy that tower made before the attempt. For the classifier the copy is as good as the
         // request itself.
         let call = self.classifier.start(request);
         let failure = match self.classifier.finish(call, result.as_ref(), Duration::ZERO) {
@@ -58,7 +58,8 @@ where
         }
         self.left -= 1;
         let step = self.backoff.next_backoff();
-        // The step is added to the delay, because the service may have given the same delay to many callers at once.
+        // The step of the backoff is added to the delay, because the service may have given the same delay to many
+        // callers at once.
         Some(sleep_until(step.deadline() + delay))
     }
 

@@ -1,7 +1,7 @@
 //! tower's exponential backoff, with a source of randomness that all calls share.
 //!
-//! tower clones its own source of randomness with the policy, so that every call would draw the same numbers. Retries
-//! of the same moment would then stay together, although jitter is meant to separate them.
+//! tower clones its own source of randomness with the policy, so every call would draw the same numbers. Retries that
+//! begin at the same moment would then stay together, although jitter is meant to separate them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use tower::util::rng::Rng;
 
 use crate::config::ConfigError;
 use crate::random;
+use crate::state::Exact;
 use crate::sync::{AtomicU64, Relaxed};
 
 /// The backoff of one call.
@@ -29,11 +30,11 @@ impl Spacing {
     pub(super) fn checked(self) -> Result<Self, ConfigError> {
         let Self { first, max, jitter } = self;
         if max < SHORTEST || max > LONGEST {
-            return Err(ConfigError::new("backoff's max", format_args!("{max:?}"), "1 ms to 1 hour"));
+            return Err(ConfigError::new("backoff's max", Exact(max), "1 ms to 1 hour"));
         }
         if first < SHORTEST || first > max {
-            let allowed = format!("1 ms to its max of {max:?}");
-            return Err(ConfigError::new("backoff's first", format_args!("{first:?}"), allowed));
+            let allowed = format!("1 ms to its max of {}", Exact(max));
+            return Err(ConfigError::new("backoff's first", Exact(first), allowed));
         }
         if !(0.0..=1.0).contains(&jitter) {
             return Err(ConfigError::new("jitter", jitter, "0 to 1"));
@@ -41,8 +42,8 @@ impl Spacing {
         Ok(self)
     }
 
-    /// Starts at `first`. Each clone of the returned backoff starts at `first` as well, and all clones share the
-    /// randomness.
+    /// Returns a backoff that starts at `first`. Each clone of the backoff starts at `first` as well, and all clones
+    /// share the source of randomness.
     ///
     /// The spacing must have been checked, because tower refuses some values.
     pub(super) fn start(self) -> Backoff {
@@ -76,10 +77,10 @@ impl Default for Drawn {
 
 impl Rng for Spread {
     fn next_u64(&mut self) -> u64 {
-        // Relaxed: a count, publishes nothing.
+        // Relaxed, because the count publishes no other data.
         let drawn = self.0.count.fetch_add(1, Relaxed);
-        // Sets the lowest bit of the part that tower turns into a fraction, because tower asserts that the fraction is
-        // not zero.
+        // The lowest bit of the part that tower turns into a fraction is set, because tower asserts that the fraction
+        // is not zero.
         random::nth(self.0.seed, drawn) | 1 << 11
     }
 }

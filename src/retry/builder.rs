@@ -52,8 +52,8 @@ impl<C, Q> RetryPolicyBuilder<C, Q> {
 
     /// Sets the wait before the first retry, which doubles with each retry, and its maximum. Default: 100 ms and 2 s.
     ///
-    /// Range: 1 ms to 1 hour, `first` not above `max`. If a failure has a `retry_after` of at most `max`, the wait is
-    /// longer by this time. If it has a longer one, there is no retry.
+    /// Range: 1 ms to 1 hour, and `first` is not above `max`. If a failure has a `retry_after` of at most `max`, the
+    /// wait is longer by this time. If the `retry_after` is longer than `max`, there is no retry.
     pub const fn backoff(mut self, first: Duration, max: Duration) -> Self {
         self.spacing.first = first;
         self.spacing.max = max;
@@ -62,14 +62,14 @@ impl<C, Q> RetryPolicyBuilder<C, Q> {
 
     /// Sets the largest random share by which a wait is lengthened. Range: 0 to 1. Default: 0.5.
     ///
-    /// The sum never exceeds the maximum, so that waits that have reached the maximum have no jitter.
+    /// The sum never exceeds the maximum, so waits that have reached the maximum have no jitter.
     pub const fn jitter(mut self, jitter: f64) -> Self {
         self.spacing.jitter = jitter;
         self
     }
 
-    /// Sets the number of retries that each success of the last 10 s pays for. Range: 0 to 10. Default: 0.2, one retry
-    /// for five successes.
+    /// Sets the number of retries that each success of the last 10 s pays for. Range: 0 to 10. Default: 0.2, which is
+    /// one retry for five successes.
     pub const fn retry_ratio(mut self, ratio: f32) -> Self {
         self.ratio = ratio;
         self
@@ -82,16 +82,16 @@ impl<C, Q> RetryPolicyBuilder<C, Q> {
         self
     }
 
-    /// Sets a budget that other policies share. The settings of the policy's own budget, `retry_ratio` and
-    /// `min_retries_per_second`, are then not used.
+    /// Sets a budget that other policies share. This setting replaces the policy's own budget, and `retry_ratio` and
+    /// `min_retries_per_second` have no effect.
     pub fn shared_budget(mut self, budget: Arc<TpsBudget>) -> Self {
         self.shared = Some(budget);
         self
     }
 
-    /// Retries the failures of a closure over the result, of any weight. Default: every error except tower's
-    /// `Overloaded`.
-    pub fn classify<Res, Err, F>(self, f: F) -> RetryPolicyBuilder<FnClassifier<F, Res, Err>, Q>
+    /// Sets the closure that judges each result. Failures of any weight are retried. Default: every error except
+    /// tower's `Overloaded`.
+    pub fn classify<Res, Err, F>(self, f: F) -> RetryPolicyBuilder<FnClassifier<F>, Q>
     where
         // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound of
         // the method that receives the closure.
@@ -100,7 +100,8 @@ impl<C, Q> RetryPolicyBuilder<C, Q> {
         self.classifier(FnClassifier::new(f))
     }
 
-    /// Retries the failures of a classifier, of any weight. Use the classifier of the breaker, if the breaker has one.
+    /// Sets the classifier that judges each result. Failures of any weight are retried. Use the classifier of the
+    /// breaker, if the breaker has one.
     ///
     /// The classifier always sees an `elapsed` of zero, also if
     /// [`NEEDS_ELAPSED`](crate::classify::Classifier::NEEDS_ELAPSED) is true, because a late response is no reason to

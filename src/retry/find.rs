@@ -1,11 +1,12 @@
-//! The places where a retry policy searches for a rejection: in the error, in the response, or with a closure.
+//! The places where a retry policy searches for a rejection, which are the error, the response, or the result of a
+//! closure.
 
 #[cfg(feature = "http")]
 use std::any::Any;
 
 use crate::error::{BoxError, Error, Rejected};
 
-/// Finds the rejection in a result, if the result is one.
+/// Finds the rejection in a result, if the result is a rejection.
 ///
 /// Implemented by [`InErrors`], by [`InResponses`] and by each closure `Fn(&Result<Res, E>) -> Option<&Rejected>`.
 #[diagnostic::on_unimplemented(
@@ -14,7 +15,7 @@ use crate::error::{BoxError, Error, Rejected};
     note = "where rejections are responses, add `.in_responses()`; otherwise `.find_by(|result: &Result<Res, E>| ..)`"
 )]
 pub trait FindRejected<Res, E> {
-    /// Returns the rejection, if the result is one.
+    /// Returns the rejection, if the result is a rejection.
     fn find_rejected<'a>(&self, result: &'a Result<Res, E>) -> Option<&'a Rejected>;
 }
 
@@ -27,12 +28,12 @@ where
     }
 }
 
-/// Searches the error. The default.
+/// The default, which searches the error for a rejection.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct InErrors;
 
-// Not recommended to the compiler, so that it prints the message of `FindRejected`, which names the alternatives.
+// The attribute makes the compiler print the message of `FindRejected`, which names the alternatives.
 #[diagnostic::do_not_recommend]
 impl<Res, E: MayBeRejected> FindRejected<Res, E> for InErrors {
     fn find_rejected<'a>(&self, result: &'a Result<Res, E>) -> Option<&'a Rejected> {
@@ -86,7 +87,7 @@ impl<E> FindRejected<reqwest::Response, E> for InResponses {
 /// }
 /// ```
 pub trait MayBeRejected {
-    /// Returns the rejection, if the error is one.
+    /// Returns the rejection, if the error is a rejection.
     fn rejected(&self) -> Option<&Rejected>;
 }
 
@@ -97,8 +98,8 @@ impl MayBeRejected for BoxError {
     }
 }
 
-/// Finds the rejection of the outermost breaker only. Rejections of breakers further inside are errors of their
-/// service.
+/// Finds the rejection of the outermost breaker only. To this breaker, the rejections of inner breakers are errors of
+/// its service.
 impl<E> MayBeRejected for Error<E> {
     fn rejected(&self) -> Option<&Rejected> {
         self.rejected()
@@ -109,6 +110,15 @@ impl<E> MayBeRejected for Error<E> {
 /// sources.
 #[cfg(feature = "reqwest")]
 impl MayBeRejected for reqwest::Error {
+    fn rejected(&self) -> Option<&Rejected> {
+        Rejected::find(self)
+    }
+}
+
+/// Searches the sources of the status, where `GrpcRejection` of a layer around the channel leaves the rejection. For
+/// retries around a client that tonic generated.
+#[cfg(feature = "tonic")]
+impl MayBeRejected for tonic::Status {
     fn rejected(&self) -> Option<&Rejected> {
         Rejected::find(self)
     }

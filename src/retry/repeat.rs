@@ -1,4 +1,4 @@
-//! The choice of requests that may be sent again, and the way to copy them.
+//! The choice of the requests that may be sent again, and the way to copy such a request.
 
 /// Copies a request before it is sent, if the request may be sent again.
 ///
@@ -18,7 +18,8 @@ impl<F: Fn(&Req) -> Option<Req>, Req> Repeat<Req> for F {
     }
 }
 
-/// Copies every request. The default. Not for requests that have an effect each time they arrive.
+/// The default, which copies every request. Do not use this default for requests that have an effect each time they
+/// arrive.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct Cloned;
@@ -30,7 +31,7 @@ impl<Req: Clone> Repeat<Req> for Cloned {
     }
 }
 
-/// Copies requests whose method is idempotent (RFC 9110, 9.2.2): GET, HEAD, OPTIONS, TRACE, PUT and DELETE.
+/// Copies requests whose method is idempotent (RFC 9110, 9.2.2), which are GET, HEAD, OPTIONS, TRACE, PUT and DELETE.
 ///
 /// If the service recognises a repeated POST, for example by an idempotency key, write a closure instead.
 ///

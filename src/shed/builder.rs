@@ -37,27 +37,36 @@ impl LoadSheddingBuilder {
 }
 
 impl<O, R> LoadSheddingBuilder<O, R> {
-    /// Sets the load of the system above which heavy operations are shed. At the limit itself they still go through.
+    /// Sets the load of the system above which heavy operations are shed. At exactly this load heavy operations still
+    /// go through.
     ///
-    /// Range: more than 0. A value above 1 makes sense for a probe that returns such loads. Default: 0.85.
+    ///
+    ///
+    /// Range: more than 0. Use a value above 1 only with a probe that returns loads above 1. Default: 0.85.
     pub fn above(mut self, load: f64) -> Self {
         self.above = load;
         self
     }
 
-    /// Sets the load of the system below which shedding ends. At the limit itself shedding continues.
+    /// Sets the load of the system below which shedding ends. At exactly this load shedding continues.
+    ///
+    ///
     ///
     /// Range: more than 0 and at most [`above`](Self::above). A value equal to `above` switches the hysteresis off.
-    /// Default: 0.05 less than `above`, or half of `above` if that is more. With the default of `above` this is 0.80.
+    /// Default: 0.05 less than `above`, or half of `above` if the half is larger. With the default of `above` the
+    /// result is 0.80.
     ///
-    /// If heavy operations cause most of the load, choose a limit below the load of the light ones. Otherwise shedding
-    /// ends as soon as the load falls, and begins again.
+    /// If heavy operations cause most of the load, choose a limit below the load that the light operations cause.
+    /// Otherwise shedding ends as soon as the load falls, and begins again.
     pub fn until_below(mut self, load: f64) -> Self {
         self.below = Some(load);
         self
     }
 
     /// Sets the largest estimate of an operation that is never shed. Range: any number. Default: 100.
+    ///
+    /// With 0, an operation is shed if its estimate is 1 or more, and the rejection shows no estimate. So an estimate can be a
+    /// priority: 0 for the operations that this layer never sheds, and 1 for the others.
     pub fn for_operations_over(mut self, load: u64) -> Self {
         self.operations_over = load;
         self
@@ -146,5 +155,5 @@ impl<O, R> fmt::Debug for LoadSheddingBuilder<O, R> {
     }
 }
 
-/// The default distance between the limit that begins shedding and the limit that ends it.
+/// The default distance between the limit where shedding begins and the limit where shedding ends.
 const HYSTERESIS: f64 = 0.05;

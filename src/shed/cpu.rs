@@ -1,9 +1,9 @@
-//! The load of the CPU, from the cgroup if that has a quota, and from the machine otherwise. Reads Linux's files with
-//! std.
+//! The load of the CPU, from the cgroup if the cgroup has a quota, and from the machine otherwise. The module needs
+//! only the files of Linux and `std`.
 //!
 //! In a container with a quota `/proc/stat` misleads, because the machine may be idle while the container is throttled.
-//! Therefore the quotas of the process's own cgroup and of its ancestors decide if there are any, and the most used
-//! quota counts.
+//! Therefore the load is the used share of the quota, if the process's own cgroup or one of its ancestors has a quota.
+//! Of several quotas the most used one counts.
 
 mod cgroup;
 mod meter;
@@ -23,15 +23,15 @@ use meter::Meter;
 
 /// The share of the CPU that was used during the last second.
 ///
-/// * In a cgroup of version 2 with a quota: the used time (`usage_usec` in `cpu.stat`) as a share of the quota
-///   (`cpu.max`). If the cgroups from the process's own up to the root of the mount have several quotas, the most used
-///   one counts.
-/// * Without a quota: the busy time of the machine as a share of all its time (`/proc/stat`). Waiting for disks is
-///   idle, and stolen time is busy.
-/// * If a file cannot be read or parsed, and on systems without these files: unknown, so that nothing is shed.
+/// * In a cgroup of version 2 with a quota, the load is the used time (`usage_usec` in `cpu.stat`) as a share of the
+///   quota (`cpu.max`). If the cgroups from the process's own up to the root of the mount have several quotas, the most
+///   used quota counts.
+/// * Without a quota, the load is the busy time of the machine as a share of all its time (`/proc/stat`). Waiting for
+///   disks counts as idle, and stolen time counts as busy.
+/// * If a file cannot be read or parsed, and on systems without these files, the load is unknown, and nothing is shed.
 ///
-/// A load needs two readings. The first reading returns no load, and neither does a reading 10 s or more after the last
-/// one. Quotas of cgroup version 1 are ignored.
+/// A load needs two readings. The first reading returns no load, and neither does a reading 10 s or more after the
+/// previous reading. Quotas of cgroup version 1 are ignored.
 ///
 /// Several layers can share one probe in an [`Arc`].
 #[doc(alias = "cgroup")]
@@ -71,7 +71,7 @@ impl CpuProbe {
             let mut meter = known.map(|known| before.swap_remove(known).1).unwrap_or_default();
             let load = meter.of_quota(self.clock.precise(), used, limit.quota, limit.period);
             meters.push((limit.folder, meter));
-            // A meter without a share yet must not hide the share of another meter.
+            // A quota whose load is still unknown must not hide the load of another quota.
             most = load.into_iter().chain(most).reduce(f64::max);
         }
         most

@@ -23,7 +23,7 @@ pub(super) struct Gauge {
     seen: AtomicU64,
     looking: AtomicBool,
     /// The state of shedding that was last reported as news, and the earliest time of the next news. Only the elected
-    /// call uses both.
+    /// call uses these two fields.
     reported: AtomicBool,
     next_news: AtomicU64,
 }
@@ -41,9 +41,9 @@ impl Gauge {
 
     /// Returns true if the load should be polled at `now`.
     ///
-    /// If a clock has gone back, the poll must not wait until the clock has caught up, so a due time far ahead counts
-    /// as reached. A caller may have read the clock shortly before the last poll, so a due time within [`BACK`] is
-    /// normal.
+    /// If the clock has gone back, the due time can be far ahead. Such a due time counts as reached, because the poll
+    /// must not wait until the clock has caught up. A due time within [`BACK`] is normal, because the caller may have
+    /// read the clock shortly before the last poll.
     #[inline]
     pub(super) fn is_due(&self, now: Tick) -> bool {
         let wait = self.due().as_nanos().wrapping_sub(now.as_nanos());
@@ -58,13 +58,14 @@ impl Gauge {
 
     #[inline]
     pub(super) fn seen(&self) -> Reading {
-        // Relaxed: the word is the whole reading, and publishes nothing else.
+        // Relaxed, because the word is the whole reading and publishes no other data.
         Reading(self.seen.load(Relaxed))
     }
 
     /// Elects the caller to poll the load, unless another call is polling or has just polled.
     pub(super) fn elect(&self, now: Tick) -> Option<Look<'_>> {
-        // Relaxed: a hint. While a poll takes long, other calls should not write to this cache line.
+        // Relaxed, because only the exchange below decides. The load comes first, so that other calls do not write to
+        // this cache line while a poll takes long.
         if self.looking.load(Relaxed) {
             return None;
         }
@@ -73,14 +74,14 @@ impl Gauge {
             return None;
         }
         let look = Look { gauge: self };
-        // Checked again, because another call may have polled between the caller's check of `due` and the exchange.
+        // `is_due` is checked again, because another call may have polled between the caller's check and the exchange.
         self.is_due(now).then_some(look)
     }
 
     #[inline]
     fn due(&self) -> Tick {
-        // Relaxed: the elected call checks again in `elect`, and for the other calls a slightly old value makes no
-        // difference.
+        // Relaxed, because the elected call checks again in `elect`, and for the other calls a slightly old value makes
+        // no difference.
         Tick::from_nanos(self.due.load(Relaxed))
     }
 }
@@ -92,17 +93,18 @@ pub(super) struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// Stores the reading. Returns two flags: heavy operations are shed now, and this change is news.
+    /// Stores the reading. Returns two flags. The first is true if heavy operations are shed now, and the second is
+    /// true if this change is news.
     pub(super) fn end(self, now: Tick, load: Option<f64>, limits: &Limits) -> (bool, bool) {
         let Gauge { due, seen, reported, next_news, .. } = self.gauge;
-        // Relaxed: each word is written while `looking` is set, and the Acquire and Release of `looking` order the
-        // elected calls.
+        // Relaxed, because each word is written while `looking` is set, and the Acquire and Release of `looking` order
+        // the elected calls.
         let shedding = limits.shed_at(load, self.gauge.seen().shedding());
         seen.store(Reading::new(load, shedding).0, Relaxed);
         due.store(now.saturating_add(EVERY).as_nanos(), Relaxed);
         let news = reported.load(Relaxed) != shedding && now.as_nanos() >= next_news.load(Relaxed);
         if news {
-            // Relaxed: as above.
+            // Relaxed, for the same reason as above.
             reported.store(shedding, Relaxed);
             next_news.store(now.saturating_add(NEWS_EVERY).as_nanos(), Relaxed);
         }
@@ -112,12 +114,12 @@ impl Look<'_> {
 
 impl Drop for Look<'_> {
     fn drop(&mut self) {
-        // Release: pairs with the Acquire in `elect`.
+        // Release: pairs with the Acquire in `elect`, so that the next elected call sees the writes of this call.
         self.gauge.looking.store(false, Release);
     }
 }
 
-/// The last reading in one word, so that load and decision always belong together.
+/// The last reading in one word, so that the load and the decision always belong together.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reading(u64);
 
@@ -147,7 +149,7 @@ impl fmt::Debug for Reading {
 const SHEDDING: u64 = 1 << 63;
 /// The shortest time between two polls.
 pub(super) const EVERY: Duration = Duration::from_millis(250);
-/// The longest time until `due` that counts as regular. A longer one means that the clock has gone back.
+/// The longest time until `due` that counts as regular. A longer time means that the clock has gone back.
 const BACK: Duration = Duration::from_secs(1);
 /// The time after `due` for which the last reading still counts.
 const STALE: Duration = Duration::from_secs(2);

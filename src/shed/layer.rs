@@ -19,8 +19,8 @@ use crate::rejection::{BoxedErrors, Rejection};
 
 /// Refuses heavy operations while the machine is busy. Clones share the last reading of the load.
 ///
-/// Place the layer outside the breaker of the same circuit. Place it inside layers that reserve capacity for each call
-/// (a concurrency limit, a buffer) or that wait (retries), like the breaker itself.
+/// Place the layer outside the breaker of the same circuit. Like the breaker, this layer belongs inside layers that
+/// reserve capacity for each call (a concurrency limit, a buffer) and inside layers that wait (retries).
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct LoadSheddingLayer<O = NoEstimate, R = BoxedErrors> {
@@ -30,7 +30,7 @@ pub struct LoadSheddingLayer<O = NoEstimate, R = BoxedErrors> {
 }
 
 impl LoadSheddingLayer {
-    /// Starts a layer that reports on `circuit` and polls `probe`.
+    /// Starts the builder of a layer that reports its events on `circuit` and polls the load from `probe`.
     #[expect(clippy::new_ret_no_self, reason = "limits are checked by the builder's `build`")]
     pub fn new(circuit: &Circuit, probe: impl LoadProbe) -> LoadSheddingBuilder {
         LoadSheddingBuilder::new(circuit, probe)

@@ -1,4 +1,5 @@
-//! Loom models of the election: of two concurrent calls one polls the load, and it sees the reading of the last poll.
+//! Loom models of the election, in which one of two concurrent calls polls the load and sees the reading of the last
+//! poll.
 //!
 //! | model | the mutation that makes it fail |
 //! |---|---|
@@ -40,7 +41,8 @@ fn loom_a_look_knows_the_previous_result() {
     in_every_order(|| {
         let (gauge, looks) = (Arc::new(Gauge::new()), mpsc::channel());
         let (other, sender) = (Arc::clone(&gauge), looks.0.clone());
-        // The first load is above the limit. The second is between the limits, where shedding only continues.
+        // The first load is above the limit. The second load is between the limits, where shedding continues but does
+        // not begin.
         let later = NOW.saturating_add(EVERY);
         beside(move || look(&other, NOW, 0.9, &sender), || look(&gauge, later, 0.82, &looks.0));
         let looks: Vec<f64> = looks.1.try_iter().collect();
@@ -64,8 +66,8 @@ fn loom_load_and_shedding_are_read_from_one_look() {
     });
 }
 
-/// Runs `aside` on its own thread and `here` on this thread. Each thread first takes a step on a shared counter,
-/// because loom remembers only the last step on a word and would otherwise not try each thread first.
+/// Runs `aside` on its own thread and `here` on this thread. Each thread first takes a step on a shared counter.
+/// Without this step loom would not try both orders, because it remembers only the last step on a word.
 fn beside(aside: impl FnOnce() + Send + 'static, here: impl FnOnce()) {
     let start = Arc::new(AtomicU32::new(0));
     let same = Arc::clone(&start);
@@ -78,8 +80,8 @@ fn beside(aside: impl FnOnce() + Send + 'static, here: impl FnOnce()) {
     other.join().expect("a model does not panic");
 }
 
-/// Polls the load if it is due, as a call does. The channel is std's, so that loom ignores it, and keeps the order of
-/// the polls.
+/// Polls the load if it is due, as a call does. The channel is one of `std`, so that loom ignores its steps. The
+/// channel keeps the order of the polls.
 fn look(gauge: &Gauge, now: Tick, load: f64, looks: &mpsc::Sender<f64>) {
     if gauge.is_due(now)
         && let Some(look) = gauge.elect(now)

@@ -1,4 +1,4 @@
-//! The state that all services of one layer share: the circuit, the probe, the limits and the last reading.
+//! The state that all services of one layer share, which is the circuit, the probe, the limits and the last reading.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// Returns true if heavy operations are shed at `load`. `before` says that they were shed until now.
+    /// Returns true if heavy operations are shed at `load`. `before` is true if they were shed until now.
     pub(super) fn shed_at(&self, load: Option<f64>, before: bool) -> bool {
         match load {
             Some(load) if before => load >= self.below,
@@ -58,10 +58,11 @@ impl Shedder {
         if operation_load <= operations_over || self.gauge.is_stale(now) {
             return None;
         }
-        // Another call may have polled an unknown load since the check, and then this call is not shed.
+        // Since the check, another call may have polled an unknown load. In this case this call is not shed.
         let load = self.gauge.seen().load()?;
         self.circuit.shed(now, RETRY_AFTER, || {
-            let operation = operation[..operation.floor_char_boundary(NAME)].into();
+            let end = (0..=NAME).rfind(|&at| operation.is_char_boundary(at)).unwrap_or(0);
+            let operation = operation[..end].into();
             Shed { load, above, below, operation, operation_load, operations_over }
         })
     }
@@ -93,8 +94,8 @@ impl fmt::Debug for Shedder {
     }
 }
 
-/// The wait of a rejection. The load is polled every 250 ms, and 1 s is the smallest `Retry-After` of HTTP.
+/// The `retry_after` of a rejection. The load is polled every 250 ms, but 1 s is the smallest `Retry-After` of HTTP.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// The kept length of an operation's name in bytes. The name may come from the request, so the length must have a
-/// bound.
+/// The kept length of an operation's name, in bytes. The length needs a bound, because the name may come from the
+/// request.
 const NAME: usize = 200;

@@ -1,7 +1,7 @@
 //! The object-safe twin of [`Store`](super::Store), so that a registry can hold any store without a type parameter.
 //!
-//! Methods of [`Store`](super::Store) return unnamed futures, which a trait object cannot do. The twin is private, and
-//! users hold [`AnyStore`].
+//! The methods of [`Store`](super::Store) return unnamed futures, so [`Store`](super::Store) cannot be a trait object.
+//! The twin is private, and users hold [`AnyStore`].
 
 use std::fmt;
 use std::pin::Pin;
@@ -12,7 +12,8 @@ use crate::record::Timestamp;
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// [`Store`] with boxed futures. One implementation covers every store, so that no store implements this trait itself.
+/// The methods of [`Store`] with boxed futures. One implementation covers every store, so no store implements this
+/// trait itself.
 pub(crate) trait DynStore: fmt::Debug + Send + Sync + 'static {
     fn kind(&self) -> &'static str;
     fn origin(&self, etag: &Etag) -> &'static str;

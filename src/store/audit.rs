@@ -1,5 +1,5 @@
-//! The audit, which is the history of circuits: one row for each transition and each act of an operator, and the filter of a
-//! query for rows.
+//! The audit, which is the history of circuits, and the filter of a query for its rows.
+//! The audit has one row for each transition and for each act of an operator.
 //!
 //! Rows are texts and numbers without further structure, so that a person can read them in a table, and a store needs
 //! no knowledge of circuits.
@@ -17,20 +17,20 @@ use crate::telemetry;
 #[expect(clippy::exhaustive_structs, reason = "stores make them, and a row is made of all its parts")]
 pub struct AuditRow {
     /// The id of the row, at most 64 bytes. A store keeps one row for each id, so that a row can be appended again
-    /// after a lost answer. An id is the start of an instance and a number that increases there, or for an order a hash
-    /// of circuit and order.
+    /// after a lost answer. The id of an order's row is a hash of the circuit and the order. Every other id consists of
+    /// a number for the start of the instance and a number that increases with each row.
     pub id: String,
     /// The name of the circuit.
     pub service: String,
     /// The change. Operators cause `trip`, `reset`, `disable`, `resume`, `shadow` and `forget`. The circuit itself
     /// causes `opened`, `half_opened`, `closed` and `released`, which is the end of a hold. `superseded` and `expired`
-    /// are acts that had no effect elsewhere, and `missing` counts rows that were lost.
+    /// mark acts of an operator that had no effect on other instances. `missing` counts rows that were lost.
     pub action: String,
-    /// The reason.
+    /// The reason of the change.
     pub reason: String,
     /// The operator, or `None` for a change of the circuit itself.
     pub user: Option<String>,
-    /// The time of the change, by the clock of the store as far as that clock was known.
+    /// The time of the change by the clock of the store, or by the wall clock if the registry has no store.
     pub timestamp: Timestamp,
     /// The generation of the record at the time of the change.
     pub generation: u64,
@@ -39,8 +39,8 @@ pub struct AuditRow {
 }
 
 impl AuditRow {
-    /// Returns the row of a transition, dated by the wall clock. The id is that of the order, or empty if no order
-    /// caused the transition.
+    /// Returns the row of a transition, dated by the wall clock. The id is computed from the order, and is empty if no
+    /// order caused the transition.
     pub(crate) fn of_transition(service: &str, edge: &Transition, instance: &str) -> Self {
         let (action, user, reason) = telemetry::audit::summary(edge);
         Self {
@@ -55,7 +55,7 @@ impl AuditRow {
         }
     }
 
-    /// Returns the row of an order that has made no transition in this process.
+    /// Returns the row of an order that has caused no transition in this process.
     pub(crate) fn of_order(
         service: &str,
         order: &Order,
@@ -75,8 +75,11 @@ impl AuditRow {
         }
     }
 
-    /// Logs the row.
+    /// Logs the row, unless the circuit has logged the transition.
     pub(crate) fn log(&self) {
+        if telemetry::audit::is_automatic(&self.action) {
+            return;
+        }
         let Self { service, action, reason, user, generation, instance, .. } = self;
         telemetry::audit::line(service, action, reason, user.as_deref(), *generation, Some(instance));
     }
@@ -99,7 +102,7 @@ pub struct AuditFilter {
     pub user: Option<String>,
     /// Returns only rows of this time or later.
     pub since: Option<Timestamp>,
-    /// The largest number of rows. The newest are returned. Default: 100.
+    /// The largest number of rows. If more rows pass the filter, the newest are returned. Default: 100.
     pub limit: usize,
 }
 

@@ -1,8 +1,8 @@
 //! The rules of every store, as one test suite that all stores run unchanged.
 //!
 //! A store is complete when the suite passes. Each [`Case`] proves one rule. A failure names the rule, the expected
-//! result and the actual result, so that the author of a store needs no debugger. The suite uses only [`Store`]. Damage
-//! behind the back of a store (a torn file, a foreign row) is tested by the tests of that store.
+//! result and the actual result, so that the author of a store needs no debugger. The suite uses only the methods of
+//! [`Store`]. Damage from outside, such as a torn file or a foreign row, is tested by the tests of each store.
 //!
 //! # Examples
 //!
@@ -169,10 +169,10 @@ type Opened<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The suite for one store.
 ///
-/// The suite runs in real time for a few seconds, preferably on a runtime with several threads. Its names begin with a
-/// random prefix, so that the suite can run on a server that others use. The suite does not delete its records, but a
-/// store that forgets may delete them after ten minutes. Only [`Case::Names`] uses a few names without the prefix (`.`,
-/// `..`, 200 slashes), and deletes them.
+/// The suite runs in real time for a few seconds, preferably on a runtime with several threads. The names of its
+/// records begin with a random prefix, so that the suite can run on a server that other programs use. The suite does
+/// not delete its records, but a store that forgets may delete them after ten minutes. Only [`Case::Names`] uses a few
+/// names without the prefix (`.`, `..`, 200 slashes), and deletes them.
 #[must_use = "a suite proves nothing until it is run"]
 pub struct Suite<'a> {
     open: Box<dyn Fn() -> Opened<'a, AnyStore> + Send + Sync + 'a>,
@@ -184,8 +184,8 @@ pub struct Suite<'a> {
 impl<'a> Suite<'a> {
     /// Creates the suite for the store that `open` opens.
     ///
-    /// The suite calls `open` several times in a case. Each call must open the *same* store, like a process that starts
-    /// again: the same folder, the same tables. For a store in memory, return a clone.
+    /// The suite calls `open` several times in a case. Each call must open the *same* store, such as the same folder or
+    /// the same tables, like a process that starts again. For a store in memory, return a clone.
     pub fn new<F, S>(open: impl Fn() -> F + Send + Sync + 'a) -> Self
     where
         F: Future<Output = S> + Send + 'a,
@@ -221,7 +221,7 @@ impl<'a> Suite<'a> {
         self
     }
 
-    /// Sets the time after which a case has failed. Default: a minute.
+    /// Sets the time limit of a case. Default: a minute.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self

@@ -1,7 +1,7 @@
 //! The error of a store, with a kind from which the caller decides about the next attempt.
 //!
-//! The kinds are few, because callers distinguish only whether a repetition can help, and whether the operation may
-//! have happened. The details are in the message and its causes, for people.
+//! There are few kinds, because callers distinguish only two things. The first is whether a repetition can help, and
+//! the second is whether the operation may have happened. The details are in the message and its causes, for people.
 
 use std::fmt;
 use std::time::Duration;
@@ -22,7 +22,8 @@ pub enum StoreErrorKind {
     Unavailable,
     /// The store did not answer in time. The operation has happened, or has not happened, or will still happen.
     TimedOut,
-    /// The store answered, and refuses the operation every time: no permission, no table, a value that is too large.
+    /// The store answered, and refuses the operation every time, for example because a permission or a table is
+    /// missing.
     Refused,
     /// The data in the store are damaged, or were not written by this crate.
     Corrupt,
@@ -60,7 +61,7 @@ impl StoreError {
         Self::new(StoreErrorKind::TimedOut, message)
     }
 
-    /// Creates the error of an operation that was given up after `limit`.
+    /// Creates the error of an operation that got no answer within `limit`.
     #[must_use]
     pub fn no_answer_within(limit: Duration) -> Self {
         Self::timed_out(format!("no answer within {limit:?}"))

@@ -1,7 +1,7 @@
 //! A wrapper that adds faults to any store, for tests of an application against failing stores.
 //!
-//! The faults are switched by a handle, so that a test can change them while the application runs. The wrapper knows no
-//! store, so that every store can have every fault.
+//! A test switches the faults by a handle while the application runs. The wrapper uses only the methods of a store, so
+//! that every store can have every fault.
 
 mod faults;
 
@@ -40,12 +40,12 @@ pub use faults::{Fault, Faults, Operation};
 pub struct FaultyStore<S> {
     inner: Arc<S>,
     faults: Faults,
-    /// The last answer of a load without a fault, for each name.
+    /// The last answer of a load without a fault for each name, which a stale load repeats.
     seen: Arc<Mutex<BTreeMap<String, Option<Versioned>>>>,
 }
 
 impl<S: Store> FaultyStore<S> {
-    /// Wraps a store. There is no fault at first.
+    /// Wraps a store. At first no fault is set.
     #[must_use]
     pub fn new(store: S) -> Self {
         Self { inner: Arc::new(store), faults: Faults::default(), seen: Arc::default() }
@@ -57,14 +57,14 @@ impl<S: Store> FaultyStore<S> {
         self.faults.clone()
     }
 
-    /// Returns the wrapped store, so that a test can read and write past the faults.
+    /// Returns the wrapped store, so that a test can read and write without faults.
     #[must_use]
     pub fn inner(&self) -> &S {
         &self.inner
     }
 
-    /// Counts and delays an operation. Returns an error or waits for ever if the fault ends the operation here, else
-    /// returns the fault for the later steps.
+    /// Counts and delays an operation. If the fault ends the operation at its beginning, returns an error or waits for
+    /// ever. Otherwise returns the fault for the later steps.
     async fn begin(&self, operation: Operation) -> Result<Option<Fault>, StoreError> {
         let (delay, fault) = self.faults.count(operation);
         if !delay.is_zero() {
@@ -141,7 +141,7 @@ impl<S: Store> Store for FaultyStore<S> {
         let operation = Operation::CompareAndSet;
         let fault = self.begin(operation).await?;
         let owned = write.clone();
-        // The result of a late write is dropped, because its writer has an error already.
+        // The result of a late write is dropped, because its writer has already received an error.
         self.later(operation, fault, |inner| async move { drop(inner.compare_and_set(&owned).await) })?;
         self.pass(operation, fault, self.inner.compare_and_set(write)).await
     }
@@ -187,7 +187,7 @@ impl<S: Store> Store for FaultyStore<S> {
     }
 }
 
-/// Forwards the events of the store until the store or the receiver ends the watch, or the test does.
+/// Forwards the events of the store until the store, the receiver or the test ends the watch.
 async fn forward(mut inner: Watch, sender: WatchSender, faults: Faults) {
     let mut ended = faults.ended();
     loop {

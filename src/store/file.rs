@@ -4,16 +4,17 @@
 //! ```text
 //! breakers/payments.json            the record
 //! breakers/payments.json.lock       locked while the record is written; never deleted
-//! breakers/payments.json.corrupt    the last content of payments.json that was no record of `payments`, if there was one
-//! breakers/payments.json.….tmp      a record that is being written; left by a killed writer, it is deleted after a minute
-//! breakers/audit.jsonl              the audit, one row per line; audit.old.jsonl has the rows before
+//! breakers/payments.json.corrupt    the last content of payments.json that was not a record of `payments`, if any
+//! breakers/payments.json.….tmp      a record that is being written, or a remainder of a killed writer, deleted after a minute
+//! breakers/audit.jsonl              the audit, one row per line
+//! breakers/audit.old.jsonl          the older rows of the audit
 //! ```
 //!
 //! A write takes the lock, compares the etag, writes a temporary file, and renames that file. Therefore a reader sees
-//! the old record or the new one, a killed writer leaves either of them, and two processes on one folder lose nothing.
-//! File and folder are synchronised to the disk before the write is answered.
+//! either the old or the new record, even if the writer is killed. Two processes that share a folder lose no write. The
+//! store synchronises the file and the folder to the disk before it answers a write.
 //!
-//! Network file systems are not supported, because their locks and renames promise less.
+//! Network file systems are not supported, because their locks and renames are less reliable.
 
 mod folder;
 mod lock;
@@ -35,22 +36,21 @@ use crate::record::Timestamp;
 use folder::Folder;
 use log::Log;
 
-/// Keeps each record in a file of its own. Clones share the folder, and so do all other stores on that folder.
+/// Keeps each record in its own file. Clones share the folder, and other stores may use the same folder too.
 ///
-/// The first operation is the first access to the disk. A missing folder holds no records, and the first write creates
-/// the folder.
+/// The constructor does not access the disk. A missing folder holds no records, and the first write creates the folder.
 ///
 /// # Names
 ///
-/// A file has the name of its circuit, with an escape such as `%2F` for every byte that is no lower-case letter, digit,
-/// `.`, `_` or `-`. Therefore no name leaves the folder, and two names never share a file on a file system that treats
-/// `A` and `a` alike. If the name of the file would exceed 120 bytes, a hash replaces its end.
+/// A file has the name of its circuit, with an escape such as `%2F` for every byte except lower-case letters, digits,
+/// `.`, `_` and `-`. Therefore no name leads out of the folder, and two names never share a file on a file system that
+/// treats `A` and `a` alike. If the name of the file would exceed 120 bytes, a hash replaces its end.
 ///
 /// # Faults
 ///
 /// | | loading | writing |
 /// |---|---|---|
-/// | a file is torn, foreign or too long | returns the bytes, which are no record | replaces the bytes and keeps a copy as `….json.corrupt` |
+/// | a file is incomplete, too long, or of another program | returns the bytes, which do not decode as a record | replaces the bytes and keeps a copy as `….json.corrupt` |
 /// | a file cannot be read | no value, with one warning | [`Refused`](super::StoreErrorKind::Refused) |
 /// | another process holds the lock for longer than `lock_wait` | | [`Unavailable`](super::StoreErrorKind::Unavailable) |
 /// | the disk is full | | `Unavailable`, and nothing is changed |
@@ -61,7 +61,7 @@ use log::Log;
 ///
 /// # Etags
 ///
-/// An etag is a hash of the bytes, so that two writes of the same bytes have the same etag.
+/// An etag is a hash of the bytes. Therefore two writes of the same bytes have the same etag.
 ///
 /// # Cancel safety
 ///
@@ -110,8 +110,8 @@ impl FileStore {
         self
     }
 
-    /// Sets the size of the audit file at which a new file begins. The full file is kept until the next one is full.
-    /// Default: 16 MiB.
+    /// Sets the size of the audit file at which a new file begins. The full file is kept until the new file is full
+    /// too. Default: 16 MiB.
     #[must_use]
     pub fn audit_bytes(mut self, bytes: u64) -> Self {
         self.log.bytes = bytes;
@@ -183,7 +183,7 @@ impl Store for FileStore {
     }
 }
 
-/// Runs the work on a thread that may wait for the disk. The work is finished even if the future is dropped.
+/// Runs the work on a thread that may block on the disk. The thread finishes the work even if the future is dropped.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
@@ -196,15 +196,15 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-/// The locks for the writers of this process, 16 of them, each for a part of the names. A writer waits here without a
-/// thread. At the lock on the disk a writer polls and occupies a thread, so that only other processes should compete
-/// there.
+/// The 16 locks for the writers of this process, where the hash of a name selects the lock. A writer that waits for its
+/// lock does not occupy a thread. A writer that waits for the lock on the disk polls and occupies a thread, so only
+/// writers of different processes should compete for the lock on the disk.
 #[derive(Debug, Clone, Default)]
 struct Writers([Arc<Mutex<()>>; 16]);
 
 impl Writers {
-    /// Waits for the turn of this name. The work owns the guard, so that a writer whose future was dropped still
-    /// finishes before the next one begins.
+    /// Waits until this writer may write the record of this name. The work on the disk owns the guard, so that the next
+    /// writer begins only after the work has ended, even if the future of this writer was dropped.
     async fn turn(&self, name: &str) -> OwnedMutexGuard<()> {
         let [.., last] = fnv1a(name.bytes()).to_be_bytes();
         Arc::clone(&self.0[usize::from(last) % self.0.len()]).lock_owned().await

@@ -1,7 +1,7 @@
-//! The health of a store: the failures since its last success, the pause after a failure, and the failures that are logged.
+//! The health of a store, with its failures since the last success and the pause after a failure.
 //!
-//! The caller chooses the length of a pause, because a registry spreads its instances at random and the tiers of a
-//! store do not.
+//! The module also limits the number of failures that are logged. The caller chooses the length of a pause, because a
+//! registry spreads the pauses of its instances at random and the tiers of a store do not.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::telemetry::store::Lines;
 pub(crate) struct Health {
     /// Failures since the last success.
     failures: u32,
-    /// The end of the pause, if there were failures.
+    /// The end of the pause after the last failure.
     next: Tick,
     lines: Lines,
-    /// True if a failure was logged, and no success since then.
+    /// True if a failure was logged since the last success.
     logged: bool,
 }
 
@@ -52,7 +52,8 @@ impl Health {
         self.next = self.next.min(now);
     }
 
-    /// Returns the number of failures that were not logged before this one, if this one is to be logged now.
+    /// Returns the number of failures since the last logged one, if this failure is to be logged. Returns `None` if it
+    /// is not.
     #[must_use = "the caller logs the failure"]
     pub(crate) fn line(&mut self, now: Tick) -> Option<u64> {
         let unlogged = self.lines.next(now);
@@ -62,7 +63,8 @@ impl Health {
 
     /// Notes a success, and returns the number of failures before it if the recovery is to be logged.
     ///
-    /// The next line about a failure still waits for its minute, because a store that fails half the time would fill the log.
+    /// The success does not shorten the interval between lines about failures, because a store that fails half the time
+    /// would fill the log otherwise.
     #[must_use = "the caller logs the recovery"]
     pub(crate) fn succeeded(&mut self) -> Option<u32> {
         let failures = std::mem::take(&mut self.failures);

@@ -1,7 +1,7 @@
 //! A store in the memory of this process, for tests and as the reference for other stores.
 //!
-//! One lock makes every operation atomic. Nothing outlives the process, so that an application needs another store for
-//! that.
+//! One lock makes every operation atomic. The records end with the process, so an application that must keep them needs
+//! another store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -78,7 +78,7 @@ impl Default for MemoryStore {
 }
 
 impl Kept {
-    /// Returns the value of a name. A value whose TTL has passed is removed here, because no task removes expired
+    /// Returns the value of a name. Removes the value instead if its TTL has passed, because no task removes expired
     /// values.
     fn live(&mut self, name: &str, now: Timestamp) -> Option<Versioned> {
         if self.entries.get(name).is_some_and(|entry| entry.expires.is_some_and(|at| at <= now)) {

@@ -1,7 +1,7 @@
 //! The constructor of a store by its address, for configuration files and command lines.
 //!
-//! Each kind of store has one scheme, and the type behind it is hidden in [`AnyStore`]. The store itself reads the rest
-//! of its address.
+//! The scheme of the address selects the kind of store, and [`AnyStore`] hides the type of that store. The store itself
+//! parses the rest of its address.
 
 use super::schema::SchemaMode;
 use super::{AnyStore, StoreError, StoreKind};
@@ -27,7 +27,8 @@ impl AnyStore {
         Self::open_with(url, None)
     }
 
-    /// Creates the store. A given `schema` replaces the mode of the store, if the store has tables.
+    /// Creates the store like [`open`](Self::open). If the store has tables, a given `schema` replaces the default
+    /// mode.
     pub(crate) fn open_with(url: &str, schema: Option<SchemaMode>) -> Result<Self, StoreError> {
         let _of_sql = schema;
         match StoreKind::of(url) {

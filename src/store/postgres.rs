@@ -1,14 +1,14 @@
-//! A store in PostgreSQL: durable, shared by all instances, with the clock of the server.
+//! A store in PostgreSQL, which is durable, shared by all instances, and uses the clock of the server.
 //!
-//! Every operation is a short transaction: `BEGIN` with its time limits, one statement, `COMMIT`. The transaction has
-//! three effects. All steps of an operation run on one connection of the server, also behind a pooler such as
+//! Every operation is a short transaction of `BEGIN` with its time limits, one statement, and `COMMIT`. The transaction
+//! has three benefits. All steps of an operation run on one connection of the server, also behind a pooler such as
 //! PgBouncer. The server stops the work for a client that has gone away. A write whose connection broke before the
 //! commit was certainly not made.
 //!
 //! A pooler may lend a connection to another client after each transaction. Therefore statements are unnamed, and no
 //! setting outlives its transaction.
 //!
-//! Changes are reported by `LISTEN`. That does not work behind a pooler, and then only the coordinator's poll remains.
+//! `LISTEN` reports changes. `LISTEN` does not work behind a pooler, where only the coordinator's poll finds changes.
 //!
 //! The `search_path` of the connection selects the schema of the tables. `?options[search_path]=ops` in the address
 //! names another schema.
@@ -39,10 +39,10 @@ use statements::{APPEND, AUDIT, DELETE, INSERT, LIST, LOAD, TRIM, TRIMMED_AT_ONC
 
 /// Keeps records in PostgreSQL. Clones share two connections.
 ///
-/// The first operation connects, so that the application starts while the database is down. That operation also creates
-/// the tables, unless [`schema`](Self::schema) sets another mode. After a failure the next operation tries again, so
-/// that neither a restarted server nor a corrected password needs a restart of the application. An operation takes at
-/// most 1.8 s.
+/// The first operation connects, so an application can start while the database is down. That operation also creates
+/// the tables, unless [`schema`](Self::schema) sets another mode. After a failure the next operation tries again.
+/// Therefore neither a restarted server nor a corrected password needs a restart of the application. An operation takes
+/// at most 1.8 s.
 ///
 /// The operations need tokio's time and I/O drivers.
 #[derive(Clone)]
@@ -54,13 +54,13 @@ pub struct PostgresStore {
 struct Session {
     options: PgConnectOptions,
     lanes: Lanes,
-    /// True after the tables were checked. Cleared when a statement finds a table missing.
+    /// True after the tables were checked. A statement that finds a table missing clears the flag.
     ready: AtomicBool,
 }
 
 impl PostgresStore {
-    /// Creates the store of an address: `postgres://user:password@host:5432/database`. Parts that the address does not
-    /// have are taken from the `PG…` variables of the environment and from `.pgpass`.
+    /// Creates the store of an address such as `postgres://user:password@host:5432/database`. Parts that the address
+    /// does not have are taken from the `PG…` variables of the environment and from `.pgpass`.
     ///
     /// # Errors
     ///
@@ -89,8 +89,8 @@ impl PostgresStore {
                 "the address of the database requires TLS (sslmode {mode:?}), which needs the feature `tls-rustls`"
             )));
         }
-        // Poolers refuse startup parameters that they do not know, so this one is not sent. It is not needed, because
-        // numbers are read in binary.
+        // Poolers refuse startup parameters that they do not know, so `extra_float_digits` is not sent. The parameter
+        // is not needed, because numbers are read in binary.
         let options = options.extra_float_digits(None).statement_cache_capacity(0).disable_statement_logging();
         let shared = Session { lanes: Lanes::new(options.clone()), options, ready: AtomicBool::new(false) };
         Ok(Self { shared: Arc::new(shared), mode: SchemaMode::Create })
@@ -107,8 +107,8 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// [`Refused`](super::StoreErrorKind::Refused) if a table or column is missing or may not be created. Otherwise the
-    /// errors of every operation.
+    /// [`Refused`](super::StoreErrorKind::Refused) if a table or column is missing or may not be created. The other
+    /// errors are those of every operation.
     ///
     /// # Cancel safety
     ///
@@ -123,16 +123,17 @@ impl PostgresStore {
             tables::ensure(&mut lease, self.mode).await?;
             lease.commit().await?;
         }
-        // Relaxed: a hint that publishes nothing. A thread that reads an old value only checks the tables once more.
+        // Relaxed, because the flag is a hint that publishes nothing. A thread that reads an old value only checks the
+        // tables once more.
         self.shared.ready.store(true, Relaxed);
         Ok(())
     }
 
-    /// Begins a transaction. The first transaction is preceded by the check of the tables.
+    /// Begins a transaction. Checks the tables before the first transaction.
     async fn begin(&self) -> Result<Lease<'_>, StoreError> {
-        // Relaxed: a hint, as in `check_tables`.
+        // Relaxed, because the flag is a hint, as in `check_tables`.
         if !self.shared.ready.load(Relaxed) {
-            // Boxed, because the check is rare and would enlarge the future of every operation.
+            // The future is boxed, because the check is rare and would enlarge the future of every operation.
             Box::pin(self.check_tables()).await?;
         }
         self.shared.lanes.lease().await
@@ -140,7 +141,8 @@ impl PostgresStore {
 
     fn failed(&self, error: &sqlx::Error) -> StoreError {
         if error::is_missing_table(error) {
-            // Relaxed: a hint. An operation that misses the hint meets the same error, and sets the flag again.
+            // Relaxed, because the flag is a hint. An operation that still reads the old value gets the same error and
+            // clears the flag again.
             self.shared.ready.store(false, Relaxed);
         }
         error::meaning(error)
@@ -163,8 +165,8 @@ impl fmt::Debug for PostgresStore {
 ///
 /// # Cancel safety
 ///
-/// Every future may be dropped. Its connection is then closed, and the transaction ends without a commit unless the
-/// commit was on its way.
+/// Every future may be dropped. In this case its connection is closed, and the transaction ends without a commit unless
+/// the `COMMIT` was already sent.
 impl Store for PostgresStore {
     fn kind(&self) -> &'static str {
         "postgres"
@@ -207,7 +209,7 @@ impl Store for PostgresStore {
                 lease.commit().await?;
                 return Ok(Written::Applied { etag, now });
             }
-            // The present record needs a statement of its own, because the statement above saw the table as it was
+            // The present record is read with a second statement, because the first statement saw the table as it was
             // before it waited for another writer.
             let names = std::slice::from_ref(&write.name);
             let rows = query(LOAD).persistent(false).bind(names).fetch_all(lease.connection()).await;
@@ -242,8 +244,8 @@ impl Store for PostgresStore {
         .await
     }
 
-    /// Reports the names of changed records. A [`Gap`](super::WatchEvent::Gap) comes first, and after each
-    /// reconnection. Returns `None` behind a pooler, where nothing can listen.
+    /// Reports the names of changed records. The first event is a [`Gap`](super::WatchEvent::Gap), and a gap also
+    /// follows each reconnection. Returns `None` behind a pooler, because `LISTEN` does not work there.
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
         listener::watch(&self.shared.options).await
     }

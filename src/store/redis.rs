@@ -1,12 +1,12 @@
-//! A store in Redis: fast, shared by all instances, and forgetting records after their TTL.
+//! A store in Redis, which is fast, shared by all instances, and forgets records after their TTL.
 //!
-//! Every change is one script with one key that compares, writes and publishes at once. Therefore no other client can
-//! change the record in between, and Redis Cluster needs no other scripts. The server computes the etags and supplies
-//! the time. The connection manager of the crate `redis` is not used, because some of its connections stay broken.
-//! `connection.rs` replaces that manager.
+//! Every change of a record is one script with one key, which compares, writes and publishes at once. Therefore no
+//! other client can change the record during the script, and the same script works in Redis Cluster. The server
+//! computes the etags and supplies the time. The connection manager of the crate `redis` is not used, because some of
+//! its connections stay broken. `connection.rs` replaces that manager.
 //!
-//! This store does not make Redis durable. The data that a flush, an eviction or a failover loses are lost here, and
-//! the instances write back the part that they remember.
+//! This store does not make Redis durable. After a flush, an eviction or a failover has lost records, the instances
+//! write back the part that they remember.
 
 mod address;
 mod audit;
@@ -31,26 +31,27 @@ use crate::telemetry;
 /// Keeps records in Redis under `circuit_breaker:NAME:state`, as JSON that a person can read with `GET`.
 ///
 /// The server is Redis 5 or later, or Valkey. From Redis 6 on the server pushes changes. With Redis 5 only the
-/// coordinator's poll finds changes. The address names one server, or the master behind a name, which every new
-/// connection resolves again. The audit is the stream `circuit_breaker:audit`, which keeps the newest 10 000 rows. The
-/// set `{circuit_breaker:audit}:ids` has the ids of twice as many rows, so that a row is never appended twice.
+/// coordinator's poll finds changes. The address names one server. Every new connection resolves the name again, so
+/// that the name may follow the master. The audit is the stream `circuit_breaker:audit`, which keeps the newest 10 000
+/// rows. The set `{circuit_breaker:audit}:ids` has the ids of twice as many rows, so that a row is never appended
+/// twice.
 ///
 /// A separate Redis user needs `~circuit_breaker:* ~{circuit_breaker:audit}:ids &circuit_breaker:changes +@connection
 /// +@scripting +@pubsub +get +set +del +time +scan +zscore +zadd +zremrangebyrank +xadd +xrevrange`, and with a
 /// [retention of the audit](crate::coordinator::RegistryBuilder::audit_kept) also `+xrange +xdel`. Every client that
 /// may publish to the channel `circuit_breaker:changes` is trusted.
 ///
-/// One connection serves all operations, and each watch has its own. The first operation that needs the connection
-/// makes it. The connection is replaced when it breaks, when the server is not a master that accepts writes, when the
-/// server does not accept the password, and when three operations in a row got no answer. An operation takes at most 1
-/// s to connect and 500 ms for each answer. [`list`](Store::list) takes at most 5 s.
+/// One connection serves all operations, and each watch has its own. The first operation opens the connection. The
+/// connection is replaced when it breaks, when the server is not a master that accepts writes, when the server does not
+/// accept the password, and when three operations in a row got no answer. An operation takes at most 1 s to connect and
+/// 500 ms for each answer. [`list`](Store::list) takes at most 5 s.
 ///
 /// Clones share the connection.
 ///
 /// # Cancel safety
 ///
-/// Every future may be dropped. An attempt to connect then continues for the next operation. A command that was sent
-/// takes effect or not.
+/// Every future may be dropped. An attempt to connect continues for the next operation. A command that was already sent
+/// may or may not take effect.
 ///
 /// # Examples
 ///
@@ -81,8 +82,8 @@ impl RedisStore {
         Ok(Self { connection, warned: Arc::default() })
     }
 
-    /// Reads the answer of the script for one name. The pipeline succeeds even if some of its answers are errors of the
-    /// server.
+    /// Decodes the answer for one name. The answer can be an error of the server, although the pipeline as a whole has
+    /// succeeded.
     fn entry(&self, name: &str, answer: Value) -> Result<Option<Versioned>, StoreError> {
         if let Value::ServerError(error) = answer {
             let fault = self.connection.fault(Access::Read, error.into());
@@ -92,8 +93,8 @@ impl RedisStore {
         Ok(found.map(|(etag, bytes)| Versioned { bytes, etag: Etag::new(etag) }))
     }
 
-    /// Returns no value for a key that is not a string, because no instance wrote it and the other circuits can be
-    /// loaded. A warning names the key, once.
+    /// Treats a key that is not a string as a name without a value. No instance wrote that key, and an error would
+    /// prevent the load of the other circuits. The key is logged once.
     fn absent(&self, name: &str) -> Option<Versioned> {
         let mut warned = self.warned.lock();
         if warned.len() < MAX_WARNED && warned.insert(name.to_owned()) {
@@ -105,7 +106,7 @@ impl RedisStore {
         None
     }
 
-    /// Sends a command that changes a key. If the key is not a string, the error says how to repair that.
+    /// Sends a command that changes a key. If the key is not a string, the error describes the repair.
     async fn changed(&self, name: &str, command: redis::Cmd) -> Result<Value, StoreError> {
         self.connection.send_one(command, Access::Write).await.map_err(|fault| {
             if !fault.is_wrong_type() {
@@ -207,7 +208,7 @@ impl Store for RedisStore {
     }
 }
 
-/// The number of names in a pipeline. All answers of a pipeline are in memory together, which is at most 16 MiB.
+/// The number of names in a pipeline. All answers of a pipeline are in memory together and need at most 16 MiB.
 const LOADED_AT_ONCE: usize = 256;
 const LISTED_WITHIN: Duration = Duration::from_secs(5);
 const MAX_WARNED: usize = 64;

@@ -1,18 +1,19 @@
-//! The tables of the SQL stores: their definitions as text, and the check that a database has them.
+//! The tables of the SQL stores, as the text of their definitions and as a check that a database has them.
 //!
 //! This crate has no migrator, because the application may have its own, and two migrators would conflict. The
-//! definitions are idempotent, so that a store can run them at its start. They are also the files in `docs/schema/`. An
-//! application that manages its database by migrations copies these files, and uses [`SchemaMode::Verify`].
+//! definitions are idempotent, so that a store can run them at its start. The files in `docs/schema/` hold the same
+//! definitions. An application that manages its database by migrations copies these files, and uses
+//! [`SchemaMode::Verify`].
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 use super::StoreError;
 pub use crate::keep::SchemaMode;
 
-/// The tables in PostgreSQL: `docs/schema/postgres.sql`.
+/// The definitions of the tables in PostgreSQL, from `docs/schema/postgres.sql`.
 #[cfg(feature = "postgres")]
 pub const POSTGRES: &str = include_str!("../../docs/schema/postgres.sql");
 
-/// The tables in SQLite: `docs/schema/sqlite.sql`.
+/// The definitions of the tables in SQLite, from `docs/schema/sqlite.sql`.
 #[cfg(feature = "sqlite")]
 pub const SQLITE: &str = include_str!("../../docs/schema/sqlite.sql");
 
@@ -26,8 +27,8 @@ pub(super) struct Table {
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 impl Table {
-    /// Refuses a table without one of the needed columns. `found` has the names of its columns, and is empty if there
-    /// is no such table.
+    /// Returns an error if the table lacks one of the needed columns. `found` has the names of the present columns, and
+    /// is empty if there is no such table.
     pub(super) fn verify(&self, found: &[String], place: &str) -> Result<(), StoreError> {
         if found.is_empty() {
             return Err(StoreError::refused(format!("{place} has no table `{}`", self.name)));

@@ -1,8 +1,8 @@
-//! The conversions that both SQL stores share: from a record to the columns of its row, and from texts to text columns.
+//! The conversions that both SQL stores share, from a record to the columns of its row and from bytes to text columns.
 //!
-//! The stored bytes of a record are authoritative. The columns beside them are for people, so that no column ever
-//! refuses a write: bytes that are no record have the state `unknown`, and a number that is too large for its column is
-//! null. The statements belong to each store.
+//! The stored bytes of a record are authoritative, and the other columns are for people. Therefore no value of those
+//! columns makes a write fail. Bytes that do not decode have the state `unknown`, and a number that is too large for
+//! its column is null. Each store has its own statements.
 
 use std::borrow::Cow;
 
@@ -26,8 +26,8 @@ pub(super) struct Columns {
 impl Columns {
     /// Returns the columns for the record of this write.
     pub(super) fn of(write: &Write) -> Self {
-        // A record from the future is shown like any other, because validity is decided when a record is loaded.
-        // Therefore the present is the latest possible time here.
+        // With the latest possible time as the present, a record from the future is decoded like any other. Only a load
+        // decides whether a record is valid.
         let Ok(record) = CircuitRecord::decode(&write.name, &write.bytes, Timestamp::from_millis(u64::MAX)) else {
             return Self::UNKNOWN;
         };
@@ -56,8 +56,7 @@ impl Columns {
     };
 }
 
-/// Returns the milliseconds of a time, and of the end of the year 9999 for a later time, because dates of SQLite end
-/// there.
+/// Returns the milliseconds of a time, but at most the end of the year 9999, because dates of SQLite end there.
 pub(super) fn bounded(time: Timestamp) -> i64 {
     signed(time.min(LATEST).as_millis())
 }
@@ -67,13 +66,13 @@ pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Reverses [`signed`]. A value that this crate never writes, null or negative, becomes zero.
+/// Reverses [`signed`]. Null and negative numbers, which this crate never writes, become zero.
 pub(super) fn unsigned(number: Option<i64>) -> u64 {
     number.and_then(|number| u64::try_from(number).ok()).unwrap_or(0)
 }
 
-/// Returns the record of a write as text. Refuses bytes that are not UTF-8, and a NUL in record or name, because a text
-/// column can hold neither.
+/// Returns the record of a write as text. Refuses bytes that are not UTF-8, and a NUL in the record or in the name,
+/// because a text column can hold neither.
 pub(super) fn text(write: &Write) -> Result<&str, StoreError> {
     check_length(write)?;
     let refused = |problem: &str| {
@@ -86,8 +85,8 @@ pub(super) fn text(write: &Write) -> Result<&str, StoreError> {
     Ok(text)
 }
 
-/// Returns the rows with a replacement character for each NUL, which a text column cannot hold. If the row were refused
-/// instead, it would stay in the outbox and block all later rows.
+/// Returns the rows with a replacement character for each NUL, because a text column cannot hold a NUL. A refused row
+/// would stay in the outbox and block all later rows.
 pub(super) fn without_nul(rows: &[AuditRow]) -> Cow<'_, [AuditRow]> {
     let mut rows = Cow::Borrowed(rows);
     let has_nul = |row: &AuditRow| {
@@ -104,7 +103,7 @@ pub(super) fn without_nul(rows: &[AuditRow]) -> Cow<'_, [AuditRow]> {
     rows
 }
 
-/// Creates an etag of 128 random bits, so that no two versions share one.
+/// Creates an etag of 128 random bits, so that no two versions share an etag.
 pub(super) fn new_etag() -> Etag {
     Etag::new(random::id())
 }

@@ -1,13 +1,14 @@
-//! A store in an SQLite file: durable, without a server, shared by the processes of one host.
+//! A store in an SQLite file, which is durable, needs no server, and is shared by the processes of one host.
 //!
-//! Every change is one statement. Therefore a change cannot be half done, and cannot meet SQLite's refusal to let a
-//! reader become a writer, which waiting would not cure. A commit is on the disk before it is answered (`synchronous =
-//! FULL`), because otherwise a power cut could take back an opening. That costs about 0.2 ms on an SSD, and 4 ms at
-//! times. One connection runs all operations. A second connection, which [`watch`](Store::watch) makes, checks five
-//! times a second for writes of other connections.
+//! Every change is one statement, so that a change is never half done. A transaction that first reads and then writes
+//! could also fail, because SQLite can refuse to let a reader become a writer, and waiting does not help. A commit is
+//! on the disk before the operation returns (`synchronous = FULL`), because otherwise a power cut could undo an
+//! opening. Such a commit costs about 0.2 ms on an SSD, and sometimes 4 ms. One connection runs all operations. A
+//! second connection, which [`watch`](Store::watch) opens, checks five times a second for writes of other connections.
 //!
-//! Network file systems are not supported, because SQLite cannot rely on their locks. A file that is deleted under a
-//! running process stays in use there, unseen by other processes, so stop the processes first.
+//! Network file systems are not supported, because SQLite cannot rely on their locks. Stop all processes before you
+//! delete the file. A running process would continue to use the deleted file, and other processes would not see its
+//! changes.
 
 mod connection;
 mod error;
@@ -29,7 +30,7 @@ use connection::Lane;
 
 /// Keeps records in an SQLite file. Clones share one connection.
 ///
-/// The first operation is the first access to the disk. It creates the file, its folder and the tables, unless
+/// The first operation opens the file. This operation also creates the file, its folder and the tables, unless
 /// [`schema`](Self::schema) sets another mode. After a failure the next operation tries again. If another process keeps
 /// the file locked for one second, the operation fails as [`Unavailable`](super::StoreErrorKind::Unavailable).
 ///
@@ -46,12 +47,12 @@ impl SqliteStore {
         Self::with(path.into(), SqliteConnectOptions::new())
     }
 
-    /// Creates the store of an address. `sqlite://data/circuit_breaker.db` is below the working directory,
-    /// `sqlite:///var/lib/app/circuit_breaker.db` is a path from the root. `?mode=ro` only permits reading.
+    /// Creates the store of an address. `sqlite://data/circuit_breaker.db` is a path below the working directory, and
+    /// `sqlite:///var/lib/app/circuit_breaker.db` is a path from the root. `?mode=ro` permits only reading.
     ///
     /// # Errors
     ///
-    /// [`Refused`](super::StoreErrorKind::Refused) if the text is no such address, or names no file. For records in
+    /// [`Refused`](super::StoreErrorKind::Refused) if the text is not such an address, or names no file. For records in
     /// memory use [`MemoryStore`](super::MemoryStore).
     pub fn from_url(url: &str) -> Result<Self, StoreError> {
         let refused = |problem: &str| StoreError::refused(format!("the address `{url}` {problem}"));
@@ -114,7 +115,7 @@ impl fmt::Debug for SqliteStore {
     }
 }
 
-/// Each operation waits at most 1.5 s for the connection, and each of its statements at most 1 s for a lock.
+/// Each operation waits at most 1.5 s for the connection. Each of its statements waits at most 1 s for a lock.
 ///
 /// # Cancel safety
 ///
@@ -183,7 +184,7 @@ impl Store for SqliteStore {
         names.map_err(|error| self.failed(&error))
     }
 
-    /// Reports a [`Gap`](super::WatchEvent::Gap) at most 200 ms after any change, also after changes of this process.
+    /// Reports a [`Gap`](super::WatchEvent::Gap) at most 200 ms after any change, even after a change of this process.
     /// SQLite does not report which record has changed.
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
         self.ensure_schema().await?;
@@ -265,7 +266,7 @@ const AUDIT: &str = "SELECT id, service, action, reason, \"user\",
     WHERE (?1 IS NULL OR service = ?1) AND (?2 IS NULL OR \"timestamp\" >= strftime('%Y-%m-%dT%H:%M:%fZ', ?2 / 1000.0, 'unixepoch'))
         AND (?4 IS NULL OR \"user\" = ?4)
     ORDER BY number DESC LIMIT ?3";
-// Checks the oldest rows only, so that no writer waits for long, however many rows there are.
+// The statement checks only the oldest rows, so that no writer waits for long, however many rows there are.
 const TRIM: &str = "DELETE FROM circuit_breaker_audit WHERE number IN (SELECT number FROM
         (SELECT number, \"timestamp\" FROM circuit_breaker_audit ORDER BY number LIMIT 5000)
     WHERE \"timestamp\" < strftime('%Y-%m-%dT%H:%M:%fZ', ?1 / 1000.0, 'unixepoch'))";

@@ -1,9 +1,9 @@
-//! A store of two tiers: a fast store in front of a durable one, such as Redis in front of SQL.
+//! A store of two tiers, which puts a fast store in front of a durable one, such as Redis in front of SQL.
 //!
-//! The fast tier decides while it answers. The durable tier then costs little, because it is written only for settled
-//! changes (transitions, acts, states of instances) and read only for values that the fast tier lacks. There is no task
-//! and no queue. Each name has a note of the changes that the durable tier may still lack, and the loads that a
-//! registry makes anyway copy these changes.
+//! While the fast tier answers, the fast tier decides about each write. The durable tier is written only for settled
+//! changes (transitions, acts, states of instances) and read only for values that the fast tier lacks, so that the
+//! durable tier costs little. There is no task and no queue. Each name has a note of the changes that the durable tier
+//! may still lack. The regular loads of a registry copy these changes.
 
 mod notes;
 mod read;
@@ -30,18 +30,18 @@ use tier::{DURABLE, FAST, Rank, Tier, of_durable, of_fast, tag, tagged, untagged
 /// | the fast tier fails or hangs | one warning a minute; the durable tier decides, after 400 ms at most, and at once during the following pause of 1 to 30 s |
 /// | the fast tier lost its data | the durable tier answers for the missing names, and the fast tier gets their records back |
 /// | the durable tier fails | one error a minute; the fast tier decides; a later load copies the missing changes |
-/// | the fast tier has no record at all and the durable tier fails | an error, until the durable tier has answered once, because an empty fast tier is no information |
+/// | the fast tier has no record at all and the durable tier fails | an error, until the durable tier has answered once, because the fast tier may have lost its records |
 /// | both tiers fail | an error, and circuits go on in memory |
 /// | a process dies between its writes to the two tiers | another process that loads the record compares the tiers 20 s later |
 ///
-/// The tiers are compared by [`join`](crate::record::join), so that the direction of the missing changes does not
-/// matter. Each name is also compared once after a start, 20 s after its first load, so that a fast tier that returned
-/// with old data gets the newer record. A name that neither tier has is looked up in the durable tier once a minute. In
-/// all other cases the durable tier is not read.
+/// The two tiers are compared, and their records are merged, so that the changes of both tiers are kept. Each name is also
+/// compared once after a start, 20 s after its first load, so that a fast tier that returned with old data gets the
+/// newer record. A name that neither tier has is looked up in the durable tier once a minute. In all other cases the
+/// durable tier is not read.
 ///
 /// Two things are not promised. The counts of the last minute are lost if the fast tier loses its data while every
-/// instance restarts. Instances that reach different tiers agree only when they reach the same tier, or when a watch
-/// reports the change.
+/// instance restarts. Instances that reach different tiers agree only after they reach the same tier again, or after a
+/// watch reports the change.
 ///
 /// The audit is in the durable tier only. The time of an answer is the time of the tier that answered. `delete` needs
 /// both tiers, and `list` needs the durable tier.
@@ -94,7 +94,7 @@ impl<Fast, Durable> Clone for TieredStore<Fast, Durable> {
 }
 
 impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
-    /// Applies a function to the note of a name. Returns `None` if there are too many names for a note.
+    /// Applies a function to the note of a name. Returns `None` if there is no room for another note.
     fn note<T>(&self, name: &str, note: impl FnOnce(&mut Note) -> T) -> Option<T> {
         self.notes.lock().on(name).map(note)
     }
@@ -114,8 +114,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
     async fn write_durable(&self, write: &Write) -> Result<Written, StoreError> {
         let expected = match write.expected.as_ref().map(untagged) {
             Some((FAST, _)) => {
-                // The etag is of the fast tier, so the writer has not seen the durable record. The conflict returns
-                // that record.
+                // The etag belongs to the fast tier, so the writer has not seen the durable record. The conflict
+                // returns the durable record.
                 let (current, now) = self.load_one(&write.name).await?;
                 return Ok(Written::Conflict { current: current.map(|current| tagged(DURABLE, current)), now });
             }
@@ -126,7 +126,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         let writing = self.durable.store.compare_and_set(&write);
         Ok(match self.durable.run("compare_and_set", DURABLE_LIMIT, writing).await? {
             Written::Applied { etag, now } => {
-                // Without a known version the tiers are compared as soon as the fast tier answers again.
+                // Because no version is noted, the next load from the fast tier checks the record again.
                 self.note(&write.name, |note| note.seen = None);
                 Written::Applied { etag: tag(DURABLE, &etag), now }
             }
@@ -163,7 +163,8 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
                 Ok(loaded)
             }
             Err(error) if tried => Err(error),
-            // The fast tier was skipped because of its pause. It is tried now, because the durable tier has failed too.
+            // The fast tier was skipped because of its pause. The fast tier is tried now, because the durable tier has
+            // failed too.
             Err(error) => {
                 let answer = shared.fast.run("load", FAST_LIMIT, shared.fast.store.load_many(names)).await;
                 let loaded = answer.map_err(|_| error)?;
@@ -178,8 +179,8 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
         if !shared.fast.answers() {
             return shared.write_durable(write).await;
         }
-        // A writer with an etag of the durable tier expects no value in the fast tier: the load found none there, or
-        // did not reach the fast tier.
+        // A writer with an etag of the durable tier expects no value in the fast tier, because its load found no value
+        // in the fast tier or did not reach it.
         let expected = write.expected.as_ref().map(untagged);
         let expected = expected.filter(|(tier, _)| *tier == FAST).map(|(_, etag)| etag);
         let inner = Write { expected, ..write.clone() };
@@ -209,8 +210,8 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
         let (durable_has, _) = self.shared.load_one(name).await?;
         let same = match untagged(etag) {
             (FAST, etag) => fast_has.as_ref().is_some_and(|kept| kept.etag == etag),
-            // An etag of the durable tier. The durable record may have been copied to the fast tier since the load,
-            // where it must be the same.
+            // The etag belongs to the durable tier. The durable record may have been copied to the fast tier since that
+            // load. In this case both tiers must have the same bytes.
             (_, etag) => {
                 durable_has.as_ref().is_some_and(|kept| kept.etag == etag)
                     && fast_has
@@ -222,14 +223,14 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
             return Ok(false);
         }
         let mut deleted = true;
-        // The fast tier comes last, because a record there counts as not deleted.
+        // The fast tier comes last, because the record counts as present as long as the fast tier has it.
         if let Some(kept) = durable_has {
             deleted = durable.run("delete", DURABLE_LIMIT, durable.store.delete(name, &kept.etag)).await?;
         }
         if let Some(kept) = fast_has.filter(|_| deleted) {
             deleted = fast.run("delete", FAST_LIMIT, fast.store.delete(name, &kept.etag)).await?;
         }
-        // If the fast tier still has the record, the tiers are compared again.
+        // The note is removed, so that the tiers are compared again if the fast tier still has the record.
         notes.lock().forget(name);
         Ok(deleted)
     }
@@ -257,7 +258,7 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
             fast.run("watch", FAST_LIMIT, fast.store.watch()),
             durable.run("watch", DURABLE_LIMIT, durable.store.watch())
         );
-        // The watch ends after a while if a tier could not begin to watch now, so that the coordinator tries again.
+        // If a tier could not begin to watch, the watch ends after a while, so that the coordinator tries again.
         let ends = (fast.is_err() || durable.is_err()).then_some(WATCH_AGAIN);
         let (fast, durable) = match (fast, durable) {
             (Err(_), Err(error)) | (Err(error), Ok(None)) | (Ok(None), Err(error)) => return Err(error),
@@ -285,7 +286,8 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
     }
 }
 
-/// The limit for operations on which a person or a batch of the audit waits. No call of a circuit depends on them.
+/// The limit for operations on which a person or a batch of the audit waits. No call of a circuit waits for these
+/// operations.
 const LIST_LIMIT: Duration = Duration::from_secs(5);
-/// The time for which one tier is watched alone, while the other could be watched, but not at present.
+/// The time for which one tier is watched alone, after the watch of the other tier could not begin.
 const WATCH_AGAIN: Duration = Duration::from_secs(30);

@@ -1,8 +1,8 @@
 //! The channel on which a store reports changes to the coordinator.
 //!
 //! The channel has a bound, so that a flood of changes cannot fill the memory. Events that do not fit are dropped, and
-//! one gap stands for all of them. A gap makes the receiver load everything, so that no dropped event is needed. The
-//! stores decide when a gap is due.
+//! one gap replaces all of them. A gap makes the receiver load everything, so that no dropped event is needed. A store
+//! can also report a gap itself.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -26,13 +26,13 @@ pub enum WatchEvent {
     /// The value of a name has changed.
     #[non_exhaustive]
     Changed {
-        /// The name.
+        /// The name whose value has changed.
         name: String,
         /// The new value and the time of the store. `None` if the value was deleted, or if the store reports only
         /// names.
         current: Option<(Versioned, Timestamp)>,
     },
-    /// Changes may have been missed, so that the receiver must load every record.
+    /// Changes may have been missed, and the receiver must load every record.
     Gap,
 }
 
@@ -40,15 +40,15 @@ pub enum WatchEvent {
 #[derive(Debug)]
 pub struct Watch(Source);
 
-/// The origin of the events. A lost event is reported on a channel of its own, because that channel has room when the
-/// other one is full.
+/// The source of the events, which is a channel or several other watches. Lost events are reported on the second
+/// channel `lost`, because `lost` has room when `events` is full.
 #[derive(Debug)]
 enum Source {
     Channel { events: mpsc::Receiver<WatchEvent>, lost: mpsc::Receiver<()> },
     Parts { parts: Vec<Part>, until: Option<Pin<Box<Sleep>>> },
 }
 
-/// A watch that is a part of another watch, and the function that translates its events for the other watch.
+/// A watch that is a part of a merged watch, and the function that translates its events for the merged watch.
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) watch: Watch,
@@ -80,7 +80,7 @@ impl Watch {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// Merges several watches. The result ends with the first of them that ends, or after `ends_after`.
+    /// Merges several watches. The merged watch ends when the first of its parts ends, or after `ends_after`.
     pub(super) fn merged(parts: Vec<Part>, ends_after: Option<Duration>) -> Self {
         Self(Source::Parts { parts, until: ends_after.map(|after| Box::pin(sleep(after))) })
     }
@@ -137,8 +137,8 @@ impl WatchSender {
     }
 }
 
-/// Returns the pause before a lost watch is replaced: 50 ms, doubled with each failure up to `longest`, and shortened
-/// at random by up to a half, so that the instances do not reconnect at the same moment.
+/// Returns the pause before a lost watch is replaced. The pause is 50 ms and doubles with each failure up to `longest`.
+/// A random part of up to a half is taken off, so that the instances do not reconnect at the same moment.
 #[cfg(any(feature = "postgres", feature = "redis"))]
 pub(super) fn pause(failures: u32, longest: Duration) -> Duration {
     let nominal = doubled(Duration::from_millis(50), failures, longest);

@@ -1,16 +1,17 @@
-//! Seats: small numbers for each live thread.
+//! Seats, which are small numbers for each live thread.
 //!
-//! A count that only one thread writes needs no exchange. The seat of a thread selects the counts that belong to this
-//! thread. A seat has two numbers.
+//! A count that only one thread writes needs no atomic exchange. The seat of a thread selects the counts that belong to
+//! this thread. A seat has two numbers.
 //!
-//! * The `number` is the lowest free number when the thread first counts. So there are no more numbers than
-//!   threads that live at the same time.
-//! * The `index` selects a count in circuits that are spread, which have counts for a few threads only. Therefore
-//!   a thread takes an index only when it first calls such a circuit, so that threads without busy circuits take
-//!   no index away from the others.
+//! * The `number` is the lowest free number when the thread first counts. Therefore there are at most as many numbers
+//!   as threads that live at the same time.
+//! * The `index` selects the cell and the branch in spread circuits, which are circuits that several threads call
+//!   often. A spread circuit has cells for a few threads only. Therefore a thread takes an index only when it first
+//!   calls a spread circuit. Otherwise threads that never call a spread circuit would take indices away from other
+//!   threads.
 //!
-//! The thread leaves both when it ends. The lock of the numbers and the word of the indices order the writes of a
-//! thread before the writes of the next thread on its seat.
+//! A thread returns both numbers when it ends. The lock of the numbers and the atomic word of the indices order the
+//! writes of a thread before the writes of the next thread on the same seat.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -25,9 +26,9 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// No seat, because the thread is ending, or because a count belongs to no thread yet.
+    /// The seat of a thread that is ending, and of a count that belongs to no thread yet.
     pub(crate) const NONE: Self = Self::of(u32::MAX);
-    /// No seat, because the thread has not counted yet.
+    /// The seat of a thread that has not counted yet.
     #[cfg(not(breaker_loom))]
     const UNTAKEN: Self = Self::of(u32::MAX - 1);
 
@@ -48,8 +49,8 @@ impl Seat {
         self.number
     }
 
-    /// Returns the index of the thread in circuits that are spread. Without an index, the
-    /// number is larger than any index.
+    /// Returns the index of the thread in spread circuits. For a thread without an index, the result is larger than any
+    /// index.
     #[inline]
     pub(crate) const fn index(self) -> usize {
         self.index as usize
@@ -90,15 +91,15 @@ pub(crate) struct Indices(AtomicU64);
 impl Indices {
     /// Takes the lowest free index below `count`, which is 64 at most.
     pub(crate) fn take(&self, count: usize) -> Option<u32> {
-        // Relaxed: only the exchange takes the index.
+        // Relaxed, because the exchange below checks the value again.
         let mut taken = self.0.load(Relaxed);
         loop {
             let index = taken.trailing_ones();
             if index as usize >= count {
                 return None;
             }
-            // Acquire: pairs with the Release in `leave`, so that the counts of the last
-            // thread with this index are complete.
+            // Acquire: pairs with the Release in `leave`, so that this thread sees all counts of the last thread with
+            // this index.
             match self.0.compare_exchange_weak(taken, taken | 1 << index, Acquire, Relaxed) {
                 Ok(_) => return Some(index),
                 Err(now) => taken = now,
@@ -108,12 +109,12 @@ impl Indices {
 
     /// Frees the index for a later thread. The caller must not write the counts of the index afterwards.
     pub(crate) fn leave(&self, index: u32) {
-        // Release: pairs with the Acquire in `take`.
+        // Release: pairs with the Acquire in `take`, so that the next thread sees all counts of this thread.
         self.0.fetch_and(!(1 << index), Release);
     }
 }
 
-/// Returns the number of indices: as many as threads can run at the same time, at most 32, and one more.
+/// Returns the number of indices, which is one more than the threads that can run at the same time, and at most 33.
 pub(crate) fn indices() -> usize {
     static COUNT: LazyLock<usize> = LazyLock::new(|| {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
@@ -138,7 +139,8 @@ mod of_thread {
     static INDICES: LazyLock<Indices> = LazyLock::new(Indices::default);
 
     thread_local! {
-        // Apart from the value with the destructor, so that a read needs no check and also works while the thread ends.
+        // The seat is separate from the value with the destructor, so that a read needs no check and also works while
+        // the thread ends.
         static SEAT: Cell<Seat> = const { Cell::new(Seat::UNTAKEN) };
         static LEAVE: Leave = const { Leave };
     }
@@ -147,7 +149,7 @@ mod of_thread {
 
     impl Drop for Leave {
         fn drop(&mut self) {
-            // A destructor that runs later may still make a call, which then counts on no seat.
+            // A destructor that runs after this one may still make a call, which then counts on no seat.
             let seat = SEAT.replace(Seat::NONE);
             if seat.index != NO_INDEX {
                 INDICES.leave(seat.index);
@@ -191,8 +193,8 @@ mod of_thread {
     use crate::sync::Relaxed;
 
     loom::lazy_static! {
-        // An atomic of std, because the order in which threads get seats is no step of a model. The models of `Numbers`
-        // and `Indices` take and leave seats directly.
+        // The counter is an atomic of `std`, because the order in which threads get seats must not be a step of a
+        // model. The models of `Numbers` and `Indices` take and leave seats directly.
         static ref NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     }
 

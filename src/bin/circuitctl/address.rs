@@ -1,4 +1,4 @@
-//! The stores of the command line, from their addresses. No output repeats a password.
+//! The stores of the command line, which are opened by their addresses. No output repeats a password.
 //!
 //! The program never creates a store, because an address without a store is more often mistyped than new.
 
@@ -31,7 +31,8 @@ impl fmt::Debug for Address {
     }
 }
 
-/// The store that receives orders, and the cache alone if there is one.
+/// The stores of one command. `store` receives the orders and includes the cache, if there is one. `cache` is the cache
+/// alone.
 pub(crate) struct Stores {
     pub(crate) store: AnyStore,
     pub(crate) cache: Option<AnyStore>,
@@ -48,7 +49,7 @@ pub(crate) fn open(store: Option<&Address>, cache: Option<&Address>) -> Result<S
         ));
     };
     let store = opened(store)?;
-    // The variable of the services may have the value `false` for no cache.
+    // The environment variable, which the services use too, may have the value `false` for no cache.
     let Some(cache) = cache.filter(|cache| !matches!(cache.0.as_str(), "" | "false")) else {
         return Ok(Stores { store, cache: None });
     };
@@ -102,7 +103,7 @@ pub(crate) fn hide(text: &str) -> String {
     let mut hidden = text.to_owned();
     for given in std::env::args_os().skip(1).chain(variables) {
         let given = given.to_string_lossy();
-        // An argument is replaced as a whole, and also the part behind `--store=`.
+        // The whole argument is masked, and also its part behind `=`, as in `--store=URL`.
         for part in [Some(&*given), given.split_once('=').map(|(_, value)| value)].into_iter().flatten() {
             let shown = masked(part);
             if !part.is_empty() && shown != part {

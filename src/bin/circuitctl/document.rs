@@ -1,4 +1,4 @@
-//! The JSON documents for programs. Names and meanings do not change, and new names may be added. Times are
+//! The JSON documents for programs. A field never changes its name or meaning, but new fields may be added. Times are
 //! milliseconds since 1970.
 
 use serde_json::{Value, json};
@@ -10,7 +10,8 @@ use crate::failure::Failure;
 use crate::table::is_tame;
 use crate::view::{End, View, end_of, is_tripped, word};
 
-/// One circuit. Without a readable record, `problem` has the reason and most other fields are null.
+/// Returns the document of one circuit. Without a readable record, `problem` has the reason and most other fields are
+/// null.
 pub(crate) fn circuit(view: &View<'_>) -> Value {
     let record = view.record.as_ref().ok();
     let (tripped, instances) = view.instances();
@@ -38,7 +39,7 @@ pub(crate) fn circuit(view: &View<'_>) -> Value {
     })
 }
 
-/// One circuit with the entry of each instance.
+/// Returns the document of one circuit with the entry of each instance.
 pub(crate) fn shown(view: &View<'_>) -> Value {
     let mut shown = circuit(view);
     let instances = view.record.as_ref().ok().map(|record| {
@@ -55,6 +56,8 @@ pub(crate) fn shown(view: &View<'_>) -> Value {
                 "total_failures": entry.total_failures,
                 "total_successes": entry.total_successes,
                 "updated_at": entry.updated_at,
+                "opened_because": entry.opening().map(|opening| &opening.reason),
+                "opened_at": entry.opening().and_then(|opening| opening.at),
             })
         });
         of.collect::<Vec<_>>()
@@ -68,7 +71,7 @@ pub(crate) fn done(name: &str, order: &Order, done: &Done) -> Value {
     let (kept, generation) = match &done.kept {
         Kept::Stored { generation, .. } => ("stored", Some(generation.get())),
         Kept::Unaudited { generation, .. } => ("unaudited", Some(generation.get())),
-        // Only a registry, which has circuits, returns these.
+        // Only orders through a registry return these values, because only a registry has circuits.
         Kept::Nowhere | Kept::Here { .. } | _ => ("unknown", None),
     };
     json!({

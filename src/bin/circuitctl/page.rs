@@ -1,4 +1,4 @@
-//! The output of each command: text for people, or with `--json` a document from `document`.
+//! The output of each command, as text for people or, with `--json`, as a document from `document`.
 
 use std::time::Duration;
 
@@ -85,7 +85,8 @@ impl Page {
         line("generation", &record.latest().to_string());
         if !record.instances.is_empty() {
             text.push('\n');
-            let mut table = Table::new(&["INSTANCE", "STATE", "UNTIL", "IN A ROW", "IN THE WINDOW", "WRITTEN"]);
+            let mut table =
+                Table::new(&["INSTANCE", "STATE", "UNTIL", "IN A ROW", "IN THE WINDOW", "WRITTEN", "OPENED BECAUSE"]);
             for (id, entry) in &record.instances {
                 let word = word(entry.state, entry.mode);
                 let window = format!("{:.1} failed of {}", entry.score, entry.calls);
@@ -97,6 +98,7 @@ impl Page {
                     (format!("{:.1} failed", entry.run), Colour::None),
                     (window + &slow, Colour::None),
                     (format!("{} ago", brief(view.now.since(entry.updated_at))), Colour::None),
+                    (or_dash(entry.opening().map_or_else(String::new, |opening| opening.reason.clone())), Colour::None),
                 ]);
             }
             text.push_str(&table.lines(2, self.colour));
@@ -150,7 +152,7 @@ impl Page {
         table.lines(0, self.colour)
     }
 
-    /// Returns a line of `watch`. Without a view the record was deleted.
+    /// Returns a line of `watch`. If there is no view, the line reports that the record was deleted.
     pub(crate) fn change(&self, name: &str, view: Option<&View<'_>>) -> String {
         let Some(view) = view else {
             return if self.json {

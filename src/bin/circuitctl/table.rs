@@ -1,8 +1,8 @@
-//! Text for a terminal: aligned columns, colours, and escapes for control characters.
+//! Text for a terminal, with aligned columns, colours, and escapes for control characters.
 
 use crate::is_terminal;
 
-/// The colours of states. No state is recognisable by its colour alone.
+/// The colours of states. Each state is also printed as a word, so that a terminal without colours shows as much.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Colour {
     None,
@@ -11,14 +11,14 @@ pub(crate) enum Colour {
     Green,
 }
 
-/// Returns true if colours are wanted, which is on a terminal without `NO_COLOR` (<https://no-color.org>).
+/// Returns true if stdout is a terminal with colours and `NO_COLOR` is not set (<https://no-color.org>).
 pub(crate) fn colour() -> bool {
     let is = |name: &str, text: &str| std::env::var_os(name).is_some_and(|value| value == text);
     is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && !is("TERM", "dumb")
 }
 
-/// Returns the text in a colour. The text is padded before it is coloured, because the control characters of the colour
-/// have no width.
+/// Returns the text in a colour. The caller pads the text before, because the control characters of the colour have no
+/// width on the terminal.
 pub(crate) fn painted(text: &str, colour: Colour) -> String {
     let code = match colour {
         Colour::None => return text.to_owned(),
@@ -30,7 +30,7 @@ pub(crate) fn painted(text: &str, colour: Colour) -> String {
 }
 
 /// Returns the text with escapes for all characters that move the cursor, end the line or reverse the direction of
-/// text. Other programs may have written the content of the store.
+/// text. The escapes protect the terminal, because other programs may have written the content of the store.
 pub(crate) fn plain(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut plain, c| {
         if is_tame(c) {

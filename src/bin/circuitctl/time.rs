@@ -1,6 +1,6 @@
 //! Durations and times in the form in which people write and read them. Dates are UTC.
 //!
-//! The conversion of dates is here, because it needs fewer lines than a dependency.
+//! This module converts dates itself, because the conversion needs fewer lines than a dependency.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -43,7 +43,7 @@ fn parse(text: &str) -> Option<Duration> {
     Some(sum)
 }
 
-/// A beginning: a duration before now, or a time.
+/// The beginning of a period, as a duration before now or as a time.
 #[derive(Clone, Copy)]
 pub(crate) enum Since {
     Ago(Duration),
@@ -84,7 +84,8 @@ fn date(text: &str) -> Option<Timestamp> {
         return None;
     }
     let days = days_of(year, month, of_month);
-    // A day that does not exist, such as the 31st of April, becomes another date by this conversion.
+    // The conversion turns a day that does not exist, such as the 31st of April, into another day. The conversion back
+    // shows the difference.
     let exists = civil(days) == (year, month, of_month);
     exists.then(|| Timestamp::from_millis((days * 86_400 + hour * 3_600 + minute * 60 + second) * 1_000))
 }

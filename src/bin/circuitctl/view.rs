@@ -1,6 +1,6 @@
 //! The content of a record, in the words that tables and documents share.
 //!
-//! Text and JSON take their values from here, so that they cannot contradict each other.
+//! Text and JSON take their values from this module, so that they cannot contradict each other.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(crate) struct View<'a> {
 /// The event that ends a state.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The outcomes of calls, so that there is nothing to show.
+    /// No event that can be shown, because the outcomes of calls end the state.
     None,
     At {
         left: Duration,
@@ -38,7 +38,8 @@ pub(crate) enum End {
 impl<'a> View<'a> {
     pub(crate) fn of(shown: &'a Shown) -> Self {
         let record = match &shown.record {
-            // A record of a later version that could not be read has only its version, and is otherwise empty.
+            // If a record of a later version could not be read, the store returns a record with its version and no
+            // other content.
             Ok(record) if !record.is_writable() && *record == nothing(record.version, &shown.name) => {
                 Err(format!("the record is of version {}, which a later release wrote", record.version))
             }
@@ -55,7 +56,7 @@ impl<'a> View<'a> {
     /// Returns the state as a caller experiences it.
     pub(crate) fn word(&self) -> &'static str {
         match self.record {
-            // The open duration is over, so that the next call is a probe.
+            // The open duration is over, so the next call is a probe.
             Ok(_) if self.end() == End::NextCall => State::HalfOpen.as_str(),
             Ok(record) => word(record.state, self.mode_of(record)),
             Err(_) => "unreadable",
@@ -113,8 +114,8 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Returns the number of instances that have reported a tripped circuit, and the number of instances that have
-    /// reported.
+    /// Returns two numbers of instances. The first number counts those that have reported a tripped circuit, and the
+    /// second number counts all that have reported.
     pub(crate) fn instances(&self) -> (usize, usize) {
         let Ok(record) = self.record else { return (0, 0) };
         let tripped = record.instances.values().filter(|entry| is_tripped(entry.state, entry.mode)).count();
@@ -122,7 +123,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// Returns the record that `decode` returns for a later version.
+/// Returns the record that `decode` returns for a record of a later version that it cannot read.
 fn nothing(version: u32, name: &str) -> CircuitRecord {
     let mut nothing = CircuitRecord::unknown(name);
     nothing.version = version;
@@ -152,7 +153,8 @@ pub(crate) fn colour(word: &str) -> Colour {
     }
 }
 
-/// Returns the event that ends the state of one instance. The end of a hold is shown for the whole circuit.
+/// Returns the event that ends the state of one instance. The end of a hold is left out, because the hold is shown for
+/// the whole circuit.
 pub(crate) fn end_of(entry: &InstanceEntry, now: Timestamp) -> End {
     match entry.mode {
         Mode::Automatic | Mode::Shadow => end(entry.state, entry.open_for(now), now),

@@ -1,9 +1,9 @@
-//! The command `watch`: a line for each change.
+//! The command `watch`, which prints a line for each change.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
-use tower_circuit_breaker::operation::{Change, Operator};
+use tower_circuit_breaker::operation::{Change, Operator, Refused};
 
 use crate::failure::{Code, Failure};
 use crate::page::Page;
@@ -11,17 +11,30 @@ use crate::table::plain;
 use crate::view::View;
 use crate::{Answer, address, print, report};
 
-/// The content of a line without the times in it, which differ in each line. Two equal contents are printed once.
+/// The content of a line without its times, which differ in each line. A line with the same content is not printed
+/// again.
 type Content = (String, String, (usize, usize), Option<tower_circuit_breaker::state::Generation>);
 
 pub(crate) async fn run(operator: &Operator, page: &Page, names: &[String]) -> Answer {
     let mut changes = operator.watch();
     let mut printed: BTreeMap<String, Content> = BTreeMap::new();
     let (mut answered, mut failing) = (false, false);
+    for name in names.iter().filter(|name| beginning(name).is_none()) {
+        match operator.show(name).await {
+            // A circuit that has never failed has no record either, so that the name is watched.
+            Err(refused @ Refused::NoRecord { .. }) => {
+                let sentence = plain(&Failure::of_read(&refused).sentence);
+                report(&format!("circuitctl: the watch continues, but {sentence}"));
+            }
+            Ok(_) => {}
+            // The watch reports that the store fails.
+            Err(_) => break,
+        }
+    }
     loop {
         let change = tokio::select! {
             change = changes.next() => change,
-            // The user ends the watch.
+            // The user ends the command with Ctrl-C.
             _ = tokio::signal::ctrl_c() => return Ok((String::new(), Code::Done)),
         };
         match change {
@@ -30,11 +43,11 @@ pub(crate) async fn run(operator: &Operator, page: &Page, names: &[String]) -> A
                     report("circuitctl: the store answers again");
                 }
                 (answered, failing) = (true, false);
-                let wanted = names.is_empty() || names.contains(&change.name);
+                let wanted = names.is_empty() || names.iter().any(|name| covers(name, &change.name));
                 let Some(line) = line(page, &change, &mut printed).filter(|_| wanted) else { continue };
                 match print(&line) {
                     Ok(()) => {}
-                    // The reader has closed the pipe.
+                    // The reader has closed the pipe, as `| head -1` does.
                     Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok((String::new(), Code::Done)),
                     Err(error) => {
                         return Err(Failure::new(
@@ -57,6 +70,15 @@ pub(crate) async fn run(operator: &Operator, page: &Page, names: &[String]) -> A
             }
         }
     }
+}
+
+/// Returns the beginning of the names that a pattern covers, or `None` for the name of one circuit.
+fn beginning(name: &str) -> Option<&str> {
+    name.strip_suffix('*')
+}
+
+fn covers(name: &str, circuit: &str) -> bool {
+    name == circuit || beginning(name).is_some_and(|beginning| circuit.starts_with(beginning))
 }
 
 /// Returns the line of a change. `None` if only counts have changed, because each write of an instance changes counts.

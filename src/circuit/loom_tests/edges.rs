@@ -95,6 +95,27 @@ fn loom_a_verdict_has_one_winner() {
 }
 
 #[test]
+fn loom_a_time_to_wait_holds_whichever_outcome_comes_first() {
+    let ban = || Failure::hard().trips_at_once().with_retry_after(6 * TEN);
+    let until = |circuit: &Circuit| (circuit.inner().load().state(), circuit.inner().open_until());
+    in_most_orders(move || {
+        // The other failure opens the circuit for less, and the answer may come before or after that.
+        let circuit = circuit(rules().consecutive_failures(1));
+        let (banned, other) = (call(&circuit), call(&circuit));
+        beside(move || banned.failure(ban()), || fail(other));
+        assert_eq!(until(&circuit), (State::Open, NOW.saturating_add(6 * TEN)));
+    });
+    in_most_orders(move || {
+        // The other probe closes the circuit.
+        let circuit = circuit(rules().probes(1).probe_failures_tolerated(1).probes_in_flight(2));
+        half_open(&circuit);
+        let (banned, good) = (call(&circuit), call(&circuit));
+        beside(move || banned.failure(ban()), || good.success());
+        assert_eq!(until(&circuit), (State::Open, NOW.saturating_add(6 * TEN)));
+    });
+}
+
+#[test]
 fn loom_every_change_begins_an_era_of_its_own() {
     in_every_order(|| {
         let (circuit, reports) = observed(rules());

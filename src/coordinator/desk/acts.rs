@@ -1,8 +1,8 @@
 //! The orders that operators gave to this process, from the circuit to the record, with their results.
 //!
-//! The circuit has carried an order out before the desk sees the act. A caller that waits gets the result once the
-//! store has the act, or once another act has superseded it. The record has room for one act. Therefore an act that is
-//! still unwritten is replaced by the next one, and its order gets the result that it was superseded.
+//! The circuit has carried out an order before the desk observes the act. A caller that waits gets the result once the
+//! store has the act, or once another act has superseded it. The record has room for one act. Therefore the next act
+//! replaces an act that is still unwritten, and the order of the replaced act gets the result `Superseded`.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use crate::state::{Act, By, State, Transition};
 use crate::store::AuditRow;
 
 impl Desk {
-    /// Keeps an act of an operator of this process until the record has it.
+    /// Keeps an act that an operator of this process has ordered, until the record has the act.
     pub(super) fn ordered(&mut self, act: Act, by: &By, edge: &Transition, age: Duration, who: &Who, now: Tick) {
         let era = self.changes.era(edge);
         let id = edge.order.as_deref().map_or_else(|| format!("{}-{era}", who.incarnation), ToOwned::to_owned);
-        // The record names the replaced orders too. If a replaced order is given again, to any instance, it is known
-        // and not carried out a second time.
+        // The record names the replaced orders too. Therefore any instance recognises a replaced order that is given
+        // again, and does not carry it out a second time.
         let mut replaced = self.changes.take_act();
         let excess = replaced.len().saturating_sub(Operated::MAX_COMMANDS - 1);
         replaced.drain(..excess);
@@ -41,11 +41,12 @@ impl Desk {
         let stays_closed = command.to != edge.to.state;
         self.adopted.ordered(command.id.clone());
         if stays_closed {
-            // A healthy circuit stays closed by itself. Where instances follow one published state, the reset is that state.
+            // The circuit was healthy and stays closed, although the reset publishes another state. With
+            // `Sharing::Follow` the circuit must follow this published state.
             self.adopted.revert();
         }
         self.changes.order(edge.at, command);
-        // Without the rest of a backoff, because a caller may wait for the result.
+        // The rest of a backoff is skipped, because a caller may wait for the result.
         self.sending.hurry(now);
     }
 
@@ -95,7 +96,7 @@ impl Desk {
             return report;
         }
         // The audit row is written again, because the instance that got the order first may have ended before its row
-        // was written. A row that exists is not duplicated, because its id is derived from the order.
+        // was written. An existing row is not duplicated, because the id of the row is derived from the order.
         let record = self.known.record();
         let row = AuditRow::of_order(self.name(), order, Timestamp::default(), record.generation, &who.id);
         report.rows.push((Duration::ZERO, row));
@@ -110,8 +111,8 @@ impl Desk {
         if let Some(id) = act {
             report.fates.push((id.clone(), Fate::Stored { generation }));
         }
-        // The other orders in the record were replaced by the act before they were written. Earlier acts in the list
-        // have no waiting caller any more, so that a second result for them does nothing.
+        // The other orders in the record were replaced by the act before they were written. The callers of earlier acts
+        // in the list do not wait any more, so a second result for those acts has no effect.
         let why = format!("{} by {} afterwards: {}", operated.act, operated.user, operated.reason);
         let before = operated.commands.iter().filter(|id| Some(*id) != act);
         report.fates.extend(before.map(|id| (id.clone(), Fate::Superseded { why: why.clone() })));

@@ -1,9 +1,10 @@
 //! The parts of the record that the circuit has already taken over.
 //!
 //! [`Adopted`] remembers the restore, the operators' act in force, the published state that was followed, and the
-//! advice, so that each of them reaches the circuit once. The order and the effect of these steps are left to
-//! `takeover.rs`.
+//! advice, so that each of them reaches the circuit once. `takeover.rs` decides the order and the effect of these
+//! steps.
 
+use crate::circuit::NextCall;
 use crate::clock::Tick;
 use crate::coordinator::report::{Recovered, Restored};
 use crate::record::Timestamp;
@@ -16,18 +17,27 @@ pub(super) enum Restore {
     Waiting { calls_until: Option<Tick> },
     /// The store had no record.
     Absent,
-    /// The store had bytes that are no record.
+    /// The store had bytes that do not decode as a record.
     Corrupt,
-    /// The circuit was restored from that store, and had that standing afterwards.
-    From { store: &'static str, source: Recovered, standing: Standing },
-    /// The circuit had made a transition before the store answered, so that its newer state was kept.
+    /// The circuit was restored from the named store. `after` describes the circuit afterwards.
+    From { store: &'static str, source: Recovered, after: After },
+    /// The circuit had made a transition before the store answered, and its newer state was kept.
     Outrun,
+}
+
+/// The circuit after its restore.
+#[derive(Debug, Clone)]
+pub(super) struct After {
+    pub(super) standing: Standing,
+    pub(super) next_call: NextCall,
+    /// The operator of the hold, if there is one.
+    pub(super) held_by: Option<String>,
 }
 
 /// The origin of the present state of the circuit. Only an instance with `Sharing::Follow` uses the origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
-    /// The last transition was made by this instance, or no transition was made.
+    /// This instance has made the last transition, or no transition was made.
     Here,
     /// The state was followed from another instance, and this instance has made no transition since.
     Elsewhere,
@@ -39,8 +49,8 @@ enum Origin {
 /// The parts of the record that the circuit has already taken over.
 #[derive(Debug)]
 pub(super) struct Adopted {
-    /// The restore. `restored` ends it, and `restored_to` sets the standing. `let_calls_wait` and `end_wait_of_calls`
-    /// change the wait.
+    /// The restore of the circuit. `restored` ends the restore, and `restored_to` corrects its report. `let_calls_wait`
+    /// and `end_wait_of_calls` change the wait of the first calls.
     restore: Restore,
     /// The sequence of the last act that was taken over. Set by `act`, and cleared by `forget`.
     act_sequence: u64,
@@ -52,8 +62,8 @@ pub(super) struct Adopted {
     last_act: Option<String>,
     /// The published generation that was followed last. Set by `followed`, and cleared by `forget`.
     generation: u64,
-    /// The origin of the present state. `followed` and `moved` set it, `revert` demands another look at the published
-    /// state, and `forget` begins anew.
+    /// The origin of the present state. `followed` and `moved` set the origin, `revert` makes the circuit follow the
+    /// published state again, and `forget` sets `Here`.
     origin: Origin,
     /// The time at which the advice of other instances ends. Set by `advised` and `unadvised`, and cleared by `forget`.
     advised_until: Option<Timestamp>,
@@ -88,7 +98,7 @@ impl Adopted {
         }
     }
 
-    /// Ends the wait of the first calls if their time is over. Returns whether the wait was ended. The restore itself
+    /// Ends the wait of the first calls if their time is over. Returns true if the wait was ended. The restore itself
     /// goes on.
     pub(super) fn end_wait_of_calls(&mut self, now: Tick) -> bool {
         let Restore::Waiting { calls_until } = &mut self.restore else { return false };
@@ -100,21 +110,23 @@ impl Adopted {
         self.restore = restore;
     }
 
-    /// Corrects the standing of a restored circuit, because an act that was applied after the restore can change the
-    /// mode.
-    pub(super) fn restored_to(&mut self, now: Standing) {
-        if let Restore::From { standing, .. } = &mut self.restore {
-            *standing = now;
+    /// Corrects the report of a restored circuit, because an act that was applied after the restore can change the mode.
+    pub(super) fn restored_to(&mut self, now: After) {
+        if let Restore::From { after, .. } = &mut self.restore {
+            *after = now;
         }
     }
 
     /// Returns the restore for the report of the registry.
-    pub(super) const fn restore_report(&self) -> Restored {
-        match self.restore {
+    pub(super) fn restore_report(&self) -> Restored {
+        match &self.restore {
             Restore::Waiting { .. } => Restored::Waiting,
             Restore::Absent => Restored::Absent,
             Restore::Corrupt => Restored::Corrupt,
-            Restore::From { store, source, standing } => Restored::From { store, whose: source, standing },
+            Restore::From { store, source, after } => {
+                let After { standing, next_call, held_by } = after.clone();
+                Restored::From { store, whose: *source, standing, next_call, held_by }
+            }
             Restore::Outrun => Restored::Outrun,
         }
     }
@@ -127,7 +139,7 @@ impl Adopted {
         self.act_sequence
     }
 
-    /// Returns true if the act of that sequence and id was taken over, or an act that followed.
+    /// Returns true if the act of that sequence and id was taken over, or if a later act was taken over.
     pub(super) fn has_taken_over(&self, sequence: u64, id: Option<&String>) -> bool {
         let is_another = self.last_act.as_ref().zip(id).is_some_and(|(last, id)| last != id);
         sequence < self.act_sequence || sequence == self.act_sequence && !is_another
@@ -148,12 +160,13 @@ impl Adopted {
         (self.act_sequence, self.act_id) = (sequence, id);
     }
 
-    /// Returns whether a published state of that generation has nothing new for the circuit.
+    /// Returns true if the circuit has already followed the published state of that generation or of a later one, and
+    /// need not follow it again.
     pub(super) fn has_followed(&self, generation: u64) -> bool {
         generation <= self.generation && self.origin != Origin::Superseded
     }
 
-    /// Returns whether the circuit must adopt a published state. A state that this instance has published itself needs
+    /// Returns true if the circuit must adopt a published state. A state that this instance has published itself needs
     /// no adoption, unless the circuit has followed another state since then.
     pub(super) fn must_adopt(&self, is_own: bool) -> bool {
         !is_own || self.origin != Origin::Here
@@ -165,8 +178,8 @@ impl Adopted {
         self.origin = if is_own { Origin::Here } else { Origin::Elsewhere };
     }
 
-    /// Notes a transition of this process. A state that must be followed again stays to be followed, because `follow`
-    /// waits for the pending transition anyway.
+    /// Notes a transition of this process. The origin `Superseded` stays, because `follow` follows the published state
+    /// only after the transition is written.
     pub(super) fn moved(&mut self) {
         if self.origin == Origin::Elsewhere {
             self.origin = Origin::Here;
@@ -178,8 +191,8 @@ impl Adopted {
         self.origin = Origin::Superseded;
     }
 
-    /// Notes the end of the advice. Returns true if the new end is later than the last one, so that the circuit must
-    /// get it.
+    /// Notes the end of the advice. Returns true if the new end is later than the last end. The caller must pass a
+    /// later end to the circuit.
     pub(super) fn advised(&mut self, until: Timestamp) -> bool {
         let is_later = self.advised_until.is_none_or(|known| until > known);
         if is_later {
@@ -193,7 +206,7 @@ impl Adopted {
         self.advised_until = None;
     }
 
-    /// Begins anew, because an order deletes the record. The result of the restore stays.
+    /// Resets every field except the result of the restore, because an order deletes the record.
     pub(super) fn forget(&mut self) {
         (self.act_sequence, self.act_id, self.last_act) = (0, None, None);
         (self.generation, self.origin) = (0, Origin::Here);

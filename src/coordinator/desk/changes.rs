@@ -1,10 +1,11 @@
 //! The changes of the circuit in this process that the store does not have yet.
 //!
 //! [`Changes`] separates the circuit's own transitions from the transitions that the desk itself causes by taking over
-//! a stored state. Only the former are written, because the store already has the latter. Of the own changes, the last
-//! act, the last transition and the orders to forget are kept until the store has them. Earlier ones are dropped,
-//! because the record has room for the last of each only, and the audit has them all. The meaning of a transition for
-//! the record is left to `look.rs` and `acts.rs`, and the counts of calls to `evidence.rs`.
+//! a stored state. Only own transitions are written, because the store already has each state that was taken over. Of
+//! the own changes, the last act, the last transition and the orders to forget are kept until the store has them.
+//! Earlier changes are dropped, because the record has room only for the last act and the last transition, and the
+//! audit has them all. `look.rs` and `acts.rs` decide the meaning of a transition for the record, and `evidence.rs`
+//! handles the counts of calls.
 
 use std::task::{Context, Waker};
 
@@ -25,10 +26,11 @@ pub(super) struct Changes {
     /// The eras that began because the desk took over another state, and that no look has read yet. `taken_over` adds
     /// an era, and `seen` removes it.
     taken_over: Vec<u64>,
-    /// The last era of earlier circuits of this name in this process. The record counts the eras of this circuit from
-    /// here. Never changes.
+    /// The last era of earlier circuits of this name in this process, which never changes. The record counts the eras
+    /// of this circuit from this number.
     first_era: u64,
-    /// True if the circuit, or an operator of this process, has made a transition. `moved` sets it for good.
+    /// True if the circuit, or an operator of this process, has made a transition. Only `moved` sets the flag, and the
+    /// flag is never cleared.
     has_moved: bool,
     /// The last act of this process, until the store has it or a newer act has superseded it. Set by `order`, and
     /// removed by `take_act`, `drop_act` and `written`.
@@ -52,7 +54,7 @@ impl Changes {
         Self {
             bell,
             rung_era: 0,
-            // The first era begins without a transition.
+            // The first era begins without a transition that a look could read.
             seen_era: 1,
             taken_over: Vec::new(),
             first_era,
@@ -63,7 +65,8 @@ impl Changes {
         }
     }
 
-    /// Returns the transitions since the last look, and the number of earlier ones that the circuit has not kept.
+    /// Returns the transitions since the last look, and the number of earlier transitions that the circuit has not
+    /// kept.
     pub(super) fn observe(&mut self, circuit: &Circuit) -> (Vec<Transition>, u64) {
         // The circuit gets the bell before the transitions are read, so that a transition after the reading rings.
         while circuit.poll_changed(&Context::from_waker(&self.bell), &mut self.rung_era).is_ready() {}
@@ -98,12 +101,13 @@ impl Changes {
         self.has_moved
     }
 
-    /// Returns the era of a transition as the record counts eras, including those of earlier circuits of this name.
+    /// Returns the era of a transition in the count of the record, which includes the eras of earlier circuits of this
+    /// name.
     pub(super) const fn era(&self, edge: &Transition) -> u64 {
         self.first_era.saturating_add(edge.era)
     }
 
-    /// Returns the last era of the circuit as the record counts eras.
+    /// Returns the last era of the circuit in the count of the record.
     pub(super) const fn last_era(&self) -> u64 {
         self.first_era.saturating_add(self.seen_era)
     }
@@ -144,7 +148,7 @@ impl Changes {
         self.transition.is_some()
     }
 
-    /// Returns true if that order waits for the store, also as a replaced act or as an order to forget.
+    /// Returns true if that order still waits for the store. Replaced acts and orders to forget count too.
     pub(super) fn is_pending(&self, id: &str) -> bool {
         let acts = self.act.iter().flat_map(|act| act.command.replaced.iter().chain([&act.command.id]));
         acts.chain(&self.forgetting).any(|pending| pending == id)
@@ -167,7 +171,7 @@ impl Changes {
         self.transition = None;
     }
 
-    /// Removes the pending transition if the transition began that era. Returns whether a transition was removed.
+    /// Removes the pending transition if the transition began that era. Returns true if a transition was removed.
     pub(super) fn drop_transition_of(&mut self, era: u64) -> bool {
         self.transition.take_if(|edge| edge.command.era == era).is_some()
     }

@@ -1,15 +1,15 @@
 //! The counts of this instance, as its entry in the record.
 //!
 //! [`Evidence`] decides on the time and the content of the entry. Counts are written late and seldom, because they
-//! change with every failure, and a restart that loses the counts of a few seconds does little harm. The record around
-//! the entry is left to `write.rs`, and the entries of other instances to `takeover.rs`.
+//! change with every failure, and a restart that loses the counts of a few seconds does little harm. `write.rs` handles
+//! the record around the entry, and `takeover.rs` handles the entries of other instances.
 
 use std::time::Duration;
 
 use super::{Now, Who};
 use crate::circuit::{Circuit, Totals};
 use crate::clock::Tick;
-use crate::record::InstanceEntry;
+use crate::record::{InstanceEntry, Opening};
 use crate::state::{Reason, Snapshot, State, Transition};
 
 /// The counts of this instance for one circuit, and the entry with them in the record.
@@ -22,8 +22,8 @@ pub(super) struct Evidence {
     written: Option<InstanceEntry>,
     /// True if this start has written an entry under the present id. Set by `written`, and cleared by `renamed`.
     has_written: bool,
-    /// True if an entry was derived for a write, so that an entry of this start in the record can come from this desk
-    /// and not from an earlier circuit of the same name. Set by `entry`, and cleared by `forget`.
+    /// True if this desk has derived an entry for a write. If false, an entry of this start in the record belongs to an
+    /// earlier circuit of the same name. Set by `entry`, and cleared by `forget`.
     has_proposed: bool,
     /// The failures and successes of earlier starts. `continues` sets them, and `forget` and `renamed` clear them.
     before: (u64, u64),
@@ -40,8 +40,8 @@ pub(super) struct Evidence {
     failures: u64,
     /// The last look that found another failure. Set by `look`.
     last_failure: Option<Tick>,
-    /// The time at which the entry is due, if it has news. `look` and `renamed` set it, `lost` and `hurry` make it now,
-    /// and `written` and `nothing_due` clear it.
+    /// The time at which the entry is due, if the entry has news. `look` and `renamed` set the time, `lost` and `hurry`
+    /// set the present time, and `written` and `nothing_due` clear it.
     due: Option<Tick>,
     /// The time of the last write of an entry. Set by `written`.
     last_write: Option<Tick>,
@@ -51,7 +51,8 @@ impl Evidence {
     /// Notes an opening of the circuit.
     pub(super) fn opened(&mut self, edge: &Transition) {
         self.open_whole = edge.lasts;
-        // Openings of other instances, or on their advice, do not advise. Otherwise advice could keep itself alive.
+        // Openings that came from other instances or from their advice do not advise. Otherwise advice could keep
+        // itself alive.
         let borrowed = matches!(edge.reason, Reason::Advised { .. } | Reason::Restored | Reason::Followed);
         self.opened_on_own = !borrowed;
         if let Some(weight) = weight(&edge.reason) {
@@ -64,7 +65,7 @@ impl Evidence {
         if snapshot.state == State::Closed { snapshot.run } else { self.opened_by }
     }
 
-    /// Checks whether the counts of the circuit have news for the record.
+    /// Checks the counts of the circuit for news, and plans a write of the entry if there is news.
     pub(super) fn look(&mut self, circuit: &Circuit, now: Tick) {
         let totals = circuit.totals();
         if totals.failures != self.failures {
@@ -77,7 +78,7 @@ impl Evidence {
         }
     }
 
-    /// Returns whether the counts that matter after a restart differ from the counts in the record. Successes alone do
+    /// Returns true if the counts that matter after a restart differ from the counts in the record. Successes alone do
     /// not matter, so that a healthy circuit writes nothing.
     fn differs(&self, circuit: &Circuit) -> bool {
         let (failures, snapshot) = (self.total_failures(), circuit.snapshot());
@@ -85,7 +86,7 @@ impl Evidence {
         match &self.written {
             None => self.failures > self.forgotten.0 || probe_successes > 0,
             Some(written) => {
-                // An act, or another instance, may have changed the state since.
+                // An act or another instance may have changed the state since the last write.
                 snapshot.state != written.state
                     || failures != written.total_failures
                     || (run - written.run).abs() > f64::EPSILON
@@ -98,12 +99,12 @@ impl Evidence {
         self.before.0.saturating_add(self.failures.saturating_sub(self.forgotten.0))
     }
 
-    /// Returns whether the entry is due, now or later.
+    /// Returns true if the entry is due, now or later.
     pub(super) const fn is_waiting(&self) -> bool {
         self.due.is_some()
     }
 
-    /// Returns whether the entry is due now.
+    /// Returns true if the entry is due now.
     pub(super) fn is_due(&self, now: Tick) -> bool {
         self.due.is_some_and(|due| now >= due)
     }
@@ -120,7 +121,7 @@ impl Evidence {
         }
     }
 
-    /// Notes that the entry that was due has no news.
+    /// Notes that the due entry has no news.
     pub(super) fn nothing_due(&mut self) {
         self.due = None;
     }
@@ -144,6 +145,7 @@ impl Evidence {
         }
         if snapshot.state != State::Closed {
             entry.left_closed_at = snapshot.tripped_for.map(|ago| now.store.saturating_sub(ago));
+            entry.opening = opening(&snapshot, entry.sequence, now);
         }
         entry.attempt = snapshot.attempt;
         entry.probe_successes = snapshot.probe_successes;
@@ -170,19 +172,19 @@ impl Evidence {
     }
 
     /// Notes an entry of this instance in the record. The next entry gets a higher sequence, because the join keeps the
-    /// entry with the highest one.
+    /// entry with the highest sequence.
     pub(super) fn observed(&mut self, entry: &InstanceEntry) {
         self.sequence = self.sequence.max(entry.sequence);
     }
 
-    /// Returns whether the entry was written by an earlier start of this instance, or for an evicted circuit of this
+    /// Returns true if the entry was written by an earlier start of this instance, or for an evicted circuit of this
     /// name.
     pub(super) fn is_of_before(&self, entry: &InstanceEntry, who: &Who) -> bool {
         entry.incarnation != who.incarnation || !self.has_proposed
     }
 
-    /// Continues the totals of an earlier start. `restored` is true if the circuit has also taken over the state of the
-    /// entry, so that the next entry continues its opening.
+    /// Continues the totals of an earlier start. If the circuit has also taken over the state of the entry, `restored`
+    /// is true, and the next entry continues the opening of this entry.
     pub(super) fn continues(&mut self, entry: &InstanceEntry, restored: bool) {
         self.before = (entry.total_failures, entry.total_successes);
         if restored {
@@ -193,13 +195,13 @@ impl Evidence {
         }
     }
 
-    /// Returns whether another living instance has written the entry under the id of this instance. An entry that is
+    /// Returns true if another living instance has written the entry under the id of this instance. An entry that is
     /// newer than the last own entry cannot come from an earlier start.
     pub(super) fn is_contested_by(&self, entry: &InstanceEntry, who: &Who) -> bool {
         self.has_written && entry.incarnation != who.incarnation && entry.sequence > self.sequence
     }
 
-    /// Begins anew after an order to forget, without the calls that were counted until now.
+    /// Begins with empty evidence after an order to forget. Calls that were counted until now are left out.
     pub(super) fn forget(&mut self, counted: Totals) {
         *self = Self {
             sequence: self.sequence,
@@ -210,8 +212,8 @@ impl Evidence {
         };
     }
 
-    /// Begins a new entry under another id. The earlier totals stay with the old id, because the entry there belongs to
-    /// the other instance from now on.
+    /// Begins a new entry under another id. The earlier totals stay with the old id, because the entry under the old id
+    /// belongs to the other instance from now on.
     pub(super) fn renamed(&mut self, now: Tick) {
         self.before = (0, 0);
         self.has_written = false;
@@ -221,7 +223,18 @@ impl Evidence {
     }
 }
 
-/// Returns the weight of the failures that caused a transition. `None` if no rule about failures was the cause.
+/// Returns the last opening, with the name of the instance that this instance has followed.
+fn opening(snapshot: &Snapshot, sequence: u64, now: Now) -> Option<Opening> {
+    let earlier = snapshot.earlier.as_ref()?;
+    let reason = match earlier.instance() {
+        Some(instance) => format!("on instance `{instance}`: {}", earlier.reason()),
+        None => earlier.reason().to_owned(),
+    };
+    let at = snapshot.earlier_for.map(|ago| now.store.saturating_sub(ago));
+    Some(Opening::new(&reason, at, sequence))
+}
+
+/// Returns the weight of the failures that caused a transition. `None` if the cause was not a rule about failures.
 fn weight(reason: &Reason) -> Option<f64> {
     if let Reason::Advised { rule } = reason {
         return weight(rule);

@@ -1,8 +1,8 @@
 //! The content of the store that this process has loaded or written.
 //!
 //! [`Known`] joins all copies of the record, remembers the version that the store has, and decides whether the store
-//! lacks content that must be written back. The meaning of a record is left to [`record`](crate::record), the content
-//! of the next write to `write.rs`, and the effect on the circuit to `takeover.rs`.
+//! lacks content that must be written back. The module [`record`](crate::record) decides the meaning of a record,
+//! `write.rs` decides the content of the next write, and `takeover.rs` decides the effect on the circuit.
 
 use super::Via;
 use crate::record::{CircuitRecord, Timestamp};
@@ -29,26 +29,26 @@ impl Stored {
 /// The usable content of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
-    /// A record. It is joined with the known record already.
+    /// A record, which is already joined with the known record.
     Record,
     /// No record.
     Absent,
-    /// Bytes that are no record of this circuit. They count as absent.
+    /// Bytes that are no record of this circuit, which count as absent.
     Corrupt,
-    /// News without a usable record, which say nothing.
+    /// News without a usable record, which change nothing.
     Nothing,
 }
 
 /// The content of the store that this process has loaded or written.
 #[derive(Debug)]
 pub(super) struct Known {
-    /// The join of all copies that this process has loaded or written. `found` and `written` join, and `forget` begins
-    /// anew.
+    /// The join of all copies that this process has loaded or written. `found` and `written` add a copy, and `forget`
+    /// empties the record.
     record: CircuitRecord,
     /// The version that the next write names. Each answer sets it, and `unload` forgets it.
     stored: Stored,
-    /// True if the store lacks a part of `record` that matters after a restart, so that `record` is written back.
-    /// `found` and `written` compare, and `forget` clears the mark.
+    /// True if the store lacks a part of `record` that matters after a restart. In this case `record` is written back.
+    /// `found` and `written` set the flag by a comparison, and `forget` clears the flag.
     is_behind: bool,
     /// The last version that did not decode, so that `found` warns once for each version.
     corrupt: Option<Etag>,
@@ -110,7 +110,7 @@ impl Known {
             if via == Via::News {
                 return Found::Nothing;
             }
-            // An eventful record is written back. The loss of any other record does not matter.
+            // The record of a tripped or held circuit is written back. The loss of any other record does not matter.
             self.is_behind = self.record.is_eventful(now);
             self.stored = Stored::of(current);
         }
@@ -128,7 +128,7 @@ impl Known {
         }
         self.record = crate::record::join(&self.record, copy);
         let is_behind = self.record != *copy;
-        // News may be late. A late copy has less than the known record, and its etag is not that of the present
+        // News may be late. A late copy lacks content of the known record, and its etag is not the etag of the present
         // version.
         if via == Via::Answer || !is_behind {
             self.is_behind = is_behind;
@@ -149,7 +149,8 @@ impl Known {
         self.stored = Stored::At(etag);
     }
 
-    /// Begins anew with an empty record. The version in the store stays known, because the deletion names that version.
+    /// Begins again with an empty record. The version in the store stays known, because the deletion names that
+    /// version.
     pub(super) fn forget(&mut self) {
         self.record = CircuitRecord::unknown(&self.record.service);
         self.is_behind = false;

@@ -22,7 +22,7 @@ pub(super) enum Registration {
 pub(in crate::coordinator) type Next = (Circuit, Option<Tick>);
 
 impl Desk {
-    /// Returns whether this is the desk of this very circuit, and not of another circuit with the same name.
+    /// Returns true if this desk belongs to this circuit. A desk of another circuit with the same name does not count.
     pub(in crate::coordinator) fn is_of(&self, circuit: &Circuit) -> bool {
         self.circuit.is(circuit)
     }
@@ -34,7 +34,8 @@ impl Desk {
         }
     }
 
-    /// Lets a new circuit of the same name wait for its desk. Returns whether this circuit was registered until now.
+    /// Lets a new circuit of the same name wait for its desk. Returns true if the circuit of this desk was registered
+    /// until now.
     pub(in crate::coordinator) fn evict_for(&mut self, next: Next) -> bool {
         let evicted = Registration::Evicted { next: Some(next) };
         matches!(std::mem::replace(&mut self.registration, evicted), Registration::Registered)
@@ -48,15 +49,15 @@ impl Desk {
         }
     }
 
-    /// Returns whether a new circuit of the same name waits for its desk.
+    /// Returns true if a new circuit of the same name waits for its desk.
     pub(in crate::coordinator) const fn has_next(&self) -> bool {
         matches!(self.registration, Registration::Evicted { next: Some(_) })
     }
 
-    /// Returns whether the desk can be closed, because its circuit is evicted and nothing is left to be written.
+    /// Returns true if the desk can be closed, because its circuit is evicted and no change is left to be written.
     pub(in crate::coordinator) fn is_finished(&self, now: Tick) -> bool {
         let is_evicted = matches!(self.registration, Registration::Evicted { .. });
-        // A record of a later version is never written, so that its desk need not wait for a write.
+        // A record of a later version is never written, so its desk need not wait for a write.
         let is_written = || !self.has_unwritten() && !self.wants_write(now);
         is_evicted && !self.sending.is_in_flight() && (is_written() || self.unwritable().is_some())
     }

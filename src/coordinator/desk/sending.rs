@@ -1,7 +1,7 @@
-//! The writes of one desk, with the write under way and the time of the next one.
+//! The writes of one desk, with the write under way and the time of the next write.
 //!
-//! [`Sending`] decides when the desk may write, with a backoff of its own. The link to the store has another backoff
-//! for all desks. The content of a write is left to `write.rs`, and the operation itself to the task.
+//! [`Sending`] decides when the desk may write, with a separate backoff for this desk. The link to the store has
+//! another backoff for all desks. `write.rs` decides the content of a write, and the task runs the operation.
 
 use std::time::Duration;
 
@@ -15,17 +15,19 @@ use crate::store::StoreErrorKind;
 pub(super) struct Sending {
     /// True while a write is under way. Set by `begin`, and cleared by `end` and `abandon`.
     in_flight: bool,
-    /// The number of beginnings and ends of writes, counted by `begin` and `end`, so that a load that began before is
-    /// known to be old.
+    /// The number of beginnings and ends of writes, which `begin` and `end` count. A load that began at a smaller
+    /// number is recognised as old.
     turn: u64,
-    /// The writes in a row that met a conflict. `conflicted` counts, and `written` begins anew.
+    /// The number of writes in a row that met a conflict. `conflicted` increases the number, and `written` sets it to
+    /// zero.
     conflicts: u32,
-    /// The writes in a row that failed. `failed` counts, and `written` and `deleted` begin anew.
+    /// The number of writes in a row that failed. `failed` increases the number, and `written` and `deleted` set it to
+    /// zero.
     failures: u32,
-    /// The earliest time of the next write. `failed`, `conflicted` and `pause` set it, and `hurry` ends
-    /// the wait.
+    /// The earliest time of the next write. `failed`, `conflicted` and `pause` set this time, and `hurry` ends the
+    /// wait.
     retry_at: Tick,
-    /// The highest generation or sequence of all writes so far, also of a write without an answer. `propose` raises it.
+    /// The highest generation or sequence in any write so far, even in a write without an answer. `propose` raises it.
     proposed: u64,
 }
 
@@ -46,7 +48,7 @@ impl Sending {
         self.proposed
     }
 
-    /// Returns whether a write may begin.
+    /// Returns true if a write may begin.
     pub(super) fn is_free(&self, now: Tick) -> bool {
         !self.in_flight && now >= self.retry_at
     }
@@ -56,7 +58,7 @@ impl Sending {
         self.proposed = self.proposed.max(generation).max(sequence);
     }
 
-    /// Notes the begin of a write.
+    /// Notes the beginning of a write.
     pub(super) fn begin(&mut self) {
         self.in_flight = true;
         self.turn += 1;
@@ -68,7 +70,7 @@ impl Sending {
         self.turn += 1;
     }
 
-    /// Notes that the task has ended, so that the answer to a write under way is lost.
+    /// Notes that the task has ended and the answer to a write under way is lost.
     pub(super) fn abandon(&mut self) {
         self.in_flight = false;
     }
@@ -84,7 +86,7 @@ impl Sending {
         self.failures = 0;
     }
 
-    /// Notes that the write has met a conflict, `took` after its begin. Most conflicts are followed by the next write
+    /// Notes that the write has met a conflict after the time `took`. After most conflicts the next write begins
     /// immediately. After many conflicts in a row the desk waits a random time of up to ten times `took`, so that other
     /// instances can write.
     pub(super) fn conflicted(&mut self, took: Duration, now: Tick, dice: &mut Dice) {
@@ -96,18 +98,18 @@ impl Sending {
         }
     }
 
-    /// Notes that the write has failed. The desk has a backoff of its own, because the store may fail this write while
-    /// it answers others, and the link then sees no failure.
+    /// Notes that the write has failed. The desk has its own backoff. The store may fail this write while it answers
+    /// other operations, and then the backoff of the link does not begin.
     pub(super) fn failed(&mut self, kind: StoreErrorKind, now: Tick, dice: &mut Dice) {
         self.failures = self.failures.saturating_add(1);
         self.retry_at = now.saturating_add(backoff(self.failures, dice));
         if kind == StoreErrorKind::Refused {
-            // The store would refuse the write again.
+            // A refused write waits longer, because the store would refuse it again.
             self.retry_at = now.saturating_add(REFUSED_AGAIN.mul_f64(0.5 + dice.share()));
         }
     }
 
-    /// Notes that the record cannot be written at present, so that the desk does not try again for a minute.
+    /// Notes that the record cannot be written at present. The desk tries again after a minute.
     pub(super) fn pause(&mut self, now: Tick) {
         self.retry_at = now.saturating_add(UNWRITABLE_AGAIN);
     }
@@ -120,7 +122,7 @@ impl Sending {
 
 /// The conflicts in a row after which a desk lets other writers go first.
 const MANY_CONFLICTS: u32 = 8;
-/// The mean wait after a refused write. The actual wait is 50 % to 150 % of this.
+/// The mean wait after a refused write. The actual wait is 50 % to 150 % of this time.
 const REFUSED_AGAIN: Duration = Duration::from_secs(10);
-/// The wait after a record that cannot be encoded, or is of a later version.
+/// The wait after a write of a record that cannot be encoded, or that is of a later version.
 const UNWRITABLE_AGAIN: Duration = Duration::from_secs(60);

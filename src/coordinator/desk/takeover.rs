@@ -4,16 +4,16 @@
 //! The order of the steps matters. A look comes first, because own transitions are newer than the loaded record. The
 //! restore comes before the acts, because an act applies to the restored state. Acts come before the published state,
 //! because a reset can make an own state obsolete. A state is adopted only in the era of the last look. If the circuit
-//! has moved since then, the adoption fails, and the next look tries again.
+//! has made a transition since the look, the adoption fails, and the next look tries again.
 
 use std::time::Duration;
 
-use super::adopted::Restore;
+use super::adopted::{After, Restore};
 use super::{Desk, Now, Report, Who};
 use crate::coordinator::Sharing;
 use crate::coordinator::restore::{published, restoration};
 use crate::coordinator::waiters::Fate;
-use crate::record::{Command, Effect, InstanceEntry, Operated, apply};
+use crate::record::{Command, Effect, InstanceEntry, Operated, Timestamp, apply};
 use crate::state::order::{Order, To};
 use crate::state::{Act, By, Mode, Reason, State};
 
@@ -32,8 +32,9 @@ impl Desk {
         self.judge_pending(who, now, &mut report);
         self.take_over_act(who, now);
         if waiting {
-            // After the act, because a hold that continues is a part of the restored standing.
-            self.adopted.restored_to(self.circuit.standing());
+            // The report is corrected after the act, because the act can be a hold, which is a part of the restored
+            // standing.
+            self.adopted.restored_to(self.after_restore(now.store));
         }
         match who.sharing {
             Sharing::Follow => self.follow(who, now),
@@ -47,8 +48,8 @@ impl Desk {
         report
     }
 
-    /// Restores the circuit from the first content of the store. A circuit that has moved in this process keeps its
-    /// newer state, but continues the totals of its earlier starts.
+    /// Restores the circuit from the first content of the store. A circuit that has already made a transition in this
+    /// process keeps its newer state, but continues the totals of its earlier starts.
     fn restore(&mut self, corrupt: bool, who: &Who, now: Now) {
         let own = self.known.record().instances.get(&who.id).cloned();
         let found = restoration(self.known.record(), &who.id, self.circuit.config(), now.store);
@@ -62,15 +63,17 @@ impl Desk {
                     found.snapshot.run = 0.0;
                 }
                 let adopted = self.circuit.adopt_at(self.changes.expected_era(), &found.snapshot, Reason::Restored);
-                // The circuit has moved since the look. The restore goes on waiting, and the next look finds the move.
+                // If the circuit has made a transition since the look, the restore stays open, and the next look reads
+                // the transition.
                 let Ok(edge) = adopted else { return };
                 self.changes.taken_over(edge);
-                let standing = self.circuit.standing();
-                // A hold that goes on is applied as an act, so that the log names its operator and not the restore.
+                let after = self.after_restore(now.store);
+                // A hold that goes on is not restored but applied as an act, so that the log names the operator of the
+                // hold.
                 let operated = self.known.record().operator.as_ref().filter(|operated| !operated.holds(now.store));
                 let sequence = operated.map_or(0, |operated| operated.sequence);
                 self.adopted.act(sequence, operated.and_then(|operated| operated.commands.last().cloned()));
-                Restore::From { store: self.known.from(), source: found.whose, standing }
+                Restore::From { store: self.known.from(), source: found.whose, after }
             }
         };
         self.adopted.restored(restore);
@@ -80,9 +83,18 @@ impl Desk {
         self.circuit.restored();
     }
 
+    /// Returns the standing of the circuit for the report, with the operator whose hold is in force.
+    fn after_restore(&self, now: Timestamp) -> After {
+        let status = self.circuit.status_with(0);
+        let is_in_force = |operated: &&Operated| operated.mode == status.mode;
+        let operated = self.known.record().held(now).filter(is_in_force);
+        let held_by = operated.map(|operated| operated.user.clone());
+        After { standing: status.standing(), next_call: status.next_call, held_by }
+    }
+
     /// Drops a pending act or transition that was superseded or has expired, and reports the result of the act.
     ///
-    /// The verdict comes from a trial on a copy of the record, with the same function that derives the write.
+    /// The verdict comes from a trial on a copy of the record. The trial uses the function that also derives the write.
     fn judge_pending(&mut self, who: &Who, now: Now, report: &mut Report) {
         let mut record = self.known.record().clone();
         if let Some(command) = self.act_command() {
@@ -103,8 +115,8 @@ impl Desk {
                 let row = self.row(who, action, reason, Some(command.by.user().to_owned()));
                 report.rows.push((Duration::ZERO, row));
                 self.changes.drop_act();
-                // The transition that the act caused is dropped as well. An instance that follows then adopts the
-                // published state again.
+                // The transition that the act caused is dropped as well. With `Sharing::Follow` the circuit must adopt
+                // the published state again.
                 if self.changes.drop_transition_of(command.era) {
                     self.adopted.revert();
                 }
@@ -150,7 +162,7 @@ impl Desk {
         let in_force = id.map_or(operated.incarnation == who.incarnation, |id| self.adopted.is_in_force(id));
         self.adopted.act(operated.sequence, id.cloned());
         // A hold whose time is over has no effect on a circuit without a hold. An order to forget deletes the record,
-        // so that a record with such an act says nothing.
+        // so a record with such an act has no content to take over.
         if in_force || is_over && !status.mode.is_hold() || operated.act == Act::Forget {
             return;
         }
@@ -162,11 +174,11 @@ impl Desk {
         if first && operated.at < entered {
             return;
         }
-        // The act is applied also if its user and its reason are not valid, because its effect is valid.
+        // The act is applied even if its user or its reason is not valid, because the effect of the act is valid.
         let by =
             operated.by().unwrap_or_else(|| By::new("unknown", "not readable in the store").expect("it is readable"));
-        // If the hold of the act is over, the act has no time left. It then ends the hold of this circuit immediately,
-        // because the hold of this circuit was superseded on the other instance.
+        // If the hold of the act is over, the act has no time left. Such an act ends the hold of this circuit
+        // immediately, because the hold of this circuit was superseded on the other instance.
         let order = Order {
             to: if operated.to == State::Closed { To::Closed } else { To::HalfOpen },
             hold: operated.held_for(now.store),
@@ -191,8 +203,8 @@ impl Desk {
     fn follow(&mut self, who: &Who, now: Now) {
         let record = self.known.record();
         let (generation, is_own) = (record.generation.get(), record.incarnation == who.incarnation);
-        // A pending reset or transition is newer than the published state, because `judge_pending` has dropped the
-        // older ones.
+        // A pending reset or transition is newer than the published state, because `judge_pending` has dropped older
+        // changes.
         let resets = self.changes.has_reset();
         if resets || self.changes.has_transition() || self.adopted.has_followed(generation) {
             return;
@@ -200,12 +212,14 @@ impl Desk {
         if self.adopted.must_adopt(is_own) {
             // The evidence of the window stays, because only the state comes from the other instance.
             let mut snapshot = self.circuit.snapshot();
-            let newer = published(record, now.store);
+            let newer = published(record, &who.id, now.store);
             let run = if snapshot.state == newer.state { snapshot.run } else { 0.0 };
             (snapshot.state, snapshot.generation, snapshot.attempt) = (newer.state, newer.generation, newer.attempt);
             (snapshot.open_for, snapshot.run, snapshot.tripped_for) = (newer.open_for, run, newer.tripped_for);
+            (snapshot.earlier, snapshot.earlier_for) = (newer.earlier, newer.earlier_for);
             let Ok(edge) = self.circuit.adopt_at(self.changes.expected_era(), &snapshot, Reason::Followed) else {
-                // The circuit has moved since the look. The next look finds the move, and its state may be newer.
+                // The circuit has made a transition since the look. The next look reads this transition, whose state
+                // may be newer.
                 return;
             };
             self.changes.taken_over(edge);
@@ -230,7 +244,7 @@ impl Desk {
 /// Returns the end of the advice of an entry, and the time until then, if the entry advises.
 ///
 /// An opening that was made on advice does not advise. Otherwise two instances could keep each other's advice alive.
-fn advice(entry: &InstanceEntry, now: Now) -> Option<(crate::record::Timestamp, Duration)> {
+fn advice(entry: &InstanceEntry, now: Now) -> Option<(Timestamp, Duration)> {
     if entry.state != State::Open || entry.advised {
         return None;
     }

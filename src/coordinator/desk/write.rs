@@ -1,7 +1,7 @@
 //! The writes of a desk, from the desired record to the answer of the store.
 //!
 //! The desired record is derived anew each time the store can take a write. Therefore an obsolete change is never
-//! written, and an outage of any length leaves one write for each circuit.
+//! written, and after an outage of any length only one write for each circuit is due.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(in crate::coordinator) enum Step {
     Nothing,
     /// A load, because the version in the store is unknown.
     Load,
-    /// A compare-and-set, which is under way from now on. The ticket is for [`Desk::written`].
+    /// A compare-and-set, which is under way from now on. [`Desk::written`] takes the ticket after the answer.
     Write(Write, Box<Ticket>),
     /// A deletion of this version, which is under way from now on.
     Delete(Etag),
@@ -30,12 +30,13 @@ pub(in crate::coordinator) enum Step {
 }
 
 impl Desk {
-    /// Returns whether a write may begin.
+    /// Returns true if a write may begin.
     pub(in crate::coordinator) fn may_write(&self, now: Tick) -> bool {
         self.sending.is_free(now)
     }
 
-    /// Returns whether a write is under way. The desk needs no load then, because the answer has the present record.
+    /// Returns true if a write is under way. A desk with a write under way needs no load, because the answer has the
+    /// present record.
     pub(in crate::coordinator) const fn is_writing(&self) -> bool {
         self.sending.is_in_flight()
     }
@@ -45,8 +46,8 @@ impl Desk {
         self.sending.turn()
     }
 
-    /// Returns the next operation on the store, and counts a write or a deletion as under way. To be called while
-    /// [`may_write`](Self::may_write) is true.
+    /// Returns the next operation on the store, and counts a write or a deletion as under way. The caller first checks
+    /// that [`may_write`](Self::may_write) is true.
     pub(in crate::coordinator) fn begin(&mut self, who: &Who, now: Now, ttl: Ttl) -> Step {
         let stored = match self.known.stored() {
             Stored::Unknown => return Step::Load,
@@ -68,8 +69,9 @@ impl Desk {
     /// Derives the record that the store should have. Returns `None` if the store has that record already, or if the
     /// record cannot be written now.
     ///
-    /// The act is applied first, then the transition, then the entry. A reset is an act and a transition in one, and
-    /// the entry names the act that the circuit has taken over.
+    /// The act is applied first, then the transition, then the entry. The transition comes after the act, because a
+    /// reset is an act and a transition in one. The entry comes last, because it names the act that the circuit has
+    /// taken over.
     fn desired(&mut self, expected: Option<Etag>, who: &Who, now: Now, ttl: Ttl) -> Option<(Write, Ticket)> {
         if !self.known.record().is_writable() {
             self.sending.pause(now.here);
@@ -142,7 +144,7 @@ impl Desk {
     pub(in crate::coordinator) fn written(&mut self, ticket: Ticket, etag: Etag, who: &Who, now: Now) -> Report {
         self.sending.end();
         if self.changes.is_forgetting() {
-            // The order to forget came after the write began, so that the written version is to be deleted.
+            // The order to forget came after the write began, so the written version is deleted next.
             self.known.written_before_deletion(etag);
             return self.look(who, now.here);
         }
@@ -159,15 +161,15 @@ impl Desk {
         report
     }
 
-    /// Notes that the write met another version, `took` after its begin. The task passes the present version to
+    /// Notes that the write met another version after the time `took`. The task passes the present version to
     /// [`found`](Self::found).
     pub(in crate::coordinator) fn conflicted(&mut self, took: Duration, now: Tick, dice: &mut Dice) {
         self.sending.end();
         self.sending.conflicted(took, now, dice);
     }
 
-    /// Notes that the write or the deletion has failed. The store may have made it all the same, because an answer can
-    /// be lost. Therefore the version is unknown, and the record is loaded before the next write.
+    /// Notes that the write or the deletion has failed. The store may have made the change nevertheless, because an
+    /// answer can be lost. Therefore the version is unknown, and the record is loaded before the next write.
     pub(in crate::coordinator) fn failed(&mut self, kind: StoreErrorKind, now: Tick, dice: &mut Dice) {
         self.sending.end();
         self.known.unload();

@@ -1,7 +1,7 @@
 //! The answers of the store, each passed to the desk of its operation and to the link.
 //!
-//! The link learns from each answer that the store is up or down. A failure that concerns one operation only, such as a
-//! refused write or a failed write of the audit, does not mark the link as down, so that the other desks go on writing.
+//! Each answer marks the link as up or down. A failure that concerns one operation only, such as a refused write or a
+//! failed write of the audit, does not mark the link as down, so that the other desks go on writing.
 
 use std::time::Duration;
 
@@ -25,6 +25,10 @@ impl Task {
                 self.to_load.extend(requested.iter().map(|(at, _)| *at).filter(|at| desks.get(*at).is_some()));
                 self.failed(name, &error, now);
             }
+            #[cfg(feature = "keyed")]
+            Ended::Listed { result } => self.listed(result, now),
+            #[cfg(feature = "keyed")]
+            Ended::Surveyed { batch, result } => self.surveyed(batch, result, now),
             Ended::Written { at, ticket, began, result: Ok(written) } => {
                 self.wrote(at, *ticket, written, began, now);
             }
@@ -45,7 +49,8 @@ impl Task {
                 desks[at].failed(error.kind(), now, dice);
                 self.to_load.insert(at);
                 if error.kind() == StoreErrorKind::Refused {
-                    // The other desks need not wait for a write that the store would refuse again.
+                    // The failure does not mark the link as down, so that the other desks do not wait because of one
+                    // refused write.
                     self.ledger.link.note(now, name, &error);
                     self.close_for_next(at, now);
                 } else {
@@ -60,8 +65,8 @@ impl Task {
             }
             Ended::Audited { result: Err(error), .. } => {
                 self.audit_under_way = false;
-                // No `link.failed`, because a store of two tiers can take records while its audit fails. Only the audit
-                // waits.
+                // `link.failed` is not called, because a store of two tiers can take records while its audit fails.
+                // Only the audit waits.
                 let Ledger { link, dice, audit_failures, .. } = &mut self.ledger;
                 *audit_failures = audit_failures.saturating_add(1);
                 self.audit_at = now.saturating_add(backoff(*audit_failures, dice));
@@ -75,7 +80,7 @@ impl Task {
             Ended::Trimmed { result: Err(error) } => self.ledger.link.note(now, name, &error),
             Ended::Watching { result: Ok(watch) } => {
                 self.watch_under_way = false;
-                // The new watch does not report changes that were made before it began.
+                // The new watch does not report changes that were made before the watch began.
                 if watch.is_some() {
                     self.to_load.extend(self.ledger.desks.ids());
                 }
@@ -90,20 +95,20 @@ impl Task {
     }
 
     /// Marks the link as down, and wakes the callers that wait for a restore or a shutdown.
-    fn failed(&mut self, operation: &'static str, error: &StoreError, now: Tick) {
+    pub(super) fn failed(&mut self, operation: &'static str, error: &StoreError, now: Tick) {
         let Ledger { link, dice, .. } = &mut self.ledger;
         link.failed(now, operation, error, dice);
         self.hub.notify_progress();
     }
 
-    /// Passes each loaded record to its desk. `requested` has the turn of each desk at the begin of the load.
+    /// Passes each loaded record to its desk. `requested` has the turn of each desk at the beginning of the load.
     fn loaded(&mut self, requested: &[(DeskId, u64)], loaded: &Loaded, now: Tick) {
         self.ledger.link.succeeded(now, Some(loaded.now));
         let now = Now { here: now, store: loaded.now };
         for ((at, turn), entry) in requested.iter().zip(&loaded.entries) {
             let Ledger { desks, who, link, .. } = &mut self.ledger;
-            // A desk with another turn has written since, so that the loaded record is old. A place without a desk, or
-            // with the desk of another circuit, has no use for the record either.
+            // A desk with another turn has begun or ended a write since the load began, so the loaded record is old. A
+            // place without a desk, or with the desk of another circuit, has no use for the record either.
             let Some(desk) = desks.get_mut(*at).filter(|desk| desk.turn() == *turn) else { continue };
             let from = entry.as_ref().map_or(link.kind(), |entry| self.hub.store.origin(&entry.etag));
             let report = desk.found(entry.as_ref(), Via::Answer, from, who, now);
@@ -132,8 +137,8 @@ impl Task {
     }
 }
 
-/// The mean time from a failed request for a watch to the next one. The actual time is 50 % to 150 % of this.
+/// The mean time from a failed request for a watch to the next request. The actual time is 50 % to 150 % of this time.
 const WATCH_FAILED: Duration = Duration::from_secs(5);
 /// The mean time to the next deletion if the store has more old rows of the audit. The actual time is 50 % to 150 % of
-/// this.
+/// this time.
 const TRIM_ON: Duration = Duration::from_secs(10);

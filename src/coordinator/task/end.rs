@@ -1,7 +1,7 @@
-//! The reports of the task while it runs, and its legacy when it ends.
+//! The reports of the task while it runs, and the ledger that it leaves when it ends.
 //!
-//! Reports go to the findings of the hub, so that the registry can read them without a message to the task. The legacy
-//! is the ledger with everything that is not written yet. The drop of the task hands the ledger over, because a drop
+//! Reports go to the findings of the hub, so that the registry can read them without a message to the task. At the end
+//! the ledger contains every change that is not written yet. The drop of the task hands the ledger over, because a drop
 //! also happens after a panic and at the end of the runtime.
 
 use super::{Ledger, Task};
@@ -13,8 +13,8 @@ use crate::coordinator::report::Restored;
 use crate::telemetry;
 
 impl Task {
-    /// Publishes the restore and the version of a desk's record after an answer or news, and keeps the report of the
-    /// desk.
+    /// Updates the findings with the result of the restore and with the version of an unwritable record, and handles
+    /// the report of the desk. The task calls this function after an answer and after news.
     pub(super) fn settle(&mut self, at: DeskId, report: Report, now: Tick) {
         let desk = &self.ledger.desks[at];
         let (restored, unwritable, name) = (desk.restored(), desk.unwritable(), desk.name().to_owned());
@@ -47,6 +47,8 @@ impl Task {
         for desk in self.ledger.desks.iter_mut().filter(|_| waits) {
             desk.end_wait_of_calls(now);
         }
+        #[cfg(feature = "keyed")]
+        self.settle_prefixes(now);
         let mut findings = self.hub.findings.lock();
         findings.status.up = self.ledger.link.is_up();
         findings.status.unsaved = self.to_write.len();
@@ -63,13 +65,13 @@ impl Task {
     /// registry is gone.
     pub(super) fn is_done(&self) -> bool {
         let written = self.to_write.is_empty() && self.ledger.outbox.len() == 0;
-        // A load, a watch and a trim write nothing that this process knows, so that a shutdown need not wait for them.
+        // A load, a watch and a trim write no change of this process, so a shutdown need not wait for them.
         let mut desks = self.ledger.desks.iter();
         self.finished || self.closing && written && !self.audit_under_way && !desks.any(Desk::is_writing)
     }
 }
 
-/// Hands the ledger over and ends all waits, also after a panic, because no caller may wait for a task that is gone.
+/// Hands the ledger over and ends all waits, even after a panic, because no caller may wait for a task that is gone.
 impl Drop for Task {
     fn drop(&mut self) {
         let died = std::thread::panicking();
@@ -85,13 +87,15 @@ impl Drop for Task {
         }
         let rest = Ledger::new(&self.hub.terms, self.hub.store.kind());
         *self.hub.ledger.lock() = Some(std::mem::replace(&mut self.ledger, rest));
-        // After the ledger is handed over, because a caller that finds `running` false starts a task that takes the
-        // ledger.
+        // `running` is cleared after the ledger is handed over, because a caller that finds `running` false starts a
+        // task that takes the ledger.
         let mut inbox = self.hub.inbox.lock();
         (inbox.running, inbox.task) = (false, None);
         let introduced = inbox.introduced.clone();
         drop(inbox);
         self.hub.waiters.end();
+        #[cfg(feature = "keyed")]
+        self.hub.prefixes.end_all_waits();
         circuits.iter().chain(introduced.values()).for_each(Circuit::restored);
         if died {
             telemetry::store::warn(format_args!(

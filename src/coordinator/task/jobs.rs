@@ -1,7 +1,7 @@
-//! The operations of the task on the store, from their begin to their end.
+//! The operations of the task on the store, from their beginning to their end.
 //!
-//! An operation returns its result together with all that the task needs to use the result. Therefore the task keeps no
-//! table of the operations that are under way, and cannot take a result for that of another operation.
+//! An operation returns its result together with all data that the task needs to use the result. Therefore the task
+//! keeps no table of the operations under way, and cannot confuse the results of two operations.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -19,17 +19,23 @@ use crate::telemetry;
 /// The end of an operation.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// The desks, and their turns when the operation began.
+    /// A load, with the requested desks and the turn of each desk when the load began.
     Loaded { requested: Vec<(DeskId, u64)>, result: Result<Loaded, StoreError> },
-    /// The desk, and the content of its write.
+    /// A write of the desk `at`, with the content of the write.
     Written { at: DeskId, ticket: Box<Ticket>, began: Tick, result: Result<Written, StoreError> },
-    /// The desk whose record was deleted.
+    /// A deletion of the record of the desk `at`.
     Deleted { at: DeskId, result: Result<bool, StoreError> },
-    /// The id of the last row.
+    /// A write of rows of the audit, with the id of the last row.
     Audited { last: String, result: Result<(), StoreError> },
-    /// True if the store has more old rows of the audit.
+    /// The names in the store, for the survey.
+    #[cfg(feature = "keyed")]
+    Listed { result: Result<Vec<String>, StoreError> },
+    /// The names of a batch of the survey, and their records.
+    #[cfg(feature = "keyed")]
+    Surveyed { batch: Vec<(usize, String)>, result: Result<Loaded, StoreError> },
+    /// A deletion of old rows of the audit. The result is true if the store has more old rows.
     Trimmed { result: Result<bool, StoreError> },
-    /// The watch, if the store has watches.
+    /// A request for a watch. The result is `None` if the store has no watches.
     Watching { result: Result<Option<Watch>, StoreError> },
 }
 
@@ -42,6 +48,10 @@ impl Task {
             if self.load(now) {
                 room -= 1;
             }
+        }
+        #[cfg(feature = "keyed")]
+        if room > 0 && self.survey(now) {
+            room -= 1;
         }
         let audits = !self.audit_under_way && self.audit_at <= now && self.ledger.outbox.len() > 0;
         if room > 0 && audits && self.append(now) {
@@ -74,7 +84,7 @@ impl Task {
             && let Some(at) = self.to_load.pop_first()
         {
             let desk = &self.ledger.desks[at];
-            // The answer of a write under way will have the present record, so that its desk needs no load.
+            // The answer of a write under way will have the present record, so its desk needs no load.
             if !desk.is_writing() {
                 requested.push((at, desk.turn()));
             }
@@ -91,8 +101,8 @@ impl Task {
 
     /// Begins a write of rows of the audit. Returns false if no write can begin.
     fn append(&mut self, now: Tick) -> bool {
-        // Rows are dated by the time of the store, because the clocks of instances differ. That time is unknown before
-        // the first answer.
+        // Rows are dated by the clock of the store, because the clocks of instances differ. The time of the store is
+        // unknown before its first answer.
         let Some(time) = self.ledger.link.time(now) else { return false };
         let rows = self.ledger.outbox.batch(now, time);
         let Some(last) = rows.last().map(|row| row.id.clone()) else { return false };
@@ -103,8 +113,8 @@ impl Task {
         true
     }
 
-    /// Begins a deletion of rows of the audit that are older than their retention. About once an hour, because a
-    /// deletion is not urgent and can be expensive for the store.
+    /// Begins a deletion of rows of the audit that are older than their retention. A deletion runs only about once an
+    /// hour, because it is not urgent and can be expensive for the store.
     fn trim(&mut self, now: Tick) {
         let (Some(kept), Some(time)) = (self.hub.terms.audit_kept, self.ledger.link.time(now)) else { return };
         self.next_trim = now.saturating_add(TRIM_EVERY.mul_f64(0.5 + self.ledger.dice.share()));
@@ -122,8 +132,7 @@ impl Task {
         if !desk.may_write(now) {
             return false;
         }
-        let terms = &self.hub.terms;
-        let ttl = terms.ttl_of.get(desk.name()).copied().unwrap_or(terms.ttl);
+        let ttl = self.hub.terms.ttl(desk.name());
         let store = self.hub.store.clone();
         match desk.begin(who, Now { here: now, store: time }, ttl) {
             Step::Nothing => {
@@ -155,8 +164,8 @@ impl Task {
     }
 
     /// Spawns an operation with the deadline of the store and a metric of its duration. `ended` combines the result
-    /// with the data that the task needs to use it.
-    fn begin<T: Send + 'static>(
+    /// with the data that the task needs to use the result.
+    pub(super) fn begin<T: Send + 'static>(
         &mut self,
         name: &'static str,
         now: Tick,
@@ -175,8 +184,8 @@ impl Task {
         self.jobs.spawn(async move { (name, ended(caught(operation).await)) });
     }
 
-    /// Returns the number of operations under way, without the request for a watch, which the limit of the link does
-    /// not count.
+    /// Returns the number of operations under way. The request for a watch is left out, because the limit of the link
+    /// does not count it.
     pub(super) fn under_way(&self) -> usize {
         self.jobs.len().saturating_sub(usize::from(self.watch_under_way))
     }
@@ -189,8 +198,8 @@ impl Task {
 /// If the future is dropped, the operation is dropped as well.
 async fn caught<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let mut operation = pin!(operation);
-    // Unwind safe, because an operation that has panicked is not polled again, so that no code sees its broken state.
-    // The store is shared, and must keep its own state valid, as in every task that panics.
+    // The operation is unwind safe, because it is not polled again after a panic and no code sees its broken state. The
+    // store is shared, and must keep its own state valid, as in every task that panics.
     poll_fn(|context| {
         let polled = guarded(|| operation.as_mut().poll(context));
         polled.unwrap_or_else(|| Poll::Ready(Err(StoreError::timed_out("the store panicked"))))
@@ -199,6 +208,6 @@ async fn caught<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Re
 }
 
 /// The largest number of records in one load.
-const BATCH: usize = 256;
-/// The mean time between two deletions of old rows of the audit. The actual time is 50 % to 150 % of this.
+pub(super) const BATCH: usize = 256;
+/// The mean time between two deletions of old rows of the audit. The actual time is 50 % to 150 % of this time.
 const TRIM_EVERY: Duration = Duration::from_secs(3600);

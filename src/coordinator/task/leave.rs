@@ -1,19 +1,19 @@
 //! The arrival and the departure of circuits, with the desk of each.
 //!
-//! A new circuit gets a desk. The desk of an evicted circuit is closed once everything is written. An evicted circuit
-//! is neither open nor held, so that only its last failures and its last close can be unwritten. While the store is
-//! down, such desks wait, up to [`LEAVING`] of them. Beyond that the oldest desk is closed without its write, because
-//! keyed circuits come and go without end and would fill the memory.
+//! A new circuit gets a desk. The desk of an evicted circuit is closed once every change is written. An evicted circuit
+//! is neither open nor held, so only its last failures and its last close can be unwritten. While the store is down,
+//! the desks of evicted circuits wait, up to [`LEAVING`] of them. Beyond this number the oldest desk is closed without
+//! its write, because keyed circuits come and go without end and would fill the memory.
 
-use std::sync::Arc;
-use std::task::Waker;
+use std::sync::{Arc, Weak};
+use std::task::{Wake, Waker};
 
-use super::{Bell, Task};
+use super::Task;
 use crate::circuit::Circuit;
 use crate::clock::Tick;
 use crate::coordinator::desk::{Desk, Life};
 use crate::coordinator::desks::DeskId;
-use crate::coordinator::hub::LEAVING;
+use crate::coordinator::hub::{Hub, LEAVING};
 use crate::coordinator::report::Restored;
 use crate::telemetry;
 
@@ -45,11 +45,11 @@ impl Task {
         self.look(at, crate::clock::Clock::now(&self.ledger.clock));
     }
 
-    /// Marks the desk of a circuit that the registry has evicted. The desk is closed once everything is written.
+    /// Marks the desk of a circuit that the registry has evicted. The desk is closed once every change is written.
     pub(super) fn evict(&mut self, circuit: &Circuit, now: Tick) {
         if !self.ledger.index.contains_key(circuit.name()) {
             // The circuit was created and evicted since the inbox was last read. The inbox keeps such a circuit only if
-            // the circuit has something to write.
+            // the circuit has a change to write.
             self.introduce(circuit.clone(), None);
         }
         let Some(at) = self.ledger.index.get(circuit.name()).copied() else { return };
@@ -70,7 +70,7 @@ impl Task {
         }
     }
 
-    /// Closes the desk if its circuit is evicted and nothing is left to be written.
+    /// Closes the desk if its circuit is evicted and no change is left to be written.
     pub(super) fn close_if_finished(&mut self, at: DeskId, now: Tick) {
         if self.ledger.desks.get(at).is_some_and(|desk| desk.is_finished(now)) {
             self.close(at);
@@ -111,14 +111,31 @@ impl Task {
         let Some(desk) = ledger.desks.remove(at) else { return };
         ledger.leaving.retain(|leaving| *leaving != at);
         ledger.index.remove(desk.name());
-        // The next circuit of this name continues the numbers of the eras, so that a command of the new circuit never
-        // has the number of an old one.
+        // The next circuit of this name continues the count of eras, so that a command of the new circuit never has the
+        // number of an old command.
         ledger.eras = ledger.eras.max(desk.last_era());
         self.to_load.remove(&at);
         self.to_write.remove(&at);
         self.hub.findings.lock().restored.remove(desk.name());
         if let Some((next, waits)) = desk.close() {
             self.introduce(next, waits);
+        }
+    }
+}
+
+/// The waker of one circuit, which puts the desk of the circuit into the inbox and wakes the task.
+#[derive(Debug)]
+struct Bell {
+    desk: DeskId,
+    /// The reference is weak, because the circuit owns the bell and the hub has the circuits. With a strong reference
+    /// neither would ever be dropped.
+    hub: Weak<Hub>,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        if let Some(hub) = self.hub.upgrade() {
+            hub.ring(self.desk);
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::store::{Store, StoreError, StoreErrorKind, Versioned, Write, Written}
 pub(super) struct Attempt<'a> {
     pub(super) name: &'a str,
     pub(super) order: &'a Order,
-    /// The highest number that any attempt proposed. A later attempt proposes a higher one, because the write of an
+    /// The highest number that any attempt proposed. A later attempt proposes a higher number, because the write of an
     /// earlier attempt may still arrive.
     pub(super) proposed: u64,
     /// The error of the last write without an answer. After such a write the order may have been carried out.
@@ -43,7 +43,7 @@ impl Attempt<'_> {
 }
 
 impl Operator {
-    /// Deletes the stored value, unless the circuit has changed since the operator looked.
+    /// Deletes the stored value, unless the circuit has changed since the generation that the operator has seen.
     pub(super) async fn try_forget(
         &self,
         attempt: &mut Attempt<'_>,
@@ -88,7 +88,8 @@ impl Operator {
         let command = self.command(order, &record, attempt.proposed);
         match apply(&mut record, &Command::Operated(command), now) {
             Effect::Applied | Effect::Known => {}
-            // Unexpected, because the command is based on the last act of this record and has no age.
+            // These effects are not expected, because the command is based on the last act of this record and has no
+            // age.
             effect @ (Effect::Superseded | Effect::Expired | Effect::Unwritable) => {
                 let why = format!("{effect:?} by the stored record").to_lowercase();
                 return Err(Refused::Superseded { why });

@@ -14,8 +14,8 @@ pub(super) struct Limit {
     pub(super) period: u64,
 }
 
-/// Returns the quotas that apply to this process. The list is empty without cgroups of version 2. `None` if a file
-/// cannot be read.
+/// Returns the quotas that apply to this process. Without cgroups of version 2 the list is empty. Returns `None` if a
+/// file cannot be read.
 pub(super) fn limits(root: &Path) -> Option<Vec<Limit>> {
     let mut limits = Vec::new();
     let Some((mount, own)) = place(root).ok()? else { return Some(limits) };
@@ -23,7 +23,8 @@ pub(super) fn limits(root: &Path) -> Option<Vec<Limit>> {
         let folder = mount.join(folder);
         let text = match read(&folder.join("cpu.max"), 256) {
             Ok(text) => text,
-            // The root of all cgroups has no such file, and neither has a cgroup whose parent does not control the CPU.
+            // The root of all cgroups has no such file. A cgroup whose parent does not control the CPU has no such file
+            // either.
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(_) => return None,
         };
@@ -44,8 +45,8 @@ pub(super) fn usage(folder: &Path) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("usage_usec "))?.trim().parse().ok()
 }
 
-/// Returns the folder where the cgroups are mounted, and the process's own cgroup below it. `None` without cgroups of
-/// version 2.
+/// Returns the folder where the cgroups are mounted, and the process's own cgroup below it. Returns `None` without
+/// cgroups of version 2.
 fn place(root: &Path) -> io::Result<Option<(PathBuf, PathBuf)>> {
     let own = match read(&root.join("proc/self/cgroup"), 64 << 10) {
         Ok(own) => own,
@@ -55,7 +56,8 @@ fn place(root: &Path) -> io::Result<Option<(PathBuf, PathBuf)>> {
     let Some(own) = own.lines().find_map(|line| line.strip_prefix("0::")) else { return Ok(None) };
     let mounts = read(&root.join("proc/self/mountinfo"), 1 << 20)?;
     let Some((top, mount)) = mounts.lines().find_map(cgroup2) else { return Ok(None) };
-    // In a container the mount may show only the part of the tree below `top`. Other parts cannot be read.
+    // In a container the mount may show only the part of the tree below `top`. If the own cgroup is in another part, it
+    // cannot be read, and the root of the mount is used.
     let below = Path::new(own).strip_prefix(top).unwrap_or(Path::new(""));
     let seen = below.components().all(|part| matches!(part, Component::Normal(_)));
     let below = if seen { below } else { Path::new("") };

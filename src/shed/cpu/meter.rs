@@ -26,7 +26,8 @@ impl Meter {
         self.add(Sample { at, used, offered })
     }
 
-    /// Adds the counter of the used amount, if a quota is available for each period. All values are in microseconds.
+    /// Adds the counter of the used amount. The available amount is the quota for each period of the elapsed time. All
+    /// values are in microseconds.
     pub(super) fn of_quota(&mut self, at: Tick, used: u64, quota: u64, period: u64) -> Option<f64> {
         let offered = self.samples.back().map_or(0, |last| {
             let elapsed = at.saturating_since(last.at).as_micros();
@@ -39,12 +40,12 @@ impl Meter {
     fn add(&mut self, sample: Sample) -> Option<f64> {
         if let Some(last) = self.samples.back() {
             let age = sample.at.saturating_since(last.at);
-            // A counter that fell was reset, or belongs to another cgroup. An old sample says nothing about the present
-            // load.
+            // A counter that has fallen was reset, or belongs to another cgroup. After a long pause, the last sample
+            // says nothing about the present load.
             if sample.used < last.used || sample.offered < last.offered || age >= FORGOTTEN {
                 self.samples.clear();
             } else if age < SOON {
-                // Too short for the kernel's clocks, which tick every 10 ms.
+                // The time since the last sample is too short for the kernel's clocks, which tick every 10 ms.
                 return self.share();
             }
         }

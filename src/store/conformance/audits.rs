@@ -1,4 +1,4 @@
-//! The cases of the audit: order, repetition, a new start, filters.
+//! The cases of the audit, for the order, repetitions, a new start and filters.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(super) async fn once(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     let rows = rows(trial, now(trial, store).await?, "a");
     append(trial, store, &rows[..3]).await?;
     append(trial, store, &rows[..3]).await?;
-    // Rows that are known, rows that are new, and one row twice: a writer appends such a batch after a lost answer.
+    // The batch has known rows, new rows, and one row twice. A writer appends such a batch after a lost answer.
     let mixed = [&rows[1..], &rows[4..5]].concat();
     append(trial, store, &mixed).await?;
     append(trial, store, &mixed).await?;
@@ -68,7 +68,7 @@ pub(super) async fn filter(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     expect(trial, store, "of another user", &by_ann.user("ann o'dea"), &[]).await?;
     let empty = AuditFilter::new().service(&trial.name("empty"));
     expect(trial, store, "of a circuit without rows", &empty, &[]).await?;
-    // Other users of the server may append rows meanwhile, so the other rows are left out of the comparison.
+    // Other users of the server may append rows at the same time, so the comparison leaves out their rows.
     let since = AuditFilter::new().since(ours[4].timestamp).limit(1000);
     let all = trial.run("audit", || store.audit(&since)).await?;
     let both = |row: &&AuditRow| row.service == ours[0].service || row.service == theirs[0].service;

@@ -51,7 +51,7 @@ pub(super) async fn nothing_lost(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     let name = trial.name("a");
     let mut writers = JoinSet::new();
     let together = Arc::new(Barrier::new(8));
-    // Each writer opens the store itself, like a process of its own.
+    // Each writer opens the store itself, like a separate process.
     for _ in 0..8 {
         let (store, name, together) = (trial.open().await, name.clone(), Arc::clone(&together));
         writers.spawn(async move {

@@ -1,4 +1,4 @@
-//! The cases of names: a store must keep every name that a circuit can have apart from every other name.
+//! The cases of names. A store must distinguish all names that circuits can have.
 
 use super::Failure;
 use super::trial::{Trial, record};
@@ -55,7 +55,7 @@ pub(super) async fn names(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     clear(trial, store, &names).await
 }
 
-/// Deletes the records, because some of the names are without the prefix of the run and may remain from an earlier run.
+/// Deletes the records, because some of the names have no prefix of the run and may remain from an earlier run.
 async fn clear(trial: &Trial<'_, '_>, store: &AnyStore, names: &[String]) -> Result<(), Failure> {
     let loaded = trial.run("load_many", || store.load_many(names)).await?;
     for (name, found) in names.iter().zip(loaded.entries) {
@@ -159,7 +159,7 @@ fn awkward(prefix: &str) -> Vec<String> {
         [("x", "a"), ("x", "b"), ("x", "A"), ("x", ""), ("/", ""), ("\"", ""), ("\u{1f980}", "")]
             .map(|(unit, end)| filled(unit, end)),
     );
-    // A proper prefix of the names above, so that a store which compares prefixes fails.
+    // The next name is a proper prefix of the names above, so that a store which compares prefixes fails.
     let short = filled("x", "a");
     names.push(short[..short.len() - 1].to_owned());
     names

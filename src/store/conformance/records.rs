@@ -1,4 +1,4 @@
-//! The cases of a single writer: loads, writes, conflicts and deletions of one record after the other.
+//! The cases of a single writer, which loads, writes and deletes one record after the other.
 
 use super::Failure;
 use super::trial::{Trial, insist, record, writing};
@@ -12,7 +12,7 @@ pub(super) async fn absent(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     let [first, second, third] = [1, 2, 3].map(|number| record(&name, number));
     let etag = trial.create(store, &name, &first).await?;
     trial.holds("after the first write", trial.load(store, &name).await?, &first)?;
-    // The next write must accept the etag that a write returned, and the etag that a load returned.
+    // The store must accept both the etag that a write returned and the etag that a load returned.
     let written = trial.write(store, &name, Some(&etag), &second).await?;
     trial.applied("on the etag of the first write", written)?;
     let etag = trial.holds("after the second write", trial.load(store, &name).await?, &second)?;
@@ -60,7 +60,7 @@ pub(super) async fn load_many(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     for name in [&c, &a, &b] {
         trial.create(store, name, &record(name, 1)).await?;
     }
-    // An application with a circuit for each customer loads this many names at once.
+    // The load has this many names, because an application with a circuit for each customer loads them all at once.
     let strangers = (0..300).map(|number| trial.name(&format!("stranger-{number}")));
     let mut names = vec![b.clone(), trial.name("absent"), c.clone(), b.clone(), a.clone(), trial.name("absent")];
     names.extend(strangers);
@@ -93,7 +93,7 @@ pub(super) async fn delete(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     trial.same("deleting again", &trial.delete(store, &name, &etag).await?, &false)?;
     let unused = trial.name("unused");
     trial.same("deleting a name that never had a value", &trial.delete(store, &unused, &kept).await?, &false)?;
-    // If an etag could name other bytes later, as a count that begins again does, an old writer would win.
+    // If an etag could later belong to other bytes, as with a counter that begins again, an old writer would win.
     let etag = trial.create(store, &name, &first).await?;
     trial.same("deleting the first version", &trial.delete(store, &name, &etag).await?, &true)?;
     trial.create(store, &name, &second).await?;

@@ -1,4 +1,4 @@
-//! The cases that take time: forgetting, the clock, the watch.
+//! The cases that take time, for the expiry, the clock and the watch.
 
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ pub(super) async fn watch(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     let [first, second] = [1, 2].map(|number| record(&name, number));
     let etag = trial.create(store, &name, &first).await?;
     await_report(trial, &mut watch, &name, Some(&first)).await?;
-    // A second opening of the store, as in another process.
+    // The next write goes through a second opening of the store, as in another process.
     let other: &AnyStore = &trial.open().await;
     let current = trial.holds("the first write", trial.load(other, &name).await?, &first)?;
     let written = trial.write(other, &name, Some(&current), &second).await?;
@@ -133,6 +133,6 @@ async fn await_report(
     timeout(Duration::from_secs(5), reported).await.unwrap_or_else(silence)
 }
 
-/// The tolerance for a second on two honest clocks: some clocks tick every ten milliseconds, and each reading is cut to
-/// milliseconds.
+/// The tolerance for a second on two honest clocks. Some clocks tick only every ten milliseconds, and each reading is
+/// cut to milliseconds.
 const COARSE: Duration = Duration::from_millis(50);

@@ -1,4 +1,4 @@
-//! The run of one case: its calls of the store, and the sentences of its failures.
+//! The run of one case, with its operations on the store and the texts of its failures.
 
 use std::fmt;
 use std::time::Duration;
@@ -37,8 +37,8 @@ impl<'s, 'a> Trial<'s, 'a> {
         Err(self.failure(format!("{what}: expected {expected:?}, found {found:?}")))
     }
 
-    /// Checks that the loaded bytes are the expected ones, and returns their etag. `what` names the place in the
-    /// failure.
+    /// Checks that the loaded bytes are the expected ones, and returns their etag. `what` names the step in the text of
+    /// a failure.
     pub(super) fn holds(&self, what: &str, found: Option<Versioned>, expected: &[u8]) -> Result<Etag, Failure> {
         match found {
             Some(found) if found.bytes == expected => Ok(found.etag),
@@ -133,7 +133,7 @@ where
     }
 }
 
-/// Returns a write with a TTL of ten minutes, so that a server which forgets keeps no remains of the suite.
+/// Returns a write with a TTL of ten minutes, so that a store with expiry does not keep records of the suite.
 pub(super) fn writing(name: &str, expected: Option<&Etag>, bytes: &[u8]) -> Write {
     Write {
         name: name.to_owned(),

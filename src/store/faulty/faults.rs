@@ -14,21 +14,21 @@ use crate::sync::Mutex;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Operation {
-    /// `load_many`.
+    /// The operation `load_many`.
     Load,
-    /// `compare_and_set`.
+    /// The operation `compare_and_set`.
     CompareAndSet,
-    /// `delete`.
+    /// The operation `delete`.
     Delete,
-    /// `list`.
+    /// The operation `list`.
     List,
-    /// `watch`.
+    /// The operation `watch`.
     Watch,
-    /// `append_audit`.
+    /// The operation `append_audit`.
     AppendAudit,
-    /// `trim_audit`.
+    /// The operation `trim_audit`.
     TrimAudit,
-    /// `audit`.
+    /// The operation `audit`.
     Audit,
 }
 
@@ -81,14 +81,14 @@ pub enum Fault {
     Fail(StoreErrorKind),
     /// The operation never ends, not even after [`Faults::heal`].
     Hang,
-    /// The operation takes effect, but the answer is lost: [`TimedOut`](StoreErrorKind::TimedOut).
+    /// The operation takes effect, but its answer is lost and the caller gets [`TimedOut`](StoreErrorKind::TimedOut).
     LoseReply,
     /// The operation fails with [`TimedOut`](StoreErrorKind::TimedOut) at once and takes effect after this time, like a
-    /// write that is still on the network. A read loses its answer.
+    /// write that is still on the network. A read only loses its answer.
     ApplyLater(Duration),
-    /// A load of a name repeats the last answer that was given before the fault, like a replica that lags behind. A name that
-    /// was not loaded before the fault gets its present value at its first load, and the same value afterwards. Other
-    /// operations have no fault.
+    /// A load of a name repeats the last answer before the fault, like a replica that lags behind. A name that was not
+    /// loaded before the fault gets its present value at its first load, and the same value afterwards. The fault
+    /// changes no other operation.
     Stale,
 }
 
@@ -123,7 +123,7 @@ impl Faults {
         self.0.plan.lock().delays.extend(operations.iter().map(|operation| (*operation, by)));
     }
 
-    /// Drops the events of every watch, without a gap.
+    /// Drops the events of every watch and reports no gap for them.
     pub fn drop_events(&self) {
         self.0.plan.lock().drops_events = true;
     }

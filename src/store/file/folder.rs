@@ -1,7 +1,7 @@
 //! The records in the folder, as files.
 //!
-//! Every function here waits for the disk, so the store calls them on threads that may wait. The lock and the meaning
-//! of errors are in `lock`, the names of files in `name`.
+//! Every function of this module blocks on the disk, so the store calls it on a thread that may block. The module
+//! `lock` has the lock and the kinds of errors, and the module `name` has the names of the files.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -32,10 +32,10 @@ pub(super) struct Folder {
 
 #[derive(Debug)]
 struct FolderState {
-    /// A random number in the names of temporary files, so that two processes never write to the same one.
+    /// A random number in the names of temporary files, so that two processes never write to the same temporary file.
     random: u64,
     temporaries: AtomicU64,
-    /// The names with an unreadable file. Each is logged once, until the file is readable again.
+    /// The circuits whose file cannot be read. Each circuit is logged once, until its file is readable again.
     unreadable: Mutex<BTreeSet<String>>,
 }
 
@@ -77,8 +77,8 @@ impl Folder {
         Ok(None)
     }
 
-    /// Returns true if no other file could be read either. Such an error fails the whole load, because an empty answer
-    /// would mean that no circuit has a record.
+    /// Returns true if the error would occur for every other file too. Such an error fails the whole load, because an
+    /// empty answer would mean that no circuit has a record.
     fn concerns_all(&self, error: &io::Error) -> bool {
         const TOO_MANY_OPEN_FILES: [i32; 2] = [23, 24];
         let kind = error.kind();
@@ -100,14 +100,15 @@ impl Folder {
             current.is_some_and(|current| CircuitRecord::decode(&write.name, &current.bytes, now).is_err());
         self.replace(&path, &write.bytes, is_foreign)?;
         drop(lock);
-        // The clock of the host may have been set back meanwhile, and the time of a store must not go back.
+        // The clock of the host may have been set back since `now` was read. The later time is returned, because the
+        // time of a store must not go back.
         Ok(Written::Applied { etag: etag(&write.bytes), now: host_time().max(now) })
     }
 
     pub(super) fn delete(&self, name: &str, etag: &Etag) -> Result<bool, StoreError> {
         let path = self.file(name);
-        // The etag is compared without the lock first, so that a delete of a name without a file leaves no lock file
-        // behind.
+        // The etag is first compared without the lock, because the lock would create a lock file for a name that has no
+        // record.
         if self.current(&path)?.is_none_or(|current| current.etag != *etag) {
             return Ok(false);
         }
@@ -121,8 +122,8 @@ impl Folder {
         Ok(true)
     }
 
-    /// Returns the present value for a writer. A file that cannot be read is an error here, because a writer must not
-    /// replace a value that is unknown.
+    /// Returns the present value for a writer. A file that cannot be read is an error for a writer, because a writer
+    /// must not replace an unknown value.
     fn current(&self, path: &Path) -> Result<Option<Versioned>, StoreError> {
         read(path).map_err(|error| match failed("read", path, &error) {
             transient if self.concerns_all(&error) => transient,
@@ -137,7 +138,7 @@ impl Folder {
         Ok(names)
     }
 
-    /// Returns the files of records: their names without the extension, and their metadata.
+    /// Returns the files of records, each as its name without the extension and its metadata.
     pub(super) fn files(&self) -> io::Result<Vec<(String, fs::Metadata)>> {
         let entries = match fs::read_dir(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -148,7 +149,7 @@ impl Folder {
             let entry = entry?;
             let file = entry.file_name();
             let Some(stem) = file.to_str().and_then(|file| file.strip_suffix(".json")) else { continue };
-            // A file that was deleted meanwhile is left out.
+            // A file that was deleted since the folder was read is left out.
             if let Some(metadata) = fs::metadata(entry.path()).ok().filter(fs::Metadata::is_file) {
                 files.push((stem.to_owned(), metadata));
             }
@@ -156,8 +157,9 @@ impl Folder {
         Ok(files)
     }
 
-    /// Returns the circuit of a file. The name of a long circuit is cut in the file's name, so it is read from the
-    /// record. `None` if the file is not ours or cannot be read.
+    /// Returns the name of the circuit that a file belongs to. A file name holds only the beginning of a long circuit
+    /// name, so a long name is read from the record. Returns `None` if this crate did not write the file, or if the
+    /// file cannot be read.
     pub(super) fn name(&self, stem: &str) -> Option<String> {
         #[derive(Deserialize)]
         struct Named {
@@ -183,10 +185,10 @@ impl Folder {
         Ok(())
     }
 
-    /// Replaces the file completely or not at all. The caller holds the lock. With `keep` the old content is kept as a
-    /// copy.
+    /// Replaces the file completely or not at all. The caller holds the lock. If `keep` is true, a copy of the old
+    /// content is kept.
     fn replace(&self, path: &Path, bytes: &[u8], keep: bool) -> Result<(), StoreError> {
-        // Relaxed: a count, publishes nothing.
+        // Relaxed, because the number publishes no other data.
         let number = self.shared.temporaries.fetch_add(1, Relaxed);
         if number == 0 {
             self.sweep();
@@ -203,14 +205,14 @@ impl Folder {
             fs::rename(&temporary, path).map_err(|error| failed("replace", path, &error))
         });
         if done.is_err() {
-            // If this fails, a later sweep deletes the file.
+            // If this removal fails, a later sweep deletes the file.
             fs::remove_file(&temporary).ok();
         }
         done.and_then(|()| self.settle())
     }
 
-    /// Renames a file without a record, so that its content is kept as a copy. Readers find no file until the next
-    /// rename, which means the same to them.
+    /// Renames a file that holds no record, so that its content is kept as a copy. Until the next rename readers find
+    /// no file. To readers a missing file means the same as a file without a record.
     fn set_aside(&self, path: &Path) -> Result<(), StoreError> {
         let copy = with_suffix(path, ".corrupt");
         fs::rename(path, &copy).map_err(|error| failed("set aside", path, &error))?;
@@ -218,8 +220,8 @@ impl Folder {
         Ok(())
     }
 
-    /// Deletes temporary files of killed writers, which are older than a minute. A write that takes longer than a
-    /// minute would lose its temporary file, fail, and be repeated.
+    /// Deletes temporary files that are older than a minute, because only killed writers leave such files. A write that
+    /// takes longer than a minute loses its temporary file, fails, and is repeated.
     fn sweep(&self) {
         let Ok(entries) = fs::read_dir(&self.path) else { return };
         for entry in entries.flatten() {
@@ -234,14 +236,14 @@ impl Folder {
 
     /// Synchronises the folder, so that a rename or a deletion survives a power cut.
     pub(super) fn settle(&self) -> Result<(), StoreError> {
-        // The change has happened and may not be on the disk yet, so the result is open, as after a timeout.
+        // The change was made but may not be on the disk yet. Therefore the result is unknown, as after a timeout.
         synchronise(&self.path)
             .map_err(|error| StoreError::timed_out(failed("synchronise", &self.path, &error).to_string()))
     }
 }
 
-/// Reads a file. Of a file that is too long for a record only the beginning is read, and the etag is made of that and
-/// of the length.
+/// Reads a file. If the file is too long for a record, only its beginning is read, and the etag is computed from this
+/// beginning and the length of the file.
 fn read(path: &Path) -> io::Result<Option<Versioned>> {
     let absent = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     let opened = fs::metadata(path).and_then(|metadata| {
@@ -266,7 +268,7 @@ fn etag(bytes: &[u8]) -> Etag {
 #[cfg(unix)]
 fn synchronise(folder: &Path) -> io::Result<()> {
     match File::open(folder)?.sync_all() {
-        // Some file systems cannot synchronise folders, and need not.
+        // Some file systems cannot synchronise a folder and report invalid input, which is no failure of the write.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
         synchronised => synchronised,
     }

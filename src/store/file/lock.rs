@@ -1,8 +1,8 @@
-//! The advisory lock between processes, and the kind of a disk's error.
+//! The advisory lock between processes, and the kinds of errors of the disk.
 //!
-//! The lock is a file of its own beside the protected file, because a rename replaces the protected file and would take
-//! a lock on that file along. The lock's file is never deleted, because two processes could hold the lock otherwise,
-//! one on the deleted file and one on a new file.
+//! The lock is a separate file beside the protected file, because a rename replaces the protected file together with
+//! any lock on that file. The lock file is never deleted. Otherwise two processes could hold the lock at the same time,
+//! one on the deleted lock file and one on a new lock file.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::store::{StoreError, StoreErrorKind};
 
-/// A held lock. Dropping the value unlocks the file.
+/// A held lock. The drop of the value unlocks the file.
 
 #[derive(Debug)]
 #[must_use = "the file is unlocked when the lock is dropped"]
@@ -47,7 +47,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing the file is not enough, because a child process that is being started may share the open file for a
+        // Closing the file is not enough, because a child process that is just starting may share the open file for a
         // moment and keep the lock.
         self.0.unlock().ok();
     }
@@ -78,6 +78,6 @@ fn kind(error: &io::Error) -> StoreErrorKind {
             | ErrorKind::InvalidInput
             | ErrorKind::Unsupported
     );
-    // All other errors may pass, because a full disk can be emptied, for example.
+    // All other errors may disappear later. For example, an operator can free space on a full disk.
     if refused { StoreErrorKind::Refused } else { StoreErrorKind::Unavailable }
 }

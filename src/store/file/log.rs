@@ -1,10 +1,12 @@
 //! The audit of a folder, as one JSON row per line, appended under a lock.
 //!
 //! A row is kept once, however often it is appended. This process remembers the ids of the last rows, and before an
-//! append it reads the rows that other processes have appended since. If a killed writer left an unfinished line, the
-//! next append ends that line, so that its own row is not lost with it. Readers skip such a line.
+//! append it reads the rows that other processes have appended since its last reading. A killed writer may leave an
+//! unfinished line. The next append first ends that line, so that its own row begins on a new line. Readers skip the
+//! unfinished line.
 //!
-//! A full file is renamed and a new file begins, so that the audit has two files at most.
+//! A full file is renamed and a new file is begun. The rename replaces the previous full file, so the audit has at most
+//! two files.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
@@ -29,7 +31,8 @@ pub(super) struct Log {
     known: Arc<Mutex<Known>>,
 }
 
-/// The rows that this process has read so far. `order` has the ids from the oldest to the newest.
+/// The ids of the last rows that this process has read or written. `order` has the same ids from the oldest to the
+/// newest.
 #[derive(Debug, Default)]
 struct Known {
     ids: HashSet<u128>,
@@ -38,8 +41,8 @@ struct Known {
     warned: bool,
 }
 
-/// The position up to which a file was read. The file is recognised by its first bytes, because the system reuses
-/// inodes.
+/// The position up to which a file was read. The file is recognised by its first bytes instead of its inode, because
+/// the system reuses inodes.
 #[derive(Debug, Default)]
 struct Position {
     head: Vec<u8>,
@@ -59,8 +62,8 @@ impl Log {
         }
         folder.make()?;
         let (path, old) = paths(folder);
-        // This lock comes first, so that the threads of this process wait here and not at the lock on the disk, which
-        // polls.
+        // The lock of this process is taken before the lock on the disk, so that the threads of this process wait for
+        // each other without polling.
         let mut known = self.known.lock();
         let lock = Lock::beside(&path, folder.lock_wait)?;
         let write = |error| failed("write", &path, &error);
@@ -74,7 +77,7 @@ impl Log {
         }
         let text = known.lines(rows, end.is_torn)?;
         if let Err(error) = file.write_all(text.as_bytes()) {
-            // Half a row has no use, and the next append would have to end its line.
+            // The incomplete row is cut off, because the next append would have to end its line otherwise.
             file.set_len(end.length).ok();
             return Err(write(error));
         }
@@ -118,8 +121,9 @@ impl Log {
     pub(super) fn rows(&self, folder: &Folder, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
         let (path, old) = paths(folder);
         let read = |path: &Path| existing(path).map_err(|error| failed("read", path, &error));
-        // The current file is opened first. If another process renames that file before the second opening, it is read
-        // twice, and the comparison of ids drops the repeated rows. In the other order it would not be read at all.
+        // The current file is opened first. If another process renames that file before the second opening, the same
+        // file is read twice, and the comparison of ids drops the repeated rows. In the opposite order the renamed file
+        // would not be read at all.
         let (current, old) = (read(&path)?, read(&old)?);
         let (mut rows, mut ids, mut foreign) = (VecDeque::new(), HashSet::new(), 0_u32);
         for mut file in [old, current].into_iter().flatten() {
@@ -154,7 +158,7 @@ impl Known {
         };
         if !same {
             // This is the first reading, or another process has renamed the file that was read so far. In the second
-            // case, the rest of the renamed file comes first.
+            // case, the rest of the renamed file is read first.
             let position = self.position.take().unwrap_or_default();
             if let Some(mut old) = existing(old)? {
                 let offset = if position.is_of(&mut old)? { position.offset } else { 0 };
@@ -190,7 +194,8 @@ impl Known {
         }
     }
 
-    /// Returns the lines of the rows that are not known. After an unfinished line, the first line break ends that line.
+    /// Returns the lines of the rows that are not known yet. If the file ends with an unfinished line, the text begins
+    /// with a line break that ends that line.
     fn lines(&self, rows: &[AuditRow], after_torn: bool) -> Result<String, StoreError> {
         let mut lines = String::new();
         let mut given = HashSet::new();
@@ -222,11 +227,11 @@ impl Position {
     }
 }
 
-/// The end of a file.
+/// The result of a reading to the end of a file.
 #[derive(Debug, Default)]
 struct End {
     length: u64,
-    /// The end of the last complete line.
+    /// The offset of the end of the last complete line.
     whole: u64,
     is_torn: bool,
 }

@@ -1,7 +1,6 @@
-//! The names of files: from the name of a circuit to the name of its file, and back.
+//! The conversion of the name of a circuit to the name of its file, and back.
 //!
-//! A person must be able to recognise the file of a circuit, so that common characters stay as they are. All other
-//! bytes are escaped.
+//! Common characters are kept, so that a person can recognise the file of a circuit. All other bytes are escaped.
 
 use std::fmt::Write;
 
@@ -9,8 +8,8 @@ use crate::digest::fnv1a;
 
 /// Returns the name of a circuit's files, without an extension.
 ///
-/// Two names never have the same file, not even on a file system that ignores case. Names that are too long are an
-/// exception: a hash stands for their end, so a reader must compare the name in the record.
+/// Two short names never have the same file, not even on a file system that ignores case. In a long name a hash
+/// replaces the end. Therefore a reader of such a file must compare the name in the record.
 pub(super) fn escape(name: &str) -> String {
     let mut stem = String::with_capacity(name.len());
     // The last place where the stem can be cut without splitting an escape.
@@ -33,7 +32,8 @@ pub(super) fn escape(name: &str) -> String {
     stem
 }
 
-/// Returns the circuit of a file's name. `None` if this crate gives no file that name, or if the name is cut.
+/// Returns the circuit of a file's name. Returns `None` if `escape` never returns this file name, or if the file name
+/// is cut.
 pub(super) fn unescape(stem: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(stem.len());
     let mut rest = stem.bytes();
@@ -45,20 +45,20 @@ pub(super) fn unescape(stem: &str) -> Option<String> {
         let mut digit = || char::from(rest.next()?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
         bytes.push(digit()? << 4 | digit()?);
     }
-    // A file whose name this crate would have written otherwise does not belong to a circuit.
+    // If `escape` returns another file name for this circuit, this crate did not write the file.
     String::from_utf8(bytes).ok().filter(|name| escape(name) == stem)
 }
 
-/// Returns true if a hash stands for the end of the name.
+/// Returns true if a hash replaces the end of the name.
 pub(super) fn is_cut(stem: &str) -> bool {
     stem.contains(CUT)
 }
 
-/// The longest stem, in bytes. File systems allow 255, and the suffixes need the rest.
+/// The longest stem, in bytes. File systems allow 255 bytes, and the suffixes need the rest.
 const LONGEST: usize = 120;
 /// The length of the mark and the 32 hexadecimal digits of the hash.
 const DIGEST: usize = 33;
-/// The mark before a hash. No other stem contains it, because `escape` replaces it in names.
+/// The mark before a hash. A stem without a hash never contains the mark, because `escape` escapes this character.
 const CUT: char = '~';
 
 #[cfg(test)]

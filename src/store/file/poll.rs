@@ -1,7 +1,7 @@
-//! The watch of a folder, which reads the metadata of the files four times a second and reports the differences.
+//! The watch of a folder, which reads the metadata of all files at a fixed interval and reports the differences.
 //!
-//! Reading metadata is cheap, needs no crate for each operating system, and sees the writes of other processes. Two
-//! readings are compared as states, so that every change that lasts is found.
+//! Reading metadata is cheap, needs no crate for each operating system, and sees the writes of other processes. Each
+//! reading is compared with the previous reading. A change is found if it lasts until the next reading.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -14,12 +14,12 @@ use super::folder::Folder;
 use super::lock::failed;
 use crate::store::{StoreError, Watch, WatchSender};
 
-/// The metadata of each file by its stem, and the circuit to which the file belongs. `None` if the circuit cannot be
-/// read from the file.
+/// Maps the stem of each file to its metadata and its circuit. The circuit is `None` if its name cannot be read from
+/// the file.
 type Seen = BTreeMap<String, (Marks, Option<String>)>;
 
-/// The metadata that differ after each write. The inode is new with each rename, so that two writes within one tick of the
-/// file system's clock differ too.
+/// The metadata that differ after each write. Each rename brings a new inode, so that even two writes within one tick
+/// of the file system's clock differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Marks {
     length: u64,
@@ -45,7 +45,7 @@ async fn keep_watching(folder: Folder, interval: Duration, mut seen: Seen, sende
             () = tokio::time::sleep(interval) => {}
         }
         let (folder, before) = (folder.clone(), seen.clone());
-        // If the folder cannot be read now, the next successful reading is compared with the reading before.
+        // If the folder cannot be read, the next successful reading is compared with the last successful reading.
         let Ok(after) = blocking(move || scan(&folder, &before).map_err(|_| StoreError::unavailable("not now"))).await
         else {
             continue;
@@ -68,7 +68,8 @@ fn report(before: &Seen, after: &Seen, sender: &WatchSender) {
     }
 }
 
-/// Reads the metadata of every file. A name that is known from before is not read from the file again.
+/// Reads the metadata of every file. If `before` has the circuit of a file, the circuit is not read from the file
+/// again.
 fn scan(folder: &Folder, before: &Seen) -> io::Result<Seen> {
     let entry = |(stem, metadata): (String, Metadata)| {
         let marks = Marks { length: metadata.len(), modified: metadata.modified().ok(), inode: inode(&metadata) };

@@ -1,10 +1,10 @@
 //! The two connections to the server, and the transactions on them.
 //!
 //! sqlx's pool is not used, for four reasons that were measured or found in its source. While a server is down, a pool
-//! retries until its timeout and then reports only the timeout. It tests a returned connection without a timeout, so
-//! that a silent network occupies the slot for good. It can be created in a runtime only. A query whose future was
-//! dropped runs on, and the next user of the connection waits for it. Here a connection is used again only after a
-//! commit, and is closed in every other case.
+//! retries until its timeout and then reports only the timeout. A pool tests a returned connection without a timeout,
+//! and a silent network occupies the slot for good. A pool can be created only inside a runtime. A query whose future
+//! was dropped runs on in the pool, and the next user of the connection waits for that query. This module uses a
+//! connection again only after a commit, and closes the connection in every other case.
 
 use std::fmt;
 use std::time::Duration;
@@ -46,7 +46,7 @@ impl Lanes {
             raw_sql(BEGIN).execute(&mut connection).await.map_err(|error| meaning(&error))?;
             Ok(connection)
         };
-        // Boxed, because a new connection is rare and would enlarge the future of every operation.
+        // The future is boxed, because a new connection is rare and would enlarge the future of every operation.
         let connected = timeout(CONNECT_TIMEOUT, Box::pin(connected)).await;
         let connection = connected.unwrap_or_else(|_| Err(silent()))?;
         Ok(Lease { connection, lanes: self, _permit: permit })
@@ -92,10 +92,10 @@ impl Lease<'_> {
 }
 
 /// The limits apply to this transaction only, because a pooler may lend the connection to another client afterwards.
-/// The first limit is for a statement that waits for another writer. The second one is for a silent client, whose row
-/// locks would remain until the network notices.
+/// The first limit is for a statement that waits for another writer. The second limit is for a silent client, whose row
+/// locks would remain until the network notices that the client is gone.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 1500; \
     SET LOCAL idle_in_transaction_session_timeout = 5000";
-/// Short, because the operation needs a new connection after it and must keep its deadline.
+/// This limit is short, because after it the operation still needs a new connection within its deadline.
 const IDLE_TIMEOUT: Duration = Duration::from_millis(500);
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1000);

@@ -1,6 +1,6 @@
-//! The meaning of PostgreSQL's errors: whether they may pass, and a sentence for the log.
+//! The classification of PostgreSQL's errors by whether they may pass, with a sentence for the log.
 //!
-//! The distinction follows SQLSTATE, because the texts depend on the language of the server.
+//! The SQLSTATE decides, because the texts of the errors depend on the language of the server.
 
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -26,7 +26,7 @@ pub(super) fn is_missing_table(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if matches!(error.code().as_deref(), Some("42P01" | "42703")))
 }
 
-/// Returns true if a parameter of the connection was refused, as poolers do.
+/// Returns true if a parameter of the connection was refused. Poolers refuse parameters that they do not know.
 pub(super) fn is_unknown_parameter(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("08P01"))
 }
@@ -37,10 +37,10 @@ fn kind(state: &str) -> StoreErrorKind {
     match (state.get(..2).unwrap_or_default(), state) {
         // A timeout of a statement or a lock. The statement was rolled back, so it may be repeated at once.
         (_, "57014" | "55P03") => StoreErrorKind::TimedOut,
-        // Written to a standby, or the server is shutting down. After a failover the next connection finds the new
-        // primary.
+        // The server is a standby, or is shutting down. After a failover the next connection finds the new primary.
         (_, "25006" | "57P01" | "57P02" | "57P03" | "57P05") => StoreErrorKind::Unavailable,
-        // A broken connection, a conflict of transactions, no memory, disk or connection left, an error of the system.
+        // A broken connection, a conflict of transactions, a lack of memory, disk space or connections, or an error of
+        // the system.
         ("08" | "40" | "53" | "58", _) => StoreErrorKind::Unavailable,
         ("XX", "XX001" | "XX002") => StoreErrorKind::Corrupt,
         // The transaction exceeded its idle limit, because the client was too slow.

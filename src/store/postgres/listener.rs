@@ -1,14 +1,15 @@
-//! The watch of the tables, a connection with `LISTEN`.
+//! The watch of the tables, which is a connection with `LISTEN`.
 //!
 //! sqlx's listener reconnects after some errors and not after others, and does not notice a network that has become
-//! silent. Therefore the listener here never reconnects. After any failure it is replaced, with a pause that grows, and
-//! a gap is reported as soon as the new one listens. After 15 s without a notification a query checks that the
-//! connection still listens.
+//! silent. Therefore this module never lets a listener reconnect. After any failure a new listener replaces the old
+//! one, after a pause that grows with each failure. The new listener begins with a gap. After 15 s without a
+//! notification a query checks that the connection still listens.
 //!
-//! Behind a pooler there is no watch. In PgBouncer's transaction mode a `LISTEN` succeeds and stays on a connection of
-//! the server that is lent to other clients next, and its notifications break their statements. Therefore each
-//! connection of a listener begins with a random parameter. PostgreSQL returns the same value, and a pooler refuses the
-//! parameter, drops it, or has the value of another client. Without the value there is no `LISTEN`.
+//! Behind a pooler there is no watch. In PgBouncer's transaction mode a `LISTEN` succeeds, but stays on a connection of
+//! the server that the pooler lends to other clients. The notifications would break the statements of those clients.
+//! Therefore each connection of a listener begins with a random parameter. PostgreSQL returns the value of this
+//! parameter. A pooler refuses the parameter, drops it, or returns the value of another client. `LISTEN` is sent only
+//! if the server returns the value of this connection.
 
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::random;
 use crate::store::watch::pause;
 use crate::store::{StoreError, Watch, WatchSender};
 
-/// Begins to listen. Every commit after the return is reported. Returns `None` behind a pooler.
+/// Begins to listen. Every commit after the return of this function is reported. Returns `None` behind a pooler.
 pub(super) async fn watch(options: &PgConnectOptions) -> Result<Option<Watch>, StoreError> {
     let Some(listener) = listen(options).await? else { return Ok(None) };
     let (sender, watch) = Watch::channel();
@@ -59,8 +60,8 @@ async fn keep_listening(options: &PgConnectOptions, first: PgListener, sender: &
     }
 }
 
-/// Reports notifications until the connection fails. Returns true if the connection was alive for a while, which a
-/// notification or the check after a silence has proved. Then the next pause is short again.
+/// Reports notifications until the connection fails. Returns true if a notification or a successful check has proved
+/// that the connection was alive. In this case the caller begins again with a short pause.
 async fn relay(mut listener: PgListener, sender: &WatchSender) -> bool {
     let mut alive = false;
     loop {
@@ -79,7 +80,7 @@ async fn listen(options: &PgConnectOptions) -> Result<Option<PgListener>, StoreE
     let mark = format!("{:016x}", random::bits());
     let options = options.clone().options([(MARK, &mark)]);
     // A plain connection is tried first, because it returns the error of the server at once. sqlx's pool, which its
-    // listener needs, would only time out.
+    // listener needs, would only report a timeout.
     match timeout(ANSWER, options.connect()).await.map_err(|_| silent())? {
         Ok(connection) => drop(connection),
         Err(error) if is_unknown_parameter(&error) => return Ok(None),
@@ -106,7 +107,7 @@ fn silent() -> StoreError {
     StoreError::timed_out(format!("the database did not listen within {} ms", ANSWER.as_millis()))
 }
 
-/// Checks on the connection itself that the server still counts it as a listener.
+/// Checks that the server still counts this connection as a listener. The query must use the connection itself.
 async fn is_listening(listener: &mut PgListener) -> bool {
     let query = raw_sql("SELECT 'circuit_breaker' IN (SELECT pg_listening_channels())").fetch_one(listener);
     matches!(timeout(ANSWER, query).await, Ok(Ok(row)) if row.try_get(0).unwrap_or(false))
@@ -117,5 +118,6 @@ const CHANNEL: &str = "circuit_breaker";
 const MARK: &str = "circuit_breaker.listener";
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(15);
-/// Less than half of the coordinator's deadline, because a connection and a listener must fit into it.
+/// The limit is less than half of the coordinator's deadline, because a connection and a listener must both fit into
+/// that deadline.
 const ANSWER: Duration = Duration::from_millis(900);

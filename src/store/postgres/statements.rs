@@ -15,8 +15,8 @@ pub(super) fn time(row: &PgRow, index: usize) -> Result<Timestamp, sqlx::Error> 
     Ok(Timestamp::from_millis(unsigned(row.try_get(index)?)))
 }
 
-/// Returns the values of the names in the order of the names. The result has at least one row, because each row has the
-/// time of the server. A row without a name has no record.
+/// Returns the values in the order of the names. Each row has the time of the server. If no name has a record, there is
+/// one row that has only the time.
 pub(super) fn loaded(names: &[String], rows: &[PgRow]) -> Result<Loaded, sqlx::Error> {
     let (mut entries, mut now) = (vec![None; names.len()], Timestamp::default());
     for row in rows {
@@ -78,7 +78,7 @@ pub(super) const AUDIT: &str =
     WHERE ($1::text IS NULL OR service = $1) AND ($2::bigint IS NULL OR \"timestamp\" >= to_timestamp($2 / 1000.0))
         AND ($4::text IS NULL OR \"user\" = $4)
     ORDER BY number DESC LIMIT $3";
-// Checks the oldest rows only, so that the statement ends within the deadline, however many rows there are.
+// The statement checks only the oldest rows, so that it ends within the deadline, however many rows there are.
 pub(super) const TRIM: &str = "DELETE FROM circuit_breaker_audit WHERE number IN (SELECT number FROM
         (SELECT number, \"timestamp\" FROM circuit_breaker_audit ORDER BY number LIMIT 5000) AS oldest
     WHERE \"timestamp\" < to_timestamp($1 / 1000.0))";

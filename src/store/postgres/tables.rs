@@ -11,8 +11,8 @@ use crate::store::schema::{POSTGRES, SchemaMode, TABLES};
 /// Checks the tables, and creates missing tables if the mode permits that. The caller commits the transaction.
 pub(super) async fn ensure(lease: &mut Lease<'_>, mode: SchemaMode) -> Result<(), StoreError> {
     let connection = lease.connection();
-    // The check comes first, because it needs no right. `CREATE TABLE IF NOT EXISTS` needs the right to create even if
-    // the table exists.
+    // The check comes first, because it needs no right to create tables. `CREATE TABLE IF NOT EXISTS` needs that right
+    // even if the table exists.
     match verify(connection).await? {
         Err(_) if mode == SchemaMode::Create => {}
         found => return found,
@@ -43,5 +43,5 @@ async fn verify(connection: &mut PgConnection) -> Result<Result<(), StoreError>,
 
 const COLUMNS: &str =
     "SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped";
-/// The number of the advisory lock: `breakers` in ASCII, which no other application is likely to use.
+/// The number of the advisory lock, which is `breakers` in ASCII. No other application is likely to use this number.
 const LOCK: i64 = 0x6272_6561_6b65_7273;

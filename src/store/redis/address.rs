@@ -1,7 +1,7 @@
-//! The addresses of Redis that are accepted. No message repeats an address, because a password may be in it.
+//! The check of the address of a Redis server. No message repeats an address, because a password may be in it.
 //!
-//! The crate `redis` parses addresses. This module adds the checks after which an error of that crate would leak a part
-//! of a password, or would not name the missing feature.
+//! The crate `redis` parses addresses. This module adds a check for each address with which an error of that crate
+//! would leak a part of a password, or would not name the missing feature.
 
 use redis::io::tcp::TcpSettings;
 use redis::{Client, ConnectionInfo, ErrorKind, IntoConnectionInfo};
@@ -26,7 +26,8 @@ pub(super) fn client(url: &str) -> Result<Client, StoreError> {
         // Only the kind of the crate's error is used, because its details may contain a part of the address.
         Err(_) => return Err(refused("write it as redis://user:password@host:6379/0")),
     };
-    // The crate's default leaves Nagle's algorithm on, which delays a command while an answer is awaited.
+    // By default the crate leaves Nagle's algorithm on, which delays a command while the answer to an earlier command
+    // is awaited.
     let settings = TcpSettings::default().set_nodelay(true);
     Client::open(info.set_tcp_settings(settings)).map_err(|_| refused("write it as redis://user:password@host:6379/0"))
 }

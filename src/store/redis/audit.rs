@@ -1,9 +1,9 @@
-//! The audit: a capped stream of rows, and a set of the ids of the appended rows.
+//! The audit, which is a capped stream of rows and a set of the ids of the appended rows.
 //!
-//! After a lost answer a row is appended again, perhaps an hour and thousands of rows later. Therefore its id is looked
-//! up in a sorted set of the newest 20 000 ids. That is exact and costs a microsecond, while a search in the last rows
-//! of the stream would be slower and not exact. The name of the set has the name of the stream as its hash tag, so that
-//! both are in one slot of a cluster.
+//! After a lost answer a row is appended again, perhaps an hour and thousands of rows later. Therefore the script looks
+//! up the id of each row in a sorted set of the newest 20 000 ids. The lookup is exact and costs a microsecond. A
+//! search in the last rows of the stream would be slower and not exact. The name of the set has the name of the stream
+//! as its hash tag, so that both are in one slot of a cluster.
 
 use super::connection::Connection;
 use super::no_answer::{Access, NoAnswer};
@@ -15,19 +15,19 @@ const STREAM: &str = "circuit_breaker:audit";
 const IDS: &str = "{circuit_breaker:audit}:ids";
 const ROWS_KEPT: usize = 10_000;
 const IDS_KEPT: usize = 2 * ROWS_KEPT;
-/// The number of rows for one script. The server does nothing else during a script, here for a millisecond.
+/// The number of rows for one script. Such a script takes a millisecond, during which the server does nothing else.
 const APPENDED_AT_ONCE: usize = 256;
 const READ_AT_ONCE: usize = 512;
 const TRIMMED_AT_MOST: usize = 8;
-/// The bound for reading the whole stream. Redis trims a stream by whole nodes, so there may be more rows than
-/// `ROWS_KEPT`.
+/// The largest number of pages, which is enough for the whole stream. Redis trims a stream by whole nodes, so there may
+/// be more rows than `ROWS_KEPT`.
 const MAX_PAGES: usize = 2 * ROWS_KEPT / READ_AT_ONCE;
 
-/// Appends the rows that are not there yet, in order.
+/// Appends the rows that the stream does not have yet, in order.
 ///
 /// # Cancel safety
 ///
-/// If the future is dropped, some of the first rows may be there. All rows may be appended again.
+/// If the future is dropped, some of the rows may have been appended. The caller may append all of them again.
 pub(super) async fn append(connection: &Connection, rows: &[AuditRow]) -> Result<(), StoreError> {
     for rows in rows.chunks(APPENDED_AT_ONCE) {
         let mut command = script::append_audit(STREAM, IDS);
@@ -79,8 +79,9 @@ pub(super) async fn read(connection: &Connection, filter: &AuditFilter) -> Resul
 /// Deletes the oldest rows that are older than `before`, at most some thousands. Returns true if more such rows may be
 /// left.
 ///
-/// The time in each row decides, so the oldest rows are read page by page. `XTRIM MINID` would need Redis 6.2 and uses
-/// the time at which a row was appended. The ids stay, and the cap of the set removes them.
+/// The time in each row decides, so the oldest rows are read page by page. `XTRIM MINID` is not used, because it needs
+/// Redis 6.2 and compares the time at which a row was appended. The ids of the deleted rows stay until the cap of the
+/// set removes them.
 ///
 /// # Cancel safety
 ///

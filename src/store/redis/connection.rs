@@ -1,14 +1,14 @@
-//! The single connection to Redis, which is made when it is needed and replaced when it cannot be used.
+//! The single connection to Redis, which is opened when it is needed and replaced when it cannot be used.
 //!
-//! The connection manager of the crate `redis` keeps a connection for ever even if its password was wrong, its master
-//! was demoted or the server does not answer, and lets each operation wait for seconds while the server is down. Here
-//! any fault of a connection makes the next operation connect again, which resolves the name and sends the password
-//! again.
+//! The connection manager of the crate `redis` keeps a connection for ever, even if its password was wrong, its master
+//! was demoted or the server does not answer. That manager also lets each operation wait for seconds while the server
+//! is down. With this module, after any fault of a connection the next operation connects again, resolves the name
+//! again and sends the password again.
 //!
-//! There is at most one attempt to connect at a time, in a task of its own, and all operations that need the connection
-//! wait for that attempt. The attempt belongs to none of them. Therefore a dropped operation does not end the attempt,
-//! and a slow handshake can succeed although each waiting operation has a shorter deadline. After a failed attempt its
-//! error is the answer to all operations for 100 ms.
+//! There is at most one attempt to connect at a time, in a separate task, and all operations that need the connection
+//! wait for that attempt. A dropped operation does not end the attempt. A slow handshake can succeed although each
+//! waiting operation has a shorter deadline. For 100 ms after a failed attempt, its error is the answer to all
+//! operations.
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,11 +28,12 @@ pub(super) struct Connection {
     client: Client,
     address: Arc<str>,
     clock: MonotonicClock,
-    /// The last attempt, under way or ended. `None` if there is no connection.
+    /// The last attempt to connect, which may still be under way. `None` before the first attempt and after a
+    /// connection was discarded.
     attempt: Mutex<Option<watch::Receiver<Option<Ended>>>>,
 }
 
-/// The result of an attempt to connect. A failure has its time.
+/// The result of an attempt to connect. A failure includes the time at which the attempt failed.
 type Ended = Result<Arc<Live>, (NoAnswer, Tick)>;
 
 struct Live {
@@ -55,7 +56,7 @@ impl Connection {
         &self.address
     }
 
-    /// Returns the meaning of an error of the server.
+    /// Classifies an error that the server has returned.
     pub(super) fn fault(&self, access: Access, error: RedisError) -> NoAnswer {
         NoAnswer::answering(&self.address, access, error)
     }
@@ -64,9 +65,9 @@ impl Connection {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the commands take effect or not. A future that was dropped after 100 ms or more counts
-    /// as unanswered, because its caller may have a shorter deadline than the connection, and a dead connection must be
-    /// noticed nevertheless.
+    /// If the future is dropped, the commands may or may not take effect. A future that is dropped after 100 ms or more
+    /// counts as unanswered, because a dead connection must be noticed even if each caller has a shorter deadline than
+    /// the connection.
     pub(super) async fn send(&self, commands: &Pipeline, access: Access) -> Result<Vec<Value>, NoAnswer> {
         let live = self.live().await?;
         let mut waiting = Waiting { connection: self, live: &live, since: self.clock.now(), answered: false };
@@ -100,7 +101,7 @@ impl Connection {
         }
     }
 
-    /// Reads an answer. Its form is fixed by the script or the command.
+    /// Converts an answer to the form that its script or command always returns.
     pub(super) fn decode<T: FromRedisValue>(&self, answer: Value) -> Result<T, StoreError> {
         redis::from_redis_value(answer).map_err(|error| {
             let message = format!("redis at {} sent an answer of an unexpected form", self.address);
@@ -127,13 +128,13 @@ impl Connection {
         }
     }
 
-    /// Returns the attempt that operations wait for. A new attempt begins if there is none, if the last one was
+    /// Returns the attempt that operations wait for. A new attempt begins if there is none, if the last attempt was
     /// abandoned, or if its failure is old enough.
     fn attempt(&self) -> Result<watch::Receiver<Option<Ended>>, NoAnswer> {
         let mut last = self.attempt.lock();
         if let Some(attempt) = last.as_ref() {
-            // The end of the attempt is checked before its value is read. In the other order, an attempt that ends in
-            // between would look abandoned although it has left a value.
+            // The end of the attempt is checked before its value is read. If the value were read first, an attempt that
+            // ends between the two steps would look abandoned although it has left a value.
             let over = attempt.has_changed().is_err();
             let again = match &*attempt.borrow() {
                 None => over,
@@ -155,7 +156,7 @@ impl Connection {
                 Ok(connection) => Ok(Arc::new(Live { connection, unanswered: AtomicU32::new(0) })),
                 Err(error) => Err((NoAnswer::connecting(&address, error), clock.now())),
             };
-            // The receivers may be gone.
+            // The send fails if no operation waits any more, which is no error.
             sender.send(Some(ended)).ok();
         });
         *last = Some(attempt.clone());
@@ -192,14 +193,14 @@ struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if self.answered {
-            // Relaxed: a count, publishes nothing.
+            // Relaxed, because the count publishes no other data.
             self.live.unanswered.store(0, Relaxed);
             return;
         }
         if self.connection.clock.now().saturating_since(self.since) < PATIENCE {
             return;
         }
-        // Relaxed: a count, publishes nothing.
+        // Relaxed, because the count publishes no other data.
         if self.live.unanswered.fetch_add(1, Relaxed) + 1 >= MAX_UNANSWERED {
             self.connection.discard(self.live);
         }
@@ -212,14 +213,14 @@ fn settings() -> AsyncConnectionConfig {
         .set_response_timeout(Some(ANSWERED_WITHIN))
 }
 
-/// The limit of an attempt, from resolving the name to the answer to the password.
+/// The time limit of an attempt to connect, which includes the resolution of the name and the answer to the password.
 pub(super) const CONNECTED_WITHIN: Duration = Duration::from_secs(1);
 pub(super) const ANSWERED_WITHIN: Duration = Duration::from_millis(500);
-/// The time for which a failure is the answer to further operations: long enough for operations that begin together,
-/// and short compared with every backoff.
+/// The time for which a failure is the answer to further operations. The time is long enough for operations that begin
+/// together, and short compared with every backoff.
 const REMEMBERED_FOR: Duration = Duration::from_millis(100);
-/// The number of unanswered operations after which a connection is replaced. A network may drop packets silently, so
-/// that only missing answers show a dead connection. One or two missing answers may be a pause of the server.
+/// The number of unanswered operations after which a connection is replaced. If a network drops packets silently, only
+/// missing answers show that a connection is dead. One or two missing answers may be a pause of the server.
 const MAX_UNANSWERED: u32 = 3;
 /// The shortest wait that counts as unanswered. An operation that was dropped sooner is no evidence about the
 /// connection.

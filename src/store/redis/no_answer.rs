@@ -1,7 +1,7 @@
-//! The meaning of Redis' errors: whether they may pass, and whether the connection must be replaced.
+//! The classification of Redis' errors by whether they may pass, and by whether the connection must be replaced.
 //!
-//! The distinction follows the first word of the server's error, because programs may rely on it. Each message has the
-//! address and, where possible, the remedy.
+//! The first word of the server's error decides, because Redis keeps this word stable for programs. Each message has
+//! the address and, where possible, the remedy.
 
 use redis::{ErrorKind, RedisError};
 

@@ -1,13 +1,13 @@
-//! The watch of Redis: every change is pushed by the server, together with the record.
+//! The watch of Redis, for which the server pushes every change together with the record.
 //!
-//! The watch has a connection of its own, so that its stalls delay no operation. Messages go from the connection
-//! directly into the bounded channel of the watch. RESP3 allows that, because a function receives the messages. The
-//! crate's subscription with RESP2 queues messages without bound if they come faster than they are read. RESP3 needs
-//! Redis 6. An older server is tried again after up to five seconds each time, and meanwhile the coordinator's poll
-//! finds the changes.
+//! The watch has its own connection, so that a slow watch delays no operation. With RESP3 the crate `redis` passes each
+//! message to a function, which puts the message directly into the bounded channel of the watch. With RESP2 the crate
+//! would queue messages without bound if they come faster than they are read. RESP3 needs Redis 6. With an older server
+//! the watch fails and is tried again after a pause of at most five seconds, and the coordinator's poll finds the
+//! changes.
 //!
-//! A gap follows each subscription, because messages before the subscription are lost. The loss of a key by a flush or
-//! by its TTL is not published, and the poll finds it.
+//! A gap is reported after each subscription, because messages before the subscription are lost. Redis publishes no
+//! message when a flush or a TTL deletes a key, so only the poll finds such a loss.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,8 +57,8 @@ async fn subscribe(client: &Client, sender: &WatchSender) {
         let mut steady = false;
         let error = follow(client, sender, &mut steady).await;
         failures = if steady { 0 } else { failures + 1 };
-        // A lost connection is not logged here, because the operations fail and log it too. A refused subscription is
-        // logged, because the operations may work meanwhile.
+        // A lost connection is not logged by the watch, because the operations fail and log it too. A refused
+        // subscription is logged, because the operations may still work.
         if let Err(error) = error
             && !error.is_io_error()
             && !warned
@@ -71,7 +71,7 @@ async fn subscribe(client: &Client, sender: &WatchSender) {
 }
 
 /// Subscribes and reports changes until the connection is lost. Sets `steady` if the connection lived to its first
-/// heartbeat. The pause grows with each connection that did not.
+/// heartbeat. If it did not, the caller makes the next pause longer.
 ///
 /// # Cancel safety
 ///
@@ -90,13 +90,14 @@ async fn follow(client: &Client, sender: &WatchSender, steady: &mut bool) -> Res
             () = lost.notified() => return Ok(()),
             () = tokio::time::sleep(HEARTBEAT) => {}
         }
-        // A connection can die silently, and then nothing is ever pushed again.
+        // The `PING` detects a connection that has died silently, on which no message would ever arrive.
         connection.send_packed_command(&redis::cmd("PING")).await?;
         *steady = true;
     }
 }
 
-/// Returns the function that receives pushed messages. It runs in the task of the connection, so it never waits.
+/// Returns the function that receives pushed messages. The function runs in the task of the connection, so it never
+/// waits.
 fn pusher(sender: WatchSender, lost: Arc<Notify>) -> impl Fn(PushInfo) -> Result<(), ()> + Send + Sync + 'static {
     move |push| {
         match (&push.kind, &*push.data) {
@@ -144,7 +145,7 @@ fn warn(client: &Client, error: RedisError) {
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// The longest header: two digits of version, three of length, forty of etag, twenty of time, and a reserve.
+/// The longest header, which has two digits of version, three of length, forty of etag, twenty of time, and a reserve.
 const LONGEST_HEADER: usize = 100;
 
 #[cfg(test)]

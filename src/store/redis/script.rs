@@ -1,8 +1,8 @@
 //! The Lua scripts, and the commands that run them. Each script has one key, or two keys in the same slot.
 //!
 //! The scripts are sent with `EVAL`, so that a flushed script cache or a restarted server needs no second round trip.
-//! The server compiles each script once. A call that can fail is made by `pcall` and its error is returned as a value,
-//! because an error that is raised loses its code before Redis 7.
+//! The server compiles each script once. A script calls a command that can fail with `pcall` and returns its error as a
+//! value, because before Redis 7 a raised error loses its code.
 //!
 //! Etags are digests of the bytes, which the server computes. Therefore a value that was edited by hand has an etag
 //! too, and nothing depends on the way in which Lua reads JSON.
@@ -13,7 +13,7 @@ use redis::Cmd;
 
 use crate::store::{Etag, Write};
 
-/// The channel on which every change is published. A channel is not a key.
+/// The channel on which every change is published. A channel is not a key, so a script with one key may publish to it.
 pub(super) const CHANNEL: &str = "circuit_breaker:changes";
 
 const LOAD: &str = "
@@ -21,7 +21,8 @@ local current = redis.pcall('GET', KEYS[1])
 if not current or type(current) == 'table' then return current end
 return {redis.sha1hex(current), current}";
 
-// A refused publication must not fail a write that was made, because the coordinator also polls.
+// `PUBLISH` is called by `pcall`, so that a refused publication does not fail a write that was made. The coordinator
+// also polls and finds the change.
 const COMPARE_AND_SET: &str = "
 local current = redis.pcall('GET', KEYS[1])
 if type(current) == 'table' then return current end
@@ -51,8 +52,8 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.pcall('PUBLISH', ARGV[2], string.format('1 %d - %.0f\\n', #ARGV[3], now) .. ARGV[3])
 return 1";
 
-// The id is checked before the row is added and stored afterwards. After a failure in between, the row may come twice
-// but is never lost.
+// The id is checked before the row is added, and stored afterwards. If the script fails between the two steps, the row
+// may be appended twice but is never lost.
 const APPEND_AUDIT: &str = "
 local time = redis.call('TIME')
 local at = 3
@@ -71,12 +72,12 @@ end
 redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - ARGV[2])
 return 1";
 
-/// Returns the key of a circuit's record. People and dashboards use this key, so that its form must not change.
+/// Returns the key of a circuit's record. The form of the key must not change, because people and dashboards use it.
 pub(super) fn key(name: &str) -> String {
     format!("{PREFIX}{name}{SUFFIX}")
 }
 
-/// Returns the circuit of a key. `None` if no circuit can have this key.
+/// Returns the name of the circuit that a key belongs to. Returns `None` if no circuit can have this key.
 pub(super) fn name(key: &[u8]) -> Option<String> {
     let name = str::from_utf8(key).ok()?.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
     (1..=LONGEST_NAME).contains(&name.len()).then(|| name.to_owned())
@@ -107,8 +108,8 @@ pub(super) fn append_audit(stream: &str, ids: &str) -> Cmd {
     eval(APPEND_AUDIT, &[stream, ids])
 }
 
-/// Returns the command for the next page of keys. The pattern has the wildcard in place of the name, so that no name is
-/// ever interpreted as a pattern.
+/// Returns the command for the next page of keys. The pattern has a wildcard in place of the name and contains no name
+/// of a circuit, so a name is never interpreted as a pattern.
 pub(super) fn scan(cursor: &str) -> Cmd {
     let mut command = redis::cmd("SCAN");
     command.arg(cursor).arg("MATCH").arg(key("*")).arg("COUNT").arg(1000);
@@ -121,8 +122,8 @@ fn eval(script: &str, keys: &[&str]) -> Cmd {
     command
 }
 
-/// Returns the TTL in milliseconds, rounded up so that no record expires early. `None`, which means no expiry, for a
-/// time that the clock of a server cannot reach.
+/// Returns the TTL in milliseconds, rounded up so that no record expires early. Returns `None`, which means no expiry,
+/// if the TTL is a century or more.
 fn millis(ttl: Duration) -> Option<u64> {
     let millis = ttl.as_nanos().div_ceil(1_000_000).max(1);
     u64::try_from(millis).ok().filter(|millis| *millis < A_CENTURY)

@@ -3,8 +3,8 @@
 //! The first operation opens the connection. After a failure other than a lock the connection is closed, and the next
 //! operation opens the file again.
 //!
-//! sqlx's pool is not used. A pool can be created in a runtime only, spawns a task for each returned connection, and
-//! would run no more operations at a time with a single connection.
+//! sqlx's pool is not used. A pool can be created only inside a runtime, spawns a task for each returned connection,
+//! and with a single connection would still run only one operation at a time.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -48,8 +48,8 @@ impl Lane {
         &self.path
     }
 
-    /// Waits for the connection, and opens the file if there is none. Several openings at once would compete for
-    /// SQLite's locks.
+    /// Waits for the connection, and opens the file if it is not open. The queue also covers the opening, because
+    /// several openings at the same time would compete for SQLite's locks.
     pub(super) async fn enter(&self) -> Result<Entered<'_>, StoreError> {
         let waited = timeout(QUEUE_TIMEOUT, self.connection.lock()).await;
         let mut guard = waited.map_err(|_| {
@@ -61,8 +61,8 @@ impl Lane {
         Ok(Entered { guard, path: &self.path })
     }
 
-    /// Opens another connection, for the watch. A connection does not notice its own writes, so the watch needs one
-    /// without writes.
+    /// Opens another connection, for the watch. A connection does not notice its own writes, so the watch needs a
+    /// connection that writes nothing.
     pub(super) async fn aside(&self) -> Result<SqliteConnection, StoreError> {
         self.options.connect().await.map_err(|error| meaning(&error, &self.path))
     }
@@ -85,7 +85,7 @@ impl Lane {
     async fn create(&self, connection: &mut SqliteConnection) -> Result<(), Failed> {
         let mut tries = 0;
         // `busy_timeout` does not apply when a file is switched to write-ahead logging, and several processes that
-        // start together do this at the same time. Therefore the switch is repeated here.
+        // start together may switch the file at the same time. Therefore the loop repeats the switch.
         while let Err(error) = raw_sql("PRAGMA journal_mode = WAL").execute(&mut *connection).await {
             if !is_busy(&error) || tries == 20 {
                 return Err(error.into());
@@ -133,7 +133,7 @@ impl fmt::Debug for Lane {
 /// Exclusive access to the connection.
 ///
 /// If an operation is dropped in the middle of a statement, the connection stays usable, because SQLite's thread
-/// finishes that statement before it begins the next one.
+/// finishes that statement before it begins another statement.
 pub(super) struct Entered<'a> {
     guard: MutexGuard<'a, Option<SqliteConnection>>,
     path: &'a Path,
@@ -144,7 +144,7 @@ impl Entered<'_> {
         self.guard.as_mut().expect("`check` closes the connection only with an error, which ends the operation")
     }
 
-    /// Returns the result of a statement. After any error but a lock the connection is closed, so that the next
+    /// Returns the result of a statement. After any error except a lock the connection is closed, so that the next
     /// operation opens the file again and checks its tables again.
     pub(super) fn check<T>(&mut self, done: Result<T, sqlx::Error>) -> Result<T, StoreError> {
         done.map_err(|error| {
@@ -176,7 +176,7 @@ impl From<sqlx::Error> for Failed {
     }
 }
 
-/// The times below are shorter than the coordinator's deadline of 2 s, so that an operation ends with an error that has
-/// the reason.
+/// `BUSY_TIMEOUT` and `QUEUE_TIMEOUT` are shorter than the coordinator's deadline of 2 s, so that an operation ends
+/// with an error that names the reason.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 const QUEUE_TIMEOUT: Duration = Duration::from_millis(1500);

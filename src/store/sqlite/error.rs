@@ -1,6 +1,6 @@
-//! The meaning of SQLite's errors: whether they may pass, and a sentence with the file.
+//! The classification of SQLite's errors by whether they may pass, with a sentence that names the file.
 //!
-//! The distinction follows SQLite's result codes, because the texts are for people.
+//! The result codes of SQLite decide, because the texts of the errors are for people.
 
 use std::path::Path;
 

@@ -1,8 +1,8 @@
 //! The watch of a database file, which polls a counter of SQLite five times a second.
 //!
-//! SQLite does not report changes, but it counts them. `PRAGMA data_version`, on the same connection, differs after
-//! every commit of another connection. The query costs 6 µs and reads no table. It does not say which row has changed,
-//! so that each change is reported as a gap.
+//! SQLite does not report changes, but counts them. The result of `PRAGMA data_version` on one connection differs after
+//! every commit of another connection. The query costs 6 µs and reads no table. The counter does not show which row has
+//! changed, so each change is reported as a gap.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::connection::Lane;
 use super::error::meaning;
 use crate::store::{StoreError, Watch, WatchSender};
 
-/// Begins to watch. Every commit after the return is reported.
+/// Begins to watch the file. Every commit after the return of this function is reported.
 pub(super) async fn watch(lane: Arc<Lane>) -> Result<Watch, StoreError> {
     let mut connection = lane.aside().await?;
     let version = data_version(&mut connection).await.map_err(|error| meaning(&error, lane.path()))?;
@@ -47,7 +47,7 @@ async fn poll(lane: &Lane, connection: SqliteConnection, mut version: i64, sende
                 sender.gap();
             }
             // Counters of different connections cannot be compared. The smallest number differs from every counter, so
-            // that the next connection reports a gap.
+            // the next connection reports a gap.
             Err(_) => {
                 connection = None;
                 version = i64::MIN;

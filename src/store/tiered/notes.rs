@@ -1,6 +1,6 @@
-//! The notes on names, which say when the durable tier must be read or written.
+//! The notes on names, which decide when the durable tier must be read or written.
 //!
-//! Without notes every load would need both tiers. The module is pure: it reads no clock and calls no store.
+//! Without notes every load would need both tiers. The module reads no clock and calls no store.
 
 use std::collections::BTreeMap;
 use std::hash::DefaultHasher;
@@ -15,15 +15,16 @@ use crate::store::Etag;
 #[derive(Debug, Default)]
 pub(super) struct Notes(BTreeMap<String, Note>);
 
-/// The note on one name: the known content of both tiers, and the time of the next comparison.
+/// The note on one name, with the known content of both tiers and the time of the next comparison.
 #[derive(Debug, Default)]
 pub(super) struct Note {
-    /// The version of the fast tier that was checked last.
+    /// The last version in the fast tier that was checked.
     pub(super) seen: Option<Etag>,
     /// A hash of the [settled](settled) content that the durable tier has.
     settled: Option<u64>,
     /// The time of the durable tier's last answer for this name. If the durable tier has the record, the time is
-    /// `Tick::ZERO`, which is long ago, so that the next load without the record queries again.
+    /// `Tick::ZERO`. That time is long ago, so the next load that misses the record in the fast tier queries the
+    /// durable tier again.
     queried: Option<Tick>,
     /// The time at which both tiers last had the same record.
     synced: Option<Tick>,
@@ -32,12 +33,12 @@ pub(super) struct Note {
 }
 
 impl Notes {
-    /// The largest number of notes. A name without a note is copied to the durable tier by its writer only, and never
-    /// compared.
+    /// The largest number of notes. If a name has no note, only the writer of a change copies the change to the durable
+    /// tier, and the tiers are never compared for this name.
     pub(super) const MOST: usize = 20_000;
 
-    /// Returns the note on a name. If there is no room, the notes without a due comparison are forgotten. `None` if
-    /// there is still no room.
+    /// Returns the note on a name. If there is no room, the notes without a due comparison are forgotten. Returns
+    /// `None` if there is still no room.
     pub(super) fn on(&mut self, name: &str) -> Option<&mut Note> {
         if !self.0.contains_key(name) {
             if self.0.len() >= Self::MOST {
@@ -60,8 +61,8 @@ impl Note {
     /// Notes a version that a load found in the fast tier.
     pub(super) fn saw(&mut self, etag: &Etag, record: &CircuitRecord, now: Tick) {
         self.seen = Some(etag.clone());
-        // The writer copies the record to the durable tier itself. Counts need no check beyond that. A settled change
-        // is checked, because its writer may have died between the two writes.
+        // The writer itself copies the record to the durable tier. If only counts have changed, no check is needed. A
+        // settled change is checked, because its writer may have died between the two writes.
         if let Some(found) = settled(record)
             && self.settled != Some(found)
         {
@@ -81,13 +82,14 @@ impl Note {
 
     /// Notes that the fast tier has no record. Returns true if the durable tier must be queried.
     pub(super) fn missed(&mut self, now: Tick) -> bool {
-        // A record that was there has been lost. A name that never had a record need not be queried at every poll.
+        // A record that was seen earlier has been lost, so the durable tier is queried at once. A name that never had a
+        // record is queried only from time to time.
         let lost = self.seen.take().is_some();
         self.due = None;
         lost || self.may_query(now)
     }
 
-    /// Returns true if the last query of the durable tier is old enough for another one.
+    /// Returns true if the last query of the durable tier is old enough for another query.
     pub(super) fn may_query(&self, now: Tick) -> bool {
         self.queried.is_none_or(|queried| now >= queried.saturating_add(QUERY_EVERY))
     }
@@ -97,8 +99,8 @@ impl Note {
         self.queried.is_some()
     }
 
-    /// Notes an answer of the durable tier. If it has the record, the next load queries it again, as long as the fast
-    /// tier lacks the record.
+    /// Notes an answer of the durable tier. If that tier has the record, each load queries that tier again until the
+    /// fast tier has the record too.
     pub(super) fn answered(&mut self, found: bool, now: Tick) {
         self.queried = Some(if found { Tick::ZERO } else { now });
     }
@@ -115,14 +117,15 @@ impl Note {
         self.due.is_some_and(|due| due <= now)
     }
 
-    /// Makes a comparison due, at this time or at the earlier time that was set before.
+    /// Makes a comparison due at this time, or at an earlier time that is already set.
     fn compare_by(&mut self, due: Tick) {
         self.due = Some(self.due.map_or(due, |before| before.min(due)));
     }
 }
 
-/// Returns a hash of the content that must outlive the fast tier: the published state, the last act, and the state of
-/// each instance. `None` if the circuit has no history, so that no copy of the record is newer than another.
+/// Returns a hash of the content that must outlive the fast tier, which is the published state, the last act, and the
+/// state of each instance. Returns `None` if the circuit has no history, because all copies of such a record are
+/// equally new.
 fn settled(record: &CircuitRecord) -> Option<u64> {
     let act = record.operator.as_ref().map(|operated| operated.sequence);
     if record.generation.get() == 0 && act.is_none() && record.instances.is_empty() {

@@ -1,7 +1,7 @@
-//! The loads: the answer of the fast tier, completed with the records that only the durable tier has.
+//! The loads, which complete the answer of the fast tier with the records that only the durable tier has.
 //!
-//! The durable tier is read only for missing names and due comparisons, and its failure fails a load only if the fast
-//! tier may have been flushed.
+//! The durable tier is read only for missing names and due comparisons. If the durable tier fails, the load fails only
+//! if the fast tier may have been flushed.
 
 use std::time::Duration;
 
@@ -35,9 +35,9 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
                         found.push((names[*at].clone(), entry));
                     }
                 }
-                // A fast tier with some of the names was not flushed, so the other names have no record. A fast tier
-                // without any of the names may have been flushed, so the durable tier must have answered for each of
-                // them at least once.
+                // A fast tier that has some of the names was not flushed, so the missing names have no record. A fast
+                // tier that has none of the names may have been flushed. In this case the load succeeds only if the
+                // durable tier has answered at least once for each missing name.
                 Err(error) if loaded.entries.iter().all(Option::is_none) => {
                     let known = |at: &usize| self.note(&names[*at], |note| note.was_queried()).unwrap_or(true);
                     if !missing.iter().all(known) {
@@ -80,7 +80,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
                     }
                     due.extend(note.is_due(now).then_some(copy));
                 }
-                // A value that is no record counts as missing, so the durable tier is queried for the record.
+                // A value that does not decode counts as missing, so the durable tier is queried for the record.
                 None => missing.extend(note.may_query(now).then_some(at)),
             }
         }
@@ -101,7 +101,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         Ok(loaded)
     }
 
-    /// Loads one name from the durable tier, also if that tier has a pause.
+    /// Loads one name from the durable tier, even during the pause of that tier.
     pub(super) async fn load_one(&self, name: &str) -> Result<(Option<Versioned>, Timestamp), StoreError> {
         let names = [name.to_owned()];
         let loaded = self.durable.run("load", DURABLE_LIMIT, self.durable.store.load_many(&names)).await?;
@@ -109,5 +109,5 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
     }
 }
 
-/// The limit of a load together with its comparisons.
+/// The time limit of a load together with its comparisons.
 const TOGETHER: Duration = Duration::from_millis(1_600);

@@ -1,6 +1,6 @@
-//! The synchronisation of the tiers: each tier gets the changes that only the other one has.
+//! The synchronisation of the tiers, in which each tier gets the changes that only the other tier has.
 //!
-//! Both copies are merged by `join`, so that neither tier needs to be the newer one, and a repetition after a failure
+//! Both copies are merged by `join`. Therefore it does not matter which tier is newer, and a repetition after a failure
 //! is harmless.
 
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub(super) struct Copy {
     pub(super) name: String,
     pub(super) record: CircuitRecord,
     pub(super) kept: Versioned,
-    /// The time for which a store that forgets must keep the record.
+    /// The time for which a store with expiry must keep the record.
     pub(super) ttl: Option<Duration>,
 }
 
@@ -31,12 +31,12 @@ impl Copy {
 }
 
 impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
-    /// Synchronises both tiers in these names, within a time limit. A later load repeats a synchronisation that failed.
+    /// Synchronises these names in both tiers, within a time limit. A later load repeats a synchronisation that failed.
     pub(super) async fn settle(&self, copies: &[Copy], within: Duration) {
         if copies.is_empty() || !self.durable.answers() {
             return;
         }
-        // A failure was logged by the tier, and the note keeps the synchronisation due.
+        // The result is not needed, because the tier has logged a failure and the note keeps the synchronisation due.
         drop(tokio::time::timeout(within, self.settle_all(copies)).await);
     }
 
@@ -55,7 +55,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
             let theirs = current.as_ref().and_then(|kept| CircuitRecord::decode(&copy.name, &kept.bytes, now).ok());
             let joined = theirs.as_ref().map_or_else(|| copy.record.clone(), |theirs| join(theirs, &copy.record));
             // A record of a later version of this crate is never merged, because this release does not know all of its
-            // content. Such a record is only copied, to a tier that has none.
+            // content. Such a record is only copied to a tier that has no record.
             let strange = theirs.is_some() && !joined.is_writable();
             if strange || theirs.as_ref() == Some(&joined) {
                 return self.finish_sync(copy, &joined, now).await;
@@ -76,8 +76,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         Ok(())
     }
 
-    /// Ends a synchronisation: the durable tier has the joined record, and the fast tier gets the changes that it
-    /// lacks.
+    /// Ends the synchronisation of a name whose joined record is in the durable tier. Writes the joined record to the
+    /// fast tier if the fast tier lacks some of its changes.
     async fn finish_sync(&self, copy: &Copy, joined: &CircuitRecord, now: Timestamp) -> Result<(), StoreError> {
         self.note(&copy.name, |note| note.synced(joined, self.clock.now()));
         if *joined == copy.record || !joined.is_writable() {
@@ -89,7 +89,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         self.fast.run("compare_and_set", FAST_LIMIT, self.fast.store.compare_and_set(&write)).await.map(drop)
     }
 
-    /// Copies records that only the durable tier has to the fast tier. A failure is ignored, because the next load
+    /// Copies records to the fast tier that only the durable tier has. A failure is ignored, because the next load
     /// repeats the copy.
     pub(super) async fn put_back(&self, found: &[(String, Versioned)], now: Timestamp) {
         let each = async {
@@ -115,19 +115,19 @@ fn encode(record: &CircuitRecord) -> Result<Vec<u8>, StoreError> {
     record.encode().map_err(|problem| StoreError::refused(problem.to_string()))
 }
 
-/// Returns the TTL of a record, by the defaults of a registry.
+/// Returns the TTL of a record, by the default TTLs of a registry.
 fn ttl(record: &CircuitRecord, now: Timestamp) -> Option<Duration> {
     let Ttl { open, other } = Ttl::default();
     record.ttl(open, other, now)
 }
 
-/// The limit of an answer of the fast tier. It is short, so that a fast tier that hangs leaves enough time for the
-/// durable tier.
+/// The limit of an answer of the fast tier. The limit is short, so that a fast tier that hangs leaves enough time for
+/// the durable tier.
 pub(super) const FAST_LIMIT: Duration = Duration::from_millis(400);
 /// The limit of an answer of the durable tier.
 pub(super) const DURABLE_LIMIT: Duration = Duration::from_millis(1_200);
 // Both tiers must answer within the time that a registry allows.
 const _: () = assert!(FAST_LIMIT.saturating_add(DURABLE_LIMIT).as_millis() < STORE_TIMEOUT.as_millis());
 const PUT_BACK_LIMIT: Duration = Duration::from_millis(250);
-/// The number of conflicts after which a name is left to its other writers.
+/// The number of attempts to write a name. If all of them conflict, a later load repeats the synchronisation.
 const TRIES: u32 = 4;

@@ -71,7 +71,7 @@ impl<S> Tier<S> {
         };
         let paused = !health.may_ask(now);
         let failures = health.failed();
-        // An operation that began before the pause and fails during the pause does not extend it.
+        // An operation that began before the pause and fails during the pause does not extend the pause.
         if !paused {
             health.pause_until(now.saturating_add(doubled(FIRST_PAUSE, failures - 1, LONGEST_PAUSE)));
         }
@@ -109,8 +109,8 @@ impl<S: Store> Drop for Running<'_, S> {
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Returns the etag that users of the tiered store see: `f:` or `d:` for the tier, then the etag of that tier. The
-/// prefix is needed, because an etag of one tier means nothing to the other.
+/// Returns the etag that users of the tiered store see, which is `f:` or `d:` for the tier and then the etag of that
+/// tier. The prefix is needed, because an etag of one tier means nothing to the other tier.
 pub(super) fn tag(tier: char, etag: &Etag) -> Etag {
     Etag::new(format!("{tier}:{}", etag.as_str()))
 }

@@ -22,18 +22,17 @@ pub(super) struct Handles {
     /// True if the circuit has its own label, and false if it shares the label with others.
     own: bool,
     pub(super) success: Counter,
-    /// The handles that a healthy circuit does not need. Registered and kept at their first use.
+    /// The handles that a healthy circuit does not need. They are registered at their first use and kept from then on.
     others: OnceLock<Box<Others>>,
     /// The handles of the next recorder in the chain.
     pub(super) next: OnceLock<Box<Self>>,
 }
 
 impl Handles {
-    /// Registers the handles of a circuit. `own` says that the circuit has its own label, and only then it has all
-    /// gauges.
+    /// Registers the handles of a circuit. If `own` is true, the circuit has its own label and all gauges.
     pub(super) fn register(recorder: usize, circuit: &str, own: bool) -> Self {
         describe();
-        // Dropped at once. Registered only so that all counters begin at zero.
+        // The other handles are registered and dropped at once, so that all counters begin at zero.
         drop(Others::register(circuit, own));
         let success = counter!(CALLS, "service" => circuit.to_owned(), "outcome" => "success");
         Self { recorder, own, success, others: OnceLock::new(), next: OnceLock::new() }
@@ -51,7 +50,7 @@ pub(super) struct Others {
     pub(super) cancelled: Counter,
     /// The counters of the kinds in `KINDS`, in their order.
     kinds: [Counter; KINDS.len()],
-    /// `None` if the label is shared, because circuits would overwrite each other's gauge.
+    /// `None` if the circuit shares its label, because circuits with one label would overwrite each other's gauge.
     pub(super) failures_1m: Option<Gauge>,
     tripped: Counter,
     half_open: Counter,
@@ -154,7 +153,8 @@ impl Durations {
     }
 }
 
-/// Registers before it takes the place, so that no other thread waits while the recorder registers.
+/// Returns the value of `place`, and registers a missing value first. The value is registered outside of `get_or_init`,
+/// so that no other thread waits while the recorder registers.
 fn get_or_register<T>(place: &OnceLock<Box<T>>, register: impl FnOnce() -> T) -> &T {
     place.get().unwrap_or_else(|| {
         let registered = Box::new(register());
@@ -183,8 +183,8 @@ pub(super) fn show_failures(circuit: &str, score: f64) {
 
 /// Sets the gauges of a shared label to numbers of circuits, in the order of `STANDINGS`.
 pub(super) fn show_counts(label: &Arc<str>, standings: [u64; STANDINGS.len()], tripped: u64) {
-    // Exact up to 2^32 circuits. A count is below zero, and shown as 0, if one thread has removed a circuit that
-    // another thread has not added yet.
+    // A number is exact up to 2^32 circuits. A count wraps below zero, and is shown as 0, if one thread has removed a
+    // circuit that another thread has not added yet.
     let number = |count: u64| f64::from(u32::try_from(count).unwrap_or(0));
     gauge!(TRIPPED, "service" => Arc::clone(label)).set(number(tripped));
     for (state, count) in STANDINGS.into_iter().zip(standings) {
@@ -210,7 +210,8 @@ fn describe() {
     describe_counter!(STALE, "Outcomes that arrived after their era had ended, and were dropped.");
     describe_gauge!(SYSTEM_LOAD, "The last load of the system that load shedding polled; 1 is the capacity.");
     describe_histogram!(DURATION, Unit::Seconds, "Duration of admitted calls.");
-    // The metrics of `telemetry::store` and `telemetry::keyed` are described here, because both need a circuit first.
+    // The metrics of `telemetry::store` and `telemetry::keyed` are described here too. Both modules are used only after
+    // a circuit was created, and each new circuit calls this function.
     describe_counter!("circuit_breaker_store_operations_total", "Operations of a store, by result.");
     let took = "Duration of a store's operations.";
     describe_histogram!("circuit_breaker_store_operation_duration_seconds", Unit::Seconds, took);
@@ -218,14 +219,20 @@ fn describe() {
     describe_counter!("circuit_breaker_unguarded_calls_total", "Calls of keys without a circuit, by reason.");
 }
 
-/// The kinds that have a handle. A kind of the user's own is registered on each use.
-const KINDS: [FailureKind; 6] = [
+/// The kinds that have a handle. A kind that the user defines is registered on each use.
+const KINDS: [FailureKind; 12] = [
     FailureKind::Error,
+    FailureKind::Connect,
+    FailureKind::Dns,
+    FailureKind::Tls,
+    FailureKind::Reset,
+    FailureKind::Body,
     FailureKind::Timeout,
     FailureKind::Deadline,
     FailureKind::Cancelled,
     FailureKind::Panicked,
     FailureKind::NotReady,
+    FailureKind::Slow,
 ];
 
 const TRIPPED: &str = "circuit_breaker_tripped";

@@ -1,5 +1,5 @@
-//! The gauges of circuits that share a label, which are numbers of circuits so that no circuit overwrites the gauges of
-//! another.
+//! The gauges of circuits that share a label. Such a gauge is a number of circuits, so that no circuit overwrites the
+//! gauge of another circuit.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Weak};
@@ -37,10 +37,10 @@ impl Pool {
         pool
     }
 
-    /// Moves a circuit from the count of its old standing to the count of its new one. `None` stands for a circuit that
-    /// does not exist.
+    /// Moves a circuit from the count of its old standing to the count of its new standing. `None` stands for a circuit
+    /// that does not exist.
     pub(super) fn moved(&self, from: Option<Last>, to: Option<Last>) {
-        // Relaxed, four times: published by the AcqRel of `changes`.
+        // Relaxed for all four counts, because the AcqRel of `changes` below publishes them.
         if let Some(to) = to {
             self.standings[to.index()].fetch_add(1, Relaxed);
             self.tripped.fetch_add(u64::from(to.is_tripped()), Relaxed);
@@ -49,22 +49,22 @@ impl Pool {
             self.standings[from.index()].fetch_sub(1, Relaxed);
             self.tripped.fetch_sub(u64::from(from.is_tripped()), Relaxed);
         }
-        // AcqRel: pairs with itself in `show`. A thread that sees the new number sees the counts.
+        // AcqRel: pairs with the AcqRel in `show`, so that a thread that sees the new number sees the new counts.
         self.changes.fetch_add(1, AcqRel);
     }
 
-    /// Sets the gauges to the counts. Repeats if a count has changed meanwhile, so that the last gauges set are the
-    /// newest.
+    /// Sets the gauges to the counts. Repeats if another thread has changed a count in between, so that the last gauges
+    /// that are set are the newest.
     pub(super) fn show(&self) {
         let mut shown = None;
         loop {
-            // AcqRel: pairs with `moved`. A thread that has set old counts finds another number afterwards and sets the
-            // gauges again.
+            // AcqRel: pairs with the AcqRel in `moved`. A thread that has set old counts finds another number
+            // afterwards and sets the gauges again.
             let changes = self.changes.fetch_add(0, AcqRel);
             if shown == Some(changes) {
                 return;
             }
-            // Relaxed: `changes` orders the counts, see `moved`.
+            // Relaxed, because `changes` orders the counts, as `moved` explains.
             let standings = self.standings.each_ref().map(|count| count.load(Relaxed));
             handles::show_counts(&self.label, standings, self.tripped.load(Relaxed));
             shown = Some(changes);
