@@ -36,7 +36,8 @@ pub(crate) fn misused(entry: &str) -> Option<char> {
 
 /// The allowed forms of an entry, for errors.
 #[cfg(any(feature = "settings", feature = "store"))]
-pub(crate) const ALLOWED: &str = "a name, or the beginning of names with one `*` at its end, as in \"host:*\"";
+pub(crate) const ALLOWED: &str =
+    "a name of 1 to 200 bytes, or the beginning of names with one `*` at its end, as in \"host:*\"";
 
 /// Values by the names of circuits and by patterns for them.
 #[cfg(any(feature = "settings", feature = "store"))]

@@ -99,7 +99,7 @@ fn other_signs_of_patterns_are_refused_with_the_allowed_form() {
         assert_eq!(
             refused(&format!("[circuits.'{name}']")),
             format!(
-                "the TOML text: circuits.\"{name}\" has a `{sign}`, allowed is a name, or the beginning of names with \
+                "the TOML text: circuits.\"{name}\" has a `{sign}`, allowed is a name of 1 to 200 bytes, or the beginning of names with \
                  one `*` at its end, as in \"host:*\""
             )
         );
@@ -201,25 +201,25 @@ fn merged_values_that_are_impossible_together_name_the_table_of_each() {
     for (text, says) in [
         (
             "[defaults]\nopen_for = { base = '9 s', max = '1 min' }\n[circuits.a]\nopen_for = { max = '5 s' }",
-            "circuits.a.open_for.base is 9s, allowed is 1ms to 5s; the value comes from defaults.open_for.base and the \
+            "circuits.a.open_for.base is 9 s, allowed is 1 ms to 5 s; the value comes from defaults.open_for.base and the \
              limit comes from circuits.a.open_for.max",
         ),
         (
             "[groups.g]\nopen_for = '9 s'\n[circuits.a]\ngroup = 'g'\nopen_for = { max = '5 s' }",
-            "circuits.a.open_for.base is 9s, allowed is 1ms to 5s; the value comes from groups.g.open_for and the limit \
+            "circuits.a.open_for.base is 9 s, allowed is 1 ms to 5 s; the value comes from groups.g.open_for and the limit \
              comes from circuits.a.open_for.max",
         ),
         (
             "[circuits.'a*']\nopen_for = { max = '5 s' }\n[circuits.a]\nopen_for = { base = '9 s' }",
-            "circuits.a.open_for.base is 9s, allowed is 1ms to 5s; the limit comes from circuits.\"a*\".open_for.max",
+            "circuits.a.open_for.base is 9 s, allowed is 1 ms to 5 s; the limit comes from circuits.\"a*\".open_for.max",
         ),
         (
             "[circuits.a]\nopen_for = { base = '90 s' }",
-            "circuits.a.open_for.base is 90s, allowed is 1ms to 60s; the limit is the default",
+            "circuits.a.open_for.base is 90 s, allowed is 1 ms to 60 s; the limit is the default",
         ),
         (
             "[circuits.a]\nopen_for = { max = '1 s' }",
-            "circuits.a.open_for.base is 5s, allowed is 1ms to 1s; the value is the default and the limit comes from \
+            "circuits.a.open_for.base is 5 s, allowed is 1 ms to 1 s; the value is the default and the limit comes from \
              circuits.a.open_for.max",
         ),
         (
@@ -238,7 +238,7 @@ fn merged_values_that_are_impossible_together_name_the_table_of_each() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the TOML text: circuits.a.open_for.base is 9s, allowed is 1ms to 5s; the limit comes from \
+        "the TOML text: circuits.a.open_for.base is 9 s, allowed is 1 ms to 5 s; the limit comes from \
          circuits.a.open_for.max, environment variable CIRCUIT_BREAKER_CIRCUIT_A_OPEN_FOR"
     );
 }
