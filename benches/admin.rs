@@ -2,9 +2,6 @@
 //!
 //! The goal for the list is 100 ms. It is made on one thread of a runtime; the calls are made on another, as a server's are.
 
-#![expect(clippy::disallowed_methods, reason = "a bench reads the real clock")]
-#![expect(clippy::disallowed_types, reason = "a bench's atomics are its own")]
-
 #[path = "harness/cli.rs"]
 mod cli;
 

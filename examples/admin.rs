@@ -1,6 +1,7 @@
-//! The page, with circuits in every state: `cargo run --features full --example admin`, and open what it prints.
+//! Shows the admin page with circuits in every state: `cargo run --features full --example admin`.
 //!
-//! It ends after a minute. With `-- --once` it asks itself, prints what programs see, and ends.
+//! Open the address that the program prints. The program ends after a minute. With `-- --once` the program reads its own page as
+//! other programs do, prints the answers, and ends.
 
 use std::time::Duration;
 

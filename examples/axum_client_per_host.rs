@@ -1,7 +1,7 @@
-//! A hyper client with a circuit per host, before axum servers: `cargo run --features full --example axum_client_per_host`.
+//! A hyper client with a circuit for each host: `cargo run --features full --example axum_client_per_host`.
 //!
-//! One server answers 503 with every request; its circuit opens, and calls of the other server go on. The key is the
-//! authority of the URI, host and port: what a connection is made to. Fails if that is not what happened.
+//! One of two axum servers answers each request with 503. Its circuit opens, and calls of the other server go on. The key is the
+//! authority of the URI, host and port, because a connection is made to both. The program fails if anything else happens.
 
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
@@ -75,7 +75,7 @@ fn judge(result: Result<&Response<Body>, &hyper_util::client::legacy::Error>) ->
 
 struct Server {
     address: String,
-    /// Is told of each request.
+    /// Is notified of each request.
     seen: Receiver<()>,
 }
 
@@ -88,7 +88,6 @@ async fn serve(status: StatusCode) -> Result<Server, BoxError> {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
-    #[expect(clippy::disallowed_methods, reason = "a server of the example's own")]
     tokio::spawn(async move { axum::serve(listener, Router::new().route("/", get(handler))).await });
     Ok(Server { address, seen })
 }

@@ -1,8 +1,6 @@
-//! A server with a circuit in front of what it depends on: `cargo run --features full --example axum_server`.
+//! An axum server with a circuit in front of its warehouse: `cargo run --features full --example axum_server`.
 //!
-//! While the warehouse is down, callers are rejected before a handler runs, and told when to come again.
-
-#![expect(clippy::disallowed_types, reason = "an application's atomics are its own")]
+//! While the warehouse is down, calls are rejected before a handler runs, with the time at which callers may come again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -23,7 +21,7 @@ use tower_circuit_breaker::classify::HttpClassifier;
 use tower_circuit_breaker::rejection::HttpRejection;
 use tower_circuit_breaker::{BoxError, Circuit, CircuitBreakerLayer, Config, OpenDuration};
 
-/// What the handlers depend on: somebody else's service, which is down now and then.
+/// The service that the handlers call, which is down now and then.
 #[derive(Default)]
 struct Warehouse {
     down: AtomicBool,
@@ -31,7 +29,6 @@ struct Warehouse {
 }
 
 async fn stock(State(warehouse): State<Arc<Warehouse>>) -> Result<&'static str, StatusCode> {
-    // Relaxed, here and below: a count and a switch, which publish nothing.
     warehouse.asked.fetch_add(1, Ordering::Relaxed);
     if warehouse.down.load(Ordering::Relaxed) { Err(StatusCode::BAD_GATEWAY) } else { Ok("17 in stock") }
 }
@@ -58,12 +55,12 @@ async fn main() -> Result<(), BoxError> {
     servers.spawn(async move { axum::serve(listener, app).await });
 
     expect(200, "the warehouse answers", ask(&uri, "/stock").await?)?;
-    warehouse.down.store(true, Ordering::Relaxed); // the switch
+    warehouse.down.store(true, Ordering::Relaxed);
     for _ in 0..5 {
         expect(502, "the warehouse is down", ask(&uri, "/stock").await?)?;
     }
 
-    let asked = warehouse.asked.load(Ordering::Relaxed); // the count, after its answers
+    let asked = warehouse.asked.load(Ordering::Relaxed);
     let rejected = ask(&uri, "/stock").await?;
     let wait = rejected.retry_after.ok_or("a rejection says when to come again")?;
     expect(503, "rejected, the warehouse is left alone", rejected)?;
@@ -73,7 +70,7 @@ async fn main() -> Result<(), BoxError> {
     expect(200, "the route outside the layer", ask(&uri, "/health").await?)?;
 
     println!("\nThe warehouse is up again; the caller waits for {wait} s, as Retry-After asked.\n");
-    warehouse.down.store(false, Ordering::Relaxed); // the switch
+    warehouse.down.store(false, Ordering::Relaxed);
     sleep(Duration::from_secs(wait)).await;
     for _ in 0..3 {
         expect(200, "recovered", ask(&uri, "/stock").await?)?;

@@ -1,7 +1,7 @@
-//! Three servers behind one balancer, and one of them dies: `cargo run --features full --example balance`.
+//! Three servers behind one balancer, one of which dies: `cargo run --features full --example balance`.
 //!
-//! Who fails fast looks idle, so a balancer by load sends it more. With a circuit per endpoint that pends while it is open, the
-//! endpoint is taken out of rotation instead; with one that rejects, the errors become rejections, and are as many.
+//! A server that fails fast looks idle, so that a balancer by load sends it more calls. With a circuit that pends while it is open,
+//! the balancer takes the endpoint out of rotation. With a circuit that rejects, errors become rejections, and are as many.
 
 use std::io;
 use std::net::SocketAddr;

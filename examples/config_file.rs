@@ -1,6 +1,6 @@
-//! Circuits and their store from a file, with the environment over it: `cargo run --features full --example config_file`.
+//! Circuits and their store from a file and the environment: `cargo run --features full --example config_file`.
 //!
-//! Try `CIRCUIT_BREAKER_CIRCUIT_PAYMENTS_PROBES=1` in front of it, or `CIRCUIT_BREAKER_DEFAULT_PROBE=1`, which is a slip.
+//! Set `CIRCUIT_BREAKER_CIRCUIT_PAYMENTS_PROBES=1` to replace a value, or `CIRCUIT_BREAKER_DEFAULT_PROBE=1` to see the answer to a slip.
 
 use std::error::Error;
 
@@ -24,8 +24,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     for config in settings.circuits() {
         println!("{}", registry.circuit(config)?.config().explain());
     }
-    // A circuit that the file does not have gets its defaults.
-    println!("{}", registry.circuit(settings.circuit("orders")?)?.config().explain());
+    // A circuit without a table has the settings of the longest pattern that covers its name, or the defaults.
+    for name in ["host:b.example.com", "orders"] {
+        println!("{}", registry.circuit(settings.circuit(name)?)?.config().explain());
+    }
 
     match settings.persistence() {
         Some(kept) => println!("The circuits are kept in {}.\n", kept.store()),
@@ -40,6 +42,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         "[circuits.payments]\nopen_for = 60",
         "[persistence]\nstore = \"mysql://ana:s3cret@db/breakers\"",
         "[circuits.payments]\nprobes = 3\nprobes = 4",
+        "[circuits.'host?']\nprobes = 3",
+        "[groups.touchy]\n[circuits.payments]\ngroup = 'tuchy'",
+        "[defaults]\nopen_for = { base = '5 s' }\n[circuits.payments]\nopen_for = { max = '2 s' }",
     ] {
         match Settings::from_toml(slip) {
             Ok(_) => println!("  nothing"),

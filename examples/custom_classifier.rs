@@ -1,7 +1,7 @@
-//! A classifier of your own, which knows the request and how long the call took: `cargo run --example custom_classifier`.
+//! A classifier of your own, which knows request and duration: `cargo run --example custom_classifier`.
 //!
-//! Each request brings a budget. An answer after it is of no use to the caller, so it counts as a timeout, although it is an
-//! `Ok`; a request that nobody waits for may take as long as it likes, and its failures say nothing.
+//! Each request brings a budget. An answer after the budget is of no use to the caller, and counts as a timeout, although the answer is
+//! an `Ok`. A request without a budget may take any time, and its failures are ignored.
 
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tower_circuit_breaker::outcome::FailureKind;
 use tower_circuit_breaker::{BoxError, Circuit, CircuitBreakerLayer, Config, Failure, Outcome};
 
 struct Request {
-    /// `None`: nobody waits for it.
+    /// `None`: no caller waits for the answer.
     budget: Option<Duration>,
     takes: Duration,
     answer: Result<(), ErrorKind>,
@@ -42,7 +42,7 @@ impl<Response> Classifier<Request, Response, io::Error> for WithinItsBudget {
     }
 }
 
-/// Prints what each call counted as.
+/// Prints the outcome of each call.
 #[derive(Debug)]
 struct Aloud;
 

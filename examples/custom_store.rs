@@ -1,6 +1,6 @@
-//! A store of one's own, and the suite that says whether it is one: `cargo run --example custom_store --features store`.
+//! A store of your own, checked by the suite of stores: `cargo run --features store,test-util --example custom_store`.
 //!
-//! It forgets nothing and lives in this process; a store on a real medium differs in where the map is, not in what it does.
+//! The store is a map in this process. A store on a real medium keeps the map elsewhere, and does the same.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;

@@ -1,8 +1,7 @@
-//! A circuit per host, from one layer: one of three hosts dies, and only its circuit opens.
-//! `cargo run --features full --example keyed_hosts`.
+//! A circuit for each host, from one layer: `cargo run --features full --example keyed_hosts`.
 //!
-//! The hosts are real listeners on loopback; the one that dies closes its socket, and connections to it are refused. Prints what
-//! each host's callers met, and fails if a host was rejected that is alive.
+//! One of three hosts dies, and only its circuit opens. The hosts are real listeners on loopback. The host that dies closes its socket,
+//! so that connections are refused. The program prints the answers of each host, and fails if a call to a living host was rejected.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -62,7 +61,7 @@ async fn main() -> Result<ExitCode, BoxError> {
     Ok(if only_its && back { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What the callers of a host met.
+/// The answers that the callers of a host got.
 #[derive(Debug, Default, PartialEq)]
 struct Met {
     answered: u32,
@@ -101,11 +100,10 @@ async fn greeting(ask: Ask) -> Result<String, std::io::Error> {
     Ok(greeting)
 }
 
-/// Starts a host that greets whoever connects; its address, and the task that ends it.
+/// Starts a host that greets each connection. Returns its address, and the task, which ends the host.
 async fn host(address: &str) -> Result<(String, JoinHandle<()>), std::io::Error> {
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?.to_string();
-    #[expect(clippy::disallowed_methods, reason = "a server of the example's own")]
     let task = tokio::spawn(async move {
         while let Ok((mut caller, _)) = listener.accept().await {
             caller.write_all(b"hello").await.ok();

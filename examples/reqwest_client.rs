@@ -1,4 +1,4 @@
-//! A reqwest client behind a circuit, and what its callers see of an outage: `cargo run --features full --example reqwest_client`.
+//! A reqwest client behind a circuit, in an outage: `cargo run --features full --example reqwest_client`.
 
 use std::time::Duration;
 
@@ -79,8 +79,7 @@ enum Health {
     Hanging,
 }
 
-/// A server that is as well as it is told to be, and counts.
-#[expect(clippy::disallowed_methods, reason = "the example's own server")]
+/// A server whose health the example sets, and that counts its requests.
 async fn serve(health: watch::Receiver<Health>, requests: watch::Sender<u32>) -> Result<String, BoxError> {
     let app = Router::new().fallback(move || {
         requests.send_modify(|count| *count += 1);

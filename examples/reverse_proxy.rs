@@ -95,7 +95,6 @@ async fn main() -> Result<(), BoxError> {
 }
 
 /// Serves on a port of its own until the process ends, and says which.
-#[expect(clippy::disallowed_methods, reason = "the example's own server")]
 async fn serve(app: Router) -> Result<String, BoxError> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();

@@ -1,6 +1,6 @@
-//! Tests of an application that has a circuit: `cargo test --example testing`.
+//! Tests of an application that has a circuit: `cargo test --features test-util --example testing`.
 //!
-//! The help for such tests has the feature `test-util`, which belongs into `[dev-dependencies]`.
+//! The feature `test-util` of this crate helps such tests. Name the feature in `[dev-dependencies]`.
 
 use std::collections::HashMap;
 use std::io;
@@ -29,7 +29,7 @@ impl Prices {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let prices = Prices { circuit: Circuit::new(Config::new("prices")?), yesterday: HashMap::from([(1, 100)]) };
     println!("Item 1 costs {}.", prices.price(1, async { Ok(101) }).await?);
-    println!("The tests of this file run with `cargo test --example testing`.");
+    println!("The tests of this file run with `cargo test --features test-util --example testing`.");
     Ok(())
 }
 

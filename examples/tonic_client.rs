@@ -1,8 +1,6 @@
-//! A circuit around tonic's `Channel`: streams that end in UNAVAILABLE open it, and then the server is left alone.
+//! A circuit around tonic's `Channel`: `cargo run --features full --example tonic_client`.
 //!
-//! `cargo run --features full --example tonic_client`
-
-#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "loom does not look at examples")]
+//! Streams that end in UNAVAILABLE open the circuit. Then no call reaches the server.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -43,19 +41,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     println!("healthy: {} prices", watch(&mut client).await?);
 
-    prices.down.store(true, Relaxed); // a switch: nothing else hangs on it
+    prices.down.store(true, Relaxed);
     for _ in 0..3 {
         let status = watch(&mut client).await.err().ok_or("the server is down")?;
         println!("down: {:?}, {}", status.code(), status.message());
     }
 
-    let asked = prices.asked.load(Relaxed); // a count, as it is after its answers
+    let asked = prices.asked.load(Relaxed);
     let status = watch(&mut client).await.err().ok_or("the circuit is open")?;
     let wait = status.get_details_retry_info().and_then(|info| info.retry_delay).ok_or("it says when to come back")?;
     println!("rejected: {:?}, {}", status.code(), status.message());
     assert_eq!(prices.asked.load(Relaxed), asked, "a rejected call must not reach the server");
     println!("the server was not asked");
-    prices.down.store(false, Relaxed); // the switch again
+    prices.down.store(false, Relaxed);
     tokio::time::sleep(wait + Duration::from_millis(50)).await;
     println!("recovered: {} prices", watch(&mut client).await?);
     Ok(())
@@ -63,7 +61,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 const WAIT: Duration = Duration::from_millis(500);
 
-/// What a generator makes of `rpc Watch(Empty) returns (stream Price)`, and a loop that counts.
+/// The code that a generator makes of `rpc Watch(Empty) returns (stream Price)`, and a loop that counts.
 async fn watch(client: &mut Grpc<TrackedBodies<Channel, GrpcClassifier, GrpcRejection>>) -> Result<usize, Status> {
     client.ready().await.map_err(|error| Status::from_error(error.into()))?;
     let (path, codec) = (PathAndQuery::from_static("/shop.Prices/Watch"), ProstCodec::<(), Price>::default());
@@ -102,7 +100,7 @@ impl Service<http::Request<Body>> for Prices {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        self.asked.fetch_add(1, Relaxed); // Relaxed, both: a count and a switch publish nothing
+        self.asked.fetch_add(1, Relaxed);
         let second =
             if self.down.load(Relaxed) { Err(Status::unavailable("no prices")) } else { Ok(Price { cents: 2 }) };
         let prices = stream::iter([Ok(Price { cents: 1 }), second]);

@@ -1,9 +1,6 @@
-//! A circuit around a gRPC service in a tonic server, whose database is down: callers get UNAVAILABLE at once, and learn when to
-//! come back.
+//! A circuit around a gRPC service in a tonic server: `cargo run --features full --example tonic_server`.
 //!
-//! `cargo run --features full --example tonic_server`
-
-#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "loom does not look at examples")]
+//! While the database of the service is down, callers get UNAVAILABLE immediately, with the time at which they may come back.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -40,13 +37,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut client = tonic::client::Grpc::new(channel);
     println!("healthy: {} in stock", count(&mut client).await?);
 
-    stock.down.store(true, Relaxed); // a switch: nothing else hangs on it
+    stock.down.store(true, Relaxed);
     for _ in 0..3 {
         let status = count(&mut client).await.err().ok_or("the database is down")?;
         println!("down: {:?}, {}", status.code(), status.message());
     }
 
-    let asked = stock.asked.load(Relaxed); // a count, as it is after its answers
+    let asked = stock.asked.load(Relaxed);
     let status = count(&mut client).await.err().ok_or("the circuit is open")?;
     let info = status.get_details_error_info().ok_or("it says why")?;
     let wait = status.get_details_retry_info().and_then(|info| info.retry_delay).ok_or("it says when to come back")?;
@@ -56,7 +53,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(stock.asked.load(Relaxed), asked, "a rejected call must not reach the handler");
     println!("the handler was not asked");
 
-    stock.down.store(false, Relaxed); // the switch again
+    stock.down.store(false, Relaxed);
     tokio::time::sleep(wait + Duration::from_millis(50)).await;
     println!("recovered: {} in stock", count(&mut client).await?);
     Ok(())
@@ -73,7 +70,7 @@ async fn serve(stock: Stock, layer: CircuitBreakerLayer<GrpcClassifier, GrpcReje
     Ok(address)
 }
 
-/// What a generator makes of `rpc Count(Empty) returns (Number)`.
+/// The code that a generator makes of `rpc Count(Empty) returns (Number)`.
 async fn count(client: &mut tonic::client::Grpc<Channel>) -> Result<u32, Status> {
     client.ready().await.map_err(|error| Status::from_error(error.into()))?;
     let (path, codec) = (PathAndQuery::from_static("/shop.Stock/Count"), ProstCodec::<(), Number>::default());
@@ -106,7 +103,7 @@ impl Service<http::Request<Body>> for Stock {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        self.asked.fetch_add(1, Relaxed); // Relaxed, both: a count and a switch publish nothing
+        self.asked.fetch_add(1, Relaxed);
         let answer =
             if self.down.load(Relaxed) { Err(Status::unavailable("no database")) } else { Ok(Number { count: 7 }) };
         let count = service_fn(move |_: Request<()>| ready(answer.clone().map(Response::new)));

@@ -59,6 +59,8 @@ mod read;
 mod write;
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
@@ -74,7 +76,7 @@ use crate::registry::Registry;
 /// Starts building a router for the circuits of a registry. The router refuses every request until a rule of access is
 /// set.
 pub fn router(registry: &Registry) -> AdminRouter {
-    AdminRouter { registry: registry.clone(), access: Access::Closed, event_clients: 16 }
+    AdminRouter { registry: registry.clone(), access: Access::Closed, event_clients: 16, shutdown: None }
 }
 
 /// The settings of a router, as [the module](self) describes them.
@@ -83,7 +85,11 @@ pub struct AdminRouter {
     registry: Registry,
     access: Access,
     event_clients: usize,
+    shutdown: Option<Shutdown>,
 }
+
+/// Makes the future of one stream that is ready when the server shuts down.
+type Shutdown = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 impl AdminRouter {
     /// Sets the check of requests. The closure returns the user of a request, who may then read and act, or the
@@ -119,19 +125,50 @@ impl AdminRouter {
         self
     }
 
+    /// Ends each stream of events when the future that the closure makes is ready, because a graceful shutdown of the server
+    /// waits for open streams. By default streams end when [`Registry::shutdown`] begins.
+    ///
+    /// The closure is called for each stream. A future that is made after the signal must be ready too, as those of a
+    /// `watch` channel or of a `CancellationToken` are.
+    ///
+    /// ```no_run
+    /// use tokio::sync::watch;
+    /// use tower_circuit_breaker::{BoxError, Registry, admin};
+    ///
+    /// # async fn serve(registry: Registry, listener: tokio::net::TcpListener) -> Result<(), BoxError> {
+    /// let (stop, stopped) = watch::channel(false); // `stop.send(true)` when the process is asked to end
+    /// let signal = move || {
+    ///     let mut stopped = stopped.clone();
+    ///     async move { drop(stopped.wait_for(|stopped| *stopped).await) }
+    /// };
+    /// let page = admin::router(&registry).read_only_without_auth().shutdown_signal(signal.clone()).build();
+    /// let app = axum::Router::new().nest("/circuits", page);
+    /// axum::serve(listener, app).with_graceful_shutdown(signal()).await?;
+    /// # drop(stop); Ok(()) }
+    /// ```
+    pub fn shutdown_signal<F, Fut>(mut self, signal: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.shutdown = Some(Box::new(move || Box::pin(signal())));
+        self
+    }
+
     /// Creates the router. [`Router::nest`] serves the page at the path without a slash at the end, and
     /// [`Router::nest_service`] with and without the slash.
     ///
     /// A stream of events ends after five minutes, and the client requests a new one. Therefore a client whose token
-    /// was revoked receives no further events. A graceful shutdown of the server waits for streams, so that it should
-    /// have a deadline.
+    /// was revoked receives no further events. A stream also ends when [`Registry::shutdown`] begins, or at the
+    /// [`shutdown_signal`](Self::shutdown_signal). A graceful shutdown still needs a deadline, because a client that does not
+    /// read can hold up any response.
     pub fn build<S>(self) -> Router<S>
     where
         S: Clone + Send + Sync + 'static,
     {
-        let Self { registry, access, event_clients } = self;
+        let Self { registry, access, event_clients, shutdown } = self;
         let seats = Arc::new(Semaphore::new(event_clients.min(Semaphore::MAX_PERMITS)));
-        let panel = Arc::new(Panel { registry, access, event_clients, seats });
+        let panel = Arc::new(Panel { registry, access, event_clients, shutdown, seats });
         let reads = Router::new()
             .route("/api/circuits", get(read::circuits))
             .route("/api/status", get(read::status))
@@ -154,12 +191,12 @@ impl AdminRouter {
 impl fmt::Debug for AdminRouter {
     // Only the number of circuits is shown. The authoriser is left out, because it may contain secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { registry, access, event_clients } = self;
+        let Self { registry, access, event_clients, shutdown: _ } = self;
         f.debug_struct("AdminRouter")
             .field("circuits", &registry.circuits().len())
             .field("access", access)
             .field("event_clients", event_clients)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -168,5 +205,19 @@ struct Panel {
     registry: Registry,
     access: Access,
     event_clients: usize,
+    shutdown: Option<Shutdown>,
     seats: Arc<Semaphore>,
+}
+
+impl Panel {
+    /// Is ready when the server shuts down, if the router was given a signal.
+    fn shutdown(&self) -> impl Future<Output = ()> + Send + use<> {
+        let signal = self.shutdown.as_ref().map(|signal| signal());
+        async move {
+            match signal {
+                Some(signal) => signal.await,
+                None => std::future::pending().await,
+            }
+        }
+    }
 }

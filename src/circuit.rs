@@ -22,23 +22,26 @@
 //! Each row is an edge. A circuit in shadow takes the same edges as a circuit in automatic mode. Under a hold (forced
 //! open or disabled) only the end of the hold, an operator or a snapshot takes an edge, and under the kill switch only
 //! an operator or a snapshot. Time alone takes no edge, because the first call that finds an edge due takes it. A
-//! snapshot that changes neither state nor mode nor deadlines is no transition.
+//! wait and [`would_admit`](Circuit::would_admit) also take a due edge from half-open to open, because they promise an
+//! answer other than no for ever. A snapshot that changes neither state nor mode nor deadlines is no transition.
 //!
 //! | from | to | cause | function | [`Reason`](crate::state::Reason) |
 //! |---|---|---|---|---|
 //! | closed | open | An outcome meets a rule. | `outcomes.rs` `weigh`, `change.rs` `trip` | `ConsecutiveFailures`, `FailureRate`, `FailureScore`, `SlowCallRate` |
+//! | closed, on trust | open | Failures weigh 0.5 together before the first success. | `outcomes.rs` `weigh`, `change.rs` `trip` | `Unproven` |
 //! | closed | open | A failure asks for no more calls. | `outcomes.rs` `weigh`, `change.rs` `trip` | `AtOnce` |
+//! | closed, half-open, open | open until a later time | A late failure of another era asks for no calls for a time. | `at_once.rs` `leave_alone_from_now` | `AtOnce` |
 //! | closed | open | An outcome meets a rule whose thresholds advice has lowered. | `outcomes.rs` `weigh`, `change.rs` `trip` | `Advised` |
 //! | open | half-open | A call comes after the open duration. | `admit.rs` `carry_out`, `change.rs` `half_open` | `WaitElapsed` |
-//! | half-open | open | More probes have failed than are tolerated, or a failure asks for no more calls. A slow probe has failed if the slow-call rule is on. | `outcomes.rs` `conclude`, `change.rs` `reopen` | `ProbeFailed` |
+//! | half-open | open | More probes have failed than are tolerated, or a failure asks for no more calls. A slow probe has failed if the slow-call rule is on. | `verdict.rs` `conclude`, `change.rs` `reopen` | `ProbeFailed` |
 //! | half-open | open | A call comes after twice the probe deadline or longer, a probe is overdue and none has succeeded. | `admit.rs` `carry_out`, `change.rs` `reopen` | `NoSuccess` |
-//! | half-open | open | Some probes have succeeded and some have failed, and the others come to no verdict for too long. | `admit.rs` `carry_out`, `outcomes.rs` `conclude`, `change.rs` `reopen` | `NoVerdict` |
-//! | half-open | closed | Three probes in a row end without a verdict, the probe deadline is over and no other probe says anything. | `outcomes.rs` `conclude`, `change.rs` `close` | `NoVerdict` |
-//! | half-open | closed | Enough probes have succeeded. | `outcomes.rs` `conclude`, `change.rs` `close` | `ProbesPassed` |
-//! | half-open | closed | A call comes after `quiet_after`, some probes have succeeded and none has failed. | `admit.rs` `carry_out`, `change.rs` `close` | `QuietService` |
-//! | forced open, with automatic recovery | half-open | A call comes after the end of the hold. | `admit.rs` `end_hold`, `change.rs` `half_open` | `HoldEnded` |
-//! | forced open, with manual recovery | the state beneath | A call comes after the end of the hold. | `admit.rs` `end_hold`, `change.rs` `uncover` | `HoldEnded` |
-//! | disabled | the state beneath | A call comes after the end of the hold. | `admit.rs` `end_hold`, `change.rs` `uncover` | `HoldEnded` |
+//! | half-open | open | Some probes have failed, and the others come to no verdict for too long. | `admit.rs` `carry_out`, `verdict.rs` `conclude`, `change.rs` `reopen` | `NoVerdict` |
+//! | half-open | closed, on trust | Three probes in a row end without a verdict, no other probe says anything, and the probe deadline is over or the doubts weigh 1.5. | `verdict.rs` `conclude`, `change.rs` `close` | `NoVerdict` |
+//! | half-open | closed | Enough probes have succeeded. | `verdict.rs` `conclude`, `change.rs` `close` | `ProbesPassed` |
+//! | half-open | closed, on trust if a probe ended without a verdict | A call comes after `quiet_after`, some probes have succeeded and none has failed. | `admit.rs` `carry_out`, `change.rs` `close` | `QuietService` |
+//! | forced open, with automatic recovery | half-open | A call comes after the end of the hold. | `admit.rs` `carry_out`, `change.rs` `half_open` | `HoldEnded` |
+//! | forced open, with manual recovery | the state beneath | A call comes after the end of the hold. | `admit.rs` `carry_out`, `change.rs` `uncover` | `HoldEnded` |
+//! | disabled | the state beneath | A call comes after the end of the hold. | `admit.rs` `carry_out`, `change.rs` `uncover` | `HoldEnded` |
 //! | any | forced open over the same state | An operator trips the circuit. | `operate.rs` `act` | `Operator`, `Act::Trip` |
 //! | any | disabled over the same state | An operator disables the circuit. | `operate.rs` `act` | `Operator`, `Act::Disable` |
 //! | any | shadow over the same state | An operator puts the circuit in shadow. | `operate.rs` `act` | `Operator`, `Act::Shadow` |
@@ -50,13 +53,25 @@
 //! | any | the state and the mode of a snapshot | The circuit is restored. | `adopt.rs` `adopt_if` | `Restored` |
 //! | any | the state of a snapshot, in the same mode | The circuit follows a newer published state. | `adopt.rs` `adopt_if` | `Followed` |
 //! | closed | the same | `CIRCUIT_BREAKER_DISABLED` names the new circuit. | `notify.rs` `introduce` | `KillSwitch` |
+//!
+//! A circuit that is closed *on trust* has closed without a verdict, because its callers gave up early, dropped their
+//! permits or ignored the results. The first success of the era ends the trust. The openings in a row go on, however long
+//! the trust lasts. Outcomes without weight change nothing, so that impatient callers keep a healthy service closed. The
+//! trust belongs to its era like the run, so that a change of the mode and a restart forget the trust, and other
+//! instances do not know of the trust.
+//!
+//! A *doubt* is a probe that ended without a verdict, although a closed circuit would have counted a failure: a dropped
+//! permit weighs 0.5, and a deadline of the caller weighs less.
 
 mod admit;
 mod adopt;
+mod at_once;
 mod branch;
 mod change;
 mod cold;
 mod decide;
+mod failed;
+mod gate;
 mod inner;
 mod kill_switch;
 #[cfg(all(test, breaker_loom))]
@@ -66,17 +81,20 @@ mod nested;
 mod notify;
 mod operate;
 mod outcomes;
+mod peek;
 mod permit;
 mod probes;
 mod rejected;
+#[cfg(any(feature = "load-shed", all(test, breaker_loom)))]
+mod shed;
 mod status;
+mod verdict;
 mod wakers;
 mod word;
 
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use self::branch::Branch;
 use self::inner::Inner;
@@ -84,11 +102,15 @@ use crate::clock::Tick;
 use crate::config::Config;
 use crate::event;
 use crate::outcome::Outcome;
+use crate::state::Standing;
 pub use crate::state::order::To;
-use crate::state::{Standing, State};
+pub(crate) use failed::Text;
 pub(crate) use inner::Start;
 #[cfg(feature = "settings")]
 pub(crate) use kill_switch::KILL_SWITCH;
+#[cfg(feature = "keyed")]
+pub(crate) use kill_switch::expect_names;
+pub(crate) use peek::Peek;
 pub use permit::Permit;
 pub(crate) use permit::{Admission, Asking};
 pub use rejected::Rejected;
@@ -131,7 +153,7 @@ impl Circuit {
     /// Returns a new circuit. The circuit is closed, and in shadow if the configuration says so.
     ///
     /// If the environment variable `CIRCUIT_BREAKER_DISABLED` names the circuit (names separated by commas,
-    /// `*` for all circuits), the circuit lets every call through for the life of the process, and reports to
+    /// `host:*` for all names that begin with `host:`, `*` for all circuits), the circuit lets every call through for the life of the process, and reports to
     /// its observers that it does so.
     #[must_use]
     pub fn new(config: Config) -> Self {
@@ -212,12 +234,6 @@ impl Circuit {
         self.inner().load().is_flowing()
     }
 
-    /// Returns the present time if a call would be rejected now, or zero if it may be admitted
-    /// or the circuit awaits a restore.
-    pub(crate) fn rejects_at(&self) -> Tick {
-        self.inner().rejects_at()
-    }
-
     /// Returns true while services wait for the circuit to be restored.
     pub(crate) fn awaits_restore(&self) -> bool {
         self.inner().load().awaits_restore()
@@ -237,12 +253,12 @@ impl Circuit {
 
     /// Records an error of the inner service's `poll_ready`, or a wait in vain for it, as a failed call: in the window of a
     /// closed circuit, and as a probe of a half-open circuit or of one whose open duration has passed.
-    pub(crate) fn record_ready_error(&self, outcome: Outcome) {
+    pub(crate) fn record_ready_error(&self, outcome: Outcome, text: Text<'_>) {
         // `admit` would count a rejection, but no call was made. So a circuit that would reject is not asked.
         if self.would_admit()
             && let Ok(admission) = self.admit(Start::Untaken)
         {
-            admission.permit().record(outcome);
+            admission.permit().record_in_place(outcome, None, text);
         }
     }
 
@@ -263,75 +279,6 @@ impl Circuit {
     #[cfg(feature = "keyed")]
     pub(crate) fn is_held(&self) -> bool {
         self.inner().load().mode() != self.config().first_mode()
-    }
-
-    /// Returns the automatic state. Under a mode that overrules the state, the state beneath.
-    ///
-    /// An open circuit stays open after its open duration, until a call comes. So do not decide about traffic by the
-    /// state. Use [`would_admit`](Self::would_admit) for that.
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.standing().state
-    }
-
-    /// Returns state and mode together, as logs and metrics show them.
-    #[must_use]
-    pub fn standing(&self) -> Standing {
-        self.inner().load().standing()
-    }
-
-    /// Returns true if every call is rejected now, because the circuit is open or forced open, and its wait is not over.
-    ///
-    /// False for an open circuit whose next call would be a probe, for a half-open circuit, in shadow, and under
-    /// `CIRCUIT_BREAKER_DISABLED`.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        matches!(self.peek_at_gate(), Peek::Rejecting(_))
-    }
-
-    /// Returns true if the circuit has left closed and has not closed since, or if an operator forces it open. This is the
-    /// value of the gauge `circuit_breaker_tripped`.
-    ///
-    /// True for an open circuit whose next call would be a probe. False under `CIRCUIT_BREAKER_DISABLED`.
-    #[must_use]
-    pub fn is_tripped(&self) -> bool {
-        let word = self.inner().load();
-        word.standing().is_tripped() && !word.bypassed()
-    }
-
-    /// Returns true if the next call would be admitted now: the circuit is closed, a probe is due, a half-open circuit has a
-    /// free slot, or an operator, shadow or `CIRCUIT_BREAKER_DISABLED` lets every call through.
-    ///
-    /// Choose an endpoint by this answer, and not by the state, because an endpoint without calls gets no probe and never
-    /// recovers. The answer is no permit. Another thread may take the last slot before the call.
-    ///
-    /// ```
-    /// use tower_circuit_breaker::Circuit;
-    ///
-    /// fn choose<'a>(first: &'a Circuit, second: &'a Circuit) -> Option<&'a Circuit> {
-    ///     [first, second].into_iter().find(|circuit| circuit.would_admit())
-    /// }
-    /// ```
-    #[must_use]
-    pub fn would_admit(&self) -> bool {
-        let inner = self.inner();
-        inner.next_call(inner.load(), inner.now()) != NextCall::Rejected
-    }
-
-    /// Returns the answer of the gate to a call that does not wait for a restore.
-    pub(crate) fn peek_at_gate(&self) -> Peek {
-        let inner = self.inner();
-        inner.peek_at_gate(inner.load())
-    }
-
-    pub(crate) fn era_and_standing(&self) -> (u64, Standing) {
-        self.inner().era_and_standing()
-    }
-
-    /// Returns the answer that the next call would get, without making a change or counting a rejection.
-    #[inline]
-    pub(crate) fn peek(&self) -> Peek {
-        self.inner().peek()
     }
 
     /// Waits for the next transition. Returns the new standing and updates `era`.
@@ -383,18 +330,4 @@ impl fmt::Debug for Circuit {
         let name = self.name();
         f.debug_struct("Circuit").field("name", &name).field("standing", &standing).field("era", &era).finish()
     }
-}
-
-/// The answer that the next call would get from the circuit. `poll_ready` uses it to admit, reject or wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Peek {
-    /// The call may be admitted, so the inner service can be made ready.
-    MayPass,
-    /// The call will be rejected, until a transition or until this time has passed. `None` if no time is known.
-    Rejecting(Option<Duration>),
-    /// The call will be rejected, until a transition, a freed slot, or until this time has passed. Then the oldest
-    /// probe is overdue, but no task is woken for that. So the waiting caller must check again by a timer.
-    ProbesTaken(Duration),
-    /// Unknown, because the first call waits until the circuit is restored.
-    AwaitsRestore,
 }

@@ -3,12 +3,14 @@
 //! A classifier sees the request before the call and the result after the call, so that its judgement can depend on
 //! both. In most cases a closure is enough, given to [`classify`](crate::CircuitBreakerLayer::classify),
 //! `classify_error` or `classify_response`. Without a setting, a layer uses [`DefaultClassifier`]. An error of an
-//! unknown type is a hard failure, because an unknown failure that counted as a success would hide an outage.
+//! unknown type is a hard failure, because an unknown failure that counted as a success would hide an outage. The kind of
+//! a failure is one of a few, for metrics, and its text is for people.
 //!
 //! The circuit adds the outcomes up and decides whether it trips.
 
 #[cfg(feature = "http")]
 mod body;
+mod cause;
 mod closure;
 #[cfg(feature = "http")]
 mod grpc;
@@ -71,8 +73,7 @@ pub use timeout::{DefaultClassifier, outcome_of};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot classify a call that takes `{Req}` and gives `Result<{Res}, {Err}>`",
     label = "this classifier does not fit the service inside the circuit breaker",
-    note = "the wrapped service gives `Result<{Res}, {Err}>`: a layer below the breaker, such as `timeout`, may have changed the error to `BoxError`",
-    note = "write the closure's types out: `.classify(|r: Result<&Response, &Error>| ..)`"
+    note = "the wrapped service gives `Result<{Res}, {Err}>`: a layer below the breaker, such as `timeout`, may have changed the error to `BoxError`"
 )]
 pub trait Classifier<Req, Res, Err> {
     /// True if `finish` reads `elapsed`. Default: false.
@@ -89,6 +90,17 @@ pub trait Classifier<Req, Res, Err> {
 
     /// Returns the outcome of a call that ended with `result`.
     fn finish(&self, call: Self::Call, result: Result<&Res, &Err>, elapsed: Duration) -> Outcome;
+
+    /// Returns the text of a failure, for people: the reason that the service gave, or the cause of the error. Default:
+    /// `None`.
+    ///
+    /// The circuit asks only if the failure opens the circuit, also for an error of `poll_ready`. Status, log, audit and
+    /// rejections show the text, and metrics do not. One line of at most 200 characters is kept, in which an address has
+    /// only its scheme and its host. A text should have no secrets and nothing about the caller.
+    #[expect(unused_variables, reason = "a name for the documentation")]
+    fn describe(&self, result: Result<&Res, &Err>) -> Option<String> {
+        None
+    }
 
     /// Returns the outcome of an error of the inner service's `poll_ready`. Default: a hard failure.
     #[expect(unused_variables, reason = "a name for the documentation")]
@@ -109,8 +121,9 @@ pub trait Classifier<Req, Res, Err> {
     /// Returns true if a caller who goes away never says anything about the service. Default: false.
     ///
     /// With `true`, a dropped call is neutral however long it had waited, [`cancelled`](Self::cancelled) is not called, and
-    /// a wait for `poll_ready` that is given up does not count. For the handlers of a server, whose callers are browsers and
-    /// clients that stop by themselves. It is [`cancelled_never_counts`] for one layer instead of the whole circuit.
+    /// a wait for `poll_ready` that is given up does not count. An outcome of [`Outcome::deadline`] is ignored, because the
+    /// caller set that deadline. For the handlers of a server, whose callers are browsers and clients that stop by
+    /// themselves. It is [`cancelled_never_counts`] for one layer instead of the whole circuit.
     ///
     /// [`cancelled_never_counts`]: crate::config::ConfigBuilder::cancelled_never_counts
     fn cancelled_never_counts(&self) -> bool {

@@ -22,7 +22,10 @@ pub struct Tick(u64);
 impl Tick {
     /// The origin of a clock.
     pub const ZERO: Self = Self(0);
-    /// A tick that is later than every reading of a clock. Stands for a deadline that never comes.
+    /// A tick that is later than every reading of a clock. Stands for a deadline that never comes, in atomics only.
+    ///
+    /// Elsewhere an `Option` says that there is no time. Zero says so for the start of a call and for the time at which a
+    /// service found its circuit open, because each healthy call moves these two, and an `Option` needs one more word.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
     /// Returns the tick that many nanoseconds after the origin.
@@ -41,6 +44,16 @@ impl Tick {
     #[must_use]
     pub fn saturating_add(self, by: Duration) -> Self {
         Self(self.0.saturating_add(nanos(by)))
+    }
+
+    /// Returns the deadline `by` later, which a clock at its last tick has reached.
+    pub(crate) fn deadline(self, by: Duration) -> Self {
+        self.saturating_add(by).min(Self(Self::NEVER.0 - 1))
+    }
+
+    /// Returns the tick unless it is [`NEVER`](Self::NEVER).
+    pub(crate) fn known(self) -> Option<Self> {
+        (self != Self::NEVER).then_some(self)
     }
 
     /// Returns the time since `earlier`, or zero if `earlier` is later, because a clock may jump back.

@@ -7,6 +7,7 @@
 mod builder;
 mod explain;
 mod open;
+mod spelling;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ pub use crate::window::Window;
 pub use builder::ConfigBuilder;
 #[cfg(feature = "store")]
 pub(crate) use builder::RESET_COOLDOWN;
-#[cfg(feature = "keyed")]
+#[cfg(any(feature = "keyed", feature = "store"))]
 pub(crate) use builder::{LONGEST_NAME, is_printable};
 pub(crate) use open::LONGEST_RETRY_AFTER;
 pub use open::{OpenDuration, Recovery};
@@ -138,43 +139,13 @@ impl Config {
     pub fn explain(&self) -> String {
         explain::explain(self)
     }
-
-    /// Returns the settings in which `other` differs, each as `field: this one != the other`. Clocks
-    /// and observers are not compared.
-    pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
-        let pairs = self.fields().into_iter().zip(other.fields());
-        pairs.filter(|(a, b)| a != b).map(|((field, a), (_, b))| format!("{field}: {a} != {b}")).collect()
-    }
-
-    fn fields(&self) -> [(&'static str, String); 16] {
-        let Rules { failure_rate, min_calls, consecutive_failures, raised_at_traffic, failure_score, slow_call_rate } =
-            self.rules;
-        [
-            ("failure_rate", format!("{failure_rate:?}")),
-            ("min_calls", min_calls.to_string()),
-            ("consecutive_failures", format!("{consecutive_failures:?}")),
-            ("raised_at_traffic", raised_at_traffic.to_string()),
-            ("failure_score", format!("{failure_score:?}")),
-            ("slow_call_rate", format!("{slow_call_rate:?}")),
-            ("window", format!("{:?}", self.window)),
-            ("open_for", format!("{:?}", self.open)),
-            ("recovery", format!("{:?}", self.recovery)),
-            ("probes", format!("{:?}", self.probes)),
-            ("cancelled_counts_after", format!("{:?}", self.cancelled_counts_after)),
-            ("trip_on_any_outcome", self.trip_on_any_outcome.to_string()),
-            ("sharded", self.sharded.to_string()),
-            ("measure_durations", self.durations.to_string()),
-            ("shadow", self.shadow.to_string()),
-            ("reset_cooldown", format!("{:?}", self.reset_cooldown)),
-        ]
-    }
 }
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Config");
         debug.field("name", &self.name);
-        for (field, value) in self.fields() {
+        for (field, value) in spelling::values(self) {
             debug.field(field, &format_args!("{value}"));
         }
         debug.field("clock", &self.clock).field("observers", &self.observers).finish()

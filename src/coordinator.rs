@@ -25,6 +25,8 @@ mod ledger;
 mod lifecycle;
 mod link;
 mod outbox;
+#[cfg(feature = "keyed")]
+mod prefixes;
 mod report;
 mod restore;
 mod task;

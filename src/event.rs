@@ -1,8 +1,10 @@
 //! Events of a circuit, and the observers that receive them.
 //!
-//! An observer receives each event once, outside every lock and on the thread that caused the event. Sums are an
-//! exception, because the thread that reports them may not have made all of their calls. Observers decide nothing. A
-//! panic of an observer is caught and counted. An observer that blocks also blocks the caller of the circuit.
+//! An observer receives each event once, outside every lock and on the thread that caused the event. There are two
+//! exceptions. The thread that reports sums may not have made all of their calls. A thread that reports a transition
+//! also reports the transitions that other threads make meanwhile, so that an observer gets all transitions of a circuit
+//! in their order. Observers decide nothing. A panic of an observer is caught and counted. An observer that blocks also
+//! blocks the caller of the circuit.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,8 +38,9 @@ use crate::state::{RejectReason, Standing, Transition};
 pub trait Observer: fmt::Debug + Send + Sync + 'static {
     /// Receives one event of the named circuit. Must not block, because a caller of the circuit waits for the return.
     ///
-    /// Two transitions in quick succession may be reported by two threads in either order.
-    /// [`Transition::era`] gives the true order.
+    /// The transitions of a circuit come one after another, in the order of [`Transition::era`]. A transition that is
+    /// made while the observers are notified of an earlier one is reported afterwards, unless 128 more transitions come
+    /// before the observers return.
     fn on_event(&self, circuit: &str, event: &Event<'_>);
 
     /// Returns true if the observer receives the events of calls: [`Event::Finished`], [`Event::Rejected`], [`Event::Fallback`],

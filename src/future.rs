@@ -23,30 +23,45 @@ pin_project! {
     /// If the future is dropped before it is ready, the inner future is dropped, the permit is returned, and the
     /// outcome is cancelled. A cancelled call is neutral, or a failure of weight 0.5 once it has waited for
     /// `cancelled_counts_after`. The slot of a probe becomes free.
+    ///
+    /// # Type parameters
+    ///
+    /// `D` is the [`Call`](Classifier::Call) of the classifier and `E` the [`Error`](Rejection::Error) of the rejection. Both
+    /// have their types by default.
+    // Parameters, because the compiler cannot look up the two types in a future of a task whose errors are boxed, see `Flight`.
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<F, C, R, Req, Res, Err>
+    pub struct ResponseFuture<
+        F,
+        C,
+        R,
+        Req,
+        Res,
+        Err,
+        D = <C as Classifier<Req, Res, Err>>::Call,
+        E = <R as Rejection<Req, Res, Err>>::Error,
+    >
     where
-        C: Classifier<Req, Res, Err>,
-        R: Rejection<Req, Res, Err>,
+        C: Classifier<Req, Res, Err, Call = D>,
+        R: Rejection<Req, Res, Err, Error = E>,
     {
         #[pin]
-        kind: Kind<F, C, R, Req, Res, Err>,
+        kind: Kind<F, C, R, Req, Res, Err, D, E>,
     }
 }
 
 pin_project! {
     #[project = KindProjection]
     #[project_replace = KindReplaced]
-    enum Kind<F, C, R, Req, Res, Err>
+    enum Kind<F, C, R, Req, Res, Err, D, E>
     where
-        C: Classifier<Req, Res, Err>,
-        R: Rejection<Req, Res, Err>,
+        C: Classifier<Req, Res, Err, Call = D>,
+        R: Rejection<Req, Res, Err, Error = E>,
     {
         // The inner future is dropped first, because its drop is still a part of the call, which the drop of the flight ends.
-        Called { #[pin] future: F, flight: Flight<C, Req, Res, Err>, rejection: PhantomData<fn() -> R> },
+        Called { #[pin] future: F, flight: Flight<C, Req, Res, Err, D>, rejection: PhantomData<fn() -> R> },
         // The key of the request has no circuit.
         Unguarded { #[pin] future: F },
-        Rejected { answer: Option<Result<Res, R::Error>> },
+        Rejected { answer: Option<Result<Res, E>> },
     }
 }
 

@@ -7,6 +7,8 @@
 
 pub mod stacks {
     //! The breaker in axum, tonic, reqwest, hyper and plain tower.
+    //!
+    //! [settings]: super::operation#settings
     #![doc = include_str!("../docs/stacks.md")]
 }
 
@@ -18,8 +20,9 @@ pub mod stores {
 }
 
 pub mod operation {
-    //! Orders, the audit, load shedding, alerts and a dashboard.
+    //! Orders, the audit, settings, load shedding, alerts and a dashboard.
     //!
+    //! [keys]: https://docs.rs/crate/tower-circuit-breaker/latest/source/examples/config_file.toml
     //! [picture]: https://docs.rs/crate/tower-circuit-breaker/latest/source/docs/admin.png
     //! [runbook]: super::runbook
     //! [words]: super::words

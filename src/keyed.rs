@@ -10,8 +10,12 @@ mod builder;
 mod circuits;
 #[cfg(feature = "keyed")]
 mod name;
+#[cfg(all(feature = "keyed", feature = "store"))]
+mod restore;
 #[cfg(feature = "keyed")]
 mod room;
+#[cfg(feature = "keyed")]
+mod slot;
 
 #[cfg(feature = "keyed")]
 use std::{borrow::Cow, fmt, sync::Arc};
@@ -34,6 +38,12 @@ pub trait Select<Req> {
     ///
     /// `act` gets a reference, because a handle would cost a call more than the lookup.
     fn with<T>(&self, request: &Req, act: impl FnOnce(Option<&Circuit>) -> T) -> T;
+
+    /// Returns the circuit whose restore `poll_ready` awaits if the circuit of the request is not known yet. Default:
+    /// none.
+    fn gate(&self) -> Option<&Circuit> {
+        None
+    }
 }
 
 /// One circuit for every request. The default.
@@ -70,8 +80,9 @@ impl<Req> Select<Req> for OneCircuit {
 /// At most [`max_keys`](KeyedBuilder::max_keys) keys are known. When another key comes, an eighth of them is evicted at
 /// once, least recently used first, with a resolution of 17 ms. A key that was not used for
 /// [`idle`](KeyedBuilder::idle) is evicted as well. An evicted circuit leaves the registry. Its calls under way end as
-/// usual, and its unsaved state is written to the store. When the key comes back, the circuit is restored from the
-/// store, and no call waits for that. When the last clone of a `Keyed` is dropped, all its circuits leave the registry.
+/// usual, and its unsaved state is written to the store. When the key comes back, a circuit that was not closed is as
+/// open as it was, because up to `max_keys` such states are kept in memory. Everything else is restored from the store,
+/// and no call waits for that. When the last clone of a `Keyed` is dropped, all its circuits leave the registry.
 ///
 /// A circuit that is open, half-open, or held by an operator is never evicted to make room. Such a circuit is evicted
 /// if it was not used for [`idle`](KeyedBuilder::idle) and would now admit the next call as a probe. Otherwise hosts that are gone
@@ -82,6 +93,19 @@ impl<Req> Select<Req> for OneCircuit {
 /// the same name with other settings. Such calls are counted in `circuit_breaker_unguarded_calls_total{reason}`, with
 /// the reason `full`, `registry_full` or `config`, and in [`status`](Self::status). A warning is logged at most once a
 /// minute.
+///
+/// # Restarts
+///
+/// With a store, the circuits under the prefix that are not closed in the store come back by themselves: with the start
+/// of the registry, or when the keys are built if the registry was started before. At most `max_keys` circuits come
+/// back, first those that reject calls or that an operator holds, then those that this instance has written, then the
+/// youngest. A circuit that would admit the next call and was not written for `idle` stays in the store. If
+/// `first_call_waits` of the registry is set, the services of a layer wait in `poll_ready` until these circuits are
+/// restored, at most for that duration. [`circuit`](Self::circuit) does not wait.
+///
+/// A store may have names that only begin like the names of keys. Therefore a circuit that came back makes way for a
+/// circuit of the same name with other settings, and for keys that are called, until its own key is called. Of two
+/// prefixes of which one begins with the other, the longer one has the name.
 ///
 /// # Metrics
 ///
@@ -134,11 +158,20 @@ impl Keyed<()> {
 }
 
 #[cfg(feature = "keyed")]
-impl<F> Keyed<F> {
+impl<F: Send + Sync + 'static> Keyed<F> {
     fn new(key: F, circuits: Circuits) -> Self {
-        Self { parts: Arc::new(Parts { key, circuits }) }
+        let parts = Arc::new(Parts { key, circuits });
+        #[cfg(feature = "store")]
+        {
+            let keyed: std::sync::Weak<Parts<F>> = Arc::downgrade(&parts);
+            parts.circuits.registry.add_keyed(keyed);
+        }
+        Self { parts }
     }
+}
 
+#[cfg(feature = "keyed")]
+impl<F> Keyed<F> {
     /// Returns the circuit of a key, and creates it if necessary. The key counts as used. `None` if calls of the key
     /// are unguarded now.
     ///
@@ -170,6 +203,10 @@ where
             Some(key) => self.parts.circuits.with(&key, act),
             None => act(None),
         }
+    }
+
+    fn gate(&self) -> Option<&Circuit> {
+        self.parts.circuits.gate.as_ref()
     }
 }
 

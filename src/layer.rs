@@ -61,7 +61,7 @@ impl<F> CircuitBreakerLayer<DefaultClassifier, BoxedErrors, Keyed<F>> {
     /// Returns a layer with one circuit for each key of the requests, with the default classifier and boxed errors.
     ///
     /// The services of the layer are ready when the inner service is ready, because the circuit is known only when the
-    /// request arrives. After a rejected call the inner service stays ready, and keeps the resources that it reserved,
+    /// request arrives. If the registry has a store and first calls wait, the services are ready only after the restore. After a rejected call the inner service stays ready, and keeps the resources that it reserved,
     /// until the next call or until it is dropped.
     pub fn keyed(circuits: Keyed<F>) -> Self {
         let (classifier, rejection) = (DefaultClassifier, BoxedErrors);
@@ -82,7 +82,7 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     ///     Err(error) => outcome_of(error.as_ref()),
     /// });
     /// ```
-    pub fn classify<Res, Err, F>(self, f: F) -> CircuitBreakerLayer<FnClassifier<F, Res, Err>, R, K>
+    pub fn classify<Res, Err, F>(self, f: F) -> CircuitBreakerLayer<FnClassifier<F>, R, K>
     where
         // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound of
         // the method that receives the closure.
@@ -92,7 +92,7 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     }
 
     /// Judges calls by a closure over the error. Every response is a success.
-    pub fn classify_error<Err, F>(self, f: F) -> CircuitBreakerLayer<ErrorClassifier<F, Err>, R, K>
+    pub fn classify_error<Err, F>(self, f: F) -> CircuitBreakerLayer<ErrorClassifier<F>, R, K>
     where
         F: Fn(&Err) -> Outcome,
     {
@@ -100,7 +100,7 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     }
 
     /// Judges calls by a closure over the response. The default classifier judges the errors.
-    pub fn classify_response<Res, F>(self, f: F) -> CircuitBreakerLayer<ResponseClassifier<F, Res>, R, K>
+    pub fn classify_response<Res, F>(self, f: F) -> CircuitBreakerLayer<ResponseClassifier<F>, R, K>
     where
         F: Fn(&Res) -> Outcome,
     {

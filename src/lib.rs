@@ -17,7 +17,7 @@
 //!     .layer(TimeoutLayer::new(Duration::from_secs(2)))
 //!     .service(client);
 //! # fn usable<S: tower::Service<u32>>(_: S) {} usable(service);
-//! # Ok::<(), tower_circuit_breaker::config::ConfigError>(())
+//! # Ok::<(), tower_circuit_breaker::ConfigError>(())
 //! ```
 //!
 //! # The life of a call
@@ -32,16 +32,16 @@
 //!
 //! | to | |
 //! |---|---|
-//! | set the rules, and see their defaults | [`Config`], [`ConfigBuilder`](config::ConfigBuilder), [`OpenDuration`], [`Window`] |
+//! | set the rules, and see their defaults | [`Config`], [`ConfigBuilder`], [`OpenDuration`], [`Window`] |
 //! | define the calls that count as failures | [`CircuitBreakerLayer::classify`], [`classify`], [`Outcome`], [`Failure`] |
 //! | answer something else while the circuit is open | [`CircuitBreakerLayer::fallback`], [`fallback`] |
 //! | shape rejections | [`CircuitBreakerLayer::typed_errors`], [`respond_with`](CircuitBreakerLayer::respond_with), [`rejection`] |
 //! | judge HTTP, gRPC, reqwest; hold the permit to the end of a body | `classify::{HttpClassifier, GrpcClassifier, ReqwestClassifier}`, `body` |
 //! | have a circuit for each key | `keyed`, with the feature `keyed` |
-//! | recognise a rejection | [`Rejected::find`], [`Error`] |
+//! | recognise a rejection, and its reason | [`Rejected::find`], [`Error`], [`RejectReason`], [`Transition`], [`Reason`] |
 //! | retry, and stop at a rejection or wait for the circuit | `retry`, with the feature `retry` |
 //! | call without tower | [`Circuit::call`] and the calls beside it, [`Circuit::acquire`], [`Permit::judge`], [`call`] |
-//! | observe a circuit, and operate it | [`Circuit::status`], [`trip`](Circuit::trip), [`reset`](Circuit::reset), [`By`], [`To`](circuit::To) |
+//! | observe a circuit, and operate it | [`Circuit::status`], [`trip`](Circuit::trip), [`reset`](Circuit::reset), [`By`], [`To`] |
 //! | have several circuits, by name | [`Registry`] |
 //! | operate circuits in the whole fleet, with an audit | [`operation`], [`Registry::operate`] |
 //! | keep circuits over restarts, and share them between instances | `Registry::builder`, `store`, `coordinator`, with the feature `store` |
@@ -52,7 +52,15 @@
 //! | read the guides: stacks, stores, operation, the runbook, words | [`guide`] |
 //! | test | `testing`, with the feature `test-util`; [`clock`]: `MockClock`, [`TokioClock`](clock::TokioClock) |
 //!
+//! # Names
+//!
+//! The root has the types that programs pass, match on and keep. The types that programs only get have longer paths: the
+//! parts of a [`Status`] are in [`circuit`], the answers of a [`Registry`] in [`operation`], `coordinator` and `store`, and the
+//! types of a layer's settings in [`classify`], [`rejection`], [`fallback`] and `body`.
+//!
 //! # Features
+//!
+//! On docs.rs each item names the features that it needs.
 //!
 //! * `metrics`, `tracing` (both default): observers for these facades on every circuit, unless the
 //!   builder of the circuit omits them.
@@ -69,6 +77,9 @@
 //! * `load-shed`: `shed`, a layer that refuses heavy operations while the machine is busy.
 //! * `test-util`: `testing`, `MockClock`, which a test moves by hand, `FaultyStore`, and the conformance suite of stores.
 //! * `full`: all features except `test-util`.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
 
 #[cfg(feature = "admin")]
 pub mod admin;
@@ -98,6 +109,7 @@ mod layer;
 mod nearest;
 pub mod operation;
 pub mod outcome;
+mod pattern;
 mod random;
 #[cfg(feature = "store")]
 pub mod record;
@@ -105,6 +117,7 @@ mod registry;
 pub mod rejection;
 #[cfg(feature = "retry")]
 pub mod retry;
+mod roll_call;
 #[cfg(any(feature = "settings", feature = "store"))]
 mod serialize;
 mod service;
@@ -121,18 +134,18 @@ pub mod telemetry;
 pub mod testing;
 pub mod window;
 
-pub use circuit::{Circuit, Permit, Status};
-pub use config::{Config, OpenDuration};
+pub use circuit::{Circuit, Permit, Status, To};
+pub use config::{Config, ConfigBuilder, ConfigError, OpenDuration};
 pub use error::{BoxError, Error, Rejected, WithinError};
 pub use future::ResponseFuture;
 pub use layer::CircuitBreakerLayer;
-pub use outcome::{Failure, Outcome};
+pub use outcome::{Failure, FailureKind, Outcome, Weight};
 pub use registry::{Registry, RegistryError};
 pub use service::{CircuitBreaker, WhenOpen};
-pub use state::{By, Mode, State};
+pub use state::{By, Mode, Reason, RejectReason, Standing, State, Transition};
 pub use window::Window;
 
 /// The code of the README, which is compiled with the tests.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "full"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,8 +1,9 @@
 //! The stored form of a circuit, with the names of its JSON fields, the merge of two copies and the effect of commands.
 //!
-//! A store is a register that knows no state machine. The merge of two copies of a record ([`join`]) and the effect of
-//! a command ([`apply`]) are pure functions of this module, so that every store has the same semantics. This module
-//! does no I/O, reads no clock and changes no circuit.
+//! A store is a register that knows no state machine. The merge of two copies of a record (`join`) and the effect of a
+//! command (`apply`) are pure functions of this module, so that every store has the same semantics. Commands, their effects
+//! and the merge are public with the feature `test-util` only, because a store needs none of them. This module does no I/O,
+//! reads no clock and changes no circuit.
 //!
 //! A record has three parts that change independently. Each part is ordered by a number that only increases.
 //!
@@ -19,8 +20,10 @@
 //!
 //! Fields that this version does not know are kept, in the record and in each part.
 
+#[cfg_attr(not(feature = "test-util"), expect(unreachable_pub, reason = "public for tests only"))]
 mod apply;
 mod entry;
+#[cfg_attr(not(feature = "test-util"), expect(unreachable_pub, reason = "public for tests only"))]
 mod join;
 mod operated;
 mod timestamp;
@@ -34,9 +37,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::state::{Act, Generation, State};
+#[cfg(feature = "test-util")]
 pub use apply::{Command, Effect, OperatorCommand, TransitionCommand, apply};
-pub use entry::InstanceEntry;
+#[cfg(not(feature = "test-util"))]
+pub(crate) use apply::{Command, Effect, OperatorCommand, TransitionCommand, apply};
+pub use entry::{InstanceEntry, Opening};
+#[cfg(feature = "test-util")]
 pub use join::join;
+#[cfg(not(feature = "test-util"))]
+pub(crate) use join::join;
 pub use operated::Operated;
 pub use timestamp::Timestamp;
 

@@ -4,13 +4,23 @@
 //! call.
 
 pub(crate) mod feed;
+#[cfg(all(feature = "keyed", feature = "store"))]
+mod prefixed;
 
 use std::any::Any;
 use std::collections::BTreeMap;
+#[cfg(all(feature = "keyed", feature = "store"))]
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+#[cfg(all(feature = "keyed", feature = "store"))]
+use std::sync::Weak;
 
 use self::feed::{Feed, Subscription};
+#[cfg(all(feature = "keyed", feature = "store"))]
+pub(crate) use self::prefixed::{BroughtBack, Prefixed};
+#[cfg(all(feature = "keyed", feature = "store"))]
+use crate::circuit::Totals;
 use crate::circuit::{Circuit, Status};
 use crate::config::Config;
 use crate::sync::Mutex;
@@ -42,6 +52,14 @@ pub(crate) trait Companion: Any + fmt::Debug + Send + Sync {
     /// `introduced` of the next circuit with the same name.
     #[cfg(feature = "keyed")]
     fn forgotten(&self, circuit: &Circuit);
+
+    /// Notifies that the registry has further keyed circuits.
+    #[cfg(all(feature = "keyed", feature = "store"))]
+    fn keyed(&self, circuits: Weak<dyn Prefixed>);
+
+    /// Returns true if first calls wait for a restore.
+    #[cfg(all(feature = "keyed", feature = "store"))]
+    fn first_calls_wait(&self) -> bool;
 }
 
 #[derive(Debug)]
@@ -52,6 +70,10 @@ struct Named {
     feed: Arc<Feed>,
     // Sorted, so that lists of circuits are sorted too.
     circuits: Mutex<BTreeMap<String, Circuit>>,
+    /// The names of the circuits that a store has brought back for a key. Until its first call such a circuit makes way
+    /// for a circuit of the same name, because only the prefix of the name says that the circuit is that of a key.
+    #[cfg(all(feature = "keyed", feature = "store"))]
+    brought_back: Mutex<BTreeSet<String>>,
 }
 
 impl Registry {
@@ -74,7 +96,16 @@ impl Registry {
 
     fn create(limit: usize, companion: Option<Arc<dyn Companion>>) -> Self {
         let feed = Arc::new(Feed::new(companion.is_none()));
-        Self { shared: Arc::new(Named { limit, companion, feed, circuits: Mutex::new(BTreeMap::new()) }) }
+        Self {
+            shared: Arc::new(Named {
+                limit,
+                companion,
+                feed,
+                circuits: Mutex::new(BTreeMap::new()),
+                #[cfg(all(feature = "keyed", feature = "store"))]
+                brought_back: Mutex::default(),
+            }),
+        }
     }
 
     /// Returns the companion of the registry, if its type is `T`.
@@ -91,6 +122,8 @@ impl Registry {
     /// [`RegistryError::Different`] if a circuit with the name has other settings, [`RegistryError::Full`] if the
     /// registry is full.
     pub fn circuit(&self, config: Config) -> Result<Circuit, RegistryError> {
+        #[cfg(all(feature = "keyed", feature = "store"))]
+        self.make_way(config.name(), |_| true);
         if let Some(present) = self.present(&self.shared.circuits.lock(), &config) {
             return present;
         }
@@ -132,6 +165,41 @@ impl Registry {
         self.shared.feed.introduced(circuit.name());
     }
 
+    /// Adds keyed circuits, whose names a store may know before their keys are used.
+    #[cfg(all(feature = "keyed", feature = "store"))]
+    pub(crate) fn add_keyed(&self, circuits: Weak<dyn Prefixed>) {
+        if let Some(companion) = &self.shared.companion {
+            companion.keyed(circuits);
+        }
+    }
+
+    /// Returns true if first calls wait until their circuit is restored.
+    #[cfg(all(feature = "keyed", feature = "store"))]
+    pub(crate) fn first_calls_wait(&self) -> bool {
+        self.shared.companion.as_ref().is_some_and(|companion| companion.first_calls_wait())
+    }
+
+    /// Notes that a store has brought back the circuit of this name.
+    #[cfg(all(feature = "keyed", feature = "store"))]
+    pub(crate) fn note_brought_back(&self, name: &str) {
+        self.shared.brought_back.lock().insert(name.to_owned());
+    }
+
+    /// Removes a circuit of this name that a store has brought back, if the circuit had no call yet and `yields` is
+    /// true. The next circuit of the name is restored like every other. Outside every lock, because observers are
+    /// foreign code.
+    #[cfg(all(feature = "keyed", feature = "store"))]
+    pub(crate) fn make_way(&self, name: &str, yields: impl FnOnce(&Circuit) -> bool) {
+        if !self.shared.brought_back.lock().contains(name) {
+            return;
+        }
+        if let Some(circuit) = self.get(name).filter(|circuit| circuit.totals() == Totals::default() && yields(circuit))
+        {
+            self.remove(&circuit);
+            circuit.report_forgotten();
+        }
+    }
+
     /// Removes the circuit, but not another circuit of the same name. Handles and permits of the circuit stay usable.
     #[cfg(feature = "keyed")]
     pub(crate) fn remove(&self, circuit: &Circuit) {
@@ -141,6 +209,8 @@ impl Registry {
         }
         let removed = circuits.remove(circuit.name());
         drop(circuits);
+        #[cfg(feature = "store")]
+        self.shared.brought_back.lock().remove(circuit.name());
         if let (Some(companion), Some(circuit)) = (&self.shared.companion, removed) {
             companion.forgotten(&circuit);
         }
@@ -188,9 +258,42 @@ impl Registry {
 
     /// Returns the events of all circuits from now on, including those of circuits that are created later.
     ///
-    /// Without a subscriber this costs nothing. With one, each transition takes a short lock.
+    /// Without a subscriber this costs nothing. With one, each transition takes a short lock. With the feature `store`, the
+    /// events end when the shutdown of the registry begins, so that no task that waits for them holds up the process.
+    ///
+    /// As a `Stream`, with `futures_util`:
+    ///
+    /// ```
+    /// use futures_util::{StreamExt, stream};
+    /// use tower_circuit_breaker::{Config, Registry};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let registry = Registry::new();
+    /// let news = stream::unfold(registry.subscribe(), async |mut news| Some((news.next().await?, news)));
+    /// registry.circuit(Config::new("payments")?)?;
+    /// assert_eq!(std::pin::pin!(news).next().await.ok_or("it goes on")?.circuit, "payments");
+    /// # Ok(()) }
+    /// ```
     pub fn subscribe(&self) -> Subscription {
         self.shared.feed.subscribe()
+    }
+
+    /// Ends all subscriptions, because the process is about to end. [`resume_subscriptions`](Self::resume_subscriptions)
+    /// permits new ones.
+    #[cfg(feature = "store")]
+    pub(crate) fn end_subscriptions(&self) {
+        self.shared.feed.end();
+    }
+
+    #[cfg(feature = "store")]
+    pub(crate) fn resume_subscriptions(&self) {
+        self.shared.feed.resume();
+    }
+
+    /// Returns true from a shutdown to the next start.
+    #[cfg(feature = "admin")]
+    pub(crate) fn has_ended_subscriptions(&self) -> bool {
+        self.shared.feed.has_ended()
     }
 
     /// Updates all gauges, for a `/metrics` handler.
@@ -214,7 +317,8 @@ pub enum RegistryError {
     Different {
         /// The name of the circuit.
         name: String,
-        /// The settings that differ, each as `field: present != requested`.
+        /// The settings that differ, each as half a sentence with the name of the setting and both values, in the spelling of
+        /// a settings file: `probes is 3, requested is 7`.
         differences: Vec<String>,
     },
     /// The registry is full.
@@ -231,7 +335,7 @@ impl fmt::Display for RegistryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Different { name, differences } => {
-                write!(f, "circuit `{name}` exists with other settings: {}", differences.join(", "))
+                write!(f, "circuit `{name}` exists with other settings: {}", differences.join("; "))
             }
             Self::Full { name, limit } => {
                 write!(f, "no room for circuit `{name}`: the registry holds its limit of {limit}")

@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use tower_service::Service;
 
 use crate::call::Flight;
-use crate::circuit::{Admission, Circuit, Peek};
+use crate::circuit::{Admission, Circuit, Peek, Text};
 use crate::classify::{Classifier, DefaultClassifier};
 use crate::clock::Tick;
 use crate::future::ResponseFuture;
@@ -150,6 +150,11 @@ where
                     }
                 }
             }
+        } else if let Some(gate) = self.circuits.gate()
+            && gate.awaits_restore()
+            && self.pend.poll_restored(gate, context).is_pending()
+        {
+            return Poll::Pending;
         }
         let Poll::Ready(result) = self.inner.poll_ready(context) else {
             // Without a request, the circuit is known only if the service has a single one.
@@ -165,7 +170,8 @@ where
         Poll::Ready(result.map_err(|error| {
             // Without a request, the circuit is known only if the service has a single one.
             if let Some(circuit) = self.circuits.shared() {
-                circuit.record_ready_error(self.classifier.ready_error(&error));
+                let text = || self.classifier.describe(Err(&error));
+                circuit.record_ready_error(self.classifier.ready_error(&error), Text::new(&text));
             }
             R::map_err(error)
         }))

@@ -28,10 +28,49 @@
 //! }
 //! // A name without a table in the file gets the defaults.
 //! let orders = registry.circuit(settings.circuit("orders")?)?;
-//! # assert_eq!(registry.circuits().len(), 4);
+//! # assert_eq!(registry.circuits().len(), 5);
 //! # assert_eq!(settings.persistence().map(|kept| kept.ttl_open("payments").as_secs()), Some(48 * 3600));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Several circuits at once
+//!
+//! A table `[groups.NAME]` has the settings of each circuit with `group = "NAME"`. A table such as `[circuits."host:*"]`
+//! has the settings of every circuit whose name begins with `host:`, also of circuits that are created later:
+//!
+//! ```
+//! # #[cfg(feature = "keyed")] {
+//! # use tower_circuit_breaker::{Registry, keyed::Keyed, settings::Settings};
+//! # let registry = Registry::new();
+//! let settings = Settings::from_toml("[circuits.'host:*']\nprobes = 1\n[circuits.'host:api.example.com']\nshadow = true")?;
+//! let per_host = Keyed::builder(&registry, move |name| settings.circuit_builder(name))
+//!     .prefix("host:")
+//!     .by(|request: &http::Request<()>| Some(request.uri().host()?.to_owned().into()))?;
+//! # assert!(per_host.circuit("a").unwrap().config().explain().contains("1 success"));
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The most specific table with a key wins: the circuit's own table, then patterns from the longest to the shortest,
+//! then `[defaults]`. The group lies directly below the most specific table that has the key `group`. A circuit has at
+//! most one group. `group = false` is no group. A group and a pattern must be possible by themselves, over the tables
+//! below them.
+//!
+//! Only one `*` at the end of a name makes a pattern. Any other `*`, a `?` and a `[` are refused, apart from the
+//! brackets of an IPv6 address.
+//!
+//! # Parts of a value
+//!
+//! A value that is a table changes only the parts that it names. With `open_for = { max = "2 min" }` a circuit keeps
+//! `base` and `jitter` of the tables below. If `open_for` is `"90 s"` there, the circuit doubles from 90 s to 2 min. A
+//! value that is no table replaces all parts. `fixed` replaces `base` and `max`, and `calls` replaces `time` and
+//! `buckets`.
+//!
+//! # Names that no circuit has
+//!
+//! Any name is valid in the file and in [`Settings::circuit`]. Therefore tables are compared with the circuits that the
+//! process has created ten seconds after the first one. A warning names each table without a circuit, and the circuit
+//! with the nearest name. Tables of keyed circuits are not reported, because their circuits come with requests.
 //!
 //! # The environment
 //!
@@ -44,15 +83,17 @@
 //! | `CIRCUIT_BREAKER_PERSISTENCE` | `persistence.enabled`: `true` or `false` |
 //! | `CIRCUIT_BREAKER_STORE`, `…_CACHE`, `…_SHARING`, `…_INSTANCE`, `…_SCHEMA`, `…_FIRST_CALL_WAITS`, `…_AUDIT_KEPT`, `…_TTL_OPEN`, `…_TTL_OTHER` | the other keys of `persistence` |
 //! | `CIRCUIT_BREAKER_DEFAULT_FAILURE_RATE`, … | `defaults.failure_rate`, and each other key of `defaults` |
-//! | `CIRCUIT_BREAKER_CIRCUIT_PAYMENTS_FAILURE_RATE`, … | `circuits.payments.failure_rate`, and each other key of each circuit |
+//! | `CIRCUIT_BREAKER_GROUP_PARTNERS_FAILURE_RATE`, … | `groups.partners.failure_rate`, and each other key of each group |
+//! | `CIRCUIT_BREAKER_CIRCUIT_PAYMENTS_FAILURE_RATE`, … | `circuits.payments.failure_rate`, and each other key of each circuit and each pattern |
 //! | `CIRCUIT_BREAKER_DISABLED` | none: the kill switch, which each circuit reads itself |
 //!
 //! A variable names a circuit in capitals, with one `_` between its runs of ASCII letters and digits, so that
-//! `/users/{id}` is `USERS_ID`. Variables reach only circuits that a document has. Set other circuits with
-//! `CIRCUIT_BREAKER_CONFIG='circuits.orders.probes = 1'`.
+//! `/users/{id}` is `USERS_ID` and the pattern `host:*` is `HOST`. Variables reach only tables that a document has. Set
+//! other circuits with `CIRCUIT_BREAKER_CONFIG='circuits.orders.probes = 1'`.
 //!
-//! Any other variable that begins with `CIRCUIT_BREAKER_` is refused, because it is probably a spelling mistake. The
-//! variables that Kubernetes sets for a service called `circuit-breaker…` are ignored.
+//! Any other variable that begins with `CIRCUIT_BREAKER_` is refused, because it is probably a spelling mistake. If the
+//! variable belongs to another program, unset the variable for this one, or leave the variable out with
+//! [`Settings::with_vars`]. The variables that Kubernetes sets for a service called `circuit-breaker…` are ignored.
 
 #[cfg(feature = "store")]
 mod build;
@@ -62,19 +103,23 @@ mod draft;
 mod environment;
 mod error;
 mod field;
+mod layers;
 mod persistence;
 mod quoted;
+mod refused;
 mod unknown;
 mod value;
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use crate::config::{Config, ConfigBuilder, ConfigError};
 pub use crate::keep::{SchemaMode, Sharing, StoreKind};
+use crate::pattern::{ByName, beginning};
+use crate::roll_call::{Call, Kind, expect, note};
 use circuit::Setting;
-use draft::Draft;
+use draft::{Draft, Entry};
 pub use error::SettingsError;
 pub use persistence::{Persistence, StoreUrl};
 
@@ -87,8 +132,10 @@ pub struct Settings {
     // Kept, because `with_env` and `with_vars` change the draft and check it again.
     draft: Draft,
     defaults: Vec<Setting>,
-    circuits: BTreeMap<String, (Vec<Setting>, Config)>,
+    circuits: ByName<(Vec<Setting>, Config)>,
     persistence: Option<Persistence>,
+    /// Set when the names of the tables have been passed on for the report of unused ones.
+    expected: Arc<OnceLock<()>>,
 }
 
 impl Settings {
@@ -98,9 +145,10 @@ impl Settings {
     ///
     /// [`SettingsError`] if the file cannot be read, is larger than 1 MiB, or contains a forbidden key or value.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, SettingsError> {
-        let origin = path.as_ref().display().to_string();
-        let value = document::read_file(path.as_ref(), &origin)?;
-        Self::check(Draft::read(value, &origin)?)
+        let path = path.as_ref();
+        let origin = path.display().to_string();
+        let draft = document::read_file(path, &origin).and_then(|value| Draft::read(value, &origin));
+        draft.and_then(Self::check).map_err(|error| error.in_line(|key| document::line_of_key(path, key)))
     }
 
     /// Reads a TOML text.
@@ -168,23 +216,31 @@ impl Settings {
         Self::check(draft)
     }
 
-    /// Returns the configurations of all circuits that have a table, sorted by name.
+    /// Returns the configurations of all circuits that have a table, sorted by name. Patterns are no circuits.
     pub fn circuits(&self) -> impl Iterator<Item = Config> {
-        self.circuits.values().map(|(_, config)| config.clone())
+        self.expect_circuits();
+        self.circuits.exact().map(|(_, (_, config))| config.clone())
     }
 
-    /// Returns the configuration of a circuit. A circuit without a table has the defaults.
+    /// Returns the configuration of a circuit. A circuit without a table has the settings of the longest pattern that
+    /// covers its name, or the defaults.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if `name` is not a valid name. The settings have been checked already.
+    /// [`ConfigError`] if `name` is not a valid name, or is a pattern, which names no circuit. The settings have been
+    /// checked already.
     pub fn circuit(&self, name: &str) -> Result<Config, ConfigError> {
+        if beginning(name).is_some() {
+            return Err(ConfigError::new("name", format_args!("{name:?}"), "the name of one circuit, not a pattern"));
+        }
         self.circuit_builder(name).build()
     }
 
     /// Returns the configuration of a circuit as a builder, for settings that a file cannot contain, such as a clock or
     /// observers.
     pub fn circuit_builder(&self, name: &str) -> ConfigBuilder {
+        self.expect_circuits();
+        note(|| Call::Requested(name.to_owned()));
         let settings = self.circuits.get(name).map_or(&self.defaults, |(settings, _)| settings);
         circuit::build(settings, Config::builder(name))
     }
@@ -195,16 +251,28 @@ impl Settings {
         self.persistence.as_ref()
     }
 
+    /// Expects circuits with the names of the tables, so that a misspelt name is reported. Only settings that are used
+    /// expect circuits, because a file may be read to check it.
+    fn expect_circuits(&self) {
+        let tables = self.draft.circuits.entries();
+        let call = |(name, entry): (String, &Entry)| Call::Set { name, kind: Kind::Table, setting: entry.to_string() };
+        self.expected.get_or_init(|| expect(tables.map(call)));
+    }
+
     /// Checks all settings once, so that a mistake is found at the start of the program.
     fn check(draft: Draft) -> Result<Self, SettingsError> {
         let mut persistence = Persistence::read(&draft.persistence)?;
-        let defaults = draft.defaults()?;
-        let judged = draft.circuits.iter().map(|(name, circuit)| Ok((name.clone(), draft.circuit(name, circuit)?)));
-        let circuits = judged.collect::<Result<BTreeMap<_, _>, _>>()?;
+        let defaults = draft.checked_defaults()?;
+        draft.check_groups()?;
+        let mut circuits = ByName::default();
+        // Patterns first, so that the error for a value of a pattern names the pattern and not a circuit below it.
+        for (name, entry) in draft.circuits.entries() {
+            circuits.insert(&name, draft.checked(&name, entry)?);
+        }
         if let Some(persistence) = &mut persistence {
             persistence.set_others(&defaults);
-            circuits.iter().for_each(|(name, (settings, _))| persistence.set_circuit(name, settings));
+            circuits.entries().for_each(|(name, (settings, _))| persistence.set_circuit(&name, settings));
         }
-        Ok(Self { draft, defaults, circuits, persistence })
+        Ok(Self { draft, defaults, circuits, persistence, expected: Arc::default() })
     }
 }

@@ -4,12 +4,15 @@
 //! that the person on call sees the cause. Decisions and changes are left to `circuit`.
 
 pub(crate) mod admissible;
+mod because;
 mod brief;
 mod by;
+mod earlier;
 pub(crate) mod order;
 mod reason;
 pub(crate) mod refused;
 mod shed;
+pub(crate) mod text;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,8 +22,9 @@ use std::time::SystemTime;
 use crate::clock::Tick;
 use crate::outcome::FailureKind;
 use crate::window::Tally;
-pub(crate) use brief::{Brief, Percent};
+pub(crate) use brief::{Brief, Exact, Percent};
 pub use by::{By, InvalidBy};
+pub use earlier::EarlierReason;
 pub use reason::{Act, Reason, RejectReason};
 pub use shed::Shed;
 
@@ -182,8 +186,11 @@ pub struct Transition {
     pub from: Standing,
     /// The standing after the transition.
     pub to: Standing,
-    /// The cause of the transition, with its numbers.
+    /// The cause of the transition, with its numbers. [`because`](Self::because) has the cause in words.
     pub reason: Reason,
+    /// The reason of a state that was taken over from a store, with its time and the instance that entered it. `None` for
+    /// a transition that this process has made itself, and if the store does not have the reason.
+    pub earlier: Option<Arc<EarlierReason>>,
     /// The era that began with this transition. Increases by one with each transition of the circuit in this process.
     pub era: u64,
     /// The generation of the stored record at the time of the transition.
@@ -201,6 +208,9 @@ pub struct Transition {
     pub tally: Tally,
     /// The kind of the failure that completed the evidence. `None` if no failure did.
     pub failure: Option<FailureKind>,
+    /// The text of that failure: one line of at most 200 characters, in which an address has only its scheme and host.
+    /// `None` if the failure has no text, such as a dropped call. Not for strangers, and not for metrics.
+    pub failure_text: Option<Arc<str>>,
     /// The number of calls that were rejected since the circuit last was closed.
     pub rejected: u64,
     /// True if `CIRCUIT_BREAKER_DISABLED` names the circuit, so that calls go through in every standing.
@@ -239,6 +249,10 @@ pub struct Snapshot {
     /// The time since the circuit left closed or was tripped by an operator. `None` if the circuit is closed, or if the
     /// time is not known, so that the time of the adoption counts.
     pub tripped_for: Option<Duration>,
+    /// The reason of the state in words. A circuit that is not closed gives the reason for which it opened.
+    pub earlier: Option<Arc<EarlierReason>>,
+    /// The time since the state of the `earlier` reason began. `None` if the time is not known.
+    pub earlier_for: Option<Duration>,
 }
 
 impl Snapshot {
@@ -256,6 +270,8 @@ impl Snapshot {
             run: 0.0,
             tally: Tally::EMPTY,
             tripped_for: None,
+            earlier: None,
+            earlier_for: None,
         }
     }
 }

@@ -12,9 +12,11 @@
 
 pub(crate) mod calls;
 pub(crate) mod cells;
+pub(crate) mod contention;
 #[cfg(all(test, breaker_loom))]
 mod loom_tests;
 pub(crate) mod run;
+mod tag;
 pub(crate) mod tagged;
 pub(crate) mod time;
 

@@ -1,7 +1,9 @@
 //! What a circuit takes of the heap: nothing for a call, little for itself.
 //!
 //! A binary of its own, because `allocation_counter` brings a global allocator. It counts by thread, so that tests may run side
-//! by side. All runs with the shipped observers, where their features are on, and without a recorder or subscriber.
+//! by side. Long, because the allocator makes one binary of all. All runs with the shipped observers, where their features are on, and without a recorder or subscriber.
+
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::future::{Ready, ready};
 use std::io;
@@ -115,6 +117,18 @@ fn a_failing_call_allocates_nothing() {
 }
 
 #[cfg(feature = "http")]
+#[test]
+fn a_failure_that_opens_no_circuit_allocates_no_text_for_its_error() {
+    let (circuit, _) = rig(|settings| settings.without_failure_rate().without_consecutive_failures());
+    allocates_nothing("an error of the system", || {
+        let error = io::Error::from(io::ErrorKind::ConnectionRefused);
+        circuit.call_blocking(|| Err::<(), _>(error)).expect_err("it fails");
+    });
+    allocates_nothing("a text of the caller", || {
+        circuit.try_acquire().expect("closed").failure_because(Failure::hard(), &"the table is gone");
+    });
+}
+
 #[test]
 fn judging_a_response_allocates_nothing() {
     use http::{HeaderValue, Request, Response, StatusCode, header};

@@ -21,13 +21,13 @@ use lexer::{Kind, pieces};
 
 /// Lowest first. Modules of one line do not name each other.
 const HEIGHTS: &[&[&str]] = &[
-    &["sync", "digest", "guide", "keep", "nearest", "random"],
+    &["sync", "digest", "guide", "keep", "nearest", "pattern", "random"],
     &["outcome", "clock"],
     &["window"],
     &["state"],
     &["event"],
     &["telemetry"],
-    &["config"],
+    &["config", "roll_call"],
     &["circuit"],
     &["error", "registry"],
     &["classify"],

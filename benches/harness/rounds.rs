@@ -1,8 +1,6 @@
 //! The price of a call, measured in interleaved rounds: each round runs every case for a moment, so that what disturbs the
 //! machine for a second disturbs all cases alike. Criterion runs one case after the other, and would blame one.
 
-#![expect(clippy::disallowed_methods, reason = "a bench reads the real clock")]
-
 use std::time::Instant;
 
 use crate::cli::{Options, quantile};

@@ -1,7 +1,5 @@
 //! From a trip in one instance to the rejection in another: both in this process, each with its runtime on a thread of its own.
 
-#![expect(clippy::disallowed_methods, reason = "a bench reads the real clock")]
-
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 use std::time::Instant;

@@ -1,7 +1,5 @@
 //! Stores that only a bench wants: one that never answers, and one that counts who writes.
 
-#![expect(clippy::disallowed_types, reason = "a count, in a bench")]
-
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

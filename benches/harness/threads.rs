@@ -1,7 +1,5 @@
 //! How many calls a second one thread makes, and how many two make together on the same circuit.
 
-#![expect(clippy::disallowed_methods, reason = "a bench reads the real clock")]
-
 use std::sync::Barrier;
 use std::time::Duration;
 use std::time::Instant;

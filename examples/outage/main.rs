@@ -1,13 +1,14 @@
-//! A service is taken down, slowed down and broken while two clients call it: one through a circuit breaker, one without. Then
-//! a process is killed while its circuit is open, and the next one still leaves the service alone.
+//! A service goes down and comes back, and a process is killed: `cargo run --features full --example outage`.
 //!
-//! `cargo run --features full --example outage` takes about half a minute. Servers, sockets, timeouts, processes and the kill are
-//! real; both clients retry alike, and both servers follow the same script at the same time. Nothing that is printed is known
-//! beforehand: it is counted from what servers, callers and circuit noted (`record.rs`). The timeline is also drawn, to
-//! `target/outage.svg`.
+//! Two clients call the service, one through a circuit breaker and one without, while it is taken down, slowed down and broken. Then a
+//! process is killed while its circuit is open, and the next process still leaves the service alone. The program takes half a minute.
 //!
-//! The second part (`restart.rs`) keeps its circuit in `data/circuit_breaker.db`, or wherever `-- --store URL` says:
-//! `sqlite://PATH`, `file:FOLDER`, `postgres://…`, `redis://…`. It fails if a request reaches the service that should not.
+//! Servers, sockets, timeouts, processes and the kill are real. Both clients retry alike, and both servers follow the same script at the
+//! same time. Each printed number is counted from the notes of servers, callers and circuit (`record.rs`). The timeline is also drawn,
+//! to `target/outage.svg`.
+//!
+//! The second part (`restart.rs`) keeps its circuit in `data/circuit_breaker.db`, or in the store that `-- --store URL` names:
+//! `sqlite://PATH`, `file:FOLDER`, `postgres://…`, `redis://…`. The part fails if a request reaches the service before its time.
 
 mod arguments;
 mod client;

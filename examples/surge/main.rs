@@ -1,10 +1,8 @@
-//! Fifty times the normal load for ten seconds, to a server that collapses under it: without anything, with a circuit breaker,
-//! and with a circuit breaker and load shedding.
+//! Fifty times the normal load for ten seconds: `cargo run --release --features full --example surge`.
 //!
-//! `cargo run --release --features full --example surge` takes about half a minute: the three run side by side, each with a
-//! server of its own. Nothing that is printed is known beforehand, it is counted from what callers, servers and circuits noted
-//! (`record.rs`). It is also drawn, to `target/surge.svg`. The same surge in virtual time is a test, `shed::surge` in
-//! `tests/composition`.
+//! The server collapses under the load. The program shows the surge without anything, with a circuit breaker, and with a circuit breaker
+//! and load shedding, side by side and each with a server of its own, in half a minute. Each printed number is counted from the notes
+//! of callers, servers and circuits (`record.rs`). The surge is also drawn, to `target/surge.svg`.
 
 mod record;
 mod report;

@@ -44,7 +44,6 @@ impl Server {
     pub(crate) async fn work(self: Arc<Self>, operation: Operation) -> Result<(), BoxError> {
         self.notes.add(What::Reached);
         let place = Arc::clone(&self.queue).try_acquire_owned().map_err(|_| "the queue is full")?;
-        #[expect(clippy::disallowed_methods, reason = "a job outlives the caller that gave up on it")]
         let job = tokio::spawn(async move {
             let worker = self.workers.acquire().await;
             drop(place);

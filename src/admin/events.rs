@@ -25,6 +25,11 @@ use super::problem::Problem;
 use crate::operation::{News, Subscription, What};
 
 pub(super) async fn events(State(panel): State<Arc<Panel>>) -> Result<Response, Problem> {
+    // A stream that ends at once would make the page request the next one without a pause.
+    if panel.registry.has_ended_subscriptions() {
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "this process is shutting down");
+        return Err(problem.retry_after(Duration::from_secs(5)));
+    }
     let Ok(seat) = Arc::clone(&panel.seats).try_acquire_owned() else {
         let detail = format!("{} clients follow the events already, and more are not served", panel.event_clients);
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_clients", detail);
@@ -49,11 +54,13 @@ struct Feed {
 }
 
 impl Feed {
-    /// Sends events until the client disconnects or its time is over. The function runs in a separate task, because a
-    /// server does not poll the body of a client that does not read. Without the task such a client would keep its seat
-    /// for ever.
+    /// Sends events until the client disconnects, its time is over, or the server shuts down. The function runs in a
+    /// separate task, because a server does not poll the body of a client that does not read. Without the task such a
+    /// client would keep its seat for ever.
     async fn run(mut self, client: Sender<Bytes>) {
+        let shutdown = self.panel.shutdown();
         tokio::select! {
+            () = shutdown => {}
             () = tokio::time::sleep(LONGEST) => {}
             () = client.closed() => {}
             () = self.forward(&client) => {}

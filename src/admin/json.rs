@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::circuit::{Circuit, Status};
 use crate::outcome::FailureKind;
 use crate::record::Timestamp;
-use crate::state::{Reason, Transition};
+use crate::state::{Reason, Snapshot, State, Transition};
 use crate::window::Tally;
 
 /// A circuit in the list.
@@ -47,6 +47,9 @@ pub(super) struct CircuitJson {
     limits: Limits,
     probes: Probes,
     totals: Totals,
+    /// The reason of the last opening, also of one before a restart or on another instance. `null` for a closed circuit.
+    opened_because: Option<String>,
+    opened_for_ms: Option<u64>,
     last: Option<Edge>,
 }
 
@@ -104,7 +107,8 @@ impl CircuitJson {
     fn new(circuit: &Circuit, status: Status) -> Self {
         let config = circuit.config();
         let rules = &config.rules;
-        let held = if status.mode.is_hold() { circuit.snapshot().held_for } else { None };
+        let is_closed = status.state == State::Closed && !status.mode.is_hold();
+        let past = if is_closed { Snapshot::closed() } else { circuit.snapshot() };
         Self {
             standing: status.standing().to_string(),
             state: status.state.as_str(),
@@ -114,7 +118,7 @@ impl CircuitJson {
             since_ms: millis(status.since),
             retry_after_ms: status.retry_after.map(millis),
             next_call: status.next_call.as_str(),
-            held_for_ms: held.map(millis),
+            held_for_ms: past.held_for.map(millis),
             tripped_for_ms: status.tripped_for.map(millis),
             reset_in_ms: status.reset_in.map(millis),
             attempt: status.attempt,
@@ -149,6 +153,8 @@ impl CircuitJson {
                 would_reject: status.totals.would_reject,
                 load_shed: status.totals.load_shed,
             },
+            opened_because: past.earlier.map(|earlier| earlier.reason().to_owned()),
+            opened_for_ms: past.earlier_for.map(millis),
             last: status.transitions.last().map(Edge::from),
             name: status.name,
         }
@@ -163,7 +169,7 @@ pub(super) struct Edge {
     at_ms: u64,
     /// The reason as the metrics use it for their label.
     reason: &'static str,
-    /// The reason as a part of a sentence, for people.
+    /// The reason as a part of a sentence, for people, with the last failure.
     because: String,
     numbers: Value,
     user: Option<String>,
@@ -174,6 +180,7 @@ pub(super) struct Edge {
     #[serde(flatten)]
     evidence: Evidence,
     failure: Option<&'static str>,
+    failure_text: Option<String>,
     rejected: u64,
     bypassed: bool,
     order: Option<String>,
@@ -187,7 +194,7 @@ impl From<&Transition> for Edge {
             to: edge.to.to_string(),
             at_ms: Timestamp::from(edge.wall).as_millis(),
             reason: edge.reason.as_str(),
-            because: edge.reason.to_string(),
+            because: edge.because().to_string(),
             numbers: numbers(&edge.reason),
             user,
             era: edge.era,
@@ -196,6 +203,7 @@ impl From<&Transition> for Edge {
             attempt: edge.attempt,
             evidence: (&edge.tally).into(),
             failure: edge.failure.as_ref().map(FailureKind::as_str),
+            failure_text: edge.failure_text.as_deref().map(ToOwned::to_owned),
             rejected: edge.rejected,
             bypassed: edge.bypassed,
             order: edge.order.as_deref().map(ToOwned::to_owned),
@@ -217,6 +225,7 @@ fn numbers(reason: &Reason) -> Value {
         Reason::SlowCallRate { rate, limit, slow, calls, slower_than } => json!({
             "rate": rate, "limit": limit, "slow": slow, "calls": calls, "slower_than_ms": millis(*slower_than),
         }),
+        Reason::Unproven { score } => json!({ "score": score }),
         Reason::ProbeFailed { failures, tolerated, successes } => {
             json!({ "failures": failures, "tolerated": tolerated, "successes": successes })
         }

@@ -23,7 +23,8 @@ pub(super) async fn circuits(State(panel): State<Arc<Panel>>, Extension(reader):
     let store = panel.registry.store_status().map(|status| {
         json!({
             "store": status.store, "up": status.up, "error": status.last_error, "unsaved": status.unsaved,
-            "audit_rows": status.audit_rows, "instance": status.instance,
+            "audit_rows": status.audit_rows, "instance": status.instance, "running": status.running,
+            "summary": status.to_string(),
         })
     });
     let user = reader.0.as_ref().map(User::name);

@@ -5,6 +5,8 @@
 //! in a sentence, an exit code, and with `--json` a document. The library has the rules and effects of orders, so that
 //! they are the same for every caller.
 
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
+
 #[path = "circuitctl/act.rs"]
 mod act;
 #[path = "circuitctl/address.rs"]

@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 
 use super::stream::{Tail, TrackedBody};
 use crate::call::Flight;
-use crate::classify::BodyClassifier;
+use crate::classify::{BodyClassifier, Classifier};
 use crate::future::ResponseFuture;
 use crate::rejection::Rejection;
 
@@ -24,15 +24,25 @@ pin_project! {
     /// outcome is cancelled, as for [`ResponseFuture`]. A cancelled call is neutral, or a failure of weight 0.5 once it
     /// has waited for `cancelled_counts_after`. After the future is ready, the body has the permit, and a drop of the
     /// body ends the call, see [`TrackedBody`].
+    // `D` and `E` are those of `ResponseFuture`.
     #[must_use = "futures do nothing unless polled"]
-    pub struct TrackedFuture<F, C, R, Req, B, Err>
+    pub struct TrackedFuture<
+        F,
+        C,
+        R,
+        Req,
+        B,
+        Err,
+        D = <C as Classifier<Req, Response<B>, Err>>::Call,
+        E = <R as Rejection<Req, Response<B>, Err>>::Error,
+    >
     where
         B: Body,
-        C: BodyClassifier<Req, B, Err>,
-        R: Rejection<Req, Response<B>, Err>,
+        C: BodyClassifier<Req, B, Err, Call = D>,
+        R: Rejection<Req, Response<B>, Err, Error = E>,
     {
         #[pin]
-        inner: ResponseFuture<F, C, R, Req, Response<B>, Err>,
+        inner: ResponseFuture<F, C, R, Req, Response<B>, Err, D, E>,
         content: Content,
     }
 }
@@ -86,13 +96,16 @@ where
     B: Body,
     C: BodyClassifier<Req, B, Err>,
 {
-    if flight.judge_early(|classifier, call, elapsed| classifier.head(call, response, elapsed)) {
+    if flight.judge_early(
+        |classifier, call, elapsed| classifier.head(call, response, elapsed),
+        |classifier| Classifier::<Req, _, Err>::describe(classifier, Ok(response)),
+    ) {
         return None;
     }
     // A body without content is judged now, because the caller may drop it without a poll, which would count as
     // cancelled.
     if !content.follows(response.status()) || flight.run(|| response.body().is_end_stream()) {
-        flight.judge(|classifier, call, elapsed| classifier.end(call, None, elapsed));
+        flight.judge(|classifier, call, elapsed| classifier.end(call, None, elapsed), |_| None);
         return None;
     }
     Some(Tail::new(flight, response))

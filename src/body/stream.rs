@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::call::Flight;
-use crate::classify::{BodyClassifier, is_grpc_message, is_grpc_web};
+use crate::classify::{BodyClassifier, Classifier, is_grpc_message, is_grpc_web};
 use crate::clock::Tick;
 
 pin_project! {
@@ -35,16 +35,17 @@ pin_project! {
     ///
     /// A body that has delivered all bytes of its `Content-Length` or its exact size has ended, even if it was not
     /// polled again.
+    // `D` is the data of the classifier for the call, and a parameter for the reason that `Flight` gives.
     #[must_use = "a body that is dropped before its end counts as a cancelled call"]
-    pub struct TrackedBody<B, C, Req, Err>
+    pub struct TrackedBody<B, C, Req, Err, D = <C as Classifier<Req, Response<B>, Err>>::Call>
     where
         B: Body,
-        C: BodyClassifier<Req, B, Err>,
+        C: BodyClassifier<Req, B, Err, Call = D>,
     {
         // The inner body is dropped before the tail, because its drop is still a part of the call.
         #[pin]
         inner: B,
-        tail: Option<Tail<B, C, Req, Err>>,
+        tail: Option<Tail<B, C, Req, Err, D>>,
     }
 }
 
@@ -134,12 +135,12 @@ where
 }
 
 /// The part of a call that remains while its body streams.
-pub(super) struct Tail<B, C, Req, Err>
+pub(super) struct Tail<B, C, Req, Err, D = <C as Classifier<Req, Response<B>, Err>>::Call>
 where
     B: Body,
-    C: BodyClassifier<Req, B, Err>,
+    C: BodyClassifier<Req, B, Err, Call = D>,
 {
-    flight: Flight<C, Req, Response<B>, Err>,
+    flight: Flight<C, Req, Response<B>, Err, D>,
     /// The time since which the caller has waited for the next frame. `None` if the caller is not waiting.
     waits_since: Option<Tick>,
     /// The number of bytes that are still to come, if the head or the body announced it. When the number is zero the
@@ -205,20 +206,23 @@ where
     }
 
     fn fail(&mut self, error: &B::Error) -> bool {
-        self.flight.judge(|classifier, call, elapsed| classifier.body_error(call, error, elapsed));
+        self.flight.judge(
+            |classifier, call, elapsed| classifier.body_error(call, error, elapsed),
+            |classifier| classifier.describe_body_error(error),
+        );
         true
     }
 
     fn end(&mut self, trailers: Option<&HeaderMap>) -> bool {
-        self.flight.judge(|classifier, call, elapsed| classifier.end(call, trailers, elapsed));
+        self.flight.judge(|classifier, call, elapsed| classifier.end(call, trailers, elapsed), |_| None);
         true
     }
 }
 
-impl<B, C, Req, Err> Drop for Tail<B, C, Req, Err>
+impl<B, C, Req, Err, D> Drop for Tail<B, C, Req, Err, D>
 where
     B: Body,
-    C: BodyClassifier<Req, B, Err>,
+    C: BodyClassifier<Req, B, Err, Call = D>,
 {
     fn drop(&mut self) {
         if self.flight.is_polling() {

@@ -65,7 +65,8 @@ impl Circuit {
         let asking = self.asking();
         async move {
             let permit = asking.admit(Start::Untaken)?;
-            follow(permit, future, |result: &Result<T, E>| judge(result.as_ref())).await.map_err(Error::Inner)
+            let judge = |result: &Result<T, E>| judge(result.as_ref());
+            follow(permit, future, judge, |_| None).await.map_err(Error::Inner)
         }
     }
 
@@ -82,18 +83,18 @@ impl Circuit {
     /// # Cancel safety
     ///
     /// As of [`call_with`](Self::call_with), but the classifier can decide on the outcome of a cancelled call.
-    pub fn call_classified<C, F, T, E>(
+    pub fn call_classified<C, F, T, E, D>(
         &self,
         classifier: C,
         future: F,
-    ) -> impl Future<Output = Result<T, Error<E>>> + use<C, F, T, E>
+    ) -> impl Future<Output = Result<T, Error<E>>> + use<C, F, T, E, D>
     where
-        C: Classifier<(), T, E> + Clone,
+        C: Classifier<(), T, E, Call = D> + Clone,
         F: Future<Output = Result<T, E>>,
     {
         let asking = self.asking();
         async move {
-            let permit = asking.admit(Flight::<C, (), T, E>::START)?;
+            let permit = asking.admit(Flight::<C, (), T, E, D>::START)?;
             let ((), mut flight) = Flight::start_permitted(permit, &classifier, (), |()| ());
             // Declared after the flight, so that the future is dropped first, while the call still counts as under way.
             let mut future = pin!(future);
@@ -149,11 +150,12 @@ impl Circuit {
         let asking = self.asking();
         async move {
             let permit = asking.admit(Start::Untaken).map_err(WithinError::Rejected)?;
-            let result = follow(permit, timeout(limit, future), |result| match result {
+            let judge = |result: &Result<_, _>| match result {
                 Ok(result) => by_default(result),
                 Err(_) => Outcome::timeout(),
-            });
-            match result.await {
+            };
+            let describe = |result: &Result<_, _>| result.as_ref().ok().and_then(text_of_error);
+            match follow(permit, timeout(limit, future), judge, describe).await {
                 Ok(result) => result.map_err(WithinError::Inner),
                 Err(_) => Err(WithinError::Elapsed(Elapsed::new(limit))),
             }
@@ -184,28 +186,37 @@ impl Circuit {
     {
         let permit = self.asking().admit(Start::Coarse)?;
         let (result, mut flight) = Unclassified::start_permitted(permit, &DefaultClassifier, (), |()| call());
-        flight.judge(|_, (), _| by_default(&result));
+        flight.judge(|_, (), _| by_default(&result), |_| text_of_error(&result));
         result.map_err(Error::Inner)
     }
 }
 
 /// A flight whose judge is given at the end of the call.
-type Unclassified = Flight<DefaultClassifier, (), (), ()>;
+pub(super) type Unclassified = Flight<DefaultClassifier, (), (), ()>;
 
-/// Polls a call to its end, and records the outcome that `judge` returns.
+/// Polls a call to its end, and records the outcome that `judge` returns, with the text that `describe` returns.
 ///
 /// # Cancel safety
 ///
 /// If the future is dropped, the call is dropped and counts as cancelled.
-async fn follow<F: Future>(permit: Permit, future: F, judge: impl FnOnce(&F::Output) -> Outcome) -> F::Output {
+async fn follow<F: Future>(
+    permit: Permit,
+    future: F,
+    judge: impl FnOnce(&F::Output) -> Outcome,
+    describe: impl Fn(&F::Output) -> Option<String>,
+) -> F::Output {
     let ((), mut flight) = Unclassified::start_permitted(permit, &DefaultClassifier, (), |()| ());
     // Declared after the flight, so that the future is dropped first, while the call still counts as under way.
     let mut future = pin!(future);
     let result = poll_fn(|context| flight.poll_unjudged(future.as_mut(), context)).await;
-    flight.judge(|_, (), _| judge(&result));
+    flight.judge(|_, (), _| judge(&result), |_| describe(&result));
     result
 }
 
-fn by_default<T, E: 'static>(result: &Result<T, E>) -> Outcome {
+pub(super) fn by_default<T, E: 'static>(result: &Result<T, E>) -> Outcome {
     Classifier::<(), T, E>::finish(&DefaultClassifier, (), result.as_ref(), Duration::ZERO)
+}
+
+pub(super) fn text_of_error<T, E: 'static>(result: &Result<T, E>) -> Option<String> {
+    Classifier::<(), T, E>::describe(&DefaultClassifier, result.as_ref())
 }

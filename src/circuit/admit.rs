@@ -4,28 +4,22 @@
 //! changes nothing. A change that time has made due is made by the first call that finds it due, so
 //! that correctness needs no timer.
 //!
-//! The meaning of outcomes is left to `outcomes`, and the transitions themselves to `change`.
+//! The decision is left to `gate`, the meaning of outcomes to `outcomes`, and the transitions themselves to `change`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(any(feature = "load-shed", all(test, breaker_loom)))]
-use super::Circuit;
-use super::Peek;
 use super::branch::Branch;
-use super::inner::{Inner, Start, taken};
+use super::gate::{Due, Gate, Round, Scene};
+use super::inner::{Inner, Start};
 use super::mark::{Mark, Right};
 use super::nested;
 use super::permit::Admission;
-use super::probes::Occupancy;
 use super::rejected::{Facts, Rejected, UNKNOWN};
-use super::status::NextCall;
 use super::word::Word;
-use crate::clock::{Tick, nanos};
+use crate::clock::Tick;
 use crate::config::Recovery;
 use crate::event::Event;
-#[cfg(any(feature = "load-shed", all(test, breaker_loom)))]
-use crate::state::Shed;
 use crate::state::{Mode, Reason, RejectReason, Standing, State};
 use crate::sync::{Relaxed, seat};
 use crate::telemetry;
@@ -65,31 +59,34 @@ impl Branch {
                 let (started, measured) = inner.start(start, Some(now));
                 Answer { mark: Mark::new(era, right).with_measured(measured), number: started.as_nanos() }
             };
-            let (reason, wait) = match inner.gate(word, now) {
-                Gate::Counted => return right(Right::Counted),
-                Gate::Uncounted => return right(Right::Uncounted),
-                Gate::Change(due) => {
+            let gate = match inner.scene(word, now).gate() {
+                Ok(gate) => gate,
+                Err(due) => {
                     inner.carry_out(word, now, due);
                     continue;
                 }
-                Gate::Probe(_) if nested::is_in_probe(inner, era) => {
+            };
+            let (reason, wait) = match gate {
+                Gate::Counted => return right(Right::Counted),
+                Gate::Uncounted => return right(Right::Uncounted),
+                Gate::Nested => {
                     inner.note_nesting();
                     return right(Right::Uncounted);
                 }
-                Gate::Probe(slots) => {
-                    if slots.any_free
-                        && let Some(probe) = inner.probes.take(era, now, &inner.config.probes)
-                    {
+                Gate::Probe => {
+                    if let Some(probe) = inner.probes.take(era, now, &inner.config.probes) {
                         return right(Right::Probe(probe));
                     }
-                    // Either all slots of this era are taken, or the era is over and the next turn sees the new one.
+                    // Another caller was faster, or the era is over and the next turn sees the new one.
                     if inner.load().era() != era {
                         continue;
                     }
-                    // The wait is not known, because a probe may end at any time.
                     (RejectReason::HalfOpen, UNKNOWN)
                 }
+                // The wait is not known, because a probe may end at any time.
+                Gate::Taken { .. } => (RejectReason::HalfOpen, UNKNOWN),
                 Gate::Closed(until) => (RejectReason::Tripped, inner.wait(word, until, now)),
+                Gate::InShadow => (RejectReason::Tripped, UNKNOWN),
             };
             // In shadow the call goes through, and only the count shows that the state would have rejected it.
             if word.mode() == Mode::Shadow {
@@ -153,14 +150,14 @@ impl Branch {
         }
         let (reason, wait) = match word.standing() {
             Standing { state: State::HalfOpen, mode: Mode::Automatic } => (RejectReason::HalfOpen, UNKNOWN),
-            Standing { .. } => match inner.gate(word, now) {
+            Standing { .. } => match inner.scene(word, now).gate() {
                 // The service was not polled ready, or the circuit has closed since the poll.
-                Gate::Counted | Gate::Uncounted => {
+                Ok(Gate::Counted | Gate::Uncounted | Gate::Nested | Gate::InShadow) => {
                     return self.reject(word, RejectReason::Tripped, 0, now).of_unready_service();
                 }
-                Gate::Change(_) => (RejectReason::Tripped, 0),
-                Gate::Closed(until) => (RejectReason::Tripped, inner.wait(word, until, now)),
-                Gate::Probe(_) => (RejectReason::Tripped, UNKNOWN),
+                Err(_) => (RejectReason::Tripped, 0),
+                Ok(Gate::Closed(until)) => (RejectReason::Tripped, inner.wait(word, until, now)),
+                Ok(Gate::Probe | Gate::Taken { .. }) => (RejectReason::Tripped, UNKNOWN),
             },
         };
         self.reject(word, reason, wait, now)
@@ -168,86 +165,40 @@ impl Branch {
 }
 
 impl Inner {
-    /// Returns the obstacle between a call and the service, if there is one. Changes nothing, so that `poll_ready` and
-    /// `status` can use the gate as well.
-    fn gate(&self, word: Word, now: Tick) -> Gate {
-        if word.bypassed() {
-            return Gate::Uncounted;
-        }
-        match word.mode() {
-            Mode::Disabled if now >= self.hold_until() => Gate::Change(Due::HoldEnded),
-            Mode::Disabled => Gate::Uncounted,
-            Mode::ForcedOpen if now >= self.hold_until() => Gate::Change(Due::HoldEnded),
-            Mode::ForcedOpen => Gate::Closed(self.hold_until()),
-            Mode::Automatic | Mode::Shadow => match word.state() {
-                State::Closed => Gate::Counted,
-                State::Open if now >= self.open_until() => Gate::Change(Due::Probing),
-                State::Open => Gate::Closed(self.open_until()),
-                State::HalfOpen => self.half_open_gate(word.era(), now),
-            },
-        }
-    }
-
-    /// Looks for an overdue probe first, because such a probe keeps its slot until the circuit reclaims the slot.
-    fn half_open_gate(&self, era: u64, now: Tick) -> Gate {
-        let probing = &self.config.probes;
-        let slots = self.probes.occupancy(era, now, probing);
-        let verdict = slots.verdict;
-        let half_open_for = now.saturating_since(self.entered());
-        if slots.oldest >= nanos(probing.deadline) {
-            let patience = self.probes.patience();
-            return Gate::Change(match (verdict.successes, verdict.failures) {
-                (0, _) if half_open_for >= patience => Due::GiveUp(Reason::NoSuccess { half_open_for }),
-                // With successes and without a failure the circuit closes after `quiet_after`.
-                (1.., 1..) if half_open_for >= patience.max(probing.quiet_after) => {
-                    Due::GiveUp(Reason::NoVerdict { half_open_for })
-                }
-                _ => Due::Overdue,
-            });
-        }
-        if verdict.successes > 0 && verdict.failures == 0 && half_open_for >= probing.quiet_after {
-            return Gate::Change(Due::Quiet { successes: verdict.successes, half_open_for });
-        }
-        Gate::Probe(slots)
-    }
-
-    /// Returns the answer that a call would get, without making a change.
-    pub(super) fn next_call(&self, word: Word, now: Tick) -> NextCall {
-        let answer = match self.gate(word, now) {
-            Gate::Counted | Gate::Uncounted | Gate::Change(Due::Quiet { .. }) => NextCall::Admitted,
-            Gate::Probe(slots) if !slots.any_free => NextCall::Rejected,
-            Gate::Probe(_) | Gate::Change(Due::Probing | Due::Overdue) => NextCall::Probe,
-            Gate::Closed(_) | Gate::Change(Due::GiveUp(_)) => NextCall::Rejected,
-            Gate::Change(Due::HoldEnded) => self.next_call_beneath(word, now),
+    /// Reads the data on which the gate decides.
+    pub(super) fn scene(&self, word: Word, now: Tick) -> Scene<'_> {
+        let (mode, state, era) = (word.mode(), word.state(), word.era());
+        let round = if state == State::HalfOpen && !mode.is_hold() {
+            Round {
+                half_open_for: now.saturating_since(self.entered()),
+                patience: self.probes.patience(),
+                slots: self.probes.occupancy(era, now, self.config.probes.deadline),
+                in_probe: nested::is_in_probe(self, era),
+            }
+        } else {
+            Round::default()
         };
-        // In shadow every call goes through.
-        if answer == NextCall::Rejected && word.mode() == Mode::Shadow { NextCall::Admitted } else { answer }
-    }
-
-    /// Returns the answer that a call would get after the hold, whose time is over.
-    fn next_call_beneath(&self, word: Word, now: Tick) -> NextCall {
-        match word.state() {
-            _ if word.mode() == Mode::ForcedOpen && self.config.recovery == Recovery::Automatic => NextCall::Probe,
-            State::Closed => NextCall::Admitted,
-            State::Open if now < self.open_until() => NextCall::Rejected,
-            State::Open | State::HalfOpen => NextCall::Probe,
+        Scene {
+            config: &self.config,
+            now,
+            bypassed: word.bypassed(),
+            mode,
+            beneath: word.beneath(),
+            state,
+            open_until: self.open_until().known(),
+            hold_until: self.hold_until().known(),
+            round,
         }
-    }
-
-    /// Returns the standing that a caller meets: an open circuit whose wait is over probes.
-    pub(super) fn effective_standing(&self, word: Word) -> Standing {
-        let standing = word.standing();
-        if standing.is_open() && self.next_call(word, self.now()) == NextCall::Probe {
-            return Standing::new(State::HalfOpen, if word.mode().is_hold() { Mode::Automatic } else { word.mode() });
-        }
-        standing
     }
 
     /// Makes the change that time has made due, unless another thread has made a change before.
-    fn carry_out(&self, word: Word, now: Tick, due: Due) {
+    pub(super) fn carry_out(&self, word: Word, now: Tick, due: Due) {
         let entered = self.entered();
         match due {
-            Due::HoldEnded => self.end_hold(word, now),
+            Due::HoldEnded { probes } => {
+                let reason = Reason::HoldEnded { held: now.saturating_since(entered) };
+                if probes { self.half_open(word, now, reason) } else { self.uncover(word, now, reason) }
+            }
             Due::Probing => self.half_open(word, now, Reason::WaitElapsed { waited: now.saturating_since(entered) }),
             Due::Overdue => {
                 self.probes.reclaim(word.era(), now, self.config.probes.deadline);
@@ -272,127 +223,16 @@ impl Inner {
         }
     }
 
-    /// Ends a hold whose time is over. A circuit that was forced open probes first, because the service may still be
-    /// down. With manual recovery the circuit must not probe by itself, so the state beneath decides.
-    fn end_hold(&self, word: Word, now: Tick) {
-        let reason = Reason::HoldEnded { held: now.saturating_since(self.entered()) };
-        if word.mode() == Mode::ForcedOpen && self.config.recovery == Recovery::Automatic {
-            self.half_open(word, now, reason);
-        } else {
-            self.uncover(word, now, reason);
-        }
-    }
-
-    /// Returns the present time if a call would be rejected now, or zero if it may be admitted
-    /// or the circuit awaits a restore.
-    #[inline(never)]
-    pub(super) fn rejects_at(&self) -> Tick {
-        let word = self.load();
-        if word.awaits_restore() || word.mode() == Mode::Shadow {
-            return Tick::ZERO;
-        }
-        let now = self.clock.now();
-        // The usual case comes first.
-        let rejects = if word.is_plainly_open() {
-            now < self.open_until()
-        } else {
-            match self.gate(word, now) {
-                Gate::Counted | Gate::Uncounted | Gate::Change(_) => false,
-                Gate::Probe(slots) => !slots.any_free && !nested::is_in_probe(self, word.era()),
-                Gate::Closed(_) => true,
-            }
-        };
-        if rejects { taken(now) } else { Tick::ZERO }
-    }
-
     /// Returns the nanoseconds until calls may pass again, or [`UNKNOWN`].
-    fn wait(&self, word: Word, until: Tick, now: Tick) -> u64 {
+    fn wait(&self, word: Word, until: Option<Tick>, now: Tick) -> u64 {
         wait(self.rejects_until(word, until).unwrap_or(Tick::NEVER), now)
-    }
-
-    #[inline]
-    pub(super) fn peek(&self) -> Peek {
-        let word = self.load();
-        if word.is_flowing() { Peek::MayPass } else { self.peek_before_gate(word) }
-    }
-
-    #[inline(never)]
-    fn peek_before_gate(&self, word: Word) -> Peek {
-        if word.awaits_restore() { Peek::AwaitsRestore } else { self.peek_at_gate(word) }
-    }
-
-    /// Returns the answer of the gate to a call that does not wait for a restore. In shadow every call passes.
-    pub(super) fn peek_at_gate(&self, word: Word) -> Peek {
-        if word.mode() == Mode::Shadow { Peek::MayPass } else { self.peek_at(word, self.now()) }
-    }
-
-    fn peek_at(&self, word: Word, now: Tick) -> Peek {
-        match self.gate(word, now) {
-            Gate::Counted | Gate::Uncounted | Gate::Change(_) => Peek::MayPass,
-            Gate::Probe(Occupancy { any_free: true, .. }) => Peek::MayPass,
-            Gate::Probe(_) if nested::is_in_probe(self, word.era()) => Peek::MayPass,
-            Gate::Probe(Occupancy { oldest, .. }) => {
-                Peek::ProbesTaken(self.config.probes.deadline.saturating_sub(Duration::from_nanos(oldest)))
-            }
-            Gate::Closed(until) => {
-                Peek::Rejecting(self.rejects_until(word, until).map(|until| until.saturating_since(now)))
-            }
-        }
-    }
-
-    /// Returns true if a heavy call is to be refused because the machine is busy. In
-    /// shadow such a call is only counted.
-    ///
-    /// Load shedding does not refuse a call that the circuit rejects by itself, because the rejection has the better
-    /// reason. It does not refuse a call either while an operator lets every call through.
-    #[cfg(any(feature = "load-shed", all(test, breaker_loom)))]
-    pub(super) fn may_shed(&self, now: Tick) -> bool {
-        let word = self.load();
-        let lets_through = match self.gate(word, now) {
-            Gate::Counted | Gate::Change(_) => true,
-            Gate::Probe(slots) => slots.any_free,
-            Gate::Uncounted | Gate::Closed(_) => false,
-        };
-        if lets_through && word.mode() == Mode::Shadow {
-            // Relaxed: a count, publishes nothing.
-            self.counts.would_reject.fetch_add(1, Relaxed);
-            return false;
-        }
-        lets_through
     }
 
     /// Returns the time from which calls may pass again, if that is known. With manual recovery and an open state, the
     /// end of a hold is not that time, because the circuit is still open after the hold.
-    fn rejects_until(&self, word: Word, until: Tick) -> Option<Tick> {
+    pub(super) fn rejects_until(&self, word: Word, until: Option<Tick>) -> Option<Tick> {
         let manual = self.config.recovery == Recovery::Manual && word.state() == State::Open;
-        (until != Tick::NEVER && !manual).then_some(until)
-    }
-}
-
-/// The calls that a load-shedding layer refuses, and the load that the layer measures. A shed call enters no window,
-/// takes no probe and counts no failure.
-#[cfg(any(feature = "load-shed", all(test, breaker_loom)))]
-impl Circuit {
-    /// Refuses a call that is too heavy for a busy machine. Returns `None` if the circuit would not admit the call
-    /// anyway, or if an operator lets every call through.
-    // Out of line, but not cold, because every heavy call comes here while the machine is busy.
-    #[inline(never)]
-    pub(crate) fn shed(&self, now: Tick, retry_after: Duration, shed: impl FnOnce() -> Shed) -> Option<Rejected> {
-        let inner = self.inner();
-        if !inner.may_shed(now) {
-            return None;
-        }
-        // Relaxed: a count, publishes nothing.
-        inner.counts.load_shed.fetch_add(1, Relaxed);
-        let reason = RejectReason::LoadShed;
-        inner.notify_of_call(&Event::Rejected { reason });
-        let branch = Branch::of_shed_call(&self.root.inner, shed());
-        Some(Rejected::new(branch, Facts::new(inner.load().era(), reason, nanos(retry_after))))
-    }
-
-    /// Reports to the observers the load that the load-shedding layer has measured.
-    pub(crate) fn report_load(&self, load: Option<f64>, shedding: bool, news: bool) {
-        self.inner().notify(&Event::SystemLoad { load, shedding, news });
+        until.filter(|_| !manual)
     }
 }
 
@@ -407,32 +247,4 @@ struct Answer {
     mark: Mark,
     /// The start of the call, or the facts of the rejection if the mark is [`Mark::REFUSED`].
     number: u64,
-}
-
-/// The gate for a call that did not pass with the first load of the word.
-enum Gate {
-    /// The call passes and its outcome is counted.
-    Counted,
-    /// The call passes and its outcome counts only for the totals.
-    Uncounted,
-    /// The call is a probe, if a slot is free.
-    Probe(Occupancy),
-    /// No call passes before this time.
-    Closed(Tick),
-    /// Time has made a change due. The gate must be evaluated again after the change.
-    Change(Due),
-}
-
-/// A change that time has made due.
-enum Due {
-    /// The time of a hold is over.
-    HoldEnded,
-    /// The open duration is over, so the circuit begins to probe.
-    Probing,
-    /// A probe has reached its deadline, and gives its slot back.
-    Overdue,
-    /// A probe has reached its deadline, and there was no verdict for too long.
-    GiveUp(Reason),
-    /// The circuit has been half-open for `quiet_after` with some successes and no failure, so it closes.
-    Quiet { successes: u32, half_open_for: Duration },
 }

@@ -9,6 +9,7 @@
 #[cfg(all(test, not(breaker_loom)))]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Circuit;
@@ -21,7 +22,7 @@ use crate::config::Recovery;
 use crate::outcome::{score_from_units, units_from_score};
 #[cfg(feature = "store")]
 use crate::state::Generation;
-use crate::state::{Reason, Snapshot, Standing, State, Transition};
+use crate::state::{EarlierReason, Reason, Snapshot, Standing, State, Transition};
 use crate::sync::Relaxed;
 #[cfg(any(feature = "store", test))]
 use crate::sync::Release;
@@ -35,7 +36,8 @@ impl Circuit {
         // Under the lock no transition comes between the parts.
         let cold = inner.cold.lock();
         let (word, now) = (inner.load(), inner.now());
-        let left = |until: Tick| (until != Tick::NEVER).then(|| until.saturating_since(now));
+        let left = |until: Tick| until.known().map(|until| until.saturating_since(now));
+        let opening = cold.past().and_then(|past| past.opening.as_ref()).filter(|_| word.state() != State::Closed);
         Snapshot {
             state: word.state(),
             mode: word.mode(),
@@ -44,14 +46,16 @@ impl Circuit {
             held_for: left(inner.hold_until()).filter(|_| word.mode().is_hold()),
             attempt: cold.attempt,
             probe_successes: inner.probes.verdict(word.era()).successes,
-            run: score_from_units(inner.run.weight(word.era())),
+            run: score_from_units(inner.run.get(word.era()).weight),
             tally: if word.state() == State::Closed { inner.tally(word.era(), now) } else { Tally::EMPTY },
             tripped_for: cold.tripped_for(now),
+            earlier: opening.map(|opening| Arc::clone(&opening.reason)),
+            earlier_for: opening.and_then(|opening| Some(opening.at?.passed(now))),
         }
     }
 
     /// Takes over a snapshot of this circuit's past, or of the circuit of another instance. `reason` is the reason of
-    /// the transition, if there is one.
+    /// the transition, if there is one, and the [`earlier`](Snapshot::earlier) reason of the snapshot is shown with it.
     ///
     /// If state, mode and deadlines agree already (deadlines to a quarter of a second), only the generation
     /// is taken over. Then the era goes on, and calls under way still count. Otherwise a new era begins,
@@ -133,11 +137,17 @@ impl Circuit {
     fn planned(&self, snapshot: &Snapshot, reason: Reason, now: Tick, open_for: Duration) -> Plan {
         let mut plan = Plan::new(Standing::new(snapshot.state, snapshot.mode), reason, now);
         plan.tripped_for = snapshot.tripped_for;
+        plan.earlier = snapshot.earlier.as_ref().map(|earlier| {
+            let wall = self.inner().config.clock.wall();
+            let began = snapshot.earlier_for.and_then(|ago| wall.checked_sub(ago));
+            began.map_or_else(|| Arc::clone(earlier), |began| Arc::new(EarlierReason::clone(earlier).since(began)))
+        });
+        plan.earlier_for = snapshot.earlier_for;
         if snapshot.state == State::Open && self.inner().config.recovery == Recovery::Automatic {
-            plan.open_until = now.saturating_add(open_for);
+            plan.open_until = Some(now.deadline(open_for));
         }
         if snapshot.mode.is_hold() {
-            plan.hold_until = snapshot.held_for.map_or(Tick::NEVER, |hold| now.saturating_add(hold));
+            plan.hold_until = snapshot.held_for.and_then(|hold| now.saturating_add(hold).known());
         }
         if snapshot.state == State::Closed {
             (plan.run, plan.tally) = (units_from_score(snapshot.run), snapshot.tally);
@@ -150,7 +160,8 @@ impl Circuit {
 
     /// Returns true if the circuit is already as planned, so that no new era is needed.
     fn is_already(&self, word: Word, plan: &Plan) -> bool {
-        let close = |a: Tick, b: Tick| {
+        let close = |a: Tick, b: Option<Tick>| {
+            let (Some(a), Some(b)) = (a.known(), b) else { return a.known() == b };
             // Two deadlines that have both passed are the same, because both let the next call probe.
             let (a, b) = (a.max(plan.now), b.max(plan.now));
             let apart = a.saturating_since(b).max(b.saturating_since(a));

@@ -4,14 +4,14 @@
 //! other more than the rest of a call. A circuit begins with one branch, the root. When several threads call the
 //! circuit often, it is spread, and each index of a seat gets a branch.
 //!
-//! `circuit/admit.rs` and `circuit/outcomes.rs` notice that threads meet. `window/cells.rs` counts how often.
+//! `circuit/admit.rs` and `circuit/outcomes.rs` notice that threads meet. `window/contention.rs` counts how often.
 
 use std::sync::Arc;
 
 use super::inner::Inner;
 use super::word::Word;
 use crate::clock::Tick;
-use crate::state::{Shed, Transition};
+use crate::state::{Reason, Shed, Transition};
 use crate::sync::{OnceLock, Relaxed, Release, indices, seat, seat_with_index};
 
 // Aligned, so that the reference counts of two branches never share a cache line. The
@@ -96,7 +96,8 @@ impl Branch {
     }
 
     /// Returns the transition that opened the circuit before or in a given era, so that a rejection of that era can
-    /// give the reason. `before` returns the number of eras between that era and the one it is given.
+    /// give the reason. For a circuit that was restored half-open, returns the restore. `before` returns the number of eras
+    /// between that era and the one it is given.
     pub(super) fn opened(&self, before: impl Fn(u64) -> u64) -> Option<Transition> {
         if self.shed.is_some() {
             return None;
@@ -105,6 +106,8 @@ impl Branch {
         // Each transition begins one era, so the history has the last eras without a gap.
         let later = usize::try_from(before(cold.history.back()?.era)).ok()?;
         let past = cold.history.iter().rev().skip(later);
-        past.take_while(|edge| edge.to.is_tripped()).find(|edge| edge.to.is_open()).cloned()
+        past.take_while(|edge| edge.to.is_tripped())
+            .find(|edge| edge.to.is_open() || edge.reason == Reason::Restored && edge.earlier.is_some())
+            .cloned()
     }
 }

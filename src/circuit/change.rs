@@ -2,8 +2,8 @@
 //! mutex and then publishes the word.
 //!
 //! A thread plans a change on the word that it has seen. If another era has begun meanwhile, another thread
-//! was first, and nothing happens. The winner notifies the observers afterwards and outside the lock,
-//! because observers are foreign code.
+//! was first, and nothing happens. The observers are notified afterwards and outside the lock, because observers are
+//! foreign code.
 //!
 //! The rules that decide on a change are in `decide`, and the threads that find a change due are in `admit`,
 //! `outcomes`, `operate` and `adopt`.
@@ -13,16 +13,15 @@ use std::time::Duration;
 
 use super::cold::{Cold, Since};
 use super::decide;
+use super::failed::Failed;
 use super::inner::Inner;
 use super::word::Word;
 use crate::clock::Tick;
 use crate::config::{LONGEST_RETRY_AFTER, Recovery};
-use crate::event::Event;
-use crate::outcome::FailureKind;
 use crate::state::order::To;
-use crate::state::{Act, Generation, Mode, Reason, Standing, State, Transition};
+use crate::state::{Act, EarlierReason, Generation, Mode, Reason, Standing, State, Transition};
 use crate::sync::{MutexGuard, Relaxed, Release};
-use crate::window::Tally;
+use crate::window::{Tally, run};
 
 /// The data with which an era begins.
 #[derive(Debug)]
@@ -30,10 +29,15 @@ pub(super) struct Plan {
     pub(super) standing: Standing,
     pub(super) reason: Reason,
     pub(super) now: Tick,
-    pub(super) open_until: Tick,
-    pub(super) hold_until: Tick,
-    /// The kind of the failure that completed the evidence.
-    pub(super) failure: Option<FailureKind>,
+    /// The end of the opening. `None` if only an operator ends the opening.
+    pub(super) open_until: Option<Tick>,
+    /// The end of the hold. `None` if only an operator ends the hold.
+    pub(super) hold_until: Option<Tick>,
+    /// The reason of a state that is taken over, and the time since that state began.
+    pub(super) earlier: Option<Arc<EarlierReason>>,
+    pub(super) earlier_for: Option<Duration>,
+    /// The failure that completed the evidence.
+    pub(super) failure: Option<Failed>,
     /// The weight of the run, which a restored circuit brings along.
     pub(super) run: u64,
     /// The sums of the window, which a restored circuit brings along.
@@ -50,13 +54,14 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) const fn new(standing: Standing, reason: Reason, now: Tick) -> Self {
-        let (open_until, hold_until) = (Tick::NEVER, Tick::NEVER);
         Self {
             standing,
             reason,
             now,
-            open_until,
-            hold_until,
+            open_until: None,
+            hold_until: None,
+            earlier: None,
+            earlier_for: None,
             failure: None,
             run: 0,
             tally: Tally::EMPTY,
@@ -85,23 +90,22 @@ impl Inner {
         let plan = plan(&mut cold, word)?;
         let transition = self.enter(cold, word, plan);
         self.wakers.wake();
-        // `enter` has released the lock, because the rest runs foreign code. The sums come before the transition, so
-        // that observers count them in the era that has ended.
-        self.report_sums();
-        self.notify(&Event::Transition(&transition));
+        // `enter` has released the lock, because the rest runs foreign code.
+        self.report_transitions();
         Some(transition)
     }
 
     /// Writes the data of the next era, publishes the word, and releases the lock.
     fn enter(&self, mut cold: MutexGuard<'_, Cold>, from: Word, plan: Plan) -> Transition {
         let Plan { standing, reason, now, open_until, hold_until, failure, run, tally, .. } = plan;
-        let Plan { successes, tripped_for, order, resets_to, .. } = plan;
+        let Plan { successes, tripped_for, order, resets_to, earlier, earlier_for, .. } = plan;
+        let (failure, failure_text) = failure.map_or((None, None), |failed| (Some(failed.kind), failed.text));
         let to = from.next(standing);
         let rejected = self.rejected();
         let ends = match standing {
             Standing { mode, .. } if mode.is_hold() => hold_until,
             Standing { state: State::Open, .. } => open_until,
-            Standing { .. } => Tick::NEVER,
+            Standing { .. } => None,
         };
         let tripped_by_hand = matches!(reason, Reason::Operator { act: Act::Trip, .. });
         let past = cold.past_mut();
@@ -118,14 +122,16 @@ impl Inner {
             from: from.standing(),
             to: standing,
             reason,
+            earlier,
             era: to.era(),
             generation: cold.generation,
             at: now,
             wall: self.config.clock.wall(),
-            lasts: (ends != Tick::NEVER).then(|| ends.saturating_since(now)),
+            lasts: ends.map(|ends| ends.saturating_since(now)),
             attempt: cold.attempt,
             tally: self.tally(from.era(), now),
             failure,
+            failure_text,
             rejected: rejected.saturating_sub(cold.rejected_before),
             bypassed: to.bypassed(),
             order,
@@ -134,11 +140,11 @@ impl Inner {
         if !standing.is_tripped() {
             cold.rejected_before = rejected;
         }
-        cold.beneath = cold.beneath(standing.mode);
         if cold.history.len() == HISTORY {
             cold.history.pop_front();
         }
         cold.history.push_back(transition.clone());
+        cold.past_mut().note_opening(&transition, earlier_for);
 
         // The time without an opening reduces the number of openings in a row. Only time in
         // which calls were counted is added.
@@ -148,17 +154,21 @@ impl Inner {
             cold.closed_for = cold.closed_for.saturating_add(now.saturating_since(self.entered()));
         }
 
+        // Some probes of the era that ends came to no verdict.
+        let has_gaps = matches!(transition.reason, Reason::NoVerdict { .. })
+            || matches!(transition.reason, Reason::QuietService { .. }) && self.probes.verdict(from.era()).has_gaps();
+        let on_trust = has_gaps && standing.state == State::Closed;
         // Relaxed: the Release store below publishes these values with the word.
         self.entered.store(now.as_nanos(), Relaxed);
         // A deadline is overwritten only if the new era has one. Otherwise a thread that still has the old word would
         // read `NEVER`, and reject the call as if the opening had no end.
         if standing.state == State::Open {
-            self.open_until.store(open_until.as_nanos(), Relaxed);
+            self.open_until.store(open_until.unwrap_or(Tick::NEVER).as_nanos(), Relaxed);
         }
         if standing.mode.is_hold() {
-            self.hold_until.store(hold_until.as_nanos(), Relaxed);
+            self.hold_until.store(hold_until.unwrap_or(Tick::NEVER).as_nanos(), Relaxed);
         }
-        self.run.begin(to.era(), run);
+        self.run.begin(to.era(), run::Seen { weight: run, on_trust });
         self.evidence.begin(to.era());
         self.evidence.seed(to.era(), now, tally);
         if let Reason::NoSuccess { .. } = transition.reason {
@@ -180,24 +190,26 @@ impl Inner {
         transition
     }
 
-    /// Trips a closed circuit that has met a rule. The time spent closed decides on the
-    /// number of openings that still count.
-    pub(super) fn trip(&self, expected: Word, now: Tick, reason: Reason, failure: Option<FailureKind>) {
+    /// Trips a closed circuit that has met a rule. The time spent closed decides on the number of openings that still
+    /// count, unless the circuit is on trust, because such a time shows no recovery.
+    pub(super) fn trip(&self, expected: Word, now: Tick, reason: Reason, failure: Option<Failed>) {
         let closed_for = now.saturating_since(self.entered());
         self.change(expected, |cold| {
             let closed_for = cold.closed_for.saturating_add(closed_for);
-            cold.attempt = decide::decayed(cold.attempt, cold.last_open, closed_for);
+            if !self.run.get(expected.era()).on_trust {
+                cold.attempt = decide::decayed(cold.attempt, cold.last_open, closed_for);
+            }
             Some(self.open(cold, expected, now, reason, failure))
         });
     }
 
     /// Opens a half-open circuit again.
-    pub(super) fn reopen(&self, expected: Word, now: Tick, reason: Reason, failure: Option<FailureKind>) {
+    pub(super) fn reopen(&self, expected: Word, now: Tick, reason: Reason, failure: Option<Failed>) {
         self.change(expected, |cold| Some(self.open(cold, expected, now, reason, failure)));
     }
 
     /// Plans an opening. The longer of the configured duration and the `Retry-After` of the service applies.
-    fn open(&self, cold: &mut Cold, from: Word, now: Tick, reason: Reason, failure: Option<FailureKind>) -> Plan {
+    fn open(&self, cold: &mut Cold, from: Word, now: Tick, reason: Reason, failure: Option<Failed>) -> Plan {
         let era = from.era();
         cold.attempt = cold.attempt.saturating_add(1).min(self.config.open.last_attempt());
         let alone_until = Duration::from_millis(self.leave_alone_until.get(era).unwrap_or(0));
@@ -208,16 +220,14 @@ impl Inner {
         let mut plan = Plan::new(Standing::new(State::Open, from.mode()), reason, now);
         plan.failure = failure;
         if self.config.recovery == Recovery::Automatic {
-            plan.open_until = now.saturating_add(cold.last_open);
+            plan.open_until = Some(now.deadline(cold.last_open));
         }
         plan
     }
 
     /// Begins to probe, after an opening or a forced opening.
     pub(super) fn half_open(&self, expected: Word, now: Tick, reason: Reason) {
-        self.change(expected, |cold| {
-            Some(Plan::new(Standing::new(State::HalfOpen, cold.beneath(expected.mode())), reason, now))
-        });
+        self.change(expected, |_| Some(Plan::new(Standing::new(State::HalfOpen, expected.beneath()), reason, now)));
     }
 
     /// Closes a half-open circuit.
@@ -227,16 +237,13 @@ impl Inner {
 
     /// Ends a hold, so that the state beneath decides again.
     pub(super) fn uncover(&self, expected: Word, now: Tick, reason: Reason) {
-        self.change(expected, |cold| {
-            let mode = cold.beneath(expected.mode());
-            Some(self.over_the_same_state(expected, mode, reason, now))
-        });
+        self.change(expected, |_| Some(self.over_the_same_state(expected, expected.beneath(), reason, now)));
     }
 
     /// Plans another mode over the present state, which keeps its deadline.
     pub(super) fn over_the_same_state(&self, from: Word, mode: Mode, reason: Reason, now: Tick) -> Plan {
         let mut plan = Plan::new(Standing::new(from.state(), mode), reason, now);
-        plan.open_until = self.open_until();
+        plan.open_until = self.open_until().known();
         plan
     }
 }
@@ -247,7 +254,7 @@ fn has_left_closed(standing: Standing) -> bool {
     standing.mode == Mode::ForcedOpen || standing.state != State::Closed
 }
 
-/// The number of transitions that a circuit remembers.
 /// The number of doublings of the patience: 64 times the probe deadline at most.
 const MOST_OVERDUE: u32 = 5;
+/// The number of transitions that a circuit remembers.
 const HISTORY: usize = 128;

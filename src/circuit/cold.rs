@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Tick;
-use crate::state::{Generation, Mode, Transition};
+use crate::state::{EarlierReason, Generation, Reason, State, Transition};
 
 /// The data that only transitions and acts use.
 #[derive(Debug)]
@@ -27,8 +27,6 @@ pub(super) struct Cold {
     /// The time that the circuit has been closed since the last opening, without the present era. A sum over eras, so
     /// that a change of the mode, which begins an era, does not restart the decay of `attempt`.
     pub(super) closed_for: Duration,
-    /// The mode in which a hold ends: automatic or shadow.
-    pub(super) beneath: Mode,
     /// The count of rejections at the last time that the circuit was not tripped. A transition reports the difference.
     pub(super) rejected_before: u64,
     /// True once a call was made inside a probe of this circuit, which is logged once.
@@ -39,7 +37,7 @@ pub(super) struct Cold {
 }
 
 impl Cold {
-    pub(super) fn new(mode: Mode) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             history: VecDeque::new(),
             generation: Generation::default(),
@@ -47,7 +45,6 @@ impl Cold {
             overdue: 0,
             last_open: Duration::ZERO,
             closed_for: Duration::ZERO,
-            beneath: mode,
             rejected_before: 0,
             has_nested: false,
             past: None,
@@ -70,11 +67,6 @@ impl Cold {
     pub(super) fn latest(&self) -> Generation {
         self.past().map_or_else(Generation::default, |past| past.latest)
     }
-
-    /// Returns the mode in which `mode` ends if it is a hold, or else `mode` itself.
-    pub(super) const fn beneath(&self, mode: Mode) -> Mode {
-        if mode.is_hold() { self.beneath } else { mode }
-    }
 }
 
 /// The past of a circuit, as far as orders depend on it.
@@ -88,11 +80,38 @@ pub(super) struct Past {
     /// Increases with every change that an operator could have observed: the transitions of this circuit, and the
     /// changes loaded from the store.
     pub(super) latest: Generation,
+    /// The reason of the last opening, for a snapshot. `None` once the circuit has closed again.
+    pub(super) opening: Option<Opening>,
+    /// The era of the last transition that was reported to the observers.
+    pub(super) reported: u64,
+    /// True while a thread notifies the observers of transitions. The thread also reports those that come meanwhile.
+    pub(super) is_reporting: bool,
     /// The ids of the last orders of this and of other instances, the newest last.
     orders: VecDeque<Arc<str>>,
 }
 
 impl Past {
+    /// Keeps the reason of an opening until the circuit closes. `ago` is the time since a state began that was taken over.
+    pub(super) fn note_opening(&mut self, edge: &Transition, ago: Option<Duration>) {
+        let is_restored = edge.reason == Reason::Restored;
+        match (edge.to.state, &edge.earlier) {
+            (State::Closed, _) => self.opening = None,
+            // Of the reasons for which circuits are half-open, only that of a restored one is the reason of an opening.
+            (State::HalfOpen, None) => {}
+            (State::HalfOpen, Some(_)) if !is_restored => {}
+            (State::Open | State::HalfOpen, Some(earlier)) => {
+                let at = ago.map(|ago| Since::new(edge.at, ago));
+                self.opening = Some(Opening { reason: Arc::clone(earlier), at });
+            }
+            (State::Open, None) if edge.from.state == State::Open => {}
+            (State::Open, None) => {
+                let reason = EarlierReason::new(&edge.because().to_string()).since(edge.wall);
+                let at = Some(Since::new(edge.at, Duration::ZERO));
+                self.opening = Some(Opening { reason: Arc::new(reason), at });
+            }
+        }
+    }
+
     /// Returns true if an order of this id was carried out before. Such an order does nothing when it is sent again.
     pub(super) fn has_done(&self, order: &str) -> bool {
         self.orders.iter().any(|done| **done == *order)
@@ -107,6 +126,13 @@ impl Past {
         }
         self.orders.push_back(order.into());
     }
+}
+
+/// The reason of an opening, and its time if that is known.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) reason: Arc<EarlierReason>,
+    pub(super) at: Option<Since>,
 }
 
 /// A time in the past, which may lie before the origin of the clock. A tick alone could not express that.

@@ -7,36 +7,39 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Rules;
-use crate::outcome::{UNIT, score_from_units};
+use crate::outcome::{UNIT, Weight, score_from_units};
 use crate::state::Reason;
-use crate::window::{Tally, Window};
+use crate::window::{Tally, Window, run};
 
 /// The evidence of a closed circuit at one moment.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Situation {
-    /// The weight of the failures since the last success, in 1/256.
-    pub(super) run: u64,
+    pub(super) run: run::Seen,
     /// The sums over the window.
     pub(super) tally: Tally,
     /// The time since the era began.
     pub(super) age: Duration,
 }
 
-/// Returns the first rule that the evidence meets. The order is run, failure rate, failure score, slow-call rate.
+/// Returns the first rule that the evidence meets. The order is trust, run, failure rate, failure score, slow-call rate.
 pub(super) fn trips(rules: &Rules, window: Window, seen: &Situation) -> Option<Reason> {
     let Rules { failure_rate, min_calls, consecutive_failures, raised_at_traffic, failure_score, slow_call_rate } =
         *rules;
     let Tally { calls, units, slow } = seen.tally;
     let enough = calls >= u64::from(min_calls);
+    let run = seen.run.weight;
 
+    if seen.run.on_trust && run >= TRUST {
+        return Some(Reason::Unproven { score: score_from_units(run) });
+    }
     // At high traffic a few failures in a row are chance. Therefore the default asks for a longer run once the
     // window has enough calls for a rate.
     if let Some(set) = consecutive_failures {
         let longer = rules.has_rate() && raised_at_traffic && enough;
         let limit = if longer { set.max(min_calls) } else { set };
-        if seen.run >= u64::from(limit) * u64::from(UNIT) {
+        if run >= u64::from(limit) * u64::from(UNIT) {
             return Some(Reason::ConsecutiveFailures {
-                score: score_from_units(seen.run),
+                score: score_from_units(run),
                 limit: limit.into(),
                 set: set.into(),
             });
@@ -101,6 +104,11 @@ pub(super) fn decayed(attempt: u32, last_open: Duration, closed_for: Duration) -
     let Some(healed) = closed_for.as_nanos().checked_div(last_open.as_nanos()) else { return 0 };
     attempt.saturating_sub(u32::try_from(healed).unwrap_or(u32::MAX))
 }
+
+/// The weight of the failures before the first success that opens a circuit on trust again: half a failure, which is one
+/// timeout or one dropped permit. Any weight would be too little, because the callers with the shortest deadlines end
+/// first after each closing, and would end the trust before a healthy service could answer.
+const TRUST: u64 = Weight::TIMEOUT.units() as u64;
 
 #[cfg(all(test, not(breaker_loom)))]
 mod tests {

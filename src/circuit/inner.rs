@@ -16,8 +16,9 @@ use crate::random;
 use crate::state::{Standing, State};
 use crate::sync::{Acquire, AtomicU64, Mutex, Relaxed};
 use crate::telemetry;
-use crate::window::cells::{Cells, Contention};
-use crate::window::run::Run;
+use crate::window::cells::Cells;
+use crate::window::contention::Contention;
+use crate::window::run::{self, Run};
 use crate::window::tagged::Tagged;
 use crate::window::{Evidence, Tally};
 
@@ -32,7 +33,8 @@ pub(crate) struct Inner {
     /// The end of the opening. Valid while the state is open.
     pub(super) open_until: AtomicU64,
     pub(super) clock: AnyClock,
-    /// The weight of the failures since the last success. A success only reads the run as long as it is empty.
+    /// The weight of the failures since the last success, and whether the circuit has closed on trust. A success only
+    /// reads the run as long as it is empty.
     pub(super) run: Run,
     /// The successes and rejections that each thread counts in a cell of its own.
     pub(super) cells: Cells,
@@ -184,12 +186,12 @@ impl Inner {
             counts: Counts::default(),
             advised_until: AtomicU64::new(Tick::ZERO.as_nanos()),
             wakers: Wakers::new(),
-            cold: Mutex::new(Cold::new(mode)),
+            cold: Mutex::new(Cold::new()),
             seed: config.seed.unwrap_or_else(random::bits),
             config,
         };
         inner.evidence.begin(FIRST_ERA);
-        inner.run.begin(FIRST_ERA, 0);
+        inner.run.begin(FIRST_ERA, run::Seen::default());
         inner.probes.begin(FIRST_ERA, 0, Duration::ZERO);
         inner.leave_alone_until.begin(FIRST_ERA, 0);
         inner

@@ -12,6 +12,9 @@
 //! | `loom_two_failures_that_complete_a_score_trip_once` | a sum or a bucket is stored instead of exchanged |
 //! | `loom_two_failures_that_complete_a_rate_trip_once` | the exchange in `Tagged::update` releases nothing |
 //! | `loom_a_retry_after_of_the_evidence_is_a_floor` | the `Retry-After` is stored after the run; `Tagged::get` is Relaxed |
+//! | `loom_two_quarters_of_a_failure_end_the_trust` | a failure drops the bit of the trust |
+//! | `loom_a_success_beside_a_quarter_of_a_failure_ends_the_trust` | a success keeps the bit of the trust |
+//! | `loom_the_last_of_several_doubts_sees_all` | a doubt is added after the verdict |
 //! | `loom_a_verdict_has_one_winner` | `change` does not compare eras |
 //! | `loom_every_change_begins_an_era_of_its_own` | `change_any` loads the word before the lock |
 //! | `loom_a_rejected_caller_knows_the_deadline` | the word is stored or loaded Relaxed, or before its data |
@@ -61,7 +64,7 @@ use crate::clock::{Clock, Tick};
 use crate::config::{Config, ConfigBuilder, OpenDuration};
 use crate::error::Rejected;
 use crate::event::{Event, Observer};
-use crate::outcome::Failure;
+use crate::outcome::{Failure, Weight};
 use crate::state::{By, Reason, Snapshot, Standing, State};
 use crate::sync::{AtomicU32, Relaxed};
 
@@ -169,6 +172,19 @@ fn close(circuit: &Circuit) {
 
 fn half_open(circuit: &Circuit) {
     circuit.reset(&by(), To::HalfOpen);
+}
+
+/// Closes a new circuit without a verdict.
+fn on_trust(config: ConfigBuilder) -> Circuit {
+    let circuit = circuit(config);
+    half_open(&circuit);
+    (0..3).for_each(|_| drop(call(&circuit)));
+    assert_eq!(era_and_state(&circuit).1, State::Closed);
+    circuit
+}
+
+fn quarter() -> Failure {
+    Failure::new(Weight::new(0.25).expect("more than 0"))
 }
 
 /// Opens the circuit for no time at all, so that the next caller finds the open duration over.

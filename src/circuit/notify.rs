@@ -64,6 +64,32 @@ impl Inner {
         }
     }
 
+    /// Notifies the observers of the transitions that they do not have yet, in the order of the eras.
+    ///
+    /// One thread at a time reports. Otherwise a thread that reopens a circuit could overtake the thread that has made
+    /// the circuit half-open, and a log would have the two lines in the wrong order. The history has the transitions, so
+    /// that an observer that blocks for more than 128 of them loses the oldest.
+    pub(super) fn report_transitions(&self) {
+        let mut is_first = true;
+        loop {
+            let mut cold = self.cold.lock();
+            let reported = cold.past().map_or(0, |past| past.reported);
+            if is_first && cold.past().is_some_and(|past| past.is_reporting) {
+                return;
+            }
+            let next = cold.history.iter().find(|edge| edge.era > reported).cloned();
+            let past = cold.past_mut();
+            past.is_reporting = next.is_some();
+            past.reported = next.as_ref().map_or(reported, |edge| edge.era);
+            drop(cold);
+            is_first = false;
+            let Some(edge) = next else { return };
+            // The sums come before the transition, so that observers count them in the era that has ended.
+            self.report_sums();
+            self.notify(&Event::Transition(&edge));
+        }
+    }
+
     /// Notifies every observer.
     pub(super) fn notify(&self, event: &Event<'_>) {
         for observer in &self.observers {

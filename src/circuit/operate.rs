@@ -107,7 +107,7 @@ impl Inner {
             Act::Shadow => over(Mode::Shadow),
             Act::Resume => match word.mode() {
                 Mode::Automatic | Mode::Shadow => over(Mode::Automatic),
-                hold @ (Mode::ForcedOpen | Mode::Disabled) => over(cold.beneath(hold)),
+                Mode::ForcedOpen | Mode::Disabled => over(word.beneath()),
             },
             // The order concerns the instances whose circuits are tripped. The circuit of this instance is healthy and
             // stays closed.
@@ -119,7 +119,7 @@ impl Inner {
             }
         };
         if plan.standing.mode.is_hold() && matches!(act, Act::Trip | Act::Disable) {
-            plan.hold_until = hold.map_or(Tick::NEVER, |hold| now.saturating_add(hold));
+            plan.hold_until = hold.and_then(|hold| now.saturating_add(hold).known());
         }
         plan.order.clone_from(id);
         plan.resets_to = (*act == Act::Reset).then_some(*to);

@@ -1,15 +1,16 @@
-//! Outcomes of calls, the verdict of probes, and the meaning of cancellations.
+//! Outcomes of calls, and the meaning of cancellations.
 //!
 //! An outcome becomes evidence of the era of its permit, or only counts for the totals if that era is over. Evidence
-//! may cause a transition. The rules are in `decide`, and the transition itself is in `change`.
+//! may cause a transition. The rules are in `decide`, the verdict of probes is in `verdict`, and the transition itself is
+//! in `change`.
 
 use std::time::Duration;
 
 use super::branch::Branch;
 use super::decide::{self, Situation};
+use super::failed::{Failed, Text};
 use super::inner::{Inner, Success, Timing};
 use super::mark::{Mark, Right};
-use super::probes::{Judged, Probe, Verdict};
 use super::word::Word;
 use crate::clock::{Tick, nanos};
 use crate::config::{Config, LONGEST_RETRY_AFTER};
@@ -22,10 +23,14 @@ use crate::window::{self, Stamp, tagged};
 
 /// An admitted call that has ended.
 #[derive(Debug)]
-pub(super) struct End {
+pub(super) struct End<'a> {
     pub(super) mark: Mark,
     pub(super) ended: Ended,
     pub(super) took: Took,
+    /// The weight that a closed circuit would have counted for the end of a probe without a verdict, in 1/256.
+    pub(super) doubt: u16,
+    /// The text of the failure, if the call failed.
+    pub(super) text: Text<'a>,
 }
 
 /// The duration of a call, as far as it is known.
@@ -90,11 +95,12 @@ impl Branch {
 
     #[inline(never)]
     fn record_success_in_full(&self, mark: Mark, started: Tick, elapsed: Option<Duration>) {
-        self.record(&End { mark, ended: Ended::Success, took: Took::new(elapsed, started, self.inner.timing) });
+        let took = Took::new(elapsed, started, self.inner.timing);
+        self.record(&End { mark, ended: Ended::Success, took, doubt: 0, text: Text::NONE });
     }
 
     /// Records an outcome as evidence of its own era, or only in the totals if that era is over.
-    pub(super) fn record(&self, end: &End) {
+    pub(super) fn record(&self, end: &End<'_>) {
         let inner = &*self.inner;
         let word = inner.load();
         let right = end.mark.right();
@@ -114,6 +120,11 @@ impl Branch {
             Right::Counted => self.count(word, end),
             Right::Probe(probe) => Recorded { at: Some(inner.judge(word, probe, end)), in_sum: false },
         };
+        if let Ended::Failure(failure) = end.ended
+            && failure.trips()
+        {
+            inner.leave_alone_from_now(failure, end.text);
+        }
         if !recorded.in_sum && !inner.call_observers.is_empty() {
             // A failure always gets a time, because the metrics of the last minute need one.
             let dated = || matches!(end.ended, Ended::Failure(_)).then(|| inner.now());
@@ -123,7 +134,7 @@ impl Branch {
     }
 
     /// Adds an outcome to the window and the run of a closed circuit, and trips the circuit if a rule is met.
-    fn count(&self, word: Word, end: &End) -> Recorded {
+    fn count(&self, word: Word, end: &End<'_>) -> Recorded {
         let inner = &*self.inner;
         let failure = match end.ended {
             Ended::Success => return self.count_success(word, end.took),
@@ -139,7 +150,7 @@ impl Branch {
         // failures from the calls of the window.
         inner.evidence.record(Stamp { era, now }, mark);
         inner.count_failure(era, now, failure);
-        inner.weigh(word, now, Some(failure));
+        inner.weigh(word, now, Some(failure), end.text);
         Recorded { at: Some(now), in_sum: false }
     }
 
@@ -174,7 +185,7 @@ impl Branch {
         }
         inner.run.success(era);
         if weighs {
-            inner.weigh(word, now, None);
+            inner.weigh(word, now, None, Text::NONE);
         }
         let in_sum = counted != Counted::No && inner.cells.report_sums();
         Recorded { at: (needs_now || dates).then_some(now), in_sum }
@@ -185,7 +196,7 @@ impl Inner {
     /// Returns true if the slow-call rule is on and the call was slow. `now` is the end
     /// of the call by the coarse clock.
     #[inline]
-    fn is_slow(&self, took: Took, now: Tick) -> bool {
+    pub(super) fn is_slow(&self, took: Took, now: Tick) -> bool {
         // Most calls are so short that the coarse clock proves them to be quick. A reading of the precise clock costs
         // several times as much.
         let quick =
@@ -214,7 +225,7 @@ impl Inner {
 
     /// Stores the time until which the service wants no calls (`Retry-After`). The latest failure replaces an earlier
     /// time.
-    fn leave_alone(&self, era: u64, now: Tick, failure: Failure) {
+    pub(super) fn leave_alone(&self, era: u64, now: Tick, failure: Failure) {
         if let Some(after) = failure.retry_after() {
             // The time counts from the begin of the era, so that its milliseconds fit into 40 bits with any clock. If
             // the era ends meanwhile, the update does nothing.
@@ -226,21 +237,21 @@ impl Inner {
 
     /// Trips the circuit if the evidence meets a rule, or meets a rule whose thresholds advice has lowered.
     #[cold]
-    fn weigh(&self, word: Word, now: Tick, failure: Option<Failure>) {
-        let kind = failure.map(|failure| failure.kind());
+    fn weigh(&self, word: Word, now: Tick, failure: Option<Failure>, text: Text<'_>) {
+        let failed = || failure.map(|failure| Failed::new(failure, text));
         if failure.is_some_and(|failure| failure.trips()) {
-            return self.trip(word, now, Reason::AtOnce, kind);
+            return self.trip(word, now, Reason::AtOnce, failed());
         }
         let era = word.era();
         let age = now.saturating_since(self.entered());
-        let seen = Situation { run: self.run.weight(era), tally: self.tally(era, now), age };
+        let seen = Situation { run: self.run.get(era), tally: self.tally(era, now), age };
         let Config { rules, window, .. } = &self.config;
         let met = decide::trips(rules, *window, &seen);
         // Advice is the cause only if the configured thresholds are not met, because the circuit would
         // trip without advice otherwise.
         let on_advice = met.is_none() && self.is_advised(now);
         if let Some(reason) = if on_advice { decide::trips_on_advice(rules, *window, &seen) } else { met } {
-            self.trip(word, now, reason, kind);
+            self.trip(word, now, reason, failed());
         }
     }
 
@@ -250,66 +261,8 @@ impl Inner {
         now.as_nanos() < self.advised_until.load(Relaxed)
     }
 
-    /// Adds an outcome to the verdict of a half-open circuit, and changes the circuit when the verdict is certain.
-    fn judge(&self, word: Word, probe: Probe, end: &End) -> Tick {
-        let now = self.now();
-        let era = word.era();
-        let failure = match end.ended {
-            Ended::Failure(failure) => Some(failure),
-            // A success that is too slow is a failed probe, because the slow-call rule would open the circuit again.
-            Ended::Success if self.is_slow(end.took, now) => Some(Failure::hard().with_kind(FailureKind::Slow)),
-            Ended::Success | Ended::Ignored | Ended::Cancelled => None,
-        };
-        let judged = match (failure, end.ended) {
-            (Some(failure), _) => {
-                self.leave_alone(era, now, failure);
-                Judged::Failure
-            }
-            (None, Ended::Success) => Judged::Success,
-            (None, _) => Judged::Without,
-        };
-        if let Some(verdict) = self.probes.end(era, probe, judged) {
-            self.conclude(word, now, verdict, failure);
-        }
-        // A slot is free, or another probe may be under way.
-        self.wakers.wake();
-        self.count_aside(end.ended);
-        now
-    }
-
-    /// Reopens or closes the circuit if the verdict is certain.
-    fn conclude(&self, word: Word, now: Tick, verdict: Verdict, failure: Option<Failure>) {
-        let probing = &self.config.probes;
-        let half_open_for = now.saturating_since(self.entered());
-        let Verdict { successes, failures, .. } = verdict;
-        if failure.is_some_and(|failure| failure.trips()) || failures > probing.failures_tolerated {
-            let reason = Reason::ProbeFailed { failures, tolerated: probing.failures_tolerated, successes };
-            self.reopen(word, now, reason, failure.map(|failure| failure.kind()));
-        } else if successes >= probing.successes {
-            self.close(word, now, Reason::ProbesPassed { successes, half_open_for });
-        } else if verdict.says_nothing() {
-            if half_open_for >= probing.deadline && !self.is_overdue(word.era(), now) {
-                // The callers give up early or the classifier ignores the results, so that probes will never say more.
-                // A closed circuit judges by more calls.
-                self.close(word, now, Reason::NoVerdict { half_open_for });
-            }
-        } else if failures > 0 && verdict.has_gaps() {
-            // With successes and without a failure, the next admission closes the circuit after `quiet_after`.
-            let waited = if successes > 0 { probing.deadline.max(probing.quiet_after) } else { probing.deadline };
-            if half_open_for >= waited {
-                self.reopen(word, now, Reason::NoVerdict { half_open_for }, None);
-            }
-        }
-    }
-
-    /// Returns true if a probe takes longer than the probe deadline.
-    fn is_overdue(&self, era: u64, now: Tick) -> bool {
-        let probing = &self.config.probes;
-        self.probes.occupancy(era, now, probing).oldest >= nanos(probing.deadline)
-    }
-
     /// Counts an outcome for the totals only.
-    fn count_aside(&self, ended: Ended) {
+    pub(super) fn count_aside(&self, ended: Ended) {
         let count = match ended {
             Ended::Success => &self.counts.other_successes,
             Ended::Failure(_) => &self.counts.other_failures,
@@ -323,14 +276,15 @@ impl Inner {
     /// Returns a failure with the weight that it has by the deadline of the caller and the time that the call waited.
     ///
     /// A verdict counts probes and no weights. Therefore a probe whose failure has less than the whole weight ends
-    /// without a verdict, so that a caller with a short deadline cannot reopen the circuit.
+    /// without a verdict, so that a caller with a short deadline cannot reopen the circuit. The second value is the weight
+    /// that such a probe would have had, in 1/256.
     #[cold]
-    pub(super) fn weighed_by_wait(&self, failure: Failure, waited: Option<Duration>, right: Right) -> Ended {
+    pub(super) fn weighed_by_wait(&self, failure: Failure, waited: Option<Duration>, mark: Mark) -> (Ended, u16) {
         let whole = failure.weight();
         match failure.after_waiting(waited, self.config.cancelled_counts_after) {
-            Some(less) if matches!(right, Right::Probe(_)) && less.weight() < whole => Ended::Ignored,
-            Some(failure) => Ended::Failure(failure),
-            None => Ended::Ignored,
+            Some(less) if mark.is_probe() && less.weight() < whole => (Ended::Ignored, less.weight().units()),
+            Some(failure) => (Ended::Failure(failure), 0),
+            None => (Ended::Ignored, 0),
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::branch::Branch;
+use super::failed::Text;
 use super::inner::{Inner, Start, Timing, taken};
 use super::mark::{Mark, Right};
 use super::outcomes::{End, Took};
@@ -15,6 +16,7 @@ use super::rejected::Rejected;
 use crate::clock::Tick;
 use crate::event::Ended;
 use crate::outcome::{Failure, FailureKind, Outcome};
+use crate::state::text::beginning;
 
 /// The right to make one call, in the era in which the permit was given.
 ///
@@ -23,9 +25,13 @@ use crate::outcome::{Failure, FailureKind, Outcome};
 ///
 /// A permit that is dropped without an outcome counts as a failure of weight 0.5 and of kind `unrecorded`, because most such
 /// permits are dropped by a `?` behind a call that failed. A caller that gives up without knowing calls
-/// [`cancel`](Self::cancel) or [`ignore`](Self::ignore). A probe that is dropped early gives its slot back without a
-/// verdict, and three such probes in a row can close the circuit, so record the failure of a probe before any `?`. A drop
-/// by a panic counts as a hard failure. With `cancelled_never_counts` only the panic counts.
+/// [`cancel`](Self::cancel) or [`ignore`](Self::ignore). A drop by a panic counts as a hard failure. With
+/// `cancelled_never_counts` only the panic counts.
+///
+/// A probe that is dropped early gives its slot back without a verdict, because the caller may have given up on a healthy
+/// service. Three such probes in a row close the circuit on trust. Then a failure of weight 0.5 before the first
+/// success, such as one more dropped permit, opens the circuit again, for the next longer open duration. So a failure
+/// that is not recorded before a `?` costs four calls for each opening, and a recorded failure costs one.
 // Three whole words. A permit of odd pieces would be written in pieces and moved in larger units, and such a move waits
 // for the writes for longer than the rest of a call takes.
 #[must_use = "a permit that is dropped without an outcome counts as a failure"]
@@ -119,6 +125,28 @@ impl Permit {
         self.record(Outcome::Failure(failure));
     }
 
+    /// Records a failure with the text of its error, for an error that no classifier knows, such as that of a database.
+    ///
+    /// If the failure opens the circuit, status, log, audit and rejections show the text. One line of at most 200
+    /// characters is kept, in which an address has only its scheme and its host. Otherwise the text is not written.
+    ///
+    /// ```
+    /// # use tower_circuit_breaker::{Circuit, Config, Failure};
+    /// # fn query() -> Result<u32, std::fmt::Error> { Err(std::fmt::Error) }
+    /// # let circuit = Circuit::new(Config::builder("database").consecutive_failures(1).build()?);
+    /// let permit = circuit.try_acquire()?;
+    /// match query() {
+    ///     Ok(_) => permit.success(),
+    ///     Err(error) => permit.failure_because(Failure::hard(), &error),
+    /// }
+    /// assert!(circuit.try_acquire().unwrap_err().to_string().contains("an error occurred"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn failure_because(mut self, failure: Failure, error: &dyn fmt::Display) {
+        let elapsed = self.measured();
+        self.record_in_place(failure.into(), elapsed, Text::new(&|| Some(beginning(error))));
+    }
+
     /// Records that the call says nothing about the service.
     #[inline(always)]
     pub fn ignore(self) {
@@ -138,7 +166,7 @@ impl Permit {
     #[inline(always)]
     pub fn record(mut self, outcome: Outcome) {
         let elapsed = self.measured();
-        self.record_in_place(outcome, elapsed);
+        self.record_in_place(outcome, elapsed, Text::NONE);
     }
 
     /// Has `judge` judge the result of the call, records the outcome, and gives the result back.
@@ -194,7 +222,7 @@ impl Permit {
 
     /// Records the outcome without moving the permit, which would cost a short call more than the recording.
     #[inline(always)]
-    pub(crate) fn record_in_place(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
+    pub(crate) fn record_in_place(&mut self, outcome: Outcome, elapsed: Option<Duration>, text: Text<'_>) {
         let mark = std::mem::replace(&mut self.mark, Mark::RECORDED);
         // The healthy call is inlined into its future, because an outcome has five words and copying
         // these costs more than counting.
@@ -203,7 +231,7 @@ impl Permit {
         {
             self.branch.record_success(mark, self.started, elapsed);
         } else {
-            end(&self.branch, mark, self.started, outcome.into(), elapsed);
+            end(&self.branch, mark, self.started, outcome.into(), elapsed, text);
         }
     }
 
@@ -217,7 +245,7 @@ impl Permit {
     /// service, or `None` if it did not wait.
     pub(crate) fn cancel_in_place(&mut self, waited: Option<Duration>) {
         let ended = self.branch.inner.cancelled(waited);
-        self.end_in_place(ended);
+        self.end_in_place(ended, 0);
     }
 
     /// Records a permit that is dropped without an outcome.
@@ -225,21 +253,22 @@ impl Permit {
     fn abandon(&mut self) {
         let inner = &self.branch.inner;
         let cancelled = inner.cancelled(self.age());
-        let counts = self.mark.is_counted() && inner.config.cancelled_counts_after.is_some();
-        let ended = if std::thread::panicking() {
-            Ended::Failure(Failure::hard().with_kind(FailureKind::Panicked))
-        } else if cancelled == Ended::Cancelled && counts {
-            UNRECORDED
+        let counts = cancelled == Ended::Cancelled && inner.config.cancelled_counts_after.is_some();
+        let (ended, doubt) = if std::thread::panicking() {
+            (Ended::Failure(Failure::hard().with_kind(FailureKind::Panicked)), 0)
+        } else if counts && self.mark.is_counted() {
+            (Ended::Failure(UNRECORDED), 0)
         } else {
-            cancelled
+            (cancelled, if counts { UNRECORDED.weight().units() } else { 0 })
         };
-        self.end_in_place(ended);
+        self.end_in_place(ended, doubt);
     }
 
-    fn end_in_place(&mut self, ended: Ended) {
+    fn end_in_place(&mut self, ended: Ended, doubt: u16) {
         let elapsed = self.measured();
         let mark = std::mem::replace(&mut self.mark, Mark::RECORDED);
-        end(&self.branch, mark, self.started, ended, elapsed);
+        let took = Took::new(elapsed, self.started, self.branch.inner.timing);
+        self.branch.record(&End { mark, ended, took, doubt, text: Text::NONE });
     }
 }
 
@@ -249,20 +278,21 @@ fn age(inner: &Inner, mark: Mark, started: Tick) -> Option<Duration> {
     (started != Tick::ZERO).then(|| now().saturating_since(started))
 }
 
-/// The end of a call whose permit was dropped without an outcome. Half a failure, because the permit of a task that was
+/// The failure of a call whose permit was dropped without an outcome. Half a failure, because the permit of a task that was
 /// cancelled is dropped in the same way.
-const UNRECORDED: Ended = Ended::Failure(Failure::timeout().with_kind(FailureKind::Named("unrecorded")));
+const UNRECORDED: Failure = Failure::timeout().with_kind(FailureKind::Named("unrecorded"));
 
 #[inline(never)]
-fn end(branch: &Branch, mark: Mark, started: Tick, mut ended: Ended, elapsed: Option<Duration>) {
+fn end(branch: &Branch, mark: Mark, started: Tick, mut ended: Ended, elapsed: Option<Duration>, text: Text<'_>) {
+    let mut doubt = 0;
     if let Ended::Failure(failure) = ended
         && failure.weighs_by_wait()
     {
         let waited = elapsed.or_else(|| age(&branch.inner, mark, started));
-        ended = branch.inner.weighed_by_wait(failure, waited, mark.right());
+        (ended, doubt) = branch.inner.weighed_by_wait(failure, waited, mark);
     }
     let took = Took::new(elapsed, started, branch.inner.timing);
-    branch.record(&End { mark, ended, took });
+    branch.record(&End { mark, ended, took, doubt, text });
 }
 
 impl Drop for Permit {

@@ -43,14 +43,21 @@ pub(super) struct Probes {
 pub(super) struct Probe(u32);
 
 /// The slots of an era at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Occupancy {
-    /// True if another probe would be admitted.
-    pub(super) any_free: bool,
-    /// The age of the oldest probe under way, in nanoseconds but exact to the millisecond.
-    /// Zero if no probe is under way.
+    /// The number of probes that are overdue and have not lost their slots yet.
+    pub(super) overdue: u32,
+    /// The age of the oldest probe that is not overdue, in nanoseconds but exact to the millisecond. Zero if there is none.
     pub(super) oldest: u64,
     pub(super) verdict: Verdict,
+}
+
+impl Occupancy {
+    /// Returns the slots after [`Probes::reclaim`] at the same moment.
+    pub(super) fn reclaimed(self) -> Self {
+        let verdict = (0..self.overdue).fold(self.verdict, |verdict, _| verdict.counted_out(0));
+        Self { overdue: 0, verdict, ..self }
+    }
 }
 
 /// The probes of an era so far.
@@ -80,12 +87,17 @@ impl Verdict {
     /// without a verdict, one more probe may be under way, also beyond that number, because of hedges. A hedge sends a
     /// request twice, takes the first answer and cancels the other request. The rejection of the second request would
     /// always come first, and would cancel the probe.
-    fn can_use_another(self, probing: &Probing) -> bool {
+    pub(super) fn can_use_another(self, probing: &Probing) -> bool {
         let certain = self.successes >= probing.successes || self.failures > probing.failures_tolerated;
         let extra = self.without.min(EXTRA);
         let at_once = probing.in_flight + extra;
         let useful = probing.successes + probing.failures_tolerated + extra;
         !certain && self.under_way < at_once && self.under_way + self.successes + self.failures < useful
+    }
+
+    /// Returns the verdict without a probe that has no slot.
+    const fn counted_out(self, without: u32) -> Self {
+        Self { under_way: self.under_way.saturating_sub(1), without, ..self }
     }
 
     /// Returns true if probes ended without a verdict.
@@ -187,15 +199,16 @@ impl Probes {
     fn count_out(&self, era: u64, without: impl Fn(Verdict) -> u32) {
         self.verdict.update(era, |number| {
             let verdict = Verdict::from(number);
-            Verdict { under_way: verdict.under_way.saturating_sub(1), without: without(verdict), ..verdict }.into()
+            verdict.counted_out(without(verdict)).into()
         });
     }
 
     /// Reads verdict and slots of `era` once. The answer is a hint, because slots may be taken meanwhile.
-    pub(super) fn occupancy(&self, era: u64, now: Tick, probing: &Probing) -> Occupancy {
+    pub(super) fn occupancy(&self, era: u64, now: Tick, deadline: Duration) -> Occupancy {
         let now = started(now);
+        // After the end of the era the verdict is empty, and the next look at the word shows the end.
         let verdict = self.verdict(era);
-        let (mut oldest, mut left) = (0, verdict.under_way);
+        let (mut overdue, mut oldest, mut left) = (0, 0, verdict.under_way);
         for slot in &self.slots {
             // No more slots are taken than probes are counted.
             if left == 0 {
@@ -204,12 +217,13 @@ impl Probes {
             // Relaxed: only a hint, because `take` decides. The start time is part of the word of its slot.
             let word = slot.load(Relaxed);
             if is_taken(word, era) {
-                oldest = oldest.max(age(word & STARTED, now));
+                let age = age(word & STARTED, now);
+                (overdue, oldest) =
+                    if age >= nanos(deadline) { (overdue + 1, oldest) } else { (overdue, oldest.max(age)) };
                 left -= 1;
             }
         }
-        // After the end of the era the verdict is empty, and the next look at the word shows the end.
-        Occupancy { any_free: verdict.can_use_another(probing), oldest, verdict }
+        Occupancy { overdue, oldest, verdict }
     }
 
     /// Returns the time after which the era ends if a probe is overdue and none has succeeded.

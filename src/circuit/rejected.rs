@@ -27,8 +27,9 @@ use crate::state::{Brief, Mode, RejectReason, Shed, Transition};
 /// The error of a call that the circuit rejected. The call did not happen.
 ///
 /// `Display` is one sentence for the person on call, with the circuit, the reason for its opening with the numbers, the
-/// kind of the last failure, and the time until the next probe. The sentence is looked up in the circuit, under its
-/// cold mutex. So format a rejection only if a person will read it.
+/// kind and the text of the last failure, and the time until the next probe. The sentence is looked up in the circuit,
+/// under its cold mutex. So format a rejection only if a person will read it, and only for a person of the service,
+/// because the text of a failure can name the hosts behind the service.
 #[derive(Clone)]
 #[doc(alias = "CallNotPermitted", alias = "BrokenCircuit")]
 pub struct Rejected {
@@ -121,7 +122,11 @@ impl fmt::Display for Rejected {
             (RejectReason::Tripped, _) if self.facts.is_of_unready_service() => {
                 return write!(f, "circuit `{name}` did not admit a call whose service was not polled ready for it");
             }
-            (RejectReason::Tripped, Some(edge)) => write!(f, "circuit `{name}` is open: {}", edge.reason)?,
+            // The cause begins with "open since".
+            (RejectReason::Tripped, Some(edge)) if edge.earlier.is_some() => {
+                write!(f, "circuit `{name}` is {}", edge.because())?;
+            }
+            (RejectReason::Tripped, Some(edge)) => write!(f, "circuit `{name}` is open: {}", edge.because())?,
             // The circuit has forgotten a transition that lies more than 128 transitions back.
             (RejectReason::Tripped, None) => write!(f, "circuit `{name}` is open")?,
             (RejectReason::LoadShed, _) => {
@@ -131,14 +136,13 @@ impl fmt::Display for Rejected {
             }
             (RejectReason::HalfOpen, edge) => {
                 write!(f, "circuit `{name}` is half-open and its probes are taken")?;
-                // A circuit that was restored half-open, or was reset from closed to half-open, has no opening.
-                if let Some(edge) = edge {
-                    write!(f, "; it opened because {}", edge.reason)?;
+                // A circuit that was reset from closed to half-open has no opening.
+                match edge {
+                    Some(edge) if edge.earlier.is_some() => write!(f, "; it was {}", edge.because())?,
+                    Some(edge) => write!(f, "; it opened because {}", edge.because())?,
+                    None => {}
                 }
             }
-        }
-        if let Some(kind) = edge.as_ref().and_then(|edge| edge.failure) {
-            write!(f, ", last a failure of kind {kind}")?;
         }
         let held = edge.is_some_and(|edge| edge.to.mode == Mode::ForcedOpen);
         match self.retry_after() {

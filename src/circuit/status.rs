@@ -48,7 +48,8 @@ pub struct Status {
     pub attempt: u32,
     /// The sums over the window of this era.
     pub tally: Tally,
-    /// The weight of the failures since the last success.
+    /// The weight of the failures since the last success. In half-open, the weight of the probes without a verdict that a closed
+    /// circuit would have counted as failures.
     pub run: f64,
     /// The weighted share of failures in the window. `None` below `min_calls`, and if no rule needs a window.
     pub failure_rate: Option<f64>,
@@ -170,14 +171,14 @@ impl Circuit {
             since: now.saturating_since(inner.entered()),
             tripped_for: cold.tripped_for(now),
             reset_in: inner.cooldown(&cold, now),
-            retry_after: match inner.peek_at_gate(word) {
+            retry_after: match inner.peek_at(word, now) {
                 Peek::Rejecting(retry_after) => retry_after,
                 Peek::MayPass | Peek::ProbesTaken(_) | Peek::AwaitsRestore => None,
             },
             next_call: inner.next_call(word, now),
             attempt: cold.attempt,
             tally,
-            run: score_from_units(inner.run.weight(era)),
+            run: score_from_units(inner.run.get(era).weight),
             failure_rate: if rules.need_window() { rate(tally.score()) } else { None },
             slow_call_rate: rules.slow_call_rate.and_then(|_| rate(score_from_units(tally.slow * 256))),
             probes: ProbeStatus {

@@ -1,11 +1,11 @@
 //! The word of a circuit: one `AtomicU64` that decides whether a call goes through.
 //!
 //! ```text
-//! word   63..7 era | 6 spread | 5 awaits its restore | 4 bypassed | 3..2 state | 1..0 mode
+//! word   63..8 era | 7 shadow beneath a hold | 6 spread | 5 awaits its restore | 4 bypassed | 3..2 state | 1..0 mode
 //! ```
 //!
 //! The word changes under the cold mutex only, so that a plain store publishes a change. The era grows by one with
-//! every change of state, mode or deadline, and never wraps, because 2^57 eras last 4 years even at one each
+//! every change of state, mode or deadline, and never wraps, because 2^56 eras last 2 years even at one each
 //! nanosecond. The wait for a restore and the spreading over threads begin and end within an era. Therefore eras are
 //! compared, and not words, to find out whether the circuit has changed.
 
@@ -47,10 +47,12 @@ impl Word {
         self.0 >> ERA_SHIFT
     }
 
-    /// Returns the word of the next era, with a new standing. The wait for a restore and the spreading go on.
+    /// Returns the word of the next era, with a new standing. The wait for a restore and the spreading go on, and a hold
+    /// keeps the mode beneath.
     pub(super) fn next(self, standing: Standing) -> Self {
         let next = Self::new(self.era().saturating_add(1), standing, self.bypassed());
-        Self(next.0 | self.0 & (AWAITS_RESTORE | SPREAD))
+        let beneath = if standing.mode.is_hold() && self.beneath() == Mode::Shadow { SHADOW_BENEATH } else { 0 };
+        Self(next.0 | beneath | self.0 & (AWAITS_RESTORE | SPREAD))
     }
 
     /// Returns true if calls go through and are counted, because the circuit is closed in automatic mode or in shadow.
@@ -121,6 +123,15 @@ impl Word {
     pub(super) const fn standing(self) -> Standing {
         Standing::new(self.state(), self.mode())
     }
+
+    /// Returns the mode in which the mode ends if it is a hold, or else the mode itself.
+    pub(super) const fn beneath(self) -> Mode {
+        match self.mode() {
+            Mode::ForcedOpen | Mode::Disabled if self.0 & SHADOW_BENEATH != 0 => Mode::Shadow,
+            Mode::ForcedOpen | Mode::Disabled => Mode::Automatic,
+            mode @ (Mode::Automatic | Mode::Shadow) => mode,
+        }
+    }
 }
 
 impl fmt::Debug for Word {
@@ -131,6 +142,7 @@ impl fmt::Debug for Word {
             .field("awaits_restore", &self.awaits_restore())
             .field("bypassed", &self.bypassed())
             .field("mode", &self.mode())
+            .field("beneath", &self.beneath())
             .field("state", &self.state())
             .finish()
     }
@@ -149,11 +161,26 @@ const HALF_OPEN: u64 = 2 << 2;
 const BYPASSED: u64 = 1 << 4;
 const AWAITS_RESTORE: u64 = 1 << 5;
 const SPREAD: u64 = 1 << 6;
-const ERA_SHIFT: u32 = 7;
+const SHADOW_BENEATH: u64 = 1 << 7;
+const ERA_SHIFT: u32 = 8;
 
 #[cfg(all(test, not(breaker_loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hold_keeps_the_mode_beneath_and_other_modes_have_none() {
+        for mode in [Mode::Automatic, Mode::Shadow] {
+            let mut word = Word::new(1, Standing::new(State::Open, mode), false);
+            for hold in [Mode::ForcedOpen, Mode::Disabled, Mode::ForcedOpen] {
+                word = word.next(Standing::new(State::Open, hold));
+                assert_eq!((word.mode(), word.beneath()), (hold, mode), "{word:?}");
+            }
+            for other in [Mode::Shadow, Mode::Automatic] {
+                assert_eq!(word.next(Standing::new(State::Open, other)).beneath(), other);
+            }
+        }
+    }
 
     #[test]
     fn a_word_gives_back_its_era_standing_and_flags() {

@@ -10,7 +10,7 @@ use http_body::Body;
 
 use super::Classifier;
 use super::closure::{ErrorClassifier, FnClassifier, ResponseClassifier};
-use super::timeout::{DefaultClassifier, outcome_of_any};
+use super::timeout::{DefaultClassifier, outcome_of_any, text_of_any};
 use crate::outcome::Outcome;
 
 /// A [`Classifier`] that can wait for the end of the body, for a layer with
@@ -82,6 +82,12 @@ pub trait BodyClassifier<Req, B: Body, Err>: Classifier<Req, Response<B>, Err> {
 
     /// Returns the outcome of a body that failed with `error`.
     fn body_error(&self, call: Self::Call, error: &B::Error, elapsed: Duration) -> Outcome;
+
+    /// Returns the text of a failed body, as [`describe`](Classifier::describe) returns that of a call. Default: `None`.
+    #[expect(unused_variables, reason = "a name for the documentation")]
+    fn describe_body_error(&self, error: &B::Error) -> Option<String> {
+        None
+    }
 }
 
 /// Implements [`BodyClassifier`] for classifiers of whole responses: a success at the head waits for the end of the
@@ -106,13 +112,17 @@ macro_rules! wait_for_the_end {
             fn body_error(&self, (): (), error: &B::Error, _: Duration) -> Outcome {
                 outcome_of_any(error)
             }
+
+            fn describe_body_error(&self, error: &B::Error) -> Option<String> {
+                text_of_any(error)
+            }
         }
     )*};
 }
 
 wait_for_the_end! {
     DefaultClassifier: <>;
-    FnClassifier<F, Response<B>, Err>: <F>;
-    ErrorClassifier<F, Err>: <F>;
-    ResponseClassifier<F, Response<B>>: <F>;
+    FnClassifier<F>: <F>;
+    ErrorClassifier<F>: <F>;
+    ResponseClassifier<F>: <F>;
 }

@@ -8,6 +8,7 @@
 //! weighs less than an outage. In grpc-web the trailers are a part of the body, and the classifier does not read
 //! bodies.
 
+mod call;
 mod code;
 #[cfg(feature = "tonic")]
 mod tonic;
@@ -15,15 +16,18 @@ mod tonic;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 
 use super::http::not_processed::outcome_of_any;
-use super::timeout::not_ready;
+use super::http::retry_after::{after_delay, retry_after};
+use super::timeout::{not_ready, text_of_any};
 use super::{BodyClassifier, Classifier};
 use crate::error::Rejected;
-use crate::outcome::{CallerDeadline, Failure, FailureKind, Outcome};
+use crate::outcome::{Failure, FailureKind, Outcome};
+pub use call::GrpcCall;
+use call::is_grpc_answer;
+pub(crate) use call::{is_grpc_message, is_grpc_web};
 pub use code::GrpcCode;
 
 /// Judges gRPC calls by their status. For the services of a server, use [`for_handlers`](Self::for_handlers).
@@ -47,7 +51,8 @@ pub use code::GrpcCode;
 /// and tonic's own timeout weigh in proportion to the wait if the request has the header, see [`Failure::deadline`].
 ///
 /// The server can ask for a delay with `grpc-retry-pushback-ms`, in milliseconds ([gRFC A6]). The failure keeps the
-/// delay. A negative or malformed value asks for no retry at all, so the failure has no delay.
+/// delay. A negative or malformed value asks for no retry at all, so the failure has no delay. Without pushback, the
+/// `Retry-After` of a proxy counts. [`trips_on_retry_after`](Self::trips_on_retry_after) lets a delay open the circuit.
 ///
 /// If a gRPC call (by the `content-type` of the request) has no `grpc-status`, the [specification] translates the HTTP
 /// status. 400 is INTERNAL, 401 is UNAUTHENTICATED, 403 is `PERMISSION_DENIED`, 404 is UNIMPLEMENTED, and 429, 502, 503
@@ -62,7 +67,8 @@ pub use code::GrpcCode;
 /// its head. A `grpc-status` decides if the head has one. Otherwise 5xx is a failure, and every other status is a
 /// success.
 ///
-/// Errors are judged by [`DefaultClassifier`](super::DefaultClassifier). Only `GrpcClassifier::tonic`, which needs the
+/// Errors are judged by [`DefaultClassifier`](super::DefaultClassifier). A status that tonic made of an error of the
+/// transport has the kind of that error, such as `connect` instead of `grpc_unavailable`. Only `GrpcClassifier::tonic`, which needs the
 /// feature `tonic`, knows tonic's errors.
 ///
 /// ```
@@ -86,6 +92,8 @@ pub struct GrpcClassifier {
     changed: Option<Arc<[Option<Outcome>; GrpcCode::COUNT]>>,
     /// True if the calls are those of a server's own handlers.
     of_handlers: bool,
+    /// True if a delay that the server asks for opens the circuit at once.
+    trips_on_retry_after: bool,
     #[cfg(feature = "tonic")]
     knows_tonic: bool,
 }
@@ -97,6 +105,7 @@ impl GrpcClassifier {
         Self {
             changed: None,
             of_handlers: false,
+            trips_on_retry_after: false,
             #[cfg(feature = "tonic")]
             knows_tonic: false,
         }
@@ -105,15 +114,13 @@ impl GrpcClassifier {
     /// Returns the same classifier for a layer around the services of a server, where a client that goes away never counts.
     ///
     /// A client that resets its stream, or whose deadline passes in the server, drops the call. In a server such a drop says
-    /// nothing about the handler. Therefore a handler that hangs is noticed only by a timeout below the breaker.
+    /// nothing about the handler, and neither does a `DEADLINE_EXCEEDED` of a request with a `grpc-timeout`. Therefore a
+    /// handler that hangs is noticed only by a timeout below the breaker.
     #[must_use]
     pub const fn for_handlers() -> Self {
-        Self {
-            changed: None,
-            of_handlers: true,
-            #[cfg(feature = "tonic")]
-            knows_tonic: false,
-        }
+        let mut classifier = Self::new();
+        classifier.of_handlers = true;
+        classifier
     }
 
     /// Returns a classifier that also knows tonic's errors and error details, for a client's `Channel`.
@@ -127,7 +134,9 @@ impl GrpcClassifier {
     #[cfg(feature = "tonic")]
     #[must_use]
     pub const fn tonic() -> Self {
-        Self { changed: None, of_handlers: false, knows_tonic: true }
+        let mut classifier = Self::new();
+        classifier.knows_tonic = true;
+        classifier
     }
 
     /// Sets the outcome of a status, wherever the status comes from. The code is a [`GrpcCode`], or with the
@@ -139,6 +148,23 @@ impl GrpcClassifier {
         let changed = self.changed.get_or_insert_default();
         Arc::make_mut(changed)[code.into().index()] = Some(outcome.into());
         self
+    }
+
+    /// Lets one answer open the circuit, if its code is `RESOURCE_EXHAUSTED` or UNAVAILABLE and the server asks for a delay.
+    ///
+    /// The delay is that of the pushback, of `google.rpc.RetryInfo` ([`tonic`](Self::tonic) only), or of a `Retry-After` of a
+    /// proxy. A delay of zero, and a malformed or negative one, opens nothing. Everything else is as for
+    /// [`HttpClassifier::trips_on_retry_after`](super::HttpClassifier::trips_on_retry_after), also the reason why this is off
+    /// by default.
+    ///
+    /// ```
+    /// use tower_circuit_breaker::classify::GrpcClassifier;
+    ///
+    /// let classifier = GrpcClassifier::new().trips_on_retry_after();
+    /// ```
+    #[must_use]
+    pub fn trips_on_retry_after(self) -> Self {
+        Self { trips_on_retry_after: true, ..self }
     }
 
     /// Returns the outcome that [`status`](Self::status) set for the code.
@@ -153,26 +179,24 @@ impl GrpcClassifier {
 
     /// Judges a status whose outcome is `otherwise` unless the user has changed it.
     fn judge_as(&self, code: GrpcCode, otherwise: Outcome, beside: &HeaderMap) -> Outcome {
-        match self.changed(code).unwrap_or(otherwise) {
-            Outcome::Failure(failure) if failure.retry_after().is_none() => {
-                self.retry_after(beside).map_or(failure, |after| failure.with_retry_after(after)).into()
-            }
-            outcome @ (Outcome::Success | Outcome::Ignored | Outcome::Failure(_)) => outcome,
-        }
+        let trips = self.trips_on_retry_after && matches!(code, GrpcCode::ResourceExhausted | GrpcCode::Unavailable);
+        after_delay(self.changed(code).unwrap_or(otherwise), trips, || self.retry_after(beside))
     }
 
     /// Reads the delay that the server asked for. Pushback decides before the error details, because pushback is a part
-    /// of the protocol and can forbid a retry.
+    /// of the protocol and can forbid a retry. A `Retry-After` comes from a proxy that answered for the server.
     fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
         if let Some(pushback) = headers.get(PUSHBACK) {
             let milliseconds = pushback.to_str().ok()?.parse::<i32>().ok()?;
             return u64::try_from(milliseconds).ok().map(Duration::from_millis);
         }
         #[cfg(feature = "tonic")]
-        if self.knows_tonic {
-            return tonic::retry_delay(headers);
+        if self.knows_tonic
+            && let Some(delay) = tonic::retry_delay(headers)
+        {
+            return Some(delay);
         }
-        None
+        retry_after(headers)
     }
 
     /// Judges a head. Returns `None` if the trailers decide.
@@ -208,6 +232,14 @@ impl GrpcClassifier {
         self.transport(outcome_of_any(error))
     }
 
+    fn text<E: 'static>(&self, error: &E) -> Option<String> {
+        #[cfg(feature = "tonic")]
+        if self.knows_tonic {
+            return tonic::text_of_any(error);
+        }
+        text_of_any(error)
+    }
+
     /// Applies the changes of the user to an outcome of the transport, which gRPC translates into a status.
     fn transport(&self, outcome: Outcome) -> Outcome {
         let code = match outcome.as_failure().map(Failure::kind) {
@@ -228,33 +260,6 @@ enum Origin {
     Body(GrpcCall),
 }
 
-/// The data of a request that [`GrpcClassifier`] needs: its protocol and the deadline of its caller.
-#[derive(Debug, Clone, Copy)]
-pub struct GrpcCall {
-    /// True if the request was gRPC.
-    is_grpc: bool,
-    deadline: CallerDeadline,
-}
-
-impl GrpcCall {
-    fn of(headers: &HeaderMap) -> Self {
-        let deadline = headers.get(TIMEOUT).and_then(timeout_of).map_or(CallerDeadline::NONE, CallerDeadline::new);
-        Self { is_grpc: is_grpc_message(headers), deadline }
-    }
-
-    /// Returns the outcome of a call that the deadline of its caller ended, if the caller set one and the code says so.
-    fn deadline_passed(self, code: GrpcCode) -> Option<Outcome> {
-        let deadline = self.deadline.get()?;
-        (code == GrpcCode::DeadlineExceeded).then_some(Outcome::deadline(deadline))
-    }
-
-    /// Returns the outcome of a timeout of the transport, which is the caller's or that of the stack's owner.
-    #[cfg(feature = "tonic")]
-    fn timer_fired(self) -> Outcome {
-        self.deadline.get().map_or(Outcome::timeout(), |deadline| Failure::deadline(deadline).by_timer().into())
-    }
-}
-
 impl<ReqB, B, Err: 'static> Classifier<Request<ReqB>, Response<B>, Err> for GrpcClassifier {
     type Call = GrpcCall;
 
@@ -266,6 +271,14 @@ impl<ReqB, B, Err: 'static> Classifier<Request<ReqB>, Response<B>, Err> for Grpc
         match result {
             Ok(response) => self.head(call, response).unwrap_or(Outcome::Success),
             Err(error) => self.error(Origin::Call(call), error),
+        }
+    }
+
+    /// The message of a failed response is that of the server, as `grpc-message` encodes it.
+    fn describe(&self, result: Result<&Response<B>, &Err>) -> Option<String> {
+        match result {
+            Ok(response) => Some(response.headers().get(MESSAGE)?.to_str().ok()?.replace("%20", " ")),
+            Err(error) => self.text(error),
         }
     }
 
@@ -298,86 +311,14 @@ where
     fn body_error(&self, call: GrpcCall, error: &B::Error, _: Duration) -> Outcome {
         self.error(Origin::Body(call), error)
     }
-}
 
-/// Returns true for `application/grpc`, also with a codec such as `+proto`. `application/grpc-web` is another type.
-pub(crate) fn is_grpc_message(headers: &HeaderMap) -> bool {
-    is_of_type(GRPC, headers)
-}
-
-fn is_of_type(name: &[u8], headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let rest = content_type.and_then(|value| {
-        let (start, rest) = value.split_at_checked(name.len())?;
-        start.eq_ignore_ascii_case(name).then_some(rest)
-    });
-    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
-}
-
-/// Returns true for `application/grpc-web` and `application/grpc-web-text`, also with a codec.
-pub(crate) fn is_grpc_web(headers: &HeaderMap) -> bool {
-    is_of_type(GRPC_WEB, headers) || is_of_type(GRPC_WEB_TEXT, headers)
-}
-
-/// Returns true if the response to a gRPC call has the type of one.
-///
-/// grpc-web counts as well. tonic-web's client, for example, translates grpc-web below the breaker: it turns the end of
-/// the body into trailers, and does not change the head.
-fn is_grpc_answer(headers: &HeaderMap) -> bool {
-    !headers.contains_key(CONTENT_TYPE) || is_grpc_message(headers) || is_grpc_web(headers)
-}
-
-/// Parses a `grpc-timeout`: at most eight digits and a unit. Any other value sets no deadline, as in tonic.
-fn timeout_of(value: &HeaderValue) -> Option<Duration> {
-    let (unit, digits) = value.as_bytes().split_last()?;
-    let is_number = (1..=8).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
-    let number: u64 = std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()?;
-    match unit {
-        b'H' => Some(Duration::from_secs(number * 3_600)),
-        b'M' => Some(Duration::from_secs(number * 60)),
-        b'S' => Some(Duration::from_secs(number)),
-        b'm' => Some(Duration::from_millis(number)),
-        b'u' => Some(Duration::from_micros(number)),
-        b'n' => Some(Duration::from_nanos(number)),
-        _ => None,
+    fn describe_body_error(&self, error: &B::Error) -> Option<String> {
+        self.text(error)
     }
 }
-
-const TIMEOUT: &str = "grpc-timeout";
-
-const GRPC: &[u8] = b"application/grpc";
-const GRPC_WEB: &[u8] = b"application/grpc-web";
-const GRPC_WEB_TEXT: &[u8] = b"application/grpc-web-text";
 
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// The outcome of a body that ended without a `grpc-status`.
+const MESSAGE: &str = "grpc-message";
 const NO_STATUS: Outcome = Outcome::Failure(Failure::hard().with_kind(FailureKind::Named("grpc_no_status")));
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_timeout_of_the_caller_is_parsed_as_the_protocol_says() {
-        for (value, expected) in [
-            ("0m", Some(Duration::ZERO)),
-            ("1m", Some(Duration::from_millis(1))),
-            ("250u", Some(Duration::from_micros(250))),
-            ("99999999n", Some(Duration::from_nanos(99_999_999))),
-            ("2S", Some(Duration::from_secs(2))),
-            ("3M", Some(Duration::from_secs(180))),
-            ("99999999H", Some(Duration::from_secs(99_999_999 * 3_600))),
-            ("100000000n", None),
-            ("m", None),
-            ("", None),
-            ("5", None),
-            ("5s", None),
-            ("-5m", None),
-            ("+5m", None),
-            ("5 m", None),
-        ] {
-            assert_eq!(timeout_of(&HeaderValue::from_static(value)), expected, "{value:?}");
-        }
-    }
-}

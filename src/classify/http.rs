@@ -6,7 +6,7 @@
 
 mod body;
 pub(super) mod not_processed;
-mod retry_after;
+pub(super) mod retry_after;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use std::time::Duration;
 use http::{Extensions, HeaderMap, Response, StatusCode};
 
 use super::Classifier;
-use super::timeout::not_ready;
+use super::timeout::{not_ready, text_of_any};
 use crate::error::Rejected;
 use crate::outcome::{Failure, FailureKind, Outcome, Weight};
 pub use body::{BodyError, BoxedBodyError, PlainBodyError};
 use not_processed::outcome_of_any;
-use retry_after::retry_after;
+use retry_after::{after_delay, retry_after};
 
 /// Judges HTTP responses by their status. For the handlers of a server, use [`for_handlers`](Self::for_handlers).
 ///
@@ -32,7 +32,7 @@ use retry_after::retry_after;
 /// | other 4xx, and everything below | a success of the service |
 /// | a response of a breaker inside, with [`Rejected`] in its extensions | ignored |
 /// | HTTP/2 `REFUSED_STREAM`, or GOAWAY before the request was processed, in a boxed error | weight 0.5, kind `not_processed` |
-/// | any other error instead of a response | as [`outcome_of`](super::outcome_of) judges it: 1.0, a timeout 0.5 |
+/// | any other error instead of a response | as [`outcome_of`](super::outcome_of) judges it: 1.0, a timeout 0.5, kind `connect`, `dns`, `tls`, `reset`, `body` or `error` |
 ///
 /// [`status`](Self::status) changes the outcome of a status.
 ///
@@ -45,6 +45,7 @@ use retry_after::retry_after;
 /// failure. The longest value counts if there are several, and 5 minutes is the limit. A date is compared with the
 /// `Date` of the same response, so that the clocks of server and client may differ. Without a `Date`, the wall clock of
 /// this machine is used. A date in the past and a malformed value are ignored.
+/// [`trips_on_retry_after`](Self::trips_on_retry_after) lets such an answer open the circuit at once.
 ///
 /// The classifier allocates nothing. The shipped metrics, however, treat a kind such as `http_503` like a kind of the
 /// user's. With the feature `metrics`, each such failure looks its counter up anew, which allocates.
@@ -71,6 +72,8 @@ pub struct HttpClassifier<U = AtHeaders> {
     overrides: Option<Arc<[(StatusCode, Outcome)]>>,
     /// True if the calls are those of a server's own handlers.
     of_handlers: bool,
+    /// True if a 429 or 503 with a `Retry-After` opens the circuit at once.
+    trips_on_retry_after: bool,
     until: PhantomData<fn() -> U>,
 }
 
@@ -90,7 +93,7 @@ impl HttpClassifier {
     /// Returns a classifier with the outcomes of the table above, which judges at the headers.
     #[must_use]
     pub const fn new() -> Self {
-        Self { overrides: None, of_handlers: false, until: PhantomData }
+        Self { overrides: None, of_handlers: false, trips_on_retry_after: false, until: PhantomData }
     }
 
     /// Returns the same classifier for a layer around the handlers of a server, where a client that goes away never counts.
@@ -112,7 +115,9 @@ impl HttpClassifier {
     /// [`cancelled_counts_after`]: crate::config::ConfigBuilder::cancelled_counts_after
     #[must_use]
     pub const fn for_handlers() -> Self {
-        Self { overrides: None, of_handlers: true, until: PhantomData }
+        let mut classifier = Self::new();
+        classifier.of_handlers = true;
+        classifier
     }
 
     /// Waits for the end of the body if the headers are a success. Requires a layer with `.tracked_bodies()`, because
@@ -124,7 +129,8 @@ impl HttpClassifier {
     /// [`BoxError`](crate::BoxError).
     #[must_use]
     pub fn until_end_of_body<M>(self) -> HttpClassifier<AtEndOfBody<M>> {
-        HttpClassifier { overrides: self.overrides, of_handlers: self.of_handlers, until: PhantomData }
+        let Self { overrides, of_handlers, trips_on_retry_after, .. } = self;
+        HttpClassifier { overrides, of_handlers, trips_on_retry_after, until: PhantomData }
     }
 }
 
@@ -138,6 +144,27 @@ impl<U> HttpClassifier<U> {
         let others = self.overrides.iter().flat_map(|all| all.iter()).filter(|(other, _)| *other != status);
         let overrides = others.copied().chain([(status, outcome.into())]).collect();
         Self { overrides: Some(overrides), ..self }
+    }
+
+    /// Lets one answer open the circuit, if its status is 429 or 503 and it has a `Retry-After`.
+    ///
+    /// For a provider that bans clients which go on after a 429. The circuit opens for the asked time, at least for its open
+    /// duration and at most for 5 minutes. A late answer to a call of an earlier state counts too, and lengthens an opening
+    /// that would end before. A `Retry-After` of zero, in the past or malformed opens nothing, and so does a status that
+    /// [`status`](Self::status) made no failure. `HttpRejection` of a breaker in another process answers 503 with
+    /// `Retry-After` as well.
+    ///
+    /// Off by default, because a server may ask one of its callers, or one instance behind a balancer may ask, while the
+    /// service answers the other calls. One answer would then reject them all.
+    ///
+    /// ```
+    /// use tower_circuit_breaker::classify::HttpClassifier;
+    ///
+    /// let classifier = HttpClassifier::new().trips_on_retry_after();
+    /// ```
+    #[must_use]
+    pub fn trips_on_retry_after(self) -> Self {
+        Self { trips_on_retry_after: true, ..self }
     }
 
     fn judge<B>(&self, response: &Response<B>) -> Outcome {
@@ -163,14 +190,15 @@ impl<U> HttpClassifier<U> {
         }
         let overrides = self.overrides.as_deref().unwrap_or_default();
         let chosen = overrides.iter().find_map(|(other, outcome)| (*other == status).then_some(*outcome));
-        match chosen.unwrap_or(otherwise) {
-            Outcome::Failure(failure) if failure.retry_after().is_none() => match retry_after(headers) {
-                Some(after) => failure.with_retry_after(after).into(),
-                None => failure.into(),
-            },
-            outcome @ (Outcome::Success | Outcome::Failure(_) | Outcome::Ignored) => outcome,
-        }
+        let trips = self.trips_on_retry_after
+            && matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+        after_delay(chosen.unwrap_or(otherwise), trips, || retry_after(headers))
     }
+}
+
+/// Returns the text of a failed response. The body is not read, and the headers are not for people.
+pub(super) fn text_of_status(status: StatusCode) -> String {
+    format!("status {status}")
 }
 
 fn by_default(status: StatusCode) -> Outcome {
@@ -198,6 +226,10 @@ impl<U, Req, B, Err: 'static> Classifier<Req, Response<B>, Err> for HttpClassifi
         result.map_or_else(outcome_of_any, |response| self.judge(response))
     }
 
+    fn describe(&self, result: Result<&Response<B>, &Err>) -> Option<String> {
+        result.map_or_else(text_of_any, |response| Some(text_of_status(response.status())))
+    }
+
     fn ready_error(&self, error: &Err) -> Outcome {
         not_ready(outcome_of_any(error))
     }
@@ -216,6 +248,6 @@ impl Default for HttpClassifier {
 // Written by hand, because a derive would require `Clone` of the mark `U`.
 impl<U> Clone for HttpClassifier<U> {
     fn clone(&self) -> Self {
-        Self { overrides: self.overrides.clone(), of_handlers: self.of_handlers, until: PhantomData }
+        Self { overrides: self.overrides.clone(), until: PhantomData, ..*self }
     }
 }

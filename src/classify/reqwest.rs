@@ -6,18 +6,19 @@
 
 use std::any::Any;
 use std::error::Error as StdError;
-use std::io;
 use std::time::Duration;
 
 use http::{Extensions, HeaderMap, Response, StatusCode};
 use http_body::Body;
 use reqwest::Request;
 
+use super::cause::{hard, kind_of, text_of};
 use super::http::not_processed::not_processed;
-use super::timeout::{find, known, not_ready, outcome_of_any};
+use super::http::text_of_status;
+use super::timeout::{self, as_dyn, find, known, not_ready, outcome_of_any};
 use super::{BodyClassifier, Classifier, HttpClassifier};
-use crate::error::{BoxError, Error};
-use crate::outcome::{Failure, Outcome};
+use crate::error::Error;
+use crate::outcome::{Failure, FailureKind, Outcome};
 
 /// Judges the calls of a `reqwest::Client`, responses by their status and errors by their cause.
 ///
@@ -32,7 +33,7 @@ use crate::outcome::{Failure, Outcome};
 /// | `is_redirect()`: the redirect policy stopped | ignored: the policy is the caller's |
 /// | the body of the request failed while it was sent | ignored: the stream is the caller's |
 /// | HTTP/2 `REFUSED_STREAM`, or GOAWAY before the request was processed | weight 0.5, kind `not_processed` |
-/// | everything else: refused, reset, no DNS, TLS, an incomplete body, `is_decode()` | a hard failure |
+/// | everything else: refused, reset, no DNS, TLS, an incomplete body, `is_decode()` | a hard failure, kind `connect`, `reset`, `dns`, `tls`, `body` or `error` |
 ///
 /// A caller who sets a short `Request::timeout` says little about the service, so that such a timeout weighs in proportion
 /// to the wait. An `http::Request` that was made from reqwest's keeps its timeout, and a look at the timeout costs about a
@@ -81,6 +82,14 @@ impl ReqwestClassifier {
     #[must_use]
     pub fn status(self, status: StatusCode, outcome: impl Into<Outcome>) -> Self {
         Self { statuses: self.statuses.status(status, outcome), ..self }
+    }
+
+    /// Lets one answer open the circuit, as [`HttpClassifier::trips_on_retry_after`] does: a 429 or 503 with `Retry-After`.
+    ///
+    /// `error_for_status` drops the header, so call that method above the breaker.
+    #[must_use]
+    pub fn trips_on_retry_after(self) -> Self {
+        Self { statuses: self.statuses.trips_on_retry_after(), ..self }
     }
 
     /// Returns a classifier that knows the timeout of the request itself, for judgements outside tower. In a layer the
@@ -137,7 +146,7 @@ impl ReqwestClassifier {
 
     fn error_within(&self, deadline: Option<Duration>, error: &(dyn StdError + 'static)) -> Outcome {
         let known = known(error).or_else(|| not_processed(error));
-        known.or_else(|| Some(self.reqwest_error(deadline, find(error)?))).unwrap_or(Outcome::failure())
+        known.or_else(|| Some(self.reqwest_error(deadline, find(error)?))).unwrap_or_else(|| hard(error))
     }
 
     fn reqwest_error(&self, deadline: Option<Duration>, error: &reqwest::Error) -> Outcome {
@@ -153,27 +162,29 @@ impl ReqwestClassifier {
             // `error_for_status` keeps only the status, so headers and extensions are empty here.
             self.head(deadline, status, &HeaderMap::new(), &Extensions::new())
         } else {
-            Outcome::failure()
+            let found = kind_of(error);
+            let is_vague = matches!(found, FailureKind::Error | FailureKind::Reset);
+            let kind = if is_vague && (error.is_body() || error.is_decode()) {
+                FailureKind::Body
+            } else if is_vague && error.is_connect() {
+                FailureKind::Connect
+            } else {
+                found
+            };
+            Failure::hard().with_kind(kind).into()
         }
     }
 
     /// Judges an error of any type, because `BoxError` and `()` do not implement `Error`.
     fn any_error<E: 'static>(&self, deadline: Option<Duration>, error: &E) -> Outcome {
-        let any: &dyn Any = error;
-        if let Some(error) = any.downcast_ref::<reqwest::Error>() {
-            self.error_within(deadline, error)
-        } else if let Some(error) = any.downcast_ref::<BoxError>() {
-            self.error_within(deadline, error.as_ref())
-        } else if let Some(error) = any.downcast_ref::<io::Error>() {
-            self.error_within(deadline, error)
-        } else if let Some(error) = any.downcast_ref::<Error<reqwest::Error>>() {
-            self.error_within(deadline, error)
-        } else if let Some(Error::Inner(error)) = any.downcast_ref::<Error<BoxError>>() {
-            self.error_within(deadline, error.as_ref())
-        } else {
-            outcome_of_any(error)
-        }
+        as_error(error).map_or_else(|| outcome_of_any(error), |error| self.error_within(deadline, error))
     }
+}
+
+/// Returns the error as `dyn Error`, if its type is reqwest's, or one that every classifier knows.
+fn as_error<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static)> {
+    let any: &dyn Any = error;
+    as_dyn::<reqwest::Error>(any).or_else(|| as_dyn::<Error<reqwest::Error>>(any)).or_else(|| timeout::as_error(error))
 }
 
 impl<Req: 'static, Err: 'static> Classifier<Req, reqwest::Response, Err> for ReqwestClassifier {
@@ -189,6 +200,10 @@ impl<Req: 'static, Err: 'static> Classifier<Req, reqwest::Response, Err> for Req
             self.head(deadline, response.status(), response.headers(), response.extensions())
         };
         result.map_or_else(|error| self.any_error(deadline, error), head)
+    }
+
+    fn describe(&self, result: Result<&reqwest::Response, &Err>) -> Option<String> {
+        result.map_or_else(text_of_any, |response| Some(text_of_status(response.status())))
     }
 
     fn ready_error(&self, error: &Err) -> Outcome {
@@ -208,6 +223,10 @@ impl<Req: 'static, B, Err: 'static> Classifier<Req, Response<B>, Err> for Reqwes
         let head =
             |response: &Response<B>| self.head(deadline, response.status(), response.headers(), response.extensions());
         result.map_or_else(|error| self.any_error(deadline, error), head)
+    }
+
+    fn describe(&self, result: Result<&Response<B>, &Err>) -> Option<String> {
+        result.map_or_else(text_of_any, |response| Some(text_of_status(response.status())))
     }
 
     fn ready_error(&self, error: &Err) -> Outcome {
@@ -235,6 +254,15 @@ where
     fn body_error(&self, deadline: Option<Duration>, error: &B::Error, _: Duration) -> Outcome {
         self.any_error(deadline, error)
     }
+
+    fn describe_body_error(&self, error: &B::Error) -> Option<String> {
+        text_of_any(error)
+    }
+}
+
+/// Returns the text of an error of any type, if its type is known.
+fn text_of_any<E: 'static>(error: &E) -> Option<String> {
+    as_error(error).map(text_of)
 }
 
 /// Returns the timeout that a request has of its own, if the request is reqwest's or was made from reqwest's.

@@ -1,5 +1,5 @@
 //! The default classification of errors: a timeout weighs 0.5, a refusal on this side is ignored, and every other error
-//! is a hard failure.
+//! is a hard failure, whose kind is left to `cause`.
 //!
 //! A timeout is recognised as the error itself, among the sources of the error, and inside an `io::Error`, whose
 //! `source` skips the error that it wraps.
@@ -11,6 +11,7 @@ use std::io;
 use std::time::Duration;
 
 use super::Classifier;
+use super::cause::{hard, text_of};
 use crate::error::{BoxError, Elapsed, Error, Rejected, WithinError};
 use crate::outcome::{FailureKind, Outcome};
 
@@ -18,7 +19,9 @@ use crate::outcome::{FailureKind, Outcome};
 ///
 /// The error may be a `BoxError`, an `io::Error`, a timeout of tower or tokio, or tower's `Overloaded`. An error of
 /// your own type is a hard failure, because its sources are not searched, and so is the [`Error`](crate::Error) of a
-/// breaker inside that wraps your type. To search the sources, use `.classify_error(|e: &MyError| outcome_of(e))`.
+/// breaker inside that wraps your type. To search the sources, use `.classify_error(|e: &MyError| outcome_of(e))`. The
+/// text of an error that opens the circuit is known for the same types. For a type of your own, implement
+/// [`describe`](Classifier::describe).
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct DefaultClassifier;
@@ -32,6 +35,10 @@ impl<Req, Res, Err: 'static> Classifier<Req, Res, Err> for DefaultClassifier {
         result.map_or_else(outcome_of_any, |_| Outcome::Success)
     }
 
+    fn describe(&self, result: Result<&Res, &Err>) -> Option<String> {
+        result.err().and_then(text_of_any)
+    }
+
     fn ready_error(&self, error: &Err) -> Outcome {
         readiness_outcome_of_any(error)
     }
@@ -41,23 +48,31 @@ impl<Req, Res, Err: 'static> Classifier<Req, Res, Err> for DefaultClassifier {
 ///
 /// A timeout of std (`io::ErrorKind::TimedOut`), tower or tokio weighs 0.5. [`Rejected`] and tower's `Overloaded` are
 /// ignored, because they are refusals on this side and the service never saw the call. Every other error is a hard
-/// failure.
+/// failure. Its kind is [`Connect`](FailureKind::Connect), [`Dns`](FailureKind::Dns), [`Tls`](FailureKind::Tls),
+/// [`Reset`](FailureKind::Reset) or [`Body`](FailureKind::Body) if a source shows that, and otherwise
+/// [`Error`](FailureKind::Error).
 ///
 /// ```
 /// use std::io;
-/// use tower_circuit_breaker::{Outcome, classify::outcome_of};
+/// use tower_circuit_breaker::{Failure, Outcome, classify::outcome_of, outcome::FailureKind};
 ///
 /// assert_eq!(outcome_of(&io::Error::from(io::ErrorKind::TimedOut)), Outcome::timeout());
-/// assert_eq!(outcome_of(&io::Error::from(io::ErrorKind::ConnectionRefused)), Outcome::failure());
+/// let refused = Failure::hard().with_kind(FailureKind::Connect);
+/// assert_eq!(outcome_of(&io::Error::from(io::ErrorKind::ConnectionRefused)), refused.into());
 /// ```
 #[must_use]
 pub fn outcome_of(error: &(dyn StdError + 'static)) -> Outcome {
-    known(error).unwrap_or(Outcome::failure())
+    known(error).unwrap_or_else(|| hard(error))
 }
 
 /// Judges an error of any type, because `BoxError` and `()` do not implement `Error`.
 pub(super) fn outcome_of_any<E: 'static>(error: &E) -> Outcome {
     as_error(error).map_or(Outcome::failure(), outcome_of)
+}
+
+/// Returns the text of an error of any type, if its type is known.
+pub(super) fn text_of_any<E: 'static>(error: &E) -> Option<String> {
+    as_error(error).map(text_of)
 }
 
 /// Returns the error as `dyn Error`, if its type is a box or one of those that [`DefaultClassifier`] knows.

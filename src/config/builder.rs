@@ -9,6 +9,8 @@ use super::open::{LONGEST, SHORTEST};
 use super::{Config, ConfigError, OpenDuration, Probing, Recovery, Rules};
 use crate::clock::{AnyClock, Clock, MonotonicClock};
 use crate::event::Observer;
+pub(crate) use crate::pattern::LONGEST_NAME;
+use crate::state::Exact;
 use crate::window::{Shape, Window};
 
 /// Settings of a circuit that are not checked yet. Each method names its range and default.
@@ -199,7 +201,11 @@ impl ConfigBuilder {
     ///
     /// If three probes in a row end without a verdict, because their callers give up early or the classifier ignores
     /// their results, and none succeeds, fails or is overdue, the circuit closes after `probe_deadline`. A closed
-    /// circuit has more calls to judge by.
+    /// circuit has more calls to judge by. The circuit closes without that wait if a closed circuit would have counted
+    /// those probes as failures of weight 1.5 together, such as three dropped permits.
+    ///
+    /// Until the first success, such a closed circuit opens again as soon as failures weigh 0.5 together, whatever the
+    /// rules say, and for the next longer open duration.
     pub const fn probe_deadline(mut self, deadline: Duration) -> Self {
         self.config.probes.deadline = deadline;
         self
@@ -366,7 +372,7 @@ fn check_rules(rules: &Rules, window: Window) -> Result<(), ConfigError> {
     match window.0 {
         Shape::Time { length, buckets } => {
             if !(Duration::from_millis(100)..=Duration::from_secs(24 * 3600)).contains(&length) {
-                return Err(ConfigError::new("window", format!("{length:?}"), "100ms to 24 hours"));
+                return Err(ConfigError::new("window", Exact(length), "100 ms to 24 hours"));
             }
             check_count("window.buckets", buckets, 2, 60)?;
         }
@@ -407,11 +413,9 @@ fn check_duration(field: &'static str, value: Duration, least: Duration) -> Resu
     if (least..=LONGEST).contains(&value) {
         Ok(())
     } else {
-        Err(ConfigError::new(field, format!("{value:?}"), format!("{least:?} to 365 days")))
+        Err(ConfigError::new(field, Exact(value), format!("{} to 365 days", Exact(least))))
     }
 }
 
 /// The default time for which a registry refuses a reset.
 pub(crate) const RESET_COOLDOWN: Duration = Duration::from_secs(60);
-/// The longest name, in bytes.
-pub(crate) const LONGEST_NAME: usize = 200;

@@ -94,7 +94,11 @@ fn recovery(config: &Config, text: &mut String) -> std::fmt::Result {
         "A probe that takes {} gives its place to another call, and its result still counts.",
         Brief(deadline)
     )?;
-    writeln!(text, "After {} in half-open, one success without a failure is enough.", Brief(probes.quiet_after))
+    writeln!(text, "After {} in half-open, one success without a failure is enough.", Brief(probes.quiet_after))?;
+    writeln!(
+        text,
+        "If the probes end without a verdict, the circuit closes, but failures that weigh 0.5 before the first success reopen the circuit."
+    )
 }
 
 fn some(count: u32, noun: &str) -> String {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::guarded;
-use crate::state::Brief;
+use crate::state::{Brief, Exact};
 
 /// The duration for which a circuit stays open before it probes.
 #[derive(Clone)]
@@ -22,6 +22,11 @@ enum Shape {
 }
 
 impl OpenDuration {
+    /// The first duration of the default.
+    pub(crate) const DEFAULT_BASE: Duration = Duration::from_secs(5);
+    /// The largest duration of the default.
+    pub(crate) const DEFAULT_MAX: Duration = Duration::from_secs(60);
+
     /// Returns a duration that is the same for each opening, without jitter. Range: 1 ms to 365 days.
     #[must_use]
     pub const fn fixed(duration: Duration) -> Self {
@@ -96,11 +101,25 @@ impl OpenDuration {
         nominal.min(LONGEST).mul_f64(1.0 + self.jitter).max(LONGEST_RETRY_AFTER)
     }
 
+    /// Returns the value in the spelling of a settings file, which has no functions.
+    pub(super) fn setting(&self) -> String {
+        let jitter = self.jitter;
+        match &self.shape {
+            Shape::Fixed(duration) if jitter == 0.0 => Exact(*duration).to_string(),
+            Shape::Fixed(duration) => format!("{{ fixed = {}, jitter = {jitter} }}", Exact(*duration)),
+            Shape::Exponential { base, max } => {
+                format!("{{ base = {}, max = {}, jitter = {jitter} }}", Exact(*base), Exact(*max))
+            }
+            // The address distinguishes two functions, which have no other difference that could be printed.
+            Shape::Function(function) => format!("a function at {:p} with jitter {jitter}", Arc::as_ptr(function)),
+        }
+    }
+
     /// Returns the first impossible setting: its field, its value and the allowed range.
     pub(crate) fn fault(&self) -> Option<(&'static str, String, String)> {
         let range = |field, duration: Duration, max: Duration| {
-            let allowed = format!("{SHORTEST:?} to {max:?}");
-            (!(SHORTEST..=max).contains(&duration)).then(|| (field, format!("{duration:?}"), allowed))
+            let allowed = format!("{} to {}", Exact(SHORTEST), Exact(max));
+            (!(SHORTEST..=max).contains(&duration)).then(|| (field, Exact(duration).to_string(), allowed))
         };
         let fault = match self.shape {
             Shape::Fixed(duration) => range("open_for", duration, LONGEST),
@@ -116,20 +135,14 @@ impl OpenDuration {
 
 impl Default for OpenDuration {
     fn default() -> Self {
-        Self::exponential(Duration::from_secs(5), Duration::from_secs(60))
+        Self::exponential(Self::DEFAULT_BASE, Self::DEFAULT_MAX)
     }
 }
 
 /// Prints exact values, so that two different durations look different in an error.
 impl fmt::Debug for OpenDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.shape {
-            Shape::Fixed(duration) => write!(f, "{duration:?}")?,
-            Shape::Exponential { base, max } => write!(f, "{base:?} doubling to {max:?}")?,
-            // The address distinguishes two functions, which have no other difference that could be printed.
-            Shape::Function(function) => write!(f, "a function of the attempt at {:p}", Arc::as_ptr(function))?,
-        }
-        write!(f, " ± {:?}", self.jitter)
+        f.write_str(&self.setting())
     }
 }
 

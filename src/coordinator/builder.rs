@@ -1,6 +1,5 @@
 //! The builder of a registry with a store.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +10,12 @@ use super::hub::{Coordinator, Hub};
 use super::instance::host_name;
 use super::terms::{Polls, Terms, Ttl};
 use super::waiters::Waiters;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, LONGEST_NAME, is_printable};
 use crate::keep::{INSTANCES, STORE_TIMEOUT, is_instance};
+use crate::pattern::{ALLOWED, ByName, misused};
 use crate::registry::Registry;
+use crate::roll_call::{Call, Kind, expect};
+use crate::state::Exact;
 use crate::store::{DynStore, Store};
 use crate::sync::Mutex;
 
@@ -54,7 +56,7 @@ impl RegistryBuilder {
                 timeout: STORE_TIMEOUT,
                 poll: Polls { tripped: Duration::from_secs(2), closed: Duration::from_secs(10) },
                 ttl: Ttl::default(),
-                ttl_of: HashMap::new(),
+                ttl_of: ByName::default(),
                 outbox: 1024,
                 audit_kept: None,
                 seed: None,
@@ -92,8 +94,12 @@ impl RegistryBuilder {
 
     /// Lets the first `poll_ready` of a service wait until its circuit is restored, at most for this duration.
     ///
-    /// Range: up to 60 s. Default: zero, so no call waits. The duration begins when the circuit is created. Circuits
-    /// that were created before [`start`](Registry::start) do not wait.
+    /// Range: up to 60 s. Default: zero, so that no call waits. The duration begins when the circuit is created, or with
+    /// [`start`](Registry::start) or [`restore`](Registry::restore) if that is later.
+    ///
+    /// Services of keyed circuits wait until all circuits under their prefix that are not closed in the store are
+    /// restored. The duration begins when the keyed circuits are built, or with the start if that is later. A key that
+    /// comes later does not wait for its record, which is closed unless another instance has changed the record since.
     pub const fn first_call_waits(mut self, at_most: Duration) -> Self {
         self.terms.first_call_waits = at_most;
         self
@@ -125,8 +131,20 @@ impl RegistryBuilder {
     }
 
     /// Sets the times to live of the record of one circuit, as [`ttl`](Self::ttl) does for all circuits.
+    ///
+    /// `circuit` may be a pattern, the beginning of names with a `*` at its end, as in `host:*` for the keyed circuits
+    /// of a prefix. A name is more specific than a pattern, and the longest pattern wins.
+    ///
+    /// Range of the name: 1 to 200 bytes of printable text without spaces, with a `*` only at the end.
     pub fn ttl_of(mut self, circuit: &str, open: Duration, other: Duration) -> Self {
-        self.terms.ttl_of.insert(circuit.to_owned(), Ttl { open, other });
+        self.terms.ttl_of.insert(circuit, Ttl { open, other });
+        self
+    }
+
+    /// Sets all that [`ttl_of`](Self::ttl_of) can set.
+    #[cfg(feature = "settings")]
+    pub(crate) fn ttls(mut self, ttls: ByName<Ttl>) -> Self {
+        self.terms.ttl_of = ttls;
         self
     }
 
@@ -167,7 +185,7 @@ impl RegistryBuilder {
             if (least..=most).contains(&value) {
                 return Ok(());
             }
-            Err(ConfigError::new(field, format_args!("{value:?}"), format!("{least:?} to {most:?}")))
+            Err(ConfigError::new(field, Exact(value), format!("{} to {}", Exact(least), Exact(most))))
         };
         let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
         range("first_call_waits", terms.first_call_waits, Duration::ZERO, minute)?;
@@ -175,7 +193,15 @@ impl RegistryBuilder {
         for poll in [terms.poll.tripped, terms.poll.closed] {
             range("poll_every", poll, Duration::from_millis(10), hour)?;
         }
-        for ttl in terms.ttl_of.values().chain([&terms.ttl]) {
+        let is_wrong = |name: &str| {
+            let is_named = (1..=LONGEST_NAME).contains(&name.len()) && name.chars().all(is_printable);
+            !is_named || name == "*" || misused(name).is_some()
+        };
+        if let Some((wrong, _)) = terms.ttl_of.entries().find(|(name, _)| is_wrong(name)) {
+            let wrong: String = wrong.chars().take(40).collect();
+            return Err(ConfigError::new("ttl_of", format_args!("`{}`", wrong.escape_debug()), ALLOWED));
+        }
+        for ttl in terms.ttl_of.entries().map(|(_, ttl)| ttl).chain([&terms.ttl]) {
             for wish in [ttl.open, ttl.other] {
                 range("ttl", wish, Duration::from_secs(1), hour * 24 * 366)?;
             }
@@ -190,6 +216,8 @@ impl RegistryBuilder {
             return Err(ConfigError::new("instance", format_args!("`{}`", terms.instance.escape_debug()), INSTANCES));
         }
         let Some(store) = store else { return Ok(Registry::with_limit(limit)) };
+        let ttls = terms.ttl_of.entries();
+        expect(ttls.map(|(name, _)| Call::Set { kind: Kind::Ttl, setting: format!("`ttl_of` of \"{name}\""), name }));
         let hub = Hub {
             terms,
             store,
@@ -198,6 +226,8 @@ impl RegistryBuilder {
             progress: watch::Sender::new(0),
             findings: Mutex::default(),
             waiters: Waiters::default(),
+            #[cfg(feature = "keyed")]
+            prefixes: Default::default(),
             ledger: Mutex::default(),
         };
         Ok(Registry::with_companion(limit, Arc::new(Coordinator(Arc::new(hub)))))

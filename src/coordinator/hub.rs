@@ -5,17 +5,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+#[cfg(feature = "keyed")]
+use std::sync::Weak;
 
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use super::desks::DeskId;
 use super::ledger::Ledger;
+#[cfg(feature = "keyed")]
+use super::prefixes::Prefixes;
 use super::report::{Restored, ShutdownReport, StoreStatus};
 use super::terms::Terms;
 use super::waiters::Waiters;
 use crate::circuit::Circuit;
 use crate::registry::Companion;
+#[cfg(feature = "keyed")]
+use crate::registry::Prefixed;
 use crate::state::order::Order;
 use crate::store::DynStore;
 use crate::sync::Mutex;
@@ -32,6 +38,9 @@ pub(super) struct Hub {
     pub(super) progress: watch::Sender<u64>,
     pub(super) findings: Mutex<Findings>,
     pub(super) waiters: Waiters,
+    /// The keyed circuits of the registry, whose names only the store knows after a restart.
+    #[cfg(feature = "keyed")]
+    pub(super) prefixes: Prefixes,
     /// The knowledge of the last task, while no task runs. A task that panics leaves its knowledge here for the next
     /// task.
     pub(super) ledger: Mutex<Option<Ledger>>,
@@ -71,6 +80,8 @@ pub(super) struct Findings {
     pub(super) status: StoreStatus,
     /// The circuits whose records are of a later version, with that version.
     pub(super) unwritable: BTreeMap<String, u32>,
+    /// The number of keyed circuits that could not come back from the store.
+    pub(super) left_out: usize,
     /// The circuits with changes that the last task did not write.
     pub(super) unsaved: Vec<String>,
 }
@@ -126,6 +137,22 @@ impl Companion for Coordinator {
         inbox.forgotten.push(circuit.clone());
         drop(inbox);
         self.0.called.notify_one();
+    }
+
+    #[cfg(feature = "keyed")]
+    fn keyed(&self, circuits: Weak<dyn Prefixed>) {
+        self.0.prefixes.add(circuits);
+        let inbox = self.0.inbox.lock();
+        // Without a task, no restore would end the wait of the calls. `start` begins the wait then.
+        let waiting = (inbox.running && self.first_calls_wait()).then(|| self.0.prefixes.let_calls_wait());
+        drop(inbox);
+        drop(waiting);
+        self.0.called.notify_one();
+    }
+
+    #[cfg(feature = "keyed")]
+    fn first_calls_wait(&self) -> bool {
+        !self.0.terms.first_call_waits.is_zero()
     }
 }
 

@@ -10,9 +10,11 @@ use super::builder::RegistryBuilder;
 use super::hub::{Coordinator, Hub};
 use super::report::{RestoreReport, ShutdownReport, StoreStatus};
 use super::task::Task;
+use crate::circuit::Circuit;
 use crate::registry::Registry;
 
-/// The methods of the store. In a registry without a store they do nothing and return an empty report.
+/// The methods of the store. In a registry without a store they do nothing and return an empty report, except that a
+/// shutdown ends the [subscriptions](Registry::subscribe) of every registry.
 impl Registry {
     /// Returns a builder with the default settings, which are 10 000 circuits and no store.
     pub fn builder() -> RegistryBuilder {
@@ -27,6 +29,7 @@ impl Registry {
     ///
     /// [`NoRuntime`] if the registry has a store and the caller is not on a tokio runtime.
     pub fn start(&self) -> Result<(), NoRuntime> {
+        self.resume_subscriptions();
         let Some(coordinator) = self.companion::<Coordinator>() else { return Ok(()) };
         let runtime = Handle::try_current().map_err(|_| NoRuntime(()))?;
         let hub = &coordinator.0;
@@ -42,9 +45,16 @@ impl Registry {
                 inbox.introduced.entry(circuit.name().to_owned()).or_insert(circuit);
             }
         }
+        // The calls of circuits that were created before this start wait as well.
+        let waits = !hub.terms.first_call_waits.is_zero();
+        inbox.introduced.values().filter(|_| waits).for_each(Circuit::await_restore);
+        #[cfg(feature = "keyed")]
+        let layers = waits.then(|| hub.prefixes.let_calls_wait());
         // The inbox is unlocked before `spawn`, because a runtime that is shutting down drops the task within `spawn`,
         // and the drop locks the inbox.
         drop(inbox);
+        #[cfg(feature = "keyed")]
+        drop(layers);
         let task = runtime.spawn(Task::new(hub).run());
         let mut inbox = hub.inbox.lock();
         // The task has ended already. If the runtime has dropped the task, the task is finished and the start has
@@ -58,6 +68,9 @@ impl Registry {
 
     /// Starts the background task if necessary, and waits until every circuit is restored, at most until the deadline.
     ///
+    /// The circuits are those of the registry, and the keyed circuits that are not closed in the store. Circuits and
+    /// layers that are created later are restored when they are created, without another call of this function.
+    ///
     /// A circuit for which the store does not answer in time continues with its present state, and is restored when the
     /// store answers. The report has the result for each circuit.
     ///
@@ -68,11 +81,11 @@ impl Registry {
     ///
     /// # Cancel safety
     ///
-    /// The circuits are restored even if the future is dropped.
+    /// The circuits are restored even if the future is dropped, because the background task restores them.
     pub async fn restore(&self, deadline: Duration) -> Result<RestoreReport, NoRuntime> {
         self.start()?;
         let Some(coordinator) = self.companion::<Coordinator>() else {
-            return Ok(RestoreReport { circuits: Default::default(), error: None });
+            return Ok(RestoreReport::default());
         };
         let hub = &coordinator.0;
         let mut progress = hub.progress.subscribe();
@@ -96,11 +109,15 @@ impl Registry {
     }
 
     fn restore_report(&self, hub: &Arc<Hub>) -> RestoreReport {
+        #[cfg(feature = "keyed")]
+        let keyed_waiting = hub.prefixes.waiting();
+        #[cfg(not(feature = "keyed"))]
+        let keyed_waiting = Vec::new();
         let findings = hub.findings.lock();
         let found = |name: &str| findings.restored.get(name).cloned().unwrap_or(super::Restored::Waiting);
         let circuits: std::collections::BTreeMap<_, _> =
             self.circuits().iter().map(|circuit| (circuit.name().to_owned(), found(circuit.name()))).collect();
-        let mut report = RestoreReport { circuits, error: None };
+        let mut report = RestoreReport { circuits, keyed_waiting, left_out: findings.left_out, error: None };
         if !report.is_complete() {
             report.error.clone_from(&findings.status.last_error);
         }
@@ -109,12 +126,15 @@ impl Registry {
 
     /// Writes the changes that the store does not have yet, at most until the deadline, and ends the background task.
     ///
-    /// The report lists the changes that could not be written. The circuits continue in memory.
+    /// The report lists the changes that could not be written. The circuits continue in memory. All
+    /// [subscriptions](Self::subscribe) end at once, and with them the event streams of the admin page, which would hold up
+    /// a graceful shutdown of the server. Therefore call this function when the server begins to stop, and not behind it.
     ///
     /// # Cancel safety
     ///
     /// If the future is dropped, the task continues to write and ends after the last write.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
+        self.end_subscriptions();
         let Some(coordinator) = self.companion::<Coordinator>() else { return ShutdownReport::default() };
         let hub = &coordinator.0;
         // The subscription begins before the request, so that the end of the task is not missed.

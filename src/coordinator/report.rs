@@ -1,9 +1,11 @@
-//! The reports of a restore, of a shutdown, and of the store.
+//! The reports of a restore, of a shutdown, and of the store. Their sentences are in `report/text.rs`.
+
+mod text;
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use crate::state::{Standing, State};
+use crate::circuit::NextCall;
+use crate::state::Standing;
 
 /// The result of the restore of one circuit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +26,11 @@ pub enum Restored {
         whose: Recovered,
         /// The state and mode of the circuit after the restore.
         standing: Standing,
+        /// The answer that the next call would have got after the restore. An open circuit whose wait was over admitted
+        /// the next call as a probe.
+        next_call: NextCall,
+        /// The operator who holds the circuit open, disabled or in shadow. `None` if no operator does.
+        held_by: Option<String>,
     },
     /// The store has a record, but the circuit had already made a transition in this process. The newer state of the
     /// circuit was kept.
@@ -41,12 +48,20 @@ pub enum Recovered {
 }
 
 /// The result of a restore, for each circuit of the registry by name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// Its `Display` is one sentence for a log: `3 restored: 1 open, 1 held open by operator-1, 1 closed`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 #[must_use = "the report lists the circuits that could not be restored"]
 pub struct RestoreReport {
     /// The results by the name of the circuit.
     pub circuits: BTreeMap<String, Restored>,
+    /// The prefixes of the keyed circuits that are not restored yet, because the store was not queried or did not
+    /// answer.
+    pub keyed_waiting: Vec<String>,
+    /// The number of keyed circuits that are not closed in the store and could not come back, because there is no room
+    /// for them or because the template refused them. Each comes back with its first call.
+    pub left_out: usize,
     /// The last error of the store, if a circuit is not restored yet.
     pub error: Option<String>,
 }
@@ -55,30 +70,13 @@ impl RestoreReport {
     /// Returns true if the store has answered for every circuit.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.circuits.values().all(|restored| *restored != Restored::Waiting)
-    }
-}
-
-impl fmt::Display for RestoreReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |which: fn(&Restored) -> bool| self.circuits.values().filter(|restored| which(restored)).count();
-        let from = count(|restored| matches!(restored, Restored::From { .. }));
-        let open =
-            |restored: &&Restored| matches!(restored, Restored::From { standing, .. } if standing.state == State::Open);
-        write!(f, "{from} of {} circuits restored", self.circuits.len())?;
-        write!(f, ", {} open", self.circuits.values().filter(open).count())?;
-        let waiting = count(|restored| matches!(restored, Restored::Waiting));
-        if waiting > 0 {
-            write!(f, ", {waiting} still waiting")?;
-        }
-        match &self.error {
-            Some(error) => write!(f, ": {error}"),
-            None => Ok(()),
-        }
+        self.keyed_waiting.is_empty() && self.circuits.values().all(|restored| *restored != Restored::Waiting)
     }
 }
 
 /// The changes that a shutdown could not write.
+///
+/// Its `Display` is one sentence for a log: `everything is saved`, or the names and numbers of the changes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 #[must_use = "the report lists the changes that are lost"]
@@ -98,6 +96,8 @@ impl ShutdownReport {
 }
 
 /// The state of the store, as the coordinator observes it.
+///
+/// Its `Display` is one sentence, which the admin page shows as well: `the store redis answers, and has every change`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct StoreStatus {

@@ -2,12 +2,17 @@
 //!
 //! An instance restores its own entry with the evidence if the record has one, and the published state otherwise.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "keyed")]
+use super::Sharing;
+#[cfg(feature = "keyed")]
+use super::desk::Who;
 use super::report::Recovered;
 use crate::config::{Config, Recovery};
-use crate::record::{CircuitRecord, Timestamp};
-use crate::state::{Act, Generation, Mode, Snapshot, State};
+use crate::record::{CircuitRecord, InstanceEntry, Timestamp};
+use crate::state::{Act, EarlierReason, Generation, Mode, Snapshot, State};
 use crate::window::{Tally, Window};
 
 /// The state that a restored circuit adopts, and its source.
@@ -29,6 +34,7 @@ pub(super) fn restoration(record: &CircuitRecord, id: &str, config: &Config, now
             snapshot.tripped_for = entry.left_closed_at.map(|at| now.since(at));
             snapshot.attempt = entry.attempt;
             snapshot.probe_successes = entry.probe_successes;
+            give(&mut snapshot, opening(record, entry), now);
             // Older evidence says nothing about the present health of the service.
             if now.since(entry.updated_at) <= remembered(config.window) {
                 snapshot.run = entry.run;
@@ -37,7 +43,7 @@ pub(super) fn restoration(record: &CircuitRecord, id: &str, config: &Config, now
             (snapshot, Recovered::Own, entry.acts, entry.mode)
         }
         None if record.generation == Generation::new(0) && record.operator.is_none() => return None,
-        None => (published(record, now), Recovered::Published, 0, Mode::Automatic),
+        None => (published(record, id, now), Recovered::Published, 0, Mode::Automatic),
     };
     snapshot.generation = record.generation;
     snapshot.mode = config.first_mode();
@@ -47,6 +53,8 @@ pub(super) fn restoration(record: &CircuitRecord, id: &str, config: &Config, now
             // The reset came after the entry, and the state of the entry is obsolete.
             let closed = Snapshot::closed();
             snapshot = Snapshot { state: operated.to, generation: snapshot.generation, mode: snapshot.mode, ..closed };
+            let reason = format!("{} by {}: {}", operated.act, operated.user, operated.reason);
+            give(&mut snapshot, Some((EarlierReason::new(&reason), Some(operated.at))), now);
         }
         // A hold that has not ended is not restored here. The hold is applied like the act of any other instance, so
         // that rejections name the operator and the reason.
@@ -67,15 +75,76 @@ pub(super) fn restoration(record: &CircuitRecord, id: &str, config: &Config, now
     Some(Restoration { snapshot, whose })
 }
 
-/// Returns the state that was published last.
-pub(super) fn published(record: &CircuitRecord, now: Timestamp) -> Snapshot {
+/// Returns the state that was published last, for the instance with this id.
+pub(super) fn published(record: &CircuitRecord, id: &str, now: Timestamp) -> Snapshot {
     let mut snapshot = Snapshot::closed();
     snapshot.generation = record.generation;
     snapshot.state = record.state;
     snapshot.attempt = record.half_open_attempts;
     snapshot.open_for = record.open_for(now);
+    // Only an opening is shown as that of this instance, because this instance does not keep the reason of other states.
+    let is_own = record.instance.is_empty() || record.instance == id && record.state == State::Open;
+    let published = reason(record);
+    let named = |(earlier, at): Reasoned| (if is_own { earlier } else { earlier.on(&record.instance) }, at);
+    give(&mut snapshot, published.map(named), now);
     snapshot.tripped_for = record.left_closed_at.filter(|_| record.state != State::Closed).map(|at| now.since(at));
     snapshot
+}
+
+/// The urgency of a restore before the first call. The greater one is the more urgent one.
+#[cfg(feature = "keyed")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Urgency {
+    /// True if calls are rejected, or an operator holds the circuit.
+    binds: bool,
+    /// True if this instance has written the state itself, so that this instance calls the service.
+    is_own: bool,
+    /// The time of the last write of the state.
+    updated_at: Timestamp,
+}
+
+/// Returns the urgency of the restore of a keyed circuit before its first call. `None` if the circuit is closed, or was
+/// not used for `idle` and would admit the next call, because such circuits are evicted too.
+#[cfg(feature = "keyed")]
+pub(super) fn urgency(record: &CircuitRecord, who: &Who, idle: Duration, now: Timestamp) -> Option<Urgency> {
+    let entry = record.instances.get(&who.id);
+    let own = entry.map(|entry| (entry.state, entry.open_for(now), entry.updated_at, true));
+    let published = (record.state, record.open_for(now), record.updated_at, false);
+    let states = [own, Some(published).filter(|_| entry.is_none() || who.sharing == Sharing::Follow)];
+    let is_held = record.held(now).is_some();
+    let urgency = |(state, open_for, updated_at, is_own): (State, Option<Duration>, Timestamp, bool)| {
+        let rejects = state == State::Open && open_for.is_none_or(|left| !left.is_zero());
+        let is_recent = state != State::Closed && now.since(updated_at) < idle;
+        let binds = rejects || is_held;
+        (binds || is_recent).then_some(Urgency { binds, is_own, updated_at })
+    };
+    states.into_iter().flatten().filter_map(urgency).max()
+}
+
+/// The reason of a state, and the time at which the state began.
+type Reasoned = (EarlierReason, Option<Timestamp>);
+
+/// Returns the reason for which the circuit of this instance opened. The published state has the reason as well, if an
+/// older version has written the entry.
+fn opening(record: &CircuitRecord, entry: &InstanceEntry) -> Option<Reasoned> {
+    let is_open = record.state == State::Open && entry.state == State::Open;
+    match entry.opening() {
+        Some(opening) => Some((EarlierReason::new(&opening.reason), opening.at)),
+        None if is_open && record.incarnation == entry.incarnation => reason(record),
+        None => None,
+    }
+}
+
+/// Returns the reason of the published state.
+fn reason(record: &CircuitRecord) -> Option<Reasoned> {
+    (!record.reason.is_empty()).then(|| (EarlierReason::new(&record.reason), record.last_state_change))
+}
+
+/// Gives the snapshot a reason. A time in the future is not believed.
+fn give(snapshot: &mut Snapshot, reasoned: Option<Reasoned>, now: Timestamp) {
+    let (earlier, at) = reasoned.unzip();
+    snapshot.earlier = earlier.map(Arc::new);
+    snapshot.earlier_for = at.flatten().filter(|at| *at <= now).map(|at| now.since(at));
 }
 
 /// Returns the age up to which evidence is restored, which is the length of the window and at least a minute.

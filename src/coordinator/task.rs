@@ -13,10 +13,11 @@ mod answers;
 mod end;
 mod jobs;
 mod leave;
+#[cfg(feature = "keyed")]
+mod survey;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Weak};
-use std::task::Wake;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -42,6 +43,9 @@ pub(super) struct Task {
     to_load: BTreeSet<DeskId>,
     /// The desks that have something to write.
     to_write: BTreeSet<DeskId>,
+    /// The search for keyed circuits that are not closed in the store.
+    #[cfg(feature = "keyed")]
+    survey: survey::Survey,
     /// True while rows of the audit are being written. Only one such write runs, because a second write would get the
     /// same rows.
     audit_under_way: bool,
@@ -84,6 +88,8 @@ impl Task {
             ledger,
             jobs: JoinSet::new(),
             to_write: BTreeSet::new(),
+            #[cfg(feature = "keyed")]
+            survey: survey::Survey::default(),
             audit_under_way: false,
             watch_under_way: false,
             audit_at: now,
@@ -167,6 +173,8 @@ impl Task {
             self.ledger.link.hurry(now);
             let desks = &self.ledger.desks;
             self.to_load.extend(desks.ids().filter(|at| desks[*at].is_waiting_for_restore()));
+            #[cfg(feature = "keyed")]
+            self.hurry_survey(now);
         }
         if shutdown && !self.closing {
             self.closing = true;
@@ -302,6 +310,10 @@ impl Task {
         if let Some(at) = self.watch_at.filter(|_| self.ledger.link.is_up()) {
             next = next.min(at);
         }
+        #[cfg(feature = "keyed")]
+        if let Some(at) = self.next_survey().into_iter().chain(self.hub.prefixes.next_end()).min() {
+            next = next.min(at);
+        }
         if self.hub.terms.first_call_waits.is_zero() {
             // Calls never wait, so the search below is skipped. The search would visit up to ten thousand desks after
             // every event.
@@ -309,23 +321,6 @@ impl Task {
         }
         let waiting = self.ledger.desks.iter().filter_map(Desk::calls_wait_until).min();
         waiting.map_or(next, |at| next.min(at))
-    }
-}
-
-/// The waker of one circuit, which puts the desk of the circuit into the inbox and wakes the task.
-#[derive(Debug)]
-struct Bell {
-    desk: DeskId,
-    /// The reference is weak, because the circuit owns the bell and the hub has the circuits. With a strong reference
-    /// neither would ever be dropped.
-    hub: Weak<Hub>,
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        if let Some(hub) = self.hub.upgrade() {
-            hub.ring(self.desk);
-        }
     }
 }
 

@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use super::Keyed;
 use super::circuits::{Circuits, Template};
+use crate::circuit::expect_names;
 use crate::config::{Config, ConfigBuilder, ConfigError};
 use crate::registry::Registry;
+use crate::roll_call::{Call, note};
+use crate::state::Exact;
 
 /// Settings of keyed circuits. Each method states its range and default.
 #[must_use = "settings do nothing until `by` makes circuits of them"]
@@ -69,6 +72,9 @@ impl KeyedBuilder {
     /// Checks the settings, and takes the closure that returns the key of a request. `None` lets the request pass
     /// unguarded.
     ///
+    /// With a store, the circuits under the prefix that are not closed there come back with the next
+    /// `start` or `restore`, or now if the registry was started before.
+    ///
     /// ```
     /// # use std::borrow::Cow;
     /// # use tower_circuit_breaker::{Config, Registry, keyed::Keyed};
@@ -88,7 +94,7 @@ impl KeyedBuilder {
     where
         // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound of
         // the method that receives the closure.
-        F: for<'a> Fn(&'a Req) -> Option<Cow<'a, str>>,
+        F: for<'a> Fn(&'a Req) -> Option<Cow<'a, str>> + Send + Sync + 'static,
     {
         let limit = self.registry.limit();
         if !(1..=limit).contains(&self.max_keys) {
@@ -96,7 +102,7 @@ impl KeyedBuilder {
         }
         let (second, year) = (Duration::from_secs(1), Duration::from_secs(365 * 24 * 3600));
         if !(second..=year).contains(&self.idle) {
-            return Err(ConfigError::new("idle", format_args!("{:?}", self.idle), "1s to 365 days"));
+            return Err(ConfigError::new("idle", Exact(self.idle), "1 s to 365 days"));
         }
         if self.prefix.len() > LONGEST_PREFIX || !self.prefix.chars().all(crate::config::is_printable) {
             let shown: String = self.prefix.chars().take(40).collect();
@@ -104,7 +110,10 @@ impl KeyedBuilder {
             return Err(ConfigError::new("prefix", format_args!("{shown:?} ({} bytes)", self.prefix.len()), allowed));
         }
         let sample: Config = (self.template)(&format!("{}key", self.prefix)).build()?;
-        Ok(Keyed::new(key, Circuits::new(self, sample.clock)))
+        // The names of the kill switch first, because a note before the first expected name is dropped.
+        expect_names();
+        note(|| Call::Keyed(self.prefix.clone()));
+        Ok(Keyed::new(key, Circuits::new(self, sample)))
     }
 }
 

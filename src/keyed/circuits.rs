@@ -16,10 +16,12 @@ use super::KeyedStatus;
 use super::builder::KeyedBuilder;
 use super::name::{Stem, looks_made};
 use super::room::{Known, Room};
+use super::slot::{Cause, Slot};
 use crate::circuit::Circuit;
 use crate::clock::{AnyClock, nanos};
-use crate::config::{ConfigBuilder, ConfigError, LONGEST_NAME};
+use crate::config::{Config, ConfigBuilder, ConfigError, LONGEST_NAME};
 use crate::registry::{Registry, RegistryError};
+use crate::state::Reason;
 use crate::sync::{AtomicU64, Mutex, Relaxed};
 use crate::telemetry::keyed as telemetry;
 
@@ -28,10 +30,13 @@ pub(super) type Template = Box<dyn Fn(&str) -> ConfigBuilder + Send + Sync>;
 pub(super) struct Circuits {
     pub(super) registry: Registry,
     template: Template,
-    prefix: Box<str>,
+    pub(super) prefix: Box<str>,
+    /// A circuit without calls. The services wait for its restore while the store is asked for the circuits of the
+    /// keys. `None` if no call waits.
+    pub(super) gate: Option<Circuit>,
     /// The label in metrics that the keys share for which no label of their own is left.
     other: Arc<str>,
-    clock: AnyClock,
+    pub(super) clock: AnyClock,
     pub(super) known: HashMap<Box<str>, Slot, RandomState>,
     pub(super) room: Mutex<Room>,
     /// The coarse tick until which new keys are refused, because no known key can be evicted. Read without the lock,
@@ -45,18 +50,6 @@ pub(super) struct Circuits {
     warn_at: AtomicU64,
 }
 
-/// The entry of a key.
-#[derive(Debug)]
-pub(super) struct Slot {
-    /// `None` if the registry or the template refused the circuit. Calls of the key are then unguarded until the next
-    /// try.
-    pub(super) circuit: Option<Circuit>,
-    /// True if this `Keyed` created the circuit. Other circuits must not be removed from the registry.
-    pub(super) is_own: bool,
-    /// The coarse tick of the last use. For a refused key, the tick of the refusal.
-    pub(super) used: AtomicU64,
-}
-
 /// The reason for which a call with a key passes unguarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
@@ -66,9 +59,16 @@ pub(super) enum Why {
 }
 
 impl Circuits {
-    pub(super) fn new(settings: KeyedBuilder, clock: AnyClock) -> Self {
+    /// `sample` has the settings of the template for a name that no key has.
+    pub(super) fn new(settings: KeyedBuilder, sample: Config) -> Self {
         let KeyedBuilder { registry, template, prefix, max_keys, idle, labels } = settings;
+        let clock = sample.clock.clone();
+        #[cfg(feature = "store")]
+        let gate = registry.first_calls_wait().then(|| Circuit::unreported(sample, None));
+        #[cfg(not(feature = "store"))]
+        let gate = None;
         Self {
+            gate,
             registry,
             template,
             other: format!("{prefix}other").into(),
@@ -126,16 +126,37 @@ impl Circuits {
         if now < self.registry_full_until.load(Relaxed) {
             return self.pass(Why::RegistryFull, now);
         }
+        match self.add(stem, now, Cause::Call) {
+            Ok((circuit, _)) => Some(circuit),
+            Err(why) => self.pass(why, now),
+        }
+    }
+
+    /// Adds the circuit of a stem to the map. Returns the circuit with `true` if it is new.
+    pub(super) fn add(&self, stem: &str, now: u64, cause: Cause) -> Result<(Circuit, bool), Why> {
         let name = format!("{}{stem}", self.prefix);
-        let own_label = *name != *self.other && self.room.lock().has_label(stem);
-        let label = (!own_label).then(|| Arc::clone(&self.other));
+        let (has_label, asleep) = {
+            let room = self.room.lock();
+            (room.has_label(stem), room.asleep(stem, now))
+        };
+        let label = (*name == *self.other || !has_label).then(|| Arc::clone(&self.other));
         let made =
             (self.template)(&name).named(&name, label).build().map(|config| self.registry.create_unreported(config));
+        if let (Ok(made), Some(asleep)) = (&made, &asleep) {
+            // Before the circuit is in the map, so that no call finds the circuit closed. The observers are notified,
+            // so that the lock is not held.
+            made.adopt(asleep, Reason::Restored);
+        }
+        #[cfg(feature = "store")]
+        if let Ok(made) = &made {
+            let differs = |present: &Circuit| !present.config().differences(made.config()).is_empty();
+            self.registry.make_way(&name, differs);
+        }
 
         // The guard of the map outlives the lock, so that evicted entries are freed and reported without the lock.
         let known = self.known.pin();
         let mut room = self.room.lock();
-        let inserted = self.insert(&mut room, &known, stem, &made, now);
+        let inserted = self.insert(&mut room, &known, stem, &made, now, cause);
         let gone = room.gone();
         drop(room);
         drop(known);
@@ -147,18 +168,23 @@ impl Circuits {
                 next.refresh_metrics();
             }
         }
+        if let (Ok(made), Some(_), Ok((_, false)) | Err(_)) = (&made, asleep, &inserted) {
+            // Another thread was faster, or there is no room. The observers forget the circuit whose restore they have
+            // observed.
+            made.report_forgotten();
+        }
         match inserted {
             Ok((circuit, is_new)) => {
                 if is_new {
                     self.registry.introduce(&circuit);
                 }
-                Some(circuit)
+                Ok((circuit, is_new))
             }
             Err((why, problem)) => {
                 if let Some(problem) = problem {
                     telemetry::refused(&name, &problem, self.may_warn(now));
                 }
-                self.pass(why, now)
+                Err(why)
             }
         }
     }
@@ -171,6 +197,7 @@ impl Circuits {
         stem: &str,
         made: &Result<Circuit, ConfigError>,
         now: u64,
+        cause: Cause,
     ) -> Result<(Circuit, bool), (Why, Option<String>)> {
         if let Some(entry) = known.get(stem) {
             if let Some(circuit) = entry.circuit_at(now) {
@@ -178,22 +205,32 @@ impl Circuits {
             }
             room.drop_refused(known, stem);
         }
-        if !room.make(self, known, now) {
-            // Relaxed: a hint, publishes nothing.
-            self.full_until.store(room.next_try(now), Relaxed);
+        if !room.make(self, known, now, cause) {
+            if cause == Cause::Call {
+                // Relaxed: a hint, publishes nothing.
+                self.full_until.store(room.next_try(now), Relaxed);
+            }
             return Err((Why::Full, None));
         }
         let problem = match made {
             Err(error) => error.to_string(),
             Ok(made) => {
                 let mut inserted = self.registry.insert(made.clone());
-                if matches!(inserted, Err(RegistryError::Full { .. })) && room.evict_some(self, known, now) {
+                let is_full = matches!(inserted, Err(RegistryError::Full { .. }));
+                if is_full && cause == Cause::Call && room.evict_some(self, known, now) {
                     inserted = self.registry.insert(made.clone());
                 }
                 match inserted {
                     Ok((circuit, is_new)) => {
-                        room.keep(known, stem, Slot::new(Some(circuit.clone()), is_new, now));
+                        #[cfg(feature = "store")]
+                        if is_new && cause == Cause::Restore {
+                            self.registry.note_brought_back(circuit.name());
+                        }
+                        room.keep(known, stem, Slot::new(Some(circuit.clone()), is_new, now, cause));
                         return Ok((circuit, is_new));
+                    }
+                    Err(RegistryError::Full { .. }) if cause == Cause::Restore => {
+                        return Err((Why::RegistryFull, None));
                     }
                     Err(RegistryError::Full { .. }) => {
                         // Relaxed: a hint, publishes nothing.
@@ -204,7 +241,7 @@ impl Circuits {
                 }
             }
         };
-        room.keep(known, stem, Slot::new(None, false, now));
+        room.keep(known, stem, Slot::new(None, false, now, cause));
         Err((Why::Config, Some(problem)))
     }
 
@@ -249,27 +286,6 @@ impl Drop for Circuits {
     }
 }
 
-impl Slot {
-    fn new(circuit: Option<Circuit>, is_own: bool, now: u64) -> Self {
-        Self { circuit, is_own, used: AtomicU64::new(now) }
-    }
-
-    /// Returns the circuit and stamps it as used, or `Some(None)` for a refused key. `None` if a refused key may be
-    /// tried again.
-    #[inline]
-    fn circuit_at(&self, now: u64) -> Option<Option<&Circuit>> {
-        // Relaxed, here and below: a stamp, publishes nothing.
-        let used = self.used.load(Relaxed);
-        if self.circuit.is_none() {
-            return (now < used.saturating_add(REFUSED_AGAIN)).then_some(None);
-        }
-        if used < now {
-            self.used.store(now, Relaxed);
-        }
-        Some(self.circuit.as_ref())
-    }
-}
-
 impl Why {
     const fn as_str(self) -> &'static str {
         match self {
@@ -282,8 +298,6 @@ impl Why {
 
 /// The shift from nanoseconds to coarse ticks. A tick is 2^24 ns or 17 ms, so a busy key is stamped sixty times a
 /// second.
-const GRAIN: u32 = 24;
+pub(super) const GRAIN: u32 = 24;
 /// About a second of coarse ticks.
 pub(super) const SECOND: u64 = 60;
-/// The time after which a refused key is tried again.
-const REFUSED_AGAIN: u64 = 10 * SECOND;

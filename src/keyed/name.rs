@@ -56,6 +56,12 @@ impl<'a> Stem<'a> {
     }
 }
 
+/// Returns true if a key can have this stem, of at most `room` bytes.
+#[cfg(feature = "store")]
+pub(super) fn is_stem(stem: &str, room: usize) -> bool {
+    (1..=room).contains(&stem.len()) && stem.chars().all(is_printable)
+}
+
 /// Returns true if a key ends like a hashed stem.
 #[inline]
 pub(super) fn looks_made(key: &str) -> bool {

@@ -4,13 +4,16 @@
 //! A scan of all keys takes a millisecond for ten thousand. Therefore a scan evicts an eighth of the keys at once. If a
 //! scan finds too few, the next scan waits for a second.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use papaya::{HashMapRef, LocalGuard};
 
-use super::circuits::{Circuits, SECOND, Slot};
+use super::circuits::{Circuits, GRAIN, SECOND};
+use super::slot::{Cause, Slot};
 use crate::circuit::Circuit;
+use crate::state::Snapshot;
 use crate::sync::Relaxed;
 
 pub(super) type Known<'a> = HashMapRef<'a, Box<str>, Slot, RandomState, LocalGuard<'a>>;
@@ -18,9 +21,9 @@ pub(super) type Known<'a> = HashMapRef<'a, Box<str>, Slot, RandomState, LocalGua
 /// The state that is used only for new keys, under the lock. Times are coarse ticks.
 #[derive(Debug)]
 pub(super) struct Room {
-    max: usize,
+    pub(super) max: usize,
     keys: usize,
-    idle: u64,
+    pub(super) idle: u64,
     /// The tick of the next scan for idle keys.
     idle_at: u64,
     /// The tick of the next scan for room, after a scan that found too few keys.
@@ -30,11 +33,25 @@ pub(super) struct Room {
     labelled: HashSet<Box<str>>,
     /// The circuits that were evicted and not reported yet.
     gone: Vec<Circuit>,
+    /// The states of evicted circuits that were not closed, each with the tick of its eviction, so that a dead host is
+    /// still rejected when its key comes back. At most `max` of them.
+    asleep: HashMap<Box<str>, (Snapshot, u64)>,
 }
 
 impl Room {
     pub(super) fn new(max: usize, idle: u64, labels: usize) -> Self {
-        Self { max, keys: 0, idle, idle_at: 0, room_at: 0, labels, labelled: HashSet::new(), gone: Vec::new() }
+        let (labelled, gone, asleep) = (HashSet::new(), Vec::new(), HashMap::new());
+        Self { max, keys: 0, idle, idle_at: 0, room_at: 0, labels, labelled, gone, asleep }
+    }
+
+    /// Returns the state that the circuit of an evicted key would have by now, if the circuit was not closed.
+    pub(super) fn asleep(&self, stem: &str, now: u64) -> Option<Snapshot> {
+        let (snapshot, since) = self.asleep.get(stem)?;
+        let passed = Duration::from_nanos(now.saturating_sub(*since) << GRAIN);
+        let mut snapshot = snapshot.clone();
+        snapshot.open_for = snapshot.open_for.map(|left| left.saturating_sub(passed));
+        snapshot.tripped_for = snapshot.tripped_for.map(|ago| ago.saturating_add(passed));
+        Some(snapshot)
     }
 
     /// Returns true if the key has its own name in metrics, or would get one with a circuit.
@@ -48,6 +65,9 @@ impl Room {
         if own_label && !self.labelled.contains(stem) {
             self.labelled.insert(stem.into());
         }
+        if entry.circuit.is_some() {
+            self.asleep.remove(stem);
+        }
         known.insert(stem.into(), entry);
         self.keys += 1;
     }
@@ -57,13 +77,14 @@ impl Room {
         self.keys -= usize::from(known.remove(stem).is_some());
     }
 
-    /// Makes room for one key. Returns false if no key can be evicted.
-    pub(super) fn make(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64) -> bool {
+    /// Makes room for one key. Returns false if no key can be evicted. A circuit that the store brings back evicts idle
+    /// keys only, because the other keys are in use.
+    pub(super) fn make(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64, cause: Cause) -> bool {
         if now >= self.idle_at {
             self.idle_at = now.saturating_add((self.idle / 4).max(SECOND));
             self.evict_idle(circuits, known, now);
         }
-        self.keys < self.max || self.evict_some(circuits, known, now)
+        self.keys < self.max || cause == Cause::Call && self.evict_some(circuits, known, now)
     }
 
     /// Returns the tick from which a key that found no room may try again.
@@ -84,19 +105,25 @@ impl Room {
         let idle = |entry: &Slot| unused_for(entry) >= self.idle && entry.circuit.as_ref().is_none_or(may_go);
         let leaving: Vec<_> = known.iter().filter(|(_, entry)| idle(entry)).collect();
         for (stem, entry) in leaving {
-            self.evict(circuits, known, stem, entry);
+            self.evict(circuits, known, stem, entry, now);
         }
     }
 
     /// Evicts an eighth of the keys, at least one, least recently used first. Returns true if at least one key was
     /// evicted.
+    ///
+    /// Circuits that are not closed go last, and only if the store has brought them back and no call has used their keys
+    /// since. Otherwise hosts that this instance never calls could fill the place.
     pub(super) fn evict_some(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64) -> bool {
         if now < self.room_at {
             return false;
         }
-        let may_go = |entry: &Slot| entry.circuit.as_ref().is_none_or(Circuit::is_at_rest);
+        let rests = |entry: &Slot| entry.circuit.as_ref().is_none_or(Circuit::is_at_rest);
+        let is_held = |entry: &Slot| entry.circuit.as_ref().is_some_and(Circuit::is_held);
+        let unused = |entry: &Slot| entry.awaits_first_call() && !is_held(entry);
+        let may_go = |entry: &Slot| rests(entry) || unused(entry);
         // Relaxed: a stamp, publishes nothing.
-        let used = |entry: &Slot| entry.used.load(Relaxed);
+        let used = |entry: &Slot| (!rests(entry), entry.used.load(Relaxed));
         let mut leaving: Vec<_> =
             known.iter().filter(|(_, entry)| may_go(entry)).map(|(stem, entry)| (used(entry), stem, entry)).collect();
         let wanted = (self.max / 8).max(1);
@@ -109,17 +136,25 @@ impl Room {
         let before = self.keys;
         // Checked again, because some circuits may have tripped since the scan.
         for (_, stem, entry) in leaving.iter().filter(|(.., entry)| may_go(entry)) {
-            self.evict(circuits, known, stem, entry);
+            self.evict(circuits, known, stem, entry, now);
         }
         self.keys < before
     }
 
-    fn evict(&mut self, circuits: &Circuits, known: &Known<'_>, stem: &str, entry: &Slot) {
+    fn evict(&mut self, circuits: &Circuits, known: &Known<'_>, stem: &str, entry: &Slot, now: u64) {
         // Removed from the registry first, because a thread that does not find the key here creates a new circuit
         // there.
         if let Some(circuit) = entry.circuit.as_ref().filter(|_| entry.is_own) {
             circuits.registry.remove(circuit);
             self.gone.push(circuit.clone());
+            if !circuit.is_at_rest() {
+                if self.asleep.len() >= self.max
+                    && let Some(any) = self.asleep.keys().next().cloned()
+                {
+                    self.asleep.remove(&any);
+                }
+                self.asleep.insert(stem.into(), (circuit.snapshot(), now));
+            }
         }
         known.remove(stem);
         self.keys -= 1;

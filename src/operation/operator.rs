@@ -12,6 +12,7 @@ use crate::config::{Config, RESET_COOLDOWN};
 use crate::coordinator::host_name;
 use crate::keep::STORE_TIMEOUT;
 use crate::nearest::nearest;
+use crate::pattern::beginning;
 use crate::random;
 use crate::record::{CircuitRecord, CorruptRecord, Timestamp};
 use crate::state::{Act, By, Generation};
@@ -158,7 +159,7 @@ impl Operator {
     ///
     /// If another writer changes the record at the same time, the order is judged again on the changed record, at most
     /// 16 times. An order for a circuit without a record is refused, because the name is more likely mistyped than new.
-    /// [`Order::create`] creates the record.
+    /// [`Order::create`] creates the record, unless the name is a pattern such as `host:*`.
     ///
     /// # Errors
     ///
@@ -172,6 +173,10 @@ impl Operator {
         order.check()?;
         if order.create {
             Config::new(name).map_err(|error| Refused::Invalid { problem: error.to_string() })?;
+            if beginning(name).is_some() {
+                let problem = format!("`{name}` is a pattern, and an order is for one circuit");
+                return Err(Refused::Invalid { problem });
+            }
         }
         let mut attempt = Attempt { name, order, proposed: 0, lost: None };
         for _ in 0..ATTEMPTS {

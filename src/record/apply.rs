@@ -25,7 +25,7 @@ pub enum Command {
 
 /// A transition of an instance, as a request to publish its state.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::exhaustive_structs, reason = "a command is made of all its parts")]
+#[cfg_attr(feature = "test-util", expect(clippy::exhaustive_structs, reason = "a command is made of all its parts"))]
 pub struct TransitionCommand {
     /// The generation that the instance knew at the time of the transition. Zero if the instance did not know the
     /// record.
@@ -54,7 +54,7 @@ pub struct TransitionCommand {
 
 /// An act of an operator, as a request to record the act.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::exhaustive_structs, reason = "a command is made of all its parts")]
+#[cfg_attr(feature = "test-util", expect(clippy::exhaustive_structs, reason = "a command is made of all its parts"))]
 pub struct OperatorCommand {
     /// The id of the act. A record that contains the id does not apply the act again.
     pub id: String,

@@ -69,6 +69,9 @@ pub struct InstanceEntry {
     /// The time when the instance wrote the entry.
     #[serde(default)]
     pub updated_at: Timestamp,
+    /// The last opening. `None` for a closed circuit, and if the opening is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opening: Option<Opening>,
     /// The sequence of the last operator's act that the instance had applied. A restore sees by this number that an act
     /// came after the entry.
     #[serde(default)]
@@ -76,6 +79,28 @@ pub struct InstanceEntry {
     /// Fields of a later version, which are kept.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+/// The last opening of the circuit of one instance, so that a restart keeps the reason.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Opening {
+    /// The reason, as half a sentence.
+    #[serde(default)]
+    pub reason: String,
+    /// The time of the opening.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
+    /// The sequence of the entry.
+    #[serde(default)]
+    pub sequence: u64,
+}
+
+impl Opening {
+    /// Returns the opening for the entry with that sequence.
+    pub(crate) fn new(reason: &str, at: Option<Timestamp>, sequence: u64) -> Self {
+        Self { reason: bounded(reason), at, sequence }
+    }
 }
 
 impl InstanceEntry {
@@ -101,9 +126,17 @@ impl InstanceEntry {
             total_successes: 0,
             last_failure_at: None,
             updated_at: Timestamp::default(),
+            opening: None,
             acts: 0,
             extra: Map::new(),
         }
+    }
+
+    /// Returns the last opening, unless an older version of this crate has kept the opening of an earlier entry as a field
+    /// that it does not know.
+    #[must_use]
+    pub fn opening(&self) -> Option<&Opening> {
+        self.opening.as_ref().filter(|opening| opening.sequence == self.sequence && self.state != State::Closed)
     }
 
     /// Returns the time from `now` until the circuit begins to probe, at most the whole open duration. `None` if the
@@ -122,6 +155,9 @@ impl InstanceEntry {
     /// Cuts texts, and replaces weights that are impossible.
     pub(super) fn clean(&mut self) {
         self.incarnation = words::clean(&self.incarnation, 64);
+        if let Some(opening) = &mut self.opening {
+            opening.reason = bounded(&opening.reason);
+        }
         for weight in [&mut self.run, &mut self.score] {
             // The upper limit keeps the sum over all instances finite, because JSON has no infinity and the written
             // record could not be read again.
@@ -139,9 +175,49 @@ pub(super) fn left(until: Option<Timestamp>, whole_ms: Option<u64>, now: Timesta
     Some(whole_ms.map_or(left, |whole| left.min(Duration::from_millis(whole))))
 }
 
+/// Cuts a reason by its length in JSON, because a record with 64 entries must have room for the reasons of all.
+fn bounded(reason: &str) -> String {
+    let mut clean = words::clean(reason, LONGEST_REASON);
+    let mut length = 0;
+    let end = clean.char_indices().find(|(_, c)| {
+        length += c.len_utf8() + usize::from(matches!(c, '"' | '\\'));
+        length > LONGEST_REASON
+    });
+    clean.truncate(end.map_or(clean.len(), |(at, _)| at));
+    clean
+}
+
+/// The length of the longest reason in an entry, in bytes of JSON.
+const LONGEST_REASON: usize = 250;
 /// A weight beyond the failures in a row of any real instance.
 const MOST_WEIGHT: f64 = 1e15;
 
 const fn automatic() -> Mode {
     Mode::Automatic
+}
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use super::*;
+    use crate::record::CircuitRecord;
+
+    #[test]
+    fn a_record_has_room_for_the_longest_reason_of_each_instance() {
+        let now = Timestamp::from_millis(1_790_000_000_000);
+        for text in ["x", "\"", "\\", "\n", "ä", "🦀"] {
+            let mut record = CircuitRecord::unknown(&"n".repeat(200));
+            record.reason = words::clean(&text.repeat(900), 300);
+            for number in 0..CircuitRecord::MAX_INSTANCES {
+                let mut entry = InstanceEntry::closed(&"0".repeat(32));
+                (entry.sequence, entry.state, entry.updated_at) = (now.as_millis(), State::Open, now);
+                (entry.until, entry.open_ms, entry.left_closed_at) = (Some(now), Some(u64::MAX), Some(now));
+                (entry.run, entry.score, entry.last_failure_at) = (1.0 / 3.0, 1.0 / 3.0, Some(now));
+                (entry.total_failures, entry.total_successes) = (u64::MAX, u64::MAX);
+                entry.opening = Some(Opening::new(&text.repeat(900), Some(now), entry.sequence));
+                record.instances.insert(format!("{}{number:02}", "i".repeat(98)), entry);
+            }
+            let bytes = record.encode().map(|bytes| bytes.len());
+            assert!(bytes.is_ok(), "{text:?}: {bytes:?}");
+        }
+    }
 }

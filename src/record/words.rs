@@ -1,15 +1,7 @@
 //! The spelling of states, modes and acts in a record, and the cleaning of texts from a store.
 
+pub(super) use crate::state::text::one_line as clean;
 use crate::state::{Act, Mode, State};
-
-/// Returns the first `limit` characters of the text. Characters that could forge a line in a log are replaced by
-/// spaces.
-pub(super) fn clean(text: &str, limit: usize) -> String {
-    text.chars()
-        .take(limit)
-        .map(|c| if c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c) { ' ' } else { c })
-        .collect()
-}
 
 /// Defines the serialization of a type as its word, and the search for a word among all values of the type.
 macro_rules! spelt {

@@ -14,34 +14,62 @@ use crate::sync::Mutex;
 /// An observer of every circuit, which passes transitions and summaries of rejections to the subscribers.
 #[derive(Debug)]
 pub(super) struct Feed {
-    sender: Mutex<Option<broadcast::Sender<News>>>,
-    /// True if the feed logs transitions for the audit, because there is no store whose coordinator would log them.
+    channel: Mutex<Channel>,
+    /// True if the feed logs acts for the audit, because there is no store whose coordinator would log them.
     audits: bool,
+}
+
+/// The channel to the subscribers.
+#[derive(Debug, Default)]
+struct Channel {
+    sender: Option<broadcast::Sender<News>>,
+    /// True from the shutdown of the registry to its next start.
+    ended: bool,
 }
 
 impl Feed {
     /// Creates a feed without subscribers. `audits` is true if there is no store.
     pub(super) fn new(audits: bool) -> Self {
-        Self { sender: Mutex::new(None), audits }
+        Self { channel: Mutex::default(), audits }
     }
 
     pub(super) fn subscribe(&self) -> Subscription {
-        let mut sender = self.sender.lock();
-        let sender = sender.get_or_insert_with(|| broadcast::channel(KEPT).0);
+        let mut channel = self.channel.lock();
+        if channel.ended {
+            return Subscription { receiver: broadcast::channel(1).1 };
+        }
+        let sender = channel.sender.get_or_insert_with(|| broadcast::channel(KEPT).0);
         Subscription { receiver: sender.subscribe() }
+    }
+
+    /// Ends all subscriptions, and those that are made before [`resume`](Self::resume).
+    #[cfg(feature = "store")]
+    pub(super) fn end(&self) {
+        // The sender is dropped outside the lock, because its drop wakes tasks, which are foreign code.
+        let _sender = std::mem::replace(&mut *self.channel.lock(), Channel { sender: None, ended: true });
+    }
+
+    #[cfg(feature = "store")]
+    pub(super) fn resume(&self) {
+        self.channel.lock().ended = false;
+    }
+
+    #[cfg(feature = "admin")]
+    pub(super) fn has_ended(&self) -> bool {
+        self.channel.lock().ended
     }
 
     fn send(&self, circuit: &str, what: impl FnOnce() -> What) {
         // Sent outside the lock, because sending wakes tasks, which are foreign code.
-        let sender = self.sender.lock().clone();
+        let sender = self.channel.lock().sender.clone();
         let Some(sender) = sender else { return };
         let news = News { circuit: circuit.to_owned(), what: what() };
         if sender.send(news).is_err() {
-            let mut kept = self.sender.lock();
+            let mut channel = self.channel.lock();
             // The last subscriber is gone, so its stored events are dropped, unless another subscriber has come in the
             // meantime.
-            if sender.receiver_count() == 0 {
-                *kept = None;
+            if sender.receiver_count() == 0 && channel.sender.as_ref().is_some_and(|kept| kept.same_channel(&sender)) {
+                channel.sender = None;
             }
         }
     }
@@ -57,7 +85,7 @@ impl Observer for Feed {
         match *event {
             Event::Transition(edge) => {
                 if self.audits {
-                    crate::telemetry::audit::transition(circuit, edge);
+                    crate::telemetry::audit::act(circuit, edge);
                 }
                 self.send(circuit, || What::Transition(Box::new(edge.clone())));
             }
@@ -86,7 +114,8 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Waits for the next event. Returns `None` when the registry and its circuits are gone.
+    /// Waits for the next event. Returns `None` when the registry and its circuits are gone, or when the
+    /// [shutdown](crate::Registry::shutdown) of the registry has begun and all earlier events are read.
     ///
     /// # Cancel safety
     ///

@@ -95,8 +95,9 @@ impl GrpcRejection {
         self
     }
 
-    /// Discloses the whole sentence of [`Rejected`]: the rule with its numbers, the kind of the last failure, and the
-    /// user and the reason of a hold. For callers of the same organisation.
+    /// Discloses the whole sentence of [`Rejected`]: the rule with its numbers, the kind and the text of the last failure,
+    /// the name of an instance that is followed, and the user and the reason of a hold. For callers of the same
+    /// organisation, because the text is that of an error. Of an address, it has the scheme and the host at most.
     ///
     /// For each rejection, the sentence is looked up in the circuit under its cold mutex.
     #[must_use]
@@ -122,7 +123,8 @@ impl GrpcRejection {
     fn message(self, rejected: &Rejected) -> String {
         let mut message = sentence(rejected, self.detail);
         if message.len() > LONGEST_MESSAGE {
-            message.truncate(message.floor_char_boundary(LONGEST_MESSAGE - MORE.len()));
+            let end = (0..=LONGEST_MESSAGE - MORE.len()).rfind(|&at| message.is_char_boundary(at));
+            message.truncate(end.unwrap_or(0));
             message.push_str(MORE);
         }
         message

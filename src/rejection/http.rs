@@ -79,8 +79,9 @@ impl HttpRejection {
         Self { detail: Detail::Nothing }
     }
 
-    /// Discloses the whole sentence of [`Rejected`]: the rule with its numbers, the kind of the last failure, and the
-    /// user and the reason of a hold. For callers of the same organisation.
+    /// Discloses the whole sentence of [`Rejected`]: the rule with its numbers, the kind and the text of the last failure,
+    /// the name of an instance that is followed, and the user and the reason of a hold. For callers of the same
+    /// organisation, because the text is that of an error. Of an address, it has the scheme and the host at most.
     ///
     /// For each rejection with a body, the sentence is looked up in the circuit under its cold mutex.
     #[must_use]

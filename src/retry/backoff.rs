@@ -11,6 +11,7 @@ use tower::util::rng::Rng;
 
 use crate::config::ConfigError;
 use crate::random;
+use crate::state::Exact;
 use crate::sync::{AtomicU64, Relaxed};
 
 /// The backoff of one call.
@@ -29,11 +30,11 @@ impl Spacing {
     pub(super) fn checked(self) -> Result<Self, ConfigError> {
         let Self { first, max, jitter } = self;
         if max < SHORTEST || max > LONGEST {
-            return Err(ConfigError::new("backoff's max", format_args!("{max:?}"), "1 ms to 1 hour"));
+            return Err(ConfigError::new("backoff's max", Exact(max), "1 ms to 1 hour"));
         }
         if first < SHORTEST || first > max {
-            let allowed = format!("1 ms to its max of {max:?}");
-            return Err(ConfigError::new("backoff's first", format_args!("{first:?}"), allowed));
+            let allowed = format!("1 ms to its max of {}", Exact(max));
+            return Err(ConfigError::new("backoff's first", Exact(first), allowed));
         }
         if !(0.0..=1.0).contains(&jitter) {
             return Err(ConfigError::new("jitter", jitter, "0 to 1"));

@@ -91,7 +91,7 @@ impl<C, Q> RetryPolicyBuilder<C, Q> {
 
     /// Sets the closure that judges each result. Failures of any weight are retried. Default: every error except
     /// tower's `Overloaded`.
-    pub fn classify<Res, Err, F>(self, f: F) -> RetryPolicyBuilder<FnClassifier<F, Res, Err>, Q>
+    pub fn classify<Res, Err, F>(self, f: F) -> RetryPolicyBuilder<FnClassifier<F>, Q>
     where
         // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound of
         // the method that receives the closure.

@@ -114,3 +114,12 @@ impl MayBeRejected for reqwest::Error {
         Rejected::find(self)
     }
 }
+
+/// Searches the sources of the status, where `GrpcRejection` of a layer around the channel leaves the rejection. For
+/// retries around a client that tonic generated.
+#[cfg(feature = "tonic")]
+impl MayBeRejected for tonic::Status {
+    fn rejected(&self) -> Option<&Rejected> {
+        Rejected::find(self)
+    }
+}

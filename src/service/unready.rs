@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use crate::circuit::Circuit;
+use crate::circuit::{Circuit, Text};
 use crate::clock::Tick;
 use crate::outcome::{Failure, FailureKind, Outcome};
 
@@ -60,7 +60,7 @@ impl Unready {
         let last = std::mem::replace(&mut wait.polled, now);
         if counts(circuit, now.saturating_since(last)) {
             wait.since = now;
-            circuit.record_ready_error(GAVE_UP);
+            circuit.record_ready_error(GAVE_UP, Text::NONE);
         }
     }
 }
@@ -71,7 +71,7 @@ impl Drop for Unready {
         if let Some(wait) = self.wait.as_ref().filter(|_| self.waits)
             && counts(&wait.circuit, wait.circuit.now().saturating_since(wait.since))
         {
-            wait.circuit.record_ready_error(GAVE_UP);
+            wait.circuit.record_ready_error(GAVE_UP, Text::NONE);
         }
     }
 }

@@ -34,6 +34,8 @@ impl Settings {
     pub fn registry(&self) -> Result<RegistryBuilder, SettingsError> {
         let builder = Registry::builder();
         let Some(kept) = self.persistence() else { return Ok(builder) };
+        // Before the registry expects the names with TTLs, so that a report names the table of a circuit.
+        self.expect_circuits();
         // The default is left to the store, because an address may say that the store is read only.
         let schema = Some(kept.schema()).filter(|mode| *mode != SchemaMode::Create);
         let store = AnyStore::open_with(kept.store().as_str(), schema);
@@ -50,11 +52,7 @@ impl Settings {
             builder = builder.audit_kept(audit_kept);
         }
         let Ttl { open, other } = kept.ttl_of_others();
-        builder = builder.ttl(open, other);
-        for name in self.circuits.keys() {
-            builder = builder.ttl_of(name, kept.ttl_open(name), kept.ttl_other(name));
-        }
-        Ok(builder)
+        Ok(builder.ttl(open, other).ttls(kept.ttls().clone()))
     }
 
     /// Returns the error of a store, with the key of its address and the origin of the key.

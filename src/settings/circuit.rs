@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::error::SettingsError;
 use super::field::Field;
+use super::layers::{Layers, Shape};
 use crate::config::{ConfigBuilder, OpenDuration, Recovery};
 use crate::window::Window;
 
@@ -38,38 +39,38 @@ pub(super) enum Setting {
     TtlOther(Duration),
 }
 
-type Read = fn(&Field) -> Result<Setting, SettingsError>;
+type Read = fn(&Layers<'_>) -> Result<Setting, SettingsError>;
 
 /// The keys of a circuit and of the defaults, each with its reader.
 pub(super) const KEYS: [(&str, Read); 22] = [
-    ("failure_rate", |field| field.number_or_off().map(Setting::FailureRate)),
-    ("min_calls", |field| field.count().map(Setting::MinCalls)),
-    ("consecutive_failures", consecutive_failures),
-    ("failure_score", |field| field.number_or_off().map(Setting::FailureScore)),
-    ("slow_call_rate", |field| field.number_or_off().map(Setting::SlowCallRate)),
-    ("slower_than", |field| field.duration().map(Setting::SlowerThan)),
-    ("window", |field| window(field).map(Setting::Window)),
-    ("open_for", |field| open_for(field).map(Setting::OpenFor)),
-    ("recovery", |field| {
+    ("failure_rate", |set| set.top().number_or_off().map(Setting::FailureRate)),
+    ("min_calls", |set| set.top().count().map(Setting::MinCalls)),
+    ("consecutive_failures", |set| consecutive_failures(set.top())),
+    ("failure_score", |set| set.top().number_or_off().map(Setting::FailureScore)),
+    ("slow_call_rate", |set| set.top().number_or_off().map(Setting::SlowCallRate)),
+    ("slower_than", |set| set.top().duration().map(Setting::SlowerThan)),
+    ("window", |set| window(set).map(Setting::Window)),
+    ("open_for", |set| open_for(set).map(Setting::OpenFor)),
+    ("recovery", |set| {
         let choices = [("automatic", Recovery::Automatic), ("manual", Recovery::Manual)];
-        field.choice(&choices).map(Setting::Recovery)
+        set.top().choice(&choices).map(Setting::Recovery)
     }),
-    ("probes", |field| field.count().map(Setting::Probes)),
-    ("probes_in_flight", |field| field.count().map(Setting::ProbesInFlight)),
-    ("probe_failures_tolerated", |field| field.count().map(Setting::ProbeFailuresTolerated)),
-    ("probe_deadline", |field| field.duration().map(Setting::ProbeDeadline)),
-    ("quiet_after", |field| field.duration().map(Setting::QuietAfter)),
-    ("cancelled_counts_after", |field| match field.text() {
+    ("probes", |set| set.top().count().map(Setting::Probes)),
+    ("probes_in_flight", |set| set.top().count().map(Setting::ProbesInFlight)),
+    ("probe_failures_tolerated", |set| set.top().count().map(Setting::ProbeFailuresTolerated)),
+    ("probe_deadline", |set| set.top().duration().map(Setting::ProbeDeadline)),
+    ("quiet_after", |set| set.top().duration().map(Setting::QuietAfter)),
+    ("cancelled_counts_after", |set| match set.top().text() {
         Some("never") => Ok(Setting::CancelledCountsAfter(None)),
-        _ => Ok(Setting::CancelledCountsAfter(Some(field.duration_or(", or \"never\"")?))),
+        _ => Ok(Setting::CancelledCountsAfter(Some(set.top().duration_or(", or \"never\"")?))),
     }),
-    ("trip_on_any_outcome", |field| field.switch().map(Setting::TripOnAnyOutcome)),
-    ("sharded", |field| field.switch().map(Setting::Sharded)),
-    ("measure_durations", |field| field.switch().map(Setting::MeasureDurations)),
-    ("shadow", |field| field.switch().map(Setting::Shadow)),
-    ("reset_cooldown", |field| field.duration().map(Setting::ResetCooldown)),
-    ("ttl_open", |field| field.duration_within("1 s", "365 d").map(Setting::TtlOpen)),
-    ("ttl_other", |field| field.duration_within("1 s", "365 d").map(Setting::TtlOther)),
+    ("trip_on_any_outcome", |set| set.top().switch().map(Setting::TripOnAnyOutcome)),
+    ("sharded", |set| set.top().switch().map(Setting::Sharded)),
+    ("measure_durations", |set| set.top().switch().map(Setting::MeasureDurations)),
+    ("shadow", |set| set.top().switch().map(Setting::Shadow)),
+    ("reset_cooldown", |set| set.top().duration().map(Setting::ResetCooldown)),
+    ("ttl_open", |set| set.top().duration_within("1 s", "365 d").map(Setting::TtlOpen)),
+    ("ttl_other", |set| set.top().duration_within("1 s", "365 d").map(Setting::TtlOther)),
 ];
 
 /// Reads `5`, `false` or `{ raised_at_traffic = 5 }`.
@@ -83,39 +84,71 @@ fn consecutive_failures(field: &Field) -> Result<Setting, SettingsError> {
     }
 }
 
-/// Reads `"10 s"`, `{ time = "10 s", buckets = 10 }` or `{ calls = 100 }`.
-fn window(field: &Field) -> Result<Window, SettingsError> {
-    const ALLOWED: &str = "a duration like \"10 s\", { time = \"10 s\", buckets = 10 } or { calls = 100 }";
-    if field.text().is_some() {
-        return field.duration_or(", { time = \"10 s\", buckets = 10 } or { calls = 100 }").map(Window::time);
+/// `"10 s"`, `{ time = "10 s", buckets = 10 }` or `{ calls = 100 }`.
+pub(super) const WINDOW: Shape = Shape {
+    duration: "time",
+    parts: &["time", "buckets", "calls"],
+    allowed: "a duration like \"10 s\", { time = \"10 s\", buckets = 10 } or { calls = 100 }",
+    others: ", { time = \"10 s\", buckets = 10 } or { calls = 100 }",
+    alternatives: (&["time", "buckets"], &["calls"]),
+    prepare: |below, parts, field| {
+        if parts.contains_key("calls") {
+            below.clear();
+        } else if let Some(calls) = below.remove("calls")
+            && !parts.contains_key("time")
+        {
+            let says = format!(
+                "{0}.buckets needs {0}.time beside it, because {1} makes a window of calls, which has no buckets",
+                field.path, calls.path
+            );
+            return Err(SettingsError::of(&field.origin, &field.path, says));
+        }
+        Ok(())
+    },
+};
+
+fn window(set: &Layers<'_>) -> Result<Window, SettingsError> {
+    let parts = set.merge(&WINDOW)?;
+    if let Some(calls) = parts.get("calls") {
+        return calls.count().map(Window::calls);
     }
-    let Ok(entries) = field.entries() else { return Err(field.refuse(ALLOWED)) };
-    field.table(&["time", "buckets", "calls"])?;
-    let find = |key| entries.iter().find(|(name, _)| name == key).map(|(_, field)| field);
-    match (find("time"), find("buckets"), find("calls")) {
-        (None, None, Some(calls)) => calls.count().map(Window::calls),
-        (Some(time), None, None) => time.duration().map(Window::time),
-        (Some(time), Some(buckets), None) => Ok(Window::time(time.duration()?).buckets(buckets.count()?)),
-        _ => Err(field.refuse(ALLOWED)),
-    }
+    let window = parts.get("time").map_or_else(|| Ok(Window::default()), |time| time.duration().map(Window::time))?;
+    parts.get("buckets").map_or(Ok(window), |buckets| Ok(window.buckets(buckets.count()?)))
 }
 
-/// Reads `"60 s"`, `{ fixed = "60 s", jitter = 0.1 }` or `{ base = "5 s", max = "60 s", jitter = 0.1 }`.
-fn open_for(field: &Field) -> Result<OpenDuration, SettingsError> {
-    const ALLOWED: &str = "a duration like \"60 s\", { base = \"5 s\", max = \"60 s\", jitter = 0.1 } \
-        or { fixed = \"60 s\", jitter = 0.1 }";
-    if field.text().is_some() {
-        return field.duration_or(", or { base = \"5 s\", max = \"60 s\", jitter = 0.1 }").map(OpenDuration::fixed);
-    }
-    let Ok(entries) = field.entries() else { return Err(field.refuse(ALLOWED)) };
-    field.table(&["base", "max", "fixed", "jitter"])?;
-    let find = |key| entries.iter().find(|(name, _)| name == key).map(|(_, field)| field);
-    let open_for = match (find("base"), find("max"), find("fixed")) {
-        (Some(base), Some(max), None) => OpenDuration::exponential(base.duration()?, max.duration()?),
-        (None, None, Some(fixed)) => OpenDuration::fixed(fixed.duration()?),
-        _ => return Err(field.refuse(ALLOWED)),
+/// `"60 s"`, `{ fixed = "60 s", jitter = 0.1 }` or `{ base = "5 s", max = "60 s", jitter = 0.1 }`.
+pub(super) const OPEN_FOR: Shape = Shape {
+    duration: "fixed",
+    parts: &["base", "max", "fixed", "jitter"],
+    allowed: "a duration like \"60 s\", { base = \"5 s\", max = \"60 s\", jitter = 0.1 } \
+        or { fixed = \"60 s\", jitter = 0.1 }",
+    others: ", or { base = \"5 s\", max = \"60 s\", jitter = 0.1 }",
+    alternatives: (&["base", "max"], &["fixed"]),
+    prepare: |below, parts, _| {
+        if parts.contains_key("fixed") {
+            below.retain(|part, _| part == "jitter");
+        } else if ["base", "max"].iter().any(|part| parts.contains_key(*part))
+            && let Some(fixed) = below.remove("fixed")
+        {
+            // A fixed duration is one that begins at its largest value, so that a part of its own changes only itself.
+            below.insert("base".to_owned(), fixed.clone());
+            below.insert("max".to_owned(), fixed);
+        }
+        Ok(())
+    },
+};
+
+fn open_for(set: &Layers<'_>) -> Result<OpenDuration, SettingsError> {
+    let parts = set.merge(&OPEN_FOR)?;
+    let duration = |part, default| parts.get(part).map_or(Ok(default), Field::duration);
+    let open_for = match parts.get("fixed") {
+        Some(fixed) => OpenDuration::fixed(fixed.duration()?),
+        None => OpenDuration::exponential(
+            duration("base", OpenDuration::DEFAULT_BASE)?,
+            duration("max", OpenDuration::DEFAULT_MAX)?,
+        ),
     };
-    find("jitter").map_or(Ok(open_for.clone()), |jitter| Ok(open_for.jitter(jitter.number()?)))
+    parts.get("jitter").map_or(Ok(open_for.clone()), |jitter| Ok(open_for.jitter(jitter.number()?)))
 }
 
 /// Applies the settings to the builder.

@@ -7,12 +7,37 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
+use toml::de::{DeTable, DeValue};
+
 use super::error::SettingsError;
 use super::quoted::shown;
 use super::value::Value;
 
 /// Reads a file into a tree.
 pub(super) fn read_file(path: &Path, origin: &str) -> Result<Value, SettingsError> {
+    let json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+    read(&read_text(path, origin)?, origin, json)
+}
+
+/// Returns the line of a key in a TOML file, or of the nearest table around a key that the file does not have. `None` for
+/// JSON, because its parser does not report places.
+pub(super) fn line_of_key(path: &Path, key: &str) -> Option<usize> {
+    let text = read_text(path, "").ok()?;
+    // The key is spelled as in TOML, and its parser splits the key.
+    let key = format!("{key} = 0");
+    let (wanted, document) = (DeTable::parse(&key).ok()?, DeTable::parse(&text).ok()?);
+    let (mut wanted, mut table, mut line) = (wanted.get_ref(), document.get_ref(), None);
+    while let Some((name, rest)) = wanted.iter().next()
+        && let Some((found, value)) = table.iter().find(|(key, _)| key.get_ref() == name.get_ref())
+    {
+        line = Some(line_of(&text, found.span().start));
+        let (DeValue::Table(rest), DeValue::Table(below)) = (rest.get_ref(), value.get_ref()) else { break };
+        (wanted, table) = (rest, below);
+    }
+    line
+}
+
+fn read_text(path: &Path, origin: &str) -> Result<String, SettingsError> {
     let mut bytes = Vec::new();
     // One byte more than allowed is enough to detect a large file, and an endless file is not read further.
     let done = File::open(path).and_then(|file| file.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes));
@@ -20,12 +45,10 @@ pub(super) fn read_file(path: &Path, origin: &str) -> Result<Value, SettingsErro
     if bytes.len() > MOST_BYTES {
         return Err(too_large(origin));
     }
-    let text = String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         SettingsError::new(origin, format!("is not valid UTF-8 from byte {at} on"))
-    })?;
-    let json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
-    read(&text, origin, json)
+    })
 }
 
 /// Reads a document, as JSON if `json` is true or the text begins with a brace, because no TOML begins with a brace.

@@ -1,56 +1,89 @@
-//! The settings of files and variables, merged key by key and not checked yet.
+//! The settings of files and variables, laid over each other and not checked yet.
 //!
 //! A draft knows the allowed keys and the origin of each value. The modules `circuit` and `persistence` check the
 //! values after all layers are merged, because a later layer may replace a wrong value.
+//!
+//! The values of a circuit come from the defaults, then from the patterns that cover its name, then from its own table.
+//! The group that the most specific of these tables names lies directly below that table.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use super::circuit::{self, Setting};
 use super::error::SettingsError;
 use super::field::{Field, Table, join};
+use super::layers::Layers;
 use super::persistence;
-use super::unknown::unknown;
+use super::refused::refused;
+use super::unknown::{unknown, unknown_group};
 use super::value::Value;
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
+use crate::keep::masked;
+use crate::pattern::{self, ByName, beginning, misused};
 
-/// The merged tables of all documents and variables.
+/// The tables of all documents and variables.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Draft {
     pub(super) persistence: Table,
     pub(super) defaults: Table,
-    pub(super) circuits: BTreeMap<String, Circuit>,
+    pub(super) groups: BTreeMap<String, Entry>,
+    /// The tables of circuits, and of patterns for circuits.
+    pub(super) circuits: ByName<Entry>,
 }
 
-/// The table of one circuit, with the origin and the path of the first document that has it.
+/// The table of a group, of one circuit or of a pattern, with the origin and the path of the first document that has
+/// the table.
 #[derive(Debug, Clone)]
-pub(super) struct Circuit {
-    origin: Arc<str>,
-    path: String,
+pub(super) struct Entry {
+    pub(super) origin: Arc<str>,
+    pub(super) path: String,
     pub(super) table: Table,
+}
+
+impl Entry {
+    pub(super) fn new(origin: &str, path: String) -> Self {
+        Self { origin: origin.into(), path, table: Table::default() }
+    }
+
+    fn read(field: &Field, known: &[&str]) -> Result<Self, SettingsError> {
+        Ok(Self { table: Table::read(field, known)?, ..Self::new(&field.origin, field.path.clone()) })
+    }
+}
+
+/// Writes the place of the table, for the report that no circuit uses the table.
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.path, masked(&self.origin))
+    }
 }
 
 impl Draft {
     /// Splits a document into its tables.
     pub(super) fn read(value: Value, origin: &str) -> Result<Self, SettingsError> {
-        const TABLES: [&str; 3] = ["persistence", "defaults", "circuits"];
+        const TABLES: [&str; 4] = ["persistence", "defaults", "groups", "circuits"];
         let top = Field { origin: origin.into(), path: String::new(), value };
         if !matches!(top.value, Value::Table(_)) {
             return Err(SettingsError::new(origin, format!("is {}, allowed is a table", top.value)));
         }
-        let circuit_keys = circuit_keys();
+        let (shared, own) = (shared_keys(), own_keys());
         let mut draft = Self::default();
         for (key, field) in top.entries()? {
             match key.as_str() {
-                "persistence" => draft.persistence = table(&field, &persistence::KEYS)?,
-                "defaults" => draft.defaults = table(&field, &circuit_keys)?,
-                "circuits" => {
+                "persistence" => draft.persistence = Table::read(&field, &persistence::KEYS)?,
+                "defaults" => draft.defaults = Table::read(&field, &shared)?,
+                "groups" => {
                     for (name, field) in field.entries()? {
-                        let table = table(&field, &circuit_keys)?;
-                        draft.circuits.insert(name, Circuit { origin: field.origin, path: field.path, table });
+                        draft.groups.insert(name, Entry::read(&field, &shared)?);
                     }
                 }
-                lost if circuit_keys.contains(&lost) => {
+                "circuits" => {
+                    for (name, field) in field.entries()? {
+                        check_pattern(&name, &field)?;
+                        draft.circuits.insert(&name, Entry::read(&field, &own)?);
+                    }
+                }
+                lost if shared.contains(&lost) => {
                     let says =
                         format!("`{lost}` is outside a table, allowed is defaults.{lost} or a table below circuits");
                     return Err(SettingsError::of(origin, lost, says));
@@ -63,79 +96,100 @@ impl Draft {
 
     /// Overrides this draft with another one.
     pub(super) fn lay(&mut self, over: Self) {
-        self.persistence.extend(over.persistence);
-        self.defaults.extend(over.defaults);
-        for (name, circuit) in over.circuits {
-            match self.circuits.get_mut(&name) {
-                Some(below) => below.table.extend(circuit.table),
-                None => drop(self.circuits.insert(name, circuit)),
-            }
+        self.persistence.lay_all(over.persistence);
+        self.defaults.lay_all(over.defaults);
+        for (name, group) in over.groups {
+            self.group(&name, &group.origin).lay_all(group.table);
+        }
+        for (name, circuit) in over.circuits.entries() {
+            self.circuit(&name, &circuit.origin).lay_all(circuit.table.clone());
         }
     }
 
-    /// Returns the table of a circuit, and creates it if there is none.
-    pub(super) fn table_of(&mut self, name: &str, origin: &str) -> &mut Table {
-        let made = || Circuit { origin: origin.into(), path: join("circuits", name), table: Table::new() };
-        &mut self.circuits.entry(name.to_owned()).or_insert_with(made).table
+    /// Returns the table of a group, and creates it if there is none.
+    pub(super) fn group(&mut self, name: &str, origin: &str) -> &mut Table {
+        let made = || Entry::new(origin, join("groups", name));
+        &mut self.groups.entry(name.to_owned()).or_insert_with(made).table
+    }
+
+    /// Returns the table of a circuit or a pattern, and creates it if there is none.
+    pub(super) fn circuit(&mut self, name: &str, origin: &str) -> &mut Table {
+        &mut self.circuits.entry(name).or_insert_with(|| Entry::new(origin, join("circuits", name))).table
     }
 
     /// Checks and returns the settings of circuits without a table.
-    pub(super) fn defaults(&self) -> Result<Vec<Setting>, SettingsError> {
-        let settings = settings([&self.defaults])?;
-        let built = circuit::build(&settings, Config::builder("defaults")).build();
-        let origin = self.defaults.values().next().map_or("", |field| &*field.origin);
-        built.map_err(|error| refuse(&error, "defaults", origin, &[&self.defaults]))?;
+    pub(super) fn checked_defaults(&self) -> Result<Vec<Setting>, SettingsError> {
+        let origin = self.defaults.origin().unwrap_or_default();
+        let (settings, _) = checked("defaults", &Entry::new(origin, "defaults".to_owned()), &[&self.defaults])?;
         Ok(settings)
     }
 
-    /// Checks and returns the settings of a circuit, with its configuration.
-    pub(super) fn circuit(&self, name: &str, circuit: &Circuit) -> Result<(Vec<Setting>, Config), SettingsError> {
-        let tables = [&self.defaults, &circuit.table];
-        let settings = settings(tables)?;
-        let built = circuit::build(&settings, Config::builder(name)).build();
-        let config = built.map_err(|error| refuse(&error, &circuit.path, &circuit.origin, &tables))?;
-        Ok((settings, config))
+    /// Checks each group as the group of a circuit without other settings, because a group may not be in use yet.
+    pub(super) fn check_groups(&self) -> Result<(), SettingsError> {
+        self.groups.iter().try_for_each(|(name, group)| {
+            checked(name, group, &[&self.defaults, &group.table])?;
+            Ok(())
+        })
     }
-}
 
-fn table(field: &Field, known: &[&str]) -> Result<Table, SettingsError> {
-    Ok(field.table(known)?.into_iter().collect())
-}
-
-/// Reads each key from the last table that has it.
-fn settings<const N: usize>(tables: [&Table; N]) -> Result<Vec<Setting>, SettingsError> {
-    let found = circuit::KEYS.iter().filter_map(|(key, read)| Some((read, find(&tables, key)?)));
-    found.map(|(read, field)| read(field)).collect()
-}
-
-/// Returns the field of the key from the last table that has it.
-fn find<'a>(tables: &[&'a Table], key: &str) -> Option<&'a Field> {
-    tables.iter().rev().find_map(|table| table.get(key))
-}
-
-/// Adds the path of the key to the error of the builder. If the value is not from the circuit's own table, its origin
-/// is added.
-fn refuse(error: &ConfigError, path: &str, origin: &str, tables: &[&Table]) -> SettingsError {
-    let says = error.to_string();
-    if error.field() == "name" {
-        let allowed = says.rsplit_once("allowed is ").map_or("", |(_, allowed)| allowed);
-        return SettingsError::of(origin, path, format!("{path} is not a valid circuit name, allowed is {allowed}"));
-    }
-    // The builder names a part of `window` or `open_for` with a point, as in `window.calls`.
-    let key = error.field().split('.').next().unwrap_or_default();
-    let own = join(path, key);
-    match find(tables, key) {
-        Some(field) if field.path == own => SettingsError::of(&field.origin, &own, format!("{path}.{says}")),
-        Some(field) => {
-            let source = if *field.origin == *origin { String::new() } else { format!(", {}", field.origin) };
-            SettingsError::of(origin, &own, format!("{path}.{says}; the value comes from {}{source}", field.path))
+    /// Checks and returns the settings of a circuit or a pattern, with the configuration of a circuit of this name.
+    pub(super) fn checked(&self, name: &str, entry: &Entry) -> Result<(Vec<Setting>, Config), SettingsError> {
+        // A pattern is covered by itself.
+        let own = beginning(name).is_none().then_some(entry);
+        let entries: Vec<_> = self.circuits.covering(beginning(name).unwrap_or(name)).chain(own).collect();
+        let mut tables: Vec<_> = entries.iter().map(|entry| &entry.table).collect();
+        let named = tables.iter().rposition(|table| table.get(GROUP).is_some());
+        if let Some((at, field)) = named.and_then(|at| Some((at, tables[at].get(GROUP)?)))
+            && let Some(group) = self.named_group(field)?
+        {
+            tables.insert(at, &group.table);
         }
-        // `slow_call_rate` and `slower_than` have no default, and the error of each asks for the other.
-        None if key.starts_with("slow") => SettingsError::of(origin, &own, format!("{path}.{says}")),
-        None => SettingsError::of(origin, &own, format!("{path}.{says}; the value is the default")),
+        tables.insert(0, &self.defaults);
+        checked(name, entry, &tables)
+    }
+
+    /// Returns the group that the field names, or `None` for `false`.
+    fn named_group(&self, field: &Field) -> Result<Option<&Entry>, SettingsError> {
+        if field.is_off() {
+            return Ok(None);
+        }
+        let name = field.text().ok_or_else(|| field.refuse("the name of a group, or false for none"))?;
+        let unknown = || unknown_group(field, name, self.groups.keys().map(String::as_str));
+        self.groups.get(name).map(Some).ok_or_else(unknown)
     }
 }
 
-pub(super) fn circuit_keys() -> [&'static str; circuit::KEYS.len()] {
+/// Checks and returns the settings of an entry, from the tables that apply to the entry, the least specific one first.
+fn checked(name: &str, entry: &Entry, tables: &[&Table]) -> Result<(Vec<Setting>, Config), SettingsError> {
+    let layers = |key: &str| Layers::new(tables.iter().flat_map(|table| table.all(key)));
+    let found = circuit::KEYS.iter().filter_map(|(key, read)| Some(read(&layers(key)?)));
+    let settings = found.collect::<Result<Vec<_>, _>>()?;
+    let built = circuit::build(&settings, Config::builder(name)).build();
+    let config = built.map_err(|error| refused(&error, &entry.path, &entry.origin, layers))?;
+    Ok((settings, config))
+}
+
+/// Refuses the signs of shell patterns in the name of a table, and the pattern for all circuits.
+fn check_pattern(name: &str, field: &Field) -> Result<(), SettingsError> {
+    let Field { origin, path, .. } = field;
+    let says = match misused(name) {
+        Some(sign) => format!("{path} has a `{sign}`, allowed is {}", pattern::ALLOWED),
+        None if name == "*" => format!("{path} would be every circuit, and the table of every circuit is [defaults]"),
+        None => return Ok(()),
+    };
+    Err(SettingsError::of(origin, path, says))
+}
+
+/// The keys that defaults, groups and circuits share.
+pub(super) fn shared_keys() -> [&'static str; circuit::KEYS.len()] {
     circuit::KEYS.map(|(key, _)| key)
 }
+
+/// The keys of circuits and patterns.
+pub(super) fn own_keys() -> [&'static str; circuit::KEYS.len() + 1] {
+    let mut keys = [GROUP; circuit::KEYS.len() + 1];
+    keys[1..].copy_from_slice(&shared_keys());
+    keys
+}
+
+const GROUP: &str = "group";

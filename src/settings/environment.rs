@@ -1,7 +1,7 @@
 //! The environment variables, as a finite table of all keys in all tables.
 //!
-//! A variable names a circuit in capitals, with one `_` between its runs of ASCII letters and digits. The name of the
-//! circuit cannot be derived from the variable. Therefore variables reach only circuits that a file or
+//! A variable names a circuit, a pattern or a group in capitals, with one `_` between its runs of ASCII letters and
+//! digits. The name cannot be derived from the variable. Therefore variables reach only tables that a file or
 //! `CIRCUIT_BREAKER_CONFIG` has. For the same reason a misspelt variable is an error, and never creates an unused circuit.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::document::{self, MOST_BYTES, read_word, too_large};
-use super::draft::{Draft, circuit_keys};
+use super::draft::{Draft, own_keys, shared_keys};
 use super::error::SettingsError;
 use super::field::{Field, join};
 use super::persistence;
@@ -22,7 +22,26 @@ use crate::circuit::KILL_SWITCH;
 enum Place<'a> {
     Persistence(&'static str),
     Defaults(&'static str),
+    Group(&'a str, &'static str),
     Circuit(&'a str, &'static str),
+}
+
+impl Place<'_> {
+    const fn key(&self) -> &'static str {
+        let (Self::Persistence(key) | Self::Defaults(key) | Self::Group(_, key) | Self::Circuit(_, key)) = *self;
+        key
+    }
+
+    /// Returns the path of the key as a document spells it.
+    fn path(&self) -> String {
+        let table = match self {
+            Self::Persistence(_) => "persistence".to_owned(),
+            Self::Defaults(_) => "defaults".to_owned(),
+            Self::Group(group, _) => join("groups", group),
+            Self::Circuit(circuit, _) => join("circuits", circuit),
+        };
+        join(&table, self.key())
+    }
 }
 
 /// Overrides the draft with the variables. Empty variables count as not set.
@@ -35,7 +54,8 @@ pub(super) fn lay_over(
         draft.lay(configured(&config)?);
     }
     let mut laid = Draft::default();
-    let places = places(draft);
+    let circuits: Vec<_> = draft.circuits.entries().map(|(name, _)| name).collect();
+    let places = places(draft, &circuits);
     for (name, text) in vars {
         let origin = origin(&name);
         let place = match places.get(&name).map(Vec::as_slice) {
@@ -44,13 +64,14 @@ pub(super) fn lay_over(
             None if is_service_link(&name) => continue,
             None => return Err(unknown(&name, &places)),
         };
-        let (table, path) = match place {
-            Place::Persistence(key) => (&mut laid.persistence, join("persistence", key)),
-            Place::Defaults(key) => (&mut laid.defaults, join("defaults", key)),
-            Place::Circuit(circuit, key) => (laid.table_of(circuit, &origin), join(&join("circuits", circuit), key)),
+        let (key, path) = (place.key(), place.path());
+        let table = match place {
+            Place::Persistence(_) => &mut laid.persistence,
+            Place::Defaults(_) => &mut laid.defaults,
+            Place::Group(group, _) => laid.group(group, &origin),
+            Place::Circuit(circuit, _) => laid.circuit(circuit, &origin),
         };
-        let (Place::Persistence(key) | Place::Defaults(key) | Place::Circuit(_, key)) = place;
-        table.insert(key.to_owned(), Field { value: read_word(&text, &origin)?, origin: origin.into(), path });
+        table.lay(key, Field { value: read_word(&text, &origin)?, origin: origin.into(), path });
     }
     draft.lay(laid);
     Ok(())
@@ -90,16 +111,23 @@ fn configured(config: &str) -> Result<Draft, SettingsError> {
 }
 
 /// Returns every known variable with the keys that it sets. Two circuits can have the same variable.
-fn places(draft: &Draft) -> BTreeMap<String, Vec<Place<'_>>> {
+fn places<'a>(draft: &'a Draft, circuits: &'a [String]) -> BTreeMap<String, Vec<Place<'a>>> {
     let mut places = BTreeMap::<_, Vec<_>>::new();
     for key in persistence::KEYS {
         let name = if key == "enabled" { "PERSISTENCE".to_owned() } else { key.to_ascii_uppercase() };
         places.entry(format!("{PREFIX}{name}")).or_default().push(Place::Persistence(key));
     }
-    for key in circuit_keys() {
+    for key in shared_keys() {
         let suffix = key.to_ascii_uppercase();
         places.entry(format!("{PREFIX}DEFAULT_{suffix}")).or_default().push(Place::Defaults(key));
-        for circuit in draft.circuits.keys() {
+        for group in draft.groups.keys() {
+            let name = format!("{PREFIX}GROUP_{}_{suffix}", capitals(group));
+            places.entry(name).or_default().push(Place::Group(group, key));
+        }
+    }
+    for key in own_keys() {
+        let suffix = key.to_ascii_uppercase();
+        for circuit in circuits {
             let name = format!("{PREFIX}CIRCUIT_{}_{suffix}", capitals(circuit));
             places.entry(name).or_default().push(Place::Circuit(circuit, key));
         }
@@ -118,12 +146,7 @@ fn origin(variable: &str) -> String {
 }
 
 fn ambiguous(origin: &str, places: &[Place<'_>]) -> SettingsError {
-    let meant = places.iter().map(|place| match place {
-        Place::Persistence(key) => join("persistence", key),
-        Place::Defaults(key) => join("defaults", key),
-        Place::Circuit(circuit, key) => join(&join("circuits", circuit), key),
-    });
-    let meant = meant.collect::<Vec<_>>().join(" or ");
+    let meant = places.iter().map(Place::path).collect::<Vec<_>>().join(" or ");
     SettingsError::new(origin, format!("may mean {meant}; set the key in {CONFIG} or in the file instead"))
 }
 
@@ -134,7 +157,9 @@ fn unknown(name: &str, places: &BTreeMap<String, Vec<Place<'_>>>) -> SettingsErr
         persistence::KEYS[1..].iter().map(|key| format!("{PREFIX}{}", key.to_ascii_uppercase())).collect();
     let says = format!(
         "unknown{meant} allowed are {CONFIG}, {KILL_SWITCH}, {PREFIX}PERSISTENCE, {}, {PREFIX}DEFAULT_<KEY>, and \
-         {PREFIX}CIRCUIT_<NAME>_<KEY> for a circuit in the file",
+         {PREFIX}CIRCUIT_<NAME>_<KEY> and {PREFIX}GROUP_<NAME>_<KEY> for a circuit and a group in the file; if the \
+         variable belongs to another program, unset the variable for this one, or leave the variable out with \
+         `Settings::with_vars`",
         first.join(", ")
     );
     SettingsError::new(&origin(name), says)

@@ -16,8 +16,44 @@ pub(super) struct Field {
     pub(super) value: Value,
 }
 
-/// A table whose keys are all known.
-pub(super) type Table = BTreeMap<String, Field>;
+/// A table whose keys are all known. A key has the values of all documents and variables, the first one lowest.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Table(BTreeMap<String, Vec<Field>>);
+
+impl Table {
+    /// Reads a table of a document.
+    pub(super) fn read(field: &Field, known: &[&str]) -> Result<Self, SettingsError> {
+        let entries = field.table(known)?;
+        Ok(Self(entries.into_iter().map(|(key, field)| (key, vec![field])).collect()))
+    }
+
+    /// Returns the value of a key from the last document or variable that has the key.
+    pub(super) fn get(&self, key: &str) -> Option<&Field> {
+        self.all(key).last()
+    }
+
+    /// Returns the values of a key from all documents and variables, the first one lowest.
+    pub(super) fn all(&self, key: &str) -> &[Field] {
+        self.0.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns the source of any of the values.
+    pub(super) fn origin(&self) -> Option<&str> {
+        self.0.values().flatten().next().map(|field| &*field.origin)
+    }
+
+    /// Lays a value over those of the same key.
+    pub(super) fn lay(&mut self, key: &str, field: Field) {
+        self.0.entry(key.to_owned()).or_default().push(field);
+    }
+
+    /// Lays all values of a table over those of this one.
+    pub(super) fn lay_all(&mut self, over: Self) {
+        for (key, fields) in over.0 {
+            self.0.entry(key).or_default().extend(fields);
+        }
+    }
+}
 
 impl Field {
     /// Returns the error for the value, with the allowed values.

@@ -1,6 +1,5 @@
 //! The settings of the store, as plain data. Reading them opens nothing.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use super::circuit::Setting;
 use super::error::SettingsError;
 use super::field::{Field, Table};
 use crate::keep::{FORMS, INSTANCES, SchemaMode, Sharing, StoreKind, Ttl, behind_scheme, is_instance, masked};
+use crate::pattern::ByName;
 
 /// The store of the circuits and the way to use it, from `[persistence]` with `enabled = true`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Persistence {
     first_call_waits: Duration,
     audit_kept: Option<Duration>,
     ttl: Ttl,
-    circuits: BTreeMap<String, Ttl>,
+    circuits: ByName<Ttl>,
     others: Ttl,
 }
 
@@ -86,6 +86,12 @@ impl Persistence {
         self.others
     }
 
+    /// Returns the TTLs of the circuits and patterns with a table of their own.
+    #[cfg(feature = "store")]
+    pub(super) const fn ttls(&self) -> &ByName<Ttl> {
+        &self.circuits
+    }
+
     fn ttl_of(&self, circuit: &str) -> Ttl {
         self.circuits.get(circuit).copied().unwrap_or(self.others)
     }
@@ -107,7 +113,7 @@ impl Persistence {
                 .map_or(Ok(Duration::ZERO), |e| e.duration_within("0 s", "60 s"))?,
             audit_kept: given("audit_kept").map(|field| field.duration_within("1 h", "365 d")).transpose()?,
             ttl,
-            circuits: BTreeMap::new(),
+            circuits: ByName::default(),
             others: ttl,
         };
         let enabled = given("enabled").map_or(Ok(false), Field::switch)?;
@@ -119,9 +125,9 @@ impl Persistence {
         self.others = with(self.ttl, settings);
     }
 
-    /// Sets the TTLs of one circuit.
+    /// Sets the TTLs of one circuit, or of the circuits that a pattern covers.
     pub(super) fn set_circuit(&mut self, name: &str, settings: &[Setting]) {
-        self.circuits.insert(name.to_owned(), with(self.ttl, settings));
+        self.circuits.insert(name, with(self.ttl, settings));
     }
 }
 

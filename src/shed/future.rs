@@ -18,14 +18,15 @@ pin_project! {
     ///
     /// If the future is dropped before it is ready, the inner future is dropped. The layer itself holds no permit that
     /// could be lost.
+    // `E` is a parameter for the reason that `Flight` gives for its data.
     #[must_use = "futures do nothing unless polled"]
-    pub struct SheddingFuture<F, R, Req, Res, Err>
+    pub struct SheddingFuture<F, R, Req, Res, Err, E = <R as Rejection<Req, Res, Err>>::Error>
     where
-        R: Rejection<Req, Res, Err>,
+        R: Rejection<Req, Res, Err, Error = E>,
     {
         #[pin]
-        kind: Kind<F, Result<Res, R::Error>>,
-        marker: PhantomData<fn(Req) -> Err>,
+        kind: Kind<F, Result<Res, E>>,
+        marker: PhantomData<fn(Req) -> (Err, R)>,
     }
 }
 

@@ -61,7 +61,8 @@ impl Shedder {
         // Since the check, another call may have polled an unknown load. In this case this call is not shed.
         let load = self.gauge.seen().load()?;
         self.circuit.shed(now, RETRY_AFTER, || {
-            let operation = operation[..operation.floor_char_boundary(NAME)].into();
+            let end = (0..=NAME).rfind(|&at| operation.is_char_boundary(at)).unwrap_or(0);
+            let operation = operation[..end].into();
             Shed { load, above, below, operation, operation_load, operations_over }
         })
     }

@@ -20,6 +20,22 @@ impl fmt::Display for Brief {
     }
 }
 
+/// A duration with all its digits, in the spelling of a settings file: `480 ms`, `90 s`, `365 d`, `1.0000005 s`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exact(pub(crate) Duration);
+
+impl fmt::Display for Exact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, nanos) = (self.0.as_secs(), self.0.subsec_nanos());
+        match nanos {
+            0 if seconds > 0 && seconds % DAY == 0 => write!(f, "{} d", seconds / DAY),
+            0 => write!(f, "{seconds} s"),
+            _ if nanos % 1_000_000 == 0 => write!(f, "{} ms", self.0.as_millis()),
+            _ => write!(f, "{seconds}.{} s", format!("{nanos:09}").trim_end_matches('0')),
+        }
+    }
+}
+
 /// A share in per cent, with one digit behind the point if needed: `40 %`, `12.5 %`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Percent(pub(crate) f64);
@@ -30,3 +46,5 @@ impl fmt::Display for Percent {
         if (percent - percent.round()).abs() < 0.05 { write!(f, "{percent:.0} %") } else { write!(f, "{percent:.1} %") }
     }
 }
+
+const DAY: u64 = 24 * 3600;

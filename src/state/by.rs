@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::text::forges;
+
 /// The user who acts on a circuit, and the reason. The audit and the messages of rejections contain both.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct By {
@@ -53,13 +55,6 @@ fn check(field: &'static str, value: &str, allowed: usize) -> Result<(), Invalid
         return Ok(());
     };
     Err(InvalidBy { field, problem, allowed })
-}
-
-/// Returns true if the character ends a line or changes the direction of the text. The name of a circuit is stricter,
-/// and may not contain spaces and characters without width either.
-fn forges(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The error of a user or a reason that is not allowed.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::refused::Refused;
-use super::{Act, By, Generation, State};
+use super::{Act, By, Exact, Generation, State};
 use crate::random;
 
 /// A request for one act on one circuit, with the user and the reason.
@@ -155,7 +155,7 @@ impl Order {
                 return invalid(format!("a {} cannot have a hold, only a trip and a disable can", self.act.as_str()));
             }
             if !(SHORTEST..=LONGEST).contains(&hold) {
-                return invalid(format!("a hold of {hold:?} is out of range, allowed is 1 ms to 365 days"));
+                return invalid(format!("a hold of {} is out of range, allowed is 1 ms to 365 days", Exact(hold)));
             }
         }
         let id = self.command_id();

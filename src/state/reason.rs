@@ -24,6 +24,9 @@ pub enum Reason {
     FailureScore { score: f64, limit: f64, calls: u64 },
     /// The share of slow calls in the window reached its limit.
     SlowCallRate { rate: f64, limit: f64, slow: u64, calls: u64, slower_than: Duration },
+    /// Failures weighed 0.5 or more together before the first success, and the circuit had closed without a verdict of its
+    /// probes.
+    Unproven { score: f64 },
     /// One failure opened the circuit, because the classifier marked the failure with
     /// [`trips_at_once`](crate::Failure::trips_at_once).
     AtOnce,
@@ -65,6 +68,7 @@ impl Reason {
             Self::FailureRate { .. } => "failure_rate",
             Self::FailureScore { .. } => "failure_score",
             Self::SlowCallRate { .. } => "slow_call_rate",
+            Self::Unproven { .. } => "unproven",
             Self::AtOnce => "at_once",
             Self::ProbeFailed { .. } => "probe_failed",
             Self::NoSuccess { .. } => "no_success",
@@ -104,6 +108,10 @@ impl fmt::Display for Reason {
                 let (rate, limit, slower_than) = (Percent(*rate), Percent(*limit), Brief(*slower_than));
                 write!(f, "{slow} of {calls} calls took {slower_than} or more: {rate}, the limit is {limit}")
             }
+            Self::Unproven { score } => write!(
+                f,
+                "failures weighed {score:.1} before any success, and the circuit had closed without a verdict of its probes"
+            ),
             Self::AtOnce => f.write_str("a failure asked for no more calls"),
             Self::ProbeFailed { failures, tolerated, successes } => match (failures, tolerated) {
                 (1, 0) => f.write_str("a probe failed"),

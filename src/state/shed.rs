@@ -33,6 +33,10 @@ impl fmt::Display for Shed {
         }
         // Escaped, because the name may be part of a request and this text goes into logs.
         let (operation, weighs, over) = (self.operation.escape_debug(), self.operation_load, self.operations_over);
-        write!(f, "and operation `{operation}` weighs {weighs}, the limit is {over}")
+        match over {
+            // Every operation that has a weight at all is shed, so the numbers say nothing to the caller.
+            0 => write!(f, "and operation `{operation}` is one of those that are shed first"),
+            _ => write!(f, "and operation `{operation}` weighs {weighs}, the limit is {over}"),
+        }
     }
 }

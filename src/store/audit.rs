@@ -75,7 +75,11 @@ impl AuditRow {
         }
     }
 
+    /// Logs the row, unless the circuit has logged the transition.
     pub(crate) fn log(&self) {
+        if telemetry::audit::is_automatic(&self.action) {
+            return;
+        }
         let Self { service, action, reason, user, generation, instance, .. } = self;
         telemetry::audit::line(service, action, reason, user.as_deref(), *generation, Some(instance));
     }

@@ -34,7 +34,7 @@ use tier::{DURABLE, FAST, Rank, Tier, of_durable, of_fast, tag, tagged, untagged
 /// | both tiers fail | an error, and circuits go on in memory |
 /// | a process dies between its writes to the two tiers | another process that loads the record compares the tiers 20 s later |
 ///
-/// The tiers are compared by [`join`](crate::record::join), which keeps the changes of both tiers. Each name is also
+/// The two tiers are compared, and their records are merged, so that the changes of both tiers are kept. Each name is also
 /// compared once after a start, 20 s after its first load, so that a fast tier that returned with old data gets the
 /// newer record. A name that neither tier has is looked up in the durable tier once a minute. In all other cases the
 /// durable tier is not read.

@@ -1,6 +1,7 @@
 //! The audit as `tracing` events. The events have their own target, so that they can be kept longer than other logs.
 //!
-//! Each change is one line with user and reason. Texts of users are quoted and escaped, because a text could end the
+//! Each act of an operator is one line with user and reason. A transition that the circuit makes by itself has no line here,
+//! because `telemetry::tracing` logs every transition. Texts of users are quoted and escaped, because a text could end the
 //! line or imitate a field otherwise.
 
 use crate::state::{Reason, State, Transition};
@@ -17,7 +18,7 @@ pub(crate) fn line(
 ) {
     #[cfg(feature = "tracing")]
     {
-        let by = std::fmt::from_fn(|f| user.map_or(Ok(()), |user| write!(f, " by {user:?}")));
+        let by = user.map_or_else(String::new, |user| format!(" by {user:?}"));
         tracing::info!(
             target: "circuit_breaker::audit",
             service, action, reason, user, generation, instance,
@@ -28,13 +29,17 @@ pub(crate) fn line(
     let _unused = (service, action, reason, user, generation, instance);
 }
 
-/// Logs the line of a transition in a process without a store.
-pub(crate) fn transition(circuit: &str, edge: &Transition) {
-    if edge.reason == Reason::KillSwitch {
-        return;
+/// Logs the act of an operator in a process without a store.
+pub(crate) fn act(circuit: &str, edge: &Transition) {
+    if let (action, Some(user), reason) = summary(edge) {
+        line(circuit, action, &reason, Some(user), edge.generation.get(), None);
     }
-    let (action, user, reason) = summary(edge);
-    line(circuit, action, &reason, user, edge.generation.get(), None);
+}
+
+/// Returns true if a row with that action is a transition that a circuit made by itself.
+#[cfg(feature = "store")]
+pub(crate) fn is_automatic(action: &str) -> bool {
+    [OPENED, HALF_OPENED, CLOSED, RELEASED].contains(&action)
 }
 
 /// Returns the action of a transition, the user if an operator ordered it, and the reason.
@@ -42,16 +47,24 @@ pub(crate) fn summary(edge: &Transition) -> (&'static str, Option<&str>, String)
     if let Reason::Operator { act, by } = &edge.reason {
         (act.as_str(), Some(by.user()), by.reason().to_owned())
     } else {
-        (automatic(edge), None, edge.reason.to_string())
+        (automatic(edge), None, edge.because().to_string())
     }
 }
 
 /// Returns the action of an automatic transition.
 const fn automatic(edge: &Transition) -> &'static str {
     match (edge.from.state, edge.to.state) {
-        (State::Closed, State::Closed) | (State::Open, State::Open) | (State::HalfOpen, State::HalfOpen) => "released",
-        (_, State::Open) => "opened",
-        (_, State::HalfOpen) => "half_opened",
-        (_, State::Closed) => "closed",
+        // Also from open, because a late failure moves the end of an opening.
+        (_, State::Open) if matches!(edge.reason, Reason::AtOnce) => OPENED,
+        (State::Closed, State::Closed) | (State::Open, State::Open) | (State::HalfOpen, State::HalfOpen) => RELEASED,
+        (_, State::Open) => OPENED,
+        (_, State::HalfOpen) => HALF_OPENED,
+        (_, State::Closed) => CLOSED,
     }
 }
+
+const OPENED: &str = "opened";
+const HALF_OPENED: &str = "half_opened";
+const CLOSED: &str = "closed";
+/// The end of a hold.
+const RELEASED: &str = "released";

@@ -35,7 +35,7 @@ pub(crate) fn operation(store: &'static str, operation: &'static str, result: &'
 pub(crate) fn failed(rank: Rank, store: &'static str, operation: &'static str, error: &str, untold: u64) {
     #[cfg(feature = "tracing")]
     {
-        let more = fmt::from_fn(|f| if untold > 0 { write!(f, " ({untold} more failed before)") } else { Ok(()) });
+        let more = if untold > 0 { format!(" ({untold} more failed before)") } else { String::new() };
         match rank {
             Rank::Cache => tracing::warn!(
                 target: TARGET, store, operation, error, untold,

@@ -17,8 +17,9 @@ use crate::state::{Brief, Mode, Percent, Reason, Standing, State, Transition};
 /// operations, and the kill switch of the environment is on. Every other transition is information, and so is every
 /// transition in shadow. Single calls are not logged, and neither are failures that do not trip the circuit.
 ///
-/// The message of a transition is a sentence. Its fields are `service`, `from`, `to`, `reason`, `failure`, `attempt`,
-/// `calls`, `score`, `rejected`, `era` and `generation`, with the meaning that [`Transition`] gives them.
+/// The message of a transition is a sentence, with the text of the last failure. Its fields are `service`, `from`, `to`,
+/// `reason`, `failure`, `attempt`, `calls`, `score`, `rejected`, `era` and `generation`, with the meaning that
+/// [`Transition`] gives them.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct TracingObserver;
@@ -36,10 +37,7 @@ impl Observer for TracingObserver {
         match *event {
             Event::Transition(edge) => write(circuit, edge),
             Event::Rejections { rejected, over, retry_after } => {
-                let probing = fmt::from_fn(|f| match retry_after {
-                    Some(wait) => write!(f, "; probing in {}", Brief(wait)),
-                    None => Ok(()),
-                });
+                let probing = retry_after.map_or_else(String::new, |wait| format!("; probing in {}", Brief(wait)));
                 tracing::warn!(
                     target: TARGET,
                     service = circuit,
@@ -59,10 +57,7 @@ impl Observer for TracingObserver {
                 );
             }
             Event::SystemLoad { load, news: true, .. } => {
-                let now = fmt::from_fn(|f| match load {
-                    Some(load) => write!(f, "is {}", Percent(load)),
-                    None => f.write_str("is not known"),
-                });
+                let now = load.map_or_else(|| "is not known".to_owned(), |load| format!("is {}", Percent(load)));
                 tracing::info!(
                     target: TARGET,
                     service = circuit,
@@ -137,6 +132,7 @@ struct Sentence<'a> {
 impl fmt::Display for Sentence<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Transition { from, to, reason, lasts, rejected, .. } = self.edge;
+        let because = self.edge.because();
         write!(f, "circuit `{}`", self.circuit)?;
         if *reason == Reason::KillSwitch {
             return write!(f, " lets every call through, whatever its state: {reason}");
@@ -144,7 +140,7 @@ impl fmt::Display for Sentence<'_> {
         if to.mode == Mode::Shadow {
             f.write_str(" (shadow)")?;
         }
-        write!(f, " {}: {reason}", became(*from, *to))?;
+        write!(f, " {}: {because}", became(*from, *to))?;
         if self.edge.bypassed {
             return f.write_str("; calls go through all the same, because CIRCUIT_BREAKER_DISABLED names it");
         }

@@ -18,9 +18,14 @@
 //! an era of another block of 64 eras, the thread empties its buckets, and a reader skips each cell whose spot is of
 //! another block. So eras stay apart although tags wrap.
 //!
-//! The time at which a circuit is spread, and the report of the sums, are left to `circuit`.
+//! The time at which a circuit is spread, and the report of the sums, are left to `circuit`. The part of the sums that
+//! was not reported yet is in `cells/reports.rs`.
 
-use super::time::{ERAS_KEPT_APART, Tag, join, split};
+mod reports;
+
+use self::reports::Reports;
+pub(crate) use self::reports::Sums;
+use super::tag::{ERAS_KEPT_APART, Tag, join, split};
 use crate::clock::Tick;
 use crate::sync::{Acquire, AtomicU32, AtomicU64, MOST_INDICES, OnceLock, Relaxed, Release, Seat, indices};
 
@@ -41,32 +46,11 @@ pub(crate) struct Cells {
     reports: Option<Box<Reports>>,
 }
 
-/// The reported calls of each cell.
-#[derive(Debug, Default)]
-struct Reports {
-    first: Reported,
-    spread: OnceLock<Box<[Reported]>>,
-}
-
-/// The uses of the shared window by threads without a cell. Apart from the cells, because
-/// many threads write this count.
-#[derive(Debug, Default)]
-pub(crate) struct Contention {
-    count: AtomicU64,
-    /// The time of the last check of the count.
-    checked: AtomicU64,
-}
-
 /// Two cache lines, because a processor fetches lines in pairs. A cell has more than one
 /// block if its buckets need more.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Block([AtomicU64; WORDS]);
-
-/// The first three words of a cell at its last report. Several threads may report one cell, so
-/// that `fetch_max` raises each word.
-#[derive(Debug, Default)]
-struct Reported([AtomicU64; SUMS]);
 
 /// The result of counting in a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,14 +69,6 @@ pub(crate) enum Counted {
 pub(crate) enum Kind {
     Tripped = 1,
     HalfOpen = 2,
-}
-
-/// Calls that were not reported yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Sums {
-    pub(crate) successes: u64,
-    pub(crate) tripped: u64,
-    pub(crate) half_open: u64,
 }
 
 impl Cells {
@@ -119,7 +95,7 @@ impl Cells {
     /// Allocates a cell for each index of a seat, once.
     pub(crate) fn spread(&self) {
         if let Some(reports) = &self.reports {
-            reports.spread.get_or_init(|| (0..indices()).map(|_| Reported::default()).collect());
+            reports.spread();
         }
         self.spread.get_or_init(|| blocks(self.buckets, indices()));
     }
@@ -271,67 +247,9 @@ impl Cells {
         self.all().map(|cell| cell[0].0[TRIPPED].load(Relaxed) + cell[0].0[HALF_OPEN].load(Relaxed)).sum()
     }
 
-    /// Takes the calls of one seat that were not reported yet. The caller must report them, because
-    /// no other report contains them.
-    #[must_use]
-    pub(crate) fn take_sums_of(&self, seat: Seat) -> Sums {
-        let Some((cell, reports)) = self.of(seat).zip(self.reports.as_ref()) else { return Sums::default() };
-        // Relaxed: as in `of`.
-        let reported = if self.owner.load(Relaxed) == seat.number() {
-            Some(&reports.first)
-        } else {
-            reports.spread.get().and_then(|reported| reported.get(seat.index()))
-        };
-        reported.map_or_else(Sums::default, |reported| reported.take(cell))
-    }
-
-    /// Takes the calls of all seats that were not reported yet. The caller must report them, because
-    /// no other report contains them.
-    #[must_use]
-    pub(crate) fn take_sums(&self) -> Sums {
-        let Some(reports) = &self.reports else { return Sums::default() };
-        let reported = std::iter::once(&reports.first).chain(reports.spread.get().into_iter().flatten());
-        self.all().zip(reported).fold(Sums::default(), |sum, (cell, reported)| {
-            let Sums { successes, tripped, half_open } = reported.take(cell);
-            Sums {
-                successes: sum.successes + successes,
-                tripped: sum.tripped + tripped,
-                half_open: sum.half_open + half_open,
-            }
-        })
-    }
-
     fn all(&self) -> impl Iterator<Item = &[Block]> {
         let spread = self.spread.get().map_or(&[][..], |cells| cells);
         std::iter::once(&*self.first).chain(spread.chunks(self.first.len()))
-    }
-}
-
-impl Contention {
-    /// Counts a use of the shared window by a thread without a cell, and returns true if that happens often. The clock
-    /// is read only once in 256 uses, because every outcome of such a thread comes here.
-    #[must_use]
-    pub(crate) fn note(&self, now: impl FnOnce() -> Tick) -> bool {
-        // Relaxed: hints, which publish nothing.
-        if !(self.count.fetch_add(1, Relaxed) + 1).is_multiple_of(OFTEN) {
-            return false;
-        }
-        let now = now().as_nanos();
-        now.saturating_sub(self.checked.swap(now, Relaxed)) < SECOND
-    }
-}
-
-impl Reported {
-    /// Takes the calls of the cell that were not reported yet. No call is taken twice, even if several
-    /// threads take at the same time.
-    fn take(&self, cell: &[Block]) -> Sums {
-        let taken = |sum: usize| {
-            // Relaxed: counts, which publish nothing. The larger count stays. A thread that has read the cell earlier takes
-            // nothing that another thread has reported meanwhile.
-            let all = cell[0].0[sum].load(Relaxed);
-            if self.0[sum].load(Relaxed) >= all { 0 } else { all.saturating_sub(self.0[sum].fetch_max(all, Relaxed)) }
-        };
-        Sums { successes: taken(SUCCESSES), tripped: taken(TRIPPED), half_open: taken(HALF_OPEN) }
     }
 }
 
@@ -381,8 +299,6 @@ const WORDS: usize = 16;
 const SUCCESSES: usize = 0;
 const TRIPPED: usize = 1;
 const HALF_OPEN: usize = 2;
-/// The number of words that are reported in sums. These are the first words of a cell.
-const SUMS: usize = 3;
 const SPOT: usize = 3;
 const BEGIN: usize = 4;
 const SPAN: usize = 5;
@@ -394,6 +310,3 @@ const COUNT: u64 = u32::MAX as u64;
 /// A thread reports after this number of calls, or with its first call after `REPORT_EVERY` nanoseconds.
 const REPORT_AFTER: u64 = 256;
 const REPORT_EVERY: u64 = 1_000_000;
-/// Threads without a cell count often if they count this number of times within a second.
-const OFTEN: u64 = 256;
-const SECOND: u64 = 1_000_000_000;

@@ -1,12 +1,29 @@
-//! The run: the weight of the failures since the last success.
+//! The run: the weight of the failures since the last success, and the trust with which an era may begin.
+//!
+//! ```text
+//! number   of a `Tagged` word: 39 on trust | 38..0 weight
+//! ```
 //!
 //! A success of a healthy service only reads the run. As long as the run is empty no thread writes, so
 //! that the cache line stays shared.
+//!
+//! An era is on trust until its first success, if the circuit has closed without a verdict. The bit lies beside the
+//! weight, so that the run is not empty. The first success empties the run as usual and thereby ends the trust, and a
+//! success needs no step more. One exchange orders each failure and that success.
 
-use super::tagged::{MAX, Tagged};
+use super::tagged::Tagged;
 
 #[derive(Debug)]
 pub(crate) struct Run(Tagged);
+
+/// The run of an era at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Seen {
+    /// The weight of the failures since the last success, in 1/256.
+    pub(crate) weight: u64,
+    /// True if the era began on trust and has had no success.
+    pub(crate) on_trust: bool,
+}
 
 impl Run {
     pub(crate) fn new() -> Self {
@@ -28,16 +45,20 @@ impl Run {
 
     /// Adds the weight of a failure, or of the run that a restore brings along, in 1/256. Does nothing in another era.
     pub(crate) fn seed(&self, era: u64, units: u64) {
-        self.0.update(era, |weight| weight.saturating_add(units).min(MAX));
+        self.0.update(era, |run| run & ON_TRUST | (run & WEIGHT).saturating_add(units).min(WEIGHT));
     }
 
-    /// Returns the weight of the run in 1/256, or 0 if the run is of another era.
-    pub(crate) fn weight(&self, era: u64) -> u64 {
-        self.0.get(era).unwrap_or(0)
+    /// Returns the run of `era`. Empty if the era is over.
+    pub(crate) fn get(&self, era: u64) -> Seen {
+        let run = self.0.get(era).unwrap_or(0);
+        Seen { weight: run & WEIGHT, on_trust: run & ON_TRUST != 0 }
     }
 
-    /// Starts an era with a run of `units`, which is 0 except after a restore.
-    pub(crate) fn begin(&self, era: u64, units: u64) {
-        self.0.begin(era, units);
+    /// Starts an era with a run, which is empty except after a restore or a closing without a verdict.
+    pub(crate) fn begin(&self, era: u64, Seen { weight, on_trust }: Seen) {
+        self.0.begin(era, weight.min(WEIGHT) | if on_trust { ON_TRUST } else { 0 });
     }
 }
+
+const ON_TRUST: u64 = 1 << 39;
+const WEIGHT: u64 = ON_TRUST - 1;

@@ -5,18 +5,18 @@
 //! of an idle service expires, and no outcome can be added to a bucket that has become another.
 //!
 //! ```text
-//! word   63..56 era (low 8 bits) | 55..32 slot (low 24 bits) | 31..0 count, saturating
+//! word   63..32 tag | 31..0 count, saturating
 //! slot   now / bucket width; bucket = slot % buckets
 //! ```
 //!
-//! The tags wrap. The buckets are emptied in every 64th era, so that eras stay apart. The 24 bits of a slot repeat
-//! after 194 days if a bucket lasts 1 s.
+//! The tags wrap (`window/tag.rs`). The buckets are emptied in every 64th era, so that eras stay apart.
 //!
 //! Successes that weigh nothing are counted in [`cells`](super::cells), if their thread has a cell.
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use super::tag::{ERAS_KEPT_APART, Tag, join, split};
 use super::{Line, Mark, Stamp, Tally};
 use crate::clock::{Tick, nanos};
 use crate::sync::{Acquire, AtomicU64, Relaxed, Release};
@@ -227,67 +227,9 @@ enum Added {
     TooLate,
 }
 
-/// The low bits of the era and the slot of a bucket.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tag(u32);
-
-impl Tag {
-    pub(super) fn new(era: u64, slot: u64) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "8 and 24 bits, by the masks")]
-        let tag = ((era & ERA_MASK) << SLOT_BITS | slot & SLOT_MASK) as u32;
-        Self(tag)
-    }
-
-    fn era(self) -> u8 {
-        self.0.to_be_bytes()[0]
-    }
-
-    /// Returns the number of slots from `other` to `self`, if it is at most `at_most`.
-    fn slots_after(self, other: Self, at_most: u32) -> Option<u32> {
-        let after = self.0.wrapping_sub(other.0) & SLOT_MASK_U32;
-        (after <= at_most).then_some(after)
-    }
-
-    /// Returns true if a bucket with the tag `self` must not be overtaken by `other`.
-    ///
-    /// A slot counts as later only up to two windows ahead. If it is further ahead, the clock has jumped back or the
-    /// number of the slot has wrapped, and a bucket that was kept would refuse outcomes for all that time.
-    pub(super) fn is_later_than(self, other: Self, buckets: u32) -> bool {
-        match self.era().wrapping_sub(other.era()) {
-            0 => self.slots_after(other, 2 * buckets).is_some(),
-            ahead => ahead < 128,
-        }
-    }
-
-    /// Returns true if a bucket with the tag `self` is in the window that ends with the slot `current`.
-    ///
-    /// The next slot counts too, because another thread may have read its clock a moment later.
-    pub(super) fn counts_at(self, current: Self, buckets: u32) -> bool {
-        self.era() == current.era()
-            && (current.slots_after(self, buckets - 1).is_some() || self.slots_after(current, 1).is_some())
-    }
-}
-
-pub(super) fn split(word: u64) -> (Tag, u32) {
-    #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
-    let halves = ((word >> 32) as u32, word as u32);
-    (Tag(halves.0), halves.1)
-}
-
-pub(super) fn join(tag: Tag, count: u32) -> u64 {
-    u64::from(tag.0) << 32 | u64::from(count)
-}
-
 /// The number of times that the buckets are read for the totals while other threads overtake them.
 /// A limit, so that a reader ends.
 const LOOKS: usize = 16;
-const SLOT_BITS: u32 = 24;
-const SLOT_MASK_U32: u32 = (1 << SLOT_BITS) - 1;
-const SLOT_MASK: u64 = SLOT_MASK_U32 as u64;
-const ERA_MASK: u64 = 0xFF;
-/// The number of eras after which a window is emptied. Less than half of the 256 eras that a tag can distinguish, so
-/// that `is_later_than` is never a guess.
-pub(super) const ERAS_KEPT_APART: u64 = 64;
 
 #[cfg(all(test, not(breaker_loom)))]
 mod tests {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tower_circuit_breaker::circuit::{To, Totals};
 use tower_circuit_breaker::clock::{Clock, MockClock};
 use tower_circuit_breaker::config::Recovery;
-use tower_circuit_breaker::state::{Generation, Mode, Reason, Snapshot};
+use tower_circuit_breaker::state::{EarlierReason, Generation, Mode, Reason, Snapshot};
 use tower_circuit_breaker::window::Tally;
 use tower_circuit_breaker::{Circuit, Config, Failure, OpenDuration, Outcome, State, Window};
 
@@ -249,6 +249,8 @@ fn a_snapshot_has_the_remaining_times_of_its_moment() {
     let mut expected =
         snapshot(|record| (record.state, record.open_for, record.attempt) = (State::Open, Some(secs(4)), 1));
     expected.tripped_for = Some(secs(1));
+    let opened = EarlierReason::new(&last(&circuit).because().to_string()).since(last(&circuit).wall);
+    (expected.earlier, expected.earlier_for) = (Some(opened.into()), Some(secs(1)));
     assert_eq!(circuit.snapshot(), expected);
     clock.advance(secs(100));
     assert_eq!(circuit.snapshot().open_for, Some(Duration::ZERO), "nobody has called");

@@ -1,5 +1,6 @@
 //! Eras: what they begin with, and which outcomes they take.
 
+mod asked;
 mod clock;
 mod open_duration;
 

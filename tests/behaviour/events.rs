@@ -8,7 +8,7 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use tower_circuit_breaker::circuit::To;
-use tower_circuit_breaker::event::{Ended, Event, Observer};
+use tower_circuit_breaker::event::{Ended, Event, Observer, observer_fn};
 use tower_circuit_breaker::state::{Mode, RejectReason, State, Transition};
 use tower_circuit_breaker::{Circuit, Failure, OpenDuration};
 
@@ -159,6 +159,34 @@ fn a_notified_observer_may_act_on_the_circuit() {
         sender.send((tripped, circuit.status().state, circuit.totals().observer_panics)).ok();
     });
     assert_eq!(done.recv_timeout(secs(10)), Ok((Mode::ForcedOpen, State::Closed, 0)));
+}
+
+#[test]
+fn observers_get_the_transitions_of_all_threads_in_their_order() {
+    let (sender, eras) = mpsc::channel();
+    let reset_by_another_thread: Arc<OnceLock<Circuit>> = Arc::default();
+    let other = Arc::clone(&reset_by_another_thread);
+    let interrupting = OnceLock::new();
+    let interrupted = observer_fn(move |_, event| {
+        if let Event::Transition(_) = event
+            && interrupting.set(()).is_ok()
+        {
+            let circuit = other.get().unwrap().clone();
+            // The other thread returns although its transition is not reported yet.
+            thread::spawn(move || circuit.reset(&alice(), To::Closed)).join().unwrap();
+        }
+    });
+    let noted = observer_fn(move |_, event| {
+        if let Event::Transition(edge) = event {
+            sender.send(edge.era).unwrap();
+        }
+    });
+    let (circuit, _clock) = rig(|settings| settings.observer(interrupted).observer(noted));
+    reset_by_another_thread.set(circuit.clone()).unwrap();
+    fail(&circuit, 5);
+    assert_eq!(eras.try_iter().collect::<Vec<_>>(), [2, 3], "the opening, then the reset");
+    circuit.trip(&alice(), None);
+    assert_eq!(eras.try_iter().collect::<Vec<_>>(), [4], "no thread is reporting any more");
 }
 
 #[test]

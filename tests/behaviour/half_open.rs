@@ -1,17 +1,19 @@
 //! Half-open: who may probe, what the verdict is, and that there always is one.
 
+mod gaps;
+mod next_call;
+mod overdue;
+mod trust;
 mod verdict;
 
 use std::sync::Barrier;
 use std::thread;
 
-use tower_circuit_breaker::circuit::NextCall;
 use tower_circuit_breaker::clock::Clock;
-use tower_circuit_breaker::config::Recovery;
 use tower_circuit_breaker::state::RejectReason;
-use tower_circuit_breaker::{Circuit, Failure, OpenDuration, Outcome, Permit, State};
+use tower_circuit_breaker::{Failure, OpenDuration, Outcome, Permit, State};
 
-use crate::rig::{Dice, admit, alice, call, fail, millis, open, probe, reject, rig, secs, state, succeed, why};
+use crate::rig::{Dice, admit, call, fail, millis, open, probe, reject, rig, secs, state, succeed, why};
 
 #[test]
 fn exactly_the_allowed_probes_pass_when_many_callers_race() {
@@ -157,52 +159,4 @@ fn a_circuit_is_never_stuck_while_calls_come() {
         }
         assert!(circuit.status().era > 50, "seed {seed}: it has been through something");
     }
-}
-
-#[test]
-fn a_status_says_which_answer_the_next_call_would_get() {
-    let says = |circuit: &Circuit, expected: NextCall| {
-        let said = circuit.status().next_call;
-        assert_eq!(said, expected);
-        assert_eq!(circuit.would_admit(), said != NextCall::Rejected);
-        let gets = match circuit.try_acquire() {
-            Ok(permit) if permit.is_probe() => NextCall::Probe,
-            Ok(_) => NextCall::Admitted,
-            Err(_) => NextCall::Rejected,
-        };
-        assert_eq!(gets, expected, "as it said");
-    };
-    let (circuit, clock) = rig(|settings| settings);
-    says(&circuit, NextCall::Admitted);
-    let wait = open(&circuit).unwrap();
-    says(&circuit, NextCall::Rejected);
-    clock.advance(wait);
-    assert_eq!(circuit.state(), State::Open, "no call has come");
-    says(&circuit, NextCall::Probe);
-    let probe = admit(&circuit);
-    let twin = circuit.try_acquire();
-    says(&circuit, NextCall::Rejected);
-    drop(twin);
-    probe.success();
-    succeed(&circuit, 2);
-    circuit.trip(&alice(), Some(secs(10)));
-    says(&circuit, NextCall::Rejected);
-    clock.advance(secs(10));
-    says(&circuit, NextCall::Probe);
-    circuit.disable(&alice(), Some(secs(10)));
-    says(&circuit, NextCall::Admitted);
-    circuit.shadow(&alice());
-    says(&circuit, NextCall::Probe);
-    let probe = admit(&circuit);
-    let twin = admit(&circuit);
-    says(&circuit, NextCall::Admitted);
-    drop((probe, twin));
-
-    let (manual, clock) = rig(|settings| settings.recovery(Recovery::Manual));
-    open(&manual);
-    clock.advance(secs(3600));
-    says(&manual, NextCall::Rejected);
-    manual.trip(&alice(), Some(secs(1)));
-    clock.advance(secs(1));
-    assert_eq!(manual.status().next_call, NextCall::Rejected, "the hold ends in the opening, which only a reset ends");
 }

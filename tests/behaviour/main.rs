@@ -1,5 +1,6 @@
 //! Behaviour of circuits, through the public API, with a clock that the test moves.
 #![expect(clippy::unwrap_used, reason = "tests")]
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod adopt;
 mod advise;
@@ -7,6 +8,7 @@ mod config;
 mod defaults;
 mod eras;
 mod events;
+mod failures;
 mod half_open;
 mod modes;
 mod operation;

@@ -32,7 +32,7 @@ use crate::rig::{alice, fail, rig, secs, state, succeed};
 // open         attempt never decays, or at once; a mode winds the healing back; Retry-After ignored, uncapped, the longest
 //              instead of the latest, not heard from probes; reset to half-open forgets the attempts
 // half-open    one success too few; one failure too many; slot not freed; late success counts; another overdue probe
-//              overlooked; quiet rule off, or despite a failure; no end without a verdict
+//              overlooked; quiet rule off, or despite a failure; no end without a verdict; no trust after it, or too much; openings decay on trust
 // eras         stale outcome not counted as stale, or counted in the era it comes home to; adopting the same begins an era
 // modes        shadow counts what it would reject; a hold forgets the shadow beneath; manual recovery half-opens;
 //              rejections of the outage before told again; 127 transitions remembered

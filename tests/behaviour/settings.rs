@@ -2,6 +2,7 @@
 
 mod environment;
 mod files;
+mod merged;
 mod refused;
 #[cfg(feature = "full")]
 mod registry;

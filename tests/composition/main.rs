@@ -1,5 +1,6 @@
 //! How the breaker composes: with tower's middleware, with axum, and with services of every kind. Public API only.
 #![expect(clippy::unwrap_used, reason = "tests")]
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod balance;
 mod calls;

@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 use tower::hedge::{Hedge, Policy};
 use tower::util::UnsyncBoxService;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_circuit_breaker::circuit::NextCall;
 use tower_circuit_breaker::clock::{Clock, MockClock, TokioClock};
 use tower_circuit_breaker::{BoxError, Circuit, CircuitBreakerLayer, Config, Error, State};
 
@@ -60,6 +61,22 @@ async fn a_nested_call_that_is_made_while_the_outer_call_is_polled_takes_no_slot
         assert!(outer.await.is_ok(), "call {call}");
     }
     assert_eq!((state(&circuit), circuit.totals().rejected), (State::Closed, 0));
+}
+
+#[tokio::test]
+async fn a_circuit_says_inside_a_probe_that_a_nested_call_is_admitted() {
+    let (circuit, clock) = circuit();
+    outage(&circuit, &clock).await;
+    let said = circuit.call(async {
+        // The outer call is the only probe that is admitted.
+        Ok::<_, std::io::Error>((
+            circuit.status().next_call,
+            circuit.would_admit(),
+            circuit.try_acquire().unwrap().is_probe(),
+        ))
+    });
+    assert_eq!(said.await.unwrap(), (NextCall::Admitted, true, false));
+    assert_eq!(circuit.status().next_call, NextCall::Probe, "outside of the call");
 }
 
 #[tokio::test]

@@ -143,8 +143,8 @@ fn a_rejection_names_the_circuit_the_reason_and_the_wait() {
     assert!(matches!(rejected.why().unwrap().reason, Reason::ConsecutiveFailures { .. }));
     assert_eq!(
         rejected.to_string(),
-        "circuit `payments` is open: failures in a row weighed 5.0, the limit is 5.0, last a failure of kind error; it lets \
-         a probe through in 42 s"
+        "circuit `payments` is open: failures in a row weighed 5.0, the limit is 5.0, last a failure of kind \
+         connect: connection refused; it lets a probe through in 42 s"
     );
     clock.advance(MINUTE);
     let probe = take_probe(&circuit);

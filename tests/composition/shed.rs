@@ -179,6 +179,34 @@ fn a_shed_rejection_has_the_operation_and_the_reason() {
 }
 
 #[test]
+fn a_priority_is_shed_below_its_own_limit_without_talk_of_weights() {
+    let clock = MockClock::new();
+    let circuit = circuit(&clock);
+    let load = Load::of(0.7);
+    // 0 is the highest priority and never shed, 1 is shed above 80 %, 2 above 50 %.
+    let layer = |name, above, lowest: u64| {
+        LoadSheddingLayer::new(&circuit, load.clone())
+            .above(above)
+            .for_operations_over(0)
+            .operation(move |(_, priority): &Work| (name, u64::from(*priority >= lowest)))
+            .build()
+            .unwrap()
+    };
+    let service = layer("low", 0.5, 2).layer(layer("normal", 0.8, 1).layer(service_fn(work)));
+    let answers = |at: f64| {
+        load.set(at);
+        clock.advance(LOOK);
+        [0, 1, 2].map(|priority| call(&service, ("work", priority)).map(|rejected| rejected.to_string()))
+    };
+    let low = "circuit `payments` shed a call: the system's load is 70 %, the limit is 50 %, and operation `low` is one of \
+               those that are shed first; try again in 1 s";
+    assert_eq!(answers(0.7), [None, None, Some(low.to_owned())]);
+    let [high, normal, low] = answers(0.9);
+    assert!(high.is_none() && normal.is_some() && low.is_some());
+    assert_eq!(answers(0.4), [None, None, None]);
+}
+
+#[test]
 fn a_long_name_is_cut_where_a_character_ends() {
     let circuit = circuit(&MockClock::new());
     let name: &'static str = Box::leak(format!("{}é{}", "x".repeat(199), "y".repeat(9_000)).into_boxed_str());

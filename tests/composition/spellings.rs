@@ -1,6 +1,9 @@
 //! The spellings that come to mind for a call without tower. None counts a failure as nothing or as a success. Spellings that would do
 //! so do not compile, see the documentation of `call::Conclusive`.
 
+mod clients;
+mod errors;
+
 use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::io;
@@ -12,16 +15,12 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::time::timeout;
-use tower::{Layer, service_fn};
-use tower_circuit_breaker::call::Elapsed;
 use tower_circuit_breaker::classify::{Classifier, outcome_of};
 use tower_circuit_breaker::clock::{MockClock, TokioClock};
 use tower_circuit_breaker::outcome::FailureKind;
-use tower_circuit_breaker::{BoxError, Circuit, CircuitBreakerLayer, Error, Outcome, Rejected, State, WithinError};
+use tower_circuit_breaker::{BoxError, Circuit, Error, Outcome, Rejected, State, WithinError};
 
-use crate::parts::{
-    Ask, HARD, MINUTE, SUCCESS, ask, circuit, last_edge, obey, settings, state, take_probe, trip, until_open,
-};
+use crate::parts::{HARD, MINUTE, SUCCESS, circuit, last_edge, settings, state, take_probe, trip, until_open};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -287,139 +286,4 @@ async fn a_call_that_panics_is_a_hard_failure_in_every_spelling() {
         assert!(AssertUnwindSafe(call).catch_unwind().await.is_err());
     }
     assert_eq!(last_edge(&circuit).1, Some(FailureKind::Panicked));
-}
-
-#[derive(Debug)]
-enum ClientError {
-    Unavailable(Rejected),
-    TooSlow(Elapsed),
-    Io(io::Error),
-}
-
-impl From<Rejected> for ClientError {
-    fn from(rejected: Rejected) -> Self {
-        Self::Unavailable(rejected)
-    }
-}
-
-impl From<Elapsed> for ClientError {
-    fn from(elapsed: Elapsed) -> Self {
-        Self::TooSlow(elapsed)
-    }
-}
-
-impl From<io::Error> for ClientError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_error_becomes_the_error_of_a_library_in_one_step() {
-    async fn get(circuit: &Circuit) -> Result<u32, ClientError> {
-        circuit.call(query()).await.map_err(Error::merge)
-    }
-
-    async fn get_within(circuit: &Circuit) -> Result<u32, ClientError> {
-        let rows = circuit
-            .call_within(SECOND, pending::<io::Result<u32>>())
-            .await
-            .map_err(WithinError::merge::<ClientError>)?;
-        Ok(rows)
-    }
-
-    let circuit = circuit(&TokioClock::new());
-    assert!(matches!(get(&circuit).await, Err(ClientError::Io(_))));
-    assert!(matches!(get_within(&circuit).await, Err(ClientError::TooSlow(elapsed)) if elapsed.limit() == SECOND));
-    trip(&circuit);
-    assert!(matches!(get(&circuit).await, Err(ClientError::Unavailable(_))));
-    assert!(matches!(get_within(&circuit).await, Err(ClientError::Unavailable(_))));
-}
-
-#[test]
-fn a_layer_returns_the_error_of_a_library() {
-    let circuit = circuit(&MockClock::new());
-    let mut service = CircuitBreakerLayer::new(&circuit).errors_as::<ClientError>().layer(service_fn(obey));
-    let ClientError::Io(error) = ask(&mut service, Ask::Fail).unwrap().unwrap_err() else { panic!("it was called") };
-    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-    trip(&circuit);
-    let ClientError::Unavailable(rejected) = ask(&mut service, Ask::Succeed).unwrap().unwrap_err() else {
-        panic!("it was not called")
-    };
-    assert_eq!(rejected.circuit(), "payments");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_breaker_outside_recognises_the_timeout_and_the_rejection_of_a_breaker_inside() {
-    let clock = TokioClock::new();
-    let (outer, inner) = (circuit(&clock), circuit(&clock));
-    let hangs = async || outer.call(inner.call_within(SECOND, pending::<io::Result<u32>>())).await;
-    assert!(hangs().await.is_err());
-    assert_eq!((outer.totals().failures, outer.status().run), (1, 0.5));
-    trip(&inner);
-    assert!(hangs().await.is_err());
-    assert_eq!((outer.totals().ignored, outer.totals().failures), (1, 1));
-}
-
-#[cfg(feature = "tonic")]
-mod tonic {
-    use ::tonic::{Code, Response, Status};
-    use tower_circuit_breaker::classify::{GrpcClassifier, GrpcCode};
-
-    use super::*;
-
-    /// A method of a client that tonic generated.
-    async fn method(code: Code) -> Result<Response<u32>, Status> {
-        if code == Code::Ok { Ok(Response::new(7)) } else { Err(Status::new(code, "as asked")) }
-    }
-
-    #[tokio::test]
-    async fn a_generated_client_is_judged_by_its_codes() {
-        let circuit = circuit(&MockClock::new());
-        for code in [Code::NotFound, Code::InvalidArgument, Code::Ok, Code::AlreadyExists] {
-            drop(circuit.call_classified(GrpcClassifier::tonic(), method(code)).await);
-        }
-        assert_eq!((circuit.totals().successes, circuit.totals().failures), (4, 0));
-        drop(circuit.call_classified(GrpcClassifier::tonic(), method(Code::DeadlineExceeded)).await);
-        assert_eq!((circuit.totals().failures, circuit.status().run), (1, 0.5));
-        let own = GrpcClassifier::tonic().status(GrpcCode::NotFound, HARD);
-        drop(circuit.call_classified(own, method(Code::NotFound)).await);
-        assert_eq!((circuit.totals().failures, circuit.status().run), (2, 1.5), "a meaning of one's own");
-    }
-
-    #[tokio::test]
-    async fn a_status_is_judged_under_a_permit_and_inside_a_timeout() {
-        let circuit = circuit(&MockClock::new());
-        let judge =
-            |result: &Result<Response<u32>, Status>| result.as_ref().map_or_else(GrpcClassifier::of, |_| SUCCESS);
-        let permit = circuit.try_acquire().unwrap();
-        assert!(permit.judge(method(Code::NotFound).await, judge).is_err());
-        let within = timeout(MINUTE, method(Code::Unavailable));
-        let nested = |result: Result<&Result<Response<u32>, Status>, &tokio::time::error::Elapsed>| {
-            result.map_or_else(|elapsed| outcome_of(elapsed), judge)
-        };
-        assert!(circuit.call_with(nested, within).await.unwrap().is_err());
-        assert_eq!((circuit.totals().successes, circuit.totals().failures), (1, 1));
-    }
-}
-
-#[cfg(feature = "reqwest")]
-#[tokio::test]
-async fn responses_of_reqwest_are_judged_by_their_status() {
-    use tower_circuit_breaker::classify::ReqwestClassifier;
-
-    let respond = async |status: u16| {
-        let response = http::Response::builder().status(status).body("").unwrap();
-        Ok::<_, reqwest::Error>(reqwest::Response::from(response))
-    };
-    let circuit = circuit(&MockClock::new());
-    for status in [200, 404] {
-        let response = circuit.call_classified(ReqwestClassifier::new(), respond(status)).await;
-        assert_eq!(response.unwrap().status(), status);
-    }
-    assert_eq!(circuit.totals().successes, 2);
-    for _ in until_open(&circuit) {
-        assert_eq!(circuit.call_classified(ReqwestClassifier::new(), respond(500)).await.unwrap().status(), 500);
-    }
-    assert_eq!(circuit.totals().failures, 5);
 }

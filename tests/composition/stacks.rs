@@ -177,22 +177,45 @@ fn requests_refused_by_a_filter_outside_never_reach_the_breaker() {
     assert_eq!(totals.cancelled, 0);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_hedge_outside_leaves_no_mark_with_the_call_that_lost() {
-    /// Hedges every request.
-    #[derive(Clone)]
-    struct Always;
+/// Hedges every request.
+#[derive(Clone)]
+struct Always;
 
-    impl tower::hedge::Policy<Ask> for Always {
-        fn clone_request(&self, ask: &Ask) -> Option<Ask> {
-            Some(*ask)
-        }
-
-        fn can_retry(&self, _: &Ask) -> bool {
-            true
-        }
+impl tower::hedge::Policy<Ask> for Always {
+    fn clone_request(&self, ask: &Ask) -> Option<Ask> {
+        Some(*ask)
     }
 
+    fn can_retry(&self, _: &Ask) -> bool {
+        true
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hedge_inside_is_one_call_by_the_answer_that_came_first() {
+    let circuit = circuit(&TokioClock::new());
+    let asked = Count::default();
+    let counted = asked.clone();
+    let client = service_fn(move |request| {
+        counted.add();
+        // The first request of each call hangs.
+        obey(if counted.get() % 2 == 1 { Ask::Hang } else { request })
+    });
+    let known = [10_u64; 20]; // ms, of which hedging takes the 90th percentile
+    let hedge = Hedge::new_with_mock_latencies(client, Always, 10, 0.9, 60 * MINUTE, &known);
+    let mut service = CircuitBreakerLayer::new(&circuit).layer(hedge);
+    service.ready().await.unwrap().call(Ask::Succeed).await.unwrap();
+    service.ready().await.unwrap().call(Ask::Fail).await.unwrap_err();
+    let totals = circuit.status().totals;
+    assert_eq!((asked.get(), totals.successes, totals.failures, totals.cancelled), (4, 1, 1, 0));
+    trip(&circuit);
+    tokio::time::advance(MINUTE).await;
+    service.ready().await.unwrap().call(Ask::Succeed).await.unwrap();
+    assert_eq!((asked.get(), circuit.status().totals.rejected), (6, 0), "a probe may have two requests");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hedge_outside_leaves_no_mark_with_the_call_that_lost() {
     let circuit = circuit(&TokioClock::new());
     let asked = Count::default();
     let counted = asked.clone();

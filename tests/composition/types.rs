@@ -3,6 +3,8 @@
 //!
 //! Long, as it is a table: a line or more for each public type.
 
+mod spawned;
+
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -18,29 +20,27 @@ use tower_circuit_breaker::call::CodeInside;
 #[cfg(feature = "http")]
 use tower_circuit_breaker::call::StatusInside;
 use tower_circuit_breaker::call::{Call, Elapsed, Itself, Observed, ResultInside};
-use tower_circuit_breaker::circuit::{NextCall, ProbeStatus, To, Totals};
+use tower_circuit_breaker::circuit::{NextCall, ProbeStatus, Totals};
 #[cfg(feature = "reqwest")]
 use tower_circuit_breaker::classify::ReqwestClassifier;
 #[cfg(feature = "http")]
 use tower_circuit_breaker::classify::{AtEndOfBody, AtHeaders, BoxedBodyError, HttpClassifier, PlainBodyError};
 use tower_circuit_breaker::classify::{DefaultClassifier, ErrorClassifier, FnClassifier, ResponseClassifier};
 use tower_circuit_breaker::clock::{MockClock, MonotonicClock, Tick, TokioClock};
-use tower_circuit_breaker::config::{ConfigBuilder, ConfigError, Recovery};
+use tower_circuit_breaker::config::Recovery;
 use tower_circuit_breaker::event::{Ended, Event, ObserverFn};
 use tower_circuit_breaker::fallback::{Deferred, FallbackFuture, FallbackLayer, Unanswered, WithFallback};
 use tower_circuit_breaker::keyed::OneCircuit;
 #[cfg(feature = "keyed")]
 use tower_circuit_breaker::keyed::{Keyed, KeyedBuilder, KeyedStatus};
 use tower_circuit_breaker::operation::{Disable, Done, Kept, News, Order, Refused, Subscription, What};
-use tower_circuit_breaker::outcome::{FailureKind, InvalidWeight, Weight};
+use tower_circuit_breaker::outcome::InvalidWeight;
 #[cfg(feature = "reqwest")]
 use tower_circuit_breaker::rejection::ReqwestRejection;
 use tower_circuit_breaker::rejection::{BoxedErrors, ErrorsAs, Fallback, Respond, TypedErrors};
 #[cfg(feature = "http")]
 use tower_circuit_breaker::rejection::{HeadersOnly, HttpRejection};
-use tower_circuit_breaker::state::{
-    Act, Generation, InvalidBy, Reason, RejectReason, Shed, Snapshot, Standing, Transition,
-};
+use tower_circuit_breaker::state::{Act, EarlierReason, Generation, InvalidBy, Shed, Snapshot};
 #[cfg(feature = "metrics")]
 use tower_circuit_breaker::telemetry::metrics::MetricsObserver;
 #[cfg(feature = "tracing")]
@@ -48,8 +48,9 @@ use tower_circuit_breaker::telemetry::tracing::TracingObserver;
 use tower_circuit_breaker::testing::{Recorded, Recorder};
 use tower_circuit_breaker::window::Tally;
 use tower_circuit_breaker::{
-    BoxError, By, Circuit, CircuitBreaker, CircuitBreakerLayer, Config, Error, Failure, Mode, OpenDuration, Outcome,
-    Permit, Registry, RegistryError, Rejected, ResponseFuture, State, Status, WhenOpen, Window, WithinError,
+    BoxError, By, Circuit, CircuitBreaker, CircuitBreakerLayer, Config, ConfigBuilder, ConfigError, Error, Failure,
+    FailureKind, Mode, OpenDuration, Outcome, Permit, Reason, Registry, RegistryError, RejectReason, Rejected,
+    ResponseFuture, Standing, State, Status, To, Transition, Weight, WhenOpen, Window, WithinError,
 };
 
 /// A type about which something is asked.
@@ -153,6 +154,7 @@ table! {
     To: Send Sync Unpin Clone;
     TokioClock: Send Sync Unpin Clone;
     Totals: Send Sync Unpin Clone;
+    EarlierReason: Send Sync Unpin Clone;
     Transition: Send Sync Unpin Clone;
     TypedErrors: Send Sync Unpin Clone;
     Weight: Send Sync Unpin Clone;
@@ -186,13 +188,13 @@ table! {
     Error<OnItsThread>: Unpin !Send !Sync;
 
     // Classifiers and answers are what their closure is, whatever the types are that it looks at.
-    FnClassifier<fn(), OnItsThread, OnItsThread>: Send Sync Unpin Clone;
-    FnClassifier<OnItsThread, (), ()>: Unpin Clone !Send !Sync;
-    FnClassifier<NotCloned, (), ()>: Send Sync Unpin !Clone;
-    ErrorClassifier<fn(), OnItsThread>: Send Sync Unpin Clone;
-    ErrorClassifier<OnItsThread, ()>: Unpin Clone !Send !Sync;
-    ResponseClassifier<fn(), OnItsThread>: Send Sync Unpin Clone;
-    ResponseClassifier<OnItsThread, ()>: Unpin Clone !Send !Sync;
+    FnClassifier<fn()>: Send Sync Unpin Clone;
+    FnClassifier<OnItsThread>: Unpin Clone !Send !Sync;
+    FnClassifier<NotCloned>: Send Sync Unpin !Clone;
+    ErrorClassifier<fn()>: Send Sync Unpin Clone;
+    ErrorClassifier<OnItsThread>: Unpin Clone !Send !Sync;
+    ResponseClassifier<fn()>: Send Sync Unpin Clone;
+    ResponseClassifier<OnItsThread>: Unpin Clone !Send !Sync;
     Respond<fn()>: Send Sync Unpin Clone;
     Respond<OnItsThread>: Unpin Clone !Send !Sync;
     Respond<NotCloned>: Send Sync Unpin !Clone;
@@ -219,10 +221,9 @@ table! {
     Guarded<(), BoxedErrors, OnItsThread>: Send Sync Unpin;
     Guarded<(), BoxedErrors, (), OnItsThread>: Unpin !Send !Sync;
     Guarded<(), TypedErrors, (), (), OnItsThread>: Unpin !Send !Sync;
-    Call<Ready<()>, (), io::Error>: Send Sync Unpin !Clone;
-    Call<Ready<()>, OnItsThread, OnItsThread>: Send Sync Unpin;
-    Call<OnItsThread, (), io::Error>: Unpin !Send !Sync;
-    Call<PhantomPinned, (), io::Error>: Send Sync !Unpin;
+    Call<Ready<()>>: Send Sync Unpin !Clone;
+    Call<OnItsThread>: Unpin !Send !Sync;
+    Call<PhantomPinned>: Send Sync !Unpin;
 }
 
 #[cfg(feature = "reqwest")]
@@ -406,7 +407,7 @@ mod stores {
     };
     use tower_circuit_breaker::operation::{Change, Changes, Operator, Shown};
     use tower_circuit_breaker::record::{
-        CircuitRecord, Command, CorruptRecord, Effect, InstanceEntry, Operated, OperatorCommand, Timestamp,
+        CircuitRecord, Command, CorruptRecord, Effect, InstanceEntry, Opening, Operated, OperatorCommand, Timestamp,
         TransitionCommand,
     };
     use tower_circuit_breaker::settings::{Persistence, Settings, SettingsError, StoreKind, StoreUrl};
@@ -439,6 +440,7 @@ mod stores {
     Loaded: Send Sync Unpin Clone;
     MemoryStore: Send Sync Unpin Clone;
     NoRuntime: Send Sync Unpin Clone;
+    Opening: Send Sync Unpin Clone;
     Operated: Send Sync Unpin Clone;
     Operation: Send Sync Unpin Clone;
     Operator: Send Sync Unpin Clone;
@@ -474,6 +476,19 @@ mod stores {
     Written: Send Sync Unpin Clone;
     Suite<'static>: Send Sync Unpin !Clone;
     }
+}
+
+/// This file imports from the root the types that programs pass, match on or keep, and that an item of the root has.
+#[test]
+fn types_that_programs_get_from_the_root_are_at_the_root() {
+    let _: fn(&'static str) -> Result<Config, ConfigError> = Config::new;
+    let _: fn(&'static str) -> ConfigBuilder = Config::builder;
+    let _: fn(&Rejected) -> RejectReason = Rejected::reason;
+    let _: fn(&Rejected) -> Option<Transition> = Rejected::why;
+    let _: fn(&Transition) -> &Reason = |edge| &edge.reason;
+    let _: fn(&Circuit) -> Standing = Circuit::standing;
+    let _: fn(&Circuit, &By, To) -> Transition = Circuit::reset;
+    let _: fn(&Failure) -> (Weight, FailureKind) = |failure| (failure.weight(), failure.kind());
 }
 
 #[test]

@@ -108,6 +108,46 @@ async fn the_end_of_a_hold_wakes_a_task_that_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_change_that_is_due_rejects_a_task_that_waits() {
+    let clock = TokioClock::new();
+    let half_open = || {
+        let circuit = Circuit::new(settings(&clock).probes(10).build().unwrap());
+        circuit.reset(&operator(), To::HalfOpen);
+        circuit
+    };
+    // An overdue probe gives its slot back, and the probe beside it has the only slot from then on.
+    let circuit = half_open();
+    take_probe(&circuit).cancel();
+    let overdue = take_probe(&circuit);
+    tokio::time::sleep(20 * SECOND).await;
+    let beside = take_probe(&circuit);
+    tokio::time::sleep(10 * SECOND).await;
+    let began = clock.now();
+    let permit = circuit.acquire().await;
+    assert_eq!((clock.now().saturating_since(began), circuit.totals().rejected), (20 * SECOND, 0));
+    drop((overdue, beside, permit));
+
+    // The probes hang for too long, so that the circuit opens again for a minute.
+    let circuit = half_open();
+    let hangs = take_probe(&circuit);
+    tokio::time::sleep(MINUTE).await;
+    let began = clock.now();
+    let permit = circuit.acquire().await;
+    assert_eq!((clock.now().saturating_since(began), circuit.totals().rejected), (MINUTE, 0));
+    drop((hangs, permit));
+
+    // A hold ends over an opening of a minute.
+    let circuit = self::circuit(&clock);
+    trip(&circuit);
+    circuit.disable(&operator(), Some(SECOND));
+    tokio::time::sleep(SECOND).await;
+    let began = clock.now();
+    let permit = circuit.acquire().await;
+    assert_eq!((clock.now().saturating_since(began), circuit.totals().rejected), (MINUTE - SECOND, 0));
+    drop(permit);
+}
+
+#[tokio::test(start_paused = true)]
 async fn tasks_that_wait_for_one_slot_get_it_in_turn() {
     let clock = TokioClock::new();
     let circuit = Circuit::new(settings(&clock).probes(10).build().unwrap());

@@ -89,6 +89,33 @@ fn links_between_pages_lead_somewhere() {
     assert_eq!(planted("stock.md").as_deref(), Some("there is no `docs/stock.md`"));
 }
 
+/// A package registry shows README and changelog without the files beside them, and no address of a repository is known.
+#[test]
+fn a_page_of_the_registry_has_no_link_that_needs_a_repository() {
+    let sources = Sources::read();
+    let mut faults = Vec::new();
+    for page in ["README.md", "CHANGELOG.md"] {
+        let text = sources.text(page);
+        faults.extend(links(&text).filter_map(|link| Some(format!("{page}: {}", sources.dead(&text, link)?))));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    let planted = |link: &str| sources.dead("## Features", link);
+    let guide = |page: &str| planted(&format!("{GUIDE}{page}"));
+    let source = |file: &str| planted(&format!("{SOURCE}{file}"));
+    for dead in
+        ["docs/stores.md", "/docs/stores.md", "./LICENSE-MIT", "CHANGELOG.md", "#feature", "http://docs.rs/tower"]
+    {
+        assert!(planted(dead).is_some(), "planted: {dead}");
+    }
+    assert_eq!(guide("stock/index.html").as_deref(), Some("the guide has no page `stock`"));
+    assert_eq!(guide("stores/index.html#right").as_deref(), Some("`docs/stores.md` has no heading `#right`"));
+    assert_eq!(source("docs/stock.md").as_deref(), Some("there is no `docs/stock.md`"));
+    for link in ["#features", "https://docs.rs/tower"] {
+        assert_eq!(planted(link), None);
+    }
+    assert_eq!((guide("index.html"), guide("stores/index.html#rights"), source("examples/")), (None, None, None));
+}
+
 /// GitHub reads the definitions of a page's links in its file, and rustdoc those before the file.
 #[test]
 fn each_page_of_the_guide_defines_its_links_for_rustdoc() {
@@ -184,6 +211,25 @@ impl Sources {
         self.words.match_indices(word).any(|(at, _)| stands_alone(at))
     }
 
+    /// Returns the reason why a link on a page with this text leads nowhere, if only docs.rs has the files of the package.
+    fn dead(&self, text: &str, link: &str) -> Option<String> {
+        if let Some(anchor) = link.strip_prefix('#') {
+            return (!headings(text).any(|heading| heading == anchor)).then(|| format!("there is no heading `{link}`"));
+        }
+        if let Some(file) = link.strip_prefix(SOURCE) {
+            return self.broken("", file);
+        }
+        let Some(page) = link.strip_prefix(GUIDE) else {
+            return (!link.starts_with("https://")).then(|| format!("`{link}` is a file of the repository"));
+        };
+        let (page, anchor) = page.split_once("index.html").unwrap_or((page, ""));
+        let page = page.trim_end_matches('/');
+        if !page.is_empty() && !self.text("src/guide.rs").contains(&format!("pub mod {page} {{")) {
+            return Some(format!("the guide has no page `{page}`"));
+        }
+        if anchor.is_empty() { None } else { self.broken("", &format!("docs/{page}.md{anchor}")) }
+    }
+
     /// Returns what is wrong with a link on a page.
     fn broken(&self, page: &str, link: &str) -> Option<String> {
         if link.starts_with("https://") {
@@ -265,4 +311,9 @@ fn tests(source: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-const BINARIES: &[&str] = &["allocations", "behaviour", "composition", "layering", "operation", "stacks", "store"];
+const BINARIES: &[&str] =
+    &["allocations", "behaviour", "composition", "layering", "operation", "package", "stacks", "store"];
+
+/// The pages and the files of the package, as docs.rs shows them.
+const GUIDE: &str = "https://docs.rs/tower-circuit-breaker/latest/tower_circuit_breaker/guide/";
+const SOURCE: &str = "https://docs.rs/crate/tower-circuit-breaker/latest/source/";

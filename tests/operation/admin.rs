@@ -4,14 +4,36 @@ mod acts;
 mod events;
 pub(crate) mod rig;
 mod security;
+mod shutdown;
 
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::json;
+use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::{By, Registry};
 
 use rig::{Served, app, authorized, circuit, fail};
+
+#[tokio::test]
+async fn a_half_open_circuit_shows_why_it_opened() {
+    let registry = Registry::new();
+    let circuit = circuit(&registry, "payments");
+    fail(&circuit);
+    circuit.reset(&By::new("alice", "a test").unwrap(), To::HalfOpen);
+    let served = Served::start(app(authorized(&registry))).await;
+    let (_, list) = served.get("/api/circuits").await;
+    let shown = &list["circuits"][0];
+    let because = "failures in a row weighed 5.0, the limit is 5.0, last a failure of kind error";
+    assert_eq!(
+        (&shown["opened_because"], &shown["last"]["because"]),
+        (&json!(because), &json!("reset by alice: a test"))
+    );
+    assert!(shown["opened_for_ms"].is_u64(), "{shown}");
+    circuit.reset(&By::new("alice", "a test").unwrap(), To::Closed);
+    let (_, list) = served.get("/api/circuits").await;
+    assert_eq!(list["circuits"][0]["opened_because"], json!(null));
+}
 
 #[tokio::test]
 async fn the_list_shows_state_rates_thresholds_and_last_reason_of_every_circuit() {
@@ -34,7 +56,10 @@ async fn the_list_shows_state_rates_thresholds_and_last_reason_of_every_circuit(
     let wait = payments["retry_after_ms"].as_u64().unwrap();
     assert!((1..=60_000).contains(&wait), "the next probe is in {wait} ms");
     assert_eq!(payments["limits"]["consecutive_failures"], json!(5));
-    assert_eq!(payments["last"]["because"], json!("failures in a row weighed 5.0, the limit is 5.0"));
+    assert_eq!(
+        payments["last"]["because"],
+        json!("failures in a row weighed 5.0, the limit is 5.0, last a failure of kind error")
+    );
     assert_eq!(payments["last"]["numbers"], json!({ "score": 5.0, "limit": 5.0 }));
 }
 

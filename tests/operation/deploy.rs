@@ -50,7 +50,7 @@ fn every_alert_has_a_page_of_the_runbook_and_a_test() {
     assert!(alerts.len() >= 7, "{alerts:?}");
     for alert in alerts {
         let anchor = alert.to_lowercase();
-        assert!(rules.contains(&format!("/docs/runbook.md#{anchor}\n")), "{alert} has no runbook_url");
+        assert!(rules.contains(&format!("/guide/runbook/index.html#{anchor}\n")), "{alert} has no runbook_url");
         assert!(runbook.contains(&format!("## {anchor}\n")), "docs/runbook.md has no section `{alert}`");
         assert!(tests.contains(&format!("alertname: {alert}\n")), "deploy/prometheus/tests.yml does not test {alert}");
     }

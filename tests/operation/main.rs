@@ -1,6 +1,7 @@
 //! What people and their tools see of circuits, and do to them: the page, the command line, alerts and dashboards.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod admin;
 mod circuitctl;

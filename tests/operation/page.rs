@@ -8,6 +8,7 @@ mod browser;
 use std::time::Duration;
 
 use serde_json::json;
+use tower_circuit_breaker::store::MemoryStore;
 use tower_circuit_breaker::{By, Circuit, Config, Failure, Mode, OpenDuration, Outcome, Registry, State, Window};
 
 use crate::admin::rig::{Served, TOKEN, app, authorized, circuit, fail};
@@ -69,6 +70,15 @@ fn every_state() -> Registry {
     search.reset(&By::new("bob", "they say that it is back").unwrap(), tower_circuit_breaker::circuit::To::HalfOpen);
     circuit(&registry, "legacy").disable(&By::new("carol", "it has no users").unwrap(), None);
     registry
+}
+
+#[tokio::test]
+async fn the_line_of_the_store_is_the_sentence_of_its_status() {
+    let registry = Registry::builder().store(MemoryStore::new()).build().unwrap();
+    circuit(&registry, "payments");
+    assert!(registry.restore(Duration::from_secs(5)).await.unwrap().is_complete());
+    let (_served, browser) = let_in(&registry, WIDE).await;
+    browser.sees("The store memory answers, and has every change.").await;
 }
 
 #[tokio::test]

@@ -136,6 +136,38 @@ fn without_a_status_the_http_status_is_translated_as_the_specification_says() {
 }
 
 #[test]
+fn unavailable_and_resource_exhausted_with_a_delay_open_at_once() {
+    let classifier = GrpcClassifier::tonic().trips_on_retry_after();
+    let trips = |outcome: Outcome| outcome.as_failure().is_some_and(Failure::trips);
+    for code in Code::Ok as i32..=Code::Unauthenticated as i32 {
+        let status = Status::with_error_details(code.into(), "wait", ErrorDetails::with_retry_info(Some(SECOND)));
+        let expected = [8, 14].contains(&code);
+        let mut carried = head(200, &[GRPC]);
+        carried.headers_mut().insert("grpc-status", code.to_string().parse().unwrap());
+        status.add_header(carried.headers_mut()).unwrap();
+        assert_eq!(trips(finish(&classifier, &carried)), expected, "headers: {code}");
+        assert_eq!(trips(end(&classifier, Some(carried.headers()))), expected, "trailers: {code}");
+        assert_eq!(trips(judge(&classifier, &status)), expected, "error: {code}");
+        assert!(!trips(finish(&GrpcClassifier::tonic(), &carried)), "not chosen: {code}");
+    }
+    for (delay, expected) in [
+        (("grpc-retry-pushback-ms", "50"), true),
+        (("grpc-retry-pushback-ms", "2147483647"), true),
+        (("grpc-retry-pushback-ms", "99999999999"), false),
+        (("grpc-retry-pushback-ms", "0"), false),
+        (("grpc-retry-pushback-ms", "-1"), false),
+        (("retry-after", "60"), true),
+        (("retry-after", "0"), false),
+    ] {
+        let with = head(200, &[GRPC, ("grpc-status", "14"), delay]);
+        assert_eq!(trips(finish(&GrpcClassifier::new().trips_on_retry_after(), &with)), expected, "{delay:?}");
+    }
+    let from_a_proxy = finish(&classifier, &head(429, &[("retry-after", "60")]));
+    assert!(trips(from_a_proxy) && from_a_proxy.as_failure().unwrap().retry_after() == Some(60 * SECOND));
+    assert!(!trips(finish(&classifier, &head(429, &[]))));
+}
+
+#[test]
 fn a_web_page_in_answer_to_grpc_is_unknown() {
     for content_type in ["text/html", "application/grpcx", "application/grpc-webbing", "application"] {
         let page = head(200, &[("content-type", content_type)]);
@@ -225,6 +257,8 @@ fn body_error<E: StdError + 'static>(error: E) -> Outcome {
 }
 
 const GRPC: (&str, &str) = ("content-type", "application/grpc");
+
+const SECOND: Duration = Duration::from_secs(1);
 
 const ZERO: Duration = Duration::ZERO;
 

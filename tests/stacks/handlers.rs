@@ -162,3 +162,20 @@ async fn a_classifier_of_ones_own_can_say_that_callers_may_go_away() {
     go_away(|| service.clone().oneshot(request())).await;
     assert_eq!(counted(&circuit), (State::Closed, 12, 0));
 }
+
+#[tokio::test]
+async fn an_outcome_of_a_callers_deadline_is_ignored_for_handlers_only() {
+    let counted = async |classifier: HttpClassifier| {
+        let circuit = circuit();
+        let classifier = classifier.status(StatusCode::GATEWAY_TIMEOUT, Outcome::deadline(Duration::from_secs(30)));
+        let late = service_fn(async |_: Request<Body>| {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+            Ok::<_, Infallible>(response)
+        });
+        CircuitBreakerLayer::new(&circuit).classifier(classifier).layer(late).oneshot(request()).await.unwrap();
+        circuit.status().totals.failures
+    };
+    assert_eq!(counted(HttpClassifier::new()).await, 1);
+    assert_eq!(counted(HttpClassifier::for_handlers()).await, 0);
+}

@@ -96,6 +96,56 @@ fn a_retry_after_extends_the_open_duration_to_at_most_five_minutes() {
 }
 
 #[test]
+fn only_429_and_503_with_a_time_to_come_open_at_once() {
+    let classifier = HttpClassifier::new().trips_on_retry_after().status(StatusCode::NOT_FOUND, Failure::hard());
+    let trips = |classifier: &HttpClassifier, status, waits: &[&'static str]| {
+        let headers: Vec<_> = waits.iter().map(|wait| (header::RETRY_AFTER, *wait)).collect();
+        let outcome = judge(classifier, &answer(status, &headers));
+        outcome.as_failure().is_some_and(Failure::trips)
+    };
+    for status in [200, 404, 408, 429, 500, 502, 503, 504] {
+        assert_eq!(trips(&classifier, status, &["7"]), [429, 503].contains(&status), "{status}");
+        assert!(!trips(&HttpClassifier::new(), status, &["7"]), "{status}, not chosen");
+    }
+    for (waits, expected) in [
+        (&["1"][..], true),
+        (&["99999999999999999999"], true),
+        (&["Fri, 31 Dec 9999 23:59:59 GMT"], true),
+        (&["0", "7"], true),
+        (&["later", "7"], true),
+        (&[], false),
+        (&["0"], false),
+        (&["0", "0"], false),
+        (&["-7"], false),
+        (&["later"], false),
+        (&["Sun, 06 Nov 1994 08:49:37 GMT"], false),
+    ] {
+        assert_eq!(trips(&classifier, 429, waits), expected, "{waits:?}");
+    }
+    let waits = classifier.clone().until_end_of_body();
+    let ban = answer(429, &[(header::RETRY_AFTER, "7")]).map(|()| Body::empty());
+    let head = BodyClassifier::<Request<()>, Body, Infallible>::head(&waits, &mut (), &ban, Duration::ZERO);
+    assert!(head.unwrap().as_failure().unwrap().trips(), "also where good heads wait for the end of the body");
+    let quota = classifier.clone().status(StatusCode::TOO_MANY_REQUESTS, Outcome::Success);
+    assert!(!trips(&quota, 429, &["7"]), "a status that is no failure");
+    let own = Failure::hard().with_retry_after(SECONDS_7);
+    let own =
+        judge(&classifier.status(StatusCode::TOO_MANY_REQUESTS, own), &answer(429, &[(header::RETRY_AFTER, "60")]));
+    assert_eq!(own, own.as_failure().unwrap().with_retry_after(SECONDS_7).trips_at_once().into(), "for its own time");
+}
+
+#[test]
+fn a_hostile_retry_after_opens_for_five_minutes_at_most() {
+    for value in ["99999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT", "3153600000"] {
+        let circuit = circuit(&MockClock::new());
+        let classifier = HttpClassifier::new().trips_on_retry_after();
+        let outcome = judge(&classifier, &answer(429, &[(header::RETRY_AFTER, value)]));
+        circuit.try_acquire().unwrap().record(outcome);
+        assert_eq!(circuit.status().retry_after, Some(Duration::from_secs(300)), "Retry-After: {value}");
+    }
+}
+
+#[test]
 fn errors_are_judged_as_by_default() {
     fn judged<E: 'static>(error: &E) -> [Outcome; 2] {
         let classifier = HttpClassifier::new();
@@ -160,7 +210,7 @@ fn only_a_successful_head_waits_for_the_end_of_the_body() {
 #[test]
 fn a_body_error_is_hard_and_a_timeout_inside_weighs_half() {
     let errors = || [io::ErrorKind::ConnectionReset, io::ErrorKind::TimedOut].map(io::Error::from);
-    let expected = [Outcome::failure(), Outcome::timeout()];
+    let expected = [Failure::hard().with_kind(FailureKind::Reset).into(), Outcome::timeout()];
 
     let axums = HttpClassifier::new().until_end_of_body();
     let judged = errors().map(|error| WithBody::<Body>::error(&axums, &axum::Error::new(error)));

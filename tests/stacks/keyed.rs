@@ -3,6 +3,7 @@
 mod bounds;
 mod labels;
 mod names;
+mod restart;
 mod store;
 
 use std::borrow::Cow;

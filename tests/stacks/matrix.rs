@@ -135,7 +135,7 @@ fn recommended(circuit: &Circuit, http: Http) -> Stack {
         .boxed_clone()
 }
 
-fn breaker(circuit: &Circuit) -> CircuitBreakerLayer<FnClassifier<Judge, Res, BoxError>> {
+fn breaker(circuit: &Circuit) -> CircuitBreakerLayer<FnClassifier<Judge>> {
     let judge: Judge = judge;
     CircuitBreakerLayer::new(circuit).classify(judge)
 }

@@ -1,6 +1,7 @@
 //! reqwest's client over loopback: what its errors mean, what its callers get, what a body does after its head.
 
 mod bodies;
+mod causes;
 mod connector;
 mod deadlines;
 mod middleware;

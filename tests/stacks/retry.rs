@@ -190,8 +190,8 @@ fn settings_that_cannot_work_are_refused_by_name_and_range() {
     let refused = [
         (exact().attempts(0), "attempts is 0, allowed is 1 to 100"),
         (exact().attempts(101), "attempts is 101, allowed is 1 to 100"),
-        (exact().backoff(Duration::ZERO, MS), "backoff's first is 0ns, allowed is 1 ms to its max of 1ms"),
-        (exact().backoff(MS * 2, MS), "backoff's first is 2ms, allowed is 1 ms to its max of 1ms"),
+        (exact().backoff(Duration::ZERO, MS), "backoff's first is 0 s, allowed is 1 ms to its max of 1 ms"),
+        (exact().backoff(MS * 2, MS), "backoff's first is 2 ms, allowed is 1 ms to its max of 1 ms"),
         (exact().backoff(MS, Duration::MAX), "allowed is 1 ms to 1 hour"),
         (exact().jitter(1.1), "jitter is 1.1, allowed is 0 to 1"),
         (exact().jitter(f64::NAN), "jitter is NaN, allowed is 0 to 1"),

@@ -79,8 +79,10 @@ async fn a_refused_connection_is_a_hard_failure() {
 
     for _ in 0..3 {
         assert_eq!(client.get("apples").await.unwrap_err().code(), Code::Unavailable);
-        assert_eq!(log.take(), [Ended::Failure(Failure::hard())]);
+        assert_eq!(log.take(), [Ended::Failure(Failure::hard().with_kind(FailureKind::Connect))]);
     }
+    let why = circuit.status().transitions[0].because().to_string();
+    assert!(why.contains("of kind connect: Connection refused"), "{why}");
     let status = client.get("apples").await.unwrap_err();
     assert!(status.message().starts_with("circuit `inventory` is open"), "{}", status.message());
 }
@@ -101,7 +103,7 @@ async fn a_server_that_dies_before_its_answer_is_a_hard_failure() {
     };
     let (answer, ()) = tokio::join!(client.get("hang"), kill);
     answer.unwrap_err();
-    assert_eq!(log.take(), [Ended::Failure(Failure::hard())]);
+    assert_eq!(log.take(), [Ended::Failure(Failure::hard().with_kind(FailureKind::Reset))]);
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::coordinator::{Recovered, Restored, Sharing};
 use tower_circuit_breaker::state::{Mode, Reason};
 use tower_circuit_breaker::store::{AuditFilter, Store};
-use tower_circuit_breaker::{Outcome, State};
+use tower_circuit_breaker::{Failure, Outcome, State};
 
 use crate::rig::{Instance, alice, fail, memory, millis, pass, record, secs, state, succeed};
 
@@ -32,6 +32,23 @@ async fn an_open_circuit_is_open_after_a_restart_for_the_remaining_time() {
         matches!(report.circuits["payments"], Restored::From { store: "memory", whose: Recovered::Own, .. }),
         "{report:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_opening_that_a_late_failure_lengthens_is_as_long_after_a_restart() {
+    let store = memory();
+    let one = Instance::start(&store, "a", Sharing::Advise).await;
+    let late = one.circuit.try_acquire().unwrap();
+    fail(&one.circuit, 5);
+    pass(secs(2)).await;
+    late.failure(Failure::hard().trips_at_once().with_retry_after(secs(60)));
+    pass(secs(1)).await;
+    let rows = store.audit(&AuditFilter::new()).await.unwrap();
+    assert_eq!((rows.len(), rows[0].action.as_str()), (2, "opened"));
+    one.end().await;
+    let one = Instance::start(&store, "a", Sharing::Advise).await;
+    let left = one.circuit.status().retry_after.unwrap();
+    assert!((secs(58)..=secs(60)).contains(&left), "{left:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -19,10 +19,10 @@ use tower_circuit_breaker::store::conformance::Suite;
 use tower_circuit_breaker::store::{Etag, FileStore, Store, StoreError, Versioned, Write, Written};
 
 /// A folder of its own, deleted at the end.
-struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("tower-circuit-breaker-{}-{number}", std::process::id()));
@@ -30,7 +30,7 @@ impl Folder {
         Self(path)
     }
 
-    fn store(&self) -> FileStore {
+    pub(crate) fn store(&self) -> FileStore {
         FileStore::new(&self.0)
     }
 

@@ -1,6 +1,7 @@
 //! Stores, on real servers with real faults, and what the coordinator makes of them.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
 #![cfg(feature = "full")]
 
 mod conformance;
@@ -8,12 +9,16 @@ mod coordinator;
 mod documents;
 mod faulty;
 mod file;
+mod keyed;
 mod lines;
 mod operation;
 mod outages;
+mod paused;
 mod postgres;
+mod reasons;
 mod record;
 mod redis;
+mod reports;
 mod requirements;
 mod rig;
 mod servers;

@@ -128,7 +128,7 @@ async fn all_circuits_are_initialised_at_start_and_the_report_says_from_where() 
         );
     }
     assert_eq!(report.circuits["new"], Restored::Absent);
-    assert_eq!(report.to_string(), "2 of 3 circuits restored, 1 open");
+    assert_eq!(report.to_string(), "2 restored: 1 open, 1 closed; 1 more: the store has no record of it yet");
 }
 
 // C5: the calls take no virtual time; see `waits` for every state.

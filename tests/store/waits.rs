@@ -151,12 +151,67 @@ fn the_end_of_the_runtime_ends_the_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_circuit_that_was_made_before_the_start_does_not_wait() {
+async fn the_first_call_waits_in_whichever_order_circuit_and_start_are_written() {
     let store = faulty();
-    store.faults().set(Operation::ALL, Fault::Hang);
-    let registry = waiting(&store, secs(60));
+    let before = Instance::start(&store, "a", Sharing::Advise).await;
+    fail(&before.circuit, 5);
+    before.end().await;
+    store.faults().delay(Operation::ALL, millis(300));
+    for starts_first in [false, true] {
+        let registry = waiting(&store, secs(5));
+        if starts_first {
+            registry.start().unwrap();
+        }
+        let circuit = circuit(&registry);
+        if !starts_first {
+            assert_eq!(ready(&circuit).await, Duration::ZERO, "without a task there is nothing to wait for");
+            registry.start().unwrap();
+        }
+        let waited = ready(&circuit).await;
+        assert!((millis(300)..=millis(302)).contains(&waited), "{waited:?}, started first: {starts_first}");
+        assert!(circuit.try_acquire().is_err(), "the circuit was restored open");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_circuit_that_was_created_before_the_start_waits_no_longer_than_allowed() {
+    for fault in [Fault::Hang, DOWN] {
+        let store = faulty();
+        store.faults().set(Operation::ALL, fault);
+        let registry = waiting(&store, millis(700));
+        let circuit = circuit(&registry);
+        pass(secs(60)).await;
+        registry.start().unwrap();
+        let waited = ready(&circuit).await;
+        assert!((millis(699)..=millis(702)).contains(&waited), "{waited:?} after the start");
+        registry.start().unwrap();
+        assert_eq!(ready(&circuit).await, Duration::ZERO, "a second start begins no second wait");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_circuit_that_is_created_after_the_restore_waits_for_its_own() {
+    let store = faulty();
+    let before = Instance::start(&store, "a", Sharing::Advise).await;
+    fail(&before.circuit, 5);
+    before.end().await;
+    let registry = waiting(&store, secs(5));
+    assert!(registry.restore(secs(1)).await.unwrap().is_complete());
+    store.faults().delay(Operation::ALL, millis(300));
     let circuit = circuit(&registry);
-    assert_eq!(ready(&circuit).await, Duration::ZERO);
+    let waited = ready(&circuit).await;
+    assert!((millis(300)..=millis(302)).contains(&waited), "{waited:?}");
+    assert!(circuit.try_acquire().is_err(), "the circuit was restored open");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restored_circuit_does_not_wait_after_a_second_start() {
+    let store = faulty();
+    let registry = waiting(&store, secs(5));
+    let circuit = circuit(&registry);
+    assert!(registry.restore(secs(1)).await.unwrap().is_complete());
+    assert!(registry.shutdown(secs(1)).await.is_complete());
+    store.faults().set(Operation::ALL, Fault::Hang);
     registry.start().unwrap();
     assert_eq!(ready(&circuit).await, Duration::ZERO);
 }

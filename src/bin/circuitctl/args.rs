@@ -105,7 +105,7 @@ pub(crate) enum Command {
     },
     /// Print a line for each change, until Ctrl-C
     Watch {
-        /// Only these circuits
+        /// Only these circuits, or the circuits whose names begin so: 'host:*'
         #[arg(value_name = "NAME", value_parser = name)]
         names: Vec<String>,
     },

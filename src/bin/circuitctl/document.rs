@@ -56,6 +56,8 @@ pub(crate) fn shown(view: &View<'_>) -> Value {
                 "total_failures": entry.total_failures,
                 "total_successes": entry.total_successes,
                 "updated_at": entry.updated_at,
+                "opened_because": entry.opening().map(|opening| &opening.reason),
+                "opened_at": entry.opening().and_then(|opening| opening.at),
             })
         });
         of.collect::<Vec<_>>()

@@ -61,7 +61,8 @@ impl Failure {
             }
             Refused::NoRecord { name, nearest, .. } => {
                 let hint = nearest.as_ref().map_or(String::new(), |nearest| format!("; did you mean `{nearest}`?"));
-                let sentence = format!("the store has no record of `{name}`{hint}");
+                let pattern = if name.ends_with('*') { PATTERN } else { "" };
+                let sentence = format!("the store has no record of `{name}`{pattern}{hint}");
                 Self { nearest: nearest.clone(), ..Self::new(Code::Unknown, "no_such_circuit", sentence) }
             }
             other => Self::of_refusal(other),
@@ -106,6 +107,9 @@ impl Failure {
         failure
     }
 }
+
+/// Explains a pattern in place of a name.
+const PATTERN: &str = ", and a pattern is no name: `status` lists all circuits, and `watch` takes patterns";
 
 /// Adds a remedy to a sentence that does not contain one.
 fn hinted(mut sentence: String) -> String {

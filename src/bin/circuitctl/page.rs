@@ -85,7 +85,8 @@ impl Page {
         line("generation", &record.latest().to_string());
         if !record.instances.is_empty() {
             text.push('\n');
-            let mut table = Table::new(&["INSTANCE", "STATE", "UNTIL", "IN A ROW", "IN THE WINDOW", "WRITTEN"]);
+            let mut table =
+                Table::new(&["INSTANCE", "STATE", "UNTIL", "IN A ROW", "IN THE WINDOW", "WRITTEN", "OPENED BECAUSE"]);
             for (id, entry) in &record.instances {
                 let word = word(entry.state, entry.mode);
                 let window = format!("{:.1} failed of {}", entry.score, entry.calls);
@@ -97,6 +98,7 @@ impl Page {
                     (format!("{:.1} failed", entry.run), Colour::None),
                     (window + &slow, Colour::None),
                     (format!("{} ago", brief(view.now.since(entry.updated_at))), Colour::None),
+                    (or_dash(entry.opening().map_or_else(String::new, |opening| opening.reason.clone())), Colour::None),
                 ]);
             }
             text.push_str(&table.lines(2, self.colour));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
-use tower_circuit_breaker::operation::{Change, Operator};
+use tower_circuit_breaker::operation::{Change, Operator, Refused};
 
 use crate::failure::{Code, Failure};
 use crate::page::Page;
@@ -19,6 +19,18 @@ pub(crate) async fn run(operator: &Operator, page: &Page, names: &[String]) -> A
     let mut changes = operator.watch();
     let mut printed: BTreeMap<String, Content> = BTreeMap::new();
     let (mut answered, mut failing) = (false, false);
+    for name in names.iter().filter(|name| beginning(name).is_none()) {
+        match operator.show(name).await {
+            // A circuit that has never failed has no record either, so that the name is watched.
+            Err(refused @ Refused::NoRecord { .. }) => {
+                let sentence = plain(&Failure::of_read(&refused).sentence);
+                report(&format!("circuitctl: the watch continues, but {sentence}"));
+            }
+            Ok(_) => {}
+            // The watch reports that the store fails.
+            Err(_) => break,
+        }
+    }
     loop {
         let change = tokio::select! {
             change = changes.next() => change,
@@ -31,7 +43,7 @@ pub(crate) async fn run(operator: &Operator, page: &Page, names: &[String]) -> A
                     report("circuitctl: the store answers again");
                 }
                 (answered, failing) = (true, false);
-                let wanted = names.is_empty() || names.contains(&change.name);
+                let wanted = names.is_empty() || names.iter().any(|name| covers(name, &change.name));
                 let Some(line) = line(page, &change, &mut printed).filter(|_| wanted) else { continue };
                 match print(&line) {
                     Ok(()) => {}
@@ -58,6 +70,15 @@ pub(crate) async fn run(operator: &Operator, page: &Page, names: &[String]) -> A
             }
         }
     }
+}
+
+/// Returns the beginning of the names that a pattern covers, or `None` for the name of one circuit.
+fn beginning(name: &str) -> Option<&str> {
+    name.strip_suffix('*')
+}
+
+fn covers(name: &str, circuit: &str) -> bool {
+    name == circuit || beginning(name).is_some_and(|beginning| circuit.starts_with(beginning))
 }
 
 /// Returns the line of a change. `None` if only counts have changed, because each write of an instance changes counts.

@@ -66,9 +66,9 @@ fn a_transition_decided_before_the_wait_changed_is_not_lost() {
 fn an_error_of_readiness_counts_while_a_restore_is_awaited() {
     let circuit = circuit();
     circuit.await_restore();
-    circuit.record_ready_error(Outcome::failure());
+    circuit.record_ready_error(Outcome::failure(), crate::circuit::Text::NONE);
     assert_eq!(circuit.status().state, State::Open);
-    circuit.record_ready_error(Outcome::failure());
+    circuit.record_ready_error(Outcome::failure(), crate::circuit::Text::NONE);
     assert_eq!(circuit.totals().rejected, 0, "no call was made");
 }
 

@@ -46,6 +46,39 @@ fn loom_a_retry_after_of_the_evidence_is_a_floor() {
 }
 
 #[test]
+fn loom_two_quarters_of_a_failure_end_the_trust() {
+    in_most_orders(|| {
+        let circuit = on_trust(rules());
+        let (one, other) = (call(&circuit), call(&circuit));
+        beside(|| one.failure(quarter()), || other.failure(quarter()));
+        assert_eq!(era_and_state(&circuit).1, State::Open, "the second of both sees the weight of the first");
+    });
+}
+
+#[test]
+fn loom_a_success_beside_a_quarter_of_a_failure_ends_the_trust() {
+    in_most_orders(|| {
+        let circuit = on_trust(rules());
+        let (good, bad) = (call(&circuit), call(&circuit));
+        beside(|| good.success(), || bad.failure(quarter()));
+        (0..2).for_each(|_| call(&circuit).failure(quarter()));
+        assert_eq!(era_and_state(&circuit).1, State::Closed, "no rule is set");
+    });
+}
+
+#[test]
+fn loom_the_last_of_several_doubts_sees_all() {
+    in_most_orders(|| {
+        let circuit = circuit(rules().probes(3).probes_in_flight(3));
+        half_open(&circuit);
+        drop(call(&circuit));
+        let (one, other) = (call(&circuit), call(&circuit));
+        beside(|| drop(one), || drop(other));
+        assert_eq!(era_and_state(&circuit).1, State::Closed, "no probe is left to close the circuit");
+    });
+}
+
+#[test]
 fn loom_a_verdict_has_one_winner() {
     in_most_orders(|| {
         let (circuit, reports) = observed(rules().probes(1).probe_failures_tolerated(1).probes_in_flight(2));
@@ -58,6 +91,27 @@ fn loom_a_verdict_has_one_winner() {
         };
         let totals = circuit.totals();
         assert_eq!((totals.successes, totals.failures), (1, 1), "whichever came too late");
+    });
+}
+
+#[test]
+fn loom_a_time_to_wait_holds_whichever_outcome_comes_first() {
+    let ban = || Failure::hard().trips_at_once().with_retry_after(6 * TEN);
+    let until = |circuit: &Circuit| (circuit.inner().load().state(), circuit.inner().open_until());
+    in_most_orders(move || {
+        // The other failure opens the circuit for less, and the answer may come before or after that.
+        let circuit = circuit(rules().consecutive_failures(1));
+        let (banned, other) = (call(&circuit), call(&circuit));
+        beside(move || banned.failure(ban()), || fail(other));
+        assert_eq!(until(&circuit), (State::Open, NOW.saturating_add(6 * TEN)));
+    });
+    in_most_orders(move || {
+        // The other probe closes the circuit.
+        let circuit = circuit(rules().probes(1).probe_failures_tolerated(1).probes_in_flight(2));
+        half_open(&circuit);
+        let (banned, good) = (call(&circuit), call(&circuit));
+        beside(move || banned.failure(ban()), || good.success());
+        assert_eq!(until(&circuit), (State::Open, NOW.saturating_add(6 * TEN)));
     });
 }
 

@@ -69,7 +69,7 @@ fn loom_a_failure_takes_no_success_back() {
 fn assert_failures(circuit: &Circuit, era: u64, failures: u64) {
     let inner = circuit.inner();
     let expected = Tally { calls: failures, units: 128 * failures, slow: 0 };
-    assert_eq!((inner.run.weight(era), inner.evidence.tally(era, NOW)), (expected.units, expected));
+    assert_eq!((inner.run.get(era).weight, inner.evidence.tally(era, NOW)), (expected.units, expected));
     if let Evidence::Calls(ring) = &inner.evidence {
         assert_eq!(ring.recount(era), expected, "slots and sums");
     }

@@ -71,7 +71,7 @@ fn loom_a_stragglers_probe_frees_no_later_slot() {
         assert_eq!(circuit.inner().probes.in_flight(3), 1, "the slot is taken");
         drop(held);
         assert!(
-            circuit.inner().probes.occupancy(3, Tick::ZERO, &circuit.config().probes).any_free,
+            circuit.inner().probes.verdict(3).can_use_another(&circuit.config().probes),
             "and freed by its own probe"
         );
     });

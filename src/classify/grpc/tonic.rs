@@ -10,11 +10,12 @@ use http::HeaderMap;
 use prost::Message;
 use tonic_types::{RetryInfo, pb};
 
+use super::super::cause::{hard, kind_of, text_of};
 use super::super::http::not_processed::not_processed;
 use super::super::timeout::{self, as_dyn, find, known};
 use super::{Classifier, GrpcCall, GrpcClassifier, GrpcCode, Origin};
 use crate::error::Error;
-use crate::outcome::Outcome;
+use crate::outcome::{FailureKind, Outcome};
 
 /// The judgement of a client that tonic generated, without tower.
 impl GrpcClassifier {
@@ -44,6 +45,10 @@ impl<T> Classifier<(), T, Status> for GrpcClassifier {
     fn finish(&self, (): (), result: Result<&T, &Status>, _: Duration) -> Outcome {
         result.map_or_else(|status| outcome_of_any(self, Origin::Readiness, status), |_| Outcome::Success)
     }
+
+    fn describe(&self, result: Result<&T, &Status>) -> Option<String> {
+        result.err().and_then(text_of_any)
+    }
 }
 
 /// Judges an error of any type, because `BoxError` and `()` do not implement `Error`.
@@ -60,9 +65,16 @@ pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, origin: Or
     if let Some(outcome) = known(error).or_else(|| not_processed(error)) {
         return classifier.transport(outcome);
     }
-    let Some(status) = find::<Status>(error) else { return Outcome::failure() };
+    let Some(status) = find::<Status>(error) else { return hard(error) };
     let code = GrpcCode::from(status.code());
     let mut otherwise = call.and_then(|call| call.deadline_passed(code)).unwrap_or_else(|| code.outcome());
+    // A status that tonic made of an error of the transport has that error as its source.
+    if let (Outcome::Failure(failure), Some(source)) = (otherwise, status.source())
+        && let kind = kind_of(source)
+        && kind != FailureKind::Error
+    {
+        otherwise = failure.with_kind(kind).into();
+    }
     if matches!(origin, Origin::Body(_)) && otherwise.as_failure().is_none() {
         otherwise = Outcome::failure();
     }
@@ -70,6 +82,11 @@ pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, origin: Or
     // Metadata that do not fit into headers are dropped, because the code alone is enough for a judgement.
     drop(status.add_header(&mut beside));
     classifier.judge_as(code, otherwise, &beside)
+}
+
+/// Returns the text of an error of any type, if its type is known.
+pub(super) fn text_of_any<E: 'static>(error: &E) -> Option<String> {
+    as_error(error).map(text_of)
 }
 
 /// Reads the delay of `google.rpc.RetryInfo` in `grpc-status-details-bin`.

@@ -9,6 +9,7 @@ use http_body::Body;
 use super::not_processed::outcome_of;
 use super::{AtEndOfBody, AtHeaders, HttpClassifier};
 use crate::classify::BodyClassifier;
+use crate::classify::cause::text_of;
 use crate::error::BoxError;
 use crate::outcome::Outcome;
 
@@ -83,5 +84,9 @@ where
 
     fn body_error(&self, (): (), error: &B::Error, _: Duration) -> Outcome {
         outcome_of(error.as_error())
+    }
+
+    fn describe_body_error(&self, error: &B::Error) -> Option<String> {
+        Some(text_of(error.as_error()))
     }
 }

@@ -7,6 +7,7 @@
 
 use std::error::Error as StdError;
 
+use super::super::cause::hard;
 use super::super::timeout::{as_error, find, known};
 use crate::outcome::{Failure, FailureKind, Outcome, Weight};
 
@@ -18,7 +19,7 @@ pub(in super::super) fn outcome_of_any<E: 'static>(error: &E) -> Outcome {
 /// Judges an error by its type and the types of its sources, as `classify::outcome_of` does, and also recognises
 /// requests that were not processed.
 pub(in super::super) fn outcome_of(error: &(dyn StdError + 'static)) -> Outcome {
-    known(error).or_else(|| not_processed(error)).unwrap_or(Outcome::failure())
+    known(error).or_else(|| not_processed(error)).unwrap_or_else(|| hard(error))
 }
 
 /// Returns the outcome of a request that the server did not process, if the error or its sources say so.

@@ -7,9 +7,28 @@ use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
 
 use crate::clock::{Clock, MonotonicClock};
+use crate::outcome::Outcome;
+
+/// Adds the delay to a failure that has none of its own. With `trips`, a failure whose service asks for a delay opens the
+/// circuit at once.
+pub(in super::super) fn after_delay(
+    outcome: Outcome,
+    trips: bool,
+    delay: impl FnOnce() -> Option<Duration>,
+) -> Outcome {
+    match outcome {
+        Outcome::Failure(failure) if trips || failure.retry_after().is_none() => {
+            let Some(delay) = delay() else { return failure.into() };
+            let failure = failure.with_retry_after(failure.retry_after().unwrap_or(delay));
+            // A delay of zero asks for nothing.
+            if trips && !delay.is_zero() { failure.trips_at_once().into() } else { failure.into() }
+        }
+        outcome @ (Outcome::Success | Outcome::Failure(_) | Outcome::Ignored) => outcome,
+    }
+}
 
 /// Returns the delay that the service asks for. The longest one counts if there are several.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(in super::super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all(RETRY_AFTER).iter();
     let longest = values.filter_map(|value| delay(value.to_str().ok()?.trim(), headers)).max()?;
     Some(longest.min(LONGEST))

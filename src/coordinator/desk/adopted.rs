@@ -4,6 +4,7 @@
 //! advice, so that each of them reaches the circuit once. `takeover.rs` decides the order and the effect of these
 //! steps.
 
+use crate::circuit::NextCall;
 use crate::clock::Tick;
 use crate::coordinator::report::{Recovered, Restored};
 use crate::record::Timestamp;
@@ -18,10 +19,19 @@ pub(super) enum Restore {
     Absent,
     /// The store had bytes that do not decode as a record.
     Corrupt,
-    /// The circuit was restored from the named store, and had the named standing afterwards.
-    From { store: &'static str, source: Recovered, standing: Standing },
+    /// The circuit was restored from the named store. `after` describes the circuit afterwards.
+    From { store: &'static str, source: Recovered, after: After },
     /// The circuit had made a transition before the store answered, and its newer state was kept.
     Outrun,
+}
+
+/// The circuit after its restore.
+#[derive(Debug, Clone)]
+pub(super) struct After {
+    pub(super) standing: Standing,
+    pub(super) next_call: NextCall,
+    /// The operator of the hold, if there is one.
+    pub(super) held_by: Option<String>,
 }
 
 /// The origin of the present state of the circuit. Only an instance with `Sharing::Follow` uses the origin.
@@ -39,7 +49,7 @@ enum Origin {
 /// The parts of the record that the circuit has already taken over.
 #[derive(Debug)]
 pub(super) struct Adopted {
-    /// The restore of the circuit. `restored` ends the restore, and `restored_to` sets its standing. `let_calls_wait`
+    /// The restore of the circuit. `restored` ends the restore, and `restored_to` corrects its report. `let_calls_wait`
     /// and `end_wait_of_calls` change the wait of the first calls.
     restore: Restore,
     /// The sequence of the last act that was taken over. Set by `act`, and cleared by `forget`.
@@ -100,21 +110,23 @@ impl Adopted {
         self.restore = restore;
     }
 
-    /// Corrects the standing of a restored circuit, because an act that was applied after the restore can change the
-    /// mode.
-    pub(super) fn restored_to(&mut self, now: Standing) {
-        if let Restore::From { standing, .. } = &mut self.restore {
-            *standing = now;
+    /// Corrects the report of a restored circuit, because an act that was applied after the restore can change the mode.
+    pub(super) fn restored_to(&mut self, now: After) {
+        if let Restore::From { after, .. } = &mut self.restore {
+            *after = now;
         }
     }
 
     /// Returns the restore for the report of the registry.
-    pub(super) const fn restore_report(&self) -> Restored {
-        match self.restore {
+    pub(super) fn restore_report(&self) -> Restored {
+        match &self.restore {
             Restore::Waiting { .. } => Restored::Waiting,
             Restore::Absent => Restored::Absent,
             Restore::Corrupt => Restored::Corrupt,
-            Restore::From { store, source, standing } => Restored::From { store, whose: source, standing },
+            Restore::From { store, source, after } => {
+                let After { standing, next_call, held_by } = after.clone();
+                Restored::From { store, whose: *source, standing, next_call, held_by }
+            }
             Restore::Outrun => Restored::Outrun,
         }
     }

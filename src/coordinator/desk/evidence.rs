@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{Now, Who};
 use crate::circuit::{Circuit, Totals};
 use crate::clock::Tick;
-use crate::record::InstanceEntry;
+use crate::record::{InstanceEntry, Opening};
 use crate::state::{Reason, Snapshot, State, Transition};
 
 /// The counts of this instance for one circuit, and the entry with them in the record.
@@ -145,6 +145,7 @@ impl Evidence {
         }
         if snapshot.state != State::Closed {
             entry.left_closed_at = snapshot.tripped_for.map(|ago| now.store.saturating_sub(ago));
+            entry.opening = opening(&snapshot, entry.sequence, now);
         }
         entry.attempt = snapshot.attempt;
         entry.probe_successes = snapshot.probe_successes;
@@ -222,6 +223,17 @@ impl Evidence {
     }
 }
 
+/// Returns the last opening, with the name of the instance that this instance has followed.
+fn opening(snapshot: &Snapshot, sequence: u64, now: Now) -> Option<Opening> {
+    let earlier = snapshot.earlier.as_ref()?;
+    let reason = match earlier.instance() {
+        Some(instance) => format!("on instance `{instance}`: {}", earlier.reason()),
+        None => earlier.reason().to_owned(),
+    };
+    let at = snapshot.earlier_for.map(|ago| now.store.saturating_sub(ago));
+    Some(Opening::new(&reason, at, sequence))
+}
+
 /// Returns the weight of the failures that caused a transition. `None` if the cause was not a rule about failures.
 fn weight(reason: &Reason) -> Option<f64> {
     if let Reason::Advised { rule } = reason {
@@ -229,7 +241,8 @@ fn weight(reason: &Reason) -> Option<f64> {
     }
     if let Reason::ConsecutiveFailures { score, .. }
     | Reason::FailureRate { score, .. }
-    | Reason::FailureScore { score, .. } = reason
+    | Reason::FailureScore { score, .. }
+    | Reason::Unproven { score } = reason
     {
         return Some(*score);
     }

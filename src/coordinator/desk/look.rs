@@ -19,10 +19,11 @@ impl Desk {
             report.missed = Some((missed, self.row(who, "missing", reason, None)));
         }
         for edge in edges {
-            let taken_over = self.changes.seen(&edge);
-            // The evidence of a restored opening comes from the entry in the record, by `Evidence::continues`.
-            let restored = taken_over && edge.reason == Reason::Restored;
-            if edge.to.state == State::Open && edge.from.state != State::Open && !restored {
+            // The evidence of a restored opening comes from the entry in the record, by `Evidence::continues`. A keyed
+            // circuit is also restored when an evicted key comes back, before the circuit has a desk.
+            let restored = edge.reason == Reason::Restored;
+            let taken_over = self.changes.seen(&edge) || restored;
+            if edge.to.state == State::Open && changes_state(&edge) && !restored {
                 self.evidence.opened(&edge);
             }
             if taken_over {
@@ -53,12 +54,12 @@ impl Desk {
         }
         // A reset becomes a transition too. If another act of this process replaces the reset before the write, the
         // state that the reset led to is still published.
-        if edge.from.state != edge.to.state {
+        if changes_state(edge) {
             let command = TransitionCommand {
                 on: edge.generation,
                 after: 0,
                 state: edge.to.state,
-                reason: edge.reason.to_string(),
+                reason: edge.because().to_string(),
                 age,
                 open_for: edge.lasts.filter(|_| edge.to.state == State::Open),
                 attempt: edge.attempt,
@@ -70,4 +71,9 @@ impl Desk {
             self.changes.transition(edge.at, command);
         }
     }
+}
+
+/// Returns true if the transition leads to another state, or to a later end of the opening.
+fn changes_state(edge: &Transition) -> bool {
+    edge.from.state != edge.to.state || edge.reason == Reason::AtOnce
 }

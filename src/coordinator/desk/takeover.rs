@@ -8,12 +8,12 @@
 
 use std::time::Duration;
 
-use super::adopted::Restore;
+use super::adopted::{After, Restore};
 use super::{Desk, Now, Report, Who};
 use crate::coordinator::Sharing;
 use crate::coordinator::restore::{published, restoration};
 use crate::coordinator::waiters::Fate;
-use crate::record::{Command, Effect, InstanceEntry, Operated, apply};
+use crate::record::{Command, Effect, InstanceEntry, Operated, Timestamp, apply};
 use crate::state::order::{Order, To};
 use crate::state::{Act, By, Mode, Reason, State};
 
@@ -32,9 +32,9 @@ impl Desk {
         self.judge_pending(who, now, &mut report);
         self.take_over_act(who, now);
         if waiting {
-            // The reported standing is updated after the act, because the act can be a hold, which is a part of the
+            // The report is corrected after the act, because the act can be a hold, which is a part of the restored
             // standing.
-            self.adopted.restored_to(self.circuit.standing());
+            self.adopted.restored_to(self.after_restore(now.store));
         }
         match who.sharing {
             Sharing::Follow => self.follow(who, now),
@@ -67,13 +67,13 @@ impl Desk {
                 // the transition.
                 let Ok(edge) = adopted else { return };
                 self.changes.taken_over(edge);
-                let standing = self.circuit.standing();
+                let after = self.after_restore(now.store);
                 // A hold that goes on is not restored but applied as an act, so that the log names the operator of the
                 // hold.
                 let operated = self.known.record().operator.as_ref().filter(|operated| !operated.holds(now.store));
                 let sequence = operated.map_or(0, |operated| operated.sequence);
                 self.adopted.act(sequence, operated.and_then(|operated| operated.commands.last().cloned()));
-                Restore::From { store: self.known.from(), source: found.whose, standing }
+                Restore::From { store: self.known.from(), source: found.whose, after }
             }
         };
         self.adopted.restored(restore);
@@ -81,6 +81,15 @@ impl Desk {
             self.evidence.continues(&own, !self.adopted.was_outrun());
         }
         self.circuit.restored();
+    }
+
+    /// Returns the standing of the circuit for the report, with the operator whose hold is in force.
+    fn after_restore(&self, now: Timestamp) -> After {
+        let status = self.circuit.status_with(0);
+        let is_in_force = |operated: &&Operated| operated.mode == status.mode;
+        let operated = self.known.record().held(now).filter(is_in_force);
+        let held_by = operated.map(|operated| operated.user.clone());
+        After { standing: status.standing(), next_call: status.next_call, held_by }
     }
 
     /// Drops a pending act or transition that was superseded or has expired, and reports the result of the act.
@@ -203,10 +212,11 @@ impl Desk {
         if self.adopted.must_adopt(is_own) {
             // The evidence of the window stays, because only the state comes from the other instance.
             let mut snapshot = self.circuit.snapshot();
-            let newer = published(record, now.store);
+            let newer = published(record, &who.id, now.store);
             let run = if snapshot.state == newer.state { snapshot.run } else { 0.0 };
             (snapshot.state, snapshot.generation, snapshot.attempt) = (newer.state, newer.generation, newer.attempt);
             (snapshot.open_for, snapshot.run, snapshot.tripped_for) = (newer.open_for, run, newer.tripped_for);
+            (snapshot.earlier, snapshot.earlier_for) = (newer.earlier, newer.earlier_for);
             let Ok(edge) = self.circuit.adopt_at(self.changes.expected_era(), &snapshot, Reason::Followed) else {
                 // The circuit has made a transition since the look. The next look reads this transition, whose state
                 // may be newer.
@@ -234,7 +244,7 @@ impl Desk {
 /// Returns the end of the advice of an entry, and the time until then, if the entry advises.
 ///
 /// An opening that was made on advice does not advise. Otherwise two instances could keep each other's advice alive.
-fn advice(entry: &InstanceEntry, now: Now) -> Option<(crate::record::Timestamp, Duration)> {
+fn advice(entry: &InstanceEntry, now: Now) -> Option<(Timestamp, Duration)> {
     if entry.state != State::Open || entry.advised {
         return None;
     }

@@ -25,6 +25,10 @@ impl Task {
                 self.to_load.extend(requested.iter().map(|(at, _)| *at).filter(|at| desks.get(*at).is_some()));
                 self.failed(name, &error, now);
             }
+            #[cfg(feature = "keyed")]
+            Ended::Listed { result } => self.listed(result, now),
+            #[cfg(feature = "keyed")]
+            Ended::Surveyed { batch, result } => self.surveyed(batch, result, now),
             Ended::Written { at, ticket, began, result: Ok(written) } => {
                 self.wrote(at, *ticket, written, began, now);
             }
@@ -91,7 +95,7 @@ impl Task {
     }
 
     /// Marks the link as down, and wakes the callers that wait for a restore or a shutdown.
-    fn failed(&mut self, operation: &'static str, error: &StoreError, now: Tick) {
+    pub(super) fn failed(&mut self, operation: &'static str, error: &StoreError, now: Tick) {
         let Ledger { link, dice, .. } = &mut self.ledger;
         link.failed(now, operation, error, dice);
         self.hub.notify_progress();

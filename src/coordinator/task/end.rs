@@ -47,6 +47,8 @@ impl Task {
         for desk in self.ledger.desks.iter_mut().filter(|_| waits) {
             desk.end_wait_of_calls(now);
         }
+        #[cfg(feature = "keyed")]
+        self.settle_prefixes(now);
         let mut findings = self.hub.findings.lock();
         findings.status.up = self.ledger.link.is_up();
         findings.status.unsaved = self.to_write.len();
@@ -92,6 +94,8 @@ impl Drop for Task {
         let introduced = inbox.introduced.clone();
         drop(inbox);
         self.hub.waiters.end();
+        #[cfg(feature = "keyed")]
+        self.hub.prefixes.end_all_waits();
         circuits.iter().chain(introduced.values()).for_each(Circuit::restored);
         if died {
             telemetry::store::warn(format_args!(

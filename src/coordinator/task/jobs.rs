@@ -27,6 +27,12 @@ pub(super) enum Ended {
     Deleted { at: DeskId, result: Result<bool, StoreError> },
     /// A write of rows of the audit, with the id of the last row.
     Audited { last: String, result: Result<(), StoreError> },
+    /// The names in the store, for the survey.
+    #[cfg(feature = "keyed")]
+    Listed { result: Result<Vec<String>, StoreError> },
+    /// The names of a batch of the survey, and their records.
+    #[cfg(feature = "keyed")]
+    Surveyed { batch: Vec<(usize, String)>, result: Result<Loaded, StoreError> },
     /// A deletion of old rows of the audit. The result is true if the store has more old rows.
     Trimmed { result: Result<bool, StoreError> },
     /// A request for a watch. The result is `None` if the store has no watches.
@@ -42,6 +48,10 @@ impl Task {
             if self.load(now) {
                 room -= 1;
             }
+        }
+        #[cfg(feature = "keyed")]
+        if room > 0 && self.survey(now) {
+            room -= 1;
         }
         let audits = !self.audit_under_way && self.audit_at <= now && self.ledger.outbox.len() > 0;
         if room > 0 && audits && self.append(now) {
@@ -122,8 +132,7 @@ impl Task {
         if !desk.may_write(now) {
             return false;
         }
-        let terms = &self.hub.terms;
-        let ttl = terms.ttl_of.get(desk.name()).copied().unwrap_or(terms.ttl);
+        let ttl = self.hub.terms.ttl(desk.name());
         let store = self.hub.store.clone();
         match desk.begin(who, Now { here: now, store: time }, ttl) {
             Step::Nothing => {
@@ -156,7 +165,7 @@ impl Task {
 
     /// Spawns an operation with the deadline of the store and a metric of its duration. `ended` combines the result
     /// with the data that the task needs to use the result.
-    fn begin<T: Send + 'static>(
+    pub(super) fn begin<T: Send + 'static>(
         &mut self,
         name: &'static str,
         now: Tick,
@@ -199,6 +208,6 @@ async fn caught<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Re
 }
 
 /// The largest number of records in one load.
-const BATCH: usize = 256;
+pub(super) const BATCH: usize = 256;
 /// The mean time between two deletions of old rows of the audit. The actual time is 50 % to 150 % of this time.
 const TRIM_EVERY: Duration = Duration::from_secs(3600);

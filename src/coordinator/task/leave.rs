@@ -5,15 +5,15 @@
 //! the desks of evicted circuits wait, up to [`LEAVING`] of them. Beyond this number the oldest desk is closed without
 //! its write, because keyed circuits come and go without end and would fill the memory.
 
-use std::sync::Arc;
-use std::task::Waker;
+use std::sync::{Arc, Weak};
+use std::task::{Wake, Waker};
 
-use super::{Bell, Task};
+use super::Task;
 use crate::circuit::Circuit;
 use crate::clock::Tick;
 use crate::coordinator::desk::{Desk, Life};
 use crate::coordinator::desks::DeskId;
-use crate::coordinator::hub::LEAVING;
+use crate::coordinator::hub::{Hub, LEAVING};
 use crate::coordinator::report::Restored;
 use crate::telemetry;
 
@@ -119,6 +119,23 @@ impl Task {
         self.hub.findings.lock().restored.remove(desk.name());
         if let Some((next, waits)) = desk.close() {
             self.introduce(next, waits);
+        }
+    }
+}
+
+/// The waker of one circuit, which puts the desk of the circuit into the inbox and wakes the task.
+#[derive(Debug)]
+struct Bell {
+    desk: DeskId,
+    /// The reference is weak, because the circuit owns the bell and the hub has the circuits. With a strong reference
+    /// neither would ever be dropped.
+    hub: Weak<Hub>,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        if let Some(hub) = self.hub.upgrade() {
+            hub.ring(self.desk);
         }
     }
 }

@@ -220,13 +220,19 @@ fn describe() {
 }
 
 /// The kinds that have a handle. A kind that the user defines is registered on each use.
-const KINDS: [FailureKind; 6] = [
+const KINDS: [FailureKind; 12] = [
     FailureKind::Error,
+    FailureKind::Connect,
+    FailureKind::Dns,
+    FailureKind::Tls,
+    FailureKind::Reset,
+    FailureKind::Body,
     FailureKind::Timeout,
     FailureKind::Deadline,
     FailureKind::Cancelled,
     FailureKind::Panicked,
     FailureKind::NotReady,
+    FailureKind::Slow,
 ];
 
 const TRIPPED: &str = "circuit_breaker_tripped";

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::clock::{Clock, Tick};
+use tower_circuit_breaker::config::Recovery;
 use tower_circuit_breaker::{Failure, State, Window};
 
 use crate::rig::{Dice, admit, alice, fail, millis, no_rules, open, reject, rig, secs, state, succeed};
@@ -57,6 +58,19 @@ fn a_clock_that_jumps_back_loses_no_outcome_of_the_totals() {
     fail(&circuit, 50);
     let totals = circuit.totals();
     assert_eq!((totals.successes, totals.failures), (100, 50));
+}
+
+#[test]
+fn a_clock_at_its_last_tick_ends_openings_with_an_end_only() {
+    for (recovery, admits) in [(Recovery::Automatic, true), (Recovery::Manual, false)] {
+        let (circuit, clock) = rig(|settings| settings.recovery(recovery));
+        clock.set(Tick::from_nanos(u64::MAX - 1));
+        open(&circuit);
+        clock.set(Tick::from_nanos(u64::MAX));
+        assert_eq!(circuit.try_acquire().is_ok(), admits, "{recovery:?}");
+        circuit.trip(&alice(), None);
+        reject(&circuit);
+    }
 }
 
 #[test]

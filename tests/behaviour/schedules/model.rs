@@ -15,7 +15,7 @@ use tower_circuit_breaker::outcome::FailureKind;
 use tower_circuit_breaker::state::{Generation, Mode, Reason, RejectReason, State};
 
 use self::eras::{Era, is_tripped};
-use self::evidence::{NANOS_PER_MILLI, Seen, leaves, met, run, tally, width};
+use self::evidence::{NANOS_PER_MILLI, Seen, leaves, met, run, score, tally, width};
 use self::shown::{Edge, REMEMBERED};
 pub(super) use self::shown::{Shown, ShownRefusal};
 use super::operation::Ending;
@@ -41,6 +41,8 @@ pub(super) struct Model {
     rounds_in_vain: u32,
     /// The probes of each era that ended without a verdict, or gave their slots back, oldest first.
     without: Vec<(u64, Gap)>,
+    /// The weights of the probes that have perhaps failed, with their eras.
+    doubts: Vec<(u64, u64)>,
     /// How long the last opening was, and in which era.
     last_open: u64,
     opened_in: u64,
@@ -98,6 +100,8 @@ impl Ended {
     }
 }
 
+const UNRECORDED: FailureKind = FailureKind::Named("unrecorded");
+
 impl Model {
     pub(super) fn new(settings: Settings, now: u64) -> Self {
         let mut model = Self {
@@ -111,6 +115,7 @@ impl Model {
             attempt: 0,
             rounds_in_vain: 0,
             without: Vec::new(),
+            doubts: Vec::new(),
             last_open: 0,
             opened_in: 0,
             totals: Totals::default(),
@@ -118,8 +123,8 @@ impl Model {
             edges: Vec::new(),
         };
         let (number, state, mode, began, rejected) = (1, State::Closed, model.first_mode(), now, 0);
-        let (beneath, open_until, hold_until) = (mode, None, None);
-        model.eras.push(Era { number, state, mode, beneath, began, open_until, hold_until, rejected });
+        let (beneath, open_until, hold_until, on_trust) = (mode, None, None, false);
+        model.eras.push(Era { number, state, mode, beneath, began, open_until, hold_until, rejected, on_trust });
         model
     }
 
@@ -160,7 +165,15 @@ impl Model {
     pub(super) fn end(&mut self, permit: usize, ending: Ending) {
         let Permit { era, right, started, has_lost_its_slot } = self.permits.remove(permit);
         let took = self.now - started;
-        let ended = self.judged(ending, took);
+        let (mut ended, mut doubt) = (self.judged(ending, took, right), 0);
+        // A dropped probe, and a probe whose caller did not wait long enough, have perhaps failed.
+        if let Ended::Failure { units, kind, .. } = ended
+            && right == Right::Probe
+            && (kind == UNRECORDED || kind == FailureKind::Deadline && units < 128)
+        {
+            doubt = units;
+            ended = if matches!(ending, Ending::Unrecorded) { Ended::Cancelled } else { Ended::Ignored };
+        }
         match ended {
             Ended::Success => self.totals.successes += 1,
             Ended::Failure { .. } => self.totals.failures += 1,
@@ -171,7 +184,7 @@ impl Model {
             Right::Uncounted => {}
             Right::Counted | Right::Probe if era != self.era().number => self.totals.stale += 1,
             Right::Counted => self.count(ended, took),
-            Right::Probe => self.judge(ended, took, has_lost_its_slot),
+            Right::Probe => self.judge(ended, doubt, took, has_lost_its_slot),
         }
     }
 
@@ -227,7 +240,8 @@ impl Model {
         Err(Box::new(Refusal { reason, retry_after: until.map(|until| millis(until - self.now)), why }))
     }
 
-    fn judged(&self, ending: Ending, took: u64) -> Ended {
+    fn judged(&self, ending: Ending, took: u64, right: Right) -> Ended {
+        let after = self.settings.cancelled_counts_after;
         match ending {
             Ending::Success => Ended::Success,
             Ending::Failure { hundredths, retry_after } => {
@@ -236,10 +250,24 @@ impl Model {
                 Ended::Failure { units, kind: FailureKind::Error, retry_after }
             }
             Ending::Ignored => Ended::Ignored,
-            Ending::Dropped if self.settings.cancelled_counts_after.is_some_and(|after| took >= after) => {
+            Ending::Dropped | Ending::Unrecorded if after.is_some_and(|after| took >= after) => {
                 Ended::Failure { units: 128, kind: FailureKind::Cancelled, retry_after: None }
             }
-            Ending::Dropped => Ended::Cancelled,
+            Ending::Unrecorded if after.is_some() && right != Right::Uncounted => {
+                Ended::Failure { units: 128, kind: UNRECORDED, retry_after: None }
+            }
+            Ending::Dropped | Ending::Unrecorded => Ended::Cancelled,
+            Ending::Deadline(deadline) => {
+                let units = after.map_or(0, |after| match after {
+                    _ if deadline >= after || took >= after => 128,
+                    // The nearest 1/256.
+                    _ => (took * 256 + after) / (2 * after),
+                });
+                match units {
+                    0 => Ended::Ignored,
+                    units => Ended::Failure { units, kind: FailureKind::Deadline, retry_after: None },
+                }
+            }
         }
     }
 
@@ -258,9 +286,12 @@ impl Model {
             return;
         }
         let sums = tally(&self.settings, &self.seen, era.number, now);
-        if let Some(reason) = met(&self.settings, sums, run(&self.seen, era.number), now - era.began) {
-            // One fewer for each last open duration spent closed.
-            let healed = self.closed_for().checked_div(self.last_open).unwrap_or(0);
+        let run = run(&self.seen, era.number);
+        let on_trust = era.on_trust && self.seen.iter().all(|seen| seen.era != era.number || seen.units > 0);
+        let unproven = (on_trust && run >= 128).then(|| Reason::Unproven { score: score(run) });
+        if let Some(reason) = unproven.or_else(|| met(&self.settings, sums, run, now - era.began)) {
+            // One fewer for each last open duration spent closed, unless nothing has shown yet that the service is back.
+            let healed = if on_trust { 0 } else { self.closed_for().checked_div(self.last_open).unwrap_or(0) };
             self.attempt = self.attempt.saturating_sub(u32::try_from(healed).unwrap_or(u32::MAX));
             self.open(reason, ended.failure());
         }

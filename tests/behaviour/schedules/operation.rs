@@ -50,9 +50,17 @@ pub(super) enum Operation {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Ending {
     Success,
-    Failure { hundredths: u32, retry_after: Option<Duration> },
+    Failure {
+        hundredths: u32,
+        retry_after: Option<Duration>,
+    },
     Ignored,
+    /// The caller gives up.
     Dropped,
+    /// The permit is dropped behind an error.
+    Unrecorded,
+    /// A deadline of the caller ends the call. In milliseconds.
+    Deadline(u64),
 }
 
 pub(super) fn operation() -> impl Strategy<Value = Operation> {
@@ -87,6 +95,8 @@ fn ending() -> impl Strategy<Value = Ending> {
             .prop_map(|(hundredths, retry_after)| Ending::Failure { hundredths, retry_after }),
         2 => Just(Ending::Ignored),
         3 => Just(Ending::Dropped),
+        3 => Just(Ending::Unrecorded),
+        2 => prop_oneof![0_u64..=100, 0_u64..=2_000].prop_map(Ending::Deadline),
     ]
 }
 

@@ -3,12 +3,12 @@
 use std::sync::mpsc;
 use std::thread;
 
-use tower_circuit_breaker::circuit::To;
+use tower_circuit_breaker::circuit::{NextCall, To};
 use tower_circuit_breaker::clock::{Clock, MockClock, Tick};
 use tower_circuit_breaker::outcome::Weight;
-use tower_circuit_breaker::state::{Act, Generation, Reason};
+use tower_circuit_breaker::state::{Act, Generation, Reason, RejectReason};
 use tower_circuit_breaker::window::Tally;
-use tower_circuit_breaker::{Circuit, Failure, Permit, Rejected, State};
+use tower_circuit_breaker::{Circuit, Failure, Outcome, Permit, Rejected, State};
 
 use super::model::{Model, Shown, ShownRefusal};
 use super::operation::{Ending, Operation};
@@ -92,8 +92,20 @@ impl<'a> Stage<'a> {
 
     /// Asks both for a permit; whether they gave one.
     fn begin(&mut self, thread: usize) -> Result<bool, String> {
+        let (status, is_open) = (self.circuit.status(), self.circuit.is_open());
+        let would_admit = self.circuit.would_admit();
         let here = || self.circuit.try_acquire();
         let result = thread.checked_sub(1).map_or_else(here, |other| self.threads[other].acquire(&self.circuit));
+        let gets = match &result {
+            Ok(permit) if permit.is_probe() => NextCall::Probe,
+            Ok(_) => NextCall::Admitted,
+            Err(_) => NextCall::Rejected,
+        };
+        let is_tripped = result.as_ref().is_err_and(|rejected| rejected.reason() == RejectReason::Tripped);
+        let said = (status.next_call, is_open, would_admit);
+        if said != (gets, is_tripped, result.is_ok()) {
+            return Err(format!("it said {said:?}, and the call is {gets:?}: {status:#?}"));
+        }
         let expected = self.model.acquire();
         let shown = result.as_ref().map(Permit::is_probe).map_err(ShownRefusal::from);
         let expected = expected.map_err(|refusal| ShownRefusal::from(*refusal));
@@ -115,6 +127,8 @@ impl<'a> Stage<'a> {
             }
             Ending::Ignored => ended.ignore(),
             Ending::Dropped => ended.cancel(),
+            Ending::Unrecorded => drop(ended),
+            Ending::Deadline(deadline) => ended.record(Outcome::deadline(millis(deadline))),
         }
         self.model.end(permit, ending);
     }

@@ -51,6 +51,42 @@ fn an_unusable_settings_file_is_refused_with_its_path() {
 }
 
 #[test]
+fn a_refused_key_of_a_toml_file_is_named_with_its_line() {
+    let text = "[defaults]\nprobes = 2\n\n[circuits.\"/a/{b}\"]\n[circuits.x]\n";
+    for (more, line, key) in [
+        ("probes = 0", 6, "circuits.x.probes"),
+        ("min_calls = 5\nopen_for = { base = '5 s', max = '1 s' }", 7, "circuits.x.open_for"),
+        ("prbes = 1", 6, "circuits.x.prbes"),
+        // The value is the default, so that the line is that of the table.
+        ("window = { calls = 5 }", 5, "circuits.x.min_calls"),
+        ("[circuits.'a?']\nprobes = 1", 6, "circuits.\"a?\""),
+    ] {
+        let file = Scratch::new(&format!("line-{line}-{}.toml", key.len()), format!("{text}{more}\n").as_bytes());
+        let error = Settings::from_file(&file.0).unwrap_err();
+        assert_eq!((error.line(), error.key()), (Some(line), Some(key)), "{error}");
+        assert!(error.to_string().starts_with(&format!("{}, line {line}: ", file.0.display())), "{error}");
+    }
+    let json = Scratch::new("line.json", br#"{"defaults": {"probes": 0}}"#);
+    let error = Settings::from_file(&json.0).unwrap_err();
+    assert_eq!((error.line(), error.key()), (None, Some("defaults.probes")));
+}
+
+#[test]
+fn a_name_as_long_as_the_file_is_refused_quickly() {
+    let long = "x".repeat(500_000);
+    for (text, says) in [
+        (format!("[circuits.'{long}*']\n[circuits.'{long}']"), "is not a valid name"),
+        (format!("[circuits.'a*']\n[circuits.'{long}']"), "is not a valid name"),
+        (format!("[groups.'{long}']"), "is not a valid name"),
+        (format!("[circuits.a]\ngroup = '{long}'"), "which is no group"),
+        (format!("[circuits.'{long}?']"), "has a `?`"),
+    ] {
+        let error = refused(&text);
+        assert!(error.contains(says) && error.len() < 1_000, "{error}");
+    }
+}
+
+#[test]
 fn a_deep_document_is_refused_and_overflows_no_stack() {
     const DEPTH: usize = 200_000;
     for text in [

@@ -9,7 +9,7 @@ fn an_unknown_key_is_refused_in_every_table_with_the_nearest_key() {
     for (text, says) in [
         (
             "[circuit.payments]",
-            "unknown key `circuit`, did you mean `circuits`? allowed are persistence, defaults, circuits",
+            "unknown key `circuit`, did you mean `circuits`? allowed are persistence, defaults, groups, circuits",
         ),
         ("[persistance]", "unknown key `persistance`, did you mean `persistence`?"),
         ("[persistence]\nstroe = 'file:x'", "unknown key `stroe` in persistence, did you mean `store`?"),
@@ -56,7 +56,7 @@ fn a_wrong_value_is_refused_with_key_value_and_allowed_values() {
         ("probe_deadline", "30", "30, allowed is a number with its unit (ms, s, min, h, d), like \"10 s\""),
         ("probe_deadline", "'30'", "\"30\", allowed is a number with its unit"),
         ("probe_deadline", "'30 m'", "\"30 m\", allowed is a number with its unit"),
-        ("probe_deadline", "'366 d'", "31622400s, allowed is 1ms to 365 days"),
+        ("probe_deadline", "'366 d'", "366 d, allowed is 1 ms to 365 days"),
         (
             "cancelled_counts_after",
             "'nevr'",
@@ -71,7 +71,7 @@ fn a_wrong_value_is_refused_with_key_value_and_allowed_values() {
         ("window", "{ calls = 5, time = '1 s' }", "a table, allowed is a duration like"),
         ("window", "{ calls = 5, buckets = 2 }", "a table, allowed is a duration like"),
         ("window", "{}", "a table, allowed is a duration like"),
-        ("open_for", "{ base = '5 s' }", "a table, allowed is a duration like \"60 s\", { base = \"5 s\", max"),
+        ("open_for", "{}", "a table, allowed is a duration like \"60 s\", { base = \"5 s\", max"),
         ("open_for", "{ fixed = '5 s', max = '6 s' }", "a table, allowed is a duration like"),
         ("open_for", "5", "5, allowed is a duration like \"60 s\""),
         ("ttl_open", "'1 ms'", "\"1 ms\", allowed is 1 s to 365 d"),
@@ -90,7 +90,7 @@ fn a_part_of_a_value_is_refused_with_its_own_path() {
         ("window = { calls = 0 }", "window.calls is 0, allowed is 1 to 16777216"),
         ("window = { time = 10 }", "window.time is 10, allowed is a number with its unit"),
         ("window = { time = '10 s', buckets = 1 }", "window.buckets is 1, allowed is 2 to 60"),
-        ("open_for = { base = '9 s', max = '5 s' }", "open_for.base is 9s, allowed is 1ms to 5s"),
+        ("open_for = { base = '9 s', max = '5 s' }", "open_for.base is 9 s, allowed is 1 ms to 5 s"),
         ("open_for = { fixed = '9 s', jitter = 0.6 }", "open_for.jitter is 0.6, allowed is 0 to 0.5"),
     ] {
         let error = refused(&format!("[circuits.payments]\n{value}"));
@@ -102,11 +102,13 @@ fn a_part_of_a_value_is_refused_with_its_own_path() {
 fn a_value_made_wrong_by_another_key_names_its_origin() {
     assert_eq!(
         refused("[circuits.payments]\nwindow = { calls = 10 }"),
-        "the TOML text: circuits.payments.min_calls is 20, allowed is 1 to 10; the value is the default"
+        "the TOML text: circuits.payments.min_calls is 20, allowed is 1 to 10; the value is the default and the limit \
+         comes from circuits.payments.window.calls"
     );
     assert_eq!(
         refused("[defaults]\nmin_calls = 50\n[circuits.payments]\nwindow = { calls = 10 }"),
-        "the TOML text: circuits.payments.min_calls is 50, allowed is 1 to 10; the value comes from defaults.min_calls"
+        "the TOML text: circuits.payments.min_calls is 50, allowed is 1 to 10; the value comes from \
+         defaults.min_calls and the limit comes from circuits.payments.window.calls"
     );
     let error = toml("[circuits.payments]\nwindow = { calls = 90 }")
         .with_vars([("CIRCUIT_BREAKER_DEFAULT_MIN_CALLS", "91")])
@@ -114,7 +116,7 @@ fn a_value_made_wrong_by_another_key_names_its_origin() {
     assert_eq!(
         error.to_string(),
         "the TOML text: circuits.payments.min_calls is 91, allowed is 1 to 90; the value comes from defaults.min_calls, \
-         environment variable CIRCUIT_BREAKER_DEFAULT_MIN_CALLS"
+         environment variable CIRCUIT_BREAKER_DEFAULT_MIN_CALLS and the limit comes from circuits.payments.window.calls"
     );
 }
 
@@ -122,11 +124,11 @@ fn a_value_made_wrong_by_another_key_names_its_origin() {
 fn a_circuit_with_an_impossible_name_is_refused() {
     assert_eq!(
         refused("[circuits.'two words']"),
-        "the TOML text: circuits.\"two words\" is not a valid circuit name, \
+        "the TOML text: circuits.\"two words\" is not a valid name, \
          allowed is 1 to 200 bytes of printable text without spaces"
     );
     for name in ["", "a\\u200bb", "a\\u0007", &"x".repeat(201)] {
-        assert!(refused(&format!("[circuits.\"{name}\"]")).contains("is not a valid circuit name"), "{name}");
+        assert!(refused(&format!("[circuits.\"{name}\"]")).contains("is not a valid name"), "{name}");
     }
 }
 

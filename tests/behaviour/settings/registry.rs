@@ -133,3 +133,29 @@ fn a_cache_lies_in_front_of_the_store() {
     let registry = Settings::from_toml(text).unwrap().registry().unwrap().build().unwrap();
     assert_eq!(registry.store_status().unwrap().store, "tiered");
 }
+
+#[test]
+fn the_ttl_of_a_pattern_reaches_the_store() {
+    let settings = toml(
+        "[persistence]\nenabled = true\nstore = 'sqlite://data/x.db'\nttl_open = '2 h'\n[circuits.'host:*']\nttl_open = '3 h'\n\
+         [circuits.'host:a']\nttl_other = '4 h'",
+    );
+    let kept = settings.persistence().unwrap();
+    let hours = |name| (kept.ttl_open(name).as_secs() / 3600, kept.ttl_other(name).as_secs() / 3600);
+    assert_eq!([hours("host:a"), hours("host:b"), hours("host")], [(3, 4), (3, 1), (2, 1)]);
+    let builder =
+        Registry::builder().store(AnyStore::open("sqlite://data/x.db").unwrap()).ttl(secs(2 * 3600), secs(3600));
+    let builder = builder.ttl_of("host:*", secs(3 * 3600), secs(3600)).ttl_of("host:a", secs(3 * 3600), secs(4 * 3600));
+    assert_eq!(format!("{:?}", settings.registry().unwrap()), format!("{builder:?}"));
+}
+
+#[test]
+fn a_ttl_takes_a_name_or_one_pattern() {
+    for name in ["host:*", "payments", "host:[::1]:80"] {
+        drop(Registry::builder().ttl_of(name, secs(60), secs(60)).build().unwrap());
+    }
+    for name in ["*", "ho*st", "host?"] {
+        let error = Registry::builder().ttl_of(name, secs(60), secs(60)).build().unwrap_err();
+        assert!(error.to_string().starts_with(&format!("ttl_of is `{name}`, allowed is a name of")), "{error}");
+    }
+}

@@ -85,7 +85,10 @@ fn shown(text: &str) -> String {
     let results = [Settings::from_toml(text), Settings::from_json(text), Settings::default().with_vars(config)];
     let shown = results.map(|result| match result {
         Ok(settings) => {
-            let explained: Vec<String> = settings.circuits().map(|config| config.explain()).collect();
+            // Names of each kind: with a table, with a pattern, with neither, and impossible ones.
+            let names = ["payments", "host:a", "host:*", "other", "", "two words", "*", "\u{feff}"];
+            let named = names.into_iter().filter_map(|name| settings.circuit(name).ok());
+            let explained: Vec<String> = settings.circuits().chain(named).map(|config| config.explain()).collect();
             format!("{settings:?} {}", explained.concat())
         }
         Err(error) => format!("{error} {error:?}"),

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::mpsc;
+use std::task::{Context, Poll, Waker};
 
 use ::tracing::field::{Field, Visit};
 use ::tracing::span::{Attributes, Id, Record};
 use ::tracing::{Event, Level, Metadata, Subscriber, subscriber};
+use tower_circuit_breaker::operation::What;
 
 use super::*;
 
@@ -36,12 +40,12 @@ impl Visit for Line {
     }
 }
 
-/// Collects the lines of that target.
+/// Collects the lines of that target, or of all targets if it is empty.
 struct Collector(mpsc::Sender<Line>, &'static str);
 
 impl Subscriber for Collector {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == self.1
+        metadata.target() == self.1 || self.1.is_empty()
     }
 
     fn event(&self, event: &Event<'_>) {
@@ -99,7 +103,8 @@ fn an_opening_is_one_warning_with_the_numbers() {
     assert_eq!(line.level, Level::WARN);
     assert_eq!(
         line.message(),
-        "circuit `payments` opened: failures in a row weighed 5.0, the limit is 5.0; probing in 5 s"
+        "circuit `payments` opened: failures in a row weighed 5.0, the limit is 5.0, last a failure of kind error; \
+         probing in 5 s"
     );
     for (field, value) in [
         ("service", "payments"),
@@ -149,7 +154,10 @@ fn a_reopening_is_a_warning_too() {
     drop(circuit.try_acquire());
     let line = line(|| fail(&circuit, 1));
     assert_eq!(line.level, Level::WARN);
-    assert_eq!(line.message(), "circuit `payments` reopened: a probe failed; probing in 5 s");
+    assert_eq!(
+        line.message(),
+        "circuit `payments` reopened: a probe failed, last a failure of kind error; probing in 5 s"
+    );
     assert_eq!(line.field("attempt"), "2");
 }
 
@@ -241,14 +249,9 @@ fn the_audit_log_has_its_own_target_and_quotes_texts_of_people() {
         fail(&circuit, 5);
         circuit.trip(&mallory, None);
     });
-    let told: Vec<_> = lines.iter().map(Line::message).collect();
-    assert_eq!(
-        told,
-        [
-            "audit: opened of `payments`: \"failures in a row weighed 5.0, the limit is 5.0\"",
-            r#"audit: trip of `payments` by "mallory\" action=\"reset": "said \"so\"""#,
-        ]
-    );
+    assert_eq!(lines.len(), 1, "the opening is a line of the circuit and no act: {lines:#?}");
+    let line = &lines[0];
+    assert_eq!(line.message(), r#"audit: trip of `payments` by "mallory\" action=\"reset": "said \"so\"""#);
     for (field, value) in [
         ("service", "payments"),
         ("action", "trip"),
@@ -256,7 +259,30 @@ fn the_audit_log_has_its_own_target_and_quotes_texts_of_people() {
         ("reason", mallory.reason()),
         ("generation", "0"),
     ] {
-        assert_eq!(lines[1].field(field), value, "{field}");
+        assert_eq!(line.field(field), value, "{field}");
     }
-    assert_eq!(lines[0].field("user"), "", "nobody did it");
+}
+
+#[test]
+fn a_transition_of_a_registered_circuit_is_one_line_of_any_target() {
+    let clock = MockClock::new();
+    let registry = Registry::new();
+    let mut news = registry.subscribe();
+    let circuit = registry.circuit(settings(&clock).build().expect("the settings can work")).expect("there is room");
+    let transitions = || {
+        fail(&circuit, 5);
+        clock.advance(SECONDS_5);
+        circuit.try_acquire().expect("it probes").success();
+    };
+    let lines = lines_of("", transitions);
+    let said: Vec<_> = lines.iter().map(Line::message).collect();
+    assert_eq!(said.len(), 3, "opened, half-open, closed: {said:#?}");
+    drop(circuit);
+    drop(registry);
+    let mut reported = 0;
+    let context = &mut Context::from_waker(Waker::noop());
+    while let Poll::Ready(Some(one)) = pin!(news.next()).as_mut().poll(context) {
+        reported += usize::from(matches!(one.what, What::Transition(_)));
+    }
+    assert_eq!(reported, 3, "and one event each for subscribers");
 }

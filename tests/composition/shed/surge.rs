@@ -4,6 +4,7 @@
 
 #[path = "../../../examples/surge/record.rs"]
 mod record;
+#[expect(clippy::disallowed_methods, reason = "the server of the example spawns its jobs")]
 #[path = "../../../examples/surge/server.rs"]
 mod server;
 #[path = "../../../examples/surge/traffic.rs"]

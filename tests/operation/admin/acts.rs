@@ -114,4 +114,7 @@ async fn stored_acts_are_answered_with_200_and_waiting_acts_with_202() {
     assert!(done["detail"].as_str().unwrap().contains("not stored yet"), "{done}");
     let (_, list) = served.get("/api/circuits").await;
     assert_eq!(list["store"]["unsaved"], json!(1), "{}", list["store"]);
+    let summary = list["store"]["summary"].as_str().unwrap();
+    assert!(summary.starts_with("the store memory does not answer: "), "{summary}");
+    assert!(summary.contains("; not saved yet: the last changes of 1 circuit"), "{summary}");
 }

@@ -118,6 +118,31 @@ async fn a_reader_that_goes_away_is_no_panic() {
 }
 
 #[tokio::test]
+async fn a_watched_name_without_a_record_is_reported_with_the_nearest_name() {
+    let (_folder, ctl) = sqlite().await;
+    ctl.does(&["trip", "payments", "--reason", "maintenance", "--create"]);
+    let mut watching = ctl.command(&["watch", "paymnts", "payments"]).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(watching.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    let says = "circuitctl: the watch continues, but the store has no record of `paymnts`; did you mean `payments`?";
+    assert_eq!(line.trim_end(), says);
+    watching.kill().unwrap();
+    watching.wait().unwrap();
+}
+
+#[tokio::test]
+async fn a_pattern_in_place_of_a_name_is_explained() {
+    let (_folder, ctl) = sqlite().await;
+    ctl.does(&["trip", "host:a", "--reason", "maintenance", "--create"]);
+    let shown = ctl.run(&["show", "host:*"]);
+    assert_eq!(shown.code, 5);
+    assert!(shown.err.contains("`host:*`, and a pattern is no name: `status` lists all circuits"), "{shown:?}");
+    let tripped = ctl.run(&["trip", "host:*", "--reason", "x", "--create"]);
+    assert_eq!(tripped.code, 2);
+    assert!(tripped.err.contains("`host:*` is a pattern, and an order is for one circuit"), "{tripped:?}");
+}
+
+#[tokio::test]
 async fn watch_prints_each_change_in_a_line_until_an_interrupt() {
     let (_folder, ctl) = sqlite().await;
     ctl.does(&["trip", "payments", "--reason", "maintenance", "--create"]);
@@ -139,7 +164,7 @@ async fn watch_prints_each_change_in_a_line_until_an_interrupt() {
     watching.stderr.take().unwrap().read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "");
 
-    let mut watching = ctl.command(&["--json", "watch"]).spawn().unwrap();
+    let mut watching = ctl.command(&["--json", "watch", "ord*"]).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(watching.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let document: serde_json::Value = serde_json::from_str(&line).unwrap();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tower_circuit_breaker::state::Mode;
 use tower_circuit_breaker::store::AnyStore;
-use tower_circuit_breaker::{Circuit, Config, Registry};
+use tower_circuit_breaker::{Circuit, Config, Failure, Registry};
 
 use super::{Circuitctl, files, sqlite};
 use crate::servers::postgres::Postgres;
@@ -53,6 +53,25 @@ async fn an_act_of_another_process_rejects_here(ctl: Circuitctl, acts: usize) {
     let audit = ctl.does(&["audit", "--user", "carl"]);
     assert!(audit.contains("service") && audit.contains("resume"), "{audit}");
     assert!(registry.shutdown(Duration::from_secs(5)).await.is_complete());
+}
+
+#[tokio::test]
+async fn circuitctl_shows_why_the_circuit_of_each_instance_has_opened() {
+    let (_folder, ctl) = files();
+    let registry = Registry::builder().store(AnyStore::open(&ctl.store).unwrap()).instance("service").build().unwrap();
+    let circuit = registry.circuit(Config::new("payments").unwrap()).unwrap();
+    assert!(registry.restore(Duration::from_secs(5)).await.unwrap().is_complete());
+    while let Ok(permit) = circuit.try_acquire() {
+        permit.failure_because(Failure::hard(), &"relation \"orders\" is gone\u{1b}[31m");
+    }
+    assert!(registry.shutdown(Duration::from_secs(5)).await.is_complete());
+    let because = "failures in a row weighed 5.0, the limit is 5.0, last a failure of kind error: relation \"orders\" is gone [31m";
+    let shown = ctl.does(&["show", "payments"]);
+    assert_eq!(shown.matches(because).count(), 2, "once for the published state and once for the instance: {shown}");
+    let (_, document) = ctl.document(&["show", "payments"]);
+    assert_eq!(document["reason"], because);
+    assert_eq!(document["instances"][0]["opened_because"], because);
+    assert!(document["instances"][0]["opened_at"].is_u64(), "{document}");
 }
 
 fn acts() -> usize {

@@ -20,7 +20,7 @@ use tower_circuit_breaker::classify::{BodyClassifier, HttpClassifier};
 use tower_circuit_breaker::clock::MockClock;
 use tower_circuit_breaker::outcome::FailureKind;
 use tower_circuit_breaker::rejection::HttpRejection;
-use tower_circuit_breaker::{BoxError, Circuit, CircuitBreakerLayer, Config, Outcome, Rejected, State};
+use tower_circuit_breaker::{BoxError, Circuit, CircuitBreakerLayer, Config, Failure, Outcome, Rejected, State};
 
 /// Servers that end with the test.
 #[derive(Default)]
@@ -115,7 +115,7 @@ async fn waiting_for_the_end_makes_a_cut_off_body_a_hard_failure() {
     let mut servers = Servers::default();
     let uri = servers.cut_off("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nten bytes.").await;
     let (head, end) = judged(&uri).await;
-    assert_eq!((head, end), (None, Outcome::failure()));
+    assert_eq!((head, end), (None, Failure::hard().with_kind(FailureKind::Body).into()));
 }
 
 #[tokio::test]

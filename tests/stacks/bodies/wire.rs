@@ -21,7 +21,8 @@ use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_circuit_breaker::classify::HttpClassifier;
 use tower_circuit_breaker::clock::MockClock;
 use tower_circuit_breaker::event::{Ended, Event, Observer};
-use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, Outcome, Rejected, State};
+use tower_circuit_breaker::outcome::FailureKind;
+use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, Failure, Outcome, Rejected, State};
 use tower_http::timeout::ResponseBodyTimeoutLayer;
 
 use super::parts::{CANCELLED, FAILURE, SUCCESS, Script, Step, UNTOLD, counted};
@@ -132,7 +133,7 @@ async fn a_body_that_stalls_below_a_body_timeout_is_a_failure() {
 async fn the_waiting_http_classifier_judges_by_the_end_of_the_body() {
     let (address, _server) = serve(downloads()).await;
     for (path, outcome, told) in [
-        ("/breaks", Some(Outcome::failure()), FAILURE),
+        ("/breaks", Some(Failure::hard().with_kind(FailureKind::Body).into()), FAILURE),
         ("/hangs", Some(Outcome::failure()), FAILURE),
         ("/whole", None, SUCCESS),
         ("/counted", None, SUCCESS),

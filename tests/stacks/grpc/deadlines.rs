@@ -49,7 +49,11 @@ fn with(set: impl FnOnce(ConfigBuilder) -> ConfigBuilder) -> Circuit {
 
 /// Makes one call with that `grpc-timeout`, and reads its body.
 async fn call(circuit: &Circuit, timeout: Option<&'static str>, end: End, after: Duration) {
-    let layer = CircuitBreakerLayer::new(circuit).classifier(GrpcClassifier::tonic()).tracked_bodies();
+    call_by(GrpcClassifier::tonic(), circuit, timeout, end, after).await;
+}
+
+async fn call_by(by: GrpcClassifier, circuit: &Circuit, timeout: Option<&'static str>, end: End, after: Duration) {
+    let layer = CircuitBreakerLayer::new(circuit).classifier(by).tracked_bodies();
     let mut service = layer.layer(service_fn(move |_: Request<()>| answer(end, after)));
     let mut request = Request::post("/shop.Inventory/Get").header(GRPC.0, GRPC.1).body(()).unwrap();
     if let Some(timeout) = timeout {
@@ -144,6 +148,30 @@ async fn a_deadline_is_ignored_where_cancellation_never_counts() {
         let totals = circuit.status().totals;
         assert_eq!((totals.ignored, totals.failures), (1, 0), "{end:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_of_the_caller_says_nothing_about_a_servers_own_handler() {
+    for end in [End::Header, End::GatewayTimeout, End::Trailer] {
+        for timeout in ["1m", "500m", "30S"] {
+            let circuit = with(|config| config);
+            for _ in 0..10 {
+                call_by(GrpcClassifier::for_handlers(), &circuit, Some(timeout), end, 2_000 * MS).await;
+            }
+            let totals = circuit.status().totals;
+            assert_eq!((totals.ignored, totals.failures), (10, 0), "{end:?}, {timeout}");
+        }
+        let circuit = with(|config| config);
+        call_by(GrpcClassifier::for_handlers(), &circuit, None, end, MS).await;
+        assert_eq!(circuit.status().totals.failures, 1, "{end:?}: the server's own limit of time");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timer_of_the_owner_counts_where_callers_never_count() {
+    let circuit = with(ConfigBuilder::cancelled_never_counts);
+    call(&circuit, Some("30S"), End::Timer, 100 * MS).await;
+    assert_eq!(run(&circuit), "0.5", "an `Endpoint::timeout` of 100 ms");
 }
 
 #[tokio::test(start_paused = true)]

@@ -72,7 +72,7 @@ async fn the_answer_of_a_breaker_inside_is_ignored() {
 fn an_unknown_error_is_a_hard_failure() {
     for classifier in [GrpcClassifier::new(), GrpcClassifier::tonic()] {
         assert_eq!(judge(&classifier, &()), Outcome::failure());
-        assert_eq!(judge(&classifier, &io::Error::from(io::ErrorKind::ConnectionRefused)), Outcome::failure());
+        assert_eq!(judge(&classifier, &io::Error::from(io::ErrorKind::ConnectionRefused)), hard(FailureKind::Connect));
         assert_eq!(judge(&classifier, &io::Error::from(io::ErrorKind::TimedOut)), Outcome::timeout());
     }
 }
@@ -96,5 +96,9 @@ fn a_body_error_that_tonic_calls_cancelled_is_a_failure() {
     assert_eq!(body_error(Status::not_found("odd")), Outcome::failure());
     assert_eq!(body_error(Status::unavailable("gone")), failed("grpc_unavailable"));
     assert_eq!(body_error(io::Error::from(io::ErrorKind::TimedOut)), Outcome::timeout());
-    assert_eq!(body_error(io::Error::from(io::ErrorKind::ConnectionReset)), Outcome::failure());
+    assert_eq!(body_error(io::Error::from(io::ErrorKind::ConnectionReset)), hard(FailureKind::Reset));
+}
+
+fn hard(kind: FailureKind) -> Outcome {
+    Failure::hard().with_kind(kind).into()
 }

@@ -206,7 +206,7 @@ fn impossible_settings_of_keys_are_refused_at_build_time() {
     let changes: [(&str, Change); 5] = [
         ("max_keys is 0, allowed is 1 to the registry's limit of 100", |builder| builder.max_keys(0)),
         ("max_keys is 101, allowed is 1 to the registry's limit of 100", |builder| builder.max_keys(101)),
-        ("idle is 0ns, allowed is 1s to 365 days", |builder| builder.idle(Duration::ZERO)),
+        ("idle is 0 s, allowed is 1 s to 365 days", |builder| builder.idle(Duration::ZERO)),
         ("prefix is \"a b\" (3 bytes), allowed is up to 100 bytes of printable text without spaces", |builder| {
             builder.prefix("a b")
         }),

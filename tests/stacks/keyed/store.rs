@@ -95,24 +95,6 @@ async fn a_second_life_publishes_its_openings_though_its_eras_begin_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_call_waits_for_a_keyed_circuit_to_be_restored() {
-    let store = store();
-    let first = registry(&store);
-    fail(&kept(&first, 10), "a", 5);
-    assert!(first.shutdown(Duration::from_secs(5)).await.is_complete());
-    let waits = Registry::builder().store(store.clone()).instance("a").first_call_waits(Duration::from_secs(30));
-    let second = waits.build().unwrap();
-    second.start().unwrap();
-    let by = kept(&second, 10);
-    let mut service =
-        CircuitBreakerLayer::keyed(by.clone()).layer(service_fn(|_: String| async { Ok::<_, BoxError>(()) }));
-    service.ready().await.unwrap().call("a".to_owned()).await.expect("nothing is known yet");
-    pass(TENTH).await;
-    let error = service.ready().await.unwrap().call("a".to_owned()).await.unwrap_err();
-    assert!(Rejected::find(error.as_ref()).is_some(), "restored in the background: {error}");
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_hundred_thousand_keys_leave_a_hundred_circuits_and_all_records() {
     let store = store();
     let registry = registry(&store);

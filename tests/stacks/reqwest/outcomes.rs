@@ -146,7 +146,11 @@ async fn a_body_cut_off_below_the_breaker_is_a_hard_failure() {
     let peer = Peer::new(|_| Answer::Reset(super::peer::HALF)).await;
     let response = client().execute(get(&peer.url("/"))).await.unwrap();
     let error = response.bytes().await.unwrap_err();
-    assert_eq!(ReqwestClassifier::new().error(&error), Outcome::failure(), "{error:?}");
+    assert_eq!(
+        ReqwestClassifier::new().error(&error),
+        Failure::hard().with_kind(FailureKind::Body).into(),
+        "{error:?}"
+    );
 }
 
 /// Asks the classifier about an error of that type.
@@ -181,11 +185,11 @@ async fn a_rejection_of_a_breaker_inside_is_ignored_in_every_form() {
 }
 
 #[tokio::test]
-async fn an_error_of_readiness_is_judged_normally_and_called_not_ready() {
+async fn an_error_of_readiness_keeps_a_kind_that_says_more_than_not_ready() {
     let judge = ReqwestClassifier::new();
     let refused = client().execute(get(&Nobody::new().url)).await.unwrap_err();
     let outcome = Classifier::<(), reqwest::Response, _>::ready_error(&judge, &refused);
-    assert_eq!(outcome, Failure::hard().with_kind(FailureKind::NotReady).into());
+    assert_eq!(outcome, Failure::hard().with_kind(FailureKind::Connect).into());
 }
 
 #[tokio::test]

@@ -85,3 +85,17 @@ async fn texts_of_users_neither_end_a_log_line_nor_forge_a_field() {
     let expected = r#"audit: trip of `payments` by "mallory\" user=\"root": "\\ reason=\"approved\"""#;
     assert_eq!(lines.with("audit: "), [expected]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_transition_is_no_line_of_the_audit_and_an_act_is_one() {
+    let lines = crate::lines::Lines::of("circuit_breaker::audit");
+    let store = memory();
+    let a = Instance::start(&store, "a", Sharing::Advise).await;
+    fail(&a.circuit, 5);
+    pass(secs(1)).await;
+    assert_eq!(lines.with(""), [""; 0], "the circuit has logged its opening");
+    assert_eq!(rows(&store).await.len(), 1, "the row of the opening is kept all the same");
+    order(&a, &Order::trip(&alice())).await.unwrap();
+    pass(secs(1)).await;
+    assert_eq!(lines.with("").len(), 1);
+}

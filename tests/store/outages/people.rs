@@ -15,15 +15,17 @@ use crate::servers::redis::Redis;
 #[tokio::test]
 async fn a_person_reads_an_open_circuit_and_its_ttl_in_redis() {
     let server = Redis::start().await;
-    let registry = builder(server.store(), "a").ttl_of("brief", secs(7_200), secs(60)).build().unwrap();
-    for (name, failures) in [("payments", 5), ("quiet", 2), ("brief", 5), ("brief-too", 2)] {
+    let registry =
+        builder(server.store(), "a").ttl_of("brief", secs(7_200), secs(60)).ttl_of("host:*", secs(900), secs(600));
+    let registry = registry.build().unwrap();
+    for (name, failures) in [("payments", 5), ("quiet", 2), ("brief", 5), ("brief-too", 2), ("host:a", 2)] {
         fail(&registry.circuit(settings(name)).unwrap(), failures);
     }
     registry.start().unwrap();
     let ttl = async |name: &str| server.cli::<i64>(&["TTL", &format!("circuit_breaker:{name}:state")]).await;
     eventually("all are written", async || {
         let mut written = true;
-        for name in ["payments", "quiet", "brief", "brief-too"] {
+        for name in ["payments", "quiet", "brief", "brief-too", "host:a"] {
             written &= ttl(name).await > 0;
         }
         written
@@ -40,7 +42,9 @@ async fn a_person_reads_an_open_circuit_and_its_ttl_in_redis() {
     // The run of failures is evidence of the era: it begins anew when the circuit opens.
     let closed = read("quiet").await;
     assert_eq!((closed["state"].as_str(), closed["failure_count"].as_f64()), (Some("closed"), Some(2.0)), "{closed}");
-    for (name, asked) in [("payments", 86_400), ("quiet", 3_600), ("brief", 7_200), ("brief-too", 3_600)] {
+    for (name, asked) in
+        [("payments", 86_400), ("quiet", 3_600), ("brief", 7_200), ("brief-too", 3_600), ("host:a", 600)]
+    {
         let left = ttl(name).await;
         assert!((asked - 30..=asked).contains(&left), "`{name}` is kept for {left} s, asked were {asked}");
     }

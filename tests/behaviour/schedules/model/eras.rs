@@ -24,6 +24,8 @@ pub(super) struct Era {
     pub(super) open_until: Option<u64>,
     pub(super) hold_until: Option<u64>,
     pub(super) rejected: u64,
+    /// Whether it began closed although the probes before came to no verdict.
+    pub(super) on_trust: bool,
 }
 
 impl Era {
@@ -99,7 +101,10 @@ impl Model {
         }
         let from = *self.era();
         let beneath = if next.is_hold() { from.beneath } else { next.mode };
-        let next = Era { number: from.number + 1, beneath, began: self.now, rejected: 0, ..next };
+        let has_gap = matches!(reason, Reason::NoVerdict { .. })
+            || matches!(reason, Reason::QuietService { .. }) && self.gaps() > 0;
+        let on_trust = has_gap && next.state == State::Closed;
+        let next = Era { number: from.number + 1, beneath, began: self.now, rejected: 0, on_trust, ..next };
         let ends = if next.is_hold() { next.hold_until } else { next.open_until };
         self.edges.push(Edge {
             from: (from.state, from.mode),
@@ -158,6 +163,12 @@ impl Model {
     pub(super) fn retry_after(&self) -> Option<Duration> {
         let era = self.era();
         let until = match (era.mode, era.state) {
+            (Mode::ForcedOpen, _) if self.is_over(era.hold_until) && self.settings.recovery == Recovery::Automatic => {
+                None
+            }
+            (Mode::ForcedOpen | Mode::Disabled, State::Open) if self.is_over(era.hold_until) => {
+                era.open_until.filter(|_| era.beneath == Mode::Automatic)
+            }
             (Mode::ForcedOpen, _) => self.rejects_until(),
             (Mode::Automatic, State::Open) => era.open_until,
             _ => None,

@@ -8,8 +8,9 @@ use crate::rig::millis;
 
 impl Model {
     /// Takes the end of a probe into the verdict.
-    pub(super) fn judge(&mut self, ended: Ended, took: u64, had_lost_its_slot: bool) {
+    pub(super) fn judge(&mut self, ended: Ended, doubt: u64, took: u64, had_lost_its_slot: bool) {
         self.listen(ended);
+        self.doubts.push((self.era().number, doubt));
         let (era, mode, half_open_for) = (self.era().number, self.era().mode, self.age());
         let is_slow = self.settings.slow.is_some_and(|(_, slower_than)| took >= slower_than);
         let failure = match ended {
@@ -27,8 +28,17 @@ impl Model {
             self.open(Reason::ProbeFailed { failures, tolerated, successes }, failure);
         } else if successes >= self.settings.probes {
             self.enter(State::Closed, mode, Reason::ProbesPassed { successes, half_open_for });
-        } else if half_open_for < millis(self.settings.probe_deadline) || self.gaps() == 0 {
-            // Too early to give up, or nothing is missing.
+        } else if self.gaps() == 0 {
+            // Nothing is missing.
+        } else if self.doubts() >= 3 * 128 && successes == 0 {
+            // Further probes would only reach a service that has perhaps failed.
+            if failures > 0 {
+                self.open(Reason::NoVerdict { half_open_for }, None);
+            } else if self.gaps() >= 3 && !self.has_overdue() {
+                self.enter(State::Closed, mode, Reason::NoVerdict { half_open_for });
+            }
+        } else if half_open_for < millis(self.settings.probe_deadline) {
+            // Too early to give up.
         } else if (successes, failures) == (0, 0) {
             if self.gaps() >= 3 && !self.has_overdue() {
                 self.enter(State::Closed, mode, Reason::NoVerdict { half_open_for });
@@ -79,10 +89,15 @@ impl Model {
     }
 
     /// Returns the number of probes that ended without a verdict since one was overdue.
-    fn gaps(&self) -> u32 {
+    pub(super) fn gaps(&self) -> u32 {
         let era = self.era().number;
         let gaps = self.without.iter().rev().take_while(|gap| **gap == (era, Gap::Ended));
         u32::try_from(gaps.count()).expect("small")
+    }
+
+    /// Returns the weight of the probes of this era that have perhaps failed.
+    pub(super) fn doubts(&self) -> u64 {
+        self.doubts.iter().filter(|(era, _)| *era == self.era().number).map(|(_, doubt)| doubt).sum()
     }
 
     /// Returns the successes and failures of the probes of this era.

@@ -129,7 +129,7 @@ impl From<&Model> for Shown {
             retry_after: model.retry_after(),
             attempt: model.attempt,
             tally: sums.into(),
-            run: score(run(&model.seen, era.number)),
+            run: score(run(&model.seen, era.number) + model.doubts()),
             failure_rate,
             slow_call_rate,
             probes,

@@ -1,0 +1,290 @@
+//! The flight: a call under way, which ends in exactly one outcome.
+//!
+//! The circuit does not know classifiers. A flight joins a permit and a classifier. The classifier decides on the
+//! outcome, and the permit records the outcome in the circuit.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use crate::circuit::{Admission, Permit, Start, Text};
+use crate::classify::Classifier;
+#[cfg(feature = "http")]
+use crate::clock::Tick;
+use crate::outcome::Outcome;
+
+/// A permit and the classifier that decides on the outcome of the call.
+///
+/// A flight ends once: its call is classified, has panicked, or is cancelled. A flight that is dropped while it polls the
+/// call counts as a panic of the call, because only a panic drops a flight there. A flight that is dropped at another time
+/// counts as cancelled.
+///
+/// `D` is the data of the classifier for the call. A parameter, because the compiler cannot look up `C::Call` in a future of
+/// a task whose errors are boxed: it checks such a future for every lifetime of the box, and classifiers fit only `'static`.
+pub(crate) struct Flight<C, Req, Res, Err, D = <C as Classifier<Req, Res, Err>>::Call>
+where
+    C: Classifier<Req, Res, Err, Call = D>,
+{
+    /// The permit, which records the outcome in place, because moving a permit costs too much for a short call.
+    permit: Permit,
+    /// The state of the classifier for this call. `None` once the call has been judged.
+    call: Option<D>,
+    classifier: C,
+    /// True while a part of the call runs. A drop during that time is a panic.
+    polling: bool,
+    types: PhantomData<fn(Req, Res, Err)>,
+}
+
+impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
+    /// The start time that the classifier `C` needs from the admission.
+    pub(crate) const START: Start = if C::NEEDS_ELAPSED { Start::Precise } else { Start::Untaken };
+
+    /// Starts the call. A panic of the classifier or of `begin` ends the call as panicked.
+    #[inline(always)]
+    pub(crate) fn start<F>(
+        admission: Admission<'_>,
+        classifier: &C,
+        request: Req,
+        begin: impl FnOnce(Req) -> F,
+    ) -> (F, Self)
+    where
+        C: Clone,
+    {
+        let mut starting = Starting { admission, classifier, call: None, types: PhantomData };
+        starting.call = Some(classifier.start(&request));
+        let classifier = classifier.clone();
+        let future = admission.noted(|| begin(request));
+        let call = starting.call.take();
+        mem::forget(starting);
+        (future, Self { permit: admission.permit(), call, classifier, polling: false, types: PhantomData })
+    }
+
+    /// Starts a call that has its permit already. The permit is moved into the flight,
+    /// which costs more than an admission.
+    #[inline]
+    pub(crate) fn start_permitted<F>(
+        permit: Permit,
+        classifier: &C,
+        request: Req,
+        begin: impl FnOnce(Req) -> F,
+    ) -> (F, Self)
+    where
+        C: Clone,
+    {
+        let call = Some(classifier.start(&request));
+        // `polling` is true from the start, so that a panic of `begin` ends the call as panicked.
+        let mut flight = Self { permit, call, classifier: classifier.clone(), polling: true, types: PhantomData };
+        let future = flight.permit.noted(|| begin(request));
+        flight.polling = false;
+        (future, flight)
+    }
+
+    /// Returns the flight of a call that has its permit, and has not begun yet.
+    #[inline]
+    pub(crate) const fn permitted(permit: Permit, call: C::Call, classifier: C) -> Self {
+        Self { permit, call: Some(call), classifier, polling: false, types: PhantomData }
+    }
+
+    /// Runs a part of the call. A panic of that part ends the call as panicked.
+    #[cfg(feature = "http")]
+    pub(crate) fn run<T>(&mut self, part: impl FnOnce() -> T) -> T {
+        self.polling = true;
+        let result = part();
+        self.polling = false;
+        result
+    }
+
+    /// Polls the call, and classifies its result.
+    pub(crate) fn poll<F>(&mut self, future: Pin<&mut F>, context: &mut Context<'_>) -> Poll<Result<Res, Err>>
+    where
+        F: Future<Output = Result<Res, Err>>,
+    {
+        let result = ready!(self.poll_unjudged(future, context));
+        self.judge(
+            |classifier, call, elapsed| classifier.finish(call, result.as_ref(), elapsed),
+            |classifier| classifier.describe(result.as_ref()),
+        );
+        Poll::Ready(result)
+    }
+
+    /// Polls the call without a judgement. A call that is pending reads its start time,
+    /// because it may be cancelled late.
+    #[inline]
+    pub(super) fn poll_unjudged<F: Future>(
+        &mut self,
+        future: Pin<&mut F>,
+        context: &mut Context<'_>,
+    ) -> Poll<F::Output> {
+        self.polling = true;
+        let poll = self.permit.noted(|| future.poll(context));
+        self.polling = false;
+        if poll.is_pending() {
+            self.permit.begin_waiting();
+        }
+        poll
+    }
+
+    /// Judges the call and records the outcome, unless the call has been judged before. `describe` returns the text of a
+    /// failure.
+    #[inline]
+    pub(crate) fn judge(
+        &mut self,
+        judge: impl FnOnce(&C, C::Call, Duration) -> Outcome,
+        describe: impl Fn(&C) -> Option<String>,
+    ) {
+        if let Some(call) = self.call.take() {
+            let elapsed = self.permit.measured();
+            let unjudged = Unjudged(&mut self.permit);
+            let outcome = judge(&self.classifier, call, elapsed.unwrap_or(Duration::ZERO));
+            mem::forget(unjudged);
+            let outcome = self.unless_of_the_caller(outcome);
+            let classifier = &self.classifier;
+            self.permit.record_in_place(outcome, elapsed, Text::new(&|| describe(classifier)));
+        }
+    }
+
+    /// Returns the outcome, but ignores a deadline of the caller if the classifier never counts callers who do not wait.
+    #[inline]
+    fn unless_of_the_caller(&self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Failure(failure) if failure.weighs_by_wait() && self.classifier.cancelled_never_counts() => {
+                failure.after_waiting(self.permit.age(), None).map_or(Outcome::Ignored, Outcome::Failure)
+            }
+            Outcome::Success | Outcome::Failure(_) | Outcome::Ignored => outcome,
+        }
+    }
+}
+
+/// The parts of a flight for calls whose body outlives their future.
+#[cfg(feature = "http")]
+impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
+    /// Polls the call, and classifies an error. A response is not judged yet, because its body may still fail.
+    pub(crate) fn poll_response<F>(&mut self, future: Pin<&mut F>, context: &mut Context<'_>) -> Poll<Result<Res, Err>>
+    where
+        F: Future<Output = Result<Res, Err>>,
+    {
+        let result = ready!(self.poll_unjudged(future, context));
+        if result.is_err() {
+            self.judge(
+                |classifier, call, elapsed| classifier.finish(call, result.as_ref(), elapsed),
+                |classifier| classifier.describe(result.as_ref()),
+            );
+        }
+        Poll::Ready(result)
+    }
+
+    /// Judges the call if the classifier can decide before the end of the body. Returns
+    /// true if the call has been judged.
+    pub(crate) fn judge_early(
+        &mut self,
+        judge: impl FnOnce(&C, &mut C::Call, Duration) -> Option<Outcome>,
+        describe: impl Fn(&C) -> Option<String>,
+    ) -> bool {
+        if let Some(mut call) = self.call.take() {
+            let elapsed = self.permit.measured();
+            match judge(&self.classifier, &mut call, elapsed.unwrap_or(Duration::ZERO)) {
+                Some(outcome) => {
+                    let outcome = self.unless_of_the_caller(outcome);
+                    let classifier = &self.classifier;
+                    self.permit.record_in_place(outcome, elapsed, Text::new(&|| describe(classifier)));
+                }
+                None => self.call = Some(call),
+            }
+        }
+        self.call.is_none()
+    }
+
+    /// Returns true while a part of the call runs. A flight that is dropped during such a part has panicked.
+    pub(crate) const fn is_polling(&self) -> bool {
+        self.polling
+    }
+
+    /// Ends the call as cancelled, unless the call has been judged. `waited` is the time that the call had waited for
+    /// the service, or `None` if it did not wait.
+    pub(crate) fn cancel(&mut self, waited: Option<Duration>) {
+        let Some(call) = self.call.take() else { return };
+        if self.classifier.cancelled_never_counts() {
+            return self.permit.cancel_in_place(None);
+        }
+        match self.classifier.cancelled(call, waited.unwrap_or(Duration::ZERO)) {
+            Some(outcome) => self.permit.record_in_place(outcome, self.permit.measured(), Text::NONE),
+            None => self.permit.cancel_in_place(waited),
+        }
+    }
+
+    /// Records that the call waits, if it has not waited before.
+    pub(crate) fn begin_waiting(&mut self) {
+        self.permit.begin_waiting();
+    }
+
+    /// Returns the time by the clock of the circuit.
+    pub(crate) fn now(&self) -> Tick {
+        self.permit.now()
+    }
+}
+
+/// A call that is being started. Dropped only if the start panics, because a successful start forgets it.
+struct Starting<'a, C: Classifier<Req, Res, Err>, Req, Res, Err> {
+    admission: Admission<'a>,
+    classifier: &'a C,
+    call: Option<C::Call>,
+    types: PhantomData<fn(Req, Res, Err)>,
+}
+
+impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Starting<'_, C, Req, Res, Err> {
+    #[cold]
+    fn panicked(admission: Admission<'_>, classifier: &C, call: Option<C::Call>) {
+        let permit = admission.permit();
+        if let Some(call) = call {
+            permit.record(classifier.panicked(call));
+        }
+    }
+}
+
+impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Drop for Starting<'_, C, Req, Res, Err> {
+    // The fields are passed by value, so that the admission can stay in registers in the usual case without a panic.
+    #[inline]
+    fn drop(&mut self) {
+        Self::panicked(self.admission, self.classifier, self.call.take());
+    }
+}
+
+impl<C: Classifier<Req, Res, Err, Call = D>, Req, Res, Err, D> Drop for Flight<C, Req, Res, Err, D> {
+    fn drop(&mut self) {
+        let Some(call) = self.call.take() else { return };
+        if self.polling {
+            let outcome = self.classifier.panicked(call);
+            let elapsed = self.permit.measured();
+            self.permit.record_in_place(outcome, elapsed, Text::NONE);
+        } else if self.classifier.cancelled_never_counts() {
+            self.permit.cancel_in_place(None);
+        } else {
+            // If the classifier has no judgement on the cancellation, the permit decides.
+            let age = self.permit.age();
+            match age.and_then(|age| self.classifier.cancelled(call, age)) {
+                Some(outcome) => self.permit.record_in_place(outcome, self.permit.measured(), Text::NONE),
+                None => self.permit.cancel_in_place(age),
+            }
+        }
+    }
+}
+
+/// The permit of a call while its classifier judges. A panic of the classifier says nothing about the service, so that the call
+/// counts as cancelled.
+struct Unjudged<'a>(&'a mut Permit);
+
+impl Drop for Unjudged<'_> {
+    fn drop(&mut self) {
+        self.0.cancel_in_place(None);
+    }
+}
+
+impl<C: Classifier<Req, Res, Err>, Req, Res, Err> fmt::Debug for Flight<C, Req, Res, Err> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flight").field("permit", &self.permit).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,47 @@
+//! The failure that completes the evidence of a circuit: its kind, and its text for people.
+//!
+//! An outage has thousands of failures and few openings. Therefore a text is written only for a failure that opens the
+//! circuit. Every other failure costs no text, and a success does not even look for one.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::event::guarded;
+use crate::outcome::{Failure, FailureKind};
+use crate::state::text;
+
+/// The text of the failure of a call, which is written if the circuit asks for it.
+#[derive(Clone, Copy)]
+pub(crate) struct Text<'a>(Option<&'a dyn Fn() -> Option<String>>);
+
+impl<'a> Text<'a> {
+    /// The text of a failure that has none.
+    pub(crate) const NONE: Self = Self(None);
+
+    #[inline]
+    pub(crate) const fn new(write: &'a dyn Fn() -> Option<String>) -> Self {
+        Self(Some(write))
+    }
+}
+
+impl fmt::Debug for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Text").field(&self.0.is_some()).finish()
+    }
+}
+
+/// The failure that completed the evidence.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) kind: FailureKind,
+    pub(super) text: Option<Arc<str>>,
+}
+
+impl Failed {
+    /// Writes the text of a failure, outside every lock, because an error and a classifier are foreign code.
+    #[cold]
+    pub(super) fn new(failure: Failure, text: Text<'_>) -> Self {
+        let text = text.0.and_then(|write| guarded(write).flatten());
+        Self { kind: failure.kind(), text: text.and_then(|text| text::of_failure(&text)) }
+    }
+}

@@ -1,0 +1,160 @@
+//! The gate: the pure decision on a call that does not pass with the first load of the word.
+//!
+//! One function decides for the admission of a call, for the readiness of services, and for every answer about the next
+//! call. The function gets a [`Scene`], which has everything that the decision depends on. A change that time has made
+//! due comes first, as the `Err` of [`Scene::gate`]. An admission makes the change and asks again. An answer about the next call
+//! changes the scene instead ([`Scene::after`]), so that a question makes no transition.
+//!
+//! Reading a scene and making the changes are left to `admit`, and the questions to `peek`.
+
+use std::time::Duration;
+
+use super::probes::Occupancy;
+use crate::clock::{Tick, nanos};
+use crate::config::{Config, Recovery};
+use crate::state::{Mode, Reason, State};
+
+/// The data on which the gate decides, at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scene<'a> {
+    pub(super) config: &'a Config,
+    pub(super) now: Tick,
+    pub(super) bypassed: bool,
+    pub(super) mode: Mode,
+    /// The mode in which a hold ends.
+    pub(super) beneath: Mode,
+    pub(super) state: State,
+    pub(super) open_until: Option<Tick>,
+    pub(super) hold_until: Option<Tick>,
+    pub(super) round: Round,
+}
+
+/// The half-open era so far. The default is that of an era that has just begun.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Round {
+    pub(super) half_open_for: Duration,
+    /// The time after which the era ends if a probe is overdue and none has succeeded.
+    pub(super) patience: Duration,
+    pub(super) slots: Occupancy,
+    /// True if the call is made inside a probe of the era.
+    pub(super) in_probe: bool,
+}
+
+/// The answer of the gate.
+#[derive(Debug)]
+pub(super) enum Gate {
+    /// The call passes and its outcome is counted.
+    Counted,
+    /// The call passes and its outcome counts only for the totals.
+    Uncounted,
+    /// The same, because the call is a part of a probe.
+    Nested,
+    /// The same, in shadow. In automatic mode the call would be rejected.
+    InShadow,
+    /// The call is a probe.
+    Probe,
+    /// All probes are under way. The age of the oldest probe is in nanoseconds.
+    Taken { oldest: u64 },
+    /// No call passes before this time. `None` if the time is not known.
+    Closed(Option<Tick>),
+}
+
+/// A change that time has made due.
+#[derive(Debug)]
+pub(super) enum Due {
+    /// The time of a hold is over. The circuit probes, or the state beneath decides.
+    HoldEnded { probes: bool },
+    /// The open duration is over, so the circuit begins to probe.
+    Probing,
+    /// A probe has reached its deadline, and gives its slot back.
+    Overdue,
+    /// A probe has reached its deadline, and there was no verdict for too long.
+    GiveUp(Reason),
+    /// The circuit has been half-open for `quiet_after` with some successes and no failure, so it closes.
+    Quiet { successes: u32, half_open_for: Duration },
+}
+
+impl Scene<'_> {
+    /// Returns the answer to a call, or the change after which the gate must be evaluated again.
+    pub(super) fn gate(&self) -> Result<Gate, Due> {
+        if self.bypassed {
+            return Ok(Gate::Uncounted);
+        }
+        let gate = match self.mode {
+            // A circuit that was forced open probes first, because the service may still be down. With manual recovery
+            // the circuit must not probe by itself, so the state beneath decides.
+            Mode::ForcedOpen if self.is_over(self.hold_until) => {
+                return Err(Due::HoldEnded { probes: self.config.recovery == Recovery::Automatic });
+            }
+            Mode::Disabled if self.is_over(self.hold_until) => return Err(Due::HoldEnded { probes: false }),
+            Mode::Disabled => Gate::Uncounted,
+            Mode::ForcedOpen => Gate::Closed(self.hold_until),
+            Mode::Automatic | Mode::Shadow => match self.state {
+                State::Closed => Gate::Counted,
+                State::Open if self.is_over(self.open_until) => return Err(Due::Probing),
+                State::Open => Gate::Closed(self.open_until),
+                State::HalfOpen => self.half_open()?,
+            },
+        };
+        // In shadow every call passes.
+        let in_shadow = self.mode == Mode::Shadow && matches!(gate, Gate::Closed(_) | Gate::Taken { .. });
+        Ok(if in_shadow { Gate::InShadow } else { gate })
+    }
+
+    fn is_over(&self, until: Option<Tick>) -> bool {
+        until.is_some_and(|until| self.now >= until)
+    }
+
+    /// Looks for an overdue probe first, because such a probe keeps its slot until the circuit reclaims the slot.
+    fn half_open(&self) -> Result<Gate, Due> {
+        let probing = &self.config.probes;
+        let Round { half_open_for, patience, slots, in_probe } = self.round;
+        let (successes, failures) = (slots.verdict.successes, slots.verdict.failures);
+        if slots.overdue > 0 {
+            return Err(match (successes, failures) {
+                (0, _) if half_open_for >= patience => Due::GiveUp(Reason::NoSuccess { half_open_for }),
+                // With successes and without a failure the circuit closes after `quiet_after`.
+                (1.., 1..) if half_open_for >= patience.max(probing.quiet_after) => {
+                    Due::GiveUp(Reason::NoVerdict { half_open_for })
+                }
+                _ => Due::Overdue,
+            });
+        }
+        if successes > 0 && failures == 0 && half_open_for >= probing.quiet_after {
+            return Err(Due::Quiet { successes, half_open_for });
+        }
+        Ok(match slots.verdict.can_use_another(probing) {
+            _ if in_probe => Gate::Nested,
+            true => Gate::Probe,
+            false => Gate::Taken { oldest: slots.oldest },
+        })
+    }
+
+    /// Returns the scene after the change.
+    fn after(self, due: &Due) -> Self {
+        let next = Self { mode: self.beneath, round: Round::default(), ..self };
+        match due {
+            Due::HoldEnded { probes: false } => next,
+            Due::HoldEnded { probes: true } | Due::Probing => Self { state: State::HalfOpen, ..next },
+            Due::Overdue => Self { round: Round { slots: self.round.slots.reclaimed(), ..self.round }, ..self },
+            // The end of the opening is chosen when the circuit opens.
+            Due::GiveUp(_) => Self { state: State::Open, open_until: None, ..next },
+            Due::Quiet { .. } => Self { state: State::Closed, ..next },
+        }
+    }
+
+    /// Returns the answer that a call would get after every change that is due.
+    pub(super) fn settled(mut self) -> Gate {
+        loop {
+            match self.gate() {
+                Ok(gate) => return gate,
+                Err(due) => self = self.after(&due),
+            }
+        }
+    }
+
+    /// Returns the time until the oldest probe is overdue.
+    pub(super) fn until_overdue(&self, oldest: u64) -> Duration {
+        Duration::from_nanos(nanos(self.config.probes.deadline).saturating_sub(oldest))
+    }
+}

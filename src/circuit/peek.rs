@@ -1,0 +1,190 @@
+//! Answers about the next call, without a call.
+//!
+//! All answers come from the gate, so that a call then gets the same answer. A question makes no change, with one
+//! exception. A half-open circuit whose patience is over rejects the next call, and opens again with that call. A caller
+//! who only calls if the circuit would admit the call would wait for ever, so that [`Inner::peek`] and
+//! [`Circuit::would_admit`] open the circuit.
+
+use std::time::Duration;
+
+use super::Circuit;
+use super::gate::{Due, Gate};
+use super::inner::{Inner, taken};
+use super::status::NextCall;
+use super::word::Word;
+use crate::clock::Tick;
+use crate::state::{Mode, Standing, State};
+
+/// The answer that the next call would get from the circuit. `poll_ready` uses it to admit, reject or wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peek {
+    /// The call may be admitted, so the inner service can be made ready.
+    MayPass,
+    /// The call will be rejected, until a transition or until this time has passed. `None` if no time is known.
+    Rejecting(Option<Duration>),
+    /// The call will be rejected, until a transition, a freed slot, or until this time has passed. Then the oldest
+    /// probe is overdue, but no task is woken for that. So the waiting caller must check again by a timer.
+    ProbesTaken(Duration),
+    /// Unknown, because the first call waits until the circuit is restored.
+    AwaitsRestore,
+}
+
+impl Circuit {
+    /// Returns the automatic state. Under a mode that overrules the state, the state beneath.
+    ///
+    /// An open circuit stays open after its open duration, until a call comes. So do not decide about traffic by the
+    /// state. Use [`would_admit`](Self::would_admit) for that.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.standing().state
+    }
+
+    /// Returns state and mode together, as logs and metrics show them.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.inner().load().standing()
+    }
+
+    /// Returns true if every call is rejected now, because the circuit is open or forced open, and its wait is not over.
+    ///
+    /// False for an open circuit whose next call would be a probe, for a half-open circuit unless the next call opens the
+    /// circuit again, in shadow, and under `CIRCUIT_BREAKER_DISABLED`.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        let inner = self.inner();
+        matches!(inner.peek_at(inner.load(), inner.now()), Peek::Rejecting(_))
+    }
+
+    /// Returns true if the circuit has left closed and has not closed since, or if an operator forces it open. This is the
+    /// value of the gauge `circuit_breaker_tripped`.
+    ///
+    /// True for an open circuit whose next call would be a probe. False under `CIRCUIT_BREAKER_DISABLED`.
+    #[must_use]
+    pub fn is_tripped(&self) -> bool {
+        let word = self.inner().load();
+        word.standing().is_tripped() && !word.bypassed()
+    }
+
+    /// Returns true if the next call would be admitted now: the circuit is closed, a probe is due, a half-open circuit has a
+    /// free slot, or an operator, shadow or `CIRCUIT_BREAKER_DISABLED` lets every call through.
+    ///
+    /// Choose an endpoint by this answer, and not by the state, because an endpoint without calls gets no probe and never
+    /// recovers. The answer is no permit. Another thread may take the last slot before the call.
+    ///
+    /// A half-open circuit that has waited too long for a success opens with the next call, and also with this question.
+    /// Otherwise the callers who ask first would get no for ever.
+    ///
+    /// ```
+    /// use tower_circuit_breaker::Circuit;
+    ///
+    /// fn choose<'a>(first: &'a Circuit, second: &'a Circuit) -> Option<&'a Circuit> {
+    ///     [first, second].into_iter().find(|circuit| circuit.would_admit())
+    /// }
+    /// ```
+    #[must_use]
+    pub fn would_admit(&self) -> bool {
+        let (inner, now) = (self.inner(), self.now());
+        inner.give_up_if_due(now);
+        inner.next_call(inner.load(), now) != NextCall::Rejected
+    }
+
+    /// Returns the answer of the gate to a call that does not wait for a restore.
+    pub(crate) fn peek_at_gate(&self) -> Peek {
+        self.inner().peek_at_gate()
+    }
+
+    pub(crate) fn era_and_standing(&self) -> (u64, Standing) {
+        self.inner().era_and_standing()
+    }
+
+    /// Returns the answer that the next call would get, without counting a rejection.
+    #[inline]
+    pub(crate) fn peek(&self) -> Peek {
+        self.inner().peek()
+    }
+
+    /// Returns the present time if a call would be rejected now, or zero if it may be admitted
+    /// or the circuit awaits a restore.
+    pub(crate) fn rejects_at(&self) -> Tick {
+        self.inner().rejects_at()
+    }
+}
+
+impl Inner {
+    /// Returns the answer that a call would get, without making a change.
+    pub(super) fn next_call(&self, word: Word, now: Tick) -> NextCall {
+        match self.scene(word, now).settled() {
+            Gate::Counted | Gate::Uncounted | Gate::Nested | Gate::InShadow => NextCall::Admitted,
+            Gate::Probe => NextCall::Probe,
+            Gate::Taken { .. } | Gate::Closed(_) => NextCall::Rejected,
+        }
+    }
+
+    /// Returns the standing that a caller meets: an open circuit whose wait is over probes.
+    pub(super) fn effective_standing(&self, word: Word) -> Standing {
+        let standing = word.standing();
+        if standing.is_open() && self.next_call(word, self.now()) == NextCall::Probe {
+            return Standing::new(State::HalfOpen, word.beneath());
+        }
+        standing
+    }
+
+    /// Opens a half-open circuit again if its patience is over.
+    pub(super) fn give_up_if_due(&self, now: Tick) {
+        let word = self.load();
+        if word.state() == State::HalfOpen
+            && let Err(due @ Due::GiveUp(_)) = self.scene(word, now).gate()
+        {
+            self.carry_out(word, now, due);
+        }
+    }
+
+    /// Returns the present time if a call would be rejected now, or zero if it may be admitted
+    /// or the circuit awaits a restore.
+    #[inline(never)]
+    pub(super) fn rejects_at(&self) -> Tick {
+        let word = self.load();
+        if word.awaits_restore() || word.mode() == Mode::Shadow {
+            return Tick::ZERO;
+        }
+        let now = self.clock.now();
+        // The usual case comes first.
+        let rejects = if word.is_plainly_open() {
+            now < self.open_until()
+        } else {
+            // A change that is due waits for a call, also if the call will be rejected.
+            matches!(self.scene(word, now).gate(), Ok(Gate::Taken { .. } | Gate::Closed(_)))
+        };
+        if rejects { taken(now) } else { Tick::ZERO }
+    }
+
+    #[inline]
+    pub(super) fn peek(&self) -> Peek {
+        let word = self.load();
+        if word.is_flowing() { Peek::MayPass } else { self.peek_before_gate(word) }
+    }
+
+    #[inline(never)]
+    fn peek_before_gate(&self, word: Word) -> Peek {
+        if word.awaits_restore() { Peek::AwaitsRestore } else { self.peek_at_gate() }
+    }
+
+    /// Returns the answer of the gate to a call that does not wait for a restore.
+    pub(super) fn peek_at_gate(&self) -> Peek {
+        let now = self.now();
+        self.give_up_if_due(now);
+        self.peek_at(self.load(), now)
+    }
+
+    /// Returns the same without making a change.
+    pub(super) fn peek_at(&self, word: Word, now: Tick) -> Peek {
+        let scene = self.scene(word, now);
+        match scene.settled() {
+            Gate::Counted | Gate::Uncounted | Gate::Nested | Gate::InShadow | Gate::Probe => Peek::MayPass,
+            Gate::Taken { oldest } => Peek::ProbesTaken(scene.until_overdue(oldest)),
+            Gate::Closed(until) => {
+                Peek::Rejecting(self.rejects_until(word, until).map(|until| until.saturating_since(now)))
+            }
+        }
+    }
+}

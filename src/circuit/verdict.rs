@@ -1,0 +1,82 @@
+//! The verdict of the probes of a half-open circuit: closed, open again, or no verdict yet.
+//!
+//! A verdict counts probes and no weights. A probe that ends without a verdict may leave a doubt, which a closed circuit would have
+//! counted as a failure. The counts are in `probes`, and the transition itself is in `change`.
+
+use super::failed::{Failed, Text};
+use super::inner::Inner;
+use super::outcomes::End;
+use super::probes::{Judged, Probe, Verdict};
+use super::word::Word;
+use crate::clock::Tick;
+use crate::event::Ended;
+use crate::outcome::{Failure, FailureKind, Weight};
+use crate::state::Reason;
+
+impl Inner {
+    /// Adds an outcome to the verdict of a half-open circuit, and changes the circuit when the verdict is certain.
+    pub(super) fn judge(&self, word: Word, probe: Probe, end: &End<'_>) -> Tick {
+        let now = self.now();
+        let era = word.era();
+        let failure = match end.ended {
+            Ended::Failure(failure) => Some(failure),
+            // A success that is too slow is a failed probe, because the slow-call rule would open the circuit again.
+            Ended::Success if self.is_slow(end.took, now) => Some(Failure::hard().with_kind(FailureKind::Slow)),
+            Ended::Success | Ended::Ignored | Ended::Cancelled => None,
+        };
+        let judged = match (failure, end.ended) {
+            (Some(failure), _) => {
+                self.leave_alone(era, now, failure);
+                Judged::Failure
+            }
+            (None, Ended::Success) => Judged::Success,
+            (None, _) => Judged::Without,
+        };
+        // Before the verdict, so that the last of several probes sees the doubts of all.
+        if end.doubt > 0 {
+            self.run.failure(era, end.doubt);
+        }
+        if let Some(verdict) = self.probes.end(era, probe, judged) {
+            self.conclude(word, now, verdict, failure, end.text);
+        }
+        // A slot is free, or another probe may be under way.
+        self.wakers.wake();
+        self.count_aside(end.ended);
+        now
+    }
+
+    /// Reopens or closes the circuit if the verdict is certain.
+    fn conclude(&self, word: Word, now: Tick, verdict: Verdict, failure: Option<Failure>, text: Text<'_>) {
+        let probing = &self.config.probes;
+        let half_open_for = now.saturating_since(self.entered());
+        let Verdict { successes, failures, .. } = verdict;
+        if failure.is_some_and(|failure| failure.trips()) || failures > probing.failures_tolerated {
+            let reason = Reason::ProbeFailed { failures, tolerated: probing.failures_tolerated, successes };
+            self.reopen(word, now, reason, failure.map(|failure| Failed::new(failure, text)));
+        } else if successes >= probing.successes {
+            self.close(word, now, Reason::ProbesPassed { successes, half_open_for });
+        } else if verdict.has_gaps() {
+            // With successes and without a failure, the next admission closes the circuit after `quiet_after`.
+            let waited = if successes > 0 { probing.deadline.max(probing.quiet_after) } else { probing.deadline };
+            // Probes of callers who drop the permits of failed calls end at once, so that each call would reach the service
+            // until the deadline.
+            let has_doubts = successes == 0 && self.run.get(word.era()).weight >= MANY_DOUBTS;
+            let is_time = half_open_for >= waited || has_doubts;
+            if is_time && failures > 0 {
+                self.reopen(word, now, Reason::NoVerdict { half_open_for }, None);
+            } else if is_time && verdict.says_nothing() && !self.is_overdue(word.era(), now) {
+                // The callers give up early or the classifier ignores the results, so that probes will never say more.
+                // A closed circuit judges by more calls.
+                self.close(word, now, Reason::NoVerdict { half_open_for });
+            }
+        }
+    }
+
+    /// Returns true if a probe takes longer than the probe deadline.
+    fn is_overdue(&self, era: u64, now: Tick) -> bool {
+        self.probes.occupancy(era, now, self.config.probes.deadline).overdue > 0
+    }
+}
+
+/// The weight of probes without a verdict that ends a round without a success: that of three dropped permits.
+const MANY_DOUBTS: u64 = 3 * Weight::TIMEOUT.units() as u64;

@@ -1,0 +1,223 @@
+//! The cause of an error of the transport: its kind, for metrics, and its text, for people.
+//!
+//! A refused connection, a name that has no address, and a failed handshake are errors of a dozen libraries, and few of
+//! these libraries have a public type for them. Therefore the kind is that of an `io::Error` among the sources, or else
+//! is recognised by the beginning of a text. Nothing is allocated, because an outage makes every call a failure.
+
+use std::error::Error as StdError;
+use std::fmt::{self, Write};
+use std::io;
+
+use crate::outcome::{Failure, FailureKind, Outcome};
+use crate::state::text::beginning;
+
+/// Returns a hard failure of the kind that the error and its sources show.
+pub(super) fn hard(error: &(dyn StdError + 'static)) -> Outcome {
+    Failure::hard().with_kind(kind_of(error)).into()
+}
+
+/// Returns the kind that the error and its sources show, or [`FailureKind::Error`].
+///
+/// The phase of the call is more telling than the way in which a connection ended. A reset during the handshake is
+/// therefore of the kind `connect`, and the end of a connection within a body is of the kind `body`.
+pub(super) fn kind_of(error: &(dyn StdError + 'static)) -> FailureKind {
+    let mut found = None;
+    let mut next = Some(error);
+    for _ in 0..LONGEST_CHAIN {
+        let Some(error) = next else { break };
+        found = found.max(by_text(error));
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            found = found.max(by_io(error.kind()));
+            // The `source` of an `io::Error` skips the error that it wraps. The text is that of the wrapped error, so
+            // that only its type is missed.
+            let wrapped = error.get_ref().map(|wrapped| kind_of(wrapped));
+            found = found.max(wrapped.and_then(Cause::of));
+        }
+        next = error.source();
+    }
+    found.map_or(FailureKind::Error, Cause::kind)
+}
+
+/// Returns the text of the error that is the cause of all others, because the errors around that error repeat it or say
+/// less.
+pub(super) fn text_of(error: &(dyn StdError + 'static)) -> String {
+    let mut root = error;
+    for _ in 0..LONGEST_CHAIN {
+        let Some(source) = root.source() else { break };
+        root = source;
+    }
+    #[cfg(feature = "tonic")]
+    if let Some(status) = root.downcast_ref::<tonic::Status>() {
+        // The other parts of a status can be secret.
+        return if status.message().is_empty() { status.code().to_string() } else { status.message().to_owned() };
+    }
+    beginning(root)
+}
+
+/// The causes, the more telling the later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Cause {
+    Reset,
+    Connect,
+    Body,
+    Tls,
+    Dns,
+}
+
+impl Cause {
+    const fn kind(self) -> FailureKind {
+        match self {
+            Self::Reset => FailureKind::Reset,
+            Self::Connect => FailureKind::Connect,
+            Self::Body => FailureKind::Body,
+            Self::Tls => FailureKind::Tls,
+            Self::Dns => FailureKind::Dns,
+        }
+    }
+
+    fn of(kind: FailureKind) -> Option<Self> {
+        [Self::Reset, Self::Connect, Self::Body, Self::Tls, Self::Dns].into_iter().find(|cause| cause.kind() == kind)
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "std has many kinds, and the others say nothing about a connection")]
+const fn by_io(kind: io::ErrorKind) -> Option<Cause> {
+    match kind {
+        io::ErrorKind::ConnectionRefused
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::NetworkDown
+        | io::ErrorKind::AddrNotAvailable => Some(Cause::Connect),
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::NotConnected
+        | io::ErrorKind::UnexpectedEof => Some(Cause::Reset),
+        _ => None,
+    }
+}
+
+/// Recognises the errors of hyper, hyper-util, rustls, OpenSSL, hickory and std that have no public type.
+fn by_text(error: &(dyn StdError + 'static)) -> Option<Cause> {
+    let mut head = Head { bytes: [0; LONGEST_HEAD], length: 0 };
+    // The error says only that the text was cut.
+    write!(head, "{error}").ok();
+    let head = &head.bytes[..head.length];
+    let begins = |(beginning, _): &&(&str, Cause)| head.starts_with(beginning.as_bytes());
+    let is_of_openssl = || head.starts_with(b"error:") && head.windows(4).any(|part| part == b"SSL ");
+    BEGINNINGS.iter().find(begins).map(|(_, cause)| *cause).or_else(|| is_of_openssl().then_some(Cause::Tls))
+}
+
+const BEGINNINGS: [(&str, Cause); 18] = [
+    ("dns error", Cause::Dns),
+    ("failed to lookup address information", Cause::Dns),
+    ("no record found for", Cause::Dns),
+    ("no records found for", Cause::Dns),
+    ("invalid peer certificate", Cause::Tls),
+    ("received fatal alert", Cause::Tls),
+    ("received corrupt message", Cause::Tls),
+    ("peer misbehaved", Cause::Tls),
+    ("peer is incompatible", Cause::Tls),
+    ("peer sent no certificates", Cause::Tls),
+    ("tls handshake", Cause::Tls),
+    ("client error (Connect)", Cause::Connect),
+    ("error trying to connect", Cause::Connect),
+    ("tcp connect error", Cause::Connect),
+    ("error reading a body from connection", Cause::Body),
+    ("error decoding response body", Cause::Body),
+    ("request or response body error", Cause::Body),
+    ("connection closed before message completed", Cause::Reset),
+];
+
+/// The first bytes of a text. Writing stops when they are full.
+struct Head {
+    bytes: [u8; LONGEST_HEAD],
+    length: usize,
+}
+
+impl Write for Head {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        let room = &mut self.bytes[self.length..];
+        let taken = part.len().min(room.len());
+        room[..taken].copy_from_slice(&part.as_bytes()[..taken]);
+        self.length += taken;
+        if taken < part.len() { Err(fmt::Error) } else { Ok(()) }
+    }
+}
+
+/// The number of bytes of a text that are compared.
+const LONGEST_HEAD: usize = 64;
+/// The number of sources that are looked at.
+const LONGEST_CHAIN: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::BoxError;
+
+    /// An error with a text and a source.
+    #[derive(Debug)]
+    struct Wraps(&'static str, Option<BoxError>);
+
+    impl fmt::Display for Wraps {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl StdError for Wraps {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            self.1.as_ref().map(|source| -> &(dyn StdError + 'static) { source.as_ref() })
+        }
+    }
+
+    fn io(kind: io::ErrorKind) -> BoxError {
+        Box::new(io::Error::from(kind))
+    }
+
+    #[test]
+    fn the_kind_is_that_of_the_most_telling_source() {
+        for (text, source, kind) in [
+            ("mine", None, FailureKind::Error),
+            ("mine", Some(io(io::ErrorKind::ConnectionRefused)), FailureKind::Connect),
+            ("mine", Some(io(io::ErrorKind::BrokenPipe)), FailureKind::Reset),
+            ("client error (Connect)", Some(io(io::ErrorKind::ConnectionReset)), FailureKind::Connect),
+            ("error reading a body from connection", Some(io(io::ErrorKind::UnexpectedEof)), FailureKind::Body),
+            ("client error (Connect)", Some(Wraps("dns error", None).into()), FailureKind::Dns),
+            ("mine", Some(io::Error::other("invalid peer certificate: UnknownIssuer").into()), FailureKind::Tls),
+            (
+                "mine",
+                Some(Box::new(io::Error::other(Wraps("x", Some(io(io::ErrorKind::BrokenPipe)))))),
+                FailureKind::Reset,
+            ),
+            ("error:0A000086:SSL routines::certificate verify failed", None, FailureKind::Tls),
+            ("error:0A000086:of mine", None, FailureKind::Error),
+        ] {
+            assert_eq!(kind_of(&Wraps(text, source)), kind, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_text_is_that_of_the_last_source() {
+        let error = Wraps("outer", Some(Box::new(Wraps("middle", Some(io(io::ErrorKind::BrokenPipe))))));
+        assert_eq!(text_of(&error), "broken pipe");
+        assert_eq!(text_of(&Wraps("alone", None)), "alone");
+    }
+
+    #[test]
+    fn a_chain_without_an_end_is_left() {
+        #[derive(Debug)]
+        struct Endless;
+        impl fmt::Display for Endless {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("again")
+            }
+        }
+        impl StdError for Endless {
+            fn source(&self) -> Option<&(dyn StdError + 'static)> {
+                Some(self)
+            }
+        }
+        assert_eq!((kind_of(&Endless), text_of(&Endless)), (FailureKind::Error, "again".to_owned()));
+    }
+}

@@ -1,0 +1,78 @@
+//! The settings of a circuit by name, each with its value in the spelling of a settings file.
+//!
+//! A difference of two configurations is shown in these words, because a user knows the names and values that he wrote and
+//! not the fields that the crate keeps.
+
+use std::time::Duration;
+
+use super::{Config, Probing, Recovery, Rules};
+use crate::state::Exact;
+use crate::window::{Shape, Window};
+
+impl Config {
+    /// Returns the settings in which `other` differs, each as half a sentence. Clocks and observers are not compared.
+    pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
+        let pairs = values(self).into_iter().zip(values(other));
+        let differ = pairs.filter(|(present, requested)| present != requested);
+        differ
+            .map(|((name, present), (_, requested))| format!("{name} is {present}, requested is {requested}"))
+            .collect()
+    }
+}
+
+/// Returns the value of each setting. Different values have different texts.
+pub(super) fn values(config: &Config) -> [(&'static str, String); 20] {
+    let Rules { failure_rate, min_calls, consecutive_failures, raised_at_traffic, failure_score, slow_call_rate } =
+        config.rules;
+    let Probing { successes, in_flight, failures_tolerated, deadline, quiet_after } = config.probes;
+    let number = |number: Option<f64>| number.map_or_else(off, |number| number.to_string());
+    let exact = |duration: Duration| Exact(duration).to_string();
+    [
+        ("failure_rate", number(failure_rate)),
+        ("min_calls", min_calls.to_string()),
+        (
+            "consecutive_failures",
+            match consecutive_failures {
+                Some(n) if raised_at_traffic => format!("{{ raised_at_traffic = {n} }}"),
+                Some(n) => n.to_string(),
+                None => off(),
+            },
+        ),
+        ("failure_score", number(failure_score)),
+        ("slow_call_rate", number(slow_call_rate.map(|(rate, _)| rate))),
+        ("slower_than", slow_call_rate.map_or_else(off, |(_, slower_than)| exact(slower_than))),
+        ("window", window(config.window)),
+        ("open_for", config.open.setting()),
+        (
+            "recovery",
+            match config.recovery {
+                Recovery::Automatic => "automatic".to_owned(),
+                Recovery::Manual => "manual".to_owned(),
+            },
+        ),
+        ("probes", successes.to_string()),
+        ("probes_in_flight", in_flight.to_string()),
+        ("probe_failures_tolerated", failures_tolerated.to_string()),
+        ("probe_deadline", exact(deadline)),
+        ("quiet_after", exact(quiet_after)),
+        ("cancelled_counts_after", config.cancelled_counts_after.map_or_else(|| "never".to_owned(), exact)),
+        ("trip_on_any_outcome", config.trip_on_any_outcome.to_string()),
+        ("sharded", config.sharded.to_string()),
+        ("measure_durations", config.durations.to_string()),
+        ("shadow", config.shadow.to_string()),
+        ("reset_cooldown", exact(config.reset_cooldown)),
+    ]
+}
+
+fn window(window: Window) -> String {
+    match window.0 {
+        Shape::Time { length, buckets: 10 } => Exact(length).to_string(),
+        Shape::Time { length, buckets } => format!("{{ time = {}, buckets = {buckets} }}", Exact(length)),
+        Shape::Calls { calls } => format!("{{ calls = {calls} }}"),
+    }
+}
+
+/// Returns the value of a rule that is not set.
+fn off() -> String {
+    "off".to_owned()
+}

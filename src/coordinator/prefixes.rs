@@ -1,0 +1,161 @@
+//! The keyed circuits of a registry, by prefix, and the progress of the restore of each prefix.
+//!
+//! The task and the registry share this list, because a layer can be created before or after the task begins. The
+//! references are weak, because keyed circuits hold their registry and would keep its task alive otherwise.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crate::circuit::Circuit;
+use crate::clock::Tick;
+use crate::registry::Prefixed;
+use crate::sync::Mutex;
+
+/// The keyed circuits of a registry.
+#[derive(Debug, Default)]
+pub(super) struct Prefixes(Mutex<Vec<Prefix>>);
+
+/// The keyed circuits of one layer.
+#[derive(Debug)]
+struct Prefix {
+    keyed: Weak<dyn Prefixed>,
+    wait: Wait,
+    progress: Progress,
+}
+
+/// The wait of the services for the restore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// No service waits yet.
+    None,
+    /// The services wait, and the task has not seen this yet.
+    Begun,
+    /// The services wait until this tick.
+    Until(Tick),
+    /// The time of the wait is over.
+    Over,
+}
+
+/// The progress of the restore.
+#[derive(Debug)]
+enum Progress {
+    /// The store has not answered yet.
+    Unread,
+    /// These circuits were created, and some of them are not restored yet. `seen` is false until the task has read its
+    /// inbox once more, so that each circuit has a desk or is evicted.
+    Restoring { circuits: Vec<Circuit>, seen: bool },
+    /// The circuits are restored.
+    Done,
+}
+
+impl Prefixes {
+    /// Adds the circuits of a layer.
+    pub(super) fn add(&self, keyed: Weak<dyn Prefixed>) {
+        let mut list = self.0.lock();
+        list.retain(|prefix| prefix.keyed.strong_count() > 0);
+        list.push(Prefix { keyed, wait: Wait::None, progress: Progress::Unread });
+    }
+
+    /// Lets the services wait whose circuits the store has not been asked for yet. To be called under the lock of the
+    /// inbox while there is a task, so that the end of the task ends the wait. The caller drops the layers outside that
+    /// lock.
+    #[must_use = "the layers are dropped outside the lock"]
+    pub(super) fn let_calls_wait(&self) -> Vec<Arc<dyn Prefixed>> {
+        let waiting = self.select(|prefix| {
+            let begins = matches!(prefix.progress, Progress::Unread) && prefix.wait == Wait::None;
+            begins.then(|| prefix.wait = Wait::Begun).is_some()
+        });
+        waiting.iter().for_each(|keyed| keyed.await_restore());
+        waiting
+    }
+
+    /// Ends the waits whose time is over. A wait that begins now takes `lasts`.
+    pub(super) fn end_waits(&self, now: Tick, lasts: Duration) {
+        let over = self.select(|prefix| {
+            if prefix.wait == Wait::Begun {
+                prefix.wait = Wait::Until(now.saturating_add(lasts));
+            }
+            let is_over = matches!(prefix.wait, Wait::Until(until) if until <= now);
+            is_over.then(|| prefix.wait = Wait::Over).is_some()
+        });
+        over.iter().for_each(|keyed| keyed.restored());
+    }
+
+    /// Ends all waits, because no task runs that could restore a circuit.
+    pub(super) fn end_all_waits(&self) {
+        let waiting = self.select(|prefix| {
+            let waits = matches!(prefix.wait, Wait::Begun | Wait::Until(_));
+            waits.then(|| prefix.wait = Wait::None).is_some()
+        });
+        waiting.iter().for_each(|keyed| keyed.restored());
+    }
+
+    /// Returns the tick at which the next wait ends.
+    pub(super) fn next_end(&self) -> Option<Tick> {
+        let ends = |prefix: &Prefix| if let Wait::Until(until) = prefix.wait { Some(until) } else { None };
+        self.0.lock().iter().filter_map(ends).min()
+    }
+
+    /// Returns true if the store has not been asked for the circuits of some layer yet.
+    pub(super) fn has_unread(&self) -> bool {
+        self.0.lock().iter().any(Prefix::is_unread)
+    }
+
+    /// Returns the layers whose circuits the store has not been asked for yet.
+    pub(super) fn unread(&self) -> Vec<Arc<dyn Prefixed>> {
+        self.select(|prefix| prefix.is_unread())
+    }
+
+    /// Returns all layers.
+    pub(super) fn all(&self) -> Vec<Arc<dyn Prefixed>> {
+        self.select(|_| true)
+    }
+
+    /// Returns the prefixes of the layers that are not restored yet.
+    pub(super) fn waiting(&self) -> Vec<String> {
+        let waiting = self.select(|prefix| !matches!(prefix.progress, Progress::Done));
+        waiting.iter().map(|keyed| keyed.prefix().to_owned()).collect()
+    }
+
+    /// Notes that these circuits of a layer were created, and await their own restores.
+    pub(super) fn created(&self, keyed: &Weak<dyn Prefixed>, circuits: Vec<Circuit>) {
+        if let Some(prefix) = self.0.lock().iter_mut().find(|prefix| Weak::ptr_eq(&prefix.keyed, keyed)) {
+            prefix.progress = Progress::Restoring { circuits, seen: false };
+        }
+    }
+
+    /// Ends the restore of the layers whose circuits are all restored. Returns true if the restore of a layer has ended.
+    pub(super) fn settle(&self, is_waiting: impl Fn(&Circuit) -> bool) -> bool {
+        // Dropped outside the lock, because the observers of a circuit are foreign code.
+        let mut restored = Vec::new();
+        let done = self.select(|prefix| {
+            let Progress::Restoring { circuits, seen } = &mut prefix.progress else { return false };
+            if !std::mem::replace(seen, true) {
+                return false;
+            }
+            let (waiting, ready): (Vec<_>, Vec<_>) = std::mem::take(circuits).into_iter().partition(&is_waiting);
+            restored.extend(ready);
+            if !waiting.is_empty() {
+                *circuits = waiting;
+                return false;
+            }
+            (prefix.progress, prefix.wait) = (Progress::Done, Wait::Over);
+            true
+        });
+        done.iter().for_each(|keyed| keyed.restored());
+        !done.is_empty()
+    }
+
+    /// Returns the layers that `choose` accepts. The caller uses and drops them outside the lock, because the last handle
+    /// to a layer may be gone by then, and its drop is foreign code.
+    fn select(&self, mut choose: impl FnMut(&mut Prefix) -> bool) -> Vec<Arc<dyn Prefixed>> {
+        let mut list = self.0.lock();
+        list.iter_mut().filter_map(|prefix| if choose(prefix) { prefix.keyed.upgrade() } else { None }).collect()
+    }
+}
+
+impl Prefix {
+    fn is_unread(&self) -> bool {
+        matches!(self.progress, Progress::Unread) && self.keyed.strong_count() > 0
+    }
+}

@@ -1,0 +1,225 @@
+//! The survey of the store, which finds the keyed circuits that are not closed, so that they come back before their
+//! first call.
+//!
+//! A survey lists the names in the store and loads the records of the names that belong to a keyed layer, one batch
+//! after another. Records are judged and dropped, so that the memory is bounded by the keys of a layer and the names in
+//! the store. Circuits are created at the end, the most urgent first, and their desks restore them like every other
+//! circuit. Closed circuits stay in the store until the first call of their key.
+//!
+//! A failed survey begins again after a backoff of its own. The link is not marked as down if only the list fails,
+//! because a store with many names may be too slow for a list and fast enough for records.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+
+use super::jobs::{BATCH, Ended};
+use super::{Ledger, Task};
+use crate::clock::Tick;
+use crate::coordinator::link::backoff;
+use crate::coordinator::restore::{Urgency, urgency};
+use crate::event::guarded;
+use crate::record::CircuitRecord;
+use crate::registry::{BroughtBack, Prefixed};
+use crate::store::{Loaded, StoreError};
+use crate::telemetry;
+
+/// The survey of the store.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// True while an operation of the survey is under way.
+    under_way: bool,
+    /// The work that is left, after the store has listed its names.
+    work: Option<Work>,
+    /// The earliest time of the next survey.
+    at: Tick,
+    /// The number of surveys in a row that failed.
+    failures: u32,
+}
+
+/// The names to load, and the layers that want them.
+#[derive(Debug)]
+struct Work {
+    /// The names, each with the index of its layer.
+    names: VecDeque<(usize, String)>,
+    layers: Vec<Layer>,
+}
+
+/// A keyed layer in a survey.
+#[derive(Debug)]
+struct Layer {
+    keyed: Weak<dyn Prefixed>,
+    /// The circuits that are not closed in the store, by name.
+    found: Vec<(Urgency, String)>,
+    /// The number of circuits that cannot come back.
+    left_out: usize,
+}
+
+impl Task {
+    /// Begins the next operation of the survey. Returns false if none can begin now.
+    pub(super) fn survey(&mut self, now: Tick) -> bool {
+        // While the store is down, its records of known circuits come first.
+        if self.survey.under_way || self.closing || !self.ledger.link.is_up() {
+            return false;
+        }
+        let store = self.hub.store.clone();
+        let Some(work) = &mut self.survey.work else {
+            if self.survey.at > now || !self.hub.prefixes.has_unread() {
+                return false;
+            }
+            self.survey.under_way = true;
+            self.begin("list", now, async move { store.list().await }, |result| Ended::Listed { result });
+            return true;
+        };
+        let batch: Vec<_> = work.names.drain(..work.names.len().min(BATCH)).collect();
+        if batch.is_empty() {
+            self.end_survey();
+            return false;
+        }
+        self.survey.under_way = true;
+        let names: Vec<String> = batch.iter().map(|(_, name)| name.clone()).collect();
+        let load = async move { store.load_many(&names).await };
+        self.begin("load", now, load, |result| Ended::Surveyed { batch, result });
+        true
+    }
+
+    /// Returns the earliest time of the next survey, if there is something to survey.
+    pub(super) fn next_survey(&self) -> Option<Tick> {
+        let waits = !self.survey.under_way && self.ledger.link.is_up() && self.hub.prefixes.has_unread();
+        waits.then_some(self.survey.at)
+    }
+
+    /// Lets the next survey begin now, because a caller waits for a restore.
+    pub(super) fn hurry_survey(&mut self, now: Tick) {
+        self.survey.at = self.survey.at.min(now);
+    }
+
+    /// Handles the names in the store.
+    pub(super) fn listed(&mut self, result: Result<Vec<String>, StoreError>, now: Tick) {
+        self.survey.under_way = false;
+        let names = match result {
+            Ok(names) => names,
+            Err(error) => {
+                self.ledger.link.note(now, "list", &error);
+                return self.survey_failed(now);
+            }
+        };
+        self.ledger.link.succeeded(now, None);
+        let (all, wanting) = (self.hub.prefixes.all(), self.hub.prefixes.unread());
+        let mut work = Work { names: VecDeque::new(), layers: wanting.iter().map(Layer::new).collect() };
+        for name in names {
+            // Of two prefixes of which one begins with the other, the longer one has the name.
+            let prefixes = all.iter().map(|keyed| keyed.prefix()).filter(|prefix| name.starts_with(prefix));
+            let Some(owner) = prefixes.max_by_key(|prefix| prefix.len()) else { continue };
+            for (at, keyed) in wanting.iter().enumerate() {
+                if keyed.prefix() == owner && keyed.wants(&name) {
+                    if work.names.len() < MOST_NAMES {
+                        work.names.push_back((at, name.clone()));
+                    } else {
+                        work.layers[at].left_out += 1;
+                    }
+                }
+            }
+        }
+        self.survey.work = Some(work);
+    }
+
+    /// Judges the records of a batch.
+    pub(super) fn surveyed(&mut self, batch: Vec<(usize, String)>, result: Result<Loaded, StoreError>, now: Tick) {
+        self.survey.under_way = false;
+        let loaded = match result {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                self.survey.work = None;
+                self.survey_failed(now);
+                return self.failed("load", &error, now);
+            }
+        };
+        self.ledger.link.succeeded(now, Some(loaded.now));
+        let Some(work) = &mut self.survey.work else { return };
+        for ((at, name), entry) in batch.into_iter().zip(&loaded.entries) {
+            let layer = &mut work.layers[at];
+            let (Some(entry), Some(keyed)) = (entry, layer.keyed.upgrade()) else { continue };
+            // A damaged record is reported when its key has its first call.
+            let Ok(record) = CircuitRecord::decode(&name, &entry.bytes, loaded.now) else { continue };
+            if let Some(urgency) = urgency(&record, &self.ledger.who, keyed.idle(), loaded.now) {
+                layer.found.push((urgency, name));
+                if layer.found.len() >= keyed.max_keys().saturating_mul(2) {
+                    layer.bound(keyed.max_keys());
+                }
+            }
+        }
+    }
+
+    /// Creates the circuits that the survey has found.
+    fn end_survey(&mut self) {
+        let Some(work) = self.survey.work.take() else { return };
+        self.survey.failures = 0;
+        for mut layer in work.layers {
+            let Some(keyed) = layer.keyed.upgrade() else { continue };
+            let max = keyed.max_keys();
+            layer.bound(max);
+            let mut circuits = Vec::new();
+            for (_, name) in layer.found {
+                // The template of the circuits is foreign code, and must not end the task.
+                match guarded(|| keyed.bring_back(&name)) {
+                    Some(BroughtBack::New(circuit)) => circuits.push(circuit),
+                    Some(BroughtBack::Present) => {}
+                    Some(BroughtBack::LeftOut) | None => layer.left_out += 1,
+                }
+            }
+            let (prefix, left_out) = (keyed.prefix(), layer.left_out);
+            if !circuits.is_empty() {
+                let found = circuits.len();
+                telemetry::store::note(format_args!("{found} keyed circuits `{prefix}…` come back from the store"));
+            }
+            if left_out > 0 {
+                telemetry::store::warn(format_args!(
+                    "{left_out} keyed circuits `{prefix}…` of the store are left out, because there is room for {max}; each comes back with its first call"
+                ));
+            }
+            self.hub.findings.lock().left_out += left_out;
+            self.hub.prefixes.created(&layer.keyed, circuits);
+        }
+        // The new circuits are in the inbox.
+        self.hub.called.notify_one();
+    }
+
+    /// Ends the waits and the restores of keyed circuits that are due.
+    pub(super) fn settle_prefixes(&mut self, now: Tick) {
+        let Ledger { index, desks, .. } = &self.ledger;
+        // A circuit without a desk has been evicted.
+        let ended = self.hub.prefixes.settle(|circuit| {
+            let Some(desk) = index.get(circuit.name()).map(|at| &desks[*at]) else { return false };
+            // The desk can be that of an earlier circuit, for which this circuit waits.
+            let is_next = desk.has_next() && desk.circuits().any(|next| next.is(circuit));
+            is_next || desk.is_of(circuit) && desk.is_waiting_for_restore()
+        });
+        if ended {
+            self.hub.notify_progress();
+        }
+        self.hub.prefixes.end_waits(now, self.hub.terms.first_call_waits);
+    }
+
+    /// Plans the next survey after a failure, and wakes the callers that wait for a restore.
+    fn survey_failed(&mut self, now: Tick) {
+        self.survey.failures = self.survey.failures.saturating_add(1);
+        self.survey.at = now.saturating_add(backoff(self.survey.failures, &mut self.ledger.dice));
+        self.hub.notify_progress();
+    }
+}
+
+impl Layer {
+    fn new(keyed: &Arc<dyn Prefixed>) -> Self {
+        Self { keyed: Arc::downgrade(keyed), found: Vec::new(), left_out: 0 }
+    }
+
+    /// Keeps the `most` most urgent circuits, most urgent first.
+    fn bound(&mut self, most: usize) {
+        self.found.sort_unstable_by(|a, b| b.cmp(a));
+        self.left_out += self.found.len().saturating_sub(most);
+        self.found.truncate(most);
+    }
+}
+
+/// The largest number of records that a survey loads, which is ten times the usual limit of a registry.
+const MOST_NAMES: usize = 100_000;

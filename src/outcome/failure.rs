@@ -1,0 +1,275 @@
+//! A failure, its kind, and the deadline of the caller that may have caused the failure.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::Weight;
+
+/// A failure of a call, with its weight, its kind, and the time for which the service asked for no calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    weight: Weight,
+    kind: FailureKind,
+    retry_after: Option<Duration>,
+    trips: bool,
+    /// The deadline of the caller that ended the call, if one did. Then the circuit sets the weight.
+    deadline: CallerDeadline,
+    /// True if a timer of this process fired, and false if the service answered that the deadline had passed.
+    timer: bool,
+}
+
+impl Failure {
+    /// Returns a failure of the given weight and of kind [`FailureKind::Error`].
+    #[must_use]
+    pub const fn new(weight: Weight) -> Self {
+        let deadline = CallerDeadline::NONE;
+        Self { weight, kind: FailureKind::Error, retry_after: None, trips: false, deadline, timer: false }
+    }
+
+    /// Returns a hard failure, with weight 1.0 and kind [`FailureKind::Error`].
+    #[must_use]
+    pub const fn hard() -> Self {
+        Self::new(Weight::HARD)
+    }
+
+    /// Returns a timeout, with weight 0.5 and kind [`FailureKind::Timeout`].
+    #[must_use]
+    pub const fn timeout() -> Self {
+        Self::new(Weight::TIMEOUT).with_kind(FailureKind::Timeout)
+    }
+
+    /// Returns a timeout by a deadline that the caller set for this call alone, such as `grpc-timeout`. Its kind is
+    /// [`FailureKind::Deadline`].
+    ///
+    /// A caller who does not wait says little about the service. Therefore the circuit sets the weight when it records
+    /// the failure. With a deadline below
+    /// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after) the weight is
+    /// 0.5 × min(1, waited ÷ `cancelled_counts_after`), and a weight that rounds to zero is an ignored outcome. With a
+    /// longer deadline the weight is 0.5, because that caller would have waited. Where dropped calls never count, by the
+    /// settings or by the classifier of a server's handlers, the outcome is ignored. A probe of a half-open circuit fails
+    /// only if the weight is 0.5, and otherwise ends without a verdict.
+    ///
+    /// The wait counts from the first poll that returned `Pending`, as for a call that is dropped. For a timeout of the
+    /// owner of the stack use [`timeout`](Self::timeout).
+    #[must_use]
+    pub const fn deadline(deadline: Duration) -> Self {
+        Self { deadline: CallerDeadline::new(deadline), ..Self::timeout().with_kind(FailureKind::Deadline) }
+    }
+
+    /// Says that a timer of this process ended the call, which may also have been a timer of the stack's owner.
+    #[cfg(any(feature = "tonic", feature = "reqwest"))]
+    pub(crate) const fn by_timer(mut self) -> Self {
+        self.timer = true;
+        self
+    }
+
+    /// Returns whether the weight depends on the time that the call waited.
+    #[inline]
+    pub(crate) const fn weighs_by_wait(&self) -> bool {
+        self.deadline.0 != CallerDeadline::NONE.0
+    }
+
+    /// Returns the failure with the weight of a caller who waited for so long. `None` if that says nothing about the
+    /// service. `counts_after` is the setting `cancelled_counts_after`, and `waited` is `None` if nothing was awaited.
+    pub(crate) fn after_waiting(self, waited: Option<Duration>, counts_after: Option<Duration>) -> Option<Self> {
+        let Some(deadline) = self.deadline.get() else { return Some(self) };
+        let waited = waited.unwrap_or_default();
+        // A timer that fired clearly earlier was not the caller's. A wait of zero is no measurement.
+        let of_the_owner =
+            self.timer && !waited.is_zero() && waited.saturating_add(INACCURACY + deadline / 10) < deadline;
+        let weight = match counts_after {
+            _ if of_the_owner => Some(self.weight),
+            Some(counts_after) if deadline < counts_after && waited < counts_after => {
+                self.weight.share(waited, counts_after)
+            }
+            Some(_) => Some(self.weight),
+            None => None,
+        };
+        weight.map(|weight| Self { weight, deadline: CallerDeadline::NONE, ..self })
+    }
+
+    /// Sets the kind, which metrics and messages show.
+    #[must_use]
+    pub const fn with_kind(mut self, kind: FailureKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Sets the time for which the service asked for no calls.
+    ///
+    /// The open duration is at least as long as the time of the latest failure in the era, up to 5 minutes.
+    #[must_use]
+    pub const fn with_retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// Lets this failure alone open the circuit, whatever the rules say and however many probe failures are tolerated.
+    ///
+    /// It is for an answer by which the service itself asks for no more calls, such as 429 with `Retry-After` of a
+    /// provider that bans clients that go on. The circuit stays open for [`retry_after`](Self::with_retry_after) at
+    /// least, capped at 5 minutes. A circuit with manual recovery stays open until a reset. A failure that is recorded
+    /// while the circuit is disabled opens nothing. A failure with a time to wait counts whenever the answer arrives: a late
+    /// answer to a call of an earlier state opens the circuit as well, and lengthens an opening that would end before.
+    ///
+    /// For a [`deadline`](Self::deadline) the weight is then 0.5 however long the caller waited, because the service said
+    /// something about itself.
+    #[must_use]
+    pub const fn trips_at_once(mut self) -> Self {
+        self.trips = true;
+        self.deadline = CallerDeadline::NONE;
+        self
+    }
+
+    /// Returns true if this failure alone opens the circuit.
+    #[must_use]
+    pub const fn trips(&self) -> bool {
+        self.trips
+    }
+
+    /// Returns the weight. For a [`deadline`](Self::deadline) that is not recorded yet, this is the largest weight.
+    #[must_use]
+    pub const fn weight(&self) -> Weight {
+        self.weight
+    }
+
+    /// Returns the kind.
+    #[must_use]
+    pub const fn kind(&self) -> FailureKind {
+        self.kind
+    }
+
+    /// Returns the time for which the service asked for no calls. `None` if the service did not ask.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "failure of kind {} and weight {}", self.kind, self.weight.as_f64())
+    }
+}
+
+/// The deadline that the caller set for one call, or none, in milliseconds. Small, because each call keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CallerDeadline(u32);
+
+impl CallerDeadline {
+    pub(crate) const NONE: Self = Self(u32::MAX);
+
+    /// Deadlines of 49 days or more are one.
+    pub(crate) const fn new(deadline: Duration) -> Self {
+        let millis = deadline.as_millis();
+        #[expect(clippy::cast_possible_truncation, reason = "it is below u32::MAX, by the check")]
+        let millis = if millis < u32::MAX as u128 { millis as u32 } else { u32::MAX - 1 };
+        Self(millis)
+    }
+
+    pub(crate) const fn get(self) -> Option<Duration> {
+        if self.0 == u32::MAX { None } else { Some(Duration::from_millis(self.0 as u64)) }
+    }
+}
+
+/// The longest time by which a coarse clock and a timer may disagree.
+const INACCURACY: Duration = Duration::from_millis(20);
+
+/// The kind of a failure, for metrics and messages. The kind decides nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// The call returned an error, or an answer that was classified as an error. No other kind is known.
+    Error,
+    /// No connection was made: refused, or no route.
+    Connect,
+    /// The name of the host has no address, or was not looked up.
+    Dns,
+    /// The handshake of TLS failed, as with an invalid certificate.
+    Tls,
+    /// The connection ended before the answer.
+    Reset,
+    /// The body of the answer broke off, or is not what it should be.
+    Body,
+    /// The call took too long and was given up.
+    Timeout,
+    /// A deadline that the caller set for this call alone ended the call.
+    Deadline,
+    /// The future of the call was dropped later than `cancelled_counts_after`, for example by
+    /// a timeout outside the breaker.
+    Cancelled,
+    /// The call panicked.
+    Panicked,
+    /// The inner service's `poll_ready` failed, or its caller waited in vain.
+    NotReady,
+    /// A probe took as long as a slow call, or longer, while the slow-call rule is on.
+    Slow,
+    /// A kind of your own, such as `"http_503"`. Use few different names, because each becomes a metric label.
+    Named(&'static str),
+}
+
+impl FailureKind {
+    /// Returns the kind in the spelling of a metric label.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Connect => "connect",
+            Self::Dns => "dns",
+            Self::Tls => "tls",
+            Self::Reset => "reset",
+            Self::Body => "body",
+            Self::Timeout => "timeout",
+            Self::Deadline => "deadline",
+            Self::Cancelled => "cancelled",
+            Self::Panicked => "panicked",
+            Self::NotReady => "not_ready",
+            Self::Slow => "slow",
+            Self::Named(name) => name,
+        }
+    }
+}
+
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_of_the_caller_weighs_in_proportion_to_the_wait() {
+        let ms = Duration::from_millis;
+        let weighed = |failure: Failure, waited| {
+            failure.after_waiting(Some(ms(waited)), Some(ms(1_000))).map(|failure| failure.weight().units())
+        };
+        for (deadline, waited, units) in [
+            (1, 1, None),
+            (1, 4, Some(1)),
+            (0, 0, None),
+            (500, 500, Some(64)),
+            (500, 100, Some(13)),
+            (999, 999, Some(128)),
+            (999, 5_000, Some(128)),
+            (1_000, 0, Some(128)),
+            (10_000, 100, Some(128)),
+            (u64::MAX, 0, Some(128)),
+        ] {
+            assert_eq!(weighed(Failure::deadline(ms(deadline)), waited), units, "{deadline} ms, waited {waited} ms");
+        }
+        assert_eq!(weighed(Failure::timeout(), 0), Some(128), "the owner's");
+        let longest = Failure::deadline(Duration::MAX).after_waiting(Some(Duration::MAX), Some(Duration::MAX));
+        assert_eq!(longest.map(|failure| failure.weight()), Some(Weight::TIMEOUT));
+        assert_eq!(Failure::deadline(ms(500)).after_waiting(Some(ms(500)), None), None, "never");
+        let tripping = Failure::deadline(ms(1)).trips_at_once();
+        assert_eq!(weighed(tripping, 0), Some(128), "the service asked for no more calls");
+        assert_eq!(Failure::deadline(ms(500)).after_waiting(None, Some(ms(1_000))), None, "nothing was awaited");
+        assert_eq!(
+            Failure::deadline(ms(0)).after_waiting(None, Some(ms(0))).map(|f| f.weight()),
+            Some(Weight::TIMEOUT)
+        );
+    }
+}

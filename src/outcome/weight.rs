@@ -1,0 +1,104 @@
+//! Weights, which are kept in units of 1/256, so that sums are exact integers in whatever order threads add them.
+
+use std::fmt;
+use std::time::Duration;
+
+/// The weight of a failure, more than 0 and at most 1, in steps of 1/256.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Weight(u16);
+
+impl Weight {
+    /// The weight of a hard failure (a 5xx answer, a refused connection): 1.0.
+    pub const HARD: Self = Self(UNIT);
+    /// The weight of a timeout: 0.5, because slow answers are weaker evidence than failures.
+    pub const TIMEOUT: Self = Self(UNIT / 2);
+
+    /// Returns the weight nearest to `weight`, at least 1/256.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidWeight`] unless `0 < weight <= 1`.
+    pub fn new(weight: f64) -> Result<Self, InvalidWeight> {
+        if !(weight > 0.0 && weight <= 1.0) {
+            return Err(InvalidWeight(weight));
+        }
+        let units = (weight * f64::from(UNIT)).round();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "0 <= units <= 256, by the check above"
+        )]
+        let units = units as u16;
+        Ok(Self(units.max(1)))
+    }
+
+    /// Returns the weight as a number, `0 < w <= 1`.
+    #[must_use]
+    pub fn as_f64(self) -> f64 {
+        f64::from(self.0) / f64::from(UNIT)
+    }
+
+    /// Returns the part of the weight that `part` is of `whole`, rounded. `None` if that is zero.
+    pub(super) fn share(self, part: Duration, whole: Duration) -> Option<Self> {
+        let units = (part.as_nanos() * u128::from(self.0) * 2).checked_div(whole.as_nanos())?.div_ceil(2);
+        let units = u16::try_from(units).map_or(self.0, |units| units.min(self.0));
+        (units > 0).then_some(Self(units))
+    }
+
+    /// Returns the weight in 1/256.
+    pub(crate) const fn units(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Debug for Weight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Weight({})", self.as_f64())
+    }
+}
+
+/// The error of a weight that is not more than 0 and at most 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct InvalidWeight(f64);
+
+impl fmt::Display for InvalidWeight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "weight is {}, allowed is more than 0 and at most 1", self.0)
+    }
+}
+
+impl std::error::Error for InvalidWeight {}
+
+/// The weight 1.0, in units of 1/256. All sums of weights are kept in this unit.
+pub(crate) const UNIT: u16 = 256;
+
+/// Converts a sum of weights to the number that people read.
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 units, beyond which nobody reads the last digit")]
+pub(crate) fn score_from_units(units: u64) -> f64 {
+    units as f64 / f64::from(UNIT)
+}
+
+/// Converts the score of a record to a sum of weights. A score that is negative or not finite is zero.
+pub(crate) fn units_from_score(score: f64) -> u64 {
+    if !score.is_finite() || score <= 0.0 {
+        return 0;
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative, and a cast saturates")]
+    let units = (score * f64::from(UNIT)).round() as u64;
+    units
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weight_is_above_zero_and_at_most_one() {
+        for bad in [0.0, -0.5, 1.0001, f64::NAN, f64::INFINITY] {
+            assert!(Weight::new(bad).is_err(), "{bad} was accepted");
+        }
+        assert_eq!(Weight::new(1.0), Ok(Weight::HARD));
+        assert_eq!(Weight::new(0.5), Ok(Weight::TIMEOUT));
+        assert_eq!(Weight::new(1e-9).map(Weight::units), Ok(1), "a tiny weight still counts");
+    }
+}

@@ -1,0 +1,295 @@
+//! The names that were expected and created, and the sentences about names that no circuit has.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Call, Kind};
+use crate::nearest::nearest;
+use crate::pattern::{beginning, covers, misused};
+
+/// The calls that were collected.
+#[derive(Debug, Default)]
+pub(super) struct Roll {
+    /// The variable of each name.
+    listed: BTreeMap<String, &'static str>,
+    /// The first setting of each name, with its kind.
+    set: BTreeMap<String, (Kind, String)>,
+    requested: BTreeSet<String>,
+    created: BTreeSet<String>,
+    keyed: BTreeSet<String>,
+}
+
+impl Roll {
+    #[cfg(all(test, not(breaker_loom)))]
+    pub(super) fn created(&self) -> usize {
+        self.created.len()
+    }
+
+    /// Adds a call, up to [`MOST`] of its kind, because there can be millions of keyed circuits.
+    pub(super) fn add(&mut self, call: Call) {
+        let set = |names: &mut BTreeSet<String>, name| names.len() < MOST && names.insert(name);
+        match call {
+            Call::Listed { name, variable } if self.listed.len() < MOST => drop(self.listed.insert(name, variable)),
+            Call::Set { name, kind, setting } if self.set.len() < MOST => {
+                self.set.entry(name).or_insert((kind, setting));
+            }
+            Call::Listed { .. } | Call::Set { .. } => {}
+            Call::Requested(name) => {
+                set(&mut self.requested, name);
+            }
+            Call::Created(name) => {
+                set(&mut self.created, name);
+            }
+            Call::Keyed(prefix) => {
+                set(&mut self.keyed, prefix);
+            }
+        }
+    }
+
+    /// Returns a sentence for each name that no circuit has.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let listed = self.listed.iter().filter(|(name, _)| !self.is_created(name)).take(MOST_COMPARED);
+        let mut lines: Vec<_> = listed.map(|(name, variable)| self.line_of_list(name, variable)).collect();
+        lines.extend(self.lines_of_settings());
+        lines.extend(self.requested.iter().take(MOST_COMPARED).filter_map(|name| self.line_of_request(name)));
+        lines
+    }
+
+    /// Returns a sentence for each setting with a misspelt name. Settings for names that resemble no circuit share a
+    /// sentence, because one file may serve several programs.
+    fn lines_of_settings(&self) -> Vec<String> {
+        let (mut lines, mut alone) = (Vec::new(), Vec::new());
+        let unused = self.set.iter().filter(|(name, _)| !self.is_created(name) && !self.may_come(name));
+        for (name, (kind, setting)) in unused.take(MOST_COMPARED) {
+            // A circuit with its own setting of this kind is not the circuit that is meant.
+            match self.nearest(name, |circuit| self.set.get(circuit).is_none_or(|(other, _)| other != kind)) {
+                Some(near) => lines.push(format!(
+                    "{} has no effect, because no circuit has been created with that name so far; did you mean the \
+                     circuit `{}`?",
+                    shown(setting),
+                    shown(&near)
+                )),
+                None => alone.push(shown(setting)),
+            }
+        }
+        if !alone.is_empty() {
+            let more = alone.len().saturating_sub(MOST_SHOWN);
+            alone.truncate(MOST_SHOWN);
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            lines.push(format!(
+                "settings have no effect, because no circuit has been created with their names so far: {}{more}",
+                alone.join(", ")
+            ));
+        }
+        lines
+    }
+
+    /// Returns a sentence for a circuit without settings of its own, if the name is near to a table that was never
+    /// requested by name. The circuit of such a table may have been created with all circuits of a file.
+    fn line_of_request(&self, name: &str) -> Option<String> {
+        let has_settings = || self.set.keys().any(|set| covers(set, name));
+        if !self.created.contains(name) || self.may_come(name) || has_settings() {
+            return None;
+        }
+        let idle = |(name, (kind, _)): &(&String, &(Kind, String))| {
+            *kind == Kind::Table && self.created.contains(*name) && !self.requested.contains(*name)
+        };
+        let near = nearest(name, self.set.iter().filter(idle).map(|(name, _)| name.as_str()))?;
+        Some(format!("the circuit `{}` has the defaults; did you mean {}?", shown(name), shown(&self.set[&near].1)))
+    }
+
+    fn line_of_list(&self, name: &str, variable: &str) -> String {
+        let is_separator = |c: char| matches!(c, ';' | '|' | ':') || c.is_whitespace();
+        let mut parts = name.split(is_separator).filter(|part| *part != name);
+        let hint = if parts.any(|part| self.created.contains(part)) {
+            "; commas separate names".to_owned()
+        } else if let Some(meant) = self.nearest(name, |_| true) {
+            format!("; did you mean `{}`?", shown(&meant))
+        } else if misused(name).is_some() {
+            "; only a `*` at its end makes a name stand for several circuits".to_owned()
+        } else {
+            String::new()
+        };
+        format!("{variable} names `{}`, and no circuit has been created with that name so far{hint}", shown(name))
+    }
+
+    /// Returns true if a circuit has the name, or a name that the pattern covers.
+    fn is_created(&self, name: &str) -> bool {
+        let covered = || self.created.iter().any(|circuit| covers(name, circuit));
+        self.created.contains(name) || beginning(name).is_some_and(|begins| self.is_keyed(begins) || covered())
+    }
+
+    /// Returns true if circuits of the pattern come with requests.
+    fn is_keyed(&self, begins: &str) -> bool {
+        self.keyed.iter().any(|prefix| prefix.starts_with(begins) || begins.starts_with(&**prefix))
+    }
+
+    /// Returns true if a circuit with the name may come with a request.
+    fn may_come(&self, name: &str) -> bool {
+        self.keyed.iter().any(|prefix| name.starts_with(&**prefix))
+    }
+
+    /// Returns the nearest name of a circuit, or the nearest pattern of circuits if the name is a pattern.
+    fn nearest(&self, name: &str, may_be: impl Fn(&str) -> bool) -> Option<String> {
+        let circuits = self.created.iter().map(String::as_str).filter(|circuit| may_be(circuit));
+        let Some(begins) = beginning(name) else { return nearest(name, circuits) };
+        let length = begins.chars().count();
+        let starts = circuits.map(|circuit| {
+            let end = circuit.char_indices().nth(length).map_or(circuit.len(), |(at, _)| at);
+            &circuit[..end]
+        });
+        let near =
+            nearest(begins, starts.chain(self.keyed.iter().map(String::as_str)).filter(|start| !start.is_empty()));
+        near.map(|near| format!("{near}*"))
+    }
+}
+
+/// Returns a name as a line of a log shows it, escaped and shortened. Quotes stay, because settings have them.
+fn shown(name: &str) -> String {
+    let shown = name.chars().take(LONGEST_SHOWN);
+    shown.flat_map(|c| c.escape_debug().skip(usize::from(matches!(c, '"' | '\'')))).collect()
+}
+
+/// The largest number of names of each kind that are remembered.
+const MOST: usize = 10_000;
+/// The largest number of names of each kind that are compared with all circuits, which takes long.
+const MOST_COMPARED: usize = 1_000;
+/// The largest number of settings in one line.
+const MOST_SHOWN: usize = 20;
+const LONGEST_SHOWN: usize = 200;
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use super::*;
+
+    const VARIABLE: &str = "CIRCUIT_BREAKER_DISABLED";
+
+    fn created() -> impl Iterator<Item = Call> {
+        ["payments", "search", "host:a.example"].into_iter().map(|name| Call::Created(name.to_owned()))
+    }
+
+    fn lines(calls: impl IntoIterator<Item = Call>) -> Vec<String> {
+        let mut roll = Roll::default();
+        created().chain(calls).for_each(|call| roll.add(call));
+        roll.lines()
+    }
+
+    fn listed(names: &str) -> Vec<String> {
+        lines(names.split(',').map(|name| Call::Listed { name: name.trim().to_owned(), variable: VARIABLE }))
+    }
+
+    #[test]
+    fn listed_names_that_a_circuit_has_are_not_reported() {
+        for right in ["payments", "payments, search", "*", "*,payments", "host:*", "pay*"] {
+            assert_eq!(listed(right), [""; 0], "{right:?}");
+        }
+    }
+
+    #[test]
+    fn a_listed_name_that_no_circuit_has_is_reported_with_the_meant_one() {
+        for (wrong, hint) in [
+            ("Payments", "`Payments`, and no circuit has been created with that name so far; did you mean `payments`?"),
+            ("payment", "did you mean `payments`?"),
+            (
+                "payments;search",
+                "`payments;search`, and no circuit has been created with that name so far; commas separate names",
+            ),
+            ("payments search", "commas separate names"),
+            ("payments|x", "commas separate names"),
+            ("hots:*", "did you mean `host:*`?"),
+            ("ho*st", "; only a `*` at its end makes a name stand for several circuits"),
+            ("billing", "`billing`, and no circuit has been created with that name so far"),
+        ] {
+            let sentences = listed(&format!("search, {wrong}"));
+            assert!(
+                matches!(&sentences[..], [sentence] if sentence.ends_with(hint) && sentence.starts_with(VARIABLE)),
+                "{sentences:?}"
+            );
+        }
+        assert_eq!(listed("Payments,serch").len(), 2);
+    }
+
+    #[test]
+    fn hostile_names_are_shortened_and_escaped() {
+        let [sentence] = &listed(&format!("a\u{1b}[2J{}", "x".repeat(5_000)))[..] else { panic!("one") };
+        assert!(sentence.len() < 400 && !sentence.contains('\u{1b}'), "{sentence}");
+    }
+
+    #[cfg(all(feature = "settings", feature = "store"))]
+    mod settings {
+        use super::*;
+
+        fn set(names: &[&str]) -> Vec<Call> {
+            let call = |name: &&str| Call::Set {
+                name: (*name).to_owned(),
+                kind: Kind::Table,
+                setting: format!("circuits.{name} of a.toml"),
+            };
+            names.iter().map(call).collect()
+        }
+
+        #[test]
+        fn a_setting_for_a_misspelt_name_is_reported_with_the_near_circuit() {
+            assert_eq!(lines(set(&["payments", "host:*", "host:a.example"])), [""; 0]);
+            for (wrong, near) in [("paymnts", "payments"), ("Search", "search"), ("hots:*", "host:*")] {
+                let sentence = format!(
+                    "circuits.{wrong} of a.toml has no effect, because no circuit has been created with that name so \
+                     far; did you mean the circuit `{near}`?"
+                );
+                assert_eq!(lines(set(&[wrong])), [sentence]);
+            }
+        }
+
+        #[test]
+        fn settings_far_from_every_circuit_share_a_line() {
+            // The near circuit has settings of its own, so that it is not meant.
+            let names: Vec<_> = (0..30).map(|n| format!("service-{n}")).collect();
+            let mut names: Vec<_> = names.iter().map(String::as_str).collect();
+            names.extend(["payment", "payments"]);
+            let [line] = &lines(set(&names))[..] else { panic!("one line") };
+            assert!(line.contains("so far: circuits.payment of a.toml, circuits.service-0 of a.toml,"), "{line}");
+            assert!(line.ends_with(" and 11 more"), "{line}");
+        }
+
+        #[test]
+        fn a_request_near_to_settings_that_were_never_requested_is_reported() {
+            let requested = |names: &[&str]| {
+                let calls = names.iter().map(|name| Call::Requested((*name).to_owned()));
+                lines(
+                    set(&["payments", "search*"]).into_iter().chain(calls).chain([Call::Created("paymnts".to_owned())]),
+                )
+            };
+            let line = "the circuit `paymnts` has the defaults; did you mean circuits.payments of a.toml?";
+            assert_eq!(requested(&["paymnts"]), [line]);
+            // Both are circuits of the program.
+            assert_eq!(requested(&["paymnts", "payments"]), [""; 0]);
+            assert_eq!(requested(&["search-2", "never-created"]), [""; 0]);
+        }
+
+        #[cfg(feature = "keyed")]
+        #[test]
+        fn a_setting_for_a_circuit_that_comes_with_requests_is_not_reported() {
+            let with = |name| lines(set(&[name]).into_iter().chain([Call::Keyed("tenant:".to_owned())]));
+            assert_eq!(with("tenant:a"), [""; 0]);
+            assert_eq!(with("tenant:*"), [""; 0]);
+            assert_eq!(with("tenant:a*"), [""; 0]);
+            assert_eq!(with("ten*"), [""; 0]);
+            assert!(with("tennant:*")[0].ends_with("did you mean the circuit `tenant:*`?"));
+            assert_eq!(with("tenants").len(), 1);
+        }
+
+        #[test]
+        fn a_setting_of_another_kind_does_not_hide_the_near_circuit() {
+            let ttl = Call::Set { name: "paymnts".to_owned(), kind: Kind::Ttl, setting: "`ttl_of`".to_owned() };
+            let lines = lines(set(&["payments"]).into_iter().chain([ttl]));
+            assert!(lines.len() == 1 && lines[0].ends_with("did you mean the circuit `payments`?"), "{lines:?}");
+        }
+
+        #[test]
+        fn a_name_with_two_settings_is_reported_once() {
+            let twice = ["circuits.x of a.toml", "ttl_of of a registry"];
+            let calls =
+                twice.map(|setting| Call::Set { name: "x".to_owned(), kind: Kind::Table, setting: setting.to_owned() });
+            assert!(matches!(&lines(calls)[..], [line] if line.contains("circuits.x") && !line.contains("ttl_of")));
+        }
+    }
+}

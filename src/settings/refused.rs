@@ -1,0 +1,72 @@
+//! The error for settings that are right by themselves and impossible together, with the table of each value.
+
+use super::circuit::{OPEN_FOR, WINDOW};
+use super::error::SettingsError;
+use super::field::{Field, join};
+use super::layers::Layers;
+use crate::config::ConfigError;
+
+/// Adds the path of the table to the error of the builder. If the value or its limit is not from the table itself, its
+/// source is added.
+pub(super) fn refused<'a>(
+    error: &ConfigError,
+    path: &str,
+    origin: &str,
+    layers: impl Fn(&str) -> Option<Layers<'a>>,
+) -> SettingsError {
+    let says = error.to_string();
+    if error.field() == "name" {
+        let allowed = says.rsplit_once("allowed is ").map_or("", |(_, allowed)| allowed);
+        return SettingsError::of(origin, path, format!("{path} is not a valid name, allowed is {allowed}"));
+    }
+    let key = error.field().split('.').next().unwrap_or_default();
+    let own = join(path, key);
+    let is_own = |field: &Field| field.path == own || field.path.starts_with(&format!("{own}."));
+    let value = part(error.field(), &layers);
+    // `slow_call_rate` and `slower_than` have no default, and the error of each asks for the other.
+    if value.is_none() && key.starts_with("slow") {
+        return SettingsError::of(origin, &own, format!("{path}.{says}"));
+    }
+    let origin = value.as_ref().filter(|field| is_own(field)).map_or(origin, |field| &*field.origin);
+    let source = |field: &Field| {
+        let other = if *field.origin == *origin { String::new() } else { format!(", {}", field.origin) };
+        format!("{}{other}", field.path)
+    };
+    let from_value = match &value {
+        Some(field) if is_own(field) => None,
+        Some(field) => Some(format!("the value comes from {}", source(field))),
+        None => Some("the value is the default".to_owned()),
+    };
+    let from_limit = match error.field() {
+        // The only limits that are settings themselves.
+        "open_for.base" => Some(part("open_for.max", &layers)),
+        "min_calls" | "failure_score" => part("window.calls", &layers).map(Some),
+        _ => None,
+    };
+    let from_limit = from_limit.and_then(|limit| match limit {
+        Some(field) if from_value.is_none() && is_own_table(&field, path) && *field.origin == *origin => None,
+        Some(field) => Some(format!("the limit comes from {}", source(&field))),
+        None => Some("the limit is the default".to_owned()),
+    });
+    let sources: Vec<_> = from_value.into_iter().chain(from_limit).collect();
+    let sources = if sources.is_empty() { String::new() } else { format!("; {}", sources.join(" and ")) };
+    SettingsError::of(origin, &own, format!("{path}.{says}{sources}"))
+}
+
+fn is_own_table(field: &Field, path: &str) -> bool {
+    field.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// Returns the value of a field of the builder, which names a part of `window` or `open_for` with a point, as in
+/// `window.calls`. `None` if the value is the default.
+fn part<'a>(field: &str, layers: impl Fn(&str) -> Option<Layers<'a>>) -> Option<Field> {
+    let (key, part) = field.split_once('.').unwrap_or((field, ""));
+    let layers = layers(key)?;
+    let shape = match key {
+        "window" => WINDOW,
+        "open_for" => OPEN_FOR,
+        _ => return Some(layers.top().clone()),
+    };
+    let part = if part.is_empty() { shape.duration } else { part };
+    layers.merge(&shape).ok()?.remove(part)
+}

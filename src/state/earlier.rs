@@ -1,0 +1,118 @@
+//! The reason of a state that this process did not reach by itself, but took over from a store.
+//!
+//! A restart and another instance know the reason of a state only as a text. The text comes from a store, so that it is
+//! bounded and fit for one line.
+
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::text::one_line;
+
+/// The reason of a state in words, with the time of its beginning and the instance that entered it.
+///
+/// A circuit that is restored, or that follows another instance, keeps this reason in
+/// [`Transition::earlier`](super::Transition::earlier).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EarlierReason {
+    reason: Box<str>,
+    since: Option<SystemTime>,
+    instance: Option<Box<str>>,
+}
+
+impl EarlierReason {
+    /// Returns an earlier reason with this text, which should be half a sentence that can follow "because".
+    ///
+    /// At most 500 characters are kept. Control characters become spaces.
+    #[must_use]
+    pub fn new(reason: &str) -> Self {
+        Self { reason: one_line(reason, 500).into(), since: None, instance: None }
+    }
+
+    /// Sets the time at which the state began.
+    #[must_use]
+    pub const fn since(mut self, time: SystemTime) -> Self {
+        self.since = Some(time);
+        self
+    }
+
+    /// Sets the name of the other instance that entered the state. At most 200 characters are kept. Control characters
+    /// become spaces.
+    #[must_use]
+    pub fn on(mut self, instance: &str) -> Self {
+        self.instance = Some(one_line(instance, 200).into());
+        self
+    }
+
+    /// Returns the reason in words.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// Returns the time at which the state began, by the clock of the process or the store that noted the time. `None` if
+    /// the time is not known.
+    #[must_use]
+    pub const fn began(&self) -> Option<SystemTime> {
+        self.since
+    }
+
+    /// Returns the name of the instance that entered the state. `None` for this instance before its restart.
+    #[must_use]
+    pub fn instance(&self) -> Option<&str> {
+        self.instance.as_deref()
+    }
+}
+
+/// A time for people: `2026-11-21 07:30:05 UTC`.
+pub(super) struct Utc(pub(super) SystemTime);
+
+impl fmt::Display for Utc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let (year, month, day) = civil(seconds / 86_400);
+        let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+        write!(f, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+    }
+}
+
+/// Returns year, month and day of the days since 1970 in the Gregorian calendar, by years that begin in March, so that a
+/// leap day is the last day of its year (Hinnant, `civil_from_days`).
+const fn civil(days: u64) -> (u64, u64, u64) {
+    // No overflow, because the days of all seconds of a u64 are less than 2^48.
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let year = year + era * 400;
+    if month < 10 { (year, month + 3, day) } else { (year + 1, month - 9, day) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_time_is_written_for_people() {
+        for (seconds, expected) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59:59 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (1_795_246_205, "2026-11-21 07:30:05 UTC"),
+        ] {
+            assert_eq!(Utc(UNIX_EPOCH + Duration::from_secs(seconds)).to_string(), expected);
+        }
+        assert!(Utc(UNIX_EPOCH - Duration::from_secs(1)).to_string().starts_with("1970"), "it does not panic");
+    }
+
+    #[test]
+    fn texts_from_a_store_are_bounded_and_fit_for_one_line() {
+        let hostile = format!("down\nERROR root: {}", "x".repeat(9_000));
+        let earlier = EarlierReason::new(&hostile).on(&hostile);
+        assert!(earlier.reason().starts_with("down ERROR") && earlier.reason().len() == 500);
+        assert!(earlier.instance().is_some_and(|name| name.starts_with("down ERROR") && name.len() == 200));
+    }
+}

@@ -1,0 +1,83 @@
+//! Reports of cells: the calls that observers of sums were not notified of yet.
+//!
+//! A thread reports the gain of its cell, and a transition reports the gain of all cells. Both raise the same words, so that
+//! no call is reported twice.
+
+use super::{Block, Cells, HALF_OPEN, SUCCESSES, TRIPPED};
+use crate::sync::{AtomicU64, OnceLock, Relaxed, Seat, indices};
+
+/// The reported calls of each cell.
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    first: Reported,
+    spread: OnceLock<Box<[Reported]>>,
+}
+
+/// The first three words of a cell at its last report. Several threads may report one cell, so
+/// that `fetch_max` raises each word.
+#[derive(Debug, Default)]
+struct Reported([AtomicU64; SUMS]);
+
+/// Calls that were not reported yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Sums {
+    pub(crate) successes: u64,
+    pub(crate) tripped: u64,
+    pub(crate) half_open: u64,
+}
+
+impl Cells {
+    /// Takes the calls of one seat that were not reported yet. The caller must report them, because
+    /// no other report contains them.
+    #[must_use]
+    pub(crate) fn take_sums_of(&self, seat: Seat) -> Sums {
+        let Some((cell, reports)) = self.of(seat).zip(self.reports.as_ref()) else { return Sums::default() };
+        // Relaxed: as in `of`.
+        let reported = if self.owner.load(Relaxed) == seat.number() {
+            Some(&reports.first)
+        } else {
+            reports.spread.get().and_then(|reported| reported.get(seat.index()))
+        };
+        reported.map_or_else(Sums::default, |reported| reported.take(cell))
+    }
+
+    /// Takes the calls of all seats that were not reported yet. The caller must report them, because
+    /// no other report contains them.
+    #[must_use]
+    pub(crate) fn take_sums(&self) -> Sums {
+        let Some(reports) = &self.reports else { return Sums::default() };
+        let reported = std::iter::once(&reports.first).chain(reports.spread.get().into_iter().flatten());
+        self.all().zip(reported).fold(Sums::default(), |sum, (cell, reported)| {
+            let Sums { successes, tripped, half_open } = reported.take(cell);
+            Sums {
+                successes: sum.successes + successes,
+                tripped: sum.tripped + tripped,
+                half_open: sum.half_open + half_open,
+            }
+        })
+    }
+}
+
+impl Reports {
+    /// Allocates the words of a cell for each index of a seat, once.
+    pub(super) fn spread(&self) {
+        self.spread.get_or_init(|| (0..indices()).map(|_| Reported::default()).collect());
+    }
+}
+
+impl Reported {
+    /// Takes the calls of the cell that were not reported yet. No call is taken twice, even if several
+    /// threads take at the same time.
+    fn take(&self, cell: &[Block]) -> Sums {
+        let taken = |sum: usize| {
+            // Relaxed: counts, which publish nothing. The larger count stays. A thread that has read the cell earlier takes
+            // nothing that another thread has reported meanwhile.
+            let all = cell[0].0[sum].load(Relaxed);
+            if self.0[sum].load(Relaxed) >= all { 0 } else { all.saturating_sub(self.0[sum].fetch_max(all, Relaxed)) }
+        };
+        Sums { successes: taken(SUCCESSES), tripped: taken(TRIPPED), half_open: taken(HALF_OPEN) }
+    }
+}
+
+/// The number of words that are reported in sums. These are the first words of a cell.
+const SUMS: usize = 3;

@@ -1,0 +1,166 @@
+//! The keyed circuits that come back, and those that stay in the store.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn closed_keyed_circuits_stay_in_the_store_until_their_first_call() {
+    let store = store();
+    let before = started(&store).build().unwrap();
+    before.start().unwrap();
+    let layer = by_host(&before, |builder| builder);
+    (0..600).for_each(|n| fail(&layer, &format!("{n:03}"), 3));
+    fail(&layer, "dead", 5);
+    assert!(before.shutdown(Duration::from_secs(5)).await.is_complete());
+    let registry = started(&store).build().unwrap();
+    let by = by_host(&registry, |builder| builder.max_keys(10));
+    assert_eq!(registry.restore(WAIT).await.unwrap().to_string(), "1 restored: 1 open");
+    assert_eq!(by.status().keys, 1);
+    drop(by.circuit("007").unwrap());
+    tokio::time::sleep(WAIT).await;
+    fail(&by, "007", 2);
+    assert!(by.circuit("007").unwrap().is_open(), "three failures before, and two now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn keyed_circuits_beyond_max_keys_are_left_out_and_reported() {
+    let store = store();
+    for key in ["oldest", "b", "c", "youngest"] {
+        opened(&store, &[key]).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(56_500)).await;
+    let registry = started(&store).build().unwrap();
+    let by = by_host(&registry, |builder| builder.max_keys(3));
+    let report = registry.restore(WAIT).await.unwrap();
+    // The wait of the oldest one is over, so that the others are more urgent.
+    assert_eq!(report.circuits.keys().collect::<Vec<_>>(), ["host:b", "host:c", "host:youngest"]);
+    assert_eq!(report.left_out, 1);
+    assert_eq!(report.to_string(), "3 restored: 3 open; 1 keyed circuit left out for want of room");
+    assert_eq!(by.status().unguarded, 0, "a restore counts no call");
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_are_called_take_the_place_of_circuits_that_came_back() {
+    let store = store();
+    opened(&store, &["a", "b", "c"]).await;
+    let registry = started(&store).build().unwrap();
+    let by = by_host(&registry, |builder| builder.max_keys(3));
+    assert_eq!(registry.restore(WAIT).await.unwrap().to_string(), "3 restored: 3 open");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(burst(&by, "a").await, 0);
+    assert!(by.circuit("healthy").is_some(), "other hosts leave it a place");
+    assert_eq!((by.status().keys, by.status().evicted), (3, 1));
+    assert_eq!((burst(&by, "b").await, burst(&by, "c").await), (0, 0), "the evicted circuit is still open");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prefix_that_begins_another_takes_none_of_its_circuits() {
+    let store = store();
+    let before = started(&store).build().unwrap();
+    before.start().unwrap();
+    fail(&by_host(&before, |builder| builder.prefix("host")), "-a", 5);
+    let second = by_host(&before, |builder| builder.prefix("host2:"));
+    fail(&second, "b", 5);
+    assert!(before.shutdown(WAIT).await.is_complete());
+    let registry = started(&store).build().unwrap();
+    let (short, long) =
+        (by_host(&registry, |builder| builder.prefix("host")), by_host(&registry, |builder| builder.prefix("host2:")));
+    assert_eq!(registry.restore(WAIT).await.unwrap().to_string(), "2 restored: 2 open");
+    assert_eq!((short.status().keys, long.status().keys), (1, 1));
+    assert_eq!((burst(&short, "-a").await, burst(&long, "b").await), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_layers_with_one_prefix_share_the_circuits_that_come_back() {
+    let store = store();
+    opened(&store, &["dead"]).await;
+    let registry = started(&store).build().unwrap();
+    let layers = [by_host(&registry, |builder| builder), by_host(&registry, |builder| builder)];
+    assert_eq!(registry.restore(WAIT).await.unwrap().to_string(), "1 restored: 1 open");
+    for by in &layers {
+        assert_eq!((burst(by, "dead").await, by.status().unguarded), (0, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_circuit_of_another_user_of_the_store_makes_way_for_a_named_circuit() {
+    let store = store();
+    let before = started(&store).build().unwrap();
+    before.start().unwrap();
+    let named = Config::builder("payments").clock(TokioClock::new()).consecutive_failures(2).build().unwrap();
+    let payments = before.circuit(named.clone()).unwrap();
+    for _ in 0..2 {
+        payments.try_acquire().unwrap().record(Outcome::failure());
+    }
+    assert!(before.shutdown(WAIT).await.is_complete());
+    let registry = started(&store).build().unwrap();
+    let _all = by_host(&registry, |builder| builder.prefix(""));
+    assert_eq!(registry.restore(WAIT).await.unwrap().to_string(), "1 restored: 1 open");
+    let payments = registry.circuit(named).expect("no key has used the name yet");
+    tokio::time::sleep(WAIT).await;
+    assert!(payments.is_open(), "the named circuit is restored as well");
+    assert!(registry.get("payments").is_some_and(|present| present.config().explain() == payments.config().explain()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn hostile_names_in_the_store_make_no_circuits() {
+    let store = store();
+    opened(&store, &["dead"]).await;
+    let entry = store.load_many(&["host:dead".to_owned()]).await.unwrap().entries.remove(0).unwrap();
+    let text = String::from_utf8(entry.bytes).unwrap();
+    let long = format!("host:{}", "x".repeat(300));
+    for name in ["host:", "host:a b", "host:a\u{1b}[2Jb", "host:a\u{202e}b", "hos", "other:a", &long] {
+        // The record names the same service, so that only the name is wrong.
+        let service = serde_json::to_string(name).unwrap();
+        let bytes = text.replace("\"host:dead\"", &service).into_bytes();
+        let write = Write { name: name.to_owned(), expected: None, bytes, ttl: None };
+        store.compare_and_set(&write).await.unwrap();
+    }
+    let broken = Write { name: "host:broken".to_owned(), expected: None, bytes: b"{".to_vec(), ttl: None };
+    store.compare_and_set(&broken).await.unwrap();
+    let registry = started(&store).build().unwrap();
+    let _by = by_host(&registry, |builder| builder);
+    let report = registry.restore(WAIT).await.unwrap();
+    assert_eq!(report.circuits.keys().collect::<Vec<_>>(), ["host:dead"]);
+    assert_eq!(report.left_out, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_template_that_panics_ends_neither_the_task_nor_the_restore() {
+    let store = store();
+    opened(&store, &["dead"]).await;
+    let registry = started(&store).build().unwrap();
+    let template = |name: &str| if name == "host:dead" { panic!("a test") } else { Config::builder(name) };
+    let _by = Keyed::builder(&registry, template).prefix("host:").by(BY_TEXT).unwrap();
+    let report = registry.restore(WAIT).await.unwrap();
+    assert_eq!(report.to_string(), "1 keyed circuit left out for want of room");
+    assert_eq!(registry.store_status().unwrap().deaths, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn circuits_that_come_back_late_evict_no_key_in_use() {
+    let store = store();
+    opened(&store, &["a", "b"]).await;
+    store.faults().set(Operation::ALL, Fault::Fail(StoreErrorKind::Unavailable));
+    let registry = started(&store).build().unwrap();
+    let by = by_host(&registry, |builder| builder.max_keys(2));
+    drop(registry.restore(WAIT).await.unwrap());
+    assert!(call(&by, "healthy").await.is_ok());
+    store.faults().heal();
+    let report = registry.restore(WAIT).await.unwrap();
+    assert_eq!((report.left_out, by.status().keys, by.status().evicted), (1, 2, 0), "{report}");
+    assert!(registry.get("host:healthy").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_gone_for_long_does_not_come_back_by_itself() {
+    let store = store();
+    opened(&store, &["gone"]).await;
+    tokio::time::sleep(Duration::from_secs(3601)).await;
+    let registry = started(&store).build().unwrap();
+    let by = by_host(&registry, |builder| builder);
+    assert_eq!(registry.restore(WAIT).await.unwrap().to_string(), "no circuits");
+    drop(by.circuit("gone").unwrap());
+    tokio::time::sleep(WAIT).await;
+    assert_eq!(registry.get("host:gone").unwrap().state(), State::Open, "its first call brings the record back");
+}

@@ -1,0 +1,111 @@
+//! The sentences of the reports, which their readers log and show.
+
+use tower_circuit_breaker::circuit::To;
+use tower_circuit_breaker::coordinator::{RestoreReport, Sharing, ShutdownReport, StoreStatus};
+use tower_circuit_breaker::store::Operation;
+use tower_circuit_breaker::{Circuit, Registry};
+
+use crate::rig::{DOWN, Instance, alice, builder, fail, faulty, memory, millis, pass, secs, settings};
+
+fn circuit(registry: &Registry, name: &str) -> Circuit {
+    registry.circuit(settings(name).build().unwrap()).unwrap()
+}
+
+async fn restored(registry: &Registry) -> String {
+    registry.restore(secs(1)).await.unwrap().to_string()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restore_of_circuits_without_a_record_reads_as_a_first_start() {
+    let registry = builder(&memory(), "a").build().unwrap();
+    assert_eq!(restored(&registry).await, "no circuits");
+    let _first = circuit(&registry, "first");
+    assert_eq!(restored(&registry).await, "1 circuit: the store has no record of it yet");
+    let _second = circuit(&registry, "second");
+    assert_eq!(restored(&registry).await, "2 circuits: the store has no record of them yet");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restored_hold_is_reported_with_its_operator() {
+    let store = memory();
+    let before = Instance::start(&store, "a", Sharing::Advise).await;
+    before.registry.trip("payments", &alice(), None).await.unwrap();
+    before.end().await;
+    let registry = builder(&store, "a").build().unwrap();
+    let _circuit = circuit(&registry, "payments");
+    assert_eq!(restored(&registry).await, "1 restored: 1 held open by alice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn restored_circuits_are_counted_by_the_answer_that_their_callers_get() {
+    let store = memory();
+    let first = builder(&store, "a").build().unwrap();
+    let [due, half, disabled, shadow, closed] =
+        ["due", "half-open", "disabled", "shadow", "closed"].map(|name| circuit(&first, name));
+    first.start().unwrap();
+    fail(&due, 5);
+    pass(secs(6)).await;
+    fail(&half, 5);
+    half.reset(&alice(), To::HalfOpen);
+    disabled.disable(&alice(), None);
+    shadow.shadow(&alice());
+    fail(&closed, 2);
+    let open = circuit(&first, "open");
+    fail(&open, 5);
+    assert_eq!(first.shutdown(secs(5)).await.to_string(), "everything is saved");
+
+    let second = builder(&store, "a").build().unwrap();
+    let names = ["due", "half-open", "disabled", "shadow", "closed", "open", "new"];
+    let _circuits = names.map(|name| circuit(&second, name));
+    assert_eq!(
+        restored(&second).await,
+        "6 restored: 1 open, 1 open with a probe due, 1 half-open, 1 disabled by alice, 1 in shadow by alice, 1 closed; \
+         1 more: the store has no record of it yet"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restore_without_an_answer_names_the_error() {
+    let store = faulty();
+    store.faults().set(Operation::ALL, DOWN);
+    let registry = builder(&store, "a").build().unwrap();
+    let _circuit = circuit(&registry, "payments");
+    let report = restored(&registry).await;
+    assert!(report.starts_with("1 still waiting for the store: "), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_that_loses_changes_names_them() {
+    let store = faulty();
+    let registry = builder(&store, "a").build().unwrap();
+    let circuits: Vec<_> = (1..=7).map(|number| circuit(&registry, &format!("circuit-{number}"))).collect();
+    assert!(registry.restore(secs(1)).await.unwrap().is_complete());
+    store.faults().set(Operation::ALL, DOWN);
+    circuits.iter().for_each(|circuit| fail(circuit, 5));
+    let report = registry.shutdown(secs(1)).await;
+    assert_eq!(
+        report.to_string(),
+        "not saved: the last changes of 7 circuits (`circuit-1`, `circuit-2`, `circuit-3`, `circuit-4`, `circuit-5` and \
+         2 more) and 7 rows of the audit"
+    );
+    assert_eq!(ShutdownReport::default().to_string(), "everything is saved");
+    assert_eq!(RestoreReport::default().to_string(), "no circuits");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_status_says_the_state_of_the_store_and_the_unsaved_changes() {
+    let status = |registry: &Registry| registry.store_status().map(|status: StoreStatus| status.to_string()).unwrap();
+    let store = faulty();
+    let registry = builder(&store, "a").build().unwrap();
+    let payments = circuit(&registry, "payments");
+    assert_eq!(status(&registry), "the store memory is not used, because the task of the registry does not run");
+    assert!(registry.restore(secs(1)).await.unwrap().is_complete());
+    pass(millis(10)).await;
+    assert_eq!(status(&registry), "the store memory answers, and has every change");
+    store.faults().set(Operation::ALL, DOWN);
+    fail(&payments, 5);
+    pass(secs(1)).await;
+    let down = status(&registry);
+    assert!(down.starts_with("the store memory does not answer: "), "{down}");
+    assert!(down.ends_with("; not saved yet: the last changes of 1 circuit and 1 row of the audit"), "{down}");
+}
