@@ -3,12 +3,14 @@
 //! Stores, the coordinator and the settings share these types. The types are in a module below all three, because the
 //! settings can be compiled without a store.
 
+mod address;
 #[cfg(feature = "settings")]
 mod mask;
 
 use std::fmt;
 use std::time::Duration;
 
+pub(crate) use address::{Address, Wrong};
 #[cfg(feature = "settings")]
 pub(crate) use mask::masked;
 
@@ -22,7 +24,8 @@ pub enum StoreKind {
     Sqlite,
     /// A database of PostgreSQL, with an address that begins with `postgres://` or `postgresql://`.
     Postgres,
-    /// A Redis server, with an address that begins with `redis://`, or with `rediss://` for TLS.
+    /// A Redis or Valkey server, with an address that begins with `redis://` or `valkey://`, with `rediss://` or
+    /// `valkeys://` for TLS, or with `unix://`, `redis+unix://` or `valkey+unix://` for a socket.
     Redis,
 }
 
@@ -47,7 +50,6 @@ impl StoreKind {
 }
 
 /// Returns the part of an address behind `scheme:` or `scheme://`.
-#[cfg(any(feature = "file", feature = "settings"))]
 pub(crate) fn behind_scheme(url: &str) -> &str {
     let rest = url.split_once(':').map_or("", |(_, rest)| rest);
     rest.strip_prefix("//").unwrap_or(rest)
@@ -122,19 +124,20 @@ impl Default for Ttl {
 /// The description of the ids that [`is_instance`] accepts, for the texts of errors.
 pub(crate) const INSTANCES: &str = "1 to 100 bytes of printable text without spaces and `#`";
 
-const SCHEMES: [(&str, StoreKind); 6] = [
+const SCHEMES: [(&str, StoreKind); 11] = [
     ("file", StoreKind::File),
     ("sqlite", StoreKind::Sqlite),
     ("postgres", StoreKind::Postgres),
     ("postgresql", StoreKind::Postgres),
     ("redis", StoreKind::Redis),
     ("rediss", StoreKind::Redis),
+    ("valkey", StoreKind::Redis),
+    ("valkeys", StoreKind::Redis),
+    ("unix", StoreKind::Redis),
+    ("redis+unix", StoreKind::Redis),
+    ("valkey+unix", StoreKind::Redis),
 ];
-/// The schemes of addresses, for the errors of stores.
-#[cfg(feature = "store")]
-pub(crate) const BEGINNINGS: &str = "`file:`, `sqlite:`, `postgres:`, `redis:` or `rediss:`";
-/// The forms of addresses, for the errors of settings.
-#[cfg(feature = "settings")]
+/// The forms of addresses, for errors.
 pub(crate) const FORMS: &str = "file:FOLDER, sqlite://PATH, postgres://… or redis://…";
 const HOUR: Duration = Duration::from_secs(3600);
 /// The default time limit of one operation of a store.

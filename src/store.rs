@@ -32,6 +32,8 @@ mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod tiered;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod tls;
 mod watch;
 
 use std::fmt;

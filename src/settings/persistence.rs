@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::circuit::Setting;
 use super::error::SettingsError;
 use super::field::{Field, Table};
-use crate::keep::{FORMS, INSTANCES, SchemaMode, Sharing, StoreKind, Ttl, behind_scheme, is_instance, masked};
+use crate::keep::{
+    Address, FORMS, INSTANCES, SchemaMode, Sharing, StoreKind, Ttl, Wrong, behind_scheme, is_instance, masked,
+};
 use crate::pattern::ByName;
 
 /// The store of the circuits and the way to use it, from `[persistence]` with `enabled = true`.
@@ -179,21 +181,15 @@ impl StoreUrl {
     }
 
     fn read(field: &Field) -> Result<Self, SettingsError> {
-        field.text().and_then(Self::parse).ok_or_else(|| field.refuse(FORMS))
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let kind = StoreKind::of(text)?;
-        let complete = match kind {
-            StoreKind::File | StoreKind::Sqlite => true,
-            StoreKind::Postgres | StoreKind::Redis => {
-                text.split_once(':').is_some_and(|(_, rest)| rest.starts_with("//"))
+        let Some(text) = field.text() else { return Err(field.refuse(FORMS)) };
+        match Address::parse(text) {
+            Ok(Address { kind, .. }) => Ok(Self { url: text.to_owned(), kind }),
+            Err(Wrong::Form) => Err(field.refuse(FORMS)),
+            Err(Wrong::Part(part)) => {
+                let Field { origin, path, value } = field;
+                Err(SettingsError::of(origin, path, format!("{path} is {value}: {part}")))
             }
-        };
-        let leads_somewhere = !matches!(behind_scheme(text).split('?').next(), None | Some("" | "/"));
-        // A space at an end is refused here, because no store would explain the mistake.
-        (complete && leads_somewhere && text.trim() == text && !text.contains(char::is_control))
-            .then(|| Self { url: text.to_owned(), kind })
+        }
     }
 }
 
@@ -213,8 +209,10 @@ fn cache(field: &Field) -> Result<Option<StoreUrl>, SettingsError> {
     if field.is_off() {
         return Ok(None);
     }
-    let url = field.text().and_then(StoreUrl::parse).filter(|url| url.kind() == StoreKind::Redis);
-    url.map(Some).ok_or_else(|| field.refuse("redis://…, or false for none"))
+    if field.text().and_then(StoreKind::of) != Some(StoreKind::Redis) {
+        return Err(field.refuse("redis://…, or false for none"));
+    }
+    StoreUrl::read(field).map(Some)
 }
 
 fn instance(field: &Field) -> Result<String, SettingsError> {

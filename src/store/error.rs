@@ -6,6 +6,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::keep::Wrong;
+
 /// An operation of a store failed.
 #[derive(Debug)]
 pub struct StoreError {
@@ -101,6 +103,12 @@ impl StoreError {
             cause = error.source();
         }
         text
+    }
+}
+
+impl From<Wrong> for StoreError {
+    fn from(wrong: Wrong) -> Self {
+        Self::refused(wrong.to_string())
     }
 }
 

@@ -1,11 +1,11 @@
 //! The constructor of a store by its address, for configuration files and command lines.
 //!
-//! The scheme of the address selects the kind of store, and [`AnyStore`] hides the type of that store. The store itself
-//! parses the rest of its address.
+//! The scheme of the address selects the kind of store, and [`AnyStore`] hides the type of that store. The form and the
+//! parameters of the address are checked here in the same way as in settings, and the store parses the rest.
 
 use super::schema::SchemaMode;
 use super::{AnyStore, StoreError, StoreKind};
-use crate::keep::BEGINNINGS;
+use crate::keep::Address;
 #[cfg(feature = "file")]
 use crate::keep::behind_scheme;
 
@@ -17,12 +17,14 @@ impl AnyStore {
     /// | `file:FOLDER` | `FileStore` |
     /// | `sqlite://PATH` | `SqliteStore`; `sqlite:///PATH` for a path from the root |
     /// | `postgres://USER:PASSWORD@HOST/DATABASE` | `PostgresStore` |
-    /// | `redis://HOST`, `rediss://HOST` | `RedisStore` |
+    /// | `redis://HOST`, `rediss://HOST` (TLS), `unix:///PATH` (a socket) | `RedisStore`; also `valkey://`, `valkeys://`, `redis+unix://` and `valkey+unix://` |
+    ///
+    /// The store documents the parameters of its address. A path cannot begin with `~` or `$`.
     ///
     /// # Errors
     ///
-    /// [`Refused`](super::StoreErrorKind::Refused) if the address has none of these forms, or if the feature of that
-    /// store is not enabled. No message repeats a password.
+    /// [`Refused`](super::StoreErrorKind::Refused) if the address has none of these forms, if a parameter is unknown or
+    /// has no effect, or if the feature of that store is not enabled. No message repeats a password.
     pub fn open(url: &str) -> Result<Self, StoreError> {
         Self::open_with(url, None)
     }
@@ -31,32 +33,28 @@ impl AnyStore {
     /// mode.
     pub(crate) fn open_with(url: &str, schema: Option<SchemaMode>) -> Result<Self, StoreError> {
         let _of_sql = schema;
-        match StoreKind::of(url) {
+        match Address::parse(url)?.kind {
             #[cfg(feature = "file")]
-            Some(StoreKind::File) => match behind_scheme(url) {
-                "" => Err(StoreError::refused("`file:` needs a folder: `file:FOLDER`")),
-                folder => Ok(Self::new(super::FileStore::new(folder))),
-            },
+            StoreKind::File => Ok(Self::new(super::FileStore::new(behind_scheme(url)))),
             #[cfg(feature = "sqlite")]
-            Some(StoreKind::Sqlite) => super::SqliteStore::from_url(url).map(|store| match schema {
+            StoreKind::Sqlite => super::SqliteStore::from_url(url).map(|store| match schema {
                 Some(mode) => Self::new(store.schema(mode)),
                 None => Self::new(store),
             }),
             #[cfg(feature = "postgres")]
-            Some(StoreKind::Postgres) => super::PostgresStore::new(url).map(|store| match schema {
+            StoreKind::Postgres => super::PostgresStore::new(url).map(|store| match schema {
                 Some(mode) => Self::new(store.schema(mode)),
                 None => Self::new(store),
             }),
             #[cfg(feature = "redis")]
-            Some(StoreKind::Redis) => super::RedisStore::new(url).map(Self::new),
+            StoreKind::Redis => super::RedisStore::new(url).map(Self::new),
             #[cfg(not(all(feature = "file", feature = "sqlite", feature = "postgres", feature = "redis")))]
-            Some(kind) => {
+            kind => {
                 let scheme = url.split(':').next().unwrap_or_default();
                 let feature = kind.as_str();
                 let text = format!("the store `{scheme}:` needs the feature `{feature}` of tower-circuit-breaker");
                 Err(StoreError::refused(text))
             }
-            None => Err(StoreError::refused(format!("a store's address begins with {BEGINNINGS}"))),
         }
     }
 }

@@ -16,16 +16,16 @@
 mod connection;
 mod error;
 mod listener;
+mod server;
 mod statements;
 mod tables;
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
-use sqlx::{ConnectOptions, Row, query};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Row, query};
 use tokio::time::timeout;
 
 use super::schema::SchemaMode;
@@ -35,6 +35,7 @@ use crate::keep::STORE_TIMEOUT;
 use crate::record::Timestamp;
 use crate::sync::{AtomicBool, Relaxed};
 use connection::{Lanes, Lease};
+use server::Server;
 use statements::{APPEND, AUDIT, DELETE, INSERT, LIST, LOAD, TRIM, TRIMMED_AT_ONCE, UPDATE, audited, loaded, time};
 
 /// Keeps records in PostgreSQL. Clones share two connections.
@@ -52,27 +53,29 @@ pub struct PostgresStore {
 }
 
 struct Session {
-    options: PgConnectOptions,
+    server: Server,
     lanes: Lanes,
     /// True after the tables were checked. A statement that finds a table missing clears the flag.
     ready: AtomicBool,
 }
 
 impl PostgresStore {
-    /// Creates the store of an address such as `postgres://user:password@host:5432/database`. Parts that the address
-    /// does not have are taken from the `PG…` variables of the environment and from `.pgpass`.
+    /// Creates the store of an address such as
+    /// `postgres://user:password@host:5432/database?sslmode=verify-full&sslrootcert=/etc/ssl/ca.crt`. Parts that the
+    /// address does not have are taken from the `PG…` variables of the environment and from `.pgpass`.
+    ///
+    /// The parameters are `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, `host`, `hostaddr`, `port`, `dbname`, `user`,
+    /// `password`, `application_name` and `options`, as in libpq. With `sslmode=verify-full` the certificate of the
+    /// server is verified with the public CAs and with those in the file `sslrootcert`. The default is `prefer`, which
+    /// verifies nothing. A password that would go to another host without a verified certificate is logged as a warning.
     ///
     /// # Errors
     ///
-    /// [`Refused`](super::StoreErrorKind::Refused) if the text is no such address, or requires TLS without the feature
-    /// `tls-rustls`. The error does not contain the password.
+    /// [`Refused`](super::StoreErrorKind::Refused) if the text is no such address, if a parameter is unknown or has no
+    /// effect, if a file cannot be used, or if the address requires TLS without the feature `tls-rustls`. The error does
+    /// not contain the password.
     pub fn new(url: &str) -> Result<Self, StoreError> {
-        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-            return Err(StoreError::refused("the address of the database does not begin with `postgres://`"));
-        }
-        let options = PgConnectOptions::from_str(url)
-            .map_err(|error| StoreError::refused(format!("the address of the database cannot be used: {error}")))?;
-        Self::from_options(options)
+        Server::from_url(url).map(Self::of)
     }
 
     /// Creates the store with these options, for example those of a pool: `pool.connect_options().as_ref().clone()`.
@@ -81,19 +84,18 @@ impl PostgresStore {
     ///
     /// [`Refused`](super::StoreErrorKind::Refused) if the options require TLS without the feature `tls-rustls`.
     pub fn from_options(options: PgConnectOptions) -> Result<Self, StoreError> {
-        let mode = options.get_ssl_mode();
-        if !cfg!(feature = "tls-rustls")
-            && matches!(mode, PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull)
-        {
-            return Err(StoreError::refused(format!(
-                "the address of the database requires TLS (sslmode {mode:?}), which needs the feature `tls-rustls`"
-            )));
-        }
-        // Poolers refuse startup parameters that they do not know, so `extra_float_digits` is not sent. The parameter
-        // is not needed, because numbers are read in binary.
-        let options = options.extra_float_digits(None).statement_cache_capacity(0).disable_statement_logging();
-        let shared = Session { lanes: Lanes::new(options.clone()), options, ready: AtomicBool::new(false) };
-        Ok(Self { shared: Arc::new(shared), mode: SchemaMode::Create })
+        Server::from_options(options).map(Self::of)
+    }
+
+    fn of(server: Server) -> Self {
+        let shared = Session { lanes: Lanes::new(server.clone()), server, ready: AtomicBool::new(false) };
+        Self { shared: Arc::new(shared), mode: SchemaMode::Create }
+    }
+
+    /// Returns true if the password of the store goes to another host whose certificate is not verified.
+    #[must_use]
+    pub fn exposes_password(&self) -> bool {
+        self.shared.server.exposes_password()
     }
 
     /// Sets the treatment of the tables. Default: [`SchemaMode::Create`].
@@ -153,9 +155,9 @@ impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The options are left out, because they contain the password.
         f.debug_struct("PostgresStore")
-            .field("host", &self.shared.options.get_host())
-            .field("port", &self.shared.options.get_port())
-            .field("database", &self.shared.options.get_database())
+            .field("host", &self.shared.server.options.get_host())
+            .field("port", &self.shared.server.options.get_port())
+            .field("database", &self.shared.server.options.get_database())
             .field("mode", &self.mode)
             .finish_non_exhaustive()
     }
@@ -247,7 +249,7 @@ impl Store for PostgresStore {
     /// Reports the names of changed records. The first event is a [`Gap`](super::WatchEvent::Gap), and a gap also
     /// follows each reconnection. Returns `None` behind a pooler, because `LISTEN` does not work there.
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
-        listener::watch(&self.shared.options).await
+        listener::watch(&self.shared.server).await
     }
 
     async fn append_audit(&self, rows: &[AuditRow]) -> Result<(), StoreError> {
@@ -311,17 +313,3 @@ async fn within<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Re
 const DEADLINE: Duration = Duration::from_millis(1800);
 // The coordinator must get the error of this deadline before its own limit, because only this error names the database.
 const _: () = assert!(DEADLINE.as_millis() < STORE_TIMEOUT.as_millis());
-
-#[cfg(all(test, not(feature = "tls-rustls")))]
-mod tests {
-    use super::PostgresStore;
-
-    #[test]
-    fn an_address_that_asks_for_tls_is_refused_without_the_feature() {
-        for mode in ["require", "verify-ca", "verify-full"] {
-            let refused =
-                PostgresStore::new(&format!("postgres://u:secret@h/d?sslmode={mode}")).unwrap_err().to_string();
-            assert!(refused.contains("needs the feature `tls-rustls`") && !refused.contains("secret"), "{refused}");
-        }
-    }
-}

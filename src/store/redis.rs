@@ -21,9 +21,12 @@ use std::time::Duration;
 
 use redis::Value;
 
+use self::address::Source;
 use self::connection::Connection;
 use self::no_answer::Access;
-use super::{AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, Write, Written, check_length};
+use super::{
+    AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, Write, Written, check_length, tls,
+};
 use crate::record::Timestamp;
 use crate::sync::Mutex;
 use crate::telemetry;
@@ -36,8 +39,9 @@ use crate::telemetry;
 /// rows. The set `{circuit_breaker:audit}:ids` has the ids of twice as many rows, so that a row is never appended
 /// twice.
 ///
-/// A separate Redis user needs `~circuit_breaker:* ~{circuit_breaker:audit}:ids &circuit_breaker:changes +@connection
-/// +@scripting +@pubsub +get +set +del +time +scan +zscore +zadd +zremrangebyrank +xadd +xrevrange`, and with a
+/// A separate Redis user needs `~circuit_breaker:* ~{circuit_breaker:audit}:ids &circuit_breaker:changes +auth +hello +ping
+/// +select +eval +publish +subscribe +get +set +del +time +scan +zscore +zadd +zremrangebyrank +xadd +xrevrange`, and
+/// with a
 /// [retention of the audit](crate::coordinator::RegistryBuilder::audit_kept) also `+xrange +xdel`. Every client that
 /// may publish to the channel `circuit_breaker:changes` is trusted.
 ///
@@ -59,8 +63,10 @@ use crate::telemetry;
 /// use tower_circuit_breaker::store::RedisStore;
 ///
 /// // The server need not run yet, because the first operation connects.
-/// let store = RedisStore::new("redis://breaker:secret@redis.internal:6379/0")?;
+/// # #[cfg(feature = "tls-rustls")] {
+/// let store = RedisStore::new("rediss://breaker:secret@redis.internal:6379/0")?;
 /// assert!(!format!("{store:?}").contains("secret"));
+/// # }
 /// # Ok::<(), tower_circuit_breaker::store::StoreError>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -70,16 +76,44 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    /// Creates the store of `redis://[user][:password@]host[:port][/database]`. The scheme `rediss` selects TLS, which
-    /// needs the feature `tls-rustls`. User and password are percent-encoded. Does not connect and needs no runtime.
+    /// Creates the store of `redis://[user][:password@]host[:port][/database]`, or of a socket:
+    /// `unix:///PATH?db=…&user=…&pass=…`. User and password are percent-encoded. `valkey` and `redis+unix` mean the
+    /// same. Does not connect and needs no runtime.
+    ///
+    /// The scheme `rediss` or `valkeys` selects TLS, which needs the feature `tls-rustls`. The certificate of the server
+    /// is verified with the public CAs, or only with those in the file of `?ca=FILE`. `?cert=FILE&key=FILE` names a
+    /// client certificate. All files are in PEM format, and are read again for each new connection.
+    ///
+    /// A password that would go to another host without TLS is logged as a warning.
     ///
     /// # Errors
     ///
-    /// [`Refused`](super::StoreErrorKind::Refused) if the address is invalid. The message does not repeat the address,
-    /// because a password may be in it.
+    /// [`Refused`](super::StoreErrorKind::Refused) if the address is invalid, if a parameter is unknown, or if a file
+    /// cannot be used. The message does not repeat the address, because a password may be in it.
     pub fn new(url: &str) -> Result<Self, StoreError> {
-        let connection = Arc::new(Connection::new(address::client(url)?));
-        Ok(Self { connection, warned: Arc::default() })
+        Ok(Self::of(Source::from_url(url)?))
+    }
+
+    /// Creates the store with a client, for settings that an address does not have, for example certificates that are
+    /// not in files, or options of the TCP connection. Does not connect and needs no runtime.
+    ///
+    /// Use `TcpSettings::set_nodelay(true)`, because a command would otherwise wait for the answer to an earlier one.
+    #[must_use]
+    pub fn from_client(client: redis::Client) -> Self {
+        Self::of(Source::from_client(client))
+    }
+
+    fn of(source: Source) -> Self {
+        if source.exposes_password() {
+            tls::warn_of_password(&format!("redis at {}", source.info().addr()), "`rediss://`");
+        }
+        Self { connection: Arc::new(Connection::new(source)), warned: Arc::default() }
+    }
+
+    /// Returns true if the password of the store goes to another host whose certificate is not verified.
+    #[must_use]
+    pub fn exposes_password(&self) -> bool {
+        self.connection.source().exposes_password()
     }
 
     /// Decodes the answer for one name. The answer can be an error of the server, although the pipeline as a whole has
@@ -192,7 +226,7 @@ impl Store for RedisStore {
     }
 
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
-        pubsub::watch(self.connection.client()).map(Some)
+        pubsub::watch(self.connection.source()).map(Some)
     }
 
     async fn append_audit(&self, rows: &[AuditRow]) -> Result<(), StoreError> {

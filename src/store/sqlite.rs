@@ -27,6 +27,7 @@ use sqlx::{Row, query};
 use super::schema::SchemaMode;
 use super::sql::{Columns, bounded, new_etag, signed, text, unsigned, without_nul};
 use super::{AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, Write, Written, host_time};
+use crate::keep::Address;
 use crate::record::{CircuitRecord, Timestamp};
 use connection::{Entered, Lane};
 
@@ -75,6 +76,7 @@ impl SqliteStore {
         if url.contains(":memory:") || url.contains("mode=memory") {
             return Err(refused("names no file; use `MemoryStore` for records in memory"));
         }
+        Address::parse(url)?;
         let options = SqliteConnectOptions::from_str(url).map_err(|error| refused(&format!("is invalid: {error}")))?;
         let path = options.get_filename().to_owned();
         if path.as_os_str().is_empty() {

@@ -1,6 +1,7 @@
 //! What is particular to PostgreSQL: the columns, the rights, and a server that dies in many ways.
 
 mod faults;
+mod tls;
 
 use std::time::Duration;
 

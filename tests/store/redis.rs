@@ -3,6 +3,7 @@
 mod audit;
 mod faults;
 mod keys;
+mod tls;
 mod watch;
 mod wedges;
 

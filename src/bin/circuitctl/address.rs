@@ -8,7 +8,9 @@ use std::path::Path;
 use std::str::FromStr;
 
 use tower_circuit_breaker::store::schema::SchemaMode;
-use tower_circuit_breaker::store::{AnyStore, PostgresStore, SqliteStore, StoreError, StoreKind, TieredStore};
+use tower_circuit_breaker::store::{
+    AnyStore, PostgresStore, RedisStore, SqliteStore, StoreError, StoreKind, TieredStore,
+};
 
 use crate::failure::{Code, Failure};
 use crate::mask::masked;
@@ -57,7 +59,7 @@ pub(crate) fn open(store: Option<&Address>, cache: Option<&Address>) -> Result<S
         return Err(Failure::new(
             Code::Usage,
             "usage",
-            "a cache must be Redis, with an address that begins with `redis:` or `rediss:`",
+            "a cache must be Redis, with an address that begins with `redis://`, `rediss://` or `unix://`",
         ));
     }
     let cache = opened(cache)?;
@@ -79,7 +81,14 @@ fn opened(address: &Address) -> Result<AnyStore, Failure> {
             Ok(AnyStore::new(store.schema(SchemaMode::Verify)))
         }
         Some(StoreKind::Postgres) => {
-            PostgresStore::new(url).map(|store| AnyStore::new(store.schema(SchemaMode::Verify))).map_err(wrong)
+            let store = PostgresStore::new(url).map_err(wrong)?;
+            warn_if(store.exposes_password(), "?sslmode=verify-full");
+            Ok(AnyStore::new(store.schema(SchemaMode::Verify)))
+        }
+        Some(StoreKind::Redis) => {
+            let store = RedisStore::new(url).map_err(wrong)?;
+            warn_if(store.exposes_password(), "rediss://");
+            Ok(AnyStore::new(store))
         }
         Some(StoreKind::File) => {
             let store = AnyStore::open(url).map_err(wrong)?;
@@ -88,6 +97,14 @@ fn opened(address: &Address) -> Result<AnyStore, Failure> {
             if folder.is_dir() { Ok(store) } else { Err(missing("folder", folder)) }
         }
         _ => AnyStore::open(url).map_err(wrong),
+    }
+}
+
+fn warn_if(exposes_password: bool, remedy: &str) {
+    if exposes_password {
+        crate::report(&format!(
+            "circuitctl: the password goes to another host whose certificate is not verified: use {remedy}"
+        ));
     }
 }
 

@@ -9,24 +9,25 @@
 use std::fmt;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, raw_sql};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::error::meaning;
+use super::server::Server;
 use crate::store::StoreError;
 use crate::sync::Mutex;
 
 pub(super) struct Lanes {
-    options: PgConnectOptions,
+    server: Server,
     permits: Semaphore,
     idle: Mutex<Vec<PgConnection>>,
 }
 
 impl Lanes {
-    pub(super) fn new(options: PgConnectOptions) -> Self {
-        Self { options, permits: Semaphore::new(2), idle: Mutex::default() }
+    pub(super) fn new(server: Server) -> Self {
+        Self { server, permits: Semaphore::new(2), idle: Mutex::default() }
     }
 
     /// Begins a transaction, on an idle connection if one is alive, else on a new connection.
@@ -42,7 +43,7 @@ impl Lanes {
             }
         }
         let connected = async {
-            let mut connection = self.options.connect().await.map_err(|error| meaning(&error))?;
+            let mut connection = self.server.options.connect().await.map_err(|error| self.server.failed(&error))?;
             raw_sql(BEGIN).execute(&mut connection).await.map_err(|error| meaning(&error))?;
             Ok(connection)
         };

@@ -13,33 +13,34 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::postgres::{PgListener, PgPoolOptions};
 use sqlx::{ConnectOptions, Row, raw_sql};
 use tokio::time::{sleep, timeout};
 
 use super::error::{is_unknown_parameter, meaning};
+use super::server::Server;
 use crate::random;
 use crate::store::watch::pause;
 use crate::store::{StoreError, Watch, WatchSender};
 
 /// Begins to listen. Every commit after the return of this function is reported. Returns `None` behind a pooler.
-pub(super) async fn watch(options: &PgConnectOptions) -> Result<Option<Watch>, StoreError> {
-    let Some(listener) = listen(options).await? else { return Ok(None) };
+pub(super) async fn watch(server: &Server) -> Result<Option<Watch>, StoreError> {
+    let Some(listener) = listen(server).await? else { return Ok(None) };
     let (sender, watch) = Watch::channel();
     sender.gap();
-    let options = options.clone();
+    let server = server.clone();
     #[expect(clippy::disallowed_methods, reason = "the task ends with its watch")]
     tokio::spawn(async move {
         tokio::select! {
             () = sender.closed() => {}
-            () = keep_listening(&options, listener, &sender) => {}
+            () = keep_listening(&server, listener, &sender) => {}
         }
     });
     Ok(Some(watch))
 }
 
 /// Replaces the listener after each failure. Ends only if a pooler has been put in front of the server.
-async fn keep_listening(options: &PgConnectOptions, first: PgListener, sender: &WatchSender) {
+async fn keep_listening(server: &Server, first: PgListener, sender: &WatchSender) {
     let (mut listener, mut failures) = (Some(first), 0);
     loop {
         if let Some(listener) = listener.take()
@@ -49,7 +50,7 @@ async fn keep_listening(options: &PgConnectOptions, first: PgListener, sender: &
         }
         sleep(pause(failures, LONGEST_PAUSE)).await;
         failures += 1;
-        match listen(options).await {
+        match listen(server).await {
             Ok(Some(replacement)) => {
                 sender.gap();
                 listener = Some(replacement);
@@ -76,15 +77,15 @@ async fn relay(mut listener: PgListener, sender: &WatchSender) -> bool {
 }
 
 /// Connects and listens. Returns `None` behind a pooler.
-async fn listen(options: &PgConnectOptions) -> Result<Option<PgListener>, StoreError> {
+async fn listen(server: &Server) -> Result<Option<PgListener>, StoreError> {
     let mark = format!("{:016x}", random::bits());
-    let options = options.clone().options([(MARK, &mark)]);
+    let options = server.options.clone().options([(MARK, &mark)]);
     // A plain connection is tried first, because it returns the error of the server at once. sqlx's pool, which its
     // listener needs, would only report a timeout.
     match timeout(ANSWER, options.connect()).await.map_err(|_| silent())? {
         Ok(connection) => drop(connection),
         Err(error) if is_unknown_parameter(&error) => return Ok(None),
-        Err(error) => return Err(meaning(&error)),
+        Err(error) => return Err(server.failed(&error)),
     }
     let pool = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None).acquire_timeout(ANSWER);
     let pool = pool.connect_lazy_with(options);

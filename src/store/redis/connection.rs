@@ -15,17 +15,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, RedisError, Value};
+use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, RedisError, Value};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use super::address::Source;
 use super::no_answer::{Access, NoAnswer};
 use crate::clock::{Clock, MonotonicClock, Tick};
 use crate::store::{StoreError, StoreErrorKind};
 use crate::sync::{AtomicU32, Mutex, Relaxed};
 
 pub(super) struct Connection {
-    client: Client,
+    source: Source,
     address: Arc<str>,
     clock: MonotonicClock,
     /// The last attempt to connect, which may still be under way. `None` before the first attempt and after a
@@ -43,13 +44,13 @@ struct Live {
 }
 
 impl Connection {
-    pub(super) fn new(client: Client) -> Self {
-        let address = client.get_connection_info().addr().to_string().into();
-        Self { client, address, clock: MonotonicClock::new(), attempt: Mutex::default() }
+    pub(super) fn new(source: Source) -> Self {
+        let address = source.info().addr().to_string().into();
+        Self { source, address, clock: MonotonicClock::new(), attempt: Mutex::default() }
     }
 
-    pub(super) fn client(&self) -> &Client {
-        &self.client
+    pub(super) fn source(&self) -> &Source {
+        &self.source
     }
 
     pub(super) fn address(&self) -> &str {
@@ -149,12 +150,17 @@ impl Connection {
             return Err(NoAnswer::without_runtime());
         }
         let (sender, attempt) = watch::channel(None);
-        let (client, address, clock) = (self.client.clone(), Arc::clone(&self.address), self.clock);
+        let (source, address, clock) = (self.source.clone(), Arc::clone(&self.address), self.clock);
         #[expect(clippy::disallowed_methods, reason = "one attempt at a time, which ends by itself")]
         tokio::spawn(async move {
-            let ended = match client.get_multiplexed_async_connection_with_config(&settings()).await {
+            let connected = async {
+                let client = source.client().await.map_err(|error| NoAnswer::without_files(&error))?;
+                let connected = client.get_multiplexed_async_connection_with_config(&settings()).await;
+                connected.map_err(|error| NoAnswer::connecting(&address, source.ca(), error))
+            };
+            let ended = match connected.await {
                 Ok(connection) => Ok(Arc::new(Live { connection, unanswered: AtomicU32::new(0) })),
-                Err(error) => Err((NoAnswer::connecting(&address, error), clock.now())),
+                Err(fault) => Err((fault, clock.now())),
             };
             // The send fails if no operation waits any more, which is no error.
             sender.send(Some(ended)).ok();

@@ -6,6 +6,7 @@
 use redis::{ErrorKind, RedisError};
 
 use super::connection::{ANSWERED_WITHIN, CONNECTED_WITHIN};
+use crate::store::tls::{self, Pem};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// The effect of a command. If the answer to a write is lost, the write may have been made.
@@ -26,10 +27,13 @@ pub(super) struct NoAnswer {
 }
 
 impl NoAnswer {
-    pub(super) fn connecting(address: &str, error: RedisError) -> Self {
+    /// Returns the reason why a connection failed. `ca` is the file that verifies the certificate of the server.
+    pub(super) fn connecting(address: &str, ca: Option<&Pem>, error: RedisError) -> Self {
         let mut fault = Self::by_code(address, &error).unwrap_or_else(|| {
             let kind = error.kind();
-            if kind == ErrorKind::AuthenticationFailed {
+            if let Some(refusal) = tls::refusal(&format!("redis at {address}"), ca, &error) {
+                Self::refused(refusal)
+            } else if kind == ErrorKind::AuthenticationFailed {
                 Self::wrong_password(address)
             } else if error.is_timeout() {
                 Self::unavailable(format!(
@@ -46,6 +50,11 @@ impl NoAnswer {
         fault.cause = Some(error);
         fault.useless = true;
         fault
+    }
+
+    /// Returns the reason why no connection was tried, which is a file of the address.
+    pub(super) fn without_files(error: &StoreError) -> Self {
+        Self { kind: error.kind(), message: error.chain(), cause: None, useless: true }
     }
 
     pub(super) fn abandoned(address: &str) -> Self {

@@ -12,34 +12,32 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, RedisError, Value};
+use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, Value};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use super::address::Source;
 use super::connection::CONNECTED_WITHIN;
 use super::no_answer::NoAnswer;
 use super::script::{CHANNEL, LONGEST_NAME};
 use crate::record::{CircuitRecord, Timestamp};
 use crate::store::watch::pause;
-use crate::store::{Etag, StoreError, Versioned, Watch, WatchSender};
+use crate::store::{Etag, StoreError, StoreErrorKind, Versioned, Watch, WatchSender};
 use crate::telemetry;
 
 /// Starts the task of the watch, which ends when the watch is dropped.
-pub(super) fn watch(client: &Client) -> Result<Watch, StoreError> {
+pub(super) fn watch(source: &Source) -> Result<Watch, StoreError> {
     if Handle::try_current().is_err() {
         return Err(NoAnswer::without_runtime().into());
     }
-    let info = client.get_connection_info().clone();
-    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    let client = Client::open(info.set_redis_settings(settings))
-        .map_err(|error| StoreError::refused("the address of redis cannot be watched").with_source(error))?;
+    let source = source.clone();
     let (sender, watch) = Watch::channel();
     #[expect(clippy::disallowed_methods, reason = "the task ends with its watch")]
     tokio::spawn(async move {
         tokio::select! {
             biased;
             () = sender.closed() => {}
-            () = subscribe(&client, &sender) => {}
+            () = subscribe(&source, &sender) => {}
         }
     });
     Ok(watch)
@@ -50,21 +48,24 @@ pub(super) fn watch(client: &Client) -> Result<Watch, StoreError> {
 /// # Cancel safety
 ///
 /// If the future is dropped, its connection is closed.
-async fn subscribe(client: &Client, sender: &WatchSender) {
+async fn subscribe(source: &Source, sender: &WatchSender) {
     let mut failures = 0;
     let mut warned = false;
     loop {
         let mut steady = false;
-        let error = follow(client, sender, &mut steady).await;
+        let error = follow(source, sender, &mut steady).await;
         failures = if steady { 0 } else { failures + 1 };
         // A lost connection is not logged by the watch, because the operations fail and log it too. A refused
         // subscription is logged, because the operations may still work.
         if let Err(error) = error
-            && !error.is_io_error()
+            && error.kind() == StoreErrorKind::Refused
             && !warned
         {
             warned = true;
-            warn(client, error);
+            let (address, error) = (source.info().addr(), error.chain());
+            telemetry::store::warn(format_args!(
+                "redis at {address} does not push changes, they are polled for: {error}"
+            ));
         }
         tokio::time::sleep(pause(failures, LONGEST_PAUSE)).await;
     }
@@ -76,14 +77,18 @@ async fn subscribe(client: &Client, sender: &WatchSender) {
 /// # Cancel safety
 ///
 /// If the future is dropped, its connection is closed.
-async fn follow(client: &Client, sender: &WatchSender, steady: &mut bool) -> Result<(), RedisError> {
+async fn follow(source: &Source, sender: &WatchSender, steady: &mut bool) -> Result<(), StoreError> {
     let lost = Arc::new(Notify::new());
     let settings = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECTED_WITHIN))
         .set_response_timeout(Some(ANSWERED_WITHIN))
         .set_push_sender(pusher(sender.clone(), Arc::clone(&lost)));
-    let mut connection = client.get_multiplexed_async_connection_with_config(&settings).await?;
-    connection.subscribe(CHANNEL).await?;
+    let failed = |error| StoreError::from(NoAnswer::connecting(&source.info().addr().to_string(), source.ca(), error));
+    let info = source.info().redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    let client = source.client().await?;
+    let client = Client::open(client.get_connection_info().clone().set_redis_settings(info)).map_err(failed)?;
+    let mut connection = client.get_multiplexed_async_connection_with_config(&settings).await.map_err(failed)?;
+    connection.subscribe(CHANNEL).await.map_err(failed)?;
     sender.gap();
     loop {
         tokio::select! {
@@ -91,7 +96,7 @@ async fn follow(client: &Client, sender: &WatchSender, steady: &mut bool) -> Res
             () = tokio::time::sleep(HEARTBEAT) => {}
         }
         // The `PING` detects a connection that has died silently, on which no message would ever arrive.
-        connection.send_packed_command(&redis::cmd("PING")).await?;
+        connection.send_packed_command(&redis::cmd("PING")).await.map_err(failed)?;
         *steady = true;
     }
 }
@@ -131,15 +136,6 @@ fn read(payload: &[u8]) -> Option<(&str, Option<(Versioned, Timestamp)>)> {
     let digest = etag.len() == 40 && etag.bytes().all(|byte| byte.is_ascii_hexdigit());
     let current = Versioned { bytes: bytes.to_vec(), etag: Etag::new(etag) };
     (digest && bytes.len() <= CircuitRecord::MAX_BYTES).then_some((name, Some((current, now))))
-}
-
-fn warn(client: &Client, error: RedisError) {
-    let address = client.get_connection_info().addr().to_string();
-    let error = StoreError::from(NoAnswer::connecting(&address, error));
-    let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-    telemetry::store::warn(format_args!(
-        "redis at {address} does not push changes, they are polled for: {error}: {cause}"
-    ));
 }
 
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::record::CircuitRecord;
 use tower_circuit_breaker::settings::{Settings, SettingsError};
-use tower_circuit_breaker::store::{AnyStore, Store};
+use tower_circuit_breaker::store::{AnyStore, RedisStore, Store};
 use tower_circuit_breaker::{By, Registry};
 
 use super::toml;
@@ -113,7 +113,6 @@ fn an_unusable_address_is_refused_with_its_key_and_without_its_password() {
     for (url, says) in [
         ("redis://:s3cret@host:port", "not an address of redis"),
         ("postgres://ana:s3cret@host:port/x", "the address of the database cannot be used"),
-        ("sqlite://x.db?password=s3cret", "the address `sqlite://x.db?password=***` is invalid"),
         ("sqlite::memory:", "names no file; use `MemoryStore` for records in memory"),
     ] {
         let error = refused(&format!("[persistence]\nenabled = true\nstore = '{url}'"));
@@ -125,6 +124,34 @@ fn an_unusable_address_is_refused_with_its_key_and_without_its_password() {
     let from_env = [("CIRCUIT_BREAKER_PERSISTENCE", "true"), ("CIRCUIT_BREAKER_STORE", "redis://h:port")];
     let error = Settings::default().with_vars(from_env).unwrap().registry().unwrap_err();
     assert_eq!(error.origin(), "environment variable CIRCUIT_BREAKER_STORE");
+}
+
+#[test]
+fn an_address_is_refused_by_settings_for_the_same_reason_as_by_its_store() {
+    for (url, says) in [
+        ("sqlite://x.db?password=s3cret", "unknown parameter `password`: allowed are mode"),
+        ("postgres://ana:s3cret@db/x?sslMode=verify-full", "`sslMode`, did you mean `sslmode`?"),
+        ("redis://:s3cret@db?ca=ca.crt", "needs an address that begins with `rediss://`"),
+        ("file:~/s3cret", "cannot begin with `~`"),
+    ] {
+        let read = Settings::from_toml(&format!("[persistence]\nenabled = true\nstore = '{url}'")).unwrap_err();
+        let opened = AnyStore::open(url).unwrap_err();
+        assert_eq!(read.key(), Some("persistence.store"), "{read}");
+        for text in [read.to_string(), opened.to_string()] {
+            assert!(text.contains(says), "{text}");
+        }
+        assert!(url.starts_with("file") || !format!("{read:?}{opened:?}").contains("s3cret"), "{read:?}");
+    }
+}
+
+#[test]
+fn settings_and_stores_accept_the_same_schemes() {
+    for url in ["valkey://db", "redis+unix:///run/x.sock", "valkey+unix:///run/x.sock", "unix:///run/x.sock?db=1"] {
+        let kept = toml(&format!("[persistence]\nenabled = true\nstore = '{url}'\ncache = '{url}'"));
+        assert_eq!(kept.persistence().unwrap().store().kind().as_str(), "redis", "{url}");
+        assert!(kept.registry().is_ok(), "{url}");
+        assert!(RedisStore::new(url).is_ok() && AnyStore::open(url).is_ok(), "{url}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tower_circuit_breaker::record::Timestamp;
 use tower_circuit_breaker::store::{RedisStore, Store, StoreErrorKind, Written};
 
 use super::{fresh, get, put, recovers, write};
@@ -55,29 +56,18 @@ async fn a_write_with_a_broken_connection_has_an_unknown_result() {
 #[tokio::test]
 async fn forbidden_commands_are_refused_and_work_once_permitted() {
     let (server, _) = fresh().await;
-    let rights = ["~circuit_breaker:*", "~{circuit_breaker:audit}:ids", "&circuit_breaker:changes"];
-    let commands = [
-        "+@connection",
-        "+@scripting",
-        "+@pubsub",
-        "+get",
-        "+set",
-        "+del",
-        "+time",
-        "+scan",
-        "+zscore",
-        "+zadd",
-        "+zremrangebyrank",
-        "+xadd",
-        "+xrevrange",
-    ];
-    server.cli::<()>(&["ACL", "SETUSER", "breaker", "on", ">secret", "resetchannels", "+@connection"]).await;
+    // The documented rights are the rights of this test.
+    let documented = include_str!("../../../docs/stores.md").split_once("ACL SETUSER breaker on >secret ").unwrap().1;
+    let documented: Vec<&str> = documented.split("```").next().unwrap().split_whitespace().collect();
+    let (rights, commands) = documented.split_at(3);
+    assert!(commands.iter().all(|right| right.starts_with('+') && !right.contains('@')), "no groups: {commands:?}");
+    server.cli::<()>(&["ACL", "SETUSER", "breaker", "on", ">secret", "resetchannels", "+hello", "+auth"]).await;
     let store = RedisStore::new(&server.url().replace("//", "//breaker:secret@")).unwrap();
     let error = get(&store, "a").await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Refused, "{error}");
     // A publication that is not permitted does not fail the write.
     let but_publish: Vec<&str> = ["ACL", "SETUSER", "breaker"].into_iter().chain(rights[..2].iter().copied()).collect();
-    server.cli::<()>(&but_publish.into_iter().chain(commands).collect::<Vec<_>>()).await;
+    server.cli::<()>(&but_publish.into_iter().chain(commands.iter().copied()).collect::<Vec<_>>()).await;
     let etag = put(&store, "a", b"1").await;
     server.cli::<()>(&["ACL", "SETUSER", "breaker", rights[2]]).await;
     let mut watch = store.watch().await.unwrap().unwrap();
@@ -87,6 +77,13 @@ async fn forbidden_commands_are_refused_and_work_once_permitted() {
     assert_eq!(store.list().await.unwrap(), Vec::<String>::new());
     store.append_audit(&[super::audit::row(1)]).await.unwrap();
     assert_eq!(store.audit(&tower_circuit_breaker::store::AuditFilter::new()).await.unwrap().len(), 1);
+    server.cli::<()>(&["ACL", "SETUSER", "breaker", "+xrange", "+xdel"]).await;
+    store.trim_audit(Timestamp::from_millis(u64::MAX)).await.expect("the documented rights suffice to trim");
+    for foreign in [&["CLIENT", "LIST"][..], &["SCRIPT", "FLUSH"], &["FUNCTION", "FLUSH"], &["CLIENT", "PAUSE", "1"]] {
+        let words: Vec<&str> = ["ACL", "DRYRUN", "breaker"].iter().chain(foreign).copied().collect();
+        let answer: String = server.cli(&words).await;
+        assert!(answer.contains("no permissions"), "{foreign:?}: {answer}");
+    }
 }
 
 #[tokio::test]

@@ -47,6 +47,25 @@ impl Postgres {
         format!("postgres://{user}@127.0.0.1:{}/postgres", self.port)
     }
 
+    /// Restarts the server with the certificates of a folder. The role `ana` needs a client certificate then.
+    pub(crate) async fn enable_tls(&mut self, files: &Path) {
+        let data = self.folder.path().join("data");
+        for name in ["server.crt", "server.key", "ca.crt"] {
+            fs::copy(files.join(name), data.join(name)).expect("the data folder can be written");
+        }
+        run(Command::new("chmod").arg("600").arg(data.join("server.key")));
+        if let Some(user) = unprivileged() {
+            run(Command::new("chown").args(["-R", user]).arg(&data));
+        }
+        let append = |name: &str, before: &str, after: &str| {
+            let present = fs::read_to_string(data.join(name)).expect("the file is there");
+            fs::write(data.join(name), format!("{before}{present}{after}")).expect("the file can be written");
+        };
+        append("postgresql.conf", "", "\nssl = on\nssl_ca_file = 'ca.crt'\n");
+        append("pg_hba.conf", "hostssl all ana 127.0.0.1/32 cert\n", "");
+        self.restart_immediately().await;
+    }
+
     /// Runs statements as the superuser.
     pub(crate) async fn execute(&self, sql: &'static str) {
         let mut connection = PgConnection::connect(&self.url()).await.expect("the server lets the superuser in");

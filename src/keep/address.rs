@@ -1,0 +1,361 @@
+//! The check of a store's address, which is the same for settings, stores and `circuitctl`.
+//!
+//! The check knows every scheme and every parameter. A parameter that only looks right is refused, because a misspelt
+//! `sslmode` would otherwise send a password to a server that is not the database. No error repeats a value, and a name
+//! is repeated only if the name cannot be a part of a password.
+
+use std::fmt;
+
+use super::{StoreKind, behind_scheme};
+use crate::nearest::nearest;
+
+/// An address whose form and parameters are known.
+pub(crate) struct Address {
+    pub(crate) kind: StoreKind,
+    parameters: Vec<(&'static str, String)>,
+}
+
+/// The reason why an address is refused.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Wrong {
+    /// The text has the form of no address.
+    Form,
+    /// The part of the address that is wrong, with the remedy.
+    Part(String),
+}
+
+impl Address {
+    pub(crate) fn parse(url: &str) -> Result<Self, Wrong> {
+        let (scheme, rest) = url.split_once(':').ok_or(Wrong::Form)?;
+        let kind = StoreKind::of(url).ok_or(Wrong::Form)?;
+        let is_socket = scheme.contains("unix");
+        let is_server = matches!(kind, StoreKind::Postgres | StoreKind::Redis);
+        // A space at an end is refused here, because no store would explain the mistake.
+        if is_server && !rest.starts_with("//") || url.trim() != url || url.contains(char::is_control) {
+            return Err(Wrong::Form);
+        }
+        let (place, query) = match behind_scheme(url).split_once('?') {
+            Some((place, query)) => (place, Some(query)),
+            None => (behind_scheme(url), None),
+        };
+        let of_variables = kind == StoreKind::Postgres && query.is_some();
+        if matches!(place, "" | "/") && !of_variables || is_socket && !rest.starts_with("///") && !is_of_shell(place) {
+            return Err(Wrong::Form);
+        }
+        if (!is_server || is_socket) && is_of_shell(place.trim_start_matches('/')) {
+            return Err(part(format!("a path in an address cannot begin with {SHELL}")));
+        }
+        if is_server && let Some((_, fragment)) = rest.split_once('#') {
+            return Err(part(match fragment {
+                "insecure" => "`#insecure` is not supported: name the CA of the server with `?ca=FILE`",
+                _ => "a `#` must be written as %23",
+            }));
+        }
+        let known = Known::of(kind, scheme);
+        let mut parameters = Vec::new();
+        for pair in query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (Some(key), Some(value)) = (decoded(key), decoded(value)) else {
+                return Err(part("the parameters are not percent-encoded UTF-8"));
+            };
+            let name = known.name(&key).ok_or_else(|| {
+                let sure = pair.contains('=') && !query.is_some_and(|query| query.contains('@'));
+                known.unknown(Some(&*key).filter(|key| sure && is_name(key) && ends_as_host(place)))
+            })?;
+            if name != OPTIONS && parameters.iter().any(|(other, _)| *other == name) {
+                return Err(part(format!("the parameter `{name}` is there twice")));
+            }
+            check_value(kind, name, &value)?;
+            parameters.push((name, value));
+        }
+        let address = Self { kind, parameters };
+        address.check_tls()?;
+        Ok(address)
+    }
+
+    /// Returns the decoded value of a parameter.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(known, _)| *known == name).map(|(_, value)| &**value)
+    }
+
+    /// Refuses files that would have no effect.
+    fn check_tls(&self) -> Result<(), Wrong> {
+        let has = |name| self.get(name).is_some();
+        for (certificate, key) in [("sslcert", "sslkey"), ("cert", "key")] {
+            if has(certificate) != has(key) {
+                return Err(part(format!("`{certificate}` and `{key}` must be given together")));
+            }
+        }
+        let verifies = self.get("sslmode").is_some_and(|mode| mode.to_ascii_lowercase().starts_with("verify-"));
+        if has("sslrootcert") && !verifies {
+            return Err(part(
+                "`sslrootcert` has an effect only with `sslmode=verify-full` or `sslmode=verify-ca`, because the other \
+                 modes do not verify the certificate",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The parameters of the addresses of one kind and scheme.
+struct Known {
+    names: &'static [&'static str],
+    kind: StoreKind,
+}
+
+impl Known {
+    fn of(kind: StoreKind, scheme: &str) -> Self {
+        let names: &[&str] = match kind {
+            StoreKind::File => &[],
+            StoreKind::Sqlite => &["mode", "cache", "immutable", "vfs"],
+            StoreKind::Postgres => &POSTGRES,
+            StoreKind::Redis if scheme.contains("unix") => &["db", "user", "pass", "protocol"],
+            StoreKind::Redis if matches!(scheme, "rediss" | "valkeys") => &["ca", "cert", "key", "protocol"],
+            StoreKind::Redis => &["protocol"],
+        };
+        Self { names, kind }
+    }
+
+    /// Returns the name of the parameter of which `key` is a spelling.
+    fn name(&self, key: &str) -> Option<&'static str> {
+        let of_postgres = self.kind == StoreKind::Postgres;
+        let alias = || ALIASES.iter().find(|(alias, _)| of_postgres && *alias == key).map(|(_, name)| *name);
+        let option = || (of_postgres && key.starts_with("options[") && key.ends_with(']')).then_some(OPTIONS);
+        self.names.iter().find(|name| **name == key).copied().or_else(alias).or_else(option)
+    }
+
+    /// Returns the error for an unknown parameter. `key` is absent if the parameter may be a part of a password.
+    fn unknown(&self, key: Option<&str>) -> Wrong {
+        let allowed = match self.names {
+            [] => "an address of this kind has no parameters".to_owned(),
+            names => format!("allowed are {}", names.join(", ")),
+        };
+        let Some(key) = key else {
+            let remedy = "a `?` in a user, a password or a path must be written as %3F";
+            return part(format!("the address has an unknown parameter: {allowed}, and {remedy}"));
+        };
+        let tls = ["ca", "cert", "key"].contains(&key) && self.kind == StoreKind::Redis;
+        let hint = match nearest(key, self.names.iter().copied()) {
+            Some(near) => format!(", did you mean `{near}`?"),
+            None if tls => ", which needs an address that begins with `rediss://`:".to_owned(),
+            None => ":".to_owned(),
+        };
+        part(format!("the address has the unknown parameter `{key}`{hint} {allowed}"))
+    }
+}
+
+fn check_value(kind: StoreKind, name: &str, value: &str) -> Result<(), Wrong> {
+    let allowed: &[&str] = match (kind, name) {
+        (_, "sslmode") => &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
+        (_, "protocol") => &["2", "3", "resp2", "resp3"],
+        (StoreKind::Sqlite, "mode") => &["ro", "rw", "rwc"],
+        _ => &[],
+    };
+    if value.is_empty() {
+        return Err(part(format!("the parameter `{name}` has no value")));
+    }
+    if !allowed.is_empty() && !allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(value)) {
+        let hint =
+            nearest(value, allowed.iter().copied()).map_or(":".to_owned(), |near| format!(", did you mean `{near}`?"));
+        let allowed = allowed.join(", ");
+        return Err(part(format!("the parameter `{name}` has an unknown value{hint} allowed are {allowed}")));
+    }
+    if FILES.contains(&name) && is_of_shell(value) {
+        return Err(part(format!("the file of `{name}` cannot begin with {SHELL}")));
+    }
+    Ok(())
+}
+
+/// Returns true if the text is a path that a shell would expand and a store would not.
+fn is_of_shell(path: &str) -> bool {
+    path.starts_with(['~', '$'])
+}
+
+/// Returns true if the key looks like a misspelt name.
+fn is_name(key: &str) -> bool {
+    key.len() <= 40 && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.[]".contains(&byte))
+}
+
+/// Returns true if the text before the parameters ends with a host, a port or a path. Otherwise a `?` may belong to a
+/// password.
+fn ends_as_host(place: &str) -> bool {
+    let authority = place.split('/').next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    match host.rsplit_once(':') {
+        Some((_, port)) => port.ends_with(']') || !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()),
+        None => true,
+    }
+}
+
+/// Decodes `%XX` and `+`, as in the query of a URL. Returns `None` if the result is not UTF-8.
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, behind @ ..] = rest {
+        let hex = match (first, behind) {
+            (b'%', [high, low, ..]) => (*high as char).to_digit(16).zip((*low as char).to_digit(16)),
+            _ => None,
+        };
+        let byte = hex.and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
+        bytes.push(byte.unwrap_or(if *first == b'+' { b' ' } else { *first }));
+        rest = if byte.is_some() { &behind[2..] } else { behind };
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn part(text: impl Into<String>) -> Wrong {
+    Wrong::Part(text.into())
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Form => write!(f, "an address of a store has the form {}", super::FORMS),
+            Self::Part(text) => f.write_str(text),
+        }
+    }
+}
+
+/// The parameters of PostgreSQL, as libpq names them.
+const POSTGRES: [&str; 12] = [
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    OPTIONS,
+];
+/// The parameter that may be repeated, also as `options[NAME]`.
+const OPTIONS: &str = "options";
+/// The other spellings that sqlx understands.
+const ALIASES: [(&str, &str); 5] = [
+    ("ssl-mode", "sslmode"),
+    ("ssl-root-cert", "sslrootcert"),
+    ("ssl-ca", "sslrootcert"),
+    ("ssl-cert", "sslcert"),
+    ("ssl-key", "sslkey"),
+];
+/// The parameters whose values are files.
+const FILES: [&str; 6] = ["sslrootcert", "sslcert", "sslkey", "ca", "cert", "key"];
+const SHELL: &str = "`~` or `$`, because only a shell expands them: write the whole path";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(url: &str) -> String {
+        match Address::parse(url) {
+            Ok(_) => panic!("{url} is accepted"),
+            Err(wrong) => wrong.to_string(),
+        }
+    }
+
+    #[test]
+    fn every_scheme_is_accepted_with_its_parameters() {
+        for url in [
+            "file:data",
+            "file:///var/lib/breakers",
+            "sqlite://data/breakers.db?mode=ro&immutable=true",
+            "postgres://ana:p%40ss@db:5432/x?sslmode=verify-full&sslrootcert=/etc/ca.crt",
+            "postgresql://db/x?ssl-mode=VERIFY-CA&ssl-ca=ca.crt&options[search_path]=a&options%5Bstatement_timeout%5D=9",
+            "postgres:///x?host=/run/postgresql&user=ana@corp&password=a@b",
+            "postgres://?host=db",
+            "redis://:s3cret@[::1]:6379/0?protocol=resp3",
+            "rediss://db?ca=/etc/ca.crt&cert=/etc/c.crt&key=/etc/c.key",
+            "valkey://db",
+            "valkeys://db?ca=ca.crt",
+            "redis+unix:///run/redis.sock?db=1&user=ana&pass=x",
+            "valkey+unix:///run/valkey.sock",
+            "unix:///run/redis.sock",
+        ] {
+            assert!(Address::parse(url).is_ok(), "{url}: {}", wrong(url));
+        }
+    }
+
+    #[test]
+    fn an_unknown_parameter_names_the_nearest_known_parameter() {
+        for (url, near) in [
+            ("postgres://db/x?sslMode=verify-full", "`sslMode`, did you mean `sslmode`?"),
+            ("postgres://db/x?%73slmod=verify-full", "`sslmod`, did you mean `sslmode`?"),
+            ("postgres://db/x?sslmode=verify_full", "did you mean `verify-full`?"),
+            ("postgres://db/x?a=1&channel_binding=require", "`a`: allowed are sslmode"),
+            ("sqlite://x.db?mod=ro", "did you mean `mode`?"),
+            ("rediss://db?cas=ca.crt", "did you mean `ca`?"),
+            ("redis://db?ca=ca.crt", "`ca`, which needs an address that begins with `rediss://`"),
+            ("redis://db?db=1", "unknown parameter `db`: allowed are protocol"),
+            ("unix:///run/x.sock?pas=x", "did you mean `pass`?"),
+            ("file:data?mode=ro", "has no parameters"),
+        ] {
+            assert!(wrong(url).contains(near), "{url}: {}", wrong(url));
+        }
+    }
+
+    #[test]
+    fn a_parameter_without_effect_is_refused() {
+        for (url, reason) in [
+            ("postgres://db/x?sslrootcert=ca.crt", "only with `sslmode=verify-full`"),
+            ("postgres://db/x?sslmode=require&ssl-ca=ca.crt", "only with `sslmode=verify-full`"),
+            ("postgres://db/x?sslmode=verify-full&ssl-mode=disable", "`sslmode` is there twice"),
+            ("postgres://db/x?sslmode=verify-full&sslcert=c.crt", "given together"),
+            ("postgres://db/x?sslmode", "`sslmode` has no value"),
+            ("postgres://db/x?sslmode=verify-full#x", "%23"),
+            ("rediss://db?key=c.key", "given together"),
+            ("rediss://db#insecure", "`?ca=FILE`"),
+            ("rediss://db?ca=", "`ca` has no value"),
+            ("rediss://db?ca=~/ca.crt", "whole path"),
+        ] {
+            assert!(wrong(url).contains(reason), "{url}: {}", wrong(url));
+        }
+    }
+
+    #[test]
+    fn a_path_for_a_shell_is_refused() {
+        for url in [
+            "file:~/x",
+            "file:~",
+            "file://~ana/x",
+            "file:$HOME/x",
+            "sqlite:~/x.db",
+            "sqlite:///~/x.db",
+            "unix://~/x.sock",
+            "redis+unix:///~/x.sock",
+        ] {
+            assert!(wrong(url).contains("whole path"), "{url}: {}", wrong(url));
+        }
+        assert!(Address::parse("file:data/~x").is_ok());
+    }
+
+    #[test]
+    fn an_incomplete_address_has_no_form() {
+        for url in
+            ["", "data", "mysql://db", "REDIS://db", "redis:db", "redis://", "unix://run/x", "unix:/run/x", "file:"]
+        {
+            assert_eq!(Address::parse(url).err(), Some(Wrong::Form), "{url}");
+        }
+        for url in [" redis://db", "redis://db ", "redis://d\nb"] {
+            assert_eq!(Address::parse(url).err(), Some(Wrong::Form), "{url}");
+        }
+    }
+
+    #[test]
+    fn no_part_of_a_password_is_repeated() {
+        for url in [
+            "redis://ana:?s3cret",
+            "redis://ana:?s3cret=1",
+            "redis://ana:x?s3cret=1",
+            "postgres://ana:12?s3cret=1@db/x",
+            "postgres://ana:p@ss?s3cret@db/x",
+            "postgres://db/x?passwort=s3cret",
+            "postgres://db/x?sslmode=s3cret",
+            "unix:///run/x.sock?pwd=s3cret",
+        ] {
+            assert!(!wrong(url).contains("s3cret"), "{url}: {}", wrong(url));
+        }
+    }
+}
