@@ -20,6 +20,7 @@ mod faulty;
 #[cfg(feature = "file")]
 mod file;
 pub(crate) mod health;
+mod limit;
 mod memory;
 mod open;
 #[cfg(feature = "postgres")]
@@ -51,6 +52,7 @@ pub use error::{StoreError, StoreErrorKind};
 pub use faulty::{Fault, Faults, FaultyStore, Operation};
 #[cfg(feature = "file")]
 pub use file::FileStore;
+pub(crate) use limit::answer_within;
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
@@ -224,18 +226,6 @@ pub enum Written {
         /// The time of the store.
         now: Timestamp,
     },
-}
-
-/// Waits for the answer of a store, but not longer than `limit`.
-///
-/// # Cancel safety
-///
-/// If the future is dropped, the operation of the store is dropped with it.
-pub(crate) async fn answer_within<T>(
-    limit: Duration,
-    answer: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Err(StoreError::no_answer_within(limit)))
 }
 
 /// Refuses a record that is longer than `MAX_BYTES`, which is the limit of every store.

@@ -32,12 +32,10 @@ mod watch;
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
 use tower_circuit_breaker::operation::Operator;
-use tower_circuit_breaker::record::Timestamp;
-use tower_circuit_breaker::store::{AnyStore, AuditFilter, Store, StoreError};
+use tower_circuit_breaker::store::AuditFilter;
 
 use address::Stores;
 use args::{Arguments, Command};
@@ -88,12 +86,12 @@ async fn run(arguments: Arguments) -> Answer {
     let Arguments { json, timeout, command, .. } = &arguments;
     let Stores { store, cache } = address::open(arguments.store.as_ref(), arguments.cache.as_ref())?;
     if let Some(cache) = cache
-        && let Err(error) = time_of(&cache, *timeout).await
+        && let Err(error) = Operator::new(cache).timeout(*timeout).now().await
     {
         let cause = table::plain(&address::hide(&error.chain()));
         report(&format!("circuitctl: the cache does not answer, so instances that use it may miss an order: {cause}"));
     }
-    let operator = Operator::new(store.clone()).timeout(*timeout);
+    let operator = Operator::new(store).timeout(*timeout);
     let page = page::Page { json: *json, colour: table::colour() };
     match command {
         Command::Status => {
@@ -113,9 +111,7 @@ async fn run(arguments: Arguments) -> Answer {
         }
         Command::Audit { service, user, since, limit } => {
             let since = match since {
-                Some(since) => {
-                    Some(since.from(time_of(&store, *timeout).await.map_err(|error| Failure::of_store(&error))?))
-                }
+                Some(since) => Some(since.from(operator.now().await.map_err(|error| Failure::of_store(&error))?)),
                 None => None,
             };
             let mut filter = AuditFilter::new().limit(*limit);
@@ -129,16 +125,6 @@ async fn run(arguments: Arguments) -> Answer {
         | Command::Disable { .. }
         | Command::Resume { .. }
         | Command::Forget { .. } => act::run(&operator, &page, command).await,
-    }
-}
-
-/// Returns the time of a store, which also proves that the store answers.
-async fn time_of(store: &AnyStore, timeout: Duration) -> Result<Timestamp, StoreError> {
-    // The load has a name, because some stores answer a load of no names without contact to their server.
-    let names = ["circuitctl".to_owned()];
-    match tokio::time::timeout(timeout, store.load_many(&names)).await {
-        Ok(loaded) => Ok(loaded?.now),
-        Err(_) => Err(StoreError::no_answer_within(timeout)),
     }
 }
 

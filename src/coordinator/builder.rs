@@ -106,6 +106,9 @@ impl RegistryBuilder {
     }
 
     /// Sets the longest duration of an operation of the store. Range: 10 ms to 60 s. Default: 2 s.
+    ///
+    /// The limits of a store for connections, answers and statements are parts of this duration. A new connection to
+    /// PostgreSQL with TLS needs about ten round trips, so that a database 250 ms away needs 5 s.
     pub const fn store_timeout(mut self, timeout: Duration) -> Self {
         self.terms.timeout = timeout;
         self

@@ -82,7 +82,8 @@ impl Operator {
         self
     }
 
-    /// Sets the longest duration of each store operation. Default: 2 s.
+    /// Sets the longest duration of each store operation. Default: 2 s. A store derives its own limits from this
+    /// duration, for example that of a new connection.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -95,6 +96,20 @@ impl Operator {
     pub const fn reset_cooldown(mut self, cooldown: Duration) -> Self {
         self.cooldown = cooldown;
         self
+    }
+
+    /// Returns the time of the store, which also proves that the store answers.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store failed or did not answer in time.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn now(&self) -> Result<Timestamp, StoreError> {
+        // The load has a name, because some stores answer a load of no names without contact to their server.
+        Ok(self.load("circuitctl").await?.1)
     }
 
     /// Returns the records of all circuits in the store, sorted by name.

@@ -3,8 +3,10 @@
 //! The scheme of the address selects the kind of store, and [`AnyStore`] hides the type of that store. The form and the
 //! parameters of the address are checked here in the same way as in settings, and the store parses the rest.
 
+#[cfg(any(feature = "file", feature = "sqlite", feature = "postgres", feature = "redis"))]
+use super::StoreKind;
 use super::schema::SchemaMode;
-use super::{AnyStore, StoreError, StoreKind};
+use super::{AnyStore, StoreError};
 use crate::keep::Address;
 #[cfg(feature = "file")]
 use crate::keep::behind_scheme;

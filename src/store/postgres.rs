@@ -22,7 +22,6 @@ mod tables;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Row, query};
@@ -30,8 +29,7 @@ use tokio::time::timeout;
 
 use super::schema::SchemaMode;
 use super::sql::{Columns, bounded, new_etag, signed, text, without_nul};
-use super::{AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Watch, Write, Written};
-use crate::keep::STORE_TIMEOUT;
+use super::{AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Watch, Write, Written, limit};
 use crate::record::Timestamp;
 use crate::sync::{AtomicBool, Relaxed};
 use connection::{Lanes, Lease};
@@ -43,7 +41,8 @@ use statements::{APPEND, AUDIT, DELETE, INSERT, LIST, LOAD, TRIM, TRIMMED_AT_ONC
 /// The first operation connects, so an application can start while the database is down. That operation also creates
 /// the tables, unless [`schema`](Self::schema) sets another mode. After a failure the next operation tries again.
 /// Therefore neither a restarted server nor a corrected password needs a restart of the application. An operation takes
-/// at most 1.8 s.
+/// at most nine tenths of the [`store_timeout`](crate::coordinator::RegistryBuilder::store_timeout), of which a new
+/// connection may take eight.
 ///
 /// The operations need tokio's time and I/O drivers.
 #[derive(Clone)]
@@ -305,11 +304,8 @@ impl Store for PostgresStore {
 
 /// Runs an operation with a deadline, because a silent network would let it wait for ever.
 async fn within<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    timeout(DEADLINE, operation).await.unwrap_or_else(|_| {
-        Err(StoreError::timed_out(format!("the database did not answer within {} ms", DEADLINE.as_millis())))
+    let limit = limit::for_operation();
+    timeout(limit, operation).await.unwrap_or_else(|_| {
+        Err(StoreError::timed_out(format!("the database did not answer {}", limit::described(limit))))
     })
 }
-
-const DEADLINE: Duration = Duration::from_millis(1800);
-// The coordinator must get the error of this deadline before its own limit, because only this error names the database.
-const _: () = assert!(DEADLINE.as_millis() < STORE_TIMEOUT.as_millis());

@@ -17,7 +17,6 @@ mod script;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use redis::Value;
 
@@ -25,7 +24,7 @@ use self::address::Source;
 use self::connection::Connection;
 use self::no_answer::Access;
 use super::{
-    AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, Write, Written, check_length, tls,
+    AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, Write, Written, check_length, limit, tls,
 };
 use crate::record::Timestamp;
 use crate::sync::Mutex;
@@ -47,8 +46,9 @@ use crate::telemetry;
 ///
 /// One connection serves all operations, and each watch has its own. The first operation opens the connection. The
 /// connection is replaced when it breaks, when the server is not a master that accepts writes, when the server does not
-/// accept the password, and when three operations in a row got no answer. An operation takes at most 1 s to connect and
-/// 500 ms for each answer. [`list`](Store::list) takes at most 5 s.
+/// accept the password, and when three operations in a row got no answer. An answer takes at most nine tenths
+/// of the [`store_timeout`](crate::coordinator::RegistryBuilder::store_timeout), and a new connection eight, but at least
+/// 1 s.
 ///
 /// Clones share the connection.
 ///
@@ -217,11 +217,10 @@ impl Store for RedisStore {
                 cursor = next;
             }
         };
-        tokio::time::timeout(LISTED_WITHIN, everything).await.unwrap_or_else(|_| {
-            let address = self.connection.address();
-            Err(StoreError::timed_out(format!(
-                "redis at {address} has more keys than can be listed in {LISTED_WITHIN:?}"
-            )))
+        let limit = limit::for_operation();
+        tokio::time::timeout(limit, everything).await.unwrap_or_else(|_| {
+            let (address, within) = (self.connection.address(), limit::described(limit));
+            Err(StoreError::timed_out(format!("redis at {address} has more keys than can be listed {within}")))
         })
     }
 
@@ -244,5 +243,4 @@ impl Store for RedisStore {
 
 /// The number of names in a pipeline. All answers of a pipeline are in memory together and need at most 16 MiB.
 const LOADED_AT_ONCE: usize = 256;
-const LISTED_WITHIN: Duration = Duration::from_secs(5);
 const MAX_WARNED: usize = 64;

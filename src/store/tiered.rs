@@ -13,13 +13,14 @@ mod tier;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::limit::limit;
 use super::watch::Part;
 use super::{AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, Write, Written, check_length};
 use crate::clock::{Clock, TokioClock};
 use crate::record::Timestamp;
 use crate::sync::Mutex;
 use notes::{Note, Notes};
-use settle::{Copy, DURABLE_LIMIT, FAST_LIMIT};
+use settle::{Copy, durable_limit, fast_limit};
 use tier::{DURABLE, FAST, Rank, Tier, of_durable, of_fast, tag, tagged, untagged};
 
 /// Keeps records in a fast store, and their settled changes in a durable store too. Clones share both stores.
@@ -27,7 +28,7 @@ use tier::{DURABLE, FAST, Rank, Tier, of_durable, of_fast, tag, tagged, untagged
 /// | when | then |
 /// |---|---|
 /// | both tiers answer | the fast tier decides; transitions, acts of operators and states of instances are in both tiers before a write is answered; counts reach the durable tier once a minute for each name |
-/// | the fast tier fails or hangs | one warning a minute; the durable tier decides, after 400 ms at most, and at once during the following pause of 1 to 30 s |
+/// | the fast tier fails or hangs | one warning a minute; the durable tier decides, after a fifth of the store timeout at most (400 ms), and at once during the following pause of 1 to 30 s |
 /// | the fast tier lost its data | the durable tier answers for the missing names, and the fast tier gets their records back |
 /// | the durable tier fails | one error a minute; the fast tier decides; a later load copies the missing changes |
 /// | the fast tier has no record at all and the durable tier fails | an error, until the durable tier has answered once, because the fast tier may have lost its records |
@@ -106,7 +107,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         copy.ttl = write.ttl;
         let here = self.clock.now();
         if self.note(&write.name, |note| note.wrote(etag, &copy.record, here)).unwrap_or(true) {
-            self.settle(&[copy], DURABLE_LIMIT).await;
+            self.settle(&[copy], durable_limit()).await;
         }
     }
 
@@ -124,7 +125,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         };
         let write = Write { expected, ..write.clone() };
         let writing = self.durable.store.compare_and_set(&write);
-        Ok(match self.durable.run("compare_and_set", DURABLE_LIMIT, writing).await? {
+        Ok(match self.durable.run("compare_and_set", durable_limit(), writing).await? {
             Written::Applied { etag, now } => {
                 // Because no version is noted, the next load from the fast tier checks the record again.
                 self.note(&write.name, |note| note.seen = None);
@@ -154,10 +155,10 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
         let shared = &*self.shared;
         let began = shared.clock.now();
         let tried = shared.fast.answers();
-        if tried && let Ok(loaded) = shared.fast.run("load", FAST_LIMIT, shared.fast.store.load_many(names)).await {
+        if tried && let Ok(loaded) = shared.fast.run("load", fast_limit(), shared.fast.store.load_many(names)).await {
             return shared.complete(names, loaded, began).await;
         }
-        match shared.durable.run("load", DURABLE_LIMIT, shared.durable.store.load_many(names)).await {
+        match shared.durable.run("load", durable_limit(), shared.durable.store.load_many(names)).await {
             Ok(mut loaded) => {
                 loaded.entries = loaded.entries.into_iter().map(|entry| Some(tagged(DURABLE, entry?))).collect();
                 Ok(loaded)
@@ -166,7 +167,7 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
             // The fast tier was skipped because of its pause. The fast tier is tried now, because the durable tier has
             // failed too.
             Err(error) => {
-                let answer = shared.fast.run("load", FAST_LIMIT, shared.fast.store.load_many(names)).await;
+                let answer = shared.fast.run("load", fast_limit(), shared.fast.store.load_many(names)).await;
                 let loaded = answer.map_err(|_| error)?;
                 shared.complete(names, loaded, began).await
             }
@@ -184,7 +185,7 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
         let expected = write.expected.as_ref().map(untagged);
         let expected = expected.filter(|(tier, _)| *tier == FAST).map(|(_, etag)| etag);
         let inner = Write { expected, ..write.clone() };
-        match shared.fast.run("compare_and_set", FAST_LIMIT, shared.fast.store.compare_and_set(&inner)).await {
+        match shared.fast.run("compare_and_set", fast_limit(), shared.fast.store.compare_and_set(&inner)).await {
             Ok(Written::Applied { etag, now }) => {
                 shared.applied(write, &etag, now).await;
                 Ok(Written::Applied { etag: tag(FAST, &etag), now })
@@ -205,7 +206,7 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
     async fn delete(&self, name: &str, etag: &Etag) -> Result<bool, StoreError> {
         let Tiers { fast, durable, notes, .. } = &*self.shared;
         let names = [name.to_owned()];
-        let loaded = fast.run("load", FAST_LIMIT, fast.store.load_many(&names)).await?;
+        let loaded = fast.run("load", fast_limit(), fast.store.load_many(&names)).await?;
         let fast_has = loaded.entries.into_iter().next().flatten();
         let (durable_has, _) = self.shared.load_one(name).await?;
         let same = match untagged(etag) {
@@ -225,10 +226,10 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
         let mut deleted = true;
         // The fast tier comes last, because the record counts as present as long as the fast tier has it.
         if let Some(kept) = durable_has {
-            deleted = durable.run("delete", DURABLE_LIMIT, durable.store.delete(name, &kept.etag)).await?;
+            deleted = durable.run("delete", durable_limit(), durable.store.delete(name, &kept.etag)).await?;
         }
         if let Some(kept) = fast_has.filter(|_| deleted) {
-            deleted = fast.run("delete", FAST_LIMIT, fast.store.delete(name, &kept.etag)).await?;
+            deleted = fast.run("delete", fast_limit(), fast.store.delete(name, &kept.etag)).await?;
         }
         // The note is removed, so that the tiers are compared again if the fast tier still has the record.
         notes.lock().forget(name);
@@ -239,12 +240,12 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
         let Tiers { fast, durable, .. } = &*self.shared;
         let fast = async {
             if fast.answers() {
-                fast.run("list", FAST_LIMIT, fast.store.list()).await.unwrap_or_default()
+                fast.run("list", fast_limit(), fast.store.list()).await.unwrap_or_default()
             } else {
                 Vec::new()
             }
         };
-        let (some, all) = tokio::join!(fast, durable.run("list", LIST_LIMIT, durable.store.list()));
+        let (some, all) = tokio::join!(fast, durable.run("list", limit(), durable.store.list()));
         let mut names = all?;
         names.extend(some);
         names.sort_unstable();
@@ -255,8 +256,8 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
         let Tiers { fast, durable, .. } = &*self.shared;
         let (fast, durable) = tokio::join!(
-            fast.run("watch", FAST_LIMIT, fast.store.watch()),
-            durable.run("watch", DURABLE_LIMIT, durable.store.watch())
+            fast.run("watch", fast_limit(), fast.store.watch()),
+            durable.run("watch", durable_limit(), durable.store.watch())
         );
         // If a tier could not begin to watch, the watch ends after a while, so that the coordinator tries again.
         let ends = (fast.is_err() || durable.is_err()).then_some(WATCH_AGAIN);
@@ -272,22 +273,19 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
 
     async fn append_audit(&self, rows: &[AuditRow]) -> Result<(), StoreError> {
         let durable = &self.shared.durable;
-        durable.run("append_audit", LIST_LIMIT, durable.store.append_audit(rows)).await
+        durable.run("append_audit", limit(), durable.store.append_audit(rows)).await
     }
 
     async fn trim_audit(&self, before: Timestamp) -> Result<bool, StoreError> {
         let durable = &self.shared.durable;
-        durable.run("trim_audit", LIST_LIMIT, durable.store.trim_audit(before)).await
+        durable.run("trim_audit", limit(), durable.store.trim_audit(before)).await
     }
 
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
         let durable = &self.shared.durable;
-        durable.run("audit", LIST_LIMIT, durable.store.audit(filter)).await
+        durable.run("audit", limit(), durable.store.audit(filter)).await
     }
 }
 
-/// The limit for operations on which a person or a batch of the audit waits. No call of a circuit waits for these
-/// operations.
-const LIST_LIMIT: Duration = Duration::from_secs(5);
 /// The time for which one tier is watched alone, after the watch of the other tier could not begin.
 const WATCH_AGAIN: Duration = Duration::from_secs(30);

@@ -6,6 +6,7 @@
 
 mod conformance;
 mod coordinator;
+mod distance;
 mod documents;
 mod faulty;
 mod file;

@@ -10,13 +10,13 @@ use std::fmt;
 use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
-use sqlx::{ConnectOptions, raw_sql};
+use sqlx::{AssertSqlSafe, ConnectOptions, raw_sql};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::error::meaning;
 use super::server::Server;
-use crate::store::StoreError;
+use crate::store::{StoreError, limit};
 use crate::sync::Mutex;
 
 pub(super) struct Lanes {
@@ -32,30 +32,33 @@ impl Lanes {
 
     /// Begins a transaction, on an idle connection if one is alive, else on a new connection.
     pub(super) async fn lease(&self) -> Result<Lease<'_>, StoreError> {
+        let limit = limit::for_connection();
+        let silent = || format!("the database accepted no connection {}", limit::described(limit));
+        timeout(limit, self.leased()).await.unwrap_or_else(|_| Err(StoreError::unavailable(silent())))
+    }
+
+    async fn leased(&self) -> Result<Lease<'_>, StoreError> {
+        let begin = begin(limit::limit());
         let permit = self.permits.acquire().await.expect("the semaphore is never closed");
         loop {
             let idle = self.idle.lock().pop();
             let Some(mut connection) = idle else { break };
             // A connection that died while it was idle fails or hangs at this statement. Nothing was changed, so the
-            // next connection is tried.
-            if let Ok(Ok(_)) = timeout(IDLE_TIMEOUT, raw_sql(BEGIN).execute(&mut connection)).await {
+            // next connection is tried. The limit is short, because after it the operation still needs a new connection.
+            let alive = raw_sql(AssertSqlSafe(begin.clone())).execute(&mut connection);
+            if let Ok(Ok(_)) = timeout(limit::limit() / 4, alive).await {
                 return Ok(Lease { connection, lanes: self, _permit: permit });
             }
         }
         let connected = async {
             let mut connection = self.server.options.connect().await.map_err(|error| self.server.failed(&error))?;
-            raw_sql(BEGIN).execute(&mut connection).await.map_err(|error| meaning(&error))?;
-            Ok(connection)
+            raw_sql(AssertSqlSafe(begin)).execute(&mut connection).await.map_err(|error| meaning(&error))?;
+            Ok::<_, StoreError>(connection)
         };
         // The future is boxed, because a new connection is rare and would enlarge the future of every operation.
-        let connected = timeout(CONNECT_TIMEOUT, Box::pin(connected)).await;
-        let connection = connected.unwrap_or_else(|_| Err(silent()))?;
+        let connection = Box::pin(connected).await?;
         Ok(Lease { connection, lanes: self, _permit: permit })
     }
-}
-
-fn silent() -> StoreError {
-    StoreError::unavailable(format!("the database accepted no connection within {} ms", CONNECT_TIMEOUT.as_millis()))
 }
 
 impl fmt::Debug for Lanes {
@@ -92,11 +95,18 @@ impl Lease<'_> {
     }
 }
 
+/// Returns the statement that begins a transaction of an operation with this limit.
+///
 /// The limits apply to this transaction only, because a pooler may lend the connection to another client afterwards.
-/// The first limit is for a statement that waits for another writer. The second limit is for a silent client, whose row
-/// locks would remain until the network notices that the client is gone.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 1500; \
-    SET LOCAL idle_in_transaction_session_timeout = 5000";
-/// This limit is short, because after it the operation still needs a new connection within its deadline.
-const IDLE_TIMEOUT: Duration = Duration::from_millis(500);
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(1000);
+/// The first limit is for a statement that waits for another writer, and leaves the client time for the answer. The
+/// second limit is for a silent client, whose row locks would remain until the network notices that the client is gone.
+fn begin(limit: Duration) -> String {
+    let [statement, idle] = [limit / 4 * 3, limit.max(Duration::from_secs(5))].map(|limit| {
+        // A limit of 0 would mean no limit.
+        i32::try_from(limit.as_millis()).unwrap_or(i32::MAX).max(1)
+    });
+    format!(
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {statement}; \
+         SET LOCAL idle_in_transaction_session_timeout = {idle}"
+    )
+}

@@ -21,11 +21,13 @@ use super::error::{is_unknown_parameter, meaning};
 use super::server::Server;
 use crate::random;
 use crate::store::watch::pause;
-use crate::store::{StoreError, Watch, WatchSender};
+use crate::store::{StoreError, Watch, WatchSender, limit};
 
 /// Begins to listen. Every commit after the return of this function is reported. Returns `None` behind a pooler.
 pub(super) async fn watch(server: &Server) -> Result<Option<Watch>, StoreError> {
-    let Some(listener) = listen(server).await? else { return Ok(None) };
+    // Less than half of the limit, because a connection and a listener must both fit into the limit of the caller.
+    let limit = limit::limit() / 20 * 9;
+    let Some(listener) = listen(server, limit).await? else { return Ok(None) };
     let (sender, watch) = Watch::channel();
     sender.gap();
     let server = server.clone();
@@ -33,24 +35,24 @@ pub(super) async fn watch(server: &Server) -> Result<Option<Watch>, StoreError> 
     tokio::spawn(async move {
         tokio::select! {
             () = sender.closed() => {}
-            () = keep_listening(&server, listener, &sender) => {}
+            () = keep_listening(&server, limit, listener, &sender) => {}
         }
     });
     Ok(Some(watch))
 }
 
 /// Replaces the listener after each failure. Ends only if a pooler has been put in front of the server.
-async fn keep_listening(server: &Server, first: PgListener, sender: &WatchSender) {
+async fn keep_listening(server: &Server, limit: Duration, first: PgListener, sender: &WatchSender) {
     let (mut listener, mut failures) = (Some(first), 0);
     loop {
         if let Some(listener) = listener.take()
-            && relay(listener, sender).await
+            && relay(listener, limit, sender).await
         {
             failures = 0;
         }
         sleep(pause(failures, LONGEST_PAUSE)).await;
         failures += 1;
-        match listen(server).await {
+        match listen(server, limit).await {
             Ok(Some(replacement)) => {
                 sender.gap();
                 listener = Some(replacement);
@@ -63,13 +65,13 @@ async fn keep_listening(server: &Server, first: PgListener, sender: &WatchSender
 
 /// Reports notifications until the connection fails. Returns true if a notification or a successful check has proved
 /// that the connection was alive. In this case the caller begins again with a short pause.
-async fn relay(mut listener: PgListener, sender: &WatchSender) -> bool {
+async fn relay(mut listener: PgListener, limit: Duration, sender: &WatchSender) -> bool {
     let mut alive = false;
     loop {
         match timeout(SILENCE, listener.try_recv()).await {
             Ok(Ok(Some(notification))) => sender.changed(notification.payload(), None),
             Ok(Ok(None) | Err(_)) => return alive,
-            Err(_) if is_listening(&mut listener).await => {}
+            Err(_) if is_listening(&mut listener, limit).await => {}
             Err(_) => return alive,
         }
         alive = true;
@@ -77,17 +79,17 @@ async fn relay(mut listener: PgListener, sender: &WatchSender) -> bool {
 }
 
 /// Connects and listens. Returns `None` behind a pooler.
-async fn listen(server: &Server) -> Result<Option<PgListener>, StoreError> {
+async fn listen(server: &Server, limit: Duration) -> Result<Option<PgListener>, StoreError> {
     let mark = format!("{:016x}", random::bits());
     let options = server.options.clone().options([(MARK, &mark)]);
     // A plain connection is tried first, because it returns the error of the server at once. sqlx's pool, which its
     // listener needs, would only report a timeout.
-    match timeout(ANSWER, options.connect()).await.map_err(|_| silent())? {
+    match timeout(limit, options.connect()).await.map_err(|_| silent(limit))? {
         Ok(connection) => drop(connection),
         Err(error) if is_unknown_parameter(&error) => return Ok(None),
         Err(error) => return Err(server.failed(&error)),
     }
-    let pool = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None).acquire_timeout(ANSWER);
+    let pool = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None).acquire_timeout(limit);
     let pool = pool.connect_lazy_with(options);
     let listening = async {
         let mut listener = PgListener::connect_with(&pool).await?;
@@ -100,18 +102,18 @@ async fn listen(server: &Server) -> Result<Option<PgListener>, StoreError> {
         listener.listen(CHANNEL).await?;
         Ok(Some(listener))
     };
-    let listening = timeout(ANSWER, listening).await.map_err(|_| silent())?;
+    let listening = timeout(limit, listening).await.map_err(|_| silent(limit))?;
     listening.map_err(|error: sqlx::Error| meaning(&error))
 }
 
-fn silent() -> StoreError {
-    StoreError::timed_out(format!("the database did not listen within {} ms", ANSWER.as_millis()))
+fn silent(limit: Duration) -> StoreError {
+    StoreError::timed_out(format!("the database did not listen {}", limit::described(limit)))
 }
 
 /// Checks that the server still counts this connection as a listener. The query must use the connection itself.
-async fn is_listening(listener: &mut PgListener) -> bool {
+async fn is_listening(listener: &mut PgListener, limit: Duration) -> bool {
     let query = raw_sql("SELECT 'circuit_breaker' IN (SELECT pg_listening_channels())").fetch_one(listener);
-    matches!(timeout(ANSWER, query).await, Ok(Ok(row)) if row.try_get(0).unwrap_or(false))
+    matches!(timeout(limit, query).await, Ok(Ok(row)) if row.try_get(0).unwrap_or(false))
 }
 
 const CHANNEL: &str = "circuit_breaker";
@@ -119,6 +121,3 @@ const CHANNEL: &str = "circuit_breaker";
 const MARK: &str = "circuit_breaker.listener";
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(15);
-/// The limit is less than half of the coordinator's deadline, because a connection and a listener must both fit into
-/// that deadline.
-const ANSWER: Duration = Duration::from_millis(900);

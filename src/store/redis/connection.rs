@@ -18,11 +18,12 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, RedisError, Value};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::address::Source;
 use super::no_answer::{Access, NoAnswer};
 use crate::clock::{Clock, MonotonicClock, Tick};
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::{StoreError, StoreErrorKind, limit};
 use crate::sync::{AtomicU32, Mutex, Relaxed};
 
 pub(super) struct Connection {
@@ -72,10 +73,15 @@ impl Connection {
     pub(super) async fn send(&self, commands: &Pipeline, access: Access) -> Result<Vec<Value>, NoAnswer> {
         let live = self.live().await?;
         let mut waiting = Waiting { connection: self, live: &live, since: self.clock.now(), answered: false };
-        let answers = live.connection.clone().send_packed_commands(commands, 0, commands.len()).await;
-        waiting.answered = answers.is_ok();
+        let limit = limit::for_operation();
+        let mut connection = live.connection.clone();
+        let answers = timeout(limit, connection.send_packed_commands(commands, 0, commands.len())).await;
+        waiting.answered = matches!(answers, Ok(Ok(_)));
         drop(waiting);
-        let answers = answers.map_err(|error| self.fault(access, error));
+        let answers = match answers {
+            Ok(answers) => answers.map_err(|error| self.fault(access, error)),
+            Err(_) => Err(NoAnswer::late(&self.address, limit)),
+        };
         let useless = match &answers {
             Ok(answers) => answers.iter().any(|answer| {
                 matches!(answer, Value::ServerError(error) if self.fault(access, error.clone().into()).makes_useless())
@@ -151,6 +157,7 @@ impl Connection {
         }
         let (sender, attempt) = watch::channel(None);
         let (source, address, clock) = (self.source.clone(), Arc::clone(&self.address), self.clock);
+        let limit = connected_within();
         #[expect(clippy::disallowed_methods, reason = "one attempt at a time, which ends by itself")]
         tokio::spawn(async move {
             let connected = async {
@@ -158,9 +165,10 @@ impl Connection {
                 let connected = client.get_multiplexed_async_connection_with_config(&settings()).await;
                 connected.map_err(|error| NoAnswer::connecting(&address, source.ca(), error))
             };
-            let ended = match connected.await {
-                Ok(connection) => Ok(Arc::new(Live { connection, unanswered: AtomicU32::new(0) })),
-                Err(fault) => Err((fault, clock.now())),
+            let ended = match timeout(limit, connected).await {
+                Ok(Ok(connection)) => Ok(Arc::new(Live { connection, unanswered: AtomicU32::new(0) })),
+                Ok(Err(fault)) => Err((fault, clock.now())),
+                Err(_) => Err((NoAnswer::unconnected(&address, limit), clock.now())),
             };
             // The send fails if no operation waits any more, which is no error.
             sender.send(Some(ended)).ok();
@@ -213,15 +221,17 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// Returns the settings of a connection. Each operation and each attempt has a limit of its own.
 fn settings() -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECTED_WITHIN))
-        .set_response_timeout(Some(ANSWERED_WITHIN))
+    AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None)
 }
 
-/// The time limit of an attempt to connect, which includes the resolution of the name and the answer to the password.
-pub(super) const CONNECTED_WITHIN: Duration = Duration::from_secs(1);
-pub(super) const ANSWERED_WITHIN: Duration = Duration::from_millis(500);
+/// Returns the time limit of an attempt to connect, which includes the resolution of the name and the answer to the
+/// password. The attempt may outlive an operation with a short limit, for the next operation.
+pub(super) fn connected_within() -> Duration {
+    limit::for_connection().max(Duration::from_secs(1))
+}
+
 /// The time for which a failure is the answer to further operations. The time is long enough for operations that begin
 /// together, and short compared with every backoff.
 const REMEMBERED_FOR: Duration = Duration::from_millis(100);

@@ -3,11 +3,12 @@
 //! The first word of the server's error decides, because Redis keeps this word stable for programs. Each message has
 //! the address and, where possible, the remedy.
 
+use std::time::Duration;
+
 use redis::{ErrorKind, RedisError};
 
-use super::connection::{ANSWERED_WITHIN, CONNECTED_WITHIN};
 use crate::store::tls::{self, Pem};
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::{StoreError, StoreErrorKind, limit};
 
 /// The effect of a command. If the answer to a write is lost, the write may have been made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,9 +37,7 @@ impl NoAnswer {
             } else if kind == ErrorKind::AuthenticationFailed {
                 Self::wrong_password(address)
             } else if error.is_timeout() {
-                Self::unavailable(format!(
-                    "redis at {address} accepted no connection within {CONNECTED_WITHIN:?}: is it the right address, and scheme?"
-                ))
+                Self::unavailable(format!("redis at {address} accepted no connection in time"))
             } else if matches!(kind, ErrorKind::Server(_)) {
                 Self::refused(format!("redis at {address} refuses connections of this store: is the database right?"))
             } else {
@@ -50,6 +49,20 @@ impl NoAnswer {
         fault.cause = Some(error);
         fault.useless = true;
         fault
+    }
+
+    /// Returns the reason for a connection that was not there within the limit.
+    pub(super) fn unconnected(address: &str, within: Duration) -> Self {
+        let within = limit::described(within);
+        let message =
+            format!("redis at {address} accepted no connection {within}: is it the right address, and scheme?");
+        Self { useless: true, ..Self::unavailable(message) }
+    }
+
+    /// Returns the reason for an answer that was not there within the limit.
+    pub(super) fn late(address: &str, within: Duration) -> Self {
+        let message = format!("redis at {address} did not answer {}", limit::described(within));
+        Self { kind: StoreErrorKind::TimedOut, ..Self::unavailable(message) }
     }
 
     /// Returns the reason why no connection was tried, which is a file of the address.
@@ -71,7 +84,7 @@ impl NoAnswer {
         let mut fault = Self::by_code(address, &error).unwrap_or_else(|| match (error.kind(), access) {
             _ if error.is_timeout() => Self {
                 kind: StoreErrorKind::TimedOut,
-                ..Self::unavailable(format!("redis at {address} did not answer within {ANSWERED_WITHIN:?}"))
+                ..Self::unavailable(format!("redis at {address} did not answer in time"))
             },
             (ErrorKind::Io | ErrorKind::Parse, Access::Read) => {
                 Self { useless: true, ..Self::unavailable(format!("the connection to redis at {address} broke")) }

@@ -17,12 +17,12 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::address::Source;
-use super::connection::CONNECTED_WITHIN;
+use super::connection::connected_within;
 use super::no_answer::NoAnswer;
 use super::script::{CHANNEL, LONGEST_NAME};
 use crate::record::{CircuitRecord, Timestamp};
 use crate::store::watch::pause;
-use crate::store::{Etag, StoreError, StoreErrorKind, Versioned, Watch, WatchSender};
+use crate::store::{Etag, StoreError, StoreErrorKind, Versioned, Watch, WatchSender, limit};
 use crate::telemetry;
 
 /// Starts the task of the watch, which ends when the watch is dropped.
@@ -30,17 +30,30 @@ pub(super) fn watch(source: &Source) -> Result<Watch, StoreError> {
     if Handle::try_current().is_err() {
         return Err(NoAnswer::without_runtime().into());
     }
-    let source = source.clone();
+    let (source, limits) = (source.clone(), Limits::now());
     let (sender, watch) = Watch::channel();
     #[expect(clippy::disallowed_methods, reason = "the task ends with its watch")]
     tokio::spawn(async move {
         tokio::select! {
             biased;
             () = sender.closed() => {}
-            () = subscribe(&source, &sender) => {}
+            () = subscribe(&source, limits, &sender) => {}
         }
     });
     Ok(watch)
+}
+
+/// The time limits of a watch, which follow the limit of the operation that began the watch.
+#[derive(Clone, Copy)]
+struct Limits {
+    connection: Duration,
+    answer: Duration,
+}
+
+impl Limits {
+    fn now() -> Self {
+        Self { connection: connected_within(), answer: limit::limit() }
+    }
 }
 
 /// Subscribes on one connection after the other, for ever.
@@ -48,12 +61,12 @@ pub(super) fn watch(source: &Source) -> Result<Watch, StoreError> {
 /// # Cancel safety
 ///
 /// If the future is dropped, its connection is closed.
-async fn subscribe(source: &Source, sender: &WatchSender) {
+async fn subscribe(source: &Source, limits: Limits, sender: &WatchSender) {
     let mut failures = 0;
     let mut warned = false;
     loop {
         let mut steady = false;
-        let error = follow(source, sender, &mut steady).await;
+        let error = follow(source, limits, sender, &mut steady).await;
         failures = if steady { 0 } else { failures + 1 };
         // A lost connection is not logged by the watch, because the operations fail and log it too. A refused
         // subscription is logged, because the operations may still work.
@@ -77,11 +90,11 @@ async fn subscribe(source: &Source, sender: &WatchSender) {
 /// # Cancel safety
 ///
 /// If the future is dropped, its connection is closed.
-async fn follow(source: &Source, sender: &WatchSender, steady: &mut bool) -> Result<(), StoreError> {
+async fn follow(source: &Source, limits: Limits, sender: &WatchSender, steady: &mut bool) -> Result<(), StoreError> {
     let lost = Arc::new(Notify::new());
     let settings = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECTED_WITHIN))
-        .set_response_timeout(Some(ANSWERED_WITHIN))
+        .set_connection_timeout(Some(limits.connection))
+        .set_response_timeout(Some(limits.answer))
         .set_push_sender(pusher(sender.clone(), Arc::clone(&lost)));
     let failed = |error| StoreError::from(NoAnswer::connecting(&source.info().addr().to_string(), source.ca(), error));
     let info = source.info().redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
@@ -138,7 +151,6 @@ fn read(payload: &[u8]) -> Option<(&str, Option<(Versioned, Timestamp)>)> {
     (digest && bytes.len() <= CircuitRecord::MAX_BYTES).then_some((name, Some((current, now))))
 }
 
-const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest header, which has two digits of version, three of length, forty of etag, twenty of time, and a reserve.

@@ -3,13 +3,12 @@
 //! The durable tier is read only for missing names and due comparisons. If the durable tier fails, the load fails only
 //! if the fast tier may have been flushed.
 
-use std::time::Duration;
-
 use super::Tiers;
-use super::settle::{Copy, DURABLE_LIMIT};
+use super::settle::{Copy, durable_limit};
 use super::tier::{DURABLE, FAST, tag, tagged};
 use crate::clock::{Clock, Tick};
 use crate::record::Timestamp;
+use crate::store::limit::limit;
 use crate::store::{Loaded, Store, StoreError, Versioned};
 
 impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
@@ -50,7 +49,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         if !found.is_empty() {
             self.put_back(&found, loaded.now).await;
         }
-        let left = TOGETHER.saturating_sub(self.clock.now().saturating_since(began));
+        // The load and its comparisons together must end within the limit of the operation.
+        let left = (limit() / 5 * 4).saturating_sub(self.clock.now().saturating_since(began));
         self.settle(&due, left).await;
         Ok(loaded)
     }
@@ -93,7 +93,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
             return Err(StoreError::unavailable(format!("{} failed a moment ago", self.durable.kind())));
         }
         let names: Vec<_> = missing.iter().map(|at| names[*at].clone()).collect();
-        let loaded = self.durable.run("load", DURABLE_LIMIT, self.durable.store.load_many(&names)).await?;
+        let loaded = self.durable.run("load", durable_limit(), self.durable.store.load_many(&names)).await?;
         let now = self.clock.now();
         for (name, entry) in names.iter().zip(&loaded.entries) {
             self.note(name, |note| note.answered(entry.is_some(), now));
@@ -104,10 +104,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
     /// Loads one name from the durable tier, even during the pause of that tier.
     pub(super) async fn load_one(&self, name: &str) -> Result<(Option<Versioned>, Timestamp), StoreError> {
         let names = [name.to_owned()];
-        let loaded = self.durable.run("load", DURABLE_LIMIT, self.durable.store.load_many(&names)).await?;
+        let loaded = self.durable.run("load", durable_limit(), self.durable.store.load_many(&names)).await?;
         Ok((loaded.entries.into_iter().next().flatten(), loaded.now))
     }
 }
-
-/// The time limit of a load together with its comparisons.
-const TOGETHER: Duration = Duration::from_millis(1_600);

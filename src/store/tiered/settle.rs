@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::Tiers;
 use crate::clock::Clock;
-use crate::keep::{STORE_TIMEOUT, Ttl};
+use crate::keep::Ttl;
 use crate::record::{CircuitRecord, Timestamp, join};
+use crate::store::limit::limit;
 use crate::store::{Store, StoreError, Versioned, Write, Written};
 
 /// The record of a name in the fast tier.
@@ -42,7 +43,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
 
     async fn settle_all(&self, copies: &[Copy]) -> Result<(), StoreError> {
         let names: Vec<_> = copies.iter().map(|copy| copy.name.clone()).collect();
-        let loaded = self.durable.run("load", DURABLE_LIMIT, self.durable.store.load_many(&names)).await?;
+        let loaded = self.durable.run("load", durable_limit(), self.durable.store.load_many(&names)).await?;
         for (copy, current) in copies.iter().zip(loaded.entries) {
             self.sync(copy, current, loaded.now).await?;
         }
@@ -68,7 +69,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
             let expected = current.map(|current| current.etag);
             let write = Write { name: copy.name.clone(), expected, bytes, ttl };
             let writing = self.durable.store.compare_and_set(&write);
-            match self.durable.run("compare_and_set", DURABLE_LIMIT, writing).await? {
+            match self.durable.run("compare_and_set", durable_limit(), writing).await? {
                 Written::Applied { .. } => return self.finish_sync(copy, &joined, now).await,
                 Written::Conflict { current: other, .. } => current = other,
             }
@@ -86,7 +87,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         let expected = Some(copy.kept.etag.clone());
         let write = Write { name: copy.name.clone(), expected, bytes: encode(joined)?, ttl: ttl(joined, now) };
         // If another writer was faster, this write conflicts. The next load finds the new version and checks it.
-        self.fast.run("compare_and_set", FAST_LIMIT, self.fast.store.compare_and_set(&write)).await.map(drop)
+        self.fast.run("compare_and_set", fast_limit(), self.fast.store.compare_and_set(&write)).await.map(drop)
     }
 
     /// Copies records to the fast tier that only the durable tier has. A failure is ignored, because the next load
@@ -97,7 +98,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
                 let Some(copy) = Copy::read(name, kept, now) else { continue };
                 let write = Write { name: name.clone(), expected: None, bytes: kept.bytes.clone(), ttl: copy.ttl };
                 let writing = self.fast.store.compare_and_set(&write);
-                let Ok(written) = self.fast.run("compare_and_set", FAST_LIMIT, writing).await else { return };
+                let Ok(written) = self.fast.run("compare_and_set", fast_limit(), writing).await else { return };
                 if let Written::Applied { etag, .. } = written {
                     let now = self.clock.now();
                     self.note(name, |note| {
@@ -107,7 +108,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
                 }
             }
         };
-        drop(tokio::time::timeout(PUT_BACK_LIMIT, each).await);
+        drop(tokio::time::timeout(limit() / 8, each).await);
     }
 }
 
@@ -121,13 +122,16 @@ fn ttl(record: &CircuitRecord, now: Timestamp) -> Option<Duration> {
     record.ttl(open, other, now)
 }
 
-/// The limit of an answer of the fast tier. The limit is short, so that a fast tier that hangs leaves enough time for
-/// the durable tier.
-pub(super) const FAST_LIMIT: Duration = Duration::from_millis(400);
-/// The limit of an answer of the durable tier.
-pub(super) const DURABLE_LIMIT: Duration = Duration::from_millis(1_200);
-// Both tiers must answer within the time that a registry allows.
-const _: () = assert!(FAST_LIMIT.saturating_add(DURABLE_LIMIT).as_millis() < STORE_TIMEOUT.as_millis());
-const PUT_BACK_LIMIT: Duration = Duration::from_millis(250);
+/// Returns the limit of an answer of the fast tier. The limit is short, so that a fast tier that hangs leaves enough time
+/// for the durable tier.
+pub(super) fn fast_limit() -> Duration {
+    limit() / 5
+}
+
+/// Returns the limit of an answer of the durable tier. Both tiers must answer within the limit of the operation.
+pub(super) fn durable_limit() -> Duration {
+    limit() / 5 * 3
+}
+
 /// The number of attempts to write a name. If all of them conflict, a later load repeats the synchronisation.
 const TRIES: u32 = 4;

@@ -30,7 +30,7 @@ async fn a_killed_server_is_found_again_with_or_without_its_data() {
 async fn a_timed_out_write_may_be_done_and_the_store_goes_on() {
     let (server, store) = fresh().await;
     let etag = put(&store, "a", b"1").await;
-    server.cli::<()>(&["CLIENT", "PAUSE", "800", "ALL"]).await;
+    server.cli::<()>(&["CLIENT", "PAUSE", "2500", "ALL"]).await;
     let error = store.compare_and_set(&write("a", Some(&etag), b"2")).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::TimedOut, "{error}");
     recovers(&store).await;

@@ -103,7 +103,7 @@ async fn pauses_far_apart_do_not_cost_the_connection() {
     let store = RedisStore::new(&proxy.url()).unwrap();
     get(&store, "a").await.unwrap();
     for _ in 0..3 {
-        server.cli::<()>(&["CLIENT", "PAUSE", "600", "ALL"]).await;
+        server.cli::<()>(&["CLIENT", "PAUSE", "2000", "ALL"]).await;
         assert_eq!(get(&store, "a").await.unwrap_err().kind(), StoreErrorKind::TimedOut);
         get(&store, "a").await.unwrap();
     }
@@ -140,15 +140,13 @@ async fn many_operations_share_one_attempt_and_its_failure() {
 }
 
 #[tokio::test]
-async fn a_server_that_accepts_without_answering_costs_a_second() {
+async fn a_server_that_accepts_without_answering_is_given_up() {
     let (server, _) = fresh().await;
     let proxy = Proxy::to(server.port()).await;
     proxy.set(Network::BlackHole);
     let store = RedisStore::new(&proxy.url()).unwrap();
-    let started = now();
     let error = get(&store, "a").await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable, "nothing was asked yet: {error}");
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     proxy.set(Network::Works);
     recovers(&store).await;
 }

@@ -38,6 +38,10 @@ impl Postgres {
         server
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn url(&self) -> String {
         self.url_of("postgres")
     }
