@@ -44,8 +44,8 @@ pub(super) fn for_connection() -> Duration {
     limit() / 10 * 8
 }
 
-/// Returns the description of a part of the limit, for an error.
+/// Returns the description of a part of the limit, for an error. The caller is in the task of the operation.
 #[cfg(any(feature = "postgres", feature = "redis"))]
 pub(super) fn described(part: Duration) -> String {
-    format!("within {part:?} (a larger store timeout permits more)")
+    format!("within {part:?} (the store timeout is {:?}, and a distant server needs a larger one)", limit())
 }

@@ -204,6 +204,7 @@ impl Store for RedisStore {
 
     /// Scans all keys of the database, a thousand at a time. Keys whose name no circuit can have are left out.
     async fn list(&self) -> Result<Vec<String>, StoreError> {
+        Connection::check_runtime()?;
         let everything = async {
             let mut names = BTreeSet::new();
             let mut cursor = "0".to_owned();

@@ -35,7 +35,8 @@ use connection::{Entered, Lane};
 ///
 /// The first operation opens the file. This operation also creates the file, its folder and the tables, unless
 /// [`schema`](Self::schema) sets another mode. After a failure the next operation tries again. If another process keeps
-/// the file locked for one second, the operation fails as [`Unavailable`](super::StoreErrorKind::Unavailable).
+/// the file locked for half of the [`store_timeout`](crate::coordinator::RegistryBuilder::store_timeout), which is 1 s by
+/// default, the operation fails as [`Unavailable`](super::StoreErrorKind::Unavailable).
 ///
 /// # Rights
 ///

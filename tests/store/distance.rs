@@ -1,12 +1,14 @@
-//! Servers behind a network with a round trip of 250 ms, over TLS, which work if the user allows the time.
+//! Slow stores, for example behind a network with a round trip of 250 ms, which work if the user allows the time.
 
 use std::time::Duration;
 
+use sqlx::Connection;
 use tower_circuit_breaker::operation::{Operator, Order};
 use tower_circuit_breaker::store::{AnyStore, AuditFilter, PostgresStore, RedisStore, StoreErrorKind};
 use tower_circuit_breaker::{By, Config, Registry};
 
 use crate::servers::certificates::Certificates;
+use crate::servers::folder::Folder;
 use crate::servers::postgres::Postgres;
 use crate::servers::proxy::{Network, Proxy};
 use crate::servers::redis::{Redis, free_port};
@@ -50,7 +52,7 @@ async fn a_postgres_250_ms_away_works_within_the_timeout_of_the_user() {
     works(|| AnyStore::open(&url).unwrap()).await;
     let short = Operator::new(AnyStore::open(&url).unwrap()).timeout(HALF).list().await.unwrap_err();
     assert_eq!(short.kind(), StoreErrorKind::Unavailable, "{}", short.chain());
-    assert!(short.to_string().contains("a larger store timeout permits more"), "{short}");
+    assert!(short.to_string().contains("a distant server needs a larger one"), "{short}");
 }
 
 #[tokio::test]
@@ -82,6 +84,23 @@ async fn an_answer_may_take_as_long_as_the_timeout_of_the_user() {
     let locked = postgres.execute("BEGIN; LOCK TABLE circuit_breaker_states; SELECT pg_sleep(2.5); COMMIT");
     let (listed, ()) = tokio::join!(operator.list(), locked);
     listed.expect("the statement may wait for longer than by default");
+}
+
+#[tokio::test]
+async fn a_locked_sqlite_file_is_waited_for_within_the_timeout_of_the_user() {
+    let folder = Folder::new();
+    let url = format!("sqlite://{}", folder.path().join("x.db").display());
+    let operator = Operator::new(AnyStore::open(&url).unwrap()).timeout(AMPLE);
+    operator.list().await.unwrap();
+    let mut other = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let by = By::new("ana", "maintenance").unwrap();
+    let order = Order::trip(&by).create();
+    let (operated, ()) = tokio::join!(operator.operate("payments", &order), async {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
+    });
+    operated.expect("the lock may be held for longer than by default");
 }
 
 #[tokio::test]

@@ -58,6 +58,11 @@ impl Connection {
         &self.address
     }
 
+    /// Refuses to work outside a runtime, where every timer would panic.
+    pub(super) fn check_runtime() -> Result<(), NoAnswer> {
+        Handle::try_current().map(drop).map_err(|_| NoAnswer::without_runtime())
+    }
+
     /// Classifies an error that the server has returned.
     pub(super) fn fault(&self, access: Access, error: RedisError) -> NoAnswer {
         NoAnswer::answering(&self.address, access, error)
@@ -71,7 +76,10 @@ impl Connection {
     /// counts as unanswered, because a dead connection must be noticed even if each caller has a shorter deadline than
     /// the connection.
     pub(super) async fn send(&self, commands: &Pipeline, access: Access) -> Result<Vec<Value>, NoAnswer> {
-        let live = self.live().await?;
+        Self::check_runtime()?;
+        let limit = limit::for_connection();
+        let live = timeout(limit, self.live()).await;
+        let live = live.unwrap_or_else(|_| Err(NoAnswer::unconnected(&self.address, &limit::described(limit))))?;
         let mut waiting = Waiting { connection: self, live: &live, since: self.clock.now(), answered: false };
         let limit = limit::for_operation();
         let mut connection = live.connection.clone();
@@ -152,12 +160,10 @@ impl Connection {
                 return Ok(attempt.clone());
             }
         }
-        if Handle::try_current().is_err() {
-            return Err(NoAnswer::without_runtime());
-        }
         let (sender, attempt) = watch::channel(None);
         let (source, address, clock) = (self.source.clone(), Arc::clone(&self.address), self.clock);
         let limit = connected_within();
+        let within = limit::described(limit);
         #[expect(clippy::disallowed_methods, reason = "one attempt at a time, which ends by itself")]
         tokio::spawn(async move {
             let connected = async {
@@ -168,7 +174,7 @@ impl Connection {
             let ended = match timeout(limit, connected).await {
                 Ok(Ok(connection)) => Ok(Arc::new(Live { connection, unanswered: AtomicU32::new(0) })),
                 Ok(Err(fault)) => Err((fault, clock.now())),
-                Err(_) => Err((NoAnswer::unconnected(&address, limit), clock.now())),
+                Err(_) => Err((NoAnswer::unconnected(&address, &within), clock.now())),
             };
             // The send fails if no operation waits any more, which is no error.
             sender.send(Some(ended)).ok();

@@ -52,8 +52,7 @@ impl NoAnswer {
     }
 
     /// Returns the reason for a connection that was not there within the limit.
-    pub(super) fn unconnected(address: &str, within: Duration) -> Self {
-        let within = limit::described(within);
+    pub(super) fn unconnected(address: &str, within: &str) -> Self {
         let message =
             format!("redis at {address} accepted no connection {within}: is it the right address, and scheme?");
         Self { useless: true, ..Self::unavailable(message) }

@@ -13,11 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, Value};
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::address::Source;
-use super::connection::connected_within;
+use super::connection::{Connection, connected_within};
 use super::no_answer::NoAnswer;
 use super::script::{CHANNEL, LONGEST_NAME};
 use crate::record::{CircuitRecord, Timestamp};
@@ -27,9 +26,7 @@ use crate::telemetry;
 
 /// Starts the task of the watch, which ends when the watch is dropped.
 pub(super) fn watch(source: &Source) -> Result<Watch, StoreError> {
-    if Handle::try_current().is_err() {
-        return Err(NoAnswer::without_runtime().into());
-    }
+    Connection::check_runtime()?;
     let (source, limits) = (source.clone(), Limits::now());
     let (sender, watch) = Watch::channel();
     #[expect(clippy::disallowed_methods, reason = "the task ends with its watch")]

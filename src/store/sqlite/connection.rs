@@ -18,12 +18,13 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteSynchronous};
-use sqlx::{ConnectOptions, Row, query, raw_sql};
+use sqlx::{AssertSqlSafe, ConnectOptions, Row, query, raw_sql};
 
 use super::error::{is_busy, meaning};
 use super::files::Files;
 use crate::store::StoreError;
 use crate::store::disk::{self, DiskThread};
+use crate::store::limit::limit;
 use crate::store::schema::{SQLITE, SchemaMode, TABLES};
 use crate::sync::Mutex;
 use crate::telemetry::store::warn;
@@ -66,6 +67,8 @@ impl Lane {
         work: impl AsyncFnOnce(&mut Entered<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let lane = Arc::clone(self);
+        // Half of the limit, so that an operation ends with an error that names the reason.
+        let busy = limit() / 2;
         let work = move || {
             let mut opened = lane.opened.lock();
             if opened.take_if(|opened| !opened.is_current(&lane.path)).is_some() {
@@ -73,6 +76,9 @@ impl Lane {
             }
             if opened.is_none() {
                 *opened = Some(lane.open()?);
+            }
+            if let Some(opened) = &mut *opened {
+                opened.set_busy_timeout(busy).map_err(|error| meaning(&error, &lane.path))?;
             }
             block_on(work(&mut Entered { opened: &mut opened, path: &lane.path }))
         };
@@ -127,7 +133,7 @@ impl Lane {
             let path = self.path.display();
             return Err(Failed::Store(StoreError::unavailable(format!("`{path}` was replaced while it was opened"))));
         }
-        Ok(Opened { connection, files: now })
+        Ok(Opened { connection, files: now, busy: BUSY_TIMEOUT })
     }
 
     /// Creates the folder and an empty file, with the owner and the mode that belong there. SQLite gives the mode and
@@ -200,9 +206,22 @@ impl fmt::Debug for Lane {
 pub(super) struct Opened {
     pub(super) connection: SqliteConnection,
     files: Files,
+    /// The time for which a statement waits for another process.
+    busy: Duration,
 }
 
 impl Opened {
+    /// Sets the time for which a statement waits for another process.
+    fn set_busy_timeout(&mut self, busy: Duration) -> Result<(), sqlx::Error> {
+        if self.busy != busy {
+            let millis = i32::try_from(busy.as_millis()).unwrap_or(i32::MAX);
+            let set = AssertSqlSafe(format!("PRAGMA busy_timeout = {millis}"));
+            block_on(raw_sql(set).execute(&mut self.connection))?;
+            self.busy = busy;
+        }
+        Ok(())
+    }
+
     /// Returns true if the path still leads to the open files.
     ///
     /// If the database was replaced or deleted, the files beside it that belong to the old database are set aside,
@@ -290,8 +309,7 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Shorter than the coordinator's default deadline of 2 s, so that an operation ends with an error that names the
-/// reason.
+/// The time for which a statement waits for another process while the file is opened.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time after which a statement is interrupted, even if the caller sets no deadline.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(60);

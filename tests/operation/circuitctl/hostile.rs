@@ -146,3 +146,23 @@ async fn output_is_coloured_only_on_a_terminal_without_no_color() {
     assert!(on_terminal("").contains("\u{1b}[31mforced_open\u{1b}[0m"), "{:?}", on_terminal(""));
     assert!(!on_terminal("1").contains('\u{1b}'), "{:?}", on_terminal("1"));
 }
+
+#[test]
+fn a_misspelt_parameter_of_an_address_is_refused_before_a_password_is_sent() {
+    let ctl = Circuitctl::on("postgres://ana:s3cret@127.0.0.1:1/x?sslMode=verify-full");
+    let refused = ctl.run(&["status"]);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.err.contains("`sslMode`, did you mean `sslmode`?"), "{refused:?}");
+    assert!(!refused.err.contains("s3cret"), "{refused:?}");
+}
+
+#[test]
+fn a_password_for_another_host_without_a_verified_certificate_is_warned_about_once() {
+    for store in ["redis://:s3cret@db.invalid", "postgres://ana:s3cret@db.invalid/x?sslmode=require"] {
+        let warned = Circuitctl::on(store).run(&["status", "--timeout", "1s"]);
+        assert_eq!(warned.err.matches("is not verified").count(), 1, "{warned:?}");
+        assert!(!warned.err.contains("s3cret"), "{warned:?}");
+    }
+    let local = Circuitctl::on("redis://:s3cret@127.0.0.1:1").run(&["status"]);
+    assert!(!local.err.contains("is not verified"), "{local:?}");
+}

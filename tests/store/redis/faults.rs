@@ -114,4 +114,6 @@ fn without_a_runtime_a_store_can_be_created_but_not_queried() {
     let store = RedisStore::new("redis://127.0.0.1:1").unwrap();
     let asked = futures_util::future::FutureExt::now_or_never(get(&store, "a"));
     assert_eq!(asked.unwrap().unwrap_err().kind(), StoreErrorKind::Refused);
+    let listed = futures_util::future::FutureExt::now_or_never(store.list());
+    assert_eq!(listed.unwrap().unwrap_err().kind(), StoreErrorKind::Refused);
 }
