@@ -1,0 +1,77 @@
+//! The parameters of each kind of address.
+
+use super::{StoreKind, Wrong, part};
+use crate::nearest::nearest;
+
+/// The parameters of the addresses of one kind and scheme.
+pub(super) struct Known {
+    names: &'static [&'static str],
+    kind: StoreKind,
+}
+
+impl Known {
+    pub(super) fn of(kind: StoreKind, scheme: &str) -> Self {
+        let names: &[&str] = match kind {
+            StoreKind::File => &[],
+            StoreKind::Sqlite => &["mode", "cache", "immutable", "vfs"],
+            StoreKind::Postgres => &POSTGRES,
+            StoreKind::Redis if scheme.contains("unix") => &["db", "user", "pass", "protocol"],
+            StoreKind::Redis if matches!(scheme, "rediss" | "valkeys") => &["ca", "cert", "key", "protocol"],
+            StoreKind::Redis => &["protocol"],
+        };
+        Self { names, kind }
+    }
+
+    /// Returns the name of the parameter of which `key` is a spelling.
+    pub(super) fn name(&self, key: &str) -> Option<&'static str> {
+        let of_postgres = self.kind == StoreKind::Postgres;
+        let alias = || ALIASES.iter().find(|(alias, _)| of_postgres && *alias == key).map(|(_, name)| *name);
+        let option = || (of_postgres && key.starts_with("options[") && key.ends_with(']')).then_some(OPTIONS);
+        self.names.iter().find(|name| **name == key).copied().or_else(alias).or_else(option)
+    }
+
+    /// Returns the error for an unknown parameter. `key` is absent if the parameter may be a part of a password.
+    pub(super) fn unknown(&self, key: Option<&str>) -> Wrong {
+        let allowed = match self.names {
+            [] => "an address of this kind has no parameters".to_owned(),
+            names => format!("allowed are {}", names.join(", ")),
+        };
+        let Some(key) = key else {
+            let remedy = "a `?` in a user, a password or a path must be written as %3F";
+            return part(format!("the address has an unknown parameter: {allowed}, and {remedy}"));
+        };
+        let tls = ["ca", "cert", "key"].contains(&key) && self.kind == StoreKind::Redis;
+        let hint = match nearest(key, self.names.iter().copied()) {
+            Some(near) => format!(", did you mean `{near}`?"),
+            None if tls => ", which needs an address that begins with `rediss://`:".to_owned(),
+            None => ":".to_owned(),
+        };
+        part(format!("the address has the unknown parameter `{key}`{hint} {allowed}"))
+    }
+}
+
+/// The parameters of PostgreSQL, as libpq names them.
+const POSTGRES: [&str; 12] = [
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    OPTIONS,
+];
+/// The parameter that may be repeated, also as `options[NAME]`.
+pub(super) const OPTIONS: &str = "options";
+/// The other spellings that sqlx understands.
+const ALIASES: [(&str, &str); 5] = [
+    ("ssl-mode", "sslmode"),
+    ("ssl-root-cert", "sslrootcert"),
+    ("ssl-ca", "sslrootcert"),
+    ("ssl-cert", "sslcert"),
+    ("ssl-key", "sslkey"),
+];
