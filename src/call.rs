@@ -35,9 +35,9 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped before its first poll, nothing has happened. If it is dropped later, the inner future
-    /// is dropped as well and the call counts as cancelled, which is no evidence. After `cancelled_counts_after` it
-    /// counts as a failure of weight 0.5.
+    /// If the future is dropped before its first poll, nothing has happened. If the future is dropped later, the inner
+    /// future is dropped too, and the call counts as cancelled. A cancelled call is no evidence, unless the call had
+    /// waited for `cancelled_counts_after`. Such a call counts as a failure of weight 0.5.
     #[must_use = "futures do nothing unless polled"]
     pub struct Call<F> {
         #[pin]
@@ -74,7 +74,7 @@ impl Circuit {
     ///
     /// # Errors
     ///
-    /// [`Error::Rejected`] if the circuit does not permit the call, which then does not happen. [`Error::Inner`] with
+    /// [`Error::Rejected`] if the circuit does not permit the call. A rejected call is not made. [`Error::Inner`] with
     /// the error of `future`.
     ///
     /// # Examples

@@ -12,10 +12,10 @@
 /// A result whose `Ok` is a success and whose `Err` is a failure, for [`Circuit::call`](crate::Circuit::call) and
 /// [`Circuit::call_within`](crate::Circuit::call_within).
 ///
-/// `By` is inferred. The error "cannot infer type of the type parameter `UseCallWith`" means that the result is judged
-/// better by a closure ([`call_with`](crate::Circuit::call_with)), by a classifier
-/// ([`call_classified`](crate::Circuit::call_classified)), or with a limit of time that the breaker knows
-/// ([`call_within`](crate::Circuit::call_within)):
+/// The compiler infers `By`. The error "cannot infer type of the type parameter `UseCallWith`" means that `Ok` and
+/// `Err` are not enough to judge the result. Use a closure ([`call_with`](crate::Circuit::call_with)), a classifier
+/// ([`call_classified`](crate::Circuit::call_classified)), or a limit of time that the breaker knows
+/// ([`call_within`](crate::Circuit::call_within)). The first of these two calls does not compile, and the second does:
 ///
 /// ```compile_fail,E0283
 /// # use std::time::Duration;
@@ -35,7 +35,7 @@
 /// # }
 /// ```
 ///
-/// A result that is in a task, a list, an option or a tuple hides in the same way:
+/// A failure can hide in the same way in the result of a task, or in a list, an option or a tuple of results:
 ///
 /// ```compile_fail,E0283
 /// # use tower_circuit_breaker::Circuit;
@@ -112,7 +112,8 @@ impl<T, Inner, E> Conclusive<ResultInside> for Result<Vec<Result<T, Inner>>, E> 
 impl<T, Inner, U, E> Conclusive<ResultInside> for Result<(Result<T, Inner>, U), E> {}
 impl<T, Inner, U, V, E> Conclusive<ResultInside> for Result<(Result<T, Inner>, U, V), E> {}
 
-/// The responses of hyper and other clients, for which an [`HttpClassifier`](crate::classify::HttpClassifier) is made:
+/// A response of hyper or of another client does not compile, because its status decides if the call has failed. Use
+/// [`HttpClassifier`](crate::classify::HttpClassifier):
 ///
 /// ```compile_fail,E0283
 /// # use std::io;
@@ -125,7 +126,8 @@ impl<T, Inner, U, V, E> Conclusive<ResultInside> for Result<(Result<T, Inner>, U
 #[cfg(feature = "http")]
 impl<B, E> Conclusive<StatusInside> for Result<http::Response<B>, E> {}
 
-/// The responses of reqwest, for which a [`ReqwestClassifier`](crate::classify::ReqwestClassifier) is made:
+/// A response of reqwest does not compile, because its status decides if the call has failed. Use
+/// [`ReqwestClassifier`](crate::classify::ReqwestClassifier):
 ///
 /// ```compile_fail,E0283
 /// # use tower_circuit_breaker::Circuit;
@@ -136,8 +138,8 @@ impl<B, E> Conclusive<StatusInside> for Result<http::Response<B>, E> {}
 #[cfg(feature = "reqwest")]
 impl<E> Conclusive<StatusInside> for Result<reqwest::Response, E> {}
 
-/// The results of a client that tonic generated, for which a [`GrpcClassifier`](crate::classify::GrpcClassifier) is
-/// made:
+/// A result of a client that tonic generated does not compile, because some codes are good answers. Use
+/// [`GrpcClassifier`](crate::classify::GrpcClassifier):
 ///
 /// ```compile_fail,E0283
 /// # use tower_circuit_breaker::Circuit;

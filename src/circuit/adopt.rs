@@ -1,8 +1,8 @@
 //! The interface of a circuit to stores and to other instances: snapshots, advice, transitions since an
 //! era, and the wait for a restore.
 //!
-//! The wait is one bit of the word, so that a circuit that awaits nothing has nothing more to test. It begins and ends
-//! within an era. So permits stay valid, and a transition meanwhile does not end the wait.
+//! The wait is one bit of the word, so that a circuit that awaits no restore needs no further test. The beginning and
+//! the end of the wait start no new era, so permits stay valid. A transition during the wait does not end the wait.
 //!
 //! Reading and writing records is left to the coordinator, which calls these functions.
 
@@ -33,7 +33,7 @@ impl Circuit {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let inner = self.inner();
-        // Under the lock no transition comes between the parts.
+        // The lock is held so that no transition comes between the reads of the parts.
         let cold = inner.cold.lock();
         let (word, now) = (inner.load(), inner.now());
         let left = |until: Tick| until.known().map(|until| until.saturating_since(now));
@@ -65,15 +65,15 @@ impl Circuit {
     /// circuit allows. If the snapshot has no end of the opening, the configuration decides on its duration. Numbers
     /// that make no sense count as zero.
     ///
-    /// A closed circuit that is [restored](Reason::Restored) to closed also takes over the attempts. It adds
-    /// the run and the sums of the snapshot to its own, so that its own evidence still counts if the restore
-    /// comes late. The added evidence trips the circuit at the next failure and not during the restore, and is
-    /// in no [`Totals`](super::Totals).
+    /// A closed circuit that is [restored](Reason::Restored) to closed also takes over the attempts. The circuit adds
+    /// the run and the sums of the snapshot to its own, so that its own evidence still counts if the restore comes
+    /// late. The added evidence can trip the circuit at the next failure, but not during the restore.
+    /// [`Totals`](super::Totals) do not include the added evidence.
     pub fn adopt(&self, snapshot: &Snapshot, reason: Reason) -> Option<Transition> {
         self.adopt_if(|_| true, snapshot, reason).unwrap_or_default()
     }
 
-    /// Takes over a snapshot if the circuit is still in that era.
+    /// Takes over a snapshot if the circuit is still in `era`. Returns [`Moved`] if not.
     #[cfg(feature = "store")]
     pub(crate) fn adopt_at(&self, era: u64, snapshot: &Snapshot, reason: Reason) -> Result<Option<Transition>, Moved> {
         self.adopt_if(|word| word.era() == era, snapshot, reason)
@@ -129,7 +129,7 @@ impl Circuit {
     pub fn advise(&self, lasts: Duration) {
         let inner = self.inner();
         let until = if lasts.is_zero() { Tick::ZERO } else { inner.now().saturating_add(lasts) };
-        // Relaxed: a deadline, publishes nothing. `is_advised` describes the effect of reading it late.
+        // Relaxed, because the deadline publishes no other data. `is_advised` describes the effect of a late read.
         inner.advised_until.store(until.as_nanos(), Relaxed);
     }
 
@@ -181,8 +181,8 @@ impl Circuit {
 
 #[cfg(any(feature = "store", test))]
 impl Circuit {
-    /// Makes services wait in `poll_ready` until the circuit is [`restored`](Self::restored), even if
-    /// the circuit changes meanwhile.
+    /// Makes services wait in `poll_ready` until the circuit is [`restored`](Self::restored), even if the circuit
+    /// changes its state during the wait.
     ///
     /// Permits and calls without a service never wait, and neither do the services of a bypassed circuit.
     pub(crate) fn await_restore(&self) {
@@ -192,13 +192,13 @@ impl Circuit {
     /// Ends the wait, with or without a restore, so that every service checks the circuit again.
     pub(crate) fn restored(&self) {
         if self.change_wait(Word::restored) {
-            // After the word, so that a woken task finds the change, and outside the lock,
-            // because a task is foreign code.
+            // The tasks are woken after the word is stored, so that a woken task finds the change. The tasks are woken
+            // outside the lock, because a waker is foreign code.
             self.inner().wakers.wake();
         }
     }
 
-    /// Publishes the word that `change` returns, and returns true if it differs from the present word.
+    /// Publishes the word that `change` returns. Returns true if this word differs from the word before.
     fn change_wait(&self, change: impl FnOnce(Word) -> Word) -> bool {
         let inner = self.inner();
         let _cold = inner.cold.lock();
@@ -223,16 +223,16 @@ impl Circuit {
         self.inner().load().era() > super::inner::FIRST_ERA || self.totals().failures > 0
     }
 
-    /// Returns the transitions after the begin of `era`, oldest first, and the number of those
-    /// that the circuit has forgotten.
+    /// Returns the transitions after the begin of `era`, oldest first, and the number of such transitions that the
+    /// circuit has forgotten.
     pub(crate) fn transitions_since(&self, era: u64) -> (Vec<Transition>, u64) {
         let inner = self.inner();
-        // Under the lock no transition comes between word and history.
+        // The lock is held so that no transition comes between the reads of word and history.
         let cold = inner.cold.lock();
         let known: Vec<_> = cold.history.iter().filter(|edge| edge.era > era).cloned().collect();
         let oldest = known.first().map_or(inner.load().era() + 1, |edge| edge.era);
-        // Each transition begins one era, except that the first era began without a transition and
-        // is never counted as forgotten.
+        // Each era but the first began with one transition, so the number of missing eras is the number of forgotten
+        // transitions.
         let forgotten = oldest.saturating_sub(era.max(super::inner::FIRST_ERA) + 1);
         (known, forgotten)
     }
@@ -248,7 +248,8 @@ impl Circuit {
         let now = self.inner().now();
         let mut cold = self.inner().cold.lock();
         if cold.past().is_none() && latest == Generation::default() {
-            // Nothing to store. The allocation is spared, because most records and most circuits never have more.
+            // The record has nothing to store. The early return saves the allocation of the past, which most circuits
+            // never need.
             return;
         }
         let past = cold.past_mut();
@@ -262,6 +263,6 @@ impl Circuit {
 #[derive(Debug)]
 pub(crate) struct Moved;
 
-/// The largest difference of two deadlines that count as the same. A deadline that went through a record and the
-/// offset of a clock is not exact.
+/// The largest difference of two deadlines that count as the same. A deadline from a record is not exact, because it
+/// was converted between the clocks of two instances.
 const SAME_DEADLINE: Duration = Duration::from_millis(250);

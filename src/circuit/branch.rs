@@ -2,9 +2,10 @@
 //!
 //! Each branch has a reference count of its own, because two threads that count references on one cache line cost each
 //! other more than the rest of a call. A circuit begins with one branch, the root. When several threads call the
-//! circuit often, it is spread, and each index of a seat gets a branch.
+//! circuit often, the circuit is spread. In a spread circuit each index of a seat has a branch.
 //!
-//! `circuit/admit.rs` and `circuit/outcomes.rs` notice that threads meet. `window/contention.rs` counts how often.
+//! `circuit/admit.rs` and `circuit/outcomes.rs` notice that two threads use the same counter. `window/contention.rs`
+//! counts these events.
 
 use std::sync::Arc;
 
@@ -14,8 +15,8 @@ use crate::clock::Tick;
 use crate::state::{Reason, Shed, Transition};
 use crate::sync::{OnceLock, Relaxed, Release, indices, seat, seat_with_index};
 
-// Aligned, so that the reference counts of two branches never share a cache line. The
-// counts lie in front of the fields.
+// The struct is aligned, so that the reference counts of two branches never share a cache line. `Arc` keeps the counts
+// in front of the fields.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Branch {
@@ -67,7 +68,8 @@ impl Branch {
     }
 
     /// Counts an outcome or a rejection for which the thread had no cell, where `self` is the root or the circuit is
-    /// spread. If that happens often, the circuit is spread, so that each seat gets a cell and a branch.
+    /// spread. If many such outcomes and rejections come, the circuit is spread, so that each seat gets a cell and a
+    /// branch.
     #[cold]
     #[inline(never)]
     pub(super) fn note_contention(&self, now: impl FnOnce() -> Tick) {
@@ -79,8 +81,8 @@ impl Branch {
 
     /// Gives each index of a seat a cell and a branch. Returns false if another thread holds the lock.
     pub(super) fn spread(&self) -> bool {
-        // Under the lock, the circuit is spread once, and no change of the word comes between its load and its store.
-        // The call does not wait if another thread holds the lock, because threads that go on without cells try again.
+        // The lock makes sure that the circuit is spread once, and that no other change of the word comes between its
+        // load and its store. The thread does not wait for the lock, because a thread without a cell will try again.
         let Some(_cold) = self.inner.cold.try_lock() else { return false };
         // Relaxed: the word changes only under the lock, which this thread holds.
         let word = Word::from_bits(self.inner.word.load(Relaxed));
@@ -96,8 +98,8 @@ impl Branch {
     }
 
     /// Returns the transition that opened the circuit before or in a given era, so that a rejection of that era can
-    /// give the reason. For a circuit that was restored half-open, returns the restore. `before` returns the number of eras
-    /// between that era and the one it is given.
+    /// give the reason. For a circuit that was restored half-open, returns the restore. `before` is called with the
+    /// present era, and returns the number of eras since the given era.
     pub(super) fn opened(&self, before: impl Fn(u64) -> u64) -> Option<Transition> {
         if self.shed.is_some() {
             return None;

@@ -1,9 +1,9 @@
-//! Transitions: a change has one winner, which writes the data of the new era under the cold
-//! mutex and then publishes the word.
+//! Transitions. Each change has one winner, which writes the data of the new era under the cold mutex and then
+//! publishes the word.
 //!
-//! A thread plans a change on the word that it has seen. If another era has begun meanwhile, another thread
-//! was first, and nothing happens. The observers are notified afterwards and outside the lock, because observers are
-//! foreign code.
+//! A thread plans a change on the word that it has seen. If another era has begun since, another thread was first, and
+//! the planned change is dropped. The observers are notified after the change and outside the lock, because observers
+//! are foreign code.
 //!
 //! The rules that decide on a change are in `decide`, and the threads that find a change due are in `admit`,
 //! `outcomes`, `operate` and `adopt`.
@@ -44,7 +44,7 @@ pub(super) struct Plan {
     pub(super) tally: Tally,
     /// The successes of probes, which a restored circuit brings along.
     pub(super) successes: u32,
-    /// The time since the circuit left closed, if that happened before now.
+    /// The time since the circuit left closed, if the circuit left closed before this transition.
     pub(super) tripped_for: Option<Duration>,
     /// The id of the operator's order.
     pub(super) order: Option<Arc<str>>,
@@ -76,8 +76,8 @@ impl Plan {
 impl Inner {
     /// Makes the planned change and notifies the observers, if the circuit is still in the era of `expected`.
     ///
-    /// `plan` runs under the lock and may return `None`, so that nothing changes. Eras are compared, and not words, so
-    /// that no change is lost because a wait for a restore began or ended meanwhile.
+    /// `plan` runs under the lock. If `plan` returns `None`, nothing changes. Eras are compared, and not words, because
+    /// a word also changes when a wait for a restore begins or ends, and the planned change would be lost.
     pub(super) fn change(&self, expected: Word, plan: impl FnOnce(&mut Cold) -> Option<Plan>) -> Option<Transition> {
         self.change_any(|cold, word| if word.era() == expected.era() { plan(cold) } else { None })
     }
@@ -90,7 +90,7 @@ impl Inner {
         let plan = plan(&mut cold, word)?;
         let transition = self.enter(cold, word, plan);
         self.wakers.wake();
-        // `enter` has released the lock, because the rest runs foreign code.
+        // `enter` has released the lock, because wakers and observers are foreign code.
         self.report_transitions();
         Some(transition)
     }
@@ -146,15 +146,15 @@ impl Inner {
         cold.history.push_back(transition.clone());
         cold.past_mut().note_opening(&transition, earlier_for);
 
-        // The time without an opening reduces the number of openings in a row. Only time in
-        // which calls were counted is added.
+        // The time without an opening reduces the number of openings in a row. Only the time is added in which the
+        // circuit counted calls.
         if standing.state == State::Open && from.state() != State::Open {
             cold.closed_for = Duration::ZERO;
         } else if from.restored().is_flowing() {
             cold.closed_for = cold.closed_for.saturating_add(now.saturating_since(self.entered()));
         }
 
-        // Some probes of the era that ends came to no verdict.
+        // True if some probes of the era that ends came to no verdict.
         let has_gaps = matches!(transition.reason, Reason::NoVerdict { .. })
             || matches!(transition.reason, Reason::QuietService { .. }) && self.probes.verdict(from.era()).has_gaps();
         let on_trust = has_gaps && standing.state == State::Closed;
@@ -178,20 +178,22 @@ impl Inner {
         }
         let probing = &self.config.probes;
         let patience = probing.deadline.saturating_mul(2 << cold.overdue);
-        // A verdict that was complete before a restart needs one more success, because only the end of a probe closes the circuit.
+        // The restored successes are one fewer than the verdict needs, because only the end of a probe closes the
+        // circuit.
         self.probes.begin(to.era(), successes.min(probing.successes - 1), patience);
         self.leave_alone_until.begin(to.era(), 0);
-        // Not only an open circuit rejects. A circuit that is reset to half-open or restored half-open rejects as well.
+        // The summaries also begin for a circuit that is reset to half-open or restored half-open, because a half-open
+        // circuit rejects calls too.
         if standing.is_open() || standing.is_tripped() && !from.standing().is_tripped() {
             self.begin_summaries(now);
         }
-        // Release: pairs with the Acquire in `load`. A thread that sees the new era sees all of the above.
+        // Release: pairs with the Acquire in `load`. A thread that sees the new era sees all data written above.
         self.word.store(to.bits(), Release);
         transition
     }
 
     /// Trips a closed circuit that has met a rule. The time spent closed decides on the number of openings that still
-    /// count, unless the circuit is on trust, because such a time shows no recovery.
+    /// count, unless the circuit is on trust, because the time on trust shows no recovery.
     pub(super) fn trip(&self, expected: Word, now: Tick, reason: Reason, failure: Option<Failed>) {
         let closed_for = now.saturating_since(self.entered());
         self.change(expected, |cold| {
@@ -214,7 +216,7 @@ impl Inner {
         cold.attempt = cold.attempt.saturating_add(1).min(self.config.open.last_attempt());
         let alone_until = Duration::from_millis(self.leave_alone_until.get(era).unwrap_or(0));
         let floor = self.entered().saturating_add(alone_until).saturating_since(now);
-        // The limit holds even if the clock has jumped back since the failure.
+        // The limit is applied again, because the clock may have jumped back since the failure.
         let floor = floor.min(LONGEST_RETRY_AFTER);
         cold.last_open = self.config.open.of(cold.attempt, self.random(era)).max(floor);
         let mut plan = Plan::new(Standing::new(State::Open, from.mode()), reason, now);
@@ -225,7 +227,7 @@ impl Inner {
         plan
     }
 
-    /// Begins to probe, after an opening or a forced opening.
+    /// Begins to probe after an opening or a forced opening.
     pub(super) fn half_open(&self, expected: Word, now: Tick, reason: Reason) {
         self.change(expected, |_| Some(Plan::new(Standing::new(State::HalfOpen, expected.beneath()), reason, now)));
     }
@@ -248,13 +250,13 @@ impl Inner {
     }
 }
 
-/// Returns true if the circuit has tripped and not closed since. Unlike `is_tripped`, true for a
-/// disabled circuit that is open beneath.
+/// Returns true if the circuit has tripped and has not closed since. The result is true for a disabled circuit that is
+/// open beneath, and `is_tripped` is false for such a circuit.
 fn has_left_closed(standing: Standing) -> bool {
     standing.mode == Mode::ForcedOpen || standing.state != State::Closed
 }
 
-/// The number of doublings of the patience: 64 times the probe deadline at most.
+/// The largest number of doublings of the patience. The longest patience is 64 times the probe deadline.
 const MOST_OVERDUE: u32 = 5;
 /// The number of transitions that a circuit remembers.
 const HISTORY: usize = 128;

@@ -1,7 +1,7 @@
-//! The failure that completes the evidence of a circuit: its kind, and its text for people.
+//! The failure that completes the evidence of a circuit, with its kind and its text for people.
 //!
 //! An outage has thousands of failures and few openings. Therefore a text is written only for a failure that opens the
-//! circuit. Every other failure costs no text, and a success does not even look for one.
+//! circuit. No text is written for any other failure or for a success.
 
 use std::fmt;
 use std::sync::Arc;

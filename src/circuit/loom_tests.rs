@@ -1,9 +1,9 @@
 //! Loom models of the circuit's protocols. Each model runs two or three threads in every order, and
 //! checks a rule of [`circuit`](super).
 //!
-//! This file has the fixtures, and the files below have the models by subject. The clock stands still, and reports go
-//! through a channel of std, so that only the atomics and locks of the circuit are steps of a model. Each model has at
-//! least one broken step in `scripts/loom-mutants` that must make the model fail:
+//! This file has the fixtures, and the files below have the models by subject. The clock stands still, and reports use
+//! a channel of std, so that only the atomics and locks of the circuit are steps of a model. Each model has at least
+//! one broken step in `scripts/loom-mutants` that must make the model fail:
 //!
 //! | model | the step that is broken |
 //! |---|---|
@@ -18,7 +18,7 @@
 //! | `loom_a_verdict_has_one_winner` | `change` does not compare eras |
 //! | `loom_every_change_begins_an_era_of_its_own` | `change_any` loads the word before the lock |
 //! | `loom_a_rejected_caller_knows_the_deadline` | the word is stored or loaded Relaxed, or before its data |
-//! | `loom_a_reopened_circuit_admits_no_call` | the same |
+//! | `loom_a_reopened_circuit_admits_no_call` | the word is stored or loaded Relaxed, or before its data |
 //! | `loom_a_status_is_of_one_era` | `status` loads the word before the lock |
 //! | `loom_a_circuit_is_spread_while_its_era_changes` | `spread` loads the word before the lock; a change undoes the spreading |
 //! | [`probes`] | |
@@ -98,7 +98,7 @@ impl Clock for Stopped {
     }
 }
 
-/// The settings of the models: no rule yet, openings of ten seconds, and one slot.
+/// The settings of the models, with no rule, openings of ten seconds, and one slot for probes.
 fn rules() -> ConfigBuilder {
     Config::builder("model")
         .without_failure_rate()
@@ -241,9 +241,10 @@ fn joined<T>(thread: JoinHandle<T>) -> T {
 
 /// Runs the first step of every thread.
 ///
-/// Loom swaps two steps that access the same word, but compares a step only with the last access of that word. A thread
-/// that loads a word and then stores to the word hides that store from a thread that loaded before. Every thread begins
-/// with a step on `START`, so that loom runs each thread first.
+/// Loom swaps two steps that access the same word, but compares a step only with the last access of that word. If a
+/// thread loads a word and then stores to it, loom compares only the store with later steps, and misses an order in
+/// which another thread loads earlier. Every thread begins with a step on `START`, so that loom also tries the orders
+/// in which each thread runs first.
 fn begin() {
     START.fetch_add(1, Relaxed);
 }
