@@ -28,7 +28,7 @@ use crate::state::{RejectReason, Standing, Transition};
 /// impl Observer for Pager {
 ///     fn on_event(&self, circuit: &str, event: &Event<'_>) {
 ///         if let Event::Transition(edge) = event {
-///             // A closed channel must not stop a caller, so its error goes nowhere.
+///             // The error of a closed channel is ignored, because an alert must not stop the caller.
 ///             self.0.send(format!("{circuit} is {} because {}", edge.to, edge.reason)).ok();
 ///         }
 ///     }
