@@ -1,7 +1,7 @@
 //! Calls and waits of users without tower, and the flight, which ends each call in exactly one outcome.
 //!
-//! The flight, which tower's calls use as well, is in `call/flight.rs`, the calls with a judgement of their own in `call/with.rs`,
-//! and the waits in `call/wait.rs`.
+//! Calls through tower also use the flight. The flight is in `call/flight.rs`, the calls with a judgement of their own
+//! are in `call/with.rs`, and the waits are in `call/wait.rs`.
 
 mod conclusive;
 mod flight;
@@ -57,7 +57,7 @@ enum State {
 }
 
 impl Circuit {
-    /// Makes a call without tower: runs `future` if the circuit permits the call, and records the outcome.
+    /// Makes a call without tower. Runs `future` if the circuit permits the call, and records the outcome.
     ///
     /// `Ok` is a success, and [`outcome_of`](crate::classify::outcome_of) judges errors. A result that hides a failure
     /// below an `Ok`, or a good answer in an `Err`, does not compile. See [`Conclusive`] and the other calls:

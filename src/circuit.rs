@@ -1,4 +1,4 @@
-//! The circuit: a shared object for one service that admits calls, counts their outcomes, and changes its state.
+//! The circuit, a shared object for one service that admits calls, counts their outcomes, and changes its state.
 //!
 //! Admission loads one word, and recording adds to the window. Neither locks, allocates or waits, because both
 //! are on the path of every call. A change of state is rare and takes the cold mutex. The thread that holds the
@@ -35,11 +35,11 @@
 //! | closed | open | An outcome meets a rule whose thresholds advice has lowered. | `outcomes.rs` `weigh`, `change.rs` `trip` | `Advised` |
 //! | open | half-open | A call comes after the open duration. | `admit.rs` `carry_out`, `change.rs` `half_open` | `WaitElapsed` |
 //! | half-open | open | More probes have failed than are tolerated, or a failure asks for no more calls. A slow probe counts as failed if the slow-call rule is on. | `verdict.rs` `conclude`, `change.rs` `reopen` | `ProbeFailed` |
-//! | half-open | open | A call comes after twice the probe deadline or longer, a probe is overdue and none has succeeded. | `admit.rs` `carry_out`, `change.rs` `reopen` | `NoSuccess` |
-//! | half-open | open | Some probes have failed, and the others come to no verdict for too long. | `admit.rs` `carry_out`, `verdict.rs` `conclude`, `change.rs` `reopen` | `NoVerdict` |
+//! | half-open | open | A call comes after twice the probe deadline or longer, a probe is overdue and no probe has succeeded. | `admit.rs` `carry_out`, `change.rs` `reopen` | `NoSuccess` |
+//! | half-open | open | Some probes have failed, and the other probes end without a verdict for too long. | `admit.rs` `carry_out`, `verdict.rs` `conclude`, `change.rs` `reopen` | `NoVerdict` |
 //! | half-open | closed, on trust | Three probes in a row end without a verdict, no other probe says anything, and the probe deadline is over or the doubts weigh 1.5. | `verdict.rs` `conclude`, `change.rs` `close` | `NoVerdict` |
 //! | half-open | closed | Enough probes have succeeded. | `verdict.rs` `conclude`, `change.rs` `close` | `ProbesPassed` |
-//! | half-open | closed, on trust if a probe ended without a verdict | A call comes after `quiet_after`, some probes have succeeded and none has failed. | `admit.rs` `carry_out`, `change.rs` `close` | `QuietService` |
+//! | half-open | closed, on trust if a probe ended without a verdict | A call comes after `quiet_after`, some probes have succeeded and no probe has failed. | `admit.rs` `carry_out`, `change.rs` `close` | `QuietService` |
 //! | forced open, with automatic recovery | half-open | A call comes after the end of the hold. | `admit.rs` `carry_out`, `change.rs` `half_open` | `HoldEnded` |
 //! | forced open, with manual recovery | the state beneath | A call comes after the end of the hold. | `admit.rs` `carry_out`, `change.rs` `uncover` | `HoldEnded` |
 //! | disabled | the state beneath | A call comes after the end of the hold. | `admit.rs` `carry_out`, `change.rs` `uncover` | `HoldEnded` |
@@ -122,7 +122,7 @@ pub(crate) use wakers::Place;
 ///
 /// # Examples
 ///
-/// [`call`](Self::call) guards a future. For other calls beside tower, take a permit for each call, and record the
+/// [`call`](Self::call) guards a future. For other calls without tower, take a permit for each call, and record the
 /// outcome of the call on the permit:
 ///
 /// ```
@@ -312,8 +312,8 @@ impl Circuit {
         changed(era).map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Registers the task for the next transition or freed slot. The caller must check the circuit again before it
-    /// waits, and give the place back with [`leave`](Self::leave).
+    /// Registers the task for the next transition or freed slot. The caller must check the circuit again before the
+    /// task waits, and give the place back with [`leave`](Self::leave).
     pub(crate) fn register_at(&self, place: &mut Place, context: &Context<'_>) {
         self.inner().wakers.register_at(place, context.waker());
     }

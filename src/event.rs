@@ -172,7 +172,8 @@ pub enum Event<'a> {
     Finished {
         /// The way in which the call ended.
         ended: Ended,
-        /// The time of the end, if the circuit has read its clock for another purpose. Always present for a failure.
+        /// The time of the end, if the circuit has read its clock for another purpose. The time is always present for a
+        /// failure.
         at: Option<Tick>,
         /// The duration of the call, if it was measured.
         elapsed: Option<Duration>,
@@ -192,7 +193,7 @@ pub enum Event<'a> {
     /// The sums of all threads are reported before each transition, with each
     /// [`refresh_metrics`](crate::Circuit::refresh_metrics), once a second by the task of a registry with a
     /// store, when a keyed circuit is evicted, and when the circuit is dropped. While the clock stands still, as in a
-    /// test, no report comes after 1 ms.
+    /// test, the limit of 1 ms is never reached.
     #[non_exhaustive]
     Sums {
         /// Calls of the closed circuit that succeeded.
@@ -207,7 +208,7 @@ pub enum Event<'a> {
     /// [`Rejected`](Self::Rejected) or in a sum.
     #[non_exhaustive]
     Fallback {
-        /// True if the fallback has given an answer, false if it has given an error.
+        /// True if the fallback has returned an answer, false if the fallback has returned an error.
         answered: bool,
     },
     /// An outcome arrived after the end of its era, and counts only in the totals. The call is also reported as

@@ -41,7 +41,7 @@
 //! | have a circuit for each key | `keyed`, with the feature `keyed` |
 //! | recognise a rejection, and its reason | [`Rejected::find`], [`Error`], [`RejectReason`], [`Transition`], [`Reason`] |
 //! | retry, and stop at a rejection or wait for the circuit | `retry`, with the feature `retry` |
-//! | call without tower | [`Circuit::call`] and the calls beside it, [`Circuit::acquire`], [`Permit::judge`], [`call`] |
+//! | call without tower | [`Circuit::call`] and its variants, [`Circuit::acquire`], [`Permit::judge`], [`call`] |
 //! | observe a circuit, and operate it | [`Circuit::status`], [`trip`](Circuit::trip), [`reset`](Circuit::reset), [`By`], [`To`] |
 //! | have several circuits, by name | [`Registry`] |
 //! | operate circuits in the whole fleet, with an audit | [`operation`], [`Registry::operate`] |
@@ -66,7 +66,7 @@
 //! * `metrics`, `tracing` (both default): observers for these facades on every circuit, unless the
 //!   builder of the circuit omits them.
 //! * `http`: classifiers and rejections for HTTP and gRPC, and bodies that are tracked to their end. `tonic`,
-//!   `reqwest`: the meaning of the errors of those crates.
+//!   `reqwest`: the meaning of the errors of these two crates.
 //! * `keyed`: a circuit for each host, path, method or tenant.
 //! * `store`: records, the trait of stores, the coordinator and `MemoryStore`. `file`, `sqlite`,
 //!   `postgres`, `redis`: one store each.

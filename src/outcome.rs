@@ -22,7 +22,7 @@ pub enum Outcome {
     /// The service has done its work, even if the caller wanted another answer. For example, a 404 is a success of the
     /// service.
     Success,
-    /// The service failed, with a weight.
+    /// The service failed. The failure has a weight.
     Failure(Failure),
     /// The call says nothing about the service, and enters no window and no rate.
     Ignored,

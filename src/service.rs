@@ -1,4 +1,4 @@
-//! The service, which checks the circuit when it is polled ready, and takes a permit when it is called.
+//! The service, which checks the circuit in `poll_ready` and takes a permit in `call`.
 //!
 //! `poll_ready` takes no permit, because a caller may never call after `poll_ready`, and the slot of a probe would be
 //! lost. `poll_ready` returns no error for a rejection, because one error disables a `Buffer` for good and makes

@@ -49,7 +49,7 @@ impl Window {
         Self(Shape::Time { length, buckets: 10 })
     }
 
-    /// Counts the last `calls` calls, at whatever time they ended.
+    /// Counts the last `calls` calls, regardless of the time at which the calls ended.
     ///
     /// Range: 1 to 16 777 216. The time to record a call does not depend on `calls`. The window needs 4 bytes of memory
     /// for each of the `calls` calls.
@@ -105,8 +105,8 @@ impl fmt::Display for Window {
     }
 }
 
-/// The sums over a window: the calls, their failure score, and the slow calls. Ignored
-/// outcomes are in none of the sums.
+/// The sums over a window, which are the number of calls, their failure score, and the number of slow calls. Ignored
+/// outcomes are not in the sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
     pub(crate) calls: u64,
@@ -139,7 +139,7 @@ impl Tally {
         score_from_units(self.units)
     }
 
-    /// Returns the number of calls that took at least `slower_than`. Zero without a slow-call rule.
+    /// Returns the number of calls that took at least `slower_than`. The number is zero without a slow-call rule.
     #[must_use]
     pub const fn slow(&self) -> u64 {
         self.slow
@@ -202,8 +202,8 @@ impl Evidence {
         }
     }
 
-    /// Returns true if a success that weighs nothing may be counted in a cell. A ring needs the order of
-    /// all calls, so it has no cells.
+    /// Returns true if a success that weighs nothing may be counted in a cell. A circuit with a ring has no cells,
+    /// because a ring needs the order of all calls.
     pub(crate) const fn allows_cells(&self) -> bool {
         !matches!(self, Self::Calls(_))
     }

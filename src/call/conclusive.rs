@@ -1,9 +1,10 @@
 //! The results whose `Ok` is certainly a success and whose `Err` is certainly an error.
 //!
-//! Most results are of this kind. In some results a failure can hide below an `Ok`: a result in a result, as
-//! `tokio::time::timeout` returns, or an HTTP response with status 500. And some errors are good answers of a service,
-//! such as the code `NOT_FOUND` of gRPC. A call that counts such results by `Ok` and `Err` would count failures as
-//! successes for months, without a sign. Therefore [`Circuit::call`](crate::Circuit::call) does not compile with them.
+//! Most results are of this kind. In some results a failure can hide below an `Ok`. Examples are a result in a result,
+//! as `tokio::time::timeout` returns, and an HTTP response with status 500. Some errors are good answers of a service,
+//! such as the code `NOT_FOUND` of gRPC. A call that judges such results by `Ok` and `Err` would count failures as
+//! successes, and no user would notice the mistake for months. Therefore [`Circuit::call`](crate::Circuit::call) does
+//! not compile with such results.
 //!
 //! The compiler rejects such a result because of an ambiguity. Every result implements the trait for [`Itself`]. A
 //! result that can hide a failure has a second implementation, so that the compiler cannot infer the parameter of the

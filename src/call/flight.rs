@@ -1,4 +1,4 @@
-//! The flight: a call under way, which ends in exactly one outcome.
+//! The flight, which is a call under way that ends in exactly one outcome.
 //!
 //! The circuit does not know classifiers. A flight joins a permit and a classifier. The classifier decides on the
 //! outcome, and the permit records the outcome in the circuit.
@@ -84,7 +84,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         (future, flight)
     }
 
-    /// Returns the flight of a call that has its permit, and has not begun yet.
+    /// Returns the flight of a call that has a permit and has not begun yet.
     #[inline]
     pub(crate) const fn permitted(permit: Permit, call: C::Call, classifier: C) -> Self {
         Self { permit, call: Some(call), classifier, polling: false, types: PhantomData }
@@ -148,7 +148,8 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         }
     }
 
-    /// Returns the outcome, but ignores a deadline of the caller if the classifier never counts callers who do not wait.
+    /// Returns the outcome. If the classifier never counts cancelled calls, a failure by a deadline of the caller is
+    /// ignored, unless a timeout of the client ended the call.
     #[inline]
     fn unless_of_the_caller(&self, outcome: Outcome) -> Outcome {
         match outcome {
@@ -205,7 +206,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     }
 
     /// Ends the call as cancelled, unless the call has been judged. `waited` is the time that the call had waited for
-    /// the service, or `None` if it did not wait.
+    /// the service, or `None` if the call did not wait.
     pub(crate) fn cancel(&mut self, waited: Option<Duration>) {
         let Some(call) = self.call.take() else { return };
         if self.classifier.cancelled_never_counts() {
@@ -217,7 +218,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         }
     }
 
-    /// Records that the call waits, if it has not waited before.
+    /// Records that the call waits, if the call has not waited before.
     pub(crate) fn begin_waiting(&mut self) {
         self.permit.begin_waiting();
     }

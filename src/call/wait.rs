@@ -3,7 +3,7 @@
 //! A circuit wakes its waiting tasks after a change and after a slot has become free. A circuit has no timer, so the
 //! end of an opening, of a hold or of a probe deadline wakes no task. Therefore a waiting task brings a timer of tokio,
 //! and a waiting thread sleeps until the deadline. A task or thread registers with the circuit before its last check,
-//! because a change between the last check and the registration would not wake it.
+//! because a change between the last check and the registration would wake no task.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -60,7 +60,8 @@ impl Wait {
     /// Waits until `check` returns `Ok`. `Err` has the time until the next deadline, if a deadline is known.
     fn poll_for<T>(&mut self, context: &mut Context<'_>, check: impl Fn(&Circuit) -> Result<T, Deferred>) -> Poll<T> {
         loop {
-            // A task that need not wait returns before it takes the lock of the wakers.
+            // This check comes before the registration, so that a task that need not wait does not take the lock of the
+            // wakers.
             if let Ok(found) = check(&self.circuit) {
                 return Poll::Ready(found);
             }
@@ -111,7 +112,7 @@ pub struct Observed {
     pub would_admit: bool,
 }
 
-/// Waiting without tower.
+/// Waits of users without tower.
 impl Circuit {
     /// Waits until the circuit admits a call, and returns the permit.
     ///
@@ -183,8 +184,8 @@ impl Circuit {
         }
     }
 
-    /// Waits until the circuit admits a call, for at most `patience`, and returns the permit. For threads without a
-    /// runtime.
+    /// Waits until the circuit admits a call, for at most `patience`, and returns the permit. The function is for
+    /// threads without a runtime.
     ///
     /// The thread sleeps until a transition, a freed slot or the end of the open duration wakes the thread, as
     /// [`acquire`](Self::acquire) describes. `patience` is real time, also if the circuit has another clock. A task of
@@ -226,8 +227,8 @@ impl Circuit {
     }
 
     /// Waits until the circuit differs from `observed`, the last change that the task has observed. A circuit differs
-    /// after a transition, and when the answer to the question if the next call would be admitted has changed. Returns
-    /// the standing and updates `observed`.
+    /// after a transition, and after a change of [`would_admit`](Self::would_admit). Returns the standing and updates
+    /// `observed`.
     ///
     /// Start with `Observed::default()` to get the present standing immediately. The task is woken when the open
     /// duration or a hold is over, although the circuit makes the transition only when a call comes. The state is still
@@ -282,7 +283,7 @@ impl Circuit {
     }
 }
 
-/// A thread that sleeps until the circuit wakes it.
+/// A thread that sleeps until the circuit unparks the thread.
 struct Sleeper(Thread);
 
 impl Wake for Sleeper {

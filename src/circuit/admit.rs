@@ -1,4 +1,4 @@
-//! Admission: the decision between a permit and a rejection.
+//! Admission, which is the decision between a permit and a rejection.
 //!
 //! A healthy call passes with one load of the word. For every other call a [`Gate`] is evaluated, and the evaluation
 //! changes nothing. The first call that finds a change due carries out the change, so that the circuit needs no timer.
@@ -88,7 +88,7 @@ impl Branch {
                 Gate::Closed(until) => (RejectReason::Tripped, inner.wait(word, until, now)),
                 Gate::InShadow => (RejectReason::Tripped, UNKNOWN),
             };
-            // In shadow the call goes through, and only the count shows that the state would have rejected it.
+            // In shadow the call goes through, and only the count shows that the state would have rejected the call.
             if word.mode() == Mode::Shadow {
                 // Relaxed, because the count publishes no other data.
                 inner.counts.would_reject.fetch_add(1, Relaxed);
@@ -110,8 +110,8 @@ impl Branch {
             Counted::Yes if inner.cells.report_sums() => {}
             counted @ (Counted::Yes | Counted::No) => {
                 if counted == Counted::No {
-                    // The thread has no cell, so it adds to the counter of all threads without a cell. Relaxed, because
-                    // the count publishes no other data.
+                    // The thread has no cell, so the thread adds to the counter of all threads without a cell. Relaxed,
+                    // because the count publishes no other data.
                     inner.counts.rejected.fetch_add(1, Relaxed);
                     self.note_contention(|| now);
                 }
@@ -232,7 +232,7 @@ impl Inner {
     }
 
     /// Returns the time from which calls may pass again, or `None` if the time is not known. With manual recovery and
-    /// an open state, the end of a hold is not that time, because the circuit is still open after the hold.
+    /// an open state, the end of a hold is not the result, because the circuit is still open after the hold.
     pub(super) fn rejects_until(&self, word: Word, until: Option<Tick>) -> Option<Tick> {
         let manual = self.config.recovery == Recovery::Manual && word.state() == State::Open;
         until.filter(|_| !manual)

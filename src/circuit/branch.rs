@@ -1,8 +1,8 @@
-//! A branch: the reference to a circuit that permits and rejections hold.
+//! A branch, which is the reference to a circuit that permits and rejections hold.
 //!
 //! Each branch has a reference count of its own, because two threads that count references on one cache line cost each
 //! other more than the rest of a call. A circuit begins with one branch, the root. When several threads call the
-//! circuit often, the circuit is spread. In a spread circuit each index of a seat has a branch.
+//! circuit often, the circuit is spread, which means that each index of a seat gets a branch and a cell.
 //!
 //! `circuit/admit.rs` and `circuit/outcomes.rs` notice that two threads use the same counter. `window/contention.rs`
 //! counts these events.
@@ -21,7 +21,8 @@ use crate::sync::{OnceLock, Relaxed, Release, indices, seat, seat_with_index};
 #[repr(align(64))]
 pub(crate) struct Branch {
     pub(super) inner: Arc<Inner>,
-    /// A branch for each index of a seat. Only the root of a circuit that is spread has these branches.
+    /// A branch for each index of a seat. Only the root has these branches, and only once the circuit is spread over
+    /// its threads.
     spread: OnceLock<Box<[Arc<Self>]>>,
     /// The numbers of a shed call. A shed call gets a branch of its own, so that other
     /// rejections need no room for the numbers.
@@ -47,7 +48,7 @@ impl Branch {
         Self { inner, spread: OnceLock::new(), shed }
     }
 
-    /// Returns the branch of this thread, where `self` is the root.
+    /// Returns the branch of this thread. `self` is the root.
     #[inline(always)]
     pub(super) fn own(self: &Arc<Self>, word: Word) -> &Arc<Self> {
         if !word.is_spread() {
@@ -67,9 +68,9 @@ impl Branch {
         branches.get(seat.index()).unwrap_or_else(|| &branches[seat.number() as usize % branches.len()])
     }
 
-    /// Counts an outcome or a rejection for which the thread had no cell, where `self` is the root or the circuit is
-    /// spread. If many such outcomes and rejections come, the circuit is spread, so that each seat gets a cell and a
-    /// branch.
+    /// Counts an outcome or a rejection for which the thread had no cell. `self` is the root, unless the circuit is
+    /// already spread. If many such outcomes and rejections come, the circuit is spread, so that each seat gets a cell
+    /// and a branch.
     #[cold]
     #[inline(never)]
     pub(super) fn note_contention(&self, now: impl FnOnce() -> Tick) {
@@ -84,14 +85,14 @@ impl Branch {
         // The lock makes sure that the circuit is spread once, and that no other change of the word comes between its
         // load and its store. The thread does not wait for the lock, because a thread without a cell will try again.
         let Some(_cold) = self.inner.cold.try_lock() else { return false };
-        // Relaxed: the word changes only under the lock, which this thread holds.
+        // Relaxed, because the word changes only under the lock, which this thread holds.
         let word = Word::from_bits(self.inner.word.load(Relaxed));
         if !word.is_spread() {
             self.inner.cells.spread();
             self.spread
                 .get_or_init(|| (0..indices()).map(|_| Arc::new(Self::new(Arc::clone(&self.inner), None))).collect());
-            // Release: pairs with the Acquire in `load`. A thread that sees this word must see the branches, and the
-            // data of the era, which another thread may have written under the lock before.
+            // Release, which pairs with the Acquire in `load`. A thread that sees this word must see the branches, and
+            // the data of the era, which another thread may have written under the lock before.
             self.inner.word.store(word.spread().bits(), Release);
         }
         true

@@ -1,9 +1,9 @@
 //! Transitions. Each change has one winner, which writes the data of the new era under the cold mutex and then
 //! publishes the word.
 //!
-//! A thread plans a change on the word that it has seen. If another era has begun since, another thread was first, and
-//! the planned change is dropped. The observers are notified after the change and outside the lock, because observers
-//! are foreign code.
+//! A thread plans a change for the word that the thread has loaded. If another era has begun since, another thread was
+//! first, and the planned change is dropped. The observers are notified after the change and outside the lock, because
+//! observers are foreign code.
 //!
 //! The rules that decide on a change are in `decide`, and the threads that find a change due are in `admit`,
 //! `outcomes`, `operate` and `adopt`.
@@ -33,22 +33,23 @@ pub(super) struct Plan {
     pub(super) open_until: Option<Tick>,
     /// The end of the hold. `None` if only an operator ends the hold.
     pub(super) hold_until: Option<Tick>,
-    /// The reason of a state that is taken over, and the time since that state began.
+    /// The reason of a state that is taken over from a snapshot.
     pub(super) earlier: Option<Arc<EarlierReason>>,
+    /// The time since the state of the snapshot began.
     pub(super) earlier_for: Option<Duration>,
     /// The failure that completed the evidence.
     pub(super) failure: Option<Failed>,
-    /// The weight of the run, which a restored circuit brings along.
+    /// The weight of the run at the begin of the era. The weight is zero except after a restore.
     pub(super) run: u64,
-    /// The sums of the window, which a restored circuit brings along.
+    /// The sums of the window at the begin of the era. The sums are empty except after a restore.
     pub(super) tally: Tally,
-    /// The successes of probes, which a restored circuit brings along.
+    /// The successes of probes at the begin of the era. The number is zero except after a restore.
     pub(super) successes: u32,
     /// The time since the circuit left closed, if the circuit left closed before this transition.
     pub(super) tripped_for: Option<Duration>,
     /// The id of the operator's order.
     pub(super) order: Option<Arc<str>>,
-    /// The target of a reset, also of one that leaves a healthy circuit closed.
+    /// The target of a reset, also if the reset leaves a healthy circuit closed.
     pub(super) resets_to: Option<To>,
 }
 
@@ -82,10 +83,10 @@ impl Inner {
         self.change_any(|cold, word| if word.era() == expected.era() { plan(cold) } else { None })
     }
 
-    /// Makes the planned change in whatever era the circuit is.
+    /// Makes the planned change regardless of the present era.
     pub(super) fn change_any(&self, plan: impl FnOnce(&mut Cold, Word) -> Option<Plan>) -> Option<Transition> {
         let mut cold = self.cold.lock();
-        // Relaxed: the word changes only under the lock, which this thread holds.
+        // Relaxed, because the word changes only under the lock, which this thread holds.
         let word = Word::from_bits(self.word.load(Relaxed));
         let plan = plan(&mut cold, word)?;
         let transition = self.enter(cold, word, plan);
@@ -146,8 +147,8 @@ impl Inner {
         cold.history.push_back(transition.clone());
         cold.past_mut().note_opening(&transition, earlier_for);
 
-        // The time without an opening reduces the number of openings in a row. Only the time is added in which the
-        // circuit counted calls.
+        // The time without an opening reduces the number of openings in a row. The time of the era that ends is added
+        // only if the circuit counted calls in this era.
         if standing.state == State::Open && from.state() != State::Open {
             cold.closed_for = Duration::ZERO;
         } else if from.restored().is_flowing() {
@@ -158,10 +159,10 @@ impl Inner {
         let has_gaps = matches!(transition.reason, Reason::NoVerdict { .. })
             || matches!(transition.reason, Reason::QuietService { .. }) && self.probes.verdict(from.era()).has_gaps();
         let on_trust = has_gaps && standing.state == State::Closed;
-        // Relaxed: the Release store below publishes these values with the word.
+        // Relaxed, because the Release store below publishes these values with the word.
         self.entered.store(now.as_nanos(), Relaxed);
-        // A deadline is overwritten only if the new era has one. Otherwise a thread that still has the old word would
-        // read `NEVER`, and reject the call as if the opening had no end.
+        // A deadline is overwritten only if the new era has such a deadline. Otherwise a thread that still has the old
+        // word would read `NEVER`, and reject the call as if the opening had no end.
         if standing.state == State::Open {
             self.open_until.store(open_until.unwrap_or(Tick::NEVER).as_nanos(), Relaxed);
         }
@@ -171,12 +172,15 @@ impl Inner {
         self.run.begin(to.era(), run::Seen { weight: run, on_trust });
         self.evidence.begin(to.era());
         self.evidence.seed(to.era(), now, tally);
+        // An era without a success makes the next half-open era more patient. A transition to half-open and an era without
+        // a verdict keep the patience, and every other transition resets the patience.
         if let Reason::NoSuccess { .. } = transition.reason {
             cold.overdue = cold.overdue.saturating_add(1).min(MOST_OVERDUE);
         } else if !matches!(transition.reason, Reason::WaitElapsed { .. } | Reason::NoVerdict { .. }) {
             cold.overdue = 0;
         }
         let probing = &self.config.probes;
+        // The patience is twice the probe deadline, doubled for each era in a row without a success.
         let patience = probing.deadline.saturating_mul(2 << cold.overdue);
         // The restored successes are one fewer than the verdict needs, because only the end of a probe closes the
         // circuit.
@@ -187,7 +191,7 @@ impl Inner {
         if standing.is_open() || standing.is_tripped() && !from.standing().is_tripped() {
             self.begin_summaries(now);
         }
-        // Release: pairs with the Acquire in `load`. A thread that sees the new era sees all data written above.
+        // Release, which pairs with the Acquire in `load`. A thread that sees the new era sees all data written above.
         self.word.store(to.bits(), Release);
         transition
     }

@@ -71,7 +71,7 @@ impl Cold {
     }
 }
 
-/// The past of a circuit, as far as orders depend on it.
+/// The past of a circuit, on which the answers to orders and the reasons in a snapshot depend.
 #[derive(Debug, Default)]
 pub(super) struct Past {
     /// The time when the circuit left closed or was tripped by an operator. `None` once the circuit has closed again.

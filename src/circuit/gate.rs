@@ -1,4 +1,4 @@
-//! The gate: the pure decision on a call that does not pass with the first load of the word.
+//! The gate, which is the pure decision on a call that does not pass with the first load of the word.
 //!
 //! One function decides for the admission of a call, for the readiness of services, and for every answer about the next
 //! call. The function gets a [`Scene`], which has all data on which the decision depends. If time has made a change
@@ -33,7 +33,7 @@ pub(super) struct Scene<'a> {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Round {
     pub(super) half_open_for: Duration,
-    /// The time after which the era ends if a probe is overdue and none has succeeded.
+    /// The time after which the era ends if a probe is overdue and no probe has succeeded.
     pub(super) patience: Duration,
     pub(super) slots: Occupancy,
     /// True if the call is made inside a probe of the era.
@@ -54,7 +54,8 @@ pub(super) enum Gate {
     InShadow,
     /// The call is a probe.
     Probe,
-    /// All probes are under way. The age of the oldest probe is in nanoseconds.
+    /// The half-open circuit admits no further probe at present. `oldest` is the age of the oldest probe in
+    /// nanoseconds.
     Taken { oldest: u64 },
     /// No call passes before this time. `None` if the time is not known.
     Closed(Option<Tick>),
@@ -63,11 +64,11 @@ pub(super) enum Gate {
 /// A change that time has made due.
 #[derive(Debug)]
 pub(super) enum Due {
-    /// The time of a hold is over. The circuit probes, or the state beneath decides.
+    /// A hold has ended. If `probes` is true, the circuit begins to probe. Otherwise the state beneath decides.
     HoldEnded { probes: bool },
     /// The open duration is over, so the circuit begins to probe.
     Probing,
-    /// A probe has reached its deadline, and gives its slot back.
+    /// A probe has reached its deadline, so the circuit takes its slot back.
     Overdue,
     /// A probe has reached its deadline, and the era has lasted too long without a verdict. The circuit opens again.
     GiveUp(Reason),
@@ -106,8 +107,8 @@ impl Scene<'_> {
         until.is_some_and(|until| self.now >= until)
     }
 
-    /// Decides for a half-open circuit. An overdue probe comes first, because such a probe keeps its slot until the
-    /// circuit reclaims the slot.
+    /// Decides for a half-open circuit. The check for an overdue probe comes first, because such a probe keeps its slot
+    /// until the circuit reclaims the slot.
     fn half_open(&self) -> Result<Gate, Due> {
         let probing = &self.config.probes;
         let Round { half_open_for, patience, slots, in_probe } = self.round;

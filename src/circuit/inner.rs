@@ -28,10 +28,10 @@ use crate::window::{Evidence, Tally};
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Inner {
-    /// Read by every call. Written by transitions, and when the circuit is spread or a
-    /// wait for a restore begins or ends.
+    /// The word, which every call reads. A transition writes the word, and so do the spreading over threads and the
+    /// begin and the end of a wait for a restore.
     pub(super) word: AtomicU64,
-    /// The end of the opening. Valid while the state is open.
+    /// The end of the opening. The value is valid while the state is open.
     pub(super) open_until: AtomicU64,
     pub(super) clock: AnyClock,
     /// The weight of the failures since the last success, with a bit for a circuit on trust. A success does not write
@@ -46,7 +46,7 @@ pub(crate) struct Inner {
     /// The time at which the era began. A transition writes `entered`, `open_until` and `hold_until` under the cold
     /// mutex before the word.
     pub(super) entered: AtomicU64,
-    /// The end of a hold. Valid while the mode is a hold.
+    /// The end of a hold. The value is valid while the mode is a hold.
     pub(super) hold_until: AtomicU64,
     /// The seed of the jitter of open durations.
     seed: u64,
@@ -115,8 +115,8 @@ pub(crate) enum Start {
     Precise,
 }
 
-/// Counts for the totals. Successes of a closed circuit are not counted here, because
-/// cells and window have counted them.
+/// Counts for the totals. Successes of a closed circuit are not among these counts, because the cells and the window
+/// count such successes.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     /// Failures that entered the window.
@@ -201,8 +201,8 @@ impl Inner {
 
     #[inline]
     pub(super) fn load(&self) -> Word {
-        // Acquire: pairs with the Release store in `enter`. A thread that sees an era sees its
-        // deadlines and its empty window.
+        // Acquire, which pairs with the Release store in `enter`. A thread that sees an era also sees the deadlines and
+        // the empty window of the era.
         Word::from_bits(self.word.load(Acquire))
     }
 
@@ -226,8 +226,8 @@ impl Inner {
     /// Returns the sums over the window of an era.
     pub(super) fn tally(&self, era: u64, now: Tick) -> Tally {
         let mut tally = self.evidence.tally(era, now);
-        // Without a time window the calls of the cells do not belong to the tally. The cells may still date calls for
-        // the observers.
+        // Without a time window the calls of the cells do not belong to the tally. The cells may still have buckets of
+        // calls for the reports to observers.
         if self.evidence.needs_now() {
             tally.calls += self.cells.calls(era, now);
         }
@@ -271,5 +271,5 @@ pub(super) fn taken(now: Tick) -> Tick {
     now.max(Tick::from_nanos(1))
 }
 
-/// The era of a new circuit. Era 0 never exists, so that `poll_changed` can start from it.
+/// The era of a new circuit. Era 0 never exists, so that a task can start `poll_changed` with era 0.
 pub(super) const FIRST_ERA: u64 = 1;

@@ -1,4 +1,4 @@
-//! The kill switch: an environment variable with the names of circuits that let every call through.
+//! The kill switch, an environment variable with the names of circuits that let every call through.
 //!
 //! Each new circuit reads the variable. A misspelt name has no effect, and the operator would notice the mistake only
 //! when calls are still rejected. Therefore [`crate::roll_call`] reports the names that no circuit has.

@@ -1,5 +1,5 @@
 //! Loom models of the circuit's protocols. Each model runs two or three threads in every order, and
-//! checks a rule of [`circuit`](super).
+//! checks a rule of [`circuit`](super). A straggler is a call that ends after its era.
 //!
 //! This file has the fixtures, and the files below have the models by subject. The clock stands still, and reports use
 //! a channel of std, so that only the atomics and locks of the circuit are steps of a model. `scripts/loom-mutants` breaks
@@ -243,9 +243,9 @@ fn joined<T>(thread: JoinHandle<T>) -> T {
 /// Runs the first step of every thread.
 ///
 /// Loom swaps two steps that access the same word, but compares a step only with the last access of that word. If a
-/// thread loads a word and then stores to it, loom compares only the store with later steps, and misses an order in
-/// which another thread loads earlier. Every thread begins with a step on `START`, so that loom also tries the orders
-/// in which each thread runs first.
+/// thread loads a word and then stores to the same word, loom compares only the store with later steps, and misses an
+/// order in which another thread loads earlier. Every thread begins with a step on `START`, so that loom also tries the
+/// orders in which each thread runs first.
 fn begin() {
     START.fetch_add(1, Relaxed);
 }

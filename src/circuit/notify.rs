@@ -64,7 +64,7 @@ impl Inner {
         }
     }
 
-    /// Notifies the observers of the transitions that they do not have yet, in the order of the eras.
+    /// Notifies the observers of the transitions that were not reported yet, in the order of the eras.
     ///
     /// One thread at a time reports. Otherwise a thread that reopens a circuit could overtake the thread that has made
     /// the circuit half-open, and a log would have the two lines in the wrong order. The transitions are read from the

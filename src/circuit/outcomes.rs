@@ -70,8 +70,8 @@ struct Recorded {
 }
 
 impl Branch {
-    /// Records the success of a counted call. The effect is the same as of [`record`](Self::record), but most successes
-    /// need fewer steps.
+    /// Records the success of a counted call. The effect is the same as that of [`record`](Self::record), with the few
+    /// steps that most successes need.
     #[inline(always)]
     pub(super) fn record_success(&self, mark: Mark, started: Tick, elapsed: Option<Duration>) {
         let inner = &*self.inner;
@@ -154,7 +154,7 @@ impl Branch {
         Recorded { at: Some(now), in_sum: false }
     }
 
-    /// Adds a success in a cell, or in the window if the order of the success matters or the thread has no cell.
+    /// Adds a success to a cell, or to the window if the order of the success matters or the thread has no cell.
     #[inline]
     fn count_success(&self, word: Word, took: Took) -> Recorded {
         let inner = &*self.inner;
@@ -168,7 +168,7 @@ impl Branch {
         let counted = if weighs || !inner.evidence.allows_cells() {
             Counted::No
         } else if dates || inner.cells.report_sums() {
-            // The success needs a time, because a time window dates it and sums are reported at intervals.
+            // The success needs a time, because a time window counts by time and sums are reported at intervals.
             inner.cells.success_at(seat(), era, now)
         } else {
             inner.cells.success(seat())
@@ -197,8 +197,8 @@ impl Inner {
     /// of the call by the coarse clock.
     #[inline]
     pub(super) fn is_slow(&self, took: Took, now: Tick) -> bool {
-        // Most calls are so short that the coarse clock proves them to be quick. A reading of the precise clock costs
-        // several times as much.
+        // Most calls are so short that the coarse clock proves that the call was quick. A reading of the precise clock
+        // would cost several times as much.
         let quick =
             matches!(took, Took::Since(started) if now.as_nanos().saturating_sub(started.as_nanos()) < self.quick);
         !quick && self.is_slow_to_the_nanosecond(took)
@@ -215,8 +215,8 @@ impl Inner {
     }
 
     fn count_failure(&self, era: u64, now: Tick, failure: Failure) {
-        // Release: pairs with the Acquire in `totals`. A thread that sees the failure counted
-        // also sees the call in the window.
+        // Release, which pairs with the Acquire in `totals`. A thread that sees the failure counted also sees the call
+        // in the window.
         self.counts.failures.fetch_add(1, Release);
         // The `Retry-After` is stored before the run, because the thread that sees the run and trips the circuit must
         // also see the `Retry-After`.

@@ -56,8 +56,8 @@ impl Circuit {
         matches!(inner.peek_at(inner.load(), inner.now()), Peek::Rejecting(_))
     }
 
-    /// Returns true if the circuit has left closed and has not closed since, or if an operator forces it open. This is the
-    /// value of the gauge `circuit_breaker_tripped`.
+    /// Returns true if the circuit has left closed and has not closed since, or if an operator forces the circuit open.
+    /// This is the value of the gauge `circuit_breaker_tripped`.
     ///
     /// True for an open circuit whose next call would be a probe. False under `CIRCUIT_BREAKER_DISABLED`.
     #[must_use]

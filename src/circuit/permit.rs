@@ -57,7 +57,7 @@ impl<'a> Admission<'a> {
         Self { branch, mark, started }
     }
 
-    /// Returns the admission of a call by a circuit that is flowing.
+    /// Returns the admission of a counted call, by a circuit that is closed in automatic mode or in shadow.
     #[inline(always)]
     pub(super) fn flowing(branch: &'a Arc<Branch>, era: u64, start: Start) -> Self {
         let (started, measured) = branch.inner.start(start, None);
@@ -203,8 +203,8 @@ impl Permit {
         self.mark.is_probe()
     }
 
-    /// Reads the start time if it was not read at the admission. Only a call that was pending needs a start time, because
-    /// only such a call can last long enough for its cancellation to count.
+    /// Reads the start time if the admission has not read the time. Only a call that was pending needs a start time,
+    /// because only such a call can last long enough for its cancellation to count.
     #[inline]
     pub(crate) fn begin_waiting(&mut self) {
         if self.started == Tick::ZERO {
@@ -245,7 +245,7 @@ impl Permit {
     }
 
     /// Records that the call was dropped. `waited` is the time that the call had waited for the
-    /// service, or `None` if it did not wait.
+    /// service, or `None` if the call did not wait.
     pub(crate) fn cancel_in_place(&mut self, waited: Option<Duration>) {
         let ended = self.branch.inner.cancelled(waited);
         self.end_in_place(ended, 0);

@@ -6,8 +6,8 @@
 //! verdict   number of a `Tagged` word: 39..26 failures | 25..12 successes | 11..2 under way | 1..0 without a verdict
 //! ```
 //!
-//! The verdict also counts the probes under way, so that one exchange decides whether the round can use another probe.
-//! A slot remembers when its probe has begun, so that a probe that takes too long gives the slot back.
+//! The verdict also counts the probes under way, so that one exchange decides if the half-open era can use another
+//! probe. A slot has the start time of its probe, so that the circuit can take the slot of an overdue probe back.
 //!
 //! A slot is taken and freed by one exchange that compares era and turn. Therefore no race between callers creates or
 //! loses a slot, also if the circuit has become half-open a second time. The turn grows each time a slot is freed, so
@@ -61,12 +61,12 @@ impl Occupancy {
     }
 }
 
-/// The probes of an era so far.
+/// The counts of the probes that an era has had so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Verdict {
     pub(super) successes: u32,
     pub(super) failures: u32,
-    /// The probes under way, without those that are overdue and have lost their slots.
+    /// The probes under way, without the overdue probes that have lost their slots.
     under_way: u32,
     /// The probes that were cancelled or ignored, up to [`MANY`], since the last time that a probe was overdue.
     without: u32,
@@ -134,8 +134,8 @@ impl Probes {
         self.verdict.begin(era, Verdict { successes, ..Verdict::default() }.into());
     }
 
-    /// Counts a probe and takes a free slot of `era`. Returns `None` if the round has no use for another probe, or if
-    /// the era is over.
+    /// Counts a probe and takes a free slot of `era`. Returns `None` if the verdict cannot use another probe, or if the
+    /// era is over.
     pub(super) fn take(&self, era: u64, now: Tick, probing: &Probing) -> Option<Probe> {
         self.verdict.try_update(era, |number| {
             let verdict = Verdict::from(number);
@@ -214,7 +214,7 @@ impl Probes {
         let verdict = self.verdict(era);
         let (mut overdue, mut oldest, mut left) = (0, 0, verdict.under_way);
         for slot in &self.slots {
-            // The loop can stop once it has found all counted probes, because no slot is taken without a count.
+            // The loop stops once all counted probes are found, because no slot is taken without a count.
             if left == 0 {
                 break;
             }

@@ -1,7 +1,7 @@
 //! The status of a circuit, for people, admin pages and tests.
 //!
-//! `status` takes the cold mutex, so that all parts of a status are of one era. Therefore no call on the hot path reads
-//! a status.
+//! `status` takes the cold mutex, so that all parts of a status are of one era. Therefore the admission of a call never
+//! reads a status.
 
 use std::fmt;
 use std::time::Duration;
@@ -136,7 +136,7 @@ pub struct Totals {
     pub stale: u64,
     /// Calls that were rejected.
     pub rejected: u64,
-    /// Calls that went through in shadow, although the circuit would have rejected or shed them.
+    /// Calls that went through in shadow and that would have been rejected or shed without the shadow.
     pub would_reject: u64,
     /// Calls that load shedding refused. `rejected` does not include these calls.
     pub load_shed: u64,
@@ -220,7 +220,7 @@ impl Inner {
         // Relaxed, because these counts publish no other data.
         let count = |count: &AtomicU64| count.load(Relaxed);
         // The failures are read first, because a failed call enters the window before the count of failures. So the
-        // window never has fewer calls than the failures that were read. Acquire: pairs with the Release in
+        // window never has fewer calls than the failures that were read. Acquire, which pairs with the Release in
         // `count_failure`.
         let failures = counts.failures.load(Acquire);
         Totals {

@@ -81,5 +81,5 @@ impl Inner {
     }
 }
 
-/// The weight of doubts at which a round without a success ends, which is the weight of three dropped permits.
+/// The weight of doubts at which a half-open era without a success ends, which is the weight of three dropped permits.
 const MANY_DOUBTS: u64 = 3 * Weight::TIMEOUT.units() as u64;

@@ -30,8 +30,8 @@ impl Wakers {
         self.raise();
     }
 
-    /// Registers the task at the place of a waiter, after assigning a place if the waiter has none. The waiter must
-    /// give the place back with [`leave`](Self::leave).
+    /// Registers the task at the place of a waiter, after assigning a place if the waiter has no place yet. The waiter
+    /// must give the place back with [`leave`](Self::leave).
     pub(super) fn register_at(&self, place: &mut Place, waker: &Waker) {
         let mut tasks = self.tasks.lock();
         if *place == Place::default() {
@@ -68,7 +68,7 @@ impl Wakers {
         if self.waiting.swap(false, AcqRel) {
             let tasks = std::mem::take(&mut self.tasks.lock().waiting);
             for (_, task) in tasks {
-                // The panic of one task must not prevent the wake of the others, or the report to the observers.
+                // The panic of one waker must not prevent the wake of the other tasks or the report to the observers.
                 guarded(|| task.wake());
             }
         }

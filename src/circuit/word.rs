@@ -78,17 +78,17 @@ impl Word {
         self.0 & SPREAD != 0
     }
 
-    /// Returns the same word for a circuit that is spread.
+    /// Returns the same word with the bit that says that the circuit is spread over its threads.
     pub(super) const fn spread(self) -> Self {
         Self(self.0 | SPREAD)
     }
 
-    /// Returns the same word without the wait for a restore.
+    /// Returns the same word without the bit of the wait for a restore.
     pub(super) const fn restored(self) -> Self {
         Self(self.0 & !AWAITS_RESTORE)
     }
 
-    /// Returns the same word with the wait for a restore.
+    /// Returns the same word with the bit of the wait for a restore.
     #[cfg(any(feature = "store", test))]
     pub(super) const fn awaiting_restore(self) -> Self {
         Self(self.0 | AWAITS_RESTORE)

@@ -42,12 +42,12 @@ impl Failure {
     /// Returns a timeout by a deadline that the caller set for this call alone, such as `grpc-timeout`. Its kind is
     /// [`FailureKind::Deadline`].
     ///
-    /// A caller who does not wait says little about the service. Therefore the circuit sets the weight when it records
-    /// the failure. With a deadline below
-    /// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after) the weight is
-    /// 0.5 × min(1, waited ÷ `cancelled_counts_after`), and a weight that rounds to zero is an ignored outcome. With a
-    /// longer deadline the weight is 0.5, because a caller with a long deadline is willing to wait. If the settings or
-    /// the classifier of a server's handlers never count dropped calls, the outcome is ignored. A probe of a half-open
+    /// A caller who does not wait says little about the service. Therefore the circuit sets the weight when the failure
+    /// is recorded. With a deadline below
+    /// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after) the weight is 0.5 × min(1,
+    /// waited ÷ `cancelled_counts_after`), and a weight that rounds to zero is an ignored outcome. With a longer
+    /// deadline the weight is 0.5, because a caller with a long deadline is willing to wait. If the settings or the
+    /// classifier of a server's handlers never count dropped calls, the outcome is ignored. A probe of a half-open
     /// circuit fails only if the weight is 0.5, and otherwise ends without a verdict.
     ///
     /// The wait counts from the first poll that returned `Pending`, as for a call that is dropped. For a timeout that a
@@ -165,7 +165,7 @@ pub(crate) struct CallerDeadline(u32);
 impl CallerDeadline {
     pub(crate) const NONE: Self = Self(u32::MAX);
 
-    /// Returns the deadline, shortened to 49 days if it is longer.
+    /// Returns the deadline, shortened to 49 days if the deadline is longer.
     pub(crate) const fn new(deadline: Duration) -> Self {
         let millis = deadline.as_millis();
         #[expect(clippy::cast_possible_truncation, reason = "it is below u32::MAX, by the check")]

@@ -9,9 +9,9 @@ use std::time::Duration;
 pub struct Weight(u16);
 
 impl Weight {
-    /// The weight of a hard failure (a 5xx answer, a refused connection): 1.0.
+    /// The weight 1.0 of a hard failure, such as a 5xx answer or a refused connection.
     pub const HARD: Self = Self(UNIT);
-    /// The weight of a timeout: 0.5, because slow answers are weaker evidence than failures.
+    /// The weight 0.5 of a timeout, because slow answers are weaker evidence than failures.
     pub const TIMEOUT: Self = Self(UNIT / 2);
 
     /// Returns the weight nearest to `weight`, at least 1/256.

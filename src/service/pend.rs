@@ -82,7 +82,7 @@ mod tests {
             let circuit = circuit();
             circuit.await_restore();
             let (service, mut handle) = service(&circuit, when_open);
-            // The error shows if the inner service was polled.
+            // If the inner service is polled too early, `poll_ready` returns this error.
             handle.send_error("polled too early");
             let mut service = Spawn::new(service);
             for _ in 0..3 {

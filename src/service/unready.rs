@@ -15,7 +15,7 @@ use crate::circuit::{Circuit, Text};
 use crate::clock::Tick;
 use crate::outcome::{Failure, FailureKind, Outcome};
 
-/// The wait of the present caller, if the inner service was not ready when it was last polled.
+/// The wait of the present caller, if the inner service was not ready at the last poll.
 #[derive(Debug)]
 pub(super) struct Unready {
     /// True while a caller waits. The flag is separate from `wait`, so that a healthy call only writes one byte.

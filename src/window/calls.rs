@@ -1,4 +1,4 @@
-//! The ring of the last n calls. Each call replaces the call n calls before it, in the slots and in the sums.
+//! The ring of the last n calls. Each call replaces the call that came n calls earlier, in the slots and in the sums.
 //!
 //! ```text
 //! slot   31..12 era (low 20 bits) | 11 present | 10 slow | 9..0 weight in 1/256
@@ -39,7 +39,8 @@ impl CallRing {
 
     /// Replaces the oldest slot with the outcome.
     pub(crate) fn record(&self, era: u64, mark: Mark) {
-        // Every ordering is Relaxed, because each word contains its era and its number, and publishes no other data.
+        // Every ordering is Relaxed, because a slot or a sum has its era in the same word, and no word publishes other
+        // data.
         let position = self.position.fetch_add(1, Relaxed);
         #[expect(clippy::cast_possible_truncation, reason = "a remainder by a length")]
         let index = (position % self.slots.len() as u64) as usize;
@@ -114,7 +115,8 @@ impl CallRing {
         if era.is_multiple_of(ERAS_KEPT_APART) {
             for slot in &self.slots {
                 // Relaxed, because the Release store of the circuit's word publishes the empty slot with the era. A
-                // straggler that writes the slot later writes its older era, which counts nothing.
+                // late thread may write its outcome into the slot with an older era, and such an outcome is not
+                // counted.
                 slot.store(0, Relaxed);
             }
         }

@@ -74,7 +74,7 @@ pub(crate) enum Kind {
 
 impl Cells {
     /// Creates the cell of the first thread. `shape` is the width in nanoseconds and the number of the buckets of the
-    /// window, or `None` if the window does not date calls.
+    /// window, or `None` if calls are counted without a time.
     pub(crate) fn new(shape: Option<(u64, u32)>, reports_sums: bool) -> Self {
         let (width, buckets) = shape.unwrap_or((u64::MAX, 1));
         Self {
@@ -101,7 +101,7 @@ impl Cells {
         self.spread.get_or_init(|| blocks(self.buckets, indices()));
     }
 
-    /// Counts a success that weighs nothing and needs no date.
+    /// Counts a success that weighs nothing and needs no time.
     #[inline]
     pub(crate) fn success(&self, seat: Seat) -> Counted {
         let Some(cell) = self.of(seat) else { return Counted::No };
@@ -126,7 +126,7 @@ impl Cells {
                     bucket.store(seen + 1, Relaxed);
                 }
             }
-            // The time or the era is another, or the bucket is in a later block of the cell.
+            // The bucket in use is of another time or era, or lies in a later block of the cell.
             Some(_) | None => self.turn(cell, era, now),
         }
         self.counted(successes, !in_time)
@@ -159,7 +159,7 @@ impl Cells {
         }
     }
 
-    /// Returns the cell of a seat.
+    /// Returns the cell of a seat, or `None` if the seat has no cell.
     #[inline(always)]
     fn of(&self, seat: Seat) -> Option<&[Block]> {
         // Relaxed, because only the owner has to know that it owns the first cell.
@@ -207,6 +207,7 @@ impl Cells {
         if found == tag {
             bucket.store(join(tag, count.saturating_add(1)), Relaxed);
         } else if count > 0 && found.is_later_than(tag, self.buckets) {
+            // The bucket belongs to a later slot, because the clock has jumped back. The success counts only for the totals.
             return;
         } else {
             bucket.store(join(tag, 1), Relaxed);
@@ -218,8 +219,8 @@ impl Cells {
         };
         head[BEGIN].store(begin, Relaxed);
         head[SPAN].store(span, Relaxed);
-        // Release: pairs with the Acquire in `calls`. A reader that sees the era also sees the buckets as emptied for
-        // the block of that era.
+        // Release, which pairs with the Acquire in `calls`. A reader that sees the era also sees the buckets as emptied
+        // for the block of that era.
         head[SPOT].store(era << PLACE_BITS | place as u64, Release);
     }
 
@@ -227,7 +228,7 @@ impl Cells {
     pub(crate) fn calls(&self, era: u64, now: Tick) -> u64 {
         let current = Tag::new(era, now.as_nanos() / self.width);
         let of_this_block = |cell: &&[Block]| {
-            // Acquire: pairs with the Release in `turn`.
+            // Acquire, which pairs with the Release in `turn`.
             era_of(cell[0].0[SPOT].load(Acquire)) / ERAS_KEPT_APART == era / ERAS_KEPT_APART
         };
         self.all()
@@ -257,7 +258,7 @@ impl Cells {
     }
 }
 
-/// Adds one. No exchange is needed, because only one thread writes the word.
+/// Adds one, and returns the new count. No exchange is needed, because only one thread writes the word.
 #[inline(always)]
 fn bump(word: &AtomicU64) -> u64 {
     // Relaxed, because the count publishes no other data.

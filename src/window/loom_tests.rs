@@ -1,5 +1,5 @@
-//! Loom models of the windows. No outcome that two threads record at the same time is lost, counted
-//! twice, or counted in another era.
+//! Loom models of the windows. No outcome that two threads record at the same time is lost, counted twice, or counted
+//! in another era. A straggler is a call that ends after its era.
 //!
 //! `scripts/loom-mutants` breaks one step of the code at a time, and checks that a model fails:
 //!

@@ -21,16 +21,16 @@ impl Tagged {
     /// Starts an era with `number`. The caller holds the cold mutex and publishes the era after this call.
     pub(crate) fn begin(&self, era: u64, number: u64) {
         // Relaxed, because the Release store of the circuit's word publishes the number with the era. A plain store
-        // would be correct on hardware. But loom allows the exchange of a straggler to come after a store although the
-        // exchange has read the older value. `swap` prevents this order, and its cost does not matter, because
-        // transitions are rare.
+        // would be correct on hardware. But loom allows an exchange of a late thread to come after a store although the
+        // exchange has read the value before the store. `swap` prevents this order, and its cost does not matter,
+        // because transitions are rare.
         self.0.swap(tag(era) | number.min(MAX), Relaxed);
     }
 
-    /// Returns the number, or `None` if it belongs to another era.
+    /// Returns the number, or `None` if the number belongs to another era.
     pub(crate) fn get(&self, era: u64) -> Option<u64> {
-        // Acquire: pairs with the exchange in `update`. A thread that sees a number also sees all evidence that was
-        // recorded before this number.
+        // Acquire, which pairs with the exchange in `update`. A thread that sees a number also sees all evidence that
+        // was recorded before this number.
         let seen = self.0.load(Acquire);
         (seen & !MAX == tag(era)).then_some(seen & MAX)
     }

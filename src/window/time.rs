@@ -170,7 +170,7 @@ impl TimeWindow {
         if era.is_multiple_of(ERAS_KEPT_APART) && self.lines.get().is_some() {
             for bucket in 0..self.buckets as usize {
                 // Relaxed, because the Release store of the circuit's word publishes the empty buckets with the era.
-                // The exchange of a straggler on an emptied word fails.
+                // The exchange of a late thread fails, because the word has changed.
                 let (_, calls) = split(self.word(Sum::Calls, bucket).swap(0, Relaxed));
                 self.retire(calls);
                 self.word(Sum::Score, bucket).store(0, Relaxed);
@@ -187,9 +187,9 @@ impl TimeWindow {
         let mut counted = 0;
         let mut retired = self.retired.load(Acquire);
         for _ in 0..LOOKS {
-            // Acquire, for the loads of `retired`, because they pair with the Release in `retire`. A thread that sees
-            // calls as retired also sees their bucket without the calls, so that no call is counted twice. The loads of
-            // the buckets are Acquire, so that `retired` is read again only after the buckets.
+            // Acquire, because the loads of `retired` pair with the Release in `retire`. A thread that sees calls as
+            // retired also sees their bucket without the calls, so that no call is counted twice. The loads of the
+            // buckets are Acquire, so that `retired` is read again only after the buckets.
             let words = (0..used).map(|bucket| self.word(Sum::Calls, bucket).load(Acquire));
             let live: u64 = words.map(|word| u64::from(split(word).1)).sum();
             // Relaxed, because `seeded` is written under the cold mutex. The difference is exact for a caller that
@@ -208,7 +208,7 @@ impl TimeWindow {
     /// Keeps calls for the totals, after their bucket was overtaken or because the calls came too late for their
     /// bucket.
     fn retire(&self, calls: u32) {
-        // Release: pairs with the Acquire in `recorded`.
+        // Release, which pairs with the Acquire in `recorded`.
         self.retired.fetch_add(u64::from(calls), Release);
     }
 
