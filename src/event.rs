@@ -1,10 +1,10 @@
 //! Events of a circuit, and the observers that receive them.
 //!
 //! An observer receives each event once, outside every lock and on the thread that caused the event. There are two
-//! exceptions. A thread that reports sums also reports calls of other threads. A thread that reports a transition also
-//! reports the transitions that other threads make during the report, so that an observer receives all transitions of a
-//! circuit in their order. Observers decide nothing. A panic of an observer is caught and counted. An observer that
-//! blocks also blocks the caller of the circuit.
+//! exceptions. A thread that reports sums may also report calls of other threads. A thread that reports a transition
+//! also reports the transitions that other threads make during the report, so that an observer receives all transitions
+//! of a circuit in their order. Observers decide nothing. A panic of an observer is caught and counted. An observer
+//! that blocks also blocks the caller of the circuit.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

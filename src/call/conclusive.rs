@@ -114,7 +114,8 @@ impl<T, Inner, U, E> Conclusive<ResultInside> for Result<(Result<T, Inner>, U), 
 impl<T, Inner, U, V, E> Conclusive<ResultInside> for Result<(Result<T, Inner>, U, V), E> {}
 
 /// A response of hyper or of another client does not compile, because its status decides if the call has failed. Use
-/// [`HttpClassifier`](crate::classify::HttpClassifier):
+/// [`HttpClassifier`](crate::classify::HttpClassifier) with [`call_classified`](crate::Circuit::call_classified)
+/// instead of this call:
 ///
 /// ```compile_fail,E0283
 /// # use std::io;
@@ -128,7 +129,8 @@ impl<T, Inner, U, V, E> Conclusive<ResultInside> for Result<(Result<T, Inner>, U
 impl<B, E> Conclusive<StatusInside> for Result<http::Response<B>, E> {}
 
 /// A response of reqwest does not compile, because its status decides if the call has failed. Use
-/// [`ReqwestClassifier`](crate::classify::ReqwestClassifier):
+/// [`ReqwestClassifier`](crate::classify::ReqwestClassifier) with [`call_classified`](crate::Circuit::call_classified)
+/// instead of this call:
 ///
 /// ```compile_fail,E0283
 /// # use tower_circuit_breaker::Circuit;
@@ -140,7 +142,8 @@ impl<B, E> Conclusive<StatusInside> for Result<http::Response<B>, E> {}
 impl<E> Conclusive<StatusInside> for Result<reqwest::Response, E> {}
 
 /// A result of a client that tonic generated does not compile, because some codes are good answers. Use
-/// [`GrpcClassifier`](crate::classify::GrpcClassifier):
+/// [`GrpcClassifier`](crate::classify::GrpcClassifier) with [`call_classified`](crate::Circuit::call_classified)
+/// instead of this call:
 ///
 /// ```compile_fail,E0283
 /// # use tower_circuit_breaker::Circuit;

@@ -182,8 +182,8 @@ impl Inner {
         let probing = &self.config.probes;
         // The patience is twice the probe deadline, doubled for each era in a row without a success.
         let patience = probing.deadline.saturating_mul(2 << cold.overdue);
-        // The restored successes are one fewer than the verdict needs, because only the end of a probe closes the
-        // circuit.
+        // The restored successes are limited to one fewer than the verdict needs, because only the end of a probe
+        // closes the circuit.
         self.probes.begin(to.era(), successes.min(probing.successes - 1), patience);
         self.leave_alone_until.begin(to.era(), 0);
         // The summaries also begin for a circuit that is reset to half-open or restored half-open, because a half-open

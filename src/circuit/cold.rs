@@ -16,7 +16,7 @@ pub(super) struct Cold {
     /// The last transitions, oldest first, at most 128. The queue grows with the transitions, because most circuits
     /// never trip.
     pub(super) history: VecDeque<Transition>,
-    /// The generation of the stored record that the circuit is in step with.
+    /// The generation of the stored record whose state the circuit has written or adopted last.
     pub(super) generation: Generation,
     /// The number of openings in a row, which decays while the circuit is closed. The number stops growing when the
     /// open duration has reached its maximum, because a larger number would only make the decay longer.
@@ -29,7 +29,8 @@ pub(super) struct Cold {
     /// The time that the circuit has been closed since the last opening, without the present era. The time is summed
     /// over eras, so that a change of the mode, which begins an era, does not restart the decay of `attempt`.
     pub(super) closed_for: Duration,
-    /// The count of rejections at the last time that the circuit was not tripped. A transition reports the difference.
+    /// The count of rejections at the last transition to a standing that is not tripped. Each transition reports the
+    /// rejections since that transition.
     pub(super) rejected_before: u64,
     /// True once a call was made inside a probe of this circuit. Only the first such call is logged.
     pub(super) has_nested: bool,
@@ -77,7 +78,7 @@ pub(super) struct Past {
     /// The time when the circuit left closed or was tripped by an operator. `None` once the circuit has closed again.
     /// The cooldown of a reset starts at this time.
     pub(super) tripped: Option<Since>,
-    /// The time when the published state left closed, because another instance may have tripped. Used while `tripped`
+    /// The time when the published state left closed, if another instance has tripped. The time is used while `tripped`
     /// is `None`.
     pub(super) tripped_elsewhere: Option<Since>,
     /// Increases with every change that an operator could have observed, which are the transitions of this circuit and

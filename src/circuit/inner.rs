@@ -84,12 +84,12 @@ const _: () = {
 /// The way in which a call is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Timing {
-    /// Neither start nor end is read by the precise clock.
+    /// The precise clock reads neither the start nor the end.
     Nothing,
-    /// The start is read precisely. The end is read by the coarse clock. If the coarse end does not prove that the call
-    /// was quick enough, the end is also read precisely.
+    /// The precise clock reads the start, and the coarse clock reads the end. If these times do not prove that the call
+    /// was quick, the precise clock also reads the end.
     Slow,
-    /// Start and end are read precisely.
+    /// The precise clock reads the start and the end.
     Measured,
 }
 
@@ -211,8 +211,8 @@ impl Inner {
         (word.era(), word.standing())
     }
 
-    // The function is not inlined, because reading the clock takes longer than a jump, and the rest of a call should
-    // stay small.
+    // The function is not inlined, because inlining would save little beside the time of a clock reading, and would
+    // make the code of every caller larger.
     #[inline(never)]
     pub(super) fn now(&self) -> Tick {
         self.clock.now()

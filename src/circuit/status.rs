@@ -21,13 +21,13 @@ pub struct Status {
     pub name: String,
     /// The automatic state. While a mode such as forced open overrules the state, this field is the state beneath.
     pub state: State,
-    /// The mode that an operator or the configuration laid over the state.
+    /// The mode that an operator or the configuration has set.
     pub mode: Mode,
     /// True if `CIRCUIT_BREAKER_DISABLED` names the circuit, so that every call goes through in every state and mode.
     pub bypassed: bool,
     /// The version of the state in this process. Increases by one with each transition.
     pub era: u64,
-    /// The generation of the stored record that the circuit is in step with.
+    /// The generation of the stored record whose state the circuit has written or adopted last.
     pub generation: Generation,
     /// A number that increases with every change that an operator can observe. Such changes are the transitions of this
     /// circuit, and the transitions and acts of other instances that were loaded from the store. `Order::seen` takes

@@ -180,7 +180,7 @@ fn adjust(sum: &Tagged, era: u64, gained: u32, lost: u32) {
     }
 }
 
-/// Returns the sum, or zero for a wrapped sum, from which more has been subtracted than added so far.
+/// Returns the sum, or zero if the sum has wrapped because more was subtracted than added so far.
 fn not_below_zero(sum: u64) -> u64 {
     if sum > tagged::MAX / 2 { 0 } else { sum }
 }

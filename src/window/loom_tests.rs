@@ -138,7 +138,7 @@ fn loom_a_cell_shows_no_success_of_another_era() {
         let cells = Arc::new(cells(1));
         count(&cells, FIRST, at(0, 0));
         count(&cells, FIRST, at(0, 0));
-        // The tags of era 0 and of era 256 are the same.
+        // A tag has 8 bits of the era, so era 0 and era 256 have the same tag.
         let owner = |cells: &Cells| count(cells, FIRST, at(256, 0));
         let reader = |cells: &Cells| assert!(cells.calls(256, at(256, 0).now) <= 1, "those of era 0 are over");
         beside(&cells, owner, reader);
