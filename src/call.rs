@@ -68,7 +68,7 @@ impl Circuit {
     /// | [`call_with`](Self::call_with) | a judgement by a closure |
     /// | [`call_classified`](Self::call_classified) | responses of HTTP clients, clients that tonic generated |
     /// | [`call_blocking`](Self::call_blocking) | threads without a runtime |
-    /// | [`try_acquire`](Self::try_acquire), [`acquire`](Self::acquire) and [`Permit::judge`] | everything else |
+    /// | [`try_acquire`](Self::try_acquire), [`acquire`](Self::acquire) and [`Permit::judge`](crate::Permit::judge) | everything else |
     ///
     /// The permit is taken at the first poll.
     ///

@@ -212,7 +212,8 @@ impl Circuit {
     ///
     /// # Errors
     ///
-    /// [`Rejected`] if the circuit is open, or half-open with all its probes under way. Then the call must not be made.
+    /// [`Rejected`] if the circuit is open, or half-open with all its probes under way. A rejected call must not be
+    /// made.
     #[doc(alias = "tryAcquirePermission")]
     #[inline(always)]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {

@@ -238,7 +238,8 @@ impl Circuit {
         (known, forgotten)
     }
 
-    /// Sets the generation to that of a stored record whose state the circuit already has, and changes nothing else.
+    /// Sets the generation to the generation of the stored record that this instance has read last, and changes nothing
+    /// else.
     pub(crate) fn stamp(&self, generation: Generation) {
         self.inner().cold.lock().generation = generation;
     }

@@ -16,7 +16,7 @@ pub(super) struct Cold {
     /// The last transitions, oldest first, at most 128. The queue grows with the transitions, because most circuits
     /// never trip.
     pub(super) history: VecDeque<Transition>,
-    /// The generation of the stored record whose state the circuit has written or adopted last.
+    /// The generation of the stored record that this instance has read or written last.
     pub(super) generation: Generation,
     /// The number of openings in a row, which decays while the circuit is closed. The number stops growing when the
     /// open duration has reached its maximum, because a larger number would only make the decay longer.

@@ -123,6 +123,7 @@ pub(super) struct Counts {
     pub(super) failures: AtomicU64,
     /// Successes that entered no window, which are successes of probes, of uncounted calls and of earlier eras.
     pub(super) other_successes: AtomicU64,
+    /// Failures that entered no window, which are failures of probes, of uncounted calls and of earlier eras.
     pub(super) other_failures: AtomicU64,
     pub(super) ignored: AtomicU64,
     pub(super) cancelled: AtomicU64,

@@ -242,10 +242,10 @@ fn joined<T>(thread: JoinHandle<T>) -> T {
 
 /// Runs the first step of every thread.
 ///
-/// Loom swaps two steps that access the same word, but compares a step only with the last access of that word. If a
-/// thread loads a word and then stores to the same word, loom compares only the store with later steps, and misses an
-/// order in which another thread loads earlier. Every thread begins with a step on `START`, so that loom also tries the
-/// orders in which each thread runs first.
+/// Loom swaps two steps that access the same word, but compares a step only with the last access of that word. If
+/// thread A loads a word, and thread B then loads and stores the same word, loom compares the store of B only with the
+/// load of B. So loom misses the order in which B stores before A loads. Every thread begins with a step on `START`, so
+/// that loom also tries the orders in which each thread runs first.
 fn begin() {
     START.fetch_add(1, Relaxed);
 }

@@ -27,7 +27,7 @@ pub struct Status {
     pub bypassed: bool,
     /// The version of the state in this process. Increases by one with each transition.
     pub era: u64,
-    /// The generation of the stored record whose state the circuit has written or adopted last.
+    /// The generation of the stored record that this instance has read or written last.
     pub generation: Generation,
     /// A number that increases with every change that an operator can observe. Such changes are the transitions of this
     /// circuit, and the transitions and acts of other instances that were loaded from the store. `Order::seen` takes
