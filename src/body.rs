@@ -6,7 +6,7 @@
 //! judges the call at the end of the body. Tracking has a service type of its own, because it changes the type of the
 //! response. A layer without tracked bodies costs nothing more.
 //!
-//! The tracked body passes frames, size and end on unchanged, and allocates nothing.
+//! The tracked body passes frames, size hint and end on unchanged, and allocates nothing.
 //!
 //! ```text
 //!         head ──▶ BodyClassifier::head ─┬─ Some ──▶ recorded; the body passes through
