@@ -3,7 +3,7 @@
 pub(super) use crate::state::text::one_line as clean;
 use crate::state::{Act, Mode, State};
 
-/// Defines the serialization of a type as its word, and the search for a word among all values of the type.
+/// Defines a module with the serialization of a type as its word, and with the deserialization from a word.
 macro_rules! spelt {
     ($module:ident, $word:ty, [$($value:expr),+]) => {
         pub(super) mod $module {
