@@ -1,4 +1,4 @@
-//! The cause of a transition in words, as logs, records, the audit, the page and rejections share it.
+//! The cause of a transition in words, for logs, records, the audit, the admin page and rejections.
 
 use std::fmt;
 
@@ -6,10 +6,11 @@ use super::earlier::Utc;
 use super::{EarlierReason, Reason, State, Transition};
 
 impl Transition {
-    /// Returns the cause of the transition as half a sentence that can follow "because": the reason with its numbers,
-    /// and the last failure with its text.
+    /// Returns the cause of the transition in words that can follow "because". The cause contains the reason
+    /// with its numbers, and the last failure with its text.
     ///
-    /// For a state that was taken over from a store, the cause begins with the time and with the other instance:
+    /// For a state that was taken over from a store, the cause begins with the time of the state and with the
+    /// name of the other instance, as in
     /// `open since 2026-11-21 07:30:05 UTC, before this restart: failures in a row weighed 5.0, the limit is 5.0`.
     ///
     /// The text of a failure is not for strangers, because it can name the hosts of the service.
@@ -22,7 +23,8 @@ impl Transition {
         let (begun, at) = match self.to.state {
             State::Open => ("open", "since"),
             State::Closed => ("closed", "since"),
-            // This circuit keeps the reason of its opening, and another instance gives the reason of its state.
+            // The earlier reason of this instance is that of its opening. The earlier reason of another
+            // instance is that of its half-open state.
             State::HalfOpen if earlier.instance().is_none() => ("opened", "at"),
             State::HalfOpen => ("half-open", "since"),
         };
