@@ -24,11 +24,11 @@
 //! | `GET /` | the page, which consists of markup, style and script, and loads its data from the other routes |
 //! | `GET /api/circuits` | every circuit: state, rates and limits, the last transition |
 //! | `GET /api/status?circuit=NAME` | one circuit, with its settings in sentences |
-//! | `GET /api/transitions?circuit=NAME` | the last transitions of a circuit, newest first, with the numbers that decided them |
-//! | `GET /api/audit?service=&user=&since=&limit=` | the audit, newest first; `since` in milliseconds since 1970, `limit` 1 to 1000 |
+//! | `GET /api/transitions?circuit=NAME` | the last transitions of a circuit with the numbers that decided them, newest first |
+//! | `GET /api/audit?service=&user=&since=&limit=` | the rows of the audit, newest first, where `since` is in milliseconds since 1970 and `limit` is 1 to 1000 |
 //! | `GET /api/events` | server-sent events: `transition`, `rejections`, `introduced`, `missed`, `beat` |
-//! | `POST /api/trip?circuit=NAME` | `{"reason": "…", "hold_ms": 600000}`; until a reset if `hold_ms` is missing |
 //! | `POST /api/trip?circuit=NAME` | `{"reason": "…", "hold_ms": 600000}`; without `hold_ms` the circuit stays open until a reset |
+//! | `POST /api/reset?circuit=NAME` | `{"reason": "…", "to": "half_open" or "closed", "force": false}` |
 //! | `POST /api/disable?circuit=NAME` | `{"reason": "…", "hold_ms": 600000}`, or `"indefinitely": true` in place of `hold_ms` |
 //! | `POST /api/resume?circuit=NAME` | `{"reason": "…"}` |
 //!
@@ -39,8 +39,8 @@
 //!
 //! The answer is 200 if the order is stored or there is no store, and 202 if the order is in force in this
 //! process and waits for the store. If the client disconnects before the answer, the order is carried out
-//! nevertheless, provided that the body of the request was complete. Errors are problem details (RFC 9457):
-//! `detail` is a sentence for people, and `kind` is a word for programs.
+//! nevertheless, provided that the body of the request was complete. Errors are problem details (RFC 9457),
+//! where `detail` is a sentence for people and `kind` is a word for programs.
 //!
 //! # Protection
 //!

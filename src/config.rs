@@ -1,6 +1,6 @@
-//! The settings of a circuit, checked once.
+//! The settings of a circuit, which are checked when the configuration is built.
 //!
-//! Every [`Config`] can work, because [`ConfigBuilder::build`] refuses settings that can never work. The
+//! Every [`Config`] is usable, because [`ConfigBuilder::build`] refuses settings that can never work. The
 //! error names the field, its value and the allowed range. A configuration contains the clock and the
 //! observers of its circuit. `explain` describes in sentences how the circuit will decide. The decisions
 //! themselves are left to `circuit`.

@@ -44,8 +44,8 @@ impl<E> Error<E> {
         }
     }
 
-    /// Turns the error into an error of your own, which converts from a rejection and from the error of the
-    /// service.
+    /// Turns the error into an error of your own, whose type must implement `From` for a rejection and for
+    /// the error of the service.
     ///
     /// ```
     /// use tower_circuit_breaker::{Error, Rejected};
@@ -138,7 +138,8 @@ impl<E> WithinError<E> {
         }
     }
 
-    /// Turns the error into an error of your own, which converts from each of the three errors inside.
+    /// Turns the error into an error of your own, whose type must implement `From` for each of the three
+    /// errors inside.
     ///
     /// ```
     /// use tower_circuit_breaker::{Rejected, WithinError, call::Elapsed};

@@ -87,9 +87,10 @@ impl<Req> Select<Req> for OneCircuit {
 /// when its key is used again. All other data are restored from the store, and no call waits for that
 /// restore. When the last clone of a `Keyed` is dropped, all its circuits leave the registry.
 ///
-/// A circuit that is open, half-open, or held by an operator is never evicted to make room. Such a circuit is
-/// evicted only if its key was not used for [`idle`](KeyedBuilder::idle) and the circuit would admit the next
-/// call as a probe. Otherwise the open circuits of hosts that no longer exist would use up `max_keys`.
+/// A circuit that is open, half-open, or held by an operator is never evicted to make room. An open or
+/// half-open circuit is evicted only if its key was not used for [`idle`](KeyedBuilder::idle) and the circuit
+/// would admit the next call as a probe. Otherwise the open circuits of hosts that no longer exist would use
+/// up `max_keys`. A held circuit is never evicted.
 ///
 /// If no circuit can be evicted, calls of new keys pass **unguarded** for the next second, because a healthy
 /// host must not be rejected because of other hosts. Calls also pass unguarded if the registry is full, or if

@@ -2,8 +2,8 @@
 //! `host:*`.
 //!
 //! A setting for one circuit is more specific than a pattern, and a longer pattern is more specific than a
-//! shorter pattern. The other signs of shell patterns, such as `?`, are refused. As part of a name they would
-//! silently make a setting that no circuit uses.
+//! shorter pattern. The other signs of shell patterns, such as `?`, are refused. If such a sign were part of
+//! a name, the setting would silently apply to no circuit.
 
 #[cfg(any(feature = "settings", feature = "store"))]
 use std::collections::{BTreeMap, btree_map::Entry};

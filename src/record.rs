@@ -118,8 +118,8 @@ pub struct CircuitRecord {
     #[serde(default)]
     pub instance: String,
     /// The start of the instance that published the state. An instance recognises its own transition by
-    /// `incarnation` and `era`, so that it does not take its own write for that of another instance if the
-    /// answer of the store was lost.
+    /// `incarnation` and `era`, so that the instance knows its own write even if the answer of the store was
+    /// lost.
     #[serde(default)]
     pub incarnation: String,
     /// The number of the published transition since that start of the instance.

@@ -1,7 +1,7 @@
 //! The named circuits of a process, with one circuit for each name and a bound on their number.
 //!
-//! The registry uses a lock, because the registry is used only when services are built and when operators
-//! act. No call uses the registry.
+//! A lock protects the registry. The lock does not slow down calls, because only the building of services,
+//! the acts of operators and the first call of a new key use the registry.
 
 pub(crate) mod feed;
 #[cfg(all(feature = "keyed", feature = "store"))]

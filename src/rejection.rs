@@ -70,7 +70,7 @@ pub use grpc::GrpcRejection;
     note = "`HttpRejection` needs an HTTP request, and a response whose body is `From<String>`, or `Default` with `.headers_only()`: make the body below the breaker one that is, as in `.map_response(|r| r.map(axum::body::Body::new))`"
 )]
 pub trait Rejection<Req, Res, E> {
-    /// The error type of the service inside a breaker.
+    /// The error type of the breaker, which its callers see.
     type Error;
 
     /// Answers a rejected call. The inner service has not seen the request.

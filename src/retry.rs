@@ -106,8 +106,8 @@ impl<P, F> RetryPolicy<P, F> {
     /// about `longest`, and one call waits at most `times` times.
     ///
     /// Default: no wait. A wait lasts as long as the rejection announces, plus one step of the backoff. The
-    /// step prevents that all waiting callers return at the same instant. For a half-open circuit the wait is
-    /// only the step of the backoff. The policy returns a rejection immediately if the rejection announces
+    /// step prevents all waiting callers from returning at the same instant. For a half-open circuit the wait
+    /// is only the step of the backoff. The policy returns a rejection immediately if the rejection announces
     /// more than `longest`, if the circuit stays open until a reset, or if the call has already waited
     /// `times` times.
     ///
@@ -122,8 +122,9 @@ impl<P, F> RetryPolicy<P, F> {
     /// Sets the backoff of the waits for a circuit, which doubles from `first` to `max`. Each step is
     /// lengthened by a random share of up to `jitter`.
     ///
-    /// Default: the backoff of the builder, and otherwise 100 ms, 2 s and 0.5. Range: 1 ms to 1 hour for
-    /// `first` and `max`, where `first` must not exceed `max`, and 0 to 1 for `jitter`.
+    /// By default, a policy from the builder uses the backoff of the builder, and any other policy uses 100
+    /// ms, 2 s and 0.5. Range: 1 ms to 1 hour for `first` and `max`, where `first` must not exceed `max`, and
+    /// 0 to 1 for `jitter`.
     ///
     /// # Errors
     ///

@@ -60,7 +60,7 @@ pub(crate) fn expect(names: impl IntoIterator<Item = Call>) {
     }
 }
 
-/// Reports a created circuit or a prefix to the thread. Does nothing if no name is expected yet.
+/// Sends the message that `circuits` returns to the thread. Does nothing if no name is expected yet.
 pub(crate) fn note(circuits: impl FnOnce() -> Call) {
     if let Some(roll) = ROLL.get() {
         send(roll.as_ref(), circuits());

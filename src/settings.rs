@@ -6,7 +6,7 @@
 //! the open duration. Set these in code, see [`Settings::circuit_builder`].
 //!
 //! This module does not connect to a store. Without `enabled = true` in `[persistence]` there is no store,
-//! and all other settings have the same effect. With the feature `store`, `Settings::registry` returns the
+//! and all other settings still have their effect. With the feature `store`, `Settings::registry` returns the
 //! builder of a registry with the store of the settings.
 //!
 //! # The file
@@ -65,9 +65,9 @@
 //! # Parts of a value
 //!
 //! A value that is a table changes only the parts that it names. With `open_for = { max = "2 min" }` a
-//! circuit keeps `base` and `jitter` of the less specific tables. If the less specific table has `open_for =
-//! "90 s"`, the open duration doubles from 90 s to 2 min. A value that is not a table replaces all parts.
-//! `fixed` replaces `base` and `max`, and `calls` replaces `time` and `buckets`.
+//! circuit keeps `base` and `jitter` of the less specific tables. If the less specific table has
+//! `open_for = "90 s"`, the open duration doubles from 90 s to 2 min. A value that is not a table replaces
+//! all parts. `fixed` replaces `base` and `max`, and `calls` replaces `time` and `buckets`.
 //!
 //! # Names that no circuit has
 //!
@@ -84,7 +84,7 @@
 //! | variable | key |
 //! |---|---|
 //! | `CIRCUIT_BREAKER_CONFIG` | a whole document, or the path of a file. The document overrides the file of the program, and the other variables override the document |
-//! | `CIRCUIT_BREAKER_PERSISTENCE` | `persistence.enabled`: `true` or `false` |
+//! | `CIRCUIT_BREAKER_PERSISTENCE` | `persistence.enabled`, which is `true` or `false` |
 //! | `CIRCUIT_BREAKER_STORE`, `…_CACHE`, `…_SHARING`, `…_INSTANCE`, `…_SCHEMA`, `…_FIRST_CALL_WAITS`, `…_AUDIT_KEPT`, `…_TTL_OPEN`, `…_TTL_OTHER` | the other keys of `persistence` |
 //! | `CIRCUIT_BREAKER_DEFAULT_FAILURE_RATE`, … | `defaults.failure_rate`, and each other key of `defaults` |
 //! | `CIRCUIT_BREAKER_GROUP_PARTNERS_FAILURE_RATE`, … | `groups.partners.failure_rate`, and each other key of each group |

@@ -37,8 +37,8 @@
 //!
 //! The layer needs no task and no runtime. One call polls the load at most every 250 ms by the circuit's
 //! clock, and all other calls use the last reading. A probe that blocks delays only the call that polls it.
-//! Shedding begins above the limit and ends 5 points below the limit, so that small changes of the load do
-//! not switch shedding on and off.
+//! Shedding begins above the limit and ends 5 percentage points below the limit, so that small changes of the
+//! load do not switch shedding on and off.
 //!
 //! [`RejectReason::LoadShed`]: crate::state::RejectReason::LoadShed
 //! [`Totals::would_reject`]: crate::circuit::Totals::would_reject

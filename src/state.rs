@@ -230,9 +230,9 @@ pub struct Transition {
 
 /// The state of a circuit that a restart should restore. [`Circuit::snapshot`](crate::Circuit::snapshot) returns a
 /// snapshot, and [`Circuit::adopt`](crate::Circuit::adopt) takes over a snapshot.
+///
 /// The durations count from the moment of the snapshot, so that differences between wall clocks do not
 /// matter.
-/// The durations count from the moment of the snapshot, so that no wall clock decides anything.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Snapshot {
@@ -248,7 +248,7 @@ pub struct Snapshot {
     pub held_for: Option<Duration>,
     /// The number of openings in a row, as [`Status::attempt`](crate::Status::attempt) counts them.
     pub attempt: u32,
-    /// The number of successful probes in half-open.
+    /// The number of successful probes of a half-open circuit.
     pub probe_successes: u32,
     /// The weight of the failures in a row of a closed circuit.
     pub run: f64,

@@ -16,6 +16,7 @@ use crate::outcome::Outcome;
 
 /// A [`Classifier`] that can wait for the end of the body, for a layer with
 /// [`tracked_bodies`](crate::CircuitBreakerLayer::tracked_bodies).
+///
 /// When the response arrives, [`head`](Self::head) is called first. If `head` returns `None`, exactly one of
 /// [`end`](Self::end), [`body_error`](Self::body_error), [`cancelled`](Classifier::cancelled) and
 /// [`panicked`](Classifier::panicked) is called later and decides the outcome. If the caller drops the body,

@@ -29,9 +29,8 @@ pub(super) fn kind_of(error: &(dyn StdError + 'static)) -> FailureKind {
         found = found.max(by_text(error));
         if let Some(error) = error.downcast_ref::<io::Error>() {
             found = found.max(by_io(error.kind()));
-            // The `source` of an `io::Error` skips the error that the `io::Error` wraps. The text of the
-            // `io::Error` is the text of the wrapped error. Only the type of the wrapped error would be
-            // missed.
+            // The wrapped error is examined separately, because the `source` of an `io::Error` skips the
+            // error that the `io::Error` wraps. Both errors have the same text but different types.
             let wrapped = error.get_ref().map(|wrapped| kind_of(wrapped));
             found = found.max(wrapped.and_then(Cause::of));
         }

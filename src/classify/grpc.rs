@@ -43,11 +43,11 @@ pub use code::GrpcCode;
 /// | a value that is no status, such as text or a number above 16 | the same as 2 UNKNOWN |
 /// | a response that a breaker inside made, with [`Rejected`] in its extensions | ignored |
 ///
-/// [`status`](Self::status) changes the outcome of a status, whether the status comes from headers, trailers
-/// or an error, or is the status into which gRPC translates an end without a status. A timeout of a layer or
-/// of the transport is judged like `DEADLINE_EXCEEDED`. HTTP/2 `REFUSED_STREAM`, and GOAWAY before the
-/// request was processed, weigh 0.5 with the kind `not_processed`, unless UNAVAILABLE is changed. A body that
-/// ends without a status is judged like UNKNOWN.
+/// [`status`](Self::status) changes the outcome of a status. The status can come from headers, trailers or an
+/// error. If a call ends without a status, the outcome is that of the status into which gRPC translates the
+/// end. A timeout of a layer or of the transport is judged like `DEADLINE_EXCEEDED`. HTTP/2 `REFUSED_STREAM`,
+/// and GOAWAY before the request was processed, weigh 0.5 with the kind `not_processed`, unless the outcome
+/// of UNAVAILABLE is changed. A body that ends without a status is judged like UNKNOWN.
 ///
 /// A caller who sets a short `grpc-timeout` says little about the service. Therefore `DEADLINE_EXCEEDED`, HTTP status 504
 /// and tonic's own timeout weigh in proportion to the wait if the request has the header, see [`Failure::deadline`].
@@ -60,12 +60,12 @@ pub use code::GrpcCode;
 /// If the `content-type` of a request is that of gRPC and its response has no `grpc-status`, the
 /// [specification] translates the HTTP status. 400 is INTERNAL, 401 is UNAUTHENTICATED, 403 is
 /// `PERMISSION_DENIED`, 404 is UNIMPLEMENTED, and 429, 502, 503 and 504 are UNAVAILABLE. Every other status
-/// is UNKNOWN, and so is 200 with a foreign `content-type`.
+/// is UNKNOWN, and so is 200 with a `content-type` other than that of gRPC.
 ///
-/// Status 200 without `grpc-status` leaves the result to the trailers if the `content-type` is that of gRPC, that of
-/// grpc-web (tonic-web's client translates grpc-web below the breaker) or missing. A plain layer sees only heads and
-/// counts such a response as a success. A layer with `.tracked_bodies()` waits for the trailers. A body that ends
-/// without a status is a failure, and so is an error of the body.
+/// Status 200 without `grpc-status` leaves the result to the trailers if the `content-type` is that of gRPC,
+/// that of grpc-web (tonic-web's client translates grpc-web below the breaker) or missing. A layer without
+/// tracked bodies sees only heads and counts such a response as a success. A layer with `.tracked_bodies()`
+/// waits for the trailers. A body that ends without a status is a failure, and so is an error of the body.
 ///
 /// A request that is not `application/grpc`, such as a grpc-web request or a web page on the same server, is judged by
 /// its head. A `grpc-status` decides if the head has one. Otherwise 5xx is a failure, and every other status is a
@@ -160,8 +160,8 @@ impl GrpcClassifier {
     /// Lets one answer open the circuit, if its code is `RESOURCE_EXHAUSTED` or UNAVAILABLE and the server asks for a delay.
     ///
     /// The delay is that of the pushback, of `google.rpc.RetryInfo` ([`tonic`](Self::tonic) only), or of a
-    /// `Retry-After` of a proxy. A delay of zero, and a malformed or negative one, opens nothing. All other
-    /// rules, and the reason why this setting is off by default, are those of
+    /// `Retry-After` of a proxy. A delay that is zero, malformed or negative does not open the circuit. All
+    /// other rules, and the reason why this setting is off by default, are those of
     /// [`HttpClassifier::trips_on_retry_after`](super::HttpClassifier::trips_on_retry_after).
     ///
     /// ```

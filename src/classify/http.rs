@@ -26,13 +26,13 @@ use retry_after::{after_delay, retry_after};
 ///
 /// | response | outcome |
 /// |---|---|
-/// | 408, 504 | a timeout: weight 0.5, kind `timeout` |
-/// | other 5xx | a hard failure: weight 1.0, kind `http_500`, `http_502`, `http_503`, or `http_5xx` |
+/// | 408, 504 | a timeout with weight 0.5 and kind `timeout` |
+/// | other 5xx | a hard failure with weight 1.0 and kind `http_500`, `http_502`, `http_503`, or `http_5xx` |
 /// | 429 | weight 0.5, kind `http_429` |
 /// | other 4xx, and everything below | a success of the service |
 /// | a response that a breaker inside made, with [`Rejected`] in its extensions | ignored |
 /// | HTTP/2 `REFUSED_STREAM`, or GOAWAY before the request was processed, in a boxed error | weight 0.5, kind `not_processed` |
-/// | any other error instead of a response | as [`outcome_of`](super::outcome_of) judges it: 1.0, a timeout 0.5, kind `connect`, `dns`, `tls`, `reset`, `body` or `error` |
+/// | any other error instead of a response | the outcome of [`outcome_of`](super::outcome_of), which is a timeout with weight 0.5, or a hard failure with weight 1.0 and kind `connect`, `dns`, `tls`, `reset`, `body` or `error` |
 ///
 /// [`status`](Self::status) changes the outcome of a status.
 ///
@@ -142,7 +142,7 @@ impl<U> HttpClassifier<U> {
     /// Sets the outcome of a status. The last setting of a status applies.
     ///
     /// A failure without a [`retry_after`](Failure::retry_after) of its own takes the `Retry-After` of the
-    /// response, if there is one. Changed outcomes cost one change of a reference count for each call.
+    /// response, if there is one. If an outcome was changed, each call changes a reference count.
     #[must_use]
     pub fn status(self, status: StatusCode, outcome: impl Into<Outcome>) -> Self {
         let others = self.overrides.iter().flat_map(|all| all.iter()).filter(|(other, _)| *other != status);
@@ -153,11 +153,11 @@ impl<U> HttpClassifier<U> {
     /// Lets one answer open the circuit, if its status is 429 or 503 and it has a `Retry-After`.
     ///
     /// Use this setting for a provider that bans clients which continue to call after a 429. The circuit
-    /// opens for the asked time, at least for its open duration and at most for 5 minutes. A late answer to a
-    /// call of an earlier state counts too, and lengthens an opening that would end earlier. A `Retry-After`
-    /// of zero, in the past or malformed does not open the circuit, and neither does a status that
-    /// [`status`](Self::status) changed to a success or to ignored. A 503 with `Retry-After` can also come
-    /// from the `HttpRejection` of a breaker in another process.
+    /// opens for the time that the response asks for, at least for its open duration and at most for 5
+    /// minutes. A late answer to a call of an earlier state counts too, and lengthens an opening that would
+    /// end earlier. A `Retry-After` of zero, in the past or malformed does not open the circuit, and neither
+    /// does a status that [`status`](Self::status) changed to a success or to ignored. A 503 with
+    /// `Retry-After` can also come from the `HttpRejection` of a breaker in another process.
     ///
     /// Off by default, because the delay may concern only one of the callers of a server, or only one
     /// instance behind a balancer, while the service answers all other calls. One such answer would then make

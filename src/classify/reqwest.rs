@@ -25,15 +25,15 @@ use crate::outcome::{Failure, FailureKind, Outcome};
 /// | result | outcome |
 /// |---|---|
 /// | a response, or an error of `error_for_status` | the outcome of its status, see [`HttpClassifier`], with `Retry-After` if known |
-/// | `is_timeout()`: of the client, of the connect, between reads | a timeout, weight 0.5 |
+/// | `is_timeout()`, for a timeout of the client, of the connect or between reads | a timeout, weight 0.5 |
 /// | `is_timeout()` or a 504, if the request has a timeout of its own | a [deadline of the caller](crate::Failure::deadline), whose weight depends on the wait |
 /// | a timeout of std, tower or tokio in the sources | a timeout, weight 0.5 |
 /// | [`Rejected`](crate::Rejected) in the sources or in a response's extensions, tower's `Overloaded` | ignored, because the call was refused in this process |
-/// | `is_builder()`: the request is invalid, for example its URL has no host | ignored, because the request was never sent |
-/// | `is_redirect()`: the redirect policy stopped | ignored, because the policy is the caller's |
+/// | `is_builder()`, for an invalid request, such as a request whose URL has no host | ignored, because the request was never sent |
+/// | `is_redirect()`, for a request that the redirect policy stopped | ignored, because the policy is the caller's |
 /// | the body of the request failed while it was sent | ignored, because the stream is the caller's |
 /// | HTTP/2 `REFUSED_STREAM`, or GOAWAY before the request was processed | weight 0.5, kind `not_processed` |
-/// | everything else: refused, reset, no DNS, TLS, an incomplete body, `is_decode()` | a hard failure, kind `connect`, `reset`, `dns`, `tls`, `body` or `error` |
+/// | every other error, such as a refused or reset connection, a failure of DNS or TLS, an incomplete body, or `is_decode()` | a hard failure, kind `connect`, `reset`, `dns`, `tls`, `body` or `error` |
 ///
 /// A caller who sets a short `Request::timeout` says little about the service, so that such a timeout weighs
 /// in proportion to the wait. An `http::Request` that was converted from a `reqwest::Request` keeps its
@@ -48,9 +48,9 @@ use crate::outcome::{Failure, FailureKind, Outcome};
 /// response may be reqwest's own or an `http::Response`, which `http::Response::<reqwest::Body>::from`
 /// converts from reqwest's.
 ///
-/// A plain layer judges a response by its head, and does not notice a body that hangs or breaks off. A layer with
-/// `.tracked_bodies()` takes `http::Request`s, and judges a response with a good head at the end of its body. The table
-/// applies to the errors of the body too.
+/// A layer without tracked bodies judges a response by its head, and does not notice a body that hangs or
+/// breaks off. A layer with `.tracked_bodies()` takes `http::Request`s, and judges a response with a good
+/// head at the end of its body. The table applies to the errors of the body too.
 ///
 /// # Examples
 ///
@@ -86,7 +86,8 @@ impl ReqwestClassifier {
         Self { statuses: self.statuses.status(status, outcome), ..self }
     }
 
-    /// Lets one answer open the circuit, as [`HttpClassifier::trips_on_retry_after`] does: a 429 or 503 with `Retry-After`.
+    /// Lets a single 429 or 503 with a `Retry-After` open the circuit, as
+    /// [`HttpClassifier::trips_on_retry_after`] does.
     ///
     /// `error_for_status` drops the header. Therefore call `error_for_status` above the breaker.
     #[must_use]
@@ -289,8 +290,8 @@ fn deadline_of<Req: 'static>(request: &Req) -> Option<Duration> {
     Request::try_from(copy).ok()?.timeout().copied()
 }
 
-/// Returns true if a request broke off because its own body failed. In the source of an error of sending,
-/// `is_body` has no other cause.
+/// Returns true if a request broke off because its own body failed. If an error of sending has a source for
+/// which `is_body` is true, the body of the request is the only possible cause.
 fn is_of_the_request_body(error: &reqwest::Error) -> bool {
     error.is_request() && error.source().and_then(find).is_some_and(reqwest::Error::is_body)
 }

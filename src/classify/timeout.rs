@@ -21,8 +21,8 @@ use crate::outcome::{FailureKind, Outcome};
 /// The error may be a `BoxError`, an `io::Error`, a timeout of tower or tokio, or tower's `Overloaded`. An
 /// error of your own type is a hard failure, because its sources are not searched. The same holds for the
 /// [`Error`](crate::Error) of a breaker inside that wraps your type. To search the sources, use
-/// `.classify_error(|e: &MyError| outcome_of(e))`. The text of an error is known for the types of this list
-/// only. For a type of your own, implement [`describe`](Classifier::describe).
+/// `.classify_error(|e: &MyError| outcome_of(e))`. The text of an error is known only for the types in the
+/// first sentence. For a type of your own, implement [`describe`](Classifier::describe).
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct DefaultClassifier;

@@ -216,9 +216,9 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets the time in half-open after which one success closes the circuit if no probe has failed. This
-    /// setting lets services recover that have too few calls for all [`probes`](Self::probes). Range: 1 ms to
-    /// 365 days. Default: 60 s.
+    /// Sets the time after which one success closes a half-open circuit if no probe has failed. This setting
+    /// lets services recover that have too few calls for all [`probes`](Self::probes). Range: 1 ms to 365
+    /// days. Default: 60 s.
     pub const fn quiet_after(mut self, duration: Duration) -> Self {
         self.config.probes.quiet_after = duration;
         self
@@ -237,8 +237,7 @@ impl ConfigBuilder {
     }
 
     /// Never counts a dropped call, and never counts a deadline that the caller set for the call itself. Only
-    /// a timeout inside the
-    /// breaker then detects a service that hangs.
+    /// a timeout inside the breaker then detects a service that hangs.
     pub const fn cancelled_never_counts(mut self) -> Self {
         self.config.cancelled_counts_after = None;
         self

@@ -81,16 +81,18 @@ impl OpenDuration {
         nominal.mul_f64(1.0 + self.jitter * (2.0 * random - 1.0)).clamp(SHORTEST, LONGEST)
     }
 
-    /// Returns the first attempt that has the longest open duration, if it is known. The attempts are not
-    /// counted further.
+    /// Returns the attempt from which on openings no longer grow, or `u32::MAX` if that attempt is unknown.
+    /// The circuit counts attempts only up to this number.
     ///
-    /// If the attempts were counted further, the count would take as long to decay as it took to grow.
+    /// The count falls while the circuit is closed. Without this limit, a count that grew during a long
+    /// outage would take just as long to fall.
     pub(crate) fn last_attempt(&self) -> u32 {
         match &self.shape {
             Shape::Exponential { base, max } => {
                 (1..32).find(|attempt| base.saturating_mul(1 << (attempt - 1)) >= *max).unwrap_or(32)
             }
-            // The attempts are counted without a limit, because the durations do not grow by doubling.
+            // A fixed duration never grows, and the durations of a function are unknown, so the count has no
+            // limit.
             Shape::Fixed(_) | Shape::Function(_) => u32::MAX,
         }
     }

@@ -51,7 +51,8 @@ pub enum Recovered {
 
 /// The result of a restore, for each circuit of the registry by name.
 ///
-/// Its `Display` is one sentence for a log: `3 restored: 1 open, 1 held open by operator-1, 1 closed`.
+/// Its `Display` is one sentence for a log, such as `3 restored: 1 open, 1 held open by operator-1, 1
+/// closed`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 #[must_use = "the report lists the circuits that could not be restored"]
@@ -79,7 +80,8 @@ impl RestoreReport {
 
 /// The changes that a shutdown could not write.
 ///
-/// Its `Display` is one sentence for a log: `everything is saved`, or the names and numbers of the changes.
+/// Its `Display` is one sentence for a log, which is `everything is saved`, or the names and numbers of the
+/// changes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 #[must_use = "the report lists the changes that are lost"]

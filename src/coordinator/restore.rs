@@ -86,8 +86,8 @@ pub(super) fn published(record: &CircuitRecord, id: &str, now: Timestamp) -> Sna
     snapshot.state = record.state;
     snapshot.attempt = record.half_open_attempts;
     snapshot.open_for = record.open_for(now);
-    // The name of the instance is omitted only if this instance published an opening. For its other states
-    // this instance keeps no reason, so they are named like the states of other instances.
+    // A reason is shown without the name of an instance only if this instance opened its circuit. This
+    // instance keeps no reason for its other states, so their reasons are shown with its name.
     let is_own = record.instance.is_empty() || record.instance == id && record.state == State::Open;
     let published = reason(record);
     let named = |(earlier, at): Reasoned| (if is_own { earlier } else { earlier.on(&record.instance) }, at);
@@ -102,8 +102,8 @@ pub(super) fn published(record: &CircuitRecord, id: &str, now: Timestamp) -> Sna
 pub(super) struct Urgency {
     /// True if the circuit rejects calls or an operator holds the circuit.
     binds: bool,
-    /// True if this instance has written the state, because an instance writes only states of services that
-    /// it calls.
+    /// True if this instance has written the state. Such a circuit is more urgent, because this instance
+    /// calls the service.
     is_own: bool,
     /// The time at which the state was written last.
     updated_at: Timestamp,
@@ -147,7 +147,8 @@ fn reason(record: &CircuitRecord) -> Option<Reasoned> {
     (!record.reason.is_empty()).then(|| (EarlierReason::new(&record.reason), record.last_state_change))
 }
 
-/// Sets the reason in the snapshot. A time in the future is dropped, because it is wrong.
+/// Sets the reason in the snapshot. A time in the future is dropped, because a state cannot have begun in the
+/// future.
 fn give(snapshot: &mut Snapshot, reasoned: Option<Reasoned>, now: Timestamp) {
     let (earlier, at) = reasoned.unzip();
     snapshot.earlier = earlier.map(Arc::new);

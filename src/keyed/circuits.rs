@@ -32,8 +32,8 @@ pub(super) struct Circuits {
     pub(super) registry: Registry,
     template: Template,
     pub(super) prefix: Box<str>,
-    /// A circuit without calls, for whose restore the services wait until the store has been queried for the
-    /// circuits of the keys. `None` if services do not wait.
+    /// A circuit that no call uses. The services wait for the restore of this circuit until the store has
+    /// listed the circuits of the keys. `None` if services do not wait.
     pub(super) gate: Option<Circuit>,
     /// The label in metrics for all keys that have no label of their own.
     other: Arc<str>,
@@ -123,7 +123,8 @@ impl Circuits {
     /// Creates the circuit of a stem that is not in the map. Returns `None` if the call is unguarded.
     #[cold]
     fn create(&self, stem: &str, now: u64) -> Option<Circuit> {
-        // Relaxed, because the two ticks are hints and publish no other data.
+        // Relaxed, because a stale tick only costs a vain try to create the circuit, and the ticks publish no
+        // other data.
         if now < self.full_until.load(Relaxed) {
             return self.pass(Why::Full, now);
         }
@@ -147,8 +148,9 @@ impl Circuits {
         let made =
             (self.template)(&name).named(&name, label).build().map(|config| self.registry.create_unreported(config));
         if let (Ok(made), Some(asleep)) = (&made, &asleep) {
-            // The circuit adopts its state before it is in the map, so that no call finds it closed. The lock
-            // is not held, because the circuit notifies its observers.
+            // The circuit adopts the state of its evicted predecessor before the map contains the circuit, so
+            // that no call finds a closed circuit. The lock is not held, because the circuit notifies its
+            // observers.
             made.adopt(asleep, Reason::Restored);
         }
         #[cfg(feature = "store")]
@@ -213,7 +215,8 @@ impl Circuits {
         }
         if !room.make(self, known, now, cause) {
             if cause == Cause::Call {
-                // Relaxed, because the tick is a hint and publishes no other data.
+                // Relaxed, because a thread that reads an older tick only tries in vain, and the tick publishes no
+                // other data.
                 self.full_until.store(room.next_try(now), Relaxed);
             }
             return Err((Why::Full, None));
@@ -239,7 +242,8 @@ impl Circuits {
                         return Err((Why::RegistryFull, None));
                     }
                     Err(RegistryError::Full { .. }) => {
-                        // Relaxed, because the tick is a hint and publishes no other data.
+                        // Relaxed, because a thread that reads an older tick only tries in vain, and the tick publishes no
+                        // other data.
                         self.registry_full_until.store(now + SECOND, Relaxed);
                         return Err((Why::RegistryFull, None));
                     }
@@ -282,8 +286,8 @@ impl Circuits {
     }
 }
 
-/// When the last handle is dropped, the circuits leave the registry, because they could not be evicted any
-/// more.
+/// Removes the circuits from the registry when the last handle is dropped, because no later call could evict
+/// them.
 impl Drop for Circuits {
     fn drop(&mut self) {
         for entry in self.known.pin().values().filter(|entry| entry.is_own) {

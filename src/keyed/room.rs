@@ -18,7 +18,7 @@ use crate::sync::Relaxed;
 
 pub(super) type Known<'a> = HashMapRef<'a, Box<str>, Slot, RandomState, LocalGuard<'a>>;
 
-/// The state for which a new key takes the lock. All times are coarse ticks.
+/// The state that only new keys use, under the lock. All times are coarse ticks.
 #[derive(Debug)]
 pub(super) struct Room {
     pub(super) max: usize,
@@ -78,8 +78,8 @@ impl Room {
         self.keys -= usize::from(known.remove(stem).is_some());
     }
 
-    /// Makes room for one key. Returns false if no key can be evicted. A circuit that the store brings back
-    /// evicts idle keys only, because the other keys are in use and more important.
+    /// Makes room for one key. Returns false if no key can be evicted. For a circuit that is restored before
+    /// its first call, only idle keys are evicted, because keys in use are more important.
     pub(super) fn make(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64, cause: Cause) -> bool {
         if now >= self.idle_at {
             self.idle_at = now.saturating_add((self.idle / 4).max(SECOND));
@@ -144,8 +144,8 @@ impl Room {
     }
 
     fn evict(&mut self, circuits: &Circuits, known: &Known<'_>, stem: &str, entry: &Slot, now: u64) {
-        // The circuit leaves the registry before its entry leaves the map. A thread that does not find the
-        // entry creates a new circuit in the registry, where the old one would be found otherwise.
+        // The circuit leaves the registry before its entry leaves the map. In the other order, a thread that
+        // finds no entry could still find the old circuit in the registry.
         if let Some(circuit) = entry.circuit.as_ref().filter(|_| entry.is_own) {
             circuits.registry.remove(circuit);
             self.gone.push(circuit.clone());

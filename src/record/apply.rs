@@ -133,7 +133,7 @@ fn publish(record: &mut CircuitRecord, command: &TransitionCommand, now: Timesta
         record.generation > command.on
     };
     // An earlier transition of the same start of the instance must not block a later one. The instance may
-    // not know its earlier write, because the answer to it may have been lost.
+    // not know its earlier write, because the answer to that write may have been lost.
     if newer && !own {
         return Effect::Superseded;
     }
@@ -235,7 +235,7 @@ const fn mode(act: Act) -> Mode {
     }
 }
 
-/// Returns the time of the store as a number, or `previous + 1` if that is higher.
+/// Returns the time of the store as a number, or `previous + 1` if `previous + 1` is higher.
 fn next(previous: u64, now: Timestamp) -> Generation {
     Generation::new(previous.saturating_add(1).max(now.as_millis()))
 }

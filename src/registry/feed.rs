@@ -108,7 +108,8 @@ impl Observer for Feed {
 
 /// The events of all circuits of a registry since [`Registry::subscribe`](crate::Registry::subscribe).
 ///
-/// At most 1024 events wait to be read. A slower subscriber loses the oldest events and receives their number as [`What::Missed`].
+/// At most 1024 events are stored for a subscriber. A subscriber that reads too slowly loses the oldest
+/// events and receives their number as [`What::Missed`].
 #[derive(Debug)]
 #[must_use = "a subscription that is dropped receives nothing"]
 pub struct Subscription {
@@ -159,7 +160,8 @@ pub enum What {
     },
     /// The circuit is new.
     Introduced,
-    /// The subscriber was too slow and lost events, so it should load the status of all circuits again.
+    /// The subscriber was too slow and lost events, so the subscriber should load the status of all circuits
+    /// again.
     #[non_exhaustive]
     Missed {
         /// The number of lost events.

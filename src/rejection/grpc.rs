@@ -35,8 +35,7 @@ use crate::state::RejectReason;
 /// should use its own backoff.
 ///
 /// Every rejected request gets such a response. If a server has routes that are not gRPC, give these routes a
-/// layer of their
-/// own.
+/// layer of their own.
 ///
 /// # In a client of tonic
 ///
@@ -55,8 +54,8 @@ use crate::state::RejectReason;
 ///
 /// | error of the service inside | rejection |
 /// |---|---|
-/// | `tonic::transport::Error`, as of a `Channel` | a response whose body fails with the status. A unary call fails immediately, and a streaming call fails when it reads the first message. |
-/// | [`BoxError`](crate::BoxError), as below a `TimeoutLayer`, with tonic's body | the status as the error. A server of tonic turns the status into a response. |
+/// | `tonic::transport::Error`, such as the error of a `Channel` | a response whose body fails with the status. A unary call fails immediately, and a streaming call fails when it reads the first message. |
+/// | [`BoxError`](crate::BoxError), such as the error of a `TimeoutLayer`, with tonic's body | the status as the error. A server of tonic turns the status into a response. |
 /// | `tonic::Status` | the status as the error |
 /// | any other, such as `Infallible` in a server | the status in the headers of a response, without a source |
 ///
@@ -101,8 +100,8 @@ impl GrpcRejection {
     /// Discloses the whole sentence of [`Rejected`]. The sentence contains the rule with its numbers, the
     /// kind and the text of the last failure, the name of another instance whose opening this instance
     /// follows, and the user and reason of a hold. Use this setting only for callers of the same
-    /// organisation, because the text of a failure comes from an error. The text shows at most the scheme and
-    /// the host of an address.
+    /// organisation, because the text of a failure can contain details of an error. The text shows at most
+    /// the scheme and the host of an address.
     ///
     /// For each rejection, the circuit looks up the sentence under a mutex.
     #[must_use]

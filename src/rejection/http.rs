@@ -44,8 +44,8 @@ use problem::problem;
 /// A body type that implements `From<String>` needs no further setting. Examples are `axum::body::Body`,
 /// `http_body_util::Full<Bytes>` and `reqwest::Body`. With [`headers_only`](Self::headers_only), `Default` is
 /// enough. Examples are `tonic::body::Body`, `Empty` and `BoxBody`. hyper's `Incoming` implements neither
-/// trait. Convert `Incoming` below the breaker with `.map_response(|response|
-/// response.map(axum::body::Body::new))`.
+/// trait. Convert `Incoming` below the breaker with
+/// `.map_response(|response| response.map(axum::body::Body::new))`.
 ///
 /// # Examples
 ///
@@ -86,8 +86,8 @@ impl HttpRejection {
     /// Discloses the whole sentence of [`Rejected`]. The sentence contains the rule with its numbers, the
     /// kind and the text of the last failure, the name of another instance whose opening this instance
     /// follows, and the user and reason of a hold. Use this setting only for callers of the same
-    /// organisation, because the text of a failure comes from an error. The text shows at most the scheme and
-    /// the host of an address.
+    /// organisation, because the text of a failure can contain details of an error. The text shows at most
+    /// the scheme and the host of an address.
     ///
     /// For each rejection with a body, the circuit looks up the sentence under a mutex.
     #[must_use]

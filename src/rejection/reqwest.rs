@@ -46,7 +46,7 @@ use crate::error::Rejected;
 pub struct ReqwestRejection;
 
 impl ReqwestRejection {
-    /// Returns a rejection that answers with such a response.
+    /// Returns a rejection that answers with the response that [`ReqwestRejection`] describes.
     #[must_use]
     pub const fn new() -> Self {
         Self

@@ -10,8 +10,8 @@ use crate::store::{AnyStore, StoreError, TieredStore};
 
 impl Settings {
     /// Returns the builder of a registry with the settings of `[persistence]`, which are the store, its
-    /// tables, sharing, the name of this instance, the retention of the audit, and TTLs. Without `enabled =
-    /// true` the registry has no store.
+    /// tables, sharing, the name of this instance, the retention of the audit, and TTLs. Without
+    /// `enabled = true` the registry has no store.
     ///
     /// This method opens no store and creates no circuit. The method needs the feature `store`, and the
     /// feature of the chosen store.

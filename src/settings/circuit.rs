@@ -116,8 +116,8 @@ fn window(set: &Layers<'_>) -> Result<Window, SettingsError> {
     parts.get("buckets").map_or(Ok(window), |buckets| Ok(window.buckets(buckets.count()?)))
 }
 
-/// The forms of `open_for`, which are `"60 s"`, `{ fixed = "60 s", jitter = 0.1 }` and `{ base = "5 s", max =
-/// "60 s", jitter = 0.1 }`.
+/// The forms of `open_for`, which are `"60 s"`, `{ fixed = "60 s", jitter = 0.1 }` and
+/// `{ base = "5 s", max = "60 s", jitter = 0.1 }`.
 pub(super) const OPEN_FOR: Shape = Shape {
     duration: "fixed",
     parts: &["base", "max", "fixed", "jitter"],

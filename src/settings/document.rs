@@ -1,7 +1,7 @@
 //! The reader of documents, which checks size and encoding, recognises the format, and returns a tree of values.
 //!
-//! The `Display` of a parser's error can quote the wrong line, and a line can contain a password. Therefore
-//! only the message of the error is used.
+//! The `Display` of a parser's error can quote the line with the mistake, and that line can contain a
+//! password. Therefore only the message of the error is used.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -99,8 +99,8 @@ fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }
 
-/// Returns the message of the error in one line. The `Display` of the error is not used, because it would
-/// show the wrong line of the text.
+/// Returns the message of the error in one line. The `Display` of the error is not used, because `Display`
+/// would show the line with the mistake, which can contain a password.
 fn one_line(error: &toml::de::Error) -> String {
     error.message().lines().collect::<Vec<_>>().join(", ")
 }

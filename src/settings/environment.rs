@@ -1,4 +1,5 @@
-//! The environment variables. The known variables are a finite table of all keys in all tables.
+//! The environment variables that set keys. The known variables follow from the keys and from the tables in
+//! the documents.
 //!
 //! A variable contains the name of a circuit, a pattern or a group in capitals, where each run of other
 //! characters than ASCII letters and digits becomes one `_`. The name cannot be derived from the variable.
@@ -101,7 +102,7 @@ fn ours(vars: impl Iterator<Item = (OsString, OsString)>) -> Result<BTreeMap<Str
 }
 
 /// Reads `CIRCUIT_BREAKER_CONFIG`. The text is a document if it contains `=` or a line break, or begins with
-/// a brace. Otherwise the text is the path of a file, because paths hardly contain these characters.
+/// a brace. Otherwise the text is the path of a file, because these characters are rare in paths.
 fn configured(config: &str) -> Result<Draft, SettingsError> {
     let origin = origin(CONFIG);
     if config.contains(['=', '\n']) || config.trim_start().starts_with('{') {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::keep::masked;
 
-/// The error of a file or environment that was refused. All of its settings are refused with it.
+/// The error of refused settings. One mistake in a file or in the environment refuses all settings.
 ///
 /// The error names the file or the variable, the key, its value and the allowed values. The line is named too
 /// if the line is known. Passwords in the address of a store are never shown.

@@ -27,7 +27,8 @@ pub(super) struct Shape {
     /// Two groups of parts. A table must not contain parts of both groups.
     pub(super) alternatives: (&'static [&'static str], &'static [&'static str]),
     /// Adapts the merged parts of the less specific tables before the parts of a more specific table are
-    /// added. The field is the more specific table.
+    /// added. The arguments are the merged parts, the parts of the more specific table, and the field of that
+    /// table.
     pub(super) prepare: fn(&mut Parts, &Parts, &Field) -> Result<(), SettingsError>,
 }
 

@@ -10,8 +10,8 @@ use super::field::{Field, Table};
 use crate::keep::{FORMS, INSTANCES, SchemaMode, Sharing, StoreKind, Ttl, behind_scheme, is_instance, masked};
 use crate::pattern::ByName;
 
-/// The settings of `[persistence]`, which are the store of the circuits and its use. They exist only with
-/// `enabled = true`.
+/// The settings of `[persistence]`, which name the store of the circuits and configure its use. They exist
+/// only with `enabled = true`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Persistence {
     store: StoreUrl,

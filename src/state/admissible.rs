@@ -39,7 +39,7 @@ pub(crate) struct Facts<'a> {
 /// | stale | names the change that its operator [has seen](Order::seen) | The latest change is newer. | [`Refused::Stale`] |
 /// | nothing to reset | a reset | The circuit is closed and not held, on every instance. | [`Refused::NothingToReset`] |
 /// | cooldown | a reset without [`force`](Order::force) | The cooldown has not ended. | [`Refused::Cooldown`] |
-/// | nothing held | a resume | No hold and no shadow lies over the circuit. | [`Refused::NothingHeld`] |
+/// | nothing held | a resume | The circuit is neither held nor in shadow. | [`Refused::NothingHeld`] |
 /// | otherwise | any | any | `Ok(true)` |
 ///
 /// # Errors
@@ -53,7 +53,7 @@ pub(crate) fn admissible(order: &Order, facts: &Facts<'_>) -> Result<bool, Refus
     if let Some(seen) = order.seen.filter(|seen| *seen < latest) {
         return Err(Refused::Stale { seen, now: latest });
     }
-    // The rule does not hold for an order without an id, because a program gives such an order directly to a
+    // An order without an id is exempt from this rule, because a program gives such an order directly to a
     // circuit whose state it knows.
     if order.act == Act::Reset && undisturbed && order.id.is_some() {
         // A reset to half-open would reject most calls of a healthy circuit.

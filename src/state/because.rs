@@ -9,9 +9,9 @@ impl Transition {
     /// Returns the cause of the transition in words that can follow "because". The cause contains the reason
     /// with its numbers, and the last failure with its text.
     ///
-    /// For a state that was taken over from a store, the cause begins with the time of the state and with the
-    /// name of the other instance, as in
-    /// `open since 2026-11-21 07:30:05 UTC, before this restart: failures in a row weighed 5.0, the limit is 5.0`.
+    /// For a state that was taken over from a store, the cause begins with the time of the state, and names
+    /// the other instance or the restart of this instance, as in `open since 2026-11-21 07:30:05 UTC, before
+    /// this restart: failures in a row weighed 5.0, the limit is 5.0`.
     ///
     /// The text of a failure is not for strangers, because it can name the hosts of the service.
     pub fn because(&self) -> impl fmt::Display + '_ {

@@ -21,7 +21,7 @@ pub struct EarlierReason {
 }
 
 impl EarlierReason {
-    /// Returns an earlier reason with this text, which should be able to follow "because".
+    /// Returns an earlier reason with this text. The text should read well after "because".
     ///
     /// At most 500 characters are kept. Control characters become spaces.
     #[must_use]

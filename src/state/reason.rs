@@ -183,17 +183,17 @@ impl fmt::Display for RejectReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Act {
-    /// Forced the circuit open.
+    /// Forces the circuit open.
     Trip,
-    /// Ended every hold, and closed the circuit or let it probe.
+    /// Ends every hold, and then closes the circuit or lets the circuit probe.
     Reset,
-    /// Let every call through without counting it.
+    /// Lets every call through and counts no call.
     Disable,
-    /// Ended a hold, so that the state beneath decides again.
+    /// Ends a hold, so that the state beneath the hold decides again.
     Resume,
-    /// Let every call through, and counted the calls that would have been rejected.
+    /// Lets every call through, and counts the calls that would have been rejected.
     Shadow,
-    /// Let the circuit begin anew, and deleted its stored record.
+    /// Deletes the stored record, and lets the circuit start without evidence.
     Forget,
 }
 

@@ -30,7 +30,7 @@ use crate::telemetry;
 pub(super) struct Survey {
     /// True while an operation of the survey is under way.
     under_way: bool,
-    /// The records that are still to be loaded, once the store has listed its names.
+    /// The names whose records are still to be loaded. `None` until the store has listed its names.
     work: Option<Work>,
     /// The earliest time of the next survey.
     at: Tick,
@@ -182,7 +182,7 @@ impl Task {
             self.hub.findings.lock().left_out += left_out;
             self.hub.prefixes.created(&layer.keyed, circuits);
         }
-        // The task must read its inbox, which contains the new circuits.
+        // The task is woken, because its inbox contains the new circuits.
         self.hub.called.notify_one();
     }
 
@@ -217,7 +217,7 @@ impl Layer {
         Self { keyed: Arc::downgrade(keyed), found: Vec::new(), left_out: 0 }
     }
 
-    /// Keeps the `most` most urgent circuits, sorted by falling urgency.
+    /// Keeps the `most` most urgent circuits, the most urgent circuit first.
     fn bound(&mut self, most: usize) {
         self.found.sort_unstable_by(|a, b| b.cmp(a));
         self.left_out += self.found.len().saturating_sub(most);

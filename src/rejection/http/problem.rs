@@ -9,7 +9,7 @@ use crate::error::Rejected;
 /// Returns the rejection as problem details. The JSON is written without a library, because nothing else in
 /// the feature `http` needs JSON.
 pub(super) fn problem(rejected: &Rejected, detail: Detail) -> String {
-    // By the type `about:blank`, a problem has no meaning beyond its status (RFC 9457, 4.2.1).
+    // The type `about:blank` means that the problem has no meaning beyond its status (RFC 9457, 4.2.1).
     let mut json = String::from(r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"#);
     push_string(&mut json, &sentence(rejected, detail));
     if !matches!(detail, Detail::Nothing) {
