@@ -22,12 +22,12 @@
 //! | | |
 //! |---|---|
 //! | `GET /` | the page, which consists of markup, style and script, and loads its data from the other routes |
-//! | `GET /api/circuits` | every circuit: state, rates and limits, the last transition |
+//! | `GET /api/circuits` | every circuit with its state, its rates and limits, and its last transition |
 //! | `GET /api/status?circuit=NAME` | one circuit, with its settings in sentences |
 //! | `GET /api/transitions?circuit=NAME` | the last transitions of a circuit with the numbers that decided them, newest first |
 //! | `GET /api/audit?service=&user=&since=&limit=` | the rows of the audit, newest first, where `since` is in milliseconds since 1970 and `limit` is 1 to 1000 |
-//! | `GET /api/events` | server-sent events: `transition`, `rejections`, `introduced`, `missed`, `beat` |
-//! | `POST /api/trip?circuit=NAME` | `{"reason": "…", "hold_ms": 600000}`; without `hold_ms` the circuit stays open until a reset |
+//! | `GET /api/events` | server-sent events, which are `transition`, `rejections`, `introduced`, `missed` and `beat` |
+//! | `POST /api/trip?circuit=NAME` | `{"reason": "…", "hold_ms": 600000}`. Without `hold_ms` the circuit stays open until a reset |
 //! | `POST /api/reset?circuit=NAME` | `{"reason": "…", "to": "half_open" or "closed", "force": false}` |
 //! | `POST /api/disable?circuit=NAME` | `{"reason": "…", "hold_ms": 600000}`, or `"indefinitely": true` in place of `hold_ms` |
 //! | `POST /api/resume?circuit=NAME` | `{"reason": "…"}` |
@@ -98,9 +98,10 @@ impl AdminRouter {
     /// refuses the request with [`Denied`]. The router calls the closure for every request except those for
     /// the page.
     ///
-    /// The closure receives method, address, headers and extensions of the request. It may check a cookie, the name of
-    /// a certificate, or a result that an asynchronous middleware of the application has put into the extensions. For a
-    /// user who may only read, return [`forbidden`](Denied::forbidden) to `POST` requests. The closure must not block.
+    /// The closure receives method, address, headers and extensions of the request. The closure may check a
+    /// cookie, the name of a certificate, or a result that an asynchronous middleware of the application has
+    /// put into the extensions. For a user who may only read, return [`forbidden`](Denied::forbidden) to
+    /// `POST` requests. The closure must not block.
     ///
     /// The page itself is served without a check, because browsers send no token when a person opens an address. The
     /// page contains no data of the circuits.
@@ -163,10 +164,10 @@ impl AdminRouter {
     /// Creates the router. [`Router::nest`] serves the page at the path without a slash at the end, and
     /// [`Router::nest_service`] with and without the slash.
     ///
-    /// A stream of events ends after five minutes, and the client requests a new one. Therefore a client whose token
-    /// was revoked receives no further events. A stream also ends when [`Registry::shutdown`] begins, or at the
-    /// [`shutdown_signal`](Self::shutdown_signal). A graceful shutdown still needs a deadline, because a client that does not
-    /// read can hold up any response.
+    /// A stream of events ends after five minutes, and the client then requests a new stream. Therefore a
+    /// client whose token was revoked receives no further events. A stream also ends when
+    /// [`Registry::shutdown`] begins, or at the [`shutdown_signal`](Self::shutdown_signal). A graceful
+    /// shutdown still needs a deadline, because a client that does not read can hold up any response.
     pub fn build<S>(self) -> Router<S>
     where
         S: Clone + Send + Sync + 'static,
@@ -194,7 +195,8 @@ impl AdminRouter {
 }
 
 impl fmt::Debug for AdminRouter {
-    // Only the number of circuits is shown. The authoriser is left out, because it may contain secrets.
+    // Only the number of circuits is shown. The authoriser is left out, because the authoriser may contain
+    // secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { registry, access, event_clients, shutdown: _ } = self;
         f.debug_struct("AdminRouter")

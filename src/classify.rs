@@ -110,7 +110,7 @@ pub trait Classifier<Req, Res, Err> {
         Outcome::Failure(Failure::hard().with_kind(FailureKind::NotReady))
     }
 
-    /// Returns the outcome of a call that was dropped before it ended.
+    /// Returns the outcome of a call that was dropped before the call ended.
     ///
     /// `elapsed` counts from the first poll that returned `Pending`, or from the start if the call is measured. A call
     /// that is not measured and was dropped before its first `Pending` is neutral, and this method is not called.

@@ -74,8 +74,8 @@ impl<Req> Select<Req> for OneCircuit {
 /// control characters) becomes its first characters, `~` and 128 bits of its SHA-256 in hexadecimal. The name
 /// of a key is the same on every instance and after every restart. A key that already looks like a hashed
 /// name is hashed too, so that a caller cannot forge the name of another key. Finding two keys with the same
-/// name takes 2^64 tries. Finding another key for a given name takes 2^128 tries. Keys are not normalised:
-/// `A.example` and `a.example` are two keys unless the closure returns the same key for both.
+/// name takes 2^64 tries. Finding another key for a given name takes 2^128 tries. Keys are not normalised.
+/// For example, `A.example` and `a.example` are two keys unless the closure returns the same key for both.
 ///
 /// # Bounds
 ///

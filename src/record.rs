@@ -22,7 +22,7 @@
 //! is `max(previous + 1, server_now_ms)`, so that numbers after a loss of data are larger than the numbers
 //! before the loss.
 //!
-//! Fields that this version does not know are kept, both in the record and in each part.
+//! Fields that this version does not know are written again unchanged, both in the record and in each part.
 
 #[cfg_attr(not(feature = "test-util"), expect(unreachable_pub, reason = "public for tests only"))]
 mod apply;
@@ -91,8 +91,8 @@ pub struct CircuitRecord {
     /// is set back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_ms: Option<u64>,
-    /// The number of openings in a row, including the present one. Each earlier opening ended in a half-open attempt
-    /// that failed.
+    /// The number of openings in a row, including the present opening. Each earlier opening ended in a
+    /// half-open attempt that failed.
     #[serde(default)]
     pub half_open_attempts: u32,
     /// The weight of the failures since the last success, summed over the instances. For an instance whose
@@ -132,7 +132,7 @@ pub struct CircuitRecord {
     /// replace older ones.
     #[serde(default)]
     pub instances: BTreeMap<String, InstanceEntry>,
-    /// Fields of a later version, which are kept.
+    /// Fields of a later version of the format, which are written again unchanged.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }

@@ -243,7 +243,7 @@ impl Registry {
         (circuits.len() >= limit).then(|| Err(RegistryError::Full { name: name(), limit }))
     }
 
-    /// Returns the circuit with the name, if there is one.
+    /// Returns the circuit with the name, or `None` if the registry has no such circuit.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Circuit> {
         self.shared.circuits.lock().get(name).cloned()

@@ -41,7 +41,8 @@ pub enum State {
 }
 
 impl State {
-    /// Returns the state in the spelling of logs, metrics and records: `closed`, `open` or `half_open`.
+    /// Returns the state in the spelling of logs, metrics and records, which is `closed`, `open` or
+    /// `half_open`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

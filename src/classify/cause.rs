@@ -39,8 +39,8 @@ pub(super) fn kind_of(error: &(dyn StdError + 'static)) -> FailureKind {
     found.map_or(FailureKind::Error, Cause::kind)
 }
 
-/// Returns the text of the innermost source, which caused all other errors. The errors around the innermost
-/// one repeat its text or say less.
+/// Returns the text of the innermost source, which caused all other errors. The errors around that source
+/// repeat its text or say less.
 pub(super) fn text_of(error: &(dyn StdError + 'static)) -> String {
     let mut root = error;
     for _ in 0..LONGEST_CHAIN {

@@ -44,10 +44,10 @@ pub use code::GrpcCode;
 /// | a response that a breaker inside made, with [`Rejected`] in its extensions | ignored |
 ///
 /// [`status`](Self::status) changes the outcome of a status. The status can come from headers, trailers or an
-/// error. If a call ends without a status, the outcome is that of the status into which gRPC translates the
-/// end. A timeout of a layer or of the transport is judged like `DEADLINE_EXCEEDED`. HTTP/2 `REFUSED_STREAM`,
-/// and GOAWAY before the request was processed, weigh 0.5 with the kind `not_processed`, unless the outcome
-/// of UNAVAILABLE is changed. A body that ends without a status is judged like UNKNOWN.
+/// error. If a call ends without a status, the call has the outcome of the status into which gRPC translates
+/// the end. A timeout of a layer or of the transport is judged like `DEADLINE_EXCEEDED`. HTTP/2
+/// `REFUSED_STREAM`, and GOAWAY before the request was processed, weigh 0.5 with the kind `not_processed`,
+/// unless the outcome of UNAVAILABLE is changed. A body that ends without a status is judged like UNKNOWN.
 ///
 /// A caller who sets a short `grpc-timeout` says little about the service. Therefore `DEADLINE_EXCEEDED`, HTTP status 504
 /// and tonic's own timeout weigh in proportion to the wait if the request has the header, see [`Failure::deadline`].
@@ -57,19 +57,20 @@ pub use code::GrpcCode;
 /// header, the `Retry-After` of a proxy counts. [`trips_on_retry_after`](Self::trips_on_retry_after) lets a
 /// delay open the circuit.
 ///
-/// If the `content-type` of a request is that of gRPC and its response has no `grpc-status`, the
-/// [specification] translates the HTTP status. 400 is INTERNAL, 401 is UNAUTHENTICATED, 403 is
-/// `PERMISSION_DENIED`, 404 is UNIMPLEMENTED, and 429, 502, 503 and 504 are UNAVAILABLE. Every other status
-/// is UNKNOWN, and so is 200 with a `content-type` other than that of gRPC.
+/// If a request has the `content-type` of gRPC and its response has no `grpc-status`, the [specification]
+/// translates the HTTP status. 400 is INTERNAL, 401 is UNAUTHENTICATED, 403 is `PERMISSION_DENIED`, 404 is
+/// UNIMPLEMENTED, and 429, 502, 503 and 504 are UNAVAILABLE. Every other status is UNKNOWN, and so is 200
+/// with a `content-type` other than that of gRPC.
 ///
-/// Status 200 without `grpc-status` leaves the result to the trailers if the `content-type` is that of gRPC,
-/// that of grpc-web (tonic-web's client translates grpc-web below the breaker) or missing. A layer without
-/// tracked bodies sees only heads and counts such a response as a success. A layer with `.tracked_bodies()`
-/// waits for the trailers. A body that ends without a status is a failure, and so is an error of the body.
+/// Status 200 without `grpc-status` leaves the result to the trailers if the `content-type` is missing or
+/// belongs to gRPC or grpc-web. grpc-web is included because tonic-web's client translates grpc-web below the
+/// breaker. A layer without tracked bodies sees only heads and counts such a response as a success. A layer
+/// with `.tracked_bodies()` waits for the trailers. A body that ends without a status is a failure, and so is
+/// an error of the body.
 ///
-/// A request that is not `application/grpc`, such as a grpc-web request or a web page on the same server, is judged by
-/// its head. A `grpc-status` decides if the head has one. Otherwise 5xx is a failure, and every other status is a
-/// success.
+/// A request that is not `application/grpc`, such as a grpc-web request or a web page on the same server, is
+/// judged by its head. If the head has a `grpc-status`, the status decides. Otherwise 5xx is a failure, and
+/// every other status is a success.
 ///
 /// Errors are judged by [`DefaultClassifier`](super::DefaultClassifier). A status that tonic created from a
 /// transport error has the kind of that error, such as `connect` instead of `grpc_unavailable`. Only
@@ -134,7 +135,7 @@ impl GrpcClassifier {
     /// `tonic::Status` in the sources is judged like a code in the headers. A local cause, such as a timeout
     /// or a rejection, decides before the code, because tonic chose the code only to wrap that cause. A
     /// failure without `grpc-retry-pushback-ms` takes its delay from `google.rpc.RetryInfo`, if
-    /// `grpc-status-details-bin` has one.
+    /// `grpc-status-details-bin` contains that message.
     ///
     /// This constructor exists beside [`new`](Self::new), because a feature must not change the judgement of `new`.
     #[cfg(feature = "tonic")]
@@ -149,7 +150,7 @@ impl GrpcClassifier {
     /// feature `tonic` a `tonic::Code`.
     ///
     /// A failure without a `retry_after` of its own takes the delay that the server asks for, if the response
-    /// has one.
+    /// contains a delay.
     #[must_use]
     pub fn status(mut self, code: impl Into<GrpcCode>, outcome: impl Into<Outcome>) -> Self {
         let changed = self.changed.get_or_insert_default();
@@ -159,9 +160,10 @@ impl GrpcClassifier {
 
     /// Lets one answer open the circuit, if its code is `RESOURCE_EXHAUSTED` or UNAVAILABLE and the server asks for a delay.
     ///
-    /// The delay is that of the pushback, of `google.rpc.RetryInfo` ([`tonic`](Self::tonic) only), or of a
-    /// `Retry-After` of a proxy. A delay that is zero, malformed or negative does not open the circuit. All
-    /// other rules, and the reason why this setting is off by default, are those of
+    /// The delay comes from `grpc-retry-pushback-ms`, from `google.rpc.RetryInfo` (only with
+    /// [`tonic`](Self::tonic)), or from the `Retry-After` of a proxy. A delay that is zero, malformed or
+    /// negative does not open the circuit. All other rules, and the reason why this setting is off by
+    /// default, are those of
     /// [`HttpClassifier::trips_on_retry_after`](super::HttpClassifier::trips_on_retry_after).
     ///
     /// ```
@@ -191,8 +193,9 @@ impl GrpcClassifier {
         after_delay(self.changed(code).unwrap_or(otherwise), trips, || self.retry_after(beside))
     }
 
-    /// Reads the delay that the server asked for. Pushback decides before the error details, because pushback is a part
-    /// of the protocol and can forbid a retry. A `Retry-After` comes from a proxy that answered for the server.
+    /// Reads the delay that the server asked for. The header `grpc-retry-pushback-ms` decides before the
+    /// error details, because the header is a part of the protocol and can forbid a retry. A `Retry-After`
+    /// comes from a proxy that answered for the server.
     fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
         if let Some(pushback) = headers.get(PUSHBACK) {
             let milliseconds = pushback.to_str().ok()?.parse::<i32>().ok()?;

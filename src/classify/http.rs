@@ -127,10 +127,10 @@ impl HttpClassifier {
     /// Waits for the end of the body if the headers are a success. Requires a layer with `.tracked_bodies()`.
     /// With any other layer the compiler cannot infer `M` (error E0282).
     ///
-    /// An error of the body is a hard failure, or weighs half if its sources contain a timeout. A normal end is a
-    /// success. If the headers are a failure or ignored, the body does not matter. The error type of the body must
-    /// implement `std::error::Error`, as those of axum, hyper, tonic and reqwest do, or be
-    /// [`BoxError`](crate::BoxError).
+    /// An error of the body is a hard failure, or weighs half if its sources contain a timeout. A normal end
+    /// is a success. If the headers are a failure or ignored, the body does not matter. The error type of the
+    /// body must implement `std::error::Error`, as the error types of axum, hyper, tonic and reqwest do, or
+    /// be [`BoxError`](crate::BoxError).
     #[must_use]
     pub fn until_end_of_body<M>(self) -> HttpClassifier<AtEndOfBody<M>> {
         let Self { overrides, of_handlers, trips_on_retry_after, .. } = self;
@@ -142,7 +142,8 @@ impl<U> HttpClassifier<U> {
     /// Sets the outcome of a status. The last setting of a status applies.
     ///
     /// A failure without a [`retry_after`](Failure::retry_after) of its own takes the `Retry-After` of the
-    /// response, if there is one. If an outcome was changed, each call changes a reference count.
+    /// response, if the response has a `Retry-After`. If an outcome was changed, each call changes a
+    /// reference count.
     #[must_use]
     pub fn status(self, status: StatusCode, outcome: impl Into<Outcome>) -> Self {
         let others = self.overrides.iter().flat_map(|all| all.iter()).filter(|(other, _)| *other != status);
@@ -150,7 +151,7 @@ impl<U> HttpClassifier<U> {
         Self { overrides: Some(overrides), ..self }
     }
 
-    /// Lets one answer open the circuit, if its status is 429 or 503 and it has a `Retry-After`.
+    /// Lets one answer open the circuit, if the answer has status 429 or 503 and a `Retry-After`.
     ///
     /// Use this setting for a provider that bans clients which continue to call after a 429. The circuit
     /// opens for the time that the response asks for, at least for its open duration and at most for 5

@@ -271,8 +271,8 @@ fn text_of_any<E: 'static>(error: &E) -> Option<String> {
     as_error(error).map(text_of)
 }
 
-/// Returns the timeout that a request has of its own. The request must be a `reqwest::Request` or converted
-/// from one.
+/// Returns the timeout that a request has of its own. The request must be a `reqwest::Request` or an
+/// `http::Request` that was converted from a `reqwest::Request`.
 fn deadline_of<Req: 'static>(request: &Req) -> Option<Duration> {
     let request: &dyn Any = request;
     if let Some(request) = request.downcast_ref::<Request>() {

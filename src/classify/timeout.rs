@@ -2,7 +2,7 @@
 //! every other error is a hard failure. `cause` decides the kind of a hard failure.
 //!
 //! A timeout is recognised as the error itself and among the sources of the error. A timeout inside an
-//! `io::Error` is recognised too, although the `source` of an `io::Error` skips the error that it wraps.
+//! `io::Error` is recognised too, although the `source` of an `io::Error` skips the wrapped error.
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -122,7 +122,8 @@ pub(super) fn as_dyn<E: StdError + 'static>(error: &dyn Any) -> Option<&(dyn Std
     Some(error)
 }
 
-/// Returns the outcome of the first timeout or refusal in the error and its sources, if there is one.
+/// Returns the outcome of the first timeout or refusal in the error and its sources, or `None` if none of
+/// them is a timeout or a refusal.
 pub(super) fn known(error: &(dyn StdError + 'static)) -> Option<Outcome> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -156,7 +157,7 @@ pub(super) fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static
         if let Some(found) = error.downcast_ref() {
             return Some(found);
         }
-        // The `source` of an `io::Error` skips the error that it wraps.
+        // The wrapped error is searched separately, because the `source` of an `io::Error` skips it.
         let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         if let Some(found) = wrapped.and_then(|wrapped| find(wrapped)) {
             return Some(found);

@@ -46,9 +46,9 @@ impl OpenDuration {
     /// Returns a duration that `function` calculates from the number of openings in a row,
     /// counted from 1, without jitter.
     ///
-    /// The circuit calls the function under a mutex, for an opening or a restore. Therefore it must be quick
-    /// and must not use the circuit. Its result is limited to the range of 1 ms to 365 days. If the function
-    /// panics, the duration is 60 s.
+    /// The circuit calls the function under a mutex, for an opening or a restore. Therefore the function must
+    /// be quick and must not use the circuit. Its result is limited to the range of 1 ms to 365 days. If the
+    /// function panics, the duration is 60 s.
     #[must_use]
     pub fn from_fn(function: impl Fn(u32) -> Duration + Send + Sync + 'static) -> Self {
         Self { shape: Shape::Function(Arc::new(function)), jitter: 0.0 }

@@ -41,7 +41,7 @@ pub(super) struct Circuits {
     pub(super) known: HashMap<Box<str>, Slot, RandomState>,
     pub(super) room: Mutex<Room>,
     /// The coarse tick until which new keys are refused, because no known key can be evicted. The tick is an
-    /// atomic outside the lock, because every call of a new key reads it.
+    /// atomic outside the lock, because every call of a new key reads the tick.
     full_until: AtomicU64,
     /// The coarse tick until which new keys are refused, because the registry is full.
     registry_full_until: AtomicU64,
@@ -123,8 +123,7 @@ impl Circuits {
     /// Creates the circuit of a stem that is not in the map. Returns `None` if the call is unguarded.
     #[cold]
     fn create(&self, stem: &str, now: u64) -> Option<Circuit> {
-        // Relaxed, because a stale tick only costs a vain try to create the circuit, and the ticks publish no
-        // other data.
+        // Relaxed, because a late read of a tick does no harm, and the ticks publish no other data.
         if now < self.full_until.load(Relaxed) {
             return self.pass(Why::Full, now);
         }
@@ -137,7 +136,8 @@ impl Circuits {
         }
     }
 
-    /// Adds the circuit of a stem to the map. Returns the circuit with `true` if it is new.
+    /// Adds the circuit of a stem to the map. Returns the circuit, with `true` if this call has inserted the
+    /// circuit.
     pub(super) fn add(&self, stem: &str, now: u64, cause: Cause) -> Result<(Circuit, bool), Why> {
         let name = format!("{}{stem}", self.prefix);
         let (has_label, asleep) = {
@@ -215,8 +215,7 @@ impl Circuits {
         }
         if !room.make(self, known, now, cause) {
             if cause == Cause::Call {
-                // Relaxed, because a thread that reads an older tick only tries in vain, and the tick publishes no
-                // other data.
+                // Relaxed, because a late read of the tick does no harm, and the tick publishes no other data.
                 self.full_until.store(room.next_try(now), Relaxed);
             }
             return Err((Why::Full, None));
@@ -242,8 +241,7 @@ impl Circuits {
                         return Err((Why::RegistryFull, None));
                     }
                     Err(RegistryError::Full { .. }) => {
-                        // Relaxed, because a thread that reads an older tick only tries in vain, and the tick publishes no
-                        // other data.
+                        // Relaxed, because a late read of the tick does no harm, and the tick publishes no other data.
                         self.registry_full_until.store(now + SECOND, Relaxed);
                         return Err((Why::RegistryFull, None));
                     }

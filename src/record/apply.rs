@@ -96,7 +96,7 @@ pub enum Effect {
     /// The part in the record is newer than the number on which the command was based. The record is
     /// unchanged.
     Superseded,
-    /// The hold of the command has ended before it was written. The record is unchanged.
+    /// The hold of the command has ended before the command was written. The record is unchanged.
     Expired,
     /// The record is of a later version and must not be overwritten.
     Unwritable,
@@ -132,8 +132,8 @@ fn publish(record: &mut CircuitRecord, command: &TransitionCommand, now: Timesta
     } else {
         record.generation > command.on
     };
-    // An earlier transition of the same start of the instance must not block a later one. The instance may
-    // not know its earlier write, because the answer to that write may have been lost.
+    // An earlier transition of the same start of the instance must not block a later transition. The instance
+    // may not know its earlier write, because the answer to that write may have been lost.
     if newer && !own {
         return Effect::Superseded;
     }

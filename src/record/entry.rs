@@ -76,7 +76,7 @@ pub struct InstanceEntry {
     /// recognises acts that are newer than the entry.
     #[serde(default)]
     pub acts: u64,
-    /// Fields of a later version, which are kept.
+    /// Fields of a later version of the format, which are written again unchanged.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }

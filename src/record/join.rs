@@ -80,8 +80,7 @@ fn published(a: &CircuitRecord, b: &CircuitRecord) -> Ordering {
     key(a).cmp(&key(b)).then_with(|| rest(a).cmp(&rest(b)))
 }
 
-/// Returns the fields that `published` does not compare one by one. The fields form one text, which breaks
-/// a tie.
+/// Returns the fields that `published` compares only together. The fields form one text, which breaks a tie.
 fn rest(record: &CircuitRecord) -> String {
     let CircuitRecord { reason, opened_at, left_closed_at, open_ms, instance, incarnation, era, extra, .. } = record;
     text(&(reason, opened_at, left_closed_at, open_ms, instance, incarnation, era, extra))

@@ -47,7 +47,7 @@ pub struct Operated {
     /// The id of the start of the instance on which the operator acted.
     #[serde(default)]
     pub incarnation: String,
-    /// Fields of a later version, which are kept.
+    /// Fields of a later version of the format, which are written again unchanged.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }

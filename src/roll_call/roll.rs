@@ -55,8 +55,8 @@ impl Roll {
         lines
     }
 
-    /// Returns a sentence for each setting whose name resembles that of a circuit. The other unused settings
-    /// share one sentence, because the file may contain the settings of several programs.
+    /// Returns a sentence for each unused setting whose name resembles the name of a circuit. The other
+    /// unused settings share one sentence, because the file may contain the settings of several programs.
     fn lines_of_settings(&self) -> Vec<String> {
         let (mut lines, mut alone) = (Vec::new(), Vec::new());
         let unused = self.set.iter().filter(|(name, _)| !self.is_created(name) && !self.may_come(name));

@@ -31,8 +31,8 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// [`SettingsError`] with the key `persistence.store` or `persistence.cache`, if the address is not that of a store
-    /// or the feature of its store is not compiled in.
+    /// [`SettingsError`] with the key `persistence.store` or `persistence.cache`, if no store has such an
+    /// address, or if the feature of the store is not compiled in.
     pub fn registry(&self) -> Result<RegistryBuilder, SettingsError> {
         let builder = Registry::builder();
         let Some(kept) = self.persistence() else { return Ok(builder) };

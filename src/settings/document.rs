@@ -20,7 +20,7 @@ pub(super) fn read_file(path: &Path, origin: &str) -> Result<Value, SettingsErro
 }
 
 /// Returns the line of a key in a TOML file. If the file does not have the key, returns the line of the
-/// nearest table around it. Returns `None` for JSON, because the JSON parser reports no places.
+/// nearest table around the key. Returns `None` for JSON, because the JSON parser reports no places.
 pub(super) fn line_of_key(path: &Path, key: &str) -> Option<usize> {
     let text = read_text(path, "").ok()?;
     // The path of the key is in the spelling of TOML, so the TOML parser can split the path.

@@ -23,8 +23,8 @@ impl Transition {
         let (begun, at) = match self.to.state {
             State::Open => ("open", "since"),
             State::Closed => ("closed", "since"),
-            // The earlier reason of this instance is that of its opening. The earlier reason of another
-            // instance is that of its half-open state.
+            // The earlier reason of this instance is the reason of its opening. The earlier reason of another
+            // instance is the reason of its half-open state.
             State::HalfOpen if earlier.instance().is_none() => ("opened", "at"),
             State::HalfOpen => ("half-open", "since"),
         };

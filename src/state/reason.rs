@@ -162,7 +162,7 @@ pub enum RejectReason {
 }
 
 impl RejectReason {
-    /// Returns the reason in the spelling of a metric label: `tripped`, `half_open` or `load_shed`.
+    /// Returns the reason in the spelling of a metric label, which is `tripped`, `half_open` or `load_shed`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -198,7 +198,7 @@ pub enum Act {
 }
 
 impl Act {
-    /// Returns the act in the spelling of records and the audit: `trip`, `reset`, `disable`,
+    /// Returns the act in the spelling of records and the audit, which is `trip`, `reset`, `disable`,
     /// `resume`, `shadow` or `forget`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -59,8 +59,8 @@ pub(crate) fn is_grpc_web(headers: &HeaderMap) -> bool {
     is_of_type(GRPC_WEB, headers) || is_of_type(GRPC_WEB_TEXT, headers)
 }
 
-/// Returns true if the `content-type` of a response can be that of a gRPC call. A missing type counts as
-/// gRPC.
+/// Returns true if a response has a `content-type` that the response to a gRPC call can have. A missing type
+/// counts as gRPC.
 ///
 /// grpc-web counts as gRPC, because the client of tonic-web translates grpc-web below the breaker. That
 /// client turns the end of the body into trailers, and does not change the head.

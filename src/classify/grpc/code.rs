@@ -6,8 +6,8 @@ use crate::outcome::{Failure, FailureKind, Outcome};
 
 /// A status code of gRPC, with its number on the wire.
 ///
-/// The type belongs to this crate, so that it needs no gRPC library. With the feature `tonic`, `tonic::Code`
-/// converts into this type.
+/// The type belongs to this crate, so that the classifier needs no gRPC library. With the feature `tonic`,
+/// `tonic::Code` converts into this type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "the protocol has these; others are read as `Unknown`")]
 pub enum GrpcCode {

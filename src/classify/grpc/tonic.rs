@@ -96,9 +96,10 @@ pub(super) fn text_of_any<E: 'static>(error: &E) -> Option<String> {
 pub(super) fn retry_delay(headers: &HeaderMap) -> Option<Duration> {
     let mut metadata = HeaderMap::new();
     metadata.insert(DETAILS, headers.get(DETAILS)?.clone());
-    // `Status::from_header_map` is not used, because it panics if a value is not base64.
+    // `Status::from_header_map` is not used, because that function panics if a value is not base64.
     let details = MetadataMap::from_headers(metadata).get_bin(DETAILS)?.to_bytes().ok()?;
-    // `StatusExt` is not used, because it reads a negative delay as 0, and panics at the most negative delay.
+    // `StatusExt` is not used, because that trait reads a negative delay as 0, and panics at the most
+    // negative delay.
     let details = tonic_types::Status::decode(details).ok()?.details;
     let info = details.iter().find(|detail| detail.type_url == RetryInfo::TYPE_URL)?;
     let delay = pb::RetryInfo::decode(info.value.as_slice()).ok()?.retry_delay?;

@@ -1,4 +1,4 @@
-//! Requests that an HTTP/2 server refused before it processed them.
+//! Requests that an HTTP/2 server refused without processing them.
 //!
 //! A server that restarts gracefully sends GOAWAY, and a server with too many streams sends `REFUSED_STREAM`.
 //! Both signals mean that the request was not processed, so that a retry on another connection is safe (RFC
@@ -27,7 +27,7 @@ pub(in super::super) fn not_processed(error: &(dyn StdError + 'static)) -> Optio
     let error = find::<h2::Error>(error)?;
     let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
     // A GOAWAY with `NO_ERROR` announces a graceful end. The server still processes the streams up to the
-    // last one that it names, so this error reaches only later streams.
+    // last stream that the GOAWAY names, so only later streams get this error.
     let graceful = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
     (refused || graceful).then_some(NOT_PROCESSED)
 }

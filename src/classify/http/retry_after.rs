@@ -28,7 +28,7 @@ pub(in super::super) fn after_delay(
     }
 }
 
-/// Returns the delay that the service asks for. If there are several values, the longest one counts.
+/// Returns the delay that the service asks for. If there are several delays, the longest delay counts.
 pub(in super::super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all(RETRY_AFTER).iter();
     let longest = values.filter_map(|value| delay(value.to_str().ok()?.trim(), headers)).max()?;
