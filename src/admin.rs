@@ -90,7 +90,7 @@ pub struct AdminRouter {
     shutdown: Option<Shutdown>,
 }
 
-/// Creates a future for one stream. The future is ready when the server shuts down.
+/// A closure that creates a future for one stream. The future is ready when the server shuts down.
 type Shutdown = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 impl AdminRouter {

@@ -86,7 +86,7 @@ pub trait Classifier<Req, Res, Err> {
     /// The data of the request that `finish` needs, often `()`.
     type Call;
 
-    /// Takes the needed data from the request before the call.
+    /// Takes the data that `finish` needs from the request before the call.
     fn start(&self, request: &Req) -> Self::Call;
 
     /// Returns the outcome of a call that ended with `result`.
@@ -95,9 +95,9 @@ pub trait Classifier<Req, Res, Err> {
     /// Returns the text of a failure for people, which is the reason that the service gave or the cause of
     /// the error. Default: `None`.
     ///
-    /// The circuit calls this method only if the failure opens the circuit. That holds for an error of
-    /// `poll_ready` too. Status, log, audit and rejections show the text, and metrics do not. The circuit
-    /// keeps one line of at most 200 characters, and shortens each address to scheme and host. A text should
+    /// The circuit calls this method only if the failure opens the circuit. The same applies to an error of
+    /// `poll_ready`. Status, log, audit and rejections show the text, and metrics do not. The circuit keeps
+    /// one line of at most 200 characters, and shortens each address to scheme and host. A text should
     /// contain no secrets and nothing about the caller.
     #[expect(unused_variables, reason = "a name for the documentation")]
     fn describe(&self, result: Result<&Res, &Err>) -> Option<String> {
@@ -120,7 +120,7 @@ pub trait Classifier<Req, Res, Err> {
         None
     }
 
-    /// Returns true if a call that its caller drops is never evidence against the service. Default: false.
+    /// Returns true if dropped calls say nothing about the service. Default: false.
     ///
     /// With `true`, a dropped call is neutral however long the call had waited, and the circuit does not call
     /// [`cancelled`](Self::cancelled). A caller that stops waiting for `poll_ready` does not count either. An

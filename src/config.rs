@@ -45,8 +45,8 @@ pub struct Config {
     pub(crate) clock: AnyClock,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
     pub(crate) shipped_observers: bool,
-    /// The name of the circuit in metrics, if that name differs from the name of the circuit, because several
-    /// keyed circuits share one label.
+    /// The label of the circuit in metrics, if several keyed circuits share the label. `None` if the label is
+    /// the name of the circuit.
     pub(crate) label: Option<Arc<str>>,
 }
 
@@ -85,7 +85,7 @@ pub(crate) struct Probing {
 }
 
 impl Config {
-    /// Returns the default settings for the service of that name.
+    /// Returns the default settings for the service with the given name.
     ///
     /// # Errors
     ///

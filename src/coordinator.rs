@@ -2,7 +2,7 @@
 //!
 //! The task queues no changes. Whenever the store can take a write, the task derives the desired record of a
 //! circuit again from the state of the circuit. Therefore no queue grows while the store is down, no obsolete
-//! record is sent, and the number of circuits bounds the memory.
+//! record is sent, and the number of circuits limits the memory.
 //!
 //! Circuits never wait for the task. The task observes a transition after the circuit has made the
 //! transition. The task changes circuits only through [`adopt`](crate::Circuit::adopt),

@@ -28,7 +28,7 @@ use circuits::Circuits;
 #[cfg(feature = "keyed")]
 use {crate::config::ConfigBuilder, crate::registry::Registry};
 
-/// Selects the circuit of a request. A layer has its selection as the parameter `K`.
+/// Selects the circuit of a request. The parameter `K` of a layer is its selection.
 pub trait Select<Req> {
     /// Returns the circuit if all requests share one circuit, so that `poll_ready` can use the circuit.
     /// Returns `None` if the circuit depends on the request.
@@ -108,10 +108,10 @@ impl<Req> Select<Req> for OneCircuit {
 /// `first_call_waits` of the registry is set, the services of a layer wait in `poll_ready` until these
 /// circuits are restored, at most for that duration. [`circuit`](Self::circuit) does not wait.
 ///
-/// A store may contain names that begin with the prefix and belong to other circuits. Therefore, until its
-/// own key is used, a circuit that was restored in this way is removed if a circuit of the same name with
-/// other settings is created, or if a key in use needs the room. If one prefix begins with another prefix, a
-/// name belongs to the longer prefix.
+/// A store may contain names that begin with the prefix and belong to other circuits. Therefore a circuit
+/// that was restored in this way can be removed until its own key is used. It is removed if another circuit
+/// of the same name with other settings is created, or if a key in use needs the room. If one prefix begins
+/// with another prefix, a name belongs to the longer prefix.
 ///
 /// # Metrics
 ///

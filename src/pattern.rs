@@ -72,7 +72,7 @@ impl<T> ByName<T> {
         patterns.chain(self.exact.iter().map(|(name, value)| (name.clone(), value)))
     }
 
-    /// Returns the value for a name, which is that of the exact name or else that of the longest pattern.
+    /// Returns the value of the exact name, or else the value of the longest pattern that covers the name.
     pub(crate) fn get(&self, name: &str) -> Option<&T> {
         self.exact.get(name).or_else(|| self.covering(name).last())
     }

@@ -121,8 +121,8 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// [`RegistryError::Different`] if a circuit with the name has other settings, [`RegistryError::Full`] if the
-    /// registry is full.
+    /// [`RegistryError::Different`] if a circuit with the name has other settings, and
+    /// [`RegistryError::Full`] if the registry is full.
     pub fn circuit(&self, config: Config) -> Result<Circuit, RegistryError> {
         #[cfg(all(feature = "keyed", feature = "store"))]
         self.make_way(config.name(), |_| true);

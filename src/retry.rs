@@ -185,10 +185,10 @@ impl<P, F> RetryPolicy<P, F> {
     fn wait(&self, rejected: &Rejected) -> Option<Duration> {
         let known = match (rejected.reason(), rejected.retry_after()) {
             (_, Some(after)) => after,
-            // The wait is unknown, because the circuit admits calls again as soon as a probe ends or the load
-            // falls.
+            // The call waits only for the backoff, because the circuit admits calls again as soon as a probe
+            // ends or the load falls.
             (RejectReason::HalfOpen | RejectReason::LoadShed, None) => Duration::ZERO,
-            // The end is unknown, because an operator holds the circuit or only a reset closes the circuit.
+            // The call does not wait, because the circuit stays open until an operator acts.
             (RejectReason::Tripped, None) => return None,
         };
         (self.waits_left > 0 && known <= self.longest_wait).then_some(known)

@@ -140,7 +140,8 @@ pub struct Settings {
     defaults: Vec<Setting>,
     circuits: ByName<(Vec<Setting>, Config)>,
     persistence: Option<Persistence>,
-    /// Set once the names of the tables were passed on to the report of unused names. Clones share the mark.
+    /// Filled when the names of the tables are passed on to the report of unused names. Clones share this
+    /// mark, so that the names are passed on only once.
     expected: Arc<OnceLock<()>>,
 }
 

@@ -27,8 +27,8 @@
 //!
 //! # Calls that are not shed
 //!
-//! * The circuit itself would reject the call, because the circuit is open, forced open, or half-open with its probes taken.
-//!   The state of the circuit is then the reason of the rejection.
+//! * The circuit itself would reject the call, because the circuit is open, forced open, or half-open with
+//!   all probes under way. The state of the circuit is then the reason of the rejection.
 //! * The circuit is disabled, or `CIRCUIT_BREAKER_DISABLED` names the circuit. In both cases the layer lets every call through.
 //! * The circuit is in shadow. The call goes through and is counted in [`Totals::would_reject`].
 //! * The load is unknown, because the probe returns no load, panics, or has not returned for two seconds.
@@ -107,8 +107,8 @@ impl<P: LoadProbe + ?Sized> LoadProbe for Arc<P> {
     }
 }
 
-/// Estimates the load of the operation that a request asks for. A closure for
-/// [`operation`](LoadSheddingBuilder::operation) is such an estimate.
+/// Estimates the load of the operation that a request asks for. A closure that is given to
+/// [`operation`](LoadSheddingBuilder::operation) is an `Estimate` too.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot estimate a `{Req}`",
     note = "give `.operation(|request: &{Req}| (\"its name\", 150))`: a name that the request or the program owns, and a `u64`"

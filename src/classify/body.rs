@@ -23,9 +23,9 @@ use crate::outcome::Outcome;
 /// the `elapsed` of `cancelled` is the time for which the caller had waited for the next frame, or zero if
 /// the caller was not waiting.
 ///
-/// [`DefaultClassifier`] and the closures wait for the end of every response that they call a success. A normal end of
-/// the body is then a success. An error of the body is judged as [`DefaultClassifier`] judges an error of the call, so
-/// that a timeout weighs 0.5 and every other error 1.0.
+/// [`DefaultClassifier`] and classifiers made of closures wait for the end of every response whose head is a
+/// success. A normal end of the body is then a success. An error of the body is judged as
+/// [`DefaultClassifier`] judges an error of the call, so that a timeout weighs 0.5 and every other error 1.0.
 ///
 /// # Examples
 ///

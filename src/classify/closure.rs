@@ -10,7 +10,7 @@ use super::Classifier;
 use super::timeout::{outcome_of_any, readiness_outcome_of_any, text_of_any};
 use crate::outcome::Outcome;
 
-/// A classifier by a closure over the whole result, created by
+/// A classifier that calls a closure with the whole result, created by
 /// [`CircuitBreakerLayer::classify`](crate::CircuitBreakerLayer::classify).
 #[derive(Clone)]
 pub struct FnClassifier<F>(F);
@@ -38,7 +38,7 @@ where
     }
 }
 
-/// A classifier by a closure over the error, created by
+/// A classifier that calls a closure with the error, created by
 /// [`CircuitBreakerLayer::classify_error`](crate::CircuitBreakerLayer::classify_error). Every response is a
 /// success.
 #[derive(Clone)]
@@ -64,7 +64,7 @@ impl<F: Fn(&Err) -> Outcome, Req, Res, Err> Classifier<Req, Res, Err> for ErrorC
     }
 }
 
-/// A classifier by a closure over the response, created by
+/// A classifier that calls a closure with the response, created by
 /// [`CircuitBreakerLayer::classify_response`](crate::CircuitBreakerLayer::classify_response).
 /// [`DefaultClassifier`](super::DefaultClassifier) judges the errors.
 #[derive(Clone)]

@@ -146,11 +146,11 @@ impl GrpcClassifier {
         classifier
     }
 
-    /// Sets the outcome of a status, wherever the status comes from. The code is a [`GrpcCode`], or with the
-    /// feature `tonic` a `tonic::Code`.
+    /// Sets the outcome of a status in headers, in trailers or in an error. The code is a [`GrpcCode`], or
+    /// with the feature `tonic` a `tonic::Code`.
     ///
-    /// A failure without a `retry_after` of its own takes the delay that the server asks for, if the response
-    /// contains a delay.
+    /// If `outcome` is a failure without a `retry_after`, the failure takes the delay that the server asks
+    /// for, if the response contains a delay.
     #[must_use]
     pub fn status(mut self, code: impl Into<GrpcCode>, outcome: impl Into<Outcome>) -> Self {
         let changed = self.changed.get_or_insert_default();
@@ -162,9 +162,9 @@ impl GrpcClassifier {
     ///
     /// The delay comes from `grpc-retry-pushback-ms`, from `google.rpc.RetryInfo` (only with
     /// [`tonic`](Self::tonic)), or from the `Retry-After` of a proxy. A delay that is zero, malformed or
-    /// negative does not open the circuit. All other rules, and the reason why this setting is off by
-    /// default, are those of
-    /// [`HttpClassifier::trips_on_retry_after`](super::HttpClassifier::trips_on_retry_after).
+    /// negative does not open the circuit.
+    /// [`HttpClassifier::trips_on_retry_after`](super::HttpClassifier::trips_on_retry_after) describes all
+    /// other rules, and the reason why this setting is off by default.
     ///
     /// ```
     /// use tower_circuit_breaker::classify::GrpcClassifier;
@@ -187,7 +187,8 @@ impl GrpcClassifier {
         self.judge_as(code, call.deadline_passed(code).unwrap_or_else(|| code.outcome()), beside)
     }
 
-    /// Judges a status. The outcome is `otherwise` unless [`status`](Self::status) has changed the code.
+    /// Judges a status. The outcome is `otherwise`, unless a call of [`status`](Self::status) has set another
+    /// outcome.
     fn judge_as(&self, code: GrpcCode, otherwise: Outcome, beside: &HeaderMap) -> Outcome {
         let trips = self.trips_on_retry_after && matches!(code, GrpcCode::ResourceExhausted | GrpcCode::Unavailable);
         after_delay(self.changed(code).unwrap_or(otherwise), trips, || self.retry_after(beside))
@@ -251,8 +252,8 @@ impl GrpcClassifier {
         text_of_any(error)
     }
 
-    /// Applies the changes of [`status`](Self::status) to an outcome of the transport, because gRPC
-    /// translates that outcome into a status.
+    /// Replaces an outcome of the transport if a call of [`status`](Self::status) has set another outcome.
+    /// gRPC translates outcomes of the transport into statuses, so the settings for these statuses apply.
     fn transport(&self, outcome: Outcome) -> Outcome {
         let code = match outcome.as_failure().map(Failure::kind) {
             Some(FailureKind::Timeout | FailureKind::Deadline) => GrpcCode::DeadlineExceeded,

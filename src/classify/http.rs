@@ -1,7 +1,7 @@
 //! The meaning of HTTP responses.
 //!
 //! The status shows which side is at fault. A 4xx comes from a service that works, and a 5xx comes from a
-//! service that fails. The statuses of timeouts weigh half, like every timeout. The classifier passes a
+//! service that fails. A status of a timeout weighs half, like every timeout. The classifier passes a
 //! `Retry-After` of at most 5 minutes to the circuit.
 
 mod body;
@@ -42,11 +42,12 @@ use retry_after::{after_delay, retry_after};
 /// the status concerns the quota of a single caller, as in a rate limit inside your own server, because other
 /// callers should not be rejected for that quota.
 ///
-/// The `Retry-After` ([RFC 9110, 10.2.3]) of a failed response becomes the [`retry_after`](Failure::retry_after) of the
-/// failure. The longest value counts if there are several, and 5 minutes is the limit. A date is compared with the
-/// `Date` of the same response, so that the clocks of server and client may differ. Without a `Date`, the wall clock of
-/// this machine is used. A date in the past and a malformed value are ignored.
-/// [`trips_on_retry_after`](Self::trips_on_retry_after) lets such an answer open the circuit at once.
+/// The `Retry-After` ([RFC 9110, 10.2.3]) of a failed response becomes the
+/// [`retry_after`](Failure::retry_after) of the failure. If there are several values, the longest value
+/// counts. The limit is 5 minutes. A date is compared with the `Date` of the same response, so that the
+/// clocks of server and client may differ. Without a `Date`, the wall clock of this machine is used. A date
+/// in the past and a malformed value are ignored. [`trips_on_retry_after`](Self::trips_on_retry_after) lets
+/// such an answer open the circuit at once.
 ///
 /// The classifier allocates nothing. The feature `metrics` allocates for each failure of a kind such as
 /// `http_503`, because the metrics keep no handle for kinds with a name and look the counter up each time.
@@ -103,8 +104,8 @@ impl HttpClassifier {
     ///
     /// In a client, a call that is dropped after [`cancelled_counts_after`] is probably a timeout. In a
     /// server, the caller is often a browser whose user pressed "stop", so the drop says nothing about the
-    /// handler. Therefore only a timeout below the breaker detects a handler that hangs, such as the
-    /// `TimeoutLayer` of tower-http.
+    /// handler. Therefore only a timeout below the breaker, such as the `TimeoutLayer` of tower-http, detects
+    /// a handler that hangs.
     ///
     /// ```
     /// use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, classify::HttpClassifier, rejection::HttpRejection};
@@ -141,9 +142,9 @@ impl HttpClassifier {
 impl<U> HttpClassifier<U> {
     /// Sets the outcome of a status. The last setting of a status applies.
     ///
-    /// A failure without a [`retry_after`](Failure::retry_after) of its own takes the `Retry-After` of the
-    /// response, if the response has a `Retry-After`. If an outcome was changed, each call changes a
-    /// reference count.
+    /// If `outcome` is a failure without a [`retry_after`](Failure::retry_after), the failure takes the
+    /// `Retry-After` of the response, if the response has that header. If an outcome was changed, each call
+    /// changes a reference count.
     #[must_use]
     pub fn status(self, status: StatusCode, outcome: impl Into<Outcome>) -> Self {
         let others = self.overrides.iter().flat_map(|all| all.iter()).filter(|(other, _)| *other != status);
@@ -160,9 +161,9 @@ impl<U> HttpClassifier<U> {
     /// does a status that [`status`](Self::status) changed to a success or to ignored. A 503 with
     /// `Retry-After` can also come from the `HttpRejection` of a breaker in another process.
     ///
-    /// Off by default, because the delay may concern only one of the callers of a server, or only one
-    /// instance behind a balancer, while the service answers all other calls. One such answer would then make
-    /// the circuit reject the other calls.
+    /// This setting is off by default, because the delay may concern only one of the callers of a server, or
+    /// only one instance behind a balancer, while the service answers all other calls. One such answer would
+    /// then make the circuit reject the other calls.
     ///
     /// ```
     /// use tower_circuit_breaker::classify::HttpClassifier;
@@ -184,7 +185,8 @@ impl<U> HttpClassifier<U> {
         self.judge_head_as(status, by_default(status), headers, extensions)
     }
 
-    /// Judges a status. The outcome is `otherwise` unless [`status`](Self::status) has changed the status.
+    /// Judges a status. The outcome is `otherwise`, unless a call of [`status`](Self::status) has set another
+    /// outcome.
     pub(super) fn judge_head_as(
         &self,
         status: StatusCode,

@@ -20,7 +20,7 @@ use super::{BodyClassifier, Classifier, HttpClassifier};
 use crate::error::Error;
 use crate::outcome::{Failure, FailureKind, Outcome};
 
-/// Judges the calls of a `reqwest::Client`, responses by their status and errors by their cause.
+/// Judges the calls of a `reqwest::Client`. A response is judged by its status, and an error by its cause.
 ///
 /// | result | outcome |
 /// |---|---|

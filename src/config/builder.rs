@@ -120,7 +120,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// Trips the circuit when the weights of the failures in the window reach `score`. Off by default.
+    /// Trips the circuit when the weights of the failures in the window add up to `score`. This rule is off
+    /// by default.
     ///
     /// Range: more than 0. With a call window, the score must not exceed the calls of that window.
     pub const fn failure_score(mut self, score: f64) -> Self {
@@ -130,9 +131,9 @@ impl ConfigBuilder {
 
     /// Trips the circuit when this share of the calls in the window took [`slower_than`](Self::slower_than) or longer.
     ///
-    /// Range: more than 0, at most 1. Off by default, because the rule costs each call a reading of the
-    /// precise clock. A call that takes nearly as long as `slower_than`, or longer, costs a second reading.
-    /// The rule waits for enough calls in the same way as [`failure_rate`](Self::failure_rate).
+    /// Range: more than 0, at most 1. This rule is off by default, because the rule costs each call a reading
+    /// of the precise clock. A call that takes nearly as long as `slower_than`, or longer, costs a second
+    /// reading. The rule waits for enough calls in the same way as [`failure_rate`](Self::failure_rate).
     ///
     /// While the rule is on, a probe that took `slower_than` or longer has failed, because it is as slow as the calls
     /// that the rule counts.
@@ -180,7 +181,7 @@ impl ConfigBuilder {
 
     /// Sets the number of probes that can be under way at the same time. Range: 1 to 1 000. Default: 1.
     ///
-    /// A half-open circuit admits no more probes than the verdict can still use, which is at most the sum of
+    /// A half-open circuit admits no more probes than its verdict needs. A verdict needs at most the sum of
     /// `probes` and the tolerated failures. After a probe has ended without a verdict, one more probe can be
     /// under way, so that the circuit admits both requests of a hedged call.
     pub const fn probes_in_flight(mut self, probes: u32) -> Self {
@@ -197,8 +198,8 @@ impl ConfigBuilder {
 
     /// Sets the time after which a probe gives its slot to another call. Range: 1 ms to 365 days. Default: 30 s.
     ///
-    /// An overdue probe counts neither as a success nor as a failure. Its result still counts while the
-    /// circuit is half-open, so that a service whose calls take longer than the deadline recovers too. A
+    /// A probe that is overdue does not count as a failure. The later result of the probe still counts while
+    /// the circuit is half-open, so that a service whose calls take longer than the deadline recovers too. A
     /// circuit that has been half-open for twice the deadline without a success opens again. Each such
     /// opening in a row, if no probe has failed, doubles the time for which the circuit stays half-open, up
     /// to 64 times the deadline.
@@ -216,16 +217,16 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets the time after which one success closes a half-open circuit if no probe has failed. This setting
-    /// lets services recover that have too few calls for all [`probes`](Self::probes). Range: 1 ms to 365
-    /// days. Default: 60 s.
+    /// Sets the time after which one success closes a half-open circuit if no probe has failed. With this
+    /// setting, a service that has too few calls for all [`probes`](Self::probes) can recover. Range: 1 ms to
+    /// 365 days. Default: 60 s.
     pub const fn quiet_after(mut self, duration: Duration) -> Self {
         self.config.probes.quiet_after = duration;
         self
     }
 
-    /// Counts a call that its caller drops this long after its start as a failure of weight 0.5. Default: 1
-    /// s.
+    /// Counts a dropped call as a failure of weight 0.5 if the caller drops the call this long after its
+    /// start. Default: 1 s.
     ///
     /// Range: 0 to 365 days. Choose a shorter time than every timeout outside the breaker, because otherwise
     /// such a timeout hides every hanging call from the breaker. If the caller set a shorter deadline for the
@@ -251,7 +252,7 @@ impl ConfigBuilder {
     }
 
     /// Spreads the circuit over the threads from the start. By default a circuit is spread when several
-    /// threads call it 256 times within a second, twice in a row.
+    /// threads together use its shared counts 256 times within a second.
     ///
     /// In circuits that are spread, some threads of the process have counts of their own. The number of these
     /// threads is the number of cores plus one, and at most 33. The first threads that call any circuit that
@@ -264,8 +265,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// Measures the duration of each call, for `circuit_breaker_call_duration_seconds`. Off by default, because each
-    /// call costs two readings of the precise clock.
+    /// Measures the duration of each call, for `circuit_breaker_call_duration_seconds`. This setting is off
+    /// by default, because each call costs two readings of the precise clock.
     pub const fn measure_durations(mut self) -> Self {
         self.config.durations = true;
         self

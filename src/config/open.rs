@@ -108,8 +108,8 @@ impl OpenDuration {
         nominal.min(LONGEST).mul_f64(1.0 + self.jitter).max(LONGEST_RETRY_AFTER)
     }
 
-    /// Returns the value in the spelling of a settings file. A function has no such spelling, and is
-    /// described.
+    /// Returns the value in the spelling of a settings file. A function has no such spelling, so the text
+    /// describes the function.
     pub(super) fn setting(&self) -> String {
         let jitter = self.jitter;
         match &self.shape {

@@ -43,8 +43,8 @@ enum Progress {
     /// The store has not listed the circuits of the layer yet.
     Unread,
     /// These circuits were created from the names in the store, and some of them are not restored yet. `seen`
-    /// is false until the task has read its inbox once more, because only then each circuit has a desk, which
-    /// restores it, or is evicted.
+    /// is false until the task has read its inbox once more. Only then each circuit either has a desk, which
+    /// restores the circuit, or is evicted.
     Restoring { circuits: Vec<Circuit>, seen: bool },
     /// The circuits are restored.
     Done,

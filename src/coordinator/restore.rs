@@ -59,8 +59,8 @@ pub(super) fn restoration(record: &CircuitRecord, id: &str, config: &Config, now
             let reason = format!("{} by {}: {}", operated.act, operated.user, operated.reason);
             give(&mut snapshot, Some((EarlierReason::new(&reason), Some(operated.at))), now);
         }
-        // A hold that has not ended is not restored by this function. The task applies the hold later like an
-        // act of another instance, so that rejections name the operator and the reason.
+        // This function does not restore a hold that is still in force. The task applies the hold later like
+        // an act of another instance, so that rejections name the operator and the reason.
         if !operated.holds(now)
             && operated.mode == Mode::ForcedOpen
             && config.recovery == Recovery::Automatic
@@ -79,15 +79,15 @@ pub(super) fn restoration(record: &CircuitRecord, id: &str, config: &Config, now
     Some(Restoration { snapshot, whose })
 }
 
-/// Returns the state that was published last, as the instance with this id adopts it.
+/// Returns the state that was published last, for adoption by the instance with this id.
 pub(super) fn published(record: &CircuitRecord, id: &str, now: Timestamp) -> Snapshot {
     let mut snapshot = Snapshot::closed();
     snapshot.generation = record.generation;
     snapshot.state = record.state;
     snapshot.attempt = record.half_open_attempts;
     snapshot.open_for = record.open_for(now);
-    // A reason is shown without the name of an instance only if this instance opened its circuit. This
-    // instance keeps no reason for its other states, so their reasons are shown with its name.
+    // A reason without the name of an instance is the reason for which this instance opened its circuit. All
+    // other reasons have the name of the instance that published the state.
     let is_own = record.instance.is_empty() || record.instance == id && record.state == State::Open;
     let published = reason(record);
     let named = |(earlier, at): Reasoned| (if is_own { earlier } else { earlier.on(&record.instance) }, at);
@@ -110,8 +110,8 @@ pub(super) struct Urgency {
 }
 
 /// Returns the urgency of the restore of a keyed circuit before its first call. Returns `None` if the circuit
-/// is closed. Also returns `None` if the circuit was not written for `idle` and would admit the next call,
-/// because the eviction removes such circuits from memory.
+/// is closed. A circuit that was not written for `idle` and would admit the next call is `None` too, because
+/// the eviction would remove such a circuit from memory.
 #[cfg(feature = "keyed")]
 pub(super) fn urgency(record: &CircuitRecord, who: &Who, idle: Duration, now: Timestamp) -> Option<Urgency> {
     let entry = record.instances.get(&who.id);

@@ -159,7 +159,8 @@ impl Circuits {
             self.registry.make_way(&name, differs);
         }
 
-        // The guard of the map outlives the lock, so that evicted entries are freed without the lock.
+        // The guard of the map outlives the lock, so that evicted entries are freed after the lock is
+        // released.
         let known = self.known.pin();
         let mut room = self.room.lock();
         let inserted = self.insert(&mut room, &known, stem, &made, now, cause);

@@ -48,7 +48,7 @@ pub struct TransitionCommand {
     pub instance: String,
     /// The id of this start of the instance.
     pub incarnation: String,
-    /// The number of the transition within this start of the instance.
+    /// The number of the transition, counted since this start of the instance.
     pub era: u64,
 }
 
@@ -80,7 +80,7 @@ pub struct OperatorCommand {
     pub instance: String,
     /// The id of the start of the instance on which the operator acted.
     pub incarnation: String,
-    /// The number of the transition by the act within that start of the instance.
+    /// The number of the transition that the act made, counted since that start of the instance.
     pub era: u64,
 }
 

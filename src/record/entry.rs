@@ -21,7 +21,7 @@ pub struct InstanceEntry {
     /// The state of the circuit on this instance, without the mode that an operator set.
     #[serde(with = "words::state")]
     pub state: State,
-    /// The mode of the circuit, such as a hold of an operator, which overrides the state.
+    /// The mode of the circuit, which can override the state, as a hold of an operator does.
     #[serde(default = "automatic", with = "words::mode")]
     pub mode: Mode,
     /// The time when the open circuit begins to probe. `None` if the circuit is not open, or if only a reset ends the

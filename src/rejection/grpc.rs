@@ -39,8 +39,9 @@ use crate::state::RejectReason;
 ///
 /// # In a client of tonic
 ///
-/// With the feature `tonic`, the rejection is the source of the `tonic::Status` that the stub returns, so that
-/// [`Rejected::find`] finds it in the status. A caller with several endpoints can try the next one:
+/// With the feature `tonic`, the rejection is the source of the `tonic::Status` that the stub returns, so
+/// that [`Rejected::find`] finds the rejection in the status. A caller with several endpoints can then try
+/// the next endpoint:
 ///
 /// ```
 /// # #[cfg(feature = "tonic")]
@@ -97,11 +98,11 @@ impl GrpcRejection {
         self
     }
 
-    /// Discloses the whole sentence of [`Rejected`]. The sentence contains the rule with its numbers, the
-    /// kind and the text of the last failure, the name of another instance whose opening this instance
-    /// follows, and the user and reason of a hold. Use this setting only for callers of the same
-    /// organisation, because the text of a failure can contain details of an error. The text shows at most
-    /// the scheme and the host of an address.
+    /// Discloses the whole sentence of [`Rejected`]. The sentence contains the rule with its numbers, and the
+    /// kind and the text of the last failure. If this instance follows the opening of another instance, the
+    /// sentence names that instance. For a hold, the sentence contains the user and the reason. Use this
+    /// setting only for callers of the same organisation, because the text of a failure can contain details
+    /// of an error. The text shows at most the scheme and the host of an address.
     ///
     /// For each rejection, the circuit looks up the sentence under a mutex.
     #[must_use]
@@ -187,7 +188,7 @@ fn milliseconds(wait: Duration) -> i32 {
 }
 
 /// Encodes the percent sign and every byte that is not printable ASCII, as the protocol requires
-/// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses>)
+/// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses>).
 fn percent_encoded(text: &str) -> HeaderValue {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

@@ -83,11 +83,11 @@ impl HttpRejection {
         Self { detail: Detail::Nothing }
     }
 
-    /// Discloses the whole sentence of [`Rejected`]. The sentence contains the rule with its numbers, the
-    /// kind and the text of the last failure, the name of another instance whose opening this instance
-    /// follows, and the user and reason of a hold. Use this setting only for callers of the same
-    /// organisation, because the text of a failure can contain details of an error. The text shows at most
-    /// the scheme and the host of an address.
+    /// Discloses the whole sentence of [`Rejected`]. The sentence contains the rule with its numbers, and the
+    /// kind and the text of the last failure. If this instance follows the opening of another instance, the
+    /// sentence names that instance. For a hold, the sentence contains the user and the reason. Use this
+    /// setting only for callers of the same organisation, because the text of a failure can contain details
+    /// of an error. The text shows at most the scheme and the host of an address.
     ///
     /// For each rejection with a body, the circuit looks up the sentence under a mutex.
     #[must_use]
@@ -163,8 +163,8 @@ impl<T, B: From<String>, E> Rejection<Request<T>, Response<B>, E> for HttpReject
 
     fn reject(&self, rejected: Rejected, request: Request<T>) -> Result<Response<B>, E> {
         let form = accept::preferred(request.headers().get_all(ACCEPT));
-        // The body of a `HEAD` is omitted after the response is built, so that the headers, such as the
-        // length, are those of a `GET` (RFC 9110, 9.3.2).
+        // The body of a `HEAD` is omitted after the response is built, so that the response has the headers
+        // of a `GET`, such as the length (RFC 9110, 9.3.2).
         Ok(self.respond(rejected, form, request.method() != Method::HEAD))
     }
 

@@ -1,7 +1,8 @@
 //! An order, which is the request of an operator for one act on one circuit.
 //!
 //! A circuit, the coordinator and a store use the same type, so that no layer has to translate orders. The
-//! type is in a low module, because circuits carry orders out.
+//! type is in this module and not in `operation`, because circuits carry orders out and cannot import
+//! `operation`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,8 +52,9 @@ impl Order {
         Self { to, ..Self::new(Act::Reset, by) }
     }
 
-    /// Lets every call through and counts no call. The returned value becomes an order when its duration is
-    /// set, because operators can forget that a circuit is disabled and no longer protects its service.
+    /// Lets every call through and counts no call. The caller must set a duration before the returned value
+    /// becomes an order, because operators can forget a disabled circuit, which no longer protects its
+    /// service.
     pub fn disable(by: &By) -> Disable {
         Disable(Self::new(Act::Disable, by))
     }

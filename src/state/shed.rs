@@ -19,7 +19,7 @@ pub struct Shed {
     pub operation: Box<str>,
     /// The estimated load of the operation, in the unit of the estimate.
     pub operation_load: u64,
-    /// The largest estimated load with which an operation is never shed, in the same unit.
+    /// The limit for the estimated load, in the same unit. Operations above the limit are shed.
     pub operations_over: u64,
 }
 

@@ -25,8 +25,8 @@ pub(crate) fn of_failure(text: &str) -> Option<Arc<str>> {
     (!line.is_empty()).then(|| line.into())
 }
 
-/// Returns the first [`LONGEST_RAW`] bytes of a text of unknown length. Writing stops at that length, so that
-/// an error with megabytes of text costs no more than other errors.
+/// Returns the first [`LONGEST_RAW`] bytes of a text of unknown length. The rest of the text is not written,
+/// so that an error with megabytes of text costs no more than other errors.
 pub(crate) fn beginning(text: &dyn fmt::Display) -> String {
     let mut beginning = Beginning(String::new());
     // `write!` fails only if the text is longer than the limit, and the beginning of the text is enough.

@@ -88,8 +88,8 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// Returns the number of lines omitted before, if a line may be logged now. Returns `None` if this line
-    /// must be omitted.
+    /// Returns the number of earlier lines that were omitted, if this line may be logged. Returns `None` if
+    /// this line must be omitted.
     #[must_use = "the caller logs the line"]
     pub(crate) fn next(&mut self, now: Tick) -> Option<u64> {
         if now < self.next {

@@ -14,10 +14,10 @@ use crate::state::{Brief, Mode, Percent, Reason, Standing, State, Transition};
 
 /// Logs the events of a circuit as `tracing` events with the target `circuit_breaker`.
 ///
-/// An event is a warning if a circuit begins to reject calls, if the event summarises rejected calls, if a
-/// layer begins to shed heavy operations, or if the kill switch of the environment is on. Every other
-/// transition, and every transition in shadow, is information. Single calls are not logged, and neither are
-/// failures that do not trip the circuit.
+/// A transition is logged as a warning if the circuit begins to reject calls. A summary of rejected calls is
+/// a warning too, and so are the beginning of load shedding and the kill switch of the environment. Every
+/// other transition, and every transition in shadow, is logged as information. Single calls are not logged,
+/// and neither are failures that do not trip the circuit.
 ///
 /// The message of a transition is a sentence, with the text of the last failure. Its fields are `service`,
 /// `from`, `to`, `reason`, `failure`, `attempt`, `calls`, `score`, `rejected`, `era` and `generation`, with

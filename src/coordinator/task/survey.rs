@@ -141,7 +141,7 @@ impl Task {
         for ((at, name), entry) in batch.into_iter().zip(&loaded.entries) {
             let layer = &mut work.layers[at];
             let (Some(entry), Some(keyed)) = (entry, layer.keyed.upgrade()) else { continue };
-            // A damaged record is skipped, because it is reported at the first call of its key.
+            // A damaged record is skipped, because the first call of its key reports the damage.
             let Ok(record) = CircuitRecord::decode(&name, &entry.bytes, loaded.now) else { continue };
             if let Some(urgency) = urgency(&record, &self.ledger.who, keyed.idle(), loaded.now) {
                 layer.found.push((urgency, name));
