@@ -4,8 +4,8 @@
 //! depend on request and result. In most cases a closure is enough, given to
 //! [`classify`](crate::CircuitBreakerLayer::classify), `classify_error` or `classify_response`. A layer
 //! without a classifier uses [`DefaultClassifier`]. An error of an unknown type is a hard failure, because an
-//! unknown failure that counted as a success would hide an outage. A failure has a kind, which is one of a
-//! few and becomes a label of metrics, and a text for people.
+//! unknown failure that counted as a success would hide an outage. A failure has a kind and a text. The kind
+//! is one of a few and becomes a label of metrics. The text is for people.
 //!
 //! This module leaves the counting of outcomes, and the decision to trip, to the circuit.
 

@@ -77,7 +77,7 @@ pub trait Rejection<Req, Res, E> {
     ///
     /// # Errors
     ///
-    /// An error of this type, if the answer is an error instead of a response.
+    /// An error of the type [`Error`](Self::Error), if the answer is an error instead of a response.
     fn reject(&self, rejected: Rejected, request: Req) -> Result<Res, Self::Error>;
 
     /// Converts an error of the inner service into the error type of the breaker.

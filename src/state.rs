@@ -266,7 +266,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Returns the snapshot of a new circuit, as a basis whose fields can be set.
+    /// Returns the snapshot of a new circuit, whose fields can then be set.
     #[must_use]
     pub const fn closed() -> Self {
         Self {

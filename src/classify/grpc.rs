@@ -116,7 +116,8 @@ impl GrpcClassifier {
         }
     }
 
-    /// Returns the same classifier for a layer around the services of a server, where a client that goes away never counts.
+    /// Returns a classifier like [`new`](Self::new), but for a layer around the services of a server. A
+    /// client that goes away never counts.
     ///
     /// A client that resets its stream, or whose deadline passes in the server, drops the call. In a server
     /// such a drop says nothing about the handler. A `DEADLINE_EXCEEDED` for a request with a `grpc-timeout`

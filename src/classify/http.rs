@@ -100,7 +100,8 @@ impl HttpClassifier {
         Self { overrides: None, of_handlers: false, trips_on_retry_after: false, until: PhantomData }
     }
 
-    /// Returns the same classifier for a layer around the handlers of a server, where a client that goes away never counts.
+    /// Returns a classifier like [`new`](Self::new), but for a layer around the handlers of a server. A
+    /// client that goes away never counts.
     ///
     /// In a client, a call that is dropped after [`cancelled_counts_after`] is probably a timeout. In a
     /// server, the caller is often a browser whose user pressed "stop", so the drop says nothing about the

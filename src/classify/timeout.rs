@@ -72,7 +72,7 @@ pub(super) fn outcome_of_any<E: 'static>(error: &E) -> Outcome {
     as_error(error).map_or(Outcome::failure(), outcome_of)
 }
 
-/// Returns the text of an error of any type, if its type is known.
+/// Returns the text of an error of any type, or `None` if [`as_error`] does not know the type.
 pub(super) fn text_of_any<E: 'static>(error: &E) -> Option<String> {
     as_error(error).map(text_of)
 }

@@ -71,8 +71,8 @@ impl OpenDuration {
                 let doublings = attempt.saturating_sub(1).min(31);
                 base.saturating_mul(1 << doublings).min(*max)
             }
-            // The function is foreign code that runs under the mutex of the circuit and perhaps in a drop.
-            // Therefore its panic must be caught.
+            // The function is foreign code that runs under the mutex of the circuit and perhaps during a
+            // drop. Therefore its panic must be caught.
             Shape::Function(function) => guarded(|| function(attempt.max(1))).unwrap_or(AFTER_A_PANIC),
         };
         // The duration is limited before the multiplication, because the multiplication would otherwise
@@ -81,8 +81,8 @@ impl OpenDuration {
         nominal.mul_f64(1.0 + self.jitter * (2.0 * random - 1.0)).clamp(SHORTEST, LONGEST)
     }
 
-    /// Returns the attempt from which on openings no longer grow, or `u32::MAX` if that attempt is unknown.
-    /// The circuit counts attempts only up to this number.
+    /// Returns the number of the attempt after which openings get no longer, or `u32::MAX` if that number is
+    /// unknown. The circuit counts attempts only up to this number.
     ///
     /// The count falls while the circuit is closed. Without this limit, a count that grew during a long
     /// outage would take just as long to fall.

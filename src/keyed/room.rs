@@ -2,7 +2,7 @@
 //! keys whose circuits may be evicted.
 //!
 //! A scan of ten thousand keys takes a millisecond. Therefore a scan evicts an eighth of the keys at once. If
-//! a scan finds too few, the next scan waits for a second.
+//! a scan finds too few keys, the next scan waits for a second.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

@@ -63,7 +63,7 @@ pub struct OperatorCommand {
     pub replaced: Vec<String>,
     /// The act of the operator.
     pub act: Act,
-    /// The state of the circuit after a reset.
+    /// The state of the circuit after the act, if the act is a reset.
     pub to: State,
     /// The duration of a hold. `None` if the hold has no end, or if the act is no hold.
     pub hold: Option<Duration>,

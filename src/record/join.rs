@@ -80,7 +80,8 @@ fn published(a: &CircuitRecord, b: &CircuitRecord) -> Ordering {
     key(a).cmp(&key(b)).then_with(|| rest(a).cmp(&rest(b)))
 }
 
-/// Returns the fields that `published` compares only together. The fields form one text, which breaks a tie.
+/// Returns the remaining published fields as one text. `published` compares these texts if all other fields
+/// are equal.
 fn rest(record: &CircuitRecord) -> String {
     let CircuitRecord { reason, opened_at, left_closed_at, open_ms, instance, incarnation, era, extra, .. } = record;
     text(&(reason, opened_at, left_closed_at, open_ms, instance, incarnation, era, extra))

@@ -127,7 +127,7 @@ impl Roll {
         self.keyed.iter().any(|prefix| prefix.starts_with(begins) || begins.starts_with(&**prefix))
     }
 
-    /// Returns true if a keyed circuit can have the name, because requests create keyed circuits later.
+    /// Returns true if a request can still create a keyed circuit with the name.
     fn may_come(&self, name: &str) -> bool {
         self.keyed.iter().any(|prefix| name.starts_with(&**prefix))
     }

@@ -23,8 +23,8 @@ impl Transition {
         let (begun, at) = match self.to.state {
             State::Open => ("open", "since"),
             State::Closed => ("closed", "since"),
-            // The earlier reason of this instance is the reason of its opening. The earlier reason of another
-            // instance is the reason of its half-open state.
+            // A reason of this instance belongs to its opening. A reason of another instance belongs to the
+            // half-open state of that instance.
             State::HalfOpen if earlier.instance().is_none() => ("opened", "at"),
             State::HalfOpen => ("half-open", "since"),
         };

@@ -87,7 +87,7 @@ pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, origin: Or
     classifier.judge_as(code, otherwise, &beside)
 }
 
-/// Returns the text of an error of any type, if its type is known.
+/// Returns the text of an error of any type, or `None` if [`as_error`] does not know the type.
 pub(super) fn text_of_any<E: 'static>(error: &E) -> Option<String> {
     as_error(error).map(text_of)
 }
