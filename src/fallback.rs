@@ -14,6 +14,8 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+#[cfg(feature = "http")]
+use crate::body::TrackedBodiesLayer;
 use crate::error::Rejected;
 use crate::layer::CircuitBreakerLayer;
 use crate::rejection::{Fallback, Rejection};
@@ -60,7 +62,8 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// Answers rejected calls with the future of a closure, which gets the rejection and the request. The future can
     /// call another endpoint, or a cache behind a network.
     ///
-    /// Call this method last, because the result is another layer without the settings of the breaker. The future has
+    /// Call this method last, because the result is another layer without the settings of the breaker. With tracked bodies,
+    /// call it after [`tracked_bodies`](Self::tracked_bodies). The future has
     /// the error type that the breaker has without a fallback, so that the fallback can be a call through the breaker
     /// of another endpoint. The circuit counts each answer in `circuit_breaker_fallbacks_total`. A fallback that is
     /// dropped before its end is not counted.
@@ -88,6 +91,46 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
         self,
         fallback: F,
     ) -> FallbackLayer<F, CircuitBreakerLayer<C, Deferred<R>, K>>
+    where
+        F: Fn(Rejected, Req) -> Fut,
+        Fut: Future<Output = Result<Res, E>>,
+    {
+        FallbackLayer { fallback, breaker: self.map_rejection(Deferred) }
+    }
+}
+
+#[cfg(feature = "http")]
+impl<C, R, K> TrackedBodiesLayer<C, R, K> {
+    /// Answers rejected calls with the future of a closure, as [`CircuitBreakerLayer::fallback_async`] does.
+    ///
+    /// The fallback returns a response with a [`TrackedBody`](crate::body::TrackedBody), as the breaker does. The breaker
+    /// of another endpoint returns this type if its classifier and its client have the types of the first. Any other
+    /// body becomes an untracked body by `TrackedBody::from`.
+    ///
+    /// ```
+    /// # use bytes::Bytes;
+    /// # use http::{Request, Response};
+    /// # use http_body_util::{BodyExt, Full};
+    /// # use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
+    /// use tower_circuit_breaker::body::TrackedBody;
+    /// # use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, classify::HttpClassifier};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+    /// # let circuit = Circuit::new(Config::new("downloads")?);
+    /// let layer = CircuitBreakerLayer::new(&circuit)
+    ///     .classifier(HttpClassifier::new().until_end_of_body())
+    ///     .tracked_bodies()
+    ///     .fallback_async(async |_, _: Request<()>| Ok(Response::new(TrackedBody::from(Full::from("an older copy")))));
+    /// # let client = service_fn(async |_: Request<()>| Err::<Response<Full<Bytes>>, _>(std::io::Error::other("down")));
+    /// let mut service = ServiceBuilder::new().layer(layer).map_err(BoxError::from).service(client);
+    /// # for _ in 0..5 { service.ready().await?.call(Request::new(())).await.unwrap_err(); }
+    /// let response = service.ready().await?.call(Request::new(())).await?;
+    /// assert_eq!(response.into_body().collect().await?.to_bytes(), "an older copy");
+    /// # Ok(()) }
+    /// ```
+    pub fn fallback_async<F, Fut, Req, Res, E>(
+        self,
+        fallback: F,
+    ) -> FallbackLayer<F, TrackedBodiesLayer<C, Deferred<R>, K>>
     where
         F: Fn(Rejected, Req) -> Fut,
         Fut: Future<Output = Result<Res, E>>,

@@ -125,6 +125,9 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
 
     /// Converts rejections and the errors of the service into an error type of your own.
     ///
+    /// Code that is generic over the service `S` needs the bound `S::Error: 'static`, because the default classifier looks
+    /// for known types in the error.
+    ///
     /// ```
     /// use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, Rejected};
     ///

@@ -3,7 +3,8 @@
 //! A retry policy that does not know rejections spends all its attempts on an open circuit. The circuit
 //! rejects each attempt immediately, and each attempt uses up a part of the retry budget, which is meant for
 //! failures of the service. [`RetryPolicy`] returns the rejection to the caller, or waits until the circuit
-//! probes. A rejection uses up neither the budget nor an attempt, because the service was not called.
+//! probes. A rejection uses up neither the budget nor an attempt, because the rejected attempt did not
+//! reach the service. Earlier attempts of the same call may have reached the service.
 //!
 //! [`RetryPolicy`] wraps a `tower::retry::Policy`. [`RetryPolicy::new`] wraps a policy of your own, and
 //! [`RetryPolicy::builder`] creates a complete policy with a limit of attempts, a backoff with a maximum and

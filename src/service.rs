@@ -112,6 +112,8 @@ impl<S, C, R, K> CircuitBreaker<S, C, R, K> {
     }
 }
 
+/// The shipped classifiers need `S::Error: 'static`, because they look for known types in the error. Code that is generic
+/// over `S` needs this bound too.
 impl<S, C, R, K, Req> Service<Req> for CircuitBreaker<S, C, R, K>
 where
     S: Service<Req>,

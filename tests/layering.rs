@@ -40,7 +40,8 @@ const HEIGHTS: &[&[&str]] = &[
     &["future"],
     &["service"],
     &["layer", "shed"],
-    &["body", "fallback"],
+    &["body"],
+    &["fallback"],
     &["admin"],
     &["bin"],
 ];

@@ -15,7 +15,7 @@ use super::word::Word;
 use crate::clock::{Tick, nanos};
 use crate::config::{Config, LONGEST_RETRY_AFTER};
 use crate::event::{Ended, Event};
-use crate::outcome::{Failure, FailureKind, Outcome};
+use crate::outcome::{Failure, FailureKind, Outcome, Weight};
 use crate::state::Reason;
 use crate::sync::{Relaxed, Release, seat};
 use crate::window::cells::Counted;
@@ -284,7 +284,9 @@ impl Inner {
     pub(super) fn weighed_by_wait(&self, failure: Failure, waited: Option<Duration>, mark: Mark) -> (Ended, u16) {
         let whole = failure.weight();
         match failure.after_waiting(waited, self.config.cancelled_counts_after) {
-            Some(less) if mark.is_probe() && less.weight() < whole => (Ended::Ignored, less.weight().units()),
+            Some(less) if mark.is_probe() && less.weight() < whole.min(Weight::TIMEOUT) => {
+                (Ended::Ignored, less.weight().units())
+            }
             Some(failure) => (Ended::Failure(failure), 0),
             None => (Ended::Ignored, 0),
         }

@@ -24,7 +24,11 @@ use super::branch::Branch;
 use crate::event::Event;
 use crate::state::{Brief, Mode, RejectReason, Shed, Transition};
 
-/// The error of a call that the circuit rejected. The call was not made.
+/// The error of a call that the circuit rejected. The circuit did not let this call through to the service.
+///
+/// Behind retries, a rejection is the end of one attempt. Earlier attempts of the same call may have reached the service.
+/// A rejection says that nothing was sent only if no retry lies between the breaker and the caller. The guide shows in
+/// "A rejection after an attempt" how a caller counts the attempts that were sent.
 ///
 /// `Display` is one sentence for the person on call, with the circuit, the reason for its opening with the numbers, the
 /// kind and the text of the last failure, and the time until the next probe. Formatting locks a mutex of the circuit,

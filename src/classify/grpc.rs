@@ -14,15 +14,17 @@ mod code;
 #[cfg(feature = "tonic")]
 mod tonic;
 
+use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 
-use super::http::not_processed::outcome_of_any;
+use super::cause::hard;
+use super::http::not_processed::not_processed;
 use super::http::retry_after::{after_delay, retry_after};
-use super::timeout::{not_ready, text_of_any};
+use super::timeout::{as_error, find, known, not_ready, text_of_any};
 use super::{BodyClassifier, Classifier};
 use crate::error::Rejected;
 use crate::outcome::{Failure, FailureKind, Outcome};
@@ -38,7 +40,9 @@ pub use code::GrpcCode;
 /// | 0 OK | success |
 /// | 4 `DEADLINE_EXCEEDED` | timeout, weight 0.5, or less in proportion to the wait if the request has a `grpc-timeout` |
 /// | 2 UNKNOWN, 8 `RESOURCE_EXHAUSTED`, 13 INTERNAL, 14 UNAVAILABLE, 15 `DATA_LOSS` | failure, weight 1.0 |
-/// | 1 CANCELLED | ignored |
+/// | 1 CANCELLED with the message `Timeout expired` of tonic's server | the same as 4 `DEADLINE_EXCEEDED` |
+/// | 1 CANCELLED, and the call lasted about as long as its `grpc-timeout` | the same as 4 `DEADLINE_EXCEEDED` |
+/// | 1 CANCELLED otherwise | ignored |
 /// | 3, 5, 6, 7, 9, 10, 11, 12, 16 | success, because the service did its job and the fault was the caller's |
 /// | a value that is no status, such as text or a number above 16 | the same as 2 UNKNOWN |
 /// | a response that a breaker inside made, with [`Rejected`] in its extensions | ignored |
@@ -49,8 +53,10 @@ pub use code::GrpcCode;
 /// `REFUSED_STREAM`, and GOAWAY before the request was processed, weigh 0.5 with the kind `not_processed`,
 /// unless the outcome of UNAVAILABLE is changed. A body that ends without a status is judged like UNKNOWN.
 ///
-/// A caller who sets a short `grpc-timeout` says little about the service. Therefore `DEADLINE_EXCEEDED`, HTTP status 504
-/// and tonic's own timeout weigh in proportion to the wait if the request has the header, see [`Failure::deadline`].
+/// A caller who sets a short `grpc-timeout` says little about the service. Therefore `DEADLINE_EXCEEDED`, HTTP status
+/// 408 or 504 and tonic's own timeout weigh in proportion to the wait if the request has the header, see
+/// [`Failure::deadline`]. The same holds for CANCELLED, and for an HTTP/2 reset with CANCEL, at about the deadline.
+/// About the deadline means at most a tenth of the deadline and 20 ms earlier.
 ///
 /// The server can ask for a delay with `grpc-retry-pushback-ms`, in milliseconds ([gRFC A6]). The failure
 /// keeps the delay. A negative or malformed value forbids a retry, so the failure has no delay. Without that
@@ -185,7 +191,8 @@ impl GrpcClassifier {
     /// Judges a status. `beside` are the headers or trailers that contain the status, and that can contain a
     /// delay.
     fn judge(&self, call: GrpcCall, code: GrpcCode, beside: &HeaderMap) -> Outcome {
-        self.judge_as(code, call.deadline_passed(code).unwrap_or_else(|| code.outcome()), beside)
+        let message = || beside.get(MESSAGE).map_or(&[][..], HeaderValue::as_bytes);
+        self.judge_as(code, call.meaning(code, message), beside)
     }
 
     /// Judges a status. The outcome is `otherwise`, unless a call of [`status`](Self::status) has set another
@@ -225,10 +232,9 @@ impl GrpcClassifier {
         let status = response.status();
         match (call.is_grpc, status) {
             (true, StatusCode::OK) if is_grpc_answer(headers) => None,
-            (true, StatusCode::GATEWAY_TIMEOUT) => {
-                let code = GrpcCode::of_http(status);
-                let otherwise = call.deadline_passed(GrpcCode::DeadlineExceeded).unwrap_or_else(|| code.outcome());
-                Some(self.judge_as(code, otherwise, headers))
+            (is_grpc, StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT) if call.has_deadline() => {
+                let outcome = call.time_is_over();
+                Some(if is_grpc { self.judge_as(GrpcCode::of_http(status), outcome, headers) } else { outcome })
             }
             (true, status) => Some(self.judge(call, GrpcCode::of_http(status), headers)),
             (false, status) if status.is_server_error() => Some(Outcome::failure()),
@@ -241,8 +247,8 @@ impl GrpcClassifier {
         if self.knows_tonic {
             return tonic::outcome_of_any(self, origin, error);
         }
-        let _ = origin;
-        self.transport(outcome_of_any(error))
+        let Some(error) = as_error(error) else { return Outcome::failure() };
+        self.transport(known(error).or_else(|| not_processed(error)).unwrap_or_else(|| broken(origin.call(), error)))
     }
 
     fn text<E: 'static>(&self, error: &E) -> Option<String> {
@@ -267,11 +273,27 @@ impl GrpcClassifier {
 
 /// The place where an error appeared.
 #[derive(Debug, Clone, Copy)]
-#[cfg_attr(not(feature = "tonic"), expect(dead_code, reason = "only tonic's errors depend on the call"))]
 enum Origin {
     Readiness,
     Call(GrpcCall),
     Body(GrpcCall),
+}
+
+impl Origin {
+    const fn call(self) -> GrpcCall {
+        match self {
+            Self::Readiness => GrpcCall::UNKNOWN,
+            Self::Call(call) | Self::Body(call) => call,
+        }
+    }
+}
+
+/// Judges an error of the transport. The deadline of the caller can be the cause of a stream that was reset with
+/// CANCEL.
+fn broken(call: GrpcCall, error: &(dyn StdError + 'static)) -> Outcome {
+    let is_cancelled = find::<h2::Error>(error).is_some_and(|error| error.reason() == Some(h2::Reason::CANCEL));
+    let outcome = hard(error);
+    if is_cancelled { call.broken_off(outcome) } else { outcome }
 }
 
 impl<ReqB, B, Err: 'static> Classifier<Request<ReqB>, Response<B>, Err> for GrpcClassifier {
@@ -321,8 +343,8 @@ where
         status.map_or_else(no_status, |(code, trailers)| self.judge(call, code, trailers))
     }
 
-    /// Judges an error of the body. A status that is no failure elsewhere, such as CANCELLED, is a failure in
-    /// a body, unless the user has changed the status. A caller who cancels the stream does not read on, so
+    /// Judges an error of the body. A status that is no failure elsewhere, such as CANCELLED before the
+    /// deadline of the caller, is a failure in a body, unless the user has changed the status. A caller who cancels the stream does not read on, so
     /// this caller sees no error.
     fn body_error(&self, call: GrpcCall, error: &B::Error, _: Duration) -> Outcome {
         self.error(Origin::Body(call), error)

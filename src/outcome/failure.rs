@@ -15,8 +15,24 @@ pub struct Failure {
     /// The deadline of the caller, if such a deadline ended the call. If a deadline is present, the circuit sets the
     /// weight.
     deadline: CallerDeadline,
-    /// True if a timer of this process fired, and false if the service answered that the deadline had passed.
-    timer: bool,
+    /// The meaning of an end clearly before the deadline of the caller.
+    early: Early,
+}
+
+/// The meaning of a call that ended clearly before the deadline of its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Early {
+    /// The deadline, because the service itself answered that the deadline had passed.
+    Deadline,
+    /// The failure as it is, because a shorter timeout of this process ended the call.
+    #[cfg_attr(not(any(feature = "tonic", feature = "reqwest")), expect(dead_code, reason = "no timer is known"))]
+    OfTheOwner,
+    /// The failure as it is, because the service broke off the call.
+    #[cfg(feature = "http")]
+    Unchanged,
+    /// No evidence, as for a call that its caller cancelled.
+    #[cfg(feature = "http")]
+    Ignored,
 }
 
 impl Failure {
@@ -24,7 +40,7 @@ impl Failure {
     #[must_use]
     pub const fn new(weight: Weight) -> Self {
         let deadline = CallerDeadline::NONE;
-        Self { weight, kind: FailureKind::Error, retry_after: None, trips: false, deadline, timer: false }
+        Self { weight, kind: FailureKind::Error, retry_after: None, trips: false, deadline, early: Early::Deadline }
     }
 
     /// Returns a hard failure, with weight 1.0 and kind [`FailureKind::Error`].
@@ -61,8 +77,28 @@ impl Failure {
     /// shorter timeout of the client.
     #[cfg(any(feature = "tonic", feature = "reqwest"))]
     pub(crate) const fn by_timer(mut self) -> Self {
-        self.timer = true;
+        self.early = Early::OfTheOwner;
         self
+    }
+
+    /// Returns the failure of a call that the service cancelled. The call is a [`deadline`](Self::deadline) if the call lasted about as
+    /// long as the deadline, and says nothing about the service if the call ended earlier.
+    #[cfg(feature = "http")]
+    pub(crate) const fn cancelled_by(deadline: Duration) -> Self {
+        Self { early: Early::Ignored, ..Self::deadline(deadline) }
+    }
+
+    /// Makes the failure a [`deadline`](Self::deadline) if the call lasted about as long as the deadline. A call that
+    /// ended earlier keeps this failure.
+    #[cfg(feature = "http")]
+    pub(crate) const fn or_deadline(self, deadline: Duration) -> Self {
+        Self { deadline: CallerDeadline::new(deadline), early: Early::Unchanged, ..self }
+    }
+
+    /// Returns true if the failure is ignored for a call that ended before its deadline.
+    #[cfg(all(feature = "http", any(feature = "retry", feature = "tonic")))]
+    pub(crate) const fn is_ignored_early(&self) -> bool {
+        matches!(self.early, Early::Ignored)
     }
 
     /// Returns true if the weight depends on the time that the call waited.
@@ -77,19 +113,30 @@ impl Failure {
     pub(crate) fn after_waiting(self, waited: Option<Duration>, counts_after: Option<Duration>) -> Option<Self> {
         let Some(deadline) = self.deadline.get() else { return Some(self) };
         let waited = waited.unwrap_or_default();
-        // A timer that fired clearly before the deadline of the caller was a timeout of the client. A wait of zero
-        // means that the wait was not measured.
-        let of_the_owner =
-            self.timer && !waited.is_zero() && waited.saturating_add(INACCURACY + deadline / 10) < deadline;
-        let weight = match counts_after {
-            _ if of_the_owner => Some(self.weight),
-            Some(counts_after) if deadline < counts_after && waited < counts_after => {
-                self.weight.share(waited, counts_after)
+        let decided = Self { deadline: CallerDeadline::NONE, early: Early::Deadline, ..self };
+        let is_early = waited.saturating_add(INACCURACY + deadline / 10) < deadline;
+        match self.early {
+            // A wait of zero means that the wait was not measured.
+            Early::OfTheOwner if is_early && !waited.is_zero() => return Some(decided),
+            #[cfg(feature = "http")]
+            Early::Ignored if is_early => return None,
+            #[cfg(feature = "http")]
+            Early::Unchanged if is_early => return Some(decided),
+            #[cfg(feature = "http")]
+            Early::Unchanged => {
+                let Self { retry_after, trips, .. } = self;
+                let passed = Self { retry_after, trips, ..Self::deadline(deadline) };
+                return passed.after_waiting(Some(waited), counts_after);
             }
-            Some(_) => Some(self.weight),
-            None => None,
+            _ => {}
+        }
+        let counts_after = counts_after?;
+        let weight = if deadline < counts_after && waited < counts_after {
+            self.weight.share(waited, counts_after)
+        } else {
+            Some(self.weight)
         };
-        weight.map(|weight| Self { weight, deadline: CallerDeadline::NONE, ..self })
+        weight.map(|weight| Self { weight, ..decided })
     }
 
     /// Sets the kind, which metrics and messages show.

@@ -6,9 +6,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 
 use super::GrpcCode;
-#[cfg(feature = "tonic")]
-use crate::outcome::Failure;
-use crate::outcome::{CallerDeadline, Outcome};
+use crate::outcome::{CallerDeadline, Failure, Outcome};
 
 /// The data of a request that [`GrpcClassifier`](super::GrpcClassifier) needs.
 #[derive(Debug, Clone, Copy)]
@@ -19,16 +17,46 @@ pub struct GrpcCall {
 }
 
 impl GrpcCall {
+    /// A call whose request is not known.
+    pub(super) const UNKNOWN: Self = Self { is_grpc: false, deadline: CallerDeadline::NONE };
+
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let deadline = headers.get(TIMEOUT).and_then(timeout_of).map_or(CallerDeadline::NONE, CallerDeadline::new);
         Self { is_grpc: is_grpc_message(headers), deadline }
     }
 
-    /// Returns the outcome of a call that the deadline of its caller ended. Returns `None` if the caller set
-    /// no deadline or if the code is not `DeadlineExceeded`.
-    pub(super) fn deadline_passed(self, code: GrpcCode) -> Option<Outcome> {
-        let deadline = self.deadline.get()?;
-        (code == GrpcCode::DeadlineExceeded).then_some(Outcome::deadline(deadline))
+    /// Returns true if the caller set a deadline.
+    pub(super) fn has_deadline(self) -> bool {
+        self.deadline.get().is_some()
+    }
+
+    /// Returns the outcome of a status. `message` reads the message beside the status.
+    ///
+    /// tonic's server answers CANCELLED when the `grpc-timeout` of a call or the timeout of the server has passed, and
+    /// names this cause only in the message. Other servers cancel without a message, so that only the duration of the
+    /// call shows the deadline.
+    pub(super) fn meaning<'a>(self, code: GrpcCode, message: impl FnOnce() -> &'a [u8]) -> Outcome {
+        match (code, self.deadline.get()) {
+            (GrpcCode::DeadlineExceeded, _) => self.time_is_over(),
+            (GrpcCode::Cancelled, _) if TIMER_OF_TONIC.contains(&message()) => self.time_is_over(),
+            (GrpcCode::Cancelled, Some(deadline)) => Failure::cancelled_by(deadline).into(),
+            _ => code.outcome(),
+        }
+    }
+
+    /// Returns the outcome of a call that took too long. The outcome is the deadline of the caller, if the caller set a
+    /// deadline.
+    pub(super) fn time_is_over(self) -> Outcome {
+        self.deadline.get().map_or(Outcome::timeout(), Outcome::deadline)
+    }
+
+    /// Returns the outcome of a call whose stream the server cancelled. A server may do so because the deadline of the
+    /// caller has passed.
+    pub(super) fn broken_off(self, outcome: Outcome) -> Outcome {
+        match (outcome, self.deadline.get()) {
+            (Outcome::Failure(failure), Some(deadline)) => failure.or_deadline(deadline).into(),
+            (outcome, _) => outcome,
+        }
     }
 
     /// Returns the outcome of a timeout of the transport. The timeout counts as the deadline of the caller if
@@ -86,6 +114,8 @@ fn timeout_of(value: &HeaderValue) -> Option<Duration> {
 }
 
 const TIMEOUT: &str = "grpc-timeout";
+/// The message of tonic's server for a call that took too long, as text and as `grpc-message`.
+const TIMER_OF_TONIC: [&[u8]; 2] = [b"Timeout expired", b"Timeout%20expired"];
 
 const GRPC: &[u8] = b"application/grpc";
 const GRPC_WEB: &[u8] = b"application/grpc-web";

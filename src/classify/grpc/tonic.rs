@@ -10,12 +10,12 @@ use http::HeaderMap;
 use prost::Message;
 use tonic_types::{RetryInfo, pb};
 
-use super::super::cause::{hard, kind_of, text_of};
+use super::super::cause::{kind_of, text_of};
 use super::super::http::not_processed::not_processed;
 use super::super::timeout::{self, as_dyn, find, known};
-use super::{Classifier, GrpcCall, GrpcClassifier, GrpcCode, Origin};
+use super::{Classifier, GrpcClassifier, GrpcCode, Origin, broken};
 use crate::error::Error;
-use crate::outcome::{FailureKind, Outcome};
+use crate::outcome::{Failure, FailureKind, Outcome};
 
 /// Judges calls of a client that tonic generated, outside a tower stack.
 impl GrpcClassifier {
@@ -56,21 +56,18 @@ impl<T> Classifier<(), T, Status> for GrpcClassifier {
 /// `Error`.
 pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, origin: Origin, error: &E) -> Outcome {
     let Some(error) = as_error(error) else { return Outcome::failure() };
-    let call = match origin {
-        Origin::Readiness => None,
-        Origin::Call(call) | Origin::Body(call) => Some(call),
-    };
+    let call = origin.call();
     // The cause decides before the code, because tonic turns its own timeout into CANCELLED and a rejection
     // into UNKNOWN.
     if find::<TimeoutExpired>(error).is_some() {
-        return classifier.transport(call.map_or(Outcome::timeout(), GrpcCall::timer_fired));
+        return classifier.transport(call.timer_fired());
     }
     if let Some(outcome) = known(error).or_else(|| not_processed(error)) {
         return classifier.transport(outcome);
     }
-    let Some(status) = find::<Status>(error) else { return hard(error) };
+    let Some(status) = find::<Status>(error) else { return broken(call, error) };
     let code = GrpcCode::from(status.code());
-    let mut otherwise = call.and_then(|call| call.deadline_passed(code)).unwrap_or_else(|| code.outcome());
+    let mut otherwise = call.meaning(code, || status.message().as_bytes());
     // If tonic created the status from a transport error, that error is the source of the status.
     if let (Outcome::Failure(failure), Some(source)) = (otherwise, status.source())
         && let kind = kind_of(source)
@@ -78,8 +75,11 @@ pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, origin: Or
     {
         otherwise = failure.with_kind(kind).into();
     }
-    if matches!(origin, Origin::Body(_)) && otherwise.as_failure().is_none() {
+    if matches!(origin, Origin::Body(_)) && otherwise.as_failure().is_none_or(Failure::is_ignored_early) {
         otherwise = Outcome::failure();
+        if code == GrpcCode::Cancelled {
+            otherwise = call.broken_off(otherwise);
+        }
     }
     let mut beside = HeaderMap::new();
     // Metadata that do not fit into headers are dropped, because the code alone is enough for a judgement.
