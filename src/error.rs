@@ -19,7 +19,7 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 #[derive(Debug, Clone)]
 #[expect(clippy::exhaustive_enums, reason = "a call was made or it was not")]
 pub enum Error<E> {
-    /// The call did not happen.
+    /// The circuit did not let the call through. Behind retries, earlier attempts may have reached the service.
     Rejected(Rejected),
     /// The call happened and failed.
     Inner(E),

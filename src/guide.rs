@@ -42,6 +42,8 @@ pub mod runbook {
 
 pub mod troubleshooting {
     //! Common mistakes, each with its symptom, its cause and its correction.
+    //!
+    //! [field]: super::stacks#a-breaker-in-a-field
     #![doc = include_str!("../docs/troubleshooting.md")]
 }
 
