@@ -11,20 +11,19 @@
 
 mod call;
 mod code;
+mod origin;
 #[cfg(feature = "tonic")]
 mod tonic;
 
-use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 
-use super::cause::hard;
 use super::http::not_processed::not_processed;
 use super::http::retry_after::{after_delay, retry_after};
-use super::timeout::{as_error, find, known, not_ready, text_of_any};
+use super::timeout::{as_error, known, not_ready, text_of_any};
 use super::{BodyClassifier, Classifier};
 use crate::error::Rejected;
 use crate::outcome::{Failure, FailureKind, Outcome};
@@ -32,6 +31,7 @@ pub use call::GrpcCall;
 use call::is_grpc_answer;
 pub(crate) use call::{is_grpc_message, is_grpc_web};
 pub use code::GrpcCode;
+use origin::{Origin, broken};
 
 /// Judges gRPC calls by their status. For the services of a server, use [`for_handlers`](Self::for_handlers).
 ///
@@ -271,31 +271,6 @@ impl GrpcClassifier {
     }
 }
 
-/// The place where an error appeared.
-#[derive(Debug, Clone, Copy)]
-enum Origin {
-    Readiness,
-    Call(GrpcCall),
-    Body(GrpcCall),
-}
-
-impl Origin {
-    const fn call(self) -> GrpcCall {
-        match self {
-            Self::Readiness => GrpcCall::UNKNOWN,
-            Self::Call(call) | Self::Body(call) => call,
-        }
-    }
-}
-
-/// Judges an error of the transport. The deadline of the caller can be the cause of a stream that was reset with
-/// CANCEL.
-fn broken(call: GrpcCall, error: &(dyn StdError + 'static)) -> Outcome {
-    let is_cancelled = find::<h2::Error>(error).is_some_and(|error| error.reason() == Some(h2::Reason::CANCEL));
-    let outcome = hard(error);
-    if is_cancelled { call.broken_off(outcome) } else { outcome }
-}
-
 impl<ReqB, B, Err: 'static> Classifier<Request<ReqB>, Response<B>, Err> for GrpcClassifier {
     type Call = GrpcCall;
 
@@ -344,8 +319,8 @@ where
     }
 
     /// Judges an error of the body. A status that is no failure elsewhere, such as CANCELLED before the
-    /// deadline of the caller, is a failure in a body, unless the user has changed the status. A caller who cancels the stream does not read on, so
-    /// this caller sees no error.
+    /// deadline of the caller, is a failure in a body, unless the user has changed the status. A caller who
+    /// cancels the stream does not read on, so this caller sees no error.
     fn body_error(&self, call: GrpcCall, error: &B::Error, _: Duration) -> Outcome {
         self.error(Origin::Body(call), error)
     }

@@ -81,8 +81,8 @@ impl Failure {
         self
     }
 
-    /// Returns the failure of a call that the service cancelled. The call is a [`deadline`](Self::deadline) if the call lasted about as
-    /// long as the deadline, and says nothing about the service if the call ended earlier.
+    /// Returns the failure of a call that the service cancelled. The failure is a [`deadline`](Self::deadline) if the
+    /// call lasted about as long as the deadline. An earlier end says nothing about the service.
     #[cfg(feature = "http")]
     pub(crate) const fn cancelled_by(deadline: Duration) -> Self {
         Self { early: Early::Ignored, ..Self::deadline(deadline) }

@@ -13,7 +13,8 @@ use tonic_types::{RetryInfo, pb};
 use super::super::cause::{kind_of, text_of};
 use super::super::http::not_processed::not_processed;
 use super::super::timeout::{self, as_dyn, find, known};
-use super::{Classifier, GrpcClassifier, GrpcCode, Origin, broken};
+use super::origin::{Origin, broken};
+use super::{Classifier, GrpcClassifier, GrpcCode};
 use crate::error::Error;
 use crate::outcome::{Failure, FailureKind, Outcome};
 
