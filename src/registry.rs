@@ -24,6 +24,7 @@ use crate::circuit::Totals;
 use crate::circuit::{Circuit, Status};
 use crate::config::Config;
 use crate::sync::Mutex;
+use crate::telemetry;
 
 /// The circuits of a process, by name. Clones are handles to the same registry.
 ///
@@ -296,8 +297,10 @@ impl Registry {
         self.shared.feed.has_ended()
     }
 
-    /// Updates all gauges, for a `/metrics` handler.
+    /// Updates all gauges, for a `/metrics` handler. Brings series back that the exporter has dropped, because they were
+    /// idle, also those of stores and of keyed circuits.
     pub fn refresh_metrics(&self) {
+        telemetry::refresh();
         self.circuits().iter().for_each(Circuit::refresh_metrics);
     }
 }

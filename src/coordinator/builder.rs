@@ -18,6 +18,7 @@ use crate::roll_call::{Call, Kind, expect};
 use crate::state::Exact;
 use crate::store::{DynStore, Store};
 use crate::sync::Mutex;
+use crate::telemetry;
 
 /// The settings of a registry. Each method states its range and its default.
 ///
@@ -218,6 +219,7 @@ impl RegistryBuilder {
         let Some(store) = store else { return Ok(Registry::with_limit(limit)) };
         let ttls = terms.ttl_of.entries();
         expect(ttls.map(|(name, _)| Call::Set { kind: Kind::Ttl, setting: format!("`ttl_of` of \"{name}\""), name }));
+        telemetry::store::begin(store.kind());
         let hub = Hub {
             terms,
             store,

@@ -11,6 +11,7 @@ use crate::config::{Config, ConfigBuilder, ConfigError};
 use crate::registry::Registry;
 use crate::roll_call::{Call, note};
 use crate::state::Exact;
+use crate::telemetry;
 
 /// Settings of keyed circuits. Each method states its range and default.
 #[must_use = "settings do nothing until `by` makes circuits of them"]
@@ -113,6 +114,7 @@ impl KeyedBuilder {
         // The names of the kill switch first, because a note before the first expected name is dropped.
         expect_names();
         note(|| Call::Keyed(self.prefix.clone()));
+        telemetry::keyed::begin();
         Ok(Keyed::new(key, Circuits::new(self, sample)))
     }
 }

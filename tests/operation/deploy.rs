@@ -41,7 +41,7 @@ fn the_alert_rules_are_valid_and_fire_as_tested() {
     }
 }
 
-/// A ServiceMonitor gives each target the Kubernetes Service, and one pod may be a target of two of them.
+/// A `ServiceMonitor` gives each target the Kubernetes Service, and one pod may be a target of two of them.
 #[test]
 fn alert_rules_name_the_circuit_without_honor_labels() {
     let folder = std::env::temp_dir().join(format!("breaker-rules-{}", std::process::id()));

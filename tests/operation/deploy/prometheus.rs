@@ -27,7 +27,7 @@ pub(super) struct Rule {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum TargetLabels {
     None,
-    /// A label `service`, as a ServiceMonitor gives to each target. The label of the exporter is renamed.
+    /// A label `service`, as a `ServiceMonitor` gives to each target. The label of the exporter is renamed.
     Service,
 }
 
