@@ -13,7 +13,9 @@ mod born;
 mod descriptions;
 mod handles;
 mod kept;
+mod last;
 mod pool;
+mod rare;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -27,7 +29,9 @@ use crate::window::time::TimeWindow;
 use crate::window::{Mark, Stamp};
 use handles::Handles;
 use kept::Kept;
+use last::{Last, effective};
 use pool::Pool;
+use rare::Series;
 
 /// Records the metrics of one circuit with the `metrics` facade.
 ///
@@ -130,7 +134,7 @@ impl MetricsObserver {
         if self.is_gone() || self.pool.as_ref().is_some_and(|pool| !pool.renews(&self.seen)) {
             return;
         }
-        self.kept().renew(|recorder| self.register(recorder, circuit));
+        self.kept().renew(circuit, |recorder| self.register(recorder, circuit));
         // Relaxed: a number, publishes nothing.
         let load = self.load.load(Relaxed);
         if load != NO_LOAD {
@@ -144,7 +148,10 @@ impl MetricsObserver {
             Ended::Failure(failure) => {
                 let others = handles.others(circuit);
                 others.failure.increment(1);
-                others.count_kind(circuit, failure.kind());
+                match others.kind(failure.kind()) {
+                    Some(kind) => kind.increment(1),
+                    None => self.kept().rare.count(circuit, Series::Failures { kind: failure.kind().as_str() }),
+                }
                 if let (Some(at), Some(failures_1m), false) = (at, &others.failures_1m, self.is_gone()) {
                     self.remember(failure, at);
                     failures_1m.set(self.last_minute(at));
@@ -258,7 +265,7 @@ impl Observer for MetricsObserver {
             Event::Fallback { answered } => handles.others(circuit).fallbacks(answered).increment(1),
             Event::Stale => handles.others(circuit).stale.increment(1),
             Event::Transition(edge) => {
-                handles::count_transition(circuit, edge);
+                self.kept().rare.count(circuit, Series::of(edge));
                 self.change(circuit, Last::new(edge.era, effective(edge.to, edge.bypassed)), edge.at);
             }
             Event::Refresh { standing, bypassed, era, at } => {
@@ -296,53 +303,6 @@ impl Drop for MetricsObserver {
     }
 }
 
-/// Returns the effective standing. Under the kill switch a circuit is disabled, in every mode.
-const fn effective(standing: Standing, bypassed: bool) -> Standing {
-    if bypassed { Standing::new(standing.state, Mode::Disabled) } else { standing }
-}
-
-/// The standing that the gauges show, in a word that grows with the era.
-///
-/// ```text
-/// word   63..4 era | 3..1 index in STANDINGS | 0 tripped
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Last(u64);
-
-impl Last {
-    /// The mark of a circuit that left its registry. Larger than every word of an era.
-    const GONE: Self = Self(u64::MAX);
-
-    fn new(era: u64, standing: Standing) -> Self {
-        let index = (0..).zip(STANDINGS).find(|(_, known)| *known == standing.as_str());
-        let (index, _) = index.expect("STANDINGS has all that a standing can be");
-        Self(era << 4 | index << 1 | u64::from(standing.is_tripped()))
-    }
-
-    /// Returns the label of the standing. Empty if the circuit left its registry.
-    fn standing(self) -> &'static str {
-        if self == Self::GONE { "" } else { STANDINGS[self.index()] }
-    }
-
-    /// Returns the index of the standing in `STANDINGS`.
-    fn index(self) -> usize {
-        let index = self.0 >> 1 & 0b111;
-        (0..STANDINGS.len()).zip(0..).find(|(_, known)| *known == index).map_or(0, |(index, _)| index)
-    }
-
-    const fn is_tripped(self) -> bool {
-        self.0 & 1 == 1 && self.0 != Self::GONE.0
-    }
-}
-
 /// The bits of a NaN that no computation returns.
 const NO_LOAD: u64 = u64::MAX;
 const MINUTE: Duration = Duration::from_secs(60);
-/// All values of [`Standing::as_str`].
-const STANDINGS: [&str; 5] = [
-    State::Closed.as_str(),
-    State::Open.as_str(),
-    State::HalfOpen.as_str(),
-    Mode::ForcedOpen.as_str(),
-    Mode::Disabled.as_str(),
-];

@@ -4,11 +4,9 @@
 //! with labels that are known in advance begins at 0, also each transition to a circuit that is open or forced open,
 //! because alerts and panels count these.
 
-use std::sync::Arc;
-
 use metrics::Counter;
 
-use super::handles::TRANSITIONS;
+use super::rare::Series;
 
 /// Returns the counter after an increment of 0, so that an exporter does not take the series for idle.
 pub(super) fn counter(counter: Counter) -> Counter {
@@ -18,14 +16,9 @@ pub(super) fn counter(counter: Counter) -> Counter {
 
 /// Registers the transitions that open a circuit or force it open.
 pub(super) fn transitions(label: &str) {
-    let label: Arc<str> = label.into();
     for (from, to, reasons) in OPENINGS {
         for reason in *reasons {
-            let labels = [("from", *from), ("to", *to), ("reason", *reason)];
-            let labels = labels.map(|(key, value)| metrics::Label::from_static_parts(key, value));
-            let service = metrics::Label::new("service", Arc::clone(&label));
-            let labels: Vec<_> = std::iter::once(service).chain(labels).collect();
-            metrics::counter!(TRANSITIONS, labels).increment(0);
+            Series::Transitions { from, to, reason }.counter(label).increment(0);
         }
     }
 }

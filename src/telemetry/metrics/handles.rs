@@ -1,6 +1,6 @@
-//! The metrics by name. Metrics of calls have handles, and rare metrics have functions.
+//! The metrics by name. Metrics of calls have handles, and gauges have functions.
 //!
-//! Rare metrics are registered on every use, so that a gauge is never set through the handle of an earlier recorder.
+//! Gauges are registered on every use, so that a gauge is never set through the handle of an earlier recorder.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,9 +8,10 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::event::Ended;
 use crate::outcome::FailureKind;
-use crate::state::{RejectReason, Transition};
+use crate::state::RejectReason;
 
-use super::{STANDINGS, born, descriptions};
+use super::last::STANDINGS;
+use super::{born, descriptions};
 
 /// The handles of one recorder.
 #[derive(Debug)]
@@ -89,11 +90,9 @@ impl Others {
         }
     }
 
-    pub(super) fn count_kind(&self, circuit: &str, kind: FailureKind) {
-        match KINDS.iter().position(|known| *known == kind) {
-            Some(known) => self.kinds[known].increment(1),
-            None => counter!(FAILURES, "service" => circuit.to_owned(), "kind" => kind.as_str()).increment(1),
-        }
+    /// Returns the counter of a kind that is not named by a user or a classifier.
+    pub(super) fn kind(&self, kind: FailureKind) -> Option<&Counter> {
+        KINDS.iter().position(|known| *known == kind).map(|known| &self.kinds[known])
     }
 
     pub(super) fn rejected(&self, reason: RejectReason) -> &Counter {
@@ -151,12 +150,6 @@ fn get_or_register<T>(place: &OnceLock<Box<T>>, register: impl FnOnce() -> T) ->
     })
 }
 
-pub(super) fn count_transition(circuit: &str, edge: &Transition) {
-    let (from, to, reason) = (edge.from.as_str(), edge.to.as_str(), edge.reason.as_str());
-    let service = circuit.to_owned();
-    counter!(TRANSITIONS, "service" => service, "from" => from, "to" => to, "reason" => reason).increment(1);
-}
-
 pub(super) fn show_standing(circuit: &str, standing: &str, tripped: bool) {
     let service: Arc<str> = circuit.into();
     gauge!(TRIPPED, "service" => Arc::clone(&service)).set(f64::from(tripped));
@@ -186,7 +179,7 @@ pub(super) fn show_load(circuit: &str, load: f64) {
     gauge!(SYSTEM_LOAD, "service" => circuit.to_owned()).set(load);
 }
 
-/// The kinds that have a handle. A kind that the user defines is registered on each use.
+/// The kinds that have a handle. `rare` counts the kinds that a classifier names.
 const KINDS: [FailureKind; 12] = [
     FailureKind::Error,
     FailureKind::Connect,

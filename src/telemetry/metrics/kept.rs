@@ -11,6 +11,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use super::handles::Handles;
+use super::rare::Rare;
 use crate::sync::{Acquire, AtomicU64, Mutex, Relaxed, Release};
 
 /// The handles of one label, a set for each recorder.
@@ -22,13 +23,19 @@ pub(super) struct Kept {
     version: AtomicU64,
     /// In the order of first use, at most `RECORDERS`.
     sets: Mutex<Vec<Arc<Handles>>>,
+    pub(super) rare: Rare,
 }
 
 impl Kept {
     pub(super) fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         // Relaxed: a number, publishes nothing.
-        Self { id: NEXT.fetch_add(1, Relaxed), version: AtomicU64::new(0), sets: Mutex::default() }
+        Self {
+            id: NEXT.fetch_add(1, Relaxed),
+            version: AtomicU64::new(0),
+            sets: Mutex::default(),
+            rare: Rare::default(),
+        }
     }
 
     /// Calls `act` with the handles of this thread's recorder. If there are none, registers them and calls `registered`.
@@ -80,9 +87,11 @@ impl Kept {
         handles
     }
 
-    /// Registers the handles of this thread's recorder anew, so that series that the exporter has dropped come back.
-    pub(super) fn renew(&self, register: impl FnOnce(usize) -> Handles) {
+    /// Registers the series of the label anew with this thread's recorder, so that those that the exporter has dropped
+    /// come back.
+    pub(super) fn renew(&self, label: &str, register: impl FnOnce(usize) -> Handles) {
         self.put(register(recorder()));
+        self.rare.renew(label);
     }
 
     /// Keeps the set instead of the earlier set of its recorder. The earlier handles are equivalent, and some of them may

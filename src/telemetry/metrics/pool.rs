@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Weak};
 
+use super::handles;
 use super::kept::Kept;
-use super::{Last, STANDINGS, handles};
+use super::last::{Last, STANDINGS};
 use crate::sync::{AcqRel, AtomicU64, Mutex, Relaxed};
 
 /// The numbers of circuits with one label, by standing. Each label has one pool in the process, because the process has

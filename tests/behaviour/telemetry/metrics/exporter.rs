@@ -10,6 +10,7 @@ use ::metrics::{
     Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit, with_local_recorder,
 };
 use tower_circuit_breaker::Registry;
+use tower_circuit_breaker::outcome::FailureKind;
 use tower_circuit_breaker::state::{RejectReason, State};
 
 use super::super::*;
@@ -182,7 +183,14 @@ fn series_that_an_exporter_dropped_come_back_at_a_refresh() {
         let circuit = Circuit::new(settings(&clock).measure_durations().build().unwrap());
         succeed(&circuit);
         fail(&circuit, 1);
+        let named = Failure::hard().with_kind(FailureKind::Named("http_503"));
+        circuit.try_acquire().unwrap().failure(named);
+        drop(circuit.disable(&somebody(), None));
+        drop(circuit.resume(&somebody()));
         let before = exporter.names();
+        for series in ["failures_total{service=payments,kind=http_503}", &opened("closed", "disabled", "operator")] {
+            assert!(before.iter().any(|name| name == series), "{series}");
+        }
         for day in 1..=3 {
             exporter.forget();
             circuit.refresh_metrics();
