@@ -21,8 +21,8 @@ use lexer::{Kind, pieces};
 
 /// Lowest first. Modules of one line do not name each other.
 const HEIGHTS: &[&[&str]] = &[
-    &["sync", "digest", "guide", "keep", "nearest", "pattern", "random"],
-    &["outcome", "clock"],
+    &["sync", "digest", "guide", "nearest", "pattern", "random", "shown"],
+    &["keep", "outcome", "clock"],
     &["window"],
     &["state"],
     &["event"],

@@ -10,6 +10,7 @@ use super::{Config, ConfigError, OpenDuration, Probing, Recovery, Rules};
 use crate::clock::{AnyClock, Clock, MonotonicClock};
 use crate::event::Observer;
 pub(crate) use crate::pattern::LONGEST_NAME;
+use crate::shown::{is_printable, quoted};
 use crate::state::Exact;
 use crate::window::{Shape, Window};
 
@@ -352,20 +353,8 @@ fn check_name(name: &str) -> Result<(), ConfigError> {
     if name.chars().all(is_printable) && (1..=LONGEST_NAME).contains(&name.len()) {
         return Ok(());
     }
-    let shown: String = name.chars().take(40).collect();
-    let value = format!("{shown:?} ({} bytes)", name.len());
+    let value = format!("\"{}\" ({} bytes)", quoted(name), name.len());
     Err(ConfigError::new("name", value, "1 to 200 bytes of printable text without spaces"))
-}
-
-/// Returns true if a name may contain that character.
-pub(crate) fn is_printable(c: char) -> bool {
-    !c.is_control() && !c.is_whitespace() && !is_hidden(c)
-}
-
-/// Returns true if a character has no width or changes the direction of the text, because two names that
-/// look the same must be the same.
-const fn is_hidden(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 fn check_rules(rules: &Rules, window: Window) -> Result<(), ConfigError> {

@@ -10,6 +10,7 @@ use crate::circuit::expect_names;
 use crate::config::{Config, ConfigBuilder, ConfigError};
 use crate::registry::Registry;
 use crate::roll_call::{Call, note};
+use crate::shown::{is_printable, quoted};
 use crate::state::Exact;
 
 /// Settings of keyed circuits. Each method states its range and default.
@@ -104,10 +105,13 @@ impl KeyedBuilder {
         if !(second..=year).contains(&self.idle) {
             return Err(ConfigError::new("idle", Exact(self.idle), "1 s to 365 days"));
         }
-        if self.prefix.len() > LONGEST_PREFIX || !self.prefix.chars().all(crate::config::is_printable) {
-            let shown: String = self.prefix.chars().take(40).collect();
+        if self.prefix.len() > LONGEST_PREFIX || !self.prefix.chars().all(is_printable) {
             let allowed = "up to 100 bytes of printable text without spaces";
-            return Err(ConfigError::new("prefix", format_args!("{shown:?} ({} bytes)", self.prefix.len()), allowed));
+            return Err(ConfigError::new(
+                "prefix",
+                format_args!("\"{}\" ({} bytes)", quoted(&self.prefix), self.prefix.len()),
+                allowed,
+            ));
         }
         let sample: Config = (self.template)(&format!("{}key", self.prefix)).build()?;
         // The names of the kill switch first, because a note before the first expected name is dropped.

@@ -7,7 +7,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::config::is_printable;
+use crate::shown::is_printable;
 
 /// A key as a part of a circuit's name. Created without an allocation.
 #[derive(Debug)]

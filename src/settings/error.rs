@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::keep::masked;
+use crate::shown::{masked, one_line};
 
 /// A file or the environment was refused, and with it all settings.
 ///
@@ -17,13 +17,14 @@ pub struct SettingsError {
 }
 
 impl SettingsError {
-    /// Creates the error of a file or a variable as a whole.
-    pub(super) fn new(origin: &str, says: impl Into<String>) -> Self {
-        Self { origin: masked(origin), key: None, line: None, says: says.into() }
+    /// Creates the error of a file or a variable as a whole. The text is one bounded line, because the error of a store
+    /// can repeat an address of any length.
+    pub(super) fn new(origin: &str, says: impl AsRef<str>) -> Self {
+        Self { origin: masked(origin), key: None, line: None, says: one_line(says.as_ref(), 4_000) }
     }
 
     /// Creates the error of one key. `says` contains the path of the key already.
-    pub(super) fn of(origin: &str, key: &str, says: impl Into<String>) -> Self {
+    pub(super) fn of(origin: &str, key: &str, says: impl AsRef<str>) -> Self {
         Self { key: Some(key.to_owned()), ..Self::new(origin, says) }
     }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::circuit::Setting;
 use super::error::SettingsError;
 use super::field::{Field, Table};
-use crate::keep::{FORMS, INSTANCES, SchemaMode, Sharing, StoreKind, Ttl, behind_scheme, is_instance, masked};
+use crate::keep::{FORMS, INSTANCES, SchemaMode, Sharing, StoreKind, Ttl, behind_scheme, is_instance};
 use crate::pattern::ByName;
+use crate::shown::masked;
 
 /// The store of the circuits and the way to use it, from `[persistence]` with `enabled = true`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,19 +1,9 @@
-//! Texts that come from outside: from a store, from an error, from an operator. They are made fit for one line of a log.
+//! The texts of failures, made fit for one line of a log: bounded, and without the secrets of addresses.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
-/// Returns true if the character ends a line or changes the direction of the text. The name of a circuit is stricter,
-/// and may not contain spaces and characters without width either.
-pub(crate) fn forges(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Returns the first `limit` characters of the text. Characters that could forge a line of a log are replaced by spaces.
-pub(crate) fn one_line(text: &str, limit: usize) -> String {
-    text.chars().take(limit).map(|c| if forges(c) { ' ' } else { c }).collect()
-}
+use crate::shown::one_line;
 
 /// Returns the text of a failure: one line of at most 200 characters, in which an address has only its scheme and its
 /// host. `None` if the text is empty.

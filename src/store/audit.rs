@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::fnv1a;
 use crate::record::Timestamp;
+use crate::shown::cut;
 use crate::state::order::Order;
 use crate::state::{Generation, Transition};
 use crate::telemetry;
@@ -72,6 +73,19 @@ impl AuditRow {
             timestamp: at,
             generation: generation.get(),
             instance: instance.to_owned(),
+        }
+    }
+
+    /// Cuts the texts of a row from a store, because another program may have written the row. Rows of this crate are
+    /// never cut.
+    pub(crate) fn bound(&mut self) {
+        let user = self.user.iter_mut().map(|user| (user, 200));
+        let texts = [(&mut self.id, 64), (&mut self.service, 200), (&mut self.action, 40), (&mut self.instance, 200)];
+        for (text, limit) in texts.into_iter().chain([(&mut self.reason, 1_000)]).chain(user) {
+            let kept = cut(text, limit);
+            if kept.len() < text.len() {
+                *text = format!("{kept}…");
+            }
         }
     }
 

@@ -70,10 +70,11 @@ pub(crate) fn note(message: fmt::Arguments<'_>) {
     let _unused = message;
 }
 
-/// Logs an event that needs attention.
+/// Logs an event that needs attention, in one line of at most 1000 characters, because the message can have texts of a
+/// store.
 pub(crate) fn warn(message: fmt::Arguments<'_>) {
     #[cfg(feature = "tracing")]
-    tracing::warn!(target: TARGET, "{message}");
+    tracing::warn!(target: TARGET, "{}", crate::shown::one_line(&message.to_string(), 1_000));
     #[cfg(not(feature = "tracing"))]
     let _unused = message;
 }

@@ -34,8 +34,12 @@ pub(crate) struct Arguments {
 /// A command.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// List every circuit
-    Status,
+    /// List the circuits. If there are more than --limit, first those that are not closed
+    Status {
+        /// At most this number of circuits
+        #[arg(long, value_name = "CIRCUITS", default_value_t = 1000)]
+        limit: usize,
+    },
     /// Show one circuit: its state, the reason, the time, the counts of each instance
     Show {
         #[arg(value_parser = name)]
