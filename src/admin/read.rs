@@ -16,7 +16,7 @@ use super::auth::{Reader, User};
 use super::json::{CircuitJson, Edge, json_response};
 use super::problem::Problem;
 use crate::record::Timestamp;
-use crate::store::{AuditFilter, StoreErrorKind};
+use crate::store::{AuditFilter, AuditRow, StoreErrorKind};
 
 /// Returns every circuit. The circuits are written one by one, and the task yields at intervals, so that ten thousand
 /// circuits do not delay other tasks of the thread.
@@ -87,10 +87,11 @@ pub(super) async fn audit(
     let since = since.map(Timestamp::from_millis);
     let mut filter = AuditFilter::new().limit(limit);
     (filter.service, filter.user, filter.since) = (service, user, since);
-    let rows = panel.registry.audit(&filter).await.map_err(|error| {
+    let mut rows = panel.registry.audit(&filter).await.map_err(|error| {
         let why = if panel.access.may_act(&parts) { error.chain() } else { error.kind().sentence().to_owned() };
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store", format!("the audit cannot be read: {why}"))
     })?;
+    rows.iter_mut().for_each(AuditRow::tame);
     Ok(ok(&json!({ "rows": rows })))
 }
 

@@ -220,6 +220,12 @@ mod tests {
         assert!(sentence.len() < 400 && !sentence.contains('\u{1b}'), "{sentence}");
     }
 
+    #[test]
+    fn an_address_in_a_list_of_names_is_shown_without_its_password() {
+        let [sentence] = &listed("redis://:s3cret@db")[..] else { panic!("one") };
+        assert!(sentence.contains("redis://:***@db") && !sentence.contains("s3cret"), "{sentence}");
+    }
+
     #[cfg(all(feature = "settings", feature = "store"))]
     mod settings {
         use super::*;

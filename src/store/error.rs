@@ -137,3 +137,32 @@ impl std::error::Error for StoreError {
 const MOST_CAUSES: usize = 16;
 /// The length of the longest text of an error with its causes, in characters.
 const LONGEST_CHAIN: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An error that is its own cause.
+    #[derive(Debug)]
+    struct Circle;
+
+    impl fmt::Display for Circle {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(&"around\nand ".repeat(1_000))
+        }
+    }
+
+    impl std::error::Error for Circle {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&Self)
+        }
+    }
+
+    #[test]
+    fn the_causes_of_an_error_are_one_line_of_bounded_length() {
+        let error = StoreError::refused("the server says: \u{202e}no\r\n2026 ERROR forged").with_source(Circle);
+        let line = error.chain();
+        assert!(line.starts_with("the server says:  no  2026 ERROR forged: around and"), "{line}");
+        assert_eq!(line.chars().count(), LONGEST_CHAIN);
+    }
+}
