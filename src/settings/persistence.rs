@@ -9,7 +9,7 @@ use super::error::SettingsError;
 use super::field::{Field, Table};
 use crate::keep::{FORMS, INSTANCES, SchemaMode, Sharing, StoreKind, Ttl, behind_scheme, is_instance};
 use crate::pattern::ByName;
-use crate::shown::masked;
+use crate::shown::{forges, masked};
 
 /// The store of the circuits and the way to use it, from `[persistence]` with `enabled = true`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,7 +193,7 @@ impl StoreUrl {
         };
         let leads_somewhere = !matches!(behind_scheme(text).split('?').next(), None | Some("" | "/"));
         // A space at an end is refused here, because no store would explain the mistake.
-        (complete && leads_somewhere && text.trim() == text && !text.contains(char::is_control))
+        (complete && leads_somewhere && text.trim() == text && !text.contains(forges))
             .then(|| Self { url: text.to_owned(), kind })
     }
 }
