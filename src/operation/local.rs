@@ -205,6 +205,8 @@ impl Registry {
     /// Returns the rows of the audit that pass the filter, newest first. The rows are the trips, resets and other
     /// changes, automatic or by an operator, with user and reason.
     ///
+    /// Texts that are longer than those of this crate are cut, because another program may have written the row.
+    ///
     /// Without a store the rows are the transitions that the circuits of this process remember, at most 128 for each
     /// circuit.
     ///

@@ -142,7 +142,8 @@ impl Operator {
         Changes::new(self.clone())
     }
 
-    /// Returns the rows of the audit that pass the filter, newest first.
+    /// Returns the rows of the audit that pass the filter, newest first. Texts that are longer than those of this crate are
+    /// cut.
     ///
     /// # Errors
     ///
