@@ -12,9 +12,9 @@
 //!
 //! | part | ordered by | writer |
 //! |---|---|---|
-//! | the published state, with reason and deadline | `generation` | the instance whose transition followed the previous generation |
-//! | the last act of an operator | its `sequence` | the instance or operator whose act followed the previous act |
-//! | an entry for each instance, with its own state, counts and totals | the `sequence` of the entry | the instance of the entry |
+//! | the published state, with reason and deadline, in the fields of [`CircuitRecord`] | `generation` | the instance whose transition followed the previous generation |
+//! | the last act of an operator, in `operated.rs` | its `sequence` | the instance or operator whose act followed the previous act |
+//! | an entry for each instance, with its own state, counts and totals, in `entry.rs` | the `sequence` of the entry | the instance of the entry |
 //!
 //! `join` merges two copies of a record and keeps the newer copy of each part. Therefore a late, repeated or
 //! reordered write changes nothing, and an instance that remembers a record writes it again to a store that

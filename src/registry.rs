@@ -315,7 +315,7 @@ impl Default for Registry {
 }
 
 /// The error of a registry that could not return a circuit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RegistryError {
     /// A circuit with the name exists and has other settings.
@@ -335,6 +335,13 @@ pub enum RegistryError {
         /// The largest number of circuits.
         limit: usize,
     },
+}
+
+/// Writes the same sentence as `Display`, because a `main` that returns the error prints this form.
+impl fmt::Debug for RegistryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl fmt::Display for RegistryError {

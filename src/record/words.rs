@@ -1,4 +1,6 @@
 //! The spelling of states, modes and acts in a record, and the cleaning of texts from a store.
+//!
+//! An earlier version cannot read a record with a new word, so that a new word needs a new version of the record.
 
 pub(super) use crate::state::text::one_line as clean;
 use crate::state::{Act, Mode, State};

@@ -8,7 +8,7 @@ use crate::keep::masked;
 ///
 /// The error names the file or the variable, the key, its value and the allowed values. The line is named too
 /// if the line is known. Passwords in the address of a store are never shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SettingsError {
     origin: String,
     key: Option<String>,
@@ -60,6 +60,13 @@ impl fmt::Display for SettingsError {
             Some(line) => write!(f, "{}, line {line}: {}", self.origin, self.says),
             None => write!(f, "{}: {}", self.origin, self.says),
         }
+    }
+}
+
+/// Writes the same sentence as `Display`, because a `main` that returns the error prints this form.
+impl fmt::Debug for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
