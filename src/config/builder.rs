@@ -202,7 +202,8 @@ impl ConfigBuilder {
     /// the circuit is half-open, so that a service whose calls take longer than the deadline recovers too. A
     /// circuit that has been half-open for twice the deadline without a success opens again. Each such
     /// opening in a row, if no probe has failed, doubles the time for which the circuit stays half-open, up
-    /// to 64 times the deadline.
+    /// to 64 times the deadline. Therefore a service whose calls take longer than 64 deadlines, which is 32 minutes by
+    /// default, never recovers. Set a deadline that fits such calls.
     ///
     /// The circuit closes after `probe_deadline` if three probes in a row end without a verdict, because
     /// their callers give up early or the classifier ignores their results. This rule holds only while no
