@@ -1,4 +1,5 @@
-//! The settings for the storage of circuits, as plain data that opens no store.
+//! The settings for the storage of circuits, with the kinds of stores and the schemes of their addresses, as plain data
+//! that opens no store.
 //!
 //! Stores, the coordinator and the settings share these types. The types are in a module below all three, because the
 //! settings can be compiled without a store.
@@ -104,7 +105,7 @@ pub(crate) fn is_instance(id: &str) -> bool {
 /// The time after which a store that expires records may delete the record of a circuit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ttl {
-    /// The time for circuits that are open.
+    /// The time for circuits that are open, or that an operator holds.
     pub(crate) open: Duration,
     /// The time for all other circuits.
     pub(crate) other: Duration,

@@ -1,9 +1,11 @@
 //! The spelling of states, modes and acts in a record, and the cleaning of texts from a store.
+//!
+//! An earlier version cannot read a record with a new word, so that a new word needs a new version of the record.
 
 pub(super) use crate::shown::one_line as clean;
 use crate::state::{Act, Mode, State};
 
-/// Defines the serialization of a type as its word, and the search for a word among all values of the type.
+/// Defines a module with the serialization of a type as its word, and with the deserialization from a word.
 macro_rules! spelt {
     ($module:ident, $word:ty, [$($value:expr),+]) => {
         pub(super) mod $module {

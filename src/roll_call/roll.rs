@@ -1,4 +1,4 @@
-//! The names that were expected and created, and the sentences about names that no circuit has.
+//! The expected names and the names of circuits, and the sentences about expected names that no circuit has.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -8,12 +8,12 @@ use crate::nearest::Work;
 use crate::pattern::{beginning, covers, misused};
 use crate::shown::quoted;
 
-/// The calls that were collected.
+/// The names that the thread has collected.
 #[derive(Debug, Default)]
 pub(super) struct Roll {
-    /// The variable of each name.
+    /// The names from variables, each with its variable.
     listed: BTreeMap<String, &'static str>,
-    /// The first setting of each name, with its kind.
+    /// The names from settings, each with its first setting and the kind of that setting.
     set: BTreeMap<String, (Kind, String)>,
     requested: BTreeSet<String>,
     created: BTreeSet<String>,
@@ -26,7 +26,8 @@ impl Roll {
         self.created.len()
     }
 
-    /// Adds a call, up to [`MOST`] of its kind, because there can be millions of keyed circuits.
+    /// Adds a name, up to [`MOST`] of its kind. There is a limit because there can be millions of keyed
+    /// circuits.
     pub(super) fn add(&mut self, call: Call) {
         let set = |names: &mut BTreeSet<String>, name| names.len() < MOST && names.insert(name);
         match call {
@@ -47,7 +48,7 @@ impl Roll {
         }
     }
 
-    /// Returns a sentence for each name that no circuit has.
+    /// Returns the sentences about expected names that no circuit has.
     pub(super) fn lines(&self) -> Vec<String> {
         let mut work = Work::of_report();
         let listed = self.listed.iter().filter(|(name, _)| !self.is_created(name)).take(MOST_COMPARED);
@@ -58,13 +59,14 @@ impl Roll {
         lines
     }
 
-    /// Returns a sentence for each setting with a misspelt name. Settings for names that resemble no circuit share a
-    /// sentence, because one file may serve several programs.
+    /// Returns a sentence for each unused setting whose name resembles the name of a circuit. The other
+    /// unused settings share one sentence, because the file may contain the settings of several programs.
     fn lines_of_settings(&self, work: &mut Work) -> Vec<String> {
         let (mut lines, mut alone) = (Vec::new(), Vec::new());
         let unused = self.set.iter().filter(|(name, _)| !self.is_created(name) && !self.may_come(name));
         for (name, (kind, setting)) in unused.take(MOST_COMPARED) {
-            // A circuit with its own setting of this kind is not the circuit that is meant.
+            // A circuit that has its own setting of this kind is not suggested, because its name is spelled
+            // correctly.
             match self.nearest(name, work, |circuit| self.set.get(circuit).is_none_or(|(other, _)| other != kind)) {
                 Some(near) => lines.push(format!(
                     "{} has no effect, because no circuit has been created with that name so far; did you mean the \
@@ -87,8 +89,9 @@ impl Roll {
         lines
     }
 
-    /// Returns a sentence for a circuit without settings of its own, if the name is near to a table that was never
-    /// requested by name. The circuit of such a table may have been created with all circuits of a file.
+    /// Returns a sentence for a circuit without settings of its own whose name is near to the name of an
+    /// unused table. A table is unused if the program never requested its name, although its circuit may have
+    /// been created with all circuits of the file.
     fn line_of_request(&self, name: &str, work: &mut Work) -> Option<String> {
         let has_settings = || self.set.keys().any(|set| covers(set, name));
         if !self.created.contains(name) || self.may_come(name) || has_settings() {
@@ -116,7 +119,8 @@ impl Roll {
         format!("{variable} names `{}`, and no circuit has been created with that name so far{hint}", shown(name))
     }
 
-    /// Returns true if a circuit has the name, or a name that the pattern covers.
+    /// Returns true if a circuit has the name. For a pattern, returns true if the pattern covers a circuit or
+    /// a prefix of keyed circuits.
     fn is_created(&self, name: &str) -> bool {
         // The first name that does not sort before a beginning is covered if any name is.
         let covered = |begins: &str| {
@@ -126,17 +130,18 @@ impl Roll {
         self.created.contains(name) || beginning(name).is_some_and(|begins| self.is_keyed(begins) || covered(begins))
     }
 
-    /// Returns true if circuits of the pattern come with requests.
+    /// Returns true if the pattern can cover keyed circuits, which are created by requests.
     fn is_keyed(&self, begins: &str) -> bool {
         self.keyed.iter().any(|prefix| prefix.starts_with(begins) || begins.starts_with(&**prefix))
     }
 
-    /// Returns true if a circuit with the name may come with a request.
+    /// Returns true if a request can still create a keyed circuit with the name.
     fn may_come(&self, name: &str) -> bool {
         self.keyed.iter().any(|prefix| name.starts_with(&**prefix))
     }
 
-    /// Returns the nearest name of a circuit, or the nearest pattern of circuits if the name is a pattern.
+    /// Returns the nearest name of a circuit. For a pattern, returns the pattern with the nearest beginning
+    /// of a name.
     fn nearest(&self, name: &str, work: &mut Work, may_be: impl Fn(&str) -> bool) -> Option<String> {
         let circuits = self.created.iter().map(String::as_str).filter(|circuit| may_be(circuit));
         let Some(begins) = beginning(name) else { return work.nearest(name, circuits) };
@@ -151,14 +156,16 @@ impl Roll {
     }
 }
 
-/// Returns a name as a line of a log shows it, bounded and escaped. Quotes stay, because settings have them.
+/// Returns a name as the log shows it, escaped and shortened. Quotes are not escaped, because the names of
+/// settings contain quotes.
 fn shown(name: &str) -> String {
     quoted(name).replace("\\\"", "\"").replace("\\'", "'")
 }
 
 /// The largest number of names of each kind that are remembered.
 const MOST: usize = 10_000;
-/// The largest number of names of each kind that are compared with all circuits, which takes long.
+/// The largest number of names of each kind that are compared with all circuits. There is a limit because the
+/// comparison takes long.
 const MOST_COMPARED: usize = 1_000;
 /// The largest number of settings in one line.
 const MOST_SHOWN: usize = 20;
@@ -253,7 +260,7 @@ mod tests {
 
         #[test]
         fn settings_far_from_every_circuit_share_a_line() {
-            // The near circuit has settings of its own, so that it is not meant.
+            // `payments` has settings of its own, so it is not suggested for `payment`.
             let names: Vec<_> = (0..30).map(|n| format!("service-{n}")).collect();
             let mut names: Vec<_> = names.iter().map(String::as_str).collect();
             names.extend(["payment", "payments"]);
@@ -272,7 +279,7 @@ mod tests {
             };
             let line = "the circuit `paymnts` has the defaults; did you mean circuits.payments of a.toml?";
             assert_eq!(requested(&["paymnts"]), [line]);
-            // Both are circuits of the program.
+            // Both names are circuits of the program, so neither name is misspelt.
             assert_eq!(requested(&["paymnts", "payments"]), [""; 0]);
             assert_eq!(requested(&["search-2", "never-created"]), [""; 0]);
         }

@@ -1,4 +1,5 @@
-//! Texts as errors quote them, without passwords, because a password under a wrong key must not reach a log.
+//! Texts in the form in which errors quote them. Passwords are removed, because a password under a wrong key
+//! must not reach a log.
 
 use crate::shown::{escaped, masked};
 

@@ -1,10 +1,11 @@
-//! The user and the reason of an act. Every act of an operator must have both.
+//! The user and the reason of an act. An operator cannot act without both.
 
 use std::fmt;
 
 use crate::shown::forges;
 
-/// The user who acts on a circuit, and the reason. The audit and the messages of rejections contain both.
+/// The user who acts on a circuit, and the reason of the user. The audit and the messages of rejections
+/// contain both.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct By {
     user: Box<str>,
@@ -12,12 +13,13 @@ pub struct By {
 }
 
 impl By {
-    /// Returns a pair of a user (1 to 200 characters) and a reason (1 to 500 characters).
+    /// Returns the user and the reason of an act. A user has 1 to 200 characters, and a reason has 1 to 500
+    /// characters.
     ///
     /// # Errors
     ///
-    /// [`InvalidBy`] if one of the two is blank or too long, or has control characters or invisible ones, which could
-    /// forge a line of a log or the name of another user.
+    /// [`InvalidBy`] if user or reason is blank, is too long, or contains a control character or an invisible character,
+    /// which could forge a line of a log or the name of another user.
     pub fn new(user: &str, reason: &str) -> Result<Self, InvalidBy> {
         check("user", user, 200)?;
         check("reason", reason, 500)?;

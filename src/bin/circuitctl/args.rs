@@ -124,7 +124,7 @@ pub(crate) struct OrderArguments {
     /// The reason, which every rejected call shows and the audit keeps
     #[arg(long)]
     pub(crate) reason: String,
-    /// The operator. Otherwise SUDO_USER, USER or LOGNAME of the environment
+    /// The operator. Default: the first of SUDO_USER, USER and LOGNAME that is set
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
     /// The id of the order. Repeated with the same ID, the order takes effect only once
