@@ -1,23 +1,32 @@
-//! A hash for names that stores keep, with the same result on every host and in every version.
+//! A digest for names that stores keep, with the same result on every host and in every version.
 //!
 //! The hashers of `std` may differ between hosts and versions. Instances of two versions must agree on the names that
-//! are made from this hash.
+//! are made from this digest. The digest is collision-resistant, because peers choose keys and operators choose the ids
+//! of orders, and two of them must not share a file or a row.
 
-/// Returns the FNV-1a hash of 128 bits.
-pub(crate) fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u128 {
-    bytes.into_iter().fold(OFFSET, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME))
+use std::fmt::Write as _;
+
+use sha2::{Digest as _, Sha256};
+
+/// Returns the SHA-256 of the joined parts, as 64 hexadecimal digits.
+pub(crate) fn sha256<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut hasher = Sha256::new();
+    parts.into_iter().for_each(|part| hasher.update(part));
+    let mut digits = String::with_capacity(64);
+    for byte in hasher.finalize() {
+        write!(digits, "{byte:02x}").expect("a string can be written to");
+    }
+    digits
 }
-
-const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
 
 #[cfg(test)]
 mod tests {
-    use super::fnv1a;
+    use super::sha256;
 
     #[test]
     fn the_digest_follows_the_specification() {
-        assert_eq!(fnv1a(*b""), 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d);
-        assert_eq!(fnv1a(*b"a"), 0xd228_cb69_6f1a_8caf_7891_2b70_4e4a_8964);
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256([&b"abc"[..]]), abc);
+        assert_eq!(sha256([&b"a"[..], b"", b"bc"]), abc);
     }
 }

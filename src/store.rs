@@ -12,6 +12,8 @@ pub(crate) mod any;
 mod audit;
 #[cfg(feature = "test-util")]
 pub mod conformance;
+#[cfg(any(feature = "file", feature = "sqlite"))]
+mod disk;
 mod error;
 #[cfg(feature = "test-util")]
 mod faulty;

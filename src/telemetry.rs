@@ -1,6 +1,7 @@
-//! The shipped observers, for metrics and logs.
+//! The observers for metrics and logs that this crate ships.
 //!
-//! They use events only, so that a user's observer can do the same. They decide nothing and do no I/O.
+//! These observers use only events, so that a user's observer can do the same. They make no decisions and do
+//! no I/O.
 
 pub(crate) mod audit;
 #[cfg(feature = "keyed")]
@@ -16,8 +17,9 @@ use std::sync::Arc;
 
 use crate::event::Observer;
 
-/// Returns one new observer of each shipped kind, for one circuit. With a label, its metrics share that label with
-/// other circuits. `measures` is true if the circuit measures the durations of its calls.
+/// Returns new observers for one circuit, one of each kind that this crate ships. With a label, the metrics
+/// of the circuit share that label with the metrics of other circuits. `measures` is true if the circuit measures the
+/// durations of its calls.
 pub(crate) fn shipped(label: Option<&Arc<str>>, measures: bool) -> Vec<Arc<dyn Observer>> {
     #[cfg(not(feature = "metrics"))]
     let _unused = (label, measures);

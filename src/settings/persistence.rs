@@ -1,4 +1,4 @@
-//! The settings of the store, as plain data. Reading them opens nothing.
+//! The settings of the store as plain data. Reading the settings does not open the store.
 
 use std::fmt;
 use std::path::Path;
@@ -7,10 +7,12 @@ use std::time::Duration;
 use super::circuit::Setting;
 use super::error::SettingsError;
 use super::field::{Field, Table};
-use crate::keep::{FORMS, INSTANCES, SchemaMode, Sharing, StoreKind, Ttl, behind_scheme, is_instance, masked};
+use crate::keep::{FORMS, INSTANCES, SchemaMode, Sharing, StoreKind, Ttl, behind_scheme, is_instance};
 use crate::pattern::ByName;
+use crate::shown::{forges, masked};
 
-/// The store of the circuits and the way to use it, from `[persistence]` with `enabled = true`.
+/// The settings of `[persistence]`, which name the store of the circuits and configure its use. They exist
+/// only with `enabled = true`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Persistence {
     store: StoreUrl,
@@ -32,25 +34,27 @@ impl Persistence {
         &self.store
     }
 
-    /// Returns the address of the cache in front of [`store`](Self::store), which is always Redis. Default: none.
+    /// Returns the address of the cache in front of [`store`](Self::store), which is always Redis. `None`,
+    /// the default, means no cache.
     #[must_use]
     pub const fn cache(&self) -> Option<&StoreUrl> {
         self.cache.as_ref()
     }
 
-    /// Returns the reaction of this instance when another instance opens a circuit. Default: advice.
+    /// Returns the reaction of this instance when another instance opens a circuit. Default:
+    /// [`Sharing::Advise`].
     #[must_use]
     pub const fn sharing(&self) -> Sharing {
         self.sharing
     }
 
-    /// Returns the treatment of the tables of an SQL store. Default: create them.
+    /// Returns the mode in which an SQL store checks or creates its tables. Default: [`SchemaMode::Create`].
     #[must_use]
     pub const fn schema(&self) -> SchemaMode {
         self.schema
     }
 
-    /// Returns the stable name of this instance. Default: none, which means the host name.
+    /// Returns the stable name of this instance. `None`, the default, stands for the host name.
     #[must_use]
     pub fn instance(&self) -> Option<&str> {
         self.instance.as_deref()
@@ -80,13 +84,13 @@ impl Persistence {
         self.ttl_of(circuit).other
     }
 
-    /// Returns the TTLs of circuits without a table of their own.
+    /// Returns the TTLs of circuits that have no table of their own.
     #[cfg(feature = "store")]
     pub(super) const fn ttl_of_others(&self) -> Ttl {
         self.others
     }
 
-    /// Returns the TTLs of the circuits and patterns with a table of their own.
+    /// Returns the TTLs of the circuits and patterns that have a table of their own.
     #[cfg(feature = "store")]
     pub(super) const fn ttls(&self) -> &ByName<Ttl> {
         &self.circuits
@@ -96,8 +100,8 @@ impl Persistence {
         self.circuits.get(circuit).copied().unwrap_or(self.others)
     }
 
-    /// Checks the table, and returns its settings if it is enabled. A disabled table is checked too, because a mistake
-    /// would otherwise appear only when it is enabled.
+    /// Checks the table, and returns its settings if it is enabled. A disabled table is checked too, because
+    /// a mistake would otherwise appear only when an operator enables the table.
     pub(super) fn read(table: &Table) -> Result<Option<Self>, SettingsError> {
         let given = |key| table.get(key);
         let wish = |key, default| given(key).map_or(Ok(default), |field| field.duration_within("1 s", "365 d"));
@@ -120,7 +124,7 @@ impl Persistence {
         Ok(enabled.then_some(read))
     }
 
-    /// Sets the TTLs of circuits without a table of their own.
+    /// Sets the TTLs of circuits that have no table of their own.
     pub(super) fn set_others(&mut self, settings: &[Setting]) {
         self.others = with(self.ttl, settings);
     }
@@ -131,7 +135,7 @@ impl Persistence {
     }
 }
 
-/// Returns the TTLs of a circuit, which override those of all circuits.
+/// Returns the TTLs of a circuit. The settings of the circuit override `ttl`, which holds for all circuits.
 fn with(mut ttl: Ttl, settings: &[Setting]) -> Ttl {
     for setting in settings {
         if let Setting::TtlOpen(open) = setting {
@@ -151,7 +155,7 @@ pub struct StoreUrl {
 }
 
 impl StoreUrl {
-    /// Returns the address as it was written, with its password.
+    /// Returns the address as the settings contain it, with its password.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.url
@@ -163,7 +167,8 @@ impl StoreUrl {
         self.kind
     }
 
-    /// Returns the folder of a `file:` store, or the file of a `sqlite:` store without a trailing `?…`.
+    /// Returns the folder of a `file:` store, or the file of a `sqlite:` store without its parameters after
+    /// `?`. Returns `None` for other kinds.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         let path = match self.kind {
@@ -191,8 +196,9 @@ impl StoreUrl {
             }
         };
         let leads_somewhere = !matches!(behind_scheme(text).split('?').next(), None | Some("" | "/"));
-        // A space at an end is refused here, because no store would explain the mistake.
-        (complete && leads_somewhere && text.trim() == text && !text.contains(char::is_control))
+        // An address with a space at its beginning or end is refused, because a store would not explain this
+        // mistake.
+        (complete && leads_somewhere && text.trim() == text && !text.contains(forges))
             .then(|| Self { url: text.to_owned(), kind })
     }
 }

@@ -17,21 +17,17 @@
 //! Network file systems are not supported, because their locks and renames are less reliable.
 
 mod folder;
+mod lines;
 mod lock;
 mod log;
 mod name;
 mod poll;
 
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, OwnedMutexGuard};
-use tokio::task::spawn_blocking;
-
+use super::disk::DiskThread;
 use super::{AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Watch, Write, Written};
-use crate::digest::fnv1a;
 use crate::record::Timestamp;
 use folder::Folder;
 use log::Log;
@@ -44,15 +40,23 @@ use log::Log;
 ///
 /// A file has the name of its circuit, with an escape such as `%2F` for every byte except lower-case letters, digits,
 /// `.`, `_` and `-`. Therefore no name leads out of the folder, and two names never share a file on a file system that
-/// treats `A` and `a` alike. If the name of the file would exceed 120 bytes, a hash replaces its end.
+/// treats `A` and `a` alike. If the name of the file would exceed 120 bytes, its SHA-256 replaces its end.
+///
+/// # Rights
+///
+/// A new folder has the mode 0700, and the files in it 0600. In an existing folder, a new file gets the owner and the
+/// group of the folder if the process may set them, and the mode of the folder without the right to execute. Links are
+/// not followed for files, and only regular files are opened. A folder that every user may write to is logged once. On
+/// systems other than unix, the system sets the rights.
 ///
 /// # Faults
 ///
 /// | | loading | writing |
 /// |---|---|---|
 /// | a file is incomplete, too long, or of another program | returns the bytes, which do not decode as a record | replaces the bytes and keeps a copy as `….json.corrupt` |
-/// | a file cannot be read | no value, with one warning | [`Refused`](super::StoreErrorKind::Refused) |
+/// | a file cannot be read, or is a link, a pipe, a device or a folder | no value, with one warning | [`Refused`](super::StoreErrorKind::Refused) |
 /// | another process holds the lock for longer than `lock_wait` | | [`Unavailable`](super::StoreErrorKind::Unavailable) |
+/// | the disk hangs | `Unavailable` at once, after an operation was given up | as for loading |
 /// | the disk is full | | `Unavailable`, and nothing is changed |
 /// | no permission, read-only | | `Refused` |
 /// | the folder is a file, or may not be entered | `Refused` | `Refused` |
@@ -61,12 +65,13 @@ use log::Log;
 ///
 /// # Etags
 ///
-/// An etag is a hash of the bytes. Therefore two writes of the same bytes have the same etag.
+/// An etag is the SHA-256 of the bytes. Therefore two writes of the same bytes have the same etag.
 ///
 /// # Cancel safety
 ///
-/// The work on the disk runs on another thread and continues if the future is dropped. Therefore a dropped write
-/// happens completely or not at all.
+/// The work on the disk runs on a thread of the store, one operation at a time. If a future is dropped before the turn
+/// of its operation, nothing is done. Afterwards the work is done completely. The thread ends after the last clone of
+/// the store was dropped and the work under way has ended, and neither the runtime nor the program waits for that.
 ///
 /// # Examples
 ///
@@ -84,7 +89,7 @@ use log::Log;
 pub struct FileStore {
     folder: Folder,
     log: Log,
-    writers: Writers,
+    disk: DiskThread,
     poll_interval: Duration,
 }
 
@@ -93,7 +98,8 @@ impl FileStore {
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         let folder = Folder::new(folder.into());
-        Self { log: Log::default(), folder, writers: Writers::default(), poll_interval: Duration::from_millis(250) }
+        let disk = DiskThread::new("breaker-file", folder.path());
+        Self { log: Log::default(), folder, disk, poll_interval: Duration::from_millis(250) }
     }
 
     /// Sets the time for which a write waits for a lock of another process. Default: 200 ms.
@@ -132,81 +138,41 @@ impl Store for FileStore {
 
     async fn load_many(&self, names: &[String]) -> Result<Loaded, StoreError> {
         let (folder, names) = (self.folder.clone(), names.to_vec());
-        blocking(move || folder.load_many(&names)).await
+        self.disk.run(move || folder.load_many(&names)).await
     }
 
     async fn compare_and_set(&self, write: &Write) -> Result<Written, StoreError> {
         super::check_length(write)?;
         let (folder, write) = (self.folder.clone(), write.clone());
-        let turn = self.writers.turn(&write.name).await;
-        blocking(move || {
-            let written = folder.compare_and_set(&write);
-            drop(turn);
-            written
-        })
-        .await
+        self.disk.run(move || folder.compare_and_set(&write)).await
     }
 
     async fn delete(&self, name: &str, etag: &Etag) -> Result<bool, StoreError> {
         let (folder, name, etag) = (self.folder.clone(), name.to_owned(), etag.clone());
-        let turn = self.writers.turn(&name).await;
-        blocking(move || {
-            let deleted = folder.delete(&name, &etag);
-            drop(turn);
-            deleted
-        })
-        .await
+        self.disk.run(move || folder.delete(&name, &etag)).await
     }
 
     async fn list(&self) -> Result<Vec<String>, StoreError> {
         let folder = self.folder.clone();
-        blocking(move || folder.list()).await
+        self.disk.run(move || folder.list()).await
     }
 
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
-        poll::watch(self.folder.clone(), self.poll_interval).await.map(Some)
+        poll::watch(self.folder.clone(), self.disk.clone(), self.poll_interval).await.map(Some)
     }
 
     async fn append_audit(&self, rows: &[AuditRow]) -> Result<(), StoreError> {
         let (folder, log, rows) = (self.folder.clone(), self.log.clone(), rows.to_vec());
-        blocking(move || log.append(&folder, &rows)).await
+        self.disk.run(move || log.append(&folder, &rows)).await
     }
 
     async fn trim_audit(&self, before: Timestamp) -> Result<bool, StoreError> {
         let (folder, log) = (self.folder.clone(), self.log.clone());
-        blocking(move || log.trim(&folder, before)).await
+        self.disk.run(move || log.trim(&folder, before)).await
     }
 
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
         let (folder, log, filter) = (self.folder.clone(), self.log.clone(), filter.clone());
-        blocking(move || log.rows(&folder, &filter)).await
-    }
-}
-
-/// Runs the work on a thread that may block on the disk. The thread finishes the work even if the future is dropped.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    match spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => resume_unwind(panic),
-            Err(_) => Err(StoreError::unavailable("the runtime is being shut down, and the disk was not touched")),
-        },
-    }
-}
-
-/// The 16 locks for the writers of this process, where the hash of a name selects the lock. A writer that waits for its
-/// lock does not occupy a thread. A writer that waits for the lock on the disk polls and occupies a thread, so only
-/// writers of different processes should compete for the lock on the disk.
-#[derive(Debug, Clone, Default)]
-struct Writers([Arc<Mutex<()>>; 16]);
-
-impl Writers {
-    /// Waits until this writer may write the record of this name. The work on the disk owns the guard, so that the next
-    /// writer begins only after the work has ended, even if the future of this writer was dropped.
-    async fn turn(&self, name: &str) -> OwnedMutexGuard<()> {
-        let [.., last] = fnv1a(name.bytes()).to_be_bytes();
-        Arc::clone(&self.0[usize::from(last) % self.0.len()]).lock_owned().await
+        self.disk.run(move || log.rows(&folder, &filter)).await
     }
 }

@@ -6,12 +6,14 @@
 //! opening. Such a commit costs about 0.2 ms on an SSD, and sometimes 4 ms. One connection runs all operations. A
 //! second connection, which [`watch`](Store::watch) opens, checks five times a second for writes of other connections.
 //!
-//! Network file systems are not supported, because SQLite cannot rely on their locks. Stop all processes before you
-//! delete the file. A running process would continue to use the deleted file, and other processes would not see its
-//! changes.
+//! Each operation first checks that the path still leads to the open file. If the file was replaced or deleted, the new
+//! file is opened, so that the instances share one file again.
+//!
+//! Network file systems are not supported, because SQLite cannot rely on their locks.
 
 mod connection;
 mod error;
+mod files;
 mod poll;
 
 use std::fmt;
@@ -25,8 +27,8 @@ use sqlx::{Row, query};
 use super::schema::SchemaMode;
 use super::sql::{Columns, bounded, new_etag, signed, text, unsigned, without_nul};
 use super::{AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, Write, Written, host_time};
-use crate::record::Timestamp;
-use connection::Lane;
+use crate::record::{CircuitRecord, Timestamp};
+use connection::{Entered, Lane};
 
 /// Keeps records in an SQLite file. Clones share one connection.
 ///
@@ -34,7 +36,18 @@ use connection::Lane;
 /// [`schema`](Self::schema) sets another mode. After a failure the next operation tries again. If another process keeps
 /// the file locked for one second, the operation fails as [`Unavailable`](super::StoreErrorKind::Unavailable).
 ///
-/// The operations need tokio's time driver.
+/// # Rights
+///
+/// A new folder has the mode 0700, and the files in it 0600. In an existing folder, a new file gets the owner and the
+/// group of the folder if the process may set them, and the mode of the folder without the right to execute. A file that
+/// is a link, a pipe or a device is refused. A folder or a file that every user may write to is logged once. On systems
+/// other than unix, the system sets the rights, and a replaced file is not noticed.
+///
+/// # A file that hangs
+///
+/// One thread of the store runs one operation at a time, and SQLite has a thread for each connection. If an operation
+/// was given up and its work on the disk does not end, further operations fail at once as `Unavailable`. A statement is
+/// interrupted soon after its operation was given up, or after one minute.
 #[derive(Clone)]
 pub struct SqliteStore {
     lane: Arc<Lane>,
@@ -101,11 +114,7 @@ impl SqliteStore {
     ///
     /// If the future is dropped, all tables are created or none. The call can be repeated.
     pub async fn ensure_schema(&self) -> Result<(), StoreError> {
-        self.lane.enter().await.map(drop)
-    }
-
-    fn failed(&self, error: &sqlx::Error) -> StoreError {
-        error::meaning(error, self.path())
+        self.lane.run(async |_| Ok(())).await
     }
 }
 
@@ -115,77 +124,84 @@ impl fmt::Debug for SqliteStore {
     }
 }
 
-/// Each operation waits at most 1.5 s for the connection. Each of its statements waits at most 1 s for a lock.
-///
 /// # Cancel safety
 ///
-/// Every future may be dropped. A statement that has begun is finished by SQLite's thread, and a statement that has not
-/// begun has no effect.
+/// Every future may be dropped. An operation that has not begun has no effect. A statement that has begun is finished or
+/// interrupted, and an interrupted statement has no effect.
 impl Store for SqliteStore {
     fn kind(&self) -> &'static str {
         "sqlite"
     }
 
     async fn load_many(&self, names: &[String]) -> Result<Loaded, StoreError> {
-        let wanted = serde_json::to_string(names).expect("strings have a JSON form");
-        let mut lane = self.lane.enter().await?;
-        let rows = query(LOAD).bind(wanted).fetch_all(lane.connection()).await;
-        let now = host_time();
-        let mut entries = vec![None; names.len()];
-        for row in lane.check(rows)? {
-            let index: i64 = row.try_get(0).map_err(|error| self.failed(&error))?;
-            if let Some(entry) = usize::try_from(index).ok().and_then(|index| entries.get_mut(index)) {
-                *entry = Some(versioned(&row, 1).map_err(|error| self.failed(&error))?);
+        let (wanted, count) = (serde_json::to_string(names).expect("strings have a JSON form"), names.len());
+        let load = async move |lane: &mut Entered<'_>| {
+            let rows = query(LOAD).bind(wanted).bind(LONGEST).fetch_all(lane.connection()).await;
+            let now = host_time();
+            let mut entries = vec![None; count];
+            for row in lane.check(rows)? {
+                let index: i64 = lane.decoded(row.try_get(0))?;
+                if let Some(entry) = usize::try_from(index).ok().and_then(|index| entries.get_mut(index)) {
+                    *entry = Some(lane.decoded(versioned(&row, 1))?);
+                }
             }
-        }
-        Ok(Loaded { entries, now })
+            Ok(Loaded { entries, now })
+        };
+        self.lane.run(load).await
     }
 
     async fn compare_and_set(&self, write: &Write) -> Result<Written, StoreError> {
-        let record = text(write)?;
+        let record = text(write)?.to_owned();
         let columns = Columns::of(write);
-        let etag = new_etag();
-        let mut lane = self.lane.enter().await?;
-        let now = host_time();
-        let statement = query(if write.expected.is_some() { UPDATE } else { INSERT });
-        let statement = statement
-            .bind(&write.name)
-            .bind(columns.state)
-            .bind(columns.failures)
-            .bind(columns.successes)
-            .bind(columns.last_failure_at)
-            .bind(columns.last_state_change)
-            .bind(columns.total_failures)
-            .bind(columns.total_successes)
-            .bind(bounded(now))
-            .bind(columns.generation)
-            .bind(etag.as_str())
-            .bind(record)
-            .bind(write.expected.as_ref().map(Etag::as_str));
-        let done = statement.execute(lane.connection()).await;
-        if lane.check(done)?.rows_affected() == 1 {
-            return Ok(Written::Applied { etag, now });
-        }
-        let current = query(CURRENT).bind(&write.name).fetch_optional(lane.connection()).await;
-        let current = lane.check(current)?.map(|row| versioned(&row, 0)).transpose();
-        Ok(Written::Conflict { current: current.map_err(|error| self.failed(&error))?, now: host_time() })
+        let (name, expected) = (write.name.clone(), write.expected.clone());
+        let replace = async move |lane: &mut Entered<'_>| {
+            let (now, etag) = (host_time(), new_etag());
+            let done = query(if expected.is_some() { UPDATE } else { INSERT })
+                .bind(&name)
+                .bind(columns.state)
+                .bind(columns.failures)
+                .bind(columns.successes)
+                .bind(columns.last_failure_at)
+                .bind(columns.last_state_change)
+                .bind(columns.total_failures)
+                .bind(columns.total_successes)
+                .bind(bounded(now))
+                .bind(columns.generation)
+                .bind(etag.as_str())
+                .bind(record)
+                .bind(expected.as_ref().map(Etag::as_str))
+                .execute(lane.connection())
+                .await;
+            if lane.check(done)?.rows_affected() == 1 {
+                return Ok(Written::Applied { etag, now });
+            }
+            let current = query(CURRENT).bind(&name).bind(LONGEST).fetch_optional(lane.connection()).await;
+            let current = lane.check(current)?.map(|row| versioned(&row, 0)).transpose();
+            Ok(Written::Conflict { current: lane.decoded(current)?, now: host_time() })
+        };
+        self.lane.run(replace).await
     }
 
     async fn delete(&self, name: &str, etag: &Etag) -> Result<bool, StoreError> {
-        let mut lane = self.lane.enter().await?;
-        let done = query(DELETE).bind(name).bind(etag.as_str()).execute(lane.connection()).await;
-        Ok(lane.check(done)?.rows_affected() == 1)
+        let (name, etag) = (name.to_owned(), etag.clone());
+        let delete = async move |lane: &mut Entered<'_>| {
+            let done = query(DELETE).bind(name).bind(etag.as_str()).execute(lane.connection()).await;
+            Ok(lane.check(done)?.rows_affected() == 1)
+        };
+        self.lane.run(delete).await
     }
 
     async fn list(&self) -> Result<Vec<String>, StoreError> {
-        let mut lane = self.lane.enter().await?;
-        let rows = query(LIST).fetch_all(lane.connection()).await;
-        let names = lane.check(rows)?.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>();
-        names.map_err(|error| self.failed(&error))
+        let list = async |lane: &mut Entered<'_>| {
+            let rows = query(LIST).fetch_all(lane.connection()).await;
+            let names = lane.check(rows)?.iter().map(|row| row.try_get(0)).collect();
+            lane.decoded(names)
+        };
+        self.lane.run(list).await
     }
 
-    /// Reports a [`Gap`](super::WatchEvent::Gap) at most 200 ms after any change, even after a change of this process.
-    /// SQLite does not report which record has changed.
+    /// Reports a [`Gap`](super::WatchEvent::Gap) at most 200 ms after any change, even after a change of this process,
+    /// and after the file was replaced or deleted. SQLite does not report which record has changed.
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
         self.ensure_schema().await?;
         poll::watch(self.lane.clone()).await.map(Some)
@@ -193,34 +209,45 @@ impl Store for SqliteStore {
 
     async fn append_audit(&self, rows: &[AuditRow]) -> Result<(), StoreError> {
         let rows = serde_json::to_string(&without_nul(rows)).expect("rows have a JSON form");
-        let mut lane = self.lane.enter().await?;
-        let done = query(APPEND).bind(rows).bind(bounded(Timestamp::from_millis(u64::MAX)));
-        let done = done.execute(lane.connection()).await;
-        lane.check(done).map(drop)
+        let append = async move |lane: &mut Entered<'_>| {
+            let done = query(APPEND).bind(rows).bind(bounded(Timestamp::from_millis(u64::MAX)));
+            let done = done.execute(lane.connection()).await;
+            lane.check(done).map(drop)
+        };
+        self.lane.run(append).await
     }
 
     async fn trim_audit(&self, before: Timestamp) -> Result<bool, StoreError> {
-        let mut lane = self.lane.enter().await?;
-        let done = query(TRIM).bind(bounded(before)).execute(lane.connection()).await;
-        Ok(lane.check(done)?.rows_affected() == TRIMMED_AT_ONCE)
+        let trim = async move |lane: &mut Entered<'_>| {
+            let done = query(TRIM).bind(bounded(before)).execute(lane.connection()).await;
+            Ok(lane.check(done)?.rows_affected() == TRIMMED_AT_ONCE)
+        };
+        self.lane.run(trim).await
     }
 
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
-        let mut lane = self.lane.enter().await?;
-        let rows = query(AUDIT)
-            .bind(filter.service.as_deref())
-            .bind(filter.since.map(bounded))
-            .bind(signed(filter.limit.try_into().unwrap_or(u64::MAX)))
-            .bind(filter.user.as_deref())
-            .fetch_all(lane.connection())
-            .await;
-        let rows = lane.check(rows)?.iter().rev().map(audited).collect::<Result<_, _>>();
-        rows.map_err(|error| self.failed(&error))
+        let filter = filter.clone();
+        let find = async move |lane: &mut Entered<'_>| {
+            let rows = query(AUDIT)
+                .bind(filter.service)
+                .bind(filter.since.map(bounded))
+                .bind(signed(filter.limit.try_into().unwrap_or(u64::MAX)))
+                .bind(filter.user)
+                .fetch_all(lane.connection())
+                .await;
+            let rows = lane.check(rows)?.iter().rev().map(audited).collect();
+            lane.decoded(rows)
+        };
+        self.lane.run(find).await
     }
 }
 
+/// Reads a record and its etag. In the place of a record that is too long stand as many blanks, which no reader
+/// accepts, so that the length of a foreign value does not decide about the memory of this process.
 fn versioned(row: &SqliteRow, first: usize) -> Result<Versioned, sqlx::Error> {
-    Ok(Versioned { bytes: row.try_get(first)?, etag: Etag::new(row.try_get::<String, _>(first + 1)?) })
+    let bytes: Option<Vec<u8>> = row.try_get(first)?;
+    let bytes = bytes.unwrap_or_else(|| vec![b' '; CircuitRecord::MAX_BYTES + 1]);
+    Ok(Versioned { bytes, etag: Etag::new(row.try_get::<String, _>(first + 1)?) })
 }
 
 fn audited(row: &SqliteRow) -> Result<AuditRow, sqlx::Error> {
@@ -230,16 +257,27 @@ fn audited(row: &SqliteRow) -> Result<AuditRow, sqlx::Error> {
         action: row.try_get(2)?,
         reason: row.try_get(3)?,
         user: row.try_get(4)?,
-        timestamp: Timestamp::from_millis(unsigned(row.try_get(5)?)),
-        generation: unsigned(row.try_get(6)?),
-        instance: row.try_get(7)?,
+        instance: row.try_get(5)?,
+        timestamp: Timestamp::from_millis(unsigned(row.try_get(6)?)),
+        generation: unsigned(row.try_get(7)?),
     })
 }
 
-const LOAD: &str = "SELECT wanted.key, s.record, s.etag FROM json_each(?1) AS wanted
-    JOIN circuit_breaker_states AS s ON s.service = wanted.value";
-const CURRENT: &str = "SELECT record, etag FROM circuit_breaker_states WHERE service = ?1";
-const LIST: &str = "SELECT service FROM circuit_breaker_states ORDER BY service";
+/// Selects a text column, followed by a comma, or a note in its place if the text is longer than any text of this crate.
+macro_rules! bounded_text {
+    ($column:literal) => {
+        concat!("CASE WHEN octet_length(", $column, ") > 65536 THEN '(too long)' ELSE ", $column, " END,")
+    };
+}
+
+/// The length of the longest record, for the statements.
+const LONGEST: i64 = 64 * 1024;
+const _: () = assert!(CircuitRecord::MAX_BYTES == 64 * 1024, "`LONGEST` is the same number");
+const LOAD: &str = "SELECT wanted.key, CASE WHEN octet_length(s.record) <= ?2 THEN s.record END, s.etag
+    FROM json_each(?1) AS wanted JOIN circuit_breaker_states AS s ON s.service = wanted.value";
+const CURRENT: &str = "SELECT CASE WHEN octet_length(record) <= ?2 THEN record END, etag
+    FROM circuit_breaker_states WHERE service = ?1";
+const LIST: &str = "SELECT service FROM circuit_breaker_states WHERE octet_length(service) <= 200 ORDER BY service";
 const DELETE: &str = "DELETE FROM circuit_breaker_states WHERE service = ?1 AND etag = ?2";
 // SQLite calculates in whole milliseconds, so `unixepoch` reads back exactly the number that `strftime` wrote.
 const INSERT: &str =
@@ -260,12 +298,20 @@ const APPEND: &str =
         strftime('%Y-%m-%dT%H:%M:%fZ', min(value ->> 'timestamp', ?2) / 1000.0, 'unixepoch'),
         CAST(value ->> 'generation' AS INTEGER), value ->> 'instance'
     FROM json_each(?1) WHERE true ORDER BY key ON CONFLICT (id) DO NOTHING";
-const AUDIT: &str = "SELECT id, service, action, reason, \"user\",
-        CAST(round(unixepoch(\"timestamp\", 'subsec') * 1000) AS INTEGER), generation, instance
-    FROM circuit_breaker_audit
+// A text that is too long is of another program. Its length must not decide about the memory of this process.
+const AUDIT: &str = concat!(
+    "SELECT ",
+    bounded_text!("id"),
+    bounded_text!("service"),
+    bounded_text!("action"),
+    bounded_text!("reason"),
+    bounded_text!("\"user\""),
+    bounded_text!("instance"),
+    "CAST(round(unixepoch(\"timestamp\", 'subsec') * 1000) AS INTEGER), generation FROM circuit_breaker_audit
     WHERE (?1 IS NULL OR service = ?1) AND (?2 IS NULL OR \"timestamp\" >= strftime('%Y-%m-%dT%H:%M:%fZ', ?2 / 1000.0, 'unixepoch'))
         AND (?4 IS NULL OR \"user\" = ?4)
-    ORDER BY number DESC LIMIT ?3";
+    ORDER BY number DESC LIMIT ?3"
+);
 // The statement checks only the oldest rows, so that no writer waits for long, however many rows there are.
 const TRIM: &str = "DELETE FROM circuit_breaker_audit WHERE number IN (SELECT number FROM
         (SELECT number, \"timestamp\" FROM circuit_breaker_audit ORDER BY number LIMIT 5000)

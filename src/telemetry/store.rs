@@ -1,8 +1,8 @@
-//! Metrics and log lines of stores, with a count and a duration for each operation and a line for each change of
-//! interest.
+//! Metrics and log lines of stores. Each operation has a count and a duration, and each important change has
+//! a line.
 //!
-//! A failure of a cache is a warning, and a failure of a durable store is an error. The callers limit their lines with
-//! [`Lines`].
+//! The failure of a cache is logged as a warning, and the failure of a durable store is logged as an error.
+//! The callers limit the number of their lines with [`Lines`].
 
 #[cfg(feature = "metrics")]
 use std::collections::BTreeSet;
@@ -18,9 +18,9 @@ use crate::sync::Mutex;
 /// The importance of a store for the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rank {
-    /// The durable tier keeps the data that a cache loses.
+    /// A cache, whose lost data are still in the durable tier.
     Cache,
-    /// Data that this store loses are lost.
+    /// A durable store, whose lost data cannot be restored.
     Durable,
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn failed(rank: Rank, store: &'static str, operation: &'static str, e
     let _unused = (rank, store, operation, error, untold);
 }
 
-/// Logs that a store answers again.
+/// Logs that a store answers again after failures.
 pub(crate) fn recovered(store: &'static str, failures: u32) {
     #[cfg(feature = "tracing")]
     tracing::info!(
@@ -106,7 +106,7 @@ pub(crate) fn recovered(store: &'static str, failures: u32) {
     let _unused = (store, failures);
 }
 
-/// Logs an expected event.
+/// Logs an expected event of a store, such as the restore of circuits.
 pub(crate) fn note(message: fmt::Arguments<'_>) {
     #[cfg(feature = "tracing")]
     tracing::info!(target: TARGET, "{message}");
@@ -114,25 +114,27 @@ pub(crate) fn note(message: fmt::Arguments<'_>) {
     let _unused = message;
 }
 
-/// Logs an event that needs attention.
+/// Logs an event of a store that needs attention, in one line of at most 1000 characters, because the message can contain
+/// texts of the store.
 pub(crate) fn warn(message: fmt::Arguments<'_>) {
     #[cfg(feature = "tracing")]
-    tracing::warn!(target: TARGET, "{message}");
+    tracing::warn!(target: TARGET, "{}", crate::shown::one_line(&message.to_string(), 1_000));
     #[cfg(not(feature = "tracing"))]
     let _unused = message;
 }
 
-/// Limits the log lines about one subject to one a minute.
+/// Limits the log lines about one subject to one line a minute.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     /// The time from which the next line may be logged.
     next: Tick,
-    /// The number of lines that were not logged since the last one.
+    /// The number of lines that were omitted since the last logged line.
     unlogged: u64,
 }
 
 impl Lines {
-    /// Returns the number of omitted lines if a line may be logged now, and `None` otherwise.
+    /// Returns the number of earlier lines that were omitted, if this line may be logged. Returns `None` if
+    /// this line must be omitted.
     #[must_use = "the caller logs the line"]
     pub(crate) fn next(&mut self, now: Tick) -> Option<u64> {
         if now < self.next {

@@ -1,7 +1,8 @@
-//! The observer that logs transitions as `tracing` events, one line each, written for an operator at night.
+//! The observer that logs transitions as `tracing` events. Each transition is one line for an operator at
+//! night.
 //!
-//! A line states the new state and its reason, with the numbers. A single call is never logged, because an outage has
-//! thousands of them. A summary of the rejected calls is logged every ten seconds.
+//! A line contains the new state, and its reason with the numbers. A single call is never logged, because an
+//! outage has thousands of failed calls. A summary of the rejected calls is logged every ten seconds.
 
 use std::fmt;
 
@@ -13,19 +14,20 @@ use crate::state::{Brief, Mode, Percent, Reason, Standing, State, Transition};
 
 /// Logs the events of a circuit as `tracing` events with the target `circuit_breaker`.
 ///
-/// These are warnings: a circuit begins to reject calls, a summary of rejected calls, a layer begins to shed heavy
-/// operations, and the kill switch of the environment is on. Every other transition is information, and so is every
-/// transition in shadow. Single calls are not logged, and neither are failures that do not trip the circuit.
+/// A transition is logged as a warning if the circuit begins to reject calls. A summary of rejected calls is
+/// a warning too, and so are the beginning of load shedding and the kill switch of the environment. Every
+/// other transition, and every transition in shadow, is logged as information. Single calls are not logged,
+/// and neither are failures that do not trip the circuit.
 ///
-/// The message of a transition is a sentence, with the text of the last failure. Its fields are `service`, `from`, `to`,
-/// `reason`, `failure`, `attempt`, `calls`, `score`, `rejected`, `era` and `generation`, with the meaning that
-/// [`Transition`] gives them.
+/// The message of a transition is a sentence, with the text of the last failure. Its fields are `service`,
+/// `from`, `to`, `reason`, `failure`, `attempt`, `calls`, `score`, `rejected`, `era` and `generation`, with
+/// the meanings that [`Transition`] documents.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct TracingObserver;
 
 impl TracingObserver {
-    /// Returns the observer.
+    /// Returns a new observer.
     #[must_use]
     pub const fn new() -> Self {
         Self
@@ -65,7 +67,7 @@ impl Observer for TracingObserver {
                     "circuit `{circuit}` sheds nothing any more: the system's load {now}"
                 );
             }
-            // Not logged, because these events come with every call or contain nothing new.
+            // These events are not logged, because they occur with every call or contain nothing new.
             Event::Refresh { .. }
             | Event::Finished { .. }
             | Event::Rejected { .. }
@@ -79,7 +81,8 @@ impl Observer for TracingObserver {
 }
 
 fn write(circuit: &str, edge: &Transition) {
-    // The level of an event is a part of its static callsite, so each level needs its own callsite.
+    // The macro repeats the event for each level, because `tracing` fixes the level of an event at compile
+    // time.
     macro_rules! event {
         ($level:expr) => {
             tracing::event!(
@@ -108,7 +111,7 @@ fn write(circuit: &str, edge: &Transition) {
     }
 }
 
-/// Returns true if calls that went through before the transition are rejected after it.
+/// Returns true if the circuit lets calls through before the transition and rejects calls after it.
 fn begins_to_reject(edge: &Transition) -> bool {
     let rejects = |standing: Standing| standing.is_open() && standing.mode != Mode::Shadow;
     rejects(edge.to) && !rejects(edge.from) && !edge.bypassed
@@ -123,7 +126,7 @@ impl fmt::Display for Calls {
     }
 }
 
-/// The sentence of a transition, with the new state, the reason and the next step.
+/// The sentence about a transition, with the new state, the reason and the next step.
 struct Sentence<'a> {
     circuit: &'a str,
     edge: &'a Transition,
@@ -159,8 +162,8 @@ impl fmt::Display for Sentence<'_> {
     }
 }
 
-/// Returns the verb of the sentence. A change that callers notice has a verb of change such as `opened`, and any other
-/// has `is`.
+/// Returns the verb of the sentence. A change that callers notice has a verb such as `opened`, and any other
+/// transition has `is`.
 fn became(from: Standing, to: Standing) -> &'static str {
     match to.mode {
         Mode::ForcedOpen => "was forced open",

@@ -6,7 +6,9 @@
 
 mod audit;
 mod disk;
+mod hostile;
 mod processes;
+mod rights;
 
 use std::fs;
 use std::path::{Path, PathBuf};

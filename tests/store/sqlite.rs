@@ -1,5 +1,6 @@
 //! What is particular to SQLite: the file, the columns, the lock, and processes that die.
 
+mod hostile;
 mod processes;
 
 use std::time::{Duration, Instant};

@@ -7,10 +7,12 @@ use tokio::time::{Instant, timeout};
 use tower::{Layer, Service, service_fn};
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::coordinator::Sharing;
-use tower_circuit_breaker::store::{Fault, FaultyStore, MemoryStore, Operation};
+use tower_circuit_breaker::operation::Kept;
+use tower_circuit_breaker::store::{AnyStore, Fault, FaultyStore, FileStore, MemoryStore, Operation, SqliteStore};
 use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Registry};
 
 use crate::rig::{DOWN, Instance, alice, builder, fail, faulty, millis, pass, secs, settings};
+use crate::servers::folder::Folder;
 
 #[expect(clippy::disallowed_methods, reason = "tokio's clock stands still, and must")]
 fn now() -> Instant {
@@ -212,4 +214,23 @@ async fn a_restored_circuit_does_not_wait_after_a_second_start() {
     store.faults().set(Operation::ALL, Fault::Hang);
     registry.start().unwrap();
     assert_eq!(ready(&circuit).await, Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_virtual_time_passes_while_a_store_works_on_the_disk() {
+    let folder = Folder::new();
+    let files = AnyStore::new(FileStore::new(folder.path().join("breakers")));
+    let sqlite = AnyStore::new(SqliteStore::new(folder.path().join("circuit_breaker.db")));
+    for store in [files, sqlite] {
+        let began = now();
+        let registry = Registry::builder().store(store).instance("a").build().unwrap();
+        registry.circuit(settings("payments").build().unwrap()).unwrap();
+        let restored = registry.restore(secs(1)).await.unwrap();
+        assert!(restored.is_complete(), "{restored}");
+        let done = registry.trip("payments", &alice(), None).await.unwrap();
+        assert!(matches!(done.kept, Kept::Stored { .. }), "{}", done.kept);
+        let ended = registry.shutdown(secs(1)).await;
+        assert!(ended.is_complete(), "{ended:?}");
+        assert!(began.elapsed() < secs(1), "virtual time that passed: {:?}", began.elapsed());
+    }
 }

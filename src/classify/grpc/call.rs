@@ -1,4 +1,4 @@
-//! The part of a gRPC request and response that says which protocol it is, and the deadline of the caller.
+//! The protocol of a gRPC request or response, and the deadline of the caller.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::GrpcCode;
 use crate::outcome::Failure;
 use crate::outcome::{CallerDeadline, Outcome};
 
-/// The data of a request that [`GrpcClassifier`](super::GrpcClassifier) needs: its protocol and the deadline of its caller.
+/// The data of a request that [`GrpcClassifier`](super::GrpcClassifier) needs.
 #[derive(Debug, Clone, Copy)]
 pub struct GrpcCall {
     /// True if the request was gRPC.
@@ -24,20 +24,23 @@ impl GrpcCall {
         Self { is_grpc: is_grpc_message(headers), deadline }
     }
 
-    /// Returns the outcome of a call that the deadline of its caller ended, if the caller set one and the code says so.
+    /// Returns the outcome of a call that the deadline of its caller ended. Returns `None` if the caller set
+    /// no deadline or if the code is not `DeadlineExceeded`.
     pub(super) fn deadline_passed(self, code: GrpcCode) -> Option<Outcome> {
         let deadline = self.deadline.get()?;
         (code == GrpcCode::DeadlineExceeded).then_some(Outcome::deadline(deadline))
     }
 
-    /// Returns the outcome of a timeout of the transport, which is the caller's or that of the stack's owner.
+    /// Returns the outcome of a timeout of the transport. The timeout counts as the deadline of the caller if
+    /// the caller set a deadline.
     #[cfg(feature = "tonic")]
     pub(super) fn timer_fired(self) -> Outcome {
         self.deadline.get().map_or(Outcome::timeout(), |deadline| Failure::deadline(deadline).by_timer().into())
     }
 }
 
-/// Returns true for `application/grpc`, also with a codec such as `+proto`. `application/grpc-web` is another type.
+/// Returns true for `application/grpc`, with or without a codec such as `+proto`. Returns false for
+/// `application/grpc-web`.
 pub(crate) fn is_grpc_message(headers: &HeaderMap) -> bool {
     is_of_type(GRPC, headers)
 }
@@ -51,20 +54,22 @@ fn is_of_type(name: &[u8], headers: &HeaderMap) -> bool {
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
-/// Returns true for `application/grpc-web` and `application/grpc-web-text`, also with a codec.
+/// Returns true for `application/grpc-web` and `application/grpc-web-text`, with or without a codec.
 pub(crate) fn is_grpc_web(headers: &HeaderMap) -> bool {
     is_of_type(GRPC_WEB, headers) || is_of_type(GRPC_WEB_TEXT, headers)
 }
 
-/// Returns true if the response to a gRPC call has the type of one.
+/// Returns true if a response has a `content-type` that the response to a gRPC call can have. A missing type
+/// counts as gRPC.
 ///
-/// grpc-web counts as well. tonic-web's client, for example, translates grpc-web below the breaker: it turns the end of
-/// the body into trailers, and does not change the head.
+/// grpc-web counts as gRPC, because the client of tonic-web translates grpc-web below the breaker. That
+/// client turns the end of the body into trailers, and does not change the head.
 pub(super) fn is_grpc_answer(headers: &HeaderMap) -> bool {
     !headers.contains_key(CONTENT_TYPE) || is_grpc_message(headers) || is_grpc_web(headers)
 }
 
-/// Parses a `grpc-timeout`: at most eight digits and a unit. Any other value sets no deadline, as in tonic.
+/// Parses a `grpc-timeout`, which has at most eight digits and a unit. Any other value sets no deadline, as
+/// in tonic.
 fn timeout_of(value: &HeaderValue) -> Option<Duration> {
     let (unit, digits) = value.as_bytes().split_last()?;
     let is_number = (1..=8).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);

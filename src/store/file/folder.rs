@@ -1,10 +1,12 @@
 //! The records in the folder, as files.
 //!
-//! Every function of this module blocks on the disk, so the store calls it on a thread that may block. The module
-//! `lock` has the lock and the kinds of errors, and the module `name` has the names of the files.
+//! Every function of this module blocks on the disk, so the store calls it on its own thread. The module `lock` has the
+//! lock and the kinds of errors, the module `name` has the names of the files, and the module `disk` of all stores has
+//! the rules for owners, modes and links.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fmt;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,10 +16,11 @@ use std::time::SystemTime;
 use serde::Deserialize;
 
 use super::lock::{Lock, failed, with_suffix};
-use super::name::{escape, is_cut, unescape};
-use crate::digest::fnv1a;
+use super::name::{escape, is_cut, is_temporary, temporary, unescape};
+use crate::digest::sha256;
 use crate::random;
 use crate::record::{CircuitRecord, Timestamp};
+use crate::store::disk;
 use crate::store::{Etag, Loaded, StoreError, Versioned, Write, Written, host_time};
 use crate::sync::{AtomicU64, Mutex, Relaxed};
 use crate::telemetry::store::warn;
@@ -37,12 +40,18 @@ struct FolderState {
     temporaries: AtomicU64,
     /// The circuits whose file cannot be read. Each circuit is logged once, until its file is readable again.
     unreadable: Mutex<BTreeSet<String>>,
+    /// The subjects of the warnings that are logged once.
+    warned: Mutex<BTreeSet<&'static str>>,
 }
 
 impl Folder {
     pub(super) fn new(path: PathBuf) -> Self {
-        let shared =
-            FolderState { random: random::bits(), temporaries: AtomicU64::new(0), unreadable: Mutex::default() };
+        let shared = FolderState {
+            random: random::bits(),
+            temporaries: AtomicU64::new(0),
+            unreadable: Mutex::default(),
+            warned: Mutex::default(),
+        };
         Self { path, lock_wait: Duration::from_millis(200), shared: Arc::new(shared) }
     }
 
@@ -54,7 +63,25 @@ impl Folder {
         self.path.join(escape(name) + ".json")
     }
 
+    /// Logs a warning, once for each subject.
+    pub(super) fn warn_once(&self, subject: &'static str, warning: fmt::Arguments<'_>) {
+        if self.shared.warned.lock().insert(subject) {
+            warn(warning);
+        }
+    }
+
+    fn warn_of_other_writers(&self) {
+        if disk::is_writable_by_all(&self.path) {
+            let folder = self.path.display();
+            self.warn_once(
+                "other writers",
+                format_args!("every user may write to `{folder}`, and with that open and close circuits"),
+            );
+        }
+    }
+
     pub(super) fn load_many(&self, names: &[String]) -> Result<Loaded, StoreError> {
+        self.warn_of_other_writers();
         let entries = names.iter().map(|name| self.load(name)).collect::<Result<_, _>>()?;
         Ok(Loaded { entries, now: host_time() })
     }
@@ -149,8 +176,8 @@ impl Folder {
             let entry = entry?;
             let file = entry.file_name();
             let Some(stem) = file.to_str().and_then(|file| file.strip_suffix(".json")) else { continue };
-            // A file that was deleted since the folder was read is left out.
-            if let Some(metadata) = fs::metadata(entry.path()).ok().filter(fs::Metadata::is_file) {
+            // Links are left out, because they are not followed, and so is a file that was deleted in the meantime.
+            if let Some(metadata) = entry.metadata().ok().filter(fs::Metadata::is_file) {
                 files.push((stem.to_owned(), metadata));
             }
         }
@@ -176,13 +203,12 @@ impl Folder {
     /// Creates the folder if it is missing.
     pub(super) fn make(&self) -> Result<(), StoreError> {
         if self.path.is_dir() {
+            self.warn_of_other_writers();
             return Ok(());
         }
-        fs::create_dir_all(&self.path).map_err(|error| failed("create", &self.path, &error))?;
-        if let Some(parent) = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            synchronise(parent).map_err(|error| failed("synchronise", parent, &error))?;
-        }
-        Ok(())
+        disk::create_folder(&self.path).map_err(|error| failed("create", &self.path, &error))?;
+        let parent = disk::folder_of(&self.path);
+        disk::synchronise(parent).map_err(|error| failed("synchronise", parent, &error))
     }
 
     /// Replaces the file completely or not at all. The caller holds the lock. If `keep` is true, a copy of the old
@@ -193,8 +219,8 @@ impl Folder {
         if number == 0 {
             self.sweep();
         }
-        let temporary = with_suffix(path, &format!(".{:016x}-{number}.tmp", self.shared.random));
-        let written = OpenOptions::new().write(true).create_new(true).open(&temporary).and_then(|mut file| {
+        let temporary = temporary(path, self.shared.random, number);
+        let written = disk::create(&temporary, OpenOptions::new().write(true)).and_then(|mut file| {
             file.write_all(bytes)?;
             file.sync_all()
         });
@@ -226,7 +252,7 @@ impl Folder {
         let Ok(entries) = fs::read_dir(&self.path) else { return };
         for entry in entries.flatten() {
             let file = entry.file_name();
-            let is_ours = file.to_str().is_some_and(|file| file.ends_with(".tmp") && file.contains(".json."));
+            let is_ours = file.to_str().is_some_and(is_temporary) && entry.file_type().is_ok_and(|kind| kind.is_file());
             let modified = entry.metadata().and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
             if is_ours && host_time().since(Timestamp::from(modified)) > Duration::from_secs(60) {
                 fs::remove_file(entry.path()).ok();
@@ -237,7 +263,7 @@ impl Folder {
     /// Synchronises the folder, so that a rename or a deletion survives a power cut.
     pub(super) fn settle(&self) -> Result<(), StoreError> {
         // The change was made but may not be on the disk yet. Therefore the result is unknown, as after a timeout.
-        synchronise(&self.path)
+        disk::synchronise(&self.path)
             .map_err(|error| StoreError::timed_out(failed("synchronise", &self.path, &error).to_string()))
     }
 }
@@ -245,16 +271,11 @@ impl Folder {
 /// Reads a file. If the file is too long for a record, only its beginning is read, and the etag is computed from this
 /// beginning and the length of the file.
 fn read(path: &Path) -> io::Result<Option<Versioned>> {
-    let absent = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-    let opened = fs::metadata(path).and_then(|metadata| {
-        // The type is checked before the file is opened, because opening a pipe would wait for a writer.
-        if metadata.is_file() { Ok((metadata.len(), File::open(path)?)) } else { Err(io::Error::other("not a file")) }
-    });
-    let (length, file) = match opened {
-        Err(error) if absent(&error) => return Ok(None),
+    let file = match disk::open(path, OpenOptions::new().read(true)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };
-    let longest = CircuitRecord::MAX_BYTES as u64;
+    let (length, longest) = (file.metadata()?.len(), CircuitRecord::MAX_BYTES as u64);
     let mut bytes = Vec::new();
     file.take(longest + 1).read_to_end(&mut bytes)?;
     let etag = if length > longest { Etag::new(format!("{length}:{}", etag(&bytes).as_str())) } else { etag(&bytes) };
@@ -262,20 +283,5 @@ fn read(path: &Path) -> io::Result<Option<Versioned>> {
 }
 
 fn etag(bytes: &[u8]) -> Etag {
-    Etag::new(format!("{:032x}", fnv1a(bytes.iter().copied())))
-}
-
-#[cfg(unix)]
-fn synchronise(folder: &Path) -> io::Result<()> {
-    match File::open(folder)?.sync_all() {
-        // Some file systems cannot synchronise a folder and report invalid input, which is no failure of the write.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-        synchronised => synchronised,
-    }
-}
-
-/// Does nothing, because this system cannot open folders and its file systems keep the order of renames.
-#[cfg(not(unix))]
-fn synchronise(_folder: &Path) -> io::Result<()> {
-    Ok(())
+    Etag::new(sha256([bytes]))
 }

@@ -2,7 +2,8 @@
 //!
 //! The lock is a separate file beside the protected file, because a rename replaces the protected file together with
 //! any lock on that file. The lock file is never deleted. Otherwise two processes could hold the lock at the same time,
-//! one on the deleted lock file and one on a new lock file.
+//! one on the deleted lock file and one on a new lock file. If another program deletes the file, only a lock on the file
+//! at the path counts.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -10,10 +11,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::store::disk::{self, Identity};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// A held lock. The drop of the value unlocks the file.
-
 #[derive(Debug)]
 #[must_use = "the file is unlocked when the lock is dropped"]
 pub(super) struct Lock(File);
@@ -22,13 +23,15 @@ impl Lock {
     /// Locks the file beside `path`, or fails with `Unavailable` after about `wait`.
     pub(super) fn beside(path: &Path, wait: Duration) -> Result<Self, StoreError> {
         let path = with_suffix(path, ".lock");
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = open.map_err(|error| failed("open", &path, &error))?;
         // std has no lock with a time limit, so the lock is polled, with pauses that grow from 1 ms to 20 ms.
         let (mut waited, mut pause) = (Duration::ZERO, Duration::from_millis(1));
         loop {
+            // The file is opened each time, because another program may have deleted the file or replaced the folder.
+            let open = disk::open_or_create(&path, OpenOptions::new().read(true).write(true));
+            let file = open.map_err(|error| failed("open", &path, &error))?;
             match file.try_lock() {
-                Ok(()) => return Ok(Self(file)),
+                Ok(()) if is_at(&file, &path).map_err(|error| failed("lock", &path, &error))? => return Ok(Self(file)),
+                Ok(()) => {}
                 Err(TryLockError::Error(error)) => return Err(failed("lock", &path, &error)),
                 Err(TryLockError::WouldBlock) if waited >= wait => {
                     return Err(StoreError::unavailable(format!(
@@ -43,6 +46,11 @@ impl Lock {
             pause = (pause * 2).min(Duration::from_millis(20));
         }
     }
+}
+
+/// Returns true if the path leads to the open file. Otherwise another process can lock the file at the path.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    Ok(Identity::at(path)? == Some(Identity::of(&file.metadata()?)))
 }
 
 impl Drop for Lock {

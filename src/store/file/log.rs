@@ -6,23 +6,25 @@
 //! unfinished line.
 //!
 //! A full file is renamed and a new file is begun. The rename replaces the previous full file, so the audit has at most
-//! two files.
+//! two files. A file with a second name counts as full, because the rows would be appended to a file that may belong to
+//! another program or to a backup. Of each file at most the last 64 MiB are read, or twice the configured size.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
 
 use super::folder::Folder;
+use super::lines::{End, each_line};
 use super::lock::{Lock, failed};
-use crate::digest::fnv1a;
+use crate::digest::sha256;
 use crate::record::Timestamp;
+use crate::store::disk;
 use crate::store::{AuditFilter, AuditRow, StoreError};
 use crate::sync::Mutex;
-use crate::telemetry::store::warn;
 
 #[derive(Debug, Clone)]
 pub(super) struct Log {
@@ -38,7 +40,6 @@ struct Known {
     ids: HashSet<u128>,
     order: VecDeque<u128>,
     position: Option<Position>,
-    warned: bool,
 }
 
 /// The position up to which a file was read. The file is recognised by its first bytes instead of its inode, because
@@ -67,9 +68,10 @@ impl Log {
         let mut known = self.known.lock();
         let lock = Lock::beside(&path, folder.lock_wait)?;
         let write = |error| failed("write", &path, &error);
+        let read = |error| failed("read", &path, &error);
         let mut file = open(&path).map_err(write)?;
-        let mut end = known.catch_up(&mut file, &old).map_err(|error| failed("read", &path, &error))?;
-        if end.length >= self.bytes {
+        let mut end = known.catch_up(&mut file, self.old(folder)?, self.most()).map_err(read)?;
+        if end.length >= self.bytes || file.metadata().is_ok_and(|metadata| disk::has_other_names(&metadata)) {
             fs::rename(&path, &old).map_err(|error| failed("rename", &path, &error))?;
             file = open(&path).map_err(write)?;
             known.position = Some(Position::default());
@@ -96,22 +98,23 @@ impl Log {
     /// Therefore no file is rewritten, and a row lives up to twice as long as its retention.
     pub(super) fn trim(&self, folder: &Folder, before: Timestamp) -> Result<bool, StoreError> {
         let (path, old) = paths(folder);
-        if !path.exists() && !old.exists() {
+        let read = |error| failed("read", &path, &error);
+        if existing(&path).map_err(read)?.is_none() && self.old(folder)?.is_none() {
             return Ok(false);
         }
         let mut known = self.known.lock();
         let lock = Lock::beside(&path, folder.lock_wait)?;
-        delete_older(&old, before)?;
+        self.delete_older(folder, before)?;
         if !old.exists()
-            && let Some(mut current) = existing(&path).map_err(|error| failed("read", &path, &error))?
+            && let Some(mut current) = existing(&path).map_err(read)?
         {
-            let [oldest, _] = span(&mut current).map_err(|error| failed("read", &path, &error))?;
+            let [oldest, _] = self.span(&mut current).map_err(read)?;
             if oldest.is_some_and(|oldest| oldest < before) {
                 // The ids must be remembered before the rename, because a row of this file may be appended again.
-                known.catch_up(&mut current, &old).map_err(|error| failed("read", &path, &error))?;
+                known.catch_up(&mut current, None, self.most()).map_err(read)?;
                 fs::rename(&path, &old).map_err(|error| failed("rename", &path, &error))?;
                 known.position = Some(Position::default());
-                delete_older(&old, before)?;
+                self.delete_older(folder, before)?;
             }
         }
         drop(lock);
@@ -119,39 +122,83 @@ impl Log {
     }
 
     pub(super) fn rows(&self, folder: &Folder, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
-        let (path, old) = paths(folder);
-        let read = |path: &Path| existing(path).map_err(|error| failed("read", path, &error));
+        let (path, _) = paths(folder);
+        let failed = |error: io::Error| failed("read", &path, &error);
         // The current file is opened first. If another process renames that file before the second opening, the same
         // file is read twice, and the comparison of ids drops the repeated rows. In the opposite order the renamed file
         // would not be read at all.
-        let (current, old) = (read(&path)?, read(&old)?);
+        let (current, old) = (existing(&path).map_err(failed)?, self.old(folder)?);
         let (mut rows, mut ids, mut foreign) = (VecDeque::new(), HashSet::new(), 0_u32);
         for mut file in [old, current].into_iter().flatten() {
-            let read = each_line(&mut file, 0, |line, is_whole| match serde_json::from_slice::<AuditRow>(line) {
-                Ok(row) if filter.passes(&row) => {
-                    if ids.insert(fnv1a(row.id.bytes())) {
-                        rows.push_back(row);
+            let read =
+                each_line(&mut file, 0, self.most(), |line, is_whole| match serde_json::from_slice::<AuditRow>(line) {
+                    Ok(row) if filter.passes(&row) => {
+                        if ids.insert(digest(&row.id)) {
+                            rows.push_back(row);
+                        }
+                        if rows.len() > filter.limit {
+                            rows.pop_front();
+                        }
                     }
-                    if rows.len() > filter.limit {
-                        rows.pop_front();
-                    }
-                }
-                Ok(_) => {}
-                Err(_) if line.is_empty() || !is_whole => {}
-                Err(_) => foreign += 1,
-            });
-            read.map_err(|error| failed("read", &path, &error))?;
+                    Ok(_) => {}
+                    Err(_) if line.is_empty() || !is_whole => {}
+                    Err(_) => foreign += 1,
+                });
+            read.map_err(failed)?;
         }
-        if foreign > 0 && !std::mem::replace(&mut self.known.lock().warned, true) {
-            warn(format_args!("{foreign} lines of `{}` are no rows of the audit, and were skipped", path.display()));
+        if foreign > 0 {
+            let lines =
+                format_args!("{foreign} lines of `{}` are no rows of the audit, and were skipped", path.display());
+            folder.warn_once("lines of the audit", lines);
         }
         Ok(rows.into())
+    }
+
+    /// Opens the renamed file. A link, a pipe or a folder in its place has no rows, so that the current file stays
+    /// usable.
+    fn old(&self, folder: &Folder) -> Result<Option<File>, StoreError> {
+        let (_, old) = paths(folder);
+        existing(&old).or_else(|error| {
+            if error.kind() != io::ErrorKind::InvalidInput {
+                return Err(failed("read", &old, &error));
+            }
+            folder.warn_once("the old audit", format_args!("`{}` is not read: {error}", old.display()));
+            Ok(None)
+        })
+    }
+
+    /// Deletes the renamed file if each of its rows is older than `before`.
+    fn delete_older(&self, folder: &Folder, before: Timestamp) -> Result<(), StoreError> {
+        let Some(mut file) = self.old(folder)? else { return Ok(()) };
+        let (_, old) = paths(folder);
+        let [_, newest] = self.span(&mut file).map_err(|error| failed("read", &old, &error))?;
+        if newest.is_none_or(|newest| newest < before) {
+            fs::remove_file(&old).map_err(|error| failed("delete", &old, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Returns the times of the oldest and the newest row.
+    fn span(&self, file: &mut File) -> io::Result<[Option<Timestamp>; 2]> {
+        let (mut oldest, mut newest) = (None::<Timestamp>, None::<Timestamp>);
+        each_line(file, 0, self.most(), |line, _| {
+            let Ok(AuditRow { timestamp, .. }) = serde_json::from_slice(line) else { return };
+            oldest = Some(oldest.map_or(timestamp, |oldest| oldest.min(timestamp)));
+            newest = newest.max(Some(timestamp));
+        })?;
+        Ok([oldest, newest])
+    }
+
+    /// Returns the number of bytes of a file that are read at most. The size that another process configured is
+    /// unknown.
+    fn most(&self) -> u64 {
+        self.bytes.saturating_mul(2).max(64 * 1024 * 1024)
     }
 }
 
 impl Known {
     /// Reads the lines that were appended since the last reading. The caller holds the lock.
-    fn catch_up(&mut self, file: &mut File, old: &Path) -> io::Result<End> {
+    fn catch_up(&mut self, file: &mut File, old: Option<File>, most: u64) -> io::Result<End> {
         let same = match &self.position {
             Some(position) => position.is_of(file)?,
             None => false,
@@ -160,13 +207,13 @@ impl Known {
             // This is the first reading, or another process has renamed the file that was read so far. In the second
             // case, the rest of the renamed file is read first.
             let position = self.position.take().unwrap_or_default();
-            if let Some(mut old) = existing(old)? {
+            if let Some(mut old) = old {
                 let offset = if position.is_of(&mut old)? { position.offset } else { 0 };
-                each_line(&mut old, offset, |line, _| self.remember(line))?;
+                each_line(&mut old, offset, most, |line, _| self.remember(line))?;
             }
         }
         let offset = self.position.take().map_or(0, |position| position.offset);
-        let end = each_line(file, offset, |line, is_whole| {
+        let end = each_line(file, offset, most, |line, is_whole| {
             if is_whole {
                 self.remember(line);
             }
@@ -185,7 +232,7 @@ impl Known {
             id: std::borrow::Cow<'a, str>,
         }
         let Ok(Named { id }) = serde_json::from_slice(line) else { return };
-        let id = fnv1a(id.bytes());
+        let id = digest(&id);
         if self.ids.insert(id) {
             self.order.push_back(id);
         }
@@ -200,7 +247,7 @@ impl Known {
         let mut lines = String::new();
         let mut given = HashSet::new();
         for row in rows {
-            let id = fnv1a(row.id.bytes());
+            let id = digest(&row.id);
             if self.ids.contains(&id) || !given.insert(id) {
                 continue;
             }
@@ -227,68 +274,25 @@ impl Position {
     }
 }
 
-/// The result of a reading to the end of a file.
-#[derive(Debug, Default)]
-struct End {
-    length: u64,
-    /// The offset of the end of the last complete line.
-    whole: u64,
-    is_torn: bool,
-}
-
-/// Reads the lines from an offset on. `read` gets each line, and true if the line is complete.
-fn each_line(file: &mut File, offset: u64, mut read: impl FnMut(&[u8], bool)) -> io::Result<End> {
-    file.seek(SeekFrom::Start(offset))?;
-    let mut reader = BufReader::new(file);
-    let mut end = End { length: offset, whole: offset, is_torn: false };
-    let mut line = Vec::new();
-    while reader.read_until(b'\n', &mut line)? > 0 {
-        end.length += line.len() as u64;
-        end.is_torn = line.last() != Some(&b'\n');
-        if !end.is_torn {
-            end.whole = end.length;
-            line.pop();
-        }
-        read(&line, !end.is_torn);
-        line.clear();
-    }
-    Ok(end)
-}
-
-/// Deletes the file if each of its rows is older than `before`.
-fn delete_older(path: &Path, before: Timestamp) -> Result<(), StoreError> {
-    let Some(mut file) = existing(path).map_err(|error| failed("read", path, &error))? else { return Ok(()) };
-    let [_, newest] = span(&mut file).map_err(|error| failed("read", path, &error))?;
-    if newest.is_none_or(|newest| newest < before) {
-        fs::remove_file(path).map_err(|error| failed("delete", path, &error))?;
-    }
-    Ok(())
-}
-
-/// Returns the times of the oldest and the newest row.
-fn span(file: &mut File) -> io::Result<[Option<Timestamp>; 2]> {
-    let (mut oldest, mut newest) = (None::<Timestamp>, None::<Timestamp>);
-    each_line(file, 0, |line, _| {
-        let Ok(AuditRow { timestamp, .. }) = serde_json::from_slice(line) else { return };
-        oldest = Some(oldest.map_or(timestamp, |oldest| oldest.min(timestamp)));
-        newest = newest.max(Some(timestamp));
-    })?;
-    Ok([oldest, newest])
-}
-
 fn paths(folder: &Folder) -> (PathBuf, PathBuf) {
     (folder.path().join("audit.jsonl"), folder.path().join("audit.old.jsonl"))
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).append(true).create(true).open(path)
+    disk::open_or_create(path, OpenOptions::new().read(true).append(true))
 }
 
 fn existing(path: &Path) -> io::Result<Option<File>> {
-    match File::open(path) {
+    match disk::open(path, OpenOptions::new().read(true)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         opened => opened.map(Some),
     }
+}
+
+/// Returns a number by which an id is remembered, because ids may be long.
+fn digest(id: &str) -> u128 {
+    let digits = sha256([id.as_bytes()]);
+    u128::from_str_radix(&digits[..32], 16).expect("a digest has hexadecimal digits")
 }
 
 /// The number of bytes at the beginning by which a file is recognised.

@@ -3,13 +3,16 @@
 //! Common characters are kept, so that a person can recognise the file of a circuit. All other bytes are escaped.
 
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 
-use crate::digest::fnv1a;
+use super::lock::with_suffix;
+use crate::digest::sha256;
 
 /// Returns the name of a circuit's files, without an extension.
 ///
-/// Two short names never have the same file, not even on a file system that ignores case. In a long name a hash
-/// replaces the end. Therefore a reader of such a file must compare the name in the record.
+/// Two short names never have the same file, not even on a file system that ignores case. In a long name a digest
+/// replaces the end. The digest is collision-resistant, because a peer may choose the name. A reader of such a file must
+/// compare the name in the record.
 pub(super) fn escape(name: &str) -> String {
     let mut stem = String::with_capacity(name.len());
     // The last place where the stem can be cut without splitting an escape.
@@ -27,7 +30,8 @@ pub(super) fn escape(name: &str) -> String {
     }
     if stem.len() > LONGEST {
         stem.truncate(head);
-        write!(stem, "{CUT}{:032x}", fnv1a(name.bytes())).expect("a string can be written to");
+        stem.push(CUT);
+        stem.push_str(&sha256([name.as_bytes()]));
     }
     stem
 }
@@ -49,17 +53,37 @@ pub(super) fn unescape(stem: &str) -> Option<String> {
     String::from_utf8(bytes).ok().filter(|name| escape(name) == stem)
 }
 
-/// Returns true if a hash replaces the end of the name.
+/// Returns true if a digest replaces the end of the name.
 pub(super) fn is_cut(stem: &str) -> bool {
     stem.contains(CUT)
 }
 
+/// Returns the name of a temporary file beside the file of a circuit.
+pub(super) fn temporary(file: &Path, random: u64, number: u64) -> PathBuf {
+    with_suffix(file, &format!(".{random:016x}-{number}{TEMPORARY}"))
+}
+
+/// Returns true if `temporary` makes files of this name. Any other file belongs to another program.
+pub(super) fn is_temporary(file: &str) -> bool {
+    let Some((stem, rest)) = file.strip_suffix(TEMPORARY).and_then(|rest| rest.split_once(".json.")) else {
+        return false;
+    };
+    let Some((random, number)) = rest.split_once('-') else { return false };
+    let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let is_stem = match stem.split_once(CUT) {
+        Some((_, digest)) => stem.len() <= LONGEST && digest.len() == DIGEST - 1 && is_hex(digest),
+        None => unescape(stem).is_some_and(|name| !name.is_empty()),
+    };
+    is_stem && random.len() == 16 && is_hex(random) && number.parse::<u64>().is_ok_and(|n| n.to_string() == number)
+}
+
 /// The longest stem, in bytes. File systems allow 255 bytes, and the suffixes need the rest.
 const LONGEST: usize = 120;
-/// The length of the mark and the 32 hexadecimal digits of the hash.
-const DIGEST: usize = 33;
-/// The mark before a hash. A stem without a hash never contains the mark, because `escape` escapes this character.
+/// The length of the mark and the 64 hexadecimal digits of the digest.
+const DIGEST: usize = 65;
+/// The mark before a digest. A stem without a digest never contains the mark, because `escape` escapes this character.
 const CUT: char = '~';
+const TEMPORARY: &str = ".tmp";
 
 #[cfg(test)]
 mod tests {
@@ -100,6 +124,32 @@ mod tests {
 
     #[test]
     fn the_stem_of_a_long_name_never_changes_because_folders_keep_stems() {
-        assert_eq!(escape(&"x".repeat(121)), "x".repeat(87) + "~d10892a5dee0e755e26bcd511a19e4d7");
+        assert_eq!(
+            escape(&"x".repeat(121)),
+            "x".repeat(55) + "~79072a47bfaa54e6057a9ee21e0dea64b9edbfd160c4ccadbb657e64b6d22ee4"
+        );
+    }
+
+    #[test]
+    fn a_temporary_file_is_recognised_by_its_exact_form() {
+        let long = "/".repeat(200);
+        for name in ["payments", "GET/x", "a.json.b", &long] {
+            let made = temporary(Path::new(&(escape(name) + ".json")), 7, 12);
+            let is_ours = is_temporary(made.to_str().unwrap());
+            assert!(is_ours || name.contains(".json."), "{}", made.display());
+        }
+        for file in [
+            "accounts.json.backup-of-monday.tmp",
+            "a.json.1-1.tmp",
+            "a.json.0000000000000001-.tmp",
+            "a.json.0000000000000001-01.tmp",
+            "a.json.000000000000000A-1.tmp",
+            "A.json.0000000000000001-1.tmp",
+            ".json.0000000000000001-1.tmp",
+            "a~b.json.0000000000000001-1.tmp",
+            "a.json.0000000000000001-1.tmp~",
+        ] {
+            assert!(!is_temporary(file), "{file} is of another program");
+        }
     }
 }

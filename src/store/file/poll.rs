@@ -9,10 +9,11 @@ use std::io;
 use std::time::Duration;
 use std::time::SystemTime;
 
-use super::blocking;
 use super::folder::Folder;
 use super::lock::failed;
-use crate::store::{StoreError, Watch, WatchSender};
+use crate::keep::STORE_TIMEOUT;
+use crate::store::disk::{DiskThread, Identity};
+use crate::store::{StoreError, Watch, WatchSender, answer_within};
 
 /// Maps the stem of each file to its metadata and its circuit. The circuit is `None` if its name cannot be read from
 /// the file.
@@ -24,21 +25,21 @@ type Seen = BTreeMap<String, (Marks, Option<String>)>;
 struct Marks {
     length: u64,
     modified: Option<SystemTime>,
-    inode: u64,
+    file: Identity,
 }
 
 /// Begins to watch the folder. The task ends soon after the watch is dropped.
-pub(super) async fn watch(folder: Folder, interval: Duration) -> Result<Watch, StoreError> {
+pub(super) async fn watch(folder: Folder, disk: DiskThread, interval: Duration) -> Result<Watch, StoreError> {
     let first = folder.clone();
     let seen =
-        blocking(move || scan(&first, &Seen::new()).map_err(|error| failed("read", first.path(), &error))).await?;
+        disk.run(move || scan(&first, &Seen::new()).map_err(|error| failed("read", first.path(), &error))).await?;
     let (sender, watch) = Watch::channel();
     #[expect(clippy::disallowed_methods, reason = "the task ends with its watch")]
-    tokio::spawn(keep_watching(folder, interval, seen, sender));
+    tokio::spawn(keep_watching(folder, disk, interval, seen, sender));
     Ok(watch)
 }
 
-async fn keep_watching(folder: Folder, interval: Duration, mut seen: Seen, sender: WatchSender) {
+async fn keep_watching(folder: Folder, disk: DiskThread, interval: Duration, mut seen: Seen, sender: WatchSender) {
     loop {
         tokio::select! {
             () = sender.closed() => return,
@@ -46,10 +47,9 @@ async fn keep_watching(folder: Folder, interval: Duration, mut seen: Seen, sende
         }
         let (folder, before) = (folder.clone(), seen.clone());
         // If the folder cannot be read, the next successful reading is compared with the last successful reading.
-        let Ok(after) = blocking(move || scan(&folder, &before).map_err(|_| StoreError::unavailable("not now"))).await
-        else {
-            continue;
-        };
+        let scan = move || scan(&folder, &before).map_err(|_| StoreError::unavailable("not now"));
+        // A scan that hangs is given up, so that other operations do not wait for it.
+        let Ok(after) = answer_within(STORE_TIMEOUT, disk.run(scan)).await else { continue };
         report(&seen, &after, &sender);
         seen = after;
     }
@@ -72,20 +72,10 @@ fn report(before: &Seen, after: &Seen, sender: &WatchSender) {
 /// again.
 fn scan(folder: &Folder, before: &Seen) -> io::Result<Seen> {
     let entry = |(stem, metadata): (String, Metadata)| {
-        let marks = Marks { length: metadata.len(), modified: metadata.modified().ok(), inode: inode(&metadata) };
+        let marks = Marks { length: metadata.len(), modified: metadata.modified().ok(), file: Identity::of(&metadata) };
         let known = before.get(&stem).and_then(|(_, name)| name.clone());
         let name = known.or_else(|| folder.name(&stem));
         (stem, (marks, name))
     };
     Ok(folder.files()?.into_iter().map(entry).collect())
-}
-
-#[cfg(unix)]
-fn inode(metadata: &Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::ino(metadata)
-}
-
-#[cfg(not(unix))]
-fn inode(_metadata: &Metadata) -> u64 {
-    0
 }

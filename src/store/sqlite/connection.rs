@@ -1,31 +1,41 @@
-//! The single connection to the file, with the queue of the operations that wait for it.
+//! The single connection to the file, which the thread of the store uses for one operation at a time.
 //!
 //! The first operation opens the connection. After a failure other than a lock the connection is closed, and the next
-//! operation opens the file again.
+//! operation opens the file again. The same happens if the path no longer leads to the open file, because the file was
+//! replaced or deleted.
 //!
 //! sqlx's pool is not used. A pool can be created only inside a runtime, spawns a task for each returned connection,
-//! and with a single connection would still run only one operation at a time.
+//! and with a single connection would still run only one operation at a time. SQLite runs the statements of a connection
+//! on a thread of its own, and the thread of the store waits for the answers. Therefore a file that hangs costs three
+//! threads at most, with that of the watch, and no thread of a runtime waits for the disk.
 
 use std::fmt;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteSynchronous};
 use sqlx::{ConnectOptions, Row, query, raw_sql};
-use tokio::sync::{Mutex, MutexGuard};
-use tokio::time::{sleep, timeout};
 
 use super::error::{is_busy, meaning};
+use super::files::Files;
 use crate::store::StoreError;
+use crate::store::disk::{self, DiskThread};
 use crate::store::schema::{SQLITE, SchemaMode, TABLES};
+use crate::sync::Mutex;
+use crate::telemetry::store::warn;
 
-/// The connection, behind the queue of operations.
+/// The connection, and the thread that uses it.
 pub(super) struct Lane {
     path: PathBuf,
     options: SqliteConnectOptions,
     mode: SchemaMode,
-    connection: Mutex<Option<SqliteConnection>>,
+    disk: DiskThread,
+    opened: Mutex<Option<Opened>>,
+    warned: Mutex<bool>,
 }
 
 impl Lane {
@@ -34,10 +44,12 @@ impl Lane {
         let anchored = if path.is_relative() { Path::new(".").join(&path) } else { path.clone() };
         let options = options
             .filename(anchored)
+            .create_if_missing(false)
             .busy_timeout(BUSY_TIMEOUT)
             .synchronous(SqliteSynchronous::Full)
             .disable_statement_logging();
-        Self { path, options, mode, connection: Mutex::new(None) }
+        let disk = DiskThread::new("breaker-sqlite", &path);
+        Self { path, options, mode, disk, opened: Mutex::default(), warned: Mutex::default() }
     }
 
     pub(super) fn with_mode(&self, mode: SchemaMode) -> Self {
@@ -48,38 +60,93 @@ impl Lane {
         &self.path
     }
 
-    /// Waits for the connection, and opens the file if it is not open. The queue also covers the opening, because
-    /// several openings at the same time would compete for SQLite's locks.
-    pub(super) async fn enter(&self) -> Result<Entered<'_>, StoreError> {
-        let waited = timeout(QUEUE_TIMEOUT, self.connection.lock()).await;
-        let mut guard = waited.map_err(|_| {
-            StoreError::unavailable(format!("`{}` is busy with operations before this one", self.path.display()))
-        })?;
-        if guard.is_none() {
-            *guard = Some(self.open().await.map_err(|error| error.meaning(&self.path))?);
-        }
-        Ok(Entered { guard, path: &self.path })
+    /// Runs the work with the connection, after the operations before. Opens the file if it is not open.
+    pub(super) async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl AsyncFnOnce(&mut Entered<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let lane = Arc::clone(self);
+        let work = move || {
+            let mut opened = lane.opened.lock();
+            if opened.take_if(|opened| !opened.is_current(&lane.path)).is_some() {
+                warn(format_args!("`{}` was replaced or deleted, and is opened again", lane.path.display()));
+            }
+            if opened.is_none() {
+                *opened = Some(lane.open()?);
+            }
+            block_on(work(&mut Entered { opened: &mut opened, path: &lane.path }))
+        };
+        self.disk.run(work).await
+    }
+
+    /// Runs work on the thread of the store that does not use the connection.
+    pub(super) async fn run_aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.disk.run(work).await
     }
 
     /// Opens another connection, for the watch. A connection does not notice its own writes, so the watch needs a
-    /// connection that writes nothing.
-    pub(super) async fn aside(&self) -> Result<SqliteConnection, StoreError> {
-        self.options.connect().await.map_err(|error| meaning(&error, &self.path))
+    /// connection that writes nothing. The caller is on the thread of the store.
+    pub(super) fn aside(&self) -> Result<Opened, StoreError> {
+        self.connect().map_err(|error| error.meaning(&self.path))
     }
 
-    async fn open(&self) -> Result<SqliteConnection, Failed> {
+    /// Opens the file, creates or checks its tables, and warns once of a file that every user may write to.
+    fn open(&self) -> Result<Opened, StoreError> {
         let create = self.mode == SchemaMode::Create;
-        if create {
-            self.create_folder()?;
-        }
-        let mut connection = self.options.clone().create_if_missing(create).connect().await?;
-        if self.mode != SchemaMode::Assume {
-            match self.verify(&mut connection).await {
-                Err(Failed::Schema(_)) if create => self.create(&mut connection).await?,
-                verified => verified?,
+        let opened = self.prepare(create).and_then(|()| {
+            let mut opened = self.connect()?;
+            block_on(self.ensure(&mut opened.connection, create))?;
+            // The check of the tables has read the file, so that the file of the write-ahead log is there by now.
+            opened.files = Files::at(&self.path).map_err(|error| self.unusable(&error))?;
+            Ok(opened)
+        });
+        let opened = opened.map_err(|error| error.meaning(&self.path))?;
+        for path in [disk::folder_of(&self.path), &self.path] {
+            if disk::is_writable_by_all(path) && !std::mem::replace(&mut *self.warned.lock(), true) {
+                let path = path.display();
+                warn(format_args!("every user may write to `{path}`, and with that open and close circuits"));
             }
         }
-        Ok(connection)
+        Ok(opened)
+    }
+
+    fn connect(&self) -> Result<Opened, Failed> {
+        let files = Files::at(&self.path).map_err(|error| self.unusable(&error))?;
+        let mut connection = block_on(self.options.connect())?;
+        let should_end = self.disk.should_end(LONGEST_STATEMENT);
+        block_on(async {
+            let mut handle = connection.lock_handle().await?;
+            handle.set_progress_handler(STEPS, move || !should_end());
+            Ok::<_, sqlx::Error>(())
+        })?;
+        let now = Files::at(&self.path).map_err(|error| self.unusable(&error))?;
+        if !now.has_database_of(&files) {
+            let path = self.path.display();
+            return Err(Failed::Store(StoreError::unavailable(format!("`{path}` was replaced while it was opened"))));
+        }
+        Ok(Opened { connection, files: now })
+    }
+
+    /// Creates the folder and an empty file, with the owner and the mode that belong there. SQLite gives the mode and
+    /// the owner of the file to its other files.
+    fn prepare(&self, create: bool) -> Result<(), Failed> {
+        if create {
+            super::files::create(&self.path).map_err(|error| self.unusable(&error))?;
+        }
+        Ok(())
+    }
+
+    async fn ensure(&self, connection: &mut SqliteConnection, create: bool) -> Result<(), Failed> {
+        if self.mode == SchemaMode::Assume {
+            return Ok(());
+        }
+        match self.verify(connection).await {
+            Err(Failed::Store(_)) if create => self.create(connection).await,
+            verified => verified,
+        }
     }
 
     async fn create(&self, connection: &mut SqliteConnection) -> Result<(), Failed> {
@@ -91,7 +158,7 @@ impl Lane {
                 return Err(error.into());
             }
             tries += 1;
-            sleep(BUSY_TIMEOUT / 20).await;
+            thread::sleep(BUSY_TIMEOUT / 20);
         }
         raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await?;
         raw_sql(SQLITE).execute(&mut *connection).await?;
@@ -100,27 +167,26 @@ impl Lane {
     }
 
     async fn verify(&self, connection: &mut SqliteConnection) -> Result<(), Failed> {
+        let place = format!("`{}`", self.path.display());
         for table in &TABLES {
+            let kind = query("SELECT type FROM pragma_table_list(?1) WHERE schema = 'main'");
+            let kind = kind.bind(table.name).fetch_optional(&mut *connection).await?;
+            let kind: Option<String> = kind.map(|row| row.try_get(0)).transpose()?;
+            // A view can be a query without an end.
+            if let Some(kind) = kind.filter(|kind| kind != "table") {
+                let problem = format!("`{}` in {place} is a {kind} and not a table", table.name);
+                return Err(Failed::Store(StoreError::refused(problem)));
+            }
             let rows =
                 query("SELECT name FROM pragma_table_info(?1)").bind(table.name).fetch_all(&mut *connection).await?;
             let columns = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;
-            table.verify(&columns, &format!("`{}`", self.path.display())).map_err(Failed::Schema)?;
+            table.verify(&columns, &place).map_err(Failed::Store)?;
         }
         Ok(())
     }
 
-    fn create_folder(&self) -> Result<(), Failed> {
-        let Some(folder) = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()) else {
-            return Ok(());
-        };
-        std::fs::create_dir_all(folder).map_err(|error| {
-            let problem = format!("the folder `{}` cannot be created: {error}", folder.display());
-            let lasts = matches!(
-                error.kind(),
-                ErrorKind::PermissionDenied | ErrorKind::NotADirectory | ErrorKind::AlreadyExists
-            );
-            Failed::Schema(if lasts { StoreError::refused(problem) } else { StoreError::unavailable(problem) })
-        })
+    fn unusable(&self, error: &std::io::Error) -> Failed {
+        Failed::Store(super::error::of_disk(error, &self.path))
     }
 }
 
@@ -130,18 +196,43 @@ impl fmt::Debug for Lane {
     }
 }
 
+/// An open connection, and the files that it was opened on.
+pub(super) struct Opened {
+    pub(super) connection: SqliteConnection,
+    files: Files,
+}
+
+impl Opened {
+    /// Returns true if the path still leads to the open files.
+    ///
+    /// If the database was replaced or deleted, the files beside it that belong to the old database are set aside,
+    /// because SQLite would apply them to the new database.
+    pub(super) fn is_current(&mut self, path: &Path) -> bool {
+        match Files::at(path) {
+            Ok(now) if now.is_of_another(&self.files) => {
+                self.files.set_aside(path, &now);
+                false
+            }
+            Ok(now) => {
+                self.files = now;
+                true
+            }
+            // A link or a pipe in the place of the file is not the open file.
+            Err(_) => false,
+        }
+    }
+}
+
 /// Exclusive access to the connection.
-///
-/// If an operation is dropped in the middle of a statement, the connection stays usable, because SQLite's thread
-/// finishes that statement before it begins another statement.
 pub(super) struct Entered<'a> {
-    guard: MutexGuard<'a, Option<SqliteConnection>>,
+    opened: &'a mut Option<Opened>,
     path: &'a Path,
 }
 
 impl Entered<'_> {
     pub(super) fn connection(&mut self) -> &mut SqliteConnection {
-        self.guard.as_mut().expect("`check` closes the connection only with an error, which ends the operation")
+        let opened = self.opened.as_mut();
+        &mut opened.expect("`check` closes the connection only with an error, which ends the operation").connection
     }
 
     /// Returns the result of a statement. After any error except a lock the connection is closed, so that the next
@@ -149,23 +240,28 @@ impl Entered<'_> {
     pub(super) fn check<T>(&mut self, done: Result<T, sqlx::Error>) -> Result<T, StoreError> {
         done.map_err(|error| {
             if !is_busy(&error) {
-                *self.guard = None;
+                *self.opened = None;
             }
             meaning(&error, self.path)
         })
+    }
+
+    /// Returns the error of a value that cannot be decoded. The connection stays open.
+    pub(super) fn decoded<T>(&self, value: Result<T, sqlx::Error>) -> Result<T, StoreError> {
+        value.map_err(|error| meaning(&error, self.path))
     }
 }
 
 enum Failed {
     Sqlite(sqlx::Error),
-    Schema(StoreError),
+    Store(StoreError),
 }
 
 impl Failed {
     fn meaning(self, path: &Path) -> StoreError {
         match self {
             Self::Sqlite(error) => meaning(&error, path),
-            Self::Schema(error) => error,
+            Self::Store(error) => error,
         }
     }
 }
@@ -176,7 +272,28 @@ impl From<sqlx::Error> for Failed {
     }
 }
 
-/// `BUSY_TIMEOUT` and `QUEUE_TIMEOUT` are shorter than the coordinator's deadline of 2 s, so that an operation ends
-/// with an error that names the reason.
+/// Waits on this thread for a future of sqlx, which needs no runtime, because SQLite answers from another thread.
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(done) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return done;
+        }
+        thread::park();
+    }
+}
+
+/// Shorter than the coordinator's default deadline of 2 s, so that an operation ends with an error that names the
+/// reason.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
-const QUEUE_TIMEOUT: Duration = Duration::from_millis(1500);
+/// The time after which a statement is interrupted, even if the caller sets no deadline.
+const LONGEST_STATEMENT: Duration = Duration::from_secs(60);
+/// The number of SQLite's steps between two checks, which take less than a millisecond.
+const STEPS: i32 = 10_000;

@@ -2,6 +2,7 @@
 //!
 //! The result codes of SQLite decide, because the texts of the errors are for people.
 
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use sqlx::error::DatabaseError;
@@ -15,7 +16,12 @@ pub(super) fn meaning(error: &sqlx::Error, path: &Path) -> StoreError {
     match error {
         sqlx::Error::Database(error) => {
             let code = code(&**error);
-            let (kind, problem) = primary(code);
+            let (kind, problem) = match primary(code) {
+                (kind, _) if code & 0xff == CANTOPEN && path.exists() => {
+                    (kind, "cannot be opened, although the file is there; does this user have the right to read it?")
+                }
+                meaning => meaning,
+            };
             StoreError::new(kind, format!("`{file}` {problem}: {} (SQLite code {code})", error.message()))
         }
         sqlx::Error::Configuration(_) | sqlx::Error::InvalidArgument(_) => {
@@ -27,6 +33,20 @@ pub(super) fn meaning(error: &sqlx::Error, path: &Path) -> StoreError {
         ),
         _ => StoreError::unavailable(format!("`{file}` cannot be used: {error}")),
     }
+}
+
+/// Returns the store's error for an error of the disk.
+pub(super) fn of_disk(error: &io::Error, path: &Path) -> StoreError {
+    let problem = format!("`{}` cannot be used: {error}", path.display());
+    let lasts = matches!(
+        error.kind(),
+        ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::NotADirectory
+            | ErrorKind::AlreadyExists
+            | ErrorKind::InvalidInput
+    );
+    if lasts { StoreError::refused(problem) } else { StoreError::unavailable(problem) }
 }
 
 /// Returns true if another connection holds the lock.
@@ -42,18 +62,27 @@ fn code(error: &dyn DatabaseError) -> u32 {
 /// add detail.
 fn primary(code: u32) -> (StoreErrorKind, &'static str) {
     match code & 0xff {
+        // The index of the log is missing, and a reader without the right to write cannot create it.
+        READONLY if NEEDS_INDEX.contains(&code) => (
+            StoreErrorKind::Refused,
+            "cannot be read, because its `-shm` file is missing and this user may not create it; start a process that \
+             writes, or add `?mode=ro&immutable=true` to the address if no process writes",
+        ),
+        INTERRUPT => (StoreErrorKind::Unavailable, "did not answer before the operation was given up"),
         BUSY | LOCKED => (StoreErrorKind::Unavailable, "is locked by another process"),
         PERM | READONLY | AUTH => (StoreErrorKind::Refused, "cannot be written"),
         // The next three kinds of errors may pass, because space can be freed, a volume mounted, and the rights of a
         // folder corrected.
         FULL => (StoreErrorKind::Unavailable, "does not fit on its disk"),
         CANTOPEN => (StoreErrorKind::Unavailable, "cannot be opened"),
-        NOMEM | INTERRUPT | IOERR | PROTOCOL => (StoreErrorKind::Unavailable, "cannot be read or written"),
+        NOMEM | IOERR | PROTOCOL => (StoreErrorKind::Unavailable, "cannot be read or written"),
         CORRUPT | NOTADB => (StoreErrorKind::Corrupt, "is not a sound database"),
         _ => (StoreErrorKind::Refused, "refuses the statement"),
     }
 }
 
+/// `SQLITE_READONLY_RECOVERY`, `SQLITE_READONLY_CANTLOCK`, `SQLITE_READONLY_CANTINIT` and `SQLITE_READONLY_DIRECTORY`.
+const NEEDS_INDEX: [u32; 4] = [264, 520, 1288, 1544];
 // https://www.sqlite.org/rescode.html
 const PERM: u32 = 3;
 const BUSY: u32 = 5;

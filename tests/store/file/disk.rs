@@ -84,6 +84,17 @@ pub(super) async fn with_an_unreadable_file(store: FileStore) {
     assert_eq!(warnings(), 2, "it was readable in between");
 }
 
+/// In a process of its own, whose environment has the number of warnings.
+pub(super) async fn in_a_shared_folder(store: FileStore) {
+    let log = Log::default();
+    tracing::subscriber::set_global_default(log.clone()).unwrap();
+    for name in ["a", "b"] {
+        put(&store, name, None, &record(name, 1)).await;
+        load(&store.clone(), name).await;
+    }
+    assert_eq!(log.0.load(Ordering::Relaxed).to_string(), std::env::var("EXPECTED_WARNINGS").unwrap());
+}
+
 /// Counts warnings.
 #[derive(Debug, Clone, Default)]
 struct Log(Arc<AtomicU32>);
@@ -191,12 +202,14 @@ async fn the_first_write_sweeps_the_files_of_killed_writers() {
     let folder = Folder::new();
     let now = MonotonicClock::new().wall();
     let minutes_ago = now - Duration::from_secs(120);
-    for (file, modified) in [("a.json.1-1.tmp", minutes_ago), ("b.json.1-2.tmp", now), ("c.tmp", minutes_ago)] {
+    let [ours, recent] = ["a.json.0123456789abcdef-1.tmp", "b.json.0123456789abcdef-2.tmp"];
+    let foreign = ["accounts.json.backup-of-monday.tmp", "c.json.1-1.tmp", "c.tmp"];
+    for (file, modified) in [(ours, minutes_ago), (recent, now)].into_iter().chain(foreign.map(|f| (f, minutes_ago))) {
         File::create(folder.path(file)).unwrap().set_modified(modified).unwrap();
     }
     put(&folder.store(), "d", None, &record("d", 1)).await;
     let left = folder.files(".tmp");
-    assert_eq!(left, ["b.json.1-2.tmp", "c.tmp"], "what may still be written stays, and what is none of ours");
+    assert_eq!(left, [foreign[0], recent, foreign[1], foreign[2]], "recent files and those of other programs stay");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tower_circuit_breaker::clock::{Clock, MonotonicClock};
 use tower_circuit_breaker::store::{FileStore, Store, StoreErrorKind, Written};
 
-use super::{Folder, disk, number, record, write};
+use super::{Folder, disk, hostile, number, record, rights, write};
 
 /// What a process of its own does.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,10 +21,25 @@ pub(super) enum Job {
     Full,
     ReadOnly,
     Unreadable,
+    /// Makes each kind of file.
+    Each,
+    /// Queries the audit beside a pipe.
+    Pipe,
+    /// Uses a folder that other users may write to.
+    Shared,
 }
 
 impl Job {
-    const ALL: [Self; 5] = [Self::Count, Self::CountForEver, Self::Full, Self::ReadOnly, Self::Unreadable];
+    const ALL: [Self; 8] = [
+        Self::Count,
+        Self::CountForEver,
+        Self::Full,
+        Self::ReadOnly,
+        Self::Unreadable,
+        Self::Each,
+        Self::Pipe,
+        Self::Shared,
+    ];
 
     pub(super) fn start(self, folder: &Path) -> Worker {
         self.run_by(Command::new("env"), folder)
@@ -67,6 +82,9 @@ fn worker() {
             Job::Full => disk::on_a_full_disk(store).await,
             Job::ReadOnly => disk::in_a_read_only_folder(store).await,
             Job::Unreadable => disk::with_an_unreadable_file(store).await,
+            Job::Each => rights::write_each_file(&store).await,
+            Job::Pipe => hostile::with_a_pipe(store).await,
+            Job::Shared => disk::in_a_shared_folder(store).await,
         }
     });
     eprintln!("{DONE}");

@@ -8,7 +8,7 @@ use tower_circuit_breaker::store::FileStore;
 
 use super::processes::Job;
 use super::{App, actions, eventually};
-use crate::rig::{fail, state};
+use crate::rig::{fail, secs, state};
 use crate::servers::folder::Folder;
 
 #[tokio::test]
@@ -29,6 +29,45 @@ async fn a_folder_that_appears_later_restores_its_records() {
     fs::rename(&early, &late).unwrap();
     eventually("it is restored", async || state(&app.circuit) == State::Open).await;
     assert_eq!(actions(&FileStore::new(&late)).await, ["opened"]);
+    app.end().await;
+}
+
+#[tokio::test]
+async fn a_replaced_or_deleted_folder_gets_the_knowledge_of_the_instance_within_seconds() {
+    let folder = Folder::new();
+    let (path, other) = (folder.path().join("breakers"), folder.path().join("other"));
+    let app = App::restored(FileStore::new(&path), "a").await;
+    fail(&app.circuit, 5);
+    app.settled(&FileStore::new(&path)).await;
+    fs::create_dir(&other).unwrap();
+    for replace in [true, false] {
+        fs::remove_dir_all(&path).unwrap();
+        if replace {
+            fs::rename(&other, &path).unwrap();
+        }
+        let store = FileStore::new(&path);
+        let is_open = async || super::stored(&store).await.is_some_and(|record| record.state == State::Open);
+        eventually("the record is written again", is_open).await;
+    }
+    app.end().await;
+}
+
+/// A lock that is waited for without a limit keeps the thread of the store, as a disk that hangs does.
+#[tokio::test]
+async fn a_folder_that_hangs_stops_no_call_and_is_written_to_afterwards() {
+    let folder = Folder::new();
+    let app = App::restored(FileStore::new(folder.path()).lock_wait(secs(3600)), "a").await;
+    let lock = fs::File::create(folder.path().join("audit.jsonl.lock")).unwrap();
+    lock.lock().unwrap();
+    fail(&app.circuit, 5);
+    let hangs = |error: String| error.contains("hangs, because an operation has run for");
+    eventually("it is noticed", async || app.registry.store_status().unwrap().last_error.is_some_and(hangs)).await;
+    app.traffic.goes_on().await;
+    assert_eq!(state(&app.circuit), State::Open);
+    lock.unlock().unwrap();
+    let store = FileStore::new(folder.path());
+    assert_eq!(app.settled(&store).await.state, State::Open);
+    assert_eq!(actions(&store).await, ["opened"], "the row that was given up is there once");
     app.end().await;
 }
 

@@ -13,6 +13,8 @@ use crate::servers::folder::Folder;
 
 const FILE: &str = "TEST_SQLITE_FILE";
 const ROUNDS: &str = "TEST_SQLITE_ROUNDS";
+/// Is set for a child that only reads.
+const READER: &str = "TEST_SQLITE_READER";
 
 /// Counts up, `rounds` times, and says each number once it is committed.
 async fn count(store: &SqliteStore, rounds: u64) {
@@ -34,13 +36,36 @@ async fn count(store: &SqliteStore, rounds: u64) {
 
 #[tokio::test]
 async fn as_a_child() {
+    if let Ok(url) = std::env::var(READER) {
+        let read = SqliteStore::from_url(&url).unwrap().list().await;
+        println!("\nread {}", read.map_or_else(|error| error.to_string(), |names| names.join(",")));
+        return;
+    }
     let (Ok(file), Ok(rounds)) = (std::env::var(FILE), std::env::var(ROUNDS)) else { return };
     count(&SqliteStore::new(file), rounds.parse().unwrap()).await;
 }
 
-fn child(file: &Path, rounds: u64) -> Child {
-    let mut command = Command::new(std::env::current_exe().expect("we know who we are"));
+/// Runs [`as_a_child`] by a command that takes a command.
+fn by(mut command: Command) -> Command {
+    command.arg(std::env::current_exe().expect("we know who we are"));
     command.args(["--exact", "sqlite::processes::as_a_child", "--nocapture", "--test-threads=1"]);
+    command
+}
+
+/// Lists the records in a process that permissions bind, and returns its output.
+pub(super) fn read_without_rights(url: &str) -> String {
+    let mut command = Command::new("env");
+    // Permissions do not bind root, but they bind a root who gave up its capabilities.
+    if std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) == 0 {
+        command = Command::new("setpriv");
+        command.args(["--inh-caps=-all", "--bounding-set=-all"]);
+    }
+    let done = by(command).env(READER, url).output().unwrap();
+    String::from_utf8(done.stdout).unwrap()
+}
+
+fn child(file: &Path, rounds: u64) -> Child {
+    let mut command = by(Command::new("env"));
     command.env(FILE, file).env(ROUNDS, rounds.to_string());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("we can be run")
 }

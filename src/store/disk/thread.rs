@@ -1,0 +1,285 @@
+//! The one thread of a store that does the work on the disk, so that a disk that hangs costs the application one thread.
+//!
+//! A timeout ends a wait, and cannot end a system call. On tokio's blocking pool, each operation that was given up would
+//! keep a thread of the application, and the end of the runtime would wait for all of them. Therefore a store has a
+//! thread of its own and one operation at a time. If an operation was given up and its work still runs, further
+//! operations fail at once instead of waiting in vain.
+//!
+//! The thread begins with the first operation, and ends after the last clone of the store was dropped and the work under
+//! way has ended. The end of the program and of a runtime wait for no work on the disk.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak, mpsc};
+use std::time::Duration;
+
+use tokio::sync::{Mutex as Queue, oneshot};
+
+use crate::clock::{Clock, MonotonicClock, Tick, TokioClock};
+use crate::store::StoreError;
+use crate::sync::Mutex;
+
+/// Runs work on the thread of a store. Clones share the thread.
+#[derive(Clone)]
+pub(in crate::store) struct DiskThread {
+    name: &'static str,
+    /// The file or the folder, for the texts of errors.
+    place: PathBuf,
+    /// The time for which work that was given up may go on before the disk counts as hanging.
+    patience: Duration,
+    clock: MonotonicClock,
+    /// The way to the thread, behind the queue of the operations that wait for their turn.
+    jobs: Arc<Queue<Option<mpsc::Sender<Job>>>>,
+    current: Current,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+/// The work under way.
+type Current = Arc<Mutex<Option<Work>>>;
+
+struct Work {
+    began: Tick,
+    /// Has no owner any more if the operation was given up.
+    wanted: Weak<()>,
+}
+
+impl DiskThread {
+    /// Creates the thread's handle. The thread itself begins with the first operation.
+    pub(in crate::store) fn new(name: &'static str, place: &Path) -> Self {
+        Self {
+            name,
+            place: place.to_owned(),
+            patience: PATIENCE,
+            clock: MonotonicClock::new(),
+            jobs: Arc::default(),
+            current: Arc::default(),
+        }
+    }
+
+    /// Runs the work on the thread, after the work that was given before.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](crate::store::StoreErrorKind::Unavailable) at once if an earlier operation was given up and its
+    /// work has not ended, or if the work has run for 10 s. Also if the system starts no thread.
+    ///
+    /// # Panics
+    ///
+    /// If the work panics.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped before its turn, the work is not done. Afterwards the work is done completely.
+    pub(in crate::store) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if let Some(since) = self.hangs() {
+            return Err(StoreError::unavailable(format!(
+                "`{}` hangs, because an operation has run for {since:?}",
+                self.place.display()
+            )));
+        }
+        let mut turn = Arc::clone(&self.jobs).lock_owned().await;
+        let jobs = match &*turn {
+            Some(jobs) => jobs.clone(),
+            None => turn.insert(self.start()?).clone(),
+        };
+        let (wanted, held) = (Arc::new(()), hold_paused_time());
+        let (sender, answer) = oneshot::channel();
+        *self.current.lock() = Some(Work { began: self.clock.now(), wanted: Arc::downgrade(&wanted) });
+        let current = Arc::clone(&self.current);
+        let job = move || {
+            let done = catch_unwind(AssertUnwindSafe(work));
+            *current.lock() = None;
+            // The next operation begins after this one has ended, even if this one was given up.
+            drop(turn);
+            sender.send(done).ok();
+            drop(held);
+        };
+        let sent = jobs.send(Box::new(job));
+        drop(jobs);
+        let answer = match sent {
+            Ok(()) => answer.await.ok(),
+            Err(_) => None,
+        };
+        drop(wanted);
+        match answer {
+            Some(Ok(done)) => done,
+            Some(Err(panic)) => resume_unwind(panic),
+            None => Err(StoreError::unavailable("the thread of the store has ended, and the disk was not touched")),
+        }
+    }
+
+    /// Returns a function that returns true while the work under way should end early, because its operation was given
+    /// up or `longest` has passed.
+    #[cfg(feature = "sqlite")]
+    pub(in crate::store) fn should_end(&self, longest: Duration) -> impl Fn() -> bool + Send + use<> {
+        let (current, clock) = (Arc::clone(&self.current), self.clock);
+        move || {
+            let current = current.lock();
+            current.as_ref().is_some_and(|work| {
+                work.wanted.strong_count() == 0 || clock.now().saturating_since(work.began) > longest
+            })
+        }
+    }
+
+    /// Returns the age of the work under way if the disk hangs.
+    fn hangs(&self) -> Option<Duration> {
+        let current = self.current.lock();
+        let work = current.as_ref()?;
+        let limit = if work.wanted.strong_count() == 0 { self.patience } else { self.patience.max(LONGEST_WAIT) };
+        let age = self.clock.now().saturating_since(work.began);
+        (age >= limit).then_some(age)
+    }
+
+    fn start(&self) -> Result<mpsc::Sender<Job>, StoreError> {
+        let (sender, jobs) = mpsc::channel::<Job>();
+        let thread = std::thread::Builder::new().name(self.name.to_owned());
+        let started = thread.spawn(move || jobs.into_iter().for_each(|job| job()));
+        started
+            .map(|_| sender)
+            .map_err(|error| StoreError::unavailable("no thread for the disk can be started").with_source(error))
+    }
+}
+
+impl fmt::Debug for DiskThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiskThread").field("name", &self.name).field("hangs", &self.hangs()).finish_non_exhaustive()
+    }
+}
+
+/// Keeps the time of a runtime whose time is paused from passing until the returned value is dropped.
+///
+/// A paused clock jumps to the next timer when its runtime is idle. The deadline of an operation on the disk would then
+/// pass at once. Tokio stops the clock only for work on its blocking pool, so a thread of this pool waits too. This
+/// happens only in tests with paused time.
+fn hold_paused_time() -> Option<mpsc::Sender<()>> {
+    let runtime = tokio::runtime::Handle::try_current().ok()?;
+    let (paused, real) = (TokioClock::new(), MonotonicClock::new());
+    let (before, began) = (paused.precise(), real.precise());
+    // Longer than a tick of the precise clock of any system.
+    while real.precise().saturating_since(began) < Duration::from_micros(1) {}
+    if paused.precise() != before {
+        return None;
+    }
+    let (sender, ended) = mpsc::channel();
+    drop(runtime.spawn_blocking(move || ended.recv().ok()));
+    Some(sender)
+}
+
+/// Longer than a write to a sound disk takes, and shorter than the usual deadline of an operation.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// The age of work that is still wanted at which further operations do not queue behind the work.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::cell::RefCell;
+    use std::task::{Context, Waker};
+
+    use super::*;
+    use crate::store::StoreErrorKind;
+
+    /// Returns the number of threads of this process with this name.
+    fn threads(name: &str) -> usize {
+        let tasks = std::fs::read_dir("/proc/self/task").expect("linux has the folder").flatten();
+        tasks.filter(|task| std::fs::read_to_string(task.path().join("comm")).is_ok_and(|n| n.trim() == name)).count()
+    }
+
+    fn impatient(name: &'static str) -> DiskThread {
+        DiskThread { patience: Duration::ZERO, ..DiskThread::new(name, Path::new("/srv/breakers")) }
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_costs_one_thread_and_then_refuses_at_once() {
+        let disk = impatient("test-hangs");
+        let (release, hang) = mpsc::channel::<()>();
+        let (begun, begins) = oneshot::channel();
+        let mut stuck = Box::pin(disk.run(move || {
+            begun.send(()).ok();
+            hang.recv().ok();
+            Ok(())
+        }));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(stuck.as_mut().poll(&mut context).is_pending());
+        begins.await.unwrap();
+        let mut waiting = Box::pin(disk.run(|| Ok(7)));
+        assert!(waiting.as_mut().poll(&mut context).is_pending(), "work that is wanted is waited for");
+        drop(stuck);
+        for _ in 0..600 {
+            let error = disk.run(|| -> Result<(), StoreError> { panic!("the disk was used") }).await.unwrap_err();
+            assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+            assert!(error.to_string().contains("`/srv/breakers` hangs"), "{error}");
+        }
+        assert_eq!(threads("test-hangs"), 1, "600 operations on a disk that hangs");
+        drop(release);
+        assert_eq!(waiting.await.unwrap(), 7, "the disk answers again");
+    }
+
+    #[tokio::test]
+    async fn work_whose_future_is_dropped_is_finished_or_never_begun() {
+        let disk = DiskThread::new("test-dropped", Path::new("x"));
+        let (done, ended) = mpsc::channel();
+        let (mut context, mut futures) = (Context::from_waker(Waker::noop()), Vec::new());
+        for number in 0..2 {
+            let (done, hang) = (done.clone(), number == 0);
+            let (release, wait) = mpsc::channel::<()>();
+            let mut run = Box::pin(disk.run(move || {
+                if hang {
+                    wait.recv().ok();
+                }
+                done.send(number).ok();
+                Ok(())
+            }));
+            assert!(run.as_mut().poll(&mut context).is_pending());
+            futures.push((run, release));
+        }
+        futures.reverse();
+        drop(futures);
+        disk.run(|| Ok(())).await.unwrap();
+        assert_eq!(ended.try_iter().collect::<Vec<_>>(), [0], "the first had begun, and the second waited");
+    }
+
+    #[tokio::test]
+    async fn the_thread_ends_after_the_store_was_dropped() {
+        let disk = impatient("test-ends");
+        std::thread_local!(static LOCAL: RefCell<Option<oneshot::Sender<()>>> = const { RefCell::new(None) });
+        let (alive, ended) = oneshot::channel::<()>();
+        let keep = move || {
+            LOCAL.with(|local| local.replace(Some(alive)));
+            Ok(())
+        };
+        disk.run(keep).await.unwrap();
+        drop(disk);
+        assert!(ended.await.is_err(), "the locals of the thread are gone");
+    }
+
+    #[tokio::test]
+    async fn a_panic_reaches_the_caller_and_leaves_the_thread_usable() {
+        let disk = impatient("test-panics");
+        let clone = disk.clone();
+        let mut panics = tokio::task::JoinSet::new();
+        panics.spawn(async move { clone.run(|| -> Result<(), StoreError> { panic!("boo") }).await });
+        let panicked = panics.join_next().await.expect("it was spawned");
+        assert!(panicked.is_err_and(|error| error.is_panic()));
+        assert_eq!(disk.run(|| Ok(3)).await.unwrap(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn paused_time_does_not_pass_during_work_on_the_disk() {
+        let disk = impatient("test-paused");
+        let (release, hang) = mpsc::channel::<()>();
+        let work = disk.run(move || {
+            hang.recv().ok();
+            Ok(())
+        });
+        let released = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            drop(release);
+        });
+        tokio::time::timeout(Duration::from_secs(1), work).await.expect("no time has passed").unwrap();
+        released.join().unwrap();
+    }
+}

@@ -1,0 +1,100 @@
+//! The reading of a file by lines, with bounds for the length of a line and for the bytes that are read.
+//!
+//! Another program may have written the file, so the file does not decide how much memory or time its reading costs. Of
+//! a line that is too long only the beginning is kept, and of a file that is too long only the end is read.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+
+/// The result of a reading to the end of a file.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) length: u64,
+    /// The offset of the end of the last complete line.
+    pub(super) whole: u64,
+    pub(super) is_torn: bool,
+}
+
+/// Reads the lines from an offset on, but at most the last `most` bytes of the file. `read` gets each line, and true if
+/// the line is complete.
+pub(super) fn each_line(file: &mut File, offset: u64, most: u64, read: impl FnMut(&[u8], bool)) -> io::Result<End> {
+    // The file may grow in the meantime. The bytes behind this length are left to the next reading.
+    let length = file.metadata()?.len();
+    let begin = offset.max(length.saturating_sub(most));
+    file.seek(SeekFrom::Start(begin))?;
+    let reader = BufReader::new(file.take(length.saturating_sub(begin)));
+    lines(reader, begin, begin > offset, read)
+}
+
+/// Reads the lines of a reader. If `is_within` is true, the reader begins within a line, which is left out.
+fn lines(
+    mut reader: impl BufRead,
+    begin: u64,
+    mut is_within: bool,
+    mut read: impl FnMut(&[u8], bool),
+) -> io::Result<End> {
+    let mut end = End { length: begin, whole: begin, is_torn: false };
+    let mut line = Vec::new();
+    loop {
+        let bytes = match reader.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            filled => filled?,
+        };
+        if bytes.is_empty() {
+            break;
+        }
+        let length = bytes.iter().position(|byte| *byte == b'\n');
+        let part = &bytes[..length.unwrap_or(bytes.len())];
+        line.extend_from_slice(&part[..part.len().min(LONGEST - line.len())]);
+        let consumed = part.len() + usize::from(length.is_some());
+        end.length += consumed as u64;
+        end.is_torn = length.is_none();
+        if !end.is_torn {
+            end.whole = end.length;
+            if !std::mem::take(&mut is_within) {
+                read(&line, true);
+            }
+            line.clear();
+        }
+        reader.consume(consumed);
+    }
+    if end.is_torn && !is_within {
+        read(&line, false);
+    }
+    Ok(end)
+}
+
+/// The longest line that is kept, in bytes. The longest row of the audit that this crate makes is a tenth of this.
+const LONGEST: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(text: &[u8], is_within: bool) -> (Vec<(String, bool)>, End) {
+        let mut found = Vec::new();
+        let keep = |line: &[u8], is_whole| found.push((String::from_utf8(line.to_vec()).unwrap(), is_whole));
+        // A small buffer, so that lines span several readings.
+        let end = lines(BufReader::with_capacity(3, text), 10, is_within, keep).unwrap();
+        (found, end)
+    }
+
+    #[test]
+    fn lines_are_split_and_the_torn_end_is_marked() {
+        let line = |text: &str, is_whole| (text.to_owned(), is_whole);
+        assert_eq!(all(b"", false), (vec![], End { length: 10, whole: 10, is_torn: false }));
+        let expected = vec![line("one", true), line("", true), line("three", true), line("fo", false)];
+        assert_eq!(all(b"one\n\nthree\nfo", false), (expected, End { length: 23, whole: 21, is_torn: true }));
+        let expected = vec![line("three", true)];
+        assert_eq!(all(b"wo\nthree\n", true), (expected, End { length: 19, whole: 19, is_torn: false }));
+        assert_eq!(all(b"middle", true), (vec![], End { length: 16, whole: 10, is_torn: true }));
+    }
+
+    #[test]
+    fn a_line_of_200_megabytes_needs_no_more_memory_than_its_bound() {
+        let endless = BufReader::new(io::repeat(b'x').take(200_000_000)).chain(&b"\nnext\n"[..]);
+        let mut lengths = Vec::new();
+        let end = lines(endless, 0, false, |line, _| lengths.push(line.len())).unwrap();
+        assert_eq!((lengths, end.whole), (vec![LONGEST, 4], 200_000_006));
+    }
+}

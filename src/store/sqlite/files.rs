@@ -1,0 +1,106 @@
+//! The files of a database, which are the database itself and the files that SQLite keeps beside it.
+//!
+//! This module never opens a file that a connection may have open. On unix, closing any handle of a file releases the
+//! locks that the process holds on that file, so that a second handle would break SQLite's locks.
+
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use crate::random;
+use crate::store::disk::{self, Identity};
+
+/// The identities of the files at the path of a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Files {
+    database: Option<Identity>,
+    log: Option<Identity>,
+    index: Option<Identity>,
+}
+
+impl Files {
+    /// Returns the files at the path.
+    ///
+    /// # Errors
+    ///
+    /// If one of the files is a link, a folder, a pipe or a device.
+    pub(super) fn at(path: &Path) -> io::Result<Self> {
+        regular(&beside(path, "-journal"))?;
+        Ok(Self { database: regular(path)?, log: regular(&beside(path, LOG))?, index: regular(&beside(path, INDEX))? })
+    }
+
+    /// Returns true if a connection that was opened on the files `open` does not belong to these files. A log that
+    /// SQLite has created since then belongs to them.
+    pub(super) fn is_of_another(&self, open: &Self) -> bool {
+        !self.has_database_of(open) || open.log.is_some() && self.log != open.log
+    }
+
+    /// Returns true if both have the same database.
+    pub(super) fn has_database_of(&self, other: &Self) -> bool {
+        self.database == other.database
+    }
+
+    /// Renames the log and the index of an old database, if they are still beside the new database. SQLite would read
+    /// the changes in the old log into the new database otherwise.
+    ///
+    /// The rename keeps the content, because the log can hold the last changes of the old database. Another process may
+    /// have done the same, and the files that it has created are of another identity and stay.
+    pub(super) fn set_aside(&self, path: &Path, now: &Self) {
+        if now.has_database_of(self) {
+            return;
+        }
+        for (suffix, old, present) in [(LOG, self.log, now.log), (INDEX, self.index, now.index)] {
+            if old.is_some() && old == present {
+                let file = beside(path, suffix);
+                fs::rename(&file, beside(&file, ".old")).ok();
+            }
+        }
+    }
+}
+
+/// Creates the folder, and an empty database file with the owner and the mode that belong there. Does nothing if there
+/// is a file.
+///
+/// The file is created under another name, so that no handle of the file is open once SQLite can open the file.
+pub(super) fn create(path: &Path) -> io::Result<()> {
+    disk::create_folder(disk::folder_of(path))?;
+    if fs::symlink_metadata(path).is_ok() {
+        return Ok(());
+    }
+    let temporary = beside(path, &format!(".{:016x}.tmp", random::bits()));
+    drop(disk::create(&temporary, OpenOptions::new().write(true))?);
+    let linked = fs::hard_link(&temporary, path);
+    fs::remove_file(&temporary).ok();
+    match linked {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        // Some file systems have no second names.
+        Err(_) => match disk::create(path, OpenOptions::new().write(true)) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            created => created.map(drop),
+        },
+        Ok(()) => Ok(()),
+    }
+}
+
+fn regular(path: &Path) -> io::Result<Option<Identity>> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+        Ok(metadata) => match disk::check(&metadata) {
+            Ok(()) => Ok(Some(Identity::of(&metadata))),
+            Err(error) => Err(io::Error::new(error.kind(), format!("`{}` is {error}", path.display()))),
+        },
+    }
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
+
+/// The suffix of the write-ahead log.
+const LOG: &str = "-wal";
+/// The suffix of the index of the write-ahead log, which the connections share.
+const INDEX: &str = "-shm";
