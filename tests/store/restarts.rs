@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tower_circuit_breaker::coordinator::Sharing;
+use tower_circuit_breaker::coordinator::{Restored, Sharing};
 use tower_circuit_breaker::operation::{Operator, Order};
 use tower_circuit_breaker::state::{Mode, Reason};
 use tower_circuit_breaker::store::{AnyStore, MemoryStore};
@@ -10,7 +10,7 @@ use tower_circuit_breaker::{Circuit, Config, OpenDuration, State};
 use tracing::Level;
 
 use crate::lines::Lines;
-use crate::rig::{Instance, alice, fail, memory, pass, secs, settings, state, succeed};
+use crate::rig::{Instance, alice, builder, fail, memory, pass, secs, settings, state, succeed};
 
 /// Opens for 60 s.
 fn config() -> Config {
@@ -153,6 +153,21 @@ async fn a_restored_hold_is_one_line_of_information() {
     a.circuit.trip(&alice(), None);
     let begin = "circuit `payments` was restored from memory and is still forced open: tripped by alice: maintenance";
     is_one_line(&logged(a, &store, secs(10)).await, begin, "; it stays so until an operator ends it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_over_a_newer_state_has_a_line_of_its_own() {
+    let store = memory();
+    let operator = Operator::new(AnyStore::new(store.clone()));
+    operator.operate("payments", &Order::trip(&alice()).create()).await.unwrap();
+    let lines = Lines::collect();
+    let registry = builder(&store, "a").build().unwrap();
+    let circuit = registry.circuit(config()).unwrap();
+    fail(&circuit, 5);
+    lines.with("");
+    assert_eq!(registry.restore(secs(5)).await.unwrap().circuits["payments"], Restored::Outrun);
+    assert_eq!(circuit.status().mode, Mode::ForcedOpen);
+    assert_eq!(lines.with("was forced open: tripped by alice").len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

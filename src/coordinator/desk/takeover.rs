@@ -185,7 +185,8 @@ impl Desk {
         // If the hold of the act is over, the act has no time left. Such an act ends the hold of this circuit
         // immediately, because the hold of this circuit was superseded on the other instance.
         let order = Order {
-            is_restored: is_restore,
+            // A circuit that keeps its newer state has no line of a restore, so the hold needs a line of its own.
+            is_restored: is_restore && !self.adopted.was_outrun(),
             to: if operated.to == State::Closed { To::Closed } else { To::HalfOpen },
             hold: operated.held_for(now.store),
             age: now.store.since(operated.at),
