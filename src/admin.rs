@@ -103,6 +103,10 @@ impl AdminRouter {
     /// put into the extensions. For a user who may only read, return [`forbidden`](Denied::forbidden) to
     /// `POST` requests. The closure must not block.
     ///
+    /// The text of a store's error can have an address or a role, so that only users who may act receive the text. If a
+    /// request to read would be answered with such a text, the closure runs a second time for the same request with the
+    /// method `POST` and the path `/api/trip`. A user who is refused receives the kind of the error only.
+    ///
     /// The page itself is served without a check, because browsers send no token when a person opens an address. The
     /// page contains no data of the circuits.
     pub fn authorize<F>(mut self, authoriser: F) -> Self

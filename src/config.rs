@@ -19,10 +19,10 @@ use crate::event::Observer;
 use crate::state::Mode;
 pub use crate::window::Window;
 pub use builder::ConfigBuilder;
+#[cfg(any(feature = "keyed", feature = "store"))]
+pub(crate) use builder::LONGEST_NAME;
 #[cfg(feature = "store")]
 pub(crate) use builder::RESET_COOLDOWN;
-#[cfg(any(feature = "keyed", feature = "store"))]
-pub(crate) use builder::{LONGEST_NAME, is_printable};
 pub(crate) use open::LONGEST_RETRY_AFTER;
 pub use open::{OpenDuration, Recovery};
 
@@ -154,7 +154,7 @@ impl fmt::Debug for Config {
 }
 
 /// The error of a setting that can never work, with field, value and allowed range.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError {
     field: &'static str,
     value: String,
@@ -176,6 +176,13 @@ impl ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} is {}, allowed is {}", self.field, self.value, self.allowed)
+    }
+}
+
+/// Writes the same sentence as `Display`, because a `main` that returns the error prints this form.
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

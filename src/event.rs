@@ -5,6 +5,9 @@
 //! also reports the transitions that other threads make during the report, so that an observer receives all transitions
 //! of a circuit in their order. Observers decide nothing. A panic of an observer is caught and counted. An observer
 //! that blocks also blocks the caller of the circuit.
+//!
+//! The start of a call has no event, and no event says that a call was a probe. A metric that needs such a fact begins with
+//! a new event in this module.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -46,7 +46,7 @@ pub trait Select<Req> {
     }
 }
 
-/// One circuit for every request. This is the default.
+/// The one circuit that all requests of a layer share, which is the default of a layer.
 #[derive(Debug, Clone)]
 pub struct OneCircuit(pub(crate) Circuit);
 

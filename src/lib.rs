@@ -126,6 +126,7 @@ mod service;
 pub mod settings;
 #[cfg(any(feature = "load-shed", all(test, breaker_loom)))]
 pub mod shed;
+mod shown;
 pub mod state;
 #[cfg(feature = "store")]
 pub mod store;

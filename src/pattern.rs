@@ -6,7 +6,9 @@
 //! a name, the setting would silently apply to no circuit.
 
 #[cfg(any(feature = "settings", feature = "store"))]
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::BTreeMap;
+#[cfg(feature = "settings")]
+use std::collections::btree_map::Entry;
 use std::net::Ipv6Addr;
 
 /// Returns the beginning of all names that a pattern covers, or `None` for an exact name.
@@ -51,14 +53,6 @@ pub(crate) struct ByName<T> {
 
 #[cfg(any(feature = "settings", feature = "store"))]
 impl<T> ByName<T> {
-    /// Returns the map entry of a name or pattern.
-    pub(crate) fn entry(&mut self, entry: &str) -> Entry<'_, String, T> {
-        match beginning(entry) {
-            Some(beginning) => self.patterns.entry(beginning.to_owned()),
-            None => self.exact.entry(entry.to_owned()),
-        }
-    }
-
     /// Sets the value of a name or pattern.
     pub(crate) fn insert(&mut self, entry: &str, value: T) {
         let (values, key) = beginning(entry).map_or((&mut self.exact, entry), |begins| (&mut self.patterns, begins));
@@ -89,6 +83,14 @@ impl<T> ByName<T> {
 
 #[cfg(feature = "settings")]
 impl<T> ByName<T> {
+    /// Returns the map entry of a name or pattern.
+    pub(crate) fn entry(&mut self, entry: &str) -> Entry<'_, String, T> {
+        match beginning(entry) {
+            Some(beginning) => self.patterns.entry(beginning.to_owned()),
+            None => self.exact.entry(entry.to_owned()),
+        }
+    }
+
     /// Returns the values of the exact names.
     pub(crate) fn exact(&self) -> impl Iterator<Item = (&str, &T)> {
         self.exact.iter().map(|(name, value)| (&**name, value))

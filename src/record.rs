@@ -12,9 +12,9 @@
 //!
 //! | part | ordered by | writer |
 //! |---|---|---|
-//! | the published state, with reason and deadline | `generation` | the instance whose transition followed the previous generation |
-//! | the last act of an operator | its `sequence` | the instance or operator whose act followed the previous act |
-//! | an entry for each instance, with its own state, counts and totals | the `sequence` of the entry | the instance of the entry |
+//! | the published state, with reason and deadline, in the fields of [`CircuitRecord`] | `generation` | the instance whose transition followed the previous generation |
+//! | the last act of an operator, in `operated.rs` | its `sequence` | the instance or operator whose act followed the previous act |
+//! | an entry for each instance, with its own state, counts and totals, in `entry.rs` | the `sequence` of the entry | the instance of the entry |
 //!
 //! `join` merges two copies of a record and keeps the newer copy of each part. Therefore a late, repeated or
 //! reordered write changes nothing, and an instance that remembers a record writes it again to a store that
@@ -40,6 +40,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::shown::{forges, quoted};
 use crate::state::{Act, Generation, State};
 #[cfg(feature = "test-util")]
 pub use apply::{Command, Effect, OperatorCommand, TransitionCommand, apply};
@@ -185,7 +186,8 @@ impl CircuitRecord {
     /// [`CorruptRecord`] if the bytes are not a record, belong to another circuit, are too long, or have a number so
     /// far in the future that no later write could replace the record.
     pub fn decode(service: &str, bytes: &[u8], now: Timestamp) -> Result<Self, CorruptRecord> {
-        let corrupt = |problem: String| CorruptRecord { service: service.to_owned(), problem };
+        // The text of the parser can repeat a field of the record, which is as long as its writer wanted.
+        let corrupt = |problem: String| CorruptRecord::new(service, &problem);
         if bytes.len() > Self::MAX_BYTES {
             return Err(corrupt(format!("has {} bytes, allowed are {}", bytes.len(), Self::MAX_BYTES)));
         }
@@ -222,7 +224,8 @@ impl CircuitRecord {
             }
             operated.clean();
         }
-        record.instances.retain(|id, entry| !id.is_empty() && id.len() <= 200 && entry.sequence <= latest.as_millis());
+        let is_id = |id: &str| (1..=200).contains(&id.len()) && !id.contains(forges);
+        record.instances.retain(|id, entry| is_id(id) && entry.sequence <= latest.as_millis());
         record.instances.values_mut().for_each(InstanceEntry::clean);
         join::bound(&mut record.instances);
         record.sum();
@@ -236,7 +239,7 @@ impl CircuitRecord {
     /// [`CorruptRecord`] if the result is longer than [`MAX_BYTES`](Self::MAX_BYTES), which only fields of a later
     /// version can cause.
     pub fn encode(&self) -> Result<Vec<u8>, CorruptRecord> {
-        let corrupt = |problem: String| CorruptRecord { service: self.service.clone(), problem };
+        let corrupt = |problem: String| CorruptRecord::new(&self.service, &problem);
         let bytes = serde_json::to_vec(self).map_err(|error| corrupt(error.to_string()))?;
         if bytes.len() > Self::MAX_BYTES {
             return Err(corrupt(format!("has {} bytes, allowed are {}", bytes.len(), Self::MAX_BYTES)));
@@ -335,6 +338,12 @@ impl CircuitRecord {
 pub struct CorruptRecord {
     service: String,
     problem: String,
+}
+
+impl CorruptRecord {
+    fn new(service: &str, problem: &str) -> Self {
+        Self { service: quoted(service), problem: words::clean(problem, 300) }
+    }
 }
 
 impl fmt::Display for CorruptRecord {

@@ -24,6 +24,7 @@ use crate::circuit::Totals;
 use crate::circuit::{Circuit, Status};
 use crate::config::Config;
 use crate::sync::Mutex;
+use crate::telemetry;
 
 /// The circuits of a process, by name. Clones are handles to the same registry.
 ///
@@ -302,8 +303,10 @@ impl Registry {
         self.shared.feed.has_ended()
     }
 
-    /// Updates the gauges of all circuits, for a `/metrics` handler.
+    /// Updates the gauges of all circuits, for a `/metrics` handler. Registers the series again that the exporter has
+    /// dropped because they were idle, including the series of stores and of keyed circuits.
     pub fn refresh_metrics(&self) {
+        telemetry::refresh();
         self.circuits().iter().for_each(Circuit::refresh_metrics);
     }
 }
@@ -315,7 +318,7 @@ impl Default for Registry {
 }
 
 /// The error of a registry that could not return a circuit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RegistryError {
     /// A circuit with the name exists and has other settings.
@@ -335,6 +338,13 @@ pub enum RegistryError {
         /// The largest number of circuits.
         limit: usize,
     },
+}
+
+/// Writes the same sentence as `Display`, because a `main` that returns the error prints this form.
+impl fmt::Debug for RegistryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl fmt::Display for RegistryError {

@@ -18,13 +18,14 @@ use std::sync::Arc;
 use crate::event::Observer;
 
 /// Returns new observers for one circuit, one of each kind that this crate ships. With a label, the metrics
-/// of the circuit share that label with the metrics of other circuits.
-pub(crate) fn shipped(label: Option<&Arc<str>>) -> Vec<Arc<dyn Observer>> {
+/// of the circuit share that label with the metrics of other circuits. `measures` is true if the circuit measures the
+/// durations of its calls.
+pub(crate) fn shipped(label: Option<&Arc<str>>, measures: bool) -> Vec<Arc<dyn Observer>> {
     #[cfg(not(feature = "metrics"))]
-    let _unused = label;
+    let _unused = (label, measures);
     vec![
         #[cfg(feature = "metrics")]
-        Arc::new(label.map_or_else(metrics::MetricsObserver::new, metrics::MetricsObserver::with_label)),
+        Arc::new(metrics::MetricsObserver::of(label, measures)),
         #[cfg(feature = "tracing")]
         Arc::new(tracing::TracingObserver::new()),
     ]
@@ -41,6 +42,14 @@ pub(crate) fn restored(circuit: &str, store: &'static str, edge: Option<&crate::
     }
     #[cfg(not(feature = "tracing"))]
     let _unused = (circuit, store, edge);
+}
+
+/// Registers the metrics that belong to no circuit again, so that series that an exporter has dropped come back.
+pub(crate) fn refresh() {
+    #[cfg(feature = "keyed")]
+    keyed::refresh();
+    #[cfg(feature = "store")]
+    store::refresh();
 }
 
 /// Logs an event of a circuit or of the process that needs the attention of its developers or operators.

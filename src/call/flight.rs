@@ -1,7 +1,7 @@
 //! The flight, which is a call under way that ends in exactly one outcome.
 //!
 //! The circuit does not know classifiers. A flight joins a permit and a classifier. The classifier decides on the
-//! outcome, and the permit records the outcome in the circuit.
+//! outcome with its weight, and the permit records the outcome in the circuit.
 
 use std::fmt;
 use std::future::Future;

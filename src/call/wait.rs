@@ -233,7 +233,8 @@ impl Circuit {
     /// Start with `Observed::default()` to get the present standing immediately. The task is woken when the open
     /// duration or a hold is over, although the circuit makes the transition only when a call comes. The state is still
     /// open then, and [`would_admit`](Self::would_admit) is true. Changes that follow each other quickly are observed
-    /// as one.
+    /// as one. The task is not woken when a call takes the last slot of a half-open circuit, because every probe would
+    /// wake every task.
     ///
     /// # Panics
     ///
@@ -264,7 +265,9 @@ impl Circuit {
             let (era, standing) = circuit.era_and_standing();
             let deferred = deferred(circuit.peek_at_gate());
             let now = Observed { era, would_admit: deferred.is_none() };
-            if now == before { Err(deferred.flatten()) } else { Ok((now, standing)) }
+            // While a hold lets calls through, the end of the hold may change the answer without a transition.
+            let check_again = deferred.unwrap_or_else(|| circuit.hold_ends_in());
+            if now == before { Err(check_again) } else { Ok((now, standing)) }
         };
         let (now, standing) = poll_fn(|context| wait.poll_for(context, check)).await;
         *observed = now;

@@ -1,5 +1,5 @@
-//! The cold data of a circuit, which only transitions and the acts of operators use. One mutex guards the data, and no
-//! healthy call takes the mutex.
+//! The cold data of a circuit, which transitions, acts of operators, status reads and the texts of rejections use. One
+//! mutex guards the data, and no healthy call takes the mutex.
 //!
 //! A lock is the simplest way to give each change one winner, and transitions are rare enough for a lock.
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::clock::Tick;
 use crate::state::{EarlierReason, Generation, Reason, State, Transition};
 
-/// The data that only transitions and acts use.
+/// The data that no healthy call needs.
 #[derive(Debug)]
 pub(super) struct Cold {
     /// The last transitions, oldest first, at most 128. The queue grows with the transitions, because most circuits

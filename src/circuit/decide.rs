@@ -1,7 +1,7 @@
 //! Pure functions that return the rule that the evidence meets, and the number of openings in a row that still counts.
 //!
 //! The functions get numbers and return a [`Reason`] with the same numbers, so that each decision can be tested without
-//! a circuit. The callers make the change.
+//! a circuit. The callers make the change. A circuit has one window, so that every rule sees the counts of the same time.
 
 use std::sync::Arc;
 use std::time::Duration;

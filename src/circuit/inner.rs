@@ -144,7 +144,11 @@ impl Inner {
         let mode = config.first_mode();
         let now = config.clock.now();
         let window = config.rules.need_window().then_some(config.window);
-        let shipped = if config.shipped_observers { telemetry::shipped(config.label.as_ref()) } else { Vec::new() };
+        let shipped = if config.shipped_observers {
+            telemetry::shipped(config.label.as_ref(), config.durations)
+        } else {
+            Vec::new()
+        };
         let observers: Box<[_]> = config.observers.iter().cloned().chain(shipped).chain(also).collect();
         let call_observers: Box<[_]> = observers.iter().filter(|observer| observer.wants_calls()).cloned().collect();
         let in_sums = !config.durations && call_observers.iter().all(|observer| observer.accepts_sums());

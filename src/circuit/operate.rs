@@ -2,7 +2,7 @@
 //!
 //! An act takes effect immediately, and observers are notified of an act as of every transition. Automatic changes do
 //! not end an act, because an operator may know more than the counts. An act stays in force until another act or the
-//! end of its hold.
+//! end of its hold. A trip of a held circuit replaces the hold, and the new hold counts from that act.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,8 @@
-//! Outcomes of calls, and the meaning of cancellations.
+//! Outcomes of calls as evidence for a circuit, and the weight of a cancelled call.
 //!
 //! An outcome is evidence in the era of its permit. If that era is over, the outcome counts only for the totals.
-//! Evidence may cause a transition. The rules are in `decide`, the verdict of probes is in `verdict`, and the
-//! transition itself is in `change`.
+//! Evidence may cause a transition. The rules are in `decide`, the transition itself is in `change`, and the
+//! meaning of every end of a probe, also of a cancelled probe, is in `verdict`.
 
 use std::time::Duration;
 

@@ -2,8 +2,8 @@
 //!
 //! All answers come from the gate, so that the next call gets the same answer. A question makes no change, with one
 //! exception. A half-open circuit whose patience is over rejects the next call, and opens again with that call. A
-//! caller who calls only if the circuit would admit the call would wait for ever. Therefore [`Inner::peek`] and
-//! [`Circuit::would_admit`] open such a circuit.
+//! caller who calls only if the circuit would admit the call would wait for ever. Therefore [`Inner::peek`],
+//! [`Circuit::would_admit`], [`Circuit::is_open`] and [`Circuit::status`] open such a circuit.
 
 use std::time::Duration;
 
@@ -49,11 +49,12 @@ impl Circuit {
     /// Returns true if every call is rejected now, because the circuit is open or forced open, and its wait is not over.
     ///
     /// False for an open circuit whose next call would be a probe, in shadow, and under `CIRCUIT_BREAKER_DISABLED`.
-    /// True for a half-open circuit only if the next call opens the circuit again.
+    ///
+    /// A half-open circuit that has waited too long for a success opens with this question, as with
+    /// [`would_admit`](Self::would_admit).
     #[must_use]
     pub fn is_open(&self) -> bool {
-        let inner = self.inner();
-        matches!(inner.peek_at(inner.load(), inner.now()), Peek::Rejecting(_))
+        matches!(self.inner().peek_at_gate(), Peek::Rejecting(_))
     }
 
     /// Returns true if the circuit has left closed and has not closed since, or if an operator forces the circuit open.
@@ -93,6 +94,13 @@ impl Circuit {
     /// Returns the answer of the gate to a call that does not wait for a restore.
     pub(crate) fn peek_at_gate(&self) -> Peek {
         self.inner().peek_at_gate()
+    }
+
+    /// Returns the time until a hold ends. `None` if there is no hold, or if only an operator ends the hold.
+    pub(crate) fn hold_ends_in(&self) -> Option<Duration> {
+        let (inner, now) = (self.inner(), self.now());
+        let until = inner.hold_until().known().filter(|_| inner.load().mode().is_hold());
+        until.map(|until| until.saturating_since(now))
     }
 
     pub(crate) fn era_and_standing(&self) -> (u64, Standing) {

@@ -146,6 +146,10 @@ pub struct Totals {
 
 impl Circuit {
     /// Returns the status of the circuit at this moment.
+    ///
+    /// A half-open circuit that has waited too long for a success opens with this question, as with
+    /// [`would_admit`](Self::would_admit). Otherwise callers who call only after a look at `next_call` would never call
+    /// again.
     #[must_use]
     pub fn status(&self) -> Status {
         self.status_with(usize::MAX)
@@ -155,6 +159,8 @@ impl Circuit {
     /// needs only one transition of each circuit.
     pub(crate) fn status_with(&self, transitions: usize) -> Status {
         let inner = self.inner();
+        // Before the lock, because the transition takes the lock and notifies observers.
+        inner.give_up_if_due(inner.now());
         // The lock is held so that no transition comes between the reads of the parts.
         let cold = inner.cold.lock();
         let (word, now) = (inner.load(), inner.now());

@@ -1,7 +1,8 @@
 //! The verdict of the probes of a half-open circuit, which closes the circuit, opens the circuit again, or waits for
 //! more probes.
 //!
-//! A verdict counts whole probes and ignores weights. A probe that ends without a verdict leaves a doubt if a closed
+//! This module decides whether the end of a probe is a success, a failure or no verdict. A probe that is cancelled early,
+//! or whose result is ignored, ends without a verdict. A verdict counts whole probes and ignores weights. A probe that ends without a verdict leaves a doubt if a closed
 //! circuit would have counted a failure. The counts are in `probes`, and the transition itself is in `change`.
 
 use super::failed::{Failed, Text};

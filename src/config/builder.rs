@@ -10,6 +10,7 @@ use super::{Config, ConfigError, OpenDuration, Probing, Recovery, Rules};
 use crate::clock::{AnyClock, Clock, MonotonicClock};
 use crate::event::Observer;
 pub(crate) use crate::pattern::LONGEST_NAME;
+use crate::shown::{is_printable, quoted};
 use crate::state::Exact;
 use crate::window::{Shape, Window};
 
@@ -202,7 +203,8 @@ impl ConfigBuilder {
     /// the circuit is half-open, so that a service whose calls take longer than the deadline recovers too. A
     /// circuit that has been half-open for twice the deadline without a success opens again. Each such
     /// opening in a row, if no probe has failed, doubles the time for which the circuit stays half-open, up
-    /// to 64 times the deadline.
+    /// to 64 times the deadline. Therefore a service whose calls take longer than 64 deadlines, which is 32 minutes by
+    /// default, never recovers. Set a deadline that fits such calls.
     ///
     /// The circuit closes after `probe_deadline` if three probes in a row end without a verdict, because
     /// their callers give up early or the classifier ignores their results. This rule holds only while no
@@ -363,20 +365,8 @@ fn check_name(name: &str) -> Result<(), ConfigError> {
     if name.chars().all(is_printable) && (1..=LONGEST_NAME).contains(&name.len()) {
         return Ok(());
     }
-    let shown: String = name.chars().take(40).collect();
-    let value = format!("{shown:?} ({} bytes)", name.len());
+    let value = format!("\"{}\" ({} bytes)", quoted(name), name.len());
     Err(ConfigError::new("name", value, "1 to 200 bytes of printable text without spaces"))
-}
-
-/// Returns true if a name may contain the character.
-pub(crate) fn is_printable(c: char) -> bool {
-    !c.is_control() && !c.is_whitespace() && !is_hidden(c)
-}
-
-/// Returns true if a character has no width or changes the direction of the text. Such characters are
-/// refused, because two names that look the same must be the same.
-const fn is_hidden(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 fn check_rules(rules: &Rules, window: Window) -> Result<(), ConfigError> {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::circuit::NextCall;
 use crate::state::Standing;
+use crate::store::StoreErrorKind;
 
 /// The result of the restore of one circuit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,7 +122,12 @@ pub struct StoreStatus {
     /// True if the last operation succeeded.
     pub up: bool,
     /// The last error of the store. The error is cleared when a store that was down answers again.
+    ///
+    /// The text comes from the store, and can contain its address, a role or a path. Therefore only operators should
+    /// see the text, and other readers the [kind](Self::last_error_kind).
     pub last_error: Option<String>,
+    /// The kind of the last error.
+    pub last_error_kind: Option<StoreErrorKind>,
     /// The number of circuits with a change that the store does not have yet.
     pub unsaved: usize,
     /// The number of audit rows that the store does not have yet.

@@ -10,7 +10,9 @@ use crate::circuit::expect_names;
 use crate::config::{Config, ConfigBuilder, ConfigError};
 use crate::registry::Registry;
 use crate::roll_call::{Call, note};
+use crate::shown::{is_printable, quoted};
 use crate::state::Exact;
+use crate::telemetry;
 
 /// Settings of keyed circuits. Each method states its range and default.
 #[must_use = "settings do nothing until `by` makes circuits of them"]
@@ -105,16 +107,20 @@ impl KeyedBuilder {
         if !(second..=year).contains(&self.idle) {
             return Err(ConfigError::new("idle", Exact(self.idle), "1 s to 365 days"));
         }
-        if self.prefix.len() > LONGEST_PREFIX || !self.prefix.chars().all(crate::config::is_printable) {
-            let shown: String = self.prefix.chars().take(40).collect();
+        if self.prefix.len() > LONGEST_PREFIX || !self.prefix.chars().all(is_printable) {
             let allowed = "up to 100 bytes of printable text without spaces";
-            return Err(ConfigError::new("prefix", format_args!("{shown:?} ({} bytes)", self.prefix.len()), allowed));
+            return Err(ConfigError::new(
+                "prefix",
+                format_args!("\"{}\" ({} bytes)", quoted(&self.prefix), self.prefix.len()),
+                allowed,
+            ));
         }
         let sample: Config = (self.template)(&format!("{}key", self.prefix)).build()?;
         // The names of the kill switch must be noted first, because a note before the first expected name is
         // dropped.
         expect_names();
         note(|| Call::Keyed(self.prefix.clone()));
+        telemetry::keyed::begin();
         Ok(Keyed::new(key, Circuits::new(self, sample)))
     }
 }

@@ -7,7 +7,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::config::is_printable;
+use crate::shown::is_printable;
 
 /// The part of a circuit's name that comes from a key. Creating a stem does not allocate.
 #[derive(Debug)]

@@ -113,9 +113,9 @@ impl Room {
     /// Evicts an eighth of the keys, and at least one key, least recently used first. Returns true if a key
     /// was evicted.
     ///
-    /// A circuit that is not closed is evicted last, and only if the circuit was restored from the store and
-    /// no call has used its key since. Without this exception, hosts that this instance never calls could use
-    /// up the room.
+    /// Circuits that were restored from the store are evicted first as long as no call has used their keys, also if they
+    /// are not closed. Without this order, hosts that this instance never calls would use up the room, and the keys in
+    /// use would evict each other. Of the other circuits, only those at rest are evicted.
     pub(super) fn evict_some(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64) -> bool {
         if now < self.room_at {
             return false;
@@ -125,7 +125,7 @@ impl Room {
         let unused = |entry: &Slot| entry.awaits_first_call() && !is_held(entry);
         let may_go = |entry: &Slot| rests(entry) || unused(entry);
         // Relaxed, because the time of use publishes no other data.
-        let used = |entry: &Slot| (!rests(entry), entry.used.load(Relaxed));
+        let used = |entry: &Slot| (!unused(entry), entry.used.load(Relaxed));
         let mut leaving: Vec<_> =
             known.iter().filter(|(_, entry)| may_go(entry)).map(|(stem, entry)| (used(entry), stem, entry)).collect();
         let wanted = (self.max / 8).max(1);

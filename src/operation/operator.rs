@@ -15,6 +15,8 @@ use crate::nearest::nearest;
 use crate::pattern::beginning;
 use crate::random;
 use crate::record::{CircuitRecord, CorruptRecord, Timestamp};
+use crate::shown::{one_line, quoted};
+use crate::state::refused::bounded;
 use crate::state::{Act, By, Generation};
 use crate::store::{AnyStore, AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, answer_within};
 
@@ -75,10 +77,10 @@ impl Operator {
         }
     }
 
-    /// Sets the name of the instance that the record and the audit show for the acts of this operator. Default:
-    /// `operator@` and the name of the host.
+    /// Sets the name of the instance that the record and the audit show for the acts of this operator, of which the
+    /// first 100 characters are kept. Default: `operator@` and the name of the host.
     pub fn instance(mut self, name: &str) -> Self {
-        self.instance = name.into();
+        self.instance = one_line(name, 100).into();
         self
     }
 
@@ -140,7 +142,8 @@ impl Operator {
         Changes::new(self.clone())
     }
 
-    /// Returns the rows of the audit that pass the filter, newest first.
+    /// Returns the rows of the audit that pass the filter, newest first. Texts that are longer than those of this crate are
+    /// cut.
     ///
     /// # Errors
     ///
@@ -152,6 +155,7 @@ impl Operator {
     pub async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
         let mut rows = self.within_timeout(self.store.audit(filter)).await?;
         rows.reverse();
+        rows.iter_mut().for_each(AuditRow::bound);
         Ok(rows)
     }
 
@@ -238,7 +242,7 @@ impl Operator {
     async fn no_record(&self, name: &str) -> Refused {
         // A failure to list the names only means that the refusal suggests no name.
         let names = self.within_timeout(self.store.list()).await.unwrap_or_default();
-        Refused::NoRecord { name: name.to_owned(), nearest: nearest(name, names.iter().map(String::as_str)) }
+        Refused::NoRecord { name: bounded(name), nearest: nearest(name, names.iter().map(String::as_str)) }
     }
 
     pub(super) async fn store_watch(&self) -> Result<Option<crate::store::Watch>, StoreError> {
@@ -258,7 +262,7 @@ impl Shown {
 }
 
 fn pattern(name: &str) -> Refused {
-    Refused::Invalid { problem: format!("`{}` is a pattern, and an order is for one circuit", name.escape_debug()) }
+    Refused::Invalid { problem: format!("`{}` is a pattern, and an order is for one circuit", quoted(name)) }
 }
 
 fn store(error: &StoreError, maybe_done: bool) -> Refused {

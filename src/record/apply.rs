@@ -98,7 +98,8 @@ pub enum Effect {
     Superseded,
     /// The hold of the command has ended before the command was written. The record is unchanged.
     Expired,
-    /// The record is of a later version and must not be overwritten.
+    /// The record is of a later version and must not be overwritten, or the command has no form in a record, as a forget
+    /// order, which deletes the record instead. The record is unchanged.
     Unwritable,
 }
 
@@ -166,6 +167,8 @@ fn enter(record: &mut CircuitRecord, state: State, at: Timestamp) {
 
 fn take_entry(record: &mut CircuitRecord, id: &str, entry: &InstanceEntry) -> Effect {
     let before = record.instances.get(id).cloned();
+    // JSON has no form for a weight that is not a number, and the whole record could not be decoded again.
+    let entry = &entry.cleaned();
     merge(&mut record.instances, id, entry);
     bound(&mut record.instances);
     record.sum();
@@ -178,6 +181,9 @@ fn take_entry(record: &mut CircuitRecord, id: &str, entry: &InstanceEntry) -> Ef
 }
 
 fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now: Timestamp) -> Effect {
+    if !words::act::WORDS.contains(&command.act) {
+        return Effect::Unwritable;
+    }
     let last = record.operator.as_ref();
     if last.is_some_and(|last| last.commands.contains(&command.id)) {
         return Effect::Known;

@@ -152,6 +152,13 @@ impl InstanceEntry {
         now.since(self.updated_at) < Duration::from_secs(24 * 3600) || self.until.is_some_and(|until| until > now)
     }
 
+    /// Returns a copy without texts that are too long and without impossible weights.
+    pub(super) fn cleaned(&self) -> Self {
+        let mut entry = self.clone();
+        entry.clean();
+        entry
+    }
+
     /// Cuts texts that are too long, and sets impossible weights to zero.
     pub(super) fn clean(&mut self) {
         self.incarnation = words::clean(&self.incarnation, 64);

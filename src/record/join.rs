@@ -10,8 +10,8 @@ use crate::state::State;
 
 /// Returns the merge of two copies, which contains the newer copy of each part.
 ///
-/// The merge is commutative, associative and idempotent. Therefore the order and the number of copies that
-/// arrive do not change the result. If two states have the same number, the safer state wins. Open is safer
+/// The merge is commutative, associative and idempotent. Therefore neither the order of the copies nor a
+/// repeated copy changes the result. If two states have the same generation, the safer state wins. Open is safer
 /// than half-open, and half-open is safer than closed. The content of the copies decides all other ties, so
 /// that every instance decides in the same way.
 #[must_use]

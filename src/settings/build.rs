@@ -4,8 +4,9 @@ use super::Settings;
 use super::error::SettingsError;
 use super::persistence::{Persistence, StoreUrl};
 use crate::coordinator::RegistryBuilder;
-use crate::keep::{SchemaMode, Ttl, masked};
+use crate::keep::{SchemaMode, Ttl};
 use crate::registry::Registry;
+use crate::shown::masked;
 use crate::store::{AnyStore, StoreError, TieredStore};
 
 impl Settings {

@@ -10,8 +10,9 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 use super::error::SettingsError;
-use super::quoted::shown;
+use super::quoted::shown as shown_key;
 use super::value::Value;
+use crate::shown;
 
 /// Reads a file into a tree.
 pub(super) fn read_file(path: &Path, origin: &str) -> Result<Value, SettingsError> {
@@ -67,7 +68,7 @@ pub(super) fn read(text: &str, origin: &str, json: bool) -> Result<Value, Settin
         let (line, says) = (line_of(text, span.start), one_line(&error));
         // For a duplicate key, the message of the TOML parser does not name the key, so the key is added.
         let what = match text.get(span) {
-            Some(key) if says == "duplicate key" => format!(" `{}`", shown(key)),
+            Some(key) if says == "duplicate key" => format!(" `{}`", shown_key(key)),
             _ => String::new(),
         };
         SettingsError::new(origin, format!("is not valid TOML in line {line}: {says}{what}"))
@@ -99,10 +100,10 @@ fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }
 
-/// Returns the message of the error in one line. The `Display` of the error is not used, because `Display`
-/// would show the line with the mistake, which can contain a password.
+/// Returns the message of the error in one bounded line, because the message can repeat a key. The `Display` of the
+/// error is not used, because `Display` would show the line with the mistake, which can contain a password.
 fn one_line(error: &toml::de::Error) -> String {
-    error.message().lines().collect::<Vec<_>>().join(", ")
+    shown::one_line(&error.message().lines().collect::<Vec<_>>().join(", "), 300)
 }
 
 /// The largest size of a document in bytes, which is far above that of any document written by hand.

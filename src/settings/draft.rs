@@ -20,8 +20,8 @@ use super::refused::refused;
 use super::unknown::{unknown, unknown_group};
 use super::value::Value;
 use crate::config::Config;
-use crate::keep::masked;
 use crate::pattern::{self, ByName, beginning, misused};
+use crate::shown::masked;
 
 /// The tables of all documents and variables, merged.
 #[derive(Debug, Clone, Default)]

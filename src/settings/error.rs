@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use crate::keep::masked;
+use crate::shown::{masked, one_line};
 
 /// The error of refused settings. One mistake in a file or in the environment refuses all settings.
 ///
 /// The error names the file or the variable, the key, its value and the allowed values. The line is named too
 /// if the line is known. Passwords in the address of a store are never shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SettingsError {
     origin: String,
     key: Option<String>,
@@ -17,13 +17,14 @@ pub struct SettingsError {
 }
 
 impl SettingsError {
-    /// Creates an error that concerns a whole file or variable.
-    pub(super) fn new(origin: &str, says: impl Into<String>) -> Self {
-        Self { origin: masked(origin), key: None, line: None, says: says.into() }
+    /// Creates an error that concerns a whole file or variable. The text is cut to one bounded line, because the error of
+    /// a store can repeat an address of any length.
+    pub(super) fn new(origin: &str, says: impl AsRef<str>) -> Self {
+        Self { origin: masked(origin), key: None, line: None, says: one_line(says.as_ref(), 4_000) }
     }
 
     /// Creates an error that concerns one key. `says` must contain the path of the key.
-    pub(super) fn of(origin: &str, key: &str, says: impl Into<String>) -> Self {
+    pub(super) fn of(origin: &str, key: &str, says: impl AsRef<str>) -> Self {
         Self { key: Some(key.to_owned()), ..Self::new(origin, says) }
     }
 
@@ -60,6 +61,13 @@ impl fmt::Display for SettingsError {
             Some(line) => write!(f, "{}, line {line}: {}", self.origin, self.says),
             None => write!(f, "{}: {}", self.origin, self.says),
         }
+    }
+}
+
+/// Writes the same sentence as `Display`, because a `main` that returns the error prints this form.
+impl fmt::Debug for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

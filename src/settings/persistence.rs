@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::circuit::Setting;
 use super::error::SettingsError;
 use super::field::{Field, Table};
-use crate::keep::{FORMS, INSTANCES, SchemaMode, Sharing, StoreKind, Ttl, behind_scheme, is_instance, masked};
+use crate::keep::{FORMS, INSTANCES, SchemaMode, Sharing, StoreKind, Ttl, behind_scheme, is_instance};
 use crate::pattern::ByName;
+use crate::shown::{forges, masked};
 
 /// The settings of `[persistence]`, which name the store of the circuits and configure its use. They exist
 /// only if `store` is set or `enabled` is true. `enabled = false` switches a store off.
@@ -216,7 +217,7 @@ impl StoreUrl {
         let leads_somewhere = !matches!(behind_scheme(text).split('?').next(), None | Some("" | "/"));
         // An address with a space at its beginning or end is refused, because a store would not explain this
         // mistake.
-        (complete && leads_somewhere && text.trim() == text && !text.contains(char::is_control))
+        (complete && leads_somewhere && text.trim() == text && !text.contains(forges))
             .then(|| Self { url: text.to_owned(), kind })
     }
 }

@@ -42,6 +42,14 @@ impl Transition {
     }
 }
 
+/// Writes both standings and the cause, as in `closed to open: failures in a row weighed 5.0, the limit is 5.0`. The text
+/// of a failure is not for strangers.
+impl fmt::Display for Transition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}: {}", self.from, self.to, self.because())
+    }
+}
+
 struct Because<'a>(&'a Transition);
 
 impl fmt::Display for Because<'_> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::text::forges;
+use crate::shown::forges;
 
 /// The user who acts on a circuit, and the reason of the user. The audit and the messages of rejections
 /// contain both.
@@ -18,8 +18,8 @@ impl By {
     ///
     /// # Errors
     ///
-    /// [`InvalidBy`] if user or reason is blank, is too long, or contains a control character that could
-    /// forge a line of a log.
+    /// [`InvalidBy`] if user or reason is blank, is too long, or contains a control character or an invisible character,
+    /// which could forge a line of a log or the name of another user.
     pub fn new(user: &str, reason: &str) -> Result<Self, InvalidBy> {
         check("user", user, 200)?;
         check("reason", reason, 500)?;
@@ -51,8 +51,8 @@ fn check(field: &'static str, value: &str, allowed: usize) -> Result<(), Invalid
         "is empty".to_owned()
     } else if length > allowed {
         format!("has {length} characters")
-    } else if value.chars().any(forges) {
-        "has control characters".to_owned()
+    } else if let Some(c) = value.chars().find(|c| forges(*c)) {
+        format!("has control characters or invisible ones (U+{:04X})", u32::from(c))
     } else {
         return Ok(());
     };

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::text::one_line;
+use crate::shown::one_line;
 
 /// The reason of a state in words, with the time at which the state began and the instance that entered the
 /// state.

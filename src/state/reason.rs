@@ -1,4 +1,5 @@
-//! The reasons of transitions and of rejections, with the numbers that led to them.
+//! The reasons of transitions and of rejections, with the numbers that led to them, and the kinds of operators' acts
+//! ([`Act`]).
 
 use std::cmp::Ordering;
 use std::fmt;

@@ -7,6 +7,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Brief, Generation};
+use crate::pattern::LONGEST_NAME;
+use crate::shown::{cut, quoted};
 
 /// The reason why an order was not carried out. `Display` is one sentence for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +17,7 @@ pub enum Refused {
     /// The registry has no circuit of that name.
     #[non_exhaustive]
     NoSuchCircuit {
-        /// The name of the circuit in the order.
+        /// The name of the circuit in the order. If the name is longer than any valid name, only its beginning.
         name: String,
         /// The most similar name of a circuit.
         nearest: Option<String>,
@@ -24,7 +26,7 @@ pub enum Refused {
     /// circuit has no record before its first failure. [`create`](super::order::Order::create) creates the record.
     #[non_exhaustive]
     NoRecord {
-        /// The name of the circuit in the order.
+        /// The name of the circuit in the order. If the name is longer than any valid name, only its beginning.
         name: String,
         /// The most similar name of a record.
         nearest: Option<String>,
@@ -105,13 +107,13 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSuchCircuit { name, nearest } => {
-                write!(f, "there is no circuit `{}`", name.escape_debug())?;
-                nearest.as_ref().map_or(Ok(()), |nearest| write!(f, "; did you mean `{}`?", nearest.escape_debug()))
+                write!(f, "there is no circuit `{}`", quoted(name))?;
+                nearest.as_ref().map_or(Ok(()), |nearest| write!(f, "; did you mean `{}`?", quoted(nearest)))
             }
             Self::NoRecord { name, nearest } => {
-                write!(f, "the store has no record of `{}`", name.escape_debug())?;
+                write!(f, "the store has no record of `{}`", quoted(name))?;
                 match nearest {
-                    Some(nearest) => write!(f, "; did you mean `{}`? A", nearest.escape_debug())?,
+                    Some(nearest) => write!(f, "; did you mean `{}`? A", quoted(nearest))?,
                     None => f.write_str(": a")?,
                 }
                 f.write_str(" circuit that has never failed has none until it is created")
@@ -126,13 +128,13 @@ impl fmt::Display for Refused {
             }
             Self::Superseded { why } => write!(f, "the order was superseded: {why}"),
             Self::NothingHeld { name } => {
-                write!(f, "circuit `{}` has no override, so that there is nothing to resume", name.escape_debug())
+                write!(f, "circuit `{}` has no override, so that there is nothing to resume", quoted(name))
             }
             Self::NothingToReset { name } => {
                 write!(
                     f,
                     "circuit `{}` is closed and no operator holds it, so that a reset changes nothing",
-                    name.escape_debug()
+                    quoted(name)
                 )
             }
             Self::Expired => {
@@ -159,3 +161,9 @@ impl fmt::Display for Refused {
 }
 
 impl std::error::Error for Refused {}
+
+/// Returns the name for a refusal. A text that is longer than any name is cut, because a request can be as long as its
+/// sender wants.
+pub(crate) fn bounded(name: &str) -> String {
+    if name.len() <= LONGEST_NAME { name.to_owned() } else { format!("{}…", cut(name, LONGEST_NAME)) }
+}

@@ -1,20 +1,9 @@
-//! Texts from stores, errors and operators, which are made to fit into one line of a log.
+//! The texts of failures, which are bounded and without the secrets of addresses, so that they fit into a line of a log.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
-/// Returns true if the character ends a line or changes the direction of the text. The check for the name of
-/// a circuit is stricter, and refuses spaces and characters without width too.
-pub(crate) fn forges(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Returns the first `limit` characters of the text. Each character that could forge a line of a log is
-/// replaced by a space.
-pub(crate) fn one_line(text: &str, limit: usize) -> String {
-    text.chars().take(limit).map(|c| if forges(c) { ' ' } else { c }).collect()
-}
+use crate::shown::one_line;
 
 /// Returns the text of a failure as one line of at most 200 characters, in which an address has only its
 /// scheme and host. Returns `None` if the text is empty.

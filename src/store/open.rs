@@ -1,6 +1,6 @@
 //! The constructor of a store by its address, for configuration files and command lines.
 //!
-//! The scheme of the address selects the kind of store, and [`AnyStore`] hides the type of that store. The store itself
+//! The scheme of the address selects the kind of store, by the list in `keep`, and [`AnyStore`] hides the type of that store. The store itself
 //! parses the rest of its address.
 
 use super::schema::SchemaMode;

@@ -13,6 +13,7 @@
 //! The `search_path` of the connection selects the schema of the tables. `?options[search_path]=ops` in the address
 //! names another schema.
 
+mod address;
 mod connection;
 mod error;
 mod listener;
@@ -69,6 +70,12 @@ impl PostgresStore {
     pub fn new(url: &str) -> Result<Self, StoreError> {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(StoreError::refused("the address of the database does not begin with `postgres://`"));
+        }
+        if !address::is_escaped(url) {
+            return Err(StoreError::refused(
+                "the address of the database cannot be used: characters like / ? # and @ in the user or the password \
+                 must be percent-encoded",
+            ));
         }
         let options = PgConnectOptions::from_str(url)
             .map_err(|error| StoreError::refused(format!("the address of the database cannot be used: {error}")))?;

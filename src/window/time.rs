@@ -108,8 +108,8 @@ impl TimeWindow {
         match self.add(self.word(Sum::Calls, bucket), tag, count(tally.calls)) {
             Added::Counted => {}
             Added::Overtook(before) => self.retire(before),
-            // The bucket belongs to a later slot, because the clock has jumped back. The sums are lost, as a call would
-            // be.
+            // The bucket belongs to a later slot, because the clock has jumped back. The sums are dropped, because a
+            // bucket counts only the calls of its own slot.
             Added::TooLate => return,
         }
         // Relaxed, because the count publishes no other data.

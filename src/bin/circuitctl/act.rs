@@ -53,7 +53,7 @@ fn ordered(command: &Command) -> Result<(&OrderArguments, Order, Option<Duration
         }
         Command::Resume { order } => (order, Order::resume(&by(order)?), false, None),
         Command::Forget { order } => (order, Order::forget(&by(order)?), false, None),
-        Command::Status
+        Command::Status { .. }
         | Command::Show { .. }
         | Command::IsTripped { .. }
         | Command::Audit { .. }

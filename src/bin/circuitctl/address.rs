@@ -11,7 +11,7 @@ use tower_circuit_breaker::store::schema::SchemaMode;
 use tower_circuit_breaker::store::{AnyStore, PostgresStore, SqliteStore, StoreError, StoreKind, TieredStore};
 
 use crate::failure::{Code, Failure};
-use crate::mask::masked;
+use crate::shown::masked;
 
 /// The address of a store. `Debug` masks the password in it.
 #[derive(Clone)]
@@ -108,6 +108,8 @@ pub(crate) fn hide(text: &str) -> String {
             let shown = masked(part);
             if !part.is_empty() && shown != part {
                 hidden = hidden.replace(part, &shown);
+                // A text that quotes the argument has escapes in it.
+                hidden = hidden.replace(&*part.escape_debug().to_string(), &shown);
             }
         }
     }

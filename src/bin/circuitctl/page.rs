@@ -20,13 +20,14 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    pub(crate) fn status(&self, views: &[View<'_>]) -> String {
+    /// Returns the list of circuits, and the number of those that the list leaves out.
+    pub(crate) fn status(&self, views: &[View<'_>], left_out: usize) -> String {
         if self.json {
             let circuits: Vec<_> = views.iter().map(document::circuit).collect();
             let now = views.first().map(|view| view.now);
-            return document::line(&json!({ "circuits": circuits, "now": now }));
+            return document::line(&json!({ "circuits": circuits, "now": now, "left_out": left_out }));
         }
-        if views.is_empty() {
+        if views.is_empty() && left_out == 0 {
             return "the store has no record, because a circuit that never failed has none\n".to_owned();
         }
         let mut table = Table::new(&["CIRCUIT", "STATE", "UNTIL", "INSTANCES", "AGE", "REASON"]);
@@ -40,7 +41,8 @@ impl Page {
                 (or_dash(view.reason()), Colour::None),
             ]);
         }
-        table.lines(0, self.colour)
+        let more = if left_out > 0 { format!("{left_out} more circuits: --limit shows more\n") } else { String::new() };
+        table.lines(0, self.colour) + &more
     }
 
     pub(crate) fn show(&self, view: &View<'_>) -> String {

@@ -85,6 +85,11 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Returns true unless the circuit is closed and no operator holds it.
+    pub(crate) fn needs_attention(&self) -> bool {
+        self.word() != State::Closed.as_str() || self.mode() != Some(Mode::Automatic)
+    }
+
     pub(crate) fn end(&self) -> End {
         let Ok(record) = self.record else { return End::None };
         let held = record.held(self.now).filter(|held| matches!(held.mode, Mode::ForcedOpen | Mode::Disabled));

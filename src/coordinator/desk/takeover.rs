@@ -232,9 +232,13 @@ impl Desk {
             // The evidence of the window stays, because only the state comes from the other instance.
             let mut snapshot = self.circuit.snapshot();
             let newer = published(record, &who.id, now.store);
+            let (own_state, own_open_for) = (snapshot.state, snapshot.open_for);
             let run = if snapshot.state == newer.state { snapshot.run } else { 0.0 };
             (snapshot.state, snapshot.generation, snapshot.attempt) = (newer.state, newer.generation, newer.attempt);
-            (snapshot.open_for, snapshot.run, snapshot.tripped_for) = (newer.open_for, run, newer.tripped_for);
+            // The longer opening wins, because the service may have asked one of the instances for no calls until then.
+            let is_open = snapshot.state == State::Open && own_state == State::Open;
+            let open_for = if is_open { longer(own_open_for, newer.open_for) } else { newer.open_for };
+            (snapshot.open_for, snapshot.run, snapshot.tripped_for) = (open_for, run, newer.tripped_for);
             (snapshot.earlier, snapshot.earlier_for) = (newer.earlier, newer.earlier_for);
             snapshot.half_open_for = newer.half_open_for;
             let Ok(edge) = self.circuit.adopt_at(self.changes.expected_era(), &snapshot, Reason::Followed) else {
@@ -265,6 +269,11 @@ impl Desk {
 /// the act is valid.
 fn operator_of(operated: &Operated) -> By {
     operated.by().unwrap_or_else(|| By::new("unknown", "not readable in the store").expect("it is readable"))
+}
+
+/// Returns the longer time. `None` is a time without an end.
+fn longer(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+    a.zip(b).map(|(a, b)| a.max(b))
 }
 
 /// Returns the end of the advice of an entry, and the time until then, if the entry advises.

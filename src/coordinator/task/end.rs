@@ -58,8 +58,10 @@ impl Task {
         findings.status.up = self.ledger.link.is_up();
         findings.status.unsaved = self.to_write.len();
         findings.status.audit_rows = self.ledger.outbox.len();
-        if findings.status.last_error != self.ledger.link.last_error {
-            findings.status.last_error.clone_from(&self.ledger.link.last_error);
+        let last = self.ledger.link.last_error.as_ref();
+        findings.status.last_error_kind = last.map(|(kind, _)| *kind);
+        if findings.status.last_error.as_ref() != last.map(|(_, text)| text) {
+            findings.status.last_error = last.map(|(_, text)| text.clone());
         }
         if findings.status.instance != self.ledger.who.id {
             findings.status.instance.clone_from(&self.ledger.who.id);
