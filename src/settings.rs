@@ -5,8 +5,8 @@
 //! and the error suggests the nearest known key. A file cannot contain a clock, observers or a function for
 //! the open duration. Set these in code, see [`Settings::circuit_builder`].
 //!
-//! This module does not connect to a store. Without `enabled = true` in `[persistence]` there is no store,
-//! and all other settings still have their effect. With the feature `store`, `Settings::registry` returns the
+//! This module does not connect to a store. Without `store` or `enabled = true` in `[persistence]` there is no
+//! store, and all other settings still have their effect. `enabled = false` switches a store off. With the feature `store`, `Settings::registry` returns the
 //! builder of a registry with the store of the settings.
 //!
 //! # The file
@@ -84,7 +84,7 @@
 //! | variable | key |
 //! |---|---|
 //! | `CIRCUIT_BREAKER_CONFIG` | a whole document, or the path of a file. The document overrides the file of the program, and the other variables override the document |
-//! | `CIRCUIT_BREAKER_PERSISTENCE` | `persistence.enabled`, which is `true` or `false` |
+//! | `CIRCUIT_BREAKER_PERSISTENCE` | `persistence.enabled`, which is `true` or `false`. Without the key, a `store` is enabled |
 //! | `CIRCUIT_BREAKER_STORE`, `…_CACHE`, `…_SHARING`, `…_INSTANCE`, `…_SCHEMA`, `…_FIRST_CALL_WAITS`, `…_AUDIT_KEPT`, `…_TTL_OPEN`, `…_TTL_OTHER` | the other keys of `persistence` |
 //! | `CIRCUIT_BREAKER_DEFAULT_FAILURE_RATE`, … | `defaults.failure_rate`, and each other key of `defaults` |
 //! | `CIRCUIT_BREAKER_GROUP_PARTNERS_FAILURE_RATE`, … | `groups.partners.failure_rate`, and each other key of each group |

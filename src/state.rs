@@ -227,6 +227,8 @@ pub struct Transition {
     /// The state to which a reset leads, for other instances. Other instances follow the reset even if the
     /// circuit in this process was healthy and stayed closed.
     pub(crate) resets_to: Option<order::To>,
+    /// True if the coordinator logs the transition with the name of the store, so that the observer for logs does not.
+    pub(crate) is_logged: bool,
 }
 
 /// The state of a circuit that a restart should restore. [`Circuit::snapshot`](crate::Circuit::snapshot) returns a
@@ -263,6 +265,10 @@ pub struct Snapshot {
     pub earlier: Option<Arc<EarlierReason>>,
     /// The time since the state with the `earlier` reason began. `None` if the time is not known.
     pub earlier_for: Option<Duration>,
+    /// The time since a half-open circuit began to probe, from which reasons such as [`Reason::ProbesPassed`] count.
+    /// `None` if the circuit is not half-open, or if the time is not known. The durations of an open circuit count from
+    /// `earlier_for`.
+    pub half_open_for: Option<Duration>,
 }
 
 impl Snapshot {
@@ -282,6 +288,7 @@ impl Snapshot {
             tripped_for: None,
             earlier: None,
             earlier_for: None,
+            half_open_for: None,
         }
     }
 }

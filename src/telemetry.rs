@@ -31,6 +31,19 @@ pub(crate) fn shipped(label: Option<&Arc<str>>, measures: bool) -> Vec<Arc<dyn O
     ]
 }
 
+/// Logs the restore of a circuit from a store. `edge` is the transition to the restored standing. `None` stands for a
+/// circuit that is closed, as a new circuit is.
+#[cfg(feature = "store")]
+pub(crate) fn restored(circuit: &str, store: &'static str, edge: Option<&crate::state::Transition>) {
+    #[cfg(feature = "tracing")]
+    match edge {
+        Some(edge) => tracing::restored(circuit, store, edge),
+        None => store::note(format_args!("circuit `{circuit}` was restored from {store}: it is closed")),
+    }
+    #[cfg(not(feature = "tracing"))]
+    let _unused = (circuit, store, edge);
+}
+
 /// Registers the metrics that belong to no circuit again, so that series that an exporter has dropped come back.
 pub(crate) fn refresh() {
     #[cfg(feature = "keyed")]

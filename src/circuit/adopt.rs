@@ -51,6 +51,10 @@ impl Circuit {
             tripped_for: cold.tripped_for(now),
             earlier: opening.map(|opening| Arc::clone(&opening.reason)),
             earlier_for: opening.and_then(|opening| Some(opening.at?.passed(now))),
+            half_open_for: (word.state() == State::HalfOpen).then(|| {
+                let before = cold.past().map_or(Duration::ZERO, |past| past.state_before);
+                now.saturating_since(inner.entered()).saturating_add(before)
+            }),
         }
     }
 
@@ -71,13 +75,15 @@ impl Circuit {
     /// late. The added evidence can trip the circuit at the next failure, but not during the restore.
     /// [`Totals`](super::Totals) do not include the added evidence.
     pub fn adopt(&self, snapshot: &Snapshot, reason: Reason) -> Option<Transition> {
-        self.adopt_if(|_| true, snapshot, reason).unwrap_or_default()
+        self.adopt_if(|_| true, snapshot, reason, false).unwrap_or_default()
     }
 
-    /// Takes over a snapshot if the circuit is still in `era`. Returns [`Moved`] if a later era has begun.
+    /// Takes over a snapshot if the circuit is still in `era`. Returns [`Moved`] if a later era has begun. The caller logs
+    /// a restore, because only the caller knows the store.
     #[cfg(feature = "store")]
     pub(crate) fn adopt_at(&self, era: u64, snapshot: &Snapshot, reason: Reason) -> Result<Option<Transition>, Moved> {
-        self.adopt_if(|word| word.era() == era, snapshot, reason)
+        let is_logged = reason == Reason::Restored;
+        self.adopt_if(|word| word.era() == era, snapshot, reason, is_logged)
     }
 
     fn adopt_if(
@@ -85,6 +91,7 @@ impl Circuit {
         expected: impl FnOnce(Word) -> bool,
         snapshot: &Snapshot,
         reason: Reason,
+        is_logged: bool,
     ) -> Result<Option<Transition>, Moved> {
         let inner = self.inner();
         let now = inner.now();
@@ -98,7 +105,7 @@ impl Circuit {
                 return None;
             }
             cold.generation = snapshot.generation;
-            let plan = self.planned(snapshot, reason, now, open_for);
+            let plan = Plan { is_logged, ..self.planned(snapshot, reason, now, open_for) };
             // A snapshot has only the remaining open time. The full duration is assumed to be at least the duration that
             // this circuit would choose, because a shorter one would make the attempts decay too early.
             let last_open = if snapshot.state == State::Open { open_for.max(own) } else { own };
@@ -144,6 +151,11 @@ impl Circuit {
             began.map_or_else(|| Arc::clone(earlier), |began| Arc::new(EarlierReason::clone(earlier).since(began)))
         });
         plan.earlier_for = snapshot.earlier_for;
+        plan.state_for = match snapshot.state {
+            State::Open => snapshot.earlier_for,
+            State::HalfOpen => snapshot.half_open_for,
+            State::Closed => None,
+        };
         if snapshot.state == State::Open && self.inner().config.recovery == Recovery::Automatic {
             plan.open_until = Some(now.deadline(open_for));
         }

@@ -35,8 +35,12 @@ pub(super) struct Plan {
     pub(super) hold_until: Option<Tick>,
     /// The reason of a state that is taken over from a snapshot.
     pub(super) earlier: Option<Arc<EarlierReason>>,
-    /// The time since the state of the snapshot began.
+    /// The time since the `earlier` reason applies.
     pub(super) earlier_for: Option<Duration>,
+    /// The time that a state lasted before it was taken over from a snapshot.
+    pub(super) state_for: Option<Duration>,
+    /// The time since the operator began the hold. `None` if the transition begins no hold.
+    pub(super) hold_for: Option<Duration>,
     /// The failure that completed the evidence.
     pub(super) failure: Option<Failed>,
     /// The weight of the run at the begin of the era. The weight is zero except after a restore.
@@ -51,6 +55,8 @@ pub(super) struct Plan {
     pub(super) order: Option<Arc<str>>,
     /// The target of a reset, also if the reset leaves a healthy circuit closed.
     pub(super) resets_to: Option<To>,
+    /// True if the coordinator logs the transition.
+    pub(super) is_logged: bool,
 }
 
 impl Plan {
@@ -63,6 +69,8 @@ impl Plan {
             hold_until: None,
             earlier: None,
             earlier_for: None,
+            state_for: None,
+            hold_for: None,
             failure: None,
             run: 0,
             tally: Tally::EMPTY,
@@ -70,6 +78,7 @@ impl Plan {
             tripped_for: None,
             order: None,
             resets_to: None,
+            is_logged: false,
         }
     }
 }
@@ -99,7 +108,9 @@ impl Inner {
     /// Writes the data of the next era, publishes the word, and releases the lock.
     fn enter(&self, mut cold: MutexGuard<'_, Cold>, from: Word, plan: Plan) -> Transition {
         let Plan { standing, reason, now, open_until, hold_until, failure, run, tally, .. } = plan;
-        let Plan { successes, tripped_for, order, resets_to, earlier, earlier_for, .. } = plan;
+        let Plan {
+            successes, tripped_for, order, resets_to, earlier, earlier_for, state_for, hold_for, is_logged, ..
+        } = plan;
         let (failure, failure_text) = failure.map_or((None, None), |failed| (Some(failed.kind), failed.text));
         let to = from.next(standing);
         let rejected = self.rejected();
@@ -109,7 +120,15 @@ impl Inner {
             Standing { .. } => None,
         };
         let tripped_by_hand = matches!(reason, Reason::Operator { act: Act::Trip, .. });
+        let lasted = now.saturating_since(self.entered());
         let past = cold.past_mut();
+        let reason = reason.counted_from_the_begin(past.state_before, past.hold_before);
+        let goes_on = standing.state == State::Open && from.state() == State::Open;
+        let before = if goes_on { past.state_before.saturating_add(lasted) } else { Duration::ZERO };
+        past.state_before = state_for.unwrap_or(before);
+        let goes_on = standing.mode.is_hold() && standing.mode == from.mode();
+        let before = if goes_on { past.hold_before.saturating_add(lasted) } else { Duration::ZERO };
+        past.hold_before = hold_for.unwrap_or(before);
         if !has_left_closed(standing) {
             past.tripped = None;
         } else if tripped_by_hand || !has_left_closed(from.standing()) {
@@ -137,6 +156,7 @@ impl Inner {
             bypassed: to.bypassed(),
             order,
             resets_to,
+            is_logged,
         };
         if !standing.is_tripped() {
             cold.rejected_before = rejected;

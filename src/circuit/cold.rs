@@ -84,6 +84,12 @@ pub(super) struct Past {
     /// Increases with every change that an operator could have observed, which are the transitions of this circuit and
     /// the changes loaded from the store.
     pub(super) latest: Generation,
+    /// The time that the present state lasted before the present era, on another instance, before a restart, or under
+    /// another mode. Reasons add this time, so that their durations count from the begin of the state.
+    pub(super) state_before: Duration,
+    /// The time that the present hold lasted before the present era, for example on the instance where the operator
+    /// acted.
+    pub(super) hold_before: Duration,
     /// The reason of the last opening, for a snapshot. `None` once the circuit has closed again.
     pub(super) opening: Option<Opening>,
     /// The era of the last transition that was reported to the observers.

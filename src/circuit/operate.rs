@@ -97,7 +97,7 @@ impl Inner {
 
     /// Plans the act of an order that is admissible.
     fn planned(&self, order: &Order, cold: &mut Cold, word: Word, now: Tick) -> Plan {
-        let Order { act, by, to, hold, id, age, .. } = order;
+        let Order { act, by, to, hold, id, age, is_restored, .. } = order;
         let reason = Reason::Operator { act: *act, by: Arc::new(by.clone()) };
         let over = |mode| self.over_the_same_state(word, mode, reason.clone(), now);
         let anew = |state| Plan::new(Standing::new(state, self.config.first_mode()), reason.clone(), now);
@@ -120,7 +120,9 @@ impl Inner {
         };
         if plan.standing.mode.is_hold() && matches!(act, Act::Trip | Act::Disable) {
             plan.hold_until = hold.and_then(|hold| now.saturating_add(hold).known());
+            plan.hold_for = Some(*age);
         }
+        plan.is_logged = *is_restored;
         plan.order.clone_from(id);
         plan.resets_to = (*act == Act::Reset).then_some(*to);
         plan

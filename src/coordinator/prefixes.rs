@@ -115,6 +115,11 @@ impl Prefixes {
         self.select(|_| true)
     }
 
+    /// Returns true if the name can be the name of a keyed circuit of a layer.
+    pub(super) fn cover(&self, name: &str) -> bool {
+        self.all().iter().any(|keyed| name.starts_with(keyed.prefix()))
+    }
+
     /// Returns the prefixes of the layers that are not restored yet.
     pub(super) fn waiting(&self) -> Vec<String> {
         let waiting = self.select(|prefix| !matches!(prefix.progress, Progress::Done));

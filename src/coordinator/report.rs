@@ -69,6 +69,8 @@ pub struct RestoreReport {
     pub left_out: usize,
     /// The last error of the store, if a circuit is not restored yet.
     pub error: Option<String>,
+    /// True if the registry has no store, so that nothing can be restored.
+    pub without_store: bool,
 }
 
 impl RestoreReport {
@@ -82,7 +84,7 @@ impl RestoreReport {
 /// The changes that a shutdown could not write.
 ///
 /// Its `Display` is one sentence for a log, which is `everything is saved`, or the names and numbers of the
-/// changes.
+/// changes, or that there is no store.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 #[must_use = "the report lists the changes that are lost"]
@@ -91,6 +93,8 @@ pub struct ShutdownReport {
     pub unsaved: Vec<String>,
     /// The number of audit rows that are not in the store.
     pub audit_rows: usize,
+    /// True if the registry has no store, so that nothing was written.
+    pub without_store: bool,
 }
 
 impl ShutdownReport {

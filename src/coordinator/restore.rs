@@ -37,6 +37,10 @@ pub(super) fn restoration(record: &CircuitRecord, id: &str, config: &Config, now
             snapshot.attempt = entry.attempt;
             snapshot.probe_successes = entry.probe_successes;
             give(&mut snapshot, opening(record, entry), now);
+            // The entry has no time of a half-open state. The published state has the time, if this instance has
+            // published the state.
+            let is_published = entry.state == State::HalfOpen && record.instance == id;
+            snapshot.half_open_for = half_open_for(record, now).filter(|_| is_published);
             // Counts are restored only if they are recent, because old counts say nothing about the present
             // health of the service.
             if now.since(entry.updated_at) <= remembered(config.window) {
@@ -58,6 +62,7 @@ pub(super) fn restoration(record: &CircuitRecord, id: &str, config: &Config, now
             snapshot = Snapshot { state: operated.to, generation: snapshot.generation, mode: snapshot.mode, ..closed };
             let reason = format!("{} by {}: {}", operated.act, operated.user, operated.reason);
             give(&mut snapshot, Some((EarlierReason::new(&reason), Some(operated.at))), now);
+            snapshot.half_open_for = snapshot.earlier_for.filter(|_| operated.to == State::HalfOpen);
         }
         // This function does not restore a hold that is still in force. The task applies the hold later like
         // an act of another instance, so that rejections name the operator and the reason.
@@ -70,6 +75,7 @@ pub(super) fn restoration(record: &CircuitRecord, id: &str, config: &Config, now
             // circuit half-open.
             snapshot.state = State::HalfOpen;
             snapshot.probe_successes = 0;
+            snapshot.half_open_for = None;
         }
     }
     if snapshot.state != State::Closed {
@@ -92,6 +98,7 @@ pub(super) fn published(record: &CircuitRecord, id: &str, now: Timestamp) -> Sna
     let published = reason(record);
     let named = |(earlier, at): Reasoned| (if is_own { earlier } else { earlier.on(&record.instance) }, at);
     give(&mut snapshot, published.map(named), now);
+    snapshot.half_open_for = half_open_for(record, now);
     snapshot.tripped_for = record.left_closed_at.filter(|_| record.state != State::Closed).map(|at| now.since(at));
     snapshot
 }
@@ -145,6 +152,12 @@ fn opening(record: &CircuitRecord, entry: &InstanceEntry) -> Option<Reasoned> {
 /// Returns the reason of the published state, with its time.
 fn reason(record: &CircuitRecord) -> Option<Reasoned> {
     (!record.reason.is_empty()).then(|| (EarlierReason::new(&record.reason), record.last_state_change))
+}
+
+/// Returns the time since the published state is half-open. A time in the future is dropped.
+fn half_open_for(record: &CircuitRecord, now: Timestamp) -> Option<Duration> {
+    let began = record.last_state_change.filter(|at| *at <= now && record.state == State::HalfOpen);
+    began.map(|at| now.since(at))
 }
 
 /// Sets the reason in the snapshot. A time in the future is dropped, because a state cannot have begun in the

@@ -163,7 +163,8 @@ impl Operator {
     ///
     /// If another writer changes the record at the same time, the order is judged again on the changed record, at most
     /// 16 times. An order for a circuit without a record is refused, because the name is more likely mistyped than new.
-    /// [`Order::create`] creates the record, unless the name is a pattern such as `host:*`.
+    /// [`Order::create`] creates the record, unless the name is a pattern such as `host:*`. A pattern without a record is
+    /// refused as a pattern, because no option makes the order valid.
     ///
     /// # Errors
     ///
@@ -178,8 +179,7 @@ impl Operator {
         if order.create {
             Config::new(name).map_err(|error| Refused::Invalid { problem: error.to_string() })?;
             if beginning(name).is_some() {
-                let problem = format!("`{}` is a pattern, and an order is for one circuit", quoted(name));
-                return Err(Refused::Invalid { problem });
+                return Err(pattern(name));
             }
         }
         let mut attempt = Attempt { name, order, proposed: 0, lost: None };
@@ -235,6 +235,10 @@ impl Operator {
         Ok((entries.into_iter().next().flatten(), now))
     }
 
+    async fn no_record_for_order(&self, name: &str) -> Refused {
+        if beginning(name).is_some() { pattern(name) } else { self.no_record(name).await }
+    }
+
     async fn no_record(&self, name: &str) -> Refused {
         // A failure to list the names only means that the refusal suggests no name.
         let names = self.within_timeout(self.store.list()).await.unwrap_or_default();
@@ -255,6 +259,10 @@ impl Shown {
         let record = CircuitRecord::decode(name, &entry.bytes, now);
         Self { name: name.to_owned(), record, now, etag: entry.etag.clone() }
     }
+}
+
+fn pattern(name: &str) -> Refused {
+    Refused::Invalid { problem: format!("`{}` is a pattern, and an order is for one circuit", quoted(name)) }
 }
 
 fn store(error: &StoreError, maybe_done: bool) -> Refused {

@@ -2,7 +2,7 @@
 
 use super::Settings;
 use super::error::SettingsError;
-use super::persistence::StoreUrl;
+use super::persistence::{Persistence, StoreUrl};
 use crate::coordinator::RegistryBuilder;
 use crate::keep::{SchemaMode, Ttl};
 use crate::registry::Registry;
@@ -12,7 +12,7 @@ use crate::store::{AnyStore, StoreError, TieredStore};
 impl Settings {
     /// Returns the builder of a registry with the settings of `[persistence]`, which are the store, its
     /// tables, sharing, the name of this instance, the retention of the audit, and TTLs. Without
-    /// `enabled = true` the registry has no store.
+    /// `store` and `enabled = true`, or with `enabled = false`, the registry has no store.
     ///
     /// This method opens no store and creates no circuit. The method needs the feature `store`, and the
     /// feature of the chosen store.
@@ -33,10 +33,13 @@ impl Settings {
     /// # Errors
     ///
     /// [`SettingsError`] with the key `persistence.store` or `persistence.cache`, if no store has such an
-    /// address, or if the feature of the store is not compiled in.
+    /// address, or if the feature of the store is not compiled in. [`SettingsError`] with another key of
+    /// `[persistence]`, if the table has neither `store` nor `enabled`, so that the key would have no effect.
     pub fn registry(&self) -> Result<RegistryBuilder, SettingsError> {
         let builder = Registry::builder();
-        let Some(kept) = self.persistence() else { return Ok(builder) };
+        let Some(kept) = self.persistence() else {
+            return Persistence::unused(&self.draft.persistence).map_or(Ok(builder), Err);
+        };
         // The tables are reported as expected names before the registry reports the names with TTLs, so that
         // a warning names the table of a circuit.
         self.expect_circuits();

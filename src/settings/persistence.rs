@@ -12,7 +12,7 @@ use crate::pattern::ByName;
 use crate::shown::{forges, masked};
 
 /// The settings of `[persistence]`, which name the store of the circuits and configure its use. They exist
-/// only with `enabled = true`.
+/// only if `store` is set or `enabled` is true. `enabled = false` switches a store off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Persistence {
     store: StoreUrl,
@@ -100,8 +100,9 @@ impl Persistence {
         self.circuits.get(circuit).copied().unwrap_or(self.others)
     }
 
-    /// Checks the table, and returns its settings if it is enabled. A disabled table is checked too, because
-    /// a mistake would otherwise appear only when an operator enables the table.
+    /// Checks the table, and returns its settings if it is enabled. A store without `enabled` is enabled, because an
+    /// address has no other purpose. A disabled table is checked too, because a mistake would otherwise appear only
+    /// when an operator enables the table.
     pub(super) fn read(table: &Table) -> Result<Option<Self>, SettingsError> {
         let given = |key| table.get(key);
         let wish = |key, default| given(key).map_or(Ok(default), |field| field.duration_within("1 s", "365 d"));
@@ -120,8 +121,26 @@ impl Persistence {
             circuits: ByName::default(),
             others: ttl,
         };
-        let enabled = given("enabled").map_or(Ok(false), Field::switch)?;
+        let enabled = given("enabled").map_or(Ok(given("store").is_some()), Field::switch)?;
         Ok(enabled.then_some(read))
+    }
+
+    /// Returns the error of a key that has no effect, because the table has neither `store` nor `enabled`.
+    ///
+    /// The error is left to the use of the settings, because a variable can add the store to the settings of a file.
+    #[cfg(feature = "store")]
+    pub(super) fn unused(table: &Table) -> Option<SettingsError> {
+        if table.get("enabled").is_some() || table.get("store").is_some() {
+            return None;
+        }
+        let field = KEYS.iter().find_map(|key| table.get(key))?;
+        // The value is left out, because the address of a cache can contain a password.
+        let says = format!(
+            "{} has no effect without a store: set persistence.store, or persistence.enabled to true for the default \
+             store, or persistence.enabled to false for none",
+            field.path
+        );
+        Some(SettingsError::of(&field.origin, &field.path, says))
     }
 
     /// Sets the TTLs of circuits that have no table of their own.

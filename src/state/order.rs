@@ -38,6 +38,9 @@ pub struct Order {
     pub(crate) create: bool,
     /// The time since another instance carried out the act. Zero for a new order.
     pub(crate) age: Duration,
+    /// True for a hold that was in force before the start of this process, so that the coordinator logs the hold with
+    /// the restore.
+    pub(crate) is_restored: bool,
 }
 
 impl Order {
@@ -150,6 +153,7 @@ impl Order {
             force: true,
             create: false,
             age: Duration::ZERO,
+            is_restored: false,
         }
     }
 

@@ -88,14 +88,46 @@ impl Reason {
     }
 }
 
+impl Reason {
+    /// Adds the time that the state or the hold lasted before the present era, so that the durations of the reason
+    /// count from the begin of the state or of the hold.
+    pub(crate) fn counted_from_the_begin(mut self, state: Duration, hold: Duration) -> Self {
+        match &mut self {
+            Self::NoSuccess { half_open_for: lasted }
+            | Self::NoVerdict { half_open_for: lasted }
+            | Self::ProbesPassed { half_open_for: lasted, .. }
+            | Self::QuietService { half_open_for: lasted, .. }
+            | Self::WaitElapsed { waited: lasted } => *lasted = lasted.saturating_add(state),
+            Self::HoldEnded { held } => *held = held.saturating_add(hold),
+            Self::ConsecutiveFailures { .. }
+            | Self::FailureRate { .. }
+            | Self::FailureScore { .. }
+            | Self::SlowCallRate { .. }
+            | Self::Unproven { .. }
+            | Self::AtOnce
+            | Self::ProbeFailed { .. }
+            | Self::Operator { .. }
+            | Self::Restored
+            | Self::Followed
+            | Self::Advised { .. }
+            | Self::KillSwitch => {}
+        }
+        self
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ConsecutiveFailures { score, limit, set } => {
                 write!(f, "failures in a row weighed {score:.1}, the limit is {limit:.1}")?;
                 match limit.total_cmp(set) {
-                    Ordering::Greater => write!(f, ", raised from {set:.1} to min_calls at traffic"),
+                    Ordering::Greater => write!(f, " while the window has min_calls or more, and otherwise {set:.1}"),
                     Ordering::Less => write!(f, ", lowered from {set:.1}"),
+                    // The run can have grown past the limit while traffic had raised the limit.
+                    Ordering::Equal if *score >= *limit + 1.0 => {
+                        f.write_str(" now, and can be higher while the window has more calls")
+                    }
                     Ordering::Equal => Ok(()),
                 }
             }

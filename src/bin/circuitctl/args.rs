@@ -124,7 +124,7 @@ pub(crate) struct OrderArguments {
     /// The reason, which every rejected call shows and the audit keeps
     #[arg(long)]
     pub(crate) reason: String,
-    /// The operator. Default: the first of SUDO_USER, USER and LOGNAME that is set
+    /// The operator. Default: the first of SUDO_USER, USER and LOGNAME that is set. Required if none is set
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
     /// The id of the order. Repeated with the same ID, the order takes effect only once
@@ -138,7 +138,8 @@ pub(crate) struct OrderArguments {
 /// The option of orders that may create the first record of a circuit.
 #[derive(Args)]
 pub(crate) struct Create {
-    /// Also if the store has no record of this name, because a circuit that never failed has none
+    /// Also if the store has no record of this name, because a circuit that never failed has none. The store itself
+    /// must exist: the folder, the file, the server and the tables of the database
     #[arg(long)]
     pub(crate) create: bool,
 }

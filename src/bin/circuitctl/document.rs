@@ -43,12 +43,14 @@ pub(crate) fn circuit(view: &View<'_>) -> Value {
 pub(crate) fn shown(view: &View<'_>) -> Value {
     let mut shown = circuit(view);
     let instances = view.record.as_ref().ok().map(|record| {
+        // A hold applies to every instance, also if an instance has not written its entry since.
+        let mode = view.mode().unwrap_or(Mode::Automatic);
         let of = record.instances.iter().map(|(id, entry)| {
             json!({
                 "id": id,
-                "state": word(entry.state, entry.mode),
-                "tripped": is_tripped(entry.state, entry.mode),
-                "until": until(end_of(entry, view.now)),
+                "state": word(entry.state, mode),
+                "tripped": is_tripped(entry.state, mode),
+                "until": until(end_of(entry, mode, view.now)),
                 "calls": entry.calls,
                 "failures_weigh": entry.score,
                 "slow": entry.slow,

@@ -89,14 +89,16 @@ impl Page {
             text.push('\n');
             let mut table =
                 Table::new(&["INSTANCE", "STATE", "UNTIL", "IN A ROW", "IN THE WINDOW", "WRITTEN", "OPENED BECAUSE"]);
+            // A hold applies to every instance, also if an instance has not written its entry since.
+            let mode = view.mode().unwrap_or(Mode::Automatic);
             for (id, entry) in &record.instances {
-                let word = word(entry.state, entry.mode);
+                let word = word(entry.state, mode);
                 let window = format!("{:.1} failed of {}", entry.score, entry.calls);
                 let slow = if entry.slow > 0 { format!(", {} slow", entry.slow) } else { String::new() };
                 table.row(vec![
                     (id.clone(), Colour::None),
                     (word.to_owned(), colour(word)),
-                    (until(end_of(entry, view.now)), Colour::None),
+                    (until(end_of(entry, mode, view.now)), Colour::None),
                     (format!("{:.1} failed", entry.run), Colour::None),
                     (window + &slow, Colour::None),
                     (format!("{} ago", brief(view.now.since(entry.updated_at))), Colour::None),
@@ -198,9 +200,10 @@ fn until(end: End) -> String {
 }
 
 fn instances(view: &View<'_>) -> String {
-    match view.instances() {
-        (_, 0) => "-".to_owned(),
-        (tripped, known) => format!("{tripped} of {known} tripped"),
+    match (view.mode(), view.instances()) {
+        (_, (_, 0)) => "-".to_owned(),
+        (Some(Mode::ForcedOpen | Mode::Disabled), (_, known)) => format!("{known} of {known} held"),
+        (_, (tripped, known)) => format!("{tripped} of {known} tripped"),
     }
 }
 

@@ -13,6 +13,9 @@ use crate::state::{Mode, Standing, State};
 
 impl fmt::Display for RestoreReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.without_store {
+            return f.write_str("there is no store, so nothing is restored");
+        }
         let count = |which: &Restored| self.circuits.values().filter(|restored| *restored == which).count();
         let mut restored = BTreeMap::new();
         for circuit in self.circuits.values() {
@@ -51,7 +54,7 @@ impl fmt::Display for RestoreReport {
             parts.push(format!("{} left out for want of room", plural(self.left_out, "keyed circuit")));
         }
         if parts.is_empty() {
-            parts.push("no circuits".to_owned());
+            parts.push("no circuits to restore from the store".to_owned());
         }
         f.write_str(&parts.join("; "))?;
         match &self.error {
@@ -63,6 +66,9 @@ impl fmt::Display for RestoreReport {
 
 impl fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.without_store {
+            return f.write_str("there is no store, so nothing is saved");
+        }
         if self.is_complete() {
             return f.write_str("everything is saved");
         }

@@ -29,10 +29,15 @@ impl Task {
         if restored != Restored::Waiting {
             let before = self.hub.findings.lock().restored.insert(name.clone(), restored.clone());
             if before.as_ref() != Some(&restored) {
-                if let Restored::From { store, standing, .. } = &restored {
-                    telemetry::store::note(format_args!(
-                        "circuit `{name}` was restored from {store}: it is {standing}"
-                    ));
+                // Keyed circuits can be thousands, so the survey logs one line for all circuits of a layer.
+                #[cfg(feature = "keyed")]
+                let is_keyed = self.hub.prefixes.cover(&name);
+                #[cfg(not(feature = "keyed"))]
+                let is_keyed = false;
+                if let Restored::From { store, .. } = &restored
+                    && !is_keyed
+                {
+                    telemetry::restored(&name, store, self.ledger.desks[at].restoring_edge().as_ref());
                 }
                 self.hub.notify_progress();
             }

@@ -179,7 +179,7 @@ async fn a_host_that_is_gone_for_long_does_not_come_back_by_itself() {
     tokio::time::sleep(Duration::from_secs(3601)).await;
     let registry = started(&store).build().unwrap();
     let by = by_host(&registry, |builder| builder);
-    assert_eq!(registry.restore(WAIT).await.unwrap().to_string(), "no circuits");
+    assert_eq!(registry.restore(WAIT).await.unwrap().to_string(), "no circuits to restore from the store");
     drop(by.circuit("gone").unwrap());
     tokio::time::sleep(WAIT).await;
     assert_eq!(registry.get("host:gone").unwrap().state(), State::Open, "its first call brings the record back");
