@@ -23,10 +23,13 @@ async fn main() -> Result<ExitCode, BoxError> {
     let ill = serve(StatusCode::SERVICE_UNAVAILABLE).await?;
 
     let registry = Registry::new();
-    // In lower case, as hosts are; a request without one has no circuit.
-    let per_host = Keyed::builder(&registry, |name| Config::builder(name).consecutive_failures(5))
-        .max_keys(1_000)
-        .by(|request: &Request<Body>| Some(request.uri().authority()?.as_str().to_ascii_lowercase().into()))?;
+    // Host and port, in lower case. The authority could contain a password. A request without a host has no circuit.
+    let per_host = Keyed::builder(&registry, |name| Config::builder(name).consecutive_failures(5)).max_keys(1_000).by(
+        |request: &Request<Body>| {
+            let (host, port) = (request.uri().host()?, request.uri().port_u16().unwrap_or(80));
+            Some(format!("{}:{port}", host.to_ascii_lowercase()).into())
+        },
+    )?;
     let mut client = ServiceBuilder::new()
         .layer(CircuitBreakerLayer::keyed(per_host).classify(judge))
         .map_response(|response: Response<_>| response.map(Body::new))

@@ -25,8 +25,12 @@ fn proxy(circuit: &Circuit, upstream: Authority) -> Router {
     let breaker =
         CircuitBreakerLayer::new(circuit).classifier(HttpClassifier::for_handlers()).rejection(HttpRejection::new());
     let stack = ServiceBuilder::new()
-        // What is left are the upstream's own errors: the circuit answers for itself.
-        .layer(HandleErrorLayer::new(async |error: BoxError| (StatusCode::BAD_GATEWAY, format!("{error}\n"))))
+        // Only errors of the upstream arrive here, because the circuit answers with a response. Their text can name
+        // hosts, so the client gets the status only.
+        .layer(HandleErrorLayer::new(async |error: BoxError| {
+            eprintln!("upstream: {error}");
+            StatusCode::BAD_GATEWAY
+        }))
         .layer(breaker)
         .layer(TimeoutLayer::new(Duration::from_secs(2)))
         // Below the breaker: it answers with a body of its own making, which hyper's `Incoming` does not allow.

@@ -1,10 +1,11 @@
-//! The view and the operation of a process' circuits over HTTP, for people and programs: JSON, server-sent events, and
-//! one page.
+//! The admin interface of a process over HTTP, for people and programs. The interface shows the circuits as
+//! JSON, as server-sent events and on one page, and accepts the orders of operators.
 //!
-//! [`router`] creates a router of axum that nests in an application of any state. **The router refuses every request
-//! until it has a rule of access.** [`authorize`](AdminRouter::authorize) takes the application's own check, or the
-//! check that [`bearer`] creates from a list of tokens. [`read_only_without_auth`](AdminRouter::read_only_without_auth)
-//! permits every client to read, and none to act.
+//! [`router`] creates a router of axum that an application of any state can nest. **The router refuses every
+//! request until it has a rule of access.** [`authorize`](AdminRouter::authorize) takes the application's own
+//! check, or the check that [`bearer`] creates from a list of tokens.
+//! [`read_only_without_auth`](AdminRouter::read_only_without_auth) permits every client to read, and lets no
+//! client act.
 //!
 //! ```
 //! use tower_circuit_breaker::{Registry, admin};
@@ -20,13 +21,13 @@
 //!
 //! | | |
 //! |---|---|
-//! | `GET /` | the page, which is only markup, style and script, and loads its data from the other routes |
-//! | `GET /api/circuits` | every circuit: state, rates and limits, the last transition |
+//! | `GET /` | the page, which consists of markup, style and script, and loads its data from the other routes |
+//! | `GET /api/circuits` | every circuit with its state, its rates and limits, and its last transition |
 //! | `GET /api/status?circuit=NAME` | one circuit, with its settings in sentences |
-//! | `GET /api/transitions?circuit=NAME` | the last transitions of a circuit, newest first, with the numbers that decided them |
-//! | `GET /api/audit?service=&user=&since=&limit=` | the audit, newest first; `since` in milliseconds since 1970, `limit` 1 to 1000 |
-//! | `GET /api/events` | server-sent events: `transition`, `rejections`, `introduced`, `missed`, `beat` |
-//! | `POST /api/trip?circuit=NAME` | `{"reason": "…", "hold_ms": 600000}`; until a reset if `hold_ms` is missing |
+//! | `GET /api/transitions?circuit=NAME` | the last transitions of a circuit with the numbers that decided them, newest first |
+//! | `GET /api/audit?service=&user=&since=&limit=` | the rows of the audit, newest first, where `since` is in milliseconds since 1970 and `limit` is 1 to 1000 |
+//! | `GET /api/events` | server-sent events, which are `transition`, `rejections`, `introduced`, `missed` and `beat` |
+//! | `POST /api/trip?circuit=NAME` | `{"reason": "…", "hold_ms": 600000}`. Without `hold_ms` the circuit stays open until a reset |
 //! | `POST /api/reset?circuit=NAME` | `{"reason": "…", "to": "half_open" or "closed", "force": false}` |
 //! | `POST /api/disable?circuit=NAME` | `{"reason": "…", "hold_ms": 600000}`, or `"indefinitely": true` in place of `hold_ms` |
 //! | `POST /api/resume?circuit=NAME` | `{"reason": "…"}` |
@@ -36,18 +37,19 @@
 //! order. Names are in the query, because proxies and browsers rewrite paths, and a circuit may have the name `../a`.
 //! The names of durations and times end in `_ms`.
 //!
-//! The answer is 200 if the order is stored or there is no store, and 202 if the order is in force here and waits for
-//! the store. If the client disconnects before the answer, the order is carried out nevertheless, provided that its
-//! body was complete. Errors are problem details (RFC 9457): `detail` is a sentence for people, `kind` a word for
-//! programs.
+//! The answer is 200 if the order is stored or there is no store, and 202 if the order is in force in this
+//! process and waits for the store. If the client disconnects before the answer, the order is carried out
+//! nevertheless, provided that the body of the request was complete. Errors are problem details (RFC 9457),
+//! where `detail` is a sentence for people and `kind` is a word for programs.
 //!
 //! # Protection
 //!
-//! Orders are `POST` requests with JSON, which a form of another site cannot send. Requests that come from another
-//! site, according to the browser, are refused (`Sec-Fetch-Site`, else `Origin` compared with `Host`). The page may run
-//! only its own script and style, connects only to its own server, cannot be framed, and shows the text of users as
-//! plain text. Bodies are limited to 16 KiB, and clients of events to [`event_clients`](AdminRouter::event_clients).
-//! The application adds rate limits and TLS.
+//! Orders are `POST` requests with JSON, which a form of another site cannot send. The router refuses a
+//! request if the browser reports that the request comes from another site. The browser reports the site in
+//! `Sec-Fetch-Site`. Without that header, the router compares `Origin` with `Host`. The page may run only its
+//! own script and style, connects only to its own server, cannot be framed, and shows the text of users as
+//! plain text. A body has at most 16 KiB, and at most [`event_clients`](AdminRouter::event_clients) clients
+//! follow the events. Rate limits and TLS are left to the application.
 
 mod auth;
 mod body;
@@ -88,16 +90,22 @@ pub struct AdminRouter {
     shutdown: Option<Shutdown>,
 }
 
-/// Makes the future of one stream that is ready when the server shuts down.
+/// A closure that creates a future for one stream. The future is ready when the server shuts down.
 type Shutdown = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 impl AdminRouter {
-    /// Sets the check of requests. The closure returns the user of a request, who may then read and act, or the
-    /// refusal. It runs for every request except those for the page.
+    /// Sets the check of requests. The closure returns the user of a request, who may then read and act, or
+    /// refuses the request with [`Denied`]. The router calls the closure for every request except those for
+    /// the page.
     ///
-    /// The closure receives method, address, headers and extensions of the request. It may check a cookie, the name of
-    /// a certificate, or a result that an asynchronous middleware of the application has put into the extensions. For a
-    /// user who may only read, return [`forbidden`](Denied::forbidden) to `POST` requests. The closure must not block.
+    /// The closure receives method, address, headers and extensions of the request. The closure may check a
+    /// cookie, the name of a certificate, or a result that an asynchronous middleware of the application has
+    /// put into the extensions. For a user who may only read, return [`forbidden`](Denied::forbidden) to
+    /// `POST` requests. The closure must not block.
+    ///
+    /// The text of a store's error can have an address or a role, so that only users who may act receive the text. If a
+    /// request to read would be answered with such a text, the closure runs a second time for the same request with the
+    /// method `POST` and the path `/api/trip`. A user who is refused receives the kind of the error only.
     ///
     /// The page itself is served without a check, because browsers send no token when a person opens an address. The
     /// page contains no data of the circuits.
@@ -109,10 +117,12 @@ impl AdminRouter {
         self
     }
 
-    /// Permits every client to read, and none to act. Reasons and the names of users and services are then public.
+    /// Permits every client to read, and lets no client act. Reasons and the names of users and services are
+    /// then public.
     ///
-    /// Through a browser that can reach this server, a page of any other site can read the data too, by pointing its
-    /// own host name here (DNS rebinding). A token or a cookie prevents that.
+    /// A page of any other site can read the data too, through a browser that can reach this server, because
+    /// the page can point its own host name to this server (DNS rebinding). A token or a cookie prevents
+    /// that.
     pub fn read_only_without_auth(mut self) -> Self {
         self.access = Access::ReadOnly;
         self
@@ -125,11 +135,11 @@ impl AdminRouter {
         self
     }
 
-    /// Ends each stream of events when the future that the closure makes is ready, because a graceful shutdown of the server
-    /// waits for open streams. By default streams end when [`Registry::shutdown`] begins.
+    /// Ends each stream of events when the future of the closure is ready, because a graceful shutdown of the
+    /// server waits for open streams. By default streams end when [`Registry::shutdown`] begins.
     ///
-    /// The closure is called for each stream. A future that is made after the signal must be ready too, as those of a
-    /// `watch` channel or of a `CancellationToken` are.
+    /// The router calls the closure once for each stream. A future that the closure creates after the signal
+    /// must be ready too, as the futures of a `watch` channel or of a `CancellationToken` are.
     ///
     /// ```no_run
     /// use tokio::sync::watch;
@@ -158,10 +168,10 @@ impl AdminRouter {
     /// Creates the router. [`Router::nest`] serves the page at the path without a slash at the end, and
     /// [`Router::nest_service`] with and without the slash.
     ///
-    /// A stream of events ends after five minutes, and the client requests a new one. Therefore a client whose token
-    /// was revoked receives no further events. A stream also ends when [`Registry::shutdown`] begins, or at the
-    /// [`shutdown_signal`](Self::shutdown_signal). A graceful shutdown still needs a deadline, because a client that does not
-    /// read can hold up any response.
+    /// A stream of events ends after five minutes, and the client then requests a new stream. Therefore a
+    /// client whose token was revoked receives no further events. A stream also ends when
+    /// [`Registry::shutdown`] begins, or at the [`shutdown_signal`](Self::shutdown_signal). A graceful
+    /// shutdown still needs a deadline, because a client that does not read can hold up any response.
     pub fn build<S>(self) -> Router<S>
     where
         S: Clone + Send + Sync + 'static,
@@ -189,7 +199,8 @@ impl AdminRouter {
 }
 
 impl fmt::Debug for AdminRouter {
-    // Only the number of circuits is shown. The authoriser is left out, because it may contain secrets.
+    // Only the number of circuits is shown. The authoriser is left out, because the authoriser may contain
+    // secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { registry, access, event_clients, shutdown: _ } = self;
         f.debug_struct("AdminRouter")
@@ -200,7 +211,7 @@ impl fmt::Debug for AdminRouter {
     }
 }
 
-/// The state that the handlers share.
+/// The state that the handlers of all routes share.
 struct Panel {
     registry: Registry,
     access: Access,
@@ -210,7 +221,7 @@ struct Panel {
 }
 
 impl Panel {
-    /// Is ready when the server shuts down, if the router was given a signal.
+    /// Returns a future that is ready when the server shuts down. Without a signal the future is never ready.
     fn shutdown(&self) -> impl Future<Output = ()> + Send + use<> {
         let signal = self.shutdown.as_ref().map(|signal| signal());
         async move {

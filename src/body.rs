@@ -1,12 +1,13 @@
 //! Bodies that keep the permit of a call until the stream ends.
 //!
-//! A plain layer judges a response by its head, and the call ends there. A server that breaks off in the middle, a gRPC
-//! status in the trailers and a download that hangs are not noticed. With
-//! [`tracked_bodies`](crate::CircuitBreakerLayer::tracked_bodies) the body keeps the permit, and a [`BodyClassifier`]
-//! judges the call at the end of the body. Tracking has a service type of its own, because it changes the type of the
-//! response. A layer without tracked bodies costs nothing more.
+//! A layer without tracked bodies judges a response by its head, and the call ends with the head. Such a
+//! layer does not notice a server that breaks off in the middle of a body, a gRPC status in the trailers, or
+//! a download that hangs. With [`tracked_bodies`](crate::CircuitBreakerLayer::tracked_bodies) the body keeps
+//! the permit, and a [`BodyClassifier`] judges the call at the end of the body. Tracking has a service type
+//! of its own, because it changes the type of the response. A layer without tracked bodies has no additional
+//! cost.
 //!
-//! The tracked body passes frames, size and end on unchanged, and allocates nothing.
+//! The tracked body passes frames, size hint and end on unchanged, and allocates nothing.
 //!
 //! ```text
 //!         head ──▶ BodyClassifier::head ─┬─ Some ──▶ recorded; the body passes through
@@ -39,7 +40,7 @@ pub use stream::TrackedBody;
 
 /// A service behind a circuit, whose calls end with the bodies of their responses.
 ///
-/// Readiness, admission and rejections are those of the [`CircuitBreaker`] inside.
+/// The [`CircuitBreaker`] inside decides about readiness, admission and rejections.
 pub struct TrackedBodies<S, C = DefaultClassifier, R = BoxedErrors, K = OneCircuit>(CircuitBreaker<S, C, R, K>);
 
 impl<S, C, R> TrackedBodies<S, C, R> {
@@ -92,7 +93,7 @@ where
     }
 }
 
-/// The name of the inner service, so that a tonic server routes to it.
+/// Has the name of the inner service, so that a tonic server routes to that service.
 #[cfg(feature = "tonic")]
 impl<S: tonic::server::NamedService, C, R, K> tonic::server::NamedService for TrackedBodies<S, C, R, K> {
     const NAME: &'static str = S::NAME;

@@ -1,7 +1,7 @@
 //! Calls and waits of users without tower, and the flight, which ends each call in exactly one outcome.
 //!
-//! The flight, which tower's calls use as well, is in `call/flight.rs`, the calls with a judgement of their own in `call/with.rs`,
-//! and the waits in `call/wait.rs`.
+//! Calls through tower also use the flight. The flight is in `call/flight.rs`, the calls with a judgement of their own
+//! are in `call/with.rs`, and the waits are in `call/wait.rs`.
 
 mod conclusive;
 mod flight;
@@ -35,9 +35,9 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped before its first poll, nothing has happened. If it is dropped later, the inner future
-    /// is dropped as well and the call counts as cancelled, which is no evidence. After `cancelled_counts_after` it
-    /// counts as a failure of weight 0.5.
+    /// If the future is dropped before its first poll, nothing has happened. If the future is dropped later, the inner
+    /// future is dropped too, and the call counts as cancelled. A cancelled call is no evidence, unless the call had
+    /// waited for `cancelled_counts_after`. Such a call counts as a failure of weight 0.5.
     #[must_use = "futures do nothing unless polled"]
     pub struct Call<F> {
         #[pin]
@@ -57,7 +57,7 @@ enum State {
 }
 
 impl Circuit {
-    /// Makes a call without tower: runs `future` if the circuit permits the call, and records the outcome.
+    /// Makes a call without tower. Runs `future` if the circuit permits the call, and records the outcome.
     ///
     /// `Ok` is a success, and [`outcome_of`](crate::classify::outcome_of) judges errors. A result that hides a failure
     /// below an `Ok`, or a good answer in an `Err`, does not compile. See [`Conclusive`] and the other calls:
@@ -68,13 +68,13 @@ impl Circuit {
     /// | [`call_with`](Self::call_with) | a judgement by a closure |
     /// | [`call_classified`](Self::call_classified) | responses of HTTP clients, clients that tonic generated |
     /// | [`call_blocking`](Self::call_blocking) | threads without a runtime |
-    /// | [`try_acquire`](Self::try_acquire), [`acquire`](Self::acquire) and [`Permit::judge`] | everything else |
+    /// | [`try_acquire`](Self::try_acquire), [`acquire`](Self::acquire) and [`Permit::judge`](crate::Permit::judge) | everything else |
     ///
     /// The permit is taken at the first poll.
     ///
     /// # Errors
     ///
-    /// [`Error::Rejected`] if the circuit does not permit the call, which then does not happen. [`Error::Inner`] with
+    /// [`Error::Rejected`] if the circuit does not permit the call. A rejected call is not made. [`Error::Inner`] with
     /// the error of `future`.
     ///
     /// # Examples

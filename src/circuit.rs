@@ -1,10 +1,10 @@
-//! The circuit: a shared object for one service that admits calls, counts their outcomes, and changes its state.
+//! The circuit, a shared object for one service that admits calls, counts their outcomes, and changes its state.
 //!
 //! Admission loads one word, and recording adds to the window. Neither locks, allocates or waits, because both
 //! are on the path of every call. A change of state is rare and takes the cold mutex. The thread that holds the
 //! mutex decides, writes the data of the new era, and publishes state and era with one store of the word. Every
-//! permit carries the era in which it was given, and an outcome that arrives in another era is dropped, because
-//! it says nothing about the new state.
+//! permit carries the era in which it was given, and an outcome that arrives in another era is dropped, because the
+//! outcome says nothing about the new state.
 //!
 //! ```text
 //! try_acquire ── word ──┬─ flowing ───────────────▶ Permit ── outcome ──▶ window, run ── rule met? ──┐
@@ -13,17 +13,18 @@
 //!                                               observers ◀── word, era ◀── data of the era ◀── cold mutex
 //! ```
 //!
-//! A circuit does not know tower, stores or telemetry. They use [`Observer`](crate::event::Observer),
-//! [`status`](Circuit::status), [`poll_changed`](Circuit::poll_changed), [`adopt`](Circuit::adopt)
-//! and [`advise`](Circuit::advise).
+//! A circuit does not know tower, stores or telemetry. These modules use [`Observer`](crate::event::Observer),
+//! [`status`](Circuit::status), [`poll_changed`](Circuit::poll_changed), [`adopt`](Circuit::adopt) and
+//! [`advise`](Circuit::advise).
 //!
 //! # The state machine
 //!
 //! Each row is an edge. A circuit in shadow takes the same edges as a circuit in automatic mode. Under a hold (forced
 //! open or disabled) only the end of the hold, an operator or a snapshot takes an edge, and under the kill switch only
-//! an operator or a snapshot. Time alone takes no edge, because the first call that finds an edge due takes it. A
-//! wait and [`would_admit`](Circuit::would_admit) also take a due edge from half-open to open, because they promise an
-//! answer other than no for ever. A snapshot that changes neither state nor mode nor deadlines is no transition.
+//! an operator or a snapshot. Time alone takes no edge. The first call that finds an edge due takes the edge. A wait
+//! and [`would_admit`](Circuit::would_admit) also take a due edge from half-open to open, because a user who only waits
+//! or asks would be rejected for ever otherwise. A snapshot is a transition only if it changes the state, the mode or a
+//! deadline.
 //!
 //! | from | to | cause | function | [`Reason`](crate::state::Reason) |
 //! |---|---|---|---|---|
@@ -33,12 +34,12 @@
 //! | closed, half-open, open | open until a later time | A late failure of another era asks for no calls for a time. | `at_once.rs` `leave_alone_from_now` | `AtOnce` |
 //! | closed | open | An outcome meets a rule whose thresholds advice has lowered. | `outcomes.rs` `weigh`, `change.rs` `trip` | `Advised` |
 //! | open | half-open | A call comes after the open duration. | `admit.rs` `carry_out`, `change.rs` `half_open` | `WaitElapsed` |
-//! | half-open | open | More probes have failed than are tolerated, or a failure asks for no more calls. A slow probe has failed if the slow-call rule is on. | `verdict.rs` `conclude`, `change.rs` `reopen` | `ProbeFailed` |
-//! | half-open | open | A call comes after twice the probe deadline or longer, a probe is overdue and none has succeeded. | `admit.rs` `carry_out`, `change.rs` `reopen` | `NoSuccess` |
-//! | half-open | open | Some probes have failed, and the others come to no verdict for too long. | `admit.rs` `carry_out`, `verdict.rs` `conclude`, `change.rs` `reopen` | `NoVerdict` |
+//! | half-open | open | More probes have failed than are tolerated, or a failure asks for no more calls. A slow probe counts as failed if the slow-call rule is on. | `verdict.rs` `conclude`, `change.rs` `reopen` | `ProbeFailed` |
+//! | half-open | open | A call comes after twice the probe deadline or longer, a probe is overdue and no probe has succeeded. | `admit.rs` `carry_out`, `change.rs` `reopen` | `NoSuccess` |
+//! | half-open | open | Some probes have failed, and the other probes end without a verdict for too long. | `admit.rs` `carry_out`, `verdict.rs` `conclude`, `change.rs` `reopen` | `NoVerdict` |
 //! | half-open | closed, on trust | Three probes in a row end without a verdict, no other probe says anything, and the probe deadline is over or the doubts weigh 1.5. | `verdict.rs` `conclude`, `change.rs` `close` | `NoVerdict` |
 //! | half-open | closed | Enough probes have succeeded. | `verdict.rs` `conclude`, `change.rs` `close` | `ProbesPassed` |
-//! | half-open | closed, on trust if a probe ended without a verdict | A call comes after `quiet_after`, some probes have succeeded and none has failed. | `admit.rs` `carry_out`, `change.rs` `close` | `QuietService` |
+//! | half-open | closed, on trust if a probe ended without a verdict | A call comes after `quiet_after`, some probes have succeeded and no probe has failed. | `admit.rs` `carry_out`, `change.rs` `close` | `QuietService` |
 //! | forced open, with automatic recovery | half-open | A call comes after the end of the hold. | `admit.rs` `carry_out`, `change.rs` `half_open` | `HoldEnded` |
 //! | forced open, with manual recovery | the state beneath | A call comes after the end of the hold. | `admit.rs` `carry_out`, `change.rs` `uncover` | `HoldEnded` |
 //! | disabled | the state beneath | A call comes after the end of the hold. | `admit.rs` `carry_out`, `change.rs` `uncover` | `HoldEnded` |
@@ -55,13 +56,13 @@
 //! | closed | the same | `CIRCUIT_BREAKER_DISABLED` names the new circuit. | `notify.rs` `introduce` | `KillSwitch` |
 //!
 //! A circuit that is closed *on trust* has closed without a verdict, because its callers gave up early, dropped their
-//! permits or ignored the results. The first success of the era ends the trust. The openings in a row go on, however long
-//! the trust lasts. Outcomes without weight change nothing, so that impatient callers keep a healthy service closed. The
-//! trust belongs to its era like the run, so that a change of the mode and a restart forget the trust, and other
-//! instances do not know of the trust.
+//! permits or ignored the results. The first success of the era ends the trust. The number of openings in a row does
+//! not decay while the trust lasts. Outcomes without weight change nothing, so impatient callers do not open the
+//! circuit of a healthy service. The trust ends with its era, as the run does. Therefore a change of the mode or a
+//! restart ends the trust, and other instances do not know of the trust.
 //!
-//! A *doubt* is a probe that ended without a verdict, although a closed circuit would have counted a failure: a dropped
-//! permit weighs 0.5, and a deadline of the caller weighs less.
+//! A *doubt* is a probe that ended without a verdict, although a closed circuit would have counted a failure. A doubt
+//! by a dropped permit weighs 0.5, and a doubt by a deadline of the caller weighs less.
 
 mod admit;
 mod adopt;
@@ -121,7 +122,7 @@ pub(crate) use wakers::Place;
 ///
 /// # Examples
 ///
-/// [`call`](Self::call) guards a future. For other calls beside tower, take a permit for each call, and record the
+/// [`call`](Self::call) guards a future. For other calls without tower, take a permit for each call, and record the
 /// outcome of the call on the permit:
 ///
 /// ```
@@ -153,8 +154,8 @@ impl Circuit {
     /// Returns a new circuit. The circuit is closed, and in shadow if the configuration says so.
     ///
     /// If the environment variable `CIRCUIT_BREAKER_DISABLED` names the circuit (names separated by commas,
-    /// `host:*` for all names that begin with `host:`, `*` for all circuits), the circuit lets every call through for the life of the process, and reports to
-    /// its observers that it does so.
+    /// `host:*` for all names that begin with `host:`, `*` for all circuits), the circuit lets every call through for
+    /// the life of the process, and reports the kill switch to its observers.
     #[must_use]
     pub fn new(config: Config) -> Self {
         let circuit = Self::unreported(config, None);
@@ -172,19 +173,21 @@ impl Circuit {
         Self { root: Branch::root(Arc::new(Inner::new(config, killed, also)), is_spread) }
     }
 
-    /// Reports the new circuit to its observers. To be called outside every lock.
+    /// Reports the new circuit to its observers. The caller must hold no lock, because observers are foreign code.
     pub(crate) fn introduce(&self) {
         self.inner().introduce();
     }
 
-    /// Reports to the observers that the circuit has left its registry. To be called outside every lock.
+    /// Reports to the observers that the circuit has left its registry. The caller must hold no lock, because observers
+    /// are foreign code.
     #[cfg(feature = "keyed")]
     pub(crate) fn report_forgotten(&self) {
         self.inner().report_sums();
         self.inner().notify(&event::Event::Forgotten);
     }
 
-    /// Reports the calls that the cells have counted since the last report. To be called outside every lock.
+    /// Reports the calls that the cells have counted since the last report. The caller must hold no lock, because
+    /// observers are foreign code.
     #[cfg(feature = "store")]
     pub(crate) fn report_sums(&self) {
         self.inner().report_sums();
@@ -209,7 +212,8 @@ impl Circuit {
     ///
     /// # Errors
     ///
-    /// [`Rejected`] if the circuit is open, or half-open with all its probes under way. Then the call must not be made.
+    /// [`Rejected`] if the circuit is open, or half-open with all its probes under way. A rejected call must not be
+    /// made.
     #[doc(alias = "tryAcquirePermission")]
     #[inline(always)]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
@@ -239,8 +243,8 @@ impl Circuit {
         self.inner().load().awaits_restore()
     }
 
-    /// Rejects a call whose service was not polled ready, because the circuit would not have admitted the call at the
-    /// time `found`. Zero stands for now.
+    /// Rejects a call whose service was not polled ready. `found` is the time at which `poll_ready` found the circuit
+    /// rejecting. Zero stands for the present time.
     #[inline]
     pub(crate) fn reject_as_of(&self, found: Tick) -> Rejected {
         Branch::reject_as_of(&self.root, found)
@@ -251,10 +255,11 @@ impl Circuit {
         self.inner().now()
     }
 
-    /// Records an error of the inner service's `poll_ready`, or a wait in vain for it, as a failed call: in the window of a
-    /// closed circuit, and as a probe of a half-open circuit or of one whose open duration has passed.
+    /// Records the `outcome` of a call that failed because the `poll_ready` of the inner service returned an error or
+    /// stayed pending too long. A closed circuit counts the outcome in its window. A half-open circuit, and an open
+    /// circuit whose open duration has passed, count the outcome as a probe.
     pub(crate) fn record_ready_error(&self, outcome: Outcome, text: Text<'_>) {
-        // `admit` would count a rejection, but no call was made. So a circuit that would reject is not asked.
+        // A circuit that would reject is skipped, because `admit` would count a rejection although no call was made.
         if self.would_admit()
             && let Ok(admission) = self.admit(Start::Untaken)
         {
@@ -283,10 +288,11 @@ impl Circuit {
 
     /// Waits for the next transition. Returns the new standing and updates `era`.
     ///
-    /// The end of the open duration is no transition and wakes no task. [`changed`](Self::changed) observes that too.
+    /// The end of the open duration is no transition and wakes no task. [`changed`](Self::changed) observes the end of
+    /// the open duration too.
     ///
     /// Start with era 0 to get the present standing immediately. Every transition wakes the task, and so does the end
-    /// of every probe, after which the era may still be the same.
+    /// of every probe. After the end of a probe the era may be unchanged, and the function returns `Pending` again.
     ///
     /// # Cancel safety
     ///
@@ -307,8 +313,8 @@ impl Circuit {
         changed(era).map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Registers the task for the next transition or freed slot. The caller must check the circuit again before it
-    /// waits, and give the place back with [`leave`](Self::leave).
+    /// Registers the task for the next transition or freed slot. The caller must check the circuit again before the
+    /// task waits, and give the place back with [`leave`](Self::leave).
     pub(crate) fn register_at(&self, place: &mut Place, context: &Context<'_>) {
         self.inner().wakers.register_at(place, context.waker());
     }

@@ -1,12 +1,13 @@
 //! The meaning of a result for the circuit, which a [`Classifier`] decides at the end of each call.
 //!
-//! A classifier sees the request before the call and the result after the call, so that its judgement can depend on
-//! both. In most cases a closure is enough, given to [`classify`](crate::CircuitBreakerLayer::classify),
-//! `classify_error` or `classify_response`. Without a setting, a layer uses [`DefaultClassifier`]. An error of an
-//! unknown type is a hard failure, because an unknown failure that counted as a success would hide an outage. The kind of
-//! a failure is one of a few, for metrics, and its text is for people.
+//! A classifier sees the request before the call and the result after the call, so that its judgement can
+//! depend on request and result. In most cases a closure is enough, given to
+//! [`classify`](crate::CircuitBreakerLayer::classify), `classify_error` or `classify_response`. A layer
+//! without a classifier uses [`DefaultClassifier`]. An error of an unknown type is a hard failure, because an
+//! unknown failure that counted as a success would hide an outage. A failure has a kind and a text. The kind
+//! is one of a few and becomes a label of metrics. The text is for people.
 //!
-//! The circuit adds the outcomes up and decides whether it trips.
+//! This module leaves the counting of outcomes, and the decision to trip, to the circuit.
 
 #[cfg(feature = "http")]
 mod body;
@@ -76,27 +77,28 @@ pub use timeout::{DefaultClassifier, outcome_of};
     note = "the wrapped service gives `Result<{Res}, {Err}>`: a layer below the breaker, such as `timeout`, may have changed the error to `BoxError`"
 )]
 pub trait Classifier<Req, Res, Err> {
-    /// True if `finish` reads `elapsed`. Default: false.
+    /// True if `finish` uses `elapsed`. Default: false.
     ///
     /// With `true`, each call reads the precise clock twice. With `false`, `elapsed` is zero unless another setting,
     /// such as the slow-call rule, measures the call.
     const NEEDS_ELAPSED: bool = false;
 
-    /// The data of the request that `finish` needs. Often `()`.
+    /// The data of the request that `finish` needs, often `()`.
     type Call;
 
-    /// Takes the needed data from the request before the call.
+    /// Takes the data that `finish` needs from the request before the call.
     fn start(&self, request: &Req) -> Self::Call;
 
     /// Returns the outcome of a call that ended with `result`.
     fn finish(&self, call: Self::Call, result: Result<&Res, &Err>, elapsed: Duration) -> Outcome;
 
-    /// Returns the text of a failure, for people: the reason that the service gave, or the cause of the error. Default:
-    /// `None`.
+    /// Returns the text of a failure for people, which is the reason that the service gave or the cause of
+    /// the error. Default: `None`.
     ///
-    /// The circuit asks only if the failure opens the circuit, also for an error of `poll_ready`. Status, log, audit and
-    /// rejections show the text, and metrics do not. One line of at most 200 characters is kept, in which an address has
-    /// only its scheme and its host. A text should have no secrets and nothing about the caller.
+    /// The circuit calls this method only if the failure opens the circuit. The same applies to an error of
+    /// `poll_ready`. Status, log, audit and rejections show the text, and metrics do not. The circuit keeps
+    /// one line of at most 200 characters, and shortens each address to scheme and host. A text should
+    /// contain no secrets and nothing about the caller.
     #[expect(unused_variables, reason = "a name for the documentation")]
     fn describe(&self, result: Result<&Res, &Err>) -> Option<String> {
         None
@@ -108,7 +110,7 @@ pub trait Classifier<Req, Res, Err> {
         Outcome::Failure(Failure::hard().with_kind(FailureKind::NotReady))
     }
 
-    /// Returns the outcome of a call that was dropped before it ended.
+    /// Returns the outcome of a call that was dropped before the call ended.
     ///
     /// `elapsed` counts from the first poll that returned `Pending`, or from the start if the call is measured. A call
     /// that is not measured and was dropped before its first `Pending` is neutral, and this method is not called.
@@ -118,12 +120,13 @@ pub trait Classifier<Req, Res, Err> {
         None
     }
 
-    /// Returns true if a caller who goes away never says anything about the service. Default: false.
+    /// Returns true if dropped calls say nothing about the service. Default: false.
     ///
-    /// With `true`, a dropped call is neutral however long it had waited, [`cancelled`](Self::cancelled) is not called, and
-    /// a wait for `poll_ready` that is given up does not count. An outcome of [`Outcome::deadline`] is ignored, because the
-    /// caller set that deadline. For the handlers of a server, whose callers are browsers and clients that stop by
-    /// themselves. It is [`cancelled_never_counts`] for one layer instead of the whole circuit.
+    /// With `true`, a dropped call is neutral however long the call had waited, and the circuit does not call
+    /// [`cancelled`](Self::cancelled). A caller that stops waiting for `poll_ready` does not count either. An
+    /// outcome of [`Outcome::deadline`] is ignored, because the caller set that deadline. Use `true` for the
+    /// handlers of a server, because their callers are browsers and clients that stop by themselves. The
+    /// setting [`cancelled_never_counts`] does the same for a whole circuit instead of one layer.
     ///
     /// [`cancelled_never_counts`]: crate::config::ConfigBuilder::cancelled_never_counts
     fn cancelled_never_counts(&self) -> bool {

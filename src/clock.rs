@@ -1,4 +1,4 @@
-//! Time as the circuit sees it: ticks of a clock that is a setting of the circuit.
+//! The time of a circuit, in ticks of a clock that is a setting of the circuit.
 //!
 //! Decisions get the time as a parameter, so that a test can run an hour in a millisecond. A [`Clock`] has two
 //! readings. [`now`](Clock::now) dates states and windows, and may be a few milliseconds coarse.
@@ -22,13 +22,15 @@ pub struct Tick(u64);
 impl Tick {
     /// The origin of a clock.
     pub const ZERO: Self = Self(0);
-    /// A tick that is later than every reading of a clock. Stands for a deadline that never comes, in atomics only.
+    /// A tick that is later than every reading of a clock. In an atomic, `NEVER` stands for a deadline that never
+    /// comes.
     ///
-    /// Elsewhere an `Option` says that there is no time. Zero says so for the start of a call and for the time at which a
-    /// service found its circuit open, because each healthy call moves these two, and an `Option` needs one more word.
+    /// Other code uses an `Option` for a missing time. Two times use zero for a missing time, the start of a call and
+    /// the time at which a service found its circuit open. Each healthy call moves these two times, and an `Option`
+    /// would need one more word.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
-    /// Returns the tick that many nanoseconds after the origin.
+    /// Returns the tick `nanos` nanoseconds after the origin.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
@@ -46,12 +48,13 @@ impl Tick {
         Self(self.0.saturating_add(nanos(by)))
     }
 
-    /// Returns the deadline `by` later, which a clock at its last tick has reached.
+    /// Returns the deadline `by` later. The deadline is earlier than [`NEVER`](Self::NEVER), so that a clock at its
+    /// last tick has reached the deadline.
     pub(crate) fn deadline(self, by: Duration) -> Self {
         self.saturating_add(by).min(Self(Self::NEVER.0 - 1))
     }
 
-    /// Returns the tick unless it is [`NEVER`](Self::NEVER).
+    /// Returns the tick, or `None` for [`NEVER`](Self::NEVER).
     pub(crate) fn known(self) -> Option<Self> {
         (self != Self::NEVER).then_some(self)
     }
@@ -70,13 +73,13 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 
 /// A source of time.
 ///
-/// A reading must be cheap and must not block, because every call reads the clock. A clock should not go back, but
-/// nothing panics and no state is lost if it does. Deadlines then wait until the clock has caught up. A time window may
-/// miss outcomes until then, but for at most twice its length.
+/// A reading must be cheap and must not block, because every call reads the clock. A clock should not go back. If a
+/// clock goes back, nothing panics and no state is lost. Deadlines wait until the clock has caught up, and until then a
+/// time window may miss outcomes, for at most twice its length.
 ///
 /// # Examples
 ///
-/// A clock that reads `Instant` for everything, for circuits that need a precise time for their windows, too:
+/// A clock that reads `Instant` for both readings, for circuits whose windows need a precise time:
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -100,25 +103,26 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 /// ```
 #[doc(alias = "TimeProvider")]
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
-    /// Returns the tick that dates states, deadlines and windows. May be a few milliseconds coarse.
+    /// Returns the tick that dates states, deadlines and windows. The tick may be a few milliseconds late.
     fn now(&self) -> Tick;
 
-    /// Returns the tick that measures the duration of a call. Must count from the same origin as `now`.
+    /// Returns the tick that measures the duration of a call. Both readings must have the same origin.
     fn precise(&self) -> Tick {
         self.now()
     }
 
-    /// Returns the longest time by which [`now`](Self::now) can lag behind [`precise`](Self::precise). Default: `None`,
-    /// which means unknown. Zero if both are the same reading.
+    /// Returns the longest time by which [`now`](Self::now) can lag behind [`precise`](Self::precise). The default
+    /// `None` means that the lag is unknown. Zero means that both are the same reading.
     ///
-    /// If the lag is known, a call that ends less than `slower_than` minus the lag after its start by `now` costs
-    /// one reading of the precise clock instead of two. A lag of `slower_than` or more saves no reading. A lag that
-    /// is too small misses slow calls.
+    /// A known lag saves one of the two precise readings for a short call under a slow-call rule. A call is short if,
+    /// by `now`, its duration is less than `slower_than` minus the lag. A lag of `slower_than` or more saves no
+    /// reading. A lag that is too small misses slow calls.
     fn lag(&self) -> Option<Duration> {
         None
     }
 
-    /// Returns the time of the wall clock. It dates transitions for people, and decides nothing.
+    /// Returns the time of the wall clock. The wall clock only dates transitions for people, and no decision depends on
+    /// the wall clock.
     #[expect(clippy::disallowed_methods, reason = "the one door to the wall clock")]
     fn wall(&self) -> SystemTime {
         SystemTime::now()
@@ -128,8 +132,8 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 /// The monotonic clock of the system, which is the default.
 ///
 /// On Linux [`now`](Clock::now) reads `CLOCK_MONOTONIC_COARSE`, which costs a third to a sixth of
-/// [`Instant`](std::time::Instant) and is at most one kernel tick (1 to 10 ms) behind. On other
-/// systems `now` reads an `Instant`.
+/// [`Instant`](std::time::Instant) and is at most one kernel tick (1 to 10 ms) late. On other systems `now` reads an
+/// `Instant`.
 #[derive(Debug, Clone, Copy)]
 pub struct MonotonicClock(monotonic::Origin);
 
@@ -166,7 +170,7 @@ impl Clock for MonotonicClock {
 
 /// The end of the wait of a thread.
 ///
-/// By the clock of the system and not by that of a circuit, because a thread sleeps in real time.
+/// The end is a time of the system clock and not of the clock of a circuit, because a thread sleeps in real time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline(Option<std::time::Instant>);
 
@@ -239,8 +243,8 @@ mod monotonic {
 
     use super::{HEAD_START, Tick};
 
-    /// The origin in nanoseconds. Both readings have the same origin, because the coarse clock is the precise
-    /// clock at the last kernel tick.
+    /// The origin in nanoseconds. Both readings can use one origin, because the coarse clock has the value of the
+    /// precise clock at the last kernel tick.
     #[derive(Debug, Clone, Copy)]
     pub(super) struct Origin(u64);
 
@@ -260,13 +264,13 @@ mod monotonic {
         }
     }
 
-    /// Reads a clock without [`Instant`](std::time::Instant), which keeps seconds and
-    /// nanoseconds apart and checks them.
+    /// Reads a clock in nanoseconds. [`Instant`](std::time::Instant) is not used, because it keeps seconds and
+    /// nanoseconds apart and checks both at each reading.
     #[inline]
     #[expect(clippy::cast_sign_loss, reason = "neither part of a monotonic time is negative")]
     fn read(id: ClockId) -> u64 {
         let time = clock_gettime(id);
-        // No overflow within 584 years of uptime.
+        // The product does not overflow within 584 years of uptime.
         (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
     }
 }
@@ -298,7 +302,8 @@ mod monotonic {
 
 /// The clock of tokio, which stands still while the time of the runtime is paused (`tokio::time::pause`).
 ///
-/// Use this clock for circuits in tests with `#[tokio::test(start_paused = true)]`. It works outside a runtime as well.
+/// Use this clock for circuits in tests with `#[tokio::test(start_paused = true)]`. The clock also works outside a
+/// runtime.
 #[derive(Debug, Clone, Copy)]
 pub struct TokioClock {
     origin: tokio::time::Instant,
@@ -332,5 +337,5 @@ impl Clock for TokioClock {
     }
 }
 
-/// Clocks start one second after their origin, so that zero can mean "not read" in a word that keeps a tick.
+/// Clocks start one second after their origin, so that zero can mean "not read" in a field for a tick.
 const HEAD_START: u64 = 1_000_000_000;

@@ -1,8 +1,9 @@
-//! The settings of a circuit, checked once.
+//! The settings of a circuit, which are checked when the configuration is built.
 //!
-//! A [`Config`] can always work, because [`ConfigBuilder::build`] refuses settings that never could. The error names
-//! the field, its value and the allowed range. A configuration also has the clock and the observers of its circuit.
-//! `explain` describes the decisions in sentences, and the decisions themselves are left to `circuit`.
+//! Every [`Config`] is usable, because [`ConfigBuilder::build`] refuses settings that can never work. The
+//! error names the field, its value and the allowed range. A configuration contains the clock and the
+//! observers of its circuit. `explain` describes in sentences how the circuit will decide. The decisions
+//! themselves are left to `circuit`.
 
 mod builder;
 mod explain;
@@ -18,10 +19,10 @@ use crate::event::Observer;
 use crate::state::Mode;
 pub use crate::window::Window;
 pub use builder::ConfigBuilder;
+#[cfg(any(feature = "keyed", feature = "store"))]
+pub(crate) use builder::LONGEST_NAME;
 #[cfg(feature = "store")]
 pub(crate) use builder::RESET_COOLDOWN;
-#[cfg(any(feature = "keyed", feature = "store"))]
-pub(crate) use builder::{LONGEST_NAME, is_printable};
 pub(crate) use open::LONGEST_RETRY_AFTER;
 pub use open::{OpenDuration, Recovery};
 
@@ -44,18 +45,18 @@ pub struct Config {
     pub(crate) clock: AnyClock,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
     pub(crate) shipped_observers: bool,
-    /// The name of the circuit in metrics, if it is not the name of the circuit, because several
-    /// keyed circuits share one label.
+    /// The label of the circuit in metrics, if several keyed circuits share the label. `None` if the label is
+    /// the name of the circuit.
     pub(crate) label: Option<Arc<str>>,
 }
 
-/// The rules by which a closed circuit trips. Any rule that is set trips the circuit.
+/// The rules by which a closed circuit trips. A circuit trips as soon as one of its rules is met.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Rules {
     pub(crate) failure_rate: Option<f64>,
     pub(crate) min_calls: u32,
     pub(crate) consecutive_failures: Option<u32>,
-    /// True if the limit of the run is raised to `min_calls` at traffic.
+    /// True if the limit of failures in a row rises to `min_calls` once the window holds `min_calls` calls.
     pub(crate) raised_at_traffic: bool,
     pub(crate) failure_score: Option<f64>,
     pub(crate) slow_call_rate: Option<(f64, Duration)>,
@@ -67,7 +68,7 @@ impl Rules {
         self.has_rate() || self.failure_score.is_some()
     }
 
-    /// Returns true if a rule compares shares of calls.
+    /// Returns true if a rule compares a share of calls with a limit.
     pub(crate) const fn has_rate(&self) -> bool {
         self.failure_rate.is_some() || self.slow_call_rate.is_some()
     }
@@ -84,7 +85,7 @@ pub(crate) struct Probing {
 }
 
 impl Config {
-    /// Returns the default settings for the service of that name.
+    /// Returns the default settings for the service with the given name.
     ///
     /// # Errors
     ///
@@ -108,8 +109,8 @@ impl Config {
             .probes(1)
     }
 
-    /// Returns a builder with the settings of a classic circuit breaker that counts failures within a time. A failure
-    /// score of 10 within 60 s opens the circuit for 60 s.
+    /// Returns a builder with the settings of a classic circuit breaker that counts the failures in a window
+    /// of time. A failure score of 10 within 60 s opens the circuit for 60 s.
     pub fn classic_score(name: &str) -> ConfigBuilder {
         Self::classic(name)
             .without_consecutive_failures()
@@ -152,8 +153,8 @@ impl fmt::Debug for Config {
     }
 }
 
-/// The error of a setting that can never work.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The error of a setting that can never work, with field, value and allowed range.
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError {
     field: &'static str,
     value: String,
@@ -175,6 +176,13 @@ impl ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} is {}, allowed is {}", self.field, self.value, self.allowed)
+    }
+}
+
+/// Writes the same sentence as `Display`, because a `main` that returns the error prints this form.
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

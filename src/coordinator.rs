@@ -1,13 +1,13 @@
 //! The coordinator of a registry, which is one background task that keeps circuits and store in step.
 //!
-//! The task is level-triggered. It derives the desired record of a circuit again whenever the store can take a write.
-//! Therefore no queue grows while the store is down, no obsolete record is sent, and the number of circuits bounds the
-//! memory.
+//! The task queues no changes. Whenever the store can take a write, the task derives the desired record of a
+//! circuit again from the state of the circuit. Therefore no queue grows while the store is down, no obsolete
+//! record is sent, and the number of circuits limits the memory.
 //!
-//! Circuits never wait for the task. The task observes a transition after the transition was made, and changes circuits
-//! only through [`adopt`](crate::Circuit::adopt), [`advise`](crate::Circuit::advise) and the acts of operators. This
-//! module decides the time of loads and writes. The content and the merge of records are left to
-//! [`record`](crate::record).
+//! Circuits never wait for the task. The task observes a transition after the circuit has made the
+//! transition. The task changes circuits only through [`adopt`](crate::Circuit::adopt),
+//! [`advise`](crate::Circuit::advise) and the acts of operators. This module decides when records are loaded
+//! and written. The module [`record`](crate::record) decides the content of records and merges them.
 //!
 //! ```text
 //! circuits ── bell: a transition ──▶ desk (one a circuit) ── write ──▶ link: deadline, backoff ──▶ store

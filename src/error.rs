@@ -1,4 +1,5 @@
-//! The errors of guarded calls: a rejection by the circuit, a limit of time, or the error of the service.
+//! The errors of guarded calls. An error is a rejection by the circuit, the end of a limit of time, or the
+//! error of the service.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -7,24 +8,25 @@ use std::time::Duration;
 pub use crate::circuit::Rejected;
 use crate::state::Brief;
 
-/// The boxed error, which `tower`'s own middleware returns, and which is the default error of a circuit breaker.
+/// The boxed error that `tower`'s own middleware returns. A circuit breaker returns this error by default.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// The error of a call through a circuit with typed errors: a rejection, or the error of the service.
+/// The error of a call through a circuit with typed errors, which is a rejection or the error of the service.
 ///
-/// `Display` is that of the error inside, so that no log line lacks the cause. [`source`](StdError::source) returns the error
-/// inside as well, so that a printed chain has its sentence twice.
+/// `Display` prints the error inside, so that no log line lacks the cause. [`source`](StdError::source)
+/// returns the error inside too. Therefore a printed chain of sources contains the sentence of that error
+/// twice.
 #[derive(Debug, Clone)]
 #[expect(clippy::exhaustive_enums, reason = "a call was made or it was not")]
 pub enum Error<E> {
-    /// The call did not happen.
+    /// The circuit did not let the call through. Behind retries, earlier attempts may have reached the service.
     Rejected(Rejected),
     /// The call happened and failed.
     Inner(E),
 }
 
 impl<E> Error<E> {
-    /// Returns the rejection, if the error is one.
+    /// Returns the rejection, if the error is a rejection.
     #[must_use]
     pub const fn rejected(&self) -> Option<&Rejected> {
         match self {
@@ -33,7 +35,7 @@ impl<E> Error<E> {
         }
     }
 
-    /// Returns the error of the service, if the error is one.
+    /// Returns the error of the service, if the error is from the service.
     #[must_use]
     pub fn into_inner(self) -> Option<E> {
         match self {
@@ -42,7 +44,8 @@ impl<E> Error<E> {
         }
     }
 
-    /// Turns the error into an error of your own, in one step for both cases.
+    /// Turns the error into an error of your own, whose type must implement `From` for a rejection and for
+    /// the error of the service.
     ///
     /// ```
     /// use tower_circuit_breaker::{Error, Rejected};
@@ -62,7 +65,7 @@ impl<E> Error<E> {
     /// }
     /// ```
     ///
-    /// Without that `From`, write `circuit.call(..).await.map_err(Error::merge)`.
+    /// Without the `From` of this example, write `circuit.call(..).await.map_err(Error::merge)`.
     #[must_use]
     pub fn merge<T>(self) -> T
     where
@@ -90,8 +93,8 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
     }
 }
 
-// Not recommended, because the compiler would name this type instead of reporting that the
-// content of a box is not `Sized`.
+// If the compiler recommended this implementation, its message would name this type instead of reporting that
+// the content of a box is not `Sized`.
 #[diagnostic::do_not_recommend]
 impl<E: StdError + 'static> StdError for Error<E> {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
@@ -102,9 +105,9 @@ impl<E: StdError + 'static> StdError for Error<E> {
     }
 }
 
-/// The error of a call with a limit of time: rejected, too slow, or failed by itself.
+/// The error of a call with a limit of time. The call was rejected, was too slow, or failed by itself.
 ///
-/// `Display` is that of the rejection or of the error inside, so that no log line lacks the cause.
+/// `Display` prints the error inside, so that no log line lacks the cause.
 #[derive(Debug, Clone)]
 #[expect(clippy::exhaustive_enums, reason = "a call was made or not, and ended in time or not")]
 pub enum WithinError<E> {
@@ -135,7 +138,8 @@ impl<E> WithinError<E> {
         }
     }
 
-    /// Turns the error into an error of your own, in one step for both cases.
+    /// Turns the error into an error of your own, whose type must implement `From` for each of the three
+    /// errors inside.
     ///
     /// ```
     /// use tower_circuit_breaker::{Rejected, WithinError, call::Elapsed};
@@ -157,7 +161,7 @@ impl<E> WithinError<E> {
     /// }
     /// ```
     ///
-    /// Without that `From`, write `circuit.call_within(..).await.map_err(WithinError::merge)`.
+    /// Without the `From` of this example, write `circuit.call_within(..).await.map_err(WithinError::merge)`.
     #[must_use]
     pub fn merge<T>(self) -> T
     where
@@ -191,7 +195,7 @@ impl<E: StdError + 'static> StdError for WithinError<E> {
     }
 }
 
-/// The error of a call that did not end within its limit. A breaker outside counts it as a timeout.
+/// The error of a call that did not end within its limit. A breaker outside counts this error as a timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Elapsed {
     limit: Duration,
@@ -202,7 +206,7 @@ impl Elapsed {
         Self { limit }
     }
 
-    /// Returns the limit.
+    /// Returns the limit of the call.
     #[must_use]
     pub const fn limit(&self) -> Duration {
         self.limit

@@ -1,10 +1,13 @@
 //! Events of a circuit, and the observers that receive them.
 //!
 //! An observer receives each event once, outside every lock and on the thread that caused the event. There are two
-//! exceptions. The thread that reports sums may not have made all of their calls. A thread that reports a transition
-//! also reports the transitions that other threads make meanwhile, so that an observer gets all transitions of a circuit
-//! in their order. Observers decide nothing. A panic of an observer is caught and counted. An observer that blocks also
-//! blocks the caller of the circuit.
+//! exceptions. A thread that reports sums may also report calls of other threads. A thread that reports a transition
+//! also reports the transitions that other threads make during the report, so that an observer receives all transitions
+//! of a circuit in their order. Observers decide nothing. A panic of an observer is caught and counted. An observer
+//! that blocks also blocks the caller of the circuit.
+//!
+//! The start of a call has no event, and no event says that a call was a probe. A metric that needs such a fact begins with
+//! a new event in this module.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,7 +31,7 @@ use crate::state::{RejectReason, Standing, Transition};
 /// impl Observer for Pager {
 ///     fn on_event(&self, circuit: &str, event: &Event<'_>) {
 ///         if let Event::Transition(edge) = event {
-///             // A closed channel must not stop a caller, so its error goes nowhere.
+///             // The error of a closed channel is ignored, because an alert must not stop the caller.
 ///             self.0.send(format!("{circuit} is {} because {}", edge.to, edge.reason)).ok();
 ///         }
 ///     }
@@ -36,27 +39,28 @@ use crate::state::{RejectReason, Standing, Transition};
 /// ```
 #[doc(alias = "EventPublisher")]
 pub trait Observer: fmt::Debug + Send + Sync + 'static {
-    /// Receives one event of the named circuit. Must not block, because a caller of the circuit waits for the return.
+    /// Receives one event of the named circuit. The function must not block, because a caller of the circuit waits for
+    /// its return.
     ///
-    /// The transitions of a circuit come one after another, in the order of [`Transition::era`]. A transition that is
-    /// made while the observers are notified of an earlier one is reported afterwards, unless 128 more transitions come
-    /// before the observers return.
+    /// The transitions of a circuit come one after another, in the order of [`Transition::era`]. A transition that
+    /// happens during the notification of an earlier transition is reported after that notification. If more than 128
+    /// transitions happen before the observers return, the oldest are not reported.
     fn on_event(&self, circuit: &str, event: &Event<'_>);
 
-    /// Returns true if the observer receives the events of calls: [`Event::Finished`], [`Event::Rejected`], [`Event::Fallback`],
-    /// [`Event::Stale`] and [`Event::Sums`].
+    /// Returns true if the observer receives the events of calls, which are [`Event::Finished`], [`Event::Rejected`],
+    /// [`Event::Fallback`], [`Event::Stale`] and [`Event::Sums`].
     ///
-    /// The circuit reads the answer once, when it is created. Default: `false`, so that these events cost nothing.
+    /// A new circuit reads the answer once. The default is `false`, so that these events cost nothing.
     fn wants_calls(&self) -> bool {
         false
     }
 
-    /// Returns true if successes and rejections may come in sums, as [`Event::Sums`], instead of one by one. Without
-    /// [`wants_calls`](Self::wants_calls) the observer receives neither.
+    /// Returns true if successes and rejections may come in sums, as [`Event::Sums`], instead of one by one. If
+    /// [`wants_calls`](Self::wants_calls) is false, the observer receives no successes and no rejections.
     ///
-    /// The circuit reads the answer once, when it is created. Default: `false`. With a time window, sums cost a call of
-    /// a closed circuit nothing. Without a time window, and for each rejection, sums cost 2 to 3 ns. A report of each
-    /// call costs more, and makes threads wait for each other.
+    /// A new circuit reads the answer once. The default is `false`. With a time window, sums cost a call of a closed
+    /// circuit nothing. Without a time window, and for each rejection, sums cost 2 to 3 ns. A report of each call costs
+    /// more, and makes threads wait for each other.
     ///
     /// An observer of sums must count both `Sums` and [`Finished`](Event::Finished), because
     /// these calls always come one by one:
@@ -79,7 +83,8 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
 
 /// Returns an observer that is a closure.
 ///
-/// The closure receives the events that are no calls: transitions and summaries. [`ObserverFn::with_calls`] adds calls.
+/// The closure receives transitions, summaries and the other events that are not about single calls.
+/// [`ObserverFn::with_calls`] adds the events of calls.
 ///
 /// ```
 /// use tower_circuit_breaker::Config;
@@ -95,7 +100,8 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
 /// ```
 pub const fn observer_fn<F>(f: F) -> ObserverFn<F>
 where
-    // The bound stands here, so that the references of a closure are inferred as it is written.
+    // The bound is on this function, because the compiler infers the lifetimes of a closure's arguments from the
+    // function that receives the closure.
     F: Fn(&str, &Event<'_>) + Send + Sync + 'static,
 {
     ObserverFn { f, wants_calls: false }
@@ -110,7 +116,7 @@ pub struct ObserverFn<F> {
 }
 
 impl<F> ObserverFn<F> {
-    /// Lets the closure receive the events of calls as well, one by one.
+    /// Lets the closure receive the events of calls too, one by one.
     pub const fn with_calls(mut self) -> Self {
         self.wants_calls = true;
         self
@@ -139,20 +145,20 @@ impl<F> fmt::Debug for ObserverFn<F> {
 pub enum Event<'a> {
     /// The circuit has changed its state or mode.
     Transition(&'a Transition),
-    /// Calls are being rejected. A rejected call reports this summary at most every 10 s, because one line
-    /// for each rejection would flood a log. In a tower service the times of the summary are those at
-    /// which services were polled ready.
+    /// A summary of the rejections, which a rejected call reports at most every 10 s, because one line for each
+    /// rejection would flood a log. In a tower service a rejection has the time at which `poll_ready` found the circuit
+    /// rejecting.
     #[non_exhaustive]
     Rejections {
         /// The number of rejections since the last summary, or since the circuit tripped.
         rejected: u64,
         /// The time in which these rejections happened.
         over: Duration,
-        /// The time until the circuit lets a probe through. `None` if that time is not known.
+        /// The time until the circuit lets a probe through. `None` if the time is not known.
         retry_after: Option<Duration>,
     },
-    /// The circuit is new, or [`refresh_metrics`](crate::Circuit::refresh_metrics) was called, so that
-    /// gauges should be brought up to date.
+    /// The circuit is new, or [`refresh_metrics`](crate::Circuit::refresh_metrics) was called. An observer should bring
+    /// its gauges up to date.
     #[non_exhaustive]
     Refresh {
         /// The state and mode of the circuit.
@@ -169,7 +175,8 @@ pub enum Event<'a> {
     Finished {
         /// The way in which the call ended.
         ended: Ended,
-        /// The time of the end, if the circuit has read its clock for another purpose. Always present for a failure.
+        /// The time of the end, if the circuit has read its clock for another purpose. The time is always present for a
+        /// failure.
         at: Option<Tick>,
         /// The duration of the call, if it was measured.
         elapsed: Option<Duration>,
@@ -183,13 +190,13 @@ pub enum Event<'a> {
     /// Calls that were not reported one by one, for observers that [accept sums](Observer::accepts_sums).
     ///
     /// A thread reports its sums with its first call, with every 256th call, and with its first call that comes 1 ms or
-    /// more after its last report, by the clock of the circuit. The default clock is coarse, so that this is 1 to 10
-    /// ms. A rejection of a tower service has the time at which the service was polled ready.
+    /// more after its last report, by the clock of the circuit. With the coarse default clock the time between two
+    /// reports is 1 to 10 ms. A rejection of a tower service has the time at which the service was polled ready.
     ///
     /// The sums of all threads are reported before each transition, with each
     /// [`refresh_metrics`](crate::Circuit::refresh_metrics), once a second by the task of a registry with a
-    /// store, when a keyed circuit is evicted, and when the circuit is dropped. While a clock stands still, as in
-    /// tests, only these reports come.
+    /// store, when a keyed circuit is evicted, and when the circuit is dropped. While the clock stands still, as in a
+    /// test, the limit of 1 ms is never reached.
     #[non_exhaustive]
     Sums {
         /// Calls of the closed circuit that succeeded.
@@ -200,14 +207,15 @@ pub enum Event<'a> {
         /// Calls that were rejected because the probes were taken.
         half_open: u64,
     },
-    /// A fallback has ended, for a call that was rejected before. Comes beside the [`Rejected`](Self::Rejected) of the call, or its sum.
+    /// A fallback for a rejected call has ended. The rejection itself was reported before, as
+    /// [`Rejected`](Self::Rejected) or in a sum.
     #[non_exhaustive]
     Fallback {
-        /// True if the fallback has given an answer, false if it has given an error.
+        /// True if the fallback has returned an answer, false if the fallback has returned an error.
         answered: bool,
     },
-    /// An outcome arrived after the end of its era, and counts only in the totals. The `Finished`
-    /// of the call is reported as well.
+    /// An outcome arrived after the end of its era, and counts only in the totals. The call is also reported as
+    /// `Finished`.
     Stale,
     /// The circuit has left its registry, so that displays should drop the circuit. Calls under way still end,
     /// and may still change the circuit.
@@ -216,12 +224,13 @@ pub enum Event<'a> {
     /// the call that measured the load.
     #[non_exhaustive]
     SystemLoad {
-        /// The load, where 1.0 is all that the system can do. `None` if the load is not known, so that nothing is shed.
+        /// The load, where 1.0 means that the system is fully used. `None` if the load is not known, in which case
+        /// nothing is shed.
         load: Option<f64>,
         /// True while heavy operations are shed.
         shedding: bool,
-        /// True if shedding began or ended since `news` was last true. At most every 10 s, so that
-        /// a log can have a line for each.
+        /// True if shedding began or ended since `news` was last true. `news` is true at most every 10 s, so that a log
+        /// can have a line for each such event.
         news: bool,
     },
 }
@@ -243,12 +252,13 @@ pub enum Ended {
 /// Runs foreign code, such as an observer, a waker or a function of the configuration, and catches its panic so that
 /// the caller goes on. Returns `None` if the code panicked.
 pub(crate) fn guarded<T>(foreign: impl FnOnce() -> T) -> Option<T> {
-    // AssertUnwindSafe: the foreign code borrows no data of this crate mutably, and its own data are its own matter.
+    // `AssertUnwindSafe` is correct, because the foreign code borrows no data of this crate mutably. The foreign code
+    // is responsible for its own data.
     match catch_unwind(AssertUnwindSafe(foreign)) {
         Ok(value) => Some(value),
         Err(panic) => {
-            // Never dropped, because the drop of the panic's value may panic again, perhaps within another drop,
-            // and that would abort the process.
+            // The value of the panic is never dropped, because its drop may panic again. A second panic during the
+            // unwinding of another panic would abort the process.
             std::mem::forget(panic);
             None
         }

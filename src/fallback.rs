@@ -1,9 +1,9 @@
 //! Fallbacks that wait, such as another endpoint, a cache behind a network, or a default that has to be computed.
 //!
-//! A rejection is an answer without a future, so that it costs nothing in an outage. Therefore a fallback that waits is
-//! a service of its own, around the breaker. The breaker returns the rejected request to this service, so that no
-//! request is cloned for a call that goes through. A fallback that answers at once is
-//! [`CircuitBreakerLayer::fallback`].
+//! The breaker itself answers a rejected call without a future, so that a rejection costs little in an outage.
+//! Therefore a fallback that waits is a service of its own, around the breaker. The breaker returns the rejected
+//! request to this service, so that no request is cloned for a call that goes through. For a fallback that answers
+//! without waiting, use [`CircuitBreakerLayer::fallback`].
 
 use std::fmt;
 use std::future::Future;
@@ -14,18 +14,20 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+#[cfg(feature = "http")]
+use crate::body::TrackedBodiesLayer;
 use crate::error::Rejected;
 use crate::layer::CircuitBreakerLayer;
 use crate::rejection::{Fallback, Rejection};
 
 impl<C, R, K> CircuitBreakerLayer<C, R, K> {
-    /// Answers rejected calls with a closure, which gets the rejection and the request: a cached answer, a default, or
-    /// an error.
+    /// Answers rejected calls with a closure, which gets the rejection and the request and returns a cached answer, a
+    /// default, or an error.
     ///
     /// Call this method after the method that sets the kind of errors, because the closure returns these errors. The
-    /// closure gets rejections only. A call that failed keeps its error. The circuit counts each answer in
-    /// `circuit_breaker_fallbacks_total`, as `answered` if the closure returns `Ok`. The rejection counts like every
-    /// other.
+    /// closure gets only rejected calls. A call that failed keeps its error. The circuit counts each answer in
+    /// `circuit_breaker_fallbacks_total`, as `answered` if the closure returns `Ok`. A rejection with a fallback counts
+    /// like every other rejection.
     ///
     /// ```
     /// use std::{collections::HashMap, io, sync::Arc};
@@ -50,19 +52,21 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// ```
     pub fn fallback<F, Req, Res, E>(self, fallback: F) -> CircuitBreakerLayer<C, Fallback<F, R>, K>
     where
-        // The bound stands here, so that the types of a closure are inferred as it is written.
+        // The bound is on this method, because the compiler infers the argument types of a closure from the method that
+        // receives the closure.
         F: Fn(Rejected, Req) -> Result<Res, E>,
     {
         self.map_rejection(|rejection| Fallback::new(fallback, rejection))
     }
 
-    /// Answers rejected calls with the future of a closure, which gets the rejection and the request: another endpoint,
-    /// a cache behind a network.
+    /// Answers rejected calls with the future of a closure, which gets the rejection and the request. The future can
+    /// call another endpoint, or a cache behind a network.
     ///
-    /// The result is a layer of its own, so that all other settings of the breaker come before this method. The closure
-    /// returns the error that the breaker has without a fallback, so that the fallback can be a call of the next
-    /// endpoint. The circuit counts each answer in `circuit_breaker_fallbacks_total`. A fallback that is dropped before
-    /// its end is not counted.
+    /// Call this method last, because the result is another layer without the settings of the breaker. With tracked bodies,
+    /// call it after [`tracked_bodies`](Self::tracked_bodies). The future has
+    /// the error type that the breaker has without a fallback, so that the fallback can be a call through the breaker
+    /// of another endpoint. The circuit counts each answer in `circuit_breaker_fallbacks_total`. A fallback that is
+    /// dropped before its end is not counted.
     ///
     /// With [`WhenOpen::Pend`](crate::WhenOpen::Pend) the service is not ready while the circuit is open. The fallback
     /// is then used only if the circuit opens between `poll_ready` and the call.
@@ -87,6 +91,46 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
         self,
         fallback: F,
     ) -> FallbackLayer<F, CircuitBreakerLayer<C, Deferred<R>, K>>
+    where
+        F: Fn(Rejected, Req) -> Fut,
+        Fut: Future<Output = Result<Res, E>>,
+    {
+        FallbackLayer { fallback, breaker: self.map_rejection(Deferred) }
+    }
+}
+
+#[cfg(feature = "http")]
+impl<C, R, K> TrackedBodiesLayer<C, R, K> {
+    /// Answers rejected calls with the future of a closure, as [`CircuitBreakerLayer::fallback_async`] does.
+    ///
+    /// The fallback returns a response with a [`TrackedBody`](crate::body::TrackedBody), as the breaker does. The breaker
+    /// of another endpoint returns this type if its classifier and its client have the types of the first. Any other
+    /// body becomes an untracked body by `TrackedBody::from`.
+    ///
+    /// ```
+    /// # use bytes::Bytes;
+    /// # use http::{Request, Response};
+    /// # use http_body_util::{BodyExt, Full};
+    /// # use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
+    /// use tower_circuit_breaker::body::TrackedBody;
+    /// # use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, classify::HttpClassifier};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+    /// # let circuit = Circuit::new(Config::new("downloads")?);
+    /// let layer = CircuitBreakerLayer::new(&circuit)
+    ///     .classifier(HttpClassifier::new().until_end_of_body())
+    ///     .tracked_bodies()
+    ///     .fallback_async(async |_, _: Request<()>| Ok(Response::new(TrackedBody::from(Full::from("an older copy")))));
+    /// # let client = service_fn(async |_: Request<()>| Err::<Response<Full<Bytes>>, _>(std::io::Error::other("down")));
+    /// let mut service = ServiceBuilder::new().layer(layer).map_err(BoxError::from).service(client);
+    /// # for _ in 0..5 { service.ready().await?.call(Request::new(())).await.unwrap_err(); }
+    /// let response = service.ready().await?.call(Request::new(())).await?;
+    /// assert_eq!(response.into_body().collect().await?.to_bytes(), "an older copy");
+    /// # Ok(()) }
+    /// ```
+    pub fn fallback_async<F, Fut, Req, Res, E>(
+        self,
+        fallback: F,
+    ) -> FallbackLayer<F, TrackedBodiesLayer<C, Deferred<R>, K>>
     where
         F: Fn(Rejected, Req) -> Fut,
         Fut: Future<Output = Result<Res, E>>,
@@ -214,8 +258,8 @@ where
     }
 }
 
-/// The rejection of a breaker with a fallback that waits. The request goes back to the fallback. `R` makes the errors
-/// of calls that failed.
+/// The [`Rejection`] of a breaker with a fallback that waits, which returns the request to the fallback. `R` converts
+/// the errors of calls that failed.
 #[derive(Debug, Clone, Copy)]
 pub struct Deferred<R>(R);
 
@@ -234,13 +278,13 @@ where
     }
 }
 
-/// The error between a breaker and its fallback: a rejection with its request, or an error of the call.
+/// The error that a breaker returns to its fallback, which is a rejection with its request or an error of the call.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a call was made or it was not")]
 pub enum Unanswered<Req, E> {
-    /// The call did not happen.
+    /// The call was rejected and not made.
     Rejected(Rejected, Req),
-    /// The call happened and failed.
+    /// The call was made and failed.
     Failed(E),
 }
 

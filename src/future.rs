@@ -1,7 +1,7 @@
 //! The future of a call through the breaker.
 //!
-//! The inner future and the permit are stored in the future itself, so that a call needs no box. A rejected call is a
-//! future that is ready with the answer.
+//! The inner future and the permit are stored in the future itself, so that a call needs no box. The future of a
+//! rejected call is ready at the first poll.
 
 use std::fmt;
 use std::future::Future;
@@ -21,14 +21,15 @@ pin_project! {
     /// # Cancel safety
     ///
     /// If the future is dropped before it is ready, the inner future is dropped, the permit is returned, and the
-    /// outcome is cancelled. A cancelled call is neutral, or a failure of weight 0.5 once it has waited for
-    /// `cancelled_counts_after`. The slot of a probe becomes free.
+    /// outcome is cancelled. A cancelled call is no evidence, but a call that had waited for `cancelled_counts_after`
+    /// counts as a failure of weight 0.5. The slot of a probe becomes free.
     ///
     /// # Type parameters
     ///
-    /// `D` is the [`Call`](Classifier::Call) of the classifier and `E` the [`Error`](Rejection::Error) of the rejection. Both
-    /// have their types by default.
-    // Parameters, because the compiler cannot look up the two types in a future of a task whose errors are boxed, see `Flight`.
+    /// `D` is the [`Call`](Classifier::Call) of the classifier and `E` the [`Error`](Rejection::Error) of the
+    /// rejection. The defaults of `D` and `E` are always right.
+    // `D` and `E` are parameters, because the compiler cannot resolve the two types in the future of a task whose
+    // errors are boxed. `Flight` has the details.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<
         F,
@@ -57,9 +58,10 @@ pin_project! {
         C: Classifier<Req, Res, Err, Call = D>,
         R: Rejection<Req, Res, Err, Error = E>,
     {
-        // The inner future is dropped first, because its drop is still a part of the call, which the drop of the flight ends.
+        // The inner future is declared before the flight and dropped first, because its drop is still a part of the
+        // call, and the drop of the flight ends the call.
         Called { #[pin] future: F, flight: Flight<C, Req, Res, Err, D>, rejection: PhantomData<fn() -> R> },
-        // The key of the request has no circuit.
+        // No circuit guards the call, because the key of its request has no circuit.
         Unguarded { #[pin] future: F },
         Rejected { answer: Option<Result<Res, E>> },
     }
@@ -95,7 +97,7 @@ where
     C: Classifier<Req, Res, Err>,
     R: Rejection<Req, Res, Err>,
 {
-    /// Polls like the future itself, but does not judge a response.
+    /// Polls the call as [`poll`](Future::poll) does, but does not judge a response.
     pub(crate) fn poll_response(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -109,7 +111,7 @@ where
                 return Poll::Ready(answer.map(|response| (response, None)));
             }
         };
-        // Replaced in place, so that the inner future is dropped without a move, and only the flight moves.
+        // The kind is replaced in place, so that the inner future is dropped without a move, and only the flight moves.
         let flight = match kind.project_replace(Kind::Rejected { answer: None }) {
             KindReplaced::Called { flight, .. } => Some(flight),
             KindReplaced::Unguarded { .. } | KindReplaced::Rejected { .. } => None,

@@ -1,9 +1,11 @@
-//! The guide: the breaker in your stack, state that outlives the process, operation, and help when something is wrong.
+//! The guide, which shows the breaker in your stack, state that outlives the process, operation, and
+//! troubleshooting.
 //!
 //! Begin with [`stacks`]. [`words`] explains the words that the other pages use.
 
-// Each page is a file of `docs/`, so that it reads the same in the repository. A link to another page is a reference, which is
-// defined in the file for the repository, and before the file for rustdoc, which takes the first definition.
+// Each page is a file of `docs/`, so that the page reads the same in the repository. Links between pages are
+// reference links. Each file defines its references for the repository. The doc comments above the
+// `include_str!` define the references for rustdoc, because rustdoc uses the first definition.
 
 pub mod stacks {
     //! The breaker in axum, tonic, reqwest, hyper and plain tower.
@@ -40,6 +42,8 @@ pub mod runbook {
 
 pub mod troubleshooting {
     //! Common mistakes, each with its symptom, its cause and its correction.
+    //!
+    //! [field]: super::stacks#a-breaker-in-a-field
     #![doc = include_str!("../docs/troubleshooting.md")]
 }
 

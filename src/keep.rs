@@ -1,18 +1,16 @@
-//! The settings for the storage of circuits, as plain data that opens no store.
+//! The settings for the storage of circuits, with the kinds of stores and the schemes of their addresses, as plain data
+//! that opens no store.
 //!
 //! Stores, the coordinator and the settings share these types. The types are in a module below all three, because the
 //! settings can be compiled without a store.
 
 mod address;
-#[cfg(feature = "settings")]
-mod mask;
 
 use std::fmt;
 use std::time::Duration;
 
+use crate::shown::is_printable;
 pub(crate) use address::{Address, Wrong};
-#[cfg(feature = "settings")]
-pub(crate) use mask::masked;
 
 /// The kind of store that an address selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -100,16 +98,17 @@ pub enum SchemaMode {
     Assume,
 }
 
-/// Returns true if the text can be the id of an instance. An id has no `#`, because `#` numbers the
-/// instances that have the same id.
+/// Returns true if the text can be the id of an instance. An id has no `#`, because `#` numbers the instances that have
+/// the same id. An id has no `//`, because such a text is an address under the wrong key, and records, the audit and
+/// logs would show its password.
 pub(crate) fn is_instance(id: &str) -> bool {
-    (1..=100).contains(&id.len()) && id.chars().all(|c| !c.is_control() && !c.is_whitespace() && c != '#')
+    (1..=100).contains(&id.len()) && id.chars().all(|c| is_printable(c) && c != '#') && !id.contains("//")
 }
 
 /// The time after which a store that expires records may delete the record of a circuit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ttl {
-    /// The time for circuits that are open.
+    /// The time for circuits that are open, or that an operator holds.
     pub(crate) open: Duration,
     /// The time for all other circuits.
     pub(crate) other: Duration,
@@ -122,7 +121,7 @@ impl Default for Ttl {
 }
 
 /// The description of the ids that [`is_instance`] accepts, for the texts of errors.
-pub(crate) const INSTANCES: &str = "1 to 100 bytes of printable text without spaces and `#`";
+pub(crate) const INSTANCES: &str = "1 to 100 bytes of printable text without spaces, `#` and `//`";
 
 const SCHEMES: [(&str, StoreKind); 11] = [
     ("file", StoreKind::File),

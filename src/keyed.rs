@@ -1,8 +1,8 @@
-//! The circuit of a request.
+//! The selection of the circuit of a request.
 //!
-//! [`OneCircuit`] is the default, with one circuit for all requests through a layer. With the feature `keyed`, `Keyed`
-//! has one circuit of a registry for each host, path, method or tenant. Keys come with requests. Therefore their number
-//! is bounded, and a key is never used as a name without a check.
+//! [`OneCircuit`] is the default, and has one circuit for all requests through a layer. With the feature
+//! `keyed`, `Keyed` has one circuit of a registry for each host, path, method or tenant. The number of keys
+//! is bounded, and every key is checked before it becomes a name, because keys come from requests.
 
 #[cfg(feature = "keyed")]
 mod builder;
@@ -28,25 +28,25 @@ use circuits::Circuits;
 #[cfg(feature = "keyed")]
 use {crate::config::ConfigBuilder, crate::registry::Registry};
 
-/// Selects the circuit of a request. The parameter `K` of a layer.
+/// Selects the circuit of a request. The parameter `K` of a layer is its selection.
 pub trait Select<Req> {
-    /// Returns the circuit of every request if there is only one, so that `poll_ready` can use it. `None` if it depends
-    /// on the request.
+    /// Returns the circuit if all requests share one circuit, so that `poll_ready` can use the circuit.
+    /// Returns `None` if the circuit depends on the request.
     fn shared(&self) -> Option<&Circuit>;
 
-    /// Calls `act` with the circuit of the request. `None` lets the request pass unguarded.
+    /// Calls `act` with the circuit of the request. With `None`, the request passes unguarded.
     ///
-    /// `act` gets a reference, because a handle would cost a call more than the lookup.
+    /// `act` gets a reference, because cloning a handle would cost more than finding the circuit.
     fn with<T>(&self, request: &Req, act: impl FnOnce(Option<&Circuit>) -> T) -> T;
 
-    /// Returns the circuit whose restore `poll_ready` awaits if the circuit of the request is not known yet. Default:
-    /// none.
+    /// Returns the circuit whose restore `poll_ready` awaits if the circuit depends on the request. Default:
+    /// `None`.
     fn gate(&self) -> Option<&Circuit> {
         None
     }
 }
 
-/// One circuit for every request. The default.
+/// The one circuit that all requests of a layer share, which is the default of a layer.
 #[derive(Debug, Clone)]
 pub struct OneCircuit(pub(crate) Circuit);
 
@@ -64,56 +64,63 @@ impl<Req> Select<Req> for OneCircuit {
 
 /// One circuit for each key, such as a host or a tenant. Clones are handles to the same circuits.
 ///
-/// The first request of a key creates its circuit from the template. The circuit belongs to the registry, so that
-/// operators see it there and a store keeps it. Later lookups take no lock and allocate nothing.
+/// The first request of a key creates its circuit from the template. The circuit belongs to the registry, so
+/// that operators see the circuit in the registry and a store keeps its state. Later lookups take no lock and
+/// allocate nothing.
 ///
 /// # The name of a circuit
 ///
-/// The name is the prefix and the key. A key that is not a valid name (empty, too long, with spaces or control
-/// characters) becomes its first characters, `~` and 128 bits of its SHA-256 in hexadecimal. The result is the same on
-/// every instance and after every restart. A key that already looks like such a result is hashed as well, so that a
-/// caller cannot forge one. To find two keys with one name takes 2^64 tries, and to match the name of a given key
-/// 2^128. Keys are not normalised: `A.example` and `a.example` are two keys unless the closure makes them one.
+/// The name is the prefix and the key. A key that is not a valid name (empty, too long, with spaces or
+/// control characters) becomes its first characters, `~` and 128 bits of its SHA-256 in hexadecimal. The name
+/// of a key is the same on every instance and after every restart. A key that already looks like a hashed
+/// name is hashed too, so that a caller cannot forge the name of another key. Finding two keys with the same
+/// name takes 2^64 tries. Finding another key for a given name takes 2^128 tries. Keys are not normalised.
+/// For example, `A.example` and `a.example` are two keys unless the closure returns the same key for both.
 ///
 /// # Bounds
 ///
-/// At most [`max_keys`](KeyedBuilder::max_keys) keys are known. When another key comes, an eighth of them is evicted at
-/// once, least recently used first, with a resolution of 17 ms. A key that was not used for
-/// [`idle`](KeyedBuilder::idle) is evicted as well. An evicted circuit leaves the registry. Its calls under way end as
-/// usual, and its unsaved state is written to the store. When the key comes back, a circuit that was not closed is as
-/// open as it was, because up to `max_keys` such states are kept in memory. Everything else is restored from the store,
-/// and no call waits for that. When the last clone of a `Keyed` is dropped, all its circuits leave the registry.
+/// At most [`max_keys`](KeyedBuilder::max_keys) keys are known. When a further key arrives, an eighth of the
+/// known keys is evicted, least recently used first. The time of use has a resolution of 17 ms. A key that
+/// was not used for [`idle`](KeyedBuilder::idle) is evicted too. An evicted circuit leaves the registry. Its
+/// calls under way end as usual, and its unsaved state is written to the store. Up to `max_keys` states of
+/// evicted circuits that were not closed stay in memory, so that such a circuit is still open or half-open
+/// when its key is used again. All other data are restored from the store, and no call waits for that
+/// restore. When the last clone of a `Keyed` is dropped, all its circuits leave the registry.
 ///
-/// A circuit that is open, half-open, or held by an operator is never evicted to make room. Such a circuit is evicted
-/// if it was not used for [`idle`](KeyedBuilder::idle) and would now admit the next call as a probe. Otherwise hosts that are gone
-/// for good would fill the place with open circuits.
+/// A circuit that is open, half-open, or held by an operator is never evicted to make room. An open or
+/// half-open circuit is evicted only if its key was not used for [`idle`](KeyedBuilder::idle) and the circuit
+/// would admit the next call as a probe. Otherwise the open circuits of hosts that no longer exist would use
+/// up `max_keys`. A held circuit is never evicted.
 ///
-/// If no circuit can be evicted, calls of new keys pass **unguarded** for the next second, because a healthy host must
-/// not be rejected on account of other hosts. Calls also pass unguarded if the registry is full, or has a circuit of
-/// the same name with other settings. Such calls are counted in `circuit_breaker_unguarded_calls_total{reason}`, with
-/// the reason `full`, `registry_full` or `config`, and in [`status`](Self::status). A warning is logged at most once a
-/// minute.
+/// If no circuit can be evicted, calls of new keys pass **unguarded** for the next second, because a healthy
+/// host must not be rejected because of other hosts. Calls also pass unguarded if the registry is full, or if
+/// the registry has a circuit of the same name with other settings. Unguarded calls are counted in
+/// `circuit_breaker_unguarded_calls_total{reason}`, with the reason `full`, `registry_full` or `config`, and
+/// in [`status`](Self::status). A warning is logged at most once a minute.
 ///
 /// # Restarts
 ///
-/// With a store, the circuits under the prefix that are not closed in the store come back by themselves: with the start
-/// of the registry, or when the keys are built if the registry was started before. At most `max_keys` circuits come
-/// back, first those that reject calls or that an operator holds, then those that this instance has written, then the
-/// youngest. A circuit that would admit the next call and was not written for `idle` stays in the store. If
-/// `first_call_waits` of the registry is set, the services of a layer wait in `poll_ready` until these circuits are
-/// restored, at most for that duration. [`circuit`](Self::circuit) does not wait.
+/// With a store, the circuits under the prefix that are not closed in the store are restored without a call.
+/// They are restored when the registry starts, or when the `Keyed` is built if the registry has already
+/// started. At most `max_keys` circuits are restored in this way. Circuits that reject calls or that an
+/// operator holds come first, then circuits that this instance has written, then the circuits that were
+/// written last. A circuit that would admit the next call and was not written for `idle` is not restored. If
+/// `first_call_waits` of the registry is set, the services of a layer wait in `poll_ready` until these
+/// circuits are restored, at most for that duration. [`circuit`](Self::circuit) does not wait.
 ///
-/// A store may have names that only begin like the names of keys. Therefore a circuit that came back makes way for a
-/// circuit of the same name with other settings, and for keys that are called, until its own key is called. Of two
-/// prefixes of which one begins with the other, the longer one has the name.
+/// A store may contain names that begin with the prefix and belong to other circuits. Therefore a circuit
+/// that was restored in this way can be removed until its own key is used. It is removed if another circuit
+/// of the same name with other settings is created, or if a key in use needs the room. If one prefix begins
+/// with another prefix, a name belongs to the longer prefix.
 ///
 /// # Metrics
 ///
-/// The first [`label_budget`](KeyedBuilder::label_budget) keys have their own names in the label `service`. All others
-/// share the prefix followed by `other`. Under this shared label counters add up, `circuit_breaker_tripped` and
-/// `circuit_breaker_state` are numbers of circuits, and `circuit_breaker_failures_1m` is absent. Recorders cannot
-/// remove a name. Therefore an evicted key keeps its part of the budget, with gauges at zero, and uses its name again
-/// when it comes back. Log lines always have the name of the circuit.
+/// The first [`label_budget`](KeyedBuilder::label_budget) keys have their own names in the label `service`.
+/// All other keys share one label, which is the prefix followed by `other`. Under the shared label, counters
+/// are sums over its circuits. The gauges `circuit_breaker_tripped` and `circuit_breaker_state` count
+/// circuits, and `circuit_breaker_failures_1m` is absent. Recorders cannot remove a name. Therefore an
+/// evicted key keeps its part of the budget, with gauges at zero, and uses its own label again when the key
+/// is used again. Log lines always have the name of the circuit.
 ///
 /// # Examples
 ///
@@ -144,11 +151,12 @@ struct Parts<F> {
 
 #[cfg(feature = "keyed")]
 impl Keyed<()> {
-    /// Starts from the default settings, with a template for the circuits, which belong to `registry`.
+    /// Starts a builder with the default settings and a template for the circuits. The circuits belong to
+    /// `registry`.
     ///
-    /// The template gets the name of the circuit, and can return different settings for different names. A name that
-    /// the template sets is replaced by the given name. Therefore `move |_| settings.clone()` works with one existing
-    /// configuration.
+    /// The template gets the name of the circuit, and can return different settings for different names. The
+    /// given name replaces a name that the template sets. Therefore `move |_| settings.clone()` works with
+    /// one existing configuration.
     pub fn builder<T>(registry: &Registry, template: T) -> KeyedBuilder
     where
         T: Fn(&str) -> ConfigBuilder + Send + Sync + 'static,
@@ -172,10 +180,11 @@ impl<F: Send + Sync + 'static> Keyed<F> {
 
 #[cfg(feature = "keyed")]
 impl<F> Keyed<F> {
-    /// Returns the circuit of a key, and creates it if necessary. The key counts as used. `None` if calls of the key
-    /// are unguarded now.
+    /// Returns the circuit of a key, and creates the circuit if necessary. The key counts as used. Returns
+    /// `None` if calls of the key currently pass unguarded.
     ///
-    /// For calls outside tower. A stored handle outlives an eviction, but then the key may get another circuit.
+    /// Use this method for calls outside tower. A stored handle stays valid after an eviction, but the key
+    /// may then get another circuit.
     #[must_use]
     pub fn circuit(&self, key: &str) -> Option<Circuit> {
         self.parts.circuits.with(key, |circuit| Some(circuit?.clone()))
@@ -229,7 +238,7 @@ impl<F> fmt::Debug for Keyed<F> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct KeyedStatus {
-    /// The number of keys that are known now, at most [`max_keys`](KeyedBuilder::max_keys).
+    /// The number of keys that are currently known, which is at most [`max_keys`](KeyedBuilder::max_keys).
     pub keys: usize,
     /// The number of keys that were evicted since the start.
     pub evicted: u64,

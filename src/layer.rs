@@ -1,7 +1,7 @@
 //! The layer, which puts services behind a circuit and configures the judgement and the rejection of calls.
 //!
-//! All state belongs to the circuit, which the user creates once. Applying the layer creates no state, because axum
-//! applies a layer anew for every request.
+//! All state belongs to the circuit, which the user creates once. Applying the layer creates no state, because axum may
+//! apply a layer again for every request.
 
 use std::fmt;
 
@@ -61,8 +61,9 @@ impl<F> CircuitBreakerLayer<DefaultClassifier, BoxedErrors, Keyed<F>> {
     /// Returns a layer with one circuit for each key of the requests, with the default classifier and boxed errors.
     ///
     /// The services of the layer are ready when the inner service is ready, because the circuit is known only when the
-    /// request arrives. If the registry has a store and first calls wait, the services are ready only after the restore. After a rejected call the inner service stays ready, and keeps the resources that it reserved,
-    /// until the next call or until it is dropped.
+    /// request arrives. If the registry has a store and first calls wait, the services are ready only after the
+    /// restore. After a rejected call the inner service stays ready, and keeps its reserved resources until the next
+    /// call or until the service is dropped.
     pub fn keyed(circuits: Keyed<F>) -> Self {
         let (classifier, rejection) = (DefaultClassifier, BoxedErrors);
         Self { circuits, classifier, rejection, when_open: WhenOpen::Reject }
@@ -113,7 +114,8 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
         CircuitBreakerLayer { circuits, classifier, rejection, when_open }
     }
 
-    /// Rejects calls with [`Error::Rejected`](crate::Error), an error to match on that needs no allocation.
+    /// Rejects calls with [`Error::Rejected`](crate::Error), an error type that callers can match on and that needs no
+    /// allocation.
     ///
     /// If a layer inside has `BoxError` as its error, keep the default, because `Error<BoxError>` is not a
     /// `std::error::Error`.
@@ -121,7 +123,10 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
         self.rejection(TypedErrors)
     }
 
-    /// Returns an error type of your own, into which rejections and the errors of the service are converted.
+    /// Converts rejections and the errors of the service into an error type of your own.
+    ///
+    /// Code that is generic over the service `S` needs the bound `S::Error: 'static`, because the default classifier looks
+    /// for known types in the error.
     ///
     /// ```
     /// use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, Rejected};
@@ -141,8 +146,8 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
         self.rejection(ErrorsAs::new())
     }
 
-    /// Answers rejected calls with a response that `respond` makes, and does not change the error type of the service.
-    /// For axum's `Router::layer`, `option_layer` and tonic servers.
+    /// Answers rejected calls with the response that `respond` returns, and keeps the error type of the service. Use
+    /// this method for axum's `Router::layer`, `option_layer` and tonic servers.
     pub fn respond_with<Res, F>(self, respond: F) -> CircuitBreakerLayer<C, Respond<F>, K>
     where
         F: Fn(Rejected) -> Res,

@@ -1,7 +1,8 @@
 //! A circuit breaker for tower services.
 //!
-//! While a service is down, its circuit rejects calls immediately, before they happen, with one sentence that gives the
-//! reason. A few probes find out when the service is back. Failures count by weight: a hard failure 1.0, a timeout 0.5.
+//! While a service is down, its circuit rejects calls immediately, without calling the service, and returns an error
+//! that states the reason in one sentence. A few probes find out when the service is back. Failures count by weight. A
+//! hard failure weighs 1.0, and a timeout weighs 0.5.
 //!
 //! **Open means rejecting. Closed means letting calls through.**
 //!
@@ -40,7 +41,7 @@
 //! | have a circuit for each key | `keyed`, with the feature `keyed` |
 //! | recognise a rejection, and its reason | [`Rejected::find`], [`Error`], [`RejectReason`], [`Transition`], [`Reason`] |
 //! | retry, and stop at a rejection or wait for the circuit | `retry`, with the feature `retry` |
-//! | call without tower | [`Circuit::call`] and the calls beside it, [`Circuit::acquire`], [`Permit::judge`], [`call`] |
+//! | call without tower | [`Circuit::call`] and its variants, [`Circuit::acquire`], [`Permit::judge`], [`call`] |
 //! | observe a circuit, and operate it | [`Circuit::status`], [`trip`](Circuit::trip), [`reset`](Circuit::reset), [`By`], [`To`] |
 //! | have several circuits, by name | [`Registry`] |
 //! | operate circuits in the whole fleet, with an audit | [`operation`], [`Registry::operate`] |
@@ -54,9 +55,9 @@
 //!
 //! # Names
 //!
-//! The root has the types that programs pass, match on and keep. The types that programs only get have longer paths: the
-//! parts of a [`Status`] are in [`circuit`], the answers of a [`Registry`] in [`operation`], `coordinator` and `store`, and the
-//! types of a layer's settings in [`classify`], [`rejection`], [`fallback`] and `body`.
+//! The root has the types that programs pass, match on and keep. The types that programs only receive have longer
+//! paths. The parts of a [`Status`] are in [`circuit`], the answers of a [`Registry`] in [`operation`], `coordinator`
+//! and `store`, and the types of a layer's settings in [`classify`], [`rejection`], [`fallback`] and `body`.
 //!
 //! # Features
 //!
@@ -65,7 +66,7 @@
 //! * `metrics`, `tracing` (both default): observers for these facades on every circuit, unless the
 //!   builder of the circuit omits them.
 //! * `http`: classifiers and rejections for HTTP and gRPC, and bodies that are tracked to their end. `tonic`,
-//!   `reqwest`: the meaning of the errors of those crates.
+//!   `reqwest`: the meaning of the errors of these two crates.
 //! * `keyed`: a circuit for each host, path, method or tenant.
 //! * `store`: records, the trait of stores, the coordinator and `MemoryStore`. `file`, `sqlite`,
 //!   `postgres`, `redis`: one store each.
@@ -98,8 +99,8 @@ mod error;
 pub mod event;
 pub mod fallback;
 mod future;
-// The guides are text only. They are compiled for the documentation, and for the tests of their
-// code, which need every feature.
+// The guides are text only. The module is compiled for the documentation, and for the tests of the code in the guides,
+// which need every feature.
 #[cfg(all(doc, any(not(doctest), feature = "full")))]
 pub mod guide;
 #[cfg(any(feature = "settings", feature = "store"))]
@@ -125,6 +126,7 @@ mod service;
 pub mod settings;
 #[cfg(any(feature = "load-shed", all(test, breaker_loom)))]
 pub mod shed;
+mod shown;
 pub mod state;
 #[cfg(feature = "store")]
 pub mod store;
@@ -145,7 +147,7 @@ pub use service::{CircuitBreaker, WhenOpen};
 pub use state::{By, Mode, Reason, RejectReason, Standing, State, Transition};
 pub use window::Window;
 
-/// The code of the README, which is compiled with the tests.
+/// The code of the README, which the doc tests compile.
 #[cfg(all(doctest, feature = "full"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,11 +1,11 @@
 //! The orders of operators. An order changes one circuit, names its user and its reason, and applies to all instances
 //! that share a store.
 //!
-//! An [`Order`] that is given to a [`Registry`](crate::Registry) takes effect in this process immediately, even if the
-//! store is down. The answer says whether the order is stored, because a stored order reaches every other instance. An
-//! [`Operator`] gives the same orders to a store only, for a command line that has no circuits. This module does not
-//! decide the effect of an order. The effect on a circuit is decided in `circuit`, and the effect on a stored record in
-//! `record`.
+//! An [`Order`] that is given to a [`Registry`](crate::Registry) takes effect in this process immediately,
+//! even if the store is down. The answer says whether the order is stored, because a stored order reaches
+//! every other instance. An [`Operator`] writes the same orders only to a store, for a command line that has
+//! no circuits. The effect of an order is left to other modules. The module `circuit` decides the effect on a
+//! circuit, and `record` decides the effect on a stored record.
 //!
 //! ```text
 //! Order ──▶ Registry::operate ──▶ circuit, at once ──▶ coordinator ──▶ store ──▶ every other instance
@@ -14,14 +14,14 @@
 //!
 //! # Rules
 //!
-//! * Every order has an id. An order that is given again, also to another instance, is carried out once and has the
-//!   same answer.
-//! * An order may name the latest change that its operator [has seen](Order::seen). If the circuit has changed since,
-//!   the order is refused.
+//! * Every order has an id. If an order is given again, to the same or to another instance, the order takes effect once
+//!   and has the same answer.
+//! * An order can name the latest change that its operator [has seen](Order::seen). If the circuit has changed since that
+//!   change, the order is refused.
 //! * A reset is refused for [`reset_cooldown`](crate::config::ConfigBuilder::reset_cooldown) after the circuit left
 //!   closed or an operator tripped it. [`force`](Order::force) skips this rule and no other rule. A trip by mistake is
 //!   undone by a resume, which has no cooldown.
-//! * Every act has a row in the audit, also an act that a newer act superseded.
+//! * Every act has a row in the audit. An act that a newer act has superseded has a row too.
 
 mod answer;
 mod local;

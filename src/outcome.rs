@@ -1,7 +1,8 @@
-//! The meaning of a call for its circuit: a success, a failure with a weight, or no evidence.
+//! The meaning of a call for its circuit, which is a success, a failure with a weight, or no evidence.
 //!
-//! A weight says how much a failure counts, from just above 0 to 1. A classifier, or the caller of one call, sets the
-//! weight with [`Failure::new`]. The decision to trip is left to `circuit`.
+//! A weight is the share of a whole failure that a failure counts, from just above 0 to 1. Through tower a classifier, which
+//! sees the request, sets the weight of a call with [`Failure::new`]. Without tower the caller sets the weight, with
+//! [`Circuit::call_with`](crate::Circuit::call_with) or [`Permit::failure`](crate::Permit::failure). The decision to trip is left to `circuit`.
 
 mod failure;
 mod weight;
@@ -19,10 +20,10 @@ pub(crate) use weight::{UNIT, score_from_units, units_from_score};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The service has done its work, even if the answer does not please the caller. For example, a
-    /// 404 is a success of the service.
+    /// The service has done its work, even if the caller wanted another answer. For example, a 404 is a success of the
+    /// service.
     Success,
-    /// The service failed, with a weight.
+    /// The service failed. The failure has a weight.
     Failure(Failure),
     /// The call says nothing about the service, and enters no window and no rate.
     Ignored,
@@ -47,7 +48,7 @@ impl Outcome {
         Self::Failure(Failure::deadline(deadline))
     }
 
-    /// Returns the failure, if the outcome is one.
+    /// Returns the failure, or `None` if the outcome is no failure.
     #[must_use]
     pub const fn as_failure(&self) -> Option<&Failure> {
         match self {

@@ -1,11 +1,14 @@
-//! Patterns for names of circuits: the beginning of a name with a `*` at the end, as in `host:*`.
+//! Patterns for the names of circuits. A pattern is the beginning of a name followed by a `*`, as in
+//! `host:*`.
 //!
-//! A setting for one circuit is more specific than a pattern, and a longer pattern is more specific than a shorter one.
-//! The other signs of shell patterns are refused, because a setting that silently means one odd name would have no
-//! effect.
+//! A setting for one circuit is more specific than a pattern, and a longer pattern is more specific than a
+//! shorter pattern. The other signs of shell patterns, such as `?`, are refused. If such a sign were part of
+//! a name, the setting would silently apply to no circuit.
 
 #[cfg(any(feature = "settings", feature = "store"))]
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::BTreeMap;
+#[cfg(feature = "settings")]
+use std::collections::btree_map::Entry;
 use std::net::Ipv6Addr;
 
 /// Returns the beginning of all names that a pattern covers, or `None` for an exact name.
@@ -18,7 +21,7 @@ pub(crate) fn covers(entry: &str, name: &str) -> bool {
     entry == name || beginning(entry).is_some_and(|beginning| name.starts_with(beginning))
 }
 
-/// Returns the first sign that an entry uses as a shell pattern would, other than one `*` at the end.
+/// Returns the first sign of a shell pattern in an entry, other than one `*` at the end.
 ///
 /// Brackets around an IPv6 address are part of a name, as in `host:[::1]:443`.
 pub(crate) fn misused(entry: &str) -> Option<char> {
@@ -39,46 +42,39 @@ pub(crate) fn misused(entry: &str) -> Option<char> {
 pub(crate) const ALLOWED: &str =
     "a name of 1 to 200 bytes, or the beginning of names with one `*` at its end, as in \"host:*\"";
 
-/// Values by the names of circuits and by patterns for them.
+/// Values for circuits, by exact name and by pattern.
 #[cfg(any(feature = "settings", feature = "store"))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ByName<T> {
     exact: BTreeMap<String, T>,
-    /// By the beginning of the names.
+    /// The values of the patterns, each by the beginning of the names that the pattern covers.
     patterns: BTreeMap<String, T>,
 }
 
 #[cfg(any(feature = "settings", feature = "store"))]
 impl<T> ByName<T> {
-    /// Returns the place of an entry, which is a name or a pattern.
-    pub(crate) fn entry(&mut self, entry: &str) -> Entry<'_, String, T> {
-        match beginning(entry) {
-            Some(beginning) => self.patterns.entry(beginning.to_owned()),
-            None => self.exact.entry(entry.to_owned()),
-        }
-    }
-
-    /// Sets the value of an entry.
+    /// Sets the value of a name or pattern.
     pub(crate) fn insert(&mut self, entry: &str, value: T) {
         let (values, key) = beginning(entry).map_or((&mut self.exact, entry), |begins| (&mut self.patterns, begins));
         values.insert(key.to_owned(), value);
     }
 
-    /// Returns all entries, patterns first, in the spelling in which they were added.
+    /// Returns the names and patterns with their values, patterns first, in the spelling in which they were
+    /// added.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (String, &T)> {
         let patterns = self.patterns.iter().map(|(beginning, value)| (format!("{beginning}*"), value));
         patterns.chain(self.exact.iter().map(|(name, value)| (name.clone(), value)))
     }
 
-    /// Returns the value of the most specific entry for a name.
+    /// Returns the value of the exact name, or else the value of the longest pattern that covers the name.
     pub(crate) fn get(&self, name: &str) -> Option<&T> {
         self.exact.get(name).or_else(|| self.covering(name).last())
     }
 
-    /// Returns the values of the patterns that cover a name, the most specific one last.
+    /// Returns the values of the patterns that cover a name, the longest pattern last.
     pub(crate) fn covering<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a T> {
-        // Each beginning of the name is looked up, because a name is short and there may be many patterns. A name that is
-        // too long is refused elsewhere.
+        // Each beginning of the name is looked up, because a name is short and there can be many patterns.
+        // The length is limited, because the caller may pass a name that is longer than a valid name.
         let longest = self.patterns.keys().map(String::len).max();
         let ends = longest.into_iter().flat_map(|longest| 0..=longest.min(name.len()).min(LONGEST_NAME));
         ends.filter_map(move |end| self.patterns.get(name.get(..end)?))
@@ -87,7 +83,15 @@ impl<T> ByName<T> {
 
 #[cfg(feature = "settings")]
 impl<T> ByName<T> {
-    /// Returns the values of the names that are no patterns.
+    /// Returns the map entry of a name or pattern.
+    pub(crate) fn entry(&mut self, entry: &str) -> Entry<'_, String, T> {
+        match beginning(entry) {
+            Some(beginning) => self.patterns.entry(beginning.to_owned()),
+            None => self.exact.entry(entry.to_owned()),
+        }
+    }
+
+    /// Returns the values of the exact names.
     pub(crate) fn exact(&self) -> impl Iterator<Item = (&str, &T)> {
         self.exact.iter().map(|(name, value)| (&**name, value))
     }

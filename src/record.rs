@@ -1,24 +1,28 @@
-//! The stored form of a circuit, with the names of its JSON fields, the merge of two copies and the effect of commands.
+//! The stored form of a circuit, with the names of its JSON fields, the merge of two copies and the effect of
+//! commands.
 //!
-//! A store is a register that knows no state machine. The merge of two copies of a record (`join`) and the effect of a
-//! command (`apply`) are pure functions of this module, so that every store has the same semantics. Commands, their effects
-//! and the merge are public with the feature `test-util` only, because a store needs none of them. This module does no I/O,
-//! reads no clock and changes no circuit.
+//! A store only keeps and compares bytes, and does not know the states of a circuit. The merge of two copies
+//! of a record (`join`) and the effect of a command (`apply`) are pure functions of this module, so that
+//! every store has the same semantics. Commands, their effects and the merge are public only with the feature
+//! `test-util`, because the implementation of a store does not need them. This module does no I/O, reads no
+//! clock and changes no circuit.
 //!
-//! A record has three parts that change independently. Each part is ordered by a number that only increases.
+//! A record has three parts that change independently. Each part has a number that only increases, and the
+//! copy with the larger number is newer.
 //!
 //! | part | ordered by | writer |
 //! |---|---|---|
-//! | the published state, with reason and deadline | `generation` | the instance whose transition followed the generation before |
-//! | the last act of an operator | its `sequence` | the instance or operator whose act followed the act before |
-//! | an entry for each instance, with its own state, evidence and totals | the `sequence` of the entry | that instance |
+//! | the published state, with reason and deadline, in the fields of [`CircuitRecord`] | `generation` | the instance whose transition followed the previous generation |
+//! | the last act of an operator, in `operated.rs` | its `sequence` | the instance or operator whose act followed the previous act |
+//! | an entry for each instance, with its own state, counts and totals, in `entry.rs` | the `sequence` of the entry | the instance of the entry |
 //!
-//! Of two copies, `join` keeps the newer copy of each part. Therefore a late, repeated or reordered write changes
-//! nothing, and an instance that remembers a record restores the data of a store that was flushed. An absent record is
-//! no information, and never closes a circuit. A new number is `max(previous + 1, server_now_ms)`, so that a writer
-//! from before a flush loses against the writers after the flush.
+//! `join` merges two copies of a record and keeps the newer copy of each part. Therefore a late, repeated or
+//! reordered write changes nothing, and an instance that remembers a record writes it again to a store that
+//! lost its data. An absent record says nothing about the circuit, and never closes the circuit. A new number
+//! is `max(previous + 1, server_now_ms)`, so that numbers after a loss of data are larger than the numbers
+//! before the loss.
 //!
-//! Fields that this version does not know are kept, in the record and in each part.
+//! Fields that this version does not know are written again unchanged, both in the record and in each part.
 
 #[cfg_attr(not(feature = "test-util"), expect(unreachable_pub, reason = "public for tests only"))]
 mod apply;
@@ -36,6 +40,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::shown::{forges, quoted};
 use crate::state::{Act, Generation, State};
 #[cfg(feature = "test-util")]
 pub use apply::{Command, Effect, OperatorCommand, TransitionCommand, apply};
@@ -49,19 +54,19 @@ pub(crate) use join::join;
 pub use operated::Operated;
 pub use timestamp::Timestamp;
 
-/// The stored form of one circuit. `serde_json` writes and reads a record, and the names of its fields are part of the
+/// The stored form of one circuit. The record is stored as JSON, and the names of its fields are part of the
 /// format.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CircuitRecord {
-    /// The version of the format ([`CircuitRecord::VERSION`]). Of a record of a later version, the known fields are
-    /// read, and the record is never overwritten.
+    /// The version of the format ([`CircuitRecord::VERSION`]). This version reads the known fields of a
+    /// record of a later version, and never overwrites such a record.
     #[serde(default = "first_version")]
     pub version: u32,
     /// The name of the service.
     #[serde(default)]
     pub service: String,
-    /// The automatic state that was published last.
+    /// The state that was published last, without the mode that an operator set.
     #[serde(with = "words::state")]
     pub state: State,
     /// The reason of the published state, as a sentence.
@@ -70,14 +75,14 @@ pub struct CircuitRecord {
     /// The number that orders the published states. Zero if no state was published yet.
     #[serde(default, with = "words::generation")]
     pub generation: Generation,
-    /// The time when the state was entered.
+    /// The time when the circuit entered the published state.
     #[serde(default)]
     pub last_state_change: Option<Timestamp>,
-    /// The time of the last opening. `None` while closed.
+    /// The time of the last opening. `None` for a closed circuit.
     #[serde(default)]
     pub opened_at: Option<Timestamp>,
-    /// The time when the circuit left closed. `None` once the circuit has closed again. The cooldown of a reset starts
-    /// at this time.
+    /// The time when the circuit left closed. `None` for a closed circuit. The cooldown of a reset starts at
+    /// this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_closed_at: Option<Timestamp>,
     /// The time when an open circuit begins to probe. `None` for an open circuit that only a reset ends.
@@ -87,15 +92,15 @@ pub struct CircuitRecord {
     /// is set back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_ms: Option<u64>,
-    /// The number of openings in a row, including the present one. Each earlier opening ended in a half-open attempt
-    /// that failed.
+    /// The number of openings in a row, including the present opening. Each earlier opening ended in a
+    /// half-open attempt that failed.
     #[serde(default)]
     pub half_open_attempts: u32,
-    /// The weight of the failures since the last success, summed over the instances. While the circuit is not closed,
-    /// the weight of the failures that opened it.
+    /// The weight of the failures since the last success, summed over the instances. For an instance whose
+    /// circuit is not closed, the weight of the failures that opened the circuit.
     #[serde(default)]
     pub failure_count: f64,
-    /// The number of successful probes while half-open, summed over the instances.
+    /// The number of successful probes of half-open circuits, summed over the instances.
     #[serde(default)]
     pub success_count: u64,
     /// The number of failed calls since the first start, summed over the instances in the record.
@@ -113,33 +118,35 @@ pub struct CircuitRecord {
     /// The instance that published the state.
     #[serde(default)]
     pub instance: String,
-    /// The start of the instance that published the state. An instance recognises its own transition by `incarnation`
-    /// and `era`, so that it does not fence itself after a lost answer.
+    /// The start of the instance that published the state. An instance recognises its own transition by
+    /// `incarnation` and `era`, so that the instance knows its own write even if the answer of the store was
+    /// lost.
     #[serde(default)]
     pub incarnation: String,
-    /// The number of the published transition within that start of the instance.
+    /// The number of the published transition since that start of the instance.
     #[serde(default)]
     pub era: u64,
-    /// The last act of an operator. `None` if there never was an act.
+    /// The last act of an operator. `None` if no operator has acted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<Operated>,
-    /// The entry of each instance, by the id of the instance. At most 64, which are the entries that were written last.
+    /// The entry of each instance, by the id of the instance. There are at most 64 entries, and newer entries
+    /// replace older ones.
     #[serde(default)]
     pub instances: BTreeMap<String, InstanceEntry>,
-    /// Fields of a later version, which are kept.
+    /// Fields of a later version of the format, which are written again unchanged.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
 impl CircuitRecord {
-    /// The version that this crate writes.
+    /// The version of the format that this crate writes.
     pub const VERSION: u32 = 1;
     /// The size of the largest record that is written or read, in bytes.
     pub const MAX_BYTES: usize = 64 * 1024;
     /// The largest number of instances in a record.
     pub const MAX_INSTANCES: usize = 64;
 
-    /// Returns the record of an unknown circuit. Every other record is newer.
+    /// Returns the record of a circuit about which nothing is known. Every other record is newer.
     #[must_use]
     pub fn unknown(service: &str) -> Self {
         Self {
@@ -171,15 +178,16 @@ impl CircuitRecord {
 
     /// Decodes the stored bytes of a circuit. `now` is the time of the store at the load.
     ///
-    /// The bytes are not trusted. Too long texts are cut, impossible numbers become zero, and entries of instances with
-    /// an impossible id or number are left out.
+    /// The bytes are not trusted. Texts that are too long are cut, and impossible numbers become zero. The
+    /// entry of an instance is dropped if its id or number is impossible.
     ///
     /// # Errors
     ///
     /// [`CorruptRecord`] if the bytes are not a record, belong to another circuit, are too long, or have a number so
     /// far in the future that no later write could replace the record.
     pub fn decode(service: &str, bytes: &[u8], now: Timestamp) -> Result<Self, CorruptRecord> {
-        let corrupt = |problem: String| CorruptRecord { service: service.to_owned(), problem };
+        // The text of the parser can repeat a field of the record, which is as long as its writer wanted.
+        let corrupt = |problem: String| CorruptRecord::new(service, &problem);
         if bytes.len() > Self::MAX_BYTES {
             return Err(corrupt(format!("has {} bytes, allowed are {}", bytes.len(), Self::MAX_BYTES)));
         }
@@ -187,8 +195,8 @@ impl CircuitRecord {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let mut record: Self = match serde_json::from_slice(bytes) {
             Ok(record) => record,
-            // A record of a later version may be unreadable here. The record must not count as absent, because this
-            // version would overwrite it.
+            // This version may be unable to read a record of a later version. Such a record must not count as
+            // absent, because this version would then overwrite it.
             Err(error) => match serde_json::from_slice::<Versioned>(bytes) {
                 Ok(Versioned { version }) if version > Self::VERSION => Self { version, ..Self::unknown(service) },
                 _ => return Err(corrupt(error.to_string())),
@@ -216,7 +224,8 @@ impl CircuitRecord {
             }
             operated.clean();
         }
-        record.instances.retain(|id, entry| !id.is_empty() && id.len() <= 200 && entry.sequence <= latest.as_millis());
+        let is_id = |id: &str| (1..=200).contains(&id.len()) && !id.contains(forges);
+        record.instances.retain(|id, entry| is_id(id) && entry.sequence <= latest.as_millis());
         record.instances.values_mut().for_each(InstanceEntry::clean);
         join::bound(&mut record.instances);
         record.sum();
@@ -230,7 +239,7 @@ impl CircuitRecord {
     /// [`CorruptRecord`] if the result is longer than [`MAX_BYTES`](Self::MAX_BYTES), which only fields of a later
     /// version can cause.
     pub fn encode(&self) -> Result<Vec<u8>, CorruptRecord> {
-        let corrupt = |problem: String| CorruptRecord { service: self.service.clone(), problem };
+        let corrupt = |problem: String| CorruptRecord::new(&self.service, &problem);
         let bytes = serde_json::to_vec(self).map_err(|error| corrupt(error.to_string()))?;
         if bytes.len() > Self::MAX_BYTES {
             return Err(corrupt(format!("has {} bytes, allowed are {}", bytes.len(), Self::MAX_BYTES)));
@@ -238,14 +247,14 @@ impl CircuitRecord {
         Ok(bytes)
     }
 
-    /// Returns true if this version of the crate may overwrite the record.
+    /// Returns true if this version of the crate is allowed to overwrite the record.
     #[must_use]
     pub const fn is_writable(&self) -> bool {
         self.version <= Self::VERSION
     }
 
-    /// Returns the time from `now` until the published state begins to probe, at most the whole open duration. `None`
-    /// if the state is not open, or has no end.
+    /// Returns the time from `now` until the published state begins to probe, limited by the whole open
+    /// duration. Returns `None` if the state is not open, or if the opening has no end.
     #[must_use]
     pub fn open_for(&self, now: Timestamp) -> Option<Duration> {
         (self.state == State::Open).then(|| entry::left(self.until, self.open_ms, now)).flatten()
@@ -257,15 +266,15 @@ impl CircuitRecord {
         self.operator.as_ref().filter(|operated| operated.holds(now))
     }
 
-    /// Returns the latest number in the record, which is that of the published state or of the last act.
+    /// Returns the larger of the number of the published state and the number of the last act.
     #[must_use]
     pub fn latest(&self) -> Generation {
         let acted = self.operator.as_ref().map_or(0, |operated| operated.sequence);
         self.generation.max(Generation::new(acted))
     }
 
-    /// Returns the time when the published state left closed or an operator tripped the circuit, whichever is later.
-    /// `None` if the circuit is closed and not tripped at the time `now`.
+    /// Returns the later of two times, which are the time when the published state left closed and the time
+    /// of an operator's trip. Returns `None` if the circuit is closed and not tripped at the time `now`.
     #[must_use]
     pub fn tripped_at(&self, now: Timestamp) -> Option<Timestamp> {
         // Earlier versions of this crate wrote only the time of the last opening.
@@ -284,12 +293,12 @@ impl CircuitRecord {
             || self.instances.values().any(|entry| tripped(entry.state) && entry.is_recent(now))
     }
 
-    /// Returns the time to live of the record, for a store that expires records. `None` for a record that must not
-    /// expire.
+    /// Returns the time to live of the record, for a store that expires records. Returns `None` for a record
+    /// that must not expire.
     ///
-    /// `open` and `other` are the configured durations for an open circuit and for any other circuit. The result is
-    /// longer if a deadline in the record needs more time. A record without an end, such as that of a circuit that only
-    /// an operator closes, does not expire.
+    /// `open` and `other` are the configured durations for an open circuit and for any other circuit. The
+    /// result is longer if a deadline in the record needs more time. A record of a circuit that only an
+    /// operator can close does not expire.
     #[must_use]
     pub fn ttl(&self, open: Duration, other: Duration, now: Timestamp) -> Option<Duration> {
         let is_open = self.state == State::Open;
@@ -298,7 +307,8 @@ impl CircuitRecord {
             return None;
         }
         let configured = if is_open || held.is_some() { open } else { other };
-        // An hour is added, because the record must not expire before its deadline has passed on every instance.
+        // The record must not expire before its deadline has passed on every instance. The additional hour
+        // covers the differences between their clocks.
         let margin = Duration::from_secs(3600);
         let needed =
             |until: Option<Timestamp>| until.map_or(Duration::ZERO, |until| until.since(now).saturating_add(margin));
@@ -310,10 +320,11 @@ impl CircuitRecord {
         Some(configured.max(deadline).max(entries).max(needed(held.and_then(|operated| operated.until))))
     }
 
-    /// Computes the sums over the instances again.
+    /// Computes the sums over the instances anew.
     fn sum(&mut self) {
         let entries = || self.instances.values();
-        // Not `sum`, because the sum of no floats is minus zero, which would be written as `-0.0`.
+        // `fold` is used instead of `sum`, because the `sum` of no floats is minus zero, which would be
+        // written as `-0.0`.
         self.failure_count = entries().fold(0.0, |sum, entry| sum + entry.run);
         self.success_count = entries().map(|entry| u64::from(entry.probe_successes)).sum();
         self.total_failures = entries().fold(0, |sum, entry| sum.saturating_add(entry.total_failures));
@@ -322,11 +333,17 @@ impl CircuitRecord {
     }
 }
 
-/// The stored value is not a record of the circuit. The value counts as absent.
+/// The error of a stored value that is no record of the circuit. Such a value counts as absent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CorruptRecord {
     service: String,
     problem: String,
+}
+
+impl CorruptRecord {
+    fn new(service: &str, problem: &str) -> Self {
+        Self { service: quoted(service), problem: words::clean(problem, 300) }
+    }
 }
 
 impl fmt::Display for CorruptRecord {
@@ -347,6 +364,6 @@ const fn first_version() -> u32 {
     1
 }
 
-/// The largest distance of a number to the clock of the store. A clock may have been set back since the number was
-/// written, but not by more than a year.
+/// The largest distance between a number in a record and the clock of the store. A number can be ahead of the
+/// clock, because the clock may have been set back. A distance of more than a year is an error.
 const FUTURE: Duration = Duration::from_secs(366 * 24 * 3600);

@@ -1,7 +1,7 @@
 //! The named circuits of a process, with one circuit for each name and a bound on their number.
 //!
-//! The registry locks, because it is used when services are built and when operators act, and never on the path of a
-//! call.
+//! A lock protects the registry. The lock does not slow down calls, because only the building of services,
+//! the acts of operators and the first call of a new key use the registry.
 
 pub(crate) mod feed;
 #[cfg(all(feature = "keyed", feature = "store"))]
@@ -24,6 +24,7 @@ use crate::circuit::Totals;
 use crate::circuit::{Circuit, Status};
 use crate::config::Config;
 use crate::sync::Mutex;
+use crate::telemetry;
 
 /// The circuits of a process, by name. Clones are handles to the same registry.
 ///
@@ -43,21 +44,22 @@ pub struct Registry {
     shared: Arc<Named>,
 }
 
-/// An object that belongs to a registry and is notified of every new circuit, outside the lock of the registry.
+/// An object that belongs to a registry and is notified of every new circuit, while the lock of the registry
+/// is not held.
 pub(crate) trait Companion: Any + fmt::Debug + Send + Sync {
     /// Notifies that the circuit was added to the registry.
     fn introduced(&self, circuit: &Circuit);
 
-    /// Notifies that the circuit was removed from the registry. Called after `introduced` of this circuit, and before
-    /// `introduced` of the next circuit with the same name.
+    /// Notifies that the circuit was removed from the registry. The registry calls this method after
+    /// `introduced` of this circuit, and before `introduced` of the next circuit with the same name.
     #[cfg(feature = "keyed")]
     fn forgotten(&self, circuit: &Circuit);
 
-    /// Notifies that the registry has further keyed circuits.
+    /// Notifies that a layer with keyed circuits was added to the registry.
     #[cfg(all(feature = "keyed", feature = "store"))]
     fn keyed(&self, circuits: Weak<dyn Prefixed>);
 
-    /// Returns true if first calls wait for a restore.
+    /// Returns true if the first call of a circuit waits until the circuit is restored.
     #[cfg(all(feature = "keyed", feature = "store"))]
     fn first_calls_wait(&self) -> bool;
 }
@@ -66,12 +68,13 @@ pub(crate) trait Companion: Any + fmt::Debug + Send + Sync {
 struct Named {
     limit: usize,
     companion: Option<Arc<dyn Companion>>,
-    /// Observes every circuit, and passes events to the subscribers.
+    /// The observer of every circuit, which passes events to the subscribers.
     feed: Arc<Feed>,
-    // Sorted, so that lists of circuits are sorted too.
+    // The map is sorted, so that lists of circuits are sorted too.
     circuits: Mutex<BTreeMap<String, Circuit>>,
-    /// The names of the circuits that a store has brought back for a key. Until its first call such a circuit makes way
-    /// for a circuit of the same name, because only the prefix of the name says that the circuit is that of a key.
+    /// The names of the keyed circuits that the restore created for names in the store. Only the prefix of
+    /// such a name shows that the circuit belongs to a key. Therefore the circuit is removed if another
+    /// circuit of the same name is created before its first call.
     #[cfg(all(feature = "keyed", feature = "store"))]
     brought_back: Mutex<BTreeSet<String>>,
 }
@@ -115,19 +118,20 @@ impl Registry {
         companion.downcast_ref()
     }
 
-    /// Returns the circuit with the name of `config`, and creates it if there is none.
+    /// Returns the circuit with the name of `config`, and creates the circuit if there is none.
     ///
     /// # Errors
     ///
-    /// [`RegistryError::Different`] if a circuit with the name has other settings, [`RegistryError::Full`] if the
-    /// registry is full.
+    /// [`RegistryError::Different`] if a circuit with the name has other settings, and
+    /// [`RegistryError::Full`] if the registry is full.
     pub fn circuit(&self, config: Config) -> Result<Circuit, RegistryError> {
         #[cfg(all(feature = "keyed", feature = "store"))]
         self.make_way(config.name(), |_| true);
         if let Some(present) = self.present(&self.shared.circuits.lock(), &config) {
             return present;
         }
-        // Created outside the lock, because the clock and the observers are foreign code that may use the registry.
+        // The circuit is created outside the lock, because its clock and its observers are foreign code that
+        // may use the registry.
         let (circuit, is_new) = self.insert(self.create_unreported(config))?;
         if is_new {
             self.introduce(&circuit);
@@ -137,8 +141,8 @@ impl Registry {
 
     /// Adds the circuit and returns `true`, or returns the present circuit of the same name and `false`.
     ///
-    /// The observers of a new circuit are not notified yet, so [`introduce`](Circuit::introduce) must follow, outside
-    /// every lock.
+    /// The caller must then call [`introduce`](Circuit::introduce) for a new circuit while no lock is held,
+    /// because the observers of the circuit are not notified yet.
     pub(crate) fn insert(&self, circuit: Circuit) -> Result<(Circuit, bool), RegistryError> {
         let mut circuits = self.shared.circuits.lock();
         if let Some(present) = self.present(&circuits, circuit.config()) {
@@ -153,19 +157,20 @@ impl Registry {
         Ok((circuit, true))
     }
 
-    /// Creates a circuit that reports its events to the subscribers, without adding it or notifying its observers.
+    /// Creates a circuit that reports its events to the subscribers. The circuit is not added to the
+    /// registry, and its observers are not notified.
     pub(crate) fn create_unreported(&self, config: Config) -> Circuit {
         Circuit::unreported(config, Some(self.shared.feed.clone()))
     }
 
-    /// Reports a circuit that [`insert`](Self::insert) has added. Outside every lock, because observers are foreign
-    /// code.
+    /// Reports a circuit that [`insert`](Self::insert) has added. The caller must hold no lock, because
+    /// observers are foreign code.
     pub(crate) fn introduce(&self, circuit: &Circuit) {
         circuit.introduce();
         self.shared.feed.introduced(circuit.name());
     }
 
-    /// Adds keyed circuits, whose names a store may know before their keys are used.
+    /// Adds a layer with keyed circuits, whose names a store may contain before their keys are used.
     #[cfg(all(feature = "keyed", feature = "store"))]
     pub(crate) fn add_keyed(&self, circuits: Weak<dyn Prefixed>) {
         if let Some(companion) = &self.shared.companion {
@@ -173,21 +178,21 @@ impl Registry {
         }
     }
 
-    /// Returns true if first calls wait until their circuit is restored.
+    /// Returns true if the first call of a circuit waits until the circuit is restored.
     #[cfg(all(feature = "keyed", feature = "store"))]
     pub(crate) fn first_calls_wait(&self) -> bool {
         self.shared.companion.as_ref().is_some_and(|companion| companion.first_calls_wait())
     }
 
-    /// Notes that a store has brought back the circuit of this name.
+    /// Notes that the restore created the keyed circuit of this name.
     #[cfg(all(feature = "keyed", feature = "store"))]
     pub(crate) fn note_brought_back(&self, name: &str) {
         self.shared.brought_back.lock().insert(name.to_owned());
     }
 
-    /// Removes a circuit of this name that a store has brought back, if the circuit had no call yet and `yields` is
-    /// true. The next circuit of the name is restored like every other. Outside every lock, because observers are
-    /// foreign code.
+    /// Removes a circuit that the restore created under this name, if the circuit had no call yet and
+    /// `yields` returns true. The next circuit with the name is restored like every other circuit. The caller
+    /// must hold no lock, because observers are foreign code.
     #[cfg(all(feature = "keyed", feature = "store"))]
     pub(crate) fn make_way(&self, name: &str, yields: impl FnOnce(&Circuit) -> bool) {
         if !self.shared.brought_back.lock().contains(name) {
@@ -200,7 +205,8 @@ impl Registry {
         }
     }
 
-    /// Removes the circuit, but not another circuit of the same name. Handles and permits of the circuit stay usable.
+    /// Removes the circuit, unless another circuit has taken its name. Handles and permits of the circuit
+    /// stay usable.
     #[cfg(feature = "keyed")]
     pub(crate) fn remove(&self, circuit: &Circuit) {
         let mut circuits = self.shared.circuits.lock();
@@ -222,8 +228,8 @@ impl Registry {
         self.shared.limit
     }
 
-    /// Returns the present circuit of the name, or an error if the settings differ or the registry is full. `None` if
-    /// the circuit can be added.
+    /// Returns the circuit that already has the name of `config`, or an error if its settings differ or the
+    /// registry is full. Returns `None` if a circuit can be added.
     fn present(&self, circuits: &BTreeMap<String, Circuit>, config: &Config) -> Option<Result<Circuit, RegistryError>> {
         let name = || config.name().to_owned();
         if let Some(circuit) = circuits.get(config.name()) {
@@ -238,7 +244,7 @@ impl Registry {
         (circuits.len() >= limit).then(|| Err(RegistryError::Full { name: name(), limit }))
     }
 
-    /// Returns the circuit with the name, if there is one.
+    /// Returns the circuit with the name, or `None` if the registry has no such circuit.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Circuit> {
         self.shared.circuits.lock().get(name).cloned()
@@ -256,12 +262,13 @@ impl Registry {
         self.circuits().iter().map(Circuit::status).collect()
     }
 
-    /// Returns the events of all circuits from now on, including those of circuits that are created later.
+    /// Returns the events of all circuits from now on. Circuits that are created later are included.
     ///
-    /// Without a subscriber this costs nothing. With one, each transition takes a short lock. With the feature `store`, the
-    /// events end when the shutdown of the registry begins, so that no task that waits for them holds up the process.
+    /// Without a subscriber, events cost nothing. With a subscriber, each transition takes a lock for a short
+    /// time. With the feature `store`, the events end when the shutdown of the registry begins, so that a
+    /// task that waits for events does not keep the process alive.
     ///
-    /// As a `Stream`, with `futures_util`:
+    /// With `futures_util`, a subscription becomes a `Stream`:
     ///
     /// ```
     /// use futures_util::{StreamExt, stream};
@@ -278,8 +285,8 @@ impl Registry {
         self.shared.feed.subscribe()
     }
 
-    /// Ends all subscriptions, because the process is about to end. [`resume_subscriptions`](Self::resume_subscriptions)
-    /// permits new ones.
+    /// Ends all subscriptions, because the process is about to end.
+    /// [`resume_subscriptions`](Self::resume_subscriptions) permits new subscriptions.
     #[cfg(feature = "store")]
     pub(crate) fn end_subscriptions(&self) {
         self.shared.feed.end();
@@ -290,14 +297,16 @@ impl Registry {
         self.shared.feed.resume();
     }
 
-    /// Returns true from a shutdown to the next start.
+    /// Returns true between a shutdown and the next start.
     #[cfg(feature = "admin")]
     pub(crate) fn has_ended_subscriptions(&self) -> bool {
         self.shared.feed.has_ended()
     }
 
-    /// Updates all gauges, for a `/metrics` handler.
+    /// Updates the gauges of all circuits, for a `/metrics` handler. Registers the series again that the exporter has
+    /// dropped because they were idle, including the series of stores and of keyed circuits.
     pub fn refresh_metrics(&self) {
+        telemetry::refresh();
         self.circuits().iter().for_each(Circuit::refresh_metrics);
     }
 }
@@ -308,8 +317,8 @@ impl Default for Registry {
     }
 }
 
-/// The registry could not return a circuit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The error of a registry that could not return a circuit.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RegistryError {
     /// A circuit with the name exists and has other settings.
@@ -317,8 +326,8 @@ pub enum RegistryError {
     Different {
         /// The name of the circuit.
         name: String,
-        /// The settings that differ, each as half a sentence with the name of the setting and both values, in the spelling of
-        /// a settings file: `probes is 3, requested is 7`.
+        /// The settings that differ, each with its name and both values in the spelling of a settings file,
+        /// such as `probes is 3, requested is 7`.
         differences: Vec<String>,
     },
     /// The registry is full.
@@ -329,6 +338,13 @@ pub enum RegistryError {
         /// The largest number of circuits.
         limit: usize,
     },
+}
+
+/// Writes the same sentence as `Display`, because a `main` that returns the error prints this form.
+impl fmt::Debug for RegistryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl fmt::Display for RegistryError {

@@ -1,10 +1,10 @@
-//! The answer to a rejected call, as a type of the service with its breaker.
+//! The answers to rejected calls.
 //!
-//! [`BoxedErrors`] is the default, because a boxed error fits every other layer of tower. [`TypedErrors`] allocates
-//! nothing and gives callers an enum to match on. [`Respond`] and the rejections of a protocol answer with a response
-//! of the service's type, for stacks whose error type cannot change.
+//! [`BoxedErrors`] is the default, because a boxed error fits every other layer of tower. [`TypedErrors`]
+//! allocates nothing and gives callers an enum to match on. [`Respond`] and the rejections for HTTP and gRPC
+//! answer with a response of the service's type, for stacks whose error type cannot change.
 //!
-//! The circuit decides about the rejection. A [`Rejection`] only shapes it.
+//! The circuit decides that a call is rejected. A [`Rejection`] decides only how the answer looks.
 
 mod errors_as;
 mod fallback;
@@ -29,11 +29,12 @@ pub use fallback::Fallback;
 #[cfg(feature = "http")]
 pub use grpc::GrpcRejection;
 
-/// Makes the answer to a rejected call, and converts the errors of the service into the same type.
+/// Creates the answer to a rejected call, and converts the errors of the service into the error type of that
+/// answer.
 ///
 /// # Examples
 ///
-/// A rejection as your own error type, which the callers match on already:
+/// A rejection as your own error type, which your callers already match on:
 ///
 /// ```
 /// use std::io;
@@ -69,29 +70,31 @@ pub use grpc::GrpcRejection;
     note = "`HttpRejection` needs an HTTP request, and a response whose body is `From<String>`, or `Default` with `.headers_only()`: make the body below the breaker one that is, as in `.map_response(|r| r.map(axum::body::Body::new))`"
 )]
 pub trait Rejection<Req, Res, E> {
-    /// The error type of the service with its breaker.
+    /// The error type of the breaker, which its callers see.
     type Error;
 
     /// Answers a rejected call. The inner service has not seen the request.
     ///
     /// # Errors
     ///
-    /// The rejection, if the answer is an error instead of a response.
+    /// An error of the type [`Error`](Self::Error), if the answer is an error instead of a response.
     fn reject(&self, rejected: Rejected, request: Req) -> Result<Res, Self::Error>;
 
-    /// Converts an error of the inner service.
+    /// Converts an error of the inner service into the error type of the breaker.
     fn map_err(error: E) -> Self::Error;
 }
 
-/// Rejections and errors of the service as one [`BoxError`], like the middleware of tower. The default.
+/// Answers with a [`BoxError`] for rejections and for errors of the service, like the middleware of tower. This
+/// is the default.
 ///
-/// The text of the error is the whole sentence of [`Rejected`], with the rule, the numbers and the user and the reason of
-/// a hold. For a server whose callers may be strangers, use `HttpRejection` or `GrpcRejection`.
+/// The text of the error is the whole sentence of [`Rejected`], with the rule, its numbers, and the user and
+/// reason of a hold. If strangers can call the server, use `HttpRejection` or `GrpcRejection`.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct BoxedErrors;
 
-// Not recommended to the compiler, so that it prints the message above instead of requiring a `std::error::Error`.
+// Without this attribute the compiler recommends this implementation. Its message would then require a
+// `std::error::Error`.
 #[diagnostic::do_not_recommend]
 impl<Req, Res, E: Into<BoxError>> Rejection<Req, Res, E> for BoxedErrors {
     type Error = BoxError;
@@ -105,7 +108,8 @@ impl<Req, Res, E: Into<BoxError>> Rejection<Req, Res, E> for BoxedErrors {
     }
 }
 
-/// Rejections and errors of the service as an [`Error`] to match on. Allocates nothing.
+/// Answers with an [`Error`] to match on, for rejections and errors of the service. The answer allocates
+/// nothing.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct TypedErrors;
@@ -122,7 +126,7 @@ impl<Req, Res, E> Rejection<Req, Res, E> for TypedErrors {
     }
 }
 
-/// Rejections as responses that a closure makes. The errors of the service stay unchanged.
+/// Answers with a response that a closure creates. The errors of the service stay unchanged.
 #[derive(Clone, Copy)]
 pub struct Respond<F>(F);
 
@@ -146,8 +150,8 @@ impl<F: Fn(Rejected) -> Res, Req, Res, E> Rejection<Req, Res, E> for Respond<F> 
 
 #[cfg(feature = "http")]
 impl Rejected {
-    /// Finds the rejection in the extensions of a response, where `HttpRejection`, `GrpcRejection` and `ReqwestRejection`
-    /// leave it.
+    /// Finds the rejection in the extensions of a response. `HttpRejection`, `GrpcRejection` and
+    /// `ReqwestRejection` add the rejection to the extensions.
     ///
     /// ```
     /// use tower_circuit_breaker::Rejected;

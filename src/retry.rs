@@ -1,15 +1,16 @@
 //! Retries that recognise rejections, for tower's `RetryLayer` outside the circuit breaker.
 //!
-//! A retry policy that does not know rejections spends all its attempts on an open circuit. Each attempt is rejected at
-//! once, and withdraws from the budget that is meant for failures of the service. [`RetryPolicy`] returns a rejection,
-//! or waits until the circuit probes. A rejection costs neither budget nor an attempt, because the service was not
-//! called.
+//! A retry policy that does not know rejections spends all its attempts on an open circuit. The circuit
+//! rejects each attempt immediately, and each attempt uses up a part of the retry budget, which is meant for
+//! failures of the service. [`RetryPolicy`] returns the rejection to the caller, or waits until the circuit
+//! probes. A rejection uses up neither the budget nor an attempt, because the rejected attempt did not
+//! reach the service. Earlier attempts of the same call may have reached the service.
 //!
 //! [`RetryPolicy`] wraps a `tower::retry::Policy`. [`RetryPolicy::new`] wraps a policy of your own, and
-//! [`RetryPolicy::builder`] makes a complete policy with a limit of attempts, a backoff with a maximum and jitter, and
-//! a budget. Budget and backoff are tower's: [`TpsBudget`](tower::retry::budget::TpsBudget),
-//! [`ExponentialBackoffMaker`](tower::retry::backoff::ExponentialBackoffMaker). The module does not hedge, and never
-//! sends the same request twice at the same time.
+//! [`RetryPolicy::builder`] creates a complete policy with a limit of attempts, a backoff with a maximum and
+//! jitter, and a budget. Budget and backoff are tower's [`TpsBudget`](tower::retry::budget::TpsBudget) and
+//! [`ExponentialBackoffMaker`](tower::retry::backoff::ExponentialBackoffMaker). The policy never sends the
+//! same request twice at the same time.
 //!
 //! # Examples
 //!
@@ -59,13 +60,14 @@ pub use repeat::{Cloned, Repeat};
 
 /// A retry policy that handles rejections itself, and leaves all other results to the policy inside.
 ///
-/// A rejection is returned at once, or waited for with [`wait_for_circuit`](Self::wait_for_circuit). The policy inside
-/// never sees a rejection. By default the policy searches the error, which must be a `BoxError`, an
-/// [`Error`](crate::Error) or another type that is [`MayBeRejected`]. [`in_responses`](Self::in_responses) and
-/// [`find_by`](Self::find_by) search elsewhere.
+/// The policy returns a rejection immediately, or waits for the circuit if
+/// [`wait_for_circuit`](Self::wait_for_circuit) is set. The policy inside never sees a rejection. By default
+/// the policy searches the error of the call for a rejection. The error must be a `BoxError`, an
+/// [`Error`](crate::Error) or another type that is [`MayBeRejected`]. [`in_responses`](Self::in_responses)
+/// and [`find_by`](Self::find_by) search other places.
 ///
-/// tower clones the policy for each call. The clone counts the attempts and the waits of its call, and shares the
-/// budget.
+/// tower clones the policy for each call. The clone counts the attempts and the waits of its call, and shares
+/// the budget with all other clones.
 ///
 /// # Cancel safety
 ///
@@ -82,8 +84,8 @@ pub struct RetryPolicy<P = Attempts, F = InErrors> {
 }
 
 impl RetryPolicy {
-    /// Starts a complete policy from its defaults: 3 attempts with 100 ms to 2 s between them, and a budget of one
-    /// retry for five successes plus 10 retries a second.
+    /// Starts building a complete policy. The defaults are 3 attempts with a backoff of 100 ms to 2 s, and a
+    /// budget of one retry for every five successes plus 10 retries a second.
     pub fn builder() -> RetryPolicyBuilder {
         RetryPolicyBuilder::new()
     }
@@ -101,26 +103,28 @@ impl<P> RetryPolicy<P> {
 }
 
 impl<P, F> RetryPolicy<P, F> {
-    /// Waits for a rejecting circuit instead of returning the rejection, at most `longest` at a time and `times` times
-    /// for each call.
+    /// Waits for a circuit that rejects the call instead of returning the rejection. One wait lasts at most
+    /// about `longest`, and one call waits at most `times` times.
     ///
-    /// Default: no wait. A wait lasts for the time that the rejection announces plus one step of the backoff, so that
-    /// waiting callers do not all return at the same instant. For a half-open circuit the wait is only the step. A
-    /// rejection is returned at once if it announces more than `longest`, if the circuit stays open until a reset, or
-    /// if `times` waits are used up.
+    /// Default: no wait. A wait lasts as long as the rejection announces, plus one step of the backoff. The
+    /// step prevents all waiting callers from returning at the same instant. For a half-open circuit the wait
+    /// is only the step of the backoff. The policy returns a rejection immediately if the rejection announces
+    /// more than `longest`, if the circuit stays open until a reset, or if the call has already waited
+    /// `times` times.
     ///
-    /// For `times`, 2 or 3 is a good value, because a circuit admits one probe at a time by default, and the other
-    /// waiting callers are rejected again.
+    /// A good value for `times` is 2 or 3. By default a circuit admits one probe at a time, and rejects the
+    /// other waiting callers again.
     pub fn wait_for_circuit(mut self, longest: Duration, times: u32) -> Self {
         self.longest_wait = longest;
         self.waits_left = times;
         self
     }
 
-    /// Sets the backoff of the waits for a circuit, which doubles from `first` to `max` and adds a random share of up
-    /// to `jitter`.
+    /// Sets the backoff of the waits for a circuit, which doubles from `first` to `max`. Each step is
+    /// lengthened by a random share of up to `jitter`.
     ///
-    /// Default: 100 ms, 2 s and 0.5, or the values of the builder. Range: 1 ms to 1 hour with `first` not above `max`, and
+    /// By default, a policy from the builder uses the backoff of the builder, and any other policy uses 100
+    /// ms, 2 s and 0.5. Range: 1 ms to 1 hour for `first` and `max`, where `first` must not exceed `max`, and
     /// 0 to 1 for `jitter`.
     ///
     /// # Errors
@@ -131,15 +135,17 @@ impl<P, F> RetryPolicy<P, F> {
         Ok(self)
     }
 
-    /// Searches the extensions of responses for the rejection, for circuits that reject with a response, such as those
-    /// with `HttpRejection` or `GrpcRejection`.
+    /// Searches the extensions of responses for the rejection. Use this method for circuits that reject with
+    /// a response, such as circuits with `HttpRejection` or `GrpcRejection`.
     ///
-    /// For `http::Response` (feature `http`) and `reqwest::Response` (feature `reqwest`).
+    /// The response must be an `http::Response` (feature `http`) or a `reqwest::Response` (feature
+    /// `reqwest`).
     pub fn in_responses(self) -> RetryPolicy<P, InResponses> {
         self.found_by(InResponses)
     }
 
-    /// Searches the result for the rejection with a closure, for an error type of your own.
+    /// Searches the result for the rejection with a closure, so that an error type of your own can be
+    /// searched.
     ///
     /// ```
     /// use tower_circuit_breaker::{Rejected, retry::RetryPolicy};
@@ -175,14 +181,15 @@ impl<P, F> RetryPolicy<P, F> {
         RetryPolicy { policy, find, backoff, longest_wait, waits_left }
     }
 
-    /// Returns the announced wait for the circuit, without the step of the backoff. `None` if the rejection is to be
-    /// returned.
+    /// Returns the announced wait for the circuit, without the step of the backoff. Returns `None` if the
+    /// policy must return the rejection.
     fn wait(&self, rejected: &Rejected) -> Option<Duration> {
         let known = match (rejected.reason(), rejected.retry_after()) {
             (_, Some(after)) => after,
-            // The circuit can admit calls at any moment, as soon as a probe ends or the load falls.
+            // The call waits only for the backoff, because the circuit admits calls again as soon as a probe
+            // ends or the load falls.
             (RejectReason::HalfOpen | RejectReason::LoadShed, None) => Duration::ZERO,
-            // The circuit is held by an operator or recovers only by a reset, so the end is unknown.
+            // The call does not wait, because the circuit stays open until an operator acts.
             (RejectReason::Tripped, None) => return None,
         };
         (self.waits_left > 0 && known <= self.longest_wait).then_some(known)
@@ -204,7 +211,7 @@ where
         let known = self.wait(rejected)?;
         self.waits_left -= 1;
         let step = self.backoff.next_backoff();
-        // The sum cannot overflow, because no open duration is longer than about a year.
+        // The sum does not overflow, because an open duration is at most about a year.
         let waiting = sleep_until(step.deadline() + known);
         Some(RetryFuture { wait: Wait::ForCircuit { waiting } })
     }
@@ -227,7 +234,7 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// If the wait is dropped, no attempt is made.
+    /// If the future is dropped while it waits, no further attempt is made.
     #[derive(Debug)]
     pub struct RetryFuture<F> {
         #[pin]

@@ -1,10 +1,11 @@
-//! The names that settings expect circuits to have, and the report of names that no circuit has.
+//! The check that circuits exist for all names in the settings, and the report of names without a circuit.
 //!
-//! A setting for a misspelt name has no effect, and the circuit silently has other settings. The circuits of a process
-//! are not known in advance. Therefore a thread collects the expected names and the circuits that are created, until
-//! ten seconds after the first circuit. Then the thread logs the expected names that no circuit has.
+//! If a name in the settings is misspelt, the setting has no effect, and the circuit silently has other
+//! settings. The circuits of a process are not known when the settings are read. Therefore a thread collects
+//! the expected names and the names of created circuits until ten seconds after the first circuit. At the end
+//! the thread logs the expected names that no circuit has.
 //!
-//! Later expectations are not checked, because the circuits that were created before are not known.
+//! Names that are expected after these ten seconds are not checked, because circuits are no longer collected.
 
 mod roll;
 
@@ -16,42 +17,42 @@ use crate::clock::{Clock, MonotonicClock, Tick};
 use crate::telemetry;
 use roll::Roll;
 
-/// A name or a pattern that some circuit should have, or a circuit that may have an expected name.
+/// A message to the thread, which is an expected name, or a circuit that may have an expected name.
 #[derive(Debug)]
 #[cfg_attr(
     not(all(feature = "settings", feature = "keyed")),
     expect(dead_code, reason = "features create the variants")
 )]
 pub(crate) enum Call {
-    /// A name of a variable that is a list with commas.
+    /// An expected name from a variable whose value is a list with commas.
     Listed { name: String, variable: &'static str },
-    /// A name with a setting, which is shown as in `circuits.payments of app.toml`.
+    /// An expected name with its setting, which is shown in a form such as `circuits.payments of app.toml`.
     Set { name: String, kind: Kind, setting: String },
-    /// A name for which settings were requested.
+    /// A name for which the program requested settings.
     Requested(String),
     /// The name of a new circuit.
     Created(String),
-    /// The beginning of names of circuits that come with requests, and thus perhaps later.
+    /// The prefix of keyed circuits, which may be created later because their keys come from requests.
     Keyed(String),
 }
 
-/// The kind of a setting.
+/// The kind of a setting with a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "store"), expect(dead_code, reason = "features create the variants"))]
 pub(crate) enum Kind {
-    /// A table of the settings.
+    /// A table of a circuit in the settings.
     Table,
-    /// A time to live of a registry.
+    /// A time to live in the settings of a registry.
     Ttl,
 }
 
-/// Expects the names, and starts the thread with the first one.
+/// Adds expected names. The first expected name starts the thread.
 pub(crate) fn expect(names: impl IntoIterator<Item = Call>) {
     for name in names {
         let roll = ROLL.get_or_init(|| {
             let (sender, calls) = channel();
             let check = move || collect(&calls, WAIT).lines().iter().for_each(|line| telemetry::warn(line));
-            // If the thread cannot be started, the names are not checked. No setting needs the thread.
+            // If the thread cannot be started, the names are not checked. No setting depends on the thread.
             let thread = std::thread::Builder::new().name("circuit names".to_owned()).spawn(check);
             thread.is_ok().then_some(sender)
         });
@@ -59,7 +60,7 @@ pub(crate) fn expect(names: impl IntoIterator<Item = Call>) {
     }
 }
 
-/// Notes circuits, or drops the note if no name is expected yet.
+/// Sends the message that `circuits` returns to the thread. Does nothing if no name is expected yet.
 pub(crate) fn note(circuits: impl FnOnce() -> Call) {
     if let Some(roll) = ROLL.get() {
         send(roll.as_ref(), circuits());
@@ -68,14 +69,14 @@ pub(crate) fn note(circuits: impl FnOnce() -> Call) {
 
 fn send(roll: Option<&Sender<Call>>, call: Call) {
     if let Some(sender) = roll {
-        // After the check the thread has ended, and the send fails.
+        // The send fails when the thread has ended after the check, and the name is then dropped.
         sender.send(call).ok();
     }
 }
 
 static ROLL: OnceLock<Option<Sender<Call>>> = OnceLock::new();
 
-/// Returns the calls that are received until this time has passed since the first circuit.
+/// Collects the messages until the time `wait` has passed since the first circuit.
 fn collect(calls: &Receiver<Call>, wait: Duration) -> Roll {
     let clock = MonotonicClock::new();
     let (mut roll, mut until) = (Roll::default(), None::<Tick>);
@@ -92,7 +93,7 @@ fn collect(calls: &Receiver<Call>, wait: Duration) -> Roll {
     }
 }
 
-/// The time after the first circuit in which the circuits of a process should be created.
+/// The time after the first circuit within which the circuits of a process are expected to exist.
 const WAIT: Duration = Duration::from_secs(10);
 
 #[cfg(all(test, not(breaker_loom)))]

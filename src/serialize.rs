@@ -1,9 +1,10 @@
 //! Status, transitions and totals for serde, so that a health endpoint of your own can answer with them.
 //!
-//! The implementations are written by hand and not derived, because the names of the fields are a promise to users that
-//! must not change with the names in the source. They are the names of the JSON of the admin page. Durations are whole
-//! milliseconds, rounded up, and a state or a reason is the word of the metrics. The types implement no `Deserialize`,
-//! because a circuit is never created from a status.
+//! The implementations are written by hand and not derived, because users rely on the names of the fields,
+//! and these names must not change when a name in the source changes. The names are the same as in the JSON
+//! of the admin page. A duration is written in whole milliseconds, rounded up. A state or a reason is written
+//! as its word in the metrics. The types implement no `Deserialize`, because a circuit is never created from
+//! a status.
 
 use std::time::Duration;
 use std::time::UNIX_EPOCH;
@@ -15,7 +16,7 @@ use crate::outcome::FailureKind;
 use crate::state::{Generation, Mode, Standing, State, Transition};
 use crate::window::Tally;
 
-/// Writes each type as one word or one number.
+/// Implements `Serialize` for each type as one word or one number.
 macro_rules! plain {
     ($($type:ty: $as:expr;)*) => {$(
         impl Serialize for $type {
@@ -36,7 +37,7 @@ plain! {
     Generation: |generation| generation.get();
 }
 
-/// Writes each type as an object with these fields.
+/// Implements `Serialize` for each type as an object with the listed fields.
 macro_rules! objects {
     ($($type:ident: $value:ident { $($field:ident: $as:expr,)* })*) => {$(
         impl Serialize for $type {
@@ -115,7 +116,7 @@ objects! {
     }
 }
 
-/// Returns milliseconds, rounded up, so that a client that waits for this time does not come too early.
+/// Returns milliseconds, rounded up, so that a client that waits for this time does not retry too early.
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -1,8 +1,8 @@
-//! The service, which checks the circuit when it is polled ready, and takes a permit when it is called.
+//! The service, which checks the circuit in `poll_ready` and takes a permit in `call`.
 //!
-//! `poll_ready` takes no permit, because a caller may never call after it, and a probe's slot would be lost.
-//! `poll_ready` reports no rejection as an error, because one error disables a `Buffer` for good and makes `Balance`
-//! drop the endpoint.
+//! `poll_ready` takes no permit, because a caller may never call after `poll_ready`, and the slot of a probe would be
+//! lost. `poll_ready` returns no error for a rejection, because one error disables a `Buffer` for good and makes
+//! `Balance` drop the endpoint.
 //!
 //! The [`future`](crate::ResponseFuture) polls the call and records its outcome.
 
@@ -30,16 +30,17 @@ use unready::Unready;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum WhenOpen {
-    /// `poll_ready` is ready at once without polling the inner service, and the call is rejected, so that callers fail
-    /// fast. The default.
+    /// The default. `poll_ready` is ready immediately without polling the inner service, and the call is rejected, so
+    /// that callers fail fast.
     #[default]
     Reject,
     /// `poll_ready` is pending until the circuit lets calls through again, so that `tower::balance` takes the endpoint
     /// out of rotation.
     ///
-    /// For long-lived services on a tokio runtime with time enabled, because a timer wakes them at the deadline. If the
-    /// time of the runtime is paused, give the circuit a [`TokioClock`](crate::clock::TokioClock). If a layer is
-    /// applied anew for each request, use [`Reject`](Self::Reject), because pending callers would queue without bound.
+    /// Use this variant for long-lived services on a tokio runtime with time enabled, because a timer of tokio wakes
+    /// the waiting tasks at the deadline. If the time of the runtime is paused, give the circuit a
+    /// [`TokioClock`](crate::clock::TokioClock). If the layer is applied again for each request, use
+    /// [`Reject`](Self::Reject), because pending callers would queue without bound.
     Pend,
 }
 
@@ -47,19 +48,20 @@ pub enum WhenOpen {
 ///
 /// A caller who waits for the inner service to become ready, and gives up after
 /// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after) or longer, counts as a failure of
-/// weight 0.5 and of the kind [`NotReady`](crate::outcome::FailureKind::NotReady), like a call that is dropped. The wait is
-/// given up when the service is dropped, or when the service is polled again after such a time and is still not ready.
-/// With a circuit for each key, the circuit is unknown before the call, and such a wait does not count.
+/// weight 0.5 and of the kind [`NotReady`](crate::outcome::FailureKind::NotReady), like a call that is dropped. The
+/// wait ends when the service is dropped, or when the service is polled again after `cancelled_counts_after` and is
+/// still not ready. With a circuit for each key, the circuit is unknown before the call, and no wait for readiness
+/// counts.
 ///
 /// A clone shares the circuit but not the readiness. Like every tower service, the clone must be polled ready before a
-/// call. A call without this poll is rejected, because the inner service is not ready for it.
+/// call. A call without this poll is rejected, because the inner service is not ready.
 pub struct CircuitBreaker<S, C = DefaultClassifier, R = BoxedErrors, K = OneCircuit> {
     inner: S,
     circuits: K,
     classifier: C,
     rejection: R,
     when_open: WhenOpen,
-    /// True if the inner service has been polled ready and not been called since.
+    /// True if the inner service has been polled ready and has not been called since.
     inner_ready: bool,
     /// The time when `poll_ready` found that the circuit rejects calls, so that the call need not read the clock again.
     /// Zero if the circuit let calls through.
@@ -97,7 +99,7 @@ impl<S, C, R, K> CircuitBreaker<S, C, R, K> {
         &self.inner
     }
 
-    /// Returns the inner service for changes. A call through the reference bypasses the circuit.
+    /// Returns a mutable reference to the inner service. A call through the reference bypasses the circuit.
     #[must_use]
     pub const fn get_mut(&mut self) -> &mut S {
         &mut self.inner
@@ -110,6 +112,8 @@ impl<S, C, R, K> CircuitBreaker<S, C, R, K> {
     }
 }
 
+/// The shipped classifiers need `S::Error: 'static`, because they look for known types in the error. Code that is generic
+/// over `S` needs this bound too.
 impl<S, C, R, K, Req> Service<Req> for CircuitBreaker<S, C, R, K>
 where
     S: Service<Req>,
@@ -139,7 +143,7 @@ where
                             };
                     if rejects {
                         self.unready.end();
-                        // The inner service stays ready if it was, and the next admitted call uses its readiness.
+                        // If the inner service was ready before, it stays ready for the next admitted call.
                         return Poll::Ready(Ok(()));
                     }
                 }
@@ -157,7 +161,8 @@ where
             return Poll::Pending;
         }
         let Poll::Ready(result) = self.inner.poll_ready(context) else {
-            // Without a request, the circuit is known only if the service has a single one.
+            // `poll_ready` has no request, so the circuit is known only if the service has one circuit for all
+            // requests.
             if let Some(circuit) = self.circuits.shared()
                 && !self.classifier.cancelled_never_counts()
             {
@@ -168,7 +173,8 @@ where
         self.unready.end();
         self.inner_ready = result.is_ok();
         Poll::Ready(result.map_err(|error| {
-            // Without a request, the circuit is known only if the service has a single one.
+            // `poll_ready` has no request, so the circuit is known only if the service has one circuit for all
+            // requests.
             if let Some(circuit) = self.circuits.shared() {
                 let text = || self.classifier.describe(Err(&error));
                 circuit.record_ready_error(self.classifier.ready_error(&error), Text::new(&text));
@@ -222,7 +228,7 @@ where
 impl<S: Clone, C: Clone, R: Clone, K: Clone> Clone for CircuitBreaker<S, C, R, K> {
     fn clone(&self) -> Self {
         let (inner, circuits) = (self.inner.clone(), self.circuits.clone());
-        // Not ready, because the clone of an inner service that is ready is not ready.
+        // The clone starts without readiness, because the clone of a ready inner service is not ready.
         Self::new(inner, circuits, self.classifier.clone(), self.rejection.clone(), self.when_open)
     }
 }

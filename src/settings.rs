@@ -1,17 +1,18 @@
 //! Settings of circuits and of their store, from a TOML or JSON file and from the environment.
 //!
-//! A broken file is refused as a whole when it is loaded, with one sentence that names the place, so that no program
-//! starts with half of its settings. An unknown key is refused too, and the error suggests the nearest known key. A
-//! clock, observers and a function of the attempt cannot be written in a file and are set in code, see
-//! [`Settings::circuit_builder`].
+//! A file with a mistake is refused as a whole when it is loaded, so that no program starts with half of its
+//! settings. The error is one sentence that names the place of the mistake. An unknown key is refused too,
+//! and the error suggests the nearest known key. A file cannot contain a clock, observers or a function for
+//! the open duration. Set these in code, see [`Settings::circuit_builder`].
 //!
-//! This module does not connect to a store. Without `enabled = true` in `[persistence]` there is no store, and all
-//! other settings work the same. With the feature `store`, `Settings::registry` returns the builder of a registry with
-//! the store of the settings.
+//! This module does not connect to a store. Without `store` or `enabled = true` in `[persistence]` there is no
+//! store, and all other settings still have their effect. `enabled = false` switches a store off. With the feature `store`, `Settings::registry` returns the
+//! builder of a registry with the store of the settings.
 //!
 //! # The file
 //!
-//! A duration is a text with its unit: `ms`, `s`, `min`, `h` or `d`. JSON has the same tables and keys.
+//! A duration is a text with one of the units `ms`, `s`, `min`, `h` and `d`. A JSON file has the same tables
+//! and keys.
 //!
 //! ```toml
 #![doc = include_str!("../examples/config_file.toml")]
@@ -35,8 +36,9 @@
 //!
 //! # Several circuits at once
 //!
-//! A table `[groups.NAME]` has the settings of each circuit with `group = "NAME"`. A table such as `[circuits."host:*"]`
-//! has the settings of every circuit whose name begins with `host:`, also of circuits that are created later:
+//! A table `[groups.NAME]` has the settings of each circuit with `group = "NAME"`. A table such as
+//! `[circuits."host:*"]` has the settings of every circuit whose name begins with `host:`. Circuits that are
+//! created later are included:
 //!
 //! ```
 //! # #[cfg(feature = "keyed")] {
@@ -51,49 +53,53 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The most specific table with a key wins: the circuit's own table, then patterns from the longest to the shortest,
-//! then `[defaults]`. The group lies directly below the most specific table that has the key `group`. A circuit has at
-//! most one group. `group = false` is no group. A group and a pattern must be possible by themselves, over the tables
-//! below them.
+//! Several tables can contain the same key for a circuit. The most specific table wins. The circuit's own
+//! table is the most specific one, followed by the patterns from the longest to the shortest, and then by
+//! `[defaults]`. The group comes directly after the most specific table that has the key `group`. A circuit
+//! has at most one group. `group = false` means no group. Each group and each pattern is checked together
+//! with the less specific tables, even if no circuit uses it.
 //!
-//! Only one `*` at the end of a name makes a pattern. Any other `*`, a `?` and a `[` are refused, apart from the
-//! brackets of an IPv6 address.
+//! Only one `*` at the end of a name makes a pattern. A `*` in any other place is refused, and so are `?` and
+//! `[`. The brackets of an IPv6 address are allowed.
 //!
 //! # Parts of a value
 //!
-//! A value that is a table changes only the parts that it names. With `open_for = { max = "2 min" }` a circuit keeps
-//! `base` and `jitter` of the tables below. If `open_for` is `"90 s"` there, the circuit doubles from 90 s to 2 min. A
-//! value that is no table replaces all parts. `fixed` replaces `base` and `max`, and `calls` replaces `time` and
-//! `buckets`.
+//! A value that is a table changes only the parts that it names. With `open_for = { max = "2 min" }` a
+//! circuit keeps `base` and `jitter` of the less specific tables. If the less specific table has
+//! `open_for = "90 s"`, the open duration doubles from 90 s to 2 min. A value that is not a table replaces
+//! all parts. `fixed` replaces `base` and `max`, and `calls` replaces `time` and `buckets`.
 //!
 //! # Names that no circuit has
 //!
-//! Any name is valid in the file and in [`Settings::circuit`]. Therefore tables are compared with the circuits that the
-//! process has created ten seconds after the first one. A warning names each table without a circuit, and the circuit
-//! with the nearest name. Tables of keyed circuits are not reported, because their circuits come with requests.
+//! Any name is valid in the file and in [`Settings::circuit`]. Therefore, ten seconds after the first circuit
+//! was created, the tables are compared with the circuits of the process. A warning names each table without
+//! a circuit, and the circuit whose name is nearest. Tables for keyed circuits are not reported, because
+//! requests create these circuits later.
 //!
 //! # The environment
 //!
-//! [`Settings::with_env`] overrides the file with the environment, key by key. A value is spelled as in the file,
-//! without quotes. An empty value counts as not set.
+//! [`Settings::with_env`] reads environment variables, which override single keys of the file. A value is
+//! spelled as in the file, but without quotes. A variable with an empty value counts as not set.
 //!
 //! | variable | key |
 //! |---|---|
-//! | `CIRCUIT_BREAKER_CONFIG` | a whole document, or the path of one; it overrides the file, and the other variables override it |
-//! | `CIRCUIT_BREAKER_PERSISTENCE` | `persistence.enabled`: `true` or `false` |
+//! | `CIRCUIT_BREAKER_CONFIG` | a whole document, or the path of a file. The document overrides the file of the program, and the other variables override the document |
+//! | `CIRCUIT_BREAKER_PERSISTENCE` | `persistence.enabled`, which is `true` or `false`. Without the key, a `store` is enabled |
 //! | `CIRCUIT_BREAKER_STORE`, `…_CACHE`, `…_SHARING`, `…_INSTANCE`, `…_SCHEMA`, `…_FIRST_CALL_WAITS`, `…_AUDIT_KEPT`, `…_TTL_OPEN`, `…_TTL_OTHER` | the other keys of `persistence` |
 //! | `CIRCUIT_BREAKER_DEFAULT_FAILURE_RATE`, … | `defaults.failure_rate`, and each other key of `defaults` |
 //! | `CIRCUIT_BREAKER_GROUP_PARTNERS_FAILURE_RATE`, … | `groups.partners.failure_rate`, and each other key of each group |
 //! | `CIRCUIT_BREAKER_CIRCUIT_PAYMENTS_FAILURE_RATE`, … | `circuits.payments.failure_rate`, and each other key of each circuit and each pattern |
-//! | `CIRCUIT_BREAKER_DISABLED` | none: the kill switch, which each circuit reads itself |
+//! | `CIRCUIT_BREAKER_DISABLED` | no key. This is the kill switch, which each circuit reads itself |
 //!
-//! A variable names a circuit in capitals, with one `_` between its runs of ASCII letters and digits, so that
-//! `/users/{id}` is `USERS_ID` and the pattern `host:*` is `HOST`. Variables reach only tables that a document has. Set
-//! other circuits with `CIRCUIT_BREAKER_CONFIG='circuits.orders.probes = 1'`.
+//! A variable contains the name of the circuit in capitals, where each run of other characters than ASCII
+//! letters and digits becomes one `_`. Therefore `/users/{id}` is `USERS_ID`, and the pattern `host:*` is
+//! `HOST`. Variables can set only keys of tables that exist in a document. To set a circuit without a table,
+//! use `CIRCUIT_BREAKER_CONFIG='circuits.orders.probes = 1'`.
 //!
-//! Any other variable that begins with `CIRCUIT_BREAKER_` is refused, because it is probably a spelling mistake. If the
-//! variable belongs to another program, unset the variable for this one, or leave the variable out with
-//! [`Settings::with_vars`]. The variables that Kubernetes sets for a service called `circuit-breaker…` are ignored.
+//! Any other variable that begins with `CIRCUIT_BREAKER_` is refused, because it is probably a spelling
+//! mistake. If the variable belongs to another program, unset the variable for this program, or omit the
+//! variable with [`Settings::with_vars`]. The variables that Kubernetes sets for a service called
+//! `circuit-breaker…` are ignored.
 
 #[cfg(feature = "store")]
 mod build;
@@ -123,18 +129,19 @@ use draft::{Draft, Entry};
 pub use error::SettingsError;
 pub use persistence::{Persistence, StoreUrl};
 
-/// The checked settings of all circuits and of their store. The default is that of an empty file.
+/// The checked settings of all circuits and of their store. The default is the result of an empty file.
 ///
 /// See the [module](self) for the keys and the variables.
 #[derive(Debug, Clone, Default)]
 #[must_use = "settings are only read: make circuits of them"]
 pub struct Settings {
-    // Kept, because `with_env` and `with_vars` change the draft and check it again.
+    // The draft is kept, because `with_env` and `with_vars` change it and check it again.
     draft: Draft,
     defaults: Vec<Setting>,
     circuits: ByName<(Vec<Setting>, Config)>,
     persistence: Option<Persistence>,
-    /// Set when the names of the tables have been passed on for the report of unused ones.
+    /// Filled when the names of the tables are passed on to the report of unused names. Clones share this
+    /// mark, so that the names are passed on only once.
     expected: Arc<OnceLock<()>>,
 }
 
@@ -189,8 +196,8 @@ impl Settings {
         self.with_vars(std::env::vars_os())
     }
 
-    /// Overrides these settings with the given variables, as [`with_env`](Self::with_env) does with those of the
-    /// process.
+    /// Overrides these settings with the given variables, as [`with_env`](Self::with_env) does with the
+    /// variables of the process.
     ///
     /// ```
     /// use tower_circuit_breaker::settings::Settings;
@@ -216,7 +223,8 @@ impl Settings {
         Self::check(draft)
     }
 
-    /// Returns the configurations of all circuits that have a table, sorted by name. Patterns are no circuits.
+    /// Returns the configurations of all circuits that have a table, sorted by name. Tables of patterns are
+    /// left out.
     pub fn circuits(&self) -> impl Iterator<Item = Config> {
         self.expect_circuits();
         self.circuits.exact().map(|(_, (_, config))| config.clone())
@@ -227,8 +235,8 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if `name` is not a valid name, or is a pattern, which names no circuit. The settings have been
-    /// checked already.
+    /// [`ConfigError`] if `name` is not a valid name, or is a pattern, which is not the name of one circuit.
+    /// The settings themselves cannot fail, because they are already checked.
     pub fn circuit(&self, name: &str) -> Result<Config, ConfigError> {
         if beginning(name).is_some() {
             return Err(ConfigError::new("name", format_args!("{name:?}"), "the name of one circuit, not a pattern"));
@@ -251,8 +259,8 @@ impl Settings {
         self.persistence.as_ref()
     }
 
-    /// Expects circuits with the names of the tables, so that a misspelt name is reported. Only settings that are used
-    /// expect circuits, because a file may be read to check it.
+    /// Passes the names of the tables on as expected names, so that a misspelt name is reported. Settings do
+    /// this only when a circuit is requested, because a program may read a file only to check the file.
     fn expect_circuits(&self) {
         let tables = self.draft.circuits.entries();
         let call = |(name, entry): (String, &Entry)| Call::Set { name, kind: Kind::Table, setting: entry.to_string() };
@@ -265,7 +273,8 @@ impl Settings {
         let defaults = draft.checked_defaults()?;
         draft.check_groups()?;
         let mut circuits = ByName::default();
-        // Patterns first, so that the error for a value of a pattern names the pattern and not a circuit below it.
+        // Patterns are checked first, so that the error for a value of a pattern names the pattern and not a
+        // circuit that the pattern covers.
         for (name, entry) in draft.circuits.entries() {
             circuits.insert(&name, draft.checked(&name, entry)?);
         }

@@ -1,9 +1,11 @@
 //! Load shedding, which refuses heavy operations while the machine is busy, so that light operations still succeed.
 //!
-//! A [`LoadSheddingLayer`] is a layer of its own outside the breaker, and reports on the same circuit. The layer
-//! refuses a call if the load of the system is above its limit, 85 % by default, and the operation is estimated above
-//! its own limit, 100 by default. A refused call is a [`Rejected`](crate::Rejected) with [`RejectReason::LoadShed`] and
-//! is counted as shed. It is not a failure, takes no probe, and enters no window, because the service is not at fault.
+//! A [`LoadSheddingLayer`] is a separate layer outside the breaker, and reports its events on the same
+//! circuit. The layer refuses a call if two limits are exceeded. The load of the system must be above its
+//! limit, by default 85 %, and the estimated load of the operation must be above its limit, by default 100. A
+//! refused call is a [`Rejected`](crate::Rejected) with [`RejectReason::LoadShed`] and is counted as shed.
+//! Such a call does not count as a failure, is not a probe and does not enter the window, because the service
+//! is not at fault.
 //!
 //! ```
 //! use tower::ServiceBuilder;
@@ -25,17 +27,18 @@
 //!
 //! # Calls that are not shed
 //!
-//! * The circuit rejects the call anyway, because it is open, forced open, or half-open with its probes taken. The
-//!   state of the circuit is then the reason of the rejection.
-//! * The circuit is disabled, or `CIRCUIT_BREAKER_DISABLED` names it. Both let every call through, here as well.
+//! * The circuit itself would reject the call, because the circuit is open, forced open, or half-open with
+//!   all probes under way. The state of the circuit is then the reason of the rejection.
+//! * The circuit is disabled, or `CIRCUIT_BREAKER_DISABLED` names the circuit. In both cases the layer lets every call through.
 //! * The circuit is in shadow. The call goes through and is counted in [`Totals::would_reject`].
 //! * The load is unknown, because the probe returns no load, panics, or has not returned for two seconds.
 //!
 //! # Polling the load
 //!
-//! The layer needs no task and no runtime. At most every 250 ms by the circuit's clock, one call polls the load, and
-//! the other calls use the last reading. A probe that blocks delays only the call that polls it. Shedding begins above
-//! one limit and ends below another, 5 points lower, so that it does not switch on and off with each reading.
+//! The layer needs no task and no runtime. One call polls the load at most every 250 ms by the circuit's
+//! clock, and all other calls use the last reading. A probe that blocks delays only the call that polls it.
+//! Shedding begins above the limit and ends 5 percentage points below the limit, so that small changes of the
+//! load do not switch shedding on and off.
 //!
 //! [`RejectReason::LoadShed`]: crate::state::RejectReason::LoadShed
 //! [`Totals::would_reject`]: crate::circuit::Totals::would_reject
@@ -56,7 +59,8 @@ pub use cpu::CpuProbe;
 pub use future::SheddingFuture;
 pub use layer::{LoadShedding, LoadSheddingLayer};
 
-/// Measures the load of the system. [`CpuProbe`] measures the CPU, and a closure is a probe too.
+/// Measures the load of the system. [`CpuProbe`] measures the load of the CPU, and a closure can measure any
+/// other load.
 ///
 /// # Examples
 ///
@@ -76,7 +80,8 @@ pub use layer::{LoadShedding, LoadSheddingLayer};
 /// # Ok::<(), tower_circuit_breaker::config::ConfigError>(())
 /// ```
 pub trait LoadProbe: Send + Sync + 'static {
-    /// Returns the load. 1.0 is the capacity of the system, and a larger value means that work piles up.
+    /// Returns the load of the system. 1.0 is the capacity of the system, and a larger value means that work
+    /// piles up.
     ///
     /// `None`, a negative number, infinity and NaN mean that the load is unknown, and nothing is shed. One call at a
     /// time calls this method and waits for it, so the method should take microseconds. A panic is caught and counts as
@@ -84,7 +89,7 @@ pub trait LoadProbe: Send + Sync + 'static {
     fn load(&self) -> Option<f64>;
 }
 
-/// A closure that returns an `f64` or an `Option<f64>`.
+/// Measures the load with a closure that returns an `f64` or an `Option<f64>`.
 impl<F, L> LoadProbe for F
 where
     F: Fn() -> L + Send + Sync + 'static,
@@ -95,15 +100,15 @@ where
     }
 }
 
-/// A probe that several layers share.
+/// Measures the load with a probe that several layers share.
 impl<P: LoadProbe + ?Sized> LoadProbe for Arc<P> {
     fn load(&self) -> Option<f64> {
         (**self).load()
     }
 }
 
-/// Estimates the operation that a request asks for. [`operation`](LoadSheddingBuilder::operation) accepts a closure as
-/// an estimate.
+/// Estimates the load of the operation that a request asks for. A closure that is given to
+/// [`operation`](LoadSheddingBuilder::operation) is an `Estimate` too.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot estimate a `{Req}`",
     note = "give `.operation(|request: &{Req}| (\"its name\", 150))`: a name that the request or the program owns, and a `u64`"
@@ -111,7 +116,7 @@ impl<P: LoadProbe + ?Sized> LoadProbe for Arc<P> {
 pub trait Estimate<Req> {
     /// Returns the name of the operation, and its load in a unit of your own.
     ///
-    /// Called only while heavy operations are shed.
+    /// The layer calls this method only while heavy operations are shed.
     fn estimate<'a>(&self, request: &'a Req) -> (&'a str, u64);
 }
 
@@ -124,7 +129,8 @@ where
     }
 }
 
-/// No operation is heavy, so nothing is shed. The load is still reported. The default.
+/// The estimate of a layer without [`operation`](LoadSheddingBuilder::operation), which is the default. No
+/// operation is heavy, so nothing is shed. The load is still reported.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct NoEstimate;

@@ -1,7 +1,7 @@
-//! The state of a circuit and its changes: states, modes, transitions and their reasons.
+//! The state of a circuit and its changes, which are states, modes, transitions and their reasons.
 //!
-//! Logs, metrics, records and operators share these words. A [`Reason`] has the numbers that led to the transition, so
-//! that the person on call sees the cause. Decisions and changes are left to `circuit`.
+//! Logs, metrics, records and operators use the names of these types. A [`Reason`] has the numbers that led
+//! to the transition, so that the person on call sees the cause. Decisions and changes are left to `circuit`.
 
 pub(crate) mod admissible;
 mod because;
@@ -28,7 +28,7 @@ pub use earlier::EarlierReason;
 pub use reason::{Act, Reason, RejectReason};
 pub use shed::Shed;
 
-/// The automatic state of a circuit. Open means rejecting, and closed means letting calls through.
+/// The automatic state of a circuit. An open circuit rejects calls, and a closed circuit lets calls through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "a circuit breaker has these three, and a fourth must break every match")]
 pub enum State {
@@ -41,7 +41,8 @@ pub enum State {
 }
 
 impl State {
-    /// Returns the state in the spelling of logs, metrics and records: `closed`, `open` or `half_open`.
+    /// Returns the state in the spelling of logs, metrics and records, which is `closed`, `open` or
+    /// `half_open`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -58,19 +59,19 @@ impl fmt::Display for State {
     }
 }
 
-/// The mode that an operator or the configuration laid over the automatic state.
+/// The mode that an operator or the configuration set, which can override the automatic state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "a new mode must be looked at in every match")]
 pub enum Mode {
-    /// No mode lies over the state, so the state decides.
+    /// No mode overrides the state, so the state decides.
     Automatic,
     /// Every call is rejected, until a reset or a resume, or until the hold ends.
     #[doc(alias = "Isolated")]
     ForcedOpen,
     /// Every call goes through and no call is counted, until a resume or a reset, or until the hold ends.
     Disabled,
-    /// The state changes as always, but every call goes through. The calls that the state
-    /// would have rejected are counted.
+    /// The state changes as always, but every call goes through. The circuit counts the calls that the state
+    /// would have rejected.
     #[doc(alias = "METRICS_ONLY")]
     Shadow,
 }
@@ -87,7 +88,7 @@ impl Mode {
         }
     }
 
-    /// Returns true if the mode overrules the state, with or without an end.
+    /// Returns true if the mode overrides the state, so that the state does not decide about calls.
     pub(crate) const fn is_hold(self) -> bool {
         matches!(self, Self::ForcedOpen | Self::Disabled)
     }
@@ -99,13 +100,13 @@ impl fmt::Display for Mode {
     }
 }
 
-/// The version of a stored record, which increases with every change that any instance stores. The version of the
-/// state in one process is the era.
+/// The version of a stored record, which increases with every change that any instance stores. Within one
+/// process, the era is the version of the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Generation(pub(crate) u64);
 
 impl Generation {
-    /// Returns the generation with that number.
+    /// Returns the generation with the given number.
     #[must_use]
     pub const fn new(number: u64) -> Self {
         Self(number)
@@ -124,13 +125,13 @@ impl fmt::Display for Generation {
     }
 }
 
-/// The state of a circuit combined with the mode that lies over the state.
+/// The state of a circuit combined with its mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Standing {
-    /// The automatic state. Under a mode that overrules the state, the state beneath.
+    /// The automatic state. If the mode overrides the state, this is the state beneath the hold.
     pub state: State,
-    /// The mode that an operator or the configuration laid over the state.
+    /// The mode that an operator or the configuration set.
     pub mode: Mode,
 }
 
@@ -139,7 +140,8 @@ impl Standing {
         Self { state, mode }
     }
 
-    /// Returns the name of the standing for a caller. `forced_open` and `disabled` hide the state, and shadow does not.
+    /// Returns the name of the standing as it affects callers. The modes `forced_open` and `disabled` are
+    /// named instead of the state. In shadow the state is named.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self.mode {
@@ -148,8 +150,8 @@ impl Standing {
         }
     }
 
-    /// Returns true if the circuit has tripped and not closed since, so that it is open, half-open or forced
-    /// open. False for a disabled circuit.
+    /// Returns true if the circuit is open, half-open or forced open, because the circuit has tripped and has
+    /// not closed since. Returns false for a disabled circuit.
     #[must_use]
     pub const fn is_tripped(self) -> bool {
         match self.mode {
@@ -159,7 +161,7 @@ impl Standing {
         }
     }
 
-    /// Returns true if the circuit is forced open, or if its state is open and it is not disabled.
+    /// Returns true if the circuit is forced open, or if its state is open and the circuit is not disabled.
     #[must_use]
     pub const fn is_open(self) -> bool {
         match self.mode {
@@ -186,12 +188,14 @@ pub struct Transition {
     pub from: Standing,
     /// The standing after the transition.
     pub to: Standing,
-    /// The cause of the transition, with its numbers. [`because`](Self::because) has the cause in words.
+    /// The cause of the transition, with its numbers. [`because`](Self::because) returns the cause in words.
     pub reason: Reason,
-    /// The reason of a state that was taken over from a store, with its time and the instance that entered it. `None` for
-    /// a transition that this process has made itself, and if the store does not have the reason.
+    /// The reason of a state that was taken over from a store, with the time of the state and the instance
+    /// that entered the state. `None` if this process made the transition by itself, or if the store does not
+    /// contain the reason.
     pub earlier: Option<Arc<EarlierReason>>,
-    /// The era that began with this transition. Increases by one with each transition of the circuit in this process.
+    /// The era that began with this transition. The era increases by one with each transition of the circuit
+    /// in this process.
     pub era: u64,
     /// The generation of the stored record at the time of the transition.
     pub generation: Generation,
@@ -202,61 +206,73 @@ pub struct Transition {
     /// The time until the new standing ends by itself, which is the open duration or the rest of a hold. `None`
     /// if the standing has no such end.
     pub lasts: Option<Duration>,
-    /// The number of openings in a row with this one, as [`Status::attempt`](crate::Status::attempt) counts them.
+    /// The number of openings in a row, including this opening, as
+    /// [`Status::attempt`](crate::Status::attempt) counts them.
     pub attempt: u32,
-    /// The sums of the window at the end of the last era.
+    /// The sums over the window at the end of the previous era.
     pub tally: Tally,
-    /// The kind of the failure that completed the evidence. `None` if no failure did.
+    /// The kind of the failure that completed the evidence. `None` if no failure completed the evidence.
     pub failure: Option<FailureKind>,
-    /// The text of that failure: one line of at most 200 characters, in which an address has only its scheme and host.
-    /// `None` if the failure has no text, such as a dropped call. Not for strangers, and not for metrics.
+    /// The text of the failure that completed the evidence. The text is one line of at most 200 characters,
+    /// in which an address has only its scheme and host. `None` if the failure has no text, such as a dropped
+    /// call. The text must not be shown to strangers or in metrics.
     pub failure_text: Option<Arc<str>>,
-    /// The number of calls that were rejected since the circuit last was closed.
+    /// The number of calls that were rejected since the circuit was last closed.
     pub rejected: u64,
-    /// True if `CIRCUIT_BREAKER_DISABLED` names the circuit, so that calls go through in every standing.
+    /// True if `CIRCUIT_BREAKER_DISABLED` names the circuit, so that the circuit lets every call through in
+    /// every state and mode.
     pub bypassed: bool,
     /// The id of the order, if an operator acted through a registry.
     pub order: Option<Arc<str>>,
-    /// The target of a reset, which other instances follow. A healthy circuit stays closed itself.
+    /// The state to which a reset leads, for other instances. Other instances follow the reset even if the
+    /// circuit in this process was healthy and stayed closed.
     pub(crate) resets_to: Option<order::To>,
+    /// True if the coordinator logs the transition with the name of the store, so that the observer for logs does not.
+    pub(crate) is_logged: bool,
 }
 
 /// The state of a circuit that a restart should restore. [`Circuit::snapshot`](crate::Circuit::snapshot) returns a
 /// snapshot, and [`Circuit::adopt`](crate::Circuit::adopt) takes over a snapshot.
 ///
-/// The durations count from the moment of the snapshot, so that no wall clock decides anything.
+/// The durations count from the moment of the snapshot, so that differences between wall clocks do not
+/// matter.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// The automatic state.
+    /// The state of the circuit. Under a hold, the state beneath the hold.
     pub state: State,
-    /// The mode that lies over the state.
+    /// The mode of the circuit.
     pub mode: Mode,
     /// The generation of the stored record.
     pub generation: Generation,
     /// The time for which the circuit stays open. `None` if the state is not open, or if only a reset ends the opening.
     pub open_for: Option<Duration>,
-    /// The time for which the hold lasts. `None` if only an operator ends the hold, or if there is none.
+    /// The time for which the hold lasts. `None` if only an operator ends the hold, or if there is no hold.
     pub held_for: Option<Duration>,
     /// The number of openings in a row, as [`Status::attempt`](crate::Status::attempt) counts them.
     pub attempt: u32,
-    /// The number of successful probes in half-open.
+    /// The number of successful probes of a half-open circuit.
     pub probe_successes: u32,
-    /// The weight of the run of consecutive failures in closed.
+    /// The weight of the failures in a row of a closed circuit.
     pub run: f64,
-    /// The sums over the window in closed.
+    /// The sums over the window of a closed circuit.
     pub tally: Tally,
-    /// The time since the circuit left closed or was tripped by an operator. `None` if the circuit is closed, or if the
-    /// time is not known, so that the time of the adoption counts.
+    /// The time since the circuit left closed or an operator tripped the circuit. `None` if the circuit is
+    /// closed, or if the time is not known. In the second case the time of the adoption is used instead.
     pub tripped_for: Option<Duration>,
-    /// The reason of the state in words. A circuit that is not closed gives the reason for which it opened.
+    /// The reason of the state in words. For a circuit that is not closed, the reason for which the circuit
+    /// opened.
     pub earlier: Option<Arc<EarlierReason>>,
-    /// The time since the state of the `earlier` reason began. `None` if the time is not known.
+    /// The time since the state with the `earlier` reason began. `None` if the time is not known.
     pub earlier_for: Option<Duration>,
+    /// The time since a half-open circuit began to probe, from which reasons such as [`Reason::ProbesPassed`] count.
+    /// `None` if the circuit is not half-open, or if the time is not known. The durations of an open circuit count from
+    /// `earlier_for`.
+    pub half_open_for: Option<Duration>,
 }
 
 impl Snapshot {
-    /// Returns the snapshot of a new circuit, as a basis whose fields can be set.
+    /// Returns the snapshot of a new circuit, whose fields can then be set.
     #[must_use]
     pub const fn closed() -> Self {
         Self {
@@ -272,6 +288,7 @@ impl Snapshot {
             tripped_for: None,
             earlier: None,
             earlier_for: None,
+            half_open_for: None,
         }
     }
 }

@@ -1,6 +1,7 @@
-//! The shipped observers, for metrics and logs.
+//! The observers for metrics and logs that this crate ships.
 //!
-//! They use events only, so that a user's observer can do the same. They decide nothing and do no I/O.
+//! These observers use only events, so that a user's observer can do the same. They make no decisions and do
+//! no I/O.
 
 pub(crate) mod audit;
 #[cfg(feature = "keyed")]
@@ -16,17 +17,39 @@ use std::sync::Arc;
 
 use crate::event::Observer;
 
-/// Returns one new observer of each shipped kind, for one circuit. With a label, its metrics share that label with
-/// other circuits.
-pub(crate) fn shipped(label: Option<&Arc<str>>) -> Vec<Arc<dyn Observer>> {
+/// Returns new observers for one circuit, one of each kind that this crate ships. With a label, the metrics
+/// of the circuit share that label with the metrics of other circuits. `measures` is true if the circuit measures the
+/// durations of its calls.
+pub(crate) fn shipped(label: Option<&Arc<str>>, measures: bool) -> Vec<Arc<dyn Observer>> {
     #[cfg(not(feature = "metrics"))]
-    let _unused = label;
+    let _unused = (label, measures);
     vec![
         #[cfg(feature = "metrics")]
-        Arc::new(label.map_or_else(metrics::MetricsObserver::new, metrics::MetricsObserver::with_label)),
+        Arc::new(metrics::MetricsObserver::of(label, measures)),
         #[cfg(feature = "tracing")]
         Arc::new(tracing::TracingObserver::new()),
     ]
+}
+
+/// Logs the restore of a circuit from a store. `edge` is the transition to the restored standing. `None` stands for a
+/// circuit that is closed, as a new circuit is.
+#[cfg(feature = "store")]
+pub(crate) fn restored(circuit: &str, store: &'static str, edge: Option<&crate::state::Transition>) {
+    #[cfg(feature = "tracing")]
+    match edge {
+        Some(edge) => tracing::restored(circuit, store, edge),
+        None => store::note(format_args!("circuit `{circuit}` was restored from {store}: it is closed")),
+    }
+    #[cfg(not(feature = "tracing"))]
+    let _unused = (circuit, store, edge);
+}
+
+/// Registers the metrics that belong to no circuit again, so that series that an exporter has dropped come back.
+pub(crate) fn refresh() {
+    #[cfg(feature = "keyed")]
+    keyed::refresh();
+    #[cfg(feature = "store")]
+    store::refresh();
 }
 
 /// Logs an event of a circuit or of the process that needs the attention of its developers or operators.

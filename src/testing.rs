@@ -1,4 +1,4 @@
-//! Help for the tests of an application: open circuits, rejections, and an observer that remembers.
+//! Tools for the tests of an application, which are open circuits, rejections, and an observer that remembers events.
 //!
 //! The module needs the feature `test-util`, which belongs into `[dev-dependencies]`:
 //!
@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A test moves time with a [`MockClock`], or under `#[tokio::test(start_paused = true)]` with a
-//! [`TokioClock`](crate::clock::TokioClock). The default clock goes on while the time of tokio is paused.
+//! [`TokioClock`](crate::clock::TokioClock). The default clock does not stop while the time of tokio is paused.
 //!
 //! ```
 //! use std::time::Duration;
@@ -39,12 +39,13 @@ use crate::outcome::Failure;
 use crate::state::{RejectReason, State, Transition};
 use crate::sync::Mutex;
 
-/// An outage on demand, for tests.
+/// Opens a circuit for a test.
 impl Circuit {
-    /// Opens the circuit as an outage does, by hard failures, and returns the transition. The circuit then has a
-    /// reason, a count of failures and a `retry_after`, which a circuit that an operator trips does not have.
+    /// Opens the circuit as an outage does, by hard failures, and returns the transition. The opened circuit has a
+    /// reason with numbers, a count of failures and a `retry_after`. A circuit that an operator trips does not have
+    /// these.
     ///
-    /// A half-open circuit gets a failed probe. A circuit that is open already stays as it is, and its last transition
+    /// A half-open circuit gets a failed probe. A circuit that is already open is not changed, and its last transition
     /// is returned.
     ///
     /// # Panics

@@ -1,12 +1,12 @@
-//! The window: the evidence that a closed circuit keeps, as sums of calls, weights and slow calls.
+//! The window, which is the evidence that a closed circuit keeps as sums of calls, weights and slow calls.
 //!
 //! There are three kinds of evidence. `time` has the buckets of a sliding time window, `calls` has a ring of the
-//! last n calls, and `run` has the weight of the consecutive failures. Beside them, `cells` has the successes that
+//! last n calls, and `run` has the weight of the consecutive failures. A fourth part, `cells`, has the successes that
 //! each thread counts for itself.
 //!
 //! Each word has a number and a tag of its era, and changes in one exchange. So an outcome counts in its own era or in
-//! none, even if the era ends between admission and recording. The sums are exact while no call completes. While calls
-//! complete, the sums may miss these few.
+//! no era, even if the era ends between admission and recording. The sums are exact while no call ends. A call that
+//! ends during the reading of the sums may be missing in some of the sums.
 //!
 //! The window does not read a clock, decide on a trip, or know a circuit.
 
@@ -40,18 +40,19 @@ pub(crate) enum Shape {
 }
 
 impl Window {
-    /// Counts the calls of the last `length`, in 10 buckets. The default window has 10 s.
+    /// Counts the calls of the last `length`, in 10 buckets. The default length is 10 s.
     ///
-    /// Range: 100 ms to 24 h. A bucket expires as a whole, so the window covers between nine tenths of `length` and all
-    /// of it. The calls of an idle service expire as well.
+    /// Range: 100 ms to 24 h. A bucket expires as a whole, so the window covers between nine tenths and all of
+    /// `length`. The calls of an idle service also expire.
     #[must_use]
     pub const fn time(length: Duration) -> Self {
         Self(Shape::Time { length, buckets: 10 })
     }
 
-    /// Counts the last `calls` calls, at whatever time they ended.
+    /// Counts the last `calls` calls, regardless of the time at which the calls ended.
     ///
-    /// Range: 1 to 16 777 216. A call costs the same for every range. The memory is 4 bytes for each call of the range.
+    /// Range: 1 to 16 777 216. The time to record a call does not depend on `calls`. The window needs 4 bytes of memory
+    /// for each of the `calls` calls.
     #[must_use]
     pub const fn calls(calls: u32) -> Self {
         Self(Shape::Calls { calls })
@@ -76,10 +77,10 @@ impl Window {
         }
     }
 
-    /// Returns the time for which a time window is too young for a rate: a bucket, at most 1 s.
+    /// Returns the age up to which a time window is too young for a rate, which is one bucket but at most 1 s.
     ///
-    /// The first few calls of a busy circuit would decide otherwise. A bucket is a tenth of the window by default, and a tenth of an
-    /// hour would hide an outage.
+    /// Without this age the first few calls of a busy circuit would decide. The limit of 1 s is needed, because a
+    /// bucket of a window of one hour lasts 6 minutes, and an outage of 6 minutes would have no effect.
     pub(crate) fn young(self) -> Option<Duration> {
         match self.0 {
             Shape::Time { length, buckets } => Some((length / buckets.max(1)).min(Duration::from_secs(1))),
@@ -104,8 +105,8 @@ impl fmt::Display for Window {
     }
 }
 
-/// The sums over a window: the calls, their failure score, and the slow calls. Ignored
-/// outcomes are in none of the sums.
+/// The sums over a window, which are the number of calls, their failure score, and the number of slow calls. Ignored
+/// outcomes are not in the sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
     pub(crate) calls: u64,
@@ -118,8 +119,8 @@ impl Tally {
 
     /// Returns sums that were counted elsewhere, for example the sums of a stored record.
     ///
-    /// Impossible numbers are limited. No call weighs more than 1 or is slow twice, and a score that
-    /// is negative or not finite is 0.
+    /// Impossible numbers are corrected. The score and the number of slow calls are at most the number of calls, and a
+    /// score that is negative or not finite becomes 0.
     #[must_use]
     pub fn new(calls: u64, score: f64, slow: u64) -> Self {
         let units = units_from_score(score).min(calls.saturating_mul(u64::from(UNIT)));
@@ -138,14 +139,14 @@ impl Tally {
         score_from_units(self.units)
     }
 
-    /// Returns the number of calls that took at least `slower_than`. Zero without a slow-call rule.
+    /// Returns the number of calls that took at least `slower_than`. The number is zero without a slow-call rule.
     #[must_use]
     pub const fn slow(&self) -> u64 {
         self.slow
     }
 
-    /// Returns the sums multiplied by `part / whole`, so that fewer calls have the same shares. Never
-    /// more than the sums themselves.
+    /// Returns the sums multiplied by `part / whole`, so that fewer calls have the same shares of failures and slow
+    /// calls. If `part` is more than `whole`, returns the sums unchanged.
     fn scaled(self, part: u64, whole: u64) -> Self {
         if part >= whole {
             return self;
@@ -201,8 +202,8 @@ impl Evidence {
         }
     }
 
-    /// Returns true if a success that weighs nothing may be counted in a cell. A ring needs the order of
-    /// all calls, so it has no cells.
+    /// Returns true if a success that weighs nothing may be counted in a cell. A circuit with a ring has no cells,
+    /// because a ring needs the order of all calls.
     pub(crate) const fn allows_cells(&self) -> bool {
         !matches!(self, Self::Calls(_))
     }
@@ -217,14 +218,14 @@ impl Evidence {
         match self {
             Self::Time(window) => window.record(stamp, mark),
             Self::Calls(ring) => ring.record(stamp.era, mark),
-            // Relaxed: a count, publishes nothing.
+            // Relaxed, because the count publishes no other data.
             Self::Count(calls) => {
                 calls.fetch_add(1, Relaxed);
             }
         }
     }
 
-    /// Returns the sums over the outcomes of `era`. Those of a time window that have expired at `now` are left out.
+    /// Returns the sums over the outcomes of `era`. A time window leaves out the outcomes that have expired at `now`.
     pub(crate) fn tally(&self, era: u64, now: Tick) -> Tally {
         match self {
             Self::Time(window) => window.tally(era, now),
@@ -233,7 +234,7 @@ impl Evidence {
         }
     }
 
-    /// Empties the window for a new era. To be called under the cold mutex, before the era is published.
+    /// Empties the window for a new era. The caller holds the cold mutex and publishes the era after this call.
     pub(crate) fn begin(&self, era: u64) {
         match self {
             Self::Time(window) => window.begin(era),
@@ -242,27 +243,28 @@ impl Evidence {
         }
     }
 
-    /// Adds the sums that a restored circuit brings along. To be called under the cold mutex.
+    /// Adds the sums of a restored circuit. The caller holds the cold mutex.
     ///
-    /// The sums are evidence and no calls of this process, so [`recorded`](Self::recorded) leaves them out.
+    /// The sums are evidence, but not calls of this process, so [`recorded`](Self::recorded) leaves the sums out.
     pub(crate) fn seed(&self, era: u64, now: Tick, tally: Tally) {
         match self {
             _ if tally.calls == 0 => {}
             Self::Time(window) => window.seed(era, now, tally),
             Self::Calls(ring) => ring.seed(era, tally),
-            // No rule would use the sums.
+            // Without a window no rule would use the sums.
             Self::Count(_) => {}
         }
     }
 
-    /// Returns the number of outcomes that were recorded since the start, over all eras.
+    /// Returns the number of outcomes that were recorded since the circuit was created, over all eras.
     ///
-    /// The window has counted each of these outcomes for the rules, so that the totals cost a call nothing more.
+    /// The totals use this number, because the window counts each outcome for the rules in any case, and a second count
+    /// would slow every call.
     pub(crate) fn recorded(&self) -> u64 {
         match self {
             Self::Time(window) => window.recorded(),
             Self::Calls(ring) => ring.recorded(),
-            // Relaxed: a count, publishes nothing.
+            // Relaxed, because the count publishes no other data.
             Self::Count(calls) => calls.load(Relaxed),
         }
     }

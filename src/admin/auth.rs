@@ -11,7 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use sha2::{Digest, Sha256};
 
 use super::Panel;
@@ -109,6 +109,15 @@ impl Access {
     /// Returns true if the rule can permit a client to act.
     pub(super) const fn writes(&self) -> bool {
         matches!(self, Self::Authorised(_))
+    }
+
+    /// Returns true if the client of a request that reads may act too. The authoriser decides about a trip with the same
+    /// headers and extensions.
+    pub(super) fn may_act(&self, parts: &Parts) -> bool {
+        let Self::Authorised(authoriser) = self else { return false };
+        let mut act = parts.clone();
+        (act.method, act.uri) = (Method::POST, Uri::from_static("/api/trip"));
+        authoriser(&act).is_ok()
     }
 
     /// Returns the user of a request. `None` if the rule needs no user.
@@ -212,7 +221,7 @@ fn authority(bytes: &[u8]) -> Option<Authority> {
 /// (Fetch, 2.2.2), and JSON is none of them.
 fn json_only(parts: &Parts) -> Result<(), Problem> {
     // Only orders have a body to check. The router answers every other method with 405.
-    if parts.method != http::Method::POST {
+    if parts.method != Method::POST {
         return Ok(());
     }
     let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::json::{json_response, millis};
 use crate::operation::Refused;
+use crate::shown::one_line;
 
 /// A request that was refused or failed.
 #[derive(Debug)]
@@ -22,8 +23,10 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(status: StatusCode, kind: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, kind, detail: detail.into(), challenge: None, retry_after: None }
+    /// Creates a problem. The detail is one line of at most 1000 characters, because a parser can repeat a part of the
+    /// request in its text.
+    pub(super) fn new(status: StatusCode, kind: &'static str, detail: impl AsRef<str>) -> Self {
+        Self { status, kind, detail: one_line(detail.as_ref(), 1_000), challenge: None, retry_after: None }
     }
 
     pub(super) fn challenge(mut self, challenge: Option<HeaderValue>) -> Self {

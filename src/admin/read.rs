@@ -7,6 +7,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use http::StatusCode;
+use http::request::Parts;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -15,14 +16,25 @@ use super::auth::{Reader, User};
 use super::json::{CircuitJson, Edge, json_response};
 use super::problem::Problem;
 use crate::record::Timestamp;
-use crate::store::AuditFilter;
+use crate::store::{AuditFilter, AuditRow, StoreErrorKind};
 
 /// Returns every circuit. The circuits are written one by one, and the task yields at intervals, so that ten thousand
 /// circuits do not delay other tasks of the thread.
-pub(super) async fn circuits(State(panel): State<Arc<Panel>>, Extension(reader): Extension<Reader>) -> Response {
-    let store = panel.registry.store_status().map(|status| {
+pub(super) async fn circuits(
+    State(panel): State<Arc<Panel>>,
+    Extension(reader): Extension<Reader>,
+    parts: Parts,
+) -> Response {
+    let store = panel.registry.store_status().map(|mut status| {
+        if let Some(kind) = status.last_error_kind
+            && !panel.access.may_act(&parts)
+        {
+            status.last_error = Some(kind.sentence().to_owned());
+        }
+        let kind = status.last_error_kind.map(StoreErrorKind::as_str);
         json!({
-            "store": status.store, "up": status.up, "error": status.last_error, "unsaved": status.unsaved,
+            "store": status.store, "up": status.up, "error": status.last_error, "error_kind": kind,
+            "unsaved": status.unsaved,
             "audit_rows": status.audit_rows, "instance": status.instance, "running": status.running,
             "summary": status.to_string(),
         })
@@ -61,7 +73,11 @@ pub(super) async fn transitions(
     Ok(ok(&json!({ "circuit": circuit.name(), "transitions": edges })))
 }
 
-pub(super) async fn audit(State(panel): State<Arc<Panel>>, query: Sent<AuditQuery>) -> Result<Response, Problem> {
+pub(super) async fn audit(
+    State(panel): State<Arc<Panel>>,
+    query: Sent<AuditQuery>,
+    parts: Parts,
+) -> Result<Response, Problem> {
     let AuditQuery { service, user, since, limit } = accepted(query)?;
     let limit = limit.unwrap_or(100);
     if !(1..=1000).contains(&limit) {
@@ -71,9 +87,11 @@ pub(super) async fn audit(State(panel): State<Arc<Panel>>, query: Sent<AuditQuer
     let since = since.map(Timestamp::from_millis);
     let mut filter = AuditFilter::new().limit(limit);
     (filter.service, filter.user, filter.since) = (service, user, since);
-    let rows = panel.registry.audit(&filter).await.map_err(|error| {
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store", format!("the audit cannot be read: {error}"))
+    let mut rows = panel.registry.audit(&filter).await.map_err(|error| {
+        let why = if panel.access.may_act(&parts) { error.chain() } else { error.kind().sentence().to_owned() };
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store", format!("the audit cannot be read: {why}"))
     })?;
+    rows.iter_mut().for_each(AuditRow::tame);
     Ok(ok(&json!({ "rows": rows })))
 }
 

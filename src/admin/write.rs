@@ -134,7 +134,7 @@ fn by(user: &User, reason: &str) -> Result<By, Problem> {
     By::new(user.name(), reason).map_err(|error| invalid(error.to_string()))
 }
 
-fn invalid(detail: impl Into<String>) -> Problem {
+fn invalid(detail: impl AsRef<str>) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail)
 }
 

@@ -17,10 +17,11 @@ mod args;
 mod document;
 #[path = "circuitctl/failure.rs"]
 mod failure;
-#[path = "../keep/mask.rs"]
-mod mask;
 #[path = "circuitctl/page.rs"]
 mod page;
+#[path = "../shown.rs"]
+#[cfg_attr(not(test), expect(dead_code, reason = "the library uses the rest of the file"))]
+mod shown;
 #[path = "circuitctl/table.rs"]
 mod table;
 #[path = "circuitctl/time.rs"]
@@ -94,10 +95,16 @@ async fn run(arguments: Arguments) -> Answer {
     let operator = Operator::new(store).timeout(*timeout);
     let page = page::Page { json: *json, colour: table::colour() };
     match command {
-        Command::Status => {
+        Command::Status { limit } => {
             let shown = operator.list().await.map_err(|error| Failure::of_store(&error))?;
-            let views: Vec<_> = shown.iter().map(View::of).collect();
-            Ok((page.status(&views), Code::Done))
+            let mut views: Vec<_> = shown.iter().map(View::of).collect();
+            let left_out = views.len().saturating_sub(*limit);
+            if left_out > 0 {
+                // The circuits that an operator looks for must not be left out. The sort keeps the order of names.
+                views.sort_by_key(|view| !view.needs_attention());
+                views.truncate(*limit);
+            }
+            Ok((page.status(&views, left_out), Code::Done))
         }
         Command::Show { name } => {
             let shown = operator.show(name).await.map_err(|refused| Failure::of_read(&refused))?;

@@ -20,7 +20,7 @@ pub struct TrackedBodiesLayer<C = DefaultClassifier, R = BoxedErrors, K = OneCir
 impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// Judges calls by the end of the response's body, if the classifier's
     /// [`head`](crate::classify::BodyClassifier::head) does not decide. `tracked_bodies` is the last step, so call all
-    /// other methods first.
+    /// other methods first. Only [`fallback_async`](TrackedBodiesLayer::fallback_async) comes later.
     ///
     /// The layer is for services that take an `http::Request` and return an `http::Response`. A body that breaks off is
     /// a failure, the trailers reach the classifier, and the duration of a slow call includes the body. A probe keeps
@@ -51,6 +51,12 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// ```
     pub fn tracked_bodies(self) -> TrackedBodiesLayer<C, R, K> {
         TrackedBodiesLayer(self)
+    }
+}
+
+impl<C, R, K> TrackedBodiesLayer<C, R, K> {
+    pub(crate) fn map_rejection<R2>(self, map: impl FnOnce(R) -> R2) -> TrackedBodiesLayer<C, R2, K> {
+        TrackedBodiesLayer(self.0.map_rejection(map))
     }
 }
 

@@ -113,6 +113,17 @@ where
     }
 }
 
+/// Creates an untracked body, which belongs to no call, for a fallback that answers with a body of its own.
+impl<B, C, Req, Err> From<B> for TrackedBody<B, C, Req, Err>
+where
+    B: Body,
+    C: BodyClassifier<Req, B, Err>,
+{
+    fn from(body: B) -> Self {
+        Self::new(body, None)
+    }
+}
+
 /// Creates an untracked body, which belongs to no call.
 impl<B, C, Req, Err> Default for TrackedBody<B, C, Req, Err>
 where

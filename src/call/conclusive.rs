@@ -1,9 +1,10 @@
 //! The results whose `Ok` is certainly a success and whose `Err` is certainly an error.
 //!
-//! Most results are of this kind. In some results a failure can hide below an `Ok`: a result in a result, as
-//! `tokio::time::timeout` returns, or an HTTP response with status 500. And some errors are good answers of a service,
-//! such as the code `NOT_FOUND` of gRPC. A call that counts such results by `Ok` and `Err` would count failures as
-//! successes for months, without a sign. Therefore [`Circuit::call`](crate::Circuit::call) does not compile with them.
+//! Most results are of this kind. In some results a failure can hide below an `Ok`. Examples are a result in a result,
+//! as `tokio::time::timeout` returns, and an HTTP response with status 500. Some errors are good answers of a service,
+//! such as the code `NOT_FOUND` of gRPC. A call that judges such results by `Ok` and `Err` would count failures as
+//! successes, and no user would notice the mistake for months. Therefore [`Circuit::call`](crate::Circuit::call) does
+//! not compile with such results.
 //!
 //! The compiler rejects such a result because of an ambiguity. Every result implements the trait for [`Itself`]. A
 //! result that can hide a failure has a second implementation, so that the compiler cannot infer the parameter of the
@@ -12,10 +13,10 @@
 /// A result whose `Ok` is a success and whose `Err` is a failure, for [`Circuit::call`](crate::Circuit::call) and
 /// [`Circuit::call_within`](crate::Circuit::call_within).
 ///
-/// `By` is inferred. The error "cannot infer type of the type parameter `UseCallWith`" means that the result is judged
-/// better by a closure ([`call_with`](crate::Circuit::call_with)), by a classifier
-/// ([`call_classified`](crate::Circuit::call_classified)), or with a limit of time that the breaker knows
-/// ([`call_within`](crate::Circuit::call_within)):
+/// The compiler infers `By`. The error "cannot infer type of the type parameter `UseCallWith`" means that `Ok` and
+/// `Err` are not enough to judge the result. Use a closure ([`call_with`](crate::Circuit::call_with)), a classifier
+/// ([`call_classified`](crate::Circuit::call_classified)), or a limit of time that the breaker knows
+/// ([`call_within`](crate::Circuit::call_within)). The first of these two calls does not compile, and the second does:
 ///
 /// ```compile_fail,E0283
 /// # use std::time::Duration;
@@ -35,7 +36,7 @@
 /// # }
 /// ```
 ///
-/// A result that is in a task, a list, an option or a tuple hides in the same way:
+/// A failure can hide in the same way in the result of a task, or in a list, an option or a tuple of results:
 ///
 /// ```compile_fail,E0283
 /// # use tower_circuit_breaker::Circuit;
@@ -112,7 +113,9 @@ impl<T, Inner, E> Conclusive<ResultInside> for Result<Vec<Result<T, Inner>>, E> 
 impl<T, Inner, U, E> Conclusive<ResultInside> for Result<(Result<T, Inner>, U), E> {}
 impl<T, Inner, U, V, E> Conclusive<ResultInside> for Result<(Result<T, Inner>, U, V), E> {}
 
-/// The responses of hyper and other clients, for which an [`HttpClassifier`](crate::classify::HttpClassifier) is made:
+/// A response of hyper or of another client does not compile, because its status decides if the call has failed. Use
+/// [`HttpClassifier`](crate::classify::HttpClassifier) with [`call_classified`](crate::Circuit::call_classified)
+/// instead of this call:
 ///
 /// ```compile_fail,E0283
 /// # use std::io;
@@ -125,7 +128,9 @@ impl<T, Inner, U, V, E> Conclusive<ResultInside> for Result<(Result<T, Inner>, U
 #[cfg(feature = "http")]
 impl<B, E> Conclusive<StatusInside> for Result<http::Response<B>, E> {}
 
-/// The responses of reqwest, for which a [`ReqwestClassifier`](crate::classify::ReqwestClassifier) is made:
+/// A response of reqwest does not compile, because its status decides if the call has failed. Use
+/// [`ReqwestClassifier`](crate::classify::ReqwestClassifier) with [`call_classified`](crate::Circuit::call_classified)
+/// instead of this call:
 ///
 /// ```compile_fail,E0283
 /// # use tower_circuit_breaker::Circuit;
@@ -136,8 +141,9 @@ impl<B, E> Conclusive<StatusInside> for Result<http::Response<B>, E> {}
 #[cfg(feature = "reqwest")]
 impl<E> Conclusive<StatusInside> for Result<reqwest::Response, E> {}
 
-/// The results of a client that tonic generated, for which a [`GrpcClassifier`](crate::classify::GrpcClassifier) is
-/// made:
+/// A result of a client that tonic generated does not compile, because some codes are good answers. Use
+/// [`GrpcClassifier`](crate::classify::GrpcClassifier) with [`call_classified`](crate::Circuit::call_classified)
+/// instead of this call:
 ///
 /// ```compile_fail,E0283
 /// # use tower_circuit_breaker::Circuit;

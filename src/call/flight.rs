@@ -1,7 +1,7 @@
-//! The flight: a call under way, which ends in exactly one outcome.
+//! The flight, which is a call under way that ends in exactly one outcome.
 //!
 //! The circuit does not know classifiers. A flight joins a permit and a classifier. The classifier decides on the
-//! outcome, and the permit records the outcome in the circuit.
+//! outcome with its weight, and the permit records the outcome in the circuit.
 
 use std::fmt;
 use std::future::Future;
@@ -19,12 +19,13 @@ use crate::outcome::Outcome;
 
 /// A permit and the classifier that decides on the outcome of the call.
 ///
-/// A flight ends once: its call is classified, has panicked, or is cancelled. A flight that is dropped while it polls the
-/// call counts as a panic of the call, because only a panic drops a flight there. A flight that is dropped at another time
-/// counts as cancelled.
+/// A flight ends once, when its call is classified, panics or is cancelled. If a flight is dropped during a poll of the
+/// call, the call has panicked, because only a panic drops a flight during a poll. If a flight is dropped at another
+/// time, the call counts as cancelled.
 ///
-/// `D` is the data of the classifier for the call. A parameter, because the compiler cannot look up `C::Call` in a future of
-/// a task whose errors are boxed: it checks such a future for every lifetime of the box, and classifiers fit only `'static`.
+/// `D` is the data of the classifier for the call. `D` is a parameter of its own, because the compiler cannot resolve
+/// `C::Call` in the future of a task whose errors are boxed. The compiler checks such a future for every lifetime of
+/// the box, and classifiers accept only `'static` errors.
 pub(crate) struct Flight<C, Req, Res, Err, D = <C as Classifier<Req, Res, Err>>::Call>
 where
     C: Classifier<Req, Res, Err, Call = D>,
@@ -83,7 +84,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         (future, flight)
     }
 
-    /// Returns the flight of a call that has its permit, and has not begun yet.
+    /// Returns the flight of a call that has a permit and has not begun yet.
     #[inline]
     pub(crate) const fn permitted(permit: Permit, call: C::Call, classifier: C) -> Self {
         Self { permit, call: Some(call), classifier, polling: false, types: PhantomData }
@@ -111,8 +112,8 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         Poll::Ready(result)
     }
 
-    /// Polls the call without a judgement. A call that is pending reads its start time,
-    /// because it may be cancelled late.
+    /// Polls the call, but does not judge its result. If the call is pending, the permit reads the start time, because
+    /// a call that is cancelled after a long wait counts as a failure.
     #[inline]
     pub(super) fn poll_unjudged<F: Future>(
         &mut self,
@@ -147,7 +148,8 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         }
     }
 
-    /// Returns the outcome, but ignores a deadline of the caller if the classifier never counts callers who do not wait.
+    /// Returns the outcome. If the classifier never counts cancelled calls, a failure by a deadline of the caller is
+    /// ignored, unless a timeout of the client ended the call.
     #[inline]
     fn unless_of_the_caller(&self, outcome: Outcome) -> Outcome {
         match outcome {
@@ -204,7 +206,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     }
 
     /// Ends the call as cancelled, unless the call has been judged. `waited` is the time that the call had waited for
-    /// the service, or `None` if it did not wait.
+    /// the service, or `None` if the call did not wait.
     pub(crate) fn cancel(&mut self, waited: Option<Duration>) {
         let Some(call) = self.call.take() else { return };
         if self.classifier.cancelled_never_counts() {
@@ -216,7 +218,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         }
     }
 
-    /// Records that the call waits, if it has not waited before.
+    /// Records that the call waits, if the call has not waited before.
     pub(crate) fn begin_waiting(&mut self) {
         self.permit.begin_waiting();
     }
@@ -227,7 +229,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     }
 }
 
-/// A call that is being started. Dropped only if the start panics, because a successful start forgets it.
+/// A call that is being started. `drop` runs only if the start panics, because a successful start calls `mem::forget`.
 struct Starting<'a, C: Classifier<Req, Res, Err>, Req, Res, Err> {
     admission: Admission<'a>,
     classifier: &'a C,
@@ -273,8 +275,8 @@ impl<C: Classifier<Req, Res, Err, Call = D>, Req, Res, Err, D> Drop for Flight<C
     }
 }
 
-/// The permit of a call while its classifier judges. A panic of the classifier says nothing about the service, so that the call
-/// counts as cancelled.
+/// The permit of a call while its classifier judges. A panic of the classifier says nothing about the service, so the
+/// call counts as cancelled.
 struct Unjudged<'a>(&'a mut Permit);
 
 impl Drop for Unjudged<'_> {

@@ -1,9 +1,9 @@
-//! Waits for a circuit: until it admits a call, until it changes, and until it is restored.
+//! The waits of tasks and threads until a circuit admits a call, changes, or is restored.
 //!
-//! A circuit wakes its waiting tasks after a change and after a slot has become free. A circuit has no timer, so that a
-//! deadline (of an opening, of a hold, of the oldest probe) wakes no task. Therefore a task that waits brings a timer
-//! of tokio's, and a thread sleeps until the deadline. Both register with the circuit before their last check, because
-//! a change between check and registration would be lost otherwise.
+//! A circuit wakes its waiting tasks after a change and after a slot has become free. A circuit has no timer, so the
+//! end of an opening, of a hold or of a probe deadline wakes no task. Therefore a waiting task brings a timer of tokio,
+//! and a waiting thread sleeps until the deadline. A task or thread registers with the circuit before its last check,
+//! because a change between the last check and the registration would wake no task.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -23,11 +23,11 @@ use crate::state::Standing;
 pub(crate) struct Wait {
     circuit: Circuit,
     place: Place,
-    /// Boxed, because a timer must not move and a service may.
+    /// The timer is boxed, because a timer must not move, and the service that has this wait may move.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// The reason to wait. `None` if only an event can end the wait, or the time until a deadline that also ends the wait.
+/// The time until a deadline that ends the wait. `None` if only an event of the circuit can end the wait.
 type Deferred = Option<Duration>;
 
 impl Wait {
@@ -49,7 +49,7 @@ impl Wait {
     ///
     /// # Cancel safety
     ///
-    /// As of [`poll`](Self::poll).
+    /// The same as of [`poll`](Self::poll).
     pub(crate) fn poll_restored(&mut self, context: &mut Context<'_>) -> Poll<Peek> {
         self.poll_for(context, |circuit| match circuit.peek() {
             Peek::AwaitsRestore => Err(None),
@@ -57,10 +57,11 @@ impl Wait {
         })
     }
 
-    /// Waits until `check` returns `Ok`. An `Err` is the reason to wait on.
+    /// Waits until `check` returns `Ok`. `Err` has the time until the next deadline, if a deadline is known.
     fn poll_for<T>(&mut self, context: &mut Context<'_>, check: impl Fn(&Circuit) -> Result<T, Deferred>) -> Poll<T> {
         loop {
-            // The first check spares a task that need not wait the lock of the wakers.
+            // This check comes before the registration, so that a task that need not wait does not take the lock of the
+            // wakers.
             if let Ok(found) = check(&self.circuit) {
                 return Poll::Ready(found);
             }
@@ -69,7 +70,8 @@ impl Wait {
                 Ok(found) => return Poll::Ready(found),
                 Err(None) => return Poll::Pending,
                 Err(Some(left)) => {
-                    // A new timer each time, because the deadline may have moved, and no healthy call comes here.
+                    // Each turn creates a new timer, because the deadline may have moved. The allocation slows no
+                    // healthy call, because a healthy call does not wait.
                     let timer = self.timer.insert(Box::pin(sleep(left)));
                     ready!(timer.as_mut().poll(context));
                 }
@@ -80,14 +82,15 @@ impl Wait {
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        // A wait that never registered has no place. The default place is that of `poll_changed`, whose task must stay.
+        // A wait that never registered has no place. The default place belongs to the tasks of `poll_changed`, and
+        // those tasks must stay registered.
         if self.place != Place::default() {
             self.circuit.leave(self.place);
         }
     }
 }
 
-/// Returns the reason to wait if the circuit does not admit the next call.
+/// Returns the time to wait if the circuit does not admit the next call. Returns `None` if a call may pass.
 const fn deferred(peek: Peek) -> Option<Deferred> {
     match peek {
         Peek::MayPass => None,
@@ -99,7 +102,7 @@ const fn deferred(peek: Peek) -> Option<Deferred> {
 
 /// The last change of a circuit that a task has observed, for [`Circuit::changed`].
 ///
-/// The default is that of a task that has observed nothing.
+/// The default belongs to a task that has observed nothing yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Observed {
@@ -109,7 +112,7 @@ pub struct Observed {
     pub would_admit: bool,
 }
 
-/// Waiting without tower.
+/// Waits of users without tower.
 impl Circuit {
     /// Waits until the circuit admits a call, and returns the permit.
     ///
@@ -125,8 +128,9 @@ impl Circuit {
     /// # Panics
     ///
     /// If the task has to wait for a deadline outside a tokio runtime with time enabled. Threads without a runtime use
-    /// [`acquire_blocking`](Self::acquire_blocking). Where the time of the runtime is paused, give the circuit a
-    /// [`TokioClock`](crate::clock::TokioClock), because the timer would go on without the circuit otherwise.
+    /// [`acquire_blocking`](Self::acquire_blocking). In a test with paused time, give the circuit a
+    /// [`TokioClock`](crate::clock::TokioClock). Otherwise the timer of the task follows the paused time, and the
+    /// deadlines of the circuit do not.
     ///
     /// # Cancel safety
     ///
@@ -169,7 +173,7 @@ impl Circuit {
     ///
     /// # Cancel safety
     ///
-    /// As of [`acquire`](Self::acquire).
+    /// The same as of [`acquire`](Self::acquire).
     pub async fn acquire_within(&self, patience: Duration) -> Result<Permit, Rejected> {
         if let Ok(permit) = self.admit_waiting() {
             return Ok(permit);
@@ -180,8 +184,8 @@ impl Circuit {
         }
     }
 
-    /// Waits until the circuit admits a call, for at most `patience`, and returns the permit. For threads without a
-    /// runtime.
+    /// Waits until the circuit admits a call, for at most `patience`, and returns the permit. The function is for
+    /// threads without a runtime.
     ///
     /// The thread sleeps until a transition, a freed slot or the end of the open duration wakes the thread, as
     /// [`acquire`](Self::acquire) describes. `patience` is real time, also if the circuit has another clock. A task of
@@ -222,21 +226,24 @@ impl Circuit {
         }
     }
 
-    /// Waits until the circuit differs from the last change that the task has observed: by a transition, or because the
-    /// next call would now be admitted, or would not. Returns the standing and updates `observed`.
+    /// Waits until the circuit differs from `observed`, the last change that the task has observed. A circuit differs
+    /// after a transition, and after a change of [`would_admit`](Self::would_admit). Returns the standing and updates
+    /// `observed`.
     ///
     /// Start with `Observed::default()` to get the present standing immediately. The task is woken when the open
     /// duration or a hold is over, although the circuit makes the transition only when a call comes. The state is still
     /// open then, and [`would_admit`](Self::would_admit) is true. Changes that follow each other quickly are observed
-    /// as one.
+    /// as one. The task is not woken when a call takes the last slot of a half-open circuit, because every probe would
+    /// wake every task.
     ///
     /// # Panics
     ///
-    /// As [`acquire`](Self::acquire).
+    /// The same as of [`acquire`](Self::acquire).
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, `observed` is as before and nothing is lost, because the next wait compares anew.
+    /// If the future is dropped, `observed` is as before and nothing is lost, because the next wait compares the
+    /// circuit with `observed` again.
     ///
     /// # Examples
     ///
@@ -258,25 +265,28 @@ impl Circuit {
             let (era, standing) = circuit.era_and_standing();
             let deferred = deferred(circuit.peek_at_gate());
             let now = Observed { era, would_admit: deferred.is_none() };
-            if now == before { Err(deferred.flatten()) } else { Ok((now, standing)) }
+            // While a hold lets calls through, the end of the hold may change the answer without a transition.
+            let check_again = deferred.unwrap_or_else(|| circuit.hold_ends_in());
+            if now == before { Err(check_again) } else { Ok((now, standing)) }
         };
         let (now, standing) = poll_fn(|context| wait.poll_for(context, check)).await;
         *observed = now;
         standing
     }
 
-    /// Returns a permit, or the reason to wait. Only a call that may pass asks for admission, because a rejection would
-    /// be counted although no call was made.
+    /// Returns a permit, or the time to wait. Calls `try_acquire` only if a call may pass, because a rejection would be
+    /// counted although no call was made.
     fn admit_waiting(&self) -> Result<Permit, Deferred> {
         match deferred(self.peek()) {
             Some(deferred) => Err(deferred),
-            // The call is rejected if another thread was faster. The circuit is then checked again immediately.
+            // `try_acquire` rejects if another thread was faster. A wait of zero lets the caller check the circuit
+            // again immediately.
             None => self.try_acquire().map_err(|_| Some(Duration::ZERO)),
         }
     }
 }
 
-/// A thread that sleeps until the circuit wakes it.
+/// A thread that sleeps until the circuit unparks the thread.
 struct Sleeper(Thread);
 
 impl Wake for Sleeper {

@@ -13,23 +13,23 @@ use crate::classify::{Classifier, DefaultClassifier};
 use crate::error::{Elapsed, Error, WithinError};
 use crate::outcome::Outcome;
 
-/// Calls without tower, beside [`call`](Self::call).
+/// Variants of [`call`](Self::call) for calls without tower.
 impl Circuit {
-    /// Makes a call that a closure judges: runs `future` if the circuit permits the call, records the outcome that
+    /// Makes a call that a closure judges. Runs `future` if the circuit permits the call, records the outcome that
     /// `judge` returns, and returns the result of `future`.
     ///
     /// A permit is taken at the first poll.
     ///
     /// # Errors
     ///
-    /// [`Error::Rejected`] if the circuit does not permit the call. `future` is then not polled. [`Error::Inner`] with
-    /// the error of `future`, also if `judge` counts this error as a success.
+    /// [`Error::Rejected`] if the circuit does not permit the call. The `future` of a rejected call is not polled.
+    /// [`Error::Inner`] with the error of `future`, also if `judge` counts this error as a success.
     ///
     /// # Cancel safety
     ///
     /// If the returned future is dropped before its first poll, nothing has happened. If the returned future is dropped
-    /// later, `future` is dropped as well and the call counts as cancelled, which is no evidence. After
-    /// `cancelled_counts_after` the drop counts as a failure of weight 0.5.
+    /// later, `future` is dropped too, and the call counts as cancelled, which is no evidence. A call that had waited
+    /// for `cancelled_counts_after` counts as a failure of weight 0.5.
     ///
     /// # Examples
     ///
@@ -70,19 +70,19 @@ impl Circuit {
         }
     }
 
-    /// Makes a call that a classifier judges, as in a layer: `ReqwestClassifier` for reqwest, `HttpClassifier` for
-    /// responses of `http`, `GrpcClassifier` for a client that tonic generated, or one of your own.
+    /// Makes a call that a classifier judges, as in a layer. Use `ReqwestClassifier` for reqwest, `HttpClassifier` for
+    /// responses of `http`, `GrpcClassifier` for a client that tonic generated, or a classifier of your own.
     ///
     /// The classifier gets `()` as the request. If [`NEEDS_ELAPSED`](Classifier::NEEDS_ELAPSED) is true, the duration
     /// of the call is measured with the precise clock.
     ///
     /// # Errors
     ///
-    /// As of [`call_with`](Self::call_with).
+    /// The same as of [`call_with`](Self::call_with).
     ///
     /// # Cancel safety
     ///
-    /// As of [`call_with`](Self::call_with), but the classifier can decide on the outcome of a cancelled call.
+    /// The same as of [`call_with`](Self::call_with), but the classifier can decide on the outcome of a cancelled call.
     pub fn call_classified<C, F, T, E, D>(
         &self,
         classifier: C,
@@ -96,7 +96,8 @@ impl Circuit {
         async move {
             let permit = asking.admit(Flight::<C, (), T, E, D>::START)?;
             let ((), mut flight) = Flight::start_permitted(permit, &classifier, (), |()| ());
-            // Declared after the flight, so that the future is dropped first, while the call still counts as under way.
+            // The future is declared after the flight, because Rust drops the last variable first. The drop of the
+            // future is a part of the call, and the drop of the flight ends the call.
             let mut future = pin!(future);
             poll_fn(|context| flight.poll(future.as_mut(), context)).await.map_err(Error::Inner)
         }
@@ -119,7 +120,7 @@ impl Circuit {
     ///
     /// # Cancel safety
     ///
-    /// As of [`call_with`](Self::call_with).
+    /// The same as of [`call_with`](Self::call_with).
     ///
     /// # Examples
     ///
@@ -162,7 +163,7 @@ impl Circuit {
         }
     }
 
-    /// Makes a call on a thread without a runtime: runs `call` if the circuit permits the call, and records the
+    /// Makes a call on a thread without a runtime. Runs `call` if the circuit permits the call, and records the
     /// outcome. A panic of `call` counts as a hard failure.
     ///
     /// Errors are judged by [`outcome_of`](crate::classify::outcome_of). For another judgement take a permit with
@@ -206,7 +207,8 @@ async fn follow<F: Future>(
     describe: impl Fn(&F::Output) -> Option<String>,
 ) -> F::Output {
     let ((), mut flight) = Unclassified::start_permitted(permit, &DefaultClassifier, (), |()| ());
-    // Declared after the flight, so that the future is dropped first, while the call still counts as under way.
+    // The future is declared after the flight, because Rust drops the last variable first. The drop of the future is a
+    // part of the call, and the drop of the flight ends the call.
     let mut future = pin!(future);
     let result = poll_fn(|context| flight.poll_unjudged(future.as_mut(), context)).await;
     flight.judge(|_, (), _| judge(&result), |_| describe(&result));

@@ -1,8 +1,7 @@
-//! Admission: the decision between a permit and a rejection.
+//! Admission, which is the decision between a permit and a rejection.
 //!
-//! A healthy call passes with one load of the word. For every other call a [`Gate`] is evaluated, which
-//! changes nothing. A change that time has made due is made by the first call that finds it due, so
-//! that correctness needs no timer.
+//! A healthy call passes with one load of the word. For every other call a [`Gate`] is evaluated, and the evaluation
+//! changes nothing. The first call that finds a change due carries out the change, so that the circuit needs no timer.
 //!
 //! The decision is left to `gate`, the meaning of outcomes to `outcomes`, and the transitions themselves to `change`.
 
@@ -41,8 +40,8 @@ impl Branch {
 
     /// Admits or rejects a call while the circuit is not simply closed. The loop runs again only after a
     /// transition, of this or of another thread.
-    // Out of line, but not cold, because in an outage every call comes here. `rejects_at`
-    // and `refuse_unready` likewise.
+    // The function is not inlined, so that the code of a healthy call stays small. The function is not `#[cold]`,
+    // because in an outage every call runs it. The same is true for `rejects_at` and `refuse_unready`.
     #[inline(never)]
     fn admit_at_gate(&self, start: Start) -> Answer {
         let inner = &*self.inner;
@@ -77,7 +76,8 @@ impl Branch {
                     if let Some(probe) = inner.probes.take(era, now, &inner.config.probes) {
                         return right(Right::Probe(probe));
                     }
-                    // Another caller was faster, or the era is over and the next turn sees the new one.
+                    // No slot was free, because another caller was faster or because the era is over. After the end of
+                    // the era the next turn decides in the new era.
                     if inner.load().era() != era {
                         continue;
                     }
@@ -88,9 +88,9 @@ impl Branch {
                 Gate::Closed(until) => (RejectReason::Tripped, inner.wait(word, until, now)),
                 Gate::InShadow => (RejectReason::Tripped, UNKNOWN),
             };
-            // In shadow the call goes through, and only the count shows that the state would have rejected it.
+            // In shadow the call goes through, and only the count shows that the state would have rejected the call.
             if word.mode() == Mode::Shadow {
-                // Relaxed: a count, publishes nothing.
+                // Relaxed, because the count publishes no other data.
                 inner.counts.would_reject.fetch_add(1, Relaxed);
                 return right(Right::Uncounted);
             }
@@ -98,7 +98,8 @@ impl Branch {
         }
     }
 
-    /// Counts a rejection and reports it, by itself or in a sum, and perhaps in a summary.
+    /// Counts a rejection, and reports the rejection to the observers, by itself or in a sum. Reports a summary of the
+    /// rejections if a summary is due.
     #[inline]
     fn reject(&self, word: Word, reason: RejectReason, wait: u64, now: Tick) -> Facts {
         let inner = &*self.inner;
@@ -109,8 +110,8 @@ impl Branch {
             Counted::Yes if inner.cells.report_sums() => {}
             counted @ (Counted::Yes | Counted::No) => {
                 if counted == Counted::No {
-                    // The thread has no cell, so it counts with the other threads.
-                    // Relaxed: a count, publishes nothing.
+                    // The thread has no cell, so the thread adds to the counter of all threads without a cell. Relaxed,
+                    // because the count publishes no other data.
                     inner.counts.rejected.fetch_add(1, Relaxed);
                     self.note_contention(|| now);
                 }
@@ -119,11 +120,11 @@ impl Branch {
                 }
             }
         }
-        // Relaxed: a time, publishes nothing.
+        // Relaxed, because the time publishes no other data.
         let due = inner.counts.next_summary.load(Relaxed);
-        // A closed circuit rejects a call only if its service was not polled ready. That is a bug in the
-        // caller and no outage, so no summary is reported. A circuit that awaits its restore counts as
-        // closed here, therefore `restored`.
+        // A closed circuit rejects a call only if its service was not polled ready. Such a rejection is a bug in the
+        // caller and no outage, so no summary is reported. `restored` clears the bit of the wait, because a circuit
+        // that awaits its restore counts as closed in this check.
         if now.as_nanos() >= due && !word.restored().is_flowing() {
             inner.summarise(due, (wait != UNKNOWN).then(|| Duration::from_nanos(wait)), now);
         }
@@ -137,21 +138,23 @@ impl Branch {
         Rejected::new(Arc::clone(branch), branch.refuse_unready(found))
     }
 
-    /// Returns the facts of such a rejection. The circuit may have changed since `found`, so its state is checked again.
+    /// Counts the rejection of a call whose service was not polled ready, and returns its facts. The circuit may have
+    /// changed since `found`, so its state is checked again.
     #[inline(never)]
     fn refuse_unready(&self, found: Tick) -> Facts {
         let inner = &*self.inner;
         let word = inner.load();
-        // A time from an earlier era says nothing about this one.
+        // A time from an earlier era says nothing about the present era.
         let now = if found < inner.entered() { inner.now() } else { found };
-        // The usual case comes first.
+        // The usual case comes first, because all rejections of an outage take this branch.
         if word.is_plainly_open() {
             return self.reject(word, RejectReason::Tripped, wait(inner.open_until(), now), now);
         }
         let (reason, wait) = match word.standing() {
             Standing { state: State::HalfOpen, mode: Mode::Automatic } => (RejectReason::HalfOpen, UNKNOWN),
             Standing { .. } => match inner.scene(word, now).gate() {
-                // The service was not polled ready, or the circuit has closed since the poll.
+                // The circuit would admit a call. Either the caller never polled the service, or the circuit has closed
+                // since the poll.
                 Ok(Gate::Counted | Gate::Uncounted | Gate::Nested | Gate::InShadow) => {
                     return self.reject(word, RejectReason::Tripped, 0, now).of_unready_service();
                 }
@@ -191,7 +194,7 @@ impl Inner {
         }
     }
 
-    /// Makes the change that time has made due, unless another thread has made a change before.
+    /// Makes the change that time has made due, unless another thread has changed the circuit since `word` was loaded.
     pub(super) fn carry_out(&self, word: Word, now: Tick, due: Due) {
         let entered = self.entered();
         match due {
@@ -211,7 +214,7 @@ impl Inner {
         }
     }
 
-    /// Logs the first call inside a probe of the circuit.
+    /// Logs a warning for the first call that is made inside a probe of the same circuit.
     #[cold]
     fn note_nesting(&self) {
         if !std::mem::replace(&mut self.cold.lock().has_nested, true) {
@@ -228,8 +231,8 @@ impl Inner {
         wait(self.rejects_until(word, until).unwrap_or(Tick::NEVER), now)
     }
 
-    /// Returns the time from which calls may pass again, if that is known. With manual recovery and an open state, the
-    /// end of a hold is not that time, because the circuit is still open after the hold.
+    /// Returns the time from which calls may pass again, or `None` if the time is not known. With manual recovery and
+    /// an open state, the end of a hold is not the result, because the circuit is still open after the hold.
     pub(super) fn rejects_until(&self, word: Word, until: Option<Tick>) -> Option<Tick> {
         let manual = self.config.recovery == Recovery::Manual && word.state() == State::Open;
         until.filter(|_| !manual)
@@ -241,8 +244,8 @@ const fn wait(until: Tick, now: Tick) -> u64 {
     if until.as_nanos() == Tick::NEVER.as_nanos() { UNKNOWN } else { until.as_nanos().saturating_sub(now.as_nanos()) }
 }
 
-/// The numbers of a permit or of a rejection, before either has a reference to its circuit. Two words,
-/// which are returned in registers.
+/// The numbers of a permit or of a rejection, without the reference to the circuit. The struct has two words, so that
+/// it is returned in registers.
 struct Answer {
     mark: Mark,
     /// The start of the call, or the facts of the rejection if the mark is [`Mark::REFUSED`].

@@ -1,8 +1,8 @@
-//! The interface of a circuit to stores and to other instances: snapshots, advice, transitions since an
+//! The functions of a circuit for stores and for other instances, which are snapshots, advice, transitions since an
 //! era, and the wait for a restore.
 //!
-//! The wait is one bit of the word, so that a circuit that awaits nothing has nothing more to test. It begins and ends
-//! within an era. So permits stay valid, and a transition meanwhile does not end the wait.
+//! The wait is one bit of the word, so that a circuit that awaits no restore needs no further test. The beginning and
+//! the end of the wait start no new era, so permits stay valid. A transition during the wait does not end the wait.
 //!
 //! Reading and writing records is left to the coordinator, which calls these functions.
 
@@ -33,7 +33,7 @@ impl Circuit {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let inner = self.inner();
-        // Under the lock no transition comes between the parts.
+        // The lock is held so that no transition comes between the reads of the parts.
         let cold = inner.cold.lock();
         let (word, now) = (inner.load(), inner.now());
         let left = |until: Tick| until.known().map(|until| until.saturating_since(now));
@@ -51,11 +51,16 @@ impl Circuit {
             tripped_for: cold.tripped_for(now),
             earlier: opening.map(|opening| Arc::clone(&opening.reason)),
             earlier_for: opening.and_then(|opening| Some(opening.at?.passed(now))),
+            half_open_for: (word.state() == State::HalfOpen).then(|| {
+                let before = cold.past().map_or(Duration::ZERO, |past| past.state_before);
+                now.saturating_since(inner.entered()).saturating_add(before)
+            }),
         }
     }
 
     /// Takes over a snapshot of this circuit's past, or of the circuit of another instance. `reason` is the reason of
-    /// the transition, if there is one, and the [`earlier`](Snapshot::earlier) reason of the snapshot is shown with it.
+    /// the transition, if a transition is made. The [`earlier`](Snapshot::earlier) reason of the snapshot is shown with
+    /// `reason`.
     ///
     /// If state, mode and deadlines agree already (deadlines to a quarter of a second), only the generation
     /// is taken over. Then the era goes on, and calls under way still count. Otherwise a new era begins,
@@ -65,18 +70,20 @@ impl Circuit {
     /// circuit allows. If the snapshot has no end of the opening, the configuration decides on its duration. Numbers
     /// that make no sense count as zero.
     ///
-    /// A closed circuit that is [restored](Reason::Restored) to closed also takes over the attempts. It adds
-    /// the run and the sums of the snapshot to its own, so that its own evidence still counts if the restore
-    /// comes late. The added evidence trips the circuit at the next failure and not during the restore, and is
-    /// in no [`Totals`](super::Totals).
+    /// A closed circuit that is [restored](Reason::Restored) to closed also takes over the attempts. The circuit adds
+    /// the run and the sums of the snapshot to its own, so that its own evidence still counts if the restore comes
+    /// late. The added evidence can trip the circuit at the next failure, but not during the restore.
+    /// [`Totals`](super::Totals) do not include the added evidence.
     pub fn adopt(&self, snapshot: &Snapshot, reason: Reason) -> Option<Transition> {
-        self.adopt_if(|_| true, snapshot, reason).unwrap_or_default()
+        self.adopt_if(|_| true, snapshot, reason, false).unwrap_or_default()
     }
 
-    /// Takes over a snapshot if the circuit is still in that era.
+    /// Takes over a snapshot if the circuit is still in `era`. Returns [`Moved`] if a later era has begun. The caller logs
+    /// a restore, because only the caller knows the store.
     #[cfg(feature = "store")]
     pub(crate) fn adopt_at(&self, era: u64, snapshot: &Snapshot, reason: Reason) -> Result<Option<Transition>, Moved> {
-        self.adopt_if(|word| word.era() == era, snapshot, reason)
+        let is_logged = reason == Reason::Restored;
+        self.adopt_if(|word| word.era() == era, snapshot, reason, is_logged)
     }
 
     fn adopt_if(
@@ -84,6 +91,7 @@ impl Circuit {
         expected: impl FnOnce(Word) -> bool,
         snapshot: &Snapshot,
         reason: Reason,
+        is_logged: bool,
     ) -> Result<Option<Transition>, Moved> {
         let inner = self.inner();
         let now = inner.now();
@@ -97,7 +105,7 @@ impl Circuit {
                 return None;
             }
             cold.generation = snapshot.generation;
-            let plan = self.planned(snapshot, reason, now, open_for);
+            let plan = Plan { is_logged, ..self.planned(snapshot, reason, now, open_for) };
             // A snapshot has only the remaining open time. The full duration is assumed to be at least the duration that
             // this circuit would choose, because a shorter one would make the attempts decay too early.
             let last_open = if snapshot.state == State::Open { open_for.max(own) } else { own };
@@ -106,12 +114,12 @@ impl Circuit {
                 return Some(plan);
             }
             if plan.reason == Reason::Restored && word.state() == State::Closed {
-                // If the attempts are the same, the circuit itself counted them and knows the
-                // duration of its last opening better.
+                // If the attempts are the same, the circuit keeps its own `last_open`, because its own value is exact.
                 if cold.attempt != attempt {
                     (cold.attempt, cold.last_open) = (attempt, last_open);
                 }
-                // The sums come before the run, as in `count`, so that a thread that sees the run also sees the sums.
+                // The sums are added before the run, as in `count`, so that a thread that sees the run also sees the
+                // sums.
                 inner.evidence.seed(word.era(), now, plan.tally);
                 inner.run.seed(word.era(), plan.run);
             }
@@ -125,15 +133,15 @@ impl Circuit {
     /// Until `lasts` has passed, `min_calls` and `consecutive_failures` are a quarter of the configured values, rounded
     /// up and at least 2, but never more than configured. Rates and scores stay. A circuit that trips only because of
     /// the advice has the reason [`Reason::Advised`]. Advice outlasts every transition. Later advice replaces earlier
-    /// advice, and advice of zero ends it.
+    /// advice, and advice of zero ends all advice.
     pub fn advise(&self, lasts: Duration) {
         let inner = self.inner();
         let until = if lasts.is_zero() { Tick::ZERO } else { inner.now().saturating_add(lasts) };
-        // Relaxed: a deadline, publishes nothing. `is_advised` describes the effect of reading it late.
+        // Relaxed, because the deadline publishes no other data. `is_advised` describes the effect of a late read.
         inner.advised_until.store(until.as_nanos(), Relaxed);
     }
 
-    /// Returns the era that the snapshot describes, with the parts that its state needs.
+    /// Plans the era that the snapshot describes. The plan has only the parts that the state of the snapshot needs.
     fn planned(&self, snapshot: &Snapshot, reason: Reason, now: Tick, open_for: Duration) -> Plan {
         let mut plan = Plan::new(Standing::new(snapshot.state, snapshot.mode), reason, now);
         plan.tripped_for = snapshot.tripped_for;
@@ -143,6 +151,11 @@ impl Circuit {
             began.map_or_else(|| Arc::clone(earlier), |began| Arc::new(EarlierReason::clone(earlier).since(began)))
         });
         plan.earlier_for = snapshot.earlier_for;
+        plan.state_for = match snapshot.state {
+            State::Open => snapshot.earlier_for,
+            State::HalfOpen => snapshot.half_open_for,
+            State::Closed => None,
+        };
         if snapshot.state == State::Open && self.inner().config.recovery == Recovery::Automatic {
             plan.open_until = Some(now.deadline(open_for));
         }
@@ -162,15 +175,15 @@ impl Circuit {
     fn is_already(&self, word: Word, plan: &Plan) -> bool {
         let close = |a: Tick, b: Option<Tick>| {
             let (Some(a), Some(b)) = (a.known(), b) else { return a.known() == b };
-            // Two deadlines that have both passed are the same, because both let the next call probe.
+            // Two deadlines that have both passed count as the same, because both let the next call probe.
             let (a, b) = (a.max(plan.now), b.max(plan.now));
             let apart = a.saturating_since(b).max(b.saturating_since(a));
             apart <= SAME_DEADLINE
         };
         let inner = self.inner();
-        // Restored probe successes must not be lost when the circuit is already half-open. They cannot be added in
-        // place either, because they could complete the verdict. A closed circuit has no such problem, because the next
-        // failure weighs the added evidence.
+        // Restored probe successes must not be lost when the circuit is already half-open. The successes cannot be
+        // added in place either, because the added successes could complete the verdict. A closed circuit has no such
+        // problem, because the next failure weighs the added evidence.
         let brings_successes = plan.successes > inner.probes.verdict(word.era()).successes;
         word.standing() == plan.standing
             && (word.state() != State::Open || close(inner.open_until(), plan.open_until))
@@ -181,8 +194,8 @@ impl Circuit {
 
 #[cfg(any(feature = "store", test))]
 impl Circuit {
-    /// Makes services wait in `poll_ready` until the circuit is [`restored`](Self::restored), even if
-    /// the circuit changes meanwhile.
+    /// Makes services wait in `poll_ready` until the circuit is [`restored`](Self::restored), even if the circuit
+    /// changes its state during the wait.
     ///
     /// Permits and calls without a service never wait, and neither do the services of a bypassed circuit.
     pub(crate) fn await_restore(&self) {
@@ -192,22 +205,22 @@ impl Circuit {
     /// Ends the wait, with or without a restore, so that every service checks the circuit again.
     pub(crate) fn restored(&self) {
         if self.change_wait(Word::restored) {
-            // After the word, so that a woken task finds the change, and outside the lock,
-            // because a task is foreign code.
+            // The tasks are woken after the word is stored, so that a woken task finds the change. The tasks are woken
+            // outside the lock, because a waker is foreign code.
             self.inner().wakers.wake();
         }
     }
 
-    /// Publishes the word that `change` returns, and returns true if it differs from the present word.
+    /// Publishes the word that `change` returns. Returns true if this word differs from the word before.
     fn change_wait(&self, change: impl FnOnce(Word) -> Word) -> bool {
         let inner = self.inner();
         let _cold = inner.cold.lock();
-        // Relaxed: the word changes only under the lock, which this thread holds.
+        // Relaxed, because the word changes only under the lock, which this thread holds.
         let word = Word::from_bits(inner.word.load(Relaxed));
         let next = change(word);
         if next != word {
-            // Release: pairs with the Acquire in `load`. A thread that sees this word must see the data of the era,
-            // which another thread may have written under the lock before.
+            // Release, which pairs with the Acquire in `load`. A thread that sees this word must see the data of the
+            // era, which another thread may have written under the lock before.
             inner.word.store(next.bits(), Release);
         }
         next != word
@@ -216,39 +229,41 @@ impl Circuit {
 
 #[cfg(feature = "store")]
 impl Circuit {
-    /// Returns true if a record of the circuit would have content, because the circuit has failed
-    /// or changed since it was created.
+    /// Returns true if the circuit has counted a failure or made a transition since its creation, so that a record of
+    /// the circuit has content.
     #[cfg(feature = "keyed")]
     pub(crate) fn has_history(&self) -> bool {
         self.inner().load().era() > super::inner::FIRST_ERA || self.totals().failures > 0
     }
 
-    /// Returns the transitions after the begin of `era`, oldest first, and the number of those
-    /// that the circuit has forgotten.
+    /// Returns the transitions after the begin of `era`, oldest first, and the number of such transitions that the
+    /// circuit has forgotten.
     pub(crate) fn transitions_since(&self, era: u64) -> (Vec<Transition>, u64) {
         let inner = self.inner();
-        // Under the lock no transition comes between word and history.
+        // The lock is held so that no transition comes between the reads of word and history.
         let cold = inner.cold.lock();
         let known: Vec<_> = cold.history.iter().filter(|edge| edge.era > era).cloned().collect();
         let oldest = known.first().map_or(inner.load().era() + 1, |edge| edge.era);
-        // Each transition begins one era, except that the first era began without a transition and
-        // is never counted as forgotten.
+        // Each era but the first began with one transition, so the number of missing eras is the number of forgotten
+        // transitions.
         let forgotten = oldest.saturating_sub(era.max(super::inner::FIRST_ERA) + 1);
         (known, forgotten)
     }
 
-    /// Sets the generation of the stored record that the circuit is in step with, and changes nothing else.
+    /// Sets the generation to the generation of the stored record that this instance has read last, and changes nothing
+    /// else.
     pub(crate) fn stamp(&self, generation: Generation) {
         self.inner().cold.lock().generation = generation;
     }
 
-    /// Stores the parts of a record by which orders on this circuit are judged: its newest number, the ids of its
-    /// orders, and the time since the circuit left closed according to the published state.
+    /// Stores the parts of a record by which orders on this circuit are judged. The parts are the newest number of the
+    /// record, the ids of its orders, and the time since the circuit left closed according to the published state.
     pub(crate) fn observe_record(&self, latest: Generation, orders: &[String], tripped_for: Option<Duration>) {
         let now = self.inner().now();
         let mut cold = self.inner().cold.lock();
         if cold.past().is_none() && latest == Generation::default() {
-            // Nothing to store. The allocation is spared, because most records and most circuits never have more.
+            // The record has nothing to store. The early return saves the allocation of the past, which most circuits
+            // never need.
             return;
         }
         let past = cold.past_mut();
@@ -262,6 +277,6 @@ impl Circuit {
 #[derive(Debug)]
 pub(crate) struct Moved;
 
-/// The largest difference of two deadlines that count as the same. A deadline that went through a record and the
-/// offset of a clock is not exact.
+/// The largest difference of two deadlines that count as the same. A deadline from a record is not exact, because it
+/// was converted between the clocks of two instances.
 const SAME_DEADLINE: Duration = Duration::from_millis(250);

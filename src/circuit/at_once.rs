@@ -1,8 +1,8 @@
-//! Failures that ask for no calls for a time, whichever era they come from.
+//! Late failures, from an earlier era, that ask for no calls for a time.
 //!
-//! Other outcomes of an earlier era are dropped, because they say nothing about the new state. A `Retry-After` is different:
-//! its time counts from now. A provider that bans clients bans also those whose call began before the circuit opened, and a
-//! circuit that opened for five seconds would send the next call into the ban.
+//! Other outcomes of an earlier era are dropped, because they say nothing about the new state. A `Retry-After` is
+//! different, because its time counts from now. A provider that bans a client does not care if the call began before
+//! the circuit opened. A circuit that opened for five seconds would send its next call into the ban.
 
 use std::time::Duration;
 
@@ -16,14 +16,15 @@ use crate::outcome::Failure;
 use crate::state::{Reason, Standing, State};
 
 impl Inner {
-    /// Keeps the circuit open at least until the time for which the failure asks. Does nothing if the circuit is open until
-    /// then, which it is after most failures of the present era, or if an operator decides about calls.
+    /// Keeps the circuit open at least until the time for which the failure asks. Does nothing if the circuit is
+    /// already open until that time, or if an operator or the kill switch decides about calls. After most failures of
+    /// the present era the circuit is already open.
     #[cold]
     pub(super) fn leave_alone_from_now(&self, failure: Failure, text: Text<'_>) {
         let Some(after) = failure.retry_after().filter(|after| !after.is_zero()) else { return };
         let now = self.now();
         let until = now.saturating_add(after.min(LONGEST_RETRY_AFTER));
-        // Each turn changes the circuit, or another thread has changed it.
+        // The loop ends, because each turn changes the circuit or finds that another thread has changed the circuit.
         loop {
             let word = self.load();
             if word.bypassed() || word.mode().is_hold() {
@@ -45,12 +46,13 @@ impl Inner {
         }
     }
 
-    /// Returns true if the opening ends about then or later. A manual recovery has no end.
+    /// Returns true if the opening ends later than `until`, or earlier by at most [`SAME`]. An opening with manual
+    /// recovery has no end.
     fn is_open_until(&self, until: Tick) -> bool {
         self.config.recovery == Recovery::Manual || self.open_until().saturating_add(SAME) >= until
     }
 
-    /// Moves the end of an opening. This is an era of its own, so that observers and stores learn the new end.
+    /// Moves the end of an opening. The move begins a new era, so that observers and stores learn the new end.
     fn open_longer(&self, expected: Word, now: Tick, until: Tick, failed: Failed) {
         self.change(expected, |cold| {
             cold.last_open = until.saturating_since(now);
@@ -62,6 +64,6 @@ impl Inner {
     }
 }
 
-/// Ends of an opening that are less than this apart are the same, because `Retry-After` counts in seconds. Otherwise each of a
-/// hundred late answers would make a transition.
+/// The largest difference of two ends of an opening that count as the same, because `Retry-After` counts in seconds.
+/// Without the tolerance each of a hundred late answers would make a transition.
 const SAME: Duration = Duration::from_secs(1);

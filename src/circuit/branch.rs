@@ -1,10 +1,11 @@
-//! A branch: the reference to a circuit that permits and rejections hold.
+//! A branch, which is the reference to a circuit that permits and rejections hold.
 //!
 //! Each branch has a reference count of its own, because two threads that count references on one cache line cost each
 //! other more than the rest of a call. A circuit begins with one branch, the root. When several threads call the
-//! circuit often, it is spread, and each index of a seat gets a branch.
+//! circuit often, the circuit is spread, which means that each index of a seat gets a branch and a cell.
 //!
-//! `circuit/admit.rs` and `circuit/outcomes.rs` notice that threads meet. `window/contention.rs` counts how often.
+//! `circuit/admit.rs` and `circuit/outcomes.rs` notice that two threads use the same counter. `window/contention.rs`
+//! counts these events.
 
 use std::sync::Arc;
 
@@ -14,13 +15,14 @@ use crate::clock::Tick;
 use crate::state::{Reason, Shed, Transition};
 use crate::sync::{OnceLock, Relaxed, Release, indices, seat, seat_with_index};
 
-// Aligned, so that the reference counts of two branches never share a cache line. The
-// counts lie in front of the fields.
+// The struct is aligned, so that the reference counts of two branches never share a cache line. `Arc` keeps the counts
+// in front of the fields.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Branch {
     pub(super) inner: Arc<Inner>,
-    /// A branch for each index of a seat. Only the root of a circuit that is spread has these branches.
+    /// A branch for each index of a seat. Only the root has these branches, and only once the circuit is spread over
+    /// its threads.
     spread: OnceLock<Box<[Arc<Self>]>>,
     /// The numbers of a shed call. A shed call gets a branch of its own, so that other
     /// rejections need no room for the numbers.
@@ -46,7 +48,7 @@ impl Branch {
         Self { inner, spread: OnceLock::new(), shed }
     }
 
-    /// Returns the branch of this thread, where `self` is the root.
+    /// Returns the branch of this thread. `self` is the root.
     #[inline(always)]
     pub(super) fn own(self: &Arc<Self>, word: Word) -> &Arc<Self> {
         if !word.is_spread() {
@@ -66,8 +68,9 @@ impl Branch {
         branches.get(seat.index()).unwrap_or_else(|| &branches[seat.number() as usize % branches.len()])
     }
 
-    /// Counts an outcome or a rejection for which the thread had no cell, where `self` is the root or the circuit is
-    /// spread. If that happens often, the circuit is spread, so that each seat gets a cell and a branch.
+    /// Counts an outcome or a rejection for which the thread had no cell. `self` is the root, unless the circuit is
+    /// already spread. If many such outcomes and rejections come, the circuit is spread, so that each seat gets a cell
+    /// and a branch.
     #[cold]
     #[inline(never)]
     pub(super) fn note_contention(&self, now: impl FnOnce() -> Tick) {
@@ -79,25 +82,25 @@ impl Branch {
 
     /// Gives each index of a seat a cell and a branch. Returns false if another thread holds the lock.
     pub(super) fn spread(&self) -> bool {
-        // Under the lock, the circuit is spread once, and no change of the word comes between its load and its store.
-        // The call does not wait if another thread holds the lock, because threads that go on without cells try again.
+        // The lock makes sure that the circuit is spread once, and that no other change of the word comes between its
+        // load and its store. The thread does not wait for the lock, because a thread without a cell will try again.
         let Some(_cold) = self.inner.cold.try_lock() else { return false };
-        // Relaxed: the word changes only under the lock, which this thread holds.
+        // Relaxed, because the word changes only under the lock, which this thread holds.
         let word = Word::from_bits(self.inner.word.load(Relaxed));
         if !word.is_spread() {
             self.inner.cells.spread();
             self.spread
                 .get_or_init(|| (0..indices()).map(|_| Arc::new(Self::new(Arc::clone(&self.inner), None))).collect());
-            // Release: pairs with the Acquire in `load`. A thread that sees this word must see the branches, and the
-            // data of the era, which another thread may have written under the lock before.
+            // Release, which pairs with the Acquire in `load`. A thread that sees this word must see the branches, and
+            // the data of the era, which another thread may have written under the lock before.
             self.inner.word.store(word.spread().bits(), Release);
         }
         true
     }
 
     /// Returns the transition that opened the circuit before or in a given era, so that a rejection of that era can
-    /// give the reason. For a circuit that was restored half-open, returns the restore. `before` returns the number of eras
-    /// between that era and the one it is given.
+    /// give the reason. For a circuit that was restored half-open, returns the restore. `before` is called with the
+    /// present era, and returns the number of eras since the given era.
     pub(super) fn opened(&self, before: impl Fn(u64) -> u64) -> Option<Transition> {
         if self.shed.is_some() {
             return None;

@@ -1,9 +1,9 @@
-//! Transitions: a change has one winner, which writes the data of the new era under the cold
-//! mutex and then publishes the word.
+//! Transitions. Each change has one winner, which writes the data of the new era under the cold mutex and then
+//! publishes the word.
 //!
-//! A thread plans a change on the word that it has seen. If another era has begun meanwhile, another thread
-//! was first, and nothing happens. The observers are notified afterwards and outside the lock, because observers are
-//! foreign code.
+//! A thread plans a change for the word that the thread has loaded. If another era has begun since, another thread was
+//! first, and the planned change is dropped. The observers are notified after the change and outside the lock, because
+//! observers are foreign code.
 //!
 //! The rules that decide on a change are in `decide`, and the threads that find a change due are in `admit`,
 //! `outcomes`, `operate` and `adopt`.
@@ -33,23 +33,30 @@ pub(super) struct Plan {
     pub(super) open_until: Option<Tick>,
     /// The end of the hold. `None` if only an operator ends the hold.
     pub(super) hold_until: Option<Tick>,
-    /// The reason of a state that is taken over, and the time since that state began.
+    /// The reason of a state that is taken over from a snapshot.
     pub(super) earlier: Option<Arc<EarlierReason>>,
+    /// The time since the `earlier` reason applies.
     pub(super) earlier_for: Option<Duration>,
+    /// The time that a state lasted before it was taken over from a snapshot.
+    pub(super) state_for: Option<Duration>,
+    /// The time since the operator began the hold. `None` if the transition begins no hold.
+    pub(super) hold_for: Option<Duration>,
     /// The failure that completed the evidence.
     pub(super) failure: Option<Failed>,
-    /// The weight of the run, which a restored circuit brings along.
+    /// The weight of the run at the begin of the era. The weight is zero except after a restore.
     pub(super) run: u64,
-    /// The sums of the window, which a restored circuit brings along.
+    /// The sums of the window at the begin of the era. The sums are empty except after a restore.
     pub(super) tally: Tally,
-    /// The successes of probes, which a restored circuit brings along.
+    /// The successes of probes at the begin of the era. The number is zero except after a restore.
     pub(super) successes: u32,
-    /// The time since the circuit left closed, if that happened before now.
+    /// The time since the circuit left closed, if the circuit left closed before this transition.
     pub(super) tripped_for: Option<Duration>,
     /// The id of the operator's order.
     pub(super) order: Option<Arc<str>>,
-    /// The target of a reset, also of one that leaves a healthy circuit closed.
+    /// The target of a reset, also if the reset leaves a healthy circuit closed.
     pub(super) resets_to: Option<To>,
+    /// True if the coordinator logs the transition.
+    pub(super) is_logged: bool,
 }
 
 impl Plan {
@@ -62,6 +69,8 @@ impl Plan {
             hold_until: None,
             earlier: None,
             earlier_for: None,
+            state_for: None,
+            hold_for: None,
             failure: None,
             run: 0,
             tally: Tally::EMPTY,
@@ -69,6 +78,7 @@ impl Plan {
             tripped_for: None,
             order: None,
             resets_to: None,
+            is_logged: false,
         }
     }
 }
@@ -76,21 +86,21 @@ impl Plan {
 impl Inner {
     /// Makes the planned change and notifies the observers, if the circuit is still in the era of `expected`.
     ///
-    /// `plan` runs under the lock and may return `None`, so that nothing changes. Eras are compared, and not words, so
-    /// that no change is lost because a wait for a restore began or ended meanwhile.
+    /// `plan` runs under the lock. If `plan` returns `None`, nothing changes. Eras are compared, and not words, because
+    /// a word also changes when a wait for a restore begins or ends, and the planned change would be lost.
     pub(super) fn change(&self, expected: Word, plan: impl FnOnce(&mut Cold) -> Option<Plan>) -> Option<Transition> {
         self.change_any(|cold, word| if word.era() == expected.era() { plan(cold) } else { None })
     }
 
-    /// Makes the planned change in whatever era the circuit is.
+    /// Makes the planned change regardless of the present era.
     pub(super) fn change_any(&self, plan: impl FnOnce(&mut Cold, Word) -> Option<Plan>) -> Option<Transition> {
         let mut cold = self.cold.lock();
-        // Relaxed: the word changes only under the lock, which this thread holds.
+        // Relaxed, because the word changes only under the lock, which this thread holds.
         let word = Word::from_bits(self.word.load(Relaxed));
         let plan = plan(&mut cold, word)?;
         let transition = self.enter(cold, word, plan);
         self.wakers.wake();
-        // `enter` has released the lock, because the rest runs foreign code.
+        // `enter` has released the lock, because wakers and observers are foreign code.
         self.report_transitions();
         Some(transition)
     }
@@ -98,7 +108,9 @@ impl Inner {
     /// Writes the data of the next era, publishes the word, and releases the lock.
     fn enter(&self, mut cold: MutexGuard<'_, Cold>, from: Word, plan: Plan) -> Transition {
         let Plan { standing, reason, now, open_until, hold_until, failure, run, tally, .. } = plan;
-        let Plan { successes, tripped_for, order, resets_to, earlier, earlier_for, .. } = plan;
+        let Plan {
+            successes, tripped_for, order, resets_to, earlier, earlier_for, state_for, hold_for, is_logged, ..
+        } = plan;
         let (failure, failure_text) = failure.map_or((None, None), |failed| (Some(failed.kind), failed.text));
         let to = from.next(standing);
         let rejected = self.rejected();
@@ -108,7 +120,15 @@ impl Inner {
             Standing { .. } => None,
         };
         let tripped_by_hand = matches!(reason, Reason::Operator { act: Act::Trip, .. });
+        let lasted = now.saturating_since(self.entered());
         let past = cold.past_mut();
+        let reason = reason.counted_from_the_begin(past.state_before, past.hold_before);
+        let goes_on = standing.state == State::Open && from.state() == State::Open;
+        let before = if goes_on { past.state_before.saturating_add(lasted) } else { Duration::ZERO };
+        past.state_before = state_for.unwrap_or(before);
+        let goes_on = standing.mode.is_hold() && standing.mode == from.mode();
+        let before = if goes_on { past.hold_before.saturating_add(lasted) } else { Duration::ZERO };
+        past.hold_before = hold_for.unwrap_or(before);
         if !has_left_closed(standing) {
             past.tripped = None;
         } else if tripped_by_hand || !has_left_closed(from.standing()) {
@@ -136,6 +156,7 @@ impl Inner {
             bypassed: to.bypassed(),
             order,
             resets_to,
+            is_logged,
         };
         if !standing.is_tripped() {
             cold.rejected_before = rejected;
@@ -146,22 +167,22 @@ impl Inner {
         cold.history.push_back(transition.clone());
         cold.past_mut().note_opening(&transition, earlier_for);
 
-        // The time without an opening reduces the number of openings in a row. Only time in
-        // which calls were counted is added.
+        // The time without an opening reduces the number of openings in a row. The time of the era that ends is added
+        // only if the circuit counted calls in this era.
         if standing.state == State::Open && from.state() != State::Open {
             cold.closed_for = Duration::ZERO;
         } else if from.restored().is_flowing() {
             cold.closed_for = cold.closed_for.saturating_add(now.saturating_since(self.entered()));
         }
 
-        // Some probes of the era that ends came to no verdict.
+        // True if some probes of the era that ends came to no verdict.
         let has_gaps = matches!(transition.reason, Reason::NoVerdict { .. })
             || matches!(transition.reason, Reason::QuietService { .. }) && self.probes.verdict(from.era()).has_gaps();
         let on_trust = has_gaps && standing.state == State::Closed;
-        // Relaxed: the Release store below publishes these values with the word.
+        // Relaxed, because the Release store below publishes these values with the word.
         self.entered.store(now.as_nanos(), Relaxed);
-        // A deadline is overwritten only if the new era has one. Otherwise a thread that still has the old word would
-        // read `NEVER`, and reject the call as if the opening had no end.
+        // A deadline is overwritten only if the new era has such a deadline. Otherwise a thread that still has the old
+        // word would read `NEVER`, and reject the call as if the opening had no end.
         if standing.state == State::Open {
             self.open_until.store(open_until.unwrap_or(Tick::NEVER).as_nanos(), Relaxed);
         }
@@ -171,27 +192,32 @@ impl Inner {
         self.run.begin(to.era(), run::Seen { weight: run, on_trust });
         self.evidence.begin(to.era());
         self.evidence.seed(to.era(), now, tally);
+        // An era without a success makes the next half-open era more patient. A transition to half-open and an era without
+        // a verdict keep the patience, and every other transition resets the patience.
         if let Reason::NoSuccess { .. } = transition.reason {
             cold.overdue = cold.overdue.saturating_add(1).min(MOST_OVERDUE);
         } else if !matches!(transition.reason, Reason::WaitElapsed { .. } | Reason::NoVerdict { .. }) {
             cold.overdue = 0;
         }
         let probing = &self.config.probes;
+        // The patience is twice the probe deadline, doubled for each era in a row without a success.
         let patience = probing.deadline.saturating_mul(2 << cold.overdue);
-        // A verdict that was complete before a restart needs one more success, because only the end of a probe closes the circuit.
+        // The restored successes are limited to one fewer than the verdict needs, because only the end of a probe
+        // closes the circuit.
         self.probes.begin(to.era(), successes.min(probing.successes - 1), patience);
         self.leave_alone_until.begin(to.era(), 0);
-        // Not only an open circuit rejects. A circuit that is reset to half-open or restored half-open rejects as well.
+        // The summaries also begin for a circuit that is reset to half-open or restored half-open, because a half-open
+        // circuit rejects calls too.
         if standing.is_open() || standing.is_tripped() && !from.standing().is_tripped() {
             self.begin_summaries(now);
         }
-        // Release: pairs with the Acquire in `load`. A thread that sees the new era sees all of the above.
+        // Release, which pairs with the Acquire in `load`. A thread that sees the new era sees all data written above.
         self.word.store(to.bits(), Release);
         transition
     }
 
     /// Trips a closed circuit that has met a rule. The time spent closed decides on the number of openings that still
-    /// count, unless the circuit is on trust, because such a time shows no recovery.
+    /// count, unless the circuit is on trust, because the time on trust shows no recovery.
     pub(super) fn trip(&self, expected: Word, now: Tick, reason: Reason, failure: Option<Failed>) {
         let closed_for = now.saturating_since(self.entered());
         self.change(expected, |cold| {
@@ -214,7 +240,7 @@ impl Inner {
         cold.attempt = cold.attempt.saturating_add(1).min(self.config.open.last_attempt());
         let alone_until = Duration::from_millis(self.leave_alone_until.get(era).unwrap_or(0));
         let floor = self.entered().saturating_add(alone_until).saturating_since(now);
-        // The limit holds even if the clock has jumped back since the failure.
+        // The limit is applied again, because the clock may have jumped back since the failure.
         let floor = floor.min(LONGEST_RETRY_AFTER);
         cold.last_open = self.config.open.of(cold.attempt, self.random(era)).max(floor);
         let mut plan = Plan::new(Standing::new(State::Open, from.mode()), reason, now);
@@ -225,7 +251,7 @@ impl Inner {
         plan
     }
 
-    /// Begins to probe, after an opening or a forced opening.
+    /// Begins to probe after an opening or a forced opening.
     pub(super) fn half_open(&self, expected: Word, now: Tick, reason: Reason) {
         self.change(expected, |_| Some(Plan::new(Standing::new(State::HalfOpen, expected.beneath()), reason, now)));
     }
@@ -248,13 +274,13 @@ impl Inner {
     }
 }
 
-/// Returns true if the circuit has tripped and not closed since. Unlike `is_tripped`, true for a
-/// disabled circuit that is open beneath.
+/// Returns true if the circuit has tripped and has not closed since. The result is true for a disabled circuit that is
+/// open beneath, and `is_tripped` is false for such a circuit.
 fn has_left_closed(standing: Standing) -> bool {
     standing.mode == Mode::ForcedOpen || standing.state != State::Closed
 }
 
-/// The number of doublings of the patience: 64 times the probe deadline at most.
+/// The largest number of doublings of the patience. The longest patience is 64 times the probe deadline.
 const MOST_OVERDUE: u32 = 5;
 /// The number of transitions that a circuit remembers.
 const HISTORY: usize = 128;

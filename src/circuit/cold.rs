@@ -1,6 +1,7 @@
-//! The cold data of a circuit: used by transitions and by the acts of operators, behind one mutex that no call takes.
+//! The cold data of a circuit, which transitions, acts of operators, status reads and the texts of rejections use. One
+//! mutex guards the data, and no healthy call takes the mutex.
 //!
-//! A lock is the simplest way to have one winner with complete information, and transitions are rare enough for a lock.
+//! A lock is the simplest way to give each change one winner, and transitions are rare enough for a lock.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,29 +10,31 @@ use std::time::Duration;
 use crate::clock::Tick;
 use crate::state::{EarlierReason, Generation, Reason, State, Transition};
 
-/// The data that only transitions and acts use.
+/// The data that no healthy call needs.
 #[derive(Debug)]
 pub(super) struct Cold {
-    /// The last transitions, oldest first, at most 128. Allocated as they happen, because most circuits never trip.
+    /// The last transitions, oldest first, at most 128. The queue grows with the transitions, because most circuits
+    /// never trip.
     pub(super) history: VecDeque<Transition>,
-    /// The generation of the stored record that the circuit is in step with.
+    /// The generation of the stored record that this instance has read or written last.
     pub(super) generation: Generation,
-    /// The number of openings in a row, which decays while the circuit is closed. It stops growing when the open duration has
-    /// reached its maximum, because the decay would take as long as the growth.
+    /// The number of openings in a row, which decays while the circuit is closed. The number stops growing when the
+    /// open duration has reached its maximum, because a larger number would only make the decay longer.
     pub(super) attempt: u32,
-    /// The number of half-open eras in a row that ended without a success because a probe was overdue. Each doubles the patience
-    /// of the next, so that a service recovers however long its calls take.
+    /// The number of half-open eras in a row that ended without a success because a probe was overdue. Each such era
+    /// doubles the patience of the next era, so that the circuit can close even if the calls of a service take long.
     pub(super) overdue: u32,
     /// The duration of the last opening, which is the unit in which `attempt` decays.
     pub(super) last_open: Duration,
-    /// The time that the circuit has been closed since the last opening, without the present era. A sum over eras, so
-    /// that a change of the mode, which begins an era, does not restart the decay of `attempt`.
+    /// The time that the circuit has been closed since the last opening, without the present era. The time is summed
+    /// over eras, so that a change of the mode, which begins an era, does not restart the decay of `attempt`.
     pub(super) closed_for: Duration,
-    /// The count of rejections at the last time that the circuit was not tripped. A transition reports the difference.
+    /// The count of rejections at the last transition to a standing that is not tripped. Each transition reports the
+    /// rejections since that transition.
     pub(super) rejected_before: u64,
-    /// True once a call was made inside a probe of this circuit, which is logged once.
+    /// True once a call was made inside a probe of this circuit. Only the first such call is logged.
     pub(super) has_nested: bool,
-    /// The data by which orders are refused. Allocated with the first entry, because most
+    /// The data on which the refusal of an order depends. The data are allocated with the first entry, because most
     /// circuits never trip and get no orders.
     past: Option<Box<Past>>,
 }
@@ -69,34 +72,44 @@ impl Cold {
     }
 }
 
-/// The past of a circuit, as far as orders depend on it.
+/// The past of a circuit, on which the answers to orders and the reasons in a snapshot depend.
 #[derive(Debug, Default)]
 pub(super) struct Past {
     /// The time when the circuit left closed or was tripped by an operator. `None` once the circuit has closed again.
     /// The cooldown of a reset starts at this time.
     pub(super) tripped: Option<Since>,
-    /// The same for the published state, which another instance may have tripped. Used while `tripped` is `None`.
+    /// The time when the published state left closed, if another instance has tripped. The time is used while `tripped`
+    /// is `None`.
     pub(super) tripped_elsewhere: Option<Since>,
-    /// Increases with every change that an operator could have observed: the transitions of this circuit, and the
-    /// changes loaded from the store.
+    /// Increases with every change that an operator could have observed, which are the transitions of this circuit and
+    /// the changes loaded from the store.
     pub(super) latest: Generation,
+    /// The time that the present state lasted before the present era, on another instance, before a restart, or under
+    /// another mode. Reasons add this time, so that their durations count from the begin of the state.
+    pub(super) state_before: Duration,
+    /// The time that the present hold lasted before the present era, for example on the instance where the operator
+    /// acted.
+    pub(super) hold_before: Duration,
     /// The reason of the last opening, for a snapshot. `None` once the circuit has closed again.
     pub(super) opening: Option<Opening>,
     /// The era of the last transition that was reported to the observers.
     pub(super) reported: u64,
-    /// True while a thread notifies the observers of transitions. The thread also reports those that come meanwhile.
+    /// True while a thread notifies the observers of transitions. That thread also reports the transitions that come
+    /// during the notification.
     pub(super) is_reporting: bool,
     /// The ids of the last orders of this and of other instances, the newest last.
     orders: VecDeque<Arc<str>>,
 }
 
 impl Past {
-    /// Keeps the reason of an opening until the circuit closes. `ago` is the time since a state began that was taken over.
+    /// Keeps the reason of an opening until the circuit closes. If the state was taken over, `ago` is the time since
+    /// that state began.
     pub(super) fn note_opening(&mut self, edge: &Transition, ago: Option<Duration>) {
         let is_restored = edge.reason == Reason::Restored;
         match (edge.to.state, &edge.earlier) {
             (State::Closed, _) => self.opening = None,
-            // Of the reasons for which circuits are half-open, only that of a restored one is the reason of an opening.
+            // A half-open circuit keeps the reason of its last opening. Only a restore brings the reason of an opening
+            // along.
             (State::HalfOpen, None) => {}
             (State::HalfOpen, Some(_)) if !is_restored => {}
             (State::Open | State::HalfOpen, Some(earlier)) => {
@@ -128,14 +141,14 @@ impl Past {
     }
 }
 
-/// The reason of an opening, and its time if that is known.
+/// The reason of an opening, and the time of the opening if the time is known.
 #[derive(Debug)]
 pub(super) struct Opening {
     pub(super) reason: Arc<EarlierReason>,
     pub(super) at: Option<Since>,
 }
 
-/// A time in the past, which may lie before the origin of the clock. A tick alone could not express that.
+/// A time in the past, which may lie before the origin of the clock. A `Tick` cannot express such a time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Since {
     at: Tick,
@@ -152,5 +165,5 @@ impl Since {
     }
 }
 
-/// The number of orders that are remembered, so that an order that is sent again is recognised.
+/// The number of remembered order ids, by which the circuit recognises an order that is sent again.
 const ORDERS: usize = 16;

@@ -1,7 +1,7 @@
-//! Decisions: pure functions that return the rule which evidence meets, and the number of openings that still counts.
+//! Pure functions that return the rule that the evidence meets, and the number of openings in a row that still counts.
 //!
 //! The functions get numbers and return a [`Reason`] with the same numbers, so that each decision can be tested without
-//! a circuit. Callers make the change.
+//! a circuit. The callers make the change. A circuit has one window, so that every rule sees the counts of the same time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,7 +70,8 @@ pub(super) fn trips(rules: &Rules, window: Window, seen: &Situation) -> Option<R
 
 /// Returns the first rule that the evidence meets with the thresholds that the advice of another instance has lowered.
 pub(super) fn trips_on_advice(rules: &Rules, window: Window, seen: &Situation) -> Option<Reason> {
-    // Fewer calls are enough, but they must be as bad, so that rates and scores stay as they are.
+    // Advice lowers only the numbers of calls. The rates and scores stay, because the calls must still be as bad as
+    // configured.
     let min_calls = lowered(rules.min_calls);
     let lower = Rules { min_calls, consecutive_failures: rules.consecutive_failures.map(lowered), ..*rules };
     let mut rule = trips(&lower, window, seen)?;
@@ -86,8 +87,8 @@ fn lowered(threshold: u32) -> u32 {
     threshold.div_ceil(4).max(2).min(threshold)
 }
 
-/// Returns the share of `part` in `calls`, 1 at most. The limit matters because the sums
-/// can be off while calls complete.
+/// Returns the share of `part` in `calls`, 1 at most. The limit is needed, because a thread can read one sum before and
+/// the other sum after the end of a call.
 pub(super) fn share(part: f64, calls: u64) -> f64 {
     let calls = score_from_units(calls.max(1) * u64::from(UNIT));
     (part / calls).min(1.0)
@@ -98,16 +99,17 @@ fn reaches(value: f64, limit: f64) -> bool {
     value >= limit * (1.0 - 1e-12)
 }
 
-/// Returns the number of openings in a row that still counts. One fewer for each `last_open`
-/// that the circuit has been closed.
+/// Returns the number of openings in a row that still counts. The number decreases by one for each `last_open` that the
+/// circuit has been closed.
 pub(super) fn decayed(attempt: u32, last_open: Duration, closed_for: Duration) -> u32 {
     let Some(healed) = closed_for.as_nanos().checked_div(last_open.as_nanos()) else { return 0 };
     attempt.saturating_sub(u32::try_from(healed).unwrap_or(u32::MAX))
 }
 
-/// The weight of the failures before the first success that opens a circuit on trust again: half a failure, which is one
-/// timeout or one dropped permit. Any weight would be too little, because the callers with the shortest deadlines end
-/// first after each closing, and would end the trust before a healthy service could answer.
+/// The weight of failures, without a success in between, that opens a circuit on trust again. The weight is half a
+/// failure, which is one timeout or one dropped permit. A smaller weight would be too little, because after each
+/// closing the callers with the shortest deadlines give up first, and would open the circuit before a healthy service
+/// could answer.
 const TRUST: u64 = Weight::TIMEOUT.units() as u64;
 
 #[cfg(all(test, not(breaker_loom)))]

@@ -1,7 +1,7 @@
-//! The failure that completes the evidence of a circuit: its kind, and its text for people.
+//! The failure that completes the evidence of a circuit, with its kind and its text for people.
 //!
 //! An outage has thousands of failures and few openings. Therefore a text is written only for a failure that opens the
-//! circuit. Every other failure costs no text, and a success does not even look for one.
+//! circuit. No text is written for any other failure or for a success.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use crate::event::guarded;
 use crate::outcome::{Failure, FailureKind};
 use crate::state::text;
 
-/// The text of the failure of a call, which is written if the circuit asks for it.
+/// The text of the failure of a call. The closure writes the text only if the failure opens the circuit.
 #[derive(Clone, Copy)]
 pub(crate) struct Text<'a>(Option<&'a dyn Fn() -> Option<String>>);
 
 impl<'a> Text<'a> {
-    /// The text of a failure that has none.
+    /// The value for a failure without a text.
     pub(crate) const NONE: Self = Self(None);
 
     #[inline]

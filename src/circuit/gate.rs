@@ -1,11 +1,11 @@
-//! The gate: the pure decision on a call that does not pass with the first load of the word.
+//! The gate, which is the pure decision on a call that does not pass with the first load of the word.
 //!
 //! One function decides for the admission of a call, for the readiness of services, and for every answer about the next
-//! call. The function gets a [`Scene`], which has everything that the decision depends on. A change that time has made
-//! due comes first, as the `Err` of [`Scene::gate`]. An admission makes the change and asks again. An answer about the next call
-//! changes the scene instead ([`Scene::after`]), so that a question makes no transition.
+//! call. The function gets a [`Scene`], which has all data on which the decision depends. If time has made a change
+//! due, [`Scene::gate`] returns the change as an `Err`. An admission makes the change and evaluates the gate again. An
+//! answer about the next call changes only the scene ([`Scene::after`]), so that a question makes no transition.
 //!
-//! Reading a scene and making the changes are left to `admit`, and the questions to `peek`.
+//! `admit` reads the scene and makes the changes, and `peek` answers the questions.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(super) struct Scene<'a> {
     pub(super) now: Tick,
     pub(super) bypassed: bool,
     pub(super) mode: Mode,
-    /// The mode in which a hold ends.
+    /// The mode after the end of a hold.
     pub(super) beneath: Mode,
     pub(super) state: State,
     pub(super) open_until: Option<Tick>,
@@ -29,11 +29,11 @@ pub(super) struct Scene<'a> {
     pub(super) round: Round,
 }
 
-/// The half-open era so far. The default is that of an era that has just begun.
+/// The progress of a half-open era. The default is the progress of an era that has just begun.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Round {
     pub(super) half_open_for: Duration,
-    /// The time after which the era ends if a probe is overdue and none has succeeded.
+    /// The time after which the era ends if a probe is overdue and no probe has succeeded.
     pub(super) patience: Duration,
     pub(super) slots: Occupancy,
     /// True if the call is made inside a probe of the era.
@@ -45,15 +45,17 @@ pub(super) struct Round {
 pub(super) enum Gate {
     /// The call passes and its outcome is counted.
     Counted,
-    /// The call passes and its outcome counts only for the totals.
+    /// The call passes, and its outcome counts only for the totals.
     Uncounted,
-    /// The same, because the call is a part of a probe.
+    /// The call passes as with `Uncounted`, because the call is a part of a probe.
     Nested,
-    /// The same, in shadow. In automatic mode the call would be rejected.
+    /// The call passes as with `Uncounted`, because the circuit is in shadow. In automatic mode the call would be
+    /// rejected.
     InShadow,
     /// The call is a probe.
     Probe,
-    /// All probes are under way. The age of the oldest probe is in nanoseconds.
+    /// The half-open circuit admits no further probe at present. `oldest` is the age of the oldest probe in
+    /// nanoseconds.
     Taken { oldest: u64 },
     /// No call passes before this time. `None` if the time is not known.
     Closed(Option<Tick>),
@@ -62,15 +64,15 @@ pub(super) enum Gate {
 /// A change that time has made due.
 #[derive(Debug)]
 pub(super) enum Due {
-    /// The time of a hold is over. The circuit probes, or the state beneath decides.
+    /// A hold has ended. If `probes` is true, the circuit begins to probe. Otherwise the state beneath decides.
     HoldEnded { probes: bool },
     /// The open duration is over, so the circuit begins to probe.
     Probing,
-    /// A probe has reached its deadline, and gives its slot back.
+    /// A probe has reached its deadline, so the circuit takes its slot back.
     Overdue,
-    /// A probe has reached its deadline, and there was no verdict for too long.
+    /// A probe has reached its deadline, and the era has lasted too long without a verdict. The circuit opens again.
     GiveUp(Reason),
-    /// The circuit has been half-open for `quiet_after` with some successes and no failure, so it closes.
+    /// The circuit has been half-open for `quiet_after` with some successes and no failure, so the circuit closes.
     Quiet { successes: u32, half_open_for: Duration },
 }
 
@@ -105,7 +107,8 @@ impl Scene<'_> {
         until.is_some_and(|until| self.now >= until)
     }
 
-    /// Looks for an overdue probe first, because such a probe keeps its slot until the circuit reclaims the slot.
+    /// Decides for a half-open circuit. The check for an overdue probe comes first, because such a probe keeps its slot
+    /// until the circuit reclaims the slot.
     fn half_open(&self) -> Result<Gate, Due> {
         let probing = &self.config.probes;
         let Round { half_open_for, patience, slots, in_probe } = self.round;
@@ -113,7 +116,8 @@ impl Scene<'_> {
         if slots.overdue > 0 {
             return Err(match (successes, failures) {
                 (0, _) if half_open_for >= patience => Due::GiveUp(Reason::NoSuccess { half_open_for }),
-                // With successes and without a failure the circuit closes after `quiet_after`.
+                // This arm needs a failure, because a circuit with successes and without a failure closes after
+                // `quiet_after`.
                 (1.., 1..) if half_open_for >= patience.max(probing.quiet_after) => {
                     Due::GiveUp(Reason::NoVerdict { half_open_for })
                 }
@@ -130,14 +134,14 @@ impl Scene<'_> {
         })
     }
 
-    /// Returns the scene after the change.
+    /// Returns the scene as it would be after the change.
     fn after(self, due: &Due) -> Self {
         let next = Self { mode: self.beneath, round: Round::default(), ..self };
         match due {
             Due::HoldEnded { probes: false } => next,
             Due::HoldEnded { probes: true } | Due::Probing => Self { state: State::HalfOpen, ..next },
             Due::Overdue => Self { round: Round { slots: self.round.slots.reclaimed(), ..self.round }, ..self },
-            // The end of the opening is chosen when the circuit opens.
+            // The end of the opening is not known, because it is chosen when the circuit opens.
             Due::GiveUp(_) => Self { state: State::Open, open_until: None, ..next },
             Due::Quiet { .. } => Self { state: State::Closed, ..next },
         }

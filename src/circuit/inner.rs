@@ -1,4 +1,5 @@
-//! The data of a circuit: the word, the data of the present era, the evidence, and the cold data behind the mutex.
+//! The data of a circuit, which are the word, the data of the present era, the evidence, and the cold data behind the
+//! mutex.
 //!
 //! The order of the fields matters for the speed of a call, and the assertions below the struct check that order.
 
@@ -27,14 +28,14 @@ use crate::window::{Evidence, Tally};
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Inner {
-    /// Read by every call. Written by transitions, and when the circuit is spread or a
-    /// wait for a restore begins or ends.
+    /// The word, which every call reads. A transition writes the word, and so do the spreading over threads and the
+    /// begin and the end of a wait for a restore.
     pub(super) word: AtomicU64,
-    /// The end of the opening. Valid while the state is open.
+    /// The end of the opening. The value is valid while the state is open.
     pub(super) open_until: AtomicU64,
     pub(super) clock: AnyClock,
-    /// The weight of the failures since the last success, and whether the circuit has closed on trust. A success only
-    /// reads the run as long as it is empty.
+    /// The weight of the failures since the last success, with a bit for a circuit on trust. A success does not write
+    /// an empty run.
     pub(super) run: Run,
     /// The successes and rejections that each thread counts in a cell of its own.
     pub(super) cells: Cells,
@@ -42,22 +43,22 @@ pub(crate) struct Inner {
     pub(super) success: Success,
     /// The way in which each call is timed, unless its classifier needs the elapsed time.
     pub(super) timing: Timing,
-    /// The time at which the era began. Like `open_until` and `hold_until`, written under
-    /// the cold mutex before the word.
+    /// The time at which the era began. A transition writes `entered`, `open_until` and `hold_until` under the cold
+    /// mutex before the word.
     pub(super) entered: AtomicU64,
-    /// The end of a hold. Valid while the mode is a hold.
+    /// The end of a hold. The value is valid while the mode is a hold.
     pub(super) hold_until: AtomicU64,
     /// The seed of the jitter of open durations.
     seed: u64,
-    /// The observers that want every call.
+    /// The observers that want an event for every call.
     pub(super) call_observers: Box<[Arc<dyn Observer>]>,
     pub(super) probes: Probes,
     /// The latest `Retry-After` of a failure in this era, as a time in milliseconds since the era began.
     pub(super) leave_alone_until: Tagged,
     pub(super) wakers: Wakers,
     pub(super) config: Config,
-    /// The observers of the configuration, the shipped observers, and one of the registry. The shipped observers belong
-    /// to this circuit alone, because they keep numbers of it.
+    /// The observers of the configuration, the shipped observers, and the observer of the registry if there is one. The
+    /// shipped observers belong to this circuit alone, because they keep numbers of this circuit.
     pub(super) observers: Box<[Arc<dyn Observer>]>,
     /// The window of the era, without the successes that the cells count.
     pub(super) evidence: Evidence,
@@ -66,13 +67,14 @@ pub(crate) struct Inner {
     pub(super) quick: u64,
     pub(super) contention: Contention,
     pub(super) counts: Counts,
-    /// The end of the advice by which another instance lowers the thresholds. Read only when evidence is
-    /// weighed, so it lies far from the word.
+    /// The end of the advice by which another instance lowers the thresholds. The field lies far from the word, because
+    /// it is read only when evidence is weighed.
     pub(super) advised_until: AtomicU64,
     pub(super) cold: Mutex<Cold>,
 }
 
-// Only on 64-bit targets, because shorter pointers move `config` closer to the word. That is slower, but correct.
+// The assertions hold only on 64-bit targets, because shorter pointers move `config` closer to the word. Such a layout
+// is slower, but correct.
 #[cfg(all(not(breaker_loom), target_pointer_width = "64"))]
 const _: () = {
     assert!(std::mem::offset_of!(Inner, timing) < 128, "a call reads more than two lines");
@@ -82,12 +84,12 @@ const _: () = {
 /// The way in which a call is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Timing {
-    /// Neither start nor end is read by the precise clock.
+    /// The precise clock reads neither the start nor the end.
     Nothing,
-    /// The start is read precisely. The end is read precisely only if the coarse clock cannot
-    /// show that the call was not slow.
+    /// The precise clock reads the start, and the coarse clock reads the end. If these times do not prove that the call
+    /// was quick, the precise clock also reads the end.
     Slow,
-    /// Start and end are read precisely.
+    /// The precise clock reads the start and the end.
     Measured,
 }
 
@@ -105,7 +107,7 @@ pub(super) enum Success {
 /// The start time that an admission reads for its call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Start {
-    /// No start time. The future of the call reads one when the call first has to wait.
+    /// No start time. The future of the call reads a start time when the call first has to wait.
     Untaken,
     /// The time by the coarse clock.
     Coarse,
@@ -113,14 +115,15 @@ pub(crate) enum Start {
     Precise,
 }
 
-/// Counts for the totals. Successes of a closed circuit are not counted here, because
-/// cells and window have counted them.
+/// Counts for the totals. Successes of a closed circuit are not among these counts, because the cells and the window
+/// count such successes.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     /// Failures that entered the window.
     pub(super) failures: AtomicU64,
-    /// Outcomes that entered no window: those of probes, of calls that went through uncounted, and stale ones.
+    /// Successes that entered no window, which are successes of probes, of uncounted calls and of earlier eras.
     pub(super) other_successes: AtomicU64,
+    /// Failures that entered no window, which are failures of probes, of uncounted calls and of earlier eras.
     pub(super) other_failures: AtomicU64,
     pub(super) ignored: AtomicU64,
     pub(super) cancelled: AtomicU64,
@@ -141,7 +144,11 @@ impl Inner {
         let mode = config.first_mode();
         let now = config.clock.now();
         let window = config.rules.need_window().then_some(config.window);
-        let shipped = if config.shipped_observers { telemetry::shipped(config.label.as_ref()) } else { Vec::new() };
+        let shipped = if config.shipped_observers {
+            telemetry::shipped(config.label.as_ref(), config.durations)
+        } else {
+            Vec::new()
+        };
         let observers: Box<[_]> = config.observers.iter().cloned().chain(shipped).chain(also).collect();
         let call_observers: Box<[_]> = observers.iter().filter(|observer| observer.wants_calls()).cloned().collect();
         let in_sums = !config.durations && call_observers.iter().all(|observer| observer.accepts_sums());
@@ -199,8 +206,8 @@ impl Inner {
 
     #[inline]
     pub(super) fn load(&self) -> Word {
-        // Acquire: pairs with the Release store in `enter`. A thread that sees an era sees its
-        // deadlines and its empty window.
+        // Acquire, which pairs with the Release store in `enter`. A thread that sees an era also sees the deadlines and
+        // the empty window of the era.
         Word::from_bits(self.word.load(Acquire))
     }
 
@@ -209,8 +216,8 @@ impl Inner {
         (word.era(), word.standing())
     }
 
-    // Out of line, because reading the clock takes longer than the rest of a call, and the
-    // rest is inlined into its callers.
+    // The function is not inlined, because inlining would save little beside the time of a clock reading, and would
+    // make the code of every caller larger.
     #[inline(never)]
     pub(super) fn now(&self) -> Tick {
         self.clock.now()
@@ -224,7 +231,8 @@ impl Inner {
     /// Returns the sums over the window of an era.
     pub(super) fn tally(&self, era: u64, now: Tick) -> Tally {
         let mut tally = self.evidence.tally(era, now);
-        // Without a window there are no sums, although the cells may date calls for the observers.
+        // Without a time window the calls of the cells do not belong to the tally. The cells may still have buckets of
+        // calls for the reports to observers.
         if self.evidence.needs_now() {
             tally.calls += self.cells.calls(era, now);
         }
@@ -236,37 +244,37 @@ impl Inner {
         random::share(random::nth(self.seed, era))
     }
 
-    // The data of the era are read Relaxed, because the Acquire in `load` came before and made them visible with the
-    // word. A thread may see data of a later era with an earlier word. That does no harm, because a change compares
-    // eras under the mutex, and slots and counters compare eras in their exchanges.
+    // The data of the era are read Relaxed, because the earlier Acquire in `load` made the data visible together with
+    // the word. A thread may see data of a later era with an earlier word. Such data do no harm, because a change
+    // compares eras under the mutex, and slots and counters compare eras in their exchanges.
 
     pub(super) fn entered(&self) -> Tick {
         Tick::from_nanos(self.entered.load(Relaxed))
     }
 
     pub(super) fn open_until(&self) -> Tick {
-        // Relaxed: see above `entered`.
+        // Relaxed, for the reason above `entered`.
         Tick::from_nanos(self.open_until.load(Relaxed))
     }
 
     pub(super) fn hold_until(&self) -> Tick {
-        // Relaxed: see above `entered`.
+        // Relaxed, for the reason above `entered`.
         Tick::from_nanos(self.hold_until.load(Relaxed))
     }
 }
 
-/// Reports the calls that were not reported yet, because the last handle, permit and rejection are gone.
+/// Reports the remaining sums when the last handle, permit and rejection of the circuit are gone.
 impl Drop for Inner {
     fn drop(&mut self) {
         self.report_sums();
     }
 }
 
-/// Returns the time, but at least one nanosecond. Zero stands for a start that was not read, and a
-/// user's clock may begin at zero.
+/// Returns the time, but at least one nanosecond. Zero stands for a start that was not read, and the clock of a user
+/// may begin at zero.
 pub(super) fn taken(now: Tick) -> Tick {
     now.max(Tick::from_nanos(1))
 }
 
-/// The era of a new circuit. Era 0 never exists, so that `poll_changed` can start from it.
+/// The era of a new circuit. Era 0 never exists, so that a task can start `poll_changed` with era 0.
 pub(super) const FIRST_ERA: u64 = 1;

@@ -1,7 +1,7 @@
-//! The kill switch: an environment variable with the names of circuits that let every call through.
+//! The kill switch, an environment variable with the names of circuits that let every call through.
 //!
-//! Each new circuit reads the variable. A misspelt name has no effect, and an operator would notice the mistake only by
-//! the calls that are still rejected. Therefore names that no circuit has are reported ([`crate::roll_call`]).
+//! Each new circuit reads the variable. A misspelt name has no effect, and the operator would notice the mistake only
+//! when calls are still rejected. Therefore [`crate::roll_call`] reports the names that no circuit has.
 
 use std::sync::OnceLock;
 
@@ -18,7 +18,8 @@ pub(super) fn names(circuit: &str) -> bool {
     variable.is_some_and(|variable| named_by(&variable, circuit))
 }
 
-/// Returns the variable, and expects once in a process that circuits have its names.
+/// Returns the variable. The first call in a process also registers the names in the variable, so that a name without a
+/// circuit is reported.
 pub(crate) fn expect_names() -> Option<String> {
     static EXPECTED: OnceLock<()> = OnceLock::new();
     let variable = std::env::var(KILL_SWITCH).ok()?;

@@ -1,50 +1,51 @@
 //! Loom models of the circuit's protocols. Each model runs two or three threads in every order, and
-//! checks a rule of [`circuit`](super).
+//! checks a rule of [`circuit`](super). A straggler is a call that ends after its era.
 //!
-//! This file has the fixtures, and the files below have the models by subject. The clock stands still, and reports go
-//! through a channel of std, so that only the atomics and locks of the circuit are steps of a model. Each model has at
-//! least one broken step in `scripts/loom-mutants` that must make the model fail:
+//! This file has the fixtures, and the files below have the models by subject. The clock stands still, and reports use
+//! a channel of std, so that only the atomics and locks of the circuit are steps of a model. `scripts/loom-mutants` breaks
+//! one step of the code at a time, and checks that a model fails:
 //!
-//! | model | the step that is broken |
+//! | model | faults that make the model fail |
 //! |---|---|
 //! | [`edges`] | |
 //! | `loom_two_failures_that_complete_a_run_trip_once` | `change` does not compare eras |
 //! | `loom_two_failures_that_complete_a_score_trip_once` | a sum or a bucket is stored instead of exchanged |
-//! | `loom_two_failures_that_complete_a_rate_trip_once` | the exchange in `Tagged::update` releases nothing |
-//! | `loom_a_retry_after_of_the_evidence_is_a_floor` | the `Retry-After` is stored after the run; `Tagged::get` is Relaxed |
+//! | `loom_two_failures_that_complete_a_rate_trip_once` | the exchange in `Tagged::update` has no Release |
+//! | `loom_a_retry_after_of_the_evidence_is_a_floor` | the `Retry-After` is stored after the run, or `Tagged::get` is Relaxed |
 //! | `loom_two_quarters_of_a_failure_end_the_trust` | a failure drops the bit of the trust |
 //! | `loom_a_success_beside_a_quarter_of_a_failure_ends_the_trust` | a success keeps the bit of the trust |
 //! | `loom_the_last_of_several_doubts_sees_all` | a doubt is added after the verdict |
 //! | `loom_a_verdict_has_one_winner` | `change` does not compare eras |
+//! | `loom_a_time_to_wait_holds_whichever_outcome_comes_first` | a failure that trips at once counts only in its own era, or `leave_alone_from_now` does not try again |
 //! | `loom_every_change_begins_an_era_of_its_own` | `change_any` loads the word before the lock |
-//! | `loom_a_rejected_caller_knows_the_deadline` | the word is stored or loaded Relaxed, or before its data |
-//! | `loom_a_reopened_circuit_admits_no_call` | the same |
+//! | `loom_a_rejected_caller_knows_the_deadline` | the word is stored or loaded Relaxed, or stored before the data of its era |
+//! | `loom_a_reopened_circuit_admits_no_call` | the word is stored or loaded Relaxed, or stored before the data of its era |
 //! | `loom_a_status_is_of_one_era` | `status` loads the word before the lock |
-//! | `loom_a_circuit_is_spread_while_its_era_changes` | `spread` loads the word before the lock; a change undoes the spreading |
+//! | `loom_a_circuit_is_spread_while_its_era_changes` | `spread` loads the word before the lock, or a change undoes the spreading |
 //! | [`probes`] | |
 //! | `loom_callers_past_the_deadline_make_one_transition` | `change` does not compare eras |
-//! | `loom_callers_past_the_deadline_find_every_slot` | the deadline is written for an era without one; the slots begin after the word |
+//! | `loom_callers_past_the_deadline_find_every_slot` | a new era without a deadline overwrites the deadline, or the slots are freed after the word is stored |
 //! | `loom_three_callers_take_two_slots` | a slot is loaded and stored instead of exchanged |
 //! | `loom_a_probe_that_ends_gives_its_slot_back` | a slot is not freed |
-//! | `loom_a_round_admits_no_more_probes_than_its_verdict_can_use` | the successes are not counted |
-//! | `loom_an_overdue_slot_is_given_back_once` | the slot of a young probe is taken back |
+//! | `loom_a_round_admits_no_more_probes_than_its_verdict_can_use` | `can_use_another` ignores the successes |
+//! | `loom_an_overdue_slot_is_given_back_once` | `reclaim` also frees the slot of a probe that is not overdue |
 //! | `loom_the_late_end_of_an_overdue_probe_frees_no_slot_of_another` | a late end frees the slot of the next probe |
-//! | `loom_a_stragglers_probe_frees_no_later_slot` | a slot is freed by a store |
+//! | `loom_a_stragglers_probe_frees_no_later_slot` | a slot is freed by a store instead of an exchange |
 //! | `loom_a_stragglers_probe_stays_out_of_the_next_verdict` | `record` does not compare eras |
 //! | [`evidence`] | |
 //! | `loom_a_stragglers_failure_stays_out_of_the_next_era` | a number, a slot or a bucket ignores its era |
-//! | `loom_the_first_failure_of_an_era_is_counted` | the run begins after the word |
-//! | `loom_no_call_is_missing_from_the_totals` | a call too late for its bucket is not counted |
-//! | `loom_a_failure_takes_no_success_back` | the failures are counted, or read, Relaxed |
+//! | `loom_the_first_failure_of_an_era_is_counted` | the run of the era begins after the word is stored |
+//! | `loom_no_call_is_missing_from_the_totals` | a call that is too late for its bucket is not counted |
+//! | `loom_a_failure_takes_no_success_back` | the count of failures is written or read Relaxed |
 //! | [`waiting`] | |
-//! | `loom_a_waiter_is_woken_or_sees_both_changes` | the flag is stored, exchanged with less, or raised too early |
-//! | `loom_two_waiters_are_woken_or_see_the_change` | the flag is stored, or exchanged with less |
-//! | `loom_a_slot_waiter_is_woken_or_finds_the_slot` | `judge` wakes before it frees, or not at all |
-//! | `loom_a_poll_for_a_change_is_woken_or_sees_it` | `change_any` wakes before it publishes; `poll_changed` does not check again |
-//! | `loom_a_waiter_for_the_restore_is_woken_or_sees_it` | `restored` wakes before it publishes, or not at all |
-//! | `loom_a_rule_met_while_the_wait_ends_is_not_lost` | `change` compares words; `restored` loads the word before the lock |
+//! | `loom_a_waiter_is_woken_or_sees_both_changes` | the flag is stored instead of exchanged, is exchanged with a weaker ordering, or is raised before the task is added |
+//! | `loom_two_waiters_are_woken_or_see_the_change` | the flag is stored instead of exchanged, or is exchanged with a weaker ordering |
+//! | `loom_a_slot_waiter_is_woken_or_finds_the_slot` | `judge` wakes the tasks before the slot is free, or does not wake the tasks |
+//! | `loom_a_poll_for_a_change_is_woken_or_sees_it` | `change_any` wakes the tasks before the word is stored, or `poll_changed` does not check again |
+//! | `loom_a_waiter_for_the_restore_is_woken_or_sees_it` | `restored` wakes the tasks before the word is stored, or does not wake the tasks |
+//! | `loom_a_rule_met_while_the_wait_ends_is_not_lost` | `change` compares words, or `restored` loads the word before the lock |
 //! | `loom_the_end_of_the_wait_hides_no_deadline` | `restored` stores the word Relaxed |
-//! | `loom_one_caller_sums_up_the_rejections` | the loser of the exchange tries again |
+//! | `loom_one_caller_sums_up_the_rejections` | a thread whose exchange has failed tries again |
 
 mod edges;
 mod evidence;
@@ -98,7 +99,7 @@ impl Clock for Stopped {
     }
 }
 
-/// The settings of the models: no rule yet, openings of ten seconds, and one slot.
+/// The settings of the models, with no rule, openings of ten seconds, and one slot for probes.
 fn rules() -> ConfigBuilder {
     Config::builder("model")
         .without_failure_rate()
@@ -241,9 +242,10 @@ fn joined<T>(thread: JoinHandle<T>) -> T {
 
 /// Runs the first step of every thread.
 ///
-/// Loom swaps two steps that access the same word, but compares a step only with the last access of that word. A thread
-/// that loads a word and then stores to the word hides that store from a thread that loaded before. Every thread begins
-/// with a step on `START`, so that loom runs each thread first.
+/// Loom swaps two steps that access the same word, but compares a step only with the last access of that word. If
+/// thread A loads a word, and thread B then loads and stores the same word, loom compares the store of B only with the
+/// load of B. So loom misses the order in which B stores before A loads. Every thread begins with a step on `START`, so
+/// that loom also tries the orders in which each thread runs first.
 fn begin() {
     START.fetch_add(1, Relaxed);
 }

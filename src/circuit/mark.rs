@@ -1,11 +1,11 @@
-//! The mark of a permit: its era and its right, packed in one word, so that a permit is small
-//! enough to travel in registers.
+//! The mark of a permit, which has the era and the right of the permit. The mark is one word, so that a permit is small
+//! enough to be passed in registers.
 
 use std::fmt;
 
 use super::probes::Probe;
 
-/// The use of the outcome of a call.
+/// The part of the circuit that the outcome of a call enters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Right {
     /// The outcome enters the window.
@@ -24,7 +24,7 @@ pub(super) enum Right {
 /// ```
 ///
 /// An outcome counts if the 37 bits of the era equal those of the circuit. A later era has the same bits only after
-/// 2^37 transitions, which take 4 years at one each millisecond.
+/// 2^37 transitions. At one transition each millisecond, these take 4 years.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark(u64);
 

@@ -1,9 +1,10 @@
-//! Nested calls: a call inside a probe of the same circuit, in the same task.
+//! Nested calls, which are calls inside a probe of the same circuit, in the same task.
 //!
-//! Two layers of one circuit can lie around one service, for example on a router and on a router that is nested in it.
-//! In half-open the outer call is a probe. Its inner call must not need a slot of its own, because a rejection of the
-//! inner call would end the probe without a verdict. Therefore the probe notes that it is being polled. A call on the
-//! same thread during that poll goes through uncounted, and the outer probe alone decides.
+//! One service can be inside two layers of the same circuit, for example if an outer router and its nested router both
+//! have a layer. In half-open the outer call is a probe. Its inner call must not need a slot of its own, because a
+//! rejection of the inner call would end the probe without a verdict. Therefore the circuit notes in a thread-local
+//! list that the probe is being polled. A call on the same thread during that poll goes through uncounted, and the
+//! outer probe alone decides.
 //!
 //! Calls of a closed circuit make no such note, because the note would slow every healthy call down. A closed circuit
 //! counts both calls, so that nested layers reach a limit with half the requests.
@@ -17,11 +18,12 @@ use super::permit::{Admission, Permit};
 thread_local! {
     /// The probes that this thread polls, the innermost last, each with its circuit.
     static POLLED: RefCell<Vec<(usize, Mark)>> = const { RefCell::new(Vec::new()) };
-    /// The number of these probes. A rejection reads only this number, which needs no destructor and is quick to read.
+    /// The number of probes in `POLLED`. A rejection reads only this number, because a thread-local without a
+    /// destructor is quick to read.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The note that a probe is being polled. The note ends when this value is dropped, also by a panic.
+/// The note that a probe is being polled. `drop` removes the note, also after a panic.
 #[derive(Debug)]
 struct Polled(());
 
@@ -40,7 +42,7 @@ impl Drop for Polled {
     }
 }
 
-/// Returns true if this thread polls a probe of the circuit in that era.
+/// Returns true if this thread polls a probe that the circuit admitted in `era`.
 #[inline]
 pub(super) fn is_in_probe(inner: &Inner, era: u64) -> bool {
     DEPTH.get() > 0 && is_polled(inner, era)
@@ -57,7 +59,7 @@ fn address(inner: &Inner) -> usize {
 }
 
 impl Permit {
-    /// Runs a part of the call. A probe notes that it is being polled.
+    /// Runs a part of the call. If the call is a probe, `POLLED` lists the probe while the part runs.
     #[inline(always)]
     pub(crate) fn noted<T>(&self, part: impl FnOnce() -> T) -> T {
         if self.mark.is_probe() { noted(address(&self.branch.inner), self.mark, part) } else { part() }
@@ -65,14 +67,14 @@ impl Permit {
 }
 
 impl Admission<'_> {
-    /// Runs a part of the call. A probe notes that it is being polled.
+    /// Runs a part of the call. If the call is a probe, `POLLED` lists the probe while the part runs.
     #[inline(always)]
     pub(crate) fn noted<T>(self, part: impl FnOnce() -> T) -> T {
         if self.mark.is_probe() { noted(address(&self.branch.inner), self.mark, part) } else { part() }
     }
 }
 
-// Out of line, because healthy calls are no probes.
+// The function is not inlined, because only probes call it.
 #[cold]
 #[inline(never)]
 fn noted<T>(circuit: usize, mark: Mark, part: impl FnOnce() -> T) -> T {

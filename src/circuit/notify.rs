@@ -1,8 +1,8 @@
-//! Notification of observers, and the reports that replace an event for each call: sums for metrics,
-//! summaries of rejections for logs.
+//! Notification of observers, and the reports that replace an event for each call. Metrics get sums, and logs get
+//! summaries of rejections.
 //!
 //! An event for each call would cost more than the call, and a line for each rejection would flood the
-//! log in an outage. Observers are foreign code. Therefore callers hold no lock, and a panic of an
+//! log in an outage. Observers are foreign code. Therefore no lock is held during a notification, and a panic of an
 //! observer is caught and counted.
 
 use std::time::Duration;
@@ -22,7 +22,7 @@ impl Inner {
     pub(super) fn summarise(&self, due: u64, retry_after: Option<Duration>, now: Tick) {
         let rejected = self.rejected();
         let next = now.saturating_add(SUMMARY_EVERY).as_nanos();
-        // Relaxed: the exchange elects one thread, and publishes nothing.
+        // Relaxed, because the exchange only elects one thread and publishes no other data.
         if self.counts.next_summary.compare_exchange(due, next, Relaxed, Relaxed).is_err() {
             return;
         }
@@ -33,25 +33,26 @@ impl Inner {
         }
     }
 
-    /// Begins to count rejections for a new opening. The first summary comes ten seconds later.
+    /// Begins the summaries of rejections, when the circuit opens or becomes half-open without an opening. The first
+    /// rejection after ten seconds makes the first summary.
     pub(super) fn begin_summaries(&self, now: Tick) {
-        // Relaxed: counts, which publish nothing.
+        // Relaxed, because time and count publish no other data.
         self.counts.next_summary.store(now.saturating_add(SUMMARY_EVERY).as_nanos(), Relaxed);
         self.counts.summarised.store(self.rejected(), Relaxed);
     }
 
-    /// Returns the number of rejections since the start.
+    /// Returns the number of rejections since the circuit was created.
     pub(super) fn rejected(&self) -> u64 {
-        // Relaxed: a count, publishes nothing.
+        // Relaxed, because the count publishes no other data.
         self.counts.rejected.load(Relaxed) + self.cells.rejections()
     }
 
-    /// Reports the calls of all threads that were not reported yet, to the observers that accept sums.
+    /// Reports the calls of all threads since the last report to the observers that accept sums.
     pub(super) fn report_sums(&self) {
         self.report(self.cells.take_sums());
     }
 
-    /// Reports the calls of this thread that were not reported yet.
+    /// Reports the calls of this thread since the last report.
     #[cold]
     #[inline(never)]
     pub(super) fn report_own_sums(&self) {
@@ -64,11 +65,11 @@ impl Inner {
         }
     }
 
-    /// Notifies the observers of the transitions that they do not have yet, in the order of the eras.
+    /// Notifies the observers of the transitions that were not reported yet, in the order of the eras.
     ///
     /// One thread at a time reports. Otherwise a thread that reopens a circuit could overtake the thread that has made
-    /// the circuit half-open, and a log would have the two lines in the wrong order. The history has the transitions, so
-    /// that an observer that blocks for more than 128 of them loses the oldest.
+    /// the circuit half-open, and a log would have the two lines in the wrong order. The transitions are read from the
+    /// history. If more than 128 transitions happen while an observer blocks, the oldest are not reported.
     pub(super) fn report_transitions(&self) {
         let mut is_first = true;
         loop {
@@ -84,7 +85,7 @@ impl Inner {
             drop(cold);
             is_first = false;
             let Some(edge) = next else { return };
-            // The sums come before the transition, so that observers count them in the era that has ended.
+            // The sums are reported before the transition, so that observers count the sums in the era that has ended.
             self.report_sums();
             self.notify(&Event::Transition(&edge));
         }
@@ -97,7 +98,7 @@ impl Inner {
         }
     }
 
-    /// Notifies the observers that want every call.
+    /// Notifies the observers that want an event for every call.
     #[inline]
     pub(super) fn notify_of_call(&self, event: &Event<'_>) {
         for observer in &self.call_observers {
@@ -107,13 +108,13 @@ impl Inner {
 
     fn notify_one(&self, observer: &dyn Observer, event: &Event<'_>) {
         if guarded(|| observer.on_event(&self.config.name, event)).is_none() {
-            // Relaxed: a count, publishes nothing.
+            // Relaxed, because the count publishes no other data.
             self.counts.observer_panics.fetch_add(1, Relaxed);
         }
     }
 
-    /// Reports that the circuit exists, so that its gauges appear before its first call. Reports
-    /// the kill switch, if that is on.
+    /// Reports that the circuit exists, so that its gauges appear before its first call. If the kill switch names the
+    /// circuit, reports the kill switch instead.
     pub(super) fn introduce(&self) {
         let word = self.load();
         if word.bypassed() {
@@ -123,7 +124,7 @@ impl Inner {
         }
     }
 
-    /// Reports the standing, so that observers bring their gauges up to date. The sums come first, so that
+    /// Reports the standing, so that observers bring their gauges up to date. The sums are reported first, so that
     /// counters are as new as gauges.
     pub(super) fn report_standing(&self) {
         self.report_sums();
@@ -133,5 +134,5 @@ impl Inner {
     }
 }
 
-/// The least time between two summaries.
+/// The shortest time between two summaries.
 const SUMMARY_EVERY: Duration = Duration::from_secs(10);

@@ -1,8 +1,8 @@
 //! The acts of operators on a circuit, each with its user and its reason.
 //!
-//! An act takes effect immediately, and observers are notified as of every transition. Automatic changes do not end an
-//! act, because an operator may know more than the counts. An act stays in force until another act or the end of its
-//! hold.
+//! An act takes effect immediately, and observers are notified of an act as of every transition. Automatic changes do
+//! not end an act, because an operator may know more than the counts. An act stays in force until another act or the
+//! end of its hold. A trip of a held circuit replaces the hold, and the new hold counts from that act.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,7 @@ impl Circuit {
     }
 
     /// Removes the hold or the shadow of an operator, so that the circuit decides by itself again. Returns `None` if
-    /// the circuit has neither.
+    /// the circuit has no hold and no shadow of an operator.
     pub fn resume(&self, by: &By) -> Option<Transition> {
         self.act(&Order::direct(Act::Resume, by)).ok().flatten()
     }
@@ -97,7 +97,7 @@ impl Inner {
 
     /// Plans the act of an order that is admissible.
     fn planned(&self, order: &Order, cold: &mut Cold, word: Word, now: Tick) -> Plan {
-        let Order { act, by, to, hold, id, age, .. } = order;
+        let Order { act, by, to, hold, id, age, is_restored, .. } = order;
         let reason = Reason::Operator { act: *act, by: Arc::new(by.clone()) };
         let over = |mode| self.over_the_same_state(word, mode, reason.clone(), now);
         let anew = |state| Plan::new(Standing::new(state, self.config.first_mode()), reason.clone(), now);
@@ -109,8 +109,8 @@ impl Inner {
                 Mode::Automatic | Mode::Shadow => over(Mode::Automatic),
                 Mode::ForcedOpen | Mode::Disabled => over(word.beneath()),
             },
-            // The order concerns the instances whose circuits are tripped. The circuit of this instance is healthy and
-            // stays closed.
+            // An order with an id goes to every instance, and concerns the tripped circuits. This circuit is healthy
+            // and stays closed.
             Act::Reset if id.is_some() && self.is_at_rest(word) => anew(State::Closed),
             Act::Reset if *to == To::HalfOpen => anew(State::HalfOpen),
             Act::Reset | Act::Forget => {
@@ -120,7 +120,9 @@ impl Inner {
         };
         if plan.standing.mode.is_hold() && matches!(act, Act::Trip | Act::Disable) {
             plan.hold_until = hold.and_then(|hold| now.saturating_add(hold).known());
+            plan.hold_for = Some(*age);
         }
+        plan.is_logged = *is_restored;
         plan.order.clone_from(id);
         plan.resets_to = (*act == Act::Reset).then_some(*to);
         plan

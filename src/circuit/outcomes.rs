@@ -1,8 +1,8 @@
-//! Outcomes of calls, and the meaning of cancellations.
+//! Outcomes of calls as evidence for a circuit, and the weight of a cancelled call.
 //!
-//! An outcome becomes evidence of the era of its permit, or only counts for the totals if that era is over. Evidence
-//! may cause a transition. The rules are in `decide`, the verdict of probes is in `verdict`, and the transition itself is
-//! in `change`.
+//! An outcome is evidence in the era of its permit. If that era is over, the outcome counts only for the totals.
+//! Evidence may cause a transition. The rules are in `decide`, the transition itself is in `change`, and the
+//! meaning of every end of a probe, also of a cancelled probe, is in `verdict`.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::word::Word;
 use crate::clock::{Tick, nanos};
 use crate::config::{Config, LONGEST_RETRY_AFTER};
 use crate::event::{Ended, Event};
-use crate::outcome::{Failure, FailureKind, Outcome};
+use crate::outcome::{Failure, FailureKind, Outcome, Weight};
 use crate::state::Reason;
 use crate::sync::{Relaxed, Release, seat};
 use crate::window::cells::Counted;
@@ -33,13 +33,13 @@ pub(super) struct End<'a> {
     pub(super) text: Text<'a>,
 }
 
-/// The duration of a call, as far as it is known.
+/// The duration of a call, as far as the circuit knows the duration.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Took {
     Unknown,
     Measured(Duration),
-    /// The start of the call by the precise clock. The precise end was not read, because the coarse clock shows that
-    /// most calls are far shorter than the limit of a slow call.
+    /// The start of the call by the precise clock. The precise end was not read, because for most calls the coarse
+    /// clock proves that the call was not slow.
     Since(Tick),
 }
 
@@ -61,7 +61,7 @@ impl Took {
     }
 }
 
-/// The result of recording an outcome, for the observers that want every call.
+/// The result of recording an outcome, for the observers that want an event for every call.
 struct Recorded {
     /// The time of the outcome, if the circuit has read its clock for another purpose.
     at: Option<Tick>,
@@ -70,7 +70,7 @@ struct Recorded {
 }
 
 impl Branch {
-    /// Records the success of a counted call. The effect is that of [`record`](Self::record), in the few
+    /// Records the success of a counted call. The effect is the same as that of [`record`](Self::record), with the few
     /// steps that most successes need.
     #[inline(always)]
     pub(super) fn record_success(&self, mark: Mark, started: Tick, elapsed: Option<Duration>) {
@@ -99,19 +99,19 @@ impl Branch {
         self.record(&End { mark, ended: Ended::Success, took, doubt: 0, text: Text::NONE });
     }
 
-    /// Records an outcome as evidence of its own era, or only in the totals if that era is over.
+    /// Records an outcome as evidence of its own era. If that era is over, counts the outcome only in the totals.
     pub(super) fn record(&self, end: &End<'_>) {
         let inner = &*self.inner;
         let word = inner.load();
         let right = end.mark.right();
         let recorded = match right {
-            // Before the test for stale outcomes, because this outcome is evidence in no era.
+            // This arm comes before the test for stale outcomes, because an uncounted outcome is evidence in no era.
             Right::Uncounted => {
                 inner.count_aside(end.ended);
                 Recorded { at: None, in_sum: false }
             }
             _ if !end.mark.is_of(word.era()) => {
-                // Relaxed: a count, publishes nothing.
+                // Relaxed, because the count publishes no other data.
                 inner.counts.stale.fetch_add(1, Relaxed);
                 inner.notify_of_call(&Event::Stale);
                 inner.count_aside(end.ended);
@@ -126,7 +126,7 @@ impl Branch {
             inner.leave_alone_from_now(failure, end.text);
         }
         if !recorded.in_sum && !inner.call_observers.is_empty() {
-            // A failure always gets a time, because the metrics of the last minute need one.
+            // A failure always gets a time, because the metrics of the last minute need the time.
             let dated = || matches!(end.ended, Ended::Failure(_)).then(|| inner.now());
             let at = recorded.at.or_else(dated);
             inner.notify_of_call(&Event::Finished { ended: end.ended, at, elapsed: end.took.elapsed() });
@@ -146,15 +146,15 @@ impl Branch {
         };
         let (era, now) = (word.era(), inner.now());
         let mark = window::Mark { units: failure.weight().units(), slow: inner.is_slow(end.took, now) };
-        // The window comes before the count of failures, because the totals subtract the
-        // failures from the calls of the window.
+        // The window is updated before the count of failures, because the totals subtract the failures from the calls
+        // of the window.
         inner.evidence.record(Stamp { era, now }, mark);
         inner.count_failure(era, now, failure);
         inner.weigh(word, now, Some(failure), end.text);
         Recorded { at: Some(now), in_sum: false }
     }
 
-    /// Adds a success in a cell, or in the window if the order of the success matters or the thread has no cell.
+    /// Adds a success to a cell, or to the window if the order of the success matters or the thread has no cell.
     #[inline]
     fn count_success(&self, word: Word, took: Took) -> Recorded {
         let inner = &*self.inner;
@@ -168,7 +168,7 @@ impl Branch {
         let counted = if weighs || !inner.evidence.allows_cells() {
             Counted::No
         } else if dates || inner.cells.report_sums() {
-            // A time window dates the success, and sums are reported by time.
+            // The success needs a time, because a time window counts by time and sums are reported at intervals.
             inner.cells.success_at(seat(), era, now)
         } else {
             inner.cells.success(seat())
@@ -197,8 +197,8 @@ impl Inner {
     /// of the call by the coarse clock.
     #[inline]
     pub(super) fn is_slow(&self, took: Took, now: Tick) -> bool {
-        // Most calls are so short that the coarse clock proves them to be quick. A reading of the precise clock costs
-        // several times as much.
+        // Most calls are so short that the coarse clock proves that the call was quick. A reading of the precise clock
+        // would cost several times as much.
         let quick =
             matches!(took, Took::Since(started) if now.as_nanos().saturating_sub(started.as_nanos()) < self.quick);
         !quick && self.is_slow_to_the_nanosecond(took)
@@ -215,10 +215,11 @@ impl Inner {
     }
 
     fn count_failure(&self, era: u64, now: Tick, failure: Failure) {
-        // Release: pairs with the Acquire in `totals`. A thread that sees the failure counted
-        // also sees the call in the window.
+        // Release, which pairs with the Acquire in `totals`. A thread that sees the failure counted also sees the call
+        // in the window.
         self.counts.failures.fetch_add(1, Release);
-        // Before the run, because the thread that trips the circuit after this failure must see its `Retry-After`.
+        // The `Retry-After` is stored before the run, because the thread that sees the run and trips the circuit must
+        // also see the `Retry-After`.
         self.leave_alone(era, now, failure);
         self.run.failure(era, failure.weight().units());
     }
@@ -228,7 +229,7 @@ impl Inner {
     pub(super) fn leave_alone(&self, era: u64, now: Tick, failure: Failure) {
         if let Some(after) = failure.retry_after() {
             // The time counts from the begin of the era, so that its milliseconds fit into 40 bits with any clock. If
-            // the era ends meanwhile, the update does nothing.
+            // the era has ended, the update does nothing.
             let until = now.saturating_add(after.min(LONGEST_RETRY_AFTER)).saturating_since(self.entered());
             let until = nanos(until).div_ceil(1_000_000).min(tagged::MAX);
             self.leave_alone_until.update(era, |_| until);
@@ -247,8 +248,8 @@ impl Inner {
         let seen = Situation { run: self.run.get(era), tally: self.tally(era, now), age };
         let Config { rules, window, .. } = &self.config;
         let met = decide::trips(rules, *window, &seen);
-        // Advice is the cause only if the configured thresholds are not met, because the circuit would
-        // trip without advice otherwise.
+        // Advice is the cause only if the evidence does not meet the configured thresholds, because otherwise the
+        // circuit would also trip without advice.
         let on_advice = met.is_none() && self.is_advised(now);
         if let Some(reason) = if on_advice { decide::trips_on_advice(rules, *window, &seen) } else { met } {
             self.trip(word, now, reason, failed());
@@ -256,8 +257,8 @@ impl Inner {
     }
 
     fn is_advised(&self, now: Tick) -> bool {
-        // Relaxed: a deadline, publishes nothing. A thread that reads an earlier deadline decides
-        // as if the advice had come later.
+        // Relaxed, because the deadline publishes no other data. A thread that reads an earlier deadline decides as if
+        // the advice had come later.
         now.as_nanos() < self.advised_until.load(Relaxed)
     }
 
@@ -269,20 +270,23 @@ impl Inner {
             Ended::Ignored => &self.counts.ignored,
             Ended::Cancelled => &self.counts.cancelled,
         };
-        // Relaxed: a count, publishes nothing.
+        // Relaxed, because the count publishes no other data.
         count.fetch_add(1, Relaxed);
     }
 
-    /// Returns a failure with the weight that it has by the deadline of the caller and the time that the call waited.
+    /// Returns a failure with the weight that follows from the deadline of the caller and from the time that the call
+    /// waited.
     ///
-    /// A verdict counts probes and no weights. Therefore a probe whose failure has less than the whole weight ends
-    /// without a verdict, so that a caller with a short deadline cannot reopen the circuit. The second value is the weight
-    /// that such a probe would have had, in 1/256.
+    /// A verdict counts whole probes, and a caller with a short deadline must not reopen the circuit. Therefore a probe
+    /// whose failure has less than its whole weight ends without a verdict. The second value is the weight of such a
+    /// failure in 1/256, and zero otherwise.
     #[cold]
     pub(super) fn weighed_by_wait(&self, failure: Failure, waited: Option<Duration>, mark: Mark) -> (Ended, u16) {
         let whole = failure.weight();
         match failure.after_waiting(waited, self.config.cancelled_counts_after) {
-            Some(less) if mark.is_probe() && less.weight() < whole => (Ended::Ignored, less.weight().units()),
+            Some(less) if mark.is_probe() && less.weight() < whole.min(Weight::TIMEOUT) => {
+                (Ended::Ignored, less.weight().units())
+            }
             Some(failure) => (Ended::Failure(failure), 0),
             None => (Ended::Ignored, 0),
         }

@@ -1,9 +1,9 @@
 //! Answers about the next call, without a call.
 //!
-//! All answers come from the gate, so that a call then gets the same answer. A question makes no change, with one
-//! exception. A half-open circuit whose patience is over rejects the next call, and opens again with that call. A caller
-//! who only calls if the circuit would admit the call would wait for ever, so that [`Inner::peek`] and
-//! [`Circuit::would_admit`] open the circuit.
+//! All answers come from the gate, so that the next call gets the same answer. A question makes no change, with one
+//! exception. A half-open circuit whose patience is over rejects the next call, and opens again with that call. A
+//! caller who calls only if the circuit would admit the call would wait for ever. Therefore [`Inner::peek`],
+//! [`Circuit::would_admit`], [`Circuit::is_open`] and [`Circuit::status`] open such a circuit.
 
 use std::time::Duration;
 
@@ -15,25 +15,26 @@ use super::word::Word;
 use crate::clock::Tick;
 use crate::state::{Mode, Standing, State};
 
-/// The answer that the next call would get from the circuit. `poll_ready` uses it to admit, reject or wait.
+/// The answer that the next call would get from the circuit. `poll_ready` uses this answer to admit, reject or wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peek {
     /// The call may be admitted, so the inner service can be made ready.
     MayPass,
     /// The call will be rejected, until a transition or until this time has passed. `None` if no time is known.
     Rejecting(Option<Duration>),
-    /// The call will be rejected, until a transition, a freed slot, or until this time has passed. Then the oldest
-    /// probe is overdue, but no task is woken for that. So the waiting caller must check again by a timer.
+    /// The call will be rejected, until a transition, a freed slot, or until this time has passed. When the time has
+    /// passed, the oldest probe is overdue. The circuit wakes no task for an overdue probe, so the waiting caller needs
+    /// a timer.
     ProbesTaken(Duration),
-    /// Unknown, because the first call waits until the circuit is restored.
+    /// The answer is unknown, because the first call waits until the circuit is restored.
     AwaitsRestore,
 }
 
 impl Circuit {
-    /// Returns the automatic state. Under a mode that overrules the state, the state beneath.
+    /// Returns the automatic state. While a mode such as forced open overrules the state, returns the state beneath.
     ///
-    /// An open circuit stays open after its open duration, until a call comes. So do not decide about traffic by the
-    /// state. Use [`would_admit`](Self::would_admit) for that.
+    /// An open circuit stays open after its open duration, until a call comes. Therefore decide about traffic by
+    /// [`would_admit`](Self::would_admit), and not by the state.
     #[must_use]
     pub fn state(&self) -> State {
         self.standing().state
@@ -47,16 +48,17 @@ impl Circuit {
 
     /// Returns true if every call is rejected now, because the circuit is open or forced open, and its wait is not over.
     ///
-    /// False for an open circuit whose next call would be a probe, for a half-open circuit unless the next call opens the
-    /// circuit again, in shadow, and under `CIRCUIT_BREAKER_DISABLED`.
+    /// False for an open circuit whose next call would be a probe, in shadow, and under `CIRCUIT_BREAKER_DISABLED`.
+    ///
+    /// A half-open circuit that has waited too long for a success opens with this question, as with
+    /// [`would_admit`](Self::would_admit).
     #[must_use]
     pub fn is_open(&self) -> bool {
-        let inner = self.inner();
-        matches!(inner.peek_at(inner.load(), inner.now()), Peek::Rejecting(_))
+        matches!(self.inner().peek_at_gate(), Peek::Rejecting(_))
     }
 
-    /// Returns true if the circuit has left closed and has not closed since, or if an operator forces it open. This is the
-    /// value of the gauge `circuit_breaker_tripped`.
+    /// Returns true if the circuit has left closed and has not closed since, or if an operator forces the circuit open.
+    /// This is the value of the gauge `circuit_breaker_tripped`.
     ///
     /// True for an open circuit whose next call would be a probe. False under `CIRCUIT_BREAKER_DISABLED`.
     #[must_use]
@@ -65,14 +67,15 @@ impl Circuit {
         word.standing().is_tripped() && !word.bypassed()
     }
 
-    /// Returns true if the next call would be admitted now: the circuit is closed, a probe is due, a half-open circuit has a
-    /// free slot, or an operator, shadow or `CIRCUIT_BREAKER_DISABLED` lets every call through.
+    /// Returns true if the next call would be admitted now. A call is admitted if the circuit is closed, if a probe is
+    /// due, if a half-open circuit has a free slot, or if an operator, shadow or `CIRCUIT_BREAKER_DISABLED` lets every
+    /// call through.
     ///
     /// Choose an endpoint by this answer, and not by the state, because an endpoint without calls gets no probe and never
     /// recovers. The answer is no permit. Another thread may take the last slot before the call.
     ///
     /// A half-open circuit that has waited too long for a success opens with the next call, and also with this question.
-    /// Otherwise the callers who ask first would get no for ever.
+    /// Otherwise callers who call only after a positive answer would never call again.
     ///
     /// ```
     /// use tower_circuit_breaker::Circuit;
@@ -93,6 +96,13 @@ impl Circuit {
         self.inner().peek_at_gate()
     }
 
+    /// Returns the time until a hold ends. `None` if there is no hold, or if only an operator ends the hold.
+    pub(crate) fn hold_ends_in(&self) -> Option<Duration> {
+        let (inner, now) = (self.inner(), self.now());
+        let until = inner.hold_until().known().filter(|_| inner.load().mode().is_hold());
+        until.map(|until| until.saturating_since(now))
+    }
+
     pub(crate) fn era_and_standing(&self) -> (u64, Standing) {
         self.inner().era_and_standing()
     }
@@ -103,8 +113,8 @@ impl Circuit {
         self.inner().peek()
     }
 
-    /// Returns the present time if a call would be rejected now, or zero if it may be admitted
-    /// or the circuit awaits a restore.
+    /// Returns the present time if a call would be rejected now. Returns zero if the call may be admitted or the
+    /// circuit awaits a restore.
     pub(crate) fn rejects_at(&self) -> Tick {
         self.inner().rejects_at()
     }
@@ -120,7 +130,7 @@ impl Inner {
         }
     }
 
-    /// Returns the standing that a caller meets: an open circuit whose wait is over probes.
+    /// Returns the standing from the view of a caller. An open circuit whose wait is over appears as half-open.
     pub(super) fn effective_standing(&self, word: Word) -> Standing {
         let standing = word.standing();
         if standing.is_open() && self.next_call(word, self.now()) == NextCall::Probe {
@@ -139,8 +149,8 @@ impl Inner {
         }
     }
 
-    /// Returns the present time if a call would be rejected now, or zero if it may be admitted
-    /// or the circuit awaits a restore.
+    /// Returns the present time if a call would be rejected now. Returns zero if the call may be admitted or the
+    /// circuit awaits a restore.
     #[inline(never)]
     pub(super) fn rejects_at(&self) -> Tick {
         let word = self.load();
@@ -148,11 +158,12 @@ impl Inner {
             return Tick::ZERO;
         }
         let now = self.clock.now();
-        // The usual case comes first.
+        // The usual case comes first, because all calls of an outage take this branch.
         let rejects = if word.is_plainly_open() {
             now < self.open_until()
         } else {
-            // A change that is due waits for a call, also if the call will be rejected.
+            // Returns zero if a change is due, because only a call carries out the change, even if that call will be
+            // rejected.
             matches!(self.scene(word, now).gate(), Ok(Gate::Taken { .. } | Gate::Closed(_)))
         };
         if rejects { taken(now) } else { Tick::ZERO }
@@ -176,7 +187,7 @@ impl Inner {
         self.peek_at(self.load(), now)
     }
 
-    /// Returns the same without making a change.
+    /// Returns the answer of [`peek_at_gate`](Self::peek_at_gate) without making a change.
     pub(super) fn peek_at(&self, word: Word, now: Tick) -> Peek {
         let scene = self.scene(word, now);
         match scene.settled() {

@@ -1,7 +1,7 @@
 //! The permit of a call, and the steps from an admission to a permit.
 //!
-//! A permit ends in one outcome, whatever happens: it is recorded, or dropped. The meaning of the
-//! outcome is left to `outcomes`.
+//! Every permit ends in exactly one outcome. Either the caller records the outcome, or the drop of the permit does. The
+//! meaning of the outcome is left to `outcomes`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,29 +20,29 @@ use crate::state::text::beginning;
 
 /// The right to make one call, in the era in which the permit was given.
 ///
-/// Record the outcome of the call on its permit, by [`judge`](Self::judge) or one of the shorter forms. An outcome whose
-/// era has ended counts in the totals and nowhere else.
+/// Record the outcome of the call on its permit, by [`judge`](Self::judge) or one of the shorter forms. An outcome
+/// whose era has ended counts only in the totals.
 ///
 /// A permit that is dropped without an outcome counts as a failure of weight 0.5 and of kind `unrecorded`, because most such
-/// permits are dropped by a `?` behind a call that failed. A caller that gives up without knowing calls
+/// permits are dropped by a `?` behind a call that failed. A caller that gives up without knowing the outcome calls
 /// [`cancel`](Self::cancel) or [`ignore`](Self::ignore). A drop by a panic counts as a hard failure. With
 /// `cancelled_never_counts` only the panic counts.
 ///
 /// A probe that is dropped early gives its slot back without a verdict, because the caller may have given up on a healthy
-/// service. Three such probes in a row close the circuit on trust. Then a failure of weight 0.5 before the first
-/// success, such as one more dropped permit, opens the circuit again, for the next longer open duration. So a failure
-/// that is not recorded before a `?` costs four calls for each opening, and a recorded failure costs one.
-// Three whole words. A permit of odd pieces would be written in pieces and moved in larger units, and such a move waits
-// for the writes for longer than the rest of a call takes.
+/// service. Three such probes in a row close the circuit on trust. If a failure of weight 0.5 follows before the first
+/// success, such as one more dropped permit, the circuit opens again for a longer open duration. During an outage,
+/// therefore, four calls fail for each opening if a `?` drops the permits. One call fails if the failures are recorded.
+// The fields are three whole words. The compiler writes smaller fields one by one and moves them as larger units, and a
+// processor stalls at such a move for longer than the rest of a call takes.
 #[must_use = "a permit that is dropped without an outcome counts as a failure"]
 pub struct Permit {
     pub(super) branch: Arc<Branch>,
     pub(super) mark: Mark,
-    /// The start of the call, or zero if it was not read.
+    /// The start of the call, or zero if the start was not read.
     started: Tick,
 }
 
-/// A permit before it has a reference to its circuit. Plain numbers, which stay in registers until the call has begun.
+/// A permit that has no counted reference to its circuit yet. The fields stay in registers until the call has begun.
 #[derive(Clone, Copy)]
 #[must_use = "a slot may have been taken for it"]
 pub(crate) struct Admission<'a> {
@@ -57,7 +57,7 @@ impl<'a> Admission<'a> {
         Self { branch, mark, started }
     }
 
-    /// Returns the admission of a call by a circuit that is flowing.
+    /// Returns the admission of a counted call, by a circuit that is closed in automatic mode or in shadow.
     #[inline(always)]
     pub(super) fn flowing(branch: &'a Arc<Branch>, era: u64, start: Start) -> Self {
         let (started, measured) = branch.inner.start(start, None);
@@ -71,7 +71,8 @@ impl<'a> Admission<'a> {
     }
 }
 
-/// A call that asks for its permit later. The permit takes over the reference, so that the references are counted once.
+/// A call that asks for its permit later. The permit takes over the reference in this struct, so that the reference
+/// count changes only once.
 pub(crate) struct Asking(Arc<Branch>);
 
 impl Asking {
@@ -98,8 +99,8 @@ impl fmt::Debug for Asking {
 }
 
 impl Inner {
-    /// Returns the start of a call, or zero if the start is not needed, and whether the call is to be measured. `now`
-    /// is the coarse time, if the caller has read it already.
+    /// Returns the start of a call, or zero if the start is not needed. The second value is true if the call is to be
+    /// measured. `now` is the coarse time, if the caller has already read the coarse clock.
     #[inline(always)]
     pub(super) fn start(&self, start: Start, now: Option<Tick>) -> (Tick, bool) {
         if start == Start::Precise || self.timing != Timing::Nothing {
@@ -125,10 +126,12 @@ impl Permit {
         self.record(Outcome::Failure(failure));
     }
 
-    /// Records a failure with the text of its error, for an error that no classifier knows, such as that of a database.
+    /// Records a failure with the text of its error, for an error that no classifier knows, such as an error of a
+    /// database.
     ///
     /// If the failure opens the circuit, status, log, audit and rejections show the text. One line of at most 200
-    /// characters is kept, in which an address has only its scheme and its host. Otherwise the text is not written.
+    /// characters is kept, and every address in the line is cut to its scheme and host. If the failure does not open
+    /// the circuit, the text is not written.
     ///
     /// ```
     /// # use tower_circuit_breaker::{Circuit, Config, Failure};
@@ -153,10 +156,10 @@ impl Permit {
         self.record(Outcome::Ignored);
     }
 
-    /// Records that the caller gave up before it knew the outcome, such as a user who closes the page.
+    /// Records that the caller gave up before the outcome was known, for example because a user closed the page.
     ///
-    /// Before `cancelled_counts_after` the call is no evidence, and later it counts as a failure of weight 0.5. A probe gives
-    /// its slot back in both cases.
+    /// A call that is cancelled before `cancelled_counts_after` is no evidence. A call that is cancelled later counts
+    /// as a failure of weight 0.5. A probe gives its slot back in both cases.
     pub fn cancel(mut self) {
         let age = self.age();
         self.cancel_in_place(age);
@@ -169,9 +172,9 @@ impl Permit {
         self.record_in_place(outcome, elapsed, Text::NONE);
     }
 
-    /// Has `judge` judge the result of the call, records the outcome, and gives the result back.
+    /// Calls `judge` with the result of the call, records the outcome that `judge` returns, and gives the result back.
     ///
-    /// So the `?` comes after the record. A `?` before the record would drop the permit.
+    /// Put the `?` behind this call, because a `?` before the outcome is recorded would drop the permit.
     ///
     /// ```
     /// # use tower_circuit_breaker::{BoxError, Circuit, Config, Outcome, classify::outcome_of};
@@ -200,8 +203,8 @@ impl Permit {
         self.mark.is_probe()
     }
 
-    /// Reads the start time if it was not read at the admission. Only a call that was pending needs a start time, because
-    /// only such a call can last long enough for its cancellation to count.
+    /// Reads the start time if the admission has not read the time. Only a call that was pending needs a start time,
+    /// because only such a call can last long enough for its cancellation to count.
     #[inline]
     pub(crate) fn begin_waiting(&mut self) {
         if self.started == Tick::ZERO {
@@ -220,12 +223,12 @@ impl Permit {
         if self.mark.is_measured() { self.age() } else { None }
     }
 
-    /// Records the outcome without moving the permit, which would cost a short call more than the recording.
+    /// Records the outcome without moving the permit, because the move would cost a short call more than the recording.
     #[inline(always)]
     pub(crate) fn record_in_place(&mut self, outcome: Outcome, elapsed: Option<Duration>, text: Text<'_>) {
         let mark = std::mem::replace(&mut self.mark, Mark::RECORDED);
-        // The healthy call is inlined into its future, because an outcome has five words and copying
-        // these costs more than counting.
+        // The code for a success is inlined into the future of the call. An outcome has five words, and copying the
+        // words for a function call costs more than counting the success.
         if let Outcome::Success = outcome
             && mark.is_counted()
         {
@@ -242,7 +245,7 @@ impl Permit {
     }
 
     /// Records that the call was dropped. `waited` is the time that the call had waited for the
-    /// service, or `None` if it did not wait.
+    /// service, or `None` if the call did not wait.
     pub(crate) fn cancel_in_place(&mut self, waited: Option<Duration>) {
         let ended = self.branch.inner.cancelled(waited);
         self.end_in_place(ended, 0);
@@ -278,8 +281,8 @@ fn age(inner: &Inner, mark: Mark, started: Tick) -> Option<Duration> {
     (started != Tick::ZERO).then(|| now().saturating_since(started))
 }
 
-/// The failure of a call whose permit was dropped without an outcome. Half a failure, because the permit of a task that was
-/// cancelled is dropped in the same way.
+/// The failure of a call whose permit was dropped without an outcome. The failure weighs 0.5, because the permit of a
+/// cancelled task is dropped in the same way.
 const UNRECORDED: Failure = Failure::timeout().with_kind(FailureKind::Named("unrecorded"));
 
 #[inline(never)]

@@ -6,14 +6,14 @@
 //! verdict   number of a `Tagged` word: 39..26 failures | 25..12 successes | 11..2 under way | 1..0 without a verdict
 //! ```
 //!
-//! The verdict also counts the probes under way, so that one exchange decides whether the round can use another probe.
-//! A slot remembers when its probe has begun, so that a probe that takes too long gives the slot back.
+//! The verdict also counts the probes under way, so that one exchange decides if the half-open era can use another
+//! probe. A slot has the start time of its probe, so that the circuit can take the slot of an overdue probe back.
 //!
-//! A slot is taken and freed by one exchange that compares era and turn. Therefore no race creates or loses a slot,
-//! neither between callers nor if the circuit has become half-open again meanwhile. The turn grows each time a slot is
-//! freed, so that a late probe cannot free a slot that another probe has taken since. A probe is counted before it
-//! takes its slot, and counted out after the slot is free, so that each counted probe finds a free slot. The meaning of
-//! a verdict is left to `outcomes`.
+//! A slot is taken and freed by one exchange that compares era and turn. Therefore no race between callers creates or
+//! loses a slot, also if the circuit has become half-open a second time. The turn grows each time a slot is freed, so
+//! that a late probe cannot free a slot that another probe has taken since. The count of probes under way increases
+//! before a probe takes its slot, and decreases after the slot is free, so that each counted probe finds a free slot.
+//! The meaning of a verdict is left to `verdict`.
 
 use std::time::Duration;
 
@@ -28,13 +28,13 @@ use crate::window::tagged::Tagged;
 pub(super) struct Probes {
     slots: Box<[AtomicU64]>,
     verdict: Tagged,
-    /// The time in nanoseconds after which the era ends if a probe is overdue and none has succeeded. Written before
-    /// the era is published.
+    /// The time in nanoseconds after which the era ends if a probe is overdue and no probe has succeeded. The value is
+    /// written before the era is published.
     patience: AtomicU64,
 }
 
-/// The right to one probe: the index of a slot, and the turn in which the slot was taken. 24 bits, so that a probe
-/// fits into the mark of a permit.
+/// The right to one probe, which is the index of a slot and the turn in which the slot was taken. The value has 24
+/// bits, so that a probe fits into the mark of a permit.
 ///
 /// ```text
 /// probe   23..10 turn | 9..0 slot
@@ -47,31 +47,32 @@ pub(super) struct Probe(u32);
 pub(super) struct Occupancy {
     /// The number of probes that are overdue and have not lost their slots yet.
     pub(super) overdue: u32,
-    /// The age of the oldest probe that is not overdue, in nanoseconds but exact to the millisecond. Zero if there is none.
+    /// The age of the oldest probe that is not overdue, in nanoseconds but exact to the millisecond. Zero if no such
+    /// probe is under way.
     pub(super) oldest: u64,
     pub(super) verdict: Verdict,
 }
 
 impl Occupancy {
-    /// Returns the slots after [`Probes::reclaim`] at the same moment.
+    /// Returns the slots as they would be after [`Probes::reclaim`] at the same moment.
     pub(super) fn reclaimed(self) -> Self {
         let verdict = (0..self.overdue).fold(self.verdict, |verdict, _| verdict.counted_out(0));
         Self { overdue: 0, verdict, ..self }
     }
 }
 
-/// The probes of an era so far.
+/// The counts of the probes that an era has had so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Verdict {
     pub(super) successes: u32,
     pub(super) failures: u32,
-    /// The probes under way, without those that are overdue and have lost their slots.
+    /// The probes under way, without the overdue probes that have lost their slots.
     under_way: u32,
     /// The probes that were cancelled or ignored, up to [`MANY`], since the last time that a probe was overdue.
     without: u32,
 }
 
-/// The end of a probe, as far as the verdict is concerned.
+/// The effect of the end of a probe on the verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Judged {
     Success,
@@ -84,9 +85,9 @@ impl Verdict {
     /// Returns true if the verdict can use another probe.
     ///
     /// More probes than `probes` and the tolerated failures together cannot change the verdict. Once a probe has ended
-    /// without a verdict, one more probe may be under way, also beyond that number, because of hedges. A hedge sends a
-    /// request twice, takes the first answer and cancels the other request. The rejection of the second request would
-    /// always come first, and would cancel the probe.
+    /// without a verdict, one more probe may be under way, because of hedges. A hedge sends a request twice, takes the
+    /// first answer and cancels the other request. Without the extra probe the rejection of the second request would
+    /// always be the first answer, and the hedge would cancel the probe.
     pub(super) fn can_use_another(self, probing: &Probing) -> bool {
         let certain = self.successes >= probing.successes || self.failures > probing.failures_tolerated;
         let extra = self.without.min(EXTRA);
@@ -95,12 +96,12 @@ impl Verdict {
         !certain && self.under_way < at_once && self.under_way + self.successes + self.failures < useful
     }
 
-    /// Returns the verdict without a probe that has no slot.
+    /// Returns the verdict after one probe without a slot is counted out.
     const fn counted_out(self, without: u32) -> Self {
         Self { under_way: self.under_way.saturating_sub(1), without, ..self }
     }
 
-    /// Returns true if probes ended without a verdict.
+    /// Returns true if some probes ended without a verdict.
     pub(super) const fn has_gaps(self) -> bool {
         self.without > 0
     }
@@ -120,21 +121,21 @@ impl Probes {
         }
     }
 
-    /// Frees every slot for a new era, whose verdict begins with `successes`, which a restore brings along. To be
-    /// called under the cold mutex, before the era is published.
+    /// Frees every slot for a new era. The verdict of the era begins with the `successes` of a restore. The caller
+    /// holds the cold mutex and publishes the era after this call.
     pub(super) fn begin(&self, era: u64, successes: u32, patience: Duration) {
-        // Relaxed: the Release store of the circuit's word publishes the patience with the era.
+        // Relaxed, because the Release store of the circuit's word publishes the patience with the era.
         self.patience.store(nanos(patience), Relaxed);
         for slot in &self.slots {
-            // Relaxed: the Release store of the circuit's word publishes the slot with the era. An exchange for the
-            // reason given in `Tagged::begin`.
+            // Relaxed, because the Release store of the circuit's word publishes the slot with the era. `swap` is used
+            // instead of `store` for the reason given in `Tagged::begin`.
             slot.swap(tag(era), Relaxed);
         }
         self.verdict.begin(era, Verdict { successes, ..Verdict::default() }.into());
     }
 
-    /// Counts a probe and takes a free slot of `era`. Returns `None` if the round has no use for another probe, or if
-    /// the era is over.
+    /// Counts a probe and takes a free slot of `era`. Returns `None` if the verdict cannot use another probe, or if the
+    /// era is over.
     pub(super) fn take(&self, era: u64, now: Tick, probing: &Probing) -> Option<Probe> {
         self.verdict.try_update(era, |number| {
             let verdict = Verdict::from(number);
@@ -143,7 +144,8 @@ impl Probes {
         })?;
         let probe = self.take_slot(era, now);
         if probe.is_none() {
-            // Another caller has taken the slot that was free, while a slot that this caller had passed was freed.
+            // A slot was free, but another caller has taken the slot. A slot that this caller had already checked may
+            // have been freed since.
             self.count_out(era, |verdict| verdict.without);
         }
         probe
@@ -152,7 +154,7 @@ impl Probes {
     fn take_slot(&self, era: u64, now: Tick) -> Option<Probe> {
         let started = started(now);
         (0..).zip(&self.slots).find_map(|(index, slot)| {
-            // Relaxed: the slot itself is the right, and nothing else is published with it.
+            // Relaxed, because the slot publishes no other data.
             let mut seen = tag(era);
             while is_free(seen, era) {
                 match slot.compare_exchange_weak(seen, seen | started, Relaxed, Relaxed) {
@@ -164,10 +166,10 @@ impl Probes {
         })
     }
 
-    /// Ends a probe: frees its slot if the probe still has the slot, and returns the verdict with this probe. `None` if
-    /// the era is over. A full count stays full.
+    /// Ends a probe. Frees the slot if the probe still has the slot, and returns the verdict with this probe. Returns
+    /// `None` if the era is over. A count at its maximum does not wrap.
     ///
-    /// A probe that has lost its slot, because it is overdue, counts if it succeeded or failed.
+    /// An overdue probe that has lost its slot still counts if the probe succeeded or failed.
     pub(super) fn end(&self, era: u64, probe: Probe, judged: Judged) -> Option<Verdict> {
         let (slot, probe_turn) = (&self.slots[probe.0 as usize & MOST_SLOTS], probe.0 >> SLOT_BITS);
         let had_slot = free(slot, era, |word| turn(word) == probe_turn);
@@ -189,7 +191,8 @@ impl Probes {
         let now = started(now);
         for slot in &self.slots {
             if free(slot, era, |word| age(word & STARTED, now) >= nanos(deadline)) {
-                // An overdue probe is a sign of a slow service, so that the probes without a verdict are counted anew.
+                // An overdue probe is a sign of a slow service, so the number of probes without a verdict returns to
+                // zero.
                 self.count_out(era, |_| 0);
             }
         }
@@ -203,18 +206,20 @@ impl Probes {
         });
     }
 
-    /// Reads verdict and slots of `era` once. The answer is a hint, because slots may be taken meanwhile.
+    /// Reads verdict and slots of `era` once. The answer is only a hint, because other threads may take slots during
+    /// the read.
     pub(super) fn occupancy(&self, era: u64, now: Tick, deadline: Duration) -> Occupancy {
         let now = started(now);
-        // After the end of the era the verdict is empty, and the next look at the word shows the end.
+        // If the era has ended, the verdict is empty. The caller notices the end at its next load of the word.
         let verdict = self.verdict(era);
         let (mut overdue, mut oldest, mut left) = (0, 0, verdict.under_way);
         for slot in &self.slots {
-            // No more slots are taken than probes are counted.
+            // The loop stops once all counted probes are found, because no slot is taken without a count.
             if left == 0 {
                 break;
             }
-            // Relaxed: only a hint, because `take` decides. The start time is part of the word of its slot.
+            // Relaxed, because the load is only a hint and `take` decides. The word of the slot contains the start
+            // time.
             let word = slot.load(Relaxed);
             if is_taken(word, era) {
                 let age = age(word & STARTED, now);
@@ -226,15 +231,15 @@ impl Probes {
         Occupancy { overdue, oldest, verdict }
     }
 
-    /// Returns the time after which the era ends if a probe is overdue and none has succeeded.
+    /// Returns the time after which the era ends if a probe is overdue and no probe has succeeded.
     pub(super) fn patience(&self) -> Duration {
-        // Relaxed: the Acquire load of the word that published the patience comes before this load.
+        // Relaxed, because the Acquire load of the word came before this load, and the word published the patience.
         Duration::from_nanos(self.patience.load(Relaxed))
     }
 
     /// Returns the number of probes of `era` that are under way.
     pub(super) fn in_flight(&self, era: u64) -> usize {
-        // Relaxed: a number for people.
+        // Relaxed, because the number is only shown to people.
         self.slots.iter().filter(|slot| is_taken(slot.load(Relaxed), era)).count()
     }
 
@@ -265,11 +270,11 @@ impl From<Verdict> for u64 {
     }
 }
 
-/// Frees a taken slot of `era` if its word is the one that `expected` accepts. Returns true if this call has freed the
+/// Frees a taken slot of `era` if `expected` accepts the word of the slot. Returns true if this call has freed the
 /// slot.
 fn free(slot: &AtomicU64, era: u64, expected: impl Fn(u64) -> bool) -> bool {
-    // Relaxed: the verdict is updated afterwards, and its exchange publishes the free slot to the next caller that is
-    // counted.
+    // Relaxed, because the caller updates the verdict after this call, and the exchange of the verdict publishes the
+    // free slot to the next counted caller.
     let mut seen = slot.load(Relaxed);
     while is_taken(seen, era) && expected(seen) {
         let next_turn = u64::from(turn(seen) + 1) & TURN;
@@ -300,7 +305,7 @@ fn turn(word: u64) -> u32 {
 }
 
 fn started(now: Tick) -> u64 {
-    // Modulo 2^36 - 1 ms, which are 2.1 years, because a user's clock may count from 1970. An
+    // The time is taken modulo 2^36 - 1 ms, which are 2.1 years, because the clock of a user may count from 1970. An
     // age is known up to half of that range.
     now.as_nanos() / NANOS_PER_MILLI % STARTED + 1
 }
@@ -331,12 +336,12 @@ const TURN_SHIFT: u32 = 36;
 const TURN: u64 = (1 << (ERA_SHIFT - TURN_SHIFT)) - 1;
 const ERA_SHIFT: u32 = 50;
 const NANOS_PER_MILLI: u64 = 1_000_000;
-/// More than the settings allow: 10 000 successes, and one failure more than 10 000.
+/// The largest count of successes or of failures. The settings allow at most 10 000 successes and 10 001 failures.
 const MOST_COUNTED: u32 = (1 << 14) - 1;
-/// More than the settings allow, which are 1 000, and [`EXTRA`].
+/// The largest count of probes under way. The settings allow at most 1 000, to which [`EXTRA`] is added.
 const MOST_UNDER_WAY: u32 = (1 << 10) - 1;
-/// The number of probes without a verdict from which [`Verdict::says_nothing`] can be true. The count stops here,
-/// because two bits hold it.
+/// The number of probes without a verdict from which [`Verdict::says_nothing`] can be true. The count stops at this
+/// number, because the word has two bits for the count.
 const MANY: u32 = 3;
 /// The number of probes that may be under way beyond `probes_in_flight` once a probe has ended without a verdict. The
 /// extra probe is the second request of a hedge.

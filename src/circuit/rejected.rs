@@ -1,8 +1,8 @@
-//! A rejection: the error of a call that the circuit did not permit.
+//! A rejection, which is the error of a call that the circuit did not permit.
 //!
-//! An outage creates a rejection for every call. Therefore a rejection allocates nothing and has two words,
-//! which travel in registers. It holds a branch of its circuit, and the sentence is looked up in the circuit
-//! when the rejection is formatted.
+//! An outage creates a rejection for every call. Therefore a rejection allocates nothing and has two words, which are
+//! passed in registers. A rejection holds a reference to its circuit. When the rejection is formatted, the reason is
+//! looked up in the circuit.
 //!
 //! ```text
 //! facts   63..22 wait | 21..2 era (low 20 bits) | 1..0 reason
@@ -24,12 +24,16 @@ use super::branch::Branch;
 use crate::event::Event;
 use crate::state::{Brief, Mode, RejectReason, Shed, Transition};
 
-/// The error of a call that the circuit rejected. The call did not happen.
+/// The error of a call that the circuit rejected. The circuit did not let this call through to the service.
+///
+/// Behind retries, a rejection is the end of one attempt. Earlier attempts of the same call may have reached the service.
+/// A rejection says that nothing was sent only if no retry lies between the breaker and the caller. The guide shows in
+/// "A rejection after an attempt" how a caller counts the attempts that were sent.
 ///
 /// `Display` is one sentence for the person on call, with the circuit, the reason for its opening with the numbers, the
-/// kind and the text of the last failure, and the time until the next probe. The sentence is looked up in the circuit,
-/// under its cold mutex. So format a rejection only if a person will read it, and only for a person of the service,
-/// because the text of a failure can name the hosts behind the service.
+/// kind and the text of the last failure, and the time until the next probe. Formatting locks a mutex of the circuit,
+/// so format a rejection only if a person will read the sentence. Show the sentence only to people who operate the
+/// service, because the text of a failure can name hosts behind the service.
 #[derive(Clone)]
 #[doc(alias = "CallNotPermitted", alias = "BrokenCircuit")]
 pub struct Rejected {
@@ -55,21 +59,22 @@ impl Rejected {
         self.facts.reason()
     }
 
-    /// Returns the time until the circuit admits calls again, counted from the moment when the circuit was found to
-    /// reject. For a call that was shed, returns one second.
+    /// Returns the time until the circuit admits calls again, counted from the moment of the check that rejected the
+    /// call. For a call that was shed, returns one second.
     ///
-    /// In a tower service this moment lies in `poll_ready`, so that the wait is too long by the time between
-    /// `poll_ready` and `call`. `None` if no time is known, because the circuit is half-open, is held until a reset, or
-    /// recovers only by hand. `None` as well for a wait of 34 years or more.
+    /// In a tower service the check is in `poll_ready`, so the wait is too long by the time between `poll_ready` and
+    /// `call`. Returns `None` if no time is known, because the circuit is half-open, is held until a reset, or recovers
+    /// only by hand. Returns `None` for a wait of 34 years or more.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         self.facts.wait()
     }
 
-    /// Returns the transition that opened the circuit, as long as the circuit remembers it (128 transitions).
+    /// Returns the transition that opened the circuit, if the transition is among the last 128 that the circuit
+    /// remembers.
     ///
-    /// `None` as well for a call that was rejected because its service had not been polled
-    /// ready, and for a call that was shed.
+    /// Returns `None` for a call that was rejected because its service had not been polled ready, and for a call that
+    /// was shed.
     #[must_use]
     pub fn why(&self) -> Option<Transition> {
         self.branch.opened(|era| self.facts.eras_before(era))
@@ -86,8 +91,8 @@ impl Rejected {
         self.branch.inner.notify_of_call(&Event::Fallback { answered });
     }
 
-    /// Searches an error and its sources for a rejection, because `BoxError`, [`Error`](crate::Error) and
-    /// the errors of clients wrap it.
+    /// Searches an error and its sources for a rejection, because `BoxError`, [`Error`](crate::Error) and the errors of
+    /// clients wrap rejections.
     ///
     /// ```
     /// use tower_circuit_breaker::{BoxError, Rejected};
@@ -122,12 +127,12 @@ impl fmt::Display for Rejected {
             (RejectReason::Tripped, _) if self.facts.is_of_unready_service() => {
                 return write!(f, "circuit `{name}` did not admit a call whose service was not polled ready for it");
             }
-            // The cause begins with "open since".
+            // The text of an earlier cause begins with "open since", so the words "is open" are left out.
             (RejectReason::Tripped, Some(edge)) if edge.earlier.is_some() => {
                 write!(f, "circuit `{name}` is {}", edge.because())?;
             }
             (RejectReason::Tripped, Some(edge)) => write!(f, "circuit `{name}` is open: {}", edge.because())?,
-            // The circuit has forgotten a transition that lies more than 128 transitions back.
+            // The circuit remembers only 128 transitions and has forgotten the cause.
             (RejectReason::Tripped, None) => write!(f, "circuit `{name}` is open")?,
             (RejectReason::LoadShed, _) => {
                 write!(f, "circuit `{name}` shed a call")?;
@@ -167,7 +172,7 @@ impl fmt::Debug for Rejected {
 
 impl StdError for Rejected {}
 
-/// The facts of a rejection without its circuit: the era, the reason and the wait, in one word.
+/// The era, the reason and the wait of a rejection, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Facts(u64);
 
@@ -180,7 +185,7 @@ impl Facts {
             RejectReason::HalfOpen => HALF_OPEN,
             RejectReason::LoadShed => LOAD_SHED,
         };
-        // The usual wait comes first, because every rejected call comes here.
+        // The usual wait comes first, because every rejected call runs this code.
         let wait = if wait < EXACT { wait << 1 } else { Self::long(wait) };
         Self(wait << WAIT_SHIFT | (era & ERA) << ERA_SHIFT | reason)
     }
@@ -200,7 +205,8 @@ impl Facts {
         }
     }
 
-    /// Returns the facts of a call that a closed circuit did not admit, because its service was not polled ready.
+    /// Returns the facts with the reason that the service was not polled ready, for a call that a closed circuit
+    /// rejects.
     pub(super) const fn of_unready_service(self) -> Self {
         Self(self.0 & !REASON | UNREADY)
     }
@@ -236,8 +242,8 @@ impl Facts {
         }
     }
 
-    /// Returns the number of eras between that of the rejection and `era`, modulo 2^20, which is far more than the
-    /// transitions that a circuit remembers.
+    /// Returns the number of eras between the era of the rejection and `era`, modulo 2^20. The range is sufficient,
+    /// because a circuit remembers only 128 transitions.
     const fn eras_before(self, era: u64) -> u64 {
         era.wrapping_sub(self.0 >> ERA_SHIFT) & ERA
     }

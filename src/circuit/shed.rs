@@ -16,16 +16,16 @@ use crate::state::{Mode, RejectReason, Shed};
 use crate::sync::Relaxed;
 
 impl Circuit {
-    /// Refuses a call that is too heavy for a busy machine. Returns `None` if the circuit would not admit the call
-    /// anyway, or if an operator lets every call through.
-    // Out of line, but not cold, because every heavy call comes here while the machine is busy.
+    /// Refuses a call that is too heavy for a busy machine. Returns `None` if the circuit itself rejects the call, or
+    /// if an operator lets every call through.
+    // The function is not inlined, and it is not `#[cold]`, because every heavy call runs it while the machine is busy.
     #[inline(never)]
     pub(crate) fn shed(&self, now: Tick, retry_after: Duration, shed: impl FnOnce() -> Shed) -> Option<Rejected> {
         let inner = self.inner();
         if !inner.may_shed(now) {
             return None;
         }
-        // Relaxed: a count, publishes nothing.
+        // Relaxed, because the count publishes no other data.
         inner.counts.load_shed.fetch_add(1, Relaxed);
         let reason = RejectReason::LoadShed;
         inner.notify_of_call(&Event::Rejected { reason });
@@ -40,11 +40,11 @@ impl Circuit {
 }
 
 impl Inner {
-    /// Returns true if a heavy call is to be refused because the machine is busy. In
-    /// shadow such a call is only counted.
+    /// Returns true if load shedding may refuse a heavy call. In shadow such a call is counted and passes.
     ///
     /// Load shedding does not refuse a call that the circuit rejects by itself, because the rejection has the better
-    /// reason. It does not refuse a call either while an operator lets every call through, nor a part of a probe.
+    /// reason. Load shedding also refuses no call while an operator lets every call through, and no call inside a
+    /// probe.
     fn may_shed(&self, now: Tick) -> bool {
         let word = self.load();
         let lets_through = match self.scene(word, now).settled() {
@@ -52,7 +52,7 @@ impl Inner {
             Gate::Uncounted | Gate::Nested | Gate::InShadow | Gate::Taken { .. } | Gate::Closed(_) => false,
         };
         if lets_through && word.beneath() == Mode::Shadow {
-            // Relaxed: a count, publishes nothing.
+            // Relaxed, because the count publishes no other data.
             self.counts.would_reject.fetch_add(1, Relaxed);
             return false;
         }

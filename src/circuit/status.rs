@@ -1,7 +1,7 @@
 //! The status of a circuit, for people, admin pages and tests.
 //!
-//! A status takes the cold mutex, so that all its parts are of one era. Therefore it has
-//! no place on the path of a call.
+//! `status` takes the cold mutex, so that all parts of a status are of one era. Therefore the admission of a call never
+//! reads a status.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,37 +19,39 @@ use crate::window::Tally;
 pub struct Status {
     /// The name of the service that the circuit guards.
     pub name: String,
-    /// The automatic state. Under a mode that overrules the state, the state beneath.
+    /// The automatic state. While a mode such as forced open overrules the state, this field is the state beneath.
     pub state: State,
-    /// The mode that an operator or the configuration laid over the state.
+    /// The mode that an operator or the configuration has set.
     pub mode: Mode,
     /// True if `CIRCUIT_BREAKER_DISABLED` names the circuit, so that every call goes through in every state and mode.
     pub bypassed: bool,
     /// The version of the state in this process. Increases by one with each transition.
     pub era: u64,
-    /// The generation of the stored record that the circuit is in step with.
+    /// The generation of the stored record that this instance has read or written last.
     pub generation: Generation,
-    /// Increases with every change that an operator can observe: the transitions of this circuit, and the transitions
-    /// and acts of other instances that were loaded from the store. `Order::seen` takes this number.
+    /// A number that increases with every change that an operator can observe. Such changes are the transitions of this
+    /// circuit, and the transitions and acts of other instances that were loaded from the store. `Order::seen` takes
+    /// this number.
     pub latest: Generation,
     /// The time since the era began.
     pub since: Duration,
     /// The time since the circuit left closed or was last tripped by an operator. `None`
     /// if the circuit has closed since.
     pub tripped_for: Option<Duration>,
-    /// The time for which a registry still refuses a reset that is not forced. `None` if a registry does not refuse it.
+    /// The time for which a registry still refuses a reset that is not forced. `None` if a registry would not refuse
+    /// the reset.
     pub reset_in: Option<Duration>,
-    /// The time until calls may pass again. `None` if calls are not rejected, or if that time is not known.
+    /// The time until calls may pass again. `None` if calls are not rejected, or if the time is not known.
     pub retry_after: Option<Duration>,
     /// The answer that the next call would get. Decide about traffic and readiness by this field, and not by the state.
     pub next_call: NextCall,
-    /// The number of openings in a row, which decays while the circuit is closed. It stops growing when a
-    /// doubling open duration has reached its maximum, with the defaults at 5.
+    /// The number of openings in a row, which decays while the circuit is closed. The number stops growing when the
+    /// doubled open duration has reached its maximum. With the defaults the largest number is 5.
     pub attempt: u32,
     /// The sums over the window of this era.
     pub tally: Tally,
-    /// The weight of the failures since the last success. In half-open, the weight of the probes without a verdict that a closed
-    /// circuit would have counted as failures.
+    /// The weight of the failures since the last success. In a half-open circuit, the weight of the probes that ended
+    /// without a verdict and that a closed circuit would have counted as failures.
     pub run: f64,
     /// The weighted share of failures in the window. `None` below `min_calls`, and if no rule needs a window.
     pub failure_rate: Option<f64>,
@@ -57,7 +59,7 @@ pub struct Status {
     pub slow_call_rate: Option<f64>,
     /// The probes of a half-open circuit.
     pub probes: ProbeStatus,
-    /// The counts since the start.
+    /// The counts since the circuit was created.
     pub totals: Totals,
     /// The last transitions, oldest first, at most 128.
     pub transitions: Vec<Transition>,
@@ -65,8 +67,8 @@ pub struct Status {
 
 /// The answer that the next call would get, at the moment of a [`Status`].
 ///
-/// A state alone does not say that. An open circuit whose wait is over admits the next call as a probe, and stays open until that
-/// call comes.
+/// The state alone does not determine the answer. An open circuit whose wait is over admits the next call as a probe,
+/// and stays open until that call comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "a call is admitted, a probe or rejected")]
 pub enum NextCall {
@@ -79,7 +81,7 @@ pub enum NextCall {
 }
 
 impl NextCall {
-    /// Returns the answer as the page and its JSON spell it: `admitted`, `probe` or `rejected`.
+    /// Returns `admitted`, `probe` or `rejected`, as on the admin page and in its JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -116,7 +118,8 @@ pub struct ProbeStatus {
     pub failures: u32,
 }
 
-/// Counts since the start, over all eras. One count can be a moment older than another, because calls go on meanwhile.
+/// The counts since the circuit was created, over all eras. One count can be a moment older than another, because calls
+/// may end while the counts are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Totals {
@@ -128,31 +131,37 @@ pub struct Totals {
     pub ignored: u64,
     /// Calls that were dropped early.
     pub cancelled: u64,
-    /// Calls whose outcome arrived after the end of their era. The outcome is also in one of the
-    /// counts above, and nowhere else.
+    /// Calls whose outcome arrived after the end of their era. The outcome is also in one of the counts above, and in
+    /// no window and no verdict.
     pub stale: u64,
     /// Calls that were rejected.
     pub rejected: u64,
-    /// Calls that went through in shadow, although the circuit would have rejected or shed them.
+    /// Calls that went through in shadow and that would have been rejected or shed without the shadow.
     pub would_reject: u64,
-    /// Calls that load shedding refused. They are not among the rejected calls.
+    /// Calls that load shedding refused. `rejected` does not include these calls.
     pub load_shed: u64,
-    /// Panics of observers, which were caught.
+    /// Panics of observers, which the circuit caught.
     pub observer_panics: u64,
 }
 
 impl Circuit {
     /// Returns the status of the circuit at this moment.
+    ///
+    /// A half-open circuit that has waited too long for a success opens with this question, as with
+    /// [`would_admit`](Self::would_admit). Otherwise callers who call only after a look at `next_call` would never call
+    /// again.
     #[must_use]
     pub fn status(&self) -> Status {
         self.status_with(usize::MAX)
     }
 
-    /// Returns the status with at most `transitions` of the last transitions, because a list of thousands
-    /// of circuits needs one of each.
+    /// Returns the status with at most `transitions` of the last transitions, because a list of thousands of circuits
+    /// needs only one transition of each circuit.
     pub(crate) fn status_with(&self, transitions: usize) -> Status {
         let inner = self.inner();
-        // Under the lock no transition comes between the parts.
+        // Before the lock, because the transition takes the lock and notifies observers.
+        inner.give_up_if_due(inner.now());
+        // The lock is held so that no transition comes between the reads of the parts.
         let cold = inner.cold.lock();
         let (word, now) = (inner.load(), inner.now());
         let era = word.era();
@@ -191,33 +200,34 @@ impl Circuit {
         }
     }
 
-    /// Returns the counts since the start.
+    /// Returns the counts since the circuit was created.
     #[must_use]
     pub fn totals(&self) -> Totals {
         let inner = self.inner();
-        // A restore adds its evidence to the counts and then subtracts it. Under the lock no reader comes between.
+        // A restore first adds its evidence to the counts and then subtracts the evidence. The lock is held so that no
+        // reader comes between the two steps.
         let _cold = inner.cold.lock();
         inner.totals()
     }
 
     /// Reports the standing to the observers, so that every gauge is up to date.
     ///
-    /// To be called by a `/metrics` handler, because some gauges decay with time, and because a recorder may have been
-    /// installed after the circuit was created.
+    /// Call this function in the handler of `/metrics`, because some gauges decay with time, and because the recorder
+    /// may have been installed after the circuit was created.
     pub fn refresh_metrics(&self) {
         self.inner().report_standing();
     }
 }
 
 impl Inner {
-    /// Returns the counts. To be called under the cold mutex.
+    /// Returns the counts. The caller holds the cold mutex.
     fn totals(&self) -> Totals {
         let counts = &self.counts;
-        // Relaxed: counts, which publish nothing.
+        // Relaxed, because these counts publish no other data.
         let count = |count: &AtomicU64| count.load(Relaxed);
-        // The failures are read first, because a call enters the window before the failures. So
-        // the difference is never negative.
-        // Acquire: pairs with the Release in `count_failure`.
+        // The failures are read first, because a failed call enters the window before the count of failures. So the
+        // window never has fewer calls than the failures that were read. Acquire, which pairs with the Release in
+        // `count_failure`.
         let failures = counts.failures.load(Acquire);
         Totals {
             successes: (self.evidence.recorded() + self.cells.successes()).saturating_sub(failures)

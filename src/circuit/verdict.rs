@@ -1,7 +1,9 @@
-//! The verdict of the probes of a half-open circuit: closed, open again, or no verdict yet.
+//! The verdict of the probes of a half-open circuit, which closes the circuit, opens the circuit again, or waits for
+//! more probes.
 //!
-//! A verdict counts probes and no weights. A probe that ends without a verdict may leave a doubt, which a closed circuit would have
-//! counted as a failure. The counts are in `probes`, and the transition itself is in `change`.
+//! This module decides whether the end of a probe is a success, a failure or no verdict. A probe that is cancelled early,
+//! or whose result is ignored, ends without a verdict. A verdict counts whole probes and ignores weights. A probe that ends without a verdict leaves a doubt if a closed
+//! circuit would have counted a failure. The counts are in `probes`, and the transition itself is in `change`.
 
 use super::failed::{Failed, Text};
 use super::inner::Inner;
@@ -32,13 +34,14 @@ impl Inner {
             (None, Ended::Success) => Judged::Success,
             (None, _) => Judged::Without,
         };
-        // Before the verdict, so that the last of several probes sees the doubts of all.
+        // The doubt is added before the verdict, so that the last of several probes sees the doubts of all probes.
         if end.doubt > 0 {
             self.run.failure(era, end.doubt);
         }
         if let Some(verdict) = self.probes.end(era, probe, judged) {
             self.conclude(word, now, verdict, failure, end.text);
         }
+        // The waiting tasks are woken, because the end of this probe has changed the slots and the verdict.
         // A slot is free, or another probe may be under way.
         self.wakers.wake();
         self.count_aside(end.ended);
@@ -56,27 +59,28 @@ impl Inner {
         } else if successes >= probing.successes {
             self.close(word, now, Reason::ProbesPassed { successes, half_open_for });
         } else if verdict.has_gaps() {
-            // With successes and without a failure, the next admission closes the circuit after `quiet_after`.
+            // With some successes the circuit waits at least for `quiet_after`, because an admission after that time
+            // closes a circuit without failures.
             let waited = if successes > 0 { probing.deadline.max(probing.quiet_after) } else { probing.deadline };
-            // Probes of callers who drop the permits of failed calls end at once, so that each call would reach the service
-            // until the deadline.
+            // If callers drop the permits of failed calls, their probes end at once, and every call would reach the
+            // service until the probe deadline. Therefore enough doubts end the wait early.
             let has_doubts = successes == 0 && self.run.get(word.era()).weight >= MANY_DOUBTS;
             let is_time = half_open_for >= waited || has_doubts;
             if is_time && failures > 0 {
                 self.reopen(word, now, Reason::NoVerdict { half_open_for }, None);
             } else if is_time && verdict.says_nothing() && !self.is_overdue(word.era(), now) {
-                // The callers give up early or the classifier ignores the results, so that probes will never say more.
-                // A closed circuit judges by more calls.
+                // The callers give up early or the classifier ignores the results, so more probes would not lead to a
+                // verdict. The circuit closes, because a closed circuit judges by more calls.
                 self.close(word, now, Reason::NoVerdict { half_open_for });
             }
         }
     }
 
-    /// Returns true if a probe takes longer than the probe deadline.
+    /// Returns true if a probe has been under way for the probe deadline or longer.
     fn is_overdue(&self, era: u64, now: Tick) -> bool {
         self.probes.occupancy(era, now, self.config.probes.deadline).overdue > 0
     }
 }
 
-/// The weight of probes without a verdict that ends a round without a success: that of three dropped permits.
+/// The weight of doubts at which a half-open era without a success ends, which is the weight of three dropped permits.
 const MANY_DOUBTS: u64 = 3 * Weight::TIMEOUT.units() as u64;

@@ -1,8 +1,8 @@
-//! Wakers: the tasks that wait for a change of the circuit, or for a slot of a probe.
+//! The wakers of the tasks that wait for a change of the circuit or for the slot of a probe.
 //!
-//! A task registers and a thread wakes by exchanging one flag. The later of the two sees the change that the earlier
-//! one made. Either the waking thread finds the registered task, or the task finds the change when it checks again
-//! after registering. So a thread needs no lock to find out that no task waits.
+//! A task that registers and a thread that wakes both exchange one flag. The later exchange sees everything that the
+//! other thread did before the earlier exchange. Either the waking thread finds the registered task, or the task finds
+//! the change when the task checks again after the registration. So a waking thread needs no lock if no task waits.
 
 use std::task::Waker;
 
@@ -21,16 +21,17 @@ impl Wakers {
         Self { waiting: AtomicBool::new(false), tasks: Mutex::new(Tasks::default()) }
     }
 
-    /// Registers a task, once even if called again. The caller must check again afterwards for
-    /// the change, and only then wait.
+    /// Registers a task. A task that is already registered is not registered twice. After the call, the caller must
+    /// check once more for the change before the task waits.
     pub(super) fn register(&self, waker: &Waker) {
-        // Dropped after the statement and outside the lock, because a task is foreign code, and its drop may call `leave`.
+        // The replaced waker is dropped at the end of the function and outside the lock, because a waker is foreign
+        // code and its drop may call `leave`.
         let _replaced = self.tasks.lock().add(Place::default(), waker);
         self.raise();
     }
 
-    /// Registers the task at the place of a waiter, after assigning a place if the waiter has none. The waiter must
-    /// give the place back with [`leave`](Self::leave).
+    /// Registers the task at the place of a waiter, after assigning a place if the waiter has no place yet. The waiter
+    /// must give the place back with [`leave`](Self::leave).
     pub(super) fn register_at(&self, place: &mut Place, waker: &Waker) {
         let mut tasks = self.tasks.lock();
         if *place == Place::default() {
@@ -39,7 +40,7 @@ impl Wakers {
         }
         let replaced = tasks.add(*place, waker);
         drop(tasks);
-        // Outside the lock, as in `register`.
+        // The waker is dropped outside the lock for the reason given in `register`.
         drop(replaced);
         self.raise();
     }
@@ -50,30 +51,32 @@ impl Wakers {
         let at = tasks.waiting.iter().position(|(taken, _)| *taken == place);
         let left = at.map(|at| tasks.waiting.swap_remove(at));
         drop(tasks);
-        // Outside the lock, as in `register`.
+        // The waker is dropped outside the lock for the reason given in `register`.
         drop(left);
     }
 
     fn raise(&self) {
-        // AcqRel: pairs with the exchange in `wake`. Release: a thread that takes the flag finds the task. Acquire: if
-        // a thread has just taken the flag, the next check of the caller sees the change for which that thread wakes.
+        // AcqRel, because the exchange pairs with the exchange in `wake`. By the Release, a thread that takes the flag
+        // finds the task. By the Acquire, if a thread has just taken the flag, the next check of the caller sees the
+        // change for which that thread wakes.
         self.waiting.swap(true, AcqRel);
     }
 
-    /// Wakes every task that has registered, and removes it.
+    /// Wakes every registered task, and removes the tasks.
     pub(super) fn wake(&self) {
-        // AcqRel: pairs with the exchange in `raise`, for the reasons given there.
+        // AcqRel, because the exchange pairs with the exchange in `raise`, which has the reasons.
         if self.waiting.swap(false, AcqRel) {
             let tasks = std::mem::take(&mut self.tasks.lock().waiting);
             for (_, task) in tasks {
-                // The panic of one task must not prevent the wake of the others, or the report to the observers.
+                // The panic of one waker must not prevent the wake of the other tasks or the report to the observers.
                 guarded(|| task.wake());
             }
         }
     }
 }
 
-/// The place of a waiter that comes and goes. Zero is no place.
+/// The place of a waiter that will call [`Wakers::leave`]. The default, zero, is the shared place of tasks that stay
+/// registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Place(u64);
 
@@ -85,7 +88,8 @@ struct Tasks {
 }
 
 impl Tasks {
-    /// Adds the task, and returns the waker that it replaces. The caller drops that waker outside the lock.
+    /// Adds the task, and returns the replaced waker if there is one. The caller drops the replaced waker outside the
+    /// lock.
     #[must_use]
     fn add(&mut self, place: Place, waker: &Waker) -> Option<Waker> {
         let nowhere = place == Place::default();

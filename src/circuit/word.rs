@@ -1,13 +1,13 @@
-//! The word of a circuit: one `AtomicU64` that decides whether a call goes through.
+//! The word of a circuit, one `AtomicU64` by which the circuit decides if a call goes through.
 //!
 //! ```text
 //! word   63..8 era | 7 shadow beneath a hold | 6 spread | 5 awaits its restore | 4 bypassed | 3..2 state | 1..0 mode
 //! ```
 //!
 //! The word changes under the cold mutex only, so that a plain store publishes a change. The era grows by one with
-//! every change of state, mode or deadline, and never wraps, because 2^56 eras last 2 years even at one each
-//! nanosecond. The wait for a restore and the spreading over threads begin and end within an era. Therefore eras are
-//! compared, and not words, to find out whether the circuit has changed.
+//! every change of state, mode or deadline, and never wraps, because 2^56 eras last 2 years even at one era each
+//! nanosecond. The wait for a restore and the spreading over threads do not change the era. Therefore a thread that
+//! wants to know if the circuit has changed compares eras, and not words.
 
 use std::fmt;
 
@@ -47,8 +47,8 @@ impl Word {
         self.0 >> ERA_SHIFT
     }
 
-    /// Returns the word of the next era, with a new standing. The wait for a restore and the spreading go on, and a hold
-    /// keeps the mode beneath.
+    /// Returns the word of the next era, with a new standing. The bits of the wait for a restore and of the spreading
+    /// are kept, and a hold keeps the mode beneath.
     pub(super) fn next(self, standing: Standing) -> Self {
         let next = Self::new(self.era().saturating_add(1), standing, self.bypassed());
         let beneath = if standing.mode.is_hold() && self.beneath() == Mode::Shadow { SHADOW_BENEATH } else { 0 };
@@ -57,15 +57,16 @@ impl Word {
 
     /// Returns true if calls go through and are counted, because the circuit is closed in automatic mode or in shadow.
     ///
-    /// The healthy case is one comparison, because these two standings have the lowest bits of all. A circuit that
-    /// awaits its restore does not count as flowing, so that a healthy circuit needs no second test for the wait.
+    /// The check is one comparison, because these two standings have the lowest bits of all standings. A circuit that
+    /// awaits its restore does not count as flowing, so that the admission of a healthy call needs no second test for
+    /// the wait.
     #[inline]
     pub(super) const fn is_flowing(self) -> bool {
         self.0 & (AWAITS_RESTORE | BYPASSED | MODE | STATE) <= SHADOW
     }
 
-    /// Returns true if calls are rejected until the end of the opening, and no other mode, kill
-    /// switch or wait overrules that.
+    /// Returns true if calls are rejected until the end of the opening, and no other mode, kill switch or wait for a
+    /// restore overrules the state.
     #[inline]
     pub(super) const fn is_plainly_open(self) -> bool {
         self.0 & (AWAITS_RESTORE | BYPASSED | MODE | STATE) == OPEN
@@ -77,17 +78,17 @@ impl Word {
         self.0 & SPREAD != 0
     }
 
-    /// Returns the same word for a circuit that is spread.
+    /// Returns the same word with the bit that says that the circuit is spread over its threads.
     pub(super) const fn spread(self) -> Self {
         Self(self.0 | SPREAD)
     }
 
-    /// Returns the same word without the wait for a restore.
+    /// Returns the same word without the bit of the wait for a restore.
     pub(super) const fn restored(self) -> Self {
         Self(self.0 & !AWAITS_RESTORE)
     }
 
-    /// Returns the same word with the wait for a restore.
+    /// Returns the same word with the bit of the wait for a restore.
     #[cfg(any(feature = "store", test))]
     pub(super) const fn awaiting_restore(self) -> Self {
         Self(self.0 | AWAITS_RESTORE)
@@ -124,7 +125,7 @@ impl Word {
         Standing::new(self.state(), self.mode())
     }
 
-    /// Returns the mode in which the mode ends if it is a hold, or else the mode itself.
+    /// Returns the mode after the end of the hold, or the present mode if no hold is in force.
     pub(super) const fn beneath(self) -> Mode {
         match self.mode() {
             Mode::ForcedOpen | Mode::Disabled if self.0 & SHADOW_BENEATH != 0 => Mode::Shadow,
@@ -148,7 +149,7 @@ impl fmt::Debug for Word {
     }
 }
 
-// Closed and automatic are 0 and shadow is 1, so that `is_flowing` is one comparison with `SHADOW`.
+// Closed and automatic are 0, and shadow is 1, so that `is_flowing` is one comparison with `SHADOW`.
 const MODE: u64 = 0b11;
 const AUTOMATIC: u64 = 0;
 const SHADOW: u64 = 1;

@@ -1,7 +1,8 @@
 //! Classifiers that judge a response by the end of its body.
 //!
-//! A stream can fail after a head that looks well. Therefore [`BodyClassifier`] decides at the head whether it waits
-//! for the body. The [`body`](crate::body) module keeps the permit until then, and calls the methods.
+//! A stream can fail although the head of the response looks well. Therefore [`BodyClassifier`] decides at
+//! the head whether the outcome waits for the body. The [`body`](crate::body) module keeps the permit until
+//! the outcome is known, and calls the methods of the classifier.
 
 use std::time::Duration;
 
@@ -18,12 +19,13 @@ use crate::outcome::Outcome;
 ///
 /// When the response arrives, [`head`](Self::head) is called first. If `head` returns `None`, exactly one of
 /// [`end`](Self::end), [`body_error`](Self::body_error), [`cancelled`](Classifier::cancelled) and
-/// [`panicked`](Classifier::panicked) is called later and decides the outcome. For a dropped body, the `elapsed` of
-/// `cancelled` is the time for which the caller had waited for the next frame, or zero if the caller was not waiting.
+/// [`panicked`](Classifier::panicked) is called later and decides the outcome. If the caller drops the body,
+/// the `elapsed` of `cancelled` is the time for which the caller had waited for the next frame, or zero if
+/// the caller was not waiting.
 ///
-/// [`DefaultClassifier`] and the closures wait for the end of every response that they call a success. A normal end of
-/// the body is then a success. An error of the body is judged as [`DefaultClassifier`] judges an error of the call, so
-/// that a timeout weighs 0.5 and every other error 1.0.
+/// [`DefaultClassifier`] and classifiers made of closures wait for the end of every response whose head is a
+/// success. A normal end of the body is then a success. An error of the body is judged as
+/// [`DefaultClassifier`] judges an error of the call, so that a timeout weighs 0.5 and every other error 1.0.
 ///
 /// # Examples
 ///
@@ -75,23 +77,24 @@ pub trait BodyClassifier<Req, B: Body, Err>: Classifier<Req, Response<B>, Err> {
     /// Returns the outcome of the call if the head decides it, or `None` to wait for the end of the body.
     fn head(&self, call: &mut Self::Call, response: &Response<B>, elapsed: Duration) -> Option<Outcome>;
 
-    /// Returns the outcome of a body that ended, with the trailers if the response had trailers.
+    /// Returns the outcome of a body that ended, with the trailers if the response had any.
     ///
-    /// A response without content ends with its head.
+    /// A response without content has ended when its head arrives.
     fn end(&self, call: Self::Call, trailers: Option<&HeaderMap>, elapsed: Duration) -> Outcome;
 
     /// Returns the outcome of a body that failed with `error`.
     fn body_error(&self, call: Self::Call, error: &B::Error, elapsed: Duration) -> Outcome;
 
-    /// Returns the text of a failed body, as [`describe`](Classifier::describe) returns that of a call. Default: `None`.
+    /// Returns the text of a failed body, as [`describe`](Classifier::describe) returns the text of a failed
+    /// call. Default: `None`.
     #[expect(unused_variables, reason = "a name for the documentation")]
     fn describe_body_error(&self, error: &B::Error) -> Option<String> {
         None
     }
 }
 
-/// Implements [`BodyClassifier`] for classifiers of whole responses: a success at the head waits for the end of the
-/// body.
+/// Implements [`BodyClassifier`] for classifiers of whole responses. A head that is a success waits for the
+/// end of the body.
 macro_rules! wait_for_the_end {
     ($($type:ty: <$($parameter:ident)?>;)*) => {$(
         impl<Req, B, Err, $($parameter)?> BodyClassifier<Req, B, Err> for $type

@@ -1,8 +1,9 @@
-//! The cause of an error of the transport: its kind, for metrics, and its text, for people.
+//! The cause of a transport error, as a kind for metrics and as a text for people.
 //!
-//! A refused connection, a name that has no address, and a failed handshake are errors of a dozen libraries, and few of
-//! these libraries have a public type for them. Therefore the kind is that of an `io::Error` among the sources, or else
-//! is recognised by the beginning of a text. Nothing is allocated, because an outage makes every call a failure.
+//! A refused connection, a name that has no address, and a failed handshake are errors of a dozen libraries,
+//! and few of these libraries have a public type for them. Therefore the kind comes from an `io::Error` among
+//! the sources, or from the beginning of the text of an error. Finding the kind allocates nothing, because in
+//! an outage every call fails.
 
 use std::error::Error as StdError;
 use std::fmt::{self, Write};
@@ -18,7 +19,7 @@ pub(super) fn hard(error: &(dyn StdError + 'static)) -> Outcome {
 
 /// Returns the kind that the error and its sources show, or [`FailureKind::Error`].
 ///
-/// The phase of the call is more telling than the way in which a connection ended. A reset during the handshake is
+/// The phase of the call says more than the way in which a connection ended. A reset during the handshake is
 /// therefore of the kind `connect`, and the end of a connection within a body is of the kind `body`.
 pub(super) fn kind_of(error: &(dyn StdError + 'static)) -> FailureKind {
     let mut found = None;
@@ -28,8 +29,8 @@ pub(super) fn kind_of(error: &(dyn StdError + 'static)) -> FailureKind {
         found = found.max(by_text(error));
         if let Some(error) = error.downcast_ref::<io::Error>() {
             found = found.max(by_io(error.kind()));
-            // The `source` of an `io::Error` skips the error that it wraps. The text is that of the wrapped error, so
-            // that only its type is missed.
+            // The wrapped error is examined separately, because the `source` of an `io::Error` skips the
+            // error that the `io::Error` wraps. Both errors have the same text but different types.
             let wrapped = error.get_ref().map(|wrapped| kind_of(wrapped));
             found = found.max(wrapped.and_then(Cause::of));
         }
@@ -38,8 +39,8 @@ pub(super) fn kind_of(error: &(dyn StdError + 'static)) -> FailureKind {
     found.map_or(FailureKind::Error, Cause::kind)
 }
 
-/// Returns the text of the error that is the cause of all others, because the errors around that error repeat it or say
-/// less.
+/// Returns the text of the innermost source, which caused all other errors. The errors around that source
+/// repeat its text or say less.
 pub(super) fn text_of(error: &(dyn StdError + 'static)) -> String {
     let mut root = error;
     for _ in 0..LONGEST_CHAIN {
@@ -48,13 +49,13 @@ pub(super) fn text_of(error: &(dyn StdError + 'static)) -> String {
     }
     #[cfg(feature = "tonic")]
     if let Some(status) = root.downcast_ref::<tonic::Status>() {
-        // The other parts of a status can be secret.
+        // Only message and code are shown, because the details and the metadata of a status can be secret.
         return if status.message().is_empty() { status.code().to_string() } else { status.message().to_owned() };
     }
     beginning(root)
 }
 
-/// The causes, the more telling the later.
+/// The causes, ordered so that a later cause says more and wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
     Reset,
@@ -100,7 +101,7 @@ const fn by_io(kind: io::ErrorKind) -> Option<Cause> {
 /// Recognises the errors of hyper, hyper-util, rustls, OpenSSL, hickory and std that have no public type.
 fn by_text(error: &(dyn StdError + 'static)) -> Option<Cause> {
     let mut head = Head { bytes: [0; LONGEST_HEAD], length: 0 };
-    // The error says only that the text was cut.
+    // `write!` fails only if the text is longer than `head`, and the beginning of the text is enough.
     write!(head, "{error}").ok();
     let head = &head.bytes[..head.length];
     let begins = |(beginning, _): &&(&str, Cause)| head.starts_with(beginning.as_bytes());
@@ -129,7 +130,7 @@ const BEGINNINGS: [(&str, Cause); 18] = [
     ("connection closed before message completed", Cause::Reset),
 ];
 
-/// The first bytes of a text. Writing stops when they are full.
+/// The first bytes of a text. Writing fails when the buffer is full.
 struct Head {
     bytes: [u8; LONGEST_HEAD],
     length: usize,
@@ -145,9 +146,9 @@ impl Write for Head {
     }
 }
 
-/// The number of bytes of a text that are compared.
+/// The number of bytes at the beginning of a text that are compared.
 const LONGEST_HEAD: usize = 64;
-/// The number of sources that are looked at.
+/// The number of errors in a chain of sources that are examined.
 const LONGEST_CHAIN: usize = 16;
 
 #[cfg(test)]

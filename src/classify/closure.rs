@@ -1,7 +1,7 @@
 //! Classifiers made of closures.
 //!
-//! The methods `classify`, `classify_error` and `classify_response` of the layer create these types, so that users do
-//! not write their names.
+//! The methods `classify`, `classify_error` and `classify_response` of the layer create these types, so that
+//! users need not write the names of the types.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use super::Classifier;
 use super::timeout::{outcome_of_any, readiness_outcome_of_any, text_of_any};
 use crate::outcome::Outcome;
 
-/// A closure over the whole result, created by [`CircuitBreakerLayer::classify`](crate::CircuitBreakerLayer::classify).
+/// A classifier that calls a closure with the whole result, created by
+/// [`CircuitBreakerLayer::classify`](crate::CircuitBreakerLayer::classify).
 #[derive(Clone)]
 pub struct FnClassifier<F>(F);
 
@@ -37,8 +38,9 @@ where
     }
 }
 
-/// A closure over the error, created by
-/// [`CircuitBreakerLayer::classify_error`](crate::CircuitBreakerLayer::classify_error). Every response is a success.
+/// A classifier that calls a closure with the error, created by
+/// [`CircuitBreakerLayer::classify_error`](crate::CircuitBreakerLayer::classify_error). Every response is a
+/// success.
 #[derive(Clone)]
 pub struct ErrorClassifier<F>(F);
 
@@ -62,7 +64,7 @@ impl<F: Fn(&Err) -> Outcome, Req, Res, Err> Classifier<Req, Res, Err> for ErrorC
     }
 }
 
-/// A closure over the response, created by
+/// A classifier that calls a closure with the response, created by
 /// [`CircuitBreakerLayer::classify_response`](crate::CircuitBreakerLayer::classify_response).
 /// [`DefaultClassifier`](super::DefaultClassifier) judges the errors.
 #[derive(Clone)]

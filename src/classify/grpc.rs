@@ -1,8 +1,9 @@
 //! The meaning of gRPC statuses, in headers and in trailers.
 //!
-//! A failed gRPC call is an HTTP response with status 200, whose `grpc-status` has the result. The status is in the
-//! headers if the response has no message (a trailers-only response), and in the trailers otherwise. A classifier that
-//! sees only heads takes every stream for a success. Therefore [`GrpcClassifier`] is a [`BodyClassifier`] as well.
+//! A failed gRPC call is an HTTP response with status 200, whose `grpc-status` contains the result. The
+//! `grpc-status` is in the headers if the response has no message (a trailers-only response), and in the
+//! trailers otherwise. A classifier that sees only heads would count every stream as a success. Therefore
+//! [`GrpcClassifier`] is also a [`BodyClassifier`].
 //!
 //! The classifier parses the status itself, because a missing status must not count as OK, and because a deadline
 //! weighs less than an outage. In grpc-web the trailers are a part of the body, and the classifier does not read
@@ -10,18 +11,19 @@
 
 mod call;
 mod code;
+mod origin;
 #[cfg(feature = "tonic")]
 mod tonic;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 
-use super::http::not_processed::outcome_of_any;
+use super::http::not_processed::not_processed;
 use super::http::retry_after::{after_delay, retry_after};
-use super::timeout::{not_ready, text_of_any};
+use super::timeout::{as_error, known, not_ready, text_of_any};
 use super::{BodyClassifier, Classifier};
 use crate::error::Rejected;
 use crate::outcome::{Failure, FailureKind, Outcome};
@@ -29,47 +31,56 @@ pub use call::GrpcCall;
 use call::is_grpc_answer;
 pub(crate) use call::{is_grpc_message, is_grpc_web};
 pub use code::GrpcCode;
+use origin::{Origin, broken};
 
 /// Judges gRPC calls by their status. For the services of a server, use [`for_handlers`](Self::for_handlers).
 ///
 /// | status | outcome |
 /// |---|---|
 /// | 0 OK | success |
-/// | 4 `DEADLINE_EXCEEDED` | timeout, weight 0.5; in proportion if the request has a `grpc-timeout` |
+/// | 4 `DEADLINE_EXCEEDED` | timeout, weight 0.5, or less in proportion to the wait if the request has a `grpc-timeout` |
 /// | 2 UNKNOWN, 8 `RESOURCE_EXHAUSTED`, 13 INTERNAL, 14 UNAVAILABLE, 15 `DATA_LOSS` | failure, weight 1.0 |
-/// | 1 CANCELLED | ignored |
-/// | 3, 5, 6, 7, 9, 10, 11, 12, 16 | success: the service did its job, the fault was the caller's |
-/// | not a status: garbage, or above 16 | as 2 UNKNOWN |
-/// | a response of a breaker inside, with [`Rejected`] in its extensions | ignored |
+/// | 1 CANCELLED with the message `Timeout expired` of tonic's server | the same as 4 `DEADLINE_EXCEEDED` |
+/// | 1 CANCELLED, and the call lasted about as long as its `grpc-timeout` | the same as 4 `DEADLINE_EXCEEDED` |
+/// | 1 CANCELLED otherwise | ignored |
+/// | 3, 5, 6, 7, 9, 10, 11, 12, 16 | success, because the service did its job and the fault was the caller's |
+/// | a value that is no status, such as text or a number above 16 | the same as 2 UNKNOWN |
+/// | a response that a breaker inside made, with [`Rejected`] in its extensions | ignored |
 ///
-/// [`status`](Self::status) changes the outcome of a status, wherever the status comes from: headers, trailers, an error,
-/// or an end without a status that gRPC translates into one. A timeout of the stack is judged like `DEADLINE_EXCEEDED`.
-/// HTTP/2 `REFUSED_STREAM`, and GOAWAY before the request was processed, weigh 0.5 with the kind `not_processed`, unless
-/// UNAVAILABLE is changed. A body that ends without a status is judged like UNKNOWN.
+/// [`status`](Self::status) changes the outcome of a status. The status can come from headers, trailers or an
+/// error. If a call ends without a status, the call has the outcome of the status into which gRPC translates
+/// the end. A timeout of a layer or of the transport is judged like `DEADLINE_EXCEEDED`. HTTP/2
+/// `REFUSED_STREAM`, and GOAWAY before the request was processed, weigh 0.5 with the kind `not_processed`,
+/// unless the outcome of UNAVAILABLE is changed. A body that ends without a status is judged like UNKNOWN.
 ///
-/// A caller who sets a short `grpc-timeout` says little about the service. Therefore `DEADLINE_EXCEEDED`, HTTP status 504
-/// and tonic's own timeout weigh in proportion to the wait if the request has the header, see [`Failure::deadline`].
+/// A caller who sets a short `grpc-timeout` says little about the service. Therefore `DEADLINE_EXCEEDED`, HTTP status
+/// 408 or 504 and tonic's own timeout weigh in proportion to the wait if the request has the header, see
+/// [`Failure::deadline`]. The same holds for CANCELLED, and for an HTTP/2 reset with CANCEL, at about the deadline.
+/// About the deadline means at most a tenth of the deadline and 20 ms earlier.
 ///
-/// The server can ask for a delay with `grpc-retry-pushback-ms`, in milliseconds ([gRFC A6]). The failure keeps the
-/// delay. A negative or malformed value asks for no retry at all, so the failure has no delay. Without pushback, the
-/// `Retry-After` of a proxy counts. [`trips_on_retry_after`](Self::trips_on_retry_after) lets a delay open the circuit.
+/// The server can ask for a delay with `grpc-retry-pushback-ms`, in milliseconds ([gRFC A6]). The failure
+/// keeps the delay. A negative or malformed value forbids a retry, so the failure has no delay. Without that
+/// header, the `Retry-After` of a proxy counts. [`trips_on_retry_after`](Self::trips_on_retry_after) lets a
+/// delay open the circuit.
 ///
-/// If a gRPC call (by the `content-type` of the request) has no `grpc-status`, the [specification] translates the HTTP
-/// status. 400 is INTERNAL, 401 is UNAUTHENTICATED, 403 is `PERMISSION_DENIED`, 404 is UNIMPLEMENTED, and 429, 502, 503
-/// and 504 are UNAVAILABLE. Every other status is UNKNOWN, and so is 200 with a foreign `content-type`.
+/// If a request has the `content-type` of gRPC and its response has no `grpc-status`, the [specification]
+/// translates the HTTP status. 400 is INTERNAL, 401 is UNAUTHENTICATED, 403 is `PERMISSION_DENIED`, 404 is
+/// UNIMPLEMENTED, and 429, 502, 503 and 504 are UNAVAILABLE. Every other status is UNKNOWN, and so is 200
+/// with a `content-type` other than that of gRPC.
 ///
-/// Status 200 without `grpc-status` leaves the result to the trailers if the `content-type` is that of gRPC, that of
-/// grpc-web (tonic-web's client translates grpc-web below the breaker) or missing. A plain layer sees only heads and
-/// counts such a response as a success. A layer with `.tracked_bodies()` waits for the trailers. A body that ends
-/// without a status is a failure, and so is an error of the body.
+/// Status 200 without `grpc-status` leaves the result to the trailers if the `content-type` is missing or
+/// belongs to gRPC or grpc-web. grpc-web is included because tonic-web's client translates grpc-web below the
+/// breaker. A layer without tracked bodies sees only heads and counts such a response as a success. A layer
+/// with `.tracked_bodies()` waits for the trailers. A body that ends without a status is a failure, and so is
+/// an error of the body.
 ///
-/// A request that is not `application/grpc`, such as a grpc-web request or a web page on the same server, is judged by
-/// its head. A `grpc-status` decides if the head has one. Otherwise 5xx is a failure, and every other status is a
-/// success.
+/// A request that is not `application/grpc`, such as a grpc-web request or a web page on the same server, is
+/// judged by its head. If the head has a `grpc-status`, the status decides. Otherwise 5xx is a failure, and
+/// every other status is a success.
 ///
-/// Errors are judged by [`DefaultClassifier`](super::DefaultClassifier). A status that tonic made of an error of the
-/// transport has the kind of that error, such as `connect` instead of `grpc_unavailable`. Only `GrpcClassifier::tonic`, which needs the
-/// feature `tonic`, knows tonic's errors.
+/// Errors are judged by [`DefaultClassifier`](super::DefaultClassifier). A status that tonic created from a
+/// transport error has the kind of that error, such as `connect` instead of `grpc_unavailable`. Only
+/// `GrpcClassifier::tonic`, which needs the feature `tonic`, knows tonic's errors.
 ///
 /// ```
 /// use tower_circuit_breaker::classify::{GrpcClassifier, GrpcCode};
@@ -85,12 +96,12 @@ pub use code::GrpcCode;
 /// [specification]: https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
 #[derive(Debug, Clone, Default)]
 pub struct GrpcClassifier {
-    /// The outcomes that [`status`](GrpcClassifier::status) changed.
+    /// The outcomes that [`status`](GrpcClassifier::status) changed, by the number of the code.
     ///
-    /// The table is behind a pointer, because each call clones the classifier. Without a change there is no table,
-    /// because threads would contend for its count of references.
+    /// The table is behind an `Arc`, because each call clones the classifier. Without a change there is no
+    /// table, because threads would contend for the reference count of the `Arc`.
     changed: Option<Arc<[Option<Outcome>; GrpcCode::COUNT]>>,
-    /// True if the calls are those of a server's own handlers.
+    /// True if the classifier judges the handlers of a server.
     of_handlers: bool,
     /// True if a delay that the server asks for opens the circuit at once.
     trips_on_retry_after: bool,
@@ -111,11 +122,13 @@ impl GrpcClassifier {
         }
     }
 
-    /// Returns the same classifier for a layer around the services of a server, where a client that goes away never counts.
+    /// Returns a classifier like [`new`](Self::new), but for a layer around the services of a server. A
+    /// client that goes away never counts.
     ///
-    /// A client that resets its stream, or whose deadline passes in the server, drops the call. In a server such a drop says
-    /// nothing about the handler, and neither does a `DEADLINE_EXCEEDED` of a request with a `grpc-timeout`. Therefore a
-    /// handler that hangs is noticed only by a timeout below the breaker.
+    /// A client that resets its stream, or whose deadline passes in the server, drops the call. In a server
+    /// such a drop says nothing about the handler. A `DEADLINE_EXCEEDED` for a request with a `grpc-timeout`
+    /// says nothing about the handler either. Therefore only a timeout below the breaker detects a handler
+    /// that hangs.
     #[must_use]
     pub const fn for_handlers() -> Self {
         let mut classifier = Self::new();
@@ -125,10 +138,11 @@ impl GrpcClassifier {
 
     /// Returns a classifier that also knows tonic's errors and error details, for a client's `Channel`.
     ///
-    /// A `tonic::TimeoutExpired` anywhere in the sources of an error weighs 0.5. The code of a `tonic::Status` in the
-    /// sources is judged like a code in the headers. A known local cause, such as a timeout or a rejection, decides
-    /// before the code, because tonic only wraps such a cause in a code. A failure without pushback takes its delay
-    /// from `google.rpc.RetryInfo`, if `grpc-status-details-bin` has one.
+    /// A `tonic::TimeoutExpired` anywhere in the sources of an error weighs 0.5. The code of a
+    /// `tonic::Status` in the sources is judged like a code in the headers. A local cause, such as a timeout
+    /// or a rejection, decides before the code, because tonic chose the code only to wrap that cause. A
+    /// failure without `grpc-retry-pushback-ms` takes its delay from `google.rpc.RetryInfo`, if
+    /// `grpc-status-details-bin` contains that message.
     ///
     /// This constructor exists beside [`new`](Self::new), because a feature must not change the judgement of `new`.
     #[cfg(feature = "tonic")]
@@ -139,10 +153,11 @@ impl GrpcClassifier {
         classifier
     }
 
-    /// Sets the outcome of a status, wherever the status comes from. The code is a [`GrpcCode`], or with the
-    /// feature `tonic` a `tonic::Code`.
+    /// Sets the outcome of a status in headers, in trailers or in an error. The code is a [`GrpcCode`], or
+    /// with the feature `tonic` a `tonic::Code`.
     ///
-    /// A failure without a `retry_after` of its own takes the delay of the server's pushback, if the response has one.
+    /// If `outcome` is a failure without a `retry_after`, the failure takes the delay that the server asks
+    /// for, if the response contains a delay.
     #[must_use]
     pub fn status(mut self, code: impl Into<GrpcCode>, outcome: impl Into<Outcome>) -> Self {
         let changed = self.changed.get_or_insert_default();
@@ -152,10 +167,11 @@ impl GrpcClassifier {
 
     /// Lets one answer open the circuit, if its code is `RESOURCE_EXHAUSTED` or UNAVAILABLE and the server asks for a delay.
     ///
-    /// The delay is that of the pushback, of `google.rpc.RetryInfo` ([`tonic`](Self::tonic) only), or of a `Retry-After` of a
-    /// proxy. A delay of zero, and a malformed or negative one, opens nothing. Everything else is as for
-    /// [`HttpClassifier::trips_on_retry_after`](super::HttpClassifier::trips_on_retry_after), also the reason why this is off
-    /// by default.
+    /// The delay comes from `grpc-retry-pushback-ms`, from `google.rpc.RetryInfo` (only with
+    /// [`tonic`](Self::tonic)), or from the `Retry-After` of a proxy. A delay that is zero, malformed or
+    /// negative does not open the circuit.
+    /// [`HttpClassifier::trips_on_retry_after`](super::HttpClassifier::trips_on_retry_after) describes all
+    /// other rules, and the reason why this setting is off by default.
     ///
     /// ```
     /// use tower_circuit_breaker::classify::GrpcClassifier;
@@ -172,19 +188,23 @@ impl GrpcClassifier {
         self.changed.as_ref().and_then(|changed| changed[code.index()])
     }
 
-    /// Judges a status. `beside` are the headers or the trailers that contained the status, and may have a delay.
+    /// Judges a status. `beside` are the headers or trailers that contain the status, and that can contain a
+    /// delay.
     fn judge(&self, call: GrpcCall, code: GrpcCode, beside: &HeaderMap) -> Outcome {
-        self.judge_as(code, call.deadline_passed(code).unwrap_or_else(|| code.outcome()), beside)
+        let message = || beside.get(MESSAGE).map_or(&[][..], HeaderValue::as_bytes);
+        self.judge_as(code, call.meaning(code, message), beside)
     }
 
-    /// Judges a status whose outcome is `otherwise` unless the user has changed it.
+    /// Judges a status. The outcome is `otherwise`, unless a call of [`status`](Self::status) has set another
+    /// outcome.
     fn judge_as(&self, code: GrpcCode, otherwise: Outcome, beside: &HeaderMap) -> Outcome {
         let trips = self.trips_on_retry_after && matches!(code, GrpcCode::ResourceExhausted | GrpcCode::Unavailable);
         after_delay(self.changed(code).unwrap_or(otherwise), trips, || self.retry_after(beside))
     }
 
-    /// Reads the delay that the server asked for. Pushback decides before the error details, because pushback is a part
-    /// of the protocol and can forbid a retry. A `Retry-After` comes from a proxy that answered for the server.
+    /// Reads the delay that the server asked for. The header `grpc-retry-pushback-ms` decides before the
+    /// error details, because the header is a part of the protocol and can forbid a retry. A `Retry-After`
+    /// comes from a proxy that answered for the server.
     fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
         if let Some(pushback) = headers.get(PUSHBACK) {
             let milliseconds = pushback.to_str().ok()?.parse::<i32>().ok()?;
@@ -199,7 +219,7 @@ impl GrpcClassifier {
         retry_after(headers)
     }
 
-    /// Judges a head. Returns `None` if the trailers decide.
+    /// Judges the head of a response. Returns `None` if the trailers decide.
     fn head<B>(&self, call: GrpcCall, response: &Response<B>) -> Option<Outcome> {
         // A breaker inside rejected the call, so the response says nothing about the service.
         if response.extensions().get::<Rejected>().is_some() {
@@ -212,10 +232,9 @@ impl GrpcClassifier {
         let status = response.status();
         match (call.is_grpc, status) {
             (true, StatusCode::OK) if is_grpc_answer(headers) => None,
-            (true, StatusCode::GATEWAY_TIMEOUT) => {
-                let code = GrpcCode::of_http(status);
-                let otherwise = call.deadline_passed(GrpcCode::DeadlineExceeded).unwrap_or_else(|| code.outcome());
-                Some(self.judge_as(code, otherwise, headers))
+            (is_grpc, StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT) if call.has_deadline() => {
+                let outcome = call.time_is_over();
+                Some(if is_grpc { self.judge_as(GrpcCode::of_http(status), outcome, headers) } else { outcome })
             }
             (true, status) => Some(self.judge(call, GrpcCode::of_http(status), headers)),
             (false, status) if status.is_server_error() => Some(Outcome::failure()),
@@ -228,8 +247,8 @@ impl GrpcClassifier {
         if self.knows_tonic {
             return tonic::outcome_of_any(self, origin, error);
         }
-        let _ = origin;
-        self.transport(outcome_of_any(error))
+        let Some(error) = as_error(error) else { return Outcome::failure() };
+        self.transport(known(error).or_else(|| not_processed(error)).unwrap_or_else(|| broken(origin.call(), error)))
     }
 
     fn text<E: 'static>(&self, error: &E) -> Option<String> {
@@ -240,7 +259,8 @@ impl GrpcClassifier {
         text_of_any(error)
     }
 
-    /// Applies the changes of the user to an outcome of the transport, which gRPC translates into a status.
+    /// Replaces an outcome of the transport if a call of [`status`](Self::status) has set another outcome.
+    /// gRPC translates outcomes of the transport into statuses, so the settings for these statuses apply.
     fn transport(&self, outcome: Outcome) -> Outcome {
         let code = match outcome.as_failure().map(Failure::kind) {
             Some(FailureKind::Timeout | FailureKind::Deadline) => GrpcCode::DeadlineExceeded,
@@ -249,15 +269,6 @@ impl GrpcClassifier {
         };
         self.changed(code).unwrap_or(outcome)
     }
-}
-
-/// The place where an error showed.
-#[derive(Debug, Clone, Copy)]
-#[cfg_attr(not(feature = "tonic"), expect(dead_code, reason = "only tonic's errors depend on the call"))]
-enum Origin {
-    Readiness,
-    Call(GrpcCall),
-    Body(GrpcCall),
 }
 
 impl<ReqB, B, Err: 'static> Classifier<Request<ReqB>, Response<B>, Err> for GrpcClassifier {
@@ -274,7 +285,8 @@ impl<ReqB, B, Err: 'static> Classifier<Request<ReqB>, Response<B>, Err> for Grpc
         }
     }
 
-    /// The message of a failed response is that of the server, as `grpc-message` encodes it.
+    /// Returns the message of a failed response, which the server sends as `grpc-message`. Only encoded
+    /// spaces are decoded.
     fn describe(&self, result: Result<&Response<B>, &Err>) -> Option<String> {
         match result {
             Ok(response) => Some(response.headers().get(MESSAGE)?.to_str().ok()?.replace("%20", " ")),
@@ -306,8 +318,9 @@ where
         status.map_or_else(no_status, |(code, trailers)| self.judge(call, code, trailers))
     }
 
-    /// Judges an error of the body. Also a status such as CANCELLED is a failure, unless the user has changed the status,
-    /// because a caller who cancels the stream does not read on and sees no error.
+    /// Judges an error of the body. A status that is no failure elsewhere, such as CANCELLED before the
+    /// deadline of the caller, is a failure in a body, unless the user has changed the status. A caller who
+    /// cancels the stream does not read on, so this caller sees no error.
     fn body_error(&self, call: GrpcCall, error: &B::Error, _: Duration) -> Outcome {
         self.error(Origin::Body(call), error)
     }
@@ -319,6 +332,6 @@ where
 
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
-/// The outcome of a body that ended without a `grpc-status`.
 const MESSAGE: &str = "grpc-message";
+/// The outcome of a body that ended without a `grpc-status`.
 const NO_STATUS: Outcome = Outcome::Failure(Failure::hard().with_kind(FailureKind::Named("grpc_no_status")));

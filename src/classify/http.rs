@@ -1,8 +1,8 @@
 //! The meaning of HTTP responses.
 //!
-//! A status says on which side the fault is. A 4xx comes from a service that works, a 5xx from a service that fails.
-//! The statuses of timeouts weigh half, like every timeout. A `Retry-After` is passed on to the circuit, limited to 5
-//! minutes.
+//! The status shows which side is at fault. A 4xx comes from a service that works, and a 5xx comes from a
+//! service that fails. A status of a timeout weighs half, like every timeout. The classifier passes a
+//! `Retry-After` of at most 5 minutes to the circuit.
 
 mod body;
 pub(super) mod not_processed;
@@ -26,29 +26,31 @@ use retry_after::{after_delay, retry_after};
 ///
 /// | response | outcome |
 /// |---|---|
-/// | 408, 504 | a timeout: weight 0.5, kind `timeout` |
-/// | other 5xx | a hard failure: weight 1.0, kind `http_500`, `http_502`, `http_503`, or `http_5xx` |
+/// | 408, 504 | a timeout with weight 0.5 and kind `timeout` |
+/// | other 5xx | a hard failure with weight 1.0 and kind `http_500`, `http_502`, `http_503`, or `http_5xx` |
 /// | 429 | weight 0.5, kind `http_429` |
 /// | other 4xx, and everything below | a success of the service |
-/// | a response of a breaker inside, with [`Rejected`] in its extensions | ignored |
+/// | a response that a breaker inside made, with [`Rejected`] in its extensions | ignored |
 /// | HTTP/2 `REFUSED_STREAM`, or GOAWAY before the request was processed, in a boxed error | weight 0.5, kind `not_processed` |
-/// | any other error instead of a response | as [`outcome_of`](super::outcome_of) judges it: 1.0, a timeout 0.5, kind `connect`, `dns`, `tls`, `reset`, `body` or `error` |
+/// | any other error instead of a response | the outcome of [`outcome_of`](super::outcome_of), which is a timeout with weight 0.5, or a hard failure with weight 1.0 and kind `connect`, `dns`, `tls`, `reset`, `body` or `error` |
 ///
 /// [`status`](Self::status) changes the outcome of a status.
 ///
-/// A 429 comes from a service that works and wants fewer calls. Therefore a 429 weighs half, and by the default rules
-/// 80 % of the calls must end in 429 to open the circuit. A service that throttles fewer calls continues to answer the
-/// others. Make 429 a success if it concerns the quota of a single caller, as with a rate limit inside your own server,
-/// because other callers should not be rejected for that quota.
+/// A 429 comes from a service that works and wants fewer calls. Therefore a 429 weighs half, and by the
+/// default rules 80 % of the calls must end in 429 to open the circuit. If the service throttles fewer calls
+/// than that, the circuit stays closed, because the service answers the other calls. Make 429 a success if
+/// the status concerns the quota of a single caller, as in a rate limit inside your own server, because other
+/// callers should not be rejected for that quota.
 ///
-/// The `Retry-After` ([RFC 9110, 10.2.3]) of a failed response becomes the [`retry_after`](Failure::retry_after) of the
-/// failure. The longest value counts if there are several, and 5 minutes is the limit. A date is compared with the
-/// `Date` of the same response, so that the clocks of server and client may differ. Without a `Date`, the wall clock of
-/// this machine is used. A date in the past and a malformed value are ignored.
-/// [`trips_on_retry_after`](Self::trips_on_retry_after) lets such an answer open the circuit at once.
+/// The `Retry-After` ([RFC 9110, 10.2.3]) of a failed response becomes the
+/// [`retry_after`](Failure::retry_after) of the failure. If there are several values, the longest value
+/// counts. The limit is 5 minutes. A date is compared with the `Date` of the same response, so that the
+/// clocks of server and client may differ. Without a `Date`, the wall clock of this machine is used. A date
+/// in the past and a malformed value are ignored. [`trips_on_retry_after`](Self::trips_on_retry_after) lets
+/// such an answer open the circuit at once.
 ///
-/// The classifier allocates nothing. The shipped metrics, however, treat a kind such as `http_503` like a kind of the
-/// user's. With the feature `metrics`, each such failure looks its counter up anew, which allocates.
+/// The classifier allocates nothing. The feature `metrics` allocates for each failure of a kind such as
+/// `http_503`, because the metrics keep no handle for kinds with a name and look the counter up each time.
 ///
 /// # Examples
 ///
@@ -67,24 +69,26 @@ use retry_after::{after_delay, retry_after};
 /// [RFC 9110, 10.2.3]: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
 #[derive(Debug)]
 pub struct HttpClassifier<U = AtHeaders> {
-    /// The outcomes that [`status`](HttpClassifier::status) changed. `None` without a change, because each call clones
-    /// the classifier and would count a reference.
+    /// The outcomes that [`status`](HttpClassifier::status) changed. `None` without a change, because each
+    /// call clones the classifier and would then change the reference count of the `Arc`.
     overrides: Option<Arc<[(StatusCode, Outcome)]>>,
-    /// True if the calls are those of a server's own handlers.
+    /// True if the classifier judges the handlers of a server.
     of_handlers: bool,
     /// True if a 429 or 503 with a `Retry-After` opens the circuit at once.
     trips_on_retry_after: bool,
     until: PhantomData<fn() -> U>,
 }
 
-/// A mark of [`HttpClassifier`]: a response is judged at its headers. This is the default.
+/// A mark of an [`HttpClassifier`] that judges a response at its headers. This is the default.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct AtHeaders;
 
-/// A mark of [`HttpClassifier`]: a response with a success in its headers is judged at the end of its body.
+/// A mark of an [`HttpClassifier`] that judges a response at the end of its body if the headers are a
+/// success.
 ///
-/// [`HttpClassifier::until_end_of_body`] sets the mark. The compiler infers `M`, the way to read an error of the body.
+/// [`HttpClassifier::until_end_of_body`] sets the mark. The compiler infers `M`, which says how to read an
+/// error of the body.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct AtEndOfBody<M>(PhantomData<fn() -> M>);
@@ -96,11 +100,13 @@ impl HttpClassifier {
         Self { overrides: None, of_handlers: false, trips_on_retry_after: false, until: PhantomData }
     }
 
-    /// Returns the same classifier for a layer around the handlers of a server, where a client that goes away never counts.
+    /// Returns a classifier like [`new`](Self::new), but for a layer around the handlers of a server. A
+    /// client that goes away never counts.
     ///
-    /// In a client, a call that is dropped after [`cancelled_counts_after`] is probably a timeout. In a server, the same
-    /// drop is a user who pressed "stop", and says nothing about the handler. Therefore a handler that hangs is noticed only
-    /// by a timeout below the breaker, such as the `TimeoutLayer` of tower-http.
+    /// In a client, a call that is dropped after [`cancelled_counts_after`] is probably a timeout. In a
+    /// server, the caller is often a browser whose user pressed "stop", so the drop says nothing about the
+    /// handler. Therefore only a timeout below the breaker, such as the `TimeoutLayer` of tower-http, detects
+    /// a handler that hangs.
     ///
     /// ```
     /// use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, classify::HttpClassifier, rejection::HttpRejection};
@@ -120,13 +126,13 @@ impl HttpClassifier {
         classifier
     }
 
-    /// Waits for the end of the body if the headers are a success. Requires a layer with `.tracked_bodies()`, because
-    /// otherwise the compiler cannot infer `M` (error E0282).
+    /// Waits for the end of the body if the headers are a success. Requires a layer with `.tracked_bodies()`.
+    /// With any other layer the compiler cannot infer `M` (error E0282).
     ///
-    /// An error of the body is a hard failure, or weighs half if its sources contain a timeout. A normal end is a
-    /// success. If the headers are a failure or ignored, the body does not matter. The error type of the body must
-    /// implement `std::error::Error`, as those of axum, hyper, tonic and reqwest do, or be
-    /// [`BoxError`](crate::BoxError).
+    /// An error of the body is a hard failure, or weighs half if its sources contain a timeout. A normal end
+    /// is a success. If the headers are a failure or ignored, the body does not matter. The error type of the
+    /// body must implement `std::error::Error`, as the error types of axum, hyper, tonic and reqwest do, or
+    /// be [`BoxError`](crate::BoxError).
     #[must_use]
     pub fn until_end_of_body<M>(self) -> HttpClassifier<AtEndOfBody<M>> {
         let Self { overrides, of_handlers, trips_on_retry_after, .. } = self;
@@ -137,8 +143,9 @@ impl HttpClassifier {
 impl<U> HttpClassifier<U> {
     /// Sets the outcome of a status. The last setting of a status applies.
     ///
-    /// A failure without a [`retry_after`](Failure::retry_after) of its own takes the `Retry-After` of the response, if
-    /// there is one. A classifier with changed outcomes counts one more reference for each call.
+    /// If `outcome` is a failure without a [`retry_after`](Failure::retry_after), the failure takes the
+    /// `Retry-After` of the response, if the response has that header. If an outcome was changed, each call
+    /// changes a reference count.
     #[must_use]
     pub fn status(self, status: StatusCode, outcome: impl Into<Outcome>) -> Self {
         let others = self.overrides.iter().flat_map(|all| all.iter()).filter(|(other, _)| *other != status);
@@ -146,16 +153,18 @@ impl<U> HttpClassifier<U> {
         Self { overrides: Some(overrides), ..self }
     }
 
-    /// Lets one answer open the circuit, if its status is 429 or 503 and it has a `Retry-After`.
+    /// Lets one answer open the circuit, if the answer has status 429 or 503 and a `Retry-After`.
     ///
-    /// For a provider that bans clients which go on after a 429. The circuit opens for the asked time, at least for its open
-    /// duration and at most for 5 minutes. A late answer to a call of an earlier state counts too, and lengthens an opening
-    /// that would end before. A `Retry-After` of zero, in the past or malformed opens nothing, and so does a status that
-    /// [`status`](Self::status) made no failure. `HttpRejection` of a breaker in another process answers 503 with
-    /// `Retry-After` as well.
+    /// Use this setting for a provider that bans clients which continue to call after a 429. The circuit
+    /// opens for the time that the response asks for, at least for its open duration and at most for 5
+    /// minutes. A late answer to a call of an earlier state counts too, and lengthens an opening that would
+    /// end earlier. A `Retry-After` of zero, in the past or malformed does not open the circuit, and neither
+    /// does a status that [`status`](Self::status) changed to a success or to ignored. A 503 with
+    /// `Retry-After` can also come from the `HttpRejection` of a breaker in another process.
     ///
-    /// Off by default, because a server may ask one of its callers, or one instance behind a balancer may ask, while the
-    /// service answers the other calls. One answer would then reject them all.
+    /// This setting is off by default, because the delay may concern only one of the callers of a server, or
+    /// only one instance behind a balancer, while the service answers all other calls. One such answer would
+    /// then make the circuit reject the other calls.
     ///
     /// ```
     /// use tower_circuit_breaker::classify::HttpClassifier;
@@ -171,12 +180,14 @@ impl<U> HttpClassifier<U> {
         self.judge_head(response.status(), response.headers(), response.extensions())
     }
 
-    /// Judges the parts of a response, also for response types other than `http::Response`.
+    /// Judges the status, headers and extensions of a response, so that response types other than
+    /// `http::Response` can be judged too.
     pub(super) fn judge_head(&self, status: StatusCode, headers: &HeaderMap, extensions: &Extensions) -> Outcome {
         self.judge_head_as(status, by_default(status), headers, extensions)
     }
 
-    /// Judges a status whose outcome is `otherwise` unless the user has changed it.
+    /// Judges a status. The outcome is `otherwise`, unless a call of [`status`](Self::status) has set another
+    /// outcome.
     pub(super) fn judge_head_as(
         &self,
         status: StatusCode,
@@ -196,7 +207,8 @@ impl<U> HttpClassifier<U> {
     }
 }
 
-/// Returns the text of a failed response. The body is not read, and the headers are not for people.
+/// Returns the text of a failed response, which is only its status. The body may not be read yet, and headers
+/// are not for people.
 pub(super) fn text_of_status(status: StatusCode) -> String {
     format!("status {status}")
 }
@@ -210,7 +222,8 @@ fn by_default(status: StatusCode) -> Outcome {
         StatusCode::INTERNAL_SERVER_ERROR => "http_500",
         StatusCode::BAD_GATEWAY => "http_502",
         StatusCode::SERVICE_UNAVAILABLE => "http_503",
-        // One label for all other statuses, because there are a hundred of them and each label makes a time series.
+        // All other statuses share one label, because there are a hundred of them and each label creates a
+        // time series.
         status if status.is_server_error() => "http_5xx",
         _ => return Outcome::Success,
     };

@@ -1,8 +1,8 @@
 //! The meaning of reqwest's responses and errors.
 //!
-//! The errors are the difficult part. The type of reqwest's timeout is private, and only `reqwest::Error::is_timeout`
-//! recognises it. Some errors are faults of the caller and not of the service, because a request with an invalid URL,
-//! for example, never leaves the process.
+//! The type of reqwest's timeout is private, and only `reqwest::Error::is_timeout` recognises it. Some errors
+//! are faults of the caller and not of the service. A request with an invalid URL, for example, never leaves
+//! the process.
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -20,36 +20,37 @@ use super::{BodyClassifier, Classifier, HttpClassifier};
 use crate::error::Error;
 use crate::outcome::{Failure, FailureKind, Outcome};
 
-/// Judges the calls of a `reqwest::Client`, responses by their status and errors by their cause.
+/// Judges the calls of a `reqwest::Client`. A response is judged by its status, and an error by its cause.
 ///
 /// | result | outcome |
 /// |---|---|
-/// | a response, or an error of `error_for_status` | that of its status, see [`HttpClassifier`], with `Retry-After` if known |
-/// | `is_timeout()`: of the client, of the connect, between reads | a timeout, weight 0.5 |
-/// | `is_timeout()` or a 504, if the request has a timeout of its own | a [deadline of the caller](crate::Failure::deadline), in proportion |
+/// | a response, or an error of `error_for_status` | the outcome of its status, see [`HttpClassifier`], with `Retry-After` if known |
+/// | `is_timeout()`, for a timeout of the client, of the connect or between reads | a timeout, weight 0.5 |
+/// | `is_timeout()` or a 504, if the request has a timeout of its own | a [deadline of the caller](crate::Failure::deadline), whose weight depends on the wait |
 /// | a timeout of std, tower or tokio in the sources | a timeout, weight 0.5 |
-/// | [`Rejected`](crate::Rejected) in the sources or in a response's extensions, tower's `Overloaded` | ignored: refused on this side |
-/// | `is_builder()`: the request is invalid, for example its URL has no host | ignored: the request was never sent |
-/// | `is_redirect()`: the redirect policy stopped | ignored: the policy is the caller's |
-/// | the body of the request failed while it was sent | ignored: the stream is the caller's |
+/// | [`Rejected`](crate::Rejected) in the sources or in a response's extensions, tower's `Overloaded` | ignored, because the call was refused in this process |
+/// | `is_builder()`, for an invalid request, such as a request whose URL has no host | ignored, because the request was never sent |
+/// | `is_redirect()`, for a request that the redirect policy stopped | ignored, because the policy is the caller's |
+/// | the body of the request failed while it was sent | ignored, because the stream is the caller's |
 /// | HTTP/2 `REFUSED_STREAM`, or GOAWAY before the request was processed | weight 0.5, kind `not_processed` |
-/// | everything else: refused, reset, no DNS, TLS, an incomplete body, `is_decode()` | a hard failure, kind `connect`, `reset`, `dns`, `tls`, `body` or `error` |
+/// | every other error, such as a refused or reset connection, a failure of DNS or TLS, an incomplete body, or `is_decode()` | a hard failure, kind `connect`, `reset`, `dns`, `tls`, `body` or `error` |
 ///
-/// A caller who sets a short `Request::timeout` says little about the service, so that such a timeout weighs in proportion
-/// to the wait. An `http::Request` that was made from reqwest's keeps its timeout, and a look at the timeout costs about a
-/// microsecond.
+/// A caller who sets a short `Request::timeout` says little about the service, so that such a timeout weighs
+/// in proportion to the wait. An `http::Request` that was converted from a `reqwest::Request` keeps its
+/// timeout. Reading the timeout costs about a microsecond.
 ///
-/// `is_decode()` is a failure, because reqwest reports an incomplete body with it. A caller who expects the wrong type
-/// causes the same error. Ignored is not a success: an ignored call neither closes a half-open circuit nor ends a run
-/// of failures.
+/// `is_decode()` is a failure, because reqwest reports an incomplete body as that error. A caller who expects
+/// the wrong type causes the same error. An ignored call differs from a success, because an ignored call
+/// neither closes a half-open circuit nor ends a run of failures.
 ///
-/// The error may be a `reqwest::Error`, a `BoxError`, a [typed error](crate::Error) of a breaker inside, or an
-/// `io::Error`. The sources of each of these are searched for reqwest's error. The response may be reqwest's own or an
-/// `http::Response`, which `http::Response::<reqwest::Body>::from` makes from reqwest's.
+/// The error may be a `reqwest::Error`, a `BoxError`, a [typed error](crate::Error) of a breaker inside, or
+/// an `io::Error`. The classifier searches the sources of each of these types for a `reqwest::Error`. The
+/// response may be reqwest's own or an `http::Response`, which `http::Response::<reqwest::Body>::from`
+/// converts from reqwest's.
 ///
-/// A plain layer judges a response by its head, and does not notice a body that hangs or breaks off. A layer with
-/// `.tracked_bodies()` takes `http::Request`s, and judges a response with a good head at the end of its body. The table
-/// applies to the errors of the body too.
+/// A layer without tracked bodies judges a response by its head, and does not notice a body that hangs or
+/// breaks off. A layer with `.tracked_bodies()` takes `http::Request`s, and judges a response with a good
+/// head at the end of its body. The table applies to the errors of the body too.
 ///
 /// # Examples
 ///
@@ -67,7 +68,8 @@ use crate::outcome::{Failure, FailureKind, Outcome};
 #[derive(Debug, Clone, Default)]
 pub struct ReqwestClassifier {
     statuses: HttpClassifier,
-    /// The deadline of the caller, for judgements outside tower.
+    /// The deadline of the caller, which [`for_request`](Self::for_request) sets for judgements outside
+    /// tower.
     deadline: Option<Duration>,
 }
 
@@ -84,16 +86,17 @@ impl ReqwestClassifier {
         Self { statuses: self.statuses.status(status, outcome), ..self }
     }
 
-    /// Lets one answer open the circuit, as [`HttpClassifier::trips_on_retry_after`] does: a 429 or 503 with `Retry-After`.
+    /// Lets a single 429 or 503 with a `Retry-After` open the circuit, as
+    /// [`HttpClassifier::trips_on_retry_after`] does.
     ///
-    /// `error_for_status` drops the header, so call that method above the breaker.
+    /// `error_for_status` drops the header. Therefore call `error_for_status` above the breaker.
     #[must_use]
     pub fn trips_on_retry_after(self) -> Self {
         Self { statuses: self.statuses.trips_on_retry_after(), ..self }
     }
 
-    /// Returns a classifier that knows the timeout of the request itself, for judgements outside tower. In a layer the
-    /// classifier reads the timeout of each request by itself.
+    /// Returns a classifier that knows the timeout of this request, for judgements outside tower. In a layer
+    /// the classifier reads the timeout of each request by itself.
     #[must_use]
     pub fn for_request(&self, request: &Request) -> Self {
         Self { deadline: request.timeout().copied(), ..self.clone() }
@@ -128,7 +131,7 @@ impl ReqwestClassifier {
         self.error_within(self.deadline, error)
     }
 
-    /// Judges a head. `deadline` is the caller's.
+    /// Judges the head of a response. `deadline` is the timeout that the request has of its own.
     fn head(
         &self,
         deadline: Option<Duration>,
@@ -152,14 +155,16 @@ impl ReqwestClassifier {
     fn reqwest_error(&self, deadline: Option<Duration>, error: &reqwest::Error) -> Outcome {
         if error.is_timeout() {
             match deadline {
-                // The timeout of a request includes the connect, but reports no error of the connect.
+                // The timeout of a request covers the connect too, but reqwest does not report an expired
+                // timeout of a request as an error of the connect.
                 Some(deadline) if !error.is_connect() => Failure::deadline(deadline).by_timer().into(),
                 Some(_) | None => Outcome::timeout(),
             }
         } else if error.is_builder() || error.is_redirect() || is_of_the_request_body(error) {
             Outcome::Ignored
         } else if let Some(status) = error.status() {
-            // `error_for_status` keeps only the status, so headers and extensions are empty here.
+            // An error of `error_for_status` keeps only the status. Therefore headers and extensions are
+            // empty.
             self.head(deadline, status, &HeaderMap::new(), &Extensions::new())
         } else {
             let found = kind_of(error);
@@ -175,13 +180,14 @@ impl ReqwestClassifier {
         }
     }
 
-    /// Judges an error of any type, because `BoxError` and `()` do not implement `Error`.
+    /// Judges an error of any type. `E` has no bound `Error`, because `BoxError` and `()` do not implement
+    /// `Error`.
     fn any_error<E: 'static>(&self, deadline: Option<Duration>, error: &E) -> Outcome {
         as_error(error).map_or_else(|| outcome_of_any(error), |error| self.error_within(deadline, error))
     }
 }
 
-/// Returns the error as `dyn Error`, if its type is reqwest's, or one that every classifier knows.
+/// Returns the error as `dyn Error` if its type is reqwest's or is known to every classifier.
 fn as_error<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static)> {
     let any: &dyn Any = error;
     as_dyn::<reqwest::Error>(any).or_else(|| as_dyn::<Error<reqwest::Error>>(any)).or_else(|| timeout::as_error(error))
@@ -246,7 +252,7 @@ where
         }
     }
 
-    /// The body is awaited only after a head that is a success, so its normal end is a success.
+    /// A normal end is a success, because the body is awaited only after a head that is a success.
     fn end(&self, _: Option<Duration>, _: Option<&HeaderMap>, _: Duration) -> Outcome {
         Outcome::Success
     }
@@ -260,12 +266,13 @@ where
     }
 }
 
-/// Returns the text of an error of any type, if its type is known.
+/// Returns the text of an error of any type, or `None` if [`as_error`] does not know the type.
 fn text_of_any<E: 'static>(error: &E) -> Option<String> {
     as_error(error).map(text_of)
 }
 
-/// Returns the timeout that a request has of its own, if the request is reqwest's or was made from reqwest's.
+/// Returns the timeout that a request has of its own. The request must be a `reqwest::Request` or an
+/// `http::Request` that was converted from a `reqwest::Request`.
 fn deadline_of<Req: 'static>(request: &Req) -> Option<Duration> {
     let request: &dyn Any = request;
     if let Some(request) = request.downcast_ref::<Request>() {
@@ -275,15 +282,16 @@ fn deadline_of<Req: 'static>(request: &Req) -> Option<Duration> {
     if request.extensions().is_empty() {
         return None;
     }
-    // The type of the timeout's extension is private to reqwest, so only reqwest's request can read it.
+    // The type of the extension that contains the timeout is private to reqwest. Therefore the extensions are
+    // copied into a `reqwest::Request`, which can read the timeout.
     let mut copy = http::Request::new("");
     *copy.uri_mut() = http::Uri::from_static("http://localhost/");
     *copy.extensions_mut() = request.extensions().clone();
     Request::try_from(copy).ok()?.timeout().copied()
 }
 
-/// Returns true if a request broke off because its own body failed. Below an error of sending, `is_body` is true for no
-/// other cause.
+/// Returns true if a request broke off because its own body failed. If an error of sending has a source for
+/// which `is_body` is true, the body of the request is the only possible cause.
 fn is_of_the_request_body(error: &reqwest::Error) -> bool {
     error.is_request() && error.source().and_then(find).is_some_and(reqwest::Error::is_body)
 }

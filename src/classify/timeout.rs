@@ -1,8 +1,8 @@
-//! The default classification of errors: a timeout weighs 0.5, a refusal on this side is ignored, and every other error
-//! is a hard failure, whose kind is left to `cause`.
+//! The default classification of errors. A timeout weighs 0.5, a refusal in this process is ignored, and
+//! every other error is a hard failure. `cause` decides the kind of a hard failure.
 //!
-//! A timeout is recognised as the error itself, among the sources of the error, and inside an `io::Error`, whose
-//! `source` skips the error that it wraps.
+//! A timeout is recognised as the error itself and among the sources of the error. A timeout inside an
+//! `io::Error` is recognised too, although the `source` of an `io::Error` skips the wrapped error.
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -15,13 +15,14 @@ use super::cause::{hard, text_of};
 use crate::error::{BoxError, Elapsed, Error, Rejected, WithinError};
 use crate::outcome::{FailureKind, Outcome};
 
-/// The classifier of a layer without a setting. Every response is a success, and [`outcome_of`] judges errors.
+/// The classifier of a layer for which no classifier is set. Every response is a success, and [`outcome_of`]
+/// judges errors.
 ///
-/// The error may be a `BoxError`, an `io::Error`, a timeout of tower or tokio, or tower's `Overloaded`. An error of
-/// your own type is a hard failure, because its sources are not searched, and so is the [`Error`](crate::Error) of a
-/// breaker inside that wraps your type. To search the sources, use `.classify_error(|e: &MyError| outcome_of(e))`. The
-/// text of an error that opens the circuit is known for the same types. For a type of your own, implement
-/// [`describe`](Classifier::describe).
+/// The error may be a `BoxError`, an `io::Error`, a timeout of tower or tokio, or tower's `Overloaded`. An
+/// error of your own type is a hard failure, because its sources are not searched. The same holds for the
+/// [`Error`](crate::Error) of a breaker inside that wraps your type. To search the sources, use
+/// `.classify_error(|e: &MyError| outcome_of(e))`. The text of an error is known only for the types in the
+/// first sentence. For a type of your own, implement [`describe`](Classifier::describe).
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct DefaultClassifier;
@@ -44,13 +45,13 @@ impl<Req, Res, Err: 'static> Classifier<Req, Res, Err> for DefaultClassifier {
     }
 }
 
-/// Judges an error by itself and its sources. The first known one decides.
+/// Judges an error and its sources. The first error of a known type decides.
 ///
-/// A timeout of std (`io::ErrorKind::TimedOut`), tower or tokio weighs 0.5. [`Rejected`] and tower's `Overloaded` are
-/// ignored, because they are refusals on this side and the service never saw the call. Every other error is a hard
-/// failure. Its kind is [`Connect`](FailureKind::Connect), [`Dns`](FailureKind::Dns), [`Tls`](FailureKind::Tls),
-/// [`Reset`](FailureKind::Reset) or [`Body`](FailureKind::Body) if a source shows that, and otherwise
-/// [`Error`](FailureKind::Error).
+/// A timeout of std (`io::ErrorKind::TimedOut`), tower or tokio weighs 0.5. [`Rejected`] and tower's
+/// `Overloaded` are ignored, because this process refused the call and the service never saw the call. Every
+/// other error is a hard failure. Its kind is [`Connect`](FailureKind::Connect), [`Dns`](FailureKind::Dns),
+/// [`Tls`](FailureKind::Tls), [`Reset`](FailureKind::Reset) or [`Body`](FailureKind::Body) if a source shows
+/// that kind, and otherwise [`Error`](FailureKind::Error).
 ///
 /// ```
 /// use std::io;
@@ -65,17 +66,18 @@ pub fn outcome_of(error: &(dyn StdError + 'static)) -> Outcome {
     known(error).unwrap_or_else(|| hard(error))
 }
 
-/// Judges an error of any type, because `BoxError` and `()` do not implement `Error`.
+/// Judges an error of any type. `E` has no bound `Error`, because `BoxError` and `()` do not implement
+/// `Error`.
 pub(super) fn outcome_of_any<E: 'static>(error: &E) -> Outcome {
     as_error(error).map_or(Outcome::failure(), outcome_of)
 }
 
-/// Returns the text of an error of any type, if its type is known.
+/// Returns the text of an error of any type, or `None` if [`as_error`] does not know the type.
 pub(super) fn text_of_any<E: 'static>(error: &E) -> Option<String> {
     as_error(error).map(text_of)
 }
 
-/// Returns the error as `dyn Error`, if its type is a box or one of those that [`DefaultClassifier`] knows.
+/// Returns the error as `dyn Error`, if its type is a box or a type that [`DefaultClassifier`] knows.
 pub(super) fn as_error<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static)> {
     let any: &dyn Any = error;
     if let Some(boxed) = any.downcast_ref::<BoxError>() {
@@ -100,7 +102,7 @@ pub(super) fn as_error<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static
     types.iter().find_map(|as_dyn| as_dyn(any))
 }
 
-/// Judges an error of `poll_ready`. An unknown error gets the kind [`FailureKind::NotReady`].
+/// Judges an error of `poll_ready`. An error of unknown type gets the kind [`FailureKind::NotReady`].
 pub(super) fn readiness_outcome_of_any<E: 'static>(error: &E) -> Outcome {
     not_ready(outcome_of_any(error))
 }
@@ -120,7 +122,8 @@ pub(super) fn as_dyn<E: StdError + 'static>(error: &dyn Any) -> Option<&(dyn Std
     Some(error)
 }
 
-/// Returns the outcome of the first timeout or refusal in the error and its sources, if there is one.
+/// Returns the outcome of the first timeout or refusal in the error and its sources, or `None` if none of
+/// them is a timeout or a refusal.
 pub(super) fn known(error: &(dyn StdError + 'static)) -> Option<Outcome> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -154,7 +157,7 @@ pub(super) fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static
         if let Some(found) = error.downcast_ref() {
             return Some(found);
         }
-        // The `source` of an `io::Error` skips the error that it wraps.
+        // The wrapped error is searched separately, because the `source` of an `io::Error` skips it.
         let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         if let Some(found) = wrapped.and_then(|wrapped| find(wrapped)) {
             return Some(found);

@@ -35,7 +35,7 @@ impl MockClock {
 
     /// Sets the clock, forward or back.
     pub fn set(&self, to: Tick) {
-        // Relaxed: a time, publishes nothing.
+        // Relaxed, because the time publishes no other data.
         self.0.store(to.as_nanos(), Relaxed);
     }
 }
@@ -48,7 +48,7 @@ impl Default for MockClock {
 
 impl Clock for MockClock {
     fn now(&self) -> Tick {
-        // Relaxed: a time, publishes nothing.
+        // Relaxed, because the time publishes no other data.
         Tick::from_nanos(self.0.load(Relaxed))
     }
 

@@ -10,10 +10,12 @@ use super::{Config, ConfigError, OpenDuration, Probing, Recovery, Rules};
 use crate::clock::{AnyClock, Clock, MonotonicClock};
 use crate::event::Observer;
 pub(crate) use crate::pattern::LONGEST_NAME;
+use crate::shown::{is_printable, quoted};
 use crate::state::Exact;
 use crate::window::{Shape, Window};
 
-/// Settings of a circuit that are not checked yet. Each method names its range and default.
+/// Settings of a circuit that are not checked yet. Each method states the range and the default of its
+/// setting.
 #[derive(Debug, Clone)]
 #[must_use = "settings do nothing until `build` makes a `Config` of them"]
 pub struct ConfigBuilder {
@@ -64,9 +66,10 @@ impl ConfigBuilder {
 
     /// Trips the circuit when the weights of the failures in the window reach this share of the calls in the window.
     ///
-    /// Range: more than 0, at most 1. Default: 0.4, so that timeouts alone (weight 0.5) can reach the share. The rule
-    /// waits until the window has [`min_calls`](Self::min_calls) calls. With a time window, the rule also waits until
-    /// the circuit has been closed for a bucket of the window, at most 1 s.
+    /// Range: more than 0, at most 1. Default: 0.4, so that timeouts alone (weight 0.5) can reach the share.
+    /// The rule waits until the window has [`min_calls`](Self::min_calls) calls. With a time window, the rule
+    /// also waits until the circuit has been closed for the time of one bucket of the window, or for 1 s if a
+    /// bucket is longer.
     #[doc(alias = "failureRateThreshold")]
     pub const fn failure_rate(mut self, rate: f64) -> Self {
         self.config.rules.failure_rate = Some(rate);
@@ -81,15 +84,16 @@ impl ConfigBuilder {
 
     /// Sets the number of calls in the window that a rate rule needs. Default: 20.
     ///
-    /// Range: at least 1. With a rate rule and a call window, at most the calls of that window.
+    /// Range: at least 1. With a rate rule and a call window, the number must not exceed the calls of that
+    /// window.
     #[doc(alias = "minimumNumberOfCalls", alias = "MinimumThroughput")]
     pub const fn min_calls(mut self, calls: u32) -> Self {
         self.config.rules.min_calls = calls;
         self
     }
 
-    /// Trips the circuit when the weights of the failures since the last success reach `n`, at any traffic.
-    /// Range: at least 1.
+    /// Trips the circuit when the weights of the failures since the last success add up to `n`, at any
+    /// traffic. Range: at least 1.
     ///
     /// Default: [`consecutive_failures_raised_at_traffic(5)`](Self::consecutive_failures_raised_at_traffic).
     #[doc(alias = "failureThreshold")]
@@ -99,12 +103,12 @@ impl ConfigBuilder {
         self
     }
 
-    /// Trips the circuit when the weights of the failures since the last success reach `n`. Once the window has
-    /// [`min_calls`](Self::min_calls) calls, the limit is the larger of `n` and `min_calls`. Range: at least 1.
-    /// Default: 5.
+    /// Trips the circuit when the weights of the failures since the last success add up to `n`. Once the
+    /// window has [`min_calls`](Self::min_calls) calls, the limit is the larger of `n` and `min_calls`.
+    /// Range: at least 1. Default: 5.
     ///
-    /// The limit is raised because five failures in a row are chance at 1 000 calls a second with 10 % errors, and the
-    /// rate rule judges such traffic. Without a rate rule the limit stays `n`.
+    /// The limit is raised because five failures in a row happen by chance at 1 000 calls a second with 10 %
+    /// errors. The rate rule judges such traffic. Without a rate rule the limit stays `n`.
     pub const fn consecutive_failures_raised_at_traffic(mut self, n: u32) -> Self {
         self.config.rules.consecutive_failures = Some(n);
         self.config.rules.raised_at_traffic = true;
@@ -117,9 +121,10 @@ impl ConfigBuilder {
         self
     }
 
-    /// Trips the circuit when the weights of the failures in the window reach `score`. Off by default.
+    /// Trips the circuit when the weights of the failures in the window add up to `score`. This rule is off
+    /// by default.
     ///
-    /// Range: more than 0. With a call window, at most the calls of that window.
+    /// Range: more than 0. With a call window, the score must not exceed the calls of that window.
     pub const fn failure_score(mut self, score: f64) -> Self {
         self.config.rules.failure_score = Some(score);
         self
@@ -127,9 +132,9 @@ impl ConfigBuilder {
 
     /// Trips the circuit when this share of the calls in the window took [`slower_than`](Self::slower_than) or longer.
     ///
-    /// Range: more than 0, at most 1. Off by default, because the rule costs each call a reading of the precise clock.
-    /// A call that takes nearly as long as `slower_than`, or longer, costs a second reading. The rule waits as
-    /// [`failure_rate`](Self::failure_rate) does.
+    /// Range: more than 0, at most 1. This rule is off by default, because the rule costs each call a reading
+    /// of the precise clock. A call that takes nearly as long as `slower_than`, or longer, costs a second
+    /// reading. The rule waits for enough calls in the same way as [`failure_rate`](Self::failure_rate).
     ///
     /// While the rule is on, a probe that took `slower_than` or longer has failed, because it is as slow as the calls
     /// that the rule counts.
@@ -147,8 +152,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets the window, which is the last calls or the last seconds that the rules judge. Default: `Window::time` of 10
-    /// s.
+    /// Sets the window, which contains the last calls or the last seconds that the rules judge. Default:
+    /// `Window::time` of 10 s.
     #[doc(alias = "SamplingDuration")]
     pub const fn window(mut self, window: Window) -> Self {
         self.config.window = window;
@@ -162,7 +167,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets the way in which an open circuit recovers. Default: by its own probes.
+    /// Sets the way in which an open circuit recovers. Default: [`Recovery::Automatic`].
     pub const fn recovery(mut self, recovery: Recovery) -> Self {
         self.config.recovery = recovery;
         self
@@ -175,11 +180,11 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets the number of probes that may be under way at the same time. Range: 1 to 1 000. Default: 1.
+    /// Sets the number of probes that can be under way at the same time. Range: 1 to 1 000. Default: 1.
     ///
-    /// A round admits no more probes than its verdict can still use, which are at most `probes` and the tolerated
-    /// failures. Once a probe ended without a verdict, one more may be under way, so that both requests of a hedge are
-    /// admitted.
+    /// A half-open circuit admits no more probes than its verdict needs. A verdict needs at most the sum of
+    /// `probes` and the tolerated failures. After a probe has ended without a verdict, one more probe can be
+    /// under way, so that the circuit admits both requests of a hedged call.
     pub const fn probes_in_flight(mut self, probes: u32) -> Self {
         self.config.probes.in_flight = probes;
         self
@@ -194,86 +199,94 @@ impl ConfigBuilder {
 
     /// Sets the time after which a probe gives its slot to another call. Range: 1 ms to 365 days. Default: 30 s.
     ///
-    /// An overdue probe is no verdict. Its result still counts while the circuit is half-open, so that a service whose
-    /// calls take longer than the deadline recovers, too. A circuit that has been half-open for twice the deadline
-    /// without a success opens again. With each such opening in a row without a failed probe, the circuit stays
-    /// half-open twice as long, up to 64 times the deadline.
+    /// A probe that is overdue does not count as a failure. The later result of the probe still counts while
+    /// the circuit is half-open, so that a service whose calls take longer than the deadline recovers too. A
+    /// circuit that has been half-open for twice the deadline without a success opens again. Each such
+    /// opening in a row, if no probe has failed, doubles the time for which the circuit stays half-open, up
+    /// to 64 times the deadline. Therefore a service whose calls take longer than 64 deadlines, which is 32 minutes by
+    /// default, never recovers. Set a deadline that fits such calls.
     ///
-    /// If three probes in a row end without a verdict, because their callers give up early or the classifier ignores
-    /// their results, and none succeeds, fails or is overdue, the circuit closes after `probe_deadline`. A closed
-    /// circuit has more calls to judge by. The circuit closes without that wait if a closed circuit would have counted
-    /// those probes as failures of weight 1.5 together, such as three dropped permits.
+    /// The circuit closes after `probe_deadline` if three probes in a row end without a verdict, because
+    /// their callers give up early or the classifier ignores their results. This rule holds only while no
+    /// probe succeeds, fails or is overdue. A closed circuit has more calls to judge by. The circuit closes
+    /// without that wait if a closed circuit would have counted those three probes as failures with a total
+    /// weight of 1.5, as with three dropped permits.
     ///
-    /// Until the first success, such a closed circuit opens again as soon as failures weigh 0.5 together, whatever the
-    /// rules say, and for the next longer open duration.
+    /// Until its first success, a circuit that closed in this way opens again as soon as failures weigh 0.5
+    /// together. That limit replaces the rules, and the circuit then opens for the next longer open duration.
     pub const fn probe_deadline(mut self, deadline: Duration) -> Self {
         self.config.probes.deadline = deadline;
         self
     }
 
-    /// Sets the time in half-open after which one success closes the circuit if no probe has failed. Services that are
-    /// too quiet to fill the probes recover in this way. Range: 1 ms to 365 days. Default: 60 s.
+    /// Sets the time after which one success closes a half-open circuit if no probe has failed. With this
+    /// setting, a service that has too few calls for all [`probes`](Self::probes) can recover. Range: 1 ms to
+    /// 365 days. Default: 60 s.
     pub const fn quiet_after(mut self, duration: Duration) -> Self {
         self.config.probes.quiet_after = duration;
         self
     }
 
-    /// Counts a call that is dropped this long after its start as a failure of weight 0.5. Default: 1 s.
+    /// Counts a dropped call as a failure of weight 0.5 if the caller drops the call this long after its
+    /// start. Default: 1 s.
     ///
-    /// Range: 0 to 365 days. Choose a shorter time than every timeout outside the breaker, because such a timeout hides
-    /// every hanging call from the breaker otherwise. A shorter deadline that the caller set for the call itself weighs
-    /// in proportion, see [`Failure::deadline`](crate::Failure::deadline).
+    /// Range: 0 to 365 days. Choose a shorter time than every timeout outside the breaker, because otherwise
+    /// such a timeout hides every hanging call from the breaker. If the caller set a shorter deadline for the
+    /// call itself, the failure weighs in proportion to the wait, see
+    /// [`Failure::deadline`](crate::Failure::deadline).
     pub const fn cancelled_counts_after(mut self, duration: Duration) -> Self {
         self.config.cancelled_counts_after = Some(duration);
         self
     }
 
-    /// Never counts a dropped call, nor a deadline that the caller set for the call itself. Only a timeout inside the
-    /// breaker then detects a service that hangs.
+    /// Never counts a dropped call, and never counts a deadline that the caller set for the call itself. Only
+    /// a timeout inside the breaker then detects a service that hangs.
     pub const fn cancelled_never_counts(mut self) -> Self {
         self.config.cancelled_counts_after = None;
         self
     }
 
-    /// Lets a success trip the circuit too, if the success completes the evidence. Default: `false`, so that the
-    /// circuit trips at the next failure.
+    /// Lets a success trip the circuit too, if a rule is met after that success. Default: `false`, so that
+    /// the circuit trips only at the next failure.
     pub const fn trip_on_any_outcome(mut self, any: bool) -> Self {
         self.config.trip_on_any_outcome = any;
         self
     }
 
-    /// Spreads the circuit over the threads from the start. By default a circuit is spread when several threads call it
-    /// often, which is 256 times within a second, twice in a row.
+    /// Spreads the circuit over the threads from the start. By default a circuit is spread when several
+    /// threads together use its shared counts 256 times within a second.
     ///
-    /// In circuits that are spread, a few threads of the process have counts of their own: as many threads as the
-    /// machine has cores, and one more, 33 at most. These are the first threads that called any circuit that is spread,
-    /// each until the thread ends. All other threads share the window, at the cost of waiting for each other. The
-    /// decisions are the same in both cases. With the default rules and window, a circuit that is spread takes up to 4
-    /// KiB on 8 cores. A call window stays shared.
+    /// In circuits that are spread, some threads of the process have counts of their own. The number of these
+    /// threads is the number of cores plus one, and at most 33. The first threads that call any circuit that
+    /// is spread get such counts, and keep them until the thread ends. All other threads share the window, at
+    /// the cost of waiting for each other. The circuit decides in the same way whether it is spread or not.
+    /// With the default rules and window, a circuit that is spread takes up to 4 KiB on 8 cores. The counts
+    /// of a call window are never spread.
     pub const fn sharded(mut self) -> Self {
         self.config.sharded = true;
         self
     }
 
-    /// Measures the duration of each call, for `circuit_breaker_call_duration_seconds`. Off by default, because each
-    /// call costs two readings of the precise clock.
+    /// Measures the duration of each call, for `circuit_breaker_call_duration_seconds`. This setting is off
+    /// by default, because each call costs two readings of the precise clock.
     pub const fn measure_durations(mut self) -> Self {
         self.config.durations = true;
         self
     }
 
-    /// Sets the time for which a registry refuses to reset the circuit after it left closed or was tripped by an
-    /// operator, because an early reset sends calls to a service that is still down.
-    /// [`Order::force`](crate::operation::Order::force) resets all the same.
+    /// Sets the time for which a registry refuses to reset the circuit after the circuit left closed or an
+    /// operator tripped it, because an early reset sends calls to a service that is still down.
+    /// [`Order::force`](crate::operation::Order::force) resets the circuit nevertheless.
     ///
-    /// A reopening does not restart this time. Range: up to 365 days. Zero never refuses. Default: 60 s.
+    /// A reopening does not restart this time. Range: up to 365 days. With zero, the registry never refuses a
+    /// reset. Default: 60 s.
     pub const fn reset_cooldown(mut self, cooldown: Duration) -> Self {
         self.config.reset_cooldown = cooldown;
         self
     }
 
-    /// Starts the circuit in shadow. The circuit changes its state as always, but every call goes through, and the
-    /// calls that would have been rejected are counted.
+    /// Starts the circuit in shadow. The circuit changes its state as always, but every call goes through,
+    /// and the circuit counts the calls that it would have rejected.
     pub const fn shadow(mut self) -> Self {
         self.config.shadow = true;
         self
@@ -303,14 +316,14 @@ impl ConfigBuilder {
         self
     }
 
-    /// Replaces the name, and sets the label of the circuit in metrics.
+    /// Replaces the name of the circuit and the label of the circuit in metrics.
     #[cfg(feature = "keyed")]
     pub(crate) fn named(mut self, name: &str, label: Option<Arc<str>>) -> Self {
         (self.config.name, self.config.label) = (name.into(), label);
         self
     }
 
-    /// Returns the configuration, if all settings are possible.
+    /// Returns the configuration if every setting is allowed.
     ///
     /// # Errors
     ///
@@ -352,20 +365,8 @@ fn check_name(name: &str) -> Result<(), ConfigError> {
     if name.chars().all(is_printable) && (1..=LONGEST_NAME).contains(&name.len()) {
         return Ok(());
     }
-    let shown: String = name.chars().take(40).collect();
-    let value = format!("{shown:?} ({} bytes)", name.len());
+    let value = format!("\"{}\" ({} bytes)", quoted(name), name.len());
     Err(ConfigError::new("name", value, "1 to 200 bytes of printable text without spaces"))
-}
-
-/// Returns true if a name may contain that character.
-pub(crate) fn is_printable(c: char) -> bool {
-    !c.is_control() && !c.is_whitespace() && !is_hidden(c)
-}
-
-/// Returns true if a character has no width or changes the direction of the text, because two names that
-/// look the same must be the same.
-const fn is_hidden(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 fn check_rules(rules: &Rules, window: Window) -> Result<(), ConfigError> {

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use super::{Config, Recovery};
 use crate::outcome::Weight;
 use crate::state::{Brief, Percent};
-/// Returns a sentence for each rule and for the recovery.
 use crate::window::Shape;
 
+/// Returns a sentence for each rule and for the recovery.
 pub(super) fn explain(config: &Config) -> String {
     let mut text = format!("Circuit `{}`.\n", config.name);
     rules(config, &mut text).expect("a String takes everything");
@@ -109,7 +109,7 @@ fn some(count: u32, noun: &str) -> String {
     }
 }
 
-/// Returns the number of timeouts that weigh as much as `n` hard failures.
+/// Returns the number of timeouts whose weight is that of `n` hard failures.
 fn timeouts_for(n: u32) -> u64 {
     u64::from(n) * u64::from(Weight::HARD.units()) / u64::from(Weight::TIMEOUT.units())
 }

@@ -22,9 +22,9 @@ enum Shape {
 }
 
 impl OpenDuration {
-    /// The first duration of the default.
+    /// The duration of the first opening with the default settings.
     pub(crate) const DEFAULT_BASE: Duration = Duration::from_secs(5);
-    /// The largest duration of the default.
+    /// The limit of the open duration with the default settings.
     pub(crate) const DEFAULT_MAX: Duration = Duration::from_secs(60);
 
     /// Returns a duration that is the same for each opening, without jitter. Range: 1 ms to 365 days.
@@ -35,8 +35,9 @@ impl OpenDuration {
 
     /// Returns a duration of `base` that doubles with each opening in a row up to `max`, with a jitter of 10 %.
     ///
-    /// Range: 1 ms to 365 days, `base` at most `max`. The default is 5 s and 60 s. The number of openings in a row
-    /// stops growing at `max`, and falls by one for each last open duration that the circuit then spends closed.
+    /// Range: 1 ms to 365 days, and `base` must not exceed `max`. The default is 5 s and 60 s. The number of
+    /// openings in a row stops growing when the duration reaches `max`. The number falls by one each time the
+    /// circuit has been closed for as long as its last opening lasted.
     #[must_use]
     pub const fn exponential(base: Duration, max: Duration) -> Self {
         Self { shape: Shape::Exponential { base, max }, jitter: 0.1 }
@@ -45,8 +46,8 @@ impl OpenDuration {
     /// Returns a duration that `function` calculates from the number of openings in a row,
     /// counted from 1, without jitter.
     ///
-    /// The function runs under the cold mutex of the circuit, for an opening or a restore. Therefore it must be
-    /// quick and must not use the circuit. Its result is limited to the range of 1 ms to 365 days. If the
+    /// The circuit calls the function under a mutex, for an opening or a restore. Therefore the function must
+    /// be quick and must not use the circuit. Its result is limited to the range of 1 ms to 365 days. If the
     /// function panics, the duration is 60 s.
     #[must_use]
     pub fn from_fn(function: impl Fn(u32) -> Duration + Send + Sync + 'static) -> Self {
@@ -61,7 +62,8 @@ impl OpenDuration {
         self
     }
 
-    /// Returns the open duration of an attempt. `random` is between 0 and 1, and selects the jitter.
+    /// Returns the open duration of an attempt. `random` is between 0 and 1 and selects a value within the
+    /// jitter.
     pub(crate) fn of(&self, attempt: u32, random: f64) -> Duration {
         let nominal = match &self.shape {
             Shape::Fixed(duration) => *duration,
@@ -69,29 +71,34 @@ impl OpenDuration {
                 let doublings = attempt.saturating_sub(1).min(31);
                 base.saturating_mul(1 << doublings).min(*max)
             }
-            // The function is foreign code that runs under the cold mutex and perhaps in a
-            // drop, so its panic must be caught.
+            // The function is foreign code that runs under the mutex of the circuit and perhaps during a
+            // drop. Therefore its panic must be caught.
             Shape::Function(function) => guarded(|| function(attempt.max(1))).unwrap_or(AFTER_A_PANIC),
         };
-        // Limited before the multiplication, which would overflow otherwise.
+        // The duration is limited before the multiplication, because the multiplication would otherwise
+        // overflow.
         let nominal = nominal.clamp(SHORTEST, LONGEST);
         nominal.mul_f64(1.0 + self.jitter * (2.0 * random - 1.0)).clamp(SHORTEST, LONGEST)
     }
 
-    /// Returns the attempt from which further attempts last no longer, if that is known.
+    /// Returns the number of the attempt after which openings get no longer, or `u32::MAX` if that number is
+    /// unknown. The circuit counts attempts only up to this number.
     ///
-    /// A larger number would take as long to decay as it took to grow.
+    /// The count falls while the circuit is closed. Without this limit, a count that grew during a long
+    /// outage would take just as long to fall.
     pub(crate) fn last_attempt(&self) -> u32 {
         match &self.shape {
             Shape::Exponential { base, max } => {
                 (1..32).find(|attempt| base.saturating_mul(1 << (attempt - 1)) >= *max).unwrap_or(32)
             }
-            // No opening is longer than the last one, so that the count does no harm.
+            // A fixed duration never grows, and the durations of a function are unknown, so the count has no
+            // limit.
             Shape::Fixed(_) | Shape::Function(_) => u32::MAX,
         }
     }
 
-    /// Returns the longest that an opening can last: that of the shape with its jitter, or of a Retry-After.
+    /// Returns the longest time that an opening can last, which is the longest duration with its jitter, or
+    /// the limit of a `Retry-After` if that limit is longer.
     pub(crate) fn longest(&self) -> Duration {
         let nominal = match self.shape {
             Shape::Fixed(duration) => duration,
@@ -101,7 +108,8 @@ impl OpenDuration {
         nominal.min(LONGEST).mul_f64(1.0 + self.jitter).max(LONGEST_RETRY_AFTER)
     }
 
-    /// Returns the value in the spelling of a settings file, which has no functions.
+    /// Returns the value in the spelling of a settings file. A function has no such spelling, so the text
+    /// describes the function.
     pub(super) fn setting(&self) -> String {
         let jitter = self.jitter;
         match &self.shape {
@@ -110,12 +118,12 @@ impl OpenDuration {
             Shape::Exponential { base, max } => {
                 format!("{{ base = {}, max = {}, jitter = {jitter} }}", Exact(*base), Exact(*max))
             }
-            // The address distinguishes two functions, which have no other difference that could be printed.
+            // Only the address distinguishes two functions in print.
             Shape::Function(function) => format!("a function at {:p} with jitter {jitter}", Arc::as_ptr(function)),
         }
     }
 
-    /// Returns the first impossible setting: its field, its value and the allowed range.
+    /// Returns the field, the value and the allowed range of the first setting that is not allowed.
     pub(crate) fn fault(&self) -> Option<(&'static str, String, String)> {
         let range = |field, duration: Duration, max: Duration| {
             let allowed = format!("{} to {}", Exact(SHORTEST), Exact(max));
@@ -146,7 +154,7 @@ impl fmt::Debug for OpenDuration {
     }
 }
 
-/// Prints for people: `5 s, doubling to 60 s ± 10 %`.
+/// Prints the duration for people, as in `5 s, doubling to 60 s ± 10 %`.
 impl fmt::Display for OpenDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.shape {
@@ -165,16 +173,18 @@ pub enum Recovery {
     /// The circuit probes by itself when the open duration has passed.
     #[default]
     Automatic,
-    /// The circuit stays open until an operator resets it. A hold with an end still ends,
-    /// in the state beneath the hold.
+    /// The circuit stays open until an operator resets it. A hold with an end still ends, and the circuit
+    /// then returns to the state beneath the hold.
     Manual,
 }
 
-/// The shortest duration of a setting, because the slots of probes keep times in milliseconds.
+/// The shortest duration of a setting. The slots of probes keep times in milliseconds, so a shorter duration
+/// would be zero.
 pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
-/// The longest duration of a setting. For more, use manual recovery or a hold without an end.
+/// The longest duration of a setting. A circuit can stay open longer by manual recovery or by a hold without
+/// an end.
 pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
-/// The open duration after a panic of the user's function.
+/// The open duration if the user's function panics.
 const AFTER_A_PANIC: Duration = Duration::from_secs(60);
 /// The longest time for which the `Retry-After` of a service keeps a circuit open.
 pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);

@@ -1,7 +1,7 @@
 //! The settings of a circuit by name, each with its value in the spelling of a settings file.
 //!
-//! A difference of two configurations is shown in these words, because a user knows the names and values that he wrote and
-//! not the fields that the crate keeps.
+//! Differences between two configurations are shown with these names and values, because a user knows the
+//! settings file and not the fields of this crate.
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use crate::state::Exact;
 use crate::window::{Shape, Window};
 
 impl Config {
-    /// Returns the settings in which `other` differs, each as half a sentence. Clocks and observers are not compared.
+    /// Returns the settings in which `other` differs, each as a name with both values. Clocks and observers
+    /// are not compared.
     pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
         let pairs = values(self).into_iter().zip(values(other));
         let differ = pairs.filter(|(present, requested)| present != requested);
@@ -72,7 +73,7 @@ fn window(window: Window) -> String {
     }
 }
 
-/// Returns the value of a rule that is not set.
+/// Returns the text for a rule that is not set.
 fn off() -> String {
     "off".to_owned()
 }

@@ -10,14 +10,16 @@ use super::hub::{Coordinator, Hub};
 use super::instance::host_name;
 use super::terms::{Polls, Terms, Ttl};
 use super::waiters::Waiters;
-use crate::config::{ConfigError, LONGEST_NAME, is_printable};
+use crate::config::{ConfigError, LONGEST_NAME};
 use crate::keep::{INSTANCES, STORE_TIMEOUT, is_instance};
 use crate::pattern::{ALLOWED, ByName, misused};
 use crate::registry::Registry;
 use crate::roll_call::{Call, Kind, expect};
+use crate::shown::{is_printable, quoted};
 use crate::state::Exact;
 use crate::store::{DynStore, Store};
 use crate::sync::Mutex;
+use crate::telemetry;
 
 /// The settings of a registry. Each method states its range and its default.
 ///
@@ -201,8 +203,7 @@ impl RegistryBuilder {
             !is_named || name == "*" || misused(name).is_some()
         };
         if let Some((wrong, _)) = terms.ttl_of.entries().find(|(name, _)| is_wrong(name)) {
-            let wrong: String = wrong.chars().take(40).collect();
-            return Err(ConfigError::new("ttl_of", format_args!("`{}`", wrong.escape_debug()), ALLOWED));
+            return Err(ConfigError::new("ttl_of", format_args!("`{}`", quoted(&wrong)), ALLOWED));
         }
         for ttl in terms.ttl_of.entries().map(|(_, ttl)| ttl).chain([&terms.ttl]) {
             for wish in [ttl.open, ttl.other] {
@@ -216,11 +217,12 @@ impl RegistryBuilder {
             return Err(ConfigError::new("audit_waiting", terms.outbox, "16 to 1000000"));
         }
         if !is_instance(&terms.instance) {
-            return Err(ConfigError::new("instance", format_args!("`{}`", terms.instance.escape_debug()), INSTANCES));
+            return Err(ConfigError::new("instance", format_args!("`{}`", quoted(&terms.instance)), INSTANCES));
         }
         let Some(store) = store else { return Ok(Registry::with_limit(limit)) };
         let ttls = terms.ttl_of.entries();
         expect(ttls.map(|(name, _)| Call::Set { kind: Kind::Ttl, setting: format!("`ttl_of` of \"{name}\""), name }));
+        telemetry::store::begin(store.kind());
         let hub = Hub {
             terms,
             store,

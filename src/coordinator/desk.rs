@@ -205,6 +205,13 @@ impl Desk {
         self.adopted.restore_report()
     }
 
+    /// Returns the last transition of the restore. `None` if the restore made no transition, because the circuit is
+    /// closed as before.
+    pub(super) fn restoring_edge(&self) -> Option<crate::state::Transition> {
+        let (edges, _) = self.circuit.transitions_since(0);
+        edges.into_iter().rfind(|edge| edge.is_logged)
+    }
+
     /// Returns the tick until which the first calls wait for the restore, if calls wait.
     pub(super) const fn calls_wait_until(&self) -> Option<Tick> {
         self.adopted.calls_wait_until()

@@ -96,7 +96,8 @@ impl Hub {
     /// Returns the changes that the last task did not write.
     pub(super) fn shutdown_report(&self) -> ShutdownReport {
         let findings = self.findings.lock();
-        ShutdownReport { unsaved: findings.unsaved.clone(), audit_rows: findings.status.audit_rows }
+        let (unsaved, audit_rows) = (findings.unsaved.clone(), findings.status.audit_rows);
+        ShutdownReport { unsaved, audit_rows, without_store: false }
     }
 
     /// Wakes the callers that wait for a change of the findings.

@@ -13,7 +13,7 @@ use super::task::Task;
 use crate::circuit::Circuit;
 use crate::registry::Registry;
 
-/// The methods of the store. In a registry without a store they do nothing and return an empty report, except that a
+/// The methods of the store. In a registry without a store they do nothing and return a report that says so, except that a
 /// shutdown ends the [subscriptions](Registry::subscribe) of every registry.
 impl Registry {
     /// Returns a builder with the default settings, which are 10 000 circuits and no store.
@@ -85,7 +85,7 @@ impl Registry {
     pub async fn restore(&self, deadline: Duration) -> Result<RestoreReport, NoRuntime> {
         self.start()?;
         let Some(coordinator) = self.companion::<Coordinator>() else {
-            return Ok(RestoreReport::default());
+            return Ok(RestoreReport { without_store: true, ..RestoreReport::default() });
         };
         let hub = &coordinator.0;
         let mut progress = hub.progress.subscribe();
@@ -117,7 +117,8 @@ impl Registry {
         let found = |name: &str| findings.restored.get(name).cloned().unwrap_or(super::Restored::Waiting);
         let circuits: std::collections::BTreeMap<_, _> =
             self.circuits().iter().map(|circuit| (circuit.name().to_owned(), found(circuit.name()))).collect();
-        let mut report = RestoreReport { circuits, keyed_waiting, left_out: findings.left_out, error: None };
+        let left_out = findings.left_out;
+        let mut report = RestoreReport { circuits, keyed_waiting, left_out, ..RestoreReport::default() };
         if !report.is_complete() {
             report.error.clone_from(&findings.status.last_error);
         }
@@ -135,7 +136,9 @@ impl Registry {
     /// If the future is dropped, the task continues to write and ends after the last write.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         self.end_subscriptions();
-        let Some(coordinator) = self.companion::<Coordinator>() else { return ShutdownReport::default() };
+        let Some(coordinator) = self.companion::<Coordinator>() else {
+            return ShutdownReport { without_store: true, ..ShutdownReport::default() };
+        };
         let hub = &coordinator.0;
         // The subscription begins before the request, so that the end of the task is not missed.
         let mut progress = hub.progress.subscribe();

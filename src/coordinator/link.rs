@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::clock::Tick;
 use crate::random::Dice;
 use crate::record::Timestamp;
-use crate::store::StoreError;
 use crate::store::health::{Health, doubled};
+use crate::store::{StoreError, StoreErrorKind};
 use crate::telemetry;
 use crate::telemetry::store::Rank;
 
@@ -18,7 +18,8 @@ use crate::telemetry::store::Rank;
 pub(super) struct Link {
     kind: &'static str,
     health: Health,
-    pub(super) last_error: Option<String>,
+    /// The last error, with its kind.
+    pub(super) last_error: Option<(StoreErrorKind, String)>,
     /// The time of the store at a tick of the local clock. The present time of the store is estimated from this pair.
     clock: Option<(Tick, Timestamp)>,
 }
@@ -76,7 +77,7 @@ impl Link {
     /// Logs the failure. The first failure is logged immediately, and later failures share one line a minute. The
     /// failure begins no backoff, because a store that refuses one write can take other writes.
     pub(super) fn note(&mut self, now: Tick, operation: &'static str, error: &StoreError) {
-        self.last_error = Some(error.chain());
+        self.last_error = Some((error.kind(), error.chain()));
         if let Some(unlogged) = self.health.line(now) {
             telemetry::store::failed(Rank::Durable, self.kind, operation, &error.chain(), unlogged);
         }

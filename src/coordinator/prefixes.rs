@@ -1,4 +1,5 @@
-//! The keyed circuits of a registry, by prefix, and the progress of the restore of each prefix.
+//! The layers with keyed circuits in a registry, with the prefix and the progress of the restore of each
+//! layer.
 //!
 //! The task and the registry share this list, because a layer can be created before or after the task begins. The
 //! references are weak, because keyed circuits hold their registry and would keep its task alive otherwise.
@@ -11,11 +12,11 @@ use crate::clock::Tick;
 use crate::registry::Prefixed;
 use crate::sync::Mutex;
 
-/// The keyed circuits of a registry.
+/// The layers with keyed circuits in a registry.
 #[derive(Debug, Default)]
 pub(super) struct Prefixes(Mutex<Vec<Prefix>>);
 
-/// The keyed circuits of one layer.
+/// The keyed circuits of one layer, which share a prefix of their names.
 #[derive(Debug)]
 struct Prefix {
     keyed: Weak<dyn Prefixed>,
@@ -23,26 +24,27 @@ struct Prefix {
     progress: Progress,
 }
 
-/// The wait of the services for the restore.
+/// The wait of a layer's services in `poll_ready` for the restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wait {
-    /// No service waits yet.
+    /// No service waits.
     None,
-    /// The services wait, and the task has not seen this yet.
+    /// The services wait, and the task has not set the end of the wait yet.
     Begun,
     /// The services wait until this tick.
     Until(Tick),
-    /// The time of the wait is over.
+    /// The longest time of the wait has passed.
     Over,
 }
 
-/// The progress of the restore.
+/// The progress of the restore of a layer.
 #[derive(Debug)]
 enum Progress {
-    /// The store has not answered yet.
+    /// The store has not listed the circuits of the layer yet.
     Unread,
-    /// These circuits were created, and some of them are not restored yet. `seen` is false until the task has read its
-    /// inbox once more, so that each circuit has a desk or is evicted.
+    /// These circuits were created from the names in the store, and some of them are not restored yet. `seen`
+    /// is false until the task has read its inbox once more. Only then each circuit either has a desk, which
+    /// restores the circuit, or is evicted.
     Restoring { circuits: Vec<Circuit>, seen: bool },
     /// The circuits are restored.
     Done,
@@ -56,9 +58,11 @@ impl Prefixes {
         list.push(Prefix { keyed, wait: Wait::None, progress: Progress::Unread });
     }
 
-    /// Lets the services wait whose circuits the store has not been asked for yet. To be called under the lock of the
-    /// inbox while there is a task, so that the end of the task ends the wait. The caller drops the layers outside that
-    /// lock.
+    /// Makes the services of each layer wait if the store was not queried for the circuits of the layer yet.
+    /// Returns these layers.
+    ///
+    /// While there is a task, the caller must hold the lock of the inbox, so that the end of the task ends
+    /// the wait. The caller drops the returned layers outside that lock.
     #[must_use = "the layers are dropped outside the lock"]
     pub(super) fn let_calls_wait(&self) -> Vec<Arc<dyn Prefixed>> {
         let waiting = self.select(|prefix| {
@@ -69,7 +73,7 @@ impl Prefixes {
         waiting
     }
 
-    /// Ends the waits whose time is over. A wait that begins now takes `lasts`.
+    /// Ends the waits whose time is over. A wait that the task has not seen before ends after `lasts`.
     pub(super) fn end_waits(&self, now: Tick, lasts: Duration) {
         let over = self.select(|prefix| {
             if prefix.wait == Wait::Begun {
@@ -81,7 +85,7 @@ impl Prefixes {
         over.iter().for_each(|keyed| keyed.restored());
     }
 
-    /// Ends all waits, because no task runs that could restore a circuit.
+    /// Ends all waits, because no task runs that restores circuits.
     pub(super) fn end_all_waits(&self) {
         let waiting = self.select(|prefix| {
             let waits = matches!(prefix.wait, Wait::Begun | Wait::Until(_));
@@ -96,12 +100,12 @@ impl Prefixes {
         self.0.lock().iter().filter_map(ends).min()
     }
 
-    /// Returns true if the store has not been asked for the circuits of some layer yet.
+    /// Returns true if the store has not listed the circuits of some layer yet.
     pub(super) fn has_unread(&self) -> bool {
         self.0.lock().iter().any(Prefix::is_unread)
     }
 
-    /// Returns the layers whose circuits the store has not been asked for yet.
+    /// Returns the layers whose circuits the store has not listed yet.
     pub(super) fn unread(&self) -> Vec<Arc<dyn Prefixed>> {
         self.select(|prefix| prefix.is_unread())
     }
@@ -111,22 +115,29 @@ impl Prefixes {
         self.select(|_| true)
     }
 
+    /// Returns true if the name can be the name of a keyed circuit of a layer.
+    pub(super) fn cover(&self, name: &str) -> bool {
+        self.all().iter().any(|keyed| name.starts_with(keyed.prefix()))
+    }
+
     /// Returns the prefixes of the layers that are not restored yet.
     pub(super) fn waiting(&self) -> Vec<String> {
         let waiting = self.select(|prefix| !matches!(prefix.progress, Progress::Done));
         waiting.iter().map(|keyed| keyed.prefix().to_owned()).collect()
     }
 
-    /// Notes that these circuits of a layer were created, and await their own restores.
+    /// Notes that the survey created these circuits of a layer, and that each of them waits for its own
+    /// restore.
     pub(super) fn created(&self, keyed: &Weak<dyn Prefixed>, circuits: Vec<Circuit>) {
         if let Some(prefix) = self.0.lock().iter_mut().find(|prefix| Weak::ptr_eq(&prefix.keyed, keyed)) {
             prefix.progress = Progress::Restoring { circuits, seen: false };
         }
     }
 
-    /// Ends the restore of the layers whose circuits are all restored. Returns true if the restore of a layer has ended.
+    /// Ends the restore of the layers whose circuits no longer wait. Returns true if the restore of a layer
+    /// has ended.
     pub(super) fn settle(&self, is_waiting: impl Fn(&Circuit) -> bool) -> bool {
-        // Dropped outside the lock, because the observers of a circuit are foreign code.
+        // The circuits are dropped outside the lock, because their observers are foreign code.
         let mut restored = Vec::new();
         let done = self.select(|prefix| {
             let Progress::Restoring { circuits, seen } = &mut prefix.progress else { return false };
@@ -146,8 +157,8 @@ impl Prefixes {
         !done.is_empty()
     }
 
-    /// Returns the layers that `choose` accepts. The caller uses and drops them outside the lock, because the last handle
-    /// to a layer may be gone by then, and its drop is foreign code.
+    /// Returns the layers that `choose` accepts. The caller must drop the returned handles outside the lock.
+    /// A returned handle can be the last one, and the drop of a layer runs foreign code.
     fn select(&self, mut choose: impl FnMut(&mut Prefix) -> bool) -> Vec<Arc<dyn Prefixed>> {
         let mut list = self.0.lock();
         list.iter_mut().filter_map(|prefix| if choose(prefix) { prefix.keyed.upgrade() } else { None }).collect()

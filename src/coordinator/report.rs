@@ -1,4 +1,5 @@
-//! The reports of a restore, of a shutdown, and of the store. Their sentences are in `report/text.rs`.
+//! The reports of a restore and of a shutdown, and the status of the store. Their sentences are in
+//! `report/text.rs`.
 
 mod text;
 
@@ -6,34 +7,36 @@ use std::collections::BTreeMap;
 
 use crate::circuit::NextCall;
 use crate::state::Standing;
+use crate::store::StoreErrorKind;
 
 /// The result of the restore of one circuit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Restored {
-    /// The circuit is not restored yet, because the store was not queried or did not answer.
+    /// The circuit is not restored yet, because the store has not been queried or has not answered.
     Waiting,
     /// The store has no record of the circuit.
     Absent,
-    /// The stored record cannot be used. A warning in the log has the reason.
+    /// The stored record cannot be used. A warning in the log states the reason.
     Corrupt,
     /// The circuit was restored.
     #[non_exhaustive]
     From {
-        /// The store, or the tier of a tiered store, that had the record.
+        /// The name of the store that had the record. In a tiered store, the name of the tier.
         store: &'static str,
         /// The source of the state.
         whose: Recovered,
         /// The state and mode of the circuit after the restore.
         standing: Standing,
-        /// The answer that the next call would have got after the restore. An open circuit whose wait was over admitted
-        /// the next call as a probe.
+        /// The answer to the first call after the restore. An open circuit whose open duration had passed
+        /// admits this call as a probe.
         next_call: NextCall,
-        /// The operator who holds the circuit open, disabled or in shadow. `None` if no operator does.
+        /// The operator who holds the circuit open, disabled or in shadow. `None` if no operator holds the
+        /// circuit.
         held_by: Option<String>,
     },
-    /// The store has a record, but the circuit had already made a transition in this process. The newer state of the
-    /// circuit was kept.
+    /// The store has a record, but the circuit had already made a transition in this process. The circuit
+    /// keeps this newer state.
     Outrun,
 }
 
@@ -41,29 +44,33 @@ pub enum Restored {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Recovered {
-    /// The entry of this instance, with its evidence.
+    /// The state that this instance wrote, with its counts of calls and failures.
     Own,
-    /// The state that any instance published last.
+    /// The state that any instance published last. This instance has written no state of its own.
     Published,
 }
 
 /// The result of a restore, for each circuit of the registry by name.
 ///
-/// Its `Display` is one sentence for a log: `3 restored: 1 open, 1 held open by operator-1, 1 closed`.
+/// Its `Display` is one sentence for a log, such as `3 restored: 1 open, 1 held open by operator-1, 1
+/// closed`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 #[must_use = "the report lists the circuits that could not be restored"]
 pub struct RestoreReport {
-    /// The results by the name of the circuit.
+    /// The result for each circuit, by the name of the circuit.
     pub circuits: BTreeMap<String, Restored>,
-    /// The prefixes of the keyed circuits that are not restored yet, because the store was not queried or did not
-    /// answer.
+    /// The prefixes of the layers whose keyed circuits are not restored yet, because the store has not been
+    /// queried or has not answered.
     pub keyed_waiting: Vec<String>,
-    /// The number of keyed circuits that are not closed in the store and could not come back, because there is no room
-    /// for them or because the template refused them. Each comes back with its first call.
+    /// The number of keyed circuits that are not closed in the store and were not created, because there is
+    /// no room for them or because the template refused them. The first call of its key restores such a
+    /// circuit.
     pub left_out: usize,
     /// The last error of the store, if a circuit is not restored yet.
     pub error: Option<String>,
+    /// True if the registry has no store, so that nothing can be restored.
+    pub without_store: bool,
 }
 
 impl RestoreReport {
@@ -76,15 +83,18 @@ impl RestoreReport {
 
 /// The changes that a shutdown could not write.
 ///
-/// Its `Display` is one sentence for a log: `everything is saved`, or the names and numbers of the changes.
+/// Its `Display` is one sentence for a log, which is `everything is saved`, or the names and numbers of the
+/// changes, or that there is no store.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 #[must_use = "the report lists the changes that are lost"]
 pub struct ShutdownReport {
-    /// The circuits whose last change the store does not have.
+    /// The circuits whose last change is not in the store.
     pub unsaved: Vec<String>,
-    /// The number of audit rows that the store does not have.
+    /// The number of audit rows that are not in the store.
     pub audit_rows: usize,
+    /// True if the registry has no store, so that nothing was written.
+    pub without_store: bool,
 }
 
 impl ShutdownReport {
@@ -95,9 +105,10 @@ impl ShutdownReport {
     }
 }
 
-/// The state of the store, as the coordinator observes it.
+/// The state of the connection to the store, as the background task observes it.
 ///
-/// Its `Display` is one sentence, which the admin page shows as well: `the store redis answers, and has every change`.
+/// Its `Display` is one sentence, which the admin page shows, such as `the store redis answers, and has every
+/// change`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct StoreStatus {
@@ -105,17 +116,23 @@ pub struct StoreStatus {
     pub store: &'static str,
     /// True if the background task runs.
     pub running: bool,
-    /// The number of panics of the background task. The next `restore` starts the task again.
+    /// The number of panics of the background task. The next [`restore`](crate::Registry::restore) starts the
+    /// task again.
     pub deaths: u64,
     /// True if the last operation succeeded.
     pub up: bool,
-    /// The last error. The error is cleared when a store that was down answers again.
+    /// The last error of the store. The error is cleared when a store that was down answers again.
+    ///
+    /// The text comes from the store, and can contain its address, a role or a path. Therefore only operators should
+    /// see the text, and other readers the [kind](Self::last_error_kind).
     pub last_error: Option<String>,
+    /// The kind of the last error.
+    pub last_error_kind: Option<StoreErrorKind>,
     /// The number of circuits with a change that the store does not have yet.
     pub unsaved: usize,
     /// The number of audit rows that the store does not have yet.
     pub audit_rows: usize,
-    /// The id of this instance. The id differs from the configured id if another running instance uses the configured
-    /// id.
+    /// The id of this instance. Another running instance may use the configured id, and then this instance
+    /// uses a different id.
     pub instance: String,
 }

@@ -1,6 +1,8 @@
-//! The restore of a circuit from its record. Pure, so that the rules can be tested without a store.
+//! The restore of a circuit from its record. The functions are pure, so that the rules can be tested without
+//! a store.
 //!
-//! An instance restores its own entry with the evidence if the record has one, and the published state otherwise.
+//! An instance restores the entry that this instance wrote, with its counts, if the record has such an entry.
+//! Otherwise the instance restores the published state.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +24,8 @@ pub(super) struct Restoration {
     pub(super) whose: Recovered,
 }
 
-/// Returns the state that a circuit adopts on the instance with this id. `None` if the record contains nothing about
-/// the circuit.
+/// Returns the state that a circuit adopts on the instance with this id. Returns `None` if the record has
+/// neither a state nor an act.
 pub(super) fn restoration(record: &CircuitRecord, id: &str, config: &Config, now: Timestamp) -> Option<Restoration> {
     let own = record.instances.get(id);
     let (mut snapshot, whose, acts, mode_before) = match own {
@@ -35,7 +37,12 @@ pub(super) fn restoration(record: &CircuitRecord, id: &str, config: &Config, now
             snapshot.attempt = entry.attempt;
             snapshot.probe_successes = entry.probe_successes;
             give(&mut snapshot, opening(record, entry), now);
-            // Older evidence says nothing about the present health of the service.
+            // The entry has no time of a half-open state. The published state has the time, if this instance has
+            // published the state.
+            let is_published = entry.state == State::HalfOpen && record.instance == id;
+            snapshot.half_open_for = half_open_for(record, now).filter(|_| is_published);
+            // Counts are restored only if they are recent, because old counts say nothing about the present
+            // health of the service.
             if now.since(entry.updated_at) <= remembered(config.window) {
                 snapshot.run = entry.run;
                 snapshot.tally = Tally::new(entry.calls, entry.score, entry.slow);
@@ -50,22 +57,25 @@ pub(super) fn restoration(record: &CircuitRecord, id: &str, config: &Config, now
     if let Some(operated) = &record.operator {
         let unknown_here = operated.sequence > acts;
         if unknown_here && operated.act == Act::Reset && own.is_some_and(|entry| entry.state != State::Closed) {
-            // The reset came after the entry, and the state of the entry is obsolete.
+            // The reset is newer than the entry of this instance, so the state of the entry is obsolete.
             let closed = Snapshot::closed();
             snapshot = Snapshot { state: operated.to, generation: snapshot.generation, mode: snapshot.mode, ..closed };
             let reason = format!("{} by {}: {}", operated.act, operated.user, operated.reason);
             give(&mut snapshot, Some((EarlierReason::new(&reason), Some(operated.at))), now);
+            snapshot.half_open_for = snapshot.earlier_for.filter(|_| operated.to == State::HalfOpen);
         }
-        // A hold that has not ended is not restored here. The hold is applied like the act of any other instance, so
-        // that rejections name the operator and the reason.
+        // This function does not restore a hold that is still in force. The task applies the hold later like
+        // an act of another instance, so that rejections name the operator and the reason.
         if !operated.holds(now)
             && operated.mode == Mode::ForcedOpen
             && config.recovery == Recovery::Automatic
             && (mode_before == Mode::ForcedOpen || unknown_here)
         {
-            // The trip ended while this instance did not run. The end of a trip leaves the circuit half-open.
+            // The operator's trip ended while this instance did not run. The end of such a trip leaves the
+            // circuit half-open.
             snapshot.state = State::HalfOpen;
             snapshot.probe_successes = 0;
+            snapshot.half_open_for = None;
         }
     }
     if snapshot.state != State::Closed {
@@ -75,36 +85,40 @@ pub(super) fn restoration(record: &CircuitRecord, id: &str, config: &Config, now
     Some(Restoration { snapshot, whose })
 }
 
-/// Returns the state that was published last, for the instance with this id.
+/// Returns the state that was published last, for adoption by the instance with this id.
 pub(super) fn published(record: &CircuitRecord, id: &str, now: Timestamp) -> Snapshot {
     let mut snapshot = Snapshot::closed();
     snapshot.generation = record.generation;
     snapshot.state = record.state;
     snapshot.attempt = record.half_open_attempts;
     snapshot.open_for = record.open_for(now);
-    // Only an opening is shown as that of this instance, because this instance does not keep the reason of other states.
+    // A reason without the name of an instance is the reason for which this instance opened its circuit. All
+    // other reasons have the name of the instance that published the state.
     let is_own = record.instance.is_empty() || record.instance == id && record.state == State::Open;
     let published = reason(record);
     let named = |(earlier, at): Reasoned| (if is_own { earlier } else { earlier.on(&record.instance) }, at);
     give(&mut snapshot, published.map(named), now);
+    snapshot.half_open_for = half_open_for(record, now);
     snapshot.tripped_for = record.left_closed_at.filter(|_| record.state != State::Closed).map(|at| now.since(at));
     snapshot
 }
 
-/// The urgency of a restore before the first call. The greater one is the more urgent one.
+/// The urgency of the restore of a circuit before its first call. The greater urgency is restored first.
 #[cfg(feature = "keyed")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Urgency {
-    /// True if calls are rejected, or an operator holds the circuit.
+    /// True if the circuit rejects calls or an operator holds the circuit.
     binds: bool,
-    /// True if this instance has written the state itself, so that this instance calls the service.
+    /// True if this instance has written the state. Such a circuit is more urgent, because this instance
+    /// calls the service.
     is_own: bool,
-    /// The time of the last write of the state.
+    /// The time at which the state was written last.
     updated_at: Timestamp,
 }
 
-/// Returns the urgency of the restore of a keyed circuit before its first call. `None` if the circuit is closed, or was
-/// not used for `idle` and would admit the next call, because such circuits are evicted too.
+/// Returns the urgency of the restore of a keyed circuit before its first call. Returns `None` if the circuit
+/// is closed. A circuit that was not written for `idle` and would admit the next call is `None` too, because
+/// the eviction would remove such a circuit from memory.
 #[cfg(feature = "keyed")]
 pub(super) fn urgency(record: &CircuitRecord, who: &Who, idle: Duration, now: Timestamp) -> Option<Urgency> {
     let entry = record.instances.get(&who.id);
@@ -121,11 +135,11 @@ pub(super) fn urgency(record: &CircuitRecord, who: &Who, idle: Duration, now: Ti
     states.into_iter().flatten().filter_map(urgency).max()
 }
 
-/// The reason of a state, and the time at which the state began.
+/// The reason of a state with the time at which the state began.
 type Reasoned = (EarlierReason, Option<Timestamp>);
 
-/// Returns the reason for which the circuit of this instance opened. The published state has the reason as well, if an
-/// older version has written the entry.
+/// Returns the reason for which the circuit of this instance opened. If the entry has no reason, because an
+/// older version wrote it, the reason of the published state is used.
 fn opening(record: &CircuitRecord, entry: &InstanceEntry) -> Option<Reasoned> {
     let is_open = record.state == State::Open && entry.state == State::Open;
     match entry.opening() {
@@ -135,19 +149,26 @@ fn opening(record: &CircuitRecord, entry: &InstanceEntry) -> Option<Reasoned> {
     }
 }
 
-/// Returns the reason of the published state.
+/// Returns the reason of the published state, with its time.
 fn reason(record: &CircuitRecord) -> Option<Reasoned> {
     (!record.reason.is_empty()).then(|| (EarlierReason::new(&record.reason), record.last_state_change))
 }
 
-/// Gives the snapshot a reason. A time in the future is not believed.
+/// Returns the time since the published state is half-open. A time in the future is dropped.
+fn half_open_for(record: &CircuitRecord, now: Timestamp) -> Option<Duration> {
+    let began = record.last_state_change.filter(|at| *at <= now && record.state == State::HalfOpen);
+    began.map(|at| now.since(at))
+}
+
+/// Sets the reason in the snapshot. A time in the future is dropped, because a state cannot have begun in the
+/// future.
 fn give(snapshot: &mut Snapshot, reasoned: Option<Reasoned>, now: Timestamp) {
     let (earlier, at) = reasoned.unzip();
     snapshot.earlier = earlier.map(Arc::new);
     snapshot.earlier_for = at.flatten().filter(|at| *at <= now).map(|at| now.since(at));
 }
 
-/// Returns the age up to which evidence is restored, which is the length of the window and at least a minute.
+/// Returns the age up to which counts are restored, which is the length of the window and at least a minute.
 fn remembered(window: Window) -> Duration {
     let minute = Duration::from_secs(60);
     window.length().map_or(minute, |length| length.max(minute))

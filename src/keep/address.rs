@@ -10,6 +10,7 @@ use std::fmt;
 
 use super::{StoreKind, behind_scheme};
 use crate::nearest::nearest;
+use crate::shown::forges;
 use known::{Known, OPTIONS};
 
 /// An address whose form and parameters are known.
@@ -34,7 +35,7 @@ impl Address {
         let is_socket = scheme.contains("unix");
         let is_server = matches!(kind, StoreKind::Postgres | StoreKind::Redis);
         // A space at an end is refused here, because no store would explain the mistake.
-        if is_server && !rest.starts_with("//") || url.trim() != url || url.contains(char::is_control) {
+        if is_server && !rest.starts_with("//") || url.trim() != url || url.contains(forges) {
             return Err(Wrong::Form);
         }
         let (place, query) = match behind_scheme(url).split_once('?') {

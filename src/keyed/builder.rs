@@ -1,4 +1,4 @@
-//! The settings of keyed circuits, which are checked once.
+//! The builder of keyed circuits, which checks their settings once.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,9 @@ use crate::circuit::expect_names;
 use crate::config::{Config, ConfigBuilder, ConfigError};
 use crate::registry::Registry;
 use crate::roll_call::{Call, note};
+use crate::shown::{is_printable, quoted};
 use crate::state::Exact;
+use crate::telemetry;
 
 /// Settings of keyed circuits. Each method states its range and default.
 #[must_use = "settings do nothing until `by` makes circuits of them"]
@@ -37,15 +39,15 @@ impl KeyedBuilder {
 
     /// Puts `prefix` before every name, so that two layers with one registry have different circuits.
     ///
-    /// Range: up to 100 bytes of printable text without spaces. Default: none. End the prefix with a character that
-    /// separates it from the keys, as in `payments:`.
+    /// Range: up to 100 bytes of printable text without spaces. Default: empty. End the prefix with a
+    /// character that separates it from the keys, as in `payments:`.
     pub fn prefix(mut self, prefix: &str) -> Self {
         prefix.clone_into(&mut self.prefix);
         self
     }
 
-    /// Sets the largest number of known keys. Range: 1 to the limit of the registry. Default: 1 000, or the limit if
-    /// that is less.
+    /// Sets the largest number of known keys. Range: 1 to the limit of the registry. Default: 1 000, or the
+    /// limit of the registry if that limit is lower.
     ///
     /// A circuit takes about 1.5 KiB, and half as much again with a store. Choose a number well above the keys that are
     /// used within a minute, because a circuit that is evicted between two calls collects no evidence.
@@ -56,24 +58,25 @@ impl KeyedBuilder {
 
     /// Sets the time without a call after which a key is evicted. Range: 1 s to 365 days. Default: 1 h.
     ///
-    /// Checked when a new key comes, at most once in a quarter of this time, because no task runs in the background.
+    /// The idle time is checked only when a new key arrives, and at most once in a quarter of the idle time,
+    /// because no task runs in the background.
     pub const fn idle(mut self, idle: Duration) -> Self {
         self.idle = idle;
         self
     }
 
-    /// Sets the number of keys that have their own name in metrics. All others share `other`. Default: 200. With 0 all
-    /// keys share it.
+    /// Sets the number of keys that have their own name as the label in metrics. All other keys share one
+    /// label, which is the prefix followed by `other`. With 0, all keys share that label. Default: 200.
     pub const fn label_budget(mut self, names: usize) -> Self {
         self.labels = names;
         self
     }
 
-    /// Checks the settings, and takes the closure that returns the key of a request. `None` lets the request pass
-    /// unguarded.
+    /// Checks the settings and creates the keyed circuits. The closure returns the key of a request. If the
+    /// closure returns `None`, the request passes unguarded.
     ///
-    /// With a store, the circuits under the prefix that are not closed there come back with the next
-    /// `start` or `restore`, or now if the registry was started before.
+    /// With a store, the circuits under the prefix that are not closed in the store are restored with the
+    /// next `start` or `restore`, or immediately if the registry has already started.
     ///
     /// ```
     /// # use std::borrow::Cow;
@@ -88,8 +91,8 @@ impl KeyedBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] with the field, the value and the allowed range. The template is called once, and an error of
-    /// its settings is returned too.
+    /// [`ConfigError`] with the field, the value and the allowed range. This method calls the template once,
+    /// and returns an error of the settings of the template too.
     pub fn by<Req, F>(self, key: F) -> Result<Keyed<F>, ConfigError>
     where
         // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound of
@@ -104,15 +107,20 @@ impl KeyedBuilder {
         if !(second..=year).contains(&self.idle) {
             return Err(ConfigError::new("idle", Exact(self.idle), "1 s to 365 days"));
         }
-        if self.prefix.len() > LONGEST_PREFIX || !self.prefix.chars().all(crate::config::is_printable) {
-            let shown: String = self.prefix.chars().take(40).collect();
+        if self.prefix.len() > LONGEST_PREFIX || !self.prefix.chars().all(is_printable) {
             let allowed = "up to 100 bytes of printable text without spaces";
-            return Err(ConfigError::new("prefix", format_args!("{shown:?} ({} bytes)", self.prefix.len()), allowed));
+            return Err(ConfigError::new(
+                "prefix",
+                format_args!("\"{}\" ({} bytes)", quoted(&self.prefix), self.prefix.len()),
+                allowed,
+            ));
         }
         let sample: Config = (self.template)(&format!("{}key", self.prefix)).build()?;
-        // The names of the kill switch first, because a note before the first expected name is dropped.
+        // The names of the kill switch must be noted first, because a note before the first expected name is
+        // dropped.
         expect_names();
         note(|| Call::Keyed(self.prefix.clone()));
+        telemetry::keyed::begin();
         Ok(Keyed::new(key, Circuits::new(self, sample)))
     }
 }
@@ -126,5 +134,5 @@ impl fmt::Debug for KeyedBuilder {
     }
 }
 
-/// Leaves room for a hashed name, and for the usual length of a host name.
+/// The longest prefix in bytes, which leaves room for a hashed name and for a host name of usual length.
 const LONGEST_PREFIX: usize = 100;

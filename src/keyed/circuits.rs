@@ -1,11 +1,12 @@
-//! The circuits by key, in a map that readers neither lock nor write. A lock is taken for a new key only.
+//! The circuits by key, in a map that readers neither lock nor write. Only a new key takes a lock.
 //!
-//! A lookup writes the time of use into its entry only if the coarse time has changed, so that threads with the same
-//! key do not contend for the cache line. A new circuit is created outside the lock, because the template, the clock
-//! and the observers are foreign code. Under the lock the map is searched again before the circuit is inserted, so that
-//! two threads with the same new key get one circuit.
+//! A lookup writes the time of use into the entry of its key only if the coarse time has changed, so that
+//! threads with the same key do not contend for the cache line. A new circuit is created outside the lock,
+//! because the template, the clock and the observers are foreign code. Under the lock the map is searched
+//! again before the circuit is inserted, so that two threads with the same new key get one circuit.
 //!
-//! Entries are found by their stem, which is the part of a circuit's name that comes from the key.
+//! The key of the map is the stem, which is the part of a circuit's name that comes from the key of the
+//! request.
 
 use std::sync::Arc;
 
@@ -31,16 +32,16 @@ pub(super) struct Circuits {
     pub(super) registry: Registry,
     template: Template,
     pub(super) prefix: Box<str>,
-    /// A circuit without calls. The services wait for its restore while the store is asked for the circuits of the
-    /// keys. `None` if no call waits.
+    /// A circuit that no call uses. The services wait for the restore of this circuit until the store has
+    /// listed the circuits of the keys. `None` if services do not wait.
     pub(super) gate: Option<Circuit>,
-    /// The label in metrics that the keys share for which no label of their own is left.
+    /// The label in metrics for all keys that have no label of their own.
     other: Arc<str>,
     pub(super) clock: AnyClock,
     pub(super) known: HashMap<Box<str>, Slot, RandomState>,
     pub(super) room: Mutex<Room>,
-    /// The coarse tick until which new keys are refused, because no known key can be evicted. Read without the lock,
-    /// because every call of a new key reads the tick.
+    /// The coarse tick until which new keys are refused, because no known key can be evicted. The tick is an
+    /// atomic outside the lock, because every call of a new key reads the tick.
     full_until: AtomicU64,
     /// The coarse tick until which new keys are refused, because the registry is full.
     registry_full_until: AtomicU64,
@@ -59,7 +60,7 @@ pub(super) enum Why {
 }
 
 impl Circuits {
-    /// `sample` has the settings of the template for a name that no key has.
+    /// Creates the map. `sample` has the settings that the template returns for an example name.
     pub(super) fn new(settings: KeyedBuilder, sample: Config) -> Self {
         let KeyedBuilder { registry, template, prefix, max_keys, idle, labels } = settings;
         let clock = sample.clock.clone();
@@ -84,14 +85,16 @@ impl Circuits {
         }
     }
 
-    /// Calls `act` with the circuit of a key, which is created if necessary. With `None` the call is unguarded.
+    /// Calls `act` with the circuit of a key, and creates the circuit if necessary. With `None`, the call is
+    /// unguarded.
     ///
-    /// Entries that are evicted while `act` runs are freed afterwards, so `act` must not take long.
+    /// `act` must not take long, because entries that are evicted while `act` runs are freed only after it
+    /// returns.
     #[inline]
     pub(super) fn with<T>(&self, key: &str, act: impl FnOnce(Option<&Circuit>) -> T) -> T {
         let now = self.clock.now().as_nanos() >> GRAIN;
-        // The map holds stems only. A key that is in the map unchanged is its own stem, unless it looks like a hashed
-        // one.
+        // The map contains only stems. A key that is in the map is its own stem, unless the key looks like a
+        // hashed stem.
         if !looks_made(key) {
             let known = self.known.pin();
             if let Some(entry) = known.get(key)
@@ -103,7 +106,8 @@ impl Circuits {
         act(self.of(key, now).as_ref())
     }
 
-    /// Returns the circuit of a key that is new or not its own stem. `None` if the call is unguarded.
+    /// Returns the circuit of a key that [`with`](Self::with) did not find in the map. Returns `None` if the
+    /// call is unguarded.
     #[inline(never)]
     fn of(&self, key: &str, now: u64) -> Option<Circuit> {
         let stem = Stem::new(key, LONGEST_NAME - self.prefix.len());
@@ -116,10 +120,10 @@ impl Circuits {
         self.create(stem, now)
     }
 
-    /// Creates the circuit of a stem that has none. `None` if the call is unguarded.
+    /// Creates the circuit of a stem that is not in the map. Returns `None` if the call is unguarded.
     #[cold]
     fn create(&self, stem: &str, now: u64) -> Option<Circuit> {
-        // Relaxed: a hint, publishes nothing.
+        // Relaxed, because a late read of a tick does no harm, and the ticks publish no other data.
         if now < self.full_until.load(Relaxed) {
             return self.pass(Why::Full, now);
         }
@@ -132,7 +136,8 @@ impl Circuits {
         }
     }
 
-    /// Adds the circuit of a stem to the map. Returns the circuit with `true` if it is new.
+    /// Adds the circuit of a stem to the map. Returns the circuit, with `true` if this call has inserted the
+    /// circuit.
     pub(super) fn add(&self, stem: &str, now: u64, cause: Cause) -> Result<(Circuit, bool), Why> {
         let name = format!("{}{stem}", self.prefix);
         let (has_label, asleep) = {
@@ -143,8 +148,9 @@ impl Circuits {
         let made =
             (self.template)(&name).named(&name, label).build().map(|config| self.registry.create_unreported(config));
         if let (Ok(made), Some(asleep)) = (&made, &asleep) {
-            // Before the circuit is in the map, so that no call finds the circuit closed. The observers are notified,
-            // so that the lock is not held.
+            // The circuit adopts the state of its evicted predecessor before the map contains the circuit, so
+            // that no call finds a closed circuit. The lock is not held, because the circuit notifies its
+            // observers.
             made.adopt(asleep, Reason::Restored);
         }
         #[cfg(feature = "store")]
@@ -153,7 +159,8 @@ impl Circuits {
             self.registry.make_way(&name, differs);
         }
 
-        // The guard of the map outlives the lock, so that evicted entries are freed and reported without the lock.
+        // The guard of the map outlives the lock, so that evicted entries are freed after the lock is
+        // released.
         let known = self.known.pin();
         let mut room = self.room.lock();
         let inserted = self.insert(&mut room, &known, stem, &made, now, cause);
@@ -163,14 +170,15 @@ impl Circuits {
         for circuit in gone {
             telemetry::evicted();
             circuit.report_forgotten();
-            // The key may have a new circuit already. Then the gauges under this name must show the new circuit.
+            // The key may already have a new circuit. The gauges under this name must then show the new
+            // circuit.
             if let Some(next) = self.registry.get(circuit.name()).filter(|_| circuit.config().label.is_none()) {
                 next.refresh_metrics();
             }
         }
         if let (Ok(made), Some(_), Ok((_, false)) | Err(_)) = (&made, asleep, &inserted) {
-            // Another thread was faster, or there is no room. The observers forget the circuit whose restore they have
-            // observed.
+            // Another thread inserted its circuit first, or there is no room, so this circuit is unused. Its
+            // observers have observed its restore and must forget it.
             made.report_forgotten();
         }
         match inserted {
@@ -189,7 +197,8 @@ impl Circuits {
         }
     }
 
-    /// Inserts the circuit of a stem. Returns it with `true` if it is new, and then its observers must be notified.
+    /// Inserts the circuit of a stem. Returns the circuit, with `true` if it is new and its observers must be
+    /// notified.
     fn insert(
         &self,
         room: &mut Room,
@@ -207,7 +216,7 @@ impl Circuits {
         }
         if !room.make(self, known, now, cause) {
             if cause == Cause::Call {
-                // Relaxed: a hint, publishes nothing.
+                // Relaxed, because a late read of the tick does no harm, and the tick publishes no other data.
                 self.full_until.store(room.next_try(now), Relaxed);
             }
             return Err((Why::Full, None));
@@ -233,7 +242,7 @@ impl Circuits {
                         return Err((Why::RegistryFull, None));
                     }
                     Err(RegistryError::Full { .. }) => {
-                        // Relaxed: a hint, publishes nothing.
+                        // Relaxed, because a late read of the tick does no harm, and the tick publishes no other data.
                         self.registry_full_until.store(now + SECOND, Relaxed);
                         return Err((Why::RegistryFull, None));
                     }
@@ -245,14 +254,15 @@ impl Circuits {
         Err((Why::Config, Some(problem)))
     }
 
-    /// Counts a call that passes unguarded.
+    /// Counts a call that passes unguarded, and always returns `None`.
     #[cold]
     fn pass(&self, why: Why, now: u64) -> Option<Circuit> {
-        // Relaxed: a count, publishes nothing.
+        // Relaxed, because the count publishes no other data.
         let passed = self.unguarded.fetch_add(1, Relaxed) + 1;
         let limit = self.registry.limit();
         telemetry::unguarded(why.as_str());
-        // A refused configuration was logged with its error when it was refused.
+        // No warning is necessary for a refused configuration, because its error was logged when the
+        // configuration was refused.
         if why != Why::Config && self.may_warn(now) {
             let keys = self.known.len();
             telemetry::full(&self.prefix, keys, (why == Why::RegistryFull).then_some(limit), passed);
@@ -260,21 +270,23 @@ impl Circuits {
         None
     }
 
-    /// Returns true if a minute has passed since the last warning. The caller may then warn, and other callers may not.
+    /// Returns true if a minute has passed since the last warning. Only one caller per minute gets true and
+    /// logs the warning.
     fn may_warn(&self, now: u64) -> bool {
-        // Relaxed: chooses the thread that warns, and publishes nothing.
+        // Relaxed, because the exchange only chooses the thread that warns, and publishes no other data.
         let at = self.warn_at.load(Relaxed);
         now >= at && self.warn_at.compare_exchange(at, now + 60 * SECOND, Relaxed, Relaxed).is_ok()
     }
 
     pub(super) fn status(&self) -> KeyedStatus {
-        // Relaxed: counts, publish nothing.
+        // Relaxed, because the counts publish no other data.
         let (evicted, unguarded) = (self.evicted.load(Relaxed), self.unguarded.load(Relaxed));
         KeyedStatus { keys: self.known.len(), evicted, unguarded }
     }
 }
 
-/// When the last handle is dropped, the circuits leave the registry too, because they could not be evicted any more.
+/// Removes the circuits from the registry when the last handle is dropped, because no later call could evict
+/// them.
 impl Drop for Circuits {
     fn drop(&mut self) {
         for entry in self.known.pin().values().filter(|entry| entry.is_own) {
@@ -296,8 +308,8 @@ impl Why {
     }
 }
 
-/// The shift from nanoseconds to coarse ticks. A tick is 2^24 ns or 17 ms, so a busy key is stamped sixty times a
-/// second.
+/// The shift from nanoseconds to coarse ticks. A tick is 2^24 ns or 17 ms, so the time of use of a busy key
+/// is written sixty times a second.
 pub(super) const GRAIN: u32 = 24;
-/// About a second of coarse ticks.
+/// The number of coarse ticks in about a second.
 pub(super) const SECOND: u64 = 60;

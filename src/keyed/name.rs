@@ -1,15 +1,15 @@
-//! The name of a key, which is the key itself if the key is a valid name, and its beginning with a hash otherwise. Pure
-//! functions.
+//! The name of a key, which is the key itself if the key is a valid name. Otherwise the name is the beginning
+//! of the key with a hash. The functions are pure.
 //!
-//! The hash has no secret, because every instance must compute the same name, also after a restart, to find the records
-//! in the store. The hash is cryptographic, because a caller who chooses keys must not find two keys with the same
-//! name.
+//! The hash uses no secret, because every instance must compute the same name after every restart, so that it
+//! finds the records in the store. The hash is cryptographic, because a caller who chooses keys must not find
+//! two keys with the same name.
 
 use sha2::{Digest, Sha256};
 
-use crate::config::is_printable;
+use crate::shown::is_printable;
 
-/// A key as a part of a circuit's name. Created without an allocation.
+/// The part of a circuit's name that comes from a key. Creating a stem does not allocate.
 #[derive(Debug)]
 pub(super) enum Stem<'a> {
     Plain(&'a str),
@@ -17,9 +17,10 @@ pub(super) enum Stem<'a> {
 }
 
 impl<'a> Stem<'a> {
-    /// Returns the stem of a key, of at most `room` bytes. `room` must be at least [`LONGEST_MADE`].
+    /// Returns the stem of a key, which has at most `room` bytes. `room` must be at least [`LONGEST_MADE`].
     pub(super) fn new(key: &'a str, room: usize) -> Self {
-        // Most keys are ASCII, which is checked by bytes. Only others are checked by characters.
+        // Most keys are ASCII, for which the fast check by bytes is enough. Only other keys need the check by
+        // characters.
         let printable = || key.bytes().all(|byte| byte.is_ascii_graphic()) || key.chars().all(is_printable);
         if (1..=room).contains(&key.len()) && printable() && !looks_made(key) {
             Self::Plain(key)
@@ -56,13 +57,13 @@ impl<'a> Stem<'a> {
     }
 }
 
-/// Returns true if a key can have this stem, of at most `room` bytes.
+/// Returns true if a text of at most `room` bytes can be the stem of a key.
 #[cfg(feature = "store")]
 pub(super) fn is_stem(stem: &str, room: usize) -> bool {
     (1..=room).contains(&stem.len()) && stem.chars().all(is_printable)
 }
 
-/// Returns true if a key ends like a hashed stem.
+/// Returns true if a key ends like a hashed stem, with the mark and the hash.
 #[inline]
 pub(super) fn looks_made(key: &str) -> bool {
     let Some((_, end)) = key.as_bytes().split_at_checked(key.len().wrapping_sub(2 * HASHED + 1)) else { return false };
@@ -101,8 +102,8 @@ mod tests {
             assert_eq!(stems.iter().filter(|other| *other == stem).count(), 1, "{stem}");
         }
         assert!(stems[2].starts_with("a_b~"), "what can be read is kept: {}", stems[2]);
-        // The first half of the SHA-256 of the empty text (FIPS 180-4). A later version must find the stored records
-        // under this name.
+        // The first half of the SHA-256 of the empty text (FIPS 180-4). A later version must find the stored
+        // records under the same name.
         assert_eq!(stems[0], "~e3b0c44298fc1c149afbf4c8996fb924");
     }
 

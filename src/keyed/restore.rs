@@ -1,8 +1,9 @@
-//! The restore of keyed circuits, which creates the circuits that a store knows by name.
+//! The restore of keyed circuits, which creates circuits for the names in a store.
 //!
-//! A name is the prefix and a stem. A store can have names that no key has, because other services may share the store,
-//! and because every writer can choose a name. Therefore a name is checked like a key, and its circuit makes way for
-//! another circuit of the same name until its first call.
+//! The name of a keyed circuit is the prefix followed by a stem. A store can contain names that no key has,
+//! because other services may share the store, and because every writer can choose a name. Therefore a name
+//! is checked like a key, and until its first call its circuit is removed if another circuit of the same name
+//! is created.
 
 use std::time::Duration;
 
@@ -60,7 +61,7 @@ impl<F> std::fmt::Debug for Parts<F> {
 }
 
 impl Circuits {
-    /// Returns the stem of a name, if the name is that of a key that has no circuit yet.
+    /// Returns the stem of a name if a key can have this name and the name has no circuit yet.
     fn stem<'a>(&self, name: &'a str) -> Option<&'a str> {
         let stem = name.strip_prefix(&*self.prefix)?;
         let is_free = || !self.known.pin().contains_key(stem) && self.registry.get(name).is_none();

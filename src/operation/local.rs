@@ -7,6 +7,7 @@ use super::{Done, Kept, Order, Refused};
 use crate::circuit::{Circuit, Status, To};
 use crate::nearest::nearest;
 use crate::registry::Registry;
+use crate::state::refused::bounded;
 use crate::state::{By, Transition};
 
 #[cfg(feature = "store")]
@@ -160,7 +161,7 @@ impl Registry {
     /// Returns the circuit of that name, or a refusal with the most similar name.
     pub(crate) fn find(&self, name: &str) -> Result<Circuit, Refused> {
         self.get(name).ok_or_else(|| Refused::NoSuchCircuit {
-            name: name.to_owned(),
+            name: bounded(name),
             nearest: nearest(name, self.circuits().iter().map(Circuit::name)),
         })
     }
@@ -204,6 +205,8 @@ impl Registry {
     /// Returns the rows of the audit that pass the filter, newest first. The rows are the trips, resets and other
     /// changes, automatic or by an operator, with user and reason.
     ///
+    /// Texts that are longer than those of this crate are cut, because another program may have written the row.
+    ///
     /// Without a store the rows are the transitions that the circuits of this process remember, at most 128 for each
     /// circuit.
     ///
@@ -216,10 +219,11 @@ impl Registry {
     ///
     /// Dropping the future changes nothing.
     pub async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
-        let Some(delivery) = self.delivery() else { return Ok(remembered(&self.circuits(), filter)) };
+        let Some(delivery) = self.delivery() else { return Ok(remembered(&self.circuits(), filter).await) };
         let (store, timeout) = (delivery.store(), delivery.timeout());
         let mut rows = answer_within(timeout, store.audit(filter)).await?;
         rows.reverse();
+        rows.iter_mut().for_each(AuditRow::bound);
         Ok(rows)
     }
 }
@@ -269,14 +273,26 @@ fn refused(why: NoRoom) -> Refused {
 }
 
 /// Returns the audit of a registry without a store, which consists of the transitions that its circuits remember,
-/// newest first.
+/// newest first. The task yields at intervals and keeps only the newest rows, because there can be thousands of circuits.
 #[cfg(feature = "store")]
-fn remembered(circuits: &[Circuit], filter: &AuditFilter) -> Vec<AuditRow> {
-    let mut rows: Vec<_> = circuits.iter().flat_map(rows_of).filter(|row| filter.passes(row)).collect();
-    rows.sort_by(|a, b| (b.timestamp, &b.id).cmp(&(a.timestamp, &a.id)));
-    rows.truncate(filter.limit);
+async fn remembered(circuits: &[Circuit], filter: &AuditFilter) -> Vec<AuditRow> {
+    let is_meant = |circuit: &&Circuit| filter.service.as_ref().is_none_or(|service| service == circuit.name());
+    let circuits: Vec<_> = circuits.iter().filter(is_meant).collect();
+    let mut rows: Vec<AuditRow> = Vec::new();
+    for some in circuits.chunks(AT_A_TIME) {
+        rows.extend(some.iter().flat_map(|circuit| rows_of(circuit)).filter(|row| filter.passes(row)));
+        rows.sort_by(|a, b| (b.timestamp, &b.id).cmp(&(a.timestamp, &a.id)));
+        rows.truncate(filter.limit);
+        if circuits.len() > AT_A_TIME {
+            tokio::task::yield_now().await;
+        }
+    }
     rows
 }
+
+/// The number of circuits between two yields. Each circuit has at most 128 rows.
+#[cfg(feature = "store")]
+const AT_A_TIME: usize = 16;
 
 #[cfg(feature = "store")]
 fn rows_of(circuit: &Circuit) -> Vec<AuditRow> {

@@ -15,6 +15,8 @@ use crate::nearest::nearest;
 use crate::pattern::beginning;
 use crate::random;
 use crate::record::{CircuitRecord, CorruptRecord, Timestamp};
+use crate::shown::{one_line, quoted};
+use crate::state::refused::bounded;
 use crate::state::{Act, By, Generation};
 use crate::store::{AnyStore, AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, answer_within};
 
@@ -75,10 +77,10 @@ impl Operator {
         }
     }
 
-    /// Sets the name of the instance that the record and the audit show for the acts of this operator. Default:
-    /// `operator@` and the name of the host.
+    /// Sets the name of the instance that the record and the audit show for the acts of this operator, of which the
+    /// first 100 characters are kept. Default: `operator@` and the name of the host.
     pub fn instance(mut self, name: &str) -> Self {
-        self.instance = name.into();
+        self.instance = one_line(name, 100).into();
         self
     }
 
@@ -155,7 +157,8 @@ impl Operator {
         Changes::new(self.clone())
     }
 
-    /// Returns the rows of the audit that pass the filter, newest first.
+    /// Returns the rows of the audit that pass the filter, newest first. Texts that are longer than those of this crate are
+    /// cut.
     ///
     /// # Errors
     ///
@@ -167,6 +170,7 @@ impl Operator {
     pub async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
         let mut rows = self.within_timeout(self.store.audit(filter)).await?;
         rows.reverse();
+        rows.iter_mut().for_each(AuditRow::bound);
         Ok(rows)
     }
 
@@ -174,7 +178,8 @@ impl Operator {
     ///
     /// If another writer changes the record at the same time, the order is judged again on the changed record, at most
     /// 16 times. An order for a circuit without a record is refused, because the name is more likely mistyped than new.
-    /// [`Order::create`] creates the record, unless the name is a pattern such as `host:*`.
+    /// [`Order::create`] creates the record, unless the name is a pattern such as `host:*`. A pattern without a record is
+    /// refused as a pattern, because no option makes the order valid.
     ///
     /// # Errors
     ///
@@ -189,8 +194,7 @@ impl Operator {
         if order.create {
             Config::new(name).map_err(|error| Refused::Invalid { problem: error.to_string() })?;
             if beginning(name).is_some() {
-                let problem = format!("`{name}` is a pattern, and an order is for one circuit");
-                return Err(Refused::Invalid { problem });
+                return Err(pattern(name));
             }
         }
         let mut attempt = Attempt { name, order, proposed: 0, lost: None };
@@ -246,10 +250,14 @@ impl Operator {
         Ok((entries.into_iter().next().flatten(), now))
     }
 
+    async fn no_record_for_order(&self, name: &str) -> Refused {
+        if beginning(name).is_some() { pattern(name) } else { self.no_record(name).await }
+    }
+
     async fn no_record(&self, name: &str) -> Refused {
         // A failure to list the names only means that the refusal suggests no name.
         let names = self.within_timeout(self.store.list()).await.unwrap_or_default();
-        Refused::NoRecord { name: name.to_owned(), nearest: nearest(name, names.iter().map(String::as_str)) }
+        Refused::NoRecord { name: bounded(name), nearest: nearest(name, names.iter().map(String::as_str)) }
     }
 
     pub(super) async fn store_watch(&self) -> Result<Option<crate::store::Watch>, StoreError> {
@@ -266,6 +274,10 @@ impl Shown {
         let record = CircuitRecord::decode(name, &entry.bytes, now);
         Self { name: name.to_owned(), record, now, etag: entry.etag.clone() }
     }
+}
+
+fn pattern(name: &str) -> Refused {
+    Refused::Invalid { problem: format!("`{}` is a pattern, and an order is for one circuit", quoted(name)) }
 }
 
 fn store(error: &StoreError, maybe_done: bool) -> Refused {

@@ -12,10 +12,27 @@ pub struct Failure {
     kind: FailureKind,
     retry_after: Option<Duration>,
     trips: bool,
-    /// The deadline of the caller that ended the call, if one did. Then the circuit sets the weight.
+    /// The deadline of the caller, if such a deadline ended the call. If a deadline is present, the circuit sets the
+    /// weight.
     deadline: CallerDeadline,
-    /// True if a timer of this process fired, and false if the service answered that the deadline had passed.
-    timer: bool,
+    /// The meaning of an end clearly before the deadline of the caller.
+    early: Early,
+}
+
+/// The meaning of a call that ended clearly before the deadline of its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Early {
+    /// The deadline, because the service itself answered that the deadline had passed.
+    Deadline,
+    /// The failure as it is, because a shorter timeout of this process ended the call.
+    #[cfg_attr(not(any(feature = "tonic", feature = "reqwest")), expect(dead_code, reason = "no timer is known"))]
+    OfTheOwner,
+    /// The failure as it is, because the service broke off the call.
+    #[cfg(feature = "http")]
+    Unchanged,
+    /// No evidence, as for a call that its caller cancelled.
+    #[cfg(feature = "http")]
+    Ignored,
 }
 
 impl Failure {
@@ -23,7 +40,7 @@ impl Failure {
     #[must_use]
     pub const fn new(weight: Weight) -> Self {
         let deadline = CallerDeadline::NONE;
-        Self { weight, kind: FailureKind::Error, retry_after: None, trips: false, deadline, timer: false }
+        Self { weight, kind: FailureKind::Error, retry_after: None, trips: false, deadline, early: Early::Deadline }
     }
 
     /// Returns a hard failure, with weight 1.0 and kind [`FailureKind::Error`].
@@ -41,51 +58,85 @@ impl Failure {
     /// Returns a timeout by a deadline that the caller set for this call alone, such as `grpc-timeout`. Its kind is
     /// [`FailureKind::Deadline`].
     ///
-    /// A caller who does not wait says little about the service. Therefore the circuit sets the weight when it records
-    /// the failure. With a deadline below
-    /// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after) the weight is
-    /// 0.5 × min(1, waited ÷ `cancelled_counts_after`), and a weight that rounds to zero is an ignored outcome. With a
-    /// longer deadline the weight is 0.5, because that caller would have waited. Where dropped calls never count, by the
-    /// settings or by the classifier of a server's handlers, the outcome is ignored. A probe of a half-open circuit fails
-    /// only if the weight is 0.5, and otherwise ends without a verdict.
+    /// A caller who does not wait says little about the service. Therefore the circuit sets the weight when the failure
+    /// is recorded. With a deadline below
+    /// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after) the weight is 0.5 × min(1,
+    /// waited ÷ `cancelled_counts_after`), and a weight that rounds to zero is an ignored outcome. With a longer
+    /// deadline the weight is 0.5, because a caller with a long deadline is willing to wait. If the settings or the
+    /// classifier of a server's handlers never count dropped calls, the outcome is ignored. A probe of a half-open
+    /// circuit fails only if the weight is 0.5, and otherwise ends without a verdict.
     ///
-    /// The wait counts from the first poll that returned `Pending`, as for a call that is dropped. For a timeout of the
-    /// owner of the stack use [`timeout`](Self::timeout).
+    /// The wait counts from the first poll that returned `Pending`, as for a call that is dropped. For a timeout that a
+    /// layer of the stack sets for all calls, use [`timeout`](Self::timeout).
     #[must_use]
     pub const fn deadline(deadline: Duration) -> Self {
         Self { deadline: CallerDeadline::new(deadline), ..Self::timeout().with_kind(FailureKind::Deadline) }
     }
 
-    /// Says that a timer of this process ended the call, which may also have been a timer of the stack's owner.
+    /// Marks the failure as caused by a timer of this process, which may be the timer of the caller's deadline or a
+    /// shorter timeout of the client.
     #[cfg(any(feature = "tonic", feature = "reqwest"))]
     pub(crate) const fn by_timer(mut self) -> Self {
-        self.timer = true;
+        self.early = Early::OfTheOwner;
         self
     }
 
-    /// Returns whether the weight depends on the time that the call waited.
+    /// Returns the failure of a call that the service cancelled. The failure is a [`deadline`](Self::deadline) if the
+    /// call lasted about as long as the deadline. An earlier end says nothing about the service.
+    #[cfg(feature = "http")]
+    pub(crate) const fn cancelled_by(deadline: Duration) -> Self {
+        Self { early: Early::Ignored, ..Self::deadline(deadline) }
+    }
+
+    /// Makes the failure a [`deadline`](Self::deadline) if the call lasted about as long as the deadline. A call that
+    /// ended earlier keeps this failure.
+    #[cfg(feature = "http")]
+    pub(crate) const fn or_deadline(self, deadline: Duration) -> Self {
+        Self { deadline: CallerDeadline::new(deadline), early: Early::Unchanged, ..self }
+    }
+
+    /// Returns true if the failure is ignored for a call that ended before its deadline.
+    #[cfg(all(feature = "http", any(feature = "retry", feature = "tonic")))]
+    pub(crate) const fn is_ignored_early(&self) -> bool {
+        matches!(self.early, Early::Ignored)
+    }
+
+    /// Returns true if the weight depends on the time that the call waited.
     #[inline]
     pub(crate) const fn weighs_by_wait(&self) -> bool {
         self.deadline.0 != CallerDeadline::NONE.0
     }
 
-    /// Returns the failure with the weight of a caller who waited for so long. `None` if that says nothing about the
-    /// service. `counts_after` is the setting `cancelled_counts_after`, and `waited` is `None` if nothing was awaited.
+    /// Returns the failure with the weight that follows from the time `waited`. Returns `None` if the failure says
+    /// nothing about the service. `counts_after` is the setting `cancelled_counts_after`, and `waited` is `None` if the
+    /// call was never pending.
     pub(crate) fn after_waiting(self, waited: Option<Duration>, counts_after: Option<Duration>) -> Option<Self> {
         let Some(deadline) = self.deadline.get() else { return Some(self) };
         let waited = waited.unwrap_or_default();
-        // A timer that fired clearly earlier was not the caller's. A wait of zero is no measurement.
-        let of_the_owner =
-            self.timer && !waited.is_zero() && waited.saturating_add(INACCURACY + deadline / 10) < deadline;
-        let weight = match counts_after {
-            _ if of_the_owner => Some(self.weight),
-            Some(counts_after) if deadline < counts_after && waited < counts_after => {
-                self.weight.share(waited, counts_after)
+        let decided = Self { deadline: CallerDeadline::NONE, early: Early::Deadline, ..self };
+        let is_early = waited.saturating_add(INACCURACY + deadline / 10) < deadline;
+        match self.early {
+            // A wait of zero means that the wait was not measured.
+            Early::OfTheOwner if is_early && !waited.is_zero() => return Some(decided),
+            #[cfg(feature = "http")]
+            Early::Ignored if is_early => return None,
+            #[cfg(feature = "http")]
+            Early::Unchanged if is_early => return Some(decided),
+            #[cfg(feature = "http")]
+            Early::Unchanged => {
+                let Self { retry_after, trips, .. } = self;
+                let passed = Self { retry_after, trips, ..Self::deadline(deadline) };
+                return passed.after_waiting(Some(waited), counts_after);
             }
-            Some(_) => Some(self.weight),
-            None => None,
+            _ => {}
+        }
+        let counts_after = counts_after?;
+        let weight = if deadline < counts_after && waited < counts_after {
+            self.weight.share(waited, counts_after)
+        } else {
+            Some(self.weight)
         };
-        weight.map(|weight| Self { weight, deadline: CallerDeadline::NONE, ..self })
+        weight.map(|weight| Self { weight, ..decided })
     }
 
     /// Sets the kind, which metrics and messages show.
@@ -104,16 +155,16 @@ impl Failure {
         self
     }
 
-    /// Lets this failure alone open the circuit, whatever the rules say and however many probe failures are tolerated.
+    /// Lets this failure alone open the circuit, regardless of the rules and of the number of tolerated probe failures.
     ///
-    /// It is for an answer by which the service itself asks for no more calls, such as 429 with `Retry-After` of a
-    /// provider that bans clients that go on. The circuit stays open for [`retry_after`](Self::with_retry_after) at
+    /// Use this method for an answer by which the service itself asks for no more calls, such as 429 with `Retry-After`
+    /// of a provider that bans impatient clients. The circuit stays open for [`retry_after`](Self::with_retry_after) at
     /// least, capped at 5 minutes. A circuit with manual recovery stays open until a reset. A failure that is recorded
-    /// while the circuit is disabled opens nothing. A failure with a time to wait counts whenever the answer arrives: a late
-    /// answer to a call of an earlier state opens the circuit as well, and lengthens an opening that would end before.
+    /// while the circuit is disabled opens nothing. A failure with a `Retry-After` also counts if its answer arrives
+    /// late, after the circuit has changed its state. Such a late answer opens the circuit, or makes the present
+    /// opening longer.
     ///
-    /// For a [`deadline`](Self::deadline) the weight is then 0.5 however long the caller waited, because the service said
-    /// something about itself.
+    /// A [`deadline`](Self::deadline) that trips at once always weighs 0.5, because the service itself has answered.
     #[must_use]
     pub const fn trips_at_once(mut self) -> Self {
         self.trips = true;
@@ -127,7 +178,8 @@ impl Failure {
         self.trips
     }
 
-    /// Returns the weight. For a [`deadline`](Self::deadline) that is not recorded yet, this is the largest weight.
+    /// Returns the weight. For a [`deadline`](Self::deadline) that is not recorded yet, the result is the largest
+    /// possible weight.
     #[must_use]
     pub const fn weight(&self) -> Weight {
         self.weight
@@ -152,14 +204,15 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The deadline that the caller set for one call, or none, in milliseconds. Small, because each call keeps it.
+/// The deadline that the caller set for one call, in milliseconds, or [`NONE`](Self::NONE). The type is small, because
+/// each call stores a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CallerDeadline(u32);
 
 impl CallerDeadline {
     pub(crate) const NONE: Self = Self(u32::MAX);
 
-    /// Deadlines of 49 days or more are one.
+    /// Returns the deadline, shortened to 49 days if the deadline is longer.
     pub(crate) const fn new(deadline: Duration) -> Self {
         let millis = deadline.as_millis();
         #[expect(clippy::cast_possible_truncation, reason = "it is below u32::MAX, by the check")]
@@ -179,17 +232,17 @@ const INACCURACY: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureKind {
-    /// The call returned an error, or an answer that was classified as an error. No other kind is known.
+    /// The call returned an error, or an answer that the classifier counts as an error, and no other kind fits.
     Error,
-    /// No connection was made: refused, or no route.
+    /// No connection was made, for example because the host refused the connection or has no route.
     Connect,
-    /// The name of the host has no address, or was not looked up.
+    /// The lookup of the host name failed or found no address.
     Dns,
-    /// The handshake of TLS failed, as with an invalid certificate.
+    /// The TLS handshake failed, for example because of an invalid certificate.
     Tls,
     /// The connection ended before the answer.
     Reset,
-    /// The body of the answer broke off, or is not what it should be.
+    /// The body of the answer ended too early or is not valid.
     Body,
     /// The call took too long and was given up.
     Timeout,
@@ -200,11 +253,11 @@ pub enum FailureKind {
     Cancelled,
     /// The call panicked.
     Panicked,
-    /// The inner service's `poll_ready` failed, or its caller waited in vain.
+    /// The `poll_ready` of the inner service failed, or a caller gave up waiting for its readiness.
     NotReady,
     /// A probe took as long as a slow call, or longer, while the slow-call rule is on.
     Slow,
-    /// A kind of your own, such as `"http_503"`. Use few different names, because each becomes a metric label.
+    /// A kind of your own, such as `"http_503"`. Use few different names, because each name becomes a metric label.
     Named(&'static str),
 }
 

@@ -1,4 +1,5 @@
-//! Weights, which are kept in units of 1/256, so that sums are exact integers in whatever order threads add them.
+//! Weights in units of 1/256. The units are integers, so that a sum is exact and does not depend on the order in which
+//! threads add.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,9 +9,9 @@ use std::time::Duration;
 pub struct Weight(u16);
 
 impl Weight {
-    /// The weight of a hard failure (a 5xx answer, a refused connection): 1.0.
+    /// The weight 1.0 of a hard failure, such as a 5xx answer or a refused connection.
     pub const HARD: Self = Self(UNIT);
-    /// The weight of a timeout: 0.5, because slow answers are weaker evidence than failures.
+    /// The weight 0.5 of a timeout, because slow answers are weaker evidence than failures.
     pub const TIMEOUT: Self = Self(UNIT / 2);
 
     /// Returns the weight nearest to `weight`, at least 1/256.
@@ -38,7 +39,7 @@ impl Weight {
         f64::from(self.0) / f64::from(UNIT)
     }
 
-    /// Returns the part of the weight that `part` is of `whole`, rounded. `None` if that is zero.
+    /// Returns the weight multiplied by `part / whole`, rounded. Returns `None` if the product rounds to zero.
     pub(super) fn share(self, part: Duration, whole: Duration) -> Option<Self> {
         let units = (part.as_nanos() * u128::from(self.0) * 2).checked_div(whole.as_nanos())?.div_ceil(2);
         let units = u16::try_from(units).map_or(self.0, |units| units.min(self.0));
@@ -57,7 +58,7 @@ impl fmt::Debug for Weight {
     }
 }
 
-/// The error of a weight that is not more than 0 and at most 1.
+/// The error of a weight outside the range `0 < weight <= 1`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct InvalidWeight(f64);
 
@@ -72,7 +73,7 @@ impl std::error::Error for InvalidWeight {}
 /// The weight 1.0, in units of 1/256. All sums of weights are kept in this unit.
 pub(crate) const UNIT: u16 = 256;
 
-/// Converts a sum of weights to the number that people read.
+/// Converts a sum of weights in 1/256 to a score.
 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 units, beyond which nobody reads the last digit")]
 pub(crate) fn score_from_units(units: u64) -> f64 {
     units as f64 / f64::from(UNIT)

@@ -1,7 +1,7 @@
-//! Commands, which are the changes that an instance requests of a record.
+//! Commands, by which an instance requests changes of a record.
 //!
-//! A command carries the number on which it was based. A command that was based on an older part than that of the
-//! record changes nothing, so that a late write cannot undo a newer one.
+//! A command carries the number of the part on which it was based. If the part in the record has a newer
+//! number, the command changes nothing, so that a late write cannot undo a newer write.
 
 use std::time::Duration;
 
@@ -23,63 +23,64 @@ pub enum Command {
     Operated(OperatorCommand),
 }
 
-/// A transition of an instance, as a request to publish its state.
+/// A transition of an instance that is to be published.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "test-util", expect(clippy::exhaustive_structs, reason = "a command is made of all its parts"))]
 pub struct TransitionCommand {
-    /// The generation that the instance knew at the time of the transition. Zero if the instance did not know the
-    /// record.
+    /// The generation that the instance knew when the transition happened. Zero if the instance did not know
+    /// the record.
     pub on: Generation,
-    /// The highest number that the instance has ever proposed. The new number is higher, because a proposal without an
-    /// answer may still reach a store. The tiers of a tiered store have different clocks, so that the clock alone does
-    /// not order the proposals.
+    /// The highest number that the instance has ever proposed. The new number must be higher, because a
+    /// proposal that got no answer can still reach a store. The clock of a store alone does not order the
+    /// proposals, because the tiers of a tiered store have different clocks.
     pub after: u64,
     /// The new state.
     pub state: State,
-    /// The reason, as a sentence.
+    /// The reason of the transition, as a sentence.
     pub reason: String,
-    /// The time since the transition.
+    /// The time since the transition happened.
     pub age: Duration,
     /// The whole open duration. `None` if the state is not open, or if only a reset ends the opening.
     pub open_for: Option<Duration>,
     /// The number of openings in a row.
     pub attempt: u32,
-    /// The id of the instance.
+    /// The id of the instance whose circuit made the transition.
     pub instance: String,
     /// The id of this start of the instance.
     pub incarnation: String,
-    /// The number of the transition within this start of the instance.
+    /// The number of the transition, counted since this start of the instance.
     pub era: u64,
 }
 
-/// An act of an operator, as a request to record the act.
+/// An act of an operator that is to be recorded.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "test-util", expect(clippy::exhaustive_structs, reason = "a command is made of all its parts"))]
 pub struct OperatorCommand {
-    /// The id of the act. A record that contains the id does not apply the act again.
+    /// The id of the act. An act whose id is already in the record is not applied again.
     pub id: String,
-    /// The ids of earlier acts that this act replaced before they were written. They are recorded as done, so that no
-    /// other instance carries them out later.
+    /// The ids of earlier acts that this act replaced before they were written. These ids are recorded as
+    /// done, so that no other instance applies the earlier acts later.
     pub replaced: Vec<String>,
-    /// The act.
+    /// The act of the operator.
     pub act: Act,
-    /// The state to which a reset leads.
+    /// The state of the circuit after the act, if the act is a reset.
     pub to: State,
     /// The duration of a hold. `None` if the hold has no end, or if the act is no hold.
     pub hold: Option<Duration>,
     /// The user and the reason.
     pub by: By,
-    /// The time since the act.
+    /// The time since the act happened.
     pub age: Duration,
-    /// The sequence of the act that the instance knew at that time. Zero if the instance knew none.
+    /// The sequence of the last act that the instance knew when this act happened. Zero if the instance knew
+    /// no act.
     pub on: u64,
     /// The highest number that the instance has ever proposed, as in [`TransitionCommand`].
     pub after: u64,
-    /// The id of the instance on which the act was done.
+    /// The id of the instance on which the operator acted.
     pub instance: String,
-    /// The id of that start of the instance.
+    /// The id of the start of the instance on which the operator acted.
     pub incarnation: String,
-    /// The number of the transition that the act made within that start of the instance.
+    /// The number of the transition that the act made, counted since that start of the instance.
     pub era: u64,
 }
 
@@ -92,11 +93,13 @@ pub enum Effect {
     Applied,
     /// The record contained the command already.
     Known,
-    /// The record is newer than the number on which the command was based. The record is unchanged.
+    /// The part in the record is newer than the number on which the command was based. The record is
+    /// unchanged.
     Superseded,
-    /// The hold would have ended already. The record is unchanged.
+    /// The hold of the command has ended before the command was written. The record is unchanged.
     Expired,
-    /// The record is of a later version and must not be overwritten.
+    /// The record is of a later version and must not be overwritten, or the command has no form in a record, as a forget
+    /// order, which deletes the record instead. The record is unchanged.
     Unwritable,
 }
 
@@ -124,14 +127,14 @@ fn publish(record: &mut CircuitRecord, command: &TransitionCommand, now: Timesta
     }
     let at = now.saturating_sub(command.age);
     let newer = if command.on == Generation::new(0) {
-        // The instance did not know the record at the time of its transition, for example because the store was down.
-        // The generations cannot be compared, so the later time wins.
+        // The instance did not know the record at the time of its transition, for example because the store
+        // was down. The generations cannot be compared, so the later transition wins.
         record.last_state_change.is_some_and(|change| change > at)
     } else {
         record.generation > command.on
     };
-    // An earlier transition of the same start must not fence a later one, because the answer to the earlier write may
-    // have been lost.
+    // An earlier transition of the same start of the instance must not block a later transition. The instance
+    // may not know its earlier write, because the answer to that write may have been lost.
     if newer && !own {
         return Effect::Superseded;
     }
@@ -164,6 +167,8 @@ fn enter(record: &mut CircuitRecord, state: State, at: Timestamp) {
 
 fn take_entry(record: &mut CircuitRecord, id: &str, entry: &InstanceEntry) -> Effect {
     let before = record.instances.get(id).cloned();
+    // JSON has no form for a weight that is not a number, and the whole record could not be decoded again.
+    let entry = &entry.cleaned();
     merge(&mut record.instances, id, entry);
     bound(&mut record.instances);
     record.sum();
@@ -176,13 +181,16 @@ fn take_entry(record: &mut CircuitRecord, id: &str, entry: &InstanceEntry) -> Ef
 }
 
 fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now: Timestamp) -> Effect {
+    if !words::act::WORDS.contains(&command.act) {
+        return Effect::Unwritable;
+    }
     let last = record.operator.as_ref();
     if last.is_some_and(|last| last.commands.contains(&command.id)) {
         return Effect::Known;
     }
     let at = now.saturating_sub(command.age);
     let own = |last: &Operated| !command.incarnation.is_empty() && last.incarnation == command.incarnation;
-    // As for a transition, an act that was made without knowledge of the record wins if the act is the later one.
+    // As for a transition, an act of an instance that did not know the record wins if the act is later.
     let newer = |last: &Operated| if command.on == 0 { last.at > at } else { last.sequence > command.on };
     if last.is_some_and(|last| newer(last) && !own(last)) {
         return Effect::Superseded;
@@ -233,7 +241,7 @@ const fn mode(act: Act) -> Mode {
     }
 }
 
-/// Returns a number that is higher than `previous`, which is the time of the store if that is higher.
+/// Returns the time of the store as a number, or `previous + 1` if `previous + 1` is higher.
 fn next(previous: u64, now: Timestamp) -> Generation {
     Generation::new(previous.saturating_add(1).max(now.as_millis()))
 }

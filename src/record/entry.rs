@@ -1,4 +1,4 @@
-//! The entry of one instance in a record, with its own state, evidence and totals.
+//! The entry of one instance in a record, with its own state, counts and totals.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use crate::state::{Mode, State};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct InstanceEntry {
-    /// The number that orders the entries of one instance.
+    /// The number of the write, which orders the entries of one instance.
     pub sequence: u64,
-    /// The id of the start of the instance that wrote the entry, 128 random bits.
+    /// The id of the start of the instance that wrote the entry. The id has 128 random bits.
     #[serde(default)]
     pub incarnation: String,
-    /// The automatic state of the circuit on this instance.
+    /// The state of the circuit on this instance, without the mode that an operator set.
     #[serde(with = "words::state")]
     pub state: State,
-    /// The mode of the circuit, such as a hold of an operator, which overrides the state.
+    /// The mode of the circuit, which can override the state, as a hold of an operator does.
     #[serde(default = "automatic", with = "words::mode")]
     pub mode: Mode,
     /// The time when the open circuit begins to probe. `None` if the circuit is not open, or if only a reset ends the
@@ -35,17 +35,17 @@ pub struct InstanceEntry {
     /// advice cannot feed itself.
     #[serde(default)]
     pub advised: bool,
-    /// The time when the circuit left closed. `None` once the circuit has closed again.
+    /// The time when the circuit left closed. `None` for a closed circuit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_closed_at: Option<Timestamp>,
     /// The number of openings in a row.
     #[serde(default)]
     pub attempt: u32,
-    /// The number of successful probes while half-open.
+    /// The number of successful probes of a half-open circuit.
     #[serde(default)]
     pub probe_successes: u32,
-    /// The weight of the failures since the last success. While the circuit is not closed, the weight of the failures
-    /// that opened it.
+    /// The weight of the failures since the last success. If the circuit is not closed, the weight of the
+    /// failures that opened the circuit.
     #[serde(default)]
     pub run: f64,
     /// The number of calls in the window.
@@ -63,7 +63,7 @@ pub struct InstanceEntry {
     /// The number of successful calls, over all starts of the instance.
     #[serde(default)]
     pub total_successes: u64,
-    /// The time of the last failed call.
+    /// The time of the last failed call on this instance.
     #[serde(default)]
     pub last_failure_at: Option<Timestamp>,
     /// The time when the instance wrote the entry.
@@ -72,11 +72,11 @@ pub struct InstanceEntry {
     /// The last opening. `None` for a closed circuit, and if the opening is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opening: Option<Opening>,
-    /// The sequence of the last operator's act that the instance had applied. A restore sees by this number that an act
-    /// came after the entry.
+    /// The sequence of the last operator's act that the instance had applied. By this number, a restore
+    /// recognises acts that are newer than the entry.
     #[serde(default)]
     pub acts: u64,
-    /// Fields of a later version, which are kept.
+    /// Fields of a later version of the format, which are written again unchanged.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -85,19 +85,19 @@ pub struct InstanceEntry {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Opening {
-    /// The reason, as half a sentence.
+    /// The reason of the opening, without a full stop.
     #[serde(default)]
     pub reason: String,
     /// The time of the opening.
     #[serde(default)]
     pub at: Option<Timestamp>,
-    /// The sequence of the entry.
+    /// The sequence of the entry that was written with this opening.
     #[serde(default)]
     pub sequence: u64,
 }
 
 impl Opening {
-    /// Returns the opening for the entry with that sequence.
+    /// Returns the opening for the entry with the given sequence.
     pub(crate) fn new(reason: &str, at: Option<Timestamp>, sequence: u64) -> Self {
         Self { reason: bounded(reason), at, sequence }
     }
@@ -132,15 +132,15 @@ impl InstanceEntry {
         }
     }
 
-    /// Returns the last opening, unless an older version of this crate has kept the opening of an earlier entry as a field
-    /// that it does not know.
+    /// Returns the last opening, if it belongs to this entry. An older version of this crate does not know
+    /// the field, and copies the opening of an earlier entry unchanged into a new entry.
     #[must_use]
     pub fn opening(&self) -> Option<&Opening> {
         self.opening.as_ref().filter(|opening| opening.sequence == self.sequence && self.state != State::Closed)
     }
 
-    /// Returns the time from `now` until the circuit begins to probe, at most the whole open duration. `None` if the
-    /// circuit is not open, or if the opening has no end.
+    /// Returns the time from `now` until the circuit begins to probe, limited by the whole open duration.
+    /// Returns `None` if the circuit is not open, or if the opening has no end.
     #[must_use]
     pub fn open_for(&self, now: Timestamp) -> Option<Duration> {
         (self.state == State::Open).then(|| left(self.until, self.open_ms, now)).flatten()
@@ -152,15 +152,22 @@ impl InstanceEntry {
         now.since(self.updated_at) < Duration::from_secs(24 * 3600) || self.until.is_some_and(|until| until > now)
     }
 
-    /// Cuts texts, and replaces weights that are impossible.
+    /// Returns a copy without texts that are too long and without impossible weights.
+    pub(super) fn cleaned(&self) -> Self {
+        let mut entry = self.clone();
+        entry.clean();
+        entry
+    }
+
+    /// Cuts texts that are too long, and sets impossible weights to zero.
     pub(super) fn clean(&mut self) {
         self.incarnation = words::clean(&self.incarnation, 64);
         if let Some(opening) = &mut self.opening {
             opening.reason = bounded(&opening.reason);
         }
         for weight in [&mut self.run, &mut self.score] {
-            // The upper limit keeps the sum over all instances finite, because JSON has no infinity and the written
-            // record could not be read again.
+            // The upper limit keeps the sum over all instances finite, because JSON has no infinity and a
+            // record with an infinite sum could not be read again.
             if !(0.0..=MOST_WEIGHT).contains(weight) {
                 *weight = 0.0;
             }
@@ -168,14 +175,14 @@ impl InstanceEntry {
     }
 }
 
-/// Returns the time from `now` until `until`, at most the whole duration, because the clock of the store may have been
-/// set back.
+/// Returns the time from `now` until `until`, limited by the whole duration, because the clock of the store
+/// may have been set back.
 pub(super) fn left(until: Option<Timestamp>, whole_ms: Option<u64>, now: Timestamp) -> Option<Duration> {
     let left = until?.since(now);
     Some(whole_ms.map_or(left, |whole| left.min(Duration::from_millis(whole))))
 }
 
-/// Cuts a reason by its length in JSON, because a record with 64 entries must have room for the reasons of all.
+/// Cuts a reason by its length in JSON, because a record must have room for the reasons of 64 entries.
 fn bounded(reason: &str) -> String {
     let mut clean = words::clean(reason, LONGEST_REASON);
     let mut length = 0;
@@ -189,7 +196,7 @@ fn bounded(reason: &str) -> String {
 
 /// The length of the longest reason in an entry, in bytes of JSON.
 const LONGEST_REASON: usize = 250;
-/// A weight beyond the failures in a row of any real instance.
+/// The largest weight that is accepted, which is more than the failures in a row of any real instance.
 const MOST_WEIGHT: f64 = 1e15;
 
 const fn automatic() -> Mode {

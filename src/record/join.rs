@@ -8,11 +8,12 @@ use serde::Serialize;
 use super::{CircuitRecord, InstanceEntry};
 use crate::state::State;
 
-/// Returns the merge of two copies, which has the newer copy of each part.
+/// Returns the merge of two copies, which contains the newer copy of each part.
 ///
-/// The merge is commutative, associative and idempotent. Therefore the order, the number and the ways in which copies
-/// arrive do not matter. Of two states with the same number the safer one wins, which is open before half-open before
-/// closed. Other ties are broken by the content, so that all instances decide alike.
+/// The merge is commutative, associative and idempotent. Therefore neither the order of the copies nor a
+/// repeated copy changes the result. If two states have the same generation, the safer state wins. Open is safer
+/// than half-open, and half-open is safer than closed. The content of the copies decides all other ties, so
+/// that every instance decides in the same way.
 #[must_use]
 pub fn join(a: &CircuitRecord, b: &CircuitRecord) -> CircuitRecord {
     let (newer, other) = if published(a, b) == Ordering::Less { (b, a) } else { (a, b) };
@@ -33,7 +34,7 @@ pub fn join(a: &CircuitRecord, b: &CircuitRecord) -> CircuitRecord {
     joined
 }
 
-/// Inserts the entry, unless the present entry is newer.
+/// Inserts the entry of an instance, unless the present entry of the instance is newer.
 pub(super) fn merge(instances: &mut BTreeMap<String, InstanceEntry>, id: &str, entry: &InstanceEntry) {
     match instances.get_mut(id) {
         Some(present) => {
@@ -48,8 +49,8 @@ pub(super) fn merge(instances: &mut BTreeMap<String, InstanceEntry>, id: &str, e
     }
 }
 
-/// Keeps the entries that were written last. An entry that is removed once would be removed by every later merge too,
-/// so that the result does not depend on the order of the copies.
+/// Keeps the entries that were written last. A removed entry would be removed by every later merge too,
+/// because only newer entries displaced it. Therefore the result does not depend on the order of the copies.
 pub(super) fn bound(instances: &mut BTreeMap<String, InstanceEntry>) {
     while instances.len() > CircuitRecord::MAX_INSTANCES {
         let oldest =
@@ -58,7 +59,7 @@ pub(super) fn bound(instances: &mut BTreeMap<String, InstanceEntry>) {
     }
 }
 
-/// Compares the published states of two copies.
+/// Compares the published states of two copies. The greater state wins the merge.
 fn published(a: &CircuitRecord, b: &CircuitRecord) -> Ordering {
     let key = |record: &CircuitRecord| {
         let rank = match record.state {
@@ -66,7 +67,7 @@ fn published(a: &CircuitRecord, b: &CircuitRecord) -> Ordering {
             State::HalfOpen => 1,
             State::Open => 2,
         };
-        // An opening without an end counts as the longest.
+        // An opening without an end wins against an opening with an end, because it rejects calls longer.
         (
             record.generation,
             rank,
@@ -79,7 +80,8 @@ fn published(a: &CircuitRecord, b: &CircuitRecord) -> Ordering {
     key(a).cmp(&key(b)).then_with(|| rest(a).cmp(&rest(b)))
 }
 
-/// Returns the remaining published fields as one text, to break a tie.
+/// Returns the remaining published fields as one text. `published` compares these texts if all other fields
+/// are equal.
 fn rest(record: &CircuitRecord) -> String {
     let CircuitRecord { reason, opened_at, left_closed_at, open_ms, instance, incarnation, era, extra, .. } = record;
     text(&(reason, opened_at, left_closed_at, open_ms, instance, incarnation, era, extra))

@@ -9,7 +9,7 @@ use super::entry::left;
 use super::{Timestamp, words};
 use crate::state::{Act, By, Mode, State};
 
-/// The last act of an operator, as recorded.
+/// The last act of an operator, in the form in which it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Operated {
@@ -18,10 +18,10 @@ pub struct Operated {
     /// The act.
     #[serde(with = "words::act")]
     pub act: Act,
-    /// The mode of the circuit since the act.
+    /// The mode of the circuit that the act set.
     #[serde(with = "words::mode")]
     pub mode: Mode,
-    /// The state to which a reset led.
+    /// The state of the circuit after the act, if the act is a reset.
     #[serde(default = "half_open", with = "words::state")]
     pub to: State,
     /// The time when the mode ends by itself. `None` if only another act ends the mode.
@@ -40,13 +40,14 @@ pub struct Operated {
     /// The reason that the user gave.
     #[serde(default)]
     pub reason: String,
-    /// The ids of the last acts, at most 8, the newest last. An act whose id is in the list is not applied again.
+    /// The ids of the last acts, with the newest id at the end. The list has at most 8 ids. An act whose id
+    /// is in the list is not applied again.
     #[serde(default)]
     pub commands: Vec<String>,
-    /// The id of the start of the instance on which the act was done.
+    /// The id of the start of the instance on which the operator acted.
     #[serde(default)]
     pub incarnation: String,
-    /// Fields of a later version, which are kept.
+    /// Fields of a later version of the format, which are written again unchanged.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -61,14 +62,14 @@ impl Operated {
         self.mode != Mode::Automatic && self.until.is_none_or(|until| until > now)
     }
 
-    /// Returns the time from `now` until the mode ends by itself, at most the whole duration. `None` if only another
-    /// act ends the mode.
+    /// Returns the time from `now` until the mode ends by itself, limited by the whole duration of the hold.
+    /// Returns `None` if only another act ends the mode.
     #[must_use]
     pub fn held_for(&self, now: Timestamp) -> Option<Duration> {
         left(self.until, self.hold_ms, now)
     }
 
-    /// Returns the user and the reason. `None` if the stored texts are not valid.
+    /// Returns the user and the reason. Returns `None` if the stored texts are not valid.
     #[must_use]
     pub fn by(&self) -> Option<By> {
         By::new(&self.user, &self.reason).ok()

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 /// Milliseconds since the Unix epoch, by the clock of a store.
 ///
-/// The unit is a millisecond, because every JSON reader keeps 13 digits exactly. The clock is that of the store,
-/// because all instances share only this clock. A missing time is `None` of an `Option`, and never zero.
+/// The unit is a millisecond, because every JSON reader keeps 13 digits exactly. Times are read from the
+/// clock of the store, because that is the only clock that all instances share. A missing time is `None` in
+/// an `Option`, and never zero.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -37,13 +38,13 @@ impl Timestamp {
         self.0
     }
 
-    /// Returns the time `by` later, at most the largest time.
+    /// Returns the time that is later by `by`, limited to the largest time.
     #[must_use]
     pub fn saturating_add(self, by: Duration) -> Self {
         Self(self.0.saturating_add(millis(by)))
     }
 
-    /// Returns the time `by` earlier, at least the epoch.
+    /// Returns the time that is earlier by `by`, limited to the epoch.
     #[must_use]
     pub fn saturating_sub(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(millis(by)))
@@ -63,7 +64,8 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
-/// Converts to a time of the system. Fails with the timestamp if the system cannot represent the time.
+/// Converts to a time of the system. The error is the timestamp itself, if the system cannot represent the
+/// time.
 impl TryFrom<Timestamp> for SystemTime {
     type Error = Timestamp;
 
@@ -78,7 +80,8 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Returns the duration in milliseconds, at most 584 million years.
+/// Returns the duration in milliseconds. A duration of more than 584 million years becomes the largest
+/// number.
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,25 +1,35 @@
 //! The spelling of states, modes and acts in a record, and the cleaning of texts from a store.
+//!
+//! An earlier version cannot read a record with a new word, so that a new word needs a new version of the record.
 
-pub(super) use crate::state::text::one_line as clean;
+pub(super) use crate::shown::one_line as clean;
 use crate::state::{Act, Mode, State};
 
-/// Defines the serialization of a type as its word, and the search for a word among all values of the type.
+/// Defines a module with the serialization of a type as its word, and with the deserialization from a word.
 macro_rules! spelt {
     ($module:ident, $word:ty, [$($value:expr),+]) => {
         pub(super) mod $module {
-            use serde::{Deserialize, Deserializer, Serializer, de::Error};
+            use serde::de::Error as _;
+            use serde::ser::Error as _;
+            use serde::{Deserialize, Deserializer, Serializer};
 
             use super::*;
 
+            /// The values that a record can have.
+            pub(in crate::record) const WORDS: &[$word] = &[$($value),+];
+
             pub(in crate::record) fn serialize<S: Serializer>(word: &$word, to: S) -> Result<S::Ok, S::Error> {
+                // A word that `deserialize` refuses must not be written, because the whole record would be lost.
+                if !WORDS.contains(word) {
+                    return Err(S::Error::custom(format!("`{}` cannot be recorded", word.as_str())));
+                }
                 to.serialize_str(word.as_str())
             }
 
             pub(in crate::record) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<$word, D::Error> {
                 let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
-                let all = [$($value),+];
-                let allowed = || all.map(|word| word.as_str()).join(", ");
-                all.into_iter().find(|word| word.as_str() == text).ok_or_else(|| {
+                let allowed = || WORDS.iter().map(|word| word.as_str()).collect::<Vec<_>>().join(", ");
+                WORDS.iter().copied().find(|word| word.as_str() == text).ok_or_else(|| {
                     D::Error::custom(format!("`{}` is unknown, allowed are {}", clean(&text, 40), allowed()))
                 })
             }

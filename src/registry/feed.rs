@@ -1,6 +1,6 @@
 //! The feed of a registry, which passes the events of all circuits to subscribers, such as an open page or a program.
 //!
-//! Without a subscriber there is no channel and no event is stored, so that an unused feed costs nothing.
+//! Without a subscriber there is no channel and no event is stored. Therefore an unused feed takes no memory.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::sync::Mutex;
 #[derive(Debug)]
 pub(super) struct Feed {
     channel: Mutex<Channel>,
-    /// True if the feed logs acts for the audit, because there is no store whose coordinator would log them.
+    /// True if the feed logs acts for the audit. With a store, the coordinator logs the acts instead.
     audits: bool,
 }
 
@@ -42,10 +42,12 @@ impl Feed {
         Subscription { receiver: sender.subscribe() }
     }
 
-    /// Ends all subscriptions, and those that are made before [`resume`](Self::resume).
+    /// Ends all subscriptions. A subscription that is created before [`resume`](Self::resume) ends
+    /// immediately.
     #[cfg(feature = "store")]
     pub(super) fn end(&self) {
-        // The sender is dropped outside the lock, because its drop wakes tasks, which are foreign code.
+        // The sender is dropped after the lock is released, because its drop wakes tasks, which are foreign
+        // code.
         let _sender = std::mem::replace(&mut *self.channel.lock(), Channel { sender: None, ended: true });
     }
 
@@ -60,14 +62,14 @@ impl Feed {
     }
 
     fn send(&self, circuit: &str, what: impl FnOnce() -> What) {
-        // Sent outside the lock, because sending wakes tasks, which are foreign code.
+        // The event is sent after the lock is released, because sending wakes tasks, which are foreign code.
         let sender = self.channel.lock().sender.clone();
         let Some(sender) = sender else { return };
         let news = News { circuit: circuit.to_owned(), what: what() };
         if sender.send(news).is_err() {
             let mut channel = self.channel.lock();
-            // The last subscriber is gone, so its stored events are dropped, unless another subscriber has come in the
-            // meantime.
+            // The send failed because there was no subscriber. The channel with its stored events is dropped,
+            // unless another subscriber has arrived since.
             if sender.receiver_count() == 0 && channel.sender.as_ref().is_some_and(|kept| kept.same_channel(&sender)) {
                 channel.sender = None;
             }
@@ -106,7 +108,8 @@ impl Observer for Feed {
 
 /// The events of all circuits of a registry since [`Registry::subscribe`](crate::Registry::subscribe).
 ///
-/// At most 1024 events wait to be read. A slower subscriber loses the oldest events and receives their number as [`What::Missed`].
+/// At most 1024 events are stored for a subscriber. A subscriber that reads too slowly loses the oldest
+/// events and receives their number as [`What::Missed`].
 #[derive(Debug)]
 #[must_use = "a subscription that is dropped receives nothing"]
 pub struct Subscription {
@@ -129,7 +132,7 @@ impl Subscription {
     }
 }
 
-/// An event of a circuit.
+/// An event, with the name of its circuit.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct News {
@@ -145,7 +148,7 @@ pub struct News {
 pub enum What {
     /// The circuit changed its state or mode, by itself or by an operator.
     Transition(Box<Transition>),
-    /// The circuit rejects calls. A summary, at most every 10 s.
+    /// The circuit rejects calls. This event is a summary that a circuit sends at most every 10 s.
     #[non_exhaustive]
     Rejections {
         /// The number of rejections since the last summary, or since the circuit tripped.
@@ -157,7 +160,8 @@ pub enum What {
     },
     /// The circuit is new.
     Introduced,
-    /// The subscriber was too slow and lost events, so it should load the status of all circuits again.
+    /// The subscriber was too slow and lost events, so the subscriber should load the status of all circuits
+    /// again.
     #[non_exhaustive]
     Missed {
         /// The number of lost events.
@@ -165,5 +169,5 @@ pub enum What {
     },
 }
 
-/// The number of events that wait for the slowest subscriber.
+/// The largest number of events that are stored for the slowest subscriber.
 const KEPT: usize = 1024;

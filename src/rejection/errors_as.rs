@@ -1,4 +1,4 @@
-//! Rejections and the service's errors as one error type of the caller.
+//! Rejections and errors of the service as one error type of the user.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,7 +6,8 @@ use std::marker::PhantomData;
 use super::Rejection;
 use crate::error::Rejected;
 
-/// Rejections and the service's errors as an error type `E` of your own, which has a `From` for each of the two. Allocates nothing.
+/// Answers with an error type `E` of your own, which implements `From<Rejected>` and `From` for the errors of
+/// the service. The answer allocates nothing.
 pub struct ErrorsAs<E>(PhantomData<fn() -> E>);
 
 impl<E> ErrorsAs<E> {
@@ -27,7 +28,7 @@ impl<Req, Res, Inner, E: From<Rejected> + From<Inner>> Rejection<Req, Res, Inner
     }
 }
 
-// By hand, because a derive would require `Clone` and `Debug` of the error.
+// Implemented by hand, because a derive would require `Clone` and `Debug` of the error.
 impl<E> Clone for ErrorsAs<E> {
     fn clone(&self) -> Self {
         *self

@@ -1,14 +1,16 @@
-//! Answers instead of rejections, by a closure.
+//! Fallbacks, which are answers of a closure instead of rejections.
 
 use std::fmt;
 
 use super::Rejection;
 use crate::error::Rejected;
 
-/// Rejected calls are answered by a closure, which gets the request. Errors of the service are those of `R`.
+/// Answers a rejected call with a closure that gets the request. The rejection `R` converts the errors of the
+/// service.
 ///
-/// Made by [`CircuitBreakerLayer::fallback`](crate::CircuitBreakerLayer::fallback). For a layer of load shedding, create it with
-/// [`new`](Self::new). Each answer is an [`Event::Fallback`](crate::event::Event::Fallback) of the circuit, and counts in
+/// This type is created by [`CircuitBreakerLayer::fallback`](crate::CircuitBreakerLayer::fallback). For a
+/// layer of load shedding, use [`new`](Self::new). Each answer is an
+/// [`Event::Fallback`](crate::event::Event::Fallback) of the circuit, and counts in
 /// `circuit_breaker_fallbacks_total`.
 #[derive(Clone, Copy)]
 pub struct Fallback<F, R> {
@@ -17,12 +19,13 @@ pub struct Fallback<F, R> {
 }
 
 impl<F, R> Fallback<F, R> {
-    /// Returns the rejection that `fallback` answers. `rejection` is the one that it replaces, and gives the type of the error.
+    /// Returns a rejection that answers with `fallback`. `fallback` replaces the answer of `rejection`, which
+    /// still sets the type of the errors.
     pub const fn new(fallback: F, rejection: R) -> Self {
         Self { fallback, rejection }
     }
 
-    /// Returns the replaced rejection.
+    /// Returns the rejection that the fallback replaces.
     #[must_use]
     pub const fn get_ref(&self) -> &R {
         &self.rejection

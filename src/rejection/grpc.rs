@@ -1,8 +1,8 @@
-//! Rejections as gRPC responses, made without a gRPC library.
+//! Rejections as gRPC responses, created without a gRPC library.
 //!
-//! A rejection is a trailers-only response, as a gRPC server sends it, so that a generated client reads UNAVAILABLE. An
-//! error of this crate would reach the client as UNKNOWN. The error type of the service does not change, because the
-//! servers of tonic require their own.
+//! A rejection is a trailers-only response, as a gRPC server sends it, so that a generated client reads the
+//! status UNAVAILABLE. If the rejection were an error of this crate, the client would read UNKNOWN. The error
+//! type of the service does not change, because a server of tonic requires a certain error type.
 
 #[cfg(feature = "tonic")]
 mod tonic;
@@ -18,28 +18,30 @@ use super::sentence::{Detail, sentence};
 use crate::error::Rejected;
 use crate::state::RejectReason;
 
-/// Rejections as gRPC responses with status 14 UNAVAILABLE, or 8 `RESOURCE_EXHAUSTED` for shed load. The errors of the
-/// service stay unchanged.
+/// Rejections as gRPC responses with status 14 UNAVAILABLE, or with status 8 `RESOURCE_EXHAUSTED` if load was
+/// shed. The errors of the service stay unchanged.
 ///
-/// The response has HTTP status 200, `content-type: application/grpc`, `grpc-status: 14`, a sentence as `grpc-message`,
-/// and an empty body. [`Rejected`] is in its extensions, so that outer layers can distinguish the rejection from a
-/// response of the service.
+/// The response has HTTP status 200, `content-type: application/grpc`, `grpc-status: 14`, a sentence as
+/// `grpc-message`, and an empty body. [`Rejected`] is in the extensions of the response, so that outer layers
+/// can distinguish the rejection from a response of the service.
 ///
-/// By default the sentence discloses the name and the state of the circuit. [`explained`](Self::explained) discloses more,
-/// and [`anonymous`](Self::anonymous) less. All headers together stay below 4 KiB, because clients accept few headers. A
-/// sentence that is too long is cut.
+/// By default the sentence discloses the name and the state of the circuit. [`explained`](Self::explained)
+/// discloses more, and [`anonymous`](Self::anonymous) discloses less. All headers together stay below 4 KiB,
+/// because many clients limit the size of headers. A sentence that is too long is cut.
 ///
-/// `grpc-retry-pushback-ms` is the time to wait in whole milliseconds, rounded up ([gRFC A6]). If the circuit stays
-/// open until a reset, the value is -1, which forbids the retry. If the circuit is half-open, or load was shed without
-/// a known wait, the header is absent, because the next attempt may succeed and the backoff of the caller is right.
+/// `grpc-retry-pushback-ms` is the time to wait in whole milliseconds, rounded up ([gRFC A6]). If the circuit
+/// stays open until a reset, the value is -1, which forbids the retry. If the circuit is half-open, or if
+/// load was shed without a known wait, the header is absent. The next attempt may succeed then, so the caller
+/// should use its own backoff.
 ///
-/// Every request gets such a response. If a server has routes that are not gRPC, give these routes a layer of their
-/// own.
+/// Every rejected request gets such a response. If a server has routes that are not gRPC, give these routes a
+/// layer of their own.
 ///
 /// # In a client of tonic
 ///
-/// With the feature `tonic`, the rejection is the source of the `tonic::Status` that the stub returns, so that
-/// [`Rejected::find`] finds it in the status. A caller with several endpoints can try the next one:
+/// With the feature `tonic`, the rejection is the source of the `tonic::Status` that the stub returns, so
+/// that [`Rejected::find`] finds the rejection in the status. A caller with several endpoints can then try
+/// the next endpoint:
 ///
 /// ```
 /// # #[cfg(feature = "tonic")]
@@ -48,15 +50,15 @@ use crate::state::RejectReason;
 /// }
 /// ```
 ///
-/// A status in headers has no source. Therefore the status of the rejection takes the place that the types of the stack
-/// offer:
+/// A status in headers has no source. Therefore the types of the stack decide where the rejection puts its
+/// status:
 ///
 /// | error of the service inside | rejection |
 /// |---|---|
-/// | `tonic::transport::Error`, as of a `Channel` | a response whose body fails with the status. A unary call fails at once, and a streaming call with its first message. |
-/// | [`BoxError`](crate::BoxError), as below a `TimeoutLayer`, with tonic's body | the status as the error. tonic's server makes a response of it. |
+/// | `tonic::transport::Error`, such as the error of a `Channel` | a response whose body fails with the status. A unary call fails immediately, and a streaming call fails when it reads the first message. |
+/// | [`BoxError`](crate::BoxError), such as the error of a `TimeoutLayer`, with tonic's body | the status as the error. A server of tonic turns the status into a response. |
 /// | `tonic::Status` | the status as the error |
-/// | others, as `Infallible` in a server | the response in headers, without a source |
+/// | any other, such as `Infallible` in a server | the status in the headers of a response, without a source |
 ///
 /// ```
 /// use tower_circuit_breaker::classify::GrpcClassifier;
@@ -87,19 +89,22 @@ impl GrpcRejection {
         }
     }
 
-    /// Discloses neither the name nor the state of the circuit, only that the service is unavailable and the wait. For
-    /// servers whose callers should not learn about the services behind them.
+    /// Discloses neither the name nor the state of the circuit. The response says only that the service is
+    /// unavailable, and how long to wait. Use this setting if callers should not learn about the services
+    /// behind the server.
     #[must_use]
     pub const fn anonymous(mut self) -> Self {
         self.detail = Detail::Nothing;
         self
     }
 
-    /// Discloses the whole sentence of [`Rejected`]: the rule with its numbers, the kind and the text of the last failure,
-    /// the name of an instance that is followed, and the user and the reason of a hold. For callers of the same
-    /// organisation, because the text is that of an error. Of an address, it has the scheme and the host at most.
+    /// Discloses the whole sentence of [`Rejected`]. The sentence contains the rule with its numbers, and the
+    /// kind and the text of the last failure. If this instance follows the opening of another instance, the
+    /// sentence names that instance. For a hold, the sentence contains the user and the reason. Use this
+    /// setting only for callers of the same organisation, because the text of a failure can contain details
+    /// of an error. The text shows at most the scheme and the host of an address.
     ///
-    /// For each rejection, the sentence is looked up in the circuit under its cold mutex.
+    /// For each rejection, the circuit looks up the sentence under a mutex.
     #[must_use]
     pub const fn explained(mut self) -> Self {
         self.detail = Detail::Everything;
@@ -119,7 +124,7 @@ impl GrpcRejection {
         self
     }
 
-    /// Returns the message, short enough for a header.
+    /// Returns the message, cut to a length that fits into a header.
     fn message(self, rejected: &Rejected) -> String {
         let mut message = sentence(rejected, self.detail);
         if message.len() > LONGEST_MESSAGE {
@@ -134,7 +139,7 @@ impl GrpcRejection {
         let mut response = Response::new(body);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        // `RESOURCE_EXHAUSTED` for shed load, because this system is full while the service is available.
+        // Shed load is `RESOURCE_EXHAUSTED`, because this process is full although the service is available.
         let shed = rejected.reason() == RejectReason::LoadShed;
         headers.insert("grpc-status", HeaderValue::from_static(if shed { "8" } else { "14" }));
         headers.insert("grpc-message", percent_encoded(&self.message(&rejected)));
@@ -177,13 +182,13 @@ fn pushback(rejected: &Rejected) -> Option<i32> {
     }
 }
 
-/// Converts a wait to milliseconds, rounded up, because an earlier retry would be rejected again.
+/// Converts a wait to milliseconds. The wait is rounded up, because an earlier retry would be rejected again.
 fn milliseconds(wait: Duration) -> i32 {
     i32::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
 }
 
-/// Encodes every byte except printable ASCII, and also the percent sign, as the protocol requires.
-/// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses>)
+/// Encodes the percent sign and every byte that is not printable ASCII, as the protocol requires
+/// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses>).
 fn percent_encoded(text: &str) -> HeaderValue {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -195,8 +200,8 @@ fn percent_encoded(text: &str) -> HeaderValue {
     HeaderValue::try_from(encoded).expect("printable ASCII is a header")
 }
 
-/// The longest message in bytes. Its encoding has three times as many, and the details have the message again in base64.
-/// All of this stays below 4 KiB.
+/// The longest message in bytes. The encoded message can have three times as many bytes, and the details
+/// contain the message again in base64. All headers stay below 4 KiB.
 const LONGEST_MESSAGE: usize = 640;
 
 /// The end of a message that was cut.

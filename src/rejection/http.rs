@@ -1,7 +1,8 @@
 //! Rejections as HTTP responses.
 //!
-//! A rejected caller needs to know that the request was not processed, when to try again, and which circuit rejected
-//! it. The rule, its numbers and the last failure are omitted by default, because the caller may be a stranger.
+//! A rejected caller needs to know that the request was not processed, when to try again, and which circuit
+//! rejected it. By default the response omits the rule, its numbers and the last failure, because the caller
+//! may be a stranger.
 
 mod accept;
 mod problem;
@@ -19,14 +20,15 @@ use problem::problem;
 
 /// Rejections as HTTP responses. The errors of the service stay unchanged.
 ///
-/// The status is 503. `Retry-After` is the time until the circuit probes, in whole seconds, rounded up, at least 1
-/// ([RFC 9110, 10.2.3]). The header is absent if the time is unknown, because the circuit is half-open or stays open
-/// until a reset. The [`Rejected`] is in the extensions of the response, so that outer layers can distinguish the
-/// rejection from a 503 of the service.
+/// The status is 503. `Retry-After` is the time until the circuit probes, in whole seconds, rounded up to at
+/// least 1 ([RFC 9110, 10.2.3]). The header is absent if the time is unknown, because the circuit is
+/// half-open or stays open until a reset. The [`Rejected`] is in the extensions of the response, so that
+/// outer layers can distinguish the rejection from a 503 of the service.
 ///
-/// The body is `application/problem+json` ([RFC 9457]). A client whose `Accept` prefers `text/plain`, by q-values, gets
-/// the same sentence as text. `application/json` means the problem as well. If the client accepts neither, the problem
-/// is sent all the same. The response to a `HEAD` has the headers only.
+/// The body is a problem, `application/problem+json` ([RFC 9457]). If the `Accept` of a client prefers
+/// `text/plain` by its q-values, the body is the sentence of the problem as plain text. A client that accepts
+/// `application/json` gets the problem. A client that accepts neither problem nor text gets the problem too.
+/// The response to a `HEAD` has only the headers.
 ///
 /// ```json
 /// {"type":"about:blank","title":"Service Unavailable","status":503,
@@ -34,14 +36,15 @@ use problem::problem;
 ///  "circuit":"orders","reason":"tripped","retry_after_ms":4870}
 /// ```
 ///
-/// By default the response discloses the name and the state of the circuit. [`explained`](Self::explained) discloses
-/// more, and [`anonymous`](Self::anonymous) less. Texts of the user are never put into a header.
+/// By default the response discloses the name and the state of the circuit. [`explained`](Self::explained)
+/// discloses more, and [`anonymous`](Self::anonymous) discloses less. No header contains a text of a user.
 ///
 /// # Bodies
 ///
-/// A body type that implements `From<String>` needs no further setting: `axum::body::Body`,
-/// `http_body_util::Full<Bytes>`, `reqwest::Body`. With [`headers_only`](Self::headers_only), `Default` is enough:
-/// `tonic::body::Body`, `Empty`, `BoxBody`. hyper's `Incoming` implements neither. Convert it below the breaker with
+/// A body type that implements `From<String>` needs no further setting. Examples are `axum::body::Body`,
+/// `http_body_util::Full<Bytes>` and `reqwest::Body`. With [`headers_only`](Self::headers_only), `Default` is
+/// enough. Examples are `tonic::body::Body`, `Empty` and `BoxBody`. hyper's `Incoming` implements neither
+/// trait. Convert `Incoming` below the breaker with
 /// `.map_response(|response| response.map(axum::body::Body::new))`.
 ///
 /// # Examples
@@ -72,26 +75,31 @@ impl HttpRejection {
         Self { detail: Detail::Name }
     }
 
-    /// Discloses neither the name nor the state of the circuit, only that the service is unavailable and the wait. For
-    /// servers whose callers should not learn about the services behind them.
+    /// Discloses neither the name nor the state of the circuit. The response says only that the service is
+    /// unavailable, and how long to wait. Use this setting if callers should not learn about the services
+    /// behind the server.
     #[must_use]
     pub const fn anonymous(self) -> Self {
         Self { detail: Detail::Nothing }
     }
 
-    /// Discloses the whole sentence of [`Rejected`]: the rule with its numbers, the kind and the text of the last failure,
-    /// the name of an instance that is followed, and the user and the reason of a hold. For callers of the same
-    /// organisation, because the text is that of an error. Of an address, it has the scheme and the host at most.
+    /// Discloses the whole sentence of [`Rejected`]. The sentence contains the rule with its numbers, and the
+    /// kind and the text of the last failure. If this instance follows the opening of another instance, the
+    /// sentence names that instance. For a hold, the sentence contains the user and the reason. Use this
+    /// setting only for callers of the same organisation, because the text of a failure can contain details
+    /// of an error. The text shows at most the scheme and the host of an address.
     ///
-    /// For each rejection with a body, the sentence is looked up in the circuit under its cold mutex.
+    /// For each rejection with a body, the circuit looks up the sentence under a mutex.
     #[must_use]
     pub const fn explained(self) -> Self {
         Self { detail: Detail::Everything }
     }
 
-    /// Returns the response to a rejection, for a handler that guards a call with a permit and answers as the layer would.
+    /// Returns the response to a rejection, for a handler that guards a call with a permit and answers like
+    /// the layer.
     ///
-    /// Without a request, the body is always the problem. The response to a `HEAD` needs no body, which hyper omits.
+    /// The body is always the problem, because this method sees no request. A handler can use the same
+    /// response for a `HEAD`, because hyper omits its body.
     ///
     /// ```
     /// use http::Response;
@@ -124,14 +132,15 @@ impl HttpRejection {
         response
     }
 
-    /// Omits the body, for body types that implement `Default` but not `From<String>`.
+    /// Omits the body. The body type then needs `Default` and not `From<String>`.
     #[must_use]
     pub const fn headers_only(self) -> HeadersOnly {
         HeadersOnly
     }
 }
 
-/// [`HttpRejection`] without a body: status 503, `Retry-After`, and the [`Rejected`] in the extensions.
+/// Answers like [`HttpRejection`] without a body. The response has status 503, `Retry-After`, and the
+/// [`Rejected`] in the extensions.
 ///
 /// Created by [`HttpRejection::headers_only`].
 #[derive(Debug, Clone, Copy)]
@@ -139,22 +148,23 @@ impl HttpRejection {
 pub struct HeadersOnly;
 
 impl HeadersOnly {
-    /// Returns the response to a rejection, see [`HttpRejection::response`].
+    /// Returns the response to a rejection. For the use in a handler, see [`HttpRejection::response`].
     #[must_use]
     pub fn response<B: Default>(self, rejected: &Rejected) -> Response<B> {
         unavailable(rejected.clone(), B::default())
     }
 }
 
-// Not recommended to the compiler, so that it prints the message of the trait instead of requiring a body that is
-// `From<String>`.
+// Without this attribute the compiler recommends this implementation. Its message would then require a body
+// that is `From<String>`, instead of printing the message of the trait.
 #[diagnostic::do_not_recommend]
 impl<T, B: From<String>, E> Rejection<Request<T>, Response<B>, E> for HttpRejection {
     type Error = E;
 
     fn reject(&self, rejected: Rejected, request: Request<T>) -> Result<Response<B>, E> {
         let form = accept::preferred(request.headers().get_all(ACCEPT));
-        // A HEAD has the headers that a GET would have, also the length (RFC 9110, 9.3.2).
+        // The body of a `HEAD` is omitted after the response is built, so that the response has the headers
+        // of a `GET`, such as the length (RFC 9110, 9.3.2).
         Ok(self.respond(rejected, form, request.method() != Method::HEAD))
     }
 
@@ -176,7 +186,8 @@ impl<T, B: Default, E> Rejection<Request<T>, Response<B>, E> for HeadersOnly {
     }
 }
 
-/// Returns a 503 with `Retry-After`, if the wait is known, and with the rejection in its extensions.
+/// Returns a response with status 503 and the rejection in its extensions. The response has a `Retry-After`
+/// if the wait is known.
 pub(super) fn unavailable<B>(rejected: Rejected, body: B) -> Response<B> {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -187,8 +198,8 @@ pub(super) fn unavailable<B>(rejected: Rejected, body: B) -> Response<B> {
     response
 }
 
-/// Returns the wait for `Retry-After` in whole seconds. Rounded up, because an earlier retry would be rejected again,
-/// and at least 1, because 0 would ask for a retry at once.
+/// Returns the wait for `Retry-After` in whole seconds. The wait is rounded up, because an earlier retry
+/// would be rejected again. The result is at least 1, because 0 would ask for an immediate retry.
 pub(super) fn seconds(wait: Duration) -> u64 {
     wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
 }

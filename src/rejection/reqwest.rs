@@ -1,5 +1,5 @@
-//! Rejections as responses of reqwest, for callers that check the status of a response and cannot change the error
-//! type.
+//! Rejections as responses of reqwest, for callers that check the status of a response and whose error type
+//! cannot change.
 
 use reqwest::{Request, Response, ResponseBuilderExt};
 
@@ -7,14 +7,16 @@ use super::Rejection;
 use super::http::unavailable;
 use crate::error::Rejected;
 
-/// Rejections as responses of a `reqwest::Client`. The errors stay `reqwest::Error`.
+/// Rejections as responses of a `reqwest::Client`. The error type stays `reqwest::Error`.
 ///
-/// The response is that of [`HttpRejection`](super::HttpRejection) without a body. The response has status 503, `Retry-After` in
-/// whole seconds, rounded up, if the time is known ([RFC 9110, 10.2.3]), and the URL of the request. [`Rejected`] is in
-/// its extensions, so that callers can distinguish a rejection from a 503 of the service. `error_for_status` turns the
-/// response into an error that keeps only the status and the URL.
+/// The response is like that of [`HttpRejection`](super::HttpRejection), and has no body. The response has
+/// status 503 and the URL of the request. If the wait is known, the response has a `Retry-After` in whole
+/// seconds, rounded up ([RFC 9110, 10.2.3]). [`Rejected`] is in the extensions of the response, so that
+/// callers can distinguish a rejection from a 503 of the service. `error_for_status` turns the response into
+/// an error that keeps only the status and the URL.
 ///
-/// For an error instead of a response, keep the default. [`Rejected::find`] finds the rejection in such an error.
+/// If you want an error instead of a response, keep the default rejection of the layer. [`Rejected::find`]
+/// finds the rejection in that error.
 ///
 /// # Examples
 ///
@@ -44,21 +46,23 @@ use crate::error::Rejected;
 pub struct ReqwestRejection;
 
 impl ReqwestRejection {
-    /// Returns the rejection described above.
+    /// Returns a rejection that answers with the response that [`ReqwestRejection`] describes.
     #[must_use]
     pub const fn new() -> Self {
         Self
     }
 }
 
-// Not recommended to the compiler, so that it prints the message of the trait.
+// Without this attribute the compiler recommends this implementation and does not print the message of the
+// trait.
 #[diagnostic::do_not_recommend]
 impl<E> Rejection<Request, Response, E> for ReqwestRejection {
     type Error = E;
 
     fn reject(&self, rejected: Rejected, request: Request) -> Result<Response, E> {
         let mut response = unavailable(rejected, reqwest::Body::default());
-        // The type of the URL's extension is private to reqwest, so only reqwest's builder can make it.
+        // reqwest reads the URL of a response from an extension of a private type, which only reqwest's
+        // builder can create.
         let url = http::Response::builder().url(request.url().clone()).body(());
         let (parts, ()) = url.expect("no part of it can be invalid").into_parts();
         response.extensions_mut().extend(parts.extensions);

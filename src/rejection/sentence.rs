@@ -1,6 +1,7 @@
-//! The sentence of a rejection, as far as a response discloses it.
+//! The sentence of a rejection, with as much detail as a response may disclose.
 //!
-//! HTTP and gRPC have the same three levels and the same default, because both may answer a stranger.
+//! HTTP and gRPC use the same three levels of detail and the same default, because strangers can receive
+//! either answer.
 
 use std::fmt::Write;
 
@@ -8,7 +9,7 @@ use super::http::seconds;
 use crate::error::Rejected;
 use crate::state::RejectReason;
 
-/// The part of the rejection that the response discloses.
+/// The level of detail that a response discloses about a rejection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Detail {
     Nothing,

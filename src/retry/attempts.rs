@@ -50,6 +50,10 @@ where
                 return None;
             }
             Outcome::Ignored => return None,
+            // The service cancelled the call. A retry is of no use, because the deadline of the caller has passed, or
+            // because the end says nothing about the service.
+            #[cfg(feature = "http")]
+            Outcome::Failure(failure) if failure.is_ignored_early() => return None,
             Outcome::Failure(failure) => failure,
         };
         let delay = failure.retry_after().unwrap_or_default();

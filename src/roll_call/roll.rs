@@ -1,17 +1,19 @@
-//! The names that were expected and created, and the sentences about names that no circuit has.
+//! The expected names and the names of circuits, and the sentences about expected names that no circuit has.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::{Call, Kind};
-use crate::nearest::nearest;
+use crate::nearest::Work;
 use crate::pattern::{beginning, covers, misused};
+use crate::shown::quoted;
 
-/// The calls that were collected.
+/// The names that the thread has collected.
 #[derive(Debug, Default)]
 pub(super) struct Roll {
-    /// The variable of each name.
+    /// The names from variables, each with its variable.
     listed: BTreeMap<String, &'static str>,
-    /// The first setting of each name, with its kind.
+    /// The names from settings, each with its first setting and the kind of that setting.
     set: BTreeMap<String, (Kind, String)>,
     requested: BTreeSet<String>,
     created: BTreeSet<String>,
@@ -24,7 +26,8 @@ impl Roll {
         self.created.len()
     }
 
-    /// Adds a call, up to [`MOST`] of its kind, because there can be millions of keyed circuits.
+    /// Adds a name, up to [`MOST`] of its kind. There is a limit because there can be millions of keyed
+    /// circuits.
     pub(super) fn add(&mut self, call: Call) {
         let set = |names: &mut BTreeSet<String>, name| names.len() < MOST && names.insert(name);
         match call {
@@ -45,23 +48,26 @@ impl Roll {
         }
     }
 
-    /// Returns a sentence for each name that no circuit has.
+    /// Returns the sentences about expected names that no circuit has.
     pub(super) fn lines(&self) -> Vec<String> {
+        let mut work = Work::of_report();
         let listed = self.listed.iter().filter(|(name, _)| !self.is_created(name)).take(MOST_COMPARED);
-        let mut lines: Vec<_> = listed.map(|(name, variable)| self.line_of_list(name, variable)).collect();
-        lines.extend(self.lines_of_settings());
-        lines.extend(self.requested.iter().take(MOST_COMPARED).filter_map(|name| self.line_of_request(name)));
+        let mut lines: Vec<_> = listed.map(|(name, variable)| self.line_of_list(name, variable, &mut work)).collect();
+        lines.extend(self.lines_of_settings(&mut work));
+        let requested = self.requested.iter().take(MOST_COMPARED);
+        lines.extend(requested.filter_map(|name| self.line_of_request(name, &mut work)));
         lines
     }
 
-    /// Returns a sentence for each setting with a misspelt name. Settings for names that resemble no circuit share a
-    /// sentence, because one file may serve several programs.
-    fn lines_of_settings(&self) -> Vec<String> {
+    /// Returns a sentence for each unused setting whose name resembles the name of a circuit. The other
+    /// unused settings share one sentence, because the file may contain the settings of several programs.
+    fn lines_of_settings(&self, work: &mut Work) -> Vec<String> {
         let (mut lines, mut alone) = (Vec::new(), Vec::new());
         let unused = self.set.iter().filter(|(name, _)| !self.is_created(name) && !self.may_come(name));
         for (name, (kind, setting)) in unused.take(MOST_COMPARED) {
-            // A circuit with its own setting of this kind is not the circuit that is meant.
-            match self.nearest(name, |circuit| self.set.get(circuit).is_none_or(|(other, _)| other != kind)) {
+            // A circuit that has its own setting of this kind is not suggested, because its name is spelled
+            // correctly.
+            match self.nearest(name, work, |circuit| self.set.get(circuit).is_none_or(|(other, _)| other != kind)) {
                 Some(near) => lines.push(format!(
                     "{} has no effect, because no circuit has been created with that name so far; did you mean the \
                      circuit `{}`?",
@@ -83,9 +89,10 @@ impl Roll {
         lines
     }
 
-    /// Returns a sentence for a circuit without settings of its own, if the name is near to a table that was never
-    /// requested by name. The circuit of such a table may have been created with all circuits of a file.
-    fn line_of_request(&self, name: &str) -> Option<String> {
+    /// Returns a sentence for a circuit without settings of its own whose name is near to the name of an
+    /// unused table. A table is unused if the program never requested its name, although its circuit may have
+    /// been created with all circuits of the file.
+    fn line_of_request(&self, name: &str, work: &mut Work) -> Option<String> {
         let has_settings = || self.set.keys().any(|set| covers(set, name));
         if !self.created.contains(name) || self.may_come(name) || has_settings() {
             return None;
@@ -93,16 +100,16 @@ impl Roll {
         let idle = |(name, (kind, _)): &(&String, &(Kind, String))| {
             *kind == Kind::Table && self.created.contains(*name) && !self.requested.contains(*name)
         };
-        let near = nearest(name, self.set.iter().filter(idle).map(|(name, _)| name.as_str()))?;
+        let near = work.nearest(name, self.set.iter().filter(idle).map(|(name, _)| name.as_str()))?;
         Some(format!("the circuit `{}` has the defaults; did you mean {}?", shown(name), shown(&self.set[&near].1)))
     }
 
-    fn line_of_list(&self, name: &str, variable: &str) -> String {
+    fn line_of_list(&self, name: &str, variable: &str, work: &mut Work) -> String {
         let is_separator = |c: char| matches!(c, ';' | '|' | ':') || c.is_whitespace();
         let mut parts = name.split(is_separator).filter(|part| *part != name);
         let hint = if parts.any(|part| self.created.contains(part)) {
             "; commas separate names".to_owned()
-        } else if let Some(meant) = self.nearest(name, |_| true) {
+        } else if let Some(meant) = self.nearest(name, work, |_| true) {
             format!("; did you mean `{}`?", shown(&meant))
         } else if misused(name).is_some() {
             "; only a `*` at its end makes a name stand for several circuits".to_owned()
@@ -112,50 +119,56 @@ impl Roll {
         format!("{variable} names `{}`, and no circuit has been created with that name so far{hint}", shown(name))
     }
 
-    /// Returns true if a circuit has the name, or a name that the pattern covers.
+    /// Returns true if a circuit has the name. For a pattern, returns true if the pattern covers a circuit or
+    /// a prefix of keyed circuits.
     fn is_created(&self, name: &str) -> bool {
-        let covered = || self.created.iter().any(|circuit| covers(name, circuit));
-        self.created.contains(name) || beginning(name).is_some_and(|begins| self.is_keyed(begins) || covered())
+        // The first name that does not sort before a beginning is covered if any name is.
+        let covered = |begins: &str| {
+            let mut from = self.created.range::<str, _>((Bound::Included(begins), Bound::Unbounded));
+            from.next().is_some_and(|circuit| circuit.starts_with(begins))
+        };
+        self.created.contains(name) || beginning(name).is_some_and(|begins| self.is_keyed(begins) || covered(begins))
     }
 
-    /// Returns true if circuits of the pattern come with requests.
+    /// Returns true if the pattern can cover keyed circuits, which are created by requests.
     fn is_keyed(&self, begins: &str) -> bool {
         self.keyed.iter().any(|prefix| prefix.starts_with(begins) || begins.starts_with(&**prefix))
     }
 
-    /// Returns true if a circuit with the name may come with a request.
+    /// Returns true if a request can still create a keyed circuit with the name.
     fn may_come(&self, name: &str) -> bool {
         self.keyed.iter().any(|prefix| name.starts_with(&**prefix))
     }
 
-    /// Returns the nearest name of a circuit, or the nearest pattern of circuits if the name is a pattern.
-    fn nearest(&self, name: &str, may_be: impl Fn(&str) -> bool) -> Option<String> {
+    /// Returns the nearest name of a circuit. For a pattern, returns the pattern with the nearest beginning
+    /// of a name.
+    fn nearest(&self, name: &str, work: &mut Work, may_be: impl Fn(&str) -> bool) -> Option<String> {
         let circuits = self.created.iter().map(String::as_str).filter(|circuit| may_be(circuit));
-        let Some(begins) = beginning(name) else { return nearest(name, circuits) };
+        let Some(begins) = beginning(name) else { return work.nearest(name, circuits) };
         let length = begins.chars().count();
         let starts = circuits.map(|circuit| {
             let end = circuit.char_indices().nth(length).map_or(circuit.len(), |(at, _)| at);
             &circuit[..end]
         });
         let near =
-            nearest(begins, starts.chain(self.keyed.iter().map(String::as_str)).filter(|start| !start.is_empty()));
+            work.nearest(begins, starts.chain(self.keyed.iter().map(String::as_str)).filter(|start| !start.is_empty()));
         near.map(|near| format!("{near}*"))
     }
 }
 
-/// Returns a name as a line of a log shows it, escaped and shortened. Quotes stay, because settings have them.
+/// Returns a name as the log shows it, escaped and shortened. Quotes are not escaped, because the names of
+/// settings contain quotes.
 fn shown(name: &str) -> String {
-    let shown = name.chars().take(LONGEST_SHOWN);
-    shown.flat_map(|c| c.escape_debug().skip(usize::from(matches!(c, '"' | '\'')))).collect()
+    quoted(name).replace("\\\"", "\"").replace("\\'", "'")
 }
 
 /// The largest number of names of each kind that are remembered.
 const MOST: usize = 10_000;
-/// The largest number of names of each kind that are compared with all circuits, which takes long.
+/// The largest number of names of each kind that are compared with all circuits. There is a limit because the
+/// comparison takes long.
 const MOST_COMPARED: usize = 1_000;
 /// The largest number of settings in one line.
 const MOST_SHOWN: usize = 20;
-const LONGEST_SHOWN: usize = 200;
 
 #[cfg(all(test, not(breaker_loom)))]
 mod tests {
@@ -214,6 +227,12 @@ mod tests {
         assert!(sentence.len() < 400 && !sentence.contains('\u{1b}'), "{sentence}");
     }
 
+    #[test]
+    fn an_address_in_a_list_of_names_is_shown_without_its_password() {
+        let [sentence] = &listed("redis://:s3cret@db")[..] else { panic!("one") };
+        assert!(sentence.contains("redis://:***@db") && !sentence.contains("s3cret"), "{sentence}");
+    }
+
     #[cfg(all(feature = "settings", feature = "store"))]
     mod settings {
         use super::*;
@@ -241,7 +260,7 @@ mod tests {
 
         #[test]
         fn settings_far_from_every_circuit_share_a_line() {
-            // The near circuit has settings of its own, so that it is not meant.
+            // `payments` has settings of its own, so it is not suggested for `payment`.
             let names: Vec<_> = (0..30).map(|n| format!("service-{n}")).collect();
             let mut names: Vec<_> = names.iter().map(String::as_str).collect();
             names.extend(["payment", "payments"]);
@@ -260,7 +279,7 @@ mod tests {
             };
             let line = "the circuit `paymnts` has the defaults; did you mean circuits.payments of a.toml?";
             assert_eq!(requested(&["paymnts"]), [line]);
-            // Both are circuits of the program.
+            // Both names are circuits of the program, so neither name is misspelt.
             assert_eq!(requested(&["paymnts", "payments"]), [""; 0]);
             assert_eq!(requested(&["search-2", "never-created"]), [""; 0]);
         }

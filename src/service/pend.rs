@@ -14,11 +14,12 @@ impl Pend {
         Self(None)
     }
 
-    /// Is ready when a call may pass.
+    /// Is ready once a call may pass.
     ///
     /// # Cancel safety
     ///
-    /// A caller that stops polling is woken once without need. A drop removes the registered task from the circuit.
+    /// If the task does not poll again, the circuit wakes the task once more. If the service is dropped, the circuit
+    /// forgets the task.
     pub(super) fn poll(&mut self, circuit: &Circuit, context: &mut Context<'_>) -> Poll<()> {
         if circuit.peek() != Peek::MayPass {
             ready!(self.0.get_or_insert_with(|| Wait::new(circuit)).poll(context));
@@ -27,14 +28,15 @@ impl Pend {
         Poll::Ready(())
     }
 
-    /// Is ready when the circuit is restored, and returns the state of the circuit for calls.
+    /// Is ready once the circuit is restored, and returns the answer of the circuit to the next call.
     ///
     /// # Cancel safety
     ///
     /// The same as for [`poll`](Self::poll).
     pub(super) fn poll_restored(&mut self, circuit: &Circuit, context: &mut Context<'_>) -> Poll<Peek> {
-        // After the wakeup `poll_ready` does not call this function again, so that healthy calls need not check for a
-        // restore. The place stays registered until the service is dropped, but holds no task after the wakeup.
+        // After the restore `poll_ready` may never call this function again, because a healthy call does not check for
+        // a restore. The wait then keeps its place until the service is dropped, but the place holds no task, because
+        // the wake has removed the task.
         let peek = ready!(self.0.get_or_insert_with(|| Wait::new(circuit)).poll_restored(context));
         self.0 = None;
         Poll::Ready(peek)
@@ -80,7 +82,7 @@ mod tests {
             let circuit = circuit();
             circuit.await_restore();
             let (service, mut handle) = service(&circuit, when_open);
-            // The inner service reports an error if it is polled.
+            // If the inner service is polled too early, `poll_ready` returns this error.
             handle.send_error("polled too early");
             let mut service = Spawn::new(service);
             for _ in 0..3 {

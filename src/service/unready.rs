@@ -1,13 +1,13 @@
 //! The wait of a caller for an inner service that is not ready.
 //!
 //! An exhausted pool, or a connection without free streams, holds callers in `poll_ready`, before any call. A caller
-//! that gives up after `cancelled_counts_after` counts like a call that was dropped, because the caller has waited in
-//! vain all the same. Otherwise a service that is never ready would keep its circuit closed, with totals of zero.
+//! that gives up after `cancelled_counts_after` counts like a dropped call, because such a caller has also waited
+//! without an answer. Otherwise a service that is never ready would keep its circuit closed, with totals of zero.
 //!
-//! A service that is used for one call is dropped when its caller gives up. A service that lives on is polled by the
-//! next caller, or once more by the timer of the caller. No poll comes while a caller only waits. Therefore a poll that
-//! comes `cancelled_counts_after` or more after the last one, and finds the service still not ready, ends a wait in
-//! vain.
+//! A service that is used for one call is dropped when its caller gives up. A service that lives longer is polled by
+//! the next caller, or once more when a timer of the caller fires. While a caller only waits, no poll comes. Therefore
+//! a poll ends an unsuccessful wait if the last poll was `cancelled_counts_after` ago or earlier and the service is
+//! still not ready.
 
 use std::time::Duration;
 
@@ -15,19 +15,20 @@ use crate::circuit::{Circuit, Text};
 use crate::clock::Tick;
 use crate::outcome::{Failure, FailureKind, Outcome};
 
-/// The wait of the present caller, if the inner service was not ready when it was last polled.
+/// The wait of the present caller, if the inner service was not ready at the last poll.
 #[derive(Debug)]
 pub(super) struct Unready {
-    /// True while a caller waits. A flag of its own, so that a healthy call writes one byte and tests nothing.
+    /// True while a caller waits. The flag is separate from `wait`, so that a healthy call only writes one byte.
     waits: bool,
-    /// The wait, which is over unless `waits`. In a box, so that services that are always ready stay small.
+    /// The last wait, which goes on only while `waits` is true. The wait is boxed, so that services that are always
+    /// ready stay small.
     wait: Option<Box<Wait>>,
 }
 
 #[derive(Debug)]
 struct Wait {
     circuit: Circuit,
-    /// The time of the first poll that is not counted yet.
+    /// The time of the first poll of the present wait, or the time of the last counted failure.
     since: Tick,
     /// The time of the last poll.
     polled: Tick,
@@ -38,7 +39,7 @@ impl Unready {
         Self { waits: false, wait: None }
     }
 
-    /// Notes that the service is ready, or was not polled, so that no caller waits for it.
+    /// Notes that no caller waits for the inner service, because the inner service is ready or was not polled.
     #[inline]
     pub(super) const fn end(&mut self) {
         self.waits = false;
@@ -65,7 +66,8 @@ impl Unready {
     }
 }
 
-/// The drop of a service that a caller still waits for, which ends a wait in vain.
+/// Counts the wait of the present caller as a failure if the wait was long enough, because the drop of the service ends
+/// the wait.
 impl Drop for Unready {
     fn drop(&mut self) {
         if let Some(wait) = self.wait.as_ref().filter(|_| self.waits)
@@ -77,7 +79,7 @@ impl Drop for Unready {
 }
 
 fn counts(circuit: &Circuit, waited: Duration) -> bool {
-    // Two polls at the same time are no wait, even if `cancelled_counts_after` is zero.
+    // A wait of zero does not count, even if `cancelled_counts_after` is zero.
     !waited.is_zero() && circuit.config().cancelled_counts_after.is_some_and(|after| waited >= after)
 }
 

@@ -1,18 +1,21 @@
-//! The registry of the settings, with their store.
+//! The registry that the settings describe, with its store.
 
 use super::Settings;
 use super::error::SettingsError;
-use super::persistence::StoreUrl;
+use super::persistence::{Persistence, StoreUrl};
 use crate::coordinator::RegistryBuilder;
-use crate::keep::{SchemaMode, Ttl, masked};
+use crate::keep::{SchemaMode, Ttl};
 use crate::registry::Registry;
+use crate::shown::masked;
 use crate::store::{AnyStore, StoreError, TieredStore};
 
 impl Settings {
-    /// Returns the builder of a registry with the settings of `[persistence]`: the store, its tables, sharing, the name
-    /// of this instance, the retention of the audit, and TTLs. Without `enabled = true` the registry has no store.
+    /// Returns the builder of a registry with the settings of `[persistence]`, which are the store, its
+    /// tables, sharing, the name of this instance, the retention of the audit, and TTLs. Without
+    /// `store` and `enabled = true`, or with `enabled = false`, the registry has no store.
     ///
-    /// No store is opened and no circuit is created yet. Needs the feature `store`, and the feature of the store.
+    /// This method opens no store and creates no circuit. The method needs the feature `store`, and the
+    /// feature of the chosen store.
     ///
     /// ```
     /// use tower_circuit_breaker::settings::Settings;
@@ -29,14 +32,19 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// [`SettingsError`] with the key `persistence.store` or `persistence.cache`, if the address is not that of a store
-    /// or the feature of its store is not compiled in.
+    /// [`SettingsError`] with the key `persistence.store` or `persistence.cache`, if no store has such an
+    /// address, or if the feature of the store is not compiled in. [`SettingsError`] with another key of
+    /// `[persistence]`, if the table has neither `store` nor `enabled`, so that the key would have no effect.
     pub fn registry(&self) -> Result<RegistryBuilder, SettingsError> {
         let builder = Registry::builder();
-        let Some(kept) = self.persistence() else { return Ok(builder) };
-        // Before the registry expects the names with TTLs, so that a report names the table of a circuit.
+        let Some(kept) = self.persistence() else {
+            return Persistence::unused(&self.draft.persistence).map_or(Ok(builder), Err);
+        };
+        // The tables are reported as expected names before the registry reports the names with TTLs, so that
+        // a warning names the table of a circuit.
         self.expect_circuits();
-        // The default is left to the store, because an address may say that the store is read only.
+        // `Create` is the default and is not passed on, because the address of the store may say that the
+        // store is read only.
         let schema = Some(kept.schema()).filter(|mode| *mode != SchemaMode::Create);
         let store = AnyStore::open_with(kept.store().as_str(), schema);
         let mut store = store.map_err(|error| self.unusable("store", kept.store(), &error))?;
@@ -58,8 +66,7 @@ impl Settings {
     /// Returns the error of a store, with the key of its address and the origin of the key.
     fn unusable(&self, key: &str, url: &StoreUrl, error: &StoreError) -> SettingsError {
         let origin = self.draft.persistence.get(key).map_or("the default", |field| &field.origin);
-        // Masked here, because the error of a store may repeat the address and does not know that the address has a
-        // password.
+        // The address is masked, because the error of a store may repeat the address with its password.
         let why = error.to_string().replace(url.as_str(), &masked(url.as_str()));
         let path = format!("persistence.{key}");
         SettingsError::of(origin, &path, format!("{path} is \"{url}\": {why}"))

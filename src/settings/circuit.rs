@@ -1,7 +1,7 @@
-//! The keys of a circuit, each with its reader and its method of the builder.
+//! The keys of a circuit in a settings file, each with its reader and its method of the builder.
 //!
-//! A key has one row in `KEYS` and one arm in `apply`. The list of allowed keys, the environment variables and the
-//! tests use the same table.
+//! A key has one row in `KEYS` and one arm in `apply`. The list of allowed keys, the environment variables
+//! and the tests use `KEYS` too.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::layers::{Layers, Shape};
 use crate::config::{ConfigBuilder, OpenDuration, Recovery};
 use crate::window::Window;
 
-/// One setting of a circuit. The value has the right type, and the builder checks its range.
+/// One setting of a circuit. The type of the value is checked, and the builder checks its range.
 #[derive(Debug, Clone)]
 pub(super) enum Setting {
     FailureRate(Option<f64>),
@@ -84,7 +84,7 @@ fn consecutive_failures(field: &Field) -> Result<Setting, SettingsError> {
     }
 }
 
-/// `"10 s"`, `{ time = "10 s", buckets = 10 }` or `{ calls = 100 }`.
+/// The forms of `window`, which are `"10 s"`, `{ time = "10 s", buckets = 10 }` and `{ calls = 100 }`.
 pub(super) const WINDOW: Shape = Shape {
     duration: "time",
     parts: &["time", "buckets", "calls"],
@@ -116,7 +116,8 @@ fn window(set: &Layers<'_>) -> Result<Window, SettingsError> {
     parts.get("buckets").map_or(Ok(window), |buckets| Ok(window.buckets(buckets.count()?)))
 }
 
-/// `"60 s"`, `{ fixed = "60 s", jitter = 0.1 }` or `{ base = "5 s", max = "60 s", jitter = 0.1 }`.
+/// The forms of `open_for`, which are `"60 s"`, `{ fixed = "60 s", jitter = 0.1 }` and
+/// `{ base = "5 s", max = "60 s", jitter = 0.1 }`.
 pub(super) const OPEN_FOR: Shape = Shape {
     duration: "fixed",
     parts: &["base", "max", "fixed", "jitter"],
@@ -130,7 +131,8 @@ pub(super) const OPEN_FOR: Shape = Shape {
         } else if ["base", "max"].iter().any(|part| parts.contains_key(*part))
             && let Some(fixed) = below.remove("fixed")
         {
-            // A fixed duration is one that begins at its largest value, so that a part of its own changes only itself.
+            // A fixed duration equals a doubling from `base` to the same `max`. Therefore a more specific
+            // table can change `base` or `max` alone.
             below.insert("base".to_owned(), fixed.clone());
             below.insert("max".to_owned(), fixed);
         }
@@ -153,8 +155,8 @@ fn open_for(set: &Layers<'_>) -> Result<OpenDuration, SettingsError> {
 
 /// Applies the settings to the builder.
 pub(super) fn build(settings: &[Setting], builder: ConfigBuilder) -> ConfigBuilder {
-    // A rule that is switched off may still have `slower_than` in its table or in the defaults, which the builder would
-    // refuse.
+    // `slower_than` is left out if the rule is switched off. The key may still be in a table, and the builder
+    // would refuse `slower_than` without the rule.
     let no_slow_rule = settings.iter().any(|setting| matches!(setting, Setting::SlowCallRate(None)));
     let set = settings.iter().filter(|setting| !(no_slow_rule && matches!(setting, Setting::SlowerThan(_))));
     set.fold(builder, |builder, setting| setting.apply(builder))
@@ -188,7 +190,8 @@ impl Setting {
             Self::MeasureDurations(true) => to.measure_durations(),
             Self::Shadow(true) => to.shadow(),
             Self::ResetCooldown(cooldown) => to.reset_cooldown(*cooldown),
-            // These rules are off in a new builder. The TTLs are settings of the store and not of a circuit.
+            // In a new builder these rules are already off, so there is no method to call. The TTLs are
+            // settings of the store and not of a circuit.
             Self::FailureScore(None)
             | Self::SlowCallRate(None)
             | Self::Sharded(false)

@@ -1,7 +1,7 @@
 //! The reader of documents, which checks size and encoding, recognises the format, and returns a tree of values.
 //!
-//! The parsers' own errors can quote the failed line, and a line can contain a password. Therefore only the message of
-//! a parser is passed on.
+//! The `Display` of a parser's error can quote the line with the mistake, and that line can contain a
+//! password. Therefore only the message of the error is used.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -10,8 +10,9 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 use super::error::SettingsError;
-use super::quoted::shown;
+use super::quoted::shown as shown_key;
 use super::value::Value;
+use crate::shown;
 
 /// Reads a file into a tree.
 pub(super) fn read_file(path: &Path, origin: &str) -> Result<Value, SettingsError> {
@@ -19,11 +20,11 @@ pub(super) fn read_file(path: &Path, origin: &str) -> Result<Value, SettingsErro
     read(&read_text(path, origin)?, origin, json)
 }
 
-/// Returns the line of a key in a TOML file, or of the nearest table around a key that the file does not have. `None` for
-/// JSON, because its parser does not report places.
+/// Returns the line of a key in a TOML file. If the file does not have the key, returns the line of the
+/// nearest table around the key. Returns `None` for JSON, because the JSON parser reports no places.
 pub(super) fn line_of_key(path: &Path, key: &str) -> Option<usize> {
     let text = read_text(path, "").ok()?;
-    // The key is spelled as in TOML, and its parser splits the key.
+    // The path of the key is in the spelling of TOML, so the TOML parser can split the path.
     let key = format!("{key} = 0");
     let (wanted, document) = (DeTable::parse(&key).ok()?, DeTable::parse(&text).ok()?);
     let (mut wanted, mut table, mut line) = (wanted.get_ref(), document.get_ref(), None);
@@ -39,7 +40,8 @@ pub(super) fn line_of_key(path: &Path, key: &str) -> Option<usize> {
 
 fn read_text(path: &Path, origin: &str) -> Result<String, SettingsError> {
     let mut bytes = Vec::new();
-    // One byte more than allowed is enough to detect a large file, and an endless file is not read further.
+    // One byte more than the limit is enough to detect a file that is too large, so that an endless file is
+    // not read further.
     let done = File::open(path).and_then(|file| file.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes));
     done.map_err(|error| SettingsError::new(origin, format!("cannot be read: {error}")))?;
     if bytes.len() > MOST_BYTES {
@@ -64,16 +66,16 @@ pub(super) fn read(text: &str, origin: &str, json: bool) -> Result<Value, Settin
     toml::from_str(text).map_err(|error| {
         let span = error.span().unwrap_or_default();
         let (line, says) = (line_of(text, span.start), one_line(&error));
-        // This message of the TOML parser does not name the key, so the key is added.
+        // For a duplicate key, the message of the TOML parser does not name the key, so the key is added.
         let what = match text.get(span) {
-            Some(key) if says == "duplicate key" => format!(" `{}`", shown(key)),
+            Some(key) if says == "duplicate key" => format!(" `{}`", shown_key(key)),
             _ => String::new(),
         };
         SettingsError::new(origin, format!("is not valid TOML in line {line}: {says}{what}"))
     })
 }
 
-/// Reads the value of an environment variable. `{ … }` is an inline table of TOML.
+/// Reads the value of an environment variable. A value in braces is read as an inline table of TOML.
 pub(super) fn read_word(text: &str, origin: &str) -> Result<Value, SettingsError> {
     let text = text.trim();
     if !text.starts_with('{') {
@@ -98,10 +100,11 @@ fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }
 
-/// Returns the message of the error in one line. The `Display` of the error would show the line of the text as well.
+/// Returns the message of the error in one bounded line, because the message can repeat a key. The `Display` of the
+/// error is not used, because `Display` would show the line with the mistake, which can contain a password.
 fn one_line(error: &toml::de::Error) -> String {
-    error.message().lines().collect::<Vec<_>>().join(", ")
+    shown::one_line(&error.message().lines().collect::<Vec<_>>().join(", "), 300)
 }
 
-/// The size limit of a document, far above any that is written by hand.
+/// The largest size of a document in bytes, which is far above that of any document written by hand.
 pub(super) const MOST_BYTES: usize = 1 << 20;

@@ -1,10 +1,11 @@
-//! The settings of files and variables, laid over each other and not checked yet.
+//! The settings from files and variables before they are checked, where later values override earlier values.
 //!
-//! A draft knows the allowed keys and the origin of each value. The modules `circuit` and `persistence` check the
-//! values after all layers are merged, because a later layer may replace a wrong value.
+//! A draft knows the allowed keys and the origin of each value. The modules `circuit` and `persistence` check
+//! the values after all layers are merged, because a later document or variable may replace a wrong value.
 //!
-//! The values of a circuit come from the defaults, then from the patterns that cover its name, then from its own table.
-//! The group that the most specific of these tables names lies directly below that table.
+//! The values of a circuit come from the defaults, then from the patterns that cover its name, and then from
+//! its own table. Later tables win. The most specific table with the key `group` names the group, and the
+//! values of the group come directly before the values of that table.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,21 +20,21 @@ use super::refused::refused;
 use super::unknown::{unknown, unknown_group};
 use super::value::Value;
 use crate::config::Config;
-use crate::keep::masked;
 use crate::pattern::{self, ByName, beginning, misused};
+use crate::shown::masked;
 
-/// The tables of all documents and variables.
+/// The tables of all documents and variables, merged.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Draft {
     pub(super) persistence: Table,
     pub(super) defaults: Table,
     pub(super) groups: BTreeMap<String, Entry>,
-    /// The tables of circuits, and of patterns for circuits.
+    /// The tables of circuits and of patterns.
     pub(super) circuits: ByName<Entry>,
 }
 
-/// The table of a group, of one circuit or of a pattern, with the origin and the path of the first document that has
-/// the table.
+/// The table of a group, of one circuit or of a pattern, with its path, and with the origin of the first
+/// document that has the table.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) origin: Arc<str>,
@@ -51,7 +52,7 @@ impl Entry {
     }
 }
 
-/// Writes the place of the table, for the report that no circuit uses the table.
+/// Writes the place of the table for the report of tables that no circuit uses.
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {}", self.path, masked(&self.origin))
@@ -94,7 +95,7 @@ impl Draft {
         Ok(draft)
     }
 
-    /// Overrides this draft with another one.
+    /// Overrides this draft with another draft.
     pub(super) fn lay(&mut self, over: Self) {
         self.persistence.lay_all(over.persistence);
         self.defaults.lay_all(over.defaults);
@@ -106,25 +107,26 @@ impl Draft {
         }
     }
 
-    /// Returns the table of a group, and creates it if there is none.
+    /// Returns the table of a group, and creates the table if there is none.
     pub(super) fn group(&mut self, name: &str, origin: &str) -> &mut Table {
         let made = || Entry::new(origin, join("groups", name));
         &mut self.groups.entry(name.to_owned()).or_insert_with(made).table
     }
 
-    /// Returns the table of a circuit or a pattern, and creates it if there is none.
+    /// Returns the table of a circuit or a pattern, and creates the table if there is none.
     pub(super) fn circuit(&mut self, name: &str, origin: &str) -> &mut Table {
         &mut self.circuits.entry(name).or_insert_with(|| Entry::new(origin, join("circuits", name))).table
     }
 
-    /// Checks and returns the settings of circuits without a table.
+    /// Checks the settings of circuits without a table, and returns these settings.
     pub(super) fn checked_defaults(&self) -> Result<Vec<Setting>, SettingsError> {
         let origin = self.defaults.origin().unwrap_or_default();
         let (settings, _) = checked("defaults", &Entry::new(origin, "defaults".to_owned()), &[&self.defaults])?;
         Ok(settings)
     }
 
-    /// Checks each group as the group of a circuit without other settings, because a group may not be in use yet.
+    /// Checks each group as the group of a circuit without other settings. A mistake in a group is found even
+    /// if no circuit uses the group yet.
     pub(super) fn check_groups(&self) -> Result<(), SettingsError> {
         self.groups.iter().try_for_each(|(name, group)| {
             checked(name, group, &[&self.defaults, &group.table])?;
@@ -132,9 +134,10 @@ impl Draft {
         })
     }
 
-    /// Checks and returns the settings of a circuit or a pattern, with the configuration of a circuit of this name.
+    /// Checks the settings of a circuit or a pattern. Returns the settings, and the configuration of a
+    /// circuit of this name.
     pub(super) fn checked(&self, name: &str, entry: &Entry) -> Result<(Vec<Setting>, Config), SettingsError> {
-        // A pattern is covered by itself.
+        // The entry of a pattern is already among the entries that cover the pattern.
         let own = beginning(name).is_none().then_some(entry);
         let entries: Vec<_> = self.circuits.covering(beginning(name).unwrap_or(name)).chain(own).collect();
         let mut tables: Vec<_> = entries.iter().map(|entry| &entry.table).collect();
@@ -148,7 +151,7 @@ impl Draft {
         checked(name, entry, &tables)
     }
 
-    /// Returns the group that the field names, or `None` for `false`.
+    /// Returns the group that the field names, or `None` if the field is `false`.
     fn named_group(&self, field: &Field) -> Result<Option<&Entry>, SettingsError> {
         if field.is_off() {
             return Ok(None);
@@ -159,7 +162,8 @@ impl Draft {
     }
 }
 
-/// Checks and returns the settings of an entry, from the tables that apply to the entry, the least specific one first.
+/// Checks the settings of an entry and returns them. `tables` are the tables that apply to the entry, the
+/// least specific table first.
 fn checked(name: &str, entry: &Entry, tables: &[&Table]) -> Result<(Vec<Setting>, Config), SettingsError> {
     let layers = |key: &str| Layers::new(tables.iter().flat_map(|table| table.all(key)));
     let found = circuit::KEYS.iter().filter_map(|(key, read)| Some(read(&layers(key)?)));
@@ -169,7 +173,7 @@ fn checked(name: &str, entry: &Entry, tables: &[&Table]) -> Result<(Vec<Setting>
     Ok((settings, config))
 }
 
-/// Refuses the signs of shell patterns in the name of a table, and the pattern for all circuits.
+/// Refuses a table whose name contains signs of shell patterns, and the pattern `*` for all circuits.
 fn check_pattern(name: &str, field: &Field) -> Result<(), SettingsError> {
     let Field { origin, path, .. } = field;
     let says = match misused(name) {
@@ -185,7 +189,7 @@ pub(super) fn shared_keys() -> [&'static str; circuit::KEYS.len()] {
     circuit::KEYS.map(|(key, _)| key)
 }
 
-/// The keys of circuits and patterns.
+/// The keys of circuits and patterns, which have the key `group` in addition.
 pub(super) fn own_keys() -> [&'static str; circuit::KEYS.len() + 1] {
     let mut keys = [GROUP; circuit::KEYS.len() + 1];
     keys[1..].copy_from_slice(&shared_keys());

@@ -1,8 +1,10 @@
-//! The environment variables, as a finite table of all keys in all tables.
+//! The environment variables that set keys. The known variables follow from the keys and from the tables in
+//! the documents.
 //!
-//! A variable names a circuit, a pattern or a group in capitals, with one `_` between its runs of ASCII letters and
-//! digits. The name cannot be derived from the variable. Therefore variables reach only tables that a file or
-//! `CIRCUIT_BREAKER_CONFIG` has. For the same reason a misspelt variable is an error, and never creates an unused circuit.
+//! A variable contains the name of a circuit, a pattern or a group in capitals, where each run of other
+//! characters than ASCII letters and digits becomes one `_`. The name cannot be derived from the variable.
+//! Therefore variables can set only keys of tables that a file or `CIRCUIT_BREAKER_CONFIG` contains. A
+//! misspelt variable matches no table and is an error.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -17,7 +19,7 @@ use super::quoted::shown;
 use super::unknown::meant;
 use crate::circuit::KILL_SWITCH;
 
-/// The key that a variable sets, with the name of its circuit if it belongs to one.
+/// The key that a variable sets, with the name of the group or circuit if the key belongs to one.
 #[derive(Debug, Clone, Copy)]
 enum Place<'a> {
     Persistence(&'static str),
@@ -44,7 +46,7 @@ impl Place<'_> {
     }
 }
 
-/// Overrides the draft with the variables. Empty variables count as not set.
+/// Overrides the draft with the variables. Variables with an empty value count as not set.
 pub(super) fn lay_over(
     draft: &mut Draft,
     vars: impl Iterator<Item = (OsString, OsString)>,
@@ -77,7 +79,8 @@ pub(super) fn lay_over(
     Ok(())
 }
 
-/// Selects the variables that have the prefix of this crate and a value. The kill switch is read by each circuit.
+/// Selects the variables that have the prefix of this crate and a value. The kill switch is left out, because
+/// each circuit reads it.
 fn ours(vars: impl Iterator<Item = (OsString, OsString)>) -> Result<BTreeMap<String, String>, SettingsError> {
     let mut ours = BTreeMap::new();
     for (name, value) in vars {
@@ -98,8 +101,8 @@ fn ours(vars: impl Iterator<Item = (OsString, OsString)>) -> Result<BTreeMap<Str
     Ok(ours)
 }
 
-/// Reads `CIRCUIT_BREAKER_CONFIG`, as a document if the text contains `=`, a line break or a leading brace, which a
-/// path hardly has, and as a path otherwise.
+/// Reads `CIRCUIT_BREAKER_CONFIG`. The text is a document if it contains `=` or a line break, or begins with
+/// a brace. Otherwise the text is the path of a file, because these characters are rare in paths.
 fn configured(config: &str) -> Result<Draft, SettingsError> {
     let origin = origin(CONFIG);
     if config.contains(['=', '\n']) || config.trim_start().starts_with('{') {
@@ -110,7 +113,8 @@ fn configured(config: &str) -> Result<Draft, SettingsError> {
     Draft::read(document::read_file(Path::new(path), &origin)?, &origin)
 }
 
-/// Returns every known variable with the keys that it sets. Two circuits can have the same variable.
+/// Returns every known variable with the keys that it sets. The names of two circuits can lead to the same
+/// variable.
 fn places<'a>(draft: &'a Draft, circuits: &'a [String]) -> BTreeMap<String, Vec<Place<'a>>> {
     let mut places = BTreeMap::<_, Vec<_>>::new();
     for key in persistence::KEYS {
@@ -135,7 +139,7 @@ fn places<'a>(draft: &'a Draft, circuits: &'a [String]) -> BTreeMap<String, Vec<
     places
 }
 
-/// Spells a circuit's name for a variable, as in `USERS_ID` for `/users/{id}`.
+/// Spells a name as a part of a variable, such as `USERS_ID` for `/users/{id}`.
 fn capitals(circuit: &str) -> String {
     let words = circuit.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join("_").to_ascii_uppercase()
@@ -165,8 +169,8 @@ fn unknown(name: &str, places: &BTreeMap<String, Vec<Place<'_>>>) -> SettingsErr
     SettingsError::new(&origin(name), says)
 }
 
-/// Returns true for a variable that Kubernetes or Docker sets for a service called `circuit-breaker…`, which is no
-/// mistake.
+/// Returns true for a variable that Kubernetes or Docker sets for a service called `circuit-breaker…`. Such a
+/// variable is not a spelling mistake.
 fn is_service_link(name: &str) -> bool {
     let word = |word: &str| name.ends_with(&format!("_{word}")) || name.contains(&format!("_{word}_"));
     name.ends_with("_SERVICE_HOST")

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use crate::keep::masked;
+use crate::shown::{masked, one_line};
 
-/// A file or the environment was refused, and with it all settings.
+/// The error of refused settings. One mistake in a file or in the environment refuses all settings.
 ///
-/// The error names the file or the variable, the line if it is known, the key, its value and the allowed values. Passwords in the address of a
-/// store are never shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The error names the file or the variable, the key, its value and the allowed values. The line is named too
+/// if the line is known. Passwords in the address of a store are never shown.
+#[derive(Clone, PartialEq, Eq)]
 pub struct SettingsError {
     origin: String,
     key: Option<String>,
@@ -17,24 +17,25 @@ pub struct SettingsError {
 }
 
 impl SettingsError {
-    /// Creates the error of a file or a variable as a whole.
-    pub(super) fn new(origin: &str, says: impl Into<String>) -> Self {
-        Self { origin: masked(origin), key: None, line: None, says: says.into() }
+    /// Creates an error that concerns a whole file or variable. The text is cut to one bounded line, because the error of
+    /// a store can repeat an address of any length.
+    pub(super) fn new(origin: &str, says: impl AsRef<str>) -> Self {
+        Self { origin: masked(origin), key: None, line: None, says: one_line(says.as_ref(), 4_000) }
     }
 
-    /// Creates the error of one key. `says` contains the path of the key already.
-    pub(super) fn of(origin: &str, key: &str, says: impl Into<String>) -> Self {
+    /// Creates an error that concerns one key. `says` must contain the path of the key.
+    pub(super) fn of(origin: &str, key: &str, says: impl AsRef<str>) -> Self {
         Self { key: Some(key.to_owned()), ..Self::new(origin, says) }
     }
 
-    /// Adds the line of the key.
+    /// Adds the line of the key, which `line` looks up.
     pub(super) fn in_line(mut self, line: impl FnOnce(&str) -> Option<usize>) -> Self {
         self.line = self.key.as_deref().and_then(line);
         self
     }
 
-    /// Returns the source of the setting: the path of a file, `the TOML text`, `the JSON text` or
-    /// `environment variable …`.
+    /// Returns the source of the refused setting, which is the path of a file, `the TOML text`, `the JSON
+    /// text` or `environment variable …`.
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.origin
@@ -46,8 +47,8 @@ impl SettingsError {
         self.key.as_deref()
     }
 
-    /// Returns the line of the refused key, or of the table around a key that is missing. `None` unless
-    /// [`Settings::from_file`](super::Settings::from_file) has read the key in a TOML file.
+    /// Returns the line of the refused key, or of the table around a key that is missing. Returns `None`
+    /// unless [`Settings::from_file`](super::Settings::from_file) has read the key from a TOML file.
     #[must_use]
     pub const fn line(&self) -> Option<usize> {
         self.line
@@ -60,6 +61,13 @@ impl fmt::Display for SettingsError {
             Some(line) => write!(f, "{}, line {line}: {}", self.origin, self.says),
             None => write!(f, "{}: {}", self.origin, self.says),
         }
+    }
+}
+
+/// Writes the same sentence as `Display`, because a `main` that returns the error prints this form.
+impl fmt::Debug for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

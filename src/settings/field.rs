@@ -1,4 +1,4 @@
-//! A value with its path and origin, and the types that a key can require of the value.
+//! A value with its path and origin, and the conversions to the types that keys require.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ pub(super) struct Field {
     pub(super) value: Value,
 }
 
-/// A table whose keys are all known. A key has the values of all documents and variables, the first one lowest.
+/// A table whose keys are all known. Each key has one value from each document or variable that sets the key,
+/// and the last value wins.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Table(BTreeMap<String, Vec<Field>>);
 
@@ -32,22 +33,22 @@ impl Table {
         self.all(key).last()
     }
 
-    /// Returns the values of a key from all documents and variables, the first one lowest.
+    /// Returns the values of a key from all documents and variables. The last value wins.
     pub(super) fn all(&self, key: &str) -> &[Field] {
         self.0.get(key).map_or(&[], Vec::as_slice)
     }
 
-    /// Returns the source of any of the values.
+    /// Returns the origin of one of the values, or `None` if the table is empty.
     pub(super) fn origin(&self) -> Option<&str> {
         self.0.values().flatten().next().map(|field| &*field.origin)
     }
 
-    /// Lays a value over those of the same key.
+    /// Adds a value of a key, which overrides the earlier values of the key.
     pub(super) fn lay(&mut self, key: &str, field: Field) {
         self.0.entry(key.to_owned()).or_default().push(field);
     }
 
-    /// Lays all values of a table over those of this one.
+    /// Adds all values of a table, which override the earlier values.
     pub(super) fn lay_all(&mut self, over: Self) {
         for (key, fields) in over.0 {
             self.0.entry(key).or_default().extend(fields);
@@ -56,13 +57,13 @@ impl Table {
 }
 
 impl Field {
-    /// Returns the error for the value, with the allowed values.
+    /// Returns the error that refuses the value and names the allowed values.
     pub(super) fn refuse(&self, allowed: &str) -> SettingsError {
         let Self { origin, path, value } = self;
         SettingsError::of(origin, path, format!("{path} is {value}, allowed is {allowed}"))
     }
 
-    /// Returns the entries of a table. Keys outside `known` are refused.
+    /// Returns the entries of a table. A key outside `known` is refused.
     pub(super) fn table(&self, known: &[&str]) -> Result<Vec<(String, Self)>, SettingsError> {
         let entries = self.entries()?;
         match entries.iter().find(|(key, _)| !known.contains(&key.as_str())) {
@@ -71,7 +72,7 @@ impl Field {
         }
     }
 
-    /// Returns the entries of a table with any keys. A repeated key is refused.
+    /// Returns the entries of a table, with any key. A repeated key is refused.
     pub(super) fn entries(&self) -> Result<Vec<(String, Self)>, SettingsError> {
         let Value::Table(table) = &self.value else { return Err(self.refuse("a table")) };
         let mut entries: Vec<(String, Self)> = Vec::with_capacity(table.len());
@@ -96,7 +97,8 @@ impl Field {
     pub(super) fn switch(&self) -> Result<bool, SettingsError> {
         match (&self.value, self.text()) {
             (Value::Switch(switch), _) => Ok(*switch),
-            // A text such as `"false"` in a file is a mistake, while a variable has only text.
+            // Only the value of a variable may be a text, because a text such as `"false"` in a file is a
+            // mistake.
             (Value::Word(_), Some("true")) => Ok(true),
             (Value::Word(_), Some("false")) => Ok(false),
             _ => Err(self.refuse("true or false")),
@@ -120,7 +122,7 @@ impl Field {
         self.or_off(self.as_number(), "a number, or false for no such rule")
     }
 
-    /// Reads a count, or `false` for no such rule. `others` names the other forms that are allowed, for the error.
+    /// Reads a count, or `false` to switch a rule off. `others` names further allowed forms for the error.
     pub(super) fn count_or_off_or(&self, others: &str) -> Result<Option<u32>, SettingsError> {
         self.or_off(self.as_count(), &format!("a whole number, or false for no such rule{others}"))
     }
@@ -140,7 +142,8 @@ impl Field {
     fn as_number(&self) -> Option<f64> {
         match &self.value {
             Value::Number(number) => Some(*number),
-            // Parsed from its text, so that an integer is rounded like a number with a point.
+            // The text of the integer is parsed, so that a large integer is rounded in the same way as a
+            // number with a point.
             Value::Integer(number) => number.to_string().parse().ok(),
             Value::Word(word) => word.parse().ok(),
             Value::Table(_) | Value::Text(_) | Value::Switch(_) | Value::Other(_) => None,
@@ -151,21 +154,21 @@ impl Field {
         self.duration_or("")
     }
 
-    /// Reads a duration. `others` names the values for the error that are allowed beside a duration.
+    /// Reads a duration. `others` names further allowed forms for the error.
     pub(super) fn duration_or(&self, others: &str) -> Result<Duration, SettingsError> {
         let duration = self.text().and_then(parse_duration);
         duration
             .ok_or_else(|| self.refuse(&format!("a number with its unit (ms, s, min, h, d), like \"10 s\"{others}")))
     }
 
-    /// Reads a duration from `least` to `most`. Both are texts, because the error shows them.
+    /// Reads a duration from `least` to `most`. Both limits are texts, because the error shows them.
     pub(super) fn duration_within(&self, least: &str, most: &str) -> Result<Duration, SettingsError> {
         let duration = self.duration()?;
         let within = parse_duration(least) <= Some(duration) && Some(duration) <= parse_duration(most);
         if within { Ok(duration) } else { Err(self.refuse(&format!("{least} to {most}"))) }
     }
 
-    /// Reads one of a few words.
+    /// Reads a word that must be one of `choices`.
     pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, SettingsError> {
         let chosen = choices.iter().find(|(word, _)| self.text() == Some(word));
         chosen.map(|(_, choice)| *choice).ok_or_else(|| {
@@ -175,14 +178,15 @@ impl Field {
     }
 }
 
-/// Appends a key to a path in TOML's spelling, as in `circuits."/users/{id}".probes`.
+/// Appends a key to a path in the spelling of TOML, as in `circuits."/users/{id}".probes`.
 pub(super) fn join(table: &str, key: &str) -> String {
     let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
     let key = if bare && key.len() <= 200 { key.to_owned() } else { super::quoted::quoted(key) };
     if table.is_empty() { key } else { format!("{table}.{key}") }
 }
 
-/// Parses `250 ms`, `1.5 s` or `10min`. A number without a unit is refused, because the unit would be a guess.
+/// Parses `250 ms`, `1.5 s` or `10min`. A number without a unit is refused, because any assumed unit could be
+/// wrong.
 fn parse_duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.')?);
@@ -196,7 +200,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
     };
     match number.parse::<u64>() {
         Ok(whole) => whole.checked_mul(millis.into()).map(Duration::from_millis),
-        // Rounded to the nearest nanosecond, so that `0.1 s` is 100 ms.
+        // The result is rounded to the nearest nanosecond, so that `0.1 s` is 100 ms.
         Err(_) => Duration::try_from_secs_f64(number.parse::<f64>().ok()? * f64::from(millis) / 1_000.0).ok(),
     }
 }

@@ -1,7 +1,7 @@
-//! The values of one key in all tables that apply to a circuit, and the merge of values that are tables themselves.
+//! The values of one key in all tables that apply to a circuit, and the merge of values that are tables.
 //!
-//! A value that is no table replaces all values below it. A table changes only the parts that it names. Therefore a
-//! circuit can change the largest open duration and keep the rest.
+//! A value that is not a table replaces all less specific values. A table changes only the parts that it
+//! names. Therefore a circuit can change `max` of `open_for` and keep the other parts.
 
 use std::collections::BTreeMap;
 
@@ -9,29 +9,31 @@ use super::error::SettingsError;
 use super::field::Field;
 use super::value::Value;
 
-/// The values of one key, the least specific one first. There is at least one.
+/// The values of one key, the least specific value first. There is at least one value.
 pub(super) struct Layers<'a>(Vec<&'a Field>);
 
-/// The parts of a value, each from the most specific table that names the part.
+/// The parts of a value, each part from the most specific table that names the part.
 pub(super) type Parts = BTreeMap<String, Field>;
 
-/// A value that is written as a duration or as a table of parts.
+/// The form of a value that can be a duration or a table of parts.
 pub(super) struct Shape {
-    /// The part that a duration sets.
+    /// The part that a plain duration sets.
     pub(super) duration: &'static str,
     pub(super) parts: &'static [&'static str],
     /// All allowed forms, for errors.
     pub(super) allowed: &'static str,
-    /// The forms that are allowed beside a duration, for the error of a text.
+    /// The forms that are allowed besides a duration, for the error of a wrong duration.
     pub(super) others: &'static str,
-    /// The parts that cannot stand in one table with others.
+    /// Two groups of parts. A table must not contain parts of both groups.
     pub(super) alternatives: (&'static [&'static str], &'static [&'static str]),
-    /// Makes the merged parts ready for the parts of a more specific table, which is the field.
+    /// Adapts the merged parts of the less specific tables before the parts of a more specific table are
+    /// added. The arguments are the merged parts, the parts of the more specific table, and the field of that
+    /// table.
     pub(super) prepare: fn(&mut Parts, &Parts, &Field) -> Result<(), SettingsError>,
 }
 
 impl<'a> Layers<'a> {
-    /// Returns `None` if no table has a value.
+    /// Creates the layers of a key. Returns `None` if no table has a value of the key.
     pub(super) fn new(fields: impl Iterator<Item = &'a Field>) -> Option<Self> {
         let fields: Vec<_> = fields.collect();
         (!fields.is_empty()).then_some(Self(fields))
@@ -44,7 +46,7 @@ impl<'a> Layers<'a> {
 
     /// Returns the merged parts of the value.
     pub(super) fn merge(&self, shape: &Shape) -> Result<Parts, SettingsError> {
-        // Values below one that is no table have no effect, so that they may be wrong.
+        // Values that are less specific than a plain value have no effect, so they are not checked.
         let whole = self.0.iter().rposition(|field| !is_table(field)).unwrap_or(0);
         let mut merged = Parts::new();
         for field in &self.0[whole..] {

@@ -1,4 +1,4 @@
-//! The settings of the store, as plain data. Reading them opens nothing.
+//! The settings of the store as plain data. Reading the settings does not open the store.
 
 use std::fmt;
 use std::path::Path;
@@ -7,12 +7,12 @@ use std::time::Duration;
 use super::circuit::Setting;
 use super::error::SettingsError;
 use super::field::{Field, Table};
-use crate::keep::{
-    Address, FORMS, INSTANCES, SchemaMode, Sharing, StoreKind, Ttl, Wrong, behind_scheme, is_instance, masked,
-};
+use crate::keep::{Address, FORMS, INSTANCES, SchemaMode, Sharing, StoreKind, Ttl, Wrong, behind_scheme, is_instance};
 use crate::pattern::ByName;
+use crate::shown::masked;
 
-/// The store of the circuits and the way to use it, from `[persistence]` with `enabled = true`.
+/// The settings of `[persistence]`, which name the store of the circuits and configure its use. They exist
+/// only if `store` is set or `enabled` is true. `enabled = false` switches a store off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Persistence {
     store: StoreUrl,
@@ -34,25 +34,27 @@ impl Persistence {
         &self.store
     }
 
-    /// Returns the address of the cache in front of [`store`](Self::store), which is always Redis. Default: none.
+    /// Returns the address of the cache in front of [`store`](Self::store), which is always Redis. `None`,
+    /// the default, means no cache.
     #[must_use]
     pub const fn cache(&self) -> Option<&StoreUrl> {
         self.cache.as_ref()
     }
 
-    /// Returns the reaction of this instance when another instance opens a circuit. Default: advice.
+    /// Returns the reaction of this instance when another instance opens a circuit. Default:
+    /// [`Sharing::Advise`].
     #[must_use]
     pub const fn sharing(&self) -> Sharing {
         self.sharing
     }
 
-    /// Returns the treatment of the tables of an SQL store. Default: create them.
+    /// Returns the mode in which an SQL store checks or creates its tables. Default: [`SchemaMode::Create`].
     #[must_use]
     pub const fn schema(&self) -> SchemaMode {
         self.schema
     }
 
-    /// Returns the stable name of this instance. Default: none, which means the host name.
+    /// Returns the stable name of this instance. `None`, the default, stands for the host name.
     #[must_use]
     pub fn instance(&self) -> Option<&str> {
         self.instance.as_deref()
@@ -82,13 +84,13 @@ impl Persistence {
         self.ttl_of(circuit).other
     }
 
-    /// Returns the TTLs of circuits without a table of their own.
+    /// Returns the TTLs of circuits that have no table of their own.
     #[cfg(feature = "store")]
     pub(super) const fn ttl_of_others(&self) -> Ttl {
         self.others
     }
 
-    /// Returns the TTLs of the circuits and patterns with a table of their own.
+    /// Returns the TTLs of the circuits and patterns that have a table of their own.
     #[cfg(feature = "store")]
     pub(super) const fn ttls(&self) -> &ByName<Ttl> {
         &self.circuits
@@ -98,8 +100,9 @@ impl Persistence {
         self.circuits.get(circuit).copied().unwrap_or(self.others)
     }
 
-    /// Checks the table, and returns its settings if it is enabled. A disabled table is checked too, because a mistake
-    /// would otherwise appear only when it is enabled.
+    /// Checks the table, and returns its settings if it is enabled. A store without `enabled` is enabled, because an
+    /// address has no other purpose. A disabled table is checked too, because a mistake would otherwise appear only
+    /// when an operator enables the table.
     pub(super) fn read(table: &Table) -> Result<Option<Self>, SettingsError> {
         let given = |key| table.get(key);
         let wish = |key, default| given(key).map_or(Ok(default), |field| field.duration_within("1 s", "365 d"));
@@ -118,11 +121,29 @@ impl Persistence {
             circuits: ByName::default(),
             others: ttl,
         };
-        let enabled = given("enabled").map_or(Ok(false), Field::switch)?;
+        let enabled = given("enabled").map_or(Ok(given("store").is_some()), Field::switch)?;
         Ok(enabled.then_some(read))
     }
 
-    /// Sets the TTLs of circuits without a table of their own.
+    /// Returns the error of a key that has no effect, because the table has neither `store` nor `enabled`.
+    ///
+    /// The error is left to the use of the settings, because a variable can add the store to the settings of a file.
+    #[cfg(feature = "store")]
+    pub(super) fn unused(table: &Table) -> Option<SettingsError> {
+        if table.get("enabled").is_some() || table.get("store").is_some() {
+            return None;
+        }
+        let field = KEYS.iter().find_map(|key| table.get(key))?;
+        // The value is left out, because the address of a cache can contain a password.
+        let says = format!(
+            "{} has no effect without a store: set persistence.store, or persistence.enabled to true for the default \
+             store, or persistence.enabled to false for none",
+            field.path
+        );
+        Some(SettingsError::of(&field.origin, &field.path, says))
+    }
+
+    /// Sets the TTLs of circuits that have no table of their own.
     pub(super) fn set_others(&mut self, settings: &[Setting]) {
         self.others = with(self.ttl, settings);
     }
@@ -133,7 +154,7 @@ impl Persistence {
     }
 }
 
-/// Returns the TTLs of a circuit, which override those of all circuits.
+/// Returns the TTLs of a circuit. The settings of the circuit override `ttl`, which holds for all circuits.
 fn with(mut ttl: Ttl, settings: &[Setting]) -> Ttl {
     for setting in settings {
         if let Setting::TtlOpen(open) = setting {
@@ -153,7 +174,7 @@ pub struct StoreUrl {
 }
 
 impl StoreUrl {
-    /// Returns the address as it was written, with its password.
+    /// Returns the address as the settings contain it, with its password.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.url
@@ -165,7 +186,8 @@ impl StoreUrl {
         self.kind
     }
 
-    /// Returns the folder of a `file:` store, or the file of a `sqlite:` store without a trailing `?…`.
+    /// Returns the folder of a `file:` store, or the file of a `sqlite:` store without its parameters after
+    /// `?`. Returns `None` for other kinds.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         let path = match self.kind {

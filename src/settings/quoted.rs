@@ -1,20 +1,16 @@
-//! Texts as errors quote them, without passwords, because a password under a wrong key must not reach a log.
+//! Texts in the form in which errors quote them. Passwords are removed, because a password under a wrong key
+//! must not reach a log.
 
-use crate::keep::masked;
+use crate::shown::{escaped, masked};
 
 /// Returns a text for an error, escaped, shortened and without passwords.
 pub(super) fn quoted(text: &str) -> String {
-    let shown = masked(text);
-    if shown.chars().count() > MOST_SHOWN {
-        let start: String = shown.chars().take(MOST_SHOWN).collect();
-        return format!("{start:?}…");
-    }
-    format!("{shown:?}")
+    format!("\"{}\"", shown(text))
 }
 
 /// Returns a key for an error, without quotes.
 pub(super) fn shown(key: &str) -> String {
-    quoted(key).trim_matches('"').to_owned()
+    escaped(&masked(key), MOST_SHOWN)
 }
 
 /// The largest number of characters of a text in an error, because an error is a line of a log.

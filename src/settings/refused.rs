@@ -1,4 +1,5 @@
-//! The error for settings that are right by themselves and impossible together, with the table of each value.
+//! The error for settings that are allowed one by one and not allowed together. The error names the table of
+//! each value.
 
 use super::circuit::{OPEN_FOR, WINDOW};
 use super::error::SettingsError;
@@ -6,8 +7,8 @@ use super::field::{Field, join};
 use super::layers::Layers;
 use crate::config::ConfigError;
 
-/// Adds the path of the table to the error of the builder. If the value or its limit is not from the table itself, its
-/// source is added.
+/// Adds the path of the table to the error of the builder. If the value or its limit comes from another
+/// table, the error names that table too.
 pub(super) fn refused<'a>(
     error: &ConfigError,
     path: &str,
@@ -23,7 +24,8 @@ pub(super) fn refused<'a>(
     let own = join(path, key);
     let is_own = |field: &Field| field.path == own || field.path.starts_with(&format!("{own}."));
     let value = part(error.field(), &layers);
-    // `slow_call_rate` and `slower_than` have no default, and the error of each asks for the other.
+    // `slow_call_rate` and `slower_than` have no default, and each of them is refused without the other. The
+    // error needs no source for a missing value.
     if value.is_none() && key.starts_with("slow") {
         return SettingsError::of(origin, &own, format!("{path}.{says}"));
     }
@@ -38,7 +40,7 @@ pub(super) fn refused<'a>(
         None => Some("the value is the default".to_owned()),
     };
     let from_limit = match error.field() {
-        // The only limits that are settings themselves.
+        // For these fields the limit is a setting itself, so its source is named.
         "open_for.base" => Some(part("open_for.max", &layers)),
         "min_calls" | "failure_score" => part("window.calls", &layers).map(Some),
         _ => None,
@@ -57,8 +59,8 @@ fn is_own_table(field: &Field, path: &str) -> bool {
     field.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// Returns the value of a field of the builder, which names a part of `window` or `open_for` with a point, as in
-/// `window.calls`. `None` if the value is the default.
+/// Returns the value of a field that the builder refused. The builder names a part of `window` or `open_for`
+/// with a point, as in `window.calls`. Returns `None` if the value is the default.
 fn part<'a>(field: &str, layers: impl Fn(&str) -> Option<Layers<'a>>) -> Option<Field> {
     let (key, part) = field.split_once('.').unwrap_or((field, ""));
     let layers = layers(key)?;

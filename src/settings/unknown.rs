@@ -1,11 +1,11 @@
-//! The error for an unknown key, with the key that was probably meant.
+//! The errors for unknown keys and groups, with a suggestion of the nearest known name.
 
 use super::error::SettingsError;
 use super::field::Field;
 use super::quoted::{quoted, shown};
 use crate::nearest::nearest;
 
-/// Returns the error for an unknown key, with the nearest of the known keys.
+/// Returns the error for an unknown key, with the nearest known key.
 pub(super) fn unknown(origin: &str, table: &str, key: &str, path: &str, known: &[&str]) -> SettingsError {
     let place = if table.is_empty() { String::new() } else { format!(" in {table}") };
     let meant = meant(key, known.iter().copied());
@@ -13,7 +13,7 @@ pub(super) fn unknown(origin: &str, table: &str, key: &str, path: &str, known: &
     SettingsError::of(origin, path, says)
 }
 
-/// Returns the error for a group without a table, with the nearest of the known groups.
+/// Returns the error for a group without a table, with the nearest known group.
 pub(super) fn unknown_group<'a>(
     field: &Field,
     name: &str,
@@ -29,7 +29,7 @@ pub(super) fn unknown_group<'a>(
     SettingsError::of(&field.origin, &field.path, says)
 }
 
-/// Returns `, did you mean …?`, or a comma if no known word is near.
+/// Returns `, did you mean …?` with the nearest known word, or a comma if no known word is near.
 pub(super) fn meant<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
     nearest(word, known).map_or(",".to_owned(), |near| format!(", did you mean `{near}`?"))
 }

@@ -1,6 +1,6 @@
-//! A TOML or JSON text as a tree of values, before keys and values are checked.
+//! A TOML or JSON text as a tree of values, whose keys and types are not checked yet.
 //!
-//! Both formats use one tree, so that the same mistakes are refused in the same words.
+//! Both formats use the same tree, so that the same mistake causes the same error.
 
 use std::fmt;
 
@@ -8,18 +8,20 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 
 use super::quoted::quoted;
 
-/// A value of the text.
+/// A value in the tree.
 #[derive(Clone, PartialEq)]
 pub(super) enum Value {
-    /// The entries in the order of the text. A repeated key occurs twice, so that it can be refused.
+    /// The entries in the order of the text. A repeated key is kept twice, so that a later check can refuse
+    /// the key.
     Table(Vec<(String, Self)>),
     Text(String),
     Integer(i128),
     Number(f64),
     Switch(bool),
-    /// A value of a type that no key has, such as a list. The text names the type for errors.
+    /// A value of a type that no key allows, such as a list. The string names the type for errors.
     Other(&'static str),
-    /// The value of an environment variable, which is a number, a switch or a text as its key requires.
+    /// The value of an environment variable. The key of the variable decides whether the text is a number, a
+    /// switch or a text.
     Word(String),
 }
 
@@ -72,13 +74,13 @@ impl<'de> Visitor<'de> for AnyValue {
         while let Some(field) = map.next_entry::<String, Value>()? {
             table.push(field);
         }
-        // The toml crate represents a date by this key.
+        // The toml crate passes a date as a table with this key.
         let date = table.iter().any(|(key, _)| key == "$__toml_private_datetime");
         Ok(if date { Value::Other("a date") } else { Value::Table(table) })
     }
 }
 
-/// Writes the value as an error shows it.
+/// Writes the value in the form in which an error shows it.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -92,7 +94,7 @@ impl fmt::Display for Value {
     }
 }
 
-/// Written by hand, because a derived one would show passwords.
+/// Written by hand, because a derived implementation would show passwords.
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Self::Table(table) = self {

@@ -1,8 +1,9 @@
-//! The rules by which an order is carried out or refused.
+//! The rules that decide whether an order is carried out or refused.
 //!
-//! A circuit judges an order by its own facts, and an `Operator` of a store by the facts of the record. Both use one
-//! pure function, so that both refuse the same orders. The callers keep the facts unchanged until the order is carried
-//! out, a circuit by its lock and an operator by compare-and-set.
+//! A circuit judges an order by its own facts, and an `Operator` judges an order by the facts in the record.
+//! Circuit and `Operator` use the same pure function, so that they refuse the same orders. The facts must not
+//! change until the order is carried out. A circuit ensures this by its lock, and an `Operator` by
+//! compare-and-set.
 
 use std::time::Duration;
 
@@ -15,34 +16,35 @@ use super::{Act, Generation};
 pub(crate) struct Facts<'a> {
     /// The name of the circuit.
     pub(crate) name: &'a str,
-    /// True if an order of the same id was carried out before.
+    /// True if an order of the same id was already carried out.
     pub(crate) known: bool,
-    /// The number of the latest change.
+    /// The number of the latest change of the circuit.
     pub(crate) latest: Generation,
-    /// The rest of the cooldown of a reset.
+    /// The remaining cooldown, within which a reset is refused.
     pub(crate) cooldown: Duration,
-    /// True if a resume has a hold or shadow to end.
+    /// True if the circuit is held or in shadow, so that a resume has something to end.
     pub(crate) held: bool,
-    /// True if the circuit is closed in its configured mode, as far as is known on every instance.
+    /// True if the circuit is known to be closed in its configured mode on every instance.
     pub(crate) undisturbed: bool,
 }
 
-/// Returns true if the order must be carried out, and false if the order was carried out before.
+/// Returns true if the order must be carried out, and false if an order of the same id was already carried
+/// out.
 ///
-/// The first row that fits decides.
+/// The first row whose order and facts match decides.
 ///
 /// | rule | order | facts | result |
 /// |---|---|---|---|
-/// | known | any | An order of the same id was carried out before. | `Ok(false)` |
+/// | known | any | An order of the same id was already carried out. | `Ok(false)` |
 /// | stale | names the change that its operator [has seen](Order::seen) | The latest change is newer. | [`Refused::Stale`] |
 /// | nothing to reset | a reset | The circuit is closed and not held, on every instance. | [`Refused::NothingToReset`] |
-/// | cooldown | a reset without [`force`](Order::force) | Some of the cooldown is left. | [`Refused::Cooldown`] |
-/// | nothing held | a resume | No hold and no shadow lies over the circuit. | [`Refused::NothingHeld`] |
+/// | cooldown | a reset without [`force`](Order::force) | The cooldown has not ended. | [`Refused::Cooldown`] |
+/// | nothing held | a resume | The circuit is neither held nor in shadow. | [`Refused::NothingHeld`] |
 /// | otherwise | any | any | `Ok(true)` |
 ///
 /// # Errors
 ///
-/// [`Refused`], as the table says.
+/// [`Refused`] with the variant in the table.
 pub(crate) fn admissible(order: &Order, facts: &Facts<'_>) -> Result<bool, Refused> {
     let Facts { name, known, latest, cooldown, held, undisturbed } = *facts;
     if known {
@@ -51,7 +53,8 @@ pub(crate) fn admissible(order: &Order, facts: &Facts<'_>) -> Result<bool, Refus
     if let Some(seen) = order.seen.filter(|seen| *seen < latest) {
         return Err(Refused::Stale { seen, now: latest });
     }
-    // An order that is given to a circuit directly has no id, and its caller knows the state.
+    // An order without an id is exempt from this rule, because a program gives such an order directly to a
+    // circuit whose state it knows.
     if order.act == Act::Reset && undisturbed && order.id.is_some() {
         // A reset to half-open would reject most calls of a healthy circuit.
         return Err(Refused::NothingToReset { name: name.to_owned() });
@@ -60,7 +63,8 @@ pub(crate) fn admissible(order: &Order, facts: &Facts<'_>) -> Result<bool, Refus
         return Err(Refused::Cooldown { left: cooldown });
     }
     if order.act == Act::Resume && !held {
-        // With nothing to end, the era goes on, because its evidence is worth more than a line in the history.
+        // The resume is refused instead of making an empty transition, because a transition would end the era
+        // and discard its evidence.
         return Err(Refused::NothingHeld { name: name.to_owned() });
     }
     Ok(true)
@@ -72,7 +76,7 @@ mod tests {
     use crate::state::By;
     use crate::state::order::To;
 
-    /// The facts with which every rule but the first one would refuse.
+    /// Facts with which every rule except the rule `known` can refuse an order.
     const WORST: Facts<'_> = Facts {
         name: "payments",
         known: false,

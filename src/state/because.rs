@@ -1,4 +1,4 @@
-//! The cause of a transition in words, as logs, records, the audit, the page and rejections share it.
+//! The cause of a transition in words, for logs, records, the audit, the admin page and rejections.
 
 use std::fmt;
 
@@ -6,11 +6,12 @@ use super::earlier::Utc;
 use super::{EarlierReason, Reason, State, Transition};
 
 impl Transition {
-    /// Returns the cause of the transition as half a sentence that can follow "because": the reason with its numbers,
-    /// and the last failure with its text.
+    /// Returns the cause of the transition in words that can follow "because". The cause contains the reason
+    /// with its numbers, and the last failure with its text.
     ///
-    /// For a state that was taken over from a store, the cause begins with the time and with the other instance:
-    /// `open since 2026-11-21 07:30:05 UTC, before this restart: failures in a row weighed 5.0, the limit is 5.0`.
+    /// For a state that was taken over from a store, the cause begins with the time of the state, and names
+    /// the other instance or the restart of this instance, as in `open since 2026-11-21 07:30:05 UTC, before
+    /// this restart: failures in a row weighed 5.0, the limit is 5.0`.
     ///
     /// The text of a failure is not for strangers, because it can name the hosts of the service.
     pub fn because(&self) -> impl fmt::Display + '_ {
@@ -22,7 +23,8 @@ impl Transition {
         let (begun, at) = match self.to.state {
             State::Open => ("open", "since"),
             State::Closed => ("closed", "since"),
-            // This circuit keeps the reason of its opening, and another instance gives the reason of its state.
+            // A reason of this instance belongs to its opening. A reason of another instance belongs to the
+            // half-open state of that instance.
             State::HalfOpen if earlier.instance().is_none() => ("opened", "at"),
             State::HalfOpen => ("half-open", "since"),
         };
@@ -37,6 +39,14 @@ impl Transition {
             f.write_str(", before this restart")?;
         }
         write!(f, ": {}", earlier.reason())
+    }
+}
+
+/// Writes both standings and the cause, as in `closed to open: failures in a row weighed 5.0, the limit is 5.0`. The text
+/// of a failure is not for strangers.
+impl fmt::Display for Transition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}: {}", self.from, self.to, self.because())
     }
 }
 

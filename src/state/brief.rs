@@ -1,9 +1,9 @@
-//! Durations and shares in the form in which people say them, for messages.
+//! Durations and shares in the form in which messages show them to people.
 
 use std::fmt;
 use std::time::Duration;
 
-/// A duration with only the digits that a person needs: `0 ms`, `480 ms`, `5.1 s`, `60 s`.
+/// A duration with only the digits that a person needs, as in `0 ms`, `480 ms`, `5.1 s` and `60 s`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Brief(pub(crate) Duration);
 
@@ -20,7 +20,8 @@ impl fmt::Display for Brief {
     }
 }
 
-/// A duration with all its digits, in the spelling of a settings file: `480 ms`, `90 s`, `365 d`, `1.0000005 s`.
+/// A duration with all its digits, in the spelling of a settings file, as in `480 ms`, `90 s`, `365 d` and
+/// `1.0000005 s`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Exact(pub(crate) Duration);
 
@@ -36,7 +37,7 @@ impl fmt::Display for Exact {
     }
 }
 
-/// A share in per cent, with one digit behind the point if needed: `40 %`, `12.5 %`.
+/// A share in per cent, with one digit after the point if needed, as in `40 %` and `12.5 %`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Percent(pub(crate) f64);
 

@@ -1,10 +1,11 @@
-//! The user and the reason of an act. Every act of an operator must have both.
+//! The user and the reason of an act. An operator cannot act without both.
 
 use std::fmt;
 
-use super::text::forges;
+use crate::shown::forges;
 
-/// The user who acts on a circuit, and the reason. The audit and the messages of rejections contain both.
+/// The user who acts on a circuit, and the reason of the user. The audit and the messages of rejections
+/// contain both.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct By {
     user: Box<str>,
@@ -12,12 +13,13 @@ pub struct By {
 }
 
 impl By {
-    /// Returns a pair of a user (1 to 200 characters) and a reason (1 to 500 characters).
+    /// Returns the user and the reason of an act. A user has 1 to 200 characters, and a reason has 1 to 500
+    /// characters.
     ///
     /// # Errors
     ///
-    /// [`InvalidBy`] if one of the two is blank or too long, or has control characters,
-    /// which could forge a line of a log.
+    /// [`InvalidBy`] if user or reason is blank, is too long, or contains a control character or an invisible character,
+    /// which could forge a line of a log or the name of another user.
     pub fn new(user: &str, reason: &str) -> Result<Self, InvalidBy> {
         check("user", user, 200)?;
         check("reason", reason, 500)?;
@@ -49,8 +51,8 @@ fn check(field: &'static str, value: &str, allowed: usize) -> Result<(), Invalid
         "is empty".to_owned()
     } else if length > allowed {
         format!("has {length} characters")
-    } else if value.chars().any(forges) {
-        "has control characters".to_owned()
+    } else if let Some(c) = value.chars().find(|c| forges(*c)) {
+        format!("has control characters or invisible ones (U+{:04X})", u32::from(c))
     } else {
         return Ok(());
     };

@@ -1,14 +1,15 @@
-//! The reason of a state that this process did not reach by itself, but took over from a store.
+//! The reason of a state that this process took over from a store instead of reaching the state by itself.
 //!
-//! A restart and another instance know the reason of a state only as a text. The text comes from a store, so that it is
-//! bounded and fit for one line.
+//! After a restart, or for a state of another instance, the reason is known only as a text. The text is cut
+//! and made to fit into one line, because it comes from a store.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::text::one_line;
+use crate::shown::one_line;
 
-/// The reason of a state in words, with the time of its beginning and the instance that entered it.
+/// The reason of a state in words, with the time at which the state began and the instance that entered the
+/// state.
 ///
 /// A circuit that is restored, or that follows another instance, keeps this reason in
 /// [`Transition::earlier`](super::Transition::earlier).
@@ -20,7 +21,7 @@ pub struct EarlierReason {
 }
 
 impl EarlierReason {
-    /// Returns an earlier reason with this text, which should be half a sentence that can follow "because".
+    /// Returns an earlier reason with this text. The text should read well after "because".
     ///
     /// At most 500 characters are kept. Control characters become spaces.
     #[must_use]
@@ -49,21 +50,22 @@ impl EarlierReason {
         &self.reason
     }
 
-    /// Returns the time at which the state began, by the clock of the process or the store that noted the time. `None` if
-    /// the time is not known.
+    /// Returns the time at which the state began, by the clock of the process or store that recorded the
+    /// time. Returns `None` if the time is not known.
     #[must_use]
     pub const fn began(&self) -> Option<SystemTime> {
         self.since
     }
 
-    /// Returns the name of the instance that entered the state. `None` for this instance before its restart.
+    /// Returns the name of the other instance that entered the state. Returns `None` if this instance entered
+    /// the state before its restart.
     #[must_use]
     pub fn instance(&self) -> Option<&str> {
         self.instance.as_deref()
     }
 }
 
-/// A time for people: `2026-11-21 07:30:05 UTC`.
+/// A time in the form in which people read it, as in `2026-11-21 07:30:05 UTC`.
 pub(super) struct Utc(pub(super) SystemTime);
 
 impl fmt::Display for Utc {
@@ -75,10 +77,10 @@ impl fmt::Display for Utc {
     }
 }
 
-/// Returns year, month and day of the days since 1970 in the Gregorian calendar, by years that begin in March, so that a
-/// leap day is the last day of its year (Hinnant, `civil_from_days`).
+/// Returns year, month and day in the Gregorian calendar for a number of days since 1970. The algorithm
+/// counts years from March, so that a leap day is the last day of its year (Hinnant, `civil_from_days`).
 const fn civil(days: u64) -> (u64, u64, u64) {
-    // No overflow, because the days of all seconds of a u64 are less than 2^48.
+    // The sum cannot overflow, because the number of days in all seconds of a `u64` is less than 2^48.
     let days = days + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);
     let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;

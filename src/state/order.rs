@@ -1,7 +1,8 @@
 //! An order, which is the request of an operator for one act on one circuit.
 //!
-//! A circuit, the coordinator and a store take the same order, so that no layer translates the order of another one.
-//! The type is as low as its parts, because circuits carry orders out.
+//! A circuit, the coordinator and a store use the same type, so that no layer has to translate orders. The
+//! type is in this module and not in `operation`, because circuits carry orders out and cannot import
+//! `operation`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use super::refused::Refused;
 use super::{Act, By, Exact, Generation, State};
 use crate::random;
 
-/// A request for one act on one circuit, with the user and the reason.
+/// A request of an operator for one act on one circuit, with the user and the reason.
 ///
 /// ```
 /// use std::time::Duration;
@@ -30,13 +31,16 @@ pub struct Order {
     pub(crate) by: By,
     pub(crate) to: To,
     pub(crate) hold: Option<Duration>,
-    /// The id, or `None` for an act that the program does on a circuit directly.
+    /// The id of the order. `None` for an act that the program gives directly to a circuit.
     pub(crate) id: Option<Arc<str>>,
     pub(crate) seen: Option<Generation>,
     pub(crate) force: bool,
     pub(crate) create: bool,
-    /// The time since the act was carried out on another instance. Zero for a new order.
+    /// The time since another instance carried out the act. Zero for a new order.
     pub(crate) age: Duration,
+    /// True for a hold that was in force before the start of this process, so that the coordinator logs the hold with
+    /// the restore.
+    pub(crate) is_restored: bool,
 }
 
 impl Order {
@@ -46,19 +50,20 @@ impl Order {
         Self::new(Act::Trip, by)
     }
 
-    /// Ends every override, and lets the circuit probe or closes it.
+    /// Ends every override, and then closes the circuit or lets the circuit probe.
     pub fn reset(by: &By, to: To) -> Self {
         Self { to, ..Self::new(Act::Reset, by) }
     }
 
-    /// Lets every call through without counting. The returned value becomes an order when its duration is set, because
-    /// a disabled circuit that is forgotten protects no service.
+    /// Lets every call through and counts no call. The caller must set a duration before the returned value
+    /// becomes an order, because operators can forget a disabled circuit, which no longer protects its
+    /// service.
     pub fn disable(by: &By) -> Disable {
         Disable(Self::new(Act::Disable, by))
     }
 
-    /// Removes an override, so that the circuit decides by itself again. A resume has no cooldown, and undoes a trip by
-    /// mistake.
+    /// Removes an override, so that the circuit decides by itself again. A resume has no cooldown. Use a
+    /// resume to undo a trip by mistake.
     pub fn resume(by: &By) -> Self {
         Self::new(Act::Resume, by)
     }
@@ -78,32 +83,35 @@ impl Order {
         self
     }
 
-    /// Allows a reset within the cooldown. No other rule is skipped.
+    /// Allows a reset within the cooldown. All other rules still apply.
     pub const fn force(mut self) -> Self {
         self.force = true;
         self
     }
 
-    /// Sets the id of the order, for a caller that may have to repeat the order and cannot keep it. An id has 1 to 64
-    /// bytes of printable ASCII without spaces. Default: 128 random bits, which clones share.
+    /// Sets the id of the order, for a caller that may have to repeat the order and cannot keep the `Order`.
+    /// An id has 1 to 64 bytes of printable ASCII without spaces. Default: 128 random bits, which clones of
+    /// the order share.
     ///
-    /// An instance remembers the ids of the last 16 orders of a circuit, and the store those of the last 8.
+    /// An instance remembers the ids of the last 16 orders of a circuit, and the store remembers the ids of
+    /// the last 8 orders.
     pub fn id(mut self, id: &str) -> Self {
         self.id = Some(id.into());
         self
     }
 
-    /// Sets the latest change that the operator knew when the operator decided
+    /// Sets the latest change that the operator knew when giving the order
     /// ([`Status::latest`](crate::Status::latest),
-    /// [`CircuitRecord::latest`](../record/struct.CircuitRecord.html#method.latest)). The order is refused if the
-    /// circuit has changed since.
+    /// [`CircuitRecord::latest`](../record/struct.CircuitRecord.html#method.latest)). The order is refused if
+    /// the circuit has changed since.
     pub const fn seen(mut self, latest: Generation) -> Self {
         self.seen = Some(latest);
         self
     }
 
-    /// Lets an [`Operator`](../operation/struct.Operator.html) create the record of an unknown circuit, so that the act
-    /// applies when a circuit of that name appears. A registry ignores this setting, because it knows its circuits.
+    /// Lets an [`Operator`](../operation/struct.Operator.html) create the record of an unknown circuit, so
+    /// that the act applies when a circuit of that name appears. A registry ignores this setting, because a
+    /// registry knows its circuits.
     pub const fn create(mut self) -> Self {
         self.create = true;
         self
@@ -115,13 +123,13 @@ impl Order {
         self.act
     }
 
-    /// Returns the id.
+    /// Returns the id of the order. The id is empty for an act that the program gives directly to a circuit.
     #[must_use]
     pub fn command_id(&self) -> &str {
         self.id.as_deref().unwrap_or_default()
     }
 
-    /// Returns the user and the reason.
+    /// Returns the user and the reason of the order.
     #[must_use]
     pub const fn by(&self) -> &By {
         &self.by
@@ -131,7 +139,8 @@ impl Order {
         Self { id: Some(random::id().into()), force: false, ..Self::direct(act, by) }
     }
 
-    /// Creates an act without an id, which is carried out on a circuit directly and has no cooldown.
+    /// Creates an act without an id, which the program gives directly to a circuit. Such an act has no
+    /// cooldown.
     pub(crate) fn direct(act: Act, by: &By) -> Self {
         let by = by.clone();
         Self {
@@ -144,10 +153,11 @@ impl Order {
             force: true,
             create: false,
             age: Duration::ZERO,
+            is_restored: false,
         }
     }
 
-    /// Refuses an order with an impossible hold or id.
+    /// Refuses an order whose hold or id is not allowed.
     pub(crate) fn check(&self) -> Result<(), Refused> {
         let invalid = |problem: String| Err(Refused::Invalid { problem });
         if let Some(hold) = self.hold {

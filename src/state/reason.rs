@@ -1,4 +1,5 @@
-//! The reasons of transitions and of rejections, with the numbers that led to them.
+//! The reasons of transitions and of rejections, with the numbers that led to them, and the kinds of operators' acts
+//! ([`Act`]).
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -9,14 +10,15 @@ use super::{Brief, By, Percent};
 
 /// The cause of a transition.
 ///
-/// `Display` is half a sentence that can follow "because": `failures weighed 12.0 in 25
-/// calls: 48 %, the limit is 40 %`.
+/// `Display` prints words that can follow "because", as in `failures weighed 12.0 in 25 calls: 48 %, the
+/// limit is 40 %`.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are the numbers that the variant's first line names")]
 pub enum Reason {
-    /// The weight of the failures since the last success reached its limit. `set` is the configured limit. `limit` is
-    /// higher if traffic has raised the limit to `min_calls`, and lower if advice has lowered the limit.
+    /// The weight of the failures since the last success reached `limit`. `set` is the configured limit.
+    /// `limit` is higher than `set` if traffic raised the limit to `min_calls`, and lower than `set` if
+    /// advice lowered the limit.
     ConsecutiveFailures { score: f64, limit: f64, set: f64 },
     /// The share of weighted failures in the window reached its limit.
     FailureRate { rate: f64, limit: f64, score: f64, calls: u64 },
@@ -24,25 +26,25 @@ pub enum Reason {
     FailureScore { score: f64, limit: f64, calls: u64 },
     /// The share of slow calls in the window reached its limit.
     SlowCallRate { rate: f64, limit: f64, slow: u64, calls: u64, slower_than: Duration },
-    /// Failures weighed 0.5 or more together before the first success, and the circuit had closed without a verdict of its
-    /// probes.
+    /// The circuit had closed without a verdict of its probes, and failures weighed 0.5 or more together
+    /// before the first success.
     Unproven { score: f64 },
     /// One failure opened the circuit, because the classifier marked the failure with
     /// [`trips_at_once`](crate::Failure::trips_at_once).
     AtOnce,
-    /// More probes failed than are tolerated.
+    /// More probes failed than the settings tolerate.
     ProbeFailed { failures: u32, tolerated: u32, successes: u32 },
-    /// No probe succeeded in time, and a probe is overdue.
+    /// A half-open circuit opened again, because no probe succeeded in time and a probe is overdue.
     NoSuccess { half_open_for: Duration },
-    /// Probes were cancelled, ignored or overdue until the probe deadline or longer. The circuit closes if no probe
-    /// failed, and opens again otherwise.
+    /// No probe gave a verdict within the probe deadline, because probes were cancelled, ignored or overdue.
+    /// The circuit closes if no probe failed. Otherwise the circuit opens again.
     NoVerdict { half_open_for: Duration },
-    /// Enough probes succeeded.
+    /// Enough probes succeeded to close the circuit.
     ProbesPassed { successes: u32, half_open_for: Duration },
-    /// The circuit was half-open for `quiet_after`. Some probes succeeded and none failed, but the
-    /// service is too quiet for more probes.
+    /// The circuit was half-open for `quiet_after`. At least one probe succeeded and no probe failed, but the
+    /// service has too few calls for more probes.
     QuietService { successes: u32, half_open_for: Duration },
-    /// The open duration has passed.
+    /// The open duration has passed, so the circuit probes.
     WaitElapsed { waited: Duration },
     /// The time of a hold has passed.
     HoldEnded { held: Duration },
@@ -50,10 +52,10 @@ pub enum Reason {
     Operator { act: Act, by: Arc<By> },
     /// The state was restored from a store.
     Restored,
-    /// A newer published state of another instance was taken over.
+    /// This instance took over a newer state that another instance published.
     Followed,
-    /// A rule was met whose thresholds were lowered because another instance opened its circuit
-    /// ([`advise`](crate::Circuit::advise)).
+    /// A rule with lowered limits was met. The limits were lowered because another instance opened its
+    /// circuit ([`advise`](crate::Circuit::advise)).
     Advised { rule: Arc<Self> },
     /// The kill switch `CIRCUIT_BREAKER_DISABLED` names this circuit.
     KillSwitch,
@@ -86,14 +88,46 @@ impl Reason {
     }
 }
 
+impl Reason {
+    /// Adds the time that the state or the hold lasted before the present era, so that the durations of the reason
+    /// count from the begin of the state or of the hold.
+    pub(crate) fn counted_from_the_begin(mut self, state: Duration, hold: Duration) -> Self {
+        match &mut self {
+            Self::NoSuccess { half_open_for: lasted }
+            | Self::NoVerdict { half_open_for: lasted }
+            | Self::ProbesPassed { half_open_for: lasted, .. }
+            | Self::QuietService { half_open_for: lasted, .. }
+            | Self::WaitElapsed { waited: lasted } => *lasted = lasted.saturating_add(state),
+            Self::HoldEnded { held } => *held = held.saturating_add(hold),
+            Self::ConsecutiveFailures { .. }
+            | Self::FailureRate { .. }
+            | Self::FailureScore { .. }
+            | Self::SlowCallRate { .. }
+            | Self::Unproven { .. }
+            | Self::AtOnce
+            | Self::ProbeFailed { .. }
+            | Self::Operator { .. }
+            | Self::Restored
+            | Self::Followed
+            | Self::Advised { .. }
+            | Self::KillSwitch => {}
+        }
+        self
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ConsecutiveFailures { score, limit, set } => {
                 write!(f, "failures in a row weighed {score:.1}, the limit is {limit:.1}")?;
                 match limit.total_cmp(set) {
-                    Ordering::Greater => write!(f, ", raised from {set:.1} to min_calls at traffic"),
+                    Ordering::Greater => write!(f, " while the window has min_calls or more, and otherwise {set:.1}"),
                     Ordering::Less => write!(f, ", lowered from {set:.1}"),
+                    // The run can have grown past the limit while traffic had raised the limit.
+                    Ordering::Equal if *score >= *limit + 1.0 => {
+                        f.write_str(" now, and can be higher while the window has more calls")
+                    }
                     Ordering::Equal => Ok(()),
                 }
             }
@@ -152,16 +186,16 @@ impl fmt::Display for Reason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RejectReason {
-    /// The circuit is open, or was forced open.
+    /// The circuit is open, or an operator forced it open.
     Tripped,
-    /// The circuit is half-open, and its probes are under way.
+    /// The circuit is half-open, and all its probes are under way.
     HalfOpen,
     /// The circuit would have let the call through, but the machine is busy and the operation is heavy.
     LoadShed,
 }
 
 impl RejectReason {
-    /// Returns the reason in the spelling of a metric label: `tripped`, `half_open` or `load_shed`.
+    /// Returns the reason in the spelling of a metric label, which is `tripped`, `half_open` or `load_shed`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -182,22 +216,22 @@ impl fmt::Display for RejectReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Act {
-    /// Forced the circuit open.
+    /// Forces the circuit open.
     Trip,
-    /// Ended every hold, and closed the circuit or let it probe.
+    /// Ends every hold, and then closes the circuit or lets the circuit probe.
     Reset,
-    /// Let every call through without counting it.
+    /// Lets every call through and counts no call.
     Disable,
-    /// Ended a hold, so that the state beneath decides again.
+    /// Ends a hold, so that the state beneath the hold decides again.
     Resume,
-    /// Let every call through, and counted the calls that would have been rejected.
+    /// Lets every call through, and counts the calls that would have been rejected.
     Shadow,
-    /// Let the circuit begin anew, and deleted its stored record.
+    /// Deletes the stored record, and lets the circuit start without evidence.
     Forget,
 }
 
 impl Act {
-    /// Returns the act in the spelling of records and the audit: `trip`, `reset`, `disable`,
+    /// Returns the act in the spelling of records and the audit, which is `trip`, `reset`, `disable`,
     /// `resume`, `shadow` or `forget`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -1,11 +1,14 @@
 //! The reasons for which an order is not carried out.
 //!
-//! A circuit, a registry and a store refuse with one type, so that no layer translates the reason of another one.
+//! A circuit, a registry and a store refuse orders with the same type, so that no layer has to translate a
+//! reason.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::{Brief, Generation};
+use crate::pattern::LONGEST_NAME;
+use crate::shown::{cut, quoted};
 
 /// The reason why an order was not carried out. `Display` is one sentence for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +17,7 @@ pub enum Refused {
     /// The registry has no circuit of that name.
     #[non_exhaustive]
     NoSuchCircuit {
-        /// The name.
+        /// The name of the circuit in the order. If the name is longer than any valid name, only its beginning.
         name: String,
         /// The most similar name of a circuit.
         nearest: Option<String>,
@@ -23,7 +26,7 @@ pub enum Refused {
     /// circuit has no record before its first failure. [`create`](super::order::Order::create) creates the record.
     #[non_exhaustive]
     NoRecord {
-        /// The name.
+        /// The name of the circuit in the order. If the name is longer than any valid name, only its beginning.
         name: String,
         /// The most similar name of a record.
         nearest: Option<String>,
@@ -31,22 +34,22 @@ pub enum Refused {
     /// The circuit was tripped too recently for a reset. [`force`](super::order::Order::force) skips this rule.
     #[non_exhaustive]
     Cooldown {
-        /// The rest of the cooldown.
+        /// The remaining cooldown.
         left: Duration,
     },
-    /// The circuit has changed since the operator looked.
+    /// The circuit has changed since the change that the operator has seen.
     #[non_exhaustive]
     Stale {
         /// The latest change that the operator has seen.
         seen: Generation,
-        /// The latest change.
+        /// The latest change of the circuit.
         now: Generation,
     },
-    /// The act of another operator came first. The act was undone if it had already changed the circuit in this
-    /// process.
+    /// The act of another operator came first. If the refused act had already changed the circuit in this
+    /// process, the change was undone.
     #[non_exhaustive]
     Superseded {
-        /// The act that came first.
+        /// The act that came first, in words.
         why: String,
     },
     /// The circuit has no override that a resume could remove.
@@ -55,46 +58,47 @@ pub enum Refused {
         /// The name of the circuit.
         name: String,
     },
-    /// The circuit is closed everywhere and no operator holds it, so that a reset has nothing to change.
+    /// The circuit is closed on every instance and no operator holds the circuit, so a reset has nothing to
+    /// change.
     #[non_exhaustive]
     NothingToReset {
         /// The name of the circuit.
         name: String,
     },
-    /// The hold ended before the store could be reached. The hold applied in this process only.
+    /// The hold ended before the order could be stored. The hold applied only in this process.
     Expired,
-    /// The store is down, and the outbox for rows of the audit is full. The row of the order would push out another
-    /// row.
+    /// The store is down, and the outbox for rows of the audit is full. The audit row of the order would
+    /// displace another row.
     #[non_exhaustive]
     OutboxFull {
-        /// The number of waiting rows.
+        /// The number of rows that wait in the outbox.
         rows: usize,
     },
     /// A later version of this crate wrote the record, and this version must not overwrite the record.
     #[non_exhaustive]
     Unwritable {
-        /// The version of the record.
+        /// The version of the format of the record.
         version: u32,
     },
-    /// The stored value under that name is not a record. A forget order deletes the value.
+    /// The stored value under the name of the circuit is not a record. A forget order deletes the value.
     #[non_exhaustive]
     Corrupt {
-        /// The fault of the value.
+        /// The problem with the value, in words.
         problem: String,
     },
-    /// The store failed.
+    /// The store failed while the order was carried out.
     #[non_exhaustive]
     Store {
-        /// The error of the store.
+        /// The error of the store, in words.
         problem: String,
-        /// True if the act may have been carried out nevertheless. The order can be given again with the same id, and
-        /// is then carried out once.
+        /// True if the act may have been carried out nevertheless. The operator can give the order again with
+        /// the same id, and the order then takes effect only once.
         maybe_done: bool,
     },
     /// The order contradicts itself or has a value out of range.
     #[non_exhaustive]
     Invalid {
-        /// The fault of the order.
+        /// The problem with the order, in words.
         problem: String,
     },
 }
@@ -103,13 +107,13 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSuchCircuit { name, nearest } => {
-                write!(f, "there is no circuit `{}`", name.escape_debug())?;
-                nearest.as_ref().map_or(Ok(()), |nearest| write!(f, "; did you mean `{}`?", nearest.escape_debug()))
+                write!(f, "there is no circuit `{}`", quoted(name))?;
+                nearest.as_ref().map_or(Ok(()), |nearest| write!(f, "; did you mean `{}`?", quoted(nearest)))
             }
             Self::NoRecord { name, nearest } => {
-                write!(f, "the store has no record of `{}`", name.escape_debug())?;
+                write!(f, "the store has no record of `{}`", quoted(name))?;
                 match nearest {
-                    Some(nearest) => write!(f, "; did you mean `{}`? A", nearest.escape_debug())?,
+                    Some(nearest) => write!(f, "; did you mean `{}`? A", quoted(nearest))?,
                     None => f.write_str(": a")?,
                 }
                 f.write_str(" circuit that has never failed has none until it is created")
@@ -124,13 +128,13 @@ impl fmt::Display for Refused {
             }
             Self::Superseded { why } => write!(f, "the order was superseded: {why}"),
             Self::NothingHeld { name } => {
-                write!(f, "circuit `{}` has no override, so that there is nothing to resume", name.escape_debug())
+                write!(f, "circuit `{}` has no override, so that there is nothing to resume", quoted(name))
             }
             Self::NothingToReset { name } => {
                 write!(
                     f,
                     "circuit `{}` is closed and no operator holds it, so that a reset changes nothing",
-                    name.escape_debug()
+                    quoted(name)
                 )
             }
             Self::Expired => {
@@ -157,3 +161,9 @@ impl fmt::Display for Refused {
 }
 
 impl std::error::Error for Refused {}
+
+/// Returns the name for a refusal. A text that is longer than any name is cut, because a request can be as long as its
+/// sender wants.
+pub(crate) fn bounded(name: &str) -> String {
+    if name.len() <= LONGEST_NAME { name.to_owned() } else { format!("{}…", cut(name, LONGEST_NAME)) }
+}

@@ -4,11 +4,12 @@ use std::fmt;
 
 use super::Percent;
 
-/// The load and the limits that led to the shedding of a call. [`Rejected::shed`](crate::Rejected::shed) returns them.
+/// The load and the limits that led to the shedding of a call. [`Rejected::shed`](crate::Rejected::shed)
+/// returns these numbers.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Shed {
-    /// The last measured load of the system, where 1.0 is all that the system can do.
+    /// The last measured load of the system, where 1.0 is the capacity of the system.
     pub load: f64,
     /// The load above which shedding begins.
     pub above: f64,
@@ -18,7 +19,7 @@ pub struct Shed {
     pub operation: Box<str>,
     /// The estimated load of the operation, in the unit of the estimate.
     pub operation_load: u64,
-    /// The largest estimated load of an operation that is never shed, in the same unit.
+    /// The limit for the estimated load, in the same unit. Operations above the limit are shed.
     pub operations_over: u64,
 }
 
@@ -31,10 +32,11 @@ impl fmt::Display for Shed {
         } else {
             write!(f, "it was above {above} and is not below {below} yet, ")?;
         }
-        // Escaped, because the name may be part of a request and this text goes into logs.
+        // The name is escaped, because the name may be part of a request and this text goes into logs.
         let (operation, weighs, over) = (self.operation.escape_debug(), self.operation_load, self.operations_over);
         match over {
-            // Every operation that has a weight at all is shed, so the numbers say nothing to the caller.
+            // With a limit of 0 every operation with a load is shed, so the numbers would not help the
+            // caller.
             0 => write!(f, "and operation `{operation}` is one of those that are shed first"),
             _ => write!(f, "and operation `{operation}` weighs {weighs}, the limit is {over}"),
         }

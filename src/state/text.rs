@@ -1,22 +1,12 @@
-//! Texts that come from outside: from a store, from an error, from an operator. They are made fit for one line of a log.
+//! The texts of failures, which are bounded and without the secrets of addresses, so that they fit into a line of a log.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
-/// Returns true if the character ends a line or changes the direction of the text. The name of a circuit is stricter,
-/// and may not contain spaces and characters without width either.
-pub(crate) fn forges(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
+use crate::shown::one_line;
 
-/// Returns the first `limit` characters of the text. Characters that could forge a line of a log are replaced by spaces.
-pub(crate) fn one_line(text: &str, limit: usize) -> String {
-    text.chars().take(limit).map(|c| if forges(c) { ' ' } else { c }).collect()
-}
-
-/// Returns the text of a failure: one line of at most 200 characters, in which an address has only its scheme and its
-/// host. `None` if the text is empty.
+/// Returns the text of a failure as one line of at most 200 characters, in which an address has only its
+/// scheme and host. Returns `None` if the text is empty.
 pub(crate) fn of_failure(text: &str) -> Option<Arc<str>> {
     let mut line = one_line(&shortened(text), LONGEST_FAILURE);
     line.truncate(line.trim_end().len());
@@ -24,11 +14,11 @@ pub(crate) fn of_failure(text: &str) -> Option<Arc<str>> {
     (!line.is_empty()).then(|| line.into())
 }
 
-/// Writes the beginning of a text of unknown length. The writing stops after the first few hundred bytes, so that an
-/// error with a body of megabytes in its text costs no more than others.
+/// Returns the first [`LONGEST_RAW`] bytes of a text of unknown length. The rest of the text is not written,
+/// so that an error with megabytes of text costs no more than other errors.
 pub(crate) fn beginning(text: &dyn fmt::Display) -> String {
     let mut beginning = Beginning(String::new());
-    // The error says only that the text was cut.
+    // `write!` fails only if the text is longer than the limit, and the beginning of the text is enough.
     write!(beginning, "{text}").ok();
     beginning.0
 }
@@ -44,7 +34,8 @@ impl Write for Beginning {
     }
 }
 
-/// Replaces each address in the text by its scheme and its host, because user, password, path and query can be secret.
+/// Replaces each address in the text by its scheme and host, because user, password, path and query can be
+/// secret.
 fn shortened(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
@@ -52,7 +43,7 @@ fn shortened(text: &str) -> String {
         let (before, address) = rest.split_at(at + 3);
         let end = address.find(|c: char| c.is_whitespace() || c == '"').unwrap_or(address.len());
         let (address, behind) = address.split_at(end);
-        // The last `@` ends the password, because a password that was not escaped may contain others.
+        // The last `@` is used, because an unescaped password may contain an `@` too.
         let host = address.rsplit_once('@').map_or(address, |(_, host)| host);
         let length = host.find(|c: char| !(c.is_alphanumeric() || ".-_:[]".contains(c))).unwrap_or(host.len());
         shown.push_str(before);
@@ -68,7 +59,8 @@ fn shortened(text: &str) -> String {
 
 /// The longest text of a failure, in characters.
 const LONGEST_FAILURE: usize = 200;
-/// The longest text that is read from an error, in bytes. An address of this length may precede the cause.
+/// The longest text that is read from an error, in bytes. The limit leaves room for an address before the
+/// cause.
 const LONGEST_RAW: usize = 1_000;
 
 #[cfg(test)]

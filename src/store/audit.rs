@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::sha256;
 use crate::record::Timestamp;
+use crate::shown::cut;
+#[cfg(feature = "admin")]
+use crate::shown::one_line;
 use crate::state::order::Order;
 use crate::state::{Generation, Transition};
 use crate::telemetry;
@@ -73,6 +76,30 @@ impl AuditRow {
             generation: generation.get(),
             instance: instance.to_owned(),
         }
+    }
+
+    /// Cuts the texts of a row from a store, because another program may have written the row. Rows of this crate are
+    /// never cut.
+    pub(crate) fn bound(&mut self) {
+        for (text, limit) in self.texts() {
+            let kept = cut(text, limit);
+            if kept.len() < text.len() {
+                *text = format!("{kept}…");
+            }
+        }
+    }
+
+    /// Replaces the characters that forge by spaces, for a page that people read.
+    #[cfg(feature = "admin")]
+    pub(crate) fn tame(&mut self) {
+        self.texts().for_each(|(text, _)| *text = one_line(text, usize::MAX));
+    }
+
+    /// Returns each text with the limit of its length, in characters.
+    fn texts(&mut self) -> impl Iterator<Item = (&mut String, usize)> {
+        let Self { id, service, action, reason, user, instance, timestamp: _, generation: _ } = self;
+        let texts = [(id, 64), (service, 200), (action, 40), (reason, 1_000), (instance, 200)];
+        texts.into_iter().chain(user.iter_mut().map(|user| (user, 200)))
     }
 
     /// Logs the row, unless the circuit has logged the transition.

@@ -62,7 +62,7 @@ pub enum Case {
 }
 
 impl Case {
-    /// Every case, in the order of a run.
+    /// Every case, in the order in which the suite checks them.
     pub const ALL: &'static [Self] = &[
         Self::Absent,
         Self::Conflict,

@@ -7,6 +7,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::keep::Wrong;
+use crate::shown::one_line;
+use crate::state::text::beginning;
 
 /// An operation of a store failed.
 #[derive(Debug)]
@@ -40,6 +42,17 @@ impl StoreErrorKind {
             Self::TimedOut => "timed_out",
             Self::Refused => "refused",
             Self::Corrupt => "corrupt",
+        }
+    }
+
+    /// Returns the kind as half a sentence that reveals nothing of the store.
+    #[cfg(feature = "admin")]
+    pub(crate) const fn sentence(self) -> &'static str {
+        match self {
+            Self::Unavailable => "the store cannot be reached",
+            Self::TimedOut => "the store did not answer in time",
+            Self::Refused => "the store refuses the operation",
+            Self::Corrupt => "the data in the store are damaged",
         }
     }
 }
@@ -88,21 +101,21 @@ impl StoreError {
         self.kind
     }
 
-    /// Returns the error with its causes in one line, for a log.
+    /// Returns the error with its causes in one line of at most 1000 characters, for a log. Characters that could forge
+    /// another line are spaces.
     #[must_use]
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            let next = error.to_string();
+        let mut text = beginning(&self.message);
+        let causes = std::iter::successors(std::error::Error::source(self), |error| error.source());
+        for error in causes.take(MOST_CAUSES) {
+            let next = beginning(error);
             // Some libraries repeat the text of the cause in their own text.
             if !text.ends_with(&next) {
                 text.push_str(": ");
                 text.push_str(&next);
             }
-            cause = error.source();
         }
-        text
+        one_line(&text, LONGEST_CHAIN)
     }
 }
 
@@ -124,5 +137,39 @@ impl std::error::Error for StoreError {
             Some(source) => Some(&**source),
             None => None,
         }
+    }
+}
+
+/// The largest number of causes in a text, because the causes of a foreign error may form a circle.
+const MOST_CAUSES: usize = 16;
+/// The length of the longest text of an error with its causes, in characters.
+const LONGEST_CHAIN: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An error that is its own cause.
+    #[derive(Debug)]
+    struct Circle;
+
+    impl fmt::Display for Circle {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(&"around\nand ".repeat(1_000))
+        }
+    }
+
+    impl std::error::Error for Circle {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&Self)
+        }
+    }
+
+    #[test]
+    fn the_causes_of_an_error_are_one_line_of_bounded_length() {
+        let error = StoreError::refused("the server says: \u{202e}no\r\n2026 ERROR forged").with_source(Circle);
+        let line = error.chain();
+        assert!(line.starts_with("the server says:  no  2026 ERROR forged: around and"), "{line}");
+        assert_eq!(line.chars().count(), LONGEST_CHAIN);
     }
 }

@@ -67,8 +67,8 @@ impl Health {
     /// would fill the log otherwise.
     #[must_use = "the caller logs the recovery"]
     pub(crate) fn succeeded(&mut self) -> Option<u32> {
-        let failures = std::mem::take(&mut self.failures);
-        (failures > 0 && std::mem::take(&mut self.logged)).then_some(failures)
+        let (failures, logged) = (std::mem::take(&mut self.failures), std::mem::take(&mut self.logged));
+        (failures > 0 && logged).then_some(failures)
     }
 }
 
@@ -101,6 +101,15 @@ mod tests {
         assert_eq!(health.failed(), 1);
         assert_eq!(health.line(at(1)), None, "the minute is not over");
         assert_eq!(health.succeeded(), None);
+    }
+
+    #[test]
+    fn a_line_without_a_counted_failure_makes_no_later_recovery() {
+        let mut health = Health::default();
+        assert_eq!(health.line(at(0)), Some(0));
+        assert_eq!(health.succeeded(), None);
+        health.failed();
+        assert_eq!(health.succeeded(), None, "this failure was not logged");
     }
 
     #[test]

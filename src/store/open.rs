@@ -1,7 +1,8 @@
 //! The constructor of a store by its address, for configuration files and command lines.
 //!
-//! The scheme of the address selects the kind of store, and [`AnyStore`] hides the type of that store. The form and the
-//! parameters of the address are checked here in the same way as in settings, and the store parses the rest.
+//! The scheme of the address selects the kind of store, by the list in `keep`, and [`AnyStore`] hides the type of that
+//! store. The form and the parameters of the address are checked in the same way as in settings, and the store parses
+//! the rest.
 
 #[cfg(any(feature = "file", feature = "sqlite", feature = "postgres", feature = "redis"))]
 use super::StoreKind;

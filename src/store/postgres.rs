@@ -13,6 +13,7 @@
 //! The `search_path` of the connection selects the schema of the tables. `?options[search_path]=ops` in the address
 //! names another schema.
 
+mod address;
 mod connection;
 mod error;
 mod listener;

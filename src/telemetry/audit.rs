@@ -1,13 +1,14 @@
-//! The audit as `tracing` events. The events have their own target, so that they can be kept longer than other logs.
+//! The audit as `tracing` events. The events have their own target, so that they can be kept longer than
+//! other logs.
 //!
-//! Each act of an operator is one line with user and reason. A transition that the circuit makes by itself has no line here,
-//! because `telemetry::tracing` logs every transition. Texts of users are quoted and escaped, because a text could end the
-//! line or imitate a field otherwise.
+//! Each act of an operator is one line with user and reason. A transition that the circuit makes by itself
+//! has no line in the audit, because `telemetry::tracing` logs every transition. Texts of users are quoted
+//! and escaped, because a text could otherwise end the line or imitate a field.
 
 use crate::state::{Reason, State, Transition};
 
-/// Logs one line. `user` is the operator of an act. `instance` is `None` in a process without a store, because
-/// instances have names only in a store.
+/// Logs one line of the audit. `user` is the operator of an act. `instance` is `None` in a process without a
+/// store, because instances have names only in a store.
 pub(crate) fn line(
     service: &str,
     action: &str,
@@ -36,13 +37,13 @@ pub(crate) fn act(circuit: &str, edge: &Transition) {
     }
 }
 
-/// Returns true if a row with that action is a transition that a circuit made by itself.
+/// Returns true if a row with the given action is a transition that a circuit made by itself.
 #[cfg(feature = "store")]
 pub(crate) fn is_automatic(action: &str) -> bool {
     [OPENED, HALF_OPENED, CLOSED, RELEASED].contains(&action)
 }
 
-/// Returns the action of a transition, the user if an operator ordered it, and the reason.
+/// Returns the action and the reason of a transition, and the user if an operator ordered the transition.
 pub(crate) fn summary(edge: &Transition) -> (&'static str, Option<&str>, String) {
     if let Reason::Operator { act, by } = &edge.reason {
         (act.as_str(), Some(by.user()), by.reason().to_owned())
@@ -51,10 +52,11 @@ pub(crate) fn summary(edge: &Transition) -> (&'static str, Option<&str>, String)
     }
 }
 
-/// Returns the action of an automatic transition.
+/// Returns the action of a transition that the circuit made by itself.
 const fn automatic(edge: &Transition) -> &'static str {
     match (edge.from.state, edge.to.state) {
-        // Also from open, because a late failure moves the end of an opening.
+        // This arm includes a transition from open to open, by which a late failure moves the end of an
+        // opening.
         (_, State::Open) if matches!(edge.reason, Reason::AtOnce) => OPENED,
         (State::Closed, State::Closed) | (State::Open, State::Open) | (State::HalfOpen, State::HalfOpen) => RELEASED,
         (_, State::Open) => OPENED,
@@ -66,5 +68,5 @@ const fn automatic(edge: &Transition) -> &'static str {
 const OPENED: &str = "opened";
 const HALF_OPENED: &str = "half_opened";
 const CLOSED: &str = "closed";
-/// The end of a hold.
+/// The action of a transition that ends a hold.
 const RELEASED: &str = "released";

@@ -1,16 +1,38 @@
 //! Metrics and log lines of keyed circuits, for evictions and unguarded calls. The callers limit the number of
 //! warnings.
 
+use crate::sync::{AtomicBool, Relaxed};
+
+/// Registers the counters, so that they begin at 0. To be called with each set of keyed circuits.
+pub(crate) fn begin() {
+    // Relaxed: a flag, publishes nothing.
+    IS_USED.store(true, Relaxed);
+    refresh();
+}
+
+/// Registers the counters again, if the process has keyed circuits.
+pub(super) fn refresh() {
+    #[cfg(feature = "metrics")]
+    // Relaxed: a flag, publishes nothing.
+    if IS_USED.load(Relaxed) {
+        // Also an increment of 0 keeps an exporter from taking a series for idle.
+        metrics::counter!(EVICTIONS).increment(0);
+        for reason in UNGUARDED_BECAUSE {
+            metrics::counter!(UNGUARDED, "reason" => reason).increment(0);
+        }
+    }
+}
+
 /// Counts an eviction.
 pub(crate) fn evicted() {
     #[cfg(feature = "metrics")]
-    metrics::counter!("circuit_breaker_evictions_total").increment(1);
+    metrics::counter!(EVICTIONS).increment(1);
 }
 
-/// Counts a call that passes unguarded.
+/// Counts a call that passes unguarded. `reason` is one of `UNGUARDED_BECAUSE`.
 pub(crate) fn unguarded(reason: &'static str) {
     #[cfg(feature = "metrics")]
-    metrics::counter!("circuit_breaker_unguarded_calls_total", "reason" => reason).increment(1);
+    metrics::counter!(UNGUARDED, "reason" => reason).increment(1);
     #[cfg(not(feature = "metrics"))]
     let _unused = reason;
 }
@@ -45,3 +67,13 @@ pub(crate) fn refused(name: &str, why: &str, may_warn: bool) {
 
 #[cfg(feature = "tracing")]
 const TARGET: &str = "circuit_breaker";
+/// The reasons of unguarded calls.
+#[cfg(feature = "metrics")]
+const UNGUARDED_BECAUSE: [&str; 3] = ["full", "registry_full", "config"];
+#[cfg(feature = "metrics")]
+const EVICTIONS: &str = "circuit_breaker_evictions_total";
+#[cfg(feature = "metrics")]
+const UNGUARDED: &str = "circuit_breaker_unguarded_calls_total";
+
+/// True as soon as the process has keyed circuits.
+static IS_USED: AtomicBool = AtomicBool::new(false);

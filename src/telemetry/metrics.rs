@@ -3,14 +3,20 @@
 //! A handle of the facade belongs to the recorder that was installed when the handle was registered. A handle that was
 //! registered before any recorder was installed never records. To register anew for each call would cost ten times as
 //! much as the call. Therefore the observer keeps one set of handles for each recorder, finds the set by the address of
-//! the recorder, and registers the set when the circuit first uses the recorder.
+//! the recorder, and registers the set when the circuit first uses the recorder. A refresh registers all handles anew,
+//! so that series that an exporter has dropped come back.
 //!
-//! A call takes no lock in this module, and no code of a recorder runs under a lock.
+//! A call takes no lock in this module, except for the first call of a thread after a refresh. No code of a recorder runs
+//! under a lock.
 
+mod born;
+mod descriptions;
 mod handles;
+mod kept;
+mod last;
 mod pool;
+mod rare;
 
-use std::ptr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -22,7 +28,10 @@ use crate::sync::{AcqRel, AtomicU64, Relaxed};
 use crate::window::time::TimeWindow;
 use crate::window::{Mark, Stamp};
 use handles::Handles;
+use kept::Kept;
+use last::{Last, effective};
 use pool::Pool;
+use rare::Series;
 
 /// Records the metrics of one circuit with the `metrics` facade.
 ///
@@ -36,15 +45,20 @@ use pool::Pool;
 /// | `circuit_breaker_calls_total` | `outcome` | counter: `success`, `failure`, `ignored`, `cancelled` |
 /// | `circuit_breaker_failures_total` | `kind` | counter: as [`FailureKind`](crate::outcome::FailureKind) spells it |
 /// | `circuit_breaker_rejected_total` | `reason` | counter: `tripped`, `half_open`, `load_shed` |
-/// | `circuit_breaker_fallbacks_total` | `result` | counter, where a layer has a fallback: `answered`, `failed` |
+/// | `circuit_breaker_fallbacks_total` | `result` | counter: `answered`, `failed` |
 /// | `circuit_breaker_transitions_total` | `from`, `to`, `reason` | counter |
 /// | `circuit_breaker_stale_outcomes_total` | | counter: outcomes that arrived after their era and were dropped |
 /// | `circuit_breaker_call_duration_seconds` | `outcome` | histogram, if the circuit measures durations |
 /// | `circuit_breaker_system_load_ratio` | | gauge, with a load-shedding layer: the last load that the layer polled; NaN if unknown |
 ///
-/// The metrics appear when the circuit is created, or with its first event after a recorder was installed. Gauges
-/// change only with events. Therefore refresh the metrics of the circuit before each scrape, because without calls
-/// `circuit_breaker_failures_1m` would keep an old value.
+/// The metrics appear when the circuit is created, or with its first event after a recorder was installed. Every counter
+/// whose labels are known in advance begins at 0, so that `increase()` sees the first event. The known transitions are
+/// those that open the circuit or force it open. A kind of failure that a classifier names appears with its first
+/// failure.
+///
+/// Gauges change only with events. Therefore refresh the metrics of the circuit before each scrape, because without calls
+/// `circuit_breaker_failures_1m` would keep an old value. A refresh also keeps the series of an exporter with an idle
+/// timeout alive, and registers the series anew that the exporter has dropped. A dropped counter begins at 0 again.
 ///
 /// Successes and rejections come in [sums](Event::Sums). A sum goes to the recorder of the thread that reports the sum.
 /// This matters only if threads have recorders of their own (`metrics::with_local_recorder`). Then refresh inside the
@@ -52,18 +66,24 @@ use pool::Pool;
 ///
 /// A recorder may be installed at any time. The observer identifies a recorder by its address. Therefore a test that
 /// drops a recorder and creates another should create a new circuit too. The handles of four recorders are kept. With a
-/// fifth recorder the numbers are right, but each event registers its metrics anew.
+/// fifth recorder the numbers are right, but an event may register its metrics anew. Help texts are registered once for
+/// each recorder.
 #[derive(Debug)]
 pub struct MetricsObserver {
-    /// The handles of each recorder in the order of first use. A chain, so that a circuit without a recorder stays
-    /// small.
-    met: OnceLock<Handles>,
+    /// The handles of the circuit, if the circuit has a label of its own.
+    own: Kept,
+    /// True if the circuit measures the durations of its calls.
+    measures: bool,
     /// The newest known standing of the circuit, as a [`Last`].
     last: AtomicU64,
     /// The failures of the last minute. Created by the first failure, because most circuits have none.
     failures: OnceLock<Box<TimeWindow>>,
     /// The pool of the circuits that share the label, if the circuit has no label of its own.
     pool: Option<Arc<Pool>>,
+    /// The number of renewals of the pool at the last refresh of the circuit.
+    seen: AtomicU64,
+    /// The bits of the load that was shown last, or `NO_LOAD`.
+    load: AtomicU64,
 }
 
 impl MetricsObserver {
@@ -73,56 +93,53 @@ impl MetricsObserver {
         // Closed, as most circuits start. A circuit that starts in another standing reports that standing in its first
         // event.
         let last = Last::new(0, Standing::new(State::Closed, Mode::Automatic));
-        Self { met: OnceLock::new(), last: AtomicU64::new(last.0), failures: OnceLock::new(), pool: None }
+        Self {
+            own: Kept::new(),
+            measures: false,
+            last: AtomicU64::new(last.0),
+            failures: OnceLock::new(),
+            pool: None,
+            seen: AtomicU64::new(u64::MAX),
+            load: AtomicU64::new(NO_LOAD),
+        }
     }
 
-    /// Returns an observer for one of the circuits that share `label`.
-    pub(super) fn with_label(label: &Arc<str>) -> Self {
-        let (mut observer, pool) = (Self::new(), Pool::of(label));
-        // Relaxed: no other thread has the observer yet.
-        pool.moved(None, Some(Last(observer.last.load(Relaxed))));
-        observer.pool = Some(pool);
+    /// Returns an observer for a circuit that measures durations if `measures` is true. With a label, the circuit shares
+    /// that label with others.
+    pub(super) fn of(label: Option<&Arc<str>>, measures: bool) -> Self {
+        let mut observer = Self::new();
+        (observer.measures, observer.pool) = (measures, label.map(Pool::of));
+        if let Some(pool) = &observer.pool {
+            // Relaxed: no other thread has the observer yet.
+            pool.moved(None, Some(Last(observer.last.load(Relaxed))));
+        }
         observer
     }
 
     /// Calls `act` with the handles of this thread's recorder.
     fn with_handles(&self, circuit: &str, act: impl FnOnce(&Handles)) {
-        let recorder = metrics::with_recorder(|recorder| ptr::from_ref(recorder).addr());
-        let mut place = self.met.get();
-        while let Some(handles) = place {
-            if handles.recorder == recorder {
-                return act(handles);
-            }
-            place = handles.next.get().map(Box::as_ref);
-        }
-        self.add_recorder(recorder, circuit, act);
+        self.kept().with(|recorder| self.register(recorder, circuit), || self.show(circuit), act);
     }
 
-    /// Registers the handles of a recorder that the circuit has not used yet.
-    #[cold]
-    fn add_recorder(&self, recorder: usize, circuit: &str, act: impl FnOnce(&Handles)) {
-        let handles = Handles::register(recorder, circuit, self.pool.is_none());
-        self.show(circuit);
-        match self.keep(handles) {
-            Ok(kept) => act(kept),
-            Err(not_kept) => act(&not_kept),
-        }
+    fn kept(&self) -> &Kept {
+        self.pool.as_ref().map_or(&self.own, |pool| &pool.kept)
     }
 
-    /// Appends the handles to the chain, unless the chain is full. If another thread has appended handles of the same
-    /// recorder, those are used, because they are equivalent.
-    fn keep(&self, handles: Handles) -> Result<&Handles, Handles> {
-        let recorder = handles.recorder;
-        let mut new = Some(handles);
-        let mut take = || new.take().expect("once kept, they are found and the search ends");
-        let mut place = self.met.get_or_init(&mut take);
-        for _ in 1..RECORDERS {
-            if place.recorder == recorder {
-                break;
-            }
-            place = place.next.get_or_init(|| Box::new(take()));
+    fn register(&self, recorder: usize, circuit: &str) -> Handles {
+        Handles::register(recorder, circuit, self.pool.is_none(), self.measures)
+    }
+
+    /// Brings series back that the exporter has dropped. A circuit that left its registry brings none back.
+    fn renew(&self, circuit: &str) {
+        if self.is_gone() || self.pool.as_ref().is_some_and(|pool| !pool.renews(&self.seen)) {
+            return;
         }
-        if place.recorder == recorder { Ok(place) } else { Err(new.expect("no place took them")) }
+        self.kept().renew(circuit, |recorder| self.register(recorder, circuit));
+        // Relaxed: a number, publishes nothing.
+        let load = self.load.load(Relaxed);
+        if load != NO_LOAD {
+            handles::show_load(circuit, f64::from_bits(load));
+        }
     }
 
     fn finished(&self, handles: &Handles, circuit: &str, ended: Ended, at: Option<Tick>) {
@@ -131,7 +148,10 @@ impl MetricsObserver {
             Ended::Failure(failure) => {
                 let others = handles.others(circuit);
                 others.failure.increment(1);
-                others.count_kind(circuit, failure.kind());
+                match others.kind(failure.kind()) {
+                    Some(kind) => kind.increment(1),
+                    None => self.kept().rare.count(circuit, Series::Failures { kind: failure.kind().as_str() }),
+                }
                 if let (Some(at), Some(failures_1m), false) = (at, &others.failures_1m, self.is_gone()) {
                     self.remember(failure, at);
                     failures_1m.set(self.last_minute(at));
@@ -221,6 +241,9 @@ impl Default for MetricsObserver {
 impl Observer for MetricsObserver {
     fn on_event(&self, circuit: &str, event: &Event<'_>) {
         let circuit = self.pool.as_ref().map_or(circuit, |pool| &*pool.label);
+        if let Event::Refresh { .. } = event {
+            self.renew(circuit);
+        }
         self.with_handles(circuit, |handles| match *event {
             Event::Finished { ended, at, elapsed } => {
                 self.finished(handles, circuit, ended, at);
@@ -239,17 +262,22 @@ impl Observer for MetricsObserver {
                 }
             }
             Event::Rejected { reason } => handles.others(circuit).rejected(reason).increment(1),
-            Event::Fallback { answered } => handles.others(circuit).fallbacks(circuit).of(answered).increment(1),
+            Event::Fallback { answered } => handles.others(circuit).fallbacks(answered).increment(1),
             Event::Stale => handles.others(circuit).stale.increment(1),
             Event::Transition(edge) => {
-                handles::count_transition(circuit, edge);
+                self.kept().rare.count(circuit, Series::of(edge));
                 self.change(circuit, Last::new(edge.era, effective(edge.to, edge.bypassed)), edge.at);
             }
             Event::Refresh { standing, bypassed, era, at } => {
                 self.change(circuit, Last::new(era, effective(standing, bypassed)), at);
             }
             Event::Forgotten => self.go(circuit),
-            Event::SystemLoad { load, .. } => handles::show_load(circuit, load),
+            Event::SystemLoad { load, .. } => {
+                let load = load.unwrap_or(f64::NAN);
+                // Relaxed: a number, publishes nothing.
+                self.load.store(load.to_bits(), Relaxed);
+                handles::show_load(circuit, load);
+            }
             // Each rejection in the summary was counted already, by `Rejected` or `Sums`.
             Event::Rejections { .. } => {}
         });
@@ -275,54 +303,6 @@ impl Drop for MetricsObserver {
     }
 }
 
-/// Returns the effective standing. Under the kill switch a circuit is disabled, in every mode.
-const fn effective(standing: Standing, bypassed: bool) -> Standing {
-    if bypassed { Standing::new(standing.state, Mode::Disabled) } else { standing }
-}
-
-/// The standing that the gauges show, in a word that grows with the era.
-///
-/// ```text
-/// word   63..4 era | 3..1 index in STANDINGS | 0 tripped
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Last(u64);
-
-impl Last {
-    /// The mark of a circuit that left its registry. Larger than every word of an era.
-    const GONE: Self = Self(u64::MAX);
-
-    fn new(era: u64, standing: Standing) -> Self {
-        let index = (0..).zip(STANDINGS).find(|(_, known)| *known == standing.as_str());
-        let (index, _) = index.expect("STANDINGS has all that a standing can be");
-        Self(era << 4 | index << 1 | u64::from(standing.is_tripped()))
-    }
-
-    /// Returns the label of the standing. Empty if the circuit left its registry.
-    fn standing(self) -> &'static str {
-        if self == Self::GONE { "" } else { STANDINGS[self.index()] }
-    }
-
-    /// Returns the index of the standing in `STANDINGS`.
-    fn index(self) -> usize {
-        let index = self.0 >> 1 & 0b111;
-        (0..STANDINGS.len()).zip(0..).find(|(_, known)| *known == index).map_or(0, |(index, _)| index)
-    }
-
-    const fn is_tripped(self) -> bool {
-        self.0 & 1 == 1 && self.0 != Self::GONE.0
-    }
-}
-
-/// The number of recorders whose handles are kept: the state without a recorder, the application's recorder, and two of
-/// tests.
-const RECORDERS: usize = 4;
+/// The bits of a NaN that no computation returns.
+const NO_LOAD: u64 = u64::MAX;
 const MINUTE: Duration = Duration::from_secs(60);
-/// All values of [`Standing::as_str`].
-const STANDINGS: [&str; 5] = [
-    State::Closed.as_str(),
-    State::Open.as_str(),
-    State::HalfOpen.as_str(),
-    Mode::ForcedOpen.as_str(),
-    Mode::Disabled.as_str(),
-];

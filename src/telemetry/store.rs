@@ -1,21 +1,65 @@
-//! Metrics and log lines of stores, with a count and a duration for each operation and a line for each change of
-//! interest.
+//! Metrics and log lines of stores. Each operation has a count and a duration, and each important change has
+//! a line.
 //!
-//! A failure of a cache is a warning, and a failure of a durable store is an error. The callers limit their lines with
-//! [`Lines`].
+//! The failure of a cache is logged as a warning, and the failure of a durable store is logged as an error.
+//! The callers limit the number of their lines with [`Lines`].
 
+#[cfg(feature = "metrics")]
+use std::collections::BTreeSet;
 use std::fmt;
+#[cfg(feature = "metrics")]
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::clock::Tick;
+#[cfg(feature = "metrics")]
+use crate::sync::Mutex;
 
 /// The importance of a store for the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rank {
-    /// The durable tier keeps the data that a cache loses.
+    /// A cache, whose lost data are still in the durable tier.
     Cache,
-    /// Data that this store loses are lost.
+    /// A durable store, whose lost data cannot be restored.
     Durable,
+}
+
+/// Registers the metrics of a store, so that the counters of all results begin at 0. To be called before the first
+/// operation of the store.
+pub(crate) fn begin(store: &'static str) {
+    #[cfg(feature = "metrics")]
+    {
+        let mut stores = STORES.lock();
+        if stores.len() < MOST_STORES {
+            stores.insert(store);
+        }
+        drop(stores);
+        register(store);
+    }
+    #[cfg(not(feature = "metrics"))]
+    let _unused = store;
+}
+
+/// Registers the metrics of all stores of the process again.
+pub(super) fn refresh() {
+    #[cfg(feature = "metrics")]
+    {
+        // Copied, so that no code of a recorder runs under the lock.
+        let stores = STORES.lock().clone();
+        stores.into_iter().for_each(register);
+    }
+}
+
+#[cfg(feature = "metrics")]
+fn register(store: &'static str) {
+    for operation in OPERATIONS {
+        for result in RESULTS {
+            let labels = [("store", store), ("operation", operation), ("result", result)];
+            // Also an increment of 0 keeps an exporter from taking a series for idle.
+            metrics::counter!(COUNT, &labels).increment(0);
+        }
+        drop(metrics::histogram!(DURATION, &[("store", store), ("operation", operation)]));
+    }
 }
 
 /// Counts an operation of a store and records its duration. The result is `ok` or the kind of the error.
@@ -23,9 +67,9 @@ pub(crate) fn operation(store: &'static str, operation: &'static str, result: &'
     #[cfg(feature = "metrics")]
     {
         let labels = [("store", store), ("operation", operation), ("result", result)];
-        metrics::counter!("circuit_breaker_store_operations_total", &labels).increment(1);
+        metrics::counter!(COUNT, &labels).increment(1);
         let labels = [("store", store), ("operation", operation)];
-        metrics::histogram!("circuit_breaker_store_operation_duration_seconds", &labels).record(took);
+        metrics::histogram!(DURATION, &labels).record(took);
     }
     #[cfg(not(feature = "metrics"))]
     let _unused = (store, operation, result, took);
@@ -51,7 +95,7 @@ pub(crate) fn failed(rank: Rank, store: &'static str, operation: &'static str, e
     let _unused = (rank, store, operation, error, untold);
 }
 
-/// Logs that a store answers again.
+/// Logs that a store answers again after failures.
 pub(crate) fn recovered(store: &'static str, failures: u32) {
     #[cfg(feature = "tracing")]
     tracing::info!(
@@ -62,7 +106,7 @@ pub(crate) fn recovered(store: &'static str, failures: u32) {
     let _unused = (store, failures);
 }
 
-/// Logs an expected event.
+/// Logs an expected event of a store, such as the restore of circuits.
 pub(crate) fn note(message: fmt::Arguments<'_>) {
     #[cfg(feature = "tracing")]
     tracing::info!(target: TARGET, "{message}");
@@ -70,25 +114,27 @@ pub(crate) fn note(message: fmt::Arguments<'_>) {
     let _unused = message;
 }
 
-/// Logs an event that needs attention.
+/// Logs an event of a store that needs attention, in one line of at most 1000 characters, because the message can contain
+/// texts of the store.
 pub(crate) fn warn(message: fmt::Arguments<'_>) {
     #[cfg(feature = "tracing")]
-    tracing::warn!(target: TARGET, "{message}");
+    tracing::warn!(target: TARGET, "{}", crate::shown::one_line(&message.to_string(), 1_000));
     #[cfg(not(feature = "tracing"))]
     let _unused = message;
 }
 
-/// Limits the log lines about one subject to one a minute.
+/// Limits the log lines about one subject to one line a minute.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     /// The time from which the next line may be logged.
     next: Tick,
-    /// The number of lines that were not logged since the last one.
+    /// The number of lines that were omitted since the last logged line.
     unlogged: u64,
 }
 
 impl Lines {
-    /// Returns the number of omitted lines if a line may be logged now, and `None` otherwise.
+    /// Returns the number of earlier lines that were omitted, if this line may be logged. Returns `None` if
+    /// this line must be omitted.
     #[must_use = "the caller logs the line"]
     pub(crate) fn next(&mut self, now: Tick) -> Option<u64> {
         if now < self.next {
@@ -103,3 +149,21 @@ impl Lines {
 const EVERY: Duration = Duration::from_secs(60);
 #[cfg(feature = "tracing")]
 const TARGET: &str = "circuit_breaker";
+/// The operations that are counted.
+#[cfg(feature = "metrics")]
+const OPERATIONS: [&str; 8] =
+    ["load", "list", "compare_and_set", "delete", "append_audit", "trim_audit", "audit", "watch"];
+/// The results that are counted: success, and the kinds of errors.
+#[cfg(feature = "metrics")]
+const RESULTS: [&str; 5] = ["ok", "unavailable", "timed_out", "refused", "corrupt"];
+#[cfg(feature = "metrics")]
+const COUNT: &str = "circuit_breaker_store_operations_total";
+#[cfg(feature = "metrics")]
+const DURATION: &str = "circuit_breaker_store_operation_duration_seconds";
+/// The number of kinds of stores whose metrics a refresh registers. A process has one or two.
+#[cfg(feature = "metrics")]
+const MOST_STORES: usize = 64;
+
+/// The kinds of the stores that the process has used.
+#[cfg(feature = "metrics")]
+static STORES: LazyLock<Mutex<BTreeSet<&'static str>>> = LazyLock::new(Mutex::default);

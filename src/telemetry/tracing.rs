@@ -1,9 +1,11 @@
-//! The observer that logs transitions as `tracing` events, one line each, written for an operator at night.
+//! The observer that logs transitions as `tracing` events. Each transition is one line for an operator at
+//! night.
 //!
-//! A line states the new state and its reason, with the numbers. A single call is never logged, because an outage has
-//! thousands of them. A summary of the rejected calls is logged every ten seconds.
+//! A line contains the new state, and its reason with the numbers. A single call is never logged, because an
+//! outage has thousands of failed calls. A summary of the rejected calls is logged every ten seconds.
 
 use std::fmt;
+use std::time::Duration;
 
 use tracing::Level;
 
@@ -13,19 +15,22 @@ use crate::state::{Brief, Mode, Percent, Reason, Standing, State, Transition};
 
 /// Logs the events of a circuit as `tracing` events with the target `circuit_breaker`.
 ///
-/// These are warnings: a circuit begins to reject calls, a summary of rejected calls, a layer begins to shed heavy
-/// operations, and the kill switch of the environment is on. Every other transition is information, and so is every
-/// transition in shadow. Single calls are not logged, and neither are failures that do not trip the circuit.
+/// A transition is logged as a warning if the circuit begins to reject calls. A restore is logged as information,
+/// because a restored circuit is in its state since before the restart. The registry logs the restore from a store, as
+/// one line with the name of the store. A summary of rejected calls is
+/// a warning too, and so are the beginning of load shedding and the kill switch of the environment. Every
+/// other transition, and every transition in shadow, is logged as information. Single calls are not logged,
+/// and neither are failures that do not trip the circuit.
 ///
-/// The message of a transition is a sentence, with the text of the last failure. Its fields are `service`, `from`, `to`,
-/// `reason`, `failure`, `attempt`, `calls`, `score`, `rejected`, `era` and `generation`, with the meaning that
-/// [`Transition`] gives them.
+/// The message of a transition is a sentence, with the text of the last failure. Its fields are `service`,
+/// `from`, `to`, `reason`, `failure`, `attempt`, `calls`, `score`, `rejected`, `era` and `generation`, with
+/// the meanings that [`Transition`] documents.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct TracingObserver;
 
 impl TracingObserver {
-    /// Returns the observer.
+    /// Returns a new observer.
     #[must_use]
     pub const fn new() -> Self {
         Self
@@ -35,9 +40,10 @@ impl TracingObserver {
 impl Observer for TracingObserver {
     fn on_event(&self, circuit: &str, event: &Event<'_>) {
         match *event {
-            Event::Transition(edge) => write(circuit, edge),
+            Event::Transition(edge) if edge.is_logged => {}
+            Event::Transition(edge) => write(circuit, edge, None),
             Event::Rejections { rejected, over, retry_after } => {
-                let probing = retry_after.map_or_else(String::new, |wait| format!("; probing in {}", Brief(wait)));
+                let probing = retry_after.map_or_else(String::new, |wait| Probing(wait).to_string());
                 tracing::warn!(
                     target: TARGET,
                     service = circuit,
@@ -65,7 +71,7 @@ impl Observer for TracingObserver {
                     "circuit `{circuit}` sheds nothing any more: the system's load {now}"
                 );
             }
-            // Not logged, because these events come with every call or contain nothing new.
+            // These events are not logged, because they occur with every call or contain nothing new.
             Event::Refresh { .. }
             | Event::Finished { .. }
             | Event::Rejected { .. }
@@ -78,14 +84,23 @@ impl Observer for TracingObserver {
     }
 }
 
-fn write(circuit: &str, edge: &Transition) {
-    // The level of an event is a part of its static callsite, so each level needs its own callsite.
+/// Logs the restore of a circuit from a store. `edge` is the transition to the restored standing.
+#[cfg(feature = "store")]
+pub(crate) fn restored(circuit: &str, store: &str, edge: &Transition) {
+    write(circuit, edge, Some(store));
+}
+
+/// Logs a transition, with the name of the store if the transition is a restore from a store.
+fn write(circuit: &str, edge: &Transition, store: Option<&str>) {
+    // The macro repeats the event for each level, because `tracing` fixes the level of an event at compile
+    // time.
     macro_rules! event {
         ($level:expr) => {
             tracing::event!(
                 target: TARGET,
                 $level,
                 service = circuit,
+                store,
                 from = edge.from.as_str(),
                 to = edge.to.as_str(),
                 reason = edge.reason.as_str(),
@@ -97,21 +112,21 @@ fn write(circuit: &str, edge: &Transition) {
                 era = edge.era,
                 generation = edge.generation.get(),
                 "{}",
-                Sentence { circuit, edge }
+                Sentence { circuit, edge, store }
             )
         };
     }
-    if begins_to_reject(edge) || edge.reason == Reason::KillSwitch {
+    if store.is_none() && begins_to_reject(edge) || edge.reason == Reason::KillSwitch {
         event!(Level::WARN);
     } else {
         event!(Level::INFO);
     }
 }
 
-/// Returns true if calls that went through before the transition are rejected after it.
+/// Returns true if the circuit lets calls through before the transition and rejects calls after it.
 fn begins_to_reject(edge: &Transition) -> bool {
     let rejects = |standing: Standing| standing.is_open() && standing.mode != Mode::Shadow;
-    rejects(edge.to) && !rejects(edge.from) && !edge.bypassed
+    rejects(edge.to) && !rejects(edge.from) && !edge.bypassed && edge.reason != Reason::Restored
 }
 
 /// A number of calls, such as `1 call` or `2 calls`.
@@ -123,10 +138,12 @@ impl fmt::Display for Calls {
     }
 }
 
-/// The sentence of a transition, with the new state, the reason and the next step.
+/// The sentence about a transition, with the new state, the reason and the next step.
 struct Sentence<'a> {
     circuit: &'a str,
     edge: &'a Transition,
+    /// The store from which the circuit was restored, if the coordinator logs the restore.
+    store: Option<&'a str>,
 }
 
 impl fmt::Display for Sentence<'_> {
@@ -140,7 +157,11 @@ impl fmt::Display for Sentence<'_> {
         if to.mode == Mode::Shadow {
             f.write_str(" (shadow)")?;
         }
-        write!(f, " {}: {because}", became(*from, *to))?;
+        match self.store {
+            Some(store) => write!(f, " was restored from {store} and is still {}: {because}", still(*to))?,
+            None if *reason == Reason::Restored => write!(f, " is still {}: {because}", still(*to))?,
+            None => write!(f, " {}: {because}", became(*from, *to))?,
+        }
         if self.edge.bypassed {
             return f.write_str("; calls go through all the same, because CIRCUIT_BREAKER_DISABLED names it");
         }
@@ -148,7 +169,7 @@ impl fmt::Display for Sentence<'_> {
         match (to.state, lasts) {
             (_, Some(hold)) if held => write!(f, "; it stays so for {}", Brief(*hold)),
             (_, None) if held => f.write_str("; it stays so until an operator ends it"),
-            (State::Open, Some(wait)) => write!(f, "; probing in {}", Brief(*wait)),
+            (State::Open, Some(wait)) => Probing(*wait).fmt(f),
             (State::Open, None) => f.write_str("; it stays so until an operator resets it"),
             (State::HalfOpen | State::Closed, _) if *rejected > 0 => {
                 let were = if *rejected == 1 { "was" } else { "were" };
@@ -159,8 +180,31 @@ impl fmt::Display for Sentence<'_> {
     }
 }
 
-/// Returns the verb of the sentence. A change that callers notice has a verb of change such as `opened`, and any other
-/// has `is`.
+/// The time until a circuit probes. A circuit whose open duration has passed waits for a call, which is the probe.
+struct Probing(Duration);
+
+impl fmt::Display for Probing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_zero() {
+            return f.write_str("; the next call is a probe");
+        }
+        write!(f, "; probing in {}", Brief(self.0))
+    }
+}
+
+/// Returns the name of a restored standing for people.
+const fn still(to: Standing) -> &'static str {
+    match (to.mode, to.state) {
+        (Mode::ForcedOpen, _) => "forced open",
+        (Mode::Disabled, _) => "disabled",
+        (Mode::Automatic | Mode::Shadow, State::Closed) => "closed",
+        (Mode::Automatic | Mode::Shadow, State::HalfOpen) => "half-open",
+        (Mode::Automatic | Mode::Shadow, State::Open) => "open",
+    }
+}
+
+/// Returns the verb of the sentence. A change that callers notice has a verb such as `opened`, and any other
+/// transition has `is`.
 fn became(from: Standing, to: Standing) -> &'static str {
     match to.mode {
         Mode::ForcedOpen => "was forced open",

@@ -1,23 +1,25 @@
-//! The ring of the last n calls. Each call replaces the call n calls before it, in the slots and in the sums.
+//! The ring of the last n calls. Each call replaces the call that came n calls earlier, in the slots and in the sums.
 //!
 //! ```text
 //! slot   31..12 era (low 20 bits) | 11 present | 10 slow | 9..0 weight in 1/256
 //! ```
 //!
-//! A thread that replaces a slot adds the difference of the two calls to the sums, in its own era or not at all. Slots
-//! of an older era are ignored, so that a new era needs no sweep through a large ring. The difference may arrive late.
-//! Until then a sum can be off by the calls that are completing, and can even fall below zero, which is read as zero.
+//! A thread that replaces a slot adds the difference of the two calls to the sums, unless its era has ended. Slots of
+//! an older era are ignored, so that a new era need not clear a large ring. Between the change of the slot and the
+//! change of the sums, a sum can be wrong by the calls that are ending. A sum can even fall below zero, and is then
+//! read as zero.
 
 use super::tagged::{self, Tagged};
 use super::{Mark, Tally};
 use crate::outcome::UNIT;
 use crate::sync::{AtomicU32, AtomicU64, Relaxed};
 
-/// The slots, and the sums over those slots that hold a call of the present era.
+/// The slots, and the sums over the slots that hold a call of the present era.
 #[derive(Debug)]
 pub(crate) struct CallRing {
     slots: Box<[AtomicU32]>,
-    /// The number of outcomes recorded since the start. The next outcome replaces slot `position % slots`.
+    /// The number of outcomes recorded since the circuit was created. The next outcome replaces slot `position %
+    /// slots`.
     position: AtomicU64,
     calls: Tagged,
     score: Tagged,
@@ -37,7 +39,8 @@ impl CallRing {
 
     /// Replaces the oldest slot with the outcome.
     pub(crate) fn record(&self, era: u64, mark: Mark) {
-        // Relaxed throughout, because every word has its era beside its number and nothing else is published with it.
+        // Every ordering is Relaxed, because a slot or a sum has its era in the same word, and no word publishes other
+        // data.
         let position = self.position.fetch_add(1, Relaxed);
         #[expect(clippy::cast_possible_truncation, reason = "a remainder by a length")]
         let index = (position % self.slots.len() as u64) as usize;
@@ -46,7 +49,7 @@ impl CallRing {
         let mut seen = slot.load(Relaxed);
         let old = loop {
             let old = Slot(seen);
-            // The healthy case comes first: a success replaces a success, and nothing changes.
+            // In the healthy case a success replaces a success, and nothing has to change.
             if old == new || old.is_of_a_later_era_than(new) {
                 return;
             }
@@ -61,32 +64,32 @@ impl CallRing {
         adjust(&self.slow, era, u32::from(new.slow()), u32::from(gone.slow()));
     }
 
-    /// Adds sums as calls before those of this era, so that later calls replace them first. To
-    /// be called under the cold mutex.
+    /// Adds sums as if their calls had come before the own calls of this era, so that later calls replace the added
+    /// calls first. The caller holds the cold mutex.
     ///
-    /// The position stays, so that the totals do not count these calls. If there are more calls than free slots, fewer
-    /// calls with the same shares are added. The cost grows with the number of added calls.
+    /// The position does not change, so that the totals do not count the added calls. If the sums have more calls than
+    /// free slots, fewer calls with the same shares are added. The cost grows with the number of added calls.
     pub(crate) fn seed(&self, era: u64, tally: Tally) {
         let slots = self.slots.len() as u64;
         let own = self.tally(era).calls.min(slots);
         let calls = tally.calls.min(slots - own);
         let Tally { units, slow, .. } = tally.scaled(calls, tally.calls);
         let (units, slow) = (units.min(calls * u64::from(UNIT)), slow.min(calls));
-        // The part of `sum` that one of the calls gets, so that the parts differ by at most one and add up to `sum`.
-        // The product stays below 2^24 * 2^32.
+        // Returns the part of `sum` for one of the calls, so that the parts differ by at most one and add up to `sum`.
+        // The product does not overflow, because it stays below 2^24 * 2^32.
         let part = |sum: u64, call: u64| sum * (call + 1) / calls - sum * call / calls;
-        // Relaxed throughout, as in `record`.
+        // Every ordering is Relaxed for the reason given in `record`.
         let before_own = self.position.load(Relaxed) % slots + slots - own;
         for call in 0..calls {
             let units = u16::try_from(part(units, call)).unwrap_or(UNIT);
             let new = Slot::new(era, Mark { units, slow: part(slow, call) > 0 });
             #[expect(clippy::cast_possible_truncation, reason = "a remainder by a length")]
             let index = ((before_own + slots - 1 - call) % slots) as usize;
-            // Relaxed, as in `record`: a slot is one word.
+            // Relaxed, because a slot is one word, as in `record`.
             let seen = self.slots[index].load(Relaxed);
             let slot = Slot(seen);
-            // A call that completes at this moment has the slot. The added call is dropped, as
-            // if a later call had replaced it.
+            // A call that ends at this moment has taken the slot. The added call is dropped, as if a later call had
+            // replaced the added call.
             if slot.present() && slot.is_of_the_era_of(new)
                 || self.slots[index].compare_exchange(seen, new.0, Relaxed, Relaxed).is_err()
             {
@@ -107,17 +110,20 @@ impl CallRing {
         for sum in [&self.calls, &self.score, &self.slow] {
             sum.begin(era, 0);
         }
-        // Old slots have to be cleared only before the tag wraps, because the same tag would make them valid again.
+        // The slots must be cleared only before the tag of the era wraps, because an old slot with the same tag would
+        // become valid again.
         if era.is_multiple_of(ERAS_KEPT_APART) {
             for slot in &self.slots {
-                // Relaxed: the circuit's word publishes the new era, in which the slot of a straggler counts nothing.
+                // Relaxed, because the Release store of the circuit's word publishes the empty slot with the era. A
+                // late thread may write its outcome into the slot with an older era, and such an outcome is not
+                // counted.
                 slot.store(0, Relaxed);
             }
         }
     }
 
     pub(crate) fn recorded(&self) -> u64 {
-        // Relaxed: a count, publishes nothing.
+        // Relaxed, because the count publishes no other data.
         self.position.load(Relaxed)
     }
 
@@ -125,7 +131,7 @@ impl CallRing {
     #[cfg(test)]
     pub(crate) fn recount(&self, era: u64) -> Tally {
         let probe = Slot::new(era, Mark { units: 0, slow: false });
-        // Relaxed: the caller has joined the writers.
+        // Relaxed, because the caller has joined the writing threads.
         let slots = self.slots.iter().map(|slot| Slot(slot.load(Relaxed)));
         slots.filter(|slot| slot.present() && slot.is_of_the_era_of(probe)).fold(Tally::default(), |sum, slot| Tally {
             calls: sum.calls + 1,
@@ -167,14 +173,14 @@ impl Slot {
     }
 }
 
-/// Adds the difference that the replacement of a slot makes, modulo 2^40.
+/// Changes a sum by the difference of the new and the old call of a slot, modulo 2^40.
 fn adjust(sum: &Tagged, era: u64, gained: u32, lost: u32) {
     if gained != lost {
         sum.update(era, |sum| sum.wrapping_add(u64::from(gained)).wrapping_sub(u64::from(lost)));
     }
 }
 
-/// Returns the sum, or zero if more has been subtracted than added so far.
+/// Returns the sum, or zero if the sum has wrapped because more was subtracted than added so far.
 fn not_below_zero(sum: u64) -> u64 {
     if sum > tagged::MAX / 2 { 0 } else { sum }
 }
@@ -185,8 +191,8 @@ const PRESENT: u32 = 1 << 11;
 const ERA_SHIFT: u32 = 12;
 const SLOT_ERAS_U32: u32 = (1 << 20) - 1;
 const SLOT_ERAS: u64 = SLOT_ERAS_U32 as u64;
-/// The number of eras after which old slots are cleared. Less than half of the 2^20 eras that a slot can distinguish,
-/// so that `is_of_a_later_era_than` is never a guess.
+/// The number of eras after which old slots are cleared. The number is less than half of the 2^20 eras that a slot can
+/// distinguish, so that `is_of_a_later_era_than` is always right.
 const ERAS_KEPT_APART: u64 = 1 << 18;
 
 #[cfg(all(test, not(breaker_loom)))]
@@ -243,7 +249,7 @@ mod tests {
         assert_eq!(ring.tally(9), ring.recount(9));
     }
 
-    /// Returns the weights of the slots that hold a call of the era, the slot that is replaced next first.
+    /// Returns the weights of the slots that hold a call of the era, beginning with the slot that is replaced next.
     fn by_age(ring: &CallRing, era: u64) -> Vec<u32> {
         let next = usize::try_from(ring.position.load(Relaxed)).expect("few") % ring.slots.len();
         let (later, earlier) = ring.slots.split_at(next);

@@ -1,25 +1,26 @@
-//! Cells: counts with one writer each, for the successes and the rejections of each seat.
+//! Cells, which count the successes and the rejections of each seat. Each cell has one writing thread.
 //!
-//! A success that can trip nothing needs no order among the outcomes, only a count. Therefore each thread counts such
-//! successes in a cell of its own, with a load and a store, and no thread waits for another. Outcomes that may trip a
-//! circuit go to the shared window, because its exchanges order them.
+//! A success that cannot trip the circuit needs a count, but no order among the outcomes. Therefore each thread counts
+//! such successes in a cell of its own, with a load and a store, and no thread waits for another thread. Outcomes that
+//! may trip the circuit enter the shared window, because the exchanges of the window order the outcomes.
 //!
 //! A circuit begins with one cell, which belongs to the first thread that counts. All other threads count in the shared
-//! window. If they do so often, the circuit is spread, and each index of a seat gets a cell. A thread without an index
-//! goes on in the shared window, because there are more busy threads than cells or because the thread is ending.
+//! window. If the other threads count often, the circuit is spread, and each index of a seat gets a cell. A thread has
+//! no index if more threads are busy than cells exist, or if the thread is ending. Such a thread still counts in the
+//! shared window.
 //!
 //! ```text
 //! cell   0 successes | 1 tripped, 2 half-open rejections | 3 spot | 4 begin | 5 span | 6.. buckets, as of a `TimeWindow`
 //! spot   63..7 era | 6..0 place of the bucket in use
 //! ```
 //!
-//! The thread adds to the bucket in use while the era is that of the spot and the time is less than `span` after
-//! `begin`. The tag of a bucket has only 8 bits of its era, but the spot has the whole era. Before a thread announces
-//! an era of another block of 64 eras, the thread empties its buckets, and a reader skips each cell whose spot is of
-//! another block. So eras stay apart although tags wrap.
+//! The thread adds to the bucket in use while the spot has the present era and the time is less than `span` after
+//! `begin`. The tag of a bucket has only 8 bits of its era, but the spot has the whole era. Eras form blocks of 64.
+//! Before a thread writes an era of another block into its spot, the thread empties its buckets, and a reader skips
+//! each cell whose spot has an era of another block. So eras stay apart although tags wrap.
 //!
-//! The time at which a circuit is spread, and the report of the sums, are left to `circuit`. The part of the sums that
-//! was not reported yet is in `cells/reports.rs`.
+//! The time at which a circuit is spread, and the report of the sums, are left to `circuit`. `cells/reports.rs` knows
+//! the part of the sums that was not reported yet.
 
 mod reports;
 
@@ -42,12 +43,12 @@ pub(crate) struct Cells {
     first: Box<[Block]>,
     /// A cell for each index of a seat, if the circuit is spread.
     spread: OnceLock<Box<[Block]>>,
-    /// The calls that were reported. `None` if no sums are reported.
+    /// The calls of each cell that were already reported. `None` if no observer receives sums.
     reports: Option<Box<Reports>>,
 }
 
-/// Two cache lines, because a processor fetches lines in pairs. A cell has more than one
-/// block if its buckets need more.
+/// A block of two cache lines, because a processor fetches lines in pairs. A cell with many buckets has more than one
+/// block.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Block([AtomicU64; WORDS]);
@@ -64,7 +65,7 @@ pub(crate) enum Counted {
     Due,
 }
 
-/// The kind of a rejection. The value is the index of the word that counts this kind.
+/// The kind of a rejection. The value of a variant is the index of the word that counts such rejections.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
     Tripped = 1,
@@ -73,7 +74,7 @@ pub(crate) enum Kind {
 
 impl Cells {
     /// Creates the cell of the first thread. `shape` is the width in nanoseconds and the number of the buckets of the
-    /// window, or `None` if nothing is dated.
+    /// window, or `None` if calls are counted without a time.
     pub(crate) fn new(shape: Option<(u64, u32)>, reports_sums: bool) -> Self {
         let (width, buckets) = shape.unwrap_or((u64::MAX, 1));
         Self {
@@ -92,7 +93,7 @@ impl Cells {
         self.reports.is_some()
     }
 
-    /// Allocates a cell for each index of a seat, once.
+    /// Allocates a cell for each index of a seat, unless the cells exist already.
     pub(crate) fn spread(&self) {
         if let Some(reports) = &self.reports {
             reports.spread();
@@ -100,7 +101,7 @@ impl Cells {
         self.spread.get_or_init(|| blocks(self.buckets, indices()));
     }
 
-    /// Counts a success that weighs nothing and needs no date.
+    /// Counts a success that weighs nothing and needs no time.
     #[inline]
     pub(crate) fn success(&self, seat: Seat) -> Counted {
         let Some(cell) = self.of(seat) else { return Counted::No };
@@ -113,18 +114,19 @@ impl Cells {
         let Some(cell) = self.of(seat) else { return Counted::No };
         let head = &cell[0].0;
         let successes = bump(&head[SUCCESSES]);
-        // Relaxed here and in `turn`: only this thread writes the cell, and tag and count are in one word.
+        // Relaxed, in this function and in `turn`, because only this thread writes the cell, and tag and count are in
+        // one word.
         let spot = head[SPOT].load(Relaxed);
         let in_time = is_in_time(head, now);
         match head.get(FIRST_BUCKET + place_of(spot)) {
             Some(bucket) if in_time && era_of(spot) == era => {
                 let seen = bucket.load(Relaxed);
-                // A full count stays full, so that it does not run over into the tag.
+                // A count at its maximum does not change, because an overflow would change the tag.
                 if seen & COUNT != COUNT {
                     bucket.store(seen + 1, Relaxed);
                 }
             }
-            // Another time or era, or a bucket that lies behind the first block of the cell.
+            // The bucket in use is of another time or era, or lies in a later block of the cell.
             Some(_) | None => self.turn(cell, era, now),
         }
         self.counted(successes, !in_time)
@@ -138,10 +140,11 @@ impl Cells {
         let rejections = bump(&head[kind as usize]);
         let in_time = self.reports.is_none() || is_in_time(head, now);
         if !in_time {
-            // The time of the next report. The spot has no bucket now, so that the next success begins one by `turn`.
+            // These words set the time of the next report. The spot has no bucket until the next success finds one in
+            // `turn`.
             head[BEGIN].store(now.as_nanos(), Relaxed);
             head[SPAN].store(REPORT_EVERY, Relaxed);
-            // Release: as in `turn`.
+            // Release, for the reason given in `turn`.
             head[SPOT].store(head[SPOT].load(Relaxed) | PLACE, Release);
         }
         self.counted(rejections, !in_time)
@@ -156,10 +159,10 @@ impl Cells {
         }
     }
 
-    /// Returns the cell of a seat.
+    /// Returns the cell of a seat, or `None` if the seat has no cell.
     #[inline(always)]
     fn of(&self, seat: Seat) -> Option<&[Block]> {
-        // Relaxed: only the owner has to know that the first cell is its own.
+        // Relaxed, because only the owner has to know that it owns the first cell.
         if self.owner.load(Relaxed) == seat.number() {
             return Some(&self.first);
         }
@@ -172,22 +175,23 @@ impl Cells {
         }
     }
 
-    /// Makes the thread the owner of the first cell, if that has none.
+    /// Makes the thread the owner of the first cell, if the cell has no owner.
     #[cold]
     fn claim(&self, seat: Seat) -> Option<&[Block]> {
-        // Relaxed: as in `of`. A cell that no thread has written holds zeros, so nothing is published with it.
+        // Relaxed, for the reason given in `of`. A cell without an owner holds zeros, so the exchange publishes no
+        // other data.
         let free = seat != Seat::NONE && self.owner.load(Relaxed) == UNOWNED;
         (free && self.owner.compare_exchange(UNOWNED, seat.number(), Relaxed, Relaxed).is_ok()).then_some(&self.first)
     }
 
-    /// Goes on to the bucket of another time or era, and counts the success there.
+    /// Changes the bucket in use to the bucket of `era` and `now`, and counts the success in this bucket.
     #[cold]
     #[inline(never)]
     fn turn(&self, cell: &[Block], era: u64, now: Tick) {
         let head = &cell[0].0;
         let before = era_of(head[SPOT].load(Relaxed));
         if before > era {
-            // The success is of an era that is over, and stays out of the buckets.
+            // The era of the success is over, so the success does not enter a bucket.
             return;
         }
         if before / ERAS_KEPT_APART != era / ERAS_KEPT_APART {
@@ -198,11 +202,12 @@ impl Cells {
         #[expect(clippy::cast_possible_truncation, reason = "a remainder by a u32")]
         let place = (slot % u64::from(self.buckets)) as usize;
         let bucket = bucket(cell, place);
-        // Relaxed: as in `success_at`, only this thread writes the cell.
+        // Relaxed, because only this thread writes the cell, as in `success_at`.
         let (found, count) = split(bucket.load(Relaxed));
         if found == tag {
             bucket.store(join(tag, count.saturating_add(1)), Relaxed);
         } else if count > 0 && found.is_later_than(tag, self.buckets) {
+            // The bucket belongs to a later slot, because the clock has jumped back. The success counts only for the totals.
             return;
         } else {
             bucket.store(join(tag, 1), Relaxed);
@@ -214,8 +219,8 @@ impl Cells {
         };
         head[BEGIN].store(begin, Relaxed);
         head[SPAN].store(span, Relaxed);
-        // Release: pairs with the Acquire in `calls`. A reader that sees the era sees the buckets
-        // emptied for the block of that era.
+        // Release, which pairs with the Acquire in `calls`. A reader that sees the era also sees the buckets as emptied
+        // for the block of that era.
         head[SPOT].store(era << PLACE_BITS | place as u64, Release);
     }
 
@@ -223,26 +228,26 @@ impl Cells {
     pub(crate) fn calls(&self, era: u64, now: Tick) -> u64 {
         let current = Tag::new(era, now.as_nanos() / self.width);
         let of_this_block = |cell: &&[Block]| {
-            // Acquire: pairs with the Release in `turn`.
+            // Acquire, which pairs with the Release in `turn`.
             era_of(cell[0].0[SPOT].load(Acquire)) / ERAS_KEPT_APART == era / ERAS_KEPT_APART
         };
         self.all()
             .filter(of_this_block)
             .flat_map(|cell| buckets(cell, self.buckets))
-            // Relaxed: tag and count are in one word.
+            // Relaxed, because tag and count are in one word.
             .map(|bucket| split(bucket.load(Relaxed)))
             .filter(|(found, _)| found.counts_at(current, self.buckets))
             .map(|(_, count)| u64::from(count))
             .sum()
     }
 
-    /// Returns the number of successes since the start.
+    /// Returns the number of successes since the circuit was created.
     pub(crate) fn successes(&self) -> u64 {
-        // Relaxed here and below: counts, which publish nothing.
+        // Relaxed, in this function and in `rejections`, because the counts publish no other data.
         self.all().map(|cell| cell[0].0[SUCCESSES].load(Relaxed)).sum()
     }
 
-    /// Returns the number of rejections since the start.
+    /// Returns the number of rejections since the circuit was created.
     pub(crate) fn rejections(&self) -> u64 {
         self.all().map(|cell| cell[0].0[TRIPPED].load(Relaxed) + cell[0].0[HALF_OPEN].load(Relaxed)).sum()
     }
@@ -253,10 +258,10 @@ impl Cells {
     }
 }
 
-/// Adds one. Only one thread writes the word, so that no exchange is needed.
+/// Adds one, and returns the new count. No exchange is needed, because only one thread writes the word.
 #[inline(always)]
 fn bump(word: &AtomicU64) -> u64 {
-    // Relaxed: a count, publishes nothing.
+    // Relaxed, because the count publishes no other data.
     let count = word.load(Relaxed) + 1;
     word.store(count, Relaxed);
     count
@@ -264,7 +269,8 @@ fn bump(word: &AtomicU64) -> u64 {
 
 #[inline(always)]
 fn is_in_time(head: &[AtomicU64; WORDS], now: Tick) -> bool {
-    // Relaxed: only this thread writes these words. A time before `begin` wraps to more than any span.
+    // Relaxed, because only this thread writes these words. If the time is before `begin`, the difference wraps to a
+    // number that is larger than any span.
     now.as_nanos().wrapping_sub(head[BEGIN].load(Relaxed)) < head[SPAN].load(Relaxed)
 }
 
@@ -292,8 +298,8 @@ fn blocks(buckets: u32, cells: usize) -> Box<[Block]> {
     (0..blocks * cells).map(|_| Block::default()).collect()
 }
 
-/// The owner of a cell that no thread has claimed. Not [`Seat::NONE`], so that a thread
-/// without a seat does not own the cell.
+/// The owner of a cell that no thread has claimed. The value differs from [`Seat::NONE`], so that a thread without a
+/// seat does not own the cell.
 const UNOWNED: u32 = u32::MAX - 2;
 const WORDS: usize = 16;
 const SUCCESSES: usize = 0;
@@ -304,9 +310,11 @@ const BEGIN: usize = 4;
 const SPAN: usize = 5;
 const FIRST_BUCKET: usize = 6;
 const PLACE_BITS: u32 = 7;
-/// All bits of a place. There is no such bucket, because a window has 60 buckets at most.
+/// The bits of the place in a spot. As a place, this value stands for no bucket, because a window has 60 buckets at
+/// most.
 const PLACE: u64 = (1 << PLACE_BITS) - 1;
 const COUNT: u64 = u32::MAX as u64;
-/// A thread reports after this number of calls, or with its first call after `REPORT_EVERY` nanoseconds.
+/// The number of calls after which a thread reports. A thread also reports with its first call after `REPORT_EVERY`
+/// nanoseconds.
 const REPORT_AFTER: u64 = 256;
 const REPORT_EVERY: u64 = 1_000_000;

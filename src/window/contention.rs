@@ -1,10 +1,11 @@
-//! Contention: a guess whether several threads share a window so often that each needs a cell.
+//! Contention, which is the use of one shared window by several threads. If contention is frequent, each thread needs a
+//! cell.
 
 use crate::clock::Tick;
 use crate::sync::{AtomicU64, Relaxed};
 
-/// The uses of the shared window by threads without a cell. Apart from the cells, because
-/// many threads write this count.
+/// The number of uses of the shared window by threads without a cell. The count is stored apart from the cells, because
+/// many threads write the count.
 #[derive(Debug, Default)]
 pub(crate) struct Contention {
     count: AtomicU64,
@@ -13,11 +14,11 @@ pub(crate) struct Contention {
 }
 
 impl Contention {
-    /// Counts a use of the shared window by a thread without a cell, and returns true if that happens often. The clock
-    /// is read only once in 256 uses, because every outcome of such a thread comes here.
+    /// Counts a use of the shared window by a thread without a cell, and returns true if such uses are frequent. The
+    /// clock is read only once in 256 uses, because every outcome of a thread without a cell calls this function.
     #[must_use]
     pub(crate) fn note(&self, now: impl FnOnce() -> Tick) -> bool {
-        // Relaxed: hints, which publish nothing.
+        // Relaxed, because count and time are hints and publish no other data.
         if !(self.count.fetch_add(1, Relaxed) + 1).is_multiple_of(OFTEN) {
             return false;
         }
@@ -26,6 +27,6 @@ impl Contention {
     }
 }
 
-/// Threads without a cell count often if they count this number of times within a second.
+/// The number of uses within a second from which contention is frequent.
 const OFTEN: u64 = 256;
 const SECOND: u64 = 1_000_000_000;

@@ -1,24 +1,24 @@
-//! Loom models of the windows. No outcome that two threads record at the same time is lost, counted
-//! twice, or counted in another era.
+//! Loom models of the windows. No outcome that two threads record at the same time is lost, counted twice, or counted
+//! in another era. A straggler is a call that ends after its era.
 //!
-//! Each model has at least one broken step in `scripts/loom-mutants` that must make the model fail:
+//! `scripts/loom-mutants` breaks one step of the code at a time, and checks that a model fails:
 //!
-//! | model | the step that is broken |
+//! | model | faults that make the model fail |
 //! |---|---|
 //! | `loom_a_number_loses_no_change` | `Tagged::update` stores instead of exchanging |
 //! | `loom_a_number_belongs_to_one_era` | `Tagged::update` ignores the era |
-//! | `loom_the_sums_of_a_ring_equal_its_slots` | a slot is stored; a thread that loses a slot changes the sums all the same |
-//! | `loom_a_ring_keeps_eras_apart` | a straggler replaces a later slot; a slot of an older era is subtracted |
-//! | `loom_overtaking_a_bucket_loses_no_count` | a bucket is stored; the overtaken count is dropped |
-//! | `loom_the_totals_count_no_call_of_an_overtaken_bucket_twice` | retired calls are read after the buckets, or added Relaxed |
-//! | `loom_a_bucket_keeps_eras_apart` | a straggler adds to, or overtakes, a bucket of a later era |
-//! | `loom_a_cell_shows_no_success_of_another_era` | the spot is stored or loaded Relaxed; the buckets are not emptied |
+//! | `loom_the_sums_of_a_ring_equal_its_slots` | a slot is stored instead of exchanged, or a thread changes the sums although another thread has replaced the slot |
+//! | `loom_a_ring_keeps_eras_apart` | a straggler replaces a slot of a later era, or a slot of an older era is subtracted from the sums |
+//! | `loom_overtaking_a_bucket_loses_no_count` | a bucket is stored instead of exchanged, or the count of the overtaken bucket is dropped |
+//! | `loom_the_totals_count_no_call_of_an_overtaken_bucket_twice` | `retired` is read after the buckets, or is increased Relaxed |
+//! | `loom_a_bucket_keeps_eras_apart` | a straggler adds to a bucket of a later era, or overtakes such a bucket |
+//! | `loom_a_cell_shows_no_success_of_another_era` | the spot is stored or loaded Relaxed, or the buckets are not emptied |
 //! | `loom_one_thread_owns_the_first_cell` | the owner is loaded and stored instead of exchanged |
-//! | `loom_cells_are_spread_under_their_owner` | the first cell is not read once there are others |
-//! | `loom_a_seat_passes_its_cell_on` | a number is taken by two threads |
-//! | `loom_an_index_passes_its_cell_on` | an index is taken by two threads, taken Relaxed, or left Relaxed |
+//! | `loom_cells_are_spread_under_their_owner` | the first cell is not read after the circuit is spread |
+//! | `loom_a_seat_passes_its_cell_on` | two threads take the same number |
+//! | `loom_an_index_passes_its_cell_on` | two threads take the same index, or an index is taken or given back Relaxed |
 //! | `loom_two_reports_share_the_calls` | the reported count is loaded and stored instead of exchanged |
-//! | `loom_a_report_of_all_takes_nothing_from_the_next` | an older reading replaces a later one |
+//! | `loom_a_report_of_all_takes_nothing_from_the_next` | an older reading of a cell replaces a later reading |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +63,7 @@ fn loom_the_sums_of_a_ring_equal_its_slots() {
         let ring = Arc::new(CallRing::new(1));
         ring.begin(1);
         ring.record(1, GOOD);
-        // All three outcomes replace the same slot.
+        // The ring has one slot, so every outcome replaces the same slot.
         let two = |ring: &CallRing| {
             ring.record(1, SLOW);
             ring.record(1, GOOD);
@@ -96,7 +96,7 @@ fn loom_a_ring_keeps_eras_apart() {
 fn loom_overtaking_a_bucket_loses_no_count() {
     loom::model(|| {
         let window = Arc::new(two_buckets());
-        // Slot 2 takes the bucket of slot 0, and both threads find the bucket due.
+        // Time slot 2 uses the bucket of time slot 0, and both threads find the old count in the bucket.
         window.record(at(1, 0), BAD);
         window.record(at(1, 0), BAD);
         beside(&window, |window| window.record(at(1, 2), BAD), |window| window.record(at(1, 2), GOOD));
@@ -138,7 +138,7 @@ fn loom_a_cell_shows_no_success_of_another_era() {
         let cells = Arc::new(cells(1));
         count(&cells, FIRST, at(0, 0));
         count(&cells, FIRST, at(0, 0));
-        // The tags of era 0 and of era 256 are the same.
+        // A tag has 8 bits of the era, so era 0 and era 256 have the same tag.
         let owner = |cells: &Cells| count(cells, FIRST, at(256, 0));
         let reader = |cells: &Cells| assert!(cells.calls(256, at(256, 0).now) <= 1, "those of era 0 are over");
         beside(&cells, owner, reader);
@@ -176,8 +176,8 @@ fn loom_cells_are_spread_under_their_owner() {
 fn loom_a_seat_passes_its_cell_on() {
     loom::model(|| {
         let shared = Arc::new((Numbers::default(), cells(1), AtomicU32::new(0)));
-        // One number is free from an earlier thread. Two threads come and go. The later thread may take the number of
-        // the other thread, and then continues the cell of that thread.
+        // One number is free from an earlier thread. Both threads take a number, count and leave. The second thread may
+        // take the number that the first thread has left, and continues its cell.
         shared.0.leave(shared.0.take());
         let visit = |(numbers, cells, without): &(Numbers, Cells, AtomicU32)| {
             let seat = numbers.take();
@@ -225,7 +225,7 @@ fn loom_a_report_of_all_takes_nothing_from_the_next() {
         count(&cells, FIRST, at(1, 0));
         let reported = Arc::new(AtomicU32::new(0));
         let its = Arc::clone(&reported);
-        // A refresh on another thread, while the thread of the cell counts and reports.
+        // Another thread reports all cells, as a refresh does, while the owner of the cell counts and reports.
         let owner = |cells: &Cells| {
             count(cells, FIRST, at(1, 0));
             report(cells, &reported);
@@ -236,7 +236,7 @@ fn loom_a_report_of_all_takes_nothing_from_the_next() {
     });
 }
 
-/// Returns cells of a window with this number of buckets of one second, whose sums are reported.
+/// Returns cells that report sums, for a window with this number of buckets of one second.
 fn cells(buckets: u32) -> Cells {
     Cells::new(Some((1_000_000_000, buckets)), true)
 }
@@ -264,8 +264,8 @@ fn beside<T: Send + Sync + 'static>(shared: &Arc<T>, aside: impl FnOnce(&T) + Se
         its_start.fetch_add(1, Relaxed);
         aside(&its);
     });
-    // Both threads begin with a step on one word, so that loom runs each of them first, for the reason
-    // given in the models of the circuit.
+    // Both threads begin with a step on one word, so that loom also tries the orders in which each thread runs first.
+    // `begin` in the models of the circuit has the reason.
     start.fetch_add(1, Relaxed);
     here(shared);
     thread.join().expect("it does not panic");

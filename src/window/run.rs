@@ -1,15 +1,15 @@
-//! The run: the weight of the failures since the last success, and the trust with which an era may begin.
+//! The run, which is the weight of the failures since the last success, with a bit for an era on trust.
 //!
 //! ```text
 //! number   of a `Tagged` word: 39 on trust | 38..0 weight
 //! ```
 //!
-//! A success of a healthy service only reads the run. As long as the run is empty no thread writes, so
-//! that the cache line stays shared.
+//! A success of a healthy service only reads the run. While the run is empty, no success writes it, so that the cache
+//! line stays shared between the processors.
 //!
-//! An era is on trust until its first success, if the circuit has closed without a verdict. The bit lies beside the
-//! weight, so that the run is not empty. The first success empties the run as usual and thereby ends the trust, and a
-//! success needs no step more. One exchange orders each failure and that success.
+//! An era is on trust until its first success, if the circuit has closed without a verdict. The bit of the trust is in
+//! the same number as the weight. The first success empties the number as it empties every run, and thereby ends the
+//! trust without a further step. One exchange on the number orders each failure and the first success.
 
 use super::tagged::Tagged;
 
@@ -30,7 +30,7 @@ impl Run {
         Self(Tagged::new())
     }
 
-    /// Ends the run, if it is of `era`.
+    /// Ends the run if the present era is `era`.
     #[inline]
     pub(crate) fn success(&self, era: u64) {
         if !self.0.is(era, 0) {
@@ -38,17 +38,17 @@ impl Run {
         }
     }
 
-    /// Adds a failure to the run, if it is of `era`.
+    /// Adds a failure to the run if the present era is `era`.
     pub(crate) fn failure(&self, era: u64, units: u16) {
         self.seed(era, u64::from(units));
     }
 
-    /// Adds the weight of a failure, or of the run that a restore brings along, in 1/256. Does nothing in another era.
+    /// Adds the weight of a failure or of a restored run, in 1/256. Does nothing if the present era is not `era`.
     pub(crate) fn seed(&self, era: u64, units: u64) {
         self.0.update(era, |run| run & ON_TRUST | (run & WEIGHT).saturating_add(units).min(WEIGHT));
     }
 
-    /// Returns the run of `era`. Empty if the era is over.
+    /// Returns the run of `era`, or an empty run if the era is over.
     pub(crate) fn get(&self, era: u64) -> Seen {
         let run = self.0.get(era).unwrap_or(0);
         Seen { weight: run & WEIGHT, on_trust: run & ON_TRUST != 0 }

@@ -1,4 +1,5 @@
-//! The tag of a bucket: the low bits of the era and of the time slot to which the count in the bucket belongs.
+//! The tag of a bucket, which has the low bits of the era and of the time slot to which the count in the bucket
+//! belongs.
 //!
 //! ```text
 //! word   63..56 era (low 8 bits) | 55..32 slot (low 24 bits) | 31..0 count
@@ -22,16 +23,17 @@ impl Tag {
         self.0.to_be_bytes()[0]
     }
 
-    /// Returns the number of slots from `other` to `self`, if it is at most `at_most`.
+    /// Returns the number of slots from `other` to `self`, or `None` if the number is more than `at_most`.
     fn slots_after(self, other: Self, at_most: u32) -> Option<u32> {
         let after = self.0.wrapping_sub(other.0) & SLOT_MASK_U32;
         (after <= at_most).then_some(after)
     }
 
-    /// Returns true if a bucket with the tag `self` must not be overtaken by `other`.
+    /// Returns true if an outcome with the tag `other` must not replace a bucket with the tag `self`.
     ///
-    /// A slot counts as later only up to two windows ahead. If it is further ahead, the clock has jumped back or the
-    /// number of the slot has wrapped, and a bucket that was kept would refuse outcomes for all that time.
+    /// A slot counts as later only up to two windows ahead. If a slot is further ahead, the clock has jumped back or
+    /// the number of the slot has wrapped. The bucket must then be replaced, because it would refuse outcomes until the
+    /// clock reaches its slot.
     pub(super) fn is_later_than(self, other: Self, buckets: u32) -> bool {
         match self.era().wrapping_sub(other.era()) {
             0 => self.slots_after(other, 2 * buckets).is_some(),
@@ -41,7 +43,7 @@ impl Tag {
 
     /// Returns true if a bucket with the tag `self` is in the window that ends with the slot `current`.
     ///
-    /// The next slot counts too, because another thread may have read its clock a moment later.
+    /// The slot after `current` counts too, because another thread may have read the clock a moment later.
     pub(super) fn counts_at(self, current: Self, buckets: u32) -> bool {
         self.era() == current.era()
             && (current.slots_after(self, buckets - 1).is_some() || self.slots_after(current, 1).is_some())
@@ -62,6 +64,6 @@ const SLOT_BITS: u32 = 24;
 const SLOT_MASK_U32: u32 = (1 << SLOT_BITS) - 1;
 const SLOT_MASK: u64 = SLOT_MASK_U32 as u64;
 const ERA_MASK: u64 = 0xFF;
-/// The number of eras after which a window is emptied. Less than half of the 256 eras that a tag can distinguish, so
-/// that `is_later_than` is never a guess.
+/// The number of eras after which a window is emptied. The number is less than half of the 256 eras that a tag can
+/// distinguish, so that `is_later_than` is always right.
 pub(super) const ERAS_KEPT_APART: u64 = 64;

@@ -4,8 +4,8 @@
 //! word   63..40 era (low 24 bits) | 39..0 number
 //! ```
 //!
-//! A thread with a permit of another era neither changes nor reads the number. Every era begins by replacing the
-//! word. So the 24 bits of the tag suffice, because they only have to distinguish the eras that begin while one
+//! A thread with a permit of another era neither changes nor reads the number. Every era begins by replacing the word.
+//! Therefore 24 bits of the era are enough, because the tag only has to distinguish the eras that begin while one
 //! thread is between two instructions.
 
 use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed};
@@ -18,40 +18,41 @@ impl Tagged {
         Self(AtomicU64::new(0))
     }
 
-    /// Starts an era with `number`. To be called under the cold mutex, before the era is published.
+    /// Starts an era with `number`. The caller holds the cold mutex and publishes the era after this call.
     pub(crate) fn begin(&self, era: u64, number: u64) {
-        // Relaxed: the Release store of the circuit's word publishes the number with the era. A store would suffice.
-        // But loom allows the exchange of a straggler to come after a store although the exchange has read the older
-        // value. An exchange prevents that, and transitions are so rare that its cost does not matter.
+        // Relaxed, because the Release store of the circuit's word publishes the number with the era. A plain store
+        // would be correct on hardware. But loom allows an exchange of a late thread to come after a store although the
+        // exchange has read the value before the store. `swap` prevents this order, and its cost does not matter,
+        // because transitions are rare.
         self.0.swap(tag(era) | number.min(MAX), Relaxed);
     }
 
-    /// Returns the number, or `None` if it belongs to another era.
+    /// Returns the number, or `None` if the number belongs to another era.
     pub(crate) fn get(&self, era: u64) -> Option<u64> {
-        // Acquire: pairs with the exchange in `update`. A thread that sees a number sees
-        // all that was recorded before it.
+        // Acquire, which pairs with the exchange in `update`. A thread that sees a number also sees all evidence that
+        // was recorded before this number.
         let seen = self.0.load(Acquire);
         (seen & !MAX == tag(era)).then_some(seen & MAX)
     }
 
-    /// Returns true if the word has this era and this number. Only a hint, because the load is Relaxed.
+    /// Returns true if the word has this era and this number. The answer is only a hint, because the load is Relaxed.
     #[inline]
     pub(crate) fn is(&self, era: u64, number: u64) -> bool {
-        // Relaxed: the caller changes the number only through `update`, whose exchange decides.
+        // Relaxed, because the caller changes the number only through `update`, and the exchange in `update` decides.
         self.0.load(Relaxed) == tag(era) | number
     }
 
-    /// Changes the number and returns the new number, or `None` if it belongs to another era.
+    /// Changes the number and returns the new number, or `None` if the number belongs to another era.
     ///
-    /// The result of `change` is taken modulo 2^40. If it changes nothing, nothing is written, so
-    /// that the cache line stays shared.
+    /// The result of `change` is taken modulo 2^40. If the result equals the present number, nothing is written, so
+    /// that the cache line stays shared between the processors.
     pub(crate) fn update(&self, era: u64, change: impl Fn(u64) -> u64) -> Option<u64> {
         self.try_update(era, |number| Some(change(number)))
     }
 
     /// Changes the number as [`update`](Self::update) does, unless `change` returns `None`.
     pub(crate) fn try_update(&self, era: u64, change: impl Fn(u64) -> Option<u64>) -> Option<u64> {
-        // Relaxed: a guess, because the exchange decides.
+        // Relaxed, because the load is only a guess and the exchange decides.
         let mut seen = self.0.load(Relaxed);
         while seen & !MAX == tag(era) {
             let number = change(seen & MAX)? & MAX;
@@ -59,8 +60,9 @@ impl Tagged {
             if next == seen {
                 return Some(number);
             }
-            // AcqRel: pairs with itself. The second of two threads sees all that the first did before. If two failures
-            // complete the evidence at the same time, the thread that is second at the run therefore weighs both.
+            // AcqRel, because the exchanges of two threads pair with each other. The thread with the second exchange
+            // sees all data that the first thread wrote before its exchange. So if two failures together complete the
+            // evidence, the second thread weighs both failures.
             match self.0.compare_exchange_weak(seen, next, AcqRel, Relaxed) {
                 Ok(_) => return Some(number),
                 Err(now) => seen = now,

@@ -1,8 +1,8 @@
-//! The sliding time window: a ring of buckets, where each word has a count and the tag of its era and time.
+//! The sliding time window, a ring of buckets in which each word has a count and the tag of its era and time.
 //!
-//! A bucket is not cleared when its time is over. The first outcome of a later slot overtakes the bucket, by replacing
-//! tag and count in one exchange, and a reader skips a bucket that is too old. So the window needs no timer, the window
-//! of an idle service expires, and no outcome can be added to a bucket that has become another.
+//! A bucket is not cleared when its time is over. The first outcome of a later slot overtakes the bucket, which means
+//! that one exchange replaces tag and count. A reader skips a bucket that is too old. So the window needs no timer, the
+//! window of an idle service expires, and no outcome is added to the bucket of another slot.
 //!
 //! ```text
 //! word   63..32 tag | 31..0 count, saturating
@@ -23,20 +23,21 @@ use crate::sync::{Acquire, AtomicU64, Relaxed, Release};
 
 #[derive(Debug)]
 pub(crate) struct TimeWindow {
-    /// `buckets` words of calls, as many of scores, and as many of slow calls if there is a slow-call rule. Allocated
-    /// for the first outcome that no cell counts, because a circuit that one thread calls may never need these words.
+    /// The words of the sums. Calls, scores and, with a slow-call rule, slow calls have `buckets` words each. The words
+    /// are allocated for the first outcome that no cell counts, because a circuit that one thread calls may never need
+    /// the words.
     lines: OnceLock<Box<[Line]>>,
     buckets: u32,
     width: u64,
     slow: bool,
     /// The calls of buckets that have been overtaken, and the calls that came too late for their bucket.
     retired: AtomicU64,
-    /// The part of all calls that a restore brought along, so that they are no calls of this
-    /// process. Written under the cold mutex.
+    /// The number of calls that a restore has added, which the totals leave out, because this process has not made
+    /// these calls. The number is written under the cold mutex.
     seeded: AtomicU64,
 }
 
-/// The number that a word counts.
+/// The kind of the sum in a word.
 #[derive(Clone, Copy)]
 enum Sum {
     Calls = 0,
@@ -54,7 +55,7 @@ impl TimeWindow {
             retired: AtomicU64::new(0),
             seeded: AtomicU64::new(0),
         };
-        // Loom has no model of this lock, so that the lines of its models are allocated at the start.
+        // Loom cannot model `OnceLock`, so in a model the lines are allocated at the start.
         if cfg!(breaker_loom) {
             window.lines();
         }
@@ -78,14 +79,15 @@ impl TimeWindow {
         match self.add(self.word(Sum::Calls, bucket), tag, 1) {
             Added::Counted => {}
             Added::Overtook(calls) => self.retire(calls),
-            // The weight is dropped too, because a failure without its call would raise the rate.
-            // The call is kept for the totals.
+            // The call came too late for its bucket and is kept only for the totals. The weight is dropped, because the
+            // weight of a failure without its call would raise the rate.
             Added::TooLate => {
                 self.retire(1);
                 return;
             }
         }
-        // The replaced score and slow calls have expired and are dropped. Only calls are kept for the totals.
+        // A replaced score and a replaced count of slow calls have expired and are dropped, because the totals need
+        // only the calls.
         if mark.units > 0 {
             let _added = self.add(self.word(Sum::Score, bucket), tag, u32::from(mark.units));
         }
@@ -94,7 +96,7 @@ impl TimeWindow {
         }
     }
 
-    /// Adds sums to the present bucket, so that they all expire together. To be called under the cold mutex.
+    /// Adds sums to the present bucket, so that all added sums expire together. The caller holds the cold mutex.
     pub(crate) fn seed(&self, era: u64, now: Tick, tally: Tally) {
         let slot = now.as_nanos() / self.width;
         let (tag, bucket) = (Tag::new(era, slot), self.bucket(slot));
@@ -106,10 +108,11 @@ impl TimeWindow {
         match self.add(self.word(Sum::Calls, bucket), tag, count(tally.calls)) {
             Added::Counted => {}
             Added::Overtook(before) => self.retire(before),
-            // The clock has jumped back. The sums are lost, as a call would be.
+            // The bucket belongs to a later slot, because the clock has jumped back. The sums are dropped, because a
+            // bucket counts only the calls of its own slot.
             Added::TooLate => return,
         }
-        // Relaxed: a count, publishes nothing.
+        // Relaxed, because the count publishes no other data.
         self.seeded.fetch_add(tally.calls, Relaxed);
         let _added = self.add(self.word(Sum::Score, bucket), tag, count(tally.units));
         if self.slow {
@@ -119,7 +122,7 @@ impl TimeWindow {
 
     /// Adds to a word, unless the word belongs to a later slot or era.
     fn add(&self, word: &AtomicU64, tag: Tag, by: u32) -> Added {
-        // Relaxed throughout, because tag and count are in one word and nothing else is published with them.
+        // Every ordering is Relaxed, because tag and count are in one word, which publishes no other data.
         let mut seen = word.load(Relaxed);
         loop {
             let (found, count) = split(seen);
@@ -130,7 +133,7 @@ impl TimeWindow {
             } else {
                 (join(tag, by), Added::Overtook(count))
             };
-            // Relaxed: see above.
+            // Relaxed, for the reason above.
             match word.compare_exchange_weak(seen, next, Relaxed, Relaxed) {
                 Ok(_) => return added,
                 Err(now) => seen = now,
@@ -155,7 +158,7 @@ impl TimeWindow {
     fn sum(&self, sum: Sum, current: Tag) -> u64 {
         (0..self.buckets as usize)
             .map(|bucket| {
-                // Relaxed: tag and count are in one word.
+                // Relaxed, because tag and count are in one word.
                 let (found, count) = split(self.word(sum, bucket).load(Relaxed));
                 if found.counts_at(current, self.buckets) { u64::from(count) } else { 0 }
             })
@@ -163,10 +166,11 @@ impl TimeWindow {
     }
 
     pub(crate) fn begin(&self, era: u64) {
-        // The tag alone makes older eras invisible. Their counts have to be removed only before the tag wraps.
+        // The tag alone hides the counts of older eras. The counts must be removed only before the tag wraps.
         if era.is_multiple_of(ERAS_KEPT_APART) && self.lines.get().is_some() {
             for bucket in 0..self.buckets as usize {
-                // Relaxed: the circuit's word publishes the new era, and the exchange of a straggler fails.
+                // Relaxed, because the Release store of the circuit's word publishes the empty buckets with the era.
+                // The exchange of a late thread fails, because the word has changed.
                 let (_, calls) = split(self.word(Sum::Calls, bucket).swap(0, Relaxed));
                 self.retire(calls);
                 self.word(Sum::Score, bucket).store(0, Relaxed);
@@ -177,21 +181,23 @@ impl TimeWindow {
         }
     }
 
-    /// Returns the number of calls recorded since the start, over all eras.
+    /// Returns the number of calls recorded since the circuit was created, over all eras.
     pub(crate) fn recorded(&self) -> u64 {
         let used = if self.lines.get().is_some() { self.buckets as usize } else { 0 };
         let mut counted = 0;
         let mut retired = self.retired.load(Acquire);
         for _ in 0..LOOKS {
-            // Acquire for both: pairs with the Release in `retire`. A thread that sees calls as retired sees their
-            // bucket without them, so that no call is counted twice. `retired` is read again after the buckets.
+            // Acquire, because the loads of `retired` pair with the Release in `retire`. A thread that sees calls as
+            // retired also sees their bucket without the calls, so that no call is counted twice. The loads of the
+            // buckets are Acquire, so that `retired` is read again only after the buckets.
             let words = (0..used).map(|bucket| self.word(Sum::Calls, bucket).load(Acquire));
             let live: u64 = words.map(|word| u64::from(split(word).1)).sum();
-            // Relaxed: written under the cold mutex. The difference is exact for a caller that holds the mutex.
+            // Relaxed, because `seeded` is written under the cold mutex. The difference is exact for a caller that
+            // holds the mutex.
             counted = (retired + live).saturating_sub(self.seeded.load(Relaxed));
             let before = std::mem::replace(&mut retired, self.retired.load(Acquire));
-            // If the count has changed, a bucket was overtaken meanwhile and its calls may be missing.
-            // So the buckets are read again.
+            // If `retired` has changed, a bucket was overtaken during the loop and its calls may be missing. The next
+            // turn reads the buckets again.
             if retired == before {
                 break;
             }
@@ -199,9 +205,10 @@ impl TimeWindow {
         counted
     }
 
-    /// Keeps calls for the totals whose bucket was overtaken, or that came too late for their bucket.
+    /// Keeps calls for the totals, after their bucket was overtaken or because the calls came too late for their
+    /// bucket.
     fn retire(&self, calls: u32) {
-        // Release: pairs with the Acquire in `recorded`.
+        // Release, which pairs with the Acquire in `recorded`.
         self.retired.fetch_add(u64::from(calls), Release);
     }
 
@@ -221,14 +228,14 @@ impl TimeWindow {
 #[must_use]
 enum Added {
     Counted,
-    /// The bucket was of an earlier slot or era, and had this count.
+    /// The bucket belonged to an earlier slot or era and had this count, which is now replaced.
     Overtook(u32),
-    /// The bucket is of a later slot or era, so the outcome counts only in the totals.
+    /// The bucket belongs to a later slot or era, so the outcome counts only in the totals.
     TooLate,
 }
 
-/// The number of times that the buckets are read for the totals while other threads overtake them.
-/// A limit, so that a reader ends.
+/// The largest number of times that a reader of the totals reads the buckets while other threads overtake buckets. The
+/// limit makes sure that a reader ends.
 const LOOKS: usize = 16;
 
 #[cfg(all(test, not(breaker_loom)))]
@@ -283,7 +290,7 @@ mod tests {
         assert_eq!((window.tally(1, stamp(1, 109).now), window.recorded()), (both, 1));
         assert_eq!(window.tally(2, stamp(2, 100).now), Tally::EMPTY, "they are of their era");
         assert_eq!(window.tally(1, stamp(1, 110).now), Tally::EMPTY);
-        // The bucket is overtaken, and passes its count on to the totals.
+        // This record overtakes the bucket of second 100, whose count is kept for the totals.
         window.record(stamp(1, 110), HARD);
         assert_eq!(window.recorded(), 2);
     }

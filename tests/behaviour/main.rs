@@ -20,3 +20,4 @@ mod schedules;
 mod settings;
 mod telemetry;
 mod testing;
+mod texts;

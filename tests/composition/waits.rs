@@ -253,6 +253,21 @@ async fn a_task_observes_that_a_probe_is_due_without_a_call() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_observes_that_a_hold_over_an_opening_is_over() {
+    let clock = TokioClock::new();
+    let circuit = circuit(&clock);
+    trip(&circuit);
+    circuit.disable(&operator(), Some(Duration::from_secs(5)));
+    let mut observed = Observed::default();
+    circuit.changed(&mut observed).await;
+    assert!(observed.would_admit, "the hold lets calls through");
+    let began = clock.now();
+    circuit.changed(&mut observed).await;
+    assert!(!observed.would_admit, "the opening goes on");
+    assert_eq!(clock.now().saturating_since(began), Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deadline_that_passes_between_two_waits_is_not_missed() {
     let circuit = circuit(&TokioClock::new());
     trip(&circuit);

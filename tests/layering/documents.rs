@@ -116,6 +116,23 @@ fn a_page_of_the_registry_has_no_link_that_needs_a_repository() {
     assert_eq!((guide("index.html"), guide("stores/index.html#rights"), source("examples/")), (None, None, None));
 }
 
+/// The text of an error or of a rejection names rules, causes and hosts.
+#[test]
+fn no_page_or_example_answers_strangers_with_the_text_of_an_error() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut faults = Vec::new();
+    let examples = rust_files(&root.join("examples")).into_iter().map(|path| path.display().to_string());
+    for name in pages(root).into_iter().chain(examples) {
+        let text = fs::read_to_string(root.join(&name)).expect("the file is readable");
+        let leaks = |line: &&str| {
+            let formats = ["error.to_string()", "rejected.to_string()", "{error", "{rejected"];
+            line.contains("StatusCode::") && formats.iter().any(|format| line.contains(format))
+        };
+        faults.extend(text.lines().filter(leaks).map(|line| format!("{name}: {line}")));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
 /// GitHub reads the definitions of a page's links in its file, and rustdoc those before the file.
 #[test]
 fn each_page_of_the_guide_defines_its_links_for_rustdoc() {

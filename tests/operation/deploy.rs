@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use exporter::Exporter;
-use prometheus::Prometheus;
+use prometheus::{Prometheus, TargetLabels};
 
 fn deployed(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(file)
@@ -41,6 +41,42 @@ fn the_alert_rules_are_valid_and_fire_as_tested() {
     }
 }
 
+/// A `ServiceMonitor` gives each target the Kubernetes Service, and one pod may be a target of two of them.
+#[test]
+fn alert_rules_name_the_circuit_without_honor_labels() {
+    let folder = std::env::temp_dir().join(format!("breaker-rules-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    fs::copy(deployed("prometheus/rules.yml"), folder.join("rules.yml")).unwrap();
+    let tests = fs::read_to_string(deployed("prometheus/tests.yml")).unwrap();
+    // The series of the input are renamed, and the alerts that are expected stay.
+    let renamed = |line: &str| match line.split_once("- series: ") {
+        Some(_) => line.replace("{service=", r#"{namespace="shop", service="orders-api", exported_service="#),
+        None => line.to_owned(),
+    };
+    let lines: Vec<String> = tests.lines().map(renamed).collect();
+    let changed = lines.iter().filter(|line| line.contains("exported_service")).count();
+    assert!(changed >= 20, "{changed} series");
+    let twice = folder.join("twice.yml");
+    fs::write(folder.join("renamed.yml"), lines.join("\n")).unwrap();
+    fs::write(&twice, TWO_SERVICES).unwrap();
+    for tests in [folder.join("renamed.yml"), twice] {
+        let (passed, said) = promtool(&["test", "rules", tests.to_str().unwrap()], "");
+        assert!(passed, "{}: {said}", tests.display());
+    }
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_refusal_before_the_first_scrape_raises_the_alert() {
+    let folder = std::env::temp_dir().join(format!("breaker-refusal-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    fs::copy(deployed("prometheus/rules.yml"), folder.join("rules.yml")).unwrap();
+    fs::write(folder.join("tests.yml"), REFUSALS).unwrap();
+    let (passed, said) = promtool(&["test", "rules", folder.join("tests.yml").to_str().unwrap()], "");
+    assert!(passed, "{said}");
+    fs::remove_dir_all(&folder).unwrap();
+}
+
 #[test]
 fn every_alert_has_a_page_of_the_runbook_and_a_test() {
     let rules = fs::read_to_string(deployed("prometheus/rules.yml")).unwrap();
@@ -65,8 +101,17 @@ async fn promtool_finds_nothing_wrong_with_the_names_of_metrics() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_query_of_the_dashboard_and_the_rules_finds_series_in_prometheus() {
+    expect_series_for_every_query(TargetLabels::None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_query_finds_series_of_circuits_without_honor_labels() {
+    expect_series_for_every_query(TargetLabels::Service).await;
+}
+
+async fn expect_series_for_every_query(labels: TargetLabels) {
     let exporter = Exporter::start().await;
-    let prometheus = Prometheus::start(exporter.address(), &deployed("prometheus/rules.yml")).await;
+    let prometheus = Prometheus::start(exporter.address(), labels, &deployed("prometheus/rules.yml")).await;
     // Rates need two scrapes with something new between them.
     exporter.go_on_until(async || prometheus.scrapes().await >= 4).await;
 
@@ -77,7 +122,7 @@ async fn every_query_of_the_dashboard_and_the_rules_finds_series_in_prometheus()
     assert!(queries.len() >= 15, "{} queries", queries.len());
     for query in queries {
         let filled = query
-            .replace("$service", ".*")
+            .replace("$service", "payments|orders")
             .replace("$threshold", "0.4")
             .replace("$__rate_interval", "10s")
             .replace("$__range", "1m");
@@ -97,6 +142,49 @@ async fn every_query_of_the_dashboard_and_the_rules_finds_series_in_prometheus()
         assert!(prometheus.query(name).await.unwrap() > 0, "{name} records nothing");
     }
 }
+
+/// Two Services select one pod, and two circuits of the pod differ in their state.
+const TWO_SERVICES: &str = r#"
+rule_files: [rules.yml]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - series: circuit_breaker_state{service="orders", pod="orders-1", exported_service="payments", state="forced_open"}
+        values: 1x30
+      - series: circuit_breaker_state{service="orders-headless", pod="orders-1", exported_service="payments", state="forced_open"}
+        values: 1x30
+      - series: circuit_breaker_state{service="orders", pod="orders-1", exported_service="search", state="forced_open"}
+        values: 0x30
+      - series: circuit_breaker_state{service="reports", pod="reports-1", state="forced_open"}
+        values: 1x30
+    promql_expr_test:
+      - expr: count by (service) (ALERTS{alertname="CircuitBreakerHeldOpen"})
+        eval_time: 10m
+        exp_samples:
+          - { labels: '{service="payments"}', value: 1 }
+          - { labels: '{service="reports"}', value: 1 }
+"#;
+
+/// The series of one store begins with 1, and the series of another store has begun with 0 and stays there.
+const REFUSALS: &str = r#"
+rule_files: [rules.yml]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - series: circuit_breaker_store_operations_total{store="postgres", operation="load", result="refused"}
+        values: _x5 1x40
+      - series: circuit_breaker_store_operations_total{store="redis", operation="load", result="refused"}
+        values: _x5 0x40
+    promql_expr_test:
+      - expr: count by (store) (ALERTS{alertname="CircuitBreakerStoreRefuses"})
+        eval_time: 10m
+        exp_samples: [{ labels: '{store="postgres"}', value: 1 }]
+      - expr: count by (store) (ALERTS{alertname="CircuitBreakerStoreRefuses"})
+        eval_time: 30m
+        exp_samples: []
+"#;
 
 /// Collects the texts of that key, wherever they are.
 fn collect(key: &str, value: &Value, found: &mut Vec<String>) {

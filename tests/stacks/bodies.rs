@@ -3,6 +3,7 @@
 mod drops;
 mod ends;
 mod eras;
+mod fallbacks;
 mod parts;
 mod property;
 mod types;

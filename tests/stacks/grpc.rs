@@ -1,5 +1,6 @@
 //! What gRPC statuses mean, without a wire: heads, trailers and errors as the classifier gets them, rejections as it sends them.
 
+mod cancelled;
 mod deadlines;
 mod errors;
 mod overrides;

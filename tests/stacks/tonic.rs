@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_types, reason = "loom does not run this")]
 
+mod deadlines;
 mod recognised;
 mod refused;
 mod streams;

@@ -31,7 +31,7 @@ async fn the_log_has_the_numbers_of_restored_and_of_left_out_keys() {
     let _layer = by_host(&registry, 2);
     assert_eq!(registry.restore(secs(1)).await.unwrap().left_out, 1);
     assert_eq!(
-        lines.with("keyed circuits"),
+        lines.with(""),
         [
             "2 keyed circuits `host:…` come back from the store",
             "1 keyed circuits `host:…` of the store are left out, because there is room for 2; each comes back with its \

@@ -21,6 +21,7 @@ mod record;
 mod redis;
 mod reports;
 mod requirements;
+mod restarts;
 mod rig;
 mod servers;
 mod simulator;

@@ -59,7 +59,7 @@ async fn keeps_the_reason<S: Store + Clone>(opened: impl Fn() -> S) {
         let edge = a.circuit.status().transitions.pop().unwrap();
         assert_eq!(edge.earlier.as_ref().map(|earlier| earlier.reason()), Some(REASON));
         assert!(sentence.contains(&edge.because().to_string()), "the status says the same: {}", edge.because());
-        let logged = lines.with("circuit `payments` opened");
+        let logged = lines.with("and is still open");
         assert!(logged.len() == 1 && logged[0].contains(&edge.because().to_string()), "{logged:?}");
         a.end().await;
     }

@@ -18,11 +18,19 @@ async fn restored(registry: &Registry) -> String {
 #[tokio::test(start_paused = true)]
 async fn a_restore_of_circuits_without_a_record_reads_as_a_first_start() {
     let registry = builder(&memory(), "a").build().unwrap();
-    assert_eq!(restored(&registry).await, "no circuits");
+    assert_eq!(restored(&registry).await, "no circuits to restore from the store");
     let _first = circuit(&registry, "first");
     assert_eq!(restored(&registry).await, "1 circuit: the store has no record of it yet");
     let _second = circuit(&registry, "second");
     assert_eq!(restored(&registry).await, "2 circuits: the store has no record of them yet");
+}
+
+#[tokio::test(start_paused = true)]
+async fn reports_without_a_store_say_that_there_is_no_store() {
+    let registry = Registry::new();
+    let _circuit = circuit(&registry, "payments");
+    assert_eq!(restored(&registry).await, "there is no store, so nothing is restored");
+    assert_eq!(registry.shutdown(secs(1)).await.to_string(), "there is no store, so nothing is saved");
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,7 +97,7 @@ async fn a_shutdown_that_loses_changes_names_them() {
          2 more) and 7 rows of the audit"
     );
     assert_eq!(ShutdownReport::default().to_string(), "everything is saved");
-    assert_eq!(RestoreReport::default().to_string(), "no circuits");
+    assert_eq!(RestoreReport::default().to_string(), "no circuits to restore from the store");
 }
 
 #[tokio::test(start_paused = true)]

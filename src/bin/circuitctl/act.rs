@@ -53,7 +53,7 @@ fn ordered(command: &Command) -> Result<(&OrderArguments, Order, Option<Duration
         }
         Command::Resume { order } => (order, Order::resume(&by(order)?), false, None),
         Command::Forget { order } => (order, Order::forget(&by(order)?), false, None),
-        Command::Status
+        Command::Status { .. }
         | Command::Show { .. }
         | Command::IsTripped { .. }
         | Command::Audit { .. }
@@ -79,7 +79,11 @@ fn by(given: &OrderArguments) -> Result<By, Failure> {
     let login = || ["SUDO_USER", "USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
     let user = given.user.clone().or_else(|| login().find(|user| !user.trim().is_empty()));
     let Some(user) = user else {
-        return Err(Failure::new(Code::Usage, "usage", "the user is unknown: use --user NAME"));
+        return Err(Failure::new(
+            Code::Usage,
+            "usage",
+            "the user is unknown, because SUDO_USER, USER and LOGNAME are not set: use --user NAME",
+        ));
     };
     By::new(&user, &given.reason).map_err(|error| Failure::new(Code::Usage, "usage", error.to_string()))
 }

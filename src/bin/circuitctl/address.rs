@@ -13,7 +13,7 @@ use tower_circuit_breaker::store::{
 };
 
 use crate::failure::{Code, Failure};
-use crate::mask::masked;
+use crate::shown::masked;
 
 /// The address of a store. `Debug` masks the password in it.
 #[derive(Clone)]
@@ -125,6 +125,8 @@ pub(crate) fn hide(text: &str) -> String {
             let shown = masked(part);
             if !part.is_empty() && shown != part {
                 hidden = hidden.replace(part, &shown);
+                // A text that quotes the argument has escapes in it.
+                hidden = hidden.replace(&*part.escape_debug().to_string(), &shown);
             }
         }
     }

@@ -35,8 +35,12 @@ pub(crate) struct Arguments {
 /// A command.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// List every circuit
-    Status,
+    /// List the circuits. If there are more than --limit, first those that are not closed
+    Status {
+        /// At most this number of circuits
+        #[arg(long, value_name = "CIRCUITS", default_value_t = 1000)]
+        limit: usize,
+    },
     /// Show one circuit: its state, the reason, the time, the counts of each instance
     Show {
         #[arg(value_parser = name)]
@@ -121,7 +125,7 @@ pub(crate) struct OrderArguments {
     /// The reason, which every rejected call shows and the audit keeps
     #[arg(long)]
     pub(crate) reason: String,
-    /// The operator. Otherwise SUDO_USER, USER or LOGNAME of the environment
+    /// The operator. Default: the first of SUDO_USER, USER and LOGNAME that is set. Required if none is set
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
     /// The id of the order. Repeated with the same ID, the order takes effect only once
@@ -135,7 +139,8 @@ pub(crate) struct OrderArguments {
 /// The option of orders that may create the first record of a circuit.
 #[derive(Args)]
 pub(crate) struct Create {
-    /// Also if the store has no record of this name, because a circuit that never failed has none
+    /// Also if the store has no record of this name, because a circuit that never failed has none. The store itself
+    /// must exist: the folder, the file, the server and the tables of the database
     #[arg(long)]
     pub(crate) create: bool,
 }

@@ -7,7 +7,7 @@ use tower_circuit_breaker::state::Mode;
 use tower_circuit_breaker::store::AuditRow;
 
 use crate::failure::Failure;
-use crate::table::is_tame;
+use crate::shown::{cut, forges};
 use crate::view::{End, View, end_of, is_tripped, word};
 
 /// Returns the document of one circuit. Without a readable record, `problem` has the reason and most other fields are
@@ -43,12 +43,14 @@ pub(crate) fn circuit(view: &View<'_>) -> Value {
 pub(crate) fn shown(view: &View<'_>) -> Value {
     let mut shown = circuit(view);
     let instances = view.record.as_ref().ok().map(|record| {
+        // A hold applies to every instance, also if an instance has not written its entry since.
+        let mode = view.mode().unwrap_or(Mode::Automatic);
         let of = record.instances.iter().map(|(id, entry)| {
             json!({
                 "id": id,
-                "state": word(entry.state, entry.mode),
-                "tripped": is_tripped(entry.state, entry.mode),
-                "until": until(end_of(entry, view.now)),
+                "state": word(entry.state, mode),
+                "tripped": is_tripped(entry.state, mode),
+                "until": until(end_of(entry, mode, view.now)),
                 "calls": entry.calls,
                 "failures_weigh": entry.score,
                 "slow": entry.slow,
@@ -101,21 +103,37 @@ pub(crate) fn failed(failure: &Failure) -> String {
     line(&json!({ "error": error }))
 }
 
-/// Returns a document in one line. All control characters are escaped, because a terminal may show the document, and
-/// JSON escapes only the characters below U+0020.
+/// Returns a document in one line. Each text in the document is cut, because other programs may have written the content
+/// of the store. All characters that forge are escaped, because a terminal may show the document, and JSON escapes only
+/// the characters below U+0020.
 pub(crate) fn line(document: &Value) -> String {
     let mut line = String::new();
-    for c in document.to_string().chars() {
-        if is_tame(c) {
-            line.push(c);
+    for c in bounded(document).to_string().chars() {
+        if forges(c) {
+            // JSON escapes a character as its units of UTF-16. These characters occur only inside strings.
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| line.push_str(&format!("\\u{unit:04x}")));
         } else {
-            // These characters have at most four hexadecimal digits, and occur only inside strings.
-            line.push_str(&format!("\\u{:04x}", u32::from(c)));
+            line.push(c);
         }
     }
     line.push('\n');
     line
 }
+
+fn bounded(document: &Value) -> Value {
+    match document {
+        Value::String(text) => {
+            let kept = cut(text, LONGEST_TEXT);
+            Value::String(if kept.len() < text.len() { format!("{kept}…") } else { kept.to_owned() })
+        }
+        Value::Array(values) => values.iter().map(bounded).collect(),
+        Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), bounded(value))).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => document.clone(),
+    }
+}
+
+/// The largest number of characters of a text in a document. Longer than every text of this crate.
+const LONGEST_TEXT: usize = 2_000;
 
 fn until(end: End) -> Option<u64> {
     match end {

@@ -8,6 +8,8 @@ use tower_circuit_breaker::operation::{Order, Refused};
 use tower_circuit_breaker::state::Act;
 use tower_circuit_breaker::store::{StoreError, StoreErrorKind};
 
+use crate::shown::quoted;
+
 /// The exit codes, as `--help` documents them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Code {
@@ -60,9 +62,9 @@ impl Failure {
                 Self::new(Code::Unavailable, "store_away", hinted(format!("the store cannot be read: {problem}")))
             }
             Refused::NoRecord { name, nearest, .. } => {
-                let hint = nearest.as_ref().map_or(String::new(), |nearest| format!("; did you mean `{nearest}`?"));
+                let hint = nearest.as_ref().map_or(String::new(), |near| format!("; did you mean `{}`?", quoted(near)));
                 let pattern = if name.ends_with('*') { PATTERN } else { "" };
-                let sentence = format!("the store has no record of `{name}`{pattern}{hint}");
+                let sentence = format!("the store has no record of `{}`{pattern}{hint}", quoted(name));
                 Self { nearest: nearest.clone(), ..Self::new(Code::Unknown, "no_such_circuit", sentence) }
             }
             other => Self::of_refusal(other),

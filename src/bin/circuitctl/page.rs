@@ -20,13 +20,14 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    pub(crate) fn status(&self, views: &[View<'_>]) -> String {
+    /// Returns the list of circuits, and the number of those that the list leaves out.
+    pub(crate) fn status(&self, views: &[View<'_>], left_out: usize) -> String {
         if self.json {
             let circuits: Vec<_> = views.iter().map(document::circuit).collect();
             let now = views.first().map(|view| view.now);
-            return document::line(&json!({ "circuits": circuits, "now": now }));
+            return document::line(&json!({ "circuits": circuits, "now": now, "left_out": left_out }));
         }
-        if views.is_empty() {
+        if views.is_empty() && left_out == 0 {
             return "the store has no record, because a circuit that never failed has none\n".to_owned();
         }
         let mut table = Table::new(&["CIRCUIT", "STATE", "UNTIL", "INSTANCES", "AGE", "REASON"]);
@@ -40,7 +41,8 @@ impl Page {
                 (or_dash(view.reason()), Colour::None),
             ]);
         }
-        table.lines(0, self.colour)
+        let more = if left_out > 0 { format!("{left_out} more circuits: --limit shows more\n") } else { String::new() };
+        table.lines(0, self.colour) + &more
     }
 
     pub(crate) fn show(&self, view: &View<'_>) -> String {
@@ -87,14 +89,16 @@ impl Page {
             text.push('\n');
             let mut table =
                 Table::new(&["INSTANCE", "STATE", "UNTIL", "IN A ROW", "IN THE WINDOW", "WRITTEN", "OPENED BECAUSE"]);
+            // A hold applies to every instance, also if an instance has not written its entry since.
+            let mode = view.mode().unwrap_or(Mode::Automatic);
             for (id, entry) in &record.instances {
-                let word = word(entry.state, entry.mode);
+                let word = word(entry.state, mode);
                 let window = format!("{:.1} failed of {}", entry.score, entry.calls);
                 let slow = if entry.slow > 0 { format!(", {} slow", entry.slow) } else { String::new() };
                 table.row(vec![
                     (id.clone(), Colour::None),
                     (word.to_owned(), colour(word)),
-                    (until(end_of(entry, view.now)), Colour::None),
+                    (until(end_of(entry, mode, view.now)), Colour::None),
                     (format!("{:.1} failed", entry.run), Colour::None),
                     (window + &slow, Colour::None),
                     (format!("{} ago", brief(view.now.since(entry.updated_at))), Colour::None),
@@ -196,9 +200,10 @@ fn until(end: End) -> String {
 }
 
 fn instances(view: &View<'_>) -> String {
-    match view.instances() {
-        (_, 0) => "-".to_owned(),
-        (tripped, known) => format!("{tripped} of {known} tripped"),
+    match (view.mode(), view.instances()) {
+        (_, (_, 0)) => "-".to_owned(),
+        (Some(Mode::ForcedOpen | Mode::Disabled), (_, known)) => format!("{known} of {known} held"),
+        (_, (tripped, known)) => format!("{tripped} of {known} tripped"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Text for a terminal, with aligned columns, colours, and escapes for control characters.
 
 use crate::is_terminal;
+use crate::shown::forges;
 
 /// The colours of states. Each state is also printed as a word, so that a terminal without colours shows as much.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,26 +30,33 @@ pub(crate) fn painted(text: &str, colour: Colour) -> String {
     format!("\u{1b}[{code}m{text}\u{1b}[0m")
 }
 
-/// Returns the text with escapes for all characters that move the cursor, end the line or reverse the direction of
-/// text. The escapes protect the terminal, because other programs may have written the content of the store.
+/// Returns the text with escapes for all characters that move the cursor, end the line, reverse the direction of text or
+/// cannot be seen, and cuts the text. The escapes and the limit protect the terminal, because other programs may have
+/// written the content of the store.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut plain, c| {
-        if is_tame(c) {
-            plain.push(c);
-        } else {
-            plain.extend(c.escape_unicode());
+    bounded(text, LONGEST_TEXT)
+}
+
+/// Returns the text with escapes, and with `…` if the result would have more than `limit` characters.
+fn bounded(text: &str, limit: usize) -> String {
+    let (mut plain, mut length) = (String::new(), 0);
+    for c in text.chars() {
+        let escape = forges(c).then(|| c.escape_unicode());
+        length += escape.as_ref().map_or(1, ExactSizeIterator::len);
+        if length > limit {
+            plain.push('…');
+            break;
         }
-        plain
-    })
+        match escape {
+            Some(escape) => plain.extend(escape),
+            None => plain.push(c),
+        }
+    }
+    plain
 }
 
-/// Returns true if the character has no effect on the terminal but its own glyph.
-pub(crate) fn is_tame(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-}
-
-/// Rows under a heading. Each column is as wide as its widest cell, and the last column is not padded.
+/// Rows under a heading. Each column is as wide as its widest cell, and the last column is not padded. Therefore the
+/// length of every other cell is limited, because one cell makes all rows wider.
 pub(crate) struct Table {
     rows: Vec<Vec<(String, Colour)>>,
 }
@@ -59,7 +67,10 @@ impl Table {
     }
 
     pub(crate) fn row(&mut self, cells: Vec<(String, Colour)>) {
-        self.rows.push(cells.into_iter().map(|(text, colour)| (plain(&text), colour)).collect());
+        let last = cells.len() - 1;
+        let limit = |column| if column == last { LONGEST_TEXT } else { LONGEST_CELL };
+        let cells = cells.into_iter().enumerate();
+        self.rows.push(cells.map(|(column, (text, colour))| (bounded(&text, limit(column)), colour)).collect());
     }
 
     /// Returns the lines, each indented by this number of spaces.
@@ -82,3 +93,8 @@ impl Table {
         text
     }
 }
+
+/// The largest number of characters of a cell, which is that of the longest name.
+const LONGEST_CELL: usize = 200;
+/// The largest number of characters of a text that makes no other text wider. Longer than every reason of this crate.
+const LONGEST_TEXT: usize = 1_000;

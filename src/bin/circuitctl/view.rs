@@ -85,6 +85,11 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Returns true unless the circuit is closed and no operator holds it.
+    pub(crate) fn needs_attention(&self) -> bool {
+        self.word() != State::Closed.as_str() || self.mode() != Some(Mode::Automatic)
+    }
+
     pub(crate) fn end(&self) -> End {
         let Ok(record) = self.record else { return End::None };
         let held = record.held(self.now).filter(|held| matches!(held.mode, Mode::ForcedOpen | Mode::Disabled));
@@ -115,10 +120,13 @@ impl<'a> View<'a> {
     }
 
     /// Returns two numbers of instances. The first number counts those that have reported a tripped circuit, and the
-    /// second number counts all that have reported.
+    /// second number counts all that have reported. Under a forced opening all are tripped, and while the circuit is
+    /// disabled none is, because a hold applies to every instance at once. The modes in the entries are left out, because
+    /// an instance writes its entry only with its next failure.
     pub(crate) fn instances(&self) -> (usize, usize) {
         let Ok(record) = self.record else { return (0, 0) };
-        let tripped = record.instances.values().filter(|entry| is_tripped(entry.state, entry.mode)).count();
+        let mode = self.mode_of(record);
+        let tripped = record.instances.values().filter(|entry| is_tripped(entry.state, mode)).count();
         (tripped, record.instances.len())
     }
 }
@@ -155,8 +163,8 @@ pub(crate) fn colour(word: &str) -> Colour {
 
 /// Returns the event that ends the state of one instance. The end of a hold is left out, because the hold is shown for
 /// the whole circuit.
-pub(crate) fn end_of(entry: &InstanceEntry, now: Timestamp) -> End {
-    match entry.mode {
+pub(crate) fn end_of(entry: &InstanceEntry, mode: Mode, now: Timestamp) -> End {
+    match mode {
         Mode::Automatic | Mode::Shadow => end(entry.state, entry.open_for(now), now),
         Mode::ForcedOpen | Mode::Disabled => End::None,
     }

@@ -1,4 +1,5 @@
-//! Transitions: each has one winner and is reported once, and no thread sees an era before its data.
+//! Models of transitions. Each transition has one winner and is reported once, and no thread sees an era before its
+//! data.
 
 use super::*;
 use crate::state::RejectReason;
@@ -28,7 +29,7 @@ fn loom_two_failures_that_complete_a_score_trip_once() {
 #[test]
 fn loom_two_failures_that_complete_a_rate_trip_once() {
     in_most_orders(|| {
-        // Two sums decide, and each thread may be the second in one of the sums.
+        // The rate depends on two sums, and each thread may be the second to add to one of the sums.
         let (circuit, reports) = observed(rules().failure_rate(1.0).min_calls(2).window(Window::calls(2)));
         fail_two(&circuit);
         assert_eq!(all(&reports), [Report::Edge(2, State::Open)]);
@@ -99,7 +100,7 @@ fn loom_a_time_to_wait_holds_whichever_outcome_comes_first() {
     let ban = || Failure::hard().trips_at_once().with_retry_after(6 * TEN);
     let until = |circuit: &Circuit| (circuit.inner().load().state(), circuit.inner().open_until());
     in_most_orders(move || {
-        // The other failure opens the circuit for less, and the answer may come before or after that.
+        // The other failure opens the circuit for a shorter time, before or after the failure with the `Retry-After`.
         let circuit = circuit(rules().consecutive_failures(1));
         let (banned, other) = (call(&circuit), call(&circuit));
         beside(move || banned.failure(ban()), || fail(other));
@@ -146,8 +147,8 @@ fn loom_a_reopened_circuit_admits_no_call() {
         let circuit = circuit(rules().probes(1));
         past_deadline(&circuit);
         let bad = call(&circuit);
-        // The open duration of the last opening is over. A thread that took the end of that opening for the
-        // end of the new one would probe.
+        // The open duration of the last opening is over. A thread that mistook the end of the last opening for the end
+        // of the new opening would probe.
         let (_, admission) = beside(|| fail(bad), || circuit.try_acquire());
         let rejected = admission.expect_err("its one slot is taken until it is open again");
         let expected = match rejected.reason() {

@@ -1,4 +1,4 @@
-//! Outcomes: each is evidence in its own era or in none, and all are in the totals.
+//! Models of outcomes. Each outcome is evidence in its own era or in no era, and the totals have all outcomes.
 
 use super::*;
 use crate::window::{Evidence, Tally, Window};
@@ -38,7 +38,8 @@ fn loom_the_first_failure_of_an_era_is_counted() {
 fn loom_no_call_is_missing_from_the_totals() {
     in_most_orders(|| {
         let circuit = circuit(rules().failure_score(9.0).window(Window::time(TEN).buckets(2)));
-        // A failure that the window forgets would be subtracted from the successes.
+        // The totals compute successes as calls minus failures, so a failure that the window forgets would reduce the
+        // successes.
         call(&circuit).success();
         let straggler = call(&circuit);
         let in_the_next_era = || {

@@ -1,4 +1,5 @@
-//! Half-open: threads enter the state once, no slot is taken twice or lost, and no straggler changes a later era.
+//! Models of the half-open state. Threads enter the state once, no slot is taken twice or lost, and no straggler
+//! changes a later era.
 
 use super::*;
 use crate::circuit::probes::{Judged, Probe};
@@ -54,6 +55,8 @@ fn loom_a_probe_that_ends_gives_its_slot_back() {
         let (_, early) = beside(|| held.success(), || circuit.try_acquire());
         let late = circuit.try_acquire();
         assert!(early.is_ok() != late.is_ok(), "the slot is there once: {early:?}, {late:?}");
+        // There are more slots than one, so that a slot that was not freed would hide beside a free one.
+        assert_eq!(circuit.inner().probes.in_flight(2), 1, "the slot of the ended probe is free");
     });
 }
 
@@ -125,7 +128,7 @@ fn loom_the_late_end_of_an_overdue_probe_frees_no_slot_of_another() {
         let probes = &circuit.inner().probes;
         assert_eq!(probes.verdict(2).successes, 1, "the late success counts");
         assert_eq!(probes.in_flight(2), usize::from(next.is_some()));
-        // One probe at a time, whichever of the two was first.
+        // Only one probe is under way at a time, in both orders of the two threads.
         assert_eq!(take_late(&circuit).is_some(), next.is_none());
     });
 }
@@ -137,7 +140,7 @@ fn half_open_with_an_overdue_probe() -> (Circuit, Probe) {
     (circuit, overdue.expect("a slot is free"))
 }
 
-/// Takes back the slots that are overdue after a minute, and takes one.
+/// Takes back the slots that are overdue after a minute, and takes a slot if one is free.
 fn take_late(circuit: &Circuit) -> Option<Probe> {
     let (late, inner) = (Tick::from_nanos(60_000_000_000), circuit.inner());
     inner.probes.reclaim(2, late, inner.config.probes.deadline);

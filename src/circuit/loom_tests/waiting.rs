@@ -1,4 +1,4 @@
-//! Waiting: no task sleeps although its change has come, and no event is reported twice.
+//! Models of waiting. A task that waits for a change is woken by the change, and no event is reported twice.
 
 use std::task::{Context, Poll};
 
@@ -7,8 +7,8 @@ use crate::circuit::wakers::Wakers;
 use crate::circuit::{Peek, Place};
 use crate::sync::{AtomicU32, Relaxed};
 
-/// The wakers, and a count that stands for a freed slot. The count is Relaxed, so that only
-/// the wakers can make it visible.
+/// The wakers, and a count that stands for a freed slot. The count is Relaxed, so that the count is visible to a waiter
+/// only if the wakers order the two threads.
 type Changing = Arc<(Wakers, AtomicU32)>;
 
 #[test]
@@ -125,7 +125,7 @@ fn loom_one_caller_sums_up_the_rejections() {
     in_every_order(|| {
         let (circuit, reports) = observed(rules());
         half_open(&circuit);
-        // The clock stands still, so the first summary is made due here instead of after ten seconds.
+        // The test sets the time of the first summary to zero, because the stopped clock never reaches the ten seconds.
         circuit.inner().counts.next_summary.store(0, Relaxed);
         let _held = call(&circuit);
         assert!(matches!(acquire_two(&circuit), [Err(_), Err(_)]));
@@ -138,12 +138,12 @@ fn changing() -> Changing {
 }
 
 fn change(changing: &Changing) {
-    // Relaxed: a count, publishes nothing. The exchanges of the wakers order the count.
+    // Relaxed, because the exchanges of the wakers order the count.
     changing.1.fetch_add(1, Relaxed);
     changing.0.wake();
 }
 
-/// Registers the waker, and returns the number of changes that are visible afterwards.
+/// Registers the waker, and returns the number of changes that are visible after the registration.
 fn wait(changing: &Changing, waker: &Waker) -> u32 {
     changing.0.register(waker);
     changing.1.load(Relaxed)

@@ -1,4 +1,4 @@
-//! The part of a gRPC request and response that says which protocol it is, and the deadline of the caller.
+//! The protocol of a gRPC request or response, and the deadline of the caller.
 
 use std::time::Duration;
 
@@ -6,11 +6,9 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 
 use super::GrpcCode;
-#[cfg(feature = "tonic")]
-use crate::outcome::Failure;
-use crate::outcome::{CallerDeadline, Outcome};
+use crate::outcome::{CallerDeadline, Failure, Outcome};
 
-/// The data of a request that [`GrpcClassifier`](super::GrpcClassifier) needs: its protocol and the deadline of its caller.
+/// The data of a request that [`GrpcClassifier`](super::GrpcClassifier) needs.
 #[derive(Debug, Clone, Copy)]
 pub struct GrpcCall {
     /// True if the request was gRPC.
@@ -19,25 +17,58 @@ pub struct GrpcCall {
 }
 
 impl GrpcCall {
+    /// A call whose request is not known.
+    pub(super) const UNKNOWN: Self = Self { is_grpc: false, deadline: CallerDeadline::NONE };
+
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let deadline = headers.get(TIMEOUT).and_then(timeout_of).map_or(CallerDeadline::NONE, CallerDeadline::new);
         Self { is_grpc: is_grpc_message(headers), deadline }
     }
 
-    /// Returns the outcome of a call that the deadline of its caller ended, if the caller set one and the code says so.
-    pub(super) fn deadline_passed(self, code: GrpcCode) -> Option<Outcome> {
-        let deadline = self.deadline.get()?;
-        (code == GrpcCode::DeadlineExceeded).then_some(Outcome::deadline(deadline))
+    /// Returns true if the caller set a deadline.
+    pub(super) fn has_deadline(self) -> bool {
+        self.deadline.get().is_some()
     }
 
-    /// Returns the outcome of a timeout of the transport, which is the caller's or that of the stack's owner.
+    /// Returns the outcome of a status. `message` reads the message beside the status.
+    ///
+    /// tonic's server answers CANCELLED when the `grpc-timeout` of a call or the timeout of the server has passed, and
+    /// names this cause only in the message. Other servers cancel without a message, so that only the duration of the
+    /// call shows the deadline.
+    pub(super) fn meaning<'a>(self, code: GrpcCode, message: impl FnOnce() -> &'a [u8]) -> Outcome {
+        match (code, self.deadline.get()) {
+            (GrpcCode::DeadlineExceeded, _) => self.time_is_over(),
+            (GrpcCode::Cancelled, _) if TIMER_OF_TONIC.contains(&message()) => self.time_is_over(),
+            (GrpcCode::Cancelled, Some(deadline)) => Failure::cancelled_by(deadline).into(),
+            _ => code.outcome(),
+        }
+    }
+
+    /// Returns the outcome of a call that took too long. The outcome is the deadline of the caller, if the caller set a
+    /// deadline.
+    pub(super) fn time_is_over(self) -> Outcome {
+        self.deadline.get().map_or(Outcome::timeout(), Outcome::deadline)
+    }
+
+    /// Returns the outcome of a call whose stream the server cancelled. A server may do so because the deadline of the
+    /// caller has passed.
+    pub(super) fn broken_off(self, outcome: Outcome) -> Outcome {
+        match (outcome, self.deadline.get()) {
+            (Outcome::Failure(failure), Some(deadline)) => failure.or_deadline(deadline).into(),
+            (outcome, _) => outcome,
+        }
+    }
+
+    /// Returns the outcome of a timeout of the transport. The timeout counts as the deadline of the caller if
+    /// the caller set a deadline.
     #[cfg(feature = "tonic")]
     pub(super) fn timer_fired(self) -> Outcome {
         self.deadline.get().map_or(Outcome::timeout(), |deadline| Failure::deadline(deadline).by_timer().into())
     }
 }
 
-/// Returns true for `application/grpc`, also with a codec such as `+proto`. `application/grpc-web` is another type.
+/// Returns true for `application/grpc`, with or without a codec such as `+proto`. Returns false for
+/// `application/grpc-web`.
 pub(crate) fn is_grpc_message(headers: &HeaderMap) -> bool {
     is_of_type(GRPC, headers)
 }
@@ -51,20 +82,22 @@ fn is_of_type(name: &[u8], headers: &HeaderMap) -> bool {
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
-/// Returns true for `application/grpc-web` and `application/grpc-web-text`, also with a codec.
+/// Returns true for `application/grpc-web` and `application/grpc-web-text`, with or without a codec.
 pub(crate) fn is_grpc_web(headers: &HeaderMap) -> bool {
     is_of_type(GRPC_WEB, headers) || is_of_type(GRPC_WEB_TEXT, headers)
 }
 
-/// Returns true if the response to a gRPC call has the type of one.
+/// Returns true if a response has a `content-type` that the response to a gRPC call can have. A missing type
+/// counts as gRPC.
 ///
-/// grpc-web counts as well. tonic-web's client, for example, translates grpc-web below the breaker: it turns the end of
-/// the body into trailers, and does not change the head.
+/// grpc-web counts as gRPC, because the client of tonic-web translates grpc-web below the breaker. That
+/// client turns the end of the body into trailers, and does not change the head.
 pub(super) fn is_grpc_answer(headers: &HeaderMap) -> bool {
     !headers.contains_key(CONTENT_TYPE) || is_grpc_message(headers) || is_grpc_web(headers)
 }
 
-/// Parses a `grpc-timeout`: at most eight digits and a unit. Any other value sets no deadline, as in tonic.
+/// Parses a `grpc-timeout`, which has at most eight digits and a unit. Any other value sets no deadline, as
+/// in tonic.
 fn timeout_of(value: &HeaderValue) -> Option<Duration> {
     let (unit, digits) = value.as_bytes().split_last()?;
     let is_number = (1..=8).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
@@ -81,6 +114,8 @@ fn timeout_of(value: &HeaderValue) -> Option<Duration> {
 }
 
 const TIMEOUT: &str = "grpc-timeout";
+/// The message of tonic's server for a call that took too long, as text and as `grpc-message`.
+const TIMER_OF_TONIC: [&[u8]; 2] = [b"Timeout expired", b"Timeout%20expired"];
 
 const GRPC: &[u8] = b"application/grpc";
 const GRPC_WEB: &[u8] = b"application/grpc-web";

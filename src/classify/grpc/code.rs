@@ -6,8 +6,8 @@ use crate::outcome::{Failure, FailureKind, Outcome};
 
 /// A status code of gRPC, with its number on the wire.
 ///
-/// The type belongs to this crate, so that it needs no gRPC library. With the feature `tonic`, `tonic::Code` converts
-/// into it.
+/// The type belongs to this crate, so that the classifier needs no gRPC library. With the feature `tonic`,
+/// `tonic::Code` converts into this type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "the protocol has these; others are read as `Unknown`")]
 pub enum GrpcCode {
@@ -15,7 +15,7 @@ pub enum GrpcCode {
     Ok = 0,
     /// The call was cancelled, mostly by its caller.
     Cancelled = 1,
-    /// An unknown error. Numbers that are not a code are read as this code.
+    /// An unknown error. A number that is no code is read as this code.
     Unknown = 2,
     /// The argument is invalid in any state of the service.
     InvalidArgument = 3,
@@ -33,7 +33,7 @@ pub enum GrpcCode {
     FailedPrecondition = 9,
     /// The call was aborted, mostly by a conflict with another call.
     Aborted = 10,
-    /// The call went past the valid range.
+    /// The call asked for something past the valid range.
     OutOfRange = 11,
     /// The server does not implement the method.
     Unimplemented = 12,
@@ -56,8 +56,8 @@ impl GrpcCode {
         self as usize
     }
 
-    /// Reads `grpc-status`, if the headers contain it. The status is decimal without leading zeros. Any other value is
-    /// `Unknown`.
+    /// Reads `grpc-status`, if the headers contain that header. A status is a decimal number without leading
+    /// zeros. Any other value is read as `Unknown`.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let number = match headers.get("grpc-status")?.as_bytes() {
             [digit @ b'0'..=b'9'] => usize::from(digit - b'0'),

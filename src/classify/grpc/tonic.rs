@@ -10,19 +10,20 @@ use http::HeaderMap;
 use prost::Message;
 use tonic_types::{RetryInfo, pb};
 
-use super::super::cause::{hard, kind_of, text_of};
+use super::super::cause::{kind_of, text_of};
 use super::super::http::not_processed::not_processed;
 use super::super::timeout::{self, as_dyn, find, known};
-use super::{Classifier, GrpcCall, GrpcClassifier, GrpcCode, Origin};
+use super::origin::{Origin, broken};
+use super::{Classifier, GrpcClassifier, GrpcCode};
 use crate::error::Error;
-use crate::outcome::{FailureKind, Outcome};
+use crate::outcome::{Failure, FailureKind, Outcome};
 
-/// The judgement of a client that tonic generated, without tower.
+/// Judges calls of a client that tonic generated, outside a tower stack.
 impl GrpcClassifier {
     /// Judges a status by its code, with the meanings of [`tonic`](Self::tonic).
     ///
-    /// For a call under a permit, or a result that has the status inside. Other calls are
-    /// `circuit.call_classified(GrpcClassifier::tonic(), client.method(request))`.
+    /// Use this function for a call under a permit, or for a result that contains the status. For all other
+    /// calls, use `circuit.call_classified(GrpcClassifier::tonic(), client.method(request))`.
     ///
     /// ```
     /// use tower_circuit_breaker::{Outcome, classify::GrpcClassifier};
@@ -36,7 +37,8 @@ impl GrpcClassifier {
     }
 }
 
-/// Results of a client that tonic generated, for [`Circuit::call_classified`](crate::Circuit::call_classified).
+/// Judges results of a client that tonic generated, for
+/// [`Circuit::call_classified`](crate::Circuit::call_classified).
 impl<T> Classifier<(), T, Status> for GrpcClassifier {
     type Call = ();
 
@@ -51,32 +53,34 @@ impl<T> Classifier<(), T, Status> for GrpcClassifier {
     }
 }
 
-/// Judges an error of any type, because `BoxError` and `()` do not implement `Error`.
+/// Judges an error of any type. `E` has no bound `Error`, because `BoxError` and `()` do not implement
+/// `Error`.
 pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, origin: Origin, error: &E) -> Outcome {
     let Some(error) = as_error(error) else { return Outcome::failure() };
-    let call = match origin {
-        Origin::Readiness => None,
-        Origin::Call(call) | Origin::Body(call) => Some(call),
-    };
-    // The cause decides first, because tonic turns its own timeout into CANCELLED and a rejection into UNKNOWN.
+    let call = origin.call();
+    // The cause decides before the code, because tonic turns its own timeout into CANCELLED and a rejection
+    // into UNKNOWN.
     if find::<TimeoutExpired>(error).is_some() {
-        return classifier.transport(call.map_or(Outcome::timeout(), GrpcCall::timer_fired));
+        return classifier.transport(call.timer_fired());
     }
     if let Some(outcome) = known(error).or_else(|| not_processed(error)) {
         return classifier.transport(outcome);
     }
-    let Some(status) = find::<Status>(error) else { return hard(error) };
+    let Some(status) = find::<Status>(error) else { return broken(call, error) };
     let code = GrpcCode::from(status.code());
-    let mut otherwise = call.and_then(|call| call.deadline_passed(code)).unwrap_or_else(|| code.outcome());
-    // A status that tonic made of an error of the transport has that error as its source.
+    let mut otherwise = call.meaning(code, || status.message().as_bytes());
+    // If tonic created the status from a transport error, that error is the source of the status.
     if let (Outcome::Failure(failure), Some(source)) = (otherwise, status.source())
         && let kind = kind_of(source)
         && kind != FailureKind::Error
     {
         otherwise = failure.with_kind(kind).into();
     }
-    if matches!(origin, Origin::Body(_)) && otherwise.as_failure().is_none() {
+    if matches!(origin, Origin::Body(_)) && otherwise.as_failure().is_none_or(Failure::is_ignored_early) {
         otherwise = Outcome::failure();
+        if code == GrpcCode::Cancelled {
+            otherwise = call.broken_off(otherwise);
+        }
     }
     let mut beside = HeaderMap::new();
     // Metadata that do not fit into headers are dropped, because the code alone is enough for a judgement.
@@ -84,7 +88,7 @@ pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, origin: Or
     classifier.judge_as(code, otherwise, &beside)
 }
 
-/// Returns the text of an error of any type, if its type is known.
+/// Returns the text of an error of any type, or `None` if [`as_error`] does not know the type.
 pub(super) fn text_of_any<E: 'static>(error: &E) -> Option<String> {
     as_error(error).map(text_of)
 }
@@ -93,9 +97,10 @@ pub(super) fn text_of_any<E: 'static>(error: &E) -> Option<String> {
 pub(super) fn retry_delay(headers: &HeaderMap) -> Option<Duration> {
     let mut metadata = HeaderMap::new();
     metadata.insert(DETAILS, headers.get(DETAILS)?.clone());
-    // `Status::from_header_map` is not used, because it panics if a value is not base64.
+    // `Status::from_header_map` is not used, because that function panics if a value is not base64.
     let details = MetadataMap::from_headers(metadata).get_bin(DETAILS)?.to_bytes().ok()?;
-    // `StatusExt` is not used, because it reads a negative delay as 0, and panics at the most negative delay.
+    // `StatusExt` is not used, because that trait reads a negative delay as 0, and panics at the most
+    // negative delay.
     let details = tonic_types::Status::decode(details).ok()?.details;
     let info = details.iter().find(|detail| detail.type_url == RetryInfo::TYPE_URL)?;
     let delay = pb::RetryInfo::decode(info.value.as_slice()).ok()?.retry_delay?;
@@ -103,7 +108,7 @@ pub(super) fn retry_delay(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::new(u64::try_from(delay.seconds).ok()?, nanos))
 }
 
-/// Returns the error as `dyn Error`, if its type is one of tonic's, or one that every classifier knows.
+/// Returns the error as `dyn Error` if its type is one of tonic's or is known to every classifier.
 fn as_error<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static)> {
     let any: &dyn Any = error;
     timeout::as_error(error)

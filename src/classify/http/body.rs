@@ -1,4 +1,4 @@
-//! [`HttpClassifier`] as a classifier of bodies, with and without a wait for the end of the body.
+//! [`HttpClassifier`] as a [`BodyClassifier`], with and without a wait for the end of the body.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -13,10 +13,11 @@ use crate::classify::cause::text_of;
 use crate::error::BoxError;
 use crate::outcome::Outcome;
 
-/// An error of a body as a `dyn Error`, so that a timeout among its sources is found.
+/// An error of a body that can be read as a `dyn Error`, so that a timeout among its sources is found.
 ///
-/// The trait is implemented for every `std::error::Error` and for [`BoxError`], which does not implement `Error`. The
-/// compiler infers the mark `M`, which keeps the two implementations apart. Users need not implement this trait.
+/// The trait is implemented for every `std::error::Error` and for [`BoxError`], because `BoxError` does not
+/// implement `Error`. The mark `M` keeps the two implementations apart, and the compiler infers `M`. Users
+/// need not implement this trait.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither a `std::error::Error` nor a `BoxError`, so that a timeout in it would not be recognised",
     note = "give the body errors that are, below the breaker: `.map_response(|r| r.map(axum::body::Body::new))`, or http-body-util's `map_err`"
@@ -36,7 +37,8 @@ pub struct PlainBodyError;
 #[non_exhaustive]
 pub struct BoxedBodyError;
 
-// Not recommended to the compiler, so that it prints the message of the trait above.
+// Without this attribute the compiler recommends this implementation and does not print the message of the
+// trait above.
 #[diagnostic::do_not_recommend]
 impl<E: StdError + 'static> BodyError<PlainBodyError> for E {
     fn as_error(&self) -> &(dyn StdError + 'static) {
@@ -50,7 +52,7 @@ impl BodyError<BoxedBodyError> for BoxError {
     }
 }
 
-/// The headers always decide. Therefore the errors of the body may be of any type.
+/// The headers always decide, so the errors of the body may be of any type.
 impl<Req, B: Body, Err: 'static> BodyClassifier<Req, B, Err> for HttpClassifier<AtHeaders> {
     fn head(&self, (): &mut (), response: &Response<B>, _: Duration) -> Option<Outcome> {
         Some(self.judge(response))
@@ -77,7 +79,7 @@ where
         }
     }
 
-    /// The body is awaited only after headers that are a success, so its normal end is a success.
+    /// A normal end is a success, because the body is awaited only after headers that are a success.
     fn end(&self, (): (), _: Option<&HeaderMap>, _: Duration) -> Outcome {
         Outcome::Success
     }

@@ -1,9 +1,9 @@
-//! Requests that an HTTP/2 server refused before it processed them.
+//! Requests that an HTTP/2 server refused without processing them.
 //!
-//! A server that restarts gracefully sends GOAWAY, and a server with too many streams sends `REFUSED_STREAM`. Both mean
-//! that the request was not processed, so that a retry on another connection is safe (RFC 9113, section 8.7). A server
-//! that refuses requests for a moment is healthy, and a server that refuses requests for long is not. Therefore such a
-//! refusal has the weight of a timeout, which is 0.5.
+//! A server that restarts gracefully sends GOAWAY, and a server with too many streams sends `REFUSED_STREAM`.
+//! Both signals mean that the request was not processed, so that a retry on another connection is safe (RFC
+//! 9113, section 8.7). A server that refuses requests for a moment is healthy, and a server that refuses
+//! requests for long is not. Therefore such a refusal has the weight of a timeout, which is 0.5.
 
 use std::error::Error as StdError;
 
@@ -26,7 +26,8 @@ pub(in super::super) fn outcome_of(error: &(dyn StdError + 'static)) -> Outcome 
 pub(in super::super) fn not_processed(error: &(dyn StdError + 'static)) -> Option<Outcome> {
     let error = find::<h2::Error>(error)?;
     let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
-    // A GOAWAY ends only the streams after the last stream that the server still processes.
+    // A GOAWAY with `NO_ERROR` announces a graceful end. The server still processes the streams up to the
+    // last stream that the GOAWAY names, so only later streams get this error.
     let graceful = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
     (refused || graceful).then_some(NOT_PROCESSED)
 }

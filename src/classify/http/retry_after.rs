@@ -1,4 +1,5 @@
-//! The parser of `Retry-After`, which limits the value because a server's header decides how long calls are rejected.
+//! The parser of `Retry-After`, which limits the delay because the header lets a server decide how long the
+//! circuit rejects calls.
 
 use std::time::Duration;
 use std::time::SystemTime;
@@ -9,8 +10,8 @@ use http::header::{DATE, RETRY_AFTER};
 use crate::clock::{Clock, MonotonicClock};
 use crate::outcome::Outcome;
 
-/// Adds the delay to a failure that has none of its own. With `trips`, a failure whose service asks for a delay opens the
-/// circuit at once.
+/// Adds the delay that the service asks for to a failure without a delay of its own. With `trips`, a failure
+/// with a delay opens the circuit at once.
 pub(in super::super) fn after_delay(
     outcome: Outcome,
     trips: bool,
@@ -20,14 +21,14 @@ pub(in super::super) fn after_delay(
         Outcome::Failure(failure) if trips || failure.retry_after().is_none() => {
             let Some(delay) = delay() else { return failure.into() };
             let failure = failure.with_retry_after(failure.retry_after().unwrap_or(delay));
-            // A delay of zero asks for nothing.
+            // A delay of zero does not open the circuit, because the caller may retry immediately.
             if trips && !delay.is_zero() { failure.trips_at_once().into() } else { failure.into() }
         }
         outcome @ (Outcome::Success | Outcome::Failure(_) | Outcome::Ignored) => outcome,
     }
 }
 
-/// Returns the delay that the service asks for. The longest one counts if there are several.
+/// Returns the delay that the service asks for. If there are several delays, the longest delay counts.
 pub(in super::super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all(RETRY_AFTER).iter();
     let longest = values.filter_map(|value| delay(value.to_str().ok()?.trim(), headers)).max()?;
@@ -36,24 +37,26 @@ pub(in super::super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 fn delay(value: &str, headers: &HeaderMap) -> Option<Duration> {
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // A number that does not fit into 64 bits is longer than any limit.
+        // The digits fail to parse only if the number does not fit into 64 bits, and such a number exceeds
+        // the limit.
         return Some(value.parse().map_or(LONGEST, Duration::from_secs));
     }
     let until = httpdate::parse_http_date(value).ok()?;
     let left = until.duration_since(sent(headers)).ok()?;
-    // A date that is not in the future gives no delay, because a delay of 0 would replace a longer delay of an earlier
-    // response.
+    // A date that is not in the future gives no delay. A delay of 0 would replace the longer delay of an
+    // earlier response.
     (!left.is_zero()).then_some(left)
 }
 
-/// Returns the time when the response was sent, by the sender's clock if the response has a `Date`.
+/// Returns the time when the response was sent, which is its `Date`, or else the time of the local wall
+/// clock.
 fn sent(headers: &HeaderMap) -> SystemTime {
     let date = headers.get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
     date.unwrap_or_else(|| MonotonicClock::new().wall())
 }
 
-/// The limit, which is also the circuit's own limit. It is applied here too, so that later sums of durations cannot
-/// overflow.
+/// The longest delay, which is the limit of the circuit too. The parser applies the limit so that later sums
+/// of durations cannot overflow.
 const LONGEST: Duration = Duration::from_secs(300);
 
 #[cfg(test)]

@@ -67,7 +67,8 @@ impl Desk {
         self.sending.hurry(now);
     }
 
-    /// Reports the results of the orders to forget, because the store does not have the record any more.
+    /// Reports that the pending orders of [`Act::Forget`](crate::state::Act::Forget) are done, because the store no longer
+    /// has the record.
     pub(super) fn forgotten(&mut self) -> Report {
         self.known.deleted();
         self.sending.deleted();

@@ -16,6 +16,7 @@ use crate::coordinator::waiters::Fate;
 use crate::record::{Command, Effect, InstanceEntry, Operated, Timestamp, apply};
 use crate::state::order::{Order, To};
 use crate::state::{Act, By, Mode, Reason, State};
+use crate::telemetry;
 
 impl Desk {
     /// Takes over from the record the content that is new for the circuit.
@@ -30,7 +31,7 @@ impl Desk {
             self.restore(corrupt, who, now);
         }
         self.judge_pending(who, now, &mut report);
-        self.take_over_act(who, now);
+        self.take_over_act(waiting, who, now);
         if waiting {
             // The report is corrected after the act, because the act can be a hold, which is a part of the restored
             // standing.
@@ -71,6 +72,11 @@ impl Desk {
                 // A hold that goes on is not restored but applied as an act, so that the log names the operator of the
                 // hold.
                 let operated = self.known.record().operator.as_ref().filter(|operated| !operated.holds(now.store));
+                if let Some(operated) = operated
+                    && own.as_ref().is_some_and(|own| own.acts < operated.sequence)
+                {
+                    self.log_act(operated, who);
+                }
                 let sequence = operated.map_or(0, |operated| operated.sequence);
                 self.adopted.act(sequence, operated.and_then(|operated| operated.commands.last().cloned()));
                 Restore::From { store: self.known.from(), source: found.whose, after }
@@ -146,7 +152,8 @@ impl Desk {
     }
 
     /// Applies the last act of an operator in the record, if another instance or an earlier start carried it out.
-    fn take_over_act(&mut self, who: &Who, now: Now) {
+    /// `is_restore` is true for the first content of the store.
+    fn take_over_act(&mut self, is_restore: bool, who: &Who, now: Now) {
         let Some(operated) = &self.known.record().operator else { return };
         if self.adopted.has_taken_over(operated.sequence, operated.commands.last()) {
             return;
@@ -174,12 +181,12 @@ impl Desk {
         if first && operated.at < entered {
             return;
         }
-        // The act is applied even if its user or its reason is not valid, because the effect of the act is valid.
-        let by =
-            operated.by().unwrap_or_else(|| By::new("unknown", "not readable in the store").expect("it is readable"));
+        let by = operator_of(operated);
         // If the hold of the act is over, the act has no time left. Such an act ends the hold of this circuit
         // immediately, because the hold of this circuit was superseded on the other instance.
         let order = Order {
+            // A circuit that keeps its newer state has no line of a restore, so the hold needs a line of its own.
+            is_restored: is_restore && !self.adopted.was_outrun(),
             to: if operated.to == State::Closed { To::Closed } else { To::HalfOpen },
             hold: operated.held_for(now.store),
             age: now.store.since(operated.at),
@@ -189,6 +196,11 @@ impl Desk {
         let undisturbed = operated.act == Act::Reset && self.circuit.is_at_rest();
         let edge = if undisturbed { None } else { self.circuit.act(&order).ok().flatten() };
         self.changes.taken_over(edge);
+        // An earlier start of this instance has logged the acts that its entry knows.
+        let acts = self.known.record().instances.get(&who.id).map_or(0, |own| own.acts);
+        if !is_restore || acts < operated.sequence {
+            self.log_act(operated, who);
+        }
         if operated.act == Act::Reset {
             // The reset makes the pending transition obsolete. A state that was published after the reset is newer than
             // the reset, and must be followed.
@@ -197,6 +209,13 @@ impl Desk {
                 self.adopted.revert();
             }
         }
+    }
+
+    /// Logs an act of another instance or of a command line, which has no row of this instance in the audit.
+    fn log_act(&self, operated: &Operated, who: &Who) {
+        let by = operator_of(operated);
+        let (action, generation) = (operated.act.as_str(), operated.sequence);
+        telemetry::audit::line(self.name(), action, by.reason(), Some(by.user()), generation, Some(&who.id));
     }
 
     /// Adopts the newest published state, under `Sharing::Follow` only.
@@ -213,10 +232,15 @@ impl Desk {
             // The evidence of the window stays, because only the state comes from the other instance.
             let mut snapshot = self.circuit.snapshot();
             let newer = published(record, &who.id, now.store);
+            let (own_state, own_open_for) = (snapshot.state, snapshot.open_for);
             let run = if snapshot.state == newer.state { snapshot.run } else { 0.0 };
             (snapshot.state, snapshot.generation, snapshot.attempt) = (newer.state, newer.generation, newer.attempt);
-            (snapshot.open_for, snapshot.run, snapshot.tripped_for) = (newer.open_for, run, newer.tripped_for);
+            // The longer opening wins, because the service may have asked one of the instances for no calls until then.
+            let is_open = snapshot.state == State::Open && own_state == State::Open;
+            let open_for = if is_open { longer(own_open_for, newer.open_for) } else { newer.open_for };
+            (snapshot.open_for, snapshot.run, snapshot.tripped_for) = (open_for, run, newer.tripped_for);
             (snapshot.earlier, snapshot.earlier_for) = (newer.earlier, newer.earlier_for);
+            snapshot.half_open_for = newer.half_open_for;
             let Ok(edge) = self.circuit.adopt_at(self.changes.expected_era(), &snapshot, Reason::Followed) else {
                 // The circuit has made a transition since the look. The next look reads this transition, whose state
                 // may be newer.
@@ -239,6 +263,17 @@ impl Desk {
             self.circuit.advise(lasts);
         }
     }
+}
+
+/// Returns the operator of an act. The act is applied even if its user or its reason is not valid, because the effect of
+/// the act is valid.
+fn operator_of(operated: &Operated) -> By {
+    operated.by().unwrap_or_else(|| By::new("unknown", "not readable in the store").expect("it is readable"))
+}
+
+/// Returns the longer time. `None` is a time without an end.
+fn longer(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+    a.zip(b).map(|(a, b)| a.max(b))
 }
 
 /// Returns the end of the advice of an entry, and the time until then, if the entry advises.

@@ -1,8 +1,8 @@
-//! The reports as sentences, which name each group of circuits by the effect for its callers.
+//! The sentences of the reports. A report groups circuits by their effect on callers.
 //!
-//! A reader must not take a first start for a failure, nor a circuit that an operator holds open for one that lets
-//! calls through. Therefore a circuit is counted by the answer that its callers get, and a circuit without a record is
-//! not counted as not restored.
+//! A report must not present a first start as a failure. A report must not present a circuit that an operator
+//! holds open as a circuit that lets calls through. Therefore a circuit is counted by the answer that its
+//! callers get, and a circuit without a record does not count as waiting for its restore.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +13,9 @@ use crate::state::{Mode, Standing, State};
 
 impl fmt::Display for RestoreReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.without_store {
+            return f.write_str("there is no store, so nothing is restored");
+        }
         let count = |which: &Restored| self.circuits.values().filter(|restored| *restored == which).count();
         let mut restored = BTreeMap::new();
         for circuit in self.circuits.values() {
@@ -51,7 +54,7 @@ impl fmt::Display for RestoreReport {
             parts.push(format!("{} left out for want of room", plural(self.left_out, "keyed circuit")));
         }
         if parts.is_empty() {
-            parts.push("no circuits".to_owned());
+            parts.push("no circuits to restore from the store".to_owned());
         }
         f.write_str(&parts.join("; "))?;
         match &self.error {
@@ -63,6 +66,9 @@ impl fmt::Display for RestoreReport {
 
 impl fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.without_store {
+            return f.write_str("there is no store, so nothing is saved");
+        }
         if self.is_complete() {
             return f.write_str("everything is saved");
         }
@@ -116,7 +122,7 @@ fn effect(standing: Standing, next_call: NextCall, by: Option<&str>) -> (u8, Str
     }
 }
 
-/// Returns the number with its noun. The first word of the noun gets the plural.
+/// Returns the number with its noun. In `number of noun`, only the first word gets the plural.
 fn plural(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     match noun.split_once(" of ") {
@@ -125,12 +131,12 @@ fn plural(number: usize, noun: &str) -> String {
     }
 }
 
-/// Returns a list of at most [`SHOWN`] items, with the number of the others.
+/// Returns at most [`SHOWN`] items as a list, followed by the number of the remaining items.
 fn listed(items: impl ExactSizeIterator<Item = String>) -> String {
     let more = items.len().saturating_sub(SHOWN);
     let shown = items.take(SHOWN).collect::<Vec<_>>().join(", ");
     if more > 0 { format!("{shown} and {more} more") } else { shown }
 }
 
-/// The largest number of names in a sentence.
+/// The largest number of names that a sentence lists.
 const SHOWN: usize = 5;

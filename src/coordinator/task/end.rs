@@ -29,10 +29,15 @@ impl Task {
         if restored != Restored::Waiting {
             let before = self.hub.findings.lock().restored.insert(name.clone(), restored.clone());
             if before.as_ref() != Some(&restored) {
-                if let Restored::From { store, standing, .. } = &restored {
-                    telemetry::store::note(format_args!(
-                        "circuit `{name}` was restored from {store}: it is {standing}"
-                    ));
+                // Keyed circuits can be thousands, so the survey logs one line for all circuits of a layer.
+                #[cfg(feature = "keyed")]
+                let is_keyed = self.hub.prefixes.cover(&name);
+                #[cfg(not(feature = "keyed"))]
+                let is_keyed = false;
+                if let Restored::From { store, .. } = &restored
+                    && !is_keyed
+                {
+                    telemetry::restored(&name, store, self.ledger.desks[at].restoring_edge().as_ref());
                 }
                 self.hub.notify_progress();
             }
@@ -53,8 +58,10 @@ impl Task {
         findings.status.up = self.ledger.link.is_up();
         findings.status.unsaved = self.to_write.len();
         findings.status.audit_rows = self.ledger.outbox.len();
-        if findings.status.last_error != self.ledger.link.last_error {
-            findings.status.last_error.clone_from(&self.ledger.link.last_error);
+        let last = self.ledger.link.last_error.as_ref();
+        findings.status.last_error_kind = last.map(|(kind, _)| *kind);
+        if findings.status.last_error.as_ref() != last.map(|(_, text)| text) {
+            findings.status.last_error = last.map(|(_, text)| text.clone());
         }
         if findings.status.instance != self.ledger.who.id {
             findings.status.instance.clone_from(&self.ledger.who.id);

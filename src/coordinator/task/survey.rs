@@ -1,13 +1,15 @@
-//! The survey of the store, which finds the keyed circuits that are not closed, so that they come back before their
+//! The survey of the store, which finds the keyed circuits that are not closed and restores them before their
 //! first call.
 //!
-//! A survey lists the names in the store and loads the records of the names that belong to a keyed layer, one batch
-//! after another. Records are judged and dropped, so that the memory is bounded by the keys of a layer and the names in
-//! the store. Circuits are created at the end, the most urgent first, and their desks restore them like every other
-//! circuit. Closed circuits stay in the store until the first call of their key.
+//! A survey lists the names in the store, and loads in batches the records whose names belong to a keyed
+//! layer. A record is judged and dropped immediately. Therefore only the number of keys of a layer and the
+//! number of names in the store determine the memory. The survey creates the circuits at the end, the most
+//! urgent first, and the desk of each circuit then restores it. Closed circuits stay in the store until the
+//! first call of their key.
 //!
-//! A failed survey begins again after a backoff of its own. The link is not marked as down if only the list fails,
-//! because a store with many names may be too slow for a list and fast enough for records.
+//! A failed survey begins again after a backoff of its own. If only the list of names fails, the link is not
+//! marked as down, because a store with many names can be too slow for the list and still fast enough for
+//! records.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -28,7 +30,7 @@ use crate::telemetry;
 pub(super) struct Survey {
     /// True while an operation of the survey is under way.
     under_way: bool,
-    /// The work that is left, after the store has listed its names.
+    /// The names whose records are still to be loaded. `None` until the store has listed its names.
     work: Option<Work>,
     /// The earliest time of the next survey.
     at: Tick,
@@ -36,7 +38,7 @@ pub(super) struct Survey {
     failures: u32,
 }
 
-/// The names to load, and the layers that want them.
+/// The names to load, and the layers to which the names belong.
 #[derive(Debug)]
 struct Work {
     /// The names, each with the index of its layer.
@@ -48,16 +50,16 @@ struct Work {
 #[derive(Debug)]
 struct Layer {
     keyed: Weak<dyn Prefixed>,
-    /// The circuits that are not closed in the store, by name.
+    /// The circuits of the layer that are not closed in the store, by name.
     found: Vec<(Urgency, String)>,
-    /// The number of circuits that cannot come back.
+    /// The number of circuits of the layer that cannot be restored before their first call.
     left_out: usize,
 }
 
 impl Task {
-    /// Begins the next operation of the survey. Returns false if none can begin now.
+    /// Begins the next operation of the survey. Returns false if no operation can begin now.
     pub(super) fn survey(&mut self, now: Tick) -> bool {
-        // While the store is down, its records of known circuits come first.
+        // While the store is down, the survey waits, because the records of known circuits come first.
         if self.survey.under_way || self.closing || !self.ledger.link.is_up() {
             return false;
         }
@@ -82,7 +84,7 @@ impl Task {
         true
     }
 
-    /// Returns the earliest time of the next survey, if there is something to survey.
+    /// Returns the earliest time of the next survey, if some layer has not been surveyed yet.
     pub(super) fn next_survey(&self) -> Option<Tick> {
         let waits = !self.survey.under_way && self.ledger.link.is_up() && self.hub.prefixes.has_unread();
         waits.then_some(self.survey.at)
@@ -93,7 +95,7 @@ impl Task {
         self.survey.at = self.survey.at.min(now);
     }
 
-    /// Handles the names in the store.
+    /// Handles the answer of the store to the list of names.
     pub(super) fn listed(&mut self, result: Result<Vec<String>, StoreError>, now: Tick) {
         self.survey.under_way = false;
         let names = match result {
@@ -107,7 +109,7 @@ impl Task {
         let (all, wanting) = (self.hub.prefixes.all(), self.hub.prefixes.unread());
         let mut work = Work { names: VecDeque::new(), layers: wanting.iter().map(Layer::new).collect() };
         for name in names {
-            // Of two prefixes of which one begins with the other, the longer one has the name.
+            // If one prefix begins with another prefix, a name belongs to the layer with the longer prefix.
             let prefixes = all.iter().map(|keyed| keyed.prefix()).filter(|prefix| name.starts_with(prefix));
             let Some(owner) = prefixes.max_by_key(|prefix| prefix.len()) else { continue };
             for (at, keyed) in wanting.iter().enumerate() {
@@ -123,7 +125,7 @@ impl Task {
         self.survey.work = Some(work);
     }
 
-    /// Judges the records of a batch.
+    /// Judges a batch of loaded records, and keeps the names of the circuits to restore.
     pub(super) fn surveyed(&mut self, batch: Vec<(usize, String)>, result: Result<Loaded, StoreError>, now: Tick) {
         self.survey.under_way = false;
         let loaded = match result {
@@ -139,7 +141,7 @@ impl Task {
         for ((at, name), entry) in batch.into_iter().zip(&loaded.entries) {
             let layer = &mut work.layers[at];
             let (Some(entry), Some(keyed)) = (entry, layer.keyed.upgrade()) else { continue };
-            // A damaged record is reported when its key has its first call.
+            // A damaged record is skipped, because the first call of its key reports the damage.
             let Ok(record) = CircuitRecord::decode(&name, &entry.bytes, loaded.now) else { continue };
             if let Some(urgency) = urgency(&record, &self.ledger.who, keyed.idle(), loaded.now) {
                 layer.found.push((urgency, name));
@@ -160,7 +162,7 @@ impl Task {
             layer.bound(max);
             let mut circuits = Vec::new();
             for (_, name) in layer.found {
-                // The template of the circuits is foreign code, and must not end the task.
+                // The template of the circuits is foreign code, so its panic must not end the task.
                 match guarded(|| keyed.bring_back(&name)) {
                     Some(BroughtBack::New(circuit)) => circuits.push(circuit),
                     Some(BroughtBack::Present) => {}
@@ -180,17 +182,19 @@ impl Task {
             self.hub.findings.lock().left_out += left_out;
             self.hub.prefixes.created(&layer.keyed, circuits);
         }
-        // The new circuits are in the inbox.
+        // The task is woken, because its inbox contains the new circuits.
         self.hub.called.notify_one();
     }
 
-    /// Ends the waits and the restores of keyed circuits that are due.
+    /// Marks each layer as restored once all its circuits are restored, and ends the waits whose time is
+    /// over.
     pub(super) fn settle_prefixes(&mut self, now: Tick) {
         let Ledger { index, desks, .. } = &self.ledger;
-        // A circuit without a desk has been evicted.
+        // A circuit without a desk was evicted, so it no longer waits.
         let ended = self.hub.prefixes.settle(|circuit| {
             let Some(desk) = index.get(circuit.name()).map(|at| &desks[*at]) else { return false };
-            // The desk can be that of an earlier circuit, for which this circuit waits.
+            // The desk can belong to an earlier circuit of the same name, and this circuit then waits for
+            // that desk.
             let is_next = desk.has_next() && desk.circuits().any(|next| next.is(circuit));
             is_next || desk.is_of(circuit) && desk.is_waiting_for_restore()
         });
@@ -213,7 +217,7 @@ impl Layer {
         Self { keyed: Arc::downgrade(keyed), found: Vec::new(), left_out: 0 }
     }
 
-    /// Keeps the `most` most urgent circuits, most urgent first.
+    /// Keeps the `most` most urgent circuits, the most urgent circuit first.
     fn bound(&mut self, most: usize) {
         self.found.sort_unstable_by(|a, b| b.cmp(a));
         self.left_out += self.found.len().saturating_sub(most);

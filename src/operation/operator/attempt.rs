@@ -52,7 +52,11 @@ impl Operator {
     ) -> Tried {
         let Some(Versioned { bytes, etag }) = entry else {
             // After a delete without an answer, a missing value means that the delete was made.
-            return if attempt.lost.is_some() { Ok(Some((0, now))) } else { Err(self.no_record(attempt.name).await) };
+            return if attempt.lost.is_some() {
+                Ok(Some((0, now)))
+            } else {
+                Err(self.no_record_for_order(attempt.name).await)
+            };
         };
         // A value that is not a record has no number to compare with, and is always deleted.
         let latest = CircuitRecord::decode(attempt.name, &bytes, now).ok().map(|record| record.latest());
@@ -77,7 +81,7 @@ impl Operator {
                 (record, Some(entry.etag))
             }
             None if order.create => (CircuitRecord::unknown(name), None),
-            None => return Err(self.no_record(name).await),
+            None => return Err(self.no_record_for_order(name).await),
         };
         if !record.is_writable() {
             return Err(Refused::Unwritable { version: record.version });

@@ -1,5 +1,5 @@
-//! The rejection as a `tonic::Status`: its details in Google's error model, and the ways in which the status reaches a stub
-//! with its source.
+//! The rejection as a `tonic::Status`, with its details in Google's error model. The status keeps the
+//! rejection as its source on the way to a stub.
 
 use std::any::Any;
 use std::pin::Pin;
@@ -21,7 +21,7 @@ use crate::state::RejectReason;
 impl GrpcRejection {
     /// Returns the status of a rejection, with the rejection as its source.
     ///
-    /// For a handler that guards a call with a permit and answers as the layer would.
+    /// Use this method in a handler that guards a call with a permit and answers like the layer.
     ///
     /// ```
     /// use tower_circuit_breaker::{Circuit, Config, Rejected, rejection::GrpcRejection};
@@ -74,7 +74,8 @@ impl GrpcRejection {
         headers.remove(Status::GRPC_STATUS_DETAILS)
     }
 
-    /// Returns the answer that keeps the rejection as the source of a status, if the types of the stack offer a place.
+    /// Returns an answer that keeps the rejection as the source of a status. Returns the rejection as the
+    /// error if the types of the stack offer no place for the status.
     pub(super) fn with_source<B: 'static, E: 'static>(
         self,
         rejected: Rejected,
@@ -95,7 +96,8 @@ impl GrpcRejection {
         let body = body::Body::new(Failing(Some(self.status(&rejected))));
         let Some(body) = cast(body) else { return Err(rejected) };
         let mut response = self.response(rejected, body);
-        // A stub would take a status in the headers, and not read on to the one with the source.
+        // These headers are removed, because a stub would read the status from the headers and would not
+        // reach the status with the source.
         for name in ["grpc-status", "grpc-message", "grpc-retry-pushback-ms", "grpc-status-details-bin"] {
             response.headers_mut().remove(name);
         }
@@ -103,7 +105,7 @@ impl GrpcRejection {
     }
 }
 
-/// A body that fails at once with a status.
+/// A body that fails at the first poll with a status.
 struct Failing(Option<Status>);
 
 impl Body for Failing {
@@ -119,7 +121,7 @@ fn is<T: 'static, U: 'static>() -> bool {
     std::any::TypeId::of::<T>() == std::any::TypeId::of::<U>()
 }
 
-/// Returns the value as a `U`, if that is its type.
+/// Returns the value as a `U`, if its type is `U`.
 fn cast<T: 'static, U: 'static>(value: T) -> Option<U> {
     let mut value = Some(value);
     let value: &mut dyn Any = &mut value;

@@ -1,5 +1,4 @@
-//! The choice of the body's form by the request's `Accept` (RFC 9110, 12.5.1), reduced to the two forms that a
-//! rejection has.
+//! The choice between the two forms of a rejection's body by the `Accept` of the request (RFC 9110, 12.5.1).
 
 use http::HeaderValue;
 
@@ -18,9 +17,11 @@ impl Form {
         }
     }
 
-    /// Returns the specificity with which a media range names this form. `None` if the range does not include the form.
+    /// Returns how specifically a media range names this form, where a larger number is more specific.
+    /// Returns `None` if the range does not include the form.
     fn covered_by(self, range: &str) -> Option<u8> {
-        // Ordered from the general to the specific. A client that reads JSON can read a problem.
+        // The ranges are ordered from the general to the specific. `application/json` is included, because a
+        // client that reads JSON can read a problem.
         let ranges: &[&str] = match self {
             Self::Problem => &["*/*", "application/*", "application/json", "application/problem+json"],
             Self::Text => &["*/*", "text/*", "text/plain"],
@@ -30,12 +31,13 @@ impl Form {
     }
 }
 
-/// Returns the form with the larger quality. The problem is the choice at equal quality, and if no form is acceptable.
+/// Returns the form with the larger quality. If both qualities are equal, the form is the problem, even if
+/// the client accepts no form.
 pub(super) fn preferred<'a>(values: impl IntoIterator<Item = &'a HeaderValue>) -> Form {
     let (mut problem, mut text) = (Preference::default(), Preference::default());
     for value in values {
-        // A comma in a header separates ranges. Quoted parameters could contain commas too, but no client sends such
-        // parameters.
+        // A comma in `Accept` separates two ranges. Quoted parameters could contain commas too, but no client
+        // sends such parameters.
         for range in value.to_str().unwrap_or_default().split(',') {
             let mut parts = range.split(';').map(str::trim);
             let range = parts.next().unwrap_or_default();
@@ -47,7 +49,7 @@ pub(super) fn preferred<'a>(values: impl IntoIterator<Item = &'a HeaderValue>) -
     if text.quality > problem.quality { Form::Text } else { Form::Problem }
 }
 
-/// The client's preference for one form. The most specific range decides.
+/// The preference of the client for one form, set by the most specific range that includes the form.
 #[derive(Default)]
 struct Preference {
     specificity: Option<u8>,
@@ -62,7 +64,8 @@ impl Preference {
     }
 }
 
-/// Returns the quality among the parameters of a range, in thousandths. `None` if the quality is malformed.
+/// Returns the quality among the parameters of a range, in thousandths. Returns `None` if the quality is
+/// malformed.
 fn quality<'a>(parameters: impl Iterator<Item = &'a str>) -> Option<u16> {
     for parameter in parameters {
         if let Some(("q" | "Q", value)) = parameter.split_once('=') {
@@ -103,7 +106,7 @@ mod tests {
             ("text/plain, application/json;q=0.9", Text),
             ("text/plain;q=0.5, application/problem+json;q=0.8", Problem),
             ("text/plain;q=0.801, application/problem+json;q=0.8", Text),
-            // The specific range counts at any position.
+            // The specific range decides at any position in the header.
             ("application/problem+json;q=0.1, */*;q=0.5", Text),
             ("*/*, application/problem+json;q=0", Text),
             ("application/json;q=0.9, application/problem+json;q=0.1, text/plain;q=0.5", Text),

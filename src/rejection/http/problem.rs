@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::super::sentence::{Detail, sentence};
 use crate::error::Rejected;
 
-/// Writes the rejection as problem details. Written without a JSON library, because the feature has no other JSON.
+/// Returns the rejection as problem details. The JSON is written without a library, because nothing else in
+/// the feature `http` needs JSON.
 pub(super) fn problem(rejected: &Rejected, detail: Detail) -> String {
-    // `about:blank` says that the status describes the problem.
+    // The type `about:blank` means that the problem has no meaning beyond its status (RFC 9457, 4.2.1).
     let mut json = String::from(r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"#);
     push_string(&mut json, &sentence(rejected, detail));
     if !matches!(detail, Detail::Nothing) {
@@ -24,7 +25,7 @@ pub(super) fn problem(rejected: &Rejected, detail: Detail) -> String {
     json
 }
 
-/// Converts a wait to milliseconds, rounded up like the header.
+/// Converts a wait to milliseconds. The wait is rounded up, like the `Retry-After` header.
 const fn millis(wait: Duration) -> u128 {
     wait.as_nanos().div_ceil(1_000_000)
 }

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
+use super::address::is_escaped;
 use super::error::meaning;
 use crate::keep::{Address, StoreKind};
 use crate::store::StoreError;
@@ -26,6 +27,12 @@ impl Server {
             return Err(StoreError::refused("the address of the database does not begin with `postgres://`"));
         }
         let address = Address::parse(url)?;
+        if !is_escaped(url) {
+            return Err(StoreError::refused(
+                "the address of the database cannot be used: characters like / ? # and @ in the user or the password \
+                 must be percent-encoded",
+            ));
+        }
         let options = PgConnectOptions::from_str(url)
             .map_err(|error| StoreError::refused(format!("the address of the database cannot be used: {error}")))?;
         let named = FILES.map(|(name, _, content)| address.get(name).map(|path| Pem::new(name, path, content)));

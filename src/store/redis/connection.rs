@@ -2,12 +2,12 @@
 //!
 //! The connection manager of the crate `redis` keeps a connection for ever, even if its password was wrong, its master
 //! was demoted or the server does not answer. That manager also lets each operation wait for seconds while the server
-//! is down. With this module, after any fault of a connection the next operation connects again, resolves the name
-//! again and sends the password again.
+//! is down. With this module, after a fault that makes the connection useless the next operation connects again,
+//! resolves the name again and sends the password again.
 //!
 //! There is at most one attempt to connect at a time, in a separate task, and all operations that need the connection
-//! wait for that attempt. A dropped operation does not end the attempt. A slow handshake can succeed although each
-//! waiting operation has a shorter deadline. For 100 ms after a failed attempt, its error is the answer to all
+//! wait for that attempt. A dropped operation does not end the attempt, so that a slow handshake can succeed even
+//! if each waiting operation has a shorter deadline. For 100 ms after a failed attempt, its error is the answer to all
 //! operations.
 
 use std::fmt;

@@ -22,6 +22,7 @@ pub(super) struct Tier<S> {
 
 impl<S: Store> Tier<S> {
     pub(super) fn new(store: S, rank: Rank, clock: TokioClock) -> Self {
+        telemetry::store::begin(store.kind());
         Self { store, rank, clock, health: Mutex::default() }
     }
 

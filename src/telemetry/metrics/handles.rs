@@ -1,18 +1,17 @@
-//! The metrics by name. Metrics of calls have handles, and rare metrics have functions.
+//! The metrics by name. Metrics of calls have handles, and gauges have functions.
 //!
-//! Rare metrics are registered on every use, so that a gauge is never set through the handle of an earlier recorder.
+//! Gauges are registered on every use, so that a gauge is never set through the handle of an earlier recorder.
 
 use std::sync::{Arc, OnceLock};
 
-use metrics::{
-    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
-};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::event::Ended;
 use crate::outcome::FailureKind;
-use crate::state::{RejectReason, Transition};
+use crate::state::RejectReason;
 
-use super::STANDINGS;
+use super::last::STANDINGS;
+use super::{born, descriptions};
 
 /// The handles of one recorder.
 #[derive(Debug)]
@@ -24,18 +23,23 @@ pub(super) struct Handles {
     pub(super) success: Counter,
     /// The handles that a healthy circuit does not need. They are registered at their first use and kept from then on.
     others: OnceLock<Box<Others>>,
-    /// The handles of the next recorder in the chain.
-    pub(super) next: OnceLock<Box<Self>>,
+    /// Keeps the help texts from being registered again.
+    _described: Arc<()>,
 }
 
 impl Handles {
-    /// Registers the handles of a circuit. If `own` is true, the circuit has its own label and all gauges.
-    pub(super) fn register(recorder: usize, circuit: &str, own: bool) -> Self {
-        describe();
-        // The other handles are registered and dropped at once, so that all counters begin at zero.
-        drop(Others::register(circuit, own));
-        let success = counter!(CALLS, "service" => circuit.to_owned(), "outcome" => "success");
-        Self { recorder, own, success, others: OnceLock::new(), next: OnceLock::new() }
+    /// Registers the handles of a label. If `own` is true, the label is that of one circuit, which has all gauges. If
+    /// `measures` is true, the durations of its calls are measured.
+    pub(super) fn register(recorder: usize, label: &str, own: bool, measures: bool) -> Self {
+        let described = descriptions::register(recorder);
+        // The other handles are registered and dropped at once, so that all series exist before their first event.
+        drop(Others::register(label, own));
+        if measures {
+            drop(Durations::register(label));
+        }
+        born::transitions(label);
+        let success = born::counter(counter!(CALLS, "service" => label.to_owned(), "outcome" => "success"));
+        Self { recorder, own, success, others: OnceLock::new(), _described: described }
     }
 
     pub(super) fn others(&self, circuit: &str) -> &Others {
@@ -56,8 +60,8 @@ pub(super) struct Others {
     half_open: Counter,
     load_shed: Counter,
     pub(super) stale: Counter,
-    /// Registered by the first fallback, because most circuits have none.
-    fallbacks: OnceLock<Box<Fallbacks>>,
+    answered: Counter,
+    answer_failed: Counter,
     /// Registered by the first measured call, because many circuits measure none.
     durations: OnceLock<Box<Durations>>,
 }
@@ -65,9 +69,11 @@ pub(super) struct Others {
 impl Others {
     fn register(circuit: &str, own: bool) -> Self {
         let service: Arc<str> = circuit.into();
-        let calls = |outcome| counter!(CALLS, "service" => Arc::clone(&service), "outcome" => outcome);
-        let kind = |kind| counter!(FAILURES, "service" => Arc::clone(&service), "kind" => kind);
-        let rejected = |reason| counter!(REJECTED, "service" => Arc::clone(&service), "reason" => reason);
+        let born = born::counter;
+        let calls = |outcome| born(counter!(CALLS, "service" => Arc::clone(&service), "outcome" => outcome));
+        let kind = |kind| born(counter!(FAILURES, "service" => Arc::clone(&service), "kind" => kind));
+        let rejected = |reason| born(counter!(REJECTED, "service" => Arc::clone(&service), "reason" => reason));
+        let fallbacks = |result| born(counter!(FALLBACKS, "service" => Arc::clone(&service), "result" => result));
         Self {
             failure: calls("failure"),
             ignored: calls("ignored"),
@@ -77,17 +83,16 @@ impl Others {
             tripped: rejected(RejectReason::Tripped.as_str()),
             half_open: rejected(RejectReason::HalfOpen.as_str()),
             load_shed: rejected(RejectReason::LoadShed.as_str()),
-            stale: counter!(STALE, "service" => Arc::clone(&service)),
-            fallbacks: OnceLock::new(),
+            stale: born(counter!(STALE, "service" => Arc::clone(&service))),
+            answered: fallbacks("answered"),
+            answer_failed: fallbacks("failed"),
             durations: OnceLock::new(),
         }
     }
 
-    pub(super) fn count_kind(&self, circuit: &str, kind: FailureKind) {
-        match KINDS.iter().position(|known| *known == kind) {
-            Some(known) => self.kinds[known].increment(1),
-            None => counter!(FAILURES, "service" => circuit.to_owned(), "kind" => kind.as_str()).increment(1),
-        }
+    /// Returns the counter of a kind that is not named by a user or a classifier.
+    pub(super) fn kind(&self, kind: FailureKind) -> Option<&Counter> {
+        KINDS.iter().position(|known| *known == kind).map(|known| &self.kinds[known])
     }
 
     pub(super) fn rejected(&self, reason: RejectReason) -> &Counter {
@@ -98,29 +103,12 @@ impl Others {
         }
     }
 
-    pub(super) fn fallbacks(&self, circuit: &str) -> &Fallbacks {
-        get_or_register(&self.fallbacks, || Fallbacks::register(circuit))
+    pub(super) const fn fallbacks(&self, answered: bool) -> &Counter {
+        if answered { &self.answered } else { &self.answer_failed }
     }
 
     pub(super) fn durations(&self, circuit: &str) -> &Durations {
         get_or_register(&self.durations, || Durations::register(circuit))
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct Fallbacks {
-    answered: Counter,
-    failed: Counter,
-}
-
-impl Fallbacks {
-    fn register(circuit: &str) -> Self {
-        let fallbacks = |result| counter!(FALLBACKS, "service" => circuit.to_owned(), "result" => result);
-        Self { answered: fallbacks("answered"), failed: fallbacks("failed") }
-    }
-
-    pub(super) const fn of(&self, answered: bool) -> &Counter {
-        if answered { &self.answered } else { &self.failed }
     }
 }
 
@@ -162,12 +150,6 @@ fn get_or_register<T>(place: &OnceLock<Box<T>>, register: impl FnOnce() -> T) ->
     })
 }
 
-pub(super) fn count_transition(circuit: &str, edge: &Transition) {
-    let (from, to, reason) = (edge.from.as_str(), edge.to.as_str(), edge.reason.as_str());
-    let service = circuit.to_owned();
-    counter!(TRANSITIONS, "service" => service, "from" => from, "to" => to, "reason" => reason).increment(1);
-}
-
 pub(super) fn show_standing(circuit: &str, standing: &str, tripped: bool) {
     let service: Arc<str> = circuit.into();
     gauge!(TRIPPED, "service" => Arc::clone(&service)).set(f64::from(tripped));
@@ -193,33 +175,11 @@ pub(super) fn show_counts(label: &Arc<str>, standings: [u64; STANDINGS.len()], t
 }
 
 /// Sets the gauge of the load. An unknown load is NaN, so that a graph has a gap instead of an old value.
-pub(super) fn show_load(circuit: &str, load: Option<f64>) {
-    gauge!(SYSTEM_LOAD, "service" => circuit.to_owned()).set(load.unwrap_or(f64::NAN));
+pub(super) fn show_load(circuit: &str, load: f64) {
+    gauge!(SYSTEM_LOAD, "service" => circuit.to_owned()).set(load);
 }
 
-/// Registers the help texts. A repetition for the next circuit changes nothing.
-fn describe() {
-    describe_gauge!(TRIPPED, "1 from the trip of the circuit until it closes, half-open included.");
-    describe_gauge!(STATE, "1 for the effective state of the circuit, 0 for the others.");
-    describe_gauge!(FAILURES_1M, "Total weight of the failures in the last minute.");
-    describe_counter!(CALLS, "Admitted calls, by outcome.");
-    describe_counter!(FAILURES, "Failed calls, by the kind of failure.");
-    describe_counter!(REJECTED, "Calls that were rejected before they happened.");
-    describe_counter!(FALLBACKS, "Answers of a fallback to rejected calls, by their result.");
-    describe_counter!(TRANSITIONS, "Transitions of the circuit, by old state, new state and reason.");
-    describe_counter!(STALE, "Outcomes that arrived after their era had ended, and were dropped.");
-    describe_gauge!(SYSTEM_LOAD, "The last load of the system that load shedding polled; 1 is the capacity.");
-    describe_histogram!(DURATION, Unit::Seconds, "Duration of admitted calls.");
-    // The metrics of `telemetry::store` and `telemetry::keyed` are described here too. Both modules are used only after
-    // a circuit was created, and each new circuit calls this function.
-    describe_counter!("circuit_breaker_store_operations_total", "Operations of a store, by result.");
-    let took = "Duration of a store's operations.";
-    describe_histogram!("circuit_breaker_store_operation_duration_seconds", Unit::Seconds, took);
-    describe_counter!("circuit_breaker_evictions_total", "Keyed circuits that were evicted.");
-    describe_counter!("circuit_breaker_unguarded_calls_total", "Calls of keys without a circuit, by reason.");
-}
-
-/// The kinds that have a handle. A kind that the user defines is registered on each use.
+/// The kinds that have a handle. `rare` counts the kinds that a classifier names.
 const KINDS: [FailureKind; 12] = [
     FailureKind::Error,
     FailureKind::Connect,
@@ -235,14 +195,14 @@ const KINDS: [FailureKind; 12] = [
     FailureKind::Slow,
 ];
 
-const TRIPPED: &str = "circuit_breaker_tripped";
-const STATE: &str = "circuit_breaker_state";
-const FAILURES_1M: &str = "circuit_breaker_failures_1m";
-const CALLS: &str = "circuit_breaker_calls_total";
-const FAILURES: &str = "circuit_breaker_failures_total";
-const REJECTED: &str = "circuit_breaker_rejected_total";
-const TRANSITIONS: &str = "circuit_breaker_transitions_total";
-const FALLBACKS: &str = "circuit_breaker_fallbacks_total";
-const STALE: &str = "circuit_breaker_stale_outcomes_total";
-const SYSTEM_LOAD: &str = "circuit_breaker_system_load_ratio";
-const DURATION: &str = "circuit_breaker_call_duration_seconds";
+pub(super) const TRIPPED: &str = "circuit_breaker_tripped";
+pub(super) const STATE: &str = "circuit_breaker_state";
+pub(super) const FAILURES_1M: &str = "circuit_breaker_failures_1m";
+pub(super) const CALLS: &str = "circuit_breaker_calls_total";
+pub(super) const FAILURES: &str = "circuit_breaker_failures_total";
+pub(super) const REJECTED: &str = "circuit_breaker_rejected_total";
+pub(super) const TRANSITIONS: &str = "circuit_breaker_transitions_total";
+pub(super) const FALLBACKS: &str = "circuit_breaker_fallbacks_total";
+pub(super) const STALE: &str = "circuit_breaker_stale_outcomes_total";
+pub(super) const SYSTEM_LOAD: &str = "circuit_breaker_system_load_ratio";
+pub(super) const DURATION: &str = "circuit_breaker_call_duration_seconds";

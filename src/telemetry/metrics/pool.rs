@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Weak};
 
-use super::{Last, STANDINGS, handles};
+use super::handles;
+use super::kept::Kept;
+use super::last::{Last, STANDINGS};
 use crate::sync::{AcqRel, AtomicU64, Mutex, Relaxed};
 
 /// The numbers of circuits with one label, by standing. Each label has one pool in the process, because the process has
@@ -17,6 +19,10 @@ pub(super) struct Pool {
     tripped: AtomicU64,
     /// Increases with every change, so that `show` notices a change by another thread.
     changes: AtomicU64,
+    /// The handles of the label.
+    pub(super) kept: Kept,
+    /// The number of times that the handles were registered anew.
+    renewals: AtomicU64,
 }
 
 impl Pool {
@@ -32,9 +38,21 @@ impl Pool {
             standings: Default::default(),
             tripped: AtomicU64::new(0),
             changes: AtomicU64::new(0),
+            kept: Kept::new(),
+            renewals: AtomicU64::new(0),
         });
         pools.insert(Arc::clone(label), Arc::downgrade(&pool));
         pool
+    }
+
+    /// Returns true if a refreshed circuit has to renew the handles. `seen` is the number of renewals at the last refresh
+    /// of that circuit, so that a refresh of all circuits renews once and not for each circuit.
+    pub(super) fn renews(&self, seen: &AtomicU64) -> bool {
+        // Relaxed: two threads that refresh at the same time may both renew, which only costs time.
+        let renewals = self.renewals.load(Relaxed);
+        let is_first = seen.load(Relaxed) == renewals;
+        seen.store(if is_first { self.renewals.fetch_add(1, Relaxed) + 1 } else { renewals }, Relaxed);
+        is_first
     }
 
     /// Moves a circuit from the count of its old standing to the count of its new standing. `None` stands for a circuit

@@ -1,7 +1,7 @@
-//! Reports of cells: the calls that observers of sums were not notified of yet.
+//! The reports of cells, which find the calls that were not yet reported to the observers of sums.
 //!
-//! A thread reports the gain of its cell, and a transition reports the gain of all cells. Both raise the same words, so that
-//! no call is reported twice.
+//! A thread reports the new calls of its own cell, and a transition reports the new calls of all cells. Both raise the
+//! same words with the reported counts, so that no call is reported twice.
 
 use super::{Block, Cells, HALF_OPEN, SUCCESSES, TRIPPED};
 use crate::sync::{AtomicU64, OnceLock, Relaxed, Seat, indices};
@@ -13,8 +13,8 @@ pub(super) struct Reports {
     spread: OnceLock<Box<[Reported]>>,
 }
 
-/// The first three words of a cell at its last report. Several threads may report one cell, so
-/// that `fetch_max` raises each word.
+/// The first three words of a cell at its last report. `fetch_max` raises each word, because several threads may report
+/// one cell.
 #[derive(Debug, Default)]
 struct Reported([AtomicU64; SUMS]);
 
@@ -27,12 +27,12 @@ pub(crate) struct Sums {
 }
 
 impl Cells {
-    /// Takes the calls of one seat that were not reported yet. The caller must report them, because
-    /// no other report contains them.
+    /// Takes the calls of one seat that were not reported yet. The caller must report these calls, because no other
+    /// report contains them.
     #[must_use]
     pub(crate) fn take_sums_of(&self, seat: Seat) -> Sums {
         let Some((cell, reports)) = self.of(seat).zip(self.reports.as_ref()) else { return Sums::default() };
-        // Relaxed: as in `of`.
+        // Relaxed, for the reason given in `of`.
         let reported = if self.owner.load(Relaxed) == seat.number() {
             Some(&reports.first)
         } else {
@@ -41,8 +41,8 @@ impl Cells {
         reported.map_or_else(Sums::default, |reported| reported.take(cell))
     }
 
-    /// Takes the calls of all seats that were not reported yet. The caller must report them, because
-    /// no other report contains them.
+    /// Takes the calls of all seats that were not reported yet. The caller must report these calls, because no other
+    /// report contains them.
     #[must_use]
     pub(crate) fn take_sums(&self) -> Sums {
         let Some(reports) = &self.reports else { return Sums::default() };
@@ -59,7 +59,7 @@ impl Cells {
 }
 
 impl Reports {
-    /// Allocates the words of a cell for each index of a seat, once.
+    /// Allocates the words for a cell of each index of a seat, unless the words exist already.
     pub(super) fn spread(&self) {
         self.spread.get_or_init(|| (0..indices()).map(|_| Reported::default()).collect());
     }
@@ -70,8 +70,8 @@ impl Reported {
     /// threads take at the same time.
     fn take(&self, cell: &[Block]) -> Sums {
         let taken = |sum: usize| {
-            // Relaxed: counts, which publish nothing. The larger count stays. A thread that has read the cell earlier takes
-            // nothing that another thread has reported meanwhile.
+            // Relaxed, because the counts publish no other data. `fetch_max` keeps the larger count. So a thread that
+            // has read an older count of the cell takes no call that another thread has already reported.
             let all = cell[0].0[sum].load(Relaxed);
             if self.0[sum].load(Relaxed) >= all { 0 } else { all.saturating_sub(self.0[sum].fetch_max(all, Relaxed)) }
         };

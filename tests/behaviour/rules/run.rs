@@ -108,12 +108,26 @@ fn the_later_of_two_run_limits_is_the_limit() {
 }
 
 #[test]
+fn a_run_beyond_a_limit_that_has_fallen_explains_the_limit() {
+    let (circuit, clock) = rig(|settings| settings);
+    succeed(&circuit, 20);
+    fail(&circuit, 8);
+    assert_eq!(state(&circuit), State::Closed, "the limit is raised to 20");
+    clock.advance(secs(60));
+    fail(&circuit, 1);
+    assert_eq!(
+        why(&circuit).to_string(),
+        "failures in a row weighed 9.0, the limit is 5.0 now, and can be higher while the window has more calls"
+    );
+}
+
+#[test]
 fn a_reason_names_the_number_that_was_set_and_why_another_one_was_the_limit() {
     let (circuit, _) = rig(|settings| settings);
     succeed(&circuit, 20);
     fail(&circuit, 20);
     assert_eq!(
         why(&circuit).to_string(),
-        "failures in a row weighed 20.0, the limit is 20.0, raised from 5.0 to min_calls at traffic"
+        "failures in a row weighed 20.0, the limit is 20.0 while the window has min_calls or more, and otherwise 5.0"
     );
 }

@@ -142,7 +142,7 @@ impl Model {
                 (Mode::Disabled, _) => return Ok(self.permit(Right::Uncounted)),
                 (_, State::Closed) => return Ok(self.permit(Right::Counted)),
                 (_, State::Open) if self.is_over(era.open_until) => {
-                    self.enter(State::HalfOpen, era.mode, Reason::WaitElapsed { waited: self.age() });
+                    self.enter(State::HalfOpen, era.mode, Reason::WaitElapsed { waited: self.open_for() });
                 }
                 (_, State::Open) => return self.refuse(RejectReason::Tripped, era.open_until),
                 (_, State::HalfOpen) => {

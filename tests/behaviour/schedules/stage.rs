@@ -160,7 +160,8 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn compare(&self) -> Result<(), String> {
+    fn compare(&mut self) -> Result<(), String> {
+        self.model.ask();
         let (shown, expected) = (Shown::from(self.circuit.status()), Shown::from(&self.model));
         if shown == expected { Ok(()) } else { Err(format!("they differ:{}", shown.difference(&expected))) }
     }

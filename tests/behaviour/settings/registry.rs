@@ -37,8 +37,9 @@ impl Drop for Folder {
 }
 
 #[test]
-fn without_the_flag_there_is_no_store() {
-    for text in ["", "[persistence]\nstore = 'file:data'", "[persistence]\nenabled = false\ncache = 'redis://db'"] {
+fn without_a_store_and_the_flag_there_is_no_store() {
+    let off = "[persistence]\nenabled = false\nstore = 'file:data'";
+    for text in ["", off, "[persistence]\nenabled = false\ncache = 'redis://db'"] {
         assert_eq!(registry(text).store_status(), None, "{text}");
     }
 }

@@ -23,6 +23,38 @@ fn a_password_is_shown_by_as_str_only() {
 }
 
 #[test]
+fn an_address_under_the_key_of_the_instance_is_refused_and_masked() {
+    for address in ["redis://:s3cret@db.internal", "redis//:s3cret@db", "postgres://ana:s3cret@db/x"] {
+        let variables = [("CIRCUIT_BREAKER_PERSISTENCE", "true"), ("CIRCUIT_BREAKER_INSTANCE", address)];
+        let error = Settings::default().with_vars(variables).unwrap_err().to_string();
+        assert!(error.contains("`//`") && !error.contains("s3cret"), "{error}");
+        #[cfg(feature = "store")]
+        {
+            use tower_circuit_breaker::{Registry, store::MemoryStore};
+            let error = Registry::builder().store(MemoryStore::new()).instance(address).build().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_password_that_begins_like_the_end_of_a_port_is_masked() {
+    for address in
+        ["redis://ana:?s3cret", "redis://ana:/s3cret", "postgres://ana:p@ss/s3cret@db/x", "postgres:///:s3cret@db"]
+    {
+        let settings = Settings::default().with_vars([("CIRCUIT_BREAKER_STORE", address)]);
+        let enabled = Settings::default()
+            .with_vars([("CIRCUIT_BREAKER_STORE", address), ("CIRCUIT_BREAKER_PERSISTENCE", "true")]);
+        assert!(!format!("{settings:?} {enabled:?}").contains("s3cret"), "{address}");
+        #[cfg(feature = "full")]
+        if let Ok(settings) = enabled {
+            let opened = format!("{:?}", settings.registry());
+            assert!(!opened.contains("s3cret"), "{opened}");
+        }
+    }
+}
+
+#[test]
 fn no_error_shows_a_password() {
     let texts = [
         "[persistence]\nstore = \"mysql://ana:s3cret@db\"",

@@ -9,8 +9,9 @@ use super::{refused, toml};
 use crate::rig::{millis, secs};
 
 #[test]
-fn without_the_persistence_flag_nothing_is_stored() {
-    for text in ["", "[persistence]", "[persistence]\nenabled = false", "[persistence]\nstore = 'file:data'"] {
+fn without_a_store_and_the_persistence_flag_nothing_is_stored() {
+    let off = "[persistence]\nenabled = false\nstore = 'file:data'";
+    for text in ["", "[persistence]", "[persistence]\nenabled = false", off] {
         assert!(toml(text).persistence().is_none(), "{text}");
         let on = toml(text).with_vars([("CIRCUIT_BREAKER_PERSISTENCE", "true")]).unwrap();
         assert!(on.persistence().is_some(), "{text}");
@@ -19,6 +20,42 @@ fn without_the_persistence_flag_nothing_is_stored() {
     assert!(off.persistence().is_none());
     // What is switched off must still be right: somebody will switch it on when there is no time to mend it.
     assert!(refused("[persistence]\nstore = 'x'").contains("persistence.store is \"x\", allowed is file:FOLDER"));
+}
+
+#[test]
+fn a_store_without_the_persistence_flag_is_enabled() {
+    let from_file = toml("[persistence]\nstore = 'redis://db'");
+    assert_eq!(from_file.persistence().unwrap().store().as_str(), "redis://db");
+    let from_variable = toml("").with_vars([("CIRCUIT_BREAKER_STORE", "redis://db")]).unwrap();
+    assert_eq!(from_variable.persistence().unwrap().store().as_str(), "redis://db");
+    let vars = [("CIRCUIT_BREAKER_STORE", "redis://db"), ("CIRCUIT_BREAKER_PERSISTENCE", "false")];
+    assert!(toml("").with_vars(vars).unwrap().persistence().is_none(), "the flag switches a store off");
+}
+
+#[test]
+fn a_key_of_persistence_without_a_store_is_refused_when_it_is_used() {
+    for (key, value) in [
+        ("cache", "'redis://:s3cret@db'"),
+        ("sharing", "'follow'"),
+        ("instance", "'host-7'"),
+        ("schema", "'verify'"),
+        ("first_call_waits", "'1 s'"),
+        ("audit_kept", "'1 d'"),
+        ("ttl_open", "'1 h'"),
+        ("ttl_other", "'1 h'"),
+    ] {
+        let settings = toml(&format!("[persistence]\n{key} = {value}"));
+        let error = settings.registry().unwrap_err().to_string();
+        let says = format!("the TOML text: persistence.{key} has no effect without a store: set persistence.store");
+        assert!(error.starts_with(&says) && !error.contains("s3cret"), "{error}");
+        for (variable, value) in [("CIRCUIT_BREAKER_STORE", "file:data"), ("CIRCUIT_BREAKER_PERSISTENCE", "false")] {
+            let settings = settings.clone().with_vars([(variable, value)]).unwrap();
+            assert!(settings.registry().is_ok(), "{variable} decides about {key}");
+        }
+    }
+    let error = toml("").with_vars([("CIRCUIT_BREAKER_CACHE", "redis://db")]).unwrap().registry().unwrap_err();
+    assert_eq!(error.key(), Some("persistence.cache"));
+    assert!(error.origin().contains("CIRCUIT_BREAKER_CACHE"), "{error}");
 }
 
 #[test]

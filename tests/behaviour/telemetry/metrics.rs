@@ -1,5 +1,7 @@
 //! What the metrics observer tells a recorder.
 
+mod exporter;
+
 use std::collections::BTreeMap;
 use std::sync::{Barrier, mpsc};
 use std::thread;

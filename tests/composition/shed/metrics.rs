@@ -58,3 +58,13 @@ fn the_counter_begins_at_zero_and_an_unknown_load_is_a_gap() {
     assert!(told[SHED].abs() < 1e-9, "{told:?}");
     assert!(told[LOAD].is_nan(), "{told:?}");
 }
+
+#[test]
+fn a_refresh_shows_the_last_load_to_a_recorder_that_has_no_series() {
+    let circuit = circuit(&MockClock::new());
+    assert!(!recorded(|| circuit.refresh_metrics()).contains_key(LOAD), "no load was polled");
+    let service = service(&circuit, Load::of(0.91));
+    assert!(is_shed(&service, ("report", 500)));
+    let read = recorded(|| circuit.refresh_metrics());
+    assert!((read[LOAD] - 0.91).abs() < 1e-9, "{read:?}");
+}

@@ -6,6 +6,7 @@ use axum::body::Body;
 use reqwest::Method;
 use serde_json::json;
 use tower_circuit_breaker::admin::{self, Denied, User};
+use tower_circuit_breaker::store::{AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Write, Written};
 use tower_circuit_breaker::{Config, Registry};
 
 use super::rig::{Served, TOKEN, answer, app, authorized, circuit};
@@ -39,6 +40,95 @@ async fn every_route_is_refused_with_401_until_an_authoriser_is_set() {
         assert!(!problem.to_string().contains("payments"), "it tells no names: {problem}");
     }
     assert!(payments.status().transitions.is_empty());
+}
+
+/// A registry whose store fails with the text of a driver.
+async fn failing() -> Registry {
+    let store = Failing;
+    let registry =
+        Registry::builder().store(store).store_timeout(std::time::Duration::from_millis(100)).build().unwrap();
+    circuit(&registry, "payments");
+    let report = registry.restore(std::time::Duration::from_millis(200)).await.unwrap();
+    assert!(report.error.unwrap().contains("s3cret"), "an application logs the text");
+    registry
+}
+
+#[derive(Debug, Clone)]
+struct Failing;
+
+fn failure() -> StoreError {
+    StoreError::unavailable("no password for \"breaker\" at breaker:s3cret@db.internal").with_source("/etc/s3cret")
+}
+
+impl Store for Failing {
+    fn kind(&self) -> &'static str {
+        "failing"
+    }
+    async fn load_many(&self, _: &[String]) -> Result<Loaded, StoreError> {
+        Err(failure())
+    }
+    async fn compare_and_set(&self, _: &Write) -> Result<Written, StoreError> {
+        Err(failure())
+    }
+    async fn delete(&self, _: &str, _: &Etag) -> Result<bool, StoreError> {
+        Err(failure())
+    }
+    async fn list(&self) -> Result<Vec<String>, StoreError> {
+        Err(failure())
+    }
+    async fn append_audit(&self, _: &[AuditRow]) -> Result<(), StoreError> {
+        Err(failure())
+    }
+    async fn audit(&self, _: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
+        Err(failure())
+    }
+}
+
+#[tokio::test]
+async fn readers_receive_the_kind_of_a_stores_error_and_users_who_act_the_text() {
+    let registry = failing().await;
+    // A user who may read only, and a user who may act.
+    let by_method = admin::router(&registry).authorize(|parts| match parts.headers.get("authorization") {
+        Some(token) if token == format!("Bearer {TOKEN}").as_str() => Ok(User::new("alice").unwrap()),
+        _ if parts.method == Method::GET => Ok(User::new("guest").unwrap()),
+        _ => Err(Denied::forbidden("guests only read")),
+    });
+    for router in [admin::router(&registry).read_only_without_auth(), by_method] {
+        let served = Served::start(app(router)).await;
+        for path in ["/api/circuits", "/api/audit", "/api/status?circuit=payments", "/api/transitions?circuit=payments"]
+        {
+            let (_, read) = answer(served.bare(Method::GET, path).send().await.unwrap()).await;
+            assert!(
+                !read.to_string().contains("s3cret") && !read.to_string().contains("db.internal"),
+                "{path}: {read}"
+            );
+        }
+        let (_, list) = answer(served.bare(Method::GET, "/api/circuits").send().await.unwrap()).await;
+        assert_eq!(list["store"]["error_kind"], "unavailable", "{list}");
+        assert_eq!(list["store"]["error"], "the store cannot be reached", "{list}");
+    }
+    let served = Served::start(app(authorized(&registry))).await;
+    let (_, list) = served.get("/api/circuits").await;
+    assert!(list["store"]["error"].as_str().unwrap().contains("s3cret"), "{list}");
+    let (status, audit) = served.get("/api/audit").await;
+    assert!(status == 503 && audit["detail"].as_str().unwrap().contains("s3cret"), "{audit}");
+}
+
+#[tokio::test]
+async fn a_problem_repeats_a_bounded_part_of_the_request() {
+    let registry = Registry::new();
+    circuit(&registry, "payments");
+    let router = app(authorized(&registry));
+    let long = "x".repeat(1 << 20);
+    for path in
+        [format!("/api/status?circuit={long}"), format!("/api/audit?{long}=1"), format!("/api/audit?limit={long}")]
+    {
+        let request = http::Request::get(format!("/circuits{}", &path[..path.len().min(60_000)]));
+        let request = request.header("authorization", format!("Bearer {TOKEN}")).body(Body::empty()).unwrap();
+        let response = tower::ServiceExt::oneshot(router.clone(), request).await.unwrap();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        assert!(body.len() < 3_000, "{} bytes for {}", body.len(), &path[..20]);
+    }
 }
 
 #[tokio::test]

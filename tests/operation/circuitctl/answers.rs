@@ -137,9 +137,11 @@ async fn a_pattern_in_place_of_a_name_is_explained() {
     let shown = ctl.run(&["show", "host:*"]);
     assert_eq!(shown.code, 5);
     assert!(shown.err.contains("`host:*`, and a pattern is no name: `status` lists all circuits"), "{shown:?}");
-    let tripped = ctl.run(&["trip", "host:*", "--reason", "x", "--create"]);
-    assert_eq!(tripped.code, 2);
-    assert!(tripped.err.contains("`host:*` is a pattern, and an order is for one circuit"), "{tripped:?}");
+    for more in [&["--create"][..], &[]] {
+        let tripped = ctl.run(&[&["trip", "host:*", "--reason", "x"], more].concat());
+        let says = "circuitctl: `host:*` is a pattern, and an order is for one circuit\n";
+        assert_eq!((tripped.code, tripped.err.as_str()), (2, says), "{tripped:?}");
+    }
 }
 
 #[tokio::test]

@@ -56,6 +56,32 @@ async fn an_act_of_another_process_rejects_here(ctl: Circuitctl, acts: usize) {
 }
 
 #[tokio::test]
+async fn the_instances_of_a_held_circuit_agree_with_its_state() {
+    let (_folder, ctl) = files();
+    let registry = Registry::builder().store(AnyStore::open(&ctl.store).unwrap()).instance("service").build().unwrap();
+    let circuit = registry.circuit(Config::new("payments").unwrap()).unwrap();
+    assert!(registry.restore(Duration::from_secs(5)).await.unwrap().is_complete());
+    while let Ok(permit) = circuit.try_acquire() {
+        permit.failure(Failure::hard());
+    }
+    assert!(registry.shutdown(Duration::from_secs(5)).await.is_complete());
+    let shows = |instances: &str, tripped: u64, state: &str| {
+        let status = ctl.does(&["status"]);
+        assert!(status.contains(instances), "{status}");
+        let (_, document) = ctl.document(&["show", "payments"]);
+        assert_eq!((&document["instances_tripped"], &document["instances_known"]), (&tripped.into(), &1.into()));
+        assert_eq!((&document["state"], &document["instances"][0]["state"]), (&state.into(), &state.into()));
+    };
+    shows("  1 of 1 tripped  ", 1, "open");
+    ctl.does(&["trip", "payments", "--reason", "maintenance"]);
+    shows("  1 of 1 held  ", 1, "forced_open");
+    ctl.does(&["disable", "payments", "--reason", "the breaker is wrong", "--indefinitely"]);
+    shows("  1 of 1 held  ", 0, "disabled");
+    ctl.does(&["resume", "payments", "--reason", "over"]);
+    shows("  1 of 1 tripped  ", 1, "open");
+}
+
+#[tokio::test]
 async fn circuitctl_shows_why_the_circuit_of_each_instance_has_opened() {
     let (_folder, ctl) = files();
     let registry = Registry::builder().store(AnyStore::open(&ctl.store).unwrap()).instance("service").build().unwrap();

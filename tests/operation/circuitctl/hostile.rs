@@ -92,6 +92,101 @@ async fn control_characters_from_the_store_do_not_reach_the_terminal() {
     assert_eq!(ctl.does(&["status"]).lines().count(), 2);
 }
 
+/// Characters of each kind in the list of the library.
+const FORGING: &str = "\u{85}\u{ad}\u{34f}\u{61c}\u{115f}\u{180e}\u{200b}\u{200d}\u{200f}\u{2028}\u{202e}\u{2060}\u{2066}\u{206f}\u{2800}\u{3164}\u{fe0f}\
+    \u{feff}\u{ffa0}\u{fff9}\u{1d159}\u{e0041}";
+
+#[tokio::test]
+async fn the_terminal_and_names_refuse_the_same_characters() {
+    let (folder, ctl) = files();
+    let rows = FORGING.chars().enumerate().map(|(number, c)| tower_circuit_breaker::store::AuditRow {
+        id: format!("row-{number}"),
+        service: format!("pay{c}ments"),
+        action: format!("trip{c}"),
+        reason: format!("a{c}b"),
+        user: Some(format!("ali{c}ce")),
+        timestamp: tower_circuit_breaker::record::Timestamp::from_millis(1_790_000_000_000),
+        generation: 0,
+        instance: format!("a{c}"),
+    });
+    FileStore::new(folder.path()).append_audit(&rows.collect::<Vec<_>>()).await.unwrap();
+    for arguments in [&["audit"][..], &["--json", "audit"]] {
+        let out = ctl.does(arguments);
+        assert_eq!(out.chars().find(|c| FORGING.contains(*c)), None, "{out}");
+    }
+    let (_, audit) = ctl.document(&["audit"]);
+    let reasons = audit["rows"].as_array().unwrap().iter().map(|row| row["reason"].as_str().unwrap());
+    assert!(reasons.clone().any(|reason| reason == "a\u{e0041}b") && reasons.count() == FORGING.chars().count());
+    for c in FORGING.chars() {
+        let refused = ctl.run(&["show", &format!("pay{c}ments")]);
+        assert!(refused.code == 2 && !refused.err.contains(c), "{refused:?}");
+    }
+}
+
+#[test]
+fn one_wide_row_does_not_widen_the_other_rows() {
+    let (folder, ctl) = files();
+    let row = |number: usize| {
+        let text = if number == 50 { "x".repeat(50_000) } else { "payments".to_owned() };
+        let row = serde_json::json!({"id": number.to_string(), "service": text, "action": text, "reason": text, "user": text,
+            "timestamp": 1_790_000_000_000_u64, "generation": 1, "instance": text});
+        format!("{row}\n")
+    };
+    std::fs::write(folder.path().join("audit.jsonl"), (0..100).map(row).collect::<String>()).unwrap();
+    for arguments in [&["audit", "--limit", "100"][..], &["--json", "audit", "--limit", "100"]] {
+        let out = ctl.does(arguments);
+        assert!(out.contains("payments") && out.len() < 150_000, "{} bytes", out.len());
+    }
+}
+
+#[test]
+fn a_list_beyond_its_limit_shows_first_the_circuits_that_are_not_closed() {
+    let (_folder, ctl) = files();
+    for name in ["a", "b", "c", "z"] {
+        ctl.does(&["trip", name, "--reason", "maintenance", "--create"]);
+    }
+    for name in ["a", "b", "c"] {
+        ctl.does(&["reset", name, "--to", "closed", "--force", "--reason", "the service is back"]);
+    }
+    let out = ctl.does(&["status", "--limit", "2"]);
+    let lines: Vec<_> = out.lines().collect();
+    assert!(lines.len() == 4 && lines[1].starts_with('z') && lines[2].starts_with('a'), "{out}");
+    assert_eq!(lines[3], "2 more circuits: --limit shows more");
+    let (_, status) = ctl.document(&["status", "--limit", "2"]);
+    assert_eq!((status["circuits"].as_array().map(Vec::len), &status["left_out"]), (Some(2), &2.into()), "{status}");
+    assert_eq!(ctl.document(&["status"]).1["left_out"], 0);
+}
+
+#[test]
+fn an_endless_argument_is_repeated_in_part_only() {
+    let (_folder, ctl) = files();
+    let long = "x".repeat(100_000);
+    for arguments in [&["show", &*long][..], &["audit", "--since", &long], &["audit", "--limit", &long], &[&long]] {
+        let said = ctl.run(arguments);
+        assert!(said.code == 2 && said.err.len() < 5_000, "{} bytes", said.err.len());
+    }
+}
+
+#[test]
+fn a_password_with_escaped_characters_is_never_printed() {
+    let none = Circuitctl::on("file:.");
+    for store in ["redis://:s3\\cr3t@h", "redis://:s3\"cr3t@h", "redis:s3\\cr3t@h", "redis://ana:?s3cr3t"] {
+        for arguments in
+            [&["watch", store][..], &["show", store], &["--json", "show", store], &["audit", "--service", store]]
+        {
+            let mut command = none.command(arguments);
+            // The store has no record of the name, so that the name is repeated.
+            let (folder, _) = files();
+            command.env("CIRCUIT_BREAKER_STORE", format!("file:{}", folder.path().display()));
+            if arguments[0] == "watch" {
+                command.env("CIRCUIT_BREAKER_STORE", "file:/nowhere");
+            }
+            let said = super::said(command.output().unwrap());
+            assert!(!said.out.contains("cr3t") && !said.err.contains("cr3t"), "{arguments:?}: {said:?}");
+        }
+    }
+}
+
 #[test]
 fn a_password_is_never_printed() {
     let secret = "s3cr3t";

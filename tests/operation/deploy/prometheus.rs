@@ -23,16 +23,28 @@ pub(super) struct Rule {
     pub(super) error: String,
 }
 
+/// The labels of a target that collide with labels of the exporter.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum TargetLabels {
+    None,
+    /// A label `service`, as a `ServiceMonitor` gives to each target. The label of the exporter is renamed.
+    Service,
+}
+
 impl Prometheus {
     /// Starts one that scrapes that address every half second, with those rules.
-    pub(super) async fn start(target: SocketAddr, rules: &Path) -> Self {
+    pub(super) async fn start(target: SocketAddr, labels: TargetLabels, rules: &Path) -> Self {
+        let labels = match labels {
+            TargetLabels::None => "",
+            TargetLabels::Service => "service: orders-api, namespace: shop, pod: orders-1",
+        };
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap().port();
         let folder = std::env::temp_dir().join(format!("breaker-prometheus-{}-{port}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let config = format!(
             "global: {{ scrape_interval: 500ms, scrape_timeout: 400ms, evaluation_interval: 500ms }}\n\
              rule_files: ['{}']\n\
-             scrape_configs: [{{ job_name: app, static_configs: [{{ targets: ['{target}'] }}] }}]\n",
+             scrape_configs: [{{ job_name: app, static_configs: [{{ targets: ['{target}'], labels: {{ {labels} }} }}] }}]\n",
             rules.display()
         );
         fs::write(folder.join("prometheus.yml"), config).unwrap();

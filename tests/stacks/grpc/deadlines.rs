@@ -9,7 +9,7 @@ use tower_circuit_breaker::{Permit, State};
 
 use super::*;
 
-type Body = UnsyncBoxBody<Bytes, Status>;
+pub(super) type Body = UnsyncBoxBody<Bytes, Status>;
 
 /// The ways in which a server or the transport says that a deadline has passed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,7 +43,7 @@ async fn answer(end: End, after: Duration) -> Result<Response<Body>, BoxError> {
     }
 }
 
-fn with(set: impl FnOnce(ConfigBuilder) -> ConfigBuilder) -> Circuit {
+pub(super) fn with(set: impl FnOnce(ConfigBuilder) -> ConfigBuilder) -> Circuit {
     Circuit::new(set(Config::classic("inventory").clock(TokioClock::new())).build().unwrap())
 }
 
@@ -66,11 +66,11 @@ async fn call_by(by: GrpcClassifier, circuit: &Circuit, timeout: Option<&'static
 }
 
 /// Returns the weight of the failures in a row.
-fn run(circuit: &Circuit) -> String {
+pub(super) fn run(circuit: &Circuit) -> String {
     circuit.status().run.to_string()
 }
 
-const MS: Duration = Duration::from_millis(1);
+pub(super) const MS: Duration = Duration::from_millis(1);
 
 #[tokio::test(start_paused = true)]
 async fn ten_deadlines_of_a_millisecond_weigh_next_to_nothing_wherever_they_end() {

@@ -279,6 +279,40 @@ fn gauges_are_zero_once_the_last_clone_is_gone() {
     expect(&read, &[("tripped{last:a}", 0.0), ("state{last:a,open}", 0.0), ("tripped{last:other}", 0.0)]);
 }
 
+#[test]
+fn counters_of_keyed_circuits_begin_at_zero_before_their_first_event() {
+    let recorder: &DebuggingRecorder = Box::leak(Box::new(DebuggingRecorder::new()));
+    let read = ::metrics::with_local_recorder(recorder, || {
+        let registry = Registry::new();
+        let _by = Keyed::builder(&registry, Config::builder).prefix("zero:").by(BY_TEXT).unwrap();
+        read(recorder)
+    });
+    expect(&read, &[("evictions_total{}", 0.0)]);
+    for reason in ["full", "registry_full", "config"] {
+        expect(&read, &[(&format!("unguarded_calls_total{{{reason}}}"), 0.0)]);
+    }
+}
+
+#[test]
+fn counters_at_zero_have_no_more_labels_than_the_budget_allows() {
+    let read = told(
+        "bound:",
+        |builder| builder.label_budget(2).max_keys(5),
+        |by, clock| {
+            for key in 0..50 {
+                clock.advance(Duration::from_secs(1));
+                succeed(by, &key.to_string());
+            }
+        },
+    );
+    let services: std::collections::BTreeSet<_> = read
+        .keys()
+        .filter(|name| name.contains("bound:"))
+        .map(|name| name.split(['{', ',', '}']).nth(1).unwrap())
+        .collect();
+    assert_eq!(services.into_iter().collect::<Vec<_>>(), ["bound:0", "bound:1", "bound:other"]);
+}
+
 #[derive(Debug, Clone, Default)]
 struct BringsBack(std::sync::Arc<std::sync::OnceLock<Keyed<ByText>>>);
 

@@ -177,7 +177,7 @@ async fn a_registry_without_the_wait_delays_no_keyed_call() {
 async fn without_a_store_no_keyed_call_waits() {
     let registry = Registry::builder().first_call_waits(WAIT).build().unwrap();
     let by = by_host(&registry, |builder| builder);
-    assert_eq!(registry.restore(WAIT).await.unwrap().to_string(), "no circuits");
+    assert_eq!(registry.restore(WAIT).await.unwrap().to_string(), "there is no store, so nothing is restored");
     let began = began();
     assert!(call(&by, "a").await.is_ok());
     assert_eq!(began.elapsed(), Duration::ZERO);

@@ -135,9 +135,20 @@ where
 
     /// Calls the unary method.
     pub(crate) async fn get(&mut self, wish: &str) -> Result<String, Status> {
+        self.send(ask(wish)).await
+    }
+
+    /// Calls the unary method with a deadline.
+    pub(crate) async fn get_within(&mut self, deadline: Duration, wish: &str) -> Result<String, Status> {
+        let mut request = ask(wish);
+        request.set_timeout(deadline);
+        self.send(request).await
+    }
+
+    async fn send(&mut self, request: Request<Ask>) -> Result<String, Status> {
         self.0.ready().await.map_err(|error| Status::from_error(error.into()))?;
         let path = PathAndQuery::from_static("/shop.Inventory/Get");
-        let answer = self.0.unary(ask(wish), path, ProstCodec::<Ask, Answer>::default()).await?;
+        let answer = self.0.unary(request, path, ProstCodec::<Ask, Answer>::default()).await?;
         Ok(answer.into_inner().text)
     }
 

@@ -1,10 +1,10 @@
 //! What the opening of one instance is to the others.
 
-use tower_circuit_breaker::State;
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::state::Reason;
 use tower_circuit_breaker::store::{FaultyStore, Operation};
+use tower_circuit_breaker::{Failure, State};
 
 use crate::rig::{DOWN, Instance, alice, fail, faulty, memory, millis, pass, record, secs, state, succeed};
 
@@ -109,6 +109,20 @@ async fn a_returning_follower_adopts_the_newest_published_state() {
     }
     let followed = b.circuit.status().transitions.iter().any(|edge| edge.reason == Reason::Followed);
     assert!(followed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_keeps_its_own_opening_if_that_ends_later() {
+    let store = memory();
+    let a = Instance::start(&store, "a", Sharing::Follow).await;
+    let b = Instance::start(&store, "b", Sharing::Follow).await;
+    // The service asks only the first instance for no calls, and both open at the same time.
+    a.circuit.try_acquire().unwrap().record(Failure::hard().with_retry_after(secs(200)).trips_at_once().into());
+    fail(&b.circuit, 5);
+    for _ in 0..19 {
+        pass(secs(10)).await;
+        assert!(a.circuit.try_acquire().is_err(), "{:?}", a.circuit.status());
+    }
 }
 
 #[tokio::test(start_paused = true)]

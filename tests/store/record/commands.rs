@@ -283,3 +283,40 @@ fn an_act_names_the_acts_replaced_before_their_write() {
     assert_eq!(operate(&mut record, third, later(9)), Effect::Applied);
     assert_eq!(record.operator.unwrap().commands, ["first", "second", "third"]);
 }
+
+#[test]
+fn an_act_that_no_record_can_have_is_refused_and_never_written() {
+    let mut record = CircuitRecord::unknown("payments");
+    assert_eq!(operate(&mut record, act("one-1", Act::Forget, None, 0), NOW), Effect::Unwritable);
+    assert_eq!(record, CircuitRecord::unknown("payments"));
+    // A tool can also change the fields of a record.
+    assert_eq!(operate(&mut record, act("one-1", Act::Trip, None, 0), NOW), Effect::Applied);
+    record.operator.as_mut().unwrap().act = Act::Forget;
+    let error = record.encode().unwrap_err().to_string();
+    assert!(error.contains("`forget` cannot be recorded"), "{error}");
+}
+
+#[test]
+fn a_record_can_be_decoded_after_every_command() {
+    let mut record = CircuitRecord::unknown("payments");
+    let acts = [Act::Trip, Act::Reset, Act::Disable, Act::Resume, Act::Shadow, Act::Forget];
+    let states = [State::Closed, State::Open, State::HalfOpen];
+    let mut commands = Vec::new();
+    for (number, (act_of, to)) in acts.iter().flat_map(|act| states.map(|to| (*act, to))).enumerate() {
+        for hold in [None, Some(Duration::MAX)] {
+            let to_all = OperatorCommand { to, ..act(&format!("{number}-{}", hold.is_some()), act_of, hold, u64::MAX) };
+            commands.push(Command::Operated(to_all));
+        }
+        commands.push(Command::Transitioned(transition(u64::MAX, to, "one", number as u64)));
+        for (place, weight) in [f64::NAN, f64::INFINITY, -1.0, f64::MAX, 0.5].into_iter().enumerate() {
+            let mut entry = InstanceEntry::closed("one");
+            (entry.state, entry.run, entry.score, entry.sequence) = (to, weight, weight, number as u64);
+            commands.push(Command::Evidence(format!("node-{number}-{place}"), entry));
+        }
+    }
+    for command in commands {
+        let _effect = apply(&mut record, &command, NOW);
+        let decoded = CircuitRecord::decode("payments", &record.encode().unwrap(), NOW);
+        assert!(decoded.is_ok(), "{command:?}: {decoded:?}");
+    }
+}

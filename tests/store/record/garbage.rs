@@ -29,6 +29,43 @@ proptest! {
 }
 
 #[test]
+fn the_error_of_a_damaged_record_is_one_short_line() {
+    let long = "y".repeat(45_000);
+    for bytes in [
+        format!(r#"{{"state":"{long}"}}"#),
+        format!(r#"{{"state":"open","service":"{long}"}}"#),
+        format!(r#"{{"state":"open","mode":"a\u202e\nb","generation":"{long}"}}"#),
+        format!(r#"{{"state":"open","operator":"{long}"}}"#),
+    ] {
+        let error = decode(bytes.as_bytes()).unwrap_err();
+        assert!(error.len() < 1_000 && !error.contains(['\n', '\u{202e}']), "{} bytes", error.len());
+    }
+}
+
+#[test]
+fn no_text_of_a_record_has_a_character_that_forges() {
+    for c in ['\n', '\u{ad}', '\u{200b}', '\u{202e}', '\u{2028}', '\u{2800}', '\u{3164}', '\u{fe0f}', '\u{e0041}'] {
+        let text = format!("a{c}b");
+        let value = json!({
+            "state": "open", "reason": text, "instance": text,
+            "operator": {"sequence": 1, "act": "trip", "mode": "forced_open", "user": text, "reason": text},
+            "instances": {
+                text.clone(): {"sequence": 1, "state": "open"},
+                "b": {"sequence": 1, "state": "open", "opening": {"reason": text, "sequence": 1}},
+            },
+        });
+        let record = read(&value);
+        let shown = format!("{record:?}");
+        assert!(!record.instances.contains_key(&text) && record.instances.len() == 1, "{shown}");
+        let operator = record.operator.unwrap();
+        let opened = record.instances["b"].opening().map(|opening| opening.reason.clone());
+        for text in [record.reason, record.instance, operator.user, operator.reason, opened.unwrap_or_default()] {
+            assert!(text.is_empty() || text == "a b", "{text:?}");
+        }
+    }
+}
+
+#[test]
 fn bytes_that_are_no_record_are_corrupt_with_a_reason() {
     let nested = format!("{{\"state\":\"open\",\"x\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000));
     let long = format!("{{\"state\":\"open\",\"x\":\"{}\"}}", "y".repeat(1 << 20));

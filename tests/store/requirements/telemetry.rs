@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
-use tower_circuit_breaker::State;
-use tower_circuit_breaker::store::Operation;
+use tower_circuit_breaker::store::{Operation, TieredStore};
+use tower_circuit_breaker::{Registry, State};
 use tracing::Level;
 
 use super::start;
@@ -20,10 +20,9 @@ async fn the_log_says_from_which_store_a_circuit_was_recovered() {
     one.end().await;
     let lines = Lines::collect();
     let _one = start(&store).await;
-    assert_eq!(
-        lines.levels("restored from memory"),
-        [(Level::INFO, "circuit `payments` was restored from memory: it is open".to_owned())]
-    );
+    let logged = lines.levels("circuit `payments`");
+    let [(Level::INFO, line)] = &logged[..] else { panic!("one line, and no warning: {logged:#?}") };
+    assert!(line.starts_with("circuit `payments` was restored from memory and is still open: open since 20"), "{line}");
 }
 
 // C5: an error at once, then one a minute, and a line when it is over.
@@ -85,4 +84,37 @@ fn operations_are_counted_by_store_operation_and_result_and_measured() {
         assert!(counted.get(&labels).is_some_and(|count| *count > 0), "{labels} is not among {counted:?}");
         assert!(measured.contains_key(&format!("store=memory,operation={operation}")), "{measured:?}");
     }
+}
+
+#[test]
+fn counters_of_a_store_begin_at_zero_for_every_operation_and_result() {
+    let built = DebuggingRecorder::new();
+    let registry = metrics::with_local_recorder(&built, || Registry::builder().store(memory()).build().unwrap());
+    let late = DebuggingRecorder::new();
+    metrics::with_local_recorder(&late, || registry.refresh_metrics());
+    for (recorder, moment) in [(built, "with the registry"), (late, "at a refresh, for a recorder that comes late")] {
+        let series = recorder.snapshotter().snapshot().into_vec();
+        for operation in ["load", "list", "compare_and_set", "delete", "append_audit", "trim_audit", "watch"] {
+            for result in ["ok", "unavailable", "timed_out", "refused", "corrupt"] {
+                let expected = [("store", "memory"), ("operation", operation), ("result", result)];
+                let value = series.iter().find_map(|(key, _, _, value)| {
+                    let labels = key.key().labels().map(|label| (label.key(), label.value()));
+                    let is_it = key.key().name() == "circuit_breaker_store_operations_total" && labels.eq(expected);
+                    is_it.then_some(value)
+                });
+                assert_eq!(value, Some(&DebugValue::Counter(0)), "{operation} {result}, {moment}");
+            }
+        }
+    }
+}
+
+#[test]
+fn counters_of_both_tiers_begin_at_zero() {
+    let recorder = DebuggingRecorder::new();
+    metrics::with_local_recorder(&recorder, || drop(TieredStore::new(memory(), faulty())));
+    let refused = recorder.snapshotter().snapshot().into_vec().into_iter().filter(|(key, _, _, value)| {
+        let is_refused = key.key().labels().any(|label| label.value() == "refused");
+        is_refused && *value == DebugValue::Counter(0)
+    });
+    assert!(refused.count() >= 7, "a load, a list, a write..");
 }

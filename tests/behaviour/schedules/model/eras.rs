@@ -140,6 +140,12 @@ impl Model {
         millis(self.now - self.era().began)
     }
 
+    /// Returns the time since the circuit opened, over all changes of the mode and of the end of the opening.
+    pub(super) fn open_for(&self) -> Duration {
+        let opening = self.eras.iter().rev().take_while(|era| era.state == State::Open).last();
+        opening.map_or(Duration::ZERO, |era| millis(self.now - era.began))
+    }
+
     pub(super) fn is_over(&self, until: Option<u64>) -> bool {
         until.is_some_and(|until| self.now >= until)
     }

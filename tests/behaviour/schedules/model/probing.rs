@@ -1,7 +1,7 @@
 //! Half-open: probes, their verdict, and the deadlines that end it without one.
 
 use tower_circuit_breaker::outcome::FailureKind;
-use tower_circuit_breaker::state::{Reason, State};
+use tower_circuit_breaker::state::{Mode, Reason, State};
 
 use super::{Ended, Gap, Model, Permit, Right};
 use crate::rig::millis;
@@ -48,15 +48,19 @@ impl Model {
         }
     }
 
+    /// Opens the circuit if a status is read after there was no verdict for too long.
+    pub(in super::super) fn ask(&mut self) {
+        let era = *self.era();
+        let is_held = matches!(era.mode, Mode::ForcedOpen | Mode::Disabled);
+        if era.state == State::HalfOpen && !is_held && self.has_overdue() {
+            self.give_up();
+        }
+    }
+
     /// Opens the circuit if there was no verdict for too long, or else takes the slots of overdue probes back.
     pub(super) fn give_up_or_go_on(&mut self) {
-        let half_open_for = self.age();
-        if self.verdict().0 == 0 && half_open_for >= millis(self.patience()) {
-            return self.open(Reason::NoSuccess { half_open_for }, None);
-        }
-        let is_mixed = self.verdict().0 > 0 && self.verdict().1 > 0;
-        if is_mixed && half_open_for >= millis(self.patience().max(self.settings.quiet_after)) {
-            return self.open(Reason::NoVerdict { half_open_for }, None);
+        if self.give_up() {
+            return;
         }
         let (era, now, deadline) = (self.era().number, self.now, self.settings.probe_deadline);
         for permit in &mut self.permits {
@@ -65,6 +69,22 @@ impl Model {
             }
         }
         self.without.push((era, Gap::Overdue));
+    }
+
+    /// Opens the circuit if there was no verdict for too long. Returns true if the circuit has opened.
+    fn give_up(&mut self) -> bool {
+        let half_open_for = self.age();
+        let (successes, failures) = (self.verdict().0, self.verdict().1);
+        if successes == 0 && half_open_for >= millis(self.patience()) {
+            self.open(Reason::NoSuccess { half_open_for }, None);
+            return true;
+        }
+        let is_mixed = successes > 0 && failures > 0;
+        if is_mixed && half_open_for >= millis(self.patience().max(self.settings.quiet_after)) {
+            self.open(Reason::NoVerdict { half_open_for }, None);
+            return true;
+        }
+        false
     }
 
     /// Returns how long the circuit is half-open without a success before an overdue probe opens it, in milliseconds.

@@ -54,6 +54,26 @@ async fn keys_that_are_called_take_the_place_of_circuits_that_came_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn circuits_that_came_back_are_evicted_before_keys_in_use() {
+    let store = store();
+    let gone: Vec<_> = (0..8).map(|n| format!("gone-{n}")).collect();
+    opened(&store, &gone.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let registry = started(&store).build().unwrap();
+    let by = by_host(&registry, |builder| builder.max_keys(8));
+    assert_eq!(registry.restore(WAIT).await.unwrap().to_string(), "8 restored: 8 open");
+    // The hosts in use fail in turns, so that each needs its place until it has failed five times.
+    for _ in 0..5 {
+        for key in ["a", "b", "c", "d"] {
+            fail(&by, key, 1);
+        }
+    }
+    for key in ["a", "b", "c", "d"] {
+        assert!(by.circuit(key).unwrap().is_open(), "{key}");
+    }
+    assert_eq!((by.status().keys, by.status().evicted), (8, 4));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_prefix_that_begins_another_takes_none_of_its_circuits() {
     let store = store();
     let before = started(&store).build().unwrap();
@@ -159,7 +179,7 @@ async fn a_host_that_is_gone_for_long_does_not_come_back_by_itself() {
     tokio::time::sleep(Duration::from_secs(3601)).await;
     let registry = started(&store).build().unwrap();
     let by = by_host(&registry, |builder| builder);
-    assert_eq!(registry.restore(WAIT).await.unwrap().to_string(), "no circuits");
+    assert_eq!(registry.restore(WAIT).await.unwrap().to_string(), "no circuits to restore from the store");
     drop(by.circuit("gone").unwrap());
     tokio::time::sleep(WAIT).await;
     assert_eq!(registry.get("host:gone").unwrap().state(), State::Open, "its first call brings the record back");

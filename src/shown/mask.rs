@@ -39,8 +39,9 @@ pub(crate) fn masked(text: &str) -> String {
 
 fn is_port(text: &str) -> bool {
     let port = text.split(['/', '?']).next().unwrap_or_default();
-    // Another `//` behind the port shows that the text is more than one address, for example a whole file.
-    port.chars().all(|c| c.is_ascii_digit()) && !text.contains("//")
+    // A password may begin with `/` or `?`, so that an empty port is not a port. Another `//` behind the port shows that
+    // the text is more than one address, for example a whole file.
+    (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit()) && !text.contains("//")
 }
 
 #[cfg(test)]
@@ -66,6 +67,10 @@ mod tests {
             ("redis//:s3cret127.0.0.1/0", "redis//:***"),
             ("redis://:1s3cret/db", "redis://:***"),
             ("redis://db:6379/ redis://:s3cret", "redis://db:***"),
+            ("redis://ana:?s3cret", "redis://ana:***"),
+            ("redis://ana:/s3cret", "redis://ana:***"),
+            ("redis://ana:123456/s3cret", "redis://ana:***"),
+            ("postgres://db:5432/x?sslmode=require", "postgres://db:5432/x?sslmode=require"),
             ("@", "***@"),
             ("@://", "***@://"),
             ("@:", "***@:"),

@@ -1,0 +1,113 @@
+//! The bounds and the cleaning of texts from outside, before an error, a log or a terminal shows them.
+//!
+//! A text of a caller, of an operator, of a store or of a settings file can be as long as its author wants, can contain
+//! a password, and can contain characters that look like another text. This module has the one list of such characters,
+//! so that a text that is refused in one place is not accepted in another place. The list is at the lowest height,
+//! because every other module shows texts. The program `circuitctl` compiles the same file.
+
+#[path = "shown/mask.rs"]
+mod mask;
+
+pub(crate) use mask::masked;
+
+/// Returns true if the character ends a line, changes the direction of the text, or cannot be seen.
+///
+/// The list has the general categories Cc, Cf, Zl and Zp of Unicode, the property `Default_Ignorable_Code_Point`, and
+/// the characters whose glyph is blank although they are no white space. Spaces are not in the list, because a reason
+/// has several words.
+pub(crate) fn forges(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}'
+            | '\u{8e2}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{110bd}'
+            | '\u{110cd}' | '\u{13430}'..='\u{1343f}' | '\u{13441}'..='\u{13442}' | '\u{16fe4}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d159}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Returns true if a name may contain the character. A name has no spaces, because a line of a log ends a name with one.
+pub(crate) fn is_printable(c: char) -> bool {
+    !c.is_whitespace() && !forges(c)
+}
+
+/// Returns the first `limit` characters of the text. Characters that forge are replaced by spaces.
+pub(crate) fn one_line(text: &str, limit: usize) -> String {
+    text.chars().take(limit).map(|c| if forges(c) { ' ' } else { c }).collect()
+}
+
+/// Returns a text as an error repeats it: without the password of an address, escaped, and at most 200 characters.
+pub(crate) fn quoted(text: &str) -> String {
+    // The text is cut before the search for a password, because a request can contain a text of megabytes.
+    let start = cut(text, LONGEST_SEARCHED);
+    if start.contains("//") { escaped(&masked(start), LONGEST_QUOTED) } else { escaped(start, LONGEST_QUOTED) }
+}
+
+/// Returns the text with escapes for quotes and for characters that forge. If the result would be longer than `limit`
+/// characters, it ends earlier, with `…`.
+pub(crate) fn escaped(text: &str, limit: usize) -> String {
+    let (mut shown, mut length) = (String::new(), 0);
+    for c in text.chars() {
+        let before = shown.len();
+        if forges(c) && !c.is_control() {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.extend(c.escape_debug());
+        }
+        length += shown[before..].chars().count();
+        if length > limit {
+            shown.truncate(before);
+            shown.push('…');
+            break;
+        }
+    }
+    shown
+}
+
+/// Returns the first `limit` characters of the text.
+pub(crate) fn cut(text: &str, limit: usize) -> &str {
+    text.char_indices().nth(limit).map_or(text, |(end, _)| &text[..end])
+}
+
+/// The largest number of characters of a text that an error repeats, so that the longest valid name is shown whole.
+const LONGEST_QUOTED: usize = 200;
+/// The largest number of characters that are searched for a password.
+const LONGEST_SEARCHED: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_invisible_or_directional_character_forges_and_visible_ones_do_not() {
+        for c in ('\u{0}'..='\u{1f}').chain('\u{7f}'..='\u{9f}').chain('\u{e0000}'..='\u{e0fff}') {
+            assert!(forges(c), "{c:?}");
+        }
+        // Each comes from another block: soft hyphen, joiners, marks of direction, separators, blanks, fillers, selectors.
+        for c in "\u{ad}\u{34f}\u{61c}\u{115f}\u{1160}\u{17b4}\u{180e}\u{200b}\u{200d}\u{200e}\u{2028}\u{2029}\u{202e}\u{2060}\u{2066}\
+                  \u{2800}\u{3164}\u{fe0f}\u{feff}\u{ffa0}\u{fff9}\u{1bca0}\u{1d159}\u{1d173}"
+            .chars()
+        {
+            assert!(forges(c) && !is_printable(c), "{c:?}");
+            assert_eq!(one_line(&format!("a{c}b"), 9), "a b");
+            assert_eq!(escaped(&c.to_string(), 10), c.escape_unicode().to_string());
+        }
+        for c in " aZ0~-_/*é中🦀ߐ\u{301}\u{2801}\u{a0}\u{3000}".chars() {
+            assert!(!forges(c), "{c:?}");
+        }
+        assert!([' ', '\u{a0}', '\u{3000}', '\u{2003}'].into_iter().all(|c| !is_printable(c)));
+    }
+
+    #[test]
+    fn a_quoted_text_is_bounded_escaped_and_without_a_password() {
+        assert_eq!(quoted("payments"), "payments");
+        assert_eq!(quoted("a\n\u{1b}[2J\"\u{202e}"), "a\\n\\u{1b}[2J\\\"\\u{202e}");
+        assert_eq!(quoted("tenant:ana@example.com"), "tenant:ana@example.com");
+        assert_eq!(quoted("redis://:pa\\ss@h"), "redis://:***@h");
+        for text in ["x".repeat(10 << 20), "\u{e0001}".repeat(5_000), format!("redis://:{}@h", "s".repeat(5_000))] {
+            let quoted = quoted(&text);
+            assert!(quoted.chars().count() <= LONGEST_QUOTED + 1 && !quoted.contains("sss"), "{quoted}");
+        }
+        assert_eq!(quoted(&"n".repeat(200)).len(), 200);
+    }
+}

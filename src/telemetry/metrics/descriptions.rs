@@ -1,0 +1,57 @@
+//! The help texts, which are registered once for each recorder.
+//!
+//! A recorder may keep each registration until its first scrape. Therefore a repetition for each new circuit would use
+//! memory without a bound.
+
+use std::sync::{Arc, LazyLock, Weak};
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+use super::handles::{
+    CALLS, DURATION, FAILURES, FAILURES_1M, FALLBACKS, REJECTED, STALE, STATE, SYSTEM_LOAD, TRANSITIONS, TRIPPED,
+};
+use crate::sync::Mutex;
+
+/// Registers the help texts with this thread's recorder, which has that address, unless another value that this function
+/// has returned for the recorder still exists.
+///
+/// A recorder is forgotten with the last such value, so that a later recorder at the same address gets its help texts.
+pub(super) fn register(recorder: usize) -> Arc<()> {
+    static RECORDERS: LazyLock<Mutex<Recorders>> = LazyLock::new(Mutex::default);
+    let mut recorders = RECORDERS.lock();
+    let known = recorders.iter().find(|(known, _)| *known == recorder).and_then(|(_, described)| described.upgrade());
+    if let Some(described) = known {
+        return described;
+    }
+    let described = Arc::new(());
+    recorders.retain(|(_, described)| described.strong_count() > 0);
+    recorders.push((recorder, Arc::downgrade(&described)));
+    // No code of a recorder runs under the lock.
+    drop(recorders);
+    describe();
+    described
+}
+
+fn describe() {
+    describe_gauge!(TRIPPED, "1 from the trip of the circuit until it closes, half-open included.");
+    describe_gauge!(STATE, "1 for the effective state of the circuit, 0 for the others.");
+    describe_gauge!(FAILURES_1M, "Total weight of the failures in the last minute.");
+    describe_counter!(CALLS, "Admitted calls, by outcome.");
+    describe_counter!(FAILURES, "Failed calls, by the kind of failure.");
+    describe_counter!(REJECTED, "Calls that were rejected before they happened.");
+    describe_counter!(FALLBACKS, "Answers of a fallback to rejected calls, by their result.");
+    describe_counter!(TRANSITIONS, "Transitions of the circuit, by old state, new state and reason.");
+    describe_counter!(STALE, "Outcomes that arrived after their era had ended, and were dropped.");
+    describe_gauge!(SYSTEM_LOAD, "The last load of the system that load shedding polled; 1 is the capacity.");
+    describe_histogram!(DURATION, Unit::Seconds, "Duration of admitted calls.");
+    // The metrics of `telemetry::store` and `telemetry::keyed` are described here too, because an application that uses
+    // them has circuits.
+    describe_counter!("circuit_breaker_store_operations_total", "Operations of a store, by result.");
+    let took = "Duration of a store's operations.";
+    describe_histogram!("circuit_breaker_store_operation_duration_seconds", Unit::Seconds, took);
+    describe_counter!("circuit_breaker_evictions_total", "Keyed circuits that were evicted.");
+    describe_counter!("circuit_breaker_unguarded_calls_total", "Calls of keys without a circuit, by reason.");
+}
+
+/// The addresses of recorders, each with the values that `register` has returned.
+type Recorders = Vec<(usize, Weak<()>)>;

@@ -1,0 +1,166 @@
+//! The handles of one label, which every thread has at hand and every refresh replaces.
+//!
+//! An exporter may drop a series that was idle. A handle of such a series counts into nothing for the rest of the
+//! process, and the `metrics` facade has no function that finds out. Therefore a refresh registers all handles anew. A
+//! call must not pay for that with a lock. So each thread keeps the handles that it used last, with their version, and
+//! takes the lock only after a refresh or if another label has taken the place.
+
+use std::cell::RefCell;
+use std::mem;
+use std::ptr;
+use std::sync::Arc;
+
+use super::handles::Handles;
+use super::rare::Rare;
+use crate::sync::{Acquire, AtomicU64, Mutex, Relaxed, Release};
+
+/// The handles of one label, a set for each recorder.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// Names this value in the places of threads. No two values have the same number.
+    id: u64,
+    /// Grows with each replacement of a set.
+    version: AtomicU64,
+    /// In the order of first use, at most `RECORDERS`.
+    sets: Mutex<Vec<Arc<Handles>>>,
+    pub(super) rare: Rare,
+}
+
+impl Kept {
+    pub(super) fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        // Relaxed: a number, publishes nothing.
+        Self {
+            id: NEXT.fetch_add(1, Relaxed),
+            version: AtomicU64::new(0),
+            sets: Mutex::default(),
+            rare: Rare::default(),
+        }
+    }
+
+    /// Calls `act` with the handles of this thread's recorder. If there are none, registers them and calls `registered`.
+    pub(super) fn with(
+        &self,
+        register: impl FnOnce(usize) -> Handles,
+        registered: impl FnOnce(),
+        act: impl FnOnce(&Handles),
+    ) {
+        let recorder = recorder();
+        let mut act = Some(act);
+        let at_hand = AT_HAND.try_with(|places| {
+            // The borrow is shared, so that a recorder that calls a circuit finds the place as well.
+            let Ok(place) = self.place(places).try_borrow() else { return };
+            // Acquire: pairs with the Release in `put`, so that a thread that sees a new version takes the new set.
+            let version = self.version.load(Acquire);
+            if let Some(at_hand) = place.as_ref().filter(|at_hand| at_hand.is(self.id, version, recorder))
+                && let Some(act) = act.take()
+            {
+                act(&at_hand.handles);
+            }
+        });
+        // A thread that ends has no places any more, and uses the lock.
+        at_hand.ok();
+        if let Some(act) = act {
+            act(&self.find(recorder, register, registered));
+        }
+    }
+
+    /// Returns the set of the recorder, and keeps it at hand.
+    #[cold]
+    fn find(
+        &self,
+        recorder: usize,
+        register: impl FnOnce(usize) -> Handles,
+        registered: impl FnOnce(),
+    ) -> Arc<Handles> {
+        let sets = self.sets.lock();
+        let known = sets.iter().find(|set| set.recorder == recorder).cloned();
+        // Relaxed: the version changes only under the lock, which this thread holds.
+        let version = self.version.load(Relaxed);
+        drop(sets);
+        if let Some(handles) = known {
+            self.keep_at_hand(version, &handles);
+            return handles;
+        }
+        let handles = self.put(register(recorder));
+        registered();
+        handles
+    }
+
+    /// Registers the series of the label anew with this thread's recorder, so that those that the exporter has dropped
+    /// come back.
+    pub(super) fn renew(&self, label: &str, register: impl FnOnce(usize) -> Handles) {
+        self.put(register(recorder()));
+        self.rare.renew(label);
+    }
+
+    /// Keeps the set instead of the earlier set of its recorder. The earlier handles are equivalent, and some of them may
+    /// belong to no series. If there are too many recorders, the set of the oldest is dropped.
+    fn put(&self, handles: Handles) -> Arc<Handles> {
+        let handles = Arc::new(handles);
+        let mut sets = self.sets.lock();
+        let earlier = match sets.iter().position(|set| set.recorder == handles.recorder) {
+            Some(place) => Some(mem::replace(&mut sets[place], Arc::clone(&handles))),
+            None => {
+                let oldest = (sets.len() == RECORDERS).then(|| sets.remove(0));
+                sets.push(Arc::clone(&handles));
+                oldest
+            }
+        };
+        // Relaxed for the load, because the version changes only under the lock. Release: pairs with the Acquire in
+        // `with`.
+        let version = self.version.load(Relaxed) + 1;
+        self.version.store(version, Release);
+        drop(sets);
+        // The handles are dropped without the lock, because they are foreign code.
+        drop(earlier);
+        self.keep_at_hand(version, &handles);
+        handles
+    }
+
+    fn keep_at_hand(&self, version: u64, handles: &Arc<Handles>) {
+        let new = AtHand { id: self.id, version, handles: Arc::clone(handles) };
+        let before = AT_HAND.try_with(|places| {
+            // A recorder that calls a circuit from its own code finds the place borrowed, and keeps nothing at hand.
+            self.place(places).try_borrow_mut().ok().and_then(|mut place| place.replace(new))
+        });
+        // The handles of another label are dropped without the borrow, because they are foreign code.
+        drop(before);
+    }
+
+    fn place<'a>(&self, places: &'a Places) -> &'a RefCell<Option<AtHand>> {
+        let place = usize::try_from(self.id % PLACES as u64).expect("smaller than PLACES");
+        &places[place]
+    }
+}
+
+/// The handles that a thread used last for a label.
+#[derive(Debug)]
+struct AtHand {
+    id: u64,
+    version: u64,
+    handles: Arc<Handles>,
+}
+
+impl AtHand {
+    fn is(&self, id: u64, version: u64, recorder: usize) -> bool {
+        self.id == id && self.version == version && self.handles.recorder == recorder
+    }
+}
+
+/// Returns the address of this thread's recorder.
+fn recorder() -> usize {
+    metrics::with_recorder(|recorder| ptr::from_ref(recorder).addr())
+}
+
+type Places = [RefCell<Option<AtHand>>; PLACES];
+
+/// The number of labels that a thread has at hand. Labels beside each other have different places.
+const PLACES: usize = 64;
+/// The number of recorders whose handles are kept: the state without a recorder, the application's recorder, and two of
+/// tests.
+const RECORDERS: usize = 4;
+
+thread_local! {
+    static AT_HAND: Places = const { [const { RefCell::new(None) }; PLACES] };
+}

@@ -1,0 +1,60 @@
+//! Series that begin with their first event: kinds of failures that a classifier names, and transitions.
+//!
+//! These series are registered on every use. The label remembers them, so that a refresh finds those that an exporter
+//! has dropped.
+
+use std::collections::BTreeSet;
+
+use metrics::{Counter, counter};
+
+use super::handles::{FAILURES, TRANSITIONS};
+use crate::state::Transition;
+use crate::sync::Mutex;
+
+/// The series of one label that have had an event.
+#[derive(Debug, Default)]
+pub(super) struct Rare(Mutex<BTreeSet<Series>>);
+
+/// The labels of a series beside `service`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Series {
+    Failures { kind: &'static str },
+    Transitions { from: &'static str, to: &'static str, reason: &'static str },
+}
+
+impl Rare {
+    pub(super) fn count(&self, label: &str, series: Series) {
+        let mut known = self.0.lock();
+        if known.len() < MOST {
+            known.insert(series);
+        }
+        // No code of a recorder runs under the lock.
+        drop(known);
+        series.counter(label).increment(1);
+    }
+
+    /// Registers the series again. The increment of 0 keeps an exporter from taking them for idle.
+    pub(super) fn renew(&self, label: &str) {
+        let known = self.0.lock().clone();
+        known.into_iter().for_each(|series| series.counter(label).increment(0));
+    }
+}
+
+impl Series {
+    pub(super) fn of(edge: &Transition) -> Self {
+        Self::Transitions { from: edge.from.as_str(), to: edge.to.as_str(), reason: edge.reason.as_str() }
+    }
+
+    pub(super) fn counter(self, label: &str) -> Counter {
+        let service = label.to_owned();
+        match self {
+            Self::Failures { kind } => counter!(FAILURES, "service" => service, "kind" => kind),
+            Self::Transitions { from, to, reason } => {
+                counter!(TRANSITIONS, "service" => service, "from" => from, "to" => to, "reason" => reason)
+            }
+        }
+    }
+}
+
+/// The number of series that a label remembers. Names of kinds are part of the program, so that there are fewer.
+const MOST: usize = 256;
