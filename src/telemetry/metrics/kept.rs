@@ -103,6 +103,8 @@ impl Kept {
             Some(place) => Some(mem::replace(&mut sets[place], Arc::clone(&handles))),
             None => {
                 let oldest = (sets.len() == RECORDERS).then(|| sets.remove(0));
+                // Room for one set, because nearly every process has one recorder.
+                sets.reserve_exact(1);
                 sets.push(Arc::clone(&handles));
                 oldest
             }
@@ -131,6 +133,18 @@ impl Kept {
     fn place<'a>(&self, places: &'a Places) -> &'a RefCell<Option<AtHand>> {
         let place = usize::try_from(self.id % PLACES as u64).expect("smaller than PLACES");
         &places[place]
+    }
+}
+
+/// Drops the handles that this thread has at hand. Other threads drop theirs when another label needs the place.
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let at_hand = AT_HAND.try_with(|places| {
+            let mut place = self.place(places).try_borrow_mut().ok()?;
+            place.take_if(|at_hand| at_hand.id == self.id)
+        });
+        // The handles are dropped without the borrow, because they are foreign code.
+        drop(at_hand);
     }
 }
 
