@@ -121,7 +121,7 @@ impl KeyedBuilder {
         expect_names();
         note(|| Call::Keyed(self.prefix.clone()));
         telemetry::keyed::begin();
-        Ok(Keyed::new(key, Circuits::new(self, sample)))
+        Ok(Keyed::new(key, Circuits::new(self, &sample)))
     }
 }
 

@@ -61,11 +61,11 @@ pub(super) enum Why {
 
 impl Circuits {
     /// Creates the map. `sample` has the settings that the template returns for an example name.
-    pub(super) fn new(settings: KeyedBuilder, sample: Config) -> Self {
+    pub(super) fn new(settings: KeyedBuilder, sample: &Config) -> Self {
         let KeyedBuilder { registry, template, prefix, max_keys, idle, labels } = settings;
         let clock = sample.clock.clone();
         #[cfg(feature = "store")]
-        let gate = registry.first_calls_wait().then(|| Circuit::unreported(sample, None));
+        let gate = registry.first_calls_wait().then(|| Circuit::unreported(sample.clone(), None));
         #[cfg(not(feature = "store"))]
         let gate = None;
         Self {

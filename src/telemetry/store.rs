@@ -107,6 +107,7 @@ pub(crate) fn recovered(store: &'static str, failures: u32) {
 }
 
 /// Logs an expected event of a store, such as the restore of circuits.
+#[cfg(any(feature = "keyed", feature = "tracing"))]
 pub(crate) fn note(message: fmt::Arguments<'_>) {
     #[cfg(feature = "tracing")]
     tracing::info!(target: TARGET, "{message}");
