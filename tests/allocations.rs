@@ -116,7 +116,6 @@ fn a_failing_call_allocates_nothing() {
     assert_eq!(circuit.status().run.to_string(), "1001");
 }
 
-#[cfg(feature = "http")]
 #[test]
 fn a_failure_that_opens_no_circuit_allocates_no_text_for_its_error() {
     let (circuit, _) = rig(|settings| settings.without_failure_rate().without_consecutive_failures());
@@ -129,6 +128,7 @@ fn a_failure_that_opens_no_circuit_allocates_no_text_for_its_error() {
     });
 }
 
+#[cfg(feature = "http")]
 #[test]
 fn judging_a_response_allocates_nothing() {
     use http::{HeaderValue, Request, Response, StatusCode, header};
