@@ -150,8 +150,8 @@ impl Standing {
         }
     }
 
-    /// Returns true if the circuit is open, half-open or forced open, because the circuit has tripped and has
-    /// not closed since. Returns false for a disabled circuit.
+    /// Returns true if the circuit is open, half-open or forced open, which means that the circuit has
+    /// tripped and has not closed since. Returns false for a disabled circuit.
     #[must_use]
     pub const fn is_tripped(self) -> bool {
         match self.mode {

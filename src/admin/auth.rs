@@ -1,7 +1,8 @@
-//! The checks of each request, which are the rule of access and a protection against requests of other sites.
+//! The checks of each request to the API, which are the rule of access and a protection against requests of other sites.
 //!
-//! Both checks run as middleware before the handlers, so that no handler can forget them. The authoriser of the
-//! application decides the user of a request.
+//! The checks run as middleware before the handlers, so that no handler can forget them. The page itself has no data, and
+//! is served without a check of the user. The authoriser of the application returns the user who sent a request, or refuses
+//! the request.
 
 use std::fmt;
 use std::sync::Arc;

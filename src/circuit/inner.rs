@@ -1,5 +1,5 @@
-//! The data of a circuit, which are the word, the data of the present era, the evidence, and the cold data behind the
-//! mutex.
+//! The data of a circuit, which are the atomic word with era, state and mode, the data of the present era, the evidence,
+//! and the cold data behind the mutex.
 //!
 //! The order of the fields matters for the speed of a call, and the assertions below the struct check that order.
 

@@ -28,10 +28,10 @@ use crate::state::text::beginning;
 /// [`cancel`](Self::cancel) or [`ignore`](Self::ignore). A drop by a panic counts as a hard failure. With
 /// `cancelled_never_counts` only the panic counts.
 ///
-/// A probe that is dropped early gives its slot back without a verdict, because the caller may have given up on a healthy
-/// service. Three such probes in a row close the circuit on trust. If a failure of weight 0.5 follows before the first
+/// A probe that is dropped before `cancelled_counts_after` gives its slot back without a verdict, because the caller may
+/// have given up on a healthy service. Three such probes in a row close the circuit on trust. If a failure of weight 0.5 follows before the first
 /// success, such as one more dropped permit, the circuit opens again for a longer open duration. During an outage,
-/// therefore, four calls fail for each opening if a `?` drops the permits. One call fails if the failures are recorded.
+/// therefore, each opening costs four failed calls if a `?` drops the permits, and only one if the failures are recorded.
 // The fields are three whole words. The compiler writes smaller fields one by one and moves them as larger units, and a
 // processor stalls at such a move for longer than the rest of a call takes.
 #[must_use = "a permit that is dropped without an outcome counts as a failure"]

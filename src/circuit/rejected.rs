@@ -6,14 +6,14 @@
 //!
 //! ```text
 //! facts   63..22 wait | 21..2 era (low 20 bits) | 1..0 reason
-//! wait    41..1 ns | 0 0
-//!         41..2 µs | 1..0 01
-//!         41..2 ms | 1..0 11
+//! wait    41..1 ns | bit 0 = 0
+//!         41..2 µs | bits 1..0 = 01
+//!         41..2 ms | bits 1..0 = 11
 //!         all ones: unknown
 //! ```
 //!
-//! A wait below 36 minutes is exact. A longer wait is rounded up, below 12 days to the microsecond and beyond to the
-//! millisecond. A wait of 34 years or more counts as unknown.
+//! A wait below 36 minutes is exact. A longer wait is rounded up, to the microsecond if the wait is below 12 days, and
+//! to the millisecond otherwise. A wait of 34 years or more counts as unknown.
 
 use std::error::Error as StdError;
 use std::fmt;

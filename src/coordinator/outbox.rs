@@ -14,7 +14,7 @@ pub(super) struct Outbox {
     incarnation: String,
     next: u64,
     rows: VecDeque<Waiting>,
-    /// The number of rows that were lost because the outbox was full.
+    /// The number of rows that were lost because the outbox was full, and that no row reports yet.
     missing: u64,
     capacity: usize,
 }
@@ -139,7 +139,7 @@ mod tests {
         outbox.push_for(7, Tick::ZERO, row("missing"));
         for n in 0..5 {
             outbox.push(Tick::ZERO, row(&n.to_string()));
-            // The write fails, so the rows stay in the outbox.
+            // The test does not call `taken`, as after a failed write, so the rows stay in the outbox.
             let rows = outbox.batch(Tick::ZERO, Timestamp::default());
             assert!(rows.len() <= 4, "{} rows wait, but only 3 rows and the report of the others may", rows.len());
         }

@@ -85,7 +85,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Returns true unless the circuit is closed and no operator holds it.
+    /// Returns true if the circuit is not closed, if its mode is not automatic, or if its record cannot be read.
     pub(crate) fn needs_attention(&self) -> bool {
         self.word() != State::Closed.as_str() || self.mode() != Some(Mode::Automatic)
     }

@@ -192,7 +192,7 @@ impl Changes {
         !self.forgetting.is_empty()
     }
 
-    /// Removes and returns the orders to delete the record, because the record is deleted.
+    /// Removes and returns the orders to delete the record, after the record has been deleted.
     pub(super) fn forgotten(&mut self) -> Vec<String> {
         std::mem::take(&mut self.forgetting)
     }
