@@ -86,6 +86,7 @@
 pub mod admin;
 #[cfg(feature = "http")]
 pub mod body;
+mod calendar;
 pub mod call;
 pub mod circuit;
 pub mod classify;

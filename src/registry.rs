@@ -222,6 +222,14 @@ impl Registry {
         }
     }
 
+    /// Returns true if more than an eighth of the limit is free. A restore leaves this room for the circuits that the
+    /// program creates by name, because a start must not fail only because an outage had opened many keyed circuits.
+    #[cfg(all(feature = "keyed", feature = "store"))]
+    pub(crate) fn has_room_for_restore(&self) -> bool {
+        let limit = self.shared.limit;
+        self.shared.circuits.lock().len() < limit - limit.div_ceil(8)
+    }
+
     /// Returns the largest number of circuits.
     #[cfg(feature = "keyed")]
     pub(crate) fn limit(&self) -> usize {

@@ -21,7 +21,7 @@ use lexer::{Kind, pieces};
 
 /// Lowest first. Modules of one line do not name each other.
 const HEIGHTS: &[&[&str]] = &[
-    &["sync", "digest", "guide", "nearest", "pattern", "random", "shown"],
+    &["sync", "calendar", "digest", "guide", "nearest", "pattern", "random", "shown"],
     &["keep", "outcome", "clock"],
     &["window"],
     &["state"],

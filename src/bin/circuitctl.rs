@@ -13,6 +13,8 @@ mod act;
 mod address;
 #[path = "circuitctl/args.rs"]
 mod args;
+#[path = "../calendar.rs"]
+mod calendar;
 #[path = "circuitctl/document.rs"]
 mod document;
 #[path = "circuitctl/failure.rs"]

@@ -214,6 +214,10 @@ impl Circuits {
             }
             room.drop_refused(known, stem);
         }
+        #[cfg(feature = "store")]
+        if cause == Cause::Restore && !self.registry.has_room_for_restore() {
+            return Err((Why::RegistryFull, None));
+        }
         if !room.make(self, known, now, cause) {
             if cause == Cause::Call {
                 // Relaxed, because a late read of the tick does no harm, and the tick publishes no other data.
@@ -237,9 +241,6 @@ impl Circuits {
                         }
                         room.keep(known, stem, Slot::new(Some(circuit.clone()), is_new, now, cause));
                         return Ok((circuit, is_new));
-                    }
-                    Err(RegistryError::Full { .. }) if cause == Cause::Restore => {
-                        return Err((Why::RegistryFull, None));
                     }
                     Err(RegistryError::Full { .. }) => {
                         // Relaxed, because a late read of the tick does no harm, and the tick publishes no other data.

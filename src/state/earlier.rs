@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::calendar::utc;
 use crate::shown::one_line;
 
 /// The reason of a state in words, with the time at which the state began and the instance that entered the
@@ -71,24 +72,8 @@ pub(super) struct Utc(pub(super) SystemTime);
 impl fmt::Display for Utc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let (year, month, day) = civil(seconds / 86_400);
-        let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
-        write!(f, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+        write!(f, "{} UTC", utc(seconds))
     }
-}
-
-/// Returns year, month and day in the Gregorian calendar for a number of days since 1970. The algorithm
-/// counts years from March, so that a leap day is the last day of its year (Hinnant, `civil_from_days`).
-const fn civil(days: u64) -> (u64, u64, u64) {
-    // The sum cannot overflow, because the number of days in all seconds of a `u64` is less than 2^48.
-    let days = days + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let year = year + era * 400;
-    if month < 10 { (year, month + 3, day) } else { (year + 1, month - 9, day) }
 }
 
 #[cfg(test)]

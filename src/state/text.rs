@@ -1,14 +1,19 @@
 //! The texts of failures, which are bounded and without the secrets of addresses, so that they fit into a line of a log.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
-use crate::shown::one_line;
+use crate::shown::{masked, one_line};
 
-/// Returns the text of a failure as one line of at most 200 characters, in which an address has only its
-/// scheme and host. Returns `None` if the text is empty.
+/// Returns the text of a failure as one line of at most 200 characters, without secrets as far as their form shows that
+/// they are secrets. Returns `None` if the text is empty.
+///
+/// An address has only its scheme and host. Passwords before a host, query strings, encoded addresses, and the rest of
+/// the text behind a name such as `password=` or `Authorization:` are replaced by `…` or `***`.
 pub(crate) fn of_failure(text: &str) -> Option<Arc<str>> {
-    let mut line = one_line(&shortened(text), LONGEST_FAILURE);
+    let words = shortened(text).split_inclusive(char::is_whitespace).map(without_secrets).collect::<String>();
+    let mut line = one_line(up_to_a_secret(&words).as_ref(), LONGEST_FAILURE);
     line.truncate(line.trim_end().len());
     let line = line.trim_start();
     (!line.is_empty()).then(|| line.into())
@@ -46,6 +51,10 @@ fn shortened(text: &str) -> String {
         // The last `@` is used, because an unescaped password may contain an `@` too.
         let host = address.rsplit_once('@').map_or(address, |(_, host)| host);
         let length = host.find(|c: char| !(c.is_alphanumeric() || ".-_:[]".contains(c))).unwrap_or(host.len());
+        // A password without a user looks like a port, except that a port has only digits.
+        let is_port = |port: &str| port.ends_with(']') || port.bytes().all(|byte| byte.is_ascii_digit());
+        let length =
+            host[..length].rsplit_once(':').filter(|(_, port)| !is_port(port)).map_or(length, |(h, _)| h.len());
         shown.push_str(before);
         shown.push_str(&host[..length]);
         if length < host.len() {
@@ -57,6 +66,56 @@ fn shortened(text: &str) -> String {
     shown
 }
 
+/// Returns a word without the password before a host, and without the parts of an address that has no `://`.
+fn without_secrets(word: &str) -> Cow<'_, str> {
+    let space = &word[word.trim_end().len()..];
+    let cut = |at: usize| Cow::Owned(format!("{}…{space}", &word[..at]));
+    let lower = word.to_ascii_lowercase();
+    let encoded = ["%2f", "%3a", "\\/"].into_iter().filter_map(|mark| lower.find(mark)).min();
+    // A single slash behind the colon of a scheme, as in `https:/host/path`.
+    let scheme = word.find(":/").filter(|at| *at > 0 && !word[at + 1..].starts_with("//"));
+    let query = word.find('?').filter(|at| word[*at..].contains('='));
+    if let Some(at) = [encoded, scheme, query].into_iter().flatten().min() {
+        return cut(at);
+    }
+    match word.rsplit_once('@') {
+        Some((user, _)) if user.contains(':') => masked(word).into(),
+        _ => word.into(),
+    }
+}
+
+/// Returns the text up to the value of the first name that stands for a secret.
+fn up_to_a_secret(text: &str) -> Cow<'_, str> {
+    let lower = text.to_ascii_lowercase();
+    let value = |(name, has_plain_colon): (&str, bool)| {
+        lower.match_indices(name).find_map(|(at, _)| {
+            let behind = &lower[at + name.len()..];
+            let sign = behind.trim_start_matches(['"', '\'', '\\', ' ']);
+            let is_quoted = behind.len() > sign.len() && !behind.starts_with(' ');
+            let is_value = sign.starts_with('=') || sign.starts_with(':') && (is_quoted || has_plain_colon);
+            is_value.then(|| at + name.len() + behind.len() - sign.len() + 1)
+        })
+    };
+    match SECRETS.into_iter().filter_map(value).min() {
+        Some(end) if !text[end..].trim().is_empty() => format!("{}…", &text[..end]).into(),
+        _ => text.into(),
+    }
+}
+
+/// The names that stand for secrets, each with true if a plain colon makes the rest of the text a value. A text such as
+/// `unexpected token: x` is no secret.
+const SECRETS: [(&str, bool); 10] = [
+    ("password", true),
+    ("passwd", true),
+    ("pwd", true),
+    ("secret", true),
+    ("authorization", true),
+    ("cookie", true),
+    ("token", false),
+    ("api_key", false),
+    ("apikey", false),
+    ("signature", false),
+];
 /// The longest text of a failure, in characters.
 const LONGEST_FAILURE: usize = 200;
 /// The longest text that is read from an error, in bytes. The limit leaves room for an address before the
@@ -80,6 +139,26 @@ mod tests {
             ("https://u:p/ss@host", Some("https://host")),
             ("see \"http://a/b\" and http://c", Some("see \"http://a/…\" and http://c")),
             ("://", Some("://")),
+            // Addresses without a scheme, and passwords in other forms.
+            ("user:SECRET@host:5432 refused", Some("user:***@host:5432 refused")),
+            ("connect to //u:SECRET@h/p", Some("connect to //u:***@h/p")),
+            ("GET /v1/x?token=SECRET failed", Some("GET /v1/x… failed")),
+            ("h.example/v1?a=SECRET", Some("h.example/v1…")),
+            ("what failed? x = 1", Some("what failed? x = 1")),
+            (r"https:\/\/h\/SECRET down", Some("https:… down")),
+            ("https%3A%2F%2Fh%2FSECRET", Some("https…")),
+            ("https:/h/SECRET", Some("https…")),
+            ("https://h:SECRET/", Some("https://h/…")),
+            ("password=SECRET host=x", Some("password=…")),
+            ("Authorization: Bearer SECRET", Some("Authorization:…")),
+            (r#"{"user":"ana","passWord":"SECRET"}"#, Some(r#"{"user":"ana","passWord":…"#)),
+            (r#"{"access_token" : "SECRET"}"#, Some(r#"{"access_token" :…"#)),
+            ("unexpected token: `}` at 1:7", Some("unexpected token: `}` at 1:7")),
+            (
+                "password authentication failed for user \"ana\"",
+                Some("password authentication failed for user \"ana\""),
+            ),
+            ("duplicate key value: (id)=(5)", Some("duplicate key value: (id)=(5)")),
         ] {
             assert_eq!(of_failure(text).as_deref(), expected, "{text:?}");
         }

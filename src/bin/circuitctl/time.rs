@@ -5,6 +5,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::calendar::{TO_1970, civil};
 use tower_circuit_breaker::record::Timestamp;
 
 /// Reads a duration such as `90s`, `10m`, `1h30m` or `250 ms`. A number without a unit is refused, because its unit
@@ -92,10 +93,7 @@ fn date(text: &str) -> Option<Timestamp> {
 
 /// Writes `2026-11-21 07:30:05`.
 pub(crate) fn utc(time: Timestamp) -> String {
-    let seconds = time.as_millis() / 1_000;
-    let (year, month, day) = civil(seconds / 86_400);
-    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+    crate::calendar::utc(time.as_millis() / 1_000)
 }
 
 /// Writes `480 ms`, `42 s`, `9 m 58 s`, `3 h 12 m` or `2 d 4 h`.
@@ -120,21 +118,6 @@ fn days_of(year: u64, month: u64, day: u64) -> u64 {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - TO_1970
 }
-
-/// Returns year, month and day. Reverses `days_of`.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + TO_1970;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let year = year + era * 400;
-    if month < 10 { (year, month + 3, day) } else { (year + 1, month - 9, day) }
-}
-
-/// The days from the first of March of the year 0 to 1970.
-const TO_1970: u64 = 719_468;
 
 #[cfg(test)]
 mod tests {

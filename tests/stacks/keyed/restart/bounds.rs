@@ -158,6 +158,18 @@ async fn a_template_that_panics_ends_neither_the_task_nor_the_restore() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_restore_leaves_room_in_the_registry_for_named_circuits() {
+    let store = store();
+    let keys: Vec<_> = (0..16).map(|n| format!("dead-{n}")).collect();
+    opened(&store, &keys.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let registry = started(&store).limit(16).build().unwrap();
+    let _by = by_host(&registry, |builder| builder.max_keys(16));
+    let report = registry.restore(WAIT).await.unwrap();
+    assert_eq!((report.circuits.len(), report.left_out), (14, 2), "{report}");
+    assert!(registry.circuit(Config::new("payments").unwrap()).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn circuits_that_come_back_late_evict_no_key_in_use() {
     let store = store();
     opened(&store, &["a", "b"]).await;
