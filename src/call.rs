@@ -119,7 +119,7 @@ where
         }
         let State::Admitted(flight) = this.state else { panic!("a future is not polled after it is done") };
         let result = ready!(flight.poll_unjudged(this.future, context));
-        flight.judge(|_, (), _| by_default(&result), |_| text_of_error(&result));
+        let result = flight.judge(result, |_, (), result, _| by_default(result), |_, result| text_of_error(result));
         Poll::Ready(result.map_err(Error::Inner))
     }
 }

@@ -105,7 +105,7 @@ where
     // A body without content is judged now, because the caller may drop it without a poll, which would count as
     // cancelled.
     if !content.follows(response.status()) || flight.run(|| response.body().is_end_stream()) {
-        flight.judge(|classifier, call, elapsed| classifier.end(call, None, elapsed), |_| None);
+        flight.judge((), |classifier, call, (), elapsed| classifier.end(call, None, elapsed), |_, ()| None);
         return None;
     }
     Some(Tail::new(flight, response))

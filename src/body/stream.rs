@@ -218,14 +218,15 @@ where
 
     fn fail(&mut self, error: &B::Error) -> bool {
         self.flight.judge(
-            |classifier, call, elapsed| classifier.body_error(call, error, elapsed),
-            |classifier| classifier.describe_body_error(error),
+            error,
+            |classifier, call, error, elapsed| classifier.body_error(call, error, elapsed),
+            |classifier, error| classifier.describe_body_error(error),
         );
         true
     }
 
     fn end(&mut self, trailers: Option<&HeaderMap>) -> bool {
-        self.flight.judge(|classifier, call, elapsed| classifier.end(call, trailers, elapsed), |_| None);
+        self.flight.judge((), |classifier, call, (), elapsed| classifier.end(call, trailers, elapsed), |_, ()| None);
         true
     }
 }

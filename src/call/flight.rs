@@ -105,11 +105,11 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         F: Future<Output = Result<Res, Err>>,
     {
         let result = ready!(self.poll_unjudged(future, context));
-        self.judge(
-            |classifier, call, elapsed| classifier.finish(call, result.as_ref(), elapsed),
-            |classifier| classifier.describe(result.as_ref()),
-        );
-        Poll::Ready(result)
+        Poll::Ready(self.judge(
+            result,
+            |classifier, call, result, elapsed| classifier.finish(call, result.as_ref(), elapsed),
+            |classifier, result| classifier.describe(result.as_ref()),
+        ))
     }
 
     /// Polls the call, but does not judge its result. If the call is pending, the permit reads the start time, because
@@ -129,28 +129,46 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         poll
     }
 
-    /// Judges the call and records the outcome, unless the call has been judged before. `describe` returns the text of a
-    /// failure.
-    #[inline]
-    pub(crate) fn judge(
+    /// Judges the call by its result, records the outcome unless the call has been judged before, and gives the result
+    /// back. `describe` returns the text of a failure.
+    // The result is moved through this function, because a reference that another function keeps would force the result
+    // of every successful call into memory.
+    #[inline(always)]
+    pub(crate) fn judge<T>(
         &mut self,
-        judge: impl FnOnce(&C, C::Call, Duration) -> Outcome,
-        describe: impl Fn(&C) -> Option<String>,
-    ) {
-        if let Some(call) = self.call.take() {
-            let elapsed = self.permit.measured();
-            let unjudged = Unjudged(&mut self.permit);
-            let outcome = judge(&self.classifier, call, elapsed.unwrap_or(Duration::ZERO));
-            mem::forget(unjudged);
-            let outcome = self.unless_of_the_caller(outcome);
-            let classifier = &self.classifier;
-            self.permit.record_in_place(outcome, elapsed, Text::new(&|| describe(classifier)));
+        result: T,
+        judge: impl FnOnce(&C, C::Call, &T, Duration) -> Outcome,
+        describe: impl Fn(&C, &T) -> Option<String>,
+    ) -> T {
+        let Some(call) = self.call.take() else { return result };
+        let elapsed = self.permit.measured();
+        let unjudged = Unjudged(&mut self.permit);
+        let outcome = judge(&self.classifier, call, &result, elapsed.unwrap_or(Duration::ZERO));
+        mem::forget(unjudged);
+        if let Outcome::Success = outcome {
+            self.permit.record_in_place(outcome, elapsed, Text::NONE);
+            return result;
         }
+        self.record_other(result, outcome, elapsed, describe)
+    }
+
+    /// Records an outcome that is no success, and gives the result back.
+    #[inline(never)]
+    fn record_other<T>(
+        &mut self,
+        result: T,
+        outcome: Outcome,
+        elapsed: Option<Duration>,
+        describe: impl Fn(&C, &T) -> Option<String>,
+    ) -> T {
+        let outcome = self.unless_of_the_caller(outcome);
+        let classifier = &self.classifier;
+        self.permit.record_in_place(outcome, elapsed, Text::new(&|| describe(classifier, &result)));
+        result
     }
 
     /// Returns the outcome. If the classifier never counts cancelled calls, a failure by a deadline of the caller is
     /// ignored, unless a timeout of the client ended the call.
-    #[inline]
     fn unless_of_the_caller(&self, outcome: Outcome) -> Outcome {
         match outcome {
             Outcome::Failure(failure) if failure.weighs_by_wait() && self.classifier.cancelled_never_counts() => {
@@ -170,13 +188,14 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         F: Future<Output = Result<Res, Err>>,
     {
         let result = ready!(self.poll_unjudged(future, context));
-        if result.is_err() {
-            self.judge(
-                |classifier, call, elapsed| classifier.finish(call, result.as_ref(), elapsed),
-                |classifier| classifier.describe(result.as_ref()),
-            );
+        if result.is_ok() {
+            return Poll::Ready(result);
         }
-        Poll::Ready(result)
+        Poll::Ready(self.judge(
+            result,
+            |classifier, call, result, elapsed| classifier.finish(call, result.as_ref(), elapsed),
+            |classifier, result| classifier.describe(result.as_ref()),
+        ))
     }
 
     /// Judges the call if the classifier can decide before the end of the body. Returns
@@ -189,11 +208,8 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         if let Some(mut call) = self.call.take() {
             let elapsed = self.permit.measured();
             match judge(&self.classifier, &mut call, elapsed.unwrap_or(Duration::ZERO)) {
-                Some(outcome) => {
-                    let outcome = self.unless_of_the_caller(outcome);
-                    let classifier = &self.classifier;
-                    self.permit.record_in_place(outcome, elapsed, Text::new(&|| describe(classifier)));
-                }
+                Some(Outcome::Success) => self.permit.record_in_place(Outcome::Success, elapsed, Text::NONE),
+                Some(outcome) => self.record_other((), outcome, elapsed, |classifier, ()| describe(classifier)),
                 None => self.call = Some(call),
             }
         }

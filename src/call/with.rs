@@ -187,7 +187,7 @@ impl Circuit {
     {
         let permit = self.asking().admit(Start::Coarse)?;
         let (result, mut flight) = Unclassified::start_permitted(permit, &DefaultClassifier, (), |()| call());
-        flight.judge(|_, (), _| by_default(&result), |_| text_of_error(&result));
+        let result = flight.judge(result, |_, (), result, _| by_default(result), |_, result| text_of_error(result));
         result.map_err(Error::Inner)
     }
 }
@@ -211,8 +211,7 @@ async fn follow<F: Future>(
     // part of the call, and the drop of the flight ends the call.
     let mut future = pin!(future);
     let result = poll_fn(|context| flight.poll_unjudged(future.as_mut(), context)).await;
-    flight.judge(|_, (), _| judge(&result), |_| describe(&result));
-    result
+    flight.judge(result, |_, (), result, _| judge(result), |_, result| describe(result))
 }
 
 pub(super) fn by_default<T, E: 'static>(result: &Result<T, E>) -> Outcome {

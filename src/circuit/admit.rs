@@ -169,6 +169,7 @@ impl Branch {
 
 impl Inner {
     /// Reads the data on which the gate decides.
+    #[inline]
     pub(super) fn scene(&self, word: Word, now: Tick) -> Scene<'_> {
         let (mode, state, era) = (word.mode(), word.state(), word.era());
         let round = if state == State::HalfOpen && !mode.is_hold() {
@@ -207,7 +208,11 @@ impl Inner {
                 self.probes.reclaim(word.era(), now, self.config.probes.deadline);
                 self.wakers.wake();
             }
-            Due::GiveUp(reason) => self.reopen(word, now, reason, None),
+            Due::GiveUp { has_success, half_open_for } => {
+                let no_success = Reason::NoSuccess { half_open_for };
+                let reason = if has_success { Reason::NoVerdict { half_open_for } } else { no_success };
+                self.reopen(word, now, reason, None);
+            }
             Due::Quiet { successes, half_open_for } => {
                 self.close(word, now, Reason::QuietService { successes, half_open_for });
             }

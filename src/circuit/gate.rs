@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::probes::Occupancy;
 use crate::clock::{Tick, nanos};
 use crate::config::{Config, Recovery};
-use crate::state::{Mode, Reason, State};
+use crate::state::{Mode, State};
 
 /// The data on which the gate decides, at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +62,7 @@ pub(super) enum Gate {
 }
 
 /// A change that time has made due.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Due {
     /// A hold has ended. If `probes` is true, the circuit begins to probe. Otherwise the state beneath decides.
     HoldEnded { probes: bool },
@@ -71,13 +71,14 @@ pub(super) enum Due {
     /// A probe has reached its deadline, so the circuit takes its slot back.
     Overdue,
     /// A probe has reached its deadline, and the era has lasted too long without a verdict. The circuit opens again.
-    GiveUp(Reason),
+    GiveUp { has_success: bool, half_open_for: Duration },
     /// The circuit has been half-open for `quiet_after` with some successes and no failure, so the circuit closes.
     Quiet { successes: u32, half_open_for: Duration },
 }
 
 impl Scene<'_> {
     /// Returns the answer to a call, or the change after which the gate must be evaluated again.
+    #[inline]
     pub(super) fn gate(&self) -> Result<Gate, Due> {
         if self.bypassed {
             return Ok(Gate::Uncounted);
@@ -115,11 +116,11 @@ impl Scene<'_> {
         let (successes, failures) = (slots.verdict.successes, slots.verdict.failures);
         if slots.overdue > 0 {
             return Err(match (successes, failures) {
-                (0, _) if half_open_for >= patience => Due::GiveUp(Reason::NoSuccess { half_open_for }),
+                (0, _) if half_open_for >= patience => Due::GiveUp { has_success: false, half_open_for },
                 // This arm needs a failure, because a circuit with successes and without a failure closes after
                 // `quiet_after`.
                 (1.., 1..) if half_open_for >= patience.max(probing.quiet_after) => {
-                    Due::GiveUp(Reason::NoVerdict { half_open_for })
+                    Due::GiveUp { has_success: true, half_open_for }
                 }
                 _ => Due::Overdue,
             });
@@ -135,14 +136,14 @@ impl Scene<'_> {
     }
 
     /// Returns the scene as it would be after the change.
-    fn after(self, due: &Due) -> Self {
+    fn after(self, due: Due) -> Self {
         let next = Self { mode: self.beneath, round: Round::default(), ..self };
         match due {
             Due::HoldEnded { probes: false } => next,
             Due::HoldEnded { probes: true } | Due::Probing => Self { state: State::HalfOpen, ..next },
             Due::Overdue => Self { round: Round { slots: self.round.slots.reclaimed(), ..self.round }, ..self },
             // The end of the opening is not known, because it is chosen when the circuit opens.
-            Due::GiveUp(_) => Self { state: State::Open, open_until: None, ..next },
+            Due::GiveUp { .. } => Self { state: State::Open, open_until: None, ..next },
             Due::Quiet { .. } => Self { state: State::Closed, ..next },
         }
     }
@@ -152,7 +153,7 @@ impl Scene<'_> {
         loop {
             match self.gate() {
                 Ok(gate) => return gate,
-                Err(due) => self = self.after(&due),
+                Err(due) => self = self.after(due),
             }
         }
     }

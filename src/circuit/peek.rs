@@ -143,7 +143,7 @@ impl Inner {
     pub(super) fn give_up_if_due(&self, now: Tick) {
         let word = self.load();
         if word.state() == State::HalfOpen
-            && let Err(due @ Due::GiveUp(_)) = self.scene(word, now).gate()
+            && let Err(due @ Due::GiveUp { .. }) = self.scene(word, now).gate()
         {
             self.carry_out(word, now, due);
         }
@@ -182,7 +182,12 @@ impl Inner {
 
     /// Returns the answer of the gate to a call that does not wait for a restore.
     pub(super) fn peek_at_gate(&self) -> Peek {
-        let now = self.now();
+        let (word, now) = (self.load(), self.now());
+        // The usual case comes first, because a service that polls ready takes this branch during an outage.
+        if word.is_plainly_open() && now < self.open_until() {
+            let until = self.rejects_until(word, self.open_until().known());
+            return Peek::Rejecting(until.map(|until| until.saturating_since(now)));
+        }
         self.give_up_if_due(now);
         self.peek_at(self.load(), now)
     }
