@@ -153,6 +153,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     }
 
     /// Records an outcome that is no success, and gives the result back.
+    #[cold]
     #[inline(never)]
     fn record_other<T>(
         &mut self,

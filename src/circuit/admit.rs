@@ -169,7 +169,7 @@ impl Branch {
 
 impl Inner {
     /// Reads the data on which the gate decides.
-    #[inline]
+    #[inline(always)]
     pub(super) fn scene(&self, word: Word, now: Tick) -> Scene<'_> {
         let (mode, state, era) = (word.mode(), word.state(), word.era());
         let round = if state == State::HalfOpen && !mode.is_hold() {
