@@ -23,6 +23,8 @@
 //! before the loss.
 //!
 //! Fields that this version does not know are written again unchanged, both in the record and in each part.
+//!
+//! The file is longer than others, because the fields of a record, their names in JSON and their limits are read together.
 
 #[cfg_attr(not(feature = "test-util"), expect(unreachable_pub, reason = "public for tests only"))]
 mod apply;

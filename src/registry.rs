@@ -3,6 +3,7 @@
 //! A lock protects the registry. The lock does not slow down calls, because only the building of services,
 //! the acts of operators and the first call of a new key use the registry.
 
+mod error;
 pub(crate) mod feed;
 #[cfg(all(feature = "keyed", feature = "store"))]
 mod prefixed;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 #[cfg(all(feature = "keyed", feature = "store"))]
 use std::sync::Weak;
 
+pub use self::error::RegistryError;
 use self::feed::{Feed, Subscription};
 #[cfg(all(feature = "keyed", feature = "store"))]
 pub(crate) use self::prefixed::{BroughtBack, Prefixed};
@@ -324,48 +326,3 @@ impl Default for Registry {
         Self::new()
     }
 }
-
-/// The error of a registry that could not return a circuit.
-#[derive(Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RegistryError {
-    /// A circuit with the name exists and has other settings.
-    #[non_exhaustive]
-    Different {
-        /// The name of the circuit.
-        name: String,
-        /// The settings that differ, each with its name and both values in the spelling of a settings file,
-        /// such as `probes is 3, requested is 7`.
-        differences: Vec<String>,
-    },
-    /// The registry is full.
-    #[non_exhaustive]
-    Full {
-        /// The name of the requested circuit.
-        name: String,
-        /// The largest number of circuits.
-        limit: usize,
-    },
-}
-
-/// Writes the same sentence as `Display`, because a `main` that returns the error prints this form.
-impl fmt::Debug for RegistryError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl fmt::Display for RegistryError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Different { name, differences } => {
-                write!(f, "circuit `{name}` exists with other settings: {}", differences.join("; "))
-            }
-            Self::Full { name, limit } => {
-                write!(f, "no room for circuit `{name}`: the registry holds its limit of {limit}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for RegistryError {}

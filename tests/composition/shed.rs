@@ -1,4 +1,6 @@
 //! Load shedding: what is refused, what is not, and what it is called.
+//!
+//! The file is longer than others, because all tests share the load and the work that are defined at its top.
 
 mod cpu;
 mod looks;

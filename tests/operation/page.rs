@@ -2,6 +2,8 @@
 //!
 //! The picture in `docs` is made by
 //! `PAGE_PICTURE=docs/admin.png cargo test --all-features --test operation the_page_shows`.
+//!
+//! The file is longer than others, because all tests share the steps in the browser that are defined at its top and end.
 
 mod browser;
 

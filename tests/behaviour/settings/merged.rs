@@ -1,4 +1,6 @@
 //! Tables that lie over each other: defaults, groups, patterns, circuits, documents and variables.
+//!
+//! The file is longer than others, because a table of cases is easier to check than the same cases in several files.
 
 use std::time::Duration;
 

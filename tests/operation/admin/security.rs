@@ -1,4 +1,6 @@
 //! What others may try, each tried: it is refused, or harmless.
+//!
+//! The file is longer than others, because a reader should see in one list which attacks were tried.
 
 use std::net::SocketAddr;
 

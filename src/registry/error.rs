@@ -1,0 +1,48 @@
+//! The error of a registry that could not return a circuit.
+
+use std::fmt;
+
+/// The error of a registry that could not return a circuit.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// A circuit with the name exists and has other settings.
+    #[non_exhaustive]
+    Different {
+        /// The name of the circuit.
+        name: String,
+        /// The settings that differ, each with its name and both values in the spelling of a settings file,
+        /// such as `probes is 3, requested is 7`.
+        differences: Vec<String>,
+    },
+    /// The registry is full.
+    #[non_exhaustive]
+    Full {
+        /// The name of the requested circuit.
+        name: String,
+        /// The largest number of circuits.
+        limit: usize,
+    },
+}
+
+/// Writes the same sentence as `Display`, because a `main` that returns the error prints this form.
+impl fmt::Debug for RegistryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for RegistryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Different { name, differences } => {
+                write!(f, "circuit `{name}` exists with other settings: {}", differences.join("; "))
+            }
+            Self::Full { name, limit } => {
+                write!(f, "no room for circuit `{name}`: the registry holds its limit of {limit}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for RegistryError {}
