@@ -5,13 +5,13 @@
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::BodyExt;
 use tower::service_fn;
 use tower_circuit_breaker::State;
 use tower_circuit_breaker::config::ConfigBuilder;
 use tower_circuit_breaker::retry::RetryPolicy;
 
-use super::deadlines::{Body, MS, run, with};
+use super::deadlines::{Body, MS, empty, of_frame, response, run, with};
 use super::*;
 
 /// The ways in which a server cancels a call.
@@ -32,19 +32,15 @@ const ENDS: [End; 6] = [End::Header, End::Trailer, End::Status, End::BodyError, 
 
 async fn answer(end: End, after: Duration) -> Result<Response<Body>, BoxError> {
     tokio::time::sleep(after).await;
-    let body = |frame| StreamBody::new(futures_util::stream::iter([frame])).boxed_unsync();
-    let empty = Full::default().map_err(|never| match never {}).boxed_unsync();
-    let head = |status: u16, headers: &[(&'static str, &'static str)], body| {
-        let (parts, _) = head(status, headers).into_parts();
-        Response::from_parts(parts, body)
-    };
     match end {
-        End::Header => Ok(head(200, &[GRPC, ("grpc-status", "1")], empty)),
-        End::Trailer => Ok(head(200, &[GRPC], body(Ok(http_body::Frame::trailers(headers(&[("grpc-status", "1")])))))),
+        End::Header => Ok(response(200, &[GRPC, ("grpc-status", "1")], empty())),
+        End::Trailer => {
+            Ok(response(200, &[GRPC], of_frame(Ok(http_body::Frame::trailers(headers(&[("grpc-status", "1")]))))))
+        }
         End::Status => Err(Status::cancelled("so be it").into()),
-        End::BodyError => Ok(head(200, &[GRPC], body(Err(Status::cancelled("h2 reset"))))),
+        End::BodyError => Ok(response(200, &[GRPC], of_frame(Err(Status::cancelled("h2 reset"))))),
         End::Reset => Err(h2::Error::from(h2::Reason::CANCEL).into()),
-        End::RequestTimeout => Ok(head(408, &[], empty)),
+        End::RequestTimeout => Ok(response(408, &[], empty())),
     }
 }
 

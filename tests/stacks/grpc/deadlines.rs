@@ -27,20 +27,28 @@ const ENDS: [End; 6] = [End::Header, End::GatewayTimeout, End::Trailer, End::Bod
 /// Answers after `after`.
 async fn answer(end: End, after: Duration) -> Result<Response<Body>, BoxError> {
     tokio::time::sleep(after).await;
-    let body = |frame| StreamBody::new(futures_util::stream::iter([frame])).boxed_unsync();
-    let empty = Full::default().map_err(|never| match never {}).boxed_unsync();
-    let head = |status: u16, headers: &[(&'static str, &'static str)], body| {
-        let (parts, _) = head(status, headers).into_parts();
-        Response::from_parts(parts, body)
-    };
     match end {
-        End::Header => Ok(head(200, &[GRPC, ("grpc-status", "4")], empty)),
-        End::GatewayTimeout => Ok(head(504, &[], empty)),
-        End::Trailer => Ok(head(200, &[GRPC], body(Ok(http_body::Frame::trailers(headers(&[("grpc-status", "4")])))))),
-        End::BodyError => Ok(head(200, &[GRPC], body(Err(Status::deadline_exceeded("late"))))),
+        End::Header => Ok(response(200, &[GRPC, ("grpc-status", "4")], empty())),
+        End::GatewayTimeout => Ok(response(504, &[], empty())),
+        End::Trailer => {
+            Ok(response(200, &[GRPC], of_frame(Ok(http_body::Frame::trailers(headers(&[("grpc-status", "4")]))))))
+        }
+        End::BodyError => Ok(response(200, &[GRPC], of_frame(Err(Status::deadline_exceeded("late"))))),
         End::Status => Err(Status::deadline_exceeded("late").into()),
         End::Timer => Err(TimeoutExpired(()).into()),
     }
+}
+
+pub(super) fn response(status: u16, headers: &[(&'static str, &'static str)], body: Body) -> Response<Body> {
+    Response::from_parts(head(status, headers).into_parts().0, body)
+}
+
+pub(super) fn empty() -> Body {
+    Full::default().map_err(|never| match never {}).boxed_unsync()
+}
+
+pub(super) fn of_frame(frame: Result<http_body::Frame<Bytes>, Status>) -> Body {
+    StreamBody::new(futures_util::stream::iter([frame])).boxed_unsync()
 }
 
 pub(super) fn with(set: impl FnOnce(ConfigBuilder) -> ConfigBuilder) -> Circuit {
