@@ -73,6 +73,8 @@ impl RegistryBuilder {
     }
 
     /// Sets the largest number of circuits. Default: 10 000.
+    ///
+    /// A restore leaves an eighth of the limit free for circuits that are created by name.
     pub const fn limit(mut self, circuits: usize) -> Self {
         self.limit = circuits;
         self
