@@ -186,6 +186,11 @@ impl Desk {
             || self.evidence.is_due(now)
     }
 
+    /// Returns true if an order of an operator waits for the store.
+    pub(super) const fn has_order(&self) -> bool {
+        self.changes.has_act() || self.changes.is_forgetting()
+    }
+
     /// Returns true if a change must be written, now or later.
     fn has_unwritten(&self) -> bool {
         self.changes.has_act() || self.changes.has_transition() || self.known.is_behind() || self.evidence.is_waiting()
@@ -246,7 +251,7 @@ impl Desk {
             }
             return self.look(who, now.here);
         }
-        let found = self.known.found(current, via, from, now.store);
+        let found = self.known.found(current, via, from, now);
         match found {
             Found::Record => {}
             Found::Absent | Found::Corrupt => {

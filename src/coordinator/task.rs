@@ -26,10 +26,12 @@ use super::desk::{Desk, Now, Report, Via};
 use super::desks::DeskId;
 use super::hub::Hub;
 use super::ledger::Ledger;
+use super::to_write::ToWrite;
 use crate::clock::{Clock, Tick};
 use crate::store::{Watch, WatchEvent};
 use crate::telemetry;
-use jobs::Ended;
+use crate::telemetry::store::Omitted;
+use jobs::{Ended, Lane};
 
 /// The task of one registry.
 #[derive(Debug)]
@@ -38,11 +40,15 @@ pub(super) struct Task {
     /// The knowledge that outlives the task. The drop of the task gives the ledger back to the hub.
     ledger: Ledger,
     /// The operations under way, each with its name in logs and metrics.
-    jobs: JoinSet<(&'static str, Ended)>,
+    jobs: JoinSet<(&'static str, Lane, Ended)>,
     /// The desks whose records must be loaded.
     to_load: BTreeSet<DeskId>,
     /// The desks that have something to write.
-    to_write: BTreeSet<DeskId>,
+    to_write: ToWrite,
+    /// The number of operations under way for orders of operators.
+    orders_under_way: usize,
+    /// The desks with an order and with a reason in the findings why the order is not stored yet.
+    held_up: BTreeSet<DeskId>,
     /// The search for keyed circuits that are not closed in the store.
     #[cfg(feature = "keyed")]
     survey: survey::Survey,
@@ -87,7 +93,9 @@ impl Task {
             to_load: ledger.desks.ids().collect(),
             ledger,
             jobs: JoinSet::new(),
-            to_write: BTreeSet::new(),
+            to_write: ToWrite::default(),
+            orders_under_way: 0,
+            held_up: BTreeSet::new(),
             #[cfg(feature = "keyed")]
             survey: survey::Survey::default(),
             audit_under_way: false,
@@ -183,7 +191,7 @@ impl Task {
                 let Some(desk) = self.ledger.desks.get_mut(at) else { continue };
                 desk.hurry(now);
                 if desk.wants_write(now) {
-                    self.to_write.insert(at);
+                    self.to_write.insert(at, desk.has_order());
                 }
             }
             self.ledger.link.hurry(now);
@@ -225,10 +233,16 @@ impl Task {
             row.log();
             self.ledger.outbox.push(Tick::from_nanos(now.as_nanos().saturating_sub(crate::clock::nanos(age))), row);
         }
-        if self.ledger.desks[at].wants_write(now) {
-            self.to_write.insert(at);
+        self.log_lost_rows(now);
+        let desk = &self.ledger.desks[at];
+        let has_order = desk.has_order();
+        if desk.wants_write(now) {
+            self.to_write.insert(at, has_order);
         } else {
-            self.to_write.remove(&at);
+            self.to_write.remove(at);
+        }
+        if !has_order && self.held_up.remove(&at) {
+            self.hub.findings.lock().held_up.remove(self.ledger.desks[at].name());
         }
         if report.clash {
             self.rename(now);
@@ -243,10 +257,13 @@ impl Task {
         ledger.names += 1;
         let (named, before) = (&ledger.named, std::mem::take(&mut ledger.who.id));
         ledger.who.id = format!("{named}#{}", ledger.names);
-        telemetry::store::warn(format_args!(
-            "another instance of this service has the id `{before}` too, so that this instance is `{}` from now on; give each a name of its own",
-            ledger.who.id
-        ));
+        if let Some(more) = ledger.clashes.next(now) {
+            telemetry::store::warn(format_args!(
+                "another instance of this service has the id `{before}` too, so that this instance is `{}` from now on; give each a name of its own{}",
+                ledger.who.id,
+                Omitted(more)
+            ));
+        }
         for desk in ledger.desks.iter_mut() {
             desk.renamed(now);
         }

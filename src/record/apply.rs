@@ -116,6 +116,7 @@ pub fn apply(record: &mut CircuitRecord, command: &Command, now: Timestamp) -> E
     };
     if effect == Effect::Applied {
         record.updated_at = record.updated_at.max(now);
+        record.fit();
     }
     effect
 }
@@ -171,7 +172,6 @@ fn take_entry(record: &mut CircuitRecord, id: &str, entry: &InstanceEntry) -> Ef
     let entry = &entry.cleaned();
     merge(&mut record.instances, id, entry);
     bound(&mut record.instances);
-    record.sum();
     let after = record.instances.get(id);
     if after == before.as_ref() {
         if after == Some(entry) { Effect::Known } else { Effect::Superseded }
@@ -192,7 +192,9 @@ fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now: Timestamp
     let own = |last: &Operated| !command.incarnation.is_empty() && last.incarnation == command.incarnation;
     // As for a transition, an act of an instance that did not know the record wins if the act is later.
     let newer = |last: &Operated| if command.on == 0 { last.at > at } else { last.sequence > command.on };
-    if last.is_some_and(|last| newer(last) && !own(last)) {
+    // An order that was also given to another instance is the same order, so that a later order of its operator follows it.
+    let follows = |last: &Operated| last.commands.last().is_some_and(|id| command.replaced.contains(id));
+    if last.is_some_and(|last| newer(last) && !own(last) && !follows(last)) {
         return Effect::Superseded;
     }
     let left = command.hold.map(|hold| hold.saturating_sub(command.age));

@@ -4,10 +4,11 @@
 //! lacks content that must be written back. The module [`record`](crate::record) decides the meaning of a record,
 //! `write.rs` decides the content of the next write, and `takeover.rs` decides the effect on the circuit.
 
-use super::Via;
-use crate::record::{CircuitRecord, Timestamp};
+use super::{Now, Via};
+use crate::record::CircuitRecord;
 use crate::store::{Etag, Versioned};
 use crate::telemetry;
+use crate::telemetry::store::{Lines, Omitted};
 
 /// The version of the record in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub(super) struct Known {
     is_behind: bool,
     /// The last version that did not decode, so that `found` warns once for each version.
     corrupt: Option<Etag>,
+    /// The log lines about versions that did not decode, because another program may write one after the other.
+    lines: Lines,
     /// The store, or the tier of a tiered store, that answered last. Set by `found`.
     from: &'static str,
 }
@@ -60,7 +63,7 @@ impl Known {
     /// Begins with an empty record and an unknown version.
     pub(super) fn new(circuit: &str) -> Self {
         let record = CircuitRecord::unknown(circuit);
-        Self { record, stored: Stored::Unknown, is_behind: false, corrupt: None, from: "" }
+        Self { record, stored: Stored::Unknown, is_behind: false, corrupt: None, lines: Lines::default(), from: "" }
     }
 
     pub(super) const fn record(&self) -> &CircuitRecord {
@@ -90,8 +93,8 @@ impl Known {
     }
 
     /// Joins a copy that came from the store.
-    pub(super) fn found(&mut self, current: Option<&Versioned>, via: Via, from: &'static str, now: Timestamp) -> Found {
-        let decoded = current.map(|current| CircuitRecord::decode(&self.record.service, &current.bytes, now));
+    pub(super) fn found(&mut self, current: Option<&Versioned>, via: Via, from: &'static str, now: Now) -> Found {
+        let decoded = current.map(|current| CircuitRecord::decode(&self.record.service, &current.bytes, now.store));
         let found = match (current, decoded) {
             (Some(current), Some(Ok(record))) => {
                 self.join(&record, via, &current.etag);
@@ -99,7 +102,9 @@ impl Known {
             }
             (Some(current), Some(Err(problem))) => {
                 if self.corrupt.as_ref() != Some(&current.etag) {
-                    telemetry::store::warn(format_args!("{problem}; it is treated as absent"));
+                    if let Some(more) = self.lines.next(now.here) {
+                        telemetry::store::warn(format_args!("{problem}; it is treated as absent{}", Omitted(more)));
+                    }
                     self.corrupt = Some(current.etag.clone());
                 }
                 Found::Corrupt
@@ -111,7 +116,7 @@ impl Known {
                 return Found::Nothing;
             }
             // The record of a tripped or held circuit is written back. The loss of any other record does not matter.
-            self.is_behind = self.record.is_eventful(now);
+            self.is_behind = self.record.is_eventful(now.store);
             self.stored = Stored::of(current);
         }
         self.from = from;

@@ -5,24 +5,31 @@
 
 use std::time::Duration;
 
-use super::jobs::Ended;
+use super::jobs::{Ended, Lane};
 use super::{Ledger, Task};
 use crate::clock::{Clock, Tick};
 use crate::coordinator::desk::{Now, Ticket, Via};
 use crate::coordinator::desks::DeskId;
 use crate::coordinator::link::backoff;
-use crate::store::{Loaded, StoreError, StoreErrorKind, Written};
+use crate::coordinator::outbox::{Failed, Next, Sent};
+use crate::shown::quoted;
+use crate::store::{AuditRow, Loaded, StoreError, Written};
+use crate::telemetry;
+use crate::telemetry::store::Omitted;
 
 impl Task {
     /// Handles the end of an operation. `name` is the name of the operation in the log.
-    pub(super) fn ended(&mut self, (name, ended): (&'static str, Ended)) {
+    pub(super) fn ended(&mut self, (name, lane, ended): (&'static str, Lane, Ended)) {
         let now = self.ledger.clock.now();
+        self.orders_under_way -= usize::from(lane == Lane::Orders);
         match ended {
             Ended::Loaded { requested, result: Ok(loaded) } => self.loaded(&requested, &loaded, now),
             Ended::Loaded { requested, result: Err(error) } => {
                 let desks = &self.ledger.desks;
                 // The desks are loaded again, except those that were closed during the load.
-                self.to_load.extend(requested.iter().map(|(at, _)| *at).filter(|at| desks.get(*at).is_some()));
+                let again: Vec<_> = requested.iter().map(|(at, _)| *at).filter(|at| desks.get(*at).is_some()).collect();
+                again.iter().for_each(|at| self.explain(*at, &error));
+                self.to_load.extend(again);
                 self.failed(name, &error, now);
             }
             #[cfg(feature = "keyed")]
@@ -48,7 +55,8 @@ impl Task {
                 let Ledger { desks, dice, .. } = &mut self.ledger;
                 desks[at].failed(error.kind(), now, dice);
                 self.to_load.insert(at);
-                if error.kind() == StoreErrorKind::Refused {
+                self.explain(at, &error);
+                if error.kind().is_lasting() {
                     // The failure does not mark the link as down, so that the other desks do not wait because of one
                     // refused write.
                     self.ledger.link.note(now, name, &error);
@@ -57,20 +65,15 @@ impl Task {
                     self.failed(name, &error, now);
                 }
             }
-            Ended::Audited { last, result: Ok(()) } => {
+            Ended::Audited { sent, result: Ok(()) } => {
                 self.audit_under_way = false;
                 self.ledger.audit_failures = 0;
-                self.ledger.outbox.taken(&last);
+                self.ledger.outbox.stored(&sent);
                 self.ledger.link.succeeded(now, None);
             }
-            Ended::Audited { result: Err(error), .. } => {
+            Ended::Audited { sent, result: Err(error) } => {
                 self.audit_under_way = false;
-                // `link.failed` is not called, because a store of two tiers can take records while its audit fails.
-                // Only the audit waits.
-                let Ledger { link, dice, audit_failures, .. } = &mut self.ledger;
-                *audit_failures = audit_failures.saturating_add(1);
-                self.audit_at = now.saturating_add(backoff(*audit_failures, dice));
-                link.note(now, name, &error);
+                self.not_audited(name, &sent, &error, now);
             }
             Ended::Trimmed { result: Ok(more) } => {
                 if more {
@@ -91,6 +94,56 @@ impl Task {
                 self.ledger.link.note(now, name, &error);
                 self.watch_at = Some(now.saturating_add(WATCH_FAILED.mul_f64(0.5 + self.ledger.dice.share())));
             }
+        }
+    }
+
+    /// Handles rows of the audit that the store has not taken.
+    ///
+    /// The link is not marked as down, because a store can take records while its audit fails. Only the audit waits.
+    fn not_audited(&mut self, name: &'static str, sent: &Sent, error: &StoreError, now: Tick) {
+        let Ledger { outbox, link, dice, audit_failures, refused_rows, .. } = &mut self.ledger;
+        link.note(now, name, error);
+        let failed = Failed { is_refused: error.kind().is_lasting(), is_up: link.is_up() };
+        match outbox.failed(sent, failed, now) {
+            Next::Now => self.audit_at = now,
+            Next::Later => {
+                *audit_failures = audit_failures.saturating_add(1);
+                self.audit_at = now.saturating_add(backoff(*audit_failures, dice));
+            }
+            Next::SetAside(row) => {
+                self.audit_at = now;
+                if let Some(more) = refused_rows.next(now) {
+                    let AuditRow { id, service, action, user, .. } = *row;
+                    let by = user.map_or_else(String::new, |user| format!(" by `{}`", quoted(&user)));
+                    let (service, error) = (quoted(&service), error.chain());
+                    telemetry::store::warn(format_args!(
+                        "the store refuses the row `{id}` of the audit for good, {action} of `{service}`{by}, so that the row is set aside: {error}{}",
+                        Omitted(more)
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Logs the number of rows that were lost because the outbox was full, at most once a minute.
+    pub(super) fn log_lost_rows(&mut self, now: Tick) {
+        let Ledger { outbox, lost_rows, logged_lost, .. } = &mut self.ledger;
+        let lost = outbox.lost();
+        if lost > *logged_lost && lost_rows.next(now).is_some() {
+            telemetry::store::warn(format_args!(
+                "{} rows of the audit were lost, the oldest first, because too many rows wait for the store",
+                lost - *logged_lost
+            ));
+            *logged_lost = lost;
+        }
+    }
+
+    /// Notes the reason why the order of a desk is not stored yet, if the desk has an order.
+    fn explain(&mut self, at: DeskId, error: &StoreError) {
+        let desk = &self.ledger.desks[at];
+        if desk.has_order() {
+            self.hub.findings.lock().held_up.insert(desk.name().to_owned(), error.chain());
+            self.held_up.insert(at);
         }
     }
 

@@ -58,6 +58,9 @@ impl Task {
         findings.status.up = self.ledger.link.is_up();
         findings.status.unsaved = self.to_write.len();
         findings.status.audit_rows = self.ledger.outbox.len();
+        findings.status.audit_lost = self.ledger.outbox.lost();
+        findings.status.audit_refused = self.ledger.outbox.refused();
+        findings.rows_of_people = self.ledger.outbox.people();
         let last = self.ledger.link.last_error.as_ref();
         findings.status.last_error_kind = last.map(|(kind, _)| *kind);
         if findings.status.last_error.as_ref() != last.map(|(_, text)| text) {
@@ -82,8 +85,8 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         let died = std::thread::panicking();
-        let name = |at: &DeskId| self.ledger.desks[*at].name().to_owned();
-        let unsaved = self.to_write.iter().map(name).collect();
+        let name = |at: DeskId| self.ledger.desks[at].name().to_owned();
+        let unsaved = self.to_write.orders().chain(self.to_write.others()).map(name).collect();
         let circuits: Vec<_> = self.ledger.desks.iter().flat_map(Desk::circuits).cloned().collect();
         {
             let mut findings = self.hub.findings.lock();

@@ -14,7 +14,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
-use super::jobs::{BATCH, Ended};
+use super::jobs::{BATCH, Ended, Lane};
 use super::{Ledger, Task};
 use crate::clock::Tick;
 use crate::coordinator::link::backoff;
@@ -69,7 +69,7 @@ impl Task {
                 return false;
             }
             self.survey.under_way = true;
-            self.begin("list", now, async move { store.list().await }, |result| Ended::Listed { result });
+            self.begin("list", Lane::Others, now, async move { store.list().await }, |result| Ended::Listed { result });
             return true;
         };
         let batch: Vec<_> = work.names.drain(..work.names.len().min(BATCH)).collect();
@@ -80,7 +80,7 @@ impl Task {
         self.survey.under_way = true;
         let names: Vec<String> = batch.iter().map(|(_, name)| name.clone()).collect();
         let load = async move { store.load_many(&names).await };
-        self.begin("load", now, load, |result| Ended::Surveyed { batch, result });
+        self.begin("load", Lane::Others, now, load, |result| Ended::Surveyed { batch, result });
         true
     }
 
