@@ -233,7 +233,6 @@ impl Task {
             row.log();
             self.ledger.outbox.push(Tick::from_nanos(now.as_nanos().saturating_sub(crate::clock::nanos(age))), row);
         }
-        self.log_lost_rows(now);
         let desk = &self.ledger.desks[at];
         let has_order = desk.has_order();
         if desk.wants_write(now) {

@@ -173,7 +173,12 @@ impl Desk {
     pub(in crate::coordinator) fn failed(&mut self, kind: StoreErrorKind, now: Tick, dice: &mut Dice) {
         self.sending.end();
         self.known.unload();
-        self.sending.failed(kind, now, dice);
+        self.sending.failed(kind, self.has_order(), now, dice);
+    }
+
+    /// Lets the next write begin now, because the store answers again.
+    pub(in crate::coordinator) fn end_backoff(&mut self, now: Tick) {
+        self.sending.hurry(now);
     }
 
     /// Notes that the last task has ended, and that the answers to its operations are lost. The new task begins with a

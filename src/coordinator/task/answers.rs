@@ -12,6 +12,7 @@ use crate::coordinator::desk::{Now, Ticket, Via};
 use crate::coordinator::desks::DeskId;
 use crate::coordinator::link::backoff;
 use crate::coordinator::outbox::{Failed, Next, Sent};
+use crate::record::Timestamp;
 use crate::shown::quoted;
 use crate::store::{AuditRow, Loaded, StoreError, Written};
 use crate::telemetry;
@@ -40,7 +41,7 @@ impl Task {
                 self.wrote(at, *ticket, written, began, now);
             }
             Ended::Deleted { at, result: Ok(deleted) } => {
-                self.ledger.link.succeeded(now, None);
+                self.succeeded(now, None);
                 let desk = &mut self.ledger.desks[at];
                 if deleted {
                     let report = desk.deleted();
@@ -69,7 +70,7 @@ impl Task {
                 self.audit_under_way = false;
                 self.ledger.audit_failures = 0;
                 self.ledger.outbox.stored(&sent);
-                self.ledger.link.succeeded(now, None);
+                self.succeeded(now, None);
             }
             Ended::Audited { sent, result: Err(error) } => {
                 self.audit_under_way = false;
@@ -93,6 +94,19 @@ impl Task {
                 self.watch_under_way = false;
                 self.ledger.link.note(now, name, &error);
                 self.watch_at = Some(now.saturating_add(WATCH_FAILED.mul_f64(0.5 + self.ledger.dice.share())));
+            }
+        }
+    }
+
+    /// Marks the link as up. If the store was down, the orders and the rows of the audit are written now, before the records
+    /// of other circuits.
+    pub(super) fn succeeded(&mut self, now: Tick, store: Option<Timestamp>) {
+        let was_down = !self.ledger.link.is_up();
+        self.ledger.link.succeeded(now, store);
+        if was_down {
+            self.audit_at = now;
+            for at in self.to_write.orders() {
+                self.ledger.desks[at].end_backoff(now);
             }
         }
     }
@@ -156,7 +170,7 @@ impl Task {
 
     /// Passes each loaded record to its desk. `requested` has the turn of each desk at the beginning of the load.
     fn loaded(&mut self, requested: &[(DeskId, u64)], loaded: &Loaded, now: Tick) {
-        self.ledger.link.succeeded(now, Some(loaded.now));
+        self.succeeded(now, Some(loaded.now));
         let now = Now { here: now, store: loaded.now };
         for ((at, turn), entry) in requested.iter().zip(&loaded.entries) {
             let Ledger { desks, who, link, .. } = &mut self.ledger;
@@ -172,15 +186,13 @@ impl Task {
     /// Passes the answer to a write to its desk. After a conflict the answer has the present record, which the desk
     /// takes over as after a load.
     fn wrote(&mut self, at: DeskId, ticket: Ticket, written: Written, began: Tick, now: Tick) {
+        let (Written::Applied { now: store, .. } | Written::Conflict { now: store, .. }) = &written;
+        self.succeeded(now, Some(*store));
         let Ledger { desks, who, link, dice, .. } = &mut self.ledger;
         let desk = &mut desks[at];
         let report = match written {
-            Written::Applied { etag, now: store } => {
-                link.succeeded(now, Some(store));
-                desk.written(ticket, etag, who, Now { here: now, store })
-            }
+            Written::Applied { etag, now: store } => desk.written(ticket, etag, who, Now { here: now, store }),
             Written::Conflict { current, now: store } => {
-                link.succeeded(now, Some(store));
                 desk.conflicted(now.saturating_since(began), now, dice);
                 let from = current.as_ref().map_or(link.kind(), |current| self.hub.store.origin(&current.etag));
                 desk.found(current.as_ref(), Via::Answer, from, who, Now { here: now, store })

@@ -48,6 +48,7 @@ impl Task {
     /// Ends the wait of first calls whose time is over, and updates the status of the store in the findings.
     pub(super) fn report(&mut self) {
         let now = self.ledger.clock.now();
+        self.log_lost_rows(now);
         let waits = !self.hub.terms.first_call_waits.is_zero();
         for desk in self.ledger.desks.iter_mut().filter(|_| waits) {
             desk.end_wait_of_calls(now);

@@ -105,7 +105,7 @@ impl Task {
                 return self.survey_failed(now);
             }
         };
-        self.ledger.link.succeeded(now, None);
+        self.succeeded(now, None);
         let (all, wanting) = (self.hub.prefixes.all(), self.hub.prefixes.unread());
         let mut work = Work { names: VecDeque::new(), layers: wanting.iter().map(Layer::new).collect() };
         for name in names {
@@ -136,7 +136,7 @@ impl Task {
                 return self.failed("load", &error, now);
             }
         };
-        self.ledger.link.succeeded(now, Some(loaded.now));
+        self.succeeded(now, Some(loaded.now));
         let Some(work) = &mut self.survey.work else { return };
         for ((at, name), entry) in batch.into_iter().zip(&loaded.entries) {
             let layer = &mut work.layers[at];
