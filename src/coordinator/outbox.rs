@@ -239,17 +239,18 @@ impl Outbox {
                 people.into_iter().chain(self.machines.iter().filter(is_due).take(room)).collect()
             }
         };
-        if chosen.is_empty() && suspects > 0 {
-            if self.stuck.take().is_none() {
-                return self.send_notice(store);
-            }
-            // Every row was refused, so the search begins anew.
-            self.clear_suspects();
-            return self.batch(now, store);
-        }
         chosen.extend(again.filter(|_| chosen.is_empty()));
         if chosen.is_empty() {
-            return None;
+            return match self.stuck {
+                _ if suspects == 0 => None,
+                None => self.send_notice(store),
+                // Every row was refused, so the search begins anew. A notice would be refused, too, or be false if the
+                // right that was missing is granted just now.
+                Some(_) => {
+                    self.clear_suspects();
+                    self.batch(now, store)
+                }
+            };
         }
         chosen.sort_by_key(|waiting| waiting.number);
         let dated = |waiting: &&Waiting| {

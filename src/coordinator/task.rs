@@ -277,7 +277,16 @@ impl Task {
         // The interval varies from 80 % to 120 %, so that many instances do not poll the store at the same time.
         let spread = 0.8 + 0.4 * self.ledger.dice.share();
         self.next_poll = now.saturating_add(every.mul_f64(spread));
-        self.to_load.extend(self.ledger.desks.ids());
+        self.load_all(now);
+    }
+
+    /// Plans a load of all records, except those that are about to be written, because the answer of a write has the
+    /// present record. Otherwise polls could keep a slow store so busy that no write begins.
+    pub(super) fn load_all(&mut self, now: Tick) {
+        let Ledger { desks, .. } = &self.ledger;
+        let is_about_to_write = |desk: &Desk| desk.wants_write(now) && desk.may_write(now) && desk.is_loaded();
+        let ids = desks.ids().filter(|at| !is_about_to_write(&desks[*at]));
+        self.to_load.extend(ids);
     }
 
     /// Handles news of the store. `None` is the end of the watch.
@@ -305,7 +314,7 @@ impl Task {
                 }
             }
             // The watch may have lost news of any circuit.
-            Some(WatchEvent::Gap) => self.to_load.extend(self.ledger.desks.ids()),
+            Some(WatchEvent::Gap) => self.load_all(now),
             None => {
                 self.watch = None;
                 self.watch_at = Some(now.saturating_add(WATCH_AGAIN.mul_f64(0.5 + self.ledger.dice.share())));

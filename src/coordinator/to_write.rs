@@ -53,6 +53,11 @@ impl ToWrite {
         self.orders.values().copied()
     }
 
+    /// Returns true if a desk without an order has something to write.
+    pub(super) fn has_others(&self) -> bool {
+        !self.others.is_empty()
+    }
+
     /// Returns the desks without an order.
     pub(super) fn others(&self) -> impl Iterator<Item = DeskId> {
         self.others.iter().copied()

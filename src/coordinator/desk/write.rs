@@ -35,6 +35,11 @@ impl Desk {
         self.sending.is_free(now)
     }
 
+    /// Returns true if the version in the store is known, so that a write can begin without a load.
+    pub(in crate::coordinator) fn is_loaded(&self) -> bool {
+        *self.known.stored() != Stored::Unknown
+    }
+
     /// Returns true if a write is under way. A desk with a write under way needs no load, because the answer has the
     /// present record.
     pub(in crate::coordinator) const fn is_writing(&self) -> bool {

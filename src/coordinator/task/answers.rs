@@ -86,7 +86,7 @@ impl Task {
                 self.watch_under_way = false;
                 // The new watch does not report changes that were made before the watch began.
                 if watch.is_some() {
-                    self.to_load.extend(self.ledger.desks.ids());
+                    self.load_all(now);
                 }
                 self.watch = watch;
             }

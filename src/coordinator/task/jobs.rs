@@ -50,7 +50,7 @@ pub(super) enum Lane {
 
 impl Task {
     /// Begins the operations that are due, as many as the link allows. Orders of operators come first. Loads come before
-    /// other writes, because a desk writes only over a version that it has loaded. Trims come after writes, because old
+    /// other writes, because a desk writes only over a version that it has loaded, but leave half of the room to writes. Trims come after writes, because old
     /// rows can wait.
     pub(super) fn launch(&mut self, now: Tick) {
         self.launch_orders(now);
@@ -60,7 +60,8 @@ impl Task {
             // One operation at a time tries a store that is down.
             room = 0;
         }
-        while room > 0 && !self.to_load.is_empty() {
+        let for_writes = if self.to_write.has_others() { room / 2 } else { 0 };
+        while room > for_writes && !self.to_load.is_empty() {
             let wanted = std::iter::from_fn(|| self.to_load.pop_first()).take(BATCH).collect();
             if self.load(wanted, Lane::Others, now) {
                 room -= 1;
