@@ -26,6 +26,7 @@ pub mod operation {
     //!
     //! [keys]: https://docs.rs/crate/tower-circuit-breaker/latest/source/examples/config_file.toml
     //! [picture]: https://docs.rs/crate/tower-circuit-breaker/latest/source/docs/admin.png
+    //! [refused rows]: super::stores#the-audit
     //! [runbook]: super::runbook
     //! [words]: super::words
     #![doc = include_str!("../docs/operation.md")]

@@ -131,7 +131,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// If the store could not append every row. After this error the caller may append all rows again.
+    /// If the store could not append every row. After this error the caller may append all rows again, also in other
+    /// batches. After [`Refused`](StoreErrorKind::Refused) or [`Corrupt`](StoreErrorKind::Corrupt) a registry appends smaller
+    /// batches, finds the row that is refused, and sets it aside if the store takes other rows.
     fn append_audit(&self, rows: &[AuditRow]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Deletes the oldest rows of the audit that are older than `before`. Returns true if more such rows may be left.

@@ -67,11 +67,11 @@ pub enum Refused {
     },
     /// The hold ended before the order could be stored. The hold applied only in this process.
     Expired,
-    /// The store is down, and the outbox for rows of the audit is full. The audit row of the order would
-    /// displace another row.
+    /// The store is down, and as many audit rows of operators wait as there is room for. The audit row of the order would
+    /// displace the row of another order.
     #[non_exhaustive]
     OutboxFull {
-        /// The number of rows that wait in the outbox.
+        /// The number of rows of operators that wait.
         rows: usize,
     },
     /// A later version of this crate wrote the record, and this version must not overwrite the record.
@@ -143,7 +143,7 @@ impl fmt::Display for Refused {
             Self::OutboxFull { rows } => {
                 write!(
                     f,
-                    "the store is down and {rows} rows of the audit wait for it, so that there is no room for another row"
+                    "the store is down and {rows} rows of operators wait for the audit, so that there is no room for another row"
                 )
             }
             Self::Unwritable { version } => write!(

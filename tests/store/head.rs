@@ -241,11 +241,11 @@ async fn a_repeated_order_does_not_supersede_the_next_order_of_its_operator() {
     for round in 0..4 {
         way.faults().drop_events();
         let trip = Order::trip(&alice()).id(&format!("click-{round}"));
-        assert!(stored(a.registry.operate("payments", &trip).await.unwrap().kept));
-        assert!(stored(b.registry.operate("payments", &trip).await.unwrap().kept), "it is done already");
+        assert!(stored(&a.registry.operate("payments", &trip).await.unwrap().kept));
+        assert!(stored(&b.registry.operate("payments", &trip).await.unwrap().kept), "it is done already");
         let next = if round % 2 == 0 { Order::resume(&alice()) } else { Order::reset(&alice(), To::Closed).force() };
         let kept = b.registry.operate("payments", &next).await.unwrap().kept;
-        assert!(stored(kept), "round {round}");
+        assert!(stored(&kept), "round {round}");
         way.faults().heal();
         pass(secs(11)).await;
     }
@@ -261,10 +261,10 @@ async fn an_order_that_follows_a_repeated_one_before_its_load_is_done_as_well() 
     let (a, b) = (start(&store, "a").await, start(&way, "b").await);
     way.faults().drop_events();
     let trip = Order::trip(&alice()).id("click-1");
-    assert!(stored(a.registry.operate("payments", &trip).await.unwrap().kept));
+    assert!(stored(&a.registry.operate("payments", &trip).await.unwrap().kept));
     let disable = Order::disable(&alice()).indefinitely();
     let (first, second) = tokio::join!(b.registry.operate("payments", &trip), b.registry.operate("payments", &disable));
-    assert!(stored(first.unwrap().kept) && stored(second.unwrap().kept), "both are done");
+    assert!(stored(&first.unwrap().kept) && stored(&second.unwrap().kept), "both are done");
     let operated = record(&store, "payments").await.unwrap().operator.unwrap();
     assert_eq!((operated.act.as_str(), operated.commands.len()), ("disable", 2));
 }
@@ -273,7 +273,7 @@ async fn start(store: &(impl Store + Clone), id: &str) -> Instance {
     Instance::start(store, id, Sharing::Advise).await
 }
 
-fn stored(kept: Kept) -> bool {
+fn stored(kept: &Kept) -> bool {
     matches!(kept, Kept::Stored { .. })
 }
 
@@ -316,7 +316,7 @@ async fn a_record_padded_to_its_limit_takes_acts_of_operators() {
     put(&store, "payments", record_of(65_536 - rest).as_bytes()).await;
     let (registry, circuits) = registry(&store, &["payments", "orders"]).await;
     for name in ["payments", "orders"] {
-        assert!(stored(registry.trip(name, &By::new("ana", "x").unwrap(), None).await.unwrap().kept), "{name}");
+        assert!(stored(&registry.trip(name, &By::new("ana", "x").unwrap(), None).await.unwrap().kept), "{name}");
     }
     let found = record(&store, "payments").await.unwrap();
     assert_eq!(found.extra.keys().collect::<Vec<_>>(), ["later"], "what fits is kept");

@@ -84,11 +84,11 @@ impl Lane {
         let busy = limit() / 2;
         let work = move || {
             let mut opened = lane.opened.lock();
-            if opened.take_if(|opened| !opened.is_current(&lane.path)).is_some() {
-                if let Some(more) = lane.replaced.lock().next(lane.clock.now()).map(Omitted) {
-                    let path = lane.path.display();
-                    warn(format_args!("`{path}` was replaced or deleted, and is opened again{more}"));
-                }
+            if opened.take_if(|opened| !opened.is_current(&lane.path)).is_some()
+                && let Some(more) = lane.replaced.lock().next(lane.clock.now()).map(Omitted)
+            {
+                let path = lane.path.display();
+                warn(format_args!("`{path}` was replaced or deleted, and is opened again{more}"));
             }
             if opened.is_none() {
                 *opened = Some(lane.open()?);

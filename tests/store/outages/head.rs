@@ -124,7 +124,7 @@ async fn postgres_without_a_right_or_a_table_loses_no_row() {
     let limited = PostgresStore::new(&server.url_of("breaker:x")).unwrap();
     let (registry_, _circuits) = registry(limited).await;
     all_rows_wait(&registry_, &store(), async || {
-        server.execute("GRANT INSERT ON circuit_breaker_audit TO breaker").await
+        server.execute("GRANT INSERT ON circuit_breaker_audit TO breaker").await;
     })
     .await;
     server.execute("TRUNCATE circuit_breaker_audit, circuit_breaker_states").await;
