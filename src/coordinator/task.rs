@@ -13,6 +13,7 @@ mod answers;
 mod end;
 mod jobs;
 mod leave;
+mod loads;
 #[cfg(feature = "keyed")]
 mod survey;
 
@@ -32,6 +33,7 @@ use crate::store::{Watch, WatchEvent};
 use crate::telemetry;
 use crate::telemetry::store::Omitted;
 use jobs::{Ended, Lane};
+use loads::Loads;
 
 /// The task of one registry.
 #[derive(Debug)]
@@ -42,7 +44,7 @@ pub(super) struct Task {
     /// The operations under way, each with its name in logs and metrics.
     jobs: JoinSet<(&'static str, Lane, Ended)>,
     /// The desks whose records must be loaded.
-    to_load: BTreeSet<DeskId>,
+    to_load: Loads,
     /// The desks that have something to write.
     to_write: ToWrite,
     /// The number of operations under way for orders of operators.
@@ -90,7 +92,7 @@ impl Task {
         Self {
             next_trim,
             hub: Arc::clone(hub),
-            to_load: ledger.desks.ids().collect(),
+            to_load: Loads::new(ledger.desks.ids().collect()),
             ledger,
             jobs: JoinSet::new(),
             to_write: ToWrite::default(),
@@ -278,15 +280,6 @@ impl Task {
         let spread = 0.8 + 0.4 * self.ledger.dice.share();
         self.next_poll = now.saturating_add(every.mul_f64(spread));
         self.load_all(now);
-    }
-
-    /// Plans a load of all records, except those that are about to be written, because the answer of a write has the
-    /// present record. Otherwise polls could keep a slow store so busy that no write begins.
-    pub(super) fn load_all(&mut self, now: Tick) {
-        let Ledger { desks, .. } = &self.ledger;
-        let is_about_to_write = |desk: &Desk| desk.wants_write(now) && desk.may_write(now) && desk.is_loaded();
-        let ids = desks.ids().filter(|at| !is_about_to_write(&desks[*at]));
-        self.to_load.extend(ids);
     }
 
     /// Handles news of the store. `None` is the end of the watch.

@@ -1,14 +1,14 @@
 //! A queue never stands still because of its head: rows of the audit, orders, and writes of records. On paused time.
 
 use tower_circuit_breaker::circuit::To;
-use tower_circuit_breaker::coordinator::Sharing;
+use tower_circuit_breaker::coordinator::{Restored, Sharing};
 use tower_circuit_breaker::operation::{Kept, Order};
 use tower_circuit_breaker::store::{AuditFilter, AuditRow, Fault, FaultyStore, MemoryStore, Operation, Store};
 use tower_circuit_breaker::store::{StoreErrorKind, TieredStore};
-use tower_circuit_breaker::{By, Circuit, Registry};
+use tower_circuit_breaker::{By, Circuit, Registry, State};
 
 use crate::lines::Lines;
-use crate::rig::{DOWN, Instance, alice, builder, fail, faulty, memory, millis, pass, record, secs, settings};
+use crate::rig::{DOWN, Instance, alice, builder, fail, faulty, memory, millis, pass, record, secs, settings, state};
 
 const REFUSED: Fault = Fault::Fail(StoreErrorKind::Refused);
 
@@ -188,6 +188,61 @@ async fn an_order_waits_neither_for_hanging_writes_nor_for_hanging_loads() {
     assert!(matches!(kept, Kept::Stored { .. }), "{kept:?}");
     pass(millis(10)).await;
     assert!(audited(&store).await.contains(&"trip payments".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_cannot_be_loaded_holds_up_no_other_record_of_its_batch() {
+    for kind in [StoreErrorKind::Refused, StoreErrorKind::Corrupt] {
+        let store = faulty();
+        let names: Vec<_> = (0..300).map(|n| format!("host:{n}")).collect();
+        let before = Instance::with(&store, "a", Sharing::Advise, settings("host:299").build().unwrap()).await;
+        fail(&before.circuit, 5);
+        before.end().await;
+        store.faults().set_for("host:7", &[Operation::Load], Fault::Fail(kind));
+        let registry = builder(&store, "a").build().unwrap();
+        let circuits: Vec<_> = names.iter().map(|name| circuit(&registry, name)).collect();
+        let report = registry.restore(secs(1)).await.unwrap();
+        let waiting: Vec<_> = report
+            .circuits
+            .iter()
+            .filter(|(_, restored)| **restored == Restored::Waiting)
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(waiting, ["host:7"], "{kind:?}");
+        assert_eq!(state(&circuits[299]), State::Open);
+        let status = registry.store_status().unwrap();
+        assert!(status.up && status.last_error.is_some(), "{status:?}");
+        assert!(stored(&registry.trip("host:8", &alice(), None).await.unwrap().kept));
+        // An order whose write got no answer is loaded again, in one batch with the order of the damaged record.
+        store.faults().set_for("host:9", &[Operation::CompareAndSet], Fault::LoseReply);
+        assert!(stored(&registry.trip("host:9", &alice(), None).await.unwrap().kept));
+        let kept = registry.trip("host:7", &alice(), None).await.unwrap().kept;
+        assert!(matches!(&kept, Kept::Here { why, .. } if why.contains("injected")), "{kept:?}");
+        let loads = store.faults().operations(Operation::Load);
+        pass(secs(60)).await;
+        let loads = store.faults().operations(Operation::Load) - loads;
+        assert!(loads < 150, "{loads} loads in a minute");
+        store.faults().heal();
+        pass(secs(30)).await;
+        assert_eq!(registry.store_status().unwrap().unsaved, 0);
+        assert_eq!(record(&store, "host:7").await.unwrap().operator.unwrap().user, "alice");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_refuses_all_loads_is_down_after_few_operations() {
+    let store = faulty();
+    store.faults().set(&[Operation::Load], REFUSED);
+    let registry = builder(&store, "a").build().unwrap();
+    let _circuits: Vec<_> = (0..2_000).map(|n| circuit(&registry, &format!("host:{n}"))).collect();
+    assert!(!registry.restore(secs(1)).await.unwrap().is_complete());
+    pass(secs(60)).await;
+    assert!(!registry.store_status().unwrap().up);
+    let loads = store.faults().operations(Operation::Load);
+    // Sixteen batches at a time become shorter, and then one record at a time is tried after a backoff.
+    assert!(loads < 200, "{loads} loads");
+    store.faults().heal();
+    assert!(registry.restore(secs(10)).await.unwrap().is_complete());
 }
 
 // V10, N20

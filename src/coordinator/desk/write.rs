@@ -181,6 +181,11 @@ impl Desk {
         self.sending.failed(kind, self.has_order(), now, dice);
     }
 
+    /// Notes that the store refuses to load the record. The desk waits as after a refused write.
+    pub(in crate::coordinator) fn not_loaded(&mut self, kind: StoreErrorKind, now: Tick, dice: &mut Dice) {
+        self.sending.failed(kind, self.has_order(), now, dice);
+    }
+
     /// Lets the next write begin now, because the store answers again.
     pub(in crate::coordinator) fn end_backoff(&mut self, now: Tick) {
         self.sending.hurry(now);

@@ -25,14 +25,7 @@ impl Task {
         self.orders_under_way -= usize::from(lane == Lane::Orders);
         match ended {
             Ended::Loaded { requested, result: Ok(loaded) } => self.loaded(&requested, &loaded, now),
-            Ended::Loaded { requested, result: Err(error) } => {
-                let desks = &self.ledger.desks;
-                // The desks are loaded again, except those that were closed during the load.
-                let again: Vec<_> = requested.iter().map(|(at, _)| *at).filter(|at| desks.get(*at).is_some()).collect();
-                again.iter().for_each(|at| self.explain(*at, &error));
-                self.to_load.extend(again);
-                self.failed(name, &error, now);
-            }
+            Ended::Loaded { requested, result: Err(error) } => self.not_loaded(name, &requested, &error, now),
             #[cfg(feature = "keyed")]
             Ended::Listed { result } => self.listed(result, now),
             #[cfg(feature = "keyed")]
@@ -153,7 +146,7 @@ impl Task {
     }
 
     /// Notes the reason why the order of a desk is not stored yet, if the desk has an order.
-    fn explain(&mut self, at: DeskId, error: &StoreError) {
+    pub(super) fn explain(&mut self, at: DeskId, error: &StoreError) {
         let desk = &self.ledger.desks[at];
         if desk.has_order() {
             self.hub.findings.lock().held_up.insert(desk.name().to_owned(), error.chain());
@@ -171,6 +164,7 @@ impl Task {
     /// Passes each loaded record to its desk. `requested` has the turn of each desk at the beginning of the load.
     fn loaded(&mut self, requested: &[(DeskId, u64)], loaded: &Loaded, now: Tick) {
         self.succeeded(now, Some(loaded.now));
+        self.to_load.loaded(requested.iter().map(|(at, _)| *at));
         let now = Now { here: now, store: loaded.now };
         for ((at, turn), entry) in requested.iter().zip(&loaded.entries) {
             let Ledger { desks, who, link, .. } = &mut self.ledger;

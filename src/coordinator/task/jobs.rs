@@ -62,7 +62,7 @@ impl Task {
         }
         let for_writes = if self.to_write.has_others() { room / 2 } else { 0 };
         while room > for_writes && !self.to_load.is_empty() {
-            let wanted = std::iter::from_fn(|| self.to_load.pop_first()).take(BATCH).collect();
+            let wanted = self.to_load.next();
             if self.load(wanted, Lane::Others, now) {
                 room -= 1;
             }
@@ -110,9 +110,9 @@ impl Task {
             }
         }
         // A batch with other circuits could fail because of another circuit.
-        let wanted: Vec<DeskId> = orders.into_iter().filter(|at| self.to_load.remove(at)).take(BATCH).collect();
-        if room > 0 && self.load(wanted, Lane::Orders, now) {
-            room -= 1;
+        if room > 0 && !self.to_load.is_empty() {
+            let wanted = self.to_load.next_of(&orders);
+            room -= usize::from(self.load(wanted, Lane::Orders, now));
         }
         if room > 0 && self.ledger.outbox.people() > 0 {
             self.append(Lane::Orders, now);

@@ -115,7 +115,7 @@ impl Task {
         // The next circuit of this name continues the count of eras, so that a command of the new circuit never has the
         // number of an old command.
         ledger.eras = ledger.eras.max(desk.last_era());
-        self.to_load.remove(&at);
+        self.to_load.forget(at);
         self.to_write.remove(at);
         self.held_up.remove(&at);
         {

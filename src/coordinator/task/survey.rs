@@ -7,6 +7,8 @@
 //! urgent first, and the desk of each circuit then restores it. Closed circuits stay in the store until the
 //! first call of their key.
 //!
+//! A record that the store refuses does not hold up the others, as in `loads.rs`.
+//!
 //! A failed survey begins again after a backoff of its own. If only the list of names fails, the link is not
 //! marked as down, because a store with many names can be too slow for the list and still fast enough for
 //! records.
@@ -15,6 +17,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use super::jobs::{BATCH, Ended, Lane};
+use super::loads::MANY_REFUSED;
 use super::{Ledger, Task};
 use crate::clock::Tick;
 use crate::coordinator::link::backoff;
@@ -44,6 +47,10 @@ struct Work {
     /// The names, each with the index of its layer.
     names: VecDeque<(usize, String)>,
     layers: Vec<Layer>,
+    /// The length of the next batch. A refused batch halves the length, and a loaded batch doubles it.
+    width: usize,
+    /// The number of records that were refused alone since the last load.
+    refused: usize,
 }
 
 /// A keyed layer in a survey.
@@ -72,7 +79,7 @@ impl Task {
             self.begin("list", Lane::Others, now, async move { store.list().await }, |result| Ended::Listed { result });
             return true;
         };
-        let batch: Vec<_> = work.names.drain(..work.names.len().min(BATCH)).collect();
+        let batch: Vec<_> = work.names.drain(..work.names.len().min(work.width)).collect();
         if batch.is_empty() {
             self.end_survey();
             return false;
@@ -107,7 +114,8 @@ impl Task {
         };
         self.succeeded(now, None);
         let (all, wanting) = (self.hub.prefixes.all(), self.hub.prefixes.unread());
-        let mut work = Work { names: VecDeque::new(), layers: wanting.iter().map(Layer::new).collect() };
+        let layers = wanting.iter().map(Layer::new).collect();
+        let mut work = Work { names: VecDeque::new(), layers, width: BATCH, refused: 0 };
         for name in names {
             // If one prefix begins with another prefix, a name belongs to the layer with the longer prefix.
             let prefixes = all.iter().map(|keyed| keyed.prefix()).filter(|prefix| name.starts_with(prefix));
@@ -131,6 +139,10 @@ impl Task {
         let loaded = match result {
             Ok(loaded) => loaded,
             Err(error) => {
+                let is_refused = error.kind().is_lasting() && self.ledger.link.is_up();
+                if is_refused && self.survey.work.as_mut().is_some_and(|work| work.goes_on_without(batch)) {
+                    return self.ledger.link.note(now, "load", &error);
+                }
                 self.survey.work = None;
                 self.survey_failed(now);
                 return self.failed("load", &error, now);
@@ -138,6 +150,7 @@ impl Task {
         };
         self.succeeded(now, Some(loaded.now));
         let Some(work) = &mut self.survey.work else { return };
+        (work.width, work.refused) = ((work.width * 2).min(BATCH), 0);
         for ((at, name), entry) in batch.into_iter().zip(&loaded.entries) {
             let layer = &mut work.layers[at];
             let (Some(entry), Some(keyed)) = (entry, layer.keyed.upgrade()) else { continue };
@@ -209,6 +222,20 @@ impl Task {
         self.survey.failures = self.survey.failures.saturating_add(1);
         self.survey.at = now.saturating_add(backoff(self.survey.failures, &mut self.ledger.dice));
         self.hub.notify_progress();
+    }
+}
+
+impl Work {
+    /// Goes on after a batch that the store refuses, with smaller batches, or without a record that is refused alone. The
+    /// first call of its key loads such a record. Returns false if the store refuses all records.
+    fn goes_on_without(&mut self, batch: Vec<(usize, String)>) -> bool {
+        if batch.len() == 1 {
+            self.refused += 1;
+            return self.refused < MANY_REFUSED;
+        }
+        self.width = batch.len() / 2;
+        batch.into_iter().rev().for_each(|name| self.names.push_front(name));
+        true
     }
 }
 

@@ -39,7 +39,7 @@ struct FolderState {
     /// A random number in the names of temporary files, so that two processes never write to the same temporary file.
     random: u64,
     temporaries: AtomicU64,
-    /// The circuits whose file cannot be read. Each circuit is logged once, until its file is readable again.
+    /// The circuits whose file cannot be read, so that a file that stays unreadable is logged once.
     unreadable: Mutex<BTreeSet<String>>,
     /// The log lines about files that cannot be read or were no records, because another program may write one after the
     /// other.

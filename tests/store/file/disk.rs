@@ -62,7 +62,7 @@ async fn a_file_that_cannot_be_read_is_absent_and_hides_no_other() {
 }
 
 #[test]
-fn an_unreadable_file_is_warned_of_once() {
+fn an_unreadable_file_is_warned_of_once_a_minute() {
     let folder = Folder::new();
     fs::create_dir(folder.path("bad.json")).unwrap();
     Job::Unreadable.start(&folder.0).expect_success();
@@ -77,11 +77,13 @@ pub(super) async fn with_an_unreadable_file(store: FileStore) {
         assert_eq!(load(&store, "bad").await, None);
     }
     assert_eq!(warnings(), 1, "three loads, one warning");
-    fs::remove_dir(store.folder().join("bad.json")).unwrap();
-    load(&store, "bad").await;
-    fs::create_dir(store.folder().join("bad.json")).unwrap();
-    load(&store, "bad").await;
-    assert_eq!(warnings(), 2, "it was readable in between");
+    for _ in 0..5 {
+        fs::remove_dir(store.folder().join("bad.json")).unwrap();
+        load(&store, "bad").await;
+        fs::create_dir(store.folder().join("bad.json")).unwrap();
+        load(&store, "bad").await;
+    }
+    assert_eq!(warnings(), 1, "a program that makes it readable and unreadable does not fill the log");
 }
 
 /// In a process of its own, whose environment has the number of warnings.
