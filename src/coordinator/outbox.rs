@@ -2,7 +2,7 @@
 //!
 //! Two things must not happen. Rows of machines must not take the room of the rows of people, and a row that the store
 //! refuses for good must not hold up the other rows. Therefore acts of operators have a queue of their own, which goes
-//! first, and a refused batch is made smaller until the refused row is found.
+//! first (`queues.rs`), and a refused batch is made smaller until the refused row is found.
 //!
 //! A store does not say whether it refuses one row or all rows. The outbox finds out by a *notice*, which is a short row
 //! of this crate about the refused rows.
@@ -21,10 +21,10 @@
 //! a right or a table is missing. The caller decides when the next batch is sent.
 
 mod notice;
+mod queues;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::Tick;
@@ -32,32 +32,18 @@ use crate::record::Timestamp;
 use crate::store::AuditRow;
 use crate::store::health::doubled;
 use notice::notice;
+use queues::{Queues, Trial, Waiting};
 
-/// The audit rows that wait for the store. The id of a row consists of the incarnation and a number, so that a store
-/// keeps a row once if it is written twice.
+/// The audit rows that wait for the store, and the search for rows that the store refuses.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    incarnation: String,
-    /// The number of ids so far.
-    ids: u64,
-    /// The number of rows so far that were added at the end of a queue.
-    pushed: u64,
-    /// The number of rows so far that report lost rows.
-    reports: u64,
-    /// The rows with a user, which are the acts of operators and their results.
-    people: VecDeque<Waiting>,
-    /// The other rows.
-    machines: VecDeque<Waiting>,
-    /// The number of rows that were lost because a queue was full, and that no row reports yet.
-    missing: u64,
-    /// The number of rows that were lost since the first start of the task.
-    lost: u64,
+    queues: Queues,
     /// The number of rows that were set aside since the first start of the task.
     refused: u64,
-    /// The room of each queue.
-    capacity: usize,
     /// The length of the next batch. A failed batch halves the length, and a stored batch doubles it.
     width: usize,
+    /// True if a row was refused alone. The search for suspects visits all rows, so it is left out otherwise.
+    has_tried: bool,
     /// The number of batches and notices that the store has taken.
     taken: u64,
     /// The number of single rows that were refused since the store took anything.
@@ -69,35 +55,6 @@ pub(super) struct Outbox {
     notice: Option<AuditRow>,
     /// Set after a refused notice, until the store takes a row. Perhaps the store refuses all rows.
     stuck: Option<Stuck>,
-}
-
-/// A row with the tick of its change. The row gets its time by the clock of the store only when it is written, because
-/// that clock may be unknown at the time of the change.
-#[derive(Debug)]
-struct Waiting {
-    /// The place of the row among all rows. A report of lost rows has a number below [`FIRST`], because it stands for
-    /// rows that were older than all others.
-    number: u64,
-    at: Tick,
-    row: AuditRow,
-    /// The number of rows that are lost with this row. 1 for most rows, and more for a row that reports lost rows.
-    stands_for: u64,
-    trial: Trial,
-    /// The number of times that the row was sent alone and got no answer.
-    failures: u32,
-    /// The earliest time of the next attempt.
-    not_before: Tick,
-}
-
-/// The result of sending a row alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Trial {
-    /// The row was not refused alone.
-    None,
-    /// The row was refused alone, after the store had taken this number of batches.
-    Suspect { taken: u64 },
-    /// The store has taken another row since. The row is sent once more, alone.
-    Again,
 }
 
 /// The next row of an attempt, after the store has refused a notice and a row.
@@ -147,17 +104,10 @@ impl Outbox {
     /// Creates an outbox with room for `capacity` rows of operators and as many other rows.
     pub(super) fn new(incarnation: &str, capacity: usize) -> Self {
         Self {
-            incarnation: incarnation.to_owned(),
-            ids: 0,
-            pushed: 0,
-            reports: 0,
-            people: VecDeque::new(),
-            machines: VecDeque::new(),
-            missing: 0,
-            lost: 0,
+            queues: Queues::new(incarnation, capacity),
             refused: 0,
-            capacity,
             width: BATCH,
+            has_tried: false,
             taken: 0,
             in_a_row: 0,
             trust: 1,
@@ -169,44 +119,27 @@ impl Outbox {
     /// Adds a row for a change at the tick `at`, and gives the row an id if it has none. A row whose id is present
     /// already is not added. If the queue of the row is full, its oldest row is lost and counted.
     pub(super) fn push(&mut self, at: Tick, row: AuditRow) {
-        self.push_for(1, at, row);
+        self.queues.push(1, at, row);
     }
 
     /// Adds a row that reports `stands_for` lost rows. If this row is lost too, all rows that it reports are counted
     /// again.
-    pub(super) fn push_for(&mut self, stands_for: u64, at: Tick, mut row: AuditRow) {
-        if row.id.is_empty() {
-            row.id = self.id();
-        } else if self.people.iter().any(|waiting| waiting.row.id == row.id) {
-            // Only the rows of orders come with an id, and orders have a user.
-            return;
-        }
-        // No text of this crate is as long as the limits. The limits hold also for a text that no one has thought of.
-        row.bound();
-        self.pushed += 1;
-        let number = FIRST.saturating_add(self.pushed);
-        let queue = if row.user.is_some() { &mut self.people } else { &mut self.machines };
-        while queue.len() >= self.capacity
-            && let Some(oldest) = queue.pop_front()
-        {
-            self.missing = self.missing.saturating_add(oldest.stands_for);
-            self.lost = self.lost.saturating_add(1);
-        }
-        queue.push_back(Waiting::new(number, at, row, stands_for));
+    pub(super) fn push_for(&mut self, stands_for: u64, at: Tick, row: AuditRow) {
+        self.queues.push(stands_for, at, row);
     }
 
     pub(super) fn len(&self) -> usize {
-        self.people.len() + self.machines.len() + usize::from(self.missing > 0)
+        self.queues.len()
     }
 
     /// Returns the number of rows of operators, which have room of their own.
     pub(super) fn people(&self) -> usize {
-        self.people.len()
+        self.queues.people.len()
     }
 
     /// Returns the number of rows that were lost because there was no room.
     pub(super) const fn lost(&self) -> u64 {
-        self.lost
+        self.queues.lost
     }
 
     /// Returns the number of rows that the store has refused for good.
@@ -219,24 +152,26 @@ impl Outbox {
     ///
     /// The rows of operators are chosen first. The rows of one batch are in the order of their changes.
     pub(super) fn batch(&mut self, now: Tick, store: Timestamp) -> Option<Batch> {
-        self.report_missing(now);
+        self.queues.report_missing(now);
+        self.has_tried = self.has_tried && self.queues.iter().any(|waiting| waiting.trial != Trial::None);
+        let tried = || self.queues.iter().filter(|_| self.has_tried);
         let is_suspect = |waiting: &&Waiting| matches!(waiting.trial, Trial::Suspect { .. });
-        let suspects = self.waiting().filter(is_suspect).count();
+        let suspects = tried().filter(is_suspect).count();
         let is_time = self.stuck.is_none() && (self.in_a_row >= self.trust || suspects >= MOST_SUSPECTS);
-        if self.notice.is_some() || suspects > 0 && is_time {
+        if suspects > 0 && is_time {
             return self.send_notice(store);
         }
-        let oldest = self.waiting().find(is_suspect).filter(|_| self.stuck == Some(Stuck::Oldest));
+        let oldest = tried().find(is_suspect).filter(|_| self.stuck == Some(Stuck::Oldest));
         let is_due = |waiting: &&Waiting| waiting.trial == Trial::None && waiting.not_before <= now;
-        let people: Vec<_> = self.people.iter().filter(is_due).take(self.width).collect();
-        let again = self.waiting().find(|waiting| waiting.trial == Trial::Again);
+        let people: Vec<_> = self.queues.people.iter().filter(is_due).take(self.width).collect();
+        let again = tried().find(|waiting| waiting.trial == Trial::Again);
         // A row that was just refused needs a notice first, because the store may refuse all rows since then.
         let again_first = again.filter(|_| people.is_empty() && self.in_a_row == 0);
         let mut chosen = match oldest.or(again_first) {
             Some(alone) => vec![alone],
             None => {
                 let room = self.width.saturating_sub(people.len());
-                people.into_iter().chain(self.machines.iter().filter(is_due).take(room)).collect()
+                people.into_iter().chain(self.queues.machines.iter().filter(is_due).take(room)).collect()
             }
         };
         chosen.extend(again.filter(|_| chosen.is_empty()));
@@ -272,9 +207,7 @@ impl Outbox {
                     Some(Stuck::Another) => drop(self.retry_suspects(self.taken)),
                     None => {}
                 }
-                for queue in [&mut self.people, &mut self.machines] {
-                    queue.retain(|waiting| numbers.binary_search(&waiting.number).is_err());
-                }
+                self.queues.remove(numbers);
                 self.width = (self.width * 2).min(BATCH);
             }
             Sent::Notice => {
@@ -299,11 +232,15 @@ impl Outbox {
             return if failed.is_refused { Next::Now } else { Next::Later };
         };
         let (taken, stuck) = (self.taken, self.stuck);
-        let Some(waiting) = self.find(number) else { return Next::Later };
+        let Some(waiting) = self.queues.find(number) else { return Next::Later };
         match (failed.is_refused, waiting.trial) {
-            (true, Trial::Again) => return self.set_aside(number).map_or(Next::Now, Next::SetAside),
+            (true, Trial::Again) => {
+                self.refused = self.refused.saturating_add(1);
+                return self.queues.take(number).map_or(Next::Now, Next::SetAside);
+            }
             (true, Trial::None | Trial::Suspect { .. }) => {
                 waiting.trial = Trial::Suspect { taken };
+                self.has_tried = true;
                 self.in_a_row += 1;
                 self.stuck = stuck.map(|last| if last == Stuck::Oldest { Stuck::Another } else { Stuck::Oldest });
                 return if stuck == Some(Stuck::Another) { Next::Later } else { Next::Now };
@@ -318,7 +255,7 @@ impl Outbox {
     }
 
     fn notice_failed(&mut self, failed: Failed) -> Next {
-        if !failed.is_refused {
+        if !failed.is_refused && !failed.is_up {
             // The notice may have been stored, so that the next one has the same id.
             return Next::Later;
         }
@@ -331,7 +268,7 @@ impl Outbox {
         self.width = 1;
         self.stuck = Some(Stuck::Oldest);
         let taken = self.taken;
-        for waiting in self.people.iter_mut().chain(&mut self.machines) {
+        for waiting in self.queues.iter_mut() {
             if waiting.trial == Trial::Again {
                 waiting.trial = Trial::Suspect { taken };
             }
@@ -341,7 +278,7 @@ impl Outbox {
 
     /// Forgets that rows were refused, because the store refused all rows.
     fn clear_suspects(&mut self) {
-        for waiting in self.people.iter_mut().chain(&mut self.machines) {
+        for waiting in self.queues.iter_mut() {
             waiting.trial = Trial::None;
         }
     }
@@ -350,7 +287,7 @@ impl Outbox {
     /// there is such a row.
     fn retry_suspects(&mut self, before: u64) -> bool {
         let mut found = false;
-        for waiting in self.people.iter_mut().chain(&mut self.machines) {
+        for waiting in self.queues.iter_mut() {
             if matches!(waiting.trial, Trial::Suspect { taken } if taken < before) {
                 waiting.trial = Trial::Again;
                 found = true;
@@ -359,70 +296,18 @@ impl Outbox {
         found
     }
 
-    /// Removes a row that the store refuses for good.
-    fn set_aside(&mut self, number: u64) -> Option<Box<AuditRow>> {
-        self.refused = self.refused.saturating_add(1);
-        for queue in [&mut self.people, &mut self.machines] {
-            if let Some(at) = queue.iter().position(|waiting| waiting.number == number) {
-                return queue.remove(at).map(|waiting| Box::new(waiting.row));
-            }
-        }
-        None
-    }
-
     /// Returns the notice about the suspects. The notice keeps its id until its result is known.
     fn send_notice(&mut self, store: Timestamp) -> Option<Batch> {
         if self.notice.is_none() {
-            let id = self.id();
-            let suspects = self.waiting().filter(|waiting| matches!(waiting.trial, Trial::Suspect { .. }));
+            let id = self.queues.id();
+            let suspects = self.queues.iter().filter(|waiting| matches!(waiting.trial, Trial::Suspect { .. }));
             self.notice = notice(id, suspects.map(|waiting| &waiting.row));
         }
         let row = AuditRow { timestamp: store, ..self.notice.clone()? };
         Some(Batch { rows: vec![row], sent: Sent::Notice })
     }
-
-    /// Adds the row with the number of the lost rows, if rows were lost.
-    fn report_missing(&mut self, now: Tick) {
-        if self.missing == 0 {
-            return;
-        }
-        let lost = AuditRow {
-            id: self.id(),
-            service: String::new(),
-            action: "missing".to_owned(),
-            reason: format!("{} rows were lost, because the store was down and the outbox was full", self.missing),
-            user: None,
-            timestamp: Timestamp::default(),
-            generation: 0,
-            instance: self.waiting().next().map(|first| first.row.instance.clone()).unwrap_or_default(),
-        };
-        let stands_for = std::mem::take(&mut self.missing);
-        self.reports += 1;
-        self.machines.push_front(Waiting::new(self.reports, now, lost, stands_for));
-    }
-
-    fn waiting(&self) -> impl Iterator<Item = &Waiting> {
-        self.people.iter().chain(&self.machines)
-    }
-
-    fn find(&mut self, number: u64) -> Option<&mut Waiting> {
-        self.people.iter_mut().chain(&mut self.machines).find(|waiting| waiting.number == number)
-    }
-
-    fn id(&mut self) -> String {
-        self.ids += 1;
-        format!("{}-{:08x}", self.incarnation, self.ids)
-    }
 }
 
-impl Waiting {
-    const fn new(number: u64, at: Tick, row: AuditRow, stands_for: u64) -> Self {
-        Self { number, at, row, stands_for, trial: Trial::None, failures: 0, not_before: Tick::ZERO }
-    }
-}
-
-/// The number of the first row that reports no lost rows.
-const FIRST: u64 = 1 << 32;
 /// The largest number of rows in one write.
 const BATCH: usize = 128;
 /// The largest number of suspects at the same time, each of which is sent twice.

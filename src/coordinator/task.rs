@@ -7,7 +7,10 @@
 //!
 //! The task keeps its knowledge in the [`Ledger`], because the next task continues with the ledger after a panic. The
 //! desks decide about the content of records. The operations are in `jobs.rs`, their answers in `answers.rs`, new and
-//! evicted circuits in `leave.rs`, and the reports and the end of the task in `end.rs`.
+//! evicted circuits in `leave.rs`, the batches of loads in `loads.rs`, and the reports and the end of the task in
+//! `end.rs`.
+//!
+//! The file is longer than others, because the loop is read together with all that can wake it.
 
 mod answers;
 mod end;

@@ -227,13 +227,31 @@ fn an_outage_of_the_store_changes_neither_the_order_nor_the_length_of_batches() 
 }
 
 #[test]
-fn a_notice_without_an_answer_keeps_its_id() {
+fn a_notice_keeps_its_id_over_an_outage() {
     let mut outbox = outbox(16, 1);
     let alone = outbox.batch(Tick::ZERO, Timestamp::default()).expect("a row is due");
     assert_eq!(outbox.failed(&alone.sent, Failed { is_refused: true, is_up: true }, Tick::ZERO), Next::Now);
     let first = outbox.batch(Tick::ZERO, Timestamp::default()).expect("a notice is due");
-    let lost = Failed { is_refused: false, is_up: true };
+    let lost = Failed { is_refused: false, is_up: false };
     assert_eq!(outbox.failed(&first.sent, lost, Tick::ZERO), Next::Later);
     let second = outbox.batch(Tick::ZERO, Timestamp::default()).expect("the notice is due again");
     assert_eq!(first.rows[0].id, second.rows[0].id);
+}
+
+#[test]
+fn a_notice_that_never_gets_an_answer_holds_up_no_other_row() {
+    let mut outbox = outbox(16, 3);
+    let mut stored = Vec::new();
+    for step in 0..60 {
+        let now = Tick::from_nanos(step * 1_000_000_000);
+        let Some(Batch { rows, sent }) = outbox.batch(now, Timestamp::default()) else { continue };
+        let is_notice = rows.iter().any(|row| row.action == "missing");
+        if is_notice || rows.iter().any(|row| row.action == "0") {
+            outbox.failed(&sent, Failed { is_refused: !is_notice, is_up: true }, now);
+        } else {
+            stored.extend(rows.into_iter().map(|row| row.action));
+            outbox.stored(&sent);
+        }
+    }
+    assert_eq!(stored, ["1", "2"]);
 }

@@ -1,8 +1,8 @@
-//! The batches of loads. A record that the store refuses to load does not hold up the other records of its batch.
+//! The batches of loads. A record that the store refuses to load does not hold up the other records.
 //!
-//! A store answers a batch as a whole. If it refuses the batch, smaller batches follow until the refused record is found,
-//! which is loaded alone from then on, after a backoff. If several records in a row are refused alone, the store refuses
-//! all records, and counts as down.
+//! A store answers a batch as a whole. If it refuses the batch, smaller batches follow until the refused record is found.
+//! From then on that record is loaded alone, behind the others. A record that is refused alone counts as a failure of the
+//! store only if the store has loaded no other record since, because the store may refuse all records.
 
 use std::collections::BTreeSet;
 
@@ -19,15 +19,17 @@ pub(super) struct Loads {
     wanted: BTreeSet<DeskId>,
     /// The desks whose record was refused when it was loaded alone.
     alone: BTreeSet<DeskId>,
+    /// The last desk that was loaded alone, so that all of them have their turn.
+    last_alone: Option<DeskId>,
     /// The length of the next batch. A refused batch halves the length, and a loaded batch doubles it.
     width: usize,
-    /// The number of records that were refused alone since the last load.
-    refused: usize,
+    /// The number of records that may be refused before the store counts as down. A load sets the number.
+    credit: usize,
 }
 
 impl Loads {
     pub(super) fn new(wanted: BTreeSet<DeskId>) -> Self {
-        Self { wanted, alone: BTreeSet::new(), width: BATCH, refused: 0 }
+        Self { wanted, alone: BTreeSet::new(), last_alone: None, width: BATCH, credit: 0 }
     }
 
     pub(super) fn insert(&mut self, at: DeskId) {
@@ -48,44 +50,42 @@ impl Loads {
         self.wanted.is_empty()
     }
 
-    /// Removes and returns the desks of the next batch.
+    /// Removes and returns the desks of the next batch. A record that is loaded alone comes behind the others.
     pub(super) fn next(&mut self) -> Vec<DeskId> {
-        let mut batch = Vec::new();
-        while let Some(at) = self.wanted.first().copied()
-            && self.add(at, &mut batch)
-        {}
-        batch
+        let mut batch: Vec<_> =
+            self.wanted.iter().filter(|at| !self.alone.contains(at)).take(self.width).copied().collect();
+        if batch.is_empty() {
+            let is_later = |at: &&DeskId| self.last_alone.is_none_or(|last| **at > last);
+            self.last_alone = self.wanted.iter().find(is_later).or(self.wanted.first()).copied();
+            batch.extend(self.last_alone);
+        }
+        self.remove(batch)
     }
 
     /// Removes and returns the desks of the next batch, which are among these desks.
     pub(super) fn next_of(&mut self, desks: &[DeskId]) -> Vec<DeskId> {
-        let mut batch = Vec::new();
-        for at in desks {
-            if self.wanted.contains(at) && !self.add(*at, &mut batch) {
-                break;
-            }
+        let wanted = || desks.iter().filter(|at| self.wanted.contains(at));
+        let mut batch: Vec<_> = wanted().filter(|at| !self.alone.contains(at)).take(self.width).copied().collect();
+        if batch.is_empty() {
+            batch.extend(wanted().next());
+        }
+        self.remove(batch)
+    }
+
+    fn remove(&mut self, batch: Vec<DeskId>) -> Vec<DeskId> {
+        for at in &batch {
+            self.wanted.remove(at);
         }
         batch
     }
 
-    /// Moves a desk to the batch, if the batch has room. Returns false if the batch is complete.
-    fn add(&mut self, at: DeskId, batch: &mut Vec<DeskId>) -> bool {
-        let is_alone = self.alone.contains(&at);
-        if batch.len() >= self.width || is_alone && !batch.is_empty() {
-            return false;
-        }
-        self.wanted.remove(&at);
-        batch.push(at);
-        !is_alone
-    }
-
     /// Notes that a batch was loaded.
     pub(super) fn loaded(&mut self, batch: impl Iterator<Item = DeskId>) {
-        self.width = (self.width * 2).min(BATCH);
-        self.refused = 0;
         for at in batch {
             self.alone.remove(&at);
         }
+        self.width = (self.width * 2).min(BATCH);
+        self.credit = self.alone.len() + 1;
     }
 }
 
@@ -114,25 +114,24 @@ impl Task {
         // The desks are loaded again, except those that were closed during the load.
         let again: Vec<_> = requested.iter().map(|(at, _)| *at).filter(|at| desks.get(*at).is_some()).collect();
         again.iter().for_each(|at| self.explain(*at, error));
-        let is_refused = error.kind().is_lasting() && self.ledger.link.is_up();
-        if let ([at], true) = (&again[..], is_refused) {
-            self.to_load.refused += 1;
-            if self.to_load.refused < MANY_REFUSED {
-                let Ledger { desks, dice, link, .. } = &mut self.ledger;
-                desks[*at].not_loaded(error.kind(), now, dice);
-                self.to_load.alone.insert(*at);
-                return link.note(now, operation, error);
-            }
-        }
-        let is_batch = again.len() > 1;
         self.to_load.extend(again.iter().copied());
-        if is_batch && is_refused {
-            self.to_load.width = again.len() / 2;
-            return self.ledger.link.note(now, operation, error);
+        match &again[..] {
+            [at] if error.kind().is_lasting() => {
+                self.to_load.alone.insert(*at);
+                if self.to_load.credit > 0 {
+                    self.to_load.credit -= 1;
+                    self.to_load.wanted.remove(at);
+                    let Ledger { desks, dice, link, .. } = &mut self.ledger;
+                    desks[*at].not_loaded(error.kind(), now, dice);
+                    return link.note(now, operation, error);
+                }
+            }
+            [_, _, ..] if error.kind().is_lasting() => {
+                self.to_load.width = again.len() / 2;
+                return self.ledger.link.note(now, operation, error);
+            }
+            _ => {}
         }
         self.failed(operation, error, now);
     }
 }
-
-/// The number of records in a row that are refused alone if the store refuses all records.
-pub(super) const MANY_REFUSED: usize = 4;

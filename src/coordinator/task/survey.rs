@@ -17,7 +17,6 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use super::jobs::{BATCH, Ended, Lane};
-use super::loads::MANY_REFUSED;
 use super::{Ledger, Task};
 use crate::clock::Tick;
 use crate::coordinator::link::backoff;
@@ -252,5 +251,7 @@ impl Layer {
     }
 }
 
+/// The number of records in a row that are refused alone if the store refuses all records.
+const MANY_REFUSED: usize = 4;
 /// The largest number of records that a survey loads, which is ten times the usual limit of a registry.
 const MOST_NAMES: usize = 100_000;
