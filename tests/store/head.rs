@@ -192,7 +192,7 @@ async fn an_order_waits_neither_for_hanging_writes_nor_for_hanging_loads() {
 
 #[tokio::test(start_paused = true)]
 async fn a_record_that_cannot_be_loaded_holds_up_no_other_record_of_its_batch() {
-    for (bad, kind) in [("host:0", StoreErrorKind::Refused), (bad, StoreErrorKind::Corrupt)] {
+    for (bad, kind) in [("host:0", StoreErrorKind::Refused), ("host:7", StoreErrorKind::Corrupt)] {
         let store = faulty();
         let names: Vec<_> = (0..300).map(|n| format!("host:{n}")).collect();
         let before = Instance::with(&store, "a", Sharing::Advise, settings("host:299").build().unwrap()).await;
