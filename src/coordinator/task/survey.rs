@@ -50,6 +50,8 @@ struct Work {
     width: usize,
     /// The number of records that were refused alone since the last load.
     refused: usize,
+    /// True if the store has loaded a batch.
+    has_loaded: bool,
 }
 
 /// A keyed layer in a survey.
@@ -80,6 +82,12 @@ impl Task {
         };
         let batch: Vec<_> = work.names.drain(..work.names.len().min(work.width)).collect();
         if batch.is_empty() {
+            if work.refused > 0 && !work.has_loaded {
+                // The store has refused each record, so that none of them is the reason.
+                self.survey.work = None;
+                self.survey_failed(now);
+                return false;
+            }
             self.end_survey();
             return false;
         }
@@ -114,7 +122,7 @@ impl Task {
         self.succeeded(now, None);
         let (all, wanting) = (self.hub.prefixes.all(), self.hub.prefixes.unread());
         let layers = wanting.iter().map(Layer::new).collect();
-        let mut work = Work { names: VecDeque::new(), layers, width: BATCH, refused: 0 };
+        let mut work = Work { names: VecDeque::new(), layers, width: BATCH, refused: 0, has_loaded: false };
         for name in names {
             // If one prefix begins with another prefix, a name belongs to the layer with the longer prefix.
             let prefixes = all.iter().map(|keyed| keyed.prefix()).filter(|prefix| name.starts_with(prefix));
@@ -149,7 +157,7 @@ impl Task {
         };
         self.succeeded(now, Some(loaded.now));
         let Some(work) = &mut self.survey.work else { return };
-        (work.width, work.refused) = ((work.width * 2).min(BATCH), 0);
+        (work.width, work.refused, work.has_loaded) = ((work.width * 2).min(BATCH), 0, true);
         for ((at, name), entry) in batch.into_iter().zip(&loaded.entries) {
             let layer = &mut work.layers[at];
             let (Some(entry), Some(keyed)) = (entry, layer.keyed.upgrade()) else { continue };
