@@ -35,7 +35,9 @@ use crate::record::Timestamp;
 use crate::sync::{AtomicBool, Relaxed};
 use connection::{Lanes, Lease};
 use server::Server;
-use statements::{APPEND, AUDIT, DELETE, INSERT, LIST, LOAD, TRIM, TRIMMED_AT_ONCE, UPDATE, audited, loaded, time};
+use statements::{
+    APPEND, AUDIT, DELETE, INSERT, LIST, LOAD, TRIM, TRIMMED_AT_ONCE, UPDATE, audited, listed, loaded, time,
+};
 
 /// Keeps records in PostgreSQL. Clones share two connections.
 ///
@@ -241,7 +243,7 @@ impl Store for PostgresStore {
             let rows = query(LIST).persistent(false).fetch_all(lease.connection()).await;
             let rows = rows.map_err(|error| self.failed(&error))?;
             lease.commit().await?;
-            rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(|error| self.failed(&error))
+            Ok(listed(&rows))
         })
         .await
     }
@@ -249,6 +251,11 @@ impl Store for PostgresStore {
     /// Reports the names of changed records. The first event is a [`Gap`](super::WatchEvent::Gap), and a gap also
     /// follows each reconnection. Returns `None` behind a pooler, because `LISTEN` does not work there.
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
+        // The number of the table is in the name of the channel. Relaxed, because the flag is a hint, as in
+        // `check_tables`.
+        if !self.shared.ready.load(Relaxed) {
+            within(self.check_tables()).await?;
+        }
         listener::watch(&self.shared.server).await
     }
 

@@ -26,7 +26,9 @@ use sqlx::{Row, query};
 
 use super::schema::SchemaMode;
 use super::sql::{Columns, bounded, new_etag, signed, text, unsigned, without_nul};
-use super::{AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, Write, Written, host_time};
+use super::{
+    AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, Write, Written, host_time, too_long,
+};
 use crate::keep::Address;
 use crate::record::{CircuitRecord, Timestamp};
 use connection::{Entered, Lane};
@@ -245,12 +247,11 @@ impl Store for SqliteStore {
     }
 }
 
-/// Reads a record and its etag. In the place of a record that is too long stand as many blanks, which no reader
-/// accepts, so that the length of a foreign value does not decide about the memory of this process.
+/// Reads a record and its etag. A record that is too long is not read, so that the length of a foreign value does not
+/// decide about the memory of this process.
 fn versioned(row: &SqliteRow, first: usize) -> Result<Versioned, sqlx::Error> {
     let bytes: Option<Vec<u8>> = row.try_get(first)?;
-    let bytes = bytes.unwrap_or_else(|| vec![b' '; CircuitRecord::MAX_BYTES + 1]);
-    Ok(Versioned { bytes, etag: Etag::new(row.try_get::<String, _>(first + 1)?) })
+    Ok(Versioned { bytes: bytes.unwrap_or_else(too_long), etag: Etag::new(row.try_get::<String, _>(first + 1)?) })
 }
 
 fn audited(row: &SqliteRow) -> Result<AuditRow, sqlx::Error> {
