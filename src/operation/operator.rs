@@ -287,4 +287,4 @@ fn store(error: &StoreError, maybe_done: bool) -> Refused {
 /// The largest number of attempts to write an order while other writers change the record.
 const ATTEMPTS: usize = 16;
 /// The largest number of names in one load.
-const BATCH: usize = 256;
+pub(super) const BATCH: usize = 256;

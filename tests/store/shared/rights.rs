@@ -1,0 +1,1 @@
+//! The least rights that docs/stores.md names, with which everything works.
