@@ -55,14 +55,9 @@ pub(super) async fn read(
     let mut rows = Vec::new();
     let mut last = String::new();
     for _ in 0..MAX_PAGES {
-        let mut command = redis::cmd("XREVRANGE");
         // The next page begins with the last row, which is skipped below. An exclusive begin, `(`, needs Redis 6.2.
-        command
-            .arg(keys.audit())
-            .arg(if last.is_empty() { "+" } else { &last })
-            .arg("-")
-            .arg("COUNT")
-            .arg(READ_AT_ONCE);
+        let from = if last.is_empty() { "+" } else { &last };
+        let command = script::audit_page(keys, "XREVRANGE", from, "-", READ_AT_ONCE);
         let answer = connection.send_one(command, Access::Read).await.map_err(|fault| refusal(keys, fault))?;
         let page: Vec<(String, Vec<Vec<u8>>)> = connection.decode(answer)?;
         let whole = page.len() == READ_AT_ONCE;
@@ -95,13 +90,14 @@ pub(super) async fn read(
 /// If the future is dropped, some of the oldest rows may be gone.
 pub(super) async fn trim(connection: &Connection, keys: &Keys, before: Timestamp) -> Result<bool, StoreError> {
     for _ in 0..TRIMMED_AT_MOST {
-        let mut oldest = redis::cmd("XRANGE");
-        oldest.arg(keys.audit()).arg("-").arg("+").arg("COUNT").arg(READ_AT_ONCE);
+        let oldest = script::audit_page(keys, "XRANGE", "-", "+", READ_AT_ONCE);
         let answer = connection.send_one(oldest, Access::Read).await.map_err(|fault| refusal(keys, fault))?;
         let page: Vec<(String, Vec<Vec<u8>>)> = connection.decode(answer)?;
-        let is_old = |values: &[Vec<u8>]| row(values).is_some_and(|row| row.timestamp < before);
-        let old: Vec<&str> =
-            page.iter().take_while(|(_, values)| is_old(values)).map(|(entry, _)| entry.as_str()).collect();
+        // A row of another program has only the time at which it was appended. Such a row must not stop the deletion of
+        // the rows behind it.
+        let time =
+            |(id, values): &(String, Vec<Vec<u8>>)| row(values).map_or_else(|| appended(id), |row| row.timestamp);
+        let old: Vec<&str> = page.iter().take_while(|row| time(row) < before).map(|(id, _)| id.as_str()).collect();
         if !old.is_empty() {
             let mut delete = redis::cmd("XDEL");
             delete.arg(keys.audit()).arg(&old);
@@ -134,6 +130,12 @@ fn fields(row: &AuditRow) -> Vec<(&'static str, String)> {
     ];
     fields.extend(row.user.clone().map(|user| ("user", user)));
     fields
+}
+
+/// Returns the time in the id that Redis gave to a row.
+fn appended(id: &str) -> Timestamp {
+    let millis = id.split_once('-').and_then(|(millis, _)| millis.parse().ok());
+    Timestamp::from_millis(millis.unwrap_or_default())
 }
 
 /// Reads a row. Returns `None` for an entry that another program has added to the stream.

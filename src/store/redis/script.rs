@@ -78,6 +78,18 @@ redis.pcall('PUBLISH', ARGV[2], #ARGV[3] .. ' -\\n' .. ARGV[3])
 return 1"
 );
 
+// Long values are replaced on the server, because the length of a foreign row must not decide about the answer.
+const AUDIT_PAGE: &str = "
+local rows = redis.pcall(ARGV[1], KEYS[1], ARGV[2], ARGV[3], 'COUNT', ARGV[4])
+if rows.err then return rows end
+for _, row in ipairs(rows) do
+  if #row[2] > 64 then row[2] = {} end
+  for at, value in ipairs(row[2]) do
+    if #value > 65536 then row[2][at] = '(too long)' end
+  end
+end
+return rows";
+
 // The keys are filtered on the server, because the length of a foreign key must not decide about the answer.
 const SCAN: &str = "
 local page = redis.pcall('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', 1000)
@@ -131,6 +143,13 @@ pub(super) fn delete(keys: &Keys, name: &str, etag: &Etag) -> Cmd {
 
 pub(super) fn append_audit(keys: &Keys) -> Cmd {
     eval(APPEND_AUDIT, &[&keys.audit(), &keys.audit_ids()])
+}
+
+/// Returns the command for a page of rows of the audit, by `XRANGE` or `XREVRANGE`.
+pub(super) fn audit_page(keys: &Keys, range: &str, from: &str, to: &str, count: usize) -> Cmd {
+    let mut command = eval(AUDIT_PAGE, &[&keys.audit()]);
+    command.arg(range).arg(from).arg(to).arg(count);
+    command
 }
 
 /// Returns the command for the next page of keys of records.

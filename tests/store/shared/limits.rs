@@ -6,7 +6,7 @@ use tower_circuit_breaker::state::Mode;
 use tower_circuit_breaker::store::{AnyStore, AuditFilter, PostgresStore, Store};
 
 use super::{eventually, instance, mode, trip};
-use crate::rig::alice;
+use crate::rig::{alice, secs};
 use crate::servers::postgres::Postgres;
 use crate::servers::redis::Redis;
 use crate::sqlite::{put, record, row};
@@ -70,6 +70,27 @@ async fn a_long_key_in_redis_is_not_listed_and_hides_no_other_key() {
         "for i = 1, 9 do redis.call('SET', 'circuit_breaker:' .. string.rep('x', 1000000 + i) .. ':state', '') end";
     server.cli::<()>(&["EVAL", long, "0"]).await;
     assert_eq!(store.list().await.unwrap(), ["good"]);
+}
+
+#[tokio::test]
+async fn a_row_of_another_program_in_redis_hides_no_other_row() {
+    let server = Redis::start().await;
+    let store = server.store();
+    store.append_audit(&[row("1", 1)]).await.unwrap();
+    let wide = "local wide, many = string.rep('x', 4000000), {}
+        for i = 1, 7000 do many[i] = 'x' end
+        redis.call('XADD', 'circuit_breaker:audit', '*', 'id', 'wide', 'service', 'a', 'action', 'trip', 'reason', wide,
+            'timestamp', '1', 'generation', '1', 'instance', 'b')
+        redis.call('XADD', 'circuit_breaker:audit', '*', unpack(many))
+        redis.call('XADD', 'circuit_breaker:audit', '*', wide, 'x')";
+    server.cli::<()>(&["EVAL", wide, "0"]).await;
+    store.append_audit(&[row("2", 2)]).await.unwrap();
+    let rows = store.audit(&AuditFilter::new()).await.unwrap();
+    assert_eq!((&rows[0], rows[1].reason.as_str(), &rows[2]), (&row("1", 1), "(too long)", &row("2", 2)));
+    let later = store.load_many(&[]).await.unwrap().now.saturating_add(secs(60));
+    assert!(!store.trim_audit(later).await.unwrap());
+    assert_eq!(store.audit(&AuditFilter::new()).await.unwrap(), [], "a foreign row does not stop the deletion");
+    assert_eq!(server.cli::<u64>(&["XLEN", "circuit_breaker:audit"]).await, 0);
 }
 
 #[tokio::test]
