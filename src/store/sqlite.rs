@@ -205,8 +205,9 @@ impl Store for SqliteStore {
         self.lane.run(list).await
     }
 
-    /// Reports a [`Gap`](super::WatchEvent::Gap) at most 200 ms after any change, even after a change of this process,
-    /// and after the file was replaced or deleted. SQLite does not report which record has changed.
+    /// Reports the changed records at most 200 ms after a change, even after a change of this process. Reports a
+    /// [`Gap`](super::WatchEvent::Gap) after the file was replaced or deleted, and for a file with more than 20 000
+    /// records.
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
         self.ensure_schema().await?;
         poll::watch(self.lane.clone()).await.map(Some)
@@ -303,6 +304,12 @@ const CURRENT: &str = concat!(
 );
 const LIST: &str = "SELECT CAST(service AS BLOB) FROM circuit_breaker_states WHERE octet_length(service) <= 200
     ORDER BY service";
+/// The etags for the watch, of one row more than the watch compares.
+const ETAGS: &str = concat!(
+    "SELECT CAST(service AS BLOB), ",
+    version!(),
+    " FROM circuit_breaker_states WHERE octet_length(service) <= 200 LIMIT 20001"
+);
 const DELETE: &str = concat!("DELETE FROM circuit_breaker_states WHERE service = ?1 AND ", version!(), " = ?2");
 // SQLite calculates in whole milliseconds, so `unixepoch` reads back exactly the number that `strftime` wrote.
 const INSERT: &str =
