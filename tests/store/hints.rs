@@ -14,7 +14,7 @@ use tower_circuit_breaker::store::{
 };
 use tower_circuit_breaker::{Registry, State};
 
-use crate::rig::{Instance, alice, builder, fail, memory, millis, pass, secs, settings, state};
+use crate::rig::{DOWN, Instance, alice, builder, fail, memory, millis, pass, secs, settings, state};
 
 /// A store in memory, whose only hints are those of the test.
 #[derive(Debug, Clone)]
@@ -186,6 +186,19 @@ async fn a_hint_between_a_write_and_its_answer_is_followed_after_the_answer() {
     assert_eq!(circuit.status().mode, Mode::Automatic, "the answer is still under way");
     pass(millis(300)).await;
     assert_eq!(circuit.status().mode, Mode::ForcedOpen, "the act arrives without a poll");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_begins_again_ends_the_backoff_of_the_store() {
+    let store = Hinting::new();
+    let registry = quiet(&store, 1).await;
+    store.faults().set(&[Operation::Load, Operation::CompareAndSet, Operation::AppendAudit], DOWN);
+    fail(&registry.get("circuit-0").unwrap(), 5);
+    pass(secs(600)).await;
+    store.faults().heal();
+    store.inner().gap();
+    pass(millis(1)).await;
+    assert!(registry.store_status().unwrap().up, "the backoff of up to 30 s has ended");
 }
 
 #[tokio::test(start_paused = true)]

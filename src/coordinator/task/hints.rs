@@ -99,9 +99,14 @@ impl Task {
         }
     }
 
-    /// Plans the loads that follow from hints.
+    /// Plans the loads that follow from hints. A watch that has begun again shows that the store answers again, so that
+    /// the backoff ends.
     pub(super) fn follow_hints(&mut self, now: Tick) {
+        let has_begun = self.hints.all;
         let due = self.hints.take(&self.ledger.desks, now);
+        if has_begun && !due.is_empty() {
+            self.ledger.link.hurry(now);
+        }
         self.to_load.extend(due);
     }
 

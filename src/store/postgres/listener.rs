@@ -134,5 +134,6 @@ async fn is_listening(listener: &mut PgListener, limit: Duration) -> bool {
 const LONGEST_ETAG: usize = 100;
 /// A parameter of this crate, which PostgreSQL accepts because the name has a dot.
 const MARK: &str = "circuit_breaker.listener";
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The longest pause, after which the instances hear of a server that answers again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_secs(15);

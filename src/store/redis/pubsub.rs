@@ -6,7 +6,7 @@
 //! The watch has its own connection, so that a slow watch delays no operation. With RESP3 the crate `redis` passes each
 //! message to a function, which puts the message directly into the bounded channel of the watch. With RESP2 the crate
 //! would queue messages without bound if they come faster than they are read. RESP3 needs Redis 6. With an older server
-//! the watch fails and is tried again after a pause of at most five seconds, and the coordinator's poll finds the
+//! the watch fails and is tried again after a pause of at most two seconds, and the coordinator's poll finds the
 //! changes.
 //!
 //! A gap is reported after each subscription, because messages before the subscription are lost. Redis publishes no
@@ -150,7 +150,8 @@ fn read(payload: &[u8]) -> Option<(&str, Option<Etag>)> {
 }
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The longest pause, after which the instances hear of a server that answers again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// The longest header, which has three digits of length, a blank, forty digits of the etag, and a reserve.
 const LONGEST_HEADER: usize = 60;
 
