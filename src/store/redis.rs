@@ -30,7 +30,7 @@ use super::{
     too_long,
 };
 use crate::record::Timestamp;
-use crate::sync::Mutex;
+use crate::sync::{AtomicBool, Mutex};
 use crate::telemetry;
 
 /// Keeps records in Redis under `circuit_breaker:NAME:state`, as JSON that a person can read with `GET`.
@@ -75,6 +75,8 @@ use crate::telemetry;
 pub struct RedisStore {
     connection: Arc<Connection>,
     keys: Arc<Keys>,
+    /// True after rows of the audit were appended.
+    has_appended: Arc<AtomicBool>,
     warned: Arc<Mutex<BTreeSet<String>>>,
 }
 
@@ -118,7 +120,13 @@ impl RedisStore {
     fn with(source: Source) -> Self {
         let keys = source.keys();
         let described = keys.described(&source.info().addr().to_string());
-        Self { connection: Arc::new(Connection::new(source, described)), keys: Arc::new(keys), warned: Arc::default() }
+        let connection = Arc::new(Connection::new(source, described));
+        Self {
+            connection,
+            keys: Arc::new(keys),
+            has_appended: Arc::new(AtomicBool::new(false)),
+            warned: Arc::default(),
+        }
     }
 
     /// Sets the prefix of all keys and of the channel, so that several applications can share one database. With the
@@ -268,7 +276,7 @@ impl Store for RedisStore {
     }
 
     async fn append_audit(&self, rows: &[AuditRow]) -> Result<(), StoreError> {
-        audit::append(&self.connection, &self.keys, rows).await
+        audit::append(&self.connection, &self.keys, &self.has_appended, rows).await
     }
 
     async fn trim_audit(&self, before: Timestamp) -> Result<bool, StoreError> {

@@ -8,8 +8,10 @@ use super::connection::Connection;
 use super::keys::Keys;
 use super::no_answer::{Access, NoAnswer};
 use super::script;
+use crate::random;
 use crate::record::Timestamp;
 use crate::store::{AuditFilter, AuditRow, StoreError};
+use crate::sync::{AtomicBool, Relaxed};
 
 const ROWS_KEPT: usize = 10_000;
 const IDS_KEPT: usize = 2 * ROWS_KEPT;
@@ -21,16 +23,23 @@ const TRIMMED_AT_MOST: usize = 8;
 /// be more rows than `ROWS_KEPT`.
 const MAX_PAGES: usize = 2 * ROWS_KEPT / READ_AT_ONCE;
 
-/// Appends the rows that the stream does not have yet, in order.
+/// Appends the rows that the stream does not have yet, in order. `has_appended` is true after the first success, so that
+/// the loss of the whole stream is noticed and becomes a row.
 ///
 /// # Cancel safety
 ///
 /// If the future is dropped, some of the rows may have been appended. The caller may append all of them again.
-pub(super) async fn append(connection: &Connection, keys: &Keys, rows: &[AuditRow]) -> Result<(), StoreError> {
+pub(super) async fn append(
+    connection: &Connection,
+    keys: &Keys,
+    has_appended: &AtomicBool,
+    rows: &[AuditRow],
+) -> Result<(), StoreError> {
     for rows in rows.chunks(APPENDED_AT_ONCE) {
         let mut command = script::append_audit(keys);
-        command.arg(ROWS_KEPT).arg(IDS_KEPT);
-        for row in rows {
+        // Relaxed, because the flag publishes no other data.
+        command.arg(ROWS_KEPT).arg(IDS_KEPT).arg(u8::from(has_appended.load(Relaxed)));
+        for row in rows.first().map(gone).iter().chain(rows) {
             let fields = fields(row);
             command.arg(&row.id).arg(2 * fields.len());
             for (field, value) in fields {
@@ -38,6 +47,8 @@ pub(super) async fn append(connection: &Connection, keys: &Keys, rows: &[AuditRo
             }
         }
         connection.send_one(command, Access::Write).await.map_err(|fault| refusal(keys, fault))?;
+        // Relaxed, because the flag publishes no other data.
+        has_appended.store(true, Relaxed);
     }
     Ok(())
 }
@@ -108,6 +119,18 @@ pub(super) async fn trim(connection: &Connection, keys: &Keys, before: Timestamp
         }
     }
     Ok(true)
+}
+
+/// Returns the row that says that the rows before `first` are gone.
+fn gone(first: &AuditRow) -> AuditRow {
+    AuditRow {
+        id: random::id(),
+        action: "missing".to_owned(),
+        reason: "the rows before this one are gone from redis, because the audit was evicted, flushed or deleted"
+            .to_owned(),
+        user: None,
+        ..first.clone()
+    }
 }
 
 fn refusal(keys: &Keys, fault: NoAnswer) -> StoreError {

@@ -102,9 +102,16 @@ return {page[1], keys}";
 
 // The id is checked before the row is added, and stored afterwards. If the script fails between the two steps, the row
 // may be appended twice but is never lost.
+//
+// The first row says that earlier rows are missing. The row is added only if the stream is gone although rows were
+// appended to it, by this process or by the set of ids. A stream whose rows were deleted by their age still exists.
 const APPEND_AUDIT: &str = "
 local time = redis.call('TIME')
-local at = 3
+local at = 4
+local there = redis.pcall('EXISTS', KEYS[1])
+if type(there) == 'table' then return there end
+local is_gone = there == 0 and (ARGV[3] == '1' or redis.call('EXISTS', KEYS[2]) == 1)
+if not is_gone then at = 6 + ARGV[5] end
 while ARGV[at] do
   local id, values = ARGV[at], tonumber(ARGV[at + 1])
   local known = redis.pcall('ZSCORE', KEYS[2], id)
