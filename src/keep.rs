@@ -10,6 +10,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::shown::is_printable;
+#[cfg(feature = "postgres")]
+pub(crate) use address::decoded;
 pub(crate) use address::{Address, Wrong};
 
 /// The kind of store that an address selects.

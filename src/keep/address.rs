@@ -151,7 +151,7 @@ fn ends_as_host(place: &str) -> bool {
 }
 
 /// Decodes `%XX` and `+`, as in the query of a URL. Returns `None` if the result is not UTF-8.
-fn decoded(text: &str) -> Option<String> {
+pub(crate) fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, behind @ ..] = rest {

@@ -10,7 +10,7 @@
 //!
 //! `LISTEN` reports changes. `LISTEN` does not work behind a pooler, where only the coordinator's poll finds changes.
 //!
-//! The `search_path` of the connection selects the schema of the tables. `?options[search_path]=ops` in the address
+//! The `search_path` of the transaction selects the schema of the tables. `?options[search_path]=ops` in the address
 //! names another schema.
 
 mod address;
@@ -65,6 +65,9 @@ impl PostgresStore {
     /// Creates the store of an address such as
     /// `postgres://user:password@host:5432/database?sslmode=verify-full&sslrootcert=/etc/ssl/ca.crt`. Parts that the
     /// address does not have are taken from the `PG…` variables of the environment and from `.pgpass`.
+    ///
+    /// With `options[search_path]=SCHEMA` the tables are in another schema, also behind a pooler, because the search path
+    /// is set in each transaction.
     ///
     /// The parameters are `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, `host`, `hostaddr`, `port`, `dbname`, `user`,
     /// `password`, `application_name` and `options`, as in libpq. With `sslmode=verify-full` the certificate of the
@@ -160,6 +163,7 @@ impl fmt::Debug for PostgresStore {
             .field("host", &self.shared.server.options.get_host())
             .field("port", &self.shared.server.options.get_port())
             .field("database", &self.shared.server.options.get_database())
+            .field("search_path", &self.shared.server.search_path)
             .field("mode", &self.mode)
             .finish_non_exhaustive()
     }

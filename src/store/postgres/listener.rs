@@ -91,7 +91,8 @@ async fn relay(mut listener: PgListener, limit: Duration, sender: &WatchSender) 
 /// Connects and listens. Returns `None` behind a pooler.
 async fn listen(server: &Server, limit: Duration) -> Result<Option<PgListener>, StoreError> {
     let mark = format!("{:016x}", random::bits());
-    let options = server.options.clone().options([(MARK, &mark)]);
+    let search_path = server.search_path.as_deref().map(|path| ("search_path", path));
+    let options = server.options.clone().options([(MARK, &*mark)].into_iter().chain(search_path));
     // A plain connection is tried first, because it returns the error of the server at once. sqlx's pool, which its
     // listener needs, would only report a timeout.
     match timeout(limit, options.connect()).await.map_err(|_| silent(limit))? {
