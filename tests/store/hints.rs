@@ -30,8 +30,8 @@ impl Hinting {
         FaultyStore::new(Self { records: memory(), senders: Arc::default(), answers_after: Arc::default() })
     }
 
-    fn hint(&self, name: &str, etag: Option<Etag>) {
-        self.senders.lock().unwrap().iter().for_each(|sender| sender.changed(name, etag.clone()));
+    fn hint(&self, name: &str, etag: Option<&Etag>) {
+        self.senders.lock().unwrap().iter().for_each(|sender| sender.changed(name, etag.cloned()));
     }
 
     fn gap(&self) {
@@ -156,15 +156,15 @@ async fn a_hint_for_an_unknown_circuit_or_a_known_version_loads_nothing() {
     for number in 0..10_000 {
         store.inner().hint(&format!("foreign-{number}"), None);
         store.inner().hint(&long, None);
-        store.inner().hint("circuit-0", Some(etag.clone()));
+        store.inner().hint("circuit-0", Some(&etag));
         if number % 500 == 0 {
             pass(millis(1)).await;
         }
     }
     pass(secs(10)).await;
     assert_eq!(loads(&store.faults()) - before, 0);
-    store.inner().hint("circuit-0", Some(Etag::new("another")));
-    store.inner().hint("circuit-0", Some(etag));
+    store.inner().hint("circuit-0", Some(&Etag::new("another")));
+    store.inner().hint("circuit-0", Some(&etag));
     pass(millis(1)).await;
     assert_eq!(loads(&store.faults()) - before, 1, "two different hints are not taken for the last of them");
 }
@@ -181,7 +181,7 @@ async fn a_hint_between_a_write_and_its_answer_is_followed_after_the_answer() {
     pass(millis(100)).await;
     assert_ne!(store.inner().etag("circuit-0").await, None, "the write was made, and its answer is under way");
     other.registry.trip("circuit-0", &alice(), None).await.unwrap();
-    store.inner().hint("circuit-0", store.inner().etag("circuit-0").await);
+    store.inner().hint("circuit-0", store.inner().etag("circuit-0").await.as_ref());
     pass(millis(200)).await;
     assert_eq!(circuit.status().mode, Mode::Automatic, "the answer is still under way");
     pass(millis(300)).await;
@@ -208,7 +208,7 @@ async fn a_hint_changes_no_circuit_if_the_store_has_no_change() {
     let circuit = registry.get("circuit-0").unwrap();
     let before = circuit.status();
     for etag in [None, Some(Etag::new("")), Some(Etag::new("da39a3ee5e6b4b0d3255bfef95601890afd80709"))] {
-        store.inner().hint("circuit-0", etag);
+        store.inner().hint("circuit-0", etag.as_ref());
         pass(secs(1)).await;
     }
     let after = circuit.status();

@@ -8,6 +8,7 @@
 //! as after its own write.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use super::Task;
@@ -34,9 +35,10 @@ impl Hints {
     }
 
     fn add(&mut self, at: DeskId, etag: Option<Etag>) {
-        let merged = self.changed.entry(at).or_insert_with(|| etag.clone());
-        if *merged != etag {
-            *merged = None;
+        match self.changed.entry(at) {
+            Entry::Vacant(first) => drop(first.insert(etag)),
+            Entry::Occupied(mut merged) if *merged.get() != etag => drop(merged.insert(None)),
+            Entry::Occupied(_) => {}
         }
     }
 

@@ -102,22 +102,21 @@ async fn listen(server: &Server, limit: Duration) -> Result<Option<PgListener>, 
     }
     let pool = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None).acquire_timeout(limit);
     let pool = pool.connect_lazy_with(options);
+    let failed = |error: sqlx::Error| meaning(&error);
     let listening = async {
-        let mut listener = PgListener::connect_with(&pool).await?;
-        let shown = raw_sql(CHANNEL).fetch_one(&mut listener).await?;
-        if shown.try_get::<Option<String>, _>(0)? != Some(mark) {
+        let mut listener = PgListener::connect_with(&pool).await.map_err(failed)?;
+        let shown = raw_sql(CHANNEL).fetch_one(&mut listener).await.map_err(failed)?;
+        if shown.try_get::<Option<String>, _>(0).map_err(failed)? != Some(mark) {
             return Ok(None);
         }
-        let Some(channel) = shown.try_get::<Option<String>, _>(1)? else { return Err(sqlx::Error::RowNotFound) };
+        let Some(channel) = shown.try_get::<Option<String>, _>(1).map_err(failed)? else {
+            return Err(StoreError::refused("the database has no table `circuit_breaker_states`"));
+        };
         listener.eager_reconnect(false);
-        listener.listen(&channel).await?;
+        listener.listen(&channel).await.map_err(failed)?;
         Ok(Some(listener))
     };
-    let listening = timeout(limit, listening).await.map_err(|_| silent(limit))?;
-    listening.map_err(|error: sqlx::Error| match error {
-        sqlx::Error::RowNotFound => StoreError::refused("the database has no table `circuit_breaker_states`"),
-        error => meaning(&error),
-    })
+    timeout(limit, listening).await.map_err(|_| silent(limit))?
 }
 
 fn silent(limit: Duration) -> StoreError {

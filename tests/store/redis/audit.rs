@@ -44,11 +44,10 @@ async fn an_audit_that_is_gone_says_so_in_its_next_row() {
     store.trim_audit(Timestamp::from_millis(5)).await.unwrap();
     store.append_audit(&[row(2)]).await.unwrap();
     assert_eq!(store.audit(&AuditFilter::new()).await.unwrap(), [row(2)]);
-    let mut number = 4;
-    for (lost, writer) in [
-        (&["UNLINK", "circuit_breaker:audit"][..], server.store()),
-        (&["FLUSHALL"][..], store.clone()),
-        (&["UNLINK", "circuit_breaker:audit"][..], store.clone()),
+    for (number, lost, writer) in [
+        (4, &["UNLINK", "circuit_breaker:audit"][..], server.store()),
+        (5, &["FLUSHALL"][..], store.clone()),
+        (6, &["UNLINK", "circuit_breaker:audit"][..], store.clone()),
     ] {
         server.cli::<()>(lost).await;
         let is_flushed = lost[0] == "FLUSHALL";
@@ -62,7 +61,6 @@ async fn an_audit_that_is_gone_says_so_in_its_next_row() {
             assert_eq!(actions, expected, "{rows:?}");
             assert!(rows[0].reason.contains("evicted, flushed or deleted"), "{rows:?}");
         }
-        number += 1;
     }
 }
 

@@ -85,7 +85,7 @@ async fn each_operation(store: &impl Store, watch: &mut Watch, name: &str) -> Re
     store.compare_and_set(&again).await.map_err(failed)?;
     store.list().await.map_err(failed)?;
     let found = store.load_many(&names).await.map_err(failed)?.entries.remove(0);
-    store.delete(&name, &found.ok_or("the record is gone")?.etag).await.map_err(failed)?;
+    store.delete(name, &found.ok_or("the record is gone")?.etag).await.map_err(failed)?;
     store.append_audit(&[row(name, 1)]).await.map_err(failed)?;
     store.audit(&AuditFilter::new()).await.map_err(failed)?;
     store.trim_audit(Timestamp::from_millis(2)).await.map_err(failed)?;
