@@ -43,7 +43,7 @@ use crate::telemetry;
 /// rows. The set `{circuit_breaker:audit}:ids` has the ids of twice as many rows, so that a row is never appended
 /// twice.
 ///
-/// The section "Rights" of the [guide](crate::guide) has the rights of a separate Redis user. A client that may only
+/// The [guide](crate::guide::stores#rights) has the rights of a separate Redis user. A client that may only
 /// publish to the channel can cause loads, at most 20 a second for each instance, and cannot change a circuit.
 ///
 /// One connection serves all operations, and each watch has its own. The first operation opens the connection. The

@@ -48,18 +48,17 @@ impl Hints {
             return Vec::new();
         }
         let mut due = Vec::new();
-        let changed = std::mem::take(&mut self.changed);
+        let mut changed = std::mem::take(&mut self.changed);
         if std::mem::take(&mut self.all) {
-            due.extend(desks.ids());
-        } else {
-            for (at, etag) in changed {
-                let Some(desk) = desks.get(at) else { continue };
-                if desk.is_writing() {
-                    // The answer of the write may be older than the hint. The version is compared after the answer.
-                    self.changed.insert(at, etag);
-                } else if etag.is_none_or(|etag| !desk.has_version(&etag)) {
-                    due.push(at);
-                }
+            changed.extend(desks.ids().map(|at| (at, None)));
+        }
+        for (at, etag) in changed {
+            let Some(desk) = desks.get(at) else { continue };
+            if desk.is_writing() {
+                // The answer of the write may be older than the hint. The version is compared after the answer.
+                self.changed.insert(at, etag);
+            } else if etag.is_none_or(|etag| !desk.has_version(&etag)) {
+                due.push(at);
             }
         }
         let batches = u32::try_from(due.len().div_ceil(BATCH)).unwrap_or(u32::MAX);
