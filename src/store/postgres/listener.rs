@@ -134,6 +134,7 @@ async fn is_listening(listener: &mut PgListener, limit: Duration) -> bool {
 const LONGEST_ETAG: usize = 100;
 /// A parameter of this crate, which PostgreSQL accepts because the name has a dot.
 const MARK: &str = "circuit_breaker.listener";
-/// The longest pause, after which the instances hear of a server that answers again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// An act reaches this instance within two seconds after the server answers again, because the new listener ends the
+/// backoff of the registry.
+const LONGEST_PAUSE: Duration = Duration::from_millis(1500);
 const SILENCE: Duration = Duration::from_secs(15);

@@ -150,8 +150,9 @@ fn read(payload: &[u8]) -> Option<(&str, Option<Etag>)> {
 }
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// The longest pause, after which the instances hear of a server that answers again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// An act reaches this instance within two seconds after the server answers again, because the new subscription ends the
+/// backoff of the registry.
+const LONGEST_PAUSE: Duration = Duration::from_millis(1500);
 /// The longest header, which has three digits of length, a blank, forty digits of the etag, and a reserve.
 const LONGEST_HEADER: usize = 60;
 
