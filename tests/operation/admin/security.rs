@@ -201,7 +201,9 @@ async fn the_authoriser_may_allow_reads_and_deny_writes() {
 async fn requests_of_a_browser_for_another_site_are_refused() {
     let registry = Registry::new();
     let payments = circuit(&registry, "payments");
-    let served = Served::start(app(authorized(&registry))).await;
+    // By a cookie, which a browser adds to the requests of every site.
+    let by_cookie = admin::router(&registry).authorize(|_| Ok(User::new("alice").unwrap()));
+    let served = Served::start(app(by_cookie)).await;
     let own = format!("http://{}", served.address);
     let other_port = format!("http://127.0.0.1:{}", served.address.port() ^ 1);
     let attempts = |method: Method, path| {
