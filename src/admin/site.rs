@@ -21,7 +21,7 @@ use crate::shown::quoted;
 pub struct InvalidSite {
     /// The method of the router, `trusted_origin` or `hosts`.
     pub field: &'static str,
-    /// The refused value, or an empty text if there was none.
+    /// The refused value, escaped and at most 200 characters of it, or an empty text if there was none.
     pub value: String,
     allowed: &'static str,
 }
@@ -30,19 +30,19 @@ impl InvalidSite {
     fn origin(value: &str) -> Self {
         let allowed = "`http` or `https` with a host and without a path, as browsers send it: `https://ops.example`, \
                        `http://ops.internal:8080` or `http://[::1]:3000`";
-        Self { field: "trusted_origin", value: value.to_owned(), allowed }
+        Self { field: "trusted_origin", value: quoted(value), allowed }
     }
 
     fn host(value: &str) -> Self {
         let allowed = "one name or address or more, each with or without a port, without a scheme and a pattern, as browsers \
                        send it: `ops.internal`, `ops.internal:8080` or `[::1]`";
-        Self { field: "hosts", value: value.to_owned(), allowed }
+        Self { field: "hosts", value: quoted(value), allowed }
     }
 }
 
 impl fmt::Display for InvalidSite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is `{}`, allowed is {}", self.field, quoted(&self.value), self.allowed)
+        write!(f, "{} is `{}`, allowed is {}", self.field, self.value, self.allowed)
     }
 }
 
