@@ -1,8 +1,10 @@
 //! A real nginx in front of a server, with the defaults of nginx unless a test adds lines.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
 
 use crate::servers::folder::Folder;
 
@@ -15,17 +17,17 @@ pub(crate) struct Nginx {
 
 impl Nginx {
     /// Starts an nginx with the lines in its `location /`, where `UPSTREAM` stands for the address of the server.
-    pub(crate) fn start(upstream: SocketAddr, location: &str) -> Self {
+    pub(crate) async fn start(upstream: SocketAddr, location: &str) -> Self {
         // Another process may take the port after it was found free.
         for _ in 0..5 {
-            if let Some(nginx) = Self::try_start(upstream, location) {
+            if let Some(nginx) = Self::try_start(upstream, location).await {
                 return nginx;
             }
         }
         panic!("nginx does not start: run scripts/test, which installs it");
     }
 
-    fn try_start(upstream: SocketAddr, location: &str) -> Option<Self> {
+    async fn try_start(upstream: SocketAddr, location: &str) -> Option<Self> {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = Folder::new();
         let location = location.replace("UPSTREAM", &upstream.to_string());
@@ -44,16 +46,18 @@ impl Nginx {
             .stderr(Stdio::null())
             .spawn()
             .expect("setpriv is there: run scripts/test, which installs it");
-        let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if process.try_wait().unwrap().is_some() || begun.elapsed() > Duration::from_secs(30) {
-                process.kill().ok();
-                process.wait().ok();
+        for _ in 0..500 {
+            if process.try_wait().unwrap().is_some() {
                 return None;
             }
-            std::thread::yield_now();
+            if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+                return Some(Self { port, process, _folder: folder });
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        Some(Self { port, process, _folder: folder })
+        process.kill().ok();
+        process.wait().ok();
+        None
     }
 }
 

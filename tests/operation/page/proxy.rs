@@ -23,7 +23,7 @@ fn by_cookie(registry: &Registry) -> AdminRouter {
 /// Opens the page behind nginx.
 async fn behind(router: AdminRouter, location: &str, path: &str) -> (Served, Nginx, Browser) {
     let served = Served::start(app(router)).await;
-    let nginx = Nginx::start(served.address, location);
+    let nginx = Nginx::start(served.address, location).await;
     let browser = Browser::open(&format!("http://ops.internal:{}{path}", nginx.port), WIDE.0, WIDE.1).await;
     (served, nginx, browser)
 }
@@ -81,7 +81,7 @@ async fn users_of_cookies_act_behind_a_changed_host_from_a_trusted_origin() {
     let origin = format!("http://ops.internal:{}", nginx.port);
     let router = by_cookie(&registry).trusted_origin(&origin).unwrap().hosts(["127.0.0.1"]).unwrap();
     let served = Served::start(app(router)).await;
-    let nginx = Nginx::start(served.address, DEFAULTS);
+    let nginx = Nginx::start(served.address, DEFAULTS).await;
     // The same name at another port is another origin.
     browser.go(&format!("http://ops.internal:{}/circuits", nginx.port)).await;
     shows(&browser, "payments", "closed").await;
