@@ -49,8 +49,8 @@
 //! `Sec-Fetch-Site`, but only over https and to this machine. Without that header, the router compares the
 //! host and the port of `Origin` with those of `Host`, where a default port can be left out.
 //! [`trusted_origin`](AdminRouter::trusted_origin) accepts the origin of a page behind a proxy that changes the
-//! `Host`. A user of [`bearer`] needs no such check, because no other site can send the token. `Forwarded` and
-//! `X-Forwarded-*` are never trusted, because any client can send them.
+//! `Host`. For a user of [`bearer`] the two are not compared, because no other site can send the token.
+//! `Forwarded` and `X-Forwarded-*` are never trusted, because any client can send them.
 //!
 //! [`hosts`](AdminRouter::hosts) refuses requests to other hosts, which protects against DNS rebinding. The page
 //! may run only its own script and style, connects only to its own server, cannot be framed, and shows the text

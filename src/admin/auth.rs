@@ -96,8 +96,9 @@ impl Denied {
 /// The time of a comparison reveals nothing about a token. An empty token is ignored, so that no request can match it.
 /// Choose tokens that cannot be guessed. Wrong tokens are logged, at most one line a minute and without the token.
 ///
-/// The router does not compare the origin of a request with such a token, because a browser adds no token to the requests
-/// of another site. Therefore the page works behind a proxy that changes the `Host`.
+/// The router does not compare `Origin` and `Host` of a request with such a token, because a browser adds no token to the
+/// requests of another site. Therefore the page works behind a proxy that changes the `Host`. A proxy must not add the
+/// token itself, unless the proxy refuses the requests of other sites.
 pub fn bearer(tokens: &[(&str, User)]) -> impl Fn(&Parts) -> Result<User, Denied> + Send + Sync + use<> {
     let known = tokens.iter().filter(|(token, _)| !token.is_empty());
     // Hashes are compared, because the time until two hashes first differ says nothing about the hashed texts.
@@ -235,13 +236,9 @@ fn refuse(panel: &Panel, parts: &Parts, problem: Problem) -> Response {
     problem.into_response()
 }
 
-/// Refuses requests that a browser sends on behalf of another site. A token is proof enough, because no other site can
-/// make the browser send the token.
+/// Refuses requests that a browser sends on behalf of another site.
 fn same_origin(panel: &Panel, parts: &Parts, user: Option<&User>) -> Result<(), Problem> {
-    if user.is_some_and(|user| user.by_token) {
-        return Ok(());
-    }
-    panel.site.check_origin(parts).map_err(|compared| {
+    panel.site.check_origin(parts, user.is_some_and(|user| user.by_token)).map_err(|compared| {
         let detail = format!("the request comes from another site: {compared}");
         Problem::new(StatusCode::FORBIDDEN, "cross_origin", detail)
     })

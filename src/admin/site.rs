@@ -95,10 +95,13 @@ impl Site {
     /// Checks that no browser sent the request on behalf of another site, with the cookies of its user. Clients that are
     /// not browsers send neither header and need no such protection, because no other site controls them.
     ///
+    /// For a user of a token only the report of the browser is checked, because no other site can send the token. The
+    /// report matters if a proxy adds the token.
+    ///
     /// # Errors
     ///
     /// A sentence with the headers that were compared.
-    pub(super) fn check_origin(&self, parts: &Parts) -> Result<(), String> {
+    pub(super) fn check_origin(&self, parts: &Parts, by_token: bool) -> Result<(), String> {
         let sent = |name: &str| parts.headers.get(name).map(HeaderValue::as_bytes);
         let origin = sent("origin");
         let parsed = origin.and_then(Origin::parse);
@@ -116,7 +119,7 @@ impl Site {
             }
             (None, Some(sent)) => {
                 // The origin `null` of sandboxed frames has no host and equals no host.
-                if parsed.is_some_and(|origin| origin.is_of(parts)) {
+                if by_token || parsed.is_some_and(|origin| origin.is_of(parts)) {
                     return Ok(());
                 }
                 let host = hosts(parts).next();

@@ -156,6 +156,10 @@ async fn a_user_of_a_token_acts_behind_a_proxy_that_changes_the_host() {
     let token = format!("Bearer {TOKEN}");
     let headers = [("host", "127.0.0.1:3000"), ("origin", "http://ops.internal"), ("authorization", &*token)];
     assert_eq!(trip(&app, &headers).await.0, 200, "no other site can send the token");
+    for site in ["cross-site", "same-site"] {
+        let reported = [&headers[..], &[("sec-fetch-site", site)]].concat();
+        assert_eq!(trip(&app, &reported).await.0, 403, "a proxy may have added the token: {site}");
+    }
     let cookies = by_network(&registry());
     assert_eq!(trip(&super::rig::app(cookies), &headers).await.0, 403, "the authoriser has not looked at the token");
 }

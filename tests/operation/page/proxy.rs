@@ -3,12 +3,14 @@
 //! The browser opens `http://ops.internal`, because browsers send no Fetch Metadata over plain http to another machine. By
 //! default nginx speaks HTTP/1.0 to the server and sends the address of the server as `Host`.
 
+use std::net::TcpListener;
+
 use serde_json::json;
 use tower_circuit_breaker::admin::{self, AdminRouter, User};
 use tower_circuit_breaker::{Mode, Registry};
 
 use super::nginx::Nginx;
-use super::{WIDE, card, shows};
+use super::{ENTER, WIDE, card, shows};
 use crate::admin::rig::{Served, TOKEN, app, authorized, circuit, fail};
 use crate::page::browser::Browser;
 
@@ -30,7 +32,7 @@ async fn behind(router: AdminRouter, location: &str, path: &str) -> (Served, Ngi
 
 async fn sign_in(browser: &Browser) {
     browser.write("#token", TOKEN).await;
-    browser.press(&['\u{e007}']).await;
+    browser.press(&[ENTER]).await;
 }
 
 async fn trip(browser: &Browser) {
@@ -70,28 +72,23 @@ async fn events_and_orders_of_token_users_pass_nginx_with_its_defaults() {
 #[tokio::test]
 async fn users_of_cookies_act_behind_a_changed_host_from_a_trusted_origin() {
     let registry = registry();
-    let (served, nginx, browser) = behind(by_cookie(&registry), DEFAULTS, "/circuits").await;
+    // The same name at another port is another origin.
+    let router = by_cookie(&registry).trusted_origin("http://ops.internal").unwrap();
+    let (served, _nginx, browser) = behind(router, DEFAULTS, "/circuits").await;
     shows(&browser, "payments", "closed").await;
     trip(&browser).await;
     // The page says which values were compared, so that its reader knows that the proxy is the cause.
     browser.sees("Refused: the request comes from another site: its Origin is `http://ops.internal:").await;
     browser.sees(&format!("and its Host is `{}`. If a proxy changes the Host", served.address)).await;
     assert_eq!(registry.status("payments").unwrap().mode, Mode::Automatic);
-    drop(served);
+
+    // The proxy starts first, because its port is a part of the origin.
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nginx = Nginx::start(free, DEFAULTS).await;
     let origin = format!("http://ops.internal:{}", nginx.port);
     let router = by_cookie(&registry).trusted_origin(&origin).unwrap().hosts(["127.0.0.1"]).unwrap();
-    let served = Served::start(app(router)).await;
-    let nginx = Nginx::start(served.address, DEFAULTS).await;
-    // The same name at another port is another origin.
-    browser.go(&format!("http://ops.internal:{}/circuits", nginx.port)).await;
-    shows(&browser, "payments", "closed").await;
-    trip(&browser).await;
-    browser.sees("Refused: the request comes from another site").await;
-    let router = by_cookie(&registry).trusted_origin(&format!("http://ops.internal:{}", nginx.port)).unwrap();
-    let address = served.address;
-    drop(served);
-    let _served = Served::at(address, app(router)).await;
-    browser.reload().await;
+    let _served = Served::at(free, app(router)).await;
+    browser.go(&format!("{origin}/circuits")).await;
     is_live_and_acts(&registry, &browser).await;
     browser.close().await;
 }
@@ -104,6 +101,22 @@ async fn the_documented_nginx_passes_the_host_and_strips_a_prefix() {
     let location = location.replace("127.0.0.1:3000", "UPSTREAM");
     let router = by_cookie(&registry).hosts(["ops.internal"]).unwrap();
     let (_served, _nginx, browser) = behind(router, &location, "/ops/circuits").await;
+    is_live_and_acts(&registry, &browser).await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn the_page_behind_nginx_shows_that_the_server_is_gone_and_comes_back() {
+    let registry = registry();
+    let (served, _nginx, browser) = behind(authorized(&registry), DEFAULTS, "/circuits").await;
+    sign_in(&browser).await;
+    browser.wait("document.getElementById('link').textContent === 'Live'").await;
+    let address = served.address;
+    drop(served);
+    browser.sees("No connection to the server since ").await;
+    browser.sees("The last answer was: the server answered 502.").await;
+    let _served = Served::at(address, app(authorized(&registry))).await;
+    browser.wait("document.getElementById('lost').hidden").await;
     is_live_and_acts(&registry, &browser).await;
     browser.close().await;
 }

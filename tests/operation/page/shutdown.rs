@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tower_circuit_breaker::Registry;
 
-use super::{WIDE, shows};
+use super::{ENTER, WIDE, shows};
 use crate::admin::rig::{Served, TOKEN, app, authorized, circuit};
 use crate::page::browser::Browser;
 
@@ -29,7 +29,7 @@ async fn an_open_page_shows_a_graceful_shutdown_and_comes_back_by_itself() {
     let serving = tokio::spawn(server);
     let browser = Browser::open(&format!("http://{address}/circuits"), WIDE.0, WIDE.1).await;
     browser.write("#token", TOKEN).await;
-    browser.press(&['\u{e007}']).await;
+    browser.press(&[ENTER]).await;
     browser.wait("document.getElementById('link').textContent === 'Live'").await;
 
     stop.send_replace(true);

@@ -5,7 +5,7 @@ use serde_json::json;
 use tower_circuit_breaker::admin::{self, AdminRouter, User};
 use tower_circuit_breaker::{Mode, Registry};
 
-use super::{WIDE, card, shows};
+use super::{ESCAPE, WIDE, card, shows};
 use crate::admin::rig::{Served, app, circuit, fail};
 use crate::page::browser::Browser;
 
@@ -138,7 +138,7 @@ async fn messages_of_other_pages_change_no_data() {
         return true; })()";
     assert_eq!(browser.value(sent).await, json!(true));
     browser.click(&format!("{} [data-act=trip]", card("payments"))).await;
-    browser.press(&['\u{e00c}']).await;
+    browser.press(&[ESCAPE]).await;
     browser.wait(LIVE).await;
     shows(&browser, "payments", "closed: calls go through").await;
     trip(&browser, "payments").await;
