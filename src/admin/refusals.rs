@@ -9,7 +9,7 @@ use http::header;
 use http::request::Parts;
 
 use crate::clock::{Clock, MonotonicClock};
-use crate::shown::quoted;
+use crate::shown::{cut, quoted};
 use crate::sync::Mutex;
 use crate::telemetry;
 use crate::telemetry::store::Lines;
@@ -31,7 +31,7 @@ impl Refusals {
         let Some(omitted) = self.lines.lock()[at].next(now) else { return };
         let more =
             if omitted > 0 { format!(", and {omitted} more requests since the last line") } else { String::new() };
-        let (method, path) = (quoted(parts.method.as_str()), quoted(parts.uri.path()));
+        let (method, path) = (cut(parts.method.as_str(), 20), quoted(parts.uri.path()));
         telemetry::store::warn(format_args!("the admin router refused {method} {path} ({kind}{more}): {sentence}"));
     }
 }

@@ -84,6 +84,26 @@ async fn another_tab_follows_the_events_when_the_first_tab_is_closed() {
 }
 
 #[tokio::test]
+async fn a_tab_takes_over_from_a_tab_that_has_crashed() {
+    let registry = Registry::new();
+    let payments = circuit(&registry, "payments");
+    let served = Served::start(app(open_to_all(&registry))).await;
+    let browser = Browser::open("about:blank", WIDE.0, WIDE.1).await;
+    // The clock by which the page measures the silence of other tabs runs faster than its timers.
+    browser.before_each_page("const now = performance.now.bind(performance); performance.now = () => 20 * now()").await;
+    browser.go(&served.url()).await;
+    browser.wait(FOLLOWS).await;
+    // The number is smaller than all others, so that the tab yields. No further message follows.
+    let ghost = "void new BroadcastChannel('circuit-breaker-page').postMessage({ page: '/circuits/api/', tab: '0', word: 'follow' })";
+    browser.value(ghost).await;
+    browser.wait("document.getElementById('link').textContent === 'Live, by the events of another tab'").await;
+    browser.wait(FOLLOWS).await;
+    fail(&payments);
+    browser.sees("payments is now open: failures in a row weighed 5.0").await;
+    browser.close().await;
+}
+
+#[tokio::test]
 async fn tabs_of_seven_services_on_one_host_leave_connections_for_orders() {
     let registries: Vec<_> = (0..7).map(|_| Registry::new()).collect();
     let mut router = Router::new();
