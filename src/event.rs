@@ -175,8 +175,8 @@ pub enum Event<'a> {
     Finished {
         /// The way in which the call ended.
         ended: Ended,
-        /// The time of the end, if the circuit has read its clock for another purpose. The time is always present for a
-        /// failure.
+        /// The time of the end. A failure always has the time. For a success, `None` means that no rule needed the time, so
+        /// that the clock was not read.
         at: Option<Tick>,
         /// The duration of the call, if it was measured.
         elapsed: Option<Duration>,

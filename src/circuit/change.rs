@@ -5,6 +5,9 @@
 //! first, and the planned change is dropped. The observers are notified after the change and outside the lock, because
 //! observers are foreign code.
 //!
+//! The beginning of a half-open era also sets its patience. Patience is the time after which the era ends if a probe is
+//! overdue and no probe has succeeded.
+//!
 //! The rules that decide on a change are in `decide`, and the threads that find a change due are in `admit`,
 //! `outcomes`, `operate` and `adopt`.
 

@@ -1,5 +1,5 @@
-//! The default classification of errors. A timeout weighs 0.5, a refusal in this process is ignored, and
-//! every other error is a hard failure. `cause` decides the kind of a hard failure.
+//! The default classification of errors. A timeout has [`Weight::TIMEOUT`](crate::Weight::TIMEOUT), a refusal in this
+//! process is ignored, and every other error is a hard failure. `cause` decides the kind of a hard failure.
 //!
 //! A timeout is recognised as the error itself and among the sources of the error. A timeout inside an
 //! `io::Error` is recognised too, although the `source` of an `io::Error` skips the wrapped error.

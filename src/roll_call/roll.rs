@@ -89,9 +89,9 @@ impl Roll {
         lines
     }
 
-    /// Returns a sentence for a circuit without settings of its own whose name is near to the name of an
-    /// unused table. A table is unused if the program never requested its name, although its circuit may have
-    /// been created with all circuits of the file.
+    /// Returns a suggestion for a requested circuit that has no settings, if the name of an idle table is similar to the
+    /// name of the circuit. A table is idle if its circuit was created together with all circuits of the file, and the
+    /// program never requested the name. `lines_of_settings` reports the tables without a circuit.
     fn line_of_request(&self, name: &str, work: &mut Work) -> Option<String> {
         let has_settings = || self.set.keys().any(|set| covers(set, name));
         if !self.created.contains(name) || self.may_come(name) || has_settings() {

@@ -65,8 +65,8 @@ impl<O, R> LoadSheddingBuilder<O, R> {
 
     /// Sets the largest estimate of an operation that is never shed. Range: any number. Default: 100.
     ///
-    /// With 0, an operation is shed if its estimate is 1 or more, and the rejection shows no estimate. So an estimate can be a
-    /// priority: 0 for the operations that this layer never sheds, and 1 for the others.
+    /// With 0, a busy system sheds each operation with an estimate of 1 or more, and the text of the rejection has no
+    /// numbers. The estimate is then a priority: 0 for the operations that are never shed, and 1 for the others.
     pub fn for_operations_over(mut self, load: u64) -> Self {
         self.operations_over = load;
         self

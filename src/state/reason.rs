@@ -1,5 +1,5 @@
-//! The reasons of transitions and of rejections, with the numbers that led to them, and the kinds of operators' acts
-//! ([`Act`]).
+//! The reasons of transitions and of rejections, with their numbers and the sentence for each reason, and the kinds of
+//! operators' acts ([`Act`]).
 
 use std::cmp::Ordering;
 use std::fmt;

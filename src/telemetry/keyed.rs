@@ -1,5 +1,5 @@
-//! Metrics and log lines of keyed circuits, for evictions and unguarded calls. The callers limit the number of
-//! warnings.
+//! The metrics of evicted keyed circuits, and the metrics and log lines of calls that pass without a circuit.
+//! `keyed::Circuits` limits the number of warnings.
 
 use crate::sync::{AtomicBool, Relaxed};
 

@@ -1,4 +1,5 @@
-//! The observer for the `metrics` facade.
+//! The observer for the `metrics` facade, which turns events into counts and keeps the gauges at the newest standing of
+//! the circuit.
 //!
 //! A handle of the facade belongs to the recorder that was installed when the handle was registered. A handle that was
 //! registered before any recorder was installed never records. To register anew for each call would cost ten times as

@@ -27,12 +27,12 @@ pub trait BodyError<M> {
     fn as_error(&self) -> &(dyn StdError + 'static);
 }
 
-/// The mark of a [`BodyError`] that implements `std::error::Error`.
+/// The marker type of [`BodyError`] for errors that implement `std::error::Error`.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct PlainBodyError;
 
-/// The mark of a [`BodyError`] that is a [`BoxError`].
+/// The marker type of [`BodyError`] for [`BoxError`], which does not implement `std::error::Error`.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct BoxedBodyError;

@@ -1,4 +1,4 @@
-//! The metrics by name. Metrics of calls have handles, and gauges have functions.
+//! The metrics by name, with the handles of the metrics of calls and the functions that set the gauges.
 //!
 //! Gauges are registered on every use, so that a gauge is never set through the handle of an earlier recorder.
 
