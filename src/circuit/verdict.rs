@@ -2,8 +2,9 @@
 //! more probes.
 //!
 //! This module decides whether the end of a probe is a success, a failure or no verdict. A probe that is cancelled early,
-//! or whose result is ignored, ends without a verdict. A verdict counts whole probes and ignores weights. A probe that ends without a verdict leaves a doubt if a closed
-//! circuit would have counted a failure. The counts are in `probes`, and the transition itself is in `change`.
+//! or whose result is ignored, ends without a verdict. Such a probe leaves a doubt if a closed circuit would have counted
+//! a failure. A verdict counts whole probes and ignores weights. The counts are in `probes`, and the transition itself is
+//! in `change`.
 
 use super::failed::{Failed, Text};
 use super::inner::Inner;
