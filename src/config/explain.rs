@@ -109,7 +109,7 @@ fn some(count: u32, noun: &str) -> String {
     }
 }
 
-/// Returns the number of timeouts whose weight is that of `n` hard failures.
+/// Returns the number of timeouts that together weigh as much as `n` hard failures.
 fn timeouts_for(n: u32) -> u64 {
     u64::from(n) * u64::from(Weight::HARD.units()) / u64::from(Weight::TIMEOUT.units())
 }
