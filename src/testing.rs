@@ -1,6 +1,6 @@
 //! Tools for the tests of an application, which are open circuits, rejections, and an observer that remembers events.
 //!
-//! The module needs the feature `test-util`, which belongs into `[dev-dependencies]`:
+//! The module needs the feature `test-util`, which belongs in `[dev-dependencies]`:
 //!
 //! ```toml
 //! tower-circuit-breaker = { version = "0.1", features = ["test-util"] }
@@ -45,8 +45,8 @@ impl Circuit {
     /// reason with numbers, a count of failures and a `retry_after`. A circuit that an operator trips does not have
     /// these.
     ///
-    /// A half-open circuit gets a failed probe. A circuit that is already open is not changed, and its last transition
-    /// is returned.
+    /// A half-open circuit gets a failed probe. A circuit that is open, and whose open duration has not passed, is not
+    /// changed, and its last transition is returned.
     ///
     /// # Panics
     ///
