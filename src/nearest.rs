@@ -1,9 +1,9 @@
 //! Suggestions for misspelt names, which are the known names that a user probably meant.
 //!
-//! A stranger can choose the names of circuits by keys and the wrong name by a request. Therefore the work of a
-//! suggestion has a limit that is counted in cells of the table of edit distances, and not in names. Only a band of the
-//! table is computed, and a comparison ends when the two names can no longer be near. For one suggestion the limit is
-//! about a millisecond of work, so that a suggestion needs no thread of its own.
+//! The sender of a request can choose the names of keyed circuits, and can send a wrong name of any length. Therefore
+//! the work of a suggestion has a limit that is counted in cells of the table of edit distances, and not in names. Only
+//! a band of the table is computed, and a comparison ends when the two names can no longer be near. For one suggestion
+//! the limit is about a millisecond of work, so that a suggestion needs no thread of its own.
 
 /// Returns the name that is closest to `typed`, if it is close enough for a suggestion.
 ///

@@ -75,8 +75,8 @@ struct Named {
     // The map is sorted, so that lists of circuits are sorted too.
     circuits: Mutex<BTreeMap<String, Circuit>>,
     /// The names of the keyed circuits that the restore created for names in the store. Only the prefix of
-    /// such a name shows that the circuit belongs to a key. Therefore the circuit is removed if another
-    /// circuit of the same name is created before its first call.
+    /// such a name suggests that a key has this name. Therefore such a circuit is removed if the program
+    /// creates another circuit of the same name, as long as the restored circuit had no call.
     #[cfg(all(feature = "keyed", feature = "store"))]
     brought_back: Mutex<BTreeSet<String>>,
 }

@@ -1,4 +1,5 @@
-//! Status, transitions and totals for serde, so that a health endpoint of your own can answer with them.
+//! The serde implementations for status, transitions and totals, with which a health endpoint of your own can
+//! return these values.
 //!
 //! The implementations are written by hand and not derived, because users rely on the names of the fields,
 //! and these names must not change when a name in the source changes. A field that also occurs in the JSON of

@@ -141,8 +141,8 @@ impl Standing {
         Self { state, mode }
     }
 
-    /// Returns the name of the standing as it affects callers. The modes `forced_open` and `disabled` are
-    /// named instead of the state. In shadow the state is named.
+    /// Returns one word for the standing. For the modes `forced_open` and `disabled` the word is the
+    /// mode. In the other modes the word is the state.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self.mode {
@@ -228,7 +228,8 @@ pub struct Transition {
     /// The state to which a reset leads, for other instances. Other instances follow the reset even if the
     /// circuit in this process was healthy and stayed closed.
     pub(crate) resets_to: Option<order::To>,
-    /// True if the coordinator logs the transition with the name of the store, so that the observer for logs does not.
+    /// True if the coordinator logs the transition, with the name of the store. The observer for logs then
+    /// skips the transition.
     pub(crate) is_logged: bool,
 }
 
@@ -266,14 +267,14 @@ pub struct Snapshot {
     pub earlier: Option<Arc<EarlierReason>>,
     /// The time since the state with the `earlier` reason began. `None` if the time is not known.
     pub earlier_for: Option<Duration>,
-    /// The time since a half-open circuit began to probe, from which reasons such as [`Reason::ProbesPassed`] count.
-    /// `None` if the circuit is not half-open, or if the time is not known. The durations of an open circuit count from
-    /// `earlier_for`.
+    /// The time since a half-open circuit began to probe. The durations in reasons such as [`Reason::ProbesPassed`]
+    /// count from that beginning. `None` if the circuit is not half-open, or if the time is not known. The durations of
+    /// an open circuit count from `earlier_for`.
     pub half_open_for: Option<Duration>,
 }
 
 impl Snapshot {
-    /// Returns the snapshot of a new circuit, whose fields can then be set.
+    /// Returns the snapshot of a new circuit. The caller can then set the fields of the snapshot.
     #[must_use]
     pub const fn closed() -> Self {
         Self {

@@ -31,7 +31,7 @@ pub(crate) struct Facts<'a> {
 /// Returns true if the order must be carried out, and false if an order of the same id was already carried
 /// out.
 ///
-/// The first row whose order and facts match decides.
+/// The first row that matches the order and the facts decides.
 ///
 /// | rule | order | facts | result |
 /// |---|---|---|---|

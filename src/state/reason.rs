@@ -91,7 +91,7 @@ impl Reason {
 
 impl Reason {
     /// Adds the time that the state or the hold lasted before the present era, so that the durations of the reason
-    /// count from the begin of the state or of the hold.
+    /// count from the beginning of the state or of the hold.
     pub(crate) fn counted_from_the_begin(mut self, state: Duration, hold: Duration) -> Self {
         match &mut self {
             Self::NoSuccess { half_open_for: lasted }
