@@ -100,8 +100,8 @@ impl Config {
         ConfigBuilder::new(name)
     }
 
-    /// Returns a builder with the settings of a classic circuit breaker. 5 failures in a row open the circuit for 60 s,
-    /// and one successful probe closes the circuit.
+    /// Returns a builder with the settings of a classic circuit breaker. 5 hard failures or 10 timeouts in a row open
+    /// the circuit for 60 s, and one successful probe closes the circuit.
     pub fn classic(name: &str) -> ConfigBuilder {
         Self::builder(name)
             .without_failure_rate()

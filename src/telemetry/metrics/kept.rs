@@ -3,8 +3,8 @@
 //!
 //! An exporter may drop a series that was idle. A handle of such a series counts into nothing for the rest of the
 //! process, and the `metrics` facade has no function that finds out. Therefore a refresh registers all handles anew. A
-//! call must not pay for that with a lock. So each thread has 64 places for handles with their version. The thread
-//! takes the lock only after a refresh, or if the handles of another label have taken the place.
+//! call must not pay for that with a lock. So each thread has a fixed number of places for handles with their version.
+//! The thread takes the lock only after a refresh, or if the handles of another label have taken the place.
 
 use std::cell::RefCell;
 use std::mem;
