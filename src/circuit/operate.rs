@@ -26,7 +26,7 @@ impl Circuit {
         self.always(&Order { hold, ..Order::direct(Act::Trip, by) })
     }
 
-    /// Lets every call through without counting, until a resume or a reset, or until `hold` has passed.
+    /// Lets every call through, and counts it only in the totals, until a resume or a reset, or until `hold` has passed.
     ///
     /// After the hold the earlier state decides again.
     pub fn disable(&self, by: &By, hold: Option<Duration>) -> Transition {
@@ -47,8 +47,9 @@ impl Circuit {
         self.always(&Order { to, ..Order::direct(Act::Reset, by) })
     }
 
-    /// Removes the hold or the shadow of an operator, so that the circuit decides by itself again. Returns `None` if
-    /// the circuit has no hold and no shadow of an operator.
+    /// Removes the hold or the shadow, so that the circuit decides by itself again. The first resume of a held circuit that
+    /// is in shadow removes only the hold. A configured shadow ends too, until the next reset or restart. Returns `None` if
+    /// the circuit has no hold and no shadow.
     pub fn resume(&self, by: &By) -> Option<Transition> {
         self.act(&Order::direct(Act::Resume, by)).ok().flatten()
     }

@@ -65,7 +65,7 @@ fn rules(config: &Config, text: &mut String) -> std::fmt::Result {
         writeln!(text, "A rate opens the circuit no earlier than {} after the circuit has closed.", Brief(young))?;
     }
     if rules.consecutive_failures.is_none() && !rules.need_window() {
-        writeln!(text, "No rule is set, so only an operator opens the circuit.")?;
+        writeln!(text, "No rule is set, so only an operator or a failure that trips at once opens the circuit.")?;
     }
     match config.cancelled_counts_after {
         Some(after) => {
@@ -88,7 +88,7 @@ fn recovery(config: &Config, text: &mut String) -> std::fmt::Result {
         0 => write!(text, "The circuit reopens after a failure, ")?,
         tolerated => write!(text, "The circuit reopens after more than {}, ", some(tolerated, "failure"))?,
     }
-    writeln!(text, "and after {} without a success.", Brief(deadline.saturating_mul(2)))?;
+    writeln!(text, "and after {} without a success if a probe is overdue.", Brief(deadline.saturating_mul(2)))?;
     writeln!(
         text,
         "A probe that takes {} gives its place to another call, and its result still counts.",
