@@ -86,7 +86,7 @@ pub trait Classifier<Req, Res, Err> {
     /// The data of the request that `finish` needs, often `()`.
     type Call;
 
-    /// Takes the data that `finish` needs from the request before the call.
+    /// Takes from the request, before the call, the data that `finish` needs.
     fn start(&self, request: &Req) -> Self::Call;
 
     /// Returns the outcome of a call that ended with `result`.

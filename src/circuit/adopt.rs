@@ -230,8 +230,8 @@ impl Circuit {
 
 #[cfg(feature = "store")]
 impl Circuit {
-    /// Returns true if the circuit has counted a failure or made a transition since its creation, so that a record of
-    /// the circuit has content.
+    /// Returns true if the circuit has counted a failure or made a transition since its creation. Only then would a
+    /// record of the circuit have content.
     #[cfg(feature = "keyed")]
     pub(crate) fn has_history(&self) -> bool {
         self.inner().load().era() > super::inner::FIRST_ERA || self.totals().failures > 0

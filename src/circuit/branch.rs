@@ -4,8 +4,8 @@
 //! other more than the rest of a call. A circuit begins with one branch, the root. When several threads call the
 //! circuit often, the circuit is spread, which means that each index of a seat gets a branch and a cell.
 //!
-//! `circuit/admit.rs` and `circuit/outcomes.rs` notice that two threads use the same counter. `window/contention.rs`
-//! counts these events.
+//! `circuit/admit.rs` and `circuit/outcomes.rs` notice that a thread without a cell uses the shared counts.
+//! `window/contention.rs` counts these events.
 
 use std::sync::Arc;
 

@@ -53,7 +53,8 @@ pub(crate) struct Inner {
     /// The observers that want an event for every call.
     pub(super) call_observers: Box<[Arc<dyn Observer>]>,
     pub(super) probes: Probes,
-    /// The latest `Retry-After` of a failure in this era, as a time in milliseconds since the era began.
+    /// The time until which the service wants no calls, by the latest `Retry-After` of a failure in this era. The time is
+    /// in milliseconds since the era began.
     pub(super) leave_alone_until: Tagged,
     pub(super) wakers: Wakers,
     pub(super) config: Config,

@@ -42,8 +42,8 @@ impl Inner {
         if let Some(verdict) = self.probes.end(era, probe, judged) {
             self.conclude(word, now, verdict, failure, end.text);
         }
-        // The waiting tasks are woken, because the end of this probe has changed the slots and the verdict. The slot of
-        // this probe may be free now, or the verdict may allow one more probe.
+        // The waiting tasks are woken, because the end of this probe has changed the slots and the verdict.
+        // A slot is free, or another probe may be under way.
         self.wakers.wake();
         self.count_aside(end.ended);
         now
