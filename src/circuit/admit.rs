@@ -1,7 +1,8 @@
 //! Admission, which is the decision between a permit and a rejection.
 //!
-//! A healthy call passes with one load of the word. For every other call a [`Gate`] is evaluated, and the evaluation
-//! changes nothing. The first call that finds a change due carries out the change, so that the circuit needs no timer.
+//! A healthy call passes with one load of the word, and a circuit that is plainly open rejects with a look at its
+//! deadline. For every other call a [`Gate`] is evaluated, and the evaluation changes nothing. The first call that finds
+//! a change due carries out the change, so that the circuit needs no timer.
 //!
 //! The decision is left to `gate`, the meaning of outcomes to `outcomes`, and the transitions themselves to `change`.
 
@@ -38,8 +39,8 @@ impl Branch {
         }
     }
 
-    /// Admits or rejects a call while the circuit is not simply closed. The loop runs again only after a
-    /// transition, of this or of another thread.
+    /// Admits or rejects a call that the word alone does not admit. The loop runs again only after this thread has
+    /// carried out a change that was due, or after another thread has begun a new era.
     // The function is not inlined, so that the code of a healthy call stays small. The function is not `#[cold]`,
     // because in an outage every call runs it. The same is true for `rejects_at` and `refuse_unready`.
     #[inline(never)]
@@ -131,15 +132,16 @@ impl Branch {
         Facts::new(word.era(), reason, wait)
     }
 
-    /// Rejects a call whose service was not polled ready. `found` is the time of that poll, or zero for now.
+    /// Rejects a call whose inner service was not polled ready. `found` is the time at which `poll_ready` found the
+    /// circuit rejecting, or zero for the present time.
     #[inline(always)]
     pub(super) fn reject_as_of(root: &Arc<Self>, found: Tick) -> Rejected {
         let branch = root.own(root.inner.load());
         Rejected::new(Arc::clone(branch), branch.refuse_unready(found))
     }
 
-    /// Counts the rejection of a call whose service was not polled ready, and returns its facts. The circuit may have
-    /// changed since `found`, so its state is checked again.
+    /// Counts the rejection of a call whose inner service was not polled ready, and returns the facts of the rejection.
+    /// The circuit may have changed since `found`, so the state of the circuit is checked again.
     #[inline(never)]
     fn refuse_unready(&self, found: Tick) -> Facts {
         let inner = &*self.inner;

@@ -278,8 +278,8 @@ impl Inner {
     /// waited.
     ///
     /// A verdict counts whole probes, and a caller with a short deadline must not reopen the circuit. Therefore a probe
-    /// whose failure has less than its whole weight ends without a verdict. The second value is the weight of such a
-    /// failure in 1/256, and zero otherwise.
+    /// ends without a verdict if the wait makes its failure lighter than a timeout. The second value is the weight of
+    /// such a failure in 1/256, and zero otherwise.
     #[cold]
     pub(super) fn weighed_by_wait(&self, failure: Failure, waited: Option<Duration>, mark: Mark) -> (Ended, u16) {
         let whole = failure.weight();

@@ -49,7 +49,8 @@ impl Inner {
         now
     }
 
-    /// Reopens or closes the circuit if the verdict is certain.
+    /// Reopens or closes the circuit if the verdict is certain, or if the probes have ended without a verdict for too
+    /// long.
     fn conclude(&self, word: Word, now: Tick, verdict: Verdict, failure: Option<Failure>, text: Text<'_>) {
         let probing = &self.config.probes;
         let half_open_for = now.saturating_since(self.entered());
@@ -60,8 +61,8 @@ impl Inner {
         } else if successes >= probing.successes {
             self.close(word, now, Reason::ProbesPassed { successes, half_open_for });
         } else if verdict.has_gaps() {
-            // With some successes the circuit waits at least for `quiet_after`, because an admission after that time
-            // closes a circuit without failures.
+            // With some successes the circuit waits at least for `quiet_after`, so that the circuit does not reopen
+            // earlier than a circuit without failures would close.
             let waited = if successes > 0 { probing.deadline.max(probing.quiet_after) } else { probing.deadline };
             // If callers drop the permits of failed calls, their probes end at once, and every call would reach the
             // service until the probe deadline. Therefore enough doubts end the wait early.

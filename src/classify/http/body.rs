@@ -16,8 +16,8 @@ use crate::outcome::Outcome;
 /// An error of a body that can be read as a `dyn Error`, so that a timeout among its sources is found.
 ///
 /// The trait is implemented for every `std::error::Error` and for [`BoxError`], because `BoxError` does not
-/// implement `Error`. The mark `M` keeps the two implementations apart, and the compiler infers `M`. Users
-/// need not implement this trait.
+/// implement `Error`. The marker type `M` keeps the two implementations apart, and the compiler infers `M`.
+/// Users need not implement this trait.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither a `std::error::Error` nor a `BoxError`, so that a timeout in it would not be recognised",
     note = "give the body errors that are, below the breaker: `.map_response(|r| r.map(axum::body::Body::new))`, or http-body-util's `map_err`"
