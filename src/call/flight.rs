@@ -209,7 +209,10 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     ) -> bool {
         if let Some(mut call) = self.call.take() {
             let elapsed = self.permit.measured();
-            match judge(&self.classifier, &mut call, elapsed.unwrap_or(Duration::ZERO)) {
+            let unjudged = Unjudged(&mut self.permit);
+            let judged = judge(&self.classifier, &mut call, elapsed.unwrap_or(Duration::ZERO));
+            mem::forget(unjudged);
+            match judged {
                 Some(Outcome::Success) => self.permit.record_in_place(Outcome::Success, elapsed, Text::NONE),
                 Some(outcome) => self.record_other((), outcome, elapsed, |classifier, ()| describe(classifier)),
                 None => self.call = Some(call),

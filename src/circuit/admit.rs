@@ -99,10 +99,21 @@ impl Branch {
         }
     }
 
-    /// Counts a rejection, and reports the rejection to the observers, by itself or in a sum. Reports a summary of the
-    /// rejections if a summary is due.
+    /// Counts a rejection by the state of the circuit. Reports a summary of the rejections if a summary is due.
     #[inline]
     fn reject(&self, word: Word, reason: RejectReason, wait: u64, now: Tick) -> Facts {
+        self.count_rejection(reason, now);
+        // Relaxed, because the time publishes no other data.
+        let due = self.inner.counts.next_summary.load(Relaxed);
+        if now.as_nanos() >= due {
+            self.inner.summarise(due, (wait != UNKNOWN).then(|| Duration::from_nanos(wait)), now);
+        }
+        Facts::new(word.era(), reason, wait)
+    }
+
+    /// Counts a rejection, and reports the rejection to the observers, by itself or in a sum.
+    #[inline]
+    fn count_rejection(&self, reason: RejectReason, now: Tick) {
         let inner = &*self.inner;
         let kind = if reason == RejectReason::HalfOpen { Kind::HalfOpen } else { Kind::Tripped };
         match inner.cells.rejection(seat(), kind, now) {
@@ -121,15 +132,6 @@ impl Branch {
                 }
             }
         }
-        // Relaxed, because the time publishes no other data.
-        let due = inner.counts.next_summary.load(Relaxed);
-        // A closed circuit rejects a call only if its service was not polled ready. Such a rejection is a bug in the
-        // caller and no outage, so no summary is reported. `restored` clears the bit of the wait, because a circuit
-        // that awaits its restore counts as closed in this check.
-        if now.as_nanos() >= due && !word.restored().is_flowing() {
-            inner.summarise(due, (wait != UNKNOWN).then(|| Duration::from_nanos(wait)), now);
-        }
-        Facts::new(word.era(), reason, wait)
     }
 
     /// Rejects a call whose inner service was not polled ready. `found` is the time at which `poll_ready` found the
@@ -156,9 +158,10 @@ impl Branch {
             Standing { state: State::HalfOpen, mode: Mode::Automatic } => (RejectReason::HalfOpen, UNKNOWN),
             Standing { .. } => match inner.scene(word, now).gate() {
                 // The circuit would admit a call. Either the caller never polled the service, or the circuit has closed
-                // since the poll.
+                // since the poll. Such a rejection is a bug in the caller and no outage, so no summary is reported.
                 Ok(Gate::Counted | Gate::Uncounted | Gate::Nested | Gate::InShadow) => {
-                    return self.reject(word, RejectReason::Tripped, 0, now).of_unready_service();
+                    self.count_rejection(RejectReason::Tripped, now);
+                    return Facts::new(word.era(), RejectReason::Tripped, 0).of_unready_service();
                 }
                 Err(_) => (RejectReason::Tripped, 0),
                 Ok(Gate::Closed(until)) => (RejectReason::Tripped, inner.wait(word, until, now)),

@@ -89,6 +89,12 @@ pub(super) fn as_error<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static
         Some(Error::Rejected(rejected)) => return Some(rejected),
         None => {}
     }
+    match any.downcast_ref::<WithinError<BoxError>>() {
+        Some(WithinError::Inner(boxed)) => return Some(boxed.as_ref()),
+        Some(WithinError::Rejected(rejected)) => return Some(rejected),
+        Some(WithinError::Elapsed(elapsed)) => return Some(elapsed),
+        None => {}
+    }
     let types: [AsError; 9] = [
         as_dyn::<io::Error>,
         as_dyn::<tower::timeout::error::Elapsed>,
