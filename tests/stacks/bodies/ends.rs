@@ -150,7 +150,7 @@ fn a_classifier_that_panics_at_the_head_leaves_the_call_cancelled() {
     let (circuit, (judge, _words)) = (circuit(&MockClock::new()), channel());
     let mut service = service(&circuit, &judge);
     let mut response = Response::new(Script::new([]));
-    *response.status_mut() = http::StatusCode::from_u16(599).unwrap();
+    *response.status_mut() = StatusCode::from_u16(599).unwrap();
     let call = AssertUnwindSafe(|| drop(head(&mut service, http::Request::new(Ok(response)))));
     assert!(catch_unwind(call).is_err());
     assert_eq!(counted(&circuit), CANCELLED, "the panic says nothing about the service");
