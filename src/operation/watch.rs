@@ -69,6 +69,12 @@ impl Changes {
         }
     }
 
+    /// Returns the next change if it is known already, so that a caller can collect the changes that come together.
+    /// Never waits and never queries the store.
+    pub fn ready(&mut self) -> Option<Change> {
+        self.ready.pop_front()
+    }
+
     async fn wait(&mut self) {
         let reported = async {
             match &mut self.watch {
