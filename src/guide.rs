@@ -45,6 +45,7 @@ pub mod troubleshooting {
     //! Common mistakes, each with its symptom, its cause and its correction.
     //!
     //! [field]: super::stacks#a-breaker-in-a-field
+    //! [behind a proxy]: super::operation#behind-a-proxy
     #![doc = include_str!("../docs/troubleshooting.md")]
 }
 

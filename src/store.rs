@@ -239,6 +239,13 @@ pub(crate) fn check_length(write: &Write) -> Result<(), StoreError> {
     Err(StoreError::refused(format!("the record of `{}` has {bytes} bytes, allowed are {allowed}", write.name)))
 }
 
+/// Returns the content of a value that is too long for a record and was not read, which is as many blanks. No reader
+/// accepts the blanks, so that the value counts as damaged.
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+pub(crate) fn too_long() -> Vec<u8> {
+    vec![b' '; crate::record::CircuitRecord::MAX_BYTES + 1]
+}
+
 /// Returns the time of this host, for the stores that have no server with a clock.
 #[cfg(any(feature = "file", feature = "sqlite"))]
 pub(crate) fn host_time() -> Timestamp {

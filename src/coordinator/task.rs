@@ -1,19 +1,20 @@
 //! The task of a registry, which connects its circuits with the store.
 //!
-//! The task waits for one of four events. A circuit rings its bell, the store answers an operation, the store sends
-//! news of a change, or a time has come. After each event the task lets the desks observe their circuits and begins the
+//! The task waits for one of four events. A circuit rings its bell, the store answers an operation, the store hints
+//! at a change, or a time has come. After each event the task lets the desks observe their circuits and begins the
 //! operations that are due. One task serves all circuits of a registry, so that no lock protects the desks, and calls
 //! never wait for the store.
 //!
 //! The task keeps its knowledge in the [`Ledger`], because the next task continues with the ledger after a panic. The
-//! desks decide about the content of records. The operations are in `jobs.rs`, their answers in `answers.rs`, new and
-//! evicted circuits in `leave.rs`, the batches of loads in `loads.rs`, and the reports and the end of the task in
-//! `end.rs`.
+//! desks decide about the content of records. The operations are in `jobs.rs`, their answers in `answers.rs`, hints of
+//! the store in `hints.rs`, new and evicted circuits in `leave.rs`, the batches of loads in `loads.rs`, and the reports
+//! and the end of the task in `end.rs`.
 //!
 //! The file is longer than others, because the loop is read together with all that can wake it.
 
 mod answers;
 mod end;
+mod hints;
 mod jobs;
 mod leave;
 mod loads;
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::desk::{Desk, Now, Report, Via};
+use super::desk::{Desk, Report};
 use super::desks::DeskId;
 use super::hub::Hub;
 use super::ledger::Ledger;
@@ -35,6 +36,7 @@ use crate::clock::{Clock, Tick};
 use crate::store::{Watch, WatchEvent};
 use crate::telemetry;
 use crate::telemetry::store::Omitted;
+use hints::Hints;
 use jobs::{Ended, Lane};
 use loads::Loads;
 
@@ -64,8 +66,10 @@ pub(super) struct Task {
     watch_under_way: bool,
     /// The earliest time of the next write of the audit.
     audit_at: Tick,
-    /// The news of the store, if the store can send news.
+    /// The watch of the store, if the store can be watched.
     watch: Option<Watch>,
+    /// The hints of the watch that no load has followed yet.
+    hints: Hints,
     /// The time of the next attempt to get a watch. `None` while a watch exists or is requested, and if the store has
     /// no watches.
     watch_at: Option<Tick>,
@@ -107,6 +111,7 @@ impl Task {
             watch_under_way: false,
             audit_at: now,
             watch: None,
+            hints: Hints::new(now),
             watch_at: Some(now),
             next_look: now,
             next_poll: now,
@@ -131,6 +136,7 @@ impl Task {
             if self.next_poll <= now {
                 self.poll(now);
             }
+            self.follow_hints(now);
             self.launch(now);
             self.report();
             if self.is_done() {
@@ -146,7 +152,7 @@ impl Task {
                 // The join never fails, because an operation catches its panics, and is aborted only by the drop of
                 // `jobs`.
                 Some(Ok(ended)) = self.jobs.join_next(), if !self.jobs.is_empty() => self.ended(ended),
-                event = next_event(&mut self.watch) => self.news(event),
+                event = next_event(&mut self.watch) => self.hinted(event),
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -285,39 +291,6 @@ impl Task {
         self.load_all(now);
     }
 
-    /// Handles news of the store. `None` is the end of the watch.
-    fn news(&mut self, event: Option<WatchEvent>) {
-        let now = self.ledger.clock.now();
-        match event {
-            Some(WatchEvent::Changed { name, current }) => {
-                let Some(at) = self.ledger.index.get(&name).copied() else { return };
-                match current {
-                    Some((current, store)) => {
-                        let now = Now { here: now, store };
-                        let Ledger { desks, who, .. } = &mut self.ledger;
-                        // News during a write is ignored, because the answer of the write will have the present content
-                        // and news can be late.
-                        if desks[at].is_writing() {
-                            return;
-                        }
-                        let from = self.hub.store.origin(&current.etag);
-                        let report = desks[at].found(Some(&current), Via::News, from, who, now);
-                        self.settle(at, report, now.here);
-                    }
-                    None => {
-                        self.to_load.insert(at);
-                    }
-                }
-            }
-            // The watch may have lost news of any circuit.
-            Some(WatchEvent::Gap) => self.load_all(now),
-            None => {
-                self.watch = None;
-                self.watch_at = Some(now.saturating_add(WATCH_AGAIN.mul_f64(0.5 + self.ledger.dice.share())));
-            }
-        }
-    }
-
     /// Returns the time at which the task must act without an event.
     fn next_wake(&self) -> Tick {
         let mut next = self.next_look.min(self.next_poll);
@@ -326,6 +299,9 @@ impl Task {
         let busy = self.under_way() > 0;
         let waits = !self.to_load.is_empty() || !self.to_write.is_empty() || self.ledger.outbox.len() > 0;
         if let Some(at) = self.ledger.link.next().filter(|_| waits && !busy) {
+            next = next.min(at);
+        }
+        if let Some(at) = self.next_hint() {
             next = next.min(at);
         }
         if let Some(at) = self.watch_at.filter(|_| self.ledger.link.is_up()) {
@@ -345,11 +321,11 @@ impl Task {
     }
 }
 
-/// Returns the next news of the store, or waits for ever if there is no watch.
+/// Returns the next event of the watch, or waits for ever if there is no watch.
 ///
 /// # Cancel safety
 ///
-/// If the future is dropped, no news is lost, because the watch keeps news until they are taken.
+/// If the future is dropped, no event is lost, because the watch keeps each event until it is taken.
 async fn next_event(watch: &mut Option<Watch>) -> Option<WatchEvent> {
     match watch {
         Some(watch) => watch.next().await,
@@ -362,5 +338,3 @@ async fn next_event(watch: &mut Option<Watch>) -> Option<WatchEvent> {
 const FIRST_TRIM: Duration = Duration::from_secs(60);
 /// The time between two looks at all circuits.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The mean time from the end of a watch to the request for a new watch. The actual time is 50 % to 150 % of this time.
-const WATCH_AGAIN: Duration = Duration::from_secs(2);

@@ -72,7 +72,7 @@ impl Registry {
         self.operate(name, &if force { order.force() } else { order }).await
     }
 
-    /// Lets every call of a circuit through without counting, for the duration `hold` ([`Order::disable`], which also
+    /// Lets every call of a circuit through, and counts it only in the totals, for the duration `hold` ([`Order::disable`], which also
     /// allows an order without an end).
     ///
     /// # Errors

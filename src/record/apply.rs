@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::join::{bound, merge};
 use super::timestamp::millis;
 use super::words;
-use super::{CircuitRecord, InstanceEntry, Operated, Timestamp};
+use super::{CircuitRecord, FUTURE, InstanceEntry, Operated, Timestamp};
 use crate::state::{Act, By, Generation, Mode, State};
 
 /// A change that an instance requests of a record.
@@ -98,8 +98,8 @@ pub enum Effect {
     Superseded,
     /// The hold of the command has ended before the command was written. The record is unchanged.
     Expired,
-    /// The record is of a later version and must not be overwritten, or the command has no form in a record, as a forget
-    /// order, which deletes the record instead. The record is unchanged.
+    /// The record is of a later version and must not be overwritten, or the command has no form that a reader accepts, as
+    /// a forget order, which deletes the record instead, or a number of the far future. The record is unchanged.
     Unwritable,
 }
 
@@ -139,7 +139,8 @@ fn publish(record: &mut CircuitRecord, command: &TransitionCommand, now: Timesta
     if newer && !own {
         return Effect::Superseded;
     }
-    record.generation = next(record.generation.get().max(command.after), now);
+    let Some(generation) = next(record.generation.get().max(command.after), now) else { return Effect::Unwritable };
+    record.generation = generation;
     enter(record, command.state, at);
     record.reason = words::clean(&command.reason, 300);
     record.half_open_attempts = command.attempt;
@@ -168,6 +169,9 @@ fn enter(record: &mut CircuitRecord, state: State, at: Timestamp) {
 
 fn take_entry(record: &mut CircuitRecord, id: &str, entry: &InstanceEntry) -> Effect {
     let before = record.instances.get(id).cloned();
+    if !entry.has_form() {
+        return Effect::Unwritable;
+    }
     // JSON has no form for a weight that is not a number, and the whole record could not be decoded again.
     let entry = &entry.cleaned();
     merge(&mut record.instances, id, entry);
@@ -205,8 +209,11 @@ fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now: Timestamp
     let replaced = command.replaced.iter().filter(|id| !commands.contains(id)).cloned().collect::<Vec<_>>();
     commands.extend(replaced);
     commands.push(command.id.clone());
+    let sequence = next(last.map_or(0, |last| last.sequence).max(command.after), now);
+    let generation = next(record.generation.get().max(command.after), now);
+    let (Some(sequence), Some(generation)) = (sequence, generation) else { return Effect::Unwritable };
     let mut operated = Operated {
-        sequence: next(last.map_or(0, |last| last.sequence).max(command.after), now).get(),
+        sequence: sequence.get(),
         act: command.act,
         mode: mode(command.act),
         to: command.to,
@@ -221,7 +228,7 @@ fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now: Timestamp
     };
     operated.clean();
     if command.act == Act::Reset {
-        record.generation = next(record.generation.get().max(command.after), now);
+        record.generation = generation;
         enter(record, command.to, at);
         record.reason = words::clean(&format!("{} by {}", command.act, command.by), 300);
         record.half_open_attempts = 0;
@@ -243,7 +250,9 @@ const fn mode(act: Act) -> Mode {
     }
 }
 
-/// Returns the time of the store as a number, or `previous + 1` if `previous + 1` is higher.
-fn next(previous: u64, now: Timestamp) -> Generation {
-    Generation::new(previous.saturating_add(1).max(now.as_millis()))
+/// Returns the time of the store as a number, or `previous + 1` if `previous + 1` is higher. Returns `None` for a number
+/// that no reader accepts.
+fn next(previous: u64, now: Timestamp) -> Option<Generation> {
+    let next = previous.saturating_add(1).max(now.as_millis());
+    (next <= now.saturating_add(FUTURE).as_millis()).then(|| Generation::new(next))
 }

@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::shown::forges;
 
-/// The user who acts on a circuit, and the reason of the user. The audit and the messages of rejections
-/// contain both.
+/// The user who acts on a circuit, and the reason that the user gives. The audit and the messages of
+/// rejections contain both.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct By {
     user: Box<str>,

@@ -1,7 +1,7 @@
 //! The reasons for which an order is not carried out.
 //!
-//! A circuit, a registry and a store refuse orders with the same type, so that no layer has to translate a
-//! reason.
+//! A circuit, a registry and an `Operator` refuse orders with the same type, so that no layer has to
+//! translate a reason.
 
 use std::fmt;
 use std::time::Duration;
@@ -45,11 +45,12 @@ pub enum Refused {
         /// The latest change of the circuit.
         now: Generation,
     },
-    /// The act of another operator came first. If the refused act had already changed the circuit in this
-    /// process, the change was undone.
+    /// Another act replaced this act. Either the act of another operator reached the store first, or a
+    /// later act of this process came before this act was stored. In the first case, a change that this
+    /// act had already made in this process was undone.
     #[non_exhaustive]
     Superseded {
-        /// The act that came first, in words.
+        /// The other act, in words.
         why: String,
     },
     /// The circuit has no override that a resume could remove.

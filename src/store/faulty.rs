@@ -203,7 +203,7 @@ async fn forward(mut inner: Watch, sender: WatchSender, faults: Faults) {
         match event {
             None => return,
             Some(_) if faults.drops_events() => {}
-            Some(WatchEvent::Changed { name, current }) => sender.changed(&name, current),
+            Some(WatchEvent::Changed { name, etag }) => sender.changed(&name, etag),
             Some(WatchEvent::Gap) => sender.gap(),
         }
     }

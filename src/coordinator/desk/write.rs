@@ -35,6 +35,11 @@ impl Desk {
         self.sending.is_free(now)
     }
 
+    /// Returns true if a write is due and can begin, so that its answer will have the present record.
+    pub(in crate::coordinator) fn is_about_to_write(&self, now: Tick) -> bool {
+        self.wants_write(now) && self.may_write(now) && self.is_loaded()
+    }
+
     /// Returns true if the version in the store is known, so that a write can begin without a load.
     pub(in crate::coordinator) fn is_loaded(&self) -> bool {
         *self.known.stored() != Stored::Unknown

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::jobs::{Ended, Lane};
 use super::{Ledger, Task};
 use crate::clock::{Clock, Tick};
-use crate::coordinator::desk::{Now, Ticket, Via};
+use crate::coordinator::desk::{Now, Ticket};
 use crate::coordinator::desks::DeskId;
 use crate::coordinator::link::backoff;
 use crate::coordinator::outbox::{Failed, Next, Sent};
@@ -172,7 +172,7 @@ impl Task {
             // place without a desk, or with the desk of another circuit, has no use for the record either.
             let Some(desk) = desks.get_mut(*at).filter(|desk| desk.turn() == *turn) else { continue };
             let from = entry.as_ref().map_or(link.kind(), |entry| self.hub.store.origin(&entry.etag));
-            let report = desk.found(entry.as_ref(), Via::Answer, from, who, now);
+            let report = desk.found(entry.as_ref(), from, who, now);
             self.settle(*at, report, now.here);
         }
     }
@@ -189,7 +189,7 @@ impl Task {
             Written::Conflict { current, now: store } => {
                 desk.conflicted(now.saturating_since(began), now, dice);
                 let from = current.as_ref().map_or(link.kind(), |current| self.hub.store.origin(&current.etag));
-                desk.found(current.as_ref(), Via::Answer, from, who, Now { here: now, store })
+                desk.found(current.as_ref(), from, who, Now { here: now, store })
             }
         };
         self.settle(at, report, now);

@@ -14,7 +14,7 @@ use crate::telemetry;
 
 impl Task {
     /// Updates the findings with the result of the restore and with the version of an unwritable record, and handles
-    /// the report of the desk. The task calls this function after an answer and after news.
+    /// the report of the desk. The task calls this function after an answer.
     pub(super) fn settle(&mut self, at: DeskId, report: Report, now: Tick) {
         let desk = &self.ledger.desks[at];
         let (restored, unwritable, name) = (desk.restored(), desk.unwritable(), desk.name().to_owned());

@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 use super::jobs::BATCH;
 use super::{Ledger, Task};
 use crate::clock::Tick;
-use crate::coordinator::desk::Desk;
 use crate::coordinator::desks::DeskId;
 use crate::store::StoreError;
 
@@ -95,8 +94,7 @@ impl Task {
     /// waits for its backoff.
     pub(super) fn load_all(&mut self, now: Tick) {
         let Ledger { desks, .. } = &self.ledger;
-        let is_about_to_write = |desk: &Desk| desk.wants_write(now) && desk.may_write(now) && desk.is_loaded();
-        let ids = desks.ids().filter(|at| !is_about_to_write(&desks[*at]));
+        let ids = desks.ids().filter(|at| !desks[*at].is_about_to_write(now));
         let alone = &self.to_load.alone;
         let ids: Vec<_> = ids.filter(|at| !alone.contains(at) || desks[*at].may_write(now)).collect();
         self.to_load.extend(ids);

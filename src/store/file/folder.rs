@@ -16,7 +16,7 @@ use std::time::SystemTime;
 use serde::Deserialize;
 
 use super::lock::{Lock, failed, with_suffix};
-use super::name::{escape, is_cut, is_temporary, temporary, unescape};
+use super::name::{escape, is_cut, is_stem, is_temporary, temporary, unescape};
 use crate::clock::{Clock, MonotonicClock};
 use crate::digest::sha256;
 use crate::random;
@@ -179,7 +179,8 @@ impl Folder {
         Ok(names)
     }
 
-    /// Returns the files of records, each as its name without the extension and its metadata.
+    /// Returns the files of records, each as its name without the extension and its metadata. The files of other
+    /// programs are left out.
     pub(super) fn files(&self) -> io::Result<Vec<(String, fs::Metadata)>> {
         let entries = match fs::read_dir(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -189,7 +190,8 @@ impl Folder {
         for entry in entries {
             let entry = entry?;
             let file = entry.file_name();
-            let Some(stem) = file.to_str().and_then(|file| file.strip_suffix(".json")) else { continue };
+            let stem = file.to_str().and_then(|file| file.strip_suffix(".json")).filter(|stem| is_stem(stem));
+            let Some(stem) = stem else { continue };
             // Links are left out, because they are not followed, and so is a file that was deleted in the meantime.
             if let Some(metadata) = entry.metadata().ok().filter(fs::Metadata::is_file) {
                 files.push((stem.to_owned(), metadata));

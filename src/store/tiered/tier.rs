@@ -149,9 +149,7 @@ pub(super) fn of_durable(event: WatchEvent) -> WatchEvent {
 
 fn of(tier: char, event: WatchEvent) -> WatchEvent {
     match event {
-        WatchEvent::Changed { name, current } => {
-            WatchEvent::Changed { name, current: current.map(|(current, now)| (tagged(tier, current), now)) }
-        }
+        WatchEvent::Changed { name, etag } => WatchEvent::Changed { name, etag: etag.map(|etag| tag(tier, &etag)) },
         WatchEvent::Gap => WatchEvent::Gap,
     }
 }

@@ -240,6 +240,24 @@ async fn a_watch_reports_changes_of_others_and_ends_with_its_receiver() {
     told("A").await;
 }
 
+#[tokio::test]
+async fn files_of_other_programs_cause_no_hint() {
+    let folder = Folder::new();
+    let store = FileStore::new(folder.path("shared")).poll_interval(Duration::from_millis(5));
+    let mut watch = store.watch().await.unwrap().unwrap();
+    fs::create_dir(folder.path("shared")).unwrap();
+    for round in 0..20 {
+        for foreign in ["Notes.json", "a b.json", "x~y.json", ".json", "package-lock.JSON", "audit.jsonl"] {
+            fs::write(folder.path("shared").join(foreign), format!("round {round}")).unwrap();
+        }
+        tokio::task::yield_now().await;
+    }
+    put(&store, "orders", None, &record("orders", 1)).await;
+    let event = tokio::time::timeout(Duration::from_secs(10), watch.next()).await.unwrap().unwrap();
+    assert!(matches!(&event, WatchEvent::Changed { name, .. } if name == "orders"), "{event:?}");
+    assert_eq!(store.list().await.unwrap(), ["orders"]);
+}
+
 #[test]
 fn a_full_disk_refuses_the_write_and_keeps_the_old_record() {
     let folder = Folder::new();
