@@ -33,7 +33,9 @@
 //! | `POST /api/resume?circuit=NAME` | `{"reason": "…"}` |
 //!
 //! Every order also accepts `seen`, which is the `latest` of the status that the operator saw, and `id`, under which
-//! the order takes effect only once ([`Order`](crate::operation::Order)). The authoriser alone decides the user of an
+//! the order takes effect only once ([`Order`](crate::operation::Order)). The answer to a repeated order has
+//! `"repeated": true`, and another order with an id that was used on the circuit is refused with 409 and the kind
+//! `id_used`. The authoriser alone decides the user of an
 //! order. Names are in the query, because proxies and browsers rewrite paths, and a circuit may have the name `../a`.
 //! The names of durations and times end in `_ms`.
 //!

@@ -8,6 +8,7 @@ mod because;
 mod brief;
 mod by;
 mod earlier;
+pub(crate) mod mark;
 pub(crate) mod order;
 mod reason;
 pub(crate) mod refused;

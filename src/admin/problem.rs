@@ -52,6 +52,7 @@ impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         let (status, kind) = match &refused {
             Refused::NoSuchCircuit { .. } | Refused::NoRecord { .. } => (StatusCode::NOT_FOUND, "no_such_circuit"),
+            Refused::IdUsed { .. } => (StatusCode::CONFLICT, "id_used"),
             Refused::Cooldown { .. } => (StatusCode::CONFLICT, "cooldown"),
             Refused::Stale { .. } => (StatusCode::CONFLICT, "stale"),
             Refused::Superseded { .. } => (StatusCode::CONFLICT, "superseded"),

@@ -153,7 +153,7 @@ async fn operate(
     if let Some(id) = id {
         order = order.id(&id);
     }
-    let Done { transition, kept } = panel.registry.operate(&name, &order).await?;
+    let Done { transition, kept, repeated } = panel.registry.operate(&name, &order).await?;
     let (status, word) = match &kept {
         Kept::Nowhere => (StatusCode::OK, "nowhere"),
         Kept::Stored { .. } => (StatusCode::OK, "stored"),
@@ -165,9 +165,23 @@ async fn operate(
         "circuit": panel.registry.get(&name).as_ref().map(CircuitJson::of),
         "id": order.command_id(),
         "kept": word,
-        "detail": kept.to_string(),
+        "repeated": repeated,
+        "detail": if repeated { format!("{REPEATED}{}", unfinished(&kept)) } else { kept.to_string() },
         "transition": transition.as_ref().map(Edge::from),
     }));
     *response.status_mut() = status;
     Ok(response)
+}
+
+/// The begin of the answer to a repeated order. The answer does not say that the act applies, because another act may have
+/// come since.
+const REPEATED: &str = "the same order was carried out before, so that nothing was done now";
+
+/// Returns the part that is still missing of an order that was carried out.
+fn unfinished(kept: &Kept) -> String {
+    match kept {
+        Kept::Nowhere | Kept::Stored { .. } => String::new(),
+        Kept::Here { why, .. } => format!("; it is not stored yet: {why}"),
+        Kept::Unaudited { why, .. } => format!("; it is not in the audit: {why}"),
+    }
 }

@@ -22,6 +22,8 @@ use crate::config::Recovery;
 use crate::outcome::{score_from_units, units_from_score};
 #[cfg(feature = "store")]
 use crate::state::Generation;
+#[cfg(feature = "store")]
+use crate::state::mark::Mark;
 use crate::state::{EarlierReason, Reason, Snapshot, Standing, State, Transition};
 use crate::sync::Relaxed;
 #[cfg(any(feature = "store", test))]
@@ -258,8 +260,13 @@ impl Circuit {
     }
 
     /// Stores the parts of a record by which orders on this circuit are judged. The parts are the newest number of the
-    /// record, the ids of its orders, and the time since the circuit left closed or was tripped according to the record.
-    pub(crate) fn observe_record(&self, latest: Generation, orders: &[String], tripped_for: Option<Duration>) {
+    /// record, the ids and marks of its orders, and the time since the circuit left closed or was tripped according to the record.
+    pub(crate) fn observe_record(
+        &self,
+        latest: Generation,
+        orders: &[(&str, Option<Mark>)],
+        tripped_for: Option<Duration>,
+    ) {
         let now = self.inner().now();
         let mut cold = self.inner().cold.lock();
         if cold.past().is_none() && latest == Generation::default() {
@@ -269,7 +276,7 @@ impl Circuit {
         }
         let past = cold.past_mut();
         past.latest = past.latest.max(latest);
-        orders.iter().for_each(|order| past.remember(order));
+        orders.iter().for_each(|(id, mark)| past.remember(id, *mark));
         past.tripped_elsewhere = tripped_for.map(|ago| Since::new(now, ago));
     }
 }

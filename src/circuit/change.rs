@@ -21,6 +21,7 @@ use super::inner::Inner;
 use super::word::Word;
 use crate::clock::Tick;
 use crate::config::{LONGEST_RETRY_AFTER, Recovery};
+use crate::state::mark::Mark;
 use crate::state::order::To;
 use crate::state::{Act, EarlierReason, Generation, Mode, Reason, Standing, State, Transition};
 use crate::sync::{MutexGuard, Relaxed, Release};
@@ -56,6 +57,8 @@ pub(super) struct Plan {
     pub(super) tripped_for: Option<Duration>,
     /// The id of the operator's order.
     pub(super) order: Option<Arc<str>>,
+    /// The mark of that order.
+    pub(super) mark: Option<Mark>,
     /// The target of a reset, also if the reset leaves a healthy circuit closed.
     pub(super) resets_to: Option<To>,
     /// True if the coordinator logs the transition.
@@ -80,6 +83,7 @@ impl Plan {
             successes: 0,
             tripped_for: None,
             order: None,
+            mark: None,
             resets_to: None,
             is_logged: false,
         }
@@ -112,7 +116,17 @@ impl Inner {
     fn enter(&self, mut cold: MutexGuard<'_, Cold>, from: Word, plan: Plan) -> Transition {
         let Plan { standing, reason, now, open_until, hold_until, failure, run, tally, .. } = plan;
         let Plan {
-            successes, tripped_for, order, resets_to, earlier, earlier_for, state_for, hold_for, is_logged, ..
+            successes,
+            tripped_for,
+            order,
+            mark,
+            resets_to,
+            earlier,
+            earlier_for,
+            state_for,
+            hold_for,
+            is_logged,
+            ..
         } = plan;
         let (failure, failure_text) = failure.map_or((None, None), |failed| (Some(failed.kind), failed.text));
         let to = from.next(standing);
@@ -139,7 +153,7 @@ impl Inner {
         }
         past.latest = Generation::new(past.latest.get().saturating_add(1));
         if let Some(order) = &order {
-            past.remember(order);
+            past.remember(order, mark);
         }
         let transition = Transition {
             from: from.standing(),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Tick;
+use crate::state::mark::{Earlier, Mark};
 use crate::state::{EarlierReason, Generation, Reason, State, Transition};
 
 /// The data that no healthy call needs.
@@ -100,8 +101,8 @@ pub(super) struct Past {
     /// True while a thread notifies the observers of transitions. That thread also reports the transitions that come
     /// during the notification.
     pub(super) is_reporting: bool,
-    /// The ids of the last orders of this and of other instances, the newest last.
-    orders: VecDeque<Arc<str>>,
+    /// The ids and the marks of the last orders of this and of other instances, the newest last.
+    orders: VecDeque<(Arc<str>, Option<Mark>)>,
 }
 
 impl Past {
@@ -128,19 +129,19 @@ impl Past {
         }
     }
 
-    /// Returns true if an order of this id was carried out before. Such an order does nothing when it is sent again.
-    pub(super) fn has_done(&self, order: &str) -> bool {
-        self.orders.iter().any(|done| **done == *order)
+    /// Returns the earlier order of this id. The same order does nothing when it is sent again.
+    pub(super) fn earlier(&self, id: &str) -> Earlier {
+        self.orders.iter().find(|(done, _)| **done == *id).map_or(Earlier::None, |(_, mark)| Earlier::Done(*mark))
     }
 
-    pub(super) fn remember(&mut self, order: &str) {
-        if self.has_done(order) {
+    pub(super) fn remember(&mut self, id: &str, mark: Option<Mark>) {
+        if self.earlier(id) != Earlier::None {
             return;
         }
         if self.orders.len() == ORDERS {
             self.orders.pop_front();
         }
-        self.orders.push_back(order.into());
+        self.orders.push_back((id.into(), mark));
     }
 }
 

@@ -14,6 +14,7 @@ use super::inner::Inner;
 use super::word::Word;
 use crate::clock::Tick;
 use crate::state::admissible::{Facts, admissible};
+use crate::state::mark::Earlier;
 use crate::state::order::{Order, To};
 use crate::state::refused::Refused;
 use crate::state::{Act, By, Mode, Reason, Standing, State, Transition};
@@ -65,7 +66,7 @@ impl Circuit {
     ///
     /// # Errors
     ///
-    /// [`Refused::Stale`], [`Refused::NothingToReset`], [`Refused::Cooldown`] or [`Refused::NothingHeld`].
+    /// [`Refused::IdUsed`], [`Refused::Stale`], [`Refused::NothingToReset`], [`Refused::Cooldown`] or [`Refused::NothingHeld`].
     pub(crate) fn act(&self, order: &Order) -> Result<Option<Transition>, Refused> {
         let inner = self.inner();
         let mut judged = Ok(false);
@@ -83,7 +84,7 @@ impl Inner {
     fn facts(&self, order: &Order, cold: &Cold, word: Word, now: Tick) -> Facts<'_> {
         Facts {
             name: &self.config.name,
-            known: order.id.as_ref().zip(cold.past()).is_some_and(|(id, past)| past.has_done(id)),
+            earlier: order.id.as_ref().zip(cold.past()).map_or(Earlier::None, |(id, past)| past.earlier(id)),
             latest: cold.latest(),
             cooldown: self.cooldown(cold, now).unwrap_or_default(),
             held: word.mode() != Mode::Automatic,
@@ -125,6 +126,7 @@ impl Inner {
         }
         plan.is_logged = *is_restored;
         plan.order.clone_from(id);
+        plan.mark = id.as_ref().map(|_| order.mark());
         plan.resets_to = (*act == Act::Reset).then_some(*to);
         plan
     }

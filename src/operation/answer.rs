@@ -13,6 +13,8 @@ pub struct Done {
     pub transition: Option<Transition>,
     /// The place where the order was recorded.
     pub kept: Kept,
+    /// True if the same order was carried out before, so that nothing was done now. Another act may have come since.
+    pub repeated: bool,
 }
 
 /// The place where an order was recorded, besides the circuit itself.

@@ -241,7 +241,10 @@ impl Begun {
     #[cfg(feature = "store")]
     async fn end(self, patient: &mut bool) -> Result<Done, Refused> {
         let Self { transition, on_its_way } = self;
-        let Some((name, delivery, fate)) = on_its_way else { return Ok(Done { transition, kept: Kept::Nowhere }) };
+        let repeated = transition.is_none();
+        let Some((name, delivery, fate)) = on_its_way else {
+            return Ok(Done { transition, kept: Kept::Nowhere, repeated });
+        };
         let kept = match delivery.fate(&name, fate, *patient).await {
             Ok(Fate::Stored { generation }) => Kept::Stored { generation },
             Ok(Fate::Superseded { why }) => return Err(Refused::Superseded { why }),
@@ -255,12 +258,12 @@ impl Begun {
                 Kept::Here { pending: delivery.pending(), why }
             }
         };
-        Ok(Done { transition, kept })
+        Ok(Done { transition, kept, repeated })
     }
 
     #[cfg(not(feature = "store"))]
     async fn end(self, _patient: &mut bool) -> Result<Done, Refused> {
-        Ok(Done { transition: self.transition, kept: Kept::Nowhere })
+        Ok(Done { repeated: self.transition.is_none(), transition: self.transition, kept: Kept::Nowhere })
     }
 }
 

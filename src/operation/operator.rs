@@ -205,7 +205,7 @@ impl Operator {
                 return Err(pattern(name));
             }
         }
-        let mut attempt = Attempt { name, order, proposed: 0, lost: None };
+        let mut attempt = Attempt { name, order, proposed: 0, lost: None, repeated: false };
         for _ in 0..ATTEMPTS {
             let (entry, now) = self.load(name).await.map_err(|error| attempt.failed(&error))?;
             let done = if order.act == Act::Forget {
@@ -214,7 +214,8 @@ impl Operator {
                 self.try_act(&mut attempt, entry, now).await?
             };
             if let Some((generation, now)) = done {
-                return Ok(self.audited(name, order, generation, now).await);
+                let kept = self.audited(name, order, generation, now).await;
+                return Ok(Done { transition: None, kept, repeated: attempt.repeated });
             }
         }
         Err(match attempt.lost {
@@ -241,15 +242,14 @@ impl Operator {
 
     /// Writes the row of a carried out order. The id of the row is made from the order, so that repeated writes leave
     /// one row.
-    async fn audited(&self, name: &str, order: &Order, generation: u64, now: Timestamp) -> Done {
+    async fn audited(&self, name: &str, order: &Order, generation: u64, now: Timestamp) -> Kept {
         let generation = Generation::new(generation);
         let row = AuditRow::of_order(name, order, now, generation, &self.instance);
         row.log();
-        let kept = match self.within_timeout(self.store.append_audit(&[row])).await {
+        match self.within_timeout(self.store.append_audit(&[row])).await {
             Ok(()) => Kept::Stored { generation },
             Err(error) => Kept::Unaudited { generation, why: error.chain() },
-        };
-        Done { transition: None, kept }
+        }
     }
 
     async fn load(&self, name: &str) -> Result<(Option<Versioned>, Timestamp), StoreError> {

@@ -9,6 +9,7 @@ use super::join::{bound, merge};
 use super::timestamp::millis;
 use super::words;
 use super::{CircuitRecord, FUTURE, InstanceEntry, Operated, Timestamp};
+use crate::state::mark::{Earlier, Mark};
 use crate::state::{Act, By, Generation, Mode, State};
 
 /// A change that an instance requests of a record.
@@ -56,11 +57,12 @@ pub struct TransitionCommand {
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "test-util", expect(clippy::exhaustive_structs, reason = "a command is made of all its parts"))]
 pub struct OperatorCommand {
-    /// The id of the act. An act whose id is already in the record is not applied again.
+    /// The id of the act. An act whose id is already in the record is not applied again, and another act with that id is
+    /// superseded.
     pub id: String,
-    /// The ids of earlier acts that this act replaced before they were written. These ids are recorded as
-    /// done, so that no other instance applies the earlier acts later.
-    pub replaced: Vec<String>,
+    /// The ids and the [marks](Operated::marks) of earlier acts that this act replaced before they were written. These ids
+    /// are recorded as done, so that no other instance applies the earlier acts later.
+    pub replaced: Vec<(String, String)>,
     /// The act of the operator.
     pub act: Act,
     /// The state of the circuit after the act, if the act is a reset.
@@ -82,6 +84,13 @@ pub struct OperatorCommand {
     pub incarnation: String,
     /// The number of the transition that the act made, counted since that start of the instance.
     pub era: u64,
+}
+
+impl OperatorCommand {
+    /// Returns the mark of the order.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark::new(self.act, self.to, self.hold, &self.by)
+    }
 }
 
 /// The result of a command.
@@ -189,15 +198,21 @@ fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now: Timestamp
         return Effect::Unwritable;
     }
     let last = record.operator.as_ref();
-    if last.is_some_and(|last| last.commands.contains(&command.id)) {
-        return Effect::Known;
+    let mark = command.mark();
+    match last.map_or(Earlier::None, |last| last.earlier(&command.id)) {
+        Earlier::None => {}
+        // The id belongs to another order, which came first.
+        Earlier::Done(Some(other)) if other != mark => return Effect::Superseded,
+        Earlier::Done(_) => return Effect::Known,
     }
     let at = now.saturating_sub(command.age);
     let own = |last: &Operated| !command.incarnation.is_empty() && last.incarnation == command.incarnation;
     // As for a transition, an act of an instance that did not know the record wins if the act is later.
     let newer = |last: &Operated| if command.on == 0 { last.at > at } else { last.sequence > command.on };
     // An order that was also given to another instance is the same order, so that a later order of its operator follows it.
-    let follows = |last: &Operated| last.commands.last().is_some_and(|id| command.replaced.contains(id));
+    let follows = |last: &Operated| {
+        last.commands.last().is_some_and(|id| command.replaced.iter().any(|(replaced, _)| replaced == id))
+    };
     if last.is_some_and(|last| newer(last) && !own(last) && !follows(last)) {
         return Effect::Superseded;
     }
@@ -206,9 +221,13 @@ fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now: Timestamp
         return Effect::Expired;
     }
     let mut commands = last.map(|last| last.commands.clone()).unwrap_or_default();
-    let replaced = command.replaced.iter().filter(|id| !commands.contains(id)).cloned().collect::<Vec<_>>();
-    commands.extend(replaced);
-    commands.push(command.id.clone());
+    let mut marks = last.map(|last| last.marks.clone()).unwrap_or_default();
+    for (id, mark) in command.replaced.iter().cloned().chain([(command.id.clone(), mark.to_string())]) {
+        if !commands.contains(&id) {
+            commands.push(id.clone());
+            marks.insert(id, mark);
+        }
+    }
     let sequence = next(last.map_or(0, |last| last.sequence).max(command.after), now);
     let generation = next(record.generation.get().max(command.after), now);
     let (Some(sequence), Some(generation)) = (sequence, generation) else { return Effect::Unwritable };
@@ -223,6 +242,7 @@ fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now: Timestamp
         user: command.by.user().to_owned(),
         reason: command.by.reason().to_owned(),
         commands,
+        marks,
         incarnation: command.incarnation.clone(),
         extra: last.map(|last| last.extra.clone()).unwrap_or_default(),
     };

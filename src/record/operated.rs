@@ -1,5 +1,6 @@
 //! The last act of an operator in a record, which every instance applies.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::entry::left;
 use super::{Timestamp, words};
+use crate::state::mark::{Earlier, Mark};
 use crate::state::{Act, By, Mode, State};
 
 /// The last act of an operator, in the form in which it is stored.
@@ -44,6 +46,10 @@ pub struct Operated {
     /// is in the list is not applied again.
     #[serde(default)]
     pub commands: Vec<String>,
+    /// The marks of orders by their ids, which are ids in [`commands`](Self::commands). An order whose id has another mark
+    /// is another order and is refused. An id has no mark if an older release wrote it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub marks: BTreeMap<String, String>,
     /// The id of the start of the instance on which the operator acted.
     #[serde(default)]
     pub incarnation: String,
@@ -75,6 +81,20 @@ impl Operated {
         By::new(&self.user, &self.reason).ok()
     }
 
+    /// Returns the earlier order of this id.
+    pub(crate) fn earlier(&self, id: &str) -> Earlier {
+        if self.commands.iter().any(|done| done == id) { Earlier::Done(self.mark(id)) } else { Earlier::None }
+    }
+
+    /// Returns the ids of the last orders with their marks.
+    pub(crate) fn orders(&self) -> impl Iterator<Item = (&str, Option<Mark>)> {
+        self.commands.iter().map(|id| (id.as_str(), self.mark(id)))
+    }
+
+    fn mark(&self, id: &str) -> Option<Mark> {
+        self.marks.get(id).and_then(|mark| Mark::read(mark))
+    }
+
     pub(super) fn clean(&mut self) {
         self.user = words::clean(&self.user, 200);
         self.reason = words::clean(&self.reason, 500);
@@ -82,6 +102,7 @@ impl Operated {
         self.commands.retain(|command| command.len() <= 64);
         let excess = self.commands.len().saturating_sub(Self::MAX_COMMANDS);
         self.commands.drain(..excess);
+        self.marks.retain(|id, mark| mark.len() <= 16 && self.commands.contains(id));
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::mark::Earlier;
 use super::order::Order;
 use super::refused::Refused;
 use super::{Act, Generation};
@@ -16,8 +17,8 @@ use super::{Act, Generation};
 pub(crate) struct Facts<'a> {
     /// The name of the circuit.
     pub(crate) name: &'a str,
-    /// True if an order of the same id was already carried out.
-    pub(crate) known: bool,
+    /// The order of the same id that was already carried out.
+    pub(crate) earlier: Earlier,
     /// The number of the latest change of the circuit.
     pub(crate) latest: Generation,
     /// The remaining cooldown, within which a reset is refused.
@@ -28,14 +29,14 @@ pub(crate) struct Facts<'a> {
     pub(crate) undisturbed: bool,
 }
 
-/// Returns true if the order must be carried out, and false if an order of the same id was already carried
-/// out.
+/// Returns true if the order must be carried out, and false if the same order was already carried out.
 ///
 /// The first row that matches the order and the facts decides.
 ///
 /// | rule | order | facts | result |
 /// |---|---|---|---|
-/// | known | any | An order of the same id was already carried out. | `Ok(false)` |
+/// | known | any | The same order was already carried out, with this id. | `Ok(false)` |
+/// | id used | any | Another or an unknown order of the same id was already carried out. | [`Refused::IdUsed`] |
 /// | stale | names the change that its operator [has seen](Order::seen) | The latest change is newer. | [`Refused::Stale`] |
 /// | nothing to reset | a reset with an id | The circuit is closed and not held anywhere. | [`Refused::NothingToReset`] |
 /// | cooldown | a reset without [`force`](Order::force) | The cooldown has not ended. | [`Refused::Cooldown`] |
@@ -46,9 +47,11 @@ pub(crate) struct Facts<'a> {
 ///
 /// [`Refused`] with the variant in the table.
 pub(crate) fn admissible(order: &Order, facts: &Facts<'_>) -> Result<bool, Refused> {
-    let Facts { name, known, latest, cooldown, held, undisturbed } = *facts;
-    if known {
-        return Ok(false);
+    let Facts { name, earlier, latest, cooldown, held, undisturbed } = *facts;
+    match earlier {
+        Earlier::None => {}
+        Earlier::Done(mark) if mark == Some(order.mark()) => return Ok(false),
+        Earlier::Done(_) => return Err(Refused::IdUsed { id: order.command_id().to_owned() }),
     }
     if let Some(seen) = order.seen.filter(|seen| *seen < latest) {
         return Err(Refused::Stale { seen, now: latest });
@@ -79,7 +82,7 @@ mod tests {
     /// Facts with which the rules `stale`, `cooldown` and `nothing held` refuse an order.
     const WORST: Facts<'_> = Facts {
         name: "payments",
-        known: false,
+        earlier: Earlier::None,
         latest: Generation::new(7),
         cooldown: LEFT,
         held: false,
@@ -107,7 +110,19 @@ mod tests {
     #[test]
     fn a_known_order_is_not_carried_out_again_whatever_would_refuse_it() {
         for order in orders().map(|order| order.seen(OLD)) {
-            assert_eq!(admissible(&order, &Facts { known: true, ..WORST }), Ok(false), "{order:?}");
+            let earlier = Earlier::Done(Some(order.mark()));
+            assert_eq!(admissible(&order, &Facts { earlier, ..WORST }), Ok(false), "{order:?}");
+        }
+    }
+
+    #[test]
+    fn an_order_whose_id_belongs_to_another_order_is_refused() {
+        let all = orders().map(|order| order.id("OPS-12"));
+        for (order, other) in all.iter().flat_map(|order| all.iter().map(move |other| (order, other))) {
+            let facts = Facts { earlier: Earlier::Done(Some(other.mark())), held: true, ..WORST };
+            let refused = Err(Refused::IdUsed { id: "OPS-12".to_owned() });
+            assert_eq!(admissible(order, &facts), if order == other { Ok(false) } else { refused.clone() });
+            assert_eq!(admissible(order, &Facts { earlier: Earlier::Done(None), ..facts }), refused, "it is not known");
         }
     }
 

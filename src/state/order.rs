@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::mark::Mark;
 use super::refused::Refused;
 use super::{Act, By, Exact, Generation, State};
 use crate::random;
@@ -93,8 +94,9 @@ impl Order {
     /// An id has 1 to 64 bytes of printable ASCII without spaces. Default: 128 random bits, which clones of
     /// the order share.
     ///
-    /// An instance remembers the ids of the last 16 orders of a circuit, and the store remembers the ids of
-    /// the last 8 orders.
+    /// An id belongs to one order on a circuit. Another order with the same id, which has another act, target, hold, user
+    /// or reason, is refused with [`Refused::IdUsed`]. An instance remembers the ids of the last 16 orders of a circuit,
+    /// and the store remembers the ids of the last 8 orders. An order with an older id is a new order.
     pub fn id(mut self, id: &str) -> Self {
         self.id = Some(id.into());
         self
@@ -133,6 +135,11 @@ impl Order {
     #[must_use]
     pub const fn by(&self) -> &By {
         &self.by
+    }
+
+    /// Returns the mark, which differs between two orders that must not share an id.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark::new(self.act, self.to.into(), self.hold, &self.by)
     }
 
     fn new(act: Act, by: &By) -> Self {

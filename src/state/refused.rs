@@ -31,6 +31,13 @@ pub enum Refused {
         /// The most similar name of a record.
         nearest: Option<String>,
     },
+    /// The id of the order belongs to an earlier order on this circuit, and the earlier order is not known to be the same.
+    /// Nothing was done. The same order has the same act, target, hold, user and reason.
+    #[non_exhaustive]
+    IdUsed {
+        /// The id of the order.
+        id: String,
+    },
     /// The circuit was tripped too recently for a reset. [`force`](super::order::Order::force) skips this rule.
     #[non_exhaustive]
     Cooldown {
@@ -119,6 +126,11 @@ impl fmt::Display for Refused {
                 }
                 f.write_str(" circuit that has never failed has none until it is created")
             }
+            Self::IdUsed { id } => write!(
+                f,
+                "nothing was done, because the id `{}` belongs to an earlier order on this circuit that is not known to have the same act, target, duration, user and reason: give this order an id of its own",
+                quoted(id)
+            ),
             Self::Cooldown { left } => write!(
                 f,
                 "the circuit was tripped too recently to be reset: wait {}, or force the reset if you know that the service is back",

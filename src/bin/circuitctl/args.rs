@@ -132,7 +132,7 @@ pub(crate) struct OrderArguments {
     /// a claim and not checked. If it replaces another login name, the audit has that name in the column INSTANCE
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
-    /// The id of the order. Repeated with the same ID, the order takes effect only once
+    /// The id of the order. Repeated with the same ID, the order takes effect only once. Another act needs another ID
     #[arg(long)]
     pub(crate) id: Option<String>,
     /// Refuse the order if the circuit has changed since this generation, which `show` prints

@@ -83,6 +83,7 @@ pub(crate) fn done(name: &str, order: &Order, done: &Done) -> Value {
         "user": order.by().user(),
         "reason": order.by().reason(),
         "kept": kept,
+        "repeated": done.repeated,
         "generation": generation,
     })
 }

@@ -93,6 +93,7 @@ impl Failure {
             Refused::NoSuchCircuit { .. } | Refused::NoRecord { .. } => (Code::Unknown, "no_such_circuit"),
             Refused::Store { .. } => (Code::Unavailable, "store_away"),
             Refused::Invalid { .. } => (Code::Usage, "usage"),
+            Refused::IdUsed { .. } => (Code::Refused, "id_used"),
             Refused::Cooldown { .. } => (Code::Refused, "cooldown"),
             Refused::Stale { .. } => (Code::Refused, "stale"),
             Refused::Superseded { .. } => (Code::Refused, "superseded"),

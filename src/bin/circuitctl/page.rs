@@ -126,6 +126,12 @@ impl Page {
             return document::line(&document::done(name, order, done));
         }
         let name = plain(name);
+        if done.repeated {
+            let act = order.act().as_str();
+            return format!(
+                "nothing was done now, because the same {act} of `{name}` was carried out before; `show` has the state\n"
+            );
+        }
         if order.act() == Act::Forget {
             return format!("`{name}` is forgotten; an instance that still has the circuit writes a new record\n");
         }

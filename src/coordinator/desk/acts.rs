@@ -10,6 +10,7 @@ use super::{Desk, Report, Who};
 use crate::clock::Tick;
 use crate::coordinator::waiters::Fate;
 use crate::record::{Operated, OperatorCommand, Timestamp};
+use crate::state::mark::Earlier;
 use crate::state::order::Order;
 use crate::state::{Act, By, State, Transition};
 use crate::store::AuditRow;
@@ -60,7 +61,7 @@ impl Desk {
         self.evidence.forget(self.circuit.totals());
         let why = format!("{} by {} afterwards: {}", Act::Forget, by.user(), by.reason());
         let dropped = self.changes.take_act().into_iter();
-        report.fates.extend(dropped.map(|id| (id, Fate::Superseded { why: why.clone() })));
+        report.fates.extend(dropped.map(|(id, _)| (id, Fate::Superseded { why: why.clone() })));
         self.changes.drop_transition();
         self.adopted.forget();
         self.changes.forget(id);
@@ -87,7 +88,7 @@ impl Desk {
         if self.changes.is_pending(id) {
             return report;
         }
-        let is_done = |operated: &&Operated| operated.commands.iter().any(|done| done == id);
+        let is_done = |operated: &&Operated| operated.earlier(id) == Earlier::Done(Some(order.mark()));
         let operated = self.known.record().operator.as_ref().filter(is_done);
         if operated.is_none() && order.act != Act::Forget {
             report.fates.push((id.to_owned(), Fate::Superseded { why: "other acts came after it".to_owned() }));

@@ -154,6 +154,11 @@ impl Adopted {
         self.act_id = Some(act);
     }
 
+    /// Notes that the act of this process is not in force any more. The act that superseded it can have the same id.
+    pub(super) fn withdrawn(&mut self) {
+        self.act_id = None;
+    }
+
     /// Notes that the act with that sequence and id is taken over.
     pub(super) fn act(&mut self, sequence: u64, id: Option<String>) {
         self.last_act.clone_from(&id);

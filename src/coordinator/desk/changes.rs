@@ -150,16 +150,19 @@ impl Changes {
 
     /// Returns true if that order still waits for the store. Replaced acts and orders to forget count too.
     pub(super) fn is_pending(&self, id: &str) -> bool {
-        let acts = self.act.iter().flat_map(|act| act.command.replaced.iter().chain([&act.command.id]));
+        let acts = self.act.iter().map(|act| &act.command);
+        let acts = acts.flat_map(|act| act.replaced.iter().map(|(id, _)| id).chain([&act.id]));
         acts.chain(&self.forgetting).any(|pending| pending == id)
     }
 
-    /// Removes the pending act. Returns the ids of the acts that the pending act has replaced, and then its own id.
-    pub(super) fn take_act(&mut self) -> Vec<String> {
+    /// Removes the pending act. Returns the ids and the marks of the acts that the pending act has replaced, and then
+    /// its own.
+    pub(super) fn take_act(&mut self) -> Vec<(String, String)> {
         self.act.take().map_or_else(Vec::new, |Pending { command, .. }| {
-            let mut ids = command.replaced;
-            ids.push(command.id);
-            ids
+            let mark = command.mark().to_string();
+            let mut acts = command.replaced;
+            acts.push((command.id, mark));
+            acts
         })
     }
 

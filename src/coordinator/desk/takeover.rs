@@ -43,9 +43,9 @@ impl Desk {
         }
         let record = self.known.record();
         self.circuit.stamp(record.generation);
-        let orders = record.operator.as_ref().map_or(&[][..], |operated| &operated.commands);
+        let orders: Vec<_> = record.operator.iter().flat_map(Operated::orders).collect();
         let tripped_for = record.tripped_at(now.store).map(|at| now.store.since(at));
-        self.circuit.observe_record(record.latest(), orders, tripped_for);
+        self.circuit.observe_record(record.latest(), &orders, tripped_for);
         report
     }
 
@@ -109,7 +109,8 @@ impl Desk {
             let operated = self.known.record().operator.as_ref();
             let has = |id: &&String| operated.is_some_and(|operated| operated.commands.contains(id));
             let generation = self.known.record().latest();
-            let stored = command.replaced.iter().filter(has);
+            let replaced = || command.replaced.iter().map(|(id, _)| id);
+            let stored = replaced().filter(has);
             report.fates.extend(stored.map(|id| (id.clone(), Fate::Stored { generation })));
             let (action, why) = match verdict {
                 Effect::Superseded => ("superseded", "the record had a newer act"),
@@ -119,8 +120,7 @@ impl Desk {
             if let Some(fate) = self.fate(verdict) {
                 report.fates.push((command.id.clone(), fate));
                 let why = format!("{} by {} afterwards: {}", command.act, command.by.user(), command.by.reason());
-                let replaced = command.replaced.iter();
-                report.fates.extend(replaced.map(|id| (id.clone(), Fate::Superseded { why: why.clone() })));
+                report.fates.extend(replaced().map(|id| (id.clone(), Fate::Superseded { why: why.clone() })));
             }
             if verdict == Effect::Known {
                 // The act in the record is this act, so that it counts as taken over, and the next order follows it.
@@ -132,6 +132,7 @@ impl Desk {
                 let row = self.row(who, action, reason, Some(command.by.user().to_owned()));
                 report.rows.push((Duration::ZERO, row));
                 self.changes.drop_act();
+                self.adopted.withdrawn();
                 // The transition that the act caused is dropped as well. With `Sharing::Follow` the circuit must adopt
                 // the published state again.
                 if self.changes.drop_transition_of(command.era) {

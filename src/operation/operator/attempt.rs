@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::{Operator, store};
 use crate::keep::Ttl;
 use crate::operation::{Order, Refused};
-use crate::record::{CircuitRecord, Command, Effect, Operated, OperatorCommand, Timestamp, apply};
+use crate::record::{CircuitRecord, Command, Effect, OperatorCommand, Timestamp, apply};
 use crate::state::State;
 use crate::state::admissible::{Facts, admissible};
+use crate::state::mark::Earlier;
 use crate::store::{Store, StoreError, StoreErrorKind, Versioned, Write, Written};
 
 /// The order, and the knowledge that one attempt passes to the next.
@@ -20,6 +21,8 @@ pub(super) struct Attempt<'a> {
     pub(super) proposed: u64,
     /// The error of the last write without an answer. After such a write the order may have been carried out.
     pub(super) lost: Option<StoreError>,
+    /// True if the order was already carried out before the first attempt.
+    pub(super) repeated: bool,
 }
 
 /// The generation of the record with the order, and the time of the store. `None` means that the order must be tried
@@ -59,7 +62,12 @@ impl Operator {
             };
         };
         // A value that is not a record has no number to compare with, and is always deleted.
-        let latest = CircuitRecord::decode(attempt.name, &bytes, now).ok().map(|record| record.latest());
+        let record = CircuitRecord::decode(attempt.name, &bytes, now).ok();
+        let last = record.as_ref().and_then(|record| record.operator.as_ref());
+        if last.is_some_and(|last| last.earlier(attempt.order.command_id()) != Earlier::None) {
+            return Err(Refused::IdUsed { id: attempt.order.command_id().to_owned() });
+        }
+        let latest = record.map(|record| record.latest());
         if let (Some(seen), Some(now)) = (attempt.order.seen, latest)
             && seen < now
         {
@@ -87,6 +95,8 @@ impl Operator {
             return Err(Refused::Unwritable { version: record.version });
         }
         if !self.judge(name, &record, order, now)? {
+            // After a write without an answer, the order in the record is the order of that write.
+            attempt.repeated = attempt.lost.is_none();
             return Ok(Some((record.latest().get(), now)));
         }
         let command = self.command(order, &record, attempt.proposed);
@@ -115,11 +125,11 @@ impl Operator {
 
     /// Judges the order by the facts of the record. Returns false if the record contains the order already.
     fn judge(&self, name: &str, record: &CircuitRecord, order: &Order, now: Timestamp) -> Result<bool, Refused> {
-        let done = |last: &Operated| last.commands.iter().any(|id| *id == order.command_id());
+        let id = order.command_id();
         let tripped_for = record.tripped_at(now).map(|at| now.since(at));
         let facts = Facts {
             name,
-            known: record.operator.as_ref().is_some_and(done),
+            earlier: record.operator.as_ref().map_or(Earlier::None, |last| last.earlier(id)),
             latest: record.latest(),
             cooldown: tripped_for.map_or(Duration::ZERO, |past| self.cooldown.saturating_sub(past)),
             held: record.held(now).is_some(),

@@ -118,3 +118,34 @@ async fn stored_acts_are_answered_with_200_and_waiting_acts_with_202() {
     assert!(summary.starts_with("the store memory does not answer: "), "{summary}");
     assert!(summary.contains("; not saved yet: the last changes of 1 circuit"), "{summary}");
 }
+
+#[tokio::test]
+async fn an_id_of_another_act_is_refused_and_a_repetition_says_so() {
+    for stored in [false, true] {
+        let builder = Registry::builder();
+        let registry = if stored { builder.store(MemoryStore::new()).build().unwrap() } else { Registry::new() };
+        let payments = circuit(&registry, "payments");
+        if stored {
+            assert!(registry.restore(Duration::from_secs(5)).await.unwrap().is_complete());
+        }
+        let served = Served::start(app(authorized(&registry))).await;
+        let trip = r#"{"reason": "maintenance", "hold_ms": 600000, "id": "OPS-12"}"#;
+        let (status, first) = served.post("/api/trip?circuit=payments", trip).await;
+        assert_eq!((status, &first["repeated"]), (200, &json!(false)), "{first}");
+        let (status, again) = served.post("/api/trip?circuit=payments", trip).await;
+        assert_eq!((status, &again["repeated"]), (200, &json!(true)), "{again}");
+        assert!(again["detail"].as_str().unwrap().contains("carried out before"), "{again}");
+        for (path, body) in [
+            ("resume", r#"{"reason": "maintenance", "id": "OPS-12"}"#),
+            ("reset", r#"{"reason": "maintenance", "force": true, "id": "OPS-12"}"#),
+            ("disable", r#"{"reason": "maintenance", "hold_ms": 600000, "id": "OPS-12"}"#),
+            ("trip", r#"{"reason": "another reason", "hold_ms": 600000, "id": "OPS-12"}"#),
+            ("trip", r#"{"reason": "maintenance", "hold_ms": 600001, "id": "OPS-12"}"#),
+            ("trip", r#"{"reason": "maintenance", "id": "OPS-12"}"#),
+        ] {
+            let (status, refused) = served.post(&format!("/api/{path}?circuit=payments"), body).await;
+            assert_eq!((status, &refused["kind"]), (409, &json!("id_used")), "{body}: {refused}");
+        }
+        assert_eq!(payments.status().transitions.len(), 1, "stored: {stored}");
+    }
+}

@@ -176,6 +176,30 @@ async fn watch_prints_each_change_in_a_line_until_an_interrupt() {
 }
 
 #[test]
+fn an_id_of_another_act_is_refused_also_when_other_acts_came_since() {
+    let (_folder, ctl) = files();
+    let trip = ["trip", "p", "--reason", "a", "--for", "10m", "--create", "--id", "OPS-12"];
+    assert_eq!(ctl.document(&trip).1["repeated"], json!(false));
+    let refused = |arguments: &[&str]| {
+        let (code, refused) = ctl.document(&[arguments, &["--id", "OPS-12"]].concat());
+        assert_eq!((code, &refused["error"]["kind"]), (3, &json!("id_used")), "{arguments:?}: {refused}");
+    };
+    refused(&["resume", "p", "--reason", "a"]);
+    refused(&["trip", "p", "--reason", "b", "--for", "10m"]);
+    refused(&["trip", "p", "--reason", "a", "--for", "11m"]);
+    refused(&["trip", "p", "--reason", "a"]);
+    refused(&["trip", "p", "--reason", "a", "--for", "10m", "--user", "bob"]);
+    refused(&["forget", "p", "--reason", "a"]);
+    let repeated = ctl.does(&trip);
+    assert!(repeated.contains("carried out before") && !repeated.contains("is tripped"), "{repeated}");
+    ctl.does(&["resume", "p", "--reason", "b"]);
+    refused(&["disable", "p", "--reason", "a", "--for", "10m"]);
+    let (code, again) = ctl.document(&trip);
+    assert_eq!((code, &again["repeated"]), (0, &json!(true)));
+    assert_eq!(ctl.document(&["show", "p"]).1["state"], "closed");
+}
+
+#[test]
 fn an_unaudited_act_prints_the_id_for_the_repetition() {
     let (folder, ctl) = files();
     // No file can be written there.

@@ -86,6 +86,27 @@ async fn one_order_given_to_two_unconnected_instances_is_one_act() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_id_of_another_order_in_the_store_undoes_the_local_act() {
+    let store = memory();
+    let way = FaultyStore::new(store.clone());
+    let (a, b) = (start(&way, "a").await, start(&store, "b").await);
+    way.faults().set(Operation::ALL, DOWN);
+    way.faults().end_watches();
+    assert!(is_stored(&order(&b, &Order::trip(&bob()).id("OPS-12")).await.unwrap()));
+    let disable = Order::disable(&alice()).indefinitely().id("OPS-12");
+    assert!(matches!(order(&a, &disable).await.unwrap().kept, Kept::Here { .. }));
+    assert_eq!(mode(&a), Mode::Disabled);
+    way.faults().heal();
+    pass(secs(60)).await;
+    assert_eq!([mode(&a), mode(&b)], [Mode::ForcedOpen; 2]);
+    assert_eq!(acts(&store).await, ["trip bob", "superseded alice"]);
+    for instance in [&a, &b] {
+        let refused = order(instance, &Order::resume(&bob()).id("OPS-12")).await;
+        assert!(matches!(&refused, Err(Refused::IdUsed { id, .. }) if id == "OPS-12"), "{refused:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_order_replaced_before_its_write_is_not_done_later_elsewhere() {
     let store = memory();
     let way = FaultyStore::new(store.clone());

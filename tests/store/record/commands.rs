@@ -270,16 +270,22 @@ fn a_trip_by_hand_dates_the_trip_while_the_hold_lasts() {
 #[test]
 fn an_act_names_the_acts_replaced_before_their_write() {
     let mut record = CircuitRecord::unknown("payments");
-    let second = OperatorCommand { replaced: vec!["first".to_owned()], ..act("second", Act::Trip, None, 0) };
+    let second =
+        OperatorCommand { replaced: vec![("first".to_owned(), "1".to_owned())], ..act("second", Act::Trip, None, 0) };
     assert_eq!(operate(&mut record, second, NOW), Effect::Applied);
     let before = record.clone();
-    for id in ["first", "second"] {
+    for (id, act_of_id, effect) in [
+        ("first", Act::Disable, Effect::Superseded),
+        ("second", Act::Disable, Effect::Superseded),
+        ("second", Act::Trip, Effect::Known),
+    ] {
         let on = record.operator.as_ref().unwrap().sequence;
-        assert_eq!(operate(&mut record, act(id, Act::Disable, None, on), later(9)), Effect::Known, "{id}");
+        assert_eq!(operate(&mut record, act(id, act_of_id, None, on), later(9)), effect, "{id} {act_of_id:?}");
     }
     assert_eq!(record, before);
     // A proposal without an answer was written after all.
-    let third = OperatorCommand { replaced: vec!["second".to_owned()], ..act("third", Act::Trip, None, 0) };
+    let third =
+        OperatorCommand { replaced: vec![("second".to_owned(), "2".to_owned())], ..act("third", Act::Trip, None, 0) };
     assert_eq!(operate(&mut record, third, later(9)), Effect::Applied);
     assert_eq!(record.operator.unwrap().commands, ["first", "second", "third"]);
 }

@@ -1,0 +1,68 @@
+//! The mark of an order, by which an order that is given again is distinguished from another order with the same id.
+//!
+//! The id alone is not enough, because an operator may use one ticket number for a trip and for the later resume. The
+//! resume would then count as a repetition of the trip, and would be reported as done. The mark is a hash of 64 bits
+//! without a secret. It protects operators from a mistake, and not from an operator who searches for a collision.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{Act, By, State};
+
+/// The hash of the act, its target, its hold, its user and its reason. Every version and every host computes the same hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark(u64);
+
+impl Mark {
+    /// Returns the mark of an act. `to` counts for a reset only.
+    pub(crate) fn new(act: Act, to: State, hold: Option<Duration>, by: &By) -> Self {
+        let to = if act == Act::Reset { to.as_str() } else { "" };
+        let hold = hold.map(|hold| hold.as_millis().to_string()).unwrap_or_default();
+        let mut hash = OFFSET;
+        for part in [act.as_str(), to, &hold, by.user(), by.reason()] {
+            // User and reason have no control characters, so that a line break separates the parts.
+            for byte in part.bytes().chain([b'\n']) {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(PRIME);
+            }
+        }
+        Self(hash)
+    }
+
+    /// Returns the mark that a record has as text. `None` if the text is not a mark.
+    #[cfg(feature = "store")]
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        u64::from_str_radix(text, 16).ok().map(Self)
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// The knowledge of an earlier order with the id of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Earlier {
+    /// No order of this id is known.
+    None,
+    /// An order of this id was carried out. The mark is absent if a release without marks wrote the record.
+    Done(Option<Mark>),
+}
+
+/// The parameters of FNV-1a with 64 bits.
+const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const PRIME: u64 = 0x0000_0100_0000_01b3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_of_an_order_stays_the_same_in_every_release() {
+        let by = By::new("alice", "maintenance").expect("it is valid");
+        let trip = Mark::new(Act::Trip, State::HalfOpen, Some(Duration::from_secs(600)), &by);
+        assert_eq!(trip, Mark::new(Act::Trip, State::Closed, Some(Duration::from_secs(600)), &by));
+        assert_eq!(trip.to_string(), "e0e41fbefdd7179b");
+    }
+}
