@@ -224,6 +224,82 @@ async fn a_wrong_token_is_refused_and_the_right_token_outlives_a_reload() {
     browser.close().await;
 }
 
+/// Signs in, trips a circuit, and sees both.
+async fn works(registry: &Registry, browser: &Browser) {
+    browser.sees("Sign in").await;
+    browser.write("#token", TOKEN).await;
+    browser.press(&[ENTER]).await;
+    browser.sees("You are alice.").await;
+    browser.click(&format!("{} [data-act=trip]", card("payments"))).await;
+    browser.write("#reason", "maintenance").await;
+    browser.press(&[ENTER]).await;
+    shows(browser, "payments", "forced open").await;
+    registry.get("payments").unwrap().resume(&alice()).unwrap();
+    shows(browser, "payments", "closed: calls go through").await;
+    let text = browser.value("document.body.innerText").await.as_str().unwrap().to_owned();
+    assert!(!text.contains("No connection") && !text.contains("does not work"), "{text}");
+}
+
+#[tokio::test]
+async fn the_page_works_while_the_browser_blocks_site_data() {
+    let registry = Registry::new();
+    circuit(&registry, "payments");
+    let served = Served::start(app(authorized(&registry))).await;
+    let blocked = json!({ "profile.default_content_setting_values.cookies": 2 });
+    let browser = Browser::open_with(&served.url(), WIDE, blocked).await;
+    let throws = "(() => { try { sessionStorage; return false; } catch (error) { return error.name; } })()";
+    assert_eq!(browser.value(throws).await, json!("SecurityError"));
+    browser.sees("The browser stores no data of this page, so that you sign in again after each reload.").await;
+    works(&registry, &browser).await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn the_page_works_without_storage_timeouts_and_channels_of_the_browser() {
+    let registry = Registry::new();
+    circuit(&registry, "payments");
+    let served = Served::start(app(authorized(&registry))).await;
+    for missing in [
+        "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); }",
+        "delete AbortSignal.timeout",
+        "window.BroadcastChannel = class { constructor() { throw new DOMException('no', 'SecurityError'); } }",
+        "BroadcastChannel.prototype.postMessage = () => { throw new DOMException('no', 'InvalidStateError'); }",
+        "delete window.TextDecoderStream",
+    ] {
+        let browser = Browser::open("about:blank", WIDE.0, WIDE.1).await;
+        browser.before_each_page(missing).await;
+        browser.go(&served.url()).await;
+        works(&registry, &browser).await;
+        browser.close().await;
+    }
+}
+
+#[tokio::test]
+async fn an_exception_of_the_page_is_not_called_a_lost_connection() {
+    let registry = Registry::new();
+    circuit(&registry, "payments");
+    let served = Served::start(app(authorized(&registry))).await;
+    for (missing, name) in [
+        ("delete window.URLSearchParams", "URLSearchParams"),
+        ("delete window.crypto; delete Window.prototype.crypto", "crypto"),
+        ("Element.prototype.replaceChildren = undefined", "replaceChildren"),
+        ("delete window.fetch", "fetch"),
+    ] {
+        let browser = Browser::open("about:blank", WIDE.0, WIDE.1).await;
+        browser.before_each_page(missing).await;
+        browser.go(&served.url()).await;
+        if name != "crypto" && name != "fetch" {
+            browser.sees("Sign in").await;
+            browser.write("#token", TOKEN).await;
+            browser.press(&[ENTER]).await;
+        }
+        browser.sees("This page does not work in this browser").await;
+        browser.sees(name).await;
+        assert_eq!(browser.value("document.body.innerText.includes('No connection')").await, json!(false), "{missing}");
+        browser.close().await;
+    }
+}
+
 #[tokio::test]
 async fn html_in_names_and_reasons_is_shown_as_text() {
     let registry = Registry::new();

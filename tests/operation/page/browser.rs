@@ -18,6 +18,11 @@ impl Browser {
     /// Opens a window of that size on the address. The browser finds the name `ops.internal` at this machine, and treats the
     /// name as one of another machine.
     pub(crate) async fn open(url: &str, width: u32, height: u32) -> Self {
+        Self::open_with(url, (width, height), json!({})).await
+    }
+
+    /// Opens the window with these preferences of the profile.
+    pub(crate) async fn open_with(url: &str, (width, height): (u32, u32), preferences: Value) -> Self {
         // Each test has a thread of its own.
         let test = std::thread::current().id();
         let profile = std::env::temp_dir().join(format!("circuit-page-{}-{test:?}", std::process::id()));
@@ -57,7 +62,7 @@ impl Browser {
             names,
             &data,
         ];
-        let options = json!({ "args": args, "mobileEmulation": { "deviceMetrics": { "width": width, "height": height, "pixelRatio": 1.0, "touch": false } } });
+        let options = json!({ "args": args, "prefs": preferences, "mobileEmulation": { "deviceMetrics": { "width": width, "height": height, "pixelRatio": 1.0, "touch": false } } });
         let wanted = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": options } } });
         let started = browser.post("", wanted).await;
         let id = started["sessionId"].as_str().unwrap_or_else(|| panic!("no session: {started}"));
