@@ -23,7 +23,7 @@ async fn main() -> Result<(), BoxError> {
     let token = std::env::var("CIRCUIT_ADMIN_TOKEN").unwrap_or_else(|_| "only-an-example".to_owned());
     let registry = Registry::new();
     let busy = circuits(&registry)?;
-    let allowed = admin::bearer(&[(&token, User::new("alice")?)]);
+    let allowed = admin::bearer(&[(&token, User::new("alice")?)])?;
     let app: Router = Router::new().nest("/circuits", admin::router(&registry).authorize(allowed).build());
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;

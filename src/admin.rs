@@ -10,9 +10,9 @@
 //! ```
 //! use tower_circuit_breaker::{Registry, admin};
 //!
-//! # fn token() -> String { "a long secret of the environment".to_owned() }
+//! # fn token() -> String { "a-long-secret-of-the-environment".to_owned() }
 //! let registry = Registry::new();
-//! let allowed = admin::bearer(&[(&token(), admin::User::new("on-call")?)]);
+//! let allowed = admin::bearer(&[(&token(), admin::User::new("on-call")?)])?;
 //! let app: axum::Router = axum::Router::new().nest("/circuits", admin::router(&registry).authorize(allowed).build());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -69,6 +69,7 @@ mod problem;
 mod read;
 mod refusals;
 mod site;
+mod tokens;
 mod write;
 
 use std::fmt;
@@ -83,10 +84,11 @@ use http::request::Parts;
 use tokio::sync::Semaphore;
 
 use self::auth::Access;
-pub use self::auth::{Denied, User, bearer};
+pub use self::auth::{Denied, User};
 use self::refusals::Refusals;
 pub use self::site::InvalidSite;
 use self::site::Site;
+pub use self::tokens::{InvalidToken, bearer};
 use crate::registry::Registry;
 
 /// Starts building a router for the circuits of a registry. The router refuses every request until a rule of access is
@@ -119,9 +121,10 @@ impl AdminRouter {
     /// put into the extensions. For a user who may only read, return [`forbidden`](Denied::forbidden) to
     /// `POST` requests. The closure must not block.
     ///
-    /// The text of a store's error can have an address or a role, so that only users who may act receive the text. If a
-    /// request to read would be answered with such a text, the closure runs a second time for the same request with the
-    /// method `POST` and the path `/api/trip`. A user who is refused receives the kind of the error only.
+    /// Only users who may act see the buttons of the acts, and the text of a store's error, which can have an address or a
+    /// role. For the list of circuits, and for an audit that cannot be read, the closure runs a second time for the same
+    /// request with the method `POST` and the path `/api/trip`. A user who is refused receives `"writes": false` and the
+    /// kind of the error only.
     ///
     /// The page itself is served without a check, because browsers send no token when a person opens an address. The
     /// page contains no data of the circuits.
@@ -240,7 +243,7 @@ impl AdminRouter {
         self
     }
 
-    /// Creates the router. [`Router::nest`] serves the page at the path without a slash at the end, and
+    /// Creates the router, which has a fallback and therefore must be nested and not merged. [`Router::nest`] serves the page at the path without a slash at the end, and
     /// [`Router::nest_service`] with and without the slash.
     ///
     /// A stream of events ends after five minutes, and the client then requests a new stream. Therefore a
@@ -272,8 +275,11 @@ impl AdminRouter {
             Router::new().route("/", get(page::page)).route_layer(from_fn_with_state(Arc::clone(&panel), auth::page));
         page.merge(reads)
             .merge(writes)
-            .route_layer(from_fn_with_state(Arc::clone(&panel), auth::hosts))
-            .route_layer(from_fn(page::headers))
+            .fallback(problem::no_such_path)
+            .method_not_allowed_fallback(problem::method)
+            // Not `route_layer`, so that unknown paths have the same check and the same headers.
+            .layer(from_fn_with_state(Arc::clone(&panel), auth::hosts))
+            .layer(from_fn(page::headers))
             .with_state(panel)
     }
 }

@@ -12,8 +12,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
-use sha2::{Digest, Sha256};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 
 use super::Panel;
 use super::problem::Problem;
@@ -36,6 +35,11 @@ impl User {
     /// of a log.
     pub fn new(name: &str) -> Result<Self, InvalidBy> {
         By::new(name, "to check the name").map(|by| Self { name: by.user().into(), by_token: false })
+    }
+
+    /// Marks the user of a token.
+    pub(super) fn by_token(self) -> Self {
+        Self { by_token: true, ..self }
     }
 
     /// Returns the name.
@@ -90,33 +94,6 @@ impl Denied {
     }
 }
 
-/// Creates an authoriser for requests with one of these tokens in `Authorization: Bearer` (RFC 6750). The user of the
-/// request is the user that belongs to the token.
-///
-/// The time of a comparison reveals nothing about a token. An empty token is ignored, so that no request can match it.
-/// Choose tokens that cannot be guessed. Wrong tokens are logged, at most one line a minute and without the token.
-///
-/// The router does not compare `Origin` and `Host` of a request with such a token, because a browser adds no token to the
-/// requests of another site. Therefore the page works behind a proxy that changes the `Host`. A proxy must not add the
-/// token itself, unless the proxy refuses the requests of other sites.
-pub fn bearer(tokens: &[(&str, User)]) -> impl Fn(&Parts) -> Result<User, Denied> + Send + Sync + use<> {
-    let known = tokens.iter().filter(|(token, _)| !token.is_empty());
-    // Hashes are compared, because the time until two hashes first differ says nothing about the hashed texts.
-    let known: Vec<_> =
-        known.map(|(token, user)| (Sha256::digest(token), User { by_token: true, ..user.clone() })).collect();
-    move |parts| {
-        let Some(token) = sent_token(&parts.headers) else { return Err(Denied::unknown("a token is needed")) };
-        let sent = Sha256::digest(token);
-        let user = known.iter().find(|(token, _)| *token == sent).map(|(_, user)| user.clone());
-        user.ok_or_else(|| Denied::unknown("the token is not known"))
-    }
-}
-
-fn sent_token(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
 type Authoriser = dyn Fn(&Parts) -> Result<User, Denied> + Send + Sync;
 
 /// The rule of access.
@@ -130,11 +107,6 @@ pub(super) enum Access {
 }
 
 impl Access {
-    /// Returns true if the rule can permit a client to act.
-    pub(super) const fn writes(&self) -> bool {
-        matches!(self, Self::Authorised(_))
-    }
-
     /// Returns true if the client of a request that reads may act too. The authoriser decides about a trip with the same
     /// headers and extensions.
     pub(super) fn may_act(&self, parts: &Parts) -> bool {
@@ -198,7 +170,7 @@ pub(super) async fn page(State(panel): State<Arc<Panel>>, request: Request, next
 /// The middleware of the routes that read, which checks the user and the origin of a request.
 pub(super) async fn reads(State(panel): State<Arc<Panel>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    let user = panel.access.admit(&parts).and_then(|user| same_origin(&panel, &parts, user.as_ref()).map(|()| user));
+    let user = admit(&panel, &parts).and_then(|user| same_origin(&panel, &parts, user.as_ref()).map(|()| user));
     match user {
         Ok(user) => {
             parts.extensions.insert(Reader(user));
@@ -212,7 +184,7 @@ pub(super) async fn reads(State(panel): State<Arc<Panel>>, request: Request, nex
 /// is needed, because the audit records the user of each act.
 pub(super) async fn writes(State(panel): State<Arc<Panel>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    let user = panel.access.admit(&parts).and_then(|user| {
+    let user = admit(&panel, &parts).and_then(|user| {
         let user = user.ok_or_else(|| {
             Problem::new(
                 StatusCode::FORBIDDEN,
@@ -230,6 +202,22 @@ pub(super) async fn writes(State(panel): State<Arc<Panel>>, request: Request, ne
         Err(problem) => refuse(&panel, &parts, problem),
     }
 }
+
+/// Returns the user of a request whose headers have one meaning.
+fn admit(panel: &Panel, parts: &Parts) -> Result<Option<User>, Problem> {
+    // A proxy may have checked the last of two headers, and this router would read the first.
+    match DECIDING.iter().find(|name| parts.headers.get_all(*name).iter().nth(1).is_some()) {
+        Some(name) => {
+            let detail = format!("the header {name} occurs more than once, allowed is once");
+            Err(Problem::new(StatusCode::BAD_REQUEST, "repeated_header", detail))
+        }
+        None => panel.access.admit(parts),
+    }
+}
+
+/// The headers that decide about a request.
+const DECIDING: [HeaderName; 4] =
+    [header::AUTHORIZATION, header::ORIGIN, header::CONTENT_TYPE, HeaderName::from_static("sec-fetch-site")];
 
 fn refuse(panel: &Panel, parts: &Parts, problem: Problem) -> Response {
     panel.refusals.note(parts, problem.kind(), problem.detail());

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::body::Body;
 use http::StatusCode;
 use http_body::Body as _;
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 
 use super::problem::Problem;
 
@@ -18,6 +18,11 @@ pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> 
     // Without a time limit, a client that sends one byte a minute would be served for days.
     let late = |_| Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body did not come within 10 s"));
     let bytes = tokio::time::timeout(PATIENCE, collect(body)).await.unwrap_or_else(late)?;
+    if matches!(bytes.trim_ascii_start().first(), Some(b'[')) {
+        // A list would be read as the fields in their order.
+        let detail = "the body is not what was expected: a list, expected an object";
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail));
+    }
     serde_json::from_slice(&bytes).map_err(|error| {
         let (status, kind) = if error.is_data() {
             (StatusCode::UNPROCESSABLE_ENTITY, "invalid")
@@ -26,6 +31,12 @@ pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> 
         };
         Problem::new(status, kind, format!("the body is not what was expected: {error}"))
     })
+}
+
+/// Reads a field that can be absent but not `null`. JavaScript writes a number that is none as `null`, and a hold of such a
+/// number would be a hold without an end.
+pub(super) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 async fn collect(mut body: Body) -> Result<Vec<u8>, Problem> {

@@ -70,6 +70,14 @@ impl From<Refused> for Problem {
     }
 }
 
+pub(super) async fn no_such_path() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "no_such_path", "this router has no such path")
+}
+
+pub(super) async fn method() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this path has no such method: `Allow` has the methods")
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let Self { status, kind, detail, challenge, retry_after } = self;

@@ -25,9 +25,10 @@ pub(super) async fn circuits(
     Extension(reader): Extension<Reader>,
     parts: Parts,
 ) -> Response {
+    let writes = panel.access.may_act(&parts);
     let store = panel.registry.store_status().map(|mut status| {
         if let Some(kind) = status.last_error_kind
-            && !panel.access.may_act(&parts)
+            && !writes
         {
             status.last_error = Some(kind.sentence().to_owned());
         }
@@ -40,7 +41,7 @@ pub(super) async fn circuits(
         })
     });
     let user = reader.0.as_ref().map(User::name);
-    let head = json!({ "user": user, "writes": panel.access.writes(), "store": store });
+    let head = json!({ "user": user, "writes": writes, "store": store });
     // The closing brace is removed, because the circuits belong to the same object.
     let mut json = head.to_string().into_bytes();
     json.pop();

@@ -7,13 +7,13 @@
 
 use std::error::Error;
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use http::HeaderValue;
 use http::request::Parts;
 use http::uri::Authority;
 
-use crate::shown::quoted;
+use crate::shown::{escaped, quoted};
 
 /// An origin or a host that the router cannot use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +58,11 @@ pub(super) struct Site {
 
 impl Site {
     pub(super) fn trust(&mut self, origin: &str) -> Result<(), InvalidSite> {
-        self.trusted.push(Origin::parse(origin.as_bytes()).ok_or_else(|| InvalidSite::origin(origin))?);
+        self.trusted.push(
+            Origin::parse(origin.as_bytes())
+                .filter(|_| has_no_empty_port(origin))
+                .ok_or_else(|| InvalidSite::origin(origin))?,
+        );
         Ok(())
     }
 
@@ -66,7 +70,7 @@ impl Site {
     pub(super) fn allow<S: AsRef<str>>(&mut self, hosts: impl IntoIterator<Item = S>) -> Result<(), InvalidSite> {
         let parsed = hosts.into_iter().map(|host| {
             let host = host.as_ref();
-            Host::parse(host.as_bytes()).ok_or_else(|| InvalidSite::host(host))
+            Host::parse(host.as_bytes()).filter(|_| has_no_empty_port(host)).ok_or_else(|| InvalidSite::host(host))
         });
         let parsed = parsed.collect::<Result<Vec<_>, _>>()?;
         if parsed.is_empty() {
@@ -174,9 +178,16 @@ fn named(header: &str, value: &[u8]) -> String {
     format!("its {header} is `{}`", text(value))
 }
 
-/// Returns a header as an answer and a log repeat it, which is bounded and escaped.
+/// Returns a header as an answer and a log repeat it, which is bounded and escaped. Without an `@` the header has no
+/// password, and its port must not be masked, because the port may be the reason of the refusal.
 fn text(value: &[u8]) -> String {
-    quoted(&String::from_utf8_lossy(value))
+    let value = String::from_utf8_lossy(value);
+    if value.contains('@') { quoted(&value) } else { escaped(&value, 200) }
+}
+
+/// Returns true unless the text ends with a colon. A proxy may send such a `Host`, and no browser does.
+fn has_no_empty_port(text: &str) -> bool {
+    !text.ends_with(':')
 }
 
 /// The scheme, the host and the port of an address.
@@ -260,9 +271,19 @@ fn name(host: &str) -> Option<String> {
         return Some(format!("[{address}]"));
     }
     let name = host.strip_suffix('.').unwrap_or(host);
-    let is_name =
-        !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_'));
-    is_name.then(|| name.to_ascii_lowercase())
+    let is_label =
+        |label: &str| !label.is_empty() && label.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_'));
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let is_valid = if is_number(last) { name.parse::<Ipv4Addr>().is_ok() } else { name.split('.').all(is_label) };
+    is_valid.then(|| name.to_ascii_lowercase())
+}
+
+/// Returns true if a browser reads a host with this last part as an address (URL, 3.5), which it then sends in the form of
+/// four decimal numbers.
+fn is_number(last: &str) -> bool {
+    let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
+    let is_decimal = !last.is_empty() && last.bytes().all(|c| c.is_ascii_digit());
+    is_decimal || hexadecimal.is_some_and(|digits| digits.bytes().all(|c| c.is_ascii_hexdigit()))
 }
 
 const fn default_port(is_https: bool) -> u16 {

@@ -28,8 +28,11 @@ use crate::state::{By, Generation};
 #[serde(deny_unknown_fields)]
 struct Trip {
     reason: String,
+    #[serde(default, deserialize_with = "body::present")]
     hold_ms: Option<u64>,
+    #[serde(default, deserialize_with = "body::present")]
     seen: Option<u64>,
+    #[serde(default, deserialize_with = "body::present")]
     id: Option<String>,
 }
 
@@ -55,7 +58,9 @@ struct Reset {
     to: Target,
     #[serde(default)]
     force: bool,
+    #[serde(default, deserialize_with = "body::present")]
     seen: Option<u64>,
+    #[serde(default, deserialize_with = "body::present")]
     id: Option<String>,
 }
 
@@ -86,10 +91,13 @@ pub(super) async fn reset(
 #[serde(deny_unknown_fields)]
 struct Disable {
     reason: String,
+    #[serde(default, deserialize_with = "body::present")]
     hold_ms: Option<u64>,
     #[serde(default)]
     indefinitely: bool,
+    #[serde(default, deserialize_with = "body::present")]
     seen: Option<u64>,
+    #[serde(default, deserialize_with = "body::present")]
     id: Option<String>,
 }
 
@@ -115,7 +123,9 @@ pub(super) async fn disable(
 #[serde(deny_unknown_fields)]
 struct Resume {
     reason: String,
+    #[serde(default, deserialize_with = "body::present")]
     seen: Option<u64>,
+    #[serde(default, deserialize_with = "body::present")]
     id: Option<String>,
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod rig;
 mod security;
 mod shutdown;
 mod site;
+mod strict;
 
 use std::time::Duration;
 

@@ -79,7 +79,7 @@ pub(crate) fn app(router: AdminRouter) -> Router {
 
 /// Lets alice in by her token.
 pub(crate) fn authorized(registry: &Registry) -> AdminRouter {
-    admin::router(registry).authorize(admin::bearer(&[(TOKEN, User::new("alice").unwrap())]))
+    admin::router(registry).authorize(admin::bearer(&[(TOKEN, User::new("alice").unwrap())]).unwrap())
 }
 
 /// Adds a circuit that opens for a minute after 5 failures in a row.

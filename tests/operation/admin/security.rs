@@ -166,13 +166,34 @@ async fn every_route_but_the_page_refuses_a_wrong_or_missing_token() {
     assert!(!page.text().await.unwrap().contains("payments"), "the page holds nothing about circuits");
 }
 
-#[tokio::test]
-async fn an_empty_token_is_refused() {
-    let registry = Registry::new();
-    let nobody = admin::bearer(&[("", User::new("nobody").unwrap())]);
-    let served = Served::start(app(admin::router(&registry).authorize(nobody))).await;
-    let request = served.bare(Method::GET, "/api/circuits").header("authorization", "Bearer ");
-    assert_eq!(request.send().await.unwrap().status(), 401);
+#[test]
+fn a_token_that_no_request_can_have_is_refused_by_its_user() {
+    let user = |name: &str| User::new(name).unwrap();
+    for token in [
+        "",
+        " ",
+        "s3cret\n",
+        "s3cret\r\n",
+        " s3cret",
+        "s3cret ",
+        "s3 cret",
+        "s3\tcret",
+        "s3crét",
+        "s3cret\u{7f}",
+        "s3\0cret",
+    ] {
+        let refused = admin::bearer(&[("another", user("bob")), (token, user("alice"))]).err().unwrap();
+        let text = refused.to_string();
+        assert!(text.starts_with("the token of `alice` ") && text.contains("allowed is 1 or more printable"), "{text}");
+        assert!(!format!("{text}{refused:?}").contains("s3"), "{text}");
+    }
+    for second in ["alice", "bob"] {
+        let refused = admin::bearer(&[("s3cret", user("alice")), ("s3cret", user(second))]).err().unwrap();
+        assert!(refused.to_string().starts_with(&format!("the token of `{second}` occurs twice")), "{refused}");
+    }
+    let none = admin::bearer(&[]).err().unwrap().to_string();
+    assert_eq!(none, "tokens are missing, allowed is one or more");
+    assert!(admin::bearer(&[("s3cret", user("alice")), ("~!{}=/", user("alice"))]).is_ok(), "one user, two tokens");
 }
 
 #[tokio::test]
@@ -358,7 +379,7 @@ async fn every_answer_has_headers_against_caching_and_framing() {
 #[test]
 fn debug_output_contains_no_secrets() {
     let secret = "s3cret-of-the-test";
-    let allowed = admin::bearer(&[(secret, User::new("alice").unwrap())]);
+    let allowed = admin::bearer(&[(secret, User::new("alice").unwrap())]).unwrap();
     let router = admin::router(&Registry::new()).authorize(allowed);
     let shown = format!("{router:?}") + &format!("{:?}", router.build::<()>());
     assert!(shown.contains("Authorised(..)") && !shown.contains(secret), "{shown}");

@@ -243,6 +243,36 @@ fn an_origin_or_host_that_cannot_be_one_is_refused_by_name() {
         assert_eq!((refused.field, &*refused.value), ("hosts", host));
         assert!(refused.to_string().contains("`, allowed is one name or address or more"), "{refused}");
     }
+    // Browsers send one form of an address, no empty part of a name, and no empty port.
+    for host in [
+        "127.1",
+        "0x7f.1",
+        "0x7f000001",
+        "2130706433",
+        "017700000001",
+        "999.1.1.1",
+        "1.2.3.4.5",
+        "ops.1",
+        "127.0.0.1..",
+        "ops..",
+        "..",
+        "a..b",
+        ".ops",
+        "ops:",
+        "[::1]:",
+    ] {
+        let refused = router().hosts([host]).unwrap_err();
+        assert_eq!((refused.field, &*refused.value), ("hosts", host));
+        let origin = format!("http://{host}");
+        assert_eq!(
+            router().trusted_origin(&origin).err().map(|refused| refused.field),
+            Some("trusted_origin"),
+            "{origin}"
+        );
+    }
+    for host in ["127.0.0.1", "127.0.0.1.", "ops.internal.", "1.example", "0x7f.example", "node-1", "n1.2e", "ops_1"] {
+        assert!(router().hosts([host]).is_ok() && router().trusted_origin(&format!("http://{host}")).is_ok(), "{host}");
+    }
     assert_eq!(router().hosts([""; 0]).unwrap_err().field, "hosts", "no host would refuse every request");
     let credentials = router().trusted_origin("https://ana:s3cret@ops.example").unwrap_err();
     assert!(!format!("{credentials} {credentials:?}").contains("s3cret"), "{credentials}");
@@ -345,4 +375,20 @@ async fn a_header_of_any_length_and_content_is_bounded_in_answer_and_log() {
     let lines = LINES.take();
     assert_eq!(lines.len(), 2);
     assert!(lines.iter().all(|line| line.len() < 1_500 && !line.contains(['\t', '\u{202e}'])), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_refusal_repeats_a_compared_address_with_its_port() {
+    let app = app(by_network(&registry()).hosts(["127.0.0.1"]).unwrap());
+    for origin in [
+        "http://127.0.0.1:8080",
+        "http://127.0.0.1:8080/",
+        "http://127.0.0.1:80800",
+        "http://127.0.0.1:8080, http://a:1",
+    ] {
+        let (_, refused) = trip(&app, &[("host", "127.0.0.1:9090"), ("origin", origin)]).await;
+        assert!(refused["detail"].as_str().unwrap().contains(&format!("its Origin is `{origin}`")), "{refused}");
+    }
+    let (_, refused) = trip(&app, &[("host", "127.0.0.1:9090"), ("origin", "http://ana:s3cret@127.0.0.1:8080")]).await;
+    assert!(!refused.to_string().contains("s3cret"), "{refused}");
 }

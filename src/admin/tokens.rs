@@ -1,0 +1,97 @@
+//! The tokens of users, and the authoriser that compares them.
+
+use std::error::Error;
+use std::fmt;
+
+use http::HeaderMap;
+use http::header;
+use http::request::Parts;
+use sha2::{Digest, Sha256};
+
+use super::auth::{Denied, User};
+
+/// Tokens that the router cannot use. The error has no token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InvalidToken {
+    /// The user of the token, or an empty text if there was no token at all.
+    pub user: String,
+    problem: &'static str,
+}
+
+impl fmt::Display for InvalidToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { user, problem } = self;
+        if user.is_empty() {
+            return write!(f, "tokens {problem}, allowed is one or more");
+        }
+        write!(
+            f,
+            "the token of `{user}` {problem}, allowed is 1 or more printable ASCII characters without spaces, and one user for each token"
+        )
+    }
+}
+
+impl Error for InvalidToken {}
+
+/// Creates an authoriser for requests with one of these tokens in `Authorization: Bearer` (RFC 6750). The user of the
+/// request is the user that belongs to the token. A user can have several tokens.
+///
+/// The time of a comparison reveals nothing about a token. Choose tokens that cannot be guessed. Wrong tokens are logged,
+/// at most one line a minute and without the token.
+///
+/// The router does not compare `Origin` and `Host` of a request with such a token, because a browser adds no token to the
+/// requests of another site. Therefore the page works behind a proxy that changes the `Host`. A proxy must not add the
+/// token itself, unless the proxy refuses the requests of other sites.
+///
+/// # Errors
+///
+/// [`InvalidToken`] if there is no token, if a token is empty, has a space, a line end or a character that is not ASCII, or
+/// if a token occurs twice. A token from a file often ends with a line end, which
+/// [`trim_end`](str::trim_end) removes.
+pub fn bearer(
+    tokens: &[(&str, User)],
+) -> Result<impl Fn(&Parts) -> Result<User, Denied> + Send + Sync + use<>, InvalidToken> {
+    // Hashes are compared, because the time until two hashes first differ says nothing about the hashed texts.
+    let mut known: Vec<(_, User)> = Vec::with_capacity(tokens.len());
+    for (token, user) in tokens {
+        let invalid = |problem| InvalidToken { user: user.name().to_owned(), problem };
+        let hash = Sha256::digest(token);
+        if let Some(problem) = problem(token) {
+            return Err(invalid(problem));
+        }
+        if known.iter().any(|(other, _)| *other == hash) {
+            return Err(invalid("occurs twice"));
+        }
+        known.push((hash, user.clone().by_token()));
+    }
+    if known.is_empty() {
+        return Err(InvalidToken { user: String::new(), problem: "are missing" });
+    }
+    Ok(move |parts: &Parts| {
+        let Some(token) = sent_token(&parts.headers) else { return Err(Denied::unknown("a token is needed")) };
+        let sent = Sha256::digest(token);
+        let user = known.iter().find(|(token, _)| *token == sent).map(|(_, user)| user.clone());
+        user.ok_or_else(|| Denied::unknown("the token is not known"))
+    })
+}
+
+/// Returns the reason why no request can have this token.
+fn problem(token: &str) -> Option<&'static str> {
+    if token.is_empty() {
+        Some("is empty")
+    } else if token.ends_with(['\n', '\r']) {
+        Some("ends with a line end")
+    } else if token.contains(char::is_whitespace) {
+        Some("has a space")
+    } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Some("has a character that is not printable ASCII")
+    } else {
+        None
+    }
+}
+
+fn sent_token(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
