@@ -56,6 +56,9 @@ fn main() -> ExitCode {
         Err(invalid) => {
             let text = address::hide(&invalid.render().to_string());
             report(text.lines().map(table::plain).collect::<Vec<_>>().join("\n").trim_end());
+            if asks_for_json() {
+                print(&document::failed(&Failure::of_arguments(&invalid))).ok();
+            }
             return Code::Usage.into();
         }
     };
@@ -139,6 +142,11 @@ async fn run(arguments: Arguments) -> Answer {
         | Command::Resume { .. }
         | Command::Forget { .. } => act::run(&operator, &page, command).await,
     }
+}
+
+/// Returns true if the arguments, which are invalid, have `--json`.
+fn asks_for_json() -> bool {
+    std::env::args_os().skip(1).take_while(|argument| argument != "--").any(|argument| argument == "--json")
 }
 
 /// Prints the text as a whole and flushes, so that an error is noticed before the process ends.

@@ -1,5 +1,6 @@
 //! The commands that send an order to one circuit.
 
+use std::env::VarError;
 use std::time::Duration;
 
 use tower_circuit_breaker::By;
@@ -85,25 +86,37 @@ pub(crate) fn as_login(operator: Operator, command: &Command) -> Operator {
         return operator;
     };
     match (&order.user, login()) {
-        (Some(user), Some(login)) if user.trim() != login.trim() => operator.login(&login),
+        (Some(user), Ok(Some(login))) if user.trim() != login.trim() => operator.login(&login),
         _ => operator,
     }
 }
 
-fn login() -> Option<String> {
-    let names = ["SUDO_USER", "USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
-    names.into_iter().find(|user| !user.trim().is_empty())
+/// Returns the login name by the first variable that is set.
+///
+/// # Errors
+///
+/// The name of that variable if its value is not UTF-8. The next variable could name another person.
+fn login() -> Result<Option<String>, &'static str> {
+    for name in ["SUDO_USER", "USER", "LOGNAME"] {
+        match std::env::var(name) {
+            Ok(user) if !user.trim().is_empty() => return Ok(Some(user)),
+            Ok(_) | Err(VarError::NotPresent) => {}
+            Err(VarError::NotUnicode(_)) => return Err(name),
+        }
+    }
+    Ok(None)
 }
 
 /// Returns the operator of an order. Without a name the order is refused, because an act of an unknown user would make
 /// the audit useless.
 fn by(given: &OrderArguments) -> Result<By, Failure> {
-    let Some(user) = given.user.clone().or_else(login) else {
-        return Err(Failure::new(
-            Code::Usage,
-            "usage",
-            "the user is unknown, because SUDO_USER, USER and LOGNAME are not set: use --user NAME",
-        ));
+    let unknown =
+        |why: &str| Failure::new(Code::Usage, "usage", format!("the user is unknown, because {why}: use --user NAME"));
+    let user = match (&given.user, login()) {
+        (Some(user), _) => user.clone(),
+        (None, Ok(Some(login))) => login,
+        (None, Ok(None)) => return Err(unknown("SUDO_USER, USER and LOGNAME are not set")),
+        (None, Err(variable)) => return Err(unknown(&format!("{variable} is not UTF-8"))),
     };
     By::new(&user, &given.reason).map_err(|error| Failure::new(Code::Usage, "usage", error.to_string()))
 }

@@ -43,11 +43,13 @@ pub(crate) enum Command {
     },
     /// Show one circuit: its state, the reason, the time, the counts of each instance
     Show {
+        /// The circuit
         #[arg(value_parser = name)]
         name: String,
     },
     /// Report by the exit code whether a circuit is tripped: open, half-open or forced open
     IsTripped {
+        /// The circuit
         #[arg(value_parser = name)]
         name: String,
     },

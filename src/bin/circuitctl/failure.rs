@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use tower_circuit_breaker::operation::{Order, Refused};
 use tower_circuit_breaker::state::Act;
 use tower_circuit_breaker::store::{StoreError, StoreErrorKind};
@@ -44,6 +45,22 @@ pub(crate) struct Failure {
 impl Failure {
     pub(crate) fn new(code: Code, kind: &'static str, sentence: impl Into<String>) -> Self {
         Self { code, kind, sentence: sentence.into(), nearest: None, id: None }
+    }
+
+    /// Returns the failure of invalid arguments, without the usage that follows the sentence.
+    pub(crate) fn of_arguments(invalid: &clap::Error) -> Self {
+        let text = invalid.render().to_string();
+        let sentence = match invalid.kind() {
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                "a command is missing: `--help` has the commands".to_owned()
+            }
+            _ => {
+                let lines = text.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim);
+                let sentence = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+                sentence.trim_start_matches("error: ").to_owned()
+            }
+        };
+        Self::new(Code::Usage, "usage", sentence)
     }
 
     pub(crate) fn of_store(error: &StoreError) -> Self {

@@ -32,7 +32,21 @@ fn wrong_or_missing_arguments_end_with_code_2_and_write_nothing() {
         let said = ctl.run(wrong);
         assert_eq!((said.code, said.out.as_str()), (2, ""), "{wrong:?}: {said:?}");
         assert!(!said.err.is_empty(), "{wrong:?}");
+        let (code, document) = ctl.document(wrong);
+        let error = &document["error"];
+        assert_eq!((code, &error["code"], &error["kind"]), (2, &json!(2), &json!("usage")), "{wrong:?}: {document}");
+        let message = error["message"].as_str().unwrap();
+        assert!(
+            !message.is_empty() && !message.contains('\n') && !message.starts_with("error"),
+            "{wrong:?}: {message}"
+        );
     }
+    let (_, missing) = ctl.document(&["trip", "payments"]);
+    assert!(missing["error"]["message"].as_str().unwrap().contains("--reason <REASON>"), "{missing}");
+    let after = ctl.run(&["trip", "payments", "--json"]);
+    assert!(after.code == 2 && after.out.starts_with("{\"error\""), "{after:?}");
+    let value = ctl.run(&["stauts", "--", "--json"]);
+    assert_eq!((value.code, value.out.as_str()), (2, ""));
     assert!(ctl.run(&["stauts"]).err.contains("'status'"));
     assert_eq!(ctl.document(&["status"]).1["circuits"], json!([]), "nothing was written");
 }
@@ -47,6 +61,19 @@ fn without_a_login_name_the_user_must_be_given() {
     for nobody in [&[][..], &[("USER", "")], &[("USER", " "), ("LOGNAME", "")]] {
         let said = as_whom(nobody);
         assert!(said.code == 2 && said.err.contains("--user NAME"), "{said:?}");
+    }
+    for unreadable in ["SUDO_USER", "USER", "LOGNAME"] {
+        let value: std::ffi::OsString = std::os::unix::ffi::OsStringExt::from_vec(vec![0xff]);
+        let mut command = ctl.command(&trip);
+        command.env_remove("USER").env(unreadable, value);
+        if unreadable == "SUDO_USER" {
+            command.env("USER", "root");
+        }
+        let said = said(command.output().unwrap());
+        assert!(
+            said.code == 2 && said.err.contains(&format!("{unreadable} is not UTF-8: use --user NAME")),
+            "{said:?}"
+        );
     }
     for (login, user) in [
         (&[("USER", "root"), ("SUDO_USER", "carl")][..], "carl"),
@@ -247,4 +274,18 @@ async fn a_record_of_a_later_release_is_shown_but_not_overwritten() {
     assert!(status.contains("strange  unreadable") && status.contains("it was hot"), "{status}");
     assert_eq!(ctl.run(&["is-tripped", "strange"]).code, 3);
     assert_eq!(ctl.run(&["is-tripped", "known"]).code, 0);
+}
+
+#[test]
+fn the_help_describes_every_argument() {
+    let (_folder, ctl) = files();
+    for command in ["status", "show", "is-tripped", "trip", "reset", "disable", "resume", "forget", "audit", "watch"] {
+        let help = ctl.does(&[command, "--help"]);
+        let bare = |line: &&str| line.starts_with("  ") && line.trim().ends_with('>') && !line.contains("Usage");
+        let lines: Vec<_> = help.lines().collect();
+        for (at, line) in lines.iter().enumerate().filter(|(_, line)| bare(line)) {
+            let next = lines.get(at + 1).map_or("", |next| next.trim());
+            assert!(!next.is_empty() && !next.starts_with('-'), "{command}: {line}");
+        }
+    }
 }
