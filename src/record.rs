@@ -44,6 +44,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::config::check_name;
 use crate::shown::{forges, quoted};
 use crate::state::{Act, Generation, State};
 #[cfg(feature = "test-util")]
@@ -196,6 +197,13 @@ impl CircuitRecord {
     pub fn decode(service: &str, bytes: &[u8], now: Timestamp) -> Result<Self, CorruptRecord> {
         // The text of the parser can repeat a field of the record, which is as long as its writer wanted.
         let corrupt = |problem: String| CorruptRecord::new(service, &problem);
+        if let Some(problem) = bytes.strip_prefix(UNREADABLE_VALUE) {
+            let error = corrupt(String::from_utf8_lossy(problem).into_owned());
+            return Err(CorruptRecord { is_unreadable: true, ..error });
+        }
+        if check_name(service).is_err() {
+            return Err(corrupt("the name is no name of a circuit".to_owned()));
+        }
         if bytes.len() > Self::MAX_BYTES {
             return Err(corrupt(format!("has {} bytes, allowed are {}", bytes.len(), Self::MAX_BYTES)));
         }
@@ -347,11 +355,17 @@ impl CircuitRecord {
 pub struct CorruptRecord {
     service: String,
     problem: String,
+    is_unreadable: bool,
 }
 
 impl CorruptRecord {
     fn new(service: &str, problem: &str) -> Self {
-        Self { service: quoted(service), problem: words::clean(problem, 300) }
+        Self { service: quoted(service), problem: words::clean(problem, 300), is_unreadable: false }
+    }
+
+    /// Returns true if the store cannot read the value and therefore cannot delete the value either.
+    pub(crate) const fn is_unreadable(&self) -> bool {
+        self.is_unreadable
     }
 }
 
@@ -362,6 +376,10 @@ impl fmt::Display for CorruptRecord {
 }
 
 impl std::error::Error for CorruptRecord {}
+
+/// The begin of a value that a store returns in place of a value that cannot be read. The reason follows. Without such a
+/// value the circuit would look like a circuit without a record.
+pub(crate) const UNREADABLE_VALUE: &[u8] = b"unreadable: ";
 
 /// The only field of a record of a later version that must be readable.
 #[derive(Deserialize)]

@@ -363,7 +363,7 @@ impl ConfigBuilder {
     }
 }
 
-fn check_name(name: &str) -> Result<(), ConfigError> {
+pub(crate) fn check_name(name: &str) -> Result<(), ConfigError> {
     if name.chars().all(is_printable) && (1..=LONGEST_NAME).contains(&name.len()) {
         return Ok(());
     }

@@ -88,11 +88,14 @@ pub enum Refused {
         /// The version of the format of the record.
         version: u32,
     },
-    /// The stored value under the name of the circuit is not a record. A forget order deletes the value.
+    /// The stored value under the name of the circuit is not a record.
     #[non_exhaustive]
     Corrupt {
         /// The problem with the value, in words.
         problem: String,
+        /// True if a forget order deletes the value. False if the store cannot read the value, for example a link in the
+        /// place of a file.
+        can_forget: bool,
     },
     /// The store failed while the order was carried out.
     #[non_exhaustive]
@@ -163,7 +166,8 @@ impl fmt::Display for Refused {
                 f,
                 "the record is of version {version}, which a later release wrote, and this release must not overwrite it"
             ),
-            Self::Corrupt { problem } => write!(f, "{problem}; forget the circuit to begin anew"),
+            Self::Corrupt { problem, can_forget: true } => write!(f, "{problem}; forget the circuit to begin anew"),
+            Self::Corrupt { problem, can_forget: false } => write!(f, "nothing was done: {problem}"),
             Self::Store { problem, maybe_done: false } => write!(f, "nothing was done: {problem}"),
             Self::Store { problem, maybe_done: true } => {
                 write!(f, "the result of the order is unknown: {problem}; give the order again with the same id")

@@ -61,6 +61,15 @@ async fn load(store: &FileStore, name: &str) -> Option<Versioned> {
     store.load_many(&[name.to_owned()]).await.unwrap().entries.pop().unwrap()
 }
 
+/// The entry is no record, and says why.
+#[track_caller]
+fn assert_unreadable(entry: Option<&Versioned>, why: &str) {
+    let entry = entry.expect("it does not look absent");
+    let now = tower_circuit_breaker::record::Timestamp::default();
+    let error = CircuitRecord::decode("a", &entry.bytes, now).unwrap_err().to_string();
+    assert!(error.contains(why), "{error}");
+}
+
 async fn write(store: &FileStore, name: &str, expected: Option<&Etag>, bytes: &[u8]) -> Result<Written, StoreError> {
     let write = Write { name: name.to_owned(), expected: expected.cloned(), bytes: bytes.to_vec(), ttl: None };
     store.compare_and_set(&write).await

@@ -84,8 +84,10 @@ impl Operator {
         let (name, order) = (attempt.name, attempt.order);
         let (mut record, expected) = match entry {
             Some(entry) => {
-                let record = CircuitRecord::decode(name, &entry.bytes, now)
-                    .map_err(|problem| Refused::Corrupt { problem: problem.to_string() })?;
+                let record = CircuitRecord::decode(name, &entry.bytes, now).map_err(|error| Refused::Corrupt {
+                    problem: error.to_string(),
+                    can_forget: !error.is_unreadable(),
+                })?;
                 (record, Some(entry.etag))
             }
             None if order.create => (CircuitRecord::unknown(name), None),
@@ -110,7 +112,8 @@ impl Operator {
             }
         }
         attempt.proposed = attempt.proposed.max(record.latest().get());
-        let bytes = record.encode().map_err(|problem| Refused::Corrupt { problem: problem.to_string() })?;
+        let bytes =
+            record.encode().map_err(|problem| Refused::Corrupt { problem: problem.to_string(), can_forget: true })?;
         let Ttl { open, other } = Ttl::default();
         let ttl = record.ttl(open, other, now);
         match self

@@ -20,7 +20,7 @@ use super::name::{escape, is_cut, is_stem, is_temporary, temporary, unescape};
 use crate::clock::{Clock, MonotonicClock};
 use crate::digest::sha256;
 use crate::random;
-use crate::record::{CircuitRecord, Timestamp};
+use crate::record::{CircuitRecord, Timestamp, UNREADABLE_VALUE};
 use crate::store::disk;
 use crate::store::{Etag, Loaded, StoreError, Versioned, Write, Written, host_time};
 use crate::sync::{AtomicU64, Mutex, Relaxed};
@@ -110,7 +110,9 @@ impl Folder {
             let path = path.display();
             warn(format_args!("`{path}` cannot be read, so its circuit has no record: {error}{more}"));
         }
-        Ok(None)
+        // The circuit must not look like a circuit without a record, because an operator would not see the file.
+        let bytes = [UNREADABLE_VALUE, failed("read", &path, &error).to_string().as_bytes()].concat();
+        Ok(Some(Versioned { etag: etag(&bytes), bytes }))
     }
 
     /// Returns the end of the next line about a subject, or `None` if the minute of the last line is not over.
@@ -173,15 +175,22 @@ impl Folder {
     }
 
     pub(super) fn list(&self) -> Result<Vec<String>, StoreError> {
-        let files = self.files().map_err(|error| failed("read", &self.path, &error))?;
+        let files = self.entries().map_err(|error| failed("read", &self.path, &error))?;
         let mut names: Vec<_> = files.iter().filter_map(|(stem, _)| self.name(stem)).collect();
         names.sort();
         Ok(names)
     }
 
-    /// Returns the files of records, each as its name without the extension and its metadata. The files of other
-    /// programs are left out.
+    /// Returns the files of records, each as its name without the extension and its metadata. Links are left out, because
+    /// they are not followed.
     pub(super) fn files(&self) -> io::Result<Vec<(String, fs::Metadata)>> {
+        let mut files = self.entries()?;
+        files.retain(|(_, metadata)| metadata.is_file());
+        Ok(files)
+    }
+
+    /// Returns the files, links and folders in the places of records. The files of other programs are left out.
+    fn entries(&self) -> io::Result<Vec<(String, fs::Metadata)>> {
         let entries = match fs::read_dir(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries?,
@@ -192,10 +201,8 @@ impl Folder {
             let file = entry.file_name();
             let stem = file.to_str().and_then(|file| file.strip_suffix(".json")).filter(|stem| is_stem(stem));
             let Some(stem) = stem else { continue };
-            // Links are left out, because they are not followed, and so is a file that was deleted in the meantime.
-            if let Some(metadata) = entry.metadata().ok().filter(fs::Metadata::is_file) {
-                files.push((stem.to_owned(), metadata));
-            }
+            // A file that was deleted in the meantime is left out.
+            files.extend(entry.metadata().ok().map(|metadata| (stem.to_owned(), metadata)));
         }
         Ok(files)
     }

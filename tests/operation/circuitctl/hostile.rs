@@ -261,3 +261,74 @@ fn a_password_for_another_host_without_a_verified_certificate_is_warned_about_on
     let local = Circuitctl::on("redis://:s3cret@127.0.0.1:1").run(&["status"]);
     assert!(!local.err.contains("is not verified"), "{local:?}");
 }
+
+#[test]
+fn a_link_a_pipe_or_a_folder_in_place_of_a_record_is_unreadable() {
+    for kind in ["link", "pipe", "folder", "locked"] {
+        let (folder, ctl) = files();
+        ctl.does(&["trip", "healthy", "--reason", "x", "--create"]);
+        let path = folder.path().join("p.json");
+        match kind {
+            "link" => std::os::unix::fs::symlink(folder.path().join("healthy.json"), &path).unwrap(),
+            "pipe" => assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success()),
+            "folder" => std::fs::create_dir(&path).unwrap(),
+            // Root reads every file.
+            _ if super::root::is_root() => continue,
+            _ => {
+                std::fs::write(&path, "{}").unwrap();
+                std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+            }
+        }
+        let (_, status) = ctl.document(&["status"]);
+        let listed: Vec<_> = status["circuits"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|circuit| (&circuit["name"], &circuit["state"]))
+            .collect();
+        assert_eq!(
+            serde_json::json!(listed),
+            serde_json::json!([["healthy", "forced_open"], ["p", "unreadable"]]),
+            "{kind}"
+        );
+        let (code, shown) = ctl.document(&["show", "p"]);
+        assert_eq!(code, 0, "{kind}: {shown}");
+        let problem = shown["problem"].as_str().unwrap();
+        let why = match kind {
+            "link" => "a link",
+            "locked" => "denied",
+            _ => "not a file",
+        };
+        assert!(problem.contains("p.json") && problem.contains(why), "{problem}");
+        assert_eq!(ctl.run(&["is-tripped", "p"]).code, 3, "{kind}");
+        for act in [
+            &["trip", "p", "--reason", "x"][..],
+            &["trip", "p", "--reason", "x", "--create"],
+            &["reset", "p", "--reason", "x"],
+        ] {
+            let (code, refused) = ctl.document(act);
+            assert_eq!((code, &refused["error"]["kind"]), (3, &serde_json::json!("corrupt")), "{kind}: {refused}");
+            assert!(!refused["error"]["message"].as_str().unwrap().contains("forget the circuit"), "{refused}");
+        }
+        assert_eq!(ctl.run(&["forget", "p", "--reason", "x"]).code, 4, "{kind}");
+        assert!(path.symlink_metadata().is_ok(), "{kind}");
+    }
+}
+
+#[test]
+fn a_record_under_an_invalid_name_is_not_listed_as_a_circuit() {
+    let (folder, ctl) = files();
+    ctl.does(&["trip", "p", "--reason", "x", "--create"]);
+    for file in [".json", "%0A.json", "%20.json", "a%20b.json", "a%E2%80%AEb.json"] {
+        std::fs::write(folder.path().join(file), r#"{"version": 1, "state": "closed", "generation": 1}"#).unwrap();
+    }
+    let (_, status) = ctl.document(&["status"]);
+    let listed = status["circuits"].as_array().unwrap();
+    assert!(listed.iter().all(|circuit| circuit["name"] == "p" || circuit["state"] == "unreadable"), "{status}");
+    assert!(
+        listed
+            .iter()
+            .any(|circuit| circuit["problem"].as_str().is_some_and(|why| why.contains("no name of a circuit"))),
+        "{status}"
+    );
+}

@@ -13,7 +13,7 @@ use crate::servers::folder::Folder;
 /// A user that owns nothing else.
 const STRANGER: u32 = 65_534;
 
-fn is_root() -> bool {
+pub(super) fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }
 

@@ -12,7 +12,7 @@ use tower_circuit_breaker::record::CircuitRecord;
 use tower_circuit_breaker::store::{FileStore, Store, StoreErrorKind, WatchEvent, Written};
 
 use super::processes::{Job, is_root};
-use super::{Folder, load, put, record, write};
+use super::{Folder, assert_unreadable, load, put, record, write};
 
 #[tokio::test]
 async fn a_corrupt_file_is_replaced_and_its_copy_is_kept() {
@@ -42,7 +42,7 @@ async fn a_replaced_record_leaves_no_copy() {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_read_is_absent_and_hides_no_other() {
+async fn a_file_that_cannot_be_read_is_no_record_and_hides_no_other() {
     let folder = Folder::new();
     let store = folder.store();
     put(&store, "good", None, &record("good", 1)).await;
@@ -50,9 +50,9 @@ async fn a_file_that_cannot_be_read_is_absent_and_hides_no_other() {
 
     let names = ["bad", "good"].map(str::to_owned);
     let loaded = store.load_many(&names).await.unwrap();
-    assert_eq!(loaded.entries[0], None);
+    assert_unreadable(loaded.entries[0].as_ref(), "bad.json`: not a file");
     assert_eq!(loaded.entries[1].as_ref().unwrap().bytes, record("good", 1));
-    assert_eq!(store.list().await.unwrap(), ["good"]);
+    assert_eq!(store.list().await.unwrap(), ["bad", "good"]);
 
     let error = write(&store, "bad", None, &record("bad", 1)).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Refused, "{error}");
@@ -74,7 +74,7 @@ pub(super) async fn with_an_unreadable_file(store: FileStore) {
     tracing::subscriber::set_global_default(log.clone()).unwrap();
     let warnings = || log.0.load(Ordering::Relaxed);
     for _ in 0..3 {
-        assert_eq!(load(&store, "bad").await, None);
+        assert_unreadable(load(&store, "bad").await.as_ref(), "not a file");
     }
     assert_eq!(warnings(), 1, "three loads, one warning");
     for _ in 0..5 {
@@ -320,7 +320,7 @@ fn a_read_only_folder_is_read_and_refuses_writes() {
 pub(super) async fn in_a_read_only_folder(store: FileStore) {
     let names = ["secret", "a"].map(str::to_owned);
     let loaded = store.load_many(&names).await.unwrap();
-    assert_eq!(loaded.entries[0], None, "what may not be read counts as absent");
+    assert_unreadable(loaded.entries[0].as_ref(), "denied");
     let found = loaded.entries[1].clone().unwrap();
     assert_eq!(found.bytes, record("a", 1));
     for error in [
