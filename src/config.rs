@@ -19,10 +19,10 @@ use crate::event::Observer;
 use crate::state::Mode;
 pub use crate::window::Window;
 pub use builder::ConfigBuilder;
-#[cfg(feature = "store")]
-pub(crate) use builder::RESET_COOLDOWN;
 #[cfg(any(feature = "keyed", feature = "store"))]
-pub(crate) use builder::{LONGEST_NAME, check_name};
+pub(crate) use builder::LONGEST_NAME;
+#[cfg(feature = "store")]
+pub(crate) use builder::{RESET_COOLDOWN, check_name};
 pub(crate) use open::LONGEST_RETRY_AFTER;
 pub use open::{OpenDuration, Recovery};
 

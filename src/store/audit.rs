@@ -48,7 +48,10 @@ impl AuditRow {
     pub(crate) fn of_transition(service: &str, edge: &Transition, instance: &str) -> Self {
         let (action, user, reason) = telemetry::audit::summary(edge);
         Self {
-            id: edge.order.as_deref().map_or_else(String::new, |order| row_id(service, order)),
+            id: edge
+                .order
+                .as_deref()
+                .map_or_else(String::new, |order| row_id([service, order, action, user.unwrap_or_default(), &reason])),
             service: service.to_owned(),
             action: action.to_owned(),
             reason,
@@ -68,7 +71,7 @@ impl AuditRow {
         instance: &str,
     ) -> Self {
         Self {
-            id: row_id(service, order.command_id()),
+            id: row_id([service, order.command_id(), order.act.as_str(), order.by.user(), order.by.reason()]),
             service: service.to_owned(),
             action: order.act.as_str().to_owned(),
             reason: order.by.reason().to_owned(),
@@ -113,10 +116,13 @@ impl AuditRow {
     }
 }
 
-/// Returns the id of the row of an order. The id is the same on each instance, so that a store keeps the row once.
-fn row_id(circuit: &str, order: &str) -> String {
-    // Circuit names cannot contain a line break, so different pairs never produce the same text.
-    let digest = sha256([circuit.as_bytes(), b"\n", order.as_bytes()]);
+/// Returns the id of the row of an order, from its circuit, id, act, user and reason. The id is the same on each instance,
+/// so that a store keeps the row once. The id of the order alone is not enough, because an order with an id that the store
+/// of the circuits no longer knows is a new order, and its row must not be taken for the row of the earlier order.
+fn row_id(parts: [&str; 5]) -> String {
+    // No part can contain a line break, so different parts never produce the same text.
+    let [circuit, order, act, user, reason] = parts.map(str::as_bytes);
+    let digest = sha256([circuit, b"\n", order, b"\n", act, b"\n", user, b"\n", reason]);
     format!("order-{}", &digest[..32])
 }
 
@@ -193,11 +199,14 @@ mod tests {
 
     #[test]
     fn the_id_of_an_audit_row_never_changes_because_stores_keep_ids() {
-        for (circuit, order, id) in [
-            ("payments", "0123456789abcdef0123456789abcdef", "order-2431f0b8c1794c8ebb0d7ad72365a498"),
-            ("zahlungen-ä", "x", "order-ae283903541050cdd7a15fcfcdb5207b"),
+        for (parts, id) in [
+            (
+                ["payments", "0123456789abcdef0123456789abcdef", "trip", "alice", "maintenance"],
+                "order-8f9758ac8b7d518f9db1864691e2f091",
+            ),
+            (["zahlungen-ä", "x", "resume", "bob", "vorbei"], "order-8ba30e7d3200fc633d33e61bee62bc95"),
         ] {
-            assert_eq!(row_id(circuit, order), id, "{circuit}, {order}");
+            assert_eq!(row_id(parts), id, "{parts:?}");
         }
     }
 
@@ -208,7 +217,10 @@ mod tests {
         let edge = circuit.act(&order).expect("nothing refuses it").expect("it is new");
         let row = AuditRow::of_transition("payments", &edge, "a");
         assert_eq!(row, AuditRow::of_order("payments", &order, Timestamp::from(edge.wall), edge.generation, "a"));
-        assert_eq!((row.action.as_str(), row.id), ("trip", row_id("payments", "click-1")));
+        assert_eq!(
+            (row.action.as_str(), row.id),
+            ("trip", row_id(["payments", "click-1", "trip", "alice", "maintenance"]))
+        );
     }
 
     #[test]

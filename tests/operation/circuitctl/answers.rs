@@ -227,6 +227,22 @@ fn an_id_of_another_act_is_refused_also_when_other_acts_came_since() {
 }
 
 #[test]
+fn another_act_with_a_forgotten_id_is_done_and_audited() {
+    let (_folder, ctl) = files();
+    ctl.does(&["trip", "p", "--reason", "a", "--create", "--id", "OPS-12"]);
+    for _ in 0..4 {
+        ctl.does(&["resume", "p", "--reason", "b"]);
+        ctl.does(&["disable", "p", "--reason", "b", "--for", "10m"]);
+    }
+    let (code, done) = ctl.document(&["resume", "p", "--reason", "a", "--id", "OPS-12"]);
+    assert_eq!((code, &done["repeated"]), (0, &json!(false)), "the store knows the last 8 ids");
+    assert_eq!(ctl.document(&["show", "p"]).1["state"], "closed");
+    let (_, audit) = ctl.document(&["audit"]);
+    assert_eq!(audit["rows"].as_array().map(Vec::len), Some(10), "{audit}");
+    assert_eq!(audit["rows"][0]["action"], "resume");
+}
+
+#[test]
 fn an_unaudited_act_prints_the_id_for_the_repetition() {
     let (folder, ctl) = files();
     // No file can be written there.

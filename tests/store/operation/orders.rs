@@ -99,7 +99,7 @@ async fn an_id_of_another_order_in_the_store_undoes_the_local_act() {
     way.faults().heal();
     pass(secs(60)).await;
     assert_eq!([mode(&a), mode(&b)], [Mode::ForcedOpen; 2]);
-    assert_eq!(acts(&store).await, ["trip bob", "superseded alice"]);
+    assert_eq!(acts(&store).await, ["trip bob", "disable alice", "superseded alice"]);
     for instance in [&a, &b] {
         let refused = order(instance, &Order::resume(&bob()).id("OPS-12")).await;
         assert!(matches!(&refused, Err(Refused::IdUsed { id, .. }) if id == "OPS-12"), "{refused:?}");
