@@ -281,13 +281,15 @@ table! {
 
 #[cfg(feature = "admin")]
 mod page {
-    use tower_circuit_breaker::admin::{AdminRouter, Denied, User};
+    use tower_circuit_breaker::admin::{AdminRouter, Denied, InvalidSite, InvalidToken, User};
 
     use super::*;
 
     table! {
     AdminRouter: Send Sync Unpin !Clone;
     Denied: Send Sync Unpin Clone;
+    InvalidSite: Send Sync Unpin Clone;
+    InvalidToken: Send Sync Unpin Clone;
     User: Send Sync Unpin Clone;
     }
 }

@@ -296,7 +296,6 @@ async fn an_exception_of_the_page_is_not_called_a_lost_connection() {
         browser.sees("This page does not work in this browser").await;
         browser.sees(name).await;
         assert_eq!(browser.value("document.body.innerText.includes('No connection')").await, json!(false), "{missing}");
-        browser.close().await;
     }
 }
 

@@ -193,7 +193,7 @@ Exit codes:
   0  done; `is-tripped`: the circuit is tripped
   1  `is-tripped`: the circuit is not tripped
   2  the command is invalid
-  3  refused: too early, stale, superseded, nothing to resume, no usable record
+  3  refused: too early, stale, superseded, the id of another act, nothing to resume, no usable record
   4  the store is unavailable or cannot be used: no tables, no permission
   5  no such circuit in the store
   6  done, but not in the audit: repeat the order with the --id that is printed

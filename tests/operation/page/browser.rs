@@ -185,6 +185,8 @@ impl Browser {
 
     /// Closes the window, so that nothing is written to the profile any more.
     pub(crate) async fn close(self) {
+        let broken = self.value("document.getElementById('broken')?.textContent").await;
+        assert!(broken.as_str().is_none_or(str::is_empty), "an exception of the page: {broken}");
         let _closed = self.client.delete(&self.session).send().await;
     }
 }
