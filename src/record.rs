@@ -2,7 +2,7 @@
 //! commands.
 //!
 //! A store only keeps and compares bytes, and does not know the states of a circuit. The merge of two copies
-//! of a record (`join`) and the effect of a command (`apply`) are pure functions of this module, so that
+//! of a record and the effect of a command are pure functions of this module, so that
 //! every store has the same semantics. Commands, their effects and the merge are public only with the feature
 //! `test-util`, because the implementation of a store does not need them. This module does no I/O, reads no
 //! clock and changes no circuit.
@@ -13,10 +13,10 @@
 //! | part | ordered by | writer |
 //! |---|---|---|
 //! | the published state, with reason and deadline, in the fields of [`CircuitRecord`] | `generation` | the instance whose transition followed the previous generation |
-//! | the last act of an operator, in `operated.rs` | its `sequence` | the instance or operator whose act followed the previous act |
-//! | an entry for each instance, with its own state, counts and totals, in `entry.rs` | the `sequence` of the entry | the instance of the entry |
+//! | the last act of an operator, [`Operated`] | its `sequence` | the instance or operator whose act followed the previous act |
+//! | an entry for each instance, with its own state, counts and totals, [`InstanceEntry`] | the `sequence` of the entry | the instance of the entry |
 //!
-//! `join` merges two copies of a record and keeps the newer copy of each part. Therefore a late, repeated or
+//! The merge of two copies of a record keeps the newer copy of each part. Therefore a late, repeated or
 //! reordered write changes nothing, and an instance that remembers a record writes it again to a store that
 //! lost its data. An absent record says nothing about the circuit, and never closes the circuit. A new number
 //! is `max(previous + 1, server_now_ms)`, so that numbers after a loss of data are larger than the numbers

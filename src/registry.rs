@@ -52,6 +52,9 @@ pub(crate) trait Companion: Any + fmt::Debug + Send + Sync {
     /// Notifies that the circuit was added to the registry.
     fn introduced(&self, circuit: &Circuit);
 
+    /// Notifies that a circuit has made a transition.
+    fn changed(&self);
+
     /// Notifies that the circuit was removed from the registry. The registry calls this method after
     /// `introduced` of this circuit, and before `introduced` of the next circuit with the same name.
     #[cfg(feature = "keyed")]
@@ -100,7 +103,7 @@ impl Registry {
     }
 
     fn create(limit: usize, companion: Option<Arc<dyn Companion>>) -> Self {
-        let feed = Arc::new(Feed::new(companion.is_none()));
+        let feed = Arc::new(Feed::new(companion.as_ref().map(Arc::downgrade)));
         Self {
             shared: Arc::new(Named {
                 limit,

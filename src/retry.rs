@@ -56,6 +56,8 @@ pub use builder::RetryPolicyBuilder;
 pub use find::{FindRejected, InErrors, InResponses, MayBeRejected};
 #[cfg(feature = "http")]
 pub use repeat::idempotent;
+#[cfg(feature = "reqwest")]
+pub use repeat::idempotent_reqwest;
 pub use repeat::{Cloned, Repeat};
 
 /// A retry policy that handles rejections itself, and leaves all other results to the policy inside.

@@ -9,7 +9,7 @@ use crate::circuit::NextCall;
 use crate::state::Standing;
 use crate::store::StoreErrorKind;
 
-/// The result of the restore of one circuit.
+/// The result of the restore of one circuit. Its `Display` is a phrase, such as `restored from sqlite: open`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Restored {
@@ -84,7 +84,7 @@ impl RestoreReport {
 /// The changes that a shutdown could not write.
 ///
 /// Its `Display` is one sentence for a log, which is `everything is saved`, or the names and numbers of the
-/// changes, or that there is no store.
+/// changes, or that there is no store, or that the registry was never started.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 #[must_use = "the report lists the changes that are lost"]
@@ -95,13 +95,18 @@ pub struct ShutdownReport {
     pub audit_rows: usize,
     /// True if the registry has no store, so that nothing was written.
     pub without_store: bool,
+    /// True if the registry has a store and was never started, so that nothing was restored or written. Call
+    /// [`Registry::restore`](crate::Registry::restore) or [`Registry::start`](crate::Registry::start) after the circuits
+    /// are created.
+    pub never_started: bool,
 }
 
 impl ShutdownReport {
-    /// Returns true if all changes were written.
+    /// Returns true if all changes were written, or if there is no store. Returns false if the registry was never
+    /// started.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.unsaved.is_empty() && self.audit_rows == 0
+        self.unsaved.is_empty() && self.audit_rows == 0 && !self.never_started
     }
 }
 

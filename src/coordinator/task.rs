@@ -109,6 +109,7 @@ impl Task {
     /// If the future is dropped, its operations are dropped as well, and the ledger goes back to the hub. An operation
     /// that was dropped may have reached the store, and therefore the next task loads all records before it writes.
     pub(super) async fn run(mut self) {
+        self.hub.inbox.lock().started = true;
         loop {
             self.read_inbox();
             let now = self.ledger.clock.now();

@@ -5,6 +5,8 @@ use std::fmt;
 use crate::state::{Generation, Transition};
 
 /// The answer to an order that was carried out.
+///
+/// Its `Display` is one sentence, with the transition and the place where the order was recorded.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Done {
@@ -46,6 +48,15 @@ pub enum Kept {
         /// The reason why the audit could not be written.
         why: String,
     },
+}
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(transition) = &self.transition {
+            write!(f, "{transition}; ")?;
+        }
+        self.kept.fmt(f)
+    }
 }
 
 impl fmt::Display for Kept {

@@ -68,6 +68,12 @@ impl Task {
         }
     }
 
+    /// Ends a task that never runs, for a shutdown while no task runs. The task only looks at all circuits, because they may
+    /// have changed since the end of the last task, or since they were created. The drop reports the unwritten changes.
+    pub(in crate::coordinator) fn end_unrun(mut self) {
+        self.read_inbox();
+    }
+
     /// Returns true if the task must end, because everything is written after a request for a shutdown, or because the
     /// registry is gone.
     pub(super) fn is_done(&self) -> bool {
@@ -97,7 +103,8 @@ impl Drop for Task {
         // `running` is cleared after the ledger is handed over, because a caller that finds `running` false starts a
         // task that takes the ledger.
         let mut inbox = self.hub.inbox.lock();
-        (inbox.running, inbox.task) = (false, None);
+        // The death of the task has a warning of its own.
+        (inbox.running, inbox.task, inbox.warned) = (false, None, inbox.warned || died);
         let introduced = inbox.introduced.clone();
         drop(inbox);
         self.hub.waiters.end();
