@@ -160,5 +160,5 @@ async fn handlers_ignore_dropped_calls_and_count_every_timeout_inside_them() {
     let permit = alone.try_acquire().unwrap();
     let error = client().execute(request).await.unwrap_err();
     permit.record(judge.error(&error));
-    assert_eq!(alone.status().run, 0.5);
+    assert_eq!(counted(&alone), (0, 1, 0.5, 0));
 }
