@@ -162,7 +162,7 @@ impl Circuit {
     /// outcome. A panic of `call` counts as a hard failure.
     ///
     /// Errors are judged by [`DefaultClassifier`]. For another judgement take a permit with
-    /// [`try_acquire`](Self::try_acquire), and use [`Permit::judge`].
+    /// [`try_acquire`](Self::try_acquire), and use [`Permit::judge`](crate::Permit::judge).
     ///
     /// ```
     /// # use tower_circuit_breaker::{Circuit, Config, Error};

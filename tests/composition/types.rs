@@ -281,13 +281,14 @@ table! {
 
 #[cfg(feature = "admin")]
 mod page {
-    use tower_circuit_breaker::admin::{AdminRouter, Denied, User};
+    use tower_circuit_breaker::admin::{AdminRouter, Denied, InvalidSite, User};
 
     use super::*;
 
     table! {
     AdminRouter: Send Sync Unpin !Clone;
     Denied: Send Sync Unpin Clone;
+    InvalidSite: Send Sync Unpin Clone;
     User: Send Sync Unpin Clone;
     }
 }
@@ -489,6 +490,18 @@ fn types_that_programs_get_from_the_root_are_at_the_root() {
     let _: fn(&Circuit) -> Standing = Circuit::standing;
     let _: fn(&Circuit, &By, To) -> Transition = Circuit::reset;
     let _: fn(&Failure) -> (Weight, FailureKind) = |failure| (failure.weight(), failure.kind());
+}
+
+/// A library names these types as the defaults of its own parameters, and creates them in its `new`.
+#[test]
+fn each_default_of_a_type_parameter_has_a_constant_constructor() {
+    const DEFAULTS: (DefaultClassifier, BoxedErrors, TypedErrors) =
+        (DefaultClassifier::new(), BoxedErrors::new(), TypedErrors::new());
+    let (classifier, boxed, typed) = DEFAULTS;
+    let circuit = Circuit::new(Config::new("payments").unwrap());
+    let layer = || CircuitBreakerLayer::new(&circuit).classifier(classifier);
+    let _boxed: CircuitBreakerLayer = layer().rejection(boxed);
+    let _typed: CircuitBreakerLayer<DefaultClassifier, TypedErrors> = layer().rejection(typed);
 }
 
 #[test]
