@@ -12,6 +12,9 @@
 //! [`ExponentialBackoffMaker`](tower::retry::backoff::ExponentialBackoffMaker). The policy never sends the
 //! same request twice at the same time.
 //!
+//! By default every request that is `Clone` is repeated, also a POST. Set
+//! [`repeat`](RetryPolicyBuilder::repeat) if a request can have an effect each time it arrives.
+//!
 //! # Examples
 //!
 //! ```

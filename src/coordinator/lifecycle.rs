@@ -134,10 +134,10 @@ impl Registry {
     /// A registry that was never started has neither restored nor written anything. The report says so
     /// ([`ShutdownReport::never_started`]), and the log has a warning.
     ///
-    /// All [subscriptions](Self::subscribe) end at once, and with them the event streams of the admin page, which would
-    /// hold up a graceful shutdown of the server. A program with such subscribers calls this function when the server
-    /// begins to stop. Any other program calls this function behind the server, so that the changes of the last requests
-    /// are written.
+    /// Call this function behind the server, when no request is under way any more, so that the changes of the last
+    /// requests are written. All [subscriptions](Self::subscribe) end when this function begins. The event streams of the
+    /// admin page would hold up a graceful shutdown of the server, so give the page the signal that stops the server
+    /// (`AdminRouter::shutdown_signal`).
     ///
     /// # Cancel safety
     ///

@@ -38,7 +38,9 @@ use problem::problem;
 /// ```
 ///
 /// By default the response discloses the name and the state of the circuit. [`explained`](Self::explained)
-/// discloses more, and [`anonymous`](Self::anonymous) discloses less. No header contains a text of a user.
+/// discloses more, and [`anonymous`](Self::anonymous) discloses less. With a circuit for each host, the name
+/// contains the host, so use `anonymous` if callers should not know your hosts. No header contains a text of a
+/// user.
 ///
 /// # Bodies
 ///
