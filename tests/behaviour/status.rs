@@ -78,3 +78,16 @@ fn totals_name_the_other_counts_only_if_there_are_any() {
     probe(&circuit, &clock).success();
     assert_eq!(circuit.status().to_string().lines().count(), 1);
 }
+
+#[test]
+fn a_status_under_the_kill_switch_says_only_that_calls_go_through() {
+    let (circuit, _clock) = rig(|settings| settings);
+    open(&circuit);
+    let mut status = circuit.status();
+    status.bypassed = true;
+    assert_eq!(
+        status.to_string(),
+        "circuit `payments` lets every call through, whatever its state, because CIRCUIT_BREAKER_DISABLED names it; \
+         calls: 0 succeeded, 5 failed, 0 rejected"
+    );
+}

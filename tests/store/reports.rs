@@ -210,3 +210,23 @@ fn a_registry_whose_runtime_ended_warns_at_the_next_transition() {
     let report = runtime().block_on(registry.shutdown(secs(1)));
     assert!(!report.never_started && report.unsaved == ["payments"], "{report:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_status_of_a_restored_circuit_says_since_when_it_is_open() {
+    let store = memory();
+    let before = Instance::start(&store, "a", Sharing::Advise).await;
+    fail(&before.circuit, 5);
+    before.end().await;
+    let now = Instance::start(&store, "a", Sharing::Advise).await;
+    let open = now.circuit.status().to_string();
+    assert!(open.starts_with("circuit `payments` is open since "), "{open}");
+    assert!(open.contains(", before this restart: failures in a row weighed 5.0"), "{open}");
+    pass(secs(6)).await;
+    let probe = now.circuit.try_acquire().unwrap();
+    let half_open = now.circuit.status().to_string();
+    assert!(half_open.starts_with("circuit `payments` is half-open; it was open since "), "{half_open}");
+    probe.success();
+    now.circuit.trip(&alice(), None);
+    let held = now.circuit.status().to_string();
+    assert!(held.starts_with("circuit `payments` is forced open: tripped by alice: "), "{held}");
+}

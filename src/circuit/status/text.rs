@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{NextCall, Status, Totals};
-use crate::state::{Brief, Mode, State, Transition};
+use crate::state::{Brief, Mode, Reason, State, Transition};
 
 /// Writes one sentence for operators, as in ``circuit `payments` is open: failures in a row weighed 5.0, the limit is
 /// 5.0; it lets a probe through in 4.9 s; calls: 12 succeeded, 5 failed, 3 rejected``.
@@ -20,8 +20,12 @@ impl fmt::Display for Status {
         if self.mode == Mode::Shadow {
             f.write_str(" (shadow)")?;
         }
-        self.write_standing(f)?;
-        self.write_next(f)?;
+        if self.bypassed {
+            f.write_str(" lets every call through, whatever its state, because CIRCUIT_BREAKER_DISABLED names it")?;
+        } else {
+            self.write_standing(f)?;
+            self.write_next(f)?;
+        }
         write!(f, "; calls: {}", self.totals)
     }
 }
@@ -32,13 +36,14 @@ impl Status {
         let word = match (self.mode, self.state) {
             (Mode::ForcedOpen, _) => "forced open",
             (Mode::Disabled, _) => "disabled",
-            (Mode::Automatic | Mode::Shadow, State::Open) => "open",
-            (Mode::Automatic | Mode::Shadow, State::Closed) => "closed",
             (Mode::Automatic | Mode::Shadow, State::HalfOpen) => return self.write_half_open(f),
+            (Mode::Automatic | Mode::Shadow, state) => match edge.filter(is_earlier) {
+                // The text of an earlier cause begins with "open since" or "closed since", so the word is left out.
+                Some(edge) => return write!(f, " is {}", edge.because()),
+                None => state.as_str(),
+            },
         };
         match edge {
-            // The text of an earlier cause begins with "open since" or "closed since", so the word is left out.
-            Some(edge) if edge.earlier.is_some() => write!(f, " is {}", edge.because()),
             Some(edge) => write!(f, " is {word}: {}", edge.because()),
             None => write!(f, " is {word}"),
         }
@@ -47,19 +52,15 @@ impl Status {
     /// Writes the cause of the opening, because the cause of the half-open state is only the end of the open duration.
     fn write_half_open(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(" is half-open")?;
-        let opened = |edge: &&Transition| edge.earlier.is_some() || edge.to.state == State::Open;
-        let since_closed = self.transitions.iter().rev().take_while(|edge| edge.to.state != State::Closed);
-        match { since_closed }.find(opened) {
-            Some(edge) if edge.earlier.is_some() => write!(f, "; it was {}", edge.because()),
+        let mut since_closed = self.transitions.iter().rev().take_while(|edge| edge.to.state != State::Closed);
+        match since_closed.find(|edge| is_earlier(edge) || edge.to.state == State::Open) {
+            Some(edge) if is_earlier(&edge) => write!(f, "; it was {}", edge.because()),
             Some(edge) => write!(f, "; it opened because {}", edge.because()),
             None => Ok(()),
         }
     }
 
     fn write_next(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.bypassed {
-            return f.write_str("; calls go through all the same, because CIRCUIT_BREAKER_DISABLED names it");
-        }
         let hold = matches!(self.mode, Mode::ForcedOpen | Mode::Disabled);
         if hold {
             return match self.hold_ends_in() {
@@ -82,6 +83,11 @@ impl Status {
         let lasts = self.transitions.last()?.lasts?;
         Some(lasts.saturating_sub(self.since))
     }
+}
+
+/// Returns true if the cause of the transition is that of a state from a store, whose text names the state itself.
+fn is_earlier(edge: &&Transition) -> bool {
+    edge.earlier.is_some() && matches!(edge.reason, Reason::Restored | Reason::Followed)
 }
 
 /// Writes the counts that are not zero, and always the three main counts, as in `12 succeeded, 5 failed, 3 rejected, 1
