@@ -48,6 +48,7 @@ use crate::state::{Act, Generation, State};
 pub use apply::{Command, Effect, OperatorCommand, TransitionCommand, apply};
 #[cfg(not(feature = "test-util"))]
 pub(crate) use apply::{Command, Effect, OperatorCommand, TransitionCommand, apply};
+pub(crate) use entry::tiers_text;
 pub use entry::{InstanceEntry, Opening};
 #[cfg(feature = "test-util")]
 pub use join::join;

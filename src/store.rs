@@ -46,6 +46,7 @@ pub use crate::keep::StoreKind;
 use crate::record::Timestamp;
 pub use any::AnyStore;
 pub(crate) use any::DynStore;
+pub(crate) use audit::order_row_id;
 pub use audit::{AuditFilter, AuditRow};
 pub use error::{StoreError, StoreErrorKind};
 #[cfg(feature = "test-util")]
@@ -83,6 +84,20 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn origin(&self, etag: &Etag) -> &'static str {
         let _any = etag;
         self.kind()
+    }
+
+    /// Returns the kinds of the tiers, the fast tier first. Only a store that puts one store in front of another overrides
+    /// this method. Instances write the tiers into their entries, so that an order that would reach only one tier is
+    /// refused.
+    fn tiers(&self) -> Option<[&'static str; 2]> {
+        None
+    }
+
+    /// Returns the kind of the tier that still lacks a version that was just written. `None` if the version is as durable
+    /// as the store can make it, which is the default.
+    fn lacking(&self, etag: &Etag) -> Option<&'static str> {
+        let _any = etag;
+        None
     }
 
     /// Returns the value of each name, in the order of the names, and the time of the store.

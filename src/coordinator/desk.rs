@@ -66,6 +66,8 @@ pub(super) struct Who {
     pub(super) id: String,
     /// The id of this start of the instance.
     pub(super) incarnation: String,
+    /// The tiers of the store, as the entries name them. `None` if the store has no tiers.
+    pub(super) tiers: Option<String>,
     pub(super) sharing: Sharing,
 }
 
@@ -103,8 +105,9 @@ pub(super) struct Ticket {
     act: Option<String>,
     /// The era of the transition in the write, if the write has one.
     transition: Option<u64>,
-    /// The new entry of this instance in the write, if the write has one.
-    entry: Option<InstanceEntry>,
+    /// The new entry of this instance in the write, if the write has one, and the number of changes of the state before
+    /// the entry was derived.
+    entry: Option<(InstanceEntry, u64)>,
 }
 
 /// The report of a desk after a step. The task passes its parts to the audit and to the callers that wait.
@@ -112,6 +115,9 @@ pub(super) struct Ticket {
 pub(super) struct Report {
     /// Rows for the audit, each with its age.
     pub(super) rows: Vec<(Duration, AuditRow)>,
+    /// Rows of acts of other instances, each with its age. The audit may lack such a row, because the other instance may
+    /// have ended before it wrote the row. The log has a line about the act already.
+    pub(super) repeated: Vec<(Duration, AuditRow)>,
     /// The number of transitions that the circuit has overwritten before the desk read them, and an audit row with that
     /// number.
     pub(super) missed: Option<(u64, AuditRow)>,
@@ -186,9 +192,13 @@ impl Desk {
             || self.evidence.is_due(now)
     }
 
-    /// Returns true if a change must be written, now or later.
-    fn has_unwritten(&self) -> bool {
-        self.changes.has_act() || self.changes.has_transition() || self.known.is_behind() || self.evidence.is_waiting()
+    /// Returns true if the store lacks a change that the desk knows. The change is written now or later.
+    pub(super) fn has_unwritten(&self) -> bool {
+        self.changes.is_forgetting()
+            || self.changes.has_act()
+            || self.changes.has_transition()
+            || self.known.is_behind()
+            || self.evidence.is_waiting()
     }
 
     /// Returns the last era of the circuit, by the count of eras in the record.
@@ -254,7 +264,7 @@ impl Desk {
                 // entry is written now, because perhaps no other instance can restore this state.
                 let own = self.known.record().instances.get(&who.id).map(|entry| entry.state);
                 if self.circuit.standing().is_tripped() && own != Some(self.circuit.standing().state) {
-                    self.evidence.lost(now.here);
+                    self.evidence.moved(now.here);
                 }
             }
             Found::Nothing => return Report::default(),
@@ -265,6 +275,11 @@ impl Desk {
     /// Makes every unwritten change due now, because the process or the circuit will soon be gone.
     pub(super) fn hurry(&mut self, now: Tick) {
         self.sending.hurry(now);
+        self.evidence.hurry(now);
+    }
+
+    /// Makes counts that are due later due now, because the process will soon be gone.
+    pub(super) fn hurry_counts(&mut self, now: Tick) {
         self.evidence.hurry(now);
     }
 

@@ -3,7 +3,7 @@
 //! Each field has its own short lock. A transition only rings a bell, and the registry only reads findings, so that
 //! neither of them waits for the task.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 #[cfg(feature = "keyed")]
 use std::sync::Weak;
@@ -82,7 +82,9 @@ pub(super) struct Findings {
     pub(super) unwritable: BTreeMap<String, u32>,
     /// The number of keyed circuits that could not come back from the store.
     pub(super) left_out: usize,
-    /// The circuits with changes that the last task did not write.
+    /// The desks with changes that the store does not have.
+    pub(super) unwritten: BTreeSet<DeskId>,
+    /// The circuits with changes that the last task did not write, as the task left them.
     pub(super) unsaved: Vec<String>,
 }
 
@@ -93,11 +95,26 @@ impl Hub {
         self.called.notify_one();
     }
 
+    /// Returns the number of circuits with a change that the store does not have. A transition counts from the moment at
+    /// which the circuit rings its bell, even if the task has not read the inbox yet.
+    pub(super) fn unsaved(&self) -> usize {
+        let inbox = self.inbox.lock();
+        let findings = self.findings.lock();
+        let rung = inbox.rung.iter().collect::<BTreeSet<_>>();
+        findings.unwritten.len() + rung.into_iter().filter(|desk| !findings.unwritten.contains(desk)).count()
+    }
+
     /// Returns the changes that the last task did not write.
     pub(super) fn shutdown_report(&self) -> ShutdownReport {
+        let inbox = self.inbox.lock();
+        let ledger = self.ledger.lock();
         let findings = self.findings.lock();
-        let (unsaved, audit_rows) = (findings.unsaved.clone(), findings.status.audit_rows);
-        ShutdownReport { unsaved, audit_rows, without_store: false }
+        let unsaved = match &*ledger {
+            Some(ledger) => ledger.names(findings.unwritten.iter().chain(&inbox.rung)),
+            // The task has not ended yet, because its runtime stands still.
+            None => findings.unsaved.clone(),
+        };
+        ShutdownReport { unsaved, audit_rows: findings.status.audit_rows, without_store: false }
     }
 
     /// Wakes the callers that wait for a change of the findings.

@@ -56,6 +56,11 @@ impl Outbox {
         self.rows.push_back(Waiting { at, row, stands_for });
     }
 
+    /// Returns true if the row with this id waits for the store.
+    pub(super) fn contains(&self, id: &str) -> bool {
+        self.rows.iter().any(|waiting| waiting.row.id == id)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.rows.len() + usize::from(self.missing > 0)
     }

@@ -75,7 +75,7 @@ impl Task {
     ///
     /// All records are loaded again, because the answers to the operations of the last task are lost.
     pub(super) fn new(hub: &Arc<Hub>) -> Self {
-        let mut ledger = hub.ledger.lock().take().unwrap_or_else(|| Ledger::new(&hub.terms, hub.store.kind()));
+        let mut ledger = hub.ledger.lock().take().unwrap_or_else(|| Ledger::new(&hub.terms, &*hub.store));
         for desk in ledger.desks.iter_mut() {
             desk.restart();
         }
@@ -144,6 +144,8 @@ impl Task {
         let introduced = std::mem::take(&mut inbox.introduced);
         let forgotten = std::mem::take(&mut inbox.forgotten);
         let rung = std::mem::take(&mut inbox.rung);
+        // The changes count as unwritten without a gap, until the desks have read them.
+        self.hub.findings.lock().unwritten.extend(rung.iter().filter(|at| self.ledger.desks.get(**at).is_some()));
         let hurry = std::mem::take(&mut inbox.hurry);
         let repeated = std::mem::take(&mut inbox.repeated);
         inbox.orders = 0;
@@ -182,9 +184,7 @@ impl Task {
             for at in self.ledger.desks.places() {
                 let Some(desk) = self.ledger.desks.get_mut(at) else { continue };
                 desk.hurry(now);
-                if desk.wants_write(now) {
-                    self.to_write.insert(at);
-                }
+                self.plan(at, now);
             }
             self.ledger.link.hurry(now);
             self.audit_at = now;
@@ -214,22 +214,44 @@ impl Task {
         self.next_look = now.saturating_add(LOOK_EVERY);
     }
 
-    /// Handles the report of a desk. Rows go to the log and the audit, and results of orders go to the waiting callers.
-    /// Afterwards the desk is in `to_write` if and only if the desk has a change to write, unless it was closed.
-    fn note(&mut self, at: DeskId, report: Report, now: Tick) {
-        if let Some((missed, row)) = report.missed {
-            self.ledger.outbox.push_for(missed, now, row);
+    /// Plans the next write of a desk. Afterwards the desk is in `to_write` if and only if the desk has a change to write
+    /// now, and counts as unwritten if and only if the desk has a change to write now or later.
+    fn plan(&mut self, at: DeskId, now: Tick) {
+        let desk = &mut self.ledger.desks[at];
+        if self.closing {
+            desk.hurry_counts(now);
         }
-        self.hub.waiters.send(self.ledger.desks[at].name(), report.fates);
-        for (age, row) in report.rows {
-            row.log();
-            self.ledger.outbox.push(Tick::from_nanos(now.as_nanos().saturating_sub(crate::clock::nanos(age))), row);
-        }
-        if self.ledger.desks[at].wants_write(now) {
+        if desk.wants_write(now) {
             self.to_write.insert(at);
         } else {
             self.to_write.remove(&at);
         }
+        let unwritten = &mut self.hub.findings.lock().unwritten;
+        if desk.has_unwritten() {
+            unwritten.insert(at);
+        } else {
+            unwritten.remove(&at);
+        }
+    }
+
+    /// Handles the report of a desk. Rows go to the log and the audit, and results of orders go to the waiting callers.
+    /// Afterwards the next write of the desk is planned, unless the desk was closed.
+    fn note(&mut self, at: DeskId, report: Report, now: Tick) {
+        if let Some((missed, row)) = report.missed {
+            self.ledger.outbox.push_for(missed, now, row);
+        }
+        // The row of an order is in the outbox before the caller gets the result, because the caller waits for the row next.
+        for (age, row) in report.rows {
+            row.log();
+            self.hub.waiters.sent(&row.id);
+            self.ledger.outbox.push(Tick::from_nanos(now.as_nanos().saturating_sub(crate::clock::nanos(age))), row);
+        }
+        for (age, row) in report.repeated {
+            self.hub.waiters.sent(&row.id);
+            self.ledger.outbox.push(Tick::from_nanos(now.as_nanos().saturating_sub(crate::clock::nanos(age))), row);
+        }
+        self.hub.waiters.send(self.ledger.desks[at].name(), report.fates);
+        self.plan(at, now);
         if report.clash {
             self.rename(now);
         }
@@ -247,8 +269,10 @@ impl Task {
             "another instance of this service has the id `{before}` too, so that this instance is `{}` from now on; give each a name of its own",
             ledger.who.id
         ));
-        for desk in ledger.desks.iter_mut() {
+        for at in self.ledger.desks.places() {
+            let Some(desk) = self.ledger.desks.get_mut(at) else { continue };
             desk.renamed(now);
+            self.plan(at, now);
         }
     }
 
@@ -288,8 +312,12 @@ impl Task {
                     }
                 }
             }
-            // The watch may have lost news of any circuit.
-            Some(WatchEvent::Gap) => self.to_load.extend(self.ledger.desks.ids()),
+            // The watch may have lost news of any circuit. A gap is also the sign that the watch has connected again, so the
+            // backoff after failures ends, and an act after an outage does not wait for the rest of the backoff.
+            Some(WatchEvent::Gap) => {
+                self.ledger.link.hurry(now);
+                self.to_load.extend(self.ledger.desks.ids());
+            }
             None => {
                 self.watch = None;
                 self.watch_at = Some(now.saturating_add(WATCH_AGAIN.mul_f64(0.5 + self.ledger.dice.share())));

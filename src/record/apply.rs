@@ -215,6 +215,8 @@ fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now: Timestamp
         reason: command.by.reason().to_owned(),
         commands,
         incarnation: command.incarnation.clone(),
+        instance: command.instance.clone(),
+        instance_of: command.incarnation.clone(),
         extra: last.map(|last| last.extra.clone()).unwrap_or_default(),
     };
     operated.clean();

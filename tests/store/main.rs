@@ -10,6 +10,7 @@ mod distance;
 mod documents;
 mod faulty;
 mod file;
+mod fleet;
 mod keyed;
 mod lines;
 mod operation;

@@ -124,7 +124,8 @@ impl Task {
         let report = match written {
             Written::Applied { etag, now: store } => {
                 link.succeeded(now, Some(store));
-                desk.written(ticket, etag, who, Now { here: now, store })
+                let lacking = self.hub.store.lacking(&etag);
+                desk.written(ticket, etag, lacking, who, Now { here: now, store })
             }
             Written::Conflict { current, now: store } => {
                 link.succeeded(now, Some(store));

@@ -136,9 +136,7 @@ impl Task {
         let store = self.hub.store.clone();
         match desk.begin(who, Now { here: now, store: time }, ttl) {
             Step::Nothing => {
-                if !desk.wants_write(now) {
-                    self.to_write.remove(&at);
-                }
+                self.plan(at, now);
                 return false;
             }
             Step::Load => {

@@ -117,7 +117,10 @@ impl Task {
         ledger.eras = ledger.eras.max(desk.last_era());
         self.to_load.remove(&at);
         self.to_write.remove(&at);
-        self.hub.findings.lock().restored.remove(desk.name());
+        let mut findings = self.hub.findings.lock();
+        findings.unwritten.remove(&at);
+        findings.restored.remove(desk.name());
+        drop(findings);
         if let Some((next, waits)) = desk.close() {
             self.introduce(next, waits);
         }

@@ -119,5 +119,7 @@ async fn is_listening(listener: &mut PgListener, limit: Duration) -> bool {
 const CHANNEL: &str = "circuit_breaker";
 /// A parameter of this crate, which PostgreSQL accepts because the name has a dot.
 const MARK: &str = "circuit_breaker.listener";
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// An act reaches this instance within two seconds after the server answers again, because the new listener ends the
+/// backoff of the registry.
+const LONGEST_PAUSE: Duration = Duration::from_millis(1500);
 const SILENCE: Duration = Duration::from_secs(15);

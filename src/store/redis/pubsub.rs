@@ -149,7 +149,9 @@ fn read(payload: &[u8]) -> Option<(&str, Option<(Versioned, Timestamp)>)> {
 }
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// An act reaches this instance within two seconds after the server answers again, because the new subscription ends the
+/// backoff of the registry.
+const LONGEST_PAUSE: Duration = Duration::from_millis(1500);
 /// The longest header, which has two digits of version, three of length, forty of etag, twenty of time, and a reserve.
 const LONGEST_HEADER: usize = 100;
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tower_circuit_breaker::state::Mode;
 use tower_circuit_breaker::store::AnyStore;
-use tower_circuit_breaker::{Circuit, Config, Failure, Registry};
+use tower_circuit_breaker::{Circuit, Config, Failure, OpenDuration, Registry};
 
 use super::{Circuitctl, files, sqlite};
 use crate::servers::postgres::Postgres;
@@ -59,7 +59,9 @@ async fn an_act_of_another_process_rejects_here(ctl: Circuitctl, acts: usize) {
 async fn the_instances_of_a_held_circuit_agree_with_its_state() {
     let (_folder, ctl) = files();
     let registry = Registry::builder().store(AnyStore::open(&ctl.store).unwrap()).instance("service").build().unwrap();
-    let circuit = registry.circuit(Config::new("payments").unwrap()).unwrap();
+    let circuit = registry
+        .circuit(Config::builder("payments").open_for(OpenDuration::fixed(Duration::from_secs(60))).build().unwrap())
+        .unwrap();
     assert!(registry.restore(Duration::from_secs(5)).await.unwrap().is_complete());
     while let Ok(permit) = circuit.try_acquire() {
         permit.failure(Failure::hard());
