@@ -201,6 +201,12 @@ impl Desk {
             || self.evidence.is_waiting()
     }
 
+    /// Returns true if the circuit has made a transition that no look has read.
+    pub(super) fn has_news(&self) -> bool {
+        let (edges, missed) = self.circuit.transitions_since(self.changes.expected_era());
+        missed > 0 || !edges.is_empty()
+    }
+
     /// Returns the last era of the circuit, by the count of eras in the record.
     pub(super) const fn last_era(&self) -> u64 {
         self.changes.last_era()

@@ -99,9 +99,13 @@ impl Hub {
     /// which the circuit rings its bell, even if the task has not read the inbox yet.
     pub(super) fn unsaved(&self) -> usize {
         let inbox = self.inbox.lock();
+        let ledger = self.ledger.lock();
         let findings = self.findings.lock();
-        let rung = inbox.rung.iter().collect::<BTreeSet<_>>();
-        findings.unwritten.len() + rung.into_iter().filter(|desk| !findings.unwritten.contains(desk)).count()
+        let rung = inbox.rung.iter().filter(|desk| !findings.unwritten.contains(desk));
+        // Without a task the desks are here, and a bell without a transition is recognised.
+        let rung: BTreeSet<_> =
+            rung.filter(|desk| ledger.as_ref().is_none_or(|ledger| ledger.has_news(desk))).collect();
+        findings.unwritten.len() + rung.len()
     }
 
     /// Returns the changes that the last task did not write.
@@ -110,7 +114,10 @@ impl Hub {
         let ledger = self.ledger.lock();
         let findings = self.findings.lock();
         let unsaved = match &*ledger {
-            Some(ledger) => ledger.names(findings.unwritten.iter().chain(&inbox.rung)),
+            Some(ledger) => {
+                let rung = inbox.rung.iter().filter(|desk| ledger.has_news(desk));
+                ledger.names(findings.unwritten.iter().chain(rung))
+            }
             // The task has not ended yet, because its runtime stands still.
             None => findings.unsaved.clone(),
         };

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use super::desk::Who;
+use super::desk::{Desk, Who};
 use super::desks::{DeskId, Desks};
 use super::link::Link;
 use super::outbox::Outbox;
@@ -72,6 +72,12 @@ impl Ledger {
     pub(super) fn names<'a>(&self, desks: impl Iterator<Item = &'a DeskId>) -> Vec<String> {
         let names: BTreeSet<_> = desks.filter_map(|at| Some(self.desks.get(*at)?.name())).collect();
         names.into_iter().map(ToOwned::to_owned).collect()
+    }
+
+    /// Returns true if the circuit of the desk has made a transition that the desk has not read. A circuit also rings its
+    /// bell without a transition, for example at the end of the wait for a restore.
+    pub(super) fn has_news(&self, desk: &DeskId) -> bool {
+        self.desks.get(*desk).is_some_and(Desk::has_news)
     }
 
     /// Returns true if this circuit has a desk. A desk of another circuit with the same name does not count.

@@ -71,10 +71,15 @@ impl Note {
         }
     }
 
-    /// Returns true if this process has not found the same record in both tiers yet. Until then a load has the changes of
-    /// both tiers, because the process may restore from any of its first loads.
-    pub(super) const fn is_new(&self) -> bool {
-        self.synced.is_none()
+    /// Returns true if this process has found the same record in both tiers once.
+    pub(super) const fn was_compared(&self) -> bool {
+        self.synced.is_some()
+    }
+
+    /// Returns true if the tiers must be compared now, because this process has never found the same record in both tiers.
+    /// Until then a load has the changes of both tiers, because the process may restore from any of its first loads.
+    pub(super) fn is_uncompared(&self, record: &CircuitRecord) -> bool {
+        !self.was_compared() && settled(record).is_some()
     }
 
     /// Notes a version that this process wrote. Returns true if the durable tier must have the record now.

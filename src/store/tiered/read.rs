@@ -88,12 +88,12 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
                 missing.extend(note.missed(now).then_some(at));
                 continue;
             };
-            if note.seen.as_ref() == Some(&entry.etag) && !note.is_due(now) && !note.is_new() {
+            if note.seen.as_ref() == Some(&entry.etag) && !note.is_due(now) && note.was_compared() {
                 continue;
             }
             match Copy::read(name, entry, loaded.now) {
                 Some(copy) => {
-                    first.extend(note.is_new().then(|| (at, copy.clone())));
+                    first.extend(note.is_uncompared(&copy.record).then(|| (at, copy.clone())));
                     if note.seen.as_ref() != Some(&entry.etag) {
                         note.saw(&entry.etag, &copy.record, now);
                     }
