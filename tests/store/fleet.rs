@@ -3,6 +3,8 @@
 //! Each instance is this test binary again. An instance calls a service that is dead, and reports on its standard output the
 //! state after the restore, the opening, and the moment at which nothing is unsaved any more. After a restart, each call
 //! that reaches the service is a fault. The gate plays a few rounds; `scripts/fleet` plays twenty and prints the counts.
+//!
+//! Two more tests give an order after an outage of the server. `scripts/fleet` prints the time until each instance has the act.
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -10,9 +12,12 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use tower_circuit_breaker::coordinator::Sharing;
+use tower_circuit_breaker::operation::{Operator, Order};
+use tower_circuit_breaker::state::Mode;
 use tower_circuit_breaker::store::{AnyStore, PostgresStore};
-use tower_circuit_breaker::{Config, OpenDuration, Outcome, Registry, State};
+use tower_circuit_breaker::{Circuit, Config, OpenDuration, Outcome, Registry, State};
 
+use crate::rig::alice;
 use crate::servers::postgres::Postgres;
 use crate::servers::redis::Redis;
 
@@ -193,6 +198,67 @@ async fn a_killed_fleet_on_postgres_comes_back_open() {
         }
         judge("postgres", sharing, &counts);
     }
+}
+
+/// The length of the outage before an act, which `scripts/fleet` sets. The backoff of the instances has grown to 30 s after a
+/// minute.
+fn outage() -> Duration {
+    Duration::from_secs(std::env::var("OUTAGE").map_or(1, |seconds| seconds.parse().expect("OUTAGE is in seconds")))
+}
+
+/// Gives an order as soon as the store answers again, and waits until each of six instances has the act.
+async fn an_act_after_an_outage(store: &str, url: &str, end_of_outage: impl AsyncFnOnce()) {
+    let mut fleet = Vec::new();
+    for number in 0..6 {
+        let instance = Registry::builder().store(AnyStore::open(url).unwrap()).instance(&format!("node-{number}"));
+        let registry = instance.build().unwrap();
+        let circuit = registry.circuit(Config::new("payments").unwrap()).unwrap();
+        assert!(registry.restore(Duration::from_secs(20)).await.unwrap().is_complete());
+        fleet.push((registry, circuit));
+    }
+    end_of_outage().await;
+    let begun = now();
+    let operator = Operator::new(AnyStore::open(url).unwrap());
+    let order = Order::trip(&alice()).create();
+    while let Err(refused) = operator.operate("payments", &order).await {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{refused}");
+    }
+    let begun = now();
+    let has_act = |(_, circuit): &(_, Circuit)| circuit.status().mode == Mode::ForcedOpen;
+    while !fleet.iter().all(has_act) && begun.elapsed() < Duration::from_secs(60) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(fleet.iter().all(has_act));
+    println!(
+        "fleet: {store:<8} an act after an outage of {} s reached 6 instances within {} ms",
+        outage().as_secs(),
+        begun.elapsed().as_millis()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_act_after_an_outage_of_redis_reaches_the_fleet() {
+    let mut server = Redis::start().await;
+    let url = server.url();
+    let end_of_outage = async || {
+        server.kill9();
+        tokio::time::sleep(outage()).await;
+        server.start_again().await;
+    };
+    an_act_after_an_outage("redis", &url, end_of_outage).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_act_after_an_outage_of_postgres_reaches_the_fleet() {
+    let mut server = Postgres::start().await;
+    PostgresStore::new(&server.url()).unwrap().ensure_schema().await.unwrap();
+    let url = server.url();
+    let end_of_outage = async || {
+        server.stop();
+        tokio::time::sleep(outage()).await;
+        server.start_again().await;
+    };
+    an_act_after_an_outage("postgres", &url, end_of_outage).await;
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long it really takes")]

@@ -71,10 +71,12 @@ impl Task {
     /// Returns true if the task must end, because everything is written after a request for a shutdown, or because the
     /// registry is gone.
     pub(super) fn is_done(&self) -> bool {
-        let written = self.hub.unsaved() == 0 && self.ledger.outbox.len() == 0;
         // A load, a watch and a trim write no change of this process, so a shutdown need not wait for them.
-        let mut desks = self.ledger.desks.iter();
-        self.finished || self.closing && written && !self.audit_under_way && !desks.any(Desk::is_writing)
+        let written = || {
+            let is_writing = self.audit_under_way || self.ledger.desks.iter().any(Desk::is_writing);
+            !is_writing && self.ledger.outbox.len() == 0 && self.hub.unsaved() == 0
+        };
+        self.finished || self.closing && written()
     }
 }
 

@@ -65,7 +65,7 @@ impl Fleet {
             let after = restarted.status();
             let left = |status: &tower_circuit_breaker::Status| status.retry_after.unwrap_or_default();
             let differ = left(&before).abs_diff(left(&after));
-            // The state under a hold matters to nobody, because the end of a trip leaves the circuit half-open.
+            // The state under a hold has no effect, because the end of a trip leaves the circuit half-open.
             let same = before.mode == after.mode && (before.mode != Mode::Automatic || before.state == after.state);
             if !report.is_complete() || !same || differ > Duration::from_secs(4) {
                 return Err(self.told(&format!(
