@@ -270,7 +270,7 @@ impl Desk {
                 // entry is written now, because perhaps no other instance can restore this state.
                 let own = self.known.record().instances.get(&who.id).map(|entry| entry.state);
                 if self.circuit.standing().is_tripped() && own != Some(self.circuit.standing().state) {
-                    self.evidence.moved(now.here);
+                    self.evidence.owe(now.here);
                 }
             }
             Found::Nothing => return Report::default(),

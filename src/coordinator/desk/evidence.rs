@@ -42,9 +42,9 @@ pub(super) struct Evidence {
     failures: u64,
     /// The last look that found another failure. Set by `look`.
     last_failure: Option<Tick>,
-    /// The number of changes of the state that a restart must not lose. `moved` counts them.
-    moves: u64,
-    /// The time at which the entry is due, if the entry has news. `look`, `renamed` and `refused` set the time, `moved`
+    /// The number of changes of the state that a restart must not lose. `owe` counts them.
+    owed: u64,
+    /// The time at which the entry is due, if the entry has news. `look`, `renamed` and `refused` set the time, `owe`
     /// and `hurry` set the present time, and `written` clears it.
     due: Option<Tick>,
     /// The time of the last write of an entry. Set by `written`.
@@ -115,14 +115,14 @@ impl Evidence {
 
     /// Makes the entry due now, because a restart would restore another state from the record. The entry stays due until
     /// the store has an entry that was derived after this change.
-    pub(super) fn moved(&mut self, now: Tick) {
-        self.moves += 1;
+    pub(super) fn owe(&mut self, now: Tick) {
+        self.owed += 1;
         self.due = Some(now);
     }
 
     /// Returns the number of changes of the state so far, which a ticket keeps for [`written`](Self::written).
-    pub(super) const fn moves(&self) -> u64 {
-        self.moves
+    pub(super) const fn owed(&self) -> u64 {
+        self.owed
     }
 
     /// Makes an entry that is due later due now.
@@ -176,13 +176,13 @@ impl Evidence {
         entry
     }
 
-    /// Notes that the store has the entry, which was derived after `moves` changes of the state. After a later change the
+    /// Notes that the store has the entry, which was derived after `owed` changes of the state. After a later change the
     /// next entry is due at once.
-    pub(super) fn written(&mut self, entry: InstanceEntry, moves: u64, now: Tick) {
+    pub(super) fn written(&mut self, entry: InstanceEntry, owed: u64, now: Tick) {
         self.written = Some(entry);
         self.has_written = true;
         self.last_write = Some(now);
-        self.due = (self.moves != moves).then_some(now);
+        self.due = (self.owed != owed).then_some(now);
     }
 
     /// Notes an entry of this instance in the record. The next entry gets a higher sequence, because the join keeps the
@@ -233,7 +233,7 @@ impl Evidence {
         self.has_written = false;
         // A write under way may still add an entry under the old id, so a derived entry counts as well.
         if self.written.take().is_some() || self.has_proposed {
-            self.moved(now);
+            self.owe(now);
         }
     }
 }

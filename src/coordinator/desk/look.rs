@@ -76,7 +76,7 @@ impl Desk {
             self.changes.transition(edge.at, command);
             // The entry is due in its own right. The transition is dropped if the record has a newer state or a newer
             // act, and only the entry has the state of this instance then.
-            self.evidence.moved(now);
+            self.evidence.owe(now);
         }
     }
 }

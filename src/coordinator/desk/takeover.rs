@@ -61,7 +61,7 @@ impl Desk {
             None => Restore::Absent,
             Some(_) if self.changes.has_moved() => {
                 // The entry in the record has an older state than the circuit.
-                self.evidence.moved(now.here);
+                self.evidence.owe(now.here);
                 Restore::Outrun
             }
             Some(mut found) => {
@@ -176,7 +176,7 @@ impl Desk {
         self.adopted.act(operated.sequence, id.cloned());
         if !is_restore && !in_force {
             // The entry names the act, so that the operator can see which instances have taken the act over.
-            self.evidence.moved(now.here);
+            self.evidence.owe(now.here);
         }
         // A hold whose time is over has no effect on a circuit without a hold. An order to forget deletes the record,
         // so a record with such an act has no content to take over.
@@ -279,7 +279,7 @@ impl Desk {
             self.changes.taken_over(edge);
             if is_longer {
                 // Only the entry of this instance has the later end.
-                self.evidence.moved(now.here);
+                self.evidence.owe(now.here);
             }
         }
         self.adopted.followed(generation, is_own);

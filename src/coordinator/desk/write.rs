@@ -113,10 +113,10 @@ impl Desk {
         let mut ticket_entry = None;
         let moved = ticket_act.is_some() || ticket_transition.is_some();
         if moved || self.evidence.is_due(now.here) {
-            let moves = self.evidence.moves();
+            let owed = self.evidence.owed();
             let entry = self.evidence.entry(&self.circuit, who, acts, now);
             match apply(&mut record, &Command::Evidence(who.id.clone(), entry.clone()), now.store) {
-                Effect::Applied => ticket_entry = Some((entry, moves)),
+                Effect::Applied => ticket_entry = Some((entry, owed)),
                 Effect::Unwritable => return None,
                 Effect::Known | Effect::Superseded | Effect::Expired => self.evidence.refused(now.here),
             }
@@ -159,8 +159,8 @@ impl Desk {
         self.known.written(&ticket.record, etag);
         self.sending.written();
         self.changes.written(ticket.act.as_ref(), ticket.transition);
-        if let Some((entry, moves)) = ticket.entry {
-            self.evidence.written(entry, moves, now.here);
+        if let Some((entry, owed)) = ticket.entry {
+            self.evidence.written(entry, owed, now.here);
         }
         let mut report = self.take_over(false, who, now);
         if ticket.act.is_some() {
