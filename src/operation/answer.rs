@@ -96,7 +96,7 @@ impl fmt::Display for Kept {
             Self::Cached { durable, why, .. } => {
                 write!(
                     f,
-                    "the act is in the cache only, and neither the act nor its row of the audit is stored in {durable} yet: {why}"
+                    "the act is in the cache only, and {durable} may lack the act and its row of the audit: {why}"
                 )
             }
         }

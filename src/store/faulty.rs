@@ -124,6 +124,14 @@ impl<S: Store> Store for FaultyStore<S> {
         self.inner.kind()
     }
 
+    fn tiers(&self) -> Option<[&'static str; 2]> {
+        self.inner.tiers()
+    }
+
+    fn lacking(&self, etag: &Etag) -> Option<&'static str> {
+        self.inner.lacking(etag)
+    }
+
     async fn load_many(&self, names: &[String]) -> Result<Loaded, StoreError> {
         let fault = self.begin(Operation::Load).await?;
         let mut loaded = self.pass(Operation::Load, fault, self.inner.load_many(names)).await?;
