@@ -17,6 +17,8 @@ use crate::record::{Command, Effect, InstanceEntry, Operated, Timestamp, apply};
 use crate::state::order::{Order, To};
 use crate::state::{Act, By, Mode, Reason, State};
 use crate::telemetry;
+#[cfg(feature = "keyed")]
+use crate::window::Tally;
 
 impl Desk {
     /// Takes over from the record the content that is new for the circuit.
@@ -62,6 +64,11 @@ impl Desk {
                 if self.circuit.totals().successes > 0 {
                     // A success in this process has ended the run of failures in the record.
                     found.snapshot.run = 0.0;
+                }
+                #[cfg(feature = "keyed")]
+                if self.circuit.has_inherited() {
+                    // The evicted circuit of this key had restored the evidence, or had written the evidence itself.
+                    (found.snapshot.run, found.snapshot.tally) = (0.0, Tally::EMPTY);
                 }
                 let adopted = self.circuit.adopt_at(self.changes.expected_era(), &found.snapshot, Reason::Restored);
                 // If the circuit has made a transition since the look, the restore stays open, and the next look reads

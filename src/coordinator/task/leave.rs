@@ -1,7 +1,7 @@
 //! The arrival and the departure of circuits, with the desk of each.
 //!
 //! A new circuit gets a desk. The desk of an evicted circuit is closed once every change is written. An evicted circuit
-//! is neither open nor held, so only its last failures and its last close can be unwritten. While the store is down,
+//! is not held, so only its last failures and its last transitions can be unwritten. While the store is down,
 //! the desks of evicted circuits wait, up to [`LEAVING`] of them. Beyond this number the oldest desk is closed without
 //! its write, because keyed circuits come and go without end and would fill the memory.
 
