@@ -28,6 +28,7 @@ pub mod operation {
     //!
     //! [keys]: https://docs.rs/crate/tower-circuit-breaker/latest/source/examples/config_file.toml
     //! [picture]: https://docs.rs/crate/tower-circuit-breaker/latest/source/docs/admin.png
+    //! [refused rows]: super::stores#the-audit
     //! [runbook]: super::runbook
     //! [words]: super::words
     #![doc = include_str!("../docs/operation.md")]
@@ -46,6 +47,7 @@ pub mod troubleshooting {
     //! Common mistakes, each with its symptom, its cause and its correction.
     //!
     //! [field]: super::stacks#a-breaker-in-a-field
+    //! [behind a proxy]: super::operation#behind-a-proxy
     #![doc = include_str!("../docs/troubleshooting.md")]
 }
 

@@ -1,7 +1,7 @@
 //! The named circuits of a process, with one circuit for each name and a bound on their number.
 //!
-//! A lock protects the registry. The lock does not slow down calls, because only the building of services,
-//! the acts of operators and the first call of a new key use the registry.
+//! A lock protects the registry. The lock does not slow down calls, because no call takes the lock, except
+//! the first call of a new key.
 
 mod error;
 pub(crate) mod feed;
@@ -44,8 +44,8 @@ pub struct Registry {
     shared: Arc<Named>,
 }
 
-/// An object that belongs to a registry and is notified of every new circuit, while the lock of the registry
-/// is not held.
+/// The part of a registry that is notified of every new circuit. With a store, this part is the
+/// coordinator. The registry holds no lock during the notification.
 pub(crate) trait Companion: Any + fmt::Debug + Send + Sync {
     /// Notifies that the circuit was added to the registry.
     fn introduced(&self, circuit: &Circuit);
@@ -205,7 +205,8 @@ impl Registry {
         self.shared.feed.introduced(circuit.name());
     }
 
-    /// Adds a layer with keyed circuits, whose names a store may contain before their keys are used.
+    /// Adds a layer with keyed circuits. A store may contain the names of such circuits before this process
+    /// uses their keys.
     #[cfg(all(feature = "keyed", feature = "store"))]
     pub(crate) fn add_keyed(&self, circuits: Weak<dyn Prefixed>) {
         if let Some(companion) = &self.shared.companion {
@@ -295,9 +296,9 @@ impl Registry {
 
     /// Returns the events of all circuits from now on. Circuits that are created later are included.
     ///
-    /// Without a subscriber, events cost nothing. With a subscriber, each transition takes a lock for a short
-    /// time. With the feature `store`, the events end when the shutdown of the registry begins, so that a
-    /// task that waits for events does not keep the process alive.
+    /// Each transition and each summary of rejections takes a lock for a short time. Without a subscriber, no
+    /// event is copied or stored. With the feature `store`, the events end when the shutdown of the registry
+    /// begins, so that a task that waits for events does not keep the process alive.
     ///
     /// With `futures_util`, a subscription becomes a `Stream`:
     ///

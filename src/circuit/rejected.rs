@@ -73,8 +73,8 @@ impl Rejected {
     /// Returns the transition that opened the circuit, if the transition is among the last 128 that the circuit
     /// remembers.
     ///
-    /// Returns `None` for a call that was rejected because its service had not been polled ready, and for a call that
-    /// was shed.
+    /// Returns `None` for a call that was shed, and for a call that a closed circuit rejected because its service had not
+    /// been polled ready.
     #[must_use]
     pub fn why(&self) -> Option<Transition> {
         self.branch.opened(|era| self.facts.eras_before(era))
@@ -205,8 +205,8 @@ impl Facts {
         }
     }
 
-    /// Returns the facts with the reason that the service was not polled ready, for a call that a closed circuit
-    /// rejects.
+    /// Returns the facts with the reason that the service was not polled ready, for a call that the circuit would have
+    /// admitted otherwise.
     pub(super) const fn of_unready_service(self) -> Self {
         Self(self.0 & !REASON | UNREADY)
     }

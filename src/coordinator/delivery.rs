@@ -18,7 +18,7 @@ use crate::store::DynStore;
 /// The reason why an order is refused before it is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoRoom {
-    /// The outbox is full, with this number of rows.
+    /// The room for rows of operators is full, with this number of rows.
     Outbox(usize),
     /// A later version of this crate has written the record, so the record cannot be overwritten. The number is the
     /// version of the record.
@@ -42,7 +42,7 @@ impl Delivery {
     pub(crate) fn admit(&self, circuit: &str) -> Result<(), NoRoom> {
         let (rows, unwritable) = {
             let findings = self.0.findings.lock();
-            (findings.status.audit_rows, findings.unwritable.get(circuit).copied())
+            (findings.rows_of_people, findings.unwritable.get(circuit).copied())
         };
         if let Some(version) = unwritable {
             return Err(NoRoom::Unwritable(version));
@@ -83,13 +83,18 @@ impl Delivery {
         self.0.called.notify_one();
     }
 
-    /// Waits for the result, at most for the timeout of the store, or not at all if `patient` is false. Returns the
-    /// reason if the result is not known yet.
+    /// Waits for the result of an order for a circuit, at most for the timeout of the store, or not at all if `patient` is
+    /// false. Returns the reason if the result is not known yet.
     ///
     /// # Cancel safety
     ///
     /// The act is stored even if the future is dropped.
-    pub(crate) async fn fate(&self, receiver: oneshot::Receiver<Fate>, patient: bool) -> Result<Fate, String> {
+    pub(crate) async fn fate(
+        &self,
+        circuit: &str,
+        receiver: oneshot::Receiver<Fate>,
+        patient: bool,
+    ) -> Result<Fate, String> {
         if !self.0.inbox.lock().running {
             return Err("the task that keeps circuits in the store does not run".to_owned());
         }
@@ -100,10 +105,7 @@ impl Delivery {
         match tokio::time::timeout(if patient { timeout } else { Duration::ZERO }, receiver).await {
             Ok(Ok(fate)) => Ok(fate),
             Ok(Err(_)) => Err("the task that keeps circuits in the store has ended".to_owned()),
-            Err(_) => {
-                let error = self.0.findings.lock().status.last_error.clone();
-                Err(error.unwrap_or_else(|| format!("the store has not answered within {timeout:?}")))
-            }
+            Err(_) => Err(self.0.findings.lock().why_not_stored(circuit, timeout)),
         }
     }
 

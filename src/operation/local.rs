@@ -72,7 +72,7 @@ impl Registry {
         self.operate(name, &if force { order.force() } else { order }).await
     }
 
-    /// Lets every call of a circuit through without counting, for the duration `hold` ([`Order::disable`], which also
+    /// Lets every call of a circuit through, and counts it only in the totals, for the duration `hold` ([`Order::disable`], which also
     /// allows an order without an end).
     ///
     /// # Errors
@@ -178,11 +178,11 @@ impl Registry {
             // The receiver is registered before the order is carried out. Otherwise the result could arrive before the
             // registration.
             let fate = delivery.expect(name, order.command_id());
-            on_its_way = Some((delivery, fate));
+            on_its_way = Some((name.to_owned(), delivery, fate));
         }
         let done = circuit.act(order);
         #[cfg(feature = "store")]
-        if let Some((delivery, _)) = &on_its_way {
+        if let Some((_, delivery, _)) = &on_its_way {
             match &done {
                 Ok(Some(_)) => delivery.hurry(),
                 Ok(None) => {
@@ -232,7 +232,7 @@ impl Registry {
 struct Begun {
     transition: Option<Transition>,
     #[cfg(feature = "store")]
-    on_its_way: Option<(Delivery, tokio::sync::oneshot::Receiver<Fate>)>,
+    on_its_way: Option<(String, Delivery, tokio::sync::oneshot::Receiver<Fate>)>,
 }
 
 impl Begun {
@@ -241,8 +241,8 @@ impl Begun {
     #[cfg(feature = "store")]
     async fn end(self, patient: &mut bool) -> Result<Done, Refused> {
         let Self { transition, on_its_way } = self;
-        let Some((delivery, fate)) = on_its_way else { return Ok(Done { transition, kept: Kept::Nowhere }) };
-        let kept = match delivery.fate(fate, *patient).await {
+        let Some((name, delivery, fate)) = on_its_way else { return Ok(Done { transition, kept: Kept::Nowhere }) };
+        let kept = match delivery.fate(&name, fate, *patient).await {
             Ok(Fate::Stored { generation }) => Kept::Stored { generation },
             Ok(Fate::Superseded { why }) => return Err(Refused::Superseded { why }),
             Ok(Fate::Expired) => return Err(Refused::Expired),

@@ -1,7 +1,8 @@
-//! The observer for the `metrics` facade.
+//! The observer for the `metrics` facade, which turns events into counts and keeps the gauges at the newest standing of
+//! the circuit.
 //!
 //! A handle of the facade belongs to the recorder that was installed when the handle was registered. A handle that was
-//! registered before any recorder was installed never records. To register anew for each call would cost ten times as
+//! registered before any recorder was installed never records. A registration for each call would cost ten times as
 //! much as the call. Therefore the observer keeps one set of handles for each recorder, finds the set by the address of
 //! the recorder, and registers the set when the circuit first uses the recorder. A refresh registers all handles anew,
 //! so that series that an exporter has dropped come back.
@@ -36,7 +37,9 @@ use rare::Series;
 
 /// Records the metrics of one circuit with the `metrics` facade.
 ///
-/// Each metric has the label `service`, the name of the circuit, and the labels in this table.
+/// Each metric has the label `service`, which is the name of the circuit, and the labels in this table. Keyed circuits
+/// can share one `service`. The gauges `circuit_breaker_tripped` and `circuit_breaker_state` are then numbers of
+/// circuits, and `circuit_breaker_failures_1m` is absent.
 ///
 /// | metric | labels | |
 /// |---|---|---|
@@ -162,7 +165,7 @@ impl MetricsObserver {
         Handles::register(recorder, circuit, self.pool().is_none(), self.measures)
     }
 
-    /// Brings series back that the exporter has dropped. A circuit that left its registry brings none back.
+    /// Registers the series again that the exporter has dropped. Does nothing for a circuit that has left its registry.
     fn renew(&self, circuit: &str) {
         if self.is_gone() || self.pool().is_some_and(|pool| !pool.renews(&self.seen)) {
             return;
@@ -225,8 +228,8 @@ impl MetricsObserver {
         }
     }
 
-    /// Sets the gauges to no state, because recorders cannot remove a metric. Later events of the circuit change no
-    /// gauge.
+    /// Sets the gauges of a circuit that has left its registry to 0, because recorders cannot remove a metric.
+    /// Later events of the circuit change no gauge.
     fn go(&self, circuit: &str) {
         // AcqRel: pairs with the exchange in `show`.
         let last = Last(self.last.fetch_or(Last::GONE, AcqRel));

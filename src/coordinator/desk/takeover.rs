@@ -112,6 +112,12 @@ impl Desk {
         let mut record = self.known.record().clone();
         if let Some(command) = self.act_command() {
             let verdict = apply(&mut record, &Command::Operated(command.clone()), now.store);
+            // An order that the record has already was stored by another instance.
+            let operated = self.known.record().operator.as_ref();
+            let has = |id: &&String| operated.is_some_and(|operated| operated.commands.contains(id));
+            let generation = self.known.record().latest();
+            let stored = command.replaced.iter().filter(has);
+            report.fates.extend(stored.map(|id| (id.clone(), Fate::Stored { generation })));
             let (action, why) = match verdict {
                 Effect::Superseded => ("superseded", "the record had a newer act"),
                 Effect::Expired => ("expired", "the hold ended before the store could be reached"),
@@ -122,6 +128,11 @@ impl Desk {
                 let why = format!("{} by {} afterwards: {}", command.act, command.by.user(), command.by.reason());
                 let replaced = command.replaced.iter();
                 report.fates.extend(replaced.map(|id| (id.clone(), Fate::Superseded { why: why.clone() })));
+            }
+            if verdict == Effect::Known {
+                // The act in the record is this act, so that it counts as taken over, and the next order follows it.
+                self.changes.drop_act();
+                self.changes.drop_transition_of(command.era);
             }
             if !action.is_empty() {
                 let reason = format!("{} \"{}\": {why}", command.act.as_str(), command.by.reason());

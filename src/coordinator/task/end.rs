@@ -14,7 +14,7 @@ use crate::telemetry;
 
 impl Task {
     /// Updates the findings with the result of the restore and with the version of an unwritable record, and handles
-    /// the report of the desk. The task calls this function after an answer and after news.
+    /// the report of the desk. The task calls this function after an answer.
     pub(super) fn settle(&mut self, at: DeskId, report: Report, now: Tick) {
         let desk = &self.ledger.desks[at];
         let (restored, unwritable, name) = (desk.restored(), desk.unwritable(), desk.name().to_owned());
@@ -48,6 +48,7 @@ impl Task {
     /// Ends the wait of first calls whose time is over, and updates the status of the store in the findings.
     pub(super) fn report(&mut self) {
         let now = self.ledger.clock.now();
+        self.log_lost_rows(now);
         let waits = !self.hub.terms.first_call_waits.is_zero();
         for desk in self.ledger.desks.iter_mut().filter(|_| waits) {
             desk.end_wait_of_calls(now);
@@ -58,6 +59,9 @@ impl Task {
         findings.status.up = self.ledger.link.is_up();
         findings.status.unsaved = self.to_write.len();
         findings.status.audit_rows = self.ledger.outbox.len();
+        findings.status.audit_lost = self.ledger.outbox.lost();
+        findings.status.audit_refused = self.ledger.outbox.refused();
+        findings.rows_of_people = self.ledger.outbox.people();
         let last = self.ledger.link.last_error.as_ref();
         findings.status.last_error_kind = last.map(|(kind, _)| *kind);
         if findings.status.last_error.as_ref() != last.map(|(_, text)| text) {
@@ -82,8 +86,8 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         let died = std::thread::panicking();
-        let name = |at: &DeskId| self.ledger.desks[*at].name().to_owned();
-        let unsaved = self.to_write.iter().map(name).collect();
+        let name = |at: DeskId| self.ledger.desks[at].name().to_owned();
+        let unsaved = self.to_write.orders().chain(self.to_write.others()).map(name).collect();
         let circuits: Vec<_> = self.ledger.desks.iter().flat_map(Desk::circuits).cloned().collect();
         {
             let mut findings = self.hub.findings.lock();

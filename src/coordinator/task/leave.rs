@@ -64,7 +64,7 @@ impl Task {
         self.look(at, now);
         if let Some(desk) = self.ledger.desks.get_mut(at) {
             desk.hurry(now);
-            self.to_write.insert(at);
+            self.to_write.insert(at, desk.has_order());
         }
         if self.ledger.leaving.len() > LEAVING {
             self.give_up(now);
@@ -115,9 +115,14 @@ impl Task {
         // The next circuit of this name continues the count of eras, so that a command of the new circuit never has the
         // number of an old command.
         ledger.eras = ledger.eras.max(desk.last_era());
-        self.to_load.remove(&at);
-        self.to_write.remove(&at);
-        self.hub.findings.lock().restored.remove(desk.name());
+        self.to_load.forget(at);
+        self.to_write.remove(at);
+        self.held_up.remove(&at);
+        {
+            let mut findings = self.hub.findings.lock();
+            findings.restored.remove(desk.name());
+            findings.held_up.remove(desk.name());
+        }
         if let Some((next, waits)) = desk.close() {
             self.introduce(next, waits);
         }

@@ -45,7 +45,11 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         let names: Vec<_> = copies.iter().map(|copy| copy.name.clone()).collect();
         let loaded = self.durable.run("load", durable_limit(), self.durable.store.load_many(&names)).await?;
         for (copy, current) in copies.iter().zip(loaded.entries) {
-            self.sync(copy, current, loaded.now).await?;
+            match self.sync(copy, current, loaded.now).await {
+                // A record that the tier refuses does not hold up the other records.
+                Err(error) if error.kind().is_lasting() => {}
+                synced => synced?,
+            }
         }
         Ok(())
     }

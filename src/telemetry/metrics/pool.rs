@@ -1,5 +1,5 @@
-//! The gauges of circuits that share a label. Such a gauge is a number of circuits, so that no circuit overwrites the
-//! gauge of another circuit.
+//! The counts behind the gauges of circuits that share a label. Such a gauge is a number of circuits, so that no circuit
+//! overwrites the gauge of another circuit. A circuit with a label of its own does not use this module.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Weak};
