@@ -146,7 +146,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// If the store could not append every row. After this error the caller may append all rows again.
+    /// If the store could not append every row. After this error the caller may append all rows again, also in other
+    /// batches. After [`Refused`](StoreErrorKind::Refused) or [`Corrupt`](StoreErrorKind::Corrupt) a registry appends smaller
+    /// batches, finds the row that is refused, and sets it aside if the store takes other rows.
     fn append_audit(&self, rows: &[AuditRow]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Deletes the oldest rows of the audit that are older than `before`. Returns true if more such rows may be left.
@@ -250,6 +252,13 @@ pub(crate) fn check_length(write: &Write) -> Result<(), StoreError> {
         return Ok(());
     }
     Err(StoreError::refused(format!("the record of `{}` has {bytes} bytes, allowed are {allowed}", write.name)))
+}
+
+/// Returns the content of a value that is too long for a record and was not read, which is as many blanks. No reader
+/// accepts the blanks, so that the value counts as damaged.
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+pub(crate) fn too_long() -> Vec<u8> {
+    vec![b' '; crate::record::CircuitRecord::MAX_BYTES + 1]
 }
 
 /// Returns the time of this host, for the stores that have no server with a clock.

@@ -29,6 +29,14 @@ impl Problem {
         Self { status, kind, detail: one_line(detail.as_ref(), 1_000), challenge: None, retry_after: None }
     }
 
+    pub(super) const fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     pub(super) fn challenge(mut self, challenge: Option<HeaderValue>) -> Self {
         self.challenge = challenge;
         self

@@ -18,7 +18,7 @@ use crate::store::{DynStore, order_row_id};
 /// The reason why an order is refused before it is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoRoom {
-    /// The outbox is full, with this number of rows.
+    /// The room for rows of operators is full, with this number of rows.
     Outbox(usize),
     /// A later version of this crate has written the record, so the record cannot be overwritten. The number is the
     /// version of the record.
@@ -42,7 +42,7 @@ impl Delivery {
     pub(crate) fn admit(&self, circuit: &str) -> Result<(), NoRoom> {
         let (rows, unwritable) = {
             let findings = self.0.findings.lock();
-            (findings.status.audit_rows, findings.unwritable.get(circuit).copied())
+            (findings.rows_of_people, findings.unwritable.get(circuit).copied())
         };
         if let Some(version) = unwritable {
             return Err(NoRoom::Unwritable(version));
@@ -89,15 +89,16 @@ impl Delivery {
         self.0.called.notify_one();
     }
 
-    /// Waits for the result and then for the audit row, at most for the timeout of the store together, or not at all if
-    /// `patient` is false. Returns the result and, if the row is not stored yet, the reason. Returns only the reason if the
-    /// result is not known yet.
+    /// Waits for the result of an order for a circuit and then for the audit row, at most for the timeout of the store
+    /// together, or not at all if `patient` is false. Returns the result and, if the row is not stored yet, the reason.
+    /// Returns only the reason if the result is not known yet.
     ///
     /// # Cancel safety
     ///
     /// The act and its row are stored even if the future is dropped.
     pub(crate) async fn fate(
         &self,
+        circuit: &str,
         receiver: oneshot::Receiver<Fate>,
         row: oneshot::Receiver<()>,
         patient: bool,
@@ -119,18 +120,19 @@ impl Delivery {
             Ok::<_, oneshot::error::RecvError>(())
         };
         let waited = tokio::time::timeout(if patient { timeout } else { Duration::ZERO }, both).await;
-        let why = match waited {
-            Ok(_) => "the task that keeps circuits in the store has ended".to_owned(),
-            Err(_) => {
-                let error = self.0.findings.lock().status.last_error.clone();
-                let place = if fate.is_some() { "audit" } else { "store" };
-                error.unwrap_or_else(|| format!("the {place} has not answered within {timeout:?}"))
-            }
+        let findings = self.0.findings.lock();
+        let Some(fate) = fate else {
+            return Err(match waited {
+                Ok(_) => "the task that keeps circuits in the store has ended".to_owned(),
+                Err(_) => findings.why_not_stored(circuit, timeout),
+            });
         };
-        match fate {
-            Some(fate) => Ok((fate, if is_row_stored { Ok(()) } else { Err(why) })),
-            None => Err(why),
-        }
+        let why = || match (&findings.status.last_error, waited.is_ok()) {
+            (Some(error), _) => error.clone(),
+            (None, true) => "the row was set aside, or the task that keeps circuits in the store has ended".to_owned(),
+            (None, false) => format!("the audit has not answered within {timeout:?}"),
+        };
+        Ok((fate, if is_row_stored { Ok(()) } else { Err(why()) }))
     }
 
     /// Returns the durable tier, if the store has tiers.

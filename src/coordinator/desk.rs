@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | the registry has a new circuit | `new` | the restore is awaited, and the version in the store is unknown |
 //! | the bell rings, or a second has passed | `look` | the circuit's own transitions become commands and audit rows |
-//! | the store answers a load, or sends news | `found` | the record is joined, and its restore, acts and advice are taken over |
+//! | the store answers a load | `found` | the record is joined, and its restore, acts and advice are taken over |
 //! | an order is given again | `ordered_again` | the result of the order is reported again |
 //! | `wants_write` and `may_write` are true | `begin` | the next `Step` is returned, and a write in it is under way |
 //! | the write is made | `written` | the commands and counts in the write are done |
@@ -50,11 +50,11 @@ use super::waiters::Fate;
 use crate::circuit::Circuit;
 use crate::clock::Tick;
 use crate::record::{CircuitRecord, InstanceEntry, Timestamp};
-use crate::store::{AuditRow, Versioned};
+use crate::store::{AuditRow, Etag, Versioned};
 use adopted::Adopted;
 use changes::Changes;
 use evidence::Evidence;
-use known::{Found, Known};
+use known::{Found, Known, Stored};
 use registration::Registration;
 use sending::Sending;
 pub(super) use write::Step;
@@ -77,15 +77,6 @@ pub(super) struct Who {
 pub(super) struct Now {
     pub(super) here: Tick,
     pub(super) store: Timestamp,
-}
-
-/// The way by which a record came from the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Via {
-    /// The answer to a load or to a write, which is the content of the store.
-    Answer,
-    /// A change that the watch of the store has reported, which may be older than the content of the store.
-    News,
 }
 
 /// The numbers from which a new desk counts, so that the desk repeats no number of an earlier desk.
@@ -192,13 +183,14 @@ impl Desk {
             || self.evidence.is_due(now)
     }
 
+    /// Returns true if an order of an operator waits for the store.
+    pub(super) const fn has_order(&self) -> bool {
+        self.changes.has_act() || self.changes.is_forgetting()
+    }
+
     /// Returns true if the store lacks a change that the desk knows. The change is written now or later.
     pub(super) fn has_unwritten(&self) -> bool {
-        self.changes.is_forgetting()
-            || self.changes.has_act()
-            || self.changes.has_transition()
-            || self.known.is_behind()
-            || self.evidence.is_waiting()
+        self.has_order() || self.changes.has_transition() || self.known.is_behind() || self.evidence.is_waiting()
     }
 
     /// Returns true if the circuit has made a transition that no look has read.
@@ -210,6 +202,11 @@ impl Desk {
     /// Returns the last era of the circuit, by the count of eras in the record.
     pub(super) const fn last_era(&self) -> u64 {
         self.changes.last_era()
+    }
+
+    /// Returns true if the store had this version at its last answer.
+    pub(super) fn has_version(&self, etag: &Etag) -> bool {
+        matches!(self.known.stored(), Stored::At(stored) if stored == etag)
     }
 
     pub(super) const fn is_waiting_for_restore(&self) -> bool {
@@ -247,22 +244,13 @@ impl Desk {
 
     /// Handles the content of the store. Unusable content counts as absent. `from` is the store, or the tier of a
     /// tiered store, that had the content.
-    pub(super) fn found(
-        &mut self,
-        current: Option<&Versioned>,
-        via: Via,
-        from: &'static str,
-        who: &Who,
-        now: Now,
-    ) -> Report {
+    pub(super) fn found(&mut self, current: Option<&Versioned>, from: &'static str, who: &Who, now: Now) -> Report {
         if self.changes.is_forgetting() {
             // The content is about to be deleted. Only its version is kept, because the deletion names the version.
-            if via == Via::Answer {
-                self.known.found_before_deletion(current);
-            }
+            self.known.found_before_deletion(current);
             return self.look(who, now.here);
         }
-        let found = self.known.found(current, via, from, now.store);
+        let found = self.known.found(current, from, now);
         match found {
             Found::Record => {}
             Found::Absent | Found::Corrupt => {
@@ -273,7 +261,6 @@ impl Desk {
                     self.evidence.owe(now.here);
                 }
             }
-            Found::Nothing => return Report::default(),
         }
         self.take_over(found == Found::Corrupt, who, now)
     }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 #[cfg(feature = "keyed")]
 use std::sync::Weak;
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
@@ -80,12 +81,30 @@ pub(super) struct Findings {
     pub(super) status: StoreStatus,
     /// The circuits whose records are of a later version, with that version.
     pub(super) unwritable: BTreeMap<String, u32>,
+    /// The circuits with an order that could not be written yet, with the last reason.
+    pub(super) held_up: BTreeMap<String, String>,
+    /// The number of audit rows of operators that the store does not have yet.
+    pub(super) rows_of_people: usize,
     /// The number of keyed circuits that could not come back from the store.
     pub(super) left_out: usize,
     /// The desks with changes that the store does not have.
     pub(super) unwritten: BTreeSet<DeskId>,
     /// The circuits with changes that the last task did not write, as the task left them.
     pub(super) unsaved: Vec<String>,
+}
+
+impl Findings {
+    /// Returns the reason why an order for the circuit is not stored yet. An error of another circuit is no reason.
+    pub(super) fn why_not_stored(&self, circuit: &str, timeout: Duration) -> String {
+        if let Some(why) = self.held_up.get(circuit) {
+            return why.clone();
+        }
+        match &self.status.last_error {
+            Some(error) if !self.status.up => error.clone(),
+            _ if self.status.up => format!("the store answers, but has not made the write within {timeout:?}"),
+            _ => format!("the store has not answered within {timeout:?}"),
+        }
+    }
 }
 
 impl Hub {

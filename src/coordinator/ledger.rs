@@ -31,6 +31,14 @@ pub(super) struct Ledger {
     pub(super) leaving: VecDeque<DeskId>,
     /// The log lines about evicted circuits whose changes were not written.
     pub(super) given_up: Lines,
+    /// The log lines about rows of the audit that were lost because the outbox was full.
+    pub(super) lost_rows: Lines,
+    /// The number of lost rows that were logged.
+    pub(super) logged_lost: u64,
+    /// The log lines about rows of the audit that the store refuses.
+    pub(super) refused_rows: Lines,
+    /// The log lines about other instances with the same id.
+    pub(super) clashes: Lines,
     /// The highest era of removed desks. A new desk counts its eras from this number, so that a circuit that returns
     /// under an old name does not repeat the eras of its predecessor.
     pub(super) eras: u64,
@@ -60,6 +68,10 @@ impl Ledger {
             index: HashMap::new(),
             leaving: VecDeque::new(),
             given_up: Lines::default(),
+            lost_rows: Lines::default(),
+            logged_lost: 0,
+            refused_rows: Lines::default(),
+            clashes: Lines::default(),
             eras: 0,
             link: Link::new(store.kind()),
             audit_failures: 0,

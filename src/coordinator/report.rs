@@ -137,6 +137,12 @@ pub struct StoreStatus {
     pub unsaved: usize,
     /// The number of audit rows that the store does not have yet.
     pub audit_rows: usize,
+    /// The number of audit rows that were lost because too many rows waited for the store, since the registry was built.
+    /// A row with the action `missing` has the number, too.
+    pub audit_lost: u64,
+    /// The number of audit rows that the store has refused for good, since the registry was built. A row with the action
+    /// `missing` names one of them.
+    pub audit_refused: u64,
     /// The id of this instance. Another running instance may use the configured id, and then this instance
     /// uses a different id.
     pub instance: String,

@@ -100,6 +100,13 @@ impl Waiters {
         }
     }
 
+    /// Ends the wait for a row that the store refuses for good.
+    pub(super) fn set_aside(&self, id: &str) {
+        let row = self.rows.lock().remove(id);
+        // The senders are dropped outside the lock, because their drop wakes tasks of the application.
+        drop(row);
+    }
+
     /// Registers a caller that waits for the result of an order.
     pub(super) fn add(&self, circuit: &str, id: &str) -> oneshot::Receiver<Fate> {
         let (sender, receiver) = oneshot::channel();

@@ -72,7 +72,7 @@ impl Registry {
         self.operate(name, &if force { order.force() } else { order }).await
     }
 
-    /// Lets every call of a circuit through without counting, for the duration `hold` ([`Order::disable`], which also
+    /// Lets every call of a circuit through, and counts it only in the totals, for the duration `hold` ([`Order::disable`], which also
     /// allows an order without an end).
     ///
     /// # Errors
@@ -179,7 +179,7 @@ impl Registry {
             // registration.
             let fate = delivery.expect(name, order.command_id());
             let row = delivery.expect_row(name, order.command_id());
-            on_its_way = Some(OnItsWay { delivery, fate, row });
+            on_its_way = Some(OnItsWay { name: name.to_owned(), delivery, fate, row });
         }
         let done = circuit.act(order);
         #[cfg(feature = "store")]
@@ -239,6 +239,7 @@ struct Begun {
 /// The order on its way to the store, with the receivers of its result and of the news that its audit row is stored.
 #[cfg(feature = "store")]
 struct OnItsWay {
+    name: String,
     delivery: Delivery,
     fate: tokio::sync::oneshot::Receiver<Fate>,
     row: tokio::sync::oneshot::Receiver<()>,
@@ -250,10 +251,10 @@ impl Begun {
     #[cfg(feature = "store")]
     async fn end(self, patient: &mut bool) -> Result<Done, Refused> {
         let Self { transition, on_its_way } = self;
-        let Some(OnItsWay { delivery, fate, row }) = on_its_way else {
+        let Some(OnItsWay { name, delivery, fate, row }) = on_its_way else {
             return Ok(Done { transition, kept: Kept::Nowhere });
         };
-        let kept = match delivery.fate(fate, row, *patient).await {
+        let kept = match delivery.fate(&name, fate, row, *patient).await {
             Ok((Fate::Stored { generation, lacking }, row)) => {
                 *patient &= row.is_ok();
                 // Without the row, the durable tier has perhaps not answered, so the record may be in the cache only.

@@ -17,7 +17,7 @@ use crate::nearest::nearest;
 use crate::pattern::beginning;
 use crate::random;
 use crate::record::{CircuitRecord, CorruptRecord, Timestamp};
-use crate::shown::{one_line, quoted};
+use crate::shown::{cut, one_line, quoted};
 use crate::state::refused::bounded;
 use crate::state::{Act, By, Generation};
 use crate::store::{AnyStore, AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, answer_within};
@@ -87,6 +87,14 @@ impl Operator {
     pub fn instance(mut self, name: &str) -> Self {
         self.instance = one_line(name, 100).into();
         self
+    }
+
+    /// Records the login name of the person behind the name of the instance, for example `operator@vm login ana`. A tool
+    /// calls the method if the person names another user in orders, because the user of an order is a claim. The first
+    /// 32 characters of the name are kept. Neither name is checked.
+    pub fn login(self, name: &str) -> Self {
+        let instance = format!("{} login {}", cut(&self.instance, 61), one_line(name.trim(), 32));
+        self.instance(&instance)
     }
 
     /// Sets the longest duration of each store operation. Default: 2 s. A store derives its own limits from this
@@ -297,4 +305,4 @@ fn store(error: &StoreError, maybe_done: bool) -> Refused {
 /// The largest number of attempts to write an order while other writers change the record.
 const ATTEMPTS: usize = 16;
 /// The largest number of names in one load.
-const BATCH: usize = 256;
+pub(super) const BATCH: usize = 256;

@@ -164,6 +164,12 @@ impl InstanceEntry {
         entry
     }
 
+    /// Returns true if a reader accepts the entry. An unknown field could have the name of a known one.
+    pub(super) fn has_form(&self) -> bool {
+        self.extra.is_empty()
+            || serde_json::to_vec(self).is_ok_and(|bytes| serde_json::from_slice::<Self>(&bytes).is_ok())
+    }
+
     /// Cuts texts that are too long, and sets impossible weights to zero.
     pub(super) fn clean(&mut self) {
         self.incarnation = words::clean(&self.incarnation, 64);

@@ -1,7 +1,7 @@
 //! The reasons for which an order is not carried out.
 //!
-//! A circuit, a registry and a store refuse orders with the same type, so that no layer has to translate a
-//! reason.
+//! A circuit, a registry and an `Operator` refuse orders with the same type, so that no layer has to
+//! translate a reason.
 
 use std::fmt;
 use std::time::Duration;
@@ -45,11 +45,12 @@ pub enum Refused {
         /// The latest change of the circuit.
         now: Generation,
     },
-    /// The act of another operator came first. If the refused act had already changed the circuit in this
-    /// process, the change was undone.
+    /// Another act replaced this act. Either the act of another operator reached the store first, or a
+    /// later act of this process came before this act was stored. In the first case, a change that this
+    /// act had already made in this process was undone.
     #[non_exhaustive]
     Superseded {
-        /// The act that came first, in words.
+        /// The other act, in words.
         why: String,
     },
     /// The circuit has no override that a resume could remove.
@@ -67,11 +68,11 @@ pub enum Refused {
     },
     /// The hold ended before the order could be stored. The hold applied only in this process.
     Expired,
-    /// The store is down, and the outbox for rows of the audit is full. The audit row of the order would
-    /// displace another row.
+    /// The store is down, and as many audit rows of operators wait as there is room for. The audit row of the order would
+    /// displace the row of another order.
     #[non_exhaustive]
     OutboxFull {
-        /// The number of rows that wait in the outbox.
+        /// The number of rows of operators that wait.
         rows: usize,
     },
     /// A later version of this crate wrote the record, and this version must not overwrite the record.
@@ -152,7 +153,7 @@ impl fmt::Display for Refused {
             Self::OutboxFull { rows } => {
                 write!(
                     f,
-                    "the store is down and {rows} rows of the audit wait for it, so that there is no room for another row"
+                    "the store is down and {rows} rows of operators wait for the audit, so that there is no room for another row"
                 )
             }
             Self::Unwritable { version } => write!(

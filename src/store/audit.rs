@@ -27,7 +27,8 @@ pub struct AuditRow {
     pub service: String,
     /// The change. Operators cause `trip`, `reset`, `disable`, `resume`, `shadow` and `forget`. The circuit itself
     /// causes `opened`, `half_opened`, `closed` and `released`, which is the end of a hold. `superseded` and `expired`
-    /// mark acts of an operator that had no effect on other instances. `missing` counts rows that were lost.
+    /// mark acts of an operator that had no effect on other instances. `missing` counts rows that were lost or that the
+    /// store refused.
     pub action: String,
     /// The reason of the change.
     pub reason: String,

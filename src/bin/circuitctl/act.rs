@@ -91,12 +91,32 @@ fn ordered(command: &Command) -> Result<(&OrderArguments, Order, Option<Duration
     Ok((given, order, hold))
 }
 
+/// Records the login name beside the user, if `--user` names another user, because the user of an order is a claim. The
+/// login name is a claim too, because a person can set the variables.
+pub(crate) fn as_login(operator: Operator, command: &Command) -> Operator {
+    let (Command::Trip { order, .. }
+    | Command::Reset { order, .. }
+    | Command::Disable { order, .. }
+    | Command::Resume { order }
+    | Command::Forget { order }) = command
+    else {
+        return operator;
+    };
+    match (&order.user, login()) {
+        (Some(user), Some(login)) if user.trim() != login.trim() => operator.login(&login),
+        _ => operator,
+    }
+}
+
+fn login() -> Option<String> {
+    let names = ["SUDO_USER", "USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
+    names.into_iter().find(|user| !user.trim().is_empty())
+}
+
 /// Returns the operator of an order. Without a name the order is refused, because an act of an unknown user would make
 /// the audit useless.
 fn by(given: &OrderArguments) -> Result<By, Failure> {
-    let login = || ["SUDO_USER", "USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
-    let user = given.user.clone().or_else(|| login().find(|user| !user.trim().is_empty()));
-    let Some(user) = user else {
+    let Some(user) = given.user.clone().or_else(login) else {
         return Err(Failure::new(
             Code::Usage,
             "usage",

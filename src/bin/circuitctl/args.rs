@@ -16,7 +16,7 @@ use crate::time::{Since, duration};
 #[command(name = "circuitctl", version, after_help = AFTER, max_term_width = 110)]
 pub(crate) struct Arguments {
     /// The address of the store: file:FOLDER, sqlite://PATH, postgres://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full,
-    /// rediss://HOST?ca=FILE (TLS), redis://HOST or unix:///SOCKET
+    /// rediss://HOST?ca=FILE (TLS), redis://HOST/DATABASE?prefix=PREFIX or unix:///SOCKET
     #[arg(long, global = true, value_name = "URL", env = "CIRCUIT_BREAKER_STORE", hide_env_values = true)]
     pub(crate) store: Option<Address>,
     /// The address of the Redis in front of the store, if instances have one. Orders then reach both. `false` if there is
@@ -39,7 +39,7 @@ pub(crate) enum Command {
     /// List the circuits. If there are more than --limit, first those that are not closed
     Status {
         /// At most this number of circuits
-        #[arg(long, value_name = "CIRCUITS", default_value_t = 1000)]
+        #[arg(long, value_name = "CIRCUITS", default_value = "1000", value_parser = limit)]
         limit: usize,
     },
     /// Show one circuit: its state, the reason, the time, the counts of each instance
@@ -94,7 +94,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         order: OrderArguments,
     },
-    /// Print the acts of operators and the transitions of circuits, the newest first
+    /// Print the acts of operators and the transitions of circuits, the newest first. The user of a row is a claim
     Audit {
         /// Only rows of this circuit
         #[arg(long, value_name = "NAME", value_parser = name)]
@@ -106,7 +106,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "TIME")]
         since: Option<Since>,
         /// At most this number of rows
-        #[arg(long, value_name = "ROWS", default_value_t = 100)]
+        #[arg(long, value_name = "ROWS", default_value = "100", value_parser = limit)]
         limit: usize,
     },
     /// Print a line for each change, until Ctrl-C
@@ -114,6 +114,9 @@ pub(crate) enum Command {
         /// Only these circuits, or the circuits whose names begin so: 'host:*'
         #[arg(value_name = "NAME", value_parser = name)]
         names: Vec<String>,
+        /// At most this number of lines for changes that the store reports together, as at the start
+        #[arg(long, value_name = "LINES", default_value = "1000", value_parser = limit)]
+        limit: usize,
     },
 }
 
@@ -126,7 +129,8 @@ pub(crate) struct OrderArguments {
     /// The reason, which every rejected call shows and the audit keeps
     #[arg(long)]
     pub(crate) reason: String,
-    /// The operator. Default: the first of SUDO_USER, USER and LOGNAME that is set. Required if none is set
+    /// The operator. Default: the first of SUDO_USER, USER and LOGNAME that is set. Required if none is set. The name is
+    /// a claim and not checked. If it replaces another login name, the audit has that name in the column INSTANCE
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
     /// The id of the order. Repeated with the same ID, the order takes effect only once
@@ -170,6 +174,14 @@ pub(crate) enum Target {
 fn name(text: &str) -> Result<String, String> {
     Config::new(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
+
+fn limit(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=MOST).contains(number));
+    number.ok_or_else(|| format!("allowed is 1 to {MOST}"))
+}
+
+/// The largest number of rows of one answer, so that the memory for an answer has a limit.
+const MOST: usize = 100_000;
 
 fn generation(text: &str) -> Result<Generation, std::num::ParseIntError> {
     text.parse().map(Generation::new)

@@ -90,8 +90,8 @@ pub(crate) fn done(name: &str, order: &Order, done: &Done, reach: Option<Reach>)
     })
 }
 
-pub(crate) fn audit(rows: &[AuditRow]) -> Value {
-    json!({ "rows": rows })
+pub(crate) fn audit(rows: &[AuditRow], more: bool) -> Value {
+    json!({ "rows": rows, "more": more })
 }
 
 /// Returns the document that is printed for a failure, in place of any other document.

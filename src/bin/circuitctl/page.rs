@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tower_circuit_breaker::operation::{Done, Kept, Order, Reach};
-use tower_circuit_breaker::record::Timestamp;
+use tower_circuit_breaker::record::{CircuitRecord, Timestamp};
 use tower_circuit_breaker::state::{Act, Mode};
 use tower_circuit_breaker::store::AuditRow;
 
@@ -106,6 +106,9 @@ impl Page {
                 ]);
             }
             text.push_str(&table.lines(2, self.colour));
+            if record.instances.len() >= CircuitRecord::MAX_INSTANCES {
+                text.push_str(&format!("  a record keeps the latest {} instances\n", CircuitRecord::MAX_INSTANCES));
+            }
         }
         text
     }
@@ -149,9 +152,10 @@ impl Page {
         format!("`{name}` is {}{until}: {kept}; {reach}\n", order.act())
     }
 
-    pub(crate) fn audit(&self, rows: &[AuditRow]) -> String {
+    /// Returns rows of the audit. `more` is true if the audit has older rows that match.
+    pub(crate) fn audit(&self, rows: &[AuditRow], more: bool) -> String {
         if self.json {
-            return document::line(&document::audit(rows));
+            return document::line(&document::audit(rows, more));
         }
         if rows.is_empty() {
             return "no row of the audit matches\n".to_owned();
@@ -162,7 +166,18 @@ impl Page {
             let cells = cells.into_iter().chain([row.instance.as_str(), row.reason.as_str()]);
             table.row(cells.map(|text| (or_dash(text.to_owned()), Colour::None)).collect());
         }
-        table.lines(0, self.colour)
+        let older = if more { "older rows are left out: --limit shows more\n" } else { "" };
+        table.lines(0, self.colour) + older
+    }
+
+    /// Returns the line of `watch` behind changes of which some are left out.
+    pub(crate) fn changes_left_out(&self, left_out: usize) -> String {
+        if self.json {
+            return document::line(&json!({ "left_out": left_out }));
+        }
+        format!(
+            "{left_out} more changes: --limit shows more, and names or a pattern such as 'host:*' select circuits\n"
+        )
     }
 
     /// Returns a line of `watch`. If there is no view, the line reports that the record was deleted.

@@ -18,6 +18,8 @@ use crate::state::order::{Order, To};
 use crate::state::{Act, By, Mode, Reason, State};
 use crate::store::AuditRow;
 use crate::telemetry;
+#[cfg(feature = "keyed")]
+use crate::window::Tally;
 
 impl Desk {
     /// Takes over from the record the content that is new for the circuit.
@@ -69,6 +71,11 @@ impl Desk {
                     // A success in this process has ended the run of failures in the record.
                     found.snapshot.run = 0.0;
                 }
+                #[cfg(feature = "keyed")]
+                if self.circuit.has_inherited() {
+                    // The evicted circuit of this key had restored the evidence, or had written the evidence itself.
+                    (found.snapshot.run, found.snapshot.tally) = (0.0, Tally::EMPTY);
+                }
                 let adopted = self.circuit.adopt_at(self.changes.expected_era(), &found.snapshot, Reason::Restored);
                 // If the circuit has made a transition since the look, the restore stays open, and the next look reads
                 // the transition.
@@ -111,6 +118,12 @@ impl Desk {
         let mut record = self.known.record().clone();
         if let Some(command) = self.act_command() {
             let verdict = apply(&mut record, &Command::Operated(command.clone()), now.store);
+            // An order that the record has already was stored by another instance.
+            let operated = self.known.record().operator.as_ref();
+            let has = |id: &&String| operated.is_some_and(|operated| operated.commands.contains(id));
+            let generation = self.known.record().latest();
+            let stored = command.replaced.iter().filter(has);
+            report.fates.extend(stored.map(|id| (id.clone(), Fate::Stored { generation, lacking: None })));
             let (action, why) = match verdict {
                 Effect::Superseded => ("superseded", "the record had a newer act"),
                 Effect::Expired => ("expired", "the hold ended before the store could be reached"),
@@ -121,6 +134,11 @@ impl Desk {
                 let why = format!("{} by {} afterwards: {}", command.act, command.by.user(), command.by.reason());
                 let replaced = command.replaced.iter();
                 report.fates.extend(replaced.map(|id| (id.clone(), Fate::Superseded { why: why.clone() })));
+            }
+            if verdict == Effect::Known {
+                // The act in the record is this act, so that it counts as taken over, and the next order follows it.
+                self.changes.drop_act();
+                self.changes.drop_transition_of(command.era);
             }
             if !action.is_empty() {
                 let reason = format!("{} \"{}\": {why}", command.act.as_str(), command.by.reason());

@@ -35,6 +35,16 @@ impl Desk {
         self.sending.is_free(now)
     }
 
+    /// Returns true if a write is due and can begin, so that its answer will have the present record.
+    pub(in crate::coordinator) fn is_about_to_write(&self, now: Tick) -> bool {
+        self.wants_write(now) && self.may_write(now) && self.is_loaded()
+    }
+
+    /// Returns true if the version in the store is known, so that a write can begin without a load.
+    pub(in crate::coordinator) fn is_loaded(&self) -> bool {
+        *self.known.stored() != Stored::Unknown
+    }
+
     /// Returns true if a write is under way. A desk with a write under way needs no load, because the answer has the
     /// present record.
     pub(in crate::coordinator) const fn is_writing(&self) -> bool {
@@ -181,7 +191,17 @@ impl Desk {
     pub(in crate::coordinator) fn failed(&mut self, kind: StoreErrorKind, now: Tick, dice: &mut Dice) {
         self.sending.end();
         self.known.unload();
-        self.sending.failed(kind, now, dice);
+        self.sending.failed(kind, self.has_order(), now, dice);
+    }
+
+    /// Notes that the store refuses to load the record. The desk waits as after a refused write.
+    pub(in crate::coordinator) fn not_loaded(&mut self, kind: StoreErrorKind, now: Tick, dice: &mut Dice) {
+        self.sending.failed(kind, self.has_order(), now, dice);
+    }
+
+    /// Lets the next write begin now, because the store answers again.
+    pub(in crate::coordinator) fn end_backoff(&mut self, now: Tick) {
+        self.sending.hurry(now);
     }
 
     /// Notes that the last task has ended, and that the answers to its operations are lost. The new task begins with a

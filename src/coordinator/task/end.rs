@@ -14,7 +14,7 @@ use crate::telemetry;
 
 impl Task {
     /// Updates the findings with the result of the restore and with the version of an unwritable record, and handles
-    /// the report of the desk. The task calls this function after an answer and after news.
+    /// the report of the desk. The task calls this function after an answer.
     pub(super) fn settle(&mut self, at: DeskId, report: Report, now: Tick) {
         let desk = &self.ledger.desks[at];
         let (restored, unwritable, name) = (desk.restored(), desk.unwritable(), desk.name().to_owned());
@@ -49,6 +49,7 @@ impl Task {
     pub(super) fn report(&mut self) {
         let now = self.ledger.clock.now();
         self.hub.waiters.stored(|id| self.ledger.outbox.contains(id));
+        self.log_lost_rows(now);
         let waits = !self.hub.terms.first_call_waits.is_zero();
         for desk in self.ledger.desks.iter_mut().filter(|_| waits) {
             desk.end_wait_of_calls(now);
@@ -58,6 +59,9 @@ impl Task {
         let mut findings = self.hub.findings.lock();
         findings.status.up = self.ledger.link.is_up();
         findings.status.audit_rows = self.ledger.outbox.len();
+        findings.status.audit_lost = self.ledger.outbox.lost();
+        findings.status.audit_refused = self.ledger.outbox.refused();
+        findings.rows_of_people = self.ledger.outbox.people();
         let last = self.ledger.link.last_error.as_ref();
         findings.status.last_error_kind = last.map(|(kind, _)| *kind);
         if findings.status.last_error.as_ref() != last.map(|(_, text)| text) {

@@ -71,15 +71,16 @@ impl Note {
         }
     }
 
-    /// Returns true if this process has found the same record in both tiers once.
-    pub(super) const fn was_compared(&self) -> bool {
-        self.synced.is_some()
+    /// Returns true if both tiers had the same record before a load began. A load that began earlier may have read the
+    /// fast tier before the comparison wrote to it.
+    pub(super) fn was_compared_before(&self, began: Tick) -> bool {
+        self.synced.is_some_and(|synced| synced <= began)
     }
 
-    /// Returns true if the tiers must be compared now, because this process has never found the same record in both tiers.
-    /// Until then a load has the changes of both tiers, because the process may restore from any of its first loads.
-    pub(super) fn is_uncompared(&self, record: &CircuitRecord) -> bool {
-        !self.was_compared() && settled(record).is_some()
+    /// Returns true if the answer of a load must have the changes of both tiers, because the tiers were not compared before
+    /// the load began. The process may restore from any of its first loads.
+    pub(super) fn is_uncompared(&self, record: &CircuitRecord, began: Tick) -> bool {
+        !self.was_compared_before(began) && settled(record).is_some()
     }
 
     /// Notes a version that this process wrote. Returns true if the durable tier must have the record now.

@@ -20,7 +20,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         mut loaded: Loaded,
         began: Tick,
     ) -> Result<Loaded, StoreError> {
-        let (missing, mut due, first) = self.check(names, &loaded);
+        let (missing, mut due, first) = self.check(names, &loaded, began);
         for entry in loaded.entries.iter_mut().flatten() {
             entry.etag = tag(FAST, &entry.etag);
         }
@@ -75,7 +75,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
     /// Checks the answer of the fast tier. Returns the places of the names that must be loaded from the durable tier, the
     /// records that must be compared with the durable tier, and the records that were never compared, with
     /// their places.
-    fn check(&self, names: &[String], loaded: &Loaded) -> (Vec<usize>, Vec<Copy>, Vec<(usize, Copy)>) {
+    fn check(&self, names: &[String], loaded: &Loaded, began: Tick) -> (Vec<usize>, Vec<Copy>, Vec<(usize, Copy)>) {
         let now = self.clock.now();
         let (mut missing, mut due, mut first) = (Vec::new(), Vec::new(), Vec::new());
         let mut notes = self.notes.lock();
@@ -88,12 +88,12 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
                 missing.extend(note.missed(now).then_some(at));
                 continue;
             };
-            if note.seen.as_ref() == Some(&entry.etag) && !note.is_due(now) && note.was_compared() {
+            if note.seen.as_ref() == Some(&entry.etag) && !note.is_due(now) && note.was_compared_before(began) {
                 continue;
             }
             match Copy::read(name, entry, loaded.now) {
                 Some(copy) => {
-                    first.extend(note.is_uncompared(&copy.record).then(|| (at, copy.clone())));
+                    first.extend(note.is_uncompared(&copy.record, began).then(|| (at, copy.clone())));
                     if note.seen.as_ref() != Some(&entry.etag) {
                         note.saw(&entry.etag, &copy.record, now);
                     }

@@ -46,7 +46,11 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         let loaded = self.durable.run("load", durable_limit(), self.durable.store.load_many(&names)).await?;
         let mut is_durable = true;
         for (copy, current) in copies.iter().zip(loaded.entries) {
-            is_durable &= self.sync(copy, current, loaded.now).await?;
+            is_durable &= match self.sync(copy, current, loaded.now).await {
+                // A record that the tier refuses does not hold up the other records.
+                Err(error) if error.kind().is_lasting() => false,
+                synced => synced?,
+            };
         }
         Ok(is_durable)
     }
@@ -85,16 +89,26 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
 
     /// Ends the synchronisation of a name whose joined record is in the durable tier. Writes the joined record to the
     /// fast tier if the fast tier lacks some of its changes.
+    ///
+    /// The tiers count as compared only after that write, because a load at the same time may read the old content of the
+    /// fast tier.
     async fn finish_sync(&self, copy: &Copy, joined: &CircuitRecord, now: Timestamp) {
-        self.note(&copy.name, |note| note.synced(joined, self.clock.now()));
-        if *joined == copy.record || !joined.is_writable() {
-            return;
+        if *joined != copy.record
+            && joined.is_writable()
+            && let Ok(bytes) = encode(joined)
+        {
+            let expected = Some(copy.kept.etag.clone());
+            let write = Write { name: copy.name.clone(), expected, bytes, ttl: ttl(joined, now) };
+            let writing = self.fast.store.compare_and_set(&write);
+            // If another writer was faster, or if the fast tier fails, the comparison stays due, and the next load repeats
+            // it. The tier logs its failure.
+            let Ok(Written::Applied { etag, .. }) = self.fast.run("compare_and_set", fast_limit(), writing).await
+            else {
+                return;
+            };
+            self.note(&copy.name, |note| note.seen = Some(etag));
         }
-        let (expected, Ok(bytes)) = (Some(copy.kept.etag.clone()), encode(joined)) else { return };
-        let write = Write { name: copy.name.clone(), expected, bytes, ttl: ttl(joined, now) };
-        // If another writer was faster, this write conflicts. The next load finds the new version and checks it. A failure
-        // of the fast tier is logged by the tier.
-        drop(self.fast.run("compare_and_set", fast_limit(), self.fast.store.compare_and_set(&write)).await);
+        self.note(&copy.name, |note| note.synced(joined, self.clock.now()));
     }
 
     /// Copies records to the fast tier that only the durable tier has. A failure is ignored, because the next load

@@ -212,12 +212,12 @@ impl Inside {
         self.watchers.retain(|watcher| !watcher.is_closed());
         for watcher in self.watchers.clone() {
             if !self.dice.chance(lost) {
-                // Late news overtake each other.
-                let (name, news) = (write.name.clone(), Some((value.clone(), now)));
+                // Late hints overtake each other.
+                let (name, etag) = (write.name.clone(), Some(etag.clone()));
                 let delay = Duration::from_millis(self.dice.roll(if lost > 0 { 400 } else { 3 }));
                 tokio::spawn(async move {
                     tokio::time::sleep(delay).await;
-                    watcher.changed(&name, news);
+                    watcher.changed(&name, etag);
                 });
             }
         }
