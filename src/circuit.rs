@@ -76,6 +76,8 @@ mod cold;
 mod decide;
 mod failed;
 mod gate;
+#[cfg(feature = "keyed")]
+mod inherit;
 mod inner;
 mod kill_switch;
 #[cfg(all(test, breaker_loom))]
@@ -277,7 +279,7 @@ impl Circuit {
     }
 
     /// Returns true if the circuit is closed in its configured mode, so that no act of an operator is in force.
-    #[cfg(any(feature = "store", feature = "keyed"))]
+    #[cfg(feature = "store")]
     pub(crate) fn is_at_rest(&self) -> bool {
         let inner = self.inner();
         inner.is_at_rest(inner.load())

@@ -180,7 +180,7 @@ impl Registry {
         let hub = &self.companion::<Coordinator>()?.0;
         let running = hub.inbox.lock().running;
         let status = hub.findings.lock().status.clone();
-        Some(StoreStatus { store: hub.store.kind(), running, ..status })
+        Some(StoreStatus { store: hub.store.kind(), running, unsaved: hub.unsaved(), ..status })
     }
 }
 

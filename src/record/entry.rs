@@ -76,6 +76,10 @@ pub struct InstanceEntry {
     /// recognises acts that are newer than the entry.
     #[serde(default)]
     pub acts: u64,
+    /// The kinds of the tiers of the instance's store, such as `redis in front of postgres`. `None` if the store of the
+    /// instance has no tiers. An order that reaches only one of the tiers does not reach the instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tiers: Option<String>,
     /// Fields of a later version of the format, which are written again unchanged.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -128,6 +132,7 @@ impl InstanceEntry {
             updated_at: Timestamp::default(),
             opening: None,
             acts: 0,
+            tiers: None,
             extra: Map::new(),
         }
     }
@@ -148,7 +153,7 @@ impl InstanceEntry {
 
     /// Returns true if the instance may still be running, because it wrote within 24 hours or its opening has not
     /// ended.
-    pub(super) fn is_recent(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_recent(&self, now: Timestamp) -> bool {
         now.since(self.updated_at) < Duration::from_secs(24 * 3600) || self.until.is_some_and(|until| until > now)
     }
 
@@ -159,9 +164,18 @@ impl InstanceEntry {
         entry
     }
 
+    /// Returns true if a reader accepts the entry. An unknown field could have the name of a known one.
+    pub(super) fn has_form(&self) -> bool {
+        self.extra.is_empty()
+            || serde_json::to_vec(self).is_ok_and(|bytes| serde_json::from_slice::<Self>(&bytes).is_ok())
+    }
+
     /// Cuts texts that are too long, and sets impossible weights to zero.
     pub(super) fn clean(&mut self) {
         self.incarnation = words::clean(&self.incarnation, 64);
+        if let Some(tiers) = &mut self.tiers {
+            *tiers = words::clean(tiers, 60);
+        }
         if let Some(opening) = &mut self.opening {
             opening.reason = bounded(&opening.reason);
         }
@@ -173,6 +187,11 @@ impl InstanceEntry {
             }
         }
     }
+}
+
+/// Returns the tiers of a store as an entry names them.
+pub(crate) fn tiers_text([fast, durable]: [&str; 2]) -> String {
+    format!("{fast} in front of {durable}")
 }
 
 /// Returns the time from `now` until `until`, limited by the whole duration, because the clock of the store

@@ -147,6 +147,16 @@ impl Lines {
     }
 }
 
+/// The number of omitted lines as the end of a line. The text is empty if no line was omitted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Omitted(pub(crate) u64);
+
+impl fmt::Display for Omitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 0 { Ok(()) } else { write!(f, " ({} more of these since the last line)", self.0) }
+    }
+}
+
 const EVERY: Duration = Duration::from_secs(60);
 #[cfg(feature = "tracing")]
 const TARGET: &str = "circuit_breaker";

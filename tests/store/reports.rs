@@ -191,7 +191,7 @@ async fn a_second_shutdown_reports_the_changes_since_the_first() {
     let report = registry.shutdown(secs(1)).await;
     assert_eq!(
         report.to_string(),
-        "not saved: the last changes of 2 circuits (`payments`, `late`) and 2 rows of the audit"
+        "not saved: the last changes of 2 circuits (`late`, `payments`) and 2 rows of the audit"
     );
     registry.start().unwrap();
     assert_eq!(registry.shutdown(secs(5)).await.to_string(), "everything is saved");

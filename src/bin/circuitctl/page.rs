@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tower_circuit_breaker::operation::{Done, Kept, Order};
+use tower_circuit_breaker::operation::{Done, Kept, Order, Reach};
 use tower_circuit_breaker::record::{CircuitRecord, Timestamp};
 use tower_circuit_breaker::state::{Act, Mode};
 use tower_circuit_breaker::store::AuditRow;
@@ -121,9 +121,16 @@ impl Page {
         format!("{} {is} tripped: {}\n", plain(view.name), view.words())
     }
 
-    pub(crate) fn done(&self, name: &str, order: &Order, done: &Done, hold: Option<Duration>) -> String {
+    pub(crate) fn done(
+        &self,
+        name: &str,
+        order: &Order,
+        done: &Done,
+        hold: Option<Duration>,
+        reach: Option<Reach>,
+    ) -> String {
         if self.json {
-            return document::line(&document::done(name, order, done));
+            return document::line(&document::done(name, order, done, reach));
         }
         let name = plain(name);
         if order.act() == Act::Forget {
@@ -135,12 +142,14 @@ impl Page {
             (Act::Disable, None) => " until a resume".to_owned(),
             _ => String::new(),
         };
-        let kept = if matches!(done.kept, Kept::Unaudited { .. }) {
-            "the act is stored and applies to every instance".to_owned()
-        } else {
-            done.kept.to_string()
+        // A second line on stderr has the reason if the row or the durable copy is missing.
+        let kept = match done.kept {
+            Kept::Unaudited { .. } => "the act is stored without its row of the audit".to_owned(),
+            Kept::Cached { .. } => "the act is in the cache only".to_owned(),
+            Kept::Nowhere | Kept::Stored { .. } | Kept::Here { .. } | _ => done.kept.to_string(),
         };
-        format!("`{name}` is {}{until}: {kept}\n", order.act())
+        let reach = reach.map_or_else(|| "the instances were not seen".to_owned(), |reach| reach.to_string());
+        format!("`{name}` is {}{until}: {kept}; {reach}\n", order.act())
     }
 
     /// Returns rows of the audit. `more` is true if the audit has older rows that match.

@@ -1,8 +1,10 @@
 //! The counts of this instance, as its entry in the record.
 //!
 //! [`Evidence`] decides on the time and the content of the entry. Counts are written late and seldom, because they
-//! change with every failure, and a restart that loses the counts of a few seconds does little harm. `write.rs` handles
-//! the record around the entry, and `takeover.rs` handles the entries of other instances.
+//! change with every failure, and a restart that loses the counts of a few seconds does little harm. A change of the
+//! state is written at once, even if the publication of the change has lost against another instance, because a restart
+//! restores the state from the entry. `write.rs` handles the record around the entry, and `takeover.rs` handles the
+//! entries of other instances.
 
 use std::time::Duration;
 
@@ -40,8 +42,10 @@ pub(super) struct Evidence {
     failures: u64,
     /// The last look that found another failure. Set by `look`.
     last_failure: Option<Tick>,
-    /// The time at which the entry is due, if the entry has news. `look` and `renamed` set the time, `lost` and `hurry`
-    /// set the present time, and `written` and `nothing_due` clear it.
+    /// The number of changes of the state that a restart must not lose. `owe` counts them.
+    owed: u64,
+    /// The time at which the entry is due, if the entry has news. `look`, `renamed` and `refused` set the time, `owe`
+    /// and `hurry` set the present time, and `written` clears it.
     due: Option<Tick>,
     /// The time of the last write of an entry. Set by `written`.
     last_write: Option<Tick>,
@@ -109,9 +113,16 @@ impl Evidence {
         self.due.is_some_and(|due| now >= due)
     }
 
-    /// Makes the entry due now, because the store has lost the record.
-    pub(super) fn lost(&mut self, now: Tick) {
+    /// Makes the entry due now, because a restart would restore another state from the record. The entry stays due until
+    /// the store has an entry that was derived after this change.
+    pub(super) fn owe(&mut self, now: Tick) {
+        self.owed += 1;
         self.due = Some(now);
+    }
+
+    /// Returns the number of changes of the state so far, which a ticket keeps for [`written`](Self::written).
+    pub(super) const fn owed(&self) -> u64 {
+        self.owed
     }
 
     /// Makes an entry that is due later due now.
@@ -121,9 +132,10 @@ impl Evidence {
         }
     }
 
-    /// Notes that the due entry has no news.
-    pub(super) fn nothing_due(&mut self) {
-        self.due = None;
+    /// Notes that the record did not take the entry, because the record has newer entries. The entry stays unwritten, and
+    /// is tried again later.
+    pub(super) fn refused(&mut self, now: Tick) {
+        self.due = Some(now.saturating_add(AT_MOST_EVERY));
     }
 
     /// Returns the entry with the present state and counts. `acts` is the sequence of the last act that the circuit has
@@ -160,15 +172,17 @@ impl Evidence {
         entry.last_failure_at = here.or(self.written.as_ref().and_then(|written| written.last_failure_at));
         entry.updated_at = now.store;
         entry.acts = acts;
+        entry.tiers.clone_from(&who.tiers);
         entry
     }
 
-    /// Notes that the store has the entry.
-    pub(super) fn written(&mut self, entry: InstanceEntry, now: Tick) {
+    /// Notes that the store has the entry, which was derived after `owed` changes of the state. After a later change the
+    /// next entry is due at once.
+    pub(super) fn written(&mut self, entry: InstanceEntry, owed: u64, now: Tick) {
         self.written = Some(entry);
         self.has_written = true;
         self.last_write = Some(now);
-        self.due = None;
+        self.due = (self.owed != owed).then_some(now);
     }
 
     /// Notes an entry of this instance in the record. The next entry gets a higher sequence, because the join keeps the
@@ -217,8 +231,9 @@ impl Evidence {
     pub(super) fn renamed(&mut self, now: Tick) {
         self.before = (0, 0);
         self.has_written = false;
-        if self.written.take().is_some() {
-            self.due = Some(now);
+        // A write under way may still add an entry under the old id, so a derived entry counts as well.
+        if self.written.take().is_some() || self.has_proposed {
+            self.owe(now);
         }
     }
 }
