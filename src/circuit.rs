@@ -105,6 +105,8 @@ use crate::event;
 use crate::outcome::Outcome;
 use crate::state::Standing;
 pub use crate::state::order::To;
+#[cfg(feature = "store")]
+pub(crate) use decide::usual_rate;
 pub(crate) use failed::Text;
 pub(crate) use inner::Start;
 #[cfg(feature = "settings")]

@@ -25,7 +25,7 @@
 //! answer to a load of an earlier turn is recognised as old.
 //!
 //! Each field of a desk is a part whose own fields change together. The parts are the content of the store
-//! (`known.rs`), the acts and transitions of this process (`changes.rs`), its counts (`evidence.rs`), the write under
+//! (`known.rs`), the acts and transitions of this process (`changes.rs`), its counts (`evidence.rs`, `usual.rs`), the write under
 //! way (`sending.rs`), the content that the circuit has taken over (`adopted.rs`), and the relation to the registry
 //! (`registration.rs`). The steps of the table, which need several parts, are in `look.rs`, `acts.rs`, `write.rs` and
 //! `takeover.rs`.
@@ -39,6 +39,7 @@ mod look;
 mod registration;
 mod sending;
 mod takeover;
+mod usual;
 mod write;
 
 use std::task::Waker;

@@ -31,8 +31,8 @@ pub struct InstanceEntry {
     /// The whole open duration, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_ms: Option<u64>,
-    /// True if the circuit opened on the advice of another instance. Such an opening advises no other instance, so that
-    /// advice cannot feed itself.
+    /// True if the circuit left closed on the advice of another instance, or took its state over. Such an opening advises
+    /// no other instance until the circuit has closed, also after failed probes, so that advice cannot feed itself.
     #[serde(default)]
     pub advised: bool,
     /// The time when the circuit left closed. `None` for a closed circuit.

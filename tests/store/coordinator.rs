@@ -1,6 +1,7 @@
 //! What the coordinator makes of a store: restore, sharing, acts, writes. On paused time and a store in memory.
 
 mod acts;
+mod advice;
 mod environment;
 mod evidence;
 mod life;

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::usual::Usual;
 use super::{Now, Who};
 use crate::circuit::{Circuit, Totals};
 use crate::clock::Tick;
@@ -32,12 +33,16 @@ pub(super) struct Evidence {
     forgotten: (u64, u64),
     /// The whole duration of the last opening, of which a snapshot has only the rest. Set by `opened` and `continues`.
     open_whole: Option<Duration>,
-    /// True if this instance has made the last opening on its own evidence. Set by `opened` and `continues`.
-    opened_on_own: bool,
+    /// True if this instance has left closed on its own evidence. An opening that follows a failed probe does not change
+    /// this, because one probe of a circuit that opened on advice is no evidence of its own. Set by `moved` and
+    /// `continues`.
+    left_closed_on_own: bool,
     /// The weight of the failures that made the last opening. Set by `opened` and `continues`.
     opened_by: f64,
     /// The failures of this start at the last look. `look` and `forget` set them.
     failures: u64,
+    /// The usual error rate. Each `look` adds the calls since the last look.
+    usual: Usual,
     /// The last look that found another failure. Set by `look`.
     last_failure: Option<Tick>,
     /// The time at which the entry is due, if the entry has news. `look` and `renamed` set the time, `lost` and `hurry`
@@ -48,13 +53,18 @@ pub(super) struct Evidence {
 }
 
 impl Evidence {
-    /// Notes an opening of the circuit.
-    pub(super) fn opened(&mut self, edge: &Transition) {
+    /// Notes a change of the state of the circuit.
+    pub(super) fn moved(&mut self, edge: &Transition) {
+        if edge.from.state == State::Closed {
+            // Openings that came from other instances or from their advice do not advise until the circuit has closed.
+            // Otherwise advice could keep itself alive.
+            let borrowed = matches!(edge.reason, Reason::Advised { .. } | Reason::Restored | Reason::Followed);
+            self.left_closed_on_own = !borrowed;
+        }
+        if edge.to.state != State::Open {
+            return;
+        }
         self.open_whole = edge.lasts;
-        // Openings that came from other instances or from their advice do not advise. Otherwise advice could keep
-        // itself alive.
-        let borrowed = matches!(edge.reason, Reason::Advised { .. } | Reason::Restored | Reason::Followed);
-        self.opened_on_own = !borrowed;
         if let Some(weight) = weight(&edge.reason) {
             self.opened_by = weight;
         }
@@ -68,6 +78,7 @@ impl Evidence {
     /// Checks the counts of the circuit for news, and plans a write of the entry if there is news.
     pub(super) fn look(&mut self, circuit: &Circuit, now: Tick) {
         let totals = circuit.totals();
+        self.usual.look(totals, circuit.state() == State::Closed, now);
         if totals.failures != self.failures {
             self.failures = totals.failures;
             self.last_failure = Some(now);
@@ -93,6 +104,11 @@ impl Evidence {
                     || probe_successes != written.probe_successes
             }
         }
+    }
+
+    /// Returns the error rate of the last minutes.
+    pub(super) fn usual_rate(&self) -> f64 {
+        self.usual.rate()
     }
 
     const fn total_failures(&self) -> u64 {
@@ -141,9 +157,9 @@ impl Evidence {
             entry.until = snapshot.open_for.map(|left| now.store.saturating_add(left));
             let whole = self.open_whole.or(snapshot.open_for);
             entry.open_ms = whole.map(|whole| u64::try_from(whole.as_millis()).unwrap_or(u64::MAX));
-            entry.advised = !self.opened_on_own;
         }
         if snapshot.state != State::Closed {
+            entry.advised = !self.left_closed_on_own;
             entry.left_closed_at = snapshot.tripped_for.map(|ago| now.store.saturating_sub(ago));
             entry.opening = opening(&snapshot, entry.sequence, now);
         }
@@ -188,7 +204,7 @@ impl Evidence {
     pub(super) fn continues(&mut self, entry: &InstanceEntry, restored: bool) {
         self.before = (entry.total_failures, entry.total_successes);
         if restored {
-            self.opened_on_own = !entry.advised;
+            self.left_closed_on_own = !entry.advised;
             self.open_whole = entry.open_ms.map(Duration::from_millis);
             self.opened_by = if entry.state == State::Closed { 0.0 } else { entry.run };
             self.written = Some(entry.clone());
@@ -206,6 +222,7 @@ impl Evidence {
         *self = Self {
             sequence: self.sequence,
             has_written: self.has_written,
+            usual: std::mem::take(&mut self.usual),
             failures: counted.failures,
             forgotten: (counted.failures, counted.successes),
             ..Self::default()

@@ -260,7 +260,7 @@ impl Desk {
             return;
         };
         if self.adopted.advised(until) {
-            self.circuit.advise(lasts);
+            self.circuit.advise_beside(self.evidence.usual_rate(), lasts);
         }
     }
 }
