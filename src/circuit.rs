@@ -71,6 +71,8 @@ mod branch;
 mod change;
 mod cold;
 mod decide;
+#[cfg(feature = "store")]
+mod ends;
 mod failed;
 mod gate;
 mod inner;

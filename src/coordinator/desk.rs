@@ -26,13 +26,14 @@
 //!
 //! Each field of a desk is a part whose own fields change together. The parts are the content of the store
 //! (`known.rs`), the acts and transitions of this process (`changes.rs`), its counts (`evidence.rs`, `usual.rs`), the write under
-//! way (`sending.rs`), the content that the circuit has taken over (`adopted.rs`), and the relation to the registry
+//! way (`sending.rs`), the content that the circuit has taken over (`adopted.rs`), the ends of openings and holds by the clock of the store (`ends.rs`), and the relation to the registry
 //! (`registration.rs`). The steps of the table, which need several parts, are in `look.rs`, `acts.rs`, `write.rs` and
 //! `takeover.rs`.
 
 mod acts;
 mod adopted;
 mod changes;
+mod ends;
 mod evidence;
 mod known;
 mod look;
@@ -54,6 +55,7 @@ use crate::record::{CircuitRecord, InstanceEntry, Timestamp};
 use crate::store::{AuditRow, Versioned};
 use adopted::Adopted;
 use changes::Changes;
+use ends::Ends;
 use evidence::Evidence;
 use known::{Found, Known};
 use registration::Registration;
@@ -137,6 +139,8 @@ pub(super) struct Desk {
     sending: Sending,
     /// The parts of the record that the circuit has taken over.
     adopted: Adopted,
+    /// The end of the opening by the clock of the store.
+    ends: Ends,
     /// The relation to the registry.
     registration: Registration,
 }
@@ -151,6 +155,7 @@ impl Desk {
             evidence: Evidence::default(),
             sending: Sending::new(life.turn),
             adopted: Adopted::new(waits),
+            ends: Ends::default(),
             registration: Registration::Registered,
             circuit,
         }
@@ -230,6 +235,11 @@ impl Desk {
         }
     }
 
+    /// Notes the begin of a load.
+    pub(super) fn asked(&mut self) {
+        self.ends.asked(&self.circuit);
+    }
+
     /// Handles the content of the store. Unusable content counts as absent. `from` is the store, or the tier of a
     /// tiered store, that had the content.
     pub(super) fn found(
@@ -260,7 +270,11 @@ impl Desk {
             }
             Found::Nothing => return Report::default(),
         }
-        self.take_over(found == Found::Corrupt, who, now)
+        let report = self.take_over(found == Found::Corrupt, who, now);
+        if via == Via::Answer {
+            self.end_by_the_store(now);
+        }
+        report
     }
 
     /// Makes every unwritten change due now, because the process or the circuit will soon be gone.

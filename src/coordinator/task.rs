@@ -13,6 +13,7 @@ mod answers;
 mod end;
 mod jobs;
 mod leave;
+mod slept;
 #[cfg(feature = "keyed")]
 mod survey;
 
@@ -30,6 +31,7 @@ use crate::clock::{Clock, Tick};
 use crate::store::{Watch, WatchEvent};
 use crate::telemetry;
 use jobs::Ended;
+use slept::Slept;
 
 /// The task of one registry.
 #[derive(Debug)]
@@ -64,6 +66,8 @@ pub(super) struct Task {
     next_poll: Tick,
     /// The time of the next deletion of old rows of the audit.
     next_trim: Tick,
+    /// The check for a suspend of the machine.
+    slept: Slept,
     /// True after a request for a shutdown. The task ends once every change is written.
     closing: bool,
     /// True if the task ends now, even with unwritten changes.
@@ -97,6 +101,7 @@ impl Task {
             watch_at: Some(now),
             next_look: now,
             next_poll: now,
+            slept: Slept::default(),
             closing: false,
             finished: false,
         }
@@ -112,6 +117,9 @@ impl Task {
         loop {
             self.read_inbox();
             let now = self.ledger.clock.now();
+            if self.slept.since_last_time(now, self.ledger.clock.wall()) {
+                self.wake_up(now);
+            }
             if self.next_look <= now {
                 self.look_at_all(now);
             }

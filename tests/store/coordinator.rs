@@ -8,6 +8,7 @@ mod life;
 mod outage;
 mod sharing;
 mod size;
+mod slept;
 
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::coordinator::{Recovered, Restored, Sharing};

@@ -211,6 +211,14 @@ impl Desk {
         }
     }
 
+    /// Lets the opening and the hold of the circuit end by the clock of the store, if they end later by the clock of the
+    /// circuit.
+    pub(super) fn end_by_the_store(&mut self, now: Now) {
+        let operated = self.known.record().operator.as_ref();
+        let in_force = |operated: &&Operated| operated.commands.last().is_some_and(|act| self.adopted.is_in_force(act));
+        self.ends.answered(&self.circuit, operated.filter(in_force).filter(|_| !self.changes.has_act()), now);
+    }
+
     /// Logs an act of another instance or of a command line, which has no row of this instance in the audit.
     fn log_act(&self, operated: &Operated, who: &Who) {
         let by = operator_of(operated);

@@ -63,6 +63,7 @@ impl Desk {
             },
         };
         self.sending.begin();
+        self.ends.asked(&self.circuit);
         step
     }
 
@@ -155,6 +156,7 @@ impl Desk {
             self.evidence.written(entry, now.here);
         }
         let mut report = self.take_over(false, who, now);
+        self.end_by_the_store(now);
         if ticket.act.is_some() {
             self.stored(ticket.act.as_ref(), &mut report);
         }

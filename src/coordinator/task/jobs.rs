@@ -83,9 +83,10 @@ impl Task {
         while requested.len() < BATCH
             && let Some(at) = self.to_load.pop_first()
         {
-            let desk = &self.ledger.desks[at];
+            let desk = &mut self.ledger.desks[at];
             // The answer of a write under way will have the present record, so its desk needs no load.
             if !desk.is_writing() {
+                desk.asked();
                 requested.push((at, desk.turn()));
             }
         }
