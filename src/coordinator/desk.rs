@@ -52,6 +52,7 @@ use super::waiters::Fate;
 use crate::circuit::Circuit;
 use crate::clock::Tick;
 use crate::record::{CircuitRecord, InstanceEntry, Timestamp};
+use crate::state::State;
 use crate::store::{AuditRow, Versioned};
 use adopted::Adopted;
 use changes::Changes;
@@ -281,6 +282,25 @@ impl Desk {
     pub(super) fn hurry(&mut self, now: Tick) {
         self.sending.hurry(now);
         self.evidence.hurry(now);
+    }
+
+    /// Lets the last entry say that the instance stops, so that other instances do not count it any more. `any` is true if
+    /// a closed circuit gets the mark too. Returns true if the mark is the only reason for a write.
+    pub(super) fn stop(&mut self, any: bool, now: Tick) -> bool {
+        (any || self.circuit.state() != State::Closed) && self.evidence.stop(now)
+    }
+
+    /// Takes back an unwritten mark. Nothing is lost without the mark.
+    pub(super) fn drop_mark(&mut self) {
+        if self.has_only_mark() {
+            self.evidence.go_on();
+        }
+    }
+
+    /// Returns true if nothing is unwritten but the mark of an instance that stops.
+    pub(super) fn has_only_mark(&self) -> bool {
+        let has_more = self.changes.has_act() || self.changes.has_transition() || self.known.is_behind();
+        self.evidence.has_only_mark() && !has_more && !self.changes.is_forgetting()
     }
 
     /// Notes that the instance has another id now, under which the record has no entry yet.

@@ -8,6 +8,8 @@
 //! The task keeps its knowledge in the [`Ledger`], because the next task continues with the ledger after a panic. The
 //! desks decide about the content of records. The operations are in `jobs.rs`, their answers in `answers.rs`, new and
 //! evicted circuits in `leave.rs`, and the reports and the end of the task in `end.rs`.
+//!
+//! The file is longer than others, because the loop is read together with the fields that it waits for.
 
 mod answers;
 mod end;
@@ -16,6 +18,7 @@ mod leave;
 mod slept;
 #[cfg(feature = "keyed")]
 mod survey;
+mod sweep;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -32,6 +35,7 @@ use crate::store::{Watch, WatchEvent};
 use crate::telemetry;
 use jobs::Ended;
 use slept::Slept;
+use sweep::Sweep;
 
 /// The task of one registry.
 #[derive(Debug)]
@@ -66,6 +70,8 @@ pub(super) struct Task {
     next_poll: Tick,
     /// The time of the next deletion of old rows of the audit.
     next_trim: Tick,
+    /// The deletion of records that no instance has needed for long.
+    sweep: Sweep,
     /// The check for a suspend of the machine.
     slept: Slept,
     /// True after a request for a shutdown. The task ends once every change is written.
@@ -85,8 +91,10 @@ impl Task {
         }
         let now = ledger.clock.now();
         let next_trim = now.saturating_add(FIRST_TRIM.mul_f64(0.5 + ledger.dice.share()));
+        let sweep = Sweep::new(now, &mut ledger.dice);
         Self {
             next_trim,
+            sweep,
             hub: Arc::clone(hub),
             to_load: ledger.desks.ids().collect(),
             ledger,
@@ -187,9 +195,14 @@ impl Task {
         if shutdown && !self.closing {
             self.closing = true;
             self.look_at_all(now);
+            let mut marks = 0;
             for at in self.ledger.desks.places() {
                 let Some(desk) = self.ledger.desks.get_mut(at) else { continue };
                 desk.hurry(now);
+                // A store that is down would hold up the end of the process, and nothing is lost without the mark.
+                if self.ledger.link.is_up() && desk.stop(marks < CLOSED_MARKS, now) {
+                    marks += 1;
+                }
                 if desk.wants_write(now) {
                     self.to_write.insert(at);
                 }
@@ -347,6 +360,9 @@ async fn next_event(watch: &mut Option<Watch>) -> Option<WatchEvent> {
 /// The mean time from the start to the first deletion of old rows of the audit. The actual time is 50 % to 150 % of
 /// this time, because many instances may start at the same time.
 const FIRST_TRIM: Duration = Duration::from_secs(60);
+/// The number of marks of closed circuits that a shutdown writes. The instances of an open circuit must be right, and a
+/// slow store must not write thousands of marks.
+const CLOSED_MARKS: usize = 64;
 /// The time between two looks at all circuits.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The mean time from the end of a watch to the request for a new watch. The actual time is 50 % to 150 % of this time.

@@ -116,6 +116,7 @@ pub fn apply(record: &mut CircuitRecord, command: &Command, now: Timestamp) -> E
     };
     if effect == Effect::Applied {
         record.updated_at = record.updated_at.max(now);
+        record.sum();
     }
     effect
 }
@@ -171,7 +172,6 @@ fn take_entry(record: &mut CircuitRecord, id: &str, entry: &InstanceEntry) -> Ef
     let entry = &entry.cleaned();
     merge(&mut record.instances, id, entry);
     bound(&mut record.instances);
-    record.sum();
     let after = record.instances.get(id);
     if after == before.as_ref() {
         if after == Some(entry) { Effect::Known } else { Effect::Superseded }

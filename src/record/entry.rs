@@ -72,6 +72,10 @@ pub struct InstanceEntry {
     /// The last opening. `None` for a closed circuit, and if the opening is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opening: Option<Opening>,
+    /// The sequence of this entry, if the instance has written the entry at its shutdown. `None` for an instance that
+    /// runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<u64>,
     /// The sequence of the last operator's act that the instance had applied. By this number, a restore
     /// recognises acts that are newer than the entry.
     #[serde(default)]
@@ -127,6 +131,7 @@ impl InstanceEntry {
             last_failure_at: None,
             updated_at: Timestamp::default(),
             opening: None,
+            stopped: None,
             acts: 0,
             extra: Map::new(),
         }
@@ -144,12 +149,6 @@ impl InstanceEntry {
     #[must_use]
     pub fn open_for(&self, now: Timestamp) -> Option<Duration> {
         (self.state == State::Open).then(|| left(self.until, self.open_ms, now)).flatten()
-    }
-
-    /// Returns true if the instance may still be running, because it wrote within 24 hours or its opening has not
-    /// ended.
-    pub(super) fn is_recent(&self, now: Timestamp) -> bool {
-        now.since(self.updated_at) < Duration::from_secs(24 * 3600) || self.until.is_some_and(|until| until > now)
     }
 
     /// Returns a copy without texts that are too long and without impossible weights.

@@ -35,7 +35,9 @@ use crate::record::Timestamp;
 use crate::sync::{AtomicBool, Relaxed};
 use connection::{Lanes, Lease};
 use server::Server;
-use statements::{APPEND, AUDIT, DELETE, INSERT, LIST, LOAD, TRIM, TRIMMED_AT_ONCE, UPDATE, audited, loaded, time};
+use statements::{
+    APPEND, AUDIT, DELETE, INSERT, LIST, LOAD, TRIM, TRIMMED_AT_ONCE, UNWRITTEN, UPDATE, audited, loaded, time,
+};
 
 /// Keeps records in PostgreSQL. Clones share two connections.
 ///
@@ -240,6 +242,17 @@ impl Store for PostgresStore {
             let mut lease = self.begin().await?;
             let rows = query(LIST).persistent(false).fetch_all(lease.connection()).await;
             let rows = rows.map_err(|error| self.failed(&error))?;
+            lease.commit().await?;
+            rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(|error| self.failed(&error))
+        })
+        .await
+    }
+
+    async fn unwritten_since(&self, before: Timestamp, after: &str) -> Result<Vec<String>, StoreError> {
+        within(async {
+            let mut lease = self.begin().await?;
+            let found = query(UNWRITTEN).persistent(false).bind(bounded(before)).bind(after);
+            let rows = found.fetch_all(lease.connection()).await.map_err(|error| self.failed(&error))?;
             lease.commit().await?;
             rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(|error| self.failed(&error))
         })

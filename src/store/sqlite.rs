@@ -203,6 +203,16 @@ impl Store for SqliteStore {
         self.lane.run(list).await
     }
 
+    async fn unwritten_since(&self, before: Timestamp, after: &str) -> Result<Vec<String>, StoreError> {
+        let after = after.to_owned();
+        let list = async move |lane: &mut Entered<'_>| {
+            let rows = query(UNWRITTEN).bind(bounded(before)).bind(after).fetch_all(lane.connection()).await;
+            let names = lane.check(rows)?.iter().map(|row| row.try_get(0)).collect();
+            lane.decoded(names)
+        };
+        self.lane.run(list).await
+    }
+
     /// Reports a [`Gap`](super::WatchEvent::Gap) at most 200 ms after any change, even after a change of this process,
     /// and after the file was replaced or deleted. SQLite does not report which record has changed.
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
@@ -281,6 +291,9 @@ const LOAD: &str = "SELECT wanted.key, CASE WHEN octet_length(s.record) <= ?2 TH
 const CURRENT: &str = "SELECT CASE WHEN octet_length(record) <= ?2 THEN record END, etag
     FROM circuit_breaker_states WHERE service = ?1";
 const LIST: &str = "SELECT service FROM circuit_breaker_states WHERE octet_length(service) <= 200 ORDER BY service";
+const UNWRITTEN: &str = "SELECT service FROM circuit_breaker_states
+    WHERE updated_at < strftime('%Y-%m-%dT%H:%M:%fZ', ?1 / 1000.0, 'unixepoch') AND service > ?2
+        AND octet_length(service) <= 200 ORDER BY service LIMIT 256";
 const DELETE: &str = "DELETE FROM circuit_breaker_states WHERE service = ?1 AND etag = ?2";
 // SQLite calculates in whole milliseconds, so `unixepoch` reads back exactly the number that `strftime` wrote.
 const INSERT: &str =

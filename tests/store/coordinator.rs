@@ -6,6 +6,7 @@ mod environment;
 mod evidence;
 mod life;
 mod outage;
+mod presence;
 mod sharing;
 mod size;
 mod slept;

@@ -26,5 +26,6 @@ mod rig;
 mod servers;
 mod simulator;
 mod sqlite;
+mod sweep;
 mod tiered;
 mod waits;

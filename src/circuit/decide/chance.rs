@@ -1,4 +1,4 @@
-//! The test that tells evidence on advice from chance.
+//! The test that separates evidence on advice from chance.
 //!
 //! Advice lets few calls open a circuit. A service whose usual error rate is 20 % fails two of five calls in every
 //! fourth group of five, so that few calls alone are no evidence. The test asks how likely the evidence is at a usual

@@ -45,6 +45,10 @@ pub(super) struct Evidence {
     usual: Usual,
     /// The last look that found another failure. Set by `look`.
     last_failure: Option<Tick>,
+    /// True if the process is about to end, so that the next entry has a mark. Set by `stop`, and cleared by `go_on`.
+    is_stopping: bool,
+    /// True if the due entry has no news but the mark. Set by `stop` and `written`, and cleared by `go_on`.
+    has_only_mark: bool,
     /// The time at which the entry is due, if the entry has news. `look` and `renamed` set the time, `lost` and `hurry`
     /// set the present time, and `written` and `nothing_due` clear it.
     due: Option<Tick>,
@@ -98,7 +102,8 @@ impl Evidence {
             None => self.failures > self.forgotten.0 || probe_successes > 0,
             Some(written) => {
                 // An act or another instance may have changed the state since the last write.
-                snapshot.state != written.state
+                written.is_stopped() != self.is_stopping
+                    || snapshot.state != written.state
                     || failures != written.total_failures
                     || (run - written.run).abs() > f64::EPSILON
                     || probe_successes != written.probe_successes
@@ -123,6 +128,38 @@ impl Evidence {
     /// Returns true if the entry is due now.
     pub(super) fn is_due(&self, now: Tick) -> bool {
         self.due.is_some_and(|due| now >= due)
+    }
+
+    /// Makes the entry due now, if this instance has written one or has restored one. An instance that has only taken over
+    /// a published state has nothing to say before its first failure.
+    pub(super) fn renew(&mut self, now: Tick) {
+        if self.written.is_some() && !self.is_stopping {
+            self.due = Some(now);
+        }
+    }
+
+    /// Marks the next entry, because the process is about to end, and makes an entry due if this instance has one.
+    /// Returns true if the mark is the only reason for the write.
+    pub(super) fn stop(&mut self, now: Tick) -> bool {
+        let is_new = !std::mem::replace(&mut self.is_stopping, true);
+        if self.written.is_none() || !is_new {
+            return false;
+        }
+        self.has_only_mark = self.due.is_none();
+        self.due = Some(now);
+        self.has_only_mark
+    }
+
+    /// Takes back an unwritten mark, because the store does not answer, or because the process goes on.
+    pub(super) fn go_on(&mut self) {
+        self.is_stopping = false;
+        if std::mem::take(&mut self.has_only_mark) {
+            self.due = None;
+        }
+    }
+
+    pub(super) const fn has_only_mark(&self) -> bool {
+        self.has_only_mark
     }
 
     /// Makes the entry due now, because the store has lost the record.
@@ -175,16 +212,19 @@ impl Evidence {
         let here = self.last_failure.map(|at| now.store.saturating_sub(now.here.saturating_since(at)));
         entry.last_failure_at = here.or(self.written.as_ref().and_then(|written| written.last_failure_at));
         entry.updated_at = now.store;
+        entry.stopped = self.is_stopping.then_some(entry.sequence);
         entry.acts = acts;
         entry
     }
 
     /// Notes that the store has the entry.
     pub(super) fn written(&mut self, entry: InstanceEntry, now: Tick) {
+        // The write may have begun before the process was about to end, without the mark.
+        self.has_only_mark = self.is_stopping && !entry.is_stopped();
+        self.due = self.has_only_mark.then_some(now);
         self.written = Some(entry);
         self.has_written = true;
         self.last_write = Some(now);
-        self.due = None;
     }
 
     /// Notes an entry of this instance in the record. The next entry gets a higher sequence, because the join keeps the

@@ -91,6 +91,8 @@ impl Known {
 
     /// Joins a copy that came from the store.
     pub(super) fn found(&mut self, current: Option<&Versioned>, via: Via, from: &'static str, now: Timestamp) -> Found {
+        // The copy is decoded without the entries that are too old, so that the known record must not have them either.
+        self.record.expire(now);
         let decoded = current.map(|current| CircuitRecord::decode(&self.record.service, &current.bytes, now));
         let found = match (current, decoded) {
             (Some(current), Some(Ok(record))) => {

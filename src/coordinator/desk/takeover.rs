@@ -22,9 +22,15 @@ impl Desk {
     /// Takes over from the record the content that is new for the circuit.
     pub(super) fn take_over(&mut self, corrupt: bool, who: &Who, now: Now) -> Report {
         let mut report = self.look(who, now.here);
-        if let Some(entry) = self.known.record().instances.get(&who.id) {
+        let own = self.known.record().instances.get(&who.id);
+        if let Some(entry) = own {
             report.clash = self.evidence.is_contested_by(entry, who);
             self.evidence.observed(entry);
+        }
+        // The other instances must know that this instance is present. The time of the store decides, because the clock
+        // of this process may have stood still.
+        if self.circuit.state() != State::Closed && own.is_none_or(|own| own.must_be_renewed(now.store)) {
+            self.evidence.renew(now.here);
         }
         let waiting = self.adopted.is_waiting_for_restore();
         if waiting {
@@ -287,8 +293,9 @@ fn longer(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
 /// Returns the end of the advice of an entry, and the time until then, if the entry advises.
 ///
 /// An opening that was made on advice does not advise. Otherwise two instances could keep each other's advice alive.
+/// The opening of an instance that has stopped does not advise either.
 fn advice(entry: &InstanceEntry, now: Now) -> Option<(Timestamp, Duration)> {
-    if entry.state != State::Open || entry.advised {
+    if entry.state != State::Open || entry.advised || entry.is_gone(now.store) {
         return None;
     }
     let lasts = match entry.open_for(now.store) {

@@ -182,6 +182,7 @@ impl Desk {
     /// load.
     pub(in crate::coordinator) fn restart(&mut self) {
         self.sending.abandon();
+        self.evidence.go_on();
         self.known.unload();
     }
 

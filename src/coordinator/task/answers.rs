@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::jobs::Ended;
 use super::{Ledger, Task};
 use crate::clock::{Clock, Tick};
-use crate::coordinator::desk::{Now, Ticket, Via};
+use crate::coordinator::desk::{Desk, Now, Ticket, Via};
 use crate::coordinator::desks::DeskId;
 use crate::coordinator::link::backoff;
 use crate::store::{Loaded, StoreError, StoreErrorKind, Written};
@@ -47,6 +47,10 @@ impl Task {
             Ended::Written { at, result: Err(error), .. } | Ended::Deleted { at, result: Err(error) } => {
                 let Ledger { desks, dice, .. } = &mut self.ledger;
                 desks[at].failed(error.kind(), now, dice);
+                desks[at].drop_mark();
+                if !desks[at].wants_write(now) {
+                    self.to_write.remove(&at);
+                }
                 self.to_load.insert(at);
                 if error.kind() == StoreErrorKind::Refused {
                     // The failure does not mark the link as down, so that the other desks do not wait because of one
@@ -78,6 +82,7 @@ impl Task {
                 }
             }
             Ended::Trimmed { result: Err(error) } => self.ledger.link.note(now, name, &error),
+            Ended::Swept { result } => self.swept(result, now),
             Ended::Watching { result: Ok(watch) } => {
                 self.watch_under_way = false;
                 // The new watch does not report changes that were made before the watch began.
@@ -96,8 +101,12 @@ impl Task {
 
     /// Marks the link as down, and wakes the callers that wait for a restore or a shutdown.
     pub(super) fn failed(&mut self, operation: &'static str, error: &StoreError, now: Tick) {
-        let Ledger { link, dice, .. } = &mut self.ledger;
+        let Ledger { link, dice, desks, .. } = &mut self.ledger;
         link.failed(now, operation, error, dice);
+        if self.closing {
+            desks.iter_mut().for_each(Desk::drop_mark);
+            self.to_write.retain(|at| desks.get(*at).is_some_and(|desk| desk.wants_write(now)));
+        }
         self.hub.notify_progress();
     }
 

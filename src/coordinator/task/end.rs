@@ -83,12 +83,13 @@ impl Drop for Task {
     fn drop(&mut self) {
         let died = std::thread::panicking();
         let name = |at: &DeskId| self.ledger.desks[*at].name().to_owned();
-        let unsaved = self.to_write.iter().map(name).collect();
+        let unsaved: Vec<_> =
+            self.to_write.iter().filter(|at| !self.ledger.desks[**at].has_only_mark()).map(name).collect();
         let circuits: Vec<_> = self.ledger.desks.iter().flat_map(Desk::circuits).cloned().collect();
         {
             let mut findings = self.hub.findings.lock();
+            findings.status.unsaved = unsaved.len();
             findings.unsaved = unsaved;
-            findings.status.unsaved = self.to_write.len();
             findings.status.audit_rows = self.ledger.outbox.len();
             findings.status.deaths += u64::from(died);
         }

@@ -35,6 +35,8 @@ pub(super) enum Ended {
     Surveyed { batch: Vec<(usize, String)>, result: Result<Loaded, StoreError> },
     /// A deletion of old rows of the audit. The result is true if the store has more old rows.
     Trimmed { result: Result<bool, StoreError> },
+    /// A step of the deletion of old records, with the last name that was judged.
+    Swept { result: Result<Option<String>, StoreError> },
     /// A request for a watch. The result is `None` if the store has no watches.
     Watching { result: Result<Option<Watch>, StoreError> },
 }
@@ -68,6 +70,9 @@ impl Task {
         }
         if room > 0 && self.next_trim <= now && self.ledger.link.is_up() {
             self.trim(now);
+        }
+        if room > 0 && self.ledger.link.is_up() {
+            self.sweep(now);
         }
         if self.watch_at.is_some_and(|at| at <= now) && self.ledger.link.is_up() && !self.watch_under_way {
             self.watch_at = None;

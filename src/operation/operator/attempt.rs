@@ -125,7 +125,7 @@ impl Operator {
             held: record.held(now).is_some(),
             undisturbed: record.state == State::Closed
                 && record.held(now).is_none()
-                && record.instances.values().all(|entry| entry.state == State::Closed),
+                && !record.instances.values().any(|entry| entry.is_tripped(now)),
         };
         admissible(order, &facts)
     }

@@ -50,6 +50,9 @@ pub(super) const LOAD: &str = "SELECT clock.now, s.service, s.record, s.etag
     FROM (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now) AS clock
     LEFT JOIN circuit_breaker_states AS s ON s.service = ANY($1)";
 pub(super) const LIST: &str = "SELECT service FROM circuit_breaker_states ORDER BY service COLLATE \"C\"";
+pub(super) const UNWRITTEN: &str = "SELECT service FROM circuit_breaker_states
+    WHERE updated_at < to_timestamp($1 / 1000.0) AND service COLLATE \"C\" > $2
+    ORDER BY service COLLATE \"C\" LIMIT 256";
 pub(super) const INSERT: &str = "WITH written AS (
     INSERT INTO circuit_breaker_states (service, state, failures, successes, last_failure_at, last_state_change,
         total_failures, total_successes, updated_at, generation, etag, record)
