@@ -46,10 +46,17 @@
 //!
 //! Orders are `POST` requests with JSON, which a form of another site cannot send. The router refuses a
 //! request if the browser reports that the request comes from another site. The browser reports the site in
-//! `Sec-Fetch-Site`. Without that header, the router compares `Origin` with `Host`. The page may run only its
-//! own script and style, connects only to its own server, cannot be framed, and shows the text of users as
-//! plain text. A body has at most 16 KiB, and at most [`event_clients`](AdminRouter::event_clients) clients
-//! follow the events. Rate limits and TLS are left to the application.
+//! `Sec-Fetch-Site`, but only over https and to this machine. Without that header, the router compares the
+//! host and the port of `Origin` with those of `Host`, where a default port can be left out.
+//! [`trusted_origin`](AdminRouter::trusted_origin) accepts the origin of a page behind a proxy that changes the
+//! `Host`. For a user of [`bearer`] the two are not compared, because no other site can send the token.
+//! `Forwarded` and `X-Forwarded-*` are never trusted, because any client can send them.
+//!
+//! [`hosts`](AdminRouter::hosts) refuses requests to other hosts, which protects against DNS rebinding. The page
+//! may run only its own script and style, connects only to its own server, cannot be framed, and shows the text
+//! of users as plain text. A body has at most 16 KiB, and at most
+//! [`event_clients`](AdminRouter::event_clients) clients follow the events. Refused requests are logged with the
+//! values that were compared, one line a minute for each kind. Rate limits and TLS are left to the application.
 
 mod auth;
 mod body;
@@ -58,6 +65,8 @@ mod json;
 mod page;
 mod problem;
 mod read;
+mod refusals;
+mod site;
 mod write;
 
 use std::fmt;
@@ -73,12 +82,16 @@ use tokio::sync::Semaphore;
 
 use self::auth::Access;
 pub use self::auth::{Denied, User, bearer};
+use self::refusals::Refusals;
+pub use self::site::InvalidSite;
+use self::site::Site;
 use crate::registry::Registry;
 
 /// Starts building a router for the circuits of a registry. The router refuses every request until a rule of access is
 /// set.
 pub fn router(registry: &Registry) -> AdminRouter {
-    AdminRouter { registry: registry.clone(), access: Access::Closed, event_clients: 16, shutdown: None }
+    let (access, site) = (Access::Closed, Site::default());
+    AdminRouter { registry: registry.clone(), access, site, event_clients: 16, shutdown: None }
 }
 
 /// The settings of a router, as [the module](self) describes them.
@@ -86,6 +99,7 @@ pub fn router(registry: &Registry) -> AdminRouter {
 pub struct AdminRouter {
     registry: Registry,
     access: Access,
+    site: Site,
     event_clients: usize,
     shutdown: Option<Shutdown>,
 }
@@ -109,6 +123,16 @@ impl AdminRouter {
     ///
     /// The page itself is served without a check, because browsers send no token when a person opens an address. The
     /// page contains no data of the circuits.
+    ///
+    /// # DNS rebinding
+    ///
+    /// A page of any other site can point its own host name to this server. To the browser the page and this router then
+    /// are one origin, so that the page can **read and act** with the browser of an operator. Two rules prevent that:
+    ///
+    /// * The closure requires a secret that the browser sends to the host of this router only: a token or a cookie. Such a
+    ///   secret is missing in the requests of the foreign page. The address of the client, the network and a header that a
+    ///   proxy or a sidecar adds to each request are no such secrets.
+    /// * [`hosts`](Self::hosts) names the hosts of this router, so that a request to the foreign name is refused.
     pub fn authorize<F>(mut self, authoriser: F) -> Self
     where
         F: Fn(&Parts) -> Result<User, Denied> + Send + Sync + 'static,
@@ -121,15 +145,64 @@ impl AdminRouter {
     /// then public.
     ///
     /// A page of any other site can read the data too, through a browser that can reach this server, because
-    /// the page can point its own host name to this server (DNS rebinding). A token or a cookie prevents
-    /// that.
+    /// the page can point its own host name to this server (DNS rebinding). [`hosts`](Self::hosts) prevents
+    /// that, as does a token or a cookie.
     pub fn read_only_without_auth(mut self) -> Self {
         self.access = Access::ReadOnly;
         self
     }
 
+    /// Accepts the requests of pages of this origin, in addition to those whose `Origin` fits their `Host`. Call the
+    /// method once for each origin. Default: none.
+    ///
+    /// An origin is needed if a proxy changes the `Host` (the default of nginx), if the users are not users of [`bearer`],
+    /// and if the browser sends no `Sec-Fetch-Site` (over plain http). A page of another origin, such as a dashboard,
+    /// also needs the headers of a CORS layer around this router. A trusted page can act with the cookies of its
+    /// visitors.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidSite`] if the text is not `http://` or `https://` with a host and perhaps a port, for example
+    /// `https://ops.example`. `null`, patterns and paths are refused.
+    ///
+    /// ```
+    /// # use tower_circuit_breaker::{Registry, admin::{self, Denied, User}};
+    /// # let registry = Registry::new();
+    /// # let session = |_: &http::request::Parts| Err(Denied::unknown("log in first"));
+    /// let router = admin::router(&registry)
+    ///     .authorize(session)
+    ///     .trusted_origin("http://ops.internal")?
+    ///     .hosts(["ops.internal", "127.0.0.1"])?;
+    /// # let _app: axum::Router = router.build();
+    /// # Ok::<(), admin::InvalidSite>(())
+    /// ```
+    pub fn trusted_origin(mut self, origin: &str) -> Result<Self, InvalidSite> {
+        self.site.trust(origin)?;
+        Ok(self)
+    }
+
+    /// Refuses requests to other hosts than these, also those that read and those for the page. Default: every host is
+    /// accepted.
+    ///
+    /// The hosts are those in the `Host` of the requests that reach this process, so that a proxy that changes the `Host`
+    /// needs the name behind the proxy here. A host without a port covers every port. Names are compared without regard
+    /// to upper case, and IPv6 addresses are written in brackets. A request without a `Host` is refused. Routes of the
+    /// application beside this router, such as a readiness probe, are not affected.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidSite`] if there is no host, or if a text is not a name or an address with or without a port.
+    pub fn hosts<I>(mut self, hosts: I) -> Result<Self, InvalidSite>
+    where
+        I: IntoIterator<Item: AsRef<str>>,
+    {
+        self.site.allow(hosts)?;
+        Ok(self)
+    }
+
     /// Sets the largest number of clients that follow the events at the same time. A further client is refused with
-    /// 503. Default: 16.
+    /// 503 and the kind `too_many_clients`, and the page then polls. The tabs of one browser share one stream. Default:
+    /// 16.
     pub fn event_clients(mut self, clients: usize) -> Self {
         self.event_clients = clients;
         self
@@ -176,9 +249,10 @@ impl AdminRouter {
     where
         S: Clone + Send + Sync + 'static,
     {
-        let Self { registry, access, event_clients, shutdown } = self;
+        let Self { registry, access, site, event_clients, shutdown } = self;
         let seats = Arc::new(Semaphore::new(event_clients.min(Semaphore::MAX_PERMITS)));
-        let panel = Arc::new(Panel { registry, access, event_clients, shutdown, seats });
+        let refusals = Refusals::default();
+        let panel = Arc::new(Panel { registry, access, site, refusals, event_clients, shutdown, seats });
         let reads = Router::new()
             .route("/api/circuits", get(read::circuits))
             .route("/api/status", get(read::status))
@@ -194,7 +268,11 @@ impl AdminRouter {
             .route_layer(from_fn_with_state(Arc::clone(&panel), auth::writes));
         let page =
             Router::new().route("/", get(page::page)).route_layer(from_fn_with_state(Arc::clone(&panel), auth::page));
-        page.merge(reads).merge(writes).route_layer(from_fn(page::headers)).with_state(panel)
+        page.merge(reads)
+            .merge(writes)
+            .route_layer(from_fn_with_state(Arc::clone(&panel), auth::hosts))
+            .route_layer(from_fn(page::headers))
+            .with_state(panel)
     }
 }
 
@@ -202,10 +280,11 @@ impl fmt::Debug for AdminRouter {
     // Only the number of circuits is shown. The authoriser is left out, because the authoriser may contain
     // secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { registry, access, event_clients, shutdown: _ } = self;
+        let Self { registry, access, site, event_clients, shutdown: _ } = self;
         f.debug_struct("AdminRouter")
             .field("circuits", &registry.circuits().len())
             .field("access", access)
+            .field("site", site)
             .field("event_clients", event_clients)
             .finish_non_exhaustive()
     }
@@ -215,6 +294,8 @@ impl fmt::Debug for AdminRouter {
 struct Panel {
     registry: Registry,
     access: Access,
+    site: Site,
+    refusals: Refusals,
     event_clients: usize,
     shutdown: Option<Shutdown>,
     seats: Arc<Semaphore>,

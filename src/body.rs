@@ -58,7 +58,7 @@ impl<S, C, R, K> TrackedBodies<S, C, R, K> {
         self.0.get_ref()
     }
 
-    /// Returns the inner service for changes. A call through the reference bypasses the circuit.
+    /// Returns a mutable reference to the inner service. A call through the reference bypasses the circuit.
     #[must_use]
     pub const fn get_mut(&mut self) -> &mut S {
         self.0.get_mut()
@@ -93,7 +93,7 @@ where
     }
 }
 
-/// Has the name of the inner service, so that a tonic server routes to that service.
+/// The name of the inner service, so that a tonic server routes as without the layer.
 #[cfg(feature = "tonic")]
 impl<S: tonic::server::NamedService, C, R, K> tonic::server::NamedService for TrackedBodies<S, C, R, K> {
     const NAME: &'static str = S::NAME;

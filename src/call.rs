@@ -59,8 +59,8 @@ enum State {
 impl Circuit {
     /// Makes a call without tower. Runs `future` if the circuit permits the call, and records the outcome.
     ///
-    /// `Ok` is a success, and [`outcome_of`](crate::classify::outcome_of) judges errors. A result that hides a failure
-    /// below an `Ok`, or a good answer in an `Err`, does not compile. See [`Conclusive`] and the other calls:
+    /// `Ok` is a success, and [`DefaultClassifier`] judges errors. A result that can hide a failure below an `Ok`, or a
+    /// good answer in an `Err`, does not compile. See [`Conclusive`] and the other calls:
     ///
     /// | call | for |
     /// |---|---|

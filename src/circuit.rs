@@ -1,10 +1,11 @@
-//! The circuit, a shared object for one service that admits calls, counts their outcomes, and changes its state.
+//! The circuit, a shared object that admits the calls of one service, counts their outcomes, and changes its state.
 //!
-//! Admission loads one word, and recording adds to the window. Neither locks, allocates or waits, because both
-//! are on the path of every call. A change of state is rare and takes the cold mutex. The thread that holds the
+//! Admission loads one word, and recording adds to a cell or to the window. Neither waits for a lock, because both are
+//! on the path of every call. Memory is allocated only for the first use of the buckets of a time window, and when the
+//! circuit is spread over its threads. A change of state is rare and takes the cold mutex. The thread that holds the
 //! mutex decides, writes the data of the new era, and publishes state and era with one store of the word. Every
-//! permit carries the era in which it was given, and an outcome that arrives in another era is dropped, because the
-//! outcome says nothing about the new state.
+//! permit carries the era in which it was given. An outcome that arrives in another era counts only in the totals,
+//! because the outcome says nothing about the new state. `at_once` has the one exception.
 //!
 //! ```text
 //! try_acquire ── word ──┬─ flowing ───────────────▶ Permit ── outcome ──▶ window, run ── rule met? ──┐
@@ -13,31 +14,31 @@
 //!                                               observers ◀── word, era ◀── data of the era ◀── cold mutex
 //! ```
 //!
-//! A circuit does not know tower, stores or telemetry. These modules use [`Observer`](crate::event::Observer),
-//! [`status`](Circuit::status), [`poll_changed`](Circuit::poll_changed), [`adopt`](Circuit::adopt) and
-//! [`advise`](Circuit::advise).
+//! A circuit does not know tower or stores. Modules above the circuit use [`status`](Circuit::status),
+//! [`poll_changed`](Circuit::poll_changed), [`adopt`](Circuit::adopt) and [`advise`](Circuit::advise). Metrics and logs
+//! are [`Observer`](crate::event::Observer)s, which the circuit creates and notifies.
 //!
 //! # The state machine
 //!
 //! Each row is an edge. A circuit in shadow takes the same edges as a circuit in automatic mode. Under a hold (forced
 //! open or disabled) only the end of the hold, an operator or a snapshot takes an edge, and under the kill switch only
-//! an operator or a snapshot. Time alone takes no edge. The first call that finds an edge due takes the edge. A wait
-//! and [`would_admit`](Circuit::would_admit) also take a due edge from half-open to open, because a user who only waits
-//! or asks would be rejected for ever otherwise. A snapshot is a transition only if it changes the state, the mode or a
-//! deadline.
+//! an operator or a snapshot. Time alone takes no edge. The first call that finds an edge due takes the edge. A wait, and
+//! a question such as [`would_admit`](Circuit::would_admit), also take a due edge from half-open to open, because a user
+//! who only waits or asks would be rejected for ever otherwise. A snapshot is a transition only if it changes the state,
+//! the mode or a deadline, or if a restore adds successes of probes.
 //!
 //! | from | to | cause | function | [`Reason`](crate::state::Reason) |
 //! |---|---|---|---|---|
 //! | closed | open | An outcome meets a rule. | `outcomes.rs` `weigh`, `change.rs` `trip` | `ConsecutiveFailures`, `FailureRate`, `FailureScore`, `SlowCallRate` |
 //! | closed, on trust | open | Failures weigh 0.5 together before the first success. | `outcomes.rs` `weigh`, `change.rs` `trip` | `Unproven` |
 //! | closed | open | A failure asks for no more calls. | `outcomes.rs` `weigh`, `change.rs` `trip` | `AtOnce` |
-//! | closed, half-open, open | open until a later time | A late failure of another era asks for no calls for a time. | `at_once.rs` `leave_alone_from_now` | `AtOnce` |
+//! | closed, half-open, open | open until a later time | A failure of an ended era or of an uncounted call asks for no calls for a time. | `at_once.rs` `leave_alone_from_now` | `AtOnce` |
 //! | closed | open | An outcome meets a rule whose thresholds advice has lowered. | `outcomes.rs` `weigh`, `change.rs` `trip` | `Advised` |
 //! | open | half-open | A call comes after the open duration. | `admit.rs` `carry_out`, `change.rs` `half_open` | `WaitElapsed` |
 //! | half-open | open | More probes have failed than are tolerated, or a failure asks for no more calls. A slow probe counts as failed if the slow-call rule is on. | `verdict.rs` `conclude`, `change.rs` `reopen` | `ProbeFailed` |
 //! | half-open | open | A call comes after twice the probe deadline or longer, a probe is overdue and no probe has succeeded. | `admit.rs` `carry_out`, `change.rs` `reopen` | `NoSuccess` |
-//! | half-open | open | Some probes have failed, and the other probes end without a verdict for too long. | `admit.rs` `carry_out`, `verdict.rs` `conclude`, `change.rs` `reopen` | `NoVerdict` |
-//! | half-open | closed, on trust | Three probes in a row end without a verdict, no other probe says anything, and the probe deadline is over or the doubts weigh 1.5. | `verdict.rs` `conclude`, `change.rs` `close` | `NoVerdict` |
+//! | half-open | open | Some probes have failed, and the other probes are overdue or end without a verdict for too long. | `admit.rs` `carry_out`, `verdict.rs` `conclude`, `change.rs` `reopen` | `NoVerdict` |
+//! | half-open | closed, on trust | Three probes end without a verdict, no probe has succeeded, has failed or is overdue, and the probe deadline is over or the doubts weigh 1.5. | `verdict.rs` `conclude`, `change.rs` `close` | `NoVerdict` |
 //! | half-open | closed | Enough probes have succeeded. | `verdict.rs` `conclude`, `change.rs` `close` | `ProbesPassed` |
 //! | half-open | closed, on trust if a probe ended without a verdict | A call comes after `quiet_after`, some probes have succeeded and no probe has failed. | `admit.rs` `carry_out`, `change.rs` `close` | `QuietService` |
 //! | forced open, with automatic recovery | half-open | A call comes after the end of the hold. | `admit.rs` `carry_out`, `change.rs` `half_open` | `HoldEnded` |
@@ -48,16 +49,17 @@
 //! | any | shadow over the same state | An operator puts the circuit in shadow. | `operate.rs` `act` | `Operator`, `Act::Shadow` |
 //! | forced open, disabled | the state and the mode beneath | An operator resumes the circuit. | `operate.rs` `act` | `Operator`, `Act::Resume` |
 //! | shadow | automatic over the same state | An operator resumes the circuit. | `operate.rs` `act` | `Operator`, `Act::Resume` |
-//! | any | half-open in its configured mode | An operator resets the circuit to [`To::HalfOpen`]. | `operate.rs` `act` | `Operator`, `Act::Reset` |
+//! | any | half-open in its configured mode | An operator resets the circuit to [`To::HalfOpen`]. A healthy circuit stays closed if the order goes to every instance. | `operate.rs` `act` | `Operator`, `Act::Reset` |
 //! | any | closed in its configured mode | An operator resets the circuit to [`To::Closed`]. | `operate.rs` `act` | `Operator`, `Act::Reset` |
 //! | any | closed in its configured mode | An operator forgets the circuit. | `operate.rs` `act` | `Operator`, `Act::Forget` |
 //! | any | the state and the mode of a snapshot | The circuit is restored. | `adopt.rs` `adopt_if` | `Restored` |
 //! | any | the state of a snapshot, in the same mode | The circuit follows a newer published state. | `adopt.rs` `adopt_if` | `Followed` |
 //! | closed | the same | `CIRCUIT_BREAKER_DISABLED` names the new circuit. | `notify.rs` `introduce` | `KillSwitch` |
 //!
-//! A circuit that is closed *on trust* has closed without a verdict, because its callers gave up early, dropped their
-//! permits or ignored the results. The first success of the era ends the trust. The number of openings in a row does
-//! not decay while the trust lasts. Outcomes without weight change nothing, so impatient callers do not open the
+//! A circuit that is closed *on trust* has closed although some or all of its probes ended without a verdict, because
+//! callers gave up early or dropped their permits, or because the classifier ignored the results. The first success of
+//! the era ends the trust. If the circuit opens before that success, its time on trust does not reduce the number of
+//! openings in a row. Outcomes without weight change nothing, so impatient callers do not open the
 //! circuit of a healthy service. The trust ends with its era, as the run does. Therefore a change of the mode or a
 //! restart ends the trust, and other instances do not know of the trust.
 //!
@@ -75,6 +77,8 @@ mod decide;
 mod ends;
 mod failed;
 mod gate;
+#[cfg(feature = "keyed")]
+mod inherit;
 mod inner;
 mod kill_switch;
 #[cfg(all(test, breaker_loom))]
@@ -247,8 +251,8 @@ impl Circuit {
         self.inner().load().awaits_restore()
     }
 
-    /// Rejects a call whose service was not polled ready. `found` is the time at which `poll_ready` found the circuit
-    /// rejecting. Zero stands for the present time.
+    /// Rejects a call whose inner service was not polled ready. `found` is the time at which `poll_ready` found the
+    /// circuit rejecting. Zero stands for the present time.
     #[inline]
     pub(crate) fn reject_as_of(&self, found: Tick) -> Rejected {
         Branch::reject_as_of(&self.root, found)
@@ -278,7 +282,7 @@ impl Circuit {
     }
 
     /// Returns true if the circuit is closed in its configured mode, so that no act of an operator is in force.
-    #[cfg(any(feature = "store", feature = "keyed"))]
+    #[cfg(feature = "store")]
     pub(crate) fn is_at_rest(&self) -> bool {
         let inner = self.inner();
         inner.is_at_rest(inner.load())
@@ -301,7 +305,7 @@ impl Circuit {
     /// # Cancel safety
     ///
     /// Nothing is lost if the caller stops polling, because the next poll compares `era` with the present era. The task
-    /// stays registered until the next transition, so this function is for tasks that live long.
+    /// stays registered until the circuit wakes its tasks again, so this function is for tasks that live long.
     pub fn poll_changed(&self, context: &Context<'_>, era: &mut u64) -> Poll<Standing> {
         let changed = |era: &mut u64| {
             let (now, standing) = self.inner().era_and_standing();

@@ -79,14 +79,14 @@ pub use timeout::{DefaultClassifier, outcome_of};
 pub trait Classifier<Req, Res, Err> {
     /// True if `finish` uses `elapsed`. Default: false.
     ///
-    /// With `true`, each call reads the precise clock twice. With `false`, `elapsed` is zero unless another setting,
-    /// such as the slow-call rule, measures the call.
+    /// With `true`, each call reads the precise clock twice. With `false`, `elapsed` is zero unless the circuit
+    /// [measures durations](crate::config::ConfigBuilder::measure_durations).
     const NEEDS_ELAPSED: bool = false;
 
     /// The data of the request that `finish` needs, often `()`.
     type Call;
 
-    /// Takes the data that `finish` needs from the request before the call.
+    /// Takes from the request, before the call, the data that `finish` needs.
     fn start(&self, request: &Req) -> Self::Call;
 
     /// Returns the outcome of a call that ended with `result`.
@@ -112,9 +112,10 @@ pub trait Classifier<Req, Res, Err> {
 
     /// Returns the outcome of a call that was dropped before the call ended.
     ///
-    /// `elapsed` counts from the first poll that returned `Pending`, or from the start if the call is measured. A call
-    /// that is not measured and was dropped before its first `Pending` is neutral, and this method is not called.
-    /// `None`, the default, applies [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after).
+    /// `elapsed` counts from the start if the call is measured or the slow-call rule is on, and otherwise from the first
+    /// poll that returned `Pending`. In the second case, a call that was dropped before its first `Pending` is neutral,
+    /// and this method is not called. `None`, the default, applies
+    /// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after).
     #[expect(unused_variables, reason = "names for the documentation")]
     fn cancelled(&self, call: Self::Call, elapsed: Duration) -> Option<Outcome> {
         None

@@ -25,9 +25,9 @@ impl Tick {
     /// A tick that is later than every reading of a clock. In an atomic, `NEVER` stands for a deadline that never
     /// comes.
     ///
-    /// Other code uses an `Option` for a missing time. Two times use zero for a missing time, the start of a call and
-    /// the time at which a service found its circuit open. Each healthy call moves these two times, and an `Option`
-    /// would need one more word.
+    /// Other code uses an `Option` for a missing time. Two times are zero if they are missing, which are the start of
+    /// a call and the time at which a service found that its circuit rejects calls. Each call moves these two times,
+    /// and an `Option` would need one more word.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
     /// Returns the tick `nanos` nanoseconds after the origin.
@@ -73,9 +73,9 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 
 /// A source of time.
 ///
-/// A reading must be cheap and must not block, because every call reads the clock. A clock should not go back. If a
-/// clock goes back, nothing panics and no state is lost. Deadlines wait until the clock has caught up, and until then a
-/// time window may miss outcomes, for at most twice its length.
+/// A reading must be cheap and must not block, because nearly every call reads the clock. A clock should not go back.
+/// If a clock goes back, nothing panics and no state is lost. Deadlines wait until the clock has caught up, and until
+/// then a time window may miss outcomes, for at most twice its length.
 ///
 /// # Examples
 ///

@@ -17,6 +17,7 @@ use std::time::Duration;
 use crate::clock::AnyClock;
 use crate::event::Observer;
 use crate::state::Mode;
+use crate::telemetry::Label;
 pub use crate::window::Window;
 pub use builder::ConfigBuilder;
 #[cfg(any(feature = "keyed", feature = "store"))]
@@ -45,9 +46,8 @@ pub struct Config {
     pub(crate) clock: AnyClock,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
     pub(crate) shipped_observers: bool,
-    /// The label of the circuit in metrics, if several keyed circuits share the label. `None` if the label is
-    /// the name of the circuit.
-    pub(crate) label: Option<Arc<str>>,
+    /// The label of a keyed circuit in metrics. `None` if the label is the name of the circuit.
+    pub(crate) label: Option<Arc<Label>>,
 }
 
 /// The rules by which a closed circuit trips. A circuit trips as soon as one of its rules is met.
@@ -57,13 +57,14 @@ pub(crate) struct Rules {
     pub(crate) min_calls: u32,
     pub(crate) consecutive_failures: Option<u32>,
     /// True if the limit of failures in a row rises to `min_calls` once the window holds `min_calls` calls.
+    /// Without a rate rule the limit never rises.
     pub(crate) raised_at_traffic: bool,
     pub(crate) failure_score: Option<f64>,
     pub(crate) slow_call_rate: Option<(f64, Duration)>,
 }
 
 impl Rules {
-    /// Returns true if a rule needs a window of calls.
+    /// Returns true if a rule judges the calls in the window.
     pub(crate) const fn need_window(&self) -> bool {
         self.has_rate() || self.failure_score.is_some()
     }
@@ -104,8 +105,8 @@ impl Config {
         ConfigBuilder::new(name)
     }
 
-    /// Returns a builder with the settings of a classic circuit breaker. 5 failures in a row open the circuit for 60 s,
-    /// and one successful probe closes the circuit.
+    /// Returns a builder with the settings of a classic circuit breaker. 5 hard failures or 10 timeouts in a row open
+    /// the circuit for 60 s, and one successful probe closes the circuit.
     pub fn classic(name: &str) -> ConfigBuilder {
         Self::builder(name)
             .without_failure_rate()
@@ -171,7 +172,8 @@ impl ConfigError {
         Self { field, value: value.to_string(), allowed: allowed.into() }
     }
 
-    /// Returns the field, in the spelling of the builder's method.
+    /// Returns the field, by the name of the builder's method, such as `min_calls`. A part of a value follows
+    /// a point, as in `open_for.max`.
     #[must_use]
     pub const fn field(&self) -> &'static str {
         self.field

@@ -31,6 +31,7 @@ mod report;
 mod restore;
 mod task;
 mod terms;
+mod to_write;
 mod waiters;
 
 pub use builder::RegistryBuilder;

@@ -44,8 +44,8 @@ impl<E> Error<E> {
         }
     }
 
-    /// Turns the error into an error of your own, whose type must implement `From` for a rejection and for
-    /// the error of the service.
+    /// Turns the error into an error type of your own, which implements `From` for a rejection and `From`
+    /// for the error of the service.
     ///
     /// ```
     /// use tower_circuit_breaker::{Error, Rejected};
@@ -93,8 +93,8 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
     }
 }
 
-// If the compiler recommended this implementation, its message would name this type instead of reporting that
-// the content of a box is not `Sized`.
+// Without this attribute, a message of the compiler would name this type instead of reporting that the
+// content of a box is not `Sized`.
 #[diagnostic::do_not_recommend]
 impl<E: StdError + 'static> StdError for Error<E> {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
@@ -138,7 +138,7 @@ impl<E> WithinError<E> {
         }
     }
 
-    /// Turns the error into an error of your own, whose type must implement `From` for each of the three
+    /// Turns the error into an error type of your own, which implements `From` for each of the three
     /// errors inside.
     ///
     /// ```

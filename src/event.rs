@@ -59,16 +59,18 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
     /// [`wants_calls`](Self::wants_calls) is false, the observer receives no successes and no rejections.
     ///
     /// A new circuit reads the answer once. The default is `false`. With a time window, sums cost a call of a closed
-    /// circuit nothing. Without a time window, and for each rejection, sums cost 2 to 3 ns. A report of each call costs
-    /// more, and makes threads wait for each other.
+    /// circuit nothing. If no rule needs a window, and for each rejection, sums cost 2 to 3 ns. A report of each call
+    /// costs more, and makes threads wait for each other.
     ///
-    /// An observer of sums must count both `Sums` and [`Finished`](Event::Finished), because
-    /// these calls always come one by one:
+    /// An observer of sums must also count [`Finished`](Event::Finished) and
+    /// [`Rejected`](Event::Rejected), because these calls always come one by one:
     ///
     /// * failures, and ignored and cancelled calls
     /// * slow successes
     /// * probes
-    /// * calls of a disabled circuit, and calls of a circuit in shadow that would have been rejected
+    /// * calls of a disabled circuit, calls under the kill switch, calls inside a probe of the same circuit, and calls
+    ///   of a circuit in shadow that would have been rejected
+    /// * calls that load shedding refuses
     /// * outcomes of an era that has ended
     /// * successes in a window of calls, or under
     ///   [`trip_on_any_outcome`](crate::config::ConfigBuilder::trip_on_any_outcome)
@@ -146,26 +148,27 @@ pub enum Event<'a> {
     /// The circuit has changed its state or mode.
     Transition(&'a Transition),
     /// A summary of the rejections, which a rejected call reports at most every 10 s, because one line for each
-    /// rejection would flood a log. In a tower service a rejection has the time at which `poll_ready` found the circuit
-    /// rejecting.
+    /// rejection would flood a log. In a tower service, the time of a rejection is the time at which `poll_ready` found
+    /// that the circuit rejects calls.
     #[non_exhaustive]
     Rejections {
-        /// The number of rejections since the last summary, or since the circuit tripped.
+        /// The number of rejections since the last summary, or since the circuit opened or became half-open.
         rejected: u64,
         /// The time in which these rejections happened.
         over: Duration,
-        /// The time until the circuit lets a probe through. `None` if the time is not known.
+        /// The time until the circuit admits calls again. `None` if the time is not known.
         retry_after: Option<Duration>,
     },
     /// The circuit is new, or [`refresh_metrics`](crate::Circuit::refresh_metrics) was called. An observer should bring
     /// its gauges up to date.
     #[non_exhaustive]
     Refresh {
-        /// The state and mode of the circuit.
+        /// The state and mode of the circuit, as a caller would find them. An open circuit whose next call is a
+        /// probe appears as half-open.
         standing: Standing,
         /// True if `CIRCUIT_BREAKER_DISABLED` names the circuit, so that all calls go through in every state.
         bypassed: bool,
-        /// The era that began with `standing`.
+        /// The present era of the circuit.
         era: u64,
         /// The present time.
         at: Tick,
@@ -175,8 +178,8 @@ pub enum Event<'a> {
     Finished {
         /// The way in which the call ended.
         ended: Ended,
-        /// The time of the end, if the circuit has read its clock for another purpose. The time is always present for a
-        /// failure.
+        /// The time of the end. A failure always has the time. For other ends, `None` means that nothing needed the
+        /// time, so that the clock was not read.
         at: Option<Tick>,
         /// The duration of the call, if it was measured.
         elapsed: Option<Duration>,
@@ -191,7 +194,7 @@ pub enum Event<'a> {
     ///
     /// A thread reports its sums with its first call, with every 256th call, and with its first call that comes 1 ms or
     /// more after its last report, by the clock of the circuit. With the coarse default clock the time between two
-    /// reports is 1 to 10 ms. A rejection of a tower service has the time at which the service was polled ready.
+    /// reports is 1 to 10 ms. For a rejection of a tower service, the time of `poll_ready` counts.
     ///
     /// The sums of all threads are reported before each transition, with each
     /// [`refresh_metrics`](crate::Circuit::refresh_metrics), once a second by the task of a registry with a

@@ -169,7 +169,7 @@ impl<F, S> WithFallback<F, S> {
         &self.breaker
     }
 
-    /// Returns the breaker, so that the caller can change it.
+    /// Returns a mutable reference to the breaker.
     #[must_use]
     pub const fn get_mut(&mut self) -> &mut S {
         &mut self.breaker

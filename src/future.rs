@@ -61,7 +61,7 @@ pin_project! {
         // The inner future is declared before the flight and dropped first, because its drop is still a part of the
         // call, and the drop of the flight ends the call.
         Called { #[pin] future: F, flight: Flight<C, Req, Res, Err, D>, rejection: PhantomData<fn() -> R> },
-        // No circuit guards the call, because the key of its request has no circuit.
+        // No circuit guards the call, because its request has no key, or because the key has no circuit.
         Unguarded { #[pin] future: F },
         Rejected { answer: Option<Result<Res, E>> },
     }
@@ -86,7 +86,7 @@ where
 }
 
 /// An error, or a response that is not judged yet. The flight holds the permit and the classifier of the call, and is
-/// `None` if no circuit guards the call.
+/// `None` if no circuit guards the call or if the response is the answer to a rejected call.
 #[cfg(feature = "http")]
 type Unjudged<C, Req, Res, Err, E> = Result<(Res, Option<Flight<C, Req, Res, Err>>), E>;
 

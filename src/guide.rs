@@ -11,6 +11,8 @@ pub mod stacks {
     //! The breaker in axum, tonic, reqwest, hyper and plain tower.
     //!
     //! [settings]: super::operation#settings
+    //! [expiry]: super::stores#expiry
+    //! [security]: https://docs.rs/crate/tower-circuit-breaker/latest/source/SECURITY.md
     #![doc = include_str!("../docs/stacks.md")]
 }
 
@@ -26,6 +28,7 @@ pub mod operation {
     //!
     //! [keys]: https://docs.rs/crate/tower-circuit-breaker/latest/source/examples/config_file.toml
     //! [picture]: https://docs.rs/crate/tower-circuit-breaker/latest/source/docs/admin.png
+    //! [refused rows]: super::stores#the-audit
     //! [runbook]: super::runbook
     //! [words]: super::words
     #![doc = include_str!("../docs/operation.md")]
@@ -44,6 +47,7 @@ pub mod troubleshooting {
     //! Common mistakes, each with its symptom, its cause and its correction.
     //!
     //! [field]: super::stacks#a-breaker-in-a-field
+    //! [behind a proxy]: super::operation#behind-a-proxy
     #![doc = include_str!("../docs/troubleshooting.md")]
 }
 

@@ -10,6 +10,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::shown::is_printable;
+#[cfg(feature = "postgres")]
+pub(crate) use address::decoded;
 pub(crate) use address::{Address, Wrong};
 
 /// The kind of store that an address selects.
@@ -106,6 +108,19 @@ pub(crate) fn is_instance(id: &str) -> bool {
     (1..=100).contains(&id.len()) && id.chars().all(|c| is_printable(c) && c != '#') && !id.contains("//")
 }
 
+/// Returns true if the text can be the prefix of a store's keys.
+///
+/// The characters have no meaning in patterns and hash tags of Redis, and separate words nowhere. A prefix does not
+/// contain [`ROOT`], so that no key of one prefix is a key of another prefix. The store adds the colon at the end.
+pub(crate) fn is_prefix(prefix: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:".contains(&byte);
+    let is_framed = prefix.starts_with(':') || prefix.ends_with(':');
+    (1..=LONGEST_PREFIX).contains(&prefix.len())
+        && prefix.bytes().all(is_allowed)
+        && !is_framed
+        && !prefix.contains(ROOT)
+}
+
 /// The time after which a store that expires records may delete the record of a circuit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ttl {
@@ -123,6 +138,13 @@ impl Default for Ttl {
 
 /// The description of the ids that [`is_instance`] accepts, for the texts of errors.
 pub(crate) const INSTANCES: &str = "1 to 100 bytes of printable text without spaces, `#` and `//`";
+
+/// The description of the prefixes that [`is_prefix`] accepts, for the texts of errors.
+pub(crate) const PREFIXES: &str = "1 to 100 letters, digits and `.`, `_`, `-`, `/` and `:`, without `:` at an end and \
+     without the word `circuit_breaker`";
+/// The word at the beginning of the keys of a store, behind the prefix.
+pub(crate) const ROOT: &str = "circuit_breaker";
+const LONGEST_PREFIX: usize = 100;
 
 const SCHEMES: [(&str, StoreKind); 11] = [
     ("file", StoreKind::File),

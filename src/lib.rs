@@ -56,8 +56,9 @@
 //! # Names
 //!
 //! The root has the types that programs pass, match on and keep. The types that programs only receive have longer
-//! paths. The parts of a [`Status`] are in [`circuit`], the answers of a [`Registry`] in [`operation`], `coordinator`
-//! and `store`, and the types of a layer's settings in [`classify`], [`rejection`], [`fallback`] and `body`.
+//! paths. The parts of a [`Status`] are in [`circuit`], [`state`] and [`window`]. The answers of a [`Registry`] are
+//! in [`operation`], `coordinator` and `store`. The types of a layer's settings are in [`classify`], [`rejection`],
+//! [`fallback`] and `body`.
 //!
 //! # Features
 //!
@@ -66,7 +67,7 @@
 //! * `metrics`, `tracing` (both default): observers for these facades on every circuit, unless the
 //!   builder of the circuit omits them.
 //! * `http`: classifiers and rejections for HTTP and gRPC, and bodies that are tracked to their end. `tonic`,
-//!   `reqwest`: the meaning of the errors of these two crates.
+//!   `reqwest`: classifiers for the errors of these two crates, and rejections in their types.
 //! * `keyed`: a circuit for each host, path, method or tenant.
 //! * `store`: records, the trait of stores, the coordinator and `MemoryStore`. `file`, `sqlite`,
 //!   `postgres`, `redis`: one store each.

@@ -1,9 +1,9 @@
 //! Suggestions for misspelt names, which are the known names that a user probably meant.
 //!
-//! A stranger can choose the names of circuits by keys and the wrong name by a request. Therefore the work of a
-//! suggestion has a limit that is counted in cells of the table of edit distances, and not in names. Only a band of the
-//! table is computed, and a comparison ends when the two names can no longer be near. The limit is about a millisecond of
-//! work, so that a suggestion needs no thread of its own.
+//! The sender of a request can choose the names of keyed circuits, and can send a wrong name of any length. Therefore
+//! the work of a suggestion has a limit that is counted in cells of the table of edit distances, and not in names. Only
+//! a band of the table is computed, and a comparison ends when the two names can no longer be near. For one suggestion
+//! the limit is about a millisecond of work, so that a suggestion needs no thread of its own.
 
 /// Returns the name that is closest to `typed`, if it is close enough for a suggestion.
 ///
@@ -41,7 +41,7 @@ impl Work {
         let mut limit = (typed.len() / 3).clamp(1, MOST_CHANGES);
         let (mut near, mut table) = (None::<(usize, &str)>, Table::default());
         for name in names {
-            // A name costs some work even if it is not compared, because it was found and its letters were counted.
+            // Each name costs some work, even if it is not compared, because its letters are counted.
             let Some(left) = self.cells.checked_sub(EACH) else { break };
             self.cells = left;
             if name.len() > LONGEST * 4 || name.chars().count().abs_diff(typed.len()) > limit {
@@ -122,7 +122,8 @@ fn folded_letters(letters: impl Iterator<Item = char>) -> impl Iterator<Item = c
 
 /// The largest number of wrong letters. More wrong letters are no typing mistake, even in a long word.
 const MOST_CHANGES: usize = 8;
-/// The largest number of letters of a name that is compared: the longest name, with the most wrong letters.
+/// The largest number of letters in a text that is compared, which is the length of the longest valid name plus
+/// [`MOST_CHANGES`].
 const LONGEST: usize = 208;
 /// The work of a name that is not compared.
 const EACH: usize = 16;

@@ -1,8 +1,9 @@
 //! The meaning of a call for its circuit, which is a success, a failure with a weight, or no evidence.
 //!
-//! A weight is the share of a whole failure that a failure counts, from just above 0 to 1. Through tower a classifier, which
+//! The weight of a failure is more than 0 and at most 1, where 1 is a whole failure. Through tower a classifier, which
 //! sees the request, sets the weight of a call with [`Failure::new`]. Without tower the caller sets the weight, with
-//! [`Circuit::call_with`](crate::Circuit::call_with) or [`Permit::failure`](crate::Permit::failure). The decision to trip is left to `circuit`.
+//! [`Circuit::call_with`](crate::Circuit::call_with) or [`Permit::failure`](crate::Permit::failure). The decision to
+//! trip is left to `circuit`.
 
 mod failure;
 mod weight;

@@ -22,13 +22,15 @@
 //! is `max(previous + 1, server_now_ms)`, so that numbers after a loss of data are larger than the numbers
 //! before the loss.
 //!
-//! Fields that this version does not know are written again unchanged, both in the record and in each part.
+//! Fields that this version does not know are written again unchanged, both in the record and in each part, up to 16 KiB
+//! in all (`fit.rs`).
 //!
 //! The file is longer than others, because the fields of a record, their names in JSON and their limits are read together.
 
 #[cfg_attr(not(feature = "test-util"), expect(unreachable_pub, reason = "public for tests only"))]
 mod apply;
 mod entry;
+mod fit;
 #[cfg_attr(not(feature = "test-util"), expect(unreachable_pub, reason = "public for tests only"))]
 mod join;
 mod operated;
@@ -49,6 +51,7 @@ use crate::state::{Act, Generation, State};
 pub use apply::{Command, Effect, OperatorCommand, TransitionCommand, apply};
 #[cfg(not(feature = "test-util"))]
 pub(crate) use apply::{Command, Effect, OperatorCommand, TransitionCommand, apply};
+pub(crate) use entry::tiers_text;
 pub use entry::{InstanceEntry, Opening};
 #[cfg(feature = "test-util")]
 pub use join::join;
@@ -146,6 +149,9 @@ impl CircuitRecord {
     pub const VERSION: u32 = 1;
     /// The size of the largest record that is written or read, in bytes.
     pub const MAX_BYTES: usize = 64 * 1024;
+    /// The size of all fields that this version does not know, in bytes of JSON. Further fields are dropped when a record
+    /// is read, so that a record that can be read can be written again.
+    pub const MAX_EXTRA_BYTES: usize = 16 * 1024;
     /// The largest number of instances in a record.
     pub const MAX_INSTANCES: usize = 64;
 
@@ -183,7 +189,8 @@ impl CircuitRecord {
     ///
     /// The bytes are not trusted. Texts that are too long are cut, and impossible numbers become zero. The
     /// entry of an instance is dropped if its id or number is impossible, or if the instance has not been seen for 72
-    /// hours.
+    /// hours. Unknown fields beyond [`MAX_EXTRA_BYTES`](Self::MAX_EXTRA_BYTES) are dropped, and the oldest entries of a
+    /// record that would be too long.
     ///
     /// # Errors
     ///
@@ -230,6 +237,7 @@ impl CircuitRecord {
         }
         record.reason = words::clean(&record.reason, 300);
         record.instance = words::clean(&record.instance, 200);
+        record.incarnation = words::clean(&record.incarnation, 64);
         if let Some(operated) = &mut record.operator {
             if operated.sequence > latest.as_millis() {
                 return Err(corrupt(format!("has an act numbered {}", operated.sequence)));
@@ -240,7 +248,7 @@ impl CircuitRecord {
         record.instances.retain(|id, entry| is_id(id) && entry.sequence <= latest.as_millis());
         record.instances.values_mut().for_each(InstanceEntry::clean);
         join::bound(&mut record.instances);
-        record.sum();
+        record.fit();
         Ok(record)
     }
 
@@ -248,8 +256,8 @@ impl CircuitRecord {
     ///
     /// # Errors
     ///
-    /// [`CorruptRecord`] if the result is longer than [`MAX_BYTES`](Self::MAX_BYTES), which only fields of a later
-    /// version can cause.
+    /// [`CorruptRecord`] if the result is longer than [`MAX_BYTES`](Self::MAX_BYTES), which is impossible for a record
+    /// that was decoded.
     pub fn encode(&self) -> Result<Vec<u8>, CorruptRecord> {
         let corrupt = |problem: String| CorruptRecord::new(&self.service, &problem);
         let bytes = serde_json::to_vec(self).map_err(|error| corrupt(error.to_string()))?;

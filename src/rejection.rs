@@ -1,8 +1,8 @@
 //! The answers to rejected calls.
 //!
 //! [`BoxedErrors`] is the default, because a boxed error fits every other layer of tower. [`TypedErrors`]
-//! allocates nothing and gives callers an enum to match on. [`Respond`] and the rejections for HTTP and gRPC
-//! answer with a response of the service's type, for stacks whose error type cannot change.
+//! allocates nothing and gives callers an enum to match on. [`Respond`] and the rejections for HTTP, gRPC
+//! and reqwest answer with a response of the service's type, for stacks whose error type cannot change.
 //!
 //! The circuit decides that a call is rejected. A [`Rejection`] decides only how the answer looks.
 
@@ -93,8 +93,8 @@ pub trait Rejection<Req, Res, E> {
 #[non_exhaustive]
 pub struct BoxedErrors;
 
-// Without this attribute the compiler recommends this implementation. Its message would then require a
-// `std::error::Error`.
+// Without this attribute the compiler recommends this implementation, and asks for an error that
+// implements `std::error::Error`.
 #[diagnostic::do_not_recommend]
 impl<Req, Res, E: Into<BoxError>> Rejection<Req, Res, E> for BoxedErrors {
     type Error = BoxError;

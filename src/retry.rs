@@ -135,8 +135,8 @@ impl<P, F> RetryPolicy<P, F> {
         Ok(self)
     }
 
-    /// Searches the extensions of responses for the rejection. Use this method for circuits that reject with
-    /// a response, such as circuits with `HttpRejection` or `GrpcRejection`.
+    /// Searches the extensions of responses, and boxed errors, for the rejection. Use this method for circuits that
+    /// reject with a response, such as circuits with `HttpRejection` or `GrpcRejection`.
     ///
     /// The response must be an `http::Response` (feature `http`) or a `reqwest::Response` (feature
     /// `reqwest`).
@@ -211,7 +211,7 @@ where
         let known = self.wait(rejected)?;
         self.waits_left -= 1;
         let step = self.backoff.next_backoff();
-        // The sum does not overflow, because an open duration is at most about a year.
+        // The sum does not overflow, because a rejection announces less than 35 years.
         let waiting = sleep_until(step.deadline() + known);
         Some(RetryFuture { wait: Wait::ForCircuit { waiting } })
     }

@@ -1,9 +1,10 @@
-//! The check that circuits exist for all names in the settings, and the report of names without a circuit.
+//! The check that circuits exist for all names in the settings and in the kill switch, and the report of
+//! names without a circuit.
 //!
-//! If a name in the settings is misspelt, the setting has no effect, and the circuit silently has other
-//! settings. The circuits of a process are not known when the settings are read. Therefore a thread collects
-//! the expected names and the names of created circuits until ten seconds after the first circuit. At the end
-//! the thread logs the expected names that no circuit has.
+//! If such a name is misspelt, the setting or the kill switch has no effect on the circuit, and nothing else
+//! reports the mistake. The circuits of a process are not known when the settings are read. Therefore a
+//! thread collects the expected names and the names of created circuits until ten seconds after the first
+//! circuit. At the end the thread logs the expected names that no circuit has.
 //!
 //! Names that are expected after these ten seconds are not checked, because circuits are no longer collected.
 

@@ -49,9 +49,9 @@ pub enum WhenOpen {
 /// A caller who waits for the inner service to become ready, and gives up after
 /// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after) or longer, counts as a failure of
 /// weight 0.5 and of the kind [`NotReady`](crate::outcome::FailureKind::NotReady), like a call that is dropped. The
-/// wait ends when the service is dropped, or when the service is polled again after `cancelled_counts_after` and is
-/// still not ready. With a circuit for each key, the circuit is unknown before the call, and no wait for readiness
-/// counts.
+/// wait ends when the service is dropped, or when a poll comes `cancelled_counts_after` or longer after the last poll and
+/// the service is still not ready. With a circuit for each key, the circuit is unknown before the call, and no wait for
+/// readiness counts.
 ///
 /// A clone shares the circuit but not the readiness. Like every tower service, the clone must be polled ready before a
 /// call. A call without this poll is rejected, because the inner service is not ready.
@@ -63,8 +63,8 @@ pub struct CircuitBreaker<S, C = DefaultClassifier, R = BoxedErrors, K = OneCirc
     when_open: WhenOpen,
     /// True if the inner service has been polled ready and has not been called since.
     inner_ready: bool,
-    /// The time when `poll_ready` found that the circuit rejects calls, so that the call need not read the clock again.
-    /// Zero if the circuit let calls through.
+    /// The time when `poll_ready` found that the circuit rejects calls, so that the rejection need not read the clock
+    /// again. Zero if there is no such time. A time of an earlier era is not used.
     found_open: Tick,
     pend: Pend,
     unready: Unready,
@@ -112,8 +112,8 @@ impl<S, C, R, K> CircuitBreaker<S, C, R, K> {
     }
 }
 
-/// The shipped classifiers need `S::Error: 'static`, because they look for known types in the error. Code that is generic
-/// over `S` needs this bound too.
+/// The shipped classifiers need `S::Error: 'static`, because they look for known types in the error. Only `classify` and
+/// `classify_error` do not need this bound. Code that is generic over `S` needs the bound too.
 impl<S, C, R, K, Req> Service<Req> for CircuitBreaker<S, C, R, K>
 where
     S: Service<Req>,

@@ -5,9 +5,10 @@
 //! and the error suggests the nearest known key. A file cannot contain a clock, observers or a function for
 //! the open duration. Set these in code, see [`Settings::circuit_builder`].
 //!
-//! This module does not connect to a store. Without `store` or `enabled = true` in `[persistence]` there is no
-//! store, and all other settings still have their effect. `enabled = false` switches a store off. With the feature `store`, `Settings::registry` returns the
-//! builder of a registry with the store of the settings.
+//! This module does not connect to a store. If `[persistence]` has neither `store` nor `enabled = true`,
+//! there is no store, and the settings of circuits still have their effect. `enabled = false` switches a
+//! store off. With the feature `store`, `Settings::registry` returns the builder of a registry with the
+//! store of the settings.
 //!
 //! # The file
 //!
@@ -72,9 +73,9 @@
 //! # Names that no circuit has
 //!
 //! Any name is valid in the file and in [`Settings::circuit`]. Therefore, ten seconds after the first circuit
-//! was created, the tables are compared with the circuits of the process. A warning names each table without
-//! a circuit, and the circuit whose name is nearest. Tables for keyed circuits are not reported, because
-//! requests create these circuits later.
+//! was created, the tables are compared with the circuits of the process. Warnings name the tables without a
+//! circuit, and suggest the circuit with the nearest name if a name is near. Tables for keyed circuits are
+//! not reported, because requests create these circuits later.
 //!
 //! # The environment
 //!
@@ -140,8 +141,8 @@ pub struct Settings {
     defaults: Vec<Setting>,
     circuits: ByName<(Vec<Setting>, Config)>,
     persistence: Option<Persistence>,
-    /// Filled when the names of the tables are passed on to the report of unused names. Clones share this
-    /// mark, so that the names are passed on only once.
+    /// Set when the names of the tables are passed to `roll_call`, which reports names without a circuit.
+    /// Clones share this mark, so that the names are passed only once.
     expected: Arc<OnceLock<()>>,
 }
 
@@ -150,7 +151,8 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// [`SettingsError`] if the file cannot be read, is larger than 1 MiB, or contains a forbidden key or value.
+    /// [`SettingsError`] if the file cannot be read, is larger than 1 MiB, is not valid TOML or JSON, or
+    /// contains a forbidden key or value.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, SettingsError> {
         let path = path.as_ref();
         let origin = path.display().to_string();
@@ -191,7 +193,8 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// [`SettingsError`] if a variable that begins with `CIRCUIT_BREAKER_` is unknown or has a forbidden value.
+    /// [`SettingsError`] if a variable that begins with `CIRCUIT_BREAKER_` is unknown, can mean two keys, or
+    /// has a forbidden value.
     pub fn with_env(self) -> Result<Self, SettingsError> {
         self.with_vars(std::env::vars_os())
     }
@@ -259,8 +262,9 @@ impl Settings {
         self.persistence.as_ref()
     }
 
-    /// Passes the names of the tables on as expected names, so that a misspelt name is reported. Settings do
-    /// this only when a circuit is requested, because a program may read a file only to check the file.
+    /// Passes the names of the tables to `roll_call` as expected names, so that a misspelt name is reported.
+    /// This happens only when the program requests a circuit or a registry, because a program may read a
+    /// file only to check the file.
     fn expect_circuits(&self) {
         let tables = self.draft.circuits.entries();
         let call = |(name, entry): (String, &Entry)| Call::Set { name, kind: Kind::Table, setting: entry.to_string() };

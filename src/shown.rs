@@ -1,9 +1,10 @@
-//! The bounds and the cleaning of texts from outside, before an error, a log or a terminal shows them.
+//! Functions that cut and clean texts from outside before an error, a log or a terminal shows the texts.
 //!
 //! A text of a caller, of an operator, of a store or of a settings file can be as long as its author wants, can contain
 //! a password, and can contain characters that look like another text. This module has the one list of such characters,
-//! so that a text that is refused in one place is not accepted in another place. The list is at the lowest height,
-//! because every other module shows texts. The program `circuitctl` compiles the same file.
+//! so that a text that is refused in one place is not accepted in another place. The list is in one of the lowest
+//! modules, because every other module may show texts and import the list. The program `circuitctl` compiles the same
+//! file.
 
 #[path = "shown/mask.rs"]
 mod mask;
@@ -26,7 +27,8 @@ pub(crate) fn forges(c: char) -> bool {
             | '\u{1bca0}'..='\u{1bca3}' | '\u{1d159}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Returns true if a name may contain the character. A name has no spaces, because a line of a log ends a name with one.
+/// Returns true if a name may contain the character. A name has no spaces, because in a line of a log a space ends
+/// the name.
 pub(crate) fn is_printable(c: char) -> bool {
     !c.is_whitespace() && !forges(c)
 }
@@ -36,15 +38,16 @@ pub(crate) fn one_line(text: &str, limit: usize) -> String {
     text.chars().take(limit).map(|c| if forges(c) { ' ' } else { c }).collect()
 }
 
-/// Returns a text as an error repeats it: without the password of an address, escaped, and at most 200 characters.
+/// Returns a text in the form in which an error repeats it. Passwords of addresses are removed, the text is escaped,
+/// and at most 200 characters are kept.
 pub(crate) fn quoted(text: &str) -> String {
     // The text is cut before the search for a password, because a request can contain a text of megabytes.
     let start = cut(text, LONGEST_SEARCHED);
     if start.contains("//") { escaped(&masked(start), LONGEST_QUOTED) } else { escaped(start, LONGEST_QUOTED) }
 }
 
-/// Returns the text with escapes for quotes and for characters that forge. If the result would be longer than `limit`
-/// characters, it ends earlier, with `…`.
+/// Returns the text with escapes for quotes, backslashes and characters that forge. If the result would be longer
+/// than `limit` characters, it ends earlier, with `…`.
 pub(crate) fn escaped(text: &str, limit: usize) -> String {
     let (mut shown, mut length) = (String::new(), 0);
     for c in text.chars() {

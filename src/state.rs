@@ -1,4 +1,4 @@
-//! The state of a circuit and its changes, which are states, modes, transitions and their reasons.
+//! The states and modes of a circuit, and the transitions between them with their reasons.
 //!
 //! Logs, metrics, records and operators use the names of these types. A [`Reason`] has the numbers that led
 //! to the transition, so that the person on call sees the cause. Decisions and changes are left to `circuit`.
@@ -68,7 +68,8 @@ pub enum Mode {
     /// Every call is rejected, until a reset or a resume, or until the hold ends.
     #[doc(alias = "Isolated")]
     ForcedOpen,
-    /// Every call goes through and no call is counted, until a resume or a reset, or until the hold ends.
+    /// Every call goes through and counts only in the totals, until a resume or a reset, or until the hold
+    /// ends.
     Disabled,
     /// The state changes as always, but every call goes through. The circuit counts the calls that the state
     /// would have rejected.
@@ -100,8 +101,8 @@ impl fmt::Display for Mode {
     }
 }
 
-/// The version of a stored record, which increases with every change that any instance stores. Within one
-/// process, the era is the version of the state.
+/// The version of the published state in a stored record, which increases with every state that an
+/// instance publishes. Within one process, the era is the version of the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Generation(pub(crate) u64);
 
@@ -140,8 +141,8 @@ impl Standing {
         Self { state, mode }
     }
 
-    /// Returns the name of the standing as it affects callers. The modes `forced_open` and `disabled` are
-    /// named instead of the state. In shadow the state is named.
+    /// Returns one word for the standing. For the modes `forced_open` and `disabled` the word is the
+    /// mode. In the other modes the word is the state.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self.mode {
@@ -206,8 +207,8 @@ pub struct Transition {
     /// The time until the new standing ends by itself, which is the open duration or the rest of a hold. `None`
     /// if the standing has no such end.
     pub lasts: Option<Duration>,
-    /// The number of openings in a row, including this opening, as
-    /// [`Status::attempt`](crate::Status::attempt) counts them.
+    /// The number of openings in a row, as [`Status::attempt`](crate::Status::attempt) counts them.
+    /// If this transition opens the circuit, the number includes this opening.
     pub attempt: u32,
     /// The sums over the window at the end of the previous era.
     pub tally: Tally,
@@ -217,7 +218,7 @@ pub struct Transition {
     /// in which an address has only its scheme and host. `None` if the failure has no text, such as a dropped
     /// call. The text must not be shown to strangers or in metrics.
     pub failure_text: Option<Arc<str>>,
-    /// The number of calls that were rejected since the circuit was last closed.
+    /// The number of calls that were rejected since the last transition to closed or disabled.
     pub rejected: u64,
     /// True if `CIRCUIT_BREAKER_DISABLED` names the circuit, so that the circuit lets every call through in
     /// every state and mode.
@@ -227,7 +228,8 @@ pub struct Transition {
     /// The state to which a reset leads, for other instances. Other instances follow the reset even if the
     /// circuit in this process was healthy and stayed closed.
     pub(crate) resets_to: Option<order::To>,
-    /// True if the coordinator logs the transition with the name of the store, so that the observer for logs does not.
+    /// True if the coordinator logs the transition, with the name of the store. The observer for logs then
+    /// skips the transition.
     pub(crate) is_logged: bool,
 }
 
@@ -265,14 +267,14 @@ pub struct Snapshot {
     pub earlier: Option<Arc<EarlierReason>>,
     /// The time since the state with the `earlier` reason began. `None` if the time is not known.
     pub earlier_for: Option<Duration>,
-    /// The time since a half-open circuit began to probe, from which reasons such as [`Reason::ProbesPassed`] count.
-    /// `None` if the circuit is not half-open, or if the time is not known. The durations of an open circuit count from
-    /// `earlier_for`.
+    /// The time since a half-open circuit began to probe. The durations in reasons such as [`Reason::ProbesPassed`]
+    /// count from that beginning. `None` if the circuit is not half-open, or if the time is not known. The durations of
+    /// an open circuit count from `earlier_for`.
     pub half_open_for: Option<Duration>,
 }
 
 impl Snapshot {
-    /// Returns the snapshot of a new circuit, whose fields can then be set.
+    /// Returns the snapshot of a new circuit. The caller can then set the fields of the snapshot.
     #[must_use]
     pub const fn closed() -> Self {
         Self {

@@ -46,6 +46,7 @@ pub use crate::keep::StoreKind;
 use crate::record::Timestamp;
 pub use any::AnyStore;
 pub(crate) use any::DynStore;
+pub(crate) use audit::order_row_id;
 pub use audit::{AuditFilter, AuditRow};
 pub use error::{StoreError, StoreErrorKind};
 #[cfg(feature = "test-util")]
@@ -83,6 +84,20 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn origin(&self, etag: &Etag) -> &'static str {
         let _any = etag;
         self.kind()
+    }
+
+    /// Returns the kinds of the tiers, the fast tier first. Only a store that puts one store in front of another overrides
+    /// this method. Instances write the tiers into their entries, so that an order that would reach only one tier is
+    /// refused.
+    fn tiers(&self) -> Option<[&'static str; 2]> {
+        None
+    }
+
+    /// Returns the kind of the tier that still lacks a version that was just written. `None` if the version is as durable
+    /// as the store can make it, which is the default.
+    fn lacking(&self, etag: &Etag) -> Option<&'static str> {
+        let _any = etag;
+        None
     }
 
     /// Returns the value of each name, in the order of the names, and the time of the store.
@@ -149,7 +164,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// If the store could not append every row. After this error the caller may append all rows again.
+    /// If the store could not append every row. After this error the caller may append all rows again, also in other
+    /// batches. After [`Refused`](StoreErrorKind::Refused) or [`Corrupt`](StoreErrorKind::Corrupt) a registry appends smaller
+    /// batches, finds the row that is refused, and sets it aside if the store takes other rows.
     fn append_audit(&self, rows: &[AuditRow]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Deletes the oldest rows of the audit that are older than `before`. Returns true if more such rows may be left.
@@ -253,6 +270,13 @@ pub(crate) fn check_length(write: &Write) -> Result<(), StoreError> {
         return Ok(());
     }
     Err(StoreError::refused(format!("the record of `{}` has {bytes} bytes, allowed are {allowed}", write.name)))
+}
+
+/// Returns the content of a value that is too long for a record and was not read, which is as many blanks. No reader
+/// accepts the blanks, so that the value counts as damaged.
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+pub(crate) fn too_long() -> Vec<u8> {
+    vec![b' '; crate::record::CircuitRecord::MAX_BYTES + 1]
 }
 
 /// Returns the time of this host, for the stores that have no server with a clock.

@@ -1,4 +1,5 @@
-//! The one entrance of atomics and of the cold mutex, and the seats of threads.
+//! The atomics and the mutex of this crate, and the seats of threads. No other module names the atomics or the mutex of
+//! `std`.
 //!
 //! The names are aliases and not re-exports, because the lint that forbids the originals elsewhere sees through a
 //! re-export. Under `--cfg breaker_loom` the same names are those of loom, so that the models run the code that ships.
@@ -29,8 +30,8 @@ mod imp {
 
     use super::{Acquire, Release};
 
-    /// Loom has no such lock. The flag shows loom that a thread which finds the value also sees
-    /// all that was written before it.
+    /// A `OnceLock` for models, because loom has none. The flag shows loom that a thread which
+    /// finds the value also sees all writes before the value was set.
     #[derive(Debug)]
     pub(crate) struct OnceLock<T> {
         is_set: AtomicBool,
@@ -68,7 +69,8 @@ pub(crate) use seat::{Indices, Numbers};
 pub(crate) use seat::{MOST_INDICES, Seat, indices, seat, seat_with_index};
 pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-/// A mutex that ignores poison, because the code under a lock writes its data so that a panic leaves them usable.
+/// A mutex that ignores poison, because the code under a lock writes its data in an order in
+/// which a panic leaves the data usable.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(imp::RawMutex<T>);
 

@@ -1,6 +1,6 @@
 //! Tools for the tests of an application, which are open circuits, rejections, and an observer that remembers events.
 //!
-//! The module needs the feature `test-util`, which belongs into `[dev-dependencies]`:
+//! The module needs the feature `test-util`, which belongs in `[dev-dependencies]`:
 //!
 //! ```toml
 //! tower-circuit-breaker = { version = "0.1", features = ["test-util"] }
@@ -45,8 +45,8 @@ impl Circuit {
     /// reason with numbers, a count of failures and a `retry_after`. A circuit that an operator trips does not have
     /// these.
     ///
-    /// A half-open circuit gets a failed probe. A circuit that is already open is not changed, and its last transition
-    /// is returned.
+    /// A half-open circuit gets a failed probe, and so does an open circuit whose open duration has passed. Any other open
+    /// circuit is not changed, and its last transition is returned.
     ///
     /// # Panics
     ///
@@ -54,10 +54,10 @@ impl Circuit {
     /// failures, or because a rule waits for a clock that stands still.
     pub fn fail_until_open(&self) -> Transition {
         for _ in 0..FAILURES {
-            match (self.state(), self.try_acquire()) {
-                (State::Open, _) => break,
-                (State::Closed | State::HalfOpen, Ok(permit)) => permit.failure(Failure::hard()),
-                (State::Closed | State::HalfOpen, Err(rejected)) => panic!("cannot fail: {rejected}"),
+            match self.try_acquire() {
+                Ok(permit) => permit.failure(Failure::hard()),
+                Err(_) if self.state() == State::Open => break,
+                Err(rejected) => panic!("cannot fail: {rejected}"),
             }
         }
         let status = self.status_with(1);

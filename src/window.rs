@@ -4,9 +4,9 @@
 //! last n calls, and `run` has the weight of the consecutive failures. A fourth part, `cells`, has the successes that
 //! each thread counts for itself.
 //!
-//! Each word has a number and a tag of its era, and changes in one exchange. So an outcome counts in its own era or in
-//! no era, even if the era ends between admission and recording. The sums are exact while no call ends. A call that
-//! ends during the reading of the sums may be missing in some of the sums.
+//! Each word of `time`, `calls` and `run` has a number and a tag of its era, and changes in one exchange. So an outcome
+//! counts in its own era or in no era, even if the era ends between admission and recording. The sums are exact while
+//! no call ends. A call that ends during the reading of the sums may be missing in some of the sums.
 //!
 //! The window does not read a clock, decide on a trip, or know a circuit.
 
@@ -76,7 +76,8 @@ impl Window {
         }
     }
 
-    /// Returns the age up to which a time window is too young for a rate, which is one bucket but at most 1 s.
+    /// Returns the age up to which a time window is too young for a rate. The age is the time of one bucket, but at most
+    /// 1 s.
     ///
     /// Without this age the first few calls of a busy circuit would decide. The limit of 1 s is needed, because a
     /// bucket of a window of one hour lasts 6 minutes, and an outage of 6 minutes would have no effect.
@@ -201,8 +202,8 @@ impl Evidence {
         }
     }
 
-    /// Returns true if a success that weighs nothing may be counted in a cell. A circuit with a ring has no cells,
-    /// because a ring needs the order of all calls.
+    /// Returns true if a success that weighs nothing may be counted in a cell. A circuit with a ring counts no successes
+    /// in cells, because a ring needs the order of all calls.
     pub(crate) const fn allows_cells(&self) -> bool {
         !matches!(self, Self::Calls(_))
     }
@@ -255,7 +256,8 @@ impl Evidence {
         }
     }
 
-    /// Returns the number of outcomes that were recorded since the circuit was created, over all eras.
+    /// Returns the number of outcomes that were recorded since the circuit was created, over all eras, without the
+    /// successes that the cells count.
     ///
     /// The totals use this number, because the window counts each outcome for the rules in any case, and a second count
     /// would slow every call.

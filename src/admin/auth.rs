@@ -2,16 +2,16 @@
 //!
 //! The checks run as middleware before the handlers, so that no handler can forget them. The page itself has no data, and
 //! is served without a check of the user. The authoriser of the application returns the user who sent a request, or refuses
-//! the request.
+//! the request. The origins and hosts that belong to the page are in `site`.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use sha2::{Digest, Sha256};
 
@@ -19,9 +19,13 @@ use super::Panel;
 use super::problem::Problem;
 use crate::state::{By, InvalidBy};
 
-/// The user of a request, with the name that the audit shows.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct User(Box<str>);
+/// The user of a request, with the name that the audit shows. Two users with the same name are equal.
+#[derive(Debug, Clone)]
+pub struct User {
+    name: Box<str>,
+    /// True if the request carried a token. A browser adds no token to requests of other sites, unlike cookies.
+    by_token: bool,
+}
 
 impl User {
     /// Creates a user with this name.
@@ -31,13 +35,27 @@ impl User {
     /// [`InvalidBy`] if [`By`] would refuse the name. A name has 1 to 200 characters, none of which could forge a line
     /// of a log.
     pub fn new(name: &str) -> Result<Self, InvalidBy> {
-        By::new(name, "to check the name").map(|by| Self(by.user().into()))
+        By::new(name, "to check the name").map(|by| Self { name: by.user().into(), by_token: false })
     }
 
     /// Returns the name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.0
+        &self.name
+    }
+}
+
+impl PartialEq for User {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for User {}
+
+impl Hash for User {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
     }
 }
 
@@ -76,11 +94,16 @@ impl Denied {
 /// request is the user that belongs to the token.
 ///
 /// The time of a comparison reveals nothing about a token. An empty token is ignored, so that no request can match it.
-/// Choose tokens that cannot be guessed.
+/// Choose tokens that cannot be guessed. Wrong tokens are logged, at most one line a minute and without the token.
+///
+/// The router does not compare `Origin` and `Host` of a request with such a token, because a browser adds no token to the
+/// requests of another site. Therefore the page works behind a proxy that changes the `Host`. A proxy must not add the
+/// token itself, unless the proxy refuses the requests of other sites.
 pub fn bearer(tokens: &[(&str, User)]) -> impl Fn(&Parts) -> Result<User, Denied> + Send + Sync + use<> {
     let known = tokens.iter().filter(|(token, _)| !token.is_empty());
     // Hashes are compared, because the time until two hashes first differ says nothing about the hashed texts.
-    let known: Vec<_> = known.map(|(token, user)| (Sha256::digest(token), user.clone())).collect();
+    let known: Vec<_> =
+        known.map(|(token, user)| (Sha256::digest(token), User { by_token: true, ..user.clone() })).collect();
     move |parts| {
         let Some(token) = sent_token(&parts.headers) else { return Err(Denied::unknown("a token is needed")) };
         let sent = Sha256::digest(token);
@@ -154,6 +177,19 @@ fn closed() -> Problem {
 #[derive(Debug, Clone)]
 pub(super) struct Reader(pub(super) Option<User>);
 
+/// The middleware of all routes, which checks the host of a request. The check comes first, because a page of an attacker
+/// can have the same origin as this router after DNS rebinding, and the user of the browser may be known by an address.
+pub(super) async fn hosts(State(panel): State<Arc<Panel>>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    if let Err(foreign) = panel.site.check_host(&parts) {
+        panel.refusals.note(&parts, FOREIGN_HOST, &foreign.logged());
+        return Problem::new(StatusCode::FORBIDDEN, FOREIGN_HOST, foreign.sentence()).into_response();
+    }
+    next.run(Request::from_parts(parts, body)).await
+}
+
+const FOREIGN_HOST: &str = "foreign_host";
+
 /// Serves the page without a check of the user, unless no rule of access was set.
 pub(super) async fn page(State(panel): State<Arc<Panel>>, request: Request, next: Next) -> Response {
     if matches!(panel.access, Access::Closed) { closed().into_response() } else { next.run(request).await }
@@ -162,12 +198,13 @@ pub(super) async fn page(State(panel): State<Arc<Panel>>, request: Request, next
 /// The middleware of the routes that read, which checks the user and the origin of a request.
 pub(super) async fn reads(State(panel): State<Arc<Panel>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    match panel.access.admit(&parts).and_then(|user| same_origin(&parts).map(|()| user)) {
+    let user = panel.access.admit(&parts).and_then(|user| same_origin(&panel, &parts, user.as_ref()).map(|()| user));
+    match user {
         Ok(user) => {
             parts.extensions.insert(Reader(user));
             next.run(Request::from_parts(parts, body)).await
         }
-        Err(problem) => problem.into_response(),
+        Err(problem) => refuse(&panel, &parts, problem),
     }
 }
 
@@ -183,39 +220,28 @@ pub(super) async fn writes(State(panel): State<Arc<Panel>>, request: Request, ne
                 "this router only permits reading, because it has no authoriser",
             )
         })?;
-        same_origin(&parts).and_then(|()| json_only(&parts)).map(|()| user)
+        same_origin(&panel, &parts, Some(&user)).and_then(|()| json_only(&parts)).map(|()| user)
     });
     match user {
         Ok(user) => {
             parts.extensions.insert(user);
             next.run(Request::from_parts(parts, body)).await
         }
-        Err(problem) => problem.into_response(),
+        Err(problem) => refuse(&panel, &parts, problem),
     }
 }
 
-/// Refuses requests that a browser sends on behalf of another site, with the cookies of its user. Clients that are not
-/// browsers send neither header and need no such protection, because no other site controls them.
-fn same_origin(parts: &Parts) -> Result<(), Problem> {
-    let sent = |name: &str| parts.headers.get(name).map(HeaderValue::as_bytes);
-    let same = match (sent("sec-fetch-site"), sent("origin")) {
-        // `sec-fetch-site` comes first, because no script can set it (Fetch Metadata), and because it is correct behind
-        // proxies that change the host. The value `none` means that the user opened the address directly.
-        (Some(site), _) => site == b"same-origin" || site == b"none",
-        (None, Some(origin)) => {
-            let host = sent("host").or_else(|| parts.uri.authority().map(|host| host.as_str().as_bytes()));
-            // The origin `null` of sandboxed frames has no scheme and equals no host.
-            let behind_scheme = origin.windows(3).position(|three| three == b"://").map(|at| &origin[at + 3..]);
-            behind_scheme.is_some() && behind_scheme.and_then(authority) == host.and_then(authority)
-        }
-        (None, None) => true,
-    };
-    let detail = "the request comes from another site";
-    if same { Ok(()) } else { Err(Problem::new(StatusCode::FORBIDDEN, "cross_origin", detail)) }
+fn refuse(panel: &Panel, parts: &Parts, problem: Problem) -> Response {
+    panel.refusals.note(parts, problem.kind(), problem.detail());
+    problem.into_response()
 }
 
-fn authority(bytes: &[u8]) -> Option<Authority> {
-    Authority::try_from(bytes).ok()
+/// Refuses requests that a browser sends on behalf of another site.
+fn same_origin(panel: &Panel, parts: &Parts, user: Option<&User>) -> Result<(), Problem> {
+    panel.site.check_origin(parts, user.is_some_and(|user| user.by_token)).map_err(|compared| {
+        let detail = format!("the request comes from another site: {compared}");
+        Problem::new(StatusCode::FORBIDDEN, "cross_origin", detail)
+    })
 }
 
 /// Refuses a body that is not declared as JSON. A form of another site can send three content types without a preflight

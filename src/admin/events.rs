@@ -13,7 +13,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use http_body::Frame;
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
@@ -40,9 +40,15 @@ pub(super) async fn events(State(panel): State<Arc<Panel>>) -> Result<Response, 
     #[expect(clippy::disallowed_methods, reason = "the task frees the seat, and ends with the stream")]
     tokio::spawn(Feed { panel, subscription, _seat: seat }.run(sender));
     let mut response = Response::new(Body::new(Events { texts }));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    // Without this header nginx would collect events in a buffer before it forwards them.
-    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        // A proxy that compresses the stream would collect events before it forwards them (RFC 9111, 5.2.2.6).
+        (header::CACHE_CONTROL, "no-store, no-transform"),
+        // Without this header nginx would collect events in a buffer before it forwards them.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
     Ok(response)
 }
 
@@ -130,7 +136,8 @@ impl http_body::Body for Events {
     }
 }
 
-/// The interval of beats, by which a client notices that the server is gone.
+/// The interval of beats, by which a client notices that the server is gone. The interval is far below the time after
+/// which proxies close an idle stream, which is often 60 s.
 const BEAT: Duration = Duration::from_secs(5);
 
 /// The longest time of a stream. After this time the client must request a new stream, so that its permission is

@@ -29,6 +29,14 @@ impl Problem {
         Self { status, kind, detail: one_line(detail.as_ref(), 1_000), challenge: None, retry_after: None }
     }
 
+    pub(super) const fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     pub(super) fn challenge(mut self, challenge: Option<HeaderValue>) -> Self {
         self.challenge = challenge;
         self
@@ -51,6 +59,7 @@ impl From<Refused> for Problem {
             Refused::NothingToReset { .. } => (StatusCode::CONFLICT, "nothing_to_reset"),
             Refused::Expired => (StatusCode::CONFLICT, "expired"),
             Refused::Unwritable { .. } => (StatusCode::CONFLICT, "unwritable"),
+            Refused::OneTier { .. } => (StatusCode::CONFLICT, "one_tier"),
             Refused::Corrupt { .. } => (StatusCode::CONFLICT, "corrupt"),
             Refused::OutboxFull { .. } => (StatusCode::SERVICE_UNAVAILABLE, "outbox_full"),
             Refused::Store { .. } => (StatusCode::SERVICE_UNAVAILABLE, "store"),

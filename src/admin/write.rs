@@ -157,7 +157,9 @@ async fn operate(
     let (status, word) = match &kept {
         Kept::Nowhere => (StatusCode::OK, "nowhere"),
         Kept::Stored { .. } => (StatusCode::OK, "stored"),
-        Kept::Unaudited { .. } => (StatusCode::OK, "unaudited"),
+        // The row or the durable copy follows.
+        Kept::Unaudited { .. } => (StatusCode::ACCEPTED, "unaudited"),
+        Kept::Cached { .. } => (StatusCode::ACCEPTED, "cached"),
         // The act is in force in this process, and the store does not have it yet.
         Kept::Here { .. } => (StatusCode::ACCEPTED, "here"),
     };

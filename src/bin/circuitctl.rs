@@ -87,7 +87,7 @@ type Answer = Result<(String, Code), Failure>;
 
 async fn run(arguments: Arguments) -> Answer {
     let Arguments { json, timeout, command, .. } = &arguments;
-    let Stores { store, cache } = address::open(arguments.store.as_ref(), arguments.cache.as_ref())?;
+    let Stores { store, cache, no_cache } = address::open(arguments.store.as_ref(), arguments.cache.as_ref())?;
     if let Some(cache) = cache
         && let Err(error) = Operator::new(cache).timeout(*timeout).now().await
     {
@@ -95,6 +95,8 @@ async fn run(arguments: Arguments) -> Answer {
         report(&format!("circuitctl: the cache does not answer, so instances that use it may miss an order: {cause}"));
     }
     let operator = Operator::new(store).timeout(*timeout);
+    let operator = act::as_login(operator, command);
+    let operator = if no_cache { operator.ignore_tiers() } else { operator };
     let page = page::Page { json: *json, colour: table::colour() };
     match command {
         Command::Status { limit } => {
@@ -123,12 +125,15 @@ async fn run(arguments: Arguments) -> Answer {
                 Some(since) => Some(since.from(operator.now().await.map_err(|error| Failure::of_store(&error))?)),
                 None => None,
             };
-            let mut filter = AuditFilter::new().limit(*limit);
+            // One row more than is printed, so that the answer can say that there are older rows.
+            let mut filter = AuditFilter::new().limit(limit + 1);
             (filter.service, filter.user, filter.since) = (service.clone(), user.clone(), since);
-            let rows = operator.audit(&filter).await.map_err(|error| Failure::of_store(&error))?;
-            Ok((page.audit(&rows), Code::Done))
+            let mut rows = operator.audit(&filter).await.map_err(|error| Failure::of_store(&error))?;
+            let more = rows.len() > *limit;
+            rows.truncate(*limit);
+            Ok((page.audit(&rows, more), Code::Done))
         }
-        Command::Watch { names } => watch::run(&operator, &page, names).await,
+        Command::Watch { names, limit } => watch::run(&operator, &page, names, *limit).await,
         Command::Trip { .. }
         | Command::Reset { .. }
         | Command::Disable { .. }

@@ -21,7 +21,7 @@ pin_project! {
     /// The call is judged once, as soon as trailers arrive, the stream ends, an error occurs or the body panics. The
     /// end counts as soon as the inner body reports that no frame follows, because the caller may not poll again. A
     /// body without a permit only passes frames on. Examples are the body of a rejection, of a call without a circuit,
-    /// and of a call that its head has decided.
+    /// and of a call whose outcome the response head decided.
     ///
     /// # Cancel safety
     ///
@@ -30,11 +30,12 @@ pin_project! {
     /// If the body is dropped before its end, the inner body is dropped and the permit is returned. The slot of a probe
     /// becomes free. Unless the classifier decides otherwise, the call is cancelled. A cancelled call is a failure of
     /// weight 0.5 if the caller had waited `cancelled_counts_after` for the next frame, and neutral otherwise. The wait
-    /// begins anew with each frame and lasts only while the caller polls. A slow reader and a caller who leaves a
-    /// flowing stream are therefore neutral, because they say nothing about the service.
+    /// begins when a poll returns `Pending`, and ends with the next frame. A reader that has its frame and does not poll
+    /// is not waiting. A slow reader and a caller who leaves a flowing stream are therefore neutral, because they say
+    /// nothing about the service.
     ///
     /// A body that has delivered all bytes of its `Content-Length` or its exact size has ended, even if it was not
-    /// polled again.
+    /// polled again, unless trailers are due or the caller waits for more.
     // `D` is the data of the classifier for the call, and a parameter for the reason that `Flight` gives.
     #[must_use = "a body that is dropped before its end counts as a cancelled call"]
     pub struct TrackedBody<B, C, Req, Err, D = <C as Classifier<Req, Response<B>, Err>>::Call>
@@ -42,7 +43,8 @@ pin_project! {
         B: Body,
         C: BodyClassifier<Req, B, Err, Call = D>,
     {
-        // The inner body is dropped before the tail, because its drop is still a part of the call.
+        // `inner` stands before `tail`, so that the inner body is dropped first. The drop of the inner body is a part of
+        // the call, and the drop of the tail ends the call.
         #[pin]
         inner: B,
         tail: Option<Tail<B, C, Req, Err, D>>,

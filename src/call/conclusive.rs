@@ -10,13 +10,14 @@
 //! result that can hide a failure has a second implementation, so that the compiler cannot infer the parameter of the
 //! trait.
 
-/// A result whose `Ok` is a success and whose `Err` is a failure, for [`Circuit::call`](crate::Circuit::call) and
-/// [`Circuit::call_within`](crate::Circuit::call_within).
+/// A result whose `Ok` is a success and whose `Err` is a failure, for [`Circuit::call`](crate::Circuit::call),
+/// [`Circuit::call_within`](crate::Circuit::call_within) and [`Circuit::call_blocking`](crate::Circuit::call_blocking).
 ///
 /// The compiler infers `By`. The error "cannot infer type of the type parameter `UseCallWith`" means that `Ok` and
 /// `Err` are not enough to judge the result. Use a closure ([`call_with`](crate::Circuit::call_with)), a classifier
 /// ([`call_classified`](crate::Circuit::call_classified)), or a limit of time that the breaker knows
-/// ([`call_within`](crate::Circuit::call_within)). The first of these two calls does not compile, and the second does:
+/// ([`call_within`](crate::Circuit::call_within)). The first of the following two calls does not compile, and the second
+/// does:
 ///
 /// ```compile_fail,E0283
 /// # use std::time::Duration;
@@ -84,23 +85,23 @@
 /// ```
 pub trait Conclusive<By> {}
 
-/// The judgement of a result by its `Ok` and `Err`.
+/// The marker type of [`Conclusive`] that every result has. A result with no other marker is judged by its `Ok` and `Err`.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a marker without values")]
 pub enum Itself {}
 
-/// The mark of a result with a result inside, or with an option, a list or a tuple of results.
+/// The marker type of [`Conclusive`] for a result with a result inside, or with an option, a list or a tuple of results.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a marker without values")]
 pub enum ResultInside {}
 
-/// The mark of a result whose response has a status.
+/// The marker type of [`Conclusive`] for a result whose response has a status.
 #[cfg(feature = "http")]
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a marker without values")]
 pub enum StatusInside {}
 
-/// The mark of a result whose error has a code, which may be a good answer of the service.
+/// The marker type of [`Conclusive`] for a result whose error has a code, which may be a good answer of the service.
 #[cfg(feature = "tonic")]
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a marker without values")]

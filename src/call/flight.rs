@@ -169,7 +169,8 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     }
 
     /// Returns the outcome. If the classifier never counts cancelled calls, a failure by a deadline of the caller is
-    /// ignored, unless a timeout of the client ended the call.
+    /// ignored, unless the call ended clearly before that deadline, because a shorter timeout of the client passed or
+    /// because the service broke off the call.
     fn unless_of_the_caller(&self, outcome: Outcome) -> Outcome {
         match outcome {
             Outcome::Failure(failure) if failure.weighs_by_wait() && self.classifier.cancelled_never_counts() => {
@@ -208,7 +209,10 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     ) -> bool {
         if let Some(mut call) = self.call.take() {
             let elapsed = self.permit.measured();
-            match judge(&self.classifier, &mut call, elapsed.unwrap_or(Duration::ZERO)) {
+            let unjudged = Unjudged(&mut self.permit);
+            let judged = judge(&self.classifier, &mut call, elapsed.unwrap_or(Duration::ZERO));
+            mem::forget(unjudged);
+            match judged {
                 Some(Outcome::Success) => self.permit.record_in_place(Outcome::Success, elapsed, Text::NONE),
                 Some(outcome) => self.record_other((), outcome, elapsed, |classifier, ()| describe(classifier)),
                 None => self.call = Some(call),

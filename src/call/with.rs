@@ -106,8 +106,8 @@ impl Circuit {
     /// Makes a call that ends after `limit` at the latest. A call that has not ended by then is dropped and counts as a
     /// timeout, with weight 0.5. The limit counts from the first poll.
     ///
-    /// Errors are judged by [`outcome_of`](crate::classify::outcome_of). For another judgement use
-    /// [`call_with`](Self::call_with) with a `tokio::time::timeout` inside, whose `Elapsed` the closure sees.
+    /// Errors are judged by [`DefaultClassifier`]. For another judgement use [`call_with`](Self::call_with) with a
+    /// `tokio::time::timeout` inside, whose `Elapsed` the closure sees.
     ///
     /// # Errors
     ///
@@ -166,7 +166,7 @@ impl Circuit {
     /// Makes a call on a thread without a runtime. Runs `call` if the circuit permits the call, and records the
     /// outcome. A panic of `call` counts as a hard failure.
     ///
-    /// Errors are judged by [`outcome_of`](crate::classify::outcome_of). For another judgement take a permit with
+    /// Errors are judged by [`DefaultClassifier`]. For another judgement take a permit with
     /// [`try_acquire`](Self::try_acquire), and use [`Permit::judge`].
     ///
     /// ```

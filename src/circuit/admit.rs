@@ -1,7 +1,8 @@
 //! Admission, which is the decision between a permit and a rejection.
 //!
-//! A healthy call passes with one load of the word. For every other call a [`Gate`] is evaluated, and the evaluation
-//! changes nothing. The first call that finds a change due carries out the change, so that the circuit needs no timer.
+//! A healthy call passes with one load of the word, and a circuit that is plainly open rejects with a look at its
+//! deadline. For every other call a [`Gate`] is evaluated, and the evaluation changes nothing. The first call that finds
+//! a change due carries out the change, so that the circuit needs no timer.
 //!
 //! The decision is left to `gate`, the meaning of outcomes to `outcomes`, and the transitions themselves to `change`.
 
@@ -38,8 +39,8 @@ impl Branch {
         }
     }
 
-    /// Admits or rejects a call while the circuit is not simply closed. The loop runs again only after a
-    /// transition, of this or of another thread.
+    /// Admits or rejects a call that the word alone does not admit. The loop runs again only after this thread has
+    /// carried out a change that was due, or after another thread has begun a new era.
     // The function is not inlined, so that the code of a healthy call stays small. The function is not `#[cold]`,
     // because in an outage every call runs it. The same is true for `rejects_at` and `refuse_unready`.
     #[inline(never)]
@@ -98,10 +99,21 @@ impl Branch {
         }
     }
 
-    /// Counts a rejection, and reports the rejection to the observers, by itself or in a sum. Reports a summary of the
-    /// rejections if a summary is due.
+    /// Counts a rejection by the state of the circuit. Reports a summary of the rejections if a summary is due.
     #[inline]
     fn reject(&self, word: Word, reason: RejectReason, wait: u64, now: Tick) -> Facts {
+        self.count_rejection(reason, now);
+        // Relaxed, because the time publishes no other data.
+        let due = self.inner.counts.next_summary.load(Relaxed);
+        if now.as_nanos() >= due {
+            self.inner.summarise(due, (wait != UNKNOWN).then(|| Duration::from_nanos(wait)), now);
+        }
+        Facts::new(word.era(), reason, wait)
+    }
+
+    /// Counts a rejection, and reports the rejection to the observers, by itself or in a sum.
+    #[inline]
+    fn count_rejection(&self, reason: RejectReason, now: Tick) {
         let inner = &*self.inner;
         let kind = if reason == RejectReason::HalfOpen { Kind::HalfOpen } else { Kind::Tripped };
         match inner.cells.rejection(seat(), kind, now) {
@@ -120,26 +132,18 @@ impl Branch {
                 }
             }
         }
-        // Relaxed, because the time publishes no other data.
-        let due = inner.counts.next_summary.load(Relaxed);
-        // A closed circuit rejects a call only if its service was not polled ready. Such a rejection is a bug in the
-        // caller and no outage, so no summary is reported. `restored` clears the bit of the wait, because a circuit
-        // that awaits its restore counts as closed in this check.
-        if now.as_nanos() >= due && !word.restored().is_flowing() {
-            inner.summarise(due, (wait != UNKNOWN).then(|| Duration::from_nanos(wait)), now);
-        }
-        Facts::new(word.era(), reason, wait)
     }
 
-    /// Rejects a call whose service was not polled ready. `found` is the time of that poll, or zero for now.
+    /// Rejects a call whose inner service was not polled ready. `found` is the time at which `poll_ready` found the
+    /// circuit rejecting, or zero for the present time.
     #[inline(always)]
     pub(super) fn reject_as_of(root: &Arc<Self>, found: Tick) -> Rejected {
         let branch = root.own(root.inner.load());
         Rejected::new(Arc::clone(branch), branch.refuse_unready(found))
     }
 
-    /// Counts the rejection of a call whose service was not polled ready, and returns its facts. The circuit may have
-    /// changed since `found`, so its state is checked again.
+    /// Counts the rejection of a call whose inner service was not polled ready, and returns the facts of the rejection.
+    /// The circuit may have changed since `found`, so the state of the circuit is checked again.
     #[inline(never)]
     fn refuse_unready(&self, found: Tick) -> Facts {
         let inner = &*self.inner;
@@ -154,9 +158,10 @@ impl Branch {
             Standing { state: State::HalfOpen, mode: Mode::Automatic } => (RejectReason::HalfOpen, UNKNOWN),
             Standing { .. } => match inner.scene(word, now).gate() {
                 // The circuit would admit a call. Either the caller never polled the service, or the circuit has closed
-                // since the poll.
+                // since the poll. Such a rejection is a bug in the caller and no outage, so no summary is reported.
                 Ok(Gate::Counted | Gate::Uncounted | Gate::Nested | Gate::InShadow) => {
-                    return self.reject(word, RejectReason::Tripped, 0, now).of_unready_service();
+                    self.count_rejection(RejectReason::Tripped, now);
+                    return Facts::new(word.era(), RejectReason::Tripped, 0).of_unready_service();
                 }
                 Err(_) => (RejectReason::Tripped, 0),
                 Ok(Gate::Closed(until)) => (RejectReason::Tripped, inner.wait(word, until, now)),

@@ -62,12 +62,13 @@ impl Circuit {
     /// the transition, if a transition is made. The [`earlier`](Snapshot::earlier) reason of the snapshot is shown with
     /// `reason`.
     ///
-    /// If state, mode and deadlines agree already (deadlines to a quarter of a second), only the generation
-    /// is taken over. Then the era goes on, and calls under way still count. Otherwise a new era begins,
-    /// and the transition is returned.
+    /// If state, mode and deadlines agree already (deadlines to a quarter of a second), the era goes on, and calls under
+    /// way still count. Only the generation is taken over then, and the evidence of a closed circuit that is restored
+    /// (see below). Otherwise a new era begins, and the transition is returned. A new era also begins if a restore brings
+    /// more successes of probes than the half-open circuit has.
     ///
-    /// The numbers of a snapshot are not trusted. An opening lasts at most as long as the configuration of this
-    /// circuit allows. If the snapshot has no end of the opening, the configuration decides on its duration. Numbers
+    /// The numbers of a snapshot are not trusted. An opening lasts at most as long as an opening that this circuit could
+    /// make by itself. If the snapshot has no end of the opening, the configuration decides on the open duration. Numbers
     /// that make no sense count as zero.
     ///
     /// A closed circuit that is [restored](Reason::Restored) to closed also takes over the attempts. The circuit adds
@@ -242,8 +243,8 @@ impl Circuit {
 
 #[cfg(feature = "store")]
 impl Circuit {
-    /// Returns true if the circuit has counted a failure or made a transition since its creation, so that a record of
-    /// the circuit has content.
+    /// Returns true if the circuit has counted a failure or made a transition since its creation. Only then would a
+    /// record of the circuit have content.
     #[cfg(feature = "keyed")]
     pub(crate) fn has_history(&self) -> bool {
         self.inner().load().era() > super::inner::FIRST_ERA || self.totals().failures > 0
@@ -270,7 +271,7 @@ impl Circuit {
     }
 
     /// Stores the parts of a record by which orders on this circuit are judged. The parts are the newest number of the
-    /// record, the ids of its orders, and the time since the circuit left closed according to the published state.
+    /// record, the ids of its orders, and the time since the circuit left closed or was tripped according to the record.
     pub(crate) fn observe_record(&self, latest: Generation, orders: &[String], tripped_for: Option<Duration>) {
         let now = self.inner().now();
         let mut cold = self.inner().cold.lock();

@@ -1,8 +1,9 @@
-//! Late failures, from an earlier era, that ask for no calls for a time.
+//! Failures of an ended era or of an uncounted call that trip at once and ask for no calls for a time.
 //!
-//! Other outcomes of an earlier era are dropped, because they say nothing about the new state. A `Retry-After` is
-//! different, because its time counts from now. A provider that bans a client does not care if the call began before
-//! the circuit opened. A circuit that opened for five seconds would send its next call into the ban.
+//! Other outcomes of an ended era count only in the totals, because they say nothing about the new state. A `Retry-After`
+//! is different, because its time counts from now. A provider that bans a client does not care if the call began before
+//! the circuit opened. Without this exception, a circuit that opened for five seconds would send its next call into the
+//! ban.
 
 use std::time::Duration;
 
@@ -16,9 +17,9 @@ use crate::outcome::Failure;
 use crate::state::{Reason, Standing, State};
 
 impl Inner {
-    /// Keeps the circuit open at least until the time for which the failure asks. Does nothing if the circuit is
-    /// already open until that time, or if an operator or the kill switch decides about calls. After most failures of
-    /// the present era the circuit is already open.
+    /// Opens the circuit or keeps the circuit open, at least for the time that the failure names. Does nothing if the
+    /// failure names no time, if the circuit is already open for that time, or if a hold or the kill switch decides about
+    /// calls. After most failures of the present era the circuit is already open.
     #[cold]
     pub(super) fn leave_alone_from_now(&self, failure: Failure, text: Text<'_>) {
         let Some(after) = failure.retry_after().filter(|after| !after.is_zero()) else { return };

@@ -4,8 +4,8 @@
 //! other more than the rest of a call. A circuit begins with one branch, the root. When several threads call the
 //! circuit often, the circuit is spread, which means that each index of a seat gets a branch and a cell.
 //!
-//! `circuit/admit.rs` and `circuit/outcomes.rs` notice that two threads use the same counter. `window/contention.rs`
-//! counts these events.
+//! `circuit/admit.rs` and `circuit/outcomes.rs` notice that a thread without a cell uses the shared counts.
+//! `window/contention.rs` counts these events.
 
 use std::sync::Arc;
 
@@ -48,7 +48,8 @@ impl Branch {
         Self { inner, spread: OnceLock::new(), shed }
     }
 
-    /// Returns the branch of this thread. `self` is the root.
+    /// Returns the branch of this thread. `self` is the root. Only the root has the other branches, so any other branch
+    /// returns itself.
     #[inline(always)]
     pub(super) fn own(self: &Arc<Self>, word: Word) -> &Arc<Self> {
         if !word.is_spread() {
@@ -68,9 +69,15 @@ impl Branch {
         branches.get(seat.index()).unwrap_or_else(|| &branches[seat.number() as usize % branches.len()])
     }
 
+    /// Returns true if permits or rejections hold a branch of a thread. `self` is the root.
+    #[cfg(feature = "keyed")]
+    pub(super) fn has_permits_of_threads(&self) -> bool {
+        self.spread.get().is_some_and(|branches| branches.iter().any(|branch| Arc::strong_count(branch) > 1))
+    }
+
     /// Counts an outcome or a rejection for which the thread had no cell. `self` is the root, unless the circuit is
-    /// already spread. If many such outcomes and rejections come, the circuit is spread, so that each seat gets a cell
-    /// and a branch.
+    /// already spread. If many such outcomes and rejections come, the circuit is spread, so that each index of a seat
+    /// gets a cell and a branch.
     #[cold]
     #[inline(never)]
     pub(super) fn note_contention(&self, now: impl FnOnce() -> Tick) {

@@ -5,8 +5,11 @@
 //! first, and the planned change is dropped. The observers are notified after the change and outside the lock, because
 //! observers are foreign code.
 //!
-//! The rules that decide on a change are in `decide`, and the threads that find a change due are in `admit`,
-//! `outcomes`, `operate` and `adopt`.
+//! The beginning of a half-open era also sets its patience. Patience is the time after which the era ends if a probe is
+//! overdue and no probe has succeeded.
+//!
+//! The trip rules are in `decide`. The functions that find a change due are in `admit`, `adopt`, `at_once`, `notify`,
+//! `operate`, `outcomes` and `verdict`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,21 +38,21 @@ pub(super) struct Plan {
     pub(super) hold_until: Option<Tick>,
     /// The reason of a state that is taken over from a snapshot.
     pub(super) earlier: Option<Arc<EarlierReason>>,
-    /// The time since the `earlier` reason applies.
+    /// The time for which the `earlier` reason has applied.
     pub(super) earlier_for: Option<Duration>,
     /// The time that a state lasted before it was taken over from a snapshot.
     pub(super) state_for: Option<Duration>,
-    /// The time since the operator began the hold. `None` if the transition begins no hold.
+    /// The time since the operator began the hold. `None` unless an order for a hold makes the transition.
     pub(super) hold_for: Option<Duration>,
     /// The failure that completed the evidence.
     pub(super) failure: Option<Failed>,
-    /// The weight of the run at the begin of the era. The weight is zero except after a restore.
+    /// The weight of the run at the begin of the era. The weight is zero unless it comes from a snapshot.
     pub(super) run: u64,
-    /// The sums of the window at the begin of the era. The sums are empty except after a restore.
+    /// The sums of the window at the begin of the era. The sums are empty unless they come from a snapshot.
     pub(super) tally: Tally,
-    /// The successes of probes at the begin of the era. The number is zero except after a restore.
+    /// The successes of probes at the begin of the era. The number is zero unless it comes from a snapshot.
     pub(super) successes: u32,
-    /// The time since the circuit left closed, if the circuit left closed before this transition.
+    /// The time since the circuit left closed or was tripped, if that happened on another instance or before a restart.
     pub(super) tripped_for: Option<Duration>,
     /// The id of the operator's order.
     pub(super) order: Option<Arc<str>>,
@@ -192,8 +195,8 @@ impl Inner {
         self.run.begin(to.era(), run::Seen { weight: run, on_trust });
         self.evidence.begin(to.era());
         self.evidence.seed(to.era(), now, tally);
-        // An era without a success makes the next half-open era more patient. A transition to half-open and an era without
-        // a verdict keep the patience, and every other transition resets the patience.
+        // An era without a success makes the next half-open era more patient. The end of the open duration and an era
+        // without a verdict keep the patience, and every other transition resets the patience.
         if let Reason::NoSuccess { .. } = transition.reason {
             cold.overdue = cold.overdue.saturating_add(1).min(MOST_OVERDUE);
         } else if !matches!(transition.reason, Reason::WaitElapsed { .. } | Reason::NoVerdict { .. }) {

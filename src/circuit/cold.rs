@@ -1,5 +1,5 @@
 //! The cold data of a circuit, which transitions, acts of operators, status reads and the texts of rejections use. One
-//! mutex guards the data, and no healthy call takes the mutex.
+//! mutex guards the data, and no healthy call waits for the mutex.
 //!
 //! A lock is the simplest way to give each change one winner, and transitions are rare enough for a lock.
 
@@ -18,8 +18,9 @@ pub(super) struct Cold {
     pub(super) history: VecDeque<Transition>,
     /// The generation of the stored record that this instance has read or written last.
     pub(super) generation: Generation,
-    /// The number of openings in a row, which decays while the circuit is closed. The number stops growing when the
-    /// open duration has reached its maximum, because a larger number would only make the decay longer.
+    /// The number of openings in a row. A trip first subtracts the decay for the time that the circuit was closed. The
+    /// number stops growing when the doubled open duration has reached its maximum, because a larger number would only
+    /// make the decay longer.
     pub(super) attempt: u32,
     /// The number of half-open eras in a row that ended without a success because a probe was overdue. Each such era
     /// doubles the patience of the next era, so that the circuit can close even if the calls of a service take long.
@@ -30,12 +31,15 @@ pub(super) struct Cold {
     /// over eras, so that a change of the mode, which begins an era, does not restart the decay of `attempt`.
     pub(super) closed_for: Duration,
     /// The count of rejections at the last transition to a standing that is not tripped. Each transition reports the
-    /// rejections since that transition.
+    /// rejections that came after this count.
     pub(super) rejected_before: u64,
     /// True once a call was made inside a probe of this circuit. Only the first such call is logged.
     pub(super) has_nested: bool,
-    /// The data on which the refusal of an order depends. The data are allocated with the first entry, because most
-    /// circuits never trip and get no orders.
+    /// True if the circuit has taken over the evidence of an evicted circuit of the same name.
+    #[cfg(feature = "keyed")]
+    pub(super) has_inherited: bool,
+    /// The data that exist after the first transition or the first stored record. The data are allocated at that time,
+    /// because most circuits never trip and get no orders.
     past: Option<Box<Past>>,
 }
 
@@ -50,6 +54,8 @@ impl Cold {
             closed_for: Duration::ZERO,
             rejected_before: 0,
             has_nested: false,
+            #[cfg(feature = "keyed")]
+            has_inherited: false,
             past: None,
         }
     }
@@ -62,7 +68,8 @@ impl Cold {
         self.past.get_or_insert_default()
     }
 
-    /// Returns the time since the circuit left closed. `None` if the circuit has closed since.
+    /// Returns the time since the circuit left closed or was last tripped by an operator. `None` if neither happened, or
+    /// if the circuit has closed since.
     pub(super) fn tripped_for(&self, now: Tick) -> Option<Duration> {
         self.past()?.tripped.map(|since| since.passed(now))
     }
@@ -72,20 +79,21 @@ impl Cold {
     }
 }
 
-/// The past of a circuit, on which the answers to orders and the reasons in a snapshot depend.
+/// The past of a circuit, on which the answers to orders, the reasons in a snapshot and the reports to observers depend.
 #[derive(Debug, Default)]
 pub(super) struct Past {
     /// The time when the circuit left closed or was tripped by an operator. `None` once the circuit has closed again.
     /// The cooldown of a reset starts at this time.
     pub(super) tripped: Option<Since>,
-    /// The time when the published state left closed, if another instance has tripped. The time is used while `tripped`
-    /// is `None`.
+    /// The time since which the stored record is tripped, by its published state or by an operator. The time is used
+    /// while `tripped` is `None`, because another instance may have tripped.
     pub(super) tripped_elsewhere: Option<Since>,
-    /// Increases with every change that an operator could have observed, which are the transitions of this circuit and
-    /// the changes loaded from the store.
+    /// A number that increases with every change that an operator could have observed, which are the transitions of this
+    /// circuit and the changes loaded from the store.
     pub(super) latest: Generation,
-    /// The time that the present state lasted before the present era, on another instance, before a restart, or under
-    /// another mode. Reasons add this time, so that their durations count from the begin of the state.
+    /// The time that the present state lasted before the present era, on another instance or before a restart, and if
+    /// the state is open also under another mode. Reasons add this time, so that their durations count from the begin of
+    /// the state.
     pub(super) state_before: Duration,
     /// The time that the present hold lasted before the present era, for example on the instance where the operator
     /// acted.
@@ -102,8 +110,8 @@ pub(super) struct Past {
 }
 
 impl Past {
-    /// Keeps the reason of an opening until the circuit closes. If the state was taken over, `ago` is the time since
-    /// that state began.
+    /// Keeps the reason of an opening until the circuit closes. If the state was taken over from a snapshot, `ago` is
+    /// the time since the state with the earlier reason began.
     pub(super) fn note_opening(&mut self, edge: &Transition, ago: Option<Duration>) {
         let is_restored = edge.reason == Reason::Restored;
         match (edge.to.state, &edge.earlier) {

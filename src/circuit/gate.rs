@@ -5,7 +5,8 @@
 //! due, [`Scene::gate`] returns the change as an `Err`. An admission makes the change and evaluates the gate again. An
 //! answer about the next call changes only the scene ([`Scene::after`]), so that a question makes no transition.
 //!
-//! `admit` reads the scene and makes the changes, and `peek` answers the questions.
+//! `admit` reads the scene and makes the changes. `peek` answers the questions, and has the one exception in which a
+//! question makes a transition.
 
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ pub(super) struct Scene<'a> {
     pub(super) now: Tick,
     pub(super) bypassed: bool,
     pub(super) mode: Mode,
-    /// The mode after the end of a hold.
+    /// The mode after the end of the hold, or the present mode if no hold is in force.
     pub(super) beneath: Mode,
     pub(super) state: State,
     pub(super) open_until: Option<Tick>,
@@ -57,7 +58,7 @@ pub(super) enum Gate {
     /// The half-open circuit admits no further probe at present. `oldest` is the age of the oldest probe in
     /// nanoseconds.
     Taken { oldest: u64 },
-    /// No call passes before this time. `None` if the time is not known.
+    /// The gate is closed, and no call passes before this time. `None` if the time is not known.
     Closed(Option<Tick>),
 }
 
@@ -68,7 +69,7 @@ pub(super) enum Due {
     HoldEnded { probes: bool },
     /// The open duration is over, so the circuit begins to probe.
     Probing,
-    /// A probe has reached its deadline, so the circuit takes its slot back.
+    /// A probe has reached its deadline, so the circuit takes the slot of the probe back.
     Overdue,
     /// A probe has reached its deadline, and the era has lasted too long without a verdict. The circuit opens again.
     GiveUp { has_success: bool, half_open_for: Duration },
@@ -162,7 +163,7 @@ impl Scene<'_> {
         }
     }
 
-    /// Returns the time until the oldest probe is overdue.
+    /// Returns the time until the oldest probe is overdue. `oldest` is the age of this probe in nanoseconds.
     pub(super) fn until_overdue(&self, oldest: u64) -> Duration {
         Duration::from_nanos(nanos(self.config.probes.deadline).saturating_sub(oldest))
     }

@@ -34,8 +34,8 @@ pub(crate) struct Inner {
     /// The end of the opening. The value is valid while the state is open.
     pub(super) open_until: AtomicU64,
     pub(super) clock: AnyClock,
-    /// The weight of the failures since the last success, with a bit for a circuit on trust. A success does not write
-    /// an empty run.
+    /// The weight of the failures since the last success, with a bit for a circuit on trust. While the run is empty, a
+    /// success does not write the run.
     pub(super) run: Run,
     /// The successes and rejections that each thread counts in a cell of its own.
     pub(super) cells: Cells,
@@ -53,7 +53,8 @@ pub(crate) struct Inner {
     /// The observers that want an event for every call.
     pub(super) call_observers: Box<[Arc<dyn Observer>]>,
     pub(super) probes: Probes,
-    /// The latest `Retry-After` of a failure in this era, as a time in milliseconds since the era began.
+    /// The time until which the service wants no calls, by the latest `Retry-After` of a failure in this era. The time is
+    /// in milliseconds since the era began.
     pub(super) leave_alone_until: Tagged,
     pub(super) wakers: Wakers,
     pub(super) config: Config,
@@ -63,7 +64,7 @@ pub(crate) struct Inner {
     /// The window of the era, without the successes that the cells count.
     pub(super) evidence: Evidence,
     /// A call is certainly not slow if its end by the coarse clock is less than this number of nanoseconds after its
-    /// precise start. Zero if the lag of the clock is not known.
+    /// precise start. Zero without a slow-call rule, and if the lag of the clock is unknown or reaches `slower_than`.
     pub(super) quick: u64,
     pub(super) contention: Contention,
     pub(super) counts: Counts,
@@ -86,12 +87,12 @@ const _: () = {
 /// The way in which a call is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Timing {
-    /// The precise clock reads neither the start nor the end.
+    /// The precise clock is read neither at the start nor at the end.
     Nothing,
-    /// The precise clock reads the start, and the coarse clock reads the end. If these times do not prove that the call
-    /// was quick, the precise clock also reads the end.
+    /// The precise clock is read at the start, and the coarse clock at the end. If these times do not prove that the
+    /// call was quick, the precise clock is also read at the end.
     Slow,
-    /// The precise clock reads the start and the end.
+    /// The precise clock is read at the start and at the end.
     Measured,
 }
 
@@ -102,18 +103,20 @@ pub(super) enum Success {
     Counts,
     /// Adds to the bucket of the present time in a cell, because a time window or a report of sums needs the time.
     Dates,
-    /// Takes every step, because a success may trip the circuit, or an observer wants each call.
+    /// Takes every step, because a success may trip the circuit, the window is a ring of calls, or an observer needs
+    /// each call by itself.
     Weighs,
 }
 
-/// The start time that an admission reads for its call.
+/// The start time that a call wants from its admission. If the circuit times its calls ([`Timing`]), the admission
+/// reads the precise clock in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Start {
     /// No start time. The future of the call reads a start time when the call first has to wait.
     Untaken,
-    /// The time by the coarse clock.
+    /// The time by the coarse clock. The clock is not read if cancelled calls never count.
     Coarse,
-    /// The time by the precise clock, because the duration of the call will be measured.
+    /// The time by the precise clock, because the classifier needs the duration of the call.
     Precise,
 }
 
@@ -137,7 +140,7 @@ pub(super) struct Counts {
     pub(super) observer_panics: AtomicU64,
     /// The time at which the next summary of rejections is due.
     pub(super) next_summary: AtomicU64,
-    /// The count of rejections at the last summary.
+    /// The count of rejections at the last summary, or when the circuit tripped.
     pub(super) summarised: AtomicU64,
 }
 
@@ -209,8 +212,8 @@ impl Inner {
 
     #[inline]
     pub(super) fn load(&self) -> Word {
-        // Acquire, which pairs with the Release store in `enter`. A thread that sees an era also sees the deadlines and
-        // the empty window of the era.
+        // Acquire, which pairs with the Release stores of the word in `enter`, `change_wait` and `spread`. A thread that
+        // sees an era also sees the deadlines and the empty window of the era.
         Word::from_bits(self.word.load(Acquire))
     }
 
@@ -242,7 +245,7 @@ impl Inner {
         tally
     }
 
-    /// Returns a number between 0 and 1, for the jitter of an opening in that era.
+    /// Returns a number between 0 and 1, for the jitter of an opening. The number depends only on the seed and on `era`.
     pub(super) fn random(&self, era: u64) -> f64 {
         random::share(random::nth(self.seed, era))
     }
@@ -273,8 +276,8 @@ impl Drop for Inner {
     }
 }
 
-/// Returns the time, but at least one nanosecond. Zero stands for a start that was not read, and the clock of a user
-/// may begin at zero.
+/// Returns the time, but at least one nanosecond. Zero stands for a time that was not read, and the clock of a user may
+/// begin at zero.
 pub(super) fn taken(now: Tick) -> Tick {
     now.max(Tick::from_nanos(1))
 }

@@ -100,7 +100,7 @@ impl Clock for Stopped {
     }
 }
 
-/// The settings of the models, with no rule, openings of ten seconds, and one slot for probes.
+/// The settings of the models, with no rule, openings of ten seconds, and one probe under way at a time.
 fn rules() -> ConfigBuilder {
     Config::builder("model")
         .without_failure_rate()

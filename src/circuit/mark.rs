@@ -12,8 +12,8 @@ pub(super) enum Right {
     Counted,
     /// The outcome enters the verdict of the half-open circuit.
     Probe(Probe),
-    /// The outcome enters only the totals, because the circuit is disabled or bypassed, or is in shadow
-    /// and would have rejected the call.
+    /// The outcome enters only the totals, because the circuit is disabled or bypassed, or is in shadow and would have
+    /// rejected the call, or because the call is made inside a probe.
     Uncounted,
 }
 

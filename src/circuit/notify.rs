@@ -16,8 +16,8 @@ use crate::sync::{Relaxed, seat};
 use crate::window::cells::Sums;
 
 impl Inner {
-    /// Reports the rejections since the last summary, which was due at `due`. If several threads find the
-    /// summary due, one of them reports.
+    /// Reports the rejections since the last summary. `due` is the time at which this summary was due. If several
+    /// threads find the summary due, one of them reports.
     #[cold]
     pub(super) fn summarise(&self, due: u64, retry_after: Option<Duration>, now: Tick) {
         let rejected = self.rejected();

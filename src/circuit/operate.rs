@@ -19,14 +19,14 @@ use crate::state::refused::Refused;
 use crate::state::{Act, By, Mode, Reason, Standing, State, Transition};
 
 impl Circuit {
-    /// Forces the circuit open until a reset, or until `hold` has passed.
+    /// Forces the circuit open until a reset or a resume, or until `hold` has passed.
     ///
     /// After the hold the circuit is half-open. With manual recovery the circuit returns to its earlier state instead.
     pub fn trip(&self, by: &By, hold: Option<Duration>) -> Transition {
         self.always(&Order { hold, ..Order::direct(Act::Trip, by) })
     }
 
-    /// Lets every call through without counting, until a resume or a reset, or until `hold` has passed.
+    /// Lets every call through, and counts it only in the totals, until a resume or a reset, or until `hold` has passed.
     ///
     /// After the hold the earlier state decides again.
     pub fn disable(&self, by: &By, hold: Option<Duration>) -> Transition {
@@ -47,8 +47,9 @@ impl Circuit {
         self.always(&Order { to, ..Order::direct(Act::Reset, by) })
     }
 
-    /// Removes the hold or the shadow of an operator, so that the circuit decides by itself again. Returns `None` if
-    /// the circuit has no hold and no shadow of an operator.
+    /// Removes the hold, so that the mode and the state beneath decide again. Without a hold, removes the shadow, also a
+    /// shadow that the configuration set, until the next reset or restart. Returns `None` if the circuit is in automatic
+    /// mode.
     pub fn resume(&self, by: &By) -> Option<Transition> {
         self.act(&Order::direct(Act::Resume, by)).ok().flatten()
     }

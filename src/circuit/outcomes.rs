@@ -64,7 +64,7 @@ impl Took {
 
 /// The result of recording an outcome, for the observers that want an event for every call.
 struct Recorded {
-    /// The time of the outcome, if the circuit has read its clock for another purpose.
+    /// The time of the outcome. `None` means that nothing needed the time, so that the clock was not read.
     at: Option<Tick>,
     /// True if a sum contains the outcome, so that the outcome is not reported by itself.
     in_sum: bool,
@@ -147,8 +147,8 @@ impl Branch {
         };
         let (era, now) = (word.era(), inner.now());
         let mark = window::Mark { units: failure.weight().units(), slow: inner.is_slow(end.took, now) };
-        // The window is updated before the count of failures, because the totals subtract the failures from the calls
-        // of the window.
+        // The window is updated first. `totals` computes the successes as calls less failures, and must not see a failure
+        // before its call is in the window.
         inner.evidence.record(Stamp { era, now }, mark);
         inner.count_failure(era, now, failure);
         inner.weigh(word, now, Some(failure), end.text);
@@ -298,8 +298,8 @@ impl Inner {
     /// waited.
     ///
     /// A verdict counts whole probes, and a caller with a short deadline must not reopen the circuit. Therefore a probe
-    /// whose failure has less than its whole weight ends without a verdict. The second value is the weight of such a
-    /// failure in 1/256, and zero otherwise.
+    /// ends without a verdict if the wait makes its failure lighter than a timeout. The second value is the weight of
+    /// such a failure in 1/256, and zero otherwise.
     #[cold]
     pub(super) fn weighed_by_wait(&self, failure: Failure, waited: Option<Duration>, mark: Mark) -> (Ended, u16) {
         let whole = failure.weight();

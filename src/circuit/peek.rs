@@ -60,7 +60,8 @@ impl Circuit {
     /// Returns true if the circuit has left closed and has not closed since, or if an operator forces the circuit open.
     /// This is the value of the gauge `circuit_breaker_tripped`.
     ///
-    /// True for an open circuit whose next call would be a probe. False under `CIRCUIT_BREAKER_DISABLED`.
+    /// True for an open circuit whose next call would be a probe. False for a disabled circuit, and under
+    /// `CIRCUIT_BREAKER_DISABLED`.
     #[must_use]
     pub fn is_tripped(&self) -> bool {
         let word = self.inner().load();

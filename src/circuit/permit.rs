@@ -23,10 +23,11 @@ use crate::state::text::beginning;
 /// Record the outcome of the call on its permit, by [`judge`](Self::judge) or one of the shorter forms. An outcome
 /// whose era has ended counts only in the totals.
 ///
-/// A permit that is dropped without an outcome counts as a failure of weight 0.5 and of kind `unrecorded`, because most
-/// such permits are dropped by a `?` behind a call that failed. A caller that gives up without knowing the outcome calls
-/// [`cancel`](Self::cancel) or [`ignore`](Self::ignore). A drop by a panic counts as a hard failure. With
-/// `cancelled_never_counts` only the panic counts.
+/// A permit that is dropped without an outcome counts as a failure of weight 0.5, because most such permits are dropped
+/// by a `?` behind a call that failed. The kind of the failure is `unrecorded`, or `cancelled` for a drop after
+/// `cancelled_counts_after`. A caller that gives up without knowing the outcome calls [`cancel`](Self::cancel) or
+/// [`ignore`](Self::ignore). A drop by a panic counts as a hard failure. With `cancelled_never_counts` only the panic
+/// counts.
 ///
 /// A probe that is dropped before `cancelled_counts_after` gives its slot back without a verdict, because the caller may
 /// have given up on a healthy service. Three such probes in a row close the circuit on trust. If a failure of weight 0.5

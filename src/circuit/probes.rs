@@ -12,7 +12,7 @@
 //! A slot is taken and freed by one exchange that compares era and turn. Therefore no race between callers creates or
 //! loses a slot, also if the circuit has become half-open a second time. The turn grows each time a slot is freed, so
 //! that a late probe cannot free a slot that another probe has taken since. The count of probes under way increases
-//! before a probe takes its slot, and decreases after the slot is free, so that each counted probe finds a free slot.
+//! before a probe takes its slot, and decreases after the slot is free, so that a slot is free for each counted probe.
 //! The meaning of a verdict is left to `verdict`.
 
 use std::time::Duration;
@@ -96,7 +96,7 @@ impl Verdict {
         !certain && self.under_way < at_once && self.under_way + self.successes + self.failures < useful
     }
 
-    /// Returns the verdict after one probe without a slot is counted out.
+    /// Returns the verdict with one probe fewer under way, and with `without` as the number of probes without a verdict.
     const fn counted_out(self, without: u32) -> Self {
         Self { under_way: self.under_way.saturating_sub(1), without, ..self }
     }
@@ -134,8 +134,8 @@ impl Probes {
         self.verdict.begin(era, Verdict { successes, ..Verdict::default() }.into());
     }
 
-    /// Counts a probe and takes a free slot of `era`. Returns `None` if the verdict cannot use another probe, or if the
-    /// era is over.
+    /// Counts a probe and takes a free slot of `era`. Returns `None` if the verdict cannot use another probe, if other
+    /// callers have taken the free slots, or if the era is over.
     pub(super) fn take(&self, era: u64, now: Tick, probing: &Probing) -> Option<Probe> {
         self.verdict.try_update(era, |number| {
             let verdict = Verdict::from(number);
@@ -198,7 +198,8 @@ impl Probes {
         }
     }
 
-    /// Counts out a probe that has no slot.
+    /// Removes a probe that has no slot from the count of probes under way. `without` returns the new number of probes
+    /// without a verdict.
     fn count_out(&self, era: u64, without: impl Fn(Verdict) -> u32) {
         self.verdict.update(era, |number| {
             let verdict = Verdict::from(number);
@@ -305,7 +306,7 @@ fn turn(word: u64) -> u32 {
 }
 
 fn started(now: Tick) -> u64 {
-    // The time is taken modulo 2^36 - 1 ms, which are 2.1 years, because the clock of a user may count from 1970. An
+    // The time is taken modulo 2^36 - 1 ms, which are 2.2 years, because the clock of a user may count from 1970. An
     // age is known up to half of that range.
     now.as_nanos() / NANOS_PER_MILLI % STARTED + 1
 }

@@ -33,7 +33,7 @@ use crate::state::{Brief, Mode, RejectReason, Shed, Transition};
 /// `Display` is one sentence for the person on call, with the circuit, the reason for its opening with the numbers, the
 /// kind and the text of the last failure, and the time until the next probe. Formatting locks a mutex of the circuit,
 /// so format a rejection only if a person will read the sentence. Show the sentence only to people who operate the
-/// service, because the text of a failure can name hosts behind the service.
+/// service, because the text of a failure can name hosts behind the service, and a hold shows its user and reason.
 #[derive(Clone)]
 #[doc(alias = "CallNotPermitted", alias = "BrokenCircuit")]
 pub struct Rejected {
@@ -73,8 +73,8 @@ impl Rejected {
     /// Returns the transition that opened the circuit, if the transition is among the last 128 that the circuit
     /// remembers.
     ///
-    /// Returns `None` for a call that was rejected because its service had not been polled ready, and for a call that
-    /// was shed.
+    /// Returns `None` for a call that was shed, and for a call that a closed circuit rejected because its service had not
+    /// been polled ready.
     #[must_use]
     pub fn why(&self) -> Option<Transition> {
         self.branch.opened(|era| self.facts.eras_before(era))
@@ -205,8 +205,8 @@ impl Facts {
         }
     }
 
-    /// Returns the facts with the reason that the service was not polled ready, for a call that a closed circuit
-    /// rejects.
+    /// Returns the facts with the reason that the service was not polled ready, for a call that the circuit would have
+    /// admitted otherwise.
     pub(super) const fn of_unready_service(self) -> Self {
         Self(self.0 & !REASON | UNREADY)
     }

@@ -16,8 +16,8 @@ use crate::state::{Mode, RejectReason, Shed};
 use crate::sync::Relaxed;
 
 impl Circuit {
-    /// Refuses a call that is too heavy for a busy machine. Returns `None` if the circuit itself rejects the call, or
-    /// if an operator lets every call through.
+    /// Refuses a call that is too heavy for a busy machine. Returns `None` if the call is not refused, because the circuit
+    /// itself rejects the call or lets every call through, or because the call is made inside a probe.
     // The function is not inlined, and it is not `#[cold]`, because every heavy call runs it while the machine is busy.
     #[inline(never)]
     pub(crate) fn shed(&self, now: Tick, retry_after: Duration, shed: impl FnOnce() -> Shed) -> Option<Rejected> {
@@ -43,8 +43,8 @@ impl Inner {
     /// Returns true if load shedding may refuse a heavy call. In shadow such a call is counted and passes.
     ///
     /// Load shedding does not refuse a call that the circuit rejects by itself, because the rejection has the better
-    /// reason. Load shedding also refuses no call while an operator lets every call through, and no call inside a
-    /// probe.
+    /// reason. Load shedding also refuses no call while an operator or the kill switch lets every call through, and no
+    /// call inside a probe.
     fn may_shed(&self, now: Tick) -> bool {
         let word = self.load();
         let lets_through = match self.scene(word, now).settled() {

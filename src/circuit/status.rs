@@ -35,8 +35,8 @@ pub struct Status {
     pub latest: Generation,
     /// The time since the era began.
     pub since: Duration,
-    /// The time since the circuit left closed or was last tripped by an operator. `None`
-    /// if the circuit has closed since.
+    /// The time since the circuit left closed or was last tripped by an operator. `None` if neither happened, or if the
+    /// circuit has closed since.
     pub tripped_for: Option<Duration>,
     /// The time for which a registry still refuses a reset that is not forced. `None` if a registry would not refuse
     /// the reset.
@@ -45,8 +45,9 @@ pub struct Status {
     pub retry_after: Option<Duration>,
     /// The answer that the next call would get. Decide about traffic and readiness by this field, and not by the state.
     pub next_call: NextCall,
-    /// The number of openings in a row, which decays while the circuit is closed. The number stops growing when the
-    /// doubled open duration has reached its maximum. With the defaults the largest number is 5.
+    /// The number of openings in a row, as of the last opening. The next trip first reduces the number by one for each
+    /// time that the last open duration fits into the time spent closed. The number stops growing when the doubled open
+    /// duration has reached its maximum. With the defaults the largest number is 5.
     pub attempt: u32,
     /// The sums over the window of this era.
     pub tally: Tally,

@@ -2,8 +2,9 @@
 //! more probes.
 //!
 //! This module decides whether the end of a probe is a success, a failure or no verdict. A probe that is cancelled early,
-//! or whose result is ignored, ends without a verdict. A verdict counts whole probes and ignores weights. A probe that ends without a verdict leaves a doubt if a closed
-//! circuit would have counted a failure. The counts are in `probes`, and the transition itself is in `change`.
+//! or whose result is ignored, ends without a verdict. Such a probe leaves a doubt if a closed circuit would have counted
+//! a failure. A verdict counts whole probes and ignores weights. The counts are in `probes`, and the transition itself is
+//! in `change`.
 
 use super::failed::{Failed, Text};
 use super::inner::Inner;
@@ -48,7 +49,8 @@ impl Inner {
         now
     }
 
-    /// Reopens or closes the circuit if the verdict is certain.
+    /// Reopens or closes the circuit if the verdict is certain, or if the probes have ended without a verdict for too
+    /// long.
     fn conclude(&self, word: Word, now: Tick, verdict: Verdict, failure: Option<Failure>, text: Text<'_>) {
         let probing = &self.config.probes;
         let half_open_for = now.saturating_since(self.entered());
@@ -59,8 +61,8 @@ impl Inner {
         } else if successes >= probing.successes {
             self.close(word, now, Reason::ProbesPassed { successes, half_open_for });
         } else if verdict.has_gaps() {
-            // With some successes the circuit waits at least for `quiet_after`, because an admission after that time
-            // closes a circuit without failures.
+            // With some successes the circuit waits at least for `quiet_after`, so that the circuit does not reopen
+            // earlier than a circuit without failures would close.
             let waited = if successes > 0 { probing.deadline.max(probing.quiet_after) } else { probing.deadline };
             // If callers drop the permits of failed calls, their probes end at once, and every call would reach the
             // service until the probe deadline. Therefore enough doubts end the wait early.

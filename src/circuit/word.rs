@@ -5,9 +5,9 @@
 //! ```
 //!
 //! The word changes under the cold mutex only, so that a plain store publishes a change. The era grows by one with
-//! every change of state, mode or deadline, and never wraps, because 2^56 eras last 2 years even at one era each
-//! nanosecond. The wait for a restore and the spreading over threads do not change the era. Therefore a thread that
-//! wants to know if the circuit has changed compares eras, and not words.
+//! every transition, and never wraps, because 2^56 eras last 2 years even at one era each nanosecond. The wait for a
+//! restore and the spreading over threads do not change the era. Therefore a thread that wants to know if the circuit
+//! has changed compares eras, and not words.
 
 use std::fmt;
 

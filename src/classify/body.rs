@@ -21,7 +21,8 @@ use crate::outcome::Outcome;
 /// [`end`](Self::end), [`body_error`](Self::body_error), [`cancelled`](Classifier::cancelled) and
 /// [`panicked`](Classifier::panicked) is called later and decides the outcome. If the caller drops the body,
 /// the `elapsed` of `cancelled` is the time for which the caller had waited for the next frame, or zero if
-/// the caller was not waiting.
+/// the caller was not waiting. If [`cancelled_never_counts`](Classifier::cancelled_never_counts) is true, a
+/// dropped body calls none of them.
 ///
 /// [`DefaultClassifier`] and classifiers made of closures wait for the end of every response whose head is a
 /// success. A normal end of the body is then a success. An error of the body is judged as

@@ -48,10 +48,10 @@ use origin::{Origin, broken};
 /// | a response that a breaker inside made, with [`Rejected`] in its extensions | ignored |
 ///
 /// [`status`](Self::status) changes the outcome of a status. The status can come from headers, trailers or an
-/// error. If a call ends without a status, the call has the outcome of the status into which gRPC translates
-/// the end. A timeout of a layer or of the transport is judged like `DEADLINE_EXCEEDED`. HTTP/2
-/// `REFUSED_STREAM`, and GOAWAY before the request was processed, weigh 0.5 with the kind `not_processed`,
-/// unless the outcome of UNAVAILABLE is changed. A body that ends without a status is judged like UNKNOWN.
+/// error. Some ends without a status are judged like the status into which gRPC translates the end. A
+/// timeout of a layer or of the transport is judged like `DEADLINE_EXCEEDED`. HTTP/2 `REFUSED_STREAM`, and
+/// GOAWAY before the request was processed, weigh 0.5 with the kind `not_processed`, unless the outcome of
+/// UNAVAILABLE is changed. A body that ends without a status is judged like UNKNOWN.
 ///
 /// A caller who sets a short `grpc-timeout` says little about the service. Therefore `DEADLINE_EXCEEDED`, HTTP status
 /// 408 or 504 and tonic's own timeout weigh in proportion to the wait if the request has the header, see
@@ -138,11 +138,11 @@ impl GrpcClassifier {
 
     /// Returns a classifier that also knows tonic's errors and error details, for a client's `Channel`.
     ///
-    /// A `tonic::TimeoutExpired` anywhere in the sources of an error weighs 0.5. The code of a
-    /// `tonic::Status` in the sources is judged like a code in the headers. A local cause, such as a timeout
-    /// or a rejection, decides before the code, because tonic chose the code only to wrap that cause. A
-    /// failure without `grpc-retry-pushback-ms` takes its delay from `google.rpc.RetryInfo`, if
-    /// `grpc-status-details-bin` contains that message.
+    /// A `tonic::TimeoutExpired` anywhere in the sources of an error weighs 0.5, or less in proportion to the
+    /// wait if the request has a `grpc-timeout`. The code of a `tonic::Status` in the sources is judged like a
+    /// code in the headers. A local cause, such as a timeout or a rejection, decides before the code, because
+    /// tonic chose the code only to wrap that cause. A failure without `grpc-retry-pushback-ms` takes its
+    /// delay from `google.rpc.RetryInfo`, if `grpc-status-details-bin` contains that message.
     ///
     /// This constructor exists beside [`new`](Self::new), because a feature must not change the judgement of `new`.
     #[cfg(feature = "tonic")]
@@ -259,8 +259,9 @@ impl GrpcClassifier {
         text_of_any(error)
     }
 
-    /// Replaces an outcome of the transport if a call of [`status`](Self::status) has set another outcome.
-    /// gRPC translates outcomes of the transport into statuses, so the settings for these statuses apply.
+    /// Replaces the outcome of a timeout, or of a request that was not processed, if a call of
+    /// [`status`](Self::status) has set another outcome. gRPC translates these outcomes of the transport into
+    /// statuses, so the settings for these statuses apply.
     fn transport(&self, outcome: Outcome) -> Outcome {
         let code = match outcome.as_failure().map(Failure::kind) {
             Some(FailureKind::Timeout | FailureKind::Deadline) => GrpcCode::DeadlineExceeded,

@@ -1,8 +1,8 @@
 //! The meaning of HTTP responses.
 //!
 //! The status shows which side is at fault. A 4xx comes from a service that works, and a 5xx comes from a
-//! service that fails. A status of a timeout weighs half, like every timeout. The classifier passes a
-//! `Retry-After` of at most 5 minutes to the circuit.
+//! service that fails. The statuses 408 and 504 report a timeout, and weigh half like every timeout. The
+//! classifier passes a `Retry-After` of at most 5 minutes to the circuit.
 
 mod body;
 pub(super) mod not_processed;
@@ -32,7 +32,7 @@ use retry_after::{after_delay, retry_after};
 /// | other 4xx, and everything below | a success of the service |
 /// | a response that a breaker inside made, with [`Rejected`] in its extensions | ignored |
 /// | HTTP/2 `REFUSED_STREAM`, or GOAWAY before the request was processed, in a boxed error | weight 0.5, kind `not_processed` |
-/// | any other error instead of a response | the outcome of [`outcome_of`](super::outcome_of), which is a timeout with weight 0.5, or a hard failure with weight 1.0 and kind `connect`, `dns`, `tls`, `reset`, `body` or `error` |
+/// | any other error instead of a response | the outcome of [`outcome_of`](super::outcome_of), which is a timeout with weight 0.5, a hard failure with weight 1.0 and kind `connect`, `dns`, `tls`, `reset`, `body` or `error`, or ignored if this process refused the call |
 ///
 /// [`status`](Self::status) changes the outcome of a status.
 ///
@@ -79,15 +79,15 @@ pub struct HttpClassifier<U = AtHeaders> {
     until: PhantomData<fn() -> U>,
 }
 
-/// A mark of an [`HttpClassifier`] that judges a response at its headers. This is the default.
+/// The marker type of an [`HttpClassifier`] that judges a response at its headers. This is the default.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct AtHeaders;
 
-/// A mark of an [`HttpClassifier`] that judges a response at the end of its body if the headers are a
-/// success.
+/// The marker type of an [`HttpClassifier`] that judges a response at the end of its body if the headers are
+/// a success.
 ///
-/// [`HttpClassifier::until_end_of_body`] sets the mark. The compiler infers `M`, which says how to read an
+/// [`HttpClassifier::until_end_of_body`] sets this type. The compiler infers `M`, which says how to read an
 /// error of the body.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
@@ -129,10 +129,10 @@ impl HttpClassifier {
     /// Waits for the end of the body if the headers are a success. Requires a layer with `.tracked_bodies()`.
     /// With any other layer the compiler cannot infer `M` (error E0282).
     ///
-    /// An error of the body is a hard failure, or weighs half if its sources contain a timeout. A normal end
-    /// is a success. If the headers are a failure or ignored, the body does not matter. The error type of the
-    /// body must implement `std::error::Error`, as the error types of axum, hyper, tonic and reqwest do, or
-    /// be [`BoxError`](crate::BoxError).
+    /// An error of the body is judged as if the call had returned that error, so that a timeout among its
+    /// sources weighs half. A normal end is a success. If the headers are a failure or ignored, the body does
+    /// not matter. The error type of the body must implement `std::error::Error`, as the error types of axum,
+    /// hyper, tonic and reqwest do, or be [`BoxError`](crate::BoxError).
     #[must_use]
     pub fn until_end_of_body<M>(self) -> HttpClassifier<AtEndOfBody<M>> {
         let Self { overrides, of_handlers, trips_on_retry_after, .. } = self;
@@ -258,7 +258,7 @@ impl Default for HttpClassifier {
     }
 }
 
-// Written by hand, because a derive would require `Clone` of the mark `U`.
+// Written by hand, because a derive would require `Clone` of the marker type `U`.
 impl<U> Clone for HttpClassifier<U> {
     fn clone(&self) -> Self {
         Self { overrides: self.overrides.clone(), until: PhantomData, ..*self }

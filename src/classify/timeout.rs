@@ -1,5 +1,5 @@
-//! The default classification of errors. A timeout weighs 0.5, a refusal in this process is ignored, and
-//! every other error is a hard failure. `cause` decides the kind of a hard failure.
+//! The default classification of errors. A timeout has [`Weight::TIMEOUT`](crate::Weight::TIMEOUT), a refusal in this
+//! process is ignored, and every other error is a hard failure. `cause` decides the kind of a hard failure.
 //!
 //! A timeout is recognised as the error itself and among the sources of the error. A timeout inside an
 //! `io::Error` is recognised too, although the `source` of an `io::Error` skips the wrapped error.
@@ -18,9 +18,10 @@ use crate::outcome::{FailureKind, Outcome};
 /// The classifier of a layer for which no classifier is set. Every response is a success, and [`outcome_of`]
 /// judges errors.
 ///
-/// The error may be a `BoxError`, an `io::Error`, a timeout of tower or tokio, or tower's `Overloaded`. An
-/// error of your own type is a hard failure, because its sources are not searched. The same holds for the
-/// [`Error`](crate::Error) of a breaker inside that wraps your type. To search the sources, use
+/// The error may be a `BoxError`, an `io::Error`, a timeout of tower or tokio, tower's `Overloaded`, or an
+/// error of this crate, such as [`Rejected`], [`Elapsed`], or [`Error`](crate::Error) around a `BoxError` or
+/// an `io::Error`. An error of your own type is a hard failure, because its sources are not searched. The same
+/// holds for the [`Error`](crate::Error) of a breaker inside that wraps your type. To search the sources, use
 /// `.classify_error(|e: &MyError| outcome_of(e))`. The text of an error is known only for the types in the
 /// first sentence. For a type of your own, implement [`describe`](Classifier::describe).
 #[derive(Debug, Clone, Copy, Default)]
@@ -47,11 +48,11 @@ impl<Req, Res, Err: 'static> Classifier<Req, Res, Err> for DefaultClassifier {
 
 /// Judges an error and its sources. The first error of a known type decides.
 ///
-/// A timeout of std (`io::ErrorKind::TimedOut`), tower or tokio weighs 0.5. [`Rejected`] and tower's
-/// `Overloaded` are ignored, because this process refused the call and the service never saw the call. Every
-/// other error is a hard failure. Its kind is [`Connect`](FailureKind::Connect), [`Dns`](FailureKind::Dns),
-/// [`Tls`](FailureKind::Tls), [`Reset`](FailureKind::Reset) or [`Body`](FailureKind::Body) if a source shows
-/// that kind, and otherwise [`Error`](FailureKind::Error).
+/// A timeout of std (`io::ErrorKind::TimedOut`), tower, tokio or this crate ([`Elapsed`]) weighs 0.5.
+/// [`Rejected`] and tower's `Overloaded` are ignored, because this process refused the call and the service
+/// never saw the call. Every other error is a hard failure. Its kind is [`Connect`](FailureKind::Connect),
+/// [`Dns`](FailureKind::Dns), [`Tls`](FailureKind::Tls), [`Reset`](FailureKind::Reset) or
+/// [`Body`](FailureKind::Body) if a source shows that kind, and otherwise [`Error`](FailureKind::Error).
 ///
 /// ```
 /// use std::io;
@@ -86,6 +87,12 @@ pub(super) fn as_error<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static
     match any.downcast_ref::<Error<BoxError>>() {
         Some(Error::Inner(boxed)) => return Some(boxed.as_ref()),
         Some(Error::Rejected(rejected)) => return Some(rejected),
+        None => {}
+    }
+    match any.downcast_ref::<WithinError<BoxError>>() {
+        Some(WithinError::Inner(boxed)) => return Some(boxed.as_ref()),
+        Some(WithinError::Rejected(rejected)) => return Some(rejected),
+        Some(WithinError::Elapsed(elapsed)) => return Some(elapsed),
         None => {}
     }
     let types: [AsError; 9] = [

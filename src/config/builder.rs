@@ -12,6 +12,8 @@ use crate::event::Observer;
 pub(crate) use crate::pattern::LONGEST_NAME;
 use crate::shown::{is_printable, quoted};
 use crate::state::Exact;
+#[cfg(feature = "keyed")]
+use crate::telemetry::Label;
 use crate::window::{Shape, Window};
 
 /// Settings of a circuit that are not checked yet. Each method states the range and the default of its
@@ -92,8 +94,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// Trips the circuit when the weights of the failures since the last success add up to `n`, at any
-    /// traffic. Range: at least 1.
+    /// Trips the circuit when the weights of the failures since the last success add up to `n`,
+    /// however many calls the window has. Range: at least 1.
     ///
     /// Default: [`consecutive_failures_raised_at_traffic(5)`](Self::consecutive_failures_raised_at_traffic).
     #[doc(alias = "failureThreshold")]
@@ -199,21 +201,23 @@ impl ConfigBuilder {
 
     /// Sets the time after which a probe gives its slot to another call. Range: 1 ms to 365 days. Default: 30 s.
     ///
-    /// A probe that is overdue does not count as a failure. The later result of the probe still counts while
-    /// the circuit is half-open, so that a service whose calls take longer than the deadline recovers too. A
-    /// circuit that has been half-open for twice the deadline without a success opens again. Each such
-    /// opening in a row, if no probe has failed, doubles the time for which the circuit stays half-open, up
-    /// to 64 times the deadline. Therefore a service whose calls take longer than 64 deadlines, which is 32 minutes by
-    /// default, never recovers. Set a deadline that fits such calls.
+    /// A probe that is overdue does not count as a failure. The later result of the probe still counts while the
+    /// circuit is half-open, so that a service whose calls take longer than the deadline recovers too. If a probe is
+    /// overdue, and the circuit has been half-open for twice the deadline without a success, the circuit opens again.
+    /// Each such opening in a row doubles the time for which the circuit stays half-open, up to 64 times the deadline.
+    /// A closing, or an opening because a probe failed, ends the row. Therefore a service whose calls take longer than
+    /// 64 deadlines, which is 32 minutes by default, never recovers. Set a deadline that fits such calls.
     ///
     /// The circuit closes after `probe_deadline` if three probes in a row end without a verdict, because
     /// their callers give up early or the classifier ignores their results. This rule holds only while no
-    /// probe succeeds, fails or is overdue. A closed circuit has more calls to judge by. The circuit closes
-    /// without that wait if a closed circuit would have counted those three probes as failures with a total
-    /// weight of 1.5, as with three dropped permits.
+    /// probe succeeds, fails or is overdue. The circuit closes and does not open, because a closed circuit
+    /// has more calls to judge by. The circuit closes before `probe_deadline` if a closed circuit would
+    /// have counted those probes as failures with a total weight of 1.5 or more, as with three dropped
+    /// permits.
     ///
     /// Until its first success, a circuit that closed in this way opens again as soon as failures weigh 0.5
-    /// together. That limit replaces the rules, and the circuit then opens for the next longer open duration.
+    /// together. That limit is checked before the rules. The circuit then opens for the next longer open
+    /// duration.
     pub const fn probe_deadline(mut self, deadline: Duration) -> Self {
         self.config.probes.deadline = deadline;
         self
@@ -228,7 +232,7 @@ impl ConfigBuilder {
     }
 
     /// Counts a dropped call as a failure of weight 0.5 if the caller drops the call this long after its
-    /// start. Default: 1 s.
+    /// start or later. Default: 1 s.
     ///
     /// Range: 0 to 365 days. Choose a shorter time than every timeout outside the breaker, because otherwise
     /// such a timeout hides every hanging call from the breaker. If the caller set a shorter deadline for the
@@ -257,11 +261,11 @@ impl ConfigBuilder {
     /// threads together use its shared counts 256 times within a second.
     ///
     /// In circuits that are spread, some threads of the process have counts of their own. The number of these
-    /// threads is the number of cores plus one, and at most 33. The first threads that call any circuit that
-    /// is spread get such counts, and keep them until the thread ends. All other threads share the window, at
-    /// the cost of waiting for each other. The circuit decides in the same way whether it is spread or not.
-    /// With the default rules and window, a circuit that is spread takes up to 4 KiB on 8 cores. The counts
-    /// of a call window are never spread.
+    /// threads is the number of cores plus one, but at least 3 and at most 33. The first threads that call
+    /// any circuit that is spread get such counts, and keep them until the thread ends. All other threads
+    /// share the window, at the cost of waiting for each other. The circuit decides in the same way whether
+    /// it is spread or not. With the default rules and window, a circuit that is spread takes up to 4 KiB on
+    /// 8 cores. The counts of a call window are never spread.
     pub const fn sharded(mut self) -> Self {
         self.config.sharded = true;
         self
@@ -292,7 +296,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets the seed of the jitter, for tests. Default: another seed in each process.
+    /// Sets the seed of the jitter, for tests. Default: a random seed for each circuit.
     pub const fn seed(mut self, seed: u64) -> Self {
         self.config.seed = Some(seed);
         self
@@ -316,10 +320,10 @@ impl ConfigBuilder {
         self
     }
 
-    /// Replaces the name of the circuit and the label of the circuit in metrics.
+    /// Replaces the name of the circuit, and sets the label of the circuit in metrics.
     #[cfg(feature = "keyed")]
-    pub(crate) fn named(mut self, name: &str, label: Option<Arc<str>>) -> Self {
-        (self.config.name, self.config.label) = (name.into(), label);
+    pub(crate) fn named(mut self, name: &str, label: Arc<Label>) -> Self {
+        (self.config.name, self.config.label) = (name.into(), Some(label));
         self
     }
 

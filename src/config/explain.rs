@@ -65,7 +65,7 @@ fn rules(config: &Config, text: &mut String) -> std::fmt::Result {
         writeln!(text, "A rate opens the circuit no earlier than {} after the circuit has closed.", Brief(young))?;
     }
     if rules.consecutive_failures.is_none() && !rules.need_window() {
-        writeln!(text, "No rule is set, so only an operator opens the circuit.")?;
+        writeln!(text, "No rule is set, so only an operator or a failure that trips at once opens the circuit.")?;
     }
     match config.cancelled_counts_after {
         Some(after) => {
@@ -88,7 +88,7 @@ fn recovery(config: &Config, text: &mut String) -> std::fmt::Result {
         0 => write!(text, "The circuit reopens after a failure, ")?,
         tolerated => write!(text, "The circuit reopens after more than {}, ", some(tolerated, "failure"))?,
     }
-    writeln!(text, "and after {} without a success.", Brief(deadline.saturating_mul(2)))?;
+    writeln!(text, "and after {} without a success if a probe is overdue.", Brief(deadline.saturating_mul(2)))?;
     writeln!(
         text,
         "A probe that takes {} gives its place to another call, and its result still counts.",
@@ -109,7 +109,7 @@ fn some(count: u32, noun: &str) -> String {
     }
 }
 
-/// Returns the number of timeouts whose weight is that of `n` hard failures.
+/// Returns the number of timeouts that together weigh as much as `n` hard failures.
 fn timeouts_for(n: u32) -> u64 {
     u64::from(n) * u64::from(Weight::HARD.units()) / u64::from(Weight::TIMEOUT.units())
 }

@@ -37,7 +37,7 @@ impl OpenDuration {
     ///
     /// Range: 1 ms to 365 days, and `base` must not exceed `max`. The default is 5 s and 60 s. The number of
     /// openings in a row stops growing when the duration reaches `max`. The number falls by one each time the
-    /// circuit has been closed for as long as its last opening lasted.
+    /// circuit has been closed for as long as the open duration of its last opening.
     #[must_use]
     pub const fn exponential(base: Duration, max: Duration) -> Self {
         Self { shape: Shape::Exponential { base, max }, jitter: 0.1 }
@@ -46,9 +46,9 @@ impl OpenDuration {
     /// Returns a duration that `function` calculates from the number of openings in a row,
     /// counted from 1, without jitter.
     ///
-    /// The circuit calls the function under a mutex, for an opening or a restore. Therefore the function must
-    /// be quick and must not use the circuit. Its result is limited to the range of 1 ms to 365 days. If the
-    /// function panics, the duration is 60 s.
+    /// The circuit calls the function for each opening, under a mutex, and for each snapshot that it takes
+    /// over. Therefore the function must be quick and must not use the circuit. Its result is limited to the
+    /// range of 1 ms to 365 days. If the function panics, the duration is 60 s.
     #[must_use]
     pub fn from_fn(function: impl Fn(u32) -> Duration + Send + Sync + 'static) -> Self {
         Self { shape: Shape::Function(Arc::new(function)), jitter: 0.0 }
@@ -81,8 +81,8 @@ impl OpenDuration {
         nominal.mul_f64(1.0 + self.jitter * (2.0 * random - 1.0)).clamp(SHORTEST, LONGEST)
     }
 
-    /// Returns the number of the attempt after which openings get no longer, or `u32::MAX` if that number is
-    /// unknown. The circuit counts attempts only up to this number.
+    /// Returns the number of the attempt after which openings get no longer, or `u32::MAX` if the count of
+    /// attempts has no limit. The circuit counts attempts only up to this number.
     ///
     /// The count falls while the circuit is closed. Without this limit, a count that grew during a long
     /// outage would take just as long to fall.

@@ -155,8 +155,10 @@ impl RegistryBuilder {
         self
     }
 
-    /// Sets the largest number of audit rows that wait for the store. Beyond this number the oldest rows are lost, and
-    /// one row reports the number of lost rows.
+    /// Sets the largest number of audit rows that wait for the store, for acts of operators and for all other rows each.
+    /// Beyond this number the oldest rows of that kind are lost. A log line,
+    /// [`StoreStatus::audit_lost`](crate::coordinator::StoreStatus::audit_lost) and a row with the action `missing` report
+    /// the number of lost rows. An order for whose row there is no room is refused.
     ///
     /// Range: 16 to 1 000 000. Default: 1024.
     pub const fn audit_waiting(mut self, rows: usize) -> Self {

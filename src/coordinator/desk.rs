@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | the registry has a new circuit | `new` | the restore is awaited, and the version in the store is unknown |
 //! | the bell rings, or a second has passed | `look` | the circuit's own transitions become commands and audit rows |
-//! | the store answers a load, or sends news | `found` | the record is joined, and its restore, acts and advice are taken over |
+//! | the store answers a load | `found` | the record is joined, and its restore, acts and advice are taken over |
 //! | an order is given again | `ordered_again` | the result of the order is reported again |
 //! | `wants_write` and `may_write` are true | `begin` | the next `Step` is returned, and a write in it is under way |
 //! | the write is made | `written` | the commands and counts in the write are done |
@@ -53,12 +53,12 @@ use crate::circuit::Circuit;
 use crate::clock::Tick;
 use crate::record::{CircuitRecord, InstanceEntry, Timestamp};
 use crate::state::State;
-use crate::store::{AuditRow, Versioned};
+use crate::store::{AuditRow, Etag, Versioned};
 use adopted::Adopted;
 use changes::Changes;
 use ends::Ends;
 use evidence::Evidence;
-use known::{Found, Known};
+use known::{Found, Known, Stored};
 use registration::Registration;
 use sending::Sending;
 pub(super) use write::Step;
@@ -70,6 +70,8 @@ pub(super) struct Who {
     pub(super) id: String,
     /// The id of this start of the instance.
     pub(super) incarnation: String,
+    /// The tiers of the store, as the entries name them. `None` if the store has no tiers.
+    pub(super) tiers: Option<String>,
     pub(super) sharing: Sharing,
 }
 
@@ -79,15 +81,6 @@ pub(super) struct Who {
 pub(super) struct Now {
     pub(super) here: Tick,
     pub(super) store: Timestamp,
-}
-
-/// The way by which a record came from the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Via {
-    /// The answer to a load or to a write, which is the content of the store.
-    Answer,
-    /// A change that the watch of the store has reported, which may be older than the content of the store.
-    News,
 }
 
 /// The numbers from which a new desk counts, so that the desk repeats no number of an earlier desk.
@@ -107,8 +100,9 @@ pub(super) struct Ticket {
     act: Option<String>,
     /// The era of the transition in the write, if the write has one.
     transition: Option<u64>,
-    /// The new entry of this instance in the write, if the write has one.
-    entry: Option<InstanceEntry>,
+    /// The new entry of this instance in the write, if the write has one, and the number of changes of the state before
+    /// the entry was derived.
+    entry: Option<(InstanceEntry, u64)>,
 }
 
 /// The report of a desk after a step. The task passes its parts to the audit and to the callers that wait.
@@ -116,6 +110,9 @@ pub(super) struct Ticket {
 pub(super) struct Report {
     /// Rows for the audit, each with its age.
     pub(super) rows: Vec<(Duration, AuditRow)>,
+    /// Rows of acts of other instances, each with its age. The audit may lack such a row, because the other instance may
+    /// have ended before it wrote the row. The log has a line about the act already.
+    pub(super) repeated: Vec<(Duration, AuditRow)>,
     /// The number of transitions that the circuit has overwritten before the desk read them, and an audit row with that
     /// number.
     pub(super) missed: Option<(u64, AuditRow)>,
@@ -193,14 +190,30 @@ impl Desk {
             || self.evidence.is_due(now)
     }
 
-    /// Returns true if a change must be written, now or later.
-    fn has_unwritten(&self) -> bool {
-        self.changes.has_act() || self.changes.has_transition() || self.known.is_behind() || self.evidence.is_waiting()
+    /// Returns true if an order of an operator waits for the store.
+    pub(super) const fn has_order(&self) -> bool {
+        self.changes.has_act() || self.changes.is_forgetting()
+    }
+
+    /// Returns true if the store lacks a change that the desk knows. The change is written now or later.
+    pub(super) fn has_unwritten(&self) -> bool {
+        self.has_order() || self.changes.has_transition() || self.known.is_behind() || self.evidence.has_news()
+    }
+
+    /// Returns true if the circuit has made a transition that no look has read.
+    pub(super) fn has_news(&self) -> bool {
+        let (edges, missed) = self.circuit.transitions_since(self.changes.expected_era());
+        missed > 0 || !edges.is_empty()
     }
 
     /// Returns the last era of the circuit, by the count of eras in the record.
     pub(super) const fn last_era(&self) -> u64 {
         self.changes.last_era()
+    }
+
+    /// Returns true if the store had this version at its last answer.
+    pub(super) fn has_version(&self, etag: &Etag) -> bool {
+        matches!(self.known.stored(), Stored::At(stored) if stored == etag)
     }
 
     pub(super) const fn is_waiting_for_restore(&self) -> bool {
@@ -243,22 +256,13 @@ impl Desk {
 
     /// Handles the content of the store. Unusable content counts as absent. `from` is the store, or the tier of a
     /// tiered store, that had the content.
-    pub(super) fn found(
-        &mut self,
-        current: Option<&Versioned>,
-        via: Via,
-        from: &'static str,
-        who: &Who,
-        now: Now,
-    ) -> Report {
+    pub(super) fn found(&mut self, current: Option<&Versioned>, from: &'static str, who: &Who, now: Now) -> Report {
         if self.changes.is_forgetting() {
             // The content is about to be deleted. Only its version is kept, because the deletion names the version.
-            if via == Via::Answer {
-                self.known.found_before_deletion(current);
-            }
+            self.known.found_before_deletion(current);
             return self.look(who, now.here);
         }
-        let found = self.known.found(current, via, from, now.store);
+        let found = self.known.found(current, from, now);
         match found {
             Found::Record => {}
             Found::Absent | Found::Corrupt => {
@@ -266,15 +270,12 @@ impl Desk {
                 // entry is written now, because perhaps no other instance can restore this state.
                 let own = self.known.record().instances.get(&who.id).map(|entry| entry.state);
                 if self.circuit.standing().is_tripped() && own != Some(self.circuit.standing().state) {
-                    self.evidence.lost(now.here);
+                    self.evidence.owe(now.here);
                 }
             }
-            Found::Nothing => return Report::default(),
         }
         let report = self.take_over(found == Found::Corrupt, who, now);
-        if via == Via::Answer {
-            self.end_by_the_store(now);
-        }
+        self.end_by_the_store(now);
         report
     }
 
@@ -301,6 +302,11 @@ impl Desk {
     pub(super) fn has_only_mark(&self) -> bool {
         let has_more = self.changes.has_act() || self.changes.has_transition() || self.known.is_behind();
         self.evidence.has_only_mark() && !has_more && !self.changes.is_forgetting()
+    }
+
+    /// Makes counts that are due later due now, because the process will soon be gone.
+    pub(super) fn hurry_counts(&mut self, now: Tick) {
+        self.evidence.hurry(now);
     }
 
     /// Notes that the instance has another id now, under which the record has no entry yet.

@@ -3,10 +3,11 @@
 //! Each field has its own short lock. A transition only rings a bell, and the registry only reads findings, so that
 //! neither of them waits for the task.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 #[cfg(feature = "keyed")]
 use std::sync::Weak;
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
@@ -80,10 +81,30 @@ pub(super) struct Findings {
     pub(super) status: StoreStatus,
     /// The circuits whose records are of a later version, with that version.
     pub(super) unwritable: BTreeMap<String, u32>,
+    /// The circuits with an order that could not be written yet, with the last reason.
+    pub(super) held_up: BTreeMap<String, String>,
+    /// The number of audit rows of operators that the store does not have yet.
+    pub(super) rows_of_people: usize,
     /// The number of keyed circuits that could not come back from the store.
     pub(super) left_out: usize,
-    /// The circuits with changes that the last task did not write.
+    /// The desks with changes that the store does not have.
+    pub(super) unwritten: BTreeSet<DeskId>,
+    /// The circuits with changes that the last task did not write, as the task left them.
     pub(super) unsaved: Vec<String>,
+}
+
+impl Findings {
+    /// Returns the reason why an order for the circuit is not stored yet. An error of another circuit is no reason.
+    pub(super) fn why_not_stored(&self, circuit: &str, timeout: Duration) -> String {
+        if let Some(why) = self.held_up.get(circuit) {
+            return why.clone();
+        }
+        match &self.status.last_error {
+            Some(error) if !self.status.up => error.clone(),
+            _ if self.status.up => format!("the store answers, but has not made the write within {timeout:?}"),
+            _ => format!("the store has not answered within {timeout:?}"),
+        }
+    }
 }
 
 impl Hub {
@@ -93,11 +114,33 @@ impl Hub {
         self.called.notify_one();
     }
 
+    /// Returns the number of circuits with a change that the store does not have. A transition counts from the moment at
+    /// which the circuit rings its bell, even if the task has not read the inbox yet.
+    pub(super) fn unsaved(&self) -> usize {
+        let inbox = self.inbox.lock();
+        let ledger = self.ledger.lock();
+        let findings = self.findings.lock();
+        let rung = inbox.rung.iter().filter(|desk| !findings.unwritten.contains(desk));
+        // Without a task the desks are here, and a bell without a transition is recognised.
+        let rung: BTreeSet<_> =
+            rung.filter(|desk| ledger.as_ref().is_none_or(|ledger| ledger.has_news(desk))).collect();
+        findings.unwritten.len() + rung.len()
+    }
+
     /// Returns the changes that the last task did not write.
     pub(super) fn shutdown_report(&self) -> ShutdownReport {
+        let inbox = self.inbox.lock();
+        let ledger = self.ledger.lock();
         let findings = self.findings.lock();
-        let (unsaved, audit_rows) = (findings.unsaved.clone(), findings.status.audit_rows);
-        ShutdownReport { unsaved, audit_rows, without_store: false }
+        let unsaved = match &*ledger {
+            Some(ledger) => {
+                let rung = inbox.rung.iter().filter(|desk| ledger.has_news(desk));
+                ledger.names(findings.unwritten.iter().chain(rung))
+            }
+            // The task has not ended yet, because its runtime stands still.
+            None => findings.unsaved.clone(),
+        };
+        ShutdownReport { unsaved, audit_rows: findings.status.audit_rows, without_store: false }
     }
 
     /// Wakes the callers that wait for a change of the findings.

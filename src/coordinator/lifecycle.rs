@@ -142,12 +142,13 @@ impl Registry {
         let hub = &coordinator.0;
         // The subscription begins before the request, so that the end of the task is not missed.
         let mut progress = hub.progress.subscribe();
-        {
+        let running = {
             let mut inbox = hub.inbox.lock();
-            if !inbox.running {
-                return hub.shutdown_report();
-            }
-            inbox.shutdown = true;
+            inbox.shutdown |= inbox.running;
+            inbox.running
+        };
+        if !running {
+            return hub.shutdown_report();
         }
         hub.called.notify_one();
         let mut ended = async || while hub.inbox.lock().running && progress.changed().await.is_ok() {};
@@ -169,7 +170,7 @@ impl Registry {
         let hub = &self.companion::<Coordinator>()?.0;
         let running = hub.inbox.lock().running;
         let status = hub.findings.lock().status.clone();
-        Some(StoreStatus { store: hub.store.kind(), running, ..status })
+        Some(StoreStatus { store: hub.store.kind(), running, unsaved: hub.unsaved(), ..status })
     }
 }
 

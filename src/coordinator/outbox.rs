@@ -1,165 +1,330 @@
-//! The outbox, which holds audit rows until the store has them, in order and in bounded memory.
+//! The outbox, which holds audit rows until the store has them, in bounded memory.
+//!
+//! Two things must not happen. Rows of machines must not take the room of the rows of people, and a row that the store
+//! refuses for good must not hold up the other rows. Therefore acts of operators have a queue of their own, which goes
+//! first (`queues.rs`), and a refused batch is made smaller until the refused row is found.
+//!
+//! A store does not say whether it refuses one row or all rows. The outbox finds out by a *notice*, which is a short row
+//! of this crate about the refused rows.
+//!
+//! | the store | then |
+//! |---|---|
+//! | refuses a batch | the next batch is half as long |
+//! | refuses a single row | the row is a suspect and waits, and the other rows go on |
+//! | has no other row to take | the notice is sent |
+//! | takes the notice | the suspects are sent once more, one at a time |
+//! | refuses a suspect once more | the row is set aside, and the caller logs it |
+//! | refuses the notice and has taken no other row | all rows wait, and each attempt sends the oldest suspect and one other row |
+//! | does not answer about a single row, but answers otherwise | the row waits longer, and the other rows go on |
+//!
+//! A row is set aside only if the store has taken another row between two refusals. Otherwise rows would be lost while
+//! a right or a table is missing. The caller decides when the next batch is sent.
 
-use std::collections::VecDeque;
+mod notice;
+mod queues;
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use crate::clock::Tick;
 use crate::record::Timestamp;
 use crate::store::AuditRow;
+use crate::store::health::doubled;
+use notice::notice;
+use queues::{Kind, Queues, Trial, Waiting};
 
-/// The audit rows that wait for the store. The id of a row consists of the incarnation and a number, so that a store
-/// keeps a row once if it is written twice.
+/// The audit rows that wait for the store, and the search for rows that the store refuses.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    incarnation: String,
-    next: u64,
-    rows: VecDeque<Waiting>,
-    /// The number of rows that were lost because the outbox was full, and that no row reports yet.
-    missing: u64,
-    capacity: usize,
+    queues: Queues,
+    /// The number of rows that were set aside since the first start of the task.
+    refused: u64,
+    /// The length of the next batch. A failed batch halves the length, and a stored batch doubles it.
+    width: usize,
+    /// True if a row was refused alone. The search for suspects visits all rows, so it is left out otherwise.
+    has_tried: bool,
+    /// The number of batches and notices that the store has taken.
+    taken: u64,
+    /// The number of single rows that were refused since the store took anything.
+    in_a_row: usize,
+    /// The number of single rows that may be refused in a row before a notice is sent. A stored notice doubles the
+    /// number, so that a thousand refused rows need few notices.
+    trust: usize,
+    /// The notice whose result is not known yet.
+    notice: Option<AuditRow>,
+    /// Set after a refused notice, until the store takes a row. Perhaps the store refuses all rows.
+    stuck: Option<Stuck>,
 }
 
-/// A row with the tick of its change. The row gets its time by the clock of the store only when it is written, because
-/// that clock may be unknown at the time of the change.
+/// The next row of an attempt, after the store has refused a notice and a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stuck {
+    /// The oldest suspect, so that the order of the rows stays if the store takes rows again.
+    Oldest,
+    /// A row that was not refused yet, because the store may refuse notices and suspects only.
+    Another,
+}
+
+/// The rows of one write.
 #[derive(Debug)]
-struct Waiting {
-    at: Tick,
-    row: AuditRow,
-    /// The number of rows that are lost with this row. 1 for most rows, and more for a row that reports lost rows.
-    stands_for: u64,
+pub(super) struct Batch {
+    pub(super) rows: Vec<AuditRow>,
+    pub(super) sent: Sent,
+}
+
+/// The content of a batch, from which the outbox knows the rows after the answer.
+#[derive(Debug)]
+pub(super) enum Sent {
+    Rows(Vec<u64>),
+    Notice,
+}
+
+/// The consequence of a failed batch.
+#[derive(Debug, PartialEq)]
+pub(super) enum Next {
+    /// The next batch is due now, because it differs from the failed batch.
+    Now,
+    /// The next batch is due after a backoff.
+    Later,
+    /// This row was set aside. The next batch is due now.
+    SetAside(Box<AuditRow>),
+}
+
+/// The failure of a batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Failed {
+    /// True if the store answered and would refuse the batch again.
+    pub(super) is_refused: bool,
+    /// True if the store answers other operations.
+    pub(super) is_up: bool,
 }
 
 impl Outbox {
+    /// Creates an outbox with room for `capacity` rows of operators and as many other rows.
     pub(super) fn new(incarnation: &str, capacity: usize) -> Self {
-        Self { incarnation: incarnation.to_owned(), next: 0, rows: VecDeque::new(), missing: 0, capacity }
+        Self {
+            queues: Queues::new(incarnation, capacity),
+            refused: 0,
+            width: BATCH,
+            has_tried: false,
+            taken: 0,
+            in_a_row: 0,
+            trust: 1,
+            notice: None,
+            stuck: None,
+        }
     }
 
     /// Adds a row for a change at the tick `at`, and gives the row an id if it has none. A row whose id is present
-    /// already is not added. If the outbox is full, the oldest row is lost and counted.
+    /// already is not added. If the queue of the row is full, its oldest row is lost and counted.
     pub(super) fn push(&mut self, at: Tick, row: AuditRow) {
-        self.push_for(1, at, row);
+        self.queues.push(1, at, row);
+    }
+
+    /// Adds the row of an act of another instance once more. The row has no room among the rows of operators, because a
+    /// restart repeats the row of every act at once.
+    pub(super) fn push_repeated(&mut self, at: Tick, row: AuditRow) {
+        if !self.contains(&row.id) {
+            self.queues.push_as(Kind::Machines, 1, at, row);
+        }
     }
 
     /// Adds a row that reports `stands_for` lost rows. If this row is lost too, all rows that it reports are counted
     /// again.
-    pub(super) fn push_for(&mut self, stands_for: u64, at: Tick, mut row: AuditRow) {
-        if row.id.is_empty() {
-            row.id = self.id();
-        } else if self.rows.iter().any(|waiting| waiting.row.id == row.id) {
-            return;
-        }
-        while self.rows.len() >= self.capacity
-            && let Some(lost) = self.rows.pop_front()
-        {
-            self.missing = self.missing.saturating_add(lost.stands_for);
-        }
-        self.rows.push_back(Waiting { at, row, stands_for });
+    pub(super) fn push_for(&mut self, stands_for: u64, at: Tick, row: AuditRow) {
+        self.queues.push(stands_for, at, row);
+    }
+
+    /// Returns true if the row with this id waits for the store.
+    pub(super) fn contains(&self, id: &str) -> bool {
+        self.queues.iter().any(|waiting| waiting.row.id == id)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.rows.len() + usize::from(self.missing > 0)
+        self.queues.len()
     }
 
-    /// Returns the oldest rows, dated by the time of the store at the tick `now`. The rows stay in the outbox until
-    /// [`taken`](Self::taken) removes them, because the write may fail.
-    pub(super) fn batch(&mut self, now: Tick, store: Timestamp) -> Vec<AuditRow> {
-        if self.missing > 0 {
-            let lost = AuditRow {
-                id: self.id(),
-                service: String::new(),
-                action: "missing".to_owned(),
-                reason: format!("{} rows were lost, because the store was down and the outbox was full", self.missing),
-                user: None,
-                timestamp: Timestamp::default(),
-                generation: 0,
-                instance: self.rows.front().map(|first| first.row.instance.clone()).unwrap_or_default(),
-            };
-            let stands_for = std::mem::take(&mut self.missing);
-            self.rows.push_front(Waiting { at: now, row: lost, stands_for });
+    /// Returns the number of rows of operators, which have room of their own.
+    pub(super) fn people(&self) -> usize {
+        self.queues.people.len()
+    }
+
+    /// Returns the number of rows that were lost because there was no room.
+    pub(super) const fn lost(&self) -> u64 {
+        self.queues.lost
+    }
+
+    /// Returns the number of rows that the store has refused for good.
+    pub(super) const fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Returns the next rows, dated by the time of the store at the tick `now`. The rows stay in the outbox until
+    /// [`stored`](Self::stored) removes them, because the write may fail. Returns `None` if no row is due.
+    ///
+    /// The rows of operators are chosen first. The rows of one batch are in the order of their changes.
+    pub(super) fn batch(&mut self, now: Tick, store: Timestamp) -> Option<Batch> {
+        self.queues.report_missing(now);
+        self.has_tried = self.has_tried && self.queues.iter().any(|waiting| waiting.trial != Trial::None);
+        let tried = || self.queues.iter().filter(|_| self.has_tried);
+        let is_suspect = |waiting: &&Waiting| matches!(waiting.trial, Trial::Suspect { .. });
+        let suspects = tried().filter(is_suspect).count();
+        let is_time = self.stuck.is_none() && (self.in_a_row >= self.trust || suspects >= MOST_SUSPECTS);
+        if suspects > 0 && is_time {
+            return self.send_notice(store);
         }
-        let dated = |Waiting { at, row, .. }: &Waiting| {
-            let age: Duration = now.saturating_since(*at);
-            AuditRow { timestamp: store.saturating_sub(age), ..row.clone() }
+        let oldest = tried().find(is_suspect).filter(|_| self.stuck == Some(Stuck::Oldest));
+        let is_due = |waiting: &&Waiting| waiting.trial == Trial::None && waiting.not_before <= now;
+        let people: Vec<_> = self.queues.people.iter().filter(is_due).take(self.width).collect();
+        let again = tried().find(|waiting| waiting.trial == Trial::Again);
+        // A row that was just refused needs a notice first, because the store may refuse all rows since then.
+        let again_first = again.filter(|_| people.is_empty() && self.in_a_row == 0);
+        let mut chosen = match oldest.or(again_first) {
+            Some(alone) => vec![alone],
+            None => {
+                let room = self.width.saturating_sub(people.len());
+                people.into_iter().chain(self.queues.machines.iter().filter(is_due).take(room)).collect()
+            }
         };
-        self.rows.iter().take(BATCH).map(dated).collect()
+        chosen.extend(again.filter(|_| chosen.is_empty()));
+        if chosen.is_empty() {
+            return match self.stuck {
+                _ if suspects == 0 => None,
+                None => self.send_notice(store),
+                // Every row was refused, so the search begins anew. A notice would be refused, too, or be false if the
+                // right that was missing is granted just now.
+                Some(_) => {
+                    self.clear_suspects();
+                    self.batch(now, store)
+                }
+            };
+        }
+        chosen.sort_by_key(|waiting| waiting.number);
+        let dated = |waiting: &&Waiting| {
+            let age: Duration = now.saturating_since(waiting.at);
+            AuditRow { timestamp: store.saturating_sub(age), ..waiting.row.clone() }
+        };
+        let rows = chosen.iter().map(dated).collect();
+        Some(Batch { rows, sent: Sent::Rows(chosen.iter().map(|waiting| waiting.number).collect()) })
     }
 
-    /// Removes all rows up to the row with the id `last`, because the store has them.
-    pub(super) fn taken(&mut self, last: &str) {
-        if let Some(at) = self.rows.iter().position(|waiting| waiting.row.id == last) {
-            self.rows.drain(..=at);
+    /// Removes the rows of a batch, because the store has them.
+    pub(super) fn stored(&mut self, sent: &Sent) {
+        self.taken += 1;
+        self.in_a_row = 0;
+        match sent {
+            Sent::Rows(numbers) => {
+                match self.stuck.take() {
+                    Some(Stuck::Oldest) => self.clear_suspects(),
+                    Some(Stuck::Another) => drop(self.retry_suspects(self.taken)),
+                    None => {}
+                }
+                self.queues.remove(numbers);
+                self.width = (self.width * 2).min(BATCH);
+            }
+            Sent::Notice => {
+                self.notice = None;
+                self.trust = (self.trust * 2).min(MOST_SUSPECTS);
+                self.retry_suspects(u64::MAX);
+            }
         }
     }
 
-    fn id(&mut self) -> String {
-        self.next += 1;
-        format!("{}-{:08x}", self.incarnation, self.next)
+    /// Handles a batch that the store has not taken.
+    pub(super) fn failed(&mut self, sent: &Sent, failed: Failed, now: Tick) -> Next {
+        let numbers = match sent {
+            Sent::Notice => return self.notice_failed(failed),
+            Sent::Rows(numbers) => numbers,
+        };
+        let [number] = numbers[..] else {
+            // During an outage of the whole store, a shorter batch would fail as well.
+            if failed.is_refused || failed.is_up {
+                self.width = (numbers.len() / 2).max(1);
+            }
+            return if failed.is_refused { Next::Now } else { Next::Later };
+        };
+        let (taken, stuck) = (self.taken, self.stuck);
+        let Some(waiting) = self.queues.find(number) else { return Next::Later };
+        match (failed.is_refused, waiting.trial) {
+            (true, Trial::Again) => {
+                self.refused = self.refused.saturating_add(1);
+                return self.queues.take(number).map_or(Next::Now, Next::SetAside);
+            }
+            (true, Trial::None | Trial::Suspect { .. }) => {
+                waiting.trial = Trial::Suspect { taken };
+                self.has_tried = true;
+                self.in_a_row += 1;
+                self.stuck = stuck.map(|last| if last == Stuck::Oldest { Stuck::Another } else { Stuck::Oldest });
+                return if stuck == Some(Stuck::Another) { Next::Later } else { Next::Now };
+            }
+            (false, _) if failed.is_up => {
+                waiting.not_before = now.saturating_add(doubled(FIRST_REST, waiting.failures, LONGEST_REST));
+                waiting.failures = waiting.failures.saturating_add(1);
+            }
+            (false, _) => {}
+        }
+        Next::Later
+    }
+
+    fn notice_failed(&mut self, failed: Failed) -> Next {
+        if !failed.is_refused && !failed.is_up {
+            // The notice may have been stored, so that the next one has the same id.
+            return Next::Later;
+        }
+        self.notice = None;
+        self.trust = 1;
+        self.in_a_row = 0;
+        if self.retry_suspects(self.taken) {
+            return Next::Now;
+        }
+        self.width = 1;
+        self.stuck = Some(Stuck::Oldest);
+        let taken = self.taken;
+        for waiting in self.queues.iter_mut() {
+            if waiting.trial == Trial::Again {
+                waiting.trial = Trial::Suspect { taken };
+            }
+        }
+        Next::Later
+    }
+
+    /// Forgets that rows were refused, because the store refused all rows.
+    fn clear_suspects(&mut self) {
+        for waiting in self.queues.iter_mut() {
+            waiting.trial = Trial::None;
+        }
+    }
+
+    /// Lets the suspects be sent once more that were refused before the store had taken `before` batches. Returns true if
+    /// there is such a row.
+    fn retry_suspects(&mut self, before: u64) -> bool {
+        let mut found = false;
+        for waiting in self.queues.iter_mut() {
+            if matches!(waiting.trial, Trial::Suspect { taken } if taken < before) {
+                waiting.trial = Trial::Again;
+                found = true;
+            }
+        }
+        found
+    }
+
+    /// Returns the notice about the suspects. The notice keeps its id until its result is known.
+    fn send_notice(&mut self, store: Timestamp) -> Option<Batch> {
+        if self.notice.is_none() {
+            let id = self.queues.id();
+            let suspects = self.queues.iter().filter(|waiting| matches!(waiting.trial, Trial::Suspect { .. }));
+            self.notice = notice(id, suspects.map(|waiting| &waiting.row));
+        }
+        let row = AuditRow { timestamp: store, ..self.notice.clone()? };
+        Some(Batch { rows: vec![row], sent: Sent::Notice })
     }
 }
 
 /// The largest number of rows in one write.
 const BATCH: usize = 128;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(action: &str) -> AuditRow {
-        AuditRow {
-            id: String::new(),
-            service: "payments".to_owned(),
-            action: action.to_owned(),
-            reason: String::new(),
-            user: None,
-            timestamp: Timestamp::default(),
-            generation: 0,
-            instance: "here".to_owned(),
-        }
-    }
-
-    #[test]
-    fn one_row_reports_the_number_of_rows_that_did_not_fit() {
-        let mut outbox = Outbox::new("abc", 3);
-        for n in 0..5 {
-            outbox.push(Tick::from_nanos(n * 1_000_000_000), row(&n.to_string()));
-        }
-        let rows = outbox.batch(Tick::from_nanos(10_000_000_000), Timestamp::from_millis(100_000));
-        let actions: Vec<_> = rows.iter().map(|row| row.action.as_str()).collect();
-        assert_eq!(actions, ["missing", "2", "3", "4"]);
-        assert!(rows[0].reason.starts_with("2 rows"), "{}", rows[0].reason);
-        assert_eq!(rows[1].timestamp.as_millis(), 92_000, "dated by its age");
-        assert_eq!(outbox.batch(Tick::ZERO, Timestamp::default()).len(), 4, "they stay until they are taken");
-        outbox.taken(&rows[2].id);
-        assert_eq!(outbox.len(), 1);
-    }
-
-    #[test]
-    fn a_lost_row_that_reports_missing_rows_passes_on_its_count() {
-        let mut outbox = Outbox::new("abc", 3);
-        outbox.push_for(7, Tick::ZERO, row("missing"));
-        for n in 0..5 {
-            outbox.push(Tick::ZERO, row(&n.to_string()));
-            // The test does not call `taken`, as after a failed write, so the rows stay in the outbox.
-            let rows = outbox.batch(Tick::ZERO, Timestamp::default());
-            assert!(rows.len() <= 4, "{} rows wait, but only 3 rows and the report of the others may", rows.len());
-        }
-        let rows = outbox.batch(Tick::ZERO, Timestamp::default());
-        let kept = rows.iter().filter(|row| row.action != "missing").count();
-        assert_eq!((rows.len(), kept), (4, 3));
-        assert!(rows[0].reason.starts_with("9 rows"), "{}", rows[0].reason);
-    }
-
-    #[test]
-    fn rows_that_were_missing_before_are_counted_with_later_ones() {
-        let mut outbox = Outbox::new("abc", 3);
-        let push = |outbox: &mut Outbox, rows: u64| (0..rows).for_each(|_| outbox.push(Tick::ZERO, row("opened")));
-        let batch = |outbox: &mut Outbox| outbox.batch(Tick::ZERO, Timestamp::default());
-        push(&mut outbox, 7);
-        assert!(batch(&mut outbox)[0].reason.starts_with("4 rows"));
-        // The write has failed, so the rows stay in the outbox, and more rows follow.
-        push(&mut outbox, 3);
-        let rows = batch(&mut outbox);
-        assert!(rows[0].reason.starts_with("7 rows"), "{}", rows[0].reason);
-        assert_eq!(rows.len(), 4);
-    }
-}
+/// The largest number of suspects at the same time, each of which is sent twice.
+const MOST_SUSPECTS: usize = 64;
+/// The first wait of a row that gets no answer when it is sent alone.
+const FIRST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(30);

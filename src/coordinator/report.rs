@@ -89,7 +89,7 @@ impl RestoreReport {
 #[non_exhaustive]
 #[must_use = "the report lists the changes that are lost"]
 pub struct ShutdownReport {
-    /// The circuits whose last change is not in the store.
+    /// The circuits whose last change is not in the store, sorted by name.
     pub unsaved: Vec<String>,
     /// The number of audit rows that are not in the store.
     pub audit_rows: usize,
@@ -128,10 +128,21 @@ pub struct StoreStatus {
     pub last_error: Option<String>,
     /// The kind of the last error.
     pub last_error_kind: Option<StoreErrorKind>,
-    /// The number of circuits with a change that the store does not have yet.
+    /// The number of circuits with a change that the store does not have yet. If the number is zero, a restart at this
+    /// moment restores the same states.
+    ///
+    /// A transition and an act count immediately. Counts of failures count from the next look of the task, which is at
+    /// most a second later, until their write, which is at most 12 s later. In a [`TieredStore`](crate::store::TieredStore)
+    /// the fast tier has the change, and the durable tier may not have it yet.
     pub unsaved: usize,
     /// The number of audit rows that the store does not have yet.
     pub audit_rows: usize,
+    /// The number of audit rows that were lost because too many rows waited for the store, since the registry was built.
+    /// A row with the action `missing` has the number, too.
+    pub audit_lost: u64,
+    /// The number of audit rows that the store has refused for good, since the registry was built. A row with the action
+    /// `missing` names one of them.
+    pub audit_refused: u64,
     /// The id of this instance. Another running instance may use the configured id, and then this instance
     /// uses a different id.
     pub instance: String,

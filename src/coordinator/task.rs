@@ -1,20 +1,23 @@
 //! The task of a registry, which connects its circuits with the store.
 //!
-//! The task waits for one of four events. A circuit rings its bell, the store answers an operation, the store sends
-//! news of a change, or a time has come. After each event the task lets the desks observe their circuits and begins the
+//! The task waits for one of four events. A circuit rings its bell, the store answers an operation, the store hints
+//! at a change, or a time has come. After each event the task lets the desks observe their circuits and begins the
 //! operations that are due. One task serves all circuits of a registry, so that no lock protects the desks, and calls
 //! never wait for the store.
 //!
 //! The task keeps its knowledge in the [`Ledger`], because the next task continues with the ledger after a panic. The
-//! desks decide about the content of records. The operations are in `jobs.rs`, their answers in `answers.rs`, new and
-//! evicted circuits in `leave.rs`, and the reports and the end of the task in `end.rs`.
+//! desks decide about the content of records. The operations are in `jobs.rs`, their answers in `answers.rs`, hints of
+//! the store in `hints.rs`, new and evicted circuits in `leave.rs`, the batches of loads in `loads.rs`, and the reports
+//! and the end of the task in `end.rs`.
 //!
-//! The file is longer than others, because the loop is read together with the fields that it waits for.
+//! The file is longer than others, because the loop is read together with all that can wake it.
 
 mod answers;
 mod end;
+mod hints;
 mod jobs;
 mod leave;
+mod loads;
 mod slept;
 #[cfg(feature = "keyed")]
 mod survey;
@@ -26,14 +29,18 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::desk::{Desk, Now, Report, Via};
+use super::desk::{Desk, Report};
 use super::desks::DeskId;
 use super::hub::Hub;
 use super::ledger::Ledger;
+use super::to_write::ToWrite;
 use crate::clock::{Clock, Tick};
 use crate::store::{Watch, WatchEvent};
 use crate::telemetry;
-use jobs::Ended;
+use crate::telemetry::store::Omitted;
+use hints::Hints;
+use jobs::{Ended, Lane};
+use loads::Loads;
 use slept::Slept;
 use sweep::Sweep;
 
@@ -44,11 +51,15 @@ pub(super) struct Task {
     /// The knowledge that outlives the task. The drop of the task gives the ledger back to the hub.
     ledger: Ledger,
     /// The operations under way, each with its name in logs and metrics.
-    jobs: JoinSet<(&'static str, Ended)>,
+    jobs: JoinSet<(&'static str, Lane, Ended)>,
     /// The desks whose records must be loaded.
-    to_load: BTreeSet<DeskId>,
+    to_load: Loads,
     /// The desks that have something to write.
-    to_write: BTreeSet<DeskId>,
+    to_write: ToWrite,
+    /// The number of operations under way for orders of operators.
+    orders_under_way: usize,
+    /// The desks with an order and with a reason in the findings why the order is not stored yet.
+    held_up: BTreeSet<DeskId>,
     /// The search for keyed circuits that are not closed in the store.
     #[cfg(feature = "keyed")]
     survey: survey::Survey,
@@ -59,8 +70,10 @@ pub(super) struct Task {
     watch_under_way: bool,
     /// The earliest time of the next write of the audit.
     audit_at: Tick,
-    /// The news of the store, if the store can send news.
+    /// The watch of the store, if the store can be watched.
     watch: Option<Watch>,
+    /// The hints of the watch that no load has followed yet.
+    hints: Hints,
     /// The time of the next attempt to get a watch. `None` while a watch exists or is requested, and if the store has
     /// no watches.
     watch_at: Option<Tick>,
@@ -85,7 +98,7 @@ impl Task {
     ///
     /// All records are loaded again, because the answers to the operations of the last task are lost.
     pub(super) fn new(hub: &Arc<Hub>) -> Self {
-        let mut ledger = hub.ledger.lock().take().unwrap_or_else(|| Ledger::new(&hub.terms, hub.store.kind()));
+        let mut ledger = hub.ledger.lock().take().unwrap_or_else(|| Ledger::new(&hub.terms, &*hub.store));
         for desk in ledger.desks.iter_mut() {
             desk.restart();
         }
@@ -96,16 +109,19 @@ impl Task {
             next_trim,
             sweep,
             hub: Arc::clone(hub),
-            to_load: ledger.desks.ids().collect(),
+            to_load: Loads::new(ledger.desks.ids().collect()),
             ledger,
             jobs: JoinSet::new(),
-            to_write: BTreeSet::new(),
+            to_write: ToWrite::default(),
+            orders_under_way: 0,
+            held_up: BTreeSet::new(),
             #[cfg(feature = "keyed")]
             survey: survey::Survey::default(),
             audit_under_way: false,
             watch_under_way: false,
             audit_at: now,
             watch: None,
+            hints: Hints::new(now),
             watch_at: Some(now),
             next_look: now,
             next_poll: now,
@@ -134,6 +150,7 @@ impl Task {
             if self.next_poll <= now {
                 self.poll(now);
             }
+            self.follow_hints(now);
             self.launch(now);
             self.report();
             if self.is_done() {
@@ -149,7 +166,7 @@ impl Task {
                 // The join never fails, because an operation catches its panics, and is aborted only by the drop of
                 // `jobs`.
                 Some(Ok(ended)) = self.jobs.join_next(), if !self.jobs.is_empty() => self.ended(ended),
-                event = next_event(&mut self.watch) => self.news(event),
+                event = next_event(&mut self.watch) => self.hinted(event),
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -160,6 +177,8 @@ impl Task {
         let introduced = std::mem::take(&mut inbox.introduced);
         let forgotten = std::mem::take(&mut inbox.forgotten);
         let rung = std::mem::take(&mut inbox.rung);
+        // The changes count as unwritten without a gap, until the desks have read them.
+        self.hub.findings.lock().unwritten.extend(rung.iter().filter(|at| self.ledger.desks.get(**at).is_some()));
         let hurry = std::mem::take(&mut inbox.hurry);
         let repeated = std::mem::take(&mut inbox.repeated);
         inbox.orders = 0;
@@ -203,9 +222,7 @@ impl Task {
                 if self.ledger.link.is_up() && desk.stop(marks < CLOSED_MARKS, now) {
                     marks += 1;
                 }
-                if desk.wants_write(now) {
-                    self.to_write.insert(at);
-                }
+                self.plan(at, now);
             }
             self.ledger.link.hurry(now);
             self.audit_at = now;
@@ -235,22 +252,50 @@ impl Task {
         self.next_look = now.saturating_add(LOOK_EVERY);
     }
 
+    /// Plans the next write of a desk. Afterwards the desk is in `to_write` if and only if the desk has a change to write
+    /// now, and counts as unwritten if and only if the desk has a change to write now or later.
+    fn plan(&mut self, at: DeskId, now: Tick) {
+        let desk = &mut self.ledger.desks[at];
+        if self.closing {
+            desk.hurry_counts(now);
+        }
+        let (has_order, has_unwritten) = (desk.has_order(), desk.has_unwritten());
+        if desk.wants_write(now) {
+            self.to_write.insert(at, has_order);
+        } else {
+            self.to_write.remove(at);
+        }
+        if !has_order && self.held_up.remove(&at) {
+            self.hub.findings.lock().held_up.remove(self.ledger.desks[at].name());
+        }
+        let unwritten = &mut self.hub.findings.lock().unwritten;
+        if has_unwritten {
+            unwritten.insert(at);
+        } else {
+            unwritten.remove(&at);
+        }
+    }
+
     /// Handles the report of a desk. Rows go to the log and the audit, and results of orders go to the waiting callers.
-    /// Afterwards the desk is in `to_write` if and only if the desk has a change to write, unless it was closed.
+    /// Afterwards the next write of the desk is planned, unless the desk was closed.
     fn note(&mut self, at: DeskId, report: Report, now: Tick) {
         if let Some((missed, row)) = report.missed {
             self.ledger.outbox.push_for(missed, now, row);
         }
-        self.hub.waiters.send(self.ledger.desks[at].name(), report.fates);
+        // The row of an order is in the outbox before the caller gets the result, because the caller waits for the row next.
         for (age, row) in report.rows {
             row.log();
+            self.hub.waiters.sent(&row.id);
             self.ledger.outbox.push(Tick::from_nanos(now.as_nanos().saturating_sub(crate::clock::nanos(age))), row);
         }
-        if self.ledger.desks[at].wants_write(now) {
-            self.to_write.insert(at);
-        } else {
-            self.to_write.remove(&at);
+        for (age, row) in report.repeated {
+            self.hub.waiters.sent(&row.id);
+            self.ledger
+                .outbox
+                .push_repeated(Tick::from_nanos(now.as_nanos().saturating_sub(crate::clock::nanos(age))), row);
         }
+        self.hub.waiters.send(self.ledger.desks[at].name(), report.fates);
+        self.plan(at, now);
         if report.clash {
             self.rename(now);
         }
@@ -264,12 +309,17 @@ impl Task {
         ledger.names += 1;
         let (named, before) = (&ledger.named, std::mem::take(&mut ledger.who.id));
         ledger.who.id = format!("{named}#{}", ledger.names);
-        telemetry::store::warn(format_args!(
-            "another instance of this service has the id `{before}` too, so that this instance is `{}` from now on; give each a name of its own",
-            ledger.who.id
-        ));
-        for desk in ledger.desks.iter_mut() {
+        if let Some(more) = ledger.clashes.next(now) {
+            telemetry::store::warn(format_args!(
+                "another instance of this service has the id `{before}` too, so that this instance is `{}` from now on; give each a name of its own{}",
+                ledger.who.id,
+                Omitted(more)
+            ));
+        }
+        for at in self.ledger.desks.places() {
+            let Some(desk) = self.ledger.desks.get_mut(at) else { continue };
             desk.renamed(now);
+            self.plan(at, now);
         }
     }
 
@@ -282,40 +332,7 @@ impl Task {
         // The interval varies from 80 % to 120 %, so that many instances do not poll the store at the same time.
         let spread = 0.8 + 0.4 * self.ledger.dice.share();
         self.next_poll = now.saturating_add(every.mul_f64(spread));
-        self.to_load.extend(self.ledger.desks.ids());
-    }
-
-    /// Handles news of the store. `None` is the end of the watch.
-    fn news(&mut self, event: Option<WatchEvent>) {
-        let now = self.ledger.clock.now();
-        match event {
-            Some(WatchEvent::Changed { name, current }) => {
-                let Some(at) = self.ledger.index.get(&name).copied() else { return };
-                match current {
-                    Some((current, store)) => {
-                        let now = Now { here: now, store };
-                        let Ledger { desks, who, .. } = &mut self.ledger;
-                        // News during a write is ignored, because the answer of the write will have the present content
-                        // and news can be late.
-                        if desks[at].is_writing() {
-                            return;
-                        }
-                        let from = self.hub.store.origin(&current.etag);
-                        let report = desks[at].found(Some(&current), Via::News, from, who, now);
-                        self.settle(at, report, now.here);
-                    }
-                    None => {
-                        self.to_load.insert(at);
-                    }
-                }
-            }
-            // The watch may have lost news of any circuit.
-            Some(WatchEvent::Gap) => self.to_load.extend(self.ledger.desks.ids()),
-            None => {
-                self.watch = None;
-                self.watch_at = Some(now.saturating_add(WATCH_AGAIN.mul_f64(0.5 + self.ledger.dice.share())));
-            }
-        }
+        self.load_all(now);
     }
 
     /// Returns the time at which the task must act without an event.
@@ -326,6 +343,9 @@ impl Task {
         let busy = self.under_way() > 0;
         let waits = !self.to_load.is_empty() || !self.to_write.is_empty() || self.ledger.outbox.len() > 0;
         if let Some(at) = self.ledger.link.next().filter(|_| waits && !busy) {
+            next = next.min(at);
+        }
+        if let Some(at) = self.next_hint() {
             next = next.min(at);
         }
         if let Some(at) = self.watch_at.filter(|_| self.ledger.link.is_up()) {
@@ -345,11 +365,11 @@ impl Task {
     }
 }
 
-/// Returns the next news of the store, or waits for ever if there is no watch.
+/// Returns the next event of the watch, or waits for ever if there is no watch.
 ///
 /// # Cancel safety
 ///
-/// If the future is dropped, no news is lost, because the watch keeps news until they are taken.
+/// If the future is dropped, no event is lost, because the watch keeps each event until it is taken.
 async fn next_event(watch: &mut Option<Watch>) -> Option<WatchEvent> {
     match watch {
         Some(watch) => watch.next().await,
@@ -365,5 +385,3 @@ const FIRST_TRIM: Duration = Duration::from_secs(60);
 const CLOSED_MARKS: usize = 64;
 /// The time between two looks at all circuits.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The mean time from the end of a watch to the request for a new watch. The actual time is 50 % to 150 % of this time.
-const WATCH_AGAIN: Duration = Duration::from_secs(2);

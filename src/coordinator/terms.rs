@@ -29,12 +29,12 @@ impl Terms {
     }
 }
 
-/// The intervals in which the store is polled.
+/// The time between two polls of the store.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Polls {
-    /// The interval while any circuit is not closed.
+    /// The time between two polls while a circuit is not closed.
     pub(super) tripped: Duration,
-    /// The interval while all circuits are closed.
+    /// The time between two polls while all circuits are closed.
     pub(super) closed: Duration,
 }
 

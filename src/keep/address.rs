@@ -8,10 +8,10 @@ mod known;
 
 use std::fmt;
 
-use super::{StoreKind, behind_scheme};
+use super::{PREFIXES, StoreKind, behind_scheme, is_prefix};
 use crate::nearest::nearest;
-use crate::shown::forges;
-use known::{Known, OPTIONS};
+use crate::shown::{forges, quoted};
+use known::{Known, OPTIONS, PREFIX};
 
 /// An address whose form and parameters are known.
 pub(crate) struct Address {
@@ -70,6 +70,12 @@ impl Address {
                 return Err(part(format!("the parameter `{name}` is there twice")));
             }
             check_value(kind, name, &value)?;
+            if name == PREFIX && !is_prefix(&value) {
+                // The value is repeated only if no part of a password can be in it.
+                let sure = ends_as_host(place) && !query.is_some_and(|query| query.contains('@'));
+                let value = if sure { format!(" is \"{}\" and", quoted(&value)) } else { String::new() };
+                return Err(part(format!("the parameter `prefix`{value} must be {PREFIXES}")));
+            }
             parameters.push((name, value));
         }
         let address = Self { kind, parameters };
@@ -145,7 +151,7 @@ fn ends_as_host(place: &str) -> bool {
 }
 
 /// Decodes `%XX` and `+`, as in the query of a URL. Returns `None` if the result is not UTF-8.
-fn decoded(text: &str) -> Option<String> {
+pub(crate) fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, behind @ ..] = rest {
@@ -197,11 +203,11 @@ mod tests {
             "postgresql://db/x?ssl-mode=VERIFY-CA&ssl-ca=ca.crt&options[search_path]=a&options%5Bstatement_timeout%5D=9",
             "postgres:///x?host=/run/postgresql&user=ana@corp&password=a@b",
             "postgres://?host=db",
-            "redis://:s3cret@[::1]:6379/0?protocol=resp3",
-            "rediss://db?ca=/etc/ca.crt&cert=/etc/c.crt&key=/etc/c.key",
+            "redis://:s3cret@[::1]:6379/0?protocol=resp3&prefix=orders:eu-1",
+            "rediss://db?ca=/etc/ca.crt&cert=/etc/c.crt&key=/etc/c.key&prefix=a",
             "valkey://db",
             "valkeys://db?ca=ca.crt",
-            "redis+unix:///run/redis.sock?db=1&user=ana&pass=x",
+            "redis+unix:///run/redis.sock?db=1&user=ana&pass=x&prefix=a%2Fb",
             "unix:///run/redis.sock",
         ] {
             assert!(Address::parse(url).is_ok(), "{url}: {}", wrong(url));
@@ -218,7 +224,7 @@ mod tests {
             ("sqlite://x.db?mod=ro", "did you mean `mode`?"),
             ("rediss://db?cas=ca.crt", "did you mean `ca`?"),
             ("redis://db?ca=ca.crt", "`ca`, which needs an address that begins with `rediss://`"),
-            ("redis://db?db=1", "unknown parameter `db`: allowed are protocol"),
+            ("redis://db?db=1", "unknown parameter `db`: allowed are prefix, protocol"),
             ("unix:///run/x.sock?pas=x", "did you mean `pass`?"),
             ("file:data?mode=ro", "has no parameters"),
         ] {
@@ -241,6 +247,31 @@ mod tests {
         ] {
             assert!(wrong(url).contains(reason), "{url}: {}", wrong(url));
         }
+    }
+
+    #[test]
+    fn a_prefix_that_could_imitate_other_keys_is_refused() {
+        for (prefix, shown) in [
+            ("", "no value"),
+            ("a*", "is \"a*\" and must be 1 to 100 letters"),
+            ("a[b]", "is \"a[b]\" and"),
+            ("a%3Fb", "is \"a?b\" and"),
+            ("a%5Cb", "must be"),
+            ("{a}", "must be"),
+            ("a b", "must be"),
+            ("a%0Ab", "is \"a\\nb\" and"),
+            ("\u{e4}", "must be"),
+            ("a:", "without `:` at an end"),
+            (":a", "without `:` at an end"),
+            ("circuit_breaker", "without the word `circuit_breaker`"),
+            ("a:circuit_breaker:b", "without the word `circuit_breaker`"),
+            (&"x".repeat(101), "must be"),
+        ] {
+            let url = format!("redis://db/1?prefix={prefix}");
+            assert!(wrong(&url).contains(shown), "{url}: {}", wrong(&url));
+        }
+        assert!(wrong("redis://db?prefixes=a").contains("did you mean `prefix`?"));
+        assert!(wrong("postgres://db/x?prefix=a").contains("unknown parameter `prefix`"));
     }
 
     #[test]
@@ -284,6 +315,8 @@ mod tests {
             "redis://ana:?s3cret",
             "redis://ana:?s3cret=1",
             "redis://ana:x?s3cret=1",
+            "redis://ana:x?prefix=s3cret*",
+            "redis://ana:x?prefix=s3cret*@db",
             "postgres://ana:p@ss?s3cret@db/x",
             "postgres://db/x?passwort=s3cret",
             "postgres://db/x?sslmode=s3cret",

@@ -22,7 +22,7 @@ impl Registry {
     /// Carries out an order in this process immediately. If the registry has a store, the order is then written to the
     /// store.
     ///
-    /// The call waits until the order is stored, at most for
+    /// The call waits until the order and its row of the audit are stored, at most for
     /// [`store_timeout`](../coordinator/struct.RegistryBuilder.html#method.store_timeout). An order is not refused
     /// because the store is down. If the store is down, the answer is [`Kept::Here`], and the act is stored later,
     /// dated by its age.
@@ -72,7 +72,7 @@ impl Registry {
         self.operate(name, &if force { order.force() } else { order }).await
     }
 
-    /// Lets every call of a circuit through without counting, for the duration `hold` ([`Order::disable`], which also
+    /// Lets every call of a circuit through, and counts it only in the totals, for the duration `hold` ([`Order::disable`], which also
     /// allows an order without an end).
     ///
     /// # Errors
@@ -178,11 +178,12 @@ impl Registry {
             // The receiver is registered before the order is carried out. Otherwise the result could arrive before the
             // registration.
             let fate = delivery.expect(name, order.command_id());
-            on_its_way = Some((delivery, fate));
+            let row = delivery.expect_row(name, order.command_id());
+            on_its_way = Some(OnItsWay { name: name.to_owned(), delivery, fate, row });
         }
         let done = circuit.act(order);
         #[cfg(feature = "store")]
-        if let Some((delivery, _)) = &on_its_way {
+        if let Some(OnItsWay { delivery, .. }) = &on_its_way {
             match &done {
                 Ok(Some(_)) => delivery.hurry(),
                 Ok(None) => {
@@ -232,7 +233,16 @@ impl Registry {
 struct Begun {
     transition: Option<Transition>,
     #[cfg(feature = "store")]
-    on_its_way: Option<(Delivery, tokio::sync::oneshot::Receiver<Fate>)>,
+    on_its_way: Option<OnItsWay>,
+}
+
+/// The order on its way to the store, with the receivers of its result and of the news that its audit row is stored.
+#[cfg(feature = "store")]
+struct OnItsWay {
+    name: String,
+    delivery: Delivery,
+    fate: tokio::sync::oneshot::Receiver<Fate>,
+    row: tokio::sync::oneshot::Receiver<()>,
 }
 
 impl Begun {
@@ -241,12 +251,19 @@ impl Begun {
     #[cfg(feature = "store")]
     async fn end(self, patient: &mut bool) -> Result<Done, Refused> {
         let Self { transition, on_its_way } = self;
-        let Some((delivery, fate)) = on_its_way else { return Ok(Done { transition, kept: Kept::Nowhere }) };
-        let kept = match delivery.fate(fate, *patient).await {
-            Ok(Fate::Stored { generation }) => Kept::Stored { generation },
-            Ok(Fate::Superseded { why }) => return Err(Refused::Superseded { why }),
-            Ok(Fate::Expired) => return Err(Refused::Expired),
-            Ok(Fate::Unwritable { version }) => {
+        let Some(OnItsWay { name, delivery, fate, row }) = on_its_way else {
+            return Ok(Done { transition, kept: Kept::Nowhere });
+        };
+        let kept = match delivery.fate(&name, fate, row, *patient).await {
+            Ok((Fate::Stored { generation, lacking }, row)) => {
+                *patient &= row.is_ok();
+                // Without the row, the durable tier has perhaps not answered, so the record may be in the cache only.
+                let lacking = lacking.or_else(|| delivery.durable_tier().filter(|_| row.is_err()));
+                Kept::of(generation, lacking, row)
+            }
+            Ok((Fate::Superseded { why }, _)) => return Err(Refused::Superseded { why }),
+            Ok((Fate::Expired, _)) => return Err(Refused::Expired),
+            Ok((Fate::Unwritable { version }, _)) => {
                 let why = Refused::Unwritable { version }.to_string();
                 Kept::Here { pending: delivery.pending(), why }
             }

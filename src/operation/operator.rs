@@ -1,11 +1,13 @@
 //! Orders that are written to a store only, for a command line that has no circuits in its process.
 
 mod attempt;
+mod reach;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::attempt::Attempt;
+use self::attempt::{Attempt, Stored};
+pub use self::reach::Reach;
 use super::watch::Changes;
 use super::{Done, Kept, Order, Refused};
 use crate::config::{Config, RESET_COOLDOWN};
@@ -15,7 +17,7 @@ use crate::nearest::nearest;
 use crate::pattern::beginning;
 use crate::random;
 use crate::record::{CircuitRecord, CorruptRecord, Timestamp};
-use crate::shown::{one_line, quoted};
+use crate::shown::{cut, one_line, quoted};
 use crate::state::refused::bounded;
 use crate::state::{Act, By, Generation};
 use crate::store::{AnyStore, AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, answer_within};
@@ -49,6 +51,8 @@ pub struct Operator {
     incarnation: Arc<str>,
     timeout: Duration,
     cooldown: Duration,
+    /// True if orders are sent although the instances use a store of other tiers by their entries.
+    ignores_tiers: bool,
 }
 
 /// The content of a store for one circuit.
@@ -74,6 +78,7 @@ impl Operator {
             incarnation: random::id().into(),
             timeout: STORE_TIMEOUT,
             cooldown: RESET_COOLDOWN,
+            ignores_tiers: false,
         }
     }
 
@@ -82,6 +87,14 @@ impl Operator {
     pub fn instance(mut self, name: &str) -> Self {
         self.instance = one_line(name, 100).into();
         self
+    }
+
+    /// Records the login name of the person behind the name of the instance, for example `operator@vm login ana`. A tool
+    /// calls the method if the person names another user in orders, because the user of an order is a claim. The first
+    /// 32 characters of the name are kept. Neither name is checked.
+    pub fn login(self, name: &str) -> Self {
+        let instance = format!("{} login {}", cut(&self.instance, 61), one_line(name.trim(), 32));
+        self.instance(&instance)
     }
 
     /// Sets the longest duration of each store operation. Default: 2 s. A store derives its own limits from this
@@ -97,6 +110,13 @@ impl Operator {
     /// The cooldown is a setting of the operator, because the store does not know the configuration of the circuits.
     pub const fn reset_cooldown(mut self, cooldown: Duration) -> Self {
         self.cooldown = cooldown;
+        self
+    }
+
+    /// Sends orders although the instances use a cache in front of this store by their entries. By default such orders
+    /// are refused ([`Refused::OneTier`]). Use this setting if the cache was removed, and old entries still name the cache.
+    pub const fn ignore_tiers(mut self) -> Self {
+        self.ignores_tiers = true;
         self
     }
 
@@ -205,8 +225,8 @@ impl Operator {
             } else {
                 self.try_act(&mut attempt, entry, now).await?
             };
-            if let Some((generation, now)) = done {
-                return Ok(self.audited(name, order, generation, now).await);
+            if let Some(stored) = done {
+                return Ok(self.audited(name, order, stored).await);
             }
         }
         Err(match attempt.lost {
@@ -233,15 +253,13 @@ impl Operator {
 
     /// Writes the row of a carried out order. The id of the row is made from the order, so that repeated writes leave
     /// one row.
-    async fn audited(&self, name: &str, order: &Order, generation: u64, now: Timestamp) -> Done {
+    async fn audited(&self, name: &str, order: &Order, stored: Stored) -> Done {
+        let Stored { generation, now, lacking } = stored;
         let generation = Generation::new(generation);
         let row = AuditRow::of_order(name, order, now, generation, &self.instance);
         row.log();
-        let kept = match self.within_timeout(self.store.append_audit(&[row])).await {
-            Ok(()) => Kept::Stored { generation },
-            Err(error) => Kept::Unaudited { generation, why: error.chain() },
-        };
-        Done { transition: None, kept }
+        let row = self.within_timeout(self.store.append_audit(&[row])).await.map_err(|error| error.chain());
+        Done { transition: None, kept: Kept::of(generation, lacking, row) }
     }
 
     async fn load(&self, name: &str) -> Result<(Option<Versioned>, Timestamp), StoreError> {
@@ -287,4 +305,4 @@ fn store(error: &StoreError, maybe_done: bool) -> Refused {
 /// The largest number of attempts to write an order while other writers change the record.
 const ATTEMPTS: usize = 16;
 /// The largest number of names in one load.
-const BATCH: usize = 256;
+pub(super) const BATCH: usize = 256;

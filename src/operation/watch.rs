@@ -1,8 +1,10 @@
 //! The changes of records in a store, for a display or a script.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::task::Poll;
 use std::time::Duration;
 
+use super::operator::BATCH;
 use super::{Operator, Shown};
 use crate::store::{Etag, StoreError, Watch};
 
@@ -34,7 +36,7 @@ impl Changes {
         Self { operator, watch: None, begun: false, due: true, known: BTreeMap::new(), ready: VecDeque::new() }
     }
 
-    /// Waits for the next change. The first calls return all present records. A later change is returned immediately if
+    /// Waits for the next change. The first calls return all present records. A later change is returned after 50 ms if
     /// the store reports changes, and within two seconds otherwise. Of several quick changes to one record, only the
     /// last change is returned.
     ///
@@ -53,7 +55,6 @@ impl Changes {
             }
             if !self.due {
                 self.wait().await;
-                self.due = true;
             }
             if !self.begun {
                 // The watch begins before the first list, so that no change between the two is missed. A store that
@@ -68,6 +69,12 @@ impl Changes {
         }
     }
 
+    /// Returns the next change if it is known already, so that a caller can collect the changes that come together.
+    /// Never waits and never queries the store.
+    pub fn ready(&mut self) -> Option<Change> {
+        self.ready.pop_front()
+    }
+
     async fn wait(&mut self) {
         let reported = async {
             match &mut self.watch {
@@ -77,8 +84,22 @@ impl Changes {
         };
         // A watch reports each write, even a write of counts. One list finds all changes, so the name in the event is
         // not needed.
-        if tokio::time::timeout(POLL, reported).await == Ok(false) {
-            self.watch = None;
+        let reported = tokio::time::timeout(POLL, reported).await;
+        // The flag is set before the pause, so that no change is lost if the future is dropped during the pause.
+        self.due = true;
+        if reported != Ok(true) {
+            self.watch = self.watch.take().filter(|_| reported.is_err());
+            return;
+        }
+        // Other programs can send reports without end. The reports of a pause share one list, and a long list has a long
+        // pause.
+        let lists = u32::try_from(self.known.len() / BATCH + 1).unwrap_or(u32::MAX);
+        tokio::time::sleep(MERGED_WITHIN.saturating_mul(lists)).await;
+        let is_there = |watch: &mut Watch| matches!(watch.next_ready(), Poll::Ready(Some(_)));
+        for _ in 0..MERGED_AT_MOST {
+            if !self.watch.as_mut().is_some_and(is_there) {
+                break;
+            }
         }
     }
 
@@ -97,3 +118,7 @@ impl Changes {
 
 /// The longest delay of a change that the store does not report.
 const POLL: Duration = Duration::from_secs(2);
+/// The pause after a report, for each load of a list.
+const MERGED_WITHIN: Duration = Duration::from_millis(50);
+/// The number of reports that one list can follow.
+const MERGED_AT_MOST: usize = 4096;

@@ -12,8 +12,8 @@ pub struct Failure {
     kind: FailureKind,
     retry_after: Option<Duration>,
     trips: bool,
-    /// The deadline of the caller, if such a deadline ended the call. If a deadline is present, the circuit sets the
-    /// weight.
+    /// The deadline of the caller, if that deadline may have ended the call. If a deadline is present, the circuit sets
+    /// the weight.
     deadline: CallerDeadline,
     /// The meaning of an end clearly before the deadline of the caller.
     early: Early,
@@ -22,15 +22,15 @@ pub struct Failure {
 /// The meaning of a call that ended clearly before the deadline of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Early {
-    /// The deadline, because the service itself answered that the deadline had passed.
+    /// The deadline ended the call nevertheless, because the service itself answered that the deadline had passed.
     Deadline,
-    /// The failure as it is, because a shorter timeout of this process ended the call.
+    /// The failure keeps its weight, because a shorter timeout of this process ended the call.
     #[cfg_attr(not(any(feature = "tonic", feature = "reqwest")), expect(dead_code, reason = "no timer is known"))]
     OfTheOwner,
-    /// The failure as it is, because the service broke off the call.
+    /// The failure keeps its weight and its kind, because the service broke off the call.
     #[cfg(feature = "http")]
     Unchanged,
-    /// No evidence, as for a call that its caller cancelled.
+    /// The call is no evidence, like a call that its caller cancelled.
     #[cfg(feature = "http")]
     Ignored,
 }
@@ -148,7 +148,8 @@ impl Failure {
 
     /// Sets the time for which the service asked for no calls.
     ///
-    /// The open duration is at least as long as the time of the latest failure in the era, up to 5 minutes.
+    /// The open duration is at least as long as the time of the latest failure in the era that has such a time, up to 5
+    /// minutes.
     #[must_use]
     pub const fn with_retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
@@ -255,7 +256,7 @@ pub enum FailureKind {
     Panicked,
     /// The `poll_ready` of the inner service failed, or a caller gave up waiting for its readiness.
     NotReady,
-    /// A probe took as long as a slow call, or longer, while the slow-call rule is on.
+    /// A probe succeeded, but took `slower_than` or longer while the slow-call rule is on.
     Slow,
     /// A kind of your own, such as `"http_503"`. Use few different names, because each name becomes a metric label.
     Named(&'static str),

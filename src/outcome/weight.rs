@@ -1,5 +1,5 @@
-//! Weights in units of 1/256. The units are integers, so that a sum is exact and does not depend on the order in which
-//! threads add.
+//! The weights of failures, with the weights of a hard failure and of a timeout, in units of 1/256. The units are
+//! integers, so that a sum is exact and does not depend on the order in which threads add.
 
 use std::fmt;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::join::{bound, merge};
 use super::timestamp::millis;
 use super::words;
-use super::{CircuitRecord, InstanceEntry, Operated, Timestamp};
+use super::{CircuitRecord, FUTURE, InstanceEntry, Operated, Timestamp};
 use crate::state::{Act, By, Generation, Mode, State};
 
 /// A change that an instance requests of a record.
@@ -98,8 +98,8 @@ pub enum Effect {
     Superseded,
     /// The hold of the command has ended before the command was written. The record is unchanged.
     Expired,
-    /// The record is of a later version and must not be overwritten, or the command has no form in a record, as a forget
-    /// order, which deletes the record instead. The record is unchanged.
+    /// The record is of a later version and must not be overwritten, or the command has no form that a reader accepts, as
+    /// a forget order, which deletes the record instead, or a number of the far future. The record is unchanged.
     Unwritable,
 }
 
@@ -116,7 +116,7 @@ pub fn apply(record: &mut CircuitRecord, command: &Command, now: Timestamp) -> E
     };
     if effect == Effect::Applied {
         record.updated_at = record.updated_at.max(now);
-        record.sum();
+        record.fit();
     }
     effect
 }
@@ -139,7 +139,8 @@ fn publish(record: &mut CircuitRecord, command: &TransitionCommand, now: Timesta
     if newer && !own {
         return Effect::Superseded;
     }
-    record.generation = next(record.generation.get().max(command.after), now);
+    let Some(generation) = next(record.generation.get().max(command.after), now) else { return Effect::Unwritable };
+    record.generation = generation;
     enter(record, command.state, at);
     record.reason = words::clean(&command.reason, 300);
     record.half_open_attempts = command.attempt;
@@ -168,6 +169,9 @@ fn enter(record: &mut CircuitRecord, state: State, at: Timestamp) {
 
 fn take_entry(record: &mut CircuitRecord, id: &str, entry: &InstanceEntry) -> Effect {
     let before = record.instances.get(id).cloned();
+    if !entry.has_form() {
+        return Effect::Unwritable;
+    }
     // JSON has no form for a weight that is not a number, and the whole record could not be decoded again.
     let entry = &entry.cleaned();
     merge(&mut record.instances, id, entry);
@@ -192,7 +196,9 @@ fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now: Timestamp
     let own = |last: &Operated| !command.incarnation.is_empty() && last.incarnation == command.incarnation;
     // As for a transition, an act of an instance that did not know the record wins if the act is later.
     let newer = |last: &Operated| if command.on == 0 { last.at > at } else { last.sequence > command.on };
-    if last.is_some_and(|last| newer(last) && !own(last)) {
+    // An order that was also given to another instance is the same order, so that a later order of its operator follows it.
+    let follows = |last: &Operated| last.commands.last().is_some_and(|id| command.replaced.contains(id));
+    if last.is_some_and(|last| newer(last) && !own(last) && !follows(last)) {
         return Effect::Superseded;
     }
     let left = command.hold.map(|hold| hold.saturating_sub(command.age));
@@ -203,8 +209,11 @@ fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now: Timestamp
     let replaced = command.replaced.iter().filter(|id| !commands.contains(id)).cloned().collect::<Vec<_>>();
     commands.extend(replaced);
     commands.push(command.id.clone());
+    let sequence = next(last.map_or(0, |last| last.sequence).max(command.after), now);
+    let generation = next(record.generation.get().max(command.after), now);
+    let (Some(sequence), Some(generation)) = (sequence, generation) else { return Effect::Unwritable };
     let mut operated = Operated {
-        sequence: next(last.map_or(0, |last| last.sequence).max(command.after), now).get(),
+        sequence: sequence.get(),
         act: command.act,
         mode: mode(command.act),
         to: command.to,
@@ -215,11 +224,13 @@ fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now: Timestamp
         reason: command.by.reason().to_owned(),
         commands,
         incarnation: command.incarnation.clone(),
+        instance: command.instance.clone(),
+        instance_of: command.incarnation.clone(),
         extra: last.map(|last| last.extra.clone()).unwrap_or_default(),
     };
     operated.clean();
     if command.act == Act::Reset {
-        record.generation = next(record.generation.get().max(command.after), now);
+        record.generation = generation;
         enter(record, command.to, at);
         record.reason = words::clean(&format!("{} by {}", command.act, command.by), 300);
         record.half_open_attempts = 0;
@@ -241,7 +252,9 @@ const fn mode(act: Act) -> Mode {
     }
 }
 
-/// Returns the time of the store as a number, or `previous + 1` if `previous + 1` is higher.
-fn next(previous: u64, now: Timestamp) -> Generation {
-    Generation::new(previous.saturating_add(1).max(now.as_millis()))
+/// Returns the time of the store as a number, or `previous + 1` if `previous + 1` is higher. Returns `None` for a number
+/// that no reader accepts.
+fn next(previous: u64, now: Timestamp) -> Option<Generation> {
+    let next = previous.saturating_add(1).max(now.as_millis());
+    (next <= now.saturating_add(FUTURE).as_millis()).then(|| Generation::new(next))
 }

@@ -80,6 +80,10 @@ pub struct InstanceEntry {
     /// recognises acts that are newer than the entry.
     #[serde(default)]
     pub acts: u64,
+    /// The kinds of the tiers of the instance's store, such as `redis in front of postgres`. `None` if the store of the
+    /// instance has no tiers. An order that reaches only one of the tiers does not reach the instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tiers: Option<String>,
     /// Fields of a later version of the format, which are written again unchanged.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -133,6 +137,7 @@ impl InstanceEntry {
             opening: None,
             stopped: None,
             acts: 0,
+            tiers: None,
             extra: Map::new(),
         }
     }
@@ -158,9 +163,18 @@ impl InstanceEntry {
         entry
     }
 
+    /// Returns true if a reader accepts the entry. An unknown field could have the name of a known one.
+    pub(super) fn has_form(&self) -> bool {
+        self.extra.is_empty()
+            || serde_json::to_vec(self).is_ok_and(|bytes| serde_json::from_slice::<Self>(&bytes).is_ok())
+    }
+
     /// Cuts texts that are too long, and sets impossible weights to zero.
     pub(super) fn clean(&mut self) {
         self.incarnation = words::clean(&self.incarnation, 64);
+        if let Some(tiers) = &mut self.tiers {
+            *tiers = words::clean(tiers, 60);
+        }
         if let Some(opening) = &mut self.opening {
             opening.reason = bounded(&opening.reason);
         }
@@ -172,6 +186,11 @@ impl InstanceEntry {
             }
         }
     }
+}
+
+/// Returns the tiers of a store as an entry names them.
+pub(crate) fn tiers_text([fast, durable]: [&str; 2]) -> String {
+    format!("{fast} in front of {durable}")
 }
 
 /// Returns the time from `now` until `until`, limited by the whole duration, because the clock of the store

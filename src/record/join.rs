@@ -30,7 +30,7 @@ pub fn join(a: &CircuitRecord, b: &CircuitRecord) -> CircuitRecord {
         merge(&mut joined.instances, id, entry);
     }
     bound(&mut joined.instances);
-    joined.sum();
+    joined.fit();
     joined
 }
 

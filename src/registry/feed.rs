@@ -1,6 +1,6 @@
 //! The feed of a registry, which passes the events of all circuits to subscribers, such as an open page or a program.
 //!
-//! Without a subscriber there is no channel and no event is stored. Therefore an unused feed takes no memory.
+//! Without a subscriber there is no channel and no event is stored, so that an unused feed needs hardly any memory.
 
 use std::time::Duration;
 
@@ -151,11 +151,12 @@ pub enum What {
     /// The circuit rejects calls. This event is a summary that a circuit sends at most every 10 s.
     #[non_exhaustive]
     Rejections {
-        /// The number of rejections since the last summary, or since the circuit tripped.
+        /// The number of rejections since the last summary, or since the circuit opened or became
+        /// half-open.
         rejected: u64,
         /// The time in which the rejections occurred.
         over: Duration,
-        /// The time until the circuit probes. `None` if the time is unknown.
+        /// The time until the circuit admits calls again. `None` if the time is not known.
         retry_after: Option<Duration>,
     },
     /// The circuit is new.

@@ -7,7 +7,7 @@ use super::Rejection;
 use crate::error::Rejected;
 
 /// Answers with an error type `E` of your own, which implements `From<Rejected>` and `From` for the errors of
-/// the service. The answer allocates nothing.
+/// the service. The answer allocates only what these conversions allocate.
 pub struct ErrorsAs<E>(PhantomData<fn() -> E>);
 
 impl<E> ErrorsAs<E> {

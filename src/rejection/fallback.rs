@@ -9,7 +9,7 @@ use crate::error::Rejected;
 /// service.
 ///
 /// This type is created by [`CircuitBreakerLayer::fallback`](crate::CircuitBreakerLayer::fallback). For a
-/// layer of load shedding, use [`new`](Self::new). Each answer is an
+/// layer of load shedding, use [`new`](Self::new). Each answer is reported as an
 /// [`Event::Fallback`](crate::event::Event::Fallback) of the circuit, and counts in
 /// `circuit_breaker_fallbacks_total`.
 #[derive(Clone, Copy)]

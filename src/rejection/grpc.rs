@@ -1,8 +1,9 @@
 //! Rejections as gRPC responses, created without a gRPC library.
 //!
 //! A rejection is a trailers-only response, as a gRPC server sends it, so that a generated client reads the
-//! status UNAVAILABLE. If the rejection were an error of this crate, the client would read UNKNOWN. The error
-//! type of the service does not change, because a server of tonic requires a certain error type.
+//! status UNAVAILABLE. If the rejection were an error of this crate, the client would read UNKNOWN. Because a
+//! rejection is a response, the service keeps its error type. A server of tonic needs this, because it
+//! accepts only one error type.
 
 #[cfg(feature = "tonic")]
 mod tonic;
@@ -55,7 +56,7 @@ use crate::state::RejectReason;
 ///
 /// | error of the service inside | rejection |
 /// |---|---|
-/// | `tonic::transport::Error`, such as the error of a `Channel` | a response whose body fails with the status. A unary call fails immediately, and a streaming call fails when it reads the first message. |
+/// | `tonic::transport::Error`, such as the error of a `Channel`, with tonic's body | a response whose body fails with the status. A unary call fails immediately, and a streaming call fails when it reads the first message. |
 /// | [`BoxError`](crate::BoxError), such as the error of a `TimeoutLayer`, with tonic's body | the status as the error. A server of tonic turns the status into a response. |
 /// | `tonic::Status` | the status as the error |
 /// | any other, such as `Infallible` in a server | the status in the headers of a response, without a source |

@@ -1,8 +1,8 @@
 //! Rejections as HTTP responses.
 //!
 //! A rejected caller needs to know that the request was not processed, when to try again, and which circuit
-//! rejected it. By default the response omits the rule, its numbers and the last failure, because the caller
-//! may be a stranger.
+//! rejected the request. By default the response omits the rule, its numbers and the last failure, because
+//! the caller may be a stranger.
 
 mod accept;
 mod problem;
@@ -20,15 +20,15 @@ use problem::problem;
 
 /// Rejections as HTTP responses. The errors of the service stay unchanged.
 ///
-/// The status is 503. `Retry-After` is the time until the circuit probes, in whole seconds, rounded up to at
-/// least 1 ([RFC 9110, 10.2.3]). The header is absent if the time is unknown, because the circuit is
-/// half-open or stays open until a reset. The [`Rejected`] is in the extensions of the response, so that
-/// outer layers can distinguish the rejection from a 503 of the service.
+/// The status is 503. `Retry-After` is the time until the circuit admits calls again, in whole seconds,
+/// rounded up to at least 1 ([RFC 9110, 10.2.3]). The header is absent if the time is unknown, because the
+/// circuit is half-open or stays open until a reset. The [`Rejected`] is in the extensions of the response,
+/// so that outer layers can distinguish the rejection from a 503 of the service.
 ///
 /// The body is a problem, `application/problem+json` ([RFC 9457]). If the `Accept` of a client prefers
-/// `text/plain` by its q-values, the body is the sentence of the problem as plain text. A client that accepts
-/// `application/json` gets the problem. A client that accepts neither problem nor text gets the problem too.
-/// The response to a `HEAD` has only the headers.
+/// `text/plain` by its q-values, the body is the sentence of the problem as plain text. For this choice,
+/// `application/json` stands for the problem. A client that accepts neither form gets the problem. The
+/// response to a `HEAD` has only the headers.
 ///
 /// ```json
 /// {"type":"about:blank","title":"Service Unavailable","status":503,
@@ -89,7 +89,7 @@ impl HttpRejection {
     /// setting only for callers of the same organisation, because the text of a failure can contain details
     /// of an error. The text shows at most the scheme and the host of an address.
     ///
-    /// For each rejection with a body, the circuit looks up the sentence under a mutex.
+    /// For each rejection, the circuit looks up the sentence under a mutex.
     #[must_use]
     pub const fn explained(self) -> Self {
         Self { detail: Detail::Everything }
@@ -155,16 +155,16 @@ impl HeadersOnly {
     }
 }
 
-// Without this attribute the compiler recommends this implementation. Its message would then require a body
-// that is `From<String>`, instead of printing the message of the trait.
+// Without this attribute the compiler recommends this implementation. The compiler then asks for a body
+// that is `From<String>`, and does not print the message of the trait.
 #[diagnostic::do_not_recommend]
 impl<T, B: From<String>, E> Rejection<Request<T>, Response<B>, E> for HttpRejection {
     type Error = E;
 
     fn reject(&self, rejected: Rejected, request: Request<T>) -> Result<Response<B>, E> {
         let form = accept::preferred(request.headers().get_all(ACCEPT));
-        // The body of a `HEAD` is omitted after the response is built, so that the response has the headers
-        // of a `GET`, such as the length (RFC 9110, 9.3.2).
+        // The text is written for a `HEAD` too, so that the response has the headers of a `GET`, such as
+        // the length (RFC 9110, 9.3.2).
         Ok(self.respond(rejected, form, request.method() != Method::HEAD))
     }
 

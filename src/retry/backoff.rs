@@ -1,4 +1,4 @@
-//! tower's exponential backoff, with a source of randomness that all calls share.
+//! tower's exponential backoff, with a source of randomness that all calls of a policy share.
 //!
 //! tower clones its own source of randomness with the policy, so every call would draw the same numbers. Retries that
 //! begin at the same moment would then stay together, although jitter is meant to separate them.

@@ -50,7 +50,8 @@ impl<C, Q> RetryPolicyBuilder<C, Q> {
         self
     }
 
-    /// Sets the wait before the first retry, which doubles with each retry, and its maximum. Default: 100 ms and 2 s.
+    /// Sets the wait before the first retry, and the maximum of the waits. The wait doubles with each retry. Default: 100
+    /// ms and 2 s.
     ///
     /// Range: 1 ms to 1 hour, and `first` is not above `max`. If a failure has a `retry_after` of at most `max`, the
     /// wait is longer by this time. If the `retry_after` is longer than `max`, there is no retry.
@@ -89,8 +90,8 @@ impl<C, Q> RetryPolicyBuilder<C, Q> {
         self
     }
 
-    /// Sets the closure that judges each result. Failures of any weight are retried. Default: every error except
-    /// tower's `Overloaded`.
+    /// Sets the closure that judges each result. Failures of any weight are retried. By default every error is a failure,
+    /// except a refusal in this process, such as tower's `Overloaded`.
     pub fn classify<Res, Err, F>(self, f: F) -> RetryPolicyBuilder<FnClassifier<F>, Q>
     where
         // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound of

@@ -89,9 +89,10 @@ impl Roll {
         lines
     }
 
-    /// Returns a sentence for a circuit without settings of its own whose name is near to the name of an
-    /// unused table. A table is unused if the program never requested its name, although its circuit may have
-    /// been created with all circuits of the file.
+    /// Returns a suggestion for a requested circuit that has no settings, if the name of an idle table is similar to
+    /// the name of the circuit. A table is idle if its circuit exists, but the program never requested settings by this
+    /// name. Such a circuit probably exists only because the program has created all circuits of the file.
+    /// `lines_of_settings` reports the tables without a circuit.
     fn line_of_request(&self, name: &str, work: &mut Work) -> Option<String> {
         let has_settings = || self.set.keys().any(|set| covers(set, name));
         if !self.created.contains(name) || self.may_come(name) || has_settings() {
@@ -122,7 +123,7 @@ impl Roll {
     /// Returns true if a circuit has the name. For a pattern, returns true if the pattern covers a circuit or
     /// a prefix of keyed circuits.
     fn is_created(&self, name: &str) -> bool {
-        // The first name that does not sort before a beginning is covered if any name is.
+        // If any name is covered, the first name that does not sort before the beginning is covered.
         let covered = |begins: &str| {
             let mut from = self.created.range::<str, _>((Bound::Included(begins), Bound::Unbounded));
             from.next().is_some_and(|circuit| circuit.starts_with(begins))

@@ -11,8 +11,9 @@ use crate::store::{AnyStore, StoreError, TieredStore};
 
 impl Settings {
     /// Returns the builder of a registry with the settings of `[persistence]`, which are the store, its
-    /// tables, sharing, the name of this instance, the retention of the audit, and TTLs. Without
-    /// `store` and `enabled = true`, or with `enabled = false`, the registry has no store.
+    /// cache and its tables, sharing, the name of this instance, the wait of first calls, the retention
+    /// of the audit, and TTLs. If the table has neither `store` nor `enabled = true`, or has `enabled =
+    /// false`, the registry has no store.
     ///
     /// This method opens no store and creates no circuit. The method needs the feature `store`, and the
     /// feature of the chosen store.
@@ -32,7 +33,7 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// [`SettingsError`] with the key `persistence.store` or `persistence.cache`, if no store has such an
+    /// [`SettingsError`] with the key `persistence.store` or `persistence.cache`, if no store accepts the
     /// address, or if the feature of the store is not compiled in. [`SettingsError`] with another key of
     /// `[persistence]`, if the table has neither `store` nor `enabled`, so that the key would have no effect.
     pub fn registry(&self) -> Result<RegistryBuilder, SettingsError> {

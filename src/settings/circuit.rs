@@ -1,7 +1,7 @@
 //! The keys of a circuit in a settings file, each with its reader and its method of the builder.
 //!
-//! A key has one row in `KEYS` and one arm in `apply`. The list of allowed keys, the environment variables
-//! and the tests use `KEYS` too.
+//! A key has one row in `KEYS`, and each of its forms has an arm in `apply`. The list of allowed keys, the
+//! environment variables and the tests use `KEYS` too.
 
 use std::time::Duration;
 

@@ -125,8 +125,8 @@ impl Draft {
         Ok(settings)
     }
 
-    /// Checks each group as the group of a circuit without other settings. A mistake in a group is found even
-    /// if no circuit uses the group yet.
+    /// Checks each group as if a circuit without other settings used the group, so that a mistake is found
+    /// even if no circuit uses the group yet.
     pub(super) fn check_groups(&self) -> Result<(), SettingsError> {
         self.groups.iter().try_for_each(|(name, group)| {
             checked(name, group, &[&self.defaults, &group.table])?;

@@ -11,8 +11,8 @@ use crate::keep::{Address, FORMS, INSTANCES, SchemaMode, Sharing, StoreKind, Ttl
 use crate::pattern::ByName;
 use crate::shown::masked;
 
-/// The settings of `[persistence]`, which name the store of the circuits and configure its use. They exist
-/// only if `store` is set or `enabled` is true. `enabled = false` switches a store off.
+/// The settings of `[persistence]`, which name the store of the circuits and configure its use. The value
+/// exists only if `store` is set or `enabled` is true. `enabled = false` switches a store off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Persistence {
     store: StoreUrl,
@@ -72,13 +72,16 @@ impl Persistence {
         self.audit_kept
     }
 
-    /// Returns the time for which the store keeps the record of an open circuit of this name. Default: 24 h.
+    /// Returns the time after the last write for which a store that expires records keeps the record of
+    /// this circuit, if the circuit is open or held. Default: 24 h. The record stays longer if a deadline
+    /// in the record is later.
     #[must_use]
     pub fn ttl_open(&self, circuit: &str) -> Duration {
         self.ttl_of(circuit).open
     }
 
-    /// Returns the time for which the store keeps the record of a circuit of this name that is not open. Default: 1 h.
+    /// Returns the time that replaces [`ttl_open`](Self::ttl_open) if the circuit is neither open nor
+    /// held. Default: 1 h.
     #[must_use]
     pub fn ttl_other(&self, circuit: &str) -> Duration {
         self.ttl_of(circuit).other

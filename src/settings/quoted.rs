@@ -3,7 +3,7 @@
 
 use crate::shown::{escaped, masked};
 
-/// Returns a text for an error, escaped, shortened and without passwords.
+/// Returns a text for an error, in quotes, escaped, shortened and without passwords.
 pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", shown(text))
 }

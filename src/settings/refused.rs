@@ -1,5 +1,5 @@
-//! The error for settings that are allowed one by one and not allowed together. The error names the table of
-//! each value.
+//! The error for settings that the builder of a configuration refuses, because a value is out of range or
+//! because two values do not fit together. The error names the table of each value.
 
 use super::circuit::{OPEN_FOR, WINDOW};
 use super::error::SettingsError;

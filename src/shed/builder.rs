@@ -40,8 +40,6 @@ impl<O, R> LoadSheddingBuilder<O, R> {
     /// Sets the load of the system above which heavy operations are shed. At exactly this load heavy operations still
     /// go through.
     ///
-    ///
-    ///
     /// Range: more than 0. Use a value above 1 only with a probe that returns loads above 1. Default: 0.85.
     pub fn above(mut self, load: f64) -> Self {
         self.above = load;
@@ -49,8 +47,6 @@ impl<O, R> LoadSheddingBuilder<O, R> {
     }
 
     /// Sets the load of the system below which shedding ends. At exactly this load shedding continues.
-    ///
-    ///
     ///
     /// Range: more than 0 and at most [`above`](Self::above). A value equal to `above` switches the hysteresis off.
     /// Default: 0.05 less than `above`, or half of `above` if the half is larger. With the default of `above` the
@@ -65,8 +61,9 @@ impl<O, R> LoadSheddingBuilder<O, R> {
 
     /// Sets the largest estimate of an operation that is never shed. Range: any number. Default: 100.
     ///
-    /// With 0, an operation is shed if its estimate is 1 or more, and the rejection shows no estimate. So an estimate can be a
-    /// priority: 0 for the operations that this layer never sheds, and 1 for the others.
+    /// With 0, a busy system sheds each operation with an estimate of 1 or more, and the text of the rejection omits
+    /// the estimate and this limit. The estimate is then a priority: 0 for the operations that are never shed, and 1
+    /// for the others.
     pub fn for_operations_over(mut self, load: u64) -> Self {
         self.operations_over = load;
         self

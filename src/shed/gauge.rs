@@ -93,8 +93,7 @@ pub(super) struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// Stores the reading. Returns two flags. The first is true if heavy operations are shed now, and the second is
-    /// true if this change is news.
+    /// Stores the reading, and returns the fields `shedding` and `news` of `Event::SystemLoad`.
     pub(super) fn end(self, now: Tick, load: Option<f64>, limits: &Limits) -> (bool, bool) {
         let Gauge { due, seen, reported, next_news, .. } = self.gauge;
         // Relaxed, because each word is written while `looking` is set, and the Acquire and Release of `looking` order

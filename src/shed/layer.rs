@@ -1,7 +1,7 @@
 //! The layer and its service, which query the shedder before each call.
 //!
-//! The builder creates the shedder once. Applying the layer creates no state, because axum applies a layer anew for
-//! every request.
+//! The builder creates the shedder once. Applying the layer creates no state, because axum may apply a layer again
+//! for every request.
 
 use std::fmt;
 use std::sync::Arc;

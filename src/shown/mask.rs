@@ -5,8 +5,8 @@
 
 /// Returns the text with its passwords replaced by `***`.
 pub(crate) fn masked(text: &str) -> String {
-    // `?password=` in a URL, and `password=` for libpq. A password may contain any character, so
-    // the rest of the text is hidden.
+    // A URL has `?password=`, and the form of libpq has `password=`. A password may contain any
+    // character, so the rest of the text is hidden.
     let (text, hidden) = match text.to_ascii_lowercase().find("password") {
         Some(at) if text[at..].contains('=') => (&text[..at], "password=***"),
         _ => (text, ""),

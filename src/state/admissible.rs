@@ -31,13 +31,13 @@ pub(crate) struct Facts<'a> {
 /// Returns true if the order must be carried out, and false if an order of the same id was already carried
 /// out.
 ///
-/// The first row whose order and facts match decides.
+/// The first row that matches the order and the facts decides.
 ///
 /// | rule | order | facts | result |
 /// |---|---|---|---|
 /// | known | any | An order of the same id was already carried out. | `Ok(false)` |
 /// | stale | names the change that its operator [has seen](Order::seen) | The latest change is newer. | [`Refused::Stale`] |
-/// | nothing to reset | a reset | The circuit is closed and not held, on every instance. | [`Refused::NothingToReset`] |
+/// | nothing to reset | a reset with an id | The circuit is closed and not held anywhere. | [`Refused::NothingToReset`] |
 /// | cooldown | a reset without [`force`](Order::force) | The cooldown has not ended. | [`Refused::Cooldown`] |
 /// | nothing held | a resume | The circuit is neither held nor in shadow. | [`Refused::NothingHeld`] |
 /// | otherwise | any | any | `Ok(true)` |
@@ -76,7 +76,7 @@ mod tests {
     use crate::state::By;
     use crate::state::order::To;
 
-    /// Facts with which every rule except the rule `known` can refuse an order.
+    /// Facts with which the rules `stale`, `cooldown` and `nothing held` refuse an order.
     const WORST: Facts<'_> = Facts {
         name: "payments",
         known: false,

@@ -1,4 +1,5 @@
-//! The cause of a transition in words, for logs, records, the audit, the admin page and rejections.
+//! The cause of a transition in words, for logs, records, the audit, the admin page and rejections. The sentence of the
+//! reason comes from `reason`. This module adds the time and the instance of a state from a store, and the last failure.
 
 use std::fmt;
 

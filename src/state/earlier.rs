@@ -12,7 +12,7 @@ use crate::shown::one_line;
 /// The reason of a state in words, with the time at which the state began and the instance that entered the
 /// state.
 ///
-/// A circuit that is restored, or that follows another instance, keeps this reason in
+/// If a circuit is restored, or follows another instance, its transition has this reason in
 /// [`Transition::earlier`](super::Transition::earlier).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EarlierReason {

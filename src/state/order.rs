@@ -1,8 +1,8 @@
 //! An order, which is the request of an operator for one act on one circuit.
 //!
-//! A circuit, the coordinator and a store use the same type, so that no layer has to translate orders. The
-//! type is in this module and not in `operation`, because circuits carry orders out and cannot import
-//! `operation`.
+//! A circuit, a registry, the coordinator and an `Operator` use the same type, so that no layer has to
+//! translate orders. The type is in this module and not in `operation`, because circuits carry orders out
+//! and cannot import `operation`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,25 +45,25 @@ pub struct Order {
 
 impl Order {
     /// Forces the circuit open until a reset, or for the duration of [`hold`](Self::hold). After the hold the circuit
-    /// is half-open.
+    /// is half-open. With manual recovery the circuit returns to its earlier state instead.
     pub fn trip(by: &By) -> Self {
         Self::new(Act::Trip, by)
     }
 
-    /// Ends every override, and then closes the circuit or lets the circuit probe.
+    /// Ends a hold or a shadow, and then closes the circuit or lets the circuit probe.
     pub fn reset(by: &By, to: To) -> Self {
         Self { to, ..Self::new(Act::Reset, by) }
     }
 
-    /// Lets every call through and counts no call. The caller must set a duration before the returned value
-    /// becomes an order, because operators can forget a disabled circuit, which no longer protects its
-    /// service.
+    /// Lets every call through. The calls count only in the totals. The caller must set a duration before
+    /// the returned value becomes an order, because operators can forget a disabled circuit, which no
+    /// longer protects its service.
     pub fn disable(by: &By) -> Disable {
         Disable(Self::new(Act::Disable, by))
     }
 
-    /// Removes an override, so that the circuit decides by itself again. A resume has no cooldown. Use a
-    /// resume to undo a trip by mistake.
+    /// Removes a hold or a shadow, so that the circuit decides by itself again. A resume has no
+    /// cooldown, so use a resume to undo a trip that was a mistake.
     pub fn resume(by: &By) -> Self {
         Self::new(Act::Resume, by)
     }

@@ -1,5 +1,5 @@
-//! The reasons of transitions and of rejections, with the numbers that led to them, and the kinds of operators' acts
-//! ([`Act`]).
+//! The reasons of transitions and of rejections, with their numbers and the sentence for each reason, and the kinds of
+//! operators' acts ([`Act`]).
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -20,7 +20,7 @@ pub enum Reason {
     /// `limit` is higher than `set` if traffic raised the limit to `min_calls`, and lower than `set` if
     /// advice lowered the limit.
     ConsecutiveFailures { score: f64, limit: f64, set: f64 },
-    /// The share of weighted failures in the window reached its limit.
+    /// The weight of the failures, as a share of the calls in the window, reached its limit.
     FailureRate { rate: f64, limit: f64, score: f64, calls: u64 },
     /// The sum of the weights in the window reached its limit.
     FailureScore { score: f64, limit: f64, calls: u64 },
@@ -29,15 +29,16 @@ pub enum Reason {
     /// The circuit had closed without a verdict of its probes, and failures weighed 0.5 or more together
     /// before the first success.
     Unproven { score: f64 },
-    /// One failure opened the circuit, because the classifier marked the failure with
-    /// [`trips_at_once`](crate::Failure::trips_at_once).
+    /// One failure opened the circuit or made an opening longer, because the failure was marked
+    /// with [`trips_at_once`](crate::Failure::trips_at_once).
     AtOnce,
-    /// More probes failed than the settings tolerate.
+    /// More probes failed than the settings tolerate, or one probe failed with a failure that [trips at
+    /// once](crate::Failure::trips_at_once).
     ProbeFailed { failures: u32, tolerated: u32, successes: u32 },
     /// A half-open circuit opened again, because no probe succeeded in time and a probe is overdue.
     NoSuccess { half_open_for: Duration },
-    /// No probe gave a verdict within the probe deadline, because probes were cancelled, ignored or overdue.
-    /// The circuit closes if no probe failed. Otherwise the circuit opens again.
+    /// The probes gave no verdict in time, because probes were cancelled, ignored or overdue. The circuit
+    /// closes if no probe failed. Otherwise the circuit opens again.
     NoVerdict { half_open_for: Duration },
     /// Enough probes succeeded to close the circuit.
     ProbesPassed { successes: u32, half_open_for: Duration },
@@ -90,7 +91,7 @@ impl Reason {
 
 impl Reason {
     /// Adds the time that the state or the hold lasted before the present era, so that the durations of the reason
-    /// count from the begin of the state or of the hold.
+    /// count from the beginning of the state or of the hold.
     pub(crate) fn counted_from_the_begin(mut self, state: Duration, hold: Duration) -> Self {
         match &mut self {
             Self::NoSuccess { half_open_for: lasted }
@@ -186,7 +187,8 @@ impl fmt::Display for Reason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RejectReason {
-    /// The circuit is open, or an operator forced it open.
+    /// The circuit is open, or an operator forced it open. A closed circuit also rejects a call with
+    /// this reason if the service was not polled ready for the call.
     Tripped,
     /// The circuit is half-open, and all its probes are under way.
     HalfOpen,
@@ -218,11 +220,11 @@ impl fmt::Display for RejectReason {
 pub enum Act {
     /// Forces the circuit open.
     Trip,
-    /// Ends every hold, and then closes the circuit or lets the circuit probe.
+    /// Ends a hold or a shadow, and then closes the circuit or lets the circuit probe.
     Reset,
-    /// Lets every call through and counts no call.
+    /// Lets every call through. The calls count only in the totals.
     Disable,
-    /// Ends a hold, so that the state beneath the hold decides again.
+    /// Ends a hold or a shadow, so that the state beneath decides again.
     Resume,
     /// Lets every call through, and counts the calls that would have been rejected.
     Shadow,

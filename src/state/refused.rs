@@ -1,7 +1,7 @@
 //! The reasons for which an order is not carried out.
 //!
-//! A circuit, a registry and a store refuse orders with the same type, so that no layer has to translate a
-//! reason.
+//! A circuit, a registry and an `Operator` refuse orders with the same type, so that no layer has to
+//! translate a reason.
 
 use std::fmt;
 use std::time::Duration;
@@ -45,11 +45,12 @@ pub enum Refused {
         /// The latest change of the circuit.
         now: Generation,
     },
-    /// The act of another operator came first. If the refused act had already changed the circuit in this
-    /// process, the change was undone.
+    /// Another act replaced this act. Either the act of another operator reached the store first, or a
+    /// later act of this process came before this act was stored. In the first case, a change that this
+    /// act had already made in this process was undone.
     #[non_exhaustive]
     Superseded {
-        /// The act that came first, in words.
+        /// The other act, in words.
         why: String,
     },
     /// The circuit has no override that a resume could remove.
@@ -67,11 +68,11 @@ pub enum Refused {
     },
     /// The hold ended before the order could be stored. The hold applied only in this process.
     Expired,
-    /// The store is down, and the outbox for rows of the audit is full. The audit row of the order would
-    /// displace another row.
+    /// The store is down, and as many audit rows of operators wait as there is room for. The audit row of the order would
+    /// displace the row of another order.
     #[non_exhaustive]
     OutboxFull {
-        /// The number of rows that wait in the outbox.
+        /// The number of rows of operators that wait.
         rows: usize,
     },
     /// A later version of this crate wrote the record, and this version must not overwrite the record.
@@ -79,6 +80,15 @@ pub enum Refused {
     Unwritable {
         /// The version of the format of the record.
         version: u32,
+    },
+    /// The instances use a store of two tiers, and the order would reach one of the tiers only. Such an order would apply
+    /// to no instance now, and perhaps to all of them later.
+    #[non_exhaustive]
+    OneTier {
+        /// The tiers of the instances, such as `redis in front of postgres`.
+        tiers: String,
+        /// The store that the order would reach.
+        store: String,
     },
     /// The stored value under the name of the circuit is not a record. A forget order deletes the value.
     #[non_exhaustive]
@@ -143,12 +153,16 @@ impl fmt::Display for Refused {
             Self::OutboxFull { rows } => {
                 write!(
                     f,
-                    "the store is down and {rows} rows of the audit wait for it, so that there is no room for another row"
+                    "the store is down and {rows} rows of operators wait for the audit, so that there is no room for another row"
                 )
             }
             Self::Unwritable { version } => write!(
                 f,
                 "the record is of version {version}, which a later release wrote, and this release must not overwrite it"
+            ),
+            Self::OneTier { tiers, store } => write!(
+                f,
+                "the instances use {tiers}, and an order to {store} alone would not reach them: give the addresses of both"
             ),
             Self::Corrupt { problem } => write!(f, "{problem}; forget the circuit to begin anew"),
             Self::Store { problem, maybe_done: false } => write!(f, "nothing was done: {problem}"),

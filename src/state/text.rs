@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use crate::shown::{masked, one_line};
 
-/// Returns the text of a failure as one line of at most 200 characters, without secrets as far as their form shows that
+/// Returns the text of a failure as one line of at most 200 characters. Secrets are removed if their form shows that
 /// they are secrets. Returns `None` if the text is empty.
 ///
-/// An address has only its scheme and host. Passwords before a host, query strings, encoded addresses, and the rest of
-/// the text behind a name such as `password=` or `Authorization:` are replaced by `…` or `***`.
+/// Each address is cut to its scheme and host. Passwords before a host, query strings, encoded addresses, and the rest
+/// of the text behind a name such as `password=` or `Authorization:` are replaced by `…` or `***`.
 pub(crate) fn of_failure(text: &str) -> Option<Arc<str>> {
     let words = shortened(text).split_inclusive(char::is_whitespace).map(without_secrets).collect::<String>();
     let mut line = one_line(up_to_a_secret(&words).as_ref(), LONGEST_FAILURE);
@@ -102,8 +102,8 @@ fn up_to_a_secret(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The names that stand for secrets, each with true if a plain colon makes the rest of the text a value. A text such as
-/// `unexpected token: x` is no secret.
+/// The names that stand for secrets. The flag is true if the text behind a plain colon is a secret too. After `token`
+/// it is no secret, as in `unexpected token: x`.
 const SECRETS: [(&str, bool); 10] = [
     ("password", true),
     ("passwd", true),

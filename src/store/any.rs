@@ -17,6 +17,8 @@ type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send +
 pub(crate) trait DynStore: fmt::Debug + Send + Sync + 'static {
     fn kind(&self) -> &'static str;
     fn origin(&self, etag: &Etag) -> &'static str;
+    fn tiers(&self) -> Option<[&'static str; 2]>;
+    fn lacking(&self, etag: &Etag) -> Option<&'static str>;
     fn load_many<'a>(&'a self, names: &'a [String]) -> Answer<'a, Loaded>;
     fn compare_and_set<'a>(&'a self, write: &'a Write) -> Answer<'a, Written>;
     fn delete<'a>(&'a self, name: &'a str, etag: &'a Etag) -> Answer<'a, bool>;
@@ -35,6 +37,14 @@ impl<S: Store> DynStore for S {
 
     fn origin(&self, etag: &Etag) -> &'static str {
         Store::origin(self, etag)
+    }
+
+    fn tiers(&self) -> Option<[&'static str; 2]> {
+        Store::tiers(self)
+    }
+
+    fn lacking(&self, etag: &Etag) -> Option<&'static str> {
+        Store::lacking(self, etag)
     }
 
     fn load_many<'a>(&'a self, names: &'a [String]) -> Answer<'a, Loaded> {
@@ -93,6 +103,14 @@ impl Store for AnyStore {
 
     fn origin(&self, etag: &Etag) -> &'static str {
         self.0.origin(etag)
+    }
+
+    fn tiers(&self) -> Option<[&'static str; 2]> {
+        self.0.tiers()
+    }
+
+    fn lacking(&self, etag: &Etag) -> Option<&'static str> {
+        self.0.lacking(etag)
     }
 
     async fn load_many(&self, names: &[String]) -> Result<Loaded, StoreError> {

@@ -20,14 +20,15 @@ use crate::telemetry;
 #[expect(clippy::exhaustive_structs, reason = "stores make them, and a row is made of all its parts")]
 pub struct AuditRow {
     /// The id of the row, at most 64 bytes. A store keeps one row for each id, so that a row can be appended again
-    /// after a lost answer. The id of an order's row is a hash of the circuit and the order. Every other id consists of
+    /// after a lost answer. The id of an act's row is a hash of the circuit and the act. Every other id consists of
     /// a number for the start of the instance and a number that increases with each row.
     pub id: String,
     /// The name of the circuit.
     pub service: String,
     /// The change. Operators cause `trip`, `reset`, `disable`, `resume`, `shadow` and `forget`. The circuit itself
     /// causes `opened`, `half_opened`, `closed` and `released`, which is the end of a hold. `superseded` and `expired`
-    /// mark acts of an operator that had no effect on other instances. `missing` counts rows that were lost.
+    /// mark acts of an operator that had no effect on other instances. `missing` counts rows that were lost or that the
+    /// store refused.
     pub action: String,
     /// The reason of the change.
     pub reason: String,
@@ -47,7 +48,7 @@ impl AuditRow {
     pub(crate) fn of_transition(service: &str, edge: &Transition, instance: &str) -> Self {
         let (action, user, reason) = telemetry::audit::summary(edge);
         Self {
-            id: edge.order.as_deref().map_or_else(String::new, |order| row_id(service, order)),
+            id: edge.order.as_deref().map_or_else(String::new, |order| order_row_id(service, order)),
             service: service.to_owned(),
             action: action.to_owned(),
             reason,
@@ -67,7 +68,7 @@ impl AuditRow {
         instance: &str,
     ) -> Self {
         Self {
-            id: row_id(service, order.command_id()),
+            id: order_row_id(service, order.command_id()),
             service: service.to_owned(),
             action: order.act.as_str().to_owned(),
             reason: order.by.reason().to_owned(),
@@ -113,7 +114,7 @@ impl AuditRow {
 }
 
 /// Returns the id of the row of an order. The id is the same on each instance, so that a store keeps the row once.
-fn row_id(circuit: &str, order: &str) -> String {
+pub(crate) fn order_row_id(circuit: &str, order: &str) -> String {
     // Circuit names cannot contain a line break, so different pairs never produce the same text.
     let digest = sha256([circuit.as_bytes(), b"\n", order.as_bytes()]);
     format!("order-{}", &digest[..32])
@@ -196,7 +197,7 @@ mod tests {
             ("payments", "0123456789abcdef0123456789abcdef", "order-2431f0b8c1794c8ebb0d7ad72365a498"),
             ("zahlungen-ä", "x", "order-ae283903541050cdd7a15fcfcdb5207b"),
         ] {
-            assert_eq!(row_id(circuit, order), id, "{circuit}, {order}");
+            assert_eq!(order_row_id(circuit, order), id, "{circuit}, {order}");
         }
     }
 
@@ -207,7 +208,7 @@ mod tests {
         let edge = circuit.act(&order).expect("nothing refuses it").expect("it is new");
         let row = AuditRow::of_transition("payments", &edge, "a");
         assert_eq!(row, AuditRow::of_order("payments", &order, Timestamp::from(edge.wall), edge.generation, "a"));
-        assert_eq!((row.action.as_str(), row.id), ("trip", row_id("payments", "click-1")));
+        assert_eq!((row.action.as_str(), row.id), ("trip", order_row_id("payments", "click-1")));
     }
 
     #[test]

@@ -57,6 +57,7 @@ pub enum Case {
     Watch,
     AuditOrder,
     AuditOnce,
+    AuditLongest,
     AuditReopen,
     AuditFilter,
 }
@@ -81,6 +82,7 @@ impl Case {
         Self::Watch,
         Self::AuditOrder,
         Self::AuditOnce,
+        Self::AuditLongest,
         Self::AuditReopen,
         Self::AuditFilter,
     ];
@@ -126,6 +128,9 @@ impl Case {
             Self::Watch => ("watch", "a watch reports every change after watch() has returned, or a gap"),
             Self::AuditOrder => ("audit_order", "the audit returns rows as they were written, oldest first"),
             Self::AuditOnce => ("audit_once", "a row that is appended again is there once"),
+            Self::AuditLongest => {
+                ("audit_longest", "a row with the longest texts and the largest numbers is kept as it is")
+            }
             Self::AuditReopen => {
                 ("audit_reopen", "the audit is there when the store is opened again, and still recognises its rows")
             }
@@ -284,6 +289,7 @@ impl<'a> Suite<'a> {
             Case::Watch => Box::pin(time::watch(trial)),
             Case::AuditOrder => Box::pin(audits::order(trial)),
             Case::AuditOnce => Box::pin(audits::once(trial)),
+            Case::AuditLongest => Box::pin(audits::longest(trial)),
             Case::AuditReopen => Box::pin(audits::reopen(trial)),
             Case::AuditFilter => Box::pin(audits::filter(trial)),
         };

@@ -45,6 +45,11 @@ impl StoreErrorKind {
         }
     }
 
+    /// Returns true if the store has answered, so that a repetition has the same result until a person changes the store.
+    pub(crate) const fn is_lasting(self) -> bool {
+        matches!(self, Self::Refused | Self::Corrupt)
+    }
+
     /// Returns the kind as half a sentence that reveals nothing of the store.
     #[cfg(feature = "admin")]
     pub(crate) const fn sentence(self) -> &'static str {

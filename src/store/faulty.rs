@@ -63,10 +63,14 @@ impl<S: Store> FaultyStore<S> {
         &self.inner
     }
 
-    /// Counts and delays an operation. If the fault ends the operation at its beginning, returns an error or waits for
+    /// Counts and delays an operation on these circuits. If the fault ends the operation at its beginning, returns an error or waits for
     /// ever. Otherwise returns the fault for the later steps.
-    async fn begin(&self, operation: Operation) -> Result<Option<Fault>, StoreError> {
-        let (delay, fault) = self.faults.count(operation);
+    async fn begin<'a>(
+        &self,
+        operation: Operation,
+        circuits: impl Iterator<Item = &'a str> + Send,
+    ) -> Result<Option<Fault>, StoreError> {
+        let (delay, fault) = self.faults.count(operation, circuits);
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
@@ -124,8 +128,16 @@ impl<S: Store> Store for FaultyStore<S> {
         self.inner.kind()
     }
 
+    fn tiers(&self) -> Option<[&'static str; 2]> {
+        self.inner.tiers()
+    }
+
+    fn lacking(&self, etag: &Etag) -> Option<&'static str> {
+        self.inner.lacking(etag)
+    }
+
     async fn load_many(&self, names: &[String]) -> Result<Loaded, StoreError> {
-        let fault = self.begin(Operation::Load).await?;
+        let fault = self.begin(Operation::Load, names.iter().map(String::as_str)).await?;
         let mut loaded = self.pass(Operation::Load, fault, self.inner.load_many(names)).await?;
         let mut seen = self.seen.lock();
         for (name, entry) in names.iter().zip(&mut loaded.entries) {
@@ -139,7 +151,7 @@ impl<S: Store> Store for FaultyStore<S> {
 
     async fn compare_and_set(&self, write: &Write) -> Result<Written, StoreError> {
         let operation = Operation::CompareAndSet;
-        let fault = self.begin(operation).await?;
+        let fault = self.begin(operation, std::iter::once(write.name.as_str())).await?;
         let owned = write.clone();
         // The result of a late write is dropped, because its writer has already received an error.
         self.later(operation, fault, |inner| async move { drop(inner.compare_and_set(&owned).await) })?;
@@ -148,24 +160,24 @@ impl<S: Store> Store for FaultyStore<S> {
 
     async fn delete(&self, name: &str, etag: &Etag) -> Result<bool, StoreError> {
         let operation = Operation::Delete;
-        let fault = self.begin(operation).await?;
+        let fault = self.begin(operation, std::iter::once(name)).await?;
         let (owned, etag_owned) = (name.to_owned(), etag.clone());
         self.later(operation, fault, |inner| async move { drop(inner.delete(&owned, &etag_owned).await) })?;
         self.pass(operation, fault, self.inner.delete(name, etag)).await
     }
 
     async fn list(&self) -> Result<Vec<String>, StoreError> {
-        let fault = self.begin(Operation::List).await?;
+        let fault = self.begin(Operation::List, std::iter::empty()).await?;
         self.pass(Operation::List, fault, self.inner.list()).await
     }
 
     async fn unwritten_since(&self, before: Timestamp, after: &str) -> Result<Vec<String>, StoreError> {
-        let fault = self.begin(Operation::List).await?;
+        let fault = self.begin(Operation::List, std::iter::empty()).await?;
         self.pass(Operation::List, fault, self.inner.unwritten_since(before, after)).await
     }
 
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
-        let fault = self.begin(Operation::Watch).await?;
+        let fault = self.begin(Operation::Watch, std::iter::empty()).await?;
         let Some(inner) = self.pass(Operation::Watch, fault, self.inner.watch()).await? else { return Ok(None) };
         let (sender, watch) = Watch::channel();
         #[expect(clippy::disallowed_methods, reason = "the task ends with its watch")]
@@ -175,19 +187,19 @@ impl<S: Store> Store for FaultyStore<S> {
 
     async fn append_audit(&self, rows: &[AuditRow]) -> Result<(), StoreError> {
         let operation = Operation::AppendAudit;
-        let fault = self.begin(operation).await?;
+        let fault = self.begin(operation, rows.iter().map(|row| row.service.as_str())).await?;
         let owned = rows.to_vec();
         self.later(operation, fault, |inner| async move { drop(inner.append_audit(&owned).await) })?;
         self.pass(operation, fault, self.inner.append_audit(rows)).await
     }
 
     async fn trim_audit(&self, before: Timestamp) -> Result<bool, StoreError> {
-        let fault = self.begin(Operation::TrimAudit).await?;
+        let fault = self.begin(Operation::TrimAudit, std::iter::empty()).await?;
         self.pass(Operation::TrimAudit, fault, self.inner.trim_audit(before)).await
     }
 
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
-        let fault = self.begin(Operation::Audit).await?;
+        let fault = self.begin(Operation::Audit, std::iter::empty()).await?;
         self.pass(Operation::Audit, fault, self.inner.audit(filter)).await
     }
 }
@@ -204,7 +216,7 @@ async fn forward(mut inner: Watch, sender: WatchSender, faults: Faults) {
         match event {
             None => return,
             Some(_) if faults.drops_events() => {}
-            Some(WatchEvent::Changed { name, current }) => sender.changed(&name, current),
+            Some(WatchEvent::Changed { name, etag }) => sender.changed(&name, etag),
             Some(WatchEvent::Gap) => sender.gap(),
         }
     }

@@ -88,9 +88,9 @@ impl Kept {
     }
 
     /// Reports a change to the watches, and forgets the watches that were dropped.
-    fn notify(&mut self, name: &str, current: Option<&(Versioned, Timestamp)>) {
+    fn notify(&mut self, name: &str, etag: Option<&Etag>) {
         self.watchers.retain(|watcher| !watcher.is_closed());
-        self.watchers.iter().for_each(|watcher| watcher.changed(name, current.cloned()));
+        self.watchers.iter().for_each(|watcher| watcher.changed(name, etag.cloned()));
     }
 }
 
@@ -117,8 +117,8 @@ impl Store for MemoryStore {
         let etag = Etag::new(kept.writes.to_string());
         let value = Versioned { bytes: write.bytes.clone(), etag: etag.clone() };
         let expires = write.ttl.map(|ttl: Duration| now.saturating_add(ttl));
-        kept.entries.insert(write.name.clone(), Stored { value: value.clone(), expires });
-        kept.notify(&write.name, Some(&(value, now)));
+        kept.entries.insert(write.name.clone(), Stored { value, expires });
+        kept.notify(&write.name, Some(&etag));
         Ok(Written::Applied { etag, now })
     }
 

@@ -10,7 +10,7 @@
 //!
 //! `LISTEN` reports changes. `LISTEN` does not work behind a pooler, where only the coordinator's poll finds changes.
 //!
-//! The `search_path` of the connection selects the schema of the tables. `?options[search_path]=ops` in the address
+//! The `search_path` of the transaction selects the schema of the tables. `?options[search_path]=ops` in the address
 //! names another schema.
 
 mod address;
@@ -36,7 +36,7 @@ use crate::sync::{AtomicBool, Relaxed};
 use connection::{Lanes, Lease};
 use server::Server;
 use statements::{
-    APPEND, AUDIT, DELETE, INSERT, LIST, LOAD, TRIM, TRIMMED_AT_ONCE, UNWRITTEN, UPDATE, audited, loaded, time,
+    APPEND, AUDIT, DELETE, INSERT, LIST, LOAD, TRIM, TRIMMED_AT_ONCE, UNWRITTEN, UPDATE, audited, listed, loaded, time,
 };
 
 /// Keeps records in PostgreSQL. Clones share two connections.
@@ -65,6 +65,9 @@ impl PostgresStore {
     /// Creates the store of an address such as
     /// `postgres://user:password@host:5432/database?sslmode=verify-full&sslrootcert=/etc/ssl/ca.crt`. Parts that the
     /// address does not have are taken from the `PG…` variables of the environment and from `.pgpass`.
+    ///
+    /// With `options[search_path]=SCHEMA` the tables are in another schema, also behind a pooler, because the search path
+    /// is set in each transaction.
     ///
     /// The parameters are `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, `host`, `hostaddr`, `port`, `dbname`, `user`,
     /// `password`, `application_name` and `options`, as in libpq. With `sslmode=verify-full` the certificate of the
@@ -160,6 +163,7 @@ impl fmt::Debug for PostgresStore {
             .field("host", &self.shared.server.options.get_host())
             .field("port", &self.shared.server.options.get_port())
             .field("database", &self.shared.server.options.get_database())
+            .field("search_path", &self.shared.server.search_path)
             .field("mode", &self.mode)
             .finish_non_exhaustive()
     }
@@ -243,7 +247,7 @@ impl Store for PostgresStore {
             let rows = query(LIST).persistent(false).fetch_all(lease.connection()).await;
             let rows = rows.map_err(|error| self.failed(&error))?;
             lease.commit().await?;
-            rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(|error| self.failed(&error))
+            Ok(listed(&rows))
         })
         .await
     }
@@ -254,7 +258,7 @@ impl Store for PostgresStore {
             let found = query(UNWRITTEN).persistent(false).bind(bounded(before)).bind(after);
             let rows = found.fetch_all(lease.connection()).await.map_err(|error| self.failed(&error))?;
             lease.commit().await?;
-            rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(|error| self.failed(&error))
+            Ok(listed(&rows))
         })
         .await
     }
@@ -262,6 +266,11 @@ impl Store for PostgresStore {
     /// Reports the names of changed records. The first event is a [`Gap`](super::WatchEvent::Gap), and a gap also
     /// follows each reconnection. Returns `None` behind a pooler, because `LISTEN` does not work there.
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
+        // The number of the table is in the name of the channel. Relaxed, because the flag is a hint, as in
+        // `check_tables`.
+        if !self.shared.ready.load(Relaxed) {
+            within(self.check_tables()).await?;
+        }
         listener::watch(&self.shared.server).await
     }
 

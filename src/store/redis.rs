@@ -11,6 +11,7 @@
 mod address;
 mod audit;
 mod connection;
+mod keys;
 mod no_answer;
 mod pubsub;
 mod script;
@@ -22,15 +23,19 @@ use redis::Value;
 
 use self::address::Source;
 use self::connection::Connection;
+use self::keys::Keys;
 use self::no_answer::Access;
 use super::{
     AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, Write, Written, check_length, limit, tls,
+    too_long,
 };
 use crate::record::Timestamp;
-use crate::sync::Mutex;
+use crate::sync::{AtomicBool, Mutex};
 use crate::telemetry;
 
 /// Keeps records in Redis under `circuit_breaker:NAME:state`, as JSON that a person can read with `GET`.
+///
+/// Stores in different databases of one server, or with a different [`prefix`](Self::prefix), do not affect each other.
 ///
 /// The server is Redis 5 or later, or Valkey. From Redis 6 on the server pushes changes. With Redis 5 only the
 /// coordinator's poll finds changes. The address names one server. Every new connection resolves the name again, so
@@ -38,11 +43,8 @@ use crate::telemetry;
 /// rows. The set `{circuit_breaker:audit}:ids` has the ids of twice as many rows, so that a row is never appended
 /// twice.
 ///
-/// A separate Redis user needs `~circuit_breaker:* ~{circuit_breaker:audit}:ids &circuit_breaker:changes +auth +hello +ping
-/// +select +eval +publish +subscribe +get +set +del +time +scan +zscore +zadd +zremrangebyrank +xadd +xrevrange`, and
-/// with a
-/// [retention of the audit](crate::coordinator::RegistryBuilder::audit_kept) also `+xrange +xdel`. Every client that
-/// may publish to the channel `circuit_breaker:changes` is trusted.
+/// The [guide](crate::guide::stores#rights) has the rights of a separate Redis user. A client that may only
+/// publish to the channel can cause loads, at most 20 a second for each instance, and cannot change a circuit.
 ///
 /// One connection serves all operations, and each watch has its own. The first operation opens the connection. The
 /// connection is replaced when it breaks, when the server is not a master that accepts writes, when the server does not
@@ -72,6 +74,9 @@ use crate::telemetry;
 #[derive(Debug, Clone)]
 pub struct RedisStore {
     connection: Arc<Connection>,
+    keys: Arc<Keys>,
+    /// True after rows of the audit were appended.
+    has_appended: Arc<AtomicBool>,
     warned: Arc<Mutex<BTreeSet<String>>>,
 }
 
@@ -79,6 +84,8 @@ impl RedisStore {
     /// Creates the store of `redis://[user][:password@]host[:port][/database]`, or of a socket:
     /// `unix:///PATH?db=…&user=…&pass=…`. User and password are percent-encoded. `valkey` and `redis+unix` mean the
     /// same. Does not connect and needs no runtime.
+    ///
+    /// `?prefix=orders` is the same as [`prefix`](Self::prefix).
     ///
     /// The scheme `rediss` or `valkeys` selects TLS, which needs the feature `tls-rustls`. The certificate of the server
     /// is verified with the public CAs, or only with those in the file of `?ca=FILE`. `?cert=FILE&key=FILE` names a
@@ -107,7 +114,46 @@ impl RedisStore {
         if source.exposes_password() {
             tls::warn_of_password(&format!("redis at {}", source.info().addr()), "`rediss://`");
         }
-        Self { connection: Arc::new(Connection::new(source)), warned: Arc::default() }
+        Self::with(source)
+    }
+
+    fn with(source: Source) -> Self {
+        let keys = source.keys();
+        let described = keys.described(&source.info().addr().to_string());
+        let connection = Arc::new(Connection::new(source, described));
+        Self {
+            connection,
+            keys: Arc::new(keys),
+            has_appended: Arc::new(AtomicBool::new(false)),
+            warned: Arc::default(),
+        }
+    }
+
+    /// Sets the prefix of all keys and of the channel, so that several applications can share one database. With the
+    /// prefix `orders` the record of a circuit is at `orders:circuit_breaker:NAME:state`. Default: none, or the
+    /// parameter `prefix` of the address, which this method replaces.
+    ///
+    /// Stores with different prefixes do not see each other's circuits, also if one prefix begins with the other. Call
+    /// this method before the first operation, because the store gets a new connection.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`](super::StoreErrorKind::Refused) if the prefix has more than 100 bytes, or none, or other characters
+    /// than ASCII letters, digits and `.`, `_`, `-`, `/` and `:`, or a `:` at an end, or contains `circuit_breaker`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_circuit_breaker::store::RedisStore;
+    ///
+    /// let orders = RedisStore::new("redis://redis.internal")?.prefix("orders")?;
+    /// let billing = RedisStore::new("redis://redis.internal?prefix=billing")?;
+    /// assert!(orders.prefix("orders:").is_err(), "the store adds the colon");
+    /// # drop(billing);
+    /// # Ok::<(), tower_circuit_breaker::store::StoreError>(())
+    /// ```
+    pub fn prefix(self, prefix: &str) -> Result<Self, StoreError> {
+        Ok(Self::with(self.connection.source().clone().with_prefix(prefix)?))
     }
 
     /// Returns true if the password of the store goes to another host whose certificate is not verified.
@@ -123,8 +169,8 @@ impl RedisStore {
             let fault = self.connection.fault(Access::Read, error.into());
             return if fault.is_wrong_type() { Ok(self.absent(name)) } else { Err(fault.into()) };
         }
-        let found: Option<(String, Vec<u8>)> = self.connection.decode(answer)?;
-        Ok(found.map(|(etag, bytes)| Versioned { bytes, etag: Etag::new(etag) }))
+        let found: Option<(String, Option<Vec<u8>>)> = self.connection.decode(answer)?;
+        Ok(found.map(|(etag, bytes)| versioned(bytes, etag)))
     }
 
     /// Treats a key that is not a string as a name without a value. No instance wrote that key, and an error would
@@ -132,7 +178,7 @@ impl RedisStore {
     fn absent(&self, name: &str) -> Option<Versioned> {
         let mut warned = self.warned.lock();
         if warned.len() < MAX_WARNED && warned.insert(name.to_owned()) {
-            let key = script::key(name);
+            let key = self.keys.record(name);
             telemetry::store::warn(format_args!(
                 "the key {key} in redis is not a string and is ignored; delete it, so that the record can be kept there"
             ));
@@ -147,7 +193,7 @@ impl RedisStore {
                 return fault.into();
             }
             let message =
-                format!("the key {} in redis is not a string and holds no record; delete it", script::key(name));
+                format!("the key {} in redis is not a string and holds no record; delete it", self.keys.record(name));
             StoreError::refused(message).with_source(StoreError::from(fault))
         })
     }
@@ -165,7 +211,7 @@ impl Store for RedisStore {
             let (batch, later) = rest.split_at(rest.len().min(LOADED_AT_ONCE));
             let mut pipeline = redis::pipe();
             for name in batch {
-                pipeline.add_command(script::load(name));
+                pipeline.add_command(script::load(&self.keys, name));
             }
             pipeline.cmd("TIME");
             let mut answers = self.connection.send(&pipeline, Access::Read).await?;
@@ -187,18 +233,18 @@ impl Store for RedisStore {
 
     async fn compare_and_set(&self, write: &Write) -> Result<Written, StoreError> {
         check_length(write)?;
-        let answer = self.changed(&write.name, script::compare_and_set(write)).await?;
+        let answer = self.changed(&write.name, script::compare_and_set(&self.keys, write)).await?;
         let (applied, now, etag, current): (bool, u64, String, Option<Vec<u8>>) = self.connection.decode(answer)?;
-        let (now, etag) = (Timestamp::from_millis(now), Etag::new(etag));
+        let now = Timestamp::from_millis(now);
         Ok(if applied {
-            Written::Applied { etag, now }
+            Written::Applied { etag: Etag::new(etag), now }
         } else {
-            Written::Conflict { current: current.map(|bytes| Versioned { bytes, etag }), now }
+            Written::Conflict { current: (!etag.is_empty()).then(|| versioned(current, etag)), now }
         })
     }
 
     async fn delete(&self, name: &str, etag: &Etag) -> Result<bool, StoreError> {
-        let answer = self.changed(name, script::delete(name, etag)).await?;
+        let answer = self.changed(name, script::delete(&self.keys, name, etag)).await?;
         self.connection.decode(answer)
     }
 
@@ -209,9 +255,9 @@ impl Store for RedisStore {
             let mut names = BTreeSet::new();
             let mut cursor = "0".to_owned();
             loop {
-                let answer = self.connection.send_one(script::scan(&cursor), Access::Read).await?;
+                let answer = self.connection.send_one(script::scan(&self.keys, &cursor), Access::Read).await?;
                 let (next, keys): (String, Vec<Vec<u8>>) = self.connection.decode(answer)?;
-                names.extend(keys.iter().filter_map(|key| script::name(key)));
+                names.extend(keys.iter().filter_map(|key| self.keys.name(key)));
                 if next == "0" {
                     return Ok(names.into_iter().collect());
                 }
@@ -226,20 +272,26 @@ impl Store for RedisStore {
     }
 
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
-        pubsub::watch(self.connection.source()).map(Some)
+        pubsub::watch(self.connection.source(), &self.keys).map(Some)
     }
 
     async fn append_audit(&self, rows: &[AuditRow]) -> Result<(), StoreError> {
-        audit::append(&self.connection, rows).await
+        audit::append(&self.connection, &self.keys, &self.has_appended, rows).await
     }
 
     async fn trim_audit(&self, before: Timestamp) -> Result<bool, StoreError> {
-        audit::trim(&self.connection, before).await
+        audit::trim(&self.connection, &self.keys, before).await
     }
 
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
-        audit::read(&self.connection, filter).await
+        audit::read(&self.connection, &self.keys, filter).await
     }
+}
+
+/// Returns a value. In the place of a value that is too long for a record stand as many blanks, which no reader accepts,
+/// because the script does not transfer such a value.
+fn versioned(bytes: Option<Vec<u8>>, etag: String) -> Versioned {
+    Versioned { bytes: bytes.unwrap_or_else(too_long), etag: Etag::new(etag) }
 }
 
 /// The number of names in a pipeline. All answers of a pipeline are in memory together and need at most 16 MiB.

@@ -26,7 +26,9 @@ use sqlx::{Row, query};
 
 use super::schema::SchemaMode;
 use super::sql::{Columns, bounded, new_etag, signed, text, unsigned, without_nul};
-use super::{AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, Write, Written, host_time};
+use super::{
+    AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, Write, Written, host_time, too_long,
+};
 use crate::keep::Address;
 use crate::record::{CircuitRecord, Timestamp};
 use connection::{Entered, Lane};
@@ -197,8 +199,7 @@ impl Store for SqliteStore {
     async fn list(&self) -> Result<Vec<String>, StoreError> {
         let list = async |lane: &mut Entered<'_>| {
             let rows = query(LIST).fetch_all(lane.connection()).await;
-            let names = lane.check(rows)?.iter().map(|row| row.try_get(0)).collect();
-            lane.decoded(names)
+            Ok(named(&lane.check(rows)?))
         };
         self.lane.run(list).await
     }
@@ -207,14 +208,14 @@ impl Store for SqliteStore {
         let after = after.to_owned();
         let list = async move |lane: &mut Entered<'_>| {
             let rows = query(UNWRITTEN).bind(bounded(before)).bind(after).fetch_all(lane.connection()).await;
-            let names = lane.check(rows)?.iter().map(|row| row.try_get(0)).collect();
-            lane.decoded(names)
+            Ok(named(&lane.check(rows)?))
         };
         self.lane.run(list).await
     }
 
-    /// Reports a [`Gap`](super::WatchEvent::Gap) at most 200 ms after any change, even after a change of this process,
-    /// and after the file was replaced or deleted. SQLite does not report which record has changed.
+    /// Reports the changed records at most 200 ms after a change, even after a change of this process. Reports a
+    /// [`Gap`](super::WatchEvent::Gap) after the file was replaced or deleted, and for a file with more than 20 000
+    /// records.
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
         self.ensure_schema().await?;
         poll::watch(self.lane.clone()).await.map(Some)
@@ -255,22 +256,28 @@ impl Store for SqliteStore {
     }
 }
 
-/// Reads a record and its etag. In the place of a record that is too long stand as many blanks, which no reader
-/// accepts, so that the length of a foreign value does not decide about the memory of this process.
+/// Reads a record and its etag. A record that is too long is not read, so that the length of a foreign value does not
+/// decide about the memory of this process.
 fn versioned(row: &SqliteRow, first: usize) -> Result<Versioned, sqlx::Error> {
     let bytes: Option<Vec<u8>> = row.try_get(first)?;
-    let bytes = bytes.unwrap_or_else(|| vec![b' '; CircuitRecord::MAX_BYTES + 1]);
-    Ok(Versioned { bytes, etag: Etag::new(row.try_get::<String, _>(first + 1)?) })
+    let etag = Etag::new(lossy(row, first + 1)?.unwrap_or_default());
+    Ok(Versioned { bytes: bytes.unwrap_or_else(too_long), etag })
+}
+
+/// Returns a text. SQLite can hold bytes in the place of a text.
+fn lossy(row: &SqliteRow, index: usize) -> Result<Option<String>, sqlx::Error> {
+    let bytes: Option<Vec<u8>> = row.try_get(index)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 fn audited(row: &SqliteRow) -> Result<AuditRow, sqlx::Error> {
     Ok(AuditRow {
-        id: row.try_get(0)?,
-        service: row.try_get(1)?,
-        action: row.try_get(2)?,
-        reason: row.try_get(3)?,
-        user: row.try_get(4)?,
-        instance: row.try_get(5)?,
+        id: lossy(row, 0)?.unwrap_or_default(),
+        service: lossy(row, 1)?.unwrap_or_default(),
+        action: lossy(row, 2)?.unwrap_or_default(),
+        reason: lossy(row, 3)?.unwrap_or_default(),
+        user: lossy(row, 4)?,
+        instance: lossy(row, 5)?.unwrap_or_default(),
         timestamp: Timestamp::from_millis(unsigned(row.try_get(6)?)),
         generation: unsigned(row.try_get(7)?),
     })
@@ -279,22 +286,47 @@ fn audited(row: &SqliteRow) -> Result<AuditRow, sqlx::Error> {
 /// Selects a text column, followed by a comma, or a note in its place if the text is longer than any text of this crate.
 macro_rules! bounded_text {
     ($column:literal) => {
-        concat!("CASE WHEN octet_length(", $column, ") > 65536 THEN '(too long)' ELSE ", $column, " END,")
+        concat!("CAST(CASE WHEN octet_length(", $column, ") > 65536 THEN '(too long)' ELSE ", $column, " END AS BLOB),")
+    };
+}
+
+/// The etag of a row, as an expression of SQL. A person or another program can write an etag of any type and length.
+/// Returns the names of rows. A name that is no text is of another program.
+fn named(rows: &[SqliteRow]) -> Vec<String> {
+    rows.iter().filter_map(|row| String::from_utf8(row.try_get(0).ok()?).ok()).collect()
+}
+
+macro_rules! version {
+    () => {
+        "coalesce(CASE WHEN octet_length(etag) <= 100 THEN CAST(etag AS TEXT) ELSE 'long:' || octet_length(etag) END, '')"
     };
 }
 
 /// The length of the longest record, for the statements.
 const LONGEST: i64 = 64 * 1024;
 const _: () = assert!(CircuitRecord::MAX_BYTES == 64 * 1024, "`LONGEST` is the same number");
-const LOAD: &str = "SELECT wanted.key, CASE WHEN octet_length(s.record) <= ?2 THEN s.record END, s.etag
-    FROM json_each(?1) AS wanted JOIN circuit_breaker_states AS s ON s.service = wanted.value";
-const CURRENT: &str = "SELECT CASE WHEN octet_length(record) <= ?2 THEN record END, etag
-    FROM circuit_breaker_states WHERE service = ?1";
-const LIST: &str = "SELECT service FROM circuit_breaker_states WHERE octet_length(service) <= 200 ORDER BY service";
-const UNWRITTEN: &str = "SELECT service FROM circuit_breaker_states
+const LOAD: &str = concat!(
+    "SELECT wanted.key, CAST(CASE WHEN octet_length(s.record) <= ?2 THEN s.record END AS BLOB), ",
+    version!(),
+    " FROM json_each(?1) AS wanted JOIN circuit_breaker_states AS s ON s.service = wanted.value"
+);
+const CURRENT: &str = concat!(
+    "SELECT CAST(CASE WHEN octet_length(record) <= ?2 THEN record END AS BLOB), ",
+    version!(),
+    " FROM circuit_breaker_states WHERE service = ?1"
+);
+const LIST: &str = "SELECT CAST(service AS BLOB) FROM circuit_breaker_states WHERE octet_length(service) <= 200
+    ORDER BY service";
+/// The etags for the watch, of one row more than the watch compares.
+const ETAGS: &str = concat!(
+    "SELECT CAST(service AS BLOB), ",
+    version!(),
+    " FROM circuit_breaker_states WHERE octet_length(service) <= 200 LIMIT 20001"
+);
+const UNWRITTEN: &str = "SELECT CAST(service AS BLOB) FROM circuit_breaker_states
     WHERE updated_at < strftime('%Y-%m-%dT%H:%M:%fZ', ?1 / 1000.0, 'unixepoch') AND service > ?2
         AND octet_length(service) <= 200 ORDER BY service LIMIT 256";
-const DELETE: &str = "DELETE FROM circuit_breaker_states WHERE service = ?1 AND etag = ?2";
+const DELETE: &str = concat!("DELETE FROM circuit_breaker_states WHERE service = ?1 AND ", version!(), " = ?2");
 // SQLite calculates in whole milliseconds, so `unixepoch` reads back exactly the number that `strftime` wrote.
 const INSERT: &str =
     "INSERT INTO circuit_breaker_states (service, state, failures, successes, last_failure_at, last_state_change,
@@ -303,11 +335,15 @@ const INSERT: &str =
         strftime('%Y-%m-%dT%H:%M:%fZ', ?6 / 1000.0, 'unixepoch'), ?7, ?8,
         strftime('%Y-%m-%dT%H:%M:%fZ', ?9 / 1000.0, 'unixepoch'), ?10, ?11, ?12
     WHERE ?13 IS NULL ON CONFLICT (service) DO NOTHING";
-const UPDATE: &str = "UPDATE circuit_breaker_states SET state = ?2, failures = ?3, successes = ?4,
+const UPDATE: &str = concat!(
+    "UPDATE circuit_breaker_states SET state = ?2, failures = ?3, successes = ?4,
         last_failure_at = strftime('%Y-%m-%dT%H:%M:%fZ', ?5 / 1000.0, 'unixepoch'),
         last_state_change = strftime('%Y-%m-%dT%H:%M:%fZ', ?6 / 1000.0, 'unixepoch'), total_failures = ?7, total_successes = ?8,
         updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', ?9 / 1000.0, 'unixepoch'), generation = ?10, etag = ?11, record = ?12
-    WHERE service = ?1 AND etag = ?13";
+    WHERE service = ?1 AND ",
+    version!(),
+    " = ?13"
+);
 const APPEND: &str =
     "INSERT INTO circuit_breaker_audit (id, service, action, reason, \"user\", \"timestamp\", generation, instance)
     SELECT value ->> 'id', value ->> 'service', value ->> 'action', value ->> 'reason', value ->> 'user',
@@ -323,7 +359,7 @@ const AUDIT: &str = concat!(
     bounded_text!("reason"),
     bounded_text!("\"user\""),
     bounded_text!("instance"),
-    "CAST(round(unixepoch(\"timestamp\", 'subsec') * 1000) AS INTEGER), generation FROM circuit_breaker_audit
+    "CAST(round(unixepoch(\"timestamp\", 'subsec') * 1000) AS INTEGER), CAST(generation AS INTEGER) FROM circuit_breaker_audit
     WHERE (?1 IS NULL OR service = ?1) AND (?2 IS NULL OR \"timestamp\" >= strftime('%Y-%m-%dT%H:%M:%fZ', ?2 / 1000.0, 'unixepoch'))
         AND (?4 IS NULL OR \"user\" = ?4)
     ORDER BY number DESC LIMIT ?3"

@@ -1,23 +1,26 @@
 //! The channel on which a store reports changes to the coordinator.
 //!
+//! A report is a hint, because other programs can send it, and because it may be late or repeated. The receiver loads
+//! the record, so that only the content of the store itself can change a circuit.
+//!
 //! The channel has a bound, so that a flood of changes cannot fill the memory. Events that do not fit are dropped, and
 //! one gap replaces all of them. A gap makes the receiver load everything, so that no dropped event is needed. A store
 //! can also report a gap itself.
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep};
 
-use super::Versioned;
+use super::Etag;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 use super::health::doubled;
+use crate::pattern::LONGEST_NAME;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 use crate::random;
-use crate::record::Timestamp;
 
 /// A report of a store that is watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,9 +31,9 @@ pub enum WatchEvent {
     Changed {
         /// The name whose value has changed.
         name: String,
-        /// The new value and the time of the store. `None` if the value was deleted, or if the store reports only
-        /// names.
-        current: Option<(Versioned, Timestamp)>,
+        /// The version of the new value. `None` if the value was deleted, or if the store reports only names. The
+        /// receiver loads the value, unless the receiver has this version already.
+        etag: Option<Etag>,
     },
     /// Changes may have been missed, and the receiver must load every record.
     Gap,
@@ -63,10 +66,10 @@ pub struct WatchSender {
 }
 
 impl Watch {
-    /// Creates a channel with room for 256 events.
+    /// Creates a channel with room for 1024 events.
     #[must_use]
     pub fn channel() -> (WatchSender, Self) {
-        let (events, receiver) = mpsc::channel(256);
+        let (events, receiver) = mpsc::channel(1024);
         let (lost, was_lost) = mpsc::channel(1);
         (WatchSender { events, lost }, Self(Source::Channel { events: receiver, lost: was_lost }))
     }
@@ -78,6 +81,11 @@ impl Watch {
     /// If the future is dropped, no event is lost.
     pub async fn next(&mut self) -> Option<WatchEvent> {
         poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Returns the next event if it is there already, as [`next`](Self::next) returns it.
+    pub(crate) fn next_ready(&mut self) -> Poll<Option<WatchEvent>> {
+        self.poll_next(&mut Context::from_waker(Waker::noop()))
     }
 
     /// Merges several watches. The merged watch ends when the first of its parts ends, or after `ends_after`.
@@ -108,9 +116,15 @@ impl Watch {
 }
 
 impl WatchSender {
-    /// Reports that the value of a name has changed. Never waits, because an event that does not fit becomes a gap.
-    pub fn changed(&self, name: &str, current: Option<(Versioned, Timestamp)>) {
-        if self.events.try_send(WatchEvent::Changed { name: name.to_owned(), current }).is_err() {
+    /// Reports that the value of a name has changed. `etag` is the new version, if the store knows it. Never waits,
+    /// because an event that does not fit becomes a gap.
+    ///
+    /// A name that no circuit can have is ignored, so that other programs cannot fill the memory.
+    pub fn changed(&self, name: &str, etag: Option<Etag>) {
+        if name.len() > LONGEST_NAME {
+            return;
+        }
+        if self.events.try_send(WatchEvent::Changed { name: name.to_owned(), etag }).is_err() {
             self.gap();
         }
     }

@@ -114,7 +114,8 @@ impl Indices {
     }
 }
 
-/// Returns the number of indices, which is one more than the threads that can run at the same time, and at most 33.
+/// Returns the number of indices, which is one more than the number of threads that can run at the same time, but at
+/// least 3 and at most 33.
 pub(crate) fn indices() -> usize {
     static COUNT: LazyLock<usize> = LazyLock::new(|| {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);

@@ -1,13 +1,14 @@
 //! The audit as `tracing` events. The events have their own target, so that they can be kept longer than
 //! other logs.
 //!
-//! Each act of an operator is one line with user and reason. A transition that the circuit makes by itself
-//! has no line in the audit, because `telemetry::tracing` logs every transition. Texts of users are quoted
-//! and escaped, because a text could otherwise end the line or imitate a field.
+//! Each act of an operator on a circuit of a registry is one line with user and reason. A transition that
+//! the circuit makes by itself has no line in the audit, because `telemetry::tracing` logs every
+//! transition. Texts of users are quoted and escaped, because a text could otherwise end the line or
+//! imitate a field.
 
 use crate::state::{Reason, State, Transition};
 
-/// Logs one line of the audit. `user` is the operator of an act. `instance` is `None` in a process without a
+/// Logs one line of the audit. `user` is the operator of an act. `instance` is `None` if the registry has no
 /// store, because instances have names only in a store.
 pub(crate) fn line(
     service: &str,
@@ -30,7 +31,7 @@ pub(crate) fn line(
     let _unused = (service, action, reason, user, generation, instance);
 }
 
-/// Logs the act of an operator in a process without a store.
+/// Logs the act of an operator on a circuit whose registry has no store.
 pub(crate) fn act(circuit: &str, edge: &Transition) {
     if let (action, Some(user), reason) = summary(edge) {
         line(circuit, action, &reason, Some(user), edge.generation.get(), None);
@@ -68,5 +69,5 @@ const fn automatic(edge: &Transition) -> &'static str {
 const OPENED: &str = "opened";
 const HALF_OPENED: &str = "half_opened";
 const CLOSED: &str = "closed";
-/// The action of a transition that ends a hold.
+/// The action of a transition after which the state is the same, for example at the end of a hold.
 const RELEASED: &str = "released";

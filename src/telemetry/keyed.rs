@@ -1,9 +1,9 @@
-//! Metrics and log lines of keyed circuits, for evictions and unguarded calls. The callers limit the number of
-//! warnings.
+//! The metrics of evicted keyed circuits, and the metrics and log lines of calls that pass without a circuit.
+//! `keyed::Circuits` limits the number of warnings.
 
 use crate::sync::{AtomicBool, Relaxed};
 
-/// Registers the counters, so that they begin at 0. To be called with each set of keyed circuits.
+/// Registers the counters, so that they begin at 0. Each new set of keyed circuits calls this function.
 pub(crate) fn begin() {
     // Relaxed: a flag, publishes nothing.
     IS_USED.store(true, Relaxed);
@@ -15,7 +15,7 @@ pub(super) fn refresh() {
     #[cfg(feature = "metrics")]
     // Relaxed: a flag, publishes nothing.
     if IS_USED.load(Relaxed) {
-        // Also an increment of 0 keeps an exporter from taking a series for idle.
+        // An increment of 0 is enough to keep an exporter from taking a series for idle.
         metrics::counter!(EVICTIONS).increment(0);
         for reason in UNGUARDED_BECAUSE {
             metrics::counter!(UNGUARDED, "reason" => reason).increment(0);
@@ -37,14 +37,14 @@ pub(crate) fn unguarded(reason: &'static str) {
     let _unused = reason;
 }
 
-/// Warns that calls of new keys pass unguarded, because no key can be evicted, or because the registry has reached its
+/// Warns that calls of new keys pass unguarded, because operators hold the circuits, or because the registry has reached its
 /// limit.
 pub(crate) fn full(prefix: &str, keys: usize, registry: Option<usize>, passed: u64) {
     #[cfg(feature = "tracing")]
     match registry {
         None => tracing::warn!(
             target: TARGET, prefix, keys, passed,
-            "all {keys} keyed circuits `{prefix}…` are open, half-open or held, so calls of new keys pass unguarded, {passed} so far"
+            "operators hold nearly all {keys} keyed circuits `{prefix}…`, so calls of new keys pass unguarded, {passed} so far"
         ),
         Some(limit) => tracing::warn!(
             target: TARGET, prefix, keys, limit, passed,

@@ -24,8 +24,8 @@ pub(crate) enum Rank {
     Durable,
 }
 
-/// Registers the metrics of a store, so that the counters of all results begin at 0. To be called before the first
-/// operation of the store.
+/// Registers the metrics of a store, so that the counters of all results begin at 0. The caller must call this
+/// function before the first operation of the store.
 pub(crate) fn begin(store: &'static str) {
     #[cfg(feature = "metrics")]
     {
@@ -55,7 +55,7 @@ fn register(store: &'static str) {
     for operation in OPERATIONS {
         for result in RESULTS {
             let labels = [("store", store), ("operation", operation), ("result", result)];
-            // Also an increment of 0 keeps an exporter from taking a series for idle.
+            // An increment of 0 is enough to keep an exporter from taking a series for idle.
             metrics::counter!(COUNT, &labels).increment(0);
         }
         drop(metrics::histogram!(DURATION, &[("store", store), ("operation", operation)]));
@@ -147,6 +147,16 @@ impl Lines {
     }
 }
 
+/// The number of omitted lines as the end of a line. The text is empty if no line was omitted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Omitted(pub(crate) u64);
+
+impl fmt::Display for Omitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 0 { Ok(()) } else { write!(f, " ({} more of these since the last line)", self.0) }
+    }
+}
+
 const EVERY: Duration = Duration::from_secs(60);
 #[cfg(feature = "tracing")]
 const TARGET: &str = "circuit_breaker";
@@ -161,7 +171,7 @@ const RESULTS: [&str; 5] = ["ok", "unavailable", "timed_out", "refused", "corrup
 const COUNT: &str = "circuit_breaker_store_operations_total";
 #[cfg(feature = "metrics")]
 const DURATION: &str = "circuit_breaker_store_operation_duration_seconds";
-/// The number of kinds of stores whose metrics a refresh registers. A process has one or two.
+/// The largest number of kinds of stores whose metrics a refresh registers. A process uses one or two kinds.
 #[cfg(feature = "metrics")]
 const MOST_STORES: usize = 64;
 

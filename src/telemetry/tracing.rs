@@ -1,8 +1,9 @@
-//! The observer that logs transitions as `tracing` events. Each transition is one line for an operator at
-//! night.
+//! The observer that logs transitions as `tracing` events. Each transition is one line for the person on
+//! call.
 //!
 //! A line contains the new state, and its reason with the numbers. A single call is never logged, because an
-//! outage has thousands of failed calls. A summary of the rejected calls is logged every ten seconds.
+//! outage has thousands of failed calls. A summary of the rejected calls is logged at most every ten
+//! seconds.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,14 +18,13 @@ use crate::state::{Brief, Mode, Percent, Reason, Standing, State, Transition};
 ///
 /// A transition is logged as a warning if the circuit begins to reject calls. A restore is logged as information,
 /// because a restored circuit is in its state since before the restart. The registry logs the restore from a store, as
-/// one line with the name of the store. A summary of rejected calls is
-/// a warning too, and so are the beginning of load shedding and the kill switch of the environment. Every
-/// other transition, and every transition in shadow, is logged as information. Single calls are not logged,
-/// and neither are failures that do not trip the circuit.
+/// one line with the name of the store. A summary of rejected calls is a warning too, and so are the beginning of load
+/// shedding and the kill switch of the environment. Every other transition, and every transition in shadow, is logged
+/// as information. Single calls are not logged, and neither are failures that do not trip the circuit.
 ///
 /// The message of a transition is a sentence, with the text of the last failure. Its fields are `service`,
 /// `from`, `to`, `reason`, `failure`, `attempt`, `calls`, `score`, `rejected`, `era` and `generation`, with
-/// the meanings that [`Transition`] documents.
+/// the meanings that [`Transition`] documents. The line of a restore also has the field `store`.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct TracingObserver;
@@ -203,8 +203,8 @@ const fn still(to: Standing) -> &'static str {
     }
 }
 
-/// Returns the verb of the sentence. A change that callers notice has a verb such as `opened`, and any other
-/// transition has `is`.
+/// Returns the words behind the name of the circuit. A circuit that opens or closes has a verb, such as
+/// `opened`. A circuit that was already open or closed before has `is`, as in `is open`.
 fn became(from: Standing, to: Standing) -> &'static str {
     match to.mode {
         Mode::ForcedOpen => "was forced open",

@@ -6,7 +6,7 @@
 //!
 //! A circuit begins with one cell, which belongs to the first thread that counts. All other threads count in the shared
 //! window. If the other threads count often, the circuit is spread, and each index of a seat gets a cell. A thread has
-//! no index if more threads are busy than cells exist, or if the thread is ending. Such a thread still counts in the
+//! no index if other threads have taken all indices, or if the thread is ending. Such a thread still counts in the
 //! shared window.
 //!
 //! ```text

@@ -1,11 +1,11 @@
-//! Contention, which is the use of one shared window by several threads. If contention is frequent, each thread needs a
-//! cell.
+//! Contention, which is the use of a shared window or a shared counter by threads without a cell. If contention is
+//! frequent, each thread needs a cell.
 
 use crate::clock::Tick;
 use crate::sync::{AtomicU64, Relaxed};
 
-/// The number of uses of the shared window by threads without a cell. The count is stored apart from the cells, because
-/// many threads write the count.
+/// The number of uses of the shared counts by threads without a cell. The number is stored apart from the cells, because
+/// many threads write the number.
 #[derive(Debug, Default)]
 pub(crate) struct Contention {
     count: AtomicU64,
@@ -14,8 +14,9 @@ pub(crate) struct Contention {
 }
 
 impl Contention {
-    /// Counts a use of the shared window by a thread without a cell, and returns true if such uses are frequent. The
-    /// clock is read only once in 256 uses, because every outcome of a thread without a cell calls this function.
+    /// Counts a use of the shared counts by a thread without a cell, and returns true if such uses are frequent. The
+    /// clock is read only once in 256 uses, because every outcome and rejection of a thread without a cell calls this
+    /// function.
     #[must_use]
     pub(crate) fn note(&self, now: impl FnOnce() -> Tick) -> bool {
         // Relaxed, because count and time are hints and publish no other data.

@@ -180,7 +180,7 @@ fn the_default_settings_explain_themselves_with_their_numbers() {
         "dropped 1 s or more",
         "open for 5 s, doubling to 60 s ± 10 %",
         "3 successes",
-        "60 s without a success",
+        "60 s without a success if a probe is overdue",
         "A probe that takes 30 s gives its place to another call",
         "failures that weigh 0.5 before the first success reopen the circuit",
         "After 60 s in half-open, one success",
@@ -203,7 +203,7 @@ fn other_settings_explain_themselves_with_their_numbers() {
         (|c| c.probe_failures_tolerated(2).probes_in_flight(4), &["4 probes at a time", "more than 2 failures"]),
         (
             |c| no_rules(c).shadow(),
-            &["No rule is set, so only an operator opens the circuit", "The circuit starts in shadow"],
+            &["only an operator or a failure that trips at once opens the circuit", "The circuit starts in shadow"],
         ),
         (|c| c.recovery(Recovery::Manual).shadow(), &["until an operator resets it", "The circuit starts in shadow"]),
     ];

@@ -6,11 +6,12 @@ use std::sync::mpsc;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tower::{BoxError, Layer, Service, ServiceBuilder, service_fn};
 use tower_circuit_breaker::classify::{Classifier, outcome_of};
 use tower_circuit_breaker::clock::MockClock;
 use tower_circuit_breaker::outcome::{FailureKind, Weight};
-use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Failure, Outcome, State};
+use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Failure, Outcome, State, WithinError};
 use tower_test::mock;
 
 use crate::parts::{Ask, MINUTE, Strict, ask, circuit, last_edge, obey, poll, poll_ready, state, trip};
@@ -80,6 +81,17 @@ fn a_closure_sees_boxed_errors_below_another_layer() {
         .load_shed()
         .service(service_fn(obey));
     assert!(ask(&mut service, Ask::TimeOut).unwrap().is_err());
+    assert_eq!(counted(&circuit), (0, 1, 0, 0.5));
+}
+
+#[test]
+fn a_timeout_inside_the_error_of_a_limited_call_is_a_timeout() {
+    let circuit = circuit(&MockClock::new());
+    let timeout = || WithinError::Inner(BoxError::from(io::Error::from(io::ErrorKind::TimedOut)));
+    let inner = service_fn(move |_: Ask| std::future::ready(Err::<(), _>(timeout())));
+    let mut service = CircuitBreakerLayer::new(&circuit).typed_errors().layer(inner);
+    assert!(poll_ready(&mut service).is_ready());
+    assert!(service.call(Ask::Succeed).now_or_never().unwrap().is_err());
     assert_eq!(counted(&circuit), (0, 1, 0, 0.5));
 }
 

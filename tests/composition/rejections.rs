@@ -181,7 +181,10 @@ fn rejections_through_a_service_are_reported_in_summaries() {
     let circuit = Circuit::new(settings(&clock).observer(Summaries(tell)).build().unwrap());
     let mut service = CircuitBreakerLayer::new(&circuit).layer(service_fn(obey));
     rejection(service.call(Ask::Succeed).now_or_never());
-    assert_eq!(told.try_iter().sum::<u64>(), 0, "whoever does not poll a closed one ready is no outage");
+    circuit.disable(&operator(), None);
+    rejection(service.call(Ask::Succeed).now_or_never());
+    circuit.reset(&operator(), To::Closed);
+    assert_eq!(told.try_iter().sum::<u64>(), 0, "a caller that does not poll a closed or disabled one is no outage");
     trip(&circuit);
     for _ in 0..50 {
         clock.advance(Duration::from_secs(1));

@@ -405,7 +405,7 @@ mod stores {
     use tower_circuit_breaker::coordinator::{
         NoRuntime, Recovered, RegistryBuilder, RestoreReport, Restored, Sharing, ShutdownReport, StoreStatus,
     };
-    use tower_circuit_breaker::operation::{Change, Changes, Operator, Shown};
+    use tower_circuit_breaker::operation::{Change, Changes, Operator, Reach, Shown};
     use tower_circuit_breaker::record::{
         CircuitRecord, Command, CorruptRecord, Effect, InstanceEntry, Opening, Operated, OperatorCommand, Timestamp,
         TransitionCommand,
@@ -447,6 +447,7 @@ mod stores {
     OperatorCommand: Send Sync Unpin Clone;
     Persistence: Send Sync Unpin Clone;
     PostgresStore: Send Sync Unpin Clone;
+    Reach: Send Sync Unpin Clone;
     Recovered: Send Sync Unpin Clone;
     RedisStore: Send Sync Unpin Clone;
     RegistryBuilder: Send Sync Unpin !Clone;

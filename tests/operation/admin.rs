@@ -5,6 +5,7 @@ mod events;
 pub(crate) mod rig;
 mod security;
 mod shutdown;
+mod site;
 
 use std::time::Duration;
 

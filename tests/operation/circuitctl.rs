@@ -1,8 +1,10 @@
 //! `circuitctl` as a program: what it prints, how it ends, and what it does to a service in another process.
 
 mod answers;
+mod bounds;
 mod fleet;
 mod hostile;
+mod root;
 mod runbook;
 mod stores;
 

@@ -6,6 +6,10 @@
 //! The file is longer than others, because all tests share the steps in the browser that are defined at its top and end.
 
 mod browser;
+mod nginx;
+mod proxy;
+mod shutdown;
+mod tabs;
 
 use std::time::Duration;
 

@@ -2,6 +2,7 @@
 
 mod acts;
 mod advice;
+mod durable;
 mod environment;
 mod evidence;
 mod life;

@@ -96,3 +96,17 @@ async fn every_operation_is_counted_with_any_result() {
     assert_eq!(counts, [1, 0, 0, 2, 0, 0, 0, 0]);
     assert_eq!(faults.total(), 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_of_one_circuit_spares_the_others() {
+    let store = FaultyStore::new(MemoryStore::new());
+    store.faults().set_for("a", Operation::ALL, Fault::Fail(StoreErrorKind::Refused));
+    assert_eq!(store.compare_and_set(&writing("x")).await.unwrap_err().kind(), StoreErrorKind::Refused);
+    assert!(store.compare_and_set(&Write { name: "b".to_owned(), ..writing("x") }).await.is_ok());
+    let names = ["b".to_owned(), "a".to_owned()];
+    assert!(store.load_many(&names[..1]).await.is_ok());
+    assert!(store.load_many(&names).await.is_err(), "a batch fails as a whole");
+    assert!(store.list().await.is_ok(), "an operation on no circuit has no fault");
+    store.faults().heal();
+    assert!(store.load_many(&names).await.is_ok());
+}

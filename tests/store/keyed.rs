@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use tower_circuit_breaker::Registry;
 use tower_circuit_breaker::keyed::Keyed;
+use tower_circuit_breaker::store::{Fault, Operation, StoreErrorKind};
 
 use crate::lines::Lines;
-use crate::rig::{builder, fail, memory, secs, settings};
+use crate::rig::{builder, fail, faulty, memory, secs, settings};
 
 type ByText = fn(&String) -> Option<Cow<'_, str>>;
 
@@ -38,6 +39,25 @@ async fn the_log_has_the_numbers_of_restored_and_of_left_out_keys() {
              first call",
         ]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_cannot_be_loaded_keeps_no_other_key_from_coming_back() {
+    let store = faulty();
+    let before = builder(&store, "a").build().unwrap();
+    before.start().unwrap();
+    let layer = by_host(&before, 100);
+    for key in 0..60 {
+        fail(&layer.circuit(&key.to_string()).unwrap(), 5);
+    }
+    assert!(before.shutdown(secs(1)).await.is_complete());
+    let damage = Fault::Fail(StoreErrorKind::Corrupt);
+    store.faults().set_for("host:7", &[Operation::Load], damage);
+    let registry = builder(&store, "a").build().unwrap();
+    let _layer = by_host(&registry, 100);
+    let report = registry.restore(secs(1)).await.unwrap();
+    assert_eq!((report.is_complete(), report.circuits.len()), (true, 59), "{report}");
+    assert!(!report.circuits.contains_key("host:7"));
 }
 
 #[test]

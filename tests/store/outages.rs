@@ -4,6 +4,7 @@
 
 mod bounds;
 mod folders;
+mod head;
 mod keyed;
 mod people;
 mod postgres;

@@ -16,10 +16,11 @@ use crate::time::{Since, duration};
 #[command(name = "circuitctl", version, after_help = AFTER, max_term_width = 110)]
 pub(crate) struct Arguments {
     /// The address of the store: file:FOLDER, sqlite://PATH, postgres://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full,
-    /// rediss://HOST?ca=FILE (TLS), redis://HOST or unix:///SOCKET
+    /// rediss://HOST?ca=FILE (TLS), redis://HOST/DATABASE?prefix=PREFIX or unix:///SOCKET
     #[arg(long, global = true, value_name = "URL", env = "CIRCUIT_BREAKER_STORE", hide_env_values = true)]
     pub(crate) store: Option<Address>,
-    /// The address of the Redis in front of the store, if instances have one. Orders then reach both
+    /// The address of the Redis in front of the store, if instances have one. Orders then reach both. `false` if there is
+    /// no cache any more, although entries of instances still name one
     #[arg(long, global = true, value_name = "URL", env = "CIRCUIT_BREAKER_CACHE", hide_env_values = true)]
     pub(crate) cache: Option<Address>,
     /// Print one JSON document, also for a refusal
@@ -38,7 +39,7 @@ pub(crate) enum Command {
     /// List the circuits. If there are more than --limit, first those that are not closed
     Status {
         /// At most this number of circuits
-        #[arg(long, value_name = "CIRCUITS", default_value_t = 1000)]
+        #[arg(long, value_name = "CIRCUITS", default_value = "1000", value_parser = limit)]
         limit: usize,
     },
     /// Show one circuit: its state, the reason, the time, the counts of each instance
@@ -93,7 +94,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         order: OrderArguments,
     },
-    /// Print the acts of operators and the transitions of circuits, the newest first
+    /// Print the acts of operators and the transitions of circuits, the newest first. The user of a row is a claim
     Audit {
         /// Only rows of this circuit
         #[arg(long, value_name = "NAME", value_parser = name)]
@@ -105,7 +106,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "TIME")]
         since: Option<Since>,
         /// At most this number of rows
-        #[arg(long, value_name = "ROWS", default_value_t = 100)]
+        #[arg(long, value_name = "ROWS", default_value = "100", value_parser = limit)]
         limit: usize,
     },
     /// Print a line for each change, until Ctrl-C
@@ -113,6 +114,9 @@ pub(crate) enum Command {
         /// Only these circuits, or the circuits whose names begin so: 'host:*'
         #[arg(value_name = "NAME", value_parser = name)]
         names: Vec<String>,
+        /// At most this number of lines for changes that the store reports together, as at the start
+        #[arg(long, value_name = "LINES", default_value = "1000", value_parser = limit)]
+        limit: usize,
     },
 }
 
@@ -125,7 +129,8 @@ pub(crate) struct OrderArguments {
     /// The reason, which every rejected call shows and the audit keeps
     #[arg(long)]
     pub(crate) reason: String,
-    /// The operator. Default: the first of SUDO_USER, USER and LOGNAME that is set. Required if none is set
+    /// The operator. Default: the first of SUDO_USER, USER and LOGNAME that is set. Required if none is set. The name is
+    /// a claim and not checked. If it replaces another login name, the audit has that name in the column INSTANCE
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
     /// The id of the order. Repeated with the same ID, the order takes effect only once
@@ -170,6 +175,14 @@ fn name(text: &str) -> Result<String, String> {
     Config::new(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
+fn limit(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=MOST).contains(number));
+    number.ok_or_else(|| format!("allowed is 1 to {MOST}"))
+}
+
+/// The largest number of rows of one answer, so that the memory for an answer has a limit.
+const MOST: usize = 100_000;
+
 fn generation(text: &str) -> Result<Generation, std::num::ParseIntError> {
     text.parse().map(Generation::new)
 }
@@ -179,11 +192,13 @@ Exit codes:
   0  done; `is-tripped`: the circuit is tripped
   1  `is-tripped`: the circuit is not tripped
   2  the command is invalid
-  3  refused: too early, stale, superseded, nothing to resume, no usable record
+  3  refused: too early, stale, superseded, nothing to resume, no usable record, or the address of a cache is missing
   4  the store is unavailable or cannot be used: no tables, no permission
   5  no such circuit in the store
-  6  done, but not in the audit: repeat the order with the --id that is printed
+  6  done, but not in the audit, or in the cache only: repeat the order with the --id that is printed
   7  done, but the answer could not be printed
+
+An act with the exit code 0 is stored with its row of the audit. Its answer says how many instances were seen to have it.
 
 If the address has a password, use CIRCUIT_BREAKER_STORE, because other users of the host can read arguments.
 

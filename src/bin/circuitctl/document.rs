@@ -2,7 +2,7 @@
 //! milliseconds since 1970.
 
 use serde_json::{Value, json};
-use tower_circuit_breaker::operation::{Done, Kept, Order};
+use tower_circuit_breaker::operation::{Done, Kept, Order, Reach};
 use tower_circuit_breaker::state::Mode;
 use tower_circuit_breaker::store::AuditRow;
 
@@ -74,10 +74,11 @@ pub(crate) fn shown(view: &View<'_>) -> Value {
     shown
 }
 
-pub(crate) fn done(name: &str, order: &Order, done: &Done) -> Value {
+pub(crate) fn done(name: &str, order: &Order, done: &Done, reach: Option<Reach>) -> Value {
     let (kept, generation) = match &done.kept {
         Kept::Stored { generation, .. } => ("stored", Some(generation.get())),
         Kept::Unaudited { generation, .. } => ("unaudited", Some(generation.get())),
+        Kept::Cached { generation, .. } => ("cached", Some(generation.get())),
         // Only orders through a registry return these values, because only a registry has circuits.
         Kept::Nowhere | Kept::Here { .. } | _ => ("unknown", None),
     };
@@ -89,11 +90,13 @@ pub(crate) fn done(name: &str, order: &Order, done: &Done) -> Value {
         "reason": order.by().reason(),
         "kept": kept,
         "generation": generation,
+        "instances_known": reach.map(|reach| reach.known),
+        "instances_with_act": reach.map(|reach| reach.have),
     })
 }
 
-pub(crate) fn audit(rows: &[AuditRow]) -> Value {
-    json!({ "rows": rows })
+pub(crate) fn audit(rows: &[AuditRow], more: bool) -> Value {
+    json!({ "rows": rows, "more": more })
 }
 
 /// Returns the document that is printed for a failure, in place of any other document.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tower_circuit_breaker::operation::{Done, Kept, Order};
-use tower_circuit_breaker::record::Timestamp;
+use tower_circuit_breaker::operation::{Done, Kept, Order, Reach};
+use tower_circuit_breaker::record::{CircuitRecord, Timestamp};
 use tower_circuit_breaker::state::{Act, Mode};
 use tower_circuit_breaker::store::AuditRow;
 
@@ -111,6 +111,9 @@ impl Page {
                 ]);
             }
             text.push_str(&table.lines(2, self.colour));
+            if record.instances.len() >= CircuitRecord::MAX_INSTANCES {
+                text.push_str(&format!("  a record keeps the latest {} instances\n", CircuitRecord::MAX_INSTANCES));
+            }
         }
         text
     }
@@ -123,9 +126,16 @@ impl Page {
         format!("{} {is} tripped: {}\n", plain(view.name), view.words())
     }
 
-    pub(crate) fn done(&self, name: &str, order: &Order, done: &Done, hold: Option<Duration>) -> String {
+    pub(crate) fn done(
+        &self,
+        name: &str,
+        order: &Order,
+        done: &Done,
+        hold: Option<Duration>,
+        reach: Option<Reach>,
+    ) -> String {
         if self.json {
-            return document::line(&document::done(name, order, done));
+            return document::line(&document::done(name, order, done, reach));
         }
         let name = plain(name);
         if order.act() == Act::Forget {
@@ -137,17 +147,20 @@ impl Page {
             (Act::Disable, None) => " until a resume".to_owned(),
             _ => String::new(),
         };
-        let kept = if matches!(done.kept, Kept::Unaudited { .. }) {
-            "the act is stored and applies to every instance".to_owned()
-        } else {
-            done.kept.to_string()
+        // A second line on stderr has the reason if the row or the durable copy is missing.
+        let kept = match done.kept {
+            Kept::Unaudited { .. } => "the act is stored without its row of the audit".to_owned(),
+            Kept::Cached { .. } => "the act is in the cache only".to_owned(),
+            Kept::Nowhere | Kept::Stored { .. } | Kept::Here { .. } | _ => done.kept.to_string(),
         };
-        format!("`{name}` is {}{until}: {kept}\n", order.act())
+        let reach = reach.map_or_else(|| "the instances were not seen".to_owned(), |reach| reach.to_string());
+        format!("`{name}` is {}{until}: {kept}; {reach}\n", order.act())
     }
 
-    pub(crate) fn audit(&self, rows: &[AuditRow]) -> String {
+    /// Returns rows of the audit. `more` is true if the audit has older rows that match.
+    pub(crate) fn audit(&self, rows: &[AuditRow], more: bool) -> String {
         if self.json {
-            return document::line(&document::audit(rows));
+            return document::line(&document::audit(rows, more));
         }
         if rows.is_empty() {
             return "no row of the audit matches\n".to_owned();
@@ -158,7 +171,18 @@ impl Page {
             let cells = cells.into_iter().chain([row.instance.as_str(), row.reason.as_str()]);
             table.row(cells.map(|text| (or_dash(text.to_owned()), Colour::None)).collect());
         }
-        table.lines(0, self.colour)
+        let older = if more { "older rows are left out: --limit shows more\n" } else { "" };
+        table.lines(0, self.colour) + older
+    }
+
+    /// Returns the line of `watch` behind changes of which some are left out.
+    pub(crate) fn changes_left_out(&self, left_out: usize) -> String {
+        if self.json {
+            return document::line(&json!({ "left_out": left_out }));
+        }
+        format!(
+            "{left_out} more changes: --limit shows more, and names or a pattern such as 'host:*' select circuits\n"
+        )
     }
 
     /// Returns a line of `watch`. If there is no view, the line reports that the record was deleted.

@@ -15,7 +15,8 @@ use crate::{Answer, address, print, report};
 /// again.
 type Content = (String, String, (usize, usize), Option<tower_circuit_breaker::state::Generation>);
 
-pub(crate) async fn run(operator: &Operator, page: &Page, names: &[String]) -> Answer {
+/// Prints the changes of the named circuits, at most `limit` lines for changes that come together.
+pub(crate) async fn run(operator: &Operator, page: &Page, names: &[String], limit: usize) -> Answer {
     let mut changes = operator.watch();
     let mut printed: BTreeMap<String, Content> = BTreeMap::new();
     let (mut answered, mut failing) = (false, false);
@@ -43,9 +44,16 @@ pub(crate) async fn run(operator: &Operator, page: &Page, names: &[String]) -> A
                     report("circuitctl: the store answers again");
                 }
                 (answered, failing) = (true, false);
-                let wanted = names.is_empty() || names.iter().any(|name| covers(name, &change.name));
-                let Some(line) = line(page, &change, &mut printed).filter(|_| wanted) else { continue };
-                match print(&line) {
+                let mut lines = Lines { page, printed: &mut printed, names, listed: Vec::new() };
+                lines.add(&change);
+                while let Some(change) = changes.ready() {
+                    lines.add(&change);
+                }
+                let text = lines.text(limit);
+                if text.is_empty() {
+                    continue;
+                }
+                match print(&text) {
                     Ok(()) => {}
                     // The reader has closed the pipe, as `| head -1` does.
                     Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok((String::new(), Code::Done)),
@@ -79,6 +87,36 @@ fn beginning(name: &str) -> Option<&str> {
 
 fn covers(name: &str, circuit: &str) -> bool {
     name == circuit || beginning(name).is_some_and(|beginning| circuit.starts_with(beginning))
+}
+
+/// The lines for changes that come together, which are all records at the start.
+struct Lines<'a> {
+    page: &'a Page,
+    printed: &'a mut BTreeMap<String, Content>,
+    names: &'a [String],
+    /// The lines, each with true for a circuit that needs attention.
+    listed: Vec<(bool, String)>,
+}
+
+impl Lines<'_> {
+    fn add(&mut self, change: &Change) {
+        let wanted = self.names.is_empty() || self.names.iter().any(|name| covers(name, &change.name));
+        let Some(line) = line(self.page, change, self.printed).filter(|_| wanted) else { return };
+        let needs_attention = change.shown.as_ref().is_some_and(|shown| View::of(shown).needs_attention());
+        self.listed.push((needs_attention, line));
+    }
+
+    /// Returns at most `limit` lines, and a line with the number of the others. If there are others, the circuits that
+    /// need attention come first.
+    fn text(mut self, limit: usize) -> String {
+        let left_out = self.listed.len().saturating_sub(limit);
+        if left_out > 0 {
+            self.listed.sort_by_key(|(needs_attention, _)| !needs_attention);
+            self.listed.truncate(limit);
+            self.listed.push((false, self.page.changes_left_out(left_out)));
+        }
+        self.listed.into_iter().map(|(_, line)| line).collect()
+    }
 }
 
 /// Returns the line of a change. `None` if only counts have changed, because each write of an instance changes counts.

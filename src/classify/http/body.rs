@@ -16,8 +16,8 @@ use crate::outcome::Outcome;
 /// An error of a body that can be read as a `dyn Error`, so that a timeout among its sources is found.
 ///
 /// The trait is implemented for every `std::error::Error` and for [`BoxError`], because `BoxError` does not
-/// implement `Error`. The mark `M` keeps the two implementations apart, and the compiler infers `M`. Users
-/// need not implement this trait.
+/// implement `Error`. The marker type `M` keeps the two implementations apart, and the compiler infers `M`.
+/// Users need not implement this trait.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither a `std::error::Error` nor a `BoxError`, so that a timeout in it would not be recognised",
     note = "give the body errors that are, below the breaker: `.map_response(|r| r.map(axum::body::Body::new))`, or http-body-util's `map_err`"
@@ -27,12 +27,12 @@ pub trait BodyError<M> {
     fn as_error(&self) -> &(dyn StdError + 'static);
 }
 
-/// The mark of a [`BodyError`] that implements `std::error::Error`.
+/// The marker type of [`BodyError`] for errors that implement `std::error::Error`.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct PlainBodyError;
 
-/// The mark of a [`BodyError`] that is a [`BoxError`].
+/// The marker type of [`BodyError`] for [`BoxError`], which does not implement `std::error::Error`.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct BoxedBodyError;

@@ -10,8 +10,8 @@ use http::header::{DATE, RETRY_AFTER};
 use crate::clock::{Clock, MonotonicClock};
 use crate::outcome::Outcome;
 
-/// Adds the delay that the service asks for to a failure without a delay of its own. With `trips`, a failure
-/// with a delay opens the circuit at once.
+/// Gives a failure the delay that the service named, unless the failure has a delay already. With `trips`, the failure
+/// also opens the circuit at once, if the service named a delay above zero.
 pub(in super::super) fn after_delay(
     outcome: Outcome,
     trips: bool,

@@ -1,8 +1,10 @@
 //! The counts of this instance, as its entry in the record.
 //!
 //! [`Evidence`] decides on the time and the content of the entry. Counts are written late and seldom, because they
-//! change with every failure, and a restart that loses the counts of a few seconds does little harm. `write.rs` handles
-//! the record around the entry, and `takeover.rs` handles the entries of other instances.
+//! change with every failure, and a restart that loses the counts of a few seconds does little harm. A change of the
+//! state is written at once, even if the publication of the change has lost against another instance, because a restart
+//! restores the state from the entry. `write.rs` handles the record around the entry, and `takeover.rs` handles the
+//! entries of other instances.
 
 use std::time::Duration;
 
@@ -47,10 +49,12 @@ pub(super) struct Evidence {
     last_failure: Option<Tick>,
     /// True if the process is about to end, so that the next entry has a mark. Set by `stop`, and cleared by `go_on`.
     is_stopping: bool,
-    /// True if the due entry has no news but the mark. Set by `stop` and `written`, and cleared by `go_on`.
+    /// True if the due entry has no news but the mark. Set by `stop` and `written`, and cleared by `go_on` and `owe`.
     has_only_mark: bool,
-    /// The time at which the entry is due, if the entry has news. `look` and `renamed` set the time, `lost` and `hurry`
-    /// set the present time, and `written` and `nothing_due` clear it.
+    /// The number of changes of the state that a restart must not lose. `owe` counts them.
+    owed: u64,
+    /// The time at which the entry is due, if the entry has news. `look` and `refused` set the time, `owe`, `renew`, `stop`
+    /// and `hurry` set the present time, and `written` and `go_on` clear it.
     due: Option<Tick>,
     /// The time of the last write of an entry. Set by `written`.
     last_write: Option<Tick>,
@@ -125,6 +129,11 @@ impl Evidence {
         self.due.is_some()
     }
 
+    /// Returns true if the due entry has more news than the mark of an instance that stops.
+    pub(super) const fn has_news(&self) -> bool {
+        self.is_waiting() && !self.has_only_mark
+    }
+
     /// Returns true if the entry is due now.
     pub(super) fn is_due(&self, now: Tick) -> bool {
         self.due.is_some_and(|due| now >= due)
@@ -162,9 +171,17 @@ impl Evidence {
         self.has_only_mark
     }
 
-    /// Makes the entry due now, because the store has lost the record.
-    pub(super) fn lost(&mut self, now: Tick) {
+    /// Makes the entry due now, because a restart would restore another state from the record. The entry stays due until
+    /// the store has an entry that was derived after this change.
+    pub(super) fn owe(&mut self, now: Tick) {
+        self.owed += 1;
+        self.has_only_mark = false;
         self.due = Some(now);
+    }
+
+    /// Returns the number of changes of the state so far, which a ticket keeps for [`written`](Self::written).
+    pub(super) const fn owed(&self) -> u64 {
+        self.owed
     }
 
     /// Makes an entry that is due later due now.
@@ -174,9 +191,10 @@ impl Evidence {
         }
     }
 
-    /// Notes that the due entry has no news.
-    pub(super) fn nothing_due(&mut self) {
-        self.due = None;
+    /// Notes that the record did not take the entry, because the record has newer entries. The entry stays unwritten, and
+    /// is tried again later.
+    pub(super) fn refused(&mut self, now: Tick) {
+        self.due = Some(now.saturating_add(AT_MOST_EVERY));
     }
 
     /// Returns the entry with the present state and counts. `acts` is the sequence of the last act that the circuit has
@@ -214,14 +232,18 @@ impl Evidence {
         entry.updated_at = now.store;
         entry.stopped = self.is_stopping.then_some(entry.sequence);
         entry.acts = acts;
+        entry.tiers.clone_from(&who.tiers);
         entry
     }
 
-    /// Notes that the store has the entry.
-    pub(super) fn written(&mut self, entry: InstanceEntry, now: Tick) {
+    /// Notes that the store has the entry, which was derived after `owed` changes of the state. After a later change the
+    /// next entry is due at once.
+    pub(super) fn written(&mut self, entry: InstanceEntry, owed: u64, now: Tick) {
         // The write may have begun before the process was about to end, without the mark.
-        self.has_only_mark = self.is_stopping && !entry.is_stopped();
-        self.due = self.has_only_mark.then_some(now);
+        let lacks_mark = self.is_stopping && !entry.is_stopped();
+        let is_owed = self.owed != owed;
+        self.has_only_mark = lacks_mark && !is_owed;
+        self.due = (lacks_mark || is_owed).then_some(now);
         self.written = Some(entry);
         self.has_written = true;
         self.last_write = Some(now);
@@ -274,8 +296,9 @@ impl Evidence {
     pub(super) fn renamed(&mut self, now: Tick) {
         self.before = (0, 0);
         self.has_written = false;
-        if self.written.take().is_some() {
-            self.due = Some(now);
+        // A write under way may still add an entry under the old id, so a derived entry counts as well.
+        if self.written.take().is_some() || self.has_proposed {
+            self.owe(now);
         }
     }
 }

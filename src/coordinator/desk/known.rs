@@ -4,10 +4,11 @@
 //! lacks content that must be written back. The module [`record`](crate::record) decides the meaning of a record,
 //! `write.rs` decides the content of the next write, and `takeover.rs` decides the effect on the circuit.
 
-use super::Via;
-use crate::record::{CircuitRecord, Timestamp};
+use super::Now;
+use crate::record::CircuitRecord;
 use crate::store::{Etag, Versioned};
 use crate::telemetry;
+use crate::telemetry::store::{Lines, Omitted};
 
 /// The version of the record in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +36,6 @@ pub(super) enum Found {
     Absent,
     /// Bytes that are no record of this circuit, which count as absent.
     Corrupt,
-    /// News without a usable record, which change nothing.
-    Nothing,
 }
 
 /// The content of the store that this process has loaded or written.
@@ -52,6 +51,8 @@ pub(super) struct Known {
     is_behind: bool,
     /// The last version that did not decode, so that `found` warns once for each version.
     corrupt: Option<Etag>,
+    /// The log lines about versions that did not decode, because another program may write one after the other.
+    lines: Lines,
     /// The store, or the tier of a tiered store, that answered last. Set by `found`.
     from: &'static str,
 }
@@ -60,7 +61,7 @@ impl Known {
     /// Begins with an empty record and an unknown version.
     pub(super) fn new(circuit: &str) -> Self {
         let record = CircuitRecord::unknown(circuit);
-        Self { record, stored: Stored::Unknown, is_behind: false, corrupt: None, from: "" }
+        Self { record, stored: Stored::Unknown, is_behind: false, corrupt: None, lines: Lines::default(), from: "" }
     }
 
     pub(super) const fn record(&self) -> &CircuitRecord {
@@ -90,18 +91,20 @@ impl Known {
     }
 
     /// Joins a copy that came from the store.
-    pub(super) fn found(&mut self, current: Option<&Versioned>, via: Via, from: &'static str, now: Timestamp) -> Found {
+    pub(super) fn found(&mut self, current: Option<&Versioned>, from: &'static str, now: Now) -> Found {
         // The copy is decoded without the entries that are too old, so that the known record must not have them either.
-        self.record.expire(now);
-        let decoded = current.map(|current| CircuitRecord::decode(&self.record.service, &current.bytes, now));
+        self.record.expire(now.store);
+        let decoded = current.map(|current| CircuitRecord::decode(&self.record.service, &current.bytes, now.store));
         let found = match (current, decoded) {
             (Some(current), Some(Ok(record))) => {
-                self.join(&record, via, &current.etag);
+                self.join(&record, &current.etag);
                 Found::Record
             }
             (Some(current), Some(Err(problem))) => {
                 if self.corrupt.as_ref() != Some(&current.etag) {
-                    telemetry::store::warn(format_args!("{problem}; it is treated as absent"));
+                    if let Some(more) = self.lines.next(now.here) {
+                        telemetry::store::warn(format_args!("{problem}; it is treated as absent{}", Omitted(more)));
+                    }
                     self.corrupt = Some(current.etag.clone());
                 }
                 Found::Corrupt
@@ -109,11 +112,8 @@ impl Known {
             _ => Found::Absent,
         };
         if found != Found::Record {
-            if via == Via::News {
-                return Found::Nothing;
-            }
             // The record of a tripped or held circuit is written back. The loss of any other record does not matter.
-            self.is_behind = self.record.is_eventful(now);
+            self.is_behind = self.record.is_eventful(now.store);
             self.stored = Stored::of(current);
         }
         self.from = from;
@@ -121,7 +121,7 @@ impl Known {
     }
 
     /// Joins a decoded copy with the known record.
-    fn join(&mut self, copy: &CircuitRecord, via: Via, etag: &Etag) {
+    fn join(&mut self, copy: &CircuitRecord, etag: &Etag) {
         if !copy.is_writable() && self.record.is_writable() {
             let (name, version) = (&self.record.service, copy.version);
             telemetry::store::warn(format_args!(
@@ -129,13 +129,8 @@ impl Known {
             ));
         }
         self.record = crate::record::join(&self.record, copy);
-        let is_behind = self.record != *copy;
-        // News may be late. A late copy lacks content of the known record, and its etag is not the etag of the present
-        // version.
-        if via == Via::Answer || !is_behind {
-            self.is_behind = is_behind;
-            self.stored = Stored::At(etag.clone());
-        }
+        self.is_behind = self.record != *copy;
+        self.stored = Stored::At(etag.clone());
     }
 
     /// Joins the record of a write that the store has made.

@@ -100,13 +100,16 @@ impl Sending {
 
     /// Notes that the write has failed. The desk has its own backoff. The store may fail this write while it answers
     /// other operations, and then the backoff of the link does not begin.
-    pub(super) fn failed(&mut self, kind: StoreErrorKind, now: Tick, dice: &mut Dice) {
+    pub(super) fn failed(&mut self, kind: StoreErrorKind, has_order: bool, now: Tick, dice: &mut Dice) {
         self.failures = self.failures.saturating_add(1);
-        self.retry_at = now.saturating_add(backoff(self.failures, dice));
-        if kind == StoreErrorKind::Refused {
-            // A refused write waits longer, because the store would refuse it again.
-            self.retry_at = now.saturating_add(REFUSED_AGAIN.mul_f64(0.5 + dice.share()));
+        let mut wait = backoff(self.failures, dice);
+        if kind.is_lasting() {
+            // A refused write waits longer, because the store would refuse it again. An order must not wait longer than
+            // the writes of other circuits.
+            let longer = REFUSED_AGAIN.mul_f64(0.5 + dice.share());
+            wait = if has_order { wait.min(longer) } else { longer };
         }
+        self.retry_at = now.saturating_add(wait);
     }
 
     /// Notes that the record cannot be written at present. The desk tries again after a minute.

@@ -16,7 +16,10 @@ use crate::coordinator::waiters::Fate;
 use crate::record::{Command, Effect, InstanceEntry, Operated, Timestamp, apply};
 use crate::state::order::{Order, To};
 use crate::state::{Act, By, Mode, Reason, State};
+use crate::store::AuditRow;
 use crate::telemetry;
+#[cfg(feature = "keyed")]
+use crate::window::Tally;
 
 impl Desk {
     /// Takes over from the record the content that is new for the circuit.
@@ -47,6 +50,7 @@ impl Desk {
             Sharing::Follow => self.follow(who, now),
             Sharing::Advise => self.apply_advice(who, now),
         }
+        report.repeated.extend(self.row_of_act(who, now.store));
         let record = self.known.record();
         self.circuit.stamp(record.generation);
         let orders = record.operator.as_ref().map_or(&[][..], |operated| &operated.commands);
@@ -63,11 +67,20 @@ impl Desk {
         let restore = match found {
             None if corrupt => Restore::Corrupt,
             None => Restore::Absent,
-            Some(_) if self.changes.has_moved() => Restore::Outrun,
+            Some(_) if self.changes.has_moved() => {
+                // The entry in the record has an older state than the circuit.
+                self.evidence.owe(now.here);
+                Restore::Outrun
+            }
             Some(mut found) => {
                 if self.circuit.totals().successes > 0 {
                     // A success in this process has ended the run of failures in the record.
                     found.snapshot.run = 0.0;
+                }
+                #[cfg(feature = "keyed")]
+                if self.circuit.has_inherited() {
+                    // The evicted circuit of this key had restored the evidence, or had written the evidence itself.
+                    (found.snapshot.run, found.snapshot.tally) = (0.0, Tally::EMPTY);
                 }
                 let adopted = self.circuit.adopt_at(self.changes.expected_era(), &found.snapshot, Reason::Restored);
                 // If the circuit has made a transition since the look, the restore stays open, and the next look reads
@@ -111,6 +124,12 @@ impl Desk {
         let mut record = self.known.record().clone();
         if let Some(command) = self.act_command() {
             let verdict = apply(&mut record, &Command::Operated(command.clone()), now.store);
+            // An order that the record has already was stored by another instance.
+            let operated = self.known.record().operator.as_ref();
+            let has = |id: &&String| operated.is_some_and(|operated| operated.commands.contains(id));
+            let generation = self.known.record().latest();
+            let stored = command.replaced.iter().filter(has);
+            report.fates.extend(stored.map(|id| (id.clone(), Fate::Stored { generation, lacking: None })));
             let (action, why) = match verdict {
                 Effect::Superseded => ("superseded", "the record had a newer act"),
                 Effect::Expired => ("expired", "the hold ended before the store could be reached"),
@@ -121,6 +140,11 @@ impl Desk {
                 let why = format!("{} by {} afterwards: {}", command.act, command.by.user(), command.by.reason());
                 let replaced = command.replaced.iter();
                 report.fates.extend(replaced.map(|id| (id.clone(), Fate::Superseded { why: why.clone() })));
+            }
+            if verdict == Effect::Known {
+                // The act in the record is this act, so that it counts as taken over, and the next order follows it.
+                self.changes.drop_act();
+                self.changes.drop_transition_of(command.era);
             }
             if !action.is_empty() {
                 let reason = format!("{} \"{}\": {why}", command.act.as_str(), command.by.reason());
@@ -146,7 +170,7 @@ impl Desk {
     fn fate(&self, verdict: Effect) -> Option<Fate> {
         Some(match verdict {
             Effect::Applied => return None,
-            Effect::Known => Fate::Stored { generation: self.known.record().latest() },
+            Effect::Known => Fate::Stored { generation: self.known.record().latest(), lacking: None },
             Effect::Superseded => {
                 let operated = self.known.record().operator.as_ref()?;
                 let Operated { act, user, reason, .. } = operated;
@@ -174,6 +198,10 @@ impl Desk {
         let id = operated.commands.last();
         let in_force = id.map_or(operated.incarnation == who.incarnation, |id| self.adopted.is_in_force(id));
         self.adopted.act(operated.sequence, id.cloned());
+        if !is_restore && !in_force {
+            // The entry names the act, so that the operator can see which instances have taken the act over.
+            self.evidence.owe(now.here);
+        }
         // A hold whose time is over has no effect on a circuit without a hold. An order to forget deletes the record,
         // so a record with such an act has no content to take over.
         if in_force || is_over && !status.mode.is_hold() || operated.act == Act::Forget {
@@ -225,6 +253,25 @@ impl Desk {
         self.ends.answered(&self.circuit, operated.filter(in_force).filter(|_| !self.changes.has_act()), now);
     }
 
+    /// Returns the audit row of the last act in the record, once for each act that this start of the instance has not
+    /// ordered. The instance that ordered the act may have ended before the audit had the row. An existing row stays as it
+    /// is, because the id of the row is derived from the order.
+    fn row_of_act(&mut self, who: &Who, now: Timestamp) -> Option<(Duration, AuditRow)> {
+        let operated = self.known.record().operator.as_ref()?;
+        let (sequence, age) = (operated.sequence, now.since(operated.at));
+        if self.adopted.has_repeated(sequence) {
+            return None;
+        }
+        let row = operated.acted_on().filter(|_| operated.incarnation != who.incarnation && age < REPEATED_FOR);
+        let row = row.zip(operated.commands.last()).map(|(instance, id)| {
+            let by = operator_of(operated);
+            let order = Order::direct(operated.act, &by).id(id);
+            AuditRow::of_order(self.name(), &order, Timestamp::default(), self.known.record().generation, instance)
+        });
+        self.adopted.repeated(sequence);
+        Some((age, row?))
+    }
+
     /// Logs an act of another instance or of a command line, which has no row of this instance in the audit.
     fn log_act(&self, operated: &Operated, who: &Who) {
         let by = operator_of(operated);
@@ -252,6 +299,7 @@ impl Desk {
             // The longer opening wins, because the service may have asked one of the instances for no calls until then.
             let is_open = snapshot.state == State::Open && own_state == State::Open;
             let open_for = if is_open { longer(own_open_for, newer.open_for) } else { newer.open_for };
+            let is_longer = open_for != newer.open_for;
             (snapshot.open_for, snapshot.run, snapshot.tripped_for) = (open_for, run, newer.tripped_for);
             (snapshot.earlier, snapshot.earlier_for) = (newer.earlier, newer.earlier_for);
             snapshot.half_open_for = newer.half_open_for;
@@ -261,6 +309,10 @@ impl Desk {
                 return;
             };
             self.changes.taken_over(edge);
+            if is_longer {
+                // Only the entry of this instance has the later end.
+                self.evidence.owe(now.here);
+            }
         }
         self.adopted.followed(generation, is_own);
     }
@@ -308,5 +360,7 @@ fn advice(entry: &InstanceEntry, now: Now) -> Option<(Timestamp, Duration)> {
     (!lasts.is_zero()).then(|| (now.store.saturating_add(lasts), lasts))
 }
 
+/// The age up to which the audit row of an act is written again. Older rows may have been trimmed on purpose.
+const REPEATED_FOR: Duration = Duration::from_secs(24 * 3600);
 /// The time for which an opening without an end advises after a write of its entry.
 const MANUAL_ADVICE: Duration = Duration::from_secs(60);

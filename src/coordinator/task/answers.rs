@@ -5,26 +5,27 @@
 
 use std::time::Duration;
 
-use super::jobs::Ended;
+use super::jobs::{Ended, Lane};
 use super::{Ledger, Task};
 use crate::clock::{Clock, Tick};
-use crate::coordinator::desk::{Desk, Now, Ticket, Via};
+use crate::coordinator::desk::{Now, Ticket};
 use crate::coordinator::desks::DeskId;
 use crate::coordinator::link::backoff;
-use crate::store::{Loaded, StoreError, StoreErrorKind, Written};
+use crate::coordinator::outbox::{Failed, Next, Sent};
+use crate::record::Timestamp;
+use crate::shown::quoted;
+use crate::store::{AuditRow, Loaded, StoreError, Written};
+use crate::telemetry;
+use crate::telemetry::store::Omitted;
 
 impl Task {
     /// Handles the end of an operation. `name` is the name of the operation in the log.
-    pub(super) fn ended(&mut self, (name, ended): (&'static str, Ended)) {
+    pub(super) fn ended(&mut self, (name, lane, ended): (&'static str, Lane, Ended)) {
         let now = self.ledger.clock.now();
+        self.orders_under_way -= usize::from(lane == Lane::Orders);
         match ended {
             Ended::Loaded { requested, result: Ok(loaded) } => self.loaded(&requested, &loaded, now),
-            Ended::Loaded { requested, result: Err(error) } => {
-                let desks = &self.ledger.desks;
-                // The desks are loaded again, except those that were closed during the load.
-                self.to_load.extend(requested.iter().map(|(at, _)| *at).filter(|at| desks.get(*at).is_some()));
-                self.failed(name, &error, now);
-            }
+            Ended::Loaded { requested, result: Err(error) } => self.not_loaded(name, &requested, &error, now),
             #[cfg(feature = "keyed")]
             Ended::Listed { result } => self.listed(result, now),
             #[cfg(feature = "keyed")]
@@ -33,7 +34,7 @@ impl Task {
                 self.wrote(at, *ticket, written, began, now);
             }
             Ended::Deleted { at, result: Ok(deleted) } => {
-                self.ledger.link.succeeded(now, None);
+                self.succeeded(now, None);
                 let desk = &mut self.ledger.desks[at];
                 if deleted {
                     let report = desk.deleted();
@@ -48,11 +49,10 @@ impl Task {
                 let Ledger { desks, dice, .. } = &mut self.ledger;
                 desks[at].failed(error.kind(), now, dice);
                 desks[at].drop_mark();
-                if !desks[at].wants_write(now) {
-                    self.to_write.remove(&at);
-                }
+                self.plan(at, now);
                 self.to_load.insert(at);
-                if error.kind() == StoreErrorKind::Refused {
+                self.explain(at, &error);
+                if error.kind().is_lasting() {
                     // The failure does not mark the link as down, so that the other desks do not wait because of one
                     // refused write.
                     self.ledger.link.note(now, name, &error);
@@ -61,20 +61,15 @@ impl Task {
                     self.failed(name, &error, now);
                 }
             }
-            Ended::Audited { last, result: Ok(()) } => {
+            Ended::Audited { sent, result: Ok(()) } => {
                 self.audit_under_way = false;
                 self.ledger.audit_failures = 0;
-                self.ledger.outbox.taken(&last);
-                self.ledger.link.succeeded(now, None);
+                self.ledger.outbox.stored(&sent);
+                self.succeeded(now, None);
             }
-            Ended::Audited { result: Err(error), .. } => {
+            Ended::Audited { sent, result: Err(error) } => {
                 self.audit_under_way = false;
-                // `link.failed` is not called, because a store of two tiers can take records while its audit fails.
-                // Only the audit waits.
-                let Ledger { link, dice, audit_failures, .. } = &mut self.ledger;
-                *audit_failures = audit_failures.saturating_add(1);
-                self.audit_at = now.saturating_add(backoff(*audit_failures, dice));
-                link.note(now, name, &error);
+                self.not_audited(name, &sent, &error, now);
             }
             Ended::Trimmed { result: Ok(more) } => {
                 if more {
@@ -87,7 +82,7 @@ impl Task {
                 self.watch_under_way = false;
                 // The new watch does not report changes that were made before the watch began.
                 if watch.is_some() {
-                    self.to_load.extend(self.ledger.desks.ids());
+                    self.load_all(now);
                 }
                 self.watch = watch;
             }
@@ -99,20 +94,87 @@ impl Task {
         }
     }
 
+    /// Marks the link as up. If the store was down, the orders and the rows of the audit are written now, before the records
+    /// of other circuits.
+    pub(super) fn succeeded(&mut self, now: Tick, store: Option<Timestamp>) {
+        let was_down = !self.ledger.link.is_up();
+        self.ledger.link.succeeded(now, store);
+        if was_down {
+            self.audit_at = now;
+            for at in self.to_write.orders() {
+                self.ledger.desks[at].end_backoff(now);
+            }
+        }
+    }
+
+    /// Handles rows of the audit that the store has not taken.
+    ///
+    /// The link is not marked as down, because a store can take records while its audit fails. Only the audit waits.
+    fn not_audited(&mut self, name: &'static str, sent: &Sent, error: &StoreError, now: Tick) {
+        let Ledger { outbox, link, dice, audit_failures, refused_rows, .. } = &mut self.ledger;
+        link.note(now, name, error);
+        let failed = Failed { is_refused: error.kind().is_lasting(), is_up: link.is_up() };
+        match outbox.failed(sent, failed, now) {
+            Next::Now => self.audit_at = now,
+            Next::Later => {
+                *audit_failures = audit_failures.saturating_add(1);
+                self.audit_at = now.saturating_add(backoff(*audit_failures, dice));
+            }
+            Next::SetAside(row) => {
+                self.audit_at = now;
+                self.hub.waiters.set_aside(&row.id);
+                if let Some(more) = refused_rows.next(now) {
+                    let AuditRow { id, service, action, user, .. } = *row;
+                    let by = user.map_or_else(String::new, |user| format!(" by `{}`", quoted(&user)));
+                    let (service, error) = (quoted(&service), error.chain());
+                    telemetry::store::warn(format_args!(
+                        "the store refuses the row `{id}` of the audit for good, {action} of `{service}`{by}, so that the row is set aside: {error}{}",
+                        Omitted(more)
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Logs the number of rows that were lost because the outbox was full, at most once a minute.
+    pub(super) fn log_lost_rows(&mut self, now: Tick) {
+        let Ledger { outbox, lost_rows, logged_lost, .. } = &mut self.ledger;
+        let lost = outbox.lost();
+        if lost > *logged_lost && lost_rows.next(now).is_some() {
+            telemetry::store::warn(format_args!(
+                "{} rows of the audit were lost, the oldest first, because too many rows wait for the store",
+                lost - *logged_lost
+            ));
+            *logged_lost = lost;
+        }
+    }
+
+    /// Notes the reason why the order of a desk is not stored yet, if the desk has an order.
+    pub(super) fn explain(&mut self, at: DeskId, error: &StoreError) {
+        let desk = &self.ledger.desks[at];
+        if desk.has_order() {
+            self.hub.findings.lock().held_up.insert(desk.name().to_owned(), error.chain());
+            self.held_up.insert(at);
+        }
+    }
+
     /// Marks the link as down, and wakes the callers that wait for a restore or a shutdown.
     pub(super) fn failed(&mut self, operation: &'static str, error: &StoreError, now: Tick) {
-        let Ledger { link, dice, desks, .. } = &mut self.ledger;
+        let Ledger { link, dice, .. } = &mut self.ledger;
         link.failed(now, operation, error, dice);
-        if self.closing {
-            desks.iter_mut().for_each(Desk::drop_mark);
-            self.to_write.retain(|at| desks.get(*at).is_some_and(|desk| desk.wants_write(now)));
+        let stopping = self.closing.then(|| self.ledger.desks.places());
+        for at in stopping.into_iter().flatten() {
+            let Some(desk) = self.ledger.desks.get_mut(at) else { continue };
+            desk.drop_mark();
+            self.plan(at, now);
         }
         self.hub.notify_progress();
     }
 
     /// Passes each loaded record to its desk. `requested` has the turn of each desk at the beginning of the load.
     fn loaded(&mut self, requested: &[(DeskId, u64)], loaded: &Loaded, now: Tick) {
-        self.ledger.link.succeeded(now, Some(loaded.now));
+        self.succeeded(now, Some(loaded.now));
+        self.to_load.loaded(requested.iter().map(|(at, _)| *at));
         let now = Now { here: now, store: loaded.now };
         for ((at, turn), entry) in requested.iter().zip(&loaded.entries) {
             let Ledger { desks, who, link, .. } = &mut self.ledger;
@@ -120,7 +182,7 @@ impl Task {
             // place without a desk, or with the desk of another circuit, has no use for the record either.
             let Some(desk) = desks.get_mut(*at).filter(|desk| desk.turn() == *turn) else { continue };
             let from = entry.as_ref().map_or(link.kind(), |entry| self.hub.store.origin(&entry.etag));
-            let report = desk.found(entry.as_ref(), Via::Answer, from, who, now);
+            let report = desk.found(entry.as_ref(), from, who, now);
             self.settle(*at, report, now.here);
         }
     }
@@ -128,18 +190,19 @@ impl Task {
     /// Passes the answer to a write to its desk. After a conflict the answer has the present record, which the desk
     /// takes over as after a load.
     fn wrote(&mut self, at: DeskId, ticket: Ticket, written: Written, began: Tick, now: Tick) {
+        let (Written::Applied { now: store, .. } | Written::Conflict { now: store, .. }) = &written;
+        self.succeeded(now, Some(*store));
         let Ledger { desks, who, link, dice, .. } = &mut self.ledger;
         let desk = &mut desks[at];
         let report = match written {
             Written::Applied { etag, now: store } => {
-                link.succeeded(now, Some(store));
-                desk.written(ticket, etag, who, Now { here: now, store })
+                let lacking = self.hub.store.lacking(&etag);
+                desk.written(ticket, etag, lacking, who, Now { here: now, store })
             }
             Written::Conflict { current, now: store } => {
-                link.succeeded(now, Some(store));
                 desk.conflicted(now.saturating_since(began), now, dice);
                 let from = current.as_ref().map_or(link.kind(), |current| self.hub.store.origin(&current.etag));
-                desk.found(current.as_ref(), Via::Answer, from, who, Now { here: now, store })
+                desk.found(current.as_ref(), from, who, Now { here: now, store })
             }
         };
         self.settle(at, report, now);

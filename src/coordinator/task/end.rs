@@ -14,7 +14,7 @@ use crate::telemetry;
 
 impl Task {
     /// Updates the findings with the result of the restore and with the version of an unwritable record, and handles
-    /// the report of the desk. The task calls this function after an answer and after news.
+    /// the report of the desk. The task calls this function after an answer.
     pub(super) fn settle(&mut self, at: DeskId, report: Report, now: Tick) {
         let desk = &self.ledger.desks[at];
         let (restored, unwritable, name) = (desk.restored(), desk.unwritable(), desk.name().to_owned());
@@ -48,6 +48,8 @@ impl Task {
     /// Ends the wait of first calls whose time is over, and updates the status of the store in the findings.
     pub(super) fn report(&mut self) {
         let now = self.ledger.clock.now();
+        self.hub.waiters.stored(|id| self.ledger.outbox.contains(id));
+        self.log_lost_rows(now);
         let waits = !self.hub.terms.first_call_waits.is_zero();
         for desk in self.ledger.desks.iter_mut().filter(|_| waits) {
             desk.end_wait_of_calls(now);
@@ -56,8 +58,10 @@ impl Task {
         self.settle_prefixes(now);
         let mut findings = self.hub.findings.lock();
         findings.status.up = self.ledger.link.is_up();
-        findings.status.unsaved = self.to_write.len();
         findings.status.audit_rows = self.ledger.outbox.len();
+        findings.status.audit_lost = self.ledger.outbox.lost();
+        findings.status.audit_refused = self.ledger.outbox.refused();
+        findings.rows_of_people = self.ledger.outbox.people();
         let last = self.ledger.link.last_error.as_ref();
         findings.status.last_error_kind = last.map(|(kind, _)| *kind);
         if findings.status.last_error.as_ref() != last.map(|(_, text)| text) {
@@ -71,10 +75,13 @@ impl Task {
     /// Returns true if the task must end, because everything is written after a request for a shutdown, or because the
     /// registry is gone.
     pub(super) fn is_done(&self) -> bool {
-        let written = self.to_write.is_empty() && self.ledger.outbox.len() == 0;
         // A load, a watch and a trim write no change of this process, so a shutdown need not wait for them.
-        let mut desks = self.ledger.desks.iter();
-        self.finished || self.closing && written && !self.audit_under_way && !desks.any(Desk::is_writing)
+        let written = || {
+            let is_writing = self.audit_under_way || self.ledger.desks.iter().any(Desk::is_writing);
+            let is_empty = self.to_write.is_empty() && self.ledger.outbox.len() == 0;
+            !is_writing && is_empty && self.hub.unsaved() == 0
+        };
+        self.finished || self.closing && written()
     }
 }
 
@@ -82,18 +89,15 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         let died = std::thread::panicking();
-        let name = |at: &DeskId| self.ledger.desks[*at].name().to_owned();
-        let unsaved: Vec<_> =
-            self.to_write.iter().filter(|at| !self.ledger.desks[**at].has_only_mark()).map(name).collect();
         let circuits: Vec<_> = self.ledger.desks.iter().flat_map(Desk::circuits).cloned().collect();
         {
+            let inbox = self.hub.inbox.lock();
             let mut findings = self.hub.findings.lock();
-            findings.status.unsaved = unsaved.len();
-            findings.unsaved = unsaved;
+            findings.unsaved = self.ledger.names(findings.unwritten.iter().chain(&inbox.rung));
             findings.status.audit_rows = self.ledger.outbox.len();
             findings.status.deaths += u64::from(died);
         }
-        let rest = Ledger::new(&self.hub.terms, self.hub.store.kind());
+        let rest = Ledger::new(&self.hub.terms, &*self.hub.store);
         *self.hub.ledger.lock() = Some(std::mem::replace(&mut self.ledger, rest));
         // `running` is cleared after the ledger is handed over, because a caller that finds `running` false starts a
         // task that takes the ledger.

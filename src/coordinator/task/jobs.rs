@@ -12,6 +12,7 @@ use super::{Ledger, Task};
 use crate::clock::{Clock, Tick};
 use crate::coordinator::desk::{Now, Step, Ticket};
 use crate::coordinator::desks::DeskId;
+use crate::coordinator::outbox::{Batch, Sent};
 use crate::event::guarded;
 use crate::store::{Loaded, StoreError, Watch, Written, answer_within};
 use crate::telemetry;
@@ -25,8 +26,8 @@ pub(super) enum Ended {
     Written { at: DeskId, ticket: Box<Ticket>, began: Tick, result: Result<Written, StoreError> },
     /// A deletion of the record of the desk `at`.
     Deleted { at: DeskId, result: Result<bool, StoreError> },
-    /// A write of rows of the audit, with the id of the last row.
-    Audited { last: String, result: Result<(), StoreError> },
+    /// A write of rows of the audit.
+    Audited { sent: Sent, result: Result<(), StoreError> },
     /// The names in the store, for the survey.
     #[cfg(feature = "keyed")]
     Listed { result: Result<Vec<String>, StoreError> },
@@ -41,13 +42,30 @@ pub(super) enum Ended {
     Watching { result: Result<Option<Watch>, StoreError> },
 }
 
+/// The room in which an operation runs. Operations for orders have room of their own, so that a person does not wait
+/// until operations that hang are given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    Orders,
+    Others,
+}
+
 impl Task {
-    /// Begins the operations that are due, as many as the link allows. Loads come first, because a desk writes only
-    /// over a version that it has loaded. Trims come after writes, because old rows can wait.
+    /// Begins the operations that are due, as many as the link allows. Orders of operators come first. Loads come before
+    /// other writes, because a desk writes only over a version that it has loaded, but leave half of the room to writes. Trims come after writes, because old
+    /// rows can wait.
     pub(super) fn launch(&mut self, now: Tick) {
-        let mut room = self.ledger.link.room(now).saturating_sub(self.under_way());
-        while room > 0 && !self.to_load.is_empty() {
-            if self.load(now) {
+        self.launch_orders(now);
+        let others = self.under_way().saturating_sub(self.orders_under_way);
+        let mut room = self.ledger.link.room(now).saturating_sub(others);
+        if !self.ledger.link.is_up() && self.orders_under_way > 0 {
+            // One operation at a time tries a store that is down.
+            room = 0;
+        }
+        let for_writes = if self.to_write.has_others() { room / 2 } else { 0 };
+        while room > for_writes && !self.to_load.is_empty() {
+            let wanted = self.to_load.next();
+            if self.load(wanted, Lane::Others, now) {
                 room -= 1;
             }
         }
@@ -55,16 +73,15 @@ impl Task {
         if room > 0 && self.survey(now) {
             room -= 1;
         }
-        let audits = !self.audit_under_way && self.audit_at <= now && self.ledger.outbox.len() > 0;
-        if room > 0 && audits && self.append(now) {
+        if room > 0 && self.append(Lane::Others, now) {
             room -= 1;
         }
-        let ready: Vec<DeskId> = self.to_write.iter().copied().collect();
+        let ready: Vec<DeskId> = self.to_write.others().collect();
         for at in ready {
             if room == 0 {
                 break;
             }
-            if self.write(at, now) {
+            if self.write(at, Lane::Others, now) {
                 room -= 1;
             }
         }
@@ -78,17 +95,41 @@ impl Task {
             self.watch_at = None;
             self.watch_under_way = true;
             let store = self.hub.store.clone();
-            self.begin("watch", now, async move { store.watch().await }, |result| Ended::Watching { result });
+            self.begin("watch", Lane::Others, now, async move { store.watch().await }, |result| Ended::Watching {
+                result,
+            });
         }
     }
 
-    /// Begins a load of up to [`BATCH`] records. Returns false if no desk needs a load.
-    fn load(&mut self, now: Tick) -> bool {
+    /// Begins the operations for orders of operators, in the order of the orders, and then the write of their rows in the
+    /// audit.
+    fn launch_orders(&mut self, now: Tick) {
+        let mut room = self.ledger.link.room(now).min(ORDERS).saturating_sub(self.orders_under_way);
+        let orders: Vec<DeskId> = self.to_write.orders().collect();
+        for at in &orders {
+            if room == 0 {
+                return;
+            }
+            if self.write(*at, Lane::Orders, now) {
+                room -= 1;
+            }
+        }
+        // A batch with other circuits could fail because of another circuit.
+        if room > 0 && !self.to_load.is_empty() {
+            let wanted = self.to_load.next_of(&orders);
+            room -= usize::from(self.load(wanted, Lane::Orders, now));
+        }
+        if room > 0 && self.ledger.outbox.people() > 0 {
+            self.append(Lane::Orders, now);
+        }
+    }
+
+    /// Begins a load of the records of up to [`BATCH`] desks. Returns false if no desk needs a load.
+    fn load(&mut self, wanted: Vec<DeskId>, lane: Lane, now: Tick) -> bool {
+        let desks = &mut self.ledger.desks;
         let mut requested = Vec::new();
-        while requested.len() < BATCH
-            && let Some(at) = self.to_load.pop_first()
-        {
-            let desk = &mut self.ledger.desks[at];
+        for at in wanted {
+            let desk = &mut desks[at];
             // The answer of a write under way will have the present record, so its desk needs no load.
             if !desk.is_writing() {
                 desk.asked();
@@ -101,21 +142,23 @@ impl Task {
         let names: Vec<String> = requested.iter().map(|(at, _)| self.ledger.desks[*at].name().to_owned()).collect();
         let store = self.hub.store.clone();
         let load = async move { store.load_many(&names).await };
-        self.begin("load", now, load, |result| Ended::Loaded { requested, result });
+        self.begin("load", lane, now, load, |result| Ended::Loaded { requested, result });
         true
     }
 
     /// Begins a write of rows of the audit. Returns false if no write can begin.
-    fn append(&mut self, now: Tick) -> bool {
+    fn append(&mut self, lane: Lane, now: Tick) -> bool {
+        if self.audit_under_way || self.audit_at > now || self.ledger.outbox.len() == 0 {
+            return false;
+        }
         // Rows are dated by the clock of the store, because the clocks of instances differ. The time of the store is
         // unknown before its first answer.
         let Some(time) = self.ledger.link.time(now) else { return false };
-        let rows = self.ledger.outbox.batch(now, time);
-        let Some(last) = rows.last().map(|row| row.id.clone()) else { return false };
+        let Some(Batch { rows, sent }) = self.ledger.outbox.batch(now, time) else { return false };
         let store = self.hub.store.clone();
         self.audit_under_way = true;
         let append = async move { store.append_audit(&rows).await };
-        self.begin("append_audit", now, append, |result| Ended::Audited { last, result });
+        self.begin("append_audit", lane, now, append, |result| Ended::Audited { sent, result });
         true
     }
 
@@ -127,12 +170,12 @@ impl Task {
         let store = self.hub.store.clone();
         let before = time.saturating_sub(kept);
         let trim = async move { store.trim_audit(before).await };
-        self.begin("trim_audit", now, trim, |result| Ended::Trimmed { result });
+        self.begin("trim_audit", Lane::Others, now, trim, |result| Ended::Trimmed { result });
     }
 
     /// Begins the next operation of a desk with something to write. Returns false if no operation has begun, because
     /// the desk waits, has nothing to write, or needs a load first.
-    fn write(&mut self, at: DeskId, now: Tick) -> bool {
+    fn write(&mut self, at: DeskId, lane: Lane, now: Tick) -> bool {
         let Ledger { desks, who, link, .. } = &mut self.ledger;
         let (desk, Some(time)) = (&mut desks[at], link.time(now)) else { return false };
         if !desk.may_write(now) {
@@ -142,9 +185,7 @@ impl Task {
         let store = self.hub.store.clone();
         match desk.begin(who, Now { here: now, store: time }, ttl) {
             Step::Nothing => {
-                if !desk.wants_write(now) {
-                    self.to_write.remove(&at);
-                }
+                self.plan(at, now);
                 return false;
             }
             Step::Load => {
@@ -154,12 +195,13 @@ impl Task {
             Step::Write(write, ticket) => {
                 let began = now;
                 let write = async move { store.compare_and_set(&write).await };
-                self.begin("compare_and_set", now, write, move |result| Ended::Written { at, ticket, began, result });
+                let ended = move |result| Ended::Written { at, ticket, began, result };
+                self.begin("compare_and_set", lane, now, write, ended);
             }
             Step::Delete(etag) => {
                 let name = desk.name().to_owned();
                 let delete = async move { store.delete(&name, &etag).await };
-                self.begin("delete", now, delete, move |result| Ended::Deleted { at, result });
+                self.begin("delete", lane, now, delete, move |result| Ended::Deleted { at, result });
             }
             Step::Forgotten(report) => {
                 self.note(at, report, now);
@@ -174,6 +216,7 @@ impl Task {
     pub(super) fn begin<T: Send + 'static>(
         &mut self,
         name: &'static str,
+        lane: Lane,
         now: Tick,
         operation: impl Future<Output = Result<T, StoreError>> + Send + 'static,
         ended: impl FnOnce(Result<T, StoreError>) -> Ended + Send + 'static,
@@ -186,8 +229,9 @@ impl Task {
             telemetry::store::operation(kind, name, word, clock.now().saturating_since(now));
             result
         };
+        self.orders_under_way += usize::from(lane == Lane::Orders);
         // The drop of a `JoinSet` aborts its operations, so that no operation outlives the task.
-        self.jobs.spawn(async move { (name, ended(caught(operation).await)) });
+        self.jobs.spawn(async move { (name, lane, ended(caught(operation).await)) });
     }
 
     /// Returns the number of operations under way. The request for a watch is left out, because the limit of the link
@@ -213,6 +257,8 @@ async fn caught<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Re
     .await
 }
 
+/// The largest number of operations for orders that run at the same time.
+const ORDERS: usize = 4;
 /// The largest number of records in one load.
 pub(super) const BATCH: usize = 256;
 /// The mean time between two deletions of old rows of the audit. The actual time is 50 % to 150 % of this time.

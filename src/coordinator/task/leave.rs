@@ -1,7 +1,7 @@
 //! The arrival and the departure of circuits, with the desk of each.
 //!
 //! A new circuit gets a desk. The desk of an evicted circuit is closed once every change is written. An evicted circuit
-//! is neither open nor held, so only its last failures and its last close can be unwritten. While the store is down,
+//! is not held, so only its last failures and its last transitions can be unwritten. While the store is down,
 //! the desks of evicted circuits wait, up to [`LEAVING`] of them. Beyond this number the oldest desk is closed without
 //! its write, because keyed circuits come and go without end and would fill the memory.
 
@@ -64,7 +64,7 @@ impl Task {
         self.look(at, now);
         if let Some(desk) = self.ledger.desks.get_mut(at) {
             desk.hurry(now);
-            self.to_write.insert(at);
+            self.to_write.insert(at, desk.has_order());
         }
         if self.ledger.leaving.len() > LEAVING {
             self.give_up(now);
@@ -115,9 +115,14 @@ impl Task {
         // The next circuit of this name continues the count of eras, so that a command of the new circuit never has the
         // number of an old command.
         ledger.eras = ledger.eras.max(desk.last_era());
-        self.to_load.remove(&at);
-        self.to_write.remove(&at);
-        self.hub.findings.lock().restored.remove(desk.name());
+        self.to_load.forget(at);
+        self.to_write.remove(at);
+        self.held_up.remove(&at);
+        let mut findings = self.hub.findings.lock();
+        findings.unwritten.remove(&at);
+        findings.restored.remove(desk.name());
+        findings.held_up.remove(desk.name());
+        drop(findings);
         if let Some((next, waits)) = desk.close() {
             self.introduce(next, waits);
         }

@@ -7,6 +7,8 @@
 //! urgent first, and the desk of each circuit then restores it. Closed circuits stay in the store until the
 //! first call of their key.
 //!
+//! A record that the store refuses does not hold up the others, as in `loads.rs`.
+//!
 //! A failed survey begins again after a backoff of its own. If only the list of names fails, the link is not
 //! marked as down, because a store with many names can be too slow for the list and still fast enough for
 //! records.
@@ -14,7 +16,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
-use super::jobs::{BATCH, Ended};
+use super::jobs::{BATCH, Ended, Lane};
 use super::{Ledger, Task};
 use crate::clock::Tick;
 use crate::coordinator::link::backoff;
@@ -44,6 +46,12 @@ struct Work {
     /// The names, each with the index of its layer.
     names: VecDeque<(usize, String)>,
     layers: Vec<Layer>,
+    /// The length of the next batch. A refused batch halves the length, and a loaded batch doubles it.
+    width: usize,
+    /// The number of records that were refused alone since the last load.
+    refused: usize,
+    /// True if the store has loaded a batch.
+    has_loaded: bool,
 }
 
 /// A keyed layer in a survey.
@@ -69,18 +77,24 @@ impl Task {
                 return false;
             }
             self.survey.under_way = true;
-            self.begin("list", now, async move { store.list().await }, |result| Ended::Listed { result });
+            self.begin("list", Lane::Others, now, async move { store.list().await }, |result| Ended::Listed { result });
             return true;
         };
-        let batch: Vec<_> = work.names.drain(..work.names.len().min(BATCH)).collect();
+        let batch: Vec<_> = work.names.drain(..work.names.len().min(work.width)).collect();
         if batch.is_empty() {
+            if work.refused > 0 && !work.has_loaded {
+                // The store has refused each record, so that none of them is the reason.
+                self.survey.work = None;
+                self.survey_failed(now);
+                return false;
+            }
             self.end_survey();
             return false;
         }
         self.survey.under_way = true;
         let names: Vec<String> = batch.iter().map(|(_, name)| name.clone()).collect();
         let load = async move { store.load_many(&names).await };
-        self.begin("load", now, load, |result| Ended::Surveyed { batch, result });
+        self.begin("load", Lane::Others, now, load, |result| Ended::Surveyed { batch, result });
         true
     }
 
@@ -105,21 +119,17 @@ impl Task {
                 return self.survey_failed(now);
             }
         };
-        self.ledger.link.succeeded(now, None);
-        let (all, wanting) = (self.hub.prefixes.all(), self.hub.prefixes.unread());
-        let mut work = Work { names: VecDeque::new(), layers: wanting.iter().map(Layer::new).collect() };
+        self.succeeded(now, None);
+        let wanting = self.hub.prefixes.unread();
+        let layers = wanting.iter().map(Layer::new).collect();
+        let mut work = Work { names: VecDeque::new(), layers, width: BATCH, refused: 0, has_loaded: false };
         for name in names {
-            // If one prefix begins with another prefix, a name belongs to the layer with the longer prefix.
-            let prefixes = all.iter().map(|keyed| keyed.prefix()).filter(|prefix| name.starts_with(prefix));
-            let Some(owner) = prefixes.max_by_key(|prefix| prefix.len()) else { continue };
-            for (at, keyed) in wanting.iter().enumerate() {
-                if keyed.prefix() == owner && keyed.wants(&name) {
-                    if work.names.len() < MOST_NAMES {
-                        work.names.push_back((at, name.clone()));
-                    } else {
-                        work.layers[at].left_out += 1;
-                    }
-                }
+            // The registry gives a name to one layer at most.
+            let Some(at) = wanting.iter().position(|keyed| keyed.wants(&name)) else { continue };
+            if work.names.len() < MOST_NAMES {
+                work.names.push_back((at, name));
+            } else {
+                work.layers[at].left_out += 1;
             }
         }
         self.survey.work = Some(work);
@@ -131,13 +141,18 @@ impl Task {
         let loaded = match result {
             Ok(loaded) => loaded,
             Err(error) => {
+                let is_refused = error.kind().is_lasting() && self.ledger.link.is_up();
+                if is_refused && self.survey.work.as_mut().is_some_and(|work| work.goes_on_without(batch)) {
+                    return self.ledger.link.note(now, "load", &error);
+                }
                 self.survey.work = None;
                 self.survey_failed(now);
                 return self.failed("load", &error, now);
             }
         };
-        self.ledger.link.succeeded(now, Some(loaded.now));
+        self.succeeded(now, Some(loaded.now));
         let Some(work) = &mut self.survey.work else { return };
+        (work.width, work.refused, work.has_loaded) = ((work.width * 2).min(BATCH), 0, true);
         for ((at, name), entry) in batch.into_iter().zip(&loaded.entries) {
             let layer = &mut work.layers[at];
             let (Some(entry), Some(keyed)) = (entry, layer.keyed.upgrade()) else { continue };
@@ -212,6 +227,20 @@ impl Task {
     }
 }
 
+impl Work {
+    /// Goes on after a batch that the store refuses, with smaller batches, or without a record that is refused alone. The
+    /// first call of its key loads such a record. Returns false if the store refuses all records.
+    fn goes_on_without(&mut self, batch: Vec<(usize, String)>) -> bool {
+        if batch.len() == 1 {
+            self.refused += 1;
+            return self.refused < MANY_REFUSED;
+        }
+        self.width = batch.len() / 2;
+        batch.into_iter().rev().for_each(|name| self.names.push_front(name));
+        true
+    }
+}
+
 impl Layer {
     fn new(keyed: &Arc<dyn Prefixed>) -> Self {
         Self { keyed: Arc::downgrade(keyed), found: Vec::new(), left_out: 0 }
@@ -225,5 +254,7 @@ impl Layer {
     }
 }
 
+/// The number of records in a row that are refused alone if the store refuses all records.
+const MANY_REFUSED: usize = 4;
 /// The largest number of records that a survey loads, which is ten times the usual limit of a registry.
 const MOST_NAMES: usize = 100_000;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Task;
-use super::jobs::Ended;
+use super::jobs::{Ended, Lane};
 use crate::clock::Tick;
 use crate::coordinator::hub::Hub;
 use crate::coordinator::terms::Ttl;
@@ -44,7 +44,7 @@ impl Task {
         let here = self.ledger.index.keys().cloned().collect();
         self.sweep.under_way = true;
         let step = async move { step(&hub, &here, time, after).await };
-        self.begin("delete", now, step, |result| Ended::Swept { result });
+        self.begin("delete", Lane::Others, now, step, |result| Ended::Swept { result });
         true
     }
 

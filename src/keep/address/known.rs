@@ -15,9 +15,9 @@ impl Known {
             StoreKind::File => &[],
             StoreKind::Sqlite => &["mode", "cache", "immutable", "vfs"],
             StoreKind::Postgres => &POSTGRES,
-            StoreKind::Redis if scheme.contains("unix") => &["db", "user", "pass", "protocol"],
-            StoreKind::Redis if matches!(scheme, "rediss" | "valkeys") => &["ca", "cert", "key", "protocol"],
-            StoreKind::Redis => &["protocol"],
+            StoreKind::Redis if scheme.contains("unix") => &["db", "user", "pass", PREFIX, "protocol"],
+            StoreKind::Redis if matches!(scheme, "rediss" | "valkeys") => &["ca", "cert", "key", PREFIX, "protocol"],
+            StoreKind::Redis => &[PREFIX, "protocol"],
         };
         Self { names, kind }
     }
@@ -50,6 +50,8 @@ impl Known {
     }
 }
 
+/// The parameter with the prefix of the keys.
+pub(super) const PREFIX: &str = "prefix";
 /// The parameters of PostgreSQL, as libpq names them.
 const POSTGRES: [&str; 12] = [
     "sslmode",

@@ -74,8 +74,8 @@ impl GrpcRejection {
         headers.remove(Status::GRPC_STATUS_DETAILS)
     }
 
-    /// Returns an answer that keeps the rejection as the source of a status. Returns the rejection as the
-    /// error if the types of the stack offer no place for the status.
+    /// Returns an answer that keeps the rejection as the source of a status. Returns `Err` with the
+    /// rejection if the types of the stack have no place for such a status.
     pub(super) fn with_source<B: 'static, E: 'static>(
         self,
         rejected: Rejected,
@@ -96,8 +96,8 @@ impl GrpcRejection {
         let body = body::Body::new(Failing(Some(self.status(&rejected))));
         let Some(body) = cast(body) else { return Err(rejected) };
         let mut response = self.response(rejected, body);
-        // These headers are removed, because a stub would read the status from the headers and would not
-        // reach the status with the source.
+        // These headers are removed, because a stub that finds a status in the headers does not read the
+        // body, whose error is the status with the source.
         for name in ["grpc-status", "grpc-message", "grpc-retry-pushback-ms", "grpc-status-details-bin"] {
             response.headers_mut().remove(name);
         }

@@ -15,7 +15,7 @@ pub(super) struct Limit {
 }
 
 /// Returns the quotas that apply to this process. Without cgroups of version 2 the list is empty. Returns `None` if a
-/// file cannot be read.
+/// file cannot be read or parsed.
 pub(super) fn limits(root: &Path) -> Option<Vec<Limit>> {
     let mut limits = Vec::new();
     let Some((mount, own)) = place(root).ok()? else { return Some(limits) };

@@ -1,4 +1,5 @@
-//! A meter that computes the share used during the last second from two growing counters.
+//! A meter that compares two growing counters, of the used and of the available amount, and computes the share that
+//! was used during the last second.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The cases of the audit, for the order, repetitions, a new start and filters.
+//! The cases of the audit, for the order, repetitions, the longest rows, a new start and filters.
 
 use std::time::Duration;
 
@@ -29,6 +29,28 @@ pub(super) async fn once(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     append(trial, store, &mixed).await?;
     append(trial, store, &mixed).await?;
     expect(trial, store, "given again", &AuditFilter::new().service(&rows[0].service), &rows).await
+}
+
+/// The registry cuts longer texts. A row that a store cannot keep would be lost.
+pub(super) async fn longest(trial: &Trial<'_, '_>) -> Result<(), Failure> {
+    let store = &trial.open().await;
+    let now = now(trial, store).await?;
+    for (number, text) in ["x", "\"", "\\", "ä", "\u{1f980}"].into_iter().enumerate() {
+        let row = AuditRow {
+            id: format!("{:016x}{}", random::bits(), "i".repeat(48)),
+            service: trial.name(&number.to_string()),
+            action: "a".repeat(40),
+            reason: text.repeat(1_000),
+            user: Some(text.repeat(200)),
+            timestamp: now,
+            generation: i64::MAX.unsigned_abs(),
+            instance: text.repeat(200),
+        };
+        let (filter, rows) = (AuditFilter::new().service(&row.service), [row]);
+        append(trial, store, &rows).await?;
+        expect(trial, store, &format!("a long row of {text:?}"), &filter, &rows).await?;
+    }
+    Ok(())
 }
 
 pub(super) async fn reopen(trial: &Trial<'_, '_>) -> Result<(), Failure> {

@@ -8,7 +8,7 @@ use super::Failure;
 use super::trial::{Trial, record, writing};
 use crate::clock::{Clock, MonotonicClock};
 use crate::record::Timestamp;
-use crate::store::{AnyStore, Store, Versioned, Watch, WatchEvent, Written};
+use crate::store::{AnyStore, Etag, Store, Watch, WatchEvent, Written};
 
 pub(super) async fn forgetting(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     let ttl = Duration::from_secs(1);
@@ -92,34 +92,35 @@ pub(super) async fn watch(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     };
     let [first, second] = [1, 2].map(|number| record(&name, number));
     let etag = trial.create(store, &name, &first).await?;
-    await_report(trial, &mut watch, &name, Some(&first)).await?;
+    await_report(trial, &mut watch, &name, Some(&etag)).await?;
     // The next write goes through a second opening of the store, as in another process.
     let other: &AnyStore = &trial.open().await;
     let current = trial.holds("the first write", trial.load(other, &name).await?, &first)?;
     let written = trial.write(other, &name, Some(&current), &second).await?;
-    trial.applied("on the etag that was loaded", written)?;
-    await_report(trial, &mut watch, &name, Some(&second)).await?;
+    let replaced = trial.applied("on the etag that was loaded", written)?;
+    await_report(trial, &mut watch, &name, Some(&replaced)).await?;
     let current = trial.holds("the second write", trial.load(store, &name).await?, &second)?;
     trial.same("deleting on an old etag", &trial.delete(store, &name, &etag).await?, &false)?;
     trial.same("deleting", &trial.delete(store, &name, &current).await?, &true)?;
     await_report(trial, &mut watch, &name, None).await
 }
 
-/// Waits until the watch reports a gap, or the change of that name to these bytes (`None` for the deletion). Other
+/// Waits until the watch reports a gap, or the change of that name to this version (`None` for the deletion). Other
 /// events are ignored, because other users of the server cause events, and a change may be reported more than once.
 async fn await_report(
     trial: &Trial<'_, '_>,
     watch: &mut Watch,
     name: &str,
-    bytes: Option<&Vec<u8>>,
+    version: Option<&Etag>,
 ) -> Result<(), Failure> {
-    let change = bytes.map_or("the deletion", |_| "the write");
-    let matches = |current: Option<(Versioned, Timestamp)>| current.is_none_or(|found| Some(&found.0.bytes) == bytes);
+    let change = version.map_or("the deletion", |_| "the write");
     let reported = async {
         loop {
             match watch.next().await {
                 Some(WatchEvent::Gap) => return Ok(()),
-                Some(WatchEvent::Changed { name: changed, current }) if changed == name && matches(current.clone()) => {
+                Some(WatchEvent::Changed { name: changed, etag })
+                    if changed == name && (etag.is_none() || etag.as_ref() == version) =>
+                {
                     return Ok(());
                 }
                 Some(WatchEvent::Changed { .. }) => {}

@@ -107,6 +107,8 @@ struct Script {
 #[derive(Debug, Default)]
 struct Plan {
     faults: BTreeMap<Operation, Fault>,
+    /// The faults of operations that concern one circuit, by its name.
+    faults_for: BTreeMap<String, BTreeMap<Operation, Fault>>,
     delays: BTreeMap<Operation, Duration>,
     operations: BTreeMap<Operation, u64>,
     drops_events: bool,
@@ -116,6 +118,15 @@ impl Faults {
     /// Sets the fault of these operations. A fault that was set before is replaced.
     pub fn set(&self, operations: &[Operation], fault: Fault) {
         self.0.plan.lock().faults.extend(operations.iter().map(|operation| (*operation, fault)));
+    }
+
+    /// Sets the fault of these operations for one circuit, such as a record that a table refuses, or rows of the audit
+    /// that a constraint refuses. The fault applies to a load with this name, to a write or a deletion of this name, and to
+    /// rows of this circuit, and comes before a fault of all circuits. A batch with this circuit fails as a whole.
+    pub fn set_for(&self, circuit: &str, operations: &[Operation], fault: Fault) {
+        let mut plan = self.0.plan.lock();
+        let faults = plan.faults_for.entry(circuit.to_owned()).or_default();
+        faults.extend(operations.iter().map(|operation| (*operation, fault)));
     }
 
     /// Delays these operations. The delay comes before the fault.
@@ -137,6 +148,7 @@ impl Faults {
     pub fn heal(&self) {
         let mut plan = self.0.plan.lock();
         plan.faults.clear();
+        plan.faults_for.clear();
         plan.delays.clear();
         plan.drops_events = false;
     }
@@ -153,11 +165,18 @@ impl Faults {
         self.0.plan.lock().operations.values().sum()
     }
 
-    pub(super) fn count(&self, operation: Operation) -> (Duration, Option<Fault>) {
+    /// Counts an operation on these circuits, and returns its delay and its fault.
+    pub(super) fn count<'a>(
+        &self,
+        operation: Operation,
+        mut circuits: impl Iterator<Item = &'a str>,
+    ) -> (Duration, Option<Fault>) {
         let mut plan = self.0.plan.lock();
         *plan.operations.entry(operation).or_default() += 1;
         let delay = plan.delays.get(&operation).copied().unwrap_or_default();
-        (delay, plan.faults.get(&operation).copied())
+        let of_one = |circuit| plan.faults_for.get(circuit)?.get(&operation).copied();
+        let fault = if plan.faults_for.is_empty() { None } else { circuits.find_map(of_one) };
+        (delay, fault.or_else(|| plan.faults.get(&operation).copied()))
     }
 
     pub(super) fn drops_events(&self) -> bool {

@@ -16,14 +16,15 @@ use std::time::SystemTime;
 use serde::Deserialize;
 
 use super::lock::{Lock, failed, with_suffix};
-use super::name::{escape, is_cut, is_temporary, temporary, unescape};
+use super::name::{escape, is_cut, is_stem, is_temporary, temporary, unescape};
+use crate::clock::{Clock, MonotonicClock};
 use crate::digest::sha256;
 use crate::random;
 use crate::record::{CircuitRecord, Timestamp};
 use crate::store::disk;
 use crate::store::{Etag, Loaded, StoreError, Versioned, Write, Written, host_time};
 use crate::sync::{AtomicU64, Mutex, Relaxed};
-use crate::telemetry::store::warn;
+use crate::telemetry::store::{Lines, Omitted, warn};
 
 /// The folder of a store. Clones share the counter of temporary files and the warnings.
 #[derive(Debug, Clone)]
@@ -38,8 +39,12 @@ struct FolderState {
     /// A random number in the names of temporary files, so that two processes never write to the same temporary file.
     random: u64,
     temporaries: AtomicU64,
-    /// The circuits whose file cannot be read. Each circuit is logged once, until its file is readable again.
+    /// The circuits whose file cannot be read, so that a file that stays unreadable is logged once.
     unreadable: Mutex<BTreeSet<String>>,
+    /// The log lines about files that cannot be read or were no records, because another program may write one after the
+    /// other.
+    lines: Mutex<[Lines; 2]>,
+    clock: MonotonicClock,
     /// The subjects of the warnings that are logged once.
     warned: Mutex<BTreeSet<&'static str>>,
 }
@@ -50,6 +55,8 @@ impl Folder {
             random: random::bits(),
             temporaries: AtomicU64::new(0),
             unreadable: Mutex::default(),
+            lines: Mutex::default(),
+            clock: MonotonicClock::new(),
             warned: Mutex::default(),
         };
         Self { path, lock_wait: Duration::from_millis(200), shared: Arc::new(shared) }
@@ -98,10 +105,17 @@ impl Folder {
         if self.concerns_all(&error) {
             return Err(failed("read", &path, &error));
         }
-        if self.shared.unreadable.lock().insert(name.to_owned()) {
-            warn(format_args!("`{}` cannot be read, so its circuit has no record: {error}", path.display()));
+        let is_new = self.shared.unreadable.lock().insert(name.to_owned());
+        if let Some(more) = is_new.then(|| self.line(UNREADABLE)).flatten() {
+            let path = path.display();
+            warn(format_args!("`{path}` cannot be read, so its circuit has no record: {error}{more}"));
         }
         Ok(None)
+    }
+
+    /// Returns the end of the next line about a subject, or `None` if the minute of the last line is not over.
+    fn line(&self, subject: usize) -> Option<Omitted> {
+        self.shared.lines.lock()[subject].next(self.shared.clock.now()).map(Omitted)
     }
 
     /// Returns true if the error would occur for every other file too. Such an error fails the whole load, because an
@@ -177,7 +191,8 @@ impl Folder {
         Ok(names)
     }
 
-    /// Returns the files of records, each as its name without the extension and its metadata.
+    /// Returns the files of records, each as its name without the extension and its metadata. The files of other
+    /// programs are left out.
     pub(super) fn files(&self) -> io::Result<Vec<(String, fs::Metadata)>> {
         let entries = match fs::read_dir(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -187,7 +202,8 @@ impl Folder {
         for entry in entries {
             let entry = entry?;
             let file = entry.file_name();
-            let Some(stem) = file.to_str().and_then(|file| file.strip_suffix(".json")) else { continue };
+            let stem = file.to_str().and_then(|file| file.strip_suffix(".json")).filter(|stem| is_stem(stem));
+            let Some(stem) = stem else { continue };
             // Links are left out, because they are not followed, and so is a file that was deleted in the meantime.
             if let Some(metadata) = entry.metadata().ok().filter(fs::Metadata::is_file) {
                 files.push((stem.to_owned(), metadata));
@@ -254,7 +270,10 @@ impl Folder {
     fn set_aside(&self, path: &Path) -> Result<(), StoreError> {
         let copy = with_suffix(path, ".corrupt");
         fs::rename(path, &copy).map_err(|error| failed("set aside", path, &error))?;
-        warn(format_args!("`{}` was no record of its circuit; it is kept as `{}`", path.display(), copy.display()));
+        if let Some(more) = self.line(NO_RECORD) {
+            let (path, copy) = (path.display(), copy.display());
+            warn(format_args!("`{path}` was no record of its circuit; it is kept as `{copy}`{more}"));
+        }
         Ok(())
     }
 
@@ -297,3 +316,7 @@ fn read(path: &Path) -> io::Result<Option<Versioned>> {
 fn etag(bytes: &[u8]) -> Etag {
     Etag::new(sha256([bytes]))
 }
+
+/// The subjects of log lines, by their index.
+const UNREADABLE: usize = 0;
+const NO_RECORD: usize = 1;

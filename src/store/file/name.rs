@@ -69,12 +69,22 @@ pub(super) fn is_temporary(file: &str) -> bool {
         return false;
     };
     let Some((random, number)) = rest.split_once('-') else { return false };
-    let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let is_stem = match stem.split_once(CUT) {
+    is_stem(stem)
+        && random.len() == 16
+        && is_hex(random)
+        && number.parse::<u64>().is_ok_and(|n| n.to_string() == number)
+}
+
+/// Returns true if `escape` can return this name. Any other name belongs to another program.
+pub(super) fn is_stem(stem: &str) -> bool {
+    match stem.split_once(CUT) {
         Some((_, digest)) => stem.len() <= LONGEST && digest.len() == DIGEST - 1 && is_hex(digest),
         None => unescape(stem).is_some_and(|name| !name.is_empty()),
-    };
-    is_stem && random.len() == 16 && is_hex(random) && number.parse::<u64>().is_ok_and(|n| n.to_string() == number)
+    }
+}
+
+fn is_hex(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The longest stem, in bytes. File systems allow 255 bytes, and the suffixes need the rest.

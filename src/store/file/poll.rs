@@ -88,8 +88,10 @@ fn report(before: &Seen, after: &Seen, sender: &WatchSender) {
 fn scan(folder: &Folder, before: &Seen) -> io::Result<Seen> {
     let entry = |(stem, metadata): (String, Metadata)| {
         let marks = Marks { length: metadata.len(), modified: metadata.modified().ok(), file: Identity::of(&metadata) };
-        let known = before.get(&stem).and_then(|(_, name)| name.clone());
-        let name = known.or_else(|| folder.name(&stem));
+        // A file whose name could not be read is read again only after a change, because other programs can put many
+        // such files into the folder.
+        let known = before.get(&stem).and_then(|(old, name)| (name.is_some() || *old == marks).then(|| name.clone()));
+        let name = known.unwrap_or_else(|| folder.name(&stem));
         (stem, (marks, name))
     };
     Ok(folder.files()?.into_iter().map(entry).collect())

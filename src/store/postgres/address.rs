@@ -3,6 +3,8 @@
 //! A special character in a password ends the part of the address that sqlx keeps secret, so that the rest of the password
 //! becomes the host, the database or a parameter. Such parts appear in errors and logs, and the host goes to DNS.
 
+use crate::keep::decoded;
+
 /// Returns true if all special characters of the user and the password are percent-encoded, as far as the address shows.
 pub(super) fn is_escaped(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -14,9 +16,40 @@ pub(super) fn is_escaped(url: &str) -> bool {
     !rest.contains('#') && !path.contains('@') && query.split('&').all(is_pair)
 }
 
+/// Splits an address into the address without `options[search_path]`, and the value of this parameter.
+///
+/// A pooler refuses or ignores the parameter, because it is a part of the start of a connection. Without the parameter
+/// the tables of another schema would be used. Therefore the store sets the search path in each transaction.
+pub(super) fn without_search_path(url: &str) -> (String, Option<String>) {
+    let Some((place, query)) = url.split_once('?') else { return (url.to_owned(), None) };
+    let mut search_path = None;
+    let is_other = |pair: &&str| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let is_other = decoded(key).as_deref() != Some("options[search_path]");
+        if !is_other {
+            search_path = decoded(value);
+        }
+        is_other
+    };
+    let others: Vec<&str> = query.split('&').filter(is_other).collect();
+    (format!("{place}?{}", others.join("&")), search_path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_search_path_is_taken_out_of_an_address() {
+        for (url, rest, path) in [
+            ("postgres://h/d", "postgres://h/d", None),
+            ("postgres://h/d?options[search_path]=a", "postgres://h/d?", Some("a")),
+            ("postgres://h/d?a=1&options%5Bsearch_path%5D=a%2C+b&c", "postgres://h/d?a=1&c", Some("a, b")),
+            ("postgres://h/d?options[search_paths]=a", "postgres://h/d?options[search_paths]=a", None),
+        ] {
+            assert_eq!(without_search_path(url), (rest.to_owned(), path.map(str::to_owned)), "{url}");
+        }
+    }
 
     #[test]
     fn a_password_with_an_unescaped_special_character_is_refused() {

@@ -38,7 +38,10 @@ impl Lanes {
     }
 
     async fn leased(&self) -> Result<Lease<'_>, StoreError> {
-        let begin = begin(limit::limit());
+        let mut begin = begin(limit::limit());
+        if let Some(set) = self.server.set_search_path() {
+            begin = format!("{begin}; {set}");
+        }
         let permit = self.permits.acquire().await.expect("the semaphore is never closed");
         loop {
             let idle = self.idle.lock().pop();

@@ -1,4 +1,8 @@
-//! The watch of the tables, which is a connection with `LISTEN`.
+//! The watch of the table of records, which is a connection with `LISTEN`.
+//!
+//! Every role of the database may notify every channel. Therefore a notification is only a hint at a name, and a
+//! notification that is no hint is ignored. The channel has the number of the table, so that stores in two schemas of one
+//! database do not hear each other.
 //!
 //! sqlx's listener reconnects after some errors and not after others, and does not notice a network that has become
 //! silent. Therefore this module never lets a listener reconnect. After any failure a new listener replaces the old
@@ -19,9 +23,10 @@ use tokio::time::{sleep, timeout};
 
 use super::error::{is_unknown_parameter, meaning};
 use super::server::Server;
+use super::statements::{CHANNEL, IS_LISTENING};
 use crate::random;
 use crate::store::watch::pause;
-use crate::store::{StoreError, Watch, WatchSender, limit};
+use crate::store::{Etag, StoreError, Watch, WatchSender, limit};
 
 /// Begins to listen. Every commit after the return of this function is reported. Returns `None` behind a pooler.
 pub(super) async fn watch(server: &Server) -> Result<Option<Watch>, StoreError> {
@@ -69,7 +74,12 @@ async fn relay(mut listener: PgListener, limit: Duration, sender: &WatchSender) 
     let mut alive = false;
     loop {
         match timeout(SILENCE, listener.try_recv()).await {
-            Ok(Ok(Some(notification))) => sender.changed(notification.payload(), None),
+            Ok(Ok(Some(notification))) => {
+                if let Some((etag, name)) = notification.payload().split_once(' ') {
+                    let has_etag = (2..=LONGEST_ETAG).contains(&etag.len());
+                    sender.changed(name, has_etag.then(|| Etag::new(etag)));
+                }
+            }
             Ok(Ok(None) | Err(_)) => return alive,
             Err(_) if is_listening(&mut listener, limit).await => {}
             Err(_) => return alive,
@@ -81,7 +91,8 @@ async fn relay(mut listener: PgListener, limit: Duration, sender: &WatchSender) 
 /// Connects and listens. Returns `None` behind a pooler.
 async fn listen(server: &Server, limit: Duration) -> Result<Option<PgListener>, StoreError> {
     let mark = format!("{:016x}", random::bits());
-    let options = server.options.clone().options([(MARK, &mark)]);
+    let search_path = server.search_path.as_deref().map(|path| ("search_path", path));
+    let options = server.options.clone().options([(MARK, &*mark)].into_iter().chain(search_path));
     // A plain connection is tried first, because it returns the error of the server at once. sqlx's pool, which its
     // listener needs, would only report a timeout.
     match timeout(limit, options.connect()).await.map_err(|_| silent(limit))? {
@@ -91,33 +102,39 @@ async fn listen(server: &Server, limit: Duration) -> Result<Option<PgListener>, 
     }
     let pool = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None).acquire_timeout(limit);
     let pool = pool.connect_lazy_with(options);
+    let failed = |error: sqlx::Error| meaning(&error);
     let listening = async {
-        let mut listener = PgListener::connect_with(&pool).await?;
-        let shown =
-            raw_sql("SELECT current_setting('circuit_breaker.listener', true)").fetch_one(&mut listener).await?;
-        if shown.try_get::<Option<String>, _>(0)? != Some(mark) {
+        let mut listener = PgListener::connect_with(&pool).await.map_err(failed)?;
+        let shown = raw_sql(CHANNEL).fetch_one(&mut listener).await.map_err(failed)?;
+        if shown.try_get::<Option<String>, _>(0).map_err(failed)? != Some(mark) {
             return Ok(None);
         }
+        let Some(channel) = shown.try_get::<Option<String>, _>(1).map_err(failed)? else {
+            return Err(StoreError::refused("the database has no table `circuit_breaker_states`"));
+        };
         listener.eager_reconnect(false);
-        listener.listen(CHANNEL).await?;
+        listener.listen(&channel).await.map_err(failed)?;
         Ok(Some(listener))
     };
-    let listening = timeout(limit, listening).await.map_err(|_| silent(limit))?;
-    listening.map_err(|error: sqlx::Error| meaning(&error))
+    timeout(limit, listening).await.map_err(|_| silent(limit))?
 }
 
 fn silent(limit: Duration) -> StoreError {
     StoreError::timed_out(format!("the database did not listen {}", limit::described(limit)))
 }
 
-/// Checks that the server still counts this connection as a listener. The query must use the connection itself.
+/// Checks that the server still counts this connection as a listener of the table. The query must use the connection
+/// itself.
 async fn is_listening(listener: &mut PgListener, limit: Duration) -> bool {
-    let query = raw_sql("SELECT 'circuit_breaker' IN (SELECT pg_listening_channels())").fetch_one(listener);
+    let query = raw_sql(IS_LISTENING).fetch_one(listener);
     matches!(timeout(limit, query).await, Ok(Ok(row)) if row.try_get(0).unwrap_or(false))
 }
 
-const CHANNEL: &str = "circuit_breaker";
+/// The longest etag in a hint. A hint with a longer one has no version.
+const LONGEST_ETAG: usize = 100;
 /// A parameter of this crate, which PostgreSQL accepts because the name has a dot.
 const MARK: &str = "circuit_breaker.listener";
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// An act reaches this instance within two seconds after the server answers again, because the new listener ends the
+/// backoff of the registry.
+const LONGEST_PAUSE: Duration = Duration::from_millis(1500);
 const SILENCE: Duration = Duration::from_secs(15);

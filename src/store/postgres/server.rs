@@ -8,7 +8,7 @@ use std::str::FromStr;
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-use super::address::is_escaped;
+use super::address::{is_escaped, without_search_path};
 use super::error::meaning;
 use crate::keep::{Address, StoreKind};
 use crate::store::StoreError;
@@ -17,6 +17,8 @@ use crate::store::tls::{self, Content, Pem, is_this_host};
 #[derive(Clone)]
 pub(super) struct Server {
     pub(super) options: PgConnectOptions,
+    /// The search path of the address, which is not a part of the options.
+    pub(super) search_path: Option<String>,
     /// The files of certificates, as far as the address or the environment names them.
     files: Vec<Pem>,
 }
@@ -33,14 +35,15 @@ impl Server {
                  must be percent-encoded",
             ));
         }
-        let options = PgConnectOptions::from_str(url)
+        let (url, search_path) = without_search_path(url);
+        let options = PgConnectOptions::from_str(&url)
             .map_err(|error| StoreError::refused(format!("the address of the database cannot be used: {error}")))?;
         let named = FILES.map(|(name, _, content)| address.get(name).map(|path| Pem::new(name, path, content)));
         // The files are read here, so that a wrong path is refused at the start.
         for file in named.iter().flatten() {
             file.read()?;
         }
-        Self::new(options, named)
+        Ok(Self { search_path, ..Self::new(options, named)? })
     }
 
     pub(super) fn from_options(options: PgConnectOptions) -> Result<Self, StoreError> {
@@ -65,11 +68,17 @@ impl Server {
                 Some(Pem::new(variable, path, content))
             })
         });
-        let server = Self { files: files.collect(), options };
+        let server = Self { files: files.collect(), options, search_path: None };
         if server.exposes_password() {
             tls::warn_of_password(&format!("the database at {}", server.options.get_host()), "`sslmode=verify-full`");
         }
         Ok(server)
+    }
+
+    /// Returns the statement that sets the search path of a transaction, if the address names one.
+    pub(super) fn set_search_path(&self) -> Option<String> {
+        let path = self.search_path.as_ref()?.replace('\\', "\\\\").replace('\'', "''");
+        Some(format!("SELECT set_config('search_path', E'{path}', true)"))
     }
 
     /// Returns the meaning of an error of a new connection.

@@ -1,15 +1,16 @@
 //! The SQL statements, and the conversion of their rows.
 //!
-//! Each statement that changes a record also notifies the channel `circuit_breaker` with the name. Listeners receive
-//! the notification at the commit. Times are passed as milliseconds in both directions and stored as timestamps, which
+//! Each statement that changes a record also notifies the channel `circuit_breaker:OID` with the version and the name,
+//! where the number is that of the table. A channel belongs to a database and not to a schema, so that stores in two
+//! schemas would otherwise hear each other. Listeners receive the notification at the commit. Times are passed as milliseconds in both directions and stored as timestamps, which
 //! a person can read.
 
-use sqlx::Row;
 use sqlx::postgres::PgRow;
+use sqlx::{Row, ValueRef};
 
-use crate::record::Timestamp;
+use crate::record::{CircuitRecord, Timestamp};
 use crate::store::sql::unsigned;
-use crate::store::{AuditRow, Etag, Loaded, Versioned};
+use crate::store::{AuditRow, Etag, Loaded, Versioned, too_long};
 
 pub(super) fn time(row: &PgRow, index: usize) -> Result<Timestamp, sqlx::Error> {
     Ok(Timestamp::from_millis(unsigned(row.try_get(index)?)))
@@ -22,10 +23,8 @@ pub(super) fn loaded(names: &[String], rows: &[PgRow]) -> Result<Loaded, sqlx::E
     for row in rows {
         now = time(row, 0)?;
         let Some(service) = row.try_get::<Option<&str>, _>(1)? else { continue };
-        let value = Versioned {
-            bytes: row.try_get::<String, _>(2)?.into_bytes(),
-            etag: Etag::new(row.try_get::<String, _>(3)?),
-        };
+        let etag = Etag::new(lossy(row, 3)?.unwrap_or_default());
+        let value = Versioned { bytes: bytes(row, 2)?.unwrap_or_else(too_long), etag };
         for (entry, _) in entries.iter_mut().zip(names).filter(|(_, name)| *name == service) {
             *entry = Some(value.clone());
         }
@@ -33,54 +32,133 @@ pub(super) fn loaded(names: &[String], rows: &[PgRow]) -> Result<Loaded, sqlx::E
     Ok(Loaded { entries, now })
 }
 
+/// Returns the bytes of a text. A database with the encoding `SQL_ASCII` can hold bytes that are no text.
+fn bytes(row: &PgRow, index: usize) -> Result<Option<Vec<u8>>, sqlx::Error> {
+    let value = row.try_get_raw(index)?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    value.as_bytes().map(|bytes| Some(bytes.to_vec())).map_err(sqlx::Error::Decode)
+}
+
+fn lossy(row: &PgRow, index: usize) -> Result<Option<String>, sqlx::Error> {
+    Ok(bytes(row, index)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// Returns the names of a list, without those that are no text.
+pub(super) fn listed(rows: &[PgRow]) -> Vec<String> {
+    rows.iter().filter_map(|row| row.try_get(0).ok()).collect()
+}
+
 pub(super) fn audited(row: &PgRow) -> Result<AuditRow, sqlx::Error> {
     Ok(AuditRow {
-        id: row.try_get(0)?,
-        service: row.try_get(1)?,
-        action: row.try_get(2)?,
-        reason: row.try_get(3)?,
-        user: row.try_get(4)?,
+        id: lossy(row, 0)?.unwrap_or_default(),
+        service: lossy(row, 1)?.unwrap_or_default(),
+        action: lossy(row, 2)?.unwrap_or_default(),
+        reason: lossy(row, 3)?.unwrap_or_default(),
+        user: lossy(row, 4)?,
         timestamp: time(row, 5)?,
         generation: unsigned(row.try_get(6)?),
-        instance: row.try_get(7)?,
+        instance: lossy(row, 7)?.unwrap_or_default(),
     })
 }
 
-pub(super) const LOAD: &str = "SELECT clock.now, s.service, s.record, s.etag
-    FROM (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now) AS clock
-    LEFT JOIN circuit_breaker_states AS s ON s.service = ANY($1)";
-pub(super) const LIST: &str = "SELECT service FROM circuit_breaker_states ORDER BY service COLLATE \"C\"";
+/// The channel of the table, as an expression of SQL.
+macro_rules! channel {
+    () => {
+        "'circuit_breaker:' || 'circuit_breaker_states'::regclass::oid::text"
+    };
+}
+
+/// The etag of a row, as an expression of SQL. A person or another program can write an etag of any length, or none.
+macro_rules! version {
+    () => {
+        "coalesce(CASE WHEN octet_length(etag) <= 100 THEN etag ELSE 'long:' || md5(etag) END, '')"
+    };
+}
+
+/// Selects a text column, or a note in its place if the text is longer than any text of this crate. The text is of
+/// another program, and its length must not decide about the memory of this process.
+macro_rules! bounded_text {
+    ($column:literal) => {
+        concat!("CASE WHEN octet_length(", $column, ") > 65536 THEN '(too long)' ELSE ", $column, " END")
+    };
+}
+
+const _: () = assert!(CircuitRecord::MAX_BYTES == 65536, "`LOAD` has the same number");
+
+pub(super) const LOAD: &str = concat!(
+    "SELECT clock.now, s.service, CASE WHEN octet_length(s.record) <= 65536 THEN s.record END, ",
+    version!(),
+    " FROM (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now) AS clock
+    LEFT JOIN circuit_breaker_states AS s ON s.service = ANY($1)"
+);
+pub(super) const LIST: &str =
+    "SELECT service FROM circuit_breaker_states WHERE octet_length(service) <= 200 ORDER BY service COLLATE \"C\"";
 pub(super) const UNWRITTEN: &str = "SELECT service FROM circuit_breaker_states
-    WHERE updated_at < to_timestamp($1 / 1000.0) AND service COLLATE \"C\" > $2
+    WHERE updated_at < to_timestamp($1 / 1000.0) AND service COLLATE \"C\" > $2 AND octet_length(service) <= 200
     ORDER BY service COLLATE \"C\" LIMIT 256";
-pub(super) const INSERT: &str = "WITH written AS (
+pub(super) const INSERT: &str = concat!(
+    "WITH written AS (
     INSERT INTO circuit_breaker_states (service, state, failures, successes, last_failure_at, last_state_change,
         total_failures, total_successes, updated_at, generation, etag, record)
     SELECT $1, $2, $3, $4, to_timestamp($5 / 1000.0), to_timestamp($6 / 1000.0), $7, $8, clock_timestamp(), $9, $10, $11
     WHERE $12::text IS NULL
     ON CONFLICT (service) DO NOTHING RETURNING service)
-    SELECT count(pg_notify('circuit_breaker', service)), floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint FROM written";
-pub(super) const UPDATE: &str = "WITH written AS (
+    SELECT count(pg_notify(",
+    channel!(),
+    ", $10 || ' ' || service)), floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint FROM written"
+);
+pub(super) const UPDATE: &str = concat!(
+    "WITH written AS (
     UPDATE circuit_breaker_states SET state = $2, failures = $3, successes = $4, last_failure_at = to_timestamp($5 / 1000.0),
         last_state_change = to_timestamp($6 / 1000.0), total_failures = $7, total_successes = $8,
         updated_at = clock_timestamp(), generation = $9, etag = $10, record = $11
-    WHERE service = $1 AND etag = $12 RETURNING service)
-    SELECT count(pg_notify('circuit_breaker', service)), floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint FROM written";
-pub(super) const DELETE: &str =
-    "WITH gone AS (DELETE FROM circuit_breaker_states WHERE service = $1 AND etag = $2 RETURNING service)
-    SELECT count(pg_notify('circuit_breaker', service)) FROM gone";
+    WHERE service = $1 AND ",
+    version!(),
+    " = $12 RETURNING service)
+    SELECT count(pg_notify(",
+    channel!(),
+    ", $10 || ' ' || service)), floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint FROM written"
+);
+pub(super) const DELETE: &str = concat!(
+    "WITH gone AS (DELETE FROM circuit_breaker_states WHERE service = $1 AND ",
+    version!(),
+    " = $2 RETURNING service)
+    SELECT count(pg_notify(",
+    channel!(),
+    ", '- ' || service)) FROM gone"
+);
+/// The channel of the table, or null if there is no table.
+pub(super) const CHANNEL: &str = "SELECT current_setting('circuit_breaker.listener', true),
+    'circuit_breaker:' || to_regclass('circuit_breaker_states')::oid::text";
+/// True if the connection listens on the channel of the present table, which another table may have replaced.
+pub(super) const IS_LISTENING: &str =
+    "SELECT coalesce('circuit_breaker:' || to_regclass('circuit_breaker_states')::oid::text
+    IN (SELECT pg_listening_channels()), false)";
 pub(super) const APPEND: &str = "INSERT INTO circuit_breaker_audit (id, service, action, reason, \"user\", \"timestamp\", generation, instance)
     SELECT id, service, action, reason, person, to_timestamp(millis / 1000.0), generation, instance
     FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::text[]) WITH ORDINALITY
         AS given (id, service, action, reason, person, millis, generation, instance, position)
     ORDER BY position ON CONFLICT (id) DO NOTHING";
-pub(super) const AUDIT: &str =
-    "SELECT id, service, action, reason, \"user\", round(extract(epoch FROM \"timestamp\") * 1000)::bigint,
-        generation, instance
-    FROM circuit_breaker_audit
+pub(super) const AUDIT: &str = concat!(
+    "SELECT ",
+    bounded_text!("id"),
+    ", ",
+    bounded_text!("service"),
+    ", ",
+    bounded_text!("action"),
+    ", ",
+    bounded_text!("reason"),
+    ", ",
+    bounded_text!("\"user\""),
+    ", CASE WHEN isfinite(\"timestamp\") THEN round(extract(epoch FROM \"timestamp\") * 1000)::bigint END, generation, ",
+    bounded_text!("instance"),
+    " FROM circuit_breaker_audit
     WHERE ($1::text IS NULL OR service = $1) AND ($2::bigint IS NULL OR \"timestamp\" >= to_timestamp($2 / 1000.0))
         AND ($4::text IS NULL OR \"user\" = $4)
-    ORDER BY number DESC LIMIT $3";
+    ORDER BY number DESC LIMIT $3"
+);
 // The statement checks only the oldest rows, so that it ends within the deadline, however many rows there are.
 pub(super) const TRIM: &str = "DELETE FROM circuit_breaker_audit WHERE number IN (SELECT number FROM
         (SELECT number, \"timestamp\" FROM circuit_breaker_audit ORDER BY number LIMIT 5000) AS oldest

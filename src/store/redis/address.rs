@@ -8,7 +8,9 @@
 use redis::io::tcp::TcpSettings;
 use redis::{Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo};
 
-use crate::keep::{Address, StoreKind};
+use super::keys::Keys;
+use crate::keep::{Address, PREFIXES, StoreKind, is_prefix};
+use crate::shown::quoted;
 use crate::store::StoreError;
 use crate::store::tls::{Content, Pem, is_this_host};
 
@@ -18,11 +20,12 @@ pub(super) struct Source {
     client: Client,
     ca: Option<Pem>,
     identity: Option<(Pem, Pem)>,
+    prefix: String,
 }
 
 impl Source {
     pub(super) fn from_client(client: Client) -> Self {
-        Self { client, ca: None, identity: None }
+        Self { client, ca: None, identity: None, prefix: String::new() }
     }
 
     pub(super) fn from_url(url: &str) -> Result<Self, StoreError> {
@@ -58,7 +61,8 @@ impl Source {
             .map_err(|_| refused("write it as redis://user:password@host:6379/0"))?;
         let file = |name, content| address.get(name).map(|path| Pem::new(name, path, content));
         let identity = file("cert", Content::Certificate).zip(file("key", Content::Key));
-        let source = Self { client, ca: file("ca", Content::Ca), identity };
+        let prefix = address.get("prefix").unwrap_or_default().to_owned();
+        let source = Self { client, ca: file("ca", Content::Ca), identity, prefix };
         // The files are read here, so that a wrong path is refused at the start.
         source.with_files()?;
         Ok(source)
@@ -66,6 +70,20 @@ impl Source {
 
     pub(super) fn info(&self) -> &ConnectionInfo {
         self.client.get_connection_info()
+    }
+
+    /// Replaces the prefix of the address.
+    pub(super) fn with_prefix(self, prefix: &str) -> Result<Self, StoreError> {
+        if !is_prefix(prefix) {
+            let prefix = quoted(prefix);
+            return Err(StoreError::refused(format!("the prefix of redis is \"{prefix}\" and must be {PREFIXES}")));
+        }
+        Ok(Self { prefix: prefix.to_owned(), ..self })
+    }
+
+    /// Returns the names of the keys and the channel.
+    pub(super) fn keys(&self) -> Keys {
+        Keys::new(&self.prefix, self.info().redis_settings().db())
     }
 
     /// Returns the file of the CA that verifies the certificate of the server, if the address names one.

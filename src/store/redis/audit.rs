@@ -2,17 +2,17 @@
 //!
 //! After a lost answer a row is appended again, perhaps an hour and thousands of rows later. Therefore the script looks
 //! up the id of each row in a sorted set of the newest 20 000 ids. The lookup is exact and costs a microsecond. A
-//! search in the last rows of the stream would be slower and not exact. The name of the set has the name of the stream
-//! as its hash tag, so that both are in one slot of a cluster.
+//! search in the last rows of the stream would be slower and not exact.
 
 use super::connection::Connection;
+use super::keys::Keys;
 use super::no_answer::{Access, NoAnswer};
 use super::script;
+use crate::random;
 use crate::record::Timestamp;
 use crate::store::{AuditFilter, AuditRow, StoreError};
+use crate::sync::{AtomicBool, Relaxed};
 
-const STREAM: &str = "circuit_breaker:audit";
-const IDS: &str = "{circuit_breaker:audit}:ids";
 const ROWS_KEPT: usize = 10_000;
 const IDS_KEPT: usize = 2 * ROWS_KEPT;
 /// The number of rows for one script. Such a script takes a millisecond, during which the server does nothing else.
@@ -23,23 +23,32 @@ const TRIMMED_AT_MOST: usize = 8;
 /// be more rows than `ROWS_KEPT`.
 const MAX_PAGES: usize = 2 * ROWS_KEPT / READ_AT_ONCE;
 
-/// Appends the rows that the stream does not have yet, in order.
+/// Appends the rows that the stream does not have yet, in order. `has_appended` is true after the first success, so that
+/// the loss of the whole stream is noticed and becomes a row.
 ///
 /// # Cancel safety
 ///
 /// If the future is dropped, some of the rows may have been appended. The caller may append all of them again.
-pub(super) async fn append(connection: &Connection, rows: &[AuditRow]) -> Result<(), StoreError> {
+pub(super) async fn append(
+    connection: &Connection,
+    keys: &Keys,
+    has_appended: &AtomicBool,
+    rows: &[AuditRow],
+) -> Result<(), StoreError> {
     for rows in rows.chunks(APPENDED_AT_ONCE) {
-        let mut command = script::append_audit(STREAM, IDS);
-        command.arg(ROWS_KEPT).arg(IDS_KEPT);
-        for row in rows {
+        let mut command = script::append_audit(keys);
+        // Relaxed, because the flag publishes no other data.
+        command.arg(ROWS_KEPT).arg(IDS_KEPT).arg(u8::from(has_appended.load(Relaxed)));
+        for row in rows.first().map(gone).iter().chain(rows) {
             let fields = fields(row);
             command.arg(&row.id).arg(2 * fields.len());
             for (field, value) in fields {
                 command.arg(field).arg(value);
             }
         }
-        connection.send_one(command, Access::Write).await.map_err(refusal)?;
+        connection.send_one(command, Access::Write).await.map_err(|fault| refusal(keys, fault))?;
+        // Relaxed, because the flag publishes no other data.
+        has_appended.store(true, Relaxed);
     }
     Ok(())
 }
@@ -49,14 +58,18 @@ pub(super) async fn append(connection: &Connection, rows: &[AuditRow]) -> Result
 /// # Cancel safety
 ///
 /// Dropping the future has no effect.
-pub(super) async fn read(connection: &Connection, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
+pub(super) async fn read(
+    connection: &Connection,
+    keys: &Keys,
+    filter: &AuditFilter,
+) -> Result<Vec<AuditRow>, StoreError> {
     let mut rows = Vec::new();
     let mut last = String::new();
     for _ in 0..MAX_PAGES {
-        let mut command = redis::cmd("XREVRANGE");
         // The next page begins with the last row, which is skipped below. An exclusive begin, `(`, needs Redis 6.2.
-        command.arg(STREAM).arg(if last.is_empty() { "+" } else { &last }).arg("-").arg("COUNT").arg(READ_AT_ONCE);
-        let answer = connection.send_one(command, Access::Read).await.map_err(refusal)?;
+        let from = if last.is_empty() { "+" } else { &last };
+        let command = script::audit_page(keys, "XREVRANGE", from, "-", READ_AT_ONCE);
+        let answer = connection.send_one(command, Access::Read).await.map_err(|fault| refusal(keys, fault))?;
         let page: Vec<(String, Vec<Vec<u8>>)> = connection.decode(answer)?;
         let whole = page.len() == READ_AT_ONCE;
         for (id, values) in page {
@@ -86,19 +99,20 @@ pub(super) async fn read(connection: &Connection, filter: &AuditFilter) -> Resul
 /// # Cancel safety
 ///
 /// If the future is dropped, some of the oldest rows may be gone.
-pub(super) async fn trim(connection: &Connection, before: Timestamp) -> Result<bool, StoreError> {
+pub(super) async fn trim(connection: &Connection, keys: &Keys, before: Timestamp) -> Result<bool, StoreError> {
     for _ in 0..TRIMMED_AT_MOST {
-        let mut oldest = redis::cmd("XRANGE");
-        oldest.arg(STREAM).arg("-").arg("+").arg("COUNT").arg(READ_AT_ONCE);
-        let answer = connection.send_one(oldest, Access::Read).await.map_err(refusal)?;
+        let oldest = script::audit_page(keys, "XRANGE", "-", "+", READ_AT_ONCE);
+        let answer = connection.send_one(oldest, Access::Read).await.map_err(|fault| refusal(keys, fault))?;
         let page: Vec<(String, Vec<Vec<u8>>)> = connection.decode(answer)?;
-        let is_old = |values: &[Vec<u8>]| row(values).is_some_and(|row| row.timestamp < before);
-        let old: Vec<&str> =
-            page.iter().take_while(|(_, values)| is_old(values)).map(|(entry, _)| entry.as_str()).collect();
+        // A row of another program has only the time at which it was appended. Such a row must not stop the deletion of
+        // the rows behind it.
+        let time =
+            |(id, values): &(String, Vec<Vec<u8>>)| row(values).map_or_else(|| appended(id), |row| row.timestamp);
+        let old: Vec<&str> = page.iter().take_while(|row| time(row) < before).map(|(id, _)| id.as_str()).collect();
         if !old.is_empty() {
             let mut delete = redis::cmd("XDEL");
-            delete.arg(STREAM).arg(&old);
-            connection.send_one(delete, Access::Write).await.map_err(refusal)?;
+            delete.arg(keys.audit()).arg(&old);
+            connection.send_one(delete, Access::Write).await.map_err(|fault| refusal(keys, fault))?;
         }
         if old.len() < READ_AT_ONCE {
             return Ok(false);
@@ -107,11 +121,24 @@ pub(super) async fn trim(connection: &Connection, before: Timestamp) -> Result<b
     Ok(true)
 }
 
-fn refusal(fault: NoAnswer) -> StoreError {
+/// Returns the row that says that the rows before `first` are gone.
+fn gone(first: &AuditRow) -> AuditRow {
+    AuditRow {
+        id: random::id(),
+        action: "missing".to_owned(),
+        reason: "the rows before this one are gone from redis, because the audit was evicted, flushed or deleted"
+            .to_owned(),
+        user: None,
+        ..first.clone()
+    }
+}
+
+fn refusal(keys: &Keys, fault: NoAnswer) -> StoreError {
     if !fault.is_wrong_type() {
         return fault.into();
     }
-    let message = format!("the key {STREAM} or {IDS} in redis is not of the right type and holds no audit; delete it");
+    let (stream, ids) = (keys.audit(), keys.audit_ids());
+    let message = format!("the key {stream} or {ids} in redis is not of the right type and holds no audit; delete it");
     StoreError::refused(message).with_source(StoreError::from(fault))
 }
 
@@ -126,6 +153,12 @@ fn fields(row: &AuditRow) -> Vec<(&'static str, String)> {
     ];
     fields.extend(row.user.clone().map(|user| ("user", user)));
     fields
+}
+
+/// Returns the time in the id that Redis gave to a row.
+fn appended(id: &str) -> Timestamp {
+    let millis = id.split_once('-').and_then(|(millis, _)| millis.parse().ok());
+    Timestamp::from_millis(millis.unwrap_or_default())
 }
 
 /// Reads a row. Returns `None` for an entry that another program has added to the stream.

@@ -45,9 +45,9 @@ struct Live {
 }
 
 impl Connection {
-    pub(super) fn new(source: Source) -> Self {
-        let address = source.info().addr().to_string().into();
-        Self { source, address, clock: MonotonicClock::new(), attempt: Mutex::default() }
+    /// Creates the connection. Errors and logs name the server as `described`.
+    pub(super) fn new(source: Source, described: String) -> Self {
+        Self { source, address: described.into(), clock: MonotonicClock::new(), attempt: Mutex::default() }
     }
 
     pub(super) fn source(&self) -> &Source {

@@ -80,7 +80,10 @@ impl NoAnswer {
     }
 
     pub(super) fn answering(address: &str, access: Access, error: RedisError) -> Self {
+        // An error inside a script has the code of a general error.
+        let is_forbidden = error.detail().is_some_and(|detail| detail.contains("The user executing the script can't"));
         let mut fault = Self::by_code(address, &error).unwrap_or_else(|| match (error.kind(), access) {
+            _ if is_forbidden => Self::forbidden(address),
             _ if error.is_timeout() => Self {
                 kind: StoreErrorKind::TimedOut,
                 ..Self::unavailable(format!("redis at {address} did not answer in time"))
@@ -118,10 +121,16 @@ impl NoAnswer {
             "MISCONF" => later("cannot write its snapshot and takes no writes: check its log"),
             "NOREPLICAS" => later("has too few replicas to take writes"),
             "NOAUTH" | "WRONGPASS" => Self::wrong_password(address),
-            "NOPERM" => never("does not permit this user to do that: the documentation of RedisStore names the rights"),
+            "NOPERM" => Self::forbidden(address),
             "MOVED" | "ASK" | "CROSSSLOT" => never("is one of several nodes of a cluster, which are not supported yet"),
             _ => return None,
         })
+    }
+
+    fn forbidden(address: &str) -> Self {
+        Self::refused(format!(
+            "redis at {address} does not permit this user to do that: docs/stores.md names the rights"
+        ))
     }
 
     fn wrong_password(address: &str) -> Self {

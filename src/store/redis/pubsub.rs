@@ -1,9 +1,12 @@
-//! The watch of Redis, for which the server pushes every change together with the record.
+//! The watch of Redis, for which the server pushes a hint at every change of this store.
+//!
+//! The channel has the prefix and the database of the store, so that stores on one server do not hear each other. A
+//! message that is no hint is ignored, because another program has sent it.
 //!
 //! The watch has its own connection, so that a slow watch delays no operation. With RESP3 the crate `redis` passes each
 //! message to a function, which puts the message directly into the bounded channel of the watch. With RESP2 the crate
 //! would queue messages without bound if they come faster than they are read. RESP3 needs Redis 6. With an older server
-//! the watch fails and is tried again after a pause of at most five seconds, and the coordinator's poll finds the
+//! the watch fails and is tried again after a pause of at most two seconds, and the coordinator's poll finds the
 //! changes.
 //!
 //! A gap is reported after each subscription, because messages before the subscription are lost. Redis publishes no
@@ -17,24 +20,24 @@ use tokio::sync::Notify;
 
 use super::address::Source;
 use super::connection::{Connection, connected_within};
+use super::keys::Keys;
 use super::no_answer::NoAnswer;
-use super::script::{CHANNEL, LONGEST_NAME};
-use crate::record::{CircuitRecord, Timestamp};
+use crate::pattern::LONGEST_NAME;
 use crate::store::watch::pause;
-use crate::store::{Etag, StoreError, StoreErrorKind, Versioned, Watch, WatchSender, limit};
+use crate::store::{Etag, StoreError, StoreErrorKind, Watch, WatchSender, limit};
 use crate::telemetry;
 
 /// Starts the task of the watch, which ends when the watch is dropped.
-pub(super) fn watch(source: &Source) -> Result<Watch, StoreError> {
+pub(super) fn watch(source: &Source, keys: &Keys) -> Result<Watch, StoreError> {
     Connection::check_runtime()?;
-    let (source, limits) = (source.clone(), Limits::now());
+    let (source, keys, limits) = (source.clone(), keys.clone(), Limits::now());
     let (sender, watch) = Watch::channel();
     #[expect(clippy::disallowed_methods, reason = "the task ends with its watch")]
     tokio::spawn(async move {
         tokio::select! {
             biased;
             () = sender.closed() => {}
-            () = subscribe(&source, limits, &sender) => {}
+            () = subscribe(&source, &keys, limits, &sender) => {}
         }
     });
     Ok(watch)
@@ -58,12 +61,12 @@ impl Limits {
 /// # Cancel safety
 ///
 /// If the future is dropped, its connection is closed.
-async fn subscribe(source: &Source, limits: Limits, sender: &WatchSender) {
+async fn subscribe(source: &Source, keys: &Keys, limits: Limits, sender: &WatchSender) {
     let mut failures = 0;
     let mut warned = false;
     loop {
         let mut steady = false;
-        let error = follow(source, limits, sender, &mut steady).await;
+        let error = follow(source, keys, limits, sender, &mut steady).await;
         failures = if steady { 0 } else { failures + 1 };
         // A lost connection is not logged by the watch, because the operations fail and log it too. A refused
         // subscription is logged, because the operations may still work.
@@ -72,7 +75,7 @@ async fn subscribe(source: &Source, limits: Limits, sender: &WatchSender) {
             && !warned
         {
             warned = true;
-            let (address, error) = (source.info().addr(), error.chain());
+            let (address, error) = (keys.described(&source.info().addr().to_string()), error.chain());
             telemetry::store::warn(format_args!(
                 "redis at {address} does not push changes, they are polled for: {error}"
             ));
@@ -87,18 +90,25 @@ async fn subscribe(source: &Source, limits: Limits, sender: &WatchSender) {
 /// # Cancel safety
 ///
 /// If the future is dropped, its connection is closed.
-async fn follow(source: &Source, limits: Limits, sender: &WatchSender, steady: &mut bool) -> Result<(), StoreError> {
+async fn follow(
+    source: &Source,
+    keys: &Keys,
+    limits: Limits,
+    sender: &WatchSender,
+    steady: &mut bool,
+) -> Result<(), StoreError> {
+    let described = keys.described(&source.info().addr().to_string());
     let lost = Arc::new(Notify::new());
     let settings = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(limits.connection))
         .set_response_timeout(Some(limits.answer))
         .set_push_sender(pusher(sender.clone(), Arc::clone(&lost)));
-    let failed = |error| StoreError::from(NoAnswer::connecting(&source.info().addr().to_string(), source.ca(), error));
+    let failed = |error| StoreError::from(NoAnswer::connecting(&described, source.ca(), error));
     let info = source.info().redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
     let client = source.client().await?;
     let client = Client::open(client.get_connection_info().clone().set_redis_settings(info)).map_err(failed)?;
     let mut connection = client.get_multiplexed_async_connection_with_config(&settings).await.map_err(failed)?;
-    connection.subscribe(CHANNEL).await.map_err(failed)?;
+    connection.subscribe(keys.channel()).await.map_err(failed)?;
     sender.gap();
     loop {
         tokio::select! {
@@ -117,41 +127,34 @@ fn pusher(sender: WatchSender, lost: Arc<Notify>) -> impl Fn(PushInfo) -> Result
     move |push| {
         match (&push.kind, &*push.data) {
             (PushKind::Disconnection, _) => lost.notify_one(),
-            (PushKind::Message, [_channel, Value::BulkString(payload)]) => match read(payload) {
-                Some((name, current)) => sender.changed(name, current),
-                // The message has a later format, or was sent by another program.
-                None => sender.gap(),
-            },
+            (PushKind::Message, [_channel, Value::BulkString(payload)]) => {
+                if let Some((name, etag)) = read(payload) {
+                    sender.changed(name, etag);
+                }
+            }
             _ => {}
         }
         Ok(())
     }
 }
 
-/// Reads `1 NAME_LENGTH ETAG NOW\nNAMERECORD`, where the etag `-` stands for a deletion. Every field is checked,
-/// because every client with the right to publish can send anything.
-fn read(payload: &[u8]) -> Option<(&str, Option<(Versioned, Timestamp)>)> {
+/// Reads `LENGTH ETAG\nNAME`, where the etag `-` stands for a deletion. Bytes behind the name are of a later version and
+/// are ignored.
+fn read(payload: &[u8]) -> Option<(&str, Option<Etag>)> {
     let end = payload.iter().take(LONGEST_HEADER).position(|byte| *byte == b'\n')?;
-    let mut header = str::from_utf8(&payload[..end]).ok()?.split(' ');
-    let (version, length, etag, now) = (header.next()?, header.next()?, header.next()?, header.next()?);
-    let (name, bytes) = payload[end + 1..].split_at_checked(length.parse().ok()?)?;
-    let name = str::from_utf8(name).ok()?;
-    let now = Timestamp::from_millis(now.parse().ok()?);
-    if version != "1" || header.next().is_some() || !(1..=LONGEST_NAME).contains(&name.len()) {
-        return None;
-    }
-    if etag == "-" {
-        return bytes.is_empty().then_some((name, None));
-    }
-    let digest = etag.len() == 40 && etag.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let current = Versioned { bytes: bytes.to_vec(), etag: Etag::new(etag) };
-    (digest && bytes.len() <= CircuitRecord::MAX_BYTES).then_some((name, Some((current, now))))
+    let (length, etag) = str::from_utf8(&payload[..end]).ok()?.split_once(' ')?;
+    let name = str::from_utf8(payload[end + 1..].get(..length.parse().ok()?)?).ok()?;
+    let is_digest = etag.len() == 40 && etag.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_hint = is_digest || etag == "-";
+    ((1..=LONGEST_NAME).contains(&name.len()) && is_hint).then(|| (name, is_digest.then(|| Etag::new(etag))))
 }
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// The longest header, which has two digits of version, three of length, forty of etag, twenty of time, and a reserve.
-const LONGEST_HEADER: usize = 100;
+/// An act reaches this instance within two seconds after the server answers again, because the new subscription ends the
+/// backoff of the registry.
+const LONGEST_PAUSE: Duration = Duration::from_millis(1500);
+/// The longest header, which has three digits of length, a blank, forty digits of the etag, and a reserve.
+const LONGEST_HEADER: usize = 60;
 
 #[cfg(test)]
 mod tests {
@@ -161,40 +164,35 @@ mod tests {
     const ETAG: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
 
     #[test]
-    fn a_payload_gives_back_any_name_and_any_record() {
-        let payload = format!("1 5 {ETAG} 1790000000123\na b\nc{{\"x\": 1}}\n");
-        let (name, current) = read(payload.as_bytes()).expect("the payload is well-formed");
-        let (value, now) = current.expect("a record is there");
-        assert_eq!((name, &*value.bytes), ("a b\nc", &b"{\"x\": 1}\n"[..]));
-        assert_eq!((value.etag.as_str(), now.as_millis()), (ETAG, 1_790_000_000_123));
-        assert_eq!(read(b"1 3 - 17\nabc"), Some(("abc", None)));
+    fn a_payload_gives_back_any_name_and_its_version() {
+        let payload = format!("5 {ETAG}\na b\ncof a later version");
+        assert_eq!(read(payload.as_bytes()), Some(("a b\nc", Some(Etag::new(ETAG)))));
+        assert_eq!(read(b"3 -\nabc"), Some(("abc", None)));
     }
 
     #[test]
     fn malformed_payloads_are_not_read() {
-        let long = format!("1 1 {ETAG} 17\na{}", "x".repeat(CircuitRecord::MAX_BYTES + 1));
-        let name = format!("1 201 - 17\n{}", "x".repeat(201));
-        let wrong = [
+        let name = format!("201 -\n{}", "x".repeat(201));
+        let header = format!("{}1 -\na", "0".repeat(60));
+        for payload in [
             "",
             "\n",
             "1",
-            "1 1 - 17",
-            "2 1 - 17\na",
-            "1 1 - 17 x\na",
-            "1 2 - 17\na",
-            "1 0 - 17\n",
-            "1 1 - 17\nab",
-            "1 -1 - 17\na",
-            "1 1 - x\na",
-            "1 99999999999999999999 - 17\na",
-            "1 1 short 17\na",
-            &long,
+            "1 -",
+            "1\na",
+            "2 -\na",
+            "0 -\n",
+            "-1 -\na",
+            "99999999999999999999 -\na",
+            "1 short\na",
+            "1 - \na",
+            "1 1 - 17\na",
             &name,
-        ];
-        for payload in wrong {
+            &header,
+        ] {
             assert_eq!(read(payload.as_bytes()), None, "{:?}", &payload[..payload.len().min(60)]);
         }
-        assert_eq!(read(b"1 1 - 17\n\xff"), None);
+        assert_eq!(read(b"1 -\n\xff"), None);
     }
 
     #[tokio::test]
@@ -202,7 +200,7 @@ mod tests {
         let (sender, mut watch) = Watch::channel();
         let push = pusher(sender, Arc::default());
         for _ in 0..20_000 {
-            let data = vec![Value::BulkString(CHANNEL.into()), Value::BulkString(b"1 1 - 17\na".to_vec())];
+            let data = vec![Value::BulkString(b"channel".to_vec()), Value::BulkString(b"1 -\na".to_vec())];
             push(PushInfo { kind: PushKind::Message, data }).expect("the pusher accepts every message");
         }
         drop(push);
@@ -211,6 +209,6 @@ mod tests {
         while watch.next().await.is_some() {
             kept += 1;
         }
-        assert_eq!(kept, 256);
+        assert_eq!(kept, 1024);
     }
 }

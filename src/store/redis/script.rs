@@ -6,27 +6,54 @@
 //!
 //! Etags are digests of the bytes, which the server computes. Therefore a value that was edited by hand has an etag
 //! too, and nothing depends on the way in which Lua reads JSON.
+//!
+//! A value that is too long for a record is neither read nor transferred, because its length must not decide about the
+//! time and the memory of a load. Its etag is its length.
+//!
+//! A change is published as a hint, `LENGTH ETAG\nNAME`, with the length of the name, so that a later version can append
+//! more. The hint has no content, because every client that may publish can send such a message.
 
 use std::time::Duration;
 
 use redis::Cmd;
 
+use super::keys::Keys;
+use crate::record::CircuitRecord;
 use crate::store::{Etag, Write};
 
-/// The channel on which every change is published. A channel is not a key, so a script with one key may publish to it.
-pub(super) const CHANNEL: &str = "circuit_breaker:changes";
+/// The beginning of each script for a record, with `current` and `etag` of the key. Without a value the etag is empty,
+/// and a value that is too long is not read.
+macro_rules! on_record {
+    ($script:literal) => {
+        concat!(
+            "
+local length = redis.pcall('STRLEN', KEYS[1])
+if type(length) == 'table' then return length end
+local current, etag = false, ''
+if length > 65536 then
+  etag = 'long:' .. length
+else
+  current = redis.pcall('GET', KEYS[1])
+  if type(current) == 'table' then return current end
+  if current then etag = redis.sha1hex(current) end
+end",
+            $script
+        )
+    };
+}
 
-const LOAD: &str = "
-local current = redis.pcall('GET', KEYS[1])
-if not current or type(current) == 'table' then return current end
-return {redis.sha1hex(current), current}";
+const _: () = assert!(CircuitRecord::MAX_BYTES == 65536, "the scripts have the same number");
+
+const LOAD: &str = on_record!(
+    "
+if etag == '' then return false end
+return {etag, current}"
+);
 
 // `PUBLISH` is called by `pcall`, so that a refused publication does not fail a write that was made. The coordinator
-// also polls and finds the change.
-const COMPARE_AND_SET: &str = "
-local current = redis.pcall('GET', KEYS[1])
-if type(current) == 'table' then return current end
-local etag = current and redis.sha1hex(current) or ''
+// also polls and finds the change. A channel is not a key, so a script with one key may publish to it.
+const COMPARE_AND_SET: &str = on_record!(
+    "
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if etag ~= ARGV[1] then return {0, now, etag, current} end
@@ -38,25 +65,53 @@ else
 end
 if done.err then return done end
 etag = redis.sha1hex(ARGV[2])
-redis.pcall('PUBLISH', ARGV[4], string.format('1 %d %s %.0f\\n', #ARGV[5], etag, now) .. ARGV[5] .. ARGV[2])
-return {1, now, etag, false}";
+redis.pcall('PUBLISH', ARGV[4], #ARGV[5] .. ' ' .. etag .. '\\n' .. ARGV[5])
+return {1, now, etag, false}"
+);
 
-const DELETE: &str = "
-local current = redis.pcall('GET', KEYS[1])
-if type(current) == 'table' then return current end
-if not current or redis.sha1hex(current) ~= ARGV[1] then return 0 end
+const DELETE: &str = on_record!(
+    "
+if etag == '' or etag ~= ARGV[1] then return 0 end
 local done = redis.pcall('DEL', KEYS[1])
 if type(done) == 'table' then return done end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.pcall('PUBLISH', ARGV[2], string.format('1 %d - %.0f\\n', #ARGV[3], now) .. ARGV[3])
-return 1";
+redis.pcall('PUBLISH', ARGV[2], #ARGV[3] .. ' -\\n' .. ARGV[3])
+return 1"
+);
+
+// Long values are replaced on the server, because the length of a foreign row must not decide about the answer.
+const AUDIT_PAGE: &str = "
+local rows = redis.pcall(ARGV[1], KEYS[1], ARGV[2], ARGV[3], 'COUNT', ARGV[4])
+if rows.err then return rows end
+for _, row in ipairs(rows) do
+  if #row[2] > 64 then row[2] = {} end
+  for at, value in ipairs(row[2]) do
+    if #value > 65536 then row[2][at] = '(too long)' end
+  end
+end
+return rows";
+
+// The keys are filtered on the server, because the length of a foreign key must not decide about the answer.
+const SCAN: &str = "
+local page = redis.pcall('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', 1000)
+if page.err then return page end
+local keys = {}
+for _, key in ipairs(page[2]) do
+  if #key <= tonumber(ARGV[3]) then keys[#keys + 1] = key end
+end
+return {page[1], keys}";
 
 // The id is checked before the row is added, and stored afterwards. If the script fails between the two steps, the row
 // may be appended twice but is never lost.
+//
+// The first row says that earlier rows are missing. The row is added only if the stream is gone although rows were
+// appended to it, by this process or by the set of ids. A stream whose rows were deleted by their age still exists.
 const APPEND_AUDIT: &str = "
 local time = redis.call('TIME')
-local at = 3
+local at = 4
+local there = redis.pcall('EXISTS', KEYS[1])
+if type(there) == 'table' then return there end
+local is_gone = there == 0 and (ARGV[3] == '1' or redis.call('EXISTS', KEYS[2]) == 1)
+if not is_gone then at = 6 + ARGV[5] end
 while ARGV[at] do
   local id, values = ARGV[at], tonumber(ARGV[at + 1])
   local known = redis.pcall('ZSCORE', KEYS[2], id)
@@ -72,47 +127,42 @@ end
 redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - ARGV[2])
 return 1";
 
-/// Returns the key of a circuit's record. The form of the key must not change, because people and dashboards use it.
-pub(super) fn key(name: &str) -> String {
-    format!("{PREFIX}{name}{SUFFIX}")
+pub(super) fn load(keys: &Keys, name: &str) -> Cmd {
+    eval(LOAD, &[&keys.record(name)])
 }
 
-/// Returns the name of the circuit that a key belongs to. Returns `None` if no circuit can have this key.
-pub(super) fn name(key: &[u8]) -> Option<String> {
-    let name = str::from_utf8(key).ok()?.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
-    (1..=LONGEST_NAME).contains(&name.len()).then(|| name.to_owned())
-}
-
-pub(super) fn load(name: &str) -> Cmd {
-    eval(LOAD, &[&key(name)])
-}
-
-pub(super) fn compare_and_set(write: &Write) -> Cmd {
-    let mut command = eval(COMPARE_AND_SET, &[&key(&write.name)]);
+pub(super) fn compare_and_set(keys: &Keys, write: &Write) -> Cmd {
+    let mut command = eval(COMPARE_AND_SET, &[&keys.record(&write.name)]);
     command.arg(write.expected.as_ref().map_or("", Etag::as_str)).arg(&write.bytes);
     match write.ttl.and_then(millis) {
         Some(ttl) => command.arg(ttl),
         None => command.arg(""),
     };
-    command.arg(CHANNEL).arg(&write.name);
+    command.arg(keys.channel()).arg(&write.name);
     command
 }
 
-pub(super) fn delete(name: &str, etag: &Etag) -> Cmd {
-    let mut command = eval(DELETE, &[&key(name)]);
-    command.arg(etag.as_str()).arg(CHANNEL).arg(name);
+pub(super) fn delete(keys: &Keys, name: &str, etag: &Etag) -> Cmd {
+    let mut command = eval(DELETE, &[&keys.record(name)]);
+    command.arg(etag.as_str()).arg(keys.channel()).arg(name);
     command
 }
 
-pub(super) fn append_audit(stream: &str, ids: &str) -> Cmd {
-    eval(APPEND_AUDIT, &[stream, ids])
+pub(super) fn append_audit(keys: &Keys) -> Cmd {
+    eval(APPEND_AUDIT, &[&keys.audit(), &keys.audit_ids()])
 }
 
-/// Returns the command for the next page of keys. The pattern has a wildcard in place of the name and contains no name
-/// of a circuit, so a name is never interpreted as a pattern.
-pub(super) fn scan(cursor: &str) -> Cmd {
-    let mut command = redis::cmd("SCAN");
-    command.arg(cursor).arg("MATCH").arg(key("*")).arg("COUNT").arg(1000);
+/// Returns the command for a page of rows of the audit, by `XRANGE` or `XREVRANGE`.
+pub(super) fn audit_page(keys: &Keys, range: &str, from: &str, to: &str, count: usize) -> Cmd {
+    let mut command = eval(AUDIT_PAGE, &[&keys.audit()]);
+    command.arg(range).arg(from).arg(to).arg(count);
+    command
+}
+
+/// Returns the command for the next page of keys of records.
+pub(super) fn scan(keys: &Keys, cursor: &str) -> Cmd {
+    let mut command = eval(SCAN, &[]);
+    command.arg(cursor).arg(keys.pattern()).arg(keys.longest());
     command
 }
 
@@ -129,26 +179,11 @@ fn millis(ttl: Duration) -> Option<u64> {
     u64::try_from(millis).ok().filter(|millis| *millis < A_CENTURY)
 }
 
-pub(super) const LONGEST_NAME: usize = 200;
-const PREFIX: &str = "circuit_breaker:";
-const SUFFIX: &str = ":state";
 const A_CENTURY: u64 = 100 * 365 * 24 * 60 * 60 * 1000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_key_gives_back_its_name() {
-        for circuit in ["a", ":", ":state", "circuit_breaker:a:state", "{x}", "ä*?[a]"] {
-            assert_eq!(name(key(circuit).as_bytes()).as_deref(), Some(circuit));
-        }
-        for key in ["circuit_breaker::state", "circuit_breaker:audit", "circuit_breaker:state", "x:state"] {
-            assert_eq!(name(key.as_bytes()), None, "{key}");
-        }
-        assert_eq!(name(b"circuit_breaker:\xff:state"), None);
-        assert_eq!(name(key(&"x".repeat(201)).as_bytes()), None);
-    }
 
     #[test]
     fn a_ttl_is_never_shorter_than_asked() {

@@ -22,12 +22,13 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Row, query, raw_sql};
 
 use super::error::{is_busy, meaning};
 use super::files::Files;
+use crate::clock::{Clock, MonotonicClock};
 use crate::store::StoreError;
 use crate::store::disk::{self, DiskThread};
 use crate::store::limit::limit;
 use crate::store::schema::{SQLITE, SchemaMode, TABLES};
 use crate::sync::Mutex;
-use crate::telemetry::store::warn;
+use crate::telemetry::store::{Lines, Omitted, warn};
 
 /// The connection, and the thread that uses it.
 pub(super) struct Lane {
@@ -37,6 +38,9 @@ pub(super) struct Lane {
     disk: DiskThread,
     opened: Mutex<Option<Opened>>,
     warned: Mutex<bool>,
+    /// The log lines about a replaced file, because a script may replace the file again and again.
+    replaced: Mutex<Lines>,
+    clock: MonotonicClock,
 }
 
 impl Lane {
@@ -50,7 +54,16 @@ impl Lane {
             .synchronous(SqliteSynchronous::Full)
             .disable_statement_logging();
         let disk = DiskThread::new("breaker-sqlite", &path);
-        Self { path, options, mode, disk, opened: Mutex::default(), warned: Mutex::default() }
+        Self {
+            path,
+            options,
+            mode,
+            disk,
+            opened: Mutex::default(),
+            warned: Mutex::default(),
+            replaced: Mutex::default(),
+            clock: MonotonicClock::new(),
+        }
     }
 
     pub(super) fn with_mode(&self, mode: SchemaMode) -> Self {
@@ -71,8 +84,11 @@ impl Lane {
         let busy = limit() / 2;
         let work = move || {
             let mut opened = lane.opened.lock();
-            if opened.take_if(|opened| !opened.is_current(&lane.path)).is_some() {
-                warn(format_args!("`{}` was replaced or deleted, and is opened again", lane.path.display()));
+            if opened.take_if(|opened| !opened.is_current(&lane.path)).is_some()
+                && let Some(more) = lane.replaced.lock().next(lane.clock.now()).map(Omitted)
+            {
+                let path = lane.path.display();
+                warn(format_args!("`{path}` was replaced or deleted, and is opened again{more}"));
             }
             if opened.is_none() {
                 *opened = Some(lane.open()?);

@@ -2,19 +2,23 @@
 //!
 //! SQLite does not report changes, but counts them. The result of `PRAGMA data_version` on one connection differs after
 //! every commit of another connection. The query costs 6 µs and reads no table. The counter does not show which row has
-//! changed, so each change is reported as a gap. A replaced or deleted file is reported as a gap too, so that the
-//! instances load the new file and write their knowledge to it.
+//! changed, and counts the commits of an application to its own tables too. Therefore the etags are compared after each
+//! change of the counter, so that only the changed records are loaded. A replaced or deleted file is reported as a gap,
+//! so that the instances load the new file and write their knowledge to it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::sqlite::SqliteConnection;
 use sqlx::{Row, raw_sql};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::connection::{Lane, Opened, block_on};
 use super::error::meaning;
+use super::{ETAGS, lossy};
 use crate::keep::STORE_TIMEOUT;
-use crate::store::{StoreError, Watch, WatchSender, answer_within};
+use crate::store::{Etag, StoreError, Watch, WatchSender, answer_within};
 use crate::sync::Mutex;
 
 /// The connection of the watch, and the counter that was reported last.
@@ -23,6 +27,18 @@ struct Seen {
     opened: Option<Opened>,
     /// Counters of different connections cannot be compared, so a new connection has none.
     version: Option<i64>,
+    /// The etag of each record. `None` if there are more records than can be compared in a short time.
+    etags: Option<BTreeMap<String, Etag>>,
+}
+
+/// The difference between two looks.
+#[derive(Debug, PartialEq, Eq)]
+enum Change {
+    Nothing,
+    /// The names of changed records. A deleted record has no etag.
+    Records(Vec<(String, Option<Etag>)>),
+    /// The changed records are unknown.
+    All,
 }
 
 /// Begins to watch the file. Every commit after the return of this function is reported.
@@ -49,33 +65,71 @@ async fn poll(lane: &Arc<Lane>, seen: &Arc<Mutex<Seen>>, sender: &WatchSender) {
         // A query that hangs is given up, so that other operations do not wait for it.
         let looked = answer_within(STORE_TIMEOUT, look(lane, seen)).await;
         let is_lost = looked.is_err();
-        if is_lost && !was_lost || matches!(looked, Ok(true)) {
-            sender.gap();
+        match looked {
+            Ok(Change::Nothing) => {}
+            Ok(Change::Records(records)) => records.into_iter().for_each(|(name, etag)| sender.changed(&name, etag)),
+            Ok(Change::All) => sender.gap(),
+            Err(_) if was_lost => {}
+            Err(_) => sender.gap(),
         }
         was_lost = is_lost;
     }
 }
 
-/// Queries the counter. Returns true if the counter has changed or if the file was opened again.
-async fn look(lane: &Arc<Lane>, seen: &Arc<Mutex<Seen>>) -> Result<bool, StoreError> {
+/// Queries the counter, and the etags if the counter has changed or if the file was opened again.
+async fn look(lane: &Arc<Lane>, seen: &Arc<Mutex<Seen>>) -> Result<Change, StoreError> {
     let (at, seen) = (Arc::clone(lane), Arc::clone(seen));
     lane.run_aside(move || {
-        let Seen { opened, version } = &mut *seen.lock();
+        let Seen { opened, version, etags } = &mut *seen.lock();
         let mut open = match opened.take().and_then(|mut open| open.is_current(at.path()).then_some(open)) {
             Some(open) => open,
             None => {
-                *version = None;
+                (*version, *etags) = (None, None);
                 at.aside()?
             }
         };
-        let counted = block_on(async {
-            raw_sql("PRAGMA data_version").fetch_one(&mut open.connection).await?.try_get::<i64, _>(0)
+        let looked = block_on(async {
+            let now = raw_sql("PRAGMA data_version").fetch_one(&mut open.connection).await?.try_get::<i64, _>(0)?;
+            if version.replace(now) == Some(now) {
+                return Ok(Change::Nothing);
+            }
+            // A commit between the two queries changes the counter again, so that no change is missed.
+            let before = std::mem::replace(etags, read_etags(&mut open.connection).await?);
+            Ok(before.zip(etags.as_ref()).map_or(Change::All, |(before, after)| compare(before, after)))
         });
-        let now = counted.map_err(|error| meaning(&error, at.path()))?;
+        let looked = looked.map_err(|error: sqlx::Error| meaning(&error, at.path()))?;
         *opened = Some(open);
-        Ok(version.replace(now) != Some(now))
+        Ok(looked)
     })
     .await
 }
+
+async fn read_etags(connection: &mut SqliteConnection) -> Result<Option<BTreeMap<String, Etag>>, sqlx::Error> {
+    let rows = raw_sql(ETAGS).fetch_all(connection).await?;
+    if rows.len() > MOST_COMPARED {
+        return Ok(None);
+    }
+    let mut etags = BTreeMap::new();
+    for row in &rows {
+        if let (Some(name), Some(etag)) = (lossy(row, 0)?, lossy(row, 1)?) {
+            etags.insert(name, Etag::new(etag));
+        }
+    }
+    Ok(Some(etags))
+}
+
+fn compare(mut before: BTreeMap<String, Etag>, after: &BTreeMap<String, Etag>) -> Change {
+    let mut changed = Vec::new();
+    for (name, etag) in after {
+        if before.remove(name).as_ref() != Some(etag) {
+            changed.push((name.clone(), Some(etag.clone())));
+        }
+    }
+    changed.extend(before.into_keys().map(|name| (name, None)));
+    if changed.is_empty() { Change::Nothing } else { Change::Records(changed) }
+}
+
+/// The number of records whose etags are compared. A comparison of more records would keep other operations waiting.
+const MOST_COMPARED: usize = 20_000;
 
 const PERIOD: Duration = Duration::from_millis(200);

@@ -62,14 +62,23 @@ impl<S> Tier<S> {
         telemetry::store::operation(kind, operation, result, now.saturating_since(began));
         let mut health = self.health.lock();
         let Some(error) = error else {
-            // The health begins anew, so that the first failure of the next outage is logged at once.
-            let recovered = std::mem::take(&mut *health).succeeded();
+            // The line of the last failure still counts, because a tier that fails half the time would fill the log.
+            let recovered = health.succeeded();
             drop(health);
             if let Some(failures) = recovered {
                 telemetry::store::recovered(kind, failures);
             }
             return;
         };
+        if error.kind().is_lasting() && !CONCERN_ALL.contains(&operation) {
+            // The tier has answered, and refuses one record or one row. The other records need no pause.
+            let line = health.line(now);
+            drop(health);
+            if let Some(unlogged) = line {
+                telemetry::store::failed(self.rank, kind, operation, &error.chain(), unlogged);
+            }
+            return;
+        }
         let paused = !health.may_ask(now);
         let failures = health.failed();
         // An operation that began before the pause and fails during the pause does not extend the pause.
@@ -107,6 +116,8 @@ impl<S: Store> Drop for Running<'_, S> {
     }
 }
 
+/// The operations that a store refuses for all records, and not because of the content of one.
+const CONCERN_ALL: [&str; 3] = ["load", "list", "watch"];
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -125,8 +136,15 @@ pub(super) fn untagged(etag: &Etag) -> (char, Etag) {
     (if tier == "d" { DURABLE } else { FAST }, Etag::new(own))
 }
 
+/// Returns true if the durable tier lacks the version of this etag, which a write has returned.
+pub(super) fn is_cached(etag: &Etag) -> bool {
+    etag.as_str().starts_with("c:")
+}
+
 pub(super) const FAST: char = 'f';
 pub(super) const DURABLE: char = 'd';
+/// The tag of a version that a write has put into the fast tier only.
+pub(super) const CACHED: char = 'c';
 
 pub(super) fn of_fast(event: WatchEvent) -> WatchEvent {
     of(FAST, event)
@@ -138,9 +156,7 @@ pub(super) fn of_durable(event: WatchEvent) -> WatchEvent {
 
 fn of(tier: char, event: WatchEvent) -> WatchEvent {
     match event {
-        WatchEvent::Changed { name, current } => {
-            WatchEvent::Changed { name, current: current.map(|(current, now)| (tagged(tier, current), now)) }
-        }
+        WatchEvent::Changed { name, etag } => WatchEvent::Changed { name, etag: etag.map(|etag| tag(tier, &etag)) },
         WatchEvent::Gap => WatchEvent::Gap,
     }
 }

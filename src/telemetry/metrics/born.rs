@@ -1,8 +1,8 @@
 //! Series that exist before their first event.
 //!
 //! A query that counts the increase of a series does not see the event that creates the series. Therefore every counter
-//! with labels that are known in advance begins at 0, also each transition to a circuit that is open or forced open,
-//! because alerts and panels count these.
+//! with labels that are known in advance begins at 0. This includes each transition to open or forced open, because
+//! alerts and panels count these transitions.
 
 use metrics::Counter;
 

@@ -12,10 +12,11 @@ use super::handles::{
 };
 use crate::sync::Mutex;
 
-/// Registers the help texts with this thread's recorder, which has that address, unless another value that this function
-/// has returned for the recorder still exists.
+/// Registers the help texts with this thread's recorder, whose address is `recorder`. If a value that an earlier call
+/// returned for this recorder still exists, returns that value and registers nothing.
 ///
-/// A recorder is forgotten with the last such value, so that a later recorder at the same address gets its help texts.
+/// A recorder is forgotten when the last copy of its value is dropped, so that a later recorder at the same address
+/// gets its help texts.
 pub(super) fn register(recorder: usize) -> Arc<()> {
     static RECORDERS: LazyLock<Mutex<Recorders>> = LazyLock::new(Mutex::default);
     let mut recorders = RECORDERS.lock();
@@ -53,5 +54,5 @@ fn describe() {
     describe_counter!("circuit_breaker_unguarded_calls_total", "Calls of keys without a circuit, by reason.");
 }
 
-/// The addresses of recorders, each with the values that `register` has returned.
+/// The addresses of recorders, each with the value that `register` has returned.
 type Recorders = Vec<(usize, Weak<()>)>;

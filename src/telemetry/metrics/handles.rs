@@ -1,6 +1,7 @@
-//! The metrics by name. Metrics of calls have handles, and gauges have functions.
+//! The names of the metrics, the handles for the metrics of calls, and the functions that set the gauges.
 //!
-//! Gauges are registered on every use, so that a gauge is never set through the handle of an earlier recorder.
+//! The functions register a gauge on every use, so that a gauge is never set through the handle of an earlier
+//! recorder. Only a failed call sets the gauge of failures through a kept handle of its recorder.
 
 use std::sync::{Arc, OnceLock};
 
@@ -23,7 +24,7 @@ pub(super) struct Handles {
     pub(super) success: Counter,
     /// The handles that a healthy circuit does not need. They are registered at their first use and kept from then on.
     others: OnceLock<Box<Others>>,
-    /// Keeps the help texts from being registered again.
+    /// While this value exists, the help texts are not registered again for the recorder.
     _described: Arc<()>,
 }
 
@@ -90,7 +91,7 @@ impl Others {
         }
     }
 
-    /// Returns the counter of a kind that is not named by a user or a classifier.
+    /// Returns the counter of a kind in `KINDS`. Returns `None` for a [named](FailureKind::Named) kind.
     pub(super) fn kind(&self, kind: FailureKind) -> Option<&Counter> {
         KINDS.iter().position(|known| *known == kind).map(|known| &self.kinds[known])
     }
@@ -179,7 +180,7 @@ pub(super) fn show_load(circuit: &str, load: f64) {
     gauge!(SYSTEM_LOAD, "service" => circuit.to_owned()).set(load);
 }
 
-/// The kinds that have a handle. `rare` counts the kinds that a classifier names.
+/// The kinds that have a handle. `rare` counts the [named](FailureKind::Named) kinds.
 const KINDS: [FailureKind; 12] = [
     FailureKind::Error,
     FailureKind::Connect,

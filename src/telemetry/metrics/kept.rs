@@ -1,9 +1,10 @@
-//! The handles of one label, which every thread has at hand and every refresh replaces.
+//! The handles of one label. Each thread keeps the handles that it used last, and a refresh replaces the handles of
+//! all threads.
 //!
 //! An exporter may drop a series that was idle. A handle of such a series counts into nothing for the rest of the
 //! process, and the `metrics` facade has no function that finds out. Therefore a refresh registers all handles anew. A
-//! call must not pay for that with a lock. So each thread keeps the handles that it used last, with their version, and
-//! takes the lock only after a refresh or if another label has taken the place.
+//! call must not pay for that with a lock. So each thread has a fixed number of places for handles with their version.
+//! The thread takes the lock only after a refresh, or if the handles of another label have taken the place.
 
 use std::cell::RefCell;
 use std::mem;
@@ -17,11 +18,11 @@ use crate::sync::{Acquire, AtomicU64, Mutex, Relaxed, Release};
 /// The handles of one label, a set for each recorder.
 #[derive(Debug)]
 pub(super) struct Kept {
-    /// Names this value in the places of threads. No two values have the same number.
+    /// The number that identifies this value in the places of threads. No two values have the same number.
     id: u64,
     /// Grows with each replacement of a set.
     version: AtomicU64,
-    /// In the order of first use, at most `RECORDERS`.
+    /// The sets in the order of their first use, at most `RECORDERS`.
     sets: Mutex<Vec<Arc<Handles>>>,
     pub(super) rare: Rare,
 }
@@ -87,15 +88,16 @@ impl Kept {
         handles
     }
 
-    /// Registers the series of the label anew with this thread's recorder, so that those that the exporter has dropped
-    /// come back.
+    /// Registers the series of the label anew with this thread's recorder, so that the series that the exporter has
+    /// dropped come back.
     pub(super) fn renew(&self, label: &str, register: impl FnOnce(usize) -> Handles) {
         self.put(register(recorder()));
         self.rare.renew(label);
     }
 
-    /// Keeps the set instead of the earlier set of its recorder. The earlier handles are equivalent, and some of them may
-    /// belong to no series. If there are too many recorders, the set of the oldest is dropped.
+    /// Keeps the set instead of the earlier set of its recorder. The earlier handles count in the same series, but the
+    /// exporter may have dropped some of these series. If there are too many recorders, the set of the oldest is
+    /// dropped.
     fn put(&self, handles: Handles) -> Arc<Handles> {
         let handles = Arc::new(handles);
         let mut sets = self.sets.lock();
@@ -136,7 +138,7 @@ impl Kept {
     }
 }
 
-/// Drops the handles that this thread has at hand. Other threads drop theirs when another label needs the place.
+/// Drops the handles that this thread has at hand. Other threads drop their copies when another label needs the place.
 impl Drop for Kept {
     fn drop(&mut self) {
         let at_hand = AT_HAND.try_with(|places| {
@@ -169,7 +171,8 @@ fn recorder() -> usize {
 
 type Places = [RefCell<Option<AtHand>>; PLACES];
 
-/// The number of labels that a thread has at hand. Labels beside each other have different places.
+/// The number of labels whose handles a thread can keep at hand. Labels with neighbouring numbers have different
+/// places.
 const PLACES: usize = 64;
 /// The number of recorders whose handles are kept: the state without a recorder, the application's recorder, and two of
 /// tests.

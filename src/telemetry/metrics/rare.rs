@@ -1,7 +1,8 @@
-//! Series that begin with their first event: kinds of failures that a classifier names, and transitions.
+//! Series without a kept handle, which are the [named](crate::outcome::FailureKind::Named) kinds of failures, and the
+//! transitions. Except for the transitions in `born`, such a series begins with its first event.
 //!
-//! These series are registered on every use. The label remembers them, so that a refresh finds those that an exporter
-//! has dropped.
+//! These series are registered on every use. [`Rare`] remembers the series, so that a refresh registers the series
+//! again that an exporter has dropped.
 
 use std::collections::BTreeSet;
 
@@ -56,5 +57,6 @@ impl Series {
     }
 }
 
-/// The number of series that a label remembers. Names of kinds are part of the program, so that there are fewer.
+/// The largest number of series that a label remembers. A program has fewer series, because the names of kinds are
+/// constants of the program.
 const MOST: usize = 256;

@@ -91,7 +91,7 @@ fn a_store_has_an_address_of_a_known_kind() {
         ("sqlite:///var/lib/x.db?mode=rwc", StoreKind::Sqlite, Some("/var/lib/x.db")),
         ("sqlite:x.db", StoreKind::Sqlite, Some("x.db")),
         ("postgres://ana:s3cret@db:5432/x", StoreKind::Postgres, None),
-        ("redis://127.0.0.1:6379/0", StoreKind::Redis, None),
+        ("redis://127.0.0.1:6379/0?prefix=orders:eu", StoreKind::Redis, None),
     ] {
         let settings = toml(&format!("[persistence]\nenabled = true\nstore = '{url}'"));
         let store = settings.persistence().unwrap().store();
@@ -119,6 +119,11 @@ fn a_store_has_an_address_of_a_known_kind() {
     for (key, value, says) in [
         ("cache", "'sqlite://x.db'", "\"sqlite://x.db\", allowed is redis://…, or false for none"),
         ("cache", "true", "true, allowed is redis://…, or false for none"),
+        (
+            "cache",
+            "'redis://db/1?prefix=a*'",
+            "\"redis://db/1?prefix=a*\": the parameter `prefix` is \"a*\" and must be",
+        ),
         ("store", "7", "7, allowed is file:FOLDER"),
         ("sharing", "'both'", "\"both\", allowed is \"advise\" or \"follow\""),
         ("schema", "'drop'", "\"drop\", allowed is \"create\" or \"verify\" or \"assume\""),

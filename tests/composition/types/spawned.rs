@@ -208,6 +208,7 @@ async fn bodies_keys_and_load_shedding_are_called_in_a_task() {
 
     let task = tokio::spawn(async move {
         let per_path = Keyed::builder(&Registry::new(), Config::builder)
+            .prefix("path:")
             .by(|request: &Request<Body>| Some(request.uri().path().into()))
             .ok()?;
         let shedding = LoadSheddingLayer::new(&circuit(), || 0.1).build().ok()?;

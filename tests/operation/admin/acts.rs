@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tower_circuit_breaker::store::{Fault, FaultyStore, MemoryStore, Operation, StoreErrorKind};
+use tower_circuit_breaker::store::{Fault, FaultyStore, MemoryStore, Operation, StoreErrorKind, TieredStore};
 use tower_circuit_breaker::{Mode, Registry, State};
 
 use super::rig::{Served, app, authorized, circuit, fail};
@@ -117,4 +117,24 @@ async fn stored_acts_are_answered_with_200_and_waiting_acts_with_202() {
     let summary = list["store"]["summary"].as_str().unwrap();
     assert!(summary.starts_with("the store memory does not answer: "), "{summary}");
     assert!(summary.contains("; not saved yet: the last changes of 1 circuit"), "{summary}");
+}
+
+#[tokio::test]
+async fn an_act_without_its_row_or_its_durable_copy_is_not_called_stored() {
+    for (tiered, word) in [(false, "unaudited"), (true, "cached")] {
+        let durable = FaultyStore::new(MemoryStore::new());
+        let faults = durable.faults();
+        let builder = Registry::builder().store_timeout(Duration::from_millis(300));
+        let builder =
+            if tiered { builder.store(TieredStore::new(MemoryStore::new(), durable)) } else { builder.store(durable) };
+        let registry = builder.build().unwrap();
+        circuit(&registry, "payments");
+        assert!(registry.restore(Duration::from_secs(5)).await.unwrap().is_complete());
+        let served = Served::start(app(authorized(&registry))).await;
+        let down: &[Operation] = if tiered { Operation::ALL } else { &[Operation::AppendAudit] };
+        faults.set(down, Fault::Fail(StoreErrorKind::Unavailable));
+        let (status, done) = served.post("/api/trip?circuit=payments", r#"{"reason": "maintenance"}"#).await;
+        assert_eq!((status, &done["kept"], &done["circuit"]["standing"]), (202, &json!(word), &json!("forced_open")));
+        assert!(done["detail"].as_str().unwrap().contains("row of the audit"), "{done}");
+    }
 }

@@ -105,6 +105,16 @@ async fn readers_receive_the_kind_of_a_stores_error_and_users_who_act_the_text()
                 "{path}: {read}"
             );
         }
+        let mut events = served.bare(Method::GET, "/api/events").send().await.unwrap();
+        let by = tower_circuit_breaker::By::new("bob", "maintenance").unwrap();
+        let payments = registry.get("payments").unwrap();
+        payments.trip(&by, None);
+        payments.reset(&by, tower_circuit_breaker::circuit::To::Closed);
+        let mut text = String::new();
+        while !text.contains("\"to\":\"closed\"") {
+            text.push_str(std::str::from_utf8(&events.chunk().await.unwrap().unwrap()).unwrap());
+        }
+        assert!(!text.contains("s3cret") && !text.contains("db.internal"), "{text}");
         let (_, list) = answer(served.bare(Method::GET, "/api/circuits").send().await.unwrap()).await;
         assert_eq!(list["store"]["error_kind"], "unavailable", "{list}");
         assert_eq!(list["store"]["error"], "the store cannot be reached", "{list}");
@@ -201,7 +211,9 @@ async fn the_authoriser_may_allow_reads_and_deny_writes() {
 async fn requests_of_a_browser_for_another_site_are_refused() {
     let registry = Registry::new();
     let payments = circuit(&registry, "payments");
-    let served = Served::start(app(authorized(&registry))).await;
+    // By a cookie, which a browser adds to the requests of every site.
+    let by_cookie = admin::router(&registry).authorize(|_| Ok(User::new("alice").unwrap()));
+    let served = Served::start(app(by_cookie)).await;
     let own = format!("http://{}", served.address);
     let other_port = format!("http://127.0.0.1:{}", served.address.port() ^ 1);
     let attempts = |method: Method, path| {

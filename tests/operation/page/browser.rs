@@ -15,7 +15,8 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// Opens a window of that size on the address.
+    /// Opens a window of that size on the address. The browser finds the name `ops.internal` at this machine, and treats the
+    /// name as one of another machine.
     pub(crate) async fn open(url: &str, width: u32, height: u32) -> Self {
         // Each test has a thread of its own.
         let test = std::thread::current().id();
@@ -46,16 +47,62 @@ impl Browser {
         };
         let data = format!("--user-data-dir={}", browser.profile.join("data").display());
         // `new`: also a window narrower than 500, which a phone's is.
-        let args =
-            ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", &data];
+        let names = "--host-resolver-rules=MAP ops.internal 127.0.0.1";
+        let args = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            names,
+            &data,
+        ];
         let options = json!({ "args": args, "mobileEmulation": { "deviceMetrics": { "width": width, "height": height, "pixelRatio": 1.0, "touch": false } } });
         let wanted = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": options } } });
         let started = browser.post("", wanted).await;
         let id = started["sessionId"].as_str().unwrap_or_else(|| panic!("no session: {started}"));
         browser.session = format!("{}/{id}", browser.session);
         browser.post("/timeouts", json!({ "script": 20_000 })).await;
-        browser.post("/url", json!({ "url": url })).await;
+        browser.go(url).await;
         browser
+    }
+
+    pub(crate) async fn go(&self, url: &str) {
+        self.post("/url", json!({ "url": url })).await;
+    }
+
+    /// Opens a tab on the address and turns to the tab. Returns its handle.
+    pub(crate) async fn open_tab(&self, url: &str) -> String {
+        let opened = self.post("/window/new", json!({ "type": "tab" })).await;
+        let tab = opened["handle"].as_str().unwrap().to_owned();
+        self.turn_to(&tab).await;
+        self.go(url).await;
+        tab
+    }
+
+    /// Turns to the tab, as a click on its title does.
+    pub(crate) async fn turn_to(&self, tab: &str) {
+        self.post("/window", json!({ "handle": tab })).await;
+    }
+
+    /// Returns the handle of the tab.
+    pub(crate) async fn tab(&self) -> String {
+        let response = self.client.get(format!("{}/window", self.session)).send().await.unwrap();
+        let answer: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+        answer["value"].as_str().unwrap().to_owned()
+    }
+
+    /// Closes the tab. The caller turns to another tab.
+    pub(crate) async fn close_tab(&self) {
+        let closed = self.client.delete(format!("{}/window", self.session)).send().await.unwrap();
+        assert!(closed.status().is_success());
+    }
+
+    /// Runs a script before those of each page that is opened later.
+    pub(crate) async fn before_each_page(&self, script: &str) {
+        let parameters = json!({ "source": script });
+        let command = json!({ "cmd": "Page.addScriptToEvaluateOnNewDocument", "params": parameters });
+        self.post("/goog/cdp/execute", command).await;
     }
 
     async fn post(&self, path: &str, body: Value) -> Value {

@@ -146,6 +146,17 @@ fn a_caught_panic_of_the_body_is_a_failure() {
 }
 
 #[test]
+fn a_classifier_that_panics_at_the_head_leaves_the_call_cancelled() {
+    let (circuit, (judge, _words)) = (circuit(&MockClock::new()), channel());
+    let mut service = service(&circuit, &judge);
+    let mut response = Response::new(Script::new([]));
+    *response.status_mut() = StatusCode::from_u16(599).unwrap();
+    let call = AssertUnwindSafe(|| drop(head(&mut service, http::Request::new(Ok(response)))));
+    assert!(catch_unwind(call).is_err());
+    assert_eq!(counted(&circuit), CANCELLED, "the panic says nothing about the service");
+}
+
+#[test]
 fn a_panicked_body_that_is_kept_is_recorded_at_its_drop() {
     let (circuit, (judge, _words)) = (circuit(&MockClock::new()), channel());
     let mut body = head(&mut service(&circuit, &judge), ok([Step::Panic])).into_body();

@@ -128,6 +128,7 @@ impl<A, Res> Classifier<Request<A>, Res, io::Error> for Judge {
 impl<A> BodyClassifier<Request<A>, Script, io::Error> for Judge {
     fn head(&self, _: &mut bool, response: &Response<Script>, _: Duration) -> Option<Outcome> {
         let outcome = match response.status().as_u16() {
+            599 => panic!("as the script says"),
             500.. => Outcome::failure(),
             400..500 => Outcome::Success,
             _ => return None,

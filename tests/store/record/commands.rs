@@ -305,9 +305,17 @@ fn a_record_can_be_decoded_after_every_command() {
     for (number, (act_of, to)) in acts.iter().flat_map(|act| states.map(|to| (*act, to))).enumerate() {
         for hold in [None, Some(Duration::MAX)] {
             let to_all = OperatorCommand { to, ..act(&format!("{number}-{}", hold.is_some()), act_of, hold, u64::MAX) };
-            commands.push(Command::Operated(to_all));
+            // A number that no later write could exceed, of another start so that it is not known already.
+            let incarnation = format!("far-{number}");
+            let far = OperatorCommand { id: incarnation.clone(), incarnation, after: u64::MAX - 9, ..to_all.clone() };
+            commands.extend([Command::Operated(far), Command::Operated(to_all)]);
         }
+        let far = TransitionCommand { after: u64::MAX - 9, ..transition(u64::MAX, to, "far", number as u64) };
+        commands.push(Command::Transitioned(far));
         commands.push(Command::Transitioned(transition(u64::MAX, to, "one", number as u64)));
+        let mut twice = InstanceEntry::closed("one");
+        twice.extra.insert("state".to_owned(), serde_json::json!("open"));
+        commands.push(Command::Evidence(format!("twice-{number}"), twice));
         for (place, weight) in [f64::NAN, f64::INFINITY, -1.0, f64::MAX, 0.5].into_iter().enumerate() {
             let mut entry = InstanceEntry::closed("one");
             (entry.state, entry.run, entry.score, entry.sequence) = (to, weight, weight, number as u64);

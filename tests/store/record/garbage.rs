@@ -1,9 +1,12 @@
 //! What a store may hold that nobody of ours wrote.
 
 use proptest::prelude::*;
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use tower_circuit_breaker::State;
-use tower_circuit_breaker::record::CircuitRecord;
+use tower_circuit_breaker::record::{CircuitRecord, Command, Effect, InstanceEntry, OperatorCommand, apply, join};
+use tower_circuit_breaker::state::Act;
+use tower_circuit_breaker::{By, State};
 
 use super::{NOW, read};
 
@@ -88,6 +91,83 @@ fn bytes_that_are_no_record_are_corrupt_with_a_reason() {
         let error = decode(bytes.as_bytes()).unwrap_err();
         assert!(error.contains(expected), "{error}");
     }
+}
+
+/// The largest record of each kind that can be read: with unknown fields everywhere, and with entries of foreign ids.
+fn largest() -> Vec<Vec<u8>> {
+    let pad = |value: Value, at: &str| {
+        let (mut value, length) = (value.clone(), value.to_string().len());
+        *value.pointer_mut(at).unwrap() = "p".repeat(65_536 - length).into();
+        let bytes = value.to_string().into_bytes();
+        assert_eq!(bytes.len(), 65_536);
+        bytes
+    };
+    let entry = |extra: Value| json!({"sequence": 1, "state": "open", "x": extra});
+    let act = json!({"sequence": 1, "act": "trip", "mode": "forced_open", "user": "ana", "reason": "", "x": ""});
+    let many: serde_json::Map<_, _> = (0..64)
+        .map(|n| {
+            let open = json!({"sequence": n, "state": "half_open", "mode": "forced_open", "until": u64::MAX,
+                "open_ms": u64::MAX, "left_closed_at": u64::MAX, "attempt": u32::MAX, "total_failures": u64::MAX,
+                "total_successes": u64::MAX, "last_failure_at": u64::MAX, "updated_at": u64::MAX, "acts": u64::MAX,
+                "calls": u64::MAX, "slow": u64::MAX, "incarnation": "\"".repeat(64)});
+            (format!("{n:02}{}", "\"".repeat(190)), open)
+        })
+        .collect();
+    let small: serde_json::Map<_, _> = (0..600).map(|n| (format!("n{n}"), json!(n))).collect();
+    vec![
+        pad(json!({"state": "closed", "x": ""}), "/x"),
+        pad(json!({"state": "closed", "small": small, "x": ""}), "/x"),
+        pad(json!({"state": "closed", "incarnation": ""}), "/incarnation"),
+        pad(json!({"state": "closed", "reason": ""}), "/reason"),
+        pad(json!({"state": "closed", "operator": act}), "/operator/x"),
+        pad(json!({"state": "closed", "operator": act}), "/operator/reason"),
+        pad(json!({"state": "closed", "instances": {"a": entry("".into())}}), "/instances/a/x"),
+        pad(json!({"state": "closed", "operator": act, "instances": many, "x": ""}), "/x"),
+    ]
+}
+
+#[test]
+fn a_record_that_can_be_read_can_be_written_with_an_act_and_an_entry() {
+    for bytes in largest() {
+        let mut record = decode(&bytes).unwrap();
+        assert!(serde_json::to_string(&record.extra).unwrap().len() <= CircuitRecord::MAX_EXTRA_BYTES + 2);
+        for act in 0..10_u64 {
+            let by = By::new(&"\"".repeat(200), &"\\".repeat(500)).unwrap();
+            let command = OperatorCommand {
+                id: format!("{act}{}", "i".repeat(60)),
+                replaced: Vec::new(),
+                act: Act::Trip,
+                to: State::HalfOpen,
+                hold: None,
+                by,
+                age: Duration::ZERO,
+                on: record.operator.as_ref().map_or(0, |operated| operated.sequence),
+                after: 0,
+                instance: "\"".repeat(100),
+                incarnation: "0".repeat(32),
+                era: u64::MAX,
+            };
+            assert_eq!(apply(&mut record, &Command::Operated(command), NOW), Effect::Applied);
+            let mut entry = InstanceEntry::closed(&"0".repeat(32));
+            (entry.sequence, entry.state) = (NOW.as_millis() + act, State::Open);
+            let id = format!("{act}{}", "\"".repeat(99));
+            assert_eq!(apply(&mut record, &Command::Evidence(id.clone(), entry), NOW), Effect::Applied);
+            let written = record.encode().unwrap();
+            assert_eq!(decode(&written).as_ref(), Ok(&record), "else each instance writes its own copy for ever");
+            assert!(record.instances.contains_key(&id), "the newest entry stays");
+        }
+        let joined = join(&decode(&bytes).unwrap(), &record);
+        assert_eq!(decode(&joined.encode().unwrap()), Ok(joined));
+    }
+}
+
+#[test]
+fn unknown_fields_are_kept_up_to_a_bound_for_all_parts() {
+    let part = |n: usize| json!({"sequence": n, "state": "closed", "later": "l".repeat(1_000)});
+    let instances: serde_json::Map<_, _> = (0..30).map(|n| (format!("{n:02}"), part(n))).collect();
+    let record = read(&json!({"state": "closed", "later": {"a": [1, 2]}, "instances": instances}));
+    let kept = record.instances.values().filter(|entry| entry.extra.contains_key("later")).count();
+    assert_eq!((record.extra["later"].clone(), record.instances.len(), kept), (json!({"a": [1, 2]}), 30, 16));
 }
 
 #[test]

@@ -37,6 +37,34 @@ async fn a_row_given_again_after_thousands_of_others_is_kept_once() {
 }
 
 #[tokio::test]
+async fn an_audit_that_is_gone_says_so_in_its_next_row() {
+    let (server, store) = fresh().await;
+    store.append_audit(&[row(0), row(1)]).await.unwrap();
+    // The rows were deleted by their age, and nothing is missing.
+    store.trim_audit(Timestamp::from_millis(5)).await.unwrap();
+    store.append_audit(&[row(2)]).await.unwrap();
+    assert_eq!(store.audit(&AuditFilter::new()).await.unwrap(), [row(2)]);
+    for (number, lost, writer) in [
+        (4, &["UNLINK", "circuit_breaker:audit"][..], server.store()),
+        (5, &["FLUSHALL"][..], store.clone()),
+        (6, &["UNLINK", "circuit_breaker:audit"][..], store.clone()),
+    ] {
+        server.cli::<()>(lost).await;
+        let is_flushed = lost[0] == "FLUSHALL";
+        for _ in 0..2 {
+            writer.append_audit(&[row(number), row(3)]).await.unwrap();
+            let rows = store.audit(&AuditFilter::new()).await.unwrap();
+            let actions: Vec<&str> = rows.iter().map(|row| &*row.action).collect();
+            // A row whose id is still known is not appended again.
+            let expected =
+                if number == 4 || is_flushed { &["missing", "trip", "trip"][..] } else { &["missing", "trip"] };
+            assert_eq!(actions, expected, "{rows:?}");
+            assert!(rows[0].reason.contains("evicted, flushed or deleted"), "{rows:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_stream_is_capped_and_readable_for_people() {
     let (server, store) = fresh().await;
     for start in (0..22_000).step_by(2000) {
@@ -68,5 +96,6 @@ async fn foreign_entries_of_the_stream_are_skipped() {
     assert!(append.to_string().contains("circuit_breaker:audit"), "{append}");
     server.cli::<()>(&["DEL", "circuit_breaker:audit"]).await;
     store.append_audit(&[row(2)]).await.unwrap();
-    assert_eq!(store.audit(&AuditFilter::new()).await.unwrap(), [row(2)], "a refused row is not remembered as kept");
+    let rows = store.audit(&AuditFilter::new()).await.unwrap();
+    assert_eq!((&*rows[0].action, &rows[1..]), ("missing", &[row(2)][..]), "a refused row is not remembered as kept");
 }

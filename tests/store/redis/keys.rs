@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use tower_circuit_breaker::record::{CircuitRecord, Timestamp};
 use tower_circuit_breaker::state::State;
-use tower_circuit_breaker::store::{Etag, RedisStore, Store, StoreErrorKind, Write, Written};
+use tower_circuit_breaker::store::{AuditFilter, Etag, RedisStore, Store, StoreErrorKind, Write, Written};
 
 use super::{fresh, get, put, record, write};
 use crate::servers::proxy::{Network, Proxy};
@@ -26,6 +26,73 @@ async fn a_person_can_read_the_record_at_the_key_that_people_know() {
     assert_eq!(json["failure_count"], 0.0);
     assert_eq!(json["opened_at"], 1_790_000_000_123_u64);
     assert_eq!(json["half_open_attempts"], 2);
+}
+
+#[tokio::test]
+async fn a_prefix_is_in_every_key_and_in_every_text() {
+    let (server, _) = fresh().await;
+    let address = format!("{}/3?prefix=orders&protocol=resp3", server.url());
+    let socket = RedisStore::new("unix:///run/redis.sock?db=3&prefix=orders").unwrap();
+    let client = RedisStore::from_client(redis::Client::open(format!("{}/3", server.url())).unwrap());
+    for store in
+        [RedisStore::new(&address).unwrap(), server.store().prefix("x").unwrap(), client.prefix("orders").unwrap()]
+    {
+        put(&store, "payments", &record("payments")).await;
+        store.append_audit(&[super::audit::row(1)]).await.unwrap();
+        assert_eq!(store.list().await.unwrap(), ["payments"]);
+        assert_eq!(store.audit(&AuditFilter::new()).await.unwrap().len(), 1);
+        let found = get(&store, "payments").await.unwrap().unwrap();
+        assert!(store.delete("payments", &found.etag).await.unwrap());
+    }
+    let keys: Vec<String> = server.cli(&["KEYS", "*"]).await;
+    assert_eq!(
+        BTreeSet::from_iter(keys),
+        BTreeSet::from(["x:circuit_breaker:audit", "{x:circuit_breaker:audit}:ids"].map(str::to_owned))
+    );
+    let named = "database 3, prefix orders";
+    let store = RedisStore::new(&address).unwrap();
+    assert!(format!("{store:?}").contains(named), "{store:?}");
+    assert!(format!("{socket:?}").contains(named), "{socket:?}");
+    server
+        .cli::<()>(&["EVAL", "redis.call('SELECT', 3) redis.call('RPUSH', 'orders:circuit_breaker:a:state', 'x')", "0"])
+        .await;
+    let error = store.compare_and_set(&write("a", None, b"a")).await.unwrap_err();
+    assert!(error.to_string().contains("the key orders:circuit_breaker:a:state"), "{error}");
+    drop(server);
+    let error = get(&store, "a").await.unwrap_err();
+    assert!(error.to_string().contains(named), "{error}");
+}
+
+#[test]
+fn a_wrong_prefix_is_refused_with_its_field_its_value_and_the_allowed_values() {
+    for wrong in [
+        "",
+        " ",
+        "a*",
+        "a?",
+        "[a]",
+        "{a}",
+        "a\\",
+        "a\nb",
+        "a\0",
+        "\u{e4}",
+        ":a",
+        "a:",
+        "circuit_breaker",
+        &"x".repeat(101),
+    ] {
+        let error = RedisStore::new("redis://db").unwrap().prefix(wrong).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Refused);
+        let error = error.to_string();
+        let begins = "the prefix of redis is \"";
+        assert!(
+            error.starts_with(begins) && error.contains("must be 1 to 100 letters") && !error.contains('\n'),
+            "{error}"
+        );
+    }
+    for right in ["a", "orders-eu.1", "a:b/c_d", &"x".repeat(100)] {
+        assert!(RedisStore::new("redis://db").unwrap().prefix(right).is_ok(), "{right}");
+    }
 }
 
 #[tokio::test]

@@ -110,6 +110,15 @@ impl Register {
         self.inside(|inside| inside.writes)
     }
 
+    /// Returns a register with the same content and without faults.
+    pub(super) fn copied(&self) -> Self {
+        let (kind, ahead) = self.inside(|inside| (inside.kind, inside.ahead));
+        let (clock, entries) = self.inside(|inside| (inside.clock, inside.entries.clone()));
+        let copy = Self::new(0, kind, ahead);
+        copy.inside(|inside| (inside.clock, inside.entries, inside.writes) = (clock, entries, 1 << 32));
+        copy
+    }
+
     pub(super) fn trace(&self) -> u64 {
         self.inside(|inside| inside.trace)
     }
@@ -203,12 +212,12 @@ impl Inside {
         self.watchers.retain(|watcher| !watcher.is_closed());
         for watcher in self.watchers.clone() {
             if !self.dice.chance(lost) {
-                // Late news overtake each other.
-                let (name, news) = (write.name.clone(), Some((value.clone(), now)));
+                // Late hints overtake each other.
+                let (name, etag) = (write.name.clone(), Some(etag.clone()));
                 let delay = Duration::from_millis(self.dice.roll(if lost > 0 { 400 } else { 3 }));
                 tokio::spawn(async move {
                     tokio::time::sleep(delay).await;
-                    watcher.changed(&name, news);
+                    watcher.changed(&name, etag);
                 });
             }
         }

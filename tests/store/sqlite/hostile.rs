@@ -154,6 +154,30 @@ async fn a_huge_value_hides_no_other_record_and_is_read_up_to_its_bound() {
 }
 
 #[tokio::test]
+async fn a_row_with_values_of_other_types_hides_no_other_row() {
+    let (store, _folder) = fresh();
+    put(&store, "good", None, &record("good", false)).await;
+    put(&store, "odd", None, b"1").await;
+    put(&store, "wide", None, b"1").await;
+    store.append_audit(&[row("1", 1), row("2", 2)]).await.unwrap();
+    let mut connection = connect(&store).await;
+    let odd = "UPDATE circuit_breaker_states SET record = x'ff00fe', etag = x'6f6464' WHERE service = 'odd';
+        UPDATE circuit_breaker_states SET etag = printf('%.*c', 50000000, 'x') WHERE service = 'wide';
+        INSERT INTO circuit_breaker_states SELECT x'80', state, failures, successes, last_failure_at, last_state_change,
+            total_failures, total_successes, updated_at, generation, etag, record FROM circuit_breaker_states WHERE service = 'odd';
+        UPDATE circuit_breaker_audit SET reason = x'ff', \"timestamp\" = 'then', generation = 'many', \"user\" = x'80' WHERE id = '1'";
+    sqlx::raw_sql(odd).execute(&mut connection).await.unwrap();
+    let found = store.load_many(&["odd", "good", "wide"].map(str::to_owned)).await.unwrap().entries;
+    assert_eq!(found[0].as_ref().unwrap().bytes, [0xff, 0, 0xfe]);
+    assert_eq!(found[1].as_ref().unwrap().bytes, record("good", false));
+    assert_eq!(store.list().await.unwrap(), ["good", "odd", "wide"]);
+    put(&store, "odd", found[0].clone().map(|found| found.etag), b"2").await;
+    assert!(store.delete("wide", &found[2].as_ref().unwrap().etag).await.unwrap());
+    let rows = store.audit(&AuditFilter::new()).await.unwrap();
+    assert_eq!((rows[0].reason.as_str(), rows[0].timestamp.as_millis(), &rows[1]), ("\u{fffd}", 0, &row("2", 2)));
+}
+
+#[tokio::test]
 async fn a_replaced_file_is_used_by_the_next_operation_and_keeps_the_old_log() {
     let (store, folder) = fresh();
     put(&store, "old", None, b"1").await;

@@ -1,0 +1,40 @@
+//! The log lines about refused requests, by which operators notice guessed tokens, foreign pages and proxies that change
+//! the host.
+//!
+//! Each kind of refusal has at most one line a minute, so that a flood of one kind neither fills the log nor hides the
+//! others. No line contains a token. A request without a token is not logged, because the page sends such requests
+//! before its user signs in.
+
+use http::header;
+use http::request::Parts;
+
+use crate::clock::{Clock, MonotonicClock};
+use crate::shown::{cut, quoted};
+use crate::sync::Mutex;
+use crate::telemetry;
+use crate::telemetry::store::Lines;
+
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    clock: MonotonicClock,
+    lines: Mutex<[Lines; KINDS.len()]>,
+}
+
+impl Refusals {
+    /// Logs a refusal, if its kind is logged and had no line within the last minute.
+    pub(super) fn note(&self, parts: &Parts, kind: &str, sentence: &str) {
+        let Some(at) = KINDS.iter().position(|known| *known == kind) else { return };
+        if kind == "unauthorized" && !parts.headers.contains_key(header::AUTHORIZATION) {
+            return;
+        }
+        let now = self.clock.now();
+        let Some(omitted) = self.lines.lock()[at].next(now) else { return };
+        let more =
+            if omitted > 0 { format!(", and {omitted} more requests since the last line") } else { String::new() };
+        let (method, path) = (cut(parts.method.as_str(), 20), quoted(parts.uri.path()));
+        telemetry::store::warn(format_args!("the admin router refused {method} {path} ({kind}{more}): {sentence}"));
+    }
+}
+
+/// The kinds of problems that are logged.
+const KINDS: [&str; 5] = ["foreign_host", "cross_origin", "unauthorized", "forbidden", "read_only"];

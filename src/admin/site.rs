@@ -1,0 +1,273 @@
+//! The site of the page, which is the set of origins and hosts that belong to the page.
+//!
+//! Origins are compared by scheme, host and port, and not as texts, because one origin has several spellings
+//! (`http://h` and `http://h:80`). The scheme of a request is unknown behind a proxy that ends TLS. Therefore a `Host`
+//! without a port has the default port of whichever scheme the `Origin` names. `Forwarded` and `X-Forwarded-*` are never
+//! read, because any client can send them.
+
+use std::error::Error;
+use std::fmt;
+use std::net::Ipv6Addr;
+
+use http::HeaderValue;
+use http::request::Parts;
+use http::uri::Authority;
+
+use crate::shown::quoted;
+
+/// An origin or a host that the router cannot use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InvalidSite {
+    /// The method of the router, `trusted_origin` or `hosts`.
+    pub field: &'static str,
+    /// The refused value, escaped and at most 200 characters of it, or an empty text if there was none.
+    pub value: String,
+    allowed: &'static str,
+}
+
+impl InvalidSite {
+    fn origin(value: &str) -> Self {
+        let allowed = "`http` or `https` with a host and without a path, as browsers send it: `https://ops.example`, \
+                       `http://ops.internal:8080` or `http://[::1]:3000`";
+        Self { field: "trusted_origin", value: quoted(value), allowed }
+    }
+
+    fn host(value: &str) -> Self {
+        let allowed = "one name or address or more, each with or without a port, without a scheme and a pattern, as browsers \
+                       send it: `ops.internal`, `ops.internal:8080` or `[::1]`";
+        Self { field: "hosts", value: quoted(value), allowed }
+    }
+}
+
+impl fmt::Display for InvalidSite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is `{}`, allowed is {}", self.field, self.value, self.allowed)
+    }
+}
+
+impl Error for InvalidSite {}
+
+/// The origins and hosts of the page.
+#[derive(Debug, Default)]
+pub(super) struct Site {
+    trusted: Vec<Origin>,
+    /// The allowed hosts. `None` allows every host.
+    hosts: Option<Vec<Host>>,
+}
+
+impl Site {
+    pub(super) fn trust(&mut self, origin: &str) -> Result<(), InvalidSite> {
+        self.trusted.push(Origin::parse(origin.as_bytes()).ok_or_else(|| InvalidSite::origin(origin))?);
+        Ok(())
+    }
+
+    /// Adds allowed hosts. No host at all is refused, because the router would then refuse every request.
+    pub(super) fn allow<S: AsRef<str>>(&mut self, hosts: impl IntoIterator<Item = S>) -> Result<(), InvalidSite> {
+        let parsed = hosts.into_iter().map(|host| {
+            let host = host.as_ref();
+            Host::parse(host.as_bytes()).ok_or_else(|| InvalidSite::host(host))
+        });
+        let parsed = parsed.collect::<Result<Vec<_>, _>>()?;
+        if parsed.is_empty() {
+            return Err(InvalidSite::host(""));
+        }
+        self.hosts.get_or_insert_default().extend(parsed);
+        Ok(())
+    }
+
+    /// Checks that a request was sent to an allowed host, in the `Host` header and in an address of the absolute form.
+    ///
+    /// # Errors
+    ///
+    /// The host that is not allowed. A request without a host is refused too.
+    pub(super) fn check_host(&self, parts: &Parts) -> Result<(), ForeignHost<'_>> {
+        let Some(allowed) = &self.hosts else { return Ok(()) };
+        let is_allowed =
+            |sent: &[u8]| Host::parse(sent).is_some_and(|sent| allowed.iter().any(|host| host.covers(&sent)));
+        match hosts(parts).find(|sent| !is_allowed(sent)) {
+            Some(foreign) => Err(ForeignHost { sent: Some(text(foreign)), allowed }),
+            None if hosts(parts).next().is_none() => Err(ForeignHost { sent: None, allowed }),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that no browser sent the request on behalf of another site, with the cookies of its user. Clients that are
+    /// not browsers send neither header and need no such protection, because no other site controls them.
+    ///
+    /// For a user of a token only the report of the browser is checked, because no other site can send the token. The
+    /// report matters if a proxy adds the token.
+    ///
+    /// # Errors
+    ///
+    /// A sentence with the headers that were compared.
+    pub(super) fn check_origin(&self, parts: &Parts, by_token: bool) -> Result<(), String> {
+        let sent = |name: &str| parts.headers.get(name).map(HeaderValue::as_bytes);
+        let origin = sent("origin");
+        let parsed = origin.and_then(Origin::parse);
+        if parsed.as_ref().is_some_and(|origin| self.trusted.contains(origin)) {
+            return Ok(());
+        }
+        match (sent("sec-fetch-site"), origin) {
+            // `sec-fetch-site` comes first, because no script can set it (Fetch Metadata), and because it is correct behind
+            // proxies that change the host. The value `none` means that the user opened the address directly. Browsers
+            // send the header only over https and to this machine.
+            (Some(b"same-origin" | b"none"), _) | (None, None) => Ok(()),
+            (Some(site), origin) => {
+                let origin = origin.map_or_else(|| "there is no Origin".to_owned(), |sent| named("Origin", sent));
+                Err(format!("{}, and {origin}. {TRUST}", named("Sec-Fetch-Site", site)))
+            }
+            (None, Some(sent)) => {
+                // The origin `null` of sandboxed frames has no host and equals no host.
+                if by_token || parsed.is_some_and(|origin| origin.is_of(parts)) {
+                    return Ok(());
+                }
+                let host = hosts(parts).next();
+                let host = host.map_or_else(|| "there is no Host".to_owned(), |sent| named("Host", sent));
+                let origin = named("Origin", sent);
+                Err(format!("{origin}, and {host}. If a proxy changes the Host, let the proxy pass it on. {TRUST}"))
+            }
+        }
+    }
+}
+
+/// The remedy for a request that does come from this site.
+const TRUST: &str = "If this origin belongs to the page, name it in `trusted_origin`";
+
+/// A request to a host that is not allowed.
+#[derive(Debug)]
+pub(super) struct ForeignHost<'a> {
+    sent: Option<String>,
+    allowed: &'a [Host],
+}
+
+impl ForeignHost<'_> {
+    /// Returns the sentence for the client. The sentence has no allowed host, because the client may be a page of an
+    /// attacker.
+    pub(super) fn sentence(&self) -> String {
+        match &self.sent {
+            Some(sent) => {
+                format!("the Host is `{sent}`, which is not one of the `hosts` of this router: the log has them")
+            }
+            None => "the request has no Host, and this router has `hosts`".to_owned(),
+        }
+    }
+
+    /// Returns the sentence for the log, with the allowed hosts.
+    pub(super) fn logged(&self) -> String {
+        let allowed: Vec<_> = self.allowed.iter().take(SHOWN_HOSTS).map(Host::to_string).collect();
+        let more = if self.allowed.len() > SHOWN_HOSTS { ", …" } else { "" };
+        format!("{} ({}{more})", self.sentence().trim_end_matches(": the log has them"), allowed.join(", "))
+    }
+}
+
+/// The largest number of allowed hosts in a line of the log.
+const SHOWN_HOSTS: usize = 8;
+
+/// The hosts to which a request was sent. HTTP/2 sends the host in the address.
+fn hosts(parts: &Parts) -> impl Iterator<Item = &[u8]> {
+    let of_address = parts.uri.authority().map(|host| host.as_str().as_bytes());
+    of_address.into_iter().chain(parts.headers.get_all("host").iter().map(HeaderValue::as_bytes))
+}
+
+fn named(header: &str, value: &[u8]) -> String {
+    format!("its {header} is `{}`", text(value))
+}
+
+/// Returns a header as an answer and a log repeat it, which is bounded and escaped.
+fn text(value: &[u8]) -> String {
+    quoted(&String::from_utf8_lossy(value))
+}
+
+/// The scheme, the host and the port of an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Origin {
+    is_https: bool,
+    name: String,
+    port: u16,
+}
+
+impl Origin {
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        let (scheme, host) = text.split_once("://")?;
+        let is_https = scheme.eq_ignore_ascii_case("https");
+        if !is_https && !scheme.eq_ignore_ascii_case("http") {
+            return None;
+        }
+        let Host { name, port } = Host::parse(host.as_bytes())?;
+        Some(Self { is_https, name, port: port.unwrap_or(default_port(is_https)) })
+    }
+
+    /// Returns true if each host of the request is that of this origin. A host without a port has the default port of
+    /// the scheme.
+    fn is_of(&self, parts: &Parts) -> bool {
+        let default = default_port(self.is_https);
+        let is_at = |host: Host| host.name == self.name && host.port.unwrap_or(default) == self.port;
+        hosts(parts).next().is_some() && hosts(parts).all(|host| Host::parse(host).is_some_and(is_at))
+    }
+}
+
+/// A host with or without a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Host {
+    /// A name in lower case without a dot at the end, or an address in its shortest form.
+    name: String,
+    port: Option<u16>,
+}
+
+impl Host {
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        let authority: Authority = text.parse().ok()?;
+        let host = authority.host();
+        // Credentials before the host make the length differ, and are refused because browsers never send them.
+        let rest = text.strip_prefix(host)?;
+        let port = match rest.strip_prefix(':') {
+            None if rest.is_empty() => None,
+            Some("") => None,
+            Some(port) if port.bytes().all(|digit| digit.is_ascii_digit()) => Some(port.parse().ok()?),
+            Some(_) | None => return None,
+        };
+        Some(Self { name: name(host)?, port })
+    }
+
+    /// Returns true if this allowed host covers the host of a request. Without a port every port is covered. A sent host
+    /// without a port has one of the default ports.
+    fn covers(&self, sent: &Self) -> bool {
+        let port = match (self.port, sent.port) {
+            (None, _) => true,
+            (Some(allowed), None) => [HTTP, HTTPS].contains(&allowed),
+            (Some(allowed), Some(sent)) => allowed == sent,
+        };
+        self.name == sent.name && port
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => write!(f, "{}:{port}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+/// Returns the one form of a name or an address. `None` for other texts, for example a pattern or credentials.
+fn name(host: &str) -> Option<String> {
+    if let Some(address) = host.strip_prefix('[') {
+        let address: Ipv6Addr = address.strip_suffix(']')?.parse().ok()?;
+        return Some(format!("[{address}]"));
+    }
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let is_name =
+        !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_'));
+    is_name.then(|| name.to_ascii_lowercase())
+}
+
+const fn default_port(is_https: bool) -> u16 {
+    if is_https { HTTPS } else { HTTP }
+}
+
+const HTTP: u16 = 80;
+const HTTPS: u16 = 443;

@@ -1,0 +1,195 @@
+//! The queues of the outbox, one for the rows of operators and one for all other rows.
+//!
+//! Each queue has a bound. The oldest row of a full queue is lost and counted, and a row reports the number.
+
+use std::collections::VecDeque;
+
+use crate::clock::Tick;
+use crate::record::Timestamp;
+use crate::store::AuditRow;
+
+/// The rows that wait. The id of a row consists of the incarnation and a number, so that a store keeps a row once if it is
+/// written twice.
+#[derive(Debug)]
+pub(super) struct Queues {
+    incarnation: String,
+    /// The number of ids so far.
+    ids: u64,
+    /// The number of rows so far that were added at the end of a queue.
+    pushed: u64,
+    /// The number of rows so far that report lost rows.
+    reports: u64,
+    /// The rows with a user, which are the acts of operators and their results.
+    pub(super) people: VecDeque<Waiting>,
+    /// The other rows.
+    pub(super) machines: VecDeque<Waiting>,
+    /// The number of rows that were lost because a queue was full, and that no row reports yet.
+    missing: u64,
+    /// The number of rows that were lost since the first start of the task.
+    pub(super) lost: u64,
+    /// The room of each queue.
+    capacity: usize,
+}
+
+/// A row with the tick of its change. The row gets its time by the clock of the store only when it is written, because
+/// that clock may be unknown at the time of the change.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    /// The place of the row among all rows. A report of lost rows has a number below [`FIRST`], because it stands for
+    /// rows that were older than all others.
+    pub(super) number: u64,
+    pub(super) at: Tick,
+    pub(super) row: AuditRow,
+    /// The number of rows that are lost with this row. 1 for most rows, and more for a row that reports lost rows.
+    stands_for: u64,
+    pub(super) trial: Trial,
+    /// The number of times that the row was sent alone and got no answer.
+    pub(super) failures: u32,
+    /// The earliest time of the next attempt.
+    pub(super) not_before: Tick,
+}
+
+/// The result of sending a row alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trial {
+    /// The row was not refused alone.
+    None,
+    /// The row was refused alone, after the store had taken this number of batches.
+    Suspect { taken: u64 },
+    /// The store has taken another row since. The row is sent once more, alone.
+    Again,
+}
+
+/// The queue of a row.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    People,
+    Machines,
+}
+
+impl Queues {
+    pub(super) fn new(incarnation: &str, capacity: usize) -> Self {
+        Self {
+            incarnation: incarnation.to_owned(),
+            ids: 0,
+            pushed: 0,
+            reports: 0,
+            people: VecDeque::new(),
+            machines: VecDeque::new(),
+            missing: 0,
+            lost: 0,
+            capacity,
+        }
+    }
+
+    /// Adds a row, which stands for this number of rows.
+    pub(super) fn push(&mut self, stands_for: u64, at: Tick, row: AuditRow) {
+        // Only the rows of acts come with an id, and acts have a user.
+        if row.id.is_empty() || !self.people.iter().any(|waiting| waiting.row.id == row.id) {
+            let kind = if row.user.is_some() { Kind::People } else { Kind::Machines };
+            self.push_as(kind, stands_for, at, row);
+        }
+    }
+
+    /// Adds a row to the end of a queue, and gives the row an id if it has none.
+    pub(super) fn push_as(&mut self, kind: Kind, stands_for: u64, at: Tick, mut row: AuditRow) {
+        if row.id.is_empty() {
+            row.id = self.id();
+        }
+        // The texts of this crate are shorter than the limits. A longer text would be refused by every table with a limit.
+        row.bound();
+        self.pushed += 1;
+        let number = FIRST.saturating_add(self.pushed);
+        let queue = match kind {
+            Kind::People => &mut self.people,
+            Kind::Machines => &mut self.machines,
+        };
+        while queue.len() >= self.capacity
+            && let Some(oldest) = queue.pop_front()
+        {
+            self.missing = self.missing.saturating_add(oldest.stands_for);
+            self.lost = self.lost.saturating_add(u64::from(oldest.number >= FIRST));
+        }
+        queue.push_back(Waiting::new(number, at, row, stands_for));
+    }
+
+    /// Adds the row with the number of the lost rows, if rows were lost.
+    pub(super) fn report_missing(&mut self, now: Tick) {
+        if self.missing == 0 {
+            return;
+        }
+        let lost = AuditRow {
+            id: self.id(),
+            service: String::new(),
+            action: "missing".to_owned(),
+            reason: format!("{} rows were lost, because the store was down and the outbox was full", self.missing),
+            user: None,
+            timestamp: Timestamp::default(),
+            generation: 0,
+            instance: self.iter().next().map(|first| first.row.instance.clone()).unwrap_or_default(),
+        };
+        let stands_for = std::mem::take(&mut self.missing);
+        self.reports += 1;
+        self.machines.push_front(Waiting::new(self.reports, now, lost, stands_for));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.people.len() + self.machines.len() + usize::from(self.missing > 0)
+    }
+
+    /// Returns all rows, those of operators first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Waiting> {
+        self.people.iter().chain(&self.machines)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Waiting> {
+        self.people.iter_mut().chain(&mut self.machines)
+    }
+
+    pub(super) fn find(&mut self, number: u64) -> Option<&mut Waiting> {
+        self.iter_mut().find(|waiting| waiting.number == number)
+    }
+
+    /// Removes the rows with these numbers, which are in ascending order.
+    pub(super) fn remove(&mut self, numbers: &[u64]) {
+        let is_meant = |waiting: &Waiting| numbers.binary_search(&waiting.number).is_ok();
+        let mut left = numbers.len();
+        for queue in [&mut self.people, &mut self.machines] {
+            // Most batches are the beginnings of the queues, so that the other rows need not be visited.
+            while queue.front().is_some_and(is_meant) {
+                queue.pop_front();
+                left -= 1;
+            }
+        }
+        if left > 0 {
+            for queue in [&mut self.people, &mut self.machines] {
+                queue.retain(|waiting| !is_meant(waiting));
+            }
+        }
+    }
+
+    /// Removes and returns a row.
+    pub(super) fn take(&mut self, number: u64) -> Option<Box<AuditRow>> {
+        for queue in [&mut self.people, &mut self.machines] {
+            if let Some(at) = queue.iter().position(|waiting| waiting.number == number) {
+                return queue.remove(at).map(|waiting| Box::new(waiting.row));
+            }
+        }
+        None
+    }
+
+    /// Creates the id of a row.
+    pub(super) fn id(&mut self) -> String {
+        self.ids += 1;
+        format!("{}-{:08x}", self.incarnation, self.ids)
+    }
+}
+
+impl Waiting {
+    const fn new(number: u64, at: Tick, row: AuditRow, stands_for: u64) -> Self {
+        Self { number, at, row, stands_for, trial: Trial::None, failures: 0, not_before: Tick::ZERO }
+    }
+}
+
+/// The number of the first row that reports no lost rows.
+const FIRST: u64 = 1 << 32;

@@ -1,0 +1,126 @@
+//! The hints of the watch, which are merged into loads.
+//!
+//! A hint is the name of a changed record. Other programs can send hints, and can send very many of them, so that a hint
+//! never changes a circuit, and the loads for hints are bounded. The first hint is followed at once. The hints of the
+//! next [`MERGED_WITHIN`] share one load.
+//!
+//! Nothing is loaded for a circuit that this registry does not have, nor for a version that this process knows already,
+//! as after its own write.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::time::Duration;
+
+use super::Task;
+use super::jobs::BATCH;
+use crate::clock::{Clock, Tick};
+use crate::coordinator::desks::{DeskId, Desks};
+use crate::store::{Etag, WatchEvent};
+
+/// The hints that no load has followed yet.
+#[derive(Debug)]
+pub(super) struct Hints {
+    /// The desks with a hint, each with the version in the hint. `None` if the hint has no version, or if two hints have
+    /// different versions.
+    changed: BTreeMap<DeskId, Option<Etag>>,
+    /// True if every desk has a hint.
+    all: bool,
+    /// The earliest time of the next load.
+    at: Tick,
+}
+
+impl Hints {
+    pub(super) const fn new(now: Tick) -> Self {
+        Self { changed: BTreeMap::new(), all: false, at: now }
+    }
+
+    fn add(&mut self, at: DeskId, etag: Option<Etag>) {
+        match self.changed.entry(at) {
+            Entry::Vacant(first) => drop(first.insert(etag)),
+            Entry::Occupied(mut merged) if *merged.get() != etag => drop(merged.insert(None)),
+            Entry::Occupied(_) => {}
+        }
+    }
+
+    /// Takes the desks to load now.
+    fn take(&mut self, desks: &Desks, now: Tick) -> Vec<DeskId> {
+        if self.next(desks).is_none_or(|next| next > now) {
+            return Vec::new();
+        }
+        let mut due = Vec::new();
+        let mut changed = std::mem::take(&mut self.changed);
+        if std::mem::take(&mut self.all) {
+            // The answer of a write has the present record. Gaps must not keep a slow store so busy that no write begins.
+            changed.extend(desks.ids().filter(|at| !desks[*at].is_about_to_write(now)).map(|at| (at, None)));
+        }
+        for (at, etag) in changed {
+            let Some(desk) = desks.get(at) else { continue };
+            if desk.is_writing() {
+                // The answer of the write may be older than the hint. The version is compared after the answer.
+                self.changed.insert(at, etag);
+            } else if etag.is_none_or(|etag| !desk.has_version(&etag)) {
+                due.push(at);
+            }
+        }
+        let batches = u32::try_from(due.len().div_ceil(BATCH)).unwrap_or(u32::MAX);
+        self.at = now.saturating_add(MERGED_WITHIN.saturating_mul(batches));
+        due
+    }
+
+    /// Returns the time of the next load. `None` if no desk has a hint that can be followed.
+    fn next(&self, desks: &Desks) -> Option<Tick> {
+        let is_ready = |at: &DeskId| desks.get(*at).is_none_or(|desk| !desk.is_writing());
+        (self.all || self.changed.keys().any(is_ready)).then_some(self.at)
+    }
+}
+
+impl Task {
+    /// Handles an event of the watch, and all further events that are there already. `None` is the end of the watch.
+    pub(super) fn hinted(&mut self, event: Option<WatchEvent>) {
+        let mut next = Some(event);
+        for _ in 0..HANDLED_AT_ONCE {
+            match next.take() {
+                Some(Some(WatchEvent::Changed { name, etag })) => {
+                    if let Some(at) = self.ledger.index.get(&name) {
+                        self.hints.add(*at, etag);
+                    }
+                }
+                // The watch may have lost hints for any circuit.
+                Some(Some(WatchEvent::Gap)) => self.hints.all = true,
+                Some(None) => {
+                    let (now, share) = (self.ledger.clock.now(), self.ledger.dice.share());
+                    self.watch = None;
+                    self.watch_at = Some(now.saturating_add(WATCH_AGAIN.mul_f64(0.5 + share)));
+                }
+                None => return,
+            }
+            next = self.watch.as_mut().and_then(|watch| match watch.next_ready() {
+                std::task::Poll::Ready(event) => Some(event),
+                std::task::Poll::Pending => None,
+            });
+        }
+    }
+
+    /// Plans the loads that follow from hints. A watch that has begun again shows that the store answers again, so that
+    /// the backoff ends.
+    pub(super) fn follow_hints(&mut self, now: Tick) {
+        let has_begun = self.hints.all;
+        let due = self.hints.take(&self.ledger.desks, now);
+        if has_begun && !due.is_empty() {
+            self.ledger.link.hurry(now);
+        }
+        self.to_load.extend(due);
+    }
+
+    /// Returns the time of the next load that follows from hints.
+    pub(super) fn next_hint(&self) -> Option<Tick> {
+        self.hints.next(&self.ledger.desks)
+    }
+}
+
+/// The time within which hints share one load, and so the mean time between two loads of a flood of hints.
+const MERGED_WITHIN: Duration = Duration::from_millis(50);
+/// The number of events after which the task does its other work first.
+const HANDLED_AT_ONCE: usize = 1024;
+/// The mean time from the end of a watch to the request for a new watch. The actual time is 50 % to 150 % of this time.
+const WATCH_AGAIN: Duration = Duration::from_secs(2);

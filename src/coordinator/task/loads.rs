@@ -1,0 +1,135 @@
+//! The batches of loads. A record that the store refuses to load does not hold up the other records.
+//!
+//! A store answers a batch as a whole. If it refuses the batch, smaller batches follow until the refused record is found.
+//! From then on that record is loaded alone, behind the others. A record that is refused alone counts as a failure of the
+//! store only if the store has loaded no other record since, because the store may refuse all records.
+
+use std::collections::BTreeSet;
+
+use super::jobs::BATCH;
+use super::{Ledger, Task};
+use crate::clock::Tick;
+use crate::coordinator::desks::DeskId;
+use crate::store::StoreError;
+
+/// The desks whose records must be loaded.
+#[derive(Debug)]
+pub(super) struct Loads {
+    wanted: BTreeSet<DeskId>,
+    /// The desks whose record was refused when it was loaded alone.
+    alone: BTreeSet<DeskId>,
+    /// The last desk that was loaded alone, so that all of them have their turn.
+    last_alone: Option<DeskId>,
+    /// The length of the next batch. A refused batch halves the length, and a loaded batch doubles it.
+    width: usize,
+    /// The number of records that may be refused before the store counts as down. A load sets the number.
+    credit: usize,
+}
+
+impl Loads {
+    pub(super) fn new(wanted: BTreeSet<DeskId>) -> Self {
+        Self { wanted, alone: BTreeSet::new(), last_alone: None, width: BATCH, credit: 0 }
+    }
+
+    pub(super) fn insert(&mut self, at: DeskId) {
+        self.wanted.insert(at);
+    }
+
+    pub(super) fn extend(&mut self, desks: impl IntoIterator<Item = DeskId>) {
+        self.wanted.extend(desks);
+    }
+
+    /// Removes a desk that is gone.
+    pub(super) fn forget(&mut self, at: DeskId) {
+        self.wanted.remove(&at);
+        self.alone.remove(&at);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.wanted.is_empty()
+    }
+
+    /// Removes and returns the desks of the next batch. A record that is loaded alone comes behind the others.
+    pub(super) fn next(&mut self) -> Vec<DeskId> {
+        let mut batch: Vec<_> =
+            self.wanted.iter().filter(|at| !self.alone.contains(at)).take(self.width).copied().collect();
+        if batch.is_empty() {
+            let is_later = |at: &&DeskId| self.last_alone.is_none_or(|last| **at > last);
+            self.last_alone = self.wanted.iter().find(is_later).or(self.wanted.first()).copied();
+            batch.extend(self.last_alone);
+        }
+        self.remove(batch)
+    }
+
+    /// Removes and returns the desks of the next batch, which are among these desks.
+    pub(super) fn next_of(&mut self, desks: &[DeskId]) -> Vec<DeskId> {
+        let wanted = || desks.iter().filter(|at| self.wanted.contains(at));
+        let mut batch: Vec<_> = wanted().filter(|at| !self.alone.contains(at)).take(self.width).copied().collect();
+        if batch.is_empty() {
+            batch.extend(wanted().next());
+        }
+        self.remove(batch)
+    }
+
+    fn remove(&mut self, batch: Vec<DeskId>) -> Vec<DeskId> {
+        for at in &batch {
+            self.wanted.remove(at);
+        }
+        batch
+    }
+
+    /// Notes that a batch was loaded.
+    pub(super) fn loaded(&mut self, batch: impl Iterator<Item = DeskId>) {
+        for at in batch {
+            self.alone.remove(&at);
+        }
+        self.width = (self.width * 2).min(BATCH);
+        self.credit = self.alone.len() + 1;
+    }
+}
+
+impl Task {
+    /// Plans a load of all records, except those that are about to be written, because the answer of a write has the
+    /// present record. Otherwise polls could keep a slow store so busy that no write begins. A record that is loaded alone
+    /// waits for its backoff.
+    pub(super) fn load_all(&mut self, now: Tick) {
+        let Ledger { desks, .. } = &self.ledger;
+        let ids = desks.ids().filter(|at| !desks[*at].is_about_to_write(now));
+        let alone = &self.to_load.alone;
+        let ids: Vec<_> = ids.filter(|at| !alone.contains(at) || desks[*at].may_write(now)).collect();
+        self.to_load.extend(ids);
+    }
+
+    /// Handles a load that has failed.
+    pub(super) fn not_loaded(
+        &mut self,
+        operation: &'static str,
+        requested: &[(DeskId, u64)],
+        error: &StoreError,
+        now: Tick,
+    ) {
+        let desks = &self.ledger.desks;
+        // The desks are loaded again, except those that were closed during the load.
+        let again: Vec<_> = requested.iter().map(|(at, _)| *at).filter(|at| desks.get(*at).is_some()).collect();
+        again.iter().for_each(|at| self.explain(*at, error));
+        self.to_load.extend(again.iter().copied());
+        match &again[..] {
+            [at] if error.kind().is_lasting() => {
+                self.to_load.alone.insert(*at);
+                if self.to_load.credit > 0 {
+                    self.to_load.credit -= 1;
+                    self.to_load.wanted.remove(at);
+                    let Ledger { desks, dice, link, .. } = &mut self.ledger;
+                    desks[*at].not_loaded(error.kind(), now, dice);
+                    return link.note(now, operation, error);
+                }
+            }
+            [_, _, ..] if error.kind().is_lasting() => {
+                self.to_load.width = again.len() / 2;
+                return self.ledger.link.note(now, operation, error);
+            }
+            _ => {}
+        }
+        self.failed(operation, error, now);
+    }
+}

@@ -1,0 +1,91 @@
+//! The room of a record. A record that was read can be written again.
+//!
+//! The limit for reading and the limit for writing are the same, so that a record at the limit could not grow, and no act
+//! of an operator could be stored any more. Therefore the content that this crate needs has priority. Fields that this
+//! version does not know are kept up to a bound. A record that is too long all the same loses these fields, and then the
+//! entries that were written first.
+//!
+//! The result depends only on the record, so that all instances keep the same content.
+
+use std::io;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::CircuitRecord;
+
+impl CircuitRecord {
+    /// Computes the sums anew, and removes content until the record can be written.
+    pub(super) fn fit(&mut self) {
+        self.sum();
+        self.bound_extra();
+        let has_extra = self.extras().any(|extra| !extra.is_empty());
+        // The length is not counted for a record that has no more than the bounds of its parts.
+        if !has_extra && self.instances.len() <= SURELY_FIT {
+            return;
+        }
+        if length(self) <= Self::MAX_BYTES {
+            return;
+        }
+        self.extras().for_each(Map::clear);
+        let mut excess = length(self).saturating_sub(Self::MAX_BYTES - SUMS);
+        let mut oldest: Vec<_> = self.instances.iter().map(|(id, entry)| (entry.sequence, id.clone())).collect();
+        oldest.sort();
+        for (_, id) in oldest {
+            if excess == 0 {
+                break;
+            }
+            let removed = self.instances.remove(&id);
+            excess = excess.saturating_sub(length(&id) + length(&removed));
+        }
+        self.sum();
+    }
+
+    /// Drops the unknown fields beyond [`MAX_EXTRA_BYTES`](Self::MAX_EXTRA_BYTES).
+    fn bound_extra(&mut self) {
+        let mut room = Self::MAX_EXTRA_BYTES;
+        for extra in self.extras() {
+            extra.retain(|name, value| {
+                let needed = length(name) + length(value) + 2;
+                let fits = needed <= room;
+                if fits {
+                    room -= needed;
+                }
+                fits
+            });
+        }
+    }
+
+    /// Returns the unknown fields of each part.
+    fn extras(&mut self) -> impl Iterator<Item = &mut Map<String, Value>> {
+        let operator = self.operator.iter_mut().map(|operated| &mut operated.extra);
+        let entries = self.instances.values_mut().map(|entry| &mut entry.extra);
+        std::iter::once(&mut self.extra).chain(operator).chain(entries)
+    }
+}
+
+/// Returns the length of a part in JSON, in bytes.
+fn length(part: &impl Serialize) -> usize {
+    struct Count(usize);
+
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut count = Count(0);
+    // The only errors are words that cannot be recorded, for which `encode` has a message.
+    serde_json::to_writer(&mut count, part).ok();
+    count.0
+}
+
+/// The number of entries that always fit. An entry has at most 1.7 KiB with its id, and the rest of a record 12 KiB.
+const SURELY_FIT: usize = 24;
+/// The room for the sums, whose digits change with the entries.
+const SUMS: usize = 256;
