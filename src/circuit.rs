@@ -74,6 +74,8 @@ mod branch;
 mod change;
 mod cold;
 mod decide;
+#[cfg(feature = "store")]
+mod ends;
 mod failed;
 mod gate;
 #[cfg(feature = "keyed")]
@@ -110,6 +112,8 @@ use crate::event;
 use crate::outcome::Outcome;
 use crate::state::Standing;
 pub use crate::state::order::To;
+#[cfg(feature = "store")]
+pub(crate) use decide::usual_rate;
 pub(crate) use failed::Text;
 pub(crate) use inner::Start;
 #[cfg(feature = "settings")]

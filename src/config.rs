@@ -69,6 +69,11 @@ impl Rules {
         self.has_rate() || self.failure_score.is_some()
     }
 
+    /// Returns the limit for the share of failed calls, or the default limit if the rule is off.
+    pub(crate) fn rate_limit(&self) -> f64 {
+        self.failure_rate.unwrap_or(0.4)
+    }
+
     /// Returns true if a rule compares a share of calls with a limit.
     pub(crate) const fn has_rate(&self) -> bool {
         self.failure_rate.is_some() || self.slow_call_rate.is_some()

@@ -60,7 +60,8 @@ pub(crate) fn behind_scheme(url: &str) -> &str {
 #[expect(clippy::exhaustive_enums, reason = "a third way must be looked at in every match")]
 pub enum Sharing {
     /// The opening is advice. Until the opening ends, `min_calls` and `consecutive_failures` of this instance are a
-    /// quarter of the configured values, but at least 2. This is the default, because an instance on a bad path can
+    /// quarter of the configured values, but at least 2, for failures that are unlikely at the usual error rate
+    /// ([`Circuit::advise`](crate::Circuit::advise)). This is the default, because an instance on a bad path can
     /// neither open nor close the circuits of other instances.
     #[default]
     Advise,

@@ -130,6 +130,24 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// If the store cannot read.
     fn list(&self) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send;
 
+    /// Returns some of the names after `after` whose value was last written before this time, sorted by their bytes. The
+    /// result is empty only if there are no more such names.
+    ///
+    /// The caller deletes the records among them that no instance needs any more, and continues after the last name. A
+    /// store that drops a value after its TTL needs no such deletion and returns no names, which is the default.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot read.
+    fn unwritten_since(
+        &self,
+        before: Timestamp,
+        after: &str,
+    ) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send {
+        let _any = (before, after);
+        async { Ok(Vec::new()) }
+    }
+
     /// Begins to report changes. Returns `None` if the store cannot report changes, which is the default.
     ///
     /// A watch need not be reliable, because the coordinator also polls. But a watch must report a

@@ -237,8 +237,8 @@ impl Circuit {
 }
 
 impl Inner {
-    /// Returns the counts. The caller holds the cold mutex.
-    fn totals(&self) -> Totals {
+    /// Returns the counts. They are exact if the caller holds the cold mutex.
+    pub(super) fn totals(&self) -> Totals {
         let counts = &self.counts;
         // Relaxed, because these counts publish no other data.
         let count = |count: &AtomicU64| count.load(Relaxed);

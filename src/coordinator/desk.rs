@@ -25,20 +25,22 @@
 //! answer to a load of an earlier turn is recognised as old.
 //!
 //! Each field of a desk is a part whose own fields change together. The parts are the content of the store
-//! (`known.rs`), the acts and transitions of this process (`changes.rs`), its counts (`evidence.rs`), the write under
-//! way (`sending.rs`), the content that the circuit has taken over (`adopted.rs`), and the relation to the registry
+//! (`known.rs`), the acts and transitions of this process (`changes.rs`), its counts (`evidence.rs`, `usual.rs`), the write under
+//! way (`sending.rs`), the content that the circuit has taken over (`adopted.rs`), the ends of openings and holds by the clock of the store (`ends.rs`), and the relation to the registry
 //! (`registration.rs`). The steps of the table, which need several parts, are in `look.rs`, `acts.rs`, `write.rs` and
 //! `takeover.rs`.
 
 mod acts;
 mod adopted;
 mod changes;
+mod ends;
 mod evidence;
 mod known;
 mod look;
 mod registration;
 mod sending;
 mod takeover;
+mod usual;
 mod write;
 
 use std::task::Waker;
@@ -50,9 +52,11 @@ use super::waiters::Fate;
 use crate::circuit::Circuit;
 use crate::clock::Tick;
 use crate::record::{CircuitRecord, InstanceEntry, Timestamp};
+use crate::state::State;
 use crate::store::{AuditRow, Etag, Versioned};
 use adopted::Adopted;
 use changes::Changes;
+use ends::Ends;
 use evidence::Evidence;
 use known::{Found, Known, Stored};
 use registration::Registration;
@@ -133,6 +137,8 @@ pub(super) struct Desk {
     sending: Sending,
     /// The parts of the record that the circuit has taken over.
     adopted: Adopted,
+    /// The end of the opening by the clock of the store.
+    ends: Ends,
     /// The relation to the registry.
     registration: Registration,
 }
@@ -147,6 +153,7 @@ impl Desk {
             evidence: Evidence::default(),
             sending: Sending::new(life.turn),
             adopted: Adopted::new(waits),
+            ends: Ends::default(),
             registration: Registration::Registered,
             circuit,
         }
@@ -190,7 +197,7 @@ impl Desk {
 
     /// Returns true if the store lacks a change that the desk knows. The change is written now or later.
     pub(super) fn has_unwritten(&self) -> bool {
-        self.has_order() || self.changes.has_transition() || self.known.is_behind() || self.evidence.is_waiting()
+        self.has_order() || self.changes.has_transition() || self.known.is_behind() || self.evidence.has_news()
     }
 
     /// Returns true if the circuit has made a transition that no look has read.
@@ -242,6 +249,11 @@ impl Desk {
         }
     }
 
+    /// Notes the begin of a load.
+    pub(super) fn asked(&mut self) {
+        self.ends.asked(&self.circuit);
+    }
+
     /// Handles the content of the store. Unusable content counts as absent. `from` is the store, or the tier of a
     /// tiered store, that had the content.
     pub(super) fn found(&mut self, current: Option<&Versioned>, from: &'static str, who: &Who, now: Now) -> Report {
@@ -262,13 +274,34 @@ impl Desk {
                 }
             }
         }
-        self.take_over(found == Found::Corrupt, who, now)
+        let report = self.take_over(found == Found::Corrupt, who, now);
+        self.end_by_the_store(now);
+        report
     }
 
     /// Makes every unwritten change due now, because the process or the circuit will soon be gone.
     pub(super) fn hurry(&mut self, now: Tick) {
         self.sending.hurry(now);
         self.evidence.hurry(now);
+    }
+
+    /// Lets the last entry say that the instance stops, so that other instances do not count it any more. `any` is true if
+    /// a closed circuit gets the mark too. Returns true if the mark is the only reason for a write.
+    pub(super) fn stop(&mut self, any: bool, now: Tick) -> bool {
+        (any || self.circuit.state() != State::Closed) && self.evidence.stop(now)
+    }
+
+    /// Takes back an unwritten mark. Nothing is lost without the mark.
+    pub(super) fn drop_mark(&mut self) {
+        if self.has_only_mark() {
+            self.evidence.go_on();
+        }
+    }
+
+    /// Returns true if nothing is unwritten but the mark of an instance that stops.
+    pub(super) fn has_only_mark(&self) -> bool {
+        let has_more = self.changes.has_act() || self.changes.has_transition() || self.known.is_behind();
+        self.evidence.has_only_mark() && !has_more && !self.changes.is_forgetting()
     }
 
     /// Makes counts that are due later due now, because the process will soon be gone.

@@ -18,8 +18,10 @@ mod hints;
 mod jobs;
 mod leave;
 mod loads;
+mod slept;
 #[cfg(feature = "keyed")]
 mod survey;
+mod sweep;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -39,6 +41,8 @@ use crate::telemetry::store::Omitted;
 use hints::Hints;
 use jobs::{Ended, Lane};
 use loads::Loads;
+use slept::Slept;
+use sweep::Sweep;
 
 /// The task of one registry.
 #[derive(Debug)]
@@ -79,6 +83,10 @@ pub(super) struct Task {
     next_poll: Tick,
     /// The time of the next deletion of old rows of the audit.
     next_trim: Tick,
+    /// The deletion of records that no instance has needed for long.
+    sweep: Sweep,
+    /// The check for a suspend of the machine.
+    slept: Slept,
     /// True after a request for a shutdown. The task ends once every change is written.
     closing: bool,
     /// True if the task ends now, even with unwritten changes.
@@ -96,8 +104,10 @@ impl Task {
         }
         let now = ledger.clock.now();
         let next_trim = now.saturating_add(FIRST_TRIM.mul_f64(0.5 + ledger.dice.share()));
+        let sweep = Sweep::new(now, &mut ledger.dice);
         Self {
             next_trim,
+            sweep,
             hub: Arc::clone(hub),
             to_load: Loads::new(ledger.desks.ids().collect()),
             ledger,
@@ -115,6 +125,7 @@ impl Task {
             watch_at: Some(now),
             next_look: now,
             next_poll: now,
+            slept: Slept::default(),
             closing: false,
             finished: false,
         }
@@ -131,6 +142,9 @@ impl Task {
         loop {
             self.read_inbox();
             let now = self.ledger.clock.now();
+            if self.slept.since_last_time(now, self.ledger.clock.wall()) {
+                self.wake_up(now);
+            }
             if self.next_look <= now {
                 self.look_at_all(now);
             }
@@ -201,9 +215,14 @@ impl Task {
         if shutdown && !self.closing {
             self.closing = true;
             self.look_at_all(now);
+            let mut marks = 0;
             for at in self.ledger.desks.places() {
                 let Some(desk) = self.ledger.desks.get_mut(at) else { continue };
                 desk.hurry(now);
+                // A store that is down would hold up the end of the process, and nothing is lost without the mark.
+                if self.ledger.link.is_up() && desk.stop(marks < CLOSED_MARKS, now) {
+                    marks += 1;
+                }
                 self.plan(at, now);
             }
             self.ledger.link.hurry(now);
@@ -362,5 +381,8 @@ async fn next_event(watch: &mut Option<Watch>) -> Option<WatchEvent> {
 /// The mean time from the start to the first deletion of old rows of the audit. The actual time is 50 % to 150 % of
 /// this time, because many instances may start at the same time.
 const FIRST_TRIM: Duration = Duration::from_secs(60);
+/// The number of marks of closed circuits that a shutdown writes. The instances of an open circuit must be right, and a
+/// slow store must not write thousands of marks.
+const CLOSED_MARKS: usize = 64;
 /// The time between two looks at all circuits.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -31,8 +31,8 @@ pub struct InstanceEntry {
     /// The whole open duration, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_ms: Option<u64>,
-    /// True if the circuit opened on the advice of another instance. Such an opening advises no other instance, so that
-    /// advice cannot feed itself.
+    /// True if the circuit left closed on the advice of another instance, or took its state over. Such an opening advises
+    /// no other instance until the circuit has closed, also after failed probes, so that advice cannot feed itself.
     #[serde(default)]
     pub advised: bool,
     /// The time when the circuit left closed. `None` for a closed circuit.
@@ -72,6 +72,10 @@ pub struct InstanceEntry {
     /// The last opening. `None` for a closed circuit, and if the opening is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opening: Option<Opening>,
+    /// The sequence of this entry, if the instance has written the entry at its shutdown. `None` for an instance that
+    /// runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<u64>,
     /// The sequence of the last operator's act that the instance had applied. By this number, a restore
     /// recognises acts that are newer than the entry.
     #[serde(default)]
@@ -131,6 +135,7 @@ impl InstanceEntry {
             last_failure_at: None,
             updated_at: Timestamp::default(),
             opening: None,
+            stopped: None,
             acts: 0,
             tiers: None,
             extra: Map::new(),
@@ -149,12 +154,6 @@ impl InstanceEntry {
     #[must_use]
     pub fn open_for(&self, now: Timestamp) -> Option<Duration> {
         (self.state == State::Open).then(|| left(self.until, self.open_ms, now)).flatten()
-    }
-
-    /// Returns true if the instance may still be running, because it wrote within 24 hours or its opening has not
-    /// ended.
-    pub(crate) fn is_recent(&self, now: Timestamp) -> bool {
-        now.since(self.updated_at) < Duration::from_secs(24 * 3600) || self.until.is_some_and(|until| until > now)
     }
 
     /// Returns a copy without texts that are too long and without impossible weights.

@@ -23,6 +23,7 @@ pub(crate) trait DynStore: fmt::Debug + Send + Sync + 'static {
     fn compare_and_set<'a>(&'a self, write: &'a Write) -> Answer<'a, Written>;
     fn delete<'a>(&'a self, name: &'a str, etag: &'a Etag) -> Answer<'a, bool>;
     fn list(&self) -> Answer<'_, Vec<String>>;
+    fn unwritten_since<'a>(&'a self, before: Timestamp, after: &'a str) -> Answer<'a, Vec<String>>;
     fn watch(&self) -> Answer<'_, Option<Watch>>;
     fn append_audit<'a>(&'a self, rows: &'a [AuditRow]) -> Answer<'a, ()>;
     fn trim_audit(&self, before: Timestamp) -> Answer<'_, bool>;
@@ -60,6 +61,10 @@ impl<S: Store> DynStore for S {
 
     fn list(&self) -> Answer<'_, Vec<String>> {
         Box::pin(Store::list(self))
+    }
+
+    fn unwritten_since<'a>(&'a self, before: Timestamp, after: &'a str) -> Answer<'a, Vec<String>> {
+        Box::pin(Store::unwritten_since(self, before, after))
     }
 
     fn watch(&self) -> Answer<'_, Option<Watch>> {
@@ -122,6 +127,10 @@ impl Store for AnyStore {
 
     async fn list(&self) -> Result<Vec<String>, StoreError> {
         self.0.list().await
+    }
+
+    async fn unwritten_since(&self, before: Timestamp, after: &str) -> Result<Vec<String>, StoreError> {
+        self.0.unwritten_since(before, after).await
     }
 
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {

@@ -171,6 +171,11 @@ impl<S: Store> Store for FaultyStore<S> {
         self.pass(Operation::List, fault, self.inner.list()).await
     }
 
+    async fn unwritten_since(&self, before: Timestamp, after: &str) -> Result<Vec<String>, StoreError> {
+        let fault = self.begin(Operation::List, std::iter::empty()).await?;
+        self.pass(Operation::List, fault, self.inner.unwritten_since(before, after)).await
+    }
+
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
         let fault = self.begin(Operation::Watch, std::iter::empty()).await?;
         let Some(inner) = self.pass(Operation::Watch, fault, self.inner.watch()).await? else { return Ok(None) };

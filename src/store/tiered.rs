@@ -244,6 +244,11 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
         Ok(deleted)
     }
 
+    async fn unwritten_since(&self, before: Timestamp, after: &str) -> Result<Vec<String>, StoreError> {
+        let Tiers { durable, .. } = &*self.shared;
+        durable.run("list", limit(), durable.store.unwritten_since(before, after)).await
+    }
+
     async fn list(&self) -> Result<Vec<String>, StoreError> {
         let Tiers { fast, durable, .. } = &*self.shared;
         let fast = async {

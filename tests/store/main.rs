@@ -30,5 +30,6 @@ mod servers;
 mod shared;
 mod simulator;
 mod sqlite;
+mod sweep;
 mod tiered;
 mod waits;

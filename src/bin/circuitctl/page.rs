@@ -11,7 +11,7 @@ use tower_circuit_breaker::store::AuditRow;
 use crate::document;
 use crate::table::{Colour, Table, painted, plain};
 use crate::time::{brief, utc};
-use crate::view::{End, View, colour, end_of, word};
+use crate::view::{End, Instances, View, colour, end_of, word};
 
 /// The form of the output.
 pub(crate) struct Page {
@@ -92,13 +92,18 @@ impl Page {
             // A hold applies to every instance, also if an instance has not written its entry since.
             let mode = view.mode().unwrap_or(Mode::Automatic);
             for (id, entry) in &record.instances {
-                let word = word(entry.state, mode);
+                let (word, shown) = match word(entry.state, mode) {
+                    _ if entry.is_gone(view.now) => ("gone", format!("gone, was {}", entry.state)),
+                    word if entry.is_quiet(view.now) => (word, format!("{word}, quiet")),
+                    word => (word, word.to_owned()),
+                };
+                let end = if word == "gone" { End::None } else { end_of(entry, mode, view.now) };
                 let window = format!("{:.1} failed of {}", entry.score, entry.calls);
                 let slow = if entry.slow > 0 { format!(", {} slow", entry.slow) } else { String::new() };
                 table.row(vec![
                     (id.clone(), Colour::None),
-                    (word.to_owned(), colour(word)),
-                    (until(end_of(entry, mode, view.now)), Colour::None),
+                    (shown, if word == "gone" { Colour::None } else { colour(word) }),
+                    (until(end), Colour::None),
                     (format!("{:.1} failed", entry.run), Colour::None),
                     (window + &slow, Colour::None),
                     (format!("{} ago", brief(view.now.since(entry.updated_at))), Colour::None),
@@ -224,10 +229,13 @@ fn until(end: End) -> String {
 }
 
 fn instances(view: &View<'_>) -> String {
-    match (view.mode(), view.instances()) {
-        (_, (_, 0)) => "-".to_owned(),
-        (Some(Mode::ForcedOpen | Mode::Disabled), (_, known)) => format!("{known} of {known} held"),
-        (_, (tripped, known)) => format!("{tripped} of {known} tripped"),
+    let Instances { known, tripped, quiet, .. } = view.instances();
+    match view.mode() {
+        _ if known == 0 => "-".to_owned(),
+        Some(Mode::ForcedOpen | Mode::Disabled) => format!("{known} of {known} held"),
+        // A quiet instance matters only if other instances are tripped, because the service may be down for it too.
+        _ if tripped > 0 && quiet > 0 => format!("{tripped} of {known} tripped, {quiet} quiet"),
+        _ => format!("{tripped} of {known} tripped"),
     }
 }
 

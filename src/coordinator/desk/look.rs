@@ -23,8 +23,8 @@ impl Desk {
             // circuit is also restored when an evicted key comes back, before the circuit has a desk.
             let restored = edge.reason == Reason::Restored;
             let taken_over = self.changes.seen(&edge) || restored;
-            if edge.to.state == State::Open && changes_state(&edge) && !restored {
-                self.evidence.opened(&edge);
+            if changes_state(&edge) && !restored {
+                self.evidence.moved(&edge);
             }
             if taken_over {
                 continue;

@@ -25,9 +25,15 @@ impl Desk {
     /// Takes over from the record the content that is new for the circuit.
     pub(super) fn take_over(&mut self, corrupt: bool, who: &Who, now: Now) -> Report {
         let mut report = self.look(who, now.here);
-        if let Some(entry) = self.known.record().instances.get(&who.id) {
+        let own = self.known.record().instances.get(&who.id);
+        if let Some(entry) = own {
             report.clash = self.evidence.is_contested_by(entry, who);
             self.evidence.observed(entry);
+        }
+        // The other instances must know that this instance is present. The time of the store decides, because the clock
+        // of this process may have stood still.
+        if self.circuit.state() != State::Closed && own.is_none_or(|own| own.must_be_renewed(now.store)) {
+            self.evidence.renew(now.here);
         }
         let waiting = self.adopted.is_waiting_for_restore();
         if waiting {
@@ -239,6 +245,14 @@ impl Desk {
         }
     }
 
+    /// Lets the opening and the hold of the circuit end by the clock of the store, if they end later by the clock of the
+    /// circuit.
+    pub(super) fn end_by_the_store(&mut self, now: Now) {
+        let operated = self.known.record().operator.as_ref();
+        let in_force = |operated: &&Operated| operated.commands.last().is_some_and(|act| self.adopted.is_in_force(act));
+        self.ends.answered(&self.circuit, operated.filter(in_force).filter(|_| !self.changes.has_act()), now);
+    }
+
     /// Returns the audit row of the last act in the record, once for each act that this start of the instance has not
     /// ordered. The instance that ordered the act may have ended before the audit had the row. An existing row stays as it
     /// is, because the id of the row is derived from the order.
@@ -312,7 +326,7 @@ impl Desk {
             return;
         };
         if self.adopted.advised(until) {
-            self.circuit.advise(lasts);
+            self.circuit.advise_beside(self.evidence.usual_rate(), lasts);
         }
     }
 }
@@ -331,8 +345,9 @@ fn longer(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
 /// Returns the end of the advice of an entry, and the time until then, if the entry advises.
 ///
 /// An opening that was made on advice does not advise. Otherwise two instances could keep each other's advice alive.
+/// The opening of an instance that has stopped does not advise either.
 fn advice(entry: &InstanceEntry, now: Now) -> Option<(Timestamp, Duration)> {
-    if entry.state != State::Open || entry.advised {
+    if entry.state != State::Open || entry.advised || entry.is_gone(now.store) {
         return None;
     }
     let lasts = match entry.open_for(now.store) {

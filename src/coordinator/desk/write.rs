@@ -73,6 +73,7 @@ impl Desk {
             },
         };
         self.sending.begin();
+        self.ends.asked(&self.circuit);
         step
     }
 
@@ -173,6 +174,7 @@ impl Desk {
             self.evidence.written(entry, owed, now.here);
         }
         let mut report = self.take_over(false, who, now);
+        self.end_by_the_store(now);
         if ticket.act.is_some() {
             self.stored(ticket.act.as_ref(), lacking, &mut report);
         }
@@ -208,6 +210,7 @@ impl Desk {
     /// load.
     pub(in crate::coordinator) fn restart(&mut self) {
         self.sending.abandon();
+        self.evidence.go_on();
         self.known.unload();
     }
 

@@ -84,7 +84,8 @@ impl Task {
         // A load, a watch and a trim write no change of this process, so a shutdown need not wait for them.
         let written = || {
             let is_writing = self.audit_under_way || self.ledger.desks.iter().any(Desk::is_writing);
-            !is_writing && self.ledger.outbox.len() == 0 && self.hub.unsaved() == 0
+            let is_empty = self.to_write.is_empty() && self.ledger.outbox.len() == 0;
+            !is_writing && is_empty && self.hub.unsaved() == 0
         };
         self.finished || self.closing && written()
     }

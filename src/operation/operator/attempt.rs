@@ -137,7 +137,7 @@ impl Operator {
     /// Refuses an order that would reach one of two tiers only. The entry that was written last decides, because entries of
     /// instances that have ended may name tiers that the fleet does not have any more.
     fn check_tiers(&self, record: &CircuitRecord, now: Timestamp) -> Result<(), Refused> {
-        let living = record.instances.values().filter(|entry| entry.is_recent(now));
+        let living = record.instances.values().filter(|entry| !entry.is_gone(now));
         let last = living.max_by_key(|entry| entry.sequence).and_then(|entry| entry.tiers.clone());
         match last {
             Some(tiers) if !self.ignores_tiers && self.store.tiers().is_none() => {
@@ -159,7 +159,7 @@ impl Operator {
             held: record.held(now).is_some(),
             undisturbed: record.state == State::Closed
                 && record.held(now).is_none()
-                && record.instances.values().all(|entry| entry.state == State::Closed),
+                && !record.instances.values().any(|entry| entry.is_tripped(now)),
         };
         admissible(order, &facts)
     }

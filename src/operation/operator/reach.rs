@@ -64,7 +64,7 @@ impl Operator {
         let Some(operated) = record.operator.as_ref().filter(|last| last.commands.iter().any(has_order)) else {
             return Ok(None);
         };
-        let living = record.instances.values().filter(|entry| entry.is_recent(now));
+        let living = record.instances.values().filter(|entry| !entry.is_gone(now));
         let have = living.clone().filter(|entry| entry.acts >= operated.sequence).count();
         Ok(Some(Reach { have, known: living.count() }))
     }

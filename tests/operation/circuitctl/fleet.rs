@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::state::Mode;
 use tower_circuit_breaker::store::{AnyStore, TieredStore};
 use tower_circuit_breaker::{Circuit, Config, Failure, OpenDuration, Registry};
@@ -67,7 +68,8 @@ async fn the_instances_of_a_held_circuit_agree_with_its_state() {
     while let Ok(permit) = circuit.try_acquire() {
         permit.failure(Failure::hard());
     }
-    assert!(registry.shutdown(Duration::from_secs(5)).await.is_complete());
+    is_shown(&ctl, "payments", "open").await;
+    drop((circuit, registry));
     let shows = |instances: &str, tripped: u64, state: &str| {
         let status = ctl.does(&["status"]);
         assert!(status.contains(instances), "{status}");
@@ -82,6 +84,45 @@ async fn the_instances_of_a_held_circuit_agree_with_its_state() {
     shows("  1 of 1 held  ", 0, "disabled");
     ctl.does(&["resume", "payments", "--reason", "over"]);
     shows("  1 of 1 tripped  ", 1, "open");
+}
+
+/// Waits until the store has that state of the circuit.
+async fn is_shown(ctl: &Circuitctl, name: &str, state: &str) {
+    for _ in 0..200 {
+        if ctl.document(&["show", name]).1["state"] == state {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("{name} is not {state}");
+}
+
+#[tokio::test]
+async fn circuitctl_does_not_count_instances_that_have_stopped() {
+    let (_folder, ctl) = files();
+    for id in ["orders-1", "orders-2"] {
+        let registry = Registry::builder().store(AnyStore::open(&ctl.store).unwrap()).instance(id).build().unwrap();
+        let circuit = registry.circuit(Config::new("payments").unwrap()).unwrap();
+        assert!(registry.restore(Duration::from_secs(5)).await.unwrap().is_complete());
+        circuit.reset(&tower_circuit_breaker::By::new("carl", "a test").unwrap(), To::Closed);
+        while let Ok(permit) = circuit.try_acquire() {
+            permit.failure(Failure::hard());
+        }
+        let status = ctl.does(&["status"]);
+        is_shown(&ctl, "payments", "open").await;
+        assert!(!status.contains("2 of 2"), "the first has stopped: {status}");
+        assert!(registry.shutdown(Duration::from_secs(5)).await.is_complete());
+    }
+    let (_, document) = ctl.document(&["show", "payments"]);
+    let numbers = ["instances_known", "instances_tripped", "instances_quiet", "instances_gone"];
+    assert_eq!(numbers.map(|number| document[number].as_u64()), [Some(0), Some(0), Some(0), Some(2)], "{document}");
+    let first = &document["instances"][0];
+    assert_eq!((&first["gone"], &first["stopped"], &first["tripped"]), (&true.into(), &true.into(), &false.into()));
+    assert_eq!(first["state"], "open", "the state that its instance restores");
+    let shown = ctl.does(&["show", "payments"]);
+    assert_eq!(shown.matches("gone, was open").count(), 2, "{shown}");
+    let status = ctl.does(&["status"]);
+    assert!(!status.contains(" tripped"), "no instance is there: {status}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
