@@ -49,7 +49,8 @@ pub(super) struct Evidence {
     last_failure: Option<Tick>,
     /// True if the process is about to end, so that the next entry has a mark. Set by `stop`, and cleared by `go_on`.
     is_stopping: bool,
-    /// True if the due entry has no news but the mark. Set by `stop` and `written`, and cleared by `go_on` and `owe`.
+    /// True if the due entry has no news but the mark, or the end of the mark. Set by `look`, `stop` and `written`, and
+    /// cleared by `look`, `go_on` and `owe`.
     has_only_mark: bool,
     /// The number of changes of the state that a restart must not lose. `owe` counts them.
     owed: u64,
@@ -91,10 +92,22 @@ impl Evidence {
             self.failures = totals.failures;
             self.last_failure = Some(now);
         }
-        if self.due.is_none() && self.differs(circuit) {
-            let first = now.saturating_add(FIRST_AFTER);
-            self.due = Some(self.last_write.map_or(first, |last| first.max(last.saturating_add(AT_MOST_EVERY))));
+        if (self.due.is_none() || self.has_only_mark) && self.differs(circuit) {
+            self.has_only_mark = false;
+            self.plan(now);
+        } else if self.due.is_none()
+            && self.written.as_ref().is_some_and(|entry| entry.is_stopped() != self.is_stopping)
+        {
+            self.has_only_mark = true;
+            self.plan(now);
         }
+    }
+
+    /// Makes the entry due after the shortest time between two writes, unless the entry is due already.
+    fn plan(&mut self, now: Tick) {
+        let first = now.saturating_add(FIRST_AFTER);
+        let due = self.last_write.map_or(first, |last| first.max(last.saturating_add(AT_MOST_EVERY)));
+        self.due.get_or_insert(due);
     }
 
     /// Returns true if the counts that matter after a restart differ from the counts in the record. Successes alone do
@@ -106,8 +119,7 @@ impl Evidence {
             None => self.failures > self.forgotten.0 || probe_successes > 0,
             Some(written) => {
                 // An act or another instance may have changed the state since the last write.
-                written.is_stopped() != self.is_stopping
-                    || snapshot.state != written.state
+                snapshot.state != written.state
                     || failures != written.total_failures
                     || (run - written.run).abs() > f64::EPSILON
                     || probe_successes != written.probe_successes
@@ -154,7 +166,7 @@ impl Evidence {
         if self.written.is_none() || !is_new {
             return false;
         }
-        self.has_only_mark = self.due.is_none();
+        self.has_only_mark |= self.due.is_none();
         self.due = Some(now);
         self.has_only_mark
     }
