@@ -177,7 +177,7 @@ mod tests {
         let stores = unwrapped(include_str!("../docs/stores.md"));
         let Ttl { open, other } = Ttl::default();
         let [open, other] = [open, other].map(|ttl| ttl.as_secs() / 3600);
-        let ttl = format!("after {open} h if the circuit is open, and otherwise after {other} h");
+        let ttl = format!("{open} h after the last write if the circuit is open, otherwise {other} h");
         assert!(stores.contains(&ttl), "docs/stores.md does not say: {ttl}");
         let timeout = format!("an operation is given up after {} s", STORE_TIMEOUT.as_secs());
         assert!(stores.contains(&timeout), "docs/stores.md does not say: {timeout}");
