@@ -67,7 +67,7 @@ fn by_number(keys: usize, max: usize) -> Keyed<ByNumber> {
         Some(Cow::Borrowed(&*names[at]))
     });
     let settings = Config::builder("bench").without_shipped_observers();
-    let keyed = Keyed::builder(&Registry::with_limit(max), move |_| settings.clone()).max_keys(max);
+    let keyed = Keyed::builder(&Registry::with_limit(max), move |_| settings.clone()).prefix("k:").max_keys(max);
     let keyed = keyed.by(by).expect("settings can work");
     for name in names {
         keyed.circuit(name).expect("all are at rest").try_acquire().expect("closed").success();
@@ -79,7 +79,7 @@ fn by_number(keys: usize, max: usize) -> Keyed<ByNumber> {
 fn memory(keys: usize, max: usize) -> Vec<String> {
     let registry = Registry::with_limit(max);
     let settings = Config::builder("bench").without_shipped_observers();
-    let keyed = Keyed::builder(&registry, move |_| settings.clone()).max_keys(max);
+    let keyed = Keyed::builder(&registry, move |_| settings.clone()).prefix("k:").max_keys(max);
     let keyed = keyed.by(|request: &String| Some(Cow::Borrowed(request))).expect("settings can work");
     let before = resident();
     for n in 0..keys {

@@ -24,12 +24,13 @@ async fn main() -> Result<ExitCode, BoxError> {
 
     let registry = Registry::new();
     // Host and port, in lower case. The authority could contain a password. A request without a host has no circuit.
-    let per_host = Keyed::builder(&registry, |name| Config::builder(name).consecutive_failures(5)).max_keys(1_000).by(
-        |request: &Request<Body>| {
+    let per_host = Keyed::builder(&registry, |name| Config::builder(name).consecutive_failures(5))
+        .prefix("host:")
+        .max_keys(1_000)
+        .by(|request: &Request<Body>| {
             let (host, port) = (request.uri().host()?, request.uri().port_u16().unwrap_or(80));
             Some(format!("{}:{port}", host.to_ascii_lowercase()).into())
-        },
-    )?;
+        })?;
     let mut client = ServiceBuilder::new()
         .layer(CircuitBreakerLayer::keyed(per_host).classify(judge))
         .map_response(|response: Response<_>| response.map(Body::new))

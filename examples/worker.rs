@@ -13,11 +13,10 @@ use axum::{Router, http::StatusCode, routing::get};
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
-use tokio::time::{error::Elapsed, sleep, timeout};
+use tokio::time::sleep;
+use tower_circuit_breaker::Circuit;
 use tower_circuit_breaker::call::Observed;
-use tower_circuit_breaker::classify::outcome_of;
 use tower_circuit_breaker::settings::Settings;
-use tower_circuit_breaker::{Circuit, Outcome};
 
 /// In production a file beside the program, read by `Settings::from_file`.
 const SETTINGS: &str = r#"
@@ -32,6 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let settings = Settings::from_toml(SETTINGS)?.with_env()?;
     let registry = settings.registry()?.build()?;
     let circuit = registry.circuit(settings.circuit("database")?)?;
+    println!("{}", registry.restore(Duration::from_secs(1)).await?); // starts the store, if the settings have one
 
     let (stopper, stopped) = watch::channel(false);
     let database = Database::new();
@@ -57,6 +57,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let totals = circuit.totals();
     println!("{done} jobs are done and {} are left.", jobs.lock().await.len());
     println!("{} inserts failed, and {} were rejected.", totals.failures, totals.rejected);
+    println!("{}", registry.shutdown(Duration::from_secs(1)).await);
     Ok(())
 }
 
@@ -76,22 +77,13 @@ async fn work(circuit: Circuit, database: Database, jobs: Jobs, mut stopped: wat
             jobs.lock().await.push_front(job);
             return done;
         };
-        let result = timeout(Duration::from_millis(500), database.insert(job)).await;
-        match permit.judge(result, judge) {
-            Ok(Ok(())) => done += 1,
-            Ok(Err(_)) | Err(_) => jobs.lock().await.push_back(job),
+        match permit.call_within(Duration::from_millis(500), database.insert(job)).await {
+            Ok(()) => done += 1,
+            Err(_) => jobs.lock().await.push_back(job),
         }
         if *stopped.borrow() {
             return done;
         }
-    }
-}
-
-fn judge(result: &Result<io::Result<()>, Elapsed>) -> Outcome {
-    match result {
-        Ok(Ok(())) => Outcome::Success,
-        Ok(Err(error)) => outcome_of(error),
-        Err(elapsed) => outcome_of(elapsed),
     }
 }
 

@@ -1,10 +1,15 @@
-//! Calls and waits of users without tower, and the flight, which ends each call in exactly one outcome.
+//! Calls and waits of users without tower, as methods of [`Circuit`] and [`Permit`](crate::Permit).
 //!
-//! Calls through tower also use the flight. The flight is in `call/flight.rs`, the calls with a judgement of their own
-//! are in `call/with.rs`, and the waits are in `call/wait.rs`.
+//! This module has the types of these methods. [`Circuit::call`] lists the calls, [`Circuit::acquire`] waits for a
+//! permit, and [`Circuit::changed`] waits for a change.
+
+// The flight in `call/flight.rs` ends each call in exactly one outcome, also the calls through tower. The calls with a
+// judgement of their own are in `call/with.rs`, the calls under a permit in `call/permitted.rs`, and the waits in
+// `call/wait.rs`.
 
 mod conclusive;
 mod flight;
+mod permitted;
 mod wait;
 mod with;
 
@@ -26,9 +31,9 @@ pub use conclusive::CodeInside;
 pub use conclusive::StatusInside;
 pub use conclusive::{Conclusive, Itself, ResultInside};
 pub(crate) use flight::Flight;
+use permitted::{Unclassified, by_default, text_of_error};
 pub use wait::Observed;
 pub(crate) use wait::Wait;
-use with::{Unclassified, by_default, text_of_error};
 
 pin_project! {
     /// The future of [`Circuit::call`].
@@ -68,7 +73,8 @@ impl Circuit {
     /// | [`call_with`](Self::call_with) | a judgement by a closure |
     /// | [`call_classified`](Self::call_classified) | responses of HTTP clients, clients that tonic generated |
     /// | [`call_blocking`](Self::call_blocking) | threads without a runtime |
-    /// | [`try_acquire`](Self::try_acquire), [`acquire`](Self::acquire) and [`Permit::judge`](crate::Permit::judge) | everything else |
+    /// | [`acquire`](Self::acquire) and [`Permit::call`](crate::Permit::call) | a worker that waits while the circuit is open |
+    /// | [`try_acquire`](Self::try_acquire) and [`Permit::judge`](crate::Permit::judge) | everything else |
     ///
     /// The permit is taken at the first poll.
     ///

@@ -5,7 +5,8 @@
 //! circuit is spread over its threads. A change of state is rare and takes the cold mutex. The thread that holds the
 //! mutex decides, writes the data of the new era, and publishes state and era with one store of the word. Every
 //! permit carries the era in which it was given. An outcome that arrives in another era counts only in the totals,
-//! because the outcome says nothing about the new state. `at_once` has the one exception.
+//! because the outcome says nothing about the new state. The one exception is a failure that
+//! [trips at once](crate::Failure::trips_at_once) and names a time.
 //!
 //! ```text
 //! try_acquire ── word ──┬─ flowing ───────────────▶ Permit ── outcome ──▶ window, run ── rule met? ──┐
@@ -27,34 +28,34 @@
 //! who only waits or asks would be rejected for ever otherwise. A snapshot is a transition only if it changes the state,
 //! the mode or a deadline, or if a restore adds successes of probes.
 //!
-//! | from | to | cause | function | [`Reason`](crate::state::Reason) |
-//! |---|---|---|---|---|
-//! | closed | open | An outcome meets a rule. | `outcomes.rs` `weigh`, `change.rs` `trip` | `ConsecutiveFailures`, `FailureRate`, `FailureScore`, `SlowCallRate` |
-//! | closed, on trust | open | Failures weigh 0.5 together before the first success. | `outcomes.rs` `weigh`, `change.rs` `trip` | `Unproven` |
-//! | closed | open | A failure asks for no more calls. | `outcomes.rs` `weigh`, `change.rs` `trip` | `AtOnce` |
-//! | closed, half-open, open | open until a later time | A failure of an ended era or of an uncounted call asks for no calls for a time. | `at_once.rs` `leave_alone_from_now` | `AtOnce` |
-//! | closed | open | An outcome meets a rule whose thresholds advice has lowered. | `outcomes.rs` `weigh`, `change.rs` `trip` | `Advised` |
-//! | open | half-open | A call comes after the open duration. | `admit.rs` `carry_out`, `change.rs` `half_open` | `WaitElapsed` |
-//! | half-open | open | More probes have failed than are tolerated, or a failure asks for no more calls. A slow probe counts as failed if the slow-call rule is on. | `verdict.rs` `conclude`, `change.rs` `reopen` | `ProbeFailed` |
-//! | half-open | open | A call comes after twice the probe deadline or longer, a probe is overdue and no probe has succeeded. | `admit.rs` `carry_out`, `change.rs` `reopen` | `NoSuccess` |
-//! | half-open | open | Some probes have failed, and the other probes are overdue or end without a verdict for too long. | `admit.rs` `carry_out`, `verdict.rs` `conclude`, `change.rs` `reopen` | `NoVerdict` |
-//! | half-open | closed, on trust | Three probes end without a verdict, no probe has succeeded, has failed or is overdue, and the probe deadline is over or the doubts weigh 1.5. | `verdict.rs` `conclude`, `change.rs` `close` | `NoVerdict` |
-//! | half-open | closed | Enough probes have succeeded. | `verdict.rs` `conclude`, `change.rs` `close` | `ProbesPassed` |
-//! | half-open | closed, on trust if a probe ended without a verdict | A call comes after `quiet_after`, some probes have succeeded and no probe has failed. | `admit.rs` `carry_out`, `change.rs` `close` | `QuietService` |
-//! | forced open, with automatic recovery | half-open | A call comes after the end of the hold. | `admit.rs` `carry_out`, `change.rs` `half_open` | `HoldEnded` |
-//! | forced open, with manual recovery | the state beneath | A call comes after the end of the hold. | `admit.rs` `carry_out`, `change.rs` `uncover` | `HoldEnded` |
-//! | disabled | the state beneath | A call comes after the end of the hold. | `admit.rs` `carry_out`, `change.rs` `uncover` | `HoldEnded` |
-//! | any | forced open over the same state | An operator trips the circuit. | `operate.rs` `act` | `Operator`, `Act::Trip` |
-//! | any | disabled over the same state | An operator disables the circuit. | `operate.rs` `act` | `Operator`, `Act::Disable` |
-//! | any | shadow over the same state | An operator puts the circuit in shadow. | `operate.rs` `act` | `Operator`, `Act::Shadow` |
-//! | forced open, disabled | the state and the mode beneath | An operator resumes the circuit. | `operate.rs` `act` | `Operator`, `Act::Resume` |
-//! | shadow | automatic over the same state | An operator resumes the circuit. | `operate.rs` `act` | `Operator`, `Act::Resume` |
-//! | any | half-open in its configured mode | An operator resets the circuit to [`To::HalfOpen`]. A healthy circuit stays closed if the order goes to every instance. | `operate.rs` `act` | `Operator`, `Act::Reset` |
-//! | any | closed in its configured mode | An operator resets the circuit to [`To::Closed`]. | `operate.rs` `act` | `Operator`, `Act::Reset` |
-//! | any | closed in its configured mode | An operator forgets the circuit. | `operate.rs` `act` | `Operator`, `Act::Forget` |
-//! | any | the state and the mode of a snapshot | The circuit is restored. | `adopt.rs` `adopt_if` | `Restored` |
-//! | any | the state of a snapshot, in the same mode | The circuit follows a newer published state. | `adopt.rs` `adopt_if` | `Followed` |
-//! | closed | the same | `CIRCUIT_BREAKER_DISABLED` names the new circuit. | `notify.rs` `introduce` | `KillSwitch` |
+//! | from | to | cause | [`Reason`](crate::state::Reason) |
+//! |---|---|---|---|
+//! | closed | open | An outcome meets a rule. | `ConsecutiveFailures`, `FailureRate`, `FailureScore`, `SlowCallRate` |
+//! | closed, on trust | open | Failures weigh 0.5 together before the first success. | `Unproven` |
+//! | closed | open | A failure asks for no more calls. | `AtOnce` |
+//! | closed, half-open, open | open until a later time | A failure of an ended era or of an uncounted call asks for no calls for a time. | `AtOnce` |
+//! | closed | open | An outcome meets a rule whose thresholds advice has lowered. | `Advised` |
+//! | open | half-open | A call comes after the open duration. | `WaitElapsed` |
+//! | half-open | open | More probes have failed than are tolerated, or a failure asks for no more calls. A slow probe counts as failed if the slow-call rule is on. | `ProbeFailed` |
+//! | half-open | open | A call comes after twice the probe deadline or longer, a probe is overdue and no probe has succeeded. | `NoSuccess` |
+//! | half-open | open | Some probes have failed, and the other probes are overdue or end without a verdict for too long. | `NoVerdict` |
+//! | half-open | closed, on trust | Three probes end without a verdict, no probe has succeeded, has failed or is overdue, and the probe deadline is over or the doubts weigh 1.5. | `NoVerdict` |
+//! | half-open | closed | Enough probes have succeeded. | `ProbesPassed` |
+//! | half-open | closed, on trust if a probe ended without a verdict | A call comes after `quiet_after`, some probes have succeeded and no probe has failed. | `QuietService` |
+//! | forced open, with automatic recovery | half-open | A call comes after the end of the hold. | `HoldEnded` |
+//! | forced open, with manual recovery | the state beneath | A call comes after the end of the hold. | `HoldEnded` |
+//! | disabled | the state beneath | A call comes after the end of the hold. | `HoldEnded` |
+//! | any | forced open over the same state | An operator trips the circuit. | `Operator`, `Act::Trip` |
+//! | any | disabled over the same state | An operator disables the circuit. | `Operator`, `Act::Disable` |
+//! | any | shadow over the same state | An operator puts the circuit in shadow. | `Operator`, `Act::Shadow` |
+//! | forced open, disabled | the state and the mode beneath | An operator resumes the circuit. | `Operator`, `Act::Resume` |
+//! | shadow | automatic over the same state | An operator resumes the circuit. | `Operator`, `Act::Resume` |
+//! | any | half-open in its configured mode | An operator resets the circuit to [`To::HalfOpen`]. A healthy circuit stays closed if the order goes to every instance. | `Operator`, `Act::Reset` |
+//! | any | closed in its configured mode | An operator resets the circuit to [`To::Closed`]. | `Operator`, `Act::Reset` |
+//! | any | closed in its configured mode | An operator forgets the circuit. | `Operator`, `Act::Forget` |
+//! | any | the state and the mode of a snapshot | The circuit is restored. | `Restored` |
+//! | any | the state of a snapshot, in the same mode | The circuit follows a newer published state. | `Followed` |
+//! | closed | the same | `CIRCUIT_BREAKER_DISABLED` names the new circuit. | `KillSwitch` |
 //!
 //! A circuit that is closed *on trust* has closed although some or all of its probes ended without a verdict, because
 //! callers gave up early or dropped their permits, or because the classifier ignored the results. The first success of
@@ -73,8 +74,12 @@ mod branch;
 mod change;
 mod cold;
 mod decide;
+#[cfg(feature = "store")]
+mod ends;
 mod failed;
 mod gate;
+#[cfg(feature = "keyed")]
+mod inherit;
 mod inner;
 mod kill_switch;
 #[cfg(all(test, breaker_loom))]
@@ -107,6 +112,8 @@ use crate::event;
 use crate::outcome::Outcome;
 use crate::state::Standing;
 pub use crate::state::order::To;
+#[cfg(feature = "store")]
+pub(crate) use decide::usual_rate;
 pub(crate) use failed::Text;
 pub(crate) use inner::Start;
 #[cfg(feature = "settings")]
@@ -276,7 +283,7 @@ impl Circuit {
     }
 
     /// Returns true if the circuit is closed in its configured mode, so that no act of an operator is in force.
-    #[cfg(any(feature = "store", feature = "keyed"))]
+    #[cfg(feature = "store")]
     pub(crate) fn is_at_rest(&self) -> bool {
         let inner = self.inner();
         inner.is_at_rest(inner.load())

@@ -17,6 +17,7 @@ use std::time::Duration;
 use crate::clock::AnyClock;
 use crate::event::Observer;
 use crate::state::Mode;
+use crate::telemetry::Label;
 pub use crate::window::Window;
 pub use builder::ConfigBuilder;
 #[cfg(any(feature = "keyed", feature = "store"))]
@@ -45,9 +46,8 @@ pub struct Config {
     pub(crate) clock: AnyClock,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
     pub(crate) shipped_observers: bool,
-    /// The label of the circuit in metrics, if several keyed circuits share the label. `None` if the label is
-    /// the name of the circuit.
-    pub(crate) label: Option<Arc<str>>,
+    /// The label of a keyed circuit in metrics. `None` if the label is the name of the circuit.
+    pub(crate) label: Option<Arc<Label>>,
 }
 
 /// The rules by which a closed circuit trips. A circuit trips as soon as one of its rules is met.
@@ -67,6 +67,11 @@ impl Rules {
     /// Returns true if a rule judges the calls in the window.
     pub(crate) const fn need_window(&self) -> bool {
         self.has_rate() || self.failure_score.is_some()
+    }
+
+    /// Returns the limit for the share of failed calls, or the default limit if the rule is off.
+    pub(crate) fn rate_limit(&self) -> f64 {
+        self.failure_rate.unwrap_or(0.4)
     }
 
     /// Returns true if a rule compares a share of calls with a limit.

@@ -11,6 +11,8 @@ pub mod stacks {
     //! The breaker in axum, tonic, reqwest, hyper and plain tower.
     //!
     //! [settings]: super::operation#settings
+    //! [expiry]: super::stores#expiry
+    //! [security]: https://docs.rs/crate/tower-circuit-breaker/latest/source/SECURITY.md
     #![doc = include_str!("../docs/stacks.md")]
 }
 

@@ -60,7 +60,8 @@ pub(crate) fn behind_scheme(url: &str) -> &str {
 #[expect(clippy::exhaustive_enums, reason = "a third way must be looked at in every match")]
 pub enum Sharing {
     /// The opening is advice. Until the opening ends, `min_calls` and `consecutive_failures` of this instance are a
-    /// quarter of the configured values, but at least 2. This is the default, because an instance on a bad path can
+    /// quarter of the configured values, but at least 2, for failures that are unlikely at the usual error rate
+    /// ([`Circuit::advise`](crate::Circuit::advise)). This is the default, because an instance on a bad path can
     /// neither open nor close the circuits of other instances.
     #[default]
     Advise,
@@ -176,7 +177,7 @@ mod tests {
         let stores = unwrapped(include_str!("../docs/stores.md"));
         let Ttl { open, other } = Ttl::default();
         let [open, other] = [open, other].map(|ttl| ttl.as_secs() / 3600);
-        let ttl = format!("after {open} h if the circuit is open, and otherwise after {other} h");
+        let ttl = format!("{open} h after the last write if the circuit is open, otherwise {other} h");
         assert!(stores.contains(&ttl), "docs/stores.md does not say: {ttl}");
         let timeout = format!("an operation is given up after {} s", STORE_TIMEOUT.as_secs());
         assert!(stores.contains(&timeout), "docs/stores.md does not say: {timeout}");

@@ -9,7 +9,11 @@ mod builder;
 #[cfg(feature = "keyed")]
 mod circuits;
 #[cfg(feature = "keyed")]
+mod former;
+#[cfg(feature = "keyed")]
 mod name;
+#[cfg(feature = "keyed")]
+mod recall;
 #[cfg(all(feature = "keyed", feature = "store"))]
 mod restore;
 #[cfg(feature = "keyed")]
@@ -77,24 +81,34 @@ impl<Req> Select<Req> for OneCircuit {
 /// name takes 2^64 tries. Finding another key for a given name takes 2^128 tries. Keys are not normalised.
 /// For example, `A.example` and `a.example` are two keys unless the closure returns the same key for both.
 ///
+/// All names that begin with the [prefix](KeyedBuilder::prefix) belong to the layer. No circuit of the application and no
+/// other layer of the registry has such a name, so that a caller who chooses keys harms only circuits of keys.
+///
 /// # Bounds
 ///
-/// At most [`max_keys`](KeyedBuilder::max_keys) keys are known. When a further key arrives, an eighth of the
-/// known keys is evicted, least recently used first. The time of use has a resolution of 17 ms. A key that
-/// was not used for [`idle`](KeyedBuilder::idle) is evicted too. An evicted circuit leaves the registry. Its
-/// calls under way end as usual, and its unsaved state is written to the store. Up to `max_keys` states of
-/// evicted circuits that were not closed stay in memory, so that such a circuit is still open or half-open
-/// when its key is used again. All other data are restored from the store, and no call waits for that
-/// restore. When the last clone of a `Keyed` is dropped, all its circuits leave the registry.
+/// At most [`max_keys`](KeyedBuilder::max_keys) keys are known. When a further key arrives, an eighth of the known keys
+/// is evicted. The order is as follows.
 ///
-/// A circuit that is open, half-open, or held by an operator is never evicted to make room. An open or
-/// half-open circuit is evicted only if its key was not used for [`idle`](KeyedBuilder::idle) and the circuit
-/// would admit the next call as a probe. Otherwise the open circuits of hosts that no longer exist would use
-/// up `max_keys`. A held circuit is never evicted.
+/// 1. Circuits that came back from the store and have had no call.
+/// 2. Circuits that know nothing, least recently used first. These are closed, without failures or slow calls in their
+///    evidence, and without a call under way. The time of use has a resolution of 17 ms.
+/// 3. All other circuits, those of the keys with the fewest calls first. A rejected call does not count.
 ///
-/// If no circuit can be evicted, calls of new keys pass **unguarded** for the next second, because a healthy
-/// host must not be rejected because of other hosts. Calls also pass unguarded if the registry is full, or if
-/// the registry has a circuit of the same name with other settings. Unguarded calls are counted in
+/// A key that was not used for [`idle`](KeyedBuilder::idle) is evicted too, unless its circuit would reject the next call.
+/// A circuit that an operator holds is never evicted.
+///
+/// An evicted circuit leaves the registry. Its calls under way end as usual, and its unsaved state is written to the store.
+/// A circuit that knew something stays in memory, and the next circuit of its key inherits its state and its evidence,
+/// without a wait and without a store. At most `max_keys` evicted circuits stay in memory. If there are more, those whose
+/// keys were not used for `idle` are forgotten first, and then those of the keys with the fewest calls. The layer remembers for about 85 forgotten keys for each
+/// key of `max_keys` how many calls they had, so that a host in use stays longer the next time. Therefore a flood of keys
+/// hardly delays the opening of another key, see
+/// [keys of strangers](crate::guide::stacks#keys-of-strangers). All other data are restored from the store, and no call
+/// waits for that restore. When the last clone of a `Keyed` is dropped, all its circuits leave the registry.
+///
+/// If operators hold nearly all circuits of the layer, calls of new keys pass **unguarded** for the next second, because a
+/// healthy host must not be rejected because of other hosts. Calls also pass unguarded if the registry is full, or if the
+/// template refuses the settings of a key. Unguarded calls are counted in
 /// `circuit_breaker_unguarded_calls_total{reason}`, with the reason `full`, `registry_full` or `config`, and
 /// in [`status`](Self::status). A warning is logged at most once a minute.
 ///
@@ -108,19 +122,22 @@ impl<Req> Select<Req> for OneCircuit {
 /// `first_call_waits` of the registry is set, the services of a layer wait in `poll_ready` until these
 /// circuits are restored, at most for that duration. [`circuit`](Self::circuit) does not wait.
 ///
-/// A store may contain names that begin with the prefix and belong to other circuits. Therefore a circuit
-/// that was restored in this way can be removed until its own key is used. It is removed if another circuit
-/// of the same name with other settings is created, or if a key in use needs the room. If one prefix begins
-/// with another prefix, a name belongs to the longer prefix.
+/// Another program may share the store and have circuits whose names begin with the prefix. The layer cannot distinguish
+/// such circuits from those of its keys, so give other circuits other names, or give each program a store of its own.
 ///
 /// # Metrics
 ///
-/// The first [`label_budget`](KeyedBuilder::label_budget) keys have their own names in the label `service`.
-/// All other keys share one label, which is the prefix followed by `other`. Under the shared label, counters
-/// are sums over its circuits. The gauges `circuit_breaker_tripped` and `circuit_breaker_state` count
-/// circuits, and `circuit_breaker_failures_1m` is absent. Recorders cannot remove a name. Therefore an
-/// evicted key keeps its part of the budget, with gauges at zero, and uses its own label again when the key
-/// is used again. Log lines always have the name of the circuit.
+/// All keys begin with one label `service`, which is the prefix followed by `other`. A key gets its own name as the label
+/// when it was used often enough, as long as the [`label_budget`](KeyedBuilder::label_budget) lasts. Calls within 17 ms
+/// count as one use. Each label of the first half of the budget costs 8 uses, of the next quarter 32, of the next eighth
+/// 128, and so on, so that a caller cannot take all labels with a few calls for each key. From then on, the circuit counts
+/// under its own label, and its gauges move there with the next event or refresh.
+///
+/// Under the shared label, counters are sums over its circuits. The gauges `circuit_breaker_tripped` and
+/// `circuit_breaker_state` count circuits, and `circuit_breaker_failures_1m` is absent. Recorders cannot remove a name.
+/// Therefore a label is never taken back. An evicted key keeps its label, with gauges at zero, and uses the label again
+/// when the key is used again. So a layer has at most `label_budget` labels and the shared label for as long as it lives.
+/// Log lines always have the name of the circuit.
 ///
 /// # Examples
 ///

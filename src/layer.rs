@@ -71,17 +71,37 @@ impl<F> CircuitBreakerLayer<DefaultClassifier, BoxedErrors, Keyed<F>> {
 }
 
 impl<C, R, K> CircuitBreakerLayer<C, R, K> {
-    /// Judges calls by a closure over the result.
+    /// Judges calls by a function or a closure over the result.
+    ///
+    /// Use a function if the error is `BoxError`. With a closure over `&BoxError`, `tokio::spawn(stack.oneshot(..))` does
+    /// not compile, because rustc checks a spawned future for every lifetime of the box, and a closure has one of them. The
+    /// [guide] has the error in full.
+    ///
+    /// The reason of an opening has the kind of the failure and no text of the error. For the text, implement
+    /// [`Classifier::describe`](crate::classify::Classifier::describe).
+    ///
+    /// [guide]: crate::guide::troubleshooting#implementation-of-fnonce-is-not-general-enough-in-a-task-or-a-handler
     ///
     /// ```
+    /// # use tower::{Layer, ServiceExt};
     /// # use tower_circuit_breaker::{BoxError, Circuit, CircuitBreakerLayer, Config, Outcome, classify::outcome_of};
     /// # struct Response { status: u16 }
+    /// fn judge(result: Result<&Response, &BoxError>) -> Outcome {
+    ///     match result {
+    ///         Ok(response) if response.status >= 500 => Outcome::failure(),
+    ///         Ok(_) => Outcome::Success,
+    ///         Err(error) => outcome_of(error.as_ref()),
+    ///     }
+    /// }
+    ///
     /// # let circuit = Circuit::new(Config::new("payments").unwrap());
-    /// let layer = CircuitBreakerLayer::new(&circuit).classify(|result: Result<&Response, &BoxError>| match result {
-    ///     Ok(response) if response.status >= 500 => Outcome::failure(),
-    ///     Ok(_) => Outcome::Success,
-    ///     Err(error) => outcome_of(error.as_ref()),
-    /// });
+    /// let layer = CircuitBreakerLayer::new(&circuit).classify(judge);
+    /// # let client = tower::service_fn(|_: u32| async { Ok::<_, BoxError>(Response { status: 200 }) });
+    /// # let stack = layer.layer(client);
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async move {
+    /// # let spawned =
+    /// tokio::spawn(stack.oneshot(1));
+    /// # assert!(spawned.await.unwrap().is_ok()) });
     /// ```
     pub fn classify<Res, Err, F>(self, f: F) -> CircuitBreakerLayer<FnClassifier<F>, R, K>
     where
@@ -92,7 +112,8 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
         self.classifier(FnClassifier::new(f))
     }
 
-    /// Judges calls by a closure over the error. Every response is a success.
+    /// Judges calls by a function or a closure over the error. Every response is a success. As with
+    /// [`classify`](Self::classify), use a function over `&BoxError`, and the reason has no text of the error.
     pub fn classify_error<Err, F>(self, f: F) -> CircuitBreakerLayer<ErrorClassifier<F>, R, K>
     where
         F: Fn(&Err) -> Outcome,
@@ -100,7 +121,8 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
         self.classifier(ErrorClassifier::new(f))
     }
 
-    /// Judges calls by a closure over the response. The default classifier judges the errors.
+    /// Judges calls by a closure over the response. The default classifier judges the errors, and gives their text to the
+    /// reason.
     pub fn classify_response<Res, F>(self, f: F) -> CircuitBreakerLayer<ResponseClassifier<F>, R, K>
     where
         F: Fn(&Res) -> Outcome,

@@ -2,7 +2,7 @@
 //! commands.
 //!
 //! A store only keeps and compares bytes, and does not know the states of a circuit. The merge of two copies
-//! of a record (`join`) and the effect of a command (`apply`) are pure functions of this module, so that
+//! of a record and the effect of a command are pure functions of this module, so that
 //! every store has the same semantics. Commands, their effects and the merge are public only with the feature
 //! `test-util`, because the implementation of a store does not need them. This module does no I/O, reads no
 //! clock and changes no circuit.
@@ -13,10 +13,10 @@
 //! | part | ordered by | writer |
 //! |---|---|---|
 //! | the published state, with reason and deadline, in the fields of [`CircuitRecord`] | `generation` | the instance whose transition followed the previous generation |
-//! | the last act of an operator, in `operated.rs` | its `sequence` | the instance or operator whose act followed the previous act |
-//! | an entry for each instance, with its own state, counts and totals, in `entry.rs` | the `sequence` of the entry | the instance of the entry |
+//! | the last act of an operator, [`Operated`] | its `sequence` | the instance or operator whose act followed the previous act |
+//! | an entry for each instance, with its own state, counts and totals, [`InstanceEntry`] | the `sequence` of the entry | the instance of the entry |
 //!
-//! `join` merges two copies of a record and keeps the newer copy of each part. Therefore a late, repeated or
+//! The merge of two copies of a record keeps the newer copy of each part. Therefore a late, repeated or
 //! reordered write changes nothing, and an instance that remembers a record writes it again to a store that
 //! lost its data. An absent record says nothing about the circuit, and never closes the circuit. A new number
 //! is `max(previous + 1, server_now_ms)`, so that numbers after a loss of data are larger than the numbers
@@ -34,6 +34,7 @@ mod fit;
 #[cfg_attr(not(feature = "test-util"), expect(unreachable_pub, reason = "public for tests only"))]
 mod join;
 mod operated;
+mod presence;
 mod timestamp;
 mod words;
 
@@ -51,6 +52,7 @@ use crate::state::{Act, Generation, State};
 pub use apply::{Command, Effect, OperatorCommand, TransitionCommand, apply};
 #[cfg(not(feature = "test-util"))]
 pub(crate) use apply::{Command, Effect, OperatorCommand, TransitionCommand, apply};
+pub(crate) use entry::tiers_text;
 pub use entry::{InstanceEntry, Opening};
 #[cfg(feature = "test-util")]
 pub use join::join;
@@ -101,11 +103,11 @@ pub struct CircuitRecord {
     /// half-open attempt that failed.
     #[serde(default)]
     pub half_open_attempts: u32,
-    /// The weight of the failures since the last success, summed over the instances. For an instance whose
-    /// circuit is not closed, the weight of the failures that opened the circuit.
+    /// The weight of the failures since the last success, summed over the instances that were seen shortly before the
+    /// last write. For an instance whose circuit is not closed, the weight of the failures that opened the circuit.
     #[serde(default)]
     pub failure_count: f64,
-    /// The number of successful probes of half-open circuits, summed over the instances.
+    /// The number of successful probes of half-open circuits, summed over the same instances.
     #[serde(default)]
     pub success_count: u64,
     /// The number of failed calls since the first start, summed over the instances in the record.
@@ -135,7 +137,7 @@ pub struct CircuitRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<Operated>,
     /// The entry of each instance, by the id of the instance. There are at most 64 entries, and newer entries
-    /// replace older ones.
+    /// replace older ones. The entry of an instance that is [gone](InstanceEntry::is_gone) stays for 72 hours.
     #[serde(default)]
     pub instances: BTreeMap<String, InstanceEntry>,
     /// Fields of a later version of the format, which are written again unchanged.
@@ -187,14 +189,23 @@ impl CircuitRecord {
     /// Decodes the stored bytes of a circuit. `now` is the time of the store at the load.
     ///
     /// The bytes are not trusted. Texts that are too long are cut, and impossible numbers become zero. The
-    /// entry of an instance is dropped if its id or number is impossible. Unknown fields beyond
-    /// [`MAX_EXTRA_BYTES`](Self::MAX_EXTRA_BYTES) are dropped, and the oldest entries of a record that would be too long.
+    /// entry of an instance is dropped if its id or number is impossible, or if the instance has not been seen for 72
+    /// hours. Unknown fields beyond [`MAX_EXTRA_BYTES`](Self::MAX_EXTRA_BYTES) are dropped, and the oldest entries of a
+    /// record that would be too long.
     ///
     /// # Errors
     ///
     /// [`CorruptRecord`] if the bytes are not a record, belong to another circuit, are too long, or have a number so
     /// far in the future that no later write could replace the record.
     pub fn decode(service: &str, bytes: &[u8], now: Timestamp) -> Result<Self, CorruptRecord> {
+        let mut record = Self::decode_with_expired(service, bytes, now)?;
+        record.expire(now);
+        Ok(record)
+    }
+
+    /// Decodes stored bytes as [`decode`](Self::decode) does, with the entries of instances that have not been seen for
+    /// long. Numbers up to a year after `latest` are accepted.
+    pub(crate) fn decode_with_expired(service: &str, bytes: &[u8], latest: Timestamp) -> Result<Self, CorruptRecord> {
         // The text of the parser can repeat a field of the record, which is as long as its writer wanted.
         let corrupt = |problem: String| CorruptRecord::new(service, &problem);
         if let Some(problem) = bytes.strip_prefix(UNREADABLE_VALUE) {
@@ -224,7 +235,7 @@ impl CircuitRecord {
         if record.service != service {
             return Err(corrupt(format!("is of the service `{}`", words::clean(&record.service, 200))));
         }
-        let latest = now.saturating_add(FUTURE);
+        let latest = latest.saturating_add(FUTURE);
         if record.generation.get() > latest.as_millis() {
             return Err(corrupt(format!(
                 "has generation {}, allowed is up to {}",
@@ -300,14 +311,13 @@ impl CircuitRecord {
         left_closed.max(tripped)
     }
 
-    /// Returns true if the loss of the record would matter, because a state in the record is not closed or an operator
-    /// holds the circuit.
+    /// Returns true if the loss of the record would matter, because the published state or the circuit of an instance
+    /// that is present is not closed, or an operator holds the circuit.
     #[must_use]
     pub fn is_eventful(&self, now: Timestamp) -> bool {
-        let tripped = |state: State| state != State::Closed;
-        tripped(self.state)
+        self.state != State::Closed
             || self.held(now).is_some()
-            || self.instances.values().any(|entry| tripped(entry.state) && entry.is_recent(now))
+            || self.instances.values().any(|entry| entry.is_tripped(now))
     }
 
     /// Returns the time to live of the record, for a store that expires records. Returns `None` for a record
@@ -340,10 +350,14 @@ impl CircuitRecord {
     /// Computes the sums over the instances anew.
     fn sum(&mut self) {
         let entries = || self.instances.values();
+        // The counts of a run and of probes are those of the present, so that instances that have not been seen are left
+        // out. The time of the last write is used instead of the present time, because all copies must have equal sums.
+        let now = self.updated_at;
+        let present = || self.instances.values().filter(|entry| !entry.is_unseen(now));
         // `fold` is used instead of `sum`, because the `sum` of no floats is minus zero, which would be
         // written as `-0.0`.
-        self.failure_count = entries().fold(0.0, |sum, entry| sum + entry.run);
-        self.success_count = entries().map(|entry| u64::from(entry.probe_successes)).sum();
+        self.failure_count = present().fold(0.0, |sum, entry| sum + entry.run);
+        self.success_count = present().map(|entry| u64::from(entry.probe_successes)).sum();
         self.total_failures = entries().fold(0, |sum, entry| sum.saturating_add(entry.total_failures));
         self.total_successes = entries().fold(0, |sum, entry| sum.saturating_add(entry.total_successes));
         self.last_failure_at = entries().filter_map(|entry| entry.last_failure_at).max();

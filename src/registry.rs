@@ -10,9 +10,9 @@ mod prefixed;
 
 use std::any::Any;
 use std::collections::BTreeMap;
-#[cfg(all(feature = "keyed", feature = "store"))]
-use std::collections::BTreeSet;
 use std::fmt;
+#[cfg(feature = "keyed")]
+use std::ops::Bound;
 use std::sync::Arc;
 #[cfg(all(feature = "keyed", feature = "store"))]
 use std::sync::Weak;
@@ -21,8 +21,6 @@ pub use self::error::RegistryError;
 use self::feed::{Feed, Subscription};
 #[cfg(all(feature = "keyed", feature = "store"))]
 pub(crate) use self::prefixed::{BroughtBack, Prefixed};
-#[cfg(all(feature = "keyed", feature = "store"))]
-use crate::circuit::Totals;
 use crate::circuit::{Circuit, Status};
 use crate::config::Config;
 use crate::sync::Mutex;
@@ -37,7 +35,7 @@ use crate::telemetry;
 /// let circuit = registry.circuit(Config::new("payments")?)?;
 /// assert!(registry.get("payments").is_some());
 /// for status in registry.status_all() {
-///     println!("{}: {}", status.name, status.standing());
+///     println!("{status}"); // circuit `payments` is closed; calls: 0 succeeded, 0 failed, 0 rejected
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -51,6 +49,9 @@ pub struct Registry {
 pub(crate) trait Companion: Any + fmt::Debug + Send + Sync {
     /// Notifies that the circuit was added to the registry.
     fn introduced(&self, circuit: &Circuit);
+
+    /// Notifies that a circuit has made a transition.
+    fn changed(&self);
 
     /// Notifies that the circuit was removed from the registry. The registry calls this method after
     /// `introduced` of this circuit, and before `introduced` of the next circuit with the same name.
@@ -74,11 +75,10 @@ struct Named {
     feed: Arc<Feed>,
     // The map is sorted, so that lists of circuits are sorted too.
     circuits: Mutex<BTreeMap<String, Circuit>>,
-    /// The names of the keyed circuits that the restore created for names in the store. Only the prefix of
-    /// such a name suggests that a key has this name. Therefore such a circuit is removed if the program
-    /// creates another circuit of the same name, as long as the restored circuit had no call.
-    #[cfg(all(feature = "keyed", feature = "store"))]
-    brought_back: Mutex<BTreeSet<String>>,
+    /// The beginnings of names that belong to layers of keyed circuits. Locked while `circuits` is locked, so that no
+    /// circuit gets a name at the moment in which a layer takes its beginning.
+    #[cfg(feature = "keyed")]
+    prefixes: Mutex<Vec<Box<str>>>,
 }
 
 impl Registry {
@@ -100,15 +100,15 @@ impl Registry {
     }
 
     fn create(limit: usize, companion: Option<Arc<dyn Companion>>) -> Self {
-        let feed = Arc::new(Feed::new(companion.is_none()));
+        let feed = Arc::new(Feed::new(companion.as_ref().map(Arc::downgrade)));
         Self {
             shared: Arc::new(Named {
                 limit,
                 companion,
                 feed,
                 circuits: Mutex::new(BTreeMap::new()),
-                #[cfg(all(feature = "keyed", feature = "store"))]
-                brought_back: Mutex::default(),
+                #[cfg(feature = "keyed")]
+                prefixes: Mutex::default(),
             }),
         }
     }
@@ -124,39 +124,75 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// [`RegistryError::Different`] if a circuit with the name has other settings, and
+    /// [`RegistryError::Different`] if a circuit with the name has other settings, [`RegistryError::Keyed`] if the name
+    /// begins with the prefix of a layer of keyed circuits, and
     /// [`RegistryError::Full`] if the registry is full.
     pub fn circuit(&self, config: Config) -> Result<Circuit, RegistryError> {
-        #[cfg(all(feature = "keyed", feature = "store"))]
-        self.make_way(config.name(), |_| true);
-        if let Some(present) = self.present(&self.shared.circuits.lock(), &config) {
-            return present;
+        if let Some(answer) = self.named(&self.shared.circuits.lock(), &config) {
+            return answer;
         }
         // The circuit is created outside the lock, because its clock and its observers are foreign code that
         // may use the registry.
-        let (circuit, is_new) = self.insert(self.create_unreported(config))?;
-        if is_new {
-            self.introduce(&circuit);
-        }
-        Ok(circuit)
-    }
-
-    /// Adds the circuit and returns `true`, or returns the present circuit of the same name and `false`.
-    ///
-    /// The caller must then call [`introduce`](Circuit::introduce) for a new circuit while no lock is held,
-    /// because the observers of the circuit are not notified yet.
-    pub(crate) fn insert(&self, circuit: Circuit) -> Result<(Circuit, bool), RegistryError> {
+        let circuit = self.create_unreported(config);
         let mut circuits = self.shared.circuits.lock();
-        if let Some(present) = self.present(&circuits, circuit.config()) {
+        if let Some(answer) = self.named(&circuits, circuit.config()) {
             drop(circuits);
-            return present.map(|present| (present, false));
+            return answer;
         }
         circuits.insert(circuit.name().to_owned(), circuit.clone());
         drop(circuits);
-        if let Some(companion) = &self.shared.companion {
-            companion.introduced(&circuit);
+        self.joined(&circuit);
+        self.introduce(&circuit);
+        Ok(circuit)
+    }
+
+    /// Adds the circuit of a key. Returns false if the registry is full. The name begins with a prefix that
+    /// [`reserve`](Self::reserve) gave to the layer of the key, so no other circuit has the name.
+    ///
+    /// The caller must then call [`introduce`](Self::introduce) while no lock is held, because the observers of the
+    /// circuit are not notified yet.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn insert(&self, circuit: &Circuit) -> bool {
+        let mut circuits = self.shared.circuits.lock();
+        let has_room = circuits.len() < self.shared.limit;
+        if has_room {
+            circuits.insert(circuit.name().to_owned(), circuit.clone());
         }
-        Ok((circuit, true))
+        drop(circuits);
+        if has_room {
+            self.joined(circuit);
+        }
+        has_room
+    }
+
+    /// Notifies the companion of a circuit that was added. The caller must hold no lock.
+    fn joined(&self, circuit: &Circuit) {
+        if let Some(companion) = &self.shared.companion {
+            companion.introduced(circuit);
+        }
+    }
+
+    /// Reserves all names that begin with `prefix` for one layer of keyed circuits. Returns the reason of the refusal
+    /// if such a name belongs to a circuit, or can belong to a key of another layer.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn reserve(&self, prefix: &str) -> Result<(), String> {
+        let circuits = self.shared.circuits.lock();
+        let mut prefixes = self.shared.prefixes.lock();
+        if let Some(other) = prefixes.iter().find(|other| other.starts_with(prefix) || prefix.starts_with(&***other)) {
+            return Err(format!("keys of another layer have names that begin with `{other}`"));
+        }
+        let first = circuits.range::<str, _>((Bound::Included(prefix), Bound::Unbounded)).next();
+        if let Some((name, _)) = first.filter(|(name, _)| name.starts_with(prefix)) {
+            return Err(format!("the registry has the circuit `{name}`"));
+        }
+        prefixes.push(prefix.into());
+        Ok(())
+    }
+
+    /// Ends the reservation of a prefix, after the circuits of its layer were removed.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn release(&self, prefix: &str) {
+        self.shared.prefixes.lock().retain(|reserved| **reserved != *prefix);
     }
 
     /// Creates a circuit that reports its events to the subscribers. The circuit is not added to the
@@ -187,27 +223,6 @@ impl Registry {
         self.shared.companion.as_ref().is_some_and(|companion| companion.first_calls_wait())
     }
 
-    /// Notes that the restore created the keyed circuit of this name.
-    #[cfg(all(feature = "keyed", feature = "store"))]
-    pub(crate) fn note_brought_back(&self, name: &str) {
-        self.shared.brought_back.lock().insert(name.to_owned());
-    }
-
-    /// Removes a circuit that the restore created under this name, if the circuit had no call yet and
-    /// `yields` returns true. The next circuit with the name is restored like every other circuit. The caller
-    /// must hold no lock, because observers are foreign code.
-    #[cfg(all(feature = "keyed", feature = "store"))]
-    pub(crate) fn make_way(&self, name: &str, yields: impl FnOnce(&Circuit) -> bool) {
-        if !self.shared.brought_back.lock().contains(name) {
-            return;
-        }
-        if let Some(circuit) = self.get(name).filter(|circuit| circuit.totals() == Totals::default() && yields(circuit))
-        {
-            self.remove(&circuit);
-            circuit.report_forgotten();
-        }
-    }
-
     /// Removes the circuit, unless another circuit has taken its name. Handles and permits of the circuit
     /// stay usable.
     #[cfg(feature = "keyed")]
@@ -218,8 +233,6 @@ impl Registry {
         }
         let removed = circuits.remove(circuit.name());
         drop(circuits);
-        #[cfg(feature = "store")]
-        self.shared.brought_back.lock().remove(circuit.name());
         if let (Some(companion), Some(circuit)) = (&self.shared.companion, removed) {
             companion.forgotten(&circuit);
         }
@@ -233,16 +246,27 @@ impl Registry {
         self.shared.circuits.lock().len() < limit - limit.div_ceil(8)
     }
 
+    /// Returns the number of handles to a circuit of a key that belong to no call, without the handle of the layer. The
+    /// registry has one, and so has the coordinator.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn handles_of_a_circuit(&self) -> usize {
+        1 + usize::from(self.shared.companion.is_some())
+    }
+
     /// Returns the largest number of circuits.
     #[cfg(feature = "keyed")]
     pub(crate) fn limit(&self) -> usize {
         self.shared.limit
     }
 
-    /// Returns the circuit that already has the name of `config`, or an error if its settings differ or the
-    /// registry is full. Returns `None` if a circuit can be added.
-    fn present(&self, circuits: &BTreeMap<String, Circuit>, config: &Config) -> Option<Result<Circuit, RegistryError>> {
+    /// Returns the circuit that already has the name of `config`, or an error if its settings differ, if the name
+    /// belongs to a layer of keyed circuits, or if the registry is full. Returns `None` if a circuit can be added.
+    fn named(&self, circuits: &BTreeMap<String, Circuit>, config: &Config) -> Option<Result<Circuit, RegistryError>> {
         let name = || config.name().to_owned();
+        #[cfg(feature = "keyed")]
+        if let Some(prefix) = self.shared.prefixes.lock().iter().find(|prefix| config.name().starts_with(&***prefix)) {
+            return Some(Err(RegistryError::Keyed { name: name(), prefix: prefix.to_string() }));
+        }
         if let Some(circuit) = circuits.get(config.name()) {
             let differences = circuit.config().differences(config);
             return Some(if differences.is_empty() {

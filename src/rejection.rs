@@ -93,6 +93,14 @@ pub trait Rejection<Req, Res, E> {
 #[non_exhaustive]
 pub struct BoxedErrors;
 
+impl BoxedErrors {
+    /// Returns the rejection of a layer for which no other one is set, for code that names its type.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
 // Without this attribute the compiler recommends this implementation, and asks for an error that
 // implements `std::error::Error`.
 #[diagnostic::do_not_recommend]
@@ -113,6 +121,14 @@ impl<Req, Res, E: Into<BoxError>> Rejection<Req, Res, E> for BoxedErrors {
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct TypedErrors;
+
+impl TypedErrors {
+    /// Returns the rejection of a layer with `.typed_errors()`, for code that names its type.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
 
 impl<Req, Res, E> Rejection<Req, Res, E> for TypedErrors {
     type Error = Error<E>;

@@ -12,6 +12,9 @@
 //! [`ExponentialBackoffMaker`](tower::retry::backoff::ExponentialBackoffMaker). The policy never sends the
 //! same request twice at the same time.
 //!
+//! By default every request that is `Clone` is repeated, also a POST. Set
+//! [`repeat`](RetryPolicyBuilder::repeat) if a request can have an effect each time it arrives.
+//!
 //! # Examples
 //!
 //! ```
@@ -56,6 +59,8 @@ pub use builder::RetryPolicyBuilder;
 pub use find::{FindRejected, InErrors, InResponses, MayBeRejected};
 #[cfg(feature = "http")]
 pub use repeat::idempotent;
+#[cfg(feature = "reqwest")]
+pub use repeat::idempotent_reqwest;
 pub use repeat::{Cloned, Repeat};
 
 /// A retry policy that handles rejections itself, and leaves all other results to the policy inside.

@@ -47,6 +47,7 @@ use crate::record::Timestamp;
 pub use any::AnyStore;
 pub(crate) use any::DynStore;
 pub use audit::{AuditFilter, AuditRow};
+pub(crate) use audit::{order_row_id, row_id};
 pub use error::{StoreError, StoreErrorKind};
 #[cfg(feature = "test-util")]
 pub use faulty::{Fault, Faults, FaultyStore, Operation};
@@ -85,6 +86,20 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         self.kind()
     }
 
+    /// Returns the kinds of the tiers, the fast tier first. Only a store that puts one store in front of another overrides
+    /// this method. Instances write the tiers into their entries, so that an order that would reach only one tier is
+    /// refused.
+    fn tiers(&self) -> Option<[&'static str; 2]> {
+        None
+    }
+
+    /// Returns the kind of the tier that still lacks a version that was just written. `None` if the version is as durable
+    /// as the store can make it, which is the default.
+    fn lacking(&self, etag: &Etag) -> Option<&'static str> {
+        let _any = etag;
+        None
+    }
+
     /// Returns the value of each name, in the order of the names, and the time of the store.
     ///
     /// # Errors
@@ -114,6 +129,24 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ///
     /// If the store cannot read.
     fn list(&self) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send;
+
+    /// Returns some of the names after `after` whose value was last written before this time, sorted by their bytes. The
+    /// result is empty only if there are no more such names.
+    ///
+    /// The caller deletes the records among them that no instance needs any more, and continues after the last name. A
+    /// store that drops a value after its TTL needs no such deletion and returns no names, which is the default.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot read.
+    fn unwritten_since(
+        &self,
+        before: Timestamp,
+        after: &str,
+    ) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send {
+        let _any = (before, after);
+        async { Ok(Vec::new()) }
+    }
 
     /// Begins to report changes. Returns `None` if the store cannot report changes, which is the default.
     ///

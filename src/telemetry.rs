@@ -6,6 +6,8 @@
 pub(crate) mod audit;
 #[cfg(feature = "keyed")]
 pub(crate) mod keyed;
+#[cfg(feature = "keyed")]
+pub(crate) mod label;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 #[cfg(feature = "store")]
@@ -16,11 +18,29 @@ pub mod tracing;
 use std::sync::Arc;
 
 use crate::event::Observer;
+#[cfg(feature = "keyed")]
+pub(crate) use label::Label;
+
+/// The label of a keyed circuit, of which there are none without the feature `keyed`.
+#[cfg(not(feature = "keyed"))]
+#[derive(Debug)]
+pub(crate) enum Label {}
+
+#[cfg(all(feature = "metrics", not(feature = "keyed")))]
+impl Label {
+    fn other(&self) -> &Arc<str> {
+        match *self {}
+    }
+
+    fn is_own(&self) -> bool {
+        match *self {}
+    }
+}
 
 /// Returns new observers for one circuit, one of each kind that this crate ships. With a label, the metrics
-/// of the circuit share that label with the metrics of other circuits. `measures` is true if the circuit measures the
-/// durations of its calls.
-pub(crate) fn shipped(label: Option<&Arc<str>>, measures: bool) -> Vec<Arc<dyn Observer>> {
+/// of the circuit share a label with the metrics of other circuits until the circuit gets its own. `measures` is true
+/// if the circuit measures the durations of its calls.
+pub(crate) fn shipped(label: Option<&Arc<Label>>, measures: bool) -> Vec<Arc<dyn Observer>> {
     #[cfg(not(feature = "metrics"))]
     let _unused = (label, measures);
     vec![

@@ -69,7 +69,6 @@ impl Window {
     }
 
     /// Returns the length of a time window.
-    #[cfg(feature = "store")]
     pub(crate) const fn length(self) -> Option<Duration> {
         match self.0 {
             Shape::Time { length, .. } => Some(length),

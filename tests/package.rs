@@ -53,6 +53,7 @@ fn is_for_users(file: &str) -> bool {
         "LICENSE-APACHE",
         "LICENSE-MIT",
         "README.md",
+        "SECURITY.md",
         "deploy/prometheus/alertmanager.yml",
         "deploy/prometheus/rules.yml",
         "docs/admin.png",

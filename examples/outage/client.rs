@@ -9,6 +9,7 @@ use tower::ServiceBuilder;
 use tower::retry::{Policy, RetryLayer};
 use tower::timeout::TimeoutLayer;
 use tower::util::BoxCloneService;
+use tower_circuit_breaker::retry::idempotent_reqwest;
 use tower_circuit_breaker::{BoxError, Circuit, CircuitBreakerLayer, Outcome, Rejected};
 
 pub(crate) const DEADLINE: Duration = Duration::from_millis(1500);
@@ -64,7 +65,7 @@ impl Policy<Request, Response, BoxError> for Retries {
     }
 
     fn clone_request(&mut self, request: &Request) -> Option<Request> {
-        request.try_clone()
+        idempotent_reqwest(request) // a POST is sent once
     }
 }
 

@@ -60,6 +60,7 @@ impl From<Refused> for Problem {
             Refused::NothingToReset { .. } => (StatusCode::CONFLICT, "nothing_to_reset"),
             Refused::Expired => (StatusCode::CONFLICT, "expired"),
             Refused::Unwritable { .. } => (StatusCode::CONFLICT, "unwritable"),
+            Refused::OneTier { .. } => (StatusCode::CONFLICT, "one_tier"),
             Refused::Corrupt { .. } => (StatusCode::CONFLICT, "corrupt"),
             Refused::OutboxFull { .. } => (StatusCode::SERVICE_UNAVAILABLE, "outbox_full"),
             Refused::Store { .. } => (StatusCode::SERVICE_UNAVAILABLE, "store"),

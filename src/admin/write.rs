@@ -167,7 +167,9 @@ async fn operate(
     let (status, word) = match &kept {
         Kept::Nowhere => (StatusCode::OK, "nowhere"),
         Kept::Stored { .. } => (StatusCode::OK, "stored"),
-        Kept::Unaudited { .. } => (StatusCode::OK, "unaudited"),
+        // The row or the durable copy follows.
+        Kept::Unaudited { .. } => (StatusCode::ACCEPTED, "unaudited"),
+        Kept::Cached { .. } => (StatusCode::ACCEPTED, "cached"),
         // The act is in force in this process, and the store does not have it yet.
         Kept::Here { .. } => (StatusCode::ACCEPTED, "here"),
     };
@@ -193,5 +195,6 @@ fn unfinished(kept: &Kept) -> String {
         Kept::Nowhere | Kept::Stored { .. } => String::new(),
         Kept::Here { why, .. } => format!("; it is not stored yet: {why}"),
         Kept::Unaudited { why, .. } => format!("; it is not in the audit: {why}"),
+        Kept::Cached { why, .. } => format!("; it is in the cache only: {why}"),
     }
 }

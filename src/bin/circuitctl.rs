@@ -90,7 +90,7 @@ type Answer = Result<(String, Code), Failure>;
 
 async fn run(arguments: Arguments) -> Answer {
     let Arguments { json, timeout, command, .. } = &arguments;
-    let Stores { store, cache } = address::open(arguments.store.as_ref(), arguments.cache.as_ref())?;
+    let Stores { store, cache, no_cache } = address::open(arguments.store.as_ref(), arguments.cache.as_ref())?;
     if let Some(cache) = cache
         && let Err(error) = Operator::new(cache).timeout(*timeout).now().await
     {
@@ -99,6 +99,7 @@ async fn run(arguments: Arguments) -> Answer {
     }
     let operator = Operator::new(store).timeout(*timeout);
     let operator = act::as_login(operator, command);
+    let operator = if no_cache { operator.ignore_tiers() } else { operator };
     let page = page::Page { json: *json, colour: table::colour() };
     match command {
         Command::Status { limit } => {

@@ -141,16 +141,18 @@ impl Circuit {
     /// A worker that pauses while the circuit is open:
     ///
     /// ```
-    /// # use tower_circuit_breaker::{Circuit, Config, Outcome};
+    /// # use std::time::Duration;
+    /// # use tower_circuit_breaker::{Circuit, Config};
     /// # struct Job; impl Job { async fn run(&self) -> Result<(), std::io::Error> { Ok(()) } }
     /// async fn work(circuit: Circuit, jobs: Vec<Job>) {
     ///     for job in jobs {
     ///         let permit = circuit.acquire().await;
-    ///         let result = job.run().await;
-    ///         permit.record(if result.is_ok() { Outcome::Success } else { Outcome::failure() });
+    ///         if let Err(error) = permit.call_within(Duration::from_secs(2), job.run()).await {
+    ///             println!("{error}");
+    ///         }
     ///     }
     /// }
-    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(work(Circuit::new(Config::new("jobs")?), vec![Job]));
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(work(Circuit::new(Config::new("jobs")?), vec![Job]));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub async fn acquire(&self) -> Permit {
@@ -191,12 +193,15 @@ impl Circuit {
     /// [`acquire`](Self::acquire) describes. `patience` is real time, also if the circuit has another clock. A task of
     /// a runtime must not call this function, because the thread of the runtime would sleep too.
     ///
+    /// A worker that waits as long as the circuit is open passes [`Duration::MAX`]. In a loop with a shorter `patience`,
+    /// each turn in vain counts as a rejected call, and the log says `n calls were rejected meanwhile`.
+    ///
     /// ```
     /// # use std::time::Duration;
     /// # use tower_circuit_breaker::{Circuit, Config};
     /// # let circuit = Circuit::new(Config::new("database")?);
-    /// let permit = circuit.acquire_blocking(Duration::from_secs(30))?;
-    /// permit.success();
+    /// let permit = circuit.acquire_blocking(Duration::MAX)?;
+    /// let text = permit.call_blocking(|| std::fs::read_to_string("Cargo.toml"))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///

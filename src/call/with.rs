@@ -5,12 +5,13 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::time::timeout;
-
+use super::permitted::{follow, text_of_error};
 use super::{Conclusive, Flight};
-use crate::circuit::{Circuit, Permit, Start};
-use crate::classify::{Classifier, DefaultClassifier};
-use crate::error::{Elapsed, Error, WithinError};
+use crate::circuit::{Circuit, Start};
+use crate::classify::Classifier;
+#[cfg(doc)]
+use crate::classify::DefaultClassifier;
+use crate::error::{Error, WithinError};
 use crate::outcome::Outcome;
 
 /// Variants of [`call`](Self::call) for calls without tower.
@@ -18,7 +19,8 @@ impl Circuit {
     /// Makes a call that a closure judges. Runs `future` if the circuit permits the call, records the outcome that
     /// `judge` returns, and returns the result of `future`.
     ///
-    /// A permit is taken at the first poll.
+    /// A permit is taken at the first poll. If the outcome opens the circuit, the reason shows the text of the error, if
+    /// [`DefaultClassifier`] knows its type.
     ///
     /// # Errors
     ///
@@ -61,12 +63,13 @@ impl Circuit {
     where
         J: FnOnce(Result<&T, &E>) -> Outcome,
         F: Future<Output = Result<T, E>>,
+        E: 'static,
     {
         let asking = self.asking();
         async move {
             let permit = asking.admit(Start::Untaken)?;
             let judge = |result: &Result<T, E>| judge(result.as_ref());
-            follow(permit, future, judge, |_| None).await.map_err(Error::Inner)
+            follow(permit, future, judge, text_of_error).await.map_err(Error::Inner)
         }
     }
 
@@ -151,15 +154,7 @@ impl Circuit {
         let asking = self.asking();
         async move {
             let permit = asking.admit(Start::Untaken).map_err(WithinError::Rejected)?;
-            let judge = |result: &Result<_, _>| match result {
-                Ok(result) => by_default(result),
-                Err(_) => Outcome::timeout(),
-            };
-            let describe = |result: &Result<_, _>| result.as_ref().ok().and_then(text_of_error);
-            match follow(permit, timeout(limit, future), judge, describe).await {
-                Ok(result) => result.map_err(WithinError::Inner),
-                Err(_) => Err(WithinError::Elapsed(Elapsed::new(limit))),
-            }
+            permit.call_within(limit, future).await
         }
     }
 
@@ -167,7 +162,7 @@ impl Circuit {
     /// outcome. A panic of `call` counts as a hard failure.
     ///
     /// Errors are judged by [`DefaultClassifier`]. For another judgement take a permit with
-    /// [`try_acquire`](Self::try_acquire), and use [`Permit::judge`].
+    /// [`try_acquire`](Self::try_acquire), and use [`Permit::judge`](crate::Permit::judge).
     ///
     /// ```
     /// # use tower_circuit_breaker::{Circuit, Config, Error};
@@ -185,39 +180,6 @@ impl Circuit {
         E: 'static,
         Result<T, E>: Conclusive<UseCallWith>,
     {
-        let permit = self.asking().admit(Start::Coarse)?;
-        let (result, mut flight) = Unclassified::start_permitted(permit, &DefaultClassifier, (), |()| call());
-        let result = flight.judge(result, |_, (), result, _| by_default(result), |_, result| text_of_error(result));
-        result.map_err(Error::Inner)
+        self.asking().admit(Start::Coarse)?.call_blocking(call).map_err(Error::Inner)
     }
-}
-
-/// A flight whose judge is given at the end of the call.
-pub(super) type Unclassified = Flight<DefaultClassifier, (), (), ()>;
-
-/// Polls a call to its end, and records the outcome that `judge` returns, with the text that `describe` returns.
-///
-/// # Cancel safety
-///
-/// If the future is dropped, the call is dropped and counts as cancelled.
-async fn follow<F: Future>(
-    permit: Permit,
-    future: F,
-    judge: impl FnOnce(&F::Output) -> Outcome,
-    describe: impl Fn(&F::Output) -> Option<String>,
-) -> F::Output {
-    let ((), mut flight) = Unclassified::start_permitted(permit, &DefaultClassifier, (), |()| ());
-    // The future is declared after the flight, because Rust drops the last variable first. The drop of the future is a
-    // part of the call, and the drop of the flight ends the call.
-    let mut future = pin!(future);
-    let result = poll_fn(|context| flight.poll_unjudged(future.as_mut(), context)).await;
-    flight.judge(result, |_, (), result, _| judge(result), |_, result| describe(result))
-}
-
-pub(super) fn by_default<T, E: 'static>(result: &Result<T, E>) -> Outcome {
-    Classifier::<(), T, E>::finish(&DefaultClassifier, (), result.as_ref(), Duration::ZERO)
-}
-
-pub(super) fn text_of_error<T, E: 'static>(result: &Result<T, E>) -> Option<String> {
-    Classifier::<(), T, E>::describe(&DefaultClassifier, result.as_ref())
 }

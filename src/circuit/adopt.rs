@@ -137,8 +137,21 @@ impl Circuit {
     /// up and at least 2, but never more than configured. Rates and scores stay. A circuit that trips only because of
     /// the advice has the reason [`Reason::Advised`]. Advice outlasts every transition. Later advice replaces earlier
     /// advice, and advice of zero ends all advice.
+    ///
+    /// A run or a rate must also be so unlikely, at the usual error rate of this circuit, that a minute of advice opens a
+    /// healthy circuit with a chance of at most 1 %. The usual rate is that of the calls of this process before the
+    /// window, at most half of the limit of the rule. Until the first success of the circuit this condition does not
+    /// apply.
     pub fn advise(&self, lasts: Duration) {
+        self.advise_beside(0.0, lasts);
+    }
+
+    /// Lowers the thresholds as [`advise`](Self::advise) does. `usual` is the rate of failed calls in the last minutes,
+    /// which is used if it is higher than the rate since the start of the process.
+    pub(crate) fn advise_beside(&self, usual: f64, lasts: Duration) {
         let inner = self.inner();
+        // Relaxed, because the rate publishes no other data.
+        inner.usual.store(usual.to_bits(), Relaxed);
         let until = if lasts.is_zero() { Tick::ZERO } else { inner.now().saturating_add(lasts) };
         // Relaxed, because the deadline publishes no other data. `is_advised` describes the effect of a late read.
         inner.advised_until.store(until.as_nanos(), Relaxed);

@@ -69,6 +69,12 @@ impl Branch {
         branches.get(seat.index()).unwrap_or_else(|| &branches[seat.number() as usize % branches.len()])
     }
 
+    /// Returns true if permits or rejections hold a branch of a thread. `self` is the root.
+    #[cfg(feature = "keyed")]
+    pub(super) fn has_permits_of_threads(&self) -> bool {
+        self.spread.get().is_some_and(|branches| branches.iter().any(|branch| Arc::strong_count(branch) > 1))
+    }
+
     /// Counts an outcome or a rejection for which the thread had no cell. `self` is the root, unless the circuit is
     /// already spread. If many such outcomes and rejections come, the circuit is spread, so that each index of a seat
     /// gets a cell and a branch.

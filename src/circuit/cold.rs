@@ -36,6 +36,9 @@ pub(super) struct Cold {
     pub(super) rejected_before: u64,
     /// True once a call was made inside a probe of this circuit. Only the first such call is logged.
     pub(super) has_nested: bool,
+    /// True if the circuit has taken over the evidence of an evicted circuit of the same name.
+    #[cfg(feature = "keyed")]
+    pub(super) has_inherited: bool,
     /// The data that exist after the first transition or the first stored record. The data are allocated at that time,
     /// because most circuits never trip and get no orders.
     past: Option<Box<Past>>,
@@ -52,6 +55,8 @@ impl Cold {
             closed_for: Duration::ZERO,
             rejected_before: 0,
             has_nested: false,
+            #[cfg(feature = "keyed")]
+            has_inherited: false,
             past: None,
         }
     }

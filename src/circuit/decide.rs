@@ -2,6 +2,11 @@
 //!
 //! The functions get numbers and return a [`Reason`] with the same numbers, so that each decision can be tested without
 //! a circuit. The callers make the change. A circuit has one window, so that every rule sees the counts of the same time.
+//!
+//! The numbers of calls that rules need are lower while another instance advises. Such a rule has another condition, in
+//! `chance.rs`, because few calls that fail can be chance.
+
+mod chance;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +15,8 @@ use crate::config::Rules;
 use crate::outcome::{UNIT, Weight, score_from_units};
 use crate::state::Reason;
 use crate::window::{Tally, Window, run};
+use chance::Chance;
+pub(crate) use chance::usual_rate;
 
 /// The evidence of a closed circuit at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -19,15 +26,25 @@ pub(super) struct Situation {
     pub(super) tally: Tally,
     /// The time since the era began.
     pub(super) age: Duration,
+    /// The usual rate of failed calls. `None` if no call has succeeded, and if the rate is not needed.
+    pub(super) usual: Option<f64>,
 }
 
 /// Returns the first rule that the evidence meets. The order is trust, run, failure rate, failure score, slow-call rate.
 pub(super) fn trips(rules: &Rules, window: Window, seen: &Situation) -> Option<Reason> {
+    first_met(rules, window, seen, None)
+}
+
+/// Returns the first rule that the evidence meets. With `chance`, a run and a rate must also be more than chance.
+fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Chance>) -> Option<Reason> {
     let Rules { failure_rate, min_calls, consecutive_failures, raised_at_traffic, failure_score, slow_call_rate } =
         *rules;
     let Tally { calls, units, slow } = seen.tally;
     let enough = calls >= u64::from(min_calls);
     let run = seen.run.weight;
+    let excludes_chance = |chance: Option<Chance>, bad: f64, limit: f64| {
+        chance.is_none_or(|chance| chance.is_excluded_by(bad, score_from_units(calls * u64::from(UNIT)), limit))
+    };
 
     if seen.run.on_trust && run >= TRUST {
         return Some(Reason::Unproven { score: score_from_units(run) });
@@ -37,19 +54,17 @@ pub(super) fn trips(rules: &Rules, window: Window, seen: &Situation) -> Option<R
     if let Some(set) = consecutive_failures {
         let longer = rules.has_rate() && raised_at_traffic && enough;
         let limit = if longer { set.max(min_calls) } else { set };
-        if run >= u64::from(limit) * u64::from(UNIT) {
-            return Some(Reason::ConsecutiveFailures {
-                score: score_from_units(run),
-                limit: limit.into(),
-                set: set.into(),
-            });
+        let weight = score_from_units(run);
+        let is_evidence = chance.is_none_or(|chance| chance.is_excluded_by(weight, weight, rules.rate_limit()));
+        if run >= u64::from(limit) * u64::from(UNIT) && is_evidence {
+            return Some(Reason::ConsecutiveFailures { score: weight, limit: limit.into(), set: set.into() });
         }
     }
     let ripe = enough && window.young().is_none_or(|young| seen.age >= young);
     if let Some(limit) = failure_rate.filter(|_| ripe) {
         let score = score_from_units(units);
         let rate = share(score, calls);
-        if reaches(rate, limit) {
+        if reaches(rate, limit) && excludes_chance(chance, score, limit) {
             return Some(Reason::FailureRate { rate, limit, score, calls });
         }
     }
@@ -60,8 +75,9 @@ pub(super) fn trips(rules: &Rules, window: Window, seen: &Situation) -> Option<R
         }
     }
     if let Some((limit, slower_than)) = slow_call_rate.filter(|_| ripe) {
-        let rate = share(score_from_units(slow * u64::from(UNIT)), calls);
-        if reaches(rate, limit) {
+        let score = score_from_units(slow * u64::from(UNIT));
+        let rate = share(score, calls);
+        if reaches(rate, limit) && excludes_chance(chance.map(Chance::of_slow_calls), score, limit) {
             return Some(Reason::SlowCallRate { rate, limit, slow, calls, slower_than });
         }
     }
@@ -69,12 +85,16 @@ pub(super) fn trips(rules: &Rules, window: Window, seen: &Situation) -> Option<R
 }
 
 /// Returns the first rule that the evidence meets with the thresholds that the advice of another instance has lowered.
+///
+/// The evidence must be more than chance, unless no call of this circuit has ever succeeded. Such a circuit has no usual
+/// rate, and the other instance says that the service is down.
 pub(super) fn trips_on_advice(rules: &Rules, window: Window, seen: &Situation) -> Option<Reason> {
     // Advice lowers only the numbers of calls. The rates and scores stay, because the calls must still be as bad as
     // configured.
     let min_calls = lowered(rules.min_calls);
     let lower = Rules { min_calls, consecutive_failures: rules.consecutive_failures.map(lowered), ..*rules };
-    let mut rule = trips(&lower, window, seen)?;
+    let chance = seen.usual.map(|usual| Chance::new(window, rules, seen, usual));
+    let mut rule = first_met(&lower, window, seen, chance)?;
     if let (Reason::ConsecutiveFailures { set, .. }, Some(n)) = (&mut rule, rules.consecutive_failures) {
         *set = n.into();
     }

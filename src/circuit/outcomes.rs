@@ -11,15 +11,16 @@ use super::decide::{self, Situation};
 use super::failed::{Failed, Text};
 use super::inner::{Inner, Success, Timing};
 use super::mark::{Mark, Right};
+use super::status::Totals;
 use super::word::Word;
 use crate::clock::{Tick, nanos};
 use crate::config::{Config, LONGEST_RETRY_AFTER};
 use crate::event::{Ended, Event};
-use crate::outcome::{Failure, FailureKind, Outcome, Weight};
+use crate::outcome::{Failure, FailureKind, Outcome, UNIT, Weight, score_from_units};
 use crate::state::Reason;
 use crate::sync::{Relaxed, Release, seat};
 use crate::window::cells::Counted;
-use crate::window::{self, Stamp, tagged};
+use crate::window::{self, Stamp, Tally, tagged};
 
 /// An admitted call that has ended.
 #[derive(Debug)]
@@ -245,15 +246,34 @@ impl Inner {
         }
         let era = word.era();
         let age = now.saturating_since(self.entered());
-        let seen = Situation { run: self.run.get(era), tally: self.tally(era, now), age };
+        let mut seen = Situation { run: self.run.get(era), tally: self.tally(era, now), age, usual: None };
         let Config { rules, window, .. } = &self.config;
         let met = decide::trips(rules, *window, &seen);
         // Advice is the cause only if the evidence does not meet the configured thresholds, because otherwise the
         // circuit would also trip without advice.
         let on_advice = met.is_none() && self.is_advised(now);
+        if on_advice {
+            seen.usual = self.usual_rate(seen.tally);
+        }
         if let Some(reason) = if on_advice { decide::trips_on_advice(rules, *window, &seen) } else { met } {
             self.trip(word, now, reason, failed());
         }
+    }
+
+    /// Returns the rate of failed calls before the calls of the window, or in the last minutes, whichever is higher.
+    /// Returns `None` if no call has ever succeeded.
+    fn usual_rate(&self, window: Tally) -> Option<f64> {
+        let Totals { successes, failures, .. } = self.totals();
+        // A restored window can have successes of an earlier process.
+        if successes == 0 && window.calls <= failures {
+            return None;
+        }
+        let failed = window.units / u64::from(UNIT);
+        let calls = (successes + failures).saturating_sub(window.calls);
+        let number = |count: u64| score_from_units(count.saturating_mul(u64::from(UNIT)));
+        let before = decide::usual_rate(number(failures.saturating_sub(failed)).min(number(calls)), number(calls));
+        // Relaxed, because the rate publishes no other data.
+        Some(before.max(f64::from_bits(self.usual.load(Relaxed))))
     }
 
     fn is_advised(&self, now: Tick) -> bool {

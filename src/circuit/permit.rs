@@ -20,8 +20,8 @@ use crate::state::text::beginning;
 
 /// The right to make one call, in the era in which the permit was given.
 ///
-/// Record the outcome of the call on its permit, by [`judge`](Self::judge) or one of the shorter forms. An outcome
-/// whose era has ended counts only in the totals.
+/// Make the call with [`call`](Self::call), or record its outcome by [`judge`](Self::judge) or one of the shorter forms.
+/// An outcome whose era has ended counts only in the totals.
 ///
 /// A permit that is dropped without an outcome counts as a failure of weight 0.5, because most such permits are dropped
 /// by a `?` behind a call that failed. The kind of the failure is `unrecorded`, or `cancelled` for a drop after
@@ -177,6 +177,10 @@ impl Permit {
     /// Calls `judge` with the result of the call, records the outcome that `judge` returns, and gives the result back.
     ///
     /// Put the `?` behind this call, because a `?` before the outcome is recorded would drop the permit.
+    ///
+    /// The reason of an opening has no text of the error, because the result can be of any type. If errors are judged as
+    /// usual, make the call with [`call`](Self::call), [`call_within`](Self::call_within) or
+    /// [`call_blocking`](Self::call_blocking), which record the text too.
     ///
     /// ```
     /// # use tower_circuit_breaker::{BoxError, Circuit, Config, Outcome, classify::outcome_of};

@@ -33,7 +33,7 @@ use crate::state::{Brief, Mode, RejectReason, Shed, Transition};
 /// `Display` is one sentence for the person on call, with the circuit, the reason for its opening with the numbers, the
 /// kind and the text of the last failure, and the time until the next probe. Formatting locks a mutex of the circuit,
 /// so format a rejection only if a person will read the sentence. Show the sentence only to people who operate the
-/// service, because the text of a failure can name hosts behind the service.
+/// service, because the text of a failure can name hosts behind the service, and a hold shows its user and reason.
 #[derive(Clone)]
 #[doc(alias = "CallNotPermitted", alias = "BrokenCircuit")]
 pub struct Rejected {

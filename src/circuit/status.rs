@@ -1,7 +1,9 @@
 //! The status of a circuit, for people, admin pages and tests.
 //!
 //! `status` takes the cold mutex, so that all parts of a status are of one era. Therefore the admission of a call never
-//! reads a status.
+//! reads a status. The sentence of a status is in `status/text.rs`.
+
+mod text;
 
 use std::fmt;
 use std::time::Duration;
@@ -14,6 +16,20 @@ use crate::sync::{Acquire, AtomicU64, Relaxed};
 use crate::window::Tally;
 
 /// The state and the numbers of a circuit at one moment, for people and dashboards.
+///
+/// Its `Display` is one sentence for operators:
+///
+/// ```
+/// use tower_circuit_breaker::{Circuit, Config};
+///
+/// let circuit = Circuit::new(Config::new("payments")?);
+/// circuit.try_acquire()?.success();
+/// assert_eq!(
+///     circuit.status().to_string(),
+///     "circuit `payments` is closed; calls: 1 succeeded, 0 failed, 0 rejected"
+/// );
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Status {
@@ -221,8 +237,8 @@ impl Circuit {
 }
 
 impl Inner {
-    /// Returns the counts. The caller holds the cold mutex.
-    fn totals(&self) -> Totals {
+    /// Returns the counts. They are exact if the caller holds the cold mutex.
+    pub(super) fn totals(&self) -> Totals {
         let counts = &self.counts;
         // Relaxed, because these counts publish no other data.
         let count = |count: &AtomicU64| count.load(Relaxed);

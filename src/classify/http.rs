@@ -176,6 +176,12 @@ impl<U> HttpClassifier<U> {
         Self { trips_on_retry_after: true, ..self }
     }
 
+    /// Returns true if the classifier judges the handlers of a server, whose callers may go away.
+    #[cfg(feature = "reqwest")]
+    pub(super) const fn is_for_handlers(&self) -> bool {
+        self.of_handlers
+    }
+
     fn judge<B>(&self, response: &Response<B>) -> Outcome {
         self.judge_head(response.status(), response.headers(), response.extensions())
     }

@@ -20,7 +20,8 @@ use super::{BodyClassifier, Classifier, HttpClassifier};
 use crate::error::Error;
 use crate::outcome::{Failure, FailureKind, Outcome};
 
-/// Judges the calls of a `reqwest::Client`. A response is judged by its status, and an error by its cause.
+/// Judges the calls of a `reqwest::Client`. A response is judged by its status, and an error by its cause. For a
+/// client that the handlers of a server call, use [`for_handlers`](Self::for_handlers).
 ///
 /// | result | outcome |
 /// |---|---|
@@ -80,6 +81,28 @@ impl ReqwestClassifier {
         Self { statuses: HttpClassifier::new(), deadline: None }
     }
 
+    /// Returns a classifier like [`new`](Self::new), but for a client that the handlers of a server call. A
+    /// call that is dropped never counts.
+    ///
+    /// A server drops a handler, and with it the handler's call, when the user presses "stop". Such a drop
+    /// says nothing about the service. Therefore only a timeout inside the call detects a service that hangs,
+    /// such as the timeout of the client, of the request, or of a layer below the breaker.
+    ///
+    /// The timeout of a request weighs 0.5 whatever its length, because the handler sets that timeout and not
+    /// the user.
+    ///
+    /// ```
+    /// use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, classify::ReqwestClassifier};
+    ///
+    /// let circuit = Circuit::new(Config::new("payments")?);
+    /// let layer = CircuitBreakerLayer::new(&circuit).classifier(ReqwestClassifier::for_handlers());
+    /// # Ok::<(), tower_circuit_breaker::config::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub const fn for_handlers() -> Self {
+        Self { statuses: HttpClassifier::for_handlers(), deadline: None }
+    }
+
     /// Sets the outcome of a status, as [`HttpClassifier::status`] does.
     #[must_use]
     pub fn status(self, status: StatusCode, outcome: impl Into<Outcome>) -> Self {
@@ -99,7 +122,12 @@ impl ReqwestClassifier {
     /// the classifier reads the timeout of each request by itself.
     #[must_use]
     pub fn for_request(&self, request: &Request) -> Self {
-        Self { deadline: request.timeout().copied(), ..self.clone() }
+        Self { deadline: self.deadline_of(request), ..self.clone() }
+    }
+
+    /// Returns the timeout of a request, if the timeout weighs in proportion to the wait.
+    fn deadline_of<Req: 'static>(&self, request: &Req) -> Option<Duration> {
+        if self.statuses.is_for_handlers() { None } else { deadline_of(request) }
     }
 
     /// Judges a response outside tower, as in reqwest-middleware or around
@@ -198,7 +226,7 @@ impl<Req: 'static, Err: 'static> Classifier<Req, reqwest::Response, Err> for Req
     type Call = Option<Duration>;
 
     fn start(&self, request: &Req) -> Option<Duration> {
-        deadline_of(request)
+        self.deadline_of(request)
     }
 
     fn finish(&self, deadline: Option<Duration>, result: Result<&reqwest::Response, &Err>, _: Duration) -> Outcome {
@@ -215,6 +243,10 @@ impl<Req: 'static, Err: 'static> Classifier<Req, reqwest::Response, Err> for Req
     fn ready_error(&self, error: &Err) -> Outcome {
         not_ready(self.any_error(None, error))
     }
+
+    fn cancelled_never_counts(&self) -> bool {
+        self.statuses.is_for_handlers()
+    }
 }
 
 impl<Req: 'static, B, Err: 'static> Classifier<Req, Response<B>, Err> for ReqwestClassifier {
@@ -222,7 +254,7 @@ impl<Req: 'static, B, Err: 'static> Classifier<Req, Response<B>, Err> for Reqwes
     type Call = Option<Duration>;
 
     fn start(&self, request: &Req) -> Option<Duration> {
-        deadline_of(request)
+        self.deadline_of(request)
     }
 
     fn finish(&self, deadline: Option<Duration>, result: Result<&Response<B>, &Err>, _: Duration) -> Outcome {
@@ -237,6 +269,10 @@ impl<Req: 'static, B, Err: 'static> Classifier<Req, Response<B>, Err> for Reqwes
 
     fn ready_error(&self, error: &Err) -> Outcome {
         not_ready(self.any_error(None, error))
+    }
+
+    fn cancelled_never_counts(&self) -> bool {
+        self.statuses.is_for_handlers()
     }
 }
 

@@ -28,6 +28,14 @@ use crate::outcome::{FailureKind, Outcome};
 #[non_exhaustive]
 pub struct DefaultClassifier;
 
+impl DefaultClassifier {
+    /// Returns the classifier, for code that names its type, such as the `new` of a `Client<S, C = DefaultClassifier>`.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
 impl<Req, Res, Err: 'static> Classifier<Req, Res, Err> for DefaultClassifier {
     type Call = ();
 

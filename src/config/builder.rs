@@ -12,6 +12,8 @@ use crate::event::Observer;
 pub(crate) use crate::pattern::LONGEST_NAME;
 use crate::shown::{is_printable, quoted};
 use crate::state::Exact;
+#[cfg(feature = "keyed")]
+use crate::telemetry::Label;
 use crate::window::{Shape, Window};
 
 /// Settings of a circuit that are not checked yet. Each method states the range and the default of its
@@ -318,10 +320,10 @@ impl ConfigBuilder {
         self
     }
 
-    /// Replaces the name of the circuit and the label of the circuit in metrics.
+    /// Replaces the name of the circuit, and sets the label of the circuit in metrics.
     #[cfg(feature = "keyed")]
-    pub(crate) fn named(mut self, name: &str, label: Option<Arc<str>>) -> Self {
-        (self.config.name, self.config.label) = (name.into(), label);
+    pub(crate) fn named(mut self, name: &str, label: Arc<Label>) -> Self {
+        (self.config.name, self.config.label) = (name.into(), Some(label));
         self
     }
 

@@ -127,8 +127,8 @@ impl RegistryBuilder {
         self
     }
 
-    /// Sets the time to live of records in a store that expires records, first for open circuits and second for all
-    /// others. Range: 1 s to 366 days. Default: 24 h and 1 h.
+    /// Sets the time to live of records in a store that expires records, and of keyed circuits in every store, first for
+    /// open circuits and second for all others. Range: 1 s to 366 days. Default: 24 h and 1 h.
     ///
     /// A record lives longer if the deadline of its circuit needs more time, and does not expire if only an operator
     /// can end its state.

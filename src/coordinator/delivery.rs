@@ -13,7 +13,7 @@ use super::hub::{Coordinator, Hub};
 use super::waiters::Fate;
 use crate::registry::Registry;
 use crate::state::order::Order;
-use crate::store::DynStore;
+use crate::store::{DynStore, order_row_id};
 
 /// The reason why an order is refused before it is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +69,12 @@ impl Delivery {
         self.0.waiters.add(circuit, id)
     }
 
+    /// Returns the receiver that is notified when the audit has the row of an order. Call this before the order is carried
+    /// out.
+    pub(crate) fn expect_row(&self, circuit: &str, order: &Order) -> oneshot::Receiver<()> {
+        self.0.waiters.add_row(&order_row_id(circuit, order))
+    }
+
     /// Wakes the task. The task then tries the store immediately in spite of a backoff, because a caller waits for the
     /// result.
     pub(crate) fn hurry(&self) {
@@ -83,18 +89,20 @@ impl Delivery {
         self.0.called.notify_one();
     }
 
-    /// Waits for the result of an order for a circuit, at most for the timeout of the store, or not at all if `patient` is
-    /// false. Returns the reason if the result is not known yet.
+    /// Waits for the result of an order for a circuit and then for the audit row, at most for the timeout of the store
+    /// together, or not at all if `patient` is false. Returns the result and, if the row is not stored yet, the reason.
+    /// Returns only the reason if the result is not known yet.
     ///
     /// # Cancel safety
     ///
-    /// The act is stored even if the future is dropped.
+    /// The act and its row are stored even if the future is dropped.
     pub(crate) async fn fate(
         &self,
         circuit: &str,
         receiver: oneshot::Receiver<Fate>,
+        row: oneshot::Receiver<()>,
         patient: bool,
-    ) -> Result<Fate, String> {
+    ) -> Result<(Fate, Result<(), String>), String> {
         if !self.0.inbox.lock().running {
             return Err("the task that keeps circuits in the store does not run".to_owned());
         }
@@ -102,17 +110,40 @@ impl Delivery {
             return Err("the order was not given on a tokio runtime, so that it cannot wait for the store".to_owned());
         }
         let timeout = self.0.terms.timeout;
-        match tokio::time::timeout(if patient { timeout } else { Duration::ZERO }, receiver).await {
-            Ok(Ok(fate)) => Ok(fate),
-            Ok(Err(_)) => Err("the task that keeps circuits in the store has ended".to_owned()),
-            Err(_) => Err(self.0.findings.lock().why_not_stored(circuit, timeout)),
-        }
+        let (mut fate, mut is_row_stored) = (None, false);
+        let both = async {
+            fate = Some(receiver.await?);
+            if matches!(fate, Some(Fate::Stored { .. })) {
+                row.await?;
+            }
+            is_row_stored = true;
+            Ok::<_, oneshot::error::RecvError>(())
+        };
+        let waited = tokio::time::timeout(if patient { timeout } else { Duration::ZERO }, both).await;
+        let findings = self.0.findings.lock();
+        let Some(fate) = fate else {
+            return Err(match waited {
+                Ok(_) => "the task that keeps circuits in the store has ended".to_owned(),
+                Err(_) => findings.why_not_stored(circuit, timeout),
+            });
+        };
+        let why = || match (&findings.status.last_error, waited.is_ok()) {
+            (Some(error), _) => error.clone(),
+            (None, true) => "the row was set aside, or the task that keeps circuits in the store has ended".to_owned(),
+            (None, false) => format!("the audit has not answered within {timeout:?}"),
+        };
+        Ok((fate, if is_row_stored { Ok(()) } else { Err(why()) }))
+    }
+
+    /// Returns the durable tier, if the store has tiers.
+    pub(crate) fn durable_tier(&self) -> Option<&'static str> {
+        self.0.store.tiers().map(|[_, durable]| durable)
     }
 
     /// Returns the number of circuits with a change that the store does not have. The number is at least 1, because the
-    /// task may not have counted the change of the caller yet.
+    /// change of the caller may just have been written.
     pub(crate) fn pending(&self) -> usize {
-        self.0.findings.lock().status.unsaved.max(1)
+        self.0.unsaved().max(1)
     }
 
     pub(crate) fn store(&self) -> Arc<dyn DynStore> {

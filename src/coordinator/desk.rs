@@ -25,20 +25,22 @@
 //! answer to a load of an earlier turn is recognised as old.
 //!
 //! Each field of a desk is a part whose own fields change together. The parts are the content of the store
-//! (`known.rs`), the acts and transitions of this process (`changes.rs`), its counts (`evidence.rs`), the write under
-//! way (`sending.rs`), the content that the circuit has taken over (`adopted.rs`), and the relation to the registry
+//! (`known.rs`), the acts and transitions of this process (`changes.rs`), its counts (`evidence.rs`, `usual.rs`), the write under
+//! way (`sending.rs`), the content that the circuit has taken over (`adopted.rs`), the ends of openings and holds by the clock of the store (`ends.rs`), and the relation to the registry
 //! (`registration.rs`). The steps of the table, which need several parts, are in `look.rs`, `acts.rs`, `write.rs` and
 //! `takeover.rs`.
 
 mod acts;
 mod adopted;
 mod changes;
+mod ends;
 mod evidence;
 mod known;
 mod look;
 mod registration;
 mod sending;
 mod takeover;
+mod usual;
 mod write;
 
 use std::task::Waker;
@@ -50,9 +52,11 @@ use super::waiters::Fate;
 use crate::circuit::Circuit;
 use crate::clock::Tick;
 use crate::record::{CircuitRecord, InstanceEntry, Timestamp};
+use crate::state::State;
 use crate::store::{AuditRow, Etag, Versioned};
 use adopted::Adopted;
 use changes::Changes;
+use ends::Ends;
 use evidence::Evidence;
 use known::{Found, Known, Stored};
 use registration::Registration;
@@ -66,6 +70,8 @@ pub(super) struct Who {
     pub(super) id: String,
     /// The id of this start of the instance.
     pub(super) incarnation: String,
+    /// The tiers of the store, as the entries name them. `None` if the store has no tiers.
+    pub(super) tiers: Option<String>,
     pub(super) sharing: Sharing,
 }
 
@@ -94,8 +100,9 @@ pub(super) struct Ticket {
     act: Option<String>,
     /// The era of the transition in the write, if the write has one.
     transition: Option<u64>,
-    /// The new entry of this instance in the write, if the write has one.
-    entry: Option<InstanceEntry>,
+    /// The new entry of this instance in the write, if the write has one, and the number of changes of the state before
+    /// the entry was derived.
+    entry: Option<(InstanceEntry, u64)>,
 }
 
 /// The report of a desk after a step. The task passes its parts to the audit and to the callers that wait.
@@ -103,6 +110,9 @@ pub(super) struct Ticket {
 pub(super) struct Report {
     /// Rows for the audit, each with its age.
     pub(super) rows: Vec<(Duration, AuditRow)>,
+    /// Rows of acts of other instances, each with its age. The audit may lack such a row, because the other instance may
+    /// have ended before it wrote the row. The log has a line about the act already.
+    pub(super) repeated: Vec<(Duration, AuditRow)>,
     /// The number of transitions that the circuit has overwritten before the desk read them, and an audit row with that
     /// number.
     pub(super) missed: Option<(u64, AuditRow)>,
@@ -127,6 +137,8 @@ pub(super) struct Desk {
     sending: Sending,
     /// The parts of the record that the circuit has taken over.
     adopted: Adopted,
+    /// The end of the opening by the clock of the store.
+    ends: Ends,
     /// The relation to the registry.
     registration: Registration,
 }
@@ -141,6 +153,7 @@ impl Desk {
             evidence: Evidence::default(),
             sending: Sending::new(life.turn),
             adopted: Adopted::new(waits),
+            ends: Ends::default(),
             registration: Registration::Registered,
             circuit,
         }
@@ -182,9 +195,15 @@ impl Desk {
         self.changes.has_act() || self.changes.is_forgetting()
     }
 
-    /// Returns true if a change must be written, now or later.
-    fn has_unwritten(&self) -> bool {
-        self.changes.has_act() || self.changes.has_transition() || self.known.is_behind() || self.evidence.is_waiting()
+    /// Returns true if the store lacks a change that the desk knows. The change is written now or later.
+    pub(super) fn has_unwritten(&self) -> bool {
+        self.has_order() || self.changes.has_transition() || self.known.is_behind() || self.evidence.has_news()
+    }
+
+    /// Returns true if the circuit has made a transition that no look has read.
+    pub(super) fn has_news(&self) -> bool {
+        let (edges, missed) = self.circuit.transitions_since(self.changes.expected_era());
+        missed > 0 || !edges.is_empty()
     }
 
     /// Returns the last era of the circuit, by the count of eras in the record.
@@ -230,6 +249,11 @@ impl Desk {
         }
     }
 
+    /// Notes the begin of a load.
+    pub(super) fn asked(&mut self) {
+        self.ends.asked(&self.circuit);
+    }
+
     /// Handles the content of the store. Unusable content counts as absent. `from` is the store, or the tier of a
     /// tiered store, that had the content.
     pub(super) fn found(&mut self, current: Option<&Versioned>, from: &'static str, who: &Who, now: Now) -> Report {
@@ -246,16 +270,42 @@ impl Desk {
                 // entry is written now, because perhaps no other instance can restore this state.
                 let own = self.known.record().instances.get(&who.id).map(|entry| entry.state);
                 if self.circuit.standing().is_tripped() && own != Some(self.circuit.standing().state) {
-                    self.evidence.lost(now.here);
+                    self.evidence.owe(now.here);
                 }
             }
         }
-        self.take_over(found == Found::Corrupt, who, now)
+        let report = self.take_over(found == Found::Corrupt, who, now);
+        self.end_by_the_store(now);
+        report
     }
 
     /// Makes every unwritten change due now, because the process or the circuit will soon be gone.
     pub(super) fn hurry(&mut self, now: Tick) {
         self.sending.hurry(now);
+        self.evidence.hurry(now);
+    }
+
+    /// Lets the last entry say that the instance stops, so that other instances do not count it any more. `any` is true if
+    /// a closed circuit gets the mark too. Returns true if the mark is the only reason for a write.
+    pub(super) fn stop(&mut self, any: bool, now: Tick) -> bool {
+        (any || self.circuit.state() != State::Closed) && self.evidence.stop(now)
+    }
+
+    /// Takes back an unwritten mark. Nothing is lost without the mark.
+    pub(super) fn drop_mark(&mut self) {
+        if self.has_only_mark() {
+            self.evidence.go_on();
+        }
+    }
+
+    /// Returns true if nothing is unwritten but the mark of an instance that stops.
+    pub(super) fn has_only_mark(&self) -> bool {
+        let has_more = self.changes.has_act() || self.changes.has_transition() || self.known.is_behind();
+        self.evidence.has_only_mark() && !has_more && !self.changes.is_forgetting()
+    }
+
+    /// Makes counts that are due later due now, because the process will soon be gone.
+    pub(super) fn hurry_counts(&mut self, now: Tick) {
         self.evidence.hurry(now);
     }
 

@@ -3,7 +3,7 @@
 //! Each field has its own short lock. A transition only rings a bell, and the registry only reads findings, so that
 //! neither of them waits for the task.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 #[cfg(feature = "keyed")]
 use std::sync::Weak;
@@ -26,6 +26,7 @@ use crate::registry::Prefixed;
 use crate::state::order::Order;
 use crate::store::DynStore;
 use crate::sync::Mutex;
+use crate::telemetry;
 
 /// The state that the registry, the circuits and the task share.
 #[derive(Debug)]
@@ -52,6 +53,10 @@ pub(super) struct Hub {
 pub(super) struct Inbox {
     /// True while there is a task.
     pub(super) running: bool,
+    /// True once a task has run.
+    pub(super) started: bool,
+    /// True if the log has a warning that changes are not saved because no task runs. A start clears the flag.
+    pub(super) warned: bool,
     /// The handle that aborts the task.
     pub(super) task: Option<AbortHandle>,
     /// The new circuits by name, so that a circuit that is evicted before the task has seen it can be removed again.
@@ -87,7 +92,9 @@ pub(super) struct Findings {
     pub(super) rows_of_people: usize,
     /// The number of keyed circuits that could not come back from the store.
     pub(super) left_out: usize,
-    /// The circuits with changes that the last task did not write.
+    /// The desks with changes that the store does not have.
+    pub(super) unwritten: BTreeSet<DeskId>,
+    /// The circuits with changes that the last task did not write, as the task left them.
     pub(super) unsaved: Vec<String>,
 }
 
@@ -112,11 +119,54 @@ impl Hub {
         self.called.notify_one();
     }
 
+    /// Returns the number of circuits with a change that the store does not have. A transition counts from the moment at
+    /// which the circuit rings its bell, even if the task has not read the inbox yet.
+    pub(super) fn unsaved(&self) -> usize {
+        let inbox = self.inbox.lock();
+        let ledger = self.ledger.lock();
+        let findings = self.findings.lock();
+        let rung = inbox.rung.iter().filter(|desk| !findings.unwritten.contains(desk));
+        // Without a task the desks are here, and a bell without a transition is recognised.
+        let rung: BTreeSet<_> =
+            rung.filter(|desk| ledger.as_ref().is_none_or(|ledger| ledger.has_news(desk))).collect();
+        findings.unwritten.len() + rung.len()
+    }
+
     /// Returns the changes that the last task did not write.
     pub(super) fn shutdown_report(&self) -> ShutdownReport {
+        let inbox = self.inbox.lock();
+        let ledger = self.ledger.lock();
         let findings = self.findings.lock();
-        let (unsaved, audit_rows) = (findings.unsaved.clone(), findings.status.audit_rows);
-        ShutdownReport { unsaved, audit_rows, without_store: false }
+        let unsaved = match &*ledger {
+            Some(ledger) => {
+                let rung = inbox.rung.iter().filter(|desk| ledger.has_news(desk));
+                ledger.names(findings.unwritten.iter().chain(rung))
+            }
+            // The task has not ended yet, because its runtime stands still.
+            None => findings.unsaved.clone(),
+        };
+        let (audit_rows, never_started) = (findings.status.audit_rows, !inbox.started);
+        ShutdownReport { unsaved, audit_rows, never_started, ..ShutdownReport::default() }
+    }
+
+    /// Logs once that changes are not saved, if no task runs although no caller has requested a shutdown.
+    pub(super) fn warn_unless_running(&self) {
+        let mut inbox = self.inbox.lock();
+        if inbox.running || inbox.shutdown || std::mem::replace(&mut inbox.warned, true) {
+            return;
+        }
+        let started = inbox.started;
+        drop(inbox);
+        let store = self.store.kind();
+        if started {
+            telemetry::store::warn(format_args!(
+                "changes of circuits are not saved in the store {store}, because the task of the registry has ended; call `restore` or `start` again"
+            ));
+        } else {
+            telemetry::store::warn(format_args!(
+                "circuits are neither restored from the store {store} nor saved there, because the registry was never started; call `restore` or `start`"
+            ));
+        }
     }
 
     /// Wakes the callers that wait for a change of the findings.
@@ -130,6 +180,10 @@ impl Hub {
 pub(super) struct Coordinator(pub(super) Arc<Hub>);
 
 impl Companion for Coordinator {
+    fn changed(&self) {
+        self.0.warn_unless_running();
+    }
+
     fn introduced(&self, circuit: &Circuit) {
         let mut inbox = self.0.inbox.lock();
         // Calls wait only while a task runs, because only the task restores the circuit and ends the wait.
@@ -181,7 +235,14 @@ pub(super) const LEAVING: usize = 1024;
 
 impl Drop for Coordinator {
     fn drop(&mut self) {
-        self.0.inbox.lock().ended = true;
+        let mut inbox = self.0.inbox.lock();
+        inbox.ended = true;
+        // A registry without circuits has nothing to save. A task that has run has taken the circuits out of the inbox.
+        let never_used = inbox.started || inbox.introduced.is_empty();
+        drop(inbox);
+        if !never_used {
+            self.0.warn_unless_running();
+        }
         self.0.called.notify_one();
     }
 }

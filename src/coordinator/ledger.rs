@@ -1,9 +1,9 @@
 //! The knowledge that outlives a task, which is the desks, the outbox, and the health of the store. The next task
 //! continues with the same knowledge, so that a panic of a task loses no change.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use super::desk::Who;
+use super::desk::{Desk, Who};
 use super::desks::{DeskId, Desks};
 use super::link::Link;
 use super::outbox::Outbox;
@@ -11,6 +11,8 @@ use super::terms::Terms;
 use crate::circuit::Circuit;
 use crate::clock::TokioClock;
 use crate::random::Dice;
+use crate::record::tiers_text;
+use crate::store::DynStore;
 use crate::telemetry::store::Lines;
 
 /// The knowledge that outlives a task.
@@ -50,11 +52,16 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// Creates the knowledge of a first task, with no desks and a new incarnation.
-    pub(super) fn new(terms: &Terms, store: &'static str) -> Self {
+    pub(super) fn new(terms: &Terms, store: &dyn DynStore) -> Self {
         let incarnation = Dice::new(terms.seed).id();
         Self {
             outbox: Outbox::new(&incarnation, terms.outbox),
-            who: Who { id: terms.instance.clone(), incarnation, sharing: terms.sharing },
+            who: Who {
+                id: terms.instance.clone(),
+                incarnation,
+                tiers: store.tiers().map(tiers_text),
+                sharing: terms.sharing,
+            },
             named: terms.instance.clone(),
             names: 1,
             desks: Desks::default(),
@@ -66,11 +73,23 @@ impl Ledger {
             refused_rows: Lines::default(),
             clashes: Lines::default(),
             eras: 0,
-            link: Link::new(store),
+            link: Link::new(store.kind()),
             audit_failures: 0,
             dice: Dice::new(terms.seed),
             clock: TokioClock::new(),
         }
+    }
+
+    /// Returns the names of the circuits of these desks, each once and sorted.
+    pub(super) fn names<'a>(&self, desks: impl Iterator<Item = &'a DeskId>) -> Vec<String> {
+        let names: BTreeSet<_> = desks.filter_map(|at| Some(self.desks.get(*at)?.name())).collect();
+        names.into_iter().map(ToOwned::to_owned).collect()
+    }
+
+    /// Returns true if the circuit of the desk has made a transition that the desk has not read. A circuit also rings its
+    /// bell without a transition, for example at the end of the wait for a restore.
+    pub(super) fn has_news(&self, desk: &DeskId) -> bool {
+        self.desks.get(*desk).is_some_and(Desk::has_news)
     }
 
     /// Returns true if this circuit has a desk. A desk of another circuit with the same name does not count.

@@ -35,6 +35,7 @@ impl Registry {
         let hub = &coordinator.0;
         let mut inbox = hub.inbox.lock();
         inbox.shutdown = false;
+        inbox.warned = false;
         if std::mem::replace(&mut inbox.running, true) {
             return Ok(());
         }
@@ -127,9 +128,16 @@ impl Registry {
 
     /// Writes the changes that the store does not have yet, at most until the deadline, and ends the background task.
     ///
-    /// The report lists the changes that could not be written. The circuits continue in memory. All
-    /// [subscriptions](Self::subscribe) end at once, and with them the event streams of the admin page, which would hold up
-    /// a graceful shutdown of the server. Therefore call this function when the server begins to stop, and not behind it.
+    /// The report lists the changes that could not be written. The circuits continue in memory, and changes after this
+    /// call are not written.
+    ///
+    /// A registry that was never started has neither restored nor written anything. The report says so
+    /// ([`ShutdownReport::never_started`]), and the log has a warning.
+    ///
+    /// Call this function behind the server, when no request is under way any more, so that the changes of the last
+    /// requests are written. All [subscriptions](Self::subscribe) end when this function begins. The event streams of the
+    /// admin page would hold up a graceful shutdown of the server, so give the page the signal that stops the server
+    /// (`AdminRouter::shutdown_signal`).
     ///
     /// # Cancel safety
     ///
@@ -143,11 +151,14 @@ impl Registry {
         // The subscription begins before the request, so that the end of the task is not missed.
         let mut progress = hub.progress.subscribe();
         {
+            hub.warn_unless_running();
             let mut inbox = hub.inbox.lock();
-            if !inbox.running {
+            inbox.shutdown = true;
+            if !std::mem::replace(&mut inbox.running, true) {
+                drop(inbox);
+                Task::new(hub).end_unrun();
                 return hub.shutdown_report();
             }
-            inbox.shutdown = true;
         }
         hub.called.notify_one();
         let mut ended = async || while hub.inbox.lock().running && progress.changed().await.is_ok() {};
@@ -169,7 +180,7 @@ impl Registry {
         let hub = &self.companion::<Coordinator>()?.0;
         let running = hub.inbox.lock().running;
         let status = hub.findings.lock().status.clone();
-        Some(StoreStatus { store: hub.store.kind(), running, ..status })
+        Some(StoreStatus { store: hub.store.kind(), running, unsaved: hub.unsaved(), ..status })
     }
 }
 

@@ -83,6 +83,11 @@ impl Link {
         }
     }
 
+    /// Forgets the time of the store, because the local clock may have stood still since the last answer.
+    pub(super) fn forget_time(&mut self) {
+        self.clock = None;
+    }
+
     /// Returns the estimated time of the store. `None` before the first answer of the store.
     pub(super) fn time(&self, now: Tick) -> Option<Timestamp> {
         self.clock.map(|(tick, time)| time.saturating_add(now.saturating_since(tick)))

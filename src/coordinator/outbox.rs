@@ -32,7 +32,7 @@ use crate::record::Timestamp;
 use crate::store::AuditRow;
 use crate::store::health::doubled;
 use notice::notice;
-use queues::{Queues, Trial, Waiting};
+use queues::{Kind, Queues, Trial, Waiting};
 
 /// The audit rows that wait for the store, and the search for rows that the store refuses.
 #[derive(Debug)]
@@ -122,10 +122,23 @@ impl Outbox {
         self.queues.push(1, at, row);
     }
 
+    /// Adds the row of an act of another instance once more. The row has no room among the rows of operators, because a
+    /// restart repeats the row of every act at once.
+    pub(super) fn push_repeated(&mut self, at: Tick, row: AuditRow) {
+        if !self.contains(&row.id) {
+            self.queues.push_as(Kind::Machines, 1, at, row);
+        }
+    }
+
     /// Adds a row that reports `stands_for` lost rows. If this row is lost too, all rows that it reports are counted
     /// again.
     pub(super) fn push_for(&mut self, stands_for: u64, at: Tick, row: AuditRow) {
         self.queues.push(stands_for, at, row);
+    }
+
+    /// Returns true if the row with this id waits for the store.
+    pub(super) fn contains(&self, id: &str) -> bool {
+        self.queues.iter().any(|waiting| waiting.row.id == id)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -9,7 +9,7 @@ use crate::circuit::NextCall;
 use crate::state::Standing;
 use crate::store::StoreErrorKind;
 
-/// The result of the restore of one circuit.
+/// The result of the restore of one circuit. Its `Display` is a phrase, such as `restored from sqlite: open`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Restored {
@@ -84,24 +84,29 @@ impl RestoreReport {
 /// The changes that a shutdown could not write.
 ///
 /// Its `Display` is one sentence for a log, which is `everything is saved`, or the names and numbers of the
-/// changes, or that there is no store.
+/// changes, or that there is no store, or that the registry was never started.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 #[must_use = "the report lists the changes that are lost"]
 pub struct ShutdownReport {
-    /// The circuits whose last change is not in the store.
+    /// The circuits whose last change is not in the store, sorted by name.
     pub unsaved: Vec<String>,
     /// The number of audit rows that are not in the store.
     pub audit_rows: usize,
     /// True if the registry has no store, so that nothing was written.
     pub without_store: bool,
+    /// True if the registry has a store and was never started, so that nothing was restored or written. Call
+    /// [`Registry::restore`](crate::Registry::restore) or [`Registry::start`](crate::Registry::start) after the circuits
+    /// are created.
+    pub never_started: bool,
 }
 
 impl ShutdownReport {
-    /// Returns true if all changes were written.
+    /// Returns true if all changes were written, or if there is no store. Returns false if the registry was never
+    /// started.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.unsaved.is_empty() && self.audit_rows == 0
+        self.unsaved.is_empty() && self.audit_rows == 0 && !self.never_started
     }
 }
 
@@ -128,7 +133,12 @@ pub struct StoreStatus {
     pub last_error: Option<String>,
     /// The kind of the last error.
     pub last_error_kind: Option<StoreErrorKind>,
-    /// The number of circuits with a change that the store does not have yet.
+    /// The number of circuits with a change that the store does not have yet. If the number is zero, a restart at this
+    /// moment restores the same states.
+    ///
+    /// A transition and an act count immediately. Counts of failures count from the next look of the task, which is at
+    /// most a second later, until their write, which is at most 12 s later. In a [`TieredStore`](crate::store::TieredStore)
+    /// the fast tier has the change, and the durable tier may not have it yet.
     pub unsaved: usize,
     /// The number of audit rows that the store does not have yet.
     pub audit_rows: usize,

@@ -18,8 +18,10 @@ mod hints;
 mod jobs;
 mod leave;
 mod loads;
+mod slept;
 #[cfg(feature = "keyed")]
 mod survey;
+mod sweep;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -39,6 +41,8 @@ use crate::telemetry::store::Omitted;
 use hints::Hints;
 use jobs::{Ended, Lane};
 use loads::Loads;
+use slept::Slept;
+use sweep::Sweep;
 
 /// The task of one registry.
 #[derive(Debug)]
@@ -79,6 +83,10 @@ pub(super) struct Task {
     next_poll: Tick,
     /// The time of the next deletion of old rows of the audit.
     next_trim: Tick,
+    /// The deletion of records that no instance has needed for long.
+    sweep: Sweep,
+    /// The check for a suspend of the machine.
+    slept: Slept,
     /// True after a request for a shutdown. The task ends once every change is written.
     closing: bool,
     /// True if the task ends now, even with unwritten changes.
@@ -90,14 +98,16 @@ impl Task {
     ///
     /// All records are loaded again, because the answers to the operations of the last task are lost.
     pub(super) fn new(hub: &Arc<Hub>) -> Self {
-        let mut ledger = hub.ledger.lock().take().unwrap_or_else(|| Ledger::new(&hub.terms, hub.store.kind()));
+        let mut ledger = hub.ledger.lock().take().unwrap_or_else(|| Ledger::new(&hub.terms, &*hub.store));
         for desk in ledger.desks.iter_mut() {
             desk.restart();
         }
         let now = ledger.clock.now();
         let next_trim = now.saturating_add(FIRST_TRIM.mul_f64(0.5 + ledger.dice.share()));
+        let sweep = Sweep::new(now, &mut ledger.dice);
         Self {
             next_trim,
+            sweep,
             hub: Arc::clone(hub),
             to_load: Loads::new(ledger.desks.ids().collect()),
             ledger,
@@ -115,6 +125,7 @@ impl Task {
             watch_at: Some(now),
             next_look: now,
             next_poll: now,
+            slept: Slept::default(),
             closing: false,
             finished: false,
         }
@@ -127,9 +138,13 @@ impl Task {
     /// If the future is dropped, its operations are dropped as well, and the ledger goes back to the hub. An operation
     /// that was dropped may have reached the store, and therefore the next task loads all records before it writes.
     pub(super) async fn run(mut self) {
+        self.hub.inbox.lock().started = true;
         loop {
             self.read_inbox();
             let now = self.ledger.clock.now();
+            if self.slept.since_last_time(now, self.ledger.clock.wall()) {
+                self.wake_up(now);
+            }
             if self.next_look <= now {
                 self.look_at_all(now);
             }
@@ -163,6 +178,8 @@ impl Task {
         let introduced = std::mem::take(&mut inbox.introduced);
         let forgotten = std::mem::take(&mut inbox.forgotten);
         let rung = std::mem::take(&mut inbox.rung);
+        // The changes count as unwritten without a gap, until the desks have read them.
+        self.hub.findings.lock().unwritten.extend(rung.iter().filter(|at| self.ledger.desks.get(**at).is_some()));
         let hurry = std::mem::take(&mut inbox.hurry);
         let repeated = std::mem::take(&mut inbox.repeated);
         inbox.orders = 0;
@@ -198,12 +215,15 @@ impl Task {
         if shutdown && !self.closing {
             self.closing = true;
             self.look_at_all(now);
+            let mut marks = 0;
             for at in self.ledger.desks.places() {
                 let Some(desk) = self.ledger.desks.get_mut(at) else { continue };
                 desk.hurry(now);
-                if desk.wants_write(now) {
-                    self.to_write.insert(at, desk.has_order());
+                // A store that is down would hold up the end of the process, and nothing is lost without the mark.
+                if self.ledger.link.is_up() && desk.stop(marks < CLOSED_MARKS, now) {
+                    marks += 1;
                 }
+                self.plan(at, now);
             }
             self.ledger.link.hurry(now);
             self.audit_at = now;
@@ -233,19 +253,14 @@ impl Task {
         self.next_look = now.saturating_add(LOOK_EVERY);
     }
 
-    /// Handles the report of a desk. Rows go to the log and the audit, and results of orders go to the waiting callers.
-    /// Afterwards the desk is in `to_write` if and only if the desk has a change to write, unless it was closed.
-    fn note(&mut self, at: DeskId, report: Report, now: Tick) {
-        if let Some((missed, row)) = report.missed {
-            self.ledger.outbox.push_for(missed, now, row);
+    /// Plans the next write of a desk. Afterwards the desk is in `to_write` if and only if the desk has a change to write
+    /// now, and counts as unwritten if and only if the desk has a change to write now or later.
+    fn plan(&mut self, at: DeskId, now: Tick) {
+        let desk = &mut self.ledger.desks[at];
+        if self.closing {
+            desk.hurry_counts(now);
         }
-        self.hub.waiters.send(self.ledger.desks[at].name(), report.fates);
-        for (age, row) in report.rows {
-            row.log();
-            self.ledger.outbox.push(Tick::from_nanos(now.as_nanos().saturating_sub(crate::clock::nanos(age))), row);
-        }
-        let desk = &self.ledger.desks[at];
-        let has_order = desk.has_order();
+        let (has_order, has_unwritten) = (desk.has_order(), desk.has_unwritten());
         if desk.wants_write(now) {
             self.to_write.insert(at, has_order);
         } else {
@@ -254,6 +269,34 @@ impl Task {
         if !has_order && self.held_up.remove(&at) {
             self.hub.findings.lock().held_up.remove(self.ledger.desks[at].name());
         }
+        let unwritten = &mut self.hub.findings.lock().unwritten;
+        if has_unwritten {
+            unwritten.insert(at);
+        } else {
+            unwritten.remove(&at);
+        }
+    }
+
+    /// Handles the report of a desk. Rows go to the log and the audit, and results of orders go to the waiting callers.
+    /// Afterwards the next write of the desk is planned, unless the desk was closed.
+    fn note(&mut self, at: DeskId, report: Report, now: Tick) {
+        if let Some((missed, row)) = report.missed {
+            self.ledger.outbox.push_for(missed, now, row);
+        }
+        // The row of an order is in the outbox before the caller gets the result, because the caller waits for the row next.
+        for (age, row) in report.rows {
+            row.log();
+            self.hub.waiters.sent(&row.id);
+            self.ledger.outbox.push(Tick::from_nanos(now.as_nanos().saturating_sub(crate::clock::nanos(age))), row);
+        }
+        for (age, row) in report.repeated {
+            self.hub.waiters.sent(&row.id);
+            self.ledger
+                .outbox
+                .push_repeated(Tick::from_nanos(now.as_nanos().saturating_sub(crate::clock::nanos(age))), row);
+        }
+        self.hub.waiters.send(self.ledger.desks[at].name(), report.fates);
+        self.plan(at, now);
         if report.clash {
             self.rename(now);
         }
@@ -274,8 +317,10 @@ impl Task {
                 Omitted(more)
             ));
         }
-        for desk in ledger.desks.iter_mut() {
+        for at in self.ledger.desks.places() {
+            let Some(desk) = self.ledger.desks.get_mut(at) else { continue };
             desk.renamed(now);
+            self.plan(at, now);
         }
     }
 
@@ -336,5 +381,8 @@ async fn next_event(watch: &mut Option<Watch>) -> Option<WatchEvent> {
 /// The mean time from the start to the first deletion of old rows of the audit. The actual time is 50 % to 150 % of
 /// this time, because many instances may start at the same time.
 const FIRST_TRIM: Duration = Duration::from_secs(60);
+/// The number of marks of closed circuits that a shutdown writes. The instances of an open circuit must be right, and a
+/// slow store must not write thousands of marks.
+const CLOSED_MARKS: usize = 64;
 /// The time between two looks at all circuits.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -1,4 +1,5 @@
-//! The callers that wait for the result of an order, by circuit and order.
+//! The callers that wait for the result of an order, by circuit and order, and for the row of the order in the audit, by
+//! the id of the row.
 
 use std::collections::HashMap;
 
@@ -10,8 +11,8 @@ use crate::sync::Mutex;
 /// The result of an order in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// The record contains the act.
-    Stored { generation: Generation },
+    /// The record contains the act. `lacking` is the tier that does not have the record yet, if the store has tiers.
+    Stored { generation: Generation, lacking: Option<&'static str> },
     /// Another act came first, and has superseded this order.
     Superseded { why: String },
     /// The hold ended before it could be written.
@@ -20,9 +21,22 @@ pub(crate) enum Fate {
     Unwritable { version: u32 },
 }
 
-/// The waiting callers, by circuit and id of the order.
+/// The waiting callers.
 #[derive(Debug, Default)]
-pub(super) struct Waiters(Mutex<HashMap<(String, String), Waiting>>);
+pub(super) struct Waiters {
+    /// The callers that wait for the result, by circuit and id of the order.
+    fates: Mutex<HashMap<(String, String), Waiting>>,
+    /// The callers that wait for an audit row, by the id of the row.
+    rows: Mutex<HashMap<String, Row>>,
+}
+
+/// The callers that wait for one audit row.
+#[derive(Debug, Default)]
+struct Row {
+    /// True after the outbox got the row. The row is stored when it has left the outbox since then.
+    is_sent: bool,
+    waiting: Vec<oneshot::Sender<()>>,
+}
 
 /// The callers that gave the same order, possibly by several requests.
 type Waiting = Vec<oneshot::Sender<Fate>>;
@@ -35,7 +49,7 @@ impl Waiters {
         }
         let mut sends = Vec::new();
         {
-            let mut waiters = self.0.lock();
+            let mut waiters = self.fates.lock();
             for (id, fate) in fates {
                 let waiting = waiters.remove(&(circuit.to_owned(), id)).unwrap_or_default();
                 sends.extend(waiting.into_iter().map(|waiter| (waiter, fate.clone())));
@@ -49,15 +63,54 @@ impl Waiters {
 
     /// Ends all waits without a result, because no task runs that could send a result.
     pub(super) fn end(&self) {
-        let waiters = std::mem::take(&mut *self.0.lock());
+        let waiters = std::mem::take(&mut *self.fates.lock());
+        let rows = std::mem::take(&mut *self.rows.lock());
         // The senders are dropped outside the lock, because their drop wakes tasks of the application.
-        drop(waiters);
+        drop((waiters, rows));
+    }
+
+    /// Registers a caller that waits until the audit has a row.
+    pub(super) fn add_row(&self, id: &str) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        let mut rows = self.rows.lock();
+        rows.retain(|_, row| row.waiting.iter().any(|waiter| !waiter.is_closed()));
+        rows.entry(id.to_owned()).or_default().waiting.push(sender);
+        receiver
+    }
+
+    /// Notes that the outbox has got a row.
+    pub(super) fn sent(&self, id: &str) {
+        if let Some(row) = self.rows.lock().get_mut(id) {
+            row.is_sent = true;
+        }
+    }
+
+    /// Notifies the callers whose rows have left the outbox, because the store has these rows.
+    pub(super) fn stored(&self, is_waiting: impl Fn(&str) -> bool) {
+        let mut stored = Vec::new();
+        self.rows.lock().retain(|id, row| {
+            let is_stored = row.is_sent && !is_waiting(id);
+            if is_stored {
+                stored.append(&mut row.waiting);
+            }
+            !is_stored
+        });
+        for waiter in stored {
+            waiter.send(()).ok();
+        }
+    }
+
+    /// Ends the wait for a row that the store refuses for good.
+    pub(super) fn set_aside(&self, id: &str) {
+        let row = self.rows.lock().remove(id);
+        // The senders are dropped outside the lock, because their drop wakes tasks of the application.
+        drop(row);
     }
 
     /// Registers a caller that waits for the result of an order.
     pub(super) fn add(&self, circuit: &str, id: &str) -> oneshot::Receiver<Fate> {
         let (sender, receiver) = oneshot::channel();
-        let mut waiters = self.0.lock();
+        let mut waiters = self.fates.lock();
         // Callers that have given up are removed first. Each caller gives up after the timeout of the store, so the map
         // stays small.
         waiters.retain(|_, waiting| {

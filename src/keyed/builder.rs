@@ -19,7 +19,8 @@ use crate::telemetry;
 pub struct KeyedBuilder {
     pub(super) registry: Registry,
     pub(super) template: Template,
-    pub(super) prefix: String,
+    /// `None` until the caller has set the prefix, which has no default.
+    pub(super) prefix: Option<String>,
     pub(super) max_keys: usize,
     pub(super) idle: Duration,
     pub(super) labels: usize,
@@ -30,27 +31,40 @@ impl KeyedBuilder {
         Self {
             registry: registry.clone(),
             template: Box::new(template),
-            prefix: String::new(),
+            prefix: None,
             max_keys: 1_000.min(registry.limit()),
             idle: Duration::from_secs(3600),
             labels: 200,
         }
     }
 
-    /// Puts `prefix` before every name, so that two layers with one registry have different circuits.
+    /// Puts `prefix` before every name, so that no key has the name of another circuit. Required.
     ///
-    /// Range: up to 100 bytes of printable text without spaces. Default: empty. End the prefix with a
-    /// character that separates it from the keys, as in `payments:`.
+    /// Range: 1 to 100 bytes of printable text without spaces, the last of which separates the prefix from the keys, so
+    /// that it is neither a letter nor a digit. An example is `host:`.
+    ///
+    /// All names that begin with the prefix belong to this layer until its last clone is dropped. So
+    /// [`by`](Self::by) refuses a prefix with which the name of a circuit of the registry begins, and a prefix that begins
+    /// with the prefix of another layer or the other way round. Afterwards [`Registry::circuit`] refuses such names.
+    /// Otherwise a caller could send the key `payments` and open a circuit of the application with that name. To use the
+    /// circuits in several places, clone the [`Keyed`].
+    ///
+    /// Other programs that share the store have registries of their own. Give their circuits names that do not begin with
+    /// the prefix.
     pub fn prefix(mut self, prefix: &str) -> Self {
-        prefix.clone_into(&mut self.prefix);
+        self.prefix = Some(prefix.to_owned());
         self
     }
 
     /// Sets the largest number of known keys. Range: 1 to the limit of the registry. Default: 1 000, or the
     /// limit of the registry if that limit is lower.
     ///
-    /// A circuit takes about 1.5 KiB, and half as much again with a store. Choose a number well above the keys that are
-    /// used within a minute, because a circuit that is evicted between two calls collects no evidence.
+    /// A circuit takes about 1.5 KiB, and half as much again with a store. As many evicted circuits can stay in memory, and
+    /// 0.5 KiB for each key if callers let very many keys fail. Choose a number well above the keys that are used within a
+    /// minute, because a circuit that is evicted between two calls does not count its successes.
+    ///
+    /// The registry needs a limit above the sum of `max_keys` of its layers and the number of other circuits. Otherwise
+    /// callers who choose keys can fill the registry.
     pub const fn max_keys(mut self, keys: usize) -> Self {
         self.max_keys = keys;
         self
@@ -65,8 +79,11 @@ impl KeyedBuilder {
         self
     }
 
-    /// Sets the number of keys that have their own name as the label in metrics. All other keys share one
+    /// Sets the number of keys that can get their own name as the label in metrics. All other keys share one
     /// label, which is the prefix followed by `other`. With 0, all keys share that label. Default: 200.
+    ///
+    /// Labels are given by use, as [`Keyed`] describes. Each label has some dozen series, which stay for the life of the
+    /// process.
     pub const fn label_budget(mut self, names: usize) -> Self {
         self.labels = names;
         self
@@ -82,17 +99,18 @@ impl KeyedBuilder {
     /// # use std::borrow::Cow;
     /// # use tower_circuit_breaker::{Config, Registry, keyed::Keyed};
     /// # let registry = Registry::new();
-    /// # let keyed = || Keyed::builder(&registry, Config::builder);
+    /// # let keyed = |prefix: &str| Keyed::builder(&registry, Config::builder).prefix(prefix);
     /// // For each gRPC method, the path. For each host in lower case, a key that the closure creates, which allocates.
-    /// let per_method = keyed().by(|request: &http::Request<()>| Some(request.uri().path().into()))?;
-    /// let per_host = keyed().by(|request: &http::Request<()>| Some(request.uri().host()?.to_ascii_lowercase().into()))?;
+    /// let per_method = keyed("method:").by(|request: &http::Request<()>| Some(request.uri().path().into()))?;
+    /// let per_host = keyed("host:").by(|request: &http::Request<()>| Some(request.uri().host()?.to_ascii_lowercase().into()))?;
     /// # Ok::<(), tower_circuit_breaker::config::ConfigError>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] with the field, the value and the allowed range. This method calls the template once,
-    /// and returns an error of the settings of the template too.
+    /// [`ConfigError`] with the field, the value and the allowed range, also if the registry has another circuit or layer
+    /// whose names clash with the prefix. This method calls the template once, and returns an error of the settings of
+    /// the template too.
     pub fn by<Req, F>(self, key: F) -> Result<Keyed<F>, ConfigError>
     where
         // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound of
@@ -107,21 +125,24 @@ impl KeyedBuilder {
         if !(second..=year).contains(&self.idle) {
             return Err(ConfigError::new("idle", Exact(self.idle), "1 s to 365 days"));
         }
-        if self.prefix.len() > LONGEST_PREFIX || !self.prefix.chars().all(is_printable) {
-            let allowed = "up to 100 bytes of printable text without spaces";
-            return Err(ConfigError::new(
-                "prefix",
-                format_args!("\"{}\" ({} bytes)", quoted(&self.prefix), self.prefix.len()),
-                allowed,
-            ));
+        let allowed = "1 to 100 bytes of printable text without spaces, at the end neither a letter nor a digit, such as \"host:\"";
+        let Some(prefix) = self.prefix.clone() else { return Err(ConfigError::new("prefix", "missing", allowed)) };
+        let separates = prefix.chars().all(is_printable) && prefix.ends_with(|last: char| !last.is_alphanumeric());
+        if prefix.len() > LONGEST_PREFIX || !separates {
+            let value = format_args!("\"{}\" ({} bytes)", quoted(&prefix), prefix.len());
+            return Err(ConfigError::new("prefix", value, allowed));
         }
-        let sample: Config = (self.template)(&format!("{}key", self.prefix)).build()?;
+        let sample: Config = (self.template)(&format!("{prefix}key")).build()?;
+        self.registry.reserve(&prefix).map_err(|taken| {
+            let allowed = format!("a prefix that begins no other name, and {taken}");
+            ConfigError::new("prefix", format_args!("\"{prefix}\""), allowed)
+        })?;
         // The names of the kill switch must be noted first, because a note before the first expected name is
         // dropped.
         expect_names();
-        note(|| Call::Keyed(self.prefix.clone()));
+        note(|| Call::Keyed(prefix.clone()));
         telemetry::keyed::begin();
-        Ok(Keyed::new(key, Circuits::new(self, &sample)))
+        Ok(Keyed::new(key, Circuits::new(self, &prefix, &sample)))
     }
 }
 

@@ -6,7 +6,7 @@
 //! again before the circuit is inserted, so that two threads with the same new key get one circuit.
 //!
 //! The key of the map is the stem, which is the part of a circuit's name that comes from the key of the
-//! request.
+//! request. The prefix is reserved in the registry, so that no key has the name of another circuit.
 
 use std::sync::Arc;
 
@@ -21,10 +21,10 @@ use super::slot::{Cause, Slot};
 use crate::circuit::Circuit;
 use crate::clock::{AnyClock, nanos};
 use crate::config::{Config, ConfigBuilder, ConfigError, LONGEST_NAME};
-use crate::registry::{Registry, RegistryError};
-use crate::state::Reason;
+use crate::registry::Registry;
 use crate::sync::{AtomicU64, Mutex, Relaxed};
 use crate::telemetry::keyed as telemetry;
+use crate::telemetry::label::Labels;
 
 pub(super) type Template = Box<dyn Fn(&str) -> ConfigBuilder + Send + Sync>;
 
@@ -35,8 +35,8 @@ pub(super) struct Circuits {
     /// A circuit that no call uses. The services wait for the restore of this circuit until the store has
     /// listed the circuits of the keys. `None` if services do not wait.
     pub(super) gate: Option<Circuit>,
-    /// The label in metrics for all keys that have no label of their own.
-    other: Arc<str>,
+    /// The labels in metrics. All keys without a label of their own share one label.
+    labels: Arc<Labels>,
     pub(super) clock: AnyClock,
     pub(super) known: HashMap<Box<str>, Slot, RandomState>,
     pub(super) room: Mutex<Room>,
@@ -61,8 +61,8 @@ pub(super) enum Why {
 
 impl Circuits {
     /// Creates the map. `sample` has the settings that the template returns for an example name.
-    pub(super) fn new(settings: KeyedBuilder, sample: &Config) -> Self {
-        let KeyedBuilder { registry, template, prefix, max_keys, idle, labels } = settings;
+    pub(super) fn new(settings: KeyedBuilder, prefix: &str, sample: &Config) -> Self {
+        let KeyedBuilder { registry, template, max_keys, idle, labels, .. } = settings;
         let clock = sample.clock.clone();
         #[cfg(feature = "store")]
         let gate = registry.first_calls_wait().then(|| Circuit::unreported(sample.clone(), None));
@@ -72,11 +72,11 @@ impl Circuits {
             gate,
             registry,
             template,
-            other: format!("{prefix}other").into(),
+            labels: Labels::new(&format!("{prefix}other"), labels as u64),
             prefix: prefix.into(),
             clock,
             known: HashMap::with_hasher(RandomState::default()),
-            room: Mutex::new(Room::new(max_keys, nanos(idle) >> GRAIN, labels)),
+            room: Mutex::new(Room::new(max_keys, nanos(idle) >> GRAIN)),
             full_until: AtomicU64::new(0),
             registry_full_until: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
@@ -140,23 +140,17 @@ impl Circuits {
     /// circuit.
     pub(super) fn add(&self, stem: &str, now: u64, cause: Cause) -> Result<(Circuit, bool), Why> {
         let name = format!("{}{stem}", self.prefix);
-        let (has_label, asleep) = {
+        let (has_label, former) = {
             let room = self.room.lock();
-            (room.has_label(stem), room.asleep(stem, now))
+            (room.has_label(stem), room.former(stem, now))
         };
-        let label = (*name == *self.other || !has_label).then(|| Arc::clone(&self.other));
+        let label = self.labels.of(&name, has_label);
         let made =
             (self.template)(&name).named(&name, label).build().map(|config| self.registry.create_unreported(config));
-        if let (Ok(made), Some(asleep)) = (&made, &asleep) {
-            // The circuit adopts the state of its evicted predecessor before the map contains the circuit, so
-            // that no call finds a closed circuit. The lock is not held, because the circuit notifies its
-            // observers.
-            made.adopt(asleep, Reason::Restored);
-        }
-        #[cfg(feature = "store")]
-        if let Ok(made) = &made {
-            let differs = |present: &Circuit| !present.config().differences(made.config()).is_empty();
-            self.registry.make_way(&name, differs);
+        if let (Ok(made), Some(former)) = (&made, &former) {
+            // The circuit inherits from its evicted predecessor before the map contains the circuit, so that no call
+            // finds a circuit without failures. The lock is not held, because the circuit notifies its observers.
+            made.inherit(&former.snapshot());
         }
 
         // The guard of the map outlives the lock, so that evicted entries are freed after the lock is
@@ -164,19 +158,20 @@ impl Circuits {
         let known = self.known.pin();
         let mut room = self.room.lock();
         let inserted = self.insert(&mut room, &known, stem, &made, now, cause);
-        let gone = room.gone();
+        let leaving = room.leaving();
         drop(room);
         drop(known);
-        for circuit in gone {
+        for circuit in &leaving.gone {
             telemetry::evicted();
             circuit.report_forgotten();
             // The key may already have a new circuit. The gauges under this name must then show the new
             // circuit.
-            if let Some(next) = self.registry.get(circuit.name()).filter(|_| circuit.config().label.is_none()) {
+            let has_label = circuit.config().label.as_ref().is_some_and(|label| label.is_own());
+            if let Some(next) = self.registry.get(circuit.name()).filter(|_| has_label) {
                 next.refresh_metrics();
             }
         }
-        if let (Ok(made), Some(_), Ok((_, false)) | Err(_)) = (&made, asleep, &inserted) {
+        if let (Ok(made), Some(_), Ok((_, false)) | Err(_)) = (&made, former, &inserted) {
             // Another thread inserted its circuit first, or there is no room, so this circuit is unused. Its
             // observers have observed its restore and must forget it.
             made.report_forgotten();
@@ -228,30 +223,19 @@ impl Circuits {
         let problem = match made {
             Err(error) => error.to_string(),
             Ok(made) => {
-                let mut inserted = self.registry.insert(made.clone());
-                let is_full = matches!(inserted, Err(RegistryError::Full { .. }));
-                if is_full && cause == Cause::Call && room.evict_some(self, known, now) {
-                    inserted = self.registry.insert(made.clone());
+                let may_evict = cause == Cause::Call;
+                if self.registry.insert(made)
+                    || may_evict && room.evict_some(self, known, now) && self.registry.insert(made)
+                {
+                    room.keep(known, stem, Some(made.clone()), now, cause);
+                    return Ok((made.clone(), true));
                 }
-                match inserted {
-                    Ok((circuit, is_new)) => {
-                        #[cfg(feature = "store")]
-                        if is_new && cause == Cause::Restore {
-                            self.registry.note_brought_back(circuit.name());
-                        }
-                        room.keep(known, stem, Slot::new(Some(circuit.clone()), is_new, now, cause));
-                        return Ok((circuit, is_new));
-                    }
-                    Err(RegistryError::Full { .. }) => {
-                        // Relaxed, because a late read of the tick does no harm, and the tick publishes no other data.
-                        self.registry_full_until.store(now + SECOND, Relaxed);
-                        return Err((Why::RegistryFull, None));
-                    }
-                    Err(error @ RegistryError::Different { .. }) => error.to_string(),
-                }
+                // Relaxed, because a late read of the tick does no harm, and the tick publishes no other data.
+                self.registry_full_until.store(now + SECOND, Relaxed);
+                return Err((Why::RegistryFull, None));
             }
         };
-        room.keep(known, stem, Slot::new(None, false, now, cause));
+        room.keep(known, stem, None, now, cause);
         Err((Why::Config, Some(problem)))
     }
 
@@ -287,15 +271,14 @@ impl Circuits {
 }
 
 /// Removes the circuits from the registry when the last handle is dropped, because no later call could evict
-/// them.
+/// them. Other circuits may then have the names.
 impl Drop for Circuits {
     fn drop(&mut self) {
-        for entry in self.known.pin().values().filter(|entry| entry.is_own) {
-            if let Some(circuit) = &entry.circuit {
-                self.registry.remove(circuit);
-                circuit.report_forgotten();
-            }
+        for circuit in self.known.pin().values().filter_map(|entry| entry.circuit.as_ref()) {
+            self.registry.remove(circuit);
+            circuit.report_forgotten();
         }
+        self.registry.release(&self.prefix);
     }
 }
 

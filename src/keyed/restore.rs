@@ -2,8 +2,7 @@
 //!
 //! The name of a keyed circuit is the prefix followed by a stem. A store can contain names that no key has,
 //! because other services may share the store, and because every writer can choose a name. Therefore a name
-//! is checked like a key, and until its first call its circuit is removed if another circuit of the same name
-//! is created.
+//! is checked like a key.
 
 use std::time::Duration;
 
@@ -64,7 +63,7 @@ impl Circuits {
     /// Returns the stem of a name if a key can have this name and the name has no circuit yet.
     fn stem<'a>(&self, name: &'a str) -> Option<&'a str> {
         let stem = name.strip_prefix(&*self.prefix)?;
-        let is_free = || !self.known.pin().contains_key(stem) && self.registry.get(name).is_none();
+        let is_free = || !self.known.pin().contains_key(stem);
         (is_stem(stem, LONGEST_NAME - self.prefix.len()) && is_free()).then_some(stem)
     }
 }

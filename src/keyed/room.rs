@@ -1,19 +1,21 @@
-//! The eviction of keys when a new key arrives. Idle keys are evicted first, and then the least recently used
-//! keys whose circuits may be evicted.
+//! The eviction of keys when a new key arrives. Idle keys are evicted first, then the least recently used of the keys
+//! whose circuits know nothing, and then the keys with the fewest calls.
 //!
-//! A scan of ten thousand keys takes a millisecond. Therefore a scan evicts an eighth of the keys at once. If
-//! a scan finds too few keys, the next scan waits for a second.
+//! A caller may choose the keys. So each eviction of a circuit that knows something keeps the circuit among the
+//! [`Formers`], and no open circuit keeps a new key from its circuit.
+//!
+//! A scan of ten thousand keys takes a few milliseconds. Therefore a scan evicts an eighth of the keys at once. If
+//! a scan finds too few keys, because operators hold the others, the next scan waits for a second.
 
-use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::collections::HashSet;
 
 use foldhash::fast::RandomState;
 use papaya::{HashMapRef, LocalGuard};
 
-use super::circuits::{Circuits, GRAIN, SECOND};
+use super::circuits::{Circuits, SECOND};
+use super::former::{Former, Formers};
 use super::slot::{Cause, Slot};
 use crate::circuit::Circuit;
-use crate::state::Snapshot;
 use crate::sync::Relaxed;
 
 pub(super) type Known<'a> = HashMapRef<'a, Box<str>, Slot, RandomState, LocalGuard<'a>>;
@@ -28,48 +30,58 @@ pub(super) struct Room {
     idle_at: u64,
     /// The tick of the next scan for room, after a scan that found too few keys.
     room_at: u64,
-    labels: usize,
-    /// The keys that have their own label in metrics, including evicted keys.
+    /// The keys that have their own label in metrics and no circuit now. There are at most as many as labels.
     labelled: HashSet<Box<str>>,
     /// The circuits that were evicted and not reported yet.
     gone: Vec<Circuit>,
-    /// The states of evicted circuits that were not closed, each with the tick of its eviction, so that calls
-    /// of a dead host are still rejected when its key is used again. There are at most `max` states.
-    asleep: HashMap<Box<str>, (Snapshot, u64)>,
+    /// The circuits that are not needed any more. They are dropped without the lock, because they are foreign code.
+    dropped: Vec<Circuit>,
+    formers: Formers,
+}
+
+/// The circuits that a caller must handle after it has released the lock.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    /// The circuits that were evicted, whose observers must be notified.
+    pub(super) gone: Vec<Circuit>,
+    /// The circuits that must only be dropped.
+    pub(super) _dropped: Vec<Circuit>,
+}
+
+/// The order in which keys are evicted to make room. Keys of a smaller rank are evicted first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    /// 0 for a circuit that the restore created and no call has used, 1 for a circuit that knows nothing, and 2 for a
+    /// circuit that knows something.
+    class: u8,
+    /// The number of calls of the key, for class 2 only.
+    calls: u64,
+    used: u64,
 }
 
 impl Room {
-    pub(super) fn new(max: usize, idle: u64, labels: usize) -> Self {
-        let (labelled, gone, asleep) = (HashSet::new(), Vec::new(), HashMap::new());
-        Self { max, keys: 0, idle, idle_at: 0, room_at: 0, labels, labelled, gone, asleep }
+    pub(super) fn new(max: usize, idle: u64) -> Self {
+        let (labelled, gone, dropped, formers) = (HashSet::new(), Vec::new(), Vec::new(), Formers::new(max, idle));
+        Self { max, keys: 0, idle, idle_at: 0, room_at: 0, labelled, gone, dropped, formers }
     }
 
-    /// Returns the present state of an evicted circuit that was not closed. The time since the eviction
-    /// shortens its open time.
-    pub(super) fn asleep(&self, stem: &str, now: u64) -> Option<Snapshot> {
-        let (snapshot, since) = self.asleep.get(stem)?;
-        let passed = Duration::from_nanos(now.saturating_sub(*since) << GRAIN);
-        let mut snapshot = snapshot.clone();
-        snapshot.open_for = snapshot.open_for.map(|left| left.saturating_sub(passed));
-        snapshot.tripped_for = snapshot.tripped_for.map(|ago| ago.saturating_add(passed));
-        Some(snapshot)
+    /// Returns the evicted circuit of a key.
+    pub(super) fn former(&self, stem: &str, now: u64) -> Option<Circuit> {
+        self.formers.get(stem, now)
     }
 
-    /// Returns true if the key has its own label in metrics, or would get its own label with a circuit.
+    /// Returns true if an earlier circuit of the key has got its own label in metrics.
     pub(super) fn has_label(&self, stem: &str) -> bool {
-        self.labelled.contains(stem) || self.labelled.len() < self.labels
+        self.labelled.contains(stem)
     }
 
-    /// Adds the entry of a stem to the map, and notes the stem if its circuit has its own label in metrics.
-    pub(super) fn keep(&mut self, known: &Known<'_>, stem: &str, entry: Slot) {
-        let own_label = entry.is_own && entry.circuit.as_ref().is_some_and(|own| own.config().label.is_none());
-        if own_label && !self.labelled.contains(stem) {
-            self.labelled.insert(stem.into());
+    /// Adds the circuit of a stem to the map. Without a circuit, the entry says that the circuit was refused.
+    pub(super) fn keep(&mut self, known: &Known<'_>, stem: &str, circuit: Option<Circuit>, now: u64, cause: Cause) {
+        let calls_before = self.formers.calls(stem);
+        if circuit.is_some() {
+            self.dropped.extend(self.formers.take(stem));
         }
-        if entry.circuit.is_some() {
-            self.asleep.remove(stem);
-        }
-        known.insert(stem.into(), entry);
+        known.insert(stem.into(), Slot::new(circuit, calls_before, now, cause));
         self.keys += 1;
     }
 
@@ -93,15 +105,14 @@ impl Room {
         self.room_at.max(now + 1)
     }
 
-    /// Takes the circuits that were evicted, so that the caller reports them without the lock.
-    pub(super) fn gone(&mut self) -> Vec<Circuit> {
-        std::mem::take(&mut self.gone)
+    /// Takes the circuits that have left, so that the caller reports and drops them without the lock.
+    pub(super) fn leaving(&mut self) -> Leaving {
+        Leaving { gone: std::mem::take(&mut self.gone), _dropped: std::mem::take(&mut self.dropped) }
     }
 
     /// Evicts the keys that were not used for the idle time, unless their circuits would reject the next call.
     fn evict_idle(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64) {
-        // Relaxed, because the time of use publishes no other data.
-        let unused_for = |entry: &Slot| now.saturating_sub(entry.used.load(Relaxed));
+        let unused_for = |entry: &Slot| now.saturating_sub(entry.used());
         let may_go = |circuit: &Circuit| !circuit.is_held() && circuit.would_admit();
         let idle = |entry: &Slot| unused_for(entry) >= self.idle && entry.circuit.as_ref().is_none_or(may_go);
         let leaving: Vec<_> = known.iter().filter(|(_, entry)| idle(entry)).collect();
@@ -110,52 +121,48 @@ impl Room {
         }
     }
 
-    /// Evicts an eighth of the keys, and at least one key, least recently used first. Returns true if a key
-    /// was evicted.
+    /// Evicts an eighth of the keys, and at least one key, in the order of their ranks. Returns true if a key was
+    /// evicted. A circuit that an operator holds is never evicted.
     ///
     /// Circuits that were restored from the store are evicted first as long as no call has used their keys, also if they
     /// are not closed. Without this order, hosts that this instance never calls would use up the room, and the keys in
-    /// use would evict each other. Of the other circuits, only those at rest are evicted.
+    /// use would evict each other.
     pub(super) fn evict_some(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64) -> bool {
         if now < self.room_at {
             return false;
         }
-        let rests = |entry: &Slot| entry.circuit.as_ref().is_none_or(Circuit::is_at_rest);
-        let is_held = |entry: &Slot| entry.circuit.as_ref().is_some_and(Circuit::is_held);
-        let unused = |entry: &Slot| entry.awaits_first_call() && !is_held(entry);
-        let may_go = |entry: &Slot| rests(entry) || unused(entry);
-        // Relaxed, because the time of use publishes no other data.
-        let used = |entry: &Slot| (!unused(entry), entry.used.load(Relaxed));
-        let mut leaving: Vec<_> =
-            known.iter().filter(|(_, entry)| may_go(entry)).map(|(stem, entry)| (used(entry), stem, entry)).collect();
+        let handles = circuits.registry.handles_of_a_circuit() + 1;
+        let rank = |entry: &Slot| Rank::of(entry, handles);
+        let mut leaving: Vec<_> = known.iter().filter_map(|(stem, entry)| Some((rank(entry)?, stem, entry))).collect();
         let wanted = (self.max / 8).max(1);
         if leaving.len() > wanted {
-            leaving.select_nth_unstable_by_key(wanted, |(used, ..)| *used);
+            leaving.select_nth_unstable_by_key(wanted, |(rank, ..)| *rank);
             leaving.truncate(wanted);
         } else if leaving.len() < wanted {
             self.room_at = now + SECOND;
         }
         let before = self.keys;
-        // Each entry is checked again, because its circuit may have tripped since the scan.
-        for (_, stem, entry) in leaving.iter().filter(|(.., entry)| may_go(entry)) {
+        // Each entry is checked again, because an operator may hold its circuit since the scan.
+        for (_, stem, entry) in leaving.iter().filter(|(.., entry)| rank(entry).is_some()) {
             self.evict(circuits, known, stem, entry, now);
         }
         self.keys < before
     }
 
     fn evict(&mut self, circuits: &Circuits, known: &Known<'_>, stem: &str, entry: &Slot, now: u64) {
-        // The circuit leaves the registry before its entry leaves the map. In the other order, a thread that
-        // finds no entry could still find the old circuit in the registry.
-        if let Some(circuit) = entry.circuit.as_ref().filter(|_| entry.is_own) {
+        if let Some(circuit) = &entry.circuit {
+            let knows_something = circuit.knows_more_than_a_new_one(circuits.registry.handles_of_a_circuit() + 1);
+            // The circuit leaves the registry before its entry leaves the map. In the other order, a thread that
+            // finds no entry could still find the old circuit in the registry.
             circuits.registry.remove(circuit);
             self.gone.push(circuit.clone());
-            if !circuit.is_at_rest() {
-                if self.asleep.len() >= self.max
-                    && let Some(any) = self.asleep.keys().next().cloned()
-                {
-                    self.asleep.remove(&any);
-                }
-                self.asleep.insert(stem.into(), (circuit.snapshot(), now));
+            if circuit.config().label.as_ref().is_some_and(|label| label.is_own()) {
+                self.labelled.insert(stem.into());
+            }
+            if knows_something {
+                let (calls, used) = (calls(entry, circuit), entry.used());
+                let former = Former { circuit: circuit.clone(), calls, used, since: now };
+                self.formers.keep(stem, former, &mut self.dropped);
             }
         }
         known.remove(stem);
@@ -163,4 +170,26 @@ impl Room {
         // Relaxed, because the count publishes no other data.
         circuits.evicted.fetch_add(1, Relaxed);
     }
+}
+
+impl Rank {
+    /// Returns the rank of a key. `None` if an operator holds its circuit. `handles` is the number of handles of a circuit
+    /// without calls.
+    fn of(entry: &Slot, handles: usize) -> Option<Self> {
+        let used = entry.used();
+        let ranked = |class, calls| Some(Self { class, calls, used });
+        match &entry.circuit {
+            None => ranked(1, 0),
+            Some(circuit) if circuit.is_held() => None,
+            Some(_) if entry.awaits_first_call() => ranked(0, 0),
+            Some(circuit) if !circuit.knows_more_than_a_new_one(handles) => ranked(1, 0),
+            Some(circuit) => ranked(2, calls(entry, circuit)),
+        }
+    }
+}
+
+/// Returns the number of calls of a key. A circuit counts as one call at least, because its first call may still be under
+/// way.
+fn calls(entry: &Slot, circuit: &Circuit) -> u64 {
+    entry.calls_before.saturating_add(circuit.ended_calls().max(1))
 }

@@ -7,14 +7,17 @@ use crate::sync::{AtomicU64, Relaxed};
 /// The entry of a key, with its circuit and the time of its last use.
 #[derive(Debug)]
 pub(super) struct Slot {
-    /// The circuit of the key. `None` if the registry or the template refused the circuit. Calls of the key
-    /// are then unguarded until the key is tried again.
+    /// The circuit of the key. `None` if the template refused the circuit. Calls of the key are then unguarded until
+    /// the key is tried again.
     pub(super) circuit: Option<Circuit>,
-    /// True if this `Keyed` created the circuit. A circuit that this `Keyed` did not create must not be
-    /// removed from the registry.
-    pub(super) is_own: bool,
-    /// The coarse tick of the last use. For a refused key, the tick of the refusal.
-    pub(super) used: AtomicU64,
+    /// The number of calls of earlier circuits of the key.
+    pub(super) calls_before: u64,
+    /// The coarse tick of the last use, and the number of ticks with a use. For a refused key, the tick of the refusal.
+    ///
+    /// ```text
+    /// word   63..24 tick | 23..0 ticks with a use
+    /// ```
+    used: AtomicU64,
     /// The coarse tick at which the restore created the circuit. The largest tick if a call created the
     /// circuit.
     brought_back: u64,
@@ -30,32 +33,53 @@ pub(super) enum Cause {
 }
 
 impl Slot {
-    pub(super) fn new(circuit: Option<Circuit>, is_own: bool, now: u64, cause: Cause) -> Self {
+    pub(super) fn new(circuit: Option<Circuit>, calls_before: u64, now: u64, cause: Cause) -> Self {
         let brought_back = if cause == Cause::Restore { now } else { u64::MAX };
-        Self { circuit, is_own, used: AtomicU64::new(now), brought_back }
+        let uses = u64::from(cause == Cause::Call);
+        Self { circuit, calls_before, used: AtomicU64::new(now << USES_BITS | uses), brought_back }
+    }
+
+    /// Returns the coarse tick of the last use.
+    pub(super) fn used(&self) -> u64 {
+        // Relaxed, because the time of use publishes no other data.
+        self.used.load(Relaxed) >> USES_BITS
     }
 
     /// Returns true if the restore created the circuit, and no call has used the key since.
     pub(super) fn awaits_first_call(&self) -> bool {
-        // Relaxed, because the time of use publishes no other data.
-        self.used.load(Relaxed) == self.brought_back
+        self.used() == self.brought_back
     }
 
     /// Returns the circuit, and writes the time of its use. Returns `Some(None)` for a refused key, and
     /// `None` if a refused key may be tried again.
     #[inline]
     pub(super) fn circuit_at(&self, now: u64) -> Option<Option<&Circuit>> {
-        // Relaxed for the load and the store, because the time of use publishes no other data.
-        let used = self.used.load(Relaxed);
-        if self.circuit.is_none() {
+        let used = self.used();
+        let Some(circuit) = &self.circuit else {
             return (now < used.saturating_add(REFUSED_AGAIN)).then_some(None);
-        }
+        };
         if used < now {
-            self.used.store(now, Relaxed);
+            self.note_use(circuit, now);
         }
-        Some(self.circuit.as_ref())
+        Some(Some(circuit))
+    }
+
+    /// Writes the time of a use in a new tick, and counts the tick. Calls within one tick count once, so that a burst of
+    /// calls is not taken for a key in use.
+    #[cold]
+    fn note_use(&self, circuit: &Circuit, now: u64) {
+        // Relaxed for both, because the word publishes no other data. If two threads count the same tick, one count is
+        // lost, which does no harm.
+        let uses = (self.used.load(Relaxed) & MOST_USES).saturating_add(1).min(MOST_USES);
+        self.used.store(now << USES_BITS | uses, Relaxed);
+        if let Some(label) = &circuit.config().label {
+            label.used(uses);
+        }
     }
 }
 
+/// A coarse tick has at most 40 bits, which leaves 24 bits for the number of uses.
+const USES_BITS: u32 = 24;
+const MOST_USES: u64 = (1 << USES_BITS) - 1;
 /// The time after which a refused key is tried again.
 const REFUSED_AGAIN: u64 = 10 * SECOND;

@@ -5,6 +5,8 @@ use std::fmt;
 use crate::state::{Generation, Transition};
 
 /// The answer to an order that was carried out.
+///
+/// Its `Display` is one sentence, with the transition and the place where the order was recorded.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Done {
@@ -23,8 +25,8 @@ pub struct Done {
 pub enum Kept {
     /// Only in this process, because the registry has no store. The act ends with the process.
     Nowhere,
-    /// In the store. The act applies to every instance and survives a restart. Its row of the audit is written later,
-    /// in the background.
+    /// In the store, with its row of the audit. Both survive a restart. The other instances take the act over at once if
+    /// the store reports changes, and at their next poll otherwise.
     #[non_exhaustive]
     Stored {
         /// The latest number of the record that contains the act.
@@ -39,8 +41,10 @@ pub enum Kept {
         /// The reason why the act is not stored yet.
         why: String,
     },
-    /// In the record, but not in the audit, because the audit could not be written. The act applies to every instance.
-    /// If the order is given again with the same id, only its row of the audit is written.
+    /// In the record, but not in the audit yet, because the audit could not be written in time. The record survives a
+    /// restart, and the other instances take the act over. A registry writes the row later, and an instance that takes the
+    /// act over writes the row as well. If the order is given again with the same id, only its row of the audit is
+    /// written.
     #[non_exhaustive]
     Unaudited {
         /// The latest number of the record that contains the act.
@@ -48,13 +52,50 @@ pub enum Kept {
         /// The reason why the audit could not be written.
         why: String,
     },
+    /// In the cache of a [`TieredStore`](../store/struct.TieredStore.html) only. Instances that use the cache take the act
+    /// over, but the durable tier has perhaps neither the act nor its row of the audit. Both are copied when the durable
+    /// tier answers. Until then a loss of the cache loses the act.
+    #[non_exhaustive]
+    Cached {
+        /// The latest number of the record that contains the act.
+        generation: Generation,
+        /// The kind of the durable tier.
+        durable: &'static str,
+        /// The reason why the durable tier does not have the act.
+        why: String,
+    },
+}
+
+#[cfg(feature = "store")]
+impl Kept {
+    /// Returns the place of an act in a record. `lacking` is the tier that does not have the record, and `row` the reason
+    /// why the audit does not have the row.
+    pub(super) fn of(generation: Generation, lacking: Option<&'static str>, row: Result<(), String>) -> Self {
+        match (lacking, row) {
+            (None, Ok(())) => Self::Stored { generation },
+            (None, Err(why)) => Self::Unaudited { generation, why },
+            (Some(durable), row) => {
+                let why = row.err().unwrap_or_else(|| "the record could not be copied yet".to_owned());
+                Self::Cached { generation, durable, why }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(transition) = &self.transition {
+            write!(f, "{transition}; ")?;
+        }
+        self.kept.fmt(f)
+    }
 }
 
 impl fmt::Display for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nowhere => f.write_str("the act applies to this process only, because there is no store"),
-            Self::Stored { .. } => f.write_str("the act is stored and applies to every instance"),
+            Self::Stored { .. } => f.write_str("the act is stored, with its row of the audit"),
             Self::Here { pending, why } => {
                 let circuits = if *pending == 1 { "circuit waits" } else { "circuits wait" };
                 write!(
@@ -63,7 +104,13 @@ impl fmt::Display for Kept {
                 )
             }
             Self::Unaudited { why, .. } => {
-                write!(f, "the act is stored and applies to every instance, but is not in the audit: {why}")
+                write!(f, "the act is stored, but its row of the audit is not: {why}")
+            }
+            Self::Cached { durable, why, .. } => {
+                write!(
+                    f,
+                    "the act is in the cache only, and {durable} may lack the act and its row of the audit: {why}"
+                )
             }
         }
     }

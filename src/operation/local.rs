@@ -22,7 +22,7 @@ impl Registry {
     /// Carries out an order in this process immediately. If the registry has a store, the order is then written to the
     /// store.
     ///
-    /// The call waits until the order is stored, at most for
+    /// The call waits until the order and its row of the audit are stored, at most for
     /// [`store_timeout`](../coordinator/struct.RegistryBuilder.html#method.store_timeout). An order is not refused
     /// because the store is down. If the store is down, the answer is [`Kept::Here`], and the act is stored later,
     /// dated by its age.
@@ -178,11 +178,12 @@ impl Registry {
             // The receiver is registered before the order is carried out. Otherwise the result could arrive before the
             // registration.
             let fate = delivery.expect(name, order.command_id());
-            on_its_way = Some((name.to_owned(), delivery, fate));
+            let row = delivery.expect_row(name, order);
+            on_its_way = Some(OnItsWay { name: name.to_owned(), delivery, fate, row });
         }
         let done = circuit.act(order);
         #[cfg(feature = "store")]
-        if let Some((_, delivery, _)) = &on_its_way {
+        if let Some(OnItsWay { delivery, .. }) = &on_its_way {
             match &done {
                 Ok(Some(_)) => delivery.hurry(),
                 Ok(None) => {
@@ -232,7 +233,16 @@ impl Registry {
 struct Begun {
     transition: Option<Transition>,
     #[cfg(feature = "store")]
-    on_its_way: Option<(String, Delivery, tokio::sync::oneshot::Receiver<Fate>)>,
+    on_its_way: Option<OnItsWay>,
+}
+
+/// The order on its way to the store, with the receivers of its result and of the news that its audit row is stored.
+#[cfg(feature = "store")]
+struct OnItsWay {
+    name: String,
+    delivery: Delivery,
+    fate: tokio::sync::oneshot::Receiver<Fate>,
+    row: tokio::sync::oneshot::Receiver<()>,
 }
 
 impl Begun {
@@ -242,14 +252,19 @@ impl Begun {
     async fn end(self, patient: &mut bool) -> Result<Done, Refused> {
         let Self { transition, on_its_way } = self;
         let repeated = transition.is_none();
-        let Some((name, delivery, fate)) = on_its_way else {
+        let Some(OnItsWay { name, delivery, fate, row }) = on_its_way else {
             return Ok(Done { transition, kept: Kept::Nowhere, repeated });
         };
-        let kept = match delivery.fate(&name, fate, *patient).await {
-            Ok(Fate::Stored { generation }) => Kept::Stored { generation },
-            Ok(Fate::Superseded { why }) => return Err(Refused::Superseded { why }),
-            Ok(Fate::Expired) => return Err(Refused::Expired),
-            Ok(Fate::Unwritable { version }) => {
+        let kept = match delivery.fate(&name, fate, row, *patient).await {
+            Ok((Fate::Stored { generation, lacking }, row)) => {
+                *patient &= row.is_ok();
+                // Without the row, the durable tier has perhaps not answered, so the record may be in the cache only.
+                let lacking = lacking.or_else(|| delivery.durable_tier().filter(|_| row.is_err()));
+                Kept::of(generation, lacking, row)
+            }
+            Ok((Fate::Superseded { why }, _)) => return Err(Refused::Superseded { why }),
+            Ok((Fate::Expired, _)) => return Err(Refused::Expired),
+            Ok((Fate::Unwritable { version }, _)) => {
                 let why = Refused::Unwritable { version }.to_string();
                 Kept::Here { pending: delivery.pending(), why }
             }

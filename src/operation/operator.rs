@@ -1,11 +1,13 @@
 //! Orders that are written to a store only, for a command line that has no circuits in its process.
 
 mod attempt;
+mod reach;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::attempt::Attempt;
+use self::attempt::{Attempt, Stored};
+pub use self::reach::Reach;
 use super::watch::Changes;
 use super::{Done, Kept, Order, Refused};
 use crate::config::{Config, RESET_COOLDOWN};
@@ -49,6 +51,8 @@ pub struct Operator {
     incarnation: Arc<str>,
     timeout: Duration,
     cooldown: Duration,
+    /// True if orders are sent although the instances use a store of other tiers by their entries.
+    ignores_tiers: bool,
 }
 
 /// The content of a store for one circuit.
@@ -74,6 +78,7 @@ impl Operator {
             incarnation: random::id().into(),
             timeout: STORE_TIMEOUT,
             cooldown: RESET_COOLDOWN,
+            ignores_tiers: false,
         }
     }
 
@@ -105,6 +110,13 @@ impl Operator {
     /// The cooldown is a setting of the operator, because the store does not know the configuration of the circuits.
     pub const fn reset_cooldown(mut self, cooldown: Duration) -> Self {
         self.cooldown = cooldown;
+        self
+    }
+
+    /// Sends orders although the instances use a cache in front of this store by their entries. By default such orders
+    /// are refused ([`Refused::OneTier`]). Use this setting if the cache was removed, and old entries still name the cache.
+    pub const fn ignore_tiers(mut self) -> Self {
+        self.ignores_tiers = true;
         self
     }
 
@@ -213,8 +225,8 @@ impl Operator {
             } else {
                 self.try_act(&mut attempt, entry, now).await?
             };
-            if let Some((generation, now)) = done {
-                let kept = self.audited(name, order, generation, now).await;
+            if let Some(stored) = done {
+                let kept = self.audited(name, order, stored).await;
                 return Ok(Done { transition: None, kept, repeated: attempt.repeated });
             }
         }
@@ -242,14 +254,13 @@ impl Operator {
 
     /// Writes the row of a carried out order. The id of the row is made from the order, so that repeated writes leave
     /// one row.
-    async fn audited(&self, name: &str, order: &Order, generation: u64, now: Timestamp) -> Kept {
+    async fn audited(&self, name: &str, order: &Order, stored: Stored) -> Kept {
+        let Stored { generation, now, lacking } = stored;
         let generation = Generation::new(generation);
         let row = AuditRow::of_order(name, order, now, generation, &self.instance);
         row.log();
-        match self.within_timeout(self.store.append_audit(&[row])).await {
-            Ok(()) => Kept::Stored { generation },
-            Err(error) => Kept::Unaudited { generation, why: error.chain() },
-        }
+        let row = self.within_timeout(self.store.append_audit(&[row])).await.map_err(|error| error.chain());
+        Kept::of(generation, lacking, row)
     }
 
     async fn load(&self, name: &str) -> Result<(Option<Versioned>, Timestamp), StoreError> {

@@ -244,6 +244,8 @@ fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now: Timestamp
         commands,
         marks,
         incarnation: command.incarnation.clone(),
+        instance: command.instance.clone(),
+        instance_of: command.incarnation.clone(),
         extra: last.map(|last| last.extra.clone()).unwrap_or_default(),
     };
     operated.clean();

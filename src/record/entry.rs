@@ -31,8 +31,8 @@ pub struct InstanceEntry {
     /// The whole open duration, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_ms: Option<u64>,
-    /// True if the circuit opened on the advice of another instance. Such an opening advises no other instance, so that
-    /// advice cannot feed itself.
+    /// True if the circuit left closed on the advice of another instance, or took its state over. Such an opening advises
+    /// no other instance until the circuit has closed, also after failed probes, so that advice cannot feed itself.
     #[serde(default)]
     pub advised: bool,
     /// The time when the circuit left closed. `None` for a closed circuit.
@@ -72,10 +72,18 @@ pub struct InstanceEntry {
     /// The last opening. `None` for a closed circuit, and if the opening is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opening: Option<Opening>,
+    /// The sequence of this entry, if the instance has written the entry at its shutdown. `None` for an instance that
+    /// runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<u64>,
     /// The sequence of the last operator's act that the instance had applied. By this number, a restore
     /// recognises acts that are newer than the entry.
     #[serde(default)]
     pub acts: u64,
+    /// The kinds of the tiers of the instance's store, such as `redis in front of postgres`. `None` if the store of the
+    /// instance has no tiers. An order that reaches only one of the tiers does not reach the instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tiers: Option<String>,
     /// Fields of a later version of the format, which are written again unchanged.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -127,7 +135,9 @@ impl InstanceEntry {
             last_failure_at: None,
             updated_at: Timestamp::default(),
             opening: None,
+            stopped: None,
             acts: 0,
+            tiers: None,
             extra: Map::new(),
         }
     }
@@ -146,12 +156,6 @@ impl InstanceEntry {
         (self.state == State::Open).then(|| left(self.until, self.open_ms, now)).flatten()
     }
 
-    /// Returns true if the instance may still be running, because it wrote within 24 hours or its opening has not
-    /// ended.
-    pub(super) fn is_recent(&self, now: Timestamp) -> bool {
-        now.since(self.updated_at) < Duration::from_secs(24 * 3600) || self.until.is_some_and(|until| until > now)
-    }
-
     /// Returns a copy without texts that are too long and without impossible weights.
     pub(super) fn cleaned(&self) -> Self {
         let mut entry = self.clone();
@@ -168,6 +172,9 @@ impl InstanceEntry {
     /// Cuts texts that are too long, and sets impossible weights to zero.
     pub(super) fn clean(&mut self) {
         self.incarnation = words::clean(&self.incarnation, 64);
+        if let Some(tiers) = &mut self.tiers {
+            *tiers = words::clean(tiers, 60);
+        }
         if let Some(opening) = &mut self.opening {
             opening.reason = bounded(&opening.reason);
         }
@@ -179,6 +186,11 @@ impl InstanceEntry {
             }
         }
     }
+}
+
+/// Returns the tiers of a store as an entry names them.
+pub(crate) fn tiers_text([fast, durable]: [&str; 2]) -> String {
+    format!("{fast} in front of {durable}")
 }
 
 /// Returns the time from `now` until `until`, limited by the whole duration, because the clock of the store

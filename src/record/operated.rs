@@ -53,6 +53,14 @@ pub struct Operated {
     /// The id of the start of the instance on which the operator acted.
     #[serde(default)]
     pub incarnation: String,
+    /// The instance on which the operator acted. The field counts only together with
+    /// [`instance_of`](Self::instance_of), because an earlier version of this crate copies both fields from one act to the
+    /// next.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub instance: String,
+    /// The start of the instance that wrote [`instance`](Self::instance).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub instance_of: String,
     /// Fields of a later version of the format, which are written again unchanged.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -95,7 +103,16 @@ impl Operated {
         self.marks.get(id).and_then(|mark| Mark::read(mark))
     }
 
+    /// Returns the instance on which the operator acted, if the record names the instance.
+    #[must_use]
+    pub fn acted_on(&self) -> Option<&str> {
+        let is_named = !self.instance.is_empty() && self.instance_of == self.incarnation;
+        is_named.then_some(self.instance.as_str())
+    }
+
     pub(super) fn clean(&mut self) {
+        self.instance = words::clean(&self.instance, 200);
+        self.instance_of = words::clean(&self.instance_of, 64);
         self.user = words::clean(&self.user, 200);
         self.reason = words::clean(&self.reason, 500);
         self.incarnation = words::clean(&self.incarnation, 64);

@@ -15,6 +15,16 @@ pub enum RegistryError {
         /// such as `probes is 3, requested is 7`.
         differences: Vec<String>,
     },
+    /// The name begins with the prefix of a layer of keyed circuits. Only keys of that layer have such names, because
+    /// a caller who chooses keys must not use the circuit of the application.
+    #[cfg(feature = "keyed")]
+    #[non_exhaustive]
+    Keyed {
+        /// The name of the requested circuit.
+        name: String,
+        /// The prefix of the layer.
+        prefix: String,
+    },
     /// The registry is full.
     #[non_exhaustive]
     Full {
@@ -37,6 +47,13 @@ impl fmt::Display for RegistryError {
         match self {
             Self::Different { name, differences } => {
                 write!(f, "circuit `{name}` exists with other settings: {}", differences.join("; "))
+            }
+            #[cfg(feature = "keyed")]
+            Self::Keyed { name, prefix } => {
+                write!(
+                    f,
+                    "circuit `{name}` needs another name: names that begin with `{prefix}` belong to keyed circuits"
+                )
             }
             Self::Full { name, limit } => {
                 write!(f, "no room for circuit `{name}`: the registry holds its limit of {limit}")

@@ -2,21 +2,25 @@
 //!
 //! Without a subscriber there is no channel and no event is stored, so that an unused feed needs hardly any memory.
 
+use std::fmt;
+use std::sync::Weak;
 use std::time::Duration;
 
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
+use super::Companion;
 use crate::event::{Event, Observer};
-use crate::state::Transition;
+use crate::state::{Brief, Transition};
 use crate::sync::Mutex;
 
 /// An observer of every circuit, which passes transitions and summaries of rejections to the subscribers.
 #[derive(Debug)]
 pub(super) struct Feed {
     channel: Mutex<Channel>,
-    /// True if the feed logs acts for the audit. With a store, the coordinator logs the acts instead.
-    audits: bool,
+    /// The companion of the registry, which is notified of transitions. Without a companion, the feed logs acts for the
+    /// audit. The reference is weak, because circuits hold the feed, and the companion must end with its registry.
+    companion: Option<Weak<dyn Companion>>,
 }
 
 /// The channel to the subscribers.
@@ -28,9 +32,9 @@ struct Channel {
 }
 
 impl Feed {
-    /// Creates a feed without subscribers. `audits` is true if there is no store.
-    pub(super) fn new(audits: bool) -> Self {
-        Self { channel: Mutex::default(), audits }
+    /// Creates a feed without subscribers.
+    pub(super) fn new(companion: Option<Weak<dyn Companion>>) -> Self {
+        Self { channel: Mutex::default(), companion }
     }
 
     pub(super) fn subscribe(&self) -> Subscription {
@@ -86,8 +90,9 @@ impl Observer for Feed {
     fn on_event(&self, circuit: &str, event: &Event<'_>) {
         match *event {
             Event::Transition(edge) => {
-                if self.audits {
-                    crate::telemetry::audit::act(circuit, edge);
+                match &self.companion {
+                    Some(companion) => companion.upgrade().iter().for_each(|companion| companion.changed()),
+                    None => crate::telemetry::audit::act(circuit, edge),
                 }
                 self.send(circuit, || What::Transition(Box::new(edge.clone())));
             }
@@ -133,6 +138,9 @@ impl Subscription {
 }
 
 /// An event, with the name of its circuit.
+///
+/// Its `Display` is one sentence for operators, such as ``circuit `payments`: closed to open: failures in a row weighed
+/// 5.0, the limit is 5.0``. The sentence is not for strangers, because the cause can contain the text of an error.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct News {
@@ -140,6 +148,20 @@ pub struct News {
     pub circuit: String,
     /// The event.
     pub what: What,
+}
+
+impl fmt::Display for News {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { circuit, what } = self;
+        match what {
+            What::Transition(edge) => write!(f, "circuit `{circuit}`: {edge}"),
+            What::Rejections { rejected, over, .. } => {
+                write!(f, "circuit `{circuit}`: {rejected} calls rejected in {}", Brief(*over))
+            }
+            What::Introduced => write!(f, "circuit `{circuit}` is new"),
+            What::Missed { events } => write!(f, "{events} events were missed"),
+        }
+    }
 }
 
 /// The kind of an event, with its data.

@@ -11,8 +11,7 @@ use crate::circuit::Circuit;
 
 /// The keyed circuits of one prefix.
 pub(crate) trait Prefixed: fmt::Debug + Send + Sync {
-    /// Returns the beginning of the names of these circuits. The prefix is empty if the names have no common
-    /// beginning.
+    /// Returns the beginning of the names of these circuits, which no other circuit of the registry has.
     fn prefix(&self) -> &str;
 
     /// Returns the largest number of keys of the layer.

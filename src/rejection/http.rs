@@ -1,7 +1,8 @@
 //! Rejections as HTTP responses.
 //!
-//! A rejected caller needs to know that the request was not processed, when to try again, and which circuit
-//! rejected the request. By default the response omits the rule, its numbers and the last failure, because
+//! A rejected caller needs to know that this attempt was not sent on, when to try again, and which circuit
+//! rejected the attempt. Earlier attempts of the same request may have reached the service, because a layer of
+//! retries can stand outside the breaker. By default the response omits the rule, its numbers and the last failure, because
 //! the caller may be a stranger.
 
 mod accept;
@@ -32,12 +33,14 @@ use problem::problem;
 ///
 /// ```json
 /// {"type":"about:blank","title":"Service Unavailable","status":503,
-///  "detail":"circuit `orders` is open, and the request went no further; try again in 5 s",
+///  "detail":"circuit `orders` is open, and this attempt went no further; try again in 5 s",
 ///  "circuit":"orders","reason":"tripped","retry_after_ms":4870}
 /// ```
 ///
 /// By default the response discloses the name and the state of the circuit. [`explained`](Self::explained)
-/// discloses more, and [`anonymous`](Self::anonymous) discloses less. No header contains a text of a user.
+/// discloses more, and [`anonymous`](Self::anonymous) discloses less. With a circuit for each host, the name
+/// contains the host, so use `anonymous` if callers should not know your hosts. No header contains a text of a
+/// user.
 ///
 /// # Bodies
 ///

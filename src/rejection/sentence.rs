@@ -30,7 +30,7 @@ pub(super) fn sentence(rejected: &Rejected, detail: Detail) -> String {
             format!("the system's load is high, and a heavy operation of `{name}` was shed")
         }
     };
-    text.push_str(", and the request went no further");
+    text.push_str(", and this attempt went no further");
     if let Some(wait) = rejected.retry_after() {
         write!(text, "; try again in {} s", seconds(wait)).expect("a string takes every word");
     }

@@ -115,8 +115,9 @@ impl<C, Q> RetryPolicyBuilder<C, Q> {
     /// Sets the function that copies a request, or returns `None` if the request must not be sent again. Default:
     /// copies every request with `Clone`.
     ///
-    /// For HTTP, [`idempotent`](fn@super::idempotent) excludes POST and PATCH. For reqwest, use
-    /// `reqwest::Request::try_clone`.
+    /// For requests of `http`, [`idempotent`](fn@super::idempotent) excludes POST and PATCH. For requests of reqwest,
+    /// [`idempotent_reqwest`](fn@super::idempotent_reqwest) does the same. `reqwest::Request::try_clone` would repeat a
+    /// POST, so that the service could act twice.
     pub fn repeat<Req, Q2>(self, repeat: Q2) -> RetryPolicyBuilder<C, Q2>
     where
         // The bound is on this method for the same reason as in `classify`.

@@ -2,7 +2,9 @@
 
 /// Copies a request before it is sent, if the request may be sent again.
 ///
-/// Implemented by [`Cloned`] and by each closure `Fn(&Req) -> Option<Req>`, such as `reqwest::Request::try_clone`.
+/// Implemented by [`Cloned`] and by each closure `Fn(&Req) -> Option<Req>`, such as [`idempotent`] for requests of
+/// `http` and [`idempotent_reqwest`] for requests of reqwest. A closure that copies every request, such as
+/// `reqwest::Request::try_clone`, repeats POST too.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot repeat a request of type `{Req}`",
     note = "the default needs `Clone`; otherwise give the builder `.repeat(|request: &Req| ..)`"
@@ -45,4 +47,19 @@ impl<Req: Clone> Repeat<Req> for Cloned {
 #[must_use]
 pub fn idempotent<B: Clone>(request: &http::Request<B>) -> Option<http::Request<B>> {
     request.method().is_idempotent().then(|| request.clone())
+}
+
+/// Copies requests of reqwest whose method is idempotent, like [`idempotent`]. `None` for POST and PATCH, and for a body
+/// that is a stream.
+///
+/// ```
+/// use tower_circuit_breaker::retry::{RetryPolicy, idempotent_reqwest};
+///
+/// let policy = RetryPolicy::builder().repeat(idempotent_reqwest).build()?;
+/// # Ok::<(), tower_circuit_breaker::config::ConfigError>(())
+/// ```
+#[cfg(feature = "reqwest")]
+#[must_use]
+pub fn idempotent_reqwest(request: &reqwest::Request) -> Option<reqwest::Request> {
+    request.method().is_idempotent().then(|| request.try_clone()).flatten()
 }

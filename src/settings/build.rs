@@ -23,7 +23,7 @@ impl Settings {
     ///
     /// let settings = Settings::from_file("examples/config_file.toml")?;
     /// # #[cfg(feature = "full")] {
-    /// let registry = settings.registry()?.build()?;
+    /// let registry = settings.registry()?.build()?; // then create the circuits, and call `restore` or `start`
     /// for config in settings.circuits() {
     ///     registry.circuit(config)?;
     /// }

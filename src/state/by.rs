@@ -4,8 +4,9 @@ use std::fmt;
 
 use crate::shown::forges;
 
-/// The user who acts on a circuit, and the reason that the user gives. The audit and the messages of
-/// rejections contain both.
+/// The user who acts on a circuit, and the reason of the user. The audit, the log, the records, the admin page and the
+/// texts of rejections contain both. Treat a reason as public, and write no secrets and no personal data into it. The user
+/// is a claim, unless the program has authenticated the user.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct By {
     user: Box<str>,

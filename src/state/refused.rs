@@ -88,6 +88,15 @@ pub enum Refused {
         /// The version of the format of the record.
         version: u32,
     },
+    /// The instances use a store of two tiers, and the order would reach one of the tiers only. Such an order would apply
+    /// to no instance now, and perhaps to all of them later.
+    #[non_exhaustive]
+    OneTier {
+        /// The tiers of the instances, such as `redis in front of postgres`.
+        tiers: String,
+        /// The store that the order would reach.
+        store: String,
+    },
     /// The stored value under the name of the circuit is not a record.
     #[non_exhaustive]
     Corrupt {
@@ -165,6 +174,10 @@ impl fmt::Display for Refused {
             Self::Unwritable { version } => write!(
                 f,
                 "the record is of version {version}, which a later release wrote, and this release must not overwrite it"
+            ),
+            Self::OneTier { tiers, store } => write!(
+                f,
+                "the instances use {tiers}, and an order to {store} alone would not reach them: give the addresses of both"
             ),
             Self::Corrupt { problem, can_forget: true } => write!(f, "{problem}; forget the circuit to begin anew"),
             Self::Corrupt { problem, can_forget: false } => write!(f, "nothing was done: {problem}"),

@@ -17,10 +17,13 @@ type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send +
 pub(crate) trait DynStore: fmt::Debug + Send + Sync + 'static {
     fn kind(&self) -> &'static str;
     fn origin(&self, etag: &Etag) -> &'static str;
+    fn tiers(&self) -> Option<[&'static str; 2]>;
+    fn lacking(&self, etag: &Etag) -> Option<&'static str>;
     fn load_many<'a>(&'a self, names: &'a [String]) -> Answer<'a, Loaded>;
     fn compare_and_set<'a>(&'a self, write: &'a Write) -> Answer<'a, Written>;
     fn delete<'a>(&'a self, name: &'a str, etag: &'a Etag) -> Answer<'a, bool>;
     fn list(&self) -> Answer<'_, Vec<String>>;
+    fn unwritten_since<'a>(&'a self, before: Timestamp, after: &'a str) -> Answer<'a, Vec<String>>;
     fn watch(&self) -> Answer<'_, Option<Watch>>;
     fn append_audit<'a>(&'a self, rows: &'a [AuditRow]) -> Answer<'a, ()>;
     fn trim_audit(&self, before: Timestamp) -> Answer<'_, bool>;
@@ -34,6 +37,14 @@ impl<S: Store> DynStore for S {
 
     fn origin(&self, etag: &Etag) -> &'static str {
         Store::origin(self, etag)
+    }
+
+    fn tiers(&self) -> Option<[&'static str; 2]> {
+        Store::tiers(self)
+    }
+
+    fn lacking(&self, etag: &Etag) -> Option<&'static str> {
+        Store::lacking(self, etag)
     }
 
     fn load_many<'a>(&'a self, names: &'a [String]) -> Answer<'a, Loaded> {
@@ -50,6 +61,10 @@ impl<S: Store> DynStore for S {
 
     fn list(&self) -> Answer<'_, Vec<String>> {
         Box::pin(Store::list(self))
+    }
+
+    fn unwritten_since<'a>(&'a self, before: Timestamp, after: &'a str) -> Answer<'a, Vec<String>> {
+        Box::pin(Store::unwritten_since(self, before, after))
     }
 
     fn watch(&self) -> Answer<'_, Option<Watch>> {
@@ -90,6 +105,14 @@ impl Store for AnyStore {
         self.0.origin(etag)
     }
 
+    fn tiers(&self) -> Option<[&'static str; 2]> {
+        self.0.tiers()
+    }
+
+    fn lacking(&self, etag: &Etag) -> Option<&'static str> {
+        self.0.lacking(etag)
+    }
+
     async fn load_many(&self, names: &[String]) -> Result<Loaded, StoreError> {
         self.0.load_many(names).await
     }
@@ -104,6 +127,10 @@ impl Store for AnyStore {
 
     async fn list(&self) -> Result<Vec<String>, StoreError> {
         self.0.list().await
+    }
+
+    async fn unwritten_since(&self, before: Timestamp, after: &str) -> Result<Vec<String>, StoreError> {
+        self.0.unwritten_since(before, after).await
     }
 
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {

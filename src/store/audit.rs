@@ -20,7 +20,7 @@ use crate::telemetry;
 #[expect(clippy::exhaustive_structs, reason = "stores make them, and a row is made of all its parts")]
 pub struct AuditRow {
     /// The id of the row, at most 64 bytes. A store keeps one row for each id, so that a row can be appended again
-    /// after a lost answer. The id of an order's row is a hash of the circuit and the order. Every other id consists of
+    /// after a lost answer. The id of an act's row is a hash of the circuit and the act. Every other id consists of
     /// a number for the start of the instance and a number that increases with each row.
     pub id: String,
     /// The name of the circuit.
@@ -71,7 +71,7 @@ impl AuditRow {
         instance: &str,
     ) -> Self {
         Self {
-            id: row_id([service, order.command_id(), order.act.as_str(), order.by.user(), order.by.reason()]),
+            id: order_row_id(service, order),
             service: service.to_owned(),
             action: order.act.as_str().to_owned(),
             reason: order.by.reason().to_owned(),
@@ -116,10 +116,15 @@ impl AuditRow {
     }
 }
 
-/// Returns the id of the row of an order, from its circuit, id, act, user and reason. The id is the same on each instance,
-/// so that a store keeps the row once. The id of the order alone is not enough, because an order with an id that the store
-/// of the circuits no longer knows is a new order, and its row must not be taken for the row of the earlier order.
-fn row_id(parts: [&str; 5]) -> String {
+/// Returns the id of the row of an order, which is the same on each instance, so that a store keeps the row once.
+pub(crate) fn order_row_id(circuit: &str, order: &Order) -> String {
+    row_id([circuit, order.command_id(), order.act.as_str(), order.by.user(), order.by.reason()])
+}
+
+/// Returns the id of the row of an act, from its circuit, order, act, user and reason. The id of the order alone is not
+/// enough, because an order with an id that the store of the circuits no longer knows is a new order, and its row must not
+/// be taken for the row of the earlier order.
+pub(crate) fn row_id(parts: [&str; 5]) -> String {
     // No part can contain a line break, so different parts never produce the same text.
     let [circuit, order, act, user, reason] = parts.map(str::as_bytes);
     let digest = sha256([circuit, b"\n", order, b"\n", act, b"\n", user, b"\n", reason]);

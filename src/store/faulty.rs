@@ -128,6 +128,14 @@ impl<S: Store> Store for FaultyStore<S> {
         self.inner.kind()
     }
 
+    fn tiers(&self) -> Option<[&'static str; 2]> {
+        self.inner.tiers()
+    }
+
+    fn lacking(&self, etag: &Etag) -> Option<&'static str> {
+        self.inner.lacking(etag)
+    }
+
     async fn load_many(&self, names: &[String]) -> Result<Loaded, StoreError> {
         let fault = self.begin(Operation::Load, names.iter().map(String::as_str)).await?;
         let mut loaded = self.pass(Operation::Load, fault, self.inner.load_many(names)).await?;
@@ -161,6 +169,11 @@ impl<S: Store> Store for FaultyStore<S> {
     async fn list(&self) -> Result<Vec<String>, StoreError> {
         let fault = self.begin(Operation::List, std::iter::empty()).await?;
         self.pass(Operation::List, fault, self.inner.list()).await
+    }
+
+    async fn unwritten_since(&self, before: Timestamp, after: &str) -> Result<Vec<String>, StoreError> {
+        let fault = self.begin(Operation::List, std::iter::empty()).await?;
+        self.pass(Operation::List, fault, self.inner.unwritten_since(before, after)).await
     }
 
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {

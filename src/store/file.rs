@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! breakers/payments.json            the record
-//! breakers/payments.json.lock       locked while the record is written; never deleted
+//! breakers/payments.json.lock       locked while the record is written; deleted with the record
 //! breakers/payments.json.corrupt    the last content of payments.json that was not a record of `payments`, if any
 //! breakers/payments.json.….tmp      a record that is being written, or a remainder of a killed writer, deleted after a minute
 //! breakers/audit.jsonl              the audit, one row per line
@@ -155,6 +155,11 @@ impl Store for FileStore {
     async fn list(&self) -> Result<Vec<String>, StoreError> {
         let folder = self.folder.clone();
         self.disk.run(move || folder.list()).await
+    }
+
+    async fn unwritten_since(&self, before: Timestamp, after: &str) -> Result<Vec<String>, StoreError> {
+        let (folder, after) = (self.folder.clone(), after.to_owned());
+        self.disk.run(move || folder.unwritten_since(before, &after)).await
     }
 
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {

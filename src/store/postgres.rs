@@ -36,7 +36,7 @@ use crate::sync::{AtomicBool, Relaxed};
 use connection::{Lanes, Lease};
 use server::Server;
 use statements::{
-    APPEND, AUDIT, DELETE, INSERT, LIST, LOAD, TRIM, TRIMMED_AT_ONCE, UPDATE, audited, listed, loaded, time,
+    APPEND, AUDIT, DELETE, INSERT, LIST, LOAD, TRIM, TRIMMED_AT_ONCE, UNWRITTEN, UPDATE, audited, listed, loaded, time,
 };
 
 /// Keeps records in PostgreSQL. Clones share two connections.
@@ -246,6 +246,17 @@ impl Store for PostgresStore {
             let mut lease = self.begin().await?;
             let rows = query(LIST).persistent(false).fetch_all(lease.connection()).await;
             let rows = rows.map_err(|error| self.failed(&error))?;
+            lease.commit().await?;
+            Ok(listed(&rows))
+        })
+        .await
+    }
+
+    async fn unwritten_since(&self, before: Timestamp, after: &str) -> Result<Vec<String>, StoreError> {
+        within(async {
+            let mut lease = self.begin().await?;
+            let found = query(UNWRITTEN).persistent(false).bind(bounded(before)).bind(after);
+            let rows = found.fetch_all(lease.connection()).await.map_err(|error| self.failed(&error))?;
             lease.commit().await?;
             Ok(listed(&rows))
         })

@@ -28,7 +28,9 @@ impl Columns {
     pub(super) fn of(write: &Write) -> Self {
         // With the latest possible time as the present, a record from the future is decoded like any other. Only a load
         // decides whether a record is valid.
-        let Ok(record) = CircuitRecord::decode(&write.name, &write.bytes, Timestamp::from_millis(u64::MAX)) else {
+        let Ok(record) =
+            CircuitRecord::decode_with_expired(&write.name, &write.bytes, Timestamp::from_millis(u64::MAX))
+        else {
             return Self::UNKNOWN;
         };
         let time = |time: Option<Timestamp>| time.filter(|time| *time <= LATEST).map(bounded);

@@ -199,8 +199,16 @@ impl Store for SqliteStore {
     async fn list(&self) -> Result<Vec<String>, StoreError> {
         let list = async |lane: &mut Entered<'_>| {
             let rows = query(LIST).fetch_all(lane.connection()).await;
-            // A name that is no text is of another program.
-            Ok(lane.check(rows)?.iter().filter_map(|row| String::from_utf8(row.try_get(0).ok()?).ok()).collect())
+            Ok(named(&lane.check(rows)?))
+        };
+        self.lane.run(list).await
+    }
+
+    async fn unwritten_since(&self, before: Timestamp, after: &str) -> Result<Vec<String>, StoreError> {
+        let after = after.to_owned();
+        let list = async move |lane: &mut Entered<'_>| {
+            let rows = query(UNWRITTEN).bind(bounded(before)).bind(after).fetch_all(lane.connection()).await;
+            Ok(named(&lane.check(rows)?))
         };
         self.lane.run(list).await
     }
@@ -283,6 +291,11 @@ macro_rules! bounded_text {
 }
 
 /// The etag of a row, as an expression of SQL. A person or another program can write an etag of any type and length.
+/// Returns the names of rows. A name that is no text is of another program.
+fn named(rows: &[SqliteRow]) -> Vec<String> {
+    rows.iter().filter_map(|row| String::from_utf8(row.try_get(0).ok()?).ok()).collect()
+}
+
 macro_rules! version {
     () => {
         "coalesce(CASE WHEN octet_length(etag) <= 100 THEN CAST(etag AS TEXT) ELSE 'long:' || octet_length(etag) END, '')"
@@ -310,6 +323,9 @@ const ETAGS: &str = concat!(
     version!(),
     " FROM circuit_breaker_states WHERE octet_length(service) <= 200 LIMIT 20001"
 );
+const UNWRITTEN: &str = "SELECT CAST(service AS BLOB) FROM circuit_breaker_states
+    WHERE updated_at < strftime('%Y-%m-%dT%H:%M:%fZ', ?1 / 1000.0, 'unixepoch') AND service > ?2
+        AND octet_length(service) <= 200 ORDER BY service LIMIT 256";
 const DELETE: &str = concat!("DELETE FROM circuit_breaker_states WHERE service = ?1 AND ", version!(), " = ?2");
 // SQLite calculates in whole milliseconds, so `unixepoch` reads back exactly the number that `strftime` wrote.
 const INSERT: &str =

@@ -21,7 +21,7 @@ use crate::record::Timestamp;
 use crate::sync::Mutex;
 use notes::{Note, Notes};
 use settle::{Copy, durable_limit, fast_limit};
-use tier::{DURABLE, FAST, Rank, Tier, of_durable, of_fast, tag, tagged, untagged};
+use tier::{CACHED, DURABLE, FAST, Rank, Tier, is_cached, of_durable, of_fast, tag, tagged, untagged};
 
 /// Keeps records in a fast store, and their settled changes in a durable store too. Clones share both stores.
 ///
@@ -36,9 +36,9 @@ use tier::{DURABLE, FAST, Rank, Tier, of_durable, of_fast, tag, tagged, untagged
 /// | a process dies between its writes to the two tiers | another process that loads the record compares the tiers 20 s later |
 ///
 /// The two tiers are compared, and their records are merged, so that the changes of both tiers are kept. Each name is also
-/// compared once after a start, 20 s after its first load, so that a fast tier that returned with old data gets the
-/// newer record. A name that neither tier has is looked up in the durable tier once a minute. In all other cases the
-/// durable tier is not read.
+/// compared at its first load after a start, so that a fast tier that returned with old data does not mislead a restart.
+/// A name that neither tier has is looked up in the durable tier once a minute. In all other cases the durable tier is
+/// not read.
 ///
 /// Two things are not promised. The counts of the last minute are lost if the fast tier loses its data while every
 /// instance restarts. Instances that reach different tiers agree only after they reach the same tier again, or after a
@@ -100,15 +100,15 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         self.notes.lock().on(name).map(note)
     }
 
-    /// Copies a write of the fast tier to the durable tier, if the durable tier must have the change now.
-    async fn applied(&self, write: &Write, etag: &Etag, now: Timestamp) {
+    /// Copies a write of the fast tier to the durable tier, if the durable tier must have the change now. Returns false if
+    /// the durable tier must have the change and does not have it.
+    async fn applied(&self, write: &Write, etag: &Etag, now: Timestamp) -> bool {
         let value = Versioned { bytes: write.bytes.clone(), etag: etag.clone() };
-        let Some(mut copy) = Copy::read(&write.name, &value, now) else { return };
+        let Some(mut copy) = Copy::read(&write.name, &value, now) else { return true };
         copy.ttl = write.ttl;
         let here = self.clock.now();
-        if self.note(&write.name, |note| note.wrote(etag, &copy.record, here)).unwrap_or(true) {
-            self.settle(&[copy], durable_limit()).await;
-        }
+        let must_settle = self.note(&write.name, |note| note.wrote(etag, &copy.record, here)).unwrap_or(true);
+        !must_settle || self.settle(&[copy], durable_limit()).await
     }
 
     /// Writes to the durable tier, while the fast tier does not answer.
@@ -151,6 +151,14 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
         }
     }
 
+    fn tiers(&self) -> Option<[&'static str; 2]> {
+        Some([self.shared.fast.kind(), self.shared.durable.kind()])
+    }
+
+    fn lacking(&self, etag: &Etag) -> Option<&'static str> {
+        is_cached(etag).then(|| self.shared.durable.kind())
+    }
+
     async fn load_many(&self, names: &[String]) -> Result<Loaded, StoreError> {
         let shared = &*self.shared;
         let began = shared.clock.now();
@@ -187,8 +195,8 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
         let inner = Write { expected, ..write.clone() };
         match shared.fast.run("compare_and_set", fast_limit(), shared.fast.store.compare_and_set(&inner)).await {
             Ok(Written::Applied { etag, now }) => {
-                shared.applied(write, &etag, now).await;
-                Ok(Written::Applied { etag: tag(FAST, &etag), now })
+                let tier = if shared.applied(write, &etag, now).await { FAST } else { CACHED };
+                Ok(Written::Applied { etag: tag(tier, &etag), now })
             }
             Ok(Written::Conflict { current: Some(current), now }) => {
                 Ok(Written::Conflict { current: Some(tagged(FAST, current)), now })
@@ -234,6 +242,11 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
         // The note is removed, so that the tiers are compared again if the fast tier still has the record.
         notes.lock().forget(name);
         Ok(deleted)
+    }
+
+    async fn unwritten_since(&self, before: Timestamp, after: &str) -> Result<Vec<String>, StoreError> {
+        let Tiers { durable, .. } = &*self.shared;
+        durable.run("list", limit(), durable.store.unwritten_since(before, after)).await
     }
 
     async fn list(&self) -> Result<Vec<String>, StoreError> {

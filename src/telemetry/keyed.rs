@@ -37,14 +37,14 @@ pub(crate) fn unguarded(reason: &'static str) {
     let _unused = reason;
 }
 
-/// Warns that calls of new keys pass unguarded, because no key can be evicted, or because the registry has reached its
+/// Warns that calls of new keys pass unguarded, because operators hold the circuits, or because the registry has reached its
 /// limit.
 pub(crate) fn full(prefix: &str, keys: usize, registry: Option<usize>, passed: u64) {
     #[cfg(feature = "tracing")]
     match registry {
         None => tracing::warn!(
             target: TARGET, prefix, keys, passed,
-            "all {keys} keyed circuits `{prefix}…` are open, half-open or held, so calls of new keys pass unguarded, {passed} so far"
+            "operators hold nearly all {keys} keyed circuits `{prefix}…`, so calls of new keys pass unguarded, {passed} so far"
         ),
         Some(limit) => tracing::warn!(
             target: TARGET, prefix, keys, limit, passed,

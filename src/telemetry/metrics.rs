@@ -25,13 +25,14 @@ use crate::clock::Tick;
 use crate::event::{Ended, Event, Observer};
 use crate::outcome::Failure;
 use crate::state::{Mode, RejectReason, Standing, State};
-use crate::sync::{AcqRel, AtomicU64, Relaxed};
+use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed};
+use crate::telemetry::Label;
 use crate::window::time::TimeWindow;
 use crate::window::{Mark, Stamp};
 use handles::Handles;
 use kept::Kept;
 use last::{Last, effective};
-use pool::Pool;
+use pool::{Pool, Pooled};
 use rare::Series;
 
 /// Records the metrics of one circuit with the `metrics` facade.
@@ -81,8 +82,9 @@ pub struct MetricsObserver {
     last: AtomicU64,
     /// The failures of the last minute. Created by the first failure, because most circuits have none.
     failures: OnceLock<Box<TimeWindow>>,
-    /// The pool of the circuits that share the label, if the circuit has no label of its own.
-    pool: Option<Arc<Pool>>,
+    /// The label of a keyed circuit, with the pool of the circuits that share a label. `last` says whether the circuit
+    /// still belongs to the pool.
+    pool: Option<Box<Pooled>>,
     /// The number of renewals of the pool at the last refresh of the circuit.
     seen: AtomicU64,
     /// The bits of the load that was shown last, or `NO_LOAD`.
@@ -99,7 +101,7 @@ impl MetricsObserver {
         Self {
             own: Kept::new(),
             measures: false,
-            last: AtomicU64::new(last.0),
+            last: AtomicU64::new(last.0 | Last::OWN),
             failures: OnceLock::new(),
             pool: None,
             seen: AtomicU64::new(u64::MAX),
@@ -108,15 +110,46 @@ impl MetricsObserver {
     }
 
     /// Returns an observer for a circuit that measures durations if `measures` is true. With a label, the circuit shares
-    /// that label with others.
-    pub(super) fn of(label: Option<&Arc<str>>, measures: bool) -> Self {
+    /// a label with others until it gets its own.
+    pub(super) fn of(label: Option<&Arc<Label>>, measures: bool) -> Self {
         let mut observer = Self::new();
-        (observer.measures, observer.pool) = (measures, label.map(Pool::of));
-        if let Some(pool) = &observer.pool {
+        observer.measures = measures;
+        if let Some(label) = label.filter(|label| !label.is_own()) {
+            let pool = Pool::of(label.other());
             // Relaxed: no other thread has the observer yet.
-            pool.moved(None, Some(Last(observer.last.load(Relaxed))));
+            let last = Last(observer.last.fetch_and(!Last::OWN, Relaxed) & !Last::OWN);
+            pool.moved(None, Some(last));
+            observer.pool = Some(Box::new(Pooled { label: Arc::clone(label), pool }));
         }
         observer
+    }
+
+    /// Returns the pool if the circuit belongs to it.
+    fn pool(&self) -> Option<&Pool> {
+        let Pooled { pool, .. } = self.pool.as_deref()?;
+        // Relaxed: an event that sees the step to the own label late still goes to the shared label.
+        (!Last(self.last.load(Relaxed)).is_own()).then_some(pool)
+    }
+
+    /// Moves the circuit from the pool to its own label, if the circuit was given its own label.
+    fn leave_pool(&self, circuit: &str) {
+        let Some(Pooled { label, pool }) = self.pool.as_deref() else { return };
+        // Relaxed: a circuit that sees its label late leaves the pool with its next event.
+        let last = Last(self.last.load(Relaxed));
+        if !label.is_own() || last.is_own() || last.is_gone() {
+            return;
+        }
+        // AcqRel: pairs with the exchanges in `show` and `change`. A circuit that left its registry meanwhile stays in
+        // the account of the pool, because its gauges are at zero there.
+        let left = self.last.fetch_update(AcqRel, Acquire, |last| {
+            let last = Last(last);
+            (!last.is_own() && !last.is_gone()).then_some(last.0 | Last::OWN)
+        });
+        if let Ok(last) = left {
+            pool.moved(Some(Last(last)), None);
+            pool.show();
+            self.with_handles(circuit, |_| self.show(circuit));
+        }
     }
 
     /// Calls `act` with the handles of this thread's recorder.
@@ -125,16 +158,16 @@ impl MetricsObserver {
     }
 
     fn kept(&self) -> &Kept {
-        self.pool.as_ref().map_or(&self.own, |pool| &pool.kept)
+        self.pool().map_or(&self.own, |pool| &pool.kept)
     }
 
     fn register(&self, recorder: usize, circuit: &str) -> Handles {
-        Handles::register(recorder, circuit, self.pool.is_none(), self.measures)
+        Handles::register(recorder, circuit, self.pool().is_none(), self.measures)
     }
 
     /// Registers the series again that the exporter has dropped. Does nothing for a circuit that has left its registry.
     fn renew(&self, circuit: &str) {
-        if self.is_gone() || self.pool.as_ref().is_some_and(|pool| !pool.renews(&self.seen)) {
+        if self.is_gone() || self.pool().is_some_and(|pool| !pool.renews(&self.seen)) {
             return;
         }
         self.kept().renew(circuit, |recorder| self.register(recorder, circuit));
@@ -176,18 +209,21 @@ impl MetricsObserver {
 
     /// Updates all gauges, unless a later standing is known already.
     fn change(&self, circuit: &str, news: Last, at: Tick) {
+        let newer = |last| {
+            let news = news.shown_like(Last(last));
+            (last <= news.0).then_some(news.0)
+        };
         // AcqRel: pairs with the exchange in `show`.
-        let last = Last(self.last.fetch_max(news.0, AcqRel));
-        if last.0 <= news.0 {
-            match &self.pool {
-                Some(pool) => {
-                    pool.moved(Some(last), Some(news));
-                    pool.show();
-                }
-                None => {
-                    self.show(circuit);
-                    handles::show_failures(circuit, self.last_minute(at));
-                }
+        let Ok(last) = self.last.fetch_update(AcqRel, Acquire, newer) else { return };
+        // The exchange decides to which gauges the change belongs, and not `pool`, so that no change is counted twice.
+        match self.pool.as_deref().filter(|_| !Last(last).is_own()) {
+            Some(Pooled { pool, .. }) => {
+                pool.moved(Some(Last(last)), Some(news));
+                pool.show();
+            }
+            None => {
+                self.show(circuit);
+                handles::show_failures(circuit, self.last_minute(at));
             }
         }
     }
@@ -196,28 +232,31 @@ impl MetricsObserver {
     /// Later events of the circuit change no gauge.
     fn go(&self, circuit: &str) {
         // AcqRel: pairs with the exchange in `show`.
-        let last = Last(self.last.fetch_max(Last::GONE.0, AcqRel));
-        if last == Last::GONE {
+        let last = Last(self.last.fetch_or(Last::GONE, AcqRel));
+        if last.is_gone() {
             return;
         }
-        if let Some(pool) = &self.pool {
-            pool.moved(Some(last), None);
-        }
-        self.show(circuit);
-        if self.pool.is_none() {
-            handles::show_failures(circuit, 0.0);
+        match self.pool.as_deref().filter(|_| !last.is_own()) {
+            Some(Pooled { pool, .. }) => {
+                pool.moved(Some(last), None);
+                pool.show();
+            }
+            None => {
+                self.show(circuit);
+                handles::show_failures(circuit, 0.0);
+            }
         }
     }
 
     fn is_gone(&self) -> bool {
         // Relaxed: a call that ends at the same time may still set its gauge, as if the call had ended earlier.
-        self.last.load(Relaxed) == Last::GONE.0
+        Last(self.last.load(Relaxed)).is_gone()
     }
 
     /// Sets the gauges to the newest standing. Repeats if the standing has changed meanwhile, so that the last gauges
     /// set are the newest.
     fn show(&self, circuit: &str) {
-        if let Some(pool) = &self.pool {
+        if let Some(pool) = self.pool() {
             return pool.show();
         }
         let mut shown = None;
@@ -243,7 +282,8 @@ impl Default for MetricsObserver {
 
 impl Observer for MetricsObserver {
     fn on_event(&self, circuit: &str, event: &Event<'_>) {
-        let circuit = self.pool.as_ref().map_or(circuit, |pool| &*pool.label);
+        self.leave_pool(circuit);
+        let circuit = self.pool().map_or(circuit, |pool| &*pool.label);
         if let Event::Refresh { .. } = event {
             self.renew(circuit);
         }
@@ -298,9 +338,10 @@ impl Observer for MetricsObserver {
 /// Removes the circuit from the counts of its pool.
 impl Drop for MetricsObserver {
     fn drop(&mut self) {
-        if let Some(pool) = self.pool.as_ref().filter(|_| !self.is_gone()) {
-            // Relaxed: no other thread has the observer any more.
-            pool.moved(Some(Last(self.last.load(Relaxed))), None);
+        // Relaxed: no other thread has the observer any more.
+        let last = Last(self.last.load(Relaxed));
+        if let Some(Pooled { pool, .. }) = self.pool.as_deref().filter(|_| !last.is_gone() && !last.is_own()) {
+            pool.moved(Some(last), None);
             pool.show();
         }
     }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tower_circuit_breaker::State;
 use tower_circuit_breaker::circuit::To;
+use tower_circuit_breaker::clock::MockClock;
+use tower_circuit_breaker::config::ConfigBuilder;
 use tower_circuit_breaker::state::Reason;
+use tower_circuit_breaker::{Circuit, State};
 
-use crate::rig::{NANO, alice, fail, no_rules, open, reject, rig, secs, state, succeed, time_out, why};
+use crate::rig::{NANO, alice, fail, millis, no_rules, open, reject, rig, secs, state, succeed, time_out, why};
 
 fn advised(rule: Reason) -> Reason {
     Reason::Advised { rule: Arc::new(rule) }
@@ -48,17 +50,87 @@ fn advice_quarters_the_min_calls_of_a_rate_and_keeps_its_limit() {
     let (circuit, clock) = rig(|settings| no_rules(settings).failure_rate(0.5).min_calls(20));
     circuit.advise(secs(60));
     clock.advance(secs(2));
+    fail(&circuit, 4);
+    assert_eq!(state(&circuit), State::Closed, "four calls are less than a quarter of twenty");
+    fail(&circuit, 1);
+    assert_eq!(why(&circuit), advised(Reason::FailureRate { rate: 1.0, limit: 0.5, score: 5.0, calls: 5 }));
+}
+
+/// Returns a circuit after half an hour of a call each second, of which each `nth` has failed.
+fn after_half_an_hour(nth: u32) -> (Circuit, MockClock) {
+    let (circuit, clock) = rig(|settings| settings);
+    for call in 1..=1_800 {
+        if call % nth == 0 {
+            fail(&circuit, 1);
+        } else {
+            succeed(&circuit, 1);
+        }
+        clock.advance(secs(1));
+    }
+    circuit.advise(secs(60));
+    (circuit, clock)
+}
+
+#[test]
+fn on_advice_a_rate_that_is_usual_for_the_circuit_trips_nothing() {
+    // 20 % have failed so far. Four of ten are the limit, and chance.
+    let (circuit, clock) = after_half_an_hour(5);
+    for _ in 0..6 {
+        for outcome in [succeed, fail, succeed, fail, succeed, succeed, fail] {
+            outcome(&circuit, 1);
+            clock.advance(secs(1));
+        }
+    }
+    assert_eq!(state(&circuit), State::Closed, "{:?}", circuit.status());
+}
+
+#[test]
+fn on_advice_an_unusual_rate_trips_a_circuit_that_rarely_fails() {
+    let (circuit, clock) = after_half_an_hour(1_000);
+    for _ in 0..4 {
+        fail(&circuit, 1);
+        clock.advance(secs(1));
+    }
+    let Reason::Advised { rule } = why(&circuit) else { panic!("{:?}", circuit.status()) };
+    assert!(matches!(*rule, Reason::FailureRate { calls: 10, .. }), "{rule:?}");
+}
+
+#[test]
+fn after_an_opening_the_usual_rate_of_the_circuit_is_still_known() {
+    let (circuit, clock) = after_half_an_hour(5);
+    circuit.reset(&alice(), To::Closed);
+    clock.advance(secs(2));
+    fail(&circuit, 1);
     succeed(&circuit, 3);
     fail(&circuit, 2);
-    assert_eq!(state(&circuit), State::Closed, "five calls, but two of five are no half");
-    fail(&circuit, 1);
-    assert_eq!(why(&circuit), advised(Reason::FailureRate { rate: 0.5, limit: 0.5, score: 3.0, calls: 6 }));
+    assert_eq!(state(&circuit), State::Closed, "three of six in an empty window are chance at a usual 20 %");
+    circuit.advise(Duration::ZERO);
+    fail(&circuit, 3);
+    assert_eq!(state(&circuit), State::Open, "the configured run is five");
+}
+
+#[test]
+fn on_advice_a_usual_share_of_slow_calls_trips_nothing() {
+    let slow_rule = |settings: ConfigBuilder| no_rules(settings).slow_call_rate(0.4).slower_than(secs(1)).min_calls(20);
+    let (circuit, clock) = rig(slow_rule);
+    circuit.advise(secs(600));
+    clock.advance(secs(2));
+    for _ in 0..10 {
+        for took in [2, 0, 0, 2, 0] {
+            let permit = circuit.try_acquire().unwrap();
+            clock.advance(secs(took));
+            permit.success();
+            clock.advance(millis(200));
+        }
+        assert_eq!(state(&circuit), State::Closed, "{:?}", circuit.status());
+    }
 }
 
 #[test]
 fn on_advice_a_run_beside_a_rate_needs_the_lowered_min_calls() {
     // The clock stands still, so that the window is too young for the rate to trip.
-    let (circuit, _) = rig(|settings| settings.consecutive_failures_raised_at_traffic(5).min_calls(20));
+    let beside = |settings: ConfigBuilder| settings.consecutive_failures_raised_at_traffic(5).min_calls(20);
+    let (circuit, _) = rig(beside);
     circuit.advise(secs(60));
     succeed(&circuit, 5);
     fail(&circuit, 4);
@@ -67,7 +139,9 @@ fn on_advice_a_run_beside_a_rate_needs_the_lowered_min_calls() {
     // Met as configured, too: the window holds fewer than twenty.
     assert_eq!(why(&circuit), Reason::ConsecutiveFailures { score: 5.0, limit: 5.0, set: 5.0 });
 
-    let (circuit, _) = rig(|settings| settings.consecutive_failures_raised_at_traffic(5).min_calls(20));
+    let (circuit, clock) = rig(beside);
+    succeed(&circuit, 500);
+    clock.advance(secs(60));
     circuit.advise(secs(60));
     succeed(&circuit, 20);
     fail(&circuit, 5);
@@ -86,7 +160,7 @@ fn advice_does_not_change_scores() {
 
 #[test]
 fn advice_ends_at_its_deadline_and_later_advice_replaces_earlier_advice() {
-    type Advise = fn(&tower_circuit_breaker::Circuit);
+    type Advise = fn(&Circuit);
     let cases: [(&str, Advise, State); 5] = [
         ("until just now", |circuit| circuit.advise(secs(10)), State::Closed),
         ("a moment longer", |circuit| circuit.advise(secs(10) + NANO), State::Open),

@@ -6,9 +6,9 @@ use std::io;
 
 use tower_circuit_breaker::classify::DefaultClassifier;
 use tower_circuit_breaker::outcome::FailureKind;
-use tower_circuit_breaker::{BoxError, Failure};
+use tower_circuit_breaker::{BoxError, Failure, Outcome, State};
 
-use crate::rig::{admit, fail, last, open, probe, reject, rig, secs};
+use crate::rig::{admit, fail, last, millis, open, probe, reject, rig, secs, state};
 
 /// A text that counts how often it is written.
 struct Counted<'a>(&'a Cell<u32>);
@@ -84,4 +84,23 @@ fn the_reason_of_a_snapshot_is_that_of_the_opening() {
     let snapshot = circuit.snapshot();
     assert_eq!(snapshot.earlier.map(|earlier| earlier.reason().to_owned()), Some(why));
     assert_eq!(snapshot.earlier_for, Some(secs(5)));
+}
+
+/// The numbers of the table in the guide, for a service that hangs.
+#[test]
+fn short_deadlines_open_late_unless_cancelled_counts_after_is_the_deadline() {
+    let failed = |deadline: u64, at_once: usize, counts_after: Option<u64>| {
+        let (circuit, clock) = rig(|settings| match counts_after {
+            Some(counts_after) => settings.cancelled_counts_after(millis(counts_after)),
+            None => settings,
+        });
+        while state(&circuit) == State::Closed {
+            let permits: Vec<_> = (0..at_once).map(|_| admit(&circuit)).collect();
+            clock.advance(millis(deadline));
+            permits.into_iter().for_each(|permit| permit.record(Outcome::deadline(millis(deadline))));
+        }
+        circuit.totals().failures - circuit.totals().stale
+    };
+    assert_eq!((failed(500, 1, None), failed(500, 8, None)), (20, 80));
+    assert_eq!((failed(200, 1, None), failed(200, 1, Some(200))), (197, 10));
 }

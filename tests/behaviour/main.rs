@@ -18,6 +18,7 @@ mod rules;
 mod schedules;
 #[cfg(feature = "settings")]
 mod settings;
+mod status;
 mod telemetry;
 mod testing;
 mod texts;

@@ -44,6 +44,12 @@ async fn a_reset_is_refused_for_a_minute_after_leaving_closed_only() {
     clock.advance(secs(1));
     assert_eq!(circuit.status().reset_in, None);
     let done = registry.operate("payments", &reset()).await.unwrap();
+    let sentence = done.to_string();
+    assert!(
+        sentence.starts_with("open to closed: ")
+            && sentence.ends_with("; the act applies to this process only, because there is no store"),
+        "{sentence}"
+    );
     assert_eq!((done.kept, state(&circuit)), (Kept::Nowhere, State::Closed));
     assert_eq!(circuit.status().tripped_for, None);
 }
@@ -198,12 +204,14 @@ async fn a_subscriber_receives_events_of_all_circuits_and_the_missed_count() {
     registry.circuit(Config::new("orders").unwrap()).unwrap();
     registry.trip("payments", &alice(), None).await.unwrap();
     let first = news.next().await.unwrap();
+    assert_eq!(first.to_string(), "circuit `orders` is new");
     assert_eq!((first.circuit.as_str(), first.what), ("orders", What::Introduced));
     let second = news.next().await.unwrap();
     assert!(
         matches!(&second.what, What::Transition(edge) if matches!(edge.reason, Reason::Operator { .. })),
         "{second:?}"
     );
+    assert!(second.to_string().starts_with("circuit `payments`: closed to forced_open: "), "{second}");
     for _ in 0..1030 {
         circuit.trip(&alice(), None);
     }

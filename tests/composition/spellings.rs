@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tower_circuit_breaker::classify::{Classifier, outcome_of};
 use tower_circuit_breaker::clock::{MockClock, TokioClock};
 use tower_circuit_breaker::outcome::FailureKind;
-use tower_circuit_breaker::{BoxError, Circuit, Error, Outcome, Rejected, State, WithinError};
+use tower_circuit_breaker::{BoxError, Circuit, Error, Failure, Outcome, Rejected, State, WithinError};
 
 use crate::parts::{HARD, MINUTE, SUCCESS, circuit, last_edge, settings, state, take_probe, trip, until_open};
 
@@ -108,6 +108,60 @@ async fn a_question_mark_under_a_permit_is_no_success_and_not_nothing() {
     let circuit = crate::parts::circuit(&MockClock::new());
     assert_eq!(calls_until_open(&circuit, async |circuit| assert!(two_queries(circuit).await.is_err())).await, 10);
     assert_eq!(last_edge(&circuit).1, Some(FailureKind::Named("unrecorded")));
+}
+
+fn full() -> io::Error {
+    io::Error::other("disk full")
+}
+
+/// Makes failing calls until the circuit is open, and returns the text of the last error.
+async fn text_of(call: impl AsyncFn(&Circuit)) -> Option<String> {
+    let circuit = circuit(&TokioClock::new());
+    calls_until_open(&circuit, call).await;
+    circuit.status().transitions.last()?.failure_text.as_deref().map(str::to_owned)
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_spelling_of_a_call_keeps_the_text_of_the_error() {
+    let boxed = async || Err::<u32, BoxError>(full().into());
+    let texts = [
+        text_of(async |circuit| drop(circuit.call(async { Err::<u32, _>(full()) }).await)).await,
+        text_of(async |circuit| drop(circuit.call_within(SECOND, boxed()).await)).await,
+        text_of(async |circuit| drop(circuit.call_with(|_| HARD, boxed()).await)).await,
+        text_of(async |circuit| drop(circuit.call_blocking(|| Err::<u32, _>(full())))).await,
+        text_of(async |circuit| drop(circuit.acquire().await.call(async { Err::<u32, _>(full()) }).await)).await,
+        text_of(async |circuit| drop(circuit.acquire().await.call_within(SECOND, boxed()).await)).await,
+        text_of(async |circuit| {
+            let permit = circuit.acquire_blocking(Duration::MAX).unwrap();
+            drop(permit.call_blocking(|| Err::<u32, _>(full())));
+        })
+        .await,
+        text_of(async |circuit| circuit.acquire().await.failure_because(Failure::hard(), &full())).await,
+    ];
+    for (at, text) in texts.iter().enumerate() {
+        assert_eq!(text.as_deref(), Some("disk full"), "spelling {at}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_under_a_permit_ends_like_a_call_of_the_circuit() {
+    let circuit = circuit(&TokioClock::new());
+    assert_eq!(circuit.acquire().await.call(answer()).await.unwrap(), 7);
+    assert_eq!(circuit.acquire().await.call_within(SECOND, answer()).await.unwrap(), 7);
+    let late = circuit.acquire().await.call_within(SECOND, pending::<io::Result<u32>>()).await.unwrap_err();
+    assert!(matches!(late, WithinError::Elapsed(_)), "{late}");
+    let status = circuit.status();
+    assert_eq!((status.totals.successes, status.totals.failures, status.run), (2, 1, 0.5));
+    // Dropped unpolled and dropped at once: cancelled calls, and not permits without an outcome.
+    drop(circuit.acquire().await.call(answer()));
+    let mut call = Box::pin(circuit.acquire().await.call(pending::<io::Result<u32>>()));
+    assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    drop(call);
+    assert_eq!((circuit.totals().cancelled, circuit.totals().failures), (2, 1));
+    let panicking = async || -> io::Result<u32> { panic!("as asked") };
+    let panics = AssertUnwindSafe(circuit.acquire().await.call(panicking()));
+    assert!(panics.catch_unwind().await.is_err());
+    assert_eq!((circuit.totals().failures, circuit.status().run), (2, 1.5), "a panic is a hard failure");
 }
 
 #[test]

@@ -407,7 +407,7 @@ mod stores {
     use tower_circuit_breaker::coordinator::{
         NoRuntime, Recovered, RegistryBuilder, RestoreReport, Restored, Sharing, ShutdownReport, StoreStatus,
     };
-    use tower_circuit_breaker::operation::{Change, Changes, Operator, Shown};
+    use tower_circuit_breaker::operation::{Change, Changes, Operator, Reach, Shown};
     use tower_circuit_breaker::record::{
         CircuitRecord, Command, CorruptRecord, Effect, InstanceEntry, Opening, Operated, OperatorCommand, Timestamp,
         TransitionCommand,
@@ -449,6 +449,7 @@ mod stores {
     OperatorCommand: Send Sync Unpin Clone;
     Persistence: Send Sync Unpin Clone;
     PostgresStore: Send Sync Unpin Clone;
+    Reach: Send Sync Unpin Clone;
     Recovered: Send Sync Unpin Clone;
     RedisStore: Send Sync Unpin Clone;
     RegistryBuilder: Send Sync Unpin !Clone;
@@ -491,6 +492,18 @@ fn types_that_programs_get_from_the_root_are_at_the_root() {
     let _: fn(&Circuit) -> Standing = Circuit::standing;
     let _: fn(&Circuit, &By, To) -> Transition = Circuit::reset;
     let _: fn(&Failure) -> (Weight, FailureKind) = |failure| (failure.weight(), failure.kind());
+}
+
+/// A library names these types as the defaults of its own parameters, and creates them in its `new`.
+#[test]
+fn each_default_of_a_type_parameter_has_a_constant_constructor() {
+    const DEFAULTS: (DefaultClassifier, BoxedErrors, TypedErrors) =
+        (DefaultClassifier::new(), BoxedErrors::new(), TypedErrors::new());
+    let (classifier, boxed, typed) = DEFAULTS;
+    let circuit = Circuit::new(Config::new("payments").unwrap());
+    let layer = || CircuitBreakerLayer::new(&circuit).classifier(classifier);
+    let _boxed: CircuitBreakerLayer = layer().rejection(boxed);
+    let _typed: CircuitBreakerLayer<DefaultClassifier, TypedErrors> = layer().rejection(typed);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod admin;
 mod circuitctl;
 mod deploy;
+mod hostile;
 mod page;
 #[expect(dead_code, reason = "the tests of stores use the rest of them")]
 mod servers;

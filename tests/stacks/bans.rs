@@ -202,6 +202,7 @@ async fn a_ban_of_one_host_stops_the_requests_to_that_host_only() {
     let (clock, registry) = (MockClock::new(), Registry::new());
     let template = settings(&clock);
     let per_host = Keyed::builder(&registry, move |_| template.clone())
+        .prefix("host:")
         .by(|request: &Request| Some(request.url().authority().to_owned().into()))
         .unwrap();
     let layer = CircuitBreakerLayer::keyed(per_host).classifier(ReqwestClassifier::new().trips_on_retry_after());

@@ -5,6 +5,7 @@ mod labels;
 mod names;
 mod restart;
 mod store;
+mod strangers;
 
 use std::borrow::Cow;
 use std::sync::Barrier;
@@ -38,11 +39,17 @@ fn settings(clock: &MockClock) -> ConfigBuilder {
 
 fn builder(registry: &Registry, clock: &MockClock) -> KeyedBuilder {
     let settings = settings(clock);
-    Keyed::builder(registry, move |_| settings.clone())
+    Keyed::builder(registry, move |_| settings.clone()).prefix("k:")
 }
 
 fn keyed(registry: &Registry, clock: &MockClock, change: impl FnOnce(KeyedBuilder) -> KeyedBuilder) -> Keyed<ByText> {
     change(builder(registry, clock)).by(BY_TEXT).unwrap()
+}
+
+/// Returns the names of the circuits in the registry, without the prefix of these tests.
+fn keys(registry: &Registry) -> Vec<String> {
+    let key = |name: &str| name.strip_prefix("k:").unwrap_or(name).to_owned();
+    registry.circuits().iter().map(|circuit| key(circuit.name())).collect()
 }
 
 fn fail(keyed: &Keyed<ByText>, key: &str, times: u32) {
@@ -81,7 +88,7 @@ where
     let error = service.ready().await.unwrap().call(one()).await.unwrap_err();
     assert!(Rejected::find(error.as_ref()).is_some(), "{error}");
     service.ready().await.unwrap().call(other()).await.expect("the other key is another's circuit");
-    registry.circuits().iter().map(|circuit| circuit.name().to_owned()).collect()
+    keys(registry)
 }
 
 #[tokio::test]
@@ -183,7 +190,11 @@ fn two_threads_that_meet_a_new_key_get_the_same_circuit() {
             scope.spawn(meet);
             meet();
         });
-        assert_eq!(registry.get(&key).unwrap().totals().successes, 2, "both calls are in the one that is registered");
+        assert_eq!(
+            registry.get(&format!("k:{key}")).unwrap().totals().successes,
+            2,
+            "both calls are in the one that is registered"
+        );
     }
     assert_eq!((by.status().keys, by.status().unguarded), (200, 0));
 }

@@ -19,7 +19,7 @@ use tower::retry::budget::{Budget, TpsBudget};
 use tower::retry::{Policy, RetryLayer};
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_circuit_breaker::clock::TokioClock;
-use tower_circuit_breaker::retry::{MayBeRejected, RetryPolicy, RetryPolicyBuilder, idempotent};
+use tower_circuit_breaker::retry::{MayBeRejected, RetryPolicy, RetryPolicyBuilder, idempotent, idempotent_reqwest};
 use tower_circuit_breaker::{By, Circuit, CircuitBreakerLayer, Config, Error, Failure, Outcome, Rejected, State};
 
 #[tokio::test(start_paused = true)]
@@ -98,7 +98,7 @@ async fn a_rejected_connector_is_known_in_the_client_s_own_error() {
     let circuit = circuit();
     trip(&circuit);
     let client = reqwest::Client::builder().connector_layer(CircuitBreakerLayer::new(&circuit)).build().unwrap();
-    let retries = RetryPolicy::builder().attempts(50).repeat(reqwest::Request::try_clone).build().unwrap();
+    let retries = RetryPolicy::builder().attempts(50).repeat(idempotent_reqwest).build().unwrap();
     let request = reqwest::Request::new(Method::GET, "http://127.0.0.1:9/".parse().unwrap());
     let error = RetryLayer::new(retries).layer(client).oneshot(request).await.unwrap_err();
     assert!(error.is_connect(), "{error:?}");
@@ -149,6 +149,29 @@ async fn a_request_that_must_not_be_repeated_is_sent_once() {
         assert!(service.oneshot(request).await.is_err());
         assert_eq!(server.calls(), calls, "{method}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_of_reqwest_is_repeated_only_if_idempotent_and_copyable() {
+    for (method, calls) in
+        [(Method::GET, 3), (Method::PUT, 3), (Method::DELETE, 3), (Method::POST, 1), (Method::PATCH, 1)]
+    {
+        let (circuit, server) = (circuit(), Server::down());
+        let called = server.clone();
+        let retries = exact().repeat(idempotent_reqwest).build().unwrap();
+        let service = ServiceBuilder::new()
+            .layer(RetryLayer::new(retries))
+            .layer(CircuitBreakerLayer::new(&circuit))
+            .service(service_fn(move |_: reqwest::Request| called.clone().answer()));
+        let mut request = reqwest::Request::new(method.clone(), "http://localhost/".parse().unwrap());
+        *request.body_mut() = Some("a body in memory".into());
+        assert!(service.oneshot(request).await.is_err());
+        assert_eq!(server.calls(), calls, "{method}");
+    }
+    let mut stream = reqwest::Request::new(Method::PUT, "http://localhost/".parse().unwrap());
+    let body = http_body_util::Full::new(axum::body::Bytes::from("a stream"));
+    *stream.body_mut() = Some(reqwest::Body::wrap(body));
+    assert!(idempotent_reqwest(&stream).is_none(), "a stream is read once");
 }
 
 #[tokio::test(start_paused = true)]

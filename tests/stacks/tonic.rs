@@ -184,7 +184,9 @@ async fn a_rejection_without_details_has_its_code_its_sentence_and_its_pushback(
     let status = Client::new(server.endpoint().connect_lazy()).get("apples").await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(
-        status.message().starts_with("circuit `inventory` is open, and the request went no further; try again in 30 s"),
+        status
+            .message()
+            .starts_with("circuit `inventory` is open, and this attempt went no further; try again in 30 s"),
         "{}",
         status.message()
     );
@@ -243,7 +245,9 @@ async fn a_client_whose_deadline_is_over_cancels_the_call_in_the_server() {
 fn judge_rejection(status: &Status) {
     assert_eq!(status.code(), Code::Unavailable);
     assert!(
-        status.message().starts_with("circuit `inventory` is open, and the request went no further; try again in 30 s"),
+        status
+            .message()
+            .starts_with("circuit `inventory` is open, and this attempt went no further; try again in 30 s"),
         "{}",
         status.message()
     );

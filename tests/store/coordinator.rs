@@ -1,12 +1,16 @@
 //! What the coordinator makes of a store: restore, sharing, acts, writes. On paused time and a store in memory.
 
 mod acts;
+mod advice;
+mod durable;
 mod environment;
 mod evidence;
 mod life;
 mod outage;
+mod presence;
 mod sharing;
 mod size;
+mod slept;
 
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::coordinator::{Recovered, Restored, Sharing};

@@ -1,6 +1,7 @@
 //! Orders to registries with a store, and to a store alone. On paused time and a store in memory, but for `files`.
 
 mod audit;
+mod durable;
 mod files;
 mod operator;
 mod orders;

@@ -2,6 +2,7 @@
 
 mod commands;
 mod garbage;
+mod presence;
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;

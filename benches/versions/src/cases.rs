@@ -165,7 +165,7 @@ macro_rules! version {
                     Some(Cow::Borrowed(&*names[at]))
                 });
                 let settings = plain();
-                let keyed = Keyed::builder(&Registry::with_limit(keys), move |_| settings.clone()).max_keys(keys);
+                let keyed = Keyed::builder(&Registry::with_limit(keys), move |_| settings.clone()).prefix("k:").max_keys(keys);
                 let keyed = keyed.by(by).expect("settings that can work");
                 for name in names {
                     keyed.circuit(name).expect("all are at rest").try_acquire().expect("closed").success();

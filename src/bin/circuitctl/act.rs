@@ -6,6 +6,7 @@ use std::time::Duration;
 use tower_circuit_breaker::By;
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::operation::{Kept, Operator, Order};
+use tower_circuit_breaker::state::Act;
 
 use crate::args::{Command, OrderArguments, Target};
 use crate::failure::{Code, Failure};
@@ -18,13 +19,30 @@ pub(crate) async fn run(operator: &Operator, page: &Page, command: &Command) -> 
     let done = operator.operate(&given.name, &order).await;
     let done = done.map_err(|refused| Failure::of_order(&refused, &order))?;
     let mut code = Code::Done;
-    if let Kept::Unaudited { why, .. } = &done.kept {
-        let (why, id) = (plain(why), order.command_id());
-        report(&format!("circuitctl: the order is done, but not in the audit: {why}; repeat it with --id {id}"));
-        code = Code::Unaudited;
+    let id = order.command_id();
+    match &done.kept {
+        Kept::Unaudited { why, .. } => {
+            let why = plain(why);
+            report(&format!("circuitctl: the order is done, but not in the audit: {why}; repeat it with --id {id}"));
+            code = Code::Unaudited;
+        }
+        Kept::Cached { durable, why, .. } => {
+            let why = plain(why);
+            report(&format!(
+                "circuitctl: the order is in the cache, but not in {durable}: {why}; repeat it with --id {id}"
+            ));
+            code = Code::Unaudited;
+        }
+        Kept::Nowhere | Kept::Stored { .. } | Kept::Here { .. } | _ => {}
     }
-    Ok((page.done(&given.name, &order, &done, hold), code))
+    // The order is done, so that a failure to see the instances is no failure of the command.
+    let is_forgotten = order.act() == Act::Forget;
+    let reach = if is_forgotten { None } else { operator.reach(&given.name, &order, PATIENCE).await.ok().flatten() };
+    Ok((page.done(&given.name, &order, &done, hold, reach), code))
 }
+
+/// The longest wait for instances to take an act over.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Returns the arguments of an order, the order itself, and the duration of its hold.
 fn ordered(command: &Command) -> Result<(&OrderArguments, Order, Option<Duration>), Failure> {

@@ -38,6 +38,8 @@ impl fmt::Debug for Address {
 pub(crate) struct Stores {
     pub(crate) store: AnyStore,
     pub(crate) cache: Option<AnyStore>,
+    /// True if the user says that there is no cache.
+    pub(crate) no_cache: bool,
 }
 
 /// Opens the stores, without a connection. A missing file or folder is refused, because creating it would hide a
@@ -52,8 +54,9 @@ pub(crate) fn open(store: Option<&Address>, cache: Option<&Address>) -> Result<S
     };
     let store = opened(store)?;
     // The environment variable, which the services use too, may have the value `false` for no cache.
+    let no_cache = cache.is_some_and(|cache| cache.0 == "false");
     let Some(cache) = cache.filter(|cache| !matches!(cache.0.as_str(), "" | "false")) else {
-        return Ok(Stores { store, cache: None });
+        return Ok(Stores { store, cache: None, no_cache });
     };
     if StoreKind::of(&cache.0) != Some(StoreKind::Redis) {
         return Err(Failure::new(
@@ -63,7 +66,7 @@ pub(crate) fn open(store: Option<&Address>, cache: Option<&Address>) -> Result<S
         ));
     }
     let cache = opened(cache)?;
-    Ok(Stores { store: AnyStore::new(TieredStore::new(cache.clone(), store)), cache: Some(cache) })
+    Ok(Stores { store: AnyStore::new(TieredStore::new(cache.clone(), store)), cache: Some(cache), no_cache })
 }
 
 fn opened(address: &Address) -> Result<AnyStore, Failure> {

@@ -19,7 +19,8 @@ pub(crate) struct Arguments {
     /// rediss://HOST?ca=FILE (TLS), redis://HOST/DATABASE?prefix=PREFIX or unix:///SOCKET
     #[arg(long, global = true, value_name = "URL", env = "CIRCUIT_BREAKER_STORE", hide_env_values = true)]
     pub(crate) store: Option<Address>,
-    /// The address of the Redis in front of the store, if instances have one. Orders then reach both
+    /// The address of the Redis in front of the store, if instances have one. Orders then reach both. `false` if there is
+    /// no cache any more, although entries of instances still name one
     #[arg(long, global = true, value_name = "URL", env = "CIRCUIT_BREAKER_CACHE", hide_env_values = true)]
     pub(crate) cache: Option<Address>,
     /// Print one JSON document, also for a refusal
@@ -193,11 +194,14 @@ Exit codes:
   0  done; `is-tripped`: the circuit is tripped
   1  `is-tripped`: the circuit is not tripped
   2  the command is invalid
-  3  refused: too early, stale, superseded, the id of another act, nothing to resume, no usable record
+  3  refused: too early, stale, superseded, the id of another act, nothing to resume, no usable record, or the
+     address of a cache is missing
   4  the store is unavailable or cannot be used: no tables, no permission
   5  no such circuit in the store
-  6  done, but not in the audit: repeat the order with the --id that is printed
+  6  done, but not in the audit, or in the cache only: repeat the order with the --id that is printed
   7  done, but the answer could not be printed
+
+An act with the exit code 0 is stored with its row of the audit. Its answer says how many instances were seen to have it.
 
 If the address has a password, use CIRCUIT_BREAKER_STORE, because other users of the host can read arguments.
 

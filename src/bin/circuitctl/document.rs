@@ -2,7 +2,7 @@
 //! milliseconds since 1970.
 
 use serde_json::{Value, json};
-use tower_circuit_breaker::operation::{Done, Kept, Order};
+use tower_circuit_breaker::operation::{Done, Kept, Order, Reach};
 use tower_circuit_breaker::state::Mode;
 use tower_circuit_breaker::store::AuditRow;
 
@@ -14,7 +14,7 @@ use crate::view::{End, View, end_of, is_tripped, word};
 /// null.
 pub(crate) fn circuit(view: &View<'_>) -> Value {
     let record = view.record.as_ref().ok();
-    let (tripped, instances) = view.instances();
+    let instances = view.instances();
     let held = record.and_then(|record| record.held(view.now));
     json!({
         "name": view.name,
@@ -33,8 +33,10 @@ pub(crate) fn circuit(view: &View<'_>) -> Value {
         "total_successes": record.map(|record| record.total_successes),
         "last_failure_at": record.and_then(|record| record.last_failure_at),
         "updated_at": record.map(|record| record.updated_at),
-        "instances_known": instances,
-        "instances_tripped": tripped,
+        "instances_known": instances.known,
+        "instances_tripped": instances.tripped,
+        "instances_quiet": instances.quiet,
+        "instances_gone": instances.gone,
         "problem": view.record.as_ref().err(),
     })
 }
@@ -49,7 +51,10 @@ pub(crate) fn shown(view: &View<'_>) -> Value {
             json!({
                 "id": id,
                 "state": word(entry.state, mode),
-                "tripped": is_tripped(entry.state, mode),
+                "tripped": is_tripped(entry.state, mode) && !entry.is_gone(view.now),
+                "gone": entry.is_gone(view.now),
+                "stopped": entry.is_stopped(),
+                "quiet": entry.is_quiet(view.now),
                 "until": until(end_of(entry, mode, view.now)),
                 "calls": entry.calls,
                 "failures_weigh": entry.score,
@@ -69,10 +74,11 @@ pub(crate) fn shown(view: &View<'_>) -> Value {
     shown
 }
 
-pub(crate) fn done(name: &str, order: &Order, done: &Done) -> Value {
+pub(crate) fn done(name: &str, order: &Order, done: &Done, reach: Option<Reach>) -> Value {
     let (kept, generation) = match &done.kept {
         Kept::Stored { generation, .. } => ("stored", Some(generation.get())),
         Kept::Unaudited { generation, .. } => ("unaudited", Some(generation.get())),
+        Kept::Cached { generation, .. } => ("cached", Some(generation.get())),
         // Only orders through a registry return these values, because only a registry has circuits.
         Kept::Nowhere | Kept::Here { .. } | _ => ("unknown", None),
     };
@@ -85,6 +91,8 @@ pub(crate) fn done(name: &str, order: &Order, done: &Done) -> Value {
         "kept": kept,
         "repeated": done.repeated,
         "generation": generation,
+        "instances_known": reach.map(|reach| reach.known),
+        "instances_with_act": reach.map(|reach| reach.have),
     })
 }
 

@@ -96,6 +96,9 @@ impl Failure {
                 failure.sentence.push_str(": --create makes it");
             }
             Refused::Cooldown { .. } => failure.sentence.push_str(" (--force)"),
+            Refused::OneTier { .. } => {
+                failure.sentence.push_str(" with --store and --cache, or --cache false if there is no cache any more");
+            }
             Refused::Store { maybe_done: true, .. } => {
                 failure.sentence.push_str(&format!(": --id {}", order.command_id()));
                 failure.id = Some(order.command_id().to_owned());
@@ -118,6 +121,7 @@ impl Failure {
             Refused::NothingToReset { .. } => (Code::Refused, "nothing_to_reset"),
             Refused::Corrupt { .. } => (Code::Refused, "corrupt"),
             Refused::Unwritable { .. } => (Code::Refused, "unwritable"),
+            Refused::OneTier { .. } => (Code::Refused, "one_tier"),
             _ => (Code::Refused, "refused"),
         };
         let mut failure = Self::new(code, kind, hinted(refused.to_string()));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tower_circuit_breaker::operation::{Done, Kept, Order};
+use tower_circuit_breaker::operation::{Done, Kept, Order, Reach};
 use tower_circuit_breaker::record::{CircuitRecord, Timestamp};
 use tower_circuit_breaker::state::{Act, Mode};
 use tower_circuit_breaker::store::AuditRow;
@@ -11,7 +11,7 @@ use tower_circuit_breaker::store::AuditRow;
 use crate::document;
 use crate::table::{Colour, Table, painted, plain};
 use crate::time::{brief, utc};
-use crate::view::{End, View, colour, end_of, word};
+use crate::view::{End, Instances, View, colour, end_of, word};
 
 /// The form of the output.
 pub(crate) struct Page {
@@ -92,13 +92,18 @@ impl Page {
             // A hold applies to every instance, also if an instance has not written its entry since.
             let mode = view.mode().unwrap_or(Mode::Automatic);
             for (id, entry) in &record.instances {
-                let word = word(entry.state, mode);
+                let (word, shown) = match word(entry.state, mode) {
+                    _ if entry.is_gone(view.now) => ("gone", format!("gone, was {}", entry.state)),
+                    word if entry.is_quiet(view.now) => (word, format!("{word}, quiet")),
+                    word => (word, word.to_owned()),
+                };
+                let end = if word == "gone" { End::None } else { end_of(entry, mode, view.now) };
                 let window = format!("{:.1} failed of {}", entry.score, entry.calls);
                 let slow = if entry.slow > 0 { format!(", {} slow", entry.slow) } else { String::new() };
                 table.row(vec![
                     (id.clone(), Colour::None),
-                    (word.to_owned(), colour(word)),
-                    (until(end_of(entry, mode, view.now)), Colour::None),
+                    (shown, if word == "gone" { Colour::None } else { colour(word) }),
+                    (until(end), Colour::None),
                     (format!("{:.1} failed", entry.run), Colour::None),
                     (window + &slow, Colour::None),
                     (format!("{} ago", brief(view.now.since(entry.updated_at))), Colour::None),
@@ -121,9 +126,16 @@ impl Page {
         format!("{} {is} tripped: {}\n", plain(view.name), view.words())
     }
 
-    pub(crate) fn done(&self, name: &str, order: &Order, done: &Done, hold: Option<Duration>) -> String {
+    pub(crate) fn done(
+        &self,
+        name: &str,
+        order: &Order,
+        done: &Done,
+        hold: Option<Duration>,
+        reach: Option<Reach>,
+    ) -> String {
         if self.json {
-            return document::line(&document::done(name, order, done));
+            return document::line(&document::done(name, order, done, reach));
         }
         let name = plain(name);
         if done.repeated {
@@ -141,12 +153,14 @@ impl Page {
             (Act::Disable, None) => " until a resume".to_owned(),
             _ => String::new(),
         };
-        let kept = if matches!(done.kept, Kept::Unaudited { .. }) {
-            "the act is stored and applies to every instance".to_owned()
-        } else {
-            done.kept.to_string()
+        // A second line on stderr has the reason if the row or the durable copy is missing.
+        let kept = match done.kept {
+            Kept::Unaudited { .. } => "the act is stored without its row of the audit".to_owned(),
+            Kept::Cached { .. } => "the act is in the cache only".to_owned(),
+            Kept::Nowhere | Kept::Stored { .. } | Kept::Here { .. } | _ => done.kept.to_string(),
         };
-        format!("`{name}` is {}{until}: {kept}\n", order.act())
+        let reach = reach.map_or_else(|| "the instances were not seen".to_owned(), |reach| reach.to_string());
+        format!("`{name}` is {}{until}: {kept}; {reach}\n", order.act())
     }
 
     /// Returns rows of the audit. `more` is true if the audit has older rows that match.
@@ -221,10 +235,13 @@ fn until(end: End) -> String {
 }
 
 fn instances(view: &View<'_>) -> String {
-    match (view.mode(), view.instances()) {
-        (_, (_, 0)) => "-".to_owned(),
-        (Some(Mode::ForcedOpen | Mode::Disabled), (_, known)) => format!("{known} of {known} held"),
-        (_, (tripped, known)) => format!("{tripped} of {known} tripped"),
+    let Instances { known, tripped, quiet, .. } = view.instances();
+    match view.mode() {
+        _ if known == 0 => "-".to_owned(),
+        Some(Mode::ForcedOpen | Mode::Disabled) => format!("{known} of {known} held"),
+        // A quiet instance matters only if other instances are tripped, because the service may be down for it too.
+        _ if tripped > 0 && quiet > 0 => format!("{tripped} of {known} tripped, {quiet} quiet"),
+        _ => format!("{tripped} of {known} tripped"),
     }
 }
 

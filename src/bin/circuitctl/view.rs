@@ -119,16 +119,36 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Returns two numbers of instances. The first number counts those that have reported a tripped circuit, and the
-    /// second number counts all that have reported. Under a forced opening all are tripped, and while the circuit is
-    /// disabled none is, because a hold applies to every instance at once. The modes in the entries are left out, because
-    /// an instance writes its entry only with its next failure.
-    pub(crate) fn instances(&self) -> (usize, usize) {
-        let Ok(record) = self.record else { return (0, 0) };
+    /// Returns the numbers of instances. Under a forced opening all are tripped, and while the circuit is disabled none
+    /// is, because a hold applies to every instance at once. The modes in the entries are left out, because an instance
+    /// writes its entry only with its next failure.
+    pub(crate) fn instances(&self) -> Instances {
+        let Ok(record) = self.record else { return Instances::default() };
         let mode = self.mode_of(record);
-        let tripped = record.instances.values().filter(|entry| is_tripped(entry.state, mode)).count();
-        (tripped, record.instances.len())
+        let mut instances = Instances::default();
+        for entry in record.instances.values() {
+            if entry.is_gone(self.now) {
+                instances.gone += 1;
+                continue;
+            }
+            instances.known += 1;
+            instances.tripped += usize::from(is_tripped(entry.state, mode));
+            instances.quiet += usize::from(entry.is_quiet(self.now));
+        }
+        instances
     }
+}
+
+/// The numbers of instances that have reported.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Instances {
+    /// The instances that are not gone.
+    pub(crate) known: usize,
+    /// Of these, the instances whose circuit is tripped.
+    pub(crate) tripped: usize,
+    /// Of these, the closed instances that have written nothing for 15 minutes.
+    pub(crate) quiet: usize,
+    pub(crate) gone: usize,
 }
 
 /// Returns the record that `decode` returns for a record of a later version that it cannot read.

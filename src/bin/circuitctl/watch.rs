@@ -8,7 +8,7 @@ use tower_circuit_breaker::operation::{Change, Operator, Refused};
 use crate::failure::{Code, Failure};
 use crate::page::Page;
 use crate::table::plain;
-use crate::view::View;
+use crate::view::{Instances, View};
 use crate::{Answer, address, print, report};
 
 /// The content of a line without its times, which differ in each line. A line with the same content is not printed
@@ -127,7 +127,8 @@ fn line(page: &Page, change: &Change, printed: &mut BTreeMap<String, Content>) -
     };
     let view = View::of(shown);
     let generation = view.record.as_ref().ok().map(|record| record.latest());
-    let now = (view.words(), view.reason(), view.instances(), generation);
+    let Instances { tripped, known, .. } = view.instances();
+    let now = (view.words(), view.reason(), (tripped, known), generation);
     let is_new = printed.get(&change.name) != Some(&now);
     printed.insert(change.name.clone(), now);
     is_new.then(|| page.change(&change.name, Some(&view)))

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::look::act_id;
 use super::{Desk, Report, Who};
 use crate::clock::Tick;
 use crate::coordinator::waiters::Fate;
@@ -19,7 +20,7 @@ impl Desk {
     /// Keeps an act that an operator of this process has ordered, until the record has the act.
     pub(super) fn ordered(&mut self, act: Act, by: &By, edge: &Transition, age: Duration, who: &Who, now: Tick) {
         let era = self.changes.era(edge);
-        let id = edge.order.as_deref().map_or_else(|| format!("{}-{era}", who.incarnation), ToOwned::to_owned);
+        let id = act_id(edge, era, who);
         // The record names the replaced orders too. Therefore any instance recognises a replaced order that is given
         // again, and does not carry it out a second time.
         let mut replaced = self.changes.take_act();
@@ -56,7 +57,7 @@ impl Desk {
     /// Pending changes are dropped as well, because they would create the record again.
     pub(super) fn forget(&mut self, by: &By, edge: &Transition, who: &Who, now: Tick, report: &mut Report) {
         let era = self.changes.era(edge);
-        let id = edge.order.as_deref().map_or_else(|| format!("{}-{era}", who.incarnation), ToOwned::to_owned);
+        let id = act_id(edge, era, who);
         self.known.forget();
         self.evidence.forget(self.circuit.totals());
         let why = format!("{} by {} afterwards: {}", Act::Forget, by.user(), by.reason());
@@ -76,7 +77,7 @@ impl Desk {
         let mut report = Report::default();
         let generation = self.known.record().latest();
         let forgotten = self.changes.forgotten().into_iter();
-        report.fates.extend(forgotten.map(|id| (id, Fate::Stored { generation })));
+        report.fates.extend(forgotten.map(|id| (id, Fate::Stored { generation, lacking: None })));
         report
     }
 
@@ -85,7 +86,12 @@ impl Desk {
     pub(in crate::coordinator) fn ordered_again(&self, order: &Order, who: &Who) -> Report {
         let id = order.command_id();
         let mut report = Report::default();
+        // The audit row is written again, because the instance that got the order first may have ended before its row
+        // was written. An existing row is not duplicated, because the id of the row is derived from the order.
+        let record = self.known.record();
+        let row = || AuditRow::of_order(self.name(), order, Timestamp::default(), record.generation, &who.id);
         if self.changes.is_pending(id) {
+            report.repeated.push((Duration::ZERO, row()));
             return report;
         }
         let is_done = |operated: &&Operated| operated.earlier(id) == Earlier::Done(Some(order.mark()));
@@ -97,21 +103,17 @@ impl Desk {
         if self.known.is_behind() {
             return report;
         }
-        // The audit row is written again, because the instance that got the order first may have ended before its row
-        // was written. An existing row is not duplicated, because the id of the row is derived from the order.
-        let record = self.known.record();
-        let row = AuditRow::of_order(self.name(), order, Timestamp::default(), record.generation, &who.id);
-        report.rows.push((Duration::ZERO, row));
-        report.fates.push((id.to_owned(), Fate::Stored { generation: record.latest() }));
+        report.rows.push((Duration::ZERO, row()));
+        report.fates.push((id.to_owned(), Fate::Stored { generation: record.latest(), lacking: None }));
         report
     }
 
     /// Reports the results of the orders in the record after a write of an act. `act` is the id of that act.
-    pub(super) fn stored(&self, act: Option<&String>, report: &mut Report) {
+    pub(super) fn stored(&self, act: Option<&String>, lacking: Option<&'static str>, report: &mut Report) {
         let Some(operated) = &self.known.record().operator else { return };
         let generation = self.known.record().latest();
         if let Some(id) = act {
-            report.fates.push((id.clone(), Fate::Stored { generation }));
+            report.fates.push((id.clone(), Fate::Stored { generation, lacking }));
         }
         // The other orders in the record were replaced by the act before they were written. The callers of earlier acts
         // in the list do not wait any more, so a second result for those acts has no effect.

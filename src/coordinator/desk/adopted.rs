@@ -60,6 +60,8 @@ pub(super) struct Adopted {
     act_id: Option<String>,
     /// The id of the act with `act_sequence`. After both tiers of a store have failed in turn, two acts can have one sequence.
     last_act: Option<String>,
+    /// The sequence of the last act whose audit row was written again. Set by `repeated`.
+    repeated: u64,
     /// The published generation that was followed last. Set by `followed`, and cleared by `forget`.
     generation: u64,
     /// The origin of the present state. `followed` and `moved` set the origin, `revert` makes the circuit follow the
@@ -76,6 +78,7 @@ impl Adopted {
             act_sequence: 0,
             act_id: None,
             last_act: None,
+            repeated: 0,
             generation: 0,
             origin: Origin::Here,
             advised_until: None,
@@ -143,6 +146,15 @@ impl Adopted {
     pub(super) fn has_taken_over(&self, sequence: u64, id: Option<&String>) -> bool {
         let is_another = self.last_act.as_ref().zip(id).is_some_and(|(last, id)| last != id);
         sequence < self.act_sequence || sequence == self.act_sequence && !is_another
+    }
+
+    /// Returns true if the audit row of that act or of a later act was written again.
+    pub(super) const fn has_repeated(&self, sequence: u64) -> bool {
+        sequence <= self.repeated
+    }
+
+    pub(super) const fn repeated(&mut self, sequence: u64) {
+        self.repeated = sequence;
     }
 
     pub(super) fn is_in_force(&self, act: &String) -> bool {

@@ -1,11 +1,14 @@
 //! The counts of this instance, as its entry in the record.
 //!
 //! [`Evidence`] decides on the time and the content of the entry. Counts are written late and seldom, because they
-//! change with every failure, and a restart that loses the counts of a few seconds does little harm. `write.rs` handles
-//! the record around the entry, and `takeover.rs` handles the entries of other instances.
+//! change with every failure, and a restart that loses the counts of a few seconds does little harm. A change of the
+//! state is written at once, even if the publication of the change has lost against another instance, because a restart
+//! restores the state from the entry. `write.rs` handles the record around the entry, and `takeover.rs` handles the
+//! entries of other instances.
 
 use std::time::Duration;
 
+use super::usual::Usual;
 use super::{Now, Who};
 use crate::circuit::{Circuit, Totals};
 use crate::clock::Tick;
@@ -32,29 +35,45 @@ pub(super) struct Evidence {
     forgotten: (u64, u64),
     /// The whole duration of the last opening, of which a snapshot has only the rest. Set by `opened` and `continues`.
     open_whole: Option<Duration>,
-    /// True if this instance has made the last opening on its own evidence. Set by `opened` and `continues`.
-    opened_on_own: bool,
+    /// True if this instance has left closed on its own evidence. An opening that follows a failed probe does not change
+    /// this, because one probe of a circuit that opened on advice is no evidence of its own. Set by `moved` and
+    /// `continues`.
+    left_closed_on_own: bool,
     /// The weight of the failures that made the last opening. Set by `opened` and `continues`.
     opened_by: f64,
     /// The failures of this start at the last look. `look` and `forget` set them.
     failures: u64,
+    /// The usual error rate. Each `look` adds the calls since the last look.
+    usual: Usual,
     /// The last look that found another failure. Set by `look`.
     last_failure: Option<Tick>,
-    /// The time at which the entry is due, if the entry has news. `look` and `renamed` set the time, `lost` and `hurry`
-    /// set the present time, and `written` and `nothing_due` clear it.
+    /// True if the process is about to end, so that the next entry has a mark. Set by `stop`, and cleared by `go_on`.
+    is_stopping: bool,
+    /// True if the due entry has no news but the mark, or the end of the mark. Set by `look`, `stop` and `written`, and
+    /// cleared by `look`, `go_on` and `owe`.
+    has_only_mark: bool,
+    /// The number of changes of the state that a restart must not lose. `owe` counts them.
+    owed: u64,
+    /// The time at which the entry is due, if the entry has news. `look` and `refused` set the time, `owe`, `renew`, `stop`
+    /// and `hurry` set the present time, and `written` and `go_on` clear it.
     due: Option<Tick>,
     /// The time of the last write of an entry. Set by `written`.
     last_write: Option<Tick>,
 }
 
 impl Evidence {
-    /// Notes an opening of the circuit.
-    pub(super) fn opened(&mut self, edge: &Transition) {
+    /// Notes a change of the state of the circuit.
+    pub(super) fn moved(&mut self, edge: &Transition) {
+        if edge.from.state == State::Closed {
+            // Openings that came from other instances or from their advice do not advise until the circuit has closed.
+            // Otherwise advice could keep itself alive.
+            let borrowed = matches!(edge.reason, Reason::Advised { .. } | Reason::Restored | Reason::Followed);
+            self.left_closed_on_own = !borrowed;
+        }
+        if edge.to.state != State::Open {
+            return;
+        }
         self.open_whole = edge.lasts;
-        // Openings that came from other instances or from their advice do not advise. Otherwise advice could keep
-        // itself alive.
-        let borrowed = matches!(edge.reason, Reason::Advised { .. } | Reason::Restored | Reason::Followed);
-        self.opened_on_own = !borrowed;
         if let Some(weight) = weight(&edge.reason) {
             self.opened_by = weight;
         }
@@ -68,14 +87,27 @@ impl Evidence {
     /// Checks the counts of the circuit for news, and plans a write of the entry if there is news.
     pub(super) fn look(&mut self, circuit: &Circuit, now: Tick) {
         let totals = circuit.totals();
+        self.usual.look(totals, circuit.state() == State::Closed, now);
         if totals.failures != self.failures {
             self.failures = totals.failures;
             self.last_failure = Some(now);
         }
-        if self.due.is_none() && self.differs(circuit) {
-            let first = now.saturating_add(FIRST_AFTER);
-            self.due = Some(self.last_write.map_or(first, |last| first.max(last.saturating_add(AT_MOST_EVERY))));
+        if (self.due.is_none() || self.has_only_mark) && self.differs(circuit) {
+            self.has_only_mark = false;
+            self.plan(now);
+        } else if self.due.is_none()
+            && self.written.as_ref().is_some_and(|entry| entry.is_stopped() != self.is_stopping)
+        {
+            self.has_only_mark = true;
+            self.plan(now);
         }
+    }
+
+    /// Makes the entry due after the shortest time between two writes, unless the entry is due already.
+    fn plan(&mut self, now: Tick) {
+        let first = now.saturating_add(FIRST_AFTER);
+        let due = self.last_write.map_or(first, |last| first.max(last.saturating_add(AT_MOST_EVERY)));
+        self.due.get_or_insert(due);
     }
 
     /// Returns true if the counts that matter after a restart differ from the counts in the record. Successes alone do
@@ -95,6 +127,11 @@ impl Evidence {
         }
     }
 
+    /// Returns the error rate of the last minutes.
+    pub(super) fn usual_rate(&self) -> f64 {
+        self.usual.rate()
+    }
+
     const fn total_failures(&self) -> u64 {
         self.before.0.saturating_add(self.failures.saturating_sub(self.forgotten.0))
     }
@@ -104,14 +141,59 @@ impl Evidence {
         self.due.is_some()
     }
 
+    /// Returns true if the due entry has more news than the mark of an instance that stops.
+    pub(super) const fn has_news(&self) -> bool {
+        self.is_waiting() && !self.has_only_mark
+    }
+
     /// Returns true if the entry is due now.
     pub(super) fn is_due(&self, now: Tick) -> bool {
         self.due.is_some_and(|due| now >= due)
     }
 
-    /// Makes the entry due now, because the store has lost the record.
-    pub(super) fn lost(&mut self, now: Tick) {
+    /// Makes the entry due now, if this instance has written one or has restored one. An instance that has only taken over
+    /// a published state has nothing to say before its first failure.
+    pub(super) fn renew(&mut self, now: Tick) {
+        if self.written.is_some() && !self.is_stopping {
+            self.due = Some(now);
+        }
+    }
+
+    /// Marks the next entry, because the process is about to end, and makes an entry due if this instance has one.
+    /// Returns true if the mark is the only reason for the write.
+    pub(super) fn stop(&mut self, now: Tick) -> bool {
+        let is_new = !std::mem::replace(&mut self.is_stopping, true);
+        if self.written.is_none() || !is_new {
+            return false;
+        }
+        self.has_only_mark |= self.due.is_none();
         self.due = Some(now);
+        self.has_only_mark
+    }
+
+    /// Takes back an unwritten mark, because the store does not answer, or because the process goes on.
+    pub(super) fn go_on(&mut self) {
+        self.is_stopping = false;
+        if std::mem::take(&mut self.has_only_mark) {
+            self.due = None;
+        }
+    }
+
+    pub(super) const fn has_only_mark(&self) -> bool {
+        self.has_only_mark
+    }
+
+    /// Makes the entry due now, because a restart would restore another state from the record. The entry stays due until
+    /// the store has an entry that was derived after this change.
+    pub(super) fn owe(&mut self, now: Tick) {
+        self.owed += 1;
+        self.has_only_mark = false;
+        self.due = Some(now);
+    }
+
+    /// Returns the number of changes of the state so far, which a ticket keeps for [`written`](Self::written).
+    pub(super) const fn owed(&self) -> u64 {
+        self.owed
     }
 
     /// Makes an entry that is due later due now.
@@ -121,9 +203,10 @@ impl Evidence {
         }
     }
 
-    /// Notes that the due entry has no news.
-    pub(super) fn nothing_due(&mut self) {
-        self.due = None;
+    /// Notes that the record did not take the entry, because the record has newer entries. The entry stays unwritten, and
+    /// is tried again later.
+    pub(super) fn refused(&mut self, now: Tick) {
+        self.due = Some(now.saturating_add(AT_MOST_EVERY));
     }
 
     /// Returns the entry with the present state and counts. `acts` is the sequence of the last act that the circuit has
@@ -141,9 +224,9 @@ impl Evidence {
             entry.until = snapshot.open_for.map(|left| now.store.saturating_add(left));
             let whole = self.open_whole.or(snapshot.open_for);
             entry.open_ms = whole.map(|whole| u64::try_from(whole.as_millis()).unwrap_or(u64::MAX));
-            entry.advised = !self.opened_on_own;
         }
         if snapshot.state != State::Closed {
+            entry.advised = !self.left_closed_on_own;
             entry.left_closed_at = snapshot.tripped_for.map(|ago| now.store.saturating_sub(ago));
             entry.opening = opening(&snapshot, entry.sequence, now);
         }
@@ -159,16 +242,23 @@ impl Evidence {
         let here = self.last_failure.map(|at| now.store.saturating_sub(now.here.saturating_since(at)));
         entry.last_failure_at = here.or(self.written.as_ref().and_then(|written| written.last_failure_at));
         entry.updated_at = now.store;
+        entry.stopped = self.is_stopping.then_some(entry.sequence);
         entry.acts = acts;
+        entry.tiers.clone_from(&who.tiers);
         entry
     }
 
-    /// Notes that the store has the entry.
-    pub(super) fn written(&mut self, entry: InstanceEntry, now: Tick) {
+    /// Notes that the store has the entry, which was derived after `owed` changes of the state. After a later change the
+    /// next entry is due at once.
+    pub(super) fn written(&mut self, entry: InstanceEntry, owed: u64, now: Tick) {
+        // The write may have begun before the process was about to end, without the mark.
+        let lacks_mark = self.is_stopping && !entry.is_stopped();
+        let is_owed = self.owed != owed;
+        self.has_only_mark = lacks_mark && !is_owed;
+        self.due = (lacks_mark || is_owed).then_some(now);
         self.written = Some(entry);
         self.has_written = true;
         self.last_write = Some(now);
-        self.due = None;
     }
 
     /// Notes an entry of this instance in the record. The next entry gets a higher sequence, because the join keeps the
@@ -188,7 +278,7 @@ impl Evidence {
     pub(super) fn continues(&mut self, entry: &InstanceEntry, restored: bool) {
         self.before = (entry.total_failures, entry.total_successes);
         if restored {
-            self.opened_on_own = !entry.advised;
+            self.left_closed_on_own = !entry.advised;
             self.open_whole = entry.open_ms.map(Duration::from_millis);
             self.opened_by = if entry.state == State::Closed { 0.0 } else { entry.run };
             self.written = Some(entry.clone());
@@ -206,6 +296,7 @@ impl Evidence {
         *self = Self {
             sequence: self.sequence,
             has_written: self.has_written,
+            usual: std::mem::take(&mut self.usual),
             failures: counted.failures,
             forgotten: (counted.failures, counted.successes),
             ..Self::default()
@@ -217,8 +308,9 @@ impl Evidence {
     pub(super) fn renamed(&mut self, now: Tick) {
         self.before = (0, 0);
         self.has_written = false;
-        if self.written.take().is_some() {
-            self.due = Some(now);
+        // A write under way may still add an entry under the old id, so a derived entry counts as well.
+        if self.written.take().is_some() || self.has_proposed {
+            self.owe(now);
         }
     }
 }

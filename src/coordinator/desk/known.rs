@@ -92,6 +92,8 @@ impl Known {
 
     /// Joins a copy that came from the store.
     pub(super) fn found(&mut self, current: Option<&Versioned>, from: &'static str, now: Now) -> Found {
+        // The copy is decoded without the entries that are too old, so that the known record must not have them either.
+        self.record.expire(now.store);
         let decoded = current.map(|current| CircuitRecord::decode(&self.record.service, &current.bytes, now.store));
         let found = match (current, decoded) {
             (Some(current), Some(Ok(record))) => {

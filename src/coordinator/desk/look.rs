@@ -7,7 +7,7 @@ use super::{Desk, Report, Who};
 use crate::clock::Tick;
 use crate::record::TransitionCommand;
 use crate::state::{Act, Reason, State, Transition};
-use crate::store::AuditRow;
+use crate::store::{AuditRow, row_id};
 
 impl Desk {
     /// Reads the transitions and the counts of the circuit since the last look. Returns the audit rows.
@@ -23,8 +23,8 @@ impl Desk {
             // circuit is also restored when an evicted key comes back, before the circuit has a desk.
             let restored = edge.reason == Reason::Restored;
             let taken_over = self.changes.seen(&edge) || restored;
-            if edge.to.state == State::Open && changes_state(&edge) && !restored {
-                self.evidence.opened(&edge);
+            if changes_state(&edge) && !restored {
+                self.evidence.moved(&edge);
             }
             if taken_over {
                 continue;
@@ -42,9 +42,15 @@ impl Desk {
         if edge.reason == Reason::KillSwitch {
             return;
         }
-        report.rows.push((age, AuditRow::of_transition(self.name(), edge, &who.id)));
-        self.changes.moved();
         let era = self.changes.era(edge);
+        let mut row = AuditRow::of_transition(self.name(), edge, &who.id);
+        if matches!(edge.reason, Reason::Operator { .. }) {
+            // The id is made from the act, so that another instance can append the row again.
+            let (id, user) = (act_id(edge, era, who), row.user.as_deref().unwrap_or_default());
+            row.id = row_id([self.name(), &id, &row.action, user, &row.reason]);
+        }
+        report.rows.push((age, row));
+        self.changes.moved();
         if let Reason::Operator { act, by } = &edge.reason {
             if *act == Act::Forget {
                 self.forget(by, edge, who, now, report);
@@ -69,8 +75,16 @@ impl Desk {
             };
             self.adopted.moved();
             self.changes.transition(edge.at, command);
+            // The entry is due in its own right. The transition is dropped if the record has a newer state or a newer
+            // act, and only the entry has the state of this instance then.
+            self.evidence.owe(now);
         }
     }
+}
+
+/// Returns the id of the act of an operator. An act without an order has the start of the instance and the era as its id.
+pub(super) fn act_id(edge: &Transition, era: u64, who: &Who) -> String {
+    edge.order.as_deref().map_or_else(|| format!("{}-{era}", who.incarnation), ToOwned::to_owned)
 }
 
 /// Returns true if the transition leads to another state, or to a later end of the opening.

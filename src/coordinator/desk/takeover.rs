@@ -16,15 +16,24 @@ use crate::coordinator::waiters::Fate;
 use crate::record::{Command, Effect, InstanceEntry, Operated, Timestamp, apply};
 use crate::state::order::{Order, To};
 use crate::state::{Act, By, Mode, Reason, State};
+use crate::store::AuditRow;
 use crate::telemetry;
+#[cfg(feature = "keyed")]
+use crate::window::Tally;
 
 impl Desk {
     /// Takes over from the record the content that is new for the circuit.
     pub(super) fn take_over(&mut self, corrupt: bool, who: &Who, now: Now) -> Report {
         let mut report = self.look(who, now.here);
-        if let Some(entry) = self.known.record().instances.get(&who.id) {
+        let own = self.known.record().instances.get(&who.id);
+        if let Some(entry) = own {
             report.clash = self.evidence.is_contested_by(entry, who);
             self.evidence.observed(entry);
+        }
+        // The other instances must know that this instance is present. The time of the store decides, because the clock
+        // of this process may have stood still.
+        if self.circuit.state() != State::Closed && own.is_none_or(|own| own.must_be_renewed(now.store)) {
+            self.evidence.renew(now.here);
         }
         let waiting = self.adopted.is_waiting_for_restore();
         if waiting {
@@ -41,6 +50,7 @@ impl Desk {
             Sharing::Follow => self.follow(who, now),
             Sharing::Advise => self.apply_advice(who, now),
         }
+        report.repeated.extend(self.row_of_act(who, now.store));
         let record = self.known.record();
         self.circuit.stamp(record.generation);
         let orders: Vec<_> = record.operator.iter().flat_map(Operated::orders).collect();
@@ -57,11 +67,20 @@ impl Desk {
         let restore = match found {
             None if corrupt => Restore::Corrupt,
             None => Restore::Absent,
-            Some(_) if self.changes.has_moved() => Restore::Outrun,
+            Some(_) if self.changes.has_moved() => {
+                // The entry in the record has an older state than the circuit.
+                self.evidence.owe(now.here);
+                Restore::Outrun
+            }
             Some(mut found) => {
                 if self.circuit.totals().successes > 0 {
                     // A success in this process has ended the run of failures in the record.
                     found.snapshot.run = 0.0;
+                }
+                #[cfg(feature = "keyed")]
+                if self.circuit.has_inherited() {
+                    // The evicted circuit of this key had restored the evidence, or had written the evidence itself.
+                    (found.snapshot.run, found.snapshot.tally) = (0.0, Tally::EMPTY);
                 }
                 let adopted = self.circuit.adopt_at(self.changes.expected_era(), &found.snapshot, Reason::Restored);
                 // If the circuit has made a transition since the look, the restore stays open, and the next look reads
@@ -111,7 +130,7 @@ impl Desk {
             let generation = self.known.record().latest();
             let replaced = || command.replaced.iter().map(|(id, _)| id);
             let stored = replaced().filter(has);
-            report.fates.extend(stored.map(|id| (id.clone(), Fate::Stored { generation })));
+            report.fates.extend(stored.map(|id| (id.clone(), Fate::Stored { generation, lacking: None })));
             let (action, why) = match verdict {
                 Effect::Superseded => ("superseded", "the record had a newer act"),
                 Effect::Expired => ("expired", "the hold ended before the store could be reached"),
@@ -152,7 +171,7 @@ impl Desk {
     fn fate(&self, verdict: Effect) -> Option<Fate> {
         Some(match verdict {
             Effect::Applied => return None,
-            Effect::Known => Fate::Stored { generation: self.known.record().latest() },
+            Effect::Known => Fate::Stored { generation: self.known.record().latest(), lacking: None },
             Effect::Superseded => {
                 let operated = self.known.record().operator.as_ref()?;
                 let Operated { act, user, reason, .. } = operated;
@@ -180,6 +199,10 @@ impl Desk {
         let id = operated.commands.last();
         let in_force = id.map_or(operated.incarnation == who.incarnation, |id| self.adopted.is_in_force(id));
         self.adopted.act(operated.sequence, id.cloned());
+        if !is_restore && !in_force {
+            // The entry names the act, so that the operator can see which instances have taken the act over.
+            self.evidence.owe(now.here);
+        }
         // A hold whose time is over has no effect on a circuit without a hold. An order to forget deletes the record,
         // so a record with such an act has no content to take over.
         if in_force || is_over && !status.mode.is_hold() || operated.act == Act::Forget {
@@ -223,6 +246,33 @@ impl Desk {
         }
     }
 
+    /// Lets the opening and the hold of the circuit end by the clock of the store, if they end later by the clock of the
+    /// circuit.
+    pub(super) fn end_by_the_store(&mut self, now: Now) {
+        let operated = self.known.record().operator.as_ref();
+        let in_force = |operated: &&Operated| operated.commands.last().is_some_and(|act| self.adopted.is_in_force(act));
+        self.ends.answered(&self.circuit, operated.filter(in_force).filter(|_| !self.changes.has_act()), now);
+    }
+
+    /// Returns the audit row of the last act in the record, once for each act that this start of the instance has not
+    /// ordered. The instance that ordered the act may have ended before the audit had the row. An existing row stays as it
+    /// is, because the id of the row is derived from the order.
+    fn row_of_act(&mut self, who: &Who, now: Timestamp) -> Option<(Duration, AuditRow)> {
+        let operated = self.known.record().operator.as_ref()?;
+        let (sequence, age) = (operated.sequence, now.since(operated.at));
+        if self.adopted.has_repeated(sequence) {
+            return None;
+        }
+        let row = operated.acted_on().filter(|_| operated.incarnation != who.incarnation && age < REPEATED_FOR);
+        let row = row.zip(operated.commands.last()).map(|(instance, id)| {
+            let by = operator_of(operated);
+            let order = Order::direct(operated.act, &by).id(id);
+            AuditRow::of_order(self.name(), &order, Timestamp::default(), self.known.record().generation, instance)
+        });
+        self.adopted.repeated(sequence);
+        Some((age, row?))
+    }
+
     /// Logs an act of another instance or of a command line, which has no row of this instance in the audit.
     fn log_act(&self, operated: &Operated, who: &Who) {
         let by = operator_of(operated);
@@ -250,6 +300,7 @@ impl Desk {
             // The longer opening wins, because the service may have asked one of the instances for no calls until then.
             let is_open = snapshot.state == State::Open && own_state == State::Open;
             let open_for = if is_open { longer(own_open_for, newer.open_for) } else { newer.open_for };
+            let is_longer = open_for != newer.open_for;
             (snapshot.open_for, snapshot.run, snapshot.tripped_for) = (open_for, run, newer.tripped_for);
             (snapshot.earlier, snapshot.earlier_for) = (newer.earlier, newer.earlier_for);
             snapshot.half_open_for = newer.half_open_for;
@@ -259,6 +310,10 @@ impl Desk {
                 return;
             };
             self.changes.taken_over(edge);
+            if is_longer {
+                // Only the entry of this instance has the later end.
+                self.evidence.owe(now.here);
+            }
         }
         self.adopted.followed(generation, is_own);
     }
@@ -272,7 +327,7 @@ impl Desk {
             return;
         };
         if self.adopted.advised(until) {
-            self.circuit.advise(lasts);
+            self.circuit.advise_beside(self.evidence.usual_rate(), lasts);
         }
     }
 }
@@ -291,8 +346,9 @@ fn longer(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
 /// Returns the end of the advice of an entry, and the time until then, if the entry advises.
 ///
 /// An opening that was made on advice does not advise. Otherwise two instances could keep each other's advice alive.
+/// The opening of an instance that has stopped does not advise either.
 fn advice(entry: &InstanceEntry, now: Now) -> Option<(Timestamp, Duration)> {
-    if entry.state != State::Open || entry.advised {
+    if entry.state != State::Open || entry.advised || entry.is_gone(now.store) {
         return None;
     }
     let lasts = match entry.open_for(now.store) {
@@ -305,5 +361,7 @@ fn advice(entry: &InstanceEntry, now: Now) -> Option<(Timestamp, Duration)> {
     (!lasts.is_zero()).then(|| (now.store.saturating_add(lasts), lasts))
 }
 
+/// The age up to which the audit row of an act is written again. Older rows may have been trimmed on purpose.
+const REPEATED_FOR: Duration = Duration::from_secs(24 * 3600);
 /// The time for which an opening without an end advises after a write of its entry.
 const MANUAL_ADVICE: Duration = Duration::from_secs(60);

@@ -73,6 +73,7 @@ impl Desk {
             },
         };
         self.sending.begin();
+        self.ends.asked(&self.circuit);
         step
     }
 
@@ -110,7 +111,8 @@ impl Desk {
                 // The reset in the same write has published this state already.
                 Effect::Known if ticket_act.is_some() => ticket_transition = Some(era),
                 Effect::Unwritable => return None,
-                // The published state of another instance is newer. The entry below keeps the state of this instance.
+                // The published state of another instance is newer. The entry below keeps the state of this instance,
+                // because the transition has made the entry due.
                 Effect::Known | Effect::Superseded | Effect::Expired => self.changes.drop_transition(),
             }
         }
@@ -122,15 +124,15 @@ impl Desk {
         let mut ticket_entry = None;
         let moved = ticket_act.is_some() || ticket_transition.is_some();
         if moved || self.evidence.is_due(now.here) {
+            let owed = self.evidence.owed();
             let entry = self.evidence.entry(&self.circuit, who, acts, now);
             match apply(&mut record, &Command::Evidence(who.id.clone(), entry.clone()), now.store) {
-                Effect::Applied => ticket_entry = Some(entry),
+                Effect::Applied => ticket_entry = Some((entry, owed)),
                 Effect::Unwritable => return None,
-                Effect::Known | Effect::Superseded | Effect::Expired => {}
+                Effect::Known | Effect::Superseded | Effect::Expired => self.evidence.refused(now.here),
             }
         }
         if !moved && ticket_entry.is_none() && !self.known.is_behind() {
-            self.evidence.nothing_due();
             return None;
         }
         let bytes = match record.encode() {
@@ -150,8 +152,15 @@ impl Desk {
         Some((write, Ticket { record, act: ticket_act, transition: ticket_transition, entry: ticket_entry }))
     }
 
-    /// Notes that the store has made the write.
-    pub(in crate::coordinator) fn written(&mut self, ticket: Ticket, etag: Etag, who: &Who, now: Now) -> Report {
+    /// Notes that the store has made the write. `lacking` is the tier that does not have the write yet.
+    pub(in crate::coordinator) fn written(
+        &mut self,
+        ticket: Ticket,
+        etag: Etag,
+        lacking: Option<&'static str>,
+        who: &Who,
+        now: Now,
+    ) -> Report {
         self.sending.end();
         if self.changes.is_forgetting() {
             // The order to forget came after the write began, so the written version is deleted next.
@@ -161,12 +170,13 @@ impl Desk {
         self.known.written(&ticket.record, etag);
         self.sending.written();
         self.changes.written(ticket.act.as_ref(), ticket.transition);
-        if let Some(entry) = ticket.entry {
-            self.evidence.written(entry, now.here);
+        if let Some((entry, owed)) = ticket.entry {
+            self.evidence.written(entry, owed, now.here);
         }
         let mut report = self.take_over(false, who, now);
+        self.end_by_the_store(now);
         if ticket.act.is_some() {
-            self.stored(ticket.act.as_ref(), &mut report);
+            self.stored(ticket.act.as_ref(), lacking, &mut report);
         }
         report
     }
@@ -200,6 +210,7 @@ impl Desk {
     /// load.
     pub(in crate::coordinator) fn restart(&mut self) {
         self.sending.abandon();
+        self.evidence.go_on();
         self.known.unload();
     }
 

@@ -60,6 +60,13 @@ pub(super) enum Trial {
     Again,
 }
 
+/// The queue of a row.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    People,
+    Machines,
+}
+
 impl Queues {
     pub(super) fn new(incarnation: &str, capacity: usize) -> Self {
         Self {
@@ -76,18 +83,27 @@ impl Queues {
     }
 
     /// Adds a row, which stands for this number of rows.
-    pub(super) fn push(&mut self, stands_for: u64, at: Tick, mut row: AuditRow) {
+    pub(super) fn push(&mut self, stands_for: u64, at: Tick, row: AuditRow) {
+        // Only the rows of acts come with an id, and acts have a user.
+        if row.id.is_empty() || !self.people.iter().any(|waiting| waiting.row.id == row.id) {
+            let kind = if row.user.is_some() { Kind::People } else { Kind::Machines };
+            self.push_as(kind, stands_for, at, row);
+        }
+    }
+
+    /// Adds a row to the end of a queue, and gives the row an id if it has none.
+    pub(super) fn push_as(&mut self, kind: Kind, stands_for: u64, at: Tick, mut row: AuditRow) {
         if row.id.is_empty() {
             row.id = self.id();
-        } else if self.people.iter().any(|waiting| waiting.row.id == row.id) {
-            // Only the rows of orders come with an id, and orders have a user.
-            return;
         }
         // The texts of this crate are shorter than the limits. A longer text would be refused by every table with a limit.
         row.bound();
         self.pushed += 1;
         let number = FIRST.saturating_add(self.pushed);
-        let queue = if row.user.is_some() { &mut self.people } else { &mut self.machines };
+        let queue = match kind {
+            Kind::People => &mut self.people,
+            Kind::Machines => &mut self.machines,
+        };
         while queue.len() >= self.capacity
             && let Some(oldest) = queue.pop_front()
         {

@@ -64,6 +64,22 @@ impl fmt::Display for RestoreReport {
     }
 }
 
+/// Writes words that can follow the name of the circuit and a colon, as in `restored from sqlite: held open by operator-1`.
+impl fmt::Display for Restored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Waiting => f.write_str("still waiting for the store"),
+            Self::Absent => f.write_str("the store has no record of it yet"),
+            Self::Corrupt => f.write_str("the record cannot be used"),
+            Self::From { store, standing, next_call, held_by, .. } => {
+                let (_, words) = effect(*standing, *next_call, held_by.as_deref());
+                write!(f, "restored from {store}: {words}")
+            }
+            Self::Outrun => f.write_str("it had changed before the store answered, and stays as it is"),
+        }
+    }
+}
+
 impl fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.without_store {
@@ -79,6 +95,10 @@ impl fmt::Display for ShutdownReport {
         }
         if self.audit_rows > 0 {
             parts.push(plural(self.audit_rows, "row of the audit"));
+        }
+        if self.never_started {
+            f.write_str("nothing is saved, because the registry was never started: call `restore` or `start`")?;
+            return if parts.is_empty() { Ok(()) } else { write!(f, "; not saved: {}", parts.join(" and ")) };
         }
         write!(f, "not saved: {}", parts.join(" and "))
     }

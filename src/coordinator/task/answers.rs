@@ -48,6 +48,8 @@ impl Task {
             Ended::Written { at, result: Err(error), .. } | Ended::Deleted { at, result: Err(error) } => {
                 let Ledger { desks, dice, .. } = &mut self.ledger;
                 desks[at].failed(error.kind(), now, dice);
+                desks[at].drop_mark();
+                self.plan(at, now);
                 self.to_load.insert(at);
                 self.explain(at, &error);
                 if error.kind().is_lasting() {
@@ -75,6 +77,7 @@ impl Task {
                 }
             }
             Ended::Trimmed { result: Err(error) } => self.ledger.link.note(now, name, &error),
+            Ended::Swept { result } => self.swept(result, now),
             Ended::Watching { result: Ok(watch) } => {
                 self.watch_under_way = false;
                 // The new watch does not report changes that were made before the watch began.
@@ -119,6 +122,7 @@ impl Task {
             }
             Next::SetAside(row) => {
                 self.audit_at = now;
+                self.hub.waiters.set_aside(&row.id);
                 if let Some(more) = refused_rows.next(now) {
                     let AuditRow { id, service, action, user, .. } = *row;
                     let by = user.map_or_else(String::new, |user| format!(" by `{}`", quoted(&user)));
@@ -158,6 +162,12 @@ impl Task {
     pub(super) fn failed(&mut self, operation: &'static str, error: &StoreError, now: Tick) {
         let Ledger { link, dice, .. } = &mut self.ledger;
         link.failed(now, operation, error, dice);
+        let stopping = self.closing.then(|| self.ledger.desks.places());
+        for at in stopping.into_iter().flatten() {
+            let Some(desk) = self.ledger.desks.get_mut(at) else { continue };
+            desk.drop_mark();
+            self.plan(at, now);
+        }
         self.hub.notify_progress();
     }
 
@@ -185,7 +195,10 @@ impl Task {
         let Ledger { desks, who, link, dice, .. } = &mut self.ledger;
         let desk = &mut desks[at];
         let report = match written {
-            Written::Applied { etag, now: store } => desk.written(ticket, etag, who, Now { here: now, store }),
+            Written::Applied { etag, now: store } => {
+                let lacking = self.hub.store.lacking(&etag);
+                desk.written(ticket, etag, lacking, who, Now { here: now, store })
+            }
             Written::Conflict { current, now: store } => {
                 desk.conflicted(now.saturating_since(began), now, dice);
                 let from = current.as_ref().map_or(link.kind(), |current| self.hub.store.origin(&current.etag));

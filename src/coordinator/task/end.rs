@@ -48,6 +48,7 @@ impl Task {
     /// Ends the wait of first calls whose time is over, and updates the status of the store in the findings.
     pub(super) fn report(&mut self) {
         let now = self.ledger.clock.now();
+        self.hub.waiters.stored(|id| self.ledger.outbox.contains(id));
         self.log_lost_rows(now);
         let waits = !self.hub.terms.first_call_waits.is_zero();
         for desk in self.ledger.desks.iter_mut().filter(|_| waits) {
@@ -57,7 +58,6 @@ impl Task {
         self.settle_prefixes(now);
         let mut findings = self.hub.findings.lock();
         findings.status.up = self.ledger.link.is_up();
-        findings.status.unsaved = self.to_write.len();
         findings.status.audit_rows = self.ledger.outbox.len();
         findings.status.audit_lost = self.ledger.outbox.lost();
         findings.status.audit_refused = self.ledger.outbox.refused();
@@ -72,13 +72,22 @@ impl Task {
         }
     }
 
+    /// Ends a task that never runs, for a shutdown while no task runs. The task only looks at all circuits, because they may
+    /// have changed since the end of the last task, or since they were created. The drop reports the unwritten changes.
+    pub(in crate::coordinator) fn end_unrun(mut self) {
+        self.read_inbox();
+    }
+
     /// Returns true if the task must end, because everything is written after a request for a shutdown, or because the
     /// registry is gone.
     pub(super) fn is_done(&self) -> bool {
-        let written = self.to_write.is_empty() && self.ledger.outbox.len() == 0;
         // A load, a watch and a trim write no change of this process, so a shutdown need not wait for them.
-        let mut desks = self.ledger.desks.iter();
-        self.finished || self.closing && written && !self.audit_under_way && !desks.any(Desk::is_writing)
+        let written = || {
+            let is_writing = self.audit_under_way || self.ledger.desks.iter().any(Desk::is_writing);
+            let is_empty = self.to_write.is_empty() && self.ledger.outbox.len() == 0;
+            !is_writing && is_empty && self.hub.unsaved() == 0
+        };
+        self.finished || self.closing && written()
     }
 }
 
@@ -86,22 +95,21 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         let died = std::thread::panicking();
-        let name = |at: DeskId| self.ledger.desks[at].name().to_owned();
-        let unsaved = self.to_write.orders().chain(self.to_write.others()).map(name).collect();
         let circuits: Vec<_> = self.ledger.desks.iter().flat_map(Desk::circuits).cloned().collect();
         {
+            let inbox = self.hub.inbox.lock();
             let mut findings = self.hub.findings.lock();
-            findings.unsaved = unsaved;
-            findings.status.unsaved = self.to_write.len();
+            findings.unsaved = self.ledger.names(findings.unwritten.iter().chain(&inbox.rung));
             findings.status.audit_rows = self.ledger.outbox.len();
             findings.status.deaths += u64::from(died);
         }
-        let rest = Ledger::new(&self.hub.terms, self.hub.store.kind());
+        let rest = Ledger::new(&self.hub.terms, &*self.hub.store);
         *self.hub.ledger.lock() = Some(std::mem::replace(&mut self.ledger, rest));
         // `running` is cleared after the ledger is handed over, because a caller that finds `running` false starts a
         // task that takes the ledger.
         let mut inbox = self.hub.inbox.lock();
-        (inbox.running, inbox.task) = (false, None);
+        // The death of the task has a warning of its own.
+        (inbox.running, inbox.task, inbox.warned) = (false, None, inbox.warned || died);
         let introduced = inbox.introduced.clone();
         drop(inbox);
         self.hub.waiters.end();

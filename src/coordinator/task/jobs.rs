@@ -36,6 +36,8 @@ pub(super) enum Ended {
     Surveyed { batch: Vec<(usize, String)>, result: Result<Loaded, StoreError> },
     /// A deletion of old rows of the audit. The result is true if the store has more old rows.
     Trimmed { result: Result<bool, StoreError> },
+    /// A step of the deletion of old records, with the last name that was judged.
+    Swept { result: Result<Option<String>, StoreError> },
     /// A request for a watch. The result is `None` if the store has no watches.
     Watching { result: Result<Option<Watch>, StoreError> },
 }
@@ -86,6 +88,9 @@ impl Task {
         if room > 0 && self.next_trim <= now && self.ledger.link.is_up() {
             self.trim(now);
         }
+        if room > 0 && self.ledger.link.is_up() {
+            self.sweep(now);
+        }
         if self.watch_at.is_some_and(|at| at <= now) && self.ledger.link.is_up() && !self.watch_under_way {
             self.watch_at = None;
             self.watch_under_way = true;
@@ -121,10 +126,16 @@ impl Task {
 
     /// Begins a load of the records of up to [`BATCH`] desks. Returns false if no desk needs a load.
     fn load(&mut self, wanted: Vec<DeskId>, lane: Lane, now: Tick) -> bool {
-        let desks = &self.ledger.desks;
-        // The answer of a write under way will have the present record, so its desk needs no load.
-        let wanted = wanted.into_iter().filter(|at| !desks[*at].is_writing());
-        let requested: Vec<_> = wanted.map(|at| (at, desks[at].turn())).collect();
+        let desks = &mut self.ledger.desks;
+        let mut requested = Vec::new();
+        for at in wanted {
+            let desk = &mut desks[at];
+            // The answer of a write under way will have the present record, so its desk needs no load.
+            if !desk.is_writing() {
+                desk.asked();
+                requested.push((at, desk.turn()));
+            }
+        }
         if requested.is_empty() {
             return false;
         }
@@ -174,9 +185,7 @@ impl Task {
         let store = self.hub.store.clone();
         match desk.begin(who, Now { here: now, store: time }, ttl) {
             Step::Nothing => {
-                if !desk.wants_write(now) {
-                    self.to_write.remove(at);
-                }
+                self.plan(at, now);
                 return false;
             }
             Step::Load => {

@@ -1,7 +1,7 @@
 //! The arrival and the departure of circuits, with the desk of each.
 //!
 //! A new circuit gets a desk. The desk of an evicted circuit is closed once every change is written. An evicted circuit
-//! is neither open nor held, so only its last failures and its last close can be unwritten. While the store is down,
+//! is not held, so only its last failures and its last transitions can be unwritten. While the store is down,
 //! the desks of evicted circuits wait, up to [`LEAVING`] of them. Beyond this number the oldest desk is closed without
 //! its write, because keyed circuits come and go without end and would fill the memory.
 
@@ -118,11 +118,11 @@ impl Task {
         self.to_load.forget(at);
         self.to_write.remove(at);
         self.held_up.remove(&at);
-        {
-            let mut findings = self.hub.findings.lock();
-            findings.restored.remove(desk.name());
-            findings.held_up.remove(desk.name());
-        }
+        let mut findings = self.hub.findings.lock();
+        findings.unwritten.remove(&at);
+        findings.restored.remove(desk.name());
+        findings.held_up.remove(desk.name());
+        drop(findings);
         if let Some((next, waits)) = desk.close() {
             self.introduce(next, waits);
         }

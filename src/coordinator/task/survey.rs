@@ -120,21 +120,16 @@ impl Task {
             }
         };
         self.succeeded(now, None);
-        let (all, wanting) = (self.hub.prefixes.all(), self.hub.prefixes.unread());
+        let wanting = self.hub.prefixes.unread();
         let layers = wanting.iter().map(Layer::new).collect();
         let mut work = Work { names: VecDeque::new(), layers, width: BATCH, refused: 0, has_loaded: false };
         for name in names {
-            // If one prefix begins with another prefix, a name belongs to the layer with the longer prefix.
-            let prefixes = all.iter().map(|keyed| keyed.prefix()).filter(|prefix| name.starts_with(prefix));
-            let Some(owner) = prefixes.max_by_key(|prefix| prefix.len()) else { continue };
-            for (at, keyed) in wanting.iter().enumerate() {
-                if keyed.prefix() == owner && keyed.wants(&name) {
-                    if work.names.len() < MOST_NAMES {
-                        work.names.push_back((at, name.clone()));
-                    } else {
-                        work.layers[at].left_out += 1;
-                    }
-                }
+            // The registry gives a name to one layer at most.
+            let Some(at) = wanting.iter().position(|keyed| keyed.wants(&name)) else { continue };
+            if work.names.len() < MOST_NAMES {
+                work.names.push_back((at, name));
+            } else {
+                work.layers[at].left_out += 1;
             }
         }
         self.survey.work = Some(work);

@@ -25,9 +25,24 @@ pub(super) struct Attempt<'a> {
     pub(super) repeated: bool,
 }
 
-/// The generation of the record with the order, and the time of the store. `None` means that the order must be tried
-/// again.
-type Tried = Result<Option<(u64, Timestamp)>, Refused>;
+/// The record with the order.
+pub(super) struct Stored {
+    /// The latest number of the record.
+    pub(super) generation: u64,
+    /// The time of the store.
+    pub(super) now: Timestamp,
+    /// The tier that does not have the record yet.
+    pub(super) lacking: Option<&'static str>,
+}
+
+impl Stored {
+    const fn new(generation: u64, now: Timestamp) -> Self {
+        Self { generation, now, lacking: None }
+    }
+}
+
+/// The record with the order. `None` means that the order must be tried again.
+type Tried = Result<Option<Stored>, Refused>;
 
 impl Attempt<'_> {
     pub(super) fn failed(&self, error: &StoreError) -> Refused {
@@ -56,13 +71,14 @@ impl Operator {
         let Some(Versioned { bytes, etag }) = entry else {
             // After a delete without an answer, a missing value means that the delete was made.
             return if attempt.lost.is_some() {
-                Ok(Some((0, now)))
+                Ok(Some(Stored::new(0, now)))
             } else {
                 Err(self.no_record_for_order(attempt.name).await)
             };
         };
         // A value that is not a record has no number to compare with, and is always deleted.
         let record = CircuitRecord::decode(attempt.name, &bytes, now).ok();
+        record.as_ref().map_or(Ok(()), |record| self.check_tiers(record, now))?;
         let last = record.as_ref().and_then(|record| record.operator.as_ref());
         if last.is_some_and(|last| last.earlier(attempt.order.command_id()) != Earlier::None) {
             return Err(Refused::IdUsed { id: attempt.order.command_id().to_owned() });
@@ -74,7 +90,7 @@ impl Operator {
             return Err(Refused::Stale { seen, now });
         }
         match self.within_timeout(self.store.delete(attempt.name, &etag)).await {
-            Ok(deleted) => Ok(deleted.then_some((0, now))),
+            Ok(deleted) => Ok(deleted.then_some(Stored::new(0, now))),
             Err(error) => attempt.retried(error),
         }
     }
@@ -96,10 +112,11 @@ impl Operator {
         if !record.is_writable() {
             return Err(Refused::Unwritable { version: record.version });
         }
+        self.check_tiers(&record, now)?;
         if !self.judge(name, &record, order, now)? {
             // After a write without an answer, the order in the record is the order of that write.
             attempt.repeated = attempt.lost.is_none();
-            return Ok(Some((record.latest().get(), now)));
+            return Ok(Some(Stored::new(record.latest().get(), now)));
         }
         let command = self.command(order, &record, attempt.proposed);
         match apply(&mut record, &Command::Operated(command), now) {
@@ -120,9 +137,25 @@ impl Operator {
             .within_timeout(self.store.compare_and_set(&Write { name: name.to_owned(), expected, bytes, ttl }))
             .await
         {
-            Ok(Written::Applied { now, .. }) => Ok(Some((record.latest().get(), now))),
+            Ok(Written::Applied { etag, now }) => {
+                let lacking = self.store.lacking(&etag);
+                Ok(Some(Stored { generation: record.latest().get(), now, lacking }))
+            }
             Ok(Written::Conflict { .. }) => Ok(None),
             Err(error) => attempt.retried(error),
+        }
+    }
+
+    /// Refuses an order that would reach one of two tiers only. The entry that was written last decides, because entries of
+    /// instances that have ended may name tiers that the fleet does not have any more.
+    fn check_tiers(&self, record: &CircuitRecord, now: Timestamp) -> Result<(), Refused> {
+        let living = record.instances.values().filter(|entry| !entry.is_gone(now));
+        let last = living.max_by_key(|entry| entry.sequence).and_then(|entry| entry.tiers.clone());
+        match last {
+            Some(tiers) if !self.ignores_tiers && self.store.tiers().is_none() => {
+                Err(Refused::OneTier { tiers, store: self.store.kind().to_owned() })
+            }
+            _ => Ok(()),
         }
     }
 
@@ -138,7 +171,7 @@ impl Operator {
             held: record.held(now).is_some(),
             undisturbed: record.state == State::Closed
                 && record.held(now).is_none()
-                && record.instances.values().all(|entry| entry.state == State::Closed),
+                && !record.instances.values().any(|entry| entry.is_tripped(now)),
         };
         admissible(order, &facts)
     }

@@ -160,8 +160,8 @@ impl Folder {
             return Ok(false);
         }
         fs::remove_file(&path).map_err(|error| failed("delete", &path, &error))?;
+        lock.remove();
         self.settle()?;
-        drop(lock);
         Ok(true)
     }
 
@@ -178,6 +178,18 @@ impl Folder {
         let files = self.entries().map_err(|error| failed("read", &self.path, &error))?;
         let mut names: Vec<_> = files.iter().filter_map(|(stem, _)| self.name(stem)).collect();
         names.sort();
+        Ok(names)
+    }
+
+    /// Returns the next names after `after`, in the order of bytes, whose file was last replaced before this time.
+    pub(super) fn unwritten_since(&self, before: Timestamp, after: &str) -> Result<Vec<String>, StoreError> {
+        let files = self.files().map_err(|error| failed("read", &self.path, &error))?;
+        let is_old = |metadata: &fs::Metadata| metadata.modified().is_ok_and(|at| Timestamp::from(at) < before);
+        let old = files.iter().filter(|(_, metadata)| is_old(metadata));
+        let mut names: Vec<_> =
+            old.filter_map(|(stem, _)| self.name(stem)).filter(|name| name.as_str() > after).collect();
+        names.sort_unstable();
+        names.truncate(256);
         Ok(names)
     }
 

@@ -1,9 +1,9 @@
 //! The advisory lock between processes, and the kinds of errors of the disk.
 //!
 //! The lock is a separate file beside the protected file, because a rename replaces the protected file together with
-//! any lock on that file. The lock file is never deleted. Otherwise two processes could hold the lock at the same time,
-//! one on the deleted lock file and one on a new lock file. If another program deletes the file, only a lock on the file
-//! at the path counts.
+//! any lock on that file. Only a lock on the file at the path counts, so that two processes never hold the lock at the
+//! same time, one on a deleted lock file and one on a new lock file. The lock file is deleted together with the record,
+//! by the holder of the lock, because circuits of strangers' keys would leave lock files without end.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -17,7 +17,10 @@ use crate::store::{StoreError, StoreErrorKind};
 /// A held lock. The drop of the value unlocks the file.
 #[derive(Debug)]
 #[must_use = "the file is unlocked when the lock is dropped"]
-pub(super) struct Lock(File);
+pub(super) struct Lock {
+    file: File,
+    path: PathBuf,
+}
 
 impl Lock {
     /// Locks the file beside `path`, or fails with `Unavailable` after about `wait`.
@@ -30,7 +33,9 @@ impl Lock {
             let open = disk::open_or_create(&path, OpenOptions::new().read(true).write(true));
             let file = open.map_err(|error| failed("open", &path, &error))?;
             match file.try_lock() {
-                Ok(()) if is_at(&file, &path).map_err(|error| failed("lock", &path, &error))? => return Ok(Self(file)),
+                Ok(()) if is_at(&file, &path).map_err(|error| failed("lock", &path, &error))? => {
+                    return Ok(Self { file, path });
+                }
                 Ok(()) => {}
                 Err(TryLockError::Error(error)) => return Err(failed("lock", &path, &error)),
                 Err(TryLockError::WouldBlock) if waited >= wait => {
@@ -48,6 +53,17 @@ impl Lock {
     }
 }
 
+impl Lock {
+    /// Deletes the lock file and unlocks it. A process that waits for the lock finds that the file is gone, and locks a
+    /// new file. On systems without inodes the file stays, because a process could not find that.
+    pub(super) fn remove(self) {
+        if cfg!(unix) {
+            // A lock file that stays does no harm.
+            std::fs::remove_file(&self.path).ok();
+        }
+    }
+}
+
 /// Returns true if the path leads to the open file. Otherwise another process can lock the file at the path.
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     Ok(Identity::at(path)? == Some(Identity::of(&file.metadata()?)))
@@ -57,7 +73,7 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // Closing the file is not enough, because a child process that is just starting may share the open file for a
         // moment and keep the lock.
-        self.0.unlock().ok();
+        self.file.unlock().ok();
     }
 }
 

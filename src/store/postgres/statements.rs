@@ -95,6 +95,9 @@ pub(super) const LOAD: &str = concat!(
 );
 pub(super) const LIST: &str =
     "SELECT service FROM circuit_breaker_states WHERE octet_length(service) <= 200 ORDER BY service COLLATE \"C\"";
+pub(super) const UNWRITTEN: &str = "SELECT service FROM circuit_breaker_states
+    WHERE updated_at < to_timestamp($1 / 1000.0) AND service COLLATE \"C\" > $2 AND octet_length(service) <= 200
+    ORDER BY service COLLATE \"C\" LIMIT 256";
 pub(super) const INSERT: &str = concat!(
     "WITH written AS (
     INSERT INTO circuit_breaker_states (service, state, failures, successes, last_failure_at, last_state_change,

@@ -22,10 +22,11 @@ pub(super) struct Note {
     pub(super) seen: Option<Etag>,
     /// A hash of the [settled](settled) content that the durable tier has.
     settled: Option<u64>,
-    /// The time of the durable tier's last answer for this name. If the durable tier has the record, the time is
-    /// `Tick::ZERO`. That time is long ago, so the next load that misses the record in the fast tier queries the
-    /// durable tier again.
+    /// The time of the durable tier's last answer for this name.
     queried: Option<Tick>,
+    /// True if the durable tier has a record by its last answer. Each load that misses the record in the fast tier queries
+    /// the durable tier then, until the fast tier has the record too.
+    is_durable: bool,
     /// The time at which both tiers last had the same record.
     synced: Option<Tick>,
     /// The time at which the tiers must be compared. `None` if there is no reason to compare them.
@@ -70,6 +71,18 @@ impl Note {
         }
     }
 
+    /// Returns true if both tiers had the same record before a load began. A load that began earlier may have read the
+    /// fast tier before the comparison wrote to it.
+    pub(super) fn was_compared_before(&self, began: Tick) -> bool {
+        self.synced.is_some_and(|synced| synced <= began)
+    }
+
+    /// Returns true if the answer of a load must have the changes of both tiers, because the tiers were not compared before
+    /// the load began. The process may restore from any of its first loads.
+    pub(super) fn is_uncompared(&self, record: &CircuitRecord, began: Tick) -> bool {
+        !self.was_compared_before(began) && settled(record).is_some()
+    }
+
     /// Notes a version that this process wrote. Returns true if the durable tier must have the record now.
     pub(super) fn wrote(&mut self, etag: &Etag, record: &CircuitRecord, now: Tick) -> bool {
         self.seen = Some(etag.clone());
@@ -91,7 +104,7 @@ impl Note {
 
     /// Returns true if the last query of the durable tier is old enough for another query.
     pub(super) fn may_query(&self, now: Tick) -> bool {
-        self.queried.is_none_or(|queried| now >= queried.saturating_add(QUERY_EVERY))
+        self.is_durable || self.queried.is_none_or(|queried| now >= queried.saturating_add(QUERY_EVERY))
     }
 
     /// Returns true if the durable tier has ever answered for this name.
@@ -99,17 +112,16 @@ impl Note {
         self.queried.is_some()
     }
 
-    /// Notes an answer of the durable tier. If that tier has the record, each load queries that tier again until the
-    /// fast tier has the record too.
+    /// Notes an answer of the durable tier.
     pub(super) fn answered(&mut self, found: bool, now: Tick) {
-        self.queried = Some(if found { Tick::ZERO } else { now });
+        (self.queried, self.is_durable) = (Some(now), found);
     }
 
     /// Notes that the durable tier has this record completely.
     pub(super) fn synced(&mut self, record: &CircuitRecord, now: Tick) {
         self.settled = settled(record);
         self.synced = Some(now);
-        self.queried = Some(Tick::ZERO);
+        (self.queried, self.is_durable) = (Some(now), true);
         self.due = None;
     }
 
@@ -134,7 +146,8 @@ fn settled(record: &CircuitRecord) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
     (record.generation, record.state, act).hash(&mut hasher);
     for (id, entry) in &record.instances {
-        (id, entry.state, entry.mode, entry.attempt).hash(&mut hasher);
+        // The whole duration changes if a failure lengthens the opening, while the state stays the same.
+        (id, entry.state, entry.mode, entry.attempt, entry.open_ms).hash(&mut hasher);
     }
     Some(hasher.finish())
 }

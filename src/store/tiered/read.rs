@@ -7,7 +7,7 @@ use super::Tiers;
 use super::settle::{Copy, durable_limit};
 use super::tier::{DURABLE, FAST, tag, tagged};
 use crate::clock::{Clock, Tick};
-use crate::record::Timestamp;
+use crate::record::{CircuitRecord, Timestamp, join};
 use crate::store::limit::limit;
 use crate::store::{Loaded, Store, StoreError, Versioned};
 
@@ -20,7 +20,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         mut loaded: Loaded,
         began: Tick,
     ) -> Result<Loaded, StoreError> {
-        let (missing, due) = self.check(names, &loaded);
+        let (missing, mut due, first) = self.check(names, &loaded, began);
         for entry in loaded.entries.iter_mut().flatten() {
             entry.etag = tag(FAST, &entry.etag);
         }
@@ -49,17 +49,35 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         if !found.is_empty() {
             self.put_back(&found, loaded.now).await;
         }
+        // A process restores its circuits from its first loads. The fast tier may have returned with old data while no
+        // process compared the tiers, so the answer has the changes of both tiers. If the durable tier fails, the answer
+        // has the changes of the fast tier, and the comparison stays due.
+        let places: Vec<_> = first.iter().map(|(at, _)| *at).collect();
+        if !first.is_empty()
+            && let Ok(answer) = self.load_durable(names, &places).await
+        {
+            for ((at, copy), durable) in first.into_iter().zip(answer.entries) {
+                let Some(fast) = &mut loaded.entries[at] else { continue };
+                if is_same(&copy, fast, durable.as_ref(), loaded.now.max(answer.now)) {
+                    let now = self.clock.now();
+                    self.note(&copy.name, |note| note.synced(&copy.record, now));
+                } else if due.iter().all(|other| other.name != copy.name) {
+                    due.push(copy);
+                }
+            }
+        }
         // The load and its comparisons together must end within the limit of the operation.
         let left = (limit() / 5 * 4).saturating_sub(self.clock.now().saturating_since(began));
         self.settle(&due, left).await;
         Ok(loaded)
     }
 
-    /// Checks the answer of the fast tier. Returns the places of the names that must be loaded from the durable tier,
-    /// and the records that must be compared with the durable tier.
-    fn check(&self, names: &[String], loaded: &Loaded) -> (Vec<usize>, Vec<Copy>) {
+    /// Checks the answer of the fast tier. Returns the places of the names that must be loaded from the durable tier, the
+    /// records that must be compared with the durable tier, and the records that were never compared, with
+    /// their places.
+    fn check(&self, names: &[String], loaded: &Loaded, began: Tick) -> (Vec<usize>, Vec<Copy>, Vec<(usize, Copy)>) {
         let now = self.clock.now();
-        let (mut missing, mut due) = (Vec::new(), Vec::new());
+        let (mut missing, mut due, mut first) = (Vec::new(), Vec::new(), Vec::new());
         let mut notes = self.notes.lock();
         for (at, (name, entry)) in names.iter().zip(&loaded.entries).enumerate() {
             let Some(note) = notes.on(name) else {
@@ -70,11 +88,12 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
                 missing.extend(note.missed(now).then_some(at));
                 continue;
             };
-            if note.seen.as_ref() == Some(&entry.etag) && !note.is_due(now) {
+            if note.seen.as_ref() == Some(&entry.etag) && !note.is_due(now) && note.was_compared_before(began) {
                 continue;
             }
             match Copy::read(name, entry, loaded.now) {
                 Some(copy) => {
+                    first.extend(note.is_uncompared(&copy.record, began).then(|| (at, copy.clone())));
                     if note.seen.as_ref() != Some(&entry.etag) {
                         note.saw(&entry.etag, &copy.record, now);
                     }
@@ -84,7 +103,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
                 None => missing.extend(note.may_query(now).then_some(at)),
             }
         }
-        (missing, due)
+        (missing, due, first)
     }
 
     /// Loads the names at these places from the durable tier.
@@ -107,4 +126,18 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         let loaded = self.durable.run("load", durable_limit(), self.durable.store.load_many(&names)).await?;
         Ok((loaded.entries.into_iter().next().flatten(), loaded.now))
     }
+}
+
+/// Adds the changes of the durable tier to a value of the fast tier. The value keeps its etag, so that the next write
+/// replaces the version in the fast tier. Returns true if both tiers have the same record.
+fn is_same(copy: &Copy, fast: &mut Versioned, durable: Option<&Versioned>, now: Timestamp) -> bool {
+    let durable = durable.and_then(|durable| CircuitRecord::decode(&copy.name, &durable.bytes, now).ok());
+    let Some(durable) = durable else { return false };
+    let joined = join(&copy.record, &durable);
+    if joined != copy.record
+        && let Ok(bytes) = joined.encode()
+    {
+        fast.bytes = bytes;
+    }
+    joined == copy.record && joined == durable
 }

@@ -13,7 +13,7 @@ use crate::store::limit::limit;
 use crate::store::{Store, StoreError, Versioned, Write, Written};
 
 /// The record of a name in the fast tier.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Copy {
     pub(super) name: String,
     pub(super) record: CircuitRecord,
@@ -32,30 +32,32 @@ impl Copy {
 }
 
 impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
-    /// Synchronises these names in both tiers, within a time limit. A later load repeats a synchronisation that failed.
-    pub(super) async fn settle(&self, copies: &[Copy], within: Duration) {
-        if copies.is_empty() || !self.durable.answers() {
-            return;
+    /// Synchronises these names in both tiers, within a time limit. Returns true if the durable tier has all changes. A
+    /// later load repeats a synchronisation that failed, because the note keeps the synchronisation due.
+    pub(super) async fn settle(&self, copies: &[Copy], within: Duration) -> bool {
+        if copies.is_empty() {
+            return true;
         }
-        // The result is not needed, because the tier has logged a failure and the note keeps the synchronisation due.
-        drop(tokio::time::timeout(within, self.settle_all(copies)).await);
+        self.durable.answers() && matches!(tokio::time::timeout(within, self.settle_all(copies)).await, Ok(Ok(true)))
     }
 
-    async fn settle_all(&self, copies: &[Copy]) -> Result<(), StoreError> {
+    async fn settle_all(&self, copies: &[Copy]) -> Result<bool, StoreError> {
         let names: Vec<_> = copies.iter().map(|copy| copy.name.clone()).collect();
         let loaded = self.durable.run("load", durable_limit(), self.durable.store.load_many(&names)).await?;
+        let mut is_durable = true;
         for (copy, current) in copies.iter().zip(loaded.entries) {
-            match self.sync(copy, current, loaded.now).await {
+            is_durable &= match self.sync(copy, current, loaded.now).await {
                 // A record that the tier refuses does not hold up the other records.
-                Err(error) if error.kind().is_lasting() => {}
+                Err(error) if error.kind().is_lasting() => false,
                 synced => synced?,
-            }
+            };
         }
-        Ok(())
+        Ok(is_durable)
     }
 
-    /// Synchronises one name. `current` is the value of the durable tier.
-    async fn sync(&self, copy: &Copy, mut current: Option<Versioned>, now: Timestamp) -> Result<(), StoreError> {
+    /// Synchronises one name. `current` is the value of the durable tier. Returns true if the durable tier has the changes
+    /// of the fast tier.
+    async fn sync(&self, copy: &Copy, mut current: Option<Versioned>, now: Timestamp) -> Result<bool, StoreError> {
         for _ in 0..TRIES {
             let theirs = current.as_ref().and_then(|kept| CircuitRecord::decode(&copy.name, &kept.bytes, now).ok());
             let joined = theirs.as_ref().map_or_else(|| copy.record.clone(), |theirs| join(theirs, &copy.record));
@@ -63,7 +65,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
             // content. Such a record is only copied to a tier that has no record.
             let strange = theirs.is_some() && !joined.is_writable();
             if strange || theirs.as_ref() == Some(&joined) {
-                return self.finish_sync(copy, &joined, now).await;
+                self.finish_sync(copy, &joined, now).await;
+                return Ok(!strange);
             }
             let (bytes, ttl) = if joined == copy.record {
                 (copy.kept.bytes.clone(), copy.ttl)
@@ -74,24 +77,38 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
             let write = Write { name: copy.name.clone(), expected, bytes, ttl };
             let writing = self.durable.store.compare_and_set(&write);
             match self.durable.run("compare_and_set", durable_limit(), writing).await? {
-                Written::Applied { .. } => return self.finish_sync(copy, &joined, now).await,
+                Written::Applied { .. } => {
+                    self.finish_sync(copy, &joined, now).await;
+                    return Ok(true);
+                }
                 Written::Conflict { current: other, .. } => current = other,
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Ends the synchronisation of a name whose joined record is in the durable tier. Writes the joined record to the
     /// fast tier if the fast tier lacks some of its changes.
-    async fn finish_sync(&self, copy: &Copy, joined: &CircuitRecord, now: Timestamp) -> Result<(), StoreError> {
-        self.note(&copy.name, |note| note.synced(joined, self.clock.now()));
-        if *joined == copy.record || !joined.is_writable() {
-            return Ok(());
+    ///
+    /// The tiers count as compared only after that write, because a load at the same time may read the old content of the
+    /// fast tier.
+    async fn finish_sync(&self, copy: &Copy, joined: &CircuitRecord, now: Timestamp) {
+        if *joined != copy.record
+            && joined.is_writable()
+            && let Ok(bytes) = encode(joined)
+        {
+            let expected = Some(copy.kept.etag.clone());
+            let write = Write { name: copy.name.clone(), expected, bytes, ttl: ttl(joined, now) };
+            let writing = self.fast.store.compare_and_set(&write);
+            // If another writer was faster, or if the fast tier fails, the comparison stays due, and the next load repeats
+            // it. The tier logs its failure.
+            let Ok(Written::Applied { etag, .. }) = self.fast.run("compare_and_set", fast_limit(), writing).await
+            else {
+                return;
+            };
+            self.note(&copy.name, |note| note.seen = Some(etag));
         }
-        let expected = Some(copy.kept.etag.clone());
-        let write = Write { name: copy.name.clone(), expected, bytes: encode(joined)?, ttl: ttl(joined, now) };
-        // If another writer was faster, this write conflicts. The next load finds the new version and checks it.
-        self.fast.run("compare_and_set", fast_limit(), self.fast.store.compare_and_set(&write)).await.map(drop)
+        self.note(&copy.name, |note| note.synced(joined, self.clock.now()));
     }
 
     /// Copies records to the fast tier that only the durable tier has. A failure is ignored, because the next load

@@ -136,8 +136,15 @@ pub(super) fn untagged(etag: &Etag) -> (char, Etag) {
     (if tier == "d" { DURABLE } else { FAST }, Etag::new(own))
 }
 
+/// Returns true if the durable tier lacks the version of this etag, which a write has returned.
+pub(super) fn is_cached(etag: &Etag) -> bool {
+    etag.as_str().starts_with("c:")
+}
+
 pub(super) const FAST: char = 'f';
 pub(super) const DURABLE: char = 'd';
+/// The tag of a version that a write has put into the fast tier only.
+pub(super) const CACHED: char = 'c';
 
 pub(super) fn of_fast(event: WatchEvent) -> WatchEvent {
     of(FAST, event)

@@ -9,35 +9,56 @@ pub(super) const fn effective(standing: Standing, bypassed: bool) -> Standing {
 
 /// The standing that the gauges show, in a word that grows with the era.
 ///
+/// The last bit says which gauges show the circuit, which are the gauges of its own label or the gauges of the pool. The
+/// bit is in the same word as the standing, so that one exchange orders each change of the standing and the step from
+/// the pool to the own label. Each change is then counted in exactly one of the two.
+///
 /// ```text
-/// word   63..4 era | 3..1 index in STANDINGS | 0 tripped
+/// word   63..5 era | 4..2 index in STANDINGS | 1 tripped | 0 own label
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Last(pub(super) u64);
 
 impl Last {
-    /// The mark of a circuit that left its registry. Larger than every word of an era.
-    pub(super) const GONE: Self = Self(u64::MAX);
+    /// The bits of a circuit that left its registry, larger than every word of an era. The last bit stays as it was.
+    pub(super) const GONE: u64 = !Self::OWN;
+    /// The bit of a circuit that has its own label.
+    pub(super) const OWN: u64 = 1;
 
     pub(super) fn new(era: u64, standing: Standing) -> Self {
         let index = (0..).zip(STANDINGS).find(|(_, known)| *known == standing.as_str());
         let (index, _) = index.expect("STANDINGS has all that a standing can be");
-        Self(era << 4 | index << 1 | u64::from(standing.is_tripped()))
+        Self(era << 5 | index << 2 | u64::from(standing.is_tripped()) << 1)
+    }
+
+    /// Returns the same standing, shown by the gauges that show `other`.
+    pub(super) const fn shown_like(self, other: Self) -> Self {
+        Self(self.0 & !Self::OWN | other.0 & Self::OWN)
+    }
+
+    /// Returns true if the gauges of the circuit's own label show the circuit.
+    pub(super) const fn is_own(self) -> bool {
+        self.0 & Self::OWN != 0
+    }
+
+    /// Returns true if the circuit left its registry.
+    pub(super) const fn is_gone(self) -> bool {
+        self.0 & Self::GONE == Self::GONE
     }
 
     /// Returns the label of the standing. Empty if the circuit left its registry.
     pub(super) fn standing(self) -> &'static str {
-        if self == Self::GONE { "" } else { STANDINGS[self.index()] }
+        if self.is_gone() { "" } else { STANDINGS[self.index()] }
     }
 
     /// Returns the index of the standing in `STANDINGS`.
     pub(super) fn index(self) -> usize {
-        let index = self.0 >> 1 & 0b111;
+        let index = self.0 >> 2 & 0b111;
         (0..STANDINGS.len()).zip(0..).find(|(_, known)| *known == index).map_or(0, |(index, _)| index)
     }
 
     pub(super) const fn is_tripped(self) -> bool {
-        self.0 & 1 == 1 && self.0 != Self::GONE.0
+        self.0 & 2 == 2 && !self.is_gone()
     }
 }
 

@@ -8,6 +8,7 @@ use super::handles;
 use super::kept::Kept;
 use super::last::{Last, STANDINGS};
 use crate::sync::{AcqRel, AtomicU64, Mutex, Relaxed};
+use crate::telemetry::Label;
 
 /// The numbers of circuits with one label, by standing. Each label has one pool in the process, because the process has
 /// one recorder.
@@ -23,6 +24,13 @@ pub(super) struct Pool {
     pub(super) kept: Kept,
     /// The number of times that the handles were registered anew.
     renewals: AtomicU64,
+}
+
+/// The part of an observer that only keyed circuits need. It is allocated by itself, so that other circuits stay small.
+#[derive(Debug)]
+pub(super) struct Pooled {
+    pub(super) label: Arc<Label>,
+    pub(super) pool: Arc<Pool>,
 }
 
 impl Pool {

@@ -105,6 +105,10 @@ in_every_future! {
         |circuit, call| circuit.call_with(|result: Result<&usize, &BoxError>| judge(result), call);
     a_call_that_a_function_judges_is_a_future_of_a_task: BoxError = |circuit, call| circuit.call_with(judge, call);
     a_call_with_an_error_of_reqwest_is_a_future_of_a_task: reqwest::Error = |circuit, call| circuit.call(call);
+    a_call_under_a_permit_is_a_future_of_a_task: BoxError =
+        |circuit, call| async move { circuit.acquire().await.call(call).await };
+    a_call_under_a_permit_within_a_limit_is_a_future_of_a_task: BoxError =
+        |circuit, call| async move { circuit.acquire().await.call_within(Duration::from_secs(1), call).await };
     a_classified_call_is_a_future_of_a_task: BoxError =
         |circuit, call| circuit.call_classified(Judge, call);
 }
@@ -208,6 +212,7 @@ async fn bodies_keys_and_load_shedding_are_called_in_a_task() {
 
     let task = tokio::spawn(async move {
         let per_path = Keyed::builder(&Registry::new(), Config::builder)
+            .prefix("path:")
             .by(|request: &Request<Body>| Some(request.uri().path().into()))
             .ok()?;
         let shedding = LoadSheddingLayer::new(&circuit(), || 0.1).build().ok()?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tower_circuit_breaker::store::{Fault, FaultyStore, MemoryStore, Operation, StoreErrorKind};
+use tower_circuit_breaker::store::{Fault, FaultyStore, MemoryStore, Operation, StoreErrorKind, TieredStore};
 use tower_circuit_breaker::{Mode, Registry, State};
 
 use super::rig::{Served, app, authorized, circuit, fail};
@@ -147,5 +147,25 @@ async fn an_id_of_another_act_is_refused_and_a_repetition_says_so() {
             assert_eq!((status, &refused["kind"]), (409, &json!("id_used")), "{body}: {refused}");
         }
         assert_eq!(payments.status().transitions.len(), 1, "stored: {stored}");
+    }
+}
+
+#[tokio::test]
+async fn an_act_without_its_row_or_its_durable_copy_is_not_called_stored() {
+    for (tiered, word) in [(false, "unaudited"), (true, "cached")] {
+        let durable = FaultyStore::new(MemoryStore::new());
+        let faults = durable.faults();
+        let builder = Registry::builder().store_timeout(Duration::from_millis(300));
+        let builder =
+            if tiered { builder.store(TieredStore::new(MemoryStore::new(), durable)) } else { builder.store(durable) };
+        let registry = builder.build().unwrap();
+        circuit(&registry, "payments");
+        assert!(registry.restore(Duration::from_secs(5)).await.unwrap().is_complete());
+        let served = Served::start(app(authorized(&registry))).await;
+        let down: &[Operation] = if tiered { Operation::ALL } else { &[Operation::AppendAudit] };
+        faults.set(down, Fault::Fail(StoreErrorKind::Unavailable));
+        let (status, done) = served.post("/api/trip?circuit=payments", r#"{"reason": "maintenance"}"#).await;
+        assert_eq!((status, &done["kept"], &done["circuit"]["standing"]), (202, &json!(word), &json!("forced_open")));
+        assert!(done["detail"].as_str().unwrap().contains("row of the audit"), "{done}");
     }
 }

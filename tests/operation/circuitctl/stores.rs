@@ -14,7 +14,10 @@ fn every_command_does_what_it_says(ctl: &Circuitctl) {
     assert!(unknown.err.ends_with("--create makes it\n"), "{unknown:?}");
 
     let tripped = ctl.does(&["trip", "payments", "--reason", "maintenance", "--for", "10m", "--create"]);
-    assert_eq!(tripped, "`payments` is tripped for 10 m: the act is stored and applies to every instance\n");
+    assert_eq!(
+        tripped,
+        "`payments` is tripped for 10 m: the act is stored, with its row of the audit; no instance was seen to have it yet\n"
+    );
     let status = ctl.does(&["status"]);
     let lines: Vec<&str> = status.lines().collect();
     let columns: Vec<&str> = lines[0].split_whitespace().collect();
@@ -40,7 +43,10 @@ fn every_command_does_what_it_says(ctl: &Circuitctl) {
     assert_eq!((code, &early["error"]["kind"]), (3, &json!("cooldown")));
 
     let reset = ctl.does(&["reset", "payments", "--reason", "it is back", "--to", "closed", "--force"]);
-    assert_eq!(reset, "`payments` is reset: the act is stored and applies to every instance\n");
+    assert_eq!(
+        reset,
+        "`payments` is reset: the act is stored, with its row of the audit; no instance was seen to have it yet\n"
+    );
     let closed = ctl.run(&["is-tripped", "payments"]);
     assert_eq!((closed.code, closed.out.as_str()), (1, "payments is not tripped: closed\n"));
     let nothing = ctl.run(&["resume", "payments", "--reason", "over"]);
@@ -57,7 +63,10 @@ fn every_command_does_what_it_says(ctl: &Circuitctl) {
     assert_eq!(shown["instances"], json!([]));
     assert_eq!(ctl.run(&["is-tripped", "payments"]).code, 1);
     let resumed = ctl.does(&["resume", "payments", "--reason", "mended"]);
-    assert_eq!(resumed, "`payments` is resumed: the act is stored and applies to every instance\n");
+    assert_eq!(
+        resumed,
+        "`payments` is resumed: the act is stored, with its row of the audit; no instance was seen to have it yet\n"
+    );
 
     let audit = ctl.does(&["audit"]);
     let actions: Vec<Vec<&str>> =

@@ -90,7 +90,7 @@ async fn a_peer_gets_text_on_request_and_no_body_for_a_head() {
     assert_eq!(response.headers()[header::CONTENT_TYPE], "text/plain; charset=utf-8");
     let length = response.headers()[header::CONTENT_LENGTH].clone();
     let body = response.into_body().collect().await.unwrap().to_bytes();
-    assert_eq!(body, "circuit `orders` is open, and the request went no further; try again in 5 s\n");
+    assert_eq!(body, "circuit `orders` is open, and this attempt went no further; try again in 5 s\n");
     assert_eq!(length, body.len().to_string());
 
     let response = server.ask(Method::HEAD, "text/plain").await;

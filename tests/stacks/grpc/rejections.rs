@@ -17,7 +17,7 @@ async fn a_rejection_is_a_trailers_only_response() {
     assert_eq!(header("grpc-status-details-bin"), None, "details are asked for");
     let rejected = Rejected::find_in(response.extensions()).expect("layers outside know it");
     assert_eq!(rejected.circuit(), "inventory");
-    let message = "circuit `inventory` is open, and the request went no further; try again in 2 s";
+    let message = "circuit `inventory` is open, and this attempt went no further; try again in 2 s";
     assert_eq!(header("grpc-message"), Some(message), "there is nothing to encode in it");
 }
 
@@ -66,12 +66,15 @@ async fn a_rejection_discloses_as_much_as_its_level_says() {
     };
     let named = Some("ledger-db01".to_owned());
     let (default, service) = message(GrpcRejection::new()).await;
-    assert_eq!((&*default, service), ("circuit `ledger-db01` is open, and the request went no further", named.clone()));
+    assert_eq!(
+        (&*default, service),
+        ("circuit `ledger-db01` is open, and this attempt went no further", named.clone())
+    );
     let (explained, service) = message(GrpcRejection::new().explained()).await;
     assert!(explained.contains("ana@corp.example") && explained.contains("SEC-1234"), "{explained}");
     assert_eq!(service, named);
     let (anonymous, service) = message(GrpcRejection::new().anonymous()).await;
-    assert_eq!((&*anonymous, service), ("the service is unavailable for now, and the request went no further", None));
+    assert_eq!((&*anonymous, service), ("the service is unavailable for now, and this attempt went no further", None));
     let (last, _) = message(GrpcRejection::new().explained().anonymous()).await;
     assert_eq!(last, anonymous, "the last setting applies");
 }

@@ -24,7 +24,7 @@ async fn an_unknown_wait_is_left_out_of_the_rejection() {
     assert_eq!(response.headers().get(header::RETRY_AFTER), None);
     let problem = problem(response).await;
     assert_eq!(problem.get("retry_after_ms"), None);
-    assert_eq!(problem["detail"], "circuit `orders` is open, and the request went no further");
+    assert_eq!(problem["detail"], "circuit `orders` is open, and this attempt went no further");
 
     circuit.reset(&by("it is over"), To::HalfOpen);
     let probe = circuit.try_acquire().unwrap();
@@ -42,12 +42,23 @@ async fn the_problem_names_the_circuit_and_no_internals() {
         "type": "about:blank",
         "title": "Service Unavailable",
         "status": 503,
-        "detail": "circuit `orders` is open, and the request went no further; try again in 5 s",
+        "detail": "circuit `orders` is open, and this attempt went no further; try again in 5 s",
         "circuit": "orders",
         "reason": "tripped",
         "retry_after_ms": 5000,
     });
     assert_eq!(problem(response).await, expected);
+}
+
+/// Behind retries, earlier attempts may have reached the service.
+#[tokio::test]
+async fn a_rejection_speaks_of_this_attempt_and_not_of_the_request() {
+    let circuit = opened(&MockClock::new());
+    for rejection in [HttpRejection::new(), HttpRejection::new().anonymous()] {
+        let problem = problem(reject(&circuit, &rejection, &[])).await;
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("this attempt went no further") && !detail.contains("request"), "{detail}");
+    }
 }
 
 #[tokio::test]
@@ -74,7 +85,7 @@ async fn an_anonymous_rejection_says_only_for_how_long() {
         "type": "about:blank",
         "title": "Service Unavailable",
         "status": 503,
-        "detail": "the service is unavailable for now, and the request went no further; try again in 5 s",
+        "detail": "the service is unavailable for now, and this attempt went no further; try again in 5 s",
         "retry_after_ms": 5000,
     });
     assert_eq!(problem(response).await, expected);
@@ -101,7 +112,7 @@ async fn a_caller_that_accepts_text_gets_the_sentence_as_text() {
     let accept = [(header::ACCEPT, "application/json;q=0.2, text/*;q=0.9")];
     let response: Response<Body> = reject(&opened(&MockClock::new()), &HttpRejection::new(), &accept);
     assert_eq!(response.headers()[header::CONTENT_TYPE], "text/plain; charset=utf-8");
-    assert_eq!(text(response).await, "circuit `orders` is open, and the request went no further; try again in 5 s\n");
+    assert_eq!(text(response).await, "circuit `orders` is open, and this attempt went no further; try again in 5 s\n");
 }
 
 #[tokio::test]

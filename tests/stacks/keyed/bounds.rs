@@ -6,10 +6,6 @@ use super::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn names(registry: &Registry) -> Vec<String> {
-    registry.circuits().iter().map(|circuit| circuit.name().to_owned()).collect()
-}
-
 #[test]
 fn the_least_recently_used_key_is_evicted_first() {
     let (registry, clock) = (Registry::new(), MockClock::new());
@@ -19,10 +15,10 @@ fn the_least_recently_used_key_is_evicted_first() {
         clock.advance(Duration::from_secs(1));
     }
     by.circuit("d").unwrap();
-    assert_eq!(names(&registry), ["a", "c", "d"]);
+    assert_eq!(keys(&registry), ["a", "c", "d"]);
     clock.advance(Duration::from_secs(1));
     by.circuit("e").unwrap();
-    assert_eq!(names(&registry), ["a", "d", "e"]);
+    assert_eq!(keys(&registry), ["a", "d", "e"]);
     assert_eq!((by.status().keys, by.status().evicted), (3, 2));
 }
 
@@ -35,11 +31,11 @@ fn an_eighth_of_the_keys_is_evicted_at_once() {
         clock.advance(Duration::from_millis(100));
     }
     assert_eq!((by.status().keys, by.status().evicted), (71, 10));
-    assert_eq!(names(&registry)[0], "key-10");
+    assert_eq!(keys(&registry)[0], "key-10");
 }
 
 #[test]
-fn open_half_open_and_held_circuits_are_not_evicted_for_new_keys() {
+fn held_circuits_are_not_evicted_for_new_keys() {
     let (registry, clock) = (Registry::new(), MockClock::new());
     let by = keyed(&registry, &clock, |builder| builder.max_keys(7));
     by.circuit("forced").unwrap().trip(&alice(), None);
@@ -52,36 +48,36 @@ fn open_half_open_and_held_circuits_are_not_evicted_for_new_keys() {
         assert!(by.circuit(&format!("key-{n}")).is_some());
         clock.advance(Duration::from_millis(100));
     }
-    let kept: Vec<_> = names(&registry).into_iter().filter(|name| !name.starts_with("key-")).collect();
-    assert_eq!(kept, ["disabled", "forced", "half-open", "open", "shadow"]);
+    let kept: Vec<_> = keys(&registry).into_iter().filter(|name| !name.starts_with("key-")).collect();
+    assert_eq!(kept, ["disabled", "forced", "half-open", "open", "shadow"], "healthy circuits are evicted first");
+}
+
+#[test]
+fn new_keys_pass_unguarded_while_operators_hold_all_circuits() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let by = keyed(&registry, &clock, |builder| builder.max_keys(2));
+    for key in ["a", "b"] {
+        by.circuit(key).unwrap().trip(&alice(), None);
+    }
+    for _ in 0..10 {
+        assert!(by.circuit("healthy").is_none(), "no key is rejected because of other keys");
+    }
+    assert!(by.circuit("a").unwrap().try_acquire().is_err());
+    assert_eq!((by.status().keys, by.status().unguarded, by.status().evicted), (2, 10, 0));
+    by.circuit("b").unwrap().resume(&alice());
+    clock.advance(Duration::from_secs(2));
+    assert!(by.circuit("healthy").is_some(), "one is not held any more");
+    assert_eq!(keys(&registry), ["a", "healthy"]);
 }
 
 #[test]
 fn a_circuit_configured_in_shadow_may_be_evicted() {
     let (registry, clock) = (Registry::new(), MockClock::new());
     let settings = settings(&clock).shadow();
-    let by = Keyed::builder(&registry, move |_| settings.clone()).max_keys(1).by(BY_TEXT).unwrap();
+    let by = Keyed::builder(&registry, move |_| settings.clone()).prefix("k:").max_keys(1).by(BY_TEXT).unwrap();
     by.circuit("a").unwrap();
     by.circuit("b").unwrap();
-    assert_eq!(names(&registry), ["b"]);
-}
-
-#[test]
-fn with_no_key_to_evict_only_new_keys_pass_unguarded() {
-    let (registry, clock) = (Registry::new(), MockClock::new());
-    let by = keyed(&registry, &clock, |builder| builder.max_keys(2));
-    fail(&by, "a", 5);
-    fail(&by, "b", 5);
-    for _ in 0..10 {
-        assert!(by.circuit("healthy").is_none(), "nobody rejects it because of others");
-    }
-    assert!(by.circuit("a").unwrap().try_acquire().is_err());
-    assert_eq!((by.status().keys, by.status().unguarded, by.status().evicted), (2, 10, 0));
-    clock.advance(Duration::from_secs(5));
-    let circuit = by.circuit("b").unwrap();
-    (0..3).for_each(|_| circuit.try_acquire().unwrap().success());
-    assert!(by.circuit("healthy").is_some(), "one has closed");
-    assert_eq!(names(&registry), ["a", "healthy"]);
+    assert_eq!(keys(&registry), ["b"]);
 }
 
 #[test]
@@ -93,9 +89,9 @@ fn an_idle_key_is_forgotten_when_the_next_one_comes() {
     clock.advance(9 * MINUTE);
     by.circuit("b").unwrap();
     clock.advance(2 * MINUTE);
-    assert_eq!(names(&registry), ["a", "b"], "nothing runs in the background");
+    assert_eq!(keys(&registry), ["a", "b"], "nothing runs in the background");
     by.circuit("c").unwrap();
-    assert_eq!(names(&registry), ["b", "c"]);
+    assert_eq!(keys(&registry), ["b", "c"]);
 }
 
 #[test]
@@ -103,28 +99,14 @@ fn an_idle_circuit_that_rejects_or_is_held_stays() {
     let (registry, clock) = (Registry::new(), MockClock::new());
     let open_for = OpenDuration::fixed(Duration::from_secs(7200));
     let settings = settings(&clock).open_for(open_for);
-    let by = Keyed::builder(&registry, move |_| settings.clone()).idle(MINUTE).by(BY_TEXT).unwrap();
+    let by = Keyed::builder(&registry, move |_| settings.clone()).prefix("k:").idle(MINUTE).by(BY_TEXT).unwrap();
     by.circuit("disabled").unwrap().disable(&alice(), None);
     by.circuit("forced").unwrap().trip(&alice(), None);
     fail(&by, "open", 5);
     by.circuit("closed").unwrap();
     clock.advance(60 * MINUTE);
     by.circuit("new").unwrap();
-    assert_eq!(names(&registry), ["disabled", "forced", "new", "open"]);
-}
-
-#[test]
-fn vanished_hosts_do_not_fill_the_registry_for_ever() {
-    let (registry, clock) = (Registry::new(), MockClock::new());
-    let by = keyed(&registry, &clock, |builder| builder.max_keys(10).idle(10 * MINUTE));
-    for n in 0..10 {
-        fail(&by, &format!("dead-{n}"), 5);
-    }
-    clock.advance(5 * MINUTE);
-    assert!(by.circuit("new").is_none(), "open ones are not evicted for others");
-    clock.advance(5 * MINUTE);
-    assert!(by.circuit("new").is_some(), "nobody has called them for long, and they would let the next call through");
-    assert_eq!(names(&registry), ["new"]);
+    assert_eq!(keys(&registry), ["disabled", "forced", "new", "open"]);
 }
 
 #[test]
@@ -134,7 +116,7 @@ fn a_permit_of_an_evicted_circuit_still_counts() {
     let evicted = by.circuit("a").unwrap();
     let permit = evicted.try_acquire().unwrap();
     by.circuit("b").unwrap();
-    assert!(registry.get("a").is_none());
+    assert!(registry.get("k:a").is_none());
     permit.record(Outcome::failure());
     assert_eq!(evicted.totals().failures, 1);
     assert_eq!(by.circuit("a").unwrap().totals().failures, 0, "the key has a new circuit");
@@ -145,10 +127,10 @@ fn a_full_registry_lets_new_keys_pass_unguarded() {
     let (registry, clock) = (Registry::with_limit(2), MockClock::new());
     let other = registry.circuit(settings(&clock).build().unwrap()).unwrap();
     let by = keyed(&registry, &clock, |builder| builder.max_keys(2));
-    fail(&by, "a", 5);
+    drop(by.circuit("a").unwrap().trip(&alice(), None));
     assert!(by.circuit("b").is_none());
     assert_eq!(by.status().unguarded, 1);
-    assert!(registry.get(other.name()).is_some(), "what others made is not evicted");
+    assert!(registry.get(other.name()).is_some(), "circuits of the application are not evicted");
 }
 
 #[test]
@@ -158,33 +140,7 @@ fn a_full_registry_makes_room_among_the_keys() {
     let by = keyed(&registry, &clock, |builder| builder.max_keys(2));
     by.circuit("a").unwrap();
     assert!(by.circuit("b").is_some());
-    assert_eq!(names(&registry), ["b", "replaced"]);
-}
-
-#[test]
-fn a_name_with_other_settings_passes_unguarded_and_is_tried_again_later() {
-    let (registry, clock) = (Registry::new(), MockClock::new());
-    registry.circuit(Config::classic("a").clock(clock.clone()).build().unwrap()).unwrap();
-    let by = keyed(&registry, &clock, |builder| builder);
-    (0..3).for_each(|_| assert!(by.circuit("a").is_none()));
-    assert_eq!((by.status().unguarded, by.status().keys), (3, 1));
-    clock.advance(MINUTE);
-    assert!(by.circuit("a").is_none());
-    assert_eq!((by.status().unguarded, by.status().keys), (4, 1), "it is one key still");
-    assert!(by.circuit("b").is_some());
-}
-
-#[test]
-fn an_existing_circuit_is_used_and_outlives_the_eviction_of_its_key() {
-    let (registry, clock) = (Registry::new(), MockClock::new());
-    let settings = settings(&clock);
-    let there =
-        registry.circuit(Config::builder("a").open_for(OpenDuration::fixed(Duration::from_secs(5))).build().unwrap());
-    let by = Keyed::builder(&registry, move |_| settings.clone()).max_keys(1).by(BY_TEXT).unwrap();
-    fail(&by, "a", 1);
-    assert_eq!(there.unwrap().totals().failures, 1);
-    by.circuit("b").unwrap();
-    assert_eq!(names(&registry), ["a", "b"]);
+    assert_eq!(keys(&registry), ["b", "replaced"]);
 }
 
 #[test]
@@ -194,7 +150,7 @@ fn the_circuits_leave_the_registry_with_the_last_clone() {
     let clone = by.clone();
     by.circuit("a").unwrap();
     drop(by);
-    assert_eq!(names(&registry), ["a"]);
+    assert_eq!(keys(&registry), ["a"]);
     drop(clone);
     assert!(registry.circuits().is_empty());
 }
@@ -203,19 +159,26 @@ fn the_circuits_leave_the_registry_with_the_last_clone() {
 fn impossible_settings_of_keys_are_refused_at_build_time() {
     let (registry, clock) = (Registry::with_limit(100), MockClock::new());
     type Change = fn(KeyedBuilder) -> KeyedBuilder;
-    let changes: [(&str, Change); 5] = [
+    let changes: [(&str, Change); 7] = [
         ("max_keys is 0, allowed is 1 to the registry's limit of 100", |builder| builder.max_keys(0)),
         ("max_keys is 101, allowed is 1 to the registry's limit of 100", |builder| builder.max_keys(101)),
         ("idle is 0 s, allowed is 1 s to 365 days", |builder| builder.idle(Duration::ZERO)),
-        ("prefix is \"a b\" (3 bytes), allowed is up to 100 bytes of printable text without spaces", |builder| {
-            builder.prefix("a b")
-        }),
+        (
+            "prefix is \"a b\" (3 bytes), allowed is 1 to 100 bytes of printable text without spaces, at the end",
+            |builder| builder.prefix("a b"),
+        ),
+        ("prefix is \"\" (0 bytes)", |builder| builder.prefix("")),
+        ("prefix is \"host\" (4 bytes)", |builder| builder.prefix("host")),
         ("prefix is \"", |builder| builder.prefix(&"x".repeat(101))),
     ];
     for (message, change) in changes {
         let error = change(builder(&registry, &clock)).by(BY_TEXT).unwrap_err().to_string();
         assert!(error.starts_with(message), "{error}");
     }
-    let template = Keyed::builder(&registry, |name| Config::builder(name).probes(0)).by(BY_TEXT);
-    assert!(template.unwrap_err().to_string().starts_with("probes is 0"));
+    let template = || Keyed::builder(&registry, |name| Config::builder(name).probes(0));
+    assert!(template().prefix("k:").by(BY_TEXT).unwrap_err().to_string().starts_with("probes is 0"));
+    assert!(
+        template().by(BY_TEXT).unwrap_err().to_string().starts_with("prefix is missing, allowed is 1 to 100 bytes")
+    );
+    assert!(keyed(&registry, &clock, |builder| builder.max_keys(1)).circuit("a").is_some(), "no error keeps a prefix");
 }

@@ -1,8 +1,11 @@
-//! What metrics call the circuits: the first few by name, the others together.
+//! The labels of circuits in metrics: the keys in use have their names, and the others share a label.
+
+mod given;
 
 use std::collections::BTreeMap;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+use tower_circuit_breaker::Circuit;
 use tower_circuit_breaker::event::{Event, Observer};
 
 use super::*;
@@ -20,6 +23,12 @@ fn read(recorder: &DebuggingRecorder) -> BTreeMap<String, f64> {
         (format!("{name}{{{}}}", labels.join(",")), value)
     };
     recorder.snapshotter().snapshot().into_vec().into_iter().map(entry).collect()
+}
+
+/// Returns the labels of the gauge `tripped`.
+fn services(read: &BTreeMap<String, f64>) -> Vec<&str> {
+    let names = read.keys().filter_map(|name| name.strip_prefix("tripped{")?.strip_suffix('}'));
+    names.collect()
 }
 
 #[track_caller]
@@ -54,12 +63,22 @@ fn succeed(by: &Keyed<ByText>, key: &str) {
     by.circuit(key).unwrap().try_acquire().unwrap().success();
 }
 
+/// Uses a key often enough for a label of the first half of the budget, without a call.
+fn name(by: &Keyed<ByText>, clock: &MockClock, key: &str) {
+    for _ in 0..8 {
+        clock.advance(Duration::from_millis(20));
+        drop(by.circuit(key).unwrap());
+    }
+}
+
 #[test]
-fn the_first_keys_have_their_names_and_other_keys_add_up() {
+fn keys_in_use_have_their_names_and_other_keys_add_up() {
     let read = told(
         "sum:",
-        |builder| builder.label_budget(2),
+        |builder| builder.label_budget(4),
         |by, clock| {
+            name(by, clock, "a");
+            name(by, clock, "b");
             for key in ["a", "b", "c", "d", "e", "a", "d"] {
                 // A thread reports at most once a millisecond what it has counted.
                 clock.advance(Duration::from_millis(1));
@@ -114,19 +133,21 @@ fn gauges_of_the_label_other_count_circuits() {
 
 #[test]
 fn an_evicted_key_keeps_its_name_and_its_gauges_are_zero() {
-    let change = |builder: KeyedBuilder| builder.label_budget(1).max_keys(2);
+    let change = |builder: KeyedBuilder| builder.label_budget(1).max_keys(1);
     let read = told("gone:", change, |by, clock| {
+        name(by, clock, "a");
         fail(by, "a", 3);
         for key in ["b", "c"] {
             clock.advance(Duration::from_secs(1));
             succeed(by, key);
         }
-        assert_eq!(by.status().evicted, 1, "a");
+        assert_eq!(by.status().evicted, 2, "a and b");
     });
     expect(&read, &[("failures_1m{gone:a}", 0.0), ("state{gone:a,closed}", 0.0), ("tripped{gone:a}", 0.0)]);
-    expect(&read, &[("calls_total{gone:other,success}", 2.0), ("evictions_total{}", 1.0)]);
+    expect(&read, &[("calls_total{gone:other,success}", 2.0), ("evictions_total{}", 2.0)]);
 
     let read = told("back:", change, |by, clock| {
+        name(by, clock, "a");
         for key in ["a", "b", "c", "a"] {
             clock.advance(Duration::from_secs(1));
             succeed(by, key);
@@ -140,9 +161,11 @@ fn a_key_named_other_does_not_overwrite_the_label_other() {
     let read = told(
         "same:",
         |builder| builder.label_budget(1),
-        |by, _| {
+        |by, clock| {
+            name(by, clock, "other");
+            name(by, clock, "a");
+            by.circuit("a").unwrap().refresh_metrics();
             succeed(by, "other");
-            succeed(by, "a");
             succeed(by, "b");
         },
     );
@@ -156,7 +179,7 @@ fn unguarded_calls_are_counted_by_reason() {
         "full:",
         |builder| builder.max_keys(1),
         |by, _| {
-            fail(by, "a", 5);
+            by.circuit("a").unwrap().trip(&alice(), None);
             (0..4).for_each(|_| assert!(by.circuit("b").is_none()));
         },
     );
@@ -182,12 +205,17 @@ fn keys_that_got_no_circuit_take_no_name() {
         "none:",
         |builder| builder.label_budget(2).max_keys(1),
         |by, clock| {
-            fail(by, "a", 5);
+            by.circuit("a").unwrap().trip(&alice(), None);
             for key in ["b", "c", "d"] {
-                assert!(by.circuit(key).is_none());
-                clock.advance(Duration::from_secs(2));
+                for _ in 0..100 {
+                    assert!(by.circuit(key).is_none());
+                    clock.advance(Duration::from_secs(2));
+                }
             }
+            by.circuit("a").unwrap().resume(&alice());
+            name(by, clock, "a");
             (0..3).for_each(|_| succeed(by, "a"));
+            (0..5).for_each(|_| name(by, clock, "e"));
             succeed(by, "e");
         },
     );
@@ -199,7 +227,8 @@ fn a_call_that_ends_after_the_eviction_brings_no_gauge_back() {
     let read = told(
         "late:",
         |builder| builder.label_budget(1).max_keys(1),
-        |by, _| {
+        |by, clock| {
+            name(by, clock, "a");
             fail(by, "a", 4);
             let late = by.circuit("a").unwrap();
             let permit = late.try_acquire().unwrap();
@@ -235,7 +264,7 @@ fn a_circuit_that_is_evicted_reports_every_success_first() {
 fn the_label_other_counts_no_evicted_circuits() {
     let read = told(
         "fewer:",
-        |builder| builder.label_budget(0).max_keys(2),
+        |builder| builder.label_budget(0).max_keys(1),
         |by, clock| {
             let late = by.circuit("a").unwrap();
             for key in ["b", "c", "d", "e"] {
@@ -245,7 +274,7 @@ fn the_label_other_counts_no_evicted_circuits() {
             fail_at(&late, 5);
         },
     );
-    expect(&read, &[("state{fewer:other,closed}", 2.0), ("tripped{fewer:other}", 0.0)]);
+    expect(&read, &[("state{fewer:other,closed}", 1.0), ("tripped{fewer:other}", 0.0)]);
 }
 
 #[test]
@@ -254,6 +283,7 @@ fn an_evicted_key_named_other_leaves_the_gauges_of_other_keys() {
         "named:",
         |builder| builder.label_budget(1).max_keys(2),
         |by, clock| {
+            name(by, clock, "a");
             for key in ["a", "other", "b", "a", "c"] {
                 clock.advance(Duration::from_secs(1));
                 succeed(by, key);
@@ -268,9 +298,10 @@ fn an_evicted_key_named_other_leaves_the_gauges_of_other_keys() {
 fn gauges_are_zero_once_the_last_clone_is_gone() {
     let recorder: &DebuggingRecorder = Box::leak(Box::new(DebuggingRecorder::new()));
     let (registry, clock) = (Registry::new(), MockClock::new());
-    let settings = Config::builder("replaced").clock(clock);
+    let settings = Config::builder("replaced").clock(clock.clone());
     let by = Keyed::builder(&registry, move |_| settings.clone()).prefix("last:").label_budget(1).by(BY_TEXT).unwrap();
     let read = ::metrics::with_local_recorder(recorder, || {
+        name(&by, &clock, "a");
         fail(&by, "a", 5);
         fail(&by, "b", 5);
         drop(by);
@@ -300,7 +331,7 @@ fn counters_at_zero_have_no_more_labels_than_the_budget_allows() {
         |builder| builder.label_budget(2).max_keys(5),
         |by, clock| {
             for key in 0..50 {
-                clock.advance(Duration::from_secs(1));
+                (0..20).for_each(|_| name(by, clock, &key.to_string()));
                 succeed(by, &key.to_string());
             }
         },
@@ -328,17 +359,19 @@ impl Observer for BringsBack {
 fn a_key_that_returns_during_its_eviction_is_shown() {
     let recorder: &DebuggingRecorder = Box::leak(Box::new(DebuggingRecorder::new()));
     let (registry, brings_back) = (Registry::new(), BringsBack::default());
-    let settings = Config::builder("replaced").clock(MockClock::new()).observer(brings_back.clone());
+    let clock = MockClock::new();
+    let settings = Config::builder("replaced").clock(clock.clone()).observer(brings_back.clone());
     let by = Keyed::builder(&registry, move |_| settings.clone()).prefix("again:").max_keys(1).label_budget(1);
     let by = brings_back.0.get_or_init(|| by.by(BY_TEXT).unwrap());
     let read = ::metrics::with_local_recorder(recorder, || {
-        by.circuit("a").unwrap();
+        name(by, &clock, "a");
+        succeed(by, "a");
         by.circuit("b").unwrap();
         read(recorder)
     });
     expect(&read, &[("state{again:a,closed}", 1.0), ("state{again:other,closed}", 0.0)]);
 }
 
-fn fail_at(circuit: &tower_circuit_breaker::Circuit, times: u32) {
+fn fail_at(circuit: &Circuit, times: u32) {
     (0..times).for_each(|_| circuit.try_acquire().unwrap().record(Outcome::failure()));
 }

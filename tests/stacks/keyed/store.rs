@@ -19,19 +19,21 @@ fn registry(store: &FaultyStore<MemoryStore>) -> Registry {
 fn kept(registry: &Registry, max: usize) -> Keyed<ByText> {
     let open_for = OpenDuration::fixed(Duration::from_secs(5));
     let settings = Config::builder("replaced").clock(TokioClock::new()).open_for(open_for).without_shipped_observers();
-    Keyed::builder(registry, move |_| settings.clone()).max_keys(max).by(BY_TEXT).unwrap()
+    Keyed::builder(registry, move |_| settings.clone()).prefix("k:").max_keys(max).by(BY_TEXT).unwrap()
 }
 
-async fn record(store: &FaultyStore<MemoryStore>, name: &str) -> Option<CircuitRecord> {
-    let loaded = store.load_many(&[name.to_owned()]).await.unwrap();
+async fn record(store: &FaultyStore<MemoryStore>, key: &str) -> Option<CircuitRecord> {
+    let name = format!("k:{key}");
+    let loaded = store.load_many(std::slice::from_ref(&name)).await.unwrap();
     let entry = loaded.entries.into_iter().next().unwrap()?;
-    Some(CircuitRecord::decode(name, &entry.bytes, loaded.now).unwrap())
+    Some(CircuitRecord::decode(&name, &entry.bytes, loaded.now).unwrap())
 }
 
-async fn put(store: &FaultyStore<MemoryStore>, name: &str, bytes: &[u8]) {
-    let entry = store.load_many(&[name.to_owned()]).await.unwrap().entries.remove(0);
+async fn put(store: &FaultyStore<MemoryStore>, key: &str, bytes: &[u8]) {
+    let name = format!("k:{key}");
+    let entry = store.load_many(std::slice::from_ref(&name)).await.unwrap().entries.remove(0);
     let expected = entry.map(|entry| entry.etag);
-    let write = Write { name: name.to_owned(), expected, bytes: bytes.to_vec(), ttl: None };
+    let write = Write { name, expected, bytes: bytes.to_vec(), ttl: None };
     assert!(matches!(store.compare_and_set(&write).await.unwrap(), Written::Applied { .. }));
 }
 
@@ -68,6 +70,42 @@ async fn an_evicted_key_with_failures_goes_on_from_its_record() {
     pass(TENTH).await;
     let record = record(&store, "a").await.unwrap();
     assert_eq!((record.state, record.total_failures), (State::Open, 5), "totals go on too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_handle_of_the_coordinator_is_not_taken_for_a_call() {
+    let store = store();
+    let registry = registry(&store);
+    let by = kept(&registry, 3);
+    for key in ["old", "b", "c"] {
+        let calls = if key == "old" { 10 } else { 1 };
+        (0..calls).for_each(|_| by.circuit(key).unwrap().try_acquire().unwrap().success());
+        pass(TENTH).await;
+    }
+    by.circuit("d").unwrap();
+    let kept: Vec<_> = keys(&registry);
+    assert_eq!(kept, ["b", "c", "d"], "the least recently used key, and not the one with the fewest calls");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_comes_back_counts_its_failures_once() {
+    let store = store();
+    let registry = registry(&store);
+    let by = kept(&registry, 1);
+    for key in ["a", "b", "a", "b", "a"] {
+        by.circuit(key).unwrap();
+        if key == "a" && by.status().evicted == 0 {
+            fail(&by, "a", 3);
+        }
+        pass(TENTH).await;
+    }
+    fail(&by, "a", 1);
+    pass(TENTH).await;
+    assert_eq!(by.circuit("a").unwrap().status().state, State::Closed, "four failures, and not three in each life");
+    fail(&by, "a", 1);
+    assert_eq!(by.circuit("a").unwrap().status().state, State::Open);
+    pass(TENTH).await;
+    assert_eq!(record(&store, "a").await.unwrap().total_failures, 5);
 }
 
 #[tokio::test(start_paused = true)]

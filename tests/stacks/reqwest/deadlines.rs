@@ -138,3 +138,27 @@ async fn a_judgement_outside_tower_knows_the_timeout_of_its_request() {
     }
     assert!(circuit.call(async { Ok::<_, BoxError>(()) }).now_or_never().is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn handlers_ignore_dropped_calls_and_count_every_timeout_inside_them() {
+    let (peer, dropped, timed_out, alone) = (silent().await, circuit(), circuit(), circuit());
+    let judge = ReqwestClassifier::for_handlers;
+    let layer = |circuit: &Circuit| CircuitBreakerLayer::new(circuit).classifier(judge());
+    for _ in 0..12 {
+        // A user who presses "stop" after 1.2 s, beside a user who waits for the timeout of the request.
+        let call = layer(&dropped).layer(client()).oneshot(get(&peer.url("/")));
+        tokio::time::timeout(1_200 * MS, call).await.unwrap_err();
+    }
+    assert_eq!((dropped.status().state, dropped.totals().cancelled), (State::Closed, 12));
+    for _ in 0..10 {
+        layer(&timed_out).layer(client()).oneshot(within(300 * MS, &peer.url("/"))).await.unwrap_err();
+    }
+    assert_eq!(timed_out.status().state, State::Open, "ten timeouts of 0.5");
+    // The same outside tower.
+    let request = within(300 * MS, &peer.url("/"));
+    let judge = judge().for_request(&request);
+    let permit = alone.try_acquire().unwrap();
+    let error = client().execute(request).await.unwrap_err();
+    permit.record(judge.error(&error));
+    assert_eq!(counted(&alone), (0, 1, 0.5, 0));
+}

@@ -10,7 +10,7 @@ use super::*;
 /// Checks a rejection in the status that a stub returned.
 fn judge(status: &Status, place: &str) {
     assert_eq!(status.code(), Code::Unavailable, "{place}");
-    assert_eq!(status.message(), "circuit `inventory` is open, and the request went no further; try again in 30 s");
+    assert_eq!(status.message(), "circuit `inventory` is open, and this attempt went no further; try again in 30 s");
     assert_eq!(status.metadata().get("grpc-retry-pushback-ms").unwrap(), "30000", "{place}");
     let rejected = Rejected::find(status).unwrap_or_else(|| panic!("{place}: not found"));
     assert_eq!((rejected.circuit(), rejected.retry_after()), ("inventory", Some(Duration::from_secs(30))), "{place}");

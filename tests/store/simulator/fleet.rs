@@ -11,7 +11,7 @@ use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::clock::{Clock, Tick, TokioClock};
 use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::operation::{Order, Refused};
-use tower_circuit_breaker::record::join;
+use tower_circuit_breaker::record::{CircuitRecord, join};
 use tower_circuit_breaker::state::{Mode, Reason, Transition};
 use tower_circuit_breaker::store::{AnyStore, TieredStore};
 use tower_circuit_breaker::{By, Circuit, Config, OpenDuration, Outcome, Registry, State};
@@ -97,13 +97,20 @@ impl Fleet {
         for step in 0..steps {
             fleet.step().await;
             fleet.hold(&format!("step {step}"))?;
+            if fleet.dice.chance(20) {
+                fleet.restarts_are_the_same(&format!("step {step}")).await?;
+            }
         }
         fleet.calm().await
     }
 
     /// The store as one process has it: what a process remembers of its tiers dies with it.
     fn store(&self) -> AnyStore {
-        match &self.registers[..] {
+        Self::store_of(&self.registers)
+    }
+
+    fn store_of(registers: &[Register]) -> AnyStore {
+        match registers {
             [fast, durable] => AnyStore::new(TieredStore::new(fast.clone(), durable.clone())),
             registers => AnyStore::new(registers[0].clone()),
         }
@@ -239,6 +246,7 @@ impl Fleet {
         let states: Vec<_> = self.instances.iter().map(|instance| instance.circuit.status().standing()).collect();
         tokio::time::sleep(Duration::from_secs(20)).await;
         self.hold("long calm")?;
+        self.restarts_are_the_same("long calm").await?;
         let later: u64 = self.registers.iter().map(Register::writes).sum();
         if later != writes {
             return Err(format!("{} writes although nothing happens", later - writes));
@@ -257,8 +265,10 @@ impl Fleet {
 
     /// What is broken, with what led to it.
     fn told(&self, broken: &str) -> String {
-        let mut text =
-            format!("{broken}\n{:?}, the store has {:#?}", self.sharing, self.registers[0].record("payments"));
+        let mut text = format!("{broken}\n{:?}", self.sharing);
+        for register in &self.registers {
+            text.push_str(&format!("\nthe store has {:#?}", register.record("payments")));
+        }
         for Instance { id, circuit, .. } in &self.instances {
             let edges = circuit.status().transitions;
             let edge = |edge: &Transition| {

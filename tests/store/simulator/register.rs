@@ -110,6 +110,15 @@ impl Register {
         self.inside(|inside| inside.writes)
     }
 
+    /// Returns a register with the same content and without faults.
+    pub(super) fn copied(&self) -> Self {
+        let (kind, ahead) = self.inside(|inside| (inside.kind, inside.ahead));
+        let (clock, entries) = self.inside(|inside| (inside.clock, inside.entries.clone()));
+        let copy = Self::new(0, kind, ahead);
+        copy.inside(|inside| (inside.clock, inside.entries, inside.writes) = (clock, entries, 1 << 32));
+        copy
+    }
+
     pub(super) fn trace(&self) -> u64 {
         self.inside(|inside| inside.trace)
     }

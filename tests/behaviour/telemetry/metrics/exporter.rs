@@ -317,6 +317,11 @@ mod keyed {
         let keyed = Keyed::builder(&registry, move |_| template.clone()).prefix("gone:").max_keys(1).label_budget(1);
         let keyed = keyed.by(|key: &String| Some(Cow::Borrowed(&**key))).unwrap();
         with_local_recorder(exporter, || {
+            // Eight uses give the key its own label.
+            for _ in 0..8 {
+                clock.advance(SECONDS_5);
+                drop(keyed.circuit("a").unwrap());
+            }
             let first = keyed.circuit("a").unwrap();
             clock.advance(SECONDS_5);
             drop(keyed.circuit("b").unwrap());

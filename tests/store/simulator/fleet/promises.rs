@@ -36,6 +36,50 @@ impl Fleet {
         Ok(())
     }
 
+    /// An instance without unsaved changes would be the same after a kill and a restart at this moment, unless the store
+    /// has lost data.
+    pub(super) async fn restarts_are_the_same(&self, when: &str) -> Result<(), String> {
+        if self.lost_data.is_some() {
+            return Ok(());
+        }
+        for Instance { id, registry, circuit, .. } in &self.instances {
+            let saved = registry.store_status().is_some_and(|status| status.unsaved == 0);
+            let before = circuit.status();
+            let copies: Vec<_> = self.registers.iter().map(Register::copied).collect();
+            let records: Vec<_> = copies.iter().filter_map(|copy| copy.record("payments")).collect();
+            // An instance that has made no transition and has no entry begins with the published state again.
+            let mut edges = before.transitions.iter();
+            let is_new = records.iter().all(|record| !record.instances.contains_key(id))
+                && edges.all(|edge| matches!(edge.reason, Reason::Restored | Reason::Followed));
+            let latest = records.iter().map(CircuitRecord::latest).max();
+            // A change of another instance that this instance has not loaded yet is not a change of this instance.
+            if !saved || is_new || latest.is_some_and(|latest| latest != before.latest) {
+                continue;
+            }
+            let again = Registry::builder().store(Self::store_of(&copies)).instance(id).sharing(self.sharing);
+            let again = again.build().expect("valid settings");
+            let config = Config::builder("payments").clock(TokioClock::new()).without_shipped_observers();
+            let restarted =
+                again.circuit(config.without_failure_rate().build().expect("valid")).expect("there is room");
+            let report = again.restore(Duration::from_secs(1)).await.expect("there is a runtime");
+            let after = restarted.status();
+            let left = |status: &tower_circuit_breaker::Status| status.retry_after.unwrap_or_default();
+            let differ = left(&before).abs_diff(left(&after));
+            // The state under a hold has no effect, because the end of a trip leaves the circuit half-open.
+            let same = before.mode == after.mode && (before.mode != Mode::Automatic || before.state == after.state);
+            if !report.is_complete() || !same || differ > Duration::from_secs(4) {
+                return Err(self.told(&format!(
+                    "{when}: {id} has nothing unsaved and is {} for {:?}, and after a restart {} for {:?}, {report:?}",
+                    before.standing(),
+                    before.retry_after,
+                    after.standing(),
+                    after.retry_after,
+                )));
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn converged(&self) -> Result<(), String> {
         let Some(record) = self.registers[0].record("payments") else {
             let known = self.instances.iter().any(|instance| {

@@ -1,0 +1,136 @@
+//! The test that separates evidence on advice from chance.
+//!
+//! Advice lets few calls open a circuit. A service whose usual error rate is 20 % fails two of five calls in every
+//! fourth group of five, so that few calls alone are no evidence. The test asks how likely the evidence is at a usual
+//! rate `p`, and refuses evidence that is likely.
+//!
+//! # Derivation
+//!
+//! Of `n` calls the share `q` has failed. A weight is at most 1, so the theorem of Hoeffding applies to weights too:
+//! at the usual rate `p` or a lower one, `n` calls reach the share `q > p` with a chance of at most `exp(-n × K)`, where
+//! `K = q ln(q / p) + (1 - q) ln((1 - q) / (1 - p))`. For a run, `q` is 1, `n` is the weight of the run, and `K` is
+//! `ln(1 / p)`.
+//!
+//! The rules are tested again with each failure, and advice lasts about a minute. The chance that any of the `N` calls
+//! of a minute completes such evidence is at most `N × exp(-n × K)`, the sum of their chances (Boole). The evidence
+//! counts if this sum is at most [`CHANCE`], which means `n × K >= ln(N / CHANCE)`. A healthy instance therefore opens
+//! on advice in at most one of a hundred minutes of advice.
+//!
+//! The usual rate `p` is the rate of this instance: of the calls before the window since the start of the process, or of
+//! the last minutes ([`Circuit::advise_beside`](super::super::Circuit::advise_beside)), whichever is higher. Both have
+//! two failures in four calls added, so that few calls prove nothing. The rate is at most half of the limit of the rule
+//! ([`highest_usual`]), which is 20 % with the defaults. A service whose usual rate is closer to the limit opens the
+//! circuit without advice, too. The usual rate of slow calls is not counted, so that it is half of its limit.
+//!
+//! Sources: W. Hoeffding, *Probability inequalities for sums of bounded random variables*, J. Amer. Statist. Assoc. 58
+//! (1963), theorem 1. The test has the form of A. Wald, *Sequential tests of statistical hypotheses*, Ann. Math. Statist.
+//! 16 (1945).
+
+use std::time::Duration;
+
+use super::{Situation, score_from_units};
+use crate::config::Rules;
+use crate::outcome::UNIT;
+use crate::window::Window;
+
+/// The evidence that a run or a rate needs on advice, so that the evidence is no chance.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Chance {
+    /// The value that `n × K` must reach.
+    least: f64,
+    /// The usual rate of failed calls.
+    usual: f64,
+}
+
+impl Chance {
+    /// Returns the evidence that is needed at the traffic of the circuit.
+    pub(super) fn new(window: Window, rules: &Rules, seen: &Situation, usual: f64) -> Self {
+        let calls = score_from_units(seen.tally.calls.max(1) * u64::from(UNIT));
+        let a_minute = match window.length().filter(|_| rules.need_window()) {
+            Some(length) => {
+                let counted_for = length.min(seen.age.max(SHORTEST)).min(MINUTE);
+                calls * (MINUTE.as_secs_f64() / counted_for.as_secs_f64())
+            }
+            // Without a time window the traffic is not known.
+            None => UNKNOWN_TRAFFIC.max(calls),
+        };
+        Self { least: (a_minute / CHANCE).ln(), usual }
+    }
+
+    /// Returns the chance for slow calls, whose usual rate is not known.
+    pub(super) const fn of_slow_calls(self) -> Self {
+        Self { usual: 1.0, ..self }
+    }
+
+    /// Returns true if `bad` of `calls` calls are more than chance. `limit` is the limit of the rule for the share of
+    /// bad calls.
+    pub(super) fn is_excluded_by(self, bad: f64, calls: f64, limit: f64) -> bool {
+        let (share, usual) = ((bad / calls).min(1.0), self.usual.min(highest_usual(limit)));
+        if share <= usual {
+            return false;
+        }
+        // The second term is zero for a share of 1. Its formula would give NaN.
+        let rest = 1.0 - share;
+        let rest = if rest > 0.0 { rest * (rest / (1.0 - usual)).ln() } else { 0.0 };
+        calls * share.mul_add((share / usual).ln(), rest) >= self.least
+    }
+}
+
+/// Returns the highest rate of bad calls that is taken for usual, for a rule with this limit.
+fn highest_usual(limit: f64) -> f64 {
+    limit / 2.0
+}
+
+/// Returns the usual rate after so many calls.
+pub(crate) fn usual_rate(failures: f64, calls: f64) -> f64 {
+    (failures + 2.0) / (calls + 4.0)
+}
+
+/// The chance that the calls of a minute open a circuit on advice although the service is as usual.
+const CHANCE: f64 = 0.01;
+const MINUTE: Duration = Duration::from_secs(60);
+/// The shortest time for which a circuit is assumed to have counted its calls, because a restored window has calls of
+/// an earlier time.
+const SHORTEST: Duration = Duration::from_secs(1);
+/// The calls of a minute that are assumed if the window has no time, which are 170 a second.
+const UNKNOWN_TRAFFIC: f64 = 10_000.0;
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use super::*;
+    use crate::window::{Tally, run};
+
+    /// The evidence that is needed after this time with these calls in the default window.
+    fn chance(calls: u64, age: u64, usual: f64) -> Chance {
+        let config = crate::config::Config::new("payments").expect("the name is valid");
+        let tally = Tally { calls, ..Tally::EMPTY };
+        let (run, age) = (run::Seen::default(), Duration::from_secs(age));
+        Chance::new(config.window, &config.rules, &Situation { run, tally, age, usual: Some(usual) }, usual)
+    }
+
+    #[test]
+    fn a_run_excludes_chance_by_its_length_the_usual_rate_and_the_traffic() {
+        let runs = |chance: Chance| (1..30_u8).find(|run| chance.is_excluded_by((*run).into(), (*run).into(), 0.4));
+        assert_eq!(runs(chance(10, 3_600, 0.2)), Some(6), "1 call a second: ln(60 / 0.01) / ln 5 is 5.4");
+        assert_eq!(runs(chance(10, 3_600, 0.01)), Some(2), "1 call a second: ln(60 / 0.01) / ln 100 is 1.9");
+        assert_eq!(runs(chance(100, 3_600, 0.2)), Some(7), "10 calls a second: ln(600 / 0.01) / ln 5 is 6.8");
+        assert_eq!(runs(chance(5, 5, 0.2)), Some(6), "1 call a second in a young window");
+        assert_eq!(runs(chance(5, 5, 0.9)), Some(6), "at most half of the limit is usual");
+    }
+
+    #[test]
+    fn few_failures_are_chance_at_a_high_usual_rate_only() {
+        let cases = [(2.0, 5.0, [false, false]), (4.0, 10.0, [true, false]), (9.0, 10.0, [true, true])];
+        for (bad, calls, excluded) in cases {
+            let at = |usual| chance(10, 10, usual).is_excluded_by(bad, calls, 0.4);
+            assert_eq!([at(0.01), at(0.2)], excluded, "{bad} of {calls}");
+        }
+    }
+
+    #[test]
+    fn a_share_up_to_half_of_the_limit_excludes_chance_only_if_unusual() {
+        for (bad, limit) in [(2_000.0, 0.4), (4_999.0, 1.0), (0.0, 0.01)] {
+            assert!(!chance(10, 10, 1.0).is_excluded_by(bad, 10_000.0, limit), "{bad} of 10 000 at {limit}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The ends of an opening and of a hold by another clock than the clock of the circuit.
+//!
+//! The monotonic clock of a machine stands still while the machine is suspended, so that a deadline comes later by that
+//! time. The coordinator knows the clock of the store, which goes on, and moves such a deadline forward. A deadline is
+//! never moved back. The era goes on, because nothing has changed but the time that is left.
+
+use std::time::Duration;
+
+use super::Circuit;
+use super::word::Word;
+use crate::state::State;
+use crate::sync::Relaxed;
+
+impl Circuit {
+    /// Returns the present era, and the time until the opening ends. `None` if the circuit is not open, or if the opening
+    /// has no end.
+    pub(crate) fn opening_ends_in(&self) -> (u64, Option<Duration>) {
+        let inner = self.inner();
+        // The lock is held so that no transition comes between the two reads.
+        let _cold = inner.cold.lock();
+        let word = inner.load();
+        let until = inner.open_until().known().filter(|_| word.state() == State::Open);
+        (word.era(), until.map(|until| until.saturating_since(inner.now())))
+    }
+
+    /// Lets the opening of this era end within `opening`, and the hold of this era within `hold`. Does nothing if a later
+    /// era has begun, and to an end that comes earlier anyway. An end that comes up to [`APART`] later stays, unless it is
+    /// due by the other clock.
+    pub(crate) fn end_within(&self, era: u64, opening: Option<Duration>, hold: Option<Duration>) {
+        let inner = self.inner();
+        let now = inner.now();
+        let mut moved = false;
+        {
+            let _cold = inner.cold.lock();
+            // Relaxed, because the word changes only under the lock, which this thread holds.
+            let word = Word::from_bits(inner.word.load(Relaxed));
+            if word.era() != era {
+                return;
+            }
+            let opening = opening.filter(|_| word.state() == State::Open);
+            let hold = hold.filter(|_| word.mode().is_hold());
+            for (end, within) in [(&inner.open_until, opening), (&inner.hold_until, hold)] {
+                let Some(within) = within else { continue };
+                let until = now.saturating_add(within);
+                // Relaxed, because the deadline publishes no other data, and only the holder of the lock writes it. A
+                // thread that reads the later deadline decides as if the deadline had been moved later.
+                let apart = if within.is_zero() { Duration::ZERO } else { APART };
+                if end.load(Relaxed) > until.saturating_add(apart).as_nanos() {
+                    end.store(until.as_nanos(), Relaxed);
+                    moved = true;
+                }
+            }
+        }
+        if moved {
+            // The tasks that wait for the later deadline must look again.
+            inner.wakers.wake();
+        }
+    }
+}
+
+/// The difference of two ends that counts as none, because the answer of a store takes some time to arrive.
+const APART: Duration = Duration::from_secs(1);

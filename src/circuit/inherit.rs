@@ -1,0 +1,48 @@
+//! The functions of a circuit for the circuit that replaces it under the same name, after its key was evicted.
+//!
+//! An evicted circuit may know that its service fails, and calls of that circuit may still be under way. Its successor
+//! inherits that knowledge, so that a caller who lets keys be evicted cannot make a circuit forget its failures.
+
+use std::sync::Arc;
+
+use super::Circuit;
+use crate::state::{Reason, Snapshot};
+
+impl Circuit {
+    /// Returns true if a new circuit would know less than this circuit, which is tripped or held, has failures or slow
+    /// calls in its evidence, or has calls under way. `handles` is the number of handles that do not belong to a call.
+    pub(crate) fn knows_more_than_a_new_one(&self, handles: usize) -> bool {
+        let inner = self.inner();
+        let word = inner.load();
+        if !inner.is_at_rest(word) || inner.run.get(word.era()).weight > 0 {
+            return true;
+        }
+        let tally = inner.tally(word.era(), inner.now());
+        tally.units > 0 || tally.slow > 0 || self.has_calls_under_way(handles)
+    }
+
+    /// Returns true if more than `handles` references to the circuit exist, so that some of them are permits.
+    fn has_calls_under_way(&self, handles: usize) -> bool {
+        Arc::strong_count(&self.root) > handles || self.root.has_permits_of_threads()
+    }
+
+    /// Returns the number of calls that ended in this circuit. Rejected calls do not count, because they cost their
+    /// caller nothing.
+    pub(crate) fn ended_calls(&self) -> u64 {
+        let totals = self.totals();
+        totals.successes.saturating_add(totals.failures).saturating_add(totals.ignored)
+    }
+
+    /// Takes over the snapshot of the evicted circuit of the same name, before the first call of this circuit.
+    pub(crate) fn inherit(&self, snapshot: &Snapshot) {
+        self.inner().cold.lock().has_inherited = true;
+        self.adopt(snapshot, Reason::Restored);
+    }
+
+    /// Returns true if the circuit has taken over the evidence of an evicted circuit. The record in the store has the same
+    /// evidence, which must not be added a second time.
+    #[cfg(feature = "store")]
+    pub(crate) fn has_inherited(&self) -> bool {
+        self.inner().cold.lock().has_inherited
+    }
+}

@@ -1,0 +1,52 @@
+//! The usual error rate of the circuit in the last minutes, for the judgement of advice.
+//!
+//! The totals since the start of a process hide that a service has become worse. [`Usual`] forgets half of its calls in
+//! ten minutes, so that it follows such a change. The circuit uses the higher of both rates. The calls of a circuit that
+//! is not closed are left out, because probes of a service that is down are not usual.
+
+use std::time::Duration;
+
+use crate::circuit::{Totals, usual_rate};
+use crate::clock::Tick;
+
+/// The calls of the last minutes.
+#[derive(Debug, Default)]
+pub(super) struct Usual {
+    calls: f64,
+    failures: f64,
+    /// The totals at the last look.
+    counted: (u64, u64),
+    /// The time of the last look.
+    at: Tick,
+}
+
+impl Usual {
+    /// Adds the calls since the last look, unless the circuit was not closed.
+    pub(super) fn look(&mut self, totals: Totals, is_closed: bool, now: Tick) {
+        let counted = (totals.successes.saturating_add(totals.failures), totals.failures);
+        let new = (counted.0.saturating_sub(self.counted.0), counted.1.saturating_sub(self.counted.1));
+        let kept = 0.5_f64.powf(now.saturating_since(self.at).as_secs_f64() / HALVED_IN.as_secs_f64());
+        (self.counted, self.at) = (counted, now);
+        (self.calls, self.failures) = (self.calls * kept, self.failures * kept);
+        if is_closed {
+            self.calls += number(new.0);
+            self.failures += number(new.1);
+        }
+    }
+
+    /// Returns the error rate. Returns zero if there were too few calls for a rate.
+    pub(super) fn rate(&self) -> f64 {
+        if self.calls < FEW { 0.0 } else { usual_rate(self.failures, self.calls) }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 52 bits")]
+const fn number(count: u64) -> f64 {
+    count as f64
+}
+
+/// The time in which half of the calls are forgotten.
+const HALVED_IN: Duration = Duration::from_secs(600);
+/// The number of calls below which only the totals count, because a service with a call a minute has no rate of its
+/// own in ten minutes.
+const FEW: f64 = 50.0;

@@ -1,0 +1,56 @@
+//! The wake-up of a machine that was suspended.
+//!
+//! Timers and the clock of the process stand still while the machine is suspended, so that the next poll would come as
+//! late as planned. The wall clock goes on. If the wall clock has gained on the clock of the process, all records are
+//! loaded at once. Nothing else depends on the wall clock, so that a step of the wall clock costs one load. A virtual
+//! machine whose wall clock is late, too, polls at the usual time.
+
+use std::time::Duration;
+use std::time::SystemTime;
+
+use super::Task;
+use crate::clock::Tick;
+
+/// The readings of both clocks at the last check.
+#[derive(Debug, Default)]
+pub(super) struct Slept {
+    last: Option<(Tick, SystemTime)>,
+}
+
+impl Slept {
+    /// Returns true if the wall clock has gained more than [`GAIN`] since the last check.
+    pub(super) fn since_last_time(&mut self, now: Tick, wall: SystemTime) -> bool {
+        let Some((tick, before)) = self.last.replace((now, wall)) else { return false };
+        let passed = wall.duration_since(before).unwrap_or_default();
+        passed.saturating_sub(now.saturating_since(tick)) > GAIN
+    }
+}
+
+impl Task {
+    /// Loads all records now. The time of the store is unknown until the answer, so that no write has a wrong date.
+    pub(super) fn wake_up(&mut self, now: Tick) {
+        self.ledger.link.forget_time();
+        self.ledger.link.hurry(now);
+        self.next_poll = now;
+    }
+}
+
+/// The gain of the wall clock that is taken for a suspend. A smaller gain can be the work of a time server.
+const GAIN: Duration = Duration::from_secs(5);
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_has_slept_if_only_the_wall_clock_went_on() {
+        let second = |seconds: u64| Duration::from_secs(seconds);
+        for (passed, wall, expected) in [(1, 1, false), (1, 5, false), (1, 7, true), (3_600, 3_601, false)] {
+            let mut slept = Slept::default();
+            let (tick, before) = (Tick::ZERO.saturating_add(second(60)), SystemTime::UNIX_EPOCH + second(60));
+            assert!(!slept.since_last_time(tick, before), "there is nothing to compare at first");
+            assert_eq!(slept.since_last_time(tick.saturating_add(second(passed)), before + second(wall)), expected);
+            assert!(!slept.since_last_time(tick.saturating_add(second(passed)), before), "a clock that was set back");
+        }
+    }
+}

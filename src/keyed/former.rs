@@ -1,0 +1,82 @@
+//! The evicted circuits that still know something, such as failures, an opening, or calls under way.
+//!
+//! The number of such circuits is bounded. The circuits of hosts that are gone are forgotten first, and then the circuits
+//! with the fewest calls. A caller who chooses keys pays for each call, so that a flood of keys forgets the keys of the
+//! flood and not the hosts in use. As in 2Q (Johnson and Shasha, 1994), a key that comes back after its circuit was
+//! forgotten is known to be in use, and therefore stays longer than a key that comes for the first time. [`Recall`] has
+//! the forgotten keys.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
+use super::recall::Recall;
+use crate::circuit::Circuit;
+
+/// An evicted circuit.
+#[derive(Debug, Clone)]
+pub(super) struct Former {
+    /// The circuit itself and not a snapshot, so that calls under way still add to its evidence.
+    pub(super) circuit: Circuit,
+    /// The number of calls of the key that have ended, with those of earlier circuits.
+    pub(super) calls: u64,
+    /// The coarse tick of the last use of the key.
+    pub(super) used: u64,
+    /// The coarse tick of the eviction.
+    pub(super) since: u64,
+}
+
+/// The evicted circuits by stem.
+#[derive(Debug)]
+pub(super) struct Formers {
+    max: usize,
+    /// The coarse ticks after which the host of an evicted circuit is taken for gone.
+    idle: u64,
+    circuits: HashMap<Box<str>, Former, RandomState>,
+    recall: Recall,
+}
+
+impl Formers {
+    pub(super) fn new(max: usize, idle: u64) -> Self {
+        Self { max, idle, circuits: HashMap::default(), recall: Recall::new(max) }
+    }
+
+    /// Returns the evicted circuit of a key. A circuit of a host that is gone is left out if it would admit the next call,
+    /// as idle circuits are.
+    pub(super) fn get(&self, stem: &str, now: u64) -> Option<Circuit> {
+        let Former { circuit, since, .. } = self.circuits.get(stem)?;
+        let is_gone = now.saturating_sub(*since) >= self.idle && circuit.would_admit();
+        (!is_gone).then(|| circuit.clone())
+    }
+
+    /// Returns the number of calls that a key without a circuit had.
+    pub(super) fn calls(&self, stem: &str) -> u64 {
+        self.circuits.get(stem).map_or_else(|| self.recall.calls(stem), |former| former.calls)
+    }
+
+    /// Takes the evicted circuit of a key that has a circuit again.
+    pub(super) fn take(&mut self, stem: &str) -> Option<Circuit> {
+        self.circuits.remove(stem).map(|former| former.circuit)
+    }
+
+    /// Keeps an evicted circuit. If there are too many, an eighth of the circuits is moved to `dropped`, so that a scan
+    /// costs each eviction the same. The caller drops these circuits without a lock, because they are foreign code.
+    pub(super) fn keep(&mut self, stem: &str, former: Former, dropped: &mut Vec<Circuit>) {
+        if self.circuits.len() >= self.max {
+            let (now, idle) = (former.since, self.idle);
+            let worth = |former: &Former| (now.saturating_sub(former.used) < idle, former.calls, former.used);
+            let mut all: Vec<_> = self.circuits.values().map(worth).collect();
+            let mut wanted = (self.max / 8).max(1);
+            let (_, least, _) = all.select_nth_unstable(wanted - 1);
+            for (stem, former) in self.circuits.extract_if(|_, former| {
+                let goes = wanted > 0 && worth(former) <= *least;
+                wanted -= usize::from(goes);
+                goes
+            }) {
+                self.recall.note(&stem, former.calls);
+                dropped.push(former.circuit);
+            }
+        }
+        self.circuits.insert(stem.into(), former);
+    }
+}

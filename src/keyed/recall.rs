@@ -1,0 +1,98 @@
+//! The number of calls of forgotten keys, in a fixed amount of memory.
+//!
+//! A caller who chooses keys can let so many keys fail that the layer has to forget failing circuits. A host in use
+//! then differs from the keys of that caller only by coming back. Therefore the layer remembers for a forgotten key how
+//! many calls the key had. The memory is a filter as in `TinyLFU` (Einziger, Friedman and Manes, 2017), which is a Bloom
+//! filter whose cells have numbers. A number is never too small while the filter remembers the key, and it is seldom
+//! too large. Two generations of cells take turns, so that old keys disappear without a scan.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+
+/// The numbers of calls of forgotten keys.
+pub(super) struct Recall {
+    /// The seed is random, so that a caller cannot choose keys that share cells.
+    hasher: RandomState,
+    cells: usize,
+    /// The cells of this generation. Empty until a key is forgotten, because most layers forget none.
+    present: Box<[u8]>,
+    /// The cells of the generation before.
+    past: Box<[u8]>,
+    /// The number of keys in this generation.
+    noted: usize,
+}
+
+impl Recall {
+    /// Returns an empty memory for a layer with this number of keys. A full memory takes 512 bytes for each key, from
+    /// 8 KiB up to 2 MiB, and remembers the last 85 keys for each key of the layer.
+    pub(super) fn new(max_keys: usize) -> Self {
+        let cells = max_keys.saturating_mul(256).clamp(1 << 12, 1 << 20).next_power_of_two();
+        let (present, past) = (Box::default(), Box::default());
+        Self { hasher: RandomState::default(), cells, present, past, noted: 0 }
+    }
+
+    /// Notes that a key with this number of calls is forgotten. A number above 255 is stored as 255.
+    pub(super) fn note(&mut self, key: &str, calls: u64) {
+        if self.present.is_empty() || self.noted >= self.cells / PROBES {
+            self.past = std::mem::replace(&mut self.present, vec![0; self.cells].into());
+            self.noted = 0;
+        }
+        self.noted += 1;
+        let calls = u8::try_from(calls).unwrap_or(u8::MAX).max(1);
+        for at in self.probes(key) {
+            self.present[at] = self.present[at].max(calls);
+        }
+    }
+
+    /// Returns the number of calls of a forgotten key, and 0 for a key that was never noted.
+    pub(super) fn calls(&self, key: &str) -> u64 {
+        let number = |cells: &[u8], at: usize| cells.get(at).copied().unwrap_or(0);
+        let calls = |at| number(&self.present, at).max(number(&self.past, at));
+        self.probes(key).into_iter().map(calls).min().unwrap_or(0).into()
+    }
+
+    fn probes(&self, key: &str) -> [usize; PROBES] {
+        let hash = self.hasher.hash_one(key);
+        let (first, step) = (hash >> 32, hash & 0xffff_ffff | 1);
+        let mask = self.cells - 1;
+        [0, 1, 2].map(|n| usize::try_from((first + n * step) & 0xffff_ffff).unwrap_or(0) & mask)
+    }
+}
+
+/// Prints the number of keys only, because the cells would fill pages.
+impl std::fmt::Debug for Recall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recall").field("noted", &self.noted).finish_non_exhaustive()
+    }
+}
+
+/// The number of cells for each key.
+const PROBES: usize = 3;
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forgotten_key_is_recalled_among_eighty_thousand_others() {
+        let mut recall = Recall::new(1_000);
+        assert_eq!(recall.calls("victim"), 0);
+        recall.note("victim", 7);
+        (0..80_000).for_each(|n| recall.note(&format!("key-{n}"), 1));
+        assert_eq!(recall.calls("victim"), 7);
+        let wrong = (0..10_000).filter(|n| recall.calls(&format!("new-{n}")) > 0).count();
+        assert!(wrong < 4_000, "{wrong} of 10 000 new keys seem known");
+        let wrong = (0..10_000).filter(|n| recall.calls(&format!("new-{n}")) > 1).count();
+        assert!(wrong < 10, "{wrong} of 10 000 new keys seem to be in use");
+    }
+
+    #[test]
+    fn a_key_that_does_not_come_back_is_forgotten_at_last() {
+        let mut recall = Recall::new(1);
+        recall.note("gone", 1_000);
+        assert_eq!(recall.calls("gone"), 255);
+        (0..4_096).for_each(|n| recall.note(&format!("key-{n}"), 1));
+        assert!(recall.calls("gone") <= 1);
+    }
+}

@@ -1,0 +1,131 @@
+//! The presence of an instance, as far as its entry in a record shows it.
+//!
+//! A healthy instance writes nothing, so that the age of an entry alone does not show that an instance is gone. An
+//! instance whose circuit is not closed writes its entry again every [`RENEWED_AFTER`], also without calls, and an
+//! instance that stops marks its entry. Therefore no heartbeat is needed: an idle fleet of closed circuits makes no
+//! write, and a circuit that is not closed makes five writes an hour on each instance at most for its presence.
+//!
+//! All times are those of the clock of the store, so that the clocks of instances do not matter. The time counts from
+//! the write of the entry or from the end of its opening, whichever is later.
+//!
+//! | entry | presence |
+//! |---|---|
+//! | marked by an instance that stopped | gone |
+//! | not closed, and no write for [`SEEN_FOR`] | gone |
+//! | closed, and no write for [`SEEN_FOR`] | quiet, because the instance may have had no failure |
+//! | closed, and no write for [`QUIET_FOR`] | gone, or without a failure for that time |
+//! | no write for [`KEPT_FOR`] | dropped from the record, unless only a reset ends its opening |
+//!
+//! An entry that is gone stays the state that its instance restores. Its instance counts again with the next write.
+
+use std::time::Duration;
+
+use super::{CircuitRecord, InstanceEntry, Timestamp};
+use crate::keep::Ttl;
+use crate::state::State;
+
+impl InstanceEntry {
+    /// Returns true if the instance has stopped, or has not been seen for so long that it no longer counts. This is 15
+    /// minutes for an instance whose circuit is not closed, and 24 hours for any other, which writes only after failures.
+    #[must_use]
+    pub fn is_gone(&self, now: Timestamp) -> bool {
+        self.is_stopped() || self.is_unseen(now)
+    }
+
+    /// Returns true if the instance was not seen for so long that it no longer counts.
+    pub(super) fn is_unseen(&self, now: Timestamp) -> bool {
+        let limit = if self.state == State::Closed { QUIET_FOR } else { SEEN_FOR };
+        self.unseen_for(now) >= limit
+    }
+
+    /// Returns true if the circuit of the instance is closed and the entry is older than 15 minutes. The instance has had
+    /// no failure since, or is gone.
+    #[must_use]
+    pub fn is_quiet(&self, now: Timestamp) -> bool {
+        self.state == State::Closed && self.unseen_for(now) >= SEEN_FOR && !self.is_gone(now)
+    }
+
+    /// Returns true if the circuit of the instance is not closed, and the instance counts.
+    #[must_use]
+    pub fn is_tripped(&self, now: Timestamp) -> bool {
+        self.state != State::Closed && !self.is_gone(now)
+    }
+
+    /// Returns true if the instance has marked this entry at its shutdown. An older version of this crate copies the mark
+    /// of an earlier entry unchanged into a new entry.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.is_some_and(|sequence| sequence == self.sequence)
+    }
+
+    /// Returns true if the instance must write the entry again, so that other instances know that it is present.
+    pub(crate) fn must_be_renewed(&self, now: Timestamp) -> bool {
+        self.is_stopped() || self.unseen_for(now) >= RENEWED_AFTER
+    }
+
+    /// Returns true if the entry is too old to be kept. An opening that only a reset ends is kept, and so is an entry of
+    /// unknown age.
+    fn is_expired(&self, now: Timestamp) -> bool {
+        let is_endless = self.state == State::Open && self.until.is_none();
+        !is_endless && self.updated_at != Timestamp::default() && self.unseen_for(now) >= KEPT_FOR
+    }
+
+    /// Returns the time since the entry was written, or since its opening has ended if that is later.
+    fn unseen_for(&self, now: Timestamp) -> Duration {
+        let opening = self.until.filter(|_| self.state == State::Open).unwrap_or_default();
+        now.since(self.updated_at.max(opening))
+    }
+}
+
+impl CircuitRecord {
+    /// Returns true if a store that expires records would have dropped this record, with these times to live since its
+    /// last write.
+    pub(crate) fn is_over(&self, ttl: Ttl, now: Timestamp) -> bool {
+        let written = self.updated_at;
+        self.ttl(ttl.open, ttl.other, written).is_some_and(|ttl| written.saturating_add(ttl) <= now)
+    }
+
+    /// Drops the entries that are too old to be kept. Each copy is treated in this way before it is compared or written,
+    /// so that no copy brings an entry back.
+    pub(crate) fn expire(&mut self, now: Timestamp) {
+        let before = self.instances.len();
+        self.instances.retain(|_, entry| !entry.is_expired(now));
+        if self.instances.len() != before {
+            self.sum();
+        }
+    }
+}
+
+/// The time for which an instance counts after a write of an entry that is not closed.
+const SEEN_FOR: Duration = Duration::from_secs(15 * 60);
+/// The time after which an instance writes an entry again that is not closed. Some minutes are left for a slow store.
+const RENEWED_AFTER: Duration = Duration::from_secs(12 * 60);
+/// The time for which an instance counts after a write of a closed entry.
+const QUIET_FOR: Duration = Duration::from_secs(24 * 3600);
+/// The time for which an entry is kept, so that an instance that was away over a weekend continues its totals.
+const KEPT_FOR: Duration = Duration::from_secs(72 * 3600);
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use super::*;
+    use crate::record::{Command, apply};
+
+    #[test]
+    fn a_record_is_over_after_its_time_to_live_since_the_last_write() {
+        let start = Timestamp::from_millis(1_790_000_000_000);
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        let ttl = Ttl { open: hours(24), other: hours(1) };
+        let mut record = CircuitRecord::unknown("host:a");
+        let entry = Command::Evidence("orders-1".to_owned(), InstanceEntry::closed("start-1"));
+        let _effect = apply(&mut record, &entry, start);
+        let over_after =
+            |record: &CircuitRecord| (0..200).find(|n| record.is_over(ttl, start.saturating_add(hours(*n))));
+        assert_eq!(over_after(&record), Some(1), "closed");
+        (record.state, record.until) = (State::Open, Some(start));
+        assert_eq!(over_after(&record), Some(24), "open");
+        record.until = Some(start.saturating_add(hours(100)));
+        assert_eq!(over_after(&record), Some(101), "open for long, and the difference of clocks");
+        record.until = None;
+        assert_eq!(over_after(&record), None, "only a reset ends the opening");
+    }
+}

@@ -1,0 +1,93 @@
+//! The sentence of a status, which programs print.
+
+use std::time::Duration;
+
+use tower_circuit_breaker::circuit::To;
+use tower_circuit_breaker::{Circuit, Outcome};
+
+use crate::rig::{admit, alice, fail, open, probe, reject, rig, succeed};
+
+fn sentence(circuit: &Circuit) -> String {
+    circuit.status().to_string()
+}
+
+#[test]
+fn a_status_says_name_standing_reason_next_probe_and_counts() {
+    let (circuit, clock) = rig(|settings| settings);
+    assert_eq!(sentence(&circuit), "circuit `payments` is closed; calls: 0 succeeded, 0 failed, 0 rejected");
+    succeed(&circuit, 2);
+    open(&circuit);
+    let rejected = reject(&circuit).to_string();
+    let why = rejected.strip_suffix("; it lets a probe through in 5 s").expect("a wait");
+    assert_eq!(
+        sentence(&circuit),
+        format!("{why}; it lets a probe through in 5 s; calls: 2 succeeded, 5 failed, 1 rejected")
+    );
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(
+        sentence(&circuit),
+        format!("{why}; the next call is a probe; calls: 2 succeeded, 5 failed, 1 rejected")
+    );
+    let first = admit(&circuit);
+    let half_open = sentence(&circuit);
+    assert!(
+        half_open.starts_with("circuit `payments` is half-open; it opened because failures in a row weighed 5.0"),
+        "{half_open}"
+    );
+    assert!(half_open.contains("; its probes are taken; calls: "), "{half_open}");
+    first.success();
+    succeed(&circuit, 2);
+    let closed = sentence(&circuit);
+    assert!(closed.starts_with("circuit `payments` is closed: ") && !closed.contains("probe is"), "{closed}");
+}
+
+#[test]
+fn a_status_of_a_held_circuit_says_who_holds_it_and_for_how_long() {
+    let (circuit, clock) = rig(|settings| settings);
+    circuit.trip(&alice(), Some(Duration::from_secs(60)));
+    clock.advance(Duration::from_secs(20));
+    let held = sentence(&circuit);
+    assert!(held.starts_with("circuit `payments` is forced open: ") && held.contains("alice"), "{held}");
+    assert!(held.contains("; the hold ends in 40 s; calls: "), "{held}");
+    circuit.disable(&alice(), None);
+    let disabled = sentence(&circuit);
+    assert!(disabled.starts_with("circuit `payments` is disabled: "), "{disabled}");
+    assert!(disabled.contains("; it stays so until an operator ends it; "), "{disabled}");
+    circuit.shadow(&alice());
+    fail(&circuit, 5);
+    let shadow = sentence(&circuit);
+    assert!(shadow.starts_with("circuit `payments` (shadow) is open: failures in a row"), "{shadow}");
+    assert!(shadow.contains("; calls go through all the same; "), "{shadow}");
+}
+
+#[test]
+fn a_status_of_manual_recovery_waits_for_an_operator() {
+    let (circuit, _clock) = rig(|settings| settings.recovery(tower_circuit_breaker::config::Recovery::Manual));
+    fail(&circuit, 5);
+    assert!(sentence(&circuit).contains("; it stays open until an operator resets it; "), "{}", sentence(&circuit));
+    circuit.reset(&alice(), To::HalfOpen);
+    assert!(sentence(&circuit).contains("; the next call is a probe; "), "{}", sentence(&circuit));
+}
+
+#[test]
+fn totals_name_the_other_counts_only_if_there_are_any() {
+    let (circuit, clock) = rig(|settings| settings);
+    admit(&circuit).record(Outcome::Ignored);
+    admit(&circuit).cancel();
+    assert_eq!(circuit.totals().to_string(), "0 succeeded, 0 failed, 0 rejected, 1 ignored, 1 cancelled");
+    probe(&circuit, &clock).success();
+    assert_eq!(circuit.status().to_string().lines().count(), 1);
+}
+
+#[test]
+fn a_status_under_the_kill_switch_says_only_that_calls_go_through() {
+    let (circuit, _clock) = rig(|settings| settings);
+    open(&circuit);
+    let mut status = circuit.status();
+    status.bypassed = true;
+    assert_eq!(
+        status.to_string(),
+        "circuit `payments` lets every call through, whatever its state, because CIRCUIT_BREAKER_DISABLED names it; \
+         calls: 0 succeeded, 5 failed, 0 rejected"
+    );
+}
