@@ -5,12 +5,15 @@ use std::path::Path;
 
 use serde_json::json;
 
+use tower_circuit_breaker::clock::{Clock, MonotonicClock};
+use tower_circuit_breaker::record::Timestamp;
+
 use super::{Circuitctl, files};
 
 /// Writes a record by hand, as another program could.
 fn write_record(folder: &Path, name: &str, state: &str, instances: usize) {
     // A record drops entries that are too old.
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() * 1000;
+    let now = Timestamp::from(MonotonicClock::default().wall()).as_millis();
     let entries: serde_json::Map<_, _> = (0..instances)
         .map(|number| {
             // Only the last instance is tripped.
