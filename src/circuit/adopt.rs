@@ -247,7 +247,6 @@ impl Circuit {
 impl Circuit {
     /// Returns true if the circuit has counted a failure or made a transition since its creation. Only then would a
     /// record of the circuit have content.
-    #[cfg(feature = "keyed")]
     pub(crate) fn has_history(&self) -> bool {
         self.inner().load().era() > super::inner::FIRST_ERA || self.totals().failures > 0
     }

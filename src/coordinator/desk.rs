@@ -25,10 +25,10 @@
 //! answer to a load of an earlier turn is recognised as old.
 //!
 //! Each field of a desk is a part whose own fields change together. The parts are the content of the store
-//! (`known.rs`), the acts and transitions of this process (`changes.rs`), its counts (`evidence.rs`, `usual.rs`), the write under
-//! way (`sending.rs`), the content that the circuit has taken over (`adopted.rs`), the ends of openings and holds by the clock of the store (`ends.rs`), and the relation to the registry
-//! (`registration.rs`). The steps of the table, which need several parts, are in `look.rs`, `acts.rs`, `write.rs` and
-//! `takeover.rs`.
+//! (`known.rs`), the acts and transitions of this process (`changes.rs`), its counts (`evidence.rs`, `usual.rs`), the
+//! write under way (`sending.rs`), the content that the circuit has taken over (`adopted.rs`), the ends of openings
+//! and holds by the clock of the store (`ends.rs`), and the relation to the registry (`registration.rs`). The steps
+//! of the table, which need several parts, are in `look.rs`, `acts.rs`, `write.rs` and `takeover.rs`.
 
 mod acts;
 mod adopted;

@@ -92,6 +92,8 @@ pub(super) struct Findings {
     pub(super) rows_of_people: usize,
     /// The number of keyed circuits that could not come back from the store.
     pub(super) left_out: usize,
+    /// The new circuits that the task has taken from the inbox, and that have no desk yet.
+    pub(super) introduced: Vec<Circuit>,
     /// The desks with changes that the store does not have.
     pub(super) unwritten: BTreeSet<DeskId>,
     /// The circuits with changes that the last task did not write, as the task left them.
@@ -120,7 +122,8 @@ impl Hub {
     }
 
     /// Returns the number of circuits with a change that the store does not have. A transition counts from the moment at
-    /// which the circuit rings its bell, even if the task has not read the inbox yet.
+    /// which the circuit rings its bell, even if the task has not read the inbox yet. The transition of a circuit without a
+    /// desk counts too.
     pub(super) fn unsaved(&self) -> usize {
         let inbox = self.inbox.lock();
         let ledger = self.ledger.lock();
@@ -129,7 +132,9 @@ impl Hub {
         // Without a task the desks are here, and a bell without a transition is recognised.
         let rung: BTreeSet<_> =
             rung.filter(|desk| ledger.as_ref().is_none_or(|ledger| ledger.has_news(desk))).collect();
-        findings.unwritten.len() + rung.len()
+        let without_desk =
+            inbox.introduced.values().chain(&findings.introduced).filter(|circuit| circuit.has_history());
+        findings.unwritten.len() + rung.len() + without_desk.count()
     }
 
     /// Returns the changes that the last task did not write.

@@ -179,7 +179,11 @@ impl Task {
         let forgotten = std::mem::take(&mut inbox.forgotten);
         let rung = std::mem::take(&mut inbox.rung);
         // The changes count as unwritten without a gap, until the desks have read them.
-        self.hub.findings.lock().unwritten.extend(rung.iter().filter(|at| self.ledger.desks.get(**at).is_some()));
+        {
+            let mut findings = self.hub.findings.lock();
+            findings.unwritten.extend(rung.iter().filter(|at| self.ledger.desks.get(**at).is_some()));
+            findings.introduced.extend(introduced.values().cloned());
+        }
         let hurry = std::mem::take(&mut inbox.hurry);
         let repeated = std::mem::take(&mut inbox.repeated);
         inbox.orders = 0;
@@ -196,6 +200,7 @@ impl Task {
             let waits = self.hub.terms.first_call_waits;
             self.introduce(circuit, (!waits.is_zero()).then(|| now.saturating_add(waits)));
         }
+        self.hub.findings.lock().introduced.clear();
         for desk in rung {
             self.look(desk, now);
         }

@@ -10,6 +10,8 @@
 //! file is opened, so that the instances share one file again.
 //!
 //! Network file systems are not supported, because SQLite cannot rely on their locks.
+//!
+//! The file is longer than others, because each statement stands beside the operation that uses it.
 
 mod connection;
 mod error;

@@ -5,6 +5,8 @@
 //! restore comes before the acts, because an act applies to the restored state. Acts come before the published state,
 //! because a reset can make an own state obsolete. A state is adopted only in the era of the last look. If the circuit
 //! has made a transition since the look, the adoption fails, and the next look tries again.
+//!
+//! The file is longer than others, because the steps are read in their order.
 
 use std::time::Duration;
 

@@ -52,8 +52,8 @@ pub(super) enum Lane {
 
 impl Task {
     /// Begins the operations that are due, as many as the link allows. Orders of operators come first. Loads come before
-    /// other writes, because a desk writes only over a version that it has loaded, but leave half of the room to writes. Trims come after writes, because old
-    /// rows can wait.
+    /// other writes, because a desk writes only over a version that it has loaded. Loads leave half of the room to writes.
+    /// Trims come after writes, because old rows can wait.
     pub(super) fn launch(&mut self, now: Tick) {
         self.launch_orders(now);
         let others = self.under_way().saturating_sub(self.orders_under_way);

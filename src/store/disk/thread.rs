@@ -77,8 +77,9 @@ impl DiskThread {
     ) -> Result<T, StoreError> {
         if let Some(since) = self.hangs() {
             return Err(StoreError::unavailable(format!(
-                "`{}` hangs, because an operation has run for {since:?}",
-                self.place.display()
+                "`{}` hangs, because an operation has run for {} ms",
+                self.place.display(),
+                since.as_millis()
             )));
         }
         let mut turn = Arc::clone(&self.jobs).lock_owned().await;

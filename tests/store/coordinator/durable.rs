@@ -51,6 +51,19 @@ async fn an_instance_that_lost_the_publication_is_open_after_a_kill() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_opening_of_a_circuit_without_a_desk_is_unsaved() {
+    let store = faulty();
+    let a = Instance::start(&store, "a", Sharing::Advise).await;
+    let late = a.registry.circuit(settings("late").build().unwrap()).unwrap();
+    assert_eq!(unsaved(&a), 0, "a new circuit has nothing to save");
+    fail(&late, 5);
+    assert_eq!((state(&late), unsaved(&a)), (State::Open, 1), "the task has not seen the circuit yet");
+    pass(millis(100)).await;
+    assert_eq!(unsaved(&a), 0);
+    assert_eq!(record(&store, "late").await.unwrap().instances["a"].state, State::Open);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_opening_under_an_older_reset_is_written() {
     let store = faulty();
     let [a, b] = two(&store, Sharing::Advise).await;
