@@ -52,8 +52,11 @@ impl Fleet {
             let is_new = records.iter().all(|record| !record.instances.contains_key(id))
                 && edges.all(|edge| matches!(edge.reason, Reason::Restored | Reason::Followed));
             let latest = records.iter().map(CircuitRecord::latest).max();
-            // A change of another instance that this instance has not loaded yet is not a change of this instance.
-            if !saved || is_new || latest.is_some_and(|latest| latest != before.latest) {
+            // A change of another instance that this instance has not loaded yet is not a change of this instance. The
+            // latest number does not show an act that is older than the published state, as in one of two stores.
+            let act = records.iter().filter_map(|record| record.operator.as_ref()).max_by_key(|act| act.sequence);
+            let is_foreign = act.is_some_and(|act| act.acted_on() != Some(id) && act.mode != before.mode);
+            if !saved || is_new || is_foreign || latest.is_some_and(|latest| latest != before.latest) {
                 continue;
             }
             let again = Registry::builder().store(Self::store_of(&copies)).instance(id).sharing(self.sharing);
