@@ -39,7 +39,8 @@ impl Fleet {
     /// An instance without unsaved changes would be the same after a kill and a restart at this moment, unless the store
     /// has lost data.
     pub(super) async fn restarts_are_the_same(&self, when: &str) -> Result<(), String> {
-        if self.lost_data.is_some() {
+        // The restarts of all instances after each step take most of the time of a schedule.
+        if self.lost_data.is_some() || self.seed >= RESTARTED {
             return Ok(());
         }
         for Instance { id, registry, circuit, .. } in &self.instances {
@@ -148,3 +149,6 @@ impl Fleet {
         Ok(())
     }
 }
+
+/// The number of schedules in which every instance is restarted after every step.
+const RESTARTED: u64 = 2_000;
