@@ -58,7 +58,8 @@ async fn main() -> Result<ExitCode, BoxError> {
         }
     }
     let seen = [&well, &ill].map(|server| server.seen.try_iter().count());
-    let states = [&well, &ill].map(|server| registry.get(&server.address).map(|circuit| circuit.status().state));
+    let states = [&well, &ill]
+        .map(|server| registry.get(&format!("host:{}", server.address)).map(|circuit| circuit.status().state));
     println!("The server that is well saw {} requests and answered {answers}.", seen[0]);
     println!("The server that is ill saw {} requests; {rejected} were rejected before they were sent.", seen[1]);
     for circuit in registry.circuits() {
