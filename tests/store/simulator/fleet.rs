@@ -14,7 +14,7 @@ use tower_circuit_breaker::operation::{Order, Refused};
 use tower_circuit_breaker::record::{CircuitRecord, join};
 use tower_circuit_breaker::state::{Mode, Reason, Transition};
 use tower_circuit_breaker::store::{AnyStore, TieredStore};
-use tower_circuit_breaker::{By, Circuit, Config, OpenDuration, Outcome, Registry, State};
+use tower_circuit_breaker::{By, Circuit, Config, OpenDuration, Outcome, Registry, State, Status};
 
 use super::Dice;
 use super::register::{Faults, Register};
@@ -25,6 +25,11 @@ pub(crate) enum Registers {
     One,
     /// A fast one, and a durable one behind it that loses nothing.
     Two,
+}
+
+impl Registers {
+    /// The most by which the clocks of two registers differ.
+    const APART: Duration = Duration::from_millis(1_500);
 }
 
 /// One process.
@@ -71,7 +76,11 @@ impl Fleet {
         let registers = match which {
             Registers::One => vec![Register::new(dice.next(), "register", Duration::ZERO)],
             Registers::Two => ["fast", "durable"]
-                .map(|kind| Register::new(dice.next(), kind, Duration::from_millis(dice.roll(1_500))))
+                .map(|kind| {
+                    let seed = dice.next();
+                    let most = u64::try_from(Registers::APART.as_millis()).expect("it is short");
+                    Register::new(seed, kind, Duration::from_millis(dice.roll(most)))
+                })
                 .to_vec(),
         };
         let mut fleet = Self {
