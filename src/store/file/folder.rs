@@ -108,7 +108,7 @@ impl Folder {
         let is_new = self.shared.unreadable.lock().insert(name.to_owned());
         if let Some(more) = is_new.then(|| self.line(UNREADABLE)).flatten() {
             let path = path.display();
-            warn(format_args!("`{path}` cannot be read, so its circuit has no record: {error}{more}"));
+            warn(format_args!("`{path}` cannot be read, so its record is unreadable: {error}{more}"));
         }
         // The circuit must not look like a circuit without a record, because an operator would not see the file.
         let bytes = [UNREADABLE_VALUE, failed("read", &path, &error).to_string().as_bytes()].concat();
