@@ -288,6 +288,26 @@ async fn an_order_is_refused_only_by_an_instance_with_a_full_outbox() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_order_whose_row_finds_no_room_is_not_called_stored() {
+    let store = faulty();
+    let registry = builder(&store, "a").audit_waiting(16).build().unwrap();
+    for n in 0..20 {
+        registry.circuit(settings(&format!("circuit-{n}")).build().unwrap()).unwrap();
+    }
+    assert!(registry.restore(secs(5)).await.unwrap().is_complete());
+    store.faults().set(&[Operation::AppendAudit], Fault::Hang);
+    // The calls of circuits need no admission, and their rows push out the row of the order.
+    let others = async {
+        pass(millis(100)).await;
+        registry.circuits().iter().for_each(|circuit| drop(circuit.disable(&alice(), None)));
+    };
+    let by = alice();
+    let (done, ()) = tokio::join!(registry.trip("circuit-0", &by, None), others);
+    let kept = done.unwrap().kept;
+    assert!(matches!(&kept, Kept::Unaudited { why, .. } if why.contains("no room")), "{kept:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_orders_while_the_store_is_down_wait_no_longer_than_one() {
     let store = faulty();
     let registry = builder(&store, "a").build().unwrap();
