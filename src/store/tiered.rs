@@ -247,6 +247,11 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
         durable.run("list", limit(), durable.store.unwritten_since(before, after)).await
     }
 
+    async fn load_unwritten(&self, names: &[String]) -> Result<Loaded, StoreError> {
+        let Tiers { durable, .. } = &*self.shared;
+        durable.run("load", limit(), durable.store.load_many(names)).await.map(all_tagged)
+    }
+
     async fn list(&self) -> Result<Vec<String>, StoreError> {
         let Tiers { fast, durable, .. } = &*self.shared;
         let fast = async {

@@ -77,7 +77,7 @@ impl Task {
                 }
             }
             Ended::Trimmed { result: Err(error) } => self.ledger.link.note(now, name, &error),
-            Ended::Swept { result } => self.swept(result, now),
+            Ended::Swept(swept) => self.swept(swept, now),
             Ended::Watching { result: Ok(watch) } => {
                 self.watch_under_way = false;
                 // The new watch does not report changes that were made before the watch began.
