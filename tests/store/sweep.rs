@@ -169,6 +169,7 @@ async fn a_slow_store_gets_rid_of_all_old_records() {
 #[tokio::test(start_paused = true)]
 async fn the_shortest_ttl_of_any_circuit_decides_the_age_of_judged_names() {
     let store = keeps();
+    put(&store, &["host:a"]).await;
     let registry = builder(&store, "one").ttl_of("host:brief.*", secs(600), secs(60)).build().unwrap();
     let keyed = Keyed::builder(&registry, settings).prefix("host:").by(|key: &String| Some(key.as_str().into()));
     drop(registry.restore(secs(5)).await.unwrap());

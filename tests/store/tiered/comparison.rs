@@ -13,10 +13,14 @@ fn names() -> [String; 1] {
 
 /// A record with the entry of one instance, whose number of failures is also the number of its write.
 async fn bytes(rig: &Rig, state: State, failures: u64) -> Vec<u8> {
+    bytes_of(rig, "payments", state, failures).await
+}
+
+async fn bytes_of(rig: &Rig, name: &str, state: State, failures: u64) -> Vec<u8> {
     let mut entry = InstanceEntry::closed("a start");
     (entry.sequence, entry.total_failures, entry.state) = (failures, failures, state);
     entry.updated_at = rig.fast.inner().load_many(&[]).await.unwrap().now;
-    let mut record = CircuitRecord::unknown("payments");
+    let mut record = CircuitRecord::unknown(name);
     record.instances.insert("b".to_owned(), entry);
     record.encode().unwrap()
 }
@@ -176,9 +180,8 @@ async fn a_record_that_the_fast_tier_refuses_holds_up_no_other_record() {
     let rig = Rig::new();
     let all = ["payments".to_owned(), "search".to_owned(), "stock".to_owned()];
     for name in &all {
-        let bytes =
-            format!(r#"{{"service":"{name}","state":"open","generation":1,"updated_at":"2026-01-01T00:00:00Z"}}"#);
-        let write = Write { name: name.clone(), expected: None, bytes: bytes.into_bytes(), ttl: None };
+        let bytes = bytes_of(&rig, name, State::Open, 1).await;
+        let write = Write { name: name.clone(), expected: None, bytes, ttl: None };
         rig.durable.inner().compare_and_set(&write).await.unwrap();
     }
     rig.fast.faults().set_for("payments", &[Operation::CompareAndSet], REFUSED);
