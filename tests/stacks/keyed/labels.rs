@@ -1,6 +1,7 @@
 //! The labels of circuits in metrics: the keys in use have their names, and the others share a label.
 
 mod given;
+mod moved;
 
 use std::collections::BTreeMap;
 
