@@ -48,6 +48,13 @@ pub(super) struct Leaving {
     pub(super) _dropped: Vec<Circuit>,
 }
 
+/// The part that has no room for a new circuit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Full {
+    Layer,
+    Registry,
+}
+
 /// The order in which keys are evicted to make room. Keys of a smaller rank are evicted first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
@@ -97,7 +104,7 @@ impl Room {
             self.idle_at = now.saturating_add((self.idle / 4).max(SECOND));
             self.evict_idle(circuits, known, now);
         }
-        self.keys < self.max || cause == Cause::Call && self.evict_some(circuits, known, now)
+        self.keys < self.max || cause == Cause::Call && self.evict_some(circuits, known, now, Full::Layer)
     }
 
     /// Returns the tick from which a new key can be tried again after a key found no room.
@@ -121,20 +128,24 @@ impl Room {
         }
     }
 
-    /// Evicts an eighth of the keys, and at least one key, in the order of their ranks. Returns true if a key was
-    /// evicted. A circuit that an operator holds is never evicted.
+    /// Evicts an eighth of the known keys, and at least one key, in the order of their ranks. Returns true if a key was
+    /// evicted. A circuit that an operator holds is never evicted. With `Full::Registry`, a key whose circuit was refused
+    /// stays, because its entry takes no room in the registry.
     ///
     /// Circuits that were restored from the store are evicted first as long as no call has used their keys, also if they
     /// are not closed. Without this order, hosts that this instance never calls would use up the room, and the keys in
     /// use would evict each other.
-    pub(super) fn evict_some(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64) -> bool {
+    pub(super) fn evict_some(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64, full: Full) -> bool {
         if now < self.room_at {
             return false;
         }
         let handles = circuits.registry.handles_of_a_circuit() + 1;
         let rank = |entry: &Slot| Rank::of(entry, handles);
-        let mut leaving: Vec<_> = known.iter().filter_map(|(stem, entry)| Some((rank(entry)?, stem, entry))).collect();
-        let wanted = (self.max / 8).max(1);
+        let takes_room = |entry: &Slot| full == Full::Layer || entry.circuit.is_some();
+        let all = || known.iter().filter(|(_, entry)| takes_room(entry));
+        let mut leaving: Vec<_> = all().filter_map(|(stem, entry)| Some((rank(entry)?, stem, entry))).collect();
+        // An eighth of the known keys and not of `max`, because a full registry can leave a layer far fewer keys.
+        let wanted = (all().count() / 8).max(1);
         if leaving.len() > wanted {
             leaving.select_nth_unstable_by_key(wanted, |(rank, ..)| *rank);
             leaving.truncate(wanted);
