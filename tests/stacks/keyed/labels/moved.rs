@@ -2,6 +2,7 @@
 //! another thread takes the step while the event is reported.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
@@ -49,13 +50,18 @@ impl Recorder for HoldsUp {
     }
 }
 
+fn keyed_by_text(prefix: &str, labels: usize) -> (Keyed<ByText>, MockClock) {
+    let clock = MockClock::new();
+    let settings = Config::builder("replaced").clock(clock.clone());
+    let by = Keyed::builder(&Registry::new(), move |_| settings.clone()).prefix(prefix).label_budget(labels);
+    (by.by(BY_TEXT).unwrap(), clock)
+}
+
 #[test]
 fn a_circuit_that_moves_during_an_event_leaves_the_shared_gauges() {
     let recorder: &HoldsUp =
         Box::leak(Box::new(HoldsUp { recorder: DebuggingRecorder::new(), meeting: Barrier::new(2) }));
-    let (registry, clock) = (Registry::new(), MockClock::new());
-    let settings = Config::builder("replaced").clock(clock.clone());
-    let by = Keyed::builder(&registry, move |_| settings.clone()).prefix("meet:").label_budget(1).by(BY_TEXT).unwrap();
+    let (by, clock) = keyed_by_text("meet:", 1);
     let read = metrics::with_local_recorder(recorder, || {
         fail(&by, "b", 5);
         let circuit = by.circuit("a").unwrap();
@@ -104,28 +110,49 @@ fn the_gauges_of_a_circuit_move_to_its_own_label() {
     expect(&read, &[("transitions_total{move:a,closed,open,consecutive_failures}", 0.0)]);
 }
 
+/// Two threads move many circuits in the same order. Each thread waits for the other without sleep before each circuit, so
+/// that both move the circuit at the same time.
 #[test]
 fn two_threads_that_move_a_circuit_to_its_label_count_it_once() {
-    for round in 0..200 {
+    for round in 0..10 {
+        let recorder: &DebuggingRecorder = Box::leak(Box::new(DebuggingRecorder::new()));
         let prefix = format!("race-{round}:");
-        let read = told(
-            &prefix,
-            |builder| builder.label_budget(8),
-            |by, clock| {
-                let circuits: Vec<_> = (0..4).map(|n| by.circuit(&n.to_string()).unwrap()).collect();
-                (0..4).for_each(|n| name(by, clock, &n.to_string()));
-                thread::scope(|scope| {
-                    scope.spawn(|| circuits.iter().for_each(Circuit::refresh_metrics));
-                    circuits.iter().for_each(|circuit| fail_at(circuit, 5));
-                });
-                // The labels are read without a further refresh of these circuits, because a refresh would repair gauges.
-                drop(by.circuit("last"));
-                by.circuit("last").unwrap().refresh_metrics();
-            },
+        let (by, clock) = keyed_by_text(&prefix, 200);
+        let keys: Vec<_> = (0..100).map(|n| n.to_string()).collect();
+        let read = metrics::with_local_recorder(recorder, || {
+            let last = by.circuit("last").unwrap();
+            keys.iter().for_each(|key| name(&by, &clock, key));
+            let circuits: Vec<_> = keys.iter().map(|key| by.circuit(key).unwrap()).collect();
+            let arrivals = AtomicUsize::new(0);
+            let in_step = |act: fn(&Circuit)| {
+                for (n, circuit) in (1..).zip(&circuits) {
+                    arrivals.fetch_add(1, SeqCst);
+                    while arrivals.load(SeqCst) < 2 * n {
+                        thread::yield_now();
+                    }
+                    act(circuit);
+                }
+            };
+            thread::scope(|scope| {
+                scope.spawn(|| metrics::with_local_recorder(recorder, || in_step(Circuit::refresh_metrics)));
+                in_step(|circuit| fail_at(circuit, 5));
+            });
+            // No refresh comes before the reading, because a refresh would repair gauges.
+            let read = read(recorder);
+            drop(last);
+            read
+        });
+        let of = |gauge: &str, labels: &str| read.get(&format!("{gauge}{{{prefix}{labels}}}")).copied();
+        assert_eq!(
+            (of("tripped", "other"), of("state", "other,closed")),
+            (Some(0.0), Some(1.0)),
+            "only `last` is left"
         );
-        let other =
-            |gauge: &str| read[&format!("{gauge}{{{prefix}other{}}}", if gauge == "tripped" { "" } else { ",closed" })];
-        assert_eq!((other("tripped"), other("state")), (0.0, 1.0), "only the last circuit has the shared label");
-        assert!(!read.contains_key(&format!("failures_1m{{{prefix}other}}")), "the shared label has no such gauge");
+        assert_eq!(of("failures_1m", "other"), None, "the shared label has no such gauge");
+        for key in &keys {
+            let own = (of("tripped", key), of("state", &format!("{key},open")));
+            assert_eq!(own, (Some(1.0), Some(1.0)), "{key} has its own label");
+            assert_eq!(of("failures_total", &format!("{key},error")), Some(5.0), "{key} counts under its own label");
+        }
     }
 }
