@@ -246,11 +246,11 @@ impl Registry {
         self.shared.circuits.lock().len() < limit - limit.div_ceil(8)
     }
 
-    /// Returns the number of handles to a circuit of a key that belong to no call, without the handle of the layer. The
-    /// registry has one, and so has the coordinator.
+    /// Returns the number of handles to a circuit of a key that belong to no call. The layer, the registry and the
+    /// coordinator have one each.
     #[cfg(feature = "keyed")]
     pub(crate) fn handles_of_a_circuit(&self) -> usize {
-        1 + usize::from(self.shared.companion.is_some())
+        2 + usize::from(self.shared.companion.is_some())
     }
 
     /// Returns the largest number of circuits.

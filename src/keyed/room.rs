@@ -58,12 +58,20 @@ pub(super) enum Full {
 /// The order in which keys are evicted to make room. Keys of a smaller rank are evicted first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
-    /// 0 for a circuit that the restore created and no call has used, 1 for a circuit that knows nothing, and 2 for a
-    /// circuit that knows something.
-    class: u8,
-    /// The number of calls of the key, for class 2 only.
-    calls: u64,
+    class: Class,
     used: u64,
+}
+
+/// The classes of a [`Rank`], in the order of eviction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    /// The restore created the circuit, and no call has used its key.
+    Unused,
+    KnowsNothing,
+    /// The circuit knows something. `calls` is the number of calls of the key.
+    KnowsSomething {
+        calls: u64,
+    },
 }
 
 impl Room {
@@ -123,8 +131,9 @@ impl Room {
         let may_go = |circuit: &Circuit| !circuit.is_held() && circuit.would_admit();
         let idle = |entry: &Slot| unused_for(entry) >= self.idle && entry.circuit.as_ref().is_none_or(may_go);
         let leaving: Vec<_> = known.iter().filter(|(_, entry)| idle(entry)).collect();
+        let handles = circuits.registry.handles_of_a_circuit();
         for (stem, entry) in leaving {
-            self.evict(circuits, known, stem, entry, now);
+            self.evict(circuits, known, stem, entry, now, handles);
         }
     }
 
@@ -139,11 +148,12 @@ impl Room {
         if now < self.room_at {
             return false;
         }
-        let handles = circuits.registry.handles_of_a_circuit() + 1;
-        let rank = |entry: &Slot| Rank::of(entry, handles);
+        let handles = circuits.registry.handles_of_a_circuit();
         let takes_room = |entry: &Slot| full == Full::Layer || entry.circuit.is_some();
+        let is_held = |entry: &Slot| entry.circuit.as_ref().is_some_and(Circuit::is_held);
         let all = || known.iter().filter(|(_, entry)| takes_room(entry));
-        let mut leaving: Vec<_> = all().filter_map(|(stem, entry)| Some((rank(entry)?, stem, entry))).collect();
+        let free = all().filter(|(_, entry)| !is_held(entry));
+        let mut leaving: Vec<_> = free.map(|(stem, entry)| (Rank::of(entry, handles), stem, entry)).collect();
         // An eighth of the known keys and not of `max`, because a full registry can leave a layer far fewer keys.
         let wanted = (all().count() / 8).max(1);
         if leaving.len() > wanted {
@@ -154,15 +164,16 @@ impl Room {
         }
         let before = self.keys;
         // Each entry is checked again, because an operator may hold its circuit since the scan.
-        for (_, stem, entry) in leaving.iter().filter(|(.., entry)| rank(entry).is_some()) {
-            self.evict(circuits, known, stem, entry, now);
+        for (_, stem, entry) in leaving.into_iter().filter(|(.., entry)| !is_held(entry)) {
+            self.evict(circuits, known, stem, entry, now, handles);
         }
         self.keys < before
     }
 
-    fn evict(&mut self, circuits: &Circuits, known: &Known<'_>, stem: &str, entry: &Slot, now: u64) {
+    /// Evicts a key. `handles` is the number of handles of a circuit without calls.
+    fn evict(&mut self, circuits: &Circuits, known: &Known<'_>, stem: &str, entry: &Slot, now: u64, handles: usize) {
         if let Some(circuit) = &entry.circuit {
-            let knows_something = circuit.knows_more_than_a_new_one(circuits.registry.handles_of_a_circuit() + 1);
+            let knows_something = circuit.knows_more_than_a_new_one(handles);
             // The circuit leaves the registry before its entry leaves the map. In the other order, a thread that
             // finds no entry could still find the old circuit in the registry.
             circuits.registry.remove(circuit);
@@ -184,18 +195,16 @@ impl Room {
 }
 
 impl Rank {
-    /// Returns the rank of a key. `None` if an operator holds its circuit. `handles` is the number of handles of a circuit
-    /// without calls.
-    fn of(entry: &Slot, handles: usize) -> Option<Self> {
-        let used = entry.used();
-        let ranked = |class, calls| Some(Self { class, calls, used });
-        match &entry.circuit {
-            None => ranked(1, 0),
-            Some(circuit) if circuit.is_held() => None,
-            Some(_) if entry.awaits_first_call() => ranked(0, 0),
-            Some(circuit) if !circuit.knows_more_than_a_new_one(handles) => ranked(1, 0),
-            Some(circuit) => ranked(2, calls(entry, circuit)),
-        }
+    /// Returns the rank of a key. `handles` is the number of handles of a circuit without calls.
+    fn of(entry: &Slot, handles: usize) -> Self {
+        let class = match &entry.circuit {
+            Some(_) if entry.awaits_first_call() => Class::Unused,
+            Some(circuit) if circuit.knows_more_than_a_new_one(handles) => {
+                Class::KnowsSomething { calls: calls(entry, circuit) }
+            }
+            _ => Class::KnowsNothing,
+        };
+        Self { class, used: entry.used() }
     }
 }
 
