@@ -30,7 +30,7 @@ pub(super) struct Room {
     idle_at: u64,
     /// The tick of the next scan for room, after a scan that found too few keys.
     room_at: u64,
-    /// The keys that have their own label in metrics and no circuit now. There are at most as many as labels.
+    /// The keys that had their own label in metrics when they were evicted. There are at most as many as labels.
     labelled: HashSet<Box<str>>,
     /// The circuits that were evicted and not reported yet.
     gone: Vec<Circuit>,
