@@ -1,8 +1,11 @@
 //! The step of a circuit from the shared label to its own label. Each event counts under one of the two labels, also if
 //! another thread takes the step while the event is reported.
 
+#![expect(clippy::disallowed_types, reason = "loom does not run this")]
+
 use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
