@@ -97,11 +97,10 @@ impl Circuit {
         self.inner().peek_at_gate()
     }
 
-    /// Returns the time until a hold ends. `None` if there is no hold, or if only an operator ends the hold.
-    pub(crate) fn hold_ends_in(&self) -> Option<Duration> {
-        let (inner, now) = (self.inner(), self.now());
-        let until = inner.hold_until().known().filter(|_| inner.load().mode().is_hold());
-        until.map(|until| until.saturating_since(now))
+    /// Returns the time until the hold ends. `None` if no hold is in force, or if only an operator ends the hold.
+    pub(crate) fn held_for(&self) -> Option<Duration> {
+        let inner = self.inner();
+        inner.held_for(inner.load(), inner.now())
     }
 
     pub(crate) fn era_and_standing(&self) -> (u64, Standing) {
@@ -138,6 +137,12 @@ impl Inner {
             return Standing::new(State::HalfOpen, word.beneath());
         }
         standing
+    }
+
+    /// Returns the time until the hold ends. `None` if no hold is in force, or if only an operator ends the hold.
+    pub(super) fn held_for(&self, word: Word, now: Tick) -> Option<Duration> {
+        let until = self.hold_until().known().filter(|_| word.mode().is_hold());
+        until.map(|until| until.saturating_since(now))
     }
 
     /// Opens a half-open circuit again if its patience is over.

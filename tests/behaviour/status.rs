@@ -5,7 +5,7 @@ use std::time::Duration;
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::{Circuit, Outcome};
 
-use crate::rig::{admit, alice, fail, open, probe, reject, rig, succeed};
+use crate::rig::{admit, alice, fail, open, probe, reject, rig, secs, succeed};
 
 fn sentence(circuit: &Circuit) -> String {
     circuit.status().to_string()
@@ -58,6 +58,35 @@ fn a_status_of_a_held_circuit_says_who_holds_it_and_for_how_long() {
     let shadow = sentence(&circuit);
     assert!(shadow.starts_with("circuit `payments` (shadow) is open: failures in a row"), "{shadow}");
     assert!(shadow.contains("; calls go through all the same; "), "{shadow}");
+}
+
+#[test]
+fn a_status_after_the_end_of_a_hold_gives_the_answer_to_the_next_call() {
+    type Hold = fn(&Circuit);
+    let trip: Hold = |circuit| drop(circuit.trip(&alice(), Some(secs(60))));
+    let disable: Hold = |circuit| drop(circuit.disable(&alice(), Some(secs(60))));
+    let manual = tower_circuit_breaker::config::Recovery::Manual;
+    let closed = || rig(|settings| settings);
+    let opened = || {
+        let (circuit, clock) = rig(|settings| settings.recovery(manual));
+        fail(&circuit, 5);
+        (circuit, clock)
+    };
+    for ((circuit, clock), hold, expected) in [
+        (closed(), trip, "; the hold is over; the next call is a probe; calls: "),
+        (closed(), disable, "; the hold is over; calls: "),
+        (opened(), trip, "; the hold is over; it stays open until an operator resets it; calls: "),
+    ] {
+        hold(&circuit);
+        clock.advance(secs(70));
+        let over = sentence(&circuit);
+        assert!(over.contains(expected), "{over}");
+        assert_eq!(circuit.status().held_for, Some(Duration::ZERO), "{over}");
+        drop(circuit.try_acquire());
+        let ended = sentence(&circuit);
+        assert!(!ended.contains("; the hold"), "{ended}");
+        assert_eq!(circuit.status().held_for, None, "{ended}");
+    }
 }
 
 #[test]

@@ -61,12 +61,12 @@ impl Status {
     }
 
     fn write_next(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hold = matches!(self.mode, Mode::ForcedOpen | Mode::Disabled);
-        if hold {
-            return match self.hold_ends_in() {
-                Some(left) => write!(f, "; the hold ends in {}", Brief(left)),
-                None => f.write_str("; it stays so until an operator ends it"),
-            };
+        match self.held_for {
+            // A hold whose time has passed stays until the next call, so the answer to that call follows.
+            Some(Duration::ZERO) => f.write_str("; the hold is over")?,
+            Some(left) => return write!(f, "; the hold ends in {}", Brief(left)),
+            None if self.mode.is_hold() => return f.write_str("; it stays so until an operator ends it"),
+            None => {}
         }
         match (self.next_call, self.state, self.retry_after) {
             (NextCall::Admitted, State::Closed, _) => Ok(()),
@@ -76,12 +76,6 @@ impl Status {
             (NextCall::Rejected, _, Some(wait)) => write!(f, "; it lets a probe through in {}", Brief(wait)),
             (NextCall::Rejected, _, None) => f.write_str("; it stays open until an operator resets it"),
         }
-    }
-
-    /// Returns the rest of the hold, by the last transition. `None` if only an operator ends the hold.
-    fn hold_ends_in(&self) -> Option<Duration> {
-        let lasts = self.transitions.last()?.lasts?;
-        Some(lasts.saturating_sub(self.since))
     }
 }
 
