@@ -28,6 +28,29 @@ fn a_circuit_opens_as_an_outage_opens_it() {
 }
 
 #[test]
+fn a_circuit_that_is_open_already_gets_no_call_in_any_mode() {
+    let modes: [fn(&Circuit); 4] = [
+        |_| (),
+        |circuit| drop(circuit.shadow(&alice())),
+        |circuit| drop(circuit.disable(&alice(), None)),
+        |circuit| drop(circuit.trip(&alice(), None)),
+    ];
+    for set_mode in modes {
+        let recorder = Recorder::new();
+        let (circuit, _clock) = rig(|settings| settings.observer(recorder.clone()));
+        circuit.fail_until_open();
+        set_mode(&circuit);
+        let before = (circuit.status(), recorder.events());
+        let edge = circuit.fail_until_open();
+        assert_eq!(Some(&edge), before.0.transitions.last());
+        assert_eq!((circuit.status(), recorder.events()), before);
+    }
+    let (shadow, _clock) = rig(|settings| settings.shadow());
+    shadow.fail_until_open();
+    assert_eq!(shadow.totals().failures, 5, "no more failures than open a circuit");
+}
+
+#[test]
 #[should_panic(expected = "10000 failures do not open circuit `payments`: disabled")]
 fn a_circuit_that_cannot_fail_does_not_open() {
     let (circuit, _) = rig(|settings| settings);
