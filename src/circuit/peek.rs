@@ -164,14 +164,9 @@ impl Inner {
             return Tick::ZERO;
         }
         let now = self.clock.now();
-        // The usual case comes first, because all calls of an outage take this branch.
-        let rejects = if word.is_plainly_open() {
-            now < self.open_until()
-        } else {
-            // Returns zero if a change is due, because only a call carries out the change, even if that call will be
-            // rejected.
-            matches!(self.scene(word, now).gate(), Ok(Gate::Taken { .. } | Gate::Closed(_)))
-        };
+        // Returns zero if a change is due, because only a call carries out the change, even if that call will be rejected.
+        let rejects = self.rejects_plainly(word, now)
+            || matches!(self.scene(word, now).gate(), Ok(Gate::Taken { .. } | Gate::Closed(_)));
         if rejects { taken(now) } else { Tick::ZERO }
     }
 
@@ -188,12 +183,7 @@ impl Inner {
 
     /// Returns the answer of the gate to a call that does not wait for a restore.
     pub(super) fn peek_at_gate(&self) -> Peek {
-        let (word, now) = (self.load(), self.now());
-        // The usual case comes first, because a service that polls ready takes this branch during an outage.
-        if word.is_plainly_open() && now < self.open_until() {
-            let until = self.rejects_until(word, self.open_until().known());
-            return Peek::Rejecting(until.map(|until| until.saturating_since(now)));
-        }
+        let now = self.now();
         self.give_up_if_due(now);
         self.peek_at(self.load(), now)
     }
