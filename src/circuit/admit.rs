@@ -218,10 +218,11 @@ impl Inner {
                 self.probes.reclaim(word.era(), now, self.config.probes.deadline);
                 self.wakers.wake();
             }
-            Due::GiveUp { has_success, half_open_for } => {
-                let no_success = Reason::NoSuccess { half_open_for };
-                let reason = if has_success { Reason::NoVerdict { half_open_for } } else { no_success };
-                self.reopen(word, now, reason, None);
+            Due::GiveUp { has_success: true, half_open_for } => {
+                self.reopen(word, now, Reason::NoVerdict { half_open_for }, None);
+            }
+            Due::GiveUp { has_success: false, half_open_for } => {
+                self.reopen(word, now, Reason::NoSuccess { half_open_for }, None);
             }
             Due::Quiet { successes, half_open_for } => {
                 self.close(word, now, Reason::QuietService { successes, half_open_for });

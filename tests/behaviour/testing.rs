@@ -3,6 +3,7 @@
 use std::sync::mpsc;
 
 use tower_circuit_breaker::clock::MockClock;
+use tower_circuit_breaker::config::ConfigBuilder;
 use tower_circuit_breaker::event::{Ended, Event, observer_fn};
 use tower_circuit_breaker::outcome::FailureKind;
 use tower_circuit_breaker::state::{Reason, RejectReason};
@@ -45,7 +46,7 @@ fn a_circuit_that_is_open_already_gets_no_call_in_any_mode() {
         assert_eq!(Some(&edge), before.0.transitions.last());
         assert_eq!((circuit.status(), recorder.events()), before);
     }
-    let (shadow, _clock) = rig(|settings| settings.shadow());
+    let (shadow, _clock) = rig(ConfigBuilder::shadow);
     shadow.fail_until_open();
     assert_eq!(shadow.totals().failures, 5, "no more failures than open a circuit");
 }
