@@ -188,12 +188,20 @@ fn a_status_of_manual_recovery_waits_for_an_operator() {
 
 #[test]
 fn totals_name_the_other_counts_only_if_there_are_any() {
-    let (circuit, clock) = rig(|settings| settings);
+    let (circuit, _clock) = rig(|settings| settings);
     admit(&circuit).record(Outcome::Ignored);
     admit(&circuit).cancel();
     assert_eq!(circuit.totals().to_string(), "0 succeeded, 0 failed, 0 rejected, 1 ignored, 1 cancelled");
-    probe(&circuit, &clock).success();
-    assert_eq!(circuit.status().to_string().lines().count(), 1);
+    circuit.shadow(&alice());
+    fail(&circuit, 5);
+    succeed(&circuit, 2);
+    let mut totals = circuit.totals();
+    assert_eq!(
+        totals.to_string(),
+        "2 succeeded, 5 failed, 0 rejected, 1 ignored, 1 cancelled, 2 only rejected in shadow"
+    );
+    (totals.load_shed, totals.ignored, totals.would_reject) = (3, 0, 0);
+    assert_eq!(totals.to_string(), "2 succeeded, 5 failed, 0 rejected, 3 shed, 1 cancelled");
 }
 
 #[test]
