@@ -80,8 +80,8 @@ impl fmt::Display for Transition {
 }
 
 /// Returns the transition that opened a circuit, or `None` if the circuit has closed or was disabled since.
-/// `newest_first` are the transitions up to the present one. If the circuit opened on another instance only, returns the transition that took
-/// over the half-open state.
+/// `newest_first` are the transitions up to the present one. If the circuit opened on another instance only, returns the
+/// transition that took over the half-open state.
 pub(crate) fn opening<'a>(newest_first: impl Iterator<Item = &'a Transition> + Clone) -> Option<&'a Transition> {
     let mut tripped = newest_first.take_while(|edge| edge.to.is_tripped());
     tripped.clone().find(|edge| edge.is_opening()).or_else(|| tripped.find(|edge| edge.is_taken_over()))
