@@ -16,7 +16,7 @@ use super::word::Word;
 use crate::clock::{Tick, nanos};
 use crate::config::{Config, LONGEST_RETRY_AFTER};
 use crate::event::{Ended, Event};
-use crate::outcome::{Failure, FailureKind, Outcome, UNIT, Weight, score_from_units};
+use crate::outcome::{Failure, FailureKind, Outcome, UNIT, Weight, number};
 use crate::state::Reason;
 use crate::sync::{Relaxed, Release, seat};
 use crate::window::cells::Counted;
@@ -246,16 +246,17 @@ impl Inner {
         }
         let era = word.era();
         let age = now.saturating_since(self.entered());
-        let mut seen = Situation { run: self.run.get(era), tally: self.tally(era, now), age, usual: None };
+        let seen = Situation { run: self.run.get(era), tally: self.tally(era, now), age };
         let Config { rules, window, .. } = &self.config;
         let met = decide::trips(rules, *window, &seen);
         // Advice is the cause only if the evidence does not meet the configured thresholds, because otherwise the
         // circuit would also trip without advice.
-        let on_advice = met.is_none() && self.is_advised(now);
-        if on_advice {
-            seen.usual = self.usual_rate(seen.tally);
-        }
-        if let Some(reason) = if on_advice { decide::trips_on_advice(rules, *window, &seen) } else { met } {
+        let met = if met.is_none() && self.is_advised(now) {
+            decide::trips_on_advice(rules, *window, &seen, self.usual_rate(seen.tally))
+        } else {
+            met
+        };
+        if let Some(reason) = met {
             self.trip(word, now, reason, failed());
         }
     }
@@ -270,7 +271,6 @@ impl Inner {
         }
         let failed = window.units / u64::from(UNIT);
         let calls = (successes + failures).saturating_sub(window.calls);
-        let number = |count: u64| score_from_units(count.saturating_mul(u64::from(UNIT)));
         let before = decide::usual_rate(number(failures.saturating_sub(failed)).min(number(calls)), number(calls));
         // Relaxed, because the rate publishes no other data.
         Some(before.max(f64::from_bits(self.usual.load(Relaxed))))

@@ -28,9 +28,9 @@
 
 use std::time::Duration;
 
-use super::{Situation, score_from_units};
+use super::Situation;
 use crate::config::Rules;
-use crate::outcome::UNIT;
+use crate::outcome::number;
 use crate::window::Window;
 
 /// The evidence that a run or a rate needs on advice, so that the evidence is no chance.
@@ -45,7 +45,7 @@ pub(super) struct Chance {
 impl Chance {
     /// Returns the evidence that is needed at the traffic of the circuit.
     pub(super) fn new(window: Window, rules: &Rules, seen: &Situation, usual: f64) -> Self {
-        let calls = score_from_units(seen.tally.calls.max(1) * u64::from(UNIT));
+        let calls = number(seen.tally.calls.max(1));
         let a_minute = match window.length().filter(|_| rules.need_window()) {
             Some(length) => {
                 let counted_for = length.min(seen.age.max(SHORTEST)).min(MINUTE);
@@ -105,7 +105,7 @@ mod tests {
         let config = crate::config::Config::new("payments").expect("the name is valid");
         let tally = Tally { calls, ..Tally::EMPTY };
         let (run, age) = (run::Seen::default(), Duration::from_secs(age));
-        Chance::new(config.window, &config.rules, &Situation { run, tally, age, usual: Some(usual) }, usual)
+        Chance::new(config.window, &config.rules, &Situation { run, tally, age }, usual)
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::circuit::{Totals, usual_rate};
 use crate::clock::Tick;
+use crate::outcome::number;
 
 /// The calls of the last minutes.
 #[derive(Debug, Default)]
@@ -38,11 +39,6 @@ impl Usual {
     pub(super) fn rate(&self) -> f64 {
         if self.calls < FEW { 0.0 } else { usual_rate(self.failures, self.calls) }
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 52 bits")]
-const fn number(count: u64) -> f64 {
-    count as f64
 }
 
 /// The time in which half of the calls are forgotten.
