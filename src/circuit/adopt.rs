@@ -139,9 +139,9 @@ impl Circuit {
     /// advice, and advice of zero ends all advice.
     ///
     /// A run or a rate must also be so unlikely, at the usual error rate of this circuit, that a minute of advice opens a
-    /// healthy circuit with a chance of at most 1 %. The usual rate is that of the calls of this process before the
-    /// window, at most half of the limit of the rule. Until the first success of the circuit this condition does not
-    /// apply.
+    /// healthy circuit with a chance of at most 1 %. The usual rate is the share of the weights of the failures in the
+    /// calls of this process before the window and the run, at most half of the limit of the rule. Until the first
+    /// success of the circuit this condition does not apply.
     pub fn advise(&self, lasts: Duration) {
         self.advise_beside(0.0, lasts);
     }
