@@ -252,7 +252,8 @@ pub struct Snapshot {
     pub open_for: Option<Duration>,
     /// The time for which the hold lasts. `None` if only an operator ends the hold, or if there is no hold.
     pub held_for: Option<Duration>,
-    /// The number of openings in a row, as [`Status::attempt`](crate::Status::attempt) counts them.
+    /// The number of openings in a row that still count. [`Status::attempt`](crate::Status::attempt) also has the openings
+    /// that the time spent closed has taken back since the last opening.
     pub attempt: u32,
     /// The number of successful probes of a half-open circuit.
     pub probe_successes: u32,

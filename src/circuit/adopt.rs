@@ -46,7 +46,7 @@ impl Circuit {
             generation: cold.generation,
             open_for: left(inner.open_until()).filter(|_| word.state() == State::Open),
             held_for: left(inner.hold_until()).filter(|_| word.mode().is_hold()),
-            attempt: cold.attempt,
+            attempt: inner.openings_that_count(&cold, word, now),
             probe_successes: inner.probes.verdict(word.era()).successes,
             run: score_from_units(inner.run.get(word.era()).weight),
             tally: if word.state() == State::Closed { inner.tally(word.era(), now) } else { Tally::EMPTY },
@@ -117,8 +117,8 @@ impl Circuit {
                 return Some(plan);
             }
             if plan.reason == Reason::Restored && word.state() == State::Closed {
-                // If the attempts are the same, the circuit keeps its own `last_open`, because its own value is exact.
-                if cold.attempt != attempt {
+                // If the same openings count, the circuit keeps its own values, because they are exact.
+                if inner.openings_that_count(cold, word, now) != attempt {
                     (cold.attempt, cold.last_open) = (attempt, last_open);
                 }
                 // The sums are added before the run, as in `count`, so that a thread that sees the run also sees the

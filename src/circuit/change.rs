@@ -233,17 +233,22 @@ impl Inner {
         transition
     }
 
-    /// Trips a closed circuit that has met a rule. The time spent closed decides on the number of openings that still
-    /// count, unless the circuit is on trust, because the time on trust shows no recovery.
+    /// Trips a closed circuit that has met a rule.
     pub(super) fn trip(&self, expected: Word, now: Tick, reason: Reason, failure: Option<Failed>) {
-        let closed_for = now.saturating_since(self.entered());
         self.change(expected, |cold| {
-            let closed_for = cold.closed_for.saturating_add(closed_for);
-            if !self.run.get(expected.era()).on_trust {
-                cold.attempt = decide::decayed(cold.attempt, cold.last_open, closed_for);
-            }
+            cold.attempt = self.openings_that_count(cold, expected, now);
             Some(self.open(cold, expected, now, reason, failure))
         });
+    }
+
+    /// Returns the number of openings in a row that a trip would count at this moment. The time spent closed takes
+    /// openings back, except for the time on trust, because the time on trust shows no recovery.
+    pub(super) fn openings_that_count(&self, cold: &Cold, word: Word, now: Tick) -> u32 {
+        if word.state() != State::Closed || self.run.get(word.era()).on_trust {
+            return cold.attempt;
+        }
+        let era = if word.restored().is_flowing() { now.saturating_since(self.entered()) } else { Duration::ZERO };
+        decide::decayed(cold.attempt, cold.last_open, cold.closed_for.saturating_add(era))
     }
 
     /// Opens a half-open circuit again.

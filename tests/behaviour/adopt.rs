@@ -12,7 +12,8 @@ use tower_circuit_breaker::window::Tally;
 use tower_circuit_breaker::{Circuit, Config, Failure, OpenDuration, Outcome, State, Window};
 
 use crate::rig::{
-    admit, alice, call, fail, last, millis, no_rules, open, probe, reject, rig, secs, state, succeed, time_out, why,
+    admit, alice, call, close, fail, last, millis, no_rules, open, probe, reject, rig, secs, state, succeed, time_out,
+    why,
 };
 
 /// Another process starts, with a clock of its own and the same settings.
