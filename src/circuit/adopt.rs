@@ -23,7 +23,7 @@ use crate::outcome::{score_from_units, units_from_score};
 #[cfg(feature = "store")]
 use crate::state::Generation;
 #[cfg(feature = "store")]
-use crate::state::mark::Mark;
+use crate::state::order_hash::OrderHash;
 use crate::state::{EarlierReason, Reason, Snapshot, Standing, State, Transition};
 use crate::sync::Relaxed;
 #[cfg(any(feature = "store", test))]
@@ -272,11 +272,11 @@ impl Circuit {
     }
 
     /// Stores the parts of a record by which orders on this circuit are judged. The parts are the newest number of the
-    /// record, the ids and marks of its orders, and the time since the circuit left closed or was tripped according to the record.
+    /// record, the ids and hashes of its orders, and the time since the circuit left closed or was tripped according to the record.
     pub(crate) fn observe_record(
         &self,
         latest: Generation,
-        orders: &[(&str, Option<Mark>)],
+        orders: &[(&str, Option<OrderHash>)],
         tripped_for: Option<Duration>,
     ) {
         let now = self.inner().now();
@@ -288,7 +288,7 @@ impl Circuit {
         }
         let past = cold.past_mut();
         past.latest = past.latest.max(latest);
-        orders.iter().for_each(|(id, mark)| past.remember(id, *mark));
+        orders.iter().for_each(|(id, hash)| past.remember(id, *hash));
         past.tripped_elsewhere = tripped_for.map(|ago| Since::new(now, ago));
     }
 }

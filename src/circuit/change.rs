@@ -21,8 +21,8 @@ use super::inner::Inner;
 use super::word::Word;
 use crate::clock::Tick;
 use crate::config::{LONGEST_RETRY_AFTER, Recovery};
-use crate::state::mark::Mark;
 use crate::state::order::To;
+use crate::state::order_hash::OrderHash;
 use crate::state::{Act, EarlierReason, Generation, Mode, Reason, Standing, State, Transition};
 use crate::sync::{MutexGuard, Relaxed, Release};
 use crate::window::{Tally, run};
@@ -57,8 +57,8 @@ pub(super) struct Plan {
     pub(super) tripped_for: Option<Duration>,
     /// The id of the operator's order.
     pub(super) order: Option<Arc<str>>,
-    /// The mark of that order.
-    pub(super) mark: Option<Mark>,
+    /// The hash of that order.
+    pub(super) hash: Option<OrderHash>,
     /// The target of a reset, also if the reset leaves a healthy circuit closed.
     pub(super) resets_to: Option<To>,
     /// True if the coordinator logs the transition.
@@ -83,7 +83,7 @@ impl Plan {
             successes: 0,
             tripped_for: None,
             order: None,
-            mark: None,
+            hash: None,
             resets_to: None,
             is_logged: false,
         }
@@ -119,7 +119,7 @@ impl Inner {
             successes,
             tripped_for,
             order,
-            mark,
+            hash,
             resets_to,
             earlier,
             earlier_for,
@@ -153,7 +153,7 @@ impl Inner {
         }
         past.latest = Generation::new(past.latest.get().saturating_add(1));
         if let Some(order) = &order {
-            past.remember(order, mark);
+            past.remember(order, hash);
         }
         let transition = Transition {
             from: from.standing(),

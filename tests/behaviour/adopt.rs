@@ -199,7 +199,7 @@ fn adopted_attempts_decay_like_own_attempts() {
         let record = snapshot(|record| (record.state, record.attempt, record.open_for) = (State::Open, 3, open_for));
         let (circuit, clock) = rig(|settings| settings);
         circuit.adopt(&record, Reason::Restored);
-        crate::rig::close(&circuit, &clock);
+        close(&circuit, &clock);
         clock.advance(secs(20));
         assert_eq!(open(&circuit), Some(secs(20)), "open for {open_for:?}");
     }

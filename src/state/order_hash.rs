@@ -1,8 +1,14 @@
-//! The mark of an order, by which an order that is given again is distinguished from another order with the same id.
+//! The hash of an order, by which an order that is given again is distinguished from another order with the same id.
 //!
 //! The id alone is not enough, because an operator may use one ticket number for a trip and for the later resume. The
-//! resume would then count as a repetition of the trip, and would be reported as done. The mark is a hash of 64 bits
-//! without a secret. It protects operators from a mistake, and not from an operator who searches for a collision.
+//! resume would then count as a repetition of the trip, and would be reported as done.
+//!
+//! The hash is FNV-1a with 64 bits and not the SHA-256 of `digest.rs`, because a circuit without a store compares orders
+//! too, and the default build has no SHA-256. FNV-1a protects operators from a mistake. An operator who wants a collision
+//! finds one in a moment, and so can hide an order whose id and text the operator knows in advance. The hidden order is
+//! reported as carried out before. The attack is accepted, because each operator may act on the circuit anyway, and the
+//! history names the user of the order that was carried out. The digest must withstand such an attack, because two ids
+//! with one digest would share a row of the audit, and this row would name the wrong order.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,10 +17,10 @@ use super::{Act, By, State};
 
 /// The hash of the act, its target, its hold, its user and its reason. Every version and every host computes the same hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Mark(u64);
+pub(crate) struct OrderHash(u64);
 
-impl Mark {
-    /// Returns the mark of an act. `to` counts for a reset only.
+impl OrderHash {
+    /// Returns the hash of an act. `to` counts for a reset only.
     pub(crate) fn new(act: Act, to: State, hold: Option<Duration>, by: &By) -> Self {
         let to = if act == Act::Reset { to.as_str() } else { "" };
         let hold = hold.map(|hold| hold.as_millis().to_string()).unwrap_or_default();
@@ -28,14 +34,14 @@ impl Mark {
         Self(hash)
     }
 
-    /// Returns the mark that a record has as text. `None` if the text is not a mark.
+    /// Returns the hash that a record has as text. `None` if the text is not a hash.
     #[cfg(feature = "store")]
     pub(crate) fn read(text: &str) -> Option<Self> {
         u64::from_str_radix(text, 16).ok().map(Self)
     }
 }
 
-impl fmt::Display for Mark {
+impl fmt::Display for OrderHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
     }
@@ -46,8 +52,8 @@ impl fmt::Display for Mark {
 pub(crate) enum Earlier {
     /// No order of this id is known.
     None,
-    /// An order of this id was carried out. The mark is absent if a release without marks wrote the record.
-    Done(Option<Mark>),
+    /// An order of this id was carried out. The hash is absent if a release without hashes wrote the record.
+    Done(Option<OrderHash>),
 }
 
 /// The parameters of FNV-1a with 64 bits.
@@ -59,10 +65,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mark_of_an_order_stays_the_same_in_every_release() {
+    fn the_hash_of_an_order_stays_the_same_in_every_release() {
         let by = By::new("alice", "maintenance").expect("it is valid");
-        let trip = Mark::new(Act::Trip, State::HalfOpen, Some(Duration::from_secs(600)), &by);
-        assert_eq!(trip, Mark::new(Act::Trip, State::Closed, Some(Duration::from_secs(600)), &by));
+        let trip = OrderHash::new(Act::Trip, State::HalfOpen, Some(Duration::from_secs(600)), &by);
+        assert_eq!(trip, OrderHash::new(Act::Trip, State::Closed, Some(Duration::from_secs(600)), &by));
         assert_eq!(trip.to_string(), "e0e41fbefdd7179b");
     }
 }
