@@ -55,10 +55,8 @@ pub(super) struct Plan {
     pub(super) successes: u32,
     /// The time since the circuit left closed or was tripped, if that happened on another instance or before a restart.
     pub(super) tripped_for: Option<Duration>,
-    /// The id of the operator's order.
-    pub(super) order: Option<Arc<str>>,
-    /// The hash of that order.
-    pub(super) hash: Option<OrderHash>,
+    /// The id and the hash of the operator's order.
+    pub(super) order: Option<(Arc<str>, OrderHash)>,
     /// The target of a reset, also if the reset leaves a healthy circuit closed.
     pub(super) resets_to: Option<To>,
     /// True if the coordinator logs the transition.
@@ -83,7 +81,6 @@ impl Plan {
             successes: 0,
             tripped_for: None,
             order: None,
-            hash: None,
             resets_to: None,
             is_logged: false,
         }
@@ -116,17 +113,7 @@ impl Inner {
     fn enter(&self, mut cold: MutexGuard<'_, Cold>, from: Word, plan: Plan) -> Transition {
         let Plan { standing, reason, now, open_until, hold_until, failure, run, tally, .. } = plan;
         let Plan {
-            successes,
-            tripped_for,
-            order,
-            hash,
-            resets_to,
-            earlier,
-            earlier_for,
-            state_for,
-            hold_for,
-            is_logged,
-            ..
+            successes, tripped_for, order, resets_to, earlier, earlier_for, state_for, hold_for, is_logged, ..
         } = plan;
         let (failure, failure_text) = failure.map_or((None, None), |failed| (Some(failed.kind), failed.text));
         let to = from.next(standing);
@@ -152,9 +139,10 @@ impl Inner {
             past.tripped = Some(Since::new(now, tripped_for.unwrap_or_default()));
         }
         past.latest = Generation::new(past.latest.get().saturating_add(1));
-        if let Some(order) = &order {
-            past.remember(order, hash);
-        }
+        let order = order.map(|(id, hash)| {
+            past.remember(&id, Some(hash));
+            id
+        });
         let transition = Transition {
             from: from.standing(),
             to: standing,

@@ -125,8 +125,7 @@ impl Inner {
             plan.hold_for = Some(*age);
         }
         plan.is_logged = *is_restored;
-        plan.order.clone_from(id);
-        plan.hash = id.as_ref().map(|_| order.order_hash());
+        plan.order = id.as_ref().map(|id| (Arc::clone(id), order.order_hash()));
         plan.resets_to = (*act == Act::Reset).then_some(*to);
         plan
     }

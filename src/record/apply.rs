@@ -9,7 +9,7 @@ use super::join::{bound, merge};
 use super::timestamp::millis;
 use super::words;
 use super::{CircuitRecord, FUTURE, InstanceEntry, Operated, Timestamp};
-use crate::state::order_hash::{Earlier, OrderHash};
+use crate::state::order_hash::{Earlier, OrderHash, Repetition};
 use crate::state::{Act, By, Generation, Mode, State};
 
 /// A change that an instance requests of a record.
@@ -199,11 +199,11 @@ fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now: Timestamp
     }
     let last = record.operator.as_ref();
     let hash = command.order_hash();
-    match last.map_or(Earlier::None, |last| last.earlier(&command.id)) {
-        Earlier::None => {}
-        // The id belongs to another order, which came first.
-        Earlier::Done(Some(other)) if other != hash => return Effect::Superseded,
-        Earlier::Done(_) => return Effect::Known,
+    match last.map_or(Earlier::None, |last| last.earlier(&command.id)).of(hash) {
+        Repetition::New => {}
+        Repetition::Same => return Effect::Known,
+        // The other order came first.
+        Repetition::Other => return Effect::Superseded,
     }
     let at = now.saturating_sub(command.age);
     let own = |last: &Operated| !command.incarnation.is_empty() && last.incarnation == command.incarnation;

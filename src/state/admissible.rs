@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::order::Order;
-use super::order_hash::Earlier;
+use super::order_hash::{Earlier, Repetition};
 use super::refused::Refused;
 use super::{Act, Generation};
 
@@ -48,10 +48,10 @@ pub(crate) struct Facts<'a> {
 /// [`Refused`] with the variant in the table.
 pub(crate) fn admissible(order: &Order, facts: &Facts<'_>) -> Result<bool, Refused> {
     let Facts { name, earlier, latest, cooldown, held, undisturbed } = *facts;
-    match earlier {
-        Earlier::None => {}
-        Earlier::Done(hash) if hash == Some(order.order_hash()) => return Ok(false),
-        Earlier::Done(_) => return Err(Refused::IdUsed { id: order.command_id().to_owned() }),
+    match earlier.of(order.order_hash()) {
+        Repetition::New => {}
+        Repetition::Same => return Ok(false),
+        Repetition::Other => return Err(Refused::IdUsed { id: order.command_id().to_owned() }),
     }
     if let Some(seen) = order.seen.filter(|seen| *seen < latest) {
         return Err(Refused::Stale { seen, now: latest });

@@ -56,6 +56,28 @@ pub(crate) enum Earlier {
     Done(Option<OrderHash>),
 }
 
+/// An order beside the earlier order of its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repetition {
+    /// No order of this id is known.
+    New,
+    /// The order is the earlier order, given again.
+    Same,
+    /// The id belongs to another order, or to an order without a hash, which cannot be known as the same.
+    Other,
+}
+
+impl Earlier {
+    /// Compares an order with the earlier order of its id.
+    pub(crate) fn of(self, hash: OrderHash) -> Repetition {
+        match self {
+            Self::None => Repetition::New,
+            Self::Done(Some(earlier)) if earlier == hash => Repetition::Same,
+            Self::Done(_) => Repetition::Other,
+        }
+    }
+}
+
 /// The parameters of FNV-1a with 64 bits.
 const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0000_0100_0000_01b3;
