@@ -216,7 +216,7 @@ pub struct Transition {
     /// The kind of the failure that completed the evidence. `None` if no failure completed the evidence.
     pub failure: Option<FailureKind>,
     /// The text of the failure that completed the evidence. The text is one line of at most 200 characters,
-    /// in which an address has only its scheme and host. `None` if the failure has no text, such as a dropped
+    /// in which an address with `://` has only its scheme and host. `None` if the failure has no text, such as a dropped
     /// call. The text must not be shown to strangers or in metrics.
     pub failure_text: Option<Arc<str>>,
     /// The number of calls that were rejected since the last transition to closed or disabled.
