@@ -51,9 +51,9 @@ impl Inner {
     }
 }
 
+#[cfg(feature = "store")]
 impl Circuit {
     /// Returns the calls before the present evidence, and true if the circuit is closed.
-    #[cfg(feature = "store")]
     pub(crate) fn calls_before(&self) -> (Before, bool) {
         let inner = self.inner();
         // The lock is held so that no transition empties the window between the reads.
