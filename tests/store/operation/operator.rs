@@ -143,6 +143,8 @@ async fn an_unreadable_record_is_shown_as_such_and_can_only_be_forgotten() {
     assert!(shown.len() == 1 && shown[0].record.is_err(), "{shown:?}");
     let refused = operator.operate("payments", &Order::trip(&alice())).await.unwrap_err();
     assert!(matches!(refused, Refused::Corrupt { .. }), "{refused:?}");
+    let unknown = operator.reach("payments", &Order::trip(&alice()), secs(1)).await.unwrap_err();
+    assert_eq!(unknown.kind(), StoreErrorKind::Corrupt, "the store did not refuse: {unknown}");
     assert!(is_stored(&operator.forget("payments", &alice()).await.unwrap()));
     assert!(operator.list().await.unwrap().is_empty());
     assert_eq!(acts(&store).await, ["forget alice"]);
