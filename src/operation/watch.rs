@@ -36,9 +36,10 @@ impl Changes {
         Self { operator, watch: None, begun: false, due: true, known: BTreeMap::new(), ready: VecDeque::new() }
     }
 
-    /// Waits for the next change. The first calls return all present records. If the store reports changes, a later change is
-    /// returned after a pause, which is 50 ms for each 256 known records or part of them, so 200 ms with 1000 records. Otherwise
-    /// a change is found by a query every two seconds. Of several quick changes to one record, only the last change is returned.
+    /// Waits for the next change. The first calls return all present records. If the store reports changes, a later
+    /// change is returned after a pause of 50 ms, and of 50 ms more for each 256 known records, so 200 ms with 1000
+    /// records. Otherwise a query every two seconds finds the change. Of several quick changes to one record, only the
+    /// last change is returned.
     ///
     /// # Errors
     ///

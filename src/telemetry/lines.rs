@@ -1,5 +1,5 @@
-//! Warnings that a store or a client can cause again and again. Their number and their length are limited here, so that neither
-//! fills the log.
+//! Warnings that a store or a client can cause again and again. The number and the length of the warnings are limited, so
+//! that neither a store nor a client fills the log.
 
 use std::fmt;
 use std::time::Duration;

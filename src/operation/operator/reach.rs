@@ -32,8 +32,8 @@ impl Operator {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if the store failed or did not answer in time, with the kind [`Corrupt`](StoreErrorKind::Corrupt) if the
-    /// record cannot be read.
+    /// [`StoreError`] if the store failed or did not answer in time, and of the kind
+    /// [`Corrupt`](StoreErrorKind::Corrupt) if the record cannot be read.
     ///
     /// # Cancel safety
     ///
