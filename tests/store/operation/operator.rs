@@ -5,7 +5,7 @@ use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::operation::{Kept, Operator, Order, Refused};
 use tower_circuit_breaker::state::Mode;
-use tower_circuit_breaker::store::{AnyStore, AuditFilter, Fault, Operation, Store, Write};
+use tower_circuit_breaker::store::{AnyStore, AuditFilter, Fault, Operation, Store, StoreErrorKind, Write};
 
 use super::{acts, bob, is_stored, mode, order, reset};
 use crate::rig::{DOWN, Instance, alice, fail, faulty, memory, millis, pass, record, secs, state};
