@@ -7,6 +7,8 @@ mod admin;
 mod circuitctl;
 mod deploy;
 mod hostile;
+#[path = "../store/lines.rs"]
+mod lines;
 mod page;
 #[expect(dead_code, reason = "the tests of stores use the rest of them")]
 mod servers;
