@@ -8,9 +8,10 @@ use tower_circuit_breaker::record::CircuitRecord;
 use tower_circuit_breaker::store::{FileStore, Store, StoreErrorKind, WatchEvent, Written};
 use tracing::Level;
 
-use super::processes::{Job, is_root};
+use super::processes::Job;
 use super::{Folder, assert_unreadable, load, put, record, write};
 use crate::lines::Lines;
+use crate::servers::users::bound_by_permissions;
 
 #[tokio::test]
 async fn a_corrupt_file_is_replaced_and_its_copy_is_kept() {
@@ -274,17 +275,7 @@ fn a_read_only_folder_is_read_and_refuses_writes() {
     fs::write(folder.path("secret.json"), record("secret", 1)).unwrap();
     fs::set_permissions(folder.path("secret.json"), fs::Permissions::from_mode(0o000)).unwrap();
     fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o555)).unwrap();
-    // Permissions do not bind root, but they bind a root who gave up its capabilities.
-    let mut command = std::process::Command::new("setpriv");
-    command.args(["--inh-caps=-all", "--bounding-set=-all"]);
-    if is_root() && std::process::Command::new("setpriv").arg("--version").output().is_err() {
-        eprintln!("skipped: root without `setpriv` cannot be bound by permissions");
-        return;
-    }
-    if !is_root() {
-        command = std::process::Command::new("env");
-    }
-    Job::ReadOnly.run_by(command, &folder.0).expect_success();
+    Job::ReadOnly.run_by(bound_by_permissions(), &folder.0).expect_success();
     fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o755)).unwrap();
 }
 

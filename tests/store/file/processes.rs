@@ -119,12 +119,6 @@ impl Drop for Worker {
     }
 }
 
-/// Whoever owns what it makes: no crate needed to ask.
-pub(super) fn is_root() -> bool {
-    let folder = Folder::new();
-    std::os::unix::fs::MetadataExt::uid(&fs::metadata(&folder.0).unwrap()) == 0
-}
-
 async fn increment(store: &FileStore) -> u64 {
     loop {
         let loaded = store.load_many(&["a".to_owned()]).await.unwrap();
