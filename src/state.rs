@@ -23,6 +23,7 @@ use std::time::SystemTime;
 use crate::clock::Tick;
 use crate::outcome::FailureKind;
 use crate::window::Tally;
+pub(crate) use because::opening;
 pub(crate) use brief::{Brief, Exact, Percent};
 pub use by::{By, InvalidBy};
 pub use earlier::EarlierReason;

@@ -140,7 +140,7 @@ pub(super) struct Counts {
     pub(super) observer_panics: AtomicU64,
     /// The time at which the next summary of rejections is due.
     pub(super) next_summary: AtomicU64,
-    /// The count of rejections at the last summary, or when the circuit tripped.
+    /// The count of rejections at the last summary, or when the circuit opened or became half-open without an opening.
     pub(super) summarised: AtomicU64,
 }
 
