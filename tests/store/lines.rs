@@ -1,7 +1,8 @@
 //! The log lines of this crate while a test runs. Other test binaries include this file by its path.
 //!
-//! One collector is set for the whole process, and passes each line to the tests that listen. A subscriber of one thread would
-//! lose lines, because `tracing` remembers a line as disabled if a thread without a subscriber has reached the line first.
+//! One collector is set for the whole process, and passes each line to the tests that listen. A subscriber of one thread
+//! would lose lines, because `tracing` remembers a line as disabled if a thread without a subscriber has reached the line
+//! first.
 
 #![expect(dead_code, reason = "each test binary uses a part of the file")]
 #![expect(clippy::disallowed_types, reason = "loom does not run these tests")]

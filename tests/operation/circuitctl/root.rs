@@ -44,7 +44,8 @@ fn belongs_to_stranger(folder: &Path) {
 fn for_all_users(folder: &Folder) -> PathBuf {
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let copy = folder.path().join("circuitctl");
-    // Not by `fs::copy`: a process that another test starts meanwhile would hold the copy open, and an open program does not start.
+    // Not by `fs::copy`, because a process that another test starts meanwhile would hold the copy open, and a program that is
+    // open for writing does not start.
     let mut install = Command::new("install");
     install.args(["-m", "755", env!("CARGO_BIN_EXE_circuitctl")]).arg(&copy);
     assert!(install.status().unwrap().success());

@@ -61,8 +61,8 @@ fn response(headers: &HeaderMap, status: u16) -> Response<String> {
     response
 }
 
-/// Rules: no header makes a success of a failure, or the other way round; no delay exceeds the limit of the parser and no opening
-/// the limit of the circuit; the texts of a rejection are bounded and forge nothing.
+/// Rules: no header makes a success of a failure, or the other way round; no delay exceeds the limit of the parser and no
+/// opening the limit of the circuit; the texts of a rejection are bounded and forge nothing.
 #[test]
 fn hostile_headers_of_a_response_break_no_rule() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 /// A user and a group that own nothing else.
 pub(crate) const STRANGER: u32 = 65_534;
 
-/// Runs the test of this name as root. Another user runs the test again in a new process, as the root of a user namespace with the
-/// users of `/etc/subuid`.
+/// Runs the test of this name as root. Another user runs the test again in a new process, as the root of a user namespace
+/// with the users of `/etc/subuid`.
 pub(crate) fn by_root(test: &str, run: impl Future<Output = ()>) {
     if is_root() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -26,8 +26,8 @@ pub(crate) fn by_root(test: &str, run: impl Future<Output = ()>) {
     );
 }
 
-/// Returns a command that starts a command in a process that permissions bind. Permissions do not bind root, but they bind a root
-/// without capabilities.
+/// Returns a command that starts a command in a process that permissions bind. Permissions do not bind root, but they bind
+/// a root without capabilities.
 pub(crate) fn bound_by_permissions() -> Command {
     if !is_root() {
         return Command::new("env");
