@@ -114,7 +114,7 @@ async fn circuitctl_does_not_count_instances_that_have_stopped() {
         assert!(registry.shutdown(Duration::from_secs(5)).await.is_complete());
     }
     let (_, document) = ctl.document(&["show", "payments"]);
-    let numbers = ["instances_known", "instances_tripped", "instances_quiet", "instances_gone"];
+    let numbers = ["instances_known", "instances_tripped", "instances_silent", "instances_gone"];
     assert_eq!(numbers.map(|number| document[number].as_u64()), [Some(0), Some(0), Some(0), Some(2)], "{document}");
     let first = &document["instances"][0];
     assert_eq!((&first["gone"], &first["stopped"], &first["tripped"]), (&true.into(), &true.into(), &false.into()));

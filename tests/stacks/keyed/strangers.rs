@@ -116,6 +116,20 @@ fn an_evicted_open_circuit_inherits_its_opening_and_its_end() {
 }
 
 #[test]
+fn after_the_idle_time_only_a_circuit_that_rejects_is_inherited() {
+    // An open circuit rejects calls for 5 s. A circuit that inherits nothing is closed after one failure.
+    for (failures, seconds, opens) in [(4, 1, true), (4, 3, false), (5, 3, true), (5, 6, false)] {
+        let (registry, clock) = (Registry::new(), MockClock::new());
+        let by = keyed(&registry, &clock, |builder| builder.max_keys(1).idle(Duration::from_secs(2)));
+        fail(&by, "a", failures);
+        by.circuit("b").unwrap();
+        clock.advance(Duration::from_secs(seconds));
+        call(&by, "a");
+        assert_eq!(by.circuit("a").unwrap().is_open(), opens, "{failures} failures, away for {seconds} s");
+    }
+}
+
+#[test]
 fn a_key_never_uses_a_circuit_that_the_application_made() {
     let (registry, clock) = (Registry::new(), MockClock::new());
     let named = |name: &str| Config::builder(name).clock(clock.clone()).build().unwrap();
