@@ -17,7 +17,7 @@ use crate::servers::redis::Redis;
 async fn becomes(circuit: &Circuit, mode: Mode) {
     let mut era = 0;
     let until = async { while poll_fn(|cx| circuit.poll_changed(cx, &mut era)).await.mode != mode {} };
-    tokio::time::timeout(Duration::from_secs(20), until).await.expect("it is taken over within a poll");
+    tokio::time::timeout(Duration::from_secs(60), until).await.expect("it is taken over within a poll");
 }
 
 /// Trips again and again, and measures from the start of the other process to the first rejection here.

@@ -6,8 +6,8 @@ use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::store::MemoryStore;
 use tower_circuit_breaker::{Circuit, Failure, Outcome, Registry, State};
 
+use crate::dice::Dice;
 use crate::rig::{Instance, call, fail, memory, millis, pass, record, secs, settings, state, succeed};
-use crate::simulator::Dice;
 
 const INSTANCES: usize = 4;
 
