@@ -16,7 +16,7 @@ use crate::record::Timestamp;
 use crate::shown::quoted;
 use crate::store::{AuditRow, Loaded, StoreError, Written};
 use crate::telemetry;
-use crate::telemetry::store::Omitted;
+use crate::telemetry::lines::Omitted;
 
 impl Task {
     /// Handles the end of an operation. `name` is the name of the operation in the log.
@@ -127,7 +127,7 @@ impl Task {
                     let AuditRow { id, service, action, user, .. } = *row;
                     let by = user.map_or_else(String::new, |user| format!(" by `{}`", quoted(&user)));
                     let (service, error) = (quoted(&service), error.chain());
-                    telemetry::store::warn(format_args!(
+                    telemetry::lines::warn(format_args!(
                         "the store refuses the row `{id}` of the audit for good, {action} of `{service}`{by}, so that the row is set aside: {error}{}",
                         Omitted(more)
                     ));
@@ -141,7 +141,7 @@ impl Task {
         let Ledger { outbox, lost_rows, logged_lost, .. } = &mut self.ledger;
         let lost = outbox.lost();
         if lost > *logged_lost && lost_rows.next(now).is_some() {
-            telemetry::store::warn(format_args!(
+            telemetry::lines::warn(format_args!(
                 "{} rows of the audit were lost, the oldest first, because too many rows wait for the store",
                 lost - *logged_lost
             ));

@@ -118,7 +118,7 @@ impl Drop for Task {
         self.hub.prefixes.end_all_waits();
         circuits.iter().chain(introduced.values()).for_each(Circuit::restored);
         if died {
-            telemetry::store::warn(format_args!(
+            telemetry::lines::warn(format_args!(
                 "the task that keeps circuits in the store has died of a panic; circuits go on in memory until `restore`"
             ));
         }

@@ -24,7 +24,7 @@ use crate::record::{CircuitRecord, Timestamp, UNREADABLE_VALUE};
 use crate::store::disk;
 use crate::store::{Etag, Loaded, StoreError, Versioned, Write, Written, host_time};
 use crate::sync::{AtomicU64, Mutex, Relaxed};
-use crate::telemetry::store::{Lines, Omitted, warn};
+use crate::telemetry::lines::{Lines, Omitted, warn};
 
 /// The folder of a store. Clones share the counter of temporary files and the warnings.
 #[derive(Debug, Clone)]

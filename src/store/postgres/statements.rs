@@ -1,9 +1,9 @@
 //! The SQL statements, and the conversion of their rows.
 //!
 //! Each statement that changes a record also notifies the channel `circuit_breaker:OID` with the version and the name,
-//! where the number is that of the table. A channel belongs to a database and not to a schema, so that a store in one
-//! schema would otherwise receive the notifications of a store in another schema. Listeners receive the notification at
-//! the commit. Times are passed as milliseconds in both directions and stored as timestamps, which a person can read.
+//! where the number is that of the table. A channel belongs to a database and not to a schema, so that stores in two
+//! schemas would otherwise hear each other. Listeners receive the notification at the commit. Times are passed as
+//! milliseconds in both directions and stored as timestamps, which a person can read.
 
 use sqlx::postgres::PgRow;
 use sqlx::{Row, ValueRef};
