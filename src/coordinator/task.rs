@@ -139,38 +139,46 @@ impl Task {
     /// that was dropped may have reached the store, and therefore the next task loads all records before it writes.
     pub(super) async fn run(mut self) {
         self.hub.inbox.lock().started = true;
-        loop {
-            self.read_inbox();
-            let now = self.ledger.clock.now();
-            if self.slept.since_last_time(now, self.ledger.clock.wall()) {
-                self.wake_up(now);
-            }
-            if self.next_look <= now {
-                self.look_at_all(now);
-            }
-            if self.next_poll <= now {
-                self.poll(now);
-            }
-            self.follow_hints(now);
-            self.launch(now);
-            self.report();
-            if self.is_done() {
-                self.finished = true;
-                return;
-            }
-            // The wait is at least one millisecond. Without a wait, the loop would use a whole core if an operation
-            // stayed due and could not begin.
-            let wait = self.next_wake().saturating_since(now).max(Duration::from_millis(1));
-            tokio::select! {
-                biased;
-                () = self.hub.called.notified() => {}
-                // The join never fails, because an operation catches its panics, and is aborted only by the drop of
-                // `jobs`.
-                Some(Ok(ended)) = self.jobs.join_next(), if !self.jobs.is_empty() => self.ended(ended),
-                event = next_event(&mut self.watch) => self.hinted(event),
-                () = tokio::time::sleep(wait) => {}
-            }
+        while self.step().await {}
+    }
+
+    /// Does the work that is due, and then waits for the next event. Returns false if the task is done.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, no event is lost, because the next step handles the event.
+    async fn step(&mut self) -> bool {
+        self.read_inbox();
+        let now = self.ledger.clock.now();
+        if self.slept.since_last_time(now, self.ledger.clock.wall()) {
+            self.wake_up(now);
         }
+        if self.next_look <= now {
+            self.look_at_all(now);
+        }
+        if self.next_poll <= now {
+            self.poll(now);
+        }
+        self.follow_hints(now);
+        self.launch(now);
+        self.report();
+        if self.is_done() {
+            self.finished = true;
+            return false;
+        }
+        // The wait is at least one millisecond. Without a wait, the loop would use a whole core if an operation
+        // stayed due and could not begin.
+        let wait = self.next_wake().saturating_since(now).max(Duration::from_millis(1));
+        tokio::select! {
+            biased;
+            () = self.hub.called.notified() => {}
+            // The join never fails, because an operation catches its panics, and is aborted only by the drop of
+            // `jobs`.
+            Some(Ok(ended)) = self.jobs.join_next(), if !self.jobs.is_empty() => self.ended(ended),
+            event = next_event(&mut self.watch) => self.hinted(event),
+            () = tokio::time::sleep(wait) => {}
+        }
+        true
     }
 
     fn read_inbox(&mut self) {
@@ -350,6 +358,10 @@ impl Task {
         let waits = !self.to_load.is_empty() || !self.to_write.is_empty() || self.ledger.outbox.len() > 0;
         if let Some(at) = self.ledger.link.next().filter(|_| waits && !busy) {
             next = next.min(at);
+        }
+        if self.ledger.link.is_up() && !busy && !self.to_load.is_empty() {
+            // A write needs a load first.
+            return Tick::ZERO;
         }
         if let Some(at) = self.next_hint() {
             next = next.min(at);
