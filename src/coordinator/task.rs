@@ -196,10 +196,17 @@ impl Task {
         let repeated = std::mem::take(&mut inbox.repeated);
         inbox.orders = 0;
         let (shutdown, ended) = (inbox.shutdown, inbox.ended);
-        // If a caller has started the task again since the request for a shutdown, the task does not end.
-        self.closing &= shutdown;
         drop(inbox);
         let now = self.ledger.clock.now();
+        if self.closing && !shutdown {
+            // A caller has started the task again since the request for a shutdown, so that the task does not end.
+            self.closing = false;
+            for at in self.ledger.desks.places() {
+                let Some(desk) = self.ledger.desks.get_mut(at) else { continue };
+                desk.go_on();
+                self.plan(at, now);
+            }
+        }
         // The evicted circuits come first, because a new circuit may have the name of an evicted one.
         for circuit in forgotten {
             self.evict(&circuit, now);
