@@ -297,6 +297,13 @@ impl Task {
         }
     }
 
+    /// Plans the next write of a desk that could not be written. A mark is taken back, because a shutdown must not wait for
+    /// a mark.
+    fn give_up_mark(&mut self, at: DeskId, now: Tick) {
+        self.ledger.desks[at].drop_mark();
+        self.plan(at, now);
+    }
+
     /// Handles the report of a desk. Rows go to the log and the audit, and results of orders go to the waiting callers.
     /// Afterwards the next write of the desk is planned, unless the desk was closed.
     fn note(&mut self, at: DeskId, report: Report, now: Tick) {

@@ -201,7 +201,7 @@ impl Task {
         let store = self.hub.store.clone();
         match desk.begin(who, Now { here: now, store: time }, ttl) {
             Step::Nothing => {
-                self.plan(at, now);
+                self.give_up_mark(at, now);
                 return false;
             }
             Step::Load => {

@@ -52,3 +52,31 @@ async fn a_start_during_a_shutdown_takes_the_mark_back() {
         assert!(record.instances["one"].is_tripped(now), "{delayed:?}: the entry is renewed");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_does_not_wait_for_a_mark_in_a_record_of_a_later_version() {
+    let store = memory();
+    let far = 9_999_999_999_999_u64;
+    let entry = format!(r#"{{"sequence":1,"state":"open","until":{far}}}"#);
+    let later = format!(r#"{{"version":2,"state":"open","until":{far},"instances":{{"one":{entry}}}}}"#);
+    put(&store, later.as_bytes()).await;
+    let one = Instance::start(&store, "one", Sharing::Advise).await;
+    assert_eq!(state(&one.circuit), State::Open);
+    let (report, took) = shutdown(&one.registry).await;
+    assert!(report.is_complete() && took < secs(3), "{report}, {took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_does_not_wait_for_a_mark_in_a_record_that_is_not_loaded() {
+    let store = faulty();
+    let one = Instance::start(&store, "one", Sharing::Advise).await;
+    let _other = one.registry.circuit(settings("orders").build().unwrap()).unwrap();
+    fail(&one.circuit, 5);
+    pass(secs(20)).await;
+    assert!(one.registry.shutdown(secs(5)).await.is_complete());
+    store.faults().set_for("payments", &[Operation::Load], Fault::Fail(StoreErrorKind::Refused));
+    one.registry.start().unwrap();
+    pass(secs(2)).await;
+    let (report, took) = shutdown(&one.registry).await;
+    assert!(report.is_complete() && took < secs(3), "{report}, {took:?}");
+}
