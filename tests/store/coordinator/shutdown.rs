@@ -67,6 +67,23 @@ async fn a_shutdown_does_not_wait_for_a_mark_in_a_record_of_a_later_version() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_shutdown_does_not_wait_for_a_mark_that_the_record_does_not_take() {
+    let store = memory();
+    let one = Instance::start(&store, "one", Sharing::Advise).await;
+    fail(&one.circuit, 5);
+    pass(secs(1)).await;
+    // The clock of the store was ahead when 64 other instances wrote their entries.
+    let mut full = record(&store, "payments").await.unwrap();
+    let mut entry = full.instances["one"].clone();
+    entry.sequence += 3_600_000;
+    full.instances = (0..64).map(|n| (format!("other-{n}"), entry.clone())).collect();
+    put(&store, &full.encode().unwrap()).await;
+    pass(secs(5)).await;
+    let (report, took) = shutdown(&one.registry).await;
+    assert!(report.is_complete() && took < secs(3), "{report}, {took:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shutdown_does_not_wait_for_a_mark_in_a_record_that_is_not_loaded() {
     let store = faulty();
     let one = Instance::start(&store, "one", Sharing::Advise).await;
