@@ -189,7 +189,8 @@ impl Task {
         // The changes count as unwritten without a gap, until the desks have read them.
         {
             let mut findings = self.hub.findings.lock();
-            findings.unwritten.extend(rung.iter().filter(|at| self.ledger.desks.get(**at).is_some()));
+            let known = rung.iter().filter(|(at, _)| self.ledger.desks.get(**at).is_some());
+            findings.unwritten.extend(known.map(|(at, name)| (*at, name.clone())));
             findings.introduced.extend(introduced.values().cloned());
         }
         let hurry = std::mem::take(&mut inbox.hurry);
@@ -216,7 +217,7 @@ impl Task {
             self.introduce(circuit, (!waits.is_zero()).then(|| now.saturating_add(waits)));
         }
         self.hub.findings.lock().introduced.clear();
-        for desk in rung {
+        for desk in rung.into_keys() {
             self.look(desk, now);
         }
         for (circuit, order) in repeated {
@@ -291,7 +292,7 @@ impl Task {
         }
         let unwritten = &mut self.hub.findings.lock().unwritten;
         if has_unwritten {
-            unwritten.insert(at);
+            unwritten.entry(at).or_insert_with(|| self.ledger.desks[at].name().to_owned());
         } else {
             unwritten.remove(&at);
         }

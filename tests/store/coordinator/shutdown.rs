@@ -97,3 +97,26 @@ async fn a_shutdown_does_not_wait_for_a_mark_in_a_record_that_is_not_loaded() {
     let (report, took) = shutdown(&one.registry).await;
     assert!(report.is_complete() && took < secs(3), "{report}, {took:?}");
 }
+
+#[test]
+fn a_shutdown_of_a_task_that_stands_still_names_every_unsaved_circuit() {
+    let store = faulty();
+    let registry = builder(&store, "a").build().unwrap();
+    let circuit = |name: &str| registry.circuit(settings(name).build().unwrap()).unwrap();
+    let [known, rung] = ["known", "rung"].map(circuit);
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let first = runtime();
+    first.block_on(async {
+        assert!(registry.restore(secs(1)).await.unwrap().is_complete());
+        store.faults().set(Operation::ALL, DOWN);
+        fail(&known, 5);
+        pass(secs(1)).await;
+    });
+    // From now on the first runtime stands still.
+    fail(&rung, 5);
+    fail(&circuit("new"), 5);
+    succeed(&circuit("healthy"), 1);
+    let report = runtime().block_on(registry.shutdown(secs(1)));
+    assert_eq!(report.unsaved, ["known", "new", "rung"], "{report}");
+    drop(first);
+}
