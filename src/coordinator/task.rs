@@ -27,6 +27,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::desk::{Desk, Report};
@@ -131,6 +132,22 @@ impl Task {
         }
     }
 
+    /// Spawns the task of a hub whose inbox says already that a task runs. Returns false if the runtime has ended.
+    ///
+    /// The caller has not locked the inbox, because a runtime that is shutting down drops the task within `spawn`, and the
+    /// drop locks the inbox.
+    pub(super) fn spawn(hub: &Arc<Hub>, runtime: &Handle) -> bool {
+        let task = runtime.spawn(Self::new(hub).run());
+        let mut inbox = hub.inbox.lock();
+        // If the runtime has dropped the task, the task is finished. Otherwise the task is about to finish, for example
+        // because another thread has requested a shutdown.
+        if !inbox.running {
+            return !task.is_finished();
+        }
+        inbox.task = Some(task.abort_handle());
+        true
+    }
+
     /// Runs until a shutdown is complete, or until the last handle to the registry is dropped.
     ///
     /// # Cancel safety
@@ -162,7 +179,7 @@ impl Task {
         self.follow_hints(now);
         self.launch(now);
         self.report();
-        if self.is_done() {
+        if self.is_done() && self.hub.inbox.lock().end() {
             self.finished = true;
             return false;
         }
