@@ -167,7 +167,8 @@ impl Desk {
             self.known.written_before_deletion(etag);
             return self.look(who, now.here);
         }
-        self.known.written(&ticket.record, etag);
+        let was_behind = self.known.is_behind();
+        self.known.written(&ticket.record, etag, lacking);
         self.sending.written();
         self.changes.written(ticket.act.as_ref(), ticket.transition);
         if let Some((entry, owed)) = ticket.entry {
@@ -177,6 +178,8 @@ impl Desk {
         self.end_by_the_store(now);
         if ticket.act.is_some() {
             self.stored(ticket.act.as_ref(), lacking, &mut report);
+        } else if was_behind && !self.known.is_behind() {
+            self.written_back(lacking, &mut report);
         }
         report
     }

@@ -1,0 +1,48 @@
+//! Orders that are given again, and orders that wait for long.
+
+use tower_circuit_breaker::coordinator::Sharing;
+use tower_circuit_breaker::operation::{Done, Kept, Order};
+use tower_circuit_breaker::store::{Fault, Operation, StoreErrorKind, TieredStore};
+
+use crate::rig::{Instance, alice, audited, faulty, memory, millis, pass, record, secs};
+
+const REFUSED: Fault = Fault::Fail(StoreErrorKind::Refused);
+
+async fn order(instance: &Instance, order: &Order) -> Done {
+    instance.registry.operate("payments", order).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeated_order_is_cached_until_the_durable_tier_has_its_record() {
+    let durable = faulty();
+    let a = Instance::start(&TieredStore::new(memory(), durable.clone()), "a", Sharing::Advise).await;
+    durable.faults().set(&[Operation::CompareAndSet], REFUSED);
+    let trip = Order::trip(&alice()).id("click-1");
+    for _ in 0..3 {
+        let done = order(&a, &trip).await;
+        assert!(matches!(done.kept, Kept::Cached { durable: "memory", .. }), "{done:?}");
+        pass(secs(3)).await;
+    }
+    durable.faults().heal();
+    pass(secs(120)).await;
+    assert!(record(&durable, "payments").await.unwrap().operator.is_some());
+    let done = order(&a, &trip).await;
+    assert!(matches!(done.kept, Kept::Stored { .. }), "{done:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_repeated_during_a_write_back_has_its_answer_after_the_write() {
+    let store = faulty();
+    let a = Instance::start(&store, "a", Sharing::Advise).await;
+    let trip = Order::trip(&alice()).id("click-1");
+    assert!(matches!(order(&a, &trip).await.kept, Kept::Stored { .. }));
+    store.inner().flush();
+    store.faults().delay(&[Operation::CompareAndSet], millis(900));
+    // The next poll finds that the record is lost, and the record is written back.
+    while a.registry.store_status().unwrap().unsaved == 0 {
+        pass(millis(20)).await;
+    }
+    let done = order(&a, &trip).await;
+    assert!(matches!(done.kept, Kept::Stored { .. }), "{done:?}");
+    assert_eq!(audited(&store).await, ["trip a"]);
+}
