@@ -40,7 +40,7 @@ use crate::store::{Watch, WatchEvent};
 use crate::telemetry;
 use crate::telemetry::store::Omitted;
 use hints::Hints;
-use jobs::{Ended, Lane};
+use jobs::{Begun, Ended};
 use loads::Loads;
 use slept::Slept;
 use sweep::Sweep;
@@ -51,8 +51,8 @@ pub(super) struct Task {
     hub: Arc<Hub>,
     /// The knowledge that outlives the task. The drop of the task gives the ledger back to the hub.
     ledger: Ledger,
-    /// The operations under way, each with its name in logs and metrics.
-    jobs: JoinSet<(&'static str, Lane, Ended)>,
+    /// The operations under way.
+    jobs: JoinSet<(Begun, Ended)>,
     /// The desks whose records must be loaded.
     to_load: Loads,
     /// The desks that have something to write.

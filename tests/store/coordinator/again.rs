@@ -46,3 +46,20 @@ async fn an_order_repeated_during_a_write_back_has_its_answer_after_the_write() 
     assert!(matches!(done.kept, Kept::Stored { .. }), "{done:?}");
     assert_eq!(audited(&store).await, ["trip a"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_needs_a_load_begins_one_load() {
+    let store = faulty();
+    let a = Instance::start(&store, "a", Sharing::Advise).await;
+    store.faults().set(&[Operation::CompareAndSet], REFUSED);
+    store.faults().delay(&[Operation::Load], secs(1));
+    let before = store.faults().operations(Operation::Load);
+    a.circuit.trip(&alice(), None);
+    // Each event of the task is an occasion to write the order, and the version of the record is unknown.
+    for _ in 0..45 {
+        pass(millis(20)).await;
+        drop(a.registry.restore(secs(0)).await.unwrap());
+    }
+    let loads = store.faults().operations(Operation::Load) - before;
+    assert!(loads <= 2, "{loads} loads, and one can be a poll");
+}
