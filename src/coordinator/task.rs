@@ -23,7 +23,6 @@ mod slept;
 mod survey;
 mod sweep;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,8 +58,6 @@ pub(super) struct Task {
     to_write: ToWrite,
     /// The number of operations under way for orders of operators.
     orders_under_way: usize,
-    /// The desks with an order and with a reason in the findings why the order is not stored yet.
-    held_up: BTreeSet<DeskId>,
     /// The search for keyed circuits that are not closed in the store.
     #[cfg(feature = "keyed")]
     survey: survey::Survey,
@@ -115,7 +112,6 @@ impl Task {
             jobs: JoinSet::new(),
             to_write: ToWrite::default(),
             orders_under_way: 0,
-            held_up: BTreeSet::new(),
             #[cfg(feature = "keyed")]
             survey: survey::Survey::default(),
             audit_under_way: false,
@@ -304,14 +300,14 @@ impl Task {
         } else {
             self.to_write.remove(at);
         }
-        if !has_order && self.held_up.remove(&at) {
-            self.hub.findings.lock().held_up.remove(self.ledger.desks[at].name());
+        let mut findings = self.hub.findings.lock();
+        if !has_order {
+            findings.held_up.remove(desk.name());
         }
-        let unwritten = &mut self.hub.findings.lock().unwritten;
         if has_unwritten {
-            unwritten.entry(at).or_insert_with(|| self.ledger.desks[at].name().to_owned());
+            findings.unwritten.entry(at).or_insert_with(|| desk.name().to_owned());
         } else {
-            unwritten.remove(&at);
+            findings.unwritten.remove(&at);
         }
     }
 

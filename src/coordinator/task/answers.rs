@@ -163,7 +163,6 @@ impl Task {
         let desk = &self.ledger.desks[at];
         if desk.has_order() {
             self.hub.findings.lock().held_up.insert(desk.name().to_owned(), error.chain());
-            self.held_up.insert(at);
         }
     }
 

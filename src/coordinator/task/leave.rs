@@ -117,7 +117,6 @@ impl Task {
         ledger.eras = ledger.eras.max(desk.last_era());
         self.to_load.forget(at);
         self.to_write.remove(at);
-        self.held_up.remove(&at);
         let mut findings = self.hub.findings.lock();
         findings.unwritten.remove(&at);
         findings.restored.remove(desk.name());

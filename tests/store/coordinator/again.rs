@@ -48,6 +48,24 @@ async fn an_order_repeated_during_a_write_back_has_its_answer_after_the_write() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_reason_of_an_order_that_waits_is_not_of_an_earlier_order() {
+    let store = faulty();
+    let a = Instance::start(&store, "a", Sharing::Advise).await;
+    store.faults().set(&[Operation::CompareAndSet], REFUSED);
+    let done = order(&a, &Order::trip(&alice())).await;
+    assert!(matches!(&done.kept, Kept::Here { why, .. } if why.contains("refused")), "{done:?}");
+    // The next task has the order, and the reason of the last task.
+    assert!(!a.registry.shutdown(secs(1)).await.is_complete());
+    store.faults().heal();
+    a.registry.start().unwrap();
+    pass(secs(60)).await;
+    assert!(record(&store, "payments").await.unwrap().operator.is_some());
+    store.faults().set(&[Operation::CompareAndSet], Fault::Hang);
+    let done = order(&a, &Order::disable(&alice()).indefinitely()).await;
+    assert!(matches!(&done.kept, Kept::Here { why, .. } if !why.contains("refused")), "{done:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_order_that_needs_a_load_begins_one_load() {
     let store = faulty();
     let a = Instance::start(&store, "a", Sharing::Advise).await;
