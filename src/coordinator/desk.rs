@@ -296,6 +296,11 @@ impl Desk {
         report
     }
 
+    /// Returns true if the circuit is closed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.circuit.state() == State::Closed
+    }
+
     /// Makes every unwritten change due now, because the process or the circuit will soon be gone.
     pub(super) fn hurry(&mut self, now: Tick) {
         self.sending.hurry(now);
@@ -305,7 +310,7 @@ impl Desk {
     /// Lets the last entry say that the instance stops, so that other instances do not count it any more. `any` is true if
     /// a closed circuit gets the mark too. Returns true if the mark is the only reason for a write.
     pub(super) fn stop(&mut self, any: bool, now: Tick) -> bool {
-        (any || self.circuit.state() != State::Closed) && self.evidence.stop(now)
+        (any || !self.is_closed()) && self.evidence.stop(now)
     }
 
     /// Takes back the mark, because the process goes on. A mark that is written or under way is replaced by a later entry.
@@ -322,8 +327,7 @@ impl Desk {
 
     /// Returns true if nothing is unwritten but the mark of an instance that stops.
     pub(super) fn has_only_mark(&self) -> bool {
-        let has_more = self.changes.has_act() || self.changes.has_transition() || self.known.is_behind();
-        self.evidence.has_only_mark() && !has_more && !self.changes.is_forgetting()
+        self.evidence.has_only_mark() && !self.has_unwritten()
     }
 
     /// Makes counts that are due later due now, because the process will soon be gone.

@@ -250,9 +250,9 @@ impl Drop for Coordinator {
         let mut inbox = self.0.inbox.lock();
         inbox.ended = true;
         // A registry without circuits has nothing to save. A task that has run has taken the circuits out of the inbox.
-        let never_used = inbox.started || inbox.introduced.is_empty();
+        let has_nothing_to_save = inbox.started || inbox.introduced.is_empty();
         drop(inbox);
-        if !never_used {
+        if !has_nothing_to_save {
             self.0.warn_unless_running();
         }
         self.0.called.notify_one();

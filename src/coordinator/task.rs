@@ -7,8 +7,9 @@
 //!
 //! The task keeps its knowledge in the [`Ledger`], because the next task continues with the ledger after a panic. The
 //! desks decide about the content of records. The operations are in `jobs.rs`, their answers in `answers.rs`, hints of
-//! the store in `hints.rs`, new and evicted circuits in `leave.rs`, the batches of loads in `loads.rs`, and the reports
-//! and the end of the task in `end.rs`.
+//! the store in `hints.rs`, new and evicted circuits in `leave.rs`, the batches of loads in `loads.rs`, the search for keyed
+//! circuits after a start in `survey.rs`, the deletion of old records in `sweep.rs`, the wake-up of a suspended machine in
+//! `slept.rs`, and the reports and the end of the task in `end.rs`.
 //!
 //! The file is longer than others, because the loop is read together with all that can wake it.
 
@@ -255,7 +256,7 @@ impl Task {
                 desk.hurry(now);
                 // A store that is down would hold up the end of the process, and nothing is lost without the mark.
                 if self.ledger.link.is_up() && desk.stop(marks < CLOSED_MARKS, now) {
-                    marks += 1;
+                    marks += usize::from(desk.is_closed());
                 }
                 self.plan(at, now);
             }

@@ -64,7 +64,7 @@ impl Task {
         self.look(at, now);
         if let Some(desk) = self.ledger.desks.get_mut(at) {
             desk.hurry(now);
-            self.to_write.insert(at, desk.has_order());
+            self.plan(at, now);
         }
         if self.ledger.leaving.len() > LEAVING {
             self.give_up(now);

@@ -116,6 +116,22 @@ async fn a_shutdown_does_not_wait_for_a_mark_in_a_record_that_is_not_loaded() {
     assert!(report.is_complete() && took < secs(3), "{report}, {took:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn marks_of_open_circuits_leave_the_room_for_marks_of_closed_circuits() {
+    let store = memory();
+    let registry = builder(&store, "one").build().unwrap();
+    let circuit = |n: u32| registry.circuit(settings(&format!("c-{n:02}")).build().unwrap()).unwrap();
+    let circuits: Vec<_> = (0..80).map(circuit).collect();
+    registry.start().unwrap();
+    circuits.iter().take(70).for_each(|circuit| fail(circuit, 5));
+    circuits.iter().skip(70).for_each(|circuit| fail(circuit, 1));
+    pass(secs(20)).await;
+    assert!(registry.shutdown(secs(5)).await.is_complete());
+    for circuit in &circuits {
+        assert!(is_stopped(&store, circuit.name(), "one").await, "{}", circuit.name());
+    }
+}
+
 #[test]
 fn a_shutdown_of_a_task_that_stands_still_names_every_unsaved_circuit() {
     let store = faulty();
