@@ -190,10 +190,12 @@ impl Circuit {
         self.inner().introduce();
     }
 
-    /// Reports to the observers that the circuit has left its registry. The caller must hold no lock, because observers
-    /// are foreign code.
+    /// Reports to the observers that the circuit has left its registry, and ends the wait for a restore. The caller must
+    /// hold no lock, because observers and wakers are foreign code.
     #[cfg(feature = "keyed")]
     pub(crate) fn report_forgotten(&self) {
+        #[cfg(feature = "store")]
+        self.restored();
         self.inner().report_sums();
         self.inner().notify(&event::Event::Forgotten);
     }

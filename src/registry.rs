@@ -53,7 +53,8 @@ pub(crate) trait Companion: Any + fmt::Debug + Send + Sync {
     fn changed(&self);
 
     /// Notifies that the circuit was removed from the registry. The registry calls this method after
-    /// `introduced` of this circuit, and before `introduced` of the next circuit with the same name.
+    /// `introduced` of this circuit, and before `introduced` of the next circuit with the same name. The caller may hold
+    /// the lock of a layer, so that the method must neither notify an observer nor wake a task.
     #[cfg(feature = "keyed")]
     fn forgotten(&self, circuit: &Circuit);
 

@@ -217,8 +217,7 @@ impl Companion for Coordinator {
         if unseen && !(has_history && inbox.forgotten.len() < LEAVING) {
             // The task has never seen this circuit. Without a history or without room the circuit is dropped, because
             // millions of keys may come and go before the task runs again.
-            drop(inbox);
-            return circuit.restored();
+            return;
         }
         inbox.forgotten.push(circuit.clone());
         drop(inbox);
