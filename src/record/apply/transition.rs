@@ -1,0 +1,70 @@
+//! The publication of a transition.
+
+use std::time::Duration;
+
+use super::{Effect, enter, next};
+use crate::record::timestamp::millis;
+use crate::record::{CircuitRecord, Timestamp, words};
+use crate::state::{Generation, State};
+
+/// A transition of an instance that is to be published.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "test-util", expect(clippy::exhaustive_structs, reason = "a command is made of all its parts"))]
+pub struct TransitionCommand {
+    /// The generation that the instance knew when the transition happened. Zero if the instance did not know
+    /// the record.
+    pub on: Generation,
+    /// The highest number that the instance has ever proposed. The new number must be higher, because a
+    /// proposal that got no answer can still reach a store. The clock of a store alone does not order the
+    /// proposals, because the tiers of a tiered store have different clocks.
+    pub after: u64,
+    /// The new state.
+    pub state: State,
+    /// The reason of the transition, as a sentence.
+    pub reason: String,
+    /// The time since the transition happened.
+    pub age: Duration,
+    /// The whole open duration. `None` if the state is not open, or if only a reset ends the opening.
+    pub open_for: Option<Duration>,
+    /// The number of openings in a row.
+    pub attempt: u32,
+    /// The id of the instance whose circuit made the transition.
+    pub instance: String,
+    /// The id of this start of the instance.
+    pub incarnation: String,
+    /// The number of the transition, counted since this start of the instance.
+    pub era: u64,
+}
+
+pub(super) fn publish(record: &mut CircuitRecord, command: &TransitionCommand, now: Timestamp) -> Effect {
+    let own = !command.incarnation.is_empty() && record.incarnation == command.incarnation;
+    if own && record.era >= command.era {
+        return Effect::Known;
+    }
+    let at = now.saturating_sub(command.age);
+    let newer = if command.on == Generation::new(0) {
+        // The instance did not know the record at the time of its transition, for example because the store
+        // was down. The generations cannot be compared, so the later transition wins.
+        record.last_state_change.is_some_and(|change| change > at)
+    } else {
+        record.generation > command.on
+    };
+    // An earlier transition of the same start of the instance must not block a later transition. The instance
+    // may not know its earlier write, because the answer to that write may have been lost.
+    if newer && !own {
+        return Effect::Superseded;
+    }
+    let Some(generation) = next(record.generation.get().max(command.after), now) else { return Effect::Unwritable };
+    record.generation = generation;
+    enter(record, command.state, at);
+    record.reason = words::clean(&command.reason, 300);
+    record.half_open_attempts = command.attempt;
+    if command.state == State::Open {
+        record.open_ms = command.open_for.map(millis);
+        record.until = command.open_for.map(|whole| now.saturating_add(whole.saturating_sub(command.age)));
+    }
+    record.instance.clone_from(&command.instance);
+    record.incarnation.clone_from(&command.incarnation);
+    record.era = command.era;
+    Effect::Applied
+}
