@@ -7,12 +7,13 @@
 //! `test-util`, because the implementation of a store does not need them. This module does no I/O, reads no
 //! clock and changes no circuit.
 //!
-//! A record has three parts that change independently. Each part has a number that only increases, and the
+//! A record has four parts that change independently. Each part has a number that only increases, and the
 //! copy with the larger number is newer.
 //!
 //! | part | ordered by | writer |
 //! |---|---|---|
 //! | the published state, with reason and deadline, in the fields of [`CircuitRecord`] | `generation` | the instance whose transition followed the previous generation |
+//! | the common decision of a fleet, [`Fleet`] | its `generation` | the instance whose command followed the previous decision |
 //! | the last act of an operator, [`Operated`] | its `sequence` | the instance or operator whose act followed the previous act |
 //! | an entry for each instance, with its own state, counts and totals, [`InstanceEntry`] | the `sequence` of the entry | the instance of the entry |
 //!
@@ -32,6 +33,8 @@ mod apply;
 mod entry;
 mod fit;
 #[cfg_attr(not(feature = "test-util"), expect(unreachable_pub, reason = "public for tests only"))]
+mod fleet;
+#[cfg_attr(not(feature = "test-util"), expect(unreachable_pub, reason = "public for tests only"))]
 mod join;
 mod operated;
 mod presence;
@@ -46,7 +49,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::config::check_name;
-use crate::shown::{forges, quoted};
+use crate::shown::quoted;
 use crate::state::{Act, Generation, State};
 #[cfg(feature = "test-util")]
 pub use apply::{Command, Effect, OperatorCommand, TransitionCommand, apply};
@@ -54,6 +57,11 @@ pub use apply::{Command, Effect, OperatorCommand, TransitionCommand, apply};
 pub(crate) use apply::{Command, Effect, OperatorCommand, TransitionCommand, apply};
 pub(crate) use entry::tiers_text;
 pub use entry::{InstanceEntry, Opening};
+#[cfg(not(feature = "test-util"))]
+pub(crate) use fleet::FleetCommand;
+pub use fleet::{Fleet, Lease, Vote};
+#[cfg(feature = "test-util")]
+pub use fleet::{FleetChange, FleetCommand};
 #[cfg(feature = "test-util")]
 pub use join::join;
 #[cfg(not(feature = "test-util"))]
@@ -136,6 +144,9 @@ pub struct CircuitRecord {
     /// The last act of an operator. `None` if no operator has acted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<Operated>,
+    /// The common decision of the instances of a fleet. `None` if they have never decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<Fleet>,
     /// The entry of each instance, by the id of the instance. There are at most 100 entries, and newer entries
     /// replace older ones. The entry of an instance that is [gone](InstanceEntry::is_gone) stays for 72 hours.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -182,6 +193,7 @@ impl CircuitRecord {
             incarnation: String::new(),
             era: 0,
             operator: None,
+            fleet: None,
             instances: BTreeMap::new(),
             extra: Map::new(),
         }
@@ -253,8 +265,13 @@ impl CircuitRecord {
             }
             operated.clean();
         }
-        let is_id = |id: &str| (1..=200).contains(&id.len()) && !id.contains(forges);
-        record.instances.retain(|id, entry| is_id(id) && entry.sequence <= latest.as_millis());
+        if let Some(fleet) = &mut record.fleet {
+            if fleet.generation.get() > latest.as_millis() {
+                return Err(corrupt(format!("has a decision of the fleet numbered {}", fleet.generation)));
+            }
+            fleet.clean();
+        }
+        record.instances.retain(|id, entry| entry::is_id(id) && entry.sequence <= latest.as_millis());
         record.instances.values_mut().for_each(InstanceEntry::clean);
         join::bound(&mut record.instances);
         record.fit();
@@ -312,11 +329,12 @@ impl CircuitRecord {
         left_closed.max(tripped)
     }
 
-    /// Returns true if the loss of the record would matter, because the published state or the circuit of an instance
-    /// that is present is not closed, or an operator holds the circuit.
+    /// Returns true if the loss of the record would matter, because the published state, the fleet or the circuit of an
+    /// instance that is present is not closed, or an operator holds the circuit.
     #[must_use]
     pub fn is_eventful(&self, now: Timestamp) -> bool {
         self.state != State::Closed
+            || self.fleet.as_ref().is_some_and(|fleet| fleet.state != State::Closed)
             || self.held(now).is_some()
             || self.instances.values().any(|entry| entry.is_tripped(now))
     }

@@ -7,13 +7,14 @@ mod evidence;
 mod operate;
 mod transition;
 
-use super::{CircuitRecord, FUTURE, InstanceEntry, Timestamp};
+use super::{CircuitRecord, FUTURE, FleetCommand, InstanceEntry, Timestamp, fleet};
 use crate::state::{Generation, State};
 pub use operate::OperatorCommand;
 pub use transition::TransitionCommand;
 
 /// A change that an instance requests of a record.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a command lives as long as its call")]
 #[non_exhaustive]
 pub enum Command {
     /// Publishes a transition.
@@ -22,6 +23,9 @@ pub enum Command {
     Evidence(String, InstanceEntry),
     /// Records an act of an operator.
     Operated(OperatorCommand),
+    /// Votes, probes or decides for the fleet.
+    #[cfg_attr(not(feature = "test-util"), expect(dead_code, reason = "the coordinator gives no such command yet"))]
+    Fleet(FleetCommand),
 }
 
 /// The result of a command.
@@ -53,6 +57,7 @@ pub fn apply(record: &mut CircuitRecord, command: &Command, now: Timestamp) -> E
         Command::Transitioned(transition) => transition::publish(record, transition, now),
         Command::Evidence(id, entry) => evidence::take_entry(record, id, entry),
         Command::Operated(operator) => operate::operate(record, operator, now),
+        Command::Fleet(command) => fleet::command(record, command, now),
     };
     if effect == Effect::Applied {
         record.updated_at = record.updated_at.max(now);

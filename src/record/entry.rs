@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Timestamp, is_default, words};
+use super::{Lease, Timestamp, Vote, is_default, words};
+use crate::shown::forges;
 use crate::state::{Mode, State};
 
 /// The entry of one instance in a record. Only this instance writes the entry and restores from it.
@@ -83,6 +84,12 @@ pub struct InstanceEntry {
     /// instance has no tiers. An order that reaches only one of the tiers does not reach the instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tiers: Option<String>,
+    /// The vote of the instance for an opening of its fleet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vote: Option<Vote>,
+    /// The last lease of the instance for a probe of its fleet, with the results of its probes in this round.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
     /// Fields of a later version of the format, which are written again unchanged.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -137,6 +144,8 @@ impl InstanceEntry {
             stopped: None,
             acts: 0,
             tiers: None,
+            vote: None,
+            lease: None,
             extra: Map::new(),
         }
     }
@@ -185,6 +194,11 @@ impl InstanceEntry {
             }
         }
     }
+}
+
+/// Returns true if a record keeps the entry of an instance with this id.
+pub(super) fn is_id(id: &str) -> bool {
+    (1..=200).contains(&id.len()) && !id.contains(forges)
 }
 
 /// Returns the tiers of a store as an entry names them.

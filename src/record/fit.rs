@@ -73,8 +73,13 @@ impl CircuitRecord {
     /// Returns the unknown fields of each part.
     fn extras(&mut self) -> impl Iterator<Item = &mut Map<String, Value>> {
         let operator = self.operator.iter_mut().map(|operated| &mut operated.extra);
-        let entries = self.instances.values_mut().map(|entry| &mut entry.extra);
-        std::iter::once(&mut self.extra).chain(operator).chain(entries)
+        let fleet = self.fleet.iter_mut().map(|fleet| &mut fleet.extra);
+        let entries = self.instances.values_mut().flat_map(|entry| {
+            let vote = entry.vote.iter_mut().map(|vote| &mut vote.extra);
+            let lease = entry.lease.iter_mut().map(|lease| &mut lease.extra);
+            std::iter::once(&mut entry.extra).chain(vote).chain(lease)
+        });
+        std::iter::once(&mut self.extra).chain(operator).chain(fleet).chain(entries)
     }
 }
 
@@ -99,7 +104,8 @@ fn length(part: &impl Serialize) -> usize {
     count.0
 }
 
-/// The number of entries that always fit. An entry has at most 1.7 KiB with its id, and the rest of a record 12 KiB.
+/// The number of entries that always fit. An entry has at most 2 000 bytes with its id, its vote and its lease, and the
+/// rest of a record 14 000 bytes with the decision of the fleet.
 const SURELY_FIT: usize = 24;
 /// The room for the sums. The longest weight has 24 digits and signs, and each of the other four sums has 20 digits.
 const SUMS: usize = 128;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{CircuitRecord, InstanceEntry};
+use super::{CircuitRecord, Fleet, InstanceEntry};
 use crate::state::State;
 
 /// Returns the merge of two copies, which contains the newer copy of each part.
@@ -24,6 +24,10 @@ pub fn join(a: &CircuitRecord, b: &CircuitRecord) -> CircuitRecord {
         (Some(a), Some(b)) => {
             Some(if a.sequence.cmp(&b.sequence).then_with(|| text(a).cmp(&text(b))).is_lt() { b } else { a }.clone())
         }
+        (one, other) => one.as_ref().or(other.as_ref()).cloned(),
+    };
+    joined.fleet = match (&a.fleet, &b.fleet) {
+        (Some(a), Some(b)) => Some(if decided(a, b).is_lt() { b } else { a }.clone()),
         (one, other) => one.as_ref().or(other.as_ref()).cloned(),
     };
     for (id, entry) in &other.instances {
@@ -62,15 +66,10 @@ pub(super) fn bound(instances: &mut BTreeMap<String, InstanceEntry>) {
 /// Compares the published states of two copies. The greater state wins the merge.
 fn published(a: &CircuitRecord, b: &CircuitRecord) -> Ordering {
     let key = |record: &CircuitRecord| {
-        let rank = match record.state {
-            State::Closed => 0,
-            State::HalfOpen => 1,
-            State::Open => 2,
-        };
         // An opening without an end wins against an opening with an end, because it rejects calls longer.
         (
             record.generation,
-            rank,
+            rank(record.state),
             record.until.is_none(),
             record.until,
             record.last_state_change,
@@ -78,6 +77,24 @@ fn published(a: &CircuitRecord, b: &CircuitRecord) -> Ordering {
         )
     };
     key(a).cmp(&key(b)).then_with(|| rest(a).cmp(&rest(b)))
+}
+
+/// Compares the decisions of a fleet in two copies, as [`published`] compares the published states.
+fn decided(a: &Fleet, b: &Fleet) -> Ordering {
+    let key = |fleet: &Fleet| {
+        let Fleet { generation, state, until, since, attempt, .. } = fleet;
+        (*generation, rank(*state), until.is_none(), *until, *since, *attempt)
+    };
+    key(a).cmp(&key(b)).then_with(|| text(a).cmp(&text(b)))
+}
+
+/// Returns the rank of a state among states of one generation. A safer state has a higher rank.
+const fn rank(state: State) -> u8 {
+    match state {
+        State::Closed => 0,
+        State::HalfOpen => 1,
+        State::Open => 2,
+    }
 }
 
 /// Returns the remaining published fields as one text. `published` compares these texts if all other fields

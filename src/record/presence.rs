@@ -65,7 +65,7 @@ impl InstanceEntry {
 
     /// Returns true if the entry is too old to be kept. An opening that only a reset ends is kept, and so is an entry of
     /// unknown age.
-    fn is_expired(&self, now: Timestamp) -> bool {
+    pub(super) fn is_expired(&self, now: Timestamp) -> bool {
         let is_endless = self.state == State::Open && self.until.is_none();
         !is_endless && self.updated_at != Timestamp::default() && self.unseen_for(now) >= KEPT_FOR
     }

@@ -1,14 +1,17 @@
 //! What records mean, in any order and with anything in them.
 
 mod commands;
+mod fleet;
 mod garbage;
 mod presence;
 mod size;
 
 use proptest::collection::{btree_map, vec};
+use proptest::option;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tower_circuit_breaker::record::{CircuitRecord, Timestamp, join};
+use tower_circuit_breaker::record::{CircuitRecord, Command, Effect, FleetCommand, Timestamp, apply, join};
+use tower_circuit_breaker::state::Generation;
 
 /// The time of the store.
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_000);
@@ -31,11 +34,48 @@ fn word() -> impl Strategy<Value = &'static str> {
 }
 
 fn entry() -> impl Strategy<Value = Value> {
-    (number(), state(), word(), 0u32..3, any::<f64>(), number()).prop_map(
-        |(sequence, state, incarnation, attempt, later, failures)| {
+    let counts = (number(), state(), word(), 0u32..3, any::<f64>(), number());
+    (counts, option::of(vote()), option::of(lease())).prop_map(
+        |((sequence, state, incarnation, attempt, later, failures), vote, lease)| {
             let run = f64::from(attempt) / 3.0;
-            json!({"sequence": sequence, "state": state, "incarnation": incarnation, "attempt": attempt, "run": run,
-                "later": later, "total_failures": failures})
+            let mut entry = json!({"sequence": sequence, "state": state, "incarnation": incarnation, "attempt": attempt,
+                "run": run, "score": run, "later": later, "total_failures": failures, "updated_at": failures});
+            for (name, part) in [("vote", vote), ("lease", lease)] {
+                if let Some(part) = part {
+                    entry[name] = part;
+                }
+            }
+            entry
+        },
+    )
+}
+
+/// The end of a vote or a lease, which can be impossible.
+fn end() -> impl Strategy<Value = u64> {
+    prop_oneof![number(), Just(1_790_000_005_000), Just(u64::MAX)]
+}
+
+fn vote() -> impl Strategy<Value = Value> {
+    (number(), end()).prop_map(|(on, until)| json!({"on": on, "until": until, "later": until}))
+}
+
+fn lease() -> impl Strategy<Value = Value> {
+    let passed = prop_oneof![0u32..3, Just(u32::MAX)];
+    (number(), option::of(end()), passed, option::of(end()), any::<bool>()).prop_map(
+        |(round, until, passed, failed_at, overdue)| {
+            json!({"round": round, "until": until, "passed": passed, "failed_at": failed_at, "overdue": overdue})
+        },
+    )
+}
+
+fn fleet() -> impl Strategy<Value = Value> {
+    let ends = (number(), option::of(end()), option::of(end()));
+    let votes = (0u32..2, option::of(0u32..2), any::<bool>());
+    (state(), number(), ends, votes, word(), any::<f64>()).prop_map(
+        |(state, generation, (since, until, open_ms), (attempt, votes, merged), reason, later)| {
+            json!({"state": state, "generation": generation, "since": since, "until": until, "open_ms": open_ms,
+                "attempt": attempt, "votes": votes, "needed": votes, "merged": merged, "reason": reason,
+                "instance": reason, "later": later})
         },
     )
 }
@@ -49,8 +89,9 @@ fn operated() -> impl Strategy<Value = Value> {
 prop_compose! {
     fn record()(
         (generation, state, reason, changed) in (number(), state(), word(), number()),
-        (until, attempts, version, updated) in (proptest::option::of(number()), 0u32..2, 0u32..3, number()),
-        operator in proptest::option::of(operated()),
+        (until, attempts, version, updated) in (option::of(number()), 0u32..2, 0u32..3, number()),
+        operator in option::of(operated()),
+        fleet in option::of(fleet()),
         few in btree_map("[a-c]", entry(), 0..3),
         many in vec(entry(), 0..120),
         later in any::<f64>(),
@@ -62,6 +103,9 @@ prop_compose! {
             "instances": instances, "later": [later, {"deep": null}]});
         if let Some(operator) = operator {
             value["operator"] = operator;
+        }
+        if let Some(fleet) = fleet {
+            value["fleet"] = fleet;
         }
         read(&value)
     }
@@ -85,6 +129,27 @@ proptest! {
         // Else two copies never agree, and each instance writes its own for ever.
         if let Ok(bytes) = a.encode() {
             prop_assert_eq!(CircuitRecord::decode("payments", &bytes, NOW).unwrap(), a);
+        }
+    }
+
+    #[test]
+    fn every_command_to_a_fleet_leaves_a_newer_record_that_can_be_read(
+        record in record(), id in "[a-d]", on in number(), after in number(), follows in any::<bool>(),
+        change in fleet::change(), now in end(),
+    ) {
+        let now = Timestamp::from_millis(now);
+        // The load at this time drops old entries, and refuses numbers of the far future.
+        let Ok(before) = CircuitRecord::decode("payments", &record.encode().unwrap(), now) else { return Ok(()) };
+        let mut after_it = before.clone();
+        let (on, incarnation) = (Generation::new(on), "start".to_owned());
+        let command = FleetCommand { on, after, instance: id.clone(), incarnation, follows, change };
+        let effect = apply(&mut after_it, &Command::Fleet(command.clone()), now);
+        if effect == Effect::Applied {
+            let bytes = after_it.encode().unwrap();
+            prop_assert_eq!(&CircuitRecord::decode("payments", &bytes, now).unwrap(), &after_it);
+            prop_assert_eq!(&join(&before, &after_it), &after_it, "a late copy of the earlier record changes nothing");
+        } else {
+            prop_assert_eq!(&after_it, &before);
         }
     }
 }

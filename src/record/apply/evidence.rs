@@ -10,7 +10,12 @@ pub(super) fn take_entry(record: &mut CircuitRecord, id: &str, entry: &InstanceE
         return Effect::Unwritable;
     }
     // JSON has no form for a weight that is not a number, and the whole record could not be decoded again.
-    let entry = &entry.cleaned();
+    let mut entry = entry.cleaned();
+    // The vote and the lease of an instance change with its commands to the fleet only.
+    let present = before.as_ref();
+    entry.vote = entry.vote.or_else(|| present?.vote.clone());
+    entry.lease = entry.lease.or_else(|| present?.lease.clone());
+    let entry = &entry;
     merge(&mut record.instances, id, entry);
     bound(&mut record.instances);
     let after = record.instances.get(id);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Effect, enter, next};
 use crate::record::timestamp::millis;
-use crate::record::{CircuitRecord, Operated, Timestamp, words};
+use crate::record::{CircuitRecord, Operated, Timestamp, fleet, words};
 use crate::state::order_hash::{Earlier, OrderHash, Repetition};
 use crate::state::{Act, By, Mode, State};
 
@@ -84,7 +84,8 @@ pub(super) fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now
         }
     }
     let sequence = next(last.map_or(0, |last| last.sequence).max(command.after), now);
-    let generation = next(record.generation.get().max(command.after), now);
+    let decided = record.fleet.as_ref().map_or(record.generation, |fleet| fleet.generation.max(record.generation));
+    let generation = next(decided.get().max(command.after), now);
     let (Some(sequence), Some(generation)) = (sequence, generation) else { return Effect::Unwritable };
     let mut operated = Operated {
         sequence: sequence.get(),
@@ -112,6 +113,7 @@ pub(super) fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now
         record.instance.clone_from(&command.instance);
         record.incarnation.clone_from(&command.incarnation);
         record.era = command.era;
+        fleet::reset(record, command.to, now);
     }
     record.operator = Some(operated);
     Effect::Applied

@@ -1,0 +1,223 @@
+//! The part of a record that holds the common decision of a fleet, and the votes and leases in the entries of instances.
+//!
+//! The fleet has a circuit of its own. [`Fleet`] is the state of this circuit, and its `generation` orders the decisions. The
+//! fleet opens when enough instances vote, probes with leases, and closes after enough successful probes of all instances.
+//! A vote and a lease are kept in the entry of the instance that holds them, because an entry has one writer and an order.
+//! Therefore the merge of two copies needs a rule for the decision only (`join.rs`), and an earlier version of this crate
+//! keeps all three as unknown fields. The commands are in `fleet/command.rs`, and their guards and effects in
+//! `fleet/rules.rs`, and the effect of a decision in `fleet/decision.rs`. An absent part is the decision of a fleet that has never decided: closed, with generation zero.
+//!
+//! The numbers in a record are not trusted, and the clock of a store can be set back. Therefore an end counts only if a
+//! command could have made the end: a vote or a lease that would last longer than any does not count, and the decision of a
+//! time that is far ahead of the clock is over. Otherwise one damaged entry could vote for ever, and a fleet could stay in a
+//! round until the clock reaches the time before the step.
+
+#[cfg_attr(not(feature = "test-util"), expect(unreachable_pub, reason = "public for tests only"))]
+mod command;
+mod decision;
+mod rules;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{CircuitRecord, InstanceEntry, Timestamp, is_default, words};
+use crate::state::{Generation, State};
+pub use command::{FleetChange, FleetCommand};
+pub(super) use decision::reset;
+pub(super) use rules::command;
+
+/// The common decision of the instances of a fleet about one circuit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Fleet {
+    /// The state that the fleet has decided.
+    #[serde(with = "words::state")]
+    pub state: State,
+    /// The number that orders the decisions of the fleet. Each command of an instance names the number on which the command
+    /// was based. A half-open generation is a round.
+    #[serde(default, with = "words::generation")]
+    pub generation: Generation,
+    /// The time of the decision.
+    #[serde(default)]
+    pub since: Timestamp,
+    /// The time when the open fleet begins to probe. `None` if the fleet is not open, or if only a reset ends the opening.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// The whole open duration in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_ms: Option<u64>,
+    /// The number of openings in a row.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub attempt: u32,
+    /// The number of votes that opened the fleet, until the fleet closes. `None` if no votes opened the fleet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub votes: Option<u32>,
+    /// The number of votes that were needed for this opening.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needed: Option<u32>,
+    /// True if merged evidence opened the fleet, until the fleet closes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub merged: bool,
+    /// The reason of the decision, as a sentence.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub reason: String,
+    /// The instance that wrote the decision.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub instance: String,
+    /// Fields of a later version of the format, which are written again unchanged.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// The vote of an instance for an opening of the fleet, because its circuit opened on evidence of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Vote {
+    /// The generation of the fleet that the vote would end. Zero if the fleet has never decided.
+    #[serde(default, with = "words::generation")]
+    pub on: Generation,
+    /// The time when the vote ends.
+    #[serde(default)]
+    pub until: Timestamp,
+    /// Fields of a later version of the format, which are written again unchanged.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// The right of an instance to make one probe in a round, and the results of its probes in this round.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Lease {
+    /// The generation of the round.
+    #[serde(default, with = "words::generation")]
+    pub round: Generation,
+    /// The time when the lease ends. `None` if the probe has ended. A lease that has ended by its time has lapsed, and its
+    /// holder may still make the probe if no other instance probes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// The number of probes of this instance that passed in the round.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub passed: u32,
+    /// The time when a probe of this instance failed in the round. An instance with such a time gets no more leases in this
+    /// round.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_at: Option<Timestamp>,
+    /// True if a probe of this instance took so long that the probe gave its lease back. The result of the probe still counts.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub overdue: bool,
+    /// Fields of a later version of the format, which are written again unchanged.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl Fleet {
+    /// Returns the decision of a fleet that has never decided.
+    fn never() -> Self {
+        Self {
+            state: State::Closed,
+            generation: Generation::new(0),
+            since: Timestamp::default(),
+            until: None,
+            open_ms: None,
+            attempt: 0,
+            votes: None,
+            needed: None,
+            merged: false,
+            reason: String::new(),
+            instance: String::new(),
+            extra: Map::new(),
+        }
+    }
+
+    /// Returns true if the fleet is open and may begin to probe.
+    fn is_over(&self, now: Timestamp) -> bool {
+        let Some(until) = self.until.filter(|_| self.state == State::Open) else { return false };
+        let longest = self.open_ms.map(|whole| self.since.saturating_add(Duration::from_millis(whole)));
+        longest.map_or(until, |longest| until.min(longest)) <= now || self.is_ahead(now)
+    }
+
+    /// Returns true if the fleet decided at least this long ago.
+    fn is_older_than(&self, age: Duration, now: Timestamp) -> bool {
+        now.since(self.since) >= age || self.is_ahead(now)
+    }
+
+    /// Returns true if the clock of the store was set back after the decision.
+    fn is_ahead(&self, now: Timestamp) -> bool {
+        self.since > now.saturating_add(SLACK)
+    }
+
+    /// Cuts texts that are too long.
+    pub(super) fn clean(&mut self) {
+        self.reason = words::clean(&self.reason, 300);
+        self.instance = words::clean(&self.instance, 200);
+    }
+}
+
+impl Vote {
+    fn counts(&self, on: Generation, now: Timestamp) -> bool {
+        self.on == on && is_running(self.until, LONGEST_VOTE, now)
+    }
+}
+
+impl Lease {
+    /// Returns true if the holder may probe, or is probing.
+    fn is_pending(&self, now: Timestamp) -> bool {
+        self.until.is_some_and(|until| is_running(until, LONGEST_LEASE, now))
+    }
+
+    /// Returns true if the lease has ended without a result.
+    fn has_lapsed(&self, now: Timestamp) -> bool {
+        self.until.is_some() && !self.is_pending(now)
+    }
+}
+
+impl CircuitRecord {
+    /// Returns the decision of the fleet.
+    ///
+    /// For an instance that follows the published state, a published state with a higher generation is a decision too,
+    /// because an earlier version of this crate publishes its openings there.
+    pub(crate) fn decision(&self, follows: bool) -> Fleet {
+        let fleet = self.fleet.clone().unwrap_or_else(Fleet::never);
+        if !follows || self.generation <= fleet.generation {
+            return fleet;
+        }
+        Fleet {
+            state: self.state,
+            generation: self.generation,
+            since: self.last_state_change.unwrap_or_default(),
+            until: self.until,
+            open_ms: self.open_ms,
+            attempt: self.half_open_attempts,
+            reason: self.reason.clone(),
+            instance: self.instance.clone(),
+            extra: fleet.extra,
+            ..Fleet::never()
+        }
+    }
+
+    /// Returns the entries whose instances vote for an opening of this generation.
+    fn voters(&self, on: Generation, now: Timestamp) -> impl Iterator<Item = (&String, &InstanceEntry, &Vote)> {
+        let votes = self.instances.iter().filter_map(|(id, entry)| Some((id, entry, entry.vote.as_ref()?)));
+        votes.filter(move |(_, _, vote)| vote.counts(on, now))
+    }
+
+    /// Returns the leases of a round.
+    fn leases(&self, round: Generation) -> impl Iterator<Item = (&String, &Lease)> {
+        let leases = self.instances.iter().filter_map(|(id, entry)| Some((id, entry.lease.as_ref()?)));
+        leases.filter(move |(_, lease)| lease.round == round)
+    }
+}
+
+/// Returns true if a vote or a lease that ends at `until` is in force, and is no longer than any that a command makes.
+fn is_running(until: Timestamp, longest: Duration, now: Timestamp) -> bool {
+    until > now && until.since(now) <= longest.saturating_add(SLACK)
+}
+
+/// The longest vote. A vote lasts as long as the window, which has at most this length.
+const LONGEST_VOTE: Duration = Duration::from_secs(24 * 3600);
+/// The longest lease without a renewal, which is the cost of a dead instance.
+const LONGEST_LEASE: Duration = Duration::from_secs(60);
+/// The largest difference between the clocks of a store that is no step of its clock.
+const SLACK: Duration = Duration::from_secs(60);

@@ -1,0 +1,119 @@
+//! The commands of an instance to its fleet.
+
+use std::time::Duration;
+
+use crate::state::Generation;
+
+/// A change of the fleet's part of a record, or of the vote or the lease of one instance.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "test-util", expect(clippy::exhaustive_structs, reason = "a command is made of all its parts"))]
+pub struct FleetCommand {
+    /// The generation of the fleet on which the command was based. A command on another generation is superseded.
+    pub on: Generation,
+    /// The highest number that the instance has ever proposed, for a generation or for its entry. New numbers are higher,
+    /// because a proposal that got no answer can still reach a store.
+    pub after: u64,
+    /// The id of the instance that gives the command.
+    pub instance: String,
+    /// The id of this start of the instance, for an entry that does not exist yet.
+    pub incarnation: String,
+    /// True if the instance follows the published state, so that a state published by an older version is a decision.
+    pub follows: bool,
+    /// The requested change.
+    pub change: FleetChange,
+}
+
+/// The change that a [`FleetCommand`] requests. Its guards and effects are in `fleet/rules.rs`.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(not(feature = "test-util"), expect(dead_code, reason = "the coordinator gives no such command yet"))]
+#[non_exhaustive]
+pub enum FleetChange {
+    /// The circuit of the instance opened on evidence of its own. Enough votes open the fleet.
+    Vote {
+        /// The rest of the time for which the vote counts, at most 24 hours.
+        lasts: Duration,
+        /// The number of votes that open the fleet.
+        needed: u32,
+        /// The number of live instances for the reason, if known.
+        live: Option<u32>,
+        /// The open duration. `None` if only a reset ends the opening.
+        open_for: Option<Duration>,
+        /// The number of openings in a row.
+        attempt: u32,
+        /// The reason of the opening on this instance.
+        reason: String,
+    },
+    /// The sums of the windows in fresh entries meet a rule, so that the fleet opens without votes. The instance has evaluated
+    /// the sums.
+    Merged {
+        /// The number of instances with failures that the opening needs.
+        needed: u32,
+        /// The age up to which an entry is fresh.
+        window: Duration,
+        /// The open duration. `None` if only a reset ends the opening.
+        open_for: Option<Duration>,
+        /// The number of openings in a row.
+        attempt: u32,
+        /// The rule that the sums meet, as a sentence.
+        reason: String,
+    },
+    /// Ends the vote of the instance.
+    Withdraw,
+    /// Requests the right to make one probe. The first lease after an opening begins a round, and a lease in a round that has
+    /// lasted for long ends the round.
+    Lease {
+        /// The duration of the lease, at most a minute.
+        lasts: Duration,
+        /// The number of probes that close the fleet.
+        probes: u32,
+        /// The number of leases at once.
+        in_flight: u32,
+        /// The time after which a round ends without a verdict.
+        quiet_after: Duration,
+        /// The open duration if the round ends with an opening.
+        open_for: Option<Duration>,
+    },
+    /// Extends the lease of the instance while its probe is under way.
+    Renew {
+        /// The duration from now, at most a minute.
+        lasts: Duration,
+    },
+    /// The probe of the instance passed.
+    Passed {
+        /// The number of probes that close the fleet.
+        probes: u32,
+    },
+    /// The probe of the instance failed.
+    Failed {
+        /// The open duration if the fleet reopens.
+        open_for: Option<Duration>,
+        /// True if the instance is the only live instance.
+        alone: bool,
+        /// The number of instances whose probes may fail without a reopening.
+        tolerated: u32,
+    },
+    /// No other instance has contradicted the failed probe of the instance within the confirmation delay.
+    Unopposed {
+        /// The open duration of the fleet.
+        open_for: Option<Duration>,
+    },
+    /// The result of a probe without a pending lease: of a probe on a lapsed lease, or of an overdue probe.
+    Late {
+        /// True if the probe passed.
+        passed: bool,
+        /// The number of probes that close the fleet.
+        probes: u32,
+        /// The number of leases at once.
+        in_flight: u32,
+        /// The open duration if the fleet reopens.
+        open_for: Option<Duration>,
+        /// True if the instance is the only live instance.
+        alone: bool,
+        /// The number of instances whose probes may fail without a reopening.
+        tolerated: u32,
+    },
+    /// The probe of the instance has taken so long that other instances may probe. Its result still counts.
+    Overdue,
+    /// The probe of the instance was cancelled or ignored, and says nothing about the service.
+    Returned,
+}

@@ -1,0 +1,91 @@
+//! The decisions of a fleet, each of which is also the published state.
+
+use std::time::Duration;
+
+use super::Fleet;
+use crate::record::apply::enter;
+use crate::record::timestamp::millis;
+use crate::record::{CircuitRecord, Timestamp, words};
+use crate::state::{Generation, State};
+
+/// The new state of a fleet.
+pub(super) struct Decision {
+    pub(super) state: State,
+    pub(super) open_for: Option<Duration>,
+    pub(super) attempt: u32,
+    pub(super) origin: Origin,
+    pub(super) reason: String,
+}
+
+/// The cause of an opening, which the fleet keeps until it closes.
+pub(super) enum Origin {
+    Votes { votes: u32, needed: u32 },
+    Merged,
+    Kept,
+    None,
+}
+
+impl Decision {
+    /// Writes the decision as the decision of the fleet and as the published state.
+    pub(super) fn write(
+        self,
+        record: &mut CircuitRecord,
+        before: Fleet,
+        generation: Generation,
+        id: &str,
+        now: Timestamp,
+    ) {
+        let Self { state, open_for, attempt, origin, reason } = self;
+        let (votes, needed, merged) = match origin {
+            Origin::Votes { votes, needed } => (Some(votes), Some(needed), false),
+            Origin::Merged => (None, None, true),
+            Origin::Kept => (before.votes, before.needed, before.merged),
+            Origin::None => (None, None, false),
+        };
+        let open_for = open_for.filter(|_| state == State::Open);
+        let (until, open_ms) = (open_for.map(|open_for| now.saturating_add(open_for)), open_for.map(millis));
+        let reason = words::clean(&reason, 300);
+        record.generation = generation;
+        enter(record, state, now);
+        (record.until, record.open_ms) = (until, open_ms);
+        record.reason.clone_from(&reason);
+        record.half_open_attempts = attempt;
+        id.clone_into(&mut record.instance);
+        // The decision is the transition of no single circuit.
+        (record.incarnation, record.era) = (String::new(), 0);
+        record.fleet = Some(Fleet {
+            state,
+            generation,
+            since: now,
+            until,
+            open_ms,
+            attempt,
+            votes,
+            needed,
+            merged,
+            reason,
+            instance: id.to_owned(),
+            extra: before.extra,
+        });
+    }
+}
+
+/// Decides the fleet by the reset of an operator, under the generation of the published state.
+///
+/// A record without votes, leases and decisions belongs to no fleet, so that a reset leaves such a record as ever.
+pub(in crate::record) fn reset(record: &mut CircuitRecord, to: State, now: Timestamp) {
+    let is_of_fleet =
+        record.fleet.is_some() || record.instances.values().any(|entry| entry.vote.is_some() || entry.lease.is_some());
+    if is_of_fleet {
+        let extra = record.fleet.take().map(|fleet| fleet.extra).unwrap_or_default();
+        record.fleet = Some(Fleet {
+            state: to,
+            generation: record.generation,
+            since: now,
+            reason: record.reason.clone(),
+            instance: words::clean(&record.instance, 200),
+            extra,
+            ..Fleet::never()
+        });
+    }
+}
