@@ -105,6 +105,7 @@ fn command(on: Generation, id: &str, change: FleetChange) -> FleetCommand {
     FleetCommand {
         on,
         after: 0,
+        again: 0,
         instance: id.to_owned(),
         incarnation: format!("start-of-{id}"),
         follows: false,
