@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tower_circuit_breaker::State;
-use tower_circuit_breaker::record::{CircuitRecord, FleetChange, Lease};
+use tower_circuit_breaker::record::{CircuitRecord, FleetChange, Lease, Timestamp};
 
 use super::member::Proposal;
 use super::{PROBES, QUIET_MS, VOTE_MS, generation, state};
@@ -71,10 +71,11 @@ impl Truth {
             return broken(&rule);
         }
         let decided = generation(after) != round;
-        if is_certain && decided {
-            if let Some(rule) = self.decision(before, after, proposal) {
-                return broken(&rule);
-            }
+        if is_certain
+            && decided
+            && let Some(rule) = self.decision(before, after, proposal)
+        {
+            return broken(&rule);
         }
         if decided && (after.state, after.generation.get()) != (state(after), generation(after)) {
             return broken("the decision is not published");
@@ -133,7 +134,13 @@ impl Truth {
                 self.count("vote");
                 return None;
             }
-            _ => return None,
+            FleetChange::Merged { .. }
+            | FleetChange::Withdraw
+            | FleetChange::Lease { .. }
+            | FleetChange::Renew { .. }
+            | FleetChange::Unopposed { .. }
+            | FleetChange::Returned
+            | _ => return None,
         };
         let probe = proposal.probe?;
         if !is_certain {
@@ -179,7 +186,7 @@ impl Truth {
                 ("began", until.is_some_and(|until| until.as_millis() <= at))
             }
             (State::Closed, State::HalfOpen) => {
-                let hold = before.operator.as_ref().and_then(|last| last.until).map_or(0, |until| until.as_millis());
+                let hold = before.operator.as_ref().and_then(|last| last.until).map_or(0, Timestamp::as_millis);
                 ("began after a hold", hold > since && hold <= at)
             }
             (State::HalfOpen, State::Closed) if passed >= PROBES as usize => ("closed", true),
