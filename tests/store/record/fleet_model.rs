@@ -109,6 +109,9 @@ impl World {
             return Ok(());
         }
         let is_up = self.up && !member.is_bad;
+        if member.has_forgotten {
+            return Err(format!("a member forgets a decision: {member:?}"));
+        }
         if let Some(proposal) = member.act(self.now, is_up, self.faulty, &mut self.dice, &mut self.truth) {
             self.send(who, proposal);
         }

@@ -45,6 +45,8 @@ pub(super) struct Member {
     count: u64,
     pub(super) start: u64,
     pub(super) is_bad: bool,
+    /// True if a copy of the record has replaced a newer decision that the member knew.
+    pub(super) has_forgotten: bool,
     known: CircuitRecord,
     pub(super) etag: Option<u64>,
     is_loaded: bool,
@@ -69,6 +71,7 @@ impl Member {
             count,
             start: 0,
             is_bad: false,
+            has_forgotten: false,
             known: CircuitRecord::unknown("payments"),
             etag: None,
             is_loaded: false,
@@ -108,7 +111,9 @@ impl Member {
         (self.waits, self.is_loaded) = (false, true);
         self.etag = register.as_ref().map(|(etag, _)| *etag);
         if let Some((_, record)) = register {
-            self.known = join(&self.known, record);
+            let joined = join(&self.known, record);
+            self.has_forgotten |= generation(&joined) < generation(&self.known);
+            self.known = joined;
         }
         let stored = register.as_ref().map(|(_, record)| record);
         self.is_behind = stored.is_some_and(|stored| *stored != self.known)
@@ -216,7 +221,9 @@ impl Member {
         // Results come first, and are tried in any order.
         let place = usize::try_from(dice.roll(self.probes.len() as u64)).unwrap();
         if let Some(&probe) = self.probes.get(place) {
-            let pending = self.is_pending(now);
+            // The member looked at its lease some time ago.
+            let looked = if faulty && dice.chance(20) { now - dice.roll(8_000) } else { now };
+            let pending = self.is_pending(looked);
             if now >= probe.held_until {
                 let tolerated = 0;
                 let change = match (pending, probe.passes) {
