@@ -31,7 +31,7 @@ pub struct OperatorCommand {
     /// The sequence of the last act that the instance knew when this act happened. Zero if the instance knew
     /// no act.
     pub on: u64,
-    /// The highest number that the instance has ever proposed, as in [`TransitionCommand`].
+    /// The highest number that the instance has ever proposed, as in [`TransitionCommand`](super::TransitionCommand).
     pub after: u64,
     /// The id of the instance on which the operator acted.
     pub instance: String,
