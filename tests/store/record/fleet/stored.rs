@@ -3,15 +3,19 @@
 use super::*;
 use tower_circuit_breaker::record::{InstanceEntry, join};
 
+/// The time of a safer state is earlier, so that the time does not decide between states.
 fn fleet(generation: u64, state: &str) -> Value {
-    json!({"state": state, "generation": generation, "since": generation})
+    json!({"state": state, "generation": generation, "since": if state == "open" { 1 } else { 99 - state.len() }})
 }
 
 #[test]
 fn of_two_decisions_the_newer_one_is_kept_and_the_safer_at_a_tie() {
     let of = |generation, state| read(&json!({"state": "closed", "fleet": fleet(generation, state)}));
     let absent = read(&json!({"state": "open", "generation": 9}));
-    let ascending = [of(1, "open"), of(2, "closed"), of(2, "half_open"), of(2, "open")];
+    let ascending = [of(1, "open"), of(2, "closed"), of(2, "open")];
+    let half_open = of(2, "half_open");
+    assert_eq!(join(&half_open, &ascending[1]).fleet, half_open.fleet);
+    assert_eq!(join(&half_open, &ascending[2]).fleet, ascending[2].fleet);
     for pair in ascending.windows(2) {
         for joined in [join(&pair[0], &pair[1]), join(&pair[1], &pair[0])] {
             assert_eq!(joined.fleet, pair[1].fleet);
@@ -21,8 +25,8 @@ fn of_two_decisions_the_newer_one_is_kept_and_the_safer_at_a_tie() {
         assert_eq!(join(&pair[0], &absent), joined);
     }
     let timed = read(&json!({"state": "closed", "fleet":
-        {"state": "open", "generation": 2, "since": 2, "until": 9}}));
-    assert_eq!(join(&timed, &ascending[3]).fleet, ascending[3].fleet, "an opening without an end is the longest");
+        {"state": "open", "generation": 2, "since": 1, "until": 9}}));
+    assert_eq!(join(&timed, &ascending[2]).fleet, ascending[2].fleet, "an opening without an end is the longest");
 }
 
 #[test]
@@ -37,6 +41,20 @@ fn unknown_fields_of_the_fleet_survive_every_command() {
     assert_eq!(stored.fleet().extra["later"], json!([1, null]));
     let kept = [&entry.extra, &entry.vote.as_ref().unwrap().extra, &entry.lease.as_ref().unwrap().extra];
     assert_eq!(kept.map(|extra| extra["later"].as_u64()), [Some(1), Some(2), Some(3)]);
+}
+
+#[test]
+fn unknown_fields_of_fleet_votes_and_leases_share_the_room_of_all() {
+    let later = "l".repeat(6_000);
+    let part = json!({"on": 1, "round": 1, "until": 2, "later": later});
+    let mut decided = fleet(1, "open");
+    decided["later"] = later.clone().into();
+    let record = read(&json!({"state": "closed", "fleet": decided, "instances":
+        {"a": {"sequence": 1, "state": "open", "vote": part, "lease": part}}}));
+    let entry = &record.instances["a"];
+    let extras = [&record.fleet.as_ref().unwrap().extra, &entry.vote.as_ref().unwrap().extra];
+    assert!(extras.iter().all(|extra| extra.contains_key("later")));
+    assert!(!entry.lease.as_ref().unwrap().extra.contains_key("later"), "the room has 16 KiB");
 }
 
 #[test]
