@@ -5,6 +5,7 @@
 //! is repeated only if the name cannot be a part of a password.
 
 mod known;
+mod several;
 
 use std::fmt;
 
@@ -12,6 +13,8 @@ use super::{PREFIXES, StoreKind, behind_scheme, is_prefix};
 use crate::nearest::nearest;
 use crate::shown::{forges, quoted};
 use known::{Known, OPTIONS, PREFIX};
+#[cfg(feature = "redis")]
+pub(crate) use several::{MASTERS, is_master};
 
 /// An address whose form and parameters are known.
 pub(crate) struct Address {
@@ -55,6 +58,7 @@ impl Address {
                 _ => "a `#` must be written as %23",
             }));
         }
+        several::check(scheme, place)?;
         let known = Known::of(kind, scheme);
         let mut parameters = Vec::new();
         for pair in query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty()) {
@@ -79,7 +83,7 @@ impl Address {
             parameters.push((name, value));
         }
         let address = Self { kind, parameters };
-        address.check_tls()?;
+        address.check_pairs()?;
         Ok(address)
     }
 
@@ -88,9 +92,12 @@ impl Address {
         self.parameters.iter().find(|(known, _)| *known == name).map(|(_, value)| &**value)
     }
 
-    /// Refuses files that would have no effect.
-    fn check_tls(&self) -> Result<(), Wrong> {
+    /// Refuses parameters that would have no effect.
+    fn check_pairs(&self) -> Result<(), Wrong> {
         let has = |name| self.get(name).is_some();
+        if has("sentinel_user") && !has("sentinel_pass") {
+            return Err(part("`sentinel_user` has an effect only with `sentinel_pass`"));
+        }
         for (certificate, key) in [("sslcert", "sslkey"), ("cert", "key")] {
             if has(certificate) != has(key) {
                 return Err(part(format!("`{certificate}` and `{key}` must be given together")));
@@ -143,11 +150,11 @@ fn is_name(key: &str) -> bool {
 /// password.
 fn ends_as_host(place: &str) -> bool {
     let authority = place.split('/').next().unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    match host.rsplit_once(':') {
+    let hosts = authority.rsplit('@').next().unwrap_or_default();
+    hosts.split(',').all(|host| match host.rsplit_once(':') {
         Some((_, port)) => port.ends_with(']') || !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()),
         None => true,
-    }
+    })
 }
 
 /// Decodes `%XX` and `+`, as in the query of a URL. Returns `None` if the result is not UTF-8.
@@ -209,6 +216,10 @@ mod tests {
             "valkeys://db?ca=ca.crt",
             "redis+unix:///run/redis.sock?db=1&user=ana&pass=x&prefix=a%2Fb",
             "unix:///run/redis.sock",
+            "redis-sentinel://:s3cret@a:26379,b,[::1]:1/my.master-1_x/3?prefix=a&sentinel_user=ana&sentinel_pass=x",
+            "rediss-sentinel://a,b/m?ca=ca.crt&cert=c.crt&key=c.key&sentinel_pass=x&protocol=2",
+            "valkey-sentinel://a/m/",
+            "valkeys-sentinel://a/m",
         ] {
             assert!(Address::parse(url).is_ok(), "{url}: {}", wrong(url));
         }
@@ -227,6 +238,10 @@ mod tests {
             ("redis://db?db=1", "unknown parameter `db`: allowed are prefix, protocol"),
             ("unix:///run/x.sock?pas=x", "did you mean `pass`?"),
             ("file:data?mode=ro", "has no parameters"),
+            ("redis-sentinel://a:1,b:1/m?prefixx=a", "did you mean `prefix`?"),
+            ("redis-sentinel://a/m?sentinel_pas=x", "did you mean `sentinel_pass`?"),
+            ("redis-sentinel://a/m?ca=ca.crt", "`ca`, which needs an address that begins with `rediss-sentinel://`"),
+            ("redis://a?sentinel_pass=x", "unknown parameter `sentinel_pass`: allowed are prefix, protocol"),
         ] {
             assert!(wrong(url).contains(near), "{url}: {}", wrong(url));
         }
@@ -244,6 +259,8 @@ mod tests {
             ("rediss://db?key=c.key", "given together"),
             ("rediss://db#insecure", "`?ca=FILE`"),
             ("rediss://db?ca=~/ca.crt", "whole path"),
+            ("redis-sentinel://a/m?sentinel_user=ana", "only with `sentinel_pass`"),
+            ("redis-sentinel://a/m?sentinel_pass=", "`sentinel_pass` has no value"),
         ] {
             assert!(wrong(url).contains(reason), "{url}: {}", wrong(url));
         }
@@ -291,6 +308,27 @@ mod tests {
     }
 
     #[test]
+    fn an_address_of_sentinels_names_hosts_and_a_master() {
+        let many = format!("redis-sentinel://{}/m", ["a"; 33].join(","));
+        for (url, reason) in [
+            ("redis-sentinel://a,b", "the master behind the hosts: redis-sentinel://HOST,HOST/MASTER"),
+            ("redis-sentinel://a,b/", "the master behind the hosts"),
+            ("redis-sentinel://a,b?prefix=x", "the master behind the hosts"),
+            ("rediss-sentinel://a/m m", "1 to 100 letters, digits and"),
+            ("redis-sentinel://a/m%20m", "1 to 100 letters, digits and"),
+            ("redis-sentinel://a/m/x", "a database is a number"),
+            ("redis-sentinel://a/m/0/0", "a database is a number"),
+            ("redis-sentinel://a,,b/m", "1 to 32 hosts, each once"),
+            ("redis-sentinel://a,/m", "1 to 32 hosts, each once"),
+            ("redis-sentinel:///m", "1 to 32 hosts, each once"),
+            ("redis-sentinel://a,b,a/m", "1 to 32 hosts, each once"),
+            (&many, "1 to 32 hosts, each once"),
+        ] {
+            assert!(wrong(url).contains(reason), "{url}: {}", wrong(url));
+        }
+    }
+
+    #[test]
     fn an_incomplete_address_has_no_form() {
         for url in [
             "",
@@ -321,6 +359,11 @@ mod tests {
             "postgres://db/x?passwort=s3cret",
             "postgres://db/x?sslmode=s3cret",
             "unix:///run/x.sock?pwd=s3cret",
+            "redis-sentinel://:s3cret@a,,b",
+            "redis-sentinel://ana:s3cret@a,b",
+            "redis-sentinel://ana:x,y?s3cret=1",
+            "redis-sentinel://ana:s3cret@a/m m",
+            "redis-sentinel://a/m?sentinel_user=s3cret",
         ] {
             assert!(!wrong(url).contains("s3cret"), "{url}: {}", wrong(url));
         }

@@ -5,10 +5,13 @@
 
 /// Returns the text with its passwords replaced by `***`.
 pub(crate) fn masked(text: &str) -> String {
-    // A URL has `?password=`, and the form of libpq has `password=`. A password may contain any
-    // character, so the rest of the text is hidden.
-    let (text, hidden) = match text.to_ascii_lowercase().find("password") {
-        Some(at) if text[at..].contains('=') => (&text[..at], "password=***"),
+    // A URL has `?password=`, `?pass=` or `?sentinel_pass=`, and the form of libpq has `password=`. A password may contain
+    // any character, so the rest of the text is hidden.
+    let lower = text.to_ascii_lowercase();
+    let password = lower.find("password").filter(|at| text[*at..].contains('='));
+    let (text, hidden) = match (password, lower.find("pass=")) {
+        (Some(at), pass) if pass.is_none_or(|pass| at < pass) => (&text[..at], "password=***"),
+        (_, Some(at)) => (&text[..at], "pass=***"),
         _ => (text, ""),
     };
     // Searches for `//` without the colon before it, because a missing colon may be the
@@ -27,7 +30,7 @@ pub(crate) fn masked(text: &str) -> String {
         }
         // `user:password` without a host looks like a host and its port, except that a port has only digits.
         (None, Some(start)) => match text[start..].split_once(':') {
-            Some((host, port)) if !host.starts_with('[') && !is_port(port) => {
+            Some((host, ports)) if !host.starts_with('[') && !are_ports(&text[..start], ports) => {
                 format!("{}{host}:***", &text[..start])
             }
             _ => text.to_owned(),
@@ -35,6 +38,16 @@ pub(crate) fn masked(text: &str) -> String {
         (None, None) => text.to_owned(),
     };
     shown + hidden
+}
+
+/// Returns true if the text behind the first colon begins with a port, or continues a list of hosts with their ports.
+fn are_ports(scheme: &str, text: &str) -> bool {
+    match text.split_once(',') {
+        Some((port, hosts)) if scheme.ends_with("-sentinel://") && is_port(port) => {
+            hosts.split_once(':').is_some_and(|(_, ports)| are_ports(scheme, ports))
+        }
+        _ => is_port(text),
+    }
 }
 
 fn is_port(text: &str) -> bool {
@@ -71,6 +84,17 @@ mod tests {
             ("redis://ana:/s3cret", "redis://ana:***"),
             ("redis://ana:123456/s3cret", "redis://ana:***"),
             ("postgres://db:5432/x?sslmode=require", "postgres://db:5432/x?sslmode=require"),
+            ("unix:///run/x.sock?db=1&pass=s3cret&user=ana", "unix:///run/x.sock?db=1&pass=***"),
+            ("unix:///run/x.sock?pass=password=s3cret", "unix:///run/x.sock?pass=***"),
+            ("redis-sentinel://a:1,b:26379/m?x=1", "redis-sentinel://a:1,b:26379/m?x=1"),
+            ("redis-sentinel://ana:s3cret@a:1,b/m", "redis-sentinel://ana:***@a:1,b/m"),
+            ("redis-sentinel://a:1,s3cret/m", "redis-sentinel://a:***"),
+            ("redis-sentinel://a:1,b:s3cret/m", "redis-sentinel://a:***"),
+            ("redis://ana:1,b:2", "redis://ana:***"),
+            (
+                "redis-sentinel://a/m?sentinel_user=ana&sentinel_pass=s3cret",
+                "redis-sentinel://a/m?sentinel_user=ana&sentinel_pass=***",
+            ),
             ("@", "***@"),
             ("@://", "***@://"),
             ("@:", "***@:"),

@@ -13,8 +13,10 @@ mod audit;
 mod connection;
 mod keys;
 mod no_answer;
+mod opening;
 mod pubsub;
 mod script;
+mod sentinel;
 mod value;
 
 use std::collections::BTreeSet;
@@ -38,8 +40,8 @@ use crate::telemetry;
 /// Stores in different databases of one server, or with a different [`prefix`](Self::prefix), do not affect each other.
 ///
 /// The server is Redis 5 or later, or Valkey. From Redis 6 on the server pushes changes. With Redis 5 only the
-/// coordinator's poll finds changes. The address names one server. Every new connection resolves the name again, so
-/// that the name may follow the master. The audit is the stream `circuit_breaker:audit`, which keeps the newest 10 000
+/// coordinator's poll finds changes. The address names one server, or the [sentinels](Self::sentinel) of a master. Every
+/// new connection resolves the name again or asks the sentinels again, so that the connection follows the master. The audit is the stream `circuit_breaker:audit`, which keeps the newest 10 000
 /// rows. The set `{circuit_breaker:audit}:ids` has the ids of twice as many rows, so that a row is never appended
 /// twice.
 ///
@@ -91,6 +93,8 @@ impl RedisStore {
     /// is verified with the public CAs, or only with those in the file of `?ca=FILE`. `?cert=FILE&key=FILE` names a
     /// client certificate. All files are in PEM format, and are read again for each new connection.
     ///
+    /// `redis-sentinel://` is the address of [`sentinel`](Self::sentinel), and `rediss-sentinel://` the same with TLS.
+    ///
     /// A password that would go to another host without TLS is logged as a warning.
     ///
     /// # Errors
@@ -110,16 +114,48 @@ impl RedisStore {
         Self::of(Source::from_client(client))
     }
 
+    /// Creates the store of the master that sentinels name. Does not connect and needs no runtime.
+    ///
+    /// `urls` are addresses of sentinels, `redis://host:26379`, and `master` is the name by which they know the master. User,
+    /// password, database and the parameters of [`new`](Self::new) are those of the master, and equal in all addresses. The
+    /// parameters `sentinel_user` and `sentinel_pass` are the user and the password of the sentinels, which have none by
+    /// default. With `rediss://` sentinels and master have TLS.
+    ///
+    /// The same in one text, for [`new`](Self::new), settings and `circuitctl`:
+    /// `redis-sentinel://[user:password@]host:26379,host:26379/MASTER[/database]`.
+    ///
+    /// Each new connection, also that of a watch, asks all sentinels for the master, and then the master for its role.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`](super::StoreErrorKind::Refused) as for [`new`](Self::new), if there is no address or more than 32, or if
+    /// the name is not 1 to 100 letters, digits and `.`, `_` and `-`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_circuit_breaker::store::RedisStore;
+    ///
+    /// let one = RedisStore::sentinel(&["redis://s1.internal", "redis://s2.internal", "redis://s3.internal"], "mymaster")?;
+    /// let same = RedisStore::new("redis-sentinel://s1.internal,s2.internal,s3.internal/mymaster")?;
+    /// assert_eq!(format!("{one:?}"), format!("{same:?}"));
+    /// # Ok::<(), tower_circuit_breaker::store::StoreError>(())
+    /// ```
+    pub fn sentinel(urls: &[impl AsRef<str>], master: &str) -> Result<Self, StoreError> {
+        Self::new(&address::sentinel(urls, master)?)
+    }
+
     fn of(source: Source) -> Self {
         if source.exposes_password() {
-            tls::warn_of_password(&format!("redis at {}", source.info().addr()), "`rediss://`");
+            let remedy = if source.sentinels().is_some() { "`rediss-sentinel://`" } else { "`rediss://`" };
+            tls::warn_of_password(&format!("redis at {}", source.described()), remedy);
         }
         Self::with(source)
     }
 
     fn with(source: Source) -> Self {
         let keys = source.keys();
-        let described = keys.described(&source.info().addr().to_string());
+        let described = source.described();
         let connection = Arc::new(Connection::new(source, described));
         Self {
             connection,

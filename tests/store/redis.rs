@@ -3,6 +3,7 @@
 mod audit;
 mod faults;
 mod keys;
+mod sentinel;
 mod tls;
 mod values;
 mod watch;

@@ -7,19 +7,26 @@ use crate::nearest::nearest;
 pub(super) struct Known {
     names: &'static [&'static str],
     kind: StoreKind,
+    /// The scheme of the same address with TLS, for Redis.
+    with_tls: &'static str,
 }
 
 impl Known {
     pub(super) fn of(kind: StoreKind, scheme: &str) -> Self {
+        let of_sentinels = scheme.ends_with("-sentinel");
         let names: &[&str] = match kind {
             StoreKind::File => &[],
             StoreKind::Sqlite => &["mode", "cache", "immutable", "vfs"],
             StoreKind::Postgres => &POSTGRES,
             StoreKind::Redis if scheme.contains("unix") => &["db", "user", "pass", PREFIX, "protocol"],
+            StoreKind::Redis if matches!(scheme, "rediss-sentinel" | "valkeys-sentinel") => {
+                &["ca", "cert", "key", PREFIX, "protocol", "sentinel_user", "sentinel_pass"]
+            }
+            StoreKind::Redis if of_sentinels => &[PREFIX, "protocol", "sentinel_user", "sentinel_pass"],
             StoreKind::Redis if matches!(scheme, "rediss" | "valkeys") => &["ca", "cert", "key", PREFIX, "protocol"],
             StoreKind::Redis => &[PREFIX, "protocol"],
         };
-        Self { names, kind }
+        Self { names, kind, with_tls: if of_sentinels { "rediss-sentinel://" } else { "rediss://" } }
     }
 
     /// Returns the name of the parameter of which `key` is a spelling.
@@ -43,7 +50,7 @@ impl Known {
         let tls = ["ca", "cert", "key"].contains(&key) && self.kind == StoreKind::Redis;
         let hint = match nearest(key, self.names.iter().copied()) {
             Some(near) => format!(", did you mean `{near}`?"),
-            None if tls => ", which needs an address that begins with `rediss://`:".to_owned(),
+            None if tls => format!(", which needs an address that begins with `{}`:", self.with_tls),
             None => ":".to_owned(),
         };
         part(format!("the address has the unknown parameter `{key}`{hint} {allowed}"))

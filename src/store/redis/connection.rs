@@ -3,7 +3,7 @@
 //! The connection manager of the crate `redis` keeps a connection for ever, even if its password was wrong, its master
 //! was demoted or the server does not answer. That manager also lets each operation wait for seconds while the server
 //! is down. With this module, after a fault that makes the connection useless the next operation connects again,
-//! resolves the name again and sends the password again.
+//! resolves the name again or asks the sentinels again, and sends the password again.
 //!
 //! There is at most one attempt to connect at a time, in a separate task, and all operations that need the connection
 //! wait for that attempt. A dropped operation does not end the attempt, so that a slow handshake can succeed even
@@ -22,6 +22,7 @@ use tokio::time::timeout;
 
 use super::address::Source;
 use super::no_answer::{Access, NoAnswer};
+use super::opening;
 use crate::clock::{Clock, MonotonicClock, Tick};
 use crate::store::{StoreError, StoreErrorKind, limit};
 use crate::sync::{AtomicU32, Mutex, Relaxed};
@@ -166,11 +167,8 @@ impl Connection {
         let within = limit::described(limit);
         #[expect(clippy::disallowed_methods, reason = "one attempt at a time, which ends by itself")]
         tokio::spawn(async move {
-            let connected = async {
-                let client = source.client().await.map_err(|error| NoAnswer::without_files(&error))?;
-                let connected = client.get_multiplexed_async_connection_with_config(&settings()).await;
-                connected.map_err(|error| NoAnswer::connecting(&address, source.ca(), error))
-            };
+            let settings = settings();
+            let connected = opening::open(&source, &address, limit, &settings, None);
             let ended = match timeout(limit, connected).await {
                 Ok(Ok(connection)) => Ok(Arc::new(Live { connection, unanswered: AtomicU32::new(0) })),
                 Ok(Err(fault)) => Err((fault, clock.now())),

@@ -69,6 +69,17 @@ impl NoAnswer {
         Self { kind: error.kind(), message: error.chain(), cause: None, useless: true }
     }
 
+    /// Returns the reason why a sentinel names no master.
+    pub(super) fn unknown_master(sentinel: &str, master: &str) -> Self {
+        Self::refused(format!("{sentinel} knows no master `{master}`: is the name right?"))
+    }
+
+    /// Returns the reason why a server is left that sentinels have named.
+    pub(super) fn no_master(address: &str, server: &str) -> Self {
+        let message = format!("redis at {address}: {server} is no master any more; the sentinels are asked again");
+        Self { useless: true, ..Self::unavailable(message) }
+    }
+
     pub(super) fn abandoned(address: &str) -> Self {
         Self::unavailable(format!(
             "connecting to redis at {address} was broken off: its runtime has ended, or TLS has no crypto provider of rustls"
@@ -111,7 +122,7 @@ impl NoAnswer {
         let later = |message: &str| Self::unavailable(format!("redis at {address} {message}"));
         let never = |message: &str| Self::refused(format!("redis at {address} {message}"));
         Some(match code {
-            "READONLY" => useless("is a replica and takes no writes; the next connection resolves the name again"),
+            "READONLY" => useless("is a replica and takes no writes; the next connection looks for the master again"),
             "MASTERDOWN" => useless("is a replica that has lost its master"),
             "LOADING" => useless("is still loading its data"),
             "CLUSTERDOWN" => useless("is a node of a cluster that is down"),

@@ -15,13 +15,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, Value};
+use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 
 use super::address::Source;
 use super::connection::{Connection, connected_within};
 use super::keys::Keys;
 use super::no_answer::NoAnswer;
+use super::opening;
 use crate::pattern::LONGEST_NAME;
 use crate::store::watch::pause;
 use crate::store::{Etag, StoreError, StoreErrorKind, Watch, WatchSender, limit};
@@ -75,7 +76,7 @@ async fn subscribe(source: &Source, keys: &Keys, limits: Limits, sender: &WatchS
             && !warned
         {
             warned = true;
-            let (address, error) = (keys.described(&source.info().addr().to_string()), error.chain());
+            let (address, error) = (source.described(), error.chain());
             telemetry::store::warn(format_args!(
                 "redis at {address} does not push changes, they are polled for: {error}"
             ));
@@ -97,17 +98,15 @@ async fn follow(
     sender: &WatchSender,
     steady: &mut bool,
 ) -> Result<(), StoreError> {
-    let described = keys.described(&source.info().addr().to_string());
+    let described = source.described();
     let lost = Arc::new(Notify::new());
     let settings = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(limits.connection))
         .set_response_timeout(Some(limits.answer))
         .set_push_sender(pusher(sender.clone(), Arc::clone(&lost)));
     let failed = |error| StoreError::from(NoAnswer::connecting(&described, source.ca(), error));
-    let info = source.info().redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    let client = source.client().await?;
-    let client = Client::open(client.get_connection_info().clone().set_redis_settings(info)).map_err(failed)?;
-    let mut connection = client.get_multiplexed_async_connection_with_config(&settings).await.map_err(failed)?;
+    let mut connection =
+        opening::open(source, &described, limits.connection, &settings, Some(ProtocolVersion::RESP3)).await?;
     connection.subscribe(keys.channel()).await.map_err(failed)?;
     sender.gap();
     loop {

@@ -37,6 +37,14 @@ impl Redis {
         panic!("redis-server does not start: try it by hand with the options {options:?}");
     }
 
+    /// Starts a sentinel with the lines of its file, and with more options.
+    pub(crate) async fn sentinel(lines: &str, options: &[&str]) -> Self {
+        let mut sentinel = Self::stopped(options);
+        fs::write(sentinel.folder.join(SENTINEL), lines).unwrap();
+        sentinel.start_again().await;
+        sentinel
+    }
+
     /// Returns one that is not started yet.
     pub(crate) fn stopped(options: &[&str]) -> Self {
         let port = free_port();
@@ -114,9 +122,16 @@ impl Redis {
 
     fn spawn(&self) -> Child {
         // A test binary that is killed runs no `drop`: the kernel ends the server with the thread that started it.
-        Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "redis-server", "--bind", "127.0.0.1", "--save", "", "--port"])
-            .arg(self.port.to_string())
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "redis-server"]);
+        let file = self.folder.join(SENTINEL);
+        if file.exists() {
+            command.arg(file).arg("--sentinel");
+        } else {
+            command.args(["--save", ""]);
+        }
+        command
+            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
             .arg("--dir")
             .arg(&self.folder)
             .args(&self.options)
@@ -134,6 +149,9 @@ impl Drop for Redis {
         fs::remove_dir_all(&self.folder).ok();
     }
 }
+
+/// The file of a sentinel, which the sentinel itself rewrites.
+const SENTINEL: &str = "sentinel.conf";
 
 /// Returns a port that was free a moment ago. Nothing but a server of ours will listen there soon.
 pub(crate) fn free_port() -> u16 {
