@@ -28,7 +28,8 @@ pub enum StoreKind {
     Postgres,
     /// A Redis or Valkey server, with an address that begins with `redis://` or `valkey://`, with `rediss://` or
     /// `valkeys://` for TLS, or with `unix://`, `redis+unix://` or `valkey+unix://` for a socket. With `redis-sentinel://`,
-    /// and likewise for the other three, the address names the sentinels of a master.
+    /// and likewise for the other three, the address names the sentinels of a master, and with `redis-cluster://` the nodes
+    /// of a cluster.
     Redis,
 }
 
@@ -149,7 +150,7 @@ pub(crate) const PREFIXES: &str = "1 to 100 letters, digits and `.`, `_`, `-`, `
 pub(crate) const ROOT: &str = "circuit_breaker";
 const LONGEST_PREFIX: usize = 100;
 
-const SCHEMES: [(&str, StoreKind); 15] = [
+const SCHEMES: [(&str, StoreKind); 19] = [
     ("file", StoreKind::File),
     ("sqlite", StoreKind::Sqlite),
     ("postgres", StoreKind::Postgres),
@@ -165,6 +166,10 @@ const SCHEMES: [(&str, StoreKind); 15] = [
     ("rediss-sentinel", StoreKind::Redis),
     ("valkey-sentinel", StoreKind::Redis),
     ("valkeys-sentinel", StoreKind::Redis),
+    ("redis-cluster", StoreKind::Redis),
+    ("rediss-cluster", StoreKind::Redis),
+    ("valkey-cluster", StoreKind::Redis),
+    ("valkeys-cluster", StoreKind::Redis),
 ];
 /// The forms of addresses, for errors.
 pub(crate) const FORMS: &str = "file:FOLDER, sqlite://PATH, postgres://… or redis://…";

@@ -10,9 +10,8 @@ mod several;
 use std::fmt;
 
 use super::{PREFIXES, StoreKind, behind_scheme, is_prefix};
-use crate::nearest::nearest;
 use crate::shown::{forges, quoted};
-use known::{Known, OPTIONS, PREFIX};
+use known::{Known, OPTIONS, PREFIX, check_value};
 #[cfg(feature = "redis")]
 pub(crate) use several::{MASTERS, is_master};
 
@@ -114,28 +113,6 @@ impl Address {
     }
 }
 
-fn check_value(kind: StoreKind, name: &str, value: &str) -> Result<(), Wrong> {
-    let allowed: &[&str] = match (kind, name) {
-        (_, "sslmode") => &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
-        (_, "protocol") => &["2", "3", "resp2", "resp3"],
-        (StoreKind::Sqlite, "mode") => &["ro", "rw", "rwc"],
-        _ => &[],
-    };
-    if value.is_empty() {
-        return Err(part(format!("the parameter `{name}` has no value")));
-    }
-    if !allowed.is_empty() && !allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(value)) {
-        let hint =
-            nearest(value, allowed.iter().copied()).map_or(":".to_owned(), |near| format!(", did you mean `{near}`?"));
-        let allowed = allowed.join(", ");
-        return Err(part(format!("the parameter `{name}` has an unknown value{hint} allowed are {allowed}")));
-    }
-    if FILES.contains(&name) && is_of_shell(value) {
-        return Err(part(format!("the file of `{name}` cannot begin with {SHELL}")));
-    }
-    Ok(())
-}
-
 /// Returns true if the text is a path that a shell would expand and a store would not.
 fn is_of_shell(path: &str) -> bool {
     path.starts_with(['~', '$'])
@@ -186,8 +163,6 @@ impl fmt::Display for Wrong {
     }
 }
 
-/// The parameters whose values are files.
-const FILES: [&str; 6] = ["sslrootcert", "sslcert", "sslkey", "ca", "cert", "key"];
 const SHELL: &str = "`~` or `$`, because only a shell expands them: write the whole path";
 
 #[cfg(test)]
@@ -220,6 +195,10 @@ mod tests {
             "rediss-sentinel://a,b/m?ca=ca.crt&cert=c.crt&key=c.key&sentinel_pass=x&protocol=2",
             "valkey-sentinel://a/m/",
             "valkeys-sentinel://a/m",
+            "redis-cluster://ana:s3cret@a:7001,b:7002,[::1]/0?prefix=x&protocol=3",
+            "rediss-cluster://a?ca=ca.crt&prefix=x",
+            "valkey-cluster://a/",
+            "valkeys-cluster://a,b",
         ] {
             assert!(Address::parse(url).is_ok(), "{url}: {}", wrong(url));
         }
@@ -241,6 +220,8 @@ mod tests {
             ("redis-sentinel://a:1,b:1/m?prefixx=a", "did you mean `prefix`?"),
             ("redis-sentinel://a/m?sentinel_pas=x", "did you mean `sentinel_pass`?"),
             ("redis-sentinel://a/m?ca=ca.crt", "`ca`, which needs an address that begins with `rediss-sentinel://`"),
+            ("redis-cluster://a,b?ca=ca.crt", "`ca`, which needs an address that begins with `rediss-cluster://`"),
+            ("redis-cluster://a?sentinel_pass=x", "unknown parameter `sentinel_pass`: allowed are prefix, protocol"),
             ("redis://a?sentinel_pass=x", "unknown parameter `sentinel_pass`: allowed are prefix, protocol"),
         ] {
             assert!(wrong(url).contains(near), "{url}: {}", wrong(url));
@@ -305,27 +286,6 @@ mod tests {
             assert!(wrong(url).contains("whole path"), "{url}: {}", wrong(url));
         }
         assert!(Address::parse("file:data/~x").is_ok());
-    }
-
-    #[test]
-    fn an_address_of_sentinels_names_hosts_and_a_master() {
-        let many = format!("redis-sentinel://{}/m", ["a"; 33].join(","));
-        for (url, reason) in [
-            ("redis-sentinel://a,b", "the master behind the hosts: redis-sentinel://HOST,HOST/MASTER"),
-            ("redis-sentinel://a,b/", "the master behind the hosts"),
-            ("redis-sentinel://a,b?prefix=x", "the master behind the hosts"),
-            ("rediss-sentinel://a/m m", "1 to 100 letters, digits and"),
-            ("redis-sentinel://a/m%20m", "1 to 100 letters, digits and"),
-            ("redis-sentinel://a/m/x", "a database is a number"),
-            ("redis-sentinel://a/m/0/0", "a database is a number"),
-            ("redis-sentinel://a,,b/m", "1 to 32 hosts, each once"),
-            ("redis-sentinel://a,/m", "1 to 32 hosts, each once"),
-            ("redis-sentinel:///m", "1 to 32 hosts, each once"),
-            ("redis-sentinel://a,b,a/m", "1 to 32 hosts, each once"),
-            (&many, "1 to 32 hosts, each once"),
-        ] {
-            assert!(wrong(url).contains(reason), "{url}: {}", wrong(url));
-        }
     }
 
     #[test]

@@ -43,11 +43,15 @@ pub(crate) fn masked(text: &str) -> String {
 /// Returns true if the text behind the first colon begins with a port, or continues a list of hosts with their ports.
 fn are_ports(scheme: &str, text: &str) -> bool {
     match text.split_once(',') {
-        Some((port, hosts)) if scheme.ends_with("-sentinel://") && is_port(port) => {
+        Some((port, hosts)) if is_list(scheme) && is_port(port) => {
             hosts.split_once(':').is_some_and(|(_, ports)| are_ports(scheme, ports))
         }
         _ => is_port(text),
     }
+}
+
+fn is_list(scheme: &str) -> bool {
+    scheme.ends_with("-sentinel://") || scheme.ends_with("-cluster://")
 }
 
 fn is_port(text: &str) -> bool {
@@ -90,6 +94,7 @@ mod tests {
             ("redis-sentinel://ana:s3cret@a:1,b/m", "redis-sentinel://ana:***@a:1,b/m"),
             ("redis-sentinel://a:1,s3cret/m", "redis-sentinel://a:***"),
             ("redis-sentinel://a:1,b:s3cret/m", "redis-sentinel://a:***"),
+            ("rediss-cluster://a:1,b:2,c:3", "rediss-cluster://a:1,b:2,c:3"),
             ("redis://ana:1,b:2", "redis://ana:***"),
             (
                 "redis-sentinel://a/m?sentinel_user=ana&sentinel_pass=s3cret",

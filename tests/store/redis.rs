@@ -1,6 +1,7 @@
 //! `RedisStore` against real servers: what lies there, what happens when they fail, and what is pushed.
 
 mod audit;
+mod cluster;
 mod faults;
 mod keys;
 mod sentinel;

@@ -62,7 +62,7 @@ pub(crate) fn open(store: Option<&Address>, cache: Option<&Address>) -> Result<S
         return Err(Failure::new(
             Code::Usage,
             "usage",
-            "a cache must be Redis, with an address that begins with `redis://`, `rediss://`, `redis-sentinel://` or `unix://`",
+            "a cache must be Redis, with an address that begins with `redis://`, `rediss://`, `redis-sentinel://`, `redis-cluster://` or `unix://`",
         ));
     }
     let cache = opened(cache)?;
@@ -92,7 +92,11 @@ fn opened(address: &Address) -> Result<AnyStore, Failure> {
             let store = RedisStore::new(url).map_err(wrong)?;
             warn_if(
                 store.exposes_password(),
-                if url.contains("-sentinel:") { "rediss-sentinel://" } else { "rediss://" },
+                match url.split(':').next().and_then(|scheme| scheme.split_once('-')) {
+                    Some((_, "sentinel")) => "rediss-sentinel://",
+                    Some((_, "cluster")) => "rediss-cluster://",
+                    _ => "rediss://",
+                },
             );
             Ok(AnyStore::new(store))
         }

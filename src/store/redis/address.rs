@@ -7,6 +7,8 @@
 
 mod several;
 
+use std::sync::Arc;
+
 use redis::io::tcp::TcpSettings;
 use redis::{Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo};
 
@@ -17,22 +19,31 @@ use crate::shown::quoted;
 use crate::store::StoreError;
 use crate::store::tls::{Content, Pem, is_this_host};
 use several::Several;
-pub(super) use several::sentinel;
+pub(super) use several::joined;
 
-/// The source of the clients of one server, or of the master that sentinels name.
+/// The source of the clients of one server, of the master that sentinels name, or of the nodes of a cluster.
 #[derive(Clone)]
 pub(super) struct Source {
-    /// The server. If there are sentinels, the settings of their master, at the address of the first sentinel.
+    /// The server, or the settings of all servers of the place at the address of the first host.
     client: Client,
-    sentinels: Option<Sentinels>,
+    place: Place,
     ca: Option<Pem>,
     identity: Option<(Pem, Pem)>,
     prefix: String,
 }
 
+/// The servers that an address or a client leads to.
+#[derive(Clone)]
+enum Place {
+    Server,
+    Master(Sentinels),
+    /// The nodes from which the other nodes of a cluster are learnt.
+    Cluster(Arc<[ConnectionInfo]>),
+}
+
 impl Source {
     pub(super) fn from_client(client: Client) -> Self {
-        Self { client, sentinels: None, ca: None, identity: None, prefix: String::new() }
+        Self { client, place: Place::Server, ca: None, identity: None, prefix: String::new() }
     }
 
     pub(super) fn from_url(url: &str) -> Result<Self, StoreError> {
@@ -48,19 +59,21 @@ impl Source {
         if address.kind != StoreKind::Redis {
             return Err(refused("it does not begin with redis://, rediss:// or unix://"));
         }
-        let (server, sentinels) = match Several::of(scheme, rest) {
+        let (server, place) = match Several::of(scheme, rest) {
             Some(several) => {
                 let password = address.get("sentinel_pass");
-                let sentinels = several.sentinels(address.get("sentinel_user"), password)?;
-                (parsed(&several.first())?, Some(sentinels))
+                let sentinels = || several.sentinels(address.get("sentinel_user"), password).map(Place::Master);
+                let nodes = || several.nodes().map(|nodes| Place::Cluster(nodes.into()));
+                let place = if several.is_cluster() { nodes()? } else { sentinels()? };
+                (parsed(&several.first())?, place)
             }
-            None => (parsed(url)?, None),
+            None => (parsed(url)?, Place::Server),
         };
         let client = Client::open(server).map_err(|_| malformed())?;
         let file = |name, content| address.get(name).map(|path| Pem::new(name, path, content));
         let identity = file("cert", Content::Certificate).zip(file("key", Content::Key));
         let prefix = address.get("prefix").unwrap_or_default().to_owned();
-        let source = Self { client, sentinels, ca: file("ca", Content::Ca), identity, prefix };
+        let source = Self { client, place, ca: file("ca", Content::Ca), identity, prefix };
         // The files are read here, so that a wrong path is refused at the start.
         source.with_files(source.info().clone())?;
         Ok(source)
@@ -81,14 +94,52 @@ impl Source {
 
     /// Returns the sentinels that name the server.
     pub(super) fn sentinels(&self) -> Option<&Sentinels> {
-        self.sentinels.as_ref()
+        match &self.place {
+            Place::Master(sentinels) => Some(sentinels),
+            Place::Server | Place::Cluster(_) => None,
+        }
+    }
+
+    /// Returns the nodes of the address, if it leads to a cluster.
+    pub(super) fn nodes(&self) -> Option<&[ConnectionInfo]> {
+        match &self.place {
+            Place::Cluster(nodes) => Some(nodes),
+            Place::Server | Place::Master(_) => None,
+        }
+    }
+
+    /// Returns the settings of a connection to another server of the place.
+    pub(super) fn server_at(&self, host: String, port: u16) -> ConnectionInfo {
+        let address = match self.info().addr() {
+            ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+                ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }
+            }
+            ConnectionAddr::Tcp(..) | ConnectionAddr::Unix(_) | _ => ConnectionAddr::Tcp(host, port),
+        };
+        self.info().clone().set_addr(address)
+    }
+
+    /// Returns the source of one server of the place, with the same files and the same prefix.
+    pub(super) fn of(&self, server: ConnectionInfo) -> Result<Self, StoreError> {
+        let client = Client::open(server).map_err(|_| malformed())?;
+        Ok(Self { client, place: Place::Server, ..self.clone() })
+    }
+
+    /// Returns the beginning of the same address with TLS.
+    pub(super) fn with_tls(&self) -> &'static str {
+        match self.place {
+            Place::Server => "rediss://",
+            Place::Master(_) => "rediss-sentinel://",
+            Place::Cluster(_) => "rediss-cluster://",
+        }
     }
 
     /// Describes the place and the part of it for errors and logs, without a password.
     pub(super) fn described(&self) -> String {
-        let place = match &self.sentinels {
-            Some(sentinels) => sentinels.described(),
-            None => self.info().addr().to_string(),
+        let place = match &self.place {
+            Place::Server => self.info().addr().to_string(),
+            Place::Master(sentinels) => sentinels.described(),
+            Place::Cluster(nodes) => format!("the cluster of {}", hosts(nodes)),
         };
         self.keys().described(&place)
     }
@@ -147,14 +198,24 @@ impl Source {
 
     /// Returns true if a password would go to another host whose certificate is not verified.
     ///
-    /// The host of a master is unknown before the sentinels name it. The hosts of sentinels stand in for that host, and
-    /// also receive passwords.
+    /// The host of a master is unknown before the sentinels name it, and the other nodes of a cluster are unknown before
+    /// a node names them. The hosts of the address stand in for those hosts.
     pub(super) fn exposes_password(&self) -> bool {
-        let sentinels = self.sentinels.iter().flat_map(Sentinels::servers);
-        let has_password = |server: &ConnectionInfo| server.redis_settings().password().is_some();
-        let any = has_password(self.info()) || sentinels.clone().any(has_password);
-        any && std::iter::once(self.info()).chain(sentinels).any(|server| is_unverified(server.addr()))
+        let others = match &self.place {
+            Place::Server => &[],
+            Place::Master(sentinels) => sentinels.servers(),
+            Place::Cluster(nodes) => nodes,
+        };
+        let mut servers = others.iter().chain([self.info()]);
+        let any = servers.clone().any(|server| server.redis_settings().password().is_some());
+        any && servers.any(|server| is_unverified(server.addr()))
     }
+}
+
+/// Returns the hosts and ports of servers as a list.
+pub(super) fn hosts(servers: &[ConnectionInfo]) -> String {
+    let hosts: Vec<_> = servers.iter().map(|server| server.addr().to_string()).collect();
+    hosts.join(", ")
 }
 
 /// Returns true if the server is another host whose certificate is not verified.
@@ -191,7 +252,8 @@ fn refused(reason: &str) -> StoreError {
 
 fn malformed() -> StoreError {
     refused(
-        "write it as redis://user:password@host:6379/0, or redis-sentinel://user:password@host:26379,host:26379/master/0",
+        "write it as redis://user:password@host:6379/0, or redis-sentinel://user:password@host:26379,host:26379/master/0, \
+         or redis-cluster://user:password@host:6379,host:6379",
     )
 }
 
@@ -224,6 +286,8 @@ mod tests {
             "redis-sentinel://:se/secret@host/m",
             "redis-sentinel://:secret@host/m m",
             "redis-sentinel://h ost:1/secret?sentinel_pass=secret",
+            "redis-cluster://:secret@host,host:port",
+            "redis-cluster://:secret@host,host/1",
         ] {
             let error = Source::from_url(url).err().expect(url);
             assert!(!format!("{error} {error:?}").contains("secret"), "{url}: {error:?}");
@@ -239,6 +303,7 @@ mod tests {
             "valkey://host",
             "unix:///run/redis.sock?db=1",
             "redis-sentinel://user:se%2Fcret@host,[::1]:1,10.0.0.1:2/m/3?prefix=a&sentinel_pass=x",
+            "valkey-cluster://user:se%2Fcret@host,[::1]:1,10.0.0.1:2/0?prefix=a",
         ] {
             assert!(Source::from_url(url).is_ok(), "{url}");
         }
@@ -259,6 +324,9 @@ mod tests {
             ("redis-sentinel://localhost,db/m?sentinel_pass=secret", true),
             ("redis-sentinel://:secret@localhost/m", false),
             ("redis-sentinel://db/m", false),
+            ("redis-cluster://:secret@localhost,db", true),
+            ("redis-cluster://:secret@localhost,127.0.0.1:1", false),
+            ("redis-cluster://localhost,db", false),
         ] {
             assert_eq!(Source::from_url(url).map(|source| source.exposes_password()).ok(), Some(exposed), "{url}");
         }

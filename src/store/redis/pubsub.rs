@@ -3,6 +3,9 @@
 //! The channel has the prefix and the database of the store, so that stores on one server do not hear each other. A
 //! message that is no hint is ignored, because another program has sent it.
 //!
+//! `PUBLISH` in one node of a cluster reaches the subscribers of all nodes, so that the watch has one connection to any
+//! node, and to the next node after an error.
+//!
 //! The watch has its own connection, so that a slow watch delays no operation. With RESP3 the crate `redis` passes each
 //! message to a function, which puts the message directly into the bounded channel of the watch. With RESP2 the crate
 //! would queue messages without bound if they come faster than they are read. RESP3 needs Redis 6. With an older server
@@ -23,22 +26,24 @@ use super::connection::{Connection, connected_within};
 use super::keys::Keys;
 use super::no_answer::NoAnswer;
 use super::opening;
+use super::servers::Servers;
 use crate::pattern::LONGEST_NAME;
+use crate::random;
 use crate::store::watch::pause;
 use crate::store::{Etag, StoreError, StoreErrorKind, Watch, WatchSender, limit};
 use crate::telemetry;
 
 /// Starts the task of the watch, which ends when the watch is dropped.
-pub(super) fn watch(source: &Source, keys: &Keys) -> Result<Watch, StoreError> {
+pub(super) fn watch(servers: &Arc<Servers>, keys: &Keys) -> Result<Watch, StoreError> {
     Connection::check_runtime()?;
-    let (source, keys, limits) = (source.clone(), keys.clone(), Limits::now());
+    let (servers, keys, limits) = (Arc::clone(servers), keys.clone(), Limits::now());
     let (sender, watch) = Watch::channel();
     #[expect(clippy::disallowed_methods, reason = "the task ends with its watch")]
     tokio::spawn(async move {
         tokio::select! {
             biased;
             () = sender.closed() => {}
-            () = subscribe(&source, &keys, limits, &sender) => {}
+            () = subscribe(&servers, &keys, limits, &sender) => {}
         }
     });
     Ok(watch)
@@ -62,12 +67,15 @@ impl Limits {
 /// # Cancel safety
 ///
 /// If the future is dropped, its connection is closed.
-async fn subscribe(source: &Source, keys: &Keys, limits: Limits, sender: &WatchSender) {
+async fn subscribe(servers: &Servers, keys: &Keys, limits: Limits, sender: &WatchSender) {
     let mut failures = 0;
     let mut warned = false;
-    loop {
+    // The watches of many instances begin at different nodes of a cluster.
+    let first = usize::from(random::bits().to_le_bytes()[0]);
+    for attempt in first.. {
+        let source = &servers.watched(attempt);
         let mut steady = false;
-        let error = follow(source, keys, limits, sender, &mut steady).await;
+        let error = follow(source, servers.source().nodes().is_some(), keys, limits, sender, &mut steady).await;
         failures = if steady { 0 } else { failures + 1 };
         // A lost connection is not logged by the watch, because the operations fail and log it too. A refused
         // subscription is logged, because the operations may still work.
@@ -93,6 +101,7 @@ async fn subscribe(source: &Source, keys: &Keys, limits: Limits, sender: &WatchS
 /// If the future is dropped, its connection is closed.
 async fn follow(
     source: &Source,
+    in_cluster: bool,
     keys: &Keys,
     limits: Limits,
     sender: &WatchSender,
@@ -109,13 +118,24 @@ async fn follow(
         opening::open(source, &described, limits.connection, &settings, Some(ProtocolVersion::RESP3)).await?;
     connection.subscribe(keys.channel()).await.map_err(failed)?;
     sender.gap();
+    let mut heartbeat = redis::cmd(if in_cluster { "EXISTS" } else { "PING" });
+    if in_cluster {
+        // A node that does not serve the key names another node, which is an answer too.
+        heartbeat.arg(keys.audit());
+    }
     loop {
         tokio::select! {
             () = lost.notified() => return Ok(()),
             () = tokio::time::sleep(HEARTBEAT) => {}
         }
-        // The `PING` detects a connection that has died silently, on which no message would ever arrive.
-        connection.send_packed_command(&redis::cmd("PING")).await.map_err(failed)?;
+        // The heartbeat detects a connection that has died silently, on which no message would ever arrive.
+        let answer = connection.send_packed_command(&heartbeat).await.map_err(failed)?;
+        // A node that was cut off from its cluster gets no messages.
+        if let Value::ServerError(error) = answer
+            && error.code() == "CLUSTERDOWN"
+        {
+            return Err(failed(error.into()));
+        }
         *steady = true;
     }
 }

@@ -13,7 +13,7 @@ use redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, Value};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::address::Source;
+use super::address::{Source, hosts};
 use super::no_answer::{Access, NoAnswer};
 
 /// The sentinels of one master. Clones share them.
@@ -28,14 +28,13 @@ impl Sentinels {
         Self { servers: servers.into(), master: master.into() }
     }
 
-    pub(super) fn servers(&self) -> std::slice::Iter<'_, ConnectionInfo> {
-        self.servers.iter()
+    pub(super) fn servers(&self) -> &[ConnectionInfo] {
+        &self.servers
     }
 
     /// Describes the place for errors and logs.
     pub(super) fn described(&self) -> String {
-        let servers: Vec<_> = self.servers().map(|server| server.addr().to_string()).collect();
-        format!("{} of the sentinels {}", self.master, servers.join(", "))
+        format!("{} of the sentinels {}", self.master, hosts(&self.servers))
     }
 
     /// Returns the settings of a connection to the master. Each sentinel has the time `within` to answer. `source` has
@@ -50,7 +49,7 @@ impl Sentinels {
     /// If the future is dropped, the questions end.
     pub(super) async fn master(&self, source: &Source, within: Duration) -> Result<ConnectionInfo, NoAnswer> {
         let mut questions = JoinSet::new();
-        for server in self.servers() {
+        for server in self.servers.iter() {
             let (source, server, master) = (source.clone(), server.clone(), Arc::clone(&self.master));
             questions.spawn(async move {
                 let described = format!("the sentinel {}", server.addr());
@@ -78,7 +77,7 @@ impl Sentinels {
             }
         }
         match named.into_iter().max_by_key(|(_, sentinels)| *sentinels) {
-            Some(((host, port), _)) => Ok(source.info().clone().set_addr(at(source.info().addr(), host, port))),
+            Some(((host, port), _)) => Ok(source.server_at(host, port)),
             None => Err(fault.unwrap_or_else(|| NoAnswer::abandoned(&self.described()))),
         }
     }
@@ -128,14 +127,4 @@ async fn sent(
 ) -> Result<Value, NoAnswer> {
     let answer = connection.send_packed_command(command).await.and_then(Value::extract_error);
     answer.map_err(|error| NoAnswer::answering(described, Access::Read, error))
-}
-
-/// Returns the address of another host, with the TLS of this one.
-fn at(like: &ConnectionAddr, host: String, port: u16) -> ConnectionAddr {
-    match like {
-        ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
-            ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }
-        }
-        ConnectionAddr::Tcp(..) | ConnectionAddr::Unix(_) | _ => ConnectionAddr::Tcp(host, port),
-    }
 }

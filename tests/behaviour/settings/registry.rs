@@ -154,6 +154,8 @@ fn settings_and_stores_accept_the_same_schemes() {
         "unix:///run/x.sock?db=1",
         "redis-sentinel://:s3cret@a:1,b/m/1?sentinel_pass=x",
         "valkey-sentinel://a,b:2/m",
+        "redis-cluster://:s3cret@a:1,b/0?prefix=x",
+        "valkey-cluster://a",
     ] {
         let kept = toml(&format!("[persistence]\nenabled = true\nstore = '{url}'\ncache = '{url}'"));
         assert_eq!(kept.persistence().unwrap().store().kind().as_str(), "redis", "{url}");

@@ -5,7 +5,7 @@ use tower_circuit_breaker::store::AnyStore;
 use super::{Dice, SECRET, attack, is_fit_to_show};
 
 /// Without files and SQLite, whose addresses are paths and have no passwords.
-const SCHEMES: [&str; 13] = [
+const SCHEMES: [&str; 15] = [
     "postgres",
     "postgresql",
     "redis",
@@ -15,6 +15,8 @@ const SCHEMES: [&str; 13] = [
     "unix",
     "redis+unix",
     "redis-sentinel",
+    "redis-cluster",
+    "valkeys-cluster",
     "valkeys-sentinel",
     "mysql",
     "http",

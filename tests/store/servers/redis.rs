@@ -32,7 +32,7 @@ impl Redis {
             if server.try_start().await {
                 return server;
             }
-            server.port = free_port();
+            server.port = free_for(options);
         }
         panic!("redis-server does not start: try it by hand with the options {options:?}");
     }
@@ -47,7 +47,7 @@ impl Redis {
 
     /// Returns one that is not started yet.
     pub(crate) fn stopped(options: &[&str]) -> Self {
-        let port = free_port();
+        let port = free_for(options);
         let folder = std::env::temp_dir().join(format!("breaker-redis-{}-{port}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let options = options.iter().map(ToString::to_string).collect();
@@ -148,6 +148,13 @@ impl Drop for Redis {
         self.kill9();
         fs::remove_dir_all(&self.folder).ok();
     }
+}
+
+/// Returns a free port. A node of a cluster has its bus at the port 10 000 above, which must be free too.
+pub(crate) fn free_for(options: &[&str]) -> u16 {
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let fits = |port: u16| !options.contains(&"--cluster-enabled") || port.checked_add(10_000).is_some_and(is_free);
+    std::iter::repeat_with(free_port).take(1000).find(|port| fits(*port)).expect("a free port with a free bus")
 }
 
 /// The file of a sentinel, which the sentinel itself rewrites.

@@ -10,6 +10,7 @@ use tower_circuit_breaker::store::{AnyStore, AuditFilter, PostgresStore, RedisSt
 
 use super::{instance, mode, reaches};
 use crate::rig::{alice, secs};
+use crate::servers::cluster::Cluster;
 use crate::servers::postgres::Postgres;
 use crate::servers::redis::Redis;
 use crate::servers::trio::{MASTER, watcher};
@@ -135,6 +136,30 @@ async fn everything_works_with_the_documented_rights_behind_a_sentinel() {
     let without = format!("redis-sentinel://breaker:secret@127.0.0.1:{port}/{MASTER}?sentinel_pass=wr0ng");
     let error = circuitctl(&without, &["status"]).unwrap_err();
     assert!(error.contains("does not accept this user or password") && !error.contains("wr0ng"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_works_with_the_documented_rights_in_a_cluster() {
+    let cluster = Cluster::start().await;
+    let (places, commands) = documented();
+    let more: Vec<&str> = between("In a cluster, `", "`").split_whitespace().collect();
+    for node in &cluster.masters {
+        grant(node, "breaker", &[&places[..], &commands, &more].concat()).await;
+    }
+    let address = cluster.url().replace("//", "//breaker:secret@");
+    everything_works(&address).await;
+    // A command of a slot that is moved to a node without the key is sent there behind `ASKING`.
+    let store = RedisStore::new(&address).unwrap();
+    let (slot, from) = cluster.home("moved").await;
+    cluster.begin_move(&slot, from, (from + 1) % 3).await;
+    store.compare_and_set(&write("moved", None, b"1")).await.unwrap();
+    for node in &cluster.masters {
+        grant(node, "breaker", &[&places[..], &commands].concat()).await;
+    }
+    let error = store.load_many(&["moved".to_owned()]).await.unwrap_err().to_string();
+    assert!(error.contains("does not permit this user"), "without `+asking`: {error}");
+    let error = RedisStore::new(&address).unwrap().load_many(&[]).await.unwrap_err().to_string();
+    assert!(error.contains("does not permit this user"), "without `+cluster|slots`: {error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,8 +1,8 @@
-//! The addresses of sentinels, in the two forms in which a user writes them: as one text with commas between the hosts, or
-//! as one address for each host.
+//! The addresses of sentinels and of a cluster, in the two forms in which a user writes them: as one text with commas
+//! between the hosts, or as one address for each host.
 //!
-//! User, password, database and prefix are those of the master, as in an address of one server. Each host becomes the
-//! address of one server, so that the crate `redis` parses hosts and ports in the same way everywhere.
+//! User, password, database and prefix are those of the master or of the cluster, as in an address of one server. Each host
+//! becomes the address of one server, so that the crate `redis` parses hosts and ports in the same way everywhere.
 
 use redis::{ConnectionInfo, RedisConnectionInfo};
 
@@ -11,14 +11,15 @@ use crate::keep::{MASTERS, is_master};
 use crate::store::StoreError;
 use crate::store::redis::sentinel::Sentinels;
 
-/// The parts of an address with several hosts, whose form was checked.
+/// The parts of an address with several hosts, whose form was checked before.
 pub(super) struct Several<'a> {
     /// The scheme of the same address with one host.
     scheme: &'a str,
     /// User and password, with the `@`.
     user: &'a str,
     hosts: Vec<&'a str>,
-    master: &'a str,
+    /// The name of the master that sentinels watch, or `None` for a cluster.
+    master: Option<&'a str>,
     database: &'a str,
     query: &'a str,
 }
@@ -26,18 +27,34 @@ pub(super) struct Several<'a> {
 impl<'a> Several<'a> {
     /// Returns the parts, or `None` for an address of one server. `rest` is the part behind `://`.
     pub(super) fn of(scheme: &'a str, rest: &'a str) -> Option<Self> {
-        let scheme = scheme.strip_suffix("-sentinel")?;
+        let (scheme, kind) = scheme.split_once('-')?;
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = place.split_once('/').unwrap_or((place, ""));
         let (user, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
-        let (master, database) = path.split_once('/').unwrap_or((path, ""));
+        let (master, database) = match kind {
+            "sentinel" => path.split_once('/').map_or((Some(path), ""), |(master, database)| (Some(master), database)),
+            _ => (None, path),
+        };
         Some(Self { scheme, user, hosts: hosts.split(',').collect(), master, database, query })
     }
 
-    /// Returns the address of the master, with the host of the first sentinel in place of its own.
+    pub(super) fn is_cluster(&self) -> bool {
+        self.master.is_none()
+    }
+
+    /// Returns the address of the first host as that of one server.
     pub(super) fn first(&self) -> String {
-        let Self { scheme, user, hosts, database, query, .. } = self;
-        format!("{scheme}://{user}{}/{database}?{query}", hosts.first().copied().unwrap_or_default())
+        self.with(self.hosts.first().copied().unwrap_or_default())
+    }
+
+    fn with(&self, host: &str) -> String {
+        let Self { scheme, user, database, query, .. } = self;
+        format!("{scheme}://{user}{host}/{database}?{query}")
+    }
+
+    /// Returns the nodes of a cluster.
+    pub(super) fn nodes(&self) -> Result<Vec<ConnectionInfo>, StoreError> {
+        self.hosts.iter().map(|host| parsed(&self.with(host))).collect()
     }
 
     /// Returns the sentinels, with a user and a password of their own.
@@ -55,13 +72,14 @@ impl<'a> Several<'a> {
             }
             Ok(server.set_redis_settings(settings))
         });
-        Ok(Sentinels::new(servers.collect::<Result<_, StoreError>>()?, self.master))
+        Ok(Sentinels::new(servers.collect::<Result<_, StoreError>>()?, self.master.unwrap_or_default()))
     }
 }
 
-/// Returns the address that has all these sentinels and the master. The addresses may differ in host and port only.
-pub(in crate::store::redis) fn sentinel(urls: &[impl AsRef<str>], master: &str) -> Result<String, StoreError> {
-    if !is_master(master) {
+/// Returns the address that has all these sentinels and their master, or all these nodes of a cluster. The addresses may
+/// differ in host and port only.
+pub(in crate::store::redis) fn joined(urls: &[impl AsRef<str>], master: Option<&str>) -> Result<String, StoreError> {
+    if master.is_some_and(|master| !is_master(master)) {
         return Err(StoreError::refused(format!("the name of a master is {MASTERS}")));
     }
     let mut common = None;
@@ -69,17 +87,21 @@ pub(in crate::store::redis) fn sentinel(urls: &[impl AsRef<str>], master: &str) 
     for url in urls {
         let (scheme, rest) = url.as_ref().split_once("://").ok_or_else(malformed)?;
         if !matches!(scheme, "redis" | "rediss" | "valkey" | "valkeys") {
-            return Err(refused("the address of each sentinel begins with redis:// or rediss://"));
+            return Err(refused("each of several addresses begins with redis:// or rediss://"));
         }
         let (authority, behind) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
         let (user, host) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
         hosts.push(host);
         if *common.get_or_insert((scheme, user, behind)) != (scheme, user, behind) {
-            return Err(refused("the addresses of sentinels differ in more than host and port"));
+            return Err(refused("several addresses may differ in host and port only"));
         }
     }
-    let (scheme, user, behind) = common.ok_or_else(|| refused("there is no sentinel"))?;
-    Ok(format!("{scheme}-sentinel://{user}{}/{master}{behind}", hosts.join(",")))
+    let (scheme, user, behind) = common.ok_or_else(|| refused("there is no host"))?;
+    let hosts = hosts.join(",");
+    Ok(match master {
+        Some(master) => format!("{scheme}-sentinel://{user}{hosts}/{master}{behind}"),
+        None => format!("{scheme}-cluster://{user}{hosts}{behind}"),
+    })
 }
 
 /// The port of a sentinel whose address has none.
@@ -93,9 +115,11 @@ mod tests {
     #[test]
     fn addresses_of_sentinels_become_one_address() {
         let urls = ["redis://ana:p%40x@a:1/3?prefix=x", "redis://ana:p%40x@b/3?prefix=x"];
-        let joined = sentinel(&urls, "m").expect("the addresses differ in their hosts only");
-        assert_eq!(joined, "redis-sentinel://ana:p%40x@a:1,b/m/3?prefix=x");
-        assert_eq!(sentinel(&["rediss://a/"], "m").expect("one is enough"), "rediss-sentinel://a/m/");
+        let address = joined(&urls, Some("m")).expect("the addresses differ in their hosts only");
+        assert_eq!(address, "redis-sentinel://ana:p%40x@a:1,b/m/3?prefix=x");
+        assert_eq!(joined(&["rediss://a/"], Some("m")).expect("one is enough"), "rediss-sentinel://a/m/");
+        let nodes = joined(&["redis://:x@a:7001/0?prefix=x", "redis://:x@b/0?prefix=x"], None).expect("nodes");
+        assert_eq!(nodes, "redis-cluster://:x@a:7001,b/0?prefix=x");
         for (urls, master) in [
             (&["redis://a", "rediss://b"][..], "m"),
             (&["redis://:secret@a", "redis://b"], "m"),
@@ -105,7 +129,7 @@ mod tests {
             (&["secret"], "m"),
             (&[], "m"),
         ] {
-            let error = sentinel(urls, master).expect_err("wrong").to_string();
+            let error = joined(urls, Some(master)).expect_err("wrong").to_string();
             assert!(!error.contains("secret"), "{error}");
         }
     }
@@ -117,7 +141,7 @@ mod tests {
         assert_eq!(source.info().redis_settings().password(), Some("master"));
         assert_eq!(source.info().redis_settings().db(), 3);
         let sentinels = source.sentinels().expect("there are sentinels");
-        let places: Vec<_> = sentinels.servers().map(|server| server.addr().to_string()).collect();
+        let places: Vec<_> = sentinels.servers().iter().map(|server| server.addr().to_string()).collect();
         assert_eq!(places, ["a:26379", "::1:26379", "::2:1", "b:2"]);
         for server in sentinels.servers() {
             assert_eq!(server.redis_settings().username(), Some("bob"));
