@@ -218,6 +218,12 @@ pub(super) fn hosts(servers: &[ConnectionInfo]) -> String {
     hosts.join(", ")
 }
 
+/// Returns true if the text, which a server has sent, can be a host. Errors and logs repeat the host.
+pub(super) fn is_host(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:%".contains(&byte);
+    (1..=253).contains(&text.len()) && text.bytes().all(is_allowed)
+}
+
 /// Returns true if the server is another host whose certificate is not verified.
 fn is_unverified(server: &ConnectionAddr) -> bool {
     match server {

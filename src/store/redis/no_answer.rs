@@ -174,7 +174,9 @@ impl NoAnswer {
             "TRYAGAIN" => later("is moving keys"),
             "OOM" => later("is out of memory: raise maxmemory, or let it evict"),
             "MISCONF" => later("cannot write its snapshot and takes no writes: check its log"),
-            "NOREPLICAS" => later("has too few replicas to take writes"),
+            "NOREPLICAS" => {
+                useless("has too few replicas to take writes; the next connection looks for the master again")
+            }
             "NOAUTH" | "WRONGPASS" => Self::wrong_password(address),
             "NOPERM" => Self::forbidden(address),
             "MOVED" | "ASK" | "CROSSSLOT" => {

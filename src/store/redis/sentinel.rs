@@ -13,7 +13,7 @@ use redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, Value};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::address::{Source, hosts};
+use super::address::{Source, hosts, is_host};
 use super::no_answer::{Access, NoAnswer};
 
 /// The sentinels of one master. Clones share them.
@@ -98,7 +98,7 @@ async fn ask(
     question.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
     let answer = sent(&mut connection, &question, described).await?;
     let place: Option<(String, u16)> = redis::from_redis_value(answer).unwrap_or_default();
-    place.ok_or_else(|| NoAnswer::unknown_master(described, master))
+    place.filter(|(host, _)| is_host(host)).ok_or_else(|| NoAnswer::unknown_master(described, master))
 }
 
 /// Refuses a server that is no master.

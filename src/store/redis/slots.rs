@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use redis::{FromRedisValue, Value, from_redis_value_ref};
 
+use super::address::is_host;
+
 /// The host and the port of a node.
 pub(super) type Place = (String, u16);
 
@@ -56,7 +58,8 @@ pub(super) fn read(answer: &Value, asked: &Place) -> Option<Vec<(u16, u16, Place
             let [first, last, master, ..] = range.as_sequence()? else { return None };
             let [host, port, ..] = master.as_sequence()? else { return None };
             let host = of::<Option<String>>(host)?.filter(|host| !matches!(host.as_str(), "" | "?"));
-            Some((number(first)?, number(last)?, (host.unwrap_or_else(|| asked.0.clone()), number(port)?)))
+            let host = host.unwrap_or_else(|| asked.0.clone());
+            is_host(&host).then_some((number(first)?, number(last)?, (host, number(port)?)))
         })
         .collect()
 }
@@ -89,7 +92,7 @@ impl Redirection {
         };
         let (host, port) = error.details()?.split_whitespace().nth(1)?.rsplit_once(':')?;
         let host = if matches!(host, "" | "?") { &asked.0 } else { host };
-        Some(Self { place: (host.to_owned(), port.parse().ok()?), asks })
+        is_host(host).then_some(Self { place: (host.to_owned(), port.parse().ok()?), asks })
     }
 }
 
@@ -131,10 +134,28 @@ mod tests {
         let place = |host: &str, port| (host.to_owned(), port);
         let found = vec![(0, 5, place("a", 7)), (6, 9, place("10.0.0.1", 8)), (10, 10, place("10.0.0.1", 9))];
         assert_eq!(read(&whole, &asked), Some(found));
-        for damaged in
-            [Value::Int(1), Value::Array(vec![Value::Nil]), Value::Array(vec![range(0, 5, text("a"), 70_000)])]
-        {
+        for damaged in [
+            Value::Int(1),
+            Value::Array(vec![Value::Nil]),
+            Value::Array(vec![range(0, 5, text("a"), 70_000)]),
+            Value::Array(vec![range(0, 5, text("a\nb"), 7)]),
+        ] {
             assert_eq!(read(&damaged, &asked), None, "{damaged:?}");
+        }
+    }
+
+    #[test]
+    fn a_redirection_leads_to_a_host_and_a_port_only() {
+        let asked = ("10.0.0.1".to_owned(), 1);
+        let of = |error: &str| Redirection::of(&redis::parse_redis_value(error.as_bytes()).expect("an error"), &asked);
+        let to = |host: &str, port, asks| Some(Redirection { place: (host.to_owned(), port), asks });
+        assert_eq!(of("-MOVED 3999 db.internal:6381\r\n"), to("db.internal", 6381, false));
+        assert_eq!(of("-ASK 3999 ::1:6381\r\n"), to("::1", 6381, true));
+        assert_eq!(of("-MOVED 3999 :6381\r\n"), to("10.0.0.1", 6381, false));
+        for wrong in
+            ["-MOVED 3999 db:70000\r\n", "-MOVED 3999\r\n", "-ASK\r\n", "-ERR 3999 db:1\r\n", "-MOVED 1 d\x1bb:1\r\n"]
+        {
+            assert_eq!(of(wrong), None, "{wrong:?}");
         }
     }
 }
