@@ -22,6 +22,7 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 
 use crate::circuit::{Asking, Circuit, Start};
+#[cfg(doc)]
 use crate::classify::DefaultClassifier;
 pub use crate::error::Elapsed;
 use crate::error::Error;
@@ -31,7 +32,7 @@ pub use conclusive::CodeInside;
 pub use conclusive::StatusInside;
 pub use conclusive::{Conclusive, Itself, ResultInside};
 pub(crate) use flight::Flight;
-use permitted::{Unclassified, by_default, text_of_error};
+use permitted::{Unclassified, by_default, judged, text_of_error, unclassified};
 pub use wait::Observed;
 pub(crate) use wait::Wait;
 
@@ -120,13 +121,11 @@ where
             && let State::Before(asking) = mem::replace(this.state, State::Over)
         {
             let permit = asking.admit(Start::Untaken).map_err(Error::Rejected)?;
-            let flight = Flight::permitted(permit, (), DefaultClassifier);
-            *this.state = State::Admitted(flight);
+            *this.state = State::Admitted(unclassified(permit));
         }
         let State::Admitted(flight) = this.state else { panic!("a future is not polled after it is done") };
         let result = ready!(flight.poll_unjudged(this.future, context));
-        let result = flight.judge(result, |_, (), result, _| by_default(result), |_, result| text_of_error(result));
-        Poll::Ready(result.map_err(Error::Inner))
+        Poll::Ready(judged(flight, result, by_default, text_of_error).map_err(Error::Inner))
     }
 }
 

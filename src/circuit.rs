@@ -96,6 +96,7 @@ mod rejected;
 #[cfg(any(feature = "load-shed", all(test, breaker_loom)))]
 mod shed;
 mod status;
+mod usual;
 mod verdict;
 mod wakers;
 mod word;
@@ -125,6 +126,8 @@ pub use permit::Permit;
 pub(crate) use permit::{Admission, Asking};
 pub use rejected::Rejected;
 pub use status::{NextCall, ProbeStatus, Status, Totals};
+#[cfg(feature = "store")]
+pub(crate) use usual::Before;
 pub(crate) use wakers::Place;
 
 /// A circuit breaker for one service. Clones are handles to the same circuit.
@@ -187,10 +190,12 @@ impl Circuit {
         self.inner().introduce();
     }
 
-    /// Reports to the observers that the circuit has left its registry. The caller must hold no lock, because observers
-    /// are foreign code.
+    /// Reports to the observers that the circuit has left its registry, and ends the wait for a restore. The caller must
+    /// hold no lock, because observers and wakers are foreign code.
     #[cfg(feature = "keyed")]
     pub(crate) fn report_forgotten(&self) {
+        #[cfg(feature = "store")]
+        self.restored();
         self.inner().report_sums();
         self.inner().notify(&event::Event::Forgotten);
     }

@@ -20,6 +20,7 @@ use crate::state::Mode;
 use crate::telemetry::Label;
 pub use crate::window::Window;
 pub use builder::ConfigBuilder;
+use builder::FAILURE_RATE;
 #[cfg(any(feature = "keyed", feature = "store"))]
 pub(crate) use builder::LONGEST_NAME;
 #[cfg(feature = "store")]
@@ -71,7 +72,7 @@ impl Rules {
 
     /// Returns the limit for the share of failed calls, or the default limit if the rule is off.
     pub(crate) fn rate_limit(&self) -> f64 {
-        self.failure_rate.unwrap_or(0.4)
+        self.failure_rate.unwrap_or(FAILURE_RATE)
     }
 
     /// Returns true if a rule compares a share of calls with a limit.

@@ -152,7 +152,8 @@ pub enum Event<'a> {
     /// that the circuit rejects calls.
     #[non_exhaustive]
     Rejections {
-        /// The number of rejections since the last summary, or since the circuit opened or became half-open.
+        /// The number of rejections since the last summary, or since the circuit opened or became half-open without an
+        /// opening, as after a reset.
         rejected: u64,
         /// The time in which these rejections happened.
         over: Duration,

@@ -103,6 +103,7 @@ objects! {
         latest: status.latest,
         since_ms: millis(status.since),
         tripped_for_ms: status.tripped_for.map(millis),
+        held_for_ms: status.held_for.map(millis),
         reset_in_ms: status.reset_in.map(millis),
         retry_after_ms: status.retry_after.map(millis),
         next_call: status.next_call,

@@ -31,7 +31,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::circuit::{Circuit, Rejected};
+use crate::circuit::{Circuit, NextCall, Rejected};
 use crate::clock::MockClock;
 use crate::config::{Config, OpenDuration};
 use crate::event::{Ended, Event, Observer};
@@ -46,7 +46,7 @@ impl Circuit {
     /// these.
     ///
     /// A half-open circuit gets a failed probe, and so does an open circuit whose open duration has passed. Any other open
-    /// circuit is not changed, and its last transition is returned.
+    /// circuit gets no call, and its last transition is returned.
     ///
     /// # Panics
     ///
@@ -54,8 +54,15 @@ impl Circuit {
     /// failures, or because a rule waits for a clock that stands still.
     pub fn fail_until_open(&self) -> Transition {
         for _ in 0..FAILURES {
+            // A call is made only if its failure can open the circuit, because calls change the counts. In shadow, while
+            // disabled and under the kill switch an open circuit admits calls, which fail without an effect.
+            let status = self.status_with(0);
+            if status.state == State::Open && status.next_call != NextCall::Probe {
+                break;
+            }
             match self.try_acquire() {
                 Ok(permit) => permit.failure(Failure::hard()),
+                // Another thread has opened the circuit since.
                 Err(_) if self.state() == State::Open => break,
                 Err(rejected) => panic!("cannot fail: {rejected}"),
             }

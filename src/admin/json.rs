@@ -118,7 +118,7 @@ impl CircuitJson {
             since_ms: millis(status.since),
             retry_after_ms: status.retry_after.map(millis),
             next_call: status.next_call.as_str(),
-            held_for_ms: past.held_for.map(millis),
+            held_for_ms: status.held_for.map(millis),
             tripped_for_ms: status.tripped_for.map(millis),
             reset_in_ms: status.reset_in.map(millis),
             attempt: status.attempt,

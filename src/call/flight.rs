@@ -91,7 +91,6 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     }
 
     /// Runs a part of the call. A panic of that part ends the call as panicked.
-    #[cfg(feature = "http")]
     pub(crate) fn run<T>(&mut self, part: impl FnOnce() -> T) -> T {
         self.polling = true;
         let result = part();
@@ -105,11 +104,17 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         F: Future<Output = Result<Res, Err>>,
     {
         let result = ready!(self.poll_unjudged(future, context));
-        Poll::Ready(self.judge(
+        Poll::Ready(self.classify(result))
+    }
+
+    /// Judges the call by its classifier, records the outcome, and gives the result back.
+    #[inline(always)]
+    pub(super) fn classify(&mut self, result: Result<Res, Err>) -> Result<Res, Err> {
+        self.judge(
             result,
             |classifier, call, result, elapsed| classifier.finish(call, result.as_ref(), elapsed),
             |classifier, result| classifier.describe(result.as_ref()),
-        ))
+        )
     }
 
     /// Polls the call, but does not judge its result. If the call is pending, the permit reads the start time, because
@@ -190,14 +195,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         F: Future<Output = Result<Res, Err>>,
     {
         let result = ready!(self.poll_unjudged(future, context));
-        if result.is_ok() {
-            return Poll::Ready(result);
-        }
-        Poll::Ready(self.judge(
-            result,
-            |classifier, call, result, elapsed| classifier.finish(call, result.as_ref(), elapsed),
-            |classifier, result| classifier.describe(result.as_ref()),
-        ))
+        Poll::Ready(if result.is_ok() { result } else { self.classify(result) })
     }
 
     /// Judges the call if the classifier can decide before the end of the body. Returns

@@ -52,7 +52,8 @@ impl Permit {
         E: 'static,
         Result<T, E>: Conclusive<UseCallWith>,
     {
-        follow(self, future, by_default, text_of_error)
+        let flight = unclassified(self);
+        follow(|| Ok(flight), || future, |flight, result| judged(flight, result, by_default, text_of_error))
     }
 
     /// Makes the call of this permit, which ends after `limit` at the latest, as
@@ -80,19 +81,8 @@ impl Permit {
         E: 'static,
         Result<T, E>: Conclusive<UseCallWith>,
     {
-        let judge = |result: &Result<_, _>| match result {
-            Ok(result) => by_default(result),
-            Err(_) => Outcome::timeout(),
-        };
-        let describe = |result: &Result<_, _>| result.as_ref().ok().and_then(text_of_error);
-        // The timer is created by the first poll, because its creation panics outside a runtime.
-        let call = follow(self, async move { timeout(limit, future).await }, judge, describe);
-        async move {
-            match call.await {
-                Ok(result) => result.map_err(WithinError::Inner),
-                Err(_) => Err(WithinError::Elapsed(Elapsed::new(limit))),
-            }
-        }
+        let flight = unclassified(self);
+        within(|| Ok(flight), limit, future)
     }
 
     /// Makes the call of this permit on a thread without a runtime, as
@@ -117,35 +107,79 @@ impl Permit {
         Result<T, E>: Conclusive<UseCallWith>,
     {
         let (result, mut flight) = Unclassified::start_permitted(self, &DefaultClassifier, (), |()| call());
-        flight.judge(result, |_, (), result, _| by_default(result), |_, result| text_of_error(result))
+        judged(&mut flight, result, by_default, text_of_error)
     }
 }
 
 /// A flight whose judge is given at the end of the call.
 pub(super) type Unclassified = Flight<DefaultClassifier, (), (), ()>;
 
-/// Polls a call to its end, and records the outcome that `judge` returns, with the text that `describe` returns.
+/// Returns the flight of a call that a closure will judge.
+///
+/// A call of a permit begins its flight before the first poll, so that a future that is dropped unpolled is a cancelled
+/// call and not a permit without an outcome.
+#[inline]
+pub(super) const fn unclassified(permit: Permit) -> Unclassified {
+    Flight::permitted(permit, (), DefaultClassifier)
+}
+
+/// Makes a call. The first poll takes the flight from `admit` and the future of the call from `begin`. `end` judges the
+/// result of the call.
+///
+/// The returned future has room for `begin` and for the future of the call. An `async` block around this function would
+/// store the future of the call a third time, so callers return this future as it is.
 ///
 /// # Cancel safety
 ///
 /// If the future is dropped, the call is dropped and counts as cancelled.
-pub(super) fn follow<F: Future>(
-    permit: Permit,
+pub(super) async fn follow<C, Req, Res, Err, D, F, T, E>(
+    admit: impl FnOnce() -> Result<Flight<C, Req, Res, Err, D>, E>,
+    begin: impl FnOnce() -> F,
+    end: impl FnOnce(&mut Flight<C, Req, Res, Err, D>, F::Output) -> Result<T, E>,
+) -> Result<T, E>
+where
+    C: Classifier<Req, Res, Err, Call = D>,
+    F: Future,
+{
+    let mut flight = admit()?;
+    // The future is declared after the flight, because Rust drops the last variable first. The drop of the future is a
+    // part of the call, and the drop of the flight ends the call.
+    let mut future = pin!(flight.run(begin));
+    let result = poll_fn(|context| flight.poll_unjudged(future.as_mut(), context)).await;
+    end(&mut flight, result)
+}
+
+/// Makes a call that ends after `limit` at the latest.
+pub(super) fn within<F, T, E: 'static>(
+    admit: impl FnOnce() -> Result<Unclassified, WithinError<E>>,
+    limit: Duration,
     future: F,
-    judge: impl FnOnce(&F::Output) -> Outcome,
-    describe: impl Fn(&F::Output) -> Option<String>,
-) -> impl Future<Output = F::Output> {
-    // The flight begins here and not at the first poll, so that a future that is dropped unpolled is a cancelled call
-    // and not a permit without an outcome.
-    let ((), flight) = Unclassified::start_permitted(permit, &DefaultClassifier, (), |()| ());
-    async move {
-        let mut flight = flight;
-        // The future is declared after the flight, because Rust drops the last variable first. The drop of the future is
-        // a part of the call, and the drop of the flight ends the call.
-        let mut future = pin!(future);
-        let result = poll_fn(|context| flight.poll_unjudged(future.as_mut(), context)).await;
-        flight.judge(result, |_, (), result, _| judge(result), |_, result| describe(result))
-    }
+) -> impl Future<Output = Result<T, WithinError<E>>>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let outcome = |result: &Result<_, _>| result.as_ref().map_or_else(|_| Outcome::timeout(), by_default);
+    let describe = |result: &Result<_, _>| result.as_ref().ok().and_then(text_of_error);
+    // The timer is created by the first poll, because its creation panics outside a runtime.
+    follow(
+        admit,
+        move || timeout(limit, future),
+        move |flight, result| match judged(flight, result, outcome, describe) {
+            Ok(result) => result.map_err(WithinError::Inner),
+            Err(_) => Err(WithinError::Elapsed(Elapsed::new(limit))),
+        },
+    )
+}
+
+/// Records the outcome that `judge` returns, with the text that `describe` returns, and gives the result back.
+#[inline(always)]
+pub(super) fn judged<T>(
+    flight: &mut Unclassified,
+    result: T,
+    judge: impl FnOnce(&T) -> Outcome,
+    describe: impl Fn(&T) -> Option<String>,
+) -> T {
+    flight.judge(result, |_, (), result, _| judge(result), |_, result| describe(result))
 }
 
 pub(super) fn by_default<T, E: 'static>(result: &Result<T, E>) -> Outcome {

@@ -271,7 +271,7 @@ impl Circuit {
             let deferred = deferred(circuit.peek_at_gate());
             let now = Observed { era, would_admit: deferred.is_none() };
             // While a hold lets calls through, the end of the hold may change the answer without a transition.
-            let check_again = deferred.unwrap_or_else(|| circuit.hold_ends_in());
+            let check_again = deferred.unwrap_or_else(|| circuit.held_for());
             if now == before { Err(check_again) } else { Ok((now, standing)) }
         };
         let (now, standing) = poll_fn(|context| wait.poll_for(context, check)).await;

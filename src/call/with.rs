@@ -1,11 +1,10 @@
 //! Calls whose end is judged by a closure, by a classifier, or by a limit of time, and calls of threads without a
 //! runtime.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::Future;
 use std::time::Duration;
 
-use super::permitted::{follow, text_of_error};
+use super::permitted::{follow, judged, text_of_error, unclassified, within};
 use super::{Conclusive, Flight};
 use crate::circuit::{Circuit, Start};
 use crate::classify::Classifier;
@@ -66,11 +65,14 @@ impl Circuit {
         E: 'static,
     {
         let asking = self.asking();
-        async move {
-            let permit = asking.admit(Start::Untaken)?;
-            let judge = |result: &Result<T, E>| judge(result.as_ref());
-            follow(permit, future, judge, text_of_error).await.map_err(Error::Inner)
-        }
+        follow(
+            || Ok(unclassified(asking.admit(Start::Untaken)?)),
+            || future,
+            |flight, result| {
+                let judge = |result: &Result<T, E>| judge(result.as_ref());
+                judged(flight, result, judge, text_of_error).map_err(Error::Inner)
+            },
+        )
     }
 
     /// Makes a call that a classifier judges, as in a layer. Use `ReqwestClassifier` for reqwest, `HttpClassifier` for
@@ -92,18 +94,19 @@ impl Circuit {
         future: F,
     ) -> impl Future<Output = Result<T, Error<E>>> + use<C, F, T, E, D>
     where
-        C: Classifier<(), T, E, Call = D> + Clone,
+        C: Classifier<(), T, E, Call = D>,
         F: Future<Output = Result<T, E>>,
     {
         let asking = self.asking();
-        async move {
-            let permit = asking.admit(Flight::<C, (), T, E, D>::START)?;
-            let ((), mut flight) = Flight::start_permitted(permit, &classifier, (), |()| ());
-            // The future is declared after the flight, because Rust drops the last variable first. The drop of the
-            // future is a part of the call, and the drop of the flight ends the call.
-            let mut future = pin!(future);
-            poll_fn(|context| flight.poll(future.as_mut(), context)).await.map_err(Error::Inner)
-        }
+        follow(
+            move || {
+                let permit = asking.admit(Flight::<C, (), T, E, D>::START)?;
+                let call = classifier.start(&());
+                Ok(Flight::permitted(permit, call, classifier))
+            },
+            || future,
+            |flight, result| flight.classify(result).map_err(Error::Inner),
+        )
     }
 
     /// Makes a call that ends after `limit` at the latest. A call that has not ended by then is dropped and counts as a
@@ -152,10 +155,7 @@ impl Circuit {
         Result<T, E>: Conclusive<UseCallWith>,
     {
         let asking = self.asking();
-        async move {
-            let permit = asking.admit(Start::Untaken).map_err(WithinError::Rejected)?;
-            permit.call_within(limit, future).await
-        }
+        within(|| asking.admit(Start::Untaken).map(unclassified).map_err(WithinError::Rejected), limit, future)
     }
 
     /// Makes a call on a thread without a runtime. Runs `call` if the circuit permits the call, and records the

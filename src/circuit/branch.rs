@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::inner::Inner;
 use super::word::Word;
 use crate::clock::Tick;
-use crate::state::{Reason, Shed, Transition};
+use crate::state::{Shed, Transition, opening};
 use crate::sync::{OnceLock, Relaxed, Release, indices, seat, seat_with_index};
 
 // The struct is aligned, so that the reference counts of two branches never share a cache line. `Arc` keeps the counts
@@ -106,8 +106,7 @@ impl Branch {
     }
 
     /// Returns the transition that opened the circuit before or in a given era, so that a rejection of that era can
-    /// give the reason. For a circuit that was restored half-open, returns the restore. `before` is called with the
-    /// present era, and returns the number of eras since the given era.
+    /// give the reason. `before` is called with the present era, and returns the number of eras since the given era.
     pub(super) fn opened(&self, before: impl Fn(u64) -> u64) -> Option<Transition> {
         if self.shed.is_some() {
             return None;
@@ -115,9 +114,6 @@ impl Branch {
         let cold = self.inner.cold.lock();
         // Each transition begins one era, so the history has the last eras without a gap.
         let later = usize::try_from(before(cold.history.back()?.era)).ok()?;
-        let past = cold.history.iter().rev().skip(later);
-        past.take_while(|edge| edge.to.is_tripped())
-            .find(|edge| edge.to.is_open() || edge.reason == Reason::Restored && edge.earlier.is_some())
-            .cloned()
+        opening(cold.history.iter().rev().skip(later)).cloned()
     }
 }

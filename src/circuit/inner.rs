@@ -130,6 +130,8 @@ pub(super) struct Counts {
     pub(super) other_successes: AtomicU64,
     /// Failures that entered no window, which are failures of probes, of uncounted calls and of earlier eras.
     pub(super) other_failures: AtomicU64,
+    /// The weight of all failures in 1/256, also of the failures that entered no window.
+    pub(super) units: AtomicU64,
     pub(super) ignored: AtomicU64,
     pub(super) cancelled: AtomicU64,
     pub(super) stale: AtomicU64,
@@ -140,7 +142,7 @@ pub(super) struct Counts {
     pub(super) observer_panics: AtomicU64,
     /// The time at which the next summary of rejections is due.
     pub(super) next_summary: AtomicU64,
-    /// The count of rejections at the last summary, or when the circuit tripped.
+    /// The count of rejections at the last summary, or when the circuit opened or became half-open without an opening.
     pub(super) summarised: AtomicU64,
 }
 

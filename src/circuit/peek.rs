@@ -97,11 +97,10 @@ impl Circuit {
         self.inner().peek_at_gate()
     }
 
-    /// Returns the time until a hold ends. `None` if there is no hold, or if only an operator ends the hold.
-    pub(crate) fn hold_ends_in(&self) -> Option<Duration> {
-        let (inner, now) = (self.inner(), self.now());
-        let until = inner.hold_until().known().filter(|_| inner.load().mode().is_hold());
-        until.map(|until| until.saturating_since(now))
+    /// Returns the time until the hold ends. `None` if no hold is in force, or if only an operator ends the hold.
+    pub(crate) fn held_for(&self) -> Option<Duration> {
+        let inner = self.inner();
+        inner.held_for(inner.load(), inner.now())
     }
 
     pub(crate) fn era_and_standing(&self) -> (u64, Standing) {
@@ -140,6 +139,12 @@ impl Inner {
         standing
     }
 
+    /// Returns the time until the hold ends. `None` if no hold is in force, or if only an operator ends the hold.
+    pub(super) fn held_for(&self, word: Word, now: Tick) -> Option<Duration> {
+        let until = self.hold_until().known().filter(|_| word.mode().is_hold());
+        until.map(|until| until.saturating_since(now))
+    }
+
     /// Opens a half-open circuit again if its patience is over.
     pub(super) fn give_up_if_due(&self, now: Tick) {
         let word = self.load();
@@ -159,14 +164,9 @@ impl Inner {
             return Tick::ZERO;
         }
         let now = self.clock.now();
-        // The usual case comes first, because all calls of an outage take this branch.
-        let rejects = if word.is_plainly_open() {
-            now < self.open_until()
-        } else {
-            // Returns zero if a change is due, because only a call carries out the change, even if that call will be
-            // rejected.
-            matches!(self.scene(word, now).gate(), Ok(Gate::Taken { .. } | Gate::Closed(_)))
-        };
+        // Returns zero if a change is due, because only a call carries out the change, even if that call will be rejected.
+        let rejects = self.rejects_plainly(word, now)
+            || matches!(self.scene(word, now).gate(), Ok(Gate::Taken { .. } | Gate::Closed(_)));
         if rejects { taken(now) } else { Tick::ZERO }
     }
 
@@ -183,12 +183,7 @@ impl Inner {
 
     /// Returns the answer of the gate to a call that does not wait for a restore.
     pub(super) fn peek_at_gate(&self) -> Peek {
-        let (word, now) = (self.load(), self.now());
-        // The usual case comes first, because a service that polls ready takes this branch during an outage.
-        if word.is_plainly_open() && now < self.open_until() {
-            let until = self.rejects_until(word, self.open_until().known());
-            return Peek::Rejecting(until.map(|until| until.saturating_since(now)));
-        }
+        let now = self.now();
         self.give_up_if_due(now);
         self.peek_at(self.load(), now)
     }

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use super::branch::Branch;
 use crate::event::Event;
-use crate::state::{Brief, Mode, RejectReason, Shed, Transition};
+use crate::state::{Brief, Mode, RejectReason, Shed, State, Transition};
 
 /// The error of a call that the circuit rejected. The circuit did not let this call through to the service.
 ///
@@ -71,7 +71,7 @@ impl Rejected {
     }
 
     /// Returns the transition that opened the circuit, if the transition is among the last 128 that the circuit
-    /// remembers.
+    /// remembers. If the circuit was taken over half-open from a store, returns that takeover.
     ///
     /// Returns `None` for a call that was shed, and for a call that a closed circuit rejected because its service had not
     /// been polled ready.
@@ -127,11 +127,10 @@ impl fmt::Display for Rejected {
             (RejectReason::Tripped, _) if self.facts.is_of_unready_service() => {
                 return write!(f, "circuit `{name}` did not admit a call whose service was not polled ready for it");
             }
-            // The text of an earlier cause begins with "open since", so the words "is open" are left out.
-            (RejectReason::Tripped, Some(edge)) if edge.earlier.is_some() => {
-                write!(f, "circuit `{name}` is {}", edge.because())?;
+            (RejectReason::Tripped, Some(edge)) => {
+                write!(f, "circuit `{name}` is ")?;
+                edge.write_standing(State::Open.as_str(), f)?;
             }
-            (RejectReason::Tripped, Some(edge)) => write!(f, "circuit `{name}` is open: {}", edge.because())?,
             // The circuit remembers only 128 transitions and has forgotten the cause.
             (RejectReason::Tripped, None) => write!(f, "circuit `{name}` is open")?,
             (RejectReason::LoadShed, _) => {
@@ -142,11 +141,7 @@ impl fmt::Display for Rejected {
             (RejectReason::HalfOpen, edge) => {
                 write!(f, "circuit `{name}` is half-open and its probes are taken")?;
                 // A circuit that was reset from closed to half-open has no opening.
-                match edge {
-                    Some(edge) if edge.earlier.is_some() => write!(f, "; it was {}", edge.because())?,
-                    Some(edge) => write!(f, "; it opened because {}", edge.because())?,
-                    None => {}
-                }
+                edge.as_ref().map_or(Ok(()), |edge| edge.write_opening(f))?;
             }
         }
         let held = edge.is_some_and(|edge| edge.to.mode == Mode::ForcedOpen);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::inner::Inner;
 use super::{Circuit, Peek, decide};
-use crate::outcome::score_from_units;
+use crate::outcome::{number, score_from_units};
 use crate::state::{Generation, Mode, Standing, State, Transition};
 use crate::sync::{Acquire, AtomicU64, Relaxed};
 use crate::window::Tally;
@@ -54,6 +54,9 @@ pub struct Status {
     /// The time since the circuit left closed or was last tripped by an operator. `None` if neither happened, or if the
     /// circuit has closed since.
     pub tripped_for: Option<Duration>,
+    /// The time until the hold ends. Zero if the hold is over but no call has come since, so that the mode is still that of
+    /// the hold. `None` if no hold is in force, or if only an operator ends the hold.
+    pub held_for: Option<Duration>,
     /// The time for which a registry still refuses a reset that is not forced. `None` if a registry would not refuse
     /// the reset.
     pub reset_in: Option<Duration>,
@@ -196,6 +199,7 @@ impl Circuit {
             latest: cold.latest(),
             since: now.saturating_since(inner.entered()),
             tripped_for: cold.tripped_for(now),
+            held_for: inner.held_for(word, now),
             reset_in: inner.cooldown(&cold, now),
             retry_after: match inner.peek_at(word, now) {
                 Peek::Rejecting(retry_after) => retry_after,
@@ -206,7 +210,7 @@ impl Circuit {
             tally,
             run: score_from_units(inner.run.get(era).weight),
             failure_rate: if rules.need_window() { rate(tally.score()) } else { None },
-            slow_call_rate: rules.slow_call_rate.and_then(|_| rate(score_from_units(tally.slow * 256))),
+            slow_call_rate: rules.slow_call_rate.and_then(|_| rate(number(tally.slow))),
             probes: ProbeStatus {
                 in_flight: inner.probes.in_flight(era),
                 successes: verdict.successes,

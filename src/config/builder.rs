@@ -32,7 +32,7 @@ impl ConfigBuilder {
             config: Config {
                 name: name.into(),
                 rules: Rules {
-                    failure_rate: Some(0.4),
+                    failure_rate: Some(FAILURE_RATE),
                     min_calls: 20,
                     consecutive_failures: Some(5),
                     raised_at_traffic: true,
@@ -424,3 +424,6 @@ fn check_duration(field: &'static str, value: Duration, least: Duration) -> Resu
 
 /// The default time for which a registry refuses a reset.
 pub(crate) const RESET_COOLDOWN: Duration = Duration::from_secs(60);
+
+/// The default limit for the share of failed calls, which [`Rules::rate_limit`] also gives if the rule is off.
+pub(super) const FAILURE_RATE: f64 = 0.4;

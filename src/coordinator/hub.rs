@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::Weak;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
@@ -59,13 +60,17 @@ pub(super) struct Inbox {
     pub(super) warned: bool,
     /// The handle that aborts the task.
     pub(super) task: Option<AbortHandle>,
+    /// True once the end of the task is decided, so that a start cannot keep the task.
+    pub(super) ending: bool,
+    /// The runtime of a start since that decision. The end of the task starts the next task there.
+    pub(super) next: Option<Handle>,
     /// The new circuits by name, so that a circuit that is evicted before the task has seen it can be removed again.
     pub(super) introduced: BTreeMap<String, Circuit>,
     /// The evicted circuits that have a desk or something to write. The task handles them before the new circuits,
     /// because a new circuit may have the name of an evicted one.
     pub(super) forgotten: Vec<Circuit>,
-    /// The desks whose circuits have changed.
-    pub(super) rung: Vec<DeskId>,
+    /// The desks whose circuits have changed, with the names of the circuits.
+    pub(super) rung: BTreeMap<DeskId, String>,
     /// The number of orders since the task last read the inbox.
     pub(super) orders: usize,
     /// The orders that were given again, each with its circuit. The callers wait for the results, and the audit rows
@@ -77,6 +82,14 @@ pub(super) struct Inbox {
     pub(super) shutdown: bool,
     /// True if the task must end, because the last handle to the registry was dropped.
     pub(super) ended: bool,
+}
+
+impl Inbox {
+    /// Decides that the task ends, unless a caller has started the task again since the request for its end.
+    pub(super) fn end(&mut self) -> bool {
+        self.ending = self.shutdown || self.ended;
+        self.ending
+    }
 }
 
 /// The findings of the task, for reports.
@@ -94,10 +107,8 @@ pub(super) struct Findings {
     pub(super) left_out: usize,
     /// The new circuits that the task has taken from the inbox, and that have no desk yet.
     pub(super) introduced: Vec<Circuit>,
-    /// The desks with changes that the store does not have.
-    pub(super) unwritten: BTreeSet<DeskId>,
-    /// The circuits with changes that the last task did not write, as the task left them.
-    pub(super) unsaved: Vec<String>,
+    /// The desks with changes that the store does not have, with the names of their circuits.
+    pub(super) unwritten: BTreeMap<DeskId, String>,
 }
 
 impl Findings {
@@ -116,41 +127,37 @@ impl Findings {
 
 impl Hub {
     /// Notes that the circuit of a desk has changed, and wakes the task.
-    pub(super) fn ring(&self, desk: DeskId) {
-        self.inbox.lock().rung.push(desk);
+    pub(super) fn ring(&self, desk: DeskId, circuit: &str) {
+        self.inbox.lock().rung.insert(desk, circuit.to_owned());
         self.called.notify_one();
     }
 
-    /// Returns the number of circuits with a change that the store does not have. A transition counts from the moment at
-    /// which the circuit rings its bell, even if the task has not read the inbox yet. The transition of a circuit without a
-    /// desk counts too.
+    /// Returns the number of circuits with a change that the store does not have.
     pub(super) fn unsaved(&self) -> usize {
-        let inbox = self.inbox.lock();
-        let ledger = self.ledger.lock();
-        let findings = self.findings.lock();
-        let rung = inbox.rung.iter().filter(|desk| !findings.unwritten.contains(desk));
-        // Without a task the desks are here, and a bell without a transition is recognised.
-        let rung: BTreeSet<_> =
-            rung.filter(|desk| ledger.as_ref().is_none_or(|ledger| ledger.has_news(desk))).collect();
-        let without_desk =
-            inbox.introduced.values().chain(&findings.introduced).filter(|circuit| circuit.has_history());
-        findings.unwritten.len() + rung.len() + without_desk.count()
+        self.with_unsaved(|circuits| circuits.count())
     }
 
-    /// Returns the changes that the last task did not write.
-    pub(super) fn shutdown_report(&self) -> ShutdownReport {
+    /// Calls `read` with the names of the circuits with a change that the store does not have. A transition counts from the
+    /// moment at which the circuit rings its bell, even if the task has not read the inbox yet. The transition of a circuit
+    /// without a desk counts too.
+    fn with_unsaved<T>(&self, read: impl FnOnce(&mut dyn Iterator<Item = &str>) -> T) -> T {
         let inbox = self.inbox.lock();
         let ledger = self.ledger.lock();
         let findings = self.findings.lock();
-        let unsaved = match &*ledger {
-            Some(ledger) => {
-                let rung = inbox.rung.iter().filter(|desk| ledger.has_news(desk));
-                ledger.names(findings.unwritten.iter().chain(rung))
-            }
-            // The task has not ended yet, because its runtime stands still.
-            None => findings.unsaved.clone(),
-        };
-        let (audit_rows, never_started) = (findings.status.audit_rows, !inbox.started);
+        let rung = inbox.rung.iter().filter(|(desk, _)| !findings.unwritten.contains_key(desk));
+        // Without a task the desks are here, and a bell without a transition is recognised.
+        let rung = rung.filter(|(desk, _)| ledger.as_ref().is_none_or(|ledger| ledger.has_news(desk)));
+        let without_desk =
+            inbox.introduced.values().chain(&findings.introduced).filter(|circuit| circuit.has_history());
+        let with_desk = findings.unwritten.values().chain(rung.map(|(_, name)| name)).map(String::as_str);
+        read(&mut with_desk.chain(without_desk.map(Circuit::name)))
+    }
+
+    /// Returns the changes that are not written, also those of a task that has not ended because its runtime stands still.
+    pub(super) fn shutdown_report(&self) -> ShutdownReport {
+        let unsaved = self.with_unsaved(|circuits| circuits.map(ToOwned::to_owned).collect::<BTreeSet<_>>());
+        let (audit_rows, never_started) = (self.findings.lock().status.audit_rows, !self.inbox.lock().started);
+        let unsaved = unsaved.into_iter().collect();
         ShutdownReport { unsaved, audit_rows, never_started, ..ShutdownReport::default() }
     }
 
@@ -164,11 +171,11 @@ impl Hub {
         drop(inbox);
         let store = self.store.kind();
         if started {
-            telemetry::store::warn(format_args!(
+            telemetry::lines::warn(format_args!(
                 "changes of circuits are not saved in the store {store}, because the task of the registry has ended; call `restore` or `start` again"
             ));
         } else {
-            telemetry::store::warn(format_args!(
+            telemetry::lines::warn(format_args!(
                 "circuits are neither restored from the store {store} nor saved there, because the registry was never started; call `restore` or `start`"
             ));
         }
@@ -210,8 +217,7 @@ impl Companion for Coordinator {
         if unseen && !(has_history && inbox.forgotten.len() < LEAVING) {
             // The task has never seen this circuit. Without a history or without room the circuit is dropped, because
             // millions of keys may come and go before the task runs again.
-            drop(inbox);
-            return circuit.restored();
+            return;
         }
         inbox.forgotten.push(circuit.clone());
         drop(inbox);
@@ -243,9 +249,9 @@ impl Drop for Coordinator {
         let mut inbox = self.0.inbox.lock();
         inbox.ended = true;
         // A registry without circuits has nothing to save. A task that has run has taken the circuits out of the inbox.
-        let never_used = inbox.started || inbox.introduced.is_empty();
+        let has_nothing_to_save = inbox.started || inbox.introduced.is_empty();
         drop(inbox);
-        if !never_used {
+        if !has_nothing_to_save {
             self.0.warn_unless_running();
         }
         self.0.called.notify_one();

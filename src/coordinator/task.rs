@@ -7,8 +7,9 @@
 //!
 //! The task keeps its knowledge in the [`Ledger`], because the next task continues with the ledger after a panic. The
 //! desks decide about the content of records. The operations are in `jobs.rs`, their answers in `answers.rs`, hints of
-//! the store in `hints.rs`, new and evicted circuits in `leave.rs`, the batches of loads in `loads.rs`, and the reports
-//! and the end of the task in `end.rs`.
+//! the store in `hints.rs`, new and evicted circuits in `leave.rs`, the batches of loads in `loads.rs`, the search for keyed
+//! circuits after a start in `survey.rs`, the deletion of old records in `sweep.rs`, the wake-up of a suspended machine in
+//! `slept.rs`, and the reports and the end of the task in `end.rs`.
 //!
 //! The file is longer than others, because the loop is read together with all that can wake it.
 
@@ -23,10 +24,10 @@ mod slept;
 mod survey;
 mod sweep;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::desk::{Desk, Report};
@@ -37,9 +38,9 @@ use super::to_write::ToWrite;
 use crate::clock::{Clock, Tick};
 use crate::store::{Watch, WatchEvent};
 use crate::telemetry;
-use crate::telemetry::store::Omitted;
+use crate::telemetry::lines::Omitted;
 use hints::Hints;
-use jobs::{Ended, Lane};
+use jobs::{Begun, Ended};
 use loads::Loads;
 use slept::Slept;
 use sweep::Sweep;
@@ -50,16 +51,14 @@ pub(super) struct Task {
     hub: Arc<Hub>,
     /// The knowledge that outlives the task. The drop of the task gives the ledger back to the hub.
     ledger: Ledger,
-    /// The operations under way, each with its name in logs and metrics.
-    jobs: JoinSet<(&'static str, Lane, Ended)>,
+    /// The operations under way.
+    jobs: JoinSet<(Begun, Ended)>,
     /// The desks whose records must be loaded.
     to_load: Loads,
     /// The desks that have something to write.
     to_write: ToWrite,
     /// The number of operations under way for orders of operators.
     orders_under_way: usize,
-    /// The desks with an order and with a reason in the findings why the order is not stored yet.
-    held_up: BTreeSet<DeskId>,
     /// The search for keyed circuits that are not closed in the store.
     #[cfg(feature = "keyed")]
     survey: survey::Survey,
@@ -114,7 +113,6 @@ impl Task {
             jobs: JoinSet::new(),
             to_write: ToWrite::default(),
             orders_under_way: 0,
-            held_up: BTreeSet::new(),
             #[cfg(feature = "keyed")]
             survey: survey::Survey::default(),
             audit_under_way: false,
@@ -131,6 +129,22 @@ impl Task {
         }
     }
 
+    /// Spawns the task of a hub whose inbox says already that a task runs. Returns false if the runtime has ended.
+    ///
+    /// The caller has not locked the inbox, because a runtime that is shutting down drops the task within `spawn`, and the
+    /// drop locks the inbox.
+    pub(super) fn spawn(hub: &Arc<Hub>, runtime: &Handle) -> bool {
+        let task = runtime.spawn(Self::new(hub).run());
+        let mut inbox = hub.inbox.lock();
+        // If the runtime has dropped the task, the task is finished. Otherwise the task is about to finish, for example
+        // because another thread has requested a shutdown.
+        if !inbox.running {
+            return !task.is_finished();
+        }
+        inbox.task = Some(task.abort_handle());
+        true
+    }
+
     /// Runs until a shutdown is complete, or until the last handle to the registry is dropped.
     ///
     /// # Cancel safety
@@ -139,38 +153,46 @@ impl Task {
     /// that was dropped may have reached the store, and therefore the next task loads all records before it writes.
     pub(super) async fn run(mut self) {
         self.hub.inbox.lock().started = true;
-        loop {
-            self.read_inbox();
-            let now = self.ledger.clock.now();
-            if self.slept.since_last_time(now, self.ledger.clock.wall()) {
-                self.wake_up(now);
-            }
-            if self.next_look <= now {
-                self.look_at_all(now);
-            }
-            if self.next_poll <= now {
-                self.poll(now);
-            }
-            self.follow_hints(now);
-            self.launch(now);
-            self.report();
-            if self.is_done() {
-                self.finished = true;
-                return;
-            }
-            // The wait is at least one millisecond. Without a wait, the loop would use a whole core if an operation
-            // stayed due and could not begin.
-            let wait = self.next_wake().saturating_since(now).max(Duration::from_millis(1));
-            tokio::select! {
-                biased;
-                () = self.hub.called.notified() => {}
-                // The join never fails, because an operation catches its panics, and is aborted only by the drop of
-                // `jobs`.
-                Some(Ok(ended)) = self.jobs.join_next(), if !self.jobs.is_empty() => self.ended(ended),
-                event = next_event(&mut self.watch) => self.hinted(event),
-                () = tokio::time::sleep(wait) => {}
-            }
+        while self.step().await {}
+    }
+
+    /// Does the work that is due, and then waits for the next event. Returns false if the task is done.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, no event is lost, because the next step handles the event.
+    async fn step(&mut self) -> bool {
+        self.read_inbox();
+        let now = self.ledger.clock.now();
+        if self.slept.since_last_time(now, self.ledger.clock.wall()) {
+            self.wake_up(now);
         }
+        if self.next_look <= now {
+            self.look_at_all(now);
+        }
+        if self.next_poll <= now {
+            self.poll(now);
+        }
+        self.follow_hints(now);
+        self.launch(now);
+        self.report();
+        if self.is_done() && self.hub.inbox.lock().end() {
+            self.finished = true;
+            return false;
+        }
+        // The wait is at least one millisecond. Without a wait, the loop would use a whole core if an operation
+        // stayed due and could not begin.
+        let wait = self.next_wake().saturating_since(now).max(Duration::from_millis(1));
+        tokio::select! {
+            biased;
+            () = self.hub.called.notified() => {}
+            // The join never fails, because an operation catches its panics, and is aborted only by the drop of
+            // `jobs`.
+            Some(Ok(ended)) = self.jobs.join_next(), if !self.jobs.is_empty() => self.ended(ended),
+            event = next_event(&mut self.watch) => self.hinted(event),
+            () = tokio::time::sleep(wait) => {}
+        }
+        true
     }
 
     fn read_inbox(&mut self) {
@@ -181,17 +203,25 @@ impl Task {
         // The changes count as unwritten without a gap, until the desks have read them.
         {
             let mut findings = self.hub.findings.lock();
-            findings.unwritten.extend(rung.iter().filter(|at| self.ledger.desks.get(**at).is_some()));
+            let known = rung.iter().filter(|(at, _)| self.ledger.desks.get(**at).is_some());
+            findings.unwritten.extend(known.map(|(at, name)| (*at, name.clone())));
             findings.introduced.extend(introduced.values().cloned());
         }
         let hurry = std::mem::take(&mut inbox.hurry);
         let repeated = std::mem::take(&mut inbox.repeated);
         inbox.orders = 0;
         let (shutdown, ended) = (inbox.shutdown, inbox.ended);
-        // If a caller has started the task again since the request for a shutdown, the task does not end.
-        self.closing &= shutdown;
         drop(inbox);
         let now = self.ledger.clock.now();
+        if self.closing && !shutdown {
+            // A caller has started the task again since the request for a shutdown, so that the task does not end.
+            self.closing = false;
+            for at in self.ledger.desks.places() {
+                let Some(desk) = self.ledger.desks.get_mut(at) else { continue };
+                desk.go_on();
+                self.plan(at, now);
+            }
+        }
         // The evicted circuits come first, because a new circuit may have the name of an evicted one.
         for circuit in forgotten {
             self.evict(&circuit, now);
@@ -201,7 +231,7 @@ impl Task {
             self.introduce(circuit, (!waits.is_zero()).then(|| now.saturating_add(waits)));
         }
         self.hub.findings.lock().introduced.clear();
-        for desk in rung {
+        for desk in rung.into_keys() {
             self.look(desk, now);
         }
         for (circuit, order) in repeated {
@@ -226,7 +256,7 @@ impl Task {
                 desk.hurry(now);
                 // A store that is down would hold up the end of the process, and nothing is lost without the mark.
                 if self.ledger.link.is_up() && desk.stop(marks < CLOSED_MARKS, now) {
-                    marks += 1;
+                    marks += usize::from(desk.is_closed());
                 }
                 self.plan(at, now);
             }
@@ -271,15 +301,22 @@ impl Task {
         } else {
             self.to_write.remove(at);
         }
-        if !has_order && self.held_up.remove(&at) {
-            self.hub.findings.lock().held_up.remove(self.ledger.desks[at].name());
+        let mut findings = self.hub.findings.lock();
+        if !has_order {
+            findings.held_up.remove(desk.name());
         }
-        let unwritten = &mut self.hub.findings.lock().unwritten;
         if has_unwritten {
-            unwritten.insert(at);
+            findings.unwritten.entry(at).or_insert_with(|| desk.name().to_owned());
         } else {
-            unwritten.remove(&at);
+            findings.unwritten.remove(&at);
         }
+    }
+
+    /// Plans the next write of a desk that could not be written. A mark is taken back, because a shutdown must not wait for
+    /// a mark.
+    fn give_up_mark(&mut self, at: DeskId, now: Tick) {
+        self.ledger.desks[at].drop_mark();
+        self.plan(at, now);
     }
 
     /// Handles the report of a desk. Rows go to the log and the audit, and results of orders go to the waiting callers.
@@ -316,7 +353,7 @@ impl Task {
         let (named, before) = (&ledger.named, std::mem::take(&mut ledger.who.id));
         ledger.who.id = format!("{named}#{}", ledger.names);
         if let Some(more) = ledger.clashes.next(now) {
-            telemetry::store::warn(format_args!(
+            telemetry::lines::warn(format_args!(
                 "another instance of this service has the id `{before}` too, so that this instance is `{}` from now on; give each a name of its own{}",
                 ledger.who.id,
                 Omitted(more)
@@ -350,6 +387,10 @@ impl Task {
         let waits = !self.to_load.is_empty() || !self.to_write.is_empty() || self.ledger.outbox.len() > 0;
         if let Some(at) = self.ledger.link.next().filter(|_| waits && !busy) {
             next = next.min(at);
+        }
+        if self.ledger.link.is_up() && !busy && !self.to_load.is_empty() {
+            // A write needs a load first.
+            return Tick::ZERO;
         }
         if let Some(at) = self.next_hint() {
             next = next.min(at);

@@ -1,5 +1,7 @@
 //! The cause of a transition in words, for logs, records, the audit, the admin page and rejections. The sentence of the
 //! reason comes from `reason`. This module adds the time and the instance of a state from a store, and the last failure.
+//! The search for the opening and the phrases around a cause are also here, so that a rejection and a status of the same
+//! moment give the same cause in the same words.
 
 use std::fmt;
 
@@ -17,6 +19,32 @@ impl Transition {
     /// The text of a failure is not for strangers, because it can name the hosts of the service.
     pub fn because(&self) -> impl fmt::Display + '_ {
         Because(self)
+    }
+
+    /// Writes the standing with its cause, as in `open: failures in a row weighed 5.0, the limit is 5.0`. `word` is the word
+    /// of the standing. A cause from a store may begin with that word, as in `open since ..`, and is then written alone.
+    pub(crate) fn write_standing(&self, word: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.is_taken_over() || self.to.state.as_str() != word {
+            write!(f, "{word}: ")?;
+        }
+        write!(f, "{}", Because(self))
+    }
+
+    /// Writes the cause of the opening of a circuit that is half-open now, as in `; it opened because a probe failed`.
+    pub(crate) fn write_opening(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let before = if self.is_taken_over() { "it was" } else { "it opened because" };
+        write!(f, "; {before} {}", Because(self))
+    }
+
+    /// Returns true if the cause is that of a state from a store, because the text of such a cause names the state.
+    fn is_taken_over(&self) -> bool {
+        self.earlier.is_some() && matches!(self.reason, Reason::Restored | Reason::Followed)
+    }
+
+    /// Returns true if the transition has the cause of an opening. A restored half-open circuit has brought that cause
+    /// along. A half-open circuit that followed another instance has only the cause of the half-open state.
+    fn is_opening(&self) -> bool {
+        self.to.is_open() || self.is_taken_over() && self.reason == Reason::Restored
     }
 
     fn write_earlier(&self, earlier: &EarlierReason, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,14 +79,22 @@ impl fmt::Display for Transition {
     }
 }
 
+/// Returns the transition that opened a circuit, or `None` if the circuit has closed or was disabled since.
+/// `newest_first` are the transitions up to the present one. If the circuit opened on another instance only, returns the
+/// transition that took over the half-open state.
+pub(crate) fn opening<'a>(newest_first: impl Iterator<Item = &'a Transition> + Clone) -> Option<&'a Transition> {
+    let mut tripped = newest_first.take_while(|edge| edge.to.is_tripped());
+    tripped.clone().find(|edge| edge.is_opening()).or_else(|| tripped.find(|edge| edge.is_taken_over()))
+}
+
 struct Because<'a>(&'a Transition);
 
 impl fmt::Display for Because<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(edge) = self;
-        match (&edge.reason, &edge.earlier) {
-            (Reason::Restored | Reason::Followed, Some(earlier)) => edge.write_earlier(earlier, f)?,
-            (reason, _) => write!(f, "{reason}")?,
+        match &edge.earlier {
+            Some(earlier) if edge.is_taken_over() => edge.write_earlier(earlier, f)?,
+            _ => write!(f, "{}", edge.reason)?,
         }
         if let Some(kind) = edge.failure {
             write!(f, ", last a failure of kind {kind}")?;

@@ -94,7 +94,10 @@ fn short_deadlines_open_late_unless_cancelled_counts_after_is_the_deadline() {
             Some(counts_after) => settings.cancelled_counts_after(millis(counts_after)),
             None => settings,
         });
+        let mut rounds = 0;
         while state(&circuit) == State::Closed {
+            assert!(rounds < 1_000, "deadlines of {deadline} ms never open the circuit");
+            rounds += 1;
             let permits: Vec<_> = (0..at_once).map(|_| admit(&circuit)).collect();
             clock.advance(millis(deadline));
             permits.into_iter().for_each(|permit| permit.record(Outcome::deadline(millis(deadline))));

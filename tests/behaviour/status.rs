@@ -1,11 +1,14 @@
 //! The sentence of a status, which programs print.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tower_circuit_breaker::circuit::To;
-use tower_circuit_breaker::{Circuit, Outcome};
+use tower_circuit_breaker::clock::MockClock;
+use tower_circuit_breaker::state::{EarlierReason, Reason, Snapshot};
+use tower_circuit_breaker::{Circuit, Outcome, State};
 
-use crate::rig::{admit, alice, fail, open, probe, reject, rig, succeed};
+use crate::rig::{admit, alice, fail, open, probe, reject, rig, secs, succeed};
 
 fn sentence(circuit: &Circuit) -> String {
     circuit.status().to_string()
@@ -61,6 +64,120 @@ fn a_status_of_a_held_circuit_says_who_holds_it_and_for_how_long() {
 }
 
 #[test]
+fn a_status_after_the_end_of_a_hold_gives_the_answer_to_the_next_call() {
+    type Hold = fn(&Circuit);
+    let trip: Hold = |circuit| drop(circuit.trip(&alice(), Some(secs(60))));
+    let disable: Hold = |circuit| drop(circuit.disable(&alice(), Some(secs(60))));
+    let manual = tower_circuit_breaker::config::Recovery::Manual;
+    let closed = || rig(|settings| settings);
+    let opened = || {
+        let (circuit, clock) = rig(|settings| settings.recovery(manual));
+        fail(&circuit, 5);
+        (circuit, clock)
+    };
+    for ((circuit, clock), hold, expected) in [
+        (closed(), trip, "; the hold is over; the next call is a probe; calls: "),
+        (closed(), disable, "; the hold is over; calls: "),
+        (opened(), trip, "; the hold is over; it stays open until an operator resets it; calls: "),
+    ] {
+        hold(&circuit);
+        clock.advance(secs(70));
+        let over = sentence(&circuit);
+        assert!(over.contains(expected), "{over}");
+        assert_eq!(circuit.status().held_for, Some(Duration::ZERO), "{over}");
+        drop(circuit.try_acquire());
+        let ended = sentence(&circuit);
+        assert!(!ended.contains("; the hold"), "{ended}");
+        assert_eq!(circuit.status().held_for, None, "{ended}");
+    }
+}
+
+/// Returns a snapshot of another instance, or of the time before a restart.
+fn elsewhere(state: State, earlier: EarlierReason) -> Snapshot {
+    let mut snapshot = Snapshot::closed();
+    (snapshot.state, snapshot.earlier) = (state, Some(Arc::new(earlier)));
+    snapshot
+}
+
+#[test]
+fn the_status_and_the_rejections_of_a_half_open_circuit_give_the_same_cause() {
+    type Story = fn(&Circuit, &MockClock);
+    fn follow_half_open(circuit: &Circuit) {
+        let waited = EarlierReason::new("the open duration of 5 s has passed").on("orders-1");
+        circuit.adopt(&elsewhere(State::HalfOpen, waited), Reason::Followed);
+    }
+    let stories: [(Story, Option<&str>); 6] = [
+        // A trip over a closed circuit.
+        (
+            |circuit, clock| {
+                circuit.trip(&alice(), Some(secs(60)));
+                clock.advance(secs(60));
+            },
+            Some("; it opened because tripped by alice: maintenance"),
+        ),
+        // An operator has disabled the circuit since its opening.
+        (
+            |circuit, clock| {
+                drop(probe(circuit, clock));
+                circuit.disable(&alice(), None);
+                circuit.resume(&alice());
+            },
+            None,
+        ),
+        (|circuit, _| drop(circuit.reset(&alice(), To::HalfOpen)), None),
+        // The half-open state of another instance, whose reason says that the wait is over.
+        (
+            |circuit, _| follow_half_open(circuit),
+            Some("; it was half-open on instance `orders-1`: the open duration of 5 s has passed"),
+        ),
+        // The same half-open state after an opening of this instance.
+        (
+            |circuit, _| {
+                open(circuit);
+                follow_half_open(circuit);
+            },
+            Some("; it opened because failures in a row weighed 5.0, the limit is 5.0, last a failure of kind error"),
+        ),
+        (
+            |circuit, _| {
+                let opening = EarlierReason::new("failures weighed 9.0");
+                circuit.adopt(&elsewhere(State::HalfOpen, opening), Reason::Restored);
+            },
+            Some("; it was opened, before this restart: failures weighed 9.0"),
+        ),
+    ];
+    for (number, (story, cause)) in stories.into_iter().enumerate() {
+        let (circuit, clock) = rig(|settings| settings);
+        story(&circuit, &clock);
+        let _probe = admit(&circuit);
+        let cause = cause.unwrap_or_default();
+        assert_eq!(
+            reject(&circuit).to_string(),
+            format!("circuit `payments` is half-open and its probes are taken{cause}"),
+            "story {number}"
+        );
+        let status = sentence(&circuit);
+        let begin = format!("circuit `payments` is half-open{cause}; its probes are taken; calls: ");
+        assert!(status.starts_with(&begin), "story {number}: {status}");
+    }
+}
+
+#[test]
+fn a_rejection_by_an_adopted_opening_says_open_before_the_reason() {
+    for (reason, because) in [
+        (Reason::AtOnce, "open: a failure asked for no more calls"),
+        (Reason::Restored, "open, before this restart: failures weighed 9.0"),
+        (Reason::Followed, "open: failures weighed 9.0"),
+    ] {
+        let (circuit, _clock) = rig(|settings| settings);
+        circuit.adopt(&elsewhere(State::Open, EarlierReason::new("failures weighed 9.0")), reason);
+        let begin = format!("circuit `payments` is {because}; it lets a probe through in 5 s");
+        assert_eq!(reject(&circuit).to_string(), begin);
+        assert!(sentence(&circuit).starts_with(&begin), "{}", sentence(&circuit));
+    }
+}
+
+#[test]
 fn a_status_of_manual_recovery_waits_for_an_operator() {
     let (circuit, _clock) = rig(|settings| settings.recovery(tower_circuit_breaker::config::Recovery::Manual));
     fail(&circuit, 5);
@@ -71,12 +188,20 @@ fn a_status_of_manual_recovery_waits_for_an_operator() {
 
 #[test]
 fn totals_name_the_other_counts_only_if_there_are_any() {
-    let (circuit, clock) = rig(|settings| settings);
+    let (circuit, _clock) = rig(|settings| settings);
     admit(&circuit).record(Outcome::Ignored);
     admit(&circuit).cancel();
     assert_eq!(circuit.totals().to_string(), "0 succeeded, 0 failed, 0 rejected, 1 ignored, 1 cancelled");
-    probe(&circuit, &clock).success();
-    assert_eq!(circuit.status().to_string().lines().count(), 1);
+    circuit.shadow(&alice());
+    fail(&circuit, 5);
+    succeed(&circuit, 2);
+    let mut totals = circuit.totals();
+    assert_eq!(
+        totals.to_string(),
+        "2 succeeded, 5 failed, 0 rejected, 1 ignored, 1 cancelled, 2 only rejected in shadow"
+    );
+    (totals.load_shed, totals.ignored, totals.would_reject) = (3, 0, 0);
+    assert_eq!(totals.to_string(), "2 succeeded, 5 failed, 0 rejected, 3 shed, 1 cancelled");
 }
 
 #[test]

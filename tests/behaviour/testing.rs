@@ -3,6 +3,7 @@
 use std::sync::mpsc;
 
 use tower_circuit_breaker::clock::MockClock;
+use tower_circuit_breaker::config::ConfigBuilder;
 use tower_circuit_breaker::event::{Ended, Event, observer_fn};
 use tower_circuit_breaker::outcome::FailureKind;
 use tower_circuit_breaker::state::{Reason, RejectReason};
@@ -25,6 +26,29 @@ fn a_circuit_opens_as_an_outage_opens_it() {
     close(&circuit, &clock);
     let rate_only = rig(|settings| settings.without_consecutive_failures().window(Window::calls(100))).0;
     assert!(matches!(rate_only.fail_until_open().reason, Reason::FailureRate { .. }));
+}
+
+#[test]
+fn a_circuit_that_is_open_already_gets_no_call_in_any_mode() {
+    let modes: [fn(&Circuit); 4] = [
+        |_| (),
+        |circuit| drop(circuit.shadow(&alice())),
+        |circuit| drop(circuit.disable(&alice(), None)),
+        |circuit| drop(circuit.trip(&alice(), None)),
+    ];
+    for set_mode in modes {
+        let recorder = Recorder::new();
+        let (circuit, _clock) = rig(|settings| settings.observer(recorder.clone()));
+        circuit.fail_until_open();
+        set_mode(&circuit);
+        let before = (circuit.status(), recorder.events());
+        let edge = circuit.fail_until_open();
+        assert_eq!(Some(&edge), before.0.transitions.last());
+        assert_eq!((circuit.status(), recorder.events()), before);
+    }
+    let (shadow, _clock) = rig(ConfigBuilder::shadow);
+    shadow.fail_until_open();
+    assert_eq!(shadow.totals().failures, 5, "no more failures than open a circuit");
 }
 
 #[test]
@@ -94,7 +118,7 @@ fn a_status_is_written_with_the_names_of_the_page() {
         (&"payments".into(), &"open".into(), &"automatic".into())
     );
     assert_eq!(status["retry_after_ms"], 5000);
-    assert_eq!(status["tripped_for_ms"], 0);
+    assert_eq!((&status["tripped_for_ms"], &status["held_for_ms"]), (&0.into(), &serde_json::Value::Null));
     let edge = &status["transitions"][0];
     assert_eq!(
         (&edge["from"], &edge["to"], &edge["reason"]),

@@ -23,11 +23,17 @@ fn circuit() -> (Circuit, MockClock) {
     (Circuit::new(Config::builder("nested").clock(clock.clone()).build().unwrap()), clock)
 }
 
-/// Opens the circuit and waits until it probes.
-async fn outage(circuit: &Circuit, clock: &MockClock) {
-    while state(circuit) == State::Closed {
+/// Opens the circuit.
+async fn open(circuit: &Circuit) {
+    for _ in 0..5 {
         drop(circuit.call(obey(Ask::Fail)).await);
     }
+    assert_eq!(state(circuit), State::Open);
+}
+
+/// Opens the circuit and waits until it probes.
+async fn outage(circuit: &Circuit, clock: &MockClock) {
+    open(circuit).await;
     clock.advance(10 * SECOND);
 }
 
@@ -168,7 +174,10 @@ async fn a_hedge_around_the_breaker_does_not_delay_the_recovery() {
             sleep(Duration::from_millis(700)).await;
         }
         latency.set(0);
+        let mut calls = 0;
         while state(&circuit) == State::Closed {
+            assert!(calls < 1_000, "the outage does not open the circuit");
+            calls += 1;
             drop(service.ready().await.unwrap().call(1).await);
         }
         latency.set(100);
@@ -190,9 +199,7 @@ async fn a_hedge_around_the_breaker_does_not_delay_the_recovery() {
 async fn callers_who_give_up_early_do_not_keep_a_healthy_service_out() {
     let clock = TokioClock::new();
     let circuit = Circuit::new(Config::builder("reports").clock(clock).build().unwrap());
-    while state(&circuit) == State::Closed {
-        drop(circuit.call(obey(Ask::Fail)).await);
-    }
+    open(&circuit).await;
     let began = clock.now();
     while state(&circuit) != State::Closed {
         assert!(clock.now().saturating_since(began) < 60 * SECOND, "{:?}", circuit.status());
@@ -211,9 +218,7 @@ async fn a_service_recovers_however_long_its_calls_take() {
     let clock = TokioClock::new();
     for seconds in [20_u32, 29, 31, 40, 60, 61, 90, 200] {
         let circuit = Circuit::new(Config::builder("reports").clock(clock).build().unwrap());
-        while state(&circuit) == State::Closed {
-            drop(circuit.call(obey(Ask::Fail)).await);
-        }
+        open(&circuit).await;
         let service = CircuitBreakerLayer::new(&circuit).layer(service_fn(move |(): ()| async move {
             sleep(seconds * SECOND).await;
             Ok::<_, std::io::Error>(())

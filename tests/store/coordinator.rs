@@ -2,6 +2,7 @@
 
 mod acts;
 mod advice;
+mod again;
 mod durable;
 mod environment;
 mod evidence;
@@ -9,6 +10,7 @@ mod life;
 mod outage;
 mod presence;
 mod sharing;
+mod shutdown;
 mod size;
 mod slept;
 

@@ -7,3 +7,4 @@ pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod redis;
 pub(crate) mod trio;
+pub(crate) mod users;

@@ -1,13 +1,12 @@
 //! The sentence of a status, for a program that prints its circuits.
 //!
-//! The sentence has the parts of the sentence of a rejection, and takes the cause from [`Transition::because`], so that
-//! log, rejections and status use the same words.
+//! The sentence has the parts of the sentence of a rejection, and `state/because.rs` writes the causes of both.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::{NextCall, Status, Totals};
-use crate::state::{Brief, Mode, Reason, State, Transition};
+use crate::state::{Brief, Mode, State, opening};
 
 /// Writes one sentence for operators, as in ``circuit `payments` is open: failures in a row weighed 5.0, the limit is
 /// 5.0; it lets a probe through in 4.9 s; calls: 12 succeeded, 5 failed, 3 rejected``.
@@ -32,41 +31,30 @@ impl fmt::Display for Status {
 
 impl Status {
     fn write_standing(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let edge = self.transitions.last();
         let word = match (self.mode, self.state) {
             (Mode::ForcedOpen, _) => "forced open",
             (Mode::Disabled, _) => "disabled",
-            (Mode::Automatic | Mode::Shadow, State::HalfOpen) => return self.write_half_open(f),
-            (Mode::Automatic | Mode::Shadow, state) => match edge.filter(is_earlier) {
-                // The text of an earlier cause begins with "open since" or "closed since", so the word is left out.
-                Some(edge) => return write!(f, " is {}", edge.because()),
-                None => state.as_str(),
-            },
+            // The cause of the half-open state is only the end of the open duration, so the cause of the opening is written.
+            (Mode::Automatic | Mode::Shadow, State::HalfOpen) => {
+                f.write_str(" is half-open")?;
+                return opening(self.transitions.iter().rev()).map_or(Ok(()), |edge| edge.write_opening(f));
+            }
+            (Mode::Automatic | Mode::Shadow, State::Closed | State::Open) => self.state.as_str(),
         };
-        match edge {
-            Some(edge) => write!(f, " is {word}: {}", edge.because()),
-            None => write!(f, " is {word}"),
-        }
-    }
-
-    /// Writes the cause of the opening, because the cause of the half-open state is only the end of the open duration.
-    fn write_half_open(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(" is half-open")?;
-        let mut since_closed = self.transitions.iter().rev().take_while(|edge| edge.to.state != State::Closed);
-        match since_closed.find(|edge| is_earlier(edge) || edge.to.state == State::Open) {
-            Some(edge) if is_earlier(&edge) => write!(f, "; it was {}", edge.because()),
-            Some(edge) => write!(f, "; it opened because {}", edge.because()),
-            None => Ok(()),
+        f.write_str(" is ")?;
+        match self.transitions.last() {
+            Some(edge) => edge.write_standing(word, f),
+            None => f.write_str(word),
         }
     }
 
     fn write_next(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hold = matches!(self.mode, Mode::ForcedOpen | Mode::Disabled);
-        if hold {
-            return match self.hold_ends_in() {
-                Some(left) => write!(f, "; the hold ends in {}", Brief(left)),
-                None => f.write_str("; it stays so until an operator ends it"),
-            };
+        match self.held_for {
+            // A hold whose time has passed stays until the next call, so the answer to that call follows.
+            Some(Duration::ZERO) => f.write_str("; the hold is over")?,
+            Some(left) => return write!(f, "; the hold ends in {}", Brief(left)),
+            None if self.mode.is_hold() => return f.write_str("; it stays so until an operator ends it"),
+            None => {}
         }
         match (self.next_call, self.state, self.retry_after) {
             (NextCall::Admitted, State::Closed, _) => Ok(()),
@@ -77,17 +65,6 @@ impl Status {
             (NextCall::Rejected, _, None) => f.write_str("; it stays open until an operator resets it"),
         }
     }
-
-    /// Returns the rest of the hold, by the last transition. `None` if only an operator ends the hold.
-    fn hold_ends_in(&self) -> Option<Duration> {
-        let lasts = self.transitions.last()?.lasts?;
-        Some(lasts.saturating_sub(self.since))
-    }
-}
-
-/// Returns true if the cause of the transition is that of a state from a store, whose text names the state itself.
-fn is_earlier(edge: &&Transition) -> bool {
-    edge.earlier.is_some() && matches!(edge.reason, Reason::Restored | Reason::Followed)
 }
 
 /// Writes the counts that are not zero, and always the three main counts, as in `12 succeeded, 5 failed, 3 rejected, 1

@@ -48,6 +48,7 @@ impl Task {
     /// Ends the wait of first calls whose time is over, and updates the status of the store in the findings.
     pub(super) fn report(&mut self) {
         let now = self.ledger.clock.now();
+        self.ledger.outbox.take_lost().iter().for_each(|id| self.hub.waiters.set_aside(id));
         self.hub.waiters.stored(|id| self.ledger.outbox.contains(id));
         self.log_lost_rows(now);
         let waits = !self.hub.terms.first_call_waits.is_zero();
@@ -97,9 +98,7 @@ impl Drop for Task {
         let died = std::thread::panicking();
         let circuits: Vec<_> = self.ledger.desks.iter().flat_map(Desk::circuits).cloned().collect();
         {
-            let inbox = self.hub.inbox.lock();
             let mut findings = self.hub.findings.lock();
-            findings.unsaved = self.ledger.names(findings.unwritten.iter().chain(&inbox.rung));
             findings.status.audit_rows = self.ledger.outbox.len();
             findings.status.deaths += u64::from(died);
         }
@@ -108,8 +107,10 @@ impl Drop for Task {
         // `running` is cleared after the ledger is handed over, because a caller that finds `running` false starts a
         // task that takes the ledger.
         let mut inbox = self.hub.inbox.lock();
+        let next = inbox.next.take();
+        (inbox.running, inbox.task, inbox.ending) = (next.is_some(), None, false);
         // The death of the task has a warning of its own.
-        (inbox.running, inbox.task, inbox.warned) = (false, None, inbox.warned || died);
+        inbox.warned |= died;
         let introduced = inbox.introduced.clone();
         drop(inbox);
         self.hub.waiters.end();
@@ -117,9 +118,13 @@ impl Drop for Task {
         self.hub.prefixes.end_all_waits();
         circuits.iter().chain(introduced.values()).for_each(Circuit::restored);
         if died {
-            telemetry::store::warn(format_args!(
+            telemetry::lines::warn(format_args!(
                 "the task that keeps circuits in the store has died of a panic; circuits go on in memory until `restore`"
             ));
+        }
+        if let Some(runtime) = next {
+            // A runtime that has ended drops the next task, and this drop clears `running`.
+            Self::spawn(&self.hub, &runtime);
         }
         self.hub.notify_progress();
     }

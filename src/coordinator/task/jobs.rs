@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use super::sweep::Swept;
 use super::{Ledger, Task};
 use crate::clock::{Clock, Tick};
 use crate::coordinator::desk::{Now, Step, Ticket};
@@ -17,13 +18,34 @@ use crate::event::guarded;
 use crate::store::{Loaded, StoreError, Watch, Written, answer_within};
 use crate::telemetry;
 
+/// The begin of an operation.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begun {
+    /// The name of the operation in logs and metrics.
+    pub(super) name: &'static str,
+    pub(super) lane: Lane,
+    pub(super) at: Tick,
+    /// The number of wake-ups of the machine until the begin.
+    pub(super) wake_ups: u64,
+}
+
+/// A record that a load requests.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Requested {
+    pub(super) at: DeskId,
+    /// The turn of the desk when the load began.
+    pub(super) turn: u64,
+    /// The era of the circuit when the load began.
+    pub(super) era: u64,
+}
+
 /// The end of an operation.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// A load, with the requested desks and the turn of each desk when the load began.
-    Loaded { requested: Vec<(DeskId, u64)>, result: Result<Loaded, StoreError> },
+    /// A load.
+    Loaded { requested: Vec<Requested>, result: Result<Loaded, StoreError> },
     /// A write of the desk `at`, with the content of the write.
-    Written { at: DeskId, ticket: Box<Ticket>, began: Tick, result: Result<Written, StoreError> },
+    Written { at: DeskId, ticket: Box<Ticket>, result: Result<Written, StoreError> },
     /// A deletion of the record of the desk `at`.
     Deleted { at: DeskId, result: Result<bool, StoreError> },
     /// A write of rows of the audit.
@@ -36,8 +58,8 @@ pub(super) enum Ended {
     Surveyed { batch: Vec<(usize, String)>, result: Result<Loaded, StoreError> },
     /// A deletion of old rows of the audit. The result is true if the store has more old rows.
     Trimmed { result: Result<bool, StoreError> },
-    /// A step of the deletion of old records, with the last name that was judged.
-    Swept { result: Result<Option<String>, StoreError> },
+    /// An operation of the deletion of old records.
+    Swept(Swept),
     /// A request for a watch. The result is `None` if the store has no watches.
     Watching { result: Result<Option<Watch>, StoreError> },
 }
@@ -132,18 +154,24 @@ impl Task {
             let desk = &mut desks[at];
             // The answer of a write under way will have the present record, so its desk needs no load.
             if !desk.is_writing() {
-                desk.asked();
-                requested.push((at, desk.turn()));
+                requested.push(Requested { at, turn: desk.turn(), era: desk.circuit_era() });
             }
         }
         if requested.is_empty() {
             return false;
         }
-        let names: Vec<String> = requested.iter().map(|(at, _)| self.ledger.desks[*at].name().to_owned()).collect();
+        self.begin_load(requested, lane, now);
+        true
+    }
+
+    /// Begins a load of these records. A load of no record has the time of the store.
+    fn begin_load(&mut self, requested: Vec<Requested>, lane: Lane, now: Tick) {
+        let names: Vec<String> =
+            requested.iter().map(|wanted| self.ledger.desks[wanted.at].name().to_owned()).collect();
+        self.to_load.begun(requested.iter().map(|wanted| wanted.at));
         let store = self.hub.store.clone();
         let load = async move { store.load_many(&names).await };
         self.begin("load", lane, now, load, |result| Ended::Loaded { requested, result });
-        true
     }
 
     /// Begins a write of rows of the audit. Returns false if no write can begin.
@@ -151,9 +179,15 @@ impl Task {
         if self.audit_under_way || self.audit_at > now || self.ledger.outbox.len() == 0 {
             return false;
         }
-        // Rows are dated by the clock of the store, because the clocks of instances differ. The time of the store is
-        // unknown before its first answer.
-        let Some(time) = self.ledger.link.time(now) else { return false };
+        // Rows are dated by the clock of the store, because the clocks of instances differ.
+        let Some(time) = self.ledger.link.time(now) else {
+            // A registry without circuits plans no load that would have the time.
+            let is_idle = self.to_load.is_empty() && self.under_way() == 0;
+            if is_idle {
+                self.begin_load(Vec::new(), lane, now);
+            }
+            return is_idle;
+        };
         let Some(Batch { rows, sent }) = self.ledger.outbox.batch(now, time) else { return false };
         let store = self.hub.store.clone();
         self.audit_under_way = true;
@@ -177,25 +211,29 @@ impl Task {
     /// the desk waits, has nothing to write, or needs a load first.
     fn write(&mut self, at: DeskId, lane: Lane, now: Tick) -> bool {
         let Ledger { desks, who, link, .. } = &mut self.ledger;
-        let (desk, Some(time)) = (&mut desks[at], link.time(now)) else { return false };
+        let desk = &mut desks[at];
         if !desk.may_write(now) {
             return false;
         }
+        let Some(time) = link.time(now) else {
+            // The answer of a load has the time of the store. Polls leave out a desk that is about to write.
+            self.to_load.insert_unless_under_way(at);
+            return false;
+        };
         let ttl = self.hub.terms.ttl(desk.name());
         let store = self.hub.store.clone();
         match desk.begin(who, Now { here: now, store: time }, ttl) {
             Step::Nothing => {
-                self.plan(at, now);
+                self.give_up_mark(at, now);
                 return false;
             }
             Step::Load => {
-                self.to_load.insert(at);
+                self.to_load.insert_unless_under_way(at);
                 return false;
             }
             Step::Write(write, ticket) => {
-                let began = now;
                 let write = async move { store.compare_and_set(&write).await };
-                let ended = move |result| Ended::Written { at, ticket, began, result };
+                let ended = move |result| Ended::Written { at, ticket, result };
                 self.begin("compare_and_set", lane, now, write, ended);
             }
             Step::Delete(etag) => {
@@ -231,7 +269,8 @@ impl Task {
         };
         self.orders_under_way += usize::from(lane == Lane::Orders);
         // The drop of a `JoinSet` aborts its operations, so that no operation outlives the task.
-        self.jobs.spawn(async move { (name, lane, ended(caught(operation).await)) });
+        let begun = Begun { name, lane, at: now, wake_ups: self.slept.wake_ups };
+        self.jobs.spawn(async move { (begun, ended(caught(operation).await)) });
     }
 
     /// Returns the number of operations under way. The request for a watch is left out, because the limit of the link

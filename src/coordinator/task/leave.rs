@@ -38,7 +38,7 @@ impl Task {
         }
         let name = circuit.name().to_owned();
         let eras = self.ledger.eras;
-        let bell = |desk| Waker::from(Arc::new(Bell { desk, hub: Arc::downgrade(&self.hub) }));
+        let bell = |desk| Waker::from(Arc::new(Bell { desk, circuit: name.clone(), hub: Arc::downgrade(&self.hub) }));
         let at = self.ledger.desks.add(|at, turn| Desk::new(circuit, bell(at), waits, Life { turn, eras }));
         self.ledger.index.insert(name.clone(), at);
         self.hub.findings.lock().restored.insert(name, Restored::Waiting);
@@ -64,7 +64,7 @@ impl Task {
         self.look(at, now);
         if let Some(desk) = self.ledger.desks.get_mut(at) {
             desk.hurry(now);
-            self.to_write.insert(at, desk.has_order());
+            self.plan(at, now);
         }
         if self.ledger.leaving.len() > LEAVING {
             self.give_up(now);
@@ -99,7 +99,7 @@ impl Task {
     fn close_unwritten(&mut self, at: DeskId, now: Tick) {
         self.close(at);
         if let Some(before) = self.ledger.given_up.next(now) {
-            telemetry::store::warn(format_args!(
+            telemetry::lines::warn(format_args!(
                 "{} circuits were evicted before their last failures were stored, because the store refuses writes, is down, or is slower than the evictions",
                 before + 1
             ));
@@ -117,7 +117,6 @@ impl Task {
         ledger.eras = ledger.eras.max(desk.last_era());
         self.to_load.forget(at);
         self.to_write.remove(at);
-        self.held_up.remove(&at);
         let mut findings = self.hub.findings.lock();
         findings.unwritten.remove(&at);
         findings.restored.remove(desk.name());
@@ -133,6 +132,8 @@ impl Task {
 #[derive(Debug)]
 struct Bell {
     desk: DeskId,
+    /// The name of the circuit.
+    circuit: String,
     /// The reference is weak, because the circuit owns the bell and the hub has the circuits. With a strong reference
     /// neither would ever be dropped.
     hub: Weak<Hub>,
@@ -141,7 +142,7 @@ struct Bell {
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
         if let Some(hub) = self.hub.upgrade() {
-            hub.ring(self.desk);
+            hub.ring(self.desk, &self.circuit);
         }
     }
 }

@@ -15,6 +15,9 @@ use crate::clock::Tick;
 #[derive(Debug, Default)]
 pub(super) struct Slept {
     last: Option<(Tick, SystemTime)>,
+    /// The number of wake-ups. The answer to an operation that began before the last wake-up has no time of the store,
+    /// because the store may have read its clock before the suspend.
+    pub(super) wake_ups: u64,
 }
 
 impl Slept {
@@ -29,6 +32,7 @@ impl Slept {
 impl Task {
     /// Loads all records now. The time of the store is unknown until the answer, so that no write has a wrong date.
     pub(super) fn wake_up(&mut self, now: Tick) {
+        self.slept.wake_ups += 1;
         self.ledger.link.forget_time();
         self.ledger.link.hurry(now);
         self.next_poll = now;
@@ -39,8 +43,92 @@ impl Task {
 const GAIN: Duration = Duration::from_secs(5);
 
 #[cfg(all(test, not(breaker_loom)))]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::circuit::Circuit;
+    use crate::clock::{Clock, TokioClock};
+    use crate::config::Config;
+    use crate::coordinator::hub::Coordinator;
+    use crate::outcome::Outcome;
+    use crate::record::Timestamp;
+    use crate::registry::Registry;
+    use crate::store::{AuditRow, FaultyStore, MemoryStore, Operation};
+
+    /// Creates a registry with one circuit, and its task.
+    fn task() -> (Registry, Circuit, Task) {
+        let registry = Registry::builder().store(MemoryStore::with_clock(TokioClock::new())).build().unwrap();
+        let config = Config::builder("payments").clock(TokioClock::new()).build().unwrap();
+        let circuit = registry.circuit(config).unwrap();
+        let Coordinator(hub) = registry.companion().unwrap();
+        let task = Task::new(hub);
+        (registry, circuit, task)
+    }
+
+    /// Lets the machine be suspended for an hour.
+    fn suspend(task: &mut Task) {
+        let before = task.ledger.clock.wall().checked_sub(Duration::from_secs(3_600)).unwrap();
+        task.slept.last = Some((task.ledger.clock.now(), before));
+    }
+
+    /// Lets the task work for this time.
+    async fn work(task: &mut Task, time: Duration) {
+        tokio::time::timeout(time, async { while task.step().await {} }).await.ok();
+    }
+
+    fn open(circuit: &Circuit) {
+        for _ in 0..5 {
+            circuit.try_acquire().unwrap().record(Outcome::failure());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_opening_at_the_wake_up_is_written_within_a_second() {
+        let (registry, circuit, mut task) = task();
+        work(&mut task, Duration::from_secs(5)).await;
+        open(&circuit);
+        suspend(&mut task);
+        work(&mut task, Duration::from_millis(500)).await;
+        assert_eq!(registry.store_status().unwrap().unsaved, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_from_before_the_wake_up_has_no_time() {
+        let store = FaultyStore::new(MemoryStore::with_clock(TokioClock::new()));
+        let registry = Registry::builder().store(store.clone()).build().unwrap();
+        let _circuit = registry.circuit(Config::builder("payments").clock(TokioClock::new()).build().unwrap()).unwrap();
+        let mut task = Task::new(&registry.companion::<Coordinator>().unwrap().0);
+        store.faults().delay(&[Operation::Load], Duration::from_millis(300));
+        work(&mut task, Duration::from_millis(200)).await;
+        suspend(&mut task);
+        task.hub.called.notify_one();
+        let time = |task: &Task| task.ledger.link.time(task.ledger.clock.now());
+        work(&mut task, Duration::from_millis(200)).await;
+        assert_eq!(time(&task), None, "the load that began before the suspend is answered");
+        work(&mut task, Duration::from_millis(200)).await;
+        assert!(time(&task).is_some(), "the load that began after the suspend is answered");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_row_of_a_registry_without_circuits_is_written_after_the_wake_up() {
+        let registry = Registry::builder().store(MemoryStore::with_clock(TokioClock::new())).build().unwrap();
+        let mut task = Task::new(&registry.companion::<Coordinator>().unwrap().0);
+        work(&mut task, Duration::from_secs(5)).await;
+        let row = AuditRow {
+            id: String::new(),
+            service: "gone".to_owned(),
+            action: "opened".to_owned(),
+            reason: String::new(),
+            user: None,
+            timestamp: Timestamp::default(),
+            generation: 0,
+            instance: String::new(),
+        };
+        task.ledger.outbox.push(Tick::ZERO, row);
+        suspend(&mut task);
+        work(&mut task, Duration::from_secs(5)).await;
+        assert_eq!(task.ledger.outbox.len(), 0);
+    }
 
     #[test]
     fn a_machine_has_slept_if_only_the_wall_clock_went_on() {

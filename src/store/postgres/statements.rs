@@ -2,8 +2,8 @@
 //!
 //! Each statement that changes a record also notifies the channel `circuit_breaker:OID` with the version and the name,
 //! where the number is that of the table. A channel belongs to a database and not to a schema, so that stores in two
-//! schemas would otherwise hear each other. Listeners receive the notification at the commit. Times are passed as milliseconds in both directions and stored as timestamps, which
-//! a person can read.
+//! schemas would otherwise hear each other. Listeners receive the notification at the commit. Times are passed as
+//! milliseconds in both directions and stored as timestamps, which a person can read.
 
 use sqlx::postgres::PgRow;
 use sqlx::{Row, ValueRef};

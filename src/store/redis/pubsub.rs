@@ -85,7 +85,7 @@ async fn subscribe(servers: &Servers, keys: &Keys, limits: Limits, sender: &Watc
         {
             warned = true;
             let (address, error) = (source.described(), error.chain());
-            telemetry::store::warn(format_args!(
+            telemetry::lines::warn(format_args!(
                 "redis at {address} does not push changes, they are polled for: {error}"
             ));
         }

@@ -63,6 +63,20 @@ async fn a_hold_of_this_instance_ends_by_the_clock_of_the_store() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_status_has_the_end_of_a_hold_by_the_clock_of_the_store() {
+    let store = memory();
+    let (one, clock) = laptop(&store).await;
+    one.circuit.trip(&alice(), Some(secs(60)));
+    awake(&clock, secs(1)).await;
+    pass(secs(50)).await;
+    let status = one.circuit.status();
+    // The hold has 9 s left, and the last answer of the store is a few seconds old.
+    let left = status.held_for.expect("the hold has an end");
+    assert!(left >= secs(9) && left < secs(20), "{left:?}");
+    assert!(!status.to_string().contains("; the hold ends in 59 s"), "{status}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hold_without_an_end_outlasts_a_suspend() {
     let store = memory();
     let (one, clock) = laptop(&store).await;

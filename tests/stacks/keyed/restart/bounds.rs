@@ -165,3 +165,27 @@ async fn a_host_that_is_gone_for_long_does_not_come_back_by_itself() {
     tokio::time::sleep(WAIT).await;
     assert_eq!(registry.get("host:gone").unwrap().state(), State::Open, "its first call brings the record back");
 }
+
+/// A waker of an executor that polls in `wake`, and makes a call of another key.
+struct Inline(Keyed<ByText>);
+
+impl std::task::Wake for Inline {
+    fn wake(self: Arc<Self>) {
+        drop(self.0.circuit("woken").unwrap());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_evicted_circuit_wakes_its_waiting_calls_without_the_lock_of_the_layer() {
+    let registry = started(&store()).build().unwrap();
+    let by = by_host(&registry, |builder| builder.max_keys(2));
+    registry.start().unwrap();
+    let ok = service_fn(|_: String| async { Ok::<_, BoxError>(()) });
+    let mut service = CircuitBreakerLayer::new(&by.circuit("a").unwrap()).layer(ok);
+    let waker = Arc::new(Inline(by.clone())).into();
+    let waits = service.poll_ready(&mut std::task::Context::from_waker(&waker)).is_pending();
+    fail(&by, "b", 2);
+    drop(by.circuit("c").unwrap());
+    let has = |name: &str| registry.get(name).is_some();
+    assert_eq!((waits, has("host:a"), has("host:woken")), (true, false, true));
+}
