@@ -291,6 +291,11 @@ impl Desk {
         (any || self.circuit.state() != State::Closed) && self.evidence.stop(now)
     }
 
+    /// Takes back the mark, because the process goes on. A mark that is written or under way is replaced by a later entry.
+    pub(super) fn go_on(&mut self) {
+        self.evidence.go_on();
+    }
+
     /// Takes back an unwritten mark. Nothing is lost without the mark.
     pub(super) fn drop_mark(&mut self) {
         if self.has_only_mark() {

@@ -64,8 +64,8 @@ pub(super) struct Inbox {
     /// The evicted circuits that have a desk or something to write. The task handles them before the new circuits,
     /// because a new circuit may have the name of an evicted one.
     pub(super) forgotten: Vec<Circuit>,
-    /// The desks whose circuits have changed.
-    pub(super) rung: Vec<DeskId>,
+    /// The desks whose circuits have changed, with the names of the circuits.
+    pub(super) rung: BTreeMap<DeskId, String>,
     /// The number of orders since the task last read the inbox.
     pub(super) orders: usize,
     /// The orders that were given again, each with its circuit. The callers wait for the results, and the audit rows
@@ -94,10 +94,8 @@ pub(super) struct Findings {
     pub(super) left_out: usize,
     /// The new circuits that the task has taken from the inbox, and that have no desk yet.
     pub(super) introduced: Vec<Circuit>,
-    /// The desks with changes that the store does not have.
-    pub(super) unwritten: BTreeSet<DeskId>,
-    /// The circuits with changes that the last task did not write, as the task left them.
-    pub(super) unsaved: Vec<String>,
+    /// The desks with changes that the store does not have, with the names of their circuits.
+    pub(super) unwritten: BTreeMap<DeskId, String>,
 }
 
 impl Findings {
@@ -116,41 +114,37 @@ impl Findings {
 
 impl Hub {
     /// Notes that the circuit of a desk has changed, and wakes the task.
-    pub(super) fn ring(&self, desk: DeskId) {
-        self.inbox.lock().rung.push(desk);
+    pub(super) fn ring(&self, desk: DeskId, circuit: &str) {
+        self.inbox.lock().rung.insert(desk, circuit.to_owned());
         self.called.notify_one();
     }
 
-    /// Returns the number of circuits with a change that the store does not have. A transition counts from the moment at
-    /// which the circuit rings its bell, even if the task has not read the inbox yet. The transition of a circuit without a
-    /// desk counts too.
+    /// Returns the number of circuits with a change that the store does not have.
     pub(super) fn unsaved(&self) -> usize {
-        let inbox = self.inbox.lock();
-        let ledger = self.ledger.lock();
-        let findings = self.findings.lock();
-        let rung = inbox.rung.iter().filter(|desk| !findings.unwritten.contains(desk));
-        // Without a task the desks are here, and a bell without a transition is recognised.
-        let rung: BTreeSet<_> =
-            rung.filter(|desk| ledger.as_ref().is_none_or(|ledger| ledger.has_news(desk))).collect();
-        let without_desk =
-            inbox.introduced.values().chain(&findings.introduced).filter(|circuit| circuit.has_history());
-        findings.unwritten.len() + rung.len() + without_desk.count()
+        self.with_unsaved(|circuits| circuits.count())
     }
 
-    /// Returns the changes that the last task did not write.
-    pub(super) fn shutdown_report(&self) -> ShutdownReport {
+    /// Calls `read` with the names of the circuits with a change that the store does not have. A transition counts from the
+    /// moment at which the circuit rings its bell, even if the task has not read the inbox yet. The transition of a circuit
+    /// without a desk counts too.
+    fn with_unsaved<T>(&self, read: impl FnOnce(&mut dyn Iterator<Item = &str>) -> T) -> T {
         let inbox = self.inbox.lock();
         let ledger = self.ledger.lock();
         let findings = self.findings.lock();
-        let unsaved = match &*ledger {
-            Some(ledger) => {
-                let rung = inbox.rung.iter().filter(|desk| ledger.has_news(desk));
-                ledger.names(findings.unwritten.iter().chain(rung))
-            }
-            // The task has not ended yet, because its runtime stands still.
-            None => findings.unsaved.clone(),
-        };
-        let (audit_rows, never_started) = (findings.status.audit_rows, !inbox.started);
+        let rung = inbox.rung.iter().filter(|(desk, _)| !findings.unwritten.contains_key(desk));
+        // Without a task the desks are here, and a bell without a transition is recognised.
+        let rung = rung.filter(|(desk, _)| ledger.as_ref().is_none_or(|ledger| ledger.has_news(desk)));
+        let without_desk =
+            inbox.introduced.values().chain(&findings.introduced).filter(|circuit| circuit.has_history());
+        let with_desk = findings.unwritten.values().chain(rung.map(|(_, name)| name)).map(String::as_str);
+        read(&mut with_desk.chain(without_desk.map(Circuit::name)))
+    }
+
+    /// Returns the changes that are not written, also those of a task that has not ended because its runtime stands still.
+    pub(super) fn shutdown_report(&self) -> ShutdownReport {
+        let unsaved = self.with_unsaved(|circuits| circuits.map(ToOwned::to_owned).collect::<BTreeSet<_>>());
+        let (audit_rows, never_started) = (self.findings.lock().status.audit_rows, !self.inbox.lock().started);
+        let unsaved = unsaved.into_iter().collect();
         ShutdownReport { unsaved, audit_rows, never_started, ..ShutdownReport::default() }
     }
 

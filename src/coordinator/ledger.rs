@@ -1,7 +1,7 @@
 //! The knowledge that outlives a task, which is the desks, the outbox, and the health of the store. The next task
 //! continues with the same knowledge, so that a panic of a task loses no change.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use super::desk::{Desk, Who};
 use super::desks::{DeskId, Desks};
@@ -78,12 +78,6 @@ impl Ledger {
             dice: Dice::new(terms.seed),
             clock: TokioClock::new(),
         }
-    }
-
-    /// Returns the names of the circuits of these desks, each once and sorted.
-    pub(super) fn names<'a>(&self, desks: impl Iterator<Item = &'a DeskId>) -> Vec<String> {
-        let names: BTreeSet<_> = desks.filter_map(|at| Some(self.desks.get(*at)?.name())).collect();
-        names.into_iter().map(ToOwned::to_owned).collect()
     }
 
     /// Returns true if the circuit of the desk has made a transition that the desk has not read. A circuit also rings its

@@ -139,38 +139,46 @@ impl Task {
     /// that was dropped may have reached the store, and therefore the next task loads all records before it writes.
     pub(super) async fn run(mut self) {
         self.hub.inbox.lock().started = true;
-        loop {
-            self.read_inbox();
-            let now = self.ledger.clock.now();
-            if self.slept.since_last_time(now, self.ledger.clock.wall()) {
-                self.wake_up(now);
-            }
-            if self.next_look <= now {
-                self.look_at_all(now);
-            }
-            if self.next_poll <= now {
-                self.poll(now);
-            }
-            self.follow_hints(now);
-            self.launch(now);
-            self.report();
-            if self.is_done() {
-                self.finished = true;
-                return;
-            }
-            // The wait is at least one millisecond. Without a wait, the loop would use a whole core if an operation
-            // stayed due and could not begin.
-            let wait = self.next_wake().saturating_since(now).max(Duration::from_millis(1));
-            tokio::select! {
-                biased;
-                () = self.hub.called.notified() => {}
-                // The join never fails, because an operation catches its panics, and is aborted only by the drop of
-                // `jobs`.
-                Some(Ok(ended)) = self.jobs.join_next(), if !self.jobs.is_empty() => self.ended(ended),
-                event = next_event(&mut self.watch) => self.hinted(event),
-                () = tokio::time::sleep(wait) => {}
-            }
+        while self.step().await {}
+    }
+
+    /// Does the work that is due, and then waits for the next event. Returns false if the task is done.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, no event is lost, because the next step handles the event.
+    async fn step(&mut self) -> bool {
+        self.read_inbox();
+        let now = self.ledger.clock.now();
+        if self.slept.since_last_time(now, self.ledger.clock.wall()) {
+            self.wake_up(now);
         }
+        if self.next_look <= now {
+            self.look_at_all(now);
+        }
+        if self.next_poll <= now {
+            self.poll(now);
+        }
+        self.follow_hints(now);
+        self.launch(now);
+        self.report();
+        if self.is_done() {
+            self.finished = true;
+            return false;
+        }
+        // The wait is at least one millisecond. Without a wait, the loop would use a whole core if an operation
+        // stayed due and could not begin.
+        let wait = self.next_wake().saturating_since(now).max(Duration::from_millis(1));
+        tokio::select! {
+            biased;
+            () = self.hub.called.notified() => {}
+            // The join never fails, because an operation catches its panics, and is aborted only by the drop of
+            // `jobs`.
+            Some(Ok(ended)) = self.jobs.join_next(), if !self.jobs.is_empty() => self.ended(ended),
+            event = next_event(&mut self.watch) => self.hinted(event),
+            () = tokio::time::sleep(wait) => {}
+        }
+        true
     }
 
     fn read_inbox(&mut self) {
@@ -181,17 +189,25 @@ impl Task {
         // The changes count as unwritten without a gap, until the desks have read them.
         {
             let mut findings = self.hub.findings.lock();
-            findings.unwritten.extend(rung.iter().filter(|at| self.ledger.desks.get(**at).is_some()));
+            let known = rung.iter().filter(|(at, _)| self.ledger.desks.get(**at).is_some());
+            findings.unwritten.extend(known.map(|(at, name)| (*at, name.clone())));
             findings.introduced.extend(introduced.values().cloned());
         }
         let hurry = std::mem::take(&mut inbox.hurry);
         let repeated = std::mem::take(&mut inbox.repeated);
         inbox.orders = 0;
         let (shutdown, ended) = (inbox.shutdown, inbox.ended);
-        // If a caller has started the task again since the request for a shutdown, the task does not end.
-        self.closing &= shutdown;
         drop(inbox);
         let now = self.ledger.clock.now();
+        if self.closing && !shutdown {
+            // A caller has started the task again since the request for a shutdown, so that the task does not end.
+            self.closing = false;
+            for at in self.ledger.desks.places() {
+                let Some(desk) = self.ledger.desks.get_mut(at) else { continue };
+                desk.go_on();
+                self.plan(at, now);
+            }
+        }
         // The evicted circuits come first, because a new circuit may have the name of an evicted one.
         for circuit in forgotten {
             self.evict(&circuit, now);
@@ -201,7 +217,7 @@ impl Task {
             self.introduce(circuit, (!waits.is_zero()).then(|| now.saturating_add(waits)));
         }
         self.hub.findings.lock().introduced.clear();
-        for desk in rung {
+        for desk in rung.into_keys() {
             self.look(desk, now);
         }
         for (circuit, order) in repeated {
@@ -276,10 +292,17 @@ impl Task {
         }
         let unwritten = &mut self.hub.findings.lock().unwritten;
         if has_unwritten {
-            unwritten.insert(at);
+            unwritten.entry(at).or_insert_with(|| self.ledger.desks[at].name().to_owned());
         } else {
             unwritten.remove(&at);
         }
+    }
+
+    /// Plans the next write of a desk that could not be written. A mark is taken back, because a shutdown must not wait for
+    /// a mark.
+    fn give_up_mark(&mut self, at: DeskId, now: Tick) {
+        self.ledger.desks[at].drop_mark();
+        self.plan(at, now);
     }
 
     /// Handles the report of a desk. Rows go to the log and the audit, and results of orders go to the waiting callers.
@@ -350,6 +373,10 @@ impl Task {
         let waits = !self.to_load.is_empty() || !self.to_write.is_empty() || self.ledger.outbox.len() > 0;
         if let Some(at) = self.ledger.link.next().filter(|_| waits && !busy) {
             next = next.min(at);
+        }
+        if self.ledger.link.is_up() && !busy && !self.to_load.is_empty() {
+            // A write needs a load first.
+            return Tick::ZERO;
         }
         if let Some(at) = self.next_hint() {
             next = next.min(at);

@@ -9,6 +9,7 @@ mod life;
 mod outage;
 mod presence;
 mod sharing;
+mod shutdown;
 mod size;
 mod slept;
 

@@ -151,11 +151,12 @@ impl Evidence {
         self.due.is_some_and(|due| now >= due)
     }
 
-    /// Makes the entry due now, if this instance has written one or has restored one. An instance that has only taken over
-    /// a published state has nothing to say before its first failure.
-    pub(super) fn renew(&mut self, now: Tick) {
-        if self.written.is_some() && !self.is_stopping {
-            self.due = Some(now);
+    /// Makes the entry due now if its last write is too old for other instances. `own` is the entry in the record, if the
+    /// record has one. An instance that has only taken over a published state has nothing to say before its first failure.
+    pub(super) fn renew(&mut self, own: Option<&InstanceEntry>, now: Now) {
+        let Some(written) = &self.written else { return };
+        if !self.is_stopping && own.unwrap_or(written).must_be_renewed(now.store) {
+            self.due = Some(now.here);
         }
     }
 

@@ -33,9 +33,10 @@ impl Desk {
             self.evidence.observed(entry);
         }
         // The other instances must know that this instance is present. The time of the store decides, because the clock
-        // of this process may have stood still.
-        if self.circuit.state() != State::Closed && own.is_none_or(|own| own.must_be_renewed(now.store)) {
-            self.evidence.renew(now.here);
+        // of this process may have stood still. A record without room for the entry would displace the entry of another
+        // instance, so that the entry is renewed at the same pace.
+        if self.circuit.state() != State::Closed {
+            self.evidence.renew(own, now);
         }
         let waiting = self.adopted.is_waiting_for_restore();
         if waiting {

@@ -48,8 +48,7 @@ impl Task {
             Ended::Written { at, result: Err(error), .. } | Ended::Deleted { at, result: Err(error) } => {
                 let Ledger { desks, dice, .. } = &mut self.ledger;
                 desks[at].failed(error.kind(), now, dice);
-                desks[at].drop_mark();
-                self.plan(at, now);
+                self.give_up_mark(at, now);
                 self.to_load.insert(at);
                 self.explain(at, &error);
                 if error.kind().is_lasting() {

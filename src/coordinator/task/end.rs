@@ -97,9 +97,7 @@ impl Drop for Task {
         let died = std::thread::panicking();
         let circuits: Vec<_> = self.ledger.desks.iter().flat_map(Desk::circuits).cloned().collect();
         {
-            let inbox = self.hub.inbox.lock();
             let mut findings = self.hub.findings.lock();
-            findings.unsaved = self.ledger.names(findings.unwritten.iter().chain(&inbox.rung));
             findings.status.audit_rows = self.ledger.outbox.len();
             findings.status.deaths += u64::from(died);
         }

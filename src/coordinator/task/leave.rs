@@ -38,7 +38,7 @@ impl Task {
         }
         let name = circuit.name().to_owned();
         let eras = self.ledger.eras;
-        let bell = |desk| Waker::from(Arc::new(Bell { desk, hub: Arc::downgrade(&self.hub) }));
+        let bell = |desk| Waker::from(Arc::new(Bell { desk, circuit: name.clone(), hub: Arc::downgrade(&self.hub) }));
         let at = self.ledger.desks.add(|at, turn| Desk::new(circuit, bell(at), waits, Life { turn, eras }));
         self.ledger.index.insert(name.clone(), at);
         self.hub.findings.lock().restored.insert(name, Restored::Waiting);
@@ -133,6 +133,8 @@ impl Task {
 #[derive(Debug)]
 struct Bell {
     desk: DeskId,
+    /// The name of the circuit.
+    circuit: String,
     /// The reference is weak, because the circuit owns the bell and the hub has the circuits. With a strong reference
     /// neither would ever be dropped.
     hub: Weak<Hub>,
@@ -141,7 +143,7 @@ struct Bell {
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
         if let Some(hub) = self.hub.upgrade() {
-            hub.ring(self.desk);
+            hub.ring(self.desk, &self.circuit);
         }
     }
 }

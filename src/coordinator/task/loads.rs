@@ -121,7 +121,8 @@ impl Task {
                     self.to_load.wanted.remove(at);
                     let Ledger { desks, dice, link, .. } = &mut self.ledger;
                     desks[*at].not_loaded(error.kind(), now, dice);
-                    return link.note(now, operation, error);
+                    link.note(now, operation, error);
+                    return self.give_up_mark(*at, now);
                 }
             }
             [_, _, ..] if error.kind().is_lasting() => {

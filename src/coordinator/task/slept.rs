@@ -41,6 +41,72 @@ const GAIN: Duration = Duration::from_secs(5);
 #[cfg(all(test, not(breaker_loom)))]
 mod tests {
     use super::*;
+    use crate::circuit::Circuit;
+    use crate::clock::{Clock, TokioClock};
+    use crate::config::Config;
+    use crate::coordinator::hub::Coordinator;
+    use crate::outcome::Outcome;
+    use crate::record::Timestamp;
+    use crate::registry::Registry;
+    use crate::store::{AuditRow, MemoryStore};
+
+    /// Creates a registry with one circuit, and its task.
+    fn task() -> (Registry, Circuit, Task) {
+        let registry = Registry::builder().store(MemoryStore::with_clock(TokioClock::new())).build().unwrap();
+        let config = Config::builder("payments").clock(TokioClock::new()).build().unwrap();
+        let circuit = registry.circuit(config).unwrap();
+        let Coordinator(hub) = registry.companion().unwrap();
+        let task = Task::new(hub);
+        (registry, circuit, task)
+    }
+
+    /// Lets the machine be suspended for an hour.
+    fn suspend(task: &mut Task) {
+        let before = task.ledger.clock.wall().checked_sub(Duration::from_secs(3_600)).unwrap();
+        task.slept.last = Some((task.ledger.clock.now(), before));
+    }
+
+    /// Lets the task work for this time.
+    async fn work(task: &mut Task, time: Duration) {
+        tokio::time::timeout(time, async { while task.step().await {} }).await.ok();
+    }
+
+    fn open(circuit: &Circuit) {
+        for _ in 0..5 {
+            circuit.try_acquire().unwrap().record(Outcome::failure());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_opening_at_the_wake_up_is_written_within_a_second() {
+        let (registry, circuit, mut task) = task();
+        work(&mut task, Duration::from_secs(5)).await;
+        open(&circuit);
+        suspend(&mut task);
+        work(&mut task, Duration::from_millis(500)).await;
+        assert_eq!(registry.store_status().unwrap().unsaved, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_row_of_a_registry_without_circuits_is_written_after_the_wake_up() {
+        let registry = Registry::builder().store(MemoryStore::with_clock(TokioClock::new())).build().unwrap();
+        let mut task = Task::new(&registry.companion::<Coordinator>().unwrap().0);
+        work(&mut task, Duration::from_secs(5)).await;
+        let row = AuditRow {
+            id: String::new(),
+            service: "gone".to_owned(),
+            action: "opened".to_owned(),
+            reason: String::new(),
+            user: None,
+            timestamp: Timestamp::default(),
+            generation: 0,
+            instance: String::new(),
+        };
+        task.ledger.outbox.push(Tick::ZERO, row);
+        suspend(&mut task);
+        work(&mut task, Duration::from_secs(5)).await;
+        assert_eq!(task.ledger.outbox.len(), 0);
+    }
 
     #[test]
     fn a_machine_has_slept_if_only_the_wall_clock_went_on() {

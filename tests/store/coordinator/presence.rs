@@ -5,7 +5,7 @@ use std::time::Duration;
 use tower_circuit_breaker::clock::{Clock, MockClock, Tick, TokioClock};
 use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::record::{CircuitRecord, Timestamp};
-use tower_circuit_breaker::store::{FaultyStore, MemoryStore, Operation, Store};
+use tower_circuit_breaker::store::{FaultyStore, MemoryStore, Operation, Store, Write, Written};
 use tower_circuit_breaker::{Circuit, State};
 
 use crate::rig::{DOWN, Instance, alice, fail, faulty, memory, millis, pass, record, secs, state, succeed};
@@ -120,6 +120,34 @@ async fn a_tripped_instance_without_calls_counts_as_long_as_it_runs() {
     }
     let writes = store.faults().operations(Operation::CompareAndSet) - before;
     assert!((14..=15).contains(&writes), "{writes} writes in three hours, at most five an hour");
+}
+
+#[tokio::test(start_paused = true)]
+async fn instances_beyond_the_room_of_the_record_write_five_times_an_hour() {
+    let shared = memory();
+    let store = FaultyStore::new(shared.clone());
+    let a = Instance::start(&store, "a", Sharing::Advise).await;
+    let b = Instance::start(&store, "b", Sharing::Advise).await;
+    fail(&a.circuit, 5);
+    pass(millis(100)).await;
+    // The record has room for one of the two instances, because all others have written later.
+    let names = ["payments".to_owned()];
+    let full = shared.load_many(&names).await.unwrap().entries.remove(0).unwrap();
+    let mut crowded = record(&shared, "payments").await.unwrap();
+    let mut other = crowded.instances["a"].clone();
+    other.sequence += 24 * 3_600_000;
+    let others = (1..CircuitRecord::MAX_INSTANCES).map(|n| (format!("other-{n}"), other.clone()));
+    crowded.instances.extend(others);
+    let [name] = names;
+    let write = Write { name, expected: Some(full.etag), bytes: crowded.encode().unwrap(), ttl: None };
+    assert!(matches!(shared.compare_and_set(&write).await.unwrap(), Written::Applied { .. }));
+    fail(&b.circuit, 2);
+    assert_eq!((state(&a.circuit), state(&b.circuit)), (State::Open, State::Open));
+    pass(secs(60)).await;
+    let before = store.faults().operations(Operation::CompareAndSet);
+    pass(secs(14 * 60)).await;
+    let writes = store.faults().operations(Operation::CompareAndSet) - before;
+    assert!((2..=4).contains(&writes), "{writes} writes of two instances in 14 minutes");
 }
 
 #[tokio::test(start_paused = true)]
