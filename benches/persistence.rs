@@ -5,6 +5,10 @@
 mod calls;
 #[path = "harness/cli.rs"]
 mod cli;
+#[path = "harness/counting.rs"]
+mod counting;
+#[path = "harness/hanging.rs"]
+mod hanging;
 #[path = "harness/rounds.rs"]
 mod rounds;
 #[cfg(all(feature = "postgres", feature = "redis"))]
@@ -12,8 +16,6 @@ mod rounds;
 mod servers;
 #[path = "harness/spread.rs"]
 mod spread;
-#[path = "harness/stores.rs"]
-mod stores;
 
 use std::time::Duration;
 
@@ -26,8 +28,9 @@ use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, Failure, OpenD
 
 use calls::{answer, call_through, inner};
 use cli::{Options, print_table};
+use counting::Counting;
+use hanging::Hanging;
 use rounds::{PRICE_HEADER, Price, Rounds, price_rows};
-use stores::{Counting, Hanging};
 
 fn main() {
     let options = Options::from_args();
@@ -119,7 +122,7 @@ fn quiet() -> Vec<String> {
 /// Plays ten minutes of ten calls a second in virtual time, and returns what one minute comes to.
 fn minutes(name: &str, set: impl FnOnce(ConfigBuilder) -> ConfigBuilder, fails: fn(u64) -> bool) -> Vec<String> {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("no thread is needed");
-    let (calls, failures, (writes, loads)) = runtime.block_on(async {
+    let (calls, failures, (writes, loads, _)) = runtime.block_on(async {
         let store = Counting::new(MemoryStore::with_clock(TokioClock::new()));
         let registry = Registry::builder().store(store.clone()).build().expect("settings that can work");
         let config = set(settings().clock(TokioClock::new())).build().expect("settings that can work");

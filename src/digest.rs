@@ -13,8 +13,13 @@ use sha2::{Digest as _, Sha256};
 pub(crate) fn sha256<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut hasher = Sha256::new();
     parts.into_iter().for_each(|part| hasher.update(part));
-    let mut digits = String::with_capacity(64);
-    for byte in hasher.finalize() {
+    hexadecimal(&hasher.finalize())
+}
+
+/// Returns the digest as lower-case hexadecimal digits.
+pub(crate) fn hexadecimal(digest: &[u8]) -> String {
+    let mut digits = String::with_capacity(2 * digest.len());
+    for byte in digest {
         write!(digits, "{byte:02x}").expect("a string can be written to");
     }
     digits

@@ -2,8 +2,8 @@
 //!
 //! Every change of a record is one script with one key, which compares, writes and publishes at once. Therefore no
 //! other client can change the record during the script, and the same script works in Redis Cluster. The server
-//! computes the etags and supplies the time. The connection manager of the crate `redis` is not used, because some of
-//! its connections stay broken. `connection.rs` replaces that manager.
+//! supplies the time. Records are read without a script, for the reasons in `value.rs`. The connection manager of the
+//! crate `redis` is not used, because some of its connections stay broken. `connection.rs` replaces that manager.
 //!
 //! This store does not make Redis durable. After a flush, an eviction or a failover has lost records, the instances
 //! write back the part that they remember.
@@ -15,6 +15,7 @@ mod keys;
 mod no_answer;
 mod pubsub;
 mod script;
+mod value;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,7 +28,6 @@ use self::keys::Keys;
 use self::no_answer::Access;
 use super::{
     AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, Write, Written, check_length, limit, tls,
-    too_long,
 };
 use crate::record::Timestamp;
 use crate::sync::{AtomicBool, Mutex};
@@ -169,8 +169,7 @@ impl RedisStore {
             let fault = self.connection.fault(Access::Read, error.into());
             return if fault.is_wrong_type() { Ok(self.absent(name)) } else { Err(fault.into()) };
         }
-        let found: Option<(String, Option<Vec<u8>>)> = self.connection.decode(answer)?;
-        Ok(found.map(|(etag, bytes)| versioned(bytes, etag)))
+        Ok(value::versioned(self.connection.decode(answer)?))
     }
 
     /// Treats a key that is not a string as a name without a value. No instance wrote that key, and an error would
@@ -211,7 +210,7 @@ impl Store for RedisStore {
             let (batch, later) = rest.split_at(rest.len().min(LOADED_AT_ONCE));
             let mut pipeline = redis::pipe();
             for name in batch {
-                pipeline.add_command(script::load(&self.keys, name));
+                pipeline.add_command(value::load(&self.keys, name));
             }
             pipeline.cmd("TIME");
             let mut answers = self.connection.send(&pipeline, Access::Read).await?;
@@ -233,13 +232,19 @@ impl Store for RedisStore {
 
     async fn compare_and_set(&self, write: &Write) -> Result<Written, StoreError> {
         check_length(write)?;
-        let answer = self.changed(&write.name, script::compare_and_set(&self.keys, write)).await?;
-        let (applied, now, etag, current): (bool, u64, String, Option<Vec<u8>>) = self.connection.decode(answer)?;
+        if write.bytes.is_empty() {
+            // An empty value counts as no value, so the writer would get an etag that no value has.
+            return Err(StoreError::refused(format!("the record of `{}` has no bytes", write.name)));
+        }
+        let etag = value::etag(&write.bytes);
+        let command = script::compare_and_set(&self.keys, write, &etag);
+        let answer = self.changed(&write.name, command).await?;
+        let (applied, now, current): (bool, u64, Vec<u8>) = self.connection.decode(answer)?;
         let now = Timestamp::from_millis(now);
         Ok(if applied {
-            Written::Applied { etag: Etag::new(etag), now }
+            Written::Applied { etag, now }
         } else {
-            Written::Conflict { current: (!etag.is_empty()).then(|| versioned(current, etag)), now }
+            Written::Conflict { current: value::versioned(current), now }
         })
     }
 
@@ -286,12 +291,6 @@ impl Store for RedisStore {
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
         audit::read(&self.connection, &self.keys, filter).await
     }
-}
-
-/// Returns a value. In the place of a value that is too long for a record stand as many blanks, which no reader accepts,
-/// because the script does not transfer such a value.
-fn versioned(bytes: Option<Vec<u8>>, etag: String) -> Versioned {
-    Versioned { bytes: bytes.unwrap_or_else(too_long), etag: Etag::new(etag) }
 }
 
 /// The number of names in a pipeline. All answers of a pipeline are in memory together and need at most 16 MiB.

@@ -4,6 +4,7 @@ mod audit;
 mod faults;
 mod keys;
 mod tls;
+mod values;
 mod watch;
 mod wedges;
 

@@ -4,11 +4,7 @@
 //! The server compiles each script once. A script calls a command that can fail with `pcall` and returns its error as a
 //! value, because before Redis 7 a raised error loses its code.
 //!
-//! Etags are digests of the bytes, which the server computes. Therefore a value that was edited by hand has an etag
-//! too, and nothing depends on the way in which Lua reads JSON.
-//!
-//! A value that is too long for a record is neither read nor transferred, because its length must not decide about the
-//! time and the memory of a load. Its etag is its length.
+//! A script compares the etag of the value that is there, and `value.rs` has the rule of etags.
 //!
 //! A change is published as a hint, `LENGTH ETAG\nNAME`, with the length of the name, so that a later version can append
 //! more. The hint has no content, because every client that may publish can send such a message.
@@ -18,37 +14,21 @@ use std::time::Duration;
 use redis::Cmd;
 
 use super::keys::Keys;
-use crate::record::CircuitRecord;
 use crate::store::{Etag, Write};
 
-/// The beginning of each script for a record, with `current` and `etag` of the key. Without a value the etag is empty,
-/// and a value that is too long is not read.
+/// The beginning of each script for a record, with `current` and `etag` of the key. Both are empty without a value. Of
+/// a value that is too long for a record only the beginning is read.
 macro_rules! on_record {
     ($script:literal) => {
         concat!(
             "
-local length = redis.pcall('STRLEN', KEYS[1])
-if type(length) == 'table' then return length end
-local current, etag = false, ''
-if length > 65536 then
-  etag = 'long:' .. length
-else
-  current = redis.pcall('GET', KEYS[1])
-  if type(current) == 'table' then return current end
-  if current then etag = redis.sha1hex(current) end
-end",
+local current, etag = redis.pcall('GETRANGE', KEYS[1], 0, 65536), ''
+if type(current) == 'table' then return current end
+if current ~= '' then etag = redis.sha1hex(current) end",
             $script
         )
     };
 }
-
-const _: () = assert!(CircuitRecord::MAX_BYTES == 65536, "the scripts have the same number");
-
-const LOAD: &str = on_record!(
-    "
-if etag == '' then return false end
-return {etag, current}"
-);
 
 // `PUBLISH` is called by `pcall`, so that a refused publication does not fail a write that was made. The coordinator
 // also polls and finds the change. A channel is not a key, so a script with one key may publish to it.
@@ -56,7 +36,7 @@ const COMPARE_AND_SET: &str = on_record!(
     "
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-if etag ~= ARGV[1] then return {0, now, etag, current} end
+if etag ~= ARGV[1] then return {0, now, current} end
 local done
 if ARGV[3] == '' then
   done = redis.pcall('SET', KEYS[1], ARGV[2])
@@ -64,9 +44,8 @@ else
   done = redis.pcall('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 end
 if done.err then return done end
-etag = redis.sha1hex(ARGV[2])
-redis.pcall('PUBLISH', ARGV[4], #ARGV[5] .. ' ' .. etag .. '\\n' .. ARGV[5])
-return {1, now, etag, false}"
+redis.pcall('PUBLISH', ARGV[4], #ARGV[5] .. ' ' .. ARGV[6] .. '\\n' .. ARGV[5])
+return {1, now, ''}"
 );
 
 const DELETE: &str = on_record!(
@@ -127,18 +106,15 @@ end
 redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - ARGV[2])
 return 1";
 
-pub(super) fn load(keys: &Keys, name: &str) -> Cmd {
-    eval(LOAD, &[&keys.record(name)])
-}
-
-pub(super) fn compare_and_set(keys: &Keys, write: &Write) -> Cmd {
+/// Returns the command that writes a record. `etag` is that of the new value, for the hint.
+pub(super) fn compare_and_set(keys: &Keys, write: &Write, etag: &Etag) -> Cmd {
     let mut command = eval(COMPARE_AND_SET, &[&keys.record(&write.name)]);
     command.arg(write.expected.as_ref().map_or("", Etag::as_str)).arg(&write.bytes);
     match write.ttl.and_then(millis) {
         Some(ttl) => command.arg(ttl),
         None => command.arg(""),
     };
-    command.arg(keys.channel()).arg(&write.name);
+    command.arg(keys.channel()).arg(&write.name).arg(etag.as_str());
     command
 }
 

@@ -1,0 +1,63 @@
+//! The reading of a value, and its etag, which this client and the scripts compute in the same way.
+//!
+//! A load reads each key with one `GETRANGE` in a pipeline, and the client computes the etag. A script for each name
+//! would compute the etag on the server, which serves many instances with one thread. `MGET` would read a value of any
+//! length, and the length of a foreign value must not decide about the time and the memory of a load. `MGET` would also
+//! name keys of several slots of a cluster in one command. CPU of Redis 7.0 in µs a name, in batches of 256 names:
+//!
+//! | value | script | `GETRANGE` | `MGET` |
+//! |---|--:|--:|--:|
+//! | absent | 2.2 | 0.29 | 0.10 |
+//! | 450 B | 4.3 | 0.38 | 0.18 |
+//! | 26 KB | 70 | 11 | 8 |
+//!
+//! The range has one byte more than the longest record, so that a longer value is recognised and never transferred as a
+//! whole. The etag is the SHA-1 of the range. Therefore a value that was edited by hand has an etag too, and versions of
+//! this crate that computed the etag of the whole value in a script agree about the etag of each record.
+//!
+//! `GETRANGE` answers nothing for an absent key, and nothing for an empty value. Both count as no value, for loads and
+//! for the scripts.
+
+use redis::Cmd;
+use sha1::{Digest as _, Sha1};
+
+use super::keys::Keys;
+use crate::digest::hexadecimal;
+use crate::record::CircuitRecord;
+use crate::store::{Etag, Versioned, too_long};
+
+/// Returns the command that reads a record.
+pub(super) fn load(keys: &Keys, name: &str) -> Cmd {
+    let mut command = redis::cmd("GETRANGE");
+    command.arg(keys.record(name)).arg(0).arg(CircuitRecord::MAX_BYTES);
+    command
+}
+
+/// Returns the value of a range that the server has read. In the place of a value that is too long for a record stand
+/// as many blanks, which no reader accepts, so that the beginning of such a value has no meaning.
+pub(super) fn versioned(range: Vec<u8>) -> Option<Versioned> {
+    let etag = etag(&range);
+    match range.len() {
+        0 => None,
+        length if length > CircuitRecord::MAX_BYTES => Some(Versioned { bytes: too_long(), etag }),
+        _ => Some(Versioned { bytes: range, etag }),
+    }
+}
+
+/// Returns the etag of a range, as `redis.sha1hex` of the scripts does.
+pub(super) fn etag(range: &[u8]) -> Etag {
+    Etag::new(hexadecimal(&Sha1::digest(range)))
+}
+
+const _: () = assert!(CircuitRecord::MAX_BYTES == 65536, "the scripts read up to the same byte");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_etag_follows_the_specification_of_sha1() {
+        assert_eq!(etag(b"abc").as_str(), "a9993e364706816aba3e25717850c26c9cd0d89d");
+        assert_eq!(etag(b"").as_str(), "da39a3ee5e6b4b0d3255bfef95601890afd80709");
+    }
+}
