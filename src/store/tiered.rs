@@ -105,7 +105,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
     async fn applied(&self, write: &Write, etag: &Etag, now: Timestamp) -> bool {
         let value = Versioned { bytes: write.bytes.clone(), etag: etag.clone() };
         let Some(mut copy) = Copy::read(&write.name, &value, now) else { return true };
-        copy.ttl = write.ttl;
+        (copy.ttl, copy.hint) = (write.ttl, write.hint);
         let here = self.clock.now();
         let must_settle = self.note(&write.name, |note| note.wrote(etag, &copy.record, here)).unwrap_or(true);
         !must_settle || self.settle(&[copy], durable_limit()).await

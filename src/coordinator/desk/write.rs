@@ -6,12 +6,13 @@
 use std::time::Duration;
 
 use super::known::Stored;
+use super::takeover::advice;
 use super::{Desk, Now, Report, Ticket, Who};
 use crate::clock::Tick;
 use crate::coordinator::terms::Ttl;
 use crate::random::Dice;
-use crate::record::{Command, Effect, OperatorCommand, TransitionCommand, apply};
-use crate::store::{Etag, StoreErrorKind, Write};
+use crate::record::{Command, Effect, InstanceEntry, OperatorCommand, TransitionCommand, apply};
+use crate::store::{Etag, Hint, StoreErrorKind, Write};
 use crate::telemetry;
 
 /// The next operation on the store for a desk.
@@ -148,8 +149,22 @@ impl Desk {
             self.sending.propose(record.generation.get(), sequence);
         }
         let ttl = record.ttl(ttl.open, ttl.other, now.store);
-        let write = Write { name: self.name().to_owned(), expected, bytes, ttl };
+        let hint = match &ticket_entry {
+            _ if ticket_act.is_some() || self.known.is_behind() => Hint::Any,
+            _ if ticket_transition.is_some() => Hint::Transition,
+            Some((entry, _)) => self.hint_of(entry, who, now),
+            None => Hint::Any,
+        };
+        let write = Write { name: self.name().to_owned(), expected, bytes, ttl, hint };
         Some((write, Ticket { record, act: ticket_act, transition: ticket_transition, entry: ticket_entry }))
+    }
+
+    /// Returns the hint of a write with this entry and nothing else. An entry whose advice lasts longer than that of the last
+    /// entry has the state of a transition that the record did not take. All other entries have only counts.
+    fn hint_of(&self, entry: &InstanceEntry, who: &Who, now: Now) -> Hint {
+        let ends = |entry| advice(entry, now).map(|(until, _)| until);
+        let before = self.known.record().instances.get(&who.id).and_then(ends);
+        if ends(entry) > before { Hint::Transition } else { Hint::None }
     }
 
     /// Notes that the store has made the write. `lacking` is the tier that does not have the write yet.

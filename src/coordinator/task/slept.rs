@@ -31,7 +31,7 @@ impl Task {
     pub(super) fn wake_up(&mut self, now: Tick) {
         self.ledger.link.forget_time();
         self.ledger.link.hurry(now);
-        self.next_poll = now;
+        self.load_all(now);
     }
 }
 

@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::keep::Ttl;
 use crate::record::{CircuitRecord, Timestamp, join};
 use crate::store::limit::limit;
-use crate::store::{Store, StoreError, Versioned, Write, Written};
+use crate::store::{Hint, Store, StoreError, Versioned, Write, Written};
 
 /// The record of a name in the fast tier.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub(super) struct Copy {
     pub(super) kept: Versioned,
     /// The time for which a store with expiry must keep the record.
     pub(super) ttl: Option<Duration>,
+    /// The hint of the write that made the copy. A copy that was loaded has an unknown content.
+    pub(super) hint: Hint,
 }
 
 impl Copy {
@@ -27,7 +29,7 @@ impl Copy {
     pub(super) fn read(name: &str, kept: &Versioned, now: Timestamp) -> Option<Self> {
         let record = CircuitRecord::decode(name, &kept.bytes, now).ok()?;
         let ttl = ttl(&record, now);
-        Some(Self { name: name.to_owned(), record, kept: kept.clone(), ttl })
+        Some(Self { name: name.to_owned(), record, kept: kept.clone(), ttl, hint: Hint::Any })
     }
 }
 
@@ -68,13 +70,13 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
                 self.finish_sync(copy, &joined, now).await;
                 return Ok(!strange);
             }
-            let (bytes, ttl) = if joined == copy.record {
-                (copy.kept.bytes.clone(), copy.ttl)
+            let (bytes, ttl, hint) = if joined == copy.record {
+                (copy.kept.bytes.clone(), copy.ttl, copy.hint)
             } else {
-                (encode(&joined)?, ttl(&joined, now))
+                (encode(&joined)?, ttl(&joined, now), Hint::Any)
             };
             let expected = current.map(|current| current.etag);
-            let write = Write { name: copy.name.clone(), expected, bytes, ttl };
+            let write = Write { name: copy.name.clone(), expected, bytes, ttl, hint };
             let writing = self.durable.store.compare_and_set(&write);
             match self.durable.run("compare_and_set", durable_limit(), writing).await? {
                 Written::Applied { .. } => {
@@ -98,7 +100,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
             && let Ok(bytes) = encode(joined)
         {
             let expected = Some(copy.kept.etag.clone());
-            let write = Write { name: copy.name.clone(), expected, bytes, ttl: ttl(joined, now) };
+            let (name, ttl) = (copy.name.clone(), ttl(joined, now));
+            let write = Write { name, expected, bytes, ttl, hint: Hint::Any };
             let writing = self.fast.store.compare_and_set(&write);
             // If another writer was faster, or if the fast tier fails, the comparison stays due, and the next load repeats
             // it. The tier logs its failure.
@@ -117,7 +120,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         let each = async {
             for (name, kept) in found {
                 let Some(copy) = Copy::read(name, kept, now) else { continue };
-                let write = Write { name: name.clone(), expected: None, bytes: kept.bytes.clone(), ttl: copy.ttl };
+                let Copy { ttl, hint, .. } = copy;
+                let write = Write { name: name.clone(), expected: None, bytes: kept.bytes.clone(), ttl, hint };
                 let writing = self.fast.store.compare_and_set(&write);
                 let Ok(written) = self.fast.run("compare_and_set", fast_limit(), writing).await else { return };
                 if let Written::Applied { etag, .. } = written {

@@ -2,7 +2,9 @@
 
 use tower_circuit_breaker::clock::TokioClock;
 use tower_circuit_breaker::record::CircuitRecord;
-use tower_circuit_breaker::store::{Fault, FaultyStore, MemoryStore, Operation, Store, StoreErrorKind, Write, Written};
+use tower_circuit_breaker::store::{
+    Fault, FaultyStore, Hint, MemoryStore, Operation, Store, StoreErrorKind, Write, Written,
+};
 
 use super::*;
 
@@ -33,7 +35,7 @@ async fn put(store: &FaultyStore<MemoryStore>, key: &str, bytes: &[u8]) {
     let name = format!("k:{key}");
     let entry = store.load_many(std::slice::from_ref(&name)).await.unwrap().entries.remove(0);
     let expected = entry.map(|entry| entry.etag);
-    let write = Write { name, expected, bytes: bytes.to_vec(), ttl: None };
+    let write = Write { name, expected, bytes: bytes.to_vec(), ttl: None, hint: Hint::Any };
     assert!(matches!(store.compare_and_set(&write).await.unwrap(), Written::Applied { .. }));
 }
 

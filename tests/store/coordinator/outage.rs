@@ -2,7 +2,7 @@
 
 use tower_circuit_breaker::State;
 use tower_circuit_breaker::coordinator::{Recovered, Restored, Sharing};
-use tower_circuit_breaker::store::{Fault, MemoryStore, Operation, Store, StoreErrorKind, Write};
+use tower_circuit_breaker::store::{Fault, Hint, MemoryStore, Operation, Store, StoreErrorKind, Write};
 
 use crate::lines::Lines;
 use crate::rig::{
@@ -103,7 +103,7 @@ async fn a_late_store_restores_late_unless_this_instance_has_moved() {
 async fn put(store: &MemoryStore, bytes: &[u8]) {
     let names = ["payments".to_owned()];
     let expected = store.load_many(&names).await.unwrap().entries.remove(0).map(|entry| entry.etag);
-    let write = Write { name: names[0].clone(), expected, bytes: bytes.to_vec(), ttl: None };
+    let write = Write { name: names[0].clone(), expected, bytes: bytes.to_vec(), ttl: None, hint: Hint::Any };
     store.compare_and_set(&write).await.unwrap();
 }
 
