@@ -103,9 +103,18 @@ pub(super) struct Ticket {
     act: Option<String>,
     /// The era of the transition in the write, if the write has one.
     transition: Option<u64>,
+    /// The era of the circuit when the write began.
+    era: u64,
     /// The new entry of this instance in the write, if the write has one, and the number of changes of the state before
     /// the entry was derived.
     entry: Option<(InstanceEntry, u64)>,
+}
+
+impl Ticket {
+    /// Returns the era of the circuit when the write began.
+    pub(super) const fn era(&self) -> u64 {
+        self.era
+    }
 }
 
 /// The report of a desk after a step. The task passes its parts to the audit and to the callers that wait.
@@ -246,14 +255,22 @@ impl Desk {
         }
     }
 
-    /// Notes the begin of a load.
-    pub(super) fn asked(&mut self) {
-        self.ends.asked(&self.circuit);
+    /// Returns the era of the circuit.
+    pub(super) fn circuit_era(&self) -> u64 {
+        let (era, _) = self.circuit.era_and_standing();
+        era
     }
 
     /// Handles the content of the store. Unusable content counts as absent. `from` is the store, or the tier of a
-    /// tiered store, that had the content.
-    pub(super) fn found(&mut self, current: Option<&Versioned>, from: &'static str, who: &Who, now: Now) -> Report {
+    /// tiered store, that had the content. `era` is the era of the circuit when the operation began.
+    pub(super) fn found(
+        &mut self,
+        current: Option<&Versioned>,
+        from: &'static str,
+        era: u64,
+        who: &Who,
+        now: Now,
+    ) -> Report {
         if self.changes.is_forgetting() {
             // The content is about to be deleted. Only its version is kept, because the deletion names the version.
             self.known.found_before_deletion(current);
@@ -272,8 +289,13 @@ impl Desk {
             }
         }
         let report = self.take_over(found == Found::Corrupt, who, now);
-        self.end_by_the_store(now);
+        self.end_by_the_store(era, now);
         report
+    }
+
+    /// Returns true if the circuit is closed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.circuit.state() == State::Closed
     }
 
     /// Makes every unwritten change due now, because the process or the circuit will soon be gone.
@@ -285,7 +307,7 @@ impl Desk {
     /// Lets the last entry say that the instance stops, so that other instances do not count it any more. `any` is true if
     /// a closed circuit gets the mark too. Returns true if the mark is the only reason for a write.
     pub(super) fn stop(&mut self, any: bool, now: Tick) -> bool {
-        (any || self.circuit.state() != State::Closed) && self.evidence.stop(now)
+        (any || !self.is_closed()) && self.evidence.stop(now)
     }
 
     /// Takes back the mark, because the process goes on. A mark that is written or under way is replaced by a later entry.
@@ -302,8 +324,7 @@ impl Desk {
 
     /// Returns true if nothing is unwritten but the mark of an instance that stops.
     pub(super) fn has_only_mark(&self) -> bool {
-        let has_more = self.changes.has_act() || self.changes.has_transition() || self.known.is_behind();
-        self.evidence.has_only_mark() && !has_more && !self.changes.is_forgetting()
+        self.evidence.has_only_mark() && !self.has_unwritten()
     }
 
     /// Makes counts that are due later due now, because the process will soon be gone.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::Weak;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
@@ -59,6 +60,10 @@ pub(super) struct Inbox {
     pub(super) warned: bool,
     /// The handle that aborts the task.
     pub(super) task: Option<AbortHandle>,
+    /// True once the end of the task is decided, so that a start cannot keep the task.
+    pub(super) ending: bool,
+    /// The runtime of a start since that decision. The end of the task starts the next task there.
+    pub(super) next: Option<Handle>,
     /// The new circuits by name, so that a circuit that is evicted before the task has seen it can be removed again.
     pub(super) introduced: BTreeMap<String, Circuit>,
     /// The evicted circuits that have a desk or something to write. The task handles them before the new circuits,
@@ -77,6 +82,14 @@ pub(super) struct Inbox {
     pub(super) shutdown: bool,
     /// True if the task must end, because the last handle to the registry was dropped.
     pub(super) ended: bool,
+}
+
+impl Inbox {
+    /// Decides that the task ends, unless a caller has started the task again since the request for its end.
+    pub(super) fn end(&mut self) -> bool {
+        self.ending = self.shutdown || self.ended;
+        self.ending
+    }
 }
 
 /// The findings of the task, for reports.
@@ -237,9 +250,9 @@ impl Drop for Coordinator {
         let mut inbox = self.0.inbox.lock();
         inbox.ended = true;
         // A registry without circuits has nothing to save. A task that has run has taken the circuits out of the inbox.
-        let never_used = inbox.started || inbox.introduced.is_empty();
+        let has_nothing_to_save = inbox.started || inbox.introduced.is_empty();
         drop(inbox);
-        if !never_used {
+        if !has_nothing_to_save {
             self.0.warn_unless_running();
         }
         self.0.called.notify_one();

@@ -37,6 +37,9 @@ impl Registry {
         inbox.shutdown = false;
         inbox.warned = false;
         if std::mem::replace(&mut inbox.running, true) {
+            if inbox.ending {
+                inbox.next = Some(runtime);
+            }
             return Ok(());
         }
         if let Some(ledger) = &*hub.ledger.lock() {
@@ -51,20 +54,10 @@ impl Registry {
         inbox.introduced.values().filter(|_| waits).for_each(Circuit::await_restore);
         #[cfg(feature = "keyed")]
         let layers = waits.then(|| hub.prefixes.let_calls_wait());
-        // The inbox is unlocked before `spawn`, because a runtime that is shutting down drops the task within `spawn`,
-        // and the drop locks the inbox.
         drop(inbox);
         #[cfg(feature = "keyed")]
         drop(layers);
-        let task = runtime.spawn(Task::new(hub).run());
-        let mut inbox = hub.inbox.lock();
-        // The task has ended already. If the runtime has dropped the task, the task is finished and the start has
-        // failed. Otherwise the task is about to finish, for example because another thread has requested a shutdown.
-        if !inbox.running {
-            return if task.is_finished() { Err(NoRuntime(())) } else { Ok(()) };
-        }
-        inbox.task = Some(task.abort_handle());
-        Ok(())
+        if Task::spawn(hub, &runtime) { Ok(()) } else { Err(NoRuntime(())) }
     }
 
     /// Starts the background task if necessary, and waits until every circuit is restored, at most until the deadline.
@@ -153,17 +146,26 @@ impl Registry {
         {
             hub.warn_unless_running();
             let mut inbox = hub.inbox.lock();
-            inbox.shutdown = true;
+            (inbox.shutdown, inbox.next) = (true, None);
             if !std::mem::replace(&mut inbox.running, true) {
+                inbox.ending = true;
                 drop(inbox);
                 Task::new(hub).end_unrun();
                 return hub.shutdown_report();
             }
         }
         hub.called.notify_one();
-        let mut ended = async || while hub.inbox.lock().running && progress.changed().await.is_ok() {};
+        // A start takes the request back.
+        let is_awaited = || {
+            let inbox = hub.inbox.lock();
+            inbox.running && inbox.shutdown
+        };
+        let mut ended = async || while is_awaited() && progress.changed().await.is_ok() {};
         if tokio::time::timeout(deadline, ended()).await.is_err() {
-            let task = hub.inbox.lock().task.take();
+            let task = {
+                let mut inbox = hub.inbox.lock();
+                if inbox.task.is_some() && inbox.end() { inbox.task.take() } else { None }
+            };
             if let Some(task) = task {
                 task.abort();
             }

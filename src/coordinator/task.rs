@@ -8,7 +8,8 @@
 //! The task keeps its knowledge in the [`Ledger`], because the next task continues with the ledger after a panic. The
 //! desks decide about the content of records. The operations are in `jobs.rs`, their answers in `answers.rs`, hints of
 //! the store in `hints.rs`, the polls in `polls.rs`, new and evicted circuits in `leave.rs`, the batches of loads in
-//! `loads.rs`, and the reports and the end of the task in `end.rs`.
+//! `loads.rs`, the search for keyed circuits after a start in `survey.rs`, the deletion of old records in `sweep.rs`, the
+//! wake-up of a suspended machine in `slept.rs`, and the reports and the end of the task in `end.rs`.
 //!
 //! The file is longer than others, because the loop is read together with all that can wake it.
 
@@ -24,10 +25,10 @@ mod slept;
 mod survey;
 mod sweep;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::desk::{Desk, Report};
@@ -40,7 +41,7 @@ use crate::store::{Watch, WatchEvent};
 use crate::telemetry;
 use crate::telemetry::store::Omitted;
 use hints::Hints;
-use jobs::{Ended, Lane};
+use jobs::{Begun, Ended};
 use loads::Loads;
 use polls::Polls;
 use slept::Slept;
@@ -52,16 +53,14 @@ pub(super) struct Task {
     hub: Arc<Hub>,
     /// The knowledge that outlives the task. The drop of the task gives the ledger back to the hub.
     ledger: Ledger,
-    /// The operations under way, each with its name in logs and metrics.
-    jobs: JoinSet<(&'static str, Lane, Ended)>,
+    /// The operations under way.
+    jobs: JoinSet<(Begun, Ended)>,
     /// The desks whose records must be loaded.
     to_load: Loads,
     /// The desks that have something to write.
     to_write: ToWrite,
     /// The number of operations under way for orders of operators.
     orders_under_way: usize,
-    /// The desks with an order and with a reason in the findings why the order is not stored yet.
-    held_up: BTreeSet<DeskId>,
     /// The search for keyed circuits that are not closed in the store.
     #[cfg(feature = "keyed")]
     survey: survey::Survey,
@@ -116,7 +115,6 @@ impl Task {
             jobs: JoinSet::new(),
             to_write: ToWrite::default(),
             orders_under_way: 0,
-            held_up: BTreeSet::new(),
             #[cfg(feature = "keyed")]
             survey: survey::Survey::default(),
             audit_under_way: false,
@@ -131,6 +129,22 @@ impl Task {
             closing: false,
             finished: false,
         }
+    }
+
+    /// Spawns the task of a hub whose inbox says already that a task runs. Returns false if the runtime has ended.
+    ///
+    /// The caller has not locked the inbox, because a runtime that is shutting down drops the task within `spawn`, and the
+    /// drop locks the inbox.
+    pub(super) fn spawn(hub: &Arc<Hub>, runtime: &Handle) -> bool {
+        let task = runtime.spawn(Self::new(hub).run());
+        let mut inbox = hub.inbox.lock();
+        // If the runtime has dropped the task, the task is finished. Otherwise the task is about to finish, for example
+        // because another thread has requested a shutdown.
+        if !inbox.running {
+            return !task.is_finished();
+        }
+        inbox.task = Some(task.abort_handle());
+        true
     }
 
     /// Runs until a shutdown is complete, or until the last handle to the registry is dropped.
@@ -162,7 +176,7 @@ impl Task {
         self.follow_hints(now);
         self.launch(now);
         self.report();
-        if self.is_done() {
+        if self.is_done() && self.hub.inbox.lock().end() {
             self.finished = true;
             return false;
         }
@@ -242,7 +256,7 @@ impl Task {
                 desk.hurry(now);
                 // A store that is down would hold up the end of the process, and nothing is lost without the mark.
                 if self.ledger.link.is_up() && desk.stop(marks < CLOSED_MARKS, now) {
-                    marks += 1;
+                    marks += usize::from(desk.is_closed());
                 }
                 self.plan(at, now);
             }
@@ -288,14 +302,14 @@ impl Task {
         } else {
             self.to_write.remove(at);
         }
-        if !has_order && self.held_up.remove(&at) {
-            self.hub.findings.lock().held_up.remove(self.ledger.desks[at].name());
+        let mut findings = self.hub.findings.lock();
+        if !has_order {
+            findings.held_up.remove(desk.name());
         }
-        let unwritten = &mut self.hub.findings.lock().unwritten;
         if has_unwritten {
-            unwritten.entry(at).or_insert_with(|| self.ledger.desks[at].name().to_owned());
+            findings.unwritten.entry(at).or_insert_with(|| desk.name().to_owned());
         } else {
-            unwritten.remove(&at);
+            findings.unwritten.remove(&at);
         }
     }
 

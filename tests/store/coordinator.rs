@@ -2,6 +2,7 @@
 
 mod acts;
 mod advice;
+mod again;
 mod durable;
 mod environment;
 mod evidence;

@@ -216,7 +216,7 @@ async fn a_store_saves_loads_and_deletes_by_name() {
             expected: None,
             bytes: b"{}".to_vec(),
             ttl: None,
-            hint: tower_circuit_breaker::store::Hint::Any,
+            hint: Hint::Any,
         };
         store.compare_and_set(&write).await.unwrap();
         let loaded = store.load_many(&names).await.unwrap().entries.remove(0).unwrap();

@@ -81,31 +81,41 @@ impl Desk {
         report
     }
 
-    /// Reports the result of an order that was given again. The report is empty if the order still waits for the store,
-    /// because its result is reported later.
-    pub(in crate::coordinator) fn ordered_again(&self, order: &Order, who: &Who) -> Report {
+    /// Reports the result of an order that was given again. The report has no result if the order, or the record with the
+    /// order, still waits for the store, because the result is reported after the write.
+    pub(in crate::coordinator) fn ordered_again(&mut self, order: &Order, who: &Who) -> Report {
         let id = order.command_id();
         let mut report = Report::default();
         // The audit row is written again, because the instance that got the order first may have ended before its row
         // was written. An existing row is not duplicated, because the id of the row is derived from the order.
         let record = self.known.record();
-        let row = || AuditRow::of_order(self.name(), order, Timestamp::default(), record.generation, &who.id);
+        let (generation, latest) = (record.generation, record.latest());
+        let row = AuditRow::of_order(self.name(), order, Timestamp::default(), generation, &who.id);
         if self.changes.is_pending(id) {
-            report.repeated.push((Duration::ZERO, row()));
+            report.repeated.push((Duration::ZERO, row));
             return report;
         }
         let is_done = |operated: &&Operated| operated.earlier(id) == Earlier::Done(Some(order.mark()));
-        let operated = self.known.record().operator.as_ref().filter(is_done);
+        let operated = record.operator.as_ref().filter(is_done);
         if operated.is_none() && order.act != Act::Forget {
             report.fates.push((id.to_owned(), Fate::Superseded { why: "other acts came after it".to_owned() }));
             return report;
         }
+        report.rows.push((Duration::ZERO, row));
+        self.known.write_again();
         if self.known.is_behind() {
             return report;
         }
-        report.rows.push((Duration::ZERO, row()));
-        report.fates.push((id.to_owned(), Fate::Stored { generation: record.latest(), lacking: None }));
+        report.fates.push((id.to_owned(), Fate::Stored { generation: latest, lacking: None }));
         report
+    }
+
+    /// Reports the results of the orders in the record after the record was written back, because callers may have given
+    /// these orders again meanwhile.
+    pub(super) fn written_back(&self, lacking: Option<&'static str>, report: &mut Report) {
+        let generation = self.known.record().latest();
+        let commands = self.known.record().operator.iter().flat_map(|operated| &operated.commands);
+        report.fates.extend(commands.map(|id| (id.clone(), Fate::Stored { generation, lacking })));
     }
 
     /// Reports the results of the orders in the record after a write of an act. `act` is the id of that act.

@@ -228,7 +228,8 @@ impl Adopted {
         self.advised_until = None;
     }
 
-    /// Resets every field except the result of the restore, because an order deletes the record.
+    /// Forgets the content of the record, because an order deletes the record. The result of the restore stays, and so does
+    /// the last act whose audit row was written again, because later sequences are higher.
     pub(super) fn forget(&mut self) {
         (self.act_sequence, self.act_id, self.last_act) = (0, None, None);
         (self.generation, self.origin) = (0, Origin::Here);

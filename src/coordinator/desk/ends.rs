@@ -12,26 +12,50 @@ use crate::record::{Operated, Timestamp};
 /// The end of the opening by the clock of the store.
 #[derive(Debug, Default)]
 pub(super) struct Ends {
-    /// The era of the circuit at the begin of the last operation. Set by `asked`.
-    asked: u64,
     /// The era of an opening, and its end. Set by `answered`.
     opening: Option<(u64, Timestamp)>,
 }
 
 impl Ends {
-    /// Notes the begin of an operation.
-    pub(super) fn asked(&mut self, circuit: &Circuit) {
-        (self.asked, _) = circuit.era_and_standing();
-    }
-
-    /// Applies the earlier end of both clocks. `hold` is the act that is in force, if there is one.
-    pub(super) fn answered(&mut self, circuit: &Circuit, hold: Option<&Operated>, now: Now) {
+    /// Applies the earlier end of both clocks after an answer. `asked` is the era of the circuit at the begin of the
+    /// operation. `hold` is the act that is in force, if there is one.
+    pub(super) fn answered(&mut self, circuit: &Circuit, asked: u64, hold: Option<&Operated>, now: Now) {
         let (era, left) = circuit.opening_ends_in();
         let dated = self.opening.filter(|(dated, _)| *dated == era);
         let hold = hold.and_then(|hold| hold.held_for(now.store));
         circuit.end_within(era, dated.map(|(_, until)| until.since(now.store)), hold);
-        if dated.is_none() && self.asked == era {
+        if dated.is_none() && asked == era {
             self.opening = left.map(|left| (era, now.store.saturating_add(left)));
         }
+    }
+}
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::{MockClock, Tick};
+    use crate::config::Config;
+    use crate::outcome::Outcome;
+
+    #[test]
+    fn an_answer_to_an_operation_of_an_earlier_era_dates_no_opening() {
+        let clock = MockClock::new();
+        let circuit = Circuit::new(Config::builder("payments").clock(clock.clone()).build().unwrap());
+        let mut ends = Ends::default();
+        let (closed, _) = circuit.era_and_standing();
+        for _ in 0..5 {
+            circuit.try_acquire().unwrap().record(Outcome::failure());
+        }
+        let (open, _) = circuit.era_and_standing();
+        let at = |seconds: u64| Now { here: Tick::ZERO, store: Timestamp::from_millis(seconds * 1_000) };
+        // The store has read its clock before a suspend of an hour, after which the circuit opened.
+        ends.answered(&circuit, closed, None, at(1_000));
+        ends.answered(&circuit, open, None, at(4_600));
+        assert!(!circuit.would_admit(), "the opening has its whole time");
+        clock.advance(Duration::from_millis(1));
+        ends.answered(&circuit, open, None, at(4_700));
+        assert!(circuit.would_admit(), "the opening is over by the clock of the store");
     }
 }

@@ -47,8 +47,11 @@ pub(super) struct Known {
     /// The version that the next write names. Each answer sets it, and `unload` forgets it.
     stored: Stored,
     /// True if the store lacks a part of `record` that matters after a restart. In this case `record` is written back.
-    /// `found` and `written` set the flag by a comparison, and `forget` clears the flag.
+    /// `found` and `written` set the flag by a comparison, `write_again` sets the flag, and `forget` clears the flag.
     is_behind: bool,
+    /// The tier that did not have the last write of this process at the end of that write. Set by `written`, and cleared by
+    /// `forget`.
+    lacking: Option<&'static str>,
     /// The last version that did not decode, so that `found` warns once for each version.
     corrupt: Option<Etag>,
     /// The log lines about versions that did not decode, because another program may write one after the other.
@@ -61,7 +64,8 @@ impl Known {
     /// Begins with an empty record and an unknown version.
     pub(super) fn new(circuit: &str) -> Self {
         let record = CircuitRecord::unknown(circuit);
-        Self { record, stored: Stored::Unknown, is_behind: false, corrupt: None, lines: Lines::default(), from: "" }
+        let (stored, lines) = (Stored::Unknown, Lines::default());
+        Self { record, stored, is_behind: false, lacking: None, corrupt: None, lines, from: "" }
     }
 
     pub(super) const fn record(&self) -> &CircuitRecord {
@@ -133,8 +137,15 @@ impl Known {
         self.stored = Stored::At(etag.clone());
     }
 
-    /// Joins the record of a write that the store has made.
-    pub(super) fn written(&mut self, record: &CircuitRecord, etag: Etag) {
+    /// Lets the record be written once more if a tier did not have the last write. The answer says whether the tier has the
+    /// record now.
+    pub(super) fn write_again(&mut self) {
+        self.is_behind |= self.lacking.is_some();
+    }
+
+    /// Joins the record of a write that the store has made. `lacking` is the tier that does not have the write yet.
+    pub(super) fn written(&mut self, record: &CircuitRecord, etag: Etag, lacking: Option<&'static str>) {
+        self.lacking = lacking;
         self.record = crate::record::join(&self.record, record);
         self.is_behind = self.record != *record;
         self.stored = Stored::At(etag);
@@ -150,7 +161,7 @@ impl Known {
     /// version.
     pub(super) fn forget(&mut self) {
         self.record = CircuitRecord::unknown(&self.record.service);
-        self.is_behind = false;
+        (self.is_behind, self.lacking) = (false, None);
     }
 
     /// Notes that the store has no record any more.

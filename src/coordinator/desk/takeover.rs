@@ -250,11 +250,11 @@ impl Desk {
     }
 
     /// Lets the opening and the hold of the circuit end by the clock of the store, if they end later by the clock of the
-    /// circuit.
-    pub(super) fn end_by_the_store(&mut self, now: Now) {
+    /// circuit. `era` is the era of the circuit when the operation began.
+    pub(super) fn end_by_the_store(&mut self, era: u64, now: Now) {
         let operated = self.known.record().operator.as_ref();
         let in_force = |operated: &&Operated| operated.commands.last().is_some_and(|act| self.adopted.is_in_force(act));
-        self.ends.answered(&self.circuit, operated.filter(in_force).filter(|_| !self.changes.has_act()), now);
+        self.ends.answered(&self.circuit, era, operated.filter(in_force).filter(|_| !self.changes.has_act()), now);
     }
 
     /// Returns the audit row of the last act in the record, once for each act that this start of the instance has not

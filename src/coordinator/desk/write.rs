@@ -74,7 +74,6 @@ impl Desk {
             },
         };
         self.sending.begin();
-        self.ends.asked(&self.circuit);
         step
     }
 
@@ -156,7 +155,8 @@ impl Desk {
             None => Hint::Any,
         };
         let write = Write { name: self.name().to_owned(), expected, bytes, ttl, hint };
-        Some((write, Ticket { record, act: ticket_act, transition: ticket_transition, entry: ticket_entry }))
+        let (act, transition, entry, era) = (ticket_act, ticket_transition, ticket_entry, self.circuit_era());
+        Some((write, Ticket { record, act, transition, entry, era }))
     }
 
     /// Returns the hint of a write with this entry and nothing else. An entry whose advice lasts longer than that of the last
@@ -182,16 +182,19 @@ impl Desk {
             self.known.written_before_deletion(etag);
             return self.look(who, now.here);
         }
-        self.known.written(&ticket.record, etag);
+        let was_behind = self.known.is_behind();
+        self.known.written(&ticket.record, etag, lacking);
         self.sending.written();
         self.changes.written(ticket.act.as_ref(), ticket.transition);
         if let Some((entry, owed)) = ticket.entry {
             self.evidence.written(entry, owed, now.here);
         }
         let mut report = self.take_over(false, who, now);
-        self.end_by_the_store(now);
+        self.end_by_the_store(ticket.era, now);
         if ticket.act.is_some() {
             self.stored(ticket.act.as_ref(), lacking, &mut report);
+        } else if was_behind && !self.known.is_behind() {
+            self.written_back(lacking, &mut report);
         }
         report
     }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::jobs::{Ended, Lane};
+use super::jobs::{Begun, Ended, Lane, Requested};
 use super::{Ledger, Task};
 use crate::clock::{Clock, Tick};
 use crate::coordinator::desk::{Now, Ticket};
@@ -19,19 +19,23 @@ use crate::telemetry;
 use crate::telemetry::store::Omitted;
 
 impl Task {
-    /// Handles the end of an operation. `name` is the name of the operation in the log.
-    pub(super) fn ended(&mut self, (name, lane, ended): (&'static str, Lane, Ended)) {
+    /// Handles the end of an operation.
+    pub(super) fn ended(&mut self, (begun, ended): (Begun, Ended)) {
         let now = self.ledger.clock.now();
-        self.orders_under_way -= usize::from(lane == Lane::Orders);
+        let name = begun.name;
+        self.orders_under_way -= usize::from(begun.lane == Lane::Orders);
+        if let Ended::Loaded { requested, .. } = &ended {
+            self.to_load.ended(requested);
+        }
         match ended {
-            Ended::Loaded { requested, result: Ok(loaded) } => self.loaded(&requested, &loaded, now),
+            Ended::Loaded { requested, result: Ok(loaded) } => self.loaded(begun, &requested, &loaded, now),
             Ended::Loaded { requested, result: Err(error) } => self.not_loaded(name, &requested, &error, now),
             #[cfg(feature = "keyed")]
             Ended::Listed { result } => self.listed(result, now),
             #[cfg(feature = "keyed")]
-            Ended::Surveyed { batch, result } => self.surveyed(batch, result, now),
-            Ended::Written { at, ticket, began, result: Ok(written) } => {
-                self.wrote(at, *ticket, written, began, now);
+            Ended::Surveyed { batch, result } => self.surveyed(begun, batch, result, now),
+            Ended::Written { at, ticket, result: Ok(written) } => {
+                self.wrote(begun, at, *ticket, written, now);
             }
             Ended::Deleted { at, result: Ok(deleted) } => {
                 self.succeeded(now, None);
@@ -91,6 +95,12 @@ impl Task {
                 self.watch_at = Some(now.saturating_add(WATCH_FAILED.mul_f64(0.5 + self.ledger.dice.share())));
             }
         }
+    }
+
+    /// Marks the link as up, and notes the time of the store in an answer, unless the machine was suspended since the begin
+    /// of the operation.
+    pub(super) fn answered(&mut self, begun: Begun, store: Timestamp, now: Tick) {
+        self.succeeded(now, Some(store).filter(|_| begun.wake_ups == self.slept.wake_ups));
     }
 
     /// Marks the link as up. If the store was down, the orders and the rows of the audit are written now, before the records
@@ -153,7 +163,6 @@ impl Task {
         let desk = &self.ledger.desks[at];
         if desk.has_order() {
             self.hub.findings.lock().held_up.insert(desk.name().to_owned(), error.chain());
-            self.held_up.insert(at);
         }
     }
 
@@ -170,27 +179,27 @@ impl Task {
         self.hub.notify_progress();
     }
 
-    /// Passes each loaded record to its desk. `requested` has the turn of each desk at the beginning of the load.
-    fn loaded(&mut self, requested: &[(DeskId, u64)], loaded: &Loaded, now: Tick) {
-        self.succeeded(now, Some(loaded.now));
-        self.to_load.loaded(requested.iter().map(|(at, _)| *at));
+    /// Passes each loaded record to its desk.
+    fn loaded(&mut self, begun: Begun, requested: &[Requested], loaded: &Loaded, now: Tick) {
+        self.answered(begun, loaded.now, now);
+        self.to_load.loaded(requested);
         let now = Now { here: now, store: loaded.now };
-        for ((at, turn), entry) in requested.iter().zip(&loaded.entries) {
+        for (Requested { at, turn, era }, entry) in requested.iter().zip(&loaded.entries) {
             let Ledger { desks, who, link, .. } = &mut self.ledger;
             // A desk with another turn has begun or ended a write since the load began, so the loaded record is old. A
             // place without a desk, or with the desk of another circuit, has no use for the record either.
             let Some(desk) = desks.get_mut(*at).filter(|desk| desk.turn() == *turn) else { continue };
             let from = entry.as_ref().map_or(link.kind(), |entry| self.hub.store.origin(&entry.etag));
-            let report = desk.found(entry.as_ref(), from, who, now);
+            let report = desk.found(entry.as_ref(), from, *era, who, now);
             self.settle(*at, report, now.here);
         }
     }
 
     /// Passes the answer to a write to its desk. After a conflict the answer has the present record, which the desk
     /// takes over as after a load.
-    fn wrote(&mut self, at: DeskId, ticket: Ticket, written: Written, began: Tick, now: Tick) {
+    fn wrote(&mut self, begun: Begun, at: DeskId, ticket: Ticket, written: Written, now: Tick) {
         let (Written::Applied { now: store, .. } | Written::Conflict { now: store, .. }) = &written;
-        self.succeeded(now, Some(*store));
+        self.answered(begun, *store, now);
         let Ledger { desks, who, link, dice, .. } = &mut self.ledger;
         let desk = &mut desks[at];
         let report = match written {
@@ -199,9 +208,9 @@ impl Task {
                 desk.written(ticket, etag, lacking, who, Now { here: now, store })
             }
             Written::Conflict { current, now: store } => {
-                desk.conflicted(now.saturating_since(began), now, dice);
+                desk.conflicted(now.saturating_since(begun.at), now, dice);
                 let from = current.as_ref().map_or(link.kind(), |current| self.hub.store.origin(&current.etag));
-                desk.found(current.as_ref(), from, who, Now { here: now, store })
+                desk.found(current.as_ref(), from, ticket.era(), who, Now { here: now, store })
             }
         };
         self.settle(at, report, now);

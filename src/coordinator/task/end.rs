@@ -106,8 +106,10 @@ impl Drop for Task {
         // `running` is cleared after the ledger is handed over, because a caller that finds `running` false starts a
         // task that takes the ledger.
         let mut inbox = self.hub.inbox.lock();
+        let next = inbox.next.take();
+        (inbox.running, inbox.task, inbox.ending) = (next.is_some(), None, false);
         // The death of the task has a warning of its own.
-        (inbox.running, inbox.task, inbox.warned) = (false, None, inbox.warned || died);
+        inbox.warned |= died;
         let introduced = inbox.introduced.clone();
         drop(inbox);
         self.hub.waiters.end();
@@ -118,6 +120,10 @@ impl Drop for Task {
             telemetry::store::warn(format_args!(
                 "the task that keeps circuits in the store has died of a panic; circuits go on in memory until `restore`"
             ));
+        }
+        if let Some(runtime) = next {
+            // A runtime that has ended drops the next task, and this drop clears `running`.
+            Self::spawn(&self.hub, &runtime);
         }
         self.hub.notify_progress();
     }

@@ -17,13 +17,34 @@ use crate::event::guarded;
 use crate::store::{Loaded, StoreError, Watch, Written, answer_within};
 use crate::telemetry;
 
+/// The begin of an operation.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begun {
+    /// The name of the operation in logs and metrics.
+    pub(super) name: &'static str,
+    pub(super) lane: Lane,
+    pub(super) at: Tick,
+    /// The number of wake-ups of the machine until the begin.
+    pub(super) wake_ups: u64,
+}
+
+/// A record that a load requests.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Requested {
+    pub(super) at: DeskId,
+    /// The turn of the desk when the load began.
+    pub(super) turn: u64,
+    /// The era of the circuit when the load began.
+    pub(super) era: u64,
+}
+
 /// The end of an operation.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// A load, with the requested desks and the turn of each desk when the load began.
-    Loaded { requested: Vec<(DeskId, u64)>, result: Result<Loaded, StoreError> },
+    /// A load.
+    Loaded { requested: Vec<Requested>, result: Result<Loaded, StoreError> },
     /// A write of the desk `at`, with the content of the write.
-    Written { at: DeskId, ticket: Box<Ticket>, began: Tick, result: Result<Written, StoreError> },
+    Written { at: DeskId, ticket: Box<Ticket>, result: Result<Written, StoreError> },
     /// A deletion of the record of the desk `at`.
     Deleted { at: DeskId, result: Result<bool, StoreError> },
     /// A write of rows of the audit.
@@ -132,8 +153,7 @@ impl Task {
             let desk = &mut desks[at];
             // The answer of a write under way will have the present record, so its desk needs no load.
             if !desk.is_writing() {
-                desk.asked();
-                requested.push((at, desk.turn()));
+                requested.push(Requested { at, turn: desk.turn(), era: desk.circuit_era() });
             }
         }
         if requested.is_empty() {
@@ -143,9 +163,11 @@ impl Task {
         true
     }
 
-    /// Begins a load of the records of these desks, each with its turn. A load of no record has the time of the store.
-    fn begin_load(&mut self, requested: Vec<(DeskId, u64)>, lane: Lane, now: Tick) {
-        let names: Vec<String> = requested.iter().map(|(at, _)| self.ledger.desks[*at].name().to_owned()).collect();
+    /// Begins a load of these records. A load of no record has the time of the store.
+    fn begin_load(&mut self, requested: Vec<Requested>, lane: Lane, now: Tick) {
+        let names: Vec<String> =
+            requested.iter().map(|wanted| self.ledger.desks[wanted.at].name().to_owned()).collect();
+        self.to_load.begun(requested.iter().map(|wanted| wanted.at));
         let store = self.hub.store.clone();
         let load = async move { store.load_many(&names).await };
         self.begin("load", lane, now, load, |result| Ended::Loaded { requested, result });
@@ -194,7 +216,7 @@ impl Task {
         }
         let Some(time) = link.time(now) else {
             // The answer of a load has the time of the store. Polls leave out a desk that is about to write.
-            self.to_load.insert(at);
+            self.to_load.insert_unless_under_way(at);
             return false;
         };
         let ttl = self.hub.terms.ttl(desk.name());
@@ -205,13 +227,12 @@ impl Task {
                 return false;
             }
             Step::Load => {
-                self.to_load.insert(at);
+                self.to_load.insert_unless_under_way(at);
                 return false;
             }
             Step::Write(write, ticket) => {
-                let began = now;
                 let write = async move { store.compare_and_set(&write).await };
-                let ended = move |result| Ended::Written { at, ticket, began, result };
+                let ended = move |result| Ended::Written { at, ticket, result };
                 self.begin("compare_and_set", lane, now, write, ended);
             }
             Step::Delete(etag) => {
@@ -247,7 +268,8 @@ impl Task {
         };
         self.orders_under_way += usize::from(lane == Lane::Orders);
         // The drop of a `JoinSet` aborts its operations, so that no operation outlives the task.
-        self.jobs.spawn(async move { (name, lane, ended(caught(operation).await)) });
+        let begun = Begun { name, lane, at: now, wake_ups: self.slept.wake_ups };
+        self.jobs.spawn(async move { (begun, ended(caught(operation).await)) });
     }
 
     /// Returns the number of operations under way. The request for a watch is left out, because the limit of the link

@@ -64,7 +64,7 @@ impl Task {
         self.look(at, now);
         if let Some(desk) = self.ledger.desks.get_mut(at) {
             desk.hurry(now);
-            self.to_write.insert(at, desk.has_order());
+            self.plan(at, now);
         }
         if self.ledger.leaving.len() > LEAVING {
             self.give_up(now);
@@ -118,7 +118,6 @@ impl Task {
         self.to_load.forget(at);
         self.polls.forget(at);
         self.to_write.remove(at);
-        self.held_up.remove(&at);
         let mut findings = self.hub.findings.lock();
         findings.unwritten.remove(&at);
         findings.restored.remove(desk.name());

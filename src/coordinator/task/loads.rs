@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::jobs::BATCH;
+use super::jobs::{BATCH, Requested};
 use super::{Ledger, Task};
 use crate::clock::Tick;
 use crate::coordinator::desks::DeskId;
@@ -16,6 +16,8 @@ use crate::store::StoreError;
 #[derive(Debug)]
 pub(super) struct Loads {
     wanted: BTreeSet<DeskId>,
+    /// The desks with a load under way.
+    under_way: BTreeSet<DeskId>,
     /// The desks whose record was refused when it was loaded alone.
     alone: BTreeSet<DeskId>,
     /// The last desk that was loaded alone, so that all of them have their turn.
@@ -28,11 +30,31 @@ pub(super) struct Loads {
 
 impl Loads {
     pub(super) fn new(wanted: BTreeSet<DeskId>) -> Self {
-        Self { wanted, alone: BTreeSet::new(), last_alone: None, width: BATCH, credit: 0 }
+        let (under_way, alone) = (BTreeSet::new(), BTreeSet::new());
+        Self { wanted, under_way, alone, last_alone: None, width: BATCH, credit: 0 }
     }
 
     pub(super) fn insert(&mut self, at: DeskId) {
         self.wanted.insert(at);
+    }
+
+    /// Adds a desk whose write needs a load, unless its load is under way.
+    pub(super) fn insert_unless_under_way(&mut self, at: DeskId) {
+        if !self.under_way.contains(&at) {
+            self.wanted.insert(at);
+        }
+    }
+
+    /// Notes the begin of a load.
+    pub(super) fn begun(&mut self, batch: impl Iterator<Item = DeskId>) {
+        self.under_way.extend(batch);
+    }
+
+    /// Notes the end of a load.
+    pub(super) fn ended(&mut self, batch: &[Requested]) {
+        for Requested { at, .. } in batch {
+            self.under_way.remove(at);
+        }
     }
 
     pub(super) fn extend(&mut self, desks: impl IntoIterator<Item = DeskId>) {
@@ -42,6 +64,7 @@ impl Loads {
     /// Removes a desk that is gone.
     pub(super) fn forget(&mut self, at: DeskId) {
         self.wanted.remove(&at);
+        self.under_way.remove(&at);
         self.alone.remove(&at);
     }
 
@@ -79,9 +102,9 @@ impl Loads {
     }
 
     /// Notes that a batch was loaded.
-    pub(super) fn loaded(&mut self, batch: impl Iterator<Item = DeskId>) {
-        for at in batch {
-            self.alone.remove(&at);
+    pub(super) fn loaded(&mut self, batch: &[Requested]) {
+        for Requested { at, .. } in batch {
+            self.alone.remove(at);
         }
         self.width = (self.width * 2).min(BATCH);
         self.credit = self.alone.len() + 1;
@@ -109,13 +132,13 @@ impl Task {
     pub(super) fn not_loaded(
         &mut self,
         operation: &'static str,
-        requested: &[(DeskId, u64)],
+        requested: &[Requested],
         error: &StoreError,
         now: Tick,
     ) {
         let desks = &self.ledger.desks;
         // The desks are loaded again, except those that were closed during the load.
-        let again: Vec<_> = requested.iter().map(|(at, _)| *at).filter(|at| desks.get(*at).is_some()).collect();
+        let again: Vec<_> = requested.iter().map(|wanted| wanted.at).filter(|at| desks.get(*at).is_some()).collect();
         again.iter().for_each(|at| self.explain(*at, error));
         self.to_load.extend(again.iter().copied());
         match &again[..] {

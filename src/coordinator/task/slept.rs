@@ -15,6 +15,9 @@ use crate::clock::Tick;
 #[derive(Debug, Default)]
 pub(super) struct Slept {
     last: Option<(Tick, SystemTime)>,
+    /// The number of wake-ups. The answer to an operation that began before the last wake-up has no time of the store,
+    /// because the store may have read its clock before the suspend.
+    pub(super) wake_ups: u64,
 }
 
 impl Slept {
@@ -29,6 +32,7 @@ impl Slept {
 impl Task {
     /// Loads all records now. The time of the store is unknown until the answer, so that no write has a wrong date.
     pub(super) fn wake_up(&mut self, now: Tick) {
+        self.slept.wake_ups += 1;
         self.ledger.link.forget_time();
         self.ledger.link.hurry(now);
         self.load_all(now);
@@ -48,7 +52,7 @@ mod tests {
     use crate::outcome::Outcome;
     use crate::record::Timestamp;
     use crate::registry::Registry;
-    use crate::store::{AuditRow, MemoryStore};
+    use crate::store::{AuditRow, FaultyStore, MemoryStore, Operation};
 
     /// Creates a registry with one circuit, and its task.
     fn task() -> (Registry, Circuit, Task) {
@@ -85,6 +89,23 @@ mod tests {
         suspend(&mut task);
         work(&mut task, Duration::from_millis(500)).await;
         assert_eq!(registry.store_status().unwrap().unsaved, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_from_before_the_wake_up_has_no_time() {
+        let store = FaultyStore::new(MemoryStore::with_clock(TokioClock::new()));
+        let registry = Registry::builder().store(store.clone()).build().unwrap();
+        let _circuit = registry.circuit(Config::builder("payments").clock(TokioClock::new()).build().unwrap()).unwrap();
+        let mut task = Task::new(&registry.companion::<Coordinator>().unwrap().0);
+        store.faults().delay(&[Operation::Load], Duration::from_millis(300));
+        work(&mut task, Duration::from_millis(200)).await;
+        suspend(&mut task);
+        task.hub.called.notify_one();
+        let time = |task: &Task| task.ledger.link.time(task.ledger.clock.now());
+        work(&mut task, Duration::from_millis(200)).await;
+        assert_eq!(time(&task), None, "the load that began before the suspend is answered");
+        work(&mut task, Duration::from_millis(200)).await;
+        assert!(time(&task).is_some(), "the load that began after the suspend is answered");
     }
 
     #[tokio::test(start_paused = true)]

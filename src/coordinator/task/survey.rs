@@ -16,7 +16,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
-use super::jobs::{BATCH, Ended, Lane};
+use super::jobs::{BATCH, Begun, Ended, Lane};
 use super::{Ledger, Task};
 use crate::clock::Tick;
 use crate::coordinator::link::backoff;
@@ -136,7 +136,13 @@ impl Task {
     }
 
     /// Judges a batch of loaded records, and keeps the names of the circuits to restore.
-    pub(super) fn surveyed(&mut self, batch: Vec<(usize, String)>, result: Result<Loaded, StoreError>, now: Tick) {
+    pub(super) fn surveyed(
+        &mut self,
+        begun: Begun,
+        batch: Vec<(usize, String)>,
+        result: Result<Loaded, StoreError>,
+        now: Tick,
+    ) {
         self.survey.under_way = false;
         let loaded = match result {
             Ok(loaded) => loaded,
@@ -150,7 +156,7 @@ impl Task {
                 return self.failed("load", &error, now);
             }
         };
-        self.succeeded(now, Some(loaded.now));
+        self.answered(begun, loaded.now, now);
         let Some(work) = &mut self.survey.work else { return };
         (work.width, work.refused, work.has_loaded) = ((work.width * 2).min(BATCH), 0, true);
         for ((at, name), entry) in batch.into_iter().zip(&loaded.entries) {

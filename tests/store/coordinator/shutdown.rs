@@ -5,13 +5,31 @@ use std::time::Duration;
 
 use tower_circuit_breaker::clock::{Clock, TokioClock};
 use tower_circuit_breaker::coordinator::{Sharing, ShutdownReport};
-use tower_circuit_breaker::event::{Event, observer_fn};
+use tower_circuit_breaker::event::{Event, Observer};
 use tower_circuit_breaker::store::{Fault, Hint, Operation, Store, StoreErrorKind, Write};
 use tower_circuit_breaker::{Registry, State};
 
 use crate::rig::{
     DOWN, Instance, alice, builder, fail, faulty, memory, millis, pass, record, secs, settings, state, succeed,
 };
+
+/// Starts a registry when the sums of a circuit are reported.
+#[derive(Debug)]
+struct Starter(Arc<OnceLock<Registry>>);
+
+impl Observer for Starter {
+    fn on_event(&self, _: &str, event: &Event<'_>) {
+        if let (Event::Sums { .. }, Some(registry)) = (event, self.0.get()) {
+            registry.start().unwrap();
+        }
+    }
+    fn wants_calls(&self) -> bool {
+        true
+    }
+    fn accepts_sums(&self) -> bool {
+        true
+    }
+}
 
 /// Ends the task, and returns the report and the time that the shutdown took.
 async fn shutdown(registry: &Registry) -> (ShutdownReport, Duration) {
@@ -98,6 +116,22 @@ async fn a_shutdown_does_not_wait_for_a_mark_in_a_record_that_is_not_loaded() {
     assert!(report.is_complete() && took < secs(3), "{report}, {took:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn marks_of_open_circuits_leave_the_room_for_marks_of_closed_circuits() {
+    let store = memory();
+    let registry = builder(&store, "one").build().unwrap();
+    let circuit = |n: u32| registry.circuit(settings(&format!("c-{n:02}")).build().unwrap()).unwrap();
+    let circuits: Vec<_> = (0..80).map(circuit).collect();
+    registry.start().unwrap();
+    circuits.iter().take(70).for_each(|circuit| fail(circuit, 5));
+    circuits.iter().skip(70).for_each(|circuit| fail(circuit, 1));
+    pass(secs(20)).await;
+    assert!(registry.shutdown(secs(5)).await.is_complete());
+    for circuit in &circuits {
+        assert!(is_stopped(&store, circuit.name(), "one").await, "{}", circuit.name());
+    }
+}
+
 #[test]
 fn a_shutdown_of_a_task_that_stands_still_names_every_unsaved_circuit() {
     let store = faulty();
@@ -119,4 +153,59 @@ fn a_shutdown_of_a_task_that_stands_still_names_every_unsaved_circuit() {
     let report = runtime().block_on(registry.shutdown(secs(1)));
     assert_eq!(report.unsaved, ["known", "new", "rung"], "{report}");
     drop(first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_during_the_end_of_a_task_that_never_ran_starts_a_task() {
+    let store = memory();
+    let registry = builder(&store, "a").build().unwrap();
+    let starts = Arc::new(OnceLock::new());
+    let config = settings("payments").without_shipped_observers().observer(Starter(Arc::clone(&starts)));
+    let config = config.build().unwrap();
+    let circuit = registry.circuit(config).unwrap();
+    // The first call is reported at once, and the second call by the shutdown.
+    succeed(&circuit, 2);
+    starts.set(registry.clone()).expect("the registry is set once");
+    let report = registry.shutdown(secs(1)).await;
+    assert!(report.never_started, "{report}");
+    pass(secs(1)).await;
+    assert!(registry.store_status().unwrap().running);
+    fail(&circuit, 5);
+    pass(secs(1)).await;
+    assert_eq!(record(&store, "payments").await.unwrap().state, State::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_before_the_deadline_of_a_shutdown_keeps_the_task() {
+    let store = faulty();
+    let one = Instance::start(&store, "a", Sharing::Advise).await;
+    store.faults().set(Operation::ALL, DOWN);
+    one.circuit.trip(&alice(), None);
+    let start = async {
+        pass(millis(500)).await;
+        one.registry.start().unwrap();
+    };
+    let (report, ()) = tokio::join!(one.registry.shutdown(secs(1)), start);
+    assert_eq!(report.unsaved, ["payments"]);
+    store.faults().heal();
+    pass(secs(60)).await;
+    assert!(one.registry.store_status().unwrap().running);
+    assert_eq!(record(&store, "payments").await.unwrap().operator.unwrap().user, "alice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_after_the_deadline_of_a_shutdown_runs_a_task() {
+    let store = faulty();
+    let one = Instance::start(&store, "a", Sharing::Advise).await;
+    store.faults().set(Operation::ALL, DOWN);
+    one.circuit.trip(&alice(), None);
+    // The shutdown has aborted the task, which has not ended yet.
+    let start = async {
+        pass(secs(1)).await;
+        one.registry.start().unwrap();
+    };
+    let (_report, ()) = tokio::join!(one.registry.shutdown(secs(1)), start);
+    store.faults().heal();
+    pass(secs(60)).await;
+    assert!(one.registry.store_status().unwrap().running);
 }
