@@ -182,7 +182,7 @@ impl Task {
         }
         // The wait is at least one millisecond. Without a wait, the loop would use a whole core if an operation
         // stayed due and could not begin.
-        let wait = self.next_wake().saturating_since(now).max(Duration::from_millis(1));
+        let wait = self.next_wake(now).saturating_since(now).max(Duration::from_millis(1));
         tokio::select! {
             biased;
             () = self.hub.called.notified() => {}
@@ -368,7 +368,7 @@ impl Task {
     }
 
     /// Returns the time at which the task must act without an event.
-    fn next_wake(&self) -> Tick {
+    fn next_wake(&self, now: Tick) -> Tick {
         let mut next = self.next_poll().map_or(self.next_look, |poll| poll.min(self.next_look));
         // While an operation is under way, its end wakes the task. If the store is down, no second operation may begin
         // before that end.
@@ -383,6 +383,11 @@ impl Task {
         }
         if let Some(at) = self.next_hint() {
             next = next.min(at);
+        }
+        if self.ledger.link.is_up() {
+            let desks = &self.ledger.desks;
+            let waiting = self.to_write.orders().chain(self.to_write.others());
+            next = waiting.filter_map(|at| desks[at].waits_until(now)).fold(next, Tick::min);
         }
         if let Some(at) = self.watch_at.filter(|_| self.ledger.link.is_up()) {
             next = next.min(at);

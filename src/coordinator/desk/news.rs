@@ -1,6 +1,7 @@
 //! The reasons to load a record, which are the pace of the polls, and the hints that can matter for the circuit.
 
 use super::Desk;
+use crate::clock::Tick;
 use crate::coordinator::Sharing;
 use crate::record::Timestamp;
 use crate::state::State;
@@ -28,6 +29,11 @@ impl Desk {
             Sharing::Follow => Pace::Bound,
             Sharing::Advise => Pace::Eventful,
         }
+    }
+
+    /// Returns true if the store has answered for the record after this time, so that a poll can wait.
+    pub(in crate::coordinator) fn was_answered_after(&self, time: Tick) -> bool {
+        self.known.was_answered_after(time)
     }
 
     /// Returns true if the record must be loaded because of a hint. `store` is the time of the store.

@@ -36,6 +36,11 @@ impl Desk {
         self.sending.is_free(now)
     }
 
+    /// Returns the time until which the next write waits, if it waits now.
+    pub(in crate::coordinator) fn waits_until(&self, now: Tick) -> Option<Tick> {
+        self.sending.waits_until(now)
+    }
+
     /// Returns true if a write is due and can begin, so that its answer will have the present record.
     pub(in crate::coordinator) fn is_about_to_write(&self, now: Tick) -> bool {
         self.wants_write(now) && self.may_write(now) && self.is_loaded()
@@ -175,6 +180,7 @@ impl Desk {
         lacking: Option<&'static str>,
         who: &Who,
         now: Now,
+        dice: &mut Dice,
     ) -> Report {
         self.sending.end();
         if self.changes.is_forgetting() {
@@ -183,11 +189,11 @@ impl Desk {
             return self.look(who, now.here);
         }
         let was_behind = self.known.is_behind();
-        self.known.written(&ticket.record, etag, lacking);
+        self.known.written(&ticket.record, etag, lacking, now.here);
         self.sending.written();
         self.changes.written(ticket.act.as_ref(), ticket.transition);
         if let Some((entry, owed)) = ticket.entry {
-            self.evidence.written(entry, owed, now.here);
+            self.evidence.written(entry, owed, now.here, dice);
         }
         let mut report = self.take_over(false, who, now);
         self.end_by_the_store(ticket.era, now);
@@ -199,11 +205,22 @@ impl Desk {
         report
     }
 
-    /// Notes that the write met another version after the time `took`. The task passes the present version to
-    /// [`found`](Self::found).
-    pub(in crate::coordinator) fn conflicted(&mut self, took: Duration, now: Tick, dice: &mut Dice) {
+    /// Notes that the write met another version. The task passes the present version to [`found`](Self::found), and then
+    /// calls [`give_way`](Self::give_way).
+    pub(in crate::coordinator) fn conflicted(&mut self) {
         self.sending.end();
-        self.sending.conflicted(took, now, dice);
+    }
+
+    /// Lets other instances write first after a conflict, if the record shows that they write at present. In an outage
+    /// all instances write at the same time, and each conflict costs a whole record. An order of an operator does not wait.
+    /// `took` is the time from the write to its answer.
+    pub(in crate::coordinator) fn give_way(&mut self, took: Duration, who: &Who, now: Now, dice: &mut Dice) {
+        let entries = self.known.record().instances.iter().filter(|(id, _)| **id != who.id);
+        let others = || entries.clone().map(|(_, entry)| entry);
+        let is_busy = others().any(|entry| now.store.since(entry.updated_at) < BUSY);
+        let count =
+            if is_busy && !self.has_order() { others().filter(|entry| !entry.is_gone(now.store)).count() } else { 0 };
+        self.sending.conflicted(took, u32::try_from(count).unwrap_or(u32::MAX), now.here, dice);
     }
 
     /// Notes that the write or the deletion has failed. The store may have made the change nevertheless, because an
@@ -253,3 +270,6 @@ impl Desk {
         self.changes.transition_command(self.sending.proposed(), self.circuit.now())
     }
 }
+
+/// The age of the last write of another instance up to which the instances count as writing at the same time.
+const BUSY: Duration = Duration::from_secs(1);

@@ -19,9 +19,9 @@ use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
-use super::Task;
 use super::jobs::BATCH;
-use crate::clock::Tick;
+use super::{Ledger, Task};
+use crate::clock::{Tick, nanos};
 use crate::coordinator::desk::Pace;
 use crate::coordinator::desks::DeskId;
 use crate::coordinator::terms;
@@ -105,16 +105,20 @@ impl Polls {
         }
     }
 
-    /// Takes the desks to poll now, and plans the next polls.
-    fn take(&mut self, now: Tick, dice: &mut Dice) -> Vec<DeskId> {
+    /// Takes the desks to poll now, and plans the next polls. `is_fresh` is true for a desk with an answer of the store
+    /// after a time. An eventful circuit writes often, and an answer of the last half of the interval is as good as a poll.
+    fn take(&mut self, now: Tick, dice: &mut Dice, is_fresh: impl Fn(DeskId, Tick) -> bool) -> Vec<DeskId> {
         let mut due = Vec::new();
         for pace in PACES {
             let interval = self.interval(pace);
             let round = &mut self.rounds[pace as usize];
-            if round.next.is_some_and(|next| next <= now) {
-                round.take(&mut due);
-                round.next = Some(round.spread(interval, now, dice));
+            if round.next.is_none_or(|next| next > now) {
+                continue;
             }
+            let batch = round.take();
+            round.next = Some(round.spread(interval, now, dice));
+            let recent = Tick::from_nanos(now.as_nanos().saturating_sub(nanos(interval / 2)));
+            due.extend(batch.into_iter().filter(|at| pace == Pace::AtRest || !is_fresh(*at, recent)));
         }
         due
     }
@@ -134,12 +138,12 @@ impl Round {
     }
 
     /// Takes the next batch of the round.
-    fn take(&mut self, due: &mut Vec<DeskId>) {
+    fn take(&mut self) -> Vec<DeskId> {
         let after = self.last.map_or(Unbounded, Excluded);
         let later = self.desks.range((after, Unbounded));
         let batch: Vec<_> = later.chain(&self.desks).take(BATCH.min(self.desks.len())).copied().collect();
         self.last = batch.last().copied();
-        due.extend(batch);
+        batch
     }
 }
 
@@ -155,7 +159,8 @@ impl Task {
     pub(super) fn poll(&mut self, now: Tick) {
         let is_watched = self.watch.as_ref().is_some_and(Watch::is_complete);
         self.polls.watched(is_watched, now, &mut self.ledger.dice);
-        let due = self.polls.take(now, &mut self.ledger.dice);
+        let Ledger { desks, dice, .. } = &mut self.ledger;
+        let due = self.polls.take(now, dice, |at, time| desks[at].was_answered_after(time));
         self.load_polled(due, now);
     }
 
@@ -194,7 +199,7 @@ mod tests {
     fn play(polls: &mut Polls, until: Tick, dice: &mut Dice) -> Vec<(Tick, Vec<DeskId>)> {
         let mut played = Vec::new();
         while let Some(next) = polls.next().filter(|next| *next <= until) {
-            played.push((next, polls.take(next, dice)));
+            played.push((next, polls.take(next, dice, |_, _| false)));
         }
         played
     }
