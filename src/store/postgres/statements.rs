@@ -189,3 +189,23 @@ pub(super) const TRIMMED_AT_ONCE: u64 = 5000;
 const TRANSITION: &str = ",transition";
 /// The longest etag in a hint. A hint with a longer one has no version.
 const LONGEST_ETAG: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notification_gives_back_the_etag_and_the_hint_also_to_older_readers() {
+        let etag = Etag::new("0a1b2c");
+        for hint in [Hint::Transition, Hint::Any] {
+            let version = version_with(hint, &etag).unwrap();
+            assert_eq!(version_of(&version), (Some(etag.clone()), hint));
+            // An older reader takes the text before the first blank for the etag, and the rest for the name.
+            assert_eq!(format!("{version} a b").split_once(' '), Some((&*version, "a b")));
+        }
+        assert_eq!(version_with(Hint::None, &etag), None);
+        for (text, hint) in [("-", Hint::Any), (",transition", Hint::Transition), (&*"x".repeat(101), Hint::Any)] {
+            assert_eq!(version_of(text), (None, hint), "{text}");
+        }
+    }
+}

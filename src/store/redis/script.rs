@@ -179,6 +179,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_payload_begins_as_older_readers_expect() {
+        let write = |hint| Write { name: "a b".to_owned(), expected: None, bytes: vec![1], ttl: None, hint };
+        for (hint, expected) in
+            [(Hint::None, None), (Hint::Transition, Some("3 x\na b transition")), (Hint::Any, Some("3 x\na b"))]
+        {
+            assert_eq!(payload(&write(hint), &Etag::new("x")).as_deref(), expected);
+        }
+    }
+
+    #[test]
     fn a_ttl_is_never_shorter_than_asked() {
         assert_eq!(millis(Duration::ZERO), Some(1));
         assert_eq!(millis(Duration::from_nanos(1_000_001)), Some(2));
